@@ -1,0 +1,1 @@
+"""Published methods and controls, one file each, seen by the harness through entry points only."""

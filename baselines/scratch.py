@@ -1,0 +1,30 @@
+"""Control: HAT's winners trained alone on the whole token allowance, with no supernet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from benchmarks.api import Candidate, Lab, Method
+from supernet.pipeline import train
+from supernet.train import SinglePath
+
+
+class Scratch(Method):
+    """Trains the architectures that HAT found with the same seed, the allowance split evenly.
+
+    Its architectures came for free: their search is on HAT's books.
+    """
+
+    name = "scratch"
+    summary = "control: HAT's winners trained alone, no supernet"
+    follows = "hat"
+
+    def search(self, lab: Lab) -> Iterable[Candidate]:
+        if not lab.given:
+            raise RuntimeError("hat proposed nothing with this seed: there is no architecture to train")
+        for i, (limit, architecture) in enumerate(lab.given):
+            with lab.phase("train"):
+                net = train(
+                    lab, lab.supernet(only=architecture), SinglePath(), 1 / len(lab.given), f"train-{i}"
+                )
+                yield lab.candidate(net, architecture, origin="scratch", limit_ms=limit)

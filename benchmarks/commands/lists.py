@@ -1,0 +1,102 @@
+"""``supernet-bench list``: methods, tasks and profiles."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks import registry
+from benchmarks.api import UsageError
+
+
+def listing(options: argparse.Namespace) -> int:
+    """Print what there is of one kind."""
+    rows = {"methods": methods, "tasks": tasks, "profiles": profiles}[options.what]()
+    if options.json:
+        print(json.dumps(rows, indent=1))
+        return 0
+    table([name for name in rows[0] if name != "sha256"] if rows else ["name"], rows)
+    if options.what == "methods":
+        print("\nyour own: --methods ./mine.py:Class (see CONTRIBUTING.md)")
+    return 0
+
+
+def methods() -> Sequence[dict[str, Any]]:
+    """One row a method; a broken one says what is wrong with it."""
+    found: Sequence[dict[str, Any]] = [
+        {
+            "name": name,
+            "version": "",
+            "follows": "",
+            "tasks": "",
+            "from": "",
+            "summary": f"broken: {ref}",
+            "sha256": "",
+        }
+        if isinstance(ref, UsageError)
+        else {
+            "name": name,
+            "version": ref.version,
+            "follows": ref.follows or "",
+            "tasks": "asked when run" if ref.selective else "all",
+            "from": ref.origin,
+            "summary": ref.summary,
+            "sha256": ref.sha256,
+        }
+        for name, ref in registry.methods().items()
+    ]
+    return found
+
+
+def tasks() -> Sequence[dict[str, Any]]:
+    """One row a task and tier."""
+    from benchmarks.tasks import get_task, task_names
+
+    rows = []
+    for name in sorted(task_names()):
+        task = get_task(name)
+        for tier_name in task.tiers():
+            tier = task.tier(tier_name)
+            row = {
+                "name": name,
+                "suite": task.suite,
+                "tier": tier_name,
+                "space": tier.space,
+                "metric": task.metric,
+            }
+            rows.append(row | {"budget": tier.budget})
+    return rows
+
+
+def profiles() -> Sequence[dict[str, Any]]:
+    """One row a declared profile, and which one this machine is."""
+    from benchmarks import profiles as declared
+
+    here = declared.matching()
+    rows = []
+    for name in declared.names():
+        profile = declared.get(name)
+        row = {"name": name, "device": profile.device, "threads": profile.threads, "summary": profile.summary}
+        rows.append(row | {"this_machine": name == here})
+    return rows
+
+
+def table(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
+    """Print rows under their columns, as wide as they are: it may go through a pipe."""
+    cells = [[_cell(row[name]) for name in columns] for row in rows]
+    widths = [max(len(line[i]) for line in [[*columns], *cells]) for i in range(len(columns))]
+    for line in [[*columns], *cells]:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else ""
+    if isinstance(value, dict):
+        return "  ".join(
+            f"{device}: " + ", ".join(f"{v:g} {k}" for k, v in kinds.items())
+            for device, kinds in value.items()
+        )
+    return str(value)

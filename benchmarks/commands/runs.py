@@ -1,0 +1,222 @@
+"""``supernet-bench plan`` and ``run``."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import shutil
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from benchmarks import profiles, registry
+from benchmarks.api import UsageError
+from benchmarks.commands.lists import table
+from benchmarks.estimate import duration, estimate
+from benchmarks.options import parse
+from benchmarks.plan import Folders, Plan, Request, build, parse_seeds, scaled
+from benchmarks.profiles import Profile
+from benchmarks.tasks import get_task, task_names
+
+EXACT = "this machine matches"
+
+
+def plan(options: argparse.Namespace) -> int:
+    """Print what a run would do."""
+    made, _, profile = _planned(options)
+    if options.json:
+        print(json.dumps(made.to_dict(), indent=1))
+    else:
+        _say_plan(made, profile, whole=True)
+    return 0
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run what is not done yet, then report on the whole plan; 1 where a run failed."""
+    if options.dry_run:
+        return plan(options)
+    if not options.checkpoint_seconds >= 0:
+        raise UsageError(f"--checkpoint-seconds {options.checkpoint_seconds:g}: zero or more")
+    made, tasks, profile = _planned(options)
+    quiet = options.json
+    if not quiet:
+        _say_plan(made, profile, whole=False)
+    if made.pending:
+        with _alone(made.folders.home):
+            if options.fresh:
+                for planned in made.pending:
+                    shutil.rmtree(made.folders.runs / planned.spec.id, ignore_errors=True)
+            _execute(options, made, tasks, profile)
+    return _report(made, options, quiet)
+
+
+def _planned(options: argparse.Namespace) -> tuple[Plan, Sequence[Any], Profile]:
+    """The plan that the options ask for.
+
+    Raises:
+        UsageError: an option names something that does not exist or must not be.
+    """
+    scaled(dict.fromkeys(("tokens", "evaluations", "probes", "seconds"), 1.0), options.budget_scale)
+    tasks = _tasks(options)
+    names = options.methods.split(",") if options.methods else sorted(registry.installed())
+    methods = [registry.find(name.strip()) for name in dict.fromkeys(names) if name.strip()]
+    if not methods:
+        raise UsageError("--methods: none given, and none installed\nlist them: supernet-bench list methods")
+    profile = profiles.enforce(profiles.resolve(options.profile))
+    tier = tasks[0].tier(options.tier)
+    request = Request(
+        tasks=tasks,
+        tier=options.tier,
+        methods=methods,
+        seeds=parse_seeds(options.seeds or str(tier.seeds_default)),
+        profile=profile.name,
+        device=profile.device,
+        budget_scale=options.budget_scale,
+        options=parse(options.option),
+    )
+    made = build(request, Folders(options.results, options.suite, options.tier))
+    estimate(made, request)
+    return made, tasks, profile
+
+
+def _tasks(options: argparse.Namespace) -> Sequence[Any]:
+    """The tasks asked for, else those that call the tier their own."""
+    known = {name: get_task(name) for name in task_names()}
+    suites = sorted({task.suite for task in known.values()})
+    then = "list them: supernet-bench list tasks"
+    if options.suite not in suites:
+        raise registry.unknown("suite", options.suite, suites, then)
+    ours = {name: task for name, task in known.items() if task.suite == options.suite}
+    tiers = sorted({tier for task in ours.values() for tier in task.tiers()})
+    if options.tier not in tiers:
+        raise registry.unknown("tier", options.tier, tiers, then)
+    if not options.task:
+        first = next(task for task in ours.values() if options.tier in task.tiers())
+        return [first]
+    found = []
+    for name in dict.fromkeys(word.strip() for word in options.task.split(",")):
+        if name not in ours:
+            raise registry.unknown("task", name, ours, then)
+        if options.tier not in ours[name].tiers():
+            raise UsageError(
+                f"task '{name}' has no tier '{options.tier}'; it has: {' '.join(ours[name].tiers())}"
+            )
+        found.append(ours[name])
+    return found
+
+
+def _say_plan(made: Plan, profile: Profile, *, whole: bool) -> None:
+    match = f" ({EXACT})" if profile.name != profiles.UNDECLARED else " (never compared with declared ones)"
+    tasks = ", ".join(dict.fromkeys(run.spec.task for run in made.runs))
+    suite, tier = made.folders.suite, made.folders.tier
+    what = (f"suite {suite}", f"tier {tier}", f"task {tasks}", f"profile {profile.name}{match}")
+    print(" · ".join((f"supernet-bench {version('supernet-bench')}", *what)))
+    for note in made.notes:
+        print(f"note: {note}")
+    if whole:
+        columns = ("method", "seed", "task", "run", "state", "estimate", "basis")
+        table(columns, [dict(zip(columns, _row(run), strict=True)) for run in made.runs])
+    methods = len({run.spec.method for run in made.runs})
+    seeds = len({run.spec.seed for run in made.runs})
+    done = len(made.runs) - len(made.pending)
+    budget = made.runs[0].spec.budget
+    each = " | ".join(
+        (
+            f"train {budget['tokens'] / 1e6:.3g} M tokens",
+            f"{budget['evaluations']:g} evaluations",
+            f"{budget['probes']:g} probes",
+            f"{budget['seconds']:g} s",
+        )
+    )
+    left = f"about {duration(made.seconds)}" if made.pending else "nothing left to run"
+    shape = f"{methods} method{'s' * (methods != 1)} x {seeds} seed{'s' * (seeds != 1)}"
+    print(f"plan: {shape} = {len(made.runs)} runs, {done} done, {left}; each at most [{each}]", flush=True)
+    if made.pending and not whole:
+        print(f"estimate: {'; '.join(dict.fromkeys(run.basis for run in made.pending))}", flush=True)
+
+
+def _row(run: Any) -> tuple[Any, ...]:
+    left = duration(run.estimate) if run.state != "done" else ""
+    return (run.spec.method, run.spec.seed, run.spec.task, run.spec.id, run.state, left, run.basis)
+
+
+def _execute(options: argparse.Namespace, made: Plan, tasks: Sequence[Any], profile: Profile) -> None:
+    from benchmarks import energy
+    from benchmarks.executor import Executor
+
+    signal.signal(signal.SIGTERM, _as_ctrl_c)
+    from rich.console import Console
+
+    from benchmarks.progress import Display
+
+    display = Display(Console(file=sys.stderr if options.json else sys.stdout), made, options.jobs)
+    names = {run.spec.task for run in made.pending}
+    wanted = [task for task in tasks if task.name in names]
+    tier, cache = made.folders.tier, made.folders.cache
+    prepared = [task.prepare(task.tier(tier), cache, options.data_dir, display.note) for task in wanted]
+    executor = Executor()
+    executor.warm_up()
+    energy.warm_up(profile)
+    # What the report will need is imported now, while the server imports torch on the other processor.
+    import benchmarks.report.html
+    import benchmarks.report.plots  # noqa: F401
+    from benchmarks.ready import make_ready
+    from benchmarks.runner import Runner
+
+    ready = {
+        task.name: make_ready(task, data, made, profile, executor)
+        for task, data in zip(wanted, prepared, strict=True)
+    }
+    with display:
+        Runner(
+            made,
+            ready,
+            profile,
+            executor,
+            display,
+            jobs=options.jobs,
+            checkpoint_seconds=options.checkpoint_seconds,
+            command=["supernet-bench", *sys.argv[1:]],
+        ).run()
+
+
+def _report(made: Plan, options: argparse.Namespace, quiet: bool) -> int:
+    """The table, and where everything stands."""
+    from benchmarks.commands.results import show
+
+    records = [run.record for run in made.runs if run.record is not None]
+    # A finished record that a run of this plan builds on belongs to the comparison's story, not to its table.
+    failed = [run for run in made.runs if run.state not in ("done", "skipped")]
+    if records:
+        show(records, made.folders, as_json=quiet, baseline=None)
+    elif not quiet:
+        print("no records: every run was skipped")
+    if failed and not quiet:
+        print(f"\n{len(failed)} of {len(made.runs)} runs failed; typed again, this command runs them again")
+    elif not quiet and made.folders.tier == "smoke" and made.folders.suite == "mt":
+        print(" next    supernet-bench run mt --task mt-multi30k-en-de --tier small --data-dir DIR --seeds 3")
+    return 1 if failed else 0
+
+
+def _as_ctrl_c(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    """One command at a time in one results folder."""
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(
+                f"another supernet-bench works in {home}: wait for it, or write elsewhere: --results DIR"
+            ) from None
+        yield

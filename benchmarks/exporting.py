@@ -1,0 +1,66 @@
+"""Exported candidates: written, read back, and validated as they are on disk."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from benchmarks.api import Measurement
+from supernet import export
+
+
+class MethodFault(Exception):
+    """The method broke its contract; the message says how."""
+
+
+def write_candidate(
+    folder: Path,
+    module: nn.Module,
+    spec: Mapping[str, Any],
+    architecture: Mapping[str, Any],
+    device: str,
+    evaluate: Callable[[nn.Module], Measurement],
+) -> dict[str, Any]:
+    """Write one sub-network and validate what was written, not what the supernet claims.
+
+    Returns:
+        ``weights_sha256`` and ``valid`` (``loss``, ``metrics``).
+
+    Raises:
+        MethodFault: weights or validation loss are not finite.
+    """
+    bad = [name for name, p in module.named_parameters() if not torch.isfinite(p).all()]
+    if bad:
+        raise MethodFault(f"{folder.name}: weights that are not finite numbers (NaN or infinite) in {bad[0]}")
+    shutil.rmtree(folder, ignore_errors=True)
+    export.save(folder, module, spec, architecture)
+    module, about = export.load(folder)
+    found = evaluate(module.to(device))
+    if not math.isfinite(found.loss):
+        raise MethodFault(f"candidate {folder.name}: its validation loss is {found.loss}")
+    valid = {"loss": float(found.loss), "metrics": dict(found.metrics)}
+    return {"weights_sha256": about["weights_sha256"], "valid": valid}
+
+
+def intact(folder: Path, sha256: str) -> bool:
+    """Whether a candidate that an earlier session wrote is still what it was."""
+    try:
+        _, about = export.load(folder)
+    except export.CorruptExport:
+        return False
+    return bool(about["weights_sha256"] == sha256)
+
+
+@contextmanager
+def untouched_random_state(device: str) -> Iterator[None]:
+    """Work of the harness's own inside: a resumed run skips it, so it must draw from nobody's state."""
+    devices = [torch.cuda.current_device()] if device == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        yield

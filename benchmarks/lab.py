@@ -1,0 +1,321 @@
+"""The Lab that a method gets: everything it may use, charged, journaled and resumable."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from benchmarks import measure, timing_lock
+from benchmarks.api import (
+    Budget,
+    BudgetExhausted,
+    Candidate,
+    Checkpoint,
+    Lab,
+    Measurement,
+    TaskInfo,
+    TrainBatches,
+)
+from benchmarks.budget import Ledger
+from benchmarks.checkpoint import Interrupted, Saves, random_states, set_random_states
+from benchmarks.exporting import MethodFault, intact, untouched_random_state, write_candidate
+from benchmarks.journal import Journal
+from benchmarks.score import reference_network
+from benchmarks.streams import Stream, derived, recipe_on
+from supernet.elastic import SuperNet
+from supernet.weights import SharedSlices
+
+
+class BenchLab(Lab):
+    """See ``benchmarks.api.Lab``.
+
+    Args:
+        folder: of the run.
+        info: what the method may know of the task.
+        task: a ``benchmarks.tasks`` task, with its ``tier`` and its ``prepared`` data (no test split).
+        limits: ``(share of the reference latency, milliseconds)`` of every deployment target.
+        checkpoint_seconds: between two saves.
+        say: takes one line for the user and the log.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        info: TaskInfo,
+        task: Any,
+        tier: Any,
+        prepared: Any,
+        *,
+        ledger: Ledger,
+        journal: Journal,
+        seed: int,
+        method: str,
+        device: str,
+        limits: Sequence[tuple[float, float]],
+        options: Mapping[str, Any],
+        checkpoint_seconds: float,
+        say: Callable[[str], None],
+    ) -> None:
+        self.folder, self.task, self.ledger, self.journal = folder, info, ledger, journal
+        self.seed, self.device, self.options, self.say = seed, device, options, say
+        self.checkpoint_seconds = checkpoint_seconds
+        self._task, self._tier, self._prepared = task, tier, prepared
+        self.family = task.family(tier, prepared)
+        self.space = self.family.space
+        self.recipe = recipe_on(device, tier.recipe)
+        self.budget: Budget = ledger
+        self._shares = {ms: share for share, ms in limits}
+        self.limits = tuple(ms for _, ms in limits)
+        share, ms = limits[0] if limits else (1.0, 1.0)
+        self._reference_ms = ms / share
+        self._reference: nn.Module | None = None
+        self.given = ()
+        self.rng = np.random.default_rng(derived(seed, info.name, method))
+        self.scratch = folder / "scratch"
+        self.scratch.mkdir(exist_ok=True)
+        self.stopping = False
+        """The user wants to stop; set from a signal."""
+        self.unsaved = False
+        """Tokens were spent since the last save."""
+        self.note: tuple[float, float, str] = (0, 0, "")
+        self.proposals = 0
+        self.told: Callable[[], None] = lambda: None
+        """Called after every proposal: from then on it counts, whatever happens."""
+        self._made: dict[int, Candidate] = {}
+        self._candidates = 0
+        self.search_log: list[dict[str, Any]] = []
+        self._streams = self._nets = 0
+        self._precision = str(tier.settings.get("evaluate_precision", "fp32"))
+
+    # what costs nothing
+
+    @cached_property
+    def training(self) -> Any:
+        """The training pairs, read on first use and off the clock."""
+        with self.ledger.clock.pause("data"):
+            return self._task.training(self._prepared)
+
+    @cached_property
+    def validation(self) -> Any:
+        """The validation pairs, read on first use and off the clock."""
+        with self.ledger.clock.pause("data"):
+            return self._task.validation(self._prepared)
+
+    def supernet(self, source: Any = None, only: Any = None) -> SuperNet:
+        # The same seed gives all methods of a task the same initial weights, so that seeds are paired.
+        generator = torch.Generator().manual_seed(derived(self.seed, self.task.name, "weights", self._nets))
+        self._nets += 1
+        family = self.family if only is None else self.family.only(self._architecture(only))
+        net = SuperNet(family, (source or SharedSlices)(family, generator, self.device))
+        net.meter = self._pass
+        return net
+
+    def checkpoint(self, name: str) -> Checkpoint:
+        return Saves(self, name)
+
+    def phase(self, name: str) -> AbstractContextManager[None]:
+        self.note = (0, 0, "")
+        return self.ledger.in_phase(name)
+
+    def progress(self, done: float, total: float, note: str = "") -> None:
+        self.note = (float(done), float(total), str(note)[:80])
+
+    # what costs
+
+    def train_batches(self, share: float = 1.0, passes: int = 1) -> TrainBatches:
+        self._streams += 1
+        return Stream(self, share, passes, self._streams - 1)
+
+    def breathe(self) -> None:
+        """Stand still, off the clock, while somebody times something on this machine."""
+        if timing_lock.wanted():
+            with self.ledger.clock.pause("timing lock"):
+                timing_lock.breathe(torch.cuda.synchronize if self.device == "cuda" else None)
+
+    def _pass(self, tokens: int) -> None:
+        self.ledger.charge("tokens", tokens)
+
+    def afford(self, kind: str, amount: float) -> bool:
+        """Charge, or say that the allowance does not reach.
+
+        Raises:
+            BudgetExhausted: the time is up.
+        """
+        try:
+            self.ledger.charge(kind, amount)
+        except BudgetExhausted as refused:
+            if refused.kind == "seconds":
+                raise
+            return False
+        self.unsaved = True
+        return True
+
+    def evaluate(self, net: Any, architecture: Any) -> Measurement:
+        architecture = self._architecture(architecture)
+        known = self._ask("evaluate", architecture.key(), "evaluations")
+        if known is None:
+            self.breathe()
+            found = self._validate(net.activate(architecture).eval())
+            known = {"loss": float(found.loss), "metrics": dict(found.metrics)}
+            known["at"] = self.ledger.clock.now()
+            self.journal.add("evaluate", architecture.key(), **known)
+        self._improved(known["loss"])
+        return Measurement(known["loss"], known["metrics"])
+
+    def probe(self, architecture: Any) -> float:
+        architecture = self._architecture(architecture)
+        known = self._ask("probe", architecture.key(), "probes")
+        if known is None:
+            with untouched_random_state(self.device), ExitStack() as alone:
+                module = self.family.build(architecture).to(self.device)
+                with self.ledger.clock.pause("timing lock"):
+                    alone.enter_context(measure.exclusive())
+                if self._reference is None:
+                    self._reference = reference_network(self.family).to(self.device)
+                # Limits are shares of one measurement of the reference network: so is a probe.
+                ms = self._reference_ms * measure.quick(
+                    module, self._tier.workload, self.device, self._reference
+                )
+            self.breathe()
+            known = {"ms": float(ms), "at": self.ledger.clock.now()}
+            self.journal.add("probe", architecture.key(), **known)
+        return float(known["ms"])
+
+    def candidate(
+        self,
+        net: Any,
+        architecture: Any,
+        policy: Mapping[str, str] | None = None,
+        *,
+        origin: str = "inherited",
+        limit_ms: float | None = None,
+    ) -> Candidate:
+        architecture = self._architecture(architecture)
+        key = f"{architecture.key()} {origin} {limit_ms}"
+        known = self._ask("candidate", key, None)
+        self.breathe()
+        index = self._candidates
+        folder = self.folder / "candidates" / f"{index:02d}"
+        with self.ledger.clock.pause("export"):
+            if known is None or not intact(folder, known["weights_sha256"]):
+                module, spec = net.export(architecture), self.family.spec()
+                found = write_candidate(folder, module, spec, architecture, self.device, self._validate)
+                if known is None:
+                    found["index"] = index
+                    known = found | {"architecture": architecture.to_dict(), "origin": origin}
+                    known |= {"policy": dict(policy) if policy else None, "limit_ms": limit_ms}
+                    known |= {"limit_share": self._share(limit_ms)}
+                    known |= {"spent": self.ledger.totals(), "at": self.ledger.clock.now()}
+                    self.journal.add("candidate", key, **known)
+        self._improved(known["valid"]["loss"])
+        made = Candidate(
+            index=index,
+            architecture=architecture,
+            policy=known["policy"],
+            origin=origin,
+            limit_ms=limit_ms,
+            valid=Measurement(known["valid"]["loss"], known["valid"]["metrics"]),
+            weights_sha256=known["weights_sha256"],
+            path=folder,
+        )
+        self._made[index] = made
+        self._candidates += 1
+        return made
+
+    # how it is journaled
+
+    def _ask(self, call: str, key: str, kind: str | None) -> dict[str, Any] | None:
+        """Charge the coming call; its answer where an earlier session has it, else None."""
+        if self.stopping and not self.unsaved:
+            raise Interrupted
+        known = self.journal.known(call, key)
+        if kind is not None:
+            self.ledger.charge(kind)
+        else:
+            self.ledger.check_seconds()
+        if known is not None:
+            self.ledger.clock.advance(known["at"])
+        return known
+
+    def _improved(self, loss: float) -> None:
+        best = self.search_log[-1]["best_valid_loss"] if self.search_log else math.inf
+        if loss < best:
+            spent = self.ledger.totals()
+            point = {kind: spent[kind] for kind in ("tokens", "evaluations", "seconds")}
+            self.search_log.append(point | {"best_valid_loss": loss})
+
+    def _share(self, limit_ms: float | None) -> float | None:
+        if limit_ms is None or not self._shares:
+            return None
+        ms, share = next(iter(self._shares.items()))
+        return self._shares.get(limit_ms, limit_ms * share / ms)
+
+    def _architecture(self, value: Any) -> Any:
+        """An architecture of the space from whatever the method calls one.
+
+        Raises:
+            MethodFault: it is none of this space.
+        """
+        try:
+            return self.space.architecture(value)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise MethodFault(f"not an architecture of space {self.space.name}: {error}") from None
+
+    def _validate(self, module: nn.Module) -> Measurement:
+        pairs, precision = self.validation, self._precision
+        found: Measurement = self._task.evaluate(module, pairs, self.device, precision)
+        return found
+
+    # how it is kept
+
+    def propose(self, item: object) -> bool:
+        """Take what the method yielded; False once the time is up, when it counts no more.
+
+        Raises:
+            MethodFault: it is nothing that ``candidate`` made, or it came before.
+        """
+        if not isinstance(item, Candidate) or self._made.get(item.index) is not item:
+            raise MethodFault(
+                f"search() yielded {str(item)[:80]!r}: yield what lab.candidate(...) returns, nothing else"
+            )
+        if item.index in self.journal.yields[: self.proposals]:
+            raise MethodFault(f"search() yielded candidate {item.index} twice")
+        if self.ledger.clock.now() >= self.ledger.total("seconds"):
+            return False
+        self.journal.proposed(self.proposals, item.index)
+        self.proposals += 1
+        self.told()
+        return True
+
+    def snapshot(self) -> dict[str, Any]:
+        """All that a resumed process needs besides the method's own state."""
+        return {
+            "ledger": self.ledger.state(),
+            "calls": self.journal.next,
+            "candidates": self._candidates,
+            "proposals": self.proposals,
+            "search_log": list(self.search_log),
+            "streams": self._streams,
+            "nets": self._nets,
+            "rng": self.rng.bit_generator.state,
+            "global": random_states(self.device),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Stand where ``snapshot`` was taken."""
+        self.ledger.restore(state["ledger"])
+        self.journal.next = state["calls"]
+        self._candidates, self._made = state["candidates"], {}
+        self.proposals, self.search_log = state["proposals"], list(state["search_log"])
+        self._streams, self._nets = state["streams"], state["nets"]
+        self.rng.bit_generator.state = state["rng"]
+        set_random_states(state["global"])
+        self.unsaved = False

@@ -1,0 +1,138 @@
+"""What this machine offers to this process: processor, memory, GPUs. Imports no torch."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+GPU_QUERY_SECONDS = 20
+"""What ``nvidia-smi`` may take before the machine counts as one without a GPU."""
+
+
+@cache
+def probe() -> dict[str, Any]:
+    """What this machine offers to this process; found out once a process.
+
+    Keys: ``arch``, ``cpus`` (hardware threads usable), ``cpu`` (model name), ``isa`` (flags, sorted),
+    ``memory_gib``, ``gpus`` (``name``, ``memory_gib``, ``driver``, ``uuid`` of each usable one).
+    """
+    cpu, isa = _cpuinfo()
+    return {
+        "arch": platform.machine(),
+        "cpus": usable_cpus(),
+        "cpu": cpu,
+        "isa": isa,
+        "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1),
+        "gpus": _visible(_gpus()),
+    }
+
+
+def _cpuinfo(path: Path = Path("/proc/cpuinfo")) -> tuple[str, list[str]]:
+    """Model name and flags of the first processor; empty where the system does not say."""
+    model, flags = "", ""
+    try:
+        lines = path.read_text("utf-8", "replace").split("\n\n", 1)[0].splitlines()
+    except OSError:
+        return platform.processor(), []
+    for line in lines:
+        key, _, value = line.partition(":")
+        if key.strip() == "model name":
+            model = value.strip()
+        elif key.strip() in ("flags", "Features"):
+            flags = value
+    return model or platform.processor(), sorted(set(flags.split()))
+
+
+def usable_cpus() -> int:
+    """Hardware threads this process may use: its affinity, cut to its container's quota."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _quota(Path("/sys/fs/cgroup"))
+    return count if quota is None else max(1, min(count, int(quota + 0.01)))
+
+
+def _quota(root: Path) -> float | None:
+    """Processors' worth of time that the control group (version 2 or 1) allows; None for no limit."""
+    for files in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
+        try:
+            words = " ".join((root / name).read_text("ascii") for name in files).split()
+            allowed, period = float(words[0]), float(words[1])
+        except (OSError, ValueError, IndexError):
+            continue  # no such file, or "max": no limit
+        return allowed / period if allowed > 0 and period > 0 else None
+    return None
+
+
+def _gpus() -> list[dict[str, Any]]:
+    """NVIDIA GPUs of the machine, by the driver's library or else by ``nvidia-smi``."""
+    try:
+        import pynvml
+    except ImportError:
+        return _nvidia_smi()
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return _nvidia_smi()
+    try:
+        return [_nvml_device(pynvml, i) for i in range(pynvml.nvmlDeviceGetCount())]
+    except pynvml.NVMLError:
+        return _nvidia_smi()
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _nvml_device(nvml: Any, index: int) -> dict[str, Any]:
+    def text(value: str | bytes) -> str:
+        return value.decode() if isinstance(value, bytes) else value
+
+    handle = nvml.nvmlDeviceGetHandleByIndex(index)
+    return {
+        "name": text(nvml.nvmlDeviceGetName(handle)),
+        "memory_gib": round(nvml.nvmlDeviceGetMemoryInfo(handle).total / 2**30, 1),
+        "driver": text(nvml.nvmlSystemGetDriverVersion()),
+        "uuid": text(nvml.nvmlDeviceGetUUID(handle)),
+    }
+
+
+def _nvidia_smi() -> list[dict[str, Any]]:
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return []
+    query = [program, "--query-gpu=name,memory.total,driver_version,uuid", "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, timeout=GPU_QUERY_SECONDS, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    rows = [[word.strip() for word in line.split(",")] for line in done.stdout.splitlines()]
+    return [
+        {
+            "name": row[0],
+            "memory_gib": round(int(row[1]) / 1024, 1) if row[1].isdigit() else None,
+            "driver": row[2],
+            "uuid": row[3],
+        }
+        for row in rows
+        if len(row) == 4
+    ]
+
+
+def _visible(gpus: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those of ``gpus`` that ``CUDA_VISIBLE_DEVICES`` leaves to this process."""
+    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if allowed is None:
+        return gpus
+    kept: list[dict[str, Any]] = []
+    for word in allowed.split(","):
+        word = word.strip()
+        if word.isdigit():
+            match = gpus[int(word) : int(word) + 1]
+        else:
+            match = [g for g in gpus if word and g["uuid"].startswith(word)]
+        if not match:
+            break  # as the driver has it: nothing after the first name that is not one
+        kept += match[:1]
+    return kept

@@ -1,0 +1,251 @@
+"""Which methods there are: entry points of ``supernet_bench.methods``, and ``path.py:Class``.
+
+Nothing here imports a method: its file is parsed, so that listing and planning are quick and a
+stranger's file runs in its own process only. ``load`` is for that process.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import hashlib
+import importlib.metadata
+import importlib.util
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.api import Method, UsageError
+
+GROUP = "supernet_bench.methods"
+FACTS = ("name", "version", "summary", "follows")
+"""What the harness reads of a method class: plain constants in the class body, or inherited."""
+
+
+@dataclass(frozen=True)
+class MethodRef:
+    """A method that can be run, none of whose code has been executed."""
+
+    name: str
+    source: str
+    """``package.module:Class`` or ``/path/to/file.py:Class``: what ``load`` takes."""
+    sha256: str
+    """Of the method's source file; where that imports siblings of its own package, of them all."""
+    origin: str
+    """The distribution that brings it, or the file as the user typed it."""
+    version: str = "1"
+    summary: str = ""
+    follows: str | None = None
+    selective: bool = False
+    """It overrides ``supports``: only its own process can say which tasks it takes."""
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """``Did you mean 'x'?``, or an empty string where nothing known is near ``word``."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"Did you mean '{near[0]}'?" if near else ""
+
+
+def unknown(kind: str, word: str, known: Iterable[str], then: str) -> UsageError:
+    """The error for a name that does not exist: the nearest one, all known ones, what to type."""
+    names = sorted(known)
+    first = f"no {kind} '{word}'. {suggest(word, names)}".rstrip()
+    return UsageError(f"{first}\nknown: {' '.join(names) or 'none'}\n{then}")
+
+
+def installed() -> dict[str, importlib.metadata.EntryPoint]:
+    """Name -> entry point of every installed method."""
+    return {entry.name: entry for entry in importlib.metadata.entry_points(group=GROUP)}
+
+
+def methods() -> dict[str, MethodRef | UsageError]:
+    """Every installed method by name; a broken one is there as the error that says why."""
+    found: dict[str, MethodRef | UsageError] = {}
+    for name, entry in sorted(installed().items()):
+        try:
+            found[name] = _from_entry(entry)
+        except UsageError as error:
+            found[name] = error
+    return found
+
+
+def find(word: str) -> MethodRef:
+    """The method that a user calls ``word``: an installed name or ``path.py:Class``.
+
+    Raises:
+        UsageError: no such method, or its file cannot be read as one.
+    """
+    path, colon, class_name = word.rpartition(":")
+    if colon and path.endswith(".py"):
+        return _from_file(path, class_name)
+    if word.endswith(".py"):
+        names = ", ".join(_classes(_parse(Path(word)))) or "none"
+        raise UsageError(f"'{word}' needs the class after a colon: {word}:Class\nclasses in it: {names}")
+    entries = installed()
+    if word not in entries:
+        raise unknown(
+            "method", word, entries, "list them with what each supports: supernet-bench list methods"
+        )
+    return _from_entry(entries[word])
+
+
+def load(source: str) -> type[Method]:
+    """Import a method's class. Executes its file: for the run's own process only.
+
+    Raises:
+        UsageError: there is no such class, or it is not a ``benchmarks.api.Method``.
+    """
+    where, _, class_name = source.rpartition(":")
+    if where.endswith(".py"):
+        # The hash keeps two files of the same name apart; the path makes tracebacks readable.
+        name = f"supernet_bench_method_{hashlib.sha256(where.encode()).hexdigest()[:12]}"
+        spec = importlib.util.spec_from_file_location(name, where)
+        if spec is None or spec.loader is None:
+            raise UsageError(f"cannot import '{where}'")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+    else:
+        module = importlib.import_module(where)
+    found: Any = getattr(module, class_name, None)
+    if not (isinstance(found, type) and issubclass(found, Method)):
+        raise UsageError(f"'{source}' is not a benchmarks.api.Method but {found!r}")
+    return found
+
+
+def _from_entry(entry: importlib.metadata.EntryPoint) -> MethodRef:
+    where, _, class_name = entry.value.partition(":")
+    file = module_file(where)
+    if file is None:
+        raise UsageError(f"method '{entry.name}': its module {where} is not there; reinstall what brings it")
+    facts = _facts(file, class_name)
+    if facts.get("name") != entry.name:
+        raise UsageError(
+            f"method '{entry.name}': its class {class_name} is named '{facts.get('name')}' in {file.name}; "
+            "entry point and class must agree"
+        )
+    origin = entry.dist.name if entry.dist is not None else where
+    return _ref(entry.value, origin, facts, _digest(file, where))
+
+
+def _from_file(path: str, class_name: str) -> MethodRef:
+    file = Path(path).expanduser().resolve()
+    facts = _facts(file, class_name)
+    name = facts.get("name")
+    if not isinstance(name, str) or not name.replace("-", "").isalnum() or name != name.lower():
+        raise UsageError(
+            f"'{path}:{class_name}': set `name` in the class body to a plain string of lower-case letters, "
+            f'digits and hyphens, such as name = "mine"; found {name!r}'
+        )
+    if name in installed():
+        raise UsageError(
+            f"'{path}:{class_name}' is named '{name}' like an installed method; give it another name"
+        )
+    return _ref(f"{file}:{class_name}", f"{path}:{class_name}", facts, _digest(file, None))
+
+
+def _ref(source: str, origin: str, facts: dict[str, Any], sha256: str) -> MethodRef:
+    known = {key: facts[key] for key in FACTS if facts.get(key) is not None}
+    return MethodRef(source=source, origin=origin, sha256=sha256, selective="supports" in facts, **known)
+
+
+def module_file(name: str) -> Path | None:
+    """Where module ``name`` stands, without importing its packages as ``find_spec`` would."""
+    top, *rest = name.split(".")
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        return None
+    if spec is None or spec.origin is None:
+        return None
+    if not rest:
+        return Path(spec.origin)
+    for folder in spec.submodule_search_locations or ():
+        base = Path(folder, *rest)
+        for file in (base.with_suffix(".py"), base / "__init__.py"):
+            if file.is_file():
+                return file
+    return None
+
+
+def _parse(file: Path) -> ast.Module:
+    try:
+        return ast.parse(file.read_bytes(), str(file))
+    except OSError as error:
+        raise UsageError(f"cannot read '{file}': {error.strerror}") from None
+    except (SyntaxError, ValueError) as error:
+        raise UsageError(f"'{file}' is not valid Python: {error}") from None
+
+
+def _classes(tree: ast.Module) -> dict[str, ast.ClassDef]:
+    return {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+
+
+def _imports(tree: ast.Module) -> dict[str, tuple[str, str]]:
+    """Local name -> (module, name there) of every ``from module import name`` at top level."""
+    return {
+        alias.asname or alias.name: (node.module, alias.name)
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level
+        for alias in node.names
+    }
+
+
+def _facts(file: Path, class_name: str) -> dict[str, Any]:
+    """The constants in the body of a class and of its bases; ``supports`` where it is overridden."""
+    tree = _parse(file)
+    classes = _classes(tree)
+    if class_name not in classes:
+        elsewhere = _imports(tree).get(class_name)
+        origin = module_file(elsewhere[0]) if elsewhere else None
+        if elsewhere and origin:
+            return _facts(origin, elsewhere[1])
+        raise UsageError(
+            f"no class '{class_name}' in '{file}'. {suggest(class_name, classes)}\n"
+            f"classes in it: {', '.join(classes) or 'none'}"
+        )
+    facts: dict[str, Any] = {}
+    for base in reversed(classes[class_name].bases):
+        if isinstance(base, ast.Name) and base.id in classes and base.id != class_name:
+            facts |= _facts(file, base.id)
+        elif isinstance(base, ast.Name) and (imported := _imports(tree).get(base.id)):
+            origin = module_file(imported[0]) if imported[0] != "benchmarks.api" else None
+            facts |= _facts(origin, imported[1]) if origin else {}
+    for node in classes[class_name].body:
+        if isinstance(node, ast.FunctionDef) and node.name == "supports":
+            facts["supports"] = True
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        value = getattr(node, "value", None)
+        for target in targets:
+            if isinstance(target, ast.Name) and target.id in FACTS and isinstance(value, ast.Constant):
+                facts[target.id] = value.value
+    return facts
+
+
+def _digest(file: Path, module: str | None) -> str:
+    """SHA-256 of a source file. A method in a package may stand on siblings, absolutely imported:
+    then of the sorted list of their names and hashes, so that a change in any makes it another method."""
+    found: dict[str, str] = {}
+    package = module.split(".")[0] if module else None
+    waiting = [(module or file.stem, file)]
+    while waiting:
+        name, path = waiting.pop()
+        if name in found:
+            continue
+        found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        for node in ast.walk(_parse(path)) if package else ():
+            names: list[str] = []
+            if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            elif isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            for other in names:
+                sibling = module_file(other) if other.split(".")[0] == package else None
+                if sibling and sibling.name != "__init__.py":
+                    waiting.append((other, sibling))
+    if len(found) == 1:
+        return next(iter(found.values()))
+    lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(found.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()

@@ -1,0 +1,66 @@
+"""A ``Table`` for a rich console, wide or narrow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.report.formats import NONE, TEXTS, caption, columns, footnotes
+from benchmarks.report.tables import Table
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
+
+
+class Terminal:
+    """The comparison for a rich console: one table where it fits, else quality above cost."""
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield the tables and the lines under them."""
+        from rich.measure import Measurement
+        from rich.padding import Padding
+        from rich.text import Text
+
+        lines = self.table.rows.to_dict("records")
+        quality = ["method", "limit", "quality", "chrf", "latency", "params", "macs"]
+        spent = ["tokens", "evaluations", "probes", "seconds", "joules", "status"]
+        yield Text(caption(self.table), style="bold")
+        yield Text()
+        whole = self._grid([*quality, *spent], lines)
+        if Measurement.get(console, options.update(max_width=500), whole).maximum <= options.max_width:
+            yield whole
+        else:
+            yield self._grid(quality, [line for line in lines if line["limit"] is not None])
+            yield Text()
+            yield self._grid(["method", *spent], _one_per_method(lines))
+        yield Text()
+        for line in [*self.table.troubles, *footnotes(self.table)]:
+            yield Padding(Text(line, style="dim"), (0, 0, 0, 1))
+
+    def _grid(self, keys: list[str], lines: list[dict[Any, Any]]) -> Any:
+        from rich.box import SIMPLE_HEAD
+        from rich.table import Table as Grid
+        from rich.text import Text
+
+        shown = columns(self.table) | {"limit": ("limit", lambda r: str(r["limit"] or NONE))}
+        grid = Grid(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+        for key in keys:
+            head = shown[key][0]
+            if key not in TEXTS:  # two lines high, so that 80 columns hold it
+                head = head.replace(" (" if "(" in head else " ", "\n(" if "(" in head else "\n", 1)
+            grid.add_column(Text(head), justify="left" if key in TEXTS else "right", no_wrap=key not in TEXTS)
+        for i, here in enumerate(lines, 1):
+            end = "limit" in keys and i < len(lines) and lines[i]["limit"] != here["limit"]
+            grid.add_row(*(Text(shown[key][1](here)) for key in keys), end_section=end)
+        return grid
+
+
+def _one_per_method(lines: list[dict[Any, Any]]) -> list[dict[Any, Any]]:
+    """What a run costs does not depend on the limit: the first line of each method, all statuses."""
+    kept: dict[str, dict[Any, Any]] = {}
+    for line in lines:
+        first = kept.setdefault(line["method"], line | {"statuses": []})
+        first["statuses"].append(line["status"])
+    return [line | {"status": " / ".join(dict.fromkeys(line["statuses"]))} for line in kept.values()]

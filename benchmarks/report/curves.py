@@ -1,0 +1,150 @@
+"""Hypervolume over the budget spent and at the end, and how the search went."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from benchmarks import stats
+from benchmarks.records import Record
+from benchmarks.report import plots, rows
+from benchmarks.report.tables import Table
+
+Steps = list[tuple[float, float]]
+"""(spent, value from then on), by what is spent."""
+
+TITLE = "Hypervolume: how much quality at how much speed"
+_SPENT = {"seconds": "wall-clock time", "tokens": "training tokens"}
+
+
+def _volume_steps(record: Record, kind: str) -> Steps:
+    """Hypervolume of what a run had proposed by then, chosen by validation as in the table."""
+    steps: Steps = [(0.0, 0.0)]
+    point = rows.reference_point(record["spec"]["task"])
+    allowed = record["spec"]["budget"][kind]
+    made = sorted(record["candidates"], key=lambda c: (c["spent"][kind], c["index"]))
+    for i, candidate in enumerate(made):
+        lines = rows.headlines([record | {"candidates": made[: i + 1]}])
+        lines = lines.dropna(subset=["quality", "ratio"])
+        pairs = list(zip(lines["quality"], lines["ratio"], strict=True))
+        steps.append((100 * float(candidate["spent"][kind]) / allowed, stats.hypervolume(pairs, point)))
+    return steps
+
+
+def _at(steps: Steps, spent: float) -> float:
+    return ([value for at, value in steps if at <= spent] or [steps[0][1]])[-1]
+
+
+def _draw(axes: Any, runs: dict[str, list[Steps]], end: float, style: dict[str, plots.Look]) -> None:
+    """Mean over seeds as steps with markers where something changed; lowest to highest as a band."""
+    for method in [m for m in style if m in runs]:
+        look, seen = style[method], runs[method]
+        grid = sorted({at for steps in seen for at, _ in steps} | {end})
+        values = [[_at(steps, at) for steps in seen] for at in grid]
+        mean = [sum(v) / len(v) for v in values]
+        marked = [i for i in range(len(grid)) if i and mean[i] != mean[i - 1]][:12]
+        axes.plot(grid, mean, drawstyle="steps-post", color=look.colour, linestyle=look.line, linewidth=1.6,
+                  marker=look.marker, markerfacecolor=look.face, markersize=6, markevery=marked,
+                  label=plots.short(method))  # fmt: skip
+        if len(seen) > 1:
+            axes.fill_between(grid, [min(v) for v in values], [max(v) for v in values], step="post",
+                              color=look.colour, alpha=0.13, linewidth=0)  # fmt: skip
+
+
+def _currency(records: Sequence[Record]) -> str | None:
+    """The allowance against which progress is drawn: time where recorded, else tokens."""
+    made = [(r["spec"]["budget"], c.get("spent", {})) for r in records for c in r["candidates"]]
+    kinds = [k for k in _SPENT if all(allowed.get(k) and k in spent for allowed, spent in made)]
+    return kinds[0] if made and kinds else None
+
+
+def hypervolume(records: Sequence[Record], table: Table) -> Figure:
+    """Left: hypervolume against the share of the budget spent. Right: final, with intervals."""
+    counted = [r for r in rows.latest(records) if r["status"] != "failed"]
+    kind, style = _currency(counted), plots.looks(table.volumes["method"])
+    quality, latency = rows.reference_point(table.shared["task"])
+    notes = [
+        f"Hypervolume: the area that a run's networks cover in the plane of test {table.metric_name} (up) and"
+        " latency as a ratio to the reference network (down), counted from the frozen point"
+        f" {quality:g} {table.metric_name}, {latency:g} x reference (version {rows.results_version()})."
+        " At each limit a run counts with its best network by validation.",
+        "Small dots: seeds; large mark: their mean; bar: 95 % t-interval over seeds (none with one seed)."
+        + (" Left: mean over seeds, band from the lowest to the highest seed." if kind else ""),
+        *plots.recipes(table),
+    ]
+    sub = "Quality and speed in one number, over all latency limits. Higher is better."
+    made = plots.sheet(table, TITLE, sub, notes, wide=10.5, high=3.5)
+    if kind:
+        left = made.axes(0.065, 0.44)
+        runs: dict[str, list[Steps]] = {}
+        named = rows.labels(counted)
+        for record in counted:
+            runs.setdefault(named[record["id"]], []).append(_volume_steps(record, kind))
+        end = 1.04 * max(at for seen in runs.values() for steps in seen for at, _ in steps)
+        _draw(left, runs, max(end, 1.0), style)
+        left.set_xlim(0, max(end, 1.0))
+        left.set_ylim(bottom=0)
+        left.legend(loc="best", fontsize=9, frameon=True, framealpha=0.9, edgecolor="none")
+        left.set_title("while the budget is spent", fontsize=10, loc="left", color=plots.INK)
+        left.set_xlabel(f"{_SPENT[kind]} spent, % of the allowance")
+        left.set_ylabel("hypervolume        higher is better \u2192")
+    _final(made.axes(*((0.68, 0.29) if kind else (0.25, 0.6))), table, style)
+    return made.figure
+
+
+def _final(axes: Any, table: Table, style: dict[str, plots.Look]) -> None:
+    volumes = table.volumes
+    if volumes.empty:
+        plots.blank(axes, "no run has a scored candidate")
+        return
+    means = volumes.groupby("method")["volume"].mean().sort_values(kind="stable")
+    for y, method in enumerate(means.index):
+        values, look = [float(v) for v in volumes[volumes["method"] == method]["volume"]], style[method]
+        interval = stats.t_interval(values)
+        if interval.low is not None and interval.high is not None:
+            axes.plot([max(0.0, interval.low), interval.high], [y, y], color=look.colour, linewidth=2)
+        if len(values) > 1:
+            below = [y - 0.24] * len(values)
+            axes.plot(values, below, linestyle="none", marker=".", color=plots.GREY, markersize=5)
+        axes.plot([interval.mean], [y], look.marker, mfc=look.face, color=look.colour, markersize=9)
+        axes.annotate(f"{interval.mean:.4g}", (interval.mean, y), xytext=(0, 8), textcoords="offset points",
+                      ha="center", fontsize=8, color=plots.INK)  # fmt: skip
+    axes.set_yticks(range(len(means)), [plots.short(m, 22) for m in means.index])
+    axes.set_ylim(-0.6, len(means) - 0.3)
+    axes.set_title("at the end", fontsize=10, loc="left", color=plots.INK)
+    axes.set_xlabel("hypervolume        higher is better \u2192")
+    axes.margins(x=0.1)
+
+
+def search(records: Sequence[Record], table: Table) -> Figure | None:
+    """Best validation loss so far against evaluations; None where no search was recorded."""
+    logged = [r for r in rows.latest(records) if r["status"] != "failed" and r.get("search_log")]
+    if not logged:
+        return None
+    named = rows.labels(logged)
+    runs: dict[str, list[Steps]] = {}
+    for record in logged:
+        points = sorted((float(p["evaluations"]), float(p["best_valid_loss"])) for p in record["search_log"])
+        runs.setdefault(named[record["id"]], []).append([(max(1.0, at), loss) for at, loss in points])
+    notes = [
+        "Line: mean over seeds; band: lowest to highest seed. Loss of sub-networks with the weights they have"
+        " during the search, at any latency: it ends before any training that follows the search."
+    ]
+    sub = "Best validation loss found so far, against the evaluations paid for. Lower is better."
+    made = plots.sheet(table, "How the search went", sub, notes, wide=10, high=3.6, above=0.1)
+    axes = made.axes(0.08, 0.69)
+    allowed = logged[0]["spec"]["budget"]["evaluations"]
+    last = max(at for seen in runs.values() for steps in seen for at, _ in steps)
+    _draw(axes, runs, max(last, allowed or 0), plots.looks(table.volumes["method"]))
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    if allowed:
+        axes.axvline(allowed, color=plots.INK, linestyle=(0, (4, 3)), linewidth=1)
+        axes.text(allowed, 0.98, f"allowance {allowed:,.0f} ", rotation=90, ha="right", va="top", fontsize=8,
+                  transform=axes.get_xaxis_transform())  # fmt: skip
+    axes.set_xlabel("validation evaluations spent (logarithmic)")
+    axes.set_ylabel("\u2190 lower is better        validation loss, nats/token")
+    plots.key(axes)
+    return made.figure

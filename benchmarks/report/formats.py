@@ -1,0 +1,268 @@
+"""A ``Table`` as text: cells for people, and as Markdown, CSV, JSON and LaTeX.
+
+Every text is escaped for where it goes; ``report.rows.plain`` has taken control characters out.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from benchmarks.report.rows import Limit, plain, reference_point, results_version
+from benchmarks.report.tables import METRICS, Table
+
+MARKS = ("*", "**", "***", "****")
+NONE = "-"
+Row = Mapping[Any, Any]
+
+
+def number(value: float, form: str = ".1f", scale: float = 1.0) -> str:
+    """A figure for people; a dash where there is none."""
+    return NONE if value is None or math.isnan(value) else format(value * scale, form)
+
+
+def sig(value: float, digits: int = 3) -> str:
+    """A figure to so many significant digits, trailing zeros kept."""
+    if value is None or math.isnan(value):
+        return NONE
+    return f"{value:,.0f}" if abs(value) >= 10 ** (digits - 1) else f"{value:#.{digits}g}"
+
+
+def interval(row: Row, digits: str = ".1f") -> str:
+    """``34.2 [33.8, 34.6]``; an ``s`` says: one seed, interval over sentences."""
+    key = "quality" if "quality" in row else "difference"
+    sign = "" if key == "quality" else "+"
+    text = number(row[key], sign + digits)
+    if not (math.isnan(row["low"]) or math.isnan(row["high"])):
+        text += f" [{row['low']:{sign}{digits}}, {row['high']:{sign}{digits}}]"
+        text += " s" if row.get("interval") == "sentences" else ""
+    return text
+
+
+def _joules(row: Row) -> str:
+    return " ".join([number(row["joules"], ".1f", 1e-3), *(MARKS[min(i, 3)] for i in row["energy_sources"])])
+
+
+def _limit(row: Row) -> str:
+    limit = row["limit"]
+    if limit is None:
+        return NONE
+    return f"{limit} ({sig(row['limit_ms'])} ms)" if limit.rank == 1 and row["limit_ms"] > 0 else str(limit)
+
+
+def _loads(key: str) -> Callable[[Row], str]:
+    return lambda row: number(row[key], ".0f", 100)
+
+
+Column = tuple[str, Callable[[Row], str]]
+
+
+def columns(table: Table) -> dict[str, Column]:
+    """Short key -> (heading, cell of a row), in the order shown."""
+    return {
+        "method": ("method", lambda r: plain(r["method"], 60)),
+        "limit": ("latency limit", _limit),
+        "quality": (f"{table.metric_name} [95 %]", interval),
+        "status": ("status", lambda r: r["status"]),
+        "chrf": ("chrF", lambda r: number(r["chrf"])),
+        "loss": ("valid loss", lambda r: number(r["valid_loss"], ".3f")),
+        "latency": ("latency ms (p50 / p90)", lambda r: f"{sig(r['p50'])} / {sig(r['p90'])}"),
+        "ratio": ("x ref", lambda r: number(r["ratio"], ".2f")),
+        "params": ("params M", lambda r: number(r["params"], ".2f", 1e-6)),
+        "macs": ("MMACs", lambda r: sig(r["macs"] / 1e6)),
+        "bytes": ("MB", lambda r: number(r["bytes"], ".1f", 1e-6)),
+        "peak": ("peak MB", lambda r: number(r["peak_bytes"], ".0f", 1e-6)),
+        "tokens": ("tokens %", _loads("tokens")),
+        "evaluations": ("evals %", _loads("evaluations")),
+        "probes": ("probes %", _loads("probes")),
+        "seconds": ("s", lambda r: number(r["seconds"], ",.0f")),
+        "joules": ("kJ", _joules),
+        "seeds": ("seeds", lambda r: r["seeds"] or NONE),
+        "origin": ("weights", lambda r: r["origin"] or NONE),
+    }
+
+
+TEXTS = ("method", "limit", "seeds", "origin", "status")
+"""Columns that are left-aligned."""
+
+
+def cells(table: Table) -> pd.DataFrame:
+    """The main table as texts, one column per heading."""
+    lines = table.rows.to_dict("records")
+    return pd.DataFrame({head: [cell(line) for line in lines] for head, cell in columns(table).values()})
+
+
+def test_sets(table: Table) -> dict[str, pd.DataFrame]:
+    """Metric name -> means over seeds, one column per test set."""
+    found = {}
+    for metric, part in table.sets.groupby("metric", sort=False):
+        sets = list(dict.fromkeys(part["set"]))
+        wide = part.pivot(index=["method", "limit"], columns="set", values="value")[sets]
+        shown = pd.DataFrame(
+            {"method": [m for m, _ in wide.index], "latency limit": [str(x) for _, x in wide.index]}
+        )
+        for name in sets:
+            shown[name] = [number(value) for value in wide[name]]
+        found[METRICS.get(str(metric), str(metric))] = shown
+    return found
+
+
+def comparisons(table: Table) -> pd.DataFrame:
+    """Paired differences from the baseline as texts."""
+    names = {"quality": table.metric_name}
+    return pd.DataFrame(
+        [
+            {
+                "method": line["method"],
+                "difference in": names.get(line["what"], line["what"]),
+                "latency limit": line["limit"],
+                f"minus {table.baseline} [95 %]": interval(line, ".2f"),
+                "paired seeds": str(line["pairs"]),
+                "p": number(line["p"], ".3f"),
+                "p (Holm)": number(line["p_holm"], ".3f"),
+                "verdict": line["verdict"],
+            }
+            for line in table.comparisons.to_dict("records")
+        ]
+    )
+
+
+def caption(table: Table) -> str:
+    """Task, tier, profile and allowance in one line."""
+    shared = table.shared
+    budget = " | ".join(f"{shared[k]} {k.split('.')[1]}" for k in shared if k.startswith("budget."))
+    return (
+        f"{shared['task']} - tier {shared['tier']} - profile {shared['profile']} - allowance a run: {budget}"
+    )
+
+
+def footnotes(table: Table) -> list[str]:
+    """All that must stand under the main table."""
+    told = [f"{MARKS[min(i, 3)]} energy: {source}" for i, source in enumerate(table.sources)]
+    told.append(
+        "tokens, evals, probes: per cent of the allowance spent; s: seconds of search; x ref: times the"
+    )
+    told[-1] += " latency of the space's largest network, timed in the same session."
+    return told + table.notes
+
+
+def _md(text: str) -> str:
+    for mark in "\\`*_[]<>|#~":
+        text = text.replace(mark, "\\" + mark)
+    return text.replace("&", "&amp;")
+
+
+def _md_table(frame: pd.DataFrame) -> str:
+    left = {"method", "latency limit", "seeds", "weights", "status", "difference in", "verdict"}
+    lines = ["| " + " | ".join(_md(h) for h in frame.columns) + " |"]
+    lines.append("|" + "|".join(" :-- " if h in left else " --: " for h in frame.columns) + "|")
+    lines += [
+        "| " + " | ".join(_md(cell) for cell in row) + " |"
+        for row in frame.itertuples(index=False, name=None)
+    ]
+    return "\n".join(lines)
+
+
+def markdown(table: Table, title: str, level: int = 1) -> str:
+    """The whole comparison as Markdown: table, footnotes, signatures, differences, each test set."""
+    head = "#" * level
+    parts = [f"{head} {_md(plain(title))}", _md(caption(table)), _md_table(cells(table))]
+    parts.append("\n".join(f"- {_md(note)}" for note in footnotes(table)))
+    if table.troubles:
+        parts += [f"{head}# Runs that did not end well", "\n".join(f"- {_md(t)}" for t in table.troubles)]
+    if len(table.comparisons):
+        parts += [
+            f"{head}# Against {_md(str(table.baseline))}, paired over seeds",
+            _md_table(comparisons(table)),
+        ]
+    for metric, frame in test_sets(table).items():
+        parts += [f"{head}# {_md(metric)} on each test set", _md_table(frame)]
+    if table.signatures:
+        lines = [f"- {_md(k)}: `{v.replace('`', chr(39))}`" for k, v in table.signatures.items()]
+        parts += [f"{head}# How each figure was made", "\n".join(lines)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return None if math.isnan(value) else float(f"{value:.6g}")
+    return str(value) if isinstance(value, Limit) else value
+
+
+def _plain_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(k): _rounded(v) for k, v in line.items()} for line in frame.to_dict("records")]
+
+
+def as_json(table: Table) -> dict[str, Any]:
+    """The comparison for scripts: six significant digits, null for what was not measured."""
+    quality, latency = reference_point(table.shared["task"])
+    return {
+        "shared": table.shared,
+        "metric": table.metric,
+        "rows": _plain_rows(table.rows),
+        "test_sets": _plain_rows(table.sets),
+        "baseline": table.baseline,
+        "comparisons": _plain_rows(table.comparisons),
+        "hypervolume": {
+            "version": results_version(),
+            "reference": {"quality": quality, "latency_ratio": latency},
+            "runs": _plain_rows(table.volumes),
+        },
+        "signatures": table.signatures,
+        "energy_sources": table.sources,
+        "troubles": table.troubles,
+        "notes": table.notes,
+    }
+
+
+def json_text(value: Any) -> str:
+    """JSON as this project writes it into files."""
+    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def csv(table: Table) -> str:
+    """Plain figures, one row per method and limit; texts cannot start a spreadsheet formula."""
+    frame = table.rows.drop(columns="energy_sources").copy()
+    frame["energy_source"] = [
+        "; ".join(table.sources[i] for i in row) for row in table.rows["energy_sources"]
+    ]
+    for name in ("method", "origin", "status", "energy_source"):
+        frame[name] = ["'" + t if str(t).startswith(("=", "+", "-", "@")) else t for t in frame[name]]
+    units = {"quality": table.metric, "low": f"{table.metric}_low", "high": f"{table.metric}_high"}
+    units |= {
+        "p50": "latency_p50_ms",
+        "p90": "latency_p90_ms",
+        "ratio": "latency_ratio",
+        "over": "over_limit",
+    }
+    units |= {k: f"{k}_share" for k in ("tokens", "evaluations", "probes")}
+    for name in [str(column) for column in frame.select_dtypes("float")]:
+        frame[name] = [_rounded(float(v)) for v in frame[name]]
+    return frame.rename(columns=units).to_csv(index=False, lineterminator="\n")
+
+
+def latex(table: Table) -> str:
+    """A booktabs table of the main columns, for a paper."""
+    shown = columns(table)
+    kept = [
+        shown[k][0]
+        for k in (
+            "method",
+            "limit",
+            "quality",
+            "chrf",
+            "latency",
+            "params",
+            "macs",
+            "seconds",
+            "joules",
+            "status",
+        )
+    ]
+    text = cells(table)[kept].to_latex(index=False, escape=True)
+    notes = "".join(f"% {line}\n" for line in [caption(table), *footnotes(table)])
+    return notes + text

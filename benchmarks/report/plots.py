@@ -1,0 +1,299 @@
+"""The figures of a comparison, as PNG and SVG with the same bytes every time.
+
+matplotlib's Agg and SVG writers only, never pyplot, so that no display and no global state is
+involved. A method keeps its colour, marker and line style in all figures; each differs in grayscale.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from benchmarks import stats
+from benchmarks.records import Record, write_text
+from benchmarks.report import rows
+from benchmarks.report.tables import Table
+
+INK, GREY, PALE = "#1a1a1a", "#666666", "#c9c9c9"
+STYLE: dict[Any, Any] = {
+    "svg.hashsalt": "supernet-bench",
+    "svg.fonttype": "path",
+    "text.parse_math": False,  # a method may be called $x$
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "axes.edgecolor": GREY,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.8,
+    "hatch.linewidth": 0.6,
+}
+DPI = 150
+
+# Okabe and Ito's colours without the yellow, which vanishes on white.
+_COLOURS = ("#0072b2", "#56b4e9", "#d55e00", "#e69f00", "#555555", "#009e73", "#cc79a7", "#000000")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
+_LINES: tuple[Any, ...] = ("-", "--", (0, (1, 1)), "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 3)), (0, (3, 3)))
+_FIRST = ("hat", "hat-sandwich", "mos-neuron", "mos-layer", "random-search", "scratch")
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one method is drawn everywhere."""
+
+    colour: str
+    marker: str
+    line: Any
+    face: str
+
+
+def looks(methods: Iterable[str]) -> dict[str, Look]:
+    """A look for each method; the project's own always have the same one."""
+    names = set(methods)
+    ordered = [m for m in _FIRST if m in names] + sorted(names - set(_FIRST))
+    taken = [_FIRST.index(m) for m in ordered if m in _FIRST]
+    free = [i for i in range(len(names) + len(_FIRST)) if i not in taken]
+    found = {}
+    for name in ordered:
+        i = _FIRST.index(name) if name in _FIRST else free.pop(0)
+        colour = _COLOURS[i % len(_COLOURS)]
+        found[name] = Look(
+            colour, _MARKERS[i % len(_MARKERS)], _LINES[i % len(_LINES)], "white" if i % 2 else colour
+        )
+    return found
+
+
+def short(name: str, limit: int = 20) -> str:
+    """A method's name as a legend can hold it."""
+    clean = rows.plain(name)
+    return clean if len(clean) <= limit else f"{clean[: limit - 9]}...{clean[-6:]}"
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A figure with its texts written; ``bottom`` and ``top`` (shares) enclose what is left for axes."""
+
+    figure: Figure
+    bottom: float
+    top: float
+
+    def axes(self, left: float, width: float) -> Any:
+        """New axes over the free height."""
+        return self.figure.add_axes((left, self.bottom, width, self.top - self.bottom))
+
+
+def sheet(
+    table: Table, title: str, sub: str, notes: Sequence[str], *, wide: float, high: float,
+    above: float = 0.3, below: float = 0.65,
+) -> Sheet:  # fmt: skip
+    """Title, what is compared and on how many seeds above; how it was made below.
+
+    Args:
+        wide: width of the figure in inches.
+        high: height of the axes in inches; the figure is as high as its texts need.
+        above: inches left free over the axes for their own titles.
+        below: inches left free under the axes for their own labels.
+    """
+    lines = [part for note in notes for part in textwrap.wrap(note, int(wide * 16.5))]
+    foot, head = 0.1 + 0.15 * len(lines), 0.95 + above
+    total = foot + below + high + head
+    figure = Figure(figsize=(wide, total))
+    numbers = sorted({int(n) for n in table.rows["n"] if n})
+    seeds = "no finished seed"
+    if numbers:
+        seeds = f"{numbers[0]}" + (f" to {numbers[-1]}" if len(numbers) > 1 else "")
+        seeds += " seed per method" if numbers[-1] == 1 else " seeds per method"
+    shared = table.shared
+    what = f"{shared['task']}  |  tier {shared['tier']}  |  profile {shared['profile']}  |  {seeds}"
+    x = 0.12 / wide
+    figure.text(x, 1 - 0.12 / total, title, fontsize=14, fontweight="bold", va="top", color=INK)
+    figure.text(x, 1 - 0.44 / total, what, fontsize=10, va="top", color=GREY)
+    figure.text(x, 1 - 0.67 / total, sub, fontsize=10, va="top", color=INK)
+    figure.text(x, 0.08 / total, "\n".join(lines), fontsize=7.5, va="bottom", color=GREY, linespacing=1.35)
+    return Sheet(figure, (foot + below) / total, 1 - head / total)
+
+
+def key(axes: Any) -> None:
+    """The legend, to the right of the axes."""
+    axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), frameon=False, title="method", alignment="left")
+
+
+def blank(axes: Any, text: str) -> None:
+    """Say why there is nothing to draw."""
+    axes.set_axis_off()
+    axes.text(0.5, 0.5, text, ha="center", va="center", color=GREY, transform=axes.transAxes)
+
+
+def _spread(values: Any) -> tuple[float, float]:
+    """Distances below and above the mean of latencies over seeds; zero with one seed."""
+    interval = stats.t_interval([float(v) for v in values])
+    if interval.low is None or interval.high is None:
+        return 0.0, 0.0
+    return interval.mean - max(0.0, interval.low), interval.high - interval.mean
+
+
+def _latency_error(part: Any) -> tuple[float, float]:
+    if len(part) > 1:
+        return _spread(part["ratio"])
+    line = part.iloc[0]
+    low, mid, high = line["ratio_low"], line["ratio"], line["ratio_high"]
+    if any(math.isnan(v) for v in (low, mid, high)) or mid <= 0:
+        return 0.0, 0.0
+    return float(max(0.0, mid - low)), float(max(0.0, high - mid))
+
+
+def pareto(records: Sequence[Record], table: Table) -> Figure:
+    """Test quality against measured latency, with intervals both ways and the joint front."""
+    lines = rows.headlines([r for r in rows.latest(records) if r["status"] != "failed"])
+    lines = lines.dropna(subset=["quality", "ratio"])
+    shown = table.rows.dropna(subset=["quality", "ratio"])
+    kinds = set(shown["interval"])
+    bars = {
+        "seeds": "95 % t-interval over seeds",
+        "sentences": "with one seed 95 % over test sentences upwards, over timings sideways, the spread"
+        " between seeds not in it",
+    }
+    told = "; ".join(text for kind, text in bars.items() if kind in kinds)
+    notes = [f"Each point: one method at one latency limit, mean over seeds. Bars: {told}."] if told else []
+    notes += recipes(table)
+    sub = "Up and to the left is better. The grey line is the best that all methods together reach."
+    title = "Quality against latency of the networks each method found"
+    made = sheet(table, title, sub, notes, wide=10, high=4.3, above=0.6)
+    axes = made.axes(0.07, 0.7)
+    if shown.empty:
+        blank(axes, "no run has a scored candidate")
+        return made.figure
+    style = looks(shown["method"])
+    for method in style:
+        part, look = shown[shown["method"] == method].sort_values("ratio"), style[method]
+        errors = [
+            _latency_error(lines[(lines["method"] == method) & (lines["limit"] == limit)])
+            for limit in part["limit"]
+        ]
+        below, above = (part["quality"] - part["low"]).fillna(0), (part["high"] - part["quality"]).fillna(0)
+        axes.errorbar(
+            part["ratio"], part["quality"],
+            xerr=list(zip(*errors, strict=True)), yerr=[below.clip(lower=0), above.clip(lower=0)],
+            color=look.colour, marker=look.marker, mfc=look.face, markersize=8, markeredgewidth=1.5,
+            linestyle=look.line, linewidth=1.2, elinewidth=1.0, capsize=3, label=short(method), zorder=3,
+        )  # fmt: skip
+    if _cropped(axes.set_xlim, axes.get_xlim(), shown["ratio"]) | _cropped(
+        axes.set_ylim, axes.get_ylim(), shown["quality"]
+    ):
+        axes.text(1, 0.01, "bars that reach the frame go on beyond it ", fontsize=7.5, color=GREY, ha="right",
+                  transform=axes.transAxes)  # fmt: skip
+    _limit_lines(axes, lines)
+    _front(axes, shown)
+    scale = f" ({lines['reference_p50'].median():.3g} ms)" if lines["reference_p50"].notna().any() else ""
+    axes.set_xlabel(
+        f"\u2190 lower is better        latency of one sentence, times the reference network's{scale}"
+    )
+    axes.set_ylabel(f"{table.metric_name} on the test split        higher is better \u2192")
+    key(axes)
+    axes.annotate(
+        "better", xy=(1.05, 0.25), xytext=(1.12, 0.12), xycoords="axes fraction", color=GREY,
+        fontweight="bold", arrowprops={"arrowstyle": "-|>", "color": GREY, "linewidth": 1.6},
+    )  # fmt: skip
+    return made.figure
+
+
+def _cropped(crop: Callable[[float, float], Any], now: tuple[float, float], at: Any) -> bool:
+    """Keep very wide intervals (two seeds) from squeezing all points into a corner; True if any was cut."""
+    low, high = float(at.min()), float(at.max())
+    room = 0.6 * (high - low)
+    if room <= 0 or (now[0] >= low - room and now[1] <= high + room):
+        return False
+    crop(max(now[0], low - room), min(now[1], high + room))
+    return True
+
+
+def recipes(table: Table) -> list[str]:
+    """The signatures of what the figures show."""
+    return [f"{k}: {v}" for k, v in table.signatures.items() if k in (table.metric_name, "latency")]
+
+
+def _front(axes: Any, shown: Any) -> None:
+    points = stats.front(
+        [(float(q), float(x)) for q, x in zip(shown["quality"], shown["ratio"], strict=True)]
+    )
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    xs, ys = [points[0][1], *(x for _, x in points), right], [low, *(q for q, _ in points), points[-1][0]]
+    axes.plot(xs, ys, drawstyle="steps-post", color=PALE, linewidth=5, zorder=1, label="best of all (front)")
+    axes.set_xlim(left, right)
+    axes.set_ylim(low, high)
+
+
+def _limit_lines(axes: Any, lines: Any) -> None:
+    left, right = axes.get_xlim()
+    reference = float(lines["reference_p50"].median())
+    taken = [-math.inf, -math.inf]  # where the last label of each of two levels stands
+    for limit in sorted(set(lines["limit"])):
+        at = limit.value if limit.rank == 1 else limit.value / reference
+        if limit.rank == 0 or not left < at:
+            continue
+        right = max(right, at * 1.01)
+        axes.axvline(at, color=INK, linestyle=(0, (4, 3)), linewidth=1, zorder=2)
+        free = [level for level in (0, 1) if at - taken[level] > 0.14 * (right - left)]
+        if not free:  # three limits in one place: the line must do
+            continue
+        taken[free[0]] = at
+        axes.text(at, 1.01 + 0.085 * free[0], f"limit {limit}", fontsize=8, color=INK,
+                  ha="center", va="bottom", transform=axes.get_xaxis_transform())  # fmt: skip
+    axes.set_xlim(left, right)
+
+
+def image(figure: Figure, kind: str) -> bytes:
+    """The figure's bytes as ``png`` or ``svg``, without a date."""
+    out = io.BytesIO()
+    figure.savefig(
+        out, format=kind, dpi=DPI, metadata={"Date": None} if kind == "svg" else {}, facecolor="white"
+    )
+    return out.getvalue()
+
+
+Drawing = Callable[[Sequence[Record], Table], "Figure | None"]
+
+
+def drawings() -> dict[str, Drawing]:
+    """File name without ending -> the function that draws it; None: nothing recorded to draw."""
+    from benchmarks.report import bars, curves
+
+    return {
+        "pareto": pareto,
+        "hypervolume": curves.hypervolume,
+        "search": curves.search,
+        "budget": bars.budget,
+    }
+
+
+def images(
+    records: Sequence[Record], table: Table, kinds: Sequence[str] = ("png", "svg")
+) -> dict[str, bytes]:
+    """``pareto.svg``... -> bytes, of every figure that the records have something for."""
+    found: dict[str, bytes] = {}
+    with mpl.rc_context(STYLE):
+        for name, draw in drawings().items():
+            figure = draw(records, table)
+            if figure is not None:
+                found |= {f"{name}.{kind}": image(figure, kind) for kind in kinds}
+    return found
+
+
+def save(records: Sequence[Record], table: Table, folder: Path) -> dict[str, Path]:
+    """Write every figure into ``folder`` as PNG and SVG."""
+    paths = {}
+    for name, data in images(records, table).items():
+        paths[name] = folder / name
+        write_text(paths[name], data)
+    return paths

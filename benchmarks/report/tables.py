@@ -1,0 +1,288 @@
+"""The comparison as data: one row per method and latency limit, means over seeds, through pandas.
+
+``build`` turns records into a ``Table``; ``report.formats`` turns a ``Table`` into text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from benchmarks import stats
+from benchmarks.records import Record
+from benchmarks.report import comparisons, rows
+
+ROW_SEEDS = 3
+"""Finished seeds that make a row; with fewer it is provisional."""
+
+DISTURBED = 0.2
+"""Processors' worth of other programs' time during a timing, above which the table says so."""
+
+METRICS = {
+    "bleu": "BLEU",
+    "chrf": "chrF",
+    "bleu_tok_lc": "BLEU (tokenised, lower-cased)",
+    "accuracy": "accuracy %",
+}
+SHARED_MEANS = (
+    "chrf",
+    "valid_loss",
+    "p50",
+    "p90",
+    "ratio",
+    "limit_ms",
+    "params",
+    "macs",
+    "bytes",
+    "peak_bytes",
+)
+CURRENCIES = ("tokens", "evaluations", "probes")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Everything that a comparison shows, as data.
+
+    ``rows``: one line per (method, limit), best first within a limit; shares are fractions, sizes
+    bytes, times milliseconds or seconds. ``sets``: one line per (method, limit, test set, metric).
+    ``comparisons``: paired over seeds against ``baseline``. ``volumes``: hypervolume per run.
+    """
+
+    shared: dict[str, str]
+    metric: str
+    rows: pd.DataFrame
+    sets: pd.DataFrame
+    comparisons: pd.DataFrame
+    volumes: pd.DataFrame
+    baseline: str | None
+    signatures: dict[str, str]
+    sources: list[str]
+    troubles: list[str]
+    notes: list[str]
+
+    @property
+    def metric_name(self) -> str:
+        """The deciding metric as people write it."""
+        return METRICS.get(self.metric, self.metric)
+
+
+def build(records: Sequence[Record], baseline: str | None = None) -> Table:
+    """Average, compare and annotate records of one group.
+
+    Args:
+        records: at least one, all of one task, tier, profile, allowance and data.
+        baseline: the method that the others are compared with; default ``hat``, else the first.
+
+    Raises:
+        UsageError: the records must not share a table; the message lists what differs.
+    """
+    rows.require_comparable(records)
+    runs = rows.latest(records)
+    named = rows.labels(runs)
+    counted = [r for r in runs if r["status"] != "failed"]
+    lines = rows.headlines(counted)
+    costs = _costs(runs, named)
+    sources = sorted(set(costs["source"].dropna()))
+    table = _means(lines, costs, sources)
+    volumes = comparisons.volumes_of(lines, runs[0]["spec"]["task"])
+    methods = sorted(set(lines["method"]))
+    if baseline not in methods:
+        baseline = "hat" if "hat" in methods else (methods[0] if methods else None)
+    return Table(
+        shared=rows.facts(runs[0]) | rows.facts(runs[-1]),
+        metric=rows.metric_of(counted),
+        rows=table,
+        sets=_sets(lines),
+        comparisons=comparisons.compare(lines, volumes, baseline),
+        volumes=volumes,
+        baseline=baseline,
+        signatures=_signatures(lines, rows.metric_of(counted)),
+        sources=sources,
+        troubles=_troubles(runs, named, superseded=len(records) - len(runs)),
+        notes=_notes(table, runs),
+    )
+
+
+def _costs(runs: Sequence[Record], named: dict[str, str]) -> pd.DataFrame:
+    """One line per run: what its search spent."""
+    lines = []
+    for record in runs:
+        ledger, energy = record["ledger"], record["energy"] or {}
+        lines.append(
+            {"method": named[record["id"]], "seed": record["spec"]["seed"], "status": record["status"]}
+            | {kind: ledger["share"].get(kind, 0.0) for kind in CURRENCIES}
+            | {"seconds": ledger["totals"].get("seconds"), "joules": energy.get("joules")}
+            | {"source": rows.plain(energy["source"], 120) if energy.get("joules") is not None else None}
+        )
+    frame = pd.DataFrame(lines)
+    return frame.astype(dict.fromkeys((*CURRENCIES, "seconds", "joules"), "float64"))
+
+
+def _means(lines: pd.DataFrame, costs: pd.DataFrame, sources: list[str]) -> pd.DataFrame:
+    found: list[dict[str, Any]] = []
+    grouped: Any = lines.groupby(["method", "limit"], sort=True)
+    for (method, limit), part in grouped:
+        spent = costs[(costs["method"] == method) & costs["seed"].isin(part["seed"])]
+        scores = part["quality"].dropna()
+        row: dict[str, Any] = {"method": method, "limit": limit, "n": len(part)}
+        row["seeds"] = " ".join(str(s) for s in sorted(part["seed"]))
+        row["quality"] = scores.mean()
+        if len(scores) > 1:
+            interval = stats.t_interval(list(scores))
+            row |= {"low": interval.low, "high": interval.high, "interval": "seeds"}
+        else:
+            row |= {"low": part["low"].mean(), "high": part["high"].mean(), "interval": "sentences"}
+        row |= {name: part[name].mean() for name in SHARED_MEANS}
+        row |= {name: spent[name].mean() for name in (*CURRENCIES, "seconds", "joules")}
+        row["energy_sources"] = [i for i, s in enumerate(sources) if s in set(spent["source"])]
+        row["limit_share"] = limit.value if limit.rank == 1 else None
+        row["origin"] = _counted(list(part["origin"]))
+        row["over"] = (part["p50"] / part["limit_ms"] - 1).mean()
+        row["status"] = _status(costs[costs["method"] == method], part)
+        found.append(row)
+    for method, spent in costs.groupby("method", sort=True):
+        if method not in set(lines["method"]):
+            row = {"method": method, "limit": None, "n": 0, "seeds": "", "status": _status(spent, None)}
+            row |= {name: spent[name].mean() for name in (*CURRENCIES, "seconds", "joules")}
+            row["energy_sources"] = [i for i, s in enumerate(sources) if s in set(spent["source"])]
+            found.append(row | {"interval": "", "origin": ""})
+    figures = (
+        "quality",
+        "low",
+        "high",
+        "limit_share",
+        *SHARED_MEANS,
+        *CURRENCIES,
+        "seconds",
+        "joules",
+        "over",
+    )
+    columns = ["method", "limit", "n", "seeds", "interval", "energy_sources", "origin", "status", *figures]
+    frame = pd.DataFrame(found, columns=columns).astype(dict.fromkeys(figures, "float64"))
+    order = [
+        (x is None, x is not None and x.rank == 0, x.value if x is not None else 0) for x in frame["limit"]
+    ]
+    frame["order"] = order
+    frame = frame.sort_values(
+        ["order", "quality", "method"], ascending=[True, False, True], na_position="last"
+    )
+    return frame.drop(columns="order").reset_index(drop=True)
+
+
+def _counted(words: list[str]) -> str:
+    names = sorted(set(words))
+    return names[0] if len(names) == 1 else ", ".join(f"{name} {words.count(name)}" for name in names)
+
+
+def _seeds(numbers: Any) -> str:
+    named = " ".join(str(s) for s in sorted(numbers))
+    return f"seed{'s' if len(named.split()) > 1 else ''} {named}"
+
+
+def _status(spent: pd.DataFrame, part: pd.DataFrame | None) -> str:
+    """What a reader must know before using the row, in words."""
+    told = []
+    n = 0 if part is None else len(part)
+    if 0 < n < ROW_SEEDS:
+        told.append(f"provisional ({n} seed{'s' if n > 1 else ''})")
+    elif n:
+        told.append(f"{n} seeds")
+    there = set() if part is None else set(part["seed"])
+    for status, words in (("failed", "failed"), ("budget", "stopped at the budget")):
+        hit = spent[spent["status"] == status]["seed"]
+        if len(hit):
+            told.append(f"{words}: {_seeds(hit)}")
+    missing = set(spent[spent["status"] != "failed"]["seed"]) - there
+    if missing:
+        told.append(f"no candidate: {_seeds(missing)}")
+    if part is not None:
+        over = (part["p50"] / part["limit_ms"] - 1).mean()
+        if over > 0.005:
+            told.append(f"over its limit by {over:.0%}")
+    return "; ".join(told)
+
+
+def _sets(lines: pd.DataFrame) -> pd.DataFrame:
+    """Every metric on every test set: mean over seeds, and the recorded interval with one seed."""
+    flat = []
+    for line in lines.to_dict("records"):
+        for name, metrics in (line["candidate"].get("test") or {}).items():
+            for metric, figure in metrics.items():
+                flat.append(
+                    {"method": line["method"], "limit": line["limit"], "set": rows.plain(name, 40)}
+                    | {"metric": rows.plain(metric, 40), "value": figure["value"]}
+                )
+    frame = pd.DataFrame(flat, columns=["method", "limit", "set", "metric", "value"]).astype(
+        {"value": "float64"}
+    )
+    keys = ["method", "limit", "set", "metric"]
+    return frame.groupby(keys, sort=False, as_index=False).agg(value=("value", "mean"), n=("value", "count"))
+
+
+def _signatures(lines: pd.DataFrame, metric: str) -> dict[str, str]:
+    """Each figure's recipe; where candidates were measured by different ones, all of them."""
+    found: dict[str, set[str]] = {}
+    timed: list[int] = []
+    for candidate in lines["candidate"]:
+        scores = (candidate.get("test") or {}).get(rows.deciding_set(candidate) or "", {})
+        for name in sorted(scores, key=lambda m: m != metric):
+            found.setdefault(METRICS.get(name, name), set()).add(rows.plain(scores[name]["signature"]))
+        if candidate.get("latency"):
+            # The number of timed inferences differs from candidate to candidate: one line with its range.
+            said = re.sub(r"\|n:\d+", "|n:{n}", rows.plain(candidate["latency"]["signature"]))
+            found.setdefault("latency", set()).add(said)
+            timed.append(candidate["latency"]["n"])
+        if candidate.get("memory"):
+            found.setdefault("peak memory", set()).add(rows.plain(candidate["memory"]["source"]))
+    told = {rows.plain(name, 60): "  and  ".join(sorted(texts)) for name, texts in found.items()}
+    if timed:
+        n = f"{min(timed)}-{max(timed)}" if min(timed) < max(timed) else str(timed[0])
+        told["latency"] = told["latency"].replace("{n}", n)
+    return told
+
+
+def _troubles(runs: Sequence[Record], named: dict[str, str], superseded: int) -> list[str]:
+    told = [
+        f"{named[r['id']]}, seed {r['spec']['seed']}: {r['status']}: {rows.plain(r['message'])}"
+        for r in runs
+        if r["status"] != "done"
+    ]
+    if superseded:
+        told.append(f"{superseded} earlier record(s) of the same method and seed are left out")
+    return told
+
+
+def _notes(table: pd.DataFrame, runs: Sequence[Record]) -> list[str]:
+    told = []
+    if (table["interval"] == "seeds").any():
+        told.append("Intervals are 95 % t-intervals over seeds.")
+    if (table["interval"] == "sentences").any():
+        told.append(
+            "s: one seed only; the 95 % interval is a bootstrap over test sentences and leaves out"
+            " the spread between seeds."
+        )
+    told.append(
+        "Each row is the candidate with the best validation score at that limit, scored once on the sealed"
+        " test split."
+    )
+    own = sum(sum(r["ledger"].get("harness_seconds", {}).values()) for r in runs)
+    spent = sum(r["ledger"]["totals"].get("seconds", 0) for r in runs)
+    if own:
+        told.append(f"Harness scoring and timing, off the clock: {own / (own + spent):.0%} of all run time.")
+    timed = [c.get("latency") or {} for r in runs for c in r["candidates"]]
+    load = max((entry.get("others_cpu") or 0.0 for entry in timed), default=0.0)
+    if load > DISTURBED:
+        told.append(
+            f"Some timings were disturbed: other programs took up to {load:.1f} processors meanwhile."
+        )
+    if (table["n"] < stats.SIGNIFICANT_FROM).any():
+        told.append(f"No claim of significance is made below {stats.SIGNIFICANT_FROM} paired seeds.")
+    if runs[0]["spec"]["tier"] == "smoke":
+        told.append(
+            "This is a smoke run: it shows that the pipeline works and says nothing about the methods."
+        )
+    return told

@@ -1,0 +1,272 @@
+"""Runs a plan: starts searches and scorings, supervises them, writes one record a run.
+
+Every step leaves its result on disk before the next begins, so a command that was interrupted goes
+on where it was when it is typed again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks import records, worker
+from benchmarks.api import InvalidRecord
+from benchmarks.executor import Executor, Worker, wait_any
+from benchmarks.heartbeat import OUTCOME
+from benchmarks.outcome import assemble, failure, finished_search, last_line, now, read_json
+from benchmarks.plan import Plan, Planned
+from benchmarks.profiles import Profile
+from benchmarks.progress import Display
+from benchmarks.provenance import provenance
+from benchmarks.ready import Ready
+from benchmarks.records import write_text
+from benchmarks.report import rows
+from benchmarks.supervisor import Search
+
+SCORES = "score.json"
+GRACE_S = 15.0
+"""For saving, after Ctrl-C."""
+
+
+@dataclass
+class Active:
+    """A run that goes on."""
+
+    run: Planned
+    folder: Path
+    started: str
+    search: Search | None = None
+    scoring: Worker | None = None
+
+    @property
+    def process(self) -> Worker:
+        """What is waited for."""
+        found = self.search.worker if self.search else self.scoring
+        assert found is not None
+        return found
+
+
+class Runner:
+    """Works through a plan.
+
+    Args:
+        jobs: runs at a time; what is timed is timed alone in any case.
+        checkpoint_seconds: between two saves of a long phase.
+        command: as typed, for the records.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        ready: Mapping[str, Ready],
+        profile: Profile,
+        executor: Executor,
+        display: Display,
+        *,
+        jobs: int,
+        checkpoint_seconds: float,
+        command: Sequence[str],
+    ) -> None:
+        self.plan, self.ready, self.profile, self.executor, self.display = (
+            plan,
+            ready,
+            profile,
+            executor,
+            display,
+        )
+        self.jobs, self.checkpoint_seconds = jobs, checkpoint_seconds
+        self.command = list(command)
+        self._common = provenance(command=self.command)
+        self._active: list[Active] = []
+
+    def run(self) -> None:
+        """Run all that is pending; records appear as runs end.
+
+        Raises:
+            KeyboardInterrupt: after what goes on has been asked to save, and has ended.
+        """
+        waiting = list(self.plan.pending)
+        try:
+            while waiting or self._active:
+                for run in [r for r in waiting if self._may_start(r, waiting)][
+                    : self.jobs - len(self._active)
+                ]:
+                    waiting.remove(run)
+                    self._start(run)
+                if self._active:
+                    wait_any([active.process for active in self._active], 0.25)
+                for active in list(self._active):
+                    self._look(active)
+        except BaseException:
+            self._stop()
+            raise
+
+    def _may_start(self, run: Planned, waiting: Sequence[Planned]) -> bool:
+        return run.first is None or not (
+            run.first in waiting or any(a.run is run.first for a in self._active)
+        )
+
+    def _start(self, run: Planned) -> None:
+        folder = self.plan.folders.runs / run.spec.id
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / "spec.json", json.dumps(run.spec.to_dict(), indent=1))
+        missing = _nothing_to_follow(run)
+        if missing:
+            self._record(Active(run, folder, now()), failure(missing))
+            return
+        skipped = folder / worker.SKIPPED
+        if skipped.exists():
+            self._skip(run, skipped)
+            return
+        active = Active(run, folder, now())
+        outcome = finished_search(folder)
+        if outcome is not None:  # only its scoring is missing
+            (folder / SCORES).unlink(missing_ok=True)
+            self._active.append(active)
+            self._score(active, outcome)
+            return
+        for leftover in (OUTCOME, SCORES):
+            (folder / leftover).unlink(missing_ok=True)
+        active.search = Search(self.executor, folder, self._job(run, folder), self.profile)
+        self._active.append(active)
+        self.display.update(run, "search", {})
+
+    def _job(self, run: Planned, folder: Path) -> dict[str, Any]:
+        ready = self.ready[run.spec.task]
+        return {
+            "folder": str(folder),
+            "spec": run.spec.to_dict(),
+            "source": run.method.source,
+            "prepared": ready.open,
+            "limits": ready.limits,
+            "given": _given(run.first, ready.limits),
+            "device": self.profile.device,
+            "jobs": self.jobs,
+            "checkpoint_seconds": self.checkpoint_seconds,
+        }
+
+    def _look(self, active: Active) -> None:
+        if active.search is not None:
+            for line in active.search.look():
+                self.display.note(f"{active.run.label}: {line}")
+            if active.search.worker.running:
+                self.display.update(active.run, "search", active.search.beat)
+                return
+            for line in active.search.look():  # its last words
+                self.display.note(f"{active.run.label}: {line}")
+            outcome = active.search.ended()
+            active.search = None
+            if outcome is None:
+                self._active.remove(active)
+                self._skip(active.run, active.folder / worker.SKIPPED)
+                return
+            write_text(active.folder / OUTCOME, json.dumps(outcome, indent=1))
+            if outcome["status"] == "failed" or not outcome["candidates"]:
+                self._active.remove(active)
+                self._record(active, outcome)
+                return
+            self._score(active, outcome)
+        elif active.scoring is not None:
+            if active.scoring.running:
+                self.display.update(active.run, "score", {})
+                return
+            self._active.remove(active)
+            outcome = json.loads((active.folder / OUTCOME).read_text())
+            scores = read_json(active.folder / SCORES)
+            if not scores or scores["message"]:
+                said = scores["message"] if scores else last_line(active.folder / "score.txt")
+                outcome |= {"status": "failed", "message": f"could not be scored: {said}"}
+            self._record(active, outcome)
+
+    def _score(self, active: Active, outcome: Mapping[str, Any]) -> None:
+        ready = self.ready[active.run.spec.task]
+        job = {"folder": str(active.folder), "prepared": ready.prepared, "device": self.profile.device}
+        active.scoring = self.executor.start(worker.score, job, active.folder / "score.txt")
+        self.display.update(active.run, "score", {})
+
+    def _skip(self, run: Planned, note: Path) -> None:
+        reason = json.loads(note.read_text())["reason"] if note.exists() else "interrupted"
+        run.state = "skipped"
+        self.display.finish(run, f"skipped: {rows.plain(reason, 120)}")
+
+    def _record(self, active: Active, outcome: Mapping[str, Any]) -> None:
+        """Write the record of a run that has ended, and clear what only a resumption needs."""
+        run, ready = active.run, self.ready[active.run.spec.task]
+        scores = read_json(active.folder / SCORES)
+        record = assemble(
+            run.spec.to_dict(),
+            outcome,
+            scores,
+            self._common
+            | {
+                "data": dict(ready.prepared.digests),
+                "started": active.started,
+                "ended": now(),
+                "jobs": self.jobs,
+            },
+        )
+        try:
+            path = records.write(self.plan.folders.store, record)
+        except InvalidRecord as error:
+            if record["status"] == "failed":
+                raise
+            record = assemble(
+                run.spec.to_dict(), failure(f"its record is not valid: {error}"), {}, record["provenance"]
+            )
+            path = records.write(self.plan.folders.store, record)
+        run.record = records.load(path)
+        run.state = "failed" if record["status"] == "failed" else "done"
+        if run.state == "done":
+            for leftover in ("checkpoints", "scratch"):
+                shutil.rmtree(active.folder / leftover, ignore_errors=True)
+        said = rows.plain(record["message"], 200)
+        log = active.folder / ("score.txt" if (active.folder / "score.txt").exists() else "log.txt")
+        said += f"; log: {os.path.relpath(log)}" if run.state == "failed" and log.exists() else ""
+        self.display.finish(run, record["status"] + (f": {said}" if said else ""))
+
+    def _stop(self) -> None:
+        """Ask everything to save and end; after a grace period, or a second Ctrl-C, end it."""
+        try:
+            for active in self._active:
+                if active.search is not None:
+                    active.search.stop()
+                else:
+                    active.process.signal(9)
+            for active in self._active:
+                active.process.join(GRACE_S)
+        finally:
+            for active in self._active:
+                active.process.signal(9)
+                active.process.join(5)
+                if active.search is not None:
+                    active.search.energy.close()
+
+
+def _nothing_to_follow(run: Planned) -> str:
+    """Why a run has no architectures to go by; empty where it has, or follows nobody."""
+    if run.first is None:
+        return ""
+    if run.first.state != "done":
+        return f"{run.first.label}, which it follows, has no result"
+    if run.first.record is None or not run.first.record["candidates"]:
+        return f"{run.first.label}, which it follows, ended without a candidate"
+    return ""
+
+
+def _given(
+    first: Planned | None, limits: Sequence[tuple[float, float]]
+) -> list[tuple[float | None, dict[str, Any]]]:
+    """The architectures of the run that this one follows, best first of each limit, at today's limits."""
+    if first is None or first.record is None:
+        return []
+    now_ms = dict(limits)
+    out = []
+    for candidate in rows.by_limit(first.record["candidates"]).values():
+        limit = now_ms.get(candidate.get("limit_share") or 0.0, candidate["limit_ms"])
+        out.append((limit, candidate["architecture"]))
+    return out

@@ -1,0 +1,237 @@
+"""Scoring: what a search proposed, loaded anew in a process of its own, on the sealed test split.
+
+Only what lies on disk counts: the exported weights must be those whose digest the search process
+wrote down. One candidate's failure is written down with its reason and the others go on. What is
+scored is kept at once, so that a scoring that was interrupted goes on where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from benchmarks import measure, profiles, timing_lock
+from benchmarks.energy import EnergyMeter
+from benchmarks.records import canonical, write_text
+from supernet import export
+from supernet.cost import cost
+from supernet.decode import NotFinite
+
+SEARCH, SCORES = "search.json", "score.json"
+PARTIAL = "score.partial.json"
+"""Candidates scored so far; ``score.json`` appears when all of them are."""
+PRECISION = "fp32"
+REFERENCE_SEED = 0
+
+
+class Rejected(Exception):
+    """A candidate that gets no score; the message is the reason."""
+
+
+def score_run(
+    run_dir: Path, *, prepared: Any, device: str, say: Callable[[str], None] = print
+) -> dict[str, Any]:
+    """Score every candidate of ``search.json``; leaves ``score.json``.
+
+    Args:
+        run_dir: with ``spec.json``, ``search.json`` and ``candidates/<NN>/``.
+        prepared: the task's data, sealed test split included.
+        device: where to run, ``cpu`` or ``cuda``.
+        say: takes a line for the log.
+
+    Returns:
+        ``candidates``: one entry each with ``index``, ``weights_sha256`` and ``failed`` (the reason, or
+        None), and where it did not fail what the task's scoring gives (``test``, ``test_loss``,
+        ``sentences_sha256``...), ``cost``, ``latency``, ``memory`` and ``energy``; ``harness_seconds`` by
+        part, earlier attempts included; ``message``: the failures in one line.
+    """
+    from benchmarks.tasks import get_task
+
+    spec = json.loads((run_dir / "spec.json").read_text("utf-8"))
+    proposed = json.loads((run_dir / SEARCH).read_text("utf-8"))["candidates"]
+    profile = profiles.get(spec["profile"])
+    profiles.apply_threads(profile)
+    task = get_task(spec["task"])
+    book = _Book(run_dir, prepared, profile.name)
+    todo = [candidate for candidate in proposed if not book.has(candidate)]
+    if todo:
+        bench = _Bench(task, task.tier(spec["tier"]), prepared, profile, device, book)
+        for candidate in todo:
+            began = time.perf_counter()
+            book.add(candidate, bench.scored(run_dir, candidate))
+            said = book.of(candidate)["failed"] or "scored"
+            say(f"candidate {candidate['index']}: {said} ({time.perf_counter() - began:.1f} s)")
+    return book.close(proposed)
+
+
+class _Bench:
+    """What all candidates of a run are scored with."""
+
+    def __init__(
+        self, task: Any, tier: Any, prepared: Any, profile: profiles.Profile, device: str, book: _Book
+    ) -> None:
+        self.task, self.tier, self.prepared, self.profile = task, tier, prepared, profile
+        self.device, self.book = device, book
+        self.meter = EnergyMeter(profile)  # looks at the hardware while the first candidate is scored
+        self.family = task.family(tier, prepared)
+        self.reference = reference_network(self.family).to(device)
+        self.workload = measure.Workload.of(tier.workload)
+        self.measurements: dict[Any, dict[str, Any]] = {}
+
+    def scored(self, run_dir: Path, candidate: Mapping[str, Any]) -> dict[str, Any]:
+        """The score of one candidate, or the reason why it has none."""
+        try:
+            with self.book.part("load"):
+                module = load_candidate(run_dir, candidate).to(self.device)
+                architecture = self.family.space.architecture(candidate["architecture"])
+            with self.book.part("timing lock"):
+                timing_lock.breathe()
+            with self.book.part("score"):
+                found = dict(self.task.score(module, self.prepared, self.tier, self.device, PRECISION))
+            _check_finite(found)
+            with self.book.part("measure"):
+                found |= self.measured(module, architecture, candidate.get("policy"))
+        except (Rejected, NotFinite, measure.Refused, export.CorruptExport) as error:
+            return {"failed": str(error)}
+        except Exception as error:  # whatever it is, the other candidates must not suffer for it
+            traceback.print_exc()
+            return {"failed": f"{type(error).__name__}: {error}"[:500]}
+        finally:
+            if self.device == "cuda":
+                torch.cuda.empty_cache()
+        return found | {"failed": None}
+
+    def measured(
+        self, module: nn.Module, architecture: Any, policy: Mapping[str, str] | None
+    ) -> dict[str, Any]:
+        """Cost, latency, memory and energy of the exported sub-network.
+
+        None of them depends on the values of the weights, so candidates of a run that share
+        architecture and policy share one measurement.
+        """
+        key = architecture, tuple(sorted((policy or {}).items()))
+        if key in self.measurements:
+            return self.measurements[key]
+        workload, settings = self.workload, self.tier.workload
+        counted = cost(
+            self.family, architecture, source_len=workload.source_len, target_len=workload.steps
+        ).to_dict()
+        memory = measure.peak_memory(module, workload, self.device, precision=PRECISION)
+        self.meter.ready()  # codecarbon must not look at the hardware while we time
+        timed = measure.latency(
+            module,
+            self.reference,
+            workload,
+            self.device,
+            self.profile,
+            precision=PRECISION,
+            min_seconds=float(settings.get("min_seconds", 0.0)),
+        )
+        spent = measure.energy(
+            module, workload, self.device, self.profile, seconds=float(settings.get("energy_seconds", 2.0))
+        )
+        found = {"cost": counted, "latency": timed, "memory": memory, "energy": spent}
+        self.measurements[key] = found
+        return found
+
+
+class _Book:
+    """What is scored so far, on disk after every candidate."""
+
+    def __init__(self, run_dir: Path, prepared: Any, profile: str) -> None:
+        self.run_dir = run_dir
+        # A score is good for the same weights, test data, device and way of measuring only.
+        basis = {"data": dict(prepared.digests), "profile": profile, "protocol": measure.PROTOCOL}
+        self.basis = hashlib.sha256(canonical(basis)).hexdigest()
+        self.entries: dict[int, dict[str, Any]] = {}
+        self.seconds: dict[str, float] = {}
+        try:
+            kept = json.loads((run_dir / PARTIAL).read_text("utf-8"))
+            if kept["basis"] == self.basis:
+                self.entries = {entry["index"]: entry for entry in kept["candidates"]}
+                self.seconds = {name: float(value) for name, value in kept["harness_seconds"].items()}
+        except (OSError, ValueError, KeyError, TypeError):
+            pass  # nothing kept, or nothing that can be read: score anew
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Book the time inside under ``name``."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
+
+    def has(self, candidate: Mapping[str, Any]) -> bool:
+        """True where these very weights have a score; a failure is tried again."""
+        entry = self.entries.get(candidate["index"])
+        return bool(entry and entry["weights_sha256"] == candidate["weights_sha256"] and not entry["failed"])
+
+    def of(self, candidate: Mapping[str, Any]) -> dict[str, Any]:
+        """The entry of a candidate."""
+        return self.entries[candidate["index"]]
+
+    def add(self, candidate: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+        """Keep one candidate's score."""
+        index = candidate["index"]
+        self.entries[index] = {"index": index, "weights_sha256": candidate["weights_sha256"], **found}
+        self._write(PARTIAL, {"basis": self.basis, "candidates": list(self.entries.values())})
+
+    def close(self, proposed: list[dict[str, Any]]) -> dict[str, Any]:
+        """Write ``score.json`` with the proposed candidates, in their order."""
+        entries = [self.of(candidate) for candidate in proposed]
+        failures = [f"candidate {e['index']}: {e['failed']}" for e in entries if e["failed"]]
+        result = self._write(SCORES, {"candidates": entries, "message": "; ".join(failures)})
+        (self.run_dir / PARTIAL).unlink(missing_ok=True)
+        return result
+
+    def _write(self, name: str, content: dict[str, Any]) -> dict[str, Any]:
+        content["harness_seconds"] = {part: round(value, 3) for part, value in self.seconds.items()}
+        write_text(self.run_dir / name, json.dumps(content, indent=1, allow_nan=False))
+        return content
+
+
+def load_candidate(run_dir: Path, candidate: Mapping[str, Any]) -> nn.Module:
+    """The exported sub-network of one entry of ``search.json``, checked to be the one proposed.
+
+    Raises:
+        Rejected: its weights are not those that the search process wrote down, or hold no numbers.
+        export.CorruptExport: it cannot be read.
+    """
+    module, about = export.load(run_dir / "candidates" / f"{candidate['index']:02d}")
+    if about["weights_sha256"] != candidate["weights_sha256"]:
+        raise Rejected(
+            f"its weights on disk (sha256 {about['weights_sha256'][:12]}) are not those that the search"
+            f" proposed ({candidate['weights_sha256'][:12]})"
+        )
+    for name, weight in module.named_parameters():
+        if not bool(torch.isfinite(weight).all()):
+            raise Rejected(f"its weights {name} are not finite numbers (NaN or infinity)")
+    return module
+
+
+def reference_network(family: Any) -> nn.Module:
+    """The frozen network of a space that latencies are ratios to: the largest, with fixed random weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(REFERENCE_SEED)
+        module: nn.Module = family.build(family.space.largest())
+    return module.requires_grad_(False).eval()
+
+
+def _check_finite(found: Any, name: str = "") -> None:
+    """Raise ``Rejected`` where a figure of the task's score is no number."""
+    if isinstance(found, Mapping):
+        for key, value in found.items():
+            _check_finite(value, f"{name} {key}")
+    elif isinstance(found, float) and not math.isfinite(found):
+        raise Rejected(f"its{name} is {found}")

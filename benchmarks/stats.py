@@ -1,0 +1,173 @@
+"""Intervals, paired tests and hypervolume. Pure functions over numbers; no torch.
+
+Every random draw comes from a generator that is an argument. "Significant" is a word that only
+``verdict`` may say, and never below ``SIGNIFICANT_FROM`` paired seeds.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+SIGNIFICANT_FROM = 6
+"""Paired seeds. An exact two-sided sign-flip test on n pairs cannot go below 2 / 2**n: 0.0625 on 5."""
+
+LEVEL = 0.95
+ALPHA = 0.05
+_EXACT_UP_TO = 20
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its interval; ``low`` and ``high`` are None where n is too small for one."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    n: int
+
+
+def _values(values: Sequence[float]) -> Array:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or not len(array) or not np.isfinite(array).all():
+        raise ValueError(f"expected one or more finite figures, got {values!r}")
+    return array
+
+
+def t_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
+    """Student's interval for the mean; with one figure there is none."""
+    from scipy import stats
+
+    array = _values(values)
+    n, mean = len(array), float(np.mean(array))
+    if n < 2:
+        return Interval(mean, None, None, n)
+    half = float(stats.t.ppf((1 + level) / 2, n - 1) * np.std(array, ddof=1) / math.sqrt(n))
+    return Interval(mean, mean - half, mean + half, n)
+
+
+def bootstrap_interval(
+    values: Sequence[float], rng: np.random.Generator, *, level: float = LEVEL, draws: int = 10_000
+) -> Interval:
+    """Percentile bootstrap of the mean. With few figures it is too narrow: see ``t_interval``."""
+    array = _values(values)
+    n = len(array)
+    if n < 2:
+        return Interval(float(array[0]), None, None, n)
+    means = array[rng.integers(0, n, size=(draws, n))].mean(axis=1)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(array.mean()), float(low), float(high), n)
+
+
+def paired_bootstrap(
+    ours: Sequence[float], theirs: Sequence[float], rng: np.random.Generator, *, draws: int = 10_000
+) -> Interval:
+    """Interval of the mean difference ``ours - theirs`` over the same seeds (or sentences)."""
+    return bootstrap_interval(_differences(ours, theirs), rng, draws=draws)
+
+
+def _differences(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
+    if len(ours) != len(theirs):
+        raise ValueError(f"pairs need equal lengths, got {len(ours)} and {len(theirs)}")
+    return [a - b for a, b in zip(ours, theirs, strict=True)]
+
+
+def sign_flip(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """Exact two-sided p of "the mean paired difference is zero" under flips of sign.
+
+    All 2**n sign patterns are enumerated, so n is at most 20.
+    """
+    differences = _values(_differences(ours, theirs))
+    n = len(differences)
+    if n > _EXACT_UP_TO:
+        raise ValueError(
+            f"an exact test enumerates 2**n sign patterns: at most {_EXACT_UP_TO} pairs, got {n}"
+        )
+    sums = np.zeros(1)
+    for difference in np.abs(differences):
+        sums = np.concatenate([sums + difference, sums - difference])
+    # Sums that are equal on paper may differ in the last bits.
+    observed = abs(float(differences.sum())) - 1e-9 * float(np.abs(differences).sum())
+    return float(np.mean(np.abs(sums) >= observed))
+
+
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """Holm's step-down adjusted p values (family-wise error), by name."""
+    ordered = sorted(p_values.items(), key=lambda item: item[1])
+    adjusted: dict[str, float] = {}
+    running = 0.0
+    for rank, (name, p) in enumerate(ordered):
+        running = max(running, min(1.0, (len(ordered) - rank) * p))
+        adjusted[name] = running
+    return {name: adjusted[name] for name in p_values}
+
+
+def pairs_needed(comparisons: int) -> int:
+    """Paired seeds from which a sign-flip test can reach ``ALPHA`` after Holm over so many comparisons."""
+    return next(n for n in itertools.count(SIGNIFICANT_FROM) if comparisons * 2 / 2**n < ALPHA)
+
+
+def verdict(p_adjusted: float | None, pairs: int, comparisons: int = 1) -> str:
+    """What may be said of one of ``comparisons`` tested together, over ``pairs`` paired seeds."""
+    if pairs < SIGNIFICANT_FROM:
+        return f"not tested: {pairs} of {SIGNIFICANT_FROM} paired seeds"
+    if p_adjusted is None:
+        return "not tested"
+    if p_adjusted < ALPHA:
+        return "significant"
+    needed = pairs_needed(comparisons)
+    return (
+        "no difference shown"
+        if pairs >= needed
+        else f"undecided: {comparisons} comparisons need {needed} paired seeds"
+    )
+
+
+def front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The points ``(quality, latency)`` that no other beats: quality up, latency down.
+
+    Ordered by latency; of equal points one is kept.
+    """
+    kept: list[tuple[float, float]] = []
+    for quality, latency in sorted(set(points), key=lambda p: (p[1], -p[0])):
+        if not kept or quality > kept[-1][0]:
+            kept.append((quality, latency))
+    return kept
+
+
+def hypervolume(points: Sequence[tuple[float, float]], reference: tuple[float, float]) -> float:
+    """Area that ``(quality, latency)`` points dominate, down to a frozen reference point.
+
+    Args:
+        points: any number, also none; those beyond the reference add nothing.
+        reference: (lowest quality, highest latency) that count.
+    """
+    import moocore
+
+    if not points:
+        return 0.0
+    array = np.asarray(points, dtype=np.float64)
+    return float(moocore.hypervolume(array, ref=list(reference), maximise=[True, False]))
+
+
+def kendall(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float]:
+    """Kendall's tau-b of two rankings and its two-sided p.
+
+    Raises:
+        ValueError: fewer than two figures, unequal lengths, or one side is constant.
+    """
+    from scipy import stats
+
+    a, b = _values(ours), _values(theirs)
+    if len(a) != len(b) or len(a) < 2:
+        raise ValueError(f"expected two equally long series of at least 2, got {len(a)} and {len(b)}")
+    if np.ptp(a) == 0 or np.ptp(b) == 0:
+        raise ValueError("a constant series has no ranking")
+    result = stats.kendalltau(a, b)
+    return float(result.statistic), float(result.pvalue)

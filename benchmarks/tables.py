@@ -1,0 +1,218 @@
+"""How well the latency predictor does on devices that others measured (``supernet-bench profiles``).
+
+The held-out error of a table's predictor is part of its profile. ``evaluate_tables`` measures it,
+beside that of HAT's own predictor, of a regression on decoder depth alone, and of the noise that
+no predictor of the architecture can explain.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.api import UsageError
+from benchmarks.data import Say
+from benchmarks.table_profiles import PROFILES, Array, Table, TableProfile, latency_space, load
+from supernet.predict import LatencyPredictor
+
+__all__ = [
+    "FOOTNOTE",
+    "HEADER",
+    "PROFILES",
+    "Table",
+    "TableProfile",
+    "TableRow",
+    "as_text",
+    "evaluate",
+    "evaluate_tables",
+    "load",
+]
+
+FIT_AT_MOST = 500
+"""Rows a predictor may be fitted on when its error is claimed."""
+
+PUBLIC_MARGIN = 1.08
+"""Allowed ratio of our held-out error to the public predictor's error on its own training rows."""
+
+DEPTH_MARGIN = 1.02
+"""Allowed ratio of our held-out error to that of a regression on decoder depth."""
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """How well one table is predicted. Errors are means over the splits; ms, and percent of the
+    measured latency.
+
+    Attributes:
+        rmse, mape: of our predictor, fitted on ``fitted`` rows, on the ``held_out`` others.
+        depth_rmse, depth_mape: of a linear regression on decoder depth, same rows, same splits.
+        floor_rmse, floor_mape: of our predictor in tenfold cross-validation over the whole table:
+            what is left when data are not what is missing.
+        noise_rmse: the part of ``floor_rmse`` that is certainly the device's: what residuals of
+            rows measured one after the other share, whose architectures are independent draws, and
+            the spread of the repeats.
+        within: splits on which every bound holds by itself.
+    """
+
+    profile: str
+    device: str
+    task: str
+    fitted: int
+    held_out: int
+    splits: int
+    rmse: float
+    mape: float
+    public_rmse: float
+    public_mape: float
+    public_shipped: bool
+    depth_rmse: float
+    depth_mape: float
+    floor_rmse: float
+    floor_mape: float
+    noise_rmse: float
+    within: int
+
+    @property
+    def holds(self) -> bool:
+        """True when the mean errors keep both bounds, in both measures."""
+        return _within(
+            (self.rmse, self.mape), (self.depth_rmse, self.depth_mape), (self.public_rmse, self.public_mape)
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return {**asdict(self), "holds": self.holds}
+
+
+def _within(ours: tuple[float, float], depth: tuple[float, float], public: tuple[float, float]) -> bool:
+    return all(
+        o <= min(DEPTH_MARGIN * d, PUBLIC_MARGIN * p) for o, d, p in zip(ours, depth, public, strict=True)
+    )
+
+
+def split(rows: int, fit: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows to fit on and rows to hold out: one random row of every ``rows // fit`` in a row.
+
+    The devices drifted and were throttled for minutes at a time (residuals of neighbouring rows
+    correlate by up to 0.8), so both parts are drawn evenly over the time of measurement.
+    """
+    stride = rows // fit
+    chosen = np.arange(fit) * stride + rng.integers(0, stride, fit)
+    return chosen, np.setdiff1d(np.arange(rows), chosen)
+
+
+def errors(predicted: Array, measured: Array) -> tuple[float, float]:
+    """Root-mean-square error, and mean error relative to the measurement in percent."""
+    gap = predicted - measured
+    return float(np.sqrt(np.mean(gap**2))), float(100 * np.mean(np.abs(gap) / measured))
+
+
+def depth_regression(x: Array, ms: Array, new: Array) -> Array:
+    """Least squares on decoder depth alone: the baseline that a predictor has to earn its keep by."""
+    column = [choice.name for choice in latency_space().choices].index("decoder_layers")
+    slope, intercept = np.polyfit(x[:, column], ms, 1)
+    return np.asarray(slope * new[:, column] + intercept, dtype=np.float64)
+
+
+def evaluate(table: Table, *, fit: int = FIT_AT_MOST, splits: int = 10, seed: int = 1) -> TableRow:
+    """Measure one table's predictor over ``splits`` random splits.
+
+    Raises:
+        UsageError: ``fit`` is not between 8 and half of the rows, or ``splits`` below 1.
+    """
+    x, ms = table.features, table.ms
+    if not 8 <= fit <= len(ms) // 2 or splits < 1:
+        raise UsageError(f"fit 8 to {len(ms) // 2} rows over 1 or more splits, not {fit} rows over {splits}")
+    rng = np.random.default_rng(seed)
+    depths = LatencyPredictor.for_space(latency_space()).depths
+    ours, depth = [], []
+    for _ in range(splits):
+        a, b = split(len(ms), fit, rng)
+        ours.append(errors(LatencyPredictor(depths).fit(x[a], ms[a]).predict(x[b]), ms[b]))
+        depth.append(errors(depth_regression(x[a], ms[a], x[b]), ms[b]))
+    fold = rng.permutation(len(ms)) % 10
+    left_out = np.empty_like(ms)
+    for k in range(10):
+        left_out[fold == k] = LatencyPredictor(depths).fit(x[fold != k], ms[fold != k]).predict(x[fold == k])
+    residual = ms - left_out
+    drift = float(np.mean(residual[:-1] * residual[1:]))
+    # HAT repeats a measurement 20 times and keeps the middle 80 %, so a mean is of 16.
+    repeats = float(np.mean(table.repeat_std**2)) / 16
+    rmse, mape = (float(v) for v in np.mean(ours, axis=0))
+    depth_rmse, depth_mape = (float(v) for v in np.mean(depth, axis=0))
+    floor_rmse, floor_mape = errors(left_out, ms)
+    profile = table.profile
+    return TableRow(
+        profile=profile.name,
+        device=profile.device,
+        task=profile.task,
+        fitted=fit,
+        held_out=len(ms) - fit,
+        splits=splits,
+        rmse=rmse,
+        mape=mape,
+        public_rmse=profile.public[0],
+        public_mape=profile.public[1],
+        public_shipped=profile.shipped,
+        depth_rmse=depth_rmse,
+        depth_mape=depth_mape,
+        floor_rmse=floor_rmse,
+        floor_mape=floor_mape,
+        noise_rmse=math.sqrt(max(0.0, drift) + repeats),
+        within=sum(_within(o, d, profile.public) for o, d in zip(ours, depth, strict=True)),
+    )
+
+
+def evaluate_tables(
+    data_dir: Path | None,
+    *,
+    fit: int = FIT_AT_MOST,
+    splits: int = 10,
+    seed: int = 1,
+    say: Say = lambda line: None,
+) -> list[TableRow]:
+    """``evaluate`` for every table profile, some seconds in all.
+
+    Args:
+        data_dir: folder with ``published/``; None fetches the authors' files by checksum.
+        say: told of downloads.
+
+    Raises:
+        UsageError: as ``load`` and ``evaluate``.
+    """
+    tables = [load(profile, data_dir, say) for profile in PROFILES.values()]
+    return [evaluate(table, fit=fit, splits=splits, seed=seed) for table in tables]
+
+
+HEADER = (
+    *("table profile", "fitted/held out"),
+    *("RMSE ms", "public", "depth only", "all rows", "noise"),
+    *("MAPE %", "public %", "depth only %", "all rows %", "holds"),
+)
+FOOTNOTE = """\
+RMSE and MAPE: ours on held-out rows, mean over the splits. public: HAT's own predictor on rows it was
+fitted to (* its recipe refitted here). depth only: regression on decoder layers. all rows: ours, tenfold
+over the whole table: what more data would bring. noise: what the device's drift and repeats alone account
+for. holds: at most 1.08 x public and 1.02 x depth only on average (on so many splits by themselves)."""
+
+
+def as_text(rows: Iterable[TableRow]) -> list[tuple[str, ...]]:
+    """The cells that ``supernet-bench profiles --data-dir`` prints, under ``HEADER``."""
+
+    def cells(row: TableRow) -> tuple[str, ...]:
+        star = "" if row.public_shipped else "*"
+        rmse = (row.rmse, row.public_rmse, row.depth_rmse, row.floor_rmse, row.noise_rmse)
+        mape = (row.mape, row.public_mape, row.depth_mape, row.floor_mape)
+        milliseconds, percent = [f"{v:.{2 if v < 100 else 0}f}" for v in rmse], [f"{v:.2f}" for v in mape]
+        milliseconds[1] += star
+        percent[1] += star
+        holds = f"{'yes' if row.holds else 'NO'} ({row.within}/{row.splits})"
+        return (row.profile, f"{row.fitted}/{row.held_out}", *milliseconds, *percent, holds)
+
+    return [cells(row) for row in rows]

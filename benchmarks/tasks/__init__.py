@@ -1,0 +1,98 @@
+"""Tasks: data, a sealed test split, a quality metric and a search space for every tier.
+
+A task is an object (see ``Task``) behind an entry point of the group ``supernet_bench.tasks``, so that
+other people's tasks stand beside ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from benchmarks.api import Measurement, UsageError
+from benchmarks.registry import unknown
+
+if TYPE_CHECKING:
+    from benchmarks.data import Say
+
+__all__ = ["GROUP", "Prepared", "Task", "get_task", "task_names"]
+
+GROUP = "supernet_bench.tasks"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A task's data, ready to train on. Of the test split it knows at most where it is."""
+
+    folder: Path
+    """Training and validation data."""
+    sealed: Path | None
+    """The test split, in another place; None for any process but the one that scores."""
+    digests: Mapping[str, str]
+    """SHA-256 of the data by name, for the record."""
+    source_vocab: int
+    target_vocab: int
+
+
+class Task(Protocol):
+    """What the harness asks of a task; ``benchmarks.tasks.mt.MTTask`` is one."""
+
+    name: str
+    suite: str
+    metric: str
+
+    def tiers(self) -> tuple[str, ...]:
+        """The tiers it has."""
+
+    def tier(self, tier: str) -> Any:
+        """The settings of a tier; raises UsageError for one that it does not have."""
+
+    def prepare(self, tier: Any, cache: Path, data_dir: Path | None, progress: Say) -> Prepared:
+        """The data of a tier, made once and then found; ``progress`` takes lines for the user."""
+
+    def family(self, tier: Any, prepared: Prepared) -> Any:
+        """All sub-networks: a model family of ``supernet``."""
+
+    def training(self, prepared: Prepared) -> Any:
+        """The training split."""
+
+    def validation(self, prepared: Prepared) -> Any:
+        """The validation split."""
+
+    def evaluate(self, module: Any, pairs: Any, device: str, precision: str) -> Measurement:
+        """The loss of a sub-network on a split, exact and deterministic."""
+
+    def score(
+        self, module: Any, prepared: Prepared, tier: Any, device: str, precision: str
+    ) -> dict[str, Any]:
+        """Quality on the sealed test split, as a record keeps it; for the scoring process only."""
+
+
+def _installed() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=GROUP)}
+
+
+def task_names() -> list[str]:
+    """Every installed task."""
+    return sorted(_installed())
+
+
+def get_task(name: str) -> Task:
+    """The task called ``name``.
+
+    Raises:
+        UsageError: there is none, or what brings it is broken.
+    """
+    entries = _installed()
+    if name not in entries:
+        raise unknown("task", name, entries, "list them with their tiers: supernet-bench list tasks")
+    try:
+        task: Task = entries[name].load()
+    except (ImportError, AttributeError) as error:
+        raise UsageError(
+            f"task '{name}' does not load from {entries[name].value}: {error}\nreinstall what brings it"
+        ) from error
+    return task

@@ -1,0 +1,246 @@
+"""From sentence pairs to a folder of token ids: joint subwords, a sealed test split, a cache.
+
+The subwords are learnt on the training split alone, cased and unnormalised, so that what a network
+says is raw text again. The cache is addressed by all that went into it: checksums of the data,
+settings, this code and the version of sentencepiece.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from benchmarks.api import UsageError
+from benchmarks.data import Say, build, datasets, locate, read_lines, sha256
+from benchmarks.metrics import digest
+from benchmarks.tasks import Prepared
+
+if TYPE_CHECKING:
+    from sentencepiece import SentencePieceProcessor
+
+    from supernet.batches import PairData
+
+BOS, PAD, EOS, UNK = 0, 1, 2, 3
+"""Special tokens, in fairseq's order."""
+POOL = "pooled"
+"""Name of all test sets taken together, where there are several."""
+VOCABULARY = "vocabulary.model"
+INFO = "info.json"
+
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Raw sentence pairs ``(source, target)``; ``tests`` by name of the set."""
+
+    train: Sequence[Pair]
+    valid: Sequence[Pair]
+    tests: Mapping[str, Sequence[Pair]]
+
+
+def synthetic(settings: Mapping[str, Any], data_dir: Path | None, say: Say) -> Corpus:
+    """The generated task: ``settings`` has the seed and the size of each split."""
+    from benchmarks.tasks.grammar import corpus
+
+    sizes = {name: int(settings[name]) for name in ("train", "valid", "test")}
+    say(f"drawing {sum(sizes.values()):,} sentence pairs from the grammar (seed {settings['seed']})")
+    made = corpus(sizes, np.random.default_rng(settings["seed"]))
+    return Corpus(made["train"], made["valid"], {"test": made["test"]})
+
+
+def multi30k(settings: Mapping[str, Any], data_dir: Path | None, say: Say) -> Corpus:
+    """Multi30k English-German with its three Flickr test sets."""
+    data = datasets()["multi30k"]
+    files = locate(data, data_dir, say)
+
+    def pairs(split: str) -> list[Pair]:
+        english, german = (read_lines(files[f"{split}.{side}.gz"], data.unpacked) for side in ("en", "de"))
+        if len(english) != len(german):
+            raise UsageError(
+                f"{data.name}/{split}: {len(english)} English and {len(german)} German lines; fetch it again"
+            )
+        return list(zip(english, german, strict=True))
+
+    years = ("test_2016_flickr", "test_2017_flickr", "test_2018_flickr")
+    return Corpus(pairs("train"), pairs("val"), {year: pairs(year) for year in years})
+
+
+def tatoeba(settings: Mapping[str, Any], data_dir: Path | None, say: Say) -> Corpus:
+    """Tatoeba English-German."""
+    data = datasets()["tatoeba_en-de"]
+    files = locate(data, data_dir, say)
+
+    def pairs(split: str) -> list[Pair]:
+        rows = [line.split("\t") for line in read_lines(files[f"{split}.tsv.gz"], data.unpacked)]
+        for number, row in enumerate(rows, start=1):
+            if len(row) != 2:
+                raise UsageError(f"{files[f'{split}.tsv.gz']}, line {number}: {len(row)} columns, expected 2")
+        return [(row[0], row[1]) for row in rows]
+
+    return Corpus(pairs("train"), pairs("dev"), {"test": pairs("test")})
+
+
+def prepare(
+    name: str,
+    read: Callable[[], Corpus],
+    *,
+    declared: Mapping[str, str],
+    settings: Mapping[str, Any],
+    vocab: int,
+    cache: Path,
+    say: Say,
+) -> Prepared:
+    """Make or find the prepared data of one task and tier.
+
+    Training and validation data go to ``cache/prepared``, the test split to ``cache/sealed``; each
+    appears whole or not at all.
+
+    Args:
+        name: of task and tier, for people who look into the cache.
+        read: gives the raw text; called only when there is something to make.
+        declared: checksums of the published files, empty for generated data.
+        settings: of the data: ``max_tokens`` leaves longer training sentences out.
+        vocab: size of the joint vocabulary, special tokens included.
+    """
+    made_from = {"data": dict(declared), "settings": dict(settings), "vocab": vocab, "code": code_version()}
+    key = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:16]
+    folder, sealed = cache / "prepared" / f"{name}-{key}", cache / "sealed" / f"{name}-{key}"
+    texts: list[Corpus] = []
+
+    def corpus() -> Corpus:
+        if not texts:
+            texts.append(read())
+        return texts[0]
+
+    build(sealed, lambda fresh: write_tests(corpus(), fresh))
+    if build(folder, lambda fresh: write_open(corpus(), fresh, declared, settings, vocab, say)):
+        say(f"{name}: prepared in {folder}")
+    info = json.loads((folder / INFO).read_text())
+    return Prepared(folder, sealed, info["digests"], info["vocab"], info["vocab"])
+
+
+def code_version() -> str:
+    """Changes whenever the code or the lexicon that makes the data does."""
+    here = Path(__file__).parent
+    files = [Path(__file__), *sorted((here / "grammar").glob("*.py")), here / "grammar" / "lexicon.toml"]
+    return digest([*map(sha256, files), version("sentencepiece")])
+
+
+def write_open(
+    corpus: Corpus,
+    folder: Path,
+    declared: Mapping[str, str],
+    settings: Mapping[str, Any],
+    vocab: int,
+    say: Say,
+) -> None:
+    """Vocabulary, training and validation pairs; raises UsageError where the text is too small for it."""
+    train = [pair for pair in corpus.train if pair[0].strip() and pair[1].strip()]
+    say(f"learning {vocab:,} joint subwords on {len(train):,} training pairs")
+    model = learn([sentence for pair in train for sentence in pair], vocab)
+    (folder / VOCABULARY).write_bytes(model)
+    subwords = load_vocabulary(folder)
+    for split, pairs in (("train", train), ("valid", corpus.valid)):
+        source, target = (subwords.encode([pair[side] for pair in pairs]) for side in (0, 1))
+        if split == "train":
+            most = int(settings["max_tokens"])
+            keep = [
+                i for i, (s, t) in enumerate(zip(source, target, strict=True)) if max(len(s), len(t)) < most
+            ]
+            source, target = [source[i] for i in keep], [target[i] for i in keep]
+        write_pairs(folder / f"{split}.npz", source, target)
+    digests = dict(declared) or {
+        split: digest(f"{a}\t{b}" for a, b in pairs)
+        for split, pairs in (("train", train), ("valid", corpus.valid), *corpus.tests.items())
+    }
+    digests["vocabulary"] = hashlib.sha256(model).hexdigest()
+    (folder / INFO).write_text(json.dumps({"vocab": subwords.get_piece_size(), "digests": digests}, indent=1))
+
+
+def write_tests(corpus: Corpus, folder: Path) -> None:
+    """Each test set as raw lines, sources apart from references, and the order of the sets."""
+    for name, pairs in corpus.tests.items():
+        for side, kind in enumerate(("source", "reference")):
+            lines = [pair[side] for pair in pairs]
+            (folder / f"{name}.{kind}.txt").write_text(
+                "\n".join(lines) + "\n", encoding="utf-8", newline="\n"
+            )
+    (folder / "sets.json").write_text(json.dumps(list(corpus.tests)))
+
+
+def read_tests(sealed: Path) -> dict[str, tuple[list[str], list[str]]]:
+    """Name of each test set -> sources and references."""
+
+    def lines(name: str, kind: str) -> list[str]:
+        text = (sealed / f"{name}.{kind}.txt").read_bytes().decode("utf-8")
+        return text.removesuffix("\n").split("\n")
+
+    names: list[str] = json.loads((sealed / "sets.json").read_text())
+    return {name: (lines(name, "source"), lines(name, "reference")) for name in names}
+
+
+def learn(sentences: Sequence[str], vocab: int) -> bytes:
+    """A byte-pair encoding of ``vocab`` pieces; the same bytes for the same sentences.
+
+    Raises:
+        UsageError: the sentences have not enough different parts.
+    """
+    from sentencepiece import SentencePieceTrainer
+
+    model = io.BytesIO()
+    try:
+        SentencePieceTrainer.train(
+            sentence_iterator=iter(sentences),
+            model_writer=model,
+            model_type="bpe",
+            vocab_size=vocab,
+            # All letters of a small corpus; of a large one, all but what is too rare to learn.
+            character_coverage=0.9999 if len(sentences) > 200_000 else 1.0,
+            normalization_rule_name="identity",
+            bos_id=BOS,
+            pad_id=PAD,
+            eos_id=EOS,
+            unk_id=UNK,
+            num_threads=1,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        raise UsageError(f"{len(sentences):,} sentences do not give {vocab:,} subwords: {error}") from None
+    return model.getvalue()
+
+
+def load_vocabulary(folder: Path) -> SentencePieceProcessor:
+    """The subwords of a prepared folder."""
+    from sentencepiece import SentencePieceProcessor
+
+    return SentencePieceProcessor(model_proto=(folder / VOCABULARY).read_bytes())
+
+
+def write_pairs(path: Path, source: Sequence[Sequence[int]], target: Sequence[Sequence[int]]) -> None:
+    """Ragged ids as flat arrays and lengths."""
+    arrays: dict[str, Any] = {}
+    for side, sentences in (("source", source), ("target", target)):
+        arrays[side] = np.array([i for sentence in sentences for i in sentence], dtype=np.int32)
+        arrays[f"{side}_length"] = np.array([len(sentence) for sentence in sentences], dtype=np.int32)
+    with path.open("wb") as file:
+        np.savez(file, **arrays)
+
+
+def read_pairs(path: Path) -> PairData:
+    """The pairs that ``write_pairs`` wrote."""
+    from supernet.batches import PairData
+
+    with np.load(path, allow_pickle=False) as arrays:
+        sides = [
+            np.split(arrays[side], np.cumsum(arrays[f"{side}_length"])[:-1]) for side in ("source", "target")
+        ]
+    return PairData(sides[0], sides[1])

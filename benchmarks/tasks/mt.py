@@ -1,0 +1,245 @@
+"""Machine translation: generated English-German, Multi30k and Tatoeba, in up to three tiers.
+
+One class for all of them; what differs is the corpus and the numbers in ``mt.toml``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from benchmarks.api import Measurement
+from benchmarks.data import Say, datasets
+from benchmarks.registry import unknown
+from benchmarks.tasks import Prepared, corpus
+
+if TYPE_CHECKING:
+    import torch
+
+    from supernet.batches import Batch, PairData
+    from supernet.seq2seq import Seq2SeqFamily
+
+EVALUATION_TOKENS = {"cpu": 4096, "cuda": 16384}
+"""Padded tokens of a validation batch."""
+DECODING_SENTENCES = {"cpu": 64, "cuda": 512}
+
+
+@dataclass(frozen=True)
+class Tier:
+    """The numbers of one task and tier; ``mt.toml`` says what each means."""
+
+    space: str
+    vocab: int
+    data: Mapping[str, Any]
+    model: Mapping[str, Any]
+    recipe: Mapping[str, Any]
+    budget: Mapping[str, Mapping[str, float]]
+    settings: Mapping[str, Any]
+    decode: Mapping[str, Any]
+    limits: tuple[float, ...]
+    workload: Mapping[str, int]
+    seeds_default: int
+    name: str
+    sha256: str
+    """Of all of the above."""
+
+
+@cache
+def _tables() -> dict[str, Any]:
+    return tomllib.loads(Path(__file__).with_name("mt.toml").read_text(encoding="utf-8"))
+
+
+def _merged(*tables: Mapping[str, Any]) -> dict[str, Any]:
+    """Tables laid over one another, the last on top."""
+    out: dict[str, Any] = {}
+    for table in tables:
+        for key, value in table.items():
+            out[key] = _merged(out.get(key, {}), value) if isinstance(value, Mapping) else value
+    return out
+
+
+class MTTask:
+    """One translation task.
+
+    Args:
+        name: of the task, and of its tables in ``mt.toml``.
+        read: gives the raw text for the tier's ``data`` settings.
+        dataset: the published dataset that it reads, if any.
+    """
+
+    suite = "mt"
+    metric = "bleu"
+
+    def __init__(
+        self,
+        name: str,
+        read: Callable[[Mapping[str, Any], Path | None, Say], corpus.Corpus],
+        dataset: str | None = None,
+    ) -> None:
+        self.name, self.read, self.dataset = name, read, dataset
+        self._batches: WeakKeyDictionary[PairData, dict[str, list[Batch]]] = WeakKeyDictionary()
+
+    def tiers(self) -> tuple[str, ...]:
+        """The tiers it has, smallest first."""
+        return tuple(_tables()[self.name])
+
+    def tier(self, tier: str) -> Tier:
+        """The settings of a tier.
+
+        Raises:
+            UsageError: the task has no such tier.
+        """
+        if tier not in self.tiers():
+            raise unknown(f"tier of {self.name}", tier, self.tiers(), f"choose one: --tier {self.tiers()[0]}")
+        tables = _tables()
+        table = _merged(tables["all"], tables[self.name][tier], {"name": tier})
+        table["limits"] = tuple(table["limits"])
+        text = json.dumps({"task": self.name, **table}, sort_keys=True)
+        return Tier(**table, sha256=hashlib.sha256(text.encode()).hexdigest())
+
+    def prepare(self, tier: Tier, cache: Path, data_dir: Path | None, progress: Say) -> Prepared:
+        """The data of a tier, made once and then found.
+
+        Raises:
+            UsageError: the data is missing or not what it should be.
+        """
+        return corpus.prepare(
+            f"{self.name}-{tier.name}",
+            lambda: self.read(tier.data, data_dir, progress),
+            declared=datasets()[self.dataset].digests() if self.dataset else {},
+            settings=tier.data,
+            vocab=tier.vocab,
+            cache=cache,
+            say=progress,
+        )
+
+    def family(self, tier: Tier, prepared: Prepared) -> Seq2SeqFamily:
+        """All sub-networks of the tier's space over the prepared vocabulary."""
+        from supernet.seq2seq import Seq2SeqConfig, Seq2SeqFamily
+        from supernet.space import get_space
+
+        config = Seq2SeqConfig(prepared.source_vocab, prepared.target_vocab, **tier.model)
+        return Seq2SeqFamily(get_space(tier.space), config)
+
+    def training(self, prepared: Prepared) -> PairData:
+        """The training pairs."""
+        return corpus.read_pairs(prepared.folder / "train.npz")
+
+    def validation(self, prepared: Prepared) -> PairData:
+        """The validation pairs."""
+        return corpus.read_pairs(prepared.folder / "valid.npz")
+
+    def evaluate(
+        self, module: torch.nn.Module, pairs: PairData, device: str, precision: str = "fp32"
+    ) -> Measurement:
+        """Teacher-forced loss in nats per target token over all pairs, end of sentence included.
+
+        The same batches in the same order each time; sums are in double precision.
+        """
+        import torch
+        import torch.nn.functional as F
+
+        from supernet.batches import validation_batches
+
+        kept = self._batches.setdefault(pairs, {})
+        if device not in kept:
+            kept[device] = validation_batches(
+                pairs, EVALUATION_TOKENS[torch.device(device).type], device=device
+            )
+        training = module.training
+        module.eval()
+        total = torch.zeros((), dtype=torch.float64, device=device)
+        try:
+            with torch.no_grad(), _autocast(device, precision):
+                for batch in kept[device]:
+                    logits = module(batch.source, batch.target_in, batch.real).float()
+                    losses = F.cross_entropy(logits, batch.labels, reduction="none")
+                    total += losses.sum(dtype=torch.float64)
+        finally:
+            module.train(training)
+        return Measurement(total.item() / sum(batch.tokens for batch in kept[device]))
+
+    def score(
+        self, module: torch.nn.Module, prepared: Prepared, tier: Tier, device: str, precision: str = "fp32"
+    ) -> dict[str, Any]:
+        """Translate the sealed test sets and compare with the references, for the scoring process.
+
+        Returns:
+            ``test``: set -> metric -> value, low, high, signature, all sets pooled first where there
+            are several; ``sentences_sha256`` of all translations in that order; ``test_loss``.
+        """
+        if prepared.sealed is None:
+            raise ValueError(f"{self.name}: the test split is sealed off from this process")
+        from benchmarks import metrics
+        from supernet.batches import PairData
+
+        subwords = corpus.load_vocabulary(prepared.folder)
+        tests = corpus.read_tests(prepared.sealed)
+        sources = [line for lines, _ in tests.values() for line in lines]
+        references = [line for _, lines in tests.values() for line in lines]
+        ids = [subwords.encode(lines, out_type=int) for lines in (sources, references)]
+        # A hostile sentence longer than the network can embed is cut, as it would be in use.
+        most = int(tier.model["max_positions"]) - 1
+        ids = [[sentence[:most] for sentence in side] for side in ids]
+        outputs = self.translate(module, ids[0], tier, device, precision, subwords)
+        scores: dict[str, Any] = {}
+        if len(tests) > 1:
+            scores[corpus.POOL] = metrics.translation(outputs, references)
+        start = 0
+        for name, (_, lines) in tests.items():
+            scores[name] = metrics.translation(outputs[start : start + len(lines)], lines)
+            start += len(lines)
+        loss = self.evaluate(module, PairData(*map(_arrays, ids)), device, precision).loss
+        return {"test": scores, "sentences_sha256": metrics.digest(outputs), "test_loss": loss}
+
+    def translate(
+        self,
+        module: torch.nn.Module,
+        ids: list[list[int]],
+        tier: Tier,
+        device: str,
+        precision: str,
+        subwords: Any,
+    ) -> list[str]:
+        """Raw text for sources given as token ids."""
+        import torch
+
+        from supernet.decode import translate
+
+        with _autocast(device, precision):
+            found = translate(
+                module,
+                ids,
+                **tier.decode,
+                batch_sentences=DECODING_SENTENCES[torch.device(device).type],
+                device=device,
+            )
+        outputs: list[str] = subwords.decode([hypothesis.tokens for hypothesis in found])
+        return outputs
+
+
+def _arrays(sentences: list[list[int]]) -> list[Any]:
+    import numpy as np
+
+    return [np.array(sentence, dtype=np.int32) for sentence in sentences]
+
+
+def _autocast(device: str, precision: str) -> Any:
+    import torch
+
+    types = {"bf16": torch.bfloat16, "fp16": torch.float16}
+    if precision not in types:
+        return torch.autocast(torch.device(device).type, enabled=False)
+    return torch.autocast(torch.device(device).type, dtype=types[precision])
+
+
+synthetic = MTTask("mt-synthetic-en-de", corpus.synthetic)
+multi30k = MTTask("mt-multi30k-en-de", corpus.multi30k, "multi30k")
+tatoeba = MTTask("mt-tatoeba-en-de", corpus.tatoeba, "tatoeba_en-de")

@@ -1,0 +1,117 @@
+"""One timing at a time on a machine, and nobody at work meanwhile: over all processes. No torch.
+
+Two lock files. Whoever works (trains, evaluates, translates) shares the *machine* lock and looks at
+the *gate* between two steps. Whoever times takes the gate, at which the workers stop and let go of
+the machine, and then the machine. The kernel gives up the locks of a process that ends.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+MACHINE, GATE = "supernet-bench-timing.lock", "supernet-bench-timing.gate"
+
+
+class _State:
+    """What this process holds. One thread of a process works or times."""
+
+    timing = 0
+    work: int | None = None
+    gate = -1
+    sharing = False
+
+
+_mine = _State()
+
+
+@contextmanager
+def working() -> Iterator[None]:
+    """Share the machine with others at work, and stop for timings at every ``breathe``."""
+    _mine.work, _mine.gate = _open_lock(MACHINE), _open_lock(GATE)
+    try:
+        breathe()
+        yield
+    finally:
+        os.close(_mine.work)
+        os.close(_mine.gate)
+        _mine.work, _mine.sharing = None, False
+
+
+def wanted() -> bool:
+    """Whether ``breathe`` would wait: somebody times, or means to."""
+    if _mine.work is None:
+        return False
+    try:
+        fcntl.flock(_mine.gate, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    fcntl.flock(_mine.gate, fcntl.LOCK_UN)
+    return not _mine.sharing
+
+
+def breathe(settle: Callable[[], object] | None = None) -> None:
+    """Between two steps of work: let those who wait to time go first.
+
+    Args:
+        settle: waits for what was launched on a device, called before the machine is let go.
+    """
+    if _mine.work is None or not wanted():
+        return
+    if settle is not None:
+        settle()
+    fcntl.flock(_mine.work, fcntl.LOCK_UN)
+    fcntl.flock(_mine.gate, fcntl.LOCK_SH)
+    fcntl.flock(_mine.gate, fcntl.LOCK_UN)
+    fcntl.flock(_mine.work, fcntl.LOCK_SH)
+    _mine.sharing = True
+
+
+@contextmanager
+def exclusive() -> Iterator[float]:
+    """Have the machine to oneself; gives the seconds waited for it.
+
+    One lock for all devices: timing on a GPU is bound by the processor that launches its kernels.
+    May be entered again inside. A worker that times has let go of its share afterwards, and takes
+    it again at its next ``breathe``.
+    """
+    if _mine.timing:
+        _mine.timing += 1
+        try:
+            yield 0.0
+        finally:
+            _mine.timing -= 1
+        return
+    began = time.perf_counter()
+    if _mine.work is not None:
+        fcntl.flock(_mine.work, fcntl.LOCK_UN)
+        _mine.sharing = False
+    gate, machine = _open_lock(GATE), _open_lock(MACHINE)
+    try:
+        fcntl.flock(gate, fcntl.LOCK_EX)
+        fcntl.flock(machine, fcntl.LOCK_EX)
+        _mine.timing = 1
+        try:
+            yield time.perf_counter() - began
+        finally:
+            _mine.timing = 0
+    finally:
+        os.close(machine)
+        os.close(gate)
+
+
+def _open_lock(lock: str) -> int:
+    """The lock file of all users of the machine; of this one where another's may not be opened."""
+    folder = Path(tempfile.gettempdir())
+    for name in (lock, f"{lock}.{os.getuid()}"):
+        for flags in (0, os.O_CREAT):
+            try:
+                return os.open(folder / name, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o666)
+            except OSError:
+                continue
+    raise OSError(f"cannot open the timing lock {lock} in the temporary folder: set TMPDIR to a writable one")

@@ -1,0 +1,290 @@
+"""What runs in a process of its own: a search, a scoring, the reference measurement.
+
+Imports nothing heavy at the top: the command that plans and supervises imports this module too.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import random
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
+from typing import IO, Any
+
+from benchmarks import timing_lock
+from benchmarks.api import BudgetExhausted, Method, Skip, TaskInfo, UsageError
+from benchmarks.budget import Clock, Ledger
+from benchmarks.executor import ASK_TO_STOP
+from benchmarks.heartbeat import JOURNAL, OUTCOME, Heartbeat, conclude, last
+from benchmarks.journal import Corrupt, Diverged, Journal
+from benchmarks.options import Options
+from benchmarks.records import write_text
+from benchmarks.registry import load
+
+SKIPPED = "skip.json"
+"""Written instead of an outcome by a method that does not apply to the task."""
+STOPPED_CODE = 75
+"""Exit code of a run that was asked to stop and will go on."""
+
+
+class Terminated(BaseException):
+    """SIGTERM: the supervisor found the time to be over."""
+
+
+def search(job: Mapping[str, Any]) -> None:
+    """Run one method's search; leaves ``search.json`` (or ``skip.json``) in the run's folder.
+
+    The job has no path of the sealed test split, and neither has anything that it names.
+    """
+    folder = Path(job["folder"])
+    clock = Clock()
+    lock = _sole(folder)
+    if (folder / OUTCOME).exists():
+        return  # another command was faster
+    spec = job["spec"]
+    ledger = Ledger(spec["budget"], clock)
+    before = last(folder)
+    before = {
+        "active": before.get("active_before", 0.0) + before.get("active", 0.0),
+        "off": before.get("off", {}),
+    }
+    state: dict[str, Any] = {"lab": None, "said": []}
+    heart = state["heart"] = Heartbeat(folder, lambda: _beat(ledger, clock, before, state))
+
+    def end(status: str, message: str) -> None:
+        heart.close()
+        conclude(folder, status, message)
+
+    code = 0
+    try:
+        _handle_signals(state)
+        found = _search(job, folder, ledger, state)
+        if isinstance(found, Skip):
+            write_text(folder / SKIPPED, json.dumps({"reason": str(found.reason)}))
+        else:
+            end(*found)
+    except Terminated:
+        allowed = ledger.allowance["seconds"]
+        end("budget", f"did not stop by itself: terminated after 102 % of its {allowed:g} seconds")
+    except Diverged as error:
+        traceback.print_exc()
+        end("failed", f"{error}. What it left is set aside, the next attempt starts afresh")
+        _set_aside(folder)
+    except Exception as error:
+        traceback.print_exc()
+        end("failed", _told(error, job["source"]))
+    except BaseException as error:
+        from benchmarks.checkpoint import Interrupted
+
+        if isinstance(error, Interrupted | KeyboardInterrupt):
+            heart.close()
+            code = STOPPED_CODE
+        else:  # SystemExit and the like: leaving the process is no way to end a search
+            traceback.print_exc()
+            end("failed", _told(error, job["source"]))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    lock.close()
+    os._exit(code)  # a method's own threads must not keep the process
+
+
+def _search(
+    job: Mapping[str, Any], folder: Path, ledger: Ledger, state: dict[str, Any]
+) -> tuple[str, str] | Skip:
+    """The search proper: ``(status, message)``, or the method's reason not to run."""
+    with ledger.clock.pause("start"):
+        import numpy as np
+        import torch
+
+        from benchmarks import profiles
+        from benchmarks.exporting import MethodFault
+        from benchmarks.lab import BenchLab
+        from benchmarks.streams import derived
+        from benchmarks.tasks import get_task
+
+        spec = job["spec"]
+        threads = profiles.apply_threads(profiles.get(spec["profile"]))
+        if job["jobs"] > 1:
+            torch.set_num_threads(max(1, threads // job["jobs"]))
+        seed = derived(spec["seed"], spec["task"], spec["method"], "global")
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        torch.manual_seed(seed)
+        task = get_task(spec["task"])
+        tier = task.tier(spec["tier"])
+        settings = dict(tier.settings)
+        info = TaskInfo(task.name, task.suite, spec["tier"], task.metric, settings)
+        options = Options(spec["options"])
+    method = load(job["source"])()
+    answer = method.supports(info)
+    if isinstance(answer, Skip):
+        return answer
+    if answer is not None:
+        raise MethodFault(f"supports() returned {answer!r}: None, or Skip('why not')")
+    with ledger.clock.pause("start"):
+        journal = _journal(folder, state["said"])
+        lab = BenchLab(
+            folder,
+            info,
+            task,
+            tier,
+            job["prepared"],
+            ledger=ledger,
+            journal=journal,
+            seed=spec["seed"],
+            method=spec["method"],
+            device=job["device"],
+            limits=job["limits"],
+            options=options,
+            checkpoint_seconds=job["checkpoint_seconds"],
+            say=state["said"].append,
+        )
+        lab.given = tuple((limit, lab.space.architecture(values)) for limit, values in job["given"])
+        lab.told = state["heart"].write
+        state["lab"] = lab
+    with ExitStack() as at_work:
+        with ledger.clock.pause("timing lock"):
+            at_work.enter_context(timing_lock.working())
+        status, message = _iterate(method, lab)
+    journal.close()
+    if options.ignored:
+        message = f"{message}; options it never asked for: {', '.join(options.ignored)}".lstrip("; ")
+    return status, message
+
+
+def _iterate(method: Method, lab: Any) -> tuple[str, str]:
+    """Take proposals until the method ends or its allowance does.
+
+    ``done``: it returned, or let the refusal of tokens, evaluations or probes rise after it had
+    proposed something. ``budget``: the clock cut it, or a refusal left it with nothing.
+    """
+    message = ""
+    try:
+        found = method.search(lab)
+        if not hasattr(found, "__iter__"):
+            from benchmarks.exporting import MethodFault
+
+            raise MethodFault(f"search() returned {found!r}: yield what lab.candidate(...) returns")
+        for item in found:
+            if not lab.propose(item):
+                raise BudgetExhausted("seconds", 0, 0)
+    except BudgetExhausted as refused:
+        message = str(refused)
+        if refused.kind == "seconds" or not lab.proposals:
+            return "budget", message
+    if not lab.proposals:
+        return "failed", "search() ended without a candidate: yield what lab.candidate(...) returns"
+    return "done", message
+
+
+def score(job: Mapping[str, Any]) -> None:
+    """Score what a search proposed on the sealed test split; leaves ``score.json``."""
+    from benchmarks.score import score_run
+
+    lock = _sole(Path(job["folder"]))
+    with timing_lock.working():
+        score_run(Path(job["folder"]), prepared=job["prepared"], device=job["device"])
+    lock.close()
+
+
+def reference(job: Mapping[str, Any]) -> None:
+    """Measure the reference network once; leaves ``{"ms": ...}`` in the file ``job["out"]``."""
+    from benchmarks import measure, profiles
+    from benchmarks.score import reference_network
+    from benchmarks.tasks import get_task
+
+    profiles.apply_threads(profiles.get(job["profile"]))
+    task = get_task(job["task"])
+    tier = task.tier(job["tier"])
+    module = reference_network(task.family(tier, job["prepared"])).to(job["device"])
+    with measure.exclusive():
+        # The median of a few medians: one spell of a busy machine must not set every limit.
+        times = sorted(measure.quick(module, tier.workload, job["device"]) for _ in range(5))
+    write_text(Path(job["out"]), json.dumps({"ms": times[2], "key": job["key"]}))
+
+
+def _sole(folder: Path) -> IO[str]:
+    """Wait until this is the only process that works on the run; until the file is closed."""
+    file = (folder / "lock").open("w")
+    fcntl.flock(file, fcntl.LOCK_EX)
+    return file
+
+
+def _journal(folder: Path, said: list[str]) -> Journal:
+    """The run's journal; a damaged one goes aside together with what builds on it."""
+    try:
+        return Journal(folder / JOURNAL)
+    except Corrupt as error:
+        said.append(f"{error}: journal and checkpoints are moved aside, the run starts afresh")
+        _set_aside(folder)
+        return Journal(folder / JOURNAL)
+
+
+def _handle_signals(state: dict[str, Any]) -> None:
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        lab = state["lab"]
+        if lab is None:
+            raise KeyboardInterrupt  # nothing has begun
+        lab.stopping = True
+
+    def terminate(_number: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise Terminated
+
+    signal.signal(ASK_TO_STOP, stop)
+    signal.signal(signal.SIGTERM, terminate)
+
+
+def _beat(
+    ledger: Ledger, clock: Clock, before: Mapping[str, Any], state: Mapping[str, Any]
+) -> dict[str, Any]:
+    lab = state["lab"]
+    active, now = clock.active, clock.now()
+    off = dict(before["off"])
+    for reason, seconds in tuple(clock.off.items()):
+        off[reason] = off.get(reason, 0.0) + seconds
+    return {
+        "clock": now,
+        "active": active,
+        "active_before": before["active"],
+        "lost": before["active"] + active - now,
+        "off": off,
+        "pause": clock.reason,
+        "phase": ledger.phase,
+        "progress": lab.note if lab else (0, 0, ""),
+        "proposals": lab.proposals if lab else 0,
+        "search_log": list(lab.search_log) if lab else [],
+        "said": list(state["said"]),
+        "ledger": ledger.report(),
+    }
+
+
+def _told(error: BaseException, source: str) -> str:
+    """One line for the record: what was raised, and where in the method's own file."""
+    where = source.rpartition(":")[0]
+    module = sys.modules.get(where)
+    file = getattr(module, "__file__", where)
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
+    place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    kind = (
+        ""
+        if isinstance(error, UsageError) or type(error).__name__ == "MethodFault"
+        else f"{type(error).__name__}: "
+    )
+    return f"{kind}{error}{place}"[:500] or type(error).__name__
+
+
+def _set_aside(folder: Path) -> None:
+    """Put the journal and the checkpoints of a run that cannot go on where nothing reads them."""
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    for name in (JOURNAL, "checkpoints"):
+        if (folder / name).exists():
+            os.rename(folder / name, folder / f"{name}.{stamp}.aside")

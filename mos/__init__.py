@@ -1,0 +1,1 @@
+"""Mixture of supernets: architecture-routed experts as a weight source, and the search methods."""

@@ -1,0 +1,196 @@
+"""Mixture of supernets as a weight source (Jawahar et al., ACL Findings 2024, section 3).
+
+Each feed-forward linear has ``m`` expert copies. A router per layer reads the architecture's
+encoding and gives softmax weights: one per expert (layer-wise) or one per expert and output neuron
+(neuron-wise). The weights of a sub-network are the mixture of the experts, then sliced; slicing and
+mixing commute, so the whole stack is mixed at full width in a handful of kernels, once for an
+architecture and update, and never inside a forward pass.
+
+Differences from the public code, all deliberate:
+
+* Independent Xavier experts under near-uniform routing start at ``1/sqrt(m)`` of an unmixed layer's
+  scale (0.71 for m = 2). Here experts start ``sqrt(m)`` larger, so that the mixture starts at scale.
+* The encoding is normalised by the space itself, not by constants of one space.
+* All architectures share one routing pass; an exported sub-network has no router.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from itertools import accumulate
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from supernet.weights import Buffer, Init, Slot, WeightSource
+
+
+class Mixture(WeightSource):
+    """Weights mixed from experts.
+
+    Args:
+        family: ``mixable()`` lists the linears to mix.
+        generator: CPU generator for initial values.
+        experts: m, copies of every mixable linear.
+        neuron_wise: a coefficient per output neuron, from a router per linear; else a coefficient
+            per layer, from one router that both linears of the layer share.
+        encoding: ``aggr`` (means over layers) or ``fine`` (layer by layer).
+        hidden: width of the routers' hidden layer.
+        constant: route every architecture as the largest one: the ablation in which the router
+            cannot tell architectures apart.
+    """
+
+    def __init__(
+        self,
+        family: Any,
+        generator: torch.Generator,
+        device: str = "cpu",
+        *,
+        experts: int = 2,
+        neuron_wise: bool = True,
+        encoding: str = "aggr",
+        hidden: int = 128,
+        constant: bool = False,
+    ) -> None:
+        if experts < 1:
+            raise ValueError(f"experts {experts}: at least 1")
+        self.experts, self.neuron_wise, self.encoding, self.constant = (
+            experts,
+            neuron_wise,
+            encoding,
+            constant,
+        )
+        slots = family.slots()
+        linears = family.mixable()
+        self.routers = (
+            [name for _, name in linears] if neuron_wise else list(dict.fromkeys(x for x, _ in linears))
+        )
+        features = len(family.space.encode(family.space.largest(), encoding))
+        # Linears of one shape lie together, so that each group is mixed by one stack of tensors.
+        self.groups: dict[str, list[str]] = {}
+        router_of: dict[str, int] = {}
+        for layer, name in linears:
+            self.groups.setdefault("x".join(map(str, slots[f"{name}.weight"].shape)), []).append(name)
+            router_of[name] = self.routers.index(name if neuron_wise else layer)
+        mixed = {f"{name}.{part}" for _, name in linears for part in ("weight", "bias")}
+        trained = {name: slot for name, slot in slots.items() if name not in mixed}
+        plain = len(trained)
+        r, bound = len(self.routers), 1 / math.sqrt(features)
+        trained["router.in.weight"] = Slot((r, hidden, features), Init("uniform", bound))
+        trained["router.in.bias"] = Slot((r, hidden), Init("uniform", bound))
+        if not neuron_wise:
+            trained["router.out.weight"] = Slot((r, experts, hidden), Init("xavier", 1.0))
+            trained["router.out.bias"] = Slot((r, experts), Init("constant", 0.0))
+        # What the mixture makes, in the order it lies in ``mixed``: group by group, weights, then biases.
+        made: dict[str, tuple[int, ...]] = {}
+        for group, names in self.groups.items():
+            weight, bias = slots[f"{names[0]}.weight"], slots[f"{names[0]}.bias"]
+            n, rows = len(names), weight.shape[0]
+            start = Init("xavier", weight.init.value * math.sqrt(experts), weight.init.blocks)
+            trained[f"experts.{group}.weight"] = Slot((n, experts, *weight.shape), start)
+            trained[f"experts.{group}.bias"] = Slot((n, experts, rows), bias.init)
+            if neuron_wise:
+                trained[f"router.{group}.weight"] = Slot((n, rows * experts, hidden), Init("xavier", 1.0))
+                trained[f"router.{group}.bias"] = Slot((n, rows * experts), Init("constant", 0.0))
+            made |= {f"{name}.weight": weight.shape for name in names}
+            made |= {f"{name}.bias": bias.shape for name in names}
+        self.made = made
+        ends = list(accumulate(math.prod(shape) for shape in made.values()))
+        self.start = dict(zip(made, [0, *ends], strict=False))
+        self.router_rows = {g: [router_of[name] for name in names] for g, names in self.groups.items()}
+        super().__init__(family, trained, plain, generator, device)
+
+    def precision(self, dtype: torch.dtype) -> None:
+        size = sum(math.prod(shape) for shape in self.made.values())
+        data = torch.zeros(size, dtype=dtype, device=self.flat.device)
+        self.mixed = Buffer(self.made, data, torch.zeros_like(data))
+        self.rows = {g: torch.tensor(rows, device=self.flat.device) for g, rows in self.router_rows.items()}
+        super().precision(dtype)
+
+    def refresh(self) -> None:
+        super().refresh()
+        self._ready: tuple[Any, int] | None = None
+
+    def home(self, name: str) -> Buffer:
+        return self.mixed if name in self.made else self.compute
+
+    def parameter(self, name: str) -> Tensor:
+        """A trained tensor as a leaf whose gradient adds up in ``flat.grad``."""
+        return self.master.leaf(name, self.shapes[name])
+
+    def route(self, architecture: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Mixing coefficients ``[linears, rows or 1, experts]`` of every group; they sum to one."""
+        space = self.family.space
+        code = space.encode(space.largest() if self.constant else architecture, self.encoding)
+        phi = torch.as_tensor(code, dtype=torch.float32).to(self.flat.device)
+        hidden = F.relu(self.parameter("router.in.weight") @ phi + self.parameter("router.in.bias"))
+        if not self.neuron_wise:
+            logits = torch.einsum("rkh,rh->rk", self.parameter("router.out.weight"), hidden)
+            weights = (logits + self.parameter("router.out.bias")).softmax(-1)[:, None, :]
+            return {group: weights[self.rows[group]] for group in self.groups}
+        found = {}
+        for group in self.groups:
+            weight, bias = self.parameter(f"router.{group}.weight"), self.parameter(f"router.{group}.bias")
+            logits = torch.bmm(weight, hidden[self.rows[group]].unsqueeze(-1)).squeeze(-1) + bias
+            # Row n * m + k of the router is expert k of neuron n, so a neuron keeps its logits at any width.
+            found[group] = logits.view(len(bias), -1, self.experts).softmax(-1)
+        return found
+
+    def mix(self, architecture: Mapping[str, Any]) -> dict[str, tuple[Tensor, Tensor]]:
+        """Group -> mixed weights ``[linears, rows, columns]`` and biases ``[linears, rows]``, full width."""
+        made = {}
+        for group, share in self.route(architecture).items():
+            weight, bias = self.parameter(f"experts.{group}.weight"), self.parameter(f"experts.{group}.bias")
+            w, b = share[..., 0, None] * weight[:, 0], share[..., 0] * bias[:, 0]
+            for k in range(1, self.experts):
+                w = torch.addcmul(w, share[..., k, None], weight[:, k])
+                b = torch.addcmul(b, share[..., k], bias[:, k])
+            made[group] = (w, b)
+        return made
+
+    def prepare(self, architecture: Mapping[str, Any]) -> None:
+        if self._ready == (architecture, self.version) and not torch.is_grad_enabled():
+            return
+        self._graph = self.mix(architecture)
+        with torch.no_grad():
+            for group, names in self.groups.items():
+                for part, stack in zip(("weight", "bias"), self._graph[group], strict=True):
+                    self.stack(self.mixed.data, names, part).copy_(stack)
+        self._ready = (architecture, self.version)
+
+    def stack(self, flat: Tensor, names: list[str], part: str) -> Tensor:
+        """All linears of a group as one view ``[linears, ...]`` of a flat tensor laid out as ``made``."""
+        shape = self.made[f"{names[0]}.{part}"]
+        start = self.start[f"{names[0]}.{part}"]
+        return flat[start : start + len(names) * math.prod(shape)].view(len(names), *shape)
+
+    def collect(self) -> None:
+        super().collect()
+        stacks, grads = [], []
+        for group, names in self.groups.items():
+            for part, stack in zip(("weight", "bias"), self._graph[group], strict=True):
+                stacks.append(stack)
+                grads.append(self.stack(self.mixed.grad, names, part).float())
+        torch.autograd.backward(stacks, grads)
+        self.mixed.grad.zero_()
+        self._graph, self._ready = {}, None
+
+    def bake(self, architecture: Mapping[str, Any]) -> dict[str, Tensor]:
+        with torch.no_grad():
+            made: dict[str, Tensor] = {}
+            for group, stacks in self.mix(architecture).items():
+                for part, stack in zip(("weight", "bias"), stacks, strict=True):
+                    made |= {
+                        f"{name}.{part}": one for name, one in zip(self.groups[group], stack, strict=True)
+                    }
+            whole = {
+                name: made[name] if name in made else self.master.views[name][0]
+                for name in self.family.slots()
+            }
+            return {
+                name: whole[name][tuple(slice(0, n) for n in extents)].detach().clone()
+                for name, extents in self.family.extents(architecture).items()
+            }

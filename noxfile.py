@@ -1,0 +1,108 @@
+"""Every way to run things. ``nox -l`` lists them; what follows ``--`` goes to the command behind.
+
+All sessions share one environment, ``.nox/env``, made by the session of that name from
+constraints.txt and used again as long as neither that file nor pyproject.toml changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "virtualenv"
+nox.options.sessions = ["tests", "lint", "types"]
+
+ROOT = Path(__file__).resolve().parent
+REQUIREMENTS = ("pyproject.toml", "constraints.txt")
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
+"""Two-threaded processes that share two cores run many times slower than one-threaded ones."""
+
+
+def envdir(session: nox.Session) -> Path:
+    """The folder of the shared environment."""
+    return Path(session.cache_dir).parent / "env"
+
+
+def run(session: nox.Session, command: str, *arguments: str, env: dict[str, str] | None = None) -> None:
+    """Run a command of the shared environment; Ctrl-C leaves it time to write its checkpoint."""
+    bin = envdir(session) / "bin"
+    path = f"{bin}{os.pathsep}{os.environ.get('PATH', '')}"
+    session.run(
+        str(bin / command),
+        *arguments,
+        env={"PATH": path, "VIRTUAL_ENV": str(bin.parent), **(env or {})},
+        external=True,
+        interrupt_timeout=30,
+        terminate_timeout=10,
+    )
+
+
+def same_python() -> bool:
+    """Whether the environment, if there is one, was made for the Python that now runs nox."""
+    about = ROOT / ".nox" / "env" / "pyvenv.cfg"
+    return not about.is_file() or f" {platform.python_version()}" in about.read_text()
+
+
+@nox.session(reuse_venv=same_python())
+def env(session: nox.Session) -> None:
+    """The environment that all other sessions run in; installed once."""
+    digest = hashlib.sha256(str(ROOT).encode())
+    for name in REQUIREMENTS:
+        digest.update((ROOT / name).read_bytes())
+    stamp = envdir(session) / "installed.sha256"
+    if stamp.is_file() and stamp.read_text() == digest.hexdigest():
+        session.log("up to date with " + " and ".join(REQUIREMENTS))
+        return
+    stamp.unlink(missing_ok=True)
+    find_links = {"UV_FIND_LINKS": os.environ.get("PIP_FIND_LINKS", "")}  # for `nox -db uv`; pip has its own
+    session.install("--constraint", "constraints.txt", "--editable", ".[lint,test]", env=find_links)
+    stamp.write_text(digest.hexdigest())
+
+
+@nox.session(venv_backend="none", requires=["env"])
+def tests(session: nox.Session) -> None:
+    """All tests but the slow ones."""
+    run(session, "python", "-m", "pytest", *session.posargs, env=ONE_THREAD)
+
+
+@nox.session(venv_backend="none", requires=["env"])
+def slow(session: nox.Session) -> None:
+    """The tests of more than 10 s each."""
+    run(session, "python", "-m", "pytest", "-m", "slow", *session.posargs, env=ONE_THREAD)
+
+
+@nox.session(venv_backend="none", requires=["env"])
+def lint(session: nox.Session) -> None:
+    """Style, and who may import whom."""
+    run(session, "ruff", "check", ".")
+    run(session, "lint-imports", "--no-cache")
+
+
+@nox.session(venv_backend="none", requires=["env"])
+def types(session: nox.Session) -> None:
+    """Strict type checks of the harness."""
+    run(session, "mypy", *session.posargs)
+
+
+@nox.session(name="reproduce-mt", venv_backend="none", requires=["env"])
+def reproduce_mt(session: nox.Session) -> None:
+    """HAT against mixture-of-supernets on machine translation: ``supernet-bench run mt``."""
+    run(session, "supernet-bench", "run", "mt", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["env"])
+def leaderboard(session: nox.Session) -> None:
+    """Rebuild the leaderboard from results/records; ``-- --check`` only says whether it is current."""
+    run(session, "supernet-bench", "leaderboard", *session.posargs, env={"MPLBACKEND": "Agg"})
+
+
+@nox.session(venv_backend="none", requires=["env"])
+def bench(session: nox.Session) -> None:
+    """Speed, each figure a ratio inside one run; what follows ``--`` goes to tests/bench/speed.py."""
+    run(session, "python", "-m", "tests.bench.speed", *session.posargs)
+    run(session, "python", "-m", "tests.bench.harness")

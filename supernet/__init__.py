@@ -1,0 +1,1 @@
+"""Elastic models, training and search over sub-networks; knows nothing of budgets or records."""

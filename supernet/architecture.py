@@ -1,0 +1,109 @@
+"""Choices of a search space, and the architectures made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+Value = int | tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One named choice.
+
+    Attributes:
+        name: field of the architecture.
+        options: allowed values.
+        repeat: genes of this choice, one a layer; 1 without ``depth`` makes a plain integer field.
+        depth: name of the choice that says how many of the ``repeat`` layers are active.
+        codes: option -> number that stands for it in encodings and in the order of sizes, for
+            options whose values are labels (by default the option itself).
+    """
+
+    name: str
+    options: tuple[int, ...]
+    repeat: int = 1
+    depth: str | None = None
+    codes: Mapping[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.options or len(set(self.options)) != len(self.options):
+            raise ValueError(
+                f"choice {self.name}: options must be distinct and not empty, got {self.options}"
+            )
+        if self.repeat < 1:
+            raise ValueError(f"choice {self.name}: repeat must be at least 1, got {self.repeat}")
+        if self.codes is not None and set(self.codes) != set(self.options):
+            raise ValueError(f"choice {self.name}: codes must name every option, got {dict(self.codes)}")
+
+    @property
+    def layered(self) -> bool:
+        """True for a field that is a tuple with one value per layer."""
+        return self.repeat > 1 or self.depth is not None
+
+    def code(self, option: int) -> int:
+        """The number that stands for ``option`` in encodings."""
+        return option if self.codes is None else self.codes[option]
+
+    @property
+    def scale(self) -> int:
+        """Largest magnitude of a code: what encodings are divided by."""
+        return max(abs(self.code(option)) for option in self.options) or 1
+
+
+class Architecture(Mapping[str, Value]):
+    """The active values of one architecture; immutable, hashable, equal by active values."""
+
+    __slots__ = ("_hash", "_values", "genes")
+
+    genes: tuple[int, ...]
+    """The full genotype as option values, inactive layers included; not part of equality."""
+
+    def __init__(self, values: Mapping[str, Value], genes: Sequence[int]) -> None:
+        self._values = dict(values)
+        self.genes = tuple(genes)
+        self._hash = hash(frozenset(self._values.items()))
+
+    def __getitem__(self, name: str) -> Any:  # int or tuple, as the space's choice says
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return self._values == other._values if isinstance(other, Architecture) else NotImplemented
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Architecture, (self._values, self.genes)
+
+    def __repr__(self) -> str:
+        return f"Architecture({self.key()})"
+
+    def key(self) -> str:
+        """Canonical short name, such as ``640_6_3072x6_8x6_512_1_2048_8_4_-1``; fit for file names."""
+        return "_".join(
+            ".".join(_run(value, len(list(group))) for value, group in groupby(layers_of(field)))
+            for field in self._values.values()
+        )
+
+    def to_dict(self) -> dict[str, int | list[int]]:
+        """Plain JSON types; ``SearchSpace.architecture`` reads it back."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in self.items()}
+
+
+def layers_of(value: Value) -> tuple[int, ...]:
+    """A field as one value per layer; a plain integer counts as one layer."""
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _run(value: int, length: int) -> str:
+    return f"{value}x{length}" if length > 1 else str(value)

@@ -1,0 +1,84 @@
+"""A supernet: a model family and the source its sub-networks' weights come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from supernet.space import Architecture
+from supernet.weights import SharedSlices, WeightSource
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class SuperNet:
+    """All sub-networks of a family at once.
+
+    Args:
+        family: such as :class:`supernet.seq2seq.Seq2SeqFamily`.
+        source: the weights; it decides the device.
+
+    Attributes:
+        meter: called with the number of target tokens of every training pass over a batch beyond
+            those its batch was drawn for; the harness charges them.
+    """
+
+    def __init__(self, family: Any, source: WeightSource) -> None:
+        self.family, self.source = family, source
+        self.space = family.space
+        self.device = source.flat.device
+        if self.device.type == "cuda":
+            # cuDNN's attention plans every new shape anew, 24 ms each on an H200; shapes never repeat here.
+            torch.backends.cuda.enable_cudnn_sdp(False)
+        self.meter: Callable[[int], None] | None = None
+        self.model: nn.Module = family.skeleton(self.device)
+        self._sites: dict[str, tuple[dict[str, Any], str]] = {}
+        for name, module in self.model.named_modules():
+            for key in module._parameters:
+                self._sites[f"{name}.{key}"] = (module._parameters, key)
+
+    def precision(self, name: str) -> None:
+        """Compute in ``fp32``, ``bf16`` or ``fp16``; master weights stay float32."""
+        if name not in PRECISIONS:
+            raise ValueError(f"precision {name!r}: choose one of {', '.join(PRECISIONS)}")
+        self.source.precision(PRECISIONS[name])
+
+    def activate(self, architecture: Mapping[str, Any]) -> nn.Module:
+        """The skeleton with this architecture's weights bound. It stands until the next call."""
+        self.family.configure(self.model, architecture)
+        for name, weight in self.source.bind(architecture).items():
+            parameters, key = self._sites[name]
+            parameters[key] = weight
+        return self.model
+
+    def export(self, architecture: Mapping[str, Any]) -> nn.Module:
+        """One sub-network as plain modules with baked float32 weights, in evaluation mode.
+
+        Its outputs are the supernet's (float32: at most 1e-5 apart); it holds no other weights,
+        no router and no reference to the supernet.
+        """
+        with torch.device("meta"):
+            module: nn.Module = self.family.build(architecture)
+        weights = self.source.bake(architecture)
+        module.load_state_dict(tied(module, weights), assign=True)
+        for name, buffer in self.model.named_buffers():
+            module.get_submodule(name.rpartition(".")[0])._buffers[name.rpartition(".")[2]] = buffer.clone()
+        return module.requires_grad_(False)
+
+    def collapse(self, architecture: Architecture) -> SuperNet:
+        """A network of this one architecture with the weights it has here, to go on training."""
+        family = self.family.only(architecture)
+        source = SharedSlices(family, torch.Generator().manual_seed(0), str(self.device))
+        source.load(self.source.bake(architecture))
+        net = SuperNet(family, source)
+        net.meter = self.meter
+        return net
+
+
+def tied(module: nn.Module, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """``weights`` (one name a tensor) under every name ``module`` knows it by."""
+    names: dict[int, str] = {id(p): name for name, p in module.named_parameters()}
+    return {name: weights[names[id(p)]] for name, p in module.named_parameters(remove_duplicate=False)}

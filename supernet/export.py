@@ -1,0 +1,73 @@
+"""One sub-network on disk: ``model.safetensors`` with baked weights, ``architecture.json`` beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from supernet import seq2seq
+from supernet.elastic import tied
+
+FAMILIES = {seq2seq.Seq2SeqFamily.kind: seq2seq.from_spec}
+
+
+class CorruptExport(ValueError):
+    """An exported sub-network that cannot be what it claims."""
+
+
+def save(folder: Path, module: nn.Module, spec: Mapping[str, Any], architecture: Mapping[str, Any]) -> str:
+    """Write ``module`` to ``folder``; each file appears whole or not at all.
+
+    Returns:
+        sha256 of the weights file.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {name: p.detach().contiguous().cpu() for name, p in module.named_parameters()}
+    replace(folder / "model.safetensors", lambda path: save_file(weights, path))
+    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    plain = {k: list(v) if isinstance(v, (tuple, list)) else v for k, v in architecture.items()}
+    about = {"spec": dict(spec), "architecture": plain, "weights_sha256": digest}
+    text = json.dumps(about, indent=1, sort_keys=True)
+    replace(folder / "architecture.json", lambda path: Path(path).write_text(text, encoding="utf-8"))
+    return digest
+
+
+def load(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """The exported module in evaluation mode, and what ``architecture.json`` says of it.
+
+    Raises:
+        CorruptExport: a file is missing, truncated or altered.
+    """
+    try:
+        about = json.loads((folder / "architecture.json").read_text(encoding="utf-8"))
+        found = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+        if found != about["weights_sha256"]:
+            raise CorruptExport(
+                f"{folder}: model.safetensors has sha256 {found}, not {about['weights_sha256']}"
+            )
+        module = FAMILIES[about["spec"]["kind"]](about["spec"], about["architecture"])
+        module.load_state_dict(tied(module, load_file(folder / "model.safetensors")))
+    except (OSError, KeyError, json.JSONDecodeError, SafetensorError, RuntimeError) as error:
+        raise CorruptExport(f"{folder}: not an exported sub-network ({error})") from error
+    return module.requires_grad_(False), about
+
+
+def replace(path: Path, write: Any) -> None:
+    """Have ``write`` fill a temporary file beside ``path``, then move it there."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        write(name)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise

@@ -1,0 +1,106 @@
+"""The four steps that methods with a supernet share: train it, learn the device's latency, search
+under each latency limit, train the winners on. A method states what differs.
+
+``lab`` is duck-typed (``benchmarks.api.Lab``): the substrate does not know the harness.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from supernet.elastic import SuperNet
+from supernet.predict import LatencyPredictor, features
+from supernet.search import Evolution, random_search
+from supernet.space import Architecture
+from supernet.train import Sampling, SinglePath, Trainer
+
+AFTER = ("inherit", "continue", "scratch")
+"""What becomes of a winner: keep its inherited weights; train those on; train it anew."""
+
+
+def supernet_search(
+    lab: Any, *, sampling: Sampling, after: str, source: Callable[..., Any] | None = None, evolve: bool = True
+) -> Iterator[Any]:
+    """Yield one candidate per limit with inherited weights and, as ``after`` says, one trained on.
+
+    Token shares come from the tier: ``retrain_share`` of the allowance is split evenly over the
+    winners, the rest trains the supernet.
+    """
+    if after not in AFTER:
+        raise ValueError(f"after={after!r}: choose one of {', '.join(AFTER)}")
+    settings = lab.task.settings
+    retrain = settings["retrain_share"] if after != "inherit" else 0.0
+    with lab.phase("supernet"):
+        net = train(lab, lab.supernet(source), sampling, 1 - retrain, "supernet")
+    allowed_under = latency_limits(lab)
+    known: dict[Architecture, float] = {}
+    evaluations = int(lab.budget.total("evaluations")) // len(lab.limits)
+    winners: list[tuple[float, Architecture]] = []
+    for limit in lab.limits:
+        with lab.phase("search"):
+
+            def score(architecture: Architecture) -> float:
+                return float(lab.evaluate(net, architecture).loss)
+
+            if evolve:
+                search = Evolution(
+                    parents=settings["parents"],
+                    mutants=settings["mutants"],
+                    crossovers=settings["crossovers"],
+                    mutation_probability=settings["mutation_probability"],
+                    generations=settings["generations"],
+                    evaluations=evaluations,
+                )
+                best = search.run(
+                    lab.space, score, allowed_under(limit), lab.rng, known=known, progress=lab.progress
+                )[0][1]
+            else:
+                best = random_search(lab.space, score, allowed_under(limit), lab.rng, evaluations)[0][1]
+            winners.append((limit, best))
+            yield lab.candidate(net, best, origin="inherited", limit_ms=limit)
+    if after == "inherit":
+        return
+    for i, (limit, best) in enumerate(winners):
+        with lab.phase("retrain"):
+            fresh = net.collapse(best) if after == "continue" else lab.supernet(only=best)
+            factor = settings["continue_rate"] if after == "continue" else 1.0
+            train(lab, fresh, SinglePath(), retrain / len(winners), f"retrain-{i}", factor)
+            yield lab.candidate(
+                fresh, best, origin="continued" if after == "continue" else "retrained", limit_ms=limit
+            )
+
+
+def train(
+    lab: Any, net: SuperNet, sampling: Sampling, share: float, name: str, rate_factor: float = 1.0
+) -> SuperNet:
+    """Train ``net`` on ``share`` of the run's tokens, resumable under ``name``."""
+    recipe = replace(lab.recipe, learning_rate=lab.recipe.learning_rate * rate_factor)
+    batches = lab.train_batches(share, sampling.passes)
+    return Trainer(net, recipe, sampling, lab.seed).fit(batches, lab.checkpoint(name), lab.progress)
+
+
+def latency_limits(lab: Any) -> Callable[[float], Callable[[Sequence[Architecture]], np.ndarray]]:
+    """Probe the device, fit a predictor, and give for each limit the test ``predicted <= limit``."""
+    count = min(int(lab.task.settings["predictor_probes"]), int(lab.budget.left("probes")))
+    with lab.phase("latency"):
+        sampled = [lab.space.largest(), lab.space.smallest()]
+        sampled += [lab.space.sample(lab.rng) for _ in range(count - len(sampled))]
+        measured = []
+        for i, architecture in enumerate(sampled):
+            measured.append(lab.probe(architecture))
+            lab.progress(i + 1, count, "latency probes")
+        lab.budget.charge("predictor_fits")
+        predictor = LatencyPredictor.for_space(lab.space).fit(features(lab.space, sampled), measured)
+
+    def under(limit: float) -> Callable[[Sequence[Architecture]], np.ndarray]:
+        def allowed(architectures: Sequence[Architecture]) -> np.ndarray:
+            lab.budget.charge("predictor_calls", len(architectures))
+            return predictor.predict(features(lab.space, architectures)) <= limit
+
+        return allowed
+
+    return under

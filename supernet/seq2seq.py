@@ -1,0 +1,528 @@
+"""Encoder-decoder Transformer in HAT's search space: all of it in this single file.
+
+One class, :class:`Transformer`, made of plain ``nn.Linear``, ``nn.Embedding`` and ``nn.LayerNorm``
+modules, is both what a sub-network is exported as and the skeleton into which a supernet binds the
+weights of one architecture after another, so there is a single forward pass to be right about.
+
+The space is that of HAT (Wang et al., ACL 2020, section 3.1): post-LN, one width for the encoder
+and one for the decoder, a feed-forward width and a number of heads per layer, 1 to 6 decoder
+layers, and cross-attention over the last one, two or three encoder layers, whose keys are laid end
+to end along time. Heads re-partition a fixed ``qkv_dim`` and so change no parameter.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from supernet.space import Architecture, SearchSpace
+from supernet.weights import Init, Slot
+
+BOS, PAD, EOS, UNK = 0, 1, 2, 3
+"""Special tokens, in fairseq's order. ``EOS`` also opens the decoder's input, as in fairseq."""
+
+SOURCES = {-1: 1, 1: 2, 2: 3}
+"""HAT's code of a cross-attention source -> how many of the last encoder layers it reads."""
+
+LARGE = 6_000_000
+"""Numbers in the queries from which masked attention on a GPU is worth its own products."""
+
+
+@dataclass(frozen=True)
+class Seq2SeqConfig:
+    """What a family of sub-networks has in common."""
+
+    source_vocab: int
+    target_vocab: int
+    share: str = "all"
+    """Embedding tables: ``all`` (encoder, decoder and output share one), ``decoder`` (decoder and
+    output share one) or ``none``. HAT shares all on WMT and none on IWSLT."""
+    dropout: float = 0.3
+    attention_dropout: float = 0.1
+    activation_dropout: float = 0.0
+    max_positions: int = 1024
+
+    def __post_init__(self) -> None:
+        if self.share not in ("all", "decoder", "none"):
+            raise ValueError(f"share {self.share!r}: choose all, decoder or none")
+        if self.share == "all" and self.source_vocab != self.target_vocab:
+            raise ValueError(
+                "sharing all embeddings needs one vocabulary,"
+                f" not {self.source_vocab} and {self.target_vocab}"
+            )
+
+
+@dataclass
+class Memory:
+    """What the encoder leaves to the decoder.
+
+    ``states``: outputs of the last up to three encoder layers, newest first, each ``[B, S, d]``.
+    ``bias``: additive mask ``[B, 1, 1, S]``, 0 or minus infinity.
+    """
+
+    states: list[Tensor]
+    bias: Tensor
+
+    def reach(self, layers: int) -> tuple[Tensor, Tensor]:
+        """The last ``layers`` encoder outputs end to end: ``[B, layers * S, d]`` and its mask."""
+        if layers == 1:
+            return self.states[0], self.bias
+        # A shallow encoder has fewer layers to offer than HAT's code may ask for.
+        states = self.states[:layers]
+        return torch.cat(states, dim=1), self.bias.repeat(1, 1, 1, len(states))
+
+
+def heads_first(x: Tensor, heads: int) -> Tensor:
+    """``[B, T, H * h]`` as ``[B, H, T, h]``."""
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def drop(x: Tensor, p: float, training: bool) -> Tensor:
+    """Dropout that costs nothing when there is none."""
+    return F.dropout(x, p, True) if training and p > 0 else x
+
+
+class Norm(nn.LayerNorm):
+    """LayerNorm over as many features as its weight has, so that a prefix may be bound."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
+
+
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, dropout: float, causal: bool = False
+) -> Tensor:
+    """Scaled dot-product attention, ``[B, H, T, h]`` in and ``[B, T, H * h]`` out."""
+    if bias is not None and q.is_cuda and q.requires_grad and q.numel() >= LARGE:
+        # Short sentences waste the tiles of the fused kernel that takes a mask: its backward pass
+        # needs up to twice the time of plain products (H200, 24 tokens). Small batches are bound by
+        # launches instead, of which this has more.
+        weights = (torch.matmul(q * q.shape[-1] ** -0.5, k.transpose(-1, -2)) + bias).softmax(-1)
+        y = torch.matmul(drop(weights, dropout, True), v)
+    else:
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout, is_causal=causal)
+    return y.transpose(1, 2).flatten(2)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention with one fused ``qkv`` projection (rows never sliced)."""
+
+    def __init__(self, width: int, qkv_dim: int, heads: int) -> None:
+        super().__init__()
+        self.qkv = nn.Linear(width, 3 * qkv_dim)
+        self.out = nn.Linear(qkv_dim, width)
+        self.heads = heads
+        self.attention_dropout = 0.0
+
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of ``[B, T, d]``, each ``[B, H, T, h]``."""
+        q, k, v = self.qkv(x).chunk(3, dim=-1)
+        return heads_first(q, self.heads), heads_first(k, self.heads), heads_first(v, self.heads)
+
+    def forward(self, x: Tensor, bias: Tensor | None = None, causal: bool = False) -> Tensor:
+        q, k, v = self.split(x)
+        p = self.attention_dropout if self.training else 0.0
+        return self.out(attend(q, k, v, bias, p, causal))
+
+
+class CrossAttention(nn.Module):
+    """Attention of the decoder over ``sources`` encoder layers (HAT's arbitrary attention)."""
+
+    def __init__(self, width: int, memory_width: int, qkv_dim: int, heads: int, sources: int) -> None:
+        super().__init__()
+        self.q = nn.Linear(width, qkv_dim)
+        self.kv = nn.Linear(memory_width, 2 * qkv_dim)
+        self.out = nn.Linear(qkv_dim, width)
+        self.heads = heads
+        self.sources = sources
+        self.attention_dropout = 0.0
+
+    def remember(self, memory: Memory) -> tuple[Tensor, Tensor, Tensor]:
+        """Keys and values ``[B, H, sources * S, h]`` of the encoder, and their mask."""
+        states, bias = memory.reach(self.sources)
+        k, v = self.kv(states).chunk(2, dim=-1)
+        return heads_first(k, self.heads), heads_first(v, self.heads), bias
+
+    def forward(self, x: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+        p = self.attention_dropout if self.training else 0.0
+        return self.out(attend(heads_first(self.q(x), self.heads), k, v, bias, p))
+
+
+class FeedForward(nn.Module):
+    """Linear, ReLU, linear."""
+
+    def __init__(self, width: int, inner: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, inner)
+        self.fc2 = nn.Linear(inner, width)
+        self.activation_dropout = 0.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(drop(F.relu(self.fc1(x)), self.activation_dropout, self.training))
+
+
+class EncoderLayer(nn.Module):
+    """Post-LN encoder layer."""
+
+    def __init__(self, width: int, inner: int, qkv_dim: int, heads: int) -> None:
+        super().__init__()
+        self.attention = SelfAttention(width, qkv_dim, heads)
+        self.attention_norm = Norm(width)
+        self.feed_forward = FeedForward(width, inner)
+        self.feed_forward_norm = Norm(width)
+        self.attention_residual_dropout = self.dropout = 0.0
+
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        y = drop(self.attention(x, bias), self.attention_residual_dropout, self.training)
+        x = self.attention_norm(x + y)
+        y = drop(self.feed_forward(x), self.dropout, self.training)
+        return self.feed_forward_norm(x + y)
+
+
+class DecoderLayer(nn.Module):
+    """Post-LN decoder layer: causal self-attention, cross-attention, feed-forward."""
+
+    def __init__(
+        self,
+        width: int,
+        inner: int,
+        qkv_dim: int,
+        heads: int,
+        cross_heads: int,
+        memory_width: int,
+        sources: int,
+    ) -> None:
+        super().__init__()
+        self.attention = SelfAttention(width, qkv_dim, heads)
+        self.attention_norm = Norm(width)
+        self.cross = CrossAttention(width, memory_width, qkv_dim, cross_heads, sources)
+        self.cross_norm = Norm(width)
+        self.feed_forward = FeedForward(width, inner)
+        self.feed_forward_norm = Norm(width)
+        self.dropout = 0.0
+
+    def forward(self, x: Tensor, memory: Memory) -> Tensor:
+        # Targets are padded on the right, so the causal mask alone keeps real tokens off padding.
+        y = drop(self.attention(x, causal=True), self.dropout, self.training)
+        return self.rest(self.attention_norm(x + y), *self.cross.remember(memory))
+
+    def rest(self, x: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+        """What comes after self-attention, the same in training and step by step."""
+        x = self.cross_norm(x + drop(self.cross(x, k, v, bias), self.dropout, self.training))
+        return self.feed_forward_norm(x + drop(self.feed_forward(x), self.dropout, self.training))
+
+
+@dataclass
+class LayerCache:
+    """Of one decoder layer: the encoder's keys and values ``[B, H, S, h]`` with their mask, and its
+    own keys and values ``[N, H, t, h]``."""
+
+    cross: tuple[Tensor, Tensor, Tensor]
+    own: tuple[Tensor, Tensor] | None = None
+
+
+class DecoderCache:
+    """Decoder state of ``N = B * beam`` rows, ``beam`` consecutive rows a sentence.
+
+    The encoder's keys and values are kept once a sentence: the beams of a sentence ask them as
+    so many queries, so reordering beams within a sentence touches the decoder's own only.
+    """
+
+    def __init__(self, layers: list[LayerCache], beam: int) -> None:
+        self.layers, self.beam, self.length = layers, beam, 0
+
+    def reorder(self, rows: Tensor) -> None:
+        """Row i becomes old row ``rows[i]`` ``[N]``, which must be of the same sentence."""
+        for layer in self.layers:
+            if layer.own is not None:
+                layer.own = (layer.own[0].index_select(0, rows), layer.own[1].index_select(0, rows))
+
+    def keep(self, sentences: Tensor) -> None:
+        """Drop every sentence but these (indices, ascending)."""
+        rows = (sentences[:, None] * self.beam + torch.arange(self.beam, device=sentences.device)).flatten()
+        self.reorder(rows)
+        for layer in self.layers:
+            k, v, bias = layer.cross
+            layer.cross = (k[sentences], v[sentences], bias[sentences])
+
+
+class Transformer(nn.Module):
+    """One sub-network, or the skeleton of all of them.
+
+    Args:
+        config: what the family has in common.
+        architecture: widths, depths and heads (``supernet.space`` names of HAT's space).
+        qkv_dim: total width of the heads, fixed over the space.
+        position_dim: width of the supernet's table of positions, of which a prefix is used.
+    """
+
+    positions: Tensor
+
+    def __init__(
+        self, config: Seq2SeqConfig, architecture: Mapping[str, Any], *, qkv_dim: int, position_dim: int
+    ) -> None:
+        super().__init__()
+        a = architecture
+        self.config = config
+        self.encoder_width, self.decoder_width = a["encoder_embed_dim"], a["decoder_embed_dim"]
+        self.encoder_depth, self.decoder_depth = a["encoder_layers"], a["decoder_layers"]
+        widest = max(self.encoder_width, self.decoder_width)
+        if config.share == "all":
+            self.source_embedding = self.target_embedding = nn.Embedding(config.source_vocab, widest, PAD)
+        else:
+            self.source_embedding = nn.Embedding(config.source_vocab, self.encoder_width, PAD)
+            self.target_embedding = nn.Embedding(config.target_vocab, self.decoder_width, PAD)
+        self.output = (
+            nn.Linear(self.decoder_width, config.target_vocab, bias=False) if config.share == "none" else None
+        )
+        self.encoder = nn.ModuleList(
+            EncoderLayer(self.encoder_width, inner, qkv_dim, heads)
+            for inner, heads in zip(a["encoder_ffn"], a["encoder_heads"], strict=True)
+        )
+        self.decoder = nn.ModuleList(
+            DecoderLayer(
+                self.decoder_width, inner, qkv_dim, heads, cross, self.encoder_width, SOURCES[source]
+            )
+            for inner, heads, cross, source in zip(
+                a["decoder_ffn"],
+                a["decoder_self_heads"],
+                a["decoder_cross_heads"],
+                a["decoder_cross_source"],
+                strict=True,
+            )
+        )
+        self.embedding_dropout = (0.0, 0.0)
+        self.register_buffer(
+            "positions", position_table(config.max_positions, position_dim), persistent=False
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network runs."""
+        return self.positions.device
+
+    def embed(self, table: nn.Embedding, tokens: Tensor, width: int, start: int = 0) -> Tensor:
+        """Scaled token embeddings plus positions: ``[B, T] -> [B, T, width]``."""
+        if start + tokens.shape[1] > self.config.max_positions:
+            raise ValueError(
+                f"{start + tokens.shape[1]} tokens: at most {self.config.max_positions} are embedded"
+            )
+        x = F.embedding(tokens, table.weight[:, :width], PAD) * math.sqrt(width)
+        return x + self.positions[start : start + tokens.shape[1], :width].to(x.dtype)
+
+    def encode(self, source: Tensor) -> Memory:
+        """Encode ``[B, S]`` token ids, padded on the right."""
+        x = self.embed(self.source_embedding, source, self.encoder_width)
+        bias = torch.zeros(source.shape, dtype=x.dtype, device=x.device)
+        bias = bias.masked_fill_(source == PAD, float("-inf"))[:, None, None, :]
+        x = drop(x, self.embedding_dropout[0], self.training)
+        states: list[Tensor] = []
+        for layer in self.encoder[: self.encoder_depth]:
+            x = layer(x, bias)
+            states.append(x)
+        return Memory(states[:-4:-1], bias)
+
+    def forward(self, source: Tensor, target_in: Tensor, real: Tensor | None = None) -> Tensor:
+        """Logits ``[B, T, V]`` of every next token given ``source`` and ``target_in`` ``[B, T]``.
+
+        With ``real`` ``[N]``, indices into ``B * T``: logits ``[N, V]`` of those positions alone.
+        """
+        memory = self.encode(source)
+        x = self.embed(self.target_embedding, target_in, self.decoder_width)
+        x = drop(x, self.embedding_dropout[1], self.training)
+        for layer in self.decoder[: self.decoder_depth]:
+            x = layer(x, memory)
+        return self.logits(x if real is None else x.flatten(0, 1).index_select(0, real))
+
+    def logits(self, x: Tensor) -> Tensor:
+        """The output layer: ``[..., d] -> [..., V]``."""
+        if self.output is not None:
+            return self.output(x)
+        return F.linear(x, self.target_embedding.weight[:, : self.decoder_width])
+
+    def decoder_cache(self, memory: Memory, beam: int = 1) -> DecoderCache:
+        """A fresh cache for ``beam`` rows a sentence."""
+        return DecoderCache(
+            [LayerCache(x.cross.remember(memory)) for x in self.decoder[: self.decoder_depth]], beam
+        )
+
+    def step(self, tokens: Tensor, cache: DecoderCache) -> Tensor:
+        """Logits ``[N, V]`` after one more token a row, ``[N]``; the cache grows by one position."""
+        rows, beam = tokens.shape[0], cache.beam
+        x = self.embed(self.target_embedding, tokens[:, None], self.decoder_width, cache.length)
+        for layer, kept in zip(self.decoder[: self.decoder_depth], cache.layers, strict=True):
+            q, k, v = layer.attention.split(x)
+            if kept.own is not None:
+                k, v = torch.cat([kept.own[0], k], dim=2), torch.cat([kept.own[1], v], dim=2)
+            kept.own = (k, v)
+            y = layer.attention.out(attend(q, k, v, None, 0.0))
+            x = layer.attention_norm(x + y).view(rows // beam, beam, -1)
+            x = layer.rest(x, *kept.cross).view(rows, 1, -1)
+        cache.length += 1
+        return self.logits(x[:, 0])
+
+
+def position_table(length: int, width: int) -> Tensor:
+    """Sinusoidal positions ``[length, width]`` in fairseq's layout: sines, then cosines, counted
+    from ``PAD + 1``."""
+    half = width // 2
+    rate = torch.exp(torch.arange(half, dtype=torch.float32) * -(math.log(10000) / max(half - 1, 1)))
+    angle = torch.arange(PAD + 1, PAD + 1 + length, dtype=torch.float32)[:, None] * rate
+    table = torch.cat([angle.sin(), angle.cos()], dim=1)
+    return F.pad(table, (0, width - 2 * half))
+
+
+class Seq2SeqFamily:
+    """All sub-networks of one search space over one pair of vocabularies.
+
+    Tells the substrate which tensors there are (``slots``), which leading part of each an
+    architecture uses (``extents``), and makes modules.
+    """
+
+    kind = "seq2seq"
+
+    def __init__(self, space: SearchSpace, config: Seq2SeqConfig, position_dim: int | None = None) -> None:
+        self.space, self.config = space, config
+        self.qkv_dim = space.constants["qkv_dim"]
+        self.largest = space.largest()
+        widest = max(self.largest["encoder_embed_dim"], self.largest["decoder_embed_dim"])
+        self.position_dim = position_dim or widest
+        self._slots = {
+            name: Slot(shape, initial(name, shape)) for name, shape in self.extents(self.largest).items()
+        }
+
+    def slots(self) -> dict[str, Slot]:
+        """Name -> full shape and initialisation of every tensor of the supernet."""
+        return self._slots
+
+    def mixable(self) -> list[tuple[str, str]]:
+        """``(layer, linear)`` of every linear that a mixture-of-supernets mixes: the two of each
+        feed-forward (MoS, section 3.2)."""
+        layers = [f"encoder.{i}" for i in range(self.largest["encoder_layers"])]
+        layers += [f"decoder.{i}" for i in range(self.largest["decoder_layers"])]
+        return [(layer, f"{layer}.feed_forward.{fc}") for layer in layers for fc in ("fc1", "fc2")]
+
+    def extents(self, architecture: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+        """Name -> leading extents of every tensor that ``architecture`` uses."""
+        a, qkv = architecture, self.qkv_dim
+        enc, dec = a["encoder_embed_dim"], a["decoder_embed_dim"]
+        shapes: dict[str, tuple[int, ...]] = {}
+        if self.config.share == "all":
+            shapes["source_embedding.weight"] = (self.config.source_vocab, max(enc, dec))
+        else:
+            shapes["source_embedding.weight"] = (self.config.source_vocab, enc)
+            shapes["target_embedding.weight"] = (self.config.target_vocab, dec)
+        if self.config.share == "none":
+            shapes["output.weight"] = (self.config.target_vocab, dec)
+
+        def linear(name: str, rows: int, columns: int) -> None:
+            shapes[f"{name}.weight"], shapes[f"{name}.bias"] = (rows, columns), (rows,)
+
+        def norm(name: str, width: int) -> None:
+            shapes[f"{name}.weight"] = shapes[f"{name}.bias"] = (width,)
+
+        def attention(layer: str, width: int) -> None:
+            linear(f"{layer}.attention.qkv", 3 * qkv, width)
+            linear(f"{layer}.attention.out", width, qkv)
+            norm(f"{layer}.attention_norm", width)
+
+        def feed_forward(layer: str, width: int, inner: int) -> None:
+            linear(f"{layer}.feed_forward.fc1", inner, width)
+            linear(f"{layer}.feed_forward.fc2", width, inner)
+            norm(f"{layer}.feed_forward_norm", width)
+
+        for i in range(a["encoder_layers"]):
+            attention(f"encoder.{i}", enc)
+            feed_forward(f"encoder.{i}", enc, a["encoder_ffn"][i])
+        for i in range(a["decoder_layers"]):
+            attention(f"decoder.{i}", dec)
+            linear(f"decoder.{i}.cross.q", qkv, dec)
+            linear(f"decoder.{i}.cross.kv", 2 * qkv, enc)
+            linear(f"decoder.{i}.cross.out", dec, qkv)
+            norm(f"decoder.{i}.cross_norm", dec)
+            feed_forward(f"decoder.{i}", dec, a["decoder_ffn"][i])
+        return shapes
+
+    def skeleton(self, device: torch.device | str = "cpu") -> Transformer:
+        """The largest sub-network without storage of its own; a supernet binds weights into it."""
+        with torch.device("meta"):
+            model = self.build(self.largest)
+        model.positions = position_table(self.config.max_positions, self.position_dim).to(device)
+        return model
+
+    def configure(self, model: Transformer, architecture: Mapping[str, Any]) -> None:
+        """Set what is not a weight: depth, heads, cross-attention sources and dropout rates.
+
+        Dropout shrinks with width as in HAT's code: p times sub-network width over supernet width,
+        for all but the residual of the encoder's self-attention.
+        """
+        a, c, top = architecture, self.config, self.largest
+        model.encoder_width, model.decoder_width = a["encoder_embed_dim"], a["decoder_embed_dim"]
+        model.encoder_depth, model.decoder_depth = a["encoder_layers"], a["decoder_layers"]
+        enc = c.dropout * model.encoder_width / top["encoder_embed_dim"]
+        dec = c.dropout * model.decoder_width / top["decoder_embed_dim"]
+        model.embedding_dropout = (enc, dec)
+        for i, layer in enumerate(model.encoder[: model.encoder_depth]):
+            layer.attention.heads = a["encoder_heads"][i]
+            layer.attention.attention_dropout = c.attention_dropout
+            layer.feed_forward.activation_dropout = (
+                c.activation_dropout * a["encoder_ffn"][i] / top["encoder_ffn"][i]
+            )
+            layer.attention_residual_dropout, layer.dropout = c.dropout, enc
+        for i, layer in enumerate(model.decoder[: model.decoder_depth]):
+            layer.attention.heads = a["decoder_self_heads"][i]
+            layer.cross.heads = a["decoder_cross_heads"][i]
+            layer.cross.sources = SOURCES[a["decoder_cross_source"][i]]
+            layer.attention.attention_dropout = layer.cross.attention_dropout = c.attention_dropout
+            layer.feed_forward.activation_dropout = (
+                c.activation_dropout * a["decoder_ffn"][i] / top["decoder_ffn"][i]
+            )
+            layer.dropout = dec
+
+    def build(self, architecture: Mapping[str, Any]) -> Transformer:
+        """One sub-network with parameters of its own (torch's initial values), in evaluation mode."""
+        model = Transformer(self.config, architecture, qkv_dim=self.qkv_dim, position_dim=self.position_dim)
+        return model.eval()
+
+    def only(self, architecture: Architecture) -> Seq2SeqFamily:
+        """The family of just this architecture, with the same table of positions."""
+        return Seq2SeqFamily(self.space.only(architecture), self.config, self.position_dim)
+
+    def spec(self) -> dict[str, Any]:
+        """What an exported sub-network carries besides its architecture and weights."""
+        return {
+            "kind": self.kind,
+            **asdict(self.config),
+            "qkv_dim": self.qkv_dim,
+            "position_dim": self.position_dim,
+        }
+
+
+def from_spec(spec: Mapping[str, Any], architecture: Mapping[str, Any]) -> Transformer:
+    """The module that ``Seq2SeqFamily.spec`` and an architecture describe, in evaluation mode."""
+    fields = {k: v for k, v in spec.items() if k not in ("kind", "qkv_dim", "position_dim")}
+    model = Transformer(
+        Seq2SeqConfig(**fields), architecture, qkv_dim=spec["qkv_dim"], position_dim=spec["position_dim"]
+    )
+    return model.eval()
+
+
+def initial(name: str, shape: tuple[int, ...]) -> Init:
+    """HAT's initialisation: Xavier-uniform matrices, zero biases, embeddings N(0, 1/width)."""
+    if name.endswith("bias"):
+        return Init("constant", 0.0)
+    if "norm" in name:
+        return Init("constant", 1.0)
+    if "embedding" in name:
+        return Init("normal", shape[1] ** -0.5, zero_row=PAD)
+    if name.startswith("output"):
+        return Init("normal", shape[1] ** -0.5)
+    # One Xavier fan a projection, not one for the fused matrix; fairseq's factor for q, k and v.
+    blocks = 3 if ".qkv." in name else 2 if ".kv." in name else 1
+    return Init("xavier", 2**-0.5 if blocks > 1 or ".q." in name else 1.0, blocks=blocks)

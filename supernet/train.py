@@ -1,0 +1,328 @@
+"""Training a supernet, or one sub-network (a supernet whose space has one architecture).
+
+Every update draws its architectures from (seed, update) and its dropout from (seed, update, rank),
+so a run resumed from a checkpoint draws what an uninterrupted one would have drawn.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor
+
+from supernet.batches import Batch
+from supernet.elastic import SuperNet
+from supernet.space import Architecture, SearchSpace
+
+CHECK_EVERY = 50
+"""Updates between looks at the loss: each look waits for the device."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained; the same for every method of a comparison."""
+
+    learning_rate: float = 1e-3
+    """Peak of the schedule."""
+    warmup: float = 0.08
+    """Share of training over which the rate rises linearly."""
+    schedule: str = "inverse-sqrt"
+    """``inverse-sqrt`` or ``cosine`` (to zero)."""
+    betas: tuple[float, float] = (0.9, 0.98)
+    weight_decay: float = 0.0
+    label_smoothing: float = 0.1
+    batch_tokens: int = 4096
+    """Padded tokens of the longer side of one micro-batch."""
+    accumulate: int = 1
+    """Micro-batches an update."""
+    clip_norm: float = 0.0
+    """Largest gradient norm; 0 leaves gradients as they are."""
+    precision: str = "fp32"
+    """``fp32``, ``bf16`` or ``fp16`` (with loss scaling)."""
+    average_checkpoints: int = 0
+    """Average this many snapshots over the last ``average_span`` of training; 0 keeps the last."""
+    average_span: float = 0.25
+
+    def __post_init__(self) -> None:
+        if self.schedule not in ("inverse-sqrt", "cosine"):
+            raise ValueError(f"schedule {self.schedule!r}: choose inverse-sqrt or cosine")
+        if not 0 < self.warmup < 1:
+            raise ValueError(f"warmup {self.warmup}: a share of training between 0 and 1")
+
+    def rate(self, done: float) -> float:
+        """Learning rate after a share ``done`` of training."""
+        if done < self.warmup:
+            return self.learning_rate * done / self.warmup
+        if self.schedule == "cosine":
+            return (
+                self.learning_rate * 0.5 * (1 + math.cos(math.pi * (done - self.warmup) / (1 - self.warmup)))
+            )
+        return self.learning_rate * math.sqrt(self.warmup / done)
+
+
+class Sampling(Protocol):
+    """Which architectures one update trains."""
+
+    passes: int
+    distill: bool
+
+    def draw(self, space: SearchSpace, rng: np.random.Generator) -> list[Architecture]: ...
+
+
+@dataclass(frozen=True)
+class SinglePath:
+    """One architecture, uniformly at random (HAT, section 3.2)."""
+
+    passes: int = 1
+    distill: bool = False
+
+    def draw(self, space: SearchSpace, rng: np.random.Generator) -> list[Architecture]:
+        return [space.sample(rng)]
+
+
+@dataclass(frozen=True)
+class Sandwich:
+    """The largest, ``random`` random ones and the smallest on the same batch (Yu and Huang, 2019).
+
+    With ``distill``, the others learn from the largest one's predictions instead of the labels.
+    """
+
+    random: int = 1
+    distill: bool = False
+
+    @property
+    def passes(self) -> int:
+        return self.random + 2
+
+    def draw(self, space: SearchSpace, rng: np.random.Generator) -> list[Architecture]:
+        return [space.largest(), *(space.sample(rng) for _ in range(self.random)), space.smallest()]
+
+
+class Stream(Protocol):
+    """What ``Trainer.fit`` trains on: batches with an end, a position and a measure of progress."""
+
+    total: float
+    spent: float
+
+    def __iter__(self) -> Any: ...
+    def state(self) -> dict[str, Any]: ...
+    def restore(self, state: Mapping[str, Any]) -> None: ...
+
+
+class Keeper(Protocol):
+    """Where ``Trainer.fit`` keeps its state."""
+
+    def due(self) -> bool: ...
+    def save(self, state: Mapping[str, Any]) -> None: ...
+    def load(self) -> dict[str, Any] | None: ...
+
+
+class TokenLoss(torch.autograd.Function):
+    """Label-smoothed cross-entropy with its gradient in closed form.
+
+    A third of the memory traffic of the composed operations, which at a vocabulary of thousands is
+    what this loss costs.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+        logp = F.log_softmax(logits, -1, dtype=torch.float32)
+        ctx.save_for_backward(logp, labels)
+        ctx.smoothing, ctx.dtype = smoothing, logits.dtype
+        likelihood = logp.gather(-1, labels[:, None]).sum()
+        return -(1 - smoothing) * likelihood - smoothing * logp.sum() / logp.shape[-1]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        logp, labels = ctx.saved_tensors
+        slope = logp.exp().sub_(ctx.smoothing / logp.shape[-1])
+        hit = torch.full_like(labels, 1, dtype=slope.dtype) * (ctx.smoothing - 1)
+        slope.scatter_add_(-1, labels[:, None], hit[:, None])
+        out = torch.empty_like(slope, dtype=ctx.dtype)
+        return torch.mul(slope, grads[0], out=out), None, None
+
+
+def token_loss(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+    """Summed label-smoothed cross-entropy in nats of ``[N, V]`` logits and ``[N]`` labels.
+
+    The smoothing mass is spread over the whole vocabulary, the label included (fairseq's 0.8).
+    """
+    return TokenLoss.apply(logits, labels, smoothing)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def soft_loss(logits: Tensor, teacher: Tensor) -> Tensor:
+    """Summed cross-entropy of ``[N, V]`` logits against the teacher's distribution."""
+    return -(teacher.float().softmax(-1) * F.log_softmax(logits, -1, dtype=torch.float32)).sum()
+
+
+class Trainer:
+    """Trains ``net`` by ``recipe``.
+
+    Args:
+        net: its weights are trained in place.
+        recipe: rates, batches, precision.
+        sampling: which architectures an update trains.
+        seed: of architectures and dropout.
+    """
+
+    def __init__(self, net: SuperNet, recipe: Recipe, sampling: Sampling, seed: int) -> None:
+        self.net, self.recipe, self.sampling, self.seed = net, recipe, sampling, seed
+        self.updates, self.snapshots, self.taken = 0, 0, 0
+        self.flat = net.source.flat
+        self.average: Tensor | None = None
+        self.optimizer = torch.optim.AdamW(
+            [self.flat], lr=0.0, betas=recipe.betas, weight_decay=recipe.weight_decay, fused=True
+        )
+        device = self.flat.device.type
+        self.scaler = torch.amp.GradScaler(device, enabled=recipe.precision == "fp16")
+        self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+    def fit(
+        self,
+        batches: Stream,
+        checkpoint: Keeper | None = None,
+        progress: Callable[[float, float, str], None] | None = None,
+    ) -> SuperNet:
+        """Train until ``batches`` end; return the network, in full precision.
+
+        Raises:
+            FloatingPointError: the loss is not finite.
+        """
+        if checkpoint and (state := checkpoint.load()):
+            self.restore(state["trainer"])
+            batches.restore(state["batches"])
+        self.net.precision(self.recipe.precision)
+        model = self.net.model.train()
+        devices = [self.flat.device] if self.flat.device.type == "cuda" else []
+        group: list[Batch] = []
+        loss: Tensor | None = None
+        with torch.random.fork_rng(devices=devices):
+            done = batches.spent / batches.total
+            for batch in batches:
+                group.append(batch)
+                if len(group) < self.recipe.accumulate:
+                    continue
+                loss = self.update(group, done)
+                group, done = [], batches.spent / batches.total
+                self.keep_average(done)
+                if self.updates % CHECK_EVERY == 0:
+                    self.look(loss)
+                    if progress:
+                        progress(batches.spent, batches.total, f"loss {loss.item():.3f}")
+                if checkpoint and checkpoint.due():
+                    checkpoint.save({"trainer": self.state(), "batches": batches.state()})
+        if loss is not None:
+            self.look(loss)
+        if self.average is not None:
+            with torch.no_grad():
+                self.flat.copy_(self.average)
+        model.eval()
+        self.net.precision("fp32")
+        if checkpoint:
+            checkpoint.save({"trainer": self.state(), "batches": batches.state()})
+        return self.net
+
+    def update(self, group: list[Batch], done: float) -> Tensor:
+        """One optimiser step over the micro-batches of ``group``; the mean loss of this rank.
+
+        Weights are bound, and a mixture mixed, once per architecture: micro-batches go inside.
+        """
+        source = self.net.source
+        torch.manual_seed(
+            int(np.random.SeedSequence([self.seed, self.updates, self.rank]).generate_state(1)[0])
+        )
+        architectures = self.sampling.draw(self.net.space, np.random.default_rng([self.seed, self.updates]))
+        tokens = sum(batch.tokens for batch in group)
+        total = torch.zeros((), device=self.flat.device)
+        taught: list[Tensor] = []
+        for i, architecture in enumerate(architectures):
+            model = self.net.activate(architecture)
+            for j, batch in enumerate(group):
+                self.charge(batch)
+                logits = model(batch.source, batch.target_in, batch.real)
+                if i and self.sampling.distill:
+                    loss = soft_loss(logits, taught[j])
+                else:
+                    loss = token_loss(logits, batch.labels, self.recipe.label_smoothing)
+                    if self.sampling.distill:
+                        taught.append(logits.detach())
+                self.scaler.scale(loss / (tokens * len(architectures))).backward()
+                total += loss.detach()
+            source.collect()
+        if self.world > 1:
+            self.reduce(tokens)
+        self.optimizer.param_groups[0]["lr"] = self.recipe.rate(done)
+        if self.recipe.clip_norm:
+            self.scaler.unscale_(self.optimizer)
+            torch.nn.utils.clip_grad_norm_([self.flat], self.recipe.clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.flat.grad.zero_()  # type: ignore[union-attr]
+        source.refresh()
+        self.updates += 1
+        return total / (tokens * len(architectures))
+
+    def charge(self, batch: Batch) -> None:
+        """Tell the meter of a pass that the batch was not drawn for."""
+        batch.passes += 1
+        if self.net.meter and batch.passes > batch.prepaid:
+            self.net.meter(batch.tokens)
+
+    def reduce(self, tokens: int) -> None:
+        """Average gradients over ranks, weighted by their tokens: the gradient of one large batch."""
+        count = torch.tensor([float(tokens)], device=self.flat.device)
+        self.flat.grad.mul_(count)  # type: ignore[union-attr]
+        dist.all_reduce(self.flat.grad)
+        dist.all_reduce(count)
+        self.flat.grad.div_(count)  # type: ignore[union-attr]
+
+    def keep_average(self, done: float) -> None:
+        """Take a snapshot whenever another part of the last ``average_span`` is over."""
+        n, start = self.recipe.average_checkpoints, 1 - self.recipe.average_span
+        if not n or done < start:
+            return
+        due = int((done - start) / self.recipe.average_span * n + 1e-9)
+        if due > self.snapshots:
+            self.snapshots, self.taken = due, self.taken + 1
+            if self.average is None:
+                self.average = self.flat.detach().clone()
+            else:
+                self.average.lerp_(self.flat.detach(), 1 / self.taken)
+
+    def look(self, loss: Tensor) -> None:
+        """Wait for the device and refuse a loss that is not a number."""
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"the training loss is {loss.item()} after {self.updates} updates")
+
+    def state(self) -> dict[str, Any]:
+        """All that the next update depends on: tensors and numbers."""
+        moments = self.optimizer.state.get(self.flat, {})
+        return {
+            "flat": self.flat.detach(),
+            "moments": dict(moments),
+            "scaler": self.scaler.state_dict(),
+            "updates": self.updates,
+            "snapshots": self.snapshots,
+            "taken": self.taken,
+            "average": self.average,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from ``state``."""
+        with torch.no_grad():
+            self.flat.copy_(state["flat"])
+        if state["moments"]:
+            device = self.flat.device
+            self.optimizer.state[self.flat] = {k: v.to(device) for k, v in state["moments"].items()}
+        if state["scaler"]:
+            self.scaler.load_state_dict(state["scaler"])
+        self.updates, self.snapshots, self.taken = state["updates"], state["snapshots"], state["taken"]
+        self.average = None if state["average"] is None else state["average"].to(self.flat.device)
+        self.net.source.refresh()

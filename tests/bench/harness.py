@@ -1,0 +1,61 @@
+"""What the harness itself costs: no-op runs of the smoke tier, end to end, ``python -m tests.bench.harness``.
+
+Predicted: a command pays once for importing torch (in the fork server) and drawing the report, some
+seconds; a run pays for a fork, a few small files and a record, a quarter of a second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+LIMIT_S = 1.5
+"""A run, of ten in one command."""
+METHOD = Path(__file__).parents[1] / "e2e" / "no_op.py"
+
+
+def seconds(count: int, results: Path) -> float:
+    """Wall clock of one command with ``count`` no-op runs, report included."""
+    words = ["run", "mt", "--methods", f"{METHOD}:NoOp", "--seeds", str(count)]
+    words += ["--profile", "undeclared", "--results", str(results)]
+    began = time.perf_counter()
+    done = subprocess.run([sys.executable, "-m", "benchmarks", *words], capture_output=True, text=True)
+    # Exit code 1: a method that proposes nothing has failed, and is run again each time.
+    if done.returncode != 1 or f"{count} of {count} runs failed" not in done.stdout:
+        raise SystemExit(done.stdout + done.stderr)
+    return time.perf_counter() - began
+
+
+def main() -> int:
+    """Print the figures; 1 where a run of ten costs more than the limit."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--runs", type=int, default=10, help="no-op runs in one command (default: 10)")
+    options.add_argument("--json", action="store_true", help="print JSON, for scripts")
+    chosen = options.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        seconds(1, Path(folder))  # prepares the data, compiles what Python compiles
+        one, many = seconds(1, Path(folder)), seconds(chosen.runs, Path(folder))
+    found = {
+        "runs": chosen.runs,
+        "per_run_s": many / chosen.runs,
+        "single_s": one,
+        "each_further_run_s": (many - one) / max(1, chosen.runs - 1),
+        "limit_s": LIMIT_S,
+    }
+    if chosen.json:
+        print(json.dumps(found))
+    else:
+        print(
+            f"no-op run, {chosen.runs} in one command: {found['per_run_s']:.2f} s each (at most {LIMIT_S} s)"
+        )
+        print(f"one in one command: {one:.2f} s; each further one: {found['each_further_run_s']:.2f} s")
+    return int(found["per_run_s"] > LIMIT_S)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

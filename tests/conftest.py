@@ -1,0 +1,17 @@
+"""Shared fixtures. One thread a process: two-threaded tests on a shared machine run many times slower."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of real data: ``SUPERNET_BENCH_DATA`` or ``../shared/data``; skips where absent."""
+    folder = Path(os.environ.get("SUPERNET_BENCH_DATA", Path(__file__).parents[1] / ".." / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"real data not found in {folder} (set SUPERNET_BENCH_DATA to its folder)")
+    return folder.resolve()

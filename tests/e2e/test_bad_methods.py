@@ -1,0 +1,116 @@
+"""Whatever a method does ends in one record that says what, and what it had proposed is kept."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+BROKEN = {
+    # class: status, what the message says, candidates kept
+    "Raises": ("failed", "ValueError: out of ideas (bad_methods.py:", 1),
+    "Imports": ("failed", "ModuleNotFoundError: No module named 'no_such_module' (bad_methods.py:", 0),
+    "Nothing": ("failed", "search() ended without a candidate", 0),
+    "NoIterable": ("failed", "search() returned None", 0),
+    "Nonsense": ("failed", "search() yielded '42'", 1),
+    "Forged": ("failed", "yield what lab.candidate(...) returns", 0),
+    "Twice": ("failed", "candidate 0 twice", 1),
+    "Stranger": ("failed", "not an architecture of space mt-smoke", 0),
+    "EmitsNaN": ("failed", "not finite numbers (NaN or infinite)", 1),
+    "ChargesNaN": ("failed", "cannot charge nan predictor_calls", 0),
+    "Exits": ("failed", "SystemExit: 3", 1),
+    "Dies": ("failed", "exit code 3", 1),
+    "Killed": ("failed", "killed by SIGKILL, as when memory runs out", 1),
+    "Answers": ("failed", "supports() returned True", 0),
+    "Overspends": ("budget", "evaluations: asked for 1, 0 left", 0),
+}
+
+
+@pytest.fixture
+def bad(tmp_path: Path) -> Path:
+    return Path(shutil.copy(Path(__file__).parent / "bad_methods.py", tmp_path))
+
+
+@pytest.mark.slow
+def test_each_breach_is_one_record_and_the_rest_goes_on(bench, records, bad):
+    words = ",".join(f"bad_methods.py:{name}" for name in [*BROKEN, "Refuses"])
+    done = bench("run", "tiny", "--methods", words)
+    assert done.returncode == 1 and "Traceback" not in done.stdout + done.stderr, done.stdout + done.stderr
+    found = {record["spec"]["method"].replace("-", ""): record for record in records()}
+    for name, (status, said, kept) in BROKEN.items():
+        record = found[name.lower()]
+        assert (record["status"], len(record["candidates"])) == (status, kept), (name, record["message"])
+        assert said in record["message"], name
+    assert "refuses" not in found and "skipped: made for images, not for tiny-repeat" in done.stdout
+    spent = found["overspends"]["ledger"]["totals"]
+    assert spent["evaluations"] == 6
+
+    again = bench(
+        "run", "tiny", "--methods", "bad_methods.py:Raises,bad_methods.py:Overspends,bad_methods.py:Refuses"
+    )
+    assert "3 runs, 1 done" in again.stdout, "a failure is never served instead of a run"
+    assert "skipped: made for images" in again.stdout and again.returncode == 1
+    aside = [p.name for p in Path(bad.parent).rglob("*.failed-1.json")]
+    assert aside == [f"{found['raises']['id']}.failed-1.json"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "grace"), [("Hangs", 1.5), ("HangsInC", 13), ("WillNotEnd", 13)])
+def test_a_method_that_hangs_is_ended_and_keeps_what_it_proposed(bench, records, bad, name, grace):
+    done = bench("run", "tiny", "--methods", f"bad_methods.py:{name}", "--budget-scale", "0.05")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (record,) = records()
+    assert record["status"] == "budget" and "terminated after 102 % of its 3 seconds" in record["message"]
+    (candidate,) = record["candidates"]
+    assert candidate["test"]["pooled"]["bleu"]["value"] > 0, "what was proposed in time is scored"
+    assert 3 <= record["ledger"]["totals"]["seconds"] < 3 + grace
+    for file in bad.parent.rglob("child"):
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(file.read_text()), 0)
+
+
+@pytest.mark.slow
+def test_the_search_process_knows_no_way_to_the_sealed_split(bench, records, bad):
+    done = bench("run", "tiny", "--methods", "bad_methods.py:Snoops")
+    (record,) = records()
+    assert (done.returncode, record["status"], record["message"]) == (0, "done", "")
+    assert record["candidates"][0]["test"]["pooled"]["bleu"]["value"] > 0
+
+
+def test_an_option_that_nobody_reads_is_told(bench, records, bad):
+    done = bench(
+        "run",
+        "tiny",
+        "--methods",
+        "bad_methods.py:Unread",
+        "--option",
+        "unread.after=x",
+        "--option",
+        "unread.afte=y",
+    )
+    assert done.returncode == 1
+    (record,) = records()
+    assert record["message"].startswith("RuntimeError: after=x")
+    assert record["spec"]["options"] == {"after": "x", "afte": "y"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "import no_such_module\nfrom benchmarks.api import Method\nclass M(Method):\n    name = 'm'\n",
+            "no_such_module",
+        ),
+        ("raise RuntimeError('at import')\nclass M:\n    name = 'm'\n", "RuntimeError: at import"),
+        ("class M:\n    name = 'm'\n", "not a benchmarks.api.Method"),
+        ("from benchmarks.api import Method\nclass M(Method):\n    name = 'm'\n", "abstract"),
+    ],
+)
+def test_a_file_that_does_not_import_is_a_failed_record(bench, records, tmp_path, text, said):
+    (tmp_path / "m.py").write_text(text)
+    done = bench("run", "tiny", "--methods", "m.py:M")
+    assert done.returncode == 1 and "Traceback" not in done.stdout + done.stderr
+    (record,) = records()
+    assert record["status"] == "failed" and said in record["message"]

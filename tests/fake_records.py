@@ -1,0 +1,161 @@
+"""Plausible, valid result records for tests. Made up from a seeded generator: they measure nothing."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmarks import records
+
+METHODS = ("hat", "hat-sandwich", "mos-layer", "mos-neuron", "random-search", "scratch")
+LIMITS = (0.4, 0.6, 0.8)
+_MESSAGES = {"done": "", "budget": "stopped at 100 % of tokens", "failed": "ValueError: nonsense"}
+_STRENGTH = {"hat": 0.0, "hat-sandwich": 0.5, "mos-layer": 0.9, "mos-neuron": 1.3, "random-search": -1.2}
+BLEU_SIGNATURE = "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.6.0"
+
+
+def _sha(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def fake(
+    method: str = "hat",
+    seed: int = 1,
+    *,
+    status: str = "done",
+    message: str = "",
+    limits: Sequence[float | None] = LIMITS,
+    task: str = "mt-multi30k-en-de",
+    tier: str = "small",
+    profile: str = "cpu-2core-avx512.v1",
+    tokens: float = 2_000_000,
+    spent: bool = True,
+    source: str = "codecarbon 3.3.2, CPU load model (estimate)",
+    **changes: Any,
+) -> dict[str, Any]:
+    """One sealed record; ``changes`` replace top-level fields before sealing."""
+    rng = np.random.default_rng(int(_sha(method, seed)[:8], 16))
+    luck = float(rng.normal(0, 0.3))
+    reference = 30.0 + float(rng.normal(0, 0.3))
+    candidates = [
+        _candidate(rng, i, limit, method, seed, luck, reference, profile, spent)
+        for i, limit in enumerate(limits)
+    ]
+    if status == "failed":
+        candidates = []
+    seconds = float(rng.uniform(700, 800))
+    shares = {"supernet": 0.62, "search": 0.26, "retrain": 0.1, "other": 0.02}
+    used = {"tokens": tokens * (0.999 if status != "budget" else 1.0), "evaluations": 600.0, "probes": 240.0}
+    split = {
+        "tokens": {"supernet": 0.8, "retrain": 0.2},
+        "evaluations": {"search": 1.0},
+        "probes": {"search": 1.0},
+    }
+    if method == "scratch":
+        split, shares = (
+            {"tokens": {"retrain": 1.0}, "evaluations": {}, "probes": {}},
+            {"retrain": 0.95, "other": 0.05},
+        )
+        used |= {"evaluations": 0.0, "probes": 0.0}
+    entries = [
+        {"phase": phase, "kind": kind, "amount": part * used[kind]}
+        for kind, parts in split.items()
+        for phase, part in parts.items()
+    ]
+    entries += [{"phase": p, "kind": "seconds", "amount": part * seconds} for p, part in shares.items()]
+    entries += [{"phase": p, "kind": "joules", "amount": part * seconds * 28} for p, part in shares.items()]
+    totals: dict[str, float] = {}
+    for entry in entries:
+        totals[entry["kind"]] = totals.get(entry["kind"], 0.0) + entry["amount"]
+    budget = {"tokens": tokens, "evaluations": 600, "probes": 300, "seconds": 900}
+    log = [
+        {
+            "tokens": used["tokens"] * 0.8,
+            "evaluations": n,
+            "best_valid_loss": 2.1 - 0.12 * np.log10(n) - luck / 20,
+        }
+        for n in (1, 3, 10, 40, 130, 600)
+    ]
+    record: dict[str, Any] = {
+        "spec": {
+            "suite": "mt", "task": task, "tier": tier, "method": method, "method_version": "1",
+            "method_sha256": _sha(method), "profile": profile, "seed": seed, "budget": budget, "options": {},
+            "space": "multi30k-xs", "settings_sha256": _sha(task, tier), "follows": None,
+        },
+        "status": status,
+        "message": message or _MESSAGES[status],
+        "ledger": {
+            "entries": entries, "totals": totals,
+            "share": {k: totals[k] / v for k, v in budget.items() if k in totals},
+            "timeline": [{"at": seconds * f, "tokens": tokens * f, "phase": "supernet"} for f in (0.3, 0.6)],
+            "harness_seconds": {"export": 2.0, "score": 41.0, "measure": 20.0}, "lost_seconds": 0.0,
+        },
+        "candidates": candidates,
+        "search_log": [] if method == "scratch" or not spent else log,
+        "energy": {"joules": totals["joules"], "source": source, "kg_co2": None},
+        "provenance": {
+            "commit": "0" * 40, "dirty_sha256": None, "versions": {"python": "3.11.2", "torch": "2.13.0"},
+            "data": {"train.en": _sha("train"), "valid.en": _sha("valid")},
+            "machine": {"cpu": "Fake CPU with AVX-512", "cores": 2, "memory_gb": 8},
+            "command": ["supernet-bench", "run", "mt", "--methods", method], "env": {"OMP_NUM_THREADS": "2"},
+            "started": "2026-01-01T00:00:00+00:00", "ended": f"2026-01-01T00:{10 + seed:02d}:00+00:00",
+        },
+    }  # fmt: skip
+    return records.seal(record | changes)
+
+
+def _candidate(
+    rng: np.random.Generator, index: int, limit: float | None, method: str, seed: int, luck: float,
+    reference: float, profile: str, spent: bool,
+) -> dict[str, Any]:  # fmt: skip
+    ratio = (1.0 if limit is None else limit) * float(rng.uniform(0.9, 1.0))
+    quality = (
+        24 + 14 * (1 - np.exp(-3 * ratio)) + _STRENGTH.get(method, 0.2) + luck + float(rng.normal(0, 0.15))
+    )
+    params = int(2_000_000 + 6_000_000 * ratio)
+
+    def score(value: float, signature: str) -> dict[str, Any]:
+        return {"value": value, "low": value - 0.8, "high": value + 0.8, "signature": signature}
+
+    def scores(shift: float) -> dict[str, Any]:
+        return {
+            "bleu": score(quality + shift, BLEU_SIGNATURE),
+            "chrf": score(
+                quality + 20 + shift, "nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no|version:2.6.0"
+            ),
+            "bleu_tok_lc": score(
+                quality + 2 + shift, "nrefs:1|case:lc|eff:no|tok:none|smooth:exp|version:2.6.0"
+            ),
+        }
+
+    return {
+        "index": index, "architecture": {"encoder_layers": 6, "decoder_layers": 2 + index}, "policy": None,
+        "origin": "scratch" if method == "scratch" else ("continued" if seed % 2 else "inherited"),
+        "limit_ms": None if limit is None else reference * limit, "limit_share": limit,
+        "weights_sha256": _sha(method, seed, index),
+        "valid": {"loss": 4.0 - quality / 15, "bleu": None},
+        "test": {
+            "pooled": scores(0), "test_2016_flickr": scores(1.5), "test_2017_flickr": scores(-0.8),
+            "test_2018_flickr": scores(-1.1),
+        },
+        "sentences_sha256": _sha("sentences", method, seed, index),
+        "cost": {
+            "params": params, "params_body": params - 1_500_000, "macs": int(params * 21.3),
+            "bytes": params * 4,
+        },
+        "latency": {
+            "p50": reference * ratio, "p90": reference * ratio * 1.08, "n": 128, "ratio": ratio,
+            "ratio_low": ratio * 0.985, "ratio_high": ratio * 1.015, "reference_p50": reference,
+            "signature": f"lat:p50,p90|n:128|b:1|src:13|steps:13|beam:1|prof:{profile}|v:0.1",
+        },
+        "memory": {"peak_bytes": params * 4 + 40_000_000, "source": "peak resident set of its process"},
+        "energy": None,
+    } | ({"spent": {"tokens": 2e6, "seconds": 500.0 + 115 * index}, "at": 1.0} if spent else {})  # fmt: skip
+
+
+def study(methods: Sequence[str] = METHODS, seeds: int = 3, **options: Any) -> list[dict[str, Any]]:
+    """Every method with seeds 1..n."""
+    return [fake(method, seed, **options) for method in methods for seed in range(1, seeds + 1)]

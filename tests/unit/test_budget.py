@@ -1,0 +1,143 @@
+"""The ledger refuses what passes the allowance, and its clock counts the method's seconds only."""
+
+import math
+
+import pytest
+
+from benchmarks.api import BudgetExhausted
+from benchmarks.budget import TIMELINE_POINTS, Clock, Ledger
+
+ALLOWANCE = {"tokens": 100, "evaluations": 10, "probes": 5, "seconds": 60}
+
+
+class Time:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+@pytest.fixture
+def ledger(time: Time) -> Ledger:
+    return Ledger(ALLOWANCE, Clock(time))
+
+
+def test_a_charge_that_would_pass_the_allowance_is_refused_whole(ledger: Ledger):
+    ledger.charge("tokens", 60)
+    with pytest.raises(BudgetExhausted) as refused:
+        ledger.charge("tokens", 41)
+    assert (refused.value.kind, refused.value.asked, refused.value.left) == ("tokens", 41, 40)
+    assert ledger.spent("tokens") == 60
+    ledger.charge("tokens", 40)
+    assert ledger.left("tokens") == 0 and ledger.report()["share"]["tokens"] == 1
+
+
+def test_when_the_time_is_up_nothing_may_be_charged(ledger: Ledger, time: Time):
+    time.now += 59.9
+    ledger.charge("evaluations")
+    time.now += 0.1
+    with pytest.raises(BudgetExhausted) as refused:
+        ledger.charge("evaluations")
+    assert refused.value.kind == "seconds" and str(refused.value) == "seconds: the allowance is spent"
+
+
+@pytest.mark.parametrize("amount", [math.nan, math.inf, -1])
+def test_amounts_are_finite_and_not_negative(ledger: Ledger, amount: float):
+    with pytest.raises(ValueError, match="finite number"):
+        ledger.charge("predictor_calls", amount)
+
+
+@pytest.mark.parametrize("kind", ["seconds", "joules", "money"])
+def test_only_what_a_method_may_charge(ledger: Ledger, kind: str):
+    with pytest.raises(ValueError, match="cannot charge"):
+        ledger.charge(kind, 1)
+
+
+def test_tallied_kinds_have_no_allowance(ledger: Ledger):
+    ledger.charge("predictor_calls", 1e9)
+    assert ledger.totals()["predictor_calls"] == 1e9
+    with pytest.raises(ValueError, match="no allowance"):
+        ledger.total("predictor_calls")
+
+
+@pytest.mark.parametrize("kind", ALLOWANCE)
+@pytest.mark.parametrize("amount", [0, -1])
+def test_an_allowance_of_nothing_is_no_allowance(kind: str, amount: float, time: Time):
+    with pytest.raises(ValueError, match=f"no allowance of {kind}"):
+        Ledger({**ALLOWANCE, kind: amount}, Clock(time))
+
+
+def test_charges_and_seconds_belong_to_their_phase(ledger: Ledger, time: Time):
+    with ledger.in_phase("supernet"):
+        ledger.charge("tokens", 30)
+        time.now += 5
+        with ledger.in_phase("inner"):
+            time.now += 2
+            ledger.charge("tokens", 3)
+        time.now += 1
+    time.now += 4
+    booked = {(e["phase"], e["kind"]): e["amount"] for e in ledger.report()["entries"]}
+    assert booked == {
+        ("supernet", "tokens"): 30,
+        ("inner", "tokens"): 3,
+        ("supernet", "seconds"): 6,
+        ("inner", "seconds"): 2,
+        ("search", "seconds"): 4,
+    }
+    assert ledger.totals()["seconds"] == 12
+
+
+def test_the_clock_stands_still_while_the_harness_works(time: Time):
+    clock = Clock(time)
+    time.now += 3
+    with clock.pause("export"):
+        assert clock.reason == "export"
+        time.now += 100
+        with clock.pause("inner"):
+            time.now += 1
+    time.now += 2
+    assert clock.now() == clock.active == 5
+    assert clock.off == {"export": 101} and clock.reason == ""
+
+
+def test_a_restored_ledger_stands_where_it_was_saved(ledger: Ledger, time: Time):
+    with ledger.in_phase("supernet"):
+        ledger.charge("tokens", 30)
+        time.now += 20
+        state = ledger.state()
+        ledger.charge("tokens", 30)
+        time.now += 7
+    later = Time()
+    resumed = Ledger(ALLOWANCE, Clock(later))
+    later.now += 0.5
+    with resumed.in_phase("supernet"):
+        resumed.restore(state)
+        assert resumed.spent("tokens") == 30 and resumed.spent("seconds") == 20
+        later.now += 7
+        resumed.charge("tokens", 30)
+    assert resumed.report()["totals"] == ledger.report()["totals"]
+    assert sorted(map(str, resumed.report()["entries"])) == sorted(map(str, ledger.report()["entries"]))
+
+
+def test_work_taken_over_advances_the_clock_and_never_turns_it_back(time: Time):
+    clock = Clock(time)
+    clock.advance(50)
+    assert clock.now() == 50 and clock.active == 0
+    time.now += 1
+    clock.advance(30)
+    assert clock.now() == 51
+
+
+def test_the_timeline_stays_short(ledger: Ledger, time: Time):
+    for _ in range(10 * TIMELINE_POINTS):
+        with ledger.in_phase("a"):
+            time.now += 1e-3
+    assert len(ledger.timeline) <= 2 * TIMELINE_POINTS
+    ats = [point["at"] for point in ledger.timeline]
+    assert ats == sorted(ats)

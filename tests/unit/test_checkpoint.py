@@ -1,0 +1,86 @@
+"""States come back as they were saved, in one piece or not at all."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import checkpoint
+
+
+def state() -> dict:
+    flat = torch.arange(12, dtype=torch.float32)
+    return {
+        "flat": flat,
+        "view": flat.view(3, 4)[:, 1:3],
+        "half": torch.ones(3, dtype=torch.bfloat16),
+        "empty": torch.empty(0),
+        "scalar": torch.tensor(7),
+        "array": np.arange(3, dtype=np.int32),
+        "numbers": [1, 2.5, True, None, np.int64(3), np.float32(0.5)],
+        "nested": {0: {"step": torch.tensor(1.0)}, "t": (1, ("a", [2]))},
+        "random": np.random.default_rng(3).bit_generator.state,
+    }
+
+
+def test_everything_comes_back(tmp_path: Path):
+    checkpoint.save(tmp_path / "a", state())
+    found = checkpoint.load(tmp_path / "a", pytest.fail)
+    expected = state()
+    for name in ("flat", "view", "half", "empty", "scalar"):
+        assert torch.equal(found[name], expected[name]) and found[name].dtype == expected[name].dtype
+    assert np.array_equal(found["array"], expected["array"]) and found["array"].dtype == np.int32
+    assert found["numbers"] == [1, 2.5, True, None, 3, 0.5]
+    assert found["nested"][0]["step"] == 1.0 and found["nested"]["t"] == (1, ("a", [2]))
+    assert found["random"] == expected["random"]
+
+
+def test_what_cannot_be_kept_is_named(tmp_path: Path):
+    with pytest.raises(TypeError, match=r"not object \(at /a/1\)"):
+        checkpoint.save(tmp_path / "a", {"a": [1, object()]})
+    assert checkpoint.load(tmp_path / "a", pytest.fail) is None
+
+
+def test_two_saves_are_kept(tmp_path: Path):
+    for step in range(5):
+        checkpoint.save(tmp_path / "a", {"step": step})
+    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["000003", "000004"]
+    assert checkpoint.load(tmp_path / "a", pytest.fail) == {"step": 4}
+
+
+@pytest.mark.parametrize("name", [checkpoint.TENSORS, checkpoint.STATE])
+@pytest.mark.parametrize("damage", ["cut", "flip", "gone", "empty"])
+def test_a_damaged_save_is_set_aside_for_the_one_before_it(tmp_path: Path, name: str, damage: str):
+    for step in range(2):
+        checkpoint.save(tmp_path / "a", {"step": step, "w": torch.full((8,), float(step))})
+    file = tmp_path / "a" / "000001" / name
+    raw = file.read_bytes()
+    if damage == "gone":
+        file.unlink()
+    else:
+        flipped = raw[:-3] + bytes([raw[-3] ^ 1]) + raw[-2:]
+        file.write_bytes({"cut": raw[: len(raw) // 2], "flip": flipped, "empty": b""}[damage])
+    said: list[str] = []
+    assert checkpoint.load(tmp_path / "a", said.append)["step"] == 0
+    assert len(said) == 1 and "a/000001 is damaged" in said[0] and "000001.damaged" in said[0]
+    assert (tmp_path / "a" / "000001.damaged").is_dir()
+    assert checkpoint.load(tmp_path / "a", pytest.fail)["step"] == 0
+
+
+def test_a_save_that_was_killed_is_no_save(tmp_path: Path):
+    checkpoint.save(tmp_path / "a", {"step": 0})
+    half = tmp_path / "a" / ".000001.tmp"
+    half.mkdir()
+    (half / checkpoint.TENSORS).write_bytes(b"half")
+    assert checkpoint.load(tmp_path / "a", pytest.fail) == {"step": 0}
+    checkpoint.save(tmp_path / "a", {"step": 1})
+    assert checkpoint.load(tmp_path / "a", pytest.fail) == {"step": 1} and not half.exists()
+
+
+def test_global_random_states_go_with_it(tmp_path: Path):
+    checkpoint.save(tmp_path / "a", checkpoint.random_states("cpu"))
+    expected = (random.random(), np.random.random(), torch.rand(1).item())
+    checkpoint.set_random_states(checkpoint.load(tmp_path / "a", pytest.fail))
+    assert (random.random(), np.random.random(), torch.rand(1).item()) == expected

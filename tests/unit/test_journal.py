@@ -1,0 +1,67 @@
+"""Answers are kept in order, a cut line costs one answer, a damaged one is noticed."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.journal import Corrupt, Diverged, Journal
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "journal.jsonl"
+
+
+def fill(path: Path) -> None:
+    with Journal(path) as journal:
+        assert journal.known("evaluate", "a") is None
+        journal.add("evaluate", "a", loss=1.5)
+        journal.add("probe", "b", ms=3.0)
+        journal.add("candidate", "c", index=0)
+        journal.proposed(0, 0)
+
+
+def test_a_resumed_run_gets_its_answers_in_order(path: Path):
+    fill(path)
+    with Journal(path) as journal:
+        assert journal.known("evaluate", "a")["loss"] == 1.5
+        assert journal.known("probe", "b")["ms"] == 3.0
+        assert journal.known("candidate", "c")["index"] == 0
+        journal.proposed(0, 0)
+        assert journal.known("evaluate", "new") is None
+        journal.add("evaluate", "new", loss=float("nan"))
+        assert [e["index"] for e in journal.candidates(1)] == [0] and journal.candidates(0) == []
+    assert len(path.read_text().splitlines()) == 5
+
+
+@pytest.mark.parametrize(("call", "key"), [("evaluate", "b"), ("probe", "a")])
+def test_another_question_under_a_number_is_divergence(path: Path, call: str, key: str):
+    fill(path)
+    with Journal(path) as journal, pytest.raises(Diverged, match=r"call 0 was evaluate\(a\)"):
+        journal.known(call, key)
+
+
+def test_another_proposal_is_divergence(path: Path):
+    fill(path)
+    with Journal(path) as journal, pytest.raises(Diverged, match="proposal 0"):
+        journal.proposed(0, 1)
+
+
+def test_a_line_cut_short_is_dropped_and_the_file_goes_on(path: Path):
+    fill(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-7])
+    with Journal(path) as journal:
+        assert journal.yields == []
+        journal.next = 3
+        journal.proposed(0, 0)
+    assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("line", [b"\x00\x00", b"[]", b'{"call": "evaluate"}', b"{", b"\xff\xfe"])
+def test_a_damaged_line_is_noticed(path: Path, line: bytes):
+    fill(path)
+    lines = path.read_bytes().splitlines()
+    path.write_bytes(b"\n".join([lines[0], line, *lines[1:]]) + b"\n")
+    with pytest.raises(Corrupt, match="journal.jsonl, line 2"):
+        Journal(path)

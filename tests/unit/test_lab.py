@@ -1,0 +1,211 @@
+"""The Lab charges what costs, for what it hands out, and the method never sees the sealed split."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from benchmarks.api import BudgetExhausted, TaskInfo
+from benchmarks.budget import Clock, Ledger
+from benchmarks.exporting import MethodFault
+from benchmarks.journal import Journal
+from benchmarks.lab import BenchLab
+from supernet.train import Sandwich, SinglePath, Trainer
+
+PLUGIN = Path(__file__).parents[1] / "e2e" / "plugin" / "tiny_task.py"
+ALLOWANCE = {"tokens": 2000, "evaluations": 3, "probes": 2, "seconds": 600}
+
+
+@pytest.fixture
+def tiny() -> Any:
+    spec = importlib.util.spec_from_file_location("tiny_task_for_lab", PLUGIN)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module.Tiny()
+
+
+@pytest.fixture
+def make(tiny: Any, tmp_path: Path) -> Any:
+    def build(**changes: Any) -> BenchLab:
+        tier = tiny.tier("smoke")
+        prepared = tiny.prepare(tier, tmp_path / "cache", None, print)
+        folder = tmp_path / "run"
+        folder.mkdir(exist_ok=True)
+        settings = {
+            "ledger": Ledger(ALLOWANCE, Clock()),
+            "journal": Journal(folder / "journal.jsonl"),
+            "seed": 1,
+            "method": "m",
+            "device": "cpu",
+            "limits": [(0.5, 1.25), (1.0, 2.5)],
+            "options": {},
+            "checkpoint_seconds": 0.0,
+            "say": print,
+        } | changes
+        info = TaskInfo(tiny.name, tiny.suite, "smoke", tiny.metric, {})
+        made.append(BenchLab(folder, info, tiny, tier, prepared, **settings))
+        return made[-1]
+
+    made: list[BenchLab] = []
+    yield build
+    for lab in made:
+        lab.journal.close()
+
+
+@pytest.fixture
+def lab(make: Any) -> BenchLab:
+    return make()
+
+
+@pytest.mark.parametrize("passes", [1, 3])
+def test_batches_end_with_their_share_and_charge_every_pass(lab: BenchLab, passes: int):
+    stream = lab.train_batches(0.5, passes)
+    assert stream.total == 1000
+    tokens = 0
+    for batch in stream:
+        assert batch.prepaid == passes
+        tokens += passes * batch.tokens
+    assert tokens == stream.spent == lab.budget.spent("tokens") <= 1000
+    assert stream.spent > 1000 - passes * 64
+    assert list(stream) == []
+
+
+def test_the_meter_charges_passes_that_were_not_declared(lab: BenchLab):
+    net = lab.supernet()
+    stream = lab.train_batches(0.3, 1)
+    Trainer(net, lab.recipe, Sandwich(), 1).fit(stream)
+    assert lab.budget.spent("tokens") == 3 * stream.spent
+
+
+def test_a_declared_sandwich_is_charged_once(lab: BenchLab):
+    stream = lab.train_batches(0.6, Sandwich().passes)
+    Trainer(lab.supernet(), lab.recipe, Sandwich(), 1).fit(stream)
+    assert lab.budget.spent("tokens") == stream.spent <= 1200
+
+
+def test_shares_that_sum_to_one_fit(lab: BenchLab):
+    for _ in range(3):
+        list(lab.train_batches(1 / 3))
+    assert lab.budget.spent("tokens") <= 2000
+    assert [b.tokens for b in lab.train_batches(1.0)] == [] or lab.budget.left("tokens") < 64
+
+
+def test_a_restored_stream_goes_on_after_the_last_batch(make: Any):
+    one = make()
+    stream = one.train_batches(0.5)
+    iterator = iter(stream)
+    for _ in range(4):
+        next(iterator)
+    state = stream.state()
+    rest = [b.target_out.tolist() for b in iterator]
+    other = make()
+    resumed = other.train_batches(0.5)
+    resumed.restore(state)
+    assert [b.target_out.tolist() for b in resumed] == rest
+    ended = stream.state()
+    again = make().train_batches(0.5)
+    again.restore(ended)
+    assert list(again) == [] and again.spent == stream.spent
+
+
+@pytest.mark.parametrize(("share", "passes"), [(0, 1), (1.5, 1), (-1, 1), (float("nan"), 1), (1.0, 0)])
+def test_shares_and_passes_that_cannot_be(lab: BenchLab, share: float, passes: int):
+    with pytest.raises(ValueError, match="train_batches"):
+        lab.train_batches(share, passes)
+
+
+def test_evaluations_and_probes_are_charged_and_refused(lab: BenchLab):
+    net = lab.supernet()
+    loss = [lab.evaluate(net, lab.space.smallest()).loss for _ in range(3)]
+    assert len(set(loss)) == 1
+    with pytest.raises(BudgetExhausted, match="evaluations: asked for 1, 0 left"):
+        lab.evaluate(net, lab.space.smallest())
+    assert lab.probe(lab.space.largest()) > 0
+    assert lab.budget.left("probes") == 1
+    assert lab.search_log == [
+        {"tokens": 0.0, "evaluations": 1.0, "seconds": pytest.approx(0, abs=60), "best_valid_loss": loss[0]}
+    ]
+
+
+def test_a_probe_leaves_the_global_random_state_alone(lab: BenchLab):
+    before = torch.get_rng_state()
+    lab.probe(lab.space.smallest())
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_one_seed_makes_the_same_initial_weights_for_every_method(make: Any):
+    flat = [make(method=m, seed=s).supernet().source.flat.clone() for m, s in (("a", 1), ("b", 1), ("a", 2))]
+    assert torch.equal(flat[0], flat[1]) and not torch.equal(flat[0], flat[2])
+    lab = make()
+    assert not torch.equal(lab.supernet().source.flat, lab.supernet().source.flat)
+    draws = [make(method=m).rng.random() for m in ("a", "a", "b")]
+    assert draws[0] == draws[1] != draws[2]
+
+
+def test_a_candidate_is_exported_validated_and_free(lab: BenchLab):
+    net = lab.supernet()
+    made = lab.candidate(net, lab.space.smallest(), limit_ms=lab.limits[0])
+    assert lab.budget.spent("evaluations") == 0 and (made.path / "model.safetensors").exists()
+    assert made.valid.loss == pytest.approx(lab.evaluate(net, lab.space.smallest()).loss, abs=1e-5)
+    assert lab.propose(made) and lab.proposals == 1
+    entry = lab.journal.candidates(1)[0]
+    assert entry["limit_share"] == 0.5 and entry["spent"]["tokens"] == 0
+    with pytest.raises(MethodFault, match="twice"):
+        lab.propose(made)
+
+
+def test_what_is_proposed_after_the_time_is_up_does_not_count(make: Any):
+    class Time:
+        now = 0.0
+
+        def __call__(self) -> float:
+            return self.now
+
+    time = Time()
+    lab = make(ledger=Ledger(ALLOWANCE, Clock(time)))
+    made = lab.candidate(lab.supernet(), lab.space.smallest())
+    time.now = 600.0
+    assert not lab.propose(made) and lab.proposals == 0
+    with pytest.raises(BudgetExhausted, match="seconds"):
+        lab.candidate(lab.supernet(), lab.space.smallest())
+
+
+def test_what_is_no_architecture_is_a_fault(lab: BenchLab):
+    for wrong in (None, 3, {"encoder_embed_dim": 32}, "largest"):
+        with pytest.raises(MethodFault, match="not an architecture of space mt-smoke"):
+            lab.probe(wrong)
+    assert lab.budget.spent("probes") == 0
+
+
+def test_a_checkpoint_takes_counters_ledger_and_generators_along(make: Any):
+    one = make()
+    net = one.supernet()
+    one.evaluate(net, one.space.smallest())
+    one.rng.random(5)
+    one.checkpoint("a").save({"x": 1})
+    drawn, spent = one.rng.random(), one.ledger.totals()
+    one.journal.close()
+    two = make()
+    assert two.checkpoint("a").load() == {"x": 1}
+    assert two.rng.random() == drawn and two.journal.next == 1
+    assert two.ledger.totals()["evaluations"] == spent["evaluations"] == 1
+    assert two.ledger.totals()["seconds"] >= spent["seconds"] - 1
+    assert make().checkpoint("b").load() is None
+
+
+@pytest.mark.parametrize("name", ["", "../a", "a/b", "a b"])
+def test_checkpoint_names_are_plain(lab: BenchLab, name: str):
+    with pytest.raises(ValueError, match="checkpoint name"):
+        lab.checkpoint(name)
+
+
+def test_a_sandwiched_supernet_of_one_architecture(lab: BenchLab):
+    alone = lab.supernet(only=lab.space.smallest())
+    Trainer(alone, lab.recipe, SinglePath(), 1).fit(lab.train_batches(0.1))
+    assert alone.space.size() == 1 and lab.budget.spent("tokens") > 0

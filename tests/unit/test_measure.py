@@ -1,0 +1,375 @@
+from __future__ import annotations
+
+import math
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from torch import Tensor, nn
+
+from benchmarks import measure, timing_lock
+from benchmarks.live_bytes import LiveBytes
+from benchmarks.measure import Refused, Workload
+from benchmarks.percentiles import allowed_over, bound, needed, quantile, ratio
+from benchmarks.profiles import Profile
+from supernet.seq2seq import Seq2SeqConfig, Seq2SeqFamily
+from supernet.space import get_space
+
+LOAD = Workload(source_len=6, steps=4, beam=3)
+HERE = Profile("here", "cpu", 1)
+
+
+# what n inferences support
+
+
+def test_mlperfs_counts() -> None:
+    assert needed(0.9) == 64
+    assert needed(0.99) == 662
+    assert allowed_over(63, 0.9) == 0 and allowed_over(64, 0.9) == 1
+    assert allowed_over(661, 0.99) == 0 and allowed_over(662, 0.99) == 1
+    assert allowed_over(43, 0.9) == -1 and allowed_over(44, 0.9) == 0  # 0.9 ** 44 < 1 %
+
+
+@settings(max_examples=100, deadline=None)
+@given(n=st.integers(1, 30_000), share=st.sampled_from([0.5, 0.9, 0.95, 0.99]))
+def test_allowed_over_is_the_binomial_tail(n: int, share: float) -> None:
+    t = allowed_over(n, share)
+    assert -1 <= t < n
+    if t >= 0:
+        assert stats.binom.cdf(t, n, 1 - share) <= 0.01 * (1 + 1e-6)
+    assert stats.binom.cdf(t + 1, n, 1 - share) > 0.01 * (1 - 1e-6)
+
+
+def test_a_percentile_with_too_few_samples_is_refused() -> None:
+    samples = list(np.arange(64.0))
+    assert quantile(samples[:63], 0.9) is None and bound(samples[:63], 0.9) is None
+    assert quantile(samples, 0.99) is None
+    assert quantile(samples, 0.9) == pytest.approx(57.6, abs=0.8)
+    assert bound(samples, 0.9) == 62.0  # one may lie above
+    assert quantile(samples[:3], 0.5) == 1.0
+
+
+def test_the_bound_holds_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    draws = rng.exponential(size=(4000, 64))
+    true = math.log(10)
+    held = np.mean([(bound(list(row), 0.9) or 0) >= true for row in draws])
+    assert 0.985 < held < 0.995
+
+
+def test_shares_outside_zero_and_one() -> None:
+    for share in (0.0, 1.0, -1.0):
+        with pytest.raises(ValueError, match="between 0 and 1"):
+            allowed_over(10, share)
+
+
+def test_ratio_of_medians_and_its_interval() -> None:
+    rng = np.random.default_rng(1)
+    drift = 1 + rng.random(64)  # a machine that drifts by a factor of two, the same for both
+    ours = 10 * drift * (1 + 0.01 * rng.standard_normal(64))
+    theirs = 20 * drift * (1 + 0.01 * rng.standard_normal(64))
+    centre, low, high = ratio(list(ours), list(theirs))
+    assert low < 0.5 < high and 0.48 < centre < 0.52 and high - low < 0.03
+    assert ratio([2.0], [4.0]) == (0.5, 0.5, 0.5)
+    assert ratio(list(ours), list(theirs)) == (centre, low, high)
+    with pytest.raises(ValueError):
+        ratio([], [])
+
+
+# the lock
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(timing_lock.tempfile, "gettempdir", lambda: str(tmp_path))
+    return tmp_path
+
+
+def hold(folder: Path, seconds: float) -> subprocess.Popen[str]:
+    """Another process that has the lock when this returns, and keeps it for ``seconds``."""
+    code = (
+        "import sys, time; from benchmarks.timing_lock import exclusive\n"
+        f"with exclusive(): print('in', flush=True); time.sleep({seconds})"
+    )
+    environment = {**os.environ, "TMPDIR": str(folder)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None and process.stdout.readline() == "in\n"
+    return process
+
+
+def test_one_at_a_time_over_processes(folder: Path) -> None:
+    with hold(folder, 0.7), measure.exclusive() as waited:
+        assert 0.2 < waited < 30
+        with measure.exclusive() as again:
+            assert again == 0.0
+
+
+def test_a_killed_holder_frees_it(folder: Path) -> None:
+    with hold(folder, 60) as process:
+        process.kill()
+        with measure.exclusive() as waited:
+            assert waited < 5
+
+
+def test_the_lock_is_free_again_after_an_error(folder: Path) -> None:
+    with pytest.raises(RuntimeError), measure.exclusive():
+        raise RuntimeError
+    with hold(folder, 0), measure.exclusive() as waited:
+        assert waited < 5
+
+
+def test_no_link_is_followed_and_a_folder_without_room_is_told(folder: Path) -> None:
+    aim, mine = folder / "aim", folder / f"{timing_lock.MACHINE}.{os.getuid()}"
+    (folder / timing_lock.MACHINE).symlink_to(aim)
+    with measure.exclusive():
+        assert not aim.exists() and mine.exists()
+    mine.unlink()
+    mine.symlink_to(aim)
+    with pytest.raises(OSError, match="TMPDIR"), measure.exclusive():
+        pass
+
+
+# networks
+
+
+@pytest.fixture(scope="module")
+def family() -> Seq2SeqFamily:
+    return Seq2SeqFamily(get_space("mt-smoke"), Seq2SeqConfig(50, 50))
+
+
+@pytest.fixture(scope="module")
+def pair(family: Seq2SeqFamily) -> tuple[nn.Module, nn.Module]:
+    torch.manual_seed(0)
+    return family.build(family.space.smallest()), family.build(family.space.largest())
+
+
+class Sleeper(nn.Module):
+    """Takes as long as it is told, and notes what surrounds it."""
+
+    def __init__(self, ms: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+        self.ms, self.calls = ms, 0
+        self.seen: set[tuple[Any, ...]] = set()
+        self.eval()
+
+    def encode(self, source: Tensor) -> Tensor:
+        self.calls += 1
+        self.seen.add(
+            (self.training, torch.is_inference_mode_enabled(), torch.get_num_threads(), tuple(source.shape))
+        )
+        time.sleep(self.ms / 1e3)
+        return source
+
+    def decoder_cache(self, memory: Tensor, beam: int) -> None:
+        pass
+
+    def step(self, tokens: Tensor, cache: None) -> Tensor:
+        return torch.zeros(len(tokens), 7)
+
+
+def test_latency_of_known_sleepers() -> None:
+    ours, theirs = Sleeper(4.0), Sleeper(12.0)
+    found = measure.latency(ours, theirs, LOAD, "cpu", HERE)
+    assert 4.0 <= found["p50"] < 12.0 <= found["reference_p50"]
+    assert 0.2 < found["ratio_low"] <= found["ratio"] <= found["ratio_high"] < 0.9
+    assert found["n"] == 64 and found["p50"] <= found["p90"] <= found["p90_bound"]
+    assert found["signature"] == (
+        "lat:p90|n:64|b:1|beam:3|len:6|steps:4|search:no|prec:fp32|mode:eager|thr:1|prof:here|v:0.1"
+    )
+    assert ours.seen == theirs.seen == {(False, True, 1, (1, 6))}
+    assert theirs.calls == 64 + measure.WARM_UP
+    assert found["others_cpu"] >= 0 and found["waited_seconds"] >= 0
+    assert all(isinstance(value, int | float | str) for value in found.values())
+
+
+def test_rounds_follow_n_and_seconds() -> None:
+    few = measure.latency(Sleeper(0.1), Sleeper(0.1), LOAD, "cpu", HERE, min_n=20)
+    assert few["n"] == 20 and few["p90"] is None and few["p90_bound"] is None
+    assert few["signature"].startswith("lat:p50|n:20|")
+    long = measure.latency(Sleeper(1), Sleeper(1), LOAD, "cpu", HERE, min_n=8, min_seconds=0.3)
+    assert long["n"] > 40
+    cut = measure.latency(Sleeper(5), Sleeper(5), LOAD, "cpu", HERE, max_seconds=0.02)
+    assert cut["n"] == measure.FEWEST and cut["p90"] is None
+
+
+def test_declared_threads_and_garbage_collection_are_put_back() -> None:
+    import gc
+
+    before = torch.get_num_threads()
+    torch.set_float32_matmul_precision("high")
+    try:
+        module = Sleeper(0)
+        measure.latency(module, Sleeper(0), LOAD, "cpu", Profile("two", "cpu", 2), min_n=8)
+        assert {threads for _, _, threads, _ in module.seen} == {2}
+        assert torch.get_num_threads() == before and gc.isenabled()
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
+def test_a_real_network(pair: tuple[nn.Module, nn.Module]) -> None:
+    small, large = pair
+    found = measure.latency(small, large, LOAD, "cpu", HERE)
+    assert 0 < found["ratio"] < 1
+    assert all(math.isfinite(value) for value in found.values() if isinstance(value, float))
+    assert 0 < measure.quick(small, {"source_len": 6, "steps": 4, "beam": 3, "other": 1}, "cpu") < 1e4
+
+
+def test_what_is_timed_is_left_as_it_was(pair: tuple[nn.Module, nn.Module]) -> None:
+    small, large = pair
+    small.train()
+    before = {name: p.clone() for name, p in small.state_dict().items()}
+    try:
+        measure.quick(small, LOAD, "cpu")
+        assert small.training
+        slow = measure.latency(small, large, LOAD, "cpu", HERE, precision="bf16", min_n=8)
+        assert "|prec:bf16|" in slow["signature"]
+        assert all(torch.equal(p, before[name]) for name, p in small.state_dict().items())
+    finally:
+        small.eval()
+    with pytest.raises(ValueError, match="fp8"):
+        measure.latency(small, large, LOAD, "cpu", HERE, precision="fp8")
+
+
+class Changer(Sleeper):
+    def encode(self, source: Tensor) -> Tensor:
+        source[0, 0] = 1
+        return source
+
+
+class Shouter(Sleeper):
+    def step(self, tokens: Tensor, cache: None) -> Tensor:
+        return torch.full((len(tokens), 7), math.nan)
+
+
+class LateShouter(Sleeper):
+    """Honest until it is timed."""
+
+    def step(self, tokens: Tensor, cache: None) -> Tensor:
+        return torch.full((len(tokens), 7), math.inf if self.calls > 20 else 0.0)
+
+
+class Mute(Sleeper):
+    def step(self, tokens: Tensor, cache: None) -> Tensor:
+        return torch.zeros(1, 7)
+
+
+@pytest.mark.parametrize(
+    ("network", "reason"),
+    [(Changer, "changed its input"), (Shouter, "finite"), (LateShouter, "finite"), (Mute, "shape")],
+)
+def test_dishonest_networks_get_no_latency(network: Callable[[float], nn.Module], reason: str) -> None:
+    with pytest.raises(Refused, match=reason):
+        measure.latency(network(0), Sleeper(0), LOAD, "cpu", HERE, min_n=30)
+
+
+# memory
+
+
+def test_live_bytes_of_a_known_course() -> None:
+    with LiveBytes() as live:
+        a = torch.zeros(1000)  # 4,000 bytes
+        b = a + 1  # 8,000
+        c = b.view(10, 100)[2:]  # no more
+        del a, b, c
+        d = torch.zeros(500)  # 2,000
+        d.add_(1)
+        del d
+    assert live.peak == 8000
+
+
+def test_peak_memory_is_weights_and_then_some(
+    family: Seq2SeqFamily, pair: tuple[nn.Module, nn.Module]
+) -> None:
+    small, large = pair
+    found = {}
+    for name, module in (("small", small), ("large", large)):
+        weights = sum(p.numel() * 4 for p in module.parameters())
+        weights += sum(b.numel() * b.element_size() for b in module.buffers())
+        found[name] = measure.peak_memory(module, LOAD, "cpu")["peak_bytes"]
+        assert weights < found[name] < weights + 10**6
+    assert found["small"] < found["large"]
+    assert measure.peak_memory(small, LOAD, "cpu") == measure.peak_memory(small, LOAD, "cpu")
+    longer = measure.peak_memory(small, Workload(60, 40, 3), "cpu")["peak_bytes"]
+    assert longer > found["small"]
+    half = measure.peak_memory(small, LOAD, "cpu", precision="bf16")["peak_bytes"]
+    assert half < 0.6 * found["small"]
+
+
+def test_peak_memory_agrees_with_the_profiler(pair: tuple[nn.Module, nn.Module]) -> None:
+    """An outside count: the allocations that torch's profiler saw, added up in order."""
+    from torch.profiler import ProfilerActivity, profile
+
+    from supernet.decode import forced_steps
+
+    small, _ = pair
+    source = LOAD.source("cpu")
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        forced_steps(small, source, LOAD.steps, LOAD.beam)
+    events = [e for e in seen.profiler.kineto_results.events() if e.name() == "[memory]"]
+    if not events:
+        pytest.skip("this torch's profiler keeps no list of allocations")
+    events.sort(key=lambda e: e.start_ns())
+    outside = np.cumsum([e.nbytes() for e in events]).max()
+    weights = measure._bytes([*small.parameters(), *small.buffers(), source])
+    ours = measure.peak_memory(small, LOAD, "cpu")["peak_bytes"] - weights
+    assert ours == pytest.approx(outside, rel=0.25)
+
+
+# energy
+
+
+def test_energy_of_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Meter:
+        def __init__(self, profile: Profile) -> None:
+            self.began = 0.0
+
+        def ready(self) -> bool:
+            return True
+
+        def start(self) -> None:
+            time.sleep(0.05)
+            self.began = time.perf_counter()
+
+        def stop(self) -> dict[str, Any]:
+            covered = time.perf_counter() - self.began + 0.05
+            return {"joules": 10.0 * covered, "source": "fake", "covered_seconds": covered}
+
+    monkeypatch.setattr(measure, "EnergyMeter", Meter)
+    found = measure.energy(Sleeper(5), LOAD, "cpu", HERE, seconds=0.2)
+    assert found["joules_per_sentence"] == pytest.approx(
+        10.0 * found["seconds"] / found["sentences"], rel=0.05
+    )
+    assert 0.05 <= found["joules_per_sentence"] < 0.1 and found["source"] == "fake"
+    silent = {"joules": None, "source": "no meter", "covered_seconds": 0.0}
+    monkeypatch.setattr(Meter, "stop", lambda self: silent)
+    found = measure.energy(Sleeper(0), LOAD, "cpu", HERE, seconds=0)
+    assert found["joules_per_sentence"] is None and found["source"] == "no meter"
+    assert found["sentences"] == 1
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_on_a_gpu(pair: tuple[nn.Module, nn.Module]) -> None:
+    small, large = (module.to("cuda") for module in pair)
+    profile = Profile("gpu", "cuda", None)
+    found = measure.latency(small, large, LOAD, "cuda", profile)
+    assert 0 < found["ratio"] < 1.5 and found["p90"] is not None
+    memory = measure.peak_memory(small, LOAD, "cuda")
+    assert memory["peak_bytes"] > measure._bytes(list(small.parameters()))
+    assert re.match("weights and workload, torch.cuda", memory["source"])
+    here = measure.peak_memory(large, LOAD, "cpu")["peak_bytes"]
+    assert measure.peak_memory(large, LOAD, "cuda")["peak_bytes"] == pytest.approx(here, rel=0.5)

@@ -1,0 +1,79 @@
+"""Scores say how they were computed; the oracle tests compare them with sacreBLEU's own."""
+
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks import metrics
+
+REFERENCES = ["Der Mann öffnet die Tür.", "Heute geht die Frau in die Schule.", "Das Kind schläft nicht."]
+OUTPUTS = ["Der Mann öffnet eine Tür.", "Heute geht die Frau in die Schule.", "Das Kind schlief nicht."]
+
+
+def test_perfect_and_hopeless() -> None:
+    for score in (metrics.bleu, metrics.chrf, metrics.bleu_tok_lc):
+        perfect = score(REFERENCES, REFERENCES)
+        assert perfect.value == perfect.low == perfect.high == 100
+        assert score(["x"] * 3, REFERENCES).value < 5
+        assert score([""] * 3, REFERENCES).value == 0
+
+
+def test_intervals_hold_the_value_and_follow_the_seed() -> None:
+    one, again, other = (metrics.bleu(OUTPUTS * 20, REFERENCES * 20, seed) for seed in (1, 1, 2))
+    assert one == again
+    assert one.low < one.value < one.high
+    assert (other.low, other.high) != (one.low, one.high)
+    assert other.value == one.value
+
+
+def test_signatures() -> None:
+    made = metrics.translation(OUTPUTS, REFERENCES)
+    assert list(made) == ["bleu", "chrf", "bleu_tok_lc"]
+    assert made["bleu"]["signature"].startswith(
+        "nrefs:1|bs:1000|seed:12345|case:mixed|eff:no|tok:13a|smooth:exp|"
+    )
+    assert made["chrf"]["signature"].startswith("nrefs:1|bs:1000|seed:12345|case:mixed|eff:yes|nc:6|nw:0|")
+    recipe = "|case:lc|norm:moses-de|eff:no|tok:moses-de.sacremoses-"
+    assert recipe in made["bleu_tok_lc"]["signature"]
+    assert all("version:" in score["signature"] for score in made.values())
+
+
+def test_case_counts_for_one_and_not_for_the_other() -> None:
+    lower = [line.lower() for line in REFERENCES]
+    assert metrics.bleu(lower, REFERENCES).value < 80
+    assert metrics.bleu_tok_lc(lower, REFERENCES).value == 100
+
+
+def test_moses_steps() -> None:
+    # As Multi30k's own tokenised files have them (the first is shortened).
+    lines = [
+        'Eine Frau auf einem Boot namens "El Corazon" lässt Gewichte fallen.',
+        "Ein Boston Terrier läuft über saftig-grünes Gras vor einem weißen Zaun.",
+    ]
+    assert metrics.moses(lines, "de") == [
+        "eine frau auf einem boot namens &quot; el corazon &quot; lässt gewichte fallen .",
+        "ein boston terrier läuft über saftig-grünes gras vor einem weißen zaun .",
+    ]
+
+
+def test_digest_knows_sentences_apart() -> None:
+    assert metrics.digest(["a", "b"]) == metrics.digest(["a", "b"])
+    assert metrics.digest(["a", "b"]) != metrics.digest(["b", "a"]) != metrics.digest(["b a"])
+
+
+def test_mismatched_lines_are_refused() -> None:
+    with pytest.raises(ValueError, match="2 outputs for 3 references"):
+        metrics.bleu(OUTPUTS[:2], REFERENCES)
+    with pytest.raises(ValueError, match="at least one"):
+        metrics.bleu([], [])
+
+
+def test_no_torch_at_import() -> None:
+    code = (
+        "import sys, benchmarks.metrics, benchmarks.data, benchmarks.tasks, benchmarks.tasks.mt;"
+        "benchmarks.tasks.get_task('mt-multi30k-en-de').tier('small');"
+        "heavy = {'torch', 'sacrebleu', 'sentencepiece', 'sacremoses', 'pandas'} & set(sys.modules);"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,221 @@
+"""Plans: content-hashed specs, who comes before whom, what is done, what it will cost."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import plan as planning
+from benchmarks import records
+from benchmarks.api import UsageError
+from benchmarks.estimate import duration, estimate
+from benchmarks.options import Options, parse
+from benchmarks.plan import Folders, Request, build, parse_seeds, scaled
+from benchmarks.registry import MethodRef, find
+
+BUDGET = {"tokens": 1000, "evaluations": 10, "probes": 5, "seconds": 60}
+
+
+@dataclass
+class Tier:
+    space: str = "mt-smoke"
+    sha256: str = "0" * 64
+    budget: dict[str, Any] = field(default_factory=lambda: {"cpu": dict(BUDGET)})
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Task:
+    name: str = "fake"
+    suite: str = "mt"
+    made: Tier = field(default_factory=Tier)
+
+    def tier(self, name: str) -> Tier:
+        return self.made
+
+
+HAT = MethodRef("hat", "baselines.hat:HAT", "a" * 64, "here")
+SCRATCH = MethodRef("scratch", "baselines.scratch:Scratch", "b" * 64, "here", follows="hat")
+
+
+def request(**changes: Any) -> Request:
+    base = Request(
+        tasks=[Task()], tier="smoke", methods=[HAT], seeds=[1, 2], profile="undeclared", device="cpu"
+    )
+    return replace(base, **changes)
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Folders:
+    return Folders(tmp_path, "mt", "smoke")
+
+
+def finished(run: planning.Planned, folders: Folders, status: str = "done", seconds: float = 30.0) -> Path:
+    candidate = {
+        "index": 0,
+        "architecture": {"a": 1},
+        "policy": None,
+        "origin": "inherited",
+        "limit_ms": 2.0,
+        "weights_sha256": "c" * 64,
+        "valid": {"loss": 2.0},
+        "test": {"pooled": {"bleu": {"value": 1.0, "signature": "s"}}},
+        "cost": {"params": 1, "macs": 1, "bytes": 4},
+        "latency": {"p50": 1.0, "n": 64, "signature": "s"},
+    }
+    record = {
+        "spec": run.spec.to_dict(),
+        "status": status,
+        "message": "it broke" if status == "failed" else "",
+        "ledger": {
+            "entries": [],
+            "totals": {"seconds": seconds},
+            "share": {},
+            "harness_seconds": {"score": 10.0},
+        },
+        "candidates": [] if status == "failed" else [candidate],
+        "energy": None,
+        "provenance": {"versions": {}, "data": {}, "machine": {}, "started": "a", "ended": "b"},
+    }
+    return records.write(folders.store, record)
+
+
+def test_equal_specs_are_the_same_run_and_any_change_makes_another(folders: Folders):
+    ids = {run.spec.id for run in build(request(), folders).runs}
+    assert len(ids) == 2 and ids == {run.spec.id for run in build(request(), folders).runs}
+    other = replace(HAT, sha256="d" * 64)
+    settings = Task(made=Tier(sha256="1" * 64))
+    for change in (
+        {"methods": [other]},
+        {"tasks": [settings]},
+        {"budget_scale": 0.5},
+        {"options": {"hat": {"after": "continue"}}},
+        {"profile": "cpu-2core-avx512.v1"},
+        {"seeds": [3]},
+    ):
+        assert not ids & {run.spec.id for run in build(request(**change), folders).runs}, change
+
+
+def test_a_follower_comes_after_its_leader_and_knows_its_id(folders: Folders):
+    runs = build(request(methods=[SCRATCH, HAT]), folders).runs
+    assert [run.label for run in runs] == ["hat seed 1", "scratch seed 1", "hat seed 2", "scratch seed 2"]
+    assert runs[1].spec.follows == runs[0].spec.id and runs[1].first is runs[0]
+    assert runs[0].spec.follows is None
+
+
+def test_a_leader_nobody_asked_for_is_added_with_a_note(folders: Folders):
+    plan = build(request(methods=[SCRATCH], seeds=[1]), folders)
+    assert [run.spec.method for run in plan.runs] == ["hat", "scratch"]
+    assert plan.notes == ["scratch follows hat: its runs are added to the plan"]
+
+
+def test_a_leader_with_a_record_is_taken_from_it(folders: Folders):
+    leader = build(request(methods=[find("hat")], seeds=[1]), folders).runs[0]
+    finished(leader, folders)
+    plan = build(request(methods=[SCRATCH], seeds=[1]), folders)
+    assert [run.spec.method for run in plan.runs] == ["scratch"]
+    assert plan.runs[0].first.record["id"] == leader.spec.id
+    assert plan.notes == ["scratch follows hat: taken from the records there are"]
+
+
+def test_following_in_a_circle_is_refused(folders: Folders):
+    a = MethodRef("a", "x:A", "a" * 64, "here", follows="b")
+    b = MethodRef("b", "x:B", "b" * 64, "here", follows="a")
+    with pytest.raises(UsageError, match="a -> b -> a"):
+        build(request(methods=[a, b]), folders)
+
+
+@pytest.mark.parametrize(("status", "state"), [("done", "done"), ("budget", "done"), ("failed", "failed")])
+def test_finished_runs_are_served_and_failed_ones_are_not(folders: Folders, status: str, state: str):
+    finished(build(request(), folders).runs[0], folders, status)
+    runs = build(request(), folders).runs
+    assert [run.state for run in runs] == [state, "new"]
+
+
+def test_an_unreadable_record_is_run_again(folders: Folders):
+    path = finished(build(request(), folders).runs[0], folders)
+    path.write_text(path.read_text()[:-40])
+    plan = build(request(), folders)
+    assert plan.runs[0].state == "unreadable" and len(plan.pending) == 2
+
+
+def test_a_started_run_is_partial(folders: Folders):
+    run = build(request(), folders).runs[0]
+    (folders.runs / run.spec.id).mkdir(parents=True)
+    (folders.runs / run.spec.id / "spec.json").write_text("{}")
+    assert build(request(), folders).runs[0].state == "partial"
+
+
+@pytest.mark.parametrize("factor", [0, -1, float("nan"), float("inf")])
+def test_a_budget_of_nothing_is_refused(factor: float):
+    with pytest.raises(UsageError, match="--budget-scale"):
+        scaled(BUDGET, factor)
+    with pytest.raises(UsageError, match="budget of 0 probes"):
+        scaled({**BUDGET, "probes": 0}, 1.0)
+
+
+def test_scaling_keeps_whole_counts_above_zero():
+    assert scaled(BUDGET, 0.05) == {"tokens": 50, "evaluations": 1, "probes": 1, "seconds": 3.0}
+    assert scaled(BUDGET, 3) == {"tokens": 3000, "evaluations": 30, "probes": 15, "seconds": 180.0}
+
+
+@pytest.mark.parametrize(("text", "seeds"), [("3", [1, 2, 3]), ("2,5", [2, 5]), ("7,", [7]), ("1", [1])])
+def test_seeds(text: str, seeds: list[int]):
+    assert parse_seeds(text) == seeds
+
+
+@pytest.mark.parametrize("text", ["", "0", "-2", "a", "1,1", "1.5", ","])
+def test_bad_seeds(text: str):
+    with pytest.raises(UsageError, match="--seeds"):
+        parse_seeds(text)
+
+
+def test_options_for_a_method_that_is_not_run_are_refused(folders: Folders):
+    with pytest.raises(UsageError, match="'mos' is not among"):
+        build(request(options={"mos": {"experts": 4}}), folders)
+
+
+def test_options_are_json_where_they_can_be():
+    words = ["hat.after=continue", "hat.n=3", "mos-layer.on=true", "mos-layer.path=a=b.c"]
+    found = {"hat": {"after": "continue", "n": 3}, "mos-layer": {"on": True, "path": "a=b.c"}}
+    assert parse(words) == found
+    for bad in ("hat", "hat.after", "hat=3", ".a=1"):
+        with pytest.raises(UsageError, match="METHOD.KEY=VALUE"):
+            parse([bad])
+
+
+def test_options_nobody_asked_for_are_known():
+    options = Options({"after": 1, "misspelt": 2})
+    assert options.get("after") == 1 and options.get("other", 5) == 5 and options.ignored == ["misspelt"]
+
+
+def test_estimates_say_where_they_come_from(folders: Folders):
+    def estimated(**changes: Any) -> list[tuple[float | None, str]]:
+        asked = request(**changes)
+        plan = build(asked, folders)
+        estimate(plan, asked)
+        return [(run.estimate, run.basis) for run in plan.pending]
+
+    assert estimated()[0] == (60, "at most: the whole allowance of seconds")
+    throughput = Task(made=Tier(settings={"throughput": {"cpu": 50.0}}))
+    assert estimated(tasks=[throughput])[0] == (20, "the tier's own figure of 50 training tokens a second")
+    finished(build(request(), folders).runs[0], folders)
+    assert estimated() == [(40, "measured on 1 past run")]
+    assert estimated(budget_scale=2)[0] == (80, "measured on 1 past run")
+    assert estimated(methods=[SCRATCH, HAT], seeds=[1]) == [(40, "measured on 1 past run of other methods")]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(None, "?"), (5, "5 s"), (99.4, "99 s"), (600, "10 min"), (7200, "2.0 h")]
+)
+def test_durations(seconds: float | None, text: str):
+    assert duration(seconds) == text
+
+
+def test_a_plan_is_json(folders: Folders):
+    import json
+
+    data = json.loads(json.dumps(build(request(), folders).to_dict()))
+    assert [run["state"] for run in data["runs"]] == ["new", "new"]
+    assert records.spec_id(data["runs"][0]["spec"]) == data["runs"][0]["id"]

@@ -1,0 +1,171 @@
+"""The figures: the same bytes every time, nothing clipped, readable without colour."""
+
+import itertools
+import xml.etree.ElementTree as ET
+
+import matplotlib as mpl
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
+from matplotlib.text import Text
+
+from benchmarks import records
+from benchmarks.report import bars, curves, plots, tables
+from tests.fake_records import METHODS, fake, study
+from tests.unit.test_tables import hostile
+
+LONG = "a-method-with-a-name-of-many-syllables"
+CASES = {
+    "three-seeds": lambda: study(),
+    "one-seed": lambda: study(seeds=1, spent=False, tier="smoke", limits=(0.5, None)),
+    "two-seeds": lambda: study(seeds=2),
+    "one-run": lambda: [fake(limits=(0.5,))],
+    "close-limits": lambda: study(("hat", LONG), 2, limits=(0.5, 0.52, 0.54, 0.9)),
+    "many-methods": lambda: study(
+        [f"{LONG}-{i}" for i in range(9)], 1, profile="a-profile-with-a-long-name.v12"
+    ),
+    "failed": lambda: [fake(status="failed")],
+    "no-energy": lambda: [without_energy(r) for r in study(("hat", "scratch"), 1)],
+    "hostile": hostile,
+}
+
+
+def without_energy(record):
+    ledger = record["ledger"]
+    ledger["entries"] = [e for e in ledger["entries"] if e["kind"] != "joules"]
+    del ledger["totals"]["joules"]
+    return records.seal(record | {"energy": None})
+
+
+@pytest.fixture(autouse=True)
+def style():
+    with mpl.rc_context(plots.STYLE):
+        yield
+
+
+def figures(case):
+    found = CASES[case]()
+    table = tables.build(found)
+    return {
+        name: figure for name, draw in plots.drawings().items() if (figure := draw(found, table)) is not None
+    }
+
+
+def tick_labels(axes):
+    return [*axes.get_xticklabels(which="both"), *axes.get_yticklabels(which="both")]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_no_text_is_clipped_and_headings_recipes_and_labels_do_not_overlap(case):
+    for name, figure in figures(case).items():
+        FigureCanvasAgg(figure).draw()
+        frame = figure.bbox
+        # Tick labels just outside the axes' limits are kept by matplotlib but not drawn.
+        hidden = {text for axes in figure.axes for text in tick_labels(axes)}
+        hidden |= {text for axes in figure.axes if not axes.axison for text in axes.findobj(Text)} - set(
+            figure.texts
+        )
+        boxes = {}
+        for text in figure.findobj(Text):
+            if text.get_text().strip() and text.get_visible() and text not in hidden:
+                box = boxes[text] = text.get_window_extent()
+                inside = box.x0 >= -1 and box.y0 >= -1 and box.x1 <= frame.x1 + 1 and box.y1 <= frame.y1 + 1
+                assert inside, (name, text.get_text(), box)
+        labels = {t for a in figure.axes for t in (*a.texts, a.xaxis.label) if "is better" in t.get_text()}
+        labels |= {t for a in figure.axes for t in a.texts if "limit" in t.get_text()}
+        checked = [t for t in boxes if t in labels or t in figure.texts]
+        for first, second in itertools.combinations(checked, 2):
+            a, b = boxes[first], boxes[second]
+            crossing = min(a.x1, b.x1) - max(a.x0, b.x0) > 1 and min(a.y1, b.y1) - max(a.y0, b.y0) > 1
+            assert not crossing, (name, first.get_text(), second.get_text())
+
+
+def test_the_same_records_give_the_same_bytes_in_any_order():
+    found = [*study(("hat", "mos-neuron"), 2), fake("broken", status="failed")]
+    first = plots.images(found, tables.build(found))
+    found.reverse()
+    assert plots.images(found, tables.build(found)) == first
+
+
+def test_svgs_are_well_formed_have_no_date_and_no_script():
+    for name, data in plots.images(hostile(), tables.build(hostile()), ["svg"]).items():
+        root = ET.fromstring(data)
+        tags = {element.tag.rpartition("}")[2] for element in root.iter()}
+        assert not {"script", "date", "foreignObject", "image"} & tags, name
+        assert b"\x1b" not in data
+        assert len(data) < 300_000
+
+
+def test_files_are_written_as_png_and_svg(tmp_path):
+    found = study(("hat",), 1)
+    paths = plots.save(found, tables.build(found), tmp_path)
+    assert set(paths) == {
+        f"{n}.{k}" for n in ("pareto", "hypervolume", "search", "budget") for k in ("png", "svg")
+    }
+    assert all(path.stat().st_size > 5000 for path in paths.values())
+
+
+def test_looks_differ_without_colour_and_do_not_depend_on_company():
+    everyone = plots.looks([*METHODS, "mine", "other"])
+    assert len({(look.marker, look.face == "white") for look in everyone.values()}) == len(everyone)
+    assert len({str(look.line) for look in everyone.values()}) >= 6
+    assert all(plots.looks([name])[name] == everyone[name] for name in METHODS)
+    for look in everyone.values():
+        red, green, blue = to_rgb(look.colour)
+        assert 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.75, "too pale for white paper"
+
+
+def words(figure):
+    return "\n".join(t.get_text() for t in figure.findobj(Text))
+
+
+def test_a_figure_says_what_it_shows():
+    for name, figure in figures("three-seeds").items():
+        told = words(figure)
+        for part in ("mt-multi30k-en-de", "tier small", "cpu-2core-avx512.v1", "3 seeds per method"):
+            assert part in told, (name, part)
+        assert "etter" in told or name == "budget"
+    pareto = words(figures("three-seeds")["pareto"])
+    for part in (
+        "ms",
+        "nrefs:1|case:mixed",
+        "lat:p50,p90|n:128",
+        "limit 0.4 x ref",
+        "95 % t-interval over seeds",
+    ):
+        assert part in pareto
+    assert "over test sentences" in words(figures("one-seed")["pareto"])
+    assert "no run has a scored candidate" in words(figures("failed")["pareto"])
+    assert "not measured" in words(figures("no-energy")["budget"])
+
+
+def test_bars_add_up_to_the_ledger():
+    found = study(("hat", "scratch"), 2)
+    spent = bars.spending(found)
+    for method in ("hat", "scratch"):
+        mine = [r for r in found if r["spec"]["method"] == method]
+        part = spent[spent["method"] == method].groupby("kind")["amount"].sum()
+        assert part["tokens"] == pytest.approx(100 * sum(r["ledger"]["share"]["tokens"] for r in mine) / 2)
+        assert part["joules"] == pytest.approx(sum(r["energy"]["joules"] for r in mine) / 2000)
+        seconds = [
+            r["ledger"]["totals"]["seconds"] + sum(r["ledger"]["harness_seconds"].values()) for r in mine
+        ]
+        assert part["seconds"] == pytest.approx(sum(seconds) / 2)
+
+
+def test_energy_without_phases_is_one_bar():
+    record = fake()
+    record["ledger"]["entries"] = [e for e in record["ledger"]["entries"] if e["kind"] != "joules"]
+    spent = bars.spending([record])
+    part = spent[spent["kind"] == "joules"]
+    assert list(part["phase"]) == ["all phases"]
+    assert part["amount"].sum() == pytest.approx(record["energy"]["joules"] / 1000)
+
+
+def test_hypervolume_steps_end_at_the_final_value_and_never_fall():
+    record = fake()
+    steps = curves._volume_steps(record, "seconds")
+    assert steps[0] == (0.0, 0.0) and len(steps) == 4
+    assert [s for s, _ in steps] == sorted(s for s, _ in steps)
+    assert [v for _, v in steps] == sorted(v for _, v in steps)
+    assert steps[-1][1] == pytest.approx(tables.build([record]).volumes["volume"][0])

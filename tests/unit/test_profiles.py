@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import machine, profiles
+from benchmarks.api import ProfileMismatch, UsageError
+from benchmarks.profiles import Profile, differences, enforce, get, matching, names, resolve
+
+CPU, GPU = "cpu-2core-avx512.v1", "nvidia-h200.v1"
+ISA = ["avx2", "avx512_bf16", "avx512_vnni", "avx512bw", "avx512dq", "avx512f", "avx512vl", "fma"]
+
+
+def box(**other: Any) -> dict[str, Any]:
+    return {"arch": "x86_64", "cpus": 2, "cpu": "some", "isa": ISA, "memory_gib": 8.0, "gpus": []} | other
+
+
+def h200(**other: Any) -> dict[str, Any]:
+    return {"name": "NVIDIA H200", "memory_gib": 140.4, "driver": "580.1", "uuid": "GPU-1"} | other
+
+
+@pytest.fixture
+def afresh() -> Iterator[None]:
+    machine.probe.cache_clear()
+    yield
+    machine.probe.cache_clear()
+
+
+def test_every_shipped_profile_can_be_read() -> None:
+    assert names() == [CPU, GPU]
+    for name in names():
+        profile = get(name)
+        assert profile.device in ("cpu", "cuda")
+        assert profile.threads == profile.machine["cpus"]
+        assert profile.summary
+        assert set(profile.energy) == {"cpu_watts", "ram_watts"}
+
+
+@pytest.mark.parametrize(
+    ("found", "is_"),
+    [
+        (box(), CPU),
+        (box(cpus=16, gpus=[h200()]), GPU),
+        (box(cpus=2, gpus=[h200()]), CPU),  # a GPU driven by two threads: as a processor only
+        (box(cpus=16), None),
+        (box(cpus=4), None),
+        (box(isa=ISA[:-3]), None),
+        (box(arch="aarch64", isa=[]), None),
+        (box(cpus=16, gpus=[h200(), h200()]), None),
+        (box(cpus=16, gpus=[h200(memory_gib=70.0)]), None),  # a partition
+        (box(cpus=16, gpus=[h200(memory_gib=None)]), None),
+        (box(cpus=16, gpus=[h200(name="NVIDIA H100")]), None),
+    ],
+)
+def test_matching(found: dict[str, Any], is_: str | None) -> None:
+    assert matching(found) == is_
+
+
+def test_a_wrong_machine_is_told_all_that_differs_and_what_to_type() -> None:
+    with pytest.raises(ProfileMismatch) as raised:
+        enforce(GPU, box())
+    assert str(raised.value).splitlines() == [
+        "this machine is not nvidia-h200.v1",
+        "  gpu       declared NVIDIA H200 x1        found none",
+        "  threads   declared 16                    found 2",
+        "run on what this machine is: --profile cpu-2core-avx512.v1, or measure it apart from all others:"
+        " --profile undeclared",
+    ]
+    with pytest.raises(ProfileMismatch) as raised:
+        enforce(CPU, box(cpus=64, isa=["avx2", "fma"], gpus=[h200(name="NVIDIA L4")] * 2))
+    said = str(raised.value)
+    assert "threads   declared 2 " in said and "found 64" in said
+    assert "isa       declared avx512f avx512bw" in said and "found none of these" in said
+    assert "none of the declared profiles" in said and said.endswith("--profile undeclared")
+    with pytest.raises(ProfileMismatch, match="130 GiB or more +found 70 GiB"):
+        enforce(GPU, box(cpus=16, gpus=[h200(memory_gib=70.1)]))
+    with pytest.raises(ProfileMismatch, match="found NVIDIA L4 x2, NVIDIA H200 x1"):
+        enforce(GPU, box(cpus=16, gpus=[h200(name="NVIDIA L4"), h200(name="NVIDIA L4"), h200()]))
+
+
+def test_enforce_passes_what_fits() -> None:
+    assert enforce(CPU, box()).threads == 2
+    assert enforce(GPU, box(cpus=16, gpus=[h200(driver="1.0")])).device == "cuda"
+    assert enforce("undeclared", box(cpus=3, arch="riscv64")).threads is None
+    assert not differences(Profile("x", "cpu", 1), box(arch="anything"))
+
+
+def test_unknown_profile_is_met_with_a_guess() -> None:
+    with pytest.raises(UsageError) as raised:
+        get("cpu-2core-avx512.v2")
+    assert "Did you mean 'cpu-2core-avx512.v1'?" in str(raised.value)
+    assert "known: cpu-2core-avx512.v1 nvidia-h200.v1 undeclared" in str(raised.value)
+    for hostile in ("../profiles/cpu-2core-avx512.v1", "", "\0"):
+        with pytest.raises(UsageError):
+            get(hostile)
+
+
+def test_resolve(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(profiles, "probe", lambda: box(cpus=7, gpus=[h200()]))
+    assert resolve("auto") == "undeclared"
+    assert get("undeclared").device == "cuda"
+    monkeypatch.setattr(profiles, "probe", box)
+    assert resolve("auto") == CPU
+    assert get("undeclared").device == "cpu"
+    assert resolve(GPU) == GPU
+    with pytest.raises(UsageError):
+        resolve("nvidia")
+
+
+def test_a_profile_file_with_a_slip_is_refused(tmp_path: Path) -> None:
+    good = 'summary = "s"\ndevice = "cpu"\nthreads = 1\n[machine]\n'
+    for text in (good + "cpu = 2\n", "colour = 1\n" + good, good.replace("cpu", "tpu")):
+        path = tmp_path / f"{len(text)}-{hash(text)}.toml"
+        path.write_text(text)
+        with pytest.raises(UsageError, match="toml"):
+            profiles._read(path)
+
+
+def test_probe_of_this_machine(afresh: None) -> None:
+    found = machine.probe()
+    assert found["cpus"] >= 1 and found["memory_gib"] > 0 and found["arch"]
+    assert machine.probe() is found
+
+
+def test_probing_imports_no_torch() -> None:
+    code = (
+        "import sys; from benchmarks import energy, profiles, provenance; profiles.matching();"
+        "provenance.machine(); sys.exit('torch' in sys.modules or 'codecarbon' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_cpuinfo(tmp_path: Path) -> None:
+    path = tmp_path / "cpuinfo"
+    path.write_text(
+        "processor\t: 0\nmodel name\t: A B: C\nflags\t\t: fma avx2\n\nprocessor\t: 1\nflags : none\n"
+    )
+    assert machine._cpuinfo(path) == ("A B: C", ["avx2", "fma"])
+    path.write_text("Features : asimd fp\n")
+    assert machine._cpuinfo(path)[1] == ["asimd", "fp"]
+    assert machine._cpuinfo(tmp_path / "none")[1] == []
+
+
+@pytest.mark.parametrize(
+    ("files", "quota"),
+    [
+        ({"cpu.max": "200000 100000"}, 2.0),
+        ({"cpu.max": "max 100000"}, None),
+        ({"cpu.max": ""}, None),
+        ({"cpu/cpu.cfs_quota_us": "150000", "cpu/cpu.cfs_period_us": "100000"}, 1.5),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
+        ({}, None),
+    ],
+)
+def test_container_quota(tmp_path: Path, files: dict[str, str], quota: float | None) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert machine._quota(tmp_path) == quota
+
+
+@pytest.mark.parametrize(
+    ("allowed", "kept"),
+    [
+        (None, "abc"),
+        ("", ""),
+        ("-1", ""),
+        ("1", "b"),
+        ("2,0", "ca"),
+        ("0,7,1", "a"),
+        ("GPU-b", "b"),
+        ("nonsense", ""),
+    ],
+)
+def test_visible_gpus(monkeypatch: pytest.MonkeyPatch, allowed: str | None, kept: str) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if allowed is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", allowed)
+    found = machine._visible([h200(name=x, uuid=f"GPU-{x}") for x in "abc"])
+    assert "".join(g["name"] for g in found) == kept
+
+
+def fake_smi(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = folder / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=":")
+
+
+def test_gpus_by_nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_smi(tmp_path, "echo 'NVIDIA H200, 143771, 580.159.03, GPU-abc'", monkeypatch)
+    (gpu,) = machine._nvidia_smi()
+    assert gpu == {"name": "NVIDIA H200", "memory_gib": 140.4, "driver": "580.159.03", "uuid": "GPU-abc"}
+    fake_smi(tmp_path, "echo 'Failed to initialize NVML'; exit 9", monkeypatch)
+    assert machine._nvidia_smi() == []
+    fake_smi(tmp_path, "echo no devices were found", monkeypatch)
+    assert machine._nvidia_smi() == []
+    fake_smi(tmp_path, "exec sleep 30", monkeypatch)
+    monkeypatch.setattr(machine, "GPU_QUERY_SECONDS", 0.1)
+    assert machine._nvidia_smi() == []
+
+
+def test_threads_are_applied_and_a_missing_gpu_is_told() -> None:
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        assert profiles.apply_threads(Profile("x", "cpu", 1)) == 1
+        assert profiles.declared_threads() == 1
+        assert profiles.apply_threads(Profile("undeclared", "cpu", None)) == 1
+        assert profiles.declared_threads() is None
+        if not torch.cuda.is_available():
+            with pytest.raises(ProfileMismatch, match="install a CUDA build"):
+                profiles.apply_threads(get(GPU))
+    finally:
+        torch.set_num_threads(before)

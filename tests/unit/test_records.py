@@ -1,0 +1,262 @@
+"""The result record: what it refuses, what its digests cover, and a store that only grows."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmarks import records
+from benchmarks.api import InvalidRecord
+from tests.fake_records import fake
+
+
+def edit(record, path, value):
+    """A deep copy with one field replaced, digests left as they were."""
+    copy = json.loads(json.dumps(record))
+    *keys, last = path
+    inner = copy
+    for key in keys:
+        inner = inner[key]
+    if value is KeyError:
+        del inner[last]
+    else:
+        inner[last] = value
+    return copy
+
+
+def test_a_written_record_is_read_back_as_it_was(tmp_path: Path):
+    record = fake()
+    path = records.write(tmp_path, record)
+    assert path == tmp_path / "mt-multi30k-en-de" / "cpu-2core-avx512.v1" / "hat" / f"{record['id']}.json"
+    assert records.load(path) == record
+    assert records.load_all(tmp_path) == [record]
+    assert not list(tmp_path.rglob("*.tmp"))
+    assert records.load_all(tmp_path / "absent") == []
+
+
+def test_the_id_is_the_content_of_the_spec_alone():
+    assert fake(seed=1)["id"] == fake(seed=1, message="other")["id"]
+    assert fake(seed=1)["id"] != fake(seed=2)["id"]
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("candidates", 0, "latency", "p50"), 1.0),
+        (("candidates", 0, "memory", "peak_bytes"), 7),
+        (("candidates", 0, "limit_ms"), 1.5),
+        (("candidates", 0, "spent", "seconds"), 0.1),
+        (("candidates", 0, "at"), 0.1),
+        (("energy", "joules"), 1.0),
+        (("ledger", "totals", "seconds"), 1.0),
+        (("ledger", "timeline"), []),
+        (("ledger", "lost_seconds"), 9.0),
+        (("provenance", "started"), "2027-01-01T00:00:00+00:00"),
+    ],
+)
+def test_times_and_energy_leave_the_digest_alone_but_not_the_seal(path, value):
+    record = fake()
+    other = edit(record, path, value)
+    assert records.digest(other) == record["digest"]
+    assert records.seal(other)["seal"] != record["seal"]
+    with pytest.raises(InvalidRecord, match="field seal: .* changed after writing"):
+        records.validate(other)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("candidates", 0, "test", "pooled", "bleu", "value"), 99.0),
+        (("candidates", 0, "weights_sha256"), "0" * 64),
+        (("provenance", "commit"), "1" * 40),
+        (("status",), "budget"),
+    ],
+)
+def test_everything_else_is_in_the_digest(path, value):
+    other = edit(fake(), path, value)
+    with pytest.raises(InvalidRecord, match="field digest: .* changed after writing"):
+        records.validate(other)
+
+
+def test_a_changed_spec_no_longer_fits_the_id():
+    with pytest.raises(InvalidRecord, match="field id: "):
+        records.validate(edit(fake(), ("spec", "seed"), 7))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "field"),
+    [
+        (("schema",), "supernet-bench/record/9", r"field schema: .*this version reads"),
+        (("spec", "task"), "../../etc", r"field spec\.task"),
+        (("spec", "method"), "a/b", r"field spec\.method"),
+        (("spec", "budget", "tokens"), -1, r"field spec\.budget\.tokens"),
+        (("spec", "budget", "probes"), KeyError, r"field spec\.budget: 'probes' is a required property"),
+        (
+            ("candidates", 1, "valid", "loss"),
+            "low",
+            r"field candidates\[1\]\.valid\.loss: 'low' is not of type",
+        ),
+        (("candidates", 0, "latency", "n"), 1.5, r"field candidates\[0\]\.latency"),
+        (("candidates", 0, "weights_sha256"), "xyz", r"field candidates\[0\]\.weights_sha256"),
+        (
+            ("candidates", 0, "test"),
+            None,
+            r"field candidates\[0\]\.test: missing, but the run's status is done",
+        ),
+        (("candidates",), [], r"field candidates: a run that is done"),
+        (("ledger", "totals", "tokens"), 5.0, r"field ledger\.totals\.tokens: 5 but the entries sum to"),
+        (("status",), "failed", r"field message: a failed run must say why"),
+        (("status",), "won", r"field status"),
+        (("energy", "joules"), math.inf, r"field energy\.joules: inf is not a finite number"),
+        (("energy", "joules"), 10**400, r"field energy\.joules: 10+\.\.\. is not a finite number"),
+        (("message",), "\ud800", r"field message: .* is not valid Unicode"),
+        (("provenance", "versions"), {"\udfff": "1"}, r"field provenance\.versions: .* is not valid Unicode"),
+    ],
+)
+def test_an_invalid_field_is_named(path, value, field):
+    with pytest.raises(InvalidRecord, match=field):
+        records.validate(edit(fake(), path, value))
+
+
+@pytest.mark.parametrize("nonsense", [None, 3, [], "text", {}, {"schema": records.SCHEMA}])
+def test_what_is_no_record_at_all_is_refused(nonsense):
+    with pytest.raises(InvalidRecord):
+        records.validate(nonsense)
+
+
+def test_two_candidates_with_one_index_are_refused():
+    record = edit(fake(), ("candidates", 1, "index"), 0)
+    with pytest.raises(InvalidRecord, match="same index"):
+        records.validate(record)
+
+
+def test_nan_becomes_null_and_figures_of_numpy_plain_ones():
+    record = fake("diverged", limits=(0.5,))
+    record["candidates"][0]["valid"]["loss"] = math.nan
+    record["candidates"][0]["cost"]["params"] = np.int64(5)
+    record["message"] = "bad \udc80 byte"
+    sealed = records.seal(record)
+    records.validate(sealed)
+    assert sealed["candidates"][0]["valid"]["loss"] is None
+    assert sealed["candidates"][0]["cost"]["params"] == 5
+    assert sealed["message"] == "bad ? byte"
+
+
+def test_sealing_something_incomplete_names_the_field():
+    record = fake()
+    del record["ledger"]
+    with pytest.raises(InvalidRecord, match="ledger"):
+        records.seal(record)
+
+
+@pytest.mark.parametrize("cut", [0, 1, 100, -200, -2])
+def test_a_truncated_file_names_the_file_and_what_to_do(tmp_path: Path, cut: int):
+    path = records.write(tmp_path, fake())
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(InvalidRecord) as caught:
+        records.load(path)
+    assert str(path) in str(caught.value)
+    assert "truncated or not JSON" in str(caught.value)
+    assert "move the file away" in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"[" * 100_000, b"NaN", b'{"a": 1e999}', b"1" * 5000])
+def test_a_corrupt_file_is_one_message(tmp_path: Path, content: bytes):
+    path = tmp_path / "0123456789abcdef.json"
+    path.write_bytes(content)
+    with pytest.raises(InvalidRecord, match="0123456789abcdef"):
+        records.load(path)
+
+
+def test_a_tampered_file_names_file_field_and_command(tmp_path: Path):
+    path = records.write(tmp_path, fake("mos-neuron"))
+    path.write_text(path.read_text().replace('"p50": ', '"p50": 1'))
+    with pytest.raises(InvalidRecord) as caught:
+        records.load(path)
+    told = str(caught.value)
+    assert str(path) in told and "field seal" in told
+    assert "supernet-bench run mt --task mt-multi30k-en-de --tier small --methods mos-neuron" in told
+
+
+def test_control_characters_of_a_file_do_not_reach_the_terminal(tmp_path: Path):
+    path = tmp_path / "0123456789abcdef.json"
+    record = edit(fake(), ("spec", "task"), "\x1b[31mred")
+    path.write_text(json.dumps(record))
+    with pytest.raises(InvalidRecord) as caught:
+        records.load(path)
+    assert "\x1b" not in str(caught.value)
+
+
+def test_a_record_under_another_name_is_refused(tmp_path: Path):
+    path = records.write(tmp_path, fake())
+    moved = path.rename(path.with_name("0" * 16 + ".json"))
+    with pytest.raises(InvalidRecord, match="is not the file's name"):
+        records.load(moved)
+
+
+def test_a_missing_file_or_folder_is_one_message(tmp_path: Path):
+    with pytest.raises(InvalidRecord, match="cannot be read"):
+        records.load(tmp_path / "absent.json")
+    (tmp_path / "dir.json").mkdir()
+    with pytest.raises(InvalidRecord, match="cannot be read"):
+        records.load(tmp_path / "dir.json")
+
+
+def test_load_all_can_go_on_past_a_bad_file(tmp_path: Path):
+    good, bad = fake(seed=1), records.write(tmp_path, fake(seed=2))
+    records.write(tmp_path, good)
+    bad.write_text("{")
+    problems: list[str] = []
+    assert records.load_all(tmp_path, problems) == [good]
+    assert len(problems) == 1 and str(bad) in problems[0]
+    with pytest.raises(InvalidRecord):
+        records.load_all(tmp_path)
+
+
+def test_the_store_is_append_only(tmp_path: Path):
+    first = fake()
+    path = records.write(tmp_path, first)
+    assert records.write(tmp_path, first) == path
+    other = edit(first, ("message",), "something else")
+    with pytest.raises(InvalidRecord, match="append-only"):
+        records.write(tmp_path, other)
+    assert records.load(path) == first
+
+
+def test_a_failed_record_is_kept_but_gives_way(tmp_path: Path):
+    crash, done = fake(status="failed"), fake()
+    path = records.write(tmp_path, crash)
+    assert records.write(tmp_path, done) == path
+    assert records.load_all(tmp_path) == [done]
+    aside = path.with_name(f"{path.stem}.failed-1.json")
+    assert records.load(aside) == crash
+
+
+def test_an_unreadable_record_is_kept_but_gives_way(tmp_path: Path):
+    path = records.write(tmp_path, fake())
+    path.write_text("{")
+    records.write(tmp_path, fake())
+    assert path.with_name(f"{path.stem}.invalid-1.json").read_text() == "{"
+
+
+def test_a_failing_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "file"
+    records.write_text(path, "old")
+    monkeypatch.setattr("os.replace", lambda *a: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        records.write_text(path, "new")
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.text(), st.dictionaries(st.text(), st.text(), max_size=3))
+def test_any_text_survives_sealing(message, versions):
+    record = fake(status="budget", message=message or "x")
+    record["provenance"]["versions"] = versions
+    sealed = records.seal(record)
+    records.validate(json.loads(json.dumps(sealed)))

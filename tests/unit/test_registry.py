@@ -1,0 +1,121 @@
+"""Methods are found, described and hashed without running any of their code."""
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import registry
+from benchmarks.api import Method, UsageError
+
+MINE = """
+raise_when_imported = __name__
+from benchmarks.api import Method
+
+class Base(Method):
+    version = "7"
+    summary = "a summary"
+
+class Mine(Base):
+    name = "mine"
+    follows = "hat"
+
+    def search(self, lab):
+        return ()
+
+class Picky(Mine):
+    name = "picky"
+
+    def supports(self, task):
+        return None
+"""
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    file = tmp_path / "mine.py"
+    file.write_text(MINE)
+    return file
+
+
+def test_the_installed_methods_are_all_whole():
+    found = registry.methods()
+    assert {"hat", "hat-sandwich", "mos-layer", "mos-neuron", "random-search", "scratch"} <= set(found)
+    for name, ref in found.items():
+        assert not isinstance(ref, UsageError), ref
+        assert ref.name == name and ref.summary and len(ref.sha256) == 64
+    assert found["scratch"].follows == "hat"
+
+
+def test_a_file_is_described_without_being_executed(mine: Path):
+    mine.write_text("raise SystemExit('executed')\n" + MINE)
+    ref = registry.find(f"{mine}:Mine")
+    assert (ref.name, ref.version, ref.summary, ref.follows) == ("mine", "7", "a summary", "hat")
+    assert ref.source == f"{mine}:Mine" and not ref.selective
+    assert ref.sha256 == hashlib.sha256(mine.read_bytes()).hexdigest()
+    assert registry.find(f"{mine}:Picky").selective
+
+
+def test_loading_gives_the_class(mine: Path):
+    method = registry.load(registry.find(f"{mine}:Mine").source)
+    assert issubclass(method, Method) and method.name == "mine"
+    with pytest.raises(UsageError, match="not a benchmarks.api.Method"):
+        registry.load(f"{mine}:raise_when_imported")
+
+
+@pytest.mark.parametrize(
+    ("word", "near"),
+    [("mos-nueron", "mos-neuron"), ("HAT", None), ("hat_sandwich", "hat-sandwich"), ("zzz", None)],
+)
+def test_an_unknown_method_names_the_nearest_and_all(word: str, near: str | None):
+    with pytest.raises(UsageError) as error:
+        registry.find(word)
+    first, known, then = str(error.value).splitlines()
+    assert first.startswith(f"no method '{word}'.")
+    assert ("Did you mean" in first) == (near is not None) and (near is None or f"'{near}'" in first)
+    assert known.startswith("known: ") and "mos-neuron" in known
+    assert then == "list them with what each supports: supernet-bench list methods"
+
+
+@pytest.mark.parametrize(
+    ("text", "word", "said"),
+    [
+        (MINE, "mine.py", "needs the class after a colon"),
+        (MINE, "mine.py:Nine", "no class 'Nine'"),
+        (MINE, "mine.py:Base", "set `name`"),
+        ("class Mine(:\n", "mine.py:Mine", "not valid Python"),
+        ("name = 'x'\nclass Mine:\n    name = name\n", "mine.py:Mine", "set `name`"),
+        ("class Mine:\n    name = '../../x'\n", "mine.py:Mine", "set `name`"),
+        ("class Mine:\n    name = 'hat'\n", "mine.py:Mine", "like an installed method"),
+        (None, "mine.py:Mine", "cannot read"),
+    ],
+)
+def test_a_bad_file_is_one_clear_message(tmp_path: Path, text: str | None, word: str, said: str):
+    if text is not None:
+        (tmp_path / "mine.py").write_text(text)
+    with pytest.raises(UsageError, match=said):
+        registry.find(str(tmp_path / word))
+
+
+def test_siblings_of_a_packaged_method_count_for_its_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    package = tmp_path / "somebodys"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise SystemExit('imported')\n")
+    (package / "method.py").write_text("from somebodys.parts import part\nfrom os import path\n")
+    (package / "parts.py").write_text("part = 1\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before = registry._digest(package / "method.py", "somebodys.method")
+    (package / "parts.py").write_text("part = 2\n")
+    assert registry._digest(package / "method.py", "somebodys.method") != before
+
+
+def test_planning_imports_neither_torch_nor_methods():
+    code = (
+        "import sys; from benchmarks import registry, plan, cli; registry.methods()\n"
+        "heavy = {'torch', 'pandas', 'matplotlib', 'numpy', 'baselines.hat', 'mos.method'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

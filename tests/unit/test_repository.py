@@ -1,0 +1,223 @@
+"""What the repository promises about itself: one version, honest requirements, no host, whole wheels."""
+
+import ast
+import configparser
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+from benchmarks import cli
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("baselines", "benchmarks", "mos", "supernet")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+INSTALLED_AS = {"pynvml": "nvidia-ml-py", "sklearn": "scikit-learn"}
+COMMANDS_STAND_IN = ("README.md", "CONTRIBUTING.md", ".ci/run", ".github/workflows/ci.yml")
+
+
+def committed() -> list[Path]:
+    """Every file that is tracked or would be, as git sees it."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    try:
+        found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("not a git checkout: what is tracked cannot be told")
+    return [ROOT / name for name in found.split("\0") if name and (ROOT / name).is_file()]
+
+
+def sources() -> list[Path]:
+    return [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+
+
+def imported(path: Path) -> set[str]:
+    """Absolute names of all modules a file imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            found.add(node.module)
+    return found
+
+
+def requirements(*extras: str) -> dict[str, Requirement]:
+    lines = list(PROJECT["dependencies"])
+    for extra in extras:
+        lines += PROJECT["optional-dependencies"][extra]
+    parsed = (Requirement(line) for line in lines)
+    return {canonicalize_name(r.name): r for r in parsed if r.name != PROJECT["name"]}
+
+
+def pins() -> dict[str, str]:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    lines = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    exact = {line: re.fullmatch(r"([A-Za-z0-9._-]+)==([\w.]+)", line) for line in lines}
+    assert all(exact.values()), f"not an exact version: {[line for line, ok in exact.items() if not ok]}"
+    return {canonicalize_name(ok[1]): ok[2] for ok in exact.values() if ok}
+
+
+def test_one_version() -> None:
+    cited = re.search(r"^version: (\S+)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
+    assert cited and cited[1] == PROJECT["version"]
+    assert importlib.metadata.version(PROJECT["name"]) == PROJECT["version"], "install it again: nox -s env"
+
+
+def test_one_list_of_pythons() -> None:
+    said = [c.rpartition(" ")[2] for c in PROJECT["classifiers"] if re.search(r"Python :: 3\.\d+$", c)]
+    allowed = SpecifierSet(PROJECT["requires-python"])
+    assert said == [f"3.{minor}" for minor in range(30) if f"3.{minor}.99" in allowed]
+    tox = configparser.ConfigParser()
+    tox.read(ROOT / "tox.ini")
+    assert re.findall(r"py3(\d+)", tox["tox"]["env_list"]) == [v.removeprefix("3.") for v in said]
+    workflow = (ROOT / ".github/workflows/ci.yml").read_text()
+    matrix = re.search(r"python: \[(.*)\]", workflow)
+    assert matrix and re.findall(r'"([\d.]+)"', matrix[1]) == said
+
+
+def test_every_requirement_is_pinned_within_its_range() -> None:
+    pinned = pins()
+    for name, requirement in requirements(*PROJECT["optional-dependencies"]).items():
+        assert name in pinned, f"constraints.txt has no {name}"
+        assert pinned[name] in requirement.specifier, f"{requirement} excludes the pinned {pinned[name]}"
+
+
+def test_everything_imported_is_required() -> None:
+    core = {*sys.stdlib_module_names, *PACKAGES}
+    extras = requirements(*PROJECT["optional-dependencies"])
+    lazy = {"huggingface": ("tokenizers", "transformers")}
+    missing = {}
+    for path in sources():
+        for module in sorted({name.partition(".")[0] for name in imported(path)} - core):
+            name = canonicalize_name(INSTALLED_AS.get(module, module))
+            known = requirements() if name not in lazy["huggingface"] else extras
+            if name not in known:
+                missing[str(path.relative_to(ROOT))] = module
+    assert not missing, f"add to pyproject.toml and constraints.txt: {missing}"
+
+
+def test_never_torchvision() -> None:
+    # its only published build is the CUDA one; with it merely installed beside CPU torch transformers breaks
+    python = [path for path in committed() if path.suffix == ".py"]
+    names = {name.partition(".")[0] for path in python for name in imported(path)}
+    assert not names & {"torchvision", "timm"}
+    assert not set(pins()) & {"torchvision", "timm"}
+
+
+def test_the_api_takes_the_standard_library_only() -> None:
+    names = {name.partition(".")[0] for name in imported(ROOT / "benchmarks" / "api.py")}
+    assert names <= set(sys.stdlib_module_names)
+
+
+def test_nothing_imports_results_or_tests() -> None:
+    for path in sources():
+        assert not {name.partition(".")[0] for name in imported(path)} & {"results", "tests"}, path
+
+
+@pytest.mark.parametrize("module", ["cli", "plan", "registry", "records", "report", "stats"])
+def test_loads_no_torch(module: str) -> None:
+    heavy = "{'torch', 'pandas', 'matplotlib'}" if module in ("cli", "plan", "registry") else "{'torch'}"
+    code = f"import sys, benchmarks.{module}; sys.exit(', '.join({heavy} & set(sys.modules)) or None)"
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_no_utils() -> None:
+    assert not [path for path in sources() if path.stem in ("utils", "helpers", "common", "misc")]
+
+
+def entry_points() -> list[tuple[str, str, str]]:
+    groups = PROJECT["entry-points"]
+    return [(group, name, target) for group, points in groups.items() for name, target in points.items()]
+
+
+@pytest.mark.parametrize(("group", "name", "target"), entry_points())
+def test_entry_points_load_under_their_own_names(group: str, name: str, target: str) -> None:
+    loaded = importlib.metadata.EntryPoint(name, target, group).load()
+    if group.endswith(".tasks") and not hasattr(loaded, "name"):
+        loaded = loaded()
+    assert loaded.name == name
+
+
+def test_what_is_installed_is_this_tree() -> None:
+    found = importlib.metadata.distribution(PROJECT["name"]).entry_points
+    installed = {(p.group, p.name, p.value) for p in found if p.group.startswith("supernet_bench.")}
+    assert installed == set(entry_points()), "install it again: nox -s env"
+    assert ("supernet-bench", "benchmarks.cli:main") in {(p.name, p.value) for p in found}
+
+
+def test_no_host_and_no_machine_in_what_is_committed() -> None:
+    # written in halves, so that this file does not hold them
+    hosts = ["py" + "pi.org", "python" + "hosted.org", "download." + "pytorch", "registry." + "npm"]
+    places = [rf"(?<![\w.\-/])/{place}/\w" for place in ("work", "root", "opt")]
+    here = [f"{ROOT}/", f"{Path.home()}/"]
+    pattern = re.compile("|".join([*map(re.escape, [*hosts, *here]), *places]))
+    found = []
+    for path in committed():
+        try:
+            text = path.read_text()
+        except UnicodeDecodeError:
+            continue
+        found += [f"{path.relative_to(ROOT)}: {match[0]}" for match in pattern.finditer(text)]
+    assert not found, "\n".join(found)
+
+
+def test_sessions_and_commands_that_the_texts_name_exist() -> None:
+    sessions = set()
+    for node in ast.parse((ROOT / "noxfile.py").read_text()).body:
+        if isinstance(node, ast.FunctionDef) and node.decorator_list:
+            decorator = node.decorator_list[0]
+            named = {k.arg: k.value for k in getattr(decorator, "keywords", [])}
+            sessions.add(ast.literal_eval(named["name"]) if "name" in named else node.name)
+    assert {"tests", "lint", "types", "reproduce-mt", "leaderboard", "bench"} <= sessions
+    for name in COMMANDS_STAND_IN:
+        for line in re.findall(r"\bnox -s ((?:[a-z][\w-]*\b ?)+)", (ROOT / name).read_text()):
+            assert set(line.split()) <= sessions, f"{name}: nox -s {line}"
+    (commands,) = (action.choices for action in cli.parser()._actions if action.choices)
+    for name in COMMANDS_STAND_IN:
+        for line in re.findall(r"(?:^|`)supernet-bench ([a-z]+)", (ROOT / name).read_text(), re.MULTILINE):
+            assert line in commands, f"{name}: supernet-bench {line}"
+
+
+def test_the_two_commands_stand_at_the_top_of_the_readme() -> None:
+    top = "\n".join((ROOT / "README.md").read_text().splitlines()[:40])
+    assert "python3 -m pip install nox && nox -s reproduce-mt" in top
+    assert "nox -s tests" in top
+
+
+def test_ci_runs_the_readmes_test_command() -> None:
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    for command in ("nox -s lint types", "nox -s leaderboard", "nox -s tests"):
+        assert command in script.read_text()
+
+
+def test_the_wheel_is_whole(tmp_path: Path) -> None:
+    tree, out = tmp_path / "tree", tmp_path / "out"
+    out.mkdir()
+    files = [path.relative_to(ROOT) for path in committed()]
+    for path in files:
+        (tree / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / path, tree / path)
+    code = f"from setuptools import build_meta; build_meta.build_wheel({str(out)!r})"
+    ended = subprocess.run([sys.executable, "-c", code], cwd=tree, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    (wheel,) = out.iterdir()
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if ".dist-info/" not in name}
+        metadata = {name.partition(".dist-info/")[2] for name in archive.namelist() if ".dist-info/" in name}
+    ours = {str(path) for path in files if path.parts[0] in PACKAGES}
+    assert not ours - names, f"not in the wheel (package data in pyproject.toml?): {sorted(ours - names)}"
+    assert not names - ours, f"should not be in the wheel: {sorted(names - ours)}"
+    assert {f"{package}/py.typed" for package in PACKAGES} <= names
+    assert {"entry_points.txt", "licenses/LICENSE"} <= metadata

@@ -1,0 +1,350 @@
+"""Supervision and assembly without processes: clocks, signals, outcomes, records."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from benchmarks import heartbeat, records, supervisor, worker
+from benchmarks.budget import Clock, Ledger
+from benchmarks.heartbeat import HEARTBEAT, JOURNAL, OUTCOME, conclude, elapsed
+from benchmarks.journal import Journal
+from benchmarks.outcome import assemble, failure, finished_search
+from benchmarks.plan import Planned
+from benchmarks.profiles import Profile
+from benchmarks.progress import Pace
+from benchmarks.runner import _given, _nothing_to_follow
+
+SPEC = {
+    "suite": "mt",
+    "task": "fake",
+    "tier": "smoke",
+    "method": "m",
+    "method_version": "1",
+    "method_sha256": "a" * 64,
+    "profile": "undeclared",
+    "seed": 1,
+    "budget": {"tokens": 100, "evaluations": 10, "probes": 5, "seconds": 10},
+    "options": {},
+    "space": "mt-smoke",
+    "settings_sha256": "b" * 64,
+    "follows": None,
+}
+ORIGIN = {"versions": {}, "data": {}, "machine": {}, "started": "a", "ended": "b"}
+
+
+class Process:
+    def __init__(self) -> None:
+        self.signals: list[int] = []
+        self.exitcode: int | None = None
+        self.running = True
+
+    def signal(self, number: int) -> None:
+        self.signals.append(number)
+
+
+class Executor:
+    def __init__(self) -> None:
+        self.process = Process()
+
+    def start(self, target: Any, job: Any, log: Path) -> Process:
+        return self.process
+
+
+class Meter:
+    def __init__(self, profile: Any) -> None:
+        pass
+
+    def start(self) -> None:
+        pass
+
+    def stop(self) -> dict[str, Any]:
+        return {"joules": 2.5, "source": "a fake", "kg_co2": None}
+
+
+class Now:
+    def __init__(self) -> None:
+        self.at = time.monotonic() + 1e3
+
+    def __call__(self) -> float:
+        return self.at
+
+
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> Now:
+    clock = Now()
+    monkeypatch.setattr(time, "monotonic", clock)
+    return clock
+
+
+@pytest.fixture
+def search(tmp_path: Path, now: Now, monkeypatch: pytest.MonkeyPatch) -> supervisor.Search:
+    monkeypatch.setattr(supervisor, "EnergyMeter", Meter)
+    job = {"spec": SPEC, "jobs": 1}
+    return supervisor.Search(Executor(), tmp_path, job, Profile("undeclared", "cpu", None))
+
+
+def beat(folder: Path, now: Now, clock: float, **more: Any) -> None:
+    ledger = Ledger(SPEC["budget"], Clock(lambda: clock))
+    state = {"at": now.at, "clock": clock, "pause": "", "phase": "search", "proposals": 0, "said": []}
+    report = ledger.report()
+    report["totals"]["seconds"], report["share"]["seconds"] = clock, clock / 10
+    (folder / HEARTBEAT).write_text(json.dumps(state | {"ledger": report, "off": {}, "lost": 0.0} | more))
+
+
+def signals(search: supervisor.Search) -> list[int]:
+    return search.worker.signals  # type: ignore[attr-defined]
+
+
+def test_a_run_inside_its_time_is_left_alone(search: supervisor.Search, tmp_path: Path, now: Now):
+    for second in range(10):
+        beat(tmp_path, now, clock=second)
+        search.look()
+        now.at += 1
+    assert signals(search) == []
+
+
+def test_terminated_at_102_per_cent_and_killed_ten_seconds_later(search: Any, tmp_path: Path, now: Now):
+    beat(tmp_path, now, clock=10.1)
+    search.look()
+    assert signals(search) == []
+    beat(tmp_path, now, clock=10.3)
+    search.look()
+    assert signals(search) == [signal.SIGTERM]
+    now.at += 9.9
+    search.look()
+    assert signals(search) == [signal.SIGTERM]
+    now.at += 0.2
+    search.look()
+    assert signals(search) == [signal.SIGTERM, signal.SIGKILL]
+    search.worker.exitcode = -9
+    outcome = search.ended()
+    assert outcome["status"] == "budget" and "102 % of its 10 seconds" in outcome["message"]
+
+
+def test_a_heart_that_stopped_does_not_stop_the_clock(search: Any, tmp_path: Path, now: Now):
+    beat(tmp_path, now, clock=1.0)
+    search.look()
+    now.at += 9.0
+    search.look()
+    assert signals(search) == []
+    now.at += 0.3
+    search.look()
+    assert signals(search) == [signal.SIGTERM]
+    search.worker.exitcode = -9
+    outcome = search.ended()
+    assert outcome["ledger"]["totals"]["seconds"] == pytest.approx(10.3)
+    assert outcome["ledger"]["share"]["seconds"] == pytest.approx(1.03)
+
+
+def test_what_is_off_the_clock_takes_its_time_but_not_for_ever(search: Any, tmp_path: Path, now: Now):
+    beat(tmp_path, now, clock=1.0, pause="timing lock")
+    for _ in range(3):
+        now.at += 2 * supervisor.PAUSE_S
+        search.look()
+    assert signals(search) == []
+    beat(tmp_path, now, clock=1.0, pause="export")
+    search.look()
+    now.at += supervisor.PAUSE_S + 1
+    search.look()
+    assert signals(search) == [signal.SIGTERM]
+
+
+def test_a_process_that_does_not_begin_is_given_up(search: Any, now: Now):
+    now.at += supervisor.START_S + 1
+    search.look()
+    assert signals(search) == [signal.SIGTERM]
+    search.worker.exitcode = -15
+    assert search.ended()["status"] == "failed"
+
+
+def test_an_earlier_sessions_heartbeat_is_not_this_ones(search: Any, tmp_path: Path, now: Now):
+    early = Now()
+    early.at = now.at - 100
+    beat(tmp_path, early, clock=500.0)
+    search.look()
+    assert search.beat == {} and signals(search) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (-9, "killed by SIGKILL, as when memory runs out"),
+        (-11, "killed by SIGSEGV"),
+        (3, "exit code 3"),
+        (0, "exit code 0"),
+    ],
+)
+def test_a_death_without_a_word_is_a_failure(search: Any, tmp_path: Path, now: Now, code: int, said: str):
+    beat(tmp_path, now, clock=1.0)
+    search.look()
+    search.worker.exitcode = code
+    outcome = search.ended()
+    assert outcome["status"] == "failed" and said in outcome["message"]
+    assert outcome["joules"] == {"search": 2.5} and outcome["energy"]["source"] == "a fake"
+
+
+def test_a_run_that_was_asked_to_stop_has_no_outcome(search: Any, tmp_path: Path):
+    search.worker.exitcode = worker.STOPPED_CODE
+    assert search.ended() is None and not (tmp_path / OUTCOME).exists()
+
+
+def test_energy_adds_up_over_sessions_and_says_when_it_is_shared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(supervisor, "EnergyMeter", Meter)
+    for _ in range(2):
+        energy = supervisor.PhaseEnergy(tmp_path, Profile("undeclared", "cpu", None), shared=4)
+        for phase in ("a", "a", "b"):
+            energy.phase(phase)
+        energy.close()
+    assert energy.joules == {"a": 5.0, "b": 5.0}
+    assert energy.total() == {
+        "joules": 10.0,
+        "source": "a fake; machine shared by up to 4 runs",
+        "kg_co2": None,
+    }
+
+
+def test_what_a_killed_run_proposed_is_in_its_outcome(tmp_path: Path, now: Now):
+    with Journal(tmp_path / JOURNAL) as journal:
+        for index in range(2):
+            journal.add("candidate", f"k{index}", index=index, architecture={"a": index}, valid={"loss": 1.0})
+            journal.proposed(index, index)
+    beat(tmp_path, now, clock=3.0, proposals=1)
+    outcome = conclude(tmp_path, "budget", "cut", seconds=4.0)
+    assert [c["index"] for c in outcome["candidates"]] == [0], "the second was proposed after the last word"
+    assert outcome["ledger"]["totals"]["seconds"] == 4.0
+    assert outcome == json.loads((tmp_path / OUTCOME).read_text())
+
+
+def test_an_outcome_without_anything(tmp_path: Path):
+    outcome = conclude(tmp_path, "failed", "did not begin")
+    assert outcome["candidates"] == [] and outcome["ledger"]["entries"] == []
+    record = records.seal(assemble(SPEC, outcome, {}, ORIGIN))
+    records.validate(record)
+
+
+def test_elapsed_counts_on_while_nothing_is_heard():
+    assert elapsed({"clock": 5.0, "at": 100.0, "pause": ""}, 103.0) == 8.0
+    assert elapsed({"clock": 5.0, "at": 100.0, "pause": "export"}, 103.0) == 5.0
+
+
+def made(index: int, limit: float = 2.0, share: float | None = 0.5, loss: float = 1.0) -> dict[str, Any]:
+    return {
+        "index": index,
+        "architecture": {"a": index},
+        "policy": None,
+        "origin": "inherited",
+        "limit_ms": limit,
+        "limit_share": share,
+        "weights_sha256": "c" * 64,
+        "spent": {"tokens": 1.0},
+        "valid": {"loss": loss, "metrics": {"accuracy": 0.5}},
+    }
+
+
+def scored(index: int) -> dict[str, Any]:
+    return {
+        "index": index,
+        "failed": None,
+        "test": {"pooled": {"bleu": {"value": 1.0, "signature": "s"}}},
+        "cost": {"params": 1, "macs": 1, "bytes": 4},
+        "latency": {"p50": 1.0, "n": 64, "signature": "s"},
+        "valid_bleu": 3.0,
+    }
+
+
+def test_a_record_is_what_was_asked_left_and_scored(tmp_path: Path):
+    outcome = failure("") | {"status": "done", "candidates": [made(0)], "joules": {"search": 4.0}}
+    outcome["ledger"] = {
+        "entries": [{"phase": "search", "kind": "tokens", "amount": 1.0}],
+        "totals": {"tokens": 1.0, "seconds": 2.0},
+        "share": {"tokens": 0.01},
+        "harness_seconds": {"export": 1.0},
+    }
+    scores = {"candidates": [scored(0)], "harness_seconds": {"score": 2.0}, "message": ""}
+    path = records.write(tmp_path, assemble(SPEC, outcome, scores, ORIGIN))
+    record = records.load(path)
+    (candidate,) = record["candidates"]
+    assert candidate["valid"] == {"loss": 1.0, "accuracy": 0.5, "bleu": 3.0}
+    assert candidate["test"]["pooled"]["bleu"]["value"] == 1.0 and "failed" not in candidate
+    assert record["ledger"]["totals"]["joules"] == 4.0
+    assert {"phase": "search", "kind": "joules", "amount": 4.0} in record["ledger"]["entries"]
+    assert record["ledger"]["harness_seconds"] == {"export": 1.0, "score": 2.0}
+
+
+def test_a_finished_search_needs_scoring_only(tmp_path: Path):
+    assert finished_search(tmp_path) is None
+    for outcome, kept in (
+        (failure("x"), False),
+        ({"status": "done", "candidates": [made(0)]}, True),
+        ({"status": "budget", "candidates": [made(0)]}, True),
+        ({"status": "budget", "candidates": []}, False),
+    ):
+        (tmp_path / OUTCOME).write_text(json.dumps(outcome))
+        assert (finished_search(tmp_path) is not None) is kept
+    (tmp_path / OUTCOME).write_text('{"status": "do')
+    assert finished_search(tmp_path) is None
+
+
+def test_a_follower_is_given_the_best_of_each_limit_at_todays_limits():
+    candidates = [made(0, 2.0, 0.5, 3.0), made(1, 2.0, 0.5, 1.0), made(2, 4.0, 1.0), made(3, 7.0, 0.9)]
+    first = Planned(None, None, record={"candidates": candidates})  # type: ignore[arg-type]
+    given = _given(first, [(0.5, 2.2), (1.0, 4.4)])
+    assert sorted(given, key=lambda pair: pair[0]) == [(2.2, {"a": 1}), (4.4, {"a": 2}), (7.0, {"a": 3})]
+    assert _given(None, []) == []
+
+
+def test_a_follower_needs_a_leader_with_candidates():
+    leader = Planned(SimpleNamespace(method="hat", seed=1), None)  # type: ignore[arg-type]
+    follower = Planned(None, None, leader)  # type: ignore[arg-type]
+    assert _nothing_to_follow(leader) == ""
+    assert _nothing_to_follow(follower) == "hat seed 1, which it follows, has no result"
+    leader.state, leader.record = "done", {"candidates": []}
+    assert _nothing_to_follow(follower).endswith("ended without a candidate")
+    leader.record = {"candidates": [made(0)]}
+    assert _nothing_to_follow(follower) == ""
+
+
+def test_the_pace_of_a_command():
+    from dataclasses import dataclass, field
+
+    @dataclass
+    class Spec:
+        id: str
+
+    @dataclass
+    class Run:
+        spec: Spec
+        estimate: float | None
+
+    @dataclass
+    class Fake:
+        pending: list[Run] = field(default_factory=list)
+
+    runs = [Run(Spec(str(i)), 100.0) for i in range(4)]
+    pace = Pace(Fake(runs), 2)  # type: ignore[arg-type]
+    assert pace.command({}) == 200
+    pace.finished(runs[0], 50.0)  # type: ignore[arg-type]
+    assert pace.command({"1": 20.0}) == (30 + 50 + 50) / 2
+    unknown = Pace(Fake([Run(Spec("a"), None)]), 1)  # type: ignore[arg-type]
+    assert unknown.command({}) is None
+
+
+def test_heartbeats_are_whole(tmp_path: Path):
+    count = iter(range(10**6))
+    heart = heartbeat.Heartbeat(tmp_path, lambda: {"n": next(count), "filler": "x" * 10000})
+    try:
+        for _ in range(200):
+            heart.write()
+            assert len(heartbeat.last(tmp_path)["filler"]) == 10000
+    finally:
+        heart.close()
+    assert heartbeat.last(tmp_path)["n"] >= 200

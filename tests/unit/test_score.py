@@ -1,0 +1,285 @@
+from __future__ import annotations
+
+import json
+import math
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from benchmarks import energy, measure, records, score, tasks, timing_lock
+from benchmarks.profiles import Profile
+from benchmarks.score import score_run
+from supernet import export
+from supernet.decode import translate
+from supernet.seq2seq import Seq2SeqConfig, Seq2SeqFamily
+from supernet.space import get_space
+
+WORKLOAD = {"source_len": 5, "steps": 3, "beam": 2, "energy_seconds": 0.0}
+
+
+class FakeTask:
+    """Translates two sentences; ``spoil`` may change what comes of the n-th scoring."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.spoil: Callable[[int, dict[str, Any]], None] = lambda n, found: None
+        self.made = Seq2SeqFamily(get_space("mt-smoke"), Seq2SeqConfig(40, 40))
+
+    def tier(self, name: str) -> Any:
+        return types.SimpleNamespace(name=name, workload=WORKLOAD)
+
+    def family(self, tier: Any, prepared: Any) -> Seq2SeqFamily:
+        return self.made
+
+    def score(self, module: Any, prepared: Any, tier: Any, device: str, precision: str) -> dict[str, Any]:
+        self.calls += 1
+        out = translate(module, [[4, 5, 6], [7]], beam=2, device=device)
+        figure = {"value": float(len(out[0].tokens)), "low": 0.0, "high": 99.0, "signature": "length"}
+        found = {"test": {"test": {"bleu": figure}}, "sentences_sha256": "0" * 64, "test_loss": 1.5}
+        self.spoil(self.calls, found)
+        return found
+
+
+class SilentMeter:
+    def __init__(self, profile: Profile | None = None) -> None:
+        pass
+
+    def ready(self) -> bool:
+        return True
+
+    def start(self) -> None:
+        pass
+
+    def stop(self) -> dict[str, Any]:
+        return {"joules": 1.0, "source": "fake", "covered_seconds": 1.0}
+
+
+@pytest.fixture
+def task(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeTask:
+    made = FakeTask()
+    monkeypatch.setattr(tasks, "get_task", lambda name: made)
+    monkeypatch.setattr(score, "EnergyMeter", SilentMeter)
+    monkeypatch.setattr(measure, "EnergyMeter", SilentMeter)
+    (tmp_path / "locks").mkdir()
+    monkeypatch.setattr(timing_lock.tempfile, "gettempdir", lambda: str(tmp_path / "locks"))
+    return made
+
+
+@pytest.fixture
+def run(task: FakeTask, tmp_path: Path) -> Path:
+    """A finished search with three candidates, the first and the last of one architecture."""
+    rng = np.random.default_rng(0)
+    space = task.made.space
+    chosen = [space.largest(), space.sample(rng)]
+    chosen.append(chosen[0])
+    proposed = []
+    torch.manual_seed(1)
+    folder = tmp_path / "run"
+    for index, architecture in enumerate(chosen):
+        digest = export.save(
+            folder / "candidates" / f"{index:02d}",
+            task.made.build(architecture),
+            task.made.spec(),
+            architecture,
+        )
+        proposed.append(
+            {
+                "index": index,
+                "architecture": architecture.to_dict(),
+                "policy": None,
+                "origin": "inherited",
+                "limit_ms": None,
+                "weights_sha256": digest,
+                "valid": {"loss": 2.0},
+            }
+        )
+    (folder / "spec.json").write_text(json.dumps({"task": "fake", "tier": "t", "profile": "undeclared"}))
+    (folder / "search.json").write_text(json.dumps({"status": "done", "candidates": proposed}))
+    return folder
+
+
+def scored(run: Path, digests: dict[str, str] | None = None) -> dict[str, Any]:
+    said: list[str] = []
+    prepared = types.SimpleNamespace(digests=digests or {"data": "1"})
+    result = score_run(run, prepared=prepared, device="cpu", say=said.append)
+    assert json.loads((run / "score.json").read_text()) == result
+    assert not (run / "score.partial.json").exists()
+    return result
+
+
+def proposed(run: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((run / "search.json").read_text())["candidates"]
+    return found
+
+
+def weights(run: Path, index: int) -> Path:
+    return run / "candidates" / f"{index:02d}" / "model.safetensors"
+
+
+def test_every_candidate_gets_all_that_a_record_wants(run: Path, task: FakeTask) -> None:
+    result = scored(run)
+    assert [entry["failed"] for entry in result["candidates"]] == [None] * 3
+    assert result["message"] == ""
+    assert set(result["harness_seconds"]) >= {"load", "score", "measure"}
+    schema = json.loads((Path(records.__file__).parent / "schema" / "record-1.json").read_text())
+    for made, entry in zip(proposed(run), result["candidates"], strict=True):
+        jsonschema.validate({**made, **entry}, {"$defs": schema["$defs"], "$ref": "#/$defs/candidate"})
+        assert entry["test_loss"] == 1.5
+        assert entry["cost"]["params"] > 0 and entry["memory"]["peak_bytes"] > entry["cost"]["bytes"]
+        assert entry["latency"]["n"] >= 64 and "|prof:undeclared|" in entry["latency"]["signature"]
+        assert entry["energy"]["source"] == "fake"
+    first, other, last = result["candidates"]
+    assert first["latency"] == last["latency"] != other["latency"]
+    assert first["cost"]["params"] > other["cost"]["params"]
+
+
+def test_a_scoring_that_was_cut_off_goes_on(run: Path, task: FakeTask) -> None:
+    def cut(n: int, found: dict[str, Any]) -> None:
+        if n == 2:
+            raise KeyboardInterrupt
+
+    task.spoil = cut
+    with pytest.raises(KeyboardInterrupt):
+        scored(run)
+    assert not (run / "score.json").exists()
+    kept = json.loads((run / "score.partial.json").read_text())["candidates"]
+    task.spoil = lambda n, found: None
+    result = scored(run)
+    assert task.calls == 4  # one, the one that was cut off, and two more
+    assert result["candidates"][0] == kept[0]
+
+
+def test_other_weights_or_data_are_scored_anew(run: Path, task: FakeTask) -> None:
+    def cut(n: int, found: dict[str, Any]) -> None:
+        if n == 3:
+            raise KeyboardInterrupt
+
+    task.spoil = cut
+    with pytest.raises(KeyboardInterrupt):
+        scored(run)
+    task.spoil = lambda n, found: None
+    scored(run, {"data": "2"})
+    assert task.calls == 6
+    (run / "score.partial.json").write_text("{ not json")
+    scored(run)
+    assert task.calls == 9
+
+
+def test_a_failure_is_tried_again(run: Path, task: FakeTask) -> None:
+    def trouble(n: int, found: dict[str, Any]) -> None:
+        if n == 2:
+            raise MemoryError("no room")
+        if n == 3:
+            raise KeyboardInterrupt
+
+    task.spoil = trouble
+    with pytest.raises(KeyboardInterrupt):
+        scored(run)
+    task.spoil = lambda n, found: None
+    assert [entry["failed"] for entry in scored(run)["candidates"]] == [None] * 3
+    assert task.calls == 5
+
+
+def expect_only_the_second_to_fail(run: Path, reason: str) -> None:
+    result = scored(run)
+    first, second, third = result["candidates"]
+    assert first["failed"] is None and third["failed"] is None
+    assert reason in second["failed"]
+    assert result["message"] == f"candidate 1: {second['failed']}"
+    assert "test" not in second and "latency" not in second
+
+
+def test_exchanged_weights_are_noticed(run: Path, task: FakeTask) -> None:
+    entries = proposed(run)
+    entries[1]["weights_sha256"] = "f" * 64
+    (run / "search.json").write_text(json.dumps({"candidates": entries}))
+    expect_only_the_second_to_fail(run, "are not those that the search proposed")
+
+
+@pytest.mark.parametrize("damage", ["truncated", "altered", "missing", "garbage"])
+def test_damaged_weights_are_noticed(run: Path, task: FakeTask, damage: str) -> None:
+    path = weights(run, 1)
+    content = path.read_bytes()
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(
+            {"truncated": content[:-7], "altered": content[:-1] + b"x", "garbage": b"garbage"}[damage]
+        )
+    expect_only_the_second_to_fail(run, "candidates/01" if damage != "missing" else "not an exported")
+
+
+def test_weights_that_are_no_numbers(run: Path, task: FakeTask) -> None:
+    entries = proposed(run)
+    module, about = export.load(run / "candidates" / "01")
+    next(iter(module.parameters())).data[0, 0] = math.nan
+    entries[1]["weights_sha256"] = export.save(
+        run / "candidates" / "01", module, about["spec"], about["architecture"]
+    )
+    (run / "search.json").write_text(json.dumps({"candidates": entries}))
+    expect_only_the_second_to_fail(run, "not finite")
+
+
+def test_finite_weights_whose_outputs_are_no_numbers(run: Path, task: FakeTask) -> None:
+    entries = proposed(run)
+    module, about = export.load(run / "candidates" / "01")
+    for parameter in module.parameters():
+        parameter.data.fill_(3e38)
+    entries[1]["weights_sha256"] = export.save(
+        run / "candidates" / "01", module, about["spec"], about["architecture"]
+    )
+    (run / "search.json").write_text(json.dumps({"candidates": entries}))
+    expect_only_the_second_to_fail(run, "not finite")
+
+
+def test_an_architecture_outside_the_space(run: Path, task: FakeTask) -> None:
+    entries = proposed(run)
+    entries[1]["architecture"]["encoder_embed_dim"] = 17
+    (run / "search.json").write_text(json.dumps({"candidates": entries}))
+    expect_only_the_second_to_fail(run, "encoder_embed_dim")
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_figures_that_are_no_numbers(run: Path, task: FakeTask, bad: float) -> None:
+    def spoil(n: int, found: dict[str, Any]) -> None:
+        if n == 2:
+            found["test"]["test"]["bleu"]["low"] = bad
+
+    task.spoil = spoil
+    expect_only_the_second_to_fail(run, f"its test test bleu low is {bad}")
+
+
+def test_a_task_that_raises(run: Path, task: FakeTask, capsys: pytest.CaptureFixture[str]) -> None:
+    def spoil(n: int, found: dict[str, Any]) -> None:
+        if n == 2:
+            raise KeyError("x" * 1000)
+
+    task.spoil = spoil
+    expect_only_the_second_to_fail(run, "KeyError: 'xxx")
+    assert "Traceback" in capsys.readouterr().err
+    assert all(len(entry["failed"] or "") <= 500 for entry in scored(run)["candidates"])
+
+
+def test_the_reference_network_is_always_the_same_one() -> None:
+    family = Seq2SeqFamily(get_space("mt-smoke"), Seq2SeqConfig(40, 40))
+    before = torch.get_rng_state()
+    one: nn.Module = score.reference_network(family)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(5)
+    two = score.reference_network(family)
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+    assert not one.training and not any(p.requires_grad for p in one.parameters())
+    assert sum(p.numel() for p in one.parameters()) == sum(
+        p.numel() for p in family.build(family.space.largest()).parameters()
+    )
+
+
+def test_the_meter_of_a_run_is_the_real_one() -> None:
+    assert score.EnergyMeter is energy.EnergyMeter is measure.EnergyMeter

@@ -1,0 +1,189 @@
+"""Intervals, tests and hypervolume against scipy and against brute force."""
+
+import itertools
+import random
+
+import numpy as np
+import pytest
+from scipy import stats as scipy_stats
+
+from benchmarks import stats
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 30])
+def test_t_interval_is_scipys(rng, n):
+    values = rng.normal(size=n).tolist()
+    ours = stats.t_interval(values)
+    low, high = scipy_stats.t.interval(0.95, n - 1, np.mean(values), scipy_stats.sem(values))
+    assert (ours.low, ours.high) == pytest.approx((low, high))
+    assert ours.mean == pytest.approx(np.mean(values)) and ours.n == n
+
+
+def test_one_figure_has_no_interval(rng):
+    for interval in (stats.t_interval([3.0]), stats.bootstrap_interval([3.0], rng)):
+        assert interval == stats.Interval(3.0, None, None, 1)
+
+
+@pytest.mark.parametrize("values", [[], [1.0, float("nan")], [float("inf")]])
+def test_figures_that_are_none_are_refused(values):
+    with pytest.raises(ValueError, match="finite figures"):
+        stats.t_interval(values)
+
+
+def test_bootstrap_agrees_with_scipys_percentile_bootstrap(rng):
+    values = rng.normal(size=40)
+    ours = stats.bootstrap_interval(values.tolist(), rng, draws=20_000)
+    theirs = scipy_stats.bootstrap((values,), np.mean, method="percentile", n_resamples=20_000, rng=rng)
+    assert ours.low == pytest.approx(theirs.confidence_interval.low, abs=0.02)
+    assert ours.high == pytest.approx(theirs.confidence_interval.high, abs=0.02)
+
+
+def test_the_same_generator_gives_the_same_bootstrap():
+    values = [1.0, 2.0, 4.0]
+    first, second = (stats.bootstrap_interval(values, np.random.default_rng(5)) for _ in range(2))
+    assert first == second
+
+
+def test_paired_bootstrap_is_about_the_differences(rng):
+    base = rng.normal(size=50) * 10
+    interval = stats.paired_bootstrap((base + 1).tolist(), base.tolist(), rng)
+    assert (interval.low, interval.mean, interval.high) == pytest.approx((1, 1, 1))
+    with pytest.raises(ValueError, match="equal lengths"):
+        stats.paired_bootstrap([1.0], [1.0, 2.0], rng)
+
+
+def brute_sign_flip(a, b):
+    d = [x - y for x, y in zip(a, b, strict=True)]
+    seen = abs(sum(d)) - 1e-9
+    flips = list(itertools.product((1, -1), repeat=len(d)))
+    return sum(abs(sum(s * x for s, x in zip(signs, d, strict=True))) >= seen for signs in flips) / len(flips)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 6, 9])
+def test_sign_flip_is_the_full_enumeration_and_scipys(rng, n):
+    a, b = rng.normal(0.5, 1, n).tolist(), rng.normal(0, 1, n).tolist()
+    ours = stats.sign_flip(a, b)
+    assert ours == pytest.approx(brute_sign_flip(a, b))
+    if n > 1:
+        difference = (np.array(a) - np.array(b),)
+        theirs = scipy_stats.permutation_test(
+            difference, np.mean, permutation_type="samples", n_resamples=np.inf, alternative="two-sided"
+        )
+        assert ours == pytest.approx(theirs.pvalue)
+
+
+@pytest.mark.parametrize(("n", "lowest"), [(3, 0.25), (5, 0.0625), (6, 0.03125)])
+def test_few_pairs_cannot_be_significant(n, lowest):
+    assert stats.sign_flip([2.0] * n, [1.0] * n) == lowest
+
+
+def test_sign_flip_limits():
+    assert stats.sign_flip([1.0, 2.0], [1.0, 2.0]) == 1.0
+    with pytest.raises(ValueError, match="at most 20 pairs, got 21"):
+        stats.sign_flip([1.0] * 21, [0.0] * 21)
+
+
+def test_holm_is_the_textbook_procedure():
+    adjusted = stats.holm({"a": 0.01, "b": 0.04, "c": 0.03, "d": 0.005})
+    assert adjusted == pytest.approx({"a": 0.03, "b": 0.06, "c": 0.06, "d": 0.02})
+    assert list(adjusted) == ["a", "b", "c", "d"]
+    assert stats.holm({"x": 0.6, "y": 0.9}) == {"x": 1.0, "y": 1.0}
+    assert stats.holm({}) == {}
+
+
+def test_holm_rejects_what_stepping_down_rejects(rng):
+    for _ in range(100):
+        p = {str(i): float(v) for i, v in enumerate(rng.uniform(0, 0.1, 5))}
+        rejected = set()
+        for rank, name in enumerate(sorted(p, key=p.__getitem__)):
+            if p[name] > 0.05 / (len(p) - rank):
+                break
+            rejected.add(name)
+        assert {name for name, adjusted in stats.holm(p).items() if adjusted <= 0.05} == rejected
+
+
+@pytest.mark.parametrize("pairs", range(6))
+def test_nothing_is_called_significant_below_six_pairs(pairs):
+    assert stats.verdict(1e-9, pairs) == f"not tested: {pairs} of 6 paired seeds"
+
+
+def test_verdicts():
+    assert stats.verdict(0.031, 6) == "significant"
+    assert stats.verdict(0.05, 6) == "no difference shown"
+    assert stats.verdict(0.12, 6, 4) == "undecided: 4 comparisons need 8 paired seeds"
+    assert stats.verdict(0.12, 8, 4) == "no difference shown"
+    assert stats.verdict(None, 25) == "not tested"
+
+
+@pytest.mark.parametrize("comparisons", [1, 2, 4, 15])
+def test_the_seeds_needed_are_those_of_the_most_extreme_outcome(comparisons):
+    needed = stats.pairs_needed(comparisons)
+    for n in (needed - 1, needed):
+        p = stats.sign_flip([2.0] * n, [1.0] * n)
+        adjusted = stats.holm({str(i): p for i in range(comparisons)})["0"]
+        assert (adjusted < stats.ALPHA) == (n == needed)
+
+
+def brute_front(points):
+    def beaten(p):
+        return any(o != p and o[0] >= p[0] and o[1] <= p[1] for o in points)
+
+    return sorted({p for p in points if not beaten(p)}, key=lambda p: p[1])
+
+
+def brute_volume(points, reference, cells=200):
+    """The share of a grid of points in the reference box that some point dominates."""
+    floor, ceiling = reference
+    top = max((p[0] for p in points), default=floor)
+    if top <= floor:
+        return 0.0
+    qualities = floor + (np.arange(cells) + 0.5) / cells * (top - floor)
+    latencies = (np.arange(cells) + 0.5) / cells * ceiling
+    inside = np.zeros((cells, cells), dtype=bool)
+    for quality, latency in points:
+        inside |= (qualities[:, None] <= quality) & (latencies[None, :] >= latency)
+    return float(inside.mean() * (top - floor) * ceiling)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_front_and_hypervolume_against_brute_force(seed):
+    draw = random.Random(seed)
+    points = [(draw.uniform(15, 40), draw.uniform(0.1, 1.3)) for _ in range(draw.randrange(8))]
+    assert stats.front(points) == brute_front(points)
+    volume = stats.hypervolume(points, (20.0, 1.1))
+    assert volume == pytest.approx(brute_volume(points, (20.0, 1.1)), abs=0.25)
+    assert volume == pytest.approx(stats.hypervolume(stats.front(points), (20.0, 1.1)))
+
+
+def test_hypervolume_by_hand():
+    assert stats.hypervolume([], (0.0, 1.0)) == 0.0
+    assert stats.hypervolume([(30.0, 0.5)], (20.0, 1.0)) == pytest.approx(5.0)
+    assert stats.hypervolume([(30.0, 0.5), (25.0, 0.25)], (20.0, 1.0)) == pytest.approx(5.0 + 1.25)
+    assert stats.hypervolume([(10.0, 0.5), (30.0, 2.0)], (20.0, 1.0)) == 0.0
+
+
+def test_equal_points_count_once_on_the_front():
+    assert stats.front([(1.0, 1.0), (1.0, 1.0), (1.0, 2.0), (0.5, 1.0)]) == [(1.0, 1.0)]
+
+
+def brute_tau_b(a, b):
+    pairs = list(itertools.combinations(range(len(a)), 2))
+    sign = [np.sign(a[i] - a[j]) * np.sign(b[i] - b[j]) for i, j in pairs]
+    untied_a, untied_b = (sum(x[i] != x[j] for i, j in pairs) for x in (a, b))
+    return sum(sign) / np.sqrt(untied_a * untied_b)
+
+
+def test_kendall_against_counting_pairs(rng):
+    for _ in range(20):
+        a, b = rng.integers(0, 6, 10).tolist(), rng.integers(0, 6, 10).tolist()
+        assert stats.kendall(a, b)[0] == pytest.approx(brute_tau_b(a, b))
+    assert stats.kendall([1, 2, 3, 4], [1, 2, 3, 4])[0] == pytest.approx(1.0)
+    with pytest.raises(ValueError, match="no ranking"):
+        stats.kendall([1, 1, 1], [1, 2, 3])
+    with pytest.raises(ValueError, match="equally long"):
+        stats.kendall([1, 2], [1, 2, 3])

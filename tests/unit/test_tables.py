@@ -1,0 +1,350 @@
+"""The comparison table: who stands in it, what is averaged, what is refused, how it is written."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+
+import pytest
+from rich.console import Console
+
+from benchmarks import records, report, stats
+from benchmarks.api import UsageError
+from benchmarks.report import formats, rows, tables
+from tests.fake_records import LIMITS, METHODS, fake, study
+
+NASTY = "<script>alert(1)</script> | \x1b[31m\u202e *x* $\\input{/etc/passwd}$ \n& 100 %"
+
+
+def row(table, method, limit=0.6):
+    frame = table.rows
+    found = frame[(frame["method"] == method) & (frame["limit_share"] == limit)]
+    assert len(found) == 1
+    return found.iloc[0]
+
+
+def test_one_row_per_method_and_limit_best_first():
+    table = tables.build(study())
+    assert len(table.rows) == len(METHODS) * len(LIMITS)
+    for share, part in table.rows.groupby("limit_share"):
+        assert list(part["quality"]) == sorted(part["quality"], reverse=True), share
+    assert list(table.rows["limit_share"]) == sorted(table.rows["limit_share"])
+
+
+def test_means_and_intervals_over_seeds_are_recomputed_by_hand():
+    study_records = study(("hat",), 3)
+    line = row(tables.build(study_records), "hat", 0.4)
+    values = [r["candidates"][0]["test"]["pooled"]["bleu"]["value"] for r in study_records]
+    expected = stats.t_interval(values)
+    assert (line["quality"], line["low"], line["high"]) == pytest.approx(
+        (expected.mean, expected.low, expected.high)
+    )
+    assert line["interval"] == "seeds" and line["n"] == 3 and line["seeds"] == "1 2 3"
+    for name, path in {"p50": ("latency", "p50"), "params": ("cost", "params")}.items():
+        assert line[name] == pytest.approx(
+            sum(r["candidates"][0][path[0]][path[1]] for r in study_records) / 3
+        )
+    assert line["joules"] == pytest.approx(sum(r["energy"]["joules"] for r in study_records) / 3)
+    assert line["tokens"] == pytest.approx(0.999)
+
+
+def test_with_one_seed_the_interval_is_over_sentences_and_says_so():
+    table = tables.build([fake()])
+    line = row(table, "hat")
+    figure = fake()["candidates"][1]["test"]["pooled"]["bleu"]
+    assert (line["low"], line["high"]) == (figure["low"], figure["high"])
+    assert line["status"] == "provisional (1 seed)"
+    assert formats.interval(line).endswith(" s")
+    assert any("one seed only" in note for note in table.notes)
+
+
+def test_two_seeds_are_provisional_and_three_are_a_row():
+    assert row(tables.build(study(("hat",), 2)), "hat")["status"] == "provisional (2 seeds)"
+    assert row(tables.build(study(("hat",), 3)), "hat")["status"] == "3 seeds"
+
+
+def candidate(index, loss, bleu, test, limit=0.6):
+    made = fake(limits=(limit,))["candidates"][0] | {"index": index, "valid": {"loss": loss, "bleu": bleu}}
+    made["test"] = {
+        "pooled": {"bleu": made["test"]["pooled"]["bleu"] | {"value": test, "low": None, "high": None}}
+    }
+    return made
+
+
+@pytest.mark.parametrize(
+    ("candidates", "chosen"),
+    [
+        ([candidate(0, 2.0, None, 40.0), candidate(1, 1.9, None, 10.0)], 1),
+        ([candidate(0, 2.0, 30.0, 10.0), candidate(1, 1.9, 29.0, 40.0)], 0),
+        ([candidate(0, 2.0, 30.0, 10.0), candidate(1, 1.9, None, 40.0)], 1),
+        ([candidate(0, 1.9, None, 10.0), candidate(1, 1.9, None, 40.0)], 0),
+        ([candidate(0, None, None, 40.0), candidate(1, 9.0, None, 10.0)], 1),
+    ],
+    ids=["loss", "bleu", "bleu-missing", "tie-takes-the-first", "diverged"],
+)
+def test_the_headline_is_chosen_by_validation_never_by_test(candidates, chosen):
+    record = records.seal(fake() | {"candidates": candidates})
+    line = row(tables.build([record]), "hat")
+    assert line["quality"] == candidates[chosen]["test"]["pooled"]["bleu"]["value"]
+
+
+def test_the_pooled_set_decides_wherever_it_stands():
+    record = fake(limits=(0.6,))
+    sets = record["candidates"][0]["test"]
+    record["candidates"][0]["test"] = {"test_2016_flickr": sets["test_2016_flickr"], "pooled": sets["pooled"]}
+    assert row(tables.build([record]), "hat")["quality"] == sets["pooled"]["bleu"]["value"]
+
+
+def test_a_p90_on_too_few_timings_is_not_shown():
+    record = fake(limits=(0.6,))
+    record["candidates"][0]["latency"]["n"] = 63
+    assert "/ -" in formats.cells(tables.build([record]))["latency ms (p50 / p90)"][0]
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"profile": "nvidia-h200.v1"}, "profile"),
+        ({"tier": "paper"}, "tier"),
+        ({"task": "mt-tatoeba-en-de"}, "task"),
+        ({"tokens": 3_000_000}, "budget.tokens"),
+    ],
+)
+def test_unequal_conditions_are_refused_and_named(other, said):
+    mixed = [fake("hat"), fake("mos-neuron", **other)]
+    with pytest.raises(UsageError, match="cannot share a table") as caught:
+        tables.build(mixed)
+    told = str(caught.value)
+    assert f"  {said} " in told and "hat seed 1" in told and "mos-neuron seed 1" in told
+    assert "supernet-bench leaderboard" in told
+    assert len(rows.groups(mixed)) == 2
+
+
+def test_other_data_is_refused_but_a_run_that_failed_before_it_had_any_is_shown():
+    other = fake("mos-neuron")
+    other["provenance"]["data"]["train.en"] = "0" * 64
+    with pytest.raises(UsageError, match="data"):
+        tables.build([fake(), other])
+    early = fake("broken", status="failed")
+    early["provenance"]["data"] = {}
+    table = tables.build([early, fake()])
+    assert list(table.rows["method"])[-1] == "broken"
+
+
+def test_failed_and_stopped_runs_are_shown_not_hidden():
+    table = tables.build(
+        [*study(("hat",), 3), fake("hat", 4, status="failed"), fake("hat", 5, status="budget")]
+    )
+    line = row(table, "hat")
+    assert line["seeds"] == "1 2 3 5"
+    assert line["status"] == "4 seeds; failed: seed 4; stopped at the budget: seed 5"
+    assert "hat, seed 4: failed: ValueError: nonsense" in table.troubles
+    assert "hat, seed 5: budget: stopped at 100 % of tokens" in table.troubles
+
+
+def test_a_method_with_nothing_but_failures_has_a_row():
+    table = tables.build([fake("broken", status="failed"), fake("hat")])
+    last = table.rows.iloc[-1]
+    assert (last["method"], last["status"], last["n"]) == ("broken", "failed: seed 1", 0)
+    assert "broken" in formats.markdown(table, "t")
+    only = tables.build([fake("broken", status="failed")])
+    assert len(only.rows) == 1 and only.baseline is None
+
+
+def test_a_missing_limit_and_a_limit_that_was_not_kept_are_told():
+    table = tables.build([fake("hat", 1), fake("hat", 2, limits=(0.4,))])
+    assert row(table, "hat", 0.6)["status"] == "provisional (1 seed); no candidate: seed 2"
+    record = fake(limits=(0.6,))
+    record["candidates"][0]["limit_ms"] = record["candidates"][0]["latency"]["p50"] / 1.1
+    assert row(tables.build([record]), "hat")["status"] == "provisional (1 seed); over its limit by 10%"
+
+
+def test_rows_are_grouped_by_share_when_the_reference_drifts_and_by_ms_without_one():
+    drifting = [fake(seed=s) for s in (1, 2, 3)]
+    assert len({r["candidates"][0]["limit_ms"] for r in drifting}) == 3
+    assert len(tables.build(drifting).rows) == len(LIMITS)
+    for record in drifting:
+        for made in record["candidates"]:
+            made |= {"limit_share": None, "limit_ms": 10.0 + made["index"]}
+    assert [str(x) for x in tables.build(drifting).rows["limit"]] == ["10 ms", "11 ms", "12 ms"]
+
+
+def test_no_limit_sorts_last_and_says_none():
+    table = tables.build([fake(limits=(None, 0.5))])
+    assert [str(x) for x in table.rows["limit"]] == ["0.5 x ref", "none"]
+
+
+def test_other_options_or_other_source_is_another_method():
+    plain, tuned = fake(), fake(seed=2)
+    tuned["spec"]["options"] = {"population": 10}
+    assert set(tables.build([plain, tuned]).rows["method"]) == {
+        "hat (default options)",
+        "hat (population=10)",
+    }
+    edited = fake(seed=2)
+    edited["spec"]["method_sha256"] = "f" * 64
+    names = set(tables.build([plain, edited]).rows["method"])
+    assert "hat @fffffff" in names and len(names) == 2
+
+
+def test_a_seed_counts_once_the_last_run_wins():
+    old, new = fake(), fake()
+    new["spec"]["follows"] = "0123456789abcdef"
+    new["provenance"]["ended"] = "2026-06-01T00:00:00+00:00"
+    new["candidates"][0]["test"]["pooled"]["bleu"]["value"] = 1.0
+    new = records.seal(new)
+    for order in ([old, new], [new, old]):
+        table = tables.build(order)
+        assert row(table, "hat", 0.4)["n"] == 1 and row(table, "hat", 0.4)["quality"] == 1.0
+        assert any("left out" in line for line in table.troubles)
+
+
+def test_differences_are_paired_and_never_significant_below_six():
+    table = tables.build(study(seeds=3))
+    assert table.baseline == "hat"
+    assert set(table.comparisons["verdict"]) == {"not tested: 3 of 6 paired seeds"}
+    assert table.comparisons["p"].isna().all()
+    assert "significant" not in formats.markdown(table, "t").replace("claim of significance", "")
+    line = table.comparisons.query("method == 'mos-neuron' and what == 'quality'").iloc[0]
+    ours, theirs = ([fake(m, s)["candidates"][0]["test"]["pooled"]["bleu"]["value"] for s in (1, 2, 3)]
+                    for m in ("mos-neuron", "hat"))  # fmt: skip
+    assert line["difference"] == pytest.approx(sum(ours) / 3 - sum(theirs) / 3)
+
+
+def test_six_paired_seeds_are_tested_with_holm_over_the_whole_table():
+    table = tables.build(study(("hat", "mos-neuron"), 6))
+    lines = table.comparisons
+    assert len(lines) == len(LIMITS) + 1 and (lines["pairs"] == 6).all()
+    expected = stats.holm({str(i): p for i, p in enumerate(lines["p"])})
+    assert list(lines["p_holm"]) == pytest.approx(list(expected.values()))
+    assert set(lines["verdict"]) == {"undecided: 4 comparisons need 8 paired seeds"}
+    enough = tables.build(study(("hat", "mos-neuron"), 8)).comparisons
+    assert "significant" in set(enough["verdict"]) <= {"significant", "no difference shown"}
+    assert (lines["p"] >= 2 / 2**6).all()
+
+
+def test_only_common_seeds_are_paired():
+    table = tables.build([*study(("hat",), 3), fake("mos-neuron", 3), fake("mos-neuron", 7)])
+    assert set(table.comparisons["pairs"]) == {1}
+
+
+def test_hypervolume_uses_the_frozen_reference_point():
+    record = fake(limits=(0.6,))
+    made = record["candidates"][0]
+    quality, ratio = made["test"]["pooled"]["bleu"]["value"], made["latency"]["ratio"]
+    floor, ceiling = rows.reference_point("mt-multi30k-en-de")
+    volume = tables.build([record]).volumes["volume"][0]
+    assert volume == pytest.approx((quality - floor) * (ceiling - ratio))
+    assert rows.reference_point("somebody-elses-task") == (0.0, 1.1)
+
+
+def test_signatures_are_listed_and_timings_collapse_to_a_range():
+    one, two = fake(seed=1), fake(seed=2)
+    for made in two["candidates"]:
+        made["latency"] |= {"n": 256, "signature": made["latency"]["signature"].replace("n:128", "n:256")}
+    table = tables.build([one, two])
+    assert "|n:128-256|" in table.signatures["latency"]
+    assert table.signatures["BLEU"].startswith("nrefs:1|case:mixed")
+    assert next(iter(table.signatures)) == "BLEU"
+
+
+def test_energy_sources_are_footnotes_by_row():
+    table = tables.build([fake("hat", source="A"), fake("scratch", source="B")])
+    shown = formats.cells(table)
+    assert shown[shown["method"] == "hat"]["kJ"].iloc[0].endswith(" *")
+    assert shown[shown["method"] == "scratch"]["kJ"].iloc[0].endswith(" **")
+    assert "* energy: A" in formats.footnotes(table) and "** energy: B" in formats.footnotes(table)
+    nothing = tables.build([fake(energy=None)])
+    assert formats.cells(nothing)["kJ"][0] == "-" and nothing.sources == []
+
+
+def hostile():
+    record = fake("hat", status="budget", message=NASTY, source=NASTY)
+    record["spec"]["options"] = {NASTY: "=cmd()"}
+    other = fake("hat", 2)
+    for made in record["candidates"]:
+        made["origin"] = "=2+5"
+        made["test"]["pooled"]["bleu"]["signature"] = NASTY
+        made["test"][NASTY] = made["test"].pop("test_2016_flickr")
+        made["latency"]["signature"] = NASTY
+    record["provenance"]["machine"] = {NASTY: NASTY}
+    record["provenance"]["versions"] = {NASTY: NASTY}
+    return [records.seal(record), other]
+
+
+def test_hostile_texts_stay_texts_in_markdown_csv_json_and_latex():
+    table = tables.build(hostile())
+    outputs = {
+        "md": formats.markdown(table, NASTY),
+        "csv": formats.csv(table),
+        "json": formats.json_text(formats.as_json(table)),
+        "tex": formats.latex(table),
+    }
+    for name, text in outputs.items():
+        assert "\x1b" not in text and "\u202e" not in text, name
+    outside_code = "".join(outputs["md"].split("`")[::2])
+    assert "<script" not in outside_code.replace("\\<script", "")
+    widths = {
+        line.count(" | ") for line in outputs["md"].split("\n\n")[2].splitlines() if " :-- " not in line
+    }
+    assert len(widths) == 1
+    assert not any(
+        cell.startswith(("=", "+", "@")) for line in csv.reader(io.StringIO(outputs["csv"])) for cell in line
+    )
+    body = outputs["tex"][outputs["tex"].index("\\begin") :]
+    assert "\\input{" not in body and "\\textbackslash" in body
+    assert json.loads(outputs["json"])["rows"]
+
+
+def test_csv_and_json_carry_the_figures():
+    table = tables.build(study())
+    lines = list(csv.DictReader(io.StringIO(formats.csv(table))))
+    assert len(lines) == 18
+    assert float(lines[0]["bleu"]) == pytest.approx(table.rows["quality"][0], rel=1e-5)
+    assert lines[0]["energy_source"].startswith("codecarbon")
+    data = formats.as_json(table)
+    assert data["rows"][0]["limit"] == "0.4 x ref" and data["rows"][0]["limit_share"] == 0.4
+    assert data["hypervolume"]["reference"] == {"quality": 0.0, "latency_ratio": 1.1}
+    assert report.as_json(study()) == data
+
+
+@pytest.mark.parametrize("width", [80, 100, 200])
+def test_the_terminal_table_is_whole_at_every_width(width):
+    console = Console(width=width, file=io.StringIO(), force_terminal=False)
+    console.print(
+        report.terminal([*study(seeds=1), fake("broken", status="failed", message="[red]boom[/red]")])
+    )
+    text = console.file.getvalue()
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= width
+    assert "\u2026" not in text.replace("...", "")
+    for word in (*METHODS, "broken", "provisional (1 seed)", "codecarbon", "[red]boom[/red]", "0.4 x ref"):
+        assert word in " ".join(text.split()), word
+
+
+def test_disturbed_timings_are_told():
+    record = fake()
+    record["candidates"][0]["latency"]["others_cpu"] = 0.7
+    assert any("up to 0.7 processors" in note for note in tables.build([record]).notes)
+    assert not any("disturbed" in note for note in tables.build([fake()]).notes)
+
+
+def test_a_smoke_run_says_that_it_says_nothing():
+    assert any("says nothing about the methods" in n for n in tables.build([fake(tier="smoke")]).notes)
+
+
+def test_no_records_is_a_usage_error_with_the_next_command():
+    with pytest.raises(UsageError, match="supernet-bench run mt"):
+        report.terminal([])
+
+
+def test_nothing_here_imports_torch_and_the_package_itself_not_even_pandas():
+    code = (
+        "import sys, benchmarks.records, benchmarks.report\n"
+        "import benchmarks.report.rows\n"
+        "assert not {'torch', 'pandas', 'matplotlib', 'scipy', 'jsonschema'} & set(sys.modules)\n"
+        "import benchmarks.report.html, benchmarks.report.plots, benchmarks.report.leaderboard\n"
+        "import benchmarks.report.console\n"
+        "assert 'torch' not in sys.modules and 'matplotlib.pyplot' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,62 @@
+"""Nobody works while somebody times, and nobody waits for ever."""
+
+from __future__ import annotations
+
+import multiprocessing as mp
+import time
+from pathlib import Path
+
+import pytest
+
+from benchmarks import timing_lock
+
+
+@pytest.fixture(autouse=True)
+def own_locks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(timing_lock.tempfile, "gettempdir", lambda: str(tmp_path))
+
+
+def work(log: Path, seconds: float) -> None:
+    with timing_lock.working(), log.open("a", buffering=1) as out:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            timing_lock.breathe()
+            out.write(f"work {time.monotonic()}\n")
+            time.sleep(0.005)
+
+
+def test_workers_stand_still_while_another_process_times(tmp_path: Path) -> None:
+    logs = [tmp_path / f"{i}.log" for i in range(2)]
+    context = mp.get_context("fork")
+    workers = [context.Process(target=work, args=(log, 1.5)) for log in logs]
+    for worker in workers:
+        worker.start()
+    time.sleep(0.3)
+    spans = []
+    for _ in range(3):
+        with timing_lock.exclusive():
+            began = time.monotonic()
+            time.sleep(0.15)
+            spans.append((began, time.monotonic()))
+        time.sleep(0.05)
+    for worker in workers:
+        worker.join(20)
+        assert worker.exitcode == 0
+    for log in logs:
+        times = [float(line.split()[1]) for line in log.read_text().splitlines()]
+        assert len(times) > 20, "workers went on between and after timings"
+        assert not [t for t in times for a, b in spans if a < t < b]
+
+
+def test_a_worker_may_time_and_goes_on_working() -> None:
+    with timing_lock.working():
+        with timing_lock.exclusive() as waited, timing_lock.exclusive() as again:
+            assert waited < 5 and again == 0.0
+        assert timing_lock.wanted(), "its share is taken again at the next breath"
+        timing_lock.breathe()
+        assert not timing_lock.wanted()
+
+
+def test_nothing_waits_outside_of_work() -> None:
+    assert not timing_lock.wanted()
+    timing_lock.breathe()
