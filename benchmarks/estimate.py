@@ -28,7 +28,9 @@ def estimate(plan: Plan, request: Request) -> None:
                 "" if same else " of other methods"
             )
         else:
-            run.estimate, run.basis = _by_throughput(run.spec, tiers[run.spec.task].settings, request.device)
+            run.estimate, run.basis = _by_throughput(
+                run.spec, tiers[run.spec.task].throughput.get(request.device)
+            )
 
 
 def _seconds(record: Mapping[str, Any]) -> float:
@@ -36,15 +38,11 @@ def _seconds(record: Mapping[str, Any]) -> float:
     return float(ledger["totals"]["seconds"] + math.fsum(ledger.get("harness_seconds", {}).values()))
 
 
-def _by_throughput(spec: RunSpec, settings: Mapping[str, Any], device: str) -> tuple[float | None, str]:
-    rates = settings.get("throughput", {})
-    rate = rates.get(device) if isinstance(rates, Mapping) else rates
+def _by_throughput(spec: RunSpec, rate: float | None) -> tuple[float | None, str]:
     if not rate:
         return spec.budget["seconds"], "at most: the whole allowance of seconds"
-    estimate = spec.budget["tokens"] / rate
-    return min(
-        float(estimate), spec.budget["seconds"]
-    ), f"the tier's own figure of {rate:,g} training tokens a second"
+    seconds = min(spec.budget["tokens"] / rate, spec.budget["seconds"])
+    return seconds, f"the tier's own figure of {rate:,g} training tokens a second"
 
 
 def duration(seconds: float | None) -> str:

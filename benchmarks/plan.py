@@ -231,7 +231,7 @@ def _planned(
         budget=scaled(tier.budget[request.device], request.budget_scale),
         options=dict(request.options.get(method.name, {})),
         space=tier.space,
-        settings_sha256=tier.sha256,
+        settings_sha256=tier.sha256[request.device],
         follows=first.spec.id if first else None,
     )
     run = known.setdefault(spec.id, Planned(spec, method, first))

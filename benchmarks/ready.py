@@ -36,7 +36,8 @@ def make_ready(task: Any, prepared: Any, plan: Plan, profile: Profile, executor:
     tier = task.tier(plan.folders.tier)
     sealed_off = replace(prepared, sealed=None)
     machine = provenance(command=[])["machine"]["fingerprint"]
-    key = {"task": task.name, "profile": profile.name, "settings": tier.sha256, "machine": machine}
+    settings = tier.sha256[profile.device]
+    key = {"task": task.name, "profile": profile.name, "settings": settings, "machine": machine}
     out = plan.folders.runs / f"reference-{task.name}-{profile.name}.json"
     known = read_json(out)
     if known.get("key") != key:

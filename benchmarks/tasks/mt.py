@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from supernet.batches import Batch, PairData
     from supernet.seq2seq import Seq2SeqFamily
 
+DEVICES = ("cpu", "cuda")
+UNDIGESTED = ("budget", "seeds_default", "throughput")
+"""Settings that a run's spec states by itself, or that change nothing in it."""
 EVALUATION_TOKENS = {"cpu": 4096, "cuda": 16384}
 """Padded tokens of a validation batch."""
 DECODING_SENTENCES = {"cpu": 64, "cuda": 512}
@@ -46,9 +49,11 @@ class Tier:
     limits: tuple[float, ...]
     workload: Mapping[str, int]
     seeds_default: int
+    throughput: Mapping[str, float]
     name: str
-    sha256: str
-    """Of all of the above."""
+    sha256: Mapping[str, str]
+    """For each kind of device, of all of the above that decides there what one run does, its budget
+    aside: two runs with equal digests and budgets do the same."""
 
 
 @cache
@@ -61,8 +66,20 @@ def _merged(*tables: Mapping[str, Any]) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for table in tables:
         for key, value in table.items():
-            out[key] = _merged(out.get(key, {}), value) if isinstance(value, Mapping) else value
+            below = out.get(key)
+            out[key] = (
+                _merged(below if isinstance(below, Mapping) else {}, value)
+                if isinstance(value, Mapping)
+                else value
+            )
     return out
+
+
+def _on(kind: str, value: Any) -> Any:
+    """``value`` with every table that has a value for each kind of device replaced by that of ``kind``."""
+    if not isinstance(value, Mapping):
+        return value
+    return _on(kind, value[kind]) if kind in value else {key: _on(kind, part) for key, part in value.items()}
 
 
 class MTTask:
@@ -101,8 +118,12 @@ class MTTask:
         tables = _tables()
         table = _merged(tables["all"], tables[self.name][tier], {"name": tier})
         table["limits"] = tuple(table["limits"])
-        text = json.dumps({"task": self.name, **table}, sort_keys=True)
-        return Tier(**table, sha256=hashlib.sha256(text.encode()).hexdigest())
+        decisive = {key: value for key, value in table.items() if key not in UNDIGESTED}
+        digests = {}
+        for kind in DEVICES:
+            text = json.dumps(_on(kind, {"task": self.name, **decisive}), sort_keys=True)
+            digests[kind] = hashlib.sha256(text.encode()).hexdigest()
+        return Tier(**table, sha256=digests)
 
     def prepare(self, tier: Tier, cache: Path, data_dir: Path | None, progress: Say) -> Prepared:
         """The data of a tier, made once and then found.
@@ -173,7 +194,8 @@ class MTTask:
 
         Returns:
             ``test``: set -> metric -> value, low, high, signature, all sets pooled first where there
-            are several; ``sentences_sha256`` of all translations in that order; ``test_loss``.
+            are several; of all translations in that order ``sentences_sha256`` and ``sentences``, their
+            BLEU statistics; ``test_loss``.
         """
         if prepared.sealed is None:
             raise ValueError(f"{self.name}: the test split is sealed off from this process")
@@ -197,7 +219,13 @@ class MTTask:
             scores[name] = metrics.translation(outputs[start : start + len(lines)], lines)
             start += len(lines)
         loss = self.evaluate(module, PairData(*map(_arrays, ids)), device, precision).loss
-        return {"test": scores, "sentences_sha256": metrics.digest(outputs), "test_loss": loss}
+        sizes = [[name, len(lines)] for name, (lines, _) in tests.items()]
+        return {
+            "test": scores,
+            "sentences_sha256": metrics.digest(outputs),
+            "sentences": {"sets": sizes, "bleu": metrics.sentence_counts(outputs, references)},
+            "test_loss": loss,
+        }
 
     def translate(
         self,

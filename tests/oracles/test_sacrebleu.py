@@ -46,6 +46,14 @@ def test_value_interval_and_signature(ours, theirs, references: list[str], monke
     assert score.signature == metric.get_signature().format()
 
 
+def test_sentence_counts_are_all_that_bleu_needs(references: list[str]) -> None:
+    outputs = noisy(references, 3)
+    counts = metrics.read_counts(metrics.sentence_counts(outputs, references), len(outputs))
+    for part in (slice(None), slice(10, 60), slice(7, 8)):
+        expected = BLEU().corpus_score(outputs[part], [references[part]])
+        assert metrics.corpus_bleu(counts[part]) == pytest.approx(expected.score, abs=1e-12)
+
+
 def test_the_command_line_prints_the_same(references: list[str], tmp_path: Path) -> None:
     outputs = noisy(references, 2)
     for name, lines in (("out", outputs), ("ref", references)):

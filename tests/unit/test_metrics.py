@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from benchmarks import metrics
+from benchmarks.api import InvalidRecord
 
 REFERENCES = ["Der Mann öffnet die Tür.", "Heute geht die Frau in die Schule.", "Das Kind schläft nicht."]
 OUTPUTS = ["Der Mann öffnet eine Tür.", "Heute geht die Frau in die Schule.", "Das Kind schlief nicht."]
@@ -55,6 +56,17 @@ def test_moses_steps() -> None:
         "eine frau auf einem boot namens &quot; el corazon &quot; lässt gewichte fallen .",
         "ein boston terrier läuft über saftig-grünes gras vor einem weißen zaun .",
     ]
+
+
+@pytest.mark.parametrize("damage", ["", "!", "AAAA", None])
+def test_damaged_sentence_counts_are_refused(damage: str | None) -> None:
+    text = metrics.sentence_counts(OUTPUTS, REFERENCES)
+    assert metrics.read_counts(text, 3).shape == (3, 10)
+    with pytest.raises(InvalidRecord, match="sentence counts"):
+        metrics.read_counts(text[:-8] if damage is None else damage, 3)
+    for wrong in (0, 2, 4, 10**9):
+        with pytest.raises(InvalidRecord, match=f"of {wrong} sentences"):
+            metrics.read_counts(text, wrong)
 
 
 def test_digest_knows_sentences_apart() -> None:

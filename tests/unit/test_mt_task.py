@@ -1,5 +1,6 @@
 """The translation tasks: settings that fit what they configure, a sealed test split, exact scores."""
 
+import copy
 import json
 import math
 import os
@@ -16,13 +17,13 @@ import torch
 
 from benchmarks.api import UsageError
 from benchmarks.measure import Workload
-from benchmarks.metrics import digest
-from benchmarks.tasks import Prepared, corpus, get_task, task_names
+from benchmarks.metrics import corpus_bleu, digest, read_counts
+from benchmarks.streams import recipe_on
+from benchmarks.tasks import Prepared, corpus, get_task, mt, task_names
 from benchmarks.tasks.mt import MTTask, Tier
 from supernet.batches import PairData
 from supernet.seq2seq import Seq2SeqConfig
 from supernet.space import get_space
-from supernet.train import Recipe
 
 OURS = ("mt-multi30k-en-de", "mt-synthetic-en-de", "mt-tatoeba-en-de")
 TIERS = [(name, tier) for name in OURS for tier in get_task(name).tiers()]
@@ -75,11 +76,10 @@ def test_settings_fit_what_they_configure(name: str, tier: str) -> None:
     assert task.metric == "bleu"
     space = get_space(found.space)
     Seq2SeqConfig(found.vocab, found.vocab, **found.model)
-    for kind, precision in found.recipe["precision"].items():
-        assert kind in found.budget
-        assert precision in ("fp32", "bf16", "fp16")
-        recipe = Recipe(**{**found.recipe, "precision": precision})
-    assert found.data["max_tokens"] < min(recipe.batch_tokens, found.model["max_positions"]) + 1
+    for kind in ("cpu", "cuda"):
+        recipe = recipe_on(kind, found.recipe)
+        assert recipe.precision in ("fp32", "bf16", "fp16")
+        assert found.data["max_tokens"] < min(recipe.batch_tokens, found.model["max_positions"]) + 1
     assert Workload.of(found.workload).steps < found.model["max_positions"]
     assert set(found.decode) == {"beam", "lenpen", "max_len_a", "max_len_b"}
     assert found.limits == tuple(sorted(found.limits))
@@ -93,8 +93,21 @@ def test_settings_fit_what_they_configure(name: str, tier: str) -> None:
     assert space.size() > 1000
 
 
-def test_every_setting_is_part_of_the_digest() -> None:
-    assert len({get_task(name).tier(tier).sha256 for name, tier in TIERS}) == len(TIERS)
+def test_the_digest_is_of_what_decides_a_run_on_that_kind_of_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind in ("cpu", "cuda"):
+        assert len({get_task(name).tier(tier).sha256[kind] for name, tier in TIERS}) == len(TIERS)
+    task = get_task("mt-multi30k-en-de")
+    before = task.tier("small").sha256
+    tables = copy.deepcopy(mt._tables())
+    monkeypatch.setattr(mt, "_tables", lambda: tables)
+    small = tables[task.name]["small"]
+    small["throughput"], small["budget"]["cpu"]["tokens"] = {"cpu": 1.0}, 7
+    assert task.tier("small").sha256 == before
+    small["recipe"]["batch_tokens"]["cpu"] += 1
+    after = task.tier("small").sha256
+    assert after["cuda"] == before["cuda"] and after["cpu"] != before["cpu"]
+    small["vocab"] += 1
+    assert task.tier("small").sha256["cuda"] != before["cuda"]
 
 
 def test_prepared_once(tiny: tuple[MTTask, Tier], prepared: Prepared) -> None:
@@ -197,7 +210,7 @@ def test_score_of_a_perfect_and_of_an_untrained_network(
     family = task.family(tier, prepared)
     module = family.build(family.space.smallest())
     poor = task.score(module, prepared, tier, "cpu")
-    assert list(poor) == ["test", "sentences_sha256", "test_loss"]
+    assert list(poor) == ["test", "sentences_sha256", "sentences", "test_loss"]
     assert list(poor["test"]) == ["test"]
     assert set(poor["test"]["test"]) == {"bleu", "chrf", "bleu_tok_lc"}
     assert poor["test"]["test"]["bleu"]["value"] < 5
@@ -208,6 +221,9 @@ def test_score_of_a_perfect_and_of_an_untrained_network(
     perfect = task.score(module, prepared, tier, "cpu")
     assert perfect["test"]["test"]["bleu"]["value"] == 100
     assert perfect["sentences_sha256"] == digest(references)
+    assert perfect["sentences"]["sets"] == [["test", 30]]
+    counts = read_counts(perfect["sentences"]["bleu"], 30)
+    assert corpus_bleu(counts) == pytest.approx(100)
 
 
 def test_several_test_sets_are_pooled_first(

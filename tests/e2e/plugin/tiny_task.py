@@ -29,17 +29,17 @@ class Tier:
             "cuda": {"tokens": 2000, "evaluations": 6, "probes": 4, "seconds": 60},
         }
     )
-    settings: dict[str, Any] = field(
-        default_factory=lambda: {"throughput": {"cpu": 1000.0}, "score_seconds": 0}
-    )
+    settings: dict[str, Any] = field(default_factory=lambda: {"score_seconds": 0})
+    throughput: dict[str, float] = field(default_factory=lambda: {"cpu": 1000.0})
     decode: dict[str, Any] = field(default_factory=dict)
     limits: tuple[float, ...] = (0.5, 1.0)
     workload: dict[str, int] = field(default_factory=lambda: {"source_len": 4, "steps": 3, "beam": 1})
     seeds_default: int = 1
 
     @property
-    def sha256(self) -> str:
-        return hashlib.sha256(json.dumps(self.recipe, sort_keys=True).encode()).hexdigest()
+    def sha256(self) -> dict[str, str]:
+        digest = hashlib.sha256(json.dumps(self.recipe, sort_keys=True).encode()).hexdigest()
+        return {"cpu": digest, "cuda": digest}
 
 
 class Tiny:
