@@ -15,7 +15,7 @@ def estimate(plan: Plan, request: Request) -> None:
     if not plan.pending:
         return
     past = [r for r in records.load_all(plan.folders.store, []) if r["status"] != "failed"]
-    tiers = {task.name: task.tier(request.tier) for task in request.tasks}
+    tiers = {task.name: task.tier(request.tier, request.device) for task in request.tasks}
     for run in plan.pending:
         like = [
             r for r in past if all(r["spec"][k] == getattr(run.spec, k) for k in ("task", "tier", "profile"))
@@ -28,9 +28,7 @@ def estimate(plan: Plan, request: Request) -> None:
                 "" if same else " of other methods"
             )
         else:
-            run.estimate, run.basis = _by_throughput(
-                run.spec, tiers[run.spec.task].throughput.get(request.device)
-            )
+            run.estimate, run.basis = _by_throughput(run.spec, tiers[run.spec.task].throughput)
 
 
 def _seconds(record: Mapping[str, Any]) -> float:

@@ -29,7 +29,7 @@ from benchmarks.checkpoint import Interrupted, Saves, random_states, set_random_
 from benchmarks.exporting import MethodFault, intact, untouched_random_state, write_candidate
 from benchmarks.journal import Journal
 from benchmarks.score import reference_network
-from benchmarks.streams import Stream, derived, recipe_on
+from benchmarks.streams import Stream, derived, recipe_of
 from supernet.elastic import SuperNet
 from supernet.weights import SharedSlices
 
@@ -70,7 +70,7 @@ class BenchLab(Lab):
         self._task, self._tier, self._prepared = task, tier, prepared
         self.family = task.family(tier, prepared)
         self.space = self.family.space
-        self.recipe = recipe_on(device, tier.recipe)
+        self.recipe = recipe_of(tier.recipe)
         self.budget: Budget = ledger
         self._shares = {ms: share for share, ms in limits}
         self.limits = tuple(ms for _, ms in limits)

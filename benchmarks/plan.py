@@ -218,7 +218,7 @@ def _planned(
     if method.follows is not None:
         leader = next((m for m in request.methods if m.name == method.follows), None) or find(method.follows)
         first = _planned(request, folders, task, leader, seed, known, (*chain, method.name))
-    tier = task.tier(request.tier)
+    tier = task.tier(request.tier, request.device)
     spec = RunSpec(
         suite=task.suite,
         task=task.name,
@@ -228,10 +228,10 @@ def _planned(
         method_sha256=method.sha256,
         profile=request.profile,
         seed=seed,
-        budget=scaled(tier.budget[request.device], request.budget_scale),
+        budget=scaled(tier.budget, request.budget_scale),
         options=dict(request.options.get(method.name, {})),
         space=tier.space,
-        settings_sha256=tier.sha256[request.device],
+        settings_sha256=tier.sha256,
         follows=first.spec.id if first else None,
     )
     run = known.setdefault(spec.id, Planned(spec, method, first))

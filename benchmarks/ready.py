@@ -33,11 +33,10 @@ def make_ready(task: Any, prepared: Any, plan: Plan, profile: Profile, executor:
     Raises:
         UsageError: it cannot be measured.
     """
-    tier = task.tier(plan.folders.tier)
+    tier = task.tier(plan.folders.tier, profile.device)
     sealed_off = replace(prepared, sealed=None)
     machine = provenance(command=[])["machine"]["fingerprint"]
-    settings = tier.sha256[profile.device]
-    key = {"task": task.name, "profile": profile.name, "settings": settings, "machine": machine}
+    key = {"task": task.name, "profile": profile.name, "settings": tier.sha256, "machine": machine}
     out = plan.folders.runs / f"reference-{task.name}-{profile.name}.json"
     known = read_json(out)
     if known.get("key") != key:

@@ -65,7 +65,7 @@ def score_run(
     book = _Book(run_dir, prepared, profile.name)
     todo = [candidate for candidate in proposed if not book.has(candidate)]
     if todo:
-        bench = _Bench(task, task.tier(spec["tier"]), prepared, profile, device, book)
+        bench = _Bench(task, task.tier(spec["tier"], device), prepared, profile, device, book)
         for candidate in todo:
             began = time.perf_counter()
             book.add(candidate, bench.scored(run_dir, candidate))

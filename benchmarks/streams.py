@@ -23,10 +23,10 @@ def derived(*parts: object) -> int:
     return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1
 
 
-def recipe_on(device: str, fields: Mapping[str, Any]) -> Recipe:
-    """A tier's recipe; a field that is a table has a value for each kind of device."""
-    chosen: dict[str, Any] = {k: v[device] if isinstance(v, Mapping) else v for k, v in fields.items()}
-    return Recipe(**chosen | {k: tuple(v) for k, v in chosen.items() if isinstance(v, list)})
+def recipe_of(fields: Mapping[str, Any]) -> Recipe:
+    """The recipe that a tier's table states."""
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+    return Recipe(**values)
 
 
 class Stream(TrainBatches):

@@ -119,7 +119,7 @@ def _search(
         np.random.seed(seed % 2**32)
         torch.manual_seed(seed)
         task = get_task(spec["task"])
-        tier = task.tier(spec["tier"])
+        tier = task.tier(spec["tier"], job["device"])
         settings = dict(tier.settings)
         info = TaskInfo(task.name, task.suite, spec["tier"], task.metric, settings)
         options = Options(spec["options"])
@@ -203,7 +203,7 @@ def reference(job: Mapping[str, Any]) -> None:
 
     profiles.apply_threads(profiles.get(job["profile"]))
     task = get_task(job["task"])
-    tier = task.tier(job["tier"])
+    tier = task.tier(job["tier"], job["device"])
     module = reference_network(task.family(tier, job["prepared"])).to(job["device"])
     with measure.exclusive():
         # The median of a few medians: one spell of a busy machine must not set every limit.

@@ -52,21 +52,21 @@ def methods() -> Sequence[dict[str, Any]]:
 
 def tasks() -> Sequence[dict[str, Any]]:
     """One row a task and tier."""
-    from benchmarks.tasks import get_task, task_names
+    from benchmarks.tasks import DEVICES, get_task, task_names
 
     rows = []
     for name in sorted(task_names()):
         task = get_task(name)
         for tier_name in task.tiers():
-            tier = task.tier(tier_name)
+            tiers = {device: task.tier(tier_name, device) for device in DEVICES}
             row = {
                 "name": name,
                 "suite": task.suite,
                 "tier": tier_name,
-                "space": tier.space,
+                "space": tiers["cpu"].space,
                 "metric": task.metric,
             }
-            rows.append(row | {"budget": tier.budget})
+            rows.append(row | {"budget": {device: tier.budget for device, tier in tiers.items()}})
     return rows
 
 

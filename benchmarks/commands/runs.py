@@ -69,7 +69,7 @@ def _planned(options: argparse.Namespace) -> tuple[Plan, Sequence[Any], Profile]
     if not methods:
         raise UsageError("--methods: none given, and none installed\nlist them: supernet-bench list methods")
     profile = profiles.enforce(profiles.resolve(options.profile))
-    tier = tasks[0].tier(options.tier)
+    tier = tasks[0].tier(options.tier, profile.device)
     request = Request(
         tasks=tasks,
         tier=options.tier,
@@ -159,7 +159,10 @@ def _execute(options: argparse.Namespace, made: Plan, tasks: Sequence[Any], prof
     names = {run.spec.task for run in made.pending}
     wanted = [task for task in tasks if task.name in names]
     tier, cache = made.folders.tier, made.folders.cache
-    prepared = [task.prepare(task.tier(tier), cache, options.data_dir, display.note) for task in wanted]
+    prepared = [
+        task.prepare(task.tier(tier, profile.device), cache, options.data_dir, display.note)
+        for task in wanted
+    ]
     executor = Executor()
     executor.warm_up()
     energy.warm_up(profile)

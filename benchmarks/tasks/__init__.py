@@ -18,9 +18,11 @@ from benchmarks.registry import unknown
 if TYPE_CHECKING:
     from benchmarks.data import Say
 
-__all__ = ["GROUP", "Prepared", "Task", "get_task", "task_names"]
+__all__ = ["DEVICES", "GROUP", "Prepared", "Task", "get_task", "task_names"]
 
 GROUP = "supernet_bench.tasks"
+DEVICES = ("cpu", "cuda")
+"""Kinds of device that a tier may have numbers of its own for."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,11 @@ class Task(Protocol):
     def tiers(self) -> tuple[str, ...]:
         """The tiers it has."""
 
-    def tier(self, tier: str) -> Any:
-        """The settings of a tier; raises UsageError for one that it does not have."""
+    def tier(self, tier: str, device: str) -> Any:
+        """The settings of a tier on a kind of device (``cpu``, ``cuda``).
+
+        Raises UsageError for a tier that it does not have.
+        """
 
     def prepare(self, tier: Any, cache: Path, data_dir: Path | None, progress: Say) -> Prepared:
         """The data of a tier, made once and then found; ``progress`` takes lines for the user."""

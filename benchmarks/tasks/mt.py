@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from supernet.batches import Batch, PairData
     from supernet.seq2seq import Seq2SeqFamily
 
-DEVICES = ("cpu", "cuda")
 UNDIGESTED = ("budget", "seeds_default", "throughput")
 """Settings that a run's spec states by itself, or that change nothing in it."""
 EVALUATION_TOKENS = {"cpu": 4096, "cuda": 16384}
@@ -36,24 +35,24 @@ DECODING_SENTENCES = {"cpu": 64, "cuda": 512}
 
 @dataclass(frozen=True)
 class Tier:
-    """The numbers of one task and tier; ``mt.toml`` says what each means."""
+    """The numbers of one task and tier on one kind of device; ``mt.toml`` says what each means."""
 
     space: str
     vocab: int
     data: Mapping[str, Any]
     model: Mapping[str, Any]
     recipe: Mapping[str, Any]
-    budget: Mapping[str, Mapping[str, float]]
+    budget: Mapping[str, float]
     settings: Mapping[str, Any]
     decode: Mapping[str, Any]
     limits: tuple[float, ...]
     workload: Mapping[str, int]
     seeds_default: int
-    throughput: Mapping[str, float]
+    throughput: float | None
     name: str
-    sha256: Mapping[str, str]
-    """For each kind of device, of all of the above that decides there what one run does, its budget
-    aside: two runs with equal digests and budgets do the same."""
+    sha256: str
+    """Of all of the above that decides what one run does, its budget aside: two runs with equal digests
+    and budgets do the same."""
 
 
 @cache
@@ -75,11 +74,13 @@ def _merged(*tables: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-def _on(kind: str, value: Any) -> Any:
-    """``value`` with every table that has a value for each kind of device replaced by that of ``kind``."""
+def _on(device: str, value: Any) -> Any:
+    """``value`` with every table that has a value for each kind of device replaced by that of ``device``."""
     if not isinstance(value, Mapping):
         return value
-    return _on(kind, value[kind]) if kind in value else {key: _on(kind, part) for key, part in value.items()}
+    return (
+        _on(device, value[device]) if device in value else {k: _on(device, part) for k, part in value.items()}
+    )
 
 
 class MTTask:
@@ -107,8 +108,8 @@ class MTTask:
         """The tiers it has, smallest first."""
         return tuple(_tables()[self.name])
 
-    def tier(self, tier: str) -> Tier:
-        """The settings of a tier.
+    def tier(self, tier: str, device: str) -> Tier:
+        """The settings of a tier on a kind of device (``cpu``, ``cuda``).
 
         Raises:
             UsageError: the task has no such tier.
@@ -116,14 +117,11 @@ class MTTask:
         if tier not in self.tiers():
             raise unknown(f"tier of {self.name}", tier, self.tiers(), f"choose one: --tier {self.tiers()[0]}")
         tables = _tables()
-        table = _merged(tables["all"], tables[self.name][tier], {"name": tier})
+        table = _on(device, _merged(tables["all"], tables[self.name][tier], {"name": tier}))
         table["limits"] = tuple(table["limits"])
         decisive = {key: value for key, value in table.items() if key not in UNDIGESTED}
-        digests = {}
-        for kind in DEVICES:
-            text = json.dumps(_on(kind, {"task": self.name, **decisive}), sort_keys=True)
-            digests[kind] = hashlib.sha256(text.encode()).hexdigest()
-        return Tier(**table, sha256=digests)
+        text = json.dumps({"task": self.name, **decisive}, sort_keys=True)
+        return Tier(**{"throughput": None} | table, sha256=hashlib.sha256(text.encode()).hexdigest())
 
     def prepare(self, tier: Tier, cache: Path, data_dir: Path | None, progress: Say) -> Prepared:
         """The data of a tier, made once and then found.

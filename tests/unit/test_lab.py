@@ -33,7 +33,7 @@ def tiny() -> Any:
 @pytest.fixture
 def make(tiny: Any, tmp_path: Path) -> Any:
     def build(**changes: Any) -> BenchLab:
-        tier = tiny.tier("smoke")
+        tier = tiny.tier("smoke", "cpu")
         prepared = tiny.prepare(tier, tmp_path / "cache", None, print)
         folder = tmp_path / "run"
         folder.mkdir(exist_ok=True)

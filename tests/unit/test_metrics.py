@@ -84,7 +84,7 @@ def test_mismatched_lines_are_refused() -> None:
 def test_no_torch_at_import() -> None:
     code = (
         "import sys, benchmarks.metrics, benchmarks.data, benchmarks.tasks, benchmarks.tasks.mt;"
-        "benchmarks.tasks.get_task('mt-multi30k-en-de').tier('small');"
+        "benchmarks.tasks.get_task('mt-multi30k-en-de').tier('small', 'cpu');"
         "heavy = {'torch', 'sacrebleu', 'sentencepiece', 'sacremoses', 'pandas'} & set(sys.modules);"
         "assert not heavy, heavy"
     )

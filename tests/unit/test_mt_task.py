@@ -18,8 +18,8 @@ import torch
 from benchmarks.api import UsageError
 from benchmarks.measure import Workload
 from benchmarks.metrics import corpus_bleu, digest, read_counts
-from benchmarks.streams import recipe_on
-from benchmarks.tasks import Prepared, corpus, get_task, mt, task_names
+from benchmarks.streams import recipe_of
+from benchmarks.tasks import DEVICES, Prepared, corpus, get_task, mt, task_names
 from benchmarks.tasks.mt import MTTask, Tier
 from supernet.batches import PairData
 from supernet.seq2seq import Seq2SeqConfig
@@ -38,7 +38,7 @@ def tiny() -> tuple[MTTask, Tier]:
     """The synthetic task with next to no data."""
     task = get_task("mt-synthetic-en-de")
     assert isinstance(task, MTTask)
-    tier = task.tier("smoke")
+    tier = task.tier("smoke", "cpu")
     data = {**tier.data, "train": 400, "valid": 40, "test": 30}
     return task, replace(tier, data=data, vocab=300)
 
@@ -57,7 +57,7 @@ def test_names_and_mistakes() -> None:
     with pytest.raises(
         UsageError, match=r"no tier of mt-multi30k-en-de 'smal'. Did you mean 'small'\?\n.*\nchoose"
     ):
-        get_task("mt-multi30k-en-de").tier("smal")
+        get_task("mt-multi30k-en-de").tier("smal", "cpu")
 
 
 def test_a_broken_task_of_somebody_else_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,44 +70,45 @@ def test_a_broken_task_of_somebody_else_is_named(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(("name", "tier"), TIERS)
 def test_settings_fit_what_they_configure(name: str, tier: str) -> None:
     task = get_task(name)
-    found = task.tier(tier)
-    assert found == task.tier(tier)
     assert task.suite == "mt"
     assert task.metric == "bleu"
-    space = get_space(found.space)
-    Seq2SeqConfig(found.vocab, found.vocab, **found.model)
-    for kind in ("cpu", "cuda"):
-        recipe = recipe_on(kind, found.recipe)
+    for device in DEVICES:
+        found = task.tier(tier, device)
+        assert found == task.tier(tier, device)
+        space = get_space(found.space)
+        Seq2SeqConfig(found.vocab, found.vocab, **found.model)
+        recipe = recipe_of(found.recipe)
         assert recipe.precision in ("fp32", "bf16", "fp16")
         assert found.data["max_tokens"] < min(recipe.batch_tokens, found.model["max_positions"]) + 1
-    assert Workload.of(found.workload).steps < found.model["max_positions"]
-    assert set(found.decode) == {"beam", "lenpen", "max_len_a", "max_len_b"}
-    assert found.limits == tuple(sorted(found.limits))
-    assert 0 < found.limits[0] <= found.limits[-1] <= 1
-    for kind in ("cpu", "cuda"):
-        budget = found.budget[kind]
-        assert set(budget) == {"tokens", "evaluations", "probes", "seconds"}
-        assert min(budget.values()) > 0
-        assert found.settings["parents"] <= budget["evaluations"] / len(found.limits)
-    assert 0 < found.settings["retrain_share"] < 1
-    assert space.size() > 1000
+        assert Workload.of(found.workload).steps < found.model["max_positions"]
+        assert set(found.decode) == {"beam", "lenpen", "max_len_a", "max_len_b"}
+        assert found.limits == tuple(sorted(found.limits))
+        assert 0 < found.limits[0] <= found.limits[-1] <= 1
+        assert set(found.budget) == {"tokens", "evaluations", "probes", "seconds"}
+        assert min(found.budget.values()) > 0
+        assert found.settings["parents"] <= found.budget["evaluations"] / len(found.limits)
+        assert 0 < found.settings["retrain_share"] < 1
+        assert space.size() > 1000
 
 
-def test_the_digest_is_of_what_decides_a_run_on_that_kind_of_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    for kind in ("cpu", "cuda"):
-        assert len({get_task(name).tier(tier).sha256[kind] for name, tier in TIERS}) == len(TIERS)
+def test_the_digest_is_of_what_decides_a_run_on_that_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len({get_task(name).tier(tier, "cpu").sha256 for name, tier in TIERS}) == len(TIERS)
     task = get_task("mt-multi30k-en-de")
-    before = task.tier("small").sha256
+
+    def digests() -> tuple[str, str]:
+        return task.tier("small", "cpu").sha256, task.tier("small", "cuda").sha256
+
+    cpu, cuda = digests()
     tables = copy.deepcopy(mt._tables())
     monkeypatch.setattr(mt, "_tables", lambda: tables)
     small = tables[task.name]["small"]
-    small["throughput"], small["budget"]["cpu"]["tokens"] = {"cpu": 1.0}, 7
-    assert task.tier("small").sha256 == before
+    small["throughput"], small["budget"]["cpu"]["tokens"] = {"cpu": 1.0, "cuda": 1.0}, 7
+    assert digests() == (cpu, cuda)
     small["recipe"]["batch_tokens"]["cpu"] += 1
-    after = task.tier("small").sha256
-    assert after["cuda"] == before["cuda"] and after["cpu"] != before["cpu"]
+    assert digests()[0] != cpu
+    assert digests()[1] == cuda
     small["vocab"] += 1
-    assert task.tier("small").sha256["cuda"] != before["cuda"]
+    assert digests()[1] != cuda
 
 
 def test_prepared_once(tiny: tuple[MTTask, Tier], prepared: Prepared) -> None:
@@ -283,7 +284,7 @@ def test_subwords_are_learnt_on_training_text_alone(
 
 def test_multi30k_is_whole(data_dir: Path, tmp_path: Path) -> None:
     task = get_task("mt-multi30k-en-de")
-    tier = task.tier("small")
+    tier = task.tier("small", "cpu")
     made = task.prepare(tier, tmp_path, data_dir, quiet)
     train, valid = task.training(made), task.validation(made)
     assert (len(train), len(valid)) == (29_000, 1_014)

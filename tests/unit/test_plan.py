@@ -20,9 +20,9 @@ BUDGET = {"tokens": 1000, "evaluations": 10, "probes": 5, "seconds": 60}
 @dataclass
 class Tier:
     space: str = "mt-smoke"
-    sha256: dict[str, str] = field(default_factory=lambda: {"cpu": "0" * 64})
-    budget: dict[str, Any] = field(default_factory=lambda: {"cpu": dict(BUDGET)})
-    throughput: dict[str, float] = field(default_factory=dict)
+    sha256: str = "0" * 64
+    budget: dict[str, Any] = field(default_factory=lambda: dict(BUDGET))
+    throughput: float | None = None
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Task:
     suite: str = "mt"
     made: Tier = field(default_factory=Tier)
 
-    def tier(self, name: str) -> Tier:
+    def tier(self, name: str, device: str) -> Tier:
         return self.made
 
 
@@ -85,7 +85,7 @@ def test_equal_specs_are_the_same_run_and_any_change_makes_another(folders: Fold
     ids = {run.spec.id for run in build(request(), folders).runs}
     assert len(ids) == 2 and ids == {run.spec.id for run in build(request(), folders).runs}
     other = replace(HAT, sha256="d" * 64)
-    settings = Task(made=Tier(sha256={"cpu": "1" * 64}))
+    settings = Task(made=Tier(sha256="1" * 64))
     for change in (
         {"methods": [other]},
         {"tasks": [settings]},
@@ -198,7 +198,7 @@ def test_estimates_say_where_they_come_from(folders: Folders):
         return [(run.estimate, run.basis) for run in plan.pending]
 
     assert estimated()[0] == (60, "at most: the whole allowance of seconds")
-    throughput = Task(made=Tier(throughput={"cpu": 50.0}))
+    throughput = Task(made=Tier(throughput=50.0))
     assert estimated(tasks=[throughput])[0] == (20, "the tier's own figure of 50 training tokens a second")
     finished(build(request(), folders).runs[0], folders)
     assert estimated() == [(40, "measured on 1 past run")]

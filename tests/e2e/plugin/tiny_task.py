@@ -24,22 +24,18 @@ class Tier:
     vocab: int = VOCAB
     recipe: dict[str, Any] = field(default_factory=lambda: {"learning_rate": 2e-3, "batch_tokens": 64})
     budget: dict[str, Any] = field(
-        default_factory=lambda: {
-            "cpu": {"tokens": 2000, "evaluations": 6, "probes": 4, "seconds": 60},
-            "cuda": {"tokens": 2000, "evaluations": 6, "probes": 4, "seconds": 60},
-        }
+        default_factory=lambda: {"tokens": 2000, "evaluations": 6, "probes": 4, "seconds": 60}
     )
     settings: dict[str, Any] = field(default_factory=lambda: {"score_seconds": 0})
-    throughput: dict[str, float] = field(default_factory=lambda: {"cpu": 1000.0})
+    throughput: float = 1000.0
     decode: dict[str, Any] = field(default_factory=dict)
     limits: tuple[float, ...] = (0.5, 1.0)
     workload: dict[str, int] = field(default_factory=lambda: {"source_len": 4, "steps": 3, "beam": 1})
     seeds_default: int = 1
 
     @property
-    def sha256(self) -> dict[str, str]:
-        digest = hashlib.sha256(json.dumps(self.recipe, sort_keys=True).encode()).hexdigest()
-        return {"cpu": digest, "cuda": digest}
+    def sha256(self) -> str:
+        return hashlib.sha256(json.dumps(self.recipe, sort_keys=True).encode()).hexdigest()
 
 
 class Tiny:
@@ -48,7 +44,7 @@ class Tiny:
     def tiers(self) -> tuple[str, ...]:
         return ("smoke",)
 
-    def tier(self, name: str) -> Tier:
+    def tier(self, name: str, device: str) -> Tier:
         if name != "smoke":
             raise UsageError(f"no tier '{name}'")
         return Tier(name)
