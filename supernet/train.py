@@ -192,6 +192,9 @@ class Trainer:
     ) -> SuperNet:
         """Train until ``batches`` end; return the network, in full precision.
 
+        In a process group (``torchrun``) every rank calls this with a stream and a checkpoint of its
+        own. All ranks stop when the first stream ends, and save after the same updates.
+
         Raises:
             FloatingPointError: the loss is not finite.
         """
@@ -204,19 +207,26 @@ class Trainer:
         group: list[Batch] = []
         loss: Tensor | None = None
         with torch.random.fork_rng(devices=devices):
-            done = batches.spent / batches.total
-            for batch in batches:
+            source = iter(batches)
+            _, done, _ = self.agree(True, batches, False)
+            while True:
+                batch = next(source, None)
+                go_on, share, save = self.agree(
+                    batch is not None, batches, bool(checkpoint and checkpoint.due())
+                )
+                if batch is None or not go_on:
+                    break
                 group.append(batch)
                 if len(group) < self.recipe.accumulate:
                     continue
                 loss = self.update(group, done)
-                group, done = [], batches.spent / batches.total
+                group, done = [], share
                 self.keep_average(done)
                 if self.updates % CHECK_EVERY == 0:
                     self.look(loss)
                     if progress:
                         progress(batches.spent, batches.total, f"loss {loss.item():.3f}")
-                if checkpoint and checkpoint.due():
+                if checkpoint and save:
                     checkpoint.save({"trainer": self.state(), "batches": batches.state()})
         if loss is not None:
             self.look(loss)
@@ -228,6 +238,20 @@ class Trainer:
         if checkpoint:
             checkpoint.save({"trainer": self.state(), "batches": batches.state()})
         return self.net
+
+    def agree(self, ready: bool, batches: Stream, save: bool) -> tuple[bool, float, bool]:
+        """Over all ranks: whether each has a batch, the share of training done, whether one would save.
+
+        Ranks that went by their own would run apart: their streams differ in tokens, so in rates.
+        """
+        if self.world == 1:
+            return ready, batches.spent / batches.total, save
+        facts = torch.tensor(
+            [not ready, batches.spent, batches.total, save], dtype=torch.float64, device=self.flat.device
+        )
+        dist.all_reduce(facts)
+        unready, spent, total, saving = facts.tolist()
+        return not unready, spent / total, saving > 0
 
     def update(self, group: list[Batch], done: float) -> Tensor:
         """One optimiser step over the micro-batches of ``group``; the mean loss of this rank.

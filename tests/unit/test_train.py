@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-import os
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as mp
 
 from mos.mixture import Mixture
 from supernet.batches import Batch, PairData, TokenBatches, validation_batches
@@ -27,8 +27,9 @@ def words(count: int = 120, seed: int = 0) -> PairData:
 class Limited:
     """A stream with an end, as the harness hands out."""
 
-    def __init__(self, total: int = 4000, max_tokens: int = 128) -> None:
-        self.stream, self.total, self.spent = TokenBatches(words(), max_tokens, 5), float(total), 0.0
+    def __init__(self, total: int = 4000, max_tokens: int = 128, **ranks: int) -> None:
+        self.stream = TokenBatches(words(), max_tokens, 5, **ranks)
+        self.total, self.spent = float(total), 0.0
 
     def __iter__(self) -> Iterator[Batch]:
         for batch in self.stream:
@@ -209,47 +210,33 @@ def test_passes_beyond_those_paid_for_reach_the_meter() -> None:
     assert charged == [batch.tokens] * 2
 
 
-def rank(number: int, world: int, port: int, queue: mp.Queue) -> None:
-    os.environ |= {
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "RANK": str(number),
-        "WORLD_SIZE": str(world),
-    }
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo")
-    trainer, stream = ranked(number, world)
-    for _ in range(3):
-        trainer.update([next(stream)], 0.5)
-    queue.put((number, trainer.flat.detach().numpy()))
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
-
-
-def ranked(number: int, world: int) -> tuple[Trainer, Iterator[Batch]]:
+def ranked(number: int, world: int) -> tuple[Trainer, Limited]:
+    """What one of ``world`` ranks trains with; without dropout, which every rank draws for itself."""
     fam = family(dropout=0.0, attention_dropout=0.0)
     net = SuperNet(fam, SharedSlices(fam, torch.Generator().manual_seed(0)))
-    net.model.train()
-    stream = iter(TokenBatches(words(), 128, 5, rank=number, world=world))
-    return Trainer(net, Recipe(), Sandwich(), 0), stream
+    # The ranks' allowances differ: their streams end at different updates.
+    return Trainer(net, Recipe(), Sandwich(), 0), Limited(1000 + 300 * number, rank=number, world=world)
 
 
-def test_two_ranks_train_as_one_process_on_both_batches() -> None:
-    context = mp.get_context("spawn")
-    queue = context.Queue()
-    port = 20_000 + os.getpid() % 20_000
-    workers = [context.Process(target=rank, args=(i, 2, port, queue)) for i in range(2)]
-    for worker in workers:
-        worker.start()
-    got = dict(queue.get(timeout=120) for _ in workers)
-    for worker in workers:
-        worker.join(60)
-    assert np.array_equal(got[0], got[1])
+def test_two_ranks_under_torchrun_train_as_one_process_on_both_batches(tmp_path) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["-m", "tests.unit.two_ranks", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    straight, resumed = (
+        [np.load(tmp_path / f"{n}-{i}.npy") for i in range(2)] for n in ("straight", "resumed")
+    )
+    for other in (straight[1], *resumed):
+        assert np.array_equal(straight[0], other)
     alone, first = ranked(0, 2)
     _, second = ranked(1, 2)
-    for _ in range(3):
-        alone.update([next(first), next(second)], 0.5)
-    assert np.allclose(got[0], alone.flat.detach().numpy(), atol=2e-4)
+    alone.net.model.train()
+    share = 0.0
+    for one, two in zip(first, second, strict=False):
+        alone.update([one, two], share)
+        share = (first.spent + second.spent) / (first.total + second.total)
+    assert alone.updates > 5
+    assert np.allclose(straight[0], alone.flat.detach().numpy(), atol=2e-4)
 
 
 def test_batches_hold_every_pair_once_and_keep_to_the_size() -> None:
