@@ -164,8 +164,13 @@ def _gpu_text(gpus: list[Mapping[str, Any]]) -> str:
     return ", ".join(f"{name} x{kinds.count(name)}" for name in dict.fromkeys(kinds)) or "none"
 
 
-def apply_threads(profile: Profile) -> int:
+def apply_threads(profile: Profile, jobs: int = 1) -> int:
     """Give torch the declared number of threads; once a process, before its first parallel work.
+
+    Args:
+        profile: declares them. Whatever is timed, is timed on all of them.
+        jobs: processes that work side by side and share them: each waits at every product for its own
+            slowest thread, so that more threads than processors slow all down many times over.
 
     Returns:
         the threads torch now uses.
@@ -181,8 +186,9 @@ def apply_threads(profile: Profile) -> int:
             "install a CUDA build of torch, or run on the processor: --profile cpu-2core-avx512.v1"
         )
     _declared["threads"] = profile.threads
-    if profile.threads is not None and torch.get_num_threads() != profile.threads:
-        torch.set_num_threads(profile.threads)
+    threads = max(1, (profile.threads or torch.get_num_threads()) // jobs)
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
     return torch.get_num_threads()
 
 

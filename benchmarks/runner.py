@@ -186,6 +186,7 @@ class Runner:
     def _score(self, active: Active, outcome: Mapping[str, Any]) -> None:
         ready = self.ready[active.run.spec.task]
         job = {"folder": str(active.folder), "prepared": ready.prepared, "device": self.profile.device}
+        job["jobs"] = self.jobs
         active.scoring = self.executor.start(worker.score, job, active.folder / "score.txt")
         self.display.update(active.run, "score", {})
 

@@ -39,7 +39,7 @@ class Rejected(Exception):
 
 
 def score_run(
-    run_dir: Path, *, prepared: Any, device: str, say: Callable[[str], None] = print
+    run_dir: Path, *, prepared: Any, device: str, jobs: int = 1, say: Callable[[str], None] = print
 ) -> dict[str, Any]:
     """Score every candidate of ``search.json``; leaves ``score.json``.
 
@@ -47,6 +47,7 @@ def score_run(
         run_dir: with ``spec.json``, ``search.json`` and ``candidates/<NN>/``.
         prepared: the task's data, sealed test split included.
         device: where to run, ``cpu`` or ``cuda``.
+        jobs: runs side by side, which share the threads while they translate.
         say: takes a line for the log.
 
     Returns:
@@ -60,7 +61,7 @@ def score_run(
     spec = json.loads((run_dir / "spec.json").read_text("utf-8"))
     proposed = json.loads((run_dir / SEARCH).read_text("utf-8"))["candidates"]
     profile = profiles.get(spec["profile"])
-    profiles.apply_threads(profile)
+    profiles.apply_threads(profile, jobs)
     task = get_task(spec["task"])
     book = _Book(run_dir, prepared, profile.name)
     todo = [candidate for candidate in proposed if not book.has(candidate)]

@@ -111,9 +111,7 @@ def _search(
         from benchmarks.tasks import get_task
 
         spec = job["spec"]
-        threads = profiles.apply_threads(profiles.get(spec["profile"]))
-        if job["jobs"] > 1:
-            torch.set_num_threads(max(1, threads // job["jobs"]))
+        profiles.apply_threads(profiles.get(spec["profile"]), job["jobs"])
         seed = derived(spec["seed"], spec["task"], spec["method"], "global")
         random.seed(seed)
         np.random.seed(seed % 2**32)
@@ -191,7 +189,7 @@ def score(job: Mapping[str, Any]) -> None:
 
     lock = _sole(Path(job["folder"]))
     with timing_lock.working():
-        score_run(Path(job["folder"]), prepared=job["prepared"], device=job["device"])
+        score_run(Path(job["folder"]), prepared=job["prepared"], device=job["device"], jobs=job["jobs"])
     lock.close()
 
 

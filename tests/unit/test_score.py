@@ -32,7 +32,7 @@ class FakeTask:
         self.spoil: Callable[[int, dict[str, Any]], None] = lambda n, found: None
         self.made = Seq2SeqFamily(get_space("mt-smoke"), Seq2SeqConfig(40, 40))
 
-    def tier(self, name: str) -> Any:
+    def tier(self, name: str, device: str) -> Any:
         return types.SimpleNamespace(name=name, workload=WORKLOAD)
 
     def family(self, tier: Any, prepared: Any) -> Seq2SeqFamily:
