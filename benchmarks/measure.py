@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from benchmarks import profiles
 from benchmarks.energy import EnergyMeter
 from benchmarks.live_bytes import LiveBytes
-from benchmarks.percentiles import bound, quantile, ratio
+from benchmarks.percentiles import DISTURBED, bound, quantile, ratio
 from benchmarks.timing_lock import exclusive
 from supernet.decode import forced_steps
 
@@ -38,6 +38,7 @@ WARM_UP = 3
 QUICK = 10
 FEWEST = 8
 """Timed rounds below which there is no latency at all."""
+ATTEMPTS = 3
 
 
 class Refused(Exception):
@@ -191,7 +192,8 @@ def latency(
         early-stopping estimate: 90 % of inferences stay under it, at 99 % confidence) and
         ``reference_p50``; ``n``; ``ratio`` of the medians with ``ratio_low`` and ``ratio_high``
         (95 %); ``waited_seconds`` for the lock; ``others_cpu``: processors' worth of time that
-        other processes took meanwhile; ``signature``.
+        other processes took meanwhile; ``attempts``: where that was more than ``DISTURBED`` all rounds
+        are timed anew, at most ``ATTEMPTS`` times, and the least disturbed ones count; ``signature``.
 
     Raises:
         Refused: the module changed its input or gave outputs that are not finite.
@@ -199,20 +201,18 @@ def latency(
     workload = Workload.of(workload)
     ours = _Timed(module, workload, device, precision)
     theirs = _Timed(reference, workload, device, precision)
-    times: tuple[list[float], list[float]] = ([], [])
     with exclusive() as waited, _still(profile.threads), torch.inference_mode():
         ours.check()
         ours.warm_up()
         theirs.warm_up()
-        threads, others, began = torch.get_num_threads(), _OtherLoad(), time.perf_counter()
-        while len(times[0]) < min_n or time.perf_counter() - began < min_seconds:
-            if len(times[0]) >= FEWEST and time.perf_counter() - began > max_seconds:
-                break
-            # Who goes first alternates: the second one finds caches that the first one left.
-            turns = ((ours, times[0]), (theirs, times[1]))
-            for timed, kept in turns if len(times[0]) % 2 == 0 else turns[::-1]:
-                kept.append(timed.ms())
-        load = others.read()
+        threads = torch.get_num_threads()
+        times, load = _rounds(ours, theirs, min_n, min_seconds, max_seconds)
+        attempts = 1
+        while load > DISTURBED and attempts < ATTEMPTS:
+            # By load alone, whatever the times say: choosing among times would be tuning.
+            again = _rounds(ours, theirs, min_n, min_seconds, max_seconds)
+            times, load = min((times, load), again, key=lambda found: found[1])
+            attempts += 1
         ours.check()
     n, tail = len(times[0]), quantile(times[0], 0.9)
     centre, low, high = ratio(*times)
@@ -241,8 +241,25 @@ def latency(
         "reference_p50": float(np.median(times[1])),
         "waited_seconds": round(waited, 3),
         "others_cpu": load,
+        "attempts": attempts,
         "signature": "|".join(f"{key}:{value}" for key, value in fields.items()),
     }
+
+
+def _rounds(
+    ours: _Timed, theirs: _Timed, min_n: int, min_seconds: float, max_seconds: float
+) -> tuple[tuple[list[float], list[float]], float]:
+    """Milliseconds of both networks, timed in turns, and what other processes took meanwhile."""
+    times: tuple[list[float], list[float]] = ([], [])
+    others, began = _OtherLoad(), time.perf_counter()
+    while len(times[0]) < min_n or time.perf_counter() - began < min_seconds:
+        if len(times[0]) >= FEWEST and time.perf_counter() - began > max_seconds:
+            break
+        # Who goes first alternates: the second one finds caches that the first one left.
+        turns = ((ours, times[0]), (theirs, times[1]))
+        for timed, kept in turns if len(times[0]) % 2 == 0 else turns[::-1]:
+            kept.append(timed.ms())
+    return times, others.read()
 
 
 def energy(

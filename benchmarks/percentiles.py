@@ -10,6 +10,8 @@ import numpy as np
 CONFIDENCE = 0.99
 DRAWS = 2000
 """Bootstrap draws of a ratio of medians."""
+DISTURBED = 0.2
+"""Processors' worth of other programs beside a timing, from which it counts as disturbed."""
 
 
 def allowed_over(n: int, share: float, confidence: float = CONFIDENCE) -> int:

@@ -13,14 +13,12 @@ from typing import Any
 import pandas as pd
 
 from benchmarks import stats
+from benchmarks.percentiles import DISTURBED
 from benchmarks.records import Record
 from benchmarks.report import comparisons, rows
 
 ROW_SEEDS = 3
 """Finished seeds that make a row; with fewer it is provisional."""
-
-DISTURBED = 0.2
-"""Processors' worth of other programs' time during a timing, above which the table says so."""
 
 METRICS = {
     "bleu": "BLEU",

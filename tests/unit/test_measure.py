@@ -181,7 +181,28 @@ class Sleeper(nn.Module):
         return torch.zeros(len(tokens), 7)
 
 
-def test_latency_of_known_sleepers() -> None:
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What the next timings will see others take; nothing, when used up."""
+    found: list[float] = []
+    monkeypatch.setattr(measure._OtherLoad, "read", lambda _: found.pop(0) if found else 0.0)
+    return found
+
+
+def test_disturbed_rounds_are_timed_anew_and_the_least_disturbed_count(loads: list[float]) -> None:
+    for seen, kept, attempts in (
+        ([0.1], 0.1, 1),
+        ([0.9, 0.2], 0.2, 2),
+        ([0.9, 0.5, 0.7], 0.5, measure.ATTEMPTS),
+    ):
+        loads[:] = seen
+        theirs = Sleeper(0.1)
+        found = measure.latency(Sleeper(0.1), theirs, LOAD, "cpu", HERE)
+        assert (found["others_cpu"], found["attempts"], found["n"]) == (kept, attempts, 64)
+        assert theirs.calls == 64 * attempts + measure.WARM_UP and not loads
+
+
+def test_latency_of_known_sleepers(loads: list[float]) -> None:
     ours, theirs = Sleeper(4.0), Sleeper(12.0)
     found = measure.latency(ours, theirs, LOAD, "cpu", HERE)
     assert 4.0 <= found["p50"] < 12.0 <= found["reference_p50"]
