@@ -76,6 +76,16 @@ def parser() -> argparse.ArgumentParser:
         "--results", type=Path, default=Path("results"), metavar="DIR", help="default: results"
     )
     board.add_argument("--check", action="store_true", help="change nothing; exit 1 where it is out of date")
+    judged = add("claims", "results", "what the records say of each claim of the papers")
+    judged.add_argument(
+        "--results",
+        type=Path,
+        default=Path("results"),
+        metavar="DIR",
+        help="a folder of records, or one with records/ in it (default: results)",
+    )
+    judged.add_argument("--markdown", action="store_true", help="print Markdown")
+    _json(judged)
     profiles = add(
         "profiles", "machine", "declared hardware, this machine, and latency predictors on table profiles"
     )

@@ -1,10 +1,11 @@
-"""``supernet-bench compare``, ``report`` and ``leaderboard``: from records alone, without torch."""
+"""``supernet-bench compare``, ``report``, ``leaderboard``, ``claims``: from records, without torch."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import os
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -110,6 +111,31 @@ def leaderboard(options: argparse.Namespace) -> int:
         return 0
     for path in board.build(options.results).values():
         print(os.path.relpath(path))
+    return 0
+
+
+def claims(options: argparse.Namespace) -> int:
+    """Print the verdict on every claim of the papers."""
+    from benchmarks import claims as hypotheses
+    from benchmarks.report import verdicts
+
+    if options.json and options.markdown:
+        raise UsageError("--json and --markdown: one of them")
+    if not options.results.is_dir():
+        raise UsageError(f"--results {options.results}: no such folder; published records stand in results")
+    inner = options.results / "records"
+    problems: list[str] = []
+    found = store.load_all(inner if inner.is_dir() else options.results, problems)
+    judged = hypotheses.judge(found)
+    if options.json:
+        papers = hypotheses.papers()
+        print(json.dumps({"papers": papers, "claims": [v.to_dict() for v in judged]}, indent=1))
+    elif options.markdown:
+        print(verdicts.markdown(judged), end="")
+    else:
+        _print(verdicts.Terminal(judged))
+    for problem in problems:
+        print(f"left out: {problem}", file=sys.stderr)
     return 0
 
 

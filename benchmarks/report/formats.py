@@ -150,7 +150,8 @@ def footnotes(table: Table) -> list[str]:
     return told + table.notes
 
 
-def _md(text: str) -> str:
+def md(text: str) -> str:
+    """Markdown that shows ``text`` and nothing else."""
     for mark in "\\`*_[]<>|#~":
         text = text.replace(mark, "\\" + mark)
     return text.replace("&", "&amp;")
@@ -158,10 +159,10 @@ def _md(text: str) -> str:
 
 def _md_table(frame: pd.DataFrame) -> str:
     left = {"method", "latency limit", "seeds", "weights", "status", "difference in", "verdict"}
-    lines = ["| " + " | ".join(_md(h) for h in frame.columns) + " |"]
+    lines = ["| " + " | ".join(md(h) for h in frame.columns) + " |"]
     lines.append("|" + "|".join(" :-- " if h in left else " --: " for h in frame.columns) + "|")
     lines += [
-        "| " + " | ".join(_md(cell) for cell in row) + " |"
+        "| " + " | ".join(md(cell) for cell in row) + " |"
         for row in frame.itertuples(index=False, name=None)
     ]
     return "\n".join(lines)
@@ -170,19 +171,19 @@ def _md_table(frame: pd.DataFrame) -> str:
 def markdown(table: Table, title: str, level: int = 1) -> str:
     """The whole comparison as Markdown: table, footnotes, signatures, differences, each test set."""
     head = "#" * level
-    parts = [f"{head} {_md(plain(title))}", _md(caption(table)), _md_table(cells(table))]
-    parts.append("\n".join(f"- {_md(note)}" for note in footnotes(table)))
+    parts = [f"{head} {md(plain(title))}", md(caption(table)), _md_table(cells(table))]
+    parts.append("\n".join(f"- {md(note)}" for note in footnotes(table)))
     if table.troubles:
-        parts += [f"{head}# Runs that did not end well", "\n".join(f"- {_md(t)}" for t in table.troubles)]
+        parts += [f"{head}# Runs that did not end well", "\n".join(f"- {md(t)}" for t in table.troubles)]
     if len(table.comparisons):
         parts += [
-            f"{head}# Against {_md(str(table.baseline))}, paired over seeds",
+            f"{head}# Against {md(str(table.baseline))}, paired over seeds",
             _md_table(comparisons(table)),
         ]
     for metric, frame in test_sets(table).items():
-        parts += [f"{head}# {_md(metric)} on each test set", _md_table(frame)]
+        parts += [f"{head}# {md(metric)} on each test set", _md_table(frame)]
     if table.signatures:
-        lines = [f"- {_md(k)}: `{v.replace('`', chr(39))}`" for k, v in table.signatures.items()]
+        lines = [f"- {md(k)}: `{v.replace('`', chr(39))}`" for k, v in table.signatures.items()]
         parts += [f"{head}# How each figure was made", "\n".join(lines)]
     return "\n\n".join(parts) + "\n"
 

@@ -17,7 +17,7 @@ from benchmarks.records import Record, write_text
 
 SCHEMA = "supernet-bench/leaderboard/1"
 COMMAND = "supernet-bench leaderboard"
-JSON, PAGE = "leaderboard.json", "LEADERBOARD.md"
+JSON, PAGE, CLAIMS = "leaderboard.json", "LEADERBOARD.md", "CLAIMS.md"
 _PLOT = re.compile(r"plots/[A-Za-z0-9._-]+\.(svg|png)")
 
 _HEAD = f"""# Leaderboard
@@ -32,7 +32,8 @@ There are no result records yet. Make one with `supernet-bench run mt`, then add
 
 def _contents(results_dir: Path) -> dict[str, bytes]:
     """Every generated file, by its path under the results folder."""
-    from benchmarks.report import formats, plots, rows, tables
+    from benchmarks import claims
+    from benchmarks.report import formats, plots, rows, tables, verdicts
 
     found = store.load_all(results_dir / "records")
     files: dict[str, bytes] = {}
@@ -53,10 +54,11 @@ def _contents(results_dir: Path) -> dict[str, bytes]:
         "version": rows.results_version(),
         "records": len(found),
         "groups": boards,
-        "files": sorted([JSON, PAGE, *files]),
+        "files": sorted([JSON, PAGE, CLAIMS, *files]),
     }
     files[JSON] = formats.json_text(board).encode()
     files[PAGE] = "\n".join(parts).encode()
+    files[CLAIMS] = verdicts.markdown(claims.judge(found)).encode()
     return files
 
 
@@ -84,7 +86,7 @@ def _entry(record: Record) -> dict[str, str]:
 
 
 def build(results_dir: Path) -> dict[str, Path]:
-    """Write ``leaderboard.json``, ``LEADERBOARD.md`` and ``plots/`` next to ``records/``.
+    """Write ``leaderboard.json``, ``LEADERBOARD.md``, ``CLAIMS.md`` and ``plots/`` next to ``records/``.
 
     Plots that an earlier build made and this one does not are removed; nothing else is.
 

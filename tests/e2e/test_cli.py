@@ -22,7 +22,7 @@ HAT = {
     "decoder_cross_heads": [2, 4],
     "decoder_cross_source": [-1, 2],
 }
-COMMANDS = ("list", "plan", "run", "compare", "report", "leaderboard", "profiles", "doctor", "cost")
+COMMANDS = ("list", "plan", "run", "compare", "report", "leaderboard", "claims", "profiles", "doctor", "cost")
 
 
 @pytest.mark.parametrize("words", [(), *((name,) for name in COMMANDS)])

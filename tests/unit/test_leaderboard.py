@@ -31,7 +31,7 @@ def results(tmp_path):
 
 def test_without_records_it_says_so(tmp_path):
     paths = leaderboard.build(tmp_path)
-    assert set(paths) == {"leaderboard.json", "LEADERBOARD.md"}
+    assert set(paths) == {"leaderboard.json", "LEADERBOARD.md", "CLAIMS.md"}
     assert "no result records yet" in paths["LEADERBOARD.md"].read_text()
     assert json.loads(paths["leaderboard.json"].read_text())["groups"] == []
     assert leaderboard.check(tmp_path) == []

@@ -1,0 +1,362 @@
+"""The papers' claims as hypotheses over records: supported, refuted or undecided. Imports no torch.
+
+The rule, for each claim of ``claims.toml``:
+
+1. Records are apart by everything that forbids comparing them (``report.rows.groups``: task, tier,
+   profile, space, allowance, settings, data). Only declared profiles and allowances that the claim asks
+   for count. Within a group each method counts with one version of its source, the one with most seeds.
+2. The effect of a seed is the method's figure minus the other's, both of that seed.
+3. Fewer than ``n`` paired seeds, never below ``stats.SIGNIFICANT_FROM``: undecided.
+4. Else the 95 % t-interval of the mean effect decides. ``above`` a margin: supported where the whole
+   interval lies above it, refuted where it lies wholly below; ``below`` the other way round; ``within``:
+   supported where it lies wholly between -margin and +margin, refuted where wholly outside. Anything
+   else is undecided.
+5. Groups that contradict one another leave the claim undecided.
+
+Every claim is judged by itself: nothing is corrected for the number of claims.
+"""
+
+from __future__ import annotations
+
+import shlex
+import tomllib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from benchmarks import stats
+from benchmarks.records import Record
+from benchmarks.report import rows
+
+SUPPORTED, REFUTED, UNDECIDED = "supported", "refuted", "undecided"
+SIDES = ("above", "below", "within")
+EXACT_UP_TO = 20
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One hypothesis; ``claims.toml`` says what each field means."""
+
+    id: str
+    paper: str
+    statement: str
+    figure: str
+    estimand: str
+    suite: str
+    tier: str
+    profiles: Mapping[str, float]
+    claimed: str
+    margin: float
+    unit: str
+    n: int
+    task: str = ""
+    """Empty: the suite is not there yet."""
+    method: str = ""
+    method_options: Mapping[str, Any] = field(default_factory=dict)
+    against: str = ""
+    """Empty: the figure itself is the effect."""
+    against_options: Mapping[str, Any] = field(default_factory=dict)
+    measure: str = ""
+    limit: float | None = None
+    relative: bool = False
+    """The effect is method / against - 1, in per cent."""
+    value: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a claim that could never be judged, at import of the file rather than in a table."""
+        if self.n < stats.SIGNIFICANT_FROM:
+            raise ValueError(f"claim {self.id}: n = {self.n}, at least {stats.SIGNIFICANT_FROM}")
+        if self.claimed not in SIDES or (self.task and self.measure not in MEASURES):
+            raise ValueError(f"claim {self.id}: claimed {self.claimed!r}, measure {self.measure!r}")
+        if not self.profiles or (self.claimed == "within" and self.margin <= 0):
+            raise ValueError(f"claim {self.id}: needs a profile, and a margin above zero where 'within'")
+
+    @property
+    def rule(self) -> str:
+        """What would support it, in words."""
+        where = f"within -{self.margin:g} and +{self.margin:g}"
+        where = where if self.claimed == "within" else f"{self.claimed} {self.margin:g}"
+        return f"95 % t-interval over {self.n} or more paired seeds wholly {where} {self.unit}"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What one group of comparable records says about a claim."""
+
+    profile: str
+    conditions: Mapping[str, str]
+    """What all its runs have in common."""
+    seeds: tuple[int, ...]
+    """Paired seeds."""
+    effect: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+    """Exact two-sided sign-flip test of "the effect equals the margin"; None where not tested."""
+    verdict: str
+    why: str
+    records: tuple[str, ...]
+    """Ids of the records used."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A claim with its verdict; ``effect``, ``low``, ``high`` and ``n`` are those of the deciding group."""
+
+    claim: Claim
+    verdict: str
+    why: str
+    effect: float | None = None
+    low: float | None = None
+    high: float | None = None
+    n: int = 0
+    records: tuple[str, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
+    left_out: tuple[str, ...] = ()
+    """Groups of records that are about this claim but do not count: why."""
+    command: str = ""
+    """What would produce the missing records; empty where the verdict stands or nothing can yet."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data, six significant digits."""
+        rounded: dict[str, Any] = _rounded(asdict(self))
+        rounded["claim"]["rule"] = self.claim.rule
+        return rounded
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, Mapping):
+        return {k: _rounded(v) for k, v in value.items()}
+    return [_rounded(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+@cache
+def _file() -> dict[str, Any]:
+    return tomllib.loads(Path(__file__).with_name("claims.toml").read_text("utf-8"))
+
+
+@cache
+def claims() -> tuple[Claim, ...]:
+    """Every claim, in the order of the file."""
+    found = tuple(Claim(**entry) for entry in _file()["claim"])
+    if len({c.id for c in found}) != len(found) or not {c.paper for c in found} <= set(papers()):
+        raise ValueError("claims.toml: two claims of one id, or a paper that is not named")
+    return found
+
+
+def papers() -> dict[str, str]:
+    """Short name -> title and source of each paper."""
+    return {name: entry["title"] for name, entry in _file()["paper"].items()}
+
+
+def _at(record: Record, limit: float | None) -> list[Mapping[str, Any]]:
+    wanted = rows.Limit(0, 0.0) if limit is None else rows.Limit(1, limit)
+    return [c for c in record["candidates"] if rows.limit_of(c) == wanted]
+
+
+def _test(candidate: Mapping[str, Any], metric: str) -> float | None:
+    scores = (candidate.get("test") or {}).get(rows.deciding_set(candidate) or "", {})
+    value = (scores.get(metric) or {}).get("value")
+    return None if value is None else float(value)
+
+
+def _quality(record: Record, claim: Claim) -> float | None:
+    """Test figure of the best network by validation at the claim's limit."""
+    there = _at(record, claim.limit)
+    return _test(rows.best(there), rows.metric_of([record])) if there else None
+
+
+def _inherited(record: Record, claim: Claim) -> float | None:
+    """The same of the best one with the supernet's own weights."""
+    there = [c for c in _at(record, claim.limit) if c["origin"] == "inherited"]
+    return _test(rows.best(there), rows.metric_of([record])) if there else None
+
+
+def _gap(record: Record, claim: Claim) -> float | None:
+    """Trained from scratch minus inherited, mean over the architectures that the run has as both."""
+    there, metric = _at(record, claim.limit), rows.metric_of([record])
+    both = [
+        (_test(alone, metric), _test(shared, metric))
+        for alone in there
+        if alone["origin"] == "retrained"
+        for shared in there
+        if shared["origin"] == "inherited" and shared["architecture"] == alone["architecture"]
+    ]
+    gaps = [a - b for a, b in both if a is not None and b is not None]
+    return sum(gaps) / len(gaps) if gaps else None
+
+
+def _absolute_gap(record: Record, claim: Claim) -> float | None:
+    """The size of ``_gap``, as the papers report it."""
+    found = _gap(record, claim)
+    return None if found is None else abs(found)
+
+
+def _hypervolume(record: Record, claim: Claim) -> float | None:
+    """Of the best network by validation at each limit, from the task's frozen reference point."""
+    chosen, metric = rows.by_limit(record["candidates"]).values(), rows.metric_of([record])
+    points = [(_test(c, metric), (c.get("latency") or {}).get("ratio")) for c in chosen]
+    pairs = [(q, float(x)) for q, x in points if q is not None and x is not None]
+    return stats.hypervolume(pairs, rows.reference_point(claim.task)) if pairs else None
+
+
+def _seconds_per_token(record: Record, claim: Claim) -> float | None:
+    """Of training the supernet; none where the run shared its machine: its seconds are not its own."""
+    if record["provenance"].get("jobs", 1) != 1:
+        return None
+    spent = {
+        kind: sum(
+            e["amount"] for e in record["ledger"]["entries"] if (e["phase"], e["kind"]) == ("supernet", kind)
+        )
+        for kind in ("seconds", "tokens")
+    }
+    return spent["seconds"] / spent["tokens"] if all(spent.values()) else None
+
+
+MEASURES: dict[str, Callable[[Record, Claim], float | None]] = {
+    "quality": _quality,
+    "inherited": _inherited,
+    "gap": _gap,
+    "absolute-gap": _absolute_gap,
+    "hypervolume": _hypervolume,
+    "seconds-per-token": _seconds_per_token,
+}
+
+
+def decide(claim: Claim, interval: stats.Interval) -> tuple[str, str]:
+    """Verdict and reason, by rules 3 and 4 of this module."""
+    low, high, m = interval.low, interval.high, claim.margin
+    if interval.n < claim.n or low is None or high is None:
+        return UNDECIDED, f"{interval.n} of {claim.n} paired seeds"
+    span = f"[{low:+.2f}, {high:+.2f}] {claim.unit}"
+    if claim.claimed == "within":
+        if -m < low and high < m:
+            return SUPPORTED, f"the interval {span} lies within {m:g} of zero"
+        if high < -m or low > m:
+            return REFUTED, f"the interval {span} lies wholly outside {m:g} of zero"
+        return UNDECIDED, f"the interval {span} crosses the margin of {m:g}"
+    above, below = low > m, high < m
+    if above or below:
+        held = above == (claim.claimed == "above")
+        side = "above" if above else "below"
+        return SUPPORTED if held else REFUTED, f"the interval {span} lies wholly {side} {m:g}"
+    return UNDECIDED, f"the interval {span} holds the margin {m:g}"
+
+
+def _runs(group: Iterable[Record], method: str, options: Mapping[str, Any]) -> dict[int, Record]:
+    """Seed -> record of one method in one group; of its sources the one with most seeds, the last to end."""
+    sources: dict[str, list[Record]] = {}
+    for record in group:
+        spec = record["spec"]
+        if spec["method"] == method and spec["options"] == options and record["status"] != "failed":
+            sources.setdefault(spec["method_sha256"], []).append(record)
+    if not sources:
+        return {}
+    kept = [rows.latest(records) for records in sources.values()]
+    most = max(kept, key=lambda runs: (len(runs), max(r["provenance"]["ended"] for r in runs)))
+    return {record["spec"]["seed"]: record for record in most}
+
+
+def _evidence(claim: Claim, group: Sequence[Record]) -> Evidence | None:
+    """What a group says; None where it has no run of the claim's methods."""
+    ours = _runs(group, claim.method, claim.method_options)
+    theirs = _runs(group, claim.against, claim.against_options) if claim.against else ours
+    if not ours and not theirs:
+        return None
+    measure, effects, used = MEASURES[claim.measure], {}, []
+    for seed in sorted(set(ours) & set(theirs)):
+        a = measure(ours[seed], claim)
+        b = measure(theirs[seed], claim) if claim.against else 0.0
+        if a is None or b is None or (claim.relative and b == 0):
+            continue
+        effects[seed] = 100 * (a / b - 1) if claim.relative else a - b
+        used += [ours[seed]["id"]] + ([theirs[seed]["id"]] if claim.against else [])
+    conditions = rows.facts(group[0])
+    if not effects:
+        why = f"0 of {claim.n} paired seeds with what this claim needs"
+        return Evidence(conditions["profile"], conditions, (), None, None, None, None, UNDECIDED, why, ())
+    values = list(effects.values())
+    interval = stats.t_interval(values)
+    tested = claim.claimed != "within" and stats.SIGNIFICANT_FROM <= len(values) <= EXACT_UP_TO
+    p = stats.sign_flip(values, [claim.margin] * len(values)) if tested else None
+    verdict, why = decide(claim, interval)
+    return Evidence(
+        conditions["profile"], conditions, tuple(effects), interval.mean, interval.low, interval.high, p,
+        verdict, why, tuple(used),
+    )  # fmt: skip
+
+
+def _unfit(claim: Claim, spec: Mapping[str, Any]) -> str:
+    """Why runs of this specification do not count, or nothing."""
+    if spec["profile"] not in claim.profiles:
+        return f"profile {rows.plain(spec['profile'], 80)} is not one that the claim asks for"
+    least, had = claim.profiles[spec["profile"]], spec["budget"].get("tokens")
+    if had is not None and had < least:
+        return f"allowance of {had:,.10g} tokens on {spec['profile']}, below {least:,.10g}"
+    return ""
+
+
+def _judged(claim: Claim, groups: Sequence[Sequence[Record]]) -> Verdict:
+    if not claim.task:
+        return Verdict(claim, UNDECIDED, f"the suite '{claim.suite}' is not there yet: nothing can be run")
+    evidence, left_out = [], []
+    for group in groups:
+        found = _evidence(claim, group)
+        unfit = _unfit(claim, group[0]["spec"])
+        if found is not None and unfit:
+            left_out.append(unfit)
+        elif found is not None:
+            evidence.append(found)
+    evidence.sort(key=lambda e: (e.verdict == UNDECIDED, -len(e.seeds)))
+    decided = {e.verdict for e in evidence} - {UNDECIDED}
+    first = evidence[0] if evidence else None
+    if first is None:
+        verdict, why = UNDECIDED, "no records of its methods"
+    elif len(decided) > 1:
+        verdict, why = UNDECIDED, "the groups of records contradict one another"
+    else:
+        verdict, why = first.verdict, first.why
+    base = Verdict(claim, verdict, why, evidence=tuple(evidence), left_out=tuple(left_out))
+    if verdict != UNDECIDED or len(decided) > 1:
+        command = ""
+    else:
+        there = len(first.seeds) if first else 0
+        profile = first.profile if first and there else next(iter(claim.profiles))
+        command = command_for(claim, profile, claim.n if there < claim.n else 2 * there)
+    if first is None:
+        return Verdict(**vars(base) | {"command": command})
+    figures = {"effect": first.effect, "low": first.low, "high": first.high, "n": len(first.seeds)}
+    return Verdict(**vars(base) | figures | {"records": first.records, "command": command})
+
+
+def command_for(claim: Claim, profile: str, seeds: int) -> str:
+    """What produces the records of ``seeds`` seeds on a machine of that profile."""
+    methods = [claim.method] + ([claim.against] if claim.against else [])
+    words = ["supernet-bench", "run", claim.suite, "--task", claim.task, "--tier", claim.tier]
+    words += ["--profile", profile, "--methods", ",".join(methods)]
+    for name, options in ((claim.method, claim.method_options), (claim.against, claim.against_options)):
+        for key, value in options.items():
+            words += ["--option", f"{name}.{key}={value}"]
+    return shlex.join([*words, "--seeds", str(seeds)])
+
+
+def judge(records: Iterable[Record], of: Sequence[Claim] | None = None) -> list[Verdict]:
+    """A verdict for every claim (default: all of ``claims.toml``), in their order.
+
+    Pure: the same records in any order give the same verdicts. Texts of records reach a verdict only
+    through ``report.rows.facts`` and ``plain``; escape them for where they go.
+    """
+    asked = claims() if of is None else of
+    places = {(c.task, c.tier) for c in asked if c.task}
+    methods = {name for c in asked for name in (c.method, c.against) if name}
+    relevant: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        spec = record["spec"]
+        if (spec["task"], spec["tier"]) in places and spec["method"] in methods:
+            relevant.setdefault((spec["task"], spec["tier"]), []).append(record)
+    grouped = {place: rows.groups(found) for place, found in relevant.items()}
+    return [_judged(claim, grouped.get((claim.task, claim.tier), [])) for claim in asked]

@@ -1,0 +1,124 @@
+"""Verdicts on the papers' claims for a terminal and as Markdown; ``benchmarks.claims`` reaches them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from benchmarks import claims
+from benchmarks.claims import UNDECIDED, Evidence, Verdict
+from benchmarks.report.formats import NONE, md
+from benchmarks.report.rows import plain
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
+
+RULES = (
+    "Supported or refuted: the whole 95 % t-interval over paired seeds lies on one side of the stated margin."
+    " Anything else, and anything on fewer paired seeds than asked for (never below 6), is undecided. Each"
+    " claim is judged by itself, on one hardware profile, one allowance and one set of settings at a time;"
+    " groups of records that contradict one another leave it undecided."
+)
+
+
+def effect(found: Verdict | Evidence) -> str:
+    """``+0.19 [-1.64, +2.02]``, or why there is no interval."""
+    if found.effect is None:
+        return NONE
+    if found.low is None or found.high is None:
+        return f"{found.effect:+.2f} (one seed: no interval)"
+    return f"{found.effect:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
+
+
+def _paper(verdict: Verdict) -> str:
+    value = verdict.claim.value
+    return NONE if value is None else f"{value:+g}"
+
+
+class Terminal:
+    """All verdicts for a rich console: one table, then what would decide the open ones."""
+
+    def __init__(self, verdicts: Sequence[Verdict]) -> None:
+        self.verdicts = verdicts
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield the tables and the lines under them."""
+        from rich.box import SIMPLE_HEAD
+        from rich.padding import Padding
+        from rich.table import Table as Grid
+        from rich.text import Text
+
+        for paper, title in claims.papers().items():
+            grid = Grid(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+            for head in ("id", "claim", "paper", "ours [95 %]", "n", "verdict"):
+                left = head in ("id", "claim", "verdict")
+                grid.add_column(head, justify="left" if left else "right", no_wrap=head in ("id", "n"))
+            for v in self.verdicts:
+                if v.claim.paper == paper:
+                    unit = f" {v.claim.unit}" if v.effect is not None else ""
+                    told = [v.claim.id, v.claim.statement, _paper(v), effect(v) + unit, str(v.n), said(v)]
+                    grid.add_row(*map(Text, told))
+            yield Text(title, style="bold")
+            yield grid
+            yield Text()
+        for v in self.verdicts:
+            if v.records:
+                yield Padding(Text(f"{v.claim.id}: records {' '.join(v.records)}", style="dim"), (0, 0, 0, 1))
+        wanted: dict[str, list[str]] = {}
+        for v in self.verdicts:
+            if v.command:
+                wanted.setdefault(v.command, []).append(v.claim.id)
+        for command, names in wanted.items():
+            yield Text(f"to decide {', '.join(names)}:")
+            yield Padding(Text(command, overflow="fold"), (0, 0, 0, 2))
+        yield Text()
+        yield Text(RULES, style="dim")
+
+
+def said(verdict: Verdict) -> str:
+    """The verdict with its reason."""
+    return f"{verdict.verdict}: {verdict.why}"
+
+
+def markdown(verdicts: Sequence[Verdict]) -> str:
+    """A page: a table for each paper, then every claim with what it rests on."""
+    made = "Generated from `records/` by `supernet-bench leaderboard`; do not edit."
+    parts = ["# The papers' claims", made, RULES]
+    for paper, title in claims.papers().items():
+        ours = [v for v in verdicts if v.claim.paper == paper]
+        parts += [f"## {md(title)}", _table(ours)]
+        parts += [_details(v) for v in ours]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(verdicts: Sequence[Verdict]) -> str:
+    lines = ["| id | claim | paper | ours \\[95 %\\] | unit | n | verdict |"]
+    lines.append("| :-- | :-- | --: | --: | :-- | --: | :-- |")
+    for v in verdicts:
+        told = [v.claim.id, v.claim.statement, _paper(v), effect(v), v.claim.unit, str(v.n), said(v)]
+        lines.append("| " + " | ".join(md(plain(cell)) for cell in told) + " |")
+    return "\n".join(lines)
+
+
+def _details(verdict: Verdict) -> str:
+    claim = verdict.claim
+    lines: list[tuple[str, Any]] = [
+        ("The paper", claim.figure),
+        ("What we measure", claim.estimand),
+        ("Supported by", claim.rule),
+        ("Verdict", said(verdict)),
+    ]
+    shown = [f"- {name}: {md(plain(text, 600))}" for name, text in lines]
+    for found in verdict.evidence:
+        allowance = found.conditions.get("budget.tokens", "?")
+        what = f"{found.profile}, {allowance} tokens, settings {found.conditions['settings_sha256']}"
+        p = "" if found.p is None else f", sign-flip p {found.p:.3f}"
+        told = f"{effect(found)} over {len(found.seeds)} paired seeds{p}: {found.verdict}, {found.why}"
+        ids = " ".join(f"`{i}`" for i in found.records)
+        shown.append(f"- {md(plain(what))}: {md(told)}" + (f"; records {ids}" if ids else ""))
+    shown += [f"- Left out: {md(plain(why))}" for why in verdict.left_out]
+    if verdict.command:
+        shown.append(f"- To decide it: `{verdict.command}`")
+    elif verdict.verdict == UNDECIDED and not claim.task:
+        shown.append("- To decide it: no command can yet")
+    return f"### {md(claim.id)}\n\n{md(claim.statement)}\n\n" + "\n".join(shown)

@@ -1,0 +1,310 @@
+"""Claims as hypotheses: who counts, what is paired, when there is a verdict, what is said without one."""
+
+import io
+import json
+import random
+import shlex
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+from scipy import stats as scipy_stats
+
+from benchmarks import claims, cli, profiles, records, stats
+from benchmarks.api import UsageError
+from benchmarks.claims import REFUTED, SUPPORTED, UNDECIDED
+from benchmarks.commands import runs
+from benchmarks.registry import find
+from benchmarks.report import leaderboard, verdicts
+from benchmarks.tasks import get_task, task_names
+from tests.fake_records import fake
+
+BY_ID = {c.id: c for c in claims.claims()}
+GPU, TOKENS = "nvidia-h200.v1", 20e6
+
+
+def run(method, seed, inherited=20.0, alone=30.0, origin="retrained", options=None, **conditions):
+    """A record of one limit whose architecture was scored with inherited weights and trained again."""
+    given = {"profile": GPU, "tokens": TOKENS, "limits": (0.8, 0.8)} | conditions
+    record = fake(method, seed, **given)
+    kinds = ((inherited, "inherited"), (alone, origin))
+    for made, (quality, kind) in zip(record["candidates"], kinds, strict=True):
+        made["architecture"], made["origin"] = {"layers": seed}, kind
+        made["valid"] = {"loss": 3.0 - quality / 100, "bleu": None}
+        made["test"]["pooled"]["bleu"]["value"] = quality
+    record["spec"]["options"] = options or {}
+    return records.seal(record)
+
+
+def judged(name, found, **changes):
+    return claims.judge(found, [replace(BY_ID[name], **changes)])[0]
+
+
+def gaps(mixed, plain, seeds=range(1, 7), **conditions):
+    """Runs for ``mos-gap-neuron`` in which each seed has these gaps."""
+    scratch = {"after": "scratch"}
+    return [
+        record
+        for seed, a, b in zip(seeds, mixed, plain, strict=True)
+        for record in (
+            run("mos-neuron", seed, 30.0 - a, 30.0, options=scratch, **conditions),
+            run("hat", seed, 30.0 - b, 30.0, **conditions),
+        )
+    ]
+
+
+SMALL, LARGE = [1.1, 1.3, 0.9, 1.0, 1.2, 1.15], [1.9, 2.0, 1.7, 1.85, 1.8, 2.1]
+
+
+def test_six_seeds_on_one_side_support_the_claim_with_scipys_interval():
+    found = judged("mos-gap-neuron", gaps(SMALL, LARGE))
+    differences = np.array(SMALL) - np.array(LARGE)
+    low, high = scipy_stats.t.interval(0.95, 5, differences.mean(), scipy_stats.sem(differences))
+    assert found.verdict == SUPPORTED and found.n == 6 and not found.command
+    assert (found.effect, found.low, found.high) == pytest.approx((differences.mean(), low, high))
+    assert len(found.records) == 12 and found.evidence[0].p == pytest.approx(2 / 2**6)
+
+
+def test_the_other_way_round_refutes_and_no_clear_side_decides_nothing():
+    assert judged("mos-gap-neuron", gaps(LARGE, SMALL)).verdict == REFUTED
+    mixed = judged("mos-gap-neuron", gaps(SMALL, [*SMALL[3:], *SMALL[:3]]))
+    assert mixed.verdict == UNDECIDED and "holds the margin" in mixed.why
+    assert mixed.command.endswith("--seeds 12")
+
+
+@pytest.mark.parametrize("n", range(6))
+def test_below_six_paired_seeds_nothing_is_said(n):
+    found = judged("mos-gap-neuron", gaps(SMALL[:n], LARGE[:n], range(1, n + 1)))
+    assert found.verdict == UNDECIDED and found.n == n
+    assert found.command.endswith("--seeds 6") and f"--profile {GPU}" in found.command
+    assert f"{n} of 6" in found.why or n == 0
+    alone = gaps(SMALL, LARGE)[::2]
+    assert judged("mos-gap-neuron", alone).n == 0
+
+
+@pytest.mark.parametrize(
+    ("conditions", "counts"),
+    [
+        ({"tokens": 21e6}, True),
+        ({"tokens": 19e6}, False),
+        ({"profile": "undeclared"}, False),
+        ({"tier": "paper"}, False),
+        ({"task": "mt-tatoeba-en-de"}, False),
+    ],
+)
+def test_conditions_are_never_mixed_and_must_be_those_asked_for(conditions, counts):
+    half = gaps(SMALL[:3], LARGE[:3], range(1, 4))
+    other = gaps(SMALL[3:], LARGE[3:], range(4, 7), **conditions)
+    found = judged("mos-gap-neuron", half + other)
+    assert found.verdict == UNDECIDED and found.n == 3
+    assert len(found.evidence) == (2 if counts else 1)
+    whole = judged("mos-gap-neuron", gaps(SMALL, LARGE, **conditions))
+    assert whole.verdict == (SUPPORTED if counts else UNDECIDED)
+
+
+@pytest.mark.parametrize("what", ["settings_sha256", "data", "method_sha256", "options"])
+def test_neither_are_settings_data_sources_and_options(what):
+    found = gaps(SMALL, LARGE)
+    for record in found[:6]:
+        if what == "data":
+            record["provenance"]["data"]["train.en"] = "0" * 64
+        elif what == "options":
+            record["spec"]["options"] = {"after": "inherit"}
+        else:
+            record["spec"][what] = "0" * 64
+    assert judged("mos-gap-neuron", [records.seal(r) for r in found]).n == 3
+
+
+def test_groups_that_contradict_one_another_leave_it_open_and_one_that_decides_is_enough():
+    here, there = gaps(SMALL, LARGE), gaps(LARGE, SMALL, profile="cpu-2core-avx512.v1", tokens=2e6)
+    found = judged("mos-gap-neuron", here + there)
+    assert found.verdict == UNDECIDED and "contradict" in found.why and not found.command
+    assert {e.verdict for e in found.evidence} == {SUPPORTED, REFUTED}
+    assert judged("mos-gap-neuron", here + there[:6]).verdict == SUPPORTED
+
+
+def test_the_order_of_the_records_changes_nothing():
+    found = gaps(SMALL, LARGE)
+    found += gaps(SMALL[:2], LARGE[:2], range(1, 3), profile="cpu-2core-avx512.v1", tokens=2e6)
+    expected = [v.to_dict() for v in claims.judge(found)]
+    random.Random(1).shuffle(found)
+    assert [v.to_dict() for v in claims.judge(found)] == expected
+    json.dumps(expected, allow_nan=False)
+
+
+def test_a_gap_needs_the_same_architecture_and_training_from_scratch():
+    fair, other, on = run("hat", 1, 20, 30), run("hat", 1, 20, 30), run("hat", 1, 20, 30, origin="continued")
+    other["candidates"][1]["architecture"] = {"layers": 9}
+    claim = BY_ID["mos-gap-exists"]
+    assert claims.MEASURES["gap"](fair, claim) == pytest.approx(10.0)
+    assert claims.MEASURES["gap"](other, claim) is None and claims.MEASURES["gap"](on, claim) is None
+    better = run("hat", 1, 31, 30)
+    assert claims.MEASURES["gap"](better, claim) == -1 and claims.MEASURES["absolute-gap"](better, claim) == 1
+
+
+def test_quality_is_that_of_the_best_by_validation_and_inherited_that_of_inherited():
+    record, claim = run("hat", 1, 20, 30), BY_ID["mos-bleu-at-limit"]
+    assert claims.MEASURES["quality"](record, claim) == 30
+    assert claims.MEASURES["inherited"](record, claim) == 20
+    assert claims.MEASURES["quality"](record, replace(claim, limit=0.5)) is None
+    ratio = record["candidates"][1]["latency"]["ratio"]
+    assert claims.MEASURES["hypervolume"](record, claim) == pytest.approx(30 * (1.1 - ratio))
+
+
+def test_overhead_is_relative_and_a_shared_machine_does_not_count():
+    found = []
+    for seed in range(1, 7):
+        for method, slower in (("mos-neuron", 1.04 + seed / 1000), ("hat-sandwich", 1.0)):
+            record = run(method, seed)
+            for entry in record["ledger"]["entries"]:
+                if (entry["phase"], entry["kind"]) == ("supernet", "seconds"):
+                    entry["amount"] = 500.0 * slower
+            found.append(records.seal(record))
+    verdict = judged("mos-overhead", found)
+    assert verdict.verdict == SUPPORTED and verdict.effect == pytest.approx(4.35)
+    assert judged("mos-overhead", found, margin=2.0).verdict == REFUTED
+    found[0]["provenance"]["jobs"] = 2
+    assert judged("mos-overhead", found).n == 5
+
+
+def test_failed_runs_do_not_count_and_a_seed_counts_once():
+    found = gaps(SMALL, LARGE)
+    broken = fake("hat", 1, status="failed", profile=GPU, tokens=TOKENS, limits=(0.8,))
+    assert judged("mos-gap-neuron", [*found[:1], broken, *found[2:]]).n == 5
+    again = run("hat", 1, 0.0, 30.0)
+    again["spec"]["follows"], again["provenance"]["ended"] = "0" * 16, "2025-01-01T00:00:00+00:00"
+    assert judged("mos-gap-neuron", [*found, records.seal(again)]).verdict == SUPPORTED
+
+
+figures = st.floats(-50, 50, allow_nan=False)
+
+
+@given(figures, figures, st.floats(0.01, 20), st.integers(1, 30), st.sampled_from(claims.SIDES))
+def test_a_verdict_follows_the_rule_and_nothing_else(a, b, margin, n, side):
+    claim = replace(BY_ID["mos-gap-neuron"], claimed=side, margin=margin, n=8)
+    low, high = min(a, b), max(a, b)
+    verdict, _ = claims.decide(claim, stats.Interval((a + b) / 2, low, high, n))
+    everywhere = np.linspace(low, high, 401)
+    inside = {"above": lambda x: x > margin, "below": lambda x: x < margin}
+    inside["within"] = lambda x: abs(x) < margin
+    held = {inside[side](x) for x in (low, *everywhere, high)}
+    edge = margin in (low, high) or -margin in (low, high)
+    if n < 8:
+        assert verdict == UNDECIDED
+    elif not edge and not (side == "within" and low < -margin and high > margin):
+        assert verdict == {(True,): SUPPORTED, (False,): REFUTED}.get(tuple(held), UNDECIDED)
+    if verdict == SUPPORTED and side != "within":
+        flipped = replace(claim, claimed="below" if side == "above" else "above", margin=margin)
+        assert claims.decide(flipped, stats.Interval(0, low, high, n))[0] == REFUTED
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"n": 5}, {"claimed": "better"}, {"measure": "luck"}, {"profiles": {}}, {"claimed": "within"}]
+)
+def test_a_claim_that_could_not_be_judged_is_refused(wrong):
+    with pytest.raises(ValueError, match="mos-gap-neuron"):
+        replace(BY_ID["mos-gap-neuron"], **wrong)
+
+
+@pytest.mark.parametrize("claim", [c for c in claims.claims() if c.task], ids=lambda c: c.id)
+def test_the_command_that_would_decide_a_claim_plans_the_runs_that_it_counts(claim, tmp_path):
+    verdict = claims.judge([], [claim])[0]
+    assert verdict.verdict == UNDECIDED and verdict.why == "no records of its methods"
+    words = shlex.split(verdict.command)
+    assert words[0] == "supernet-bench"
+    options = cli.parser().parse_args(words[1:])
+    assert options.profile in claim.profiles and options.function == "run"
+    for name, least in claim.profiles.items():  # whoever has this hardware gets an allowance that counts
+        tier = get_task(claim.task).tier(claim.tier, profiles.get(name).device)
+        assert tier.budget["tokens"] >= least
+        assert claim.limit is None or claim.limit in tier.limits
+        assert claim.measure != "hypervolume" or len(tier.limits) > 1
+    options.profile, options.results = "undeclared", tmp_path  # this machine is another
+    made, _, _ = runs._planned(options)
+    arms = [(claim.method, claim.method_options), (claim.against, claim.against_options)]
+    arms = [arm for arm in arms if arm[0]]
+    planned = {(p.spec.method, json.dumps(p.spec.options), p.spec.seed) for p in made.runs}
+    assert planned == {(m, json.dumps(o), seed) for m, o in arms for seed in range(1, claim.n + 1)}
+    assert all(find(m) for m, _ in arms)
+
+
+def test_claims_without_a_task_wait_for_a_suite_that_really_is_not_there():
+    suites = {get_task(name).suite for name in task_names()}
+    waiting = [v for v in claims.judge([]) if not v.claim.task]
+    assert waiting
+    for verdict in waiting:
+        assert verdict.claim.suite not in suites, "its suite has come: name its task, methods and measure"
+        assert "not there yet" in verdict.why and verdict.command == ""
+
+
+def test_the_file_has_both_papers_and_what_each_claim_needs():
+    assert {c.paper for c in claims.claims()} == set(claims.papers()) == {"mos", "simq"}
+    for claim in claims.claims():
+        assert claim.n >= 6 and set(claim.profiles) <= set(profiles.names())
+        assert claim.statement.endswith(".") and claim.figure and claim.estimand
+    assert (BY_ID["simq-latency"].value, BY_ID["simq-size"].value) == (4.80, 3.44)
+
+
+def rendered(found):
+    judgements = claims.judge(found)
+    console = Console(width=120, file=io.StringIO(), force_terminal=False)
+    console.print(verdicts.Terminal(judgements))
+    return verdicts.markdown(judgements), console.file.getvalue()
+
+
+def test_markdown_and_terminal_say_effect_interval_n_records_and_the_command():
+    found = gaps(SMALL, LARGE)
+    page, screen = rendered(found)
+    for text in (page.replace("\\", ""), " ".join(screen.split())):
+        assert "-0.78 [-" in text and "supported: the interval" in text and found[0]["id"] in text
+        assert "supernet-bench run mt --task mt-tatoeba-en-de" in text
+        assert "the suite 'simq' is not there yet" in " ".join(text.split()) or "simq" in text
+    assert "no command can yet" in page and len(page.split("\n### ")) == len(BY_ID) + 1
+
+
+def test_one_seed_says_why_it_has_no_interval():
+    page, _ = rendered(gaps(SMALL[:1], LARGE[:1], [1]))
+    assert "-0.80 (one seed: no interval)" in page
+
+
+def test_hostile_texts_stay_texts():
+    found = gaps(SMALL, LARGE)
+    for record in found:
+        record["spec"]["space"] = "\x1b[31m<script>alert(1)</script>\u202e|`"
+    for text in rendered([records.seal(r) for r in found]):
+        assert "\x1b" not in text and "\u202e" not in text and "<script>" not in text
+
+
+def test_the_word_significant_never_appears():
+    for found in ([], gaps(SMALL[:5], LARGE[:5], range(1, 6)), gaps(SMALL, LARGE)):
+        assert not any("significan" in text.lower() for text in rendered(found))
+
+
+def test_the_command_line_reads_a_store_or_a_results_folder(tmp_path, capsys):
+    for record in gaps(SMALL, LARGE):
+        records.write(tmp_path / "records", record)
+    for folder in (tmp_path, tmp_path / "records"):
+        assert cli.main(["claims", "--results", str(folder), "--json"]) == 0
+        said = {c["claim"]["id"]: c for c in json.loads(capsys.readouterr().out)["claims"]}
+        assert said["mos-gap-neuron"]["verdict"] == SUPPORTED and said["mos-gap-neuron"]["n"] == 6
+    assert cli.main(["claims", "--results", str(tmp_path), "--markdown"]) == 0
+    assert capsys.readouterr().out.startswith("# The papers' claims")
+    next((tmp_path / "records").rglob("*.json")).write_text("{")
+    assert cli.main(["claims", "--results", str(tmp_path)]) == 0
+    assert "left out" in capsys.readouterr().err
+    assert cli.main(["claims", "--results", str(tmp_path / "nowhere")]) == 2
+    assert "no such folder" in capsys.readouterr().err
+    assert cli.main(["claims", "--results", str(tmp_path), "--json", "--markdown"]) == 2
+
+
+def test_the_leaderboard_writes_and_checks_the_page(tmp_path):
+    paths = leaderboard.build(tmp_path)
+    page = paths["CLAIMS.md"]
+    assert "no records of its methods" in page.read_text() and leaderboard.check(tmp_path) == []
+    page.write_text("supported")
+    assert leaderboard.check(tmp_path) == ["CLAIMS.md"]
+    with pytest.raises(UsageError, match=r"CLAIMS\.md"):
+        leaderboard.require_current(tmp_path)
