@@ -1,13 +1,20 @@
-"""Methods against one another: hypervolume of each run, and differences paired over seeds."""
+"""Methods against one another: hypervolume of each run, differences paired over seeds, and differences
+of two networks over the test sentences."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from benchmarks import stats
+from benchmarks import metrics, paired, stats
+from benchmarks.api import InvalidRecord
 from benchmarks.report import rows
+
+MOST_PAIRS = 120
+"""Pairs of networks in one table that are tested over sentences; each costs a tenth of a second."""
 
 
 def volumes_of(lines: pd.DataFrame, task: str) -> pd.DataFrame:
@@ -64,3 +71,63 @@ def compare(lines: pd.DataFrame, volumes: pd.DataFrame, baseline: str | None) ->
     ]
     frame = pd.DataFrame(found, columns=columns)
     return frame.astype(dict.fromkeys(("difference", "low", "high", "p", "p_holm"), "float64"))
+
+
+Counted = tuple[tuple[tuple[str, int], ...], paired.Counts]
+"""Test sets with their sizes, and the statistics of every sentence."""
+
+
+def _counted(candidate: Mapping[str, Any]) -> Counted | None:
+    """A candidate's sentence statistics; None where it has none, or they are not those of its BLEU."""
+    kept = candidate.get("sentences")
+    value = ((candidate.get("test") or {}).get(rows.deciding_set(candidate) or "", {}).get("bleu") or {}).get(
+        "value"
+    )
+    if not kept or value is None:
+        return None
+    sets = tuple((str(name), int(size)) for name, size in kept["sets"])
+    try:
+        counts = metrics.read_counts(kept["bleu"], sum(size for _, size in sets))
+    except InvalidRecord:
+        return None
+    return (sets, counts) if abs(metrics.corpus_bleu(counts) - value) < 1e-3 else None
+
+
+def over_sentences(lines: pd.DataFrame, baseline: str | None, metric: str) -> pd.DataFrame:
+    """Each trained network against the baseline's of the same seed and limit, over the test sentences.
+
+    Only where both records keep the statistics of the same sentences. Holm over all lines. It says
+    nothing about the noise of training.
+    """
+    found: list[dict[str, Any]] = []
+    pairs: dict[tuple[Any, ...], list[tuple[int, tuple[paired.Counts, paired.Counts]]]] = {}
+    kept = lines if metric == "bleu" and baseline is not None else lines.iloc[:0]
+    for (limit, seed), part in kept.groupby(["limit", "seed"], sort=True):
+        candidates = dict(zip(part["method"], part["candidate"], strict=True))
+        theirs = _counted(candidates[baseline]) if baseline in candidates else None
+        for method in sorted(set(candidates) - {baseline}) if theirs else ():
+            ours = _counted(candidates[method])
+            # Column 1 is the length of the reference: other references, other sentences.
+            if ours is None or theirs is None or ours[0] != theirs[0]:
+                continue
+            if len(found) < MOST_PAIRS and np.array_equal(ours[1][:, 1], theirs[1][:, 1]):
+                pairs.setdefault(ours[0], []).append((len(found), (ours[1], theirs[1])))
+                found.append({"method": method, "baseline": baseline, "limit": str(limit), "seed": seed})
+    for members in pairs.values():
+        tested = [pair for _, pair in members]
+        ps = paired.approximate_randomisation(tested, np.random.default_rng(metrics.SEED))
+        spans = paired.bootstrap(tested, np.random.default_rng(metrics.SEED))
+        for (i, (counts, _)), span, p in zip(members, spans, ps, strict=True):
+            found[i] |= {
+                "sentences": len(counts),
+                "difference": span.value,
+                "low": span.low,
+                "high": span.high,
+            }
+            found[i] |= {"p_bootstrap": span.p, "p": p}
+    adjusted = stats.holm({str(i): line["p"] for i, line in enumerate(found)})
+    for i, line in enumerate(found):
+        line["p_holm"] = adjusted[str(i)]
+    figures = ["difference", "low", "high", "p_bootstrap", "p", "p_holm"]
+    frame = pd.DataFrame(found, columns=["method", "baseline", "limit", "seed", "sentences", *figures])
+    return frame.astype(dict.fromkeys(figures, "float64"))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
+from benchmarks.report import formats
 from benchmarks.report.formats import NONE, TEXTS, caption, columns, footnotes
 from benchmarks.report.tables import Table
 
@@ -38,6 +41,13 @@ class Terminal:
         yield Text()
         for line in [*self.table.troubles, *footnotes(self.table)]:
             yield Padding(Text(line, style="dim"), (0, 0, 0, 1))
+        if len(self.table.comparisons):
+            yield Text(f"\nagainst {self.table.baseline}, paired over seeds", style="bold")
+            yield _texts(formats.comparisons(self.table))
+        if len(self.table.sentences):
+            yield Text(f"\nagainst {self.table.baseline}, over test sentences", style="bold")
+            yield _texts(formats.over_sentences(self.table))
+            yield Padding(Text(formats.OVER_SENTENCES, style="dim"), (0, 0, 0, 1))
 
     def _grid(self, keys: list[str], lines: list[dict[Any, Any]]) -> Any:
         from rich.box import SIMPLE_HEAD
@@ -55,6 +65,21 @@ class Terminal:
             end = "limit" in keys and i < len(lines) and lines[i]["limit"] != here["limit"]
             grid.add_row(*(Text(shown[key][1](here)) for key in keys), end_section=end)
         return grid
+
+
+def _texts(frame: pd.DataFrame) -> Any:
+    """A frame of texts; long cells are broken, never cut."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    grid = Grid(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+    shorter = {"difference in": "in", "latency limit": "limit", "paired seeds": "pairs"}
+    for head in frame.columns:
+        grid.add_column(Text(shorter.get(head, head)), overflow="fold")
+    for row in frame.itertuples(index=False, name=None):
+        grid.add_row(*(Text(cell, overflow="fold") for cell in row))
+    return grid
 
 
 def _one_per_method(lines: list[dict[Any, Any]]) -> list[dict[Any, Any]]:

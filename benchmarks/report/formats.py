@@ -12,6 +12,8 @@ from typing import Any
 
 import pandas as pd
 
+from benchmarks import paired
+from benchmarks.report.comparisons import MOST_PAIRS
 from benchmarks.report.rows import Limit, plain, reference_point, results_version
 from benchmarks.report.tables import METRICS, Table
 
@@ -33,13 +35,15 @@ def sig(value: float, digits: int = 3) -> str:
 
 
 def interval(row: Row, digits: str = ".1f") -> str:
-    """``34.2 [33.8, 34.6]``; an ``s`` says: one seed, interval over sentences."""
+    """``34.2 [33.8, 34.6]``; an ``s`` says: one seed, interval over sentences. Or why there is none."""
     key = "quality" if "quality" in row else "difference"
     sign = "" if key == "quality" else "+"
     text = number(row[key], sign + digits)
     if not (math.isnan(row["low"]) or math.isnan(row["high"])):
         text += f" [{row['low']:{sign}{digits}}, {row['high']:{sign}{digits}}]"
         text += " s" if row.get("interval") == "sentences" else ""
+    elif text != NONE:
+        text += " (one pair: no interval)" if sign else " (no interval recorded)"
     return text
 
 
@@ -131,6 +135,32 @@ def comparisons(table: Table) -> pd.DataFrame:
     )
 
 
+OVER_SENTENCES = (
+    "Over test sentences, one trained network each: is this network better than that one, whatever sentences"
+    " are drawn? It says nothing about training noise, and so nothing about the methods. Interval: paired"
+    f" bootstrap, {paired.RESAMPLES:,} resamples; p: paired approximate randomisation, {paired.TRIALS:,}"
+    f" trials (both as sacreBLEU's); Holm over all lines, of which a table has at most {MOST_PAIRS}."
+)
+
+
+def over_sentences(table: Table) -> pd.DataFrame:
+    """Differences of single networks from the baseline's over the test sentences, as texts."""
+    return pd.DataFrame(
+        [
+            {
+                "method": line["method"],
+                "latency limit": line["limit"],
+                "seed": str(line["seed"]),
+                "sentences": f"{line['sentences']:,}",
+                f"{table.metric_name} minus {table.baseline} [95 %]": interval(line, ".2f"),
+                "p": number(line["p"], ".4f"),
+                "p (Holm)": number(line["p_holm"], ".4f"),
+            }
+            for line in table.sentences.to_dict("records")
+        ]
+    )
+
+
 def caption(table: Table) -> str:
     """Task, tier, profile and allowance in one line."""
     shared = table.shared
@@ -147,6 +177,10 @@ def footnotes(table: Table) -> list[str]:
         "tokens, evals, probes: per cent of the allowance spent; s: seconds of search; x ref: times the"
     )
     told[-1] += " latency of the space's largest network, timed in the same session."
+    told.append(
+        f"Only {table.metric_name} has an interval here; all other figures are means over the row's seeds,"
+        " described and not tested, so none is drawn for them. Sizes are counted, not measured."
+    )
     return told + table.notes
 
 
@@ -162,8 +196,7 @@ def _md_table(frame: pd.DataFrame) -> str:
     lines = ["| " + " | ".join(md(h) for h in frame.columns) + " |"]
     lines.append("|" + "|".join(" :-- " if h in left else " --: " for h in frame.columns) + "|")
     lines += [
-        "| " + " | ".join(md(cell) for cell in row) + " |"
-        for row in frame.itertuples(index=False, name=None)
+        "| " + " | ".join(md(cell) for cell in row) + " |" for row in frame.itertuples(index=False, name=None)
     ]
     return "\n".join(lines)
 
@@ -179,6 +212,12 @@ def markdown(table: Table, title: str, level: int = 1) -> str:
         parts += [
             f"{head}# Against {md(str(table.baseline))}, paired over seeds",
             _md_table(comparisons(table)),
+        ]
+    if len(table.sentences):
+        parts += [
+            f"{head}# Against {md(str(table.baseline))}, over test sentences, one trained network each",
+            md(OVER_SENTENCES),
+            _md_table(over_sentences(table)),
         ]
     for metric, frame in test_sets(table).items():
         parts += [f"{head}# {md(metric)} on each test set", _md_table(frame)]
@@ -208,6 +247,7 @@ def as_json(table: Table) -> dict[str, Any]:
         "test_sets": _plain_rows(table.sets),
         "baseline": table.baseline,
         "comparisons": _plain_rows(table.comparisons),
+        "sentences": _plain_rows(table.sentences),
         "hypervolume": {
             "version": results_version(),
             "reference": {"quality": quality, "latency_ratio": latency},

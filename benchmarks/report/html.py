@@ -138,6 +138,7 @@ def page(records: Sequence[Record], table: Table, images: Mapping[str, bytes], t
         if f"{name}.svg" in images
     ]
     against = grid(formats.comparisons(table), f"Differences from {table.baseline}, paired over seeds", left)
+    single = grid(formats.over_sentences(table), formats.OVER_SENTENCES, left)
     main = (
         f"{metric} and latency of each method's best network by validation at each latency limit, best first"
     )
@@ -151,6 +152,7 @@ def page(records: Sequence[Record], table: Table, images: Mapping[str, bytes], t
         figures=figures,
         baseline=table.baseline,
         against=against if against["rows"] else None,
+        single=single if single["rows"] else None,
         sets=[grid(f, f"{m} on each test set, means over seeds", left) for m, f in sets.items()],
         signatures=table.signatures,
         provenance=_provenance(records),

@@ -47,7 +47,8 @@ class Table:
 
     ``rows``: one line per (method, limit), best first within a limit; shares are fractions, sizes
     bytes, times milliseconds or seconds. ``sets``: one line per (method, limit, test set, metric).
-    ``comparisons``: paired over seeds against ``baseline``. ``volumes``: hypervolume per run.
+    ``comparisons``: paired over seeds against ``baseline``; ``sentences``: the same of single networks
+    over the test sentences. ``volumes``: hypervolume per run.
     """
 
     shared: dict[str, str]
@@ -55,6 +56,7 @@ class Table:
     rows: pd.DataFrame
     sets: pd.DataFrame
     comparisons: pd.DataFrame
+    sentences: pd.DataFrame
     volumes: pd.DataFrame
     baseline: str | None
     signatures: dict[str, str]
@@ -96,6 +98,7 @@ def build(records: Sequence[Record], baseline: str | None = None) -> Table:
         rows=table,
         sets=_sets(lines),
         comparisons=comparisons.compare(lines, volumes, baseline),
+        sentences=comparisons.over_sentences(lines, baseline, rows.metric_of(counted)),
         volumes=volumes,
         baseline=baseline,
         signatures=_signatures(lines, rows.metric_of(counted)),

@@ -6,13 +6,17 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from rich.console import Console
 
-from benchmarks import records, report, stats
+from benchmarks import metrics, paired, records, report, stats
 from benchmarks.api import UsageError
-from benchmarks.report import formats, rows, tables
-from tests.fake_records import LIMITS, METHODS, fake, study
+from benchmarks.report import comparisons, formats, html, rows, tables
+from benchmarks.tasks import task_names
+from tests.fake_records import LIMITS, METHODS, fake, study, with_counts
 
 NASTY = "<script>alert(1)</script> | \x1b[31m\u202e *x* $\\input{/etc/passwd}$ \n& 100 %"
 
@@ -348,3 +352,94 @@ def test_nothing_here_imports_torch_and_the_package_itself_not_even_pandas():
         "assert 'torch' not in sys.modules and 'matplotlib.pyplot' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def every_text(table, found):
+    console = Console(width=100, file=io.StringIO(), force_terminal=False)
+    console.print(report.console.Terminal(table))
+    texts = [console.file.getvalue(), formats.markdown(table, "t"), formats.csv(table), formats.latex(table)]
+    return [*texts, formats.json_text(formats.as_json(table)), html.page(found, table, {}, "t")]
+
+
+@settings(deadline=None, max_examples=12)
+@given(st.integers(1, 5), st.sampled_from(METHODS), st.booleans(), st.sampled_from(["smoke", "small"]))
+def test_below_six_paired_seeds_no_output_says_significant(seeds, other, counts, tier):
+    found = study(("hat", other) if other != "hat" else ("hat",), seeds, limits=(0.6,), tier=tier)
+    table = tables.build([with_counts(r, 60) for r in found] if counts else found)
+    for text in every_text(table, found):
+        assert "significant" not in text.lower()
+        assert seeds > 2 or "provisional" in text
+
+
+def test_the_word_is_found_where_it_may_stand():
+    found = study(("hat", "mos-neuron"), 8)
+    assert "significant" in formats.markdown(tables.build(found), "t")
+
+
+def test_networks_are_tested_over_sentences_where_both_records_keep_their_statistics():
+    found = [with_counts(r) for r in study(("hat", "mos-neuron"), 2)]
+    del found[0]["candidates"][0]["sentences"]
+    lines = tables.build([records.seal(r) for r in found]).sentences
+    assert [(x.limit, x.seed) for x in lines.itertuples()] == [
+        ("0.4 x ref", 2), ("0.6 x ref", 1), ("0.6 x ref", 2), ("0.8 x ref", 1), ("0.8 x ref", 2),
+    ]  # fmt: skip
+    line = lines.iloc[1]
+    ours, theirs = (
+        metrics.read_counts(r["candidates"][1]["sentences"]["bleu"], 200) for r in (found[2], found[0])
+    )
+    pair = [(ours, theirs)]
+    expected = paired.bootstrap(pair, np.random.default_rng(metrics.SEED))[0]
+    assert (line["difference"], line["low"], line["high"]) == (expected.value, expected.low, expected.high)
+    assert line["p"] == paired.approximate_randomisation(pair, np.random.default_rng(metrics.SEED))[0]
+    holm = stats.holm({str(i): p for i, p in enumerate(lines["p"])})
+    assert list(lines["p_holm"]) == list(holm.values())
+
+
+def test_old_records_show_nothing_over_sentences_and_new_ones_say_what_it_is():
+    label = "over test sentences, one trained network each"
+    assert label not in formats.markdown(tables.build(study(("hat", "scratch"), 1)), "t").lower()
+    found = [with_counts(r) for r in study(("hat", "scratch"), 1)]
+    for text in every_text(tables.build(found), found):
+        if "minus hat [95 %]" in text.replace("\\", ""):
+            assert label in " ".join(text.lower().split())
+            assert "says nothing about training noise" in " ".join(text.split())
+
+
+@pytest.mark.parametrize("what", ["other references", "other sets", "not its BLEU", "damaged"])
+def test_statistics_that_do_not_fit_are_not_used(what):
+    hat, mine = (with_counts(r) for r in study(("hat", "scratch"), 1, limits=(0.6,)))
+    made = mine["candidates"][0]
+    if what == "other references":
+        references = [f"{i} word another" for i in range(200)]
+        made["sentences"]["bleu"] = metrics.sentence_counts(references, references)
+        made["test"]["pooled"]["bleu"]["value"] = 100.0
+    elif what == "other sets":
+        made["sentences"]["sets"] = [["test_2016_flickr", 200]]
+    elif what == "not its BLEU":
+        made["test"]["pooled"]["bleu"]["value"] += 1.0
+    else:
+        made["sentences"]["bleu"] = "AAAA"
+    assert len(tables.build([hat, records.seal(mine)]).sentences) == 0
+    assert len(tables.build([hat, with_counts(fake("scratch", 1, limits=(0.6,)))]).sentences) == 1
+
+
+def test_more_pairs_than_a_table_can_test_are_left_out(monkeypatch):
+    monkeypatch.setattr(comparisons, "MOST_PAIRS", 2)
+    table = tables.build([with_counts(r) for r in study(("hat", "scratch"), 1)])
+    assert len(table.sentences) == 2
+
+
+def test_a_difference_of_one_pair_says_why_it_has_no_interval():
+    shown = formats.comparisons(tables.build(study(("hat", "scratch"), 1)))
+    assert all(cell.endswith("(one pair: no interval)") for cell in shown["minus hat [95 %]"])
+
+
+def test_reference_points_are_frozen_per_task_and_version():
+    """A change here moves published figures: then the version in targets.toml must change, too."""
+    frozen = {
+        "0.1": dict.fromkeys(("mt-synthetic-en-de", "mt-multi30k-en-de", "mt-tatoeba-en-de"), (0.0, 1.1))
+    }
+    assert rows.results_version() in frozen
+    points = frozen[rows.results_version()]
+    ours = {name for name in task_names() if name.startswith("mt-")}
+    assert set(points) <= ours and {name: rows.reference_point(name) for name in points} == points
