@@ -232,14 +232,15 @@ class Lab(ABC):
 class Method(ABC):
     """A search method: one class, one file, no registration.
 
-    ``follows`` names a method whose candidates' architectures this one is given (as
-    ``lab.given``): its run comes first in the plan.
+    ``follows`` names a method whose candidates' architectures this one is given (as ``lab.given``):
+    its run comes first. ``trials``: sets of options, literal, to be tried under external tuning.
     """
 
     name: ClassVar[str]
     version: ClassVar[str] = "1"
     summary: ClassVar[str] = ""
     follows: ClassVar[str | None] = None
+    trials: ClassVar[tuple[Mapping[str, Any], ...]] = ()
 
     def supports(self, task: TaskInfo) -> Skip | None:
         """None when the method applies to ``task``, else the reason why not."""

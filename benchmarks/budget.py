@@ -79,14 +79,17 @@ class Ledger(Budget):
     Args:
         allowance: one positive number for each of ``LIMITED``.
         clock: gives the seconds.
+        parts: equal parts that the allowance is spent in, one after the other (``next_part``). ``total``,
+            ``spent`` and ``left`` are of the open part.
     """
 
-    def __init__(self, allowance: Mapping[str, float], clock: Clock) -> None:
+    def __init__(self, allowance: Mapping[str, float], clock: Clock, parts: int = 1) -> None:
         for kind in LIMITED:
             if not allowance.get(kind, 0) > 0:
                 raise ValueError(f"no allowance of {kind} in {dict(allowance)}")
         self.allowance = {kind: float(allowance[kind]) for kind in LIMITED}
-        self.clock = clock
+        self.clock, self._parts = clock, parts
+        self._before = dict.fromkeys(LIMITED, 0.0)
         self._booked: dict[tuple[str, str], float] = {}
         self._phases = [FIRST_PHASE]
         self._seconds_booked = 0.0
@@ -101,9 +104,17 @@ class Ledger(Budget):
     def total(self, kind: str) -> float:
         if kind not in self.allowance:
             raise ValueError(f"{kind!r} has no allowance; those that have: {', '.join(LIMITED)}")
-        return self.allowance[kind]
+        return self.allowance[kind] / self._parts
 
     def spent(self, kind: str) -> float:
+        return self._all(kind) - self._before.get(kind, 0.0)
+
+    def next_part(self) -> None:
+        """Close the open part: what is left of it is lost."""
+        self._before = {kind: self._all(kind) for kind in LIMITED}
+
+    def _all(self, kind: str) -> float:
+        """What all parts together have spent."""
         if kind == "seconds":
             return self.clock.now()
         return math.fsum(amount for (_, booked), amount in tuple(self._booked.items()) if booked == kind)
@@ -121,7 +132,7 @@ class Ledger(Budget):
 
     def check_seconds(self) -> None:
         """Raise ``BudgetExhausted`` once the time is up."""
-        if self.clock.now() >= self.allowance["seconds"]:
+        if not self.left("seconds"):
             raise BudgetExhausted("seconds", 0, 0)
 
     def book(self, kind: str, amount: float) -> None:
@@ -156,7 +167,7 @@ class Ledger(Budget):
 
     def _point(self) -> None:
         at = round(self.clock.now(), 3)
-        self.timeline.append({"at": at, "tokens": self.spent("tokens"), "phase": self.phase})
+        self.timeline.append({"at": at, "tokens": self._all("tokens"), "phase": self.phase})
         if len(self.timeline) > 2 * TIMELINE_POINTS:  # many short phases: keep every other point
             self.timeline = self.timeline[::2]
 
@@ -176,7 +187,7 @@ class Ledger(Budget):
     def totals(self) -> dict[str, float]:
         """Kind -> amount; every limited kind is there, tallied ones where charged."""
         kinds = [*LIMITED, *(k for k in TALLIED if any(kind == k for _, kind in tuple(self._booked)))]
-        return {kind: self.spent(kind) for kind in kinds}
+        return {kind: self._all(kind) for kind in kinds}
 
     def report(self) -> dict[str, Any]:
         """The ledger as a record has it: entries, totals, share, timeline."""

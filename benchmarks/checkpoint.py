@@ -146,7 +146,7 @@ class Saves(Checkpoint):
     def __init__(self, lab: BenchLab, name: str) -> None:
         if not name or not name.replace("-", "").replace("_", "").isalnum():
             raise ValueError(f"checkpoint name {name!r}: letters, digits, - and _")
-        self.folder = lab.folder / "checkpoints" / name
+        self.folder = lab.folder / "checkpoints" / (f"trial-{lab.trial}" if lab.trial else "") / name
         self._lab, self._saved_at, self._took = lab, time.monotonic(), 0.0
 
     def due(self) -> bool:

@@ -86,6 +86,7 @@ def parser() -> argparse.ArgumentParser:
     )
     judged.add_argument("--markdown", action="store_true", help="print Markdown")
     _json(judged)
+    _testing(add("test-method", "conformance", "try whether methods keep the rules", "test_methods"))
     profiles = add(
         "profiles", "machine", "declared hardware, this machine, and latency predictors on table profiles"
     )
@@ -156,6 +157,12 @@ def _what(command: argparse.ArgumentParser) -> None:
         metavar="METHOD.KEY=VALUE",
         help="an option of a method; repeatable",
     )
+    command.add_argument(
+        "--ruleset",
+        choices=("self", "external"),
+        default="self",
+        help="self: as they are; external: each tries its declared options on 5 allowances (default: self)",
+    )
     _where(command)
 
 
@@ -191,7 +198,28 @@ def _comparing(command: argparse.ArgumentParser) -> None:
     command.add_argument("--task", metavar="T", help="where there are records of several tasks")
     command.add_argument("--profile", help="where there are records of several profiles")
     command.add_argument(
+        "--ruleset", choices=("self", "external"), help="where there are records of both rulesets"
+    )
+    command.add_argument(
         "--baseline", metavar="METHOD", help="what the others are compared with (default: the first)"
+    )
+    _where(command)
+    _json(command)
+
+
+def _testing(command: argparse.ArgumentParser) -> None:
+    command.add_argument("methods", nargs="+", metavar="METHOD", help="methods, installed or path.py:Class")
+    command.add_argument("--task", metavar="T", help="task to try them on (default: mt-synthetic-en-de)")
+    command.add_argument("--tier", help="tier of the task (default: check, else its smallest)")
+    command.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="METHOD.KEY=VALUE",
+        help="an option of a method; repeatable",
+    )
+    command.add_argument(
+        "--data-dir", type=Path, metavar="DIR", help="folder of real data, where the task needs some"
     )
     _where(command)
     _json(command)

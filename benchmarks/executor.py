@@ -66,15 +66,22 @@ class Worker:
 
 
 class Executor:
-    """Starts workers. The first one starts the server, which takes as long as importing torch."""
+    """Starts workers. The first one starts the server, which takes as long as importing torch.
 
-    def __init__(self) -> None:
+    Args:
+        hash_seed: every worker is a new interpreter under this PYTHONHASHSEED, and there is no server:
+            what is forked from one shares its seed.
+    """
+
+    def __init__(self, hash_seed: str | None = None) -> None:
+        self._hash_seed = hash_seed
         # Sets iterate in the same order in every process: a resumed method must repeat itself.
         os.environ.setdefault("PYTHONHASHSEED", "0")
         # Asking for GPUs must not initialise CUDA in the process that others are forked from.
         os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload([PRELOAD])
+        self._context: Any = multiprocessing.get_context("spawn" if hash_seed else "forkserver")
+        if not hash_seed:
+            self._context.set_forkserver_preload([PRELOAD])
 
     def warm_up(self) -> None:
         """Start the server now; returns at once, while it imports."""
@@ -88,7 +95,12 @@ class Executor:
         process = self._context.Process(
             target=_enter, args=(target, dict(job), str(log)), name=target.__name__
         )
-        process.start()
+        usual = os.environ["PYTHONHASHSEED"]
+        try:
+            os.environ["PYTHONHASHSEED"] = self._hash_seed or usual
+            process.start()
+        finally:
+            os.environ["PYTHONHASHSEED"] = usual
         return Worker(process)
 
 

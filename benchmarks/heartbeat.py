@@ -106,7 +106,11 @@ def conclude(folder: Path, status: str, message: str, seconds: float = 0.0) -> d
         "message": message,
         "ledger": ledger
         | {"harness_seconds": beat.get("off", {}), "lost_seconds": max(0.0, beat.get("lost", 0.0))},
-        "candidates": [{name: entry.get(name) for name in fields} for entry in candidates],
+        "candidates": [
+            {name: entry.get(name) for name in fields}
+            | ({"trial": entry["trial"]} if "trial" in entry else {})
+            for entry in candidates
+        ],
         "search_log": beat.get("search_log", []),
     }
     write_text(folder / OUTCOME, json.dumps(outcome, indent=1))

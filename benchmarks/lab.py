@@ -78,9 +78,9 @@ class BenchLab(Lab):
         self._reference_ms = ms / share
         self._reference: nn.Module | None = None
         self.given = ()
-        self.rng = np.random.default_rng(derived(seed, info.name, method))
-        self.scratch = folder / "scratch"
-        self.scratch.mkdir(exist_ok=True)
+        self._method, self.trial = method, 0
+        """The trial of external tuning; 0: there are none."""
+        self._start(folder / "scratch")
         self.stopping = False
         """The user wants to stop; set from a signal."""
         self.unsaved = False
@@ -92,8 +92,29 @@ class BenchLab(Lab):
         self._made: dict[int, Candidate] = {}
         self._candidates = 0
         self.search_log: list[dict[str, Any]] = []
-        self._streams = self._nets = 0
         self._precision = str(tier.settings.get("evaluate_precision", "fp32"))
+
+    def _start(self, scratch: Path) -> None:
+        """All that a run of its own begins with."""
+        self.rng = np.random.default_rng(derived(self.seed, self.task.name, self._method))
+        self._streams = self._nets = 0
+        self.scratch = scratch
+        self.scratch.mkdir(parents=True, exist_ok=True)
+
+    def begin_trial(self, number: int, options: Mapping[str, Any]) -> None:
+        """Begin a trial of external tuning: as a run of its own, with the same seed and other options."""
+        if number > 1:
+            self.ledger.next_part()
+        self.trial, self.options = number, options
+        self._start(self.folder / "scratch" / f"trial-{number}")
+
+    def handed(self) -> Any:
+        """What the method is given."""
+        return self
+
+    def close(self) -> None:
+        """After the search, however it ended."""
+        self.journal.close()
 
     # what costs nothing
 
@@ -123,7 +144,7 @@ class BenchLab(Lab):
 
     def phase(self, name: str) -> AbstractContextManager[None]:
         self.note = (0, 0, "")
-        return self.ledger.in_phase(name)
+        return self.ledger.in_phase(f"trial {self.trial}: {name}" if self.trial else name)
 
     def progress(self, done: float, total: float, note: str = "") -> None:
         self.note = (float(done), float(total), str(note)[:80])
@@ -174,20 +195,22 @@ class BenchLab(Lab):
         architecture = self._architecture(architecture)
         known = self._ask("probe", architecture.key(), "probes")
         if known is None:
-            with untouched_random_state(self.device), ExitStack() as alone:
-                module = self.family.build(architecture).to(self.device)
-                with self.ledger.clock.pause("timing lock"):
-                    alone.enter_context(measure.exclusive())
-                if self._reference is None:
-                    self._reference = reference_network(self.family).to(self.device)
-                # Limits are shares of one measurement of the reference network: so is a probe.
-                ms = self._reference_ms * measure.quick(
-                    module, self._tier.workload, self.device, self._reference
-                )
-            self.breathe()
-            known = {"ms": float(ms), "at": self.ledger.clock.now()}
+            known = {"ms": self.timed(architecture), "at": self.ledger.clock.now()}
             self.journal.add("probe", architecture.key(), **known)
         return float(known["ms"])
+
+    def timed(self, architecture: Any) -> float:
+        """Milliseconds of one sub-network, measured now, alone on this machine."""
+        with untouched_random_state(self.device), ExitStack() as alone:
+            module = self.family.build(architecture).to(self.device)
+            with self.ledger.clock.pause("timing lock"):
+                alone.enter_context(measure.exclusive())
+            if self._reference is None:
+                self._reference = reference_network(self.family).to(self.device)
+            # Limits are shares of one measurement of the reference network: so is a probe.
+            share = measure.quick(module, self._tier.workload, self.device, self._reference)
+        self.breathe()
+        return float(self._reference_ms * share)
 
     def candidate(
         self,
@@ -204,7 +227,7 @@ class BenchLab(Lab):
         self.breathe()
         index = self._candidates
         folder = self.folder / "candidates" / f"{index:02d}"
-        with self.ledger.clock.pause("export"):
+        with self.ledger.clock.pause("export"), untouched_random_state(self.device):
             if known is None or not intact(folder, known["weights_sha256"]):
                 module, spec = net.export(architecture), self.family.spec()
                 found = write_candidate(folder, module, spec, architecture, self.device, self._validate)
@@ -214,6 +237,7 @@ class BenchLab(Lab):
                     known |= {"policy": dict(policy) if policy else None, "limit_ms": limit_ms}
                     known |= {"limit_share": self._share(limit_ms)}
                     known |= {"spent": self.ledger.totals(), "at": self.ledger.clock.now()}
+                    known |= {"trial": self.trial} if self.trial else {}
                     self.journal.add("candidate", key, **known)
         self._improved(known["valid"]["loss"])
         made = Candidate(
@@ -288,7 +312,7 @@ class BenchLab(Lab):
             )
         if item.index in self.journal.yields[: self.proposals]:
             raise MethodFault(f"search() yielded candidate {item.index} twice")
-        if self.ledger.clock.now() >= self.ledger.total("seconds"):
+        if not self.ledger.left("seconds"):
             return False
         self.journal.proposed(self.proposals, item.index)
         self.proposals += 1

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from benchmarks import records
+from benchmarks import records, rulesets
 from benchmarks.api import LIMITED, InvalidRecord, UsageError
 from benchmarks.registry import MethodRef, find
 
@@ -35,10 +35,16 @@ class RunSpec:
     settings_sha256: str
     follows: str | None = None
     """Id of the run whose architectures this one is given."""
+    ruleset: str = rulesets.SELF
+    trials: Sequence[Mapping[str, Any]] = ()
+    """Under external tuning: the options of every trial."""
 
     def to_dict(self) -> dict[str, Any]:
         """As the record has it."""
-        return asdict(self)
+        found = asdict(self)
+        if self.ruleset == rulesets.SELF:
+            del found["ruleset"], found["trials"]
+        return found
 
     @cached_property
     def id(self) -> str:
@@ -147,6 +153,7 @@ class Request:
     device: str
     budget_scale: float = 1.0
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    ruleset: str = rulesets.SELF
 
 
 def scaled(budget: Mapping[str, float], factor: float) -> dict[str, float]:
@@ -219,6 +226,8 @@ def _planned(
         leader = next((m for m in request.methods if m.name == method.follows), None) or find(method.follows)
         first = _planned(request, folders, task, leader, seed, known, (*chain, method.name))
     tier = task.tier(request.tier, request.device)
+    options, scale = dict(request.options.get(method.name, {})), request.budget_scale
+    tuned = request.ruleset == rulesets.EXTERNAL
     spec = RunSpec(
         suite=task.suite,
         task=task.name,
@@ -228,11 +237,13 @@ def _planned(
         method_sha256=method.sha256,
         profile=request.profile,
         seed=seed,
-        budget=scaled(tier.budget, request.budget_scale),
-        options=dict(request.options.get(method.name, {})),
+        budget=scaled(tier.budget, scale * (rulesets.TRIALS if tuned else 1)),
+        options=options,
         space=tier.space,
         settings_sha256=tier.sha256,
         follows=first.spec.id if first else None,
+        ruleset=request.ruleset,
+        trials=rulesets.trials(method, options) if tuned else (),
     )
     run = known.setdefault(spec.id, Planned(spec, method, first))
     look_up(run, folders)

@@ -11,6 +11,7 @@ import difflib
 import hashlib
 import importlib.metadata
 import importlib.util
+import json
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from typing import Any
 from benchmarks.api import Method, UsageError
 
 GROUP = "supernet_bench.methods"
-FACTS = ("name", "version", "summary", "follows")
+FACTS = ("name", "version", "summary", "follows", "trials")
 """What the harness reads of a method class: plain constants in the class body, or inherited."""
 
 
@@ -38,6 +39,7 @@ class MethodRef:
     version: str = "1"
     summary: str = ""
     follows: str | None = None
+    trials: tuple[dict[str, Any], ...] = ()
     selective: bool = False
     """It overrides ``supports``: only its own process can say which tasks it takes."""
 
@@ -219,32 +221,73 @@ def _facts(file: Path, class_name: str) -> dict[str, Any]:
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         value = getattr(node, "value", None)
         for target in targets:
-            if isinstance(target, ast.Name) and target.id in FACTS and isinstance(value, ast.Constant):
+            if isinstance(target, ast.Name) and target.id == "trials" and value is not None:
+                facts["trials"] = _trials(file, value)
+            elif isinstance(target, ast.Name) and target.id in FACTS and isinstance(value, ast.Constant):
                 facts[target.id] = value.value
     return facts
 
 
-def _digest(file: Path, module: str | None) -> str:
-    """SHA-256 of a source file. A method in a package may stand on siblings, absolutely imported:
-    then of the sorted list of their names and hashes, so that a change in any makes it another method."""
-    found: dict[str, str] = {}
+def _trials(file: Path, value: ast.expr) -> tuple[dict[str, Any], ...]:
+    """The literal ``trials`` of a class body."""
+    try:
+        found = tuple(ast.literal_eval(value))
+        json.dumps(found, allow_nan=False)
+        if all(isinstance(trial, dict) and all(isinstance(k, str) for k in trial) for trial in found):
+            return found
+    except (ValueError, TypeError):
+        pass
+    raise UsageError(
+        f"'{file.name}', line {value.lineno}: trials must be a literal tuple of sets of options, such as"
+        ' trials = ({"after": "scratch"}, {"after": "continue"})'
+    )
+
+
+def sources(source: str) -> dict[str, Path]:
+    """The files a method consists of, by module name: its own, and siblings of its package that it
+    imports absolutely. ``source`` as in ``MethodRef``."""
+    where = source.rpartition(":")[0]
+    if where.endswith(".py"):
+        return {Path(where).stem: Path(where)}
+    file = module_file(where)
+    if file is None:
+        raise UsageError(f"method module {where} is not there; reinstall what brings it")
+    return _files(file, where)
+
+
+def imports(file: Path) -> list[str]:
+    """Every module that a source file imports absolutely, at any place; ``a.b`` for ``from a import b``."""
+    names: list[str] = []
+    for node in ast.walk(_parse(file)):
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+    return names
+
+
+def _files(file: Path, module: str | None) -> dict[str, Path]:
+    found: dict[str, Path] = {}
     package = module.split(".")[0] if module else None
     waiting = [(module or file.stem, file)]
     while waiting:
         name, path = waiting.pop()
         if name in found:
             continue
-        found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
-        for node in ast.walk(_parse(path)) if package else ():
-            names: list[str] = []
-            if isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-            elif isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            for other in names:
-                sibling = module_file(other) if other.split(".")[0] == package else None
-                if sibling and sibling.name != "__init__.py":
-                    waiting.append((other, sibling))
+        found[name] = path
+        for other in imports(path) if package else ():
+            sibling = module_file(other) if other.split(".")[0] == package else None
+            if sibling and sibling.name != "__init__.py":
+                waiting.append((other, sibling))
+    return found
+
+
+def _digest(file: Path, module: str | None) -> str:
+    """SHA-256 of a source file. A method in a package may stand on siblings, absolutely imported:
+    then of the sorted list of their names and hashes, so that a change in any makes it another method."""
+    found = {
+        name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in _files(file, module).items()
+    }
     if len(found) == 1:
         return next(iter(found.values()))
     lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(found.items()))

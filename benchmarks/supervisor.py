@@ -33,11 +33,11 @@ class Search:
     Args:
         folder: of the run.
         job: for ``worker.search``.
-        meter_profile: whose declared watts the energy meter is told.
+        meter_profile: whose declared watts the energy meter is told; None: energy is not metered.
     """
 
     def __init__(
-        self, executor: Executor, folder: Path, job: Mapping[str, Any], meter_profile: Profile
+        self, executor: Executor, folder: Path, job: Mapping[str, Any], meter_profile: Profile | None
     ) -> None:
         self.folder, self.allowance = folder, float(job["spec"]["budget"]["seconds"])
         # An earlier session's heartbeat must not be taken for this one's.
@@ -125,24 +125,24 @@ class PhaseEnergy:
     runs share the machine each meter counts all of it, and the source says so.
     """
 
-    def __init__(self, folder: Path, profile: Profile, shared: int) -> None:
+    def __init__(self, folder: Path, profile: Profile | None, shared: int) -> None:
         self._path, self._profile, self._shared = folder / ENERGY, profile, shared
         try:
             self._kept: dict[str, Any] = json.loads(self._path.read_text())
         except (OSError, ValueError):
             self._kept = {"joules": {}, "source": ""}
-        self._phase, self._meter = "", EnergyMeter(profile)
+        self._phase, self._meter = "", EnergyMeter(profile) if profile else None
 
     def phase(self, name: str) -> None:
         """The run is in phase ``name`` now."""
-        if name == self._phase:
+        if name == self._phase or self._profile is None:
             return
         self._stop()
         self._phase, self._meter = name, EnergyMeter(self._profile)
         self._meter.start()
 
     def _stop(self) -> None:
-        if not self._phase:
+        if not self._phase or self._meter is None:
             return
         answer = self._meter.stop()
         if answer["joules"] is not None:

@@ -13,13 +13,14 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
-from benchmarks import timing_lock
+from benchmarks import rulesets, timing_lock
 from benchmarks.api import BudgetExhausted, Method, Skip, TaskInfo, UsageError
 from benchmarks.budget import Clock, Ledger
 from benchmarks.executor import ASK_TO_STOP
@@ -50,7 +51,7 @@ def search(job: Mapping[str, Any]) -> None:
     if (folder / OUTCOME).exists():
         return  # another command was faster
     spec = job["spec"]
-    ledger = Ledger(spec["budget"], clock)
+    ledger = Ledger(spec["budget"], clock, rulesets.parts(spec))
     before = last(folder)
     before = {
         "active": before.get("active_before", 0.0) + before.get("active", 0.0),
@@ -112,16 +113,28 @@ def _search(
 
         spec = job["spec"]
         profiles.apply_threads(profiles.get(spec["profile"]), job["jobs"])
-        seed = derived(spec["seed"], spec["task"], spec["method"], "global")
-        random.seed(seed)
-        np.random.seed(seed % 2**32)
-        torch.manual_seed(seed)
+        checks = job.get("checks")
+        salt = () if checks is None else checks["salt"]
+        seed = derived(spec["seed"], spec["task"], spec["method"], "global", *salt)
+
+        def seed_globals() -> None:
+            random.seed(seed)
+            np.random.seed(seed % 2**32)
+            torch.manual_seed(seed)
+
+        seed_globals()
+        make: Callable[..., BenchLab] = BenchLab
+        if checks is not None:
+            from benchmarks.checkedlab import CheckedLab, Watch
+
+            make = partial(CheckedLab, Watch(folder, checks))
         task = get_task(spec["task"])
         tier = task.tier(spec["tier"], job["device"])
         settings = dict(tier.settings)
         info = TaskInfo(task.name, task.suite, spec["tier"], task.metric, settings)
         options = Options(spec["options"])
-    method = load(job["source"])()
+    kind = load(job["source"])
+    method = kind()
     answer = method.supports(info)
     if isinstance(answer, Skip):
         return answer
@@ -129,7 +142,7 @@ def _search(
         raise MethodFault(f"supports() returned {answer!r}: None, or Skip('why not')")
     with ledger.clock.pause("start"):
         journal = _journal(folder, state["said"])
-        lab = BenchLab(
+        lab = make(
             folder,
             info,
             task,
@@ -149,24 +162,41 @@ def _search(
         lab.told = state["heart"].write
         state["lab"] = lab
     with ExitStack() as at_work:
+        at_work.callback(lab.close)
         with ledger.clock.pause("timing lock"):
             at_work.enter_context(timing_lock.working())
-        status, message = _iterate(method, lab)
-    journal.close()
+        if rulesets.of(spec) == rulesets.SELF:
+            return _iterate(method, lab, options)
+        told = []
+        for number, trial in enumerate(spec["trials"], 1):
+            seed_globals()
+            options = Options(trial)
+            lab.begin_trial(number, options)
+            with ledger.in_phase(f"trial {number}"):
+                told.append((number, *_iterate(kind(), lab, options)))
+            if told[-1][1] == "failed":
+                break
+    worst = max((status for _, status, _ in told), key=("done", "budget", "failed").index)
+    return worst, "; ".join(f"trial {number}: {message}" for number, _, message in told if message)
+
+
+def _iterate(method: Method, lab: Any, options: Options) -> tuple[str, str]:
+    """Take proposals until the method ends or its allowance does; name options that it did not read."""
+    status, message = _propose(method, lab)
     if options.ignored:
         message = f"{message}; options it never asked for: {', '.join(options.ignored)}".lstrip("; ")
     return status, message
 
 
-def _iterate(method: Method, lab: Any) -> tuple[str, str]:
+def _propose(method: Method, lab: Any) -> tuple[str, str]:
     """Take proposals until the method ends or its allowance does.
 
     ``done``: it returned, or let the refusal of tokens, evaluations or probes rise after it had
     proposed something. ``budget``: the clock cut it, or a refusal left it with nothing.
     """
-    message = ""
+    message, before = "", lab.proposals
     try:
-        found = method.search(lab)
+        found = method.search(lab.handed())
         if not hasattr(found, "__iter__"):
             from benchmarks.exporting import MethodFault
 
@@ -176,9 +206,9 @@ def _iterate(method: Method, lab: Any) -> tuple[str, str]:
                 raise BudgetExhausted("seconds", 0, 0)
     except BudgetExhausted as refused:
         message = str(refused)
-        if refused.kind == "seconds" or not lab.proposals:
+        if refused.kind == "seconds" or lab.proposals == before:
             return "budget", message
-    if not lab.proposals:
+    if lab.proposals == before:
         return "failed", "search() ended without a candidate: yield what lab.candidate(...) returns"
     return "done", message
 

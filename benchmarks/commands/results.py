@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks import records as store
-from benchmarks import registry
-from benchmarks.api import UsageError
+from benchmarks import registry, rulesets
+from benchmarks.api import LIMITED, UsageError
 from benchmarks.plan import Folders
 
 SHOWN = ("table.md", "table.csv", "pareto.png", "hypervolume.png", "budget.png", "search.png")
@@ -31,6 +31,8 @@ def compare(options: argparse.Namespace) -> int:
                 f"there are records of several {field}s: {' '.join(values)}\nname one: --{field} {values[0]}"
             )
         found = [record for record in found if wanted is None or record["spec"][field] == wanted]
+    if options.ruleset:
+        found = [record for record in found if rulesets.of(record["spec"]) == options.ruleset]
     kept = []
     for ref in refs:
         ours = [
@@ -44,6 +46,7 @@ def compare(options: argparse.Namespace) -> int:
             raise UsageError(
                 f"{ref.name}: {why} in {folders.store}\nrun it: {run}"
                 + (f" --task {options.task}" if options.task else "")
+                + (f" --ruleset {options.ruleset}" if options.ruleset else "")
             )
         kept += ours
     baseline = registry.find(options.baseline).name if options.baseline else None
@@ -51,8 +54,12 @@ def compare(options: argparse.Namespace) -> int:
 
     if options.json:
         print(json.dumps(reports.as_json(kept, baseline=baseline), indent=1))
-    else:
-        _print(reports.terminal(kept, baseline=baseline))
+        return 0
+    _print(reports.terminal(kept, baseline=baseline))  # refuses runs with unequal allowances
+    budget = kept[0]["spec"]["budget"]
+    each = " | ".join(f"{budget[kind]:,.10g} {kind}" for kind in LIMITED if budget[kind] is not None)
+    ruleset = rulesets.of(kept[0]["spec"])
+    print(f"\n equal budgets: all {len(kept)} runs were allowed {each}, under {ruleset} tuning")
     return 0
 
 

@@ -22,6 +22,7 @@ from benchmarks.estimate import duration, estimate
 from benchmarks.options import parse
 from benchmarks.plan import Folders, Plan, Request, build, parse_seeds, scaled
 from benchmarks.profiles import Profile
+from benchmarks.rulesets import SELF, TRIALS
 from benchmarks.tasks import get_task, task_names
 
 EXACT = "this machine matches"
@@ -48,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
     if not quiet:
         _say_plan(made, profile, whole=False)
     if made.pending:
-        with _alone(made.folders.home):
+        with alone(made.folders.home):
             if options.fresh:
                 for planned in made.pending:
                     shutil.rmtree(made.folders.runs / planned.spec.id, ignore_errors=True)
@@ -79,6 +80,7 @@ def _planned(options: argparse.Namespace) -> tuple[Plan, Sequence[Any], Profile]
         device=profile.device,
         budget_scale=options.budget_scale,
         options=parse(options.option),
+        ruleset=options.ruleset,
     )
     made = build(request, Folders(options.results, options.suite, options.tier))
     estimate(made, request)
@@ -115,7 +117,9 @@ def _say_plan(made: Plan, profile: Profile, *, whole: bool) -> None:
     match = f" ({EXACT})" if profile.name != profiles.UNDECLARED else " (never compared with declared ones)"
     tasks = ", ".join(dict.fromkeys(run.spec.task for run in made.runs))
     suite, tier = made.folders.suite, made.folders.tier
-    what = (f"suite {suite}", f"tier {tier}", f"task {tasks}", f"profile {profile.name}{match}")
+    what = [f"suite {suite}", f"tier {tier}", f"task {tasks}", f"profile {profile.name}{match}"]
+    if (ruleset := made.runs[0].spec.ruleset) != SELF:
+        what.append(f"{ruleset} tuning, {TRIALS} allowances a run")
     print(" · ".join((f"supernet-bench {version('supernet-bench')}", *what)))
     for note in made.notes:
         print(f"note: {note}")
@@ -212,7 +216,7 @@ def _as_ctrl_c(_number: int, _frame: FrameType | None) -> None:
 
 
 @contextmanager
-def _alone(home: Path) -> Iterator[None]:
+def alone(home: Path) -> Iterator[None]:
     """One command at a time in one results folder."""
     home.mkdir(parents=True, exist_ok=True)
     with (home / "lock").open("w") as file:

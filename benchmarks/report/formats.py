@@ -165,8 +165,10 @@ def caption(table: Table) -> str:
     """Task, tier, profile and allowance in one line."""
     shared = table.shared
     budget = " | ".join(f"{shared[k]} {k.split('.')[1]}" for k in shared if k.startswith("budget."))
+    ruleset = f" - {shared['ruleset']} tuning" if "ruleset" in shared else ""
     return (
-        f"{shared['task']} - tier {shared['tier']} - profile {shared['profile']} - allowance a run: {budget}"
+        f"{shared['task']} - tier {shared['tier']} - profile {shared['profile']}{ruleset}"
+        f" - allowance a run: {budget}"
     )
 
 

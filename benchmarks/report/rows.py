@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import records as store
+from benchmarks import rulesets
 from benchmarks.api import LIMITED, UsageError
 from benchmarks.records import Record
 
@@ -40,6 +41,8 @@ def facts(record: Mapping[str, Any]) -> dict[str, str]:
         amount = spec["budget"].get(kind)
         shown[f"budget.{kind}"] = "no limit" if amount is None else f"{amount:,.10g}"
     shown["settings_sha256"] = spec["settings_sha256"][:12]
+    if rulesets.of(spec) != rulesets.SELF:
+        shown["ruleset"] = rulesets.of(spec)
     if record["provenance"]["data"]:
         shown["data"] = hashlib.sha256(store.canonical(record["provenance"]["data"])).hexdigest()[:12]
     return shown
@@ -68,10 +71,10 @@ def require_comparable(records: Sequence[Record]) -> None:
     if len(apart) < 2:
         return
     lines = []
-    for name in facts(apart[0][0]) | facts(apart[1][0]):
+    for name in dict.fromkeys(name for group in apart for name in facts(group[0])):
         seen: dict[str, list[str]] = {}
         for record in records:
-            value = facts(record).get(name)
+            value = facts(record).get(name, rulesets.SELF if name == "ruleset" else None)
             if value is not None:
                 seen.setdefault(value, []).append(f"{record['spec']['method']} seed {record['spec']['seed']}")
         if len(seen) > 1:

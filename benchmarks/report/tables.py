@@ -282,8 +282,9 @@ def _notes(table: pd.DataFrame, runs: Sequence[Record]) -> list[str]:
         )
     if (table["n"] < stats.SIGNIFICANT_FROM).any():
         told.append(f"No claim of significance is made below {stats.SIGNIFICANT_FROM} paired seeds.")
-    if runs[0]["spec"]["tier"] == "smoke":
+    tier = runs[0]["spec"]["tier"]
+    if tier in ("smoke", "check"):
         told.append(
-            "This is a smoke run: it shows that the pipeline works and says nothing about the methods."
+            f"This is a {tier} run: it shows that the pipeline works and says nothing about the methods."
         )
     return told

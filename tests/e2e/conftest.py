@@ -29,6 +29,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     (about / "entry_points.txt").write_text(
         "[supernet_bench.tasks]\ntiny-repeat = tiny_task:tiny\n"
         "[supernet_bench.methods]\ntiny-good = tiny_methods:Good\ntiny-after = tiny_methods:After\n"
+        "tiny-tuned = tiny_methods:Tuned\n"
     )
     path = os.pathsep.join([str(site), str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])])
     # The source may be edited while the tests run; records of one test are compared with one another.

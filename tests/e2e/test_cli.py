@@ -22,7 +22,10 @@ HAT = {
     "decoder_cross_heads": [2, 4],
     "decoder_cross_source": [-1, 2],
 }
-COMMANDS = ("list", "plan", "run", "compare", "report", "leaderboard", "claims", "profiles", "doctor", "cost")
+COMMANDS = (
+    "list", "plan", "run", "compare", "report", "leaderboard", "claims", "test-method", "profiles", "doctor",
+    "cost",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("words", [(), *((name,) for name in COMMANDS)])
@@ -75,6 +78,10 @@ def test_help_loads_nothing_heavy():
         (("compare", "hat"), "it has no records"),
         (("compare", "hot"), "Did you mean 'hat'?"),
         (("report", "mt"), "no records in"),
+        (("test-method", "hot"), "Did you mean 'hat'?"),
+        (("test-method", "hat", "--option", "hot.after=x"), "no tested method 'hot'. Did you mean 'hat'?"),
+        (("test-method", "hat", "--task", "mt-multi30k-en-de", "--tier", "chek"), "choose one: --tier small"),
+        (("run", "mt", "--methods", "hat", "--ruleset", "external"), "hat declares no trials"),
         (("cost", "--space", "hat-space9", "a.json"), "no space 'hat-space9'"),
         (("cost", "--space", "hat-space1", "none.json"), "cannot read 'none.json'"),
         (("profiles", "--data-dir", "nowhere"), "no data folder 'nowhere'"),

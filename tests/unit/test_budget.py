@@ -141,3 +141,22 @@ def test_the_timeline_stays_short(ledger: Ledger, time: Time):
     assert len(ledger.timeline) <= 2 * TIMELINE_POINTS
     ats = [point["at"] for point in ledger.timeline]
     assert ats == sorted(ats)
+
+
+def test_a_part_of_the_allowance_is_an_allowance_of_its_own(time: Time):
+    ledger = Ledger(ALLOWANCE, Clock(time), parts=5)
+    assert ledger.total("tokens") == 20
+    ledger.charge("tokens", 15)
+    with pytest.raises(BudgetExhausted):
+        ledger.charge("tokens", 6)
+    time.now += 12
+    with pytest.raises(BudgetExhausted, match="seconds"):
+        ledger.check_seconds()
+    ledger.next_part()
+    ledger.check_seconds()
+    assert (ledger.left("tokens"), ledger.left("seconds"), ledger.spent("tokens")) == (20, 12, 0)
+    ledger.charge("tokens", 20)
+    # What the first part had left is lost, and the report is of all parts.
+    report = ledger.report()
+    assert (report["totals"]["tokens"], report["share"]["tokens"]) == (35, 0.35)
+    assert report["timeline"][-1]["tokens"] <= 35

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from benchmarks import plan as planning
-from benchmarks import records
+from benchmarks import records, rulesets
 from benchmarks.api import UsageError
 from benchmarks.estimate import duration, estimate
 from benchmarks.options import Options, parse
-from benchmarks.plan import Folders, Request, build, parse_seeds, scaled
+from benchmarks.plan import Folders, Request, RunSpec, build, parse_seeds, scaled
 from benchmarks.registry import MethodRef, find
 
 BUDGET = {"tokens": 1000, "evaluations": 10, "probes": 5, "seconds": 60}
@@ -219,3 +219,26 @@ def test_a_plan_is_json(folders: Folders):
     data = json.loads(json.dumps(build(request(), folders).to_dict()))
     assert [run["state"] for run in data["runs"]] == ["new", "new"]
     assert records.spec_id(data["runs"][0]["spec"]) == data["runs"][0]["id"]
+
+
+TRIALS = ({"after": "scratch"}, {"after": "inherit"})
+TUNED = MethodRef("tuned", "tuned:Tuned", "c" * 64, "here", trials=TRIALS)
+
+
+def test_external_tuning_is_another_run_with_five_allowances(folders: Folders):
+    (own,) = build(request(methods=[TUNED], seeds=[1]), folders).runs
+    (tuned,) = build(request(methods=[TUNED], seeds=[1], ruleset=rulesets.EXTERNAL), folders).runs
+    assert "ruleset" not in own.spec.to_dict() and "trials" not in own.spec.to_dict()
+    assert tuned.spec.to_dict()["ruleset"] == "external" and tuned.spec.id != own.spec.id
+    assert tuned.spec.to_dict()["trials"] == TRIALS
+    assert tuned.spec.budget == {kind: 5 * amount for kind, amount in BUDGET.items()}
+    fewer = replace(TUNED, trials=TRIALS[:1])
+    (other,) = build(request(methods=[fewer], seeds=[1], ruleset=rulesets.EXTERNAL), folders).runs
+    assert other.spec.id != tuned.spec.id
+
+
+def test_published_records_keep_their_ids_with_two_rulesets():
+    found = records.load_all(Path(__file__).parents[2] / "results" / "records")
+    if not found:
+        pytest.skip("no published records")
+    assert [RunSpec(**record["spec"]).id for record in found] == [record["id"] for record in found]

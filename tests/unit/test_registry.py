@@ -119,3 +119,20 @@ def test_planning_imports_neither_torch_nor_methods():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_trials_are_read_without_running_the_file_and_are_literal(tmp_path: Path):
+    file = tmp_path / "tuned.py"
+    body = "raise RuntimeError\nclass Tuned:\n    name = 'tuned'\n    trials = {}\n"
+    file.write_text(body.format("({'after': 'scratch'}, {'after': 'continue', 'n': 2})"))
+    assert registry.find(f"{file}:Tuned").trials == ({"after": "scratch"}, {"after": "continue", "n": 2})
+    for wrong in ("tuple(range(3))", "({'a': 1}, 2)", "({1: 2},)", "7", "({'a': {1, 2}},)"):
+        file.write_text(body.format(wrong))
+        with pytest.raises(UsageError, match="line 4: trials must be a literal tuple"):
+            registry.find(f"{file}:Tuned")
+
+
+def test_the_files_and_imports_of_a_method(mine: Path):
+    assert registry.sources(f"{mine}:Mine") == {"mine": mine}
+    assert registry.imports(mine) == ["benchmarks.api", "benchmarks.api.Method"]
+    assert set(registry.sources("mos.method:MosNeuron")) == {"mos.method", "mos.mixture"}

@@ -51,6 +51,24 @@ class Good(Method):
             yield lab.candidate(alone, best, origin="continued", limit_ms=lab.limits[0])
 
 
+class Tuned(Method):
+    """Trains its supernet on a share of the tokens that it is told, and can be tuned from outside."""
+
+    name = "tiny-tuned"
+    summary = "has two trials for external tuning"
+    trials = ({"share": 0.3}, {"share": 0.8})
+
+    def search(self, lab: Lab) -> Iterable[Candidate]:
+        net = lab.supernet()
+        with lab.phase("supernet"):
+            checkpoint = Slowly(lab.checkpoint("supernet"), float(os.environ.get("TINY_SLOW", 0)))
+            batches = lab.train_batches(float(lab.options.get("share", 0.3)))
+            Trainer(net, lab.recipe, SinglePath(), lab.seed).fit(batches, checkpoint, lab.progress)
+        drawn = [lab.space.sample(lab.rng) for _ in range(int(lab.budget.left("evaluations")))]
+        best = min(drawn, key=lambda a: lab.evaluate(net, a).loss)
+        yield lab.candidate(net, best, limit_ms=lab.limits[0])
+
+
 class Slowly:
     """A checkpoint that takes its time before it is asked, so that there is time to interrupt."""
 
@@ -71,9 +89,9 @@ class After(Method):
     summary = "trains what tiny-good found"
 
     def search(self, lab: Lab) -> Iterable[Candidate]:
-        for limit, architecture in lab.given:
+        for i, (limit, architecture) in enumerate(lab.given):
             net = lab.supernet(only=architecture)
             Trainer(net, lab.recipe, SinglePath(), lab.seed).fit(
-                lab.train_batches(1 / len(lab.given)), lab.checkpoint("train"), lab.progress
+                lab.train_batches(1 / len(lab.given)), lab.checkpoint(f"train-{i}"), lab.progress
             )
             yield lab.candidate(net, architecture, origin="scratch", limit_ms=limit)
