@@ -60,7 +60,8 @@ def env(session: nox.Session) -> None:
         return
     stamp.unlink(missing_ok=True)
     find_links = {"UV_FIND_LINKS": os.environ.get("PIP_FIND_LINKS", "")}  # for `nox -db uv`; pip has its own
-    session.install("--constraint", "constraints.txt", "--editable", ".[lint,test]", env=find_links)
+    package = ".[browser,lint,parquet,test]"
+    session.install("--constraint", "constraints.txt", "--editable", package, env=find_links)
     stamp.write_text(digest.hexdigest())
 
 
@@ -74,6 +75,12 @@ def tests(session: nox.Session) -> None:
 def slow(session: nox.Session) -> None:
     """The tests of more than 10 s each."""
     run(session, "python", "-m", "pytest", "-m", "slow", *session.posargs, env=ONE_THREAD)
+
+
+@nox.session(venv_backend="none", requires=["env"])
+def browser(session: nox.Session) -> None:
+    """The leaderboard's site in headless Chromium, which must be on this machine."""
+    run(session, "python", "-m", "pytest", "-m", "browser", *session.posargs, env=ONE_THREAD)
 
 
 @nox.session(venv_backend="none", requires=["env"])

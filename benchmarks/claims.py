@@ -344,6 +344,19 @@ def command_for(claim: Claim, profile: str, seeds: int) -> str:
     return shlex.join([*words, "--seeds", str(seeds)])
 
 
+@cache
+def _concerned() -> tuple[frozenset[tuple[str, str]], frozenset[str]]:
+    asked = claims()
+    places = frozenset((c.task, c.tier) for c in asked if c.task)
+    return places, frozenset(name for c in asked for name in (c.method, c.against) if name)
+
+
+def concern(spec: Mapping[str, Any]) -> bool:
+    """Whether any claim of ``claims.toml`` looks at runs of this specification."""
+    places, methods = _concerned()
+    return (spec["task"], spec["tier"]) in places and spec["method"] in methods
+
+
 def judge(records: Iterable[Record], of: Sequence[Claim] | None = None) -> list[Verdict]:
     """A verdict for every claim (default: all of ``claims.toml``), in their order.
 

@@ -12,8 +12,7 @@ import math
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
-from copy import deepcopy
+from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,8 +25,10 @@ LARGEST = 64 * 2**20
 
 Record = dict[str, Any]
 
-_SCHEMA_FILE = Path(__file__).parent / "schema" / "record-1.json"
+SCHEMA_FILE = Path(__file__).parent / "schema" / "record-1.json"
 _TIMED_KINDS = ("seconds", "joules")
+# A limit is a share of the measured latency of the reference network: a time as well.
+_TIMED_FIELDS = ("latency", "memory", "energy", "limit_ms", "at")
 _STORED = re.compile(r"[0-9a-f]{16}\.json")
 
 
@@ -49,27 +50,38 @@ def spec_id(spec: Mapping[str, Any]) -> str:
 
 def digest(record: Mapping[str, Any]) -> str:
     """sha256 of what two runs of one spec share: everything but times, energy and the digests."""
-    kept = deepcopy({k: v for k, v in record.items() if k not in ("digest", "seal", "energy")})
-    ledger = kept["ledger"]
-    for name in ("timeline", "harness_seconds", "lost_seconds"):
-        ledger.pop(name, None)
+    return hashlib.sha256(canonical(digested_part(record))).hexdigest()
+
+
+def digested_part(record: Mapping[str, Any]) -> Record:
+    """What ``digest`` covers; shares what it does not change with the record."""
+    kept = _without(record, ("digest", "seal", "energy"))
+    ledger = _without(kept["ledger"], ("timeline", "harness_seconds", "lost_seconds"))
     ledger["entries"] = [e for e in ledger["entries"] if e["kind"] not in _TIMED_KINDS]
-    timed = [ledger["totals"], ledger["share"], *kept.get("search_log", ())]
+    for name in ("totals", "share"):
+        ledger[name] = _without(ledger[name], _TIMED_KINDS)
+    kept["ledger"] = ledger
+    if "search_log" in kept:
+        kept["search_log"] = [_without(line, _TIMED_KINDS) for line in kept["search_log"]]
+    kept["candidates"] = [_without(c, _TIMED_FIELDS) for c in kept["candidates"]]
     for candidate in kept["candidates"]:
-        # A limit is a share of the measured latency of the reference network: a time as well.
-        for name in ("latency", "memory", "energy", "limit_ms", "at"):
-            candidate.pop(name, None)
-        timed.append(candidate.get("spent", {}))
-    for amounts in timed:
-        for kind in _TIMED_KINDS:
-            amounts.pop(kind, None)
-    for name in ("started", "ended"):
-        kept["provenance"].pop(name, None)
-    return hashlib.sha256(canonical(kept)).hexdigest()
+        if "spent" in candidate:
+            candidate["spent"] = _without(candidate["spent"], _TIMED_KINDS)
+    kept["provenance"] = _without(kept["provenance"], ("started", "ended"))
+    return kept
+
+
+def _without(mapping: Mapping[str, Any], names: Collection[str]) -> Record:
+    return {key: value for key, value in mapping.items() if key not in names}
+
+
+def sealed_part(record: Mapping[str, Any]) -> Record:
+    """What ``seal`` covers: everything but itself."""
+    return _without(record, ("seal",))
 
 
 def _seal(record: Mapping[str, Any]) -> str:
-    return hashlib.sha256(canonical({k: v for k, v in record.items() if k != "seal"})).hexdigest()
+    return hashlib.sha256(canonical(sealed_part(record))).hexdigest()
 
 
 def _storable(value: Any) -> Any:
@@ -111,7 +123,7 @@ def seal(record: Mapping[str, Any]) -> Record:
 def _validator() -> Any:
     from jsonschema import Draft202012Validator
 
-    return Draft202012Validator(json.loads(_SCHEMA_FILE.read_text("utf-8")))
+    return Draft202012Validator(json.loads(SCHEMA_FILE.read_text("utf-8")))
 
 
 def _check_schema(record: Any) -> None:
@@ -142,13 +154,18 @@ def _shown(value: Any) -> str:
     return text if len(text := ascii(value)) <= 60 else text[:57] + "..."
 
 
-def _problem(record: Mapping[str, Any]) -> tuple[str, str] | None:
-    """The first ``(field, what is wrong)`` that the schema cannot say, or None."""
+def _unstorable(record: Mapping[str, Any]) -> tuple[str, str] | None:
+    """The first ``(field, what is wrong)`` of the figures and texts that JSON cannot hold, or None."""
     for path, value in _leaves(record, ""):
         if isinstance(value, float | int) and not abs(value) < 1e300:
             return path, f"{_shown(value)} is not a finite number"
         if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
             return path, f"{_shown(value)} is not valid Unicode text"
+    return None
+
+
+def contradiction(record: Mapping[str, Any]) -> tuple[str, str] | None:
+    """The first ``(field, what is wrong)`` where fields of a record contradict one another, or None."""
     totals = record["ledger"]["totals"]
     for kind in ("tokens", "evaluations", "probes"):
         booked = sum(e["amount"] for e in record["ledger"]["entries"] if e["kind"] == kind)
@@ -176,7 +193,7 @@ def validate(record: Any) -> None:
         InvalidRecord: with the field and what is wrong with it.
     """
     _check_schema(record)
-    problem = _problem(record)
+    problem = _unstorable(record) or contradiction(record)
     if problem:
         raise InvalidRecord(f"field {problem[0]}: {problem[1]}")
     due = {"id": spec_id(record["spec"]), "digest": digest(record), "seal": _seal(record)}
@@ -252,12 +269,16 @@ def load(path: Path) -> Record:
         InvalidRecord: naming the file and the field when it is missing, truncated, corrupt, of
             another schema, or changed after it was written.
     """
+    from benchmarks import quickload
+
     record: Any = None
     try:
         if path.stat().st_size > LARGEST:
             raise InvalidRecord(f"larger than {LARGEST} bytes: not a record")
-        record = json.loads(path.read_bytes().decode())
-        validate(record)
+        data = path.read_bytes()
+        if (record := quickload.in_order(data)) is None:
+            record = json.loads(data.decode())
+            validate(record)
         if _STORED.fullmatch(path.name) and path.stem != record["id"]:
             raise InvalidRecord(f"field id: {record['id']} is not the file's name")
         return record  # type: ignore[no-any-return]
@@ -281,6 +302,13 @@ def _again(record: Any) -> str:
     return "supernet-bench " + " ".join(f"{word} {spec[k]}" for k, word in known)
 
 
+def paths(folder: Path) -> list[Path]:
+    """Every record file under ``folder``, in a fixed order; none where it does not exist."""
+    return sorted(
+        Path(top, name) for top, _, names in os.walk(folder) for name in names if _STORED.fullmatch(name)
+    )
+
+
 def load_all(folder: Path, problems: list[str] | None = None) -> list[Record]:
     """Every record under ``folder`` (none where it does not exist), by task, profile, method and seed.
 
@@ -289,7 +317,7 @@ def load_all(folder: Path, problems: list[str] | None = None) -> list[Record]:
             appended there and the rest is read.
     """
     found: list[Record] = []
-    for path in sorted(p for p in folder.rglob("*.json") if _STORED.fullmatch(p.name)):
+    for path in paths(folder):
         try:
             found.append(load(path))
         except InvalidRecord as error:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -175,3 +177,29 @@ def with_counts(record: dict[str, Any], sentences: int = 200) -> dict[str, Any]:
 def study(methods: Sequence[str] = METHODS, seeds: int = 3, **options: Any) -> list[dict[str, Any]]:
     """Every method with seeds 1..n."""
     return [fake(method, seed, **options) for method in methods for seed in range(1, seeds + 1)]
+
+
+def many(folder: Path, count: int, *, methods: int = 50, seeds: int = 20) -> None:
+    """Write ``count`` valid records quickly: variations of one, ``methods * seeds`` for each profile."""
+    template = fake("hat", 1)
+    record = fake("hat", 1)  # changed in place
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        place, rest = divmod(number, methods * seeds)
+        method, seed = divmod(rest, seeds)
+        task, profile = f"task-{place // 5:02d}", f"made-up-{place % 5}.v1"
+        record["spec"] |= {"task": task, "profile": profile, "method": f"method-{method:03d}", "seed": seed}
+        for candidate, known in zip(record["candidates"], template["candidates"], strict=True):
+            shift = float(rng.normal(method / 20, 0.3))
+            for name, scores in candidate["test"].items():
+                for metric, figure in scores.items():
+                    base = known["test"][name][metric]
+                    figure |= {k: base[k] + shift for k in ("value", "low", "high")}
+            for key in ("p50", "p90", "ratio"):
+                candidate["latency"][key] = known["latency"][key] * (1 + method / 500)
+        record["id"] = records.spec_id(record["spec"])
+        record["digest"] = records.digest(record)
+        record["seal"] = hashlib.sha256(records.canonical(records.sealed_part(record))).hexdigest()
+        path = folder / records.relative_path(record)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(json.dumps(record, indent=1).encode())

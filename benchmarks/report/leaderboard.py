@@ -5,19 +5,27 @@ Records are apart by task, tier, profile, allowance, settings and data; a table 
 
 from __future__ import annotations
 
-import hashlib
 import json
+import os
 import re
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from benchmarks import records as store
 from benchmarks.api import UsageError
-from benchmarks.records import Record, write_text
+from benchmarks.records import write_text
+
+if TYPE_CHECKING:
+    from benchmarks.report import boards
 
 SCHEMA = "supernet-bench/leaderboard/1"
 COMMAND = "supernet-bench leaderboard"
-JSON, PAGE, CLAIMS = "leaderboard.json", "LEADERBOARD.md", "CLAIMS.md"
+JSON, PAGE, CLAIMS, SITE = "leaderboard.json", "LEADERBOARD.md", "CLAIMS.md", "site"
+DETAILED = 1000
+"""Records. A larger board is shown by the site alone: its page lists the best rows and has no plots."""
+
 _PLOT = re.compile(r"plots/[A-Za-z0-9._-]+\.(svg|png)")
 
 _HEAD = f"""# Leaderboard
@@ -25,86 +33,92 @@ _HEAD = f"""# Leaderboard
 Generated from `records/` by `{COMMAND}`; do not edit. Each table holds runs with equal allowances on
 the same declared hardware and data; figures from different tables are not comparable.
 """
+_BRIEF = f"""
+There are more than {DETAILED:,} records: here stand the best rows of each table. All rows are on the site
+(`{COMMAND}` writes it to `site/`) and in `leaderboard.json`.
+"""
 _EMPTY = """
 There are no result records yet. Make one with `supernet-bench run mt`, then add its file under `records/`.
 """
 
 
-def _contents(results_dir: Path) -> dict[str, bytes]:
-    """Every generated file, by its path under the results folder."""
+def _contents(root: Path, site_dir: Path) -> dict[str, bytes]:
+    """Every generated file that is committed, by its path under the results folder; the site is written."""
     from benchmarks import claims
-    from benchmarks.report import formats, plots, rows, tables, verdicts
+    from benchmarks.report import boards, formats, rows, site, verdicts
 
-    found = store.load_all(results_dir / "records")
-    files: dict[str, bytes] = {}
-    boards: list[dict[str, Any]] = []
-    parts = [_HEAD if found else _HEAD + _EMPTY]
-    for group, mark in _named(rows.groups(found)):
-        table = tables.build(group)
-        shared = table.shared
-        title = f"{shared['task']}, {shared['tier']}, {shared['profile']}" + (f" ({mark})" if mark else "")
-        slug = "-".join([shared["task"], shared["tier"], shared["profile"], *([mark] if mark else [])])
-        drawn = {f"plots/{slug}-{file}": data for file, data in plots.images(group, table).items()}
-        files |= drawn
-        parts.append(formats.markdown(table, title, level=2))
-        parts += [f"![{_alt(file)}]({file})\n" for file in sorted(drawn) if file.endswith(".svg")]
-        boards.append({"title": title, **formats.as_json(table), "records": [_entry(r) for r in group]})
+    paths = store.paths(root / "records")
+    brief = len(paths) > DETAILED
+    folders: dict[Path, list[Path]] = {}
+    for path in paths:
+        folders.setdefault(path.parent.parent, []).append(path)
+    jobs = [boards.Job(root, tuple(there), site_dir, brief) for _, there in sorted(folders.items())]
+    made: list[boards.Board] = []
+    evidence: list[store.Record] = []
+    for finished, concerned in _in_parallel(jobs):
+        made += finished
+        evidence += concerned
+    made.sort(key=lambda board: board.order)
+    judged = claims.judge(evidence)
+    site.write_pages(site_dir, [board.site for board in made], len(paths), judged)
+    files = {name: data for board in made for name, data in board.files.items()}
     board = {
         "schema": SCHEMA,
         "version": rows.results_version(),
-        "records": len(found),
-        "groups": boards,
+        "records": len(paths),
+        "groups": [board.entry for board in made],
         "files": sorted([JSON, PAGE, CLAIMS, *files]),
     }
-    files[JSON] = formats.json_text(board).encode()
-    files[PAGE] = "\n".join(parts).encode()
-    files[CLAIMS] = verdicts.markdown(claims.judge(found)).encode()
+    head = _HEAD + ("" if paths else _EMPTY) + (_BRIEF if brief else "")
+    files[JSON] = (formats.json_text(board) if not brief else json.dumps(board) + "\n").encode()
+    files[CLAIMS] = verdicts.markdown(judged).encode()
+    files[PAGE] = "\n".join([head, *(board.markdown for board in made)]).encode()
     return files
 
 
-def _named(groups: list[list[Record]]) -> list[tuple[list[Record], str]]:
-    """Each group with a mark: empty for the largest of a task, tier and profile, so that a later group
-    with another allowance takes no one's file names."""
-    from benchmarks.report import rows
+def _in_parallel(jobs: Sequence[boards.Job]) -> Iterator[boards.Finished]:
+    """Finish the jobs, large boards on every core there is; the largest folders first."""
+    from benchmarks.report import boards
 
-    found: list[tuple[list[Record], str]] = []
-    for group in groups:
-        facts = rows.facts(group[0])
-        place = [facts[k] for k in ("task", "tier", "profile")]
-        rivals = [g for g in groups if [rows.facts(g[0])[k] for k in ("task", "tier", "profile")] == place]
-        mark = "" if group is max(rivals, key=len) else hashlib.sha256(store.canonical(facts)).hexdigest()[:6]
-        found.append((group, mark))
-    return found
+    cores = min(len(os.sched_getaffinity(0)), len(jobs))
+    if cores < 2 or sum(len(job.paths) for job in jobs) < DETAILED:
+        yield from map(boards.finish, jobs)
+        return
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
 
-
-def _alt(file: str) -> str:
-    return file.removeprefix("plots/").removesuffix(".svg")
-
-
-def _entry(record: Record) -> dict[str, str]:
-    return {"path": store.relative_path(record).as_posix(), "digest": record["digest"]}
+    # Started anew, not forked: numpy's threads do not survive a fork.
+    with ProcessPoolExecutor(cores, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(boards.finish, sorted(jobs, key=lambda job: -len(job.paths)))
 
 
 def build(results_dir: Path) -> dict[str, Path]:
-    """Write ``leaderboard.json``, ``LEADERBOARD.md``, ``CLAIMS.md`` and ``plots/`` next to ``records/``.
+    """Write ``leaderboard.json``, ``LEADERBOARD.md``, ``CLAIMS.md``, ``plots/`` and ``site/``.
 
-    Plots that an earlier build made and this one does not are removed; nothing else is.
+    Plots that an earlier build made and this one does not are removed; nothing else is. ``site/`` is
+    replaced as a whole: it is a build product, published and never committed.
 
     Returns:
-        Path under the results folder -> full path.
+        Path under the results folder -> full path; of the site, its first page alone.
 
     Raises:
         InvalidRecord: a record file is not valid; nothing is written.
     """
     root = Path(results_dir)
-    files = _contents(root)
-    stale = _made_before(root) - set(files)
-    for name, data in files.items():
-        if _read(root / name) != data:
-            write_text(root / name, data)
-    for name in stale:
-        (root / name).unlink(missing_ok=True)
-    return {name: root / name for name in files}
+    root.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{SITE}.", dir=root) as scratch:
+        new = Path(scratch) / "new"
+        files = _contents(root, new)
+        stale = _made_before(root) - set(files)
+        for name, data in files.items():
+            if _read(root / name) != data:
+                write_text(root / name, data)
+        for name in stale:
+            (root / name).unlink(missing_ok=True)
+        if (root / SITE).exists():
+            os.replace(root / SITE, Path(scratch) / "old")
+        os.replace(new, root / SITE)
+    return {name: root / name for name in files} | {f"{SITE}/index.html": root / SITE / "index.html"}
 
 
 def _made_before(root: Path) -> set[str]:
@@ -126,16 +140,27 @@ def _read(path: Path) -> bytes | None:
 def check(results_dir: Path) -> list[str]:
     """The generated files that are missing, out of date or left over; empty when all is current.
 
+    The site is not committed: it is built twice, and files in which the two differ are named.
     Plots drawn by another matplotlib release have other bytes: then only that they exist is checked.
     """
     root = Path(results_dir)
-    files = _contents(root)
-    differing = sorted(_made_before(root) - set(files))
+    with tempfile.TemporaryDirectory() as scratch:
+        once, again = Path(scratch) / "once", Path(scratch) / "again"
+        files = _contents(root, once)
+        _contents(root, again)
+        differing = [f"{SITE}/{name}" for name in _unequal(once, again)]
+    differing += sorted(_made_before(root) - set(files))
     for name, data in files.items():
         there = _read(root / name)
         if there is None or (there != data and not (_PLOT.fullmatch(name) and _other_release(there, data))):
             differing.append(name)
     return sorted(differing)
+
+
+def _unequal(one: Path, other: Path) -> list[str]:
+    """The files that are not the same in both folders."""
+    names = {p.relative_to(top).as_posix() for top in (one, other) for p in top.rglob("*") if p.is_file()}
+    return sorted(name for name in names if _read(one / name) != _read(other / name))
 
 
 def _other_release(ours: bytes, theirs: bytes) -> bool:

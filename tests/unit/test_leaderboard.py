@@ -31,7 +31,7 @@ def results(tmp_path):
 
 def test_without_records_it_says_so(tmp_path):
     paths = leaderboard.build(tmp_path)
-    assert set(paths) == {"leaderboard.json", "LEADERBOARD.md", "CLAIMS.md"}
+    assert set(paths) == {"leaderboard.json", "LEADERBOARD.md", "CLAIMS.md", "site/index.html"}
     assert "no result records yet" in paths["LEADERBOARD.md"].read_text()
     assert json.loads(paths["leaderboard.json"].read_text())["groups"] == []
     assert leaderboard.check(tmp_path) == []
@@ -128,3 +128,43 @@ def test_a_broken_board_is_rebuilt(results):
     (results / "leaderboard.json").write_text("{ truncated")
     leaderboard.build(results)
     assert leaderboard.check(results) == []
+
+
+def test_the_site_is_replaced_as_a_whole_and_holds_no_record_in_a_page(results):
+    site = leaderboard.build(results)["site/index.html"].parent
+    (site / "left-over.html").write_text("old")
+    leaderboard.build(results)
+    assert not (site / "left-over.html").exists()
+    names = {path.name for path in site.rglob("*") if path.is_file()}
+    assert {"index.html", "row.html", "claims.html", "d3.v5.min.js", "D3-LICENSE.txt", "index.js"} <= names
+    assert "mos-neuron" not in "".join(page.read_text() for page in site.glob("*.html"))
+    assert not [path.name for path in results.iterdir() if path.name.startswith(".site")]
+
+
+def test_check_names_what_a_second_build_of_the_site_does_otherwise(results, monkeypatch):
+    leaderboard.build(results)
+    texts = iter(range(100))
+    monkeypatch.setattr("benchmarks.report.formats.latex", lambda _: str(next(texts)))
+    assert {name[-4:] for name in leaderboard.check(results)} == {".tex"}
+
+
+def test_a_record_in_another_folder_is_refused(results):
+    path = next((results / "records").rglob("nvidia-h200.v1/*/*.json"))
+    astray = results / "records" / "elsewhere" / path.name
+    astray.parent.mkdir()
+    path.rename(astray)
+    with pytest.raises(InvalidRecord, match="belongs in .*nvidia-h200.v1"):
+        leaderboard.build(results)
+    assert not (results / "site").exists()
+
+
+def test_a_large_board_is_brief_and_the_same_on_several_cores(results, monkeypatch):
+    whole = json.loads(leaderboard.build(results)["leaderboard.json"].read_text())
+    monkeypatch.setattr(leaderboard, "DETAILED", 2)
+    first = contents(results) if leaderboard.build(results) else {}
+    leaderboard.build(results)
+    assert contents(results) == first
+    brief = json.loads((results / "leaderboard.json").read_text())
+    assert [group["rows"] for group in brief["groups"]] == [group["rows"] for group in whole["groups"]]
+    assert not any("plots" in name for name in first)
+    assert b"best rows of each table" in first["LEADERBOARD.md"]

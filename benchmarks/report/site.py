@@ -1,0 +1,227 @@
+"""The static site of the leaderboard: pages that never change, and data files that they load by script tag.
+
+No page holds a text of a record: every such text is in a data file and enters the page as a text node. So
+the site works from ``file://`` under a policy without inline scripts. A table's rows stand in one file; the
+runs behind them, with their provenance, in files of a hundred, loaded when a row's page asks for one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks import claims, stats
+from benchmarks import records as store
+from benchmarks.records import Record
+from benchmarks.report import formats, rows, verdicts
+from benchmarks.report.tables import METRICS, Table
+
+RUNS_A_FILE = 100
+PAGES = (
+    "index.html", "row.html", "claims.html", "style.css", "common.js", "chart.js", "overview.js", "row.js",
+    "claims.js", "D3-LICENSE.txt",
+)  # fmt: skip
+CHARTS = "d3.v5.min.js"
+"""The charting library, as the package mpld3 ships it."""
+
+_TEXT_LIMIT = 2000
+_CANDIDATE = ("index", "origin", "architecture", "policy", "weights_sha256", "test", "valid", "latency",
+              "memory", "cost")  # fmt: skip
+_FIGURES = ("limit_ms", "limit_share", "valid_loss", "p50", "p90", "ratio", "params", "macs", "bytes",
+            "peak_bytes", "tokens", "evaluations", "probes", "seconds", "joules")  # fmt: skip
+
+
+def write_pages(
+    folder: Path, entries: Iterable[Mapping[str, Any]], records: int, judged: Sequence[claims.Verdict]
+) -> None:
+    """Write what does not depend on one table alone: pages, library, the list of tables, the claims."""
+    web = Path(__file__).parent / "web"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in PAGES:
+        (folder / name).write_bytes((web / name).read_bytes())
+    (folder / CHARTS).write_bytes(_library())
+    listed = sorted(entries, key=lambda entry: (entry["title"], entry["id"]))
+    _write(folder / "data" / "index.js", "index", {"tables": listed, "records": records})
+    told = [
+        {**v.to_dict()["claim"], "verdict": v.verdict, "n": v.n, "records": v.records, "command": v.command}
+        | {"shown": verdicts.effect(v), "said": verdicts.said(v)}
+        for v in judged
+    ]
+    shown = {"papers": claims.papers(), "claims": told, "rules": verdicts.RULES}
+    _write(folder / "data" / "claims.js", "claims", shown)
+
+
+def _library() -> bytes:
+    from importlib.util import find_spec
+
+    there = find_spec("mpld3")
+    assert there is not None and there.origin is not None, "a dependency of this package is not installed"
+    return (Path(there.origin).parent / "js" / CHARTS).read_bytes()
+
+
+def _write(path: Path, kind: str, value: Any) -> None:
+    text = json.dumps(_clean(value), separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"supernetBench.{kind}({text});\n", "ascii")
+
+
+def _clean(value: Any) -> Any:
+    """Hostile texts without control and direction characters, figures to six digits, NaN as null."""
+    if isinstance(value, str):
+        return rows.plain(value, _TEXT_LIMIT)
+    if isinstance(value, Mapping):
+        return {rows.plain(k, 200): _clean(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_clean(v) for v in value]
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if value == value and abs(value) < 1e300 else None
+    return value
+
+
+def write_table(
+    folder: Path, group: Sequence[Record], table: Table, title: str, name: str
+) -> dict[str, Any]:
+    """Write one table's data and downloads into the site; return its entry in the list of tables."""
+    identity = hashlib.sha256(store.canonical(rows.facts(group[0]) | rows.facts(group[-1]))).hexdigest()[:12]
+    runs = rows.latest(group)
+    named = rows.labels(runs)
+    place = {record["id"]: index for index, record in enumerate(runs)}
+    lines = _rows(table, runs, named, place)
+    downloads = _downloads(folder, table, f"{name}-{identity[:6]}")
+    shown = {
+        "id": identity, "title": title, "shared": table.shared, "metric": table.metric,
+        "metrics": {m: METRICS.get(m, m) for m in _metrics(lines, table.metric)}, "rows": lines,
+        "notes": formats.footnotes(table), "troubles": table.troubles[:200], "signatures": table.signatures,
+        "comparisons": formats.comparisons(table).to_dict("records"), "downloads": downloads,
+        "runs": len(runs), "runs_a_file": RUNS_A_FILE,
+    }  # fmt: skip
+    _write(folder / "data" / f"{identity}.js", "table", shown)
+    for start in range(0, len(runs), RUNS_A_FILE):
+        some = runs[start : start + RUNS_A_FILE]
+        part = [_run(record, named[record["id"]]) for record in some]
+        file = f"{identity}-{start // RUNS_A_FILE}"
+        _write(folder / "data" / f"{file}.js", "runs", {"id": file, **_pooled(part)})
+    return {
+        "id": identity, "title": title, "runs": len(runs), "rows": len(lines),
+        "allowance": formats.caption(table).split("allowance a run: ")[-1],
+        "methods": len(set(named.values())),
+        **{k: table.shared[k] for k in ("task", "tier", "profile", "space")},
+    }  # fmt: skip
+
+
+def _rows(
+    table: Table, runs: Sequence[Record], named: Mapping[str, str], place: Mapping[str, int]
+) -> list[dict[str, Any]]:
+    """The table's rows as plain data; every metric of the deciding test set with its interval."""
+    found: dict[tuple[str, str], list[tuple[Mapping[str, Any], int]]] = {}
+    by_method: dict[str, list[int]] = {}
+    for record in runs:
+        by_method.setdefault(named[record["id"]], []).append(place[record["id"]])
+        if record["status"] == "failed":
+            continue
+        for asked, candidate in rows.by_limit(record["candidates"]).items():
+            found.setdefault((named[record["id"]], str(asked)), []).append((candidate, place[record["id"]]))
+    lines = []
+    for row in table.rows.to_dict("records"):
+        limit = None if row["limit"] is None else str(row["limit"])
+        there = found.get((row["method"], limit or ""), [])
+        line = {k: row[k] for k in ("method", "status", "origin", "seeds", "n")} | {"limit": limit}
+        line |= {k: row[k] for k in _FIGURES}
+        line["scores"] = _scores([candidate for candidate, _ in there])
+        line["latency"] = _over([c.get("latency") or {} for c, _ in there], "ratio")
+        line["runs"] = [index for _, index in there] or by_method.get(str(row["method"]), [])
+        line["sources"] = [table.sources[i] for i in row["energy_sources"]]
+        lines.append({str(k): v for k, v in line.items()})
+    return lines
+
+
+def _scores(candidates: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    figures: dict[str, list[Mapping[str, Any]]] = {}
+    for candidate in candidates:
+        scores = (candidate.get("test") or {}).get(rows.deciding_set(candidate) or "", {})
+        for metric, figure in scores.items():
+            figures.setdefault(metric, []).append(figure)
+    return {metric: _over(found, "value") for metric, found in sorted(figures.items())}
+
+
+def _over(figures: Sequence[Mapping[str, Any]], key: str) -> list[Any]:
+    """``[mean, low, high, what the interval is over]``: seeds, or the one run's own."""
+    there = [f for f in figures if f.get(key) is not None]
+    if len(there) > 1:
+        interval = stats.t_interval([f[key] for f in there])
+        return [interval.mean, interval.low, interval.high, "seeds"]
+    low, high = ("low", "high") if key == "value" else (f"{key}_low", f"{key}_high")
+    if not there:
+        return [None, None, None, ""]
+    return [there[0][key], there[0].get(low), there[0].get(high), "sample"]
+
+
+def _metrics(lines: Sequence[Mapping[str, Any]], first: str) -> list[str]:
+    return sorted({m for line in lines for m in line["scores"]}, key=lambda m: (m != first, m))
+
+
+def _run(record: Record, label: str) -> dict[str, Any]:
+    """One run with its whole provenance, and the commands that make it again."""
+    path = Path("results") / "records" / store.relative_path(record)
+    made, spec = record["provenance"], record["spec"]
+    headline = [
+        {"limit": str(limit)}
+        | {k: c.get(k) for k in _CANDIDATE}
+        for limit, c in rows.by_limit(record["candidates"]).items()
+    ]
+    return {
+        "id": record["id"], "label": label, "status": record["status"], "message": record["message"],
+        "path": path.as_posix(), "digest": record["digest"], "seal": record["seal"], "spec": spec,
+        "totals": record["ledger"]["totals"], "energy": record["energy"], "candidates": headline,
+        "made": {k: v for k, v in made.items() if k not in ("command", "started", "ended")},
+        "started": made.get("started"), "ended": made.get("ended"),
+        "command": shlex.join(str(word) for word in made.get("command") or ()),
+        "again": shlex.join(_again(spec)),
+    }  # fmt: skip
+
+
+def _again(spec: Mapping[str, Any]) -> list[str]:
+    """The command that makes a run like this one."""
+    words = ["supernet-bench", "run", spec["suite"], "--task", spec["task"], "--tier", spec["tier"]]
+    words += ["--methods", spec["method"], "--profile", spec["profile"], "--seeds", f"{spec['seed']},"]
+    for name, value in sorted(spec["options"].items()):
+        words += ["--option", f"{spec['method']}.{name}={value}"]
+    return words
+
+
+def _pooled(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """The runs of one file, provenance that several share standing there once."""
+    pool: dict[bytes, int] = {}
+    kept = []
+    for run in runs:
+        made = run.pop("made")
+        text = store.canonical(made)
+        if text not in pool:
+            pool[text] = len(pool)
+            kept.append(made)
+        run["made"] = pool[text]
+    return {"runs": runs, "made": kept}
+
+
+def _downloads(folder: Path, table: Table, name: str) -> dict[str, str]:
+    """The table as CSV, LaTeX and, where pyarrow is installed, Parquet; format -> path in the site."""
+    text = formats.csv(table)
+    files: dict[str, bytes] = {"csv": text.encode(), "tex": formats.latex(table).encode()}
+    try:
+        import pyarrow.csv as arrow
+        import pyarrow.parquet as parquet
+    except ImportError:
+        pass
+    else:
+        written = io.BytesIO()
+        parquet.write_table(arrow.read_csv(io.BytesIO(text.encode())), written)
+        files["parquet"] = written.getvalue()
+    (folder / "downloads").mkdir(parents=True, exist_ok=True)
+    for kind, data in files.items():
+        (folder / "downloads" / f"{name}.{kind}").write_bytes(data)
+    return {kind: f"downloads/{name}.{kind}" for kind in files}

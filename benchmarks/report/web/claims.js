@@ -1,0 +1,27 @@
+// The papers' claims: what each says, what our records say, and the command that would decide it.
+"use strict";
+
+(() => {
+  const {el} = supernetBench;
+  const at = id => document.getElementById(id);
+  const {papers, claims, rules} = supernetBench.judged();
+  const pair = (name, ...value) => el("div", {}, el("dt", {}, name), el("dd", {}, ...value));
+
+  function claim(one) {
+    const id = "claim-" + one.id;
+    const records = one.records.length ? el("details", {}, el("summary", {}, `${one.records.length} records`),
+      el("code", {}, one.records.join(" "))) : "none";
+    return el("article", {"aria-labelledby": id}, el("h3", {id}, one.id), el("p", {}, one.statement),
+      el("p", {class: "verdict " + one.verdict}, one.said),
+      el("dl", {class: "facts"}, pair("the paper", one.figure), pair("ours, with 95 % interval", one.shown),
+        pair("paired seeds", String(one.n)), pair("supported by", one.rule), pair("records", records)),
+      ...(one.command ? [el("p", {}, "To decide it:"), el("pre", {tabindex: "0"}, el("code", {}, one.command))] : []));
+  }
+
+  at("rules").textContent = rules;
+  const counts = ["supported", "refuted", "undecided"].map(verdict =>
+    `${claims.filter(one => one.verdict === verdict).length} ${verdict}`);
+  at("said").textContent = `${claims.length} claims: ${counts.join(", ")}`;
+  at("claims").append(...Object.entries(papers).map(([paper, title]) => el("section", {"aria-labelledby": paper},
+    el("h2", {id: paper}, title), ...claims.filter(one => one.paper === paper).map(claim))));
+})();

@@ -1,0 +1,76 @@
+// A row's page: its figures, and every run behind it with the commands and the whole provenance.
+"use strict";
+
+(() => {
+  const {el, has, fixed, grouped, sig, interval, limit, load} = supernetBench;
+  const at = id => document.getElementById(id);
+
+  // Nested data as nested definition lists; what is empty says so.
+  function shown(value) {
+    if (value === null || value === undefined || value === "") return "none";
+    if (Array.isArray(value) && value.every(item => typeof item !== "object")) return value.join(" ") || "none";
+    if (typeof value !== "object") return String(value);
+    const entries = Object.entries(value);
+    return entries.length ? facts(entries) : "none";
+  }
+  const facts = entries => el("dl", {class: "facts"}, ...entries.map(([name, value]) =>
+    el("div", {}, el("dt", {}, name), el("dd", {}, shown(value)))));
+  const command = text => el("pre", {tabindex: "0"}, el("code", {}, text));
+  const folded = (title, value) => el("details", {}, el("summary", {}, title), shown(value));
+
+  function part(run, made, row) {
+    const id = "run-" + run.id;
+    const candidate = run.candidates.find(one => one.limit === row.limit);
+    return el("section", {"aria-labelledby": id},
+      el("h2", {id}, `${run.label}, seed ${run.spec.seed}: ${run.status}`),
+      run.message ? el("p", {class: "trouble"}, run.message) : null,
+      el("h3", {}, "Does it reproduce?"), el("p", {class: "verdict"}, "not verified yet"),
+      el("p", {}, "Make a run like it:"), command(run.again),
+      el("p", {}, "As it was typed:"), command(run.command || "not recorded"),
+      el("h3", {}, "What was found"),
+      candidate ? folded("The candidate: architecture, scores on every test set, latency, cost", candidate)
+        : el("p", {}, "This run has no candidate at this limit."),
+      folded("What the run spent", {...run.totals, energy: run.energy}),
+      el("h3", {}, "What it was made from"),
+      facts([["record", run.path], ["id", run.id], ["digest", run.digest], ["seal", run.seal],
+        ["started", run.started], ["ended", run.ended]]),
+      folded("The specification", run.spec), folded("Provenance: code, versions, data, machine", made));
+  }
+
+  async function open() {
+    const [id, place] = location.hash.slice(1).split("/");
+    if (!/^[0-9a-f]{12}$/.test(id || "") || !/^\d+$/.test(place || "")) throw new Error("the address names no row");
+    const table = await load("table", id);
+    const row = table.rows[Number(place)];
+    if (!row) throw new Error("the table has no row " + place);
+    at("back").href = "index.html#" + id;
+    at("title").textContent = `${row.method}, latency limit ${limit(row)}`;
+    document.title = `${row.method} - supernet-bench leaderboard`;
+    const figures = Object.entries(table.metrics).map(([key, name]) => [name, interval(row.scores[key], 2)]);
+    const summary = el("section", {"aria-labelledby": "summary"}, el("h2", {id: "summary"}, "The row"),
+      el("p", {}, `${table.title}. ${row.status}.`),
+      facts([...figures, ["p50 / p90 latency, ms", `${sig(row.p50)} / ${sig(row.p90)}`],
+        ["times the reference network", interval(row.latency, 3)], ["parameters, millions", fixed(row.params, 2, 1e-6)],
+        ["MMACs", sig(has(row.macs) ? row.macs / 1e6 : null)], ["tokens, % of the allowance", fixed(row.tokens, 1, 100)],
+        ["validation evaluations, %", fixed(row.evaluations, 1, 100)], ["latency probes, %", fixed(row.probes, 1, 100)],
+        ["search, seconds", grouped(row.seconds)], ["energy, kJ", fixed(row.joules, 1, 1e-3)],
+        ["energy from", row.sources], ["weights", row.origin], ["seeds", row.seeds]]),
+      el("p", {class: "soft"}, "Brackets hold 95 % intervals: over seeds, or, marked s, over the test sentences or"
+        + " timings of the one run there is."),
+      folded("The allowance and what the table's runs share", table.shared));
+    const files = [...new Set(row.runs.map(run => Math.floor(run / table.runs_a_file)))];
+    const loaded = new Map();
+    for (const file of files) loaded.set(file, await load("runs", id + "-" + file));
+    const runs = row.runs.map(run => {
+      const file = loaded.get(Math.floor(run / table.runs_a_file));
+      const found = file.runs[run % table.runs_a_file];
+      return part(found, file.made[found.made], row);
+    });
+    at("said").textContent = `${runs.length} run${runs.length === 1 ? "" : "s"} behind this row`;
+    at("row").replaceChildren(at("said"), summary, ...runs);
+  }
+
+  const show = () => open().catch(error => { at("said").textContent = "Nothing to show: " + error.message; });
+  window.addEventListener("hashchange", show);
+  show();
+})();

@@ -1,0 +1,293 @@
+"""The leaderboard's site in headless Chromium, from ``file://``: mouse, keys, phone."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from benchmarks import records
+from benchmarks.report import leaderboard, plots, rows, site, tables
+from tests.fake_records import fake, study
+
+pytestmark = pytest.mark.browser
+sync = pytest.importorskip("playwright.sync_api", reason="pip install supernet-bench[browser]")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+EVIL = "<script>alert(1)</script>"
+LARGEST_PAGE = 1.5 * 2**20
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine: apt-get install chromium")
+    with sync.sync_playwright() as played:
+        opened = played.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """The site of three tasks and profiles, with a hostile message and a method of that name."""
+    root = tmp_path_factory.mktemp("results")
+    found = [
+        *study(seeds=3), fake("hat", 7, status="failed", message=f"{EVIL}</script>"),
+        *study(("hat", "mos-neuron"), 1, profile="nvidia-h200.v1"), *study(("hat",), 2, task="mt-other"),
+        *(fake(f"many-{i:02d}", tier="crowd") for i in range(30)),
+    ]  # fmt: skip
+    for record in found:
+        records.write(root / "records", record)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plots, "images", lambda *_: {})
+        leaderboard.build(root)
+    return root / "site"
+
+
+class Visit:
+    """One page, and what must not happen on it."""
+
+    def __init__(self, context):
+        self.page = context.new_page()
+        self.said: list[str] = []
+        self.asked: list[str] = []
+        self.page.on("console", lambda message: self.said.append(message.text))
+        self.page.on("pageerror", lambda error: self.said.append(str(error)))
+        self.page.on("dialog", lambda dialog: (self.said.append("a dialog"), dialog.dismiss()))
+        self.page.on("request", lambda request: self.asked.append(request.url))
+
+    def open(self, path: Path, fragment=""):
+        self.page.goto(path.as_uri() + fragment)
+        return self.page
+
+
+@pytest.fixture
+def visit(browser, request):
+    context = browser.new_context(**getattr(request, "param", {"viewport": {"width": 1280, "height": 900}}))
+    context.set_default_timeout(10_000)
+    visit = Visit(context)
+    yield visit
+    shots = os.environ.get("SCREENSHOTS")
+    if shots:
+        name = "".join(c if c.isalnum() else "-" for c in request.node.name)
+        visit.page.screenshot(path=f"{shots}/{name}.png", full_page=True)
+    context.close()
+    assert visit.said == [], "errors on the console"
+    assert [url for url in visit.asked if not url.startswith(("file:", "data:"))] == [], "asked the network"
+
+
+def overview(visit, built):
+    page = visit.open(built / "index.html")
+    page.wait_for_selector("#rows tbody tr")
+    return page
+
+
+def small(visit, built):
+    """The overview with its largest table of tier small."""
+    page = overview(visit, built)
+    page.select_option("#tier", "small")
+    sync.expect(page.locator("#table-title")).to_contain_text(", small,")
+    return page
+
+
+def column(page, number):
+    return page.locator(f"#rows tbody tr > :nth-child({number})").all_inner_texts()
+
+
+def figures(page, number):
+    return [float(text.split()[0]) for text in column(page, number)]
+
+
+def test_filters_lead_to_one_table_and_never_mix_profiles(visit, built):
+    page = small(visit, built)
+    assert page.locator("#table-title").inner_text() == "mt-multi30k-en-de, small, cpu-2core-avx512.v1"
+    assert len(column(page, 1)) == 18
+    page.select_option("#profile", "nvidia-h200.v1")
+    sync.expect(page.locator("#rows tbody tr")).to_have_count(6)
+    assert "nvidia-h200.v1" in page.locator("#table-title").inner_text()
+    assert "6 of 6 rows" in page.locator("#said").inner_text()
+    page.fill("#search", "NEURON")
+    assert set(column(page, 1)) == {"mos-neuron"}
+    assert "3 of 6 rows" in page.locator("#said").inner_text()
+    page.select_option("#task", "mt-other")
+    page.fill("#search", "")
+    sync.expect(page.locator("#table-title")).to_contain_text("mt-other")
+    assert page.locator("#profile option").all_inner_texts() == ["cpu-2core-avx512.v1"]
+
+
+def test_rows_are_sorted_by_the_chosen_column_and_metric(visit, built):
+    page = small(visit, built)
+    assert figures(page, 3) == sorted(figures(page, 3), reverse=True)
+    page.get_by_role("button", name="p50 ms").press("Enter")
+    assert figures(page, 5) == sorted(figures(page, 5))
+    assert page.locator("th[aria-sort=ascending]").inner_text().startswith("p50 ms")
+    page.get_by_role("button", name="p50 ms").click()
+    assert figures(page, 5) == sorted(figures(page, 5), reverse=True)
+    page.select_option("#metric", "chrf")
+    page.select_option("#sort", "quality")
+    assert figures(page, 3) == sorted(figures(page, 3), reverse=True) and figures(page, 3)[0] > 50
+    assert "highest chrF" in page.locator("#said").inner_text()
+
+
+def test_the_latency_limit_moves_by_keyboard(visit, built):
+    page = small(visit, built)
+    page.locator("#limit").focus()
+    for _ in range(5):
+        page.keyboard.press("ArrowLeft")
+    text = page.locator("#limit-text").inner_text()
+    most = float(text.split()[0])
+    assert page.locator("#limit").get_attribute("aria-valuetext") == f"at most {text}"
+    assert len(column(page, 1)) == 13 == 18 - page.locator(".mark.beyond").count()
+    assert max(figures(page, 5)) <= most
+    assert page.locator(".bound").get_attribute("visibility") is None
+    page.keyboard.press("End")
+    assert len(column(page, 1)) == 18 and page.locator(".bound").get_attribute("visibility") == "hidden"
+
+
+def test_a_mark_tells_its_row_by_mouse_and_by_keys(visit, built):
+    page = small(visit, built)
+    marks = page.locator("#plot [role=listitem]")
+    assert marks.count() == 18
+    marks.nth(4).hover(force=True)
+    assert "BLEU" in page.locator("#details").inner_text() and "ms" in page.locator("#details").inner_text()
+    marks.first.focus()
+    first = page.locator("#details").inner_text()
+    page.keyboard.press("ArrowRight")
+    assert page.locator("#details").inner_text() != first
+    assert marks.nth(1).get_attribute("aria-label") in page.locator("#details").inner_text()
+    assert page.locator("#plot [tabindex='0']").count() == 1
+    page.keyboard.press("Enter")
+    page.wait_for_selector("main section h2")
+    assert page.url.split("/")[-2].startswith("row.html")
+
+
+def test_marks_differ_without_colour(visit, built):
+    page = small(visit, built)
+    shapes = page.locator("#legend path").evaluate_all("all => all.map(one => one.getAttribute('d'))")
+    assert len(set(shapes)) == 6
+
+
+def test_a_row_has_a_page_with_its_provenance_and_commands(visit, built):
+    page = small(visit, built)
+    page.fill("#search", "scratch")
+    page.locator("#rows tbody a").first.click()
+    page.wait_for_selector("main section h2")
+    assert page.locator("h1").inner_text().startswith("scratch, latency limit 0.8 x ref")
+    text = page.locator("main").text_content()
+    assert "3 runs behind this row" in text and text.count("not verified yet") == 3
+    assert "--methods scratch --profile cpu-2core-avx512.v1 --seeds 2," in text
+    assert text.count("results/records/mt-multi30k-en-de/cpu-2core-avx512.v1/scratch/") == 3
+    for part in ("Fake CPU with AVX-512", "train.en", "2.13.0", "OMP_NUM_THREADS", "0" * 40, "seal"):
+        assert part in text
+    page.locator("#back").click()
+    page.wait_for_selector("#rows tbody tr")
+    assert page.locator("#tier").input_value() == "small"
+
+
+def test_a_wrong_address_says_so(visit, built):
+    page = visit.open(built / "row.html", "#../../x/1")
+    sync.expect(page.locator("#said")).to_contain_text("names no row")
+
+
+def test_long_tables_are_paged(visit, built):
+    page = overview(visit, built)
+    page.select_option("#tier", "crowd")
+    sync.expect(page.locator("#table-title")).to_contain_text("crowd")
+    assert len(column(page, 1)) == 50 and page.locator("#page").inner_text() == "page 1 of 2"
+    page.click("#next")
+    assert len(column(page, 1)) == 40 and page.locator("#next").is_disabled()
+    assert page.locator("#legend li").last.inner_text().startswith("and 6 more")
+
+
+def test_a_hostile_message_is_text(visit, built):
+    page = small(visit, built)
+    assert page.locator("#troubles").inner_text() == f"hat, seed 7: failed: {EVIL}</script>"
+    page.fill("#search", "hat")
+
+
+def test_a_method_named_script_is_text(visit, tmp_path):
+    # The schema refuses such a name; the page must not depend on that.
+    found = [fake("evil", seed) | {"message": EVIL} for seed in (1, 2)]
+    for record in found:
+        record["spec"]["method"] = EVIL
+        record["spec"]["options"] = {EVIL: EVIL}
+        record["provenance"]["machine"] = {EVIL: EVIL}
+    assert EVIL in rows.labels(found).values()
+    entry = site.write_table(tmp_path, found, tables.build(found), EVIL, "evil")
+    site.write_pages(tmp_path, [entry], 2, [])
+    page = overview(visit, tmp_path)
+    assert column(page, 1) == [EVIL] * 3
+    assert page.locator("#table-title").inner_text() == EVIL
+    assert page.locator("#legend li").inner_text().strip() == EVIL
+    page.locator("#rows tbody a").first.click()
+    page.wait_for_selector("main section h2")
+    assert page.locator("h1").inner_text().startswith(EVIL)
+    assert EVIL in page.locator("main").text_content()
+    assert page.locator("script").count() == 4 and page.locator("main script").count() == 0
+
+
+def test_an_inline_script_would_not_run(browser, built):
+    page = browser.new_context().new_page()
+    page.goto((built / "row.html").as_uri())
+    script = "Object.assign(document.createElement('script'), {text: 'window.ran = 1'})"
+    page.evaluate(f"document.body.append({script})")
+    assert page.evaluate("window.ran") is None
+    page.context.close()
+
+
+def test_the_claims_have_a_page(visit, built):
+    page = visit.open(built / "claims.html")
+    page.wait_for_selector("main article")
+    assert "undecided" in page.locator("#said").inner_text()
+    assert "supernet-bench run mt" in page.locator("main").inner_text()
+
+
+PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
+
+
+@pytest.mark.parametrize(
+    "visit",
+    [PHONE, PHONE | {"color_scheme": "dark", "reduced_motion": "reduce"}],
+    indirect=True,
+    ids=["light", "dark"],
+)
+@pytest.mark.parametrize("name", ["index.html", "row.html", "claims.html"])
+def test_nothing_is_wider_than_a_phone(visit, built, name):
+    page = small(visit, built)
+    fragment = page.locator("#rows tbody a").first.get_attribute("href").partition("#")[2]
+    page = visit.open(built / name, f"#{fragment}" if name == "row.html" else "")
+    page.wait_for_selector("main h2")
+    page.wait_for_timeout(200)
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    dark = page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
+    assert (colour != "rgb(255, 255, 255)") == dark
+
+
+def test_everything_has_a_name(visit, built):
+    page = overview(visit, built)
+    tree = page.locator("body").aria_snapshot()
+    for landmark in ("banner", "main", "contentinfo", "navigation", "status", "slider", "searchbox"):
+        assert landmark in tree
+    unnamed = page.locator("select, input, button:visible, section, figure, table, nav, form").evaluate_all(
+        """all => all.filter(one => !one.labels?.length && !one.getAttribute("aria-label") && !one.innerText
+           && !document.getElementById(one.getAttribute("aria-labelledby"))?.textContent
+           && !one.caption?.textContent).map(one => one.id)"""
+    )
+    assert unnamed == []
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+
+
+def test_a_visit_weighs_less_than_a_megabyte_and_a_half(visit, built):
+    page = overview(visit, built)
+    page.locator("#rows tbody a").first.click()
+    page.wait_for_selector("main section h2")
+    urls = [url.partition("#")[0] for url in visit.asked if url.startswith("file:")]
+    files = {Path(url.removeprefix("file://")) for url in urls}
+    assert len(files) > 8
+    assert sum(path.stat().st_size for path in files) < LARGEST_PAGE
