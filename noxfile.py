@@ -109,6 +109,12 @@ def leaderboard(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none", requires=["env"])
+def verify(session: nox.Session) -> None:
+    """Run a published record again: ``-- RECORD``, or a smoke record drawn at random."""
+    run(session, "supernet-bench", "verify", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["env"])
 def bench(session: nox.Session) -> None:
     """Speed, each figure a ratio inside one run; what follows ``--`` goes to tests/bench/speed.py."""
     run(session, "python", "-m", "tests.bench.speed", *session.posargs)

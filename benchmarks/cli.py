@@ -87,6 +87,18 @@ def parser() -> argparse.ArgumentParser:
     judged.add_argument("--markdown", action="store_true", help="print Markdown")
     _json(judged)
     _testing(add("test-method", "conformance", "try whether methods keep the rules", "test_methods"))
+    verify = add("verify", "verify", "run a published record again: does it reproduce?", "run")
+    _verifying(verify)
+    validate = add("validate", "submission", "check records that are to be published, or a folder of them")
+    validate.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a record, or a folder of them")
+    validate.add_argument(
+        "--results",
+        type=Path,
+        default=Path("results"),
+        metavar="DIR",
+        help="whose records are published already (default: results)",
+    )
+    _json(validate)
     profiles = add(
         "profiles", "machine", "declared hardware, this machine, and latency predictors on table profiles"
     )
@@ -222,6 +234,32 @@ def _testing(command: argparse.ArgumentParser) -> None:
         "--data-dir", type=Path, metavar="DIR", help="folder of real data, where the task needs some"
     )
     _where(command)
+    _json(command)
+
+
+def _verifying(command: argparse.ArgumentParser) -> None:
+    command.epilog = (
+        "exit code: 0 reproduces, or cannot tell (with the reason); 1 does not reproduce; 2 mistake"
+    )
+    command.add_argument(
+        "record",
+        nargs="?",
+        metavar="RECORD",
+        help="a file, or the id of a record under results/records (default: a smoke record drawn at random)",
+    )
+    command.add_argument(
+        "--results",
+        type=Path,
+        default=Path("results"),
+        metavar="DIR",
+        help="published records, and where the verdict goes (default: results)",
+    )
+    command.add_argument(
+        "--data-dir", type=Path, metavar="DIR", help="folder of real data, where nothing is downloaded"
+    )
+    command.add_argument(
+        "--method", metavar="PATH.py:CLASS", help="the method's file, where it is not installed"
+    )
     _json(command)
 
 

@@ -100,6 +100,11 @@ class Journal:
         made = {e["index"]: e for e in self._known.values() if e["call"] == "candidate"}
         return [made[index] for index in self.yields[:proposals]]
 
+    def probes(self) -> list[list[Any]]:
+        """Every probe as ``[number of the call, architecture's key, milliseconds]``."""
+        asked = sorted((n, e) for n, e in self._known.items() if e["call"] == "probe")
+        return [[n, e["key"], e["ms"]] for n, e in asked]
+
     def _append(self, entry: dict[str, Any]) -> None:
         # One write of one line: a killed process leaves it whole or leaves it out.
         self._file.write(json.dumps(entry) + "\n")

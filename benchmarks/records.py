@@ -29,6 +29,7 @@ SCHEMA_FILE = Path(__file__).parent / "schema" / "record-1.json"
 _TIMED_KINDS = ("seconds", "joules")
 # A limit is a share of the measured latency of the reference network: a time as well.
 _TIMED_FIELDS = ("latency", "memory", "energy", "limit_ms", "at")
+_UNDIGESTED = ("digest", "seal", "seals", "energy", "timings")
 _STORED = re.compile(r"[0-9a-f]{16}\.json")
 
 
@@ -55,7 +56,7 @@ def digest(record: Mapping[str, Any]) -> str:
 
 def digested_part(record: Mapping[str, Any]) -> Record:
     """What ``digest`` covers; shares what it does not change with the record."""
-    kept = _without(record, ("digest", "seal", "energy"))
+    kept = _without(record, _UNDIGESTED)
     ledger = _without(kept["ledger"], ("timeline", "harness_seconds", "lost_seconds"))
     ledger["entries"] = [e for e in ledger["entries"] if e["kind"] not in _TIMED_KINDS]
     for name in ("totals", "share"):
@@ -78,6 +79,37 @@ def _without(mapping: Mapping[str, Any], names: Collection[str]) -> Record:
 def sealed_part(record: Mapping[str, Any]) -> Record:
     """What ``seal`` covers: everything but itself."""
     return _without(record, ("seal",))
+
+
+def sections(record: Mapping[str, Any]) -> dict[str, str]:
+    """Field -> 16 hex digits of its sha256: ``spec.seed``, ``candidates[0].latency``, ``status``...
+
+    Objects are taken apart once and candidates twice, so that a change is named as closely as it is worth
+    the bytes.
+    """
+    found: dict[str, Any] = {}
+    for name, value in record.items():
+        if name in ("schema", "id", "digest", "seal", "seals"):
+            continue
+        parts = {name: value}
+        if name == "candidates":
+            found["candidates (their number)"] = len(value)
+            parts = {f"{name}[{i}]": candidate for i, candidate in enumerate(value)}
+        for field, part in parts.items():
+            if isinstance(part, Mapping):
+                found |= {f"{field}.{key}": inner for key, inner in part.items()}
+                found[f"{field} (its fields)"] = sorted(part)
+            else:
+                found[field] = part
+    return {field: hashlib.sha256(canonical(value)).hexdigest()[:16] for field, value in found.items()}
+
+
+def tampered(record: Mapping[str, Any]) -> list[str]:
+    """The fields that no longer match their hash in ``seals``; none where an old record has no seals."""
+    if "seals" not in record:
+        return []
+    due, said = sections(record), record["seals"]
+    return sorted(field for field in {*due, *said} if due.get(field) != said.get(field))
 
 
 def _seal(record: Mapping[str, Any]) -> str:
@@ -111,10 +143,12 @@ def seal(record: Mapping[str, Any]) -> Record:
         "id": "0" * 16,
         "digest": "0" * 64,
         "seal": "0" * 64,
+        "seals": {},
     }
     _check_schema(sealed)
     sealed["id"] = spec_id(sealed["spec"])
     sealed["digest"] = digest(sealed)
+    sealed["seals"] = sections(sealed)
     sealed["seal"] = _seal(sealed)
     return sealed
 
@@ -193,10 +227,19 @@ def validate(record: Any) -> None:
         InvalidRecord: with the field and what is wrong with it.
     """
     _check_schema(record)
-    problem = _unstorable(record) or contradiction(record)
+    unstorable = _unstorable(record)
+    if unstorable:
+        raise InvalidRecord(f"field {unstorable[0]}: {unstorable[1]}")
+    whole = _seal(record)
+    changed = tampered(record) if record["seal"] != whole else []
+    named = f"field {', '.join(changed[:3])}{', ...' if len(changed) > 3 else ''}: changed after writing"
+    problem = contradiction(record)
     if problem:
-        raise InvalidRecord(f"field {problem[0]}: {problem[1]}")
-    due = {"id": spec_id(record["spec"]), "digest": digest(record), "seal": _seal(record)}
+        said = f"field {problem[0]}: {problem[1]}"
+        raise InvalidRecord(f"{said} ({named})" if changed else said)
+    if changed:
+        raise InvalidRecord(f"{named}: does not match its hash in `seals`")
+    due = {"id": spec_id(record["spec"]), "digest": digest(record), "seal": whole}
     for name, value in due.items():
         if record[name] != value:
             raise InvalidRecord(f"field {name}: {record[name]}, not {value}: changed after writing")

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from typing import Any
 from benchmarks import records, worker
 from benchmarks.api import InvalidRecord
 from benchmarks.executor import Executor, Worker, wait_any
-from benchmarks.heartbeat import OUTCOME
+from benchmarks.heartbeat import JOURNAL, OUTCOME
+from benchmarks.journal import Corrupt, Journal
 from benchmarks.outcome import assemble, failure, finished_search, last_line, now, read_json
 from benchmarks.plan import Plan, Planned
 from benchmarks.profiles import Profile
@@ -58,6 +60,7 @@ class Runner:
         jobs: runs at a time; what is timed is timed alone in any case.
         checkpoint_seconds: between two saves of a long phase.
         command: as typed, for the records.
+        timed: run id -> the published probes that its search is told instead of new ones (``verify``).
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class Runner:
         jobs: int,
         checkpoint_seconds: float,
         command: Sequence[str],
+        timed: Mapping[str, Sequence[Any]] | None = None,
     ) -> None:
         self.plan, self.ready, self.profile, self.executor, self.display = (
             plan,
@@ -81,6 +85,7 @@ class Runner:
         )
         self.jobs, self.checkpoint_seconds = jobs, checkpoint_seconds
         self.command = list(command)
+        self.timed = dict(timed or {})
         self._common = provenance(command=self.command)
         self._active: list[Active] = []
 
@@ -145,6 +150,7 @@ class Runner:
             "prepared": ready.open,
             "limits": ready.limits,
             "given": _given(run.first, ready.limits),
+            "timed": list(self.timed.get(run.spec.id, ())),
             "device": self.profile.device,
             "jobs": self.jobs,
             "checkpoint_seconds": self.checkpoint_seconds,
@@ -211,6 +217,7 @@ class Runner:
                 "jobs": self.jobs,
             },
         )
+        record["timings"] = _timings(active.folder, ready.limits)
         try:
             path = records.write(self.plan.folders.store, record)
         except InvalidRecord as error:
@@ -246,6 +253,15 @@ class Runner:
                 active.process.join(5)
                 if active.search is not None:
                     active.search.energy.close()
+
+
+def _timings(folder: Path, limits: Sequence[tuple[float, float]]) -> dict[str, Any]:
+    """What the search was told of time: with it, ``verify`` repeats the search's decisions."""
+    path, probes = folder / JOURNAL, []
+    if path.exists():
+        with suppress(Corrupt), Journal(path) as journal:
+            probes = journal.probes()
+    return {"limits": [list(limit) for limit in limits], "probes": probes}
 
 
 def _nothing_to_follow(run: Planned) -> str:

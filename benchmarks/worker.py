@@ -159,6 +159,7 @@ def _search(
             say=state["said"].append,
         )
         lab.given = tuple((limit, lab.space.architecture(values)) for limit, values in job["given"])
+        lab.published_ms = {(call, key): ms for call, key, ms in job.get("timed", ())}
         lab.told = state["heart"].write
         state["lab"] = lab
     with ExitStack() as at_work:

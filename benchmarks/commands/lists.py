@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks import registry
 from benchmarks.api import UsageError
+from benchmarks.report.rows import plain
 
 
 def listing(options: argparse.Namespace) -> int:
@@ -99,4 +100,4 @@ def _cell(value: Any) -> str:
             f"{device}: " + ", ".join(f"{v:g} {k}" for k, v in kinds.items())
             for device, kinds in value.items()
         )
-    return str(value)
+    return plain(value, 200)  # a stranger's file says it

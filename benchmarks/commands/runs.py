@@ -8,12 +8,12 @@ import json
 import shutil
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks import profiles, registry
 from benchmarks.api import UsageError
@@ -24,6 +24,9 @@ from benchmarks.plan import Folders, Plan, Request, build, parse_seeds, scaled
 from benchmarks.profiles import Profile
 from benchmarks.rulesets import SELF, TRIALS
 from benchmarks.tasks import get_task, task_names
+
+if TYPE_CHECKING:
+    from benchmarks.ready import Ready
 
 EXACT = "this machine matches"
 
@@ -53,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
             if options.fresh:
                 for planned in made.pending:
                     shutil.rmtree(made.folders.runs / planned.spec.id, ignore_errors=True)
-            _execute(options, made, tasks, profile)
+            execute(options, made, tasks, profile, ["supernet-bench", *sys.argv[1:]])
     return _report(made, options, quiet)
 
 
@@ -150,7 +153,23 @@ def _row(run: Any) -> tuple[Any, ...]:
     return (run.spec.method, run.spec.seed, run.spec.task, run.spec.id, run.state, left, run.basis)
 
 
-def _execute(options: argparse.Namespace, made: Plan, tasks: Sequence[Any], profile: Profile) -> None:
+def execute(
+    options: argparse.Namespace,
+    made: Plan,
+    tasks: Sequence[Any],
+    profile: Profile,
+    command: Sequence[str],
+    before: Callable[[Ready], Ready] = lambda ready: ready,
+    timed: Mapping[str, Sequence[Any]] | None = None,
+) -> None:
+    """Do what is pending in a plan.
+
+    Args:
+        options: ``json``, ``jobs``, ``data_dir`` and ``checkpoint_seconds`` of them are used.
+        command: for the records.
+        before: looks at what a task's runs share, and may change it.
+        timed: see ``Runner``.
+    """
     from benchmarks import energy
     from benchmarks.executor import Executor
 
@@ -177,7 +196,7 @@ def _execute(options: argparse.Namespace, made: Plan, tasks: Sequence[Any], prof
     from benchmarks.runner import Runner
 
     ready = {
-        task.name: make_ready(task, data, made, profile, executor)
+        task.name: before(make_ready(task, data, made, profile, executor))
         for task, data in zip(wanted, prepared, strict=True)
     }
     with display:
@@ -189,7 +208,8 @@ def _execute(options: argparse.Namespace, made: Plan, tasks: Sequence[Any], prof
             display,
             jobs=options.jobs,
             checkpoint_seconds=options.checkpoint_seconds,
-            command=["supernet-bench", *sys.argv[1:]],
+            command=command,
+            timed=timed,
         ).run()
 
 

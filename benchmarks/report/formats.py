@@ -17,6 +17,8 @@ from benchmarks.report.comparisons import MOST_PAIRS
 from benchmarks.report.rows import Limit, plain, reference_point, results_version
 from benchmarks.report.tables import METRICS, Table
 
+FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What a spreadsheet may take for the start of a formula, full-width forms included."""
 MARKS = ("*", "**", "***", "****")
 NONE = "-"
 Row = Mapping[Any, Any]
@@ -188,7 +190,7 @@ def footnotes(table: Table) -> list[str]:
 
 def md(text: str) -> str:
     """Markdown that shows ``text`` and nothing else."""
-    for mark in "\\`*_[]<>|#~":
+    for mark in "\\`*_[]<>|#~$":
         text = text.replace(mark, "\\" + mark)
     return text.replace("&", "&amp;")
 
@@ -274,7 +276,7 @@ def csv(table: Table) -> str:
         "; ".join(table.sources[i] for i in row) for row in table.rows["energy_sources"]
     ]
     for name in ("method", "origin", "status", "energy_source"):
-        frame[name] = ["'" + t if str(t).startswith(("=", "+", "-", "@")) else t for t in frame[name]]
+        frame[name] = ["'" + t if str(t).startswith(FORMULA) else t for t in frame[name]]
     units = {"quality": table.metric, "low": f"{table.metric}_low", "high": f"{table.metric}_high"}
     units |= {
         "p50": "latency_p50_ms",

@@ -24,7 +24,7 @@ HAT = {
 }
 COMMANDS = (
     "list", "plan", "run", "compare", "report", "leaderboard", "claims", "test-method", "profiles", "doctor",
-    "cost",
+    "cost", "verify", "validate",
 )  # fmt: skip
 
 

@@ -1,7 +1,9 @@
 """The result record: what it refuses, what its digests cover, and a store that only grows."""
 
+import hashlib
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +28,27 @@ def edit(record, path, value):
     else:
         inner[last] = value
     return copy
+
+
+def field(path):
+    """The field with a hash of its own that a path lies in, as a message writes it."""
+    if path[0] == "candidates":
+        return f"candidates[{path[1]}].{path[2]}"
+    return ".".join(part for part in path[:2] if isinstance(part, str))
+
+
+def leaves(value, path=()):
+    """The path of every value that has no parts."""
+    if not (isinstance(value, dict | list) and value):
+        return [path]
+    parts = value.items() if isinstance(value, dict) else enumerate(value)
+    return [leaf for key, part in parts for leaf in leaves(part, (*path, key))]
+
+
+def unsealed_fields(record):
+    """As records were before each field had its hash."""
+    old = {k: v for k, v in record.items() if k not in ("seals", "seal")}
+    return old | {"seal": hashlib.sha256(records.canonical(old)).hexdigest()}
 
 
 def test_a_written_record_is_read_back_as_it_was(tmp_path: Path):
@@ -63,8 +86,10 @@ def test_times_and_energy_leave_the_digest_alone_but_not_the_seal(path, value):
     other = edit(record, path, value)
     assert records.digest(other) == record["digest"]
     assert records.seal(other)["seal"] != record["seal"]
-    with pytest.raises(InvalidRecord, match="field seal: .* changed after writing"):
+    with pytest.raises(InvalidRecord, match=f"field {re.escape(field(path))}: changed after writing"):
         records.validate(other)
+    with pytest.raises(InvalidRecord, match="field seal: .* changed after writing"):
+        records.validate(edit(unsealed_fields(record), path, value))
 
 
 @pytest.mark.parametrize(
@@ -77,14 +102,43 @@ def test_times_and_energy_leave_the_digest_alone_but_not_the_seal(path, value):
     ],
 )
 def test_everything_else_is_in_the_digest(path, value):
-    other = edit(fake(), path, value)
+    with pytest.raises(InvalidRecord, match=f"field {re.escape(field(path))}: changed after writing"):
+        records.validate(edit(fake(), path, value))
     with pytest.raises(InvalidRecord, match="field digest: .* changed after writing"):
-        records.validate(other)
+        records.validate(edit(unsealed_fields(fake()), path, value))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(leaves(fake(limits=(0.5,)))), st.data())
+def test_any_single_change_of_any_leaf_is_named(path, data):
+    record = fake(limits=(0.5,))
+    old = record
+    for key in path:
+        old = old[key]
+    kinds = st.one_of(st.integers(0, 9), st.floats(0, 1), st.text(max_size=3), st.none(), st.just(KeyError))
+    value = data.draw(kinds.filter(lambda v: v is KeyError or records.canonical(v) != records.canonical(old)))
+    with pytest.raises(InvalidRecord) as caught:
+        records.validate(edit(record, path, value))
+    # A value of the wrong kind is named by the schema; a hash that was changed, with what it is of.
+    parents = {path[1], "seals"} if path[0] == "seals" else {field(path), path[0], *map(str, path[-2:])}
+    assert str(caught.value).startswith("field ")
+    assert any(name in str(caught.value) for name in parents if name)
+    if path[0] not in ("seals", "schema", "id", "digest", "seal") and "changed after" in str(caught.value):
+        assert field(path) in str(caught.value)
+
+
+def test_a_record_from_before_each_field_had_its_hash_is_valid():
+    old = unsealed_fields(fake())
+    assert "seals" not in old
+    records.validate(old)
+    assert records.digest(old) == fake()["digest"]
 
 
 def test_a_changed_spec_no_longer_fits_the_id():
-    with pytest.raises(InvalidRecord, match="field id: "):
+    with pytest.raises(InvalidRecord, match=r"field spec\.seed: changed after writing"):
         records.validate(edit(fake(), ("spec", "seed"), 7))
+    with pytest.raises(InvalidRecord, match="field id: "):
+        records.validate(edit(unsealed_fields(fake()), ("spec", "seed"), 7))
 
 
 @pytest.mark.parametrize(
@@ -178,7 +232,7 @@ def test_a_tampered_file_names_file_field_and_command(tmp_path: Path):
     with pytest.raises(InvalidRecord) as caught:
         records.load(path)
     told = str(caught.value)
-    assert str(path) in told and "field seal" in told
+    assert str(path) in told and "field candidates[0].latency, candidates[1].latency" in told
     assert "supernet-bench run mt --task mt-multi30k-en-de --tier small --methods mos-neuron" in told
 
 

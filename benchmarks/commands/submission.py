@@ -1,0 +1,82 @@
+"""``supernet-bench validate``: may these records be published?"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks import records as store
+from benchmarks import submission
+from benchmarks.api import InvalidRecord, UsageError
+from benchmarks.records import Record
+from benchmarks.report.rows import plain
+
+
+def validate(options: argparse.Namespace) -> int:
+    """Check records one by one and against one another; 1 where one must not be published."""
+    files = _files(options.paths)
+    found: dict[Path, Record] = {}
+    problems: list[tuple[Path, str, str]] = []
+    for path in files:
+        try:
+            found[path] = store.load(path)
+        except InvalidRecord as error:
+            said = str(error).removeprefix(f"{path}: ").splitlines()[0]
+            field, _, rest = said.removeprefix("field ").partition(": ")
+            problems.append((path, field, rest) if said.startswith("field ") else (path, "", said))
+    published = _published(options.results)
+    known = {r["spec"]["settings_sha256"] for r in published}
+    for path, record in found.items():
+        lines = submission.problems(record, known)
+        problems += [(path, *line.partition(": ")[::2]) for line in lines]
+    paths = {record["id"]: path for path, record in found.items()}
+    twice = [path for path, record in found.items() if paths[record["id"]] != path]
+    problems += [(path, "id", "a second record of the same run") for path in twice]
+    here = set(paths)
+    both = [*found.values(), *(r for r in published if r["id"] not in here)]
+    for run, lines in submission.unequal(both).items():
+        if run in here:
+            problems += [(paths[run], *line.partition(": ")[::2]) for line in lines]
+    _say(options, files, problems)
+    return 1 if problems else 0
+
+
+def _files(paths: Sequence[Path]) -> list[Path]:
+    """Every JSON file that is meant: a folder stands for all below it but those set aside."""
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            below = [p for p in path.rglob("*.json") if p.is_file()]
+            found += sorted(
+                p for p in below if not p.stem.rpartition(".")[2].startswith(("failed-", "invalid-"))
+            )
+        elif path.exists():
+            found.append(path)
+        else:
+            raise UsageError(f"no '{plain(path, 200)}': give a record's file, or a folder of them")
+    if not found:
+        raise UsageError(
+            f"no records in {', '.join(plain(p, 200) for p in paths)}: they are files named *.json"
+        )
+    return list(dict.fromkeys(found))
+
+
+def _published(results: Path) -> list[Record]:
+    return store.load_all(results / "records", [])
+
+
+def _say(
+    options: argparse.Namespace, files: Sequence[Path], problems: Sequence[tuple[Path, str, str]]
+) -> None:
+    """One line a problem; the texts in it may be hostile."""
+    bad = len({path for path, _, _ in problems})
+    if options.json:
+        listed = [{"file": str(path), "field": field, "problem": said} for path, field, said in problems]
+        print(json.dumps({"records": len(files), "refused": bad, "problems": listed}, indent=1))
+        return
+    for path, field, said in problems:
+        print(": ".join(plain(part, 300) for part in (path, field, said) if str(part)))
+    count = f"{len(files)} record{'s' * (len(files) != 1)}"
+    print(f"{count}: " + (f"{bad} must not be published" if bad else "ready to be published"))

@@ -1,0 +1,105 @@
+"""A published row is run again from its record alone, as a user does it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from benchmarks import records as store
+from benchmarks import verify
+from tests.fake_records import fake
+
+
+@pytest.fixture
+def published(bench, records, tmp_path: Path) -> Path:
+    """``results/records`` with one run of the tiny task and the run that follows it."""
+    done = bench("run", "tiny", "--methods", "tiny-good,tiny-after", "--profile", "undeclared")
+    assert done.returncode == 0, done.stdout + done.stderr
+    shutil.copytree(tmp_path / "results/local/tiny-smoke/records", tmp_path / "results/records")
+    shutil.rmtree(tmp_path / "results/local")
+    return tmp_path / "results/records"
+
+
+def by_method(published: Path) -> dict[str, Path]:
+    return {path.parent.name: path for path in published.rglob("*.json")}
+
+
+@pytest.fixture
+def pretended(bench, tmp_path: Path):
+    """A record that says it is a run of the tiny task; ``change`` edits it before it is sealed."""
+
+    def make(change) -> Path:
+        planned = bench("plan", "tiny", "--methods", "tiny-good", "--profile", "undeclared", "--json")
+        spec = json.loads(planned.stdout)["runs"][0]["spec"]
+        record = fake(spec=spec, limits=(0.5,))
+        record["provenance"] |= {"commit": "tested", "data": {"tiny": "0" * 64}}
+        change(record)
+        return store.write(tmp_path / "elsewhere", record)
+
+    return make
+
+
+@pytest.mark.slow
+def test_a_row_reproduces_to_the_bit_and_the_verdict_is_kept(bench, published: Path, tmp_path: Path):
+    files = by_method(published)
+    done = bench("verify", store.load(files["tiny-good"])["id"])
+    assert "bits           identical candidates, weights, translations and ledger" in done.stdout, done.stdout
+    assert "the search was told the published timings" in done.stdout
+    kept = list((tmp_path / "results/verified").rglob("*.json"))
+    assert [path.parent.name for path in kept] == [files["tiny-good"].stem]
+    verdict = verify.load(kept[0])
+    assert verdict["identical"] and verdict["repeated_timings"] and verdict["differences"] == []
+    assert all(check["holds"] for check in verdict["checks"] if check["what"] == "quality")
+    # A timing of a network this small may drift on a busy machine; the answer must follow from it alone.
+    drifted = [c for c in verdict["checks"] if c["holds"] is False]
+    assert (verdict["answer"], done.returncode) == ((verify.NO, 1) if drifted else (verify.YES, 0)) and all(
+        c["what"] == "latency ratio" for c in drifted
+    )
+    assert not (tmp_path / "results/local/verify/tiny-smoke/runs").exists()
+
+    # What it follows is taken from the store beside it, and run first where there is none.
+    copy = tmp_path / "alone.json"
+    shutil.copy(files["tiny-after"], copy)
+    for word, again in ((str(files["tiny-after"]), 1), (str(copy), 2)):
+        if again == 2:
+            shutil.rmtree(published)
+        done = bench("verify", word, "--json")
+        assert done.stderr.count("of " + str(again)) >= 1, done.stderr
+        assert json.loads(done.stdout)["identical"], done.stdout
+
+
+def test_a_row_that_is_better_than_true_does_not_reproduce(bench, pretended):
+    path = pretended(lambda record: record["provenance"]["machine"].update(gpus=[]))
+    done = bench("verify", str(path))
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "=> does not reproduce" in done.stdout and "is outside [" in done.stdout
+    assert "the search was told timings of its own" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "said", "then"),
+    [
+        (lambda r: r["spec"].update(method="gone"), "no method 'gone'", "--method ./its_file.py:Class"),
+        (lambda r: r["spec"].update(method_sha256="ab" * 32), "the file of method", "git checkout tested"),
+        (lambda r: r["spec"].update(settings_sha256="ab" * 32), "the settings of tiny", "git checkout"),
+        (lambda r: r["spec"].update(profile="mars.v1"), "no profile 'mars.v1'", "supernet-bench profiles"),
+        (lambda r: r["provenance"].update(data={"tiny": "1" * 64}), "the data are not", "--data-dir DIR"),
+    ],
+)
+def test_what_cannot_be_told_says_why_and_what_to_type(bench, pretended, change, said, then):
+    done = bench("verify", str(pretended(change)))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert said in done.stdout and then in done.stdout and "=> cannot tell" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_without_a_record_one_is_drawn_or_nothing_is_to_be_verified(bench, tmp_path: Path):
+    done = bench("verify")
+    assert done.returncode == 0 and "nothing to verify: no smoke records under results/records" in done.stdout
+    done = bench("verify", "nonsense")
+    assert done.returncode == 2 and "no record 'nonsense'" in done.stderr
+    done = bench("verify", "abcd")
+    assert done.returncode == 2 and "no record starts with abcd" in done.stderr
