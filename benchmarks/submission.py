@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from benchmarks import profiles
+from benchmarks import profiles, rulesets
 from benchmarks.api import LIMITED, UsageError
+from benchmarks.plan import scaled
 from benchmarks.records import Record
 from benchmarks.report.rows import P90_FROM, plain
 from benchmarks.tasks import get_task
@@ -47,7 +48,8 @@ def unequal(records: Sequence[Record]) -> dict[str, list[str]]:
     apart: dict[tuple[str, ...], dict[tuple[Any, ...], list[Record]]] = {}
     for record in records:
         spec = record["spec"]
-        place = tuple(spec[k] for k in ("task", "tier", "profile", "settings_sha256"))
+        named = (spec[k] for k in ("task", "tier", "profile", "settings_sha256"))
+        place = (*named, rulesets.of(spec))
         allowance = tuple(spec["budget"][kind] for kind in LIMITED)
         apart.setdefault(place, {}).setdefault(allowance, []).append(record)
     found: dict[str, list[str]] = {}
@@ -107,9 +109,10 @@ def _settings(record: Record, known: set[str]) -> Iterator[str]:
             yield f"spec.task: {plain(str(error).splitlines()[0], 160)}"
         return
     if spec["settings_sha256"] == tier.sha256:
+        allowance = scaled(tier.budget, rulesets.parts(spec))
         for kind in LIMITED:
-            if spec["budget"].get(kind) != tier.budget.get(kind):
-                own, due = spec["budget"].get(kind), tier.budget.get(kind)
+            own, due = spec["budget"].get(kind), allowance[kind]
+            if own != due:
                 yield f"spec.budget.{kind}: {_number(own)}, the tier's allowance is {_number(due)}"
         if spec["space"] != tier.space:
             yield f"spec.space: {plain(spec['space'], 80)}, the tier's is {tier.space}"
