@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from benchmarks import profiles, rulesets
+from benchmarks import records as store
 from benchmarks.api import LIMITED, UsageError
 from benchmarks.plan import scaled
 from benchmarks.records import Record

@@ -146,3 +146,12 @@ def test_hostile_texts_stay_on_their_one_line(text):
     record["provenance"] |= {"started": text, "machine": MACHINE | {"arch": text}}
     lines = submission.problems(records.seal(record), SETTINGS)
     assert lines and all(line.isprintable() for line in lines)
+
+
+def test_a_seal_made_anew_over_a_changed_field_does_not_hide_it():
+    record = good()
+    record["candidates"][0]["test"]["pooled"]["bleu"] |= {"value": 44.0, "low": 43.0, "high": 45.0}
+    record["digest"] = records.digest(record)
+    record["seal"] = records._seal(record)
+    records.validate(record)
+    assert submission.problems(record, SETTINGS) == ["candidates[0].test: changed after writing"]
