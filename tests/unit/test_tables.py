@@ -160,8 +160,18 @@ def test_a_missing_limit_and_a_limit_that_was_not_kept_are_told():
     table = tables.build([fake("hat", 1), fake("hat", 2, limits=(0.4,))])
     assert row(table, "hat", 0.6)["status"] == "provisional (1 seed); no candidate: seed 2"
     record = fake(limits=(0.6,))
-    record["candidates"][0]["limit_ms"] = record["candidates"][0]["latency"]["p50"] / 1.1
+    record["candidates"][0]["latency"]["ratio"] = 0.6 * 1.1
     assert row(tables.build([record]), "hat")["status"] == "provisional (1 seed); over its limit by 10%"
+    # A slower hour makes other milliseconds, and the limit is a share of the reference.
+    record["candidates"][0]["latency"]["ratio"] = 0.59
+    record["candidates"][0]["latency"]["p50"] *= 2
+    assert row(tables.build([record]), "hat")["status"] == "provisional (1 seed)"
+    record["candidates"][0] |= {
+        "limit_share": None,
+        "limit_ms": record["candidates"][0]["latency"]["p50"] / 1.1,
+    }
+    told = tables.build([record]).rows["status"]
+    assert list(told) == ["provisional (1 seed); over its limit by 10%"]
 
 
 def test_rows_are_grouped_by_share_when_the_reference_drifts_and_by_ms_without_one():
