@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks import measure
 from benchmarks.api import Budget, Candidate, Lab, Measurement, TrainBatches
 from benchmarks.exporting import untouched_random_state
 from benchmarks.lab import BenchLab
@@ -211,8 +212,8 @@ class CheckedLab(BenchLab):
         return shown
 
     def timed(self, architecture: Any) -> float:
-        work = self._tier.workload
-        lengths = {"source_len": work["source_len"], "target_len": work["steps"]}
+        work = measure.Workload.of(self._tier.workload)
+        lengths = {"source_len": work.source_len, "target_len": work.target_len}
         if self._largest is None:
             self._largest = cost(self.family, self.space.largest(), **lengths).macs
         return LIMIT_MS * cost(self.family, architecture, **lengths).macs / self._largest

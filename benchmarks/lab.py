@@ -151,6 +151,10 @@ class BenchLab(Lab):
     def progress(self, done: float, total: float, note: str = "") -> None:
         self.note = (float(done), float(total), str(note)[:80])
 
+    def batches(self, seed: int) -> Any:
+        """An endless stream of training batches in an order of their own."""
+        return self._task.batches(self.training, self.recipe.batch_tokens, seed, self.device)
+
     # what costs
 
     def train_batches(self, share: float = 1.0, passes: int = 1) -> TrainBatches:

@@ -50,7 +50,8 @@ class Workload:
     """One sentence of ``source_len`` tokens, then ``steps`` decoder steps of ``beam`` rows.
 
     No tokens are chosen and no beams reordered (``search:no`` in the signature): see
-    ``supernet.decode.forced_steps``.
+    ``supernet.decode.forced_steps``. Without steps it is an encoder that is timed, up to the state of the
+    sentence's first token, which is what classifiers read.
     """
 
     source_len: int
@@ -63,6 +64,19 @@ class Workload:
         if isinstance(value, Workload):
             return value
         return cls(int(value["source_len"]), int(value["steps"]), int(value["beam"]))
+
+    @property
+    def target_len(self) -> int:
+        """Positions that are predicted."""
+        return max(1, self.steps)
+
+    def run(self, module: nn.Module, source: Tensor) -> Tensor:
+        """Serve ``source`` once: ``[beam, ...]``."""
+        if self.steps:
+            return forced_steps(module, source, self.steps, self.beam)
+        encoder: Any = module
+        state: Tensor = encoder.encode(source)[:, 0]
+        return state
 
     def source(self, device: str) -> Tensor:
         """The sentence: ``[1, source_len]``, one ordinary token over and over (as in HAT), then the end."""
@@ -114,7 +128,7 @@ class _Timed:
         self.workload, self.cuda = workload, torch.device(device).type == "cuda"
 
     def run(self) -> Tensor:
-        return forced_steps(self.module, self.source, self.workload.steps, self.workload.beam)
+        return self.workload.run(self.module, self.source)
 
     def ms(self) -> float:
         """Time one inference from a quiet device to a quiet device."""

@@ -153,6 +153,15 @@ def digest(lines: Iterable[str]) -> str:
     return found.hexdigest()
 
 
+def mean(values: NDArray[np.float64], recipe: str, seed: int = SEED) -> Score:
+    """Mean of one figure an item ``[n]`` with the percentile interval of the bootstrap over items."""
+    draws = np.random.default_rng(seed).integers(0, len(values), (RESAMPLES, len(values)))
+    resampled = np.sort(values[draws].mean(1))
+    cut = RESAMPLES // 40
+    value, low, high = (round(float(x), DIGITS) for x in (values.mean(), resampled[cut], resampled[-cut - 1]))
+    return Score(value, low, high, f"{recipe}|bs:{RESAMPLES}|seed:{seed}")
+
+
 def _score(metric: Any, outputs: Sequence[str], references: Sequence[str], seed: int) -> Score:
     if len(outputs) != len(references) or not outputs:
         raise ValueError(

@@ -125,7 +125,7 @@ class _Bench:
             return self.measurements[key]
         workload, settings = self.workload, self.tier.workload
         counted = cost(
-            self.family, architecture, source_len=workload.source_len, target_len=workload.steps
+            self.family, architecture, source_len=workload.source_len, target_len=workload.target_len
         ).to_dict()
         memory = measure.peak_memory(module, workload, self.device, precision=PRECISION)
         self.meter.ready()  # codecarbon must not look at the hardware while we time

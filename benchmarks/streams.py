@@ -7,14 +7,10 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.api import TrainBatches
-from supernet.batches import Batch, TokenBatches
-from supernet.train import Recipe
+from supernet.train import Batch, Recipe
 
 if TYPE_CHECKING:
     from benchmarks.lab import BenchLab
-
-PADDING = {"cpu": 1, "cuda": 8}
-"""Lengths of training batches are padded to a multiple of this (8 suits tensor cores)."""
 
 
 def derived(*parts: object) -> int:
@@ -41,13 +37,7 @@ class Stream(TrainBatches):
         self.spent = 0.0
         self._over = False
         self._lab, self._passes = lab, passes
-        self._source = TokenBatches(
-            lab.training,
-            lab.recipe.batch_tokens,
-            derived(lab.seed, lab.task.name, "batches", number),
-            device=lab.device,
-            multiple=PADDING[lab.device],
-        )
+        self._source = lab.batches(derived(lab.seed, lab.task.name, "batches", number))
 
     def __iter__(self) -> Iterator[Batch]:
         if self._over:

@@ -33,7 +33,9 @@ class MosNeuron(Method):
             constant=bool(lab.options.get("constant", False)),
         )
         sampling = Sandwich(distill=bool(lab.options.get("distill", False)))
-        yield from supernet_search(lab, source=source, sampling=sampling, after=lab.options.get("after", "continue"))
+        yield from supernet_search(
+            lab, source=source, sampling=sampling, after=lab.options.get("after", "continue")
+        )
 
 
 class MosLayer(MosNeuron):

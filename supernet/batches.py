@@ -33,6 +33,11 @@ class Batch:
     prepaid: int = 1
     passes: int = 0
 
+    @property
+    def inputs(self) -> tuple[Tensor, Tensor, Tensor]:
+        """What the network is called with."""
+        return self.source, self.target_in, self.real
+
 
 class PairData:
     """Sentence pairs as flat arrays of token ids, without special tokens.

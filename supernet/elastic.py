@@ -62,7 +62,7 @@ class SuperNet:
         """
         with torch.device("meta"):
             module: nn.Module = self.family.build(architecture)
-        weights = self.source.bake(architecture)
+        weights = self.family.merge(self.source.bake(architecture), architecture)
         module.load_state_dict(tied(module, weights), assign=True)
         for name, buffer in self.model.named_buffers():
             module.get_submodule(name.rpartition(".")[0])._buffers[name.rpartition(".")[2]] = buffer.clone()
@@ -70,9 +70,9 @@ class SuperNet:
 
     def collapse(self, architecture: Architecture) -> SuperNet:
         """A network of this one architecture with the weights it has here, to go on training."""
-        family = self.family.only(architecture)
+        family = self.family.collapsed(architecture)
         source = SharedSlices(family, torch.Generator().manual_seed(0), str(self.device))
-        source.load(self.source.bake(architecture))
+        source.load(self.family.merge(self.source.bake(architecture), architecture))
         net = SuperNet(family, source)
         net.meter = self.meter
         return net

@@ -14,10 +14,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from supernet import seq2seq
 from supernet.elastic import tied
-
-FAMILIES = {seq2seq.Seq2SeqFamily.kind: seq2seq.from_spec}
+from supernet.families import FROM_SPEC
 
 
 class CorruptExport(ValueError):
@@ -54,7 +52,7 @@ def load(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
             raise CorruptExport(
                 f"{folder}: model.safetensors has sha256 {found}, not {about['weights_sha256']}"
             )
-        module = FAMILIES[about["spec"]["kind"]](about["spec"], about["architecture"])
+        module = FROM_SPEC[about["spec"]["kind"]](about["spec"], about["architecture"])
         module.load_state_dict(tied(module, load_file(folder / "model.safetensors")))
     except (OSError, KeyError, json.JSONDecodeError, SafetensorError, RuntimeError) as error:
         raise CorruptExport(f"{folder}: not an exported sub-network ({error})") from error

@@ -386,6 +386,8 @@ class Seq2SeqFamily:
     """
 
     kind = "seq2seq"
+    outside = ("source_embedding.", "target_embedding.", "output.")
+    """Beginnings of the parameter names that HAT's published counts leave out."""
 
     def __init__(self, space: SearchSpace, config: Seq2SeqConfig, position_dim: int | None = None) -> None:
         self.space, self.config = space, config
@@ -449,6 +451,25 @@ class Seq2SeqFamily:
             feed_forward(f"decoder.{i}", dec, a["decoder_ffn"][i])
         return shapes
 
+    def macs(self, architecture: Mapping[str, Any], source_len: int, target_len: int) -> tuple[int, int]:
+        """MACs of encoder and decoder layers, and of the output layer, for one sentence pair.
+
+        Cross-attention over k encoder layers has ``k * source_len`` keys, each projected anew by every
+        decoder layer that reads them.
+        """
+        a, s, t, qkv = architecture, source_len, target_len, self.qkv_dim
+        enc, dec = a["encoder_embed_dim"], a["decoder_embed_dim"]
+
+        def attention(queries: int, keys: int, width: int, memory: int) -> int:
+            projections = queries * width * qkv + 2 * keys * memory * qkv + queries * qkv * width
+            return int(projections + 2 * queries * keys * qkv)
+
+        body = sum(attention(s, s, enc, enc) + 2 * s * enc * ffn for ffn in a["encoder_ffn"])
+        for ffn, source in zip(a["decoder_ffn"], a["decoder_cross_source"], strict=True):
+            reached = min(SOURCES[source], a["encoder_layers"])
+            body += attention(t, t, dec, dec) + attention(t, reached * s, dec, enc) + 2 * t * dec * ffn
+        return body, t * dec * self.config.target_vocab
+
     def skeleton(self, device: torch.device | str = "cpu") -> Transformer:
         """The largest sub-network without storage of its own; a supernet binds weights into it."""
         with torch.device("meta"):
@@ -493,6 +514,14 @@ class Seq2SeqFamily:
     def only(self, architecture: Architecture) -> Seq2SeqFamily:
         """The family of just this architecture, with the same table of positions."""
         return Seq2SeqFamily(self.space.only(architecture), self.config, self.position_dim)
+
+    def collapsed(self, architecture: Architecture) -> Seq2SeqFamily:
+        """The family of just this architecture in the form in which it is exported: the same."""
+        return self.only(architecture)
+
+    def merge(self, weights: Mapping[str, Tensor], architecture: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Weights of ``extents`` as those of the exported sub-network: the same."""
+        return dict(weights)
 
     def spec(self) -> dict[str, Any]:
         """What an exported sub-network carries besides its architecture and weights."""

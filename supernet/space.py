@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from supernet.architecture import Architecture, Choice
@@ -133,12 +134,137 @@ def mt_smoke() -> SearchSpace:
     )
 
 
+def homogeneous_space(
+    name: str,
+    *,
+    width: Sequence[int],
+    heads: Sequence[int],
+    ffn_tenths: Sequence[int],
+    layers: Sequence[int],
+    head_dim: int,
+) -> SearchSpace:
+    """Encoders whose layers are all alike; ``head_dim`` 0 lets the heads share the layer's width."""
+    choices = {"width": width, "heads": heads, "ffn_tenths": ffn_tenths, "layers": layers}
+    return SearchSpace(
+        name, [Choice(c, tuple(options)) for c, options in choices.items()], {"head_dim": head_dim}
+    )
+
+
+def autodistil(size: str) -> SearchSpace:
+    """One of AutoDistil's three sub-spaces of 256 (Xu et al. 2022, table 1)."""
+    width, tenths, heads, layers = {
+        "tiny": (range(128, 225, 32), (20, 25, 30, 35), range(7, 11), range(4, 8)),
+        "small": (range(256, 353, 32), (25, 30, 35, 40), range(7, 11), range(9, 13)),
+        "base": (range(544, 641, 32), (25, 30, 35, 40), range(9, 13), range(9, 13)),
+    }[size]
+    return homogeneous_space(
+        f"autodistil-{size}", width=width, heads=heads, ffn_tenths=tenths, layers=layers, head_dim=64
+    )
+
+
+def autodistil_s(size: str) -> SearchSpace:
+    """Scaled-down AutoDistil: 81 architectures a sub-space."""
+    width, heads, layers = {
+        "tiny": ((64, 96, 128), (1, 2, 3), (2, 3, 4)),
+        "small": ((160, 192, 224), (2, 3, 4), (4, 5, 6)),
+        "all": ((64, 96, 128, 160, 192, 224), (1, 2, 3, 4), (2, 3, 4, 5, 6)),
+    }[size]
+    return homogeneous_space(
+        f"autodistil-s-{size}", width=width, heads=heads, ffn_tenths=(20, 30, 40), layers=layers, head_dim=64
+    )
+
+
+def mos_bert_v5() -> SearchSpace:
+    """Mixture-of-supernets' homogeneous space v5.1: 550 architectures."""
+    return homogeneous_space(
+        "mos-bert-v5.1",
+        width=range(120, 769, 12),
+        heads=(6, 12),
+        ffn_tenths=(20, 25, 30, 35, 40),
+        layers=(12,),
+        head_dim=0,
+    )
+
+
+def bert_smoke() -> SearchSpace:
+    """Minutes on two CPU cores; depth decides most of the latency of networks as small as these."""
+    return homogeneous_space(
+        "bert-smoke",
+        width=(32, 48, 64, 96),
+        heads=(1, 2, 4),
+        ffn_tenths=(10, 20, 30, 40),
+        layers=(1, 2, 3, 4),
+        head_dim=16,
+    )
+
+
+def bottleneck_space(
+    name: str, widths: Sequence[int], layers: int, *, hub: int, heads: int, ffn: int
+) -> SearchSpace:
+    """Encoders with a width of its own for each layer (SuperShaper)."""
+    constants = {"hub": hub, "heads": heads, "ffn": ffn}
+    return SearchSpace(name, [Choice("widths", tuple(widths), layers)], constants)
+
+
+def cell_space(
+    name: str,
+    widths: Sequence[int],
+    *,
+    blocks: int,
+    layers: int,
+    hub: int,
+    embedding: int,
+    head_dim: int = 64,
+    ffn_ratio: int = 4,
+) -> SearchSpace:
+    """NAS-BERT's blocks (Xu et al. 2021, section 3.1). No operation at all is a layer less, at the end of
+    its block, so that no network has two names. Operations: ``supernet.bert.CELLS``."""
+    choices = []
+    for block in range(blocks):
+        choices += [
+            Choice(f"width_{block}", tuple(widths)),
+            Choice(f"layers_{block}", tuple(range(1, layers + 1))),
+            # Ordered by parameters: convolutions, attention, feed-forward.
+            Choice(
+                f"ops_{block}", (0, 1, 2, 3, 4), layers, f"layers_{block}", {0: 4, 1: 5, 2: 1, 3: 2, 4: 3}
+            ),
+        ]
+    constants = {
+        "blocks": blocks,
+        "hub": hub,
+        "embedding": embedding,
+        "head_dim": head_dim,
+        "ffn_ratio": ffn_ratio,
+    }
+    return SearchSpace(name, choices, constants)
+
+
 SPACES: dict[str, Callable[[], SearchSpace]] = {
     "hat-space0": hat_space0,
     "hat-space1": hat_space1,
     "iwslt-s": iwslt_s,
     "multi30k-xs": multi30k_xs,
     "mt-smoke": mt_smoke,
+    "bert-smoke": bert_smoke,
+    "autodistil-tiny": partial(autodistil, "tiny"),
+    "autodistil-small": partial(autodistil, "small"),
+    "autodistil-base": partial(autodistil, "base"),
+    "autodistil-s-tiny": partial(autodistil_s, "tiny"),
+    "autodistil-s-small": partial(autodistil_s, "small"),
+    "autodistil-s-all": partial(autodistil_s, "all"),
+    "mos-bert-v5.1": mos_bert_v5,
+    "supershaper": partial(
+        bottleneck_space, "supershaper", (120, 240, 360, 480, 540, 600, 768), 12, hub=768, heads=12, ffn=3072
+    ),
+    "supershaper-s": partial(
+        bottleneck_space, "supershaper-s", (64, 96, 128, 192, 256), 6, hub=256, heads=4, ffn=1024
+    ),
+    "nas-bert": partial(
+        cell_space, "nas-bert", (128, 192, 256, 384, 512), blocks=4, layers=6, hub=768, embedding=512
+    ),
+    "nas-bert-s": partial(
+        cell_space, "nas-bert-s", (64, 128, 192, 256), blocks=3, layers=4, hub=256, embedding=128
+    ),
 }
 
 

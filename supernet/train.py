@@ -17,7 +17,6 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
-from supernet.batches import Batch
 from supernet.elastic import SuperNet
 from supernet.space import Architecture, SearchSpace
 
@@ -105,6 +104,23 @@ class Sandwich:
         return [space.largest(), *(space.sample(rng) for _ in range(self.random)), space.smallest()]
 
 
+class Batch(Protocol):
+    """What a network is trained on: ``model(*inputs)`` gives logits ``[N, V]`` for ``labels`` ``[N]``.
+
+    ``tokens`` is what one pass over it is charged; ``prepaid`` passes were charged when it was drawn,
+    ``passes`` counts those made.
+    """
+
+    labels: Tensor
+    prepaid: int
+    passes: int
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]: ...
+    @property
+    def tokens(self) -> int: ...
+
+
 class Stream(Protocol):
     """What ``Trainer.fit`` trains on: batches with an end, a position and a measure of progress."""
 
@@ -162,6 +178,37 @@ def soft_loss(logits: Tensor, teacher: Tensor) -> Tensor:
     return -(teacher.float().softmax(-1) * F.log_softmax(logits, -1, dtype=torch.float32)).sum()
 
 
+class Objective(Protocol):
+    """What a pass is trained towards."""
+
+    def __call__(self, model: Any, batch: Any, lesson: Any) -> tuple[Tensor, Any]:
+        """Summed loss of ``model`` on ``batch``, and the lesson for later passes over the same batch.
+
+        ``lesson`` is None on the first pass over a batch in an update.
+        """
+
+    def weight(self, batch: Any) -> int:
+        """How many things the loss of ``batch`` is a sum over."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Label-smoothed cross-entropy. With ``distill``, passes after the first learn from its predictions
+    instead (in-place distillation, Yu and Huang, 2019)."""
+
+    smoothing: float = 0.0
+    distill: bool = False
+
+    def __call__(self, model: Any, batch: Batch, lesson: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        logits = model(*batch.inputs)
+        if lesson is not None:
+            return soft_loss(logits, lesson), lesson
+        return token_loss(logits, batch.labels, self.smoothing), logits.detach() if self.distill else None
+
+    def weight(self, batch: Batch) -> int:
+        return len(batch.labels)
+
+
 class Trainer:
     """Trains ``net`` by ``recipe``.
 
@@ -170,10 +217,19 @@ class Trainer:
         recipe: rates, batches, precision.
         sampling: which architectures an update trains.
         seed: of architectures and dropout.
+        objective: what they are trained towards; by default the labels, as recipe and sampling say.
     """
 
-    def __init__(self, net: SuperNet, recipe: Recipe, sampling: Sampling, seed: int) -> None:
+    def __init__(
+        self,
+        net: SuperNet,
+        recipe: Recipe,
+        sampling: Sampling,
+        seed: int,
+        objective: Objective | None = None,
+    ) -> None:
         self.net, self.recipe, self.sampling, self.seed = net, recipe, sampling, seed
+        self.objective = objective or Labels(recipe.label_smoothing, sampling.distill)
         self.updates, self.snapshots, self.taken = 0, 0, 0
         self.flat = net.source.flat
         self.average: Tensor | None = None
@@ -263,25 +319,19 @@ class Trainer:
             int(np.random.SeedSequence([self.seed, self.updates, self.rank]).generate_state(1)[0])
         )
         architectures = self.sampling.draw(self.net.space, np.random.default_rng([self.seed, self.updates]))
-        tokens = sum(batch.tokens for batch in group)
+        weight = sum(self.objective.weight(batch) for batch in group)
         total = torch.zeros((), device=self.flat.device)
-        taught: list[Tensor] = []
-        for i, architecture in enumerate(architectures):
+        lessons: list[Any] = [None] * len(group)
+        for architecture in architectures:
             model = self.net.activate(architecture)
             for j, batch in enumerate(group):
                 self.charge(batch)
-                logits = model(batch.source, batch.target_in, batch.real)
-                if i and self.sampling.distill:
-                    loss = soft_loss(logits, taught[j])
-                else:
-                    loss = token_loss(logits, batch.labels, self.recipe.label_smoothing)
-                    if self.sampling.distill:
-                        taught.append(logits.detach())
-                self.scaler.scale(loss / (tokens * len(architectures))).backward()
+                loss, lessons[j] = self.objective(model, batch, lessons[j])
+                self.scaler.scale(loss / (weight * len(architectures))).backward()
                 total += loss.detach()
             source.collect()
         if self.world > 1:
-            self.reduce(tokens)
+            self.reduce(weight)
         self.optimizer.param_groups[0]["lr"] = self.recipe.rate(done)
         if self.recipe.clip_norm:
             self.scaler.unscale_(self.optimizer)
@@ -291,7 +341,7 @@ class Trainer:
         self.flat.grad.zero_()  # type: ignore[union-attr]
         source.refresh()
         self.updates += 1
-        return total / (tokens * len(architectures))
+        return total / (weight * len(architectures))
 
     def charge(self, batch: Batch) -> None:
         """Tell the meter of a pass that the batch was not drawn for."""
@@ -299,9 +349,9 @@ class Trainer:
         if self.net.meter and batch.passes > batch.prepaid:
             self.net.meter(batch.tokens)
 
-    def reduce(self, tokens: int) -> None:
-        """Average gradients over ranks, weighted by their tokens: the gradient of one large batch."""
-        count = torch.tensor([float(tokens)], device=self.flat.device)
+    def reduce(self, weight: int) -> None:
+        """Average gradients over ranks by what each summed over: the gradient of one large batch."""
+        count = torch.tensor([float(weight)], device=self.flat.device)
         self.flat.grad.mul_(count)  # type: ignore[union-attr]
         dist.all_reduce(self.flat.grad)
         dist.all_reduce(count)

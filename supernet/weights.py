@@ -29,8 +29,8 @@ warnings.filterwarnings("ignore", message="grad and param do not obey the gradie
 
 @dataclass(frozen=True)
 class Init:
-    """How a tensor starts: ``constant`` value, ``normal`` deviation, ``uniform`` bound or ``xavier``
-    uniform gain.
+    """How a tensor starts: ``constant`` value, ``normal`` deviation, ``uniform`` bound, ``xavier``
+    uniform gain, or ``identity``.
 
     ``blocks`` row blocks have a fan each (fused projections); ``zero_row`` is set to zero (padding).
     """
@@ -46,6 +46,8 @@ class Init:
             out.fill_(self.value)
         elif self.kind == "normal":
             out.normal_(0.0, self.value, generator=generator)
+        elif self.kind == "identity":
+            torch.nn.init.eye_(out)
         elif self.kind == "uniform":
             out.uniform_(-self.value, self.value, generator=generator)
         else:

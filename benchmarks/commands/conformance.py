@@ -47,9 +47,7 @@ def test_methods(options: argparse.Namespace) -> int:
             if not options.json:
                 print(f"{ref.name} ({ref.origin}) on {task.name}, tier {tier_name}", flush=True)
             own = home / ref.name
-            checks = judge(
-                examine(ref, task, tier_name, prepared, own, given.get(ref.name, {}), executor)
-            )
+            checks = judge(examine(ref, task, tier_name, prepared, own, given.get(ref.name, {}), executor))
             about = {"method": ref.name, "sha256": ref.sha256, "task": task.name, "tier": tier_name}
             about["ok"] = not any(check.verdict == FAILED for check in checks)
             shown.append(about | {"checks": [check.to_dict() for check in checks]})

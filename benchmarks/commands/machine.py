@@ -186,17 +186,19 @@ def cost(options: argparse.Namespace) -> int:
                 f"{options.architecture}: expected an object of field -> value, found {type(values).__name__}"
             )
         values = values.get("architecture", values)  # an exported sub-network's file is fine as well
-        architecture = from_hat(get_space(options.space), values)
+        space = get_space(options.space)
+        architecture = from_hat(space, values)
     except OSError as error:
         raise UsageError(f"cannot read '{options.architecture}': {error.strerror}") from None
     except (ValueError, TypeError) as error:
         raise UsageError(f"{options.architecture}: {error}") from None
     from supernet.cost import cost as count
-    from supernet.seq2seq import Seq2SeqConfig, Seq2SeqFamily
+    from supernet.families import family_of
 
-    shared = len(options.vocab) == 1
-    config = Seq2SeqConfig(options.vocab[0], options.vocab[-1], share="all" if shared else "none")
-    family = Seq2SeqFamily(get_space(options.space), config)
+    try:
+        family = family_of(space, options.vocab)
+    except ValueError as error:
+        raise UsageError(f"{error}: --vocab {options.vocab[0]}") from None
     found: dict[str, Any] = count(
         family, architecture, source_len=options.source_len, target_len=options.target_len
     ).to_dict()

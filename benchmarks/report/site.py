@@ -83,9 +83,7 @@ def _clean(value: Any) -> Any:
     return value
 
 
-def write_table(
-    folder: Path, group: Sequence[Record], table: Table, title: str, name: str
-) -> dict[str, Any]:
+def write_table(folder: Path, group: Sequence[Record], table: Table, title: str, name: str) -> dict[str, Any]:
     """Write one table's data and downloads into the site; return its entry in the list of tables."""
     identity = hashlib.sha256(store.canonical(rows.facts(group[0]) | rows.facts(group[-1]))).hexdigest()[:12]
     runs = rows.latest(group)
@@ -170,8 +168,7 @@ def _run(record: Record, label: str) -> dict[str, Any]:
     path = Path("results") / "records" / store.relative_path(record)
     made, spec = record["provenance"], record["spec"]
     headline = [
-        {"limit": str(limit)}
-        | {k: c.get(k) for k in _CANDIDATE}
+        {"limit": str(limit)} | {k: c.get(k) for k in _CANDIDATE}
         for limit, c in rows.by_limit(record["candidates"]).items()
     ]
     return {

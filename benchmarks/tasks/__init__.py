@@ -18,7 +18,7 @@ from benchmarks.registry import unknown
 if TYPE_CHECKING:
     from benchmarks.data import Say
 
-__all__ = ["DEVICES", "GROUP", "Prepared", "Task", "get_task", "task_names"]
+__all__ = ["DEVICES", "GROUP", "Prepared", "Task", "autocast", "get_task", "task_names"]
 
 GROUP = "supernet_bench.tasks"
 DEVICES = ("cpu", "cuda")
@@ -64,6 +64,10 @@ class Task(Protocol):
     def training(self, prepared: Prepared) -> Any:
         """The training split."""
 
+    def batches(self, training: Any, max_tokens: int, seed: int, device: str) -> Any:
+        """Training batches without end; ``supernet.train.Batch`` says what one is. Batch ``i`` depends on
+        the seed and ``i`` alone, ``state()`` and ``restore(state)`` stop and go on."""
+
     def validation(self, prepared: Prepared) -> Any:
         """The validation split."""
 
@@ -74,6 +78,16 @@ class Task(Protocol):
         self, module: Any, prepared: Prepared, tier: Any, device: str, precision: str
     ) -> dict[str, Any]:
         """Quality on the sealed test split, as a record keeps it; for the scoring process only."""
+
+
+def autocast(device: str, precision: str) -> Any:
+    """A context in which a network computes in ``precision``; ``fp32`` changes nothing."""
+    import torch
+
+    types = {"bf16": torch.bfloat16, "fp16": torch.float16}
+    if precision not in types:
+        return torch.autocast(torch.device(device).type, enabled=False)
+    return torch.autocast(torch.device(device).type, dtype=types[precision])
 
 
 def _installed() -> dict[str, EntryPoint]:

@@ -5,82 +5,28 @@ One class for all of them; what differs is the corpus and the numbers in ``mt.to
 
 from __future__ import annotations
 
-import hashlib
-import json
-import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from benchmarks.api import Measurement
 from benchmarks.data import Say, datasets
-from benchmarks.registry import unknown
-from benchmarks.tasks import Prepared, corpus
+from benchmarks.tasks import Prepared, autocast, corpus
+from benchmarks.tasks.tiers import Tier, read_tier, tier_names
 
 if TYPE_CHECKING:
     import torch
 
-    from supernet.batches import Batch, PairData
+    from supernet.batches import Batch, PairData, TokenBatches
     from supernet.seq2seq import Seq2SeqFamily
 
-UNDIGESTED = ("budget", "seeds_default", "throughput")
-"""Settings that a run's spec states by itself, or that change nothing in it."""
+TABLES = Path(__file__).with_name("mt.toml")
 EVALUATION_TOKENS = {"cpu": 4096, "cuda": 16384}
 """Padded tokens of a validation batch."""
+PADDING = {"cpu": 1, "cuda": 8}
+"""Lengths of training batches are padded to a multiple of this (8 suits tensor cores)."""
 DECODING_SENTENCES = {"cpu": 64, "cuda": 512}
-
-
-@dataclass(frozen=True)
-class Tier:
-    """The numbers of one task and tier on one kind of device; ``mt.toml`` says what each means."""
-
-    space: str
-    vocab: int
-    data: Mapping[str, Any]
-    model: Mapping[str, Any]
-    recipe: Mapping[str, Any]
-    budget: Mapping[str, float]
-    settings: Mapping[str, Any]
-    decode: Mapping[str, Any]
-    limits: tuple[float, ...]
-    workload: Mapping[str, int]
-    seeds_default: int
-    throughput: float | None
-    name: str
-    sha256: str
-    """Of all of the above that decides what one run does, its budget aside: two runs with equal digests
-    and budgets do the same."""
-
-
-@cache
-def _tables() -> dict[str, Any]:
-    return tomllib.loads(Path(__file__).with_name("mt.toml").read_text(encoding="utf-8"))
-
-
-def _merged(*tables: Mapping[str, Any]) -> dict[str, Any]:
-    """Tables laid over one another, the last on top."""
-    out: dict[str, Any] = {}
-    for table in tables:
-        for key, value in table.items():
-            below = out.get(key)
-            out[key] = (
-                _merged(below if isinstance(below, Mapping) else {}, value)
-                if isinstance(value, Mapping)
-                else value
-            )
-    return out
-
-
-def _on(device: str, value: Any) -> Any:
-    """``value`` with every table that has a value for each kind of device replaced by that of ``device``."""
-    if not isinstance(value, Mapping):
-        return value
-    return (
-        _on(device, value[device]) if device in value else {k: _on(device, part) for k, part in value.items()}
-    )
 
 
 class MTTask:
@@ -106,7 +52,7 @@ class MTTask:
 
     def tiers(self) -> tuple[str, ...]:
         """The tiers it has, smallest first."""
-        return tuple(_tables()[self.name])
+        return tier_names(TABLES, self.name)
 
     def tier(self, tier: str, device: str) -> Tier:
         """The settings of a tier on a kind of device (``cpu``, ``cuda``).
@@ -114,14 +60,7 @@ class MTTask:
         Raises:
             UsageError: the task has no such tier.
         """
-        if tier not in self.tiers():
-            raise unknown(f"tier of {self.name}", tier, self.tiers(), f"choose one: --tier {self.tiers()[0]}")
-        tables = _tables()
-        table = _on(device, _merged(tables["all"], tables[self.name][tier], {"name": tier}))
-        table["limits"] = tuple(table["limits"])
-        decisive = {key: value for key, value in table.items() if key not in UNDIGESTED}
-        text = json.dumps({"task": self.name, **decisive}, sort_keys=True)
-        return Tier(**{"throughput": None} | table, sha256=hashlib.sha256(text.encode()).hexdigest())
+        return read_tier(TABLES, self.name, tier, device)
 
     def prepare(self, tier: Tier, cache: Path, data_dir: Path | None, progress: Say) -> Prepared:
         """The data of a tier, made once and then found.
@@ -155,6 +94,13 @@ class MTTask:
         """The validation pairs."""
         return corpus.read_pairs(prepared.folder / "valid.npz")
 
+    def batches(self, pairs: PairData, max_tokens: int, seed: int, device: str) -> TokenBatches:
+        """Training batches without end, in an order that the seed decides."""
+        from supernet.batches import TokenBatches
+
+        multiple = PADDING[device]
+        return TokenBatches(pairs, max_tokens, seed, device=device, multiple=multiple)
+
     def evaluate(
         self, module: torch.nn.Module, pairs: PairData, device: str, precision: str = "fp32"
     ) -> Measurement:
@@ -176,9 +122,9 @@ class MTTask:
         module.eval()
         total = torch.zeros((), dtype=torch.float64, device=device)
         try:
-            with torch.no_grad(), _autocast(device, precision):
+            with torch.no_grad(), autocast(device, precision):
                 for batch in kept[device]:
-                    logits = module(batch.source, batch.target_in, batch.real).float()
+                    logits = module(*batch.inputs).float()
                     losses = F.cross_entropy(logits, batch.labels, reduction="none")
                     total += losses.sum(dtype=torch.float64)
         finally:
@@ -239,7 +185,7 @@ class MTTask:
 
         from supernet.decode import translate
 
-        with _autocast(device, precision):
+        with autocast(device, precision):
             found = translate(
                 module,
                 ids,
@@ -255,15 +201,6 @@ def _arrays(sentences: list[list[int]]) -> list[Any]:
     import numpy as np
 
     return [np.array(sentence, dtype=np.int32) for sentence in sentences]
-
-
-def _autocast(device: str, precision: str) -> Any:
-    import torch
-
-    types = {"bf16": torch.bfloat16, "fp16": torch.float16}
-    if precision not in types:
-        return torch.autocast(torch.device(device).type, enabled=False)
-    return torch.autocast(torch.device(device).type, dtype=types[precision])
 
 
 synthetic = MTTask("mt-synthetic-en-de", corpus.synthetic)

@@ -19,8 +19,9 @@ from benchmarks.api import UsageError
 from benchmarks.measure import Workload
 from benchmarks.metrics import corpus_bleu, digest, read_counts
 from benchmarks.streams import recipe_of
-from benchmarks.tasks import DEVICES, Prepared, corpus, get_task, mt, task_names
-from benchmarks.tasks.mt import MTTask, Tier
+from benchmarks.tasks import DEVICES, Prepared, corpus, get_task, mt, task_names, tiers
+from benchmarks.tasks.mt import MTTask
+from benchmarks.tasks.tiers import Tier
 from supernet.batches import PairData
 from supernet.seq2seq import Seq2SeqConfig
 from supernet.space import get_space
@@ -51,7 +52,7 @@ def prepared(tiny: tuple[MTTask, Tier], tmp_path_factory: pytest.TempPathFactory
 def test_names_and_mistakes() -> None:
     assert set(OURS) <= set(task_names())
     with pytest.raises(
-        UsageError, match=r"no task 'mt-multi30k'. Did you mean 'mt-multi30k-en-de'\?\nknown: mt-"
+        UsageError, match=r"no task 'mt-multi30k'. Did you mean 'mt-multi30k-en-de'\?\nknown: bert-"
     ):
         get_task("mt-multi30k")
     with pytest.raises(
@@ -99,8 +100,8 @@ def test_the_digest_is_of_what_decides_a_run_on_that_device(monkeypatch: pytest.
         return task.tier("small", "cpu").sha256, task.tier("small", "cuda").sha256
 
     cpu, cuda = digests()
-    tables = copy.deepcopy(mt._tables())
-    monkeypatch.setattr(mt, "_tables", lambda: tables)
+    tables = copy.deepcopy(tiers._tables(mt.TABLES))
+    monkeypatch.setattr(tiers, "_tables", lambda file: tables)
     small = tables[task.name]["small"]
     small["throughput"], small["budget"]["cpu"]["tokens"] = {"cpu": 1.0, "cuda": 1.0}, 7
     assert digests() == (cpu, cuda)

@@ -1,0 +1,168 @@
+"""Masked language modelling with BERT-like encoders: generated English and Wikipedia.
+
+One class for all; what differs is the text and the numbers in ``bert.toml``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from benchmarks.api import Measurement
+from benchmarks.data import Say, datasets
+from benchmarks.tasks import Prepared, autocast, text
+from benchmarks.tasks.tiers import Tier, read_tier, tier_names
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from supernet.bert import BertFamily
+    from supernet.masked import MaskedBatch, MaskedBatches, PackedText
+
+TABLES = Path(__file__).with_name("bert.toml")
+EVALUATION_TOKENS = {"cpu": 4096, "cuda": 65536}
+"""Tokens of a batch in evaluation."""
+EVALUATION_SEED = 1
+"""Of the masks of validation and test text: the same for every method, machine and run."""
+
+
+class BertTask:
+    """One task of masked language modelling.
+
+    Args:
+        name: of the task, and of its tables in ``bert.toml``.
+        read: gives the raw documents for the tier's ``data`` settings.
+        dataset: the published dataset that it reads, if any.
+    """
+
+    suite = "bert"
+    metric = "mlm_accuracy"
+
+    def __init__(
+        self,
+        name: str,
+        read: Callable[[Mapping[str, Any], Path | None, Say], text.Texts],
+        dataset: str | None = None,
+    ) -> None:
+        self.name, self.read, self.dataset = name, read, dataset
+        self._batches: WeakKeyDictionary[PackedText, dict[str, list[MaskedBatch]]] = WeakKeyDictionary()
+
+    def tiers(self) -> tuple[str, ...]:
+        """The tiers it has, smallest first."""
+        return tier_names(TABLES, self.name)
+
+    def tier(self, tier: str, device: str) -> Tier:
+        """The settings of a tier on a kind of device (``cpu``, ``cuda``).
+
+        Raises:
+            UsageError: the task has no such tier.
+        """
+        return read_tier(TABLES, self.name, tier, device)
+
+    def prepare(self, tier: Tier, cache: Path, data_dir: Path | None, progress: Say) -> Prepared:
+        """The text of a tier, made once and then found.
+
+        Raises:
+            UsageError: the data is missing or not what it should be.
+        """
+        return text.prepare(
+            f"{self.name}-{tier.name}",
+            lambda: self.read(tier.data, data_dir, progress),
+            declared=datasets()[self.dataset].digests() if self.dataset else {},
+            settings=tier.data,
+            vocab=tier.vocab,
+            cache=cache,
+            say=progress,
+        )
+
+    def family(self, tier: Tier, prepared: Prepared) -> BertFamily:
+        """All sub-networks of the tier's space over the prepared vocabulary."""
+        from supernet.bert import BertConfig, family_of
+        from supernet.space import get_space
+
+        space = get_space(tier.space)
+        return family_of(space)(space, BertConfig(prepared.source_vocab, **tier.model))
+
+    def training(self, prepared: Prepared) -> PackedText:
+        """The training text in rows."""
+        return text.read_packed(prepared.folder, "train")
+
+    def validation(self, prepared: Prepared) -> PackedText:
+        """The validation text in rows."""
+        return text.read_packed(prepared.folder, "valid")
+
+    def batches(self, rows: PackedText, max_tokens: int, seed: int, device: str) -> MaskedBatches:
+        """Training batches without end, masked anew each time, as the seed decides."""
+        from supernet.masked import MaskedBatches
+
+        return MaskedBatches(rows, max_tokens, seed, device=device)
+
+    def evaluate(
+        self, module: torch.nn.Module, rows: PackedText, device: str, precision: str = "fp32"
+    ) -> Measurement:
+        """Loss in nats per predicted token over all rows, and the percentage predicted right.
+
+        The same masks on every device and each time; sums are in double precision.
+        """
+        losses, hits = self.predictions(module, rows, device, precision)
+        return Measurement(float(losses.mean()), {"mlm_accuracy": 100 * float(hits.mean())})
+
+    def predictions(
+        self, module: torch.nn.Module, rows: PackedText, device: str, precision: str
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Of every row, mean loss and share of right predictions: both ``[rows]``, float64."""
+        import torch
+        import torch.nn.functional as F
+
+        from supernet.masked import evaluation_batches
+
+        kept = self._batches.setdefault(rows, {})
+        if device not in kept:
+            size = EVALUATION_TOKENS[torch.device(device).type]
+            kept[device] = evaluation_batches(rows, size, EVALUATION_SEED, device=device)
+        training = module.training
+        module.eval()
+        losses, hits = [], []
+        try:
+            with torch.no_grad(), autocast(device, precision):
+                for batch in kept[device]:
+                    logits = module(*batch.inputs).float()
+                    loss = F.cross_entropy(logits, batch.labels, reduction="none")
+                    losses.append(loss.double().view(len(batch.shown), -1).mean(1).cpu())
+                    right = logits.argmax(-1) == batch.labels
+                    hits.append(right.double().view(len(batch.shown), -1).mean(1).cpu())
+        finally:
+            module.train(training)
+        return torch.cat(losses).numpy(), torch.cat(hits).numpy()
+
+    def score(
+        self, module: torch.nn.Module, prepared: Prepared, tier: Tier, device: str, precision: str = "fp32"
+    ) -> dict[str, Any]:
+        """Predict masked tokens of the sealed test text, for the scoring process.
+
+        Returns:
+            ``test``: set -> metric -> value, low, high (bootstrap over rows), signature; ``test_loss`` of
+            the last set.
+        """
+        if prepared.sealed is None:
+            raise ValueError(f"{self.name}: the test split is sealed off from this process")
+        from benchmarks import metrics
+
+        pieces = text.load_vocabulary(prepared.folder)
+        scores: dict[str, Any] = {}
+        loss = 0.0
+        for name, documents in text.read_tests(prepared.sealed).items():
+            rows = text.packed(prepared.folder, text.encode(pieces, documents))
+            losses, hits = self.predictions(module, rows, device, precision)
+            length, size = rows.rows.shape[1], len(rows)
+            recipe = f"mask:15%|mask-seed:{EVALUATION_SEED}|len:{length}|vocab:{rows.vocab}|rows:{size}"
+            scores[name] = {"mlm_accuracy": metrics.mean(100 * hits, f"mlm-acc|{recipe}").to_dict()}
+            loss = float(losses.mean())
+        return {"test": scores, "test_loss": loss}
+
+
+synthetic = BertTask("bert-synthetic-en", text.synthetic)
+enwiki = BertTask("bert-enwiki", text.enwiki, "enwiki2015")

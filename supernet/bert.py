@@ -1,0 +1,609 @@
+"""BERT-like encoders in three kinds of search space: all of it in this single file.
+
+One class, :class:`Bert`, runs a *plan*: operations (attention, feed-forward, separable convolution),
+each post-LN with its own residual, and linear *bridges* between different widths. The kinds of space
+differ in the plans they make:
+
+* homogeneous: all layers alike; width, heads, feed-forward width and depth are free (AutoDistil, Xu et
+  al., NeurIPS 2022; mixture-of-supernets' space v5.1);
+* bottleneck: a width per layer, reached from a hub of fixed width and left to it (SuperShaper, Ganesan
+  et al. 2021; mixture-of-supernets' space v1);
+* cells: a few blocks of one width each, free operations inside (NAS-BERT, Xu et al., KDD 2021).
+
+A bridge over a hub is linear after linear. A supernet keeps both factors; what is exported, counted
+and timed is their product.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from supernet.space import Architecture, SearchSpace
+from supernet.weights import Init, Slot
+
+PAD, UNK, CLS, SEP, MASK = range(5)
+"""Special tokens, in the order in which the vocabulary is learnt."""
+EPS = 1e-12
+"""Of BERT's layer norms."""
+
+
+@dataclass(frozen=True)
+class BertConfig:
+    """What a family of sub-networks has in common."""
+
+    vocab: int
+    dropout: float = 0.1
+    attention_dropout: float = 0.1
+    max_positions: int = 512
+    segments: int = 2
+    """Kinds of sentence that the input tells apart."""
+
+
+@dataclass(frozen=True)
+class Op:
+    """One operation of a plan, with residual and layer norm.
+
+    ``kind`` is ``attention`` (``inner``: width of all heads together), ``feed_forward`` (``inner``:
+    hidden width) or ``convolution`` (``inner``: kernel size).
+    """
+
+    name: str
+    kind: str
+    width: int
+    inner: int
+    heads: int = 0
+
+
+@dataclass(frozen=True)
+class Bridge:
+    """A change of width by the linears ``names``, one after the other, ``through`` another width."""
+
+    names: tuple[str, ...]
+    start: int
+    end: int
+    through: int = 0
+
+    def ends(self) -> list[tuple[str, int, int]]:
+        """Every linear of it: name, input and output width."""
+        widths = [self.start, *([self.through] if len(self.names) == 2 else []), self.end]
+        return [(name, widths[i], widths[i + 1]) for i, name in enumerate(self.names)]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One sub-network: width of the embedding, what follows on it, width that comes out."""
+
+    embedding: int
+    stages: tuple[Op | Bridge, ...]
+
+    @property
+    def out(self) -> int:
+        """Width of the encoder's output."""
+        last = self.stages[-1]
+        return last.end if isinstance(last, Bridge) else last.width
+
+    @property
+    def ops(self) -> list[Op]:
+        """The operations, in order."""
+        return [stage for stage in self.stages if isinstance(stage, Op)]
+
+    @property
+    def bridges(self) -> list[Bridge]:
+        """The bridges, in order."""
+        return [stage for stage in self.stages if isinstance(stage, Bridge)]
+
+
+class Norm(nn.LayerNorm):
+    """LayerNorm over as many features as its weight has, so that a prefix may be bound."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, eps=EPS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
+
+
+def drop(x: Tensor, p: float, training: bool) -> Tensor:
+    """Dropout that costs nothing when there is none."""
+    return F.dropout(x, p, True) if training and p > 0 else x
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention."""
+
+    def __init__(self, op: Op, config: BertConfig) -> None:
+        super().__init__()
+        self.q = nn.Linear(op.width, op.inner)
+        self.k = nn.Linear(op.width, op.inner)
+        self.v = nn.Linear(op.width, op.inner)
+        self.out = nn.Linear(op.inner, op.width)
+        self.norm = Norm(op.width)
+        self.heads, self.config = op.heads, config
+
+    def projections(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values ``[B, T, inner]``."""
+        return self.q(x), self.k(x), self.v(x)
+
+    def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        q, k, v = (y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in self.projections(x))
+        p = self.config.attention_dropout if self.training else 0.0
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=p)
+        y = self.out(y.transpose(1, 2).flatten(2))
+        return self.norm(x + drop(y, self.config.dropout, self.training))
+
+
+class FeedForward(nn.Module):
+    """Linear, GELU, linear."""
+
+    def __init__(self, op: Op, config: BertConfig) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(op.width, op.inner)
+        self.fc2 = nn.Linear(op.inner, op.width)
+        self.norm = Norm(op.width)
+        self.config = config
+
+    def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        y = self.fc2(F.gelu(self.fc1(x)))
+        return self.norm(x + drop(y, self.config.dropout, self.training))
+
+
+class Unit(nn.Module):
+    """Depthwise convolution over time, pointwise linear, GELU."""
+
+    def __init__(self, op: Op, config: BertConfig) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv1d(op.width, op.width, op.inner, padding=op.inner // 2, groups=op.width)
+        self.pointwise = nn.Linear(op.width, op.width)
+        self.norm = Norm(op.width)
+        self.config = config
+
+    def forward(self, x: Tensor, real: Tensor | None) -> Tensor:
+        seen = x if real is None else x * real
+        y = self.pointwise(self.depthwise(seen.transpose(1, 2)).transpose(1, 2))
+        return self.norm(x + drop(F.gelu(y), self.config.dropout, self.training))
+
+
+class Convolution(nn.Module):
+    """Separable convolution: two units, one on the other (NAS-BERT, section 3.1)."""
+
+    def __init__(self, op: Op, config: BertConfig) -> None:
+        super().__init__()
+        self.first, self.second = Unit(op, config), Unit(op, config)
+
+    def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        # Padding must not leak into its neighbours.
+        real = None if bias is None else (bias[:, 0, 0, :, None] == 0).to(x.dtype)
+        return self.second(self.first(x, real), real)
+
+
+OPERATIONS: dict[str, type[nn.Module]] = {
+    "attention": Attention,
+    "feed_forward": FeedForward,
+    "convolution": Convolution,
+}
+
+
+class Embedding(nn.Module):
+    """Words, positions and segments, summed and normalised."""
+
+    def __init__(self, config: BertConfig, width: int) -> None:
+        super().__init__()
+        self.word = nn.Embedding(config.vocab, width, PAD)
+        self.position = nn.Embedding(config.max_positions, width)
+        self.segment = nn.Embedding(config.segments, width)
+        self.norm = Norm(width)
+        self.config = config
+
+    def forward(self, tokens: Tensor, segments: Tensor | None) -> Tensor:
+        if tokens.shape[1] > self.config.max_positions:
+            raise ValueError(f"{tokens.shape[1]} tokens: at most {self.config.max_positions} are embedded")
+        x = F.embedding(tokens, self.word.weight, PAD) + self.position.weight[: tokens.shape[1]]
+        kind = self.segment.weight[0] if segments is None else F.embedding(segments, self.segment.weight)
+        return drop(self.norm(x + kind), self.config.dropout, self.training)
+
+
+class Head(nn.Module):
+    """Masked-language-model head; its output layer is the table of words."""
+
+    def __init__(self, config: BertConfig, start: int, width: int) -> None:
+        super().__init__()
+        self.dense = nn.Linear(start, width)
+        self.norm = Norm(width)
+        self.bias = nn.Parameter(torch.zeros(config.vocab))
+
+    def forward(self, x: Tensor, words: Tensor) -> Tensor:
+        return F.linear(self.norm(F.gelu(self.dense(x))), words, self.bias)
+
+
+class Bert(nn.Module):
+    """One sub-network, or the skeleton of all of them.
+
+    Args:
+        config: what the family has in common.
+        plan: of the sub-network; ``configure`` sets another one over the same modules.
+        more: operations and bridges besides the plan's, for a skeleton.
+    """
+
+    def __init__(self, config: BertConfig, plan: Plan, more: Sequence[Op | Bridge] = ()) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = Embedding(config, plan.embedding)
+        self.ops, self.linears = nn.ModuleDict(), nn.ModuleDict()
+        for stage in (*plan.stages, *more):
+            if isinstance(stage, Op):
+                self.ops[stage.name] = OPERATIONS[stage.kind](stage, config)
+            else:
+                for name, start, end in stage.ends():
+                    self.linears[name] = nn.Linear(start, end)
+        self.head = Head(config, plan.out, plan.embedding)
+        self.configure(plan)
+
+    def configure(self, plan: Plan) -> None:
+        """Run ``plan`` from now on."""
+        self.plan = plan
+        for op in plan.ops:
+            if op.kind == "attention":
+                self.ops[op.name].heads = op.heads
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network runs."""
+        return self.embedding.word.weight.device
+
+    def bridge(self, stage: Bridge, x: Tensor) -> Tensor:
+        """Through a bridge; its two linears are multiplied first, which batches are wide enough to repay."""
+        first, *rest = (self.linears[name] for name in stage.names)
+        if not rest:
+            return first(x)  # type: ignore[no-any-return]
+        return F.linear(x, *product(first.weight, first.bias, rest[0].weight, rest[0].bias))
+
+    def run(
+        self, x: Tensor, bias: Tensor | None = None, stages: Sequence[Op | Bridge] | None = None
+    ) -> Tensor:
+        """The plan, or some of its stages, on embedded tokens ``[B, T, width]``."""
+        for stage in self.plan.stages if stages is None else stages:
+            x = self.bridge(stage, x) if isinstance(stage, Bridge) else self.ops[stage.name](x, bias)
+        return x
+
+    def encode(self, tokens: Tensor, segments: Tensor | None = None, padded: bool = False) -> Tensor:
+        """``[B, T]`` token ids to ``[B, T, out]``; with ``padded``, padding is kept out of attention."""
+        x = self.embedding(tokens, segments)
+        return self.run(x, mask(tokens, x.dtype) if padded else None)
+
+    def forward(self, tokens: Tensor, places: Tensor | None = None) -> Tensor:
+        """Logits ``[B, T, V]`` of every position of packed text; with ``places`` ``[N]``, indices into
+        ``B * T``, logits ``[N, V]`` of those alone."""
+        x = self.encode(tokens)
+        if places is not None:
+            x = x.flatten(0, 1).index_select(0, places)
+        logits: Tensor = self.head(x, self.embedding.word.weight)
+        return logits
+
+
+def mask(tokens: Tensor, dtype: torch.dtype) -> Tensor:
+    """Additive mask ``[B, 1, 1, T]``: minus infinity at padding."""
+    bias = torch.zeros(tokens.shape, dtype=dtype, device=tokens.device)
+    return bias.masked_fill_(tokens == PAD, float("-inf"))[:, None, None, :]
+
+
+def product(w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> tuple[Tensor, Tensor]:
+    """Weight and bias of linear 2 after linear 1."""
+    return w2 @ w1, torch.addmv(b2, w2, b1)
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """Collects names and shapes of a network's parameters."""
+
+    found: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def linear(self, name: str, start: int, end: int) -> None:
+        self.found[f"{name}.weight"], self.found[f"{name}.bias"] = (end, start), (end,)
+
+    def norm(self, name: str, width: int) -> None:
+        self.found[f"{name}.weight"] = self.found[f"{name}.bias"] = (width,)
+
+    def op(self, op: Op) -> None:
+        name = f"ops.{op.name}"
+        if op.kind == "attention":
+            for part in ("q", "k", "v"):
+                self.linear(f"{name}.{part}", op.width, op.inner)
+            self.linear(f"{name}.out", op.inner, op.width)
+        elif op.kind == "feed_forward":
+            self.linear(f"{name}.fc1", op.width, op.inner)
+            self.linear(f"{name}.fc2", op.inner, op.width)
+        else:
+            for unit in (f"{name}.first", f"{name}.second"):
+                self.found[f"{unit}.depthwise.weight"] = (op.width, 1, op.inner)
+                self.found[f"{unit}.depthwise.bias"] = (op.width,)
+                self.linear(f"{unit}.pointwise", op.width, op.width)
+                self.norm(f"{unit}.norm", op.width)
+            return
+        self.norm(f"{name}.norm", op.width)
+
+    def plan(self, config: BertConfig, plan: Plan, more: Sequence[Op | Bridge] = ()) -> None:
+        width = plan.embedding
+        for table, rows in (
+            ("word", config.vocab),
+            ("position", config.max_positions),
+            ("segment", config.segments),
+        ):
+            self.found[f"embedding.{table}.weight"] = (rows, width)
+        self.norm("embedding.norm", width)
+        for stage in (*plan.stages, *more):
+            if isinstance(stage, Op):
+                self.op(stage)
+            else:
+                for name, start, end in stage.ends():
+                    self.linear(f"linears.{name}", start, end)
+        self.linear("head.dense", plan.out, width)
+        self.norm("head.norm", width)
+        self.found["head.bias"] = (config.vocab,)
+
+
+FORMS = ("hub", "merged", "plain")
+"""Of a family: a supernet with bridges over a hub; what is exported of it; a network made by itself,
+with a bridge only where the width changes."""
+
+
+class BertFamily(ABC):
+    """All sub-networks of one search space over one vocabulary.
+
+    Tells the substrate which tensors there are (``slots``), which leading part of each an architecture
+    uses (``extents``), and makes modules.
+
+    Args:
+        space: its ``constants`` have the widths that nobody searches.
+        form: one of ``FORMS``; by default the kind's own for a supernet.
+    """
+
+    kind: ClassVar[str]
+    supernet_form: ClassVar[str]
+    outside = ("embedding.", "head.")
+    """Beginnings of the parameter names that do not count as the body."""
+
+    def __init__(self, space: SearchSpace, config: BertConfig, form: str | None = None) -> None:
+        self.space, self.config, self.form = space, config, form or self.supernet_form
+        if self.form not in FORMS:
+            raise ValueError(f"form {form!r}: choose one of {', '.join(FORMS)}")
+        self.largest = space.largest()
+        shapes = Shapes()
+        shapes.plan(config, self.plan(self.largest), self.more())
+        self._slots = {name: Slot(shape, self.initial(name, shape)) for name, shape in shapes.found.items()}
+
+    @abstractmethod
+    def plan(self, architecture: Mapping[str, Any]) -> Plan:
+        """What ``architecture`` means."""
+
+    def more(self) -> list[Op | Bridge]:
+        """Stages that the largest architecture does not have and others do."""
+        return []
+
+    def slots(self) -> dict[str, Slot]:
+        """Name -> full shape and initialisation of every tensor of the supernet."""
+        return self._slots
+
+    def mixable(self) -> list[tuple[str, str]]:
+        """``(layer, linear)`` of every linear that a mixture-of-supernets mixes: the two of each
+        feed-forward (MoS, section 3.2)."""
+        names = [f"ops.{op.name}" for op in self.plan(self.largest).ops if op.kind == "feed_forward"]
+        return [(name, f"{name}.{fc}") for name in names for fc in ("fc1", "fc2")]
+
+    def extents(self, architecture: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+        """Name -> leading extents of every tensor that ``architecture`` uses."""
+        shapes = Shapes()
+        shapes.plan(self.config, self.plan(architecture))
+        return shapes.found
+
+    def macs(self, architecture: Mapping[str, Any], source_len: int, target_len: int) -> tuple[int, int]:
+        """MACs of the stages of the exported network over ``source_len`` tokens, and of the
+        masked-language-model head over ``target_len`` of them."""
+        plan, t = self.collapsed(architecture).plan(architecture), source_len
+        body = sum(t * bridge.start * bridge.end for bridge in plan.bridges)
+        for op in plan.ops:
+            if op.kind == "attention":
+                body += 4 * t * op.width * op.inner + 2 * t * t * op.inner
+            elif op.kind == "feed_forward":
+                body += 2 * t * op.width * op.inner
+            else:
+                body += 2 * t * op.width * (op.inner + op.width)
+        return body, target_len * plan.embedding * (plan.out + self.config.vocab)
+
+    def initial(self, name: str, shape: tuple[int, ...]) -> Init:
+        """BERT's initialisation: N(0, 0.02), zero biases; a hub's factors start as the identity."""
+        if name.endswith("bias"):
+            return Init("constant", 0.0)
+        if "norm" in name:
+            return Init("constant", 1.0)
+        if name.startswith("linears.") and self.form == "hub":
+            return Init("identity", 1.0)
+        return Init("normal", 0.02, zero_row=PAD if name == "embedding.word.weight" else None)
+
+    def skeleton(self, device: torch.device | str = "cpu") -> Bert:
+        """All operations without storage of their own; a supernet binds weights into them."""
+        with torch.device("meta"):
+            return Bert(self.config, self.plan(self.largest), self.more())
+
+    def configure(self, model: Bert, architecture: Mapping[str, Any]) -> None:
+        """Set what is not a weight."""
+        model.configure(self.plan(architecture))
+
+    def build(self, architecture: Mapping[str, Any]) -> Bert:
+        """One sub-network with parameters of its own (torch's initial values), as it would be exported."""
+        family = self.collapsed(architecture)
+        return Bert(self.config, family.plan(architecture)).eval()
+
+    def merge(self, weights: Mapping[str, Tensor], architecture: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Weights of ``extents`` as those of the exported sub-network: factors of bridges multiplied."""
+        if self.form != "hub":
+            return dict(weights)
+        merged = {name: weight for name, weight in weights.items() if not name.startswith("linears.")}
+        after = self.collapsed(architecture).plan(architecture).bridges
+        for bridge, single in zip(self.plan(architecture).bridges, after, strict=True):
+            parts = [weights[f"linears.{n}.{p}"] for n in bridge.names for p in ("weight", "bias")]
+            weight, bias = parts if len(parts) == 2 else product(*parts)
+            merged[f"linears.{single.names[0]}.weight"] = weight
+            merged[f"linears.{single.names[0]}.bias"] = bias
+        return merged
+
+    def only(self, architecture: Architecture) -> BertFamily:
+        """The family of just this architecture, to be trained by itself."""
+        return self._as("plain", architecture)
+
+    def collapsed(self, architecture: Mapping[str, Any]) -> BertFamily:
+        """The family of just this architecture in the form in which it is exported."""
+        return self._as("merged" if self.form == "hub" else self.form, architecture)
+
+    def _as(self, form: str, architecture: Mapping[str, Any]) -> BertFamily:
+        return type(self)(self.space.only(architecture), self.config, form)
+
+    def spec(self) -> dict[str, Any]:
+        """What an exported sub-network carries besides its architecture and weights."""
+        form = "merged" if self.form == "hub" else self.form
+        return {"kind": self.kind, "form": form, "config": asdict(self.config), "space": self.space.to_dict()}
+
+
+class HomogeneousBert(BertFamily):
+    """All layers alike. A shallow sub-network takes layers evenly spaced over the deepest one.
+
+    Space: ``width``, ``heads``, ``ffn_tenths`` (feed-forward width in tenths of ``width``), ``layers``.
+    Constant ``head_dim``: width of one head, whatever the width of the layer (AutoDistil's code: 64); 0:
+    the heads share the layer's width.
+    """
+
+    kind = "bert-homogeneous"
+    supernet_form = "plain"
+
+    def plan(self, architecture: Mapping[str, Any]) -> Plan:
+        a = architecture
+        width, heads, layers = a["width"], a["heads"], a["layers"]
+        inner = heads * self.space.constants["head_dim"] or width
+        deepest = max(self.space.choice("layers").options)
+        stages: list[Op | Bridge] = []
+        for i in range(layers):
+            at = i * deepest // layers
+            stages.append(Op(f"{at}_attention", "attention", width, inner, heads))
+            stages.append(Op(f"{at}_feed_forward", "feed_forward", width, width * a["ffn_tenths"] // 10))
+        return Plan(width, tuple(stages))
+
+
+class BottleneckBert(BertFamily):
+    """A width per layer, each reached from a hub and left to it; neighbours' bridges merge.
+
+    Space: ``widths``, one a layer. Constants ``hub``, ``heads``, ``ffn``.
+    """
+
+    kind = "bert-bottleneck"
+    supernet_form = "hub"
+
+    def plan(self, architecture: Mapping[str, Any]) -> Plan:
+        hub, heads, ffn = (self.space.constants[name] for name in ("hub", "heads", "ffn"))
+        widths = architecture["widths"]
+        stages: list[Op | Bridge] = []
+        before = hub
+        for i, width in enumerate(widths):
+            if self.form == "hub" and i:
+                stages.append(Bridge((f"{i - 1}_out", f"{i}_in"), before, width, hub))
+            else:
+                stages.append(Bridge((f"{i}_in",), before, width))
+            stages.append(Op(f"{i}_attention", "attention", width, width, heads))
+            stages.append(Op(f"{i}_feed_forward", "feed_forward", width, ffn))
+            before = width
+        stages.append(Bridge((f"{len(widths) - 1}_out",), before, hub))
+        return Plan(hub, tuple(stages))
+
+    def only(self, architecture: Architecture) -> BertFamily:
+        return self._as("merged", architecture)
+
+
+CELLS = ("attention", "feed_forward", "convolution-3", "convolution-5", "convolution-7")
+"""NAS-BERT's operations by the number that stands for them in an architecture."""
+
+
+class CellBert(BertFamily):
+    """Blocks of one width each with free operations (NAS-BERT). Every candidate has weights of its own.
+
+    Space, for each block ``b``: ``width_b``, ``layers_b``, ``ops_b`` (see ``CELLS``). Constants
+    ``blocks``, ``hub`` (width of the teacher, whose states a block starts from and aims at),
+    ``head_dim``, ``ffn_ratio``, ``embedding`` (of a network made by itself).
+    """
+
+    kind = "bert-cells"
+    supernet_form = "hub"
+
+    def plan(self, architecture: Mapping[str, Any]) -> Plan:
+        constants = self.space.constants
+        hub = constants["hub"]
+        embedding = constants["embedding"] if self.form == "plain" else hub
+        stages: list[Op | Bridge] = []
+        before = embedding
+        for block in range(constants["blocks"]):
+            width = architecture[f"width_{block}"]
+            names = (self.name("in", block, width),)
+            if self.form == "hub" and block:
+                out = self.name("out", block - 1, before)
+                stages.append(Bridge((out, *names), before, width, hub))
+            elif self.form != "plain" or before != width:
+                stages.append(Bridge(names, before, width))
+            for i, code in enumerate(architecture[f"ops_{block}"]):
+                stages.append(self.op(block, i, code, width))
+            before = width
+        if self.form != "plain":
+            last = self.name("out", constants["blocks"] - 1, before)
+            stages.append(Bridge((last,), before, hub))
+        return Plan(embedding, tuple(stages))
+
+    def name(self, end: str, block: int, width: int) -> str:
+        """What a block's way in or out is called; every width has its own."""
+        return f"{block}_{end}_{width}"
+
+    def op(self, block: int, layer: int, code: int, width: int) -> Op:
+        """Candidate operation ``code`` of a layer at one width."""
+        kind, _, kernel = CELLS[code].partition("-")
+        name = f"{block}_{layer}_{kind}{kernel}_{width}"
+        if kind == "attention":
+            return Op(name, kind, width, width, width // self.space.constants["head_dim"])
+        inner = int(kernel) if kernel else width * self.space.constants["ffn_ratio"]
+        return Op(name, kind, width, inner)
+
+    def more(self) -> list[Op | Bridge]:
+        if self.form != "hub":
+            return []
+        found: list[Op | Bridge] = []
+        hub, blocks = self.space.constants["hub"], self.space.constants["blocks"]
+        for block in range(blocks):
+            ops = self.space.choice(f"ops_{block}")
+            for width in self.space.choice(f"width_{block}").options:
+                found.append(Bridge((self.name("in", block, width),), hub, width))
+                found.append(Bridge((self.name("out", block, width),), width, hub))
+                for layer in range(ops.repeat):
+                    found += [self.op(block, layer, code, width) for code in ops.options]
+        return found
+
+    def mixable(self) -> list[tuple[str, str]]:
+        return []
+
+
+FAMILIES: dict[str, type[BertFamily]] = {
+    family.kind: family for family in (HomogeneousBert, BottleneckBert, CellBert)
+}
+
+
+def family_of(space: SearchSpace) -> type[BertFamily]:
+    """The kind of family that a space is one of, by its constants."""
+    constants = space.constants
+    return CellBert if "blocks" in constants else BottleneckBert if "hub" in constants else HomogeneousBert
+
+
+def from_spec(spec: Mapping[str, Any], architecture: Mapping[str, Any]) -> Bert:
+    """The module that ``BertFamily.spec`` and an architecture describe, in evaluation mode."""
+    space = SearchSpace.from_dict(spec["space"])
+    family = FAMILIES[spec["kind"]](space, BertConfig(**spec["config"]), spec["form"])
+    return family.build(space.architecture(architecture))
