@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import lzma
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -31,6 +32,8 @@ SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 """In the order of ``supernet.bert``."""
 VOCABULARY = "tokenizer.json"
 INFO = "info.json"
+MOST_LETTERS = 1000
+"""Of the alphabet, the most frequent ones; words with others are unknown."""
 DOCUMENT = 20
 """Generated sentences that make one document."""
 
@@ -186,23 +189,44 @@ def read_tests(sealed: Path) -> dict[str, list[str]]:
 def learn(documents: Sequence[str], vocab: int) -> Tokenizer:
     """Uncased WordPiece of ``vocab`` pieces, as BERT splits text (Devlin et al. 2019).
 
+    The same pieces in the same order for the same documents. Special tokens are pieces that no text has:
+    a document that spells one out is split like any other.
+
     Raises:
         UsageError: the documents have not enough different parts.
     """
-    from tokenizers import BertWordPieceTokenizer
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-    made = BertWordPieceTokenizer(lowercase=True)
-    made.train_from_iterator(
-        documents, vocab_size=vocab, min_frequency=2, special_tokens=list(SPECIAL), show_progress=False
+    normalizer = normalizers.BertNormalizer(lowercase=True)
+    letters: Counter[str] = Counter()
+    for document in documents:
+        letters.update(normalizer.normalize_str(document))
+    common = [
+        c for c, _ in sorted(letters.items(), key=lambda found: (-found[1], found[0])) if not c.isspace()
+    ]
+    alphabet = sorted(common[:MOST_LETTERS])
+    made = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    made.normalizer, made.pre_tokenizer = normalizer, pre_tokenizers.BertPreTokenizer()
+    # The trainer numbers inner letters as a hash map has them, and breaks ties by number: name them first.
+    first = [*SPECIAL, *(f"##{letter}" for letter in alphabet)]
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocab,
+        min_frequency=2,
+        special_tokens=first,
+        initial_alphabet=alphabet,
+        limit_alphabet=len(alphabet),
+        show_progress=False,
     )
+    made.train_from_iterator(documents, trainer)
     if made.get_vocab_size() < vocab:
         raise UsageError(
             f"{len(documents):,} documents give {made.get_vocab_size():,} word pieces, not {vocab:,}:"
             " more text is needed, or a smaller vocabulary"
         )
-    tokenizer: Tokenizer = made._tokenizer
-    tokenizer.post_processor = None
-    return tokenizer
+    clean = Tokenizer(models.WordPiece(made.get_vocab(), unk_token="[UNK]"))
+    clean.normalizer, clean.pre_tokenizer = made.normalizer, made.pre_tokenizer
+    clean.decoder = decoders.WordPiece()
+    return clean
 
 
 def load_vocabulary(folder: Path) -> Tokenizer:
@@ -215,7 +239,7 @@ def load_vocabulary(folder: Path) -> Tokenizer:
 
 def encode(tokenizer: Tokenizer, documents: Sequence[str]) -> list[np.ndarray]:
     """Token ids of each document, without special tokens."""
-    found = tokenizer.encode_batch(list(documents), add_special_tokens=False)
+    found = tokenizer.encode_batch(list(documents))
     return [np.array(one.ids, dtype=np.int32) for one in found]
 
 
