@@ -102,6 +102,12 @@ def reproduce_mt(session: nox.Session) -> None:
     run(session, "supernet-bench", "run", "mt", *session.posargs)
 
 
+@nox.session(name="reproduce-bert", venv_backend="none", requires=["env"])
+def reproduce_bert(session: nox.Session) -> None:
+    """SuperShaper against mixture-of-supernets on masked language modelling: ``supernet-bench run bert``."""
+    run(session, "supernet-bench", "run", "bert", *session.posargs)
+
+
 @nox.session(venv_backend="none", requires=["env"])
 def leaderboard(session: nox.Session) -> None:
     """Rebuild the leaderboard from results/records; ``-- --check`` only says whether it is current."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from benchmarks.api import Candidate, Lab, Method
-from supernet.pipeline import supernet_search
+from supernet.pipeline import drawn, supernet_search
 from supernet.train import SinglePath
 
 
@@ -17,4 +17,4 @@ class RandomSearch(Method):
 
     def search(self, lab: Lab) -> Iterable[Candidate]:
         after = lab.options.get("after", "scratch")
-        yield from supernet_search(lab, sampling=SinglePath(), after=after, evolve=False)
+        yield from supernet_search(lab, sampling=SinglePath(), after=after, find=drawn)

@@ -52,7 +52,9 @@ class Claim:
     unit: str
     n: int
     task: str = ""
-    """Empty: the suite is not there yet."""
+    """Empty: nothing can be run yet, as ``missing`` says."""
+    missing: str = ""
+    """What the suite lacks to judge it; empty: the suite itself is not there."""
     method: str = ""
     method_options: Mapping[str, Any] = field(default_factory=dict)
     against: str = ""
@@ -302,7 +304,8 @@ def _unfit(claim: Claim, spec: Mapping[str, Any]) -> str:
 
 def _judged(claim: Claim, groups: Sequence[Sequence[Record]]) -> Verdict:
     if not claim.task:
-        return Verdict(claim, UNDECIDED, f"the suite '{claim.suite}' is not there yet: nothing can be run")
+        lacks = f"has no {claim.missing} yet" if claim.missing else "is not there yet"
+        return Verdict(claim, UNDECIDED, f"the suite '{claim.suite}' {lacks}: nothing can be run")
     evidence, left_out = [], []
     for group in groups:
         found = _evidence(claim, group)

@@ -13,6 +13,7 @@ import gzip
 import hashlib
 import http.client
 import json
+import lzma
 import os
 import shutil
 import tempfile
@@ -213,7 +214,7 @@ def _receive(url: str, part: Path, size: int) -> None:
 
 
 def read_lines(path: Path, unpacked: int) -> list[str]:
-    """The lines of a gzipped UTF-8 text, unpacked to at most ``unpacked`` bytes.
+    """The lines of a UTF-8 text packed by gzip or xz, unpacked to at most ``unpacked`` bytes.
 
     Raises:
         UsageError: it is no such text, or larger.
@@ -221,7 +222,7 @@ def read_lines(path: Path, unpacked: int) -> list[str]:
     parts: list[bytes] = []
     left = unpacked
     try:
-        with gzip.open(path) as file:
+        with lzma.open(path) if path.suffix == ".xz" else gzip.open(path) as file:
             while block := file.read(min(BLOCK, left + 1)):
                 left -= len(block)
                 if left < 0:
@@ -229,8 +230,8 @@ def read_lines(path: Path, unpacked: int) -> list[str]:
                 parts.append(block)
         # Only \n ends a line: str.splitlines would also split at a form feed or U+2028.
         lines = b"".join(parts).decode("utf-8").removesuffix("\n").split("\n")
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise UsageError(f"'{path}' is not gzipped UTF-8 text: {error}") from None
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, UnicodeDecodeError) as error:
+        raise UsageError(f"'{path}' is not packed UTF-8 text: {error}") from None
     return [line.removesuffix("\r") for line in lines]
 
 

@@ -22,8 +22,43 @@ AFTER = ("inherit", "continue", "scratch")
 """What becomes of a winner: keep its inherited weights; train those on; train it anew."""
 
 
+Score = Callable[[Architecture], float]
+Allowed = Callable[[Sequence[Architecture]], np.ndarray]
+Find = Callable[[Any, Score, Allowed, int, dict[Architecture, float]], Architecture]
+"""``(lab, score, allowed, evaluations, known)`` -> the best architecture found that is allowed, with at
+most so many calls of ``score``; ``known`` has the scores of all searches of this run and takes new ones."""
+
+
+def evolved(
+    lab: Any, score: Score, allowed: Allowed, evaluations: int, known: dict[Architecture, float]
+) -> Architecture:
+    """HAT's evolution with the tier's sizes, every architecture scored."""
+    settings = lab.task.settings
+    search = Evolution(
+        parents=settings["parents"],
+        mutants=settings["mutants"],
+        crossovers=settings["crossovers"],
+        mutation_probability=settings["mutation_probability"],
+        generations=settings["generations"],
+        evaluations=evaluations,
+    )
+    return search.run(lab.space, score, allowed, lab.rng, known=known, progress=lab.progress)[0][1]
+
+
+def drawn(
+    lab: Any, score: Score, allowed: Allowed, evaluations: int, known: dict[Architecture, float]
+) -> Architecture:
+    """The best of as many random architectures."""
+    return random_search(lab.space, score, allowed, lab.rng, evaluations)[0][1]
+
+
 def supernet_search(
-    lab: Any, *, sampling: Sampling, after: str, source: Callable[..., Any] | None = None, evolve: bool = True
+    lab: Any,
+    *,
+    sampling: Sampling,
+    after: str,
+    source: Callable[..., Any] | None = None,
+    find: Find = evolved,
 ) -> Iterator[Any]:
     """Yield one candidate per limit with inherited weights and, as ``after`` says, one trained on.
 
@@ -32,8 +67,7 @@ def supernet_search(
     """
     if after not in AFTER:
         raise ValueError(f"after={after!r}: choose one of {', '.join(AFTER)}")
-    settings = lab.task.settings
-    retrain = settings["retrain_share"] if after != "inherit" else 0.0
+    retrain = lab.task.settings["retrain_share"] if after != "inherit" else 0.0
     with lab.phase("supernet"):
         net = train(lab, lab.supernet(source), sampling, 1 - retrain, "supernet")
     allowed_under = latency_limits(lab)
@@ -46,20 +80,7 @@ def supernet_search(
             def score(architecture: Architecture) -> float:
                 return float(lab.evaluate(net, architecture).loss)
 
-            if evolve:
-                search = Evolution(
-                    parents=settings["parents"],
-                    mutants=settings["mutants"],
-                    crossovers=settings["crossovers"],
-                    mutation_probability=settings["mutation_probability"],
-                    generations=settings["generations"],
-                    evaluations=evaluations,
-                )
-                best = search.run(
-                    lab.space, score, allowed_under(limit), lab.rng, known=known, progress=lab.progress
-                )[0][1]
-            else:
-                best = random_search(lab.space, score, allowed_under(limit), lab.rng, evaluations)[0][1]
+            best = find(lab, score, allowed_under(limit), evaluations, known)
             winners.append((limit, best))
             yield lab.candidate(net, best, origin="inherited", limit_ms=limit)
     if after == "inherit":
@@ -67,7 +88,7 @@ def supernet_search(
     for i, (limit, best) in enumerate(winners):
         with lab.phase("retrain"):
             fresh = net.collapse(best) if after == "continue" else lab.supernet(only=best)
-            factor = settings["continue_rate"] if after == "continue" else 1.0
+            factor = lab.task.settings["continue_rate"] if after == "continue" else 1.0
             train(lab, fresh, SinglePath(), retrain / len(winners), f"retrain-{i}", factor)
             yield lab.candidate(
                 fresh, best, origin="continued" if after == "continue" else "retrained", limit_ms=limit
@@ -83,7 +104,7 @@ def train(
     return Trainer(net, recipe, sampling, lab.seed).fit(batches, lab.checkpoint(name), lab.progress)
 
 
-def latency_limits(lab: Any) -> Callable[[float], Callable[[Sequence[Architecture]], np.ndarray]]:
+def latency_limits(lab: Any) -> Callable[[float], Allowed]:
     """Probe the device, fit a predictor, and give for each limit the test ``predicted <= limit``."""
     count = min(int(lab.task.settings["predictor_probes"]), int(lab.budget.left("probes")))
     with lab.phase("latency"):
@@ -96,7 +117,7 @@ def latency_limits(lab: Any) -> Callable[[float], Callable[[Sequence[Architectur
         lab.budget.charge("predictor_fits")
         predictor = LatencyPredictor.for_space(lab.space).fit(features(lab.space, sampled), measured)
 
-    def under(limit: float) -> Callable[[Sequence[Architecture]], np.ndarray]:
+    def under(limit: float) -> Allowed:
         def allowed(architectures: Sequence[Architecture]) -> np.ndarray:
             lab.budget.charge("predictor_calls", len(architectures))
             return predictor.predict(features(lab.space, architectures)) <= limit

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import lzma
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from benchmarks.api import UsageError
-from benchmarks.data import BLOCK, Say, build, datasets, locate, sha256
+from benchmarks.data import Say, build, datasets, locate, read_lines, sha256
 from benchmarks.metrics import digest
 from benchmarks.tasks import Prepared
 
@@ -71,7 +71,7 @@ def enwiki(settings: Mapping[str, Any], data_dir: Path | None, say: Say) -> Text
     def some(names: Iterable[str], most: float) -> list[str]:
         kept: list[str] = []
         left = most
-        for article in articles(files[name] for name in names):
+        for article in articles((files[name] for name in names), data.unpacked):
             if left <= 0:
                 break
             kept.append(article)
@@ -85,26 +85,16 @@ def enwiki(settings: Mapping[str, Any], data_dir: Path | None, say: Say) -> Text
     return Texts(split("train"), split("valid"), {"test": split("test")})
 
 
-def articles(paths: Iterable[Path], unpacked: int = 2**28) -> Iterator[str]:
-    """Articles of xz-packed UTF-8 text: each begins with a line ``= Title =`` after an empty one.
+def articles(paths: Iterable[Path], unpacked: int) -> Iterator[str]:
+    """Articles of packed text: each ends with an empty line.
 
     Raises:
         UsageError: a file is no such text, or unpacks to more than allowed.
     """
     for path in paths:
-        parts: list[bytes] = []
-        left = unpacked
-        try:
-            with lzma.open(path) as file:
-                while block := file.read(min(BLOCK, left + 1)):
-                    left -= len(block)
-                    if left < 0:
-                        raise UsageError(f"'{path}' unpacks to more than the {unpacked:,} bytes allowed")
-                    parts.append(block)
-            text = b"".join(parts).decode("utf-8")
-        except (OSError, EOFError, lzma.LZMAError, UnicodeDecodeError) as error:
-            raise UsageError(f"'{path}' is not xz-packed UTF-8 text: {error}") from None
-        yield from (article.strip() for article in text.split("\n\n") if article.strip())
+        for kind, lines in groupby(read_lines(path, unpacked), key=bool):
+            if kind:
+                yield "\n".join(lines)
 
 
 def prepare(

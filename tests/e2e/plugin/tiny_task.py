@@ -71,6 +71,11 @@ class Tiny:
     def training(self, prepared: Prepared) -> Any:
         return _pairs(prepared.folder / "train.npy")
 
+    def batches(self, training: Any, max_tokens: int, seed: int, device: str) -> Any:
+        from supernet.batches import TokenBatches
+
+        return TokenBatches(training, max_tokens, seed, device=device)
+
     def validation(self, prepared: Prepared) -> Any:
         return _pairs(prepared.folder / "valid.npy")
 
