@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.ensemble import GradientBoostingRegressor
 
-from benchmarks.api import Candidate, Lab, Method, Skip, TaskInfo
+from benchmarks.api import Candidate, Lab, Method
 from supernet.architecture import Architecture
 from supernet.pipeline import Allowed, Score, supernet_search
 from supernet.search import Evolution
@@ -27,10 +27,8 @@ class SuperShaper(Method):
     """
 
     name = "supershaper"
+    suite = "bert"
     summary = "SuperShaper: sandwich, predicted loss, evolution over a width per layer"
-
-    def supports(self, task: TaskInfo) -> Skip | None:
-        return None if task.suite == "bert" else Skip("it shapes encoders: run it on the suite bert")
 
     def search(self, lab: Lab) -> Iterable[Candidate]:
         after = lab.options.get("after", "continue")

@@ -22,9 +22,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 LIMITED = ("tokens", "evaluations", "probes", "seconds")
-"""Currencies with an allowance: training tokens (one forward-backward pass over one target token
-costs one; a sandwich step over three sub-networks costs three per token), validation evaluations,
-latency probes, wall-clock seconds."""
+"""Currencies with an allowance: training tokens (one forward-backward pass over one target token, of an
+encoder over one input token, costs one), validation evaluations, latency probes, wall-clock seconds."""
 
 TALLIED = ("predictor_fits", "predictor_calls", "joules")
 """Currencies that are recorded and shown, but have no allowance."""
@@ -233,18 +232,21 @@ class Method(ABC):
     """A search method: one class, one file, no registration.
 
     ``follows`` names a method whose candidates' architectures this one is given (as ``lab.given``):
-    its run comes first. ``trials``: sets of options, literal, to be tried under external tuning.
+    its run comes first. ``suite``: the only suite that it is for. ``trials``: sets of options, literal, to
+    be tried under external tuning.
     """
 
     name: ClassVar[str]
     version: ClassVar[str] = "1"
     summary: ClassVar[str] = ""
     follows: ClassVar[str | None] = None
+    suite: ClassVar[str | None] = None
     trials: ClassVar[tuple[Mapping[str, Any], ...]] = ()
 
     def supports(self, task: TaskInfo) -> Skip | None:
         """None when the method applies to ``task``, else the reason why not."""
-        return None
+        other = Skip(f"{self.name} is for the suite {self.suite}: supernet-bench run {self.suite}")
+        return None if self.suite in (None, task.suite) else other
 
     @abstractmethod
     def search(self, lab: Lab) -> Iterable[Candidate]:

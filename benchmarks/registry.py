@@ -21,7 +21,7 @@ from typing import Any
 from benchmarks.api import Method, UsageError
 
 GROUP = "supernet_bench.methods"
-FACTS = ("name", "version", "summary", "follows", "trials")
+FACTS = ("name", "version", "summary", "follows", "suite", "trials")
 """What the harness reads of a method class: plain constants in the class body, or inherited."""
 
 
@@ -39,6 +39,7 @@ class MethodRef:
     version: str = "1"
     summary: str = ""
     follows: str | None = None
+    suite: str | None = None
     trials: tuple[dict[str, Any], ...] = ()
     selective: bool = False
     """It overrides ``supports``: only its own process can say which tasks it takes."""
