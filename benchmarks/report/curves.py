@@ -118,19 +118,26 @@ def _final(axes: Any, table: Table, style: dict[str, plots.Look]) -> None:
     axes.margins(x=0.1)
 
 
+def _searched(record: Record) -> list[tuple[float, float]]:
+    """Evaluations and best loss of a run's log, without what candidates showed when they were exported."""
+    exported = {c["valid"]["loss"] for c in record["candidates"]}
+    points = [(float(p["evaluations"]), float(p["best_valid_loss"])) for p in record.get("search_log") or []]
+    return sorted((at, loss) for at, loss in points if loss not in exported)
+
+
 def search(records: Sequence[Record], table: Table) -> Figure | None:
     """Best validation loss so far against evaluations; None where no search was recorded."""
-    logged = [r for r in rows.latest(records) if r["status"] != "failed" and r.get("search_log")]
+    logged = [r for r in rows.latest(records) if r["status"] != "failed" and _searched(r)]
     if not logged:
         return None
     named = rows.labels(logged)
     runs: dict[str, list[Steps]] = {}
     for record in logged:
-        points = sorted((float(p["evaluations"]), float(p["best_valid_loss"])) for p in record["search_log"])
+        points = _searched(record)
         runs.setdefault(named[record["id"]], []).append([(max(1.0, at), loss) for at, loss in points])
     notes = [
         "Line: mean over seeds; band: lowest to highest seed. Loss of sub-networks with the weights they have"
-        " during the search, at any latency: it ends before any training that follows the search."
+        " during the search, at any latency; what they come to when trained on is not shown."
     ]
     sub = "Best validation loss found so far, against the evaluations paid for. Lower is better."
     made = plots.sheet(table, "How the search went", sub, notes, wide=10, high=3.6, above=0.1)

@@ -169,3 +169,12 @@ def test_hypervolume_steps_end_at_the_final_value_and_never_fall():
     assert [s for s, _ in steps] == sorted(s for s, _ in steps)
     assert [v for _, v in steps] == sorted(v for _, v in steps)
     assert steps[-1][1] == pytest.approx(tables.build([record]).volumes["volume"][0])
+
+
+def test_what_a_winner_comes_to_when_trained_on_is_not_the_search():
+    record = fake("hat")
+    after = min(c["valid"]["loss"] for c in record["candidates"])
+    point = {"tokens": 1.0, "evaluations": 60.0, "seconds": 1.0}
+    found = [point | {"evaluations": 3.0, "best_valid_loss": 9.0}, point | {"best_valid_loss": after}]
+    assert curves._searched(record | {"search_log": found}) == [(3.0, 9.0)]
+    assert curves.search([record | {"search_log": found[1:]}], tables.build([record])) is None
