@@ -277,6 +277,15 @@ class Bert(nn.Module):
         x = self.embedding(tokens, segments)
         return self.run(x, mask(tokens, x.dtype) if padded else None)
 
+    def projections(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of the last attention ``[B, T, inner]``; what follows it is not run."""
+        stages = self.plan.stages
+        last = max(i for i, s in enumerate(stages) if isinstance(s, Op) and s.kind == "attention")
+        x = self.run(self.embedding(tokens, None), stages=stages[:last])
+        attention: Any = self.ops[self.plan.stages[last].name]  # type: ignore[union-attr]
+        q, k, v = attention.projections(x)
+        return q, k, v
+
     def forward(self, tokens: Tensor, places: Tensor | None = None) -> Tensor:
         """Logits ``[B, T, V]`` of every position of packed text; with ``places`` ``[N]``, indices into
         ``B * T``, logits ``[N, V]`` of those alone."""
@@ -559,6 +568,13 @@ class CellBert(BertFamily):
             last = self.name("out", constants["blocks"] - 1, before)
             stages.append(Bridge((last,), before, hub))
         return Plan(embedding, tuple(stages))
+
+    def block(self, block: int, width: int, ops: Sequence[int]) -> list[Op | Bridge]:
+        """One block by itself, from the hub and back to it."""
+        hub = self.space.constants["hub"]
+        inside = [self.op(block, i, code, width) for i, code in enumerate(ops)]
+        enter = Bridge((self.name("in", block, width),), hub, width)
+        return [enter, *inside, Bridge((self.name("out", block, width),), width, hub)]
 
     def name(self, end: str, block: int, width: int) -> str:
         """What a block's way in or out is called; every width has its own."""

@@ -54,6 +54,14 @@ class SuperNet:
             parameters[key] = weight
         return self.model
 
+    def whole(self) -> nn.Module:
+        """The skeleton with every tensor bound at its full size, for families whose candidate operations
+        have weights of their own. It stands until the next ``activate``."""
+        for name, slot in self.family.slots().items():
+            parameters, key = self._sites[name]
+            parameters[key] = self.source.home(name).leaf(name, slot.shape)
+        return self.model
+
     def export(self, architecture: Mapping[str, Any]) -> nn.Module:
         """One sub-network as plain modules with baked float32 weights, in evaluation mode.
 

@@ -39,6 +39,11 @@ class MaskedBatch:
         return self.shown.numel()
 
     @property
+    def original(self) -> Tensor:
+        """The rows as they were before masking ``[B, T]``."""
+        return self.shown.flatten().index_copy(0, self.places, self.labels).view_as(self.shown)
+
+    @property
     def inputs(self) -> tuple[Tensor, Tensor]:
         """What the network is called with."""
         return self.shown, self.places
