@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
+from benchmarks import verify
 from tests.e2e.test_resume import alike, gone, in_phase, started
 
 __all__ = ["started"]
@@ -54,6 +56,22 @@ def test_trials_are_charged_resumed_and_chosen_among_by_validation(started, benc
     assert again.returncode == 0, again.stdout + again.stderr
     (resumed,) = records()
     alike(resumed, tuned)
+
+
+@pytest.mark.slow
+def test_a_tuned_row_is_verified_with_all_its_trials(bench, records, tmp_path):
+    done = bench(*EXTERNAL)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (tuned,) = records()
+    shutil.copytree(tmp_path / "results/local/tiny-smoke/records", tmp_path / "results/records")
+    shutil.rmtree(tmp_path / "results/local")
+    done = bench("verify", tuned["id"])
+    assert "identical candidates, weights, translations and ledger" in done.stdout, done.stdout + done.stderr
+    assert "the search was told the published timings" in done.stdout
+    (kept,) = (tmp_path / "results/verified").rglob("*.json")
+    verdict = verify.load(kept)
+    assert verdict["identical"] and verdict["differences"] == []
+    assert [c["holds"] for c in verdict["checks"] if c["what"] == "quality"] == [True]
 
 
 @pytest.mark.parametrize(
