@@ -8,15 +8,12 @@ same machine, 10 % on the same profile, or the row's own interval where that is 
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks import records as store
-from benchmarks.api import InvalidRecord
 from benchmarks.records import Record
 from benchmarks.report import rows
 
@@ -190,6 +187,15 @@ def _repeated(published: Record, again: Record) -> bool:
     return told[0] is not None and told[0] == told[1]
 
 
+def published_figures(record: Record) -> dict[tuple[str, str], float | None]:
+    """(what, limit) -> the published figure of everything that ``compare`` checks."""
+    found, metric = {}, rows.metric_of([record])
+    for limit, candidate in rows.by_limit(record["candidates"]).items():
+        found["quality", str(limit)] = _figure(candidate, metric).get("value")
+        found["latency ratio", str(limit)] = (candidate.get("latency") or {}).get("ratio")
+    return found
+
+
 def _figure(candidate: Mapping[str, Any] | None, metric: str) -> Mapping[str, Any]:
     if candidate is None:
         return {}
@@ -263,54 +269,3 @@ def _over_runs(runs: Sequence[Record], limit: rows.Limit, read: Any) -> tuple[fl
 
 def _shown(value: float | None) -> str:
     return "none" if value is None else f"{value:.4g}"
-
-
-def to_record(published: Record, again: Record | None, verdict: Verdict) -> dict[str, Any]:
-    """The verdict as it is stored (``schema/verify-1.json``), sealed."""
-    made: dict[str, Any] = {
-        "schema": SCHEMA,
-        "record": published["id"],
-        "record_seal": published["seal"],
-        **asdict(verdict),
-        "differences": [
-            {"field": name, "published": old, "now": new} for name, old, new in verdict.differences
-        ],
-        "digest": again["digest"] if again else None,
-        "provenance": again["provenance"] if again else None,
-    }
-    return made | {"seal": _seal(made)}
-
-
-def _seal(made: Mapping[str, Any]) -> str:
-    return hashlib.sha256(store.canonical({k: v for k, v in made.items() if k != "seal"})).hexdigest()
-
-
-def path_of(results: Path, stored: Mapping[str, Any]) -> Path:
-    """Where a stored verdict lies: ``<results>/verified/<record id>/<16 digits of its seal>.json``."""
-    return results / "verified" / str(stored["record"]) / f"{stored['seal'][:16]}.json"
-
-
-def load(path: Path) -> dict[str, Any]:
-    """A stored verdict, checked against its schema and its seal.
-
-    Raises:
-        InvalidRecord: naming the file and what is wrong.
-    """
-    import json
-
-    from jsonschema import Draft202012Validator
-    from jsonschema.exceptions import best_match
-
-    schema = json.loads((Path(__file__).parent / "schema" / "verify-1.json").read_text("utf-8"))
-    try:
-        made = json.loads(path.read_bytes().decode())
-        error = best_match(Draft202012Validator(schema).iter_errors(made))
-        if error:
-            raise InvalidRecord(
-                f"{path}: field {error.json_path.removeprefix('$.')}: {rows.plain(error.message)}"
-            )
-        if made["seal"] != _seal(made):
-            raise InvalidRecord(f"{path}: field seal: changed after writing")
-    except (OSError, ValueError, RecursionError) as error:
-        raise InvalidRecord(f"{path}: not a verdict that can be read: {rows.plain(error)}") from None
-    return made  # type: ignore[no-any-return]

@@ -4,29 +4,36 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks import records as store
-from benchmarks import submission
+from benchmarks import submission, verified
 from benchmarks.api import InvalidRecord, UsageError
 from benchmarks.records import Record
 from benchmarks.report.rows import plain
 
 
 def validate(options: argparse.Namespace) -> int:
-    """Check records one by one and against one another; 1 where one must not be published."""
+    """Check records one by one and against one another; 1 where one must not be published.
+
+    Verdicts of ``verify`` (files below a folder ``verified``) are checked against the published records.
+    """
     files = _files(options.paths)
     found: dict[Path, Record] = {}
     problems: list[tuple[Path, str, str]] = []
+    published = _published(options.results)
+    ids = {record["id"]: record for record in published}
     for path in files:
         try:
-            found[path] = store.load(path)
+            if path.absolute().parent.parent.name == verified.FOLDER:
+                problems += _verdict(path, ids)
+            else:
+                found[path] = store.load(path)
         except InvalidRecord as error:
             said = str(error).removeprefix(f"{path}: ").splitlines()[0]
             field, _, rest = said.removeprefix("field ").partition(": ")
             problems.append((path, field, rest) if said.startswith("field ") else (path, "", said))
-    published = _published(options.results)
     known = {r["spec"]["settings_sha256"] for r in published}
     for path, record in found.items():
         lines = submission.problems(record, known)
@@ -41,6 +48,17 @@ def validate(options: argparse.Namespace) -> int:
             problems += [(paths[run], *line.partition(": ")[::2]) for line in lines]
     _say(options, files, problems)
     return 1 if problems else 0
+
+
+def _verdict(path: Path, published: Mapping[str, Record]) -> list[tuple[Path, str, str]]:
+    """What forbids publishing a verdict that is not damaged: none of the published records is meant."""
+    made = verified.load(path)
+    record = published.get(made["record"])
+    if record is None:
+        return [(path, "record", f"no published record {made['record']}")]
+    if not verified.of_record(record, [path]):
+        return [(path, "record_seal", "of an earlier version of the record: verify it again")]
+    return []
 
 
 def _files(paths: Sequence[Path]) -> list[Path]:
@@ -78,5 +96,6 @@ def _say(
         return
     for path, field, said in problems:
         print(": ".join(plain(part, 300) for part in (path, field, said) if str(part)))
-    count = f"{len(files)} record{'s' * (len(files) != 1)}"
+    kind = "file" if any(p.parent.parent.name == verified.FOLDER for p in files) else "record"
+    count = f"{len(files)} {kind}{'s' * (len(files) != 1)}"
     print(f"{count}: " + (f"{bad} must not be published" if bad else "ready to be published"))

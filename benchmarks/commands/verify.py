@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import records as store
-from benchmarks import registry, rerun, verify
+from benchmarks import registry, rerun, verified, verify
 from benchmarks.api import UsageError
 from benchmarks.plan import Folders
 from benchmarks.provenance import source_state
@@ -46,11 +46,11 @@ def run(options: argparse.Namespace) -> int:
     verdict, again = _verify(options, record, known)
     path = None
     if again is not None:
-        stored = verify.to_record(record, again, verdict)
-        path = verify.path_of(options.results, stored)
+        stored = verified.to_record(record, again, verdict)
+        path = verified.path_of(options.results, stored)
         store.write_text(path, json.dumps(stored, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     if options.json:
-        print(json.dumps(verify.to_record(record, again, verdict) | {"path": path and str(path)}, indent=1))
+        print(json.dumps(verified.to_record(record, again, verdict) | {"path": path and str(path)}, indent=1))
     else:
         _say(verdict, path)
     return 1 if verdict.answer == verify.NO else 0

@@ -8,24 +8,27 @@ from __future__ import annotations
 
 import gc
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from benchmarks import records as store
+from benchmarks import verified
 from benchmarks.api import InvalidRecord
 from benchmarks.records import Record
 
 
 @dataclass(frozen=True)
 class Job:
-    """What to read and what to make of it. ``brief``: the board is too large for plots and details."""
+    """What to read and what to make of it. ``brief``: the board is too large for plots and details;
+    ``verdicts``: record id -> files of the verdicts on it, of all folders."""
 
     results_dir: Path
     paths: tuple[Path, ...]
     site: Path
     brief: bool
+    verdicts: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,8 @@ def _named(groups: list[list[Record]]) -> list[tuple[list[Record], str]]:
 def _board(job: Job, group: Sequence[Record], mark: str) -> Board:
     from benchmarks.report import formats, plots, rows, site, tables
 
-    table = tables.build(group)
+    given = {r["id"]: verified.of_record(r, job.verdicts[r["id"]]) for r in group if r["id"] in job.verdicts}
+    table = tables.build(group, verdicts=given)
     shared = table.shared
     title = f"{shared['task']}, {shared['tier']}, {shared['profile']}" + (f" ({mark})" if mark else "")
     slug = "-".join([shared["task"], shared["tier"], shared["profile"], *([mark] if mark else [])])

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from benchmarks import paired
+from benchmarks.report import standing
 from benchmarks.report.comparisons import MOST_PAIRS
 from benchmarks.report.rows import Limit, plain, reference_point, results_version
 from benchmarks.report.tables import METRICS, Table
@@ -69,7 +70,7 @@ Column = tuple[str, Callable[[Row], str]]
 
 def columns(table: Table) -> dict[str, Column]:
     """Short key -> (heading, cell of a row), in the order shown."""
-    return {
+    shown: dict[str, Column] = {
         "method": ("method", lambda r: plain(r["method"], 60)),
         "limit": ("latency limit", _limit),
         "quality": (f"{table.metric_name} [95 %]", interval),
@@ -90,9 +91,12 @@ def columns(table: Table) -> dict[str, Column]:
         "seeds": ("seeds", lambda r: r["seeds"] or NONE),
         "origin": ("weights", lambda r: r["origin"] or NONE),
     }
+    if "verified" in table.rows:
+        shown["verified"] = ("verified", lambda r: r["verified"])
+    return shown
 
 
-TEXTS = ("method", "limit", "seeds", "origin", "status")
+TEXTS = ("method", "limit", "seeds", "origin", "status", "verified")
 """Columns that are left-aligned."""
 
 
@@ -142,6 +146,12 @@ OVER_SENTENCES = (
     " are drawn? It says nothing about training noise, and so nothing about the methods. Interval: paired"
     f" bootstrap, {paired.RESAMPLES:,} resamples; p: paired approximate randomisation, {paired.TRIALS:,}"
     f" trials (both as sacreBLEU's); Holm over all lines, of which a table has at most {MOST_PAIRS}."
+)
+
+
+RUN_AGAIN = (
+    "Published runs that were run again from their record alone (`supernet-bench verify`). One run that does"
+    " not reproduce outweighs those that do."
 )
 
 
@@ -196,7 +206,8 @@ def md(text: str) -> str:
 
 
 def _md_table(frame: pd.DataFrame) -> str:
-    left = {"method", "latency limit", "seeds", "weights", "status", "difference in", "verdict"}
+    left = {"method", "latency limit", "seeds", "weights", "status", "difference in", "verdict", "verified"}
+    left |= {"record", "date", "machine", "what differed", "because"}
     lines = ["| " + " | ".join(md(h) for h in frame.columns) + " |"]
     lines.append("|" + "|".join(" :-- " if h in left else " --: " for h in frame.columns) + "|")
     lines += [
@@ -212,6 +223,8 @@ def markdown(table: Table, title: str, level: int = 1) -> str:
     parts.append("\n".join(f"- {md(note)}" for note in footnotes(table)))
     if table.troubles:
         parts += [f"{head}# Runs that did not end well", "\n".join(f"- {md(t)}" for t in table.troubles)]
+    if table.verdicts:
+        parts += [f"{head}# Run again", RUN_AGAIN, _md_table(standing.frame(table.verdicts))]
     if len(table.comparisons):
         parts += [
             f"{head}# Against {md(str(table.baseline))}, paired over seeds",
@@ -257,6 +270,7 @@ def as_json(table: Table) -> dict[str, Any]:
             "reference": {"quality": quality, "latency_ratio": latency},
             "runs": _plain_rows(table.volumes),
         },
+        "verdicts": table.verdicts,
         "signatures": table.signatures,
         "energy_sources": table.sources,
         "troubles": table.troubles,

@@ -52,7 +52,7 @@ def grid(
 
 def _left(table: Table) -> list[str]:
     shown = formats.columns(table)
-    return [shown[key][0] for key in TEXTS] + ["difference in", "verdict"]
+    return [shown[key][0] for key in TEXTS if key in shown] + ["difference in", "verdict"]
 
 
 def alternative(name: str, table: Table) -> str:

@@ -1,4 +1,4 @@
-"""The leaderboard, rebuilt from ``results/records`` alone: the same bytes every time.
+"""The leaderboard, rebuilt from ``results/records`` and ``results/verified`` alone, always the same bytes.
 
 Records are apart by task, tier, profile, allowance, settings and data; a table never mixes them.
 """
@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks import records as store
-from benchmarks.api import UsageError
+from benchmarks import verified
+from benchmarks.api import InvalidRecord, UsageError
 from benchmarks.records import write_text
 
 if TYPE_CHECKING:
@@ -30,8 +31,8 @@ _PLOT = re.compile(r"plots/[A-Za-z0-9._-]+\.(svg|png)")
 
 _HEAD = f"""# Leaderboard
 
-Generated from `records/` by `{COMMAND}`; do not edit. Each table holds runs with equal allowances on
-the same declared hardware and data; figures from different tables are not comparable.
+Generated from `records/` and `verified/` by `{COMMAND}`; do not edit. Each table holds runs with equal
+allowances on the same declared hardware and data; figures from different tables are not comparable.
 """
 _BRIEF = f"""
 There are more than {DETAILED:,} records: here stand the best rows of each table. All rows are on the site
@@ -52,7 +53,8 @@ def _contents(root: Path, site_dir: Path) -> dict[str, bytes]:
     folders: dict[Path, list[Path]] = {}
     for path in paths:
         folders.setdefault(path.parent.parent, []).append(path)
-    jobs = [boards.Job(root, tuple(there), site_dir, brief) for _, there in sorted(folders.items())]
+    given = _verdicts(root, paths)
+    jobs = [boards.Job(root, tuple(there), site_dir, brief, given) for _, there in sorted(folders.items())]
     made: list[boards.Board] = []
     evidence: list[store.Record] = []
     for finished, concerned in _in_parallel(jobs):
@@ -74,6 +76,16 @@ def _contents(root: Path, site_dir: Path) -> dict[str, bytes]:
     files[CLAIMS] = verdicts.markdown(judged).encode()
     files[PAGE] = "\n".join([head, *(board.markdown for board in made)]).encode()
     return files
+
+
+def _verdicts(root: Path, published: Sequence[Path]) -> dict[str, tuple[Path, ...]]:
+    """Record id -> files of the verdicts on it; every one must be about a published record."""
+    found = verified.paths(root)
+    known = {path.stem for path in published} if found else set()
+    for record, files in found.items():
+        if record not in known:
+            raise InvalidRecord(f"{files[0]}: field record: no published record {record}: remove it")
+    return found
 
 
 def _in_parallel(jobs: Sequence[boards.Job]) -> Iterator[boards.Finished]:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import claims, stats
+from benchmarks import claims, stats, verified
 from benchmarks import records as store
 from benchmarks.records import Record
 from benchmarks.report import formats, rows, verdicts
@@ -99,9 +99,12 @@ def write_table(folder: Path, group: Sequence[Record], table: Table, title: str,
         "runs": len(runs), "runs_a_file": RUNS_A_FILE,
     }  # fmt: skip
     _write(folder / "data" / f"{identity}.js", "table", shown)
+    again: dict[str, list[Mapping[str, Any]]] = {}
+    for verdict in table.verdicts:
+        again.setdefault(verdict["record"], []).append(verdict)
     for start in range(0, len(runs), RUNS_A_FILE):
         some = runs[start : start + RUNS_A_FILE]
-        part = [_run(record, named[record["id"]]) for record in some]
+        part = [_run(record, named[record["id"]], again.get(record["id"], [])) for record in some]
         file = f"{identity}-{start // RUNS_A_FILE}"
         _write(folder / "data" / f"{file}.js", "runs", {"id": file, **_pooled(part)})
     return {
@@ -129,7 +132,7 @@ def _rows(
         limit = None if row["limit"] is None else str(row["limit"])
         there = found.get((row["method"], limit or ""), [])
         line = {k: row[k] for k in ("method", "status", "origin", "seeds", "n")} | {"limit": limit}
-        line |= {k: row[k] for k in _FIGURES}
+        line |= {k: row[k] for k in _FIGURES} | {"verified": row.get("verified", verified.NOT_YET)}
         line["scores"] = _scores([candidate for candidate, _ in there])
         line["latency"] = _over([c.get("latency") or {} for c, _ in there], "ratio")
         line["runs"] = [index for _, index in there] or by_method.get(str(row["method"]), [])
@@ -163,8 +166,8 @@ def _metrics(lines: Sequence[Mapping[str, Any]], first: str) -> list[str]:
     return sorted({m for line in lines for m in line["scores"]}, key=lambda m: (m != first, m))
 
 
-def _run(record: Record, label: str) -> dict[str, Any]:
-    """One run with its whole provenance, and the commands that make it again."""
+def _run(record: Record, label: str, verdicts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One run with its whole provenance, what second runs said, and the commands that make it again."""
     path = Path("results") / "records" / store.relative_path(record)
     made, spec = record["provenance"], record["spec"]
     headline = [
@@ -179,6 +182,9 @@ def _run(record: Record, label: str) -> dict[str, Any]:
         "started": made.get("started"), "ended": made.get("ended"),
         "command": shlex.join(str(word) for word in made.get("command") or ()),
         "again": shlex.join(_again(spec)),
+        "verify": shlex.join(["supernet-bench", "verify", path.as_posix()]),
+        "verdicts": [{k: v for k, v in verdict.items() if k not in ("method", "seed", "record")}
+                     for verdict in verdicts],
     }  # fmt: skip
 
 

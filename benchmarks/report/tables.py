@@ -15,7 +15,7 @@ import pandas as pd
 from benchmarks import stats
 from benchmarks.percentiles import DISTURBED
 from benchmarks.records import Record
-from benchmarks.report import comparisons, rows
+from benchmarks.report import comparisons, rows, standing
 
 ROW_SEEDS = 3
 """Finished seeds that make a row; with fewer it is provisional."""
@@ -49,7 +49,8 @@ class Table:
     ``rows``: one line per (method, limit), best first within a limit; shares are fractions, sizes
     bytes, times milliseconds or seconds. ``sets``: one line per (method, limit, test set, metric).
     ``comparisons``: paired over seeds against ``baseline``; ``sentences``: the same of single networks
-    over the test sentences. ``volumes``: hypervolume per run.
+    over the test sentences. ``volumes``: hypervolume per run. ``verdicts``: of second runs
+    (``report.standing``).
     """
 
     shared: dict[str, str]
@@ -64,6 +65,7 @@ class Table:
     sources: list[str]
     troubles: list[str]
     notes: list[str]
+    verdicts: list[dict[str, Any]]
 
     @property
     def metric_name(self) -> str:
@@ -71,12 +73,15 @@ class Table:
         return METRICS.get(self.metric, self.metric)
 
 
-def build(records: Sequence[Record], baseline: str | None = None) -> Table:
+def build(
+    records: Sequence[Record], baseline: str | None = None, verdicts: standing.Verdicts | None = None
+) -> Table:
     """Average, compare and annotate records of one group.
 
     Args:
         records: at least one, all of one task, tier, profile, allowance and data.
         baseline: the method that the others are compared with; default ``hat``, else the first.
+        verdicts: of second runs of published records; without it the table has no column for them.
 
     Raises:
         UsageError: the records must not share a table; the message lists what differs.
@@ -89,6 +94,8 @@ def build(records: Sequence[Record], baseline: str | None = None) -> Table:
     costs = _costs(runs, named)
     sources = sorted(set(costs["source"].dropna()))
     table = _means(lines, costs, sources)
+    if verdicts is not None:
+        table["verified"] = standing.column(table, runs, verdicts)
     volumes = comparisons.volumes_of(lines, runs[0]["spec"]["task"])
     methods = sorted(set(lines["method"]))
     if baseline not in methods:
@@ -106,6 +113,7 @@ def build(records: Sequence[Record], baseline: str | None = None) -> Table:
         sources=sources,
         troubles=_troubles(runs, named, superseded=len(records) - len(runs)),
         notes=_notes(table, runs),
+        verdicts=standing.told(runs, verdicts or {}),
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import records
 from benchmarks.report import leaderboard, plots, rows, site, tables
-from tests.fake_records import fake, study
+from tests.fake_records import fake, publish, run_again, study
 
 pytestmark = pytest.mark.browser
 sync = pytest.importorskip("playwright.sync_api", reason="pip install supernet-bench[browser]")
@@ -42,6 +42,11 @@ def built(tmp_path_factory):
     ]  # fmt: skip
     for record in found:
         records.write(root / "records", record)
+    publish(root, run_again(found[0]))
+    publish(root, run_again(found[1], quality=-9.0, fingerprint=EVIL))
+    again = {r["spec"]["method"]: r for r in found if r["spec"]["seed"] == 2}
+    publish(root, run_again(again["scratch"], "2026-03-04", fingerprint="x"))
+    publish(root, run_again(again["scratch"], "2026-04-05", profile="undeclared", fingerprint="y"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plots, "images", lambda *_: {})
         leaderboard.build(root)
@@ -116,6 +121,7 @@ def test_filters_lead_to_one_table_and_never_mix_profiles(visit, built):
     page.select_option("#task", "mt-other")
     page.fill("#search", "")
     sync.expect(page.locator("#table-title")).to_contain_text("mt-other")
+    assert set(column(page, 5)) == {"not verified"}
     assert page.locator("#profile option").all_inner_texts() == ["cpu-2core-avx512.v1"]
 
 
@@ -123,10 +129,10 @@ def test_rows_are_sorted_by_the_chosen_column_and_metric(visit, built):
     page = small(visit, built)
     assert figures(page, 3) == sorted(figures(page, 3), reverse=True)
     page.get_by_role("button", name="p50 ms").press("Enter")
-    assert figures(page, 5) == sorted(figures(page, 5))
+    assert figures(page, 6) == sorted(figures(page, 6))
     assert page.locator("th[aria-sort=ascending]").inner_text().startswith("p50 ms")
     page.get_by_role("button", name="p50 ms").click()
-    assert figures(page, 5) == sorted(figures(page, 5), reverse=True)
+    assert figures(page, 6) == sorted(figures(page, 6), reverse=True)
     page.select_option("#metric", "chrf")
     page.select_option("#sort", "quality")
     assert figures(page, 3) == sorted(figures(page, 3), reverse=True) and figures(page, 3)[0] > 50
@@ -142,7 +148,7 @@ def test_the_latency_limit_moves_by_keyboard(visit, built):
     most = float(text.split()[0])
     assert page.locator("#limit").get_attribute("aria-valuetext") == f"at most {text}"
     assert len(column(page, 1)) == 13 == 18 - page.locator(".mark.beyond").count()
-    assert max(figures(page, 5)) <= most
+    assert max(figures(page, 6)) <= most
     assert page.locator(".bound").get_attribute("visibility") is None
     page.keyboard.press("End")
     assert len(column(page, 1)) == 18 and page.locator(".bound").get_attribute("visibility") == "hidden"
@@ -178,14 +184,50 @@ def test_a_row_has_a_page_with_its_provenance_and_commands(visit, built):
     page.wait_for_selector("main section h2")
     assert page.locator("h1").inner_text().startswith("scratch, latency limit 0.8 x ref")
     text = page.locator("main").text_content()
-    assert "3 runs behind this row" in text and text.count("not verified yet") == 3
+    assert "3 runs behind this row" in text and text.count("not verified yet") == 2
     assert "--methods scratch --profile cpu-2core-avx512.v1 --seeds 2," in text
-    assert text.count("results/records/mt-multi30k-en-de/cpu-2core-avx512.v1/scratch/") == 3
+    assert text.count("results/records/mt-multi30k-en-de/cpu-2core-avx512.v1/scratch/") == 6
     for part in ("Fake CPU with AVX-512", "train.en", "2.13.0", "OMP_NUM_THREADS", "0" * 40, "seal"):
         assert part in text
     page.locator("#back").click()
     page.wait_for_selector("#rows tbody tr")
     assert page.locator("#tier").input_value() == "small"
+
+
+def test_rows_are_filtered_by_what_second_runs_said(visit, built):
+    page = small(visit, built)
+    assert {text.split(":")[0] for text in column(page, 5)} == {
+        "does not reproduce", "reproduces", "not verified",
+    }  # fmt: skip
+    page.select_option("#verified", "does not reproduce")
+    assert set(column(page, 1)) == {"hat"}
+    assert set(column(page, 5)) == {"does not reproduce: 1 of 3 runs, 2026-02-03"}
+    assert page.locator("#legend li").count() == 1 and page.locator("#plot [role=listitem]").count() == 3
+    page.select_option("#verified", "reproduces")
+    assert set(column(page, 5)) == {"reproduces: 1 of 3 runs, 2026-03-04"}
+    page.select_option("#verified", "cannot tell")
+    assert column(page, 1) == [] and "0 of 18 rows" in page.locator("#said").inner_text()
+
+
+def test_a_row_tells_when_where_and_how_it_was_run_again(visit, built):
+    page = small(visit, built)
+    page.select_option("#verified", "reproduces")
+    page.locator("#rows tbody a").first.click()
+    page.wait_for_selector("main section h2")
+    told = page.locator(".again")
+    assert [t.split("\n")[0] for t in told.all_inner_texts()] == ["cannot tell", "reproduces"]
+    first, second = told.all_inner_texts()
+    for part in ("2026-04-05", "another machine: Fake CPU with AVX-512", "spec.profile", "measured under"):
+        assert part in first
+    for part in (
+        "2026-03-04",
+        "another machine",
+        "machine.fingerprint",
+        "quality at limit 0.4 x ref: published",
+    ):
+        assert part in second
+    text = page.locator("main").text_content()
+    assert "supernet-bench verify results/records/mt-multi30k-en-de/cpu-2core-avx512.v1/scratch/" in text
 
 
 def test_a_wrong_address_says_so(visit, built):

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from benchmarks import records, verify
+from benchmarks import records, verified, verify
 from benchmarks.api import InvalidRecord
 from tests.fake_records import fake
 
@@ -136,20 +136,20 @@ def test_nothing_differs_from_itself(value):
 
 
 def test_a_stored_verdict_is_sealed(tmp_path: Path):
-    stored = verify.to_record(BASE, BASE, verify.compare(BASE, BASE))
-    path = verify.path_of(tmp_path, stored)
+    stored = verified.to_record(BASE, BASE, verify.compare(BASE, BASE))
+    path = verified.path_of(tmp_path, stored)
     records.write_text(path, json.dumps(stored))
-    assert verify.load(path) == json.loads(json.dumps(stored))
+    assert verified.load(path) == json.loads(json.dumps(stored))
     assert path.parent.name == BASE["id"] and path.stem == stored["seal"][:16]
     path.write_text(path.read_text().replace('"reproduces"', '"cannot tell"'))
     with pytest.raises(InvalidRecord, match="field seal: changed after writing"):
-        verify.load(path)
+        verified.load(path)
     path.write_text("{}")
     with pytest.raises(InvalidRecord, match="required"):
-        verify.load(path)
+        verified.load(path)
     path.write_text("[")
     with pytest.raises(InvalidRecord, match="not a verdict"):
-        verify.load(path)
+        verified.load(path)
 
 
 def test_comparing_needs_no_torch():

@@ -17,6 +17,7 @@
       cell: limit},
     {key: "quality", head: "Quality", down: true, value: row => (score(row) || [null])[0], cell: row => interval(score(row))},
     {key: "status", head: "Status", left: true, value: row => row.status, cell: row => row.status},
+    {key: "verified", head: "Verified", left: true, value: row => row.verified, cell: row => row.verified},
     {key: "p50", head: "p50 ms", value: row => row.p50, cell: row => sig(row.p50)},
     {key: "p90", head: "p90 ms", value: row => row.p90, cell: row => sig(row.p90)},
     {key: "ratio", head: "x reference [95 %]", value: row => row.ratio, cell: row => interval(row.latency, 2)},
@@ -29,6 +30,8 @@
     {key: "seconds", head: "Search s", value: row => row.seconds, cell: row => grouped(row.seconds)},
     {key: "joules", head: "Energy kJ", value: row => row.joules, cell: row => fixed(row.joules, 1, 1e-3)},
   ];
+  const ANSWERS = ["any", "reproduces", "does not reproduce", "cannot tell", "not verified"];
+  const answered = row => ANSWERS.find(answer => row.verified.split(":")[0] === answer);
   const column = key => COLUMNS.find(one => one.key === key);
   const href = row => `row.html#${state.table.id}/${row.place}`;
 
@@ -95,8 +98,11 @@
 
   function filter() {
     const text = at("search").value.trim().toLowerCase();
-    state.rows = state.table.rows.filter(row => row.method.toLowerCase().includes(text));
-    chart.legend(at("legend"), new Map([...state.looks].filter(([method]) => method.toLowerCase().includes(text))));
+    const answer = at("verified").value;
+    state.rows = state.table.rows.filter(row => row.method.toLowerCase().includes(text)
+      && (answer === "any" || answered(row) === answer));
+    const methods = new Set(state.rows.map(row => row.method));
+    chart.legend(at("legend"), new Map([...state.looks].filter(([method]) => methods.has(method))));
     at("details").textContent = "";
     plot();
     limited();
@@ -137,7 +143,7 @@
     const pages = Math.max(1, Math.ceil(shown.length / ROWS));
     const part = shown.slice(state.page * ROWS, (state.page + 1) * ROWS);
     table.tBodies[0].replaceChildren(...part.map(row => el("tr", {}, ...COLUMNS.map((one, i) => i
-      ? el("td", {class: (one.left ? "left" : "") + (one.key === "status" ? " words" : "")}, one.cell(row))
+      ? el("td", {class: (one.left ? "left" : "") + (["status", "verified"].includes(one.key) ? " words" : "")}, one.cell(row))
       : el("th", {scope: "row", class: "left"}, el("a", {href: href(row)}, row.method))))));
     at("table-caption").textContent = `${state.table.title}: best first by ${by.key === "quality" ? name : by.head}`
       .replace("best first", state.down ? "highest first" : "lowest first") + "; a method's name opens its row";
@@ -164,12 +170,14 @@
     at("rows").closest(".scroll").focus();
   }
 
+  at("verified").append(...ANSWERS.map(answer => el("option", {value: answer}, answer)));
   at("sort").append(...COLUMNS.map(one => el("option", {value: one.key}, one.head)));
   at("filters").addEventListener("submit", event => event.preventDefault());
   for (const key of KEYS) at(key).addEventListener("change", () =>
     open(narrow(Object.fromEntries(KEYS.map(name => [name, at(name).value])))));
   at("allowance").addEventListener("change", () => open(at("allowance").value));
   at("metric").addEventListener("change", filter);
+  at("verified").addEventListener("change", filter);
   at("search").addEventListener("input", filter);
   at("limit").addEventListener("input", limited);
   at("sort").addEventListener("change", () => sort(at("sort").value));

@@ -4,6 +4,7 @@
 (() => {
   const {el, has, fixed, grouped, sig, interval, limit, load} = supernetBench;
   const at = id => document.getElementById(id);
+  const MARKS = {"reproduces": "supported", "does not reproduce": "refuted", "cannot tell": "undecided"};
 
   // Nested data as nested definition lists; what is empty says so.
   function shown(value) {
@@ -18,13 +19,23 @@
   const command = text => el("pre", {tabindex: "0"}, el("code", {}, text));
   const folded = (title, value) => el("details", {}, el("summary", {}, title), shown(value));
 
+  // One second run: its answer, when, where, what differed, and every figure that was compared.
+  function verdict(one) {
+    const list = (title, texts) => texts.length ? [el("p", {}, title), el("ul", {}, ...texts.map(text => el("li", {}, text)))] : [];
+    return el("div", {class: "again"}, el("p", {class: "verdict " + MARKS[one.answer]}, one.answer),
+      facts([["on", one.date], ["where", one.machine], ["what differed", one.differing]]),
+      ...list("Because:", one.reasons), ...list("Compared:", one.checks));
+  }
+
   function part(run, made, row) {
     const id = "run-" + run.id;
     const candidate = run.candidates.find(one => one.limit === row.limit);
     return el("section", {"aria-labelledby": id},
       el("h2", {id}, `${run.label}, seed ${run.spec.seed}: ${run.status}`),
       run.message ? el("p", {class: "trouble"}, run.message) : null,
-      el("h3", {}, "Does it reproduce?"), el("p", {class: "verdict"}, "not verified yet"),
+      el("h3", {}, "Does it reproduce?"),
+      ...(run.verdicts.length ? run.verdicts.map(verdict) : [el("p", {class: "verdict open"}, "not verified yet")]),
+      el("p", {}, "Run it again and compare:"), command(run.verify),
       el("p", {}, "Make a run like it:"), command(run.again),
       el("p", {}, "As it was typed:"), command(run.command || "not recorded"),
       el("h3", {}, "What was found"),
@@ -49,6 +60,7 @@
     const figures = Object.entries(table.metrics).map(([key, name]) => [name, interval(row.scores[key], 2)]);
     const summary = el("section", {"aria-labelledby": "summary"}, el("h2", {id: "summary"}, "The row"),
       el("p", {}, `${table.title}. ${row.status}.`),
+      el("p", {}, "Run again: ", el("strong", {}, row.verified)),
       facts([...figures, ["p50 / p90 latency, ms", `${sig(row.p50)} / ${sig(row.p90)}`],
         ["times the reference network", interval(row.latency, 3)], ["parameters, millions", fixed(row.params, 2, 1e-6)],
         ["MMACs", sig(has(row.macs) ? row.macs / 1e6 : null)], ["tokens, % of the allowance", fixed(row.tokens, 1, 100)],

@@ -1,0 +1,74 @@
+"""What second runs said of a table's rows: the column ``verified`` and the list of verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from benchmarks import verified
+from benchmarks.records import Record
+from benchmarks.report import rows
+
+Verdicts = Mapping[str, Sequence[verified.Stored]]
+"""Record id -> the checked verdicts on it, newest first; what is not in it was never verified."""
+
+
+def column(table: pd.DataFrame, runs: Sequence[Record], verdicts: Verdicts) -> list[str]:
+    """For each row of a table, what may be said of it: the answer, and from how many of its runs."""
+    named = rows.labels(runs)
+    of_method: dict[str, dict[str, str]] = {}
+    for record in runs:
+        of_method.setdefault(named[record["id"]], {})[str(record["spec"]["seed"])] = record["id"]
+    found = []
+    for method, seeds in zip(table["method"], table["seeds"], strict=True):
+        mine = of_method[method]
+        ids = [mine[seed] for seed in seeds.split()] or list(mine.values())
+        found.append(verified.standing([verdicts.get(i, ()) for i in ids])[1])
+    return found
+
+
+def told(runs: Sequence[Record], verdicts: Verdicts) -> list[dict[str, Any]]:
+    """Every verdict on the runs of a table as plain texts, newest first for each run."""
+    named, found = rows.labels(runs), []
+    for record in runs:
+        for made in verdicts.get(record["id"], ()):
+            found.append(
+                {"method": named[record["id"]], "seed": record["spec"]["seed"], "record": record["id"]}
+                | {"answer": made["answer"], "date": verified.date(made)}
+                | {"machine": verified.machine(made, record), "differing": verified.differing(made)}
+                | {"reasons": [rows.plain(reason) for reason in made["reasons"][:20]]}
+                | {"checks": [_check(check) for check in made["checks"]]}
+            )
+    return found
+
+
+def _check(check: Mapping[str, Any]) -> str:
+    """One figure, published and now, in one line."""
+    word = {True: "holds", False: "does not hold", None: "cannot tell"}[check["holds"]]
+    known = ["none" if v is None else f"{v:.4g}" for v in (check["published"], check["now"])]
+    span = "" if check["low"] is None else f" in [{check['low']:.4g}, {check['high']:.4g}]"
+    return (
+        f"{check['what']} at limit {rows.plain(check['limit'], 40)}: published {known[0]}, now {known[1]}"
+        f"{span}: {word} ({rows.plain(check['how'], 120)})"
+    )
+
+
+def frame(lines: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """The verdicts as a table of texts."""
+    return pd.DataFrame(
+        [
+            {
+                "method": rows.plain(line["method"], 60),
+                "seed": str(line["seed"]),
+                "record": line["record"],
+                "verdict": line["answer"],
+                "date": line["date"],
+                "machine": line["machine"],
+                "what differed": line["differing"],
+                "because": "; ".join(line["reasons"]) or "-",
+            }
+            for line in lines
+        ]
+    )

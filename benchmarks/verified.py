@@ -1,0 +1,239 @@
+"""Published verdicts: ``results/verified/<record id>/<16 digits of the verdict's seal>.json``.
+
+``supernet-bench verify`` writes them, whoever publishes the row commits them, the leaderboard shows them. A
+file is a stranger's until it is checked: against its schema and seal, and against the record that it is
+about. What it says was measured cannot be checked without running the row again. No torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks import records as store
+from benchmarks import verify
+from benchmarks.api import InvalidRecord
+from benchmarks.records import Record
+from benchmarks.report import rows
+from benchmarks.verify import NO, UNKNOWN, YES, Verdict
+
+FOLDER = "verified"
+NOT_YET = "not verified"
+LARGEST = 2**20
+"""Bytes. A verdict holds kilobytes; a larger file is not one of ours and is not read."""
+
+_RECORD, _FILE = re.compile(r"[0-9a-f]{16}"), re.compile(r"[0-9a-f]{16}\.json")
+Stored = dict[str, Any]
+
+
+def to_record(published: Record, again: Record | None, verdict: Verdict) -> Stored:
+    """The verdict as it is stored (``schema/verify-1.json``), sealed."""
+    made: Stored = {
+        "schema": verify.SCHEMA,
+        "record": published["id"],
+        "record_seal": published["seal"],
+        **asdict(verdict),
+        "differences": [
+            {"field": name, "published": old, "now": new} for name, old, new in verdict.differences
+        ],
+        "digest": again["digest"] if again else None,
+        "provenance": again["provenance"] if again else None,
+    }
+    return made | {"seal": _seal(made)}
+
+
+def _seal(made: Mapping[str, Any]) -> str:
+    return hashlib.sha256(store.canonical({k: v for k, v in made.items() if k != "seal"})).hexdigest()
+
+
+def path_of(results: Path, stored: Mapping[str, Any]) -> Path:
+    """Where a stored verdict lies."""
+    return results / FOLDER / str(stored["record"]) / f"{stored['seal'][:16]}.json"
+
+
+def load(path: Path) -> Stored:
+    """A stored verdict, checked against its schema, its seal and itself.
+
+    Raises:
+        InvalidRecord: naming the file and what is wrong.
+    """
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import best_match
+
+    schema = json.loads((Path(__file__).parent / "schema" / "verify-1.json").read_text("utf-8"))
+    try:
+        if path.stat().st_size > LARGEST:
+            raise InvalidRecord(f"{path}: larger than {LARGEST:,} bytes")
+        made = json.loads(path.read_bytes().decode())
+        error = best_match(Draft202012Validator(schema).iter_errors(made))
+        if error:
+            said = error.message if len(error.message) < 160 else "... " + error.message[-90:]
+            field = rows.plain(error.json_path.removeprefix("$").removeprefix("."), 80) or "(all)"
+            raise InvalidRecord(f"{path}: field {field}: {rows.plain(said)}")
+        if made["seal"] != _seal(made):
+            raise InvalidRecord(f"{path}: field seal: changed after writing")
+    except (OSError, ValueError, RecursionError) as error:
+        raise InvalidRecord(f"{path}: not a verdict that can be read: {rows.plain(error)}") from None
+    wrong = _contradiction(made)
+    if wrong:
+        raise InvalidRecord(f"{path}: field {wrong[0]}: {wrong[1]}")
+    return made  # type: ignore[no-any-return]
+
+
+def _contradiction(made: Stored) -> tuple[str, str] | None:
+    """The first ``(field, what is wrong)`` where a verdict contradicts itself, or None."""
+    for i, check in enumerate(made["checks"]):
+        now, low, high = check["now"], check["low"], check["high"]
+        known = None not in (now, low, high)
+        inside = known and (low <= now <= high or (check["what"] == "quality" and now == check["published"]))
+        if known and check["holds"] is not None and check["holds"] != inside:
+            return (
+                f"checks[{i}].holds",
+                f"{check['holds']}, but {now:g} and [{low:g}, {high:g}] say otherwise",
+            )
+        if check["holds"] and now is None:
+            return f"checks[{i}].holds", "true, but nothing was measured"
+    holds = [check["holds"] for check in made["checks"]]
+    answer = made["answer"]
+    if answer == YES and (not holds or not all(holds)):
+        return "answer", f"{YES}, but not every check holds"
+    if answer == UNKNOWN and False in holds:
+        return "answer", f"{UNKNOWN}, but a check does not hold"
+    if answer == NO and False not in holds and not made["reasons"]:
+        return "answer", f"{NO}, without a check that does not hold or a reason"
+    if made["identical"] != (made["first_difference"] is None) and holds:
+        return (
+            "identical",
+            f"{made['identical']}, first_difference: {rows.plain(made['first_difference'], 60)}",
+        )
+    if answer != UNKNOWN and _ended(made) is None:
+        return "provenance.ended", "no ISO time; a verdict says when and where it was made"
+    return None
+
+
+def _ended(made: Stored) -> datetime | None:
+    try:
+        return datetime.fromisoformat((made["provenance"] or {})["ended"])
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def paths(results: Path) -> dict[str, tuple[Path, ...]]:
+    """Record id -> the files of its verdicts, in a fixed order.
+
+    Raises:
+        InvalidRecord: something under the folder is not named as a verdict is.
+    """
+    found: dict[str, list[Path]] = {}
+    top = results / FOLDER
+    for folder, _, names in os.walk(top):
+        for name in sorted(names):
+            path = Path(folder, name)
+            if (
+                path.parent.parent != top
+                or not _RECORD.fullmatch(path.parent.name)
+                or not _FILE.fullmatch(name)
+            ):
+                raise InvalidRecord(
+                    f"{path}: not named as a verdict is ({FOLDER}/<record id>/<16 digits>.json): remove it"
+                )
+            found.setdefault(path.parent.name, []).append(path)
+    return {name: tuple(found[name]) for name in sorted(found)}
+
+
+def of_record(record: Record, files: Sequence[Path]) -> list[Stored]:
+    """The verdicts on one published record, the newest first; those on an earlier version of it left out.
+
+    Raises:
+        InvalidRecord: a file is damaged, misplaced, or does not fit the record.
+    """
+    found = []
+    for path in files:
+        made = load(path)
+        if made["record"] != record["id"] or path.stem != made["seal"][:16]:
+            raise InvalidRecord(f"{path}: field record: belongs in {path_of(Path('.'), made)}")
+        if made["record_seal"] != record["seal"]:
+            continue
+        wrong = _misfit(made, record)
+        if wrong:
+            raise InvalidRecord(f"{path}: field {wrong[0]}: {wrong[1]}")
+        found.append(made)
+    found.sort(key=lambda made: (date(made), made["seal"]), reverse=True)
+    return found
+
+
+def _misfit(made: Stored, record: Record) -> tuple[str, str] | None:
+    """The first ``(field, what is wrong)`` where a verdict tells of figures that its record does not have."""
+    due = verify.published_figures(record)
+    told = {}
+    for i, check in enumerate(made["checks"]):
+        key = check["what"], check["limit"]
+        if key not in due:
+            return (
+                f"checks[{i}]",
+                f"the record has no {rows.plain(key[0], 40)} at limit {rows.plain(key[1], 40)}",
+            )
+        if check["published"] != due[key]:
+            return f"checks[{i}].published", f"{check['published']}, the record says {due[key]}"
+        told[key] = check
+    if made["answer"] == YES and set(due) - set(told):
+        return "checks", f"{YES}, but {len(set(due) - set(told))} figures of the record were not checked"
+    return None
+
+
+def date(made: Stored) -> str:
+    """The day on which the second run ended, ISO; empty where there was none."""
+    ended = _ended(made)
+    return ended.date().isoformat() if ended else ""
+
+
+def machine(made: Stored, record: Record) -> str:
+    """Where the second run ran, in a few words."""
+    here = (made["provenance"] or {}).get("machine")
+    if not isinstance(here, Mapping):
+        return "nowhere"
+    there = record["provenance"]["machine"].get("fingerprint")
+    if there is not None and here.get("fingerprint") == there:
+        return "the same machine"
+    gpus = here.get("gpus")
+    names = [g.get("name") for g in gpus if isinstance(g, Mapping)] if isinstance(gpus, list) else []
+    return "another machine: " + rows.plain(", ".join(map(str, names)) or here.get("cpu") or "unknown", 80)
+
+
+def differing(made: Stored) -> str:
+    """What differed, in one line: nothing, or where the results part and which provenance does."""
+    if made["identical"]:
+        told = ["results identical to the bit"]
+    else:
+        first = made["first_difference"]
+        told = [f"results differ, first in {rows.plain(first, 60)}"] if first else []
+    names = [rows.plain(line["field"], 60) for line in made["differences"]]
+    told.append(("provenance: " + ", ".join(names)) if names else "provenance alike")
+    return "; ".join(told)
+
+
+def decisive(found: Sequence[Stored]) -> Stored | None:
+    """The verdict that counts: the newest that answers, else the newest."""
+    return next((made for made in found if made["answer"] != UNKNOWN), found[0] if found else None)
+
+
+def standing(of_runs: Sequence[Sequence[Stored]]) -> tuple[str, str]:
+    """What may be said of a row, given the verdicts on each of its runs: the answer, and it in words.
+
+    One run that does not reproduce outweighs those that do, and one that does those that nobody can tell of.
+    """
+    counted = [made for found in of_runs if (made := decisive(found)) is not None]
+    for answer in (NO, YES, UNKNOWN):
+        ours = [made for made in counted if made["answer"] == answer]
+        if ours:
+            when = max(date(made) for made in ours)
+            runs = f"{len(ours)} of {len(of_runs)} run{'s' if len(of_runs) != 1 else ''}"
+            return answer, f"{answer}: {runs}" + (f", {when}" if when else "")
+    return NOT_YET, NOT_YET

@@ -1,0 +1,149 @@
+"""Published verdicts: a stranger's files until they are checked, then a column and a list."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from benchmarks import records, verified
+from benchmarks.api import InvalidRecord
+from benchmarks.cli import main
+from benchmarks.report import formats, leaderboard, plots, tables
+from tests.fake_records import fake, publish, run_again, study
+
+EVIL = "<script>alert(1)</script>"
+
+
+@pytest.fixture(autouse=True)
+def no_plots(monkeypatch):
+    monkeypatch.setattr(plots, "images", lambda *_: {})
+
+
+@pytest.fixture
+def results(tmp_path):
+    for record in study(("hat", "scratch"), 2, limits=(0.5,)):
+        records.write(tmp_path / "records", record)
+    return tmp_path
+
+
+def only(results, method="hat", seed=1):
+    found = records.load_all(results / "records")
+    return next(r for r in found if r["spec"]["method"] == method and r["spec"]["seed"] == seed)
+
+
+def forged(verdict, **changes):
+    """A verdict that was changed and sealed anew."""
+    made = json.loads(json.dumps(verdict | changes))
+    return made | {"seal": verified._seal(made)}
+
+
+def test_the_board_shows_what_second_runs_said(results):
+    publish(results, run_again(only(results)))
+    publish(results, run_again(only(results, "scratch", 2), quality=9.0))
+    board = json.loads(leaderboard.build(results)["leaderboard.json"].read_text())
+    told = {row["method"]: row["verified"] for row in board["groups"][0]["rows"]}
+    assert told == {
+        "hat": "reproduces: 1 of 2 runs, 2026-02-03",
+        "scratch": "does not reproduce: 1 of 2 runs, 2026-02-03",
+    }
+    text = (results / "LEADERBOARD.md").read_text()
+    assert "| reproduces: 1 of 2 runs, 2026-02-03 |" in text and "## Run again" in text
+    assert "| does not reproduce | 2026-02-03 |" in text and "quality at limit" in text
+    assert leaderboard.check(results) == []
+    assert "verified" not in formats.cells(tables.build([fake()])), "a local table has no such column"
+
+
+def test_the_newest_verdict_that_answers_counts_and_one_failure_outweighs(results):
+    record = only(results)
+    good, bad = run_again(record, "2026-02-03"), run_again(record, "2026-02-01", quality=9.0)
+    open_ = run_again(record, "2026-02-09", profile="undeclared", fingerprint="x")
+    assert [v["answer"] for v in (good, bad, open_)] == ["reproduces", "does not reproduce", "cannot tell"]
+    files = [publish(results, v) for v in (good, bad, open_)]
+    found = verified.of_record(record, files)
+    assert [verified.date(v) for v in found] == ["2026-02-09", "2026-02-03", "2026-02-01"]
+    assert verified.standing([found, []])[1] == "reproduces: 1 of 2 runs, 2026-02-03"
+    assert verified.standing([[bad], [good], [open_]])[0] == "does not reproduce"
+    assert verified.standing([[open_]])[1] == "cannot tell: 1 of 1 run, 2026-02-09"
+    assert verified.standing([[], []]) == ("not verified", "not verified")
+
+
+def test_a_verdict_on_an_earlier_version_of_a_record_is_not_shown(results):
+    record = only(results)
+    publish(results, forged(run_again(record), record_seal="0" * 64))
+    board = json.loads(leaderboard.build(results)["leaderboard.json"].read_text())
+    assert {row["verified"] for row in board["groups"][0]["rows"]} == {"not verified"}
+
+
+def broken(record):
+    made = run_again(record, quality=9.0)
+    good = run_again(record)
+    checks = [c | {"holds": True} for c in made["checks"]]
+    wrong = [c | {"published": 1.0, "now": 1.0, "low": 0.0, "high": 2.0} for c in good["checks"]]
+    fewer = good["checks"][:1]
+    other = [c | {"limit": "9 x ref"} for c in good["checks"]]
+    return {
+        "say otherwise": forged(made, checks=checks, answer="reproduces"),
+        "not every check holds": forged(made, answer="reproduces"),
+        "a check does not hold": forged(made, answer="cannot tell"),
+        "without a check": forged(good, answer="does not reproduce"),
+        "the record says": forged(good, checks=wrong),
+        "figures of the record were not checked": forged(good, checks=fewer),
+        "the record has no quality at limit 9 x ref": forged(good, checks=other),
+        "no ISO time": forged(good, provenance=good["provenance"] | {"ended": EVIL}),
+        "changed after writing": good | {"digest": "0" * 64},
+        "Additional properties": forged(good, more=1),
+        "is too long": forged(good, reasons=["x"] * 501),
+        "is greater than the maximum": forged(
+            good, checks=[c | {"high": 10**400} for c in good["checks"]], answer="reproduces"
+        ),
+        "no published record": forged(good, record="0" * 16),
+    }
+
+
+WRONG = sorted(broken(fake(limits=(0.5,))))
+
+
+@pytest.mark.parametrize("said", WRONG)
+def test_a_verdict_that_is_not_in_order_stops_the_build(results, capsys, said):
+    path = publish(results, broken(only(results))[said])
+    with pytest.raises(InvalidRecord, match=said) as caught:
+        leaderboard.build(results)
+    assert str(path) in str(caught.value) and not (results / "site").exists()
+    assert main(["validate", str(results / "verified"), "--results", str(results)]) == 1
+    assert said in capsys.readouterr().out
+
+
+def test_validate_takes_good_verdicts_and_names_stale_ones(results, capsys):
+    publish(results, run_again(only(results)))
+    assert main(["validate", str(results / "verified"), "--results", str(results)]) == 0
+    assert capsys.readouterr().out == "1 file: ready to be published\n"
+    publish(results, forged(run_again(only(results)), record_seal="0" * 64))
+    assert main(["validate", str(results / "verified"), "--results", str(results)]) == 1
+    assert "record_seal: of an earlier version" in capsys.readouterr().out
+
+
+def test_what_is_not_named_as_a_verdict_is_refused(results):
+    records.write_text(results / "verified" / "note.txt", "hello")
+    with pytest.raises(InvalidRecord, match="not named as a verdict"):
+        leaderboard.build(results)
+    (results / "verified" / "note.txt").unlink()
+    path = publish(results, run_again(only(results)))
+    path.rename(path.with_name("0" * 16 + ".json"))
+    with pytest.raises(InvalidRecord, match="belongs in verified"):
+        leaderboard.build(results)
+    path.with_name("0" * 16 + ".json").write_bytes(b" " * (verified.LARGEST + 1))
+    with pytest.raises(InvalidRecord, match="larger than"):
+        leaderboard.build(results)
+
+
+def test_texts_of_a_verdict_are_shown_as_text(results):
+    made = run_again(only(results), fingerprint="x")
+    made["provenance"]["machine"] |= {"cpu": f"{EVIL}\x1b[31m\u202e"}
+    made["differences"].append({"field": f"{EVIL} | *x*", "published": None, "now": EVIL})
+    publish(results, forged(made, reasons=[f"{EVIL}\n| a | b |"]))
+    text = leaderboard.build(results)["LEADERBOARD.md"].read_text()
+    assert "<script" not in text.replace("\\<script", "") and "\x1b" not in text and "\u202e" not in text
+    assert "another machine: \\<script" in text and "\\*x\\*" in text
+    data = "".join(p.read_text() for p in (results / "site" / "data").iterdir())
+    assert "<script" not in data and "\\u003cscript" in data
