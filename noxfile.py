@@ -125,3 +125,4 @@ def bench(session: nox.Session) -> None:
     """Speed, each figure a ratio inside one run; what follows ``--`` goes to tests/bench/speed.py."""
     run(session, "python", "-m", "tests.bench.speed", *session.posargs)
     run(session, "python", "-m", "tests.bench.harness")
+    run(session, "python", "-m", "tests.bench.leaderboard")

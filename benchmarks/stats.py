@@ -42,13 +42,13 @@ def _values(values: Sequence[float]) -> Array:
 
 def t_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
     """Student's interval for the mean; with one figure there is none."""
-    from scipy import stats
+    from scipy.special import stdtrit  # what scipy.stats.t.ppf comes to, without its import and its checks
 
     array = _values(values)
     n, mean = len(array), float(np.mean(array))
     if n < 2:
         return Interval(mean, None, None, n)
-    half = float(stats.t.ppf((1 + level) / 2, n - 1) * np.std(array, ddof=1) / math.sqrt(n))
+    half = float(stdtrit(n - 1, (1 + level) / 2) * np.std(array, ddof=1) / math.sqrt(n))
     return Interval(mean, mean - half, mean + half, n)
 
 
@@ -81,7 +81,8 @@ def _differences(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
 def sign_flip(ours: Sequence[float], theirs: Sequence[float]) -> float:
     """Exact two-sided p of "the mean paired difference is zero" under flips of sign.
 
-    All 2**n sign patterns are enumerated, so n is at most 20.
+    All 2**n sign patterns count, n at most 20. They are counted and not listed: each is a pattern of one
+    half of the pairs with a pattern of the other, so 2**(n/2) look-ups among sorted sums find them all.
     """
     differences = _values(_differences(ours, theirs))
     n = len(differences)
@@ -89,12 +90,23 @@ def sign_flip(ours: Sequence[float], theirs: Sequence[float]) -> float:
         raise ValueError(
             f"an exact test enumerates 2**n sign patterns: at most {_EXACT_UP_TO} pairs, got {n}"
         )
-    sums = np.zeros(1)
-    for difference in np.abs(differences):
-        sums = np.concatenate([sums + difference, sums - difference])
+    sizes = np.abs(differences)
     # Sums that are equal on paper may differ in the last bits.
-    observed = abs(float(differences.sum())) - 1e-9 * float(np.abs(differences).sum())
-    return float(np.mean(np.abs(sums) >= observed))
+    observed = abs(float(differences.sum())) - 1e-9 * float(sizes.sum())
+    if observed <= 0:
+        return 1.0
+    one, other = _signed_sums(sizes[: n // 2]), np.sort(_signed_sums(sizes[n // 2 :]))
+    below = int(np.searchsorted(other, observed - one, side="left").sum())
+    # As many patterns sum to -x as to x.
+    return float(2 * (2**n - below) / 2**n)
+
+
+def _signed_sums(sizes: Array) -> Array:
+    """The sums ``[2**k]`` of ``k`` sizes under every pattern of signs."""
+    sums = np.zeros(1)
+    for size in sizes:
+        sums = np.concatenate([sums + size, sums - size])
+    return sums
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
@@ -154,6 +166,19 @@ def hypervolume(points: Sequence[tuple[float, float]], reference: tuple[float, f
         return 0.0
     array = np.asarray(points, dtype=np.float64)
     return float(moocore.hypervolume(array, ref=list(reference), maximise=[True, False]))
+
+
+def hypervolumes(quality: Array, latency: Array, reference: tuple[float, float]) -> Array:
+    """``hypervolume`` of many sets of points at once: ``[k]`` of figures ``[k, points]``; NaN is no point."""
+    floor, ceiling = reference
+    inside = (quality > floor) & (latency < ceiling)
+    at = np.where(inside, latency, ceiling)
+    order = np.argsort(at, axis=1)
+    at = np.take_along_axis(at, order, axis=1)
+    height = np.take_along_axis(np.where(inside, quality - floor, 0.0), order, axis=1)
+    widths = np.diff(at, axis=1, append=np.full((len(at), 1), ceiling))
+    areas: Array = (np.maximum.accumulate(height, axis=1) * widths).sum(axis=1)
+    return areas
 
 
 def kendall(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float]:

@@ -3,7 +3,7 @@ of two networks over the test sentences."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,32 +19,49 @@ MOST_PAIRS = 120
 
 def volumes_of(lines: pd.DataFrame, task: str) -> pd.DataFrame:
     """Hypervolume of each run's headline candidates: test quality up, latency ratio down."""
-    point, found = rows.reference_point(task), []
-    for (method, seed), part in lines.groupby(["method", "seed"], sort=True):
-        there = part.dropna(subset=["quality", "ratio"])
-        pairs = list(zip(there["quality"], there["ratio"], strict=True))
-        found.append({"method": method, "seed": seed, "volume": stats.hypervolume(pairs, point)})
-    return pd.DataFrame(found, columns=["method", "seed", "volume"]).astype({"volume": "float64"})
+    runs: dict[tuple[str, int], list[tuple[float, float]]] = {}
+    columns = (lines[name] for name in ("method", "seed", "quality", "ratio"))
+    for method, seed, quality, ratio in zip(*columns, strict=True):
+        runs.setdefault((method, seed), []).append((quality, ratio))
+    ordered = sorted(runs)
+    points = np.full((len(ordered), max(map(len, runs.values()), default=0), 2), np.nan)
+    for i, key in enumerate(ordered):
+        points[i, : len(runs[key])] = runs[key]
+    volumes = stats.hypervolumes(points[..., 0], points[..., 1], rows.reference_point(task))
+    keys = pd.DataFrame(ordered, columns=["method", "seed"])
+    return keys.assign(volume=volumes)
+
+
+Figures = Iterable[tuple[str, int, float]]
+"""Method, seed, figure."""
+
+
+def _by_method(figures: Figures) -> dict[str, dict[int, float]]:
+    """Method -> seed -> figure, methods in order; NaN is left out."""
+    found: dict[str, dict[int, float]] = {}
+    for method, seed, value in figures:
+        if value == value:
+            found.setdefault(method, {})[seed] = value
+    return dict(sorted(found.items()))
 
 
 def compare(lines: pd.DataFrame, volumes: pd.DataFrame, baseline: str | None) -> pd.DataFrame:
     """Every method against the baseline, paired over seeds; Holm over all lines of the table."""
-    measured = [("quality", limit, part) for limit, part in lines.groupby("limit", sort=True)]
-    series = [
-        (what, str(limit), part.set_index(["method", "seed"])["quality"]) for what, limit, part in measured
-    ]
-    series.append(("hypervolume", "all", volumes.set_index(["method", "seed"])["volume"]))
+    measured = (lines[name] for name in ("limit", "method", "seed", "quality"))
+    apart: dict[rows.Limit, list[tuple[str, int, float]]] = {}
+    for limit, method, seed, value in zip(*measured, strict=True):
+        apart.setdefault(limit, []).append((method, seed, value))
+    of_runs = zip(volumes["method"], volumes["seed"], volumes["volume"], strict=True)
+    series = [("quality", str(limit), _by_method(apart[limit])) for limit in sorted(apart)]
+    series.append(("hypervolume", "all", _by_method(of_runs)))
     found: list[dict[str, Any]] = []
-    for what, limit, values in series:
-        values = values.dropna()
-        by_method = {m: part.droplevel("method") for m, part in values.groupby(level="method", sort=True)}
-        if baseline is None or baseline not in by_method:
-            continue
+    for what, limit, by_method in series:
+        theirs = by_method.get(baseline or "", {})
         for method, ours in by_method.items():
-            seeds = sorted(set(ours.index) & set(by_method[baseline].index))
+            seeds = sorted(set(ours) & set(theirs))
             if method == baseline or not seeds:
                 continue
-            a, b = [float(ours[s]) for s in seeds], [float(by_method[baseline][s]) for s in seeds]
+            a, b = [ours[s] for s in seeds], [theirs[s] for s in seeds]
             interval = stats.t_interval([x - y for x, y in zip(a, b, strict=True)])
             tested = stats.SIGNIFICANT_FROM <= len(seeds) <= 20
             p = stats.sign_flip(a, b) if tested else None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import pandas as pd
@@ -254,28 +254,32 @@ def _plain_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(k): _rounded(v) for k, v in line.items()} for line in frame.to_dict("records")]
 
 
-def as_json(table: Table) -> dict[str, Any]:
-    """The comparison for scripts: six significant digits, null for what was not measured."""
+def as_json(table: Table, only: Collection[str] = ()) -> dict[str, Any]:
+    """The comparison for scripts: six significant digits, null for what was not measured.
+
+    ``only``: the fields wanted; the others are not computed. Default: all.
+    """
     quality, latency = reference_point(table.shared["task"])
-    return {
-        "shared": table.shared,
-        "metric": table.metric,
-        "rows": _plain_rows(table.rows),
-        "test_sets": _plain_rows(table.sets),
-        "baseline": table.baseline,
-        "comparisons": _plain_rows(table.comparisons),
-        "sentences": _plain_rows(table.sentences),
-        "hypervolume": {
+    fields: dict[str, Callable[[], Any]] = {
+        "shared": lambda: table.shared,
+        "metric": lambda: table.metric,
+        "rows": lambda: _plain_rows(table.rows),
+        "test_sets": lambda: _plain_rows(table.sets),
+        "baseline": lambda: table.baseline,
+        "comparisons": lambda: _plain_rows(table.comparisons),
+        "sentences": lambda: _plain_rows(table.sentences),
+        "hypervolume": lambda: {
             "version": results_version(),
             "reference": {"quality": quality, "latency_ratio": latency},
             "runs": _plain_rows(table.volumes),
         },
-        "verdicts": table.verdicts,
-        "signatures": table.signatures,
-        "energy_sources": table.sources,
-        "troubles": table.troubles,
-        "notes": table.notes,
+        "verdicts": lambda: table.verdicts,
+        "signatures": lambda: table.signatures,
+        "energy_sources": lambda: table.sources,
+        "troubles": lambda: table.troubles,
+        "notes": lambda: table.notes,
     }
+    return {name: made() for name, made in fields.items() if not only or name in only}
 
 
 def json_text(value: Any) -> str:

@@ -28,7 +28,9 @@ P90_FROM = 64
 
 def plain(text: object, limit: int = 300) -> str:
     """One printable line of a text that may be hostile: no control or direction characters."""
-    cleaned = "".join(c if c.isprintable() else " " for c in str(text))
+    cleaned = str(text)
+    if not cleaned.isprintable():
+        cleaned = "".join(c if c.isprintable() else " " for c in cleaned)
     cleaned = " ".join(cleaned.split())
     return cleaned if len(cleaned) <= limit else cleaned[: limit - 3] + "..."
 
@@ -53,13 +55,14 @@ def groups(records: Iterable[Record]) -> list[list[Record]]:
 
     A run that failed before it had data goes with the runs that are otherwise like it.
     """
-    ordered = sorted(
-        records, key=lambda r: (tuple(facts(r).values()), r["spec"]["method"], r["spec"]["seed"], r["id"])
-    )
+    keyed = []
+    for record in records:
+        shown, spec = facts(record), record["spec"]
+        place = "data" not in shown, tuple(shown.values()), spec["method"], spec["seed"], record["id"]
+        keyed.append((place, record))
     found: dict[tuple[str, ...], list[Record]] = {}
-    for record in sorted(ordered, key=lambda r: "data" not in facts(r)):
-        key = tuple(facts(record).values())
-        if "data" not in facts(record):
+    for (without, key, *_), record in sorted(keyed, key=lambda pair: pair[0]):
+        if without:
             key = next((known for known in found if known[:-1] == key), key)
         found.setdefault(key, []).append(record)
     return [found[key] for key in sorted(found)]
@@ -96,24 +99,18 @@ def labels(records: Sequence[Record]) -> dict[str, str]:
     Runs of one name with other options or another source are different methods: the name then
     carries what tells them apart, so that they are never averaged.
     """
-    kinds: dict[str, set[tuple[str, str]]] = {}
-
-    def kind(record: Record) -> tuple[str, str]:
+    kinds: dict[str, dict[tuple[str, str], list[str]]] = {}
+    for record in records:
         spec = record["spec"]
         options = " ".join(f"{k}={v}" for k, v in sorted(spec["options"].items()))
-        return plain(options, 60), spec["method_sha256"][:7]
-
-    for record in records:
-        kinds.setdefault(record["spec"]["method"], set()).add(kind(record))
-    named = {}
-    for record in records:
-        name, (options, source) = record["spec"]["method"], kind(record)
-        others = kinds[name]
-        if len({o for o, _ in others}) > 1:
-            name += f" ({options or 'default options'})"
-        if len({s for _, s in others}) > 1:
-            name += f" @{source}"
-        named[record["id"]] = name
+        kind = plain(options, 60), spec["method_sha256"][:7]
+        kinds.setdefault(spec["method"], {}).setdefault(kind, []).append(record["id"])
+    named: dict[str, str] = {}
+    for method, others in kinds.items():
+        apart = [len(set(those)) > 1 for those in zip(*others, strict=True)]
+        for (options, source), ids in others.items():
+            name = method + (f" ({options or 'default options'})" if apart[0] else "")
+            named |= dict.fromkeys(ids, name + (f" @{source}" if apart[1] else ""))
     return named
 
 
@@ -128,14 +125,14 @@ def latest(records: Sequence[Record]) -> list[Record]:
 
 def metric_of(records: Sequence[Record]) -> str:
     """The metric that decides: ``bleu`` where there is one, else the first one recorded."""
-    names = [
-        m
-        for r in records
-        for c in r["candidates"]
-        for metrics in (c.get("test") or {}).values()
-        for m in metrics
-    ]
-    return "bleu" if "bleu" in names or not names else names[0]
+    first = None
+    for record in records:
+        for candidate in record["candidates"]:
+            for scores in (candidate.get("test") or {}).values():
+                if "bleu" in scores:
+                    return "bleu"
+                first = first or next(iter(scores), None)
+    return first or "bleu"
 
 
 def deciding_set(candidate: Mapping[str, Any]) -> str | None:
@@ -166,6 +163,8 @@ def limit_of(candidate: Mapping[str, Any]) -> Limit:
 
 def best(candidates: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     """The candidate with the best validation score: BLEU where all have it, else the loss."""
+    if len(candidates) == 1:
+        return candidates[0]
     if all(c["valid"].get("bleu") is not None for c in candidates):
         return max(candidates, key=lambda c: (c["valid"]["bleu"], -c["index"]))
     scored = [c for c in candidates if c["valid"]["loss"] is not None] or list(candidates)
@@ -177,7 +176,8 @@ def by_limit(candidates: Iterable[Mapping[str, Any]]) -> dict[Limit, Mapping[str
     apart: dict[Limit, list[Mapping[str, Any]]] = {}
     for candidate in candidates:
         apart.setdefault(limit_of(candidate), []).append(candidate)
-    return {k: best(apart[k]) for k in sorted(apart, key=lambda x: (x.rank == 0, x))}
+    ordered = sorted(apart, key=lambda limit: (limit.rank == 0, limit.rank, limit.value))
+    return {limit: best(apart[limit]) for limit in ordered}
 
 
 def headlines(records: Sequence[Record]) -> pd.DataFrame:

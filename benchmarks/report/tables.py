@@ -8,8 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from benchmarks import stats
@@ -47,18 +49,15 @@ class Table:
     """Everything that a comparison shows, as data.
 
     ``rows``: one line per (method, limit), best first within a limit; shares are fractions, sizes
-    bytes, times milliseconds or seconds. ``sets``: one line per (method, limit, test set, metric).
-    ``comparisons``: paired over seeds against ``baseline``; ``sentences``: the same of single networks
-    over the test sentences. ``volumes``: hypervolume per run. ``verdicts``: of second runs
-    (``report.standing``).
+    bytes, times milliseconds or seconds. ``comparisons``: paired over seeds against ``baseline``.
+    ``volumes``: hypervolume per run. ``runs``: the records that count, one per method and seed; ``lines``:
+    their headline candidates (``rows.headlines``). ``verdicts``: of second runs (``report.standing``).
     """
 
     shared: dict[str, str]
     metric: str
     rows: pd.DataFrame
-    sets: pd.DataFrame
     comparisons: pd.DataFrame
-    sentences: pd.DataFrame
     volumes: pd.DataFrame
     baseline: str | None
     signatures: dict[str, str]
@@ -66,6 +65,18 @@ class Table:
     troubles: list[str]
     notes: list[str]
     verdicts: list[dict[str, Any]]
+    runs: list[Record]
+    lines: pd.DataFrame
+
+    @cached_property
+    def sets(self) -> pd.DataFrame:
+        """One line per (method, limit, test set, metric); made when asked for, as large boards never ask."""
+        return _sets(self.lines)
+
+    @cached_property
+    def sentences(self) -> pd.DataFrame:
+        """Single networks against the baseline's over the test sentences; made when asked for."""
+        return comparisons.over_sentences(self.lines, self.baseline, self.metric)
 
     @property
     def metric_name(self) -> str:
@@ -104,9 +115,7 @@ def build(
         shared=rows.facts(runs[0]) | rows.facts(runs[-1]),
         metric=rows.metric_of(counted),
         rows=table,
-        sets=_sets(lines),
         comparisons=comparisons.compare(lines, volumes, baseline),
-        sentences=comparisons.over_sentences(lines, baseline, rows.metric_of(counted)),
         volumes=volumes,
         baseline=baseline,
         signatures=_signatures(lines, rows.metric_of(counted)),
@@ -114,6 +123,8 @@ def build(
         troubles=_troubles(runs, named, superseded=len(records) - len(runs)),
         notes=_notes(table, runs),
         verdicts=standing.told(runs, verdicts or {}),
+        runs=runs,
+        lines=lines,
     )
 
 
@@ -132,45 +143,68 @@ def _costs(runs: Sequence[Record], named: dict[str, str]) -> pd.DataFrame:
     return frame.astype(dict.fromkeys((*CURRENCIES, "seconds", "joules"), "float64"))
 
 
+COSTS = (*CURRENCIES, "seconds", "joules")
+
+
 def _means(lines: pd.DataFrame, costs: pd.DataFrame, sources: list[str]) -> pd.DataFrame:
+    """One row per method and limit, and one for each method that has no candidate."""
+    runs: dict[str, list[int]] = {}
+    for i, method in enumerate(costs["method"]):
+        runs.setdefault(method, []).append(i)
+    parts: dict[tuple[str, rows.Limit], list[int]] = {}
+    for i, key in enumerate(zip(lines["method"], lines["limit"], strict=True)):
+        parts.setdefault(key, []).append(i)
+    ordered = sorted(parts)
+    seeds, status = list(costs["seed"]), list(costs["status"])
+    energy = [None if s is None or s != s else sources.index(s) for s in costs["source"]]
+    place = {key: i for i, key in enumerate(zip(costs["method"], seeds, strict=True))}
+    run = [place[key] for key in zip(lines["method"], lines["seed"], strict=True)]
+    spent, origins = costs[list(COSTS)].to_numpy(), list(lines["origin"])
+    averaged = ["quality", "low", "high", *SHARED_MEANS]
+    over = _over(lines)
+    figures = np.column_stack([lines[averaged].to_numpy(), spent[run], over])
+    means = _averages(figures, [parts[key] for key in ordered])
+
     found: list[dict[str, Any]] = []
-    grouped: Any = lines.groupby(["method", "limit"], sort=True)
-    for (method, limit), part in grouped:
-        spent = costs[(costs["method"] == method) & costs["seed"].isin(part["seed"])]
-        scores = part["quality"].dropna()
+    for (method, limit), mean in zip(ordered, means.tolist(), strict=True):
+        part = parts[method, limit]
+        there = sorted(seeds[run[i]] for i in part)
         row: dict[str, Any] = {"method": method, "limit": limit, "n": len(part)}
-        row["seeds"] = " ".join(str(s) for s in sorted(part["seed"]))
-        row["quality"] = scores.mean()
-        if len(scores) > 1:
-            interval = stats.t_interval(list(scores))
+        row["seeds"] = " ".join(map(str, there))
+        row |= dict(zip((*averaged, *COSTS, "over"), mean, strict=True)) | {"interval": "sentences"}
+        scores = figures[part, 0]
+        if np.count_nonzero(scores == scores) > 1:
+            interval = stats.t_interval(scores[scores == scores].tolist())
             row |= {"low": interval.low, "high": interval.high, "interval": "seeds"}
-        else:
-            row |= {"low": part["low"].mean(), "high": part["high"].mean(), "interval": "sentences"}
-        row |= {name: part[name].mean() for name in SHARED_MEANS}
-        row |= {name: spent[name].mean() for name in (*CURRENCIES, "seconds", "joules")}
-        row["energy_sources"] = [i for i, s in enumerate(sources) if s in set(spent["source"])]
+        row["energy_sources"] = sorted({s for i in part if (s := energy[run[i]]) is not None})
         row["limit_share"] = limit.value if limit.rank == 1 else None
-        row["origin"] = _counted(list(part["origin"]))
-        row["over"] = _over(part)
-        row["status"] = _status(costs[costs["method"] == method], part)
-        found.append(row)
-    for method, spent in costs.groupby("method", sort=True):
-        if method not in set(lines["method"]):
-            row = {"method": method, "limit": None, "n": 0, "seeds": "", "status": _status(spent, None)}
-            row |= {name: spent[name].mean() for name in (*CURRENCIES, "seconds", "joules")}
-            row["energy_sources"] = [i for i, s in enumerate(sources) if s in set(spent["source"])]
-            found.append(row | {"interval": "", "origin": ""})
-    figures = (
-        "quality",
-        "low",
-        "high",
-        "limit_share",
-        *SHARED_MEANS,
-        *CURRENCIES,
-        "seconds",
-        "joules",
-        "over",
-    )
+        row["origin"] = _counted([origins[i] for i in part])
+        ended = [(seeds[i], status[i]) for i in runs[method]]
+        found.append(row | {"status": _status(ended, there, row["over"])})
+    without = sorted(set(runs) - {method for method, _ in ordered})
+    for method, mean in zip(without, _averages(spent, [runs[m] for m in without]).tolist(), strict=True):
+        ended = [(seeds[i], status[i]) for i in runs[method]]
+        row = {"method": method, "limit": None, "n": 0, "seeds": "", "status": _status(ended, (), np.nan)}
+        row["energy_sources"] = sorted({s for i in runs[method] if (s := energy[i]) is not None})
+        found.append(row | dict(zip(COSTS, mean, strict=True)) | {"interval": "", "origin": ""})
+    return _best_first(found, [*averaged[:3], "limit_share", *averaged[3:], *COSTS, "over"])
+
+
+def _averages(figures: stats.Array, parts: Sequence[Sequence[int]]) -> stats.Array:
+    """Means ``[parts, columns]`` over rows of ``figures``; NaN is left out, and the mean of nothing."""
+    if not parts:
+        return np.empty((0, figures.shape[1]))
+    starts = np.cumsum([0, *map(len, parts[:-1])])
+    picked = figures[np.concatenate(parts)]
+    there = ~np.isnan(picked)
+    sums = np.add.reduceat(np.where(there, picked, 0.0), starts, axis=0)
+    with np.errstate(invalid="ignore"):
+        means: stats.Array = sums / np.add.reduceat(there.astype(np.int64), starts, axis=0)
+    return means
+
+
+def _best_first(found: list[dict[str, Any]], figures: list[str]) -> pd.DataFrame:
+    """The rows by limit, best quality first; those without a limit or a candidate last."""
     columns = ["method", "limit", "n", "seeds", "interval", "energy_sources", "origin", "status", *figures]
     frame = pd.DataFrame(found, columns=columns).astype(dict.fromkeys(figures, "float64"))
     order = [
@@ -193,37 +227,40 @@ def _seeds(numbers: Any) -> str:
     return f"seed{'s' if len(named.split()) > 1 else ''} {named}"
 
 
-def _over(part: pd.DataFrame) -> float:
-    """By how much of its limit a row's latency lies above it, mean over seeds.
+def _over(lines: pd.DataFrame) -> stats.Array:
+    """By what share of its limit each latency lies above it.
 
     Of a limit that is a share of the reference network's latency, by the ratio to that network in the
     scoring's own session: milliseconds of two sessions differ by what the machine did meanwhile.
     """
-    limit = part["limit"].iloc[0]
-    kept = part["ratio"] / limit.value if limit.rank == 1 else part["p50"] / part["limit_ms"]
-    return float((kept - 1).mean())
+    share = np.array([limit.value if limit.rank == 1 else np.nan for limit in lines["limit"]], dtype=float)
+    by_ms = (lines["p50"] / lines["limit_ms"]).to_numpy(dtype=float)
+    over: stats.Array = np.where(np.isnan(share), by_ms, lines["ratio"].to_numpy(dtype=float) / share) - 1
+    return over
 
 
-def _status(spent: pd.DataFrame, part: pd.DataFrame | None) -> str:
-    """What a reader must know before using the row, in words."""
-    told = []
-    n = 0 if part is None else len(part)
+def _status(ended: Sequence[tuple[int, str]], seeds: Sequence[int], over: float) -> str:
+    """What a reader must know before using the row, in words.
+
+    Args:
+        ended: seed and status of every run of the method.
+        seeds: those with a candidate in this row.
+        over: share by which its latency is above the limit; NaN where there is none.
+    """
+    told, n = [], len(seeds)
     if 0 < n < ROW_SEEDS:
         told.append(f"provisional ({n} seed{'s' if n > 1 else ''})")
     elif n:
         told.append(f"{n} seeds")
-    there = set() if part is None else set(part["seed"])
     for status, words in (("failed", "failed"), ("budget", "stopped at the budget")):
-        hit = spent[spent["status"] == status]["seed"]
-        if len(hit):
+        hit = [seed for seed, how in ended if how == status]
+        if hit:
             told.append(f"{words}: {_seeds(hit)}")
-    missing = set(spent[spent["status"] != "failed"]["seed"]) - there
+    missing = {seed for seed, how in ended if how != "failed"} - set(seeds)
     if missing:
         told.append(f"no candidate: {_seeds(missing)}")
-    if part is not None:
-        over = _over(part)
-        if over > 0.005:
-            told.append(f"over its limit by {over:.0%}")
+    if over > 0.005:
+        told.append(f"over its limit by {over:.0%}")
     return "; ".join(told)
 
 
@@ -251,15 +288,19 @@ def _signatures(lines: pd.DataFrame, metric: str) -> dict[str, str]:
     for candidate in lines["candidate"]:
         scores = (candidate.get("test") or {}).get(rows.deciding_set(candidate) or "", {})
         for name in sorted(scores, key=lambda m: m != metric):
-            found.setdefault(METRICS.get(name, name), set()).add(rows.plain(scores[name]["signature"]))
+            found.setdefault(METRICS.get(name, name), set()).add(scores[name]["signature"])
         if candidate.get("latency"):
-            # The number of timed inferences differs from candidate to candidate: one line with its range.
-            said = re.sub(r"\|n:\d+", "|n:{n}", rows.plain(candidate["latency"]["signature"]))
-            found.setdefault("latency", set()).add(said)
+            found.setdefault("latency", set()).add(candidate["latency"]["signature"])
             timed.append(candidate["latency"]["n"])
         if candidate.get("memory"):
-            found.setdefault("peak memory", set()).add(rows.plain(candidate["memory"]["source"]))
-    told = {rows.plain(name, 60): "  and  ".join(sorted(texts)) for name, texts in found.items()}
+            found.setdefault("peak memory", set()).add(candidate["memory"]["source"])
+    told = {}
+    for name, texts in found.items():
+        shown = {rows.plain(text) for text in texts}
+        if name == "latency":
+            # The number of timed inferences differs from candidate to candidate: one line with its range.
+            shown = {re.sub(r"\|n:\d+", "|n:{n}", text) for text in shown}
+        told[rows.plain(name, 60)] = "  and  ".join(sorted(shown))
     if timed:
         n = f"{min(timed)}-{max(timed)}" if min(timed) < max(timed) else str(timed[0])
         told["latency"] = told["latency"].replace("{n}", n)

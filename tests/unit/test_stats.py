@@ -5,6 +5,8 @@ import random
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from benchmarks import stats
@@ -64,7 +66,7 @@ def brute_sign_flip(a, b):
     return sum(abs(sum(s * x for s, x in zip(signs, d, strict=True))) >= seen for signs in flips) / len(flips)
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 6, 9])
+@pytest.mark.parametrize("n", [1, 2, 3, 6, 9, 12])
 def test_sign_flip_is_the_full_enumeration_and_scipys(rng, n):
     a, b = rng.normal(0.5, 1, n).tolist(), rng.normal(0, 1, n).tolist()
     ours = stats.sign_flip(a, b)
@@ -75,6 +77,26 @@ def test_sign_flip_is_the_full_enumeration_and_scipys(rng, n):
             difference, np.mean, permutation_type="samples", n_resamples=np.inf, alternative="two-sided"
         )
         assert ours == pytest.approx(theirs.pvalue)
+
+
+def listed_sign_flip(a, b):
+    """All 2**n sums of signs as one array, by bits: what ``brute_sign_flip`` does, for twenty pairs."""
+    d = np.array(a) - np.array(b)
+    signs = 1 - 2 * ((np.arange(2 ** len(d))[:, None] >> np.arange(len(d))) & 1)
+    return int((np.abs(signs @ d) >= abs(d.sum()) - 1e-9).sum()) / 2 ** len(d)
+
+
+@pytest.mark.parametrize("n", [*range(1, 14), 20])
+def test_sign_flip_counts_every_pattern_also_with_ties(rng, n):
+    for ours in (rng.normal(0.3, 1, n), rng.integers(-3, 4, n) / 10, rng.choice([-0.1, 0.0, 50.0], n)):
+        theirs = rng.integers(-2, 3, n) / 10
+        assert stats.sign_flip(ours.tolist(), theirs.tolist()) == listed_sign_flip(ours, theirs)
+
+
+@given(st.lists(st.integers(-40, 40), min_size=1, max_size=11))
+def test_sign_flip_of_whole_numbers_is_the_full_enumeration(tenths):
+    ours = [value / 10 for value in tenths]
+    assert stats.sign_flip(ours, [0.0] * len(ours)) == brute_sign_flip(ours, [0.0] * len(ours))
 
 
 @pytest.mark.parametrize(("n", "lowest"), [(3, 0.25), (5, 0.0625), (6, 0.03125)])
@@ -158,6 +180,20 @@ def test_front_and_hypervolume_against_brute_force(seed):
     volume = stats.hypervolume(points, (20.0, 1.1))
     assert volume == pytest.approx(brute_volume(points, (20.0, 1.1)), abs=0.25)
     assert volume == pytest.approx(stats.hypervolume(stats.front(points), (20.0, 1.1)))
+
+
+def test_many_hypervolumes_are_those_of_each_set(rng):
+    quality, latency = rng.integers(15, 30, (200, 5)) + 0.5, rng.integers(1, 14, (200, 5)) / 10
+    quality[rng.random(quality.shape) < 0.2] = np.nan
+    latency[rng.random(quality.shape) < 0.2] = np.nan
+    there = [~np.isnan(q) & ~np.isnan(x) for q, x in zip(quality, latency, strict=True)]
+    each = [
+        stats.hypervolume(list(zip(q[t], x[t], strict=True)), (20.0, 1.1))
+        for q, x, t in zip(quality, latency, there, strict=True)
+    ]
+    assert stats.hypervolumes(quality, latency, (20.0, 1.1)) == pytest.approx(each, abs=1e-12)
+    assert stats.hypervolumes(quality[:0], latency[:0], (20.0, 1.1)).shape == (0,)
+    assert (stats.hypervolumes(quality[:, :0], latency[:, :0], (20.0, 1.1)) == 0).all()
 
 
 def test_hypervolume_by_hand():
