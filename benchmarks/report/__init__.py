@@ -28,8 +28,9 @@ def render(
     """Write the whole report of one comparison into ``out_dir``.
 
     Returns:
-        File name -> path: ``table.md``, ``table.csv``, ``table.json``, ``table.tex``, ``pareto.png`` and
-        ``.svg``, ``hypervolume``, ``budget`` and, where a search was recorded, ``search``; ``index.html``.
+        File name -> path: ``table.md``, ``table.csv``, ``test_sets.csv``, ``table.json``, ``table.tex``,
+        ``pareto.png`` and ``.svg``, ``hypervolume``, ``budget`` and, where a search was recorded, ``search``;
+        ``index.html``.
 
     Raises:
         UsageError: no records, or records that must not share a table.
@@ -42,6 +43,7 @@ def render(
     files: dict[str, str | bytes] = {
         "table.md": formats.markdown(table, title),
         "table.csv": formats.csv(table),
+        "test_sets.csv": formats.sets_csv(table),
         "table.json": formats.json_text(formats.as_json(table)),
         "table.tex": formats.latex(table),
         **images,

@@ -113,21 +113,22 @@ def _board(job: Job, group: Sequence[Record], mark: str) -> Board:
         drawn = [f"![{_alt(f)}]({f})\n" for f in sorted(files) if f.endswith(".svg")]
         text = "\n".join([formats.markdown(table, title, level=2), *drawn])
         entry["records"] = [_entry(r) for r in group]
-    shown = site.write_table(job.site, group, table, title, slug)
+    shown = site.write_table(job.site, group, table, title, slug, brief=job.brief)
     return Board(tuple(rows.facts(group[0]).values()), title, text, {"title": title, **entry}, shown, files)
 
 
 def _brief(table: Any, title: str, records: int) -> str:
     """One table of a large board: how much there is, and the best row at each limit."""
-    from benchmarks.report import formats, rows
+    from benchmarks.report import figures, rows
+    from benchmarks.report.formats import md
 
     best = table.rows.dropna(subset=["quality"]).drop_duplicates("limit")
     told = [
-        f"{row['limit']}: {rows.plain(row['method'], 60)}, {formats.interval(row)} {table.metric_name}"
+        f"{row['limit']}: {rows.plain(row['method'], 60)}, {figures.interval(row)} {table.metric_name}"
         for row in best.head(10).to_dict("records")
     ]
     head = f"## {title}\n\n{records} records, {len(table.rows)} rows; best at each limit:\n"
-    return "\n".join([head, *(f"- {formats.md(line)}" for line in told), ""])
+    return "\n".join([head, *(f"- {md(line)}" for line in told), ""])
 
 
 def _alt(file: str) -> str:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from benchmarks.report import formats
-from benchmarks.report.formats import NONE, TEXTS, caption, columns, footnotes
+from benchmarks.report.figures import NONE
+from benchmarks.report.formats import TEXTS, caption, columns, footnotes
 from benchmarks.report.tables import Table
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Terminal:
-    """The comparison for a rich console: one table where it fits, else quality above cost."""
+    """The comparison for a rich console: one table where it fits, else quality, speed and cost apart."""
 
     def __init__(self, table: Table) -> None:
         self.table = table
@@ -27,17 +28,23 @@ class Terminal:
         from rich.text import Text
 
         lines = self.table.rows.to_dict("records")
-        quality = ["method", "limit", "quality", "chrf", "latency", "params", "macs"]
-        spent = ["tokens", "evaluations", "probes", "seconds", "joules", "status"]
+        quality, speed = ["quality", "chrf"], ["ratio", "p50", "params", "macs"]
+        spent = ["tokens", "evaluations", "probes", "seconds", "joules"]
         yield Text(caption(self.table), style="bold")
         yield Text()
-        whole = self._grid([*quality, *spent], lines)
+        whole = self._grid(["method", "limit", *quality, *speed, *spent, "status"], lines)
         if Measurement.get(console, options.update(max_width=500), whole).maximum <= options.max_width:
             yield whole
         else:
-            yield self._grid(quality, [line for line in lines if line["limit"] is not None])
+            there = [line for line in lines if line["limit"] is not None]
+            once = list({line["method"]: line for line in reversed(lines)}.values())[
+                ::-1
+            ]  # limits cost alike
+            yield self._grid(["method", "limit", *quality, "status"], lines, high=True)
             yield Text()
-            yield self._grid(["method", *spent], _one_per_method(lines))
+            yield self._grid(["method", "limit", *speed], there, high=True)
+            yield Text()
+            yield self._grid(["method", *spent], once, high=True)
         yield Text()
         for line in [*self.table.troubles, *footnotes(self.table)]:
             yield Padding(Text(line, style="dim"), (0, 0, 0, 1))
@@ -49,7 +56,8 @@ class Terminal:
             yield _texts(formats.over_sentences(self.table))
             yield Padding(Text(formats.OVER_SENTENCES, style="dim"), (0, 0, 0, 1))
 
-    def _grid(self, keys: list[str], lines: list[dict[Any, Any]]) -> Any:
+    def _grid(self, keys: list[str], lines: list[dict[Any, Any]], high: bool = False) -> Any:
+        """Some columns; ``high``: an interval stands below its figure."""
         from rich.box import SIMPLE_HEAD
         from rich.table import Table as Grid
         from rich.text import Text
@@ -63,7 +71,8 @@ class Terminal:
             grid.add_column(Text(head), justify="left" if key in TEXTS else "right", no_wrap=key not in TEXTS)
         for i, here in enumerate(lines, 1):
             end = "limit" in keys and i < len(lines) and lines[i]["limit"] != here["limit"]
-            grid.add_row(*(Text(shown[key][1](here)) for key in keys), end_section=end)
+            texts = [shown[key][1](here) for key in keys]
+            grid.add_row(*(Text(t.replace(" [", "\n[") if high else t) for t in texts), end_section=end)
         return grid
 
 
@@ -80,12 +89,3 @@ def _texts(frame: pd.DataFrame) -> Any:
     for row in frame.itertuples(index=False, name=None):
         grid.add_row(*(Text(cell, overflow="fold") for cell in row))
     return grid
-
-
-def _one_per_method(lines: list[dict[Any, Any]]) -> list[dict[Any, Any]]:
-    """What a run costs does not depend on the limit: the first line of each method, all statuses."""
-    kept: dict[str, dict[Any, Any]] = {}
-    for line in lines:
-        first = kept.setdefault(line["method"], line | {"statuses": []})
-        first["statuses"].append(line["status"])
-    return [line | {"status": " / ".join(dict.fromkeys(line["statuses"]))} for line in kept.values()]

@@ -7,51 +7,27 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from typing import Any
 
 import pandas as pd
 
 from benchmarks import paired
-from benchmarks.report import standing
+from benchmarks.report import sets, standing
 from benchmarks.report.comparisons import MOST_PAIRS
+from benchmarks.report.figures import NONE, Row, interval, measured, number, sig
 from benchmarks.report.rows import Limit, plain, reference_point, results_version
-from benchmarks.report.tables import METRICS, Table
+from benchmarks.report.tables import Table
 
 FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """What a spreadsheet may take for the start of a formula, full-width forms included."""
 MARKS = ("*", "**", "***", "****")
-NONE = "-"
-Row = Mapping[Any, Any]
-
-
-def number(value: float, form: str = ".1f", scale: float = 1.0) -> str:
-    """A figure for people; a dash where there is none."""
-    return NONE if value is None or math.isnan(value) else format(value * scale, form)
-
-
-def sig(value: float, digits: int = 3) -> str:
-    """A figure to so many significant digits, trailing zeros kept."""
-    if value is None or math.isnan(value):
-        return NONE
-    return f"{value:,.0f}" if abs(value) >= 10 ** (digits - 1) else f"{value:#.{digits}g}"
-
-
-def interval(row: Row, digits: str = ".1f") -> str:
-    """``34.2 [33.8, 34.6]``; an ``s`` says: one seed, interval over sentences. Or why there is none."""
-    key = "quality" if "quality" in row else "difference"
-    sign = "" if key == "quality" else "+"
-    text = number(row[key], sign + digits)
-    if not (math.isnan(row["low"]) or math.isnan(row["high"])):
-        text += f" [{row['low']:{sign}{digits}}, {row['high']:{sign}{digits}}]"
-        text += " s" if row.get("interval") == "sentences" else ""
-    elif text != NONE:
-        text += " (one pair: no interval)" if sign else " (no interval recorded)"
-    return text
 
 
 def _joules(row: Row) -> str:
-    return " ".join([number(row["joules"], ".1f", 1e-3), *(MARKS[min(i, 3)] for i in row["energy_sources"])])
+    return " ".join(
+        [measured(row, "joules", ".1f", 1e-3), *(MARKS[min(i, 3)] for i in row["energy_sources"])]
+    )
 
 
 def _limit(row: Row) -> str:
@@ -62,7 +38,7 @@ def _limit(row: Row) -> str:
 
 
 def _loads(key: str) -> Callable[[Row], str]:
-    return lambda row: number(row[key], ".0f", 100)
+    return lambda row: measured(row, key, ".0f", 100)
 
 
 Column = tuple[str, Callable[[Row], str]]
@@ -75,18 +51,19 @@ def columns(table: Table) -> dict[str, Column]:
         "limit": ("latency limit", _limit),
         "quality": (f"{table.metric_name} [95 %]", interval),
         "status": ("status", lambda r: r["status"]),
-        "chrf": ("chrF", lambda r: number(r["chrf"])),
-        "loss": ("valid loss", lambda r: number(r["valid_loss"], ".3f")),
-        "latency": ("latency ms (p50 / p90)", lambda r: f"{sig(r['p50'])} / {sig(r['p90'])}"),
-        "ratio": ("x ref", lambda r: number(r["ratio"], ".2f")),
+        "chrf": ("chrF", lambda r: measured(r, "chrf", ".1f")),
+        "loss": ("valid loss", lambda r: measured(r, "valid_loss", ".3f")),
+        "ratio": ("x ref", lambda r: measured(r, "ratio", ".2f")),
+        "p50": ("p50 ms", lambda r: measured(r, "p50", "sig")),
+        "p90": ("p90 ms", lambda r: measured(r, "p90", "sig")),
         "params": ("params M", lambda r: number(r["params"], ".2f", 1e-6)),
         "macs": ("MMACs", lambda r: sig(r["macs"] / 1e6)),
         "bytes": ("MB", lambda r: number(r["bytes"], ".1f", 1e-6)),
-        "peak": ("peak MB", lambda r: number(r["peak_bytes"], ".0f", 1e-6)),
+        "peak": ("peak MB", lambda r: measured(r, "peak_bytes", ".0f", 1e-6)),
         "tokens": ("tokens %", _loads("tokens")),
         "evaluations": ("evals %", _loads("evaluations")),
         "probes": ("probes %", _loads("probes")),
-        "seconds": ("s", lambda r: number(r["seconds"], ",.0f")),
+        "seconds": ("s", lambda r: measured(r, "seconds", ",.0f")),
         "joules": ("kJ", _joules),
         "seeds": ("seeds", lambda r: r["seeds"] or NONE),
         "origin": ("weights", lambda r: r["origin"] or NONE),
@@ -104,21 +81,6 @@ def cells(table: Table) -> pd.DataFrame:
     """The main table as texts, one column per heading."""
     lines = table.rows.to_dict("records")
     return pd.DataFrame({head: [cell(line) for line in lines] for head, cell in columns(table).values()})
-
-
-def test_sets(table: Table) -> dict[str, pd.DataFrame]:
-    """Metric name -> means over seeds, one column per test set."""
-    found = {}
-    for metric, part in table.sets.groupby("metric", sort=False):
-        sets = list(dict.fromkeys(part["set"]))
-        wide = part.pivot(index=["method", "limit"], columns="set", values="value")[sets]
-        shown = pd.DataFrame(
-            {"method": [m for m, _ in wide.index], "latency limit": [str(x) for _, x in wide.index]}
-        )
-        for name in sets:
-            shown[name] = [number(value) for value in wide[name]]
-        found[METRICS.get(str(metric), str(metric))] = shown
-    return found
 
 
 def comparisons(table: Table) -> pd.DataFrame:
@@ -192,8 +154,8 @@ def footnotes(table: Table) -> list[str]:
     )
     told[-1] += " latency of the space's largest network, timed in the same session."
     told.append(
-        f"Only {table.metric_name} has an interval here; all other figures are means over the row's seeds,"
-        " described and not tested, so none is drawn for them. Sizes are counted, not measured."
+        "Figures are means over the row's seeds; brackets hold 95 % intervals. Parameters, MACs and MB are"
+        " counted, not measured, and have none."
     )
     return told + table.notes
 
@@ -236,8 +198,9 @@ def markdown(table: Table, title: str, level: int = 1) -> str:
             md(OVER_SENTENCES),
             _md_table(over_sentences(table)),
         ]
-    for metric, frame in test_sets(table).items():
-        parts += [f"{head}# {md(metric)} on each test set", _md_table(frame)]
+    for one in sets.scores(table):
+        how = f"Brackets as above; made as `{one.signature.replace('`', chr(39))}`."
+        parts += [f"{head}# {md(one.name)} on each test set", how, _md_table(one.frame)]
     if table.signatures:
         lines = [f"- {md(k)}: `{v.replace('`', chr(39))}`" for k, v in table.signatures.items()]
         parts += [f"{head}# How each figure was made", "\n".join(lines)]
@@ -264,7 +227,7 @@ def as_json(table: Table, only: Collection[str] = ()) -> dict[str, Any]:
         "shared": lambda: table.shared,
         "metric": lambda: table.metric,
         "rows": lambda: _plain_rows(table.rows),
-        "test_sets": lambda: _plain_rows(table.sets),
+        "test_sets": lambda: _plain_rows(table.sets.drop(columns="signature")),
         "baseline": lambda: table.baseline,
         "comparisons": lambda: _plain_rows(table.comparisons),
         "sentences": lambda: _plain_rows(table.sentences),
@@ -296,20 +259,28 @@ def csv(table: Table) -> str:
     for name in ("method", "origin", "status", "energy_source"):
         frame[name] = ["'" + t if str(t).startswith(FORMULA) else t for t in frame[name]]
     units = {"quality": table.metric, "low": f"{table.metric}_low", "high": f"{table.metric}_high"}
-    units |= {
-        "p50": "latency_p50_ms",
-        "p90": "latency_p90_ms",
-        "ratio": "latency_ratio",
-        "over": "over_limit",
-    }
-    units |= {k: f"{k}_share" for k in ("tokens", "evaluations", "probes")}
+    units |= {"interval": f"{table.metric}_interval", "over": "over_limit"}
+    named = {"p50": "latency_p50_ms", "p90": "latency_p90_ms", "ratio": "latency_ratio"}
+    named |= {k: f"{k}_share" for k in ("tokens", "evaluations", "probes")}
+    parts = ("", "_low", "_high", "_interval")
+    units |= {f"{k}{part}": f"{name}{part}" for k, name in named.items() for part in parts}
     for name in [str(column) for column in frame.select_dtypes("float")]:
         frame[name] = [_rounded(float(v)) for v in frame[name]]
     return frame.rename(columns=units).to_csv(index=False, lineterminator="\n")
 
 
-def latex(table: Table) -> str:
-    """A booktabs table of the main columns, for a paper."""
+def sets_csv(table: Table) -> str:
+    """Plain figures, one row per method, limit, test set and metric."""
+    frame = table.sets.copy()
+    for name in ("method", "set", "metric", "signature"):
+        frame[name] = ["'" + t if t.startswith(FORMULA) else t for t in frame[name]]
+    for name in ("value", "low", "high"):
+        frame[name] = [_rounded(float(v)) for v in frame[name]]
+    return frame.to_csv(index=False, lineterminator="\n")
+
+
+def latex(table: Table, each_set: bool = True) -> str:
+    """Booktabs tables of the main columns and of the deciding metric on each test set, for a paper."""
     shown = columns(table)
     kept = [
         shown[k][0]
@@ -318,7 +289,8 @@ def latex(table: Table) -> str:
             "limit",
             "quality",
             "chrf",
-            "latency",
+            "ratio",
+            "p50",
             "params",
             "macs",
             "seconds",
@@ -326,6 +298,9 @@ def latex(table: Table) -> str:
             "status",
         )
     ]
-    text = cells(table)[kept].to_latex(index=False, escape=True)
-    notes = "".join(f"% {line}\n" for line in [caption(table), *footnotes(table)])
-    return notes + text
+    scores = sets.scores(table)[:1] if each_set else []
+    notes = [caption(table), *footnotes(table)]
+    notes += [f"second table: {one.name} on each test set: {one.signature}" for one in scores]
+    frames = [cells(table)[kept], *(one.frame for one in scores)]
+    texts = [frame.to_latex(index=False, escape=True) for frame in frames]
+    return "".join(f"% {line}\n" for line in notes) + "\n".join(texts)

@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from benchmarks.records import Record
-from benchmarks.report import formats, rows
+from benchmarks.report import figures, formats, rows, sets
 from benchmarks.report.formats import TEXTS
 from benchmarks.report.tables import Table
 
@@ -60,8 +60,8 @@ def alternative(name: str, table: Table) -> str:
     best = table.rows.dropna(subset=["quality"])
     if name == "pareto":
         told = [
-            f"{line['method']} at limit {line['limit']}: {formats.interval(line)} {table.metric_name},"
-            f" {formats.sig(line['p50'])} ms"
+            f"{line['method']} at limit {line['limit']}: {figures.interval(line)} {table.metric_name},"
+            f" {figures.sig(line['p50'])} ms"
             for line in best.to_dict("records")
         ]
         return "Scatter plot of test quality against latency. " + "; ".join(told) + "."
@@ -73,8 +73,8 @@ def alternative(name: str, table: Table) -> str:
     if name == "budget":
         spent = table.rows.drop_duplicates("method").to_dict("records")
         told = [
-            f"{r['method']} {formats.number(r['tokens'], '.0f', 100)} % of the tokens,"
-            f" {formats.number(r['seconds'], '.0f')} s"
+            f"{r['method']} {figures.number(r['tokens'], '.0f', 100)} % of the tokens,"
+            f" {figures.number(r['seconds'], '.0f')} s"
             for r in spent
         ]
         return "Stacked bars of what each method spent by phase: " + "; ".join(told) + "."
@@ -126,8 +126,8 @@ def page(records: Sequence[Record], table: Table, images: Mapping[str, bytes], t
         images: ``pareto.svg`` ... -> bytes, as ``plots.images`` makes them.
         title: shown as the heading; any text.
     """
-    left, metric, sets = _left(table), table.metric_name, formats.test_sets(table)
-    figures = [
+    left, metric = _left(table), table.metric_name
+    drawn = [
         {
             "id": name,
             "heading": heading,
@@ -149,11 +149,14 @@ def page(records: Sequence[Record], table: Table, images: Mapping[str, bytes], t
         main=grid(formats.cells(table), main, left, list(table.rows["limit"])),
         footnotes=formats.footnotes(table),
         troubles=table.troubles,
-        figures=figures,
+        figures=drawn,
         baseline=table.baseline,
         against=against if against["rows"] else None,
         single=single if single["rows"] else None,
-        sets=[grid(f, f"{m} on each test set, means over seeds", left) for m, f in sets.items()],
+        sets=[
+            grid(s.frame, f"{s.name} on each test set, with 95 % intervals; made as {s.signature}", left)
+            for s in sets.scores(table)
+        ],
         signatures=table.signatures,
         provenance=_provenance(records),
         runs=grid(_runs(records), "Every run of this report", [*left, "run", "digest", "started"]),

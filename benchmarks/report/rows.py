@@ -195,7 +195,8 @@ def headlines(records: Sequence[Record]) -> pd.DataFrame:
                 {"method": named[record["id"]], "seed": record["spec"]["seed"], "limit": limit}
                 | {"limit_ms": c["limit_ms"], "origin": plain(c["origin"], 30), "candidate": c}
                 | {"quality": figure.get("value"), "low": figure.get("low"), "high": figure.get("high")}
-                | {"chrf": (scores.get("chrf") or {}).get("value"), "valid_loss": c["valid"]["loss"]}
+                | _named_figure("chrf", scores.get("chrf") or {})
+                | {"valid_loss": c["valid"]["loss"]}
                 | {
                     "p50": latency.get("p50"),
                     "p90": latency.get("p90") if latency.get("n", 0) >= P90_FROM else None,
@@ -209,10 +210,14 @@ def headlines(records: Sequence[Record]) -> pd.DataFrame:
     return frame.astype(dict.fromkeys(figures, "float64"))
 
 
+def _named_figure(name: str, figure: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: figure.get("value"), f"{name}_low": figure.get("low"), f"{name}_high": figure.get("high")}
+
+
 COLUMNS = [
     "method", "seed", "limit", "limit_ms", "origin", "candidate", "quality", "low", "high", "chrf",
-    "valid_loss", "p50", "p90", "ratio", "ratio_low", "ratio_high", "reference_p50", "params", "macs",
-    "bytes", "peak_bytes",
+    "chrf_low", "chrf_high", "valid_loss", "p50", "p90", "ratio", "ratio_low", "ratio_high",
+    "reference_p50", "params", "macs", "bytes", "peak_bytes",
 ]  # fmt: skip
 
 

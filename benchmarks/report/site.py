@@ -18,7 +18,7 @@ from typing import Any
 from benchmarks import claims, stats, verified
 from benchmarks import records as store
 from benchmarks.records import Record
-from benchmarks.report import formats, rows, verdicts
+from benchmarks.report import formats, rows, sets, spread, verdicts
 from benchmarks.report.tables import METRICS, Table
 
 RUNS_A_FILE = 100
@@ -83,20 +83,25 @@ def _clean(value: Any) -> Any:
     return value
 
 
-def write_table(folder: Path, group: Sequence[Record], table: Table, title: str, name: str) -> dict[str, Any]:
-    """Write one table's data and downloads into the site; return its entry in the list of tables."""
+def write_table(
+    folder: Path, group: Sequence[Record], table: Table, title: str, name: str, brief: bool = False
+) -> dict[str, Any]:
+    """Write one table's data and downloads into the site; return its entry in the list of tables.
+
+    ``brief``: without the scores on each test set, which stand in the runs' files all the same.
+    """
     identity = hashlib.sha256(store.canonical(rows.facts(group[0]) | rows.facts(group[-1]))).hexdigest()[:12]
     runs = rows.latest(group)
     named = rows.labels(runs)
     place = {record["id"]: index for index, record in enumerate(runs)}
     lines = _rows(table, runs, named, place)
-    downloads = _downloads(folder, table, f"{name}-{identity[:6]}")
+    downloads = _downloads(folder, table, f"{name}-{identity[:6]}", brief)
     shown = {
         "id": identity, "title": title, "shared": table.shared, "metric": table.metric,
         "metrics": {m: METRICS.get(m, m) for m in _metrics(lines, table.metric)}, "rows": lines,
         "notes": formats.footnotes(table), "troubles": table.troubles[:200], "signatures": table.signatures,
         "comparisons": formats.comparisons(table).to_dict("records"), "downloads": downloads,
-        "runs": len(runs), "runs_a_file": RUNS_A_FILE,
+        "runs": len(runs), "runs_a_file": RUNS_A_FILE, "sets": {} if brief else _sets(table),
     }  # fmt: skip
     _write(folder / "data" / f"{identity}.js", "table", shown)
     again: dict[str, list[Mapping[str, Any]]] = {}
@@ -133,8 +138,12 @@ def _rows(
         there = found.get((row["method"], limit or ""), [])
         line = {k: row[k] for k in ("method", "status", "origin", "seeds", "n")} | {"limit": limit}
         line |= {k: row[k] for k in _FIGURES} | {"verified": row.get("verified", verified.NOT_YET)}
+        line["spans"] = {
+            name: [row[f"{name}_low"], row[f"{name}_high"], row.get(f"{name}_interval", "seeds")]
+            for name in (*spread.MEASURED, *spread.SPENT)
+            if row[f"{name}_low"] == row[f"{name}_low"]
+        }
         line["scores"] = _scores([candidate for candidate, _ in there])
-        line["latency"] = _over([c.get("latency") or {} for c, _ in there], "ratio")
         line["runs"] = [index for _, index in there] or by_method.get(str(row["method"]), [])
         line["sources"] = [table.sources[i] for i in row["energy_sources"]]
         lines.append({str(k): v for k, v in line.items()})
@@ -147,19 +156,30 @@ def _scores(candidates: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
         scores = (candidate.get("test") or {}).get(rows.deciding_set(candidate) or "", {})
         for metric, figure in scores.items():
             figures.setdefault(metric, []).append(figure)
-    return {metric: _over(found, "value") for metric, found in sorted(figures.items())}
+    return {metric: _over(found) for metric, found in sorted(figures.items())}
 
 
-def _over(figures: Sequence[Mapping[str, Any]], key: str) -> list[Any]:
-    """``[mean, low, high, what the interval is over]``: seeds, or the one run's own."""
-    there = [f for f in figures if f.get(key) is not None]
+def _over(figures: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """``[mean, low, high, what the interval is over]``: seeds, or the one run's sentences."""
+    there = [f for f in figures if f.get("value") is not None]
     if len(there) > 1:
-        interval = stats.t_interval([f[key] for f in there])
+        interval = stats.t_interval([f["value"] for f in there])
         return [interval.mean, interval.low, interval.high, "seeds"]
-    low, high = ("low", "high") if key == "value" else (f"{key}_low", f"{key}_high")
     if not there:
         return [None, None, None, ""]
-    return [there[0][key], there[0].get(low), there[0].get(high), "sample"]
+    return [there[0]["value"], there[0].get("low"), there[0].get("high"), "sentences"]
+
+
+def _sets(table: Table) -> dict[str, Any]:
+    """Metric -> its name on each test set, its signature, and a text for each row of the table and set."""
+    found = {}
+    for one in sets.scores(table):
+        lines = one.frame.to_dict("records")
+        cells = {(line["method"], line["latency limit"]): [line[name] for name in one.sets] for line in lines}
+        keys = zip(table.rows["method"], table.rows["limit"], strict=True)
+        texts = [cells.get((method, str(limit))) for method, limit in keys]
+        found[one.metric] = {"sets": one.sets, "signature": one.signature, "rows": texts}
+    return found
 
 
 def _metrics(lines: Sequence[Mapping[str, Any]], first: str) -> list[str]:
@@ -211,10 +231,12 @@ def _pooled(runs: list[dict[str, Any]]) -> dict[str, Any]:
     return {"runs": runs, "made": kept}
 
 
-def _downloads(folder: Path, table: Table, name: str) -> dict[str, str]:
+def _downloads(folder: Path, table: Table, name: str, brief: bool) -> dict[str, str]:
     """The table as CSV, LaTeX and, where pyarrow is installed, Parquet; format -> path in the site."""
     text = formats.csv(table)
-    files: dict[str, bytes] = {"csv": text.encode(), "tex": formats.latex(table).encode()}
+    files: dict[str, bytes] = {"csv": text.encode(), "tex": formats.latex(table, not brief).encode()}
+    if not brief:
+        files["test_sets.csv"] = formats.sets_csv(table).encode()
     try:
         import pyarrow.csv as arrow
         import pyarrow.parquet as parquet

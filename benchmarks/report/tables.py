@@ -17,7 +17,7 @@ import pandas as pd
 from benchmarks import stats
 from benchmarks.percentiles import DISTURBED
 from benchmarks.records import Record
-from benchmarks.report import comparisons, rows, standing
+from benchmarks.report import comparisons, rows, spread, standing
 
 ROW_SEEDS = 3
 """Finished seeds that make a row; with fewer it is provisional."""
@@ -49,9 +49,10 @@ class Table:
     """Everything that a comparison shows, as data.
 
     ``rows``: one line per (method, limit), best first within a limit; shares are fractions, sizes
-    bytes, times milliseconds or seconds. ``comparisons``: paired over seeds against ``baseline``.
-    ``volumes``: hypervolume per run. ``runs``: the records that count, one per method and seed; ``lines``:
-    their headline candidates (``rows.headlines``). ``verdicts``: of second runs (``report.standing``).
+    bytes, times milliseconds or seconds; intervals are those of ``report.spread``. ``comparisons``: paired
+    over seeds against ``baseline``. ``volumes``: hypervolume per run. ``verdicts``: of second runs
+    (``report.standing``). ``runs``: the records that count, one per method and seed; ``lines``: their
+    headline candidates (``rows.headlines``).
     """
 
     shared: dict[str, str]
@@ -104,7 +105,7 @@ def build(
     lines = rows.headlines(counted)
     costs = _costs(runs, named)
     sources = sorted(set(costs["source"].dropna()))
-    table = _means(lines, costs, sources)
+    table = spread.with_intervals(_means(lines, costs, sources), lines, costs)
     if verdicts is not None:
         table["verified"] = standing.column(table, runs, verdicts)
     volumes = comparisons.volumes_of(lines, runs[0]["spec"]["task"])
@@ -265,20 +266,30 @@ def _status(ended: Sequence[tuple[int, str]], seeds: Sequence[int], over: float)
 
 
 def _sets(lines: pd.DataFrame) -> pd.DataFrame:
-    """Every metric on every test set: mean over seeds, and the recorded interval with one seed."""
+    """Every metric on every test set: mean over seeds and its interval, the recorded one with one seed."""
     flat = []
     for line in lines.to_dict("records"):
         for name, metrics in (line["candidate"].get("test") or {}).items():
             for metric, figure in metrics.items():
                 flat.append(
                     {"method": line["method"], "limit": line["limit"], "set": rows.plain(name, 40)}
-                    | {"metric": rows.plain(metric, 40), "value": figure["value"]}
+                    | {"metric": rows.plain(metric, 40), "signature": rows.plain(figure["signature"])}
+                    | {"value": figure["value"], "low": figure.get("low"), "high": figure.get("high")}
                 )
-    frame = pd.DataFrame(flat, columns=["method", "limit", "set", "metric", "value"]).astype(
-        {"value": "float64"}
-    )
-    keys = ["method", "limit", "set", "metric"]
-    return frame.groupby(keys, sort=False, as_index=False).agg(value=("value", "mean"), n=("value", "count"))
+    keys, figures = ["method", "limit", "set", "metric"], ["value", "low", "high"]
+    frame = pd.DataFrame(flat, columns=[*keys, "signature", *figures])
+    frame = frame.astype(dict.fromkeys(figures, "float64"))
+    grouped: Any = frame.groupby(keys, sort=False)
+    found: pd.DataFrame = grouped.agg(
+        value=("value", "mean"), n=("value", "count"), low=("low", "mean"), high=("high", "mean"),
+        signature=("signature", lambda texts: "  and  ".join(sorted(set(texts)))),
+    )  # fmt: skip
+    over_seeds = spread.of_means(frame, keys, ["value"])
+    several = found["n"] > 1
+    found["interval"] = np.where(several, "seeds", "sentences")
+    for side in ("low", "high"):
+        found[side] = over_seeds[f"value_{side}"].where(several, found[side])
+    return pd.DataFrame(found.reset_index())
 
 
 def _signatures(lines: pd.DataFrame, metric: str) -> dict[str, str]:
@@ -325,7 +336,8 @@ def _notes(table: pd.DataFrame, runs: Sequence[Record]) -> list[str]:
     if (table["interval"] == "sentences").any():
         told.append(
             "s: one seed only; the 95 % interval is a bootstrap over test sentences and leaves out"
-            " the spread between seeds."
+            " the spread between seeds. t: the same over the timings of that one network. The other figures"
+            " of one seed have nothing to take an interval over."
         )
     told.append(
         "Each row is the candidate with the best validation score at that limit, scored once on the sealed"

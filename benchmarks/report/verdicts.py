@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks import claims
 from benchmarks.claims import UNDECIDED, Evidence, Verdict
-from benchmarks.report.formats import NONE, md
+from benchmarks.report.figures import NONE
+from benchmarks.report.formats import md
 from benchmarks.report.rows import plain
 
 if TYPE_CHECKING:

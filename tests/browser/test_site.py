@@ -194,6 +194,40 @@ def test_a_row_has_a_page_with_its_provenance_and_commands(visit, built):
     assert page.locator("#tier").input_value() == "small"
 
 
+def test_every_measured_figure_has_its_interval_and_each_test_set_its_table(visit, built):
+    page = small(visit, built)
+    heads = [head.strip() for head in page.locator("#rows thead th").all_inner_texts()]
+    counted = ("Method", "Latency limit", "Status", "Verified", "Parameters M", "MMACs", "MB")
+    for number, head in enumerate(heads, 1):
+        if not head.startswith(counted):
+            assert all("[" in text for text in column(page, number)), head
+    assert page.locator("#sets thead").inner_text().split()[:5] == [
+        "method",
+        "latency",
+        "limit",
+        "pooled",
+        "test_2016_flickr",
+    ]
+    cells = page.locator("#sets tbody td:not(.left)").all_inner_texts()
+    assert len(cells) == 18 * 4 and all("[" in cell for cell in cells)
+    assert "nrefs:1|case:mixed" in page.locator("#sets-caption").inner_text()
+    first = page.locator("#sets tbody tr").first.inner_text()
+    page.select_option("#metric", "chrf")
+    assert page.locator("#sets tbody tr").first.inner_text() != first
+    assert "nc:6" in page.locator("#sets-caption").inner_text()
+    page.fill("#search", "scratch")
+    assert page.locator("#sets tbody tr").count() == 3
+    page.locator("#rows tbody a").first.click()
+    page.wait_for_selector("main section table")
+    assert page.locator("main table tbody tr").count() == 3
+    assert all("[" in text for text in page.locator("main table tbody td:not(.left)").all_inner_texts())
+    page = overview(visit, built)
+    page.select_option("#tier", "crowd")
+    sync.expect(page.locator("#table-title")).to_contain_text("crowd")
+    assert all(text.endswith("] s") for text in column(page, 3))
+    assert all(text.endswith("] t") for text in column(page, 8))
+
+
 def test_rows_are_filtered_by_what_second_runs_said(visit, built):
     page = small(visit, built)
     assert {text.split(":")[0] for text in column(page, 5)} == {

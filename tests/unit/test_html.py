@@ -88,7 +88,7 @@ def test_alternatives_tell_what_a_figure_shows():
 def test_render_writes_everything_and_the_same_twice(tmp_path):
     found = study(("hat", "scratch"), 1, tier="smoke")
     paths = report.render(found, tmp_path / "a", "Title")
-    names = {"table.md", "table.csv", "table.json", "table.tex", "index.html"}
+    names = {"table.md", "table.csv", "test_sets.csv", "table.json", "table.tex", "index.html"}
     names |= {f"{n}.{k}" for n in ("pareto", "hypervolume", "budget", "search") for k in ("png", "svg")}
     assert set(paths) == names == {p.name for p in (tmp_path / "a").iterdir()}
     report.render(found, tmp_path / "b", "Title")

@@ -144,7 +144,7 @@ def test_the_site_is_replaced_as_a_whole_and_holds_no_record_in_a_page(results):
 def test_check_names_what_a_second_build_of_the_site_does_otherwise(results, monkeypatch):
     leaderboard.build(results)
     texts = iter(range(100))
-    monkeypatch.setattr("benchmarks.report.formats.latex", lambda _: str(next(texts)))
+    monkeypatch.setattr("benchmarks.report.formats.latex", lambda *_: str(next(texts)))
     assert {name[-4:] for name in leaderboard.check(results)} == {".tex"}
 
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import subprocess
 import sys
 
@@ -14,9 +15,9 @@ from rich.console import Console
 
 from benchmarks import metrics, paired, records, report, stats
 from benchmarks.api import UsageError
-from benchmarks.report import comparisons, formats, html, rows, tables
+from benchmarks.report import comparisons, figures, formats, html, rows, sets, spread, tables
 from benchmarks.tasks import task_names
-from tests.fake_records import LIMITS, METHODS, fake, study, with_counts
+from tests.fake_records import BLEU_SIGNATURE, LIMITS, METHODS, fake, study, with_counts
 
 NASTY = "<script>alert(1)</script> | \x1b[31m\u202e *x* $\\input{/etc/passwd}$ \n& 100 %"
 
@@ -59,7 +60,7 @@ def test_with_one_seed_the_interval_is_over_sentences_and_says_so():
     figure = fake()["candidates"][1]["test"]["pooled"]["bleu"]
     assert (line["low"], line["high"]) == (figure["low"], figure["high"])
     assert line["status"] == "provisional (1 seed)"
-    assert formats.interval(line).endswith(" s")
+    assert figures.interval(line).endswith(" s")
     assert any("one seed only" in note for note in table.notes)
 
 
@@ -103,7 +104,100 @@ def test_the_pooled_set_decides_wherever_it_stands():
 def test_a_p90_on_too_few_timings_is_not_shown():
     record = fake(limits=(0.6,))
     record["candidates"][0]["latency"]["n"] = 63
-    assert "/ -" in formats.cells(tables.build([record]))["latency ms (p50 / p90)"][0]
+    shown = formats.cells(tables.build([record]))
+    assert shown["p90 ms"][0] == "-" and shown["p50 ms"][0] != "-"
+
+
+def test_every_measured_figure_has_its_interval_over_seeds():
+    found = study(("hat", "scratch"), 3)
+    table = tables.build([*found, fake("broken", status="failed"), fake("broken", 2, status="failed")])
+    line = row(table, "hat", 0.4)
+    runs = [r for r in found if r["spec"]["method"] == "hat"]
+    made = [r["candidates"][0] for r in runs]
+    values = {
+        "chrf": [c["test"]["pooled"]["chrf"]["value"] for c in made],
+        "valid_loss": [c["valid"]["loss"] for c in made],
+        "peak_bytes": [c["memory"]["peak_bytes"] for c in made],
+        "tokens": [r["ledger"]["share"]["tokens"] for r in runs],
+        "evaluations": [r["ledger"]["share"].get("evaluations", 0.0) for r in runs],
+        "probes": [r["ledger"]["share"].get("probes", 0.0) for r in runs],
+        "seconds": [r["ledger"]["totals"]["seconds"] for r in runs],
+        "joules": [r["energy"]["joules"] for r in runs],
+    } | {name: [c["latency"][name] for c in made] for name in ("p50", "p90", "ratio")}
+    assert set(values) == {*spread.MEASURED, *spread.SPENT}
+    for name, seen in values.items():
+        expected = stats.t_interval(seen)
+        told = line[[name, f"{name}_low", f"{name}_high"]].to_list()
+        assert told == pytest.approx([expected.mean, expected.low, expected.high]), name
+    assert (line["chrf_interval"], line["ratio_interval"]) == ("seeds", "seeds")
+    failed = table.rows[table.rows["method"] == "broken"].iloc[0]
+    assert failed["seconds_low"] < failed["seconds"] < failed["seconds_high"] and math.isnan(
+        failed["p50_low"]
+    )
+
+
+def test_with_one_seed_a_figure_has_the_interval_of_its_own_or_none():
+    table = tables.build([fake()])
+    line, made = row(table, "hat"), fake()["candidates"][1]
+    assert line["chrf_low"] == made["test"]["pooled"]["chrf"]["low"] and line["chrf_interval"] == "sentences"
+    assert line["ratio_high"] == made["latency"]["ratio_high"] and line["ratio_interval"] == "timings"
+    assert math.isnan(line["p50_low"]) and math.isnan(line["seconds_low"])
+    shown = formats.cells(table).iloc[1]
+    assert shown["chrF"].endswith("] s") and shown["x ref"].endswith("] t") and "[" not in shown["p50 ms"]
+    assert any("t: the same over the timings" in note for note in table.notes)
+
+
+UNCOUNTED = {"latency limit", "params M", "MMACs", "MB", "seeds", "method", "weights", "status", "verified"}
+
+
+@settings(deadline=None, max_examples=10)
+@given(st.integers(2, 4), st.booleans())
+def test_no_measured_figure_of_a_row_stands_without_brackets(seeds, uneven):
+    found = study(("hat", "scratch"), seeds)
+    found += [fake("mos-layer", 9), fake("mos-layer", 10)] if uneven else []
+    table = tables.build(found, verdicts={})
+    for head, column in formats.cells(table).items():
+        if head not in UNCOUNTED:
+            assert all("[" in cell and "]" in cell for cell in column), head
+    for one in sets.scores(table):
+        assert all("[" in cell for name in one.sets for cell in one.frame[name])
+
+
+def test_each_test_set_has_figures_with_intervals_and_a_signature():
+    found = study(("hat", "scratch"), 3, limits=(0.6,))
+    table = tables.build(found)
+    first = sets.scores(table)[0]
+    assert (first.metric, first.sets[0], len(first.sets)) == ("bleu", "pooled", 4)
+    assert first.signature == BLEU_SIGNATURE and list(first.frame["method"]) == list(table.rows["method"])
+    values = [r["candidates"][0]["test"]["test_2017_flickr"]["bleu"]["value"] for r in found[:3]]
+    expected = stats.t_interval(values)
+    cell = first.frame.set_index("method")["test_2017_flickr"]["hat"]
+    assert cell == f"{expected.mean:.1f} [{expected.low:.1f}, {expected.high:.1f}]"
+    assert sets.scores(tables.build(found[:1]))[0].frame["pooled"][0].endswith("] s")
+    for text in (formats.markdown(table, "t").replace("\\", ""), formats.latex(table).replace("\\", "")):
+        assert cell in text and BLEU_SIGNATURE in text
+    line = next(
+        x for x in csv.DictReader(io.StringIO(formats.sets_csv(table))) if x["set"] == "test_2017_flickr"
+    )
+    assert line["metric"] == "bleu" and float(line["low"]) < float(line["value"]) < float(line["high"])
+    listed = formats.as_json(table)["test_sets"][0]
+    assert listed["low"] < listed["value"] < listed["high"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((34.24, 33.8, 34.61, ".1f"), "34.2 [33.8, 34.6]"),
+        ((34.24, 33.8, 34.61, ".1f", "sentences"), "34.2 [33.8, 34.6] s"),
+        ((17.42, 9.0, 125.9, "sig"), "17.4 [9.0, 125.9]"),
+        ((1234.5, -3.0, 2400.0, "sig", "timings"), "1,234 [-3, 2,400] t"),
+        ((0.999, 0.99, 1.0, ".0f", "seeds", 100), "100 [99, 100]"),
+        ((1.5, math.nan, math.nan, ".1f"), "1.5"),
+        ((math.nan, 1.0, 2.0, ".1f"), "-"),
+    ],
+)
+def test_a_figure_is_written_with_its_interval(arguments, said):
+    assert figures.ranged(*arguments) == said
 
 
 @pytest.mark.parametrize(

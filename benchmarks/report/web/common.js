@@ -25,6 +25,8 @@ const supernetBench = (() => {
     return made;
   }
 
+  // Behind an interval that is not over seeds.
+  const OVER = {sentences: " s", timings: " t"};
   const has = value => value !== null && value !== undefined;
   const fixed = (value, digits = 1, scale = 1) => has(value) ? (value * scale).toFixed(digits) : "-";
   const grouped = value => has(value) ? Math.round(value).toLocaleString("en") : "-";
@@ -33,11 +35,21 @@ const supernetBench = (() => {
     if (!score || !has(score[0])) return "-";
     const range = has(score[1]) && has(score[2])
       ? " [" + score[1].toFixed(digits) + ", " + score[2].toFixed(digits) + "]" : "";
-    return score[0].toFixed(digits) + range + (range && score[3] === "sample" ? " s" : "");
+    return score[0].toFixed(digits) + range + (range ? OVER[score[3]] || "" : "");
+  }
+  // A figure of a row with its interval; digits "sig": three significant ones, the ends with as many decimals.
+  function measured(row, key, digits, scale = 1) {
+    if (!has(row[key])) return "-";
+    const text = digits === "sig" ? sig(row[key] * scale) : null;
+    const places = text === null ? digits : (text.split(".")[1] || "").length;
+    const figure = value => (value * scale).toLocaleString("en",
+      {minimumFractionDigits: places, maximumFractionDigits: places});
+    const span = row.spans[key];
+    return (text || figure(row[key])) + (span ? ` [${figure(span[0])}, ${figure(span[1])}]${OVER[span[2]] || ""}` : "");
   }
   const limit = row => !row.limit ? "-" : row.limit + (has(row.limit_share) && has(row.limit_ms)
     ? " (" + sig(row.limit_ms) + " ms)" : "");
 
   return {index: keep("index"), table: keep("table"), runs: keep("runs"), claims: keep("claims"), load, el, has, fixed, grouped, sig,
-    interval, limit, list: () => loaded.get("index/"), judged: () => loaded.get("claims/")};
+    interval, measured, limit, list: () => loaded.get("index/"), judged: () => loaded.get("claims/")};
 })();

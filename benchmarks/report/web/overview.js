@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const {el, has, fixed, grouped, sig, interval, limit, load, chart} = supernetBench;
+  const {el, has, fixed, sig, interval, measured, limit, load, chart} = supernetBench;
   const at = id => document.getElementById(id);
   const ROWS = 50;
   const {tables} = supernetBench.list();
@@ -18,17 +18,17 @@
     {key: "quality", head: "Quality", down: true, value: row => (score(row) || [null])[0], cell: row => interval(score(row))},
     {key: "status", head: "Status", left: true, value: row => row.status, cell: row => row.status},
     {key: "verified", head: "Verified", left: true, value: row => row.verified, cell: row => row.verified},
-    {key: "p50", head: "p50 ms", value: row => row.p50, cell: row => sig(row.p50)},
-    {key: "p90", head: "p90 ms", value: row => row.p90, cell: row => sig(row.p90)},
-    {key: "ratio", head: "x reference [95 %]", value: row => row.ratio, cell: row => interval(row.latency, 2)},
+    {key: "p50", head: "p50 ms", value: row => row.p50, cell: row => measured(row, "p50", "sig")},
+    {key: "p90", head: "p90 ms", value: row => row.p90, cell: row => measured(row, "p90", "sig")},
+    {key: "ratio", head: "x reference", value: row => row.ratio, cell: row => measured(row, "ratio", 2)},
     {key: "params", head: "Parameters M", value: row => row.params, cell: row => fixed(row.params, 2, 1e-6)},
     {key: "macs", head: "MMACs", value: row => row.macs, cell: row => sig(has(row.macs) ? row.macs / 1e6 : null)},
     {key: "bytes", head: "MB", value: row => row.bytes, cell: row => fixed(row.bytes, 1, 1e-6)},
-    {key: "tokens", head: "Tokens %", value: row => row.tokens, cell: row => fixed(row.tokens, 0, 100)},
-    {key: "evaluations", head: "Evaluations %", value: row => row.evaluations, cell: row => fixed(row.evaluations, 0, 100)},
-    {key: "probes", head: "Probes %", value: row => row.probes, cell: row => fixed(row.probes, 0, 100)},
-    {key: "seconds", head: "Search s", value: row => row.seconds, cell: row => grouped(row.seconds)},
-    {key: "joules", head: "Energy kJ", value: row => row.joules, cell: row => fixed(row.joules, 1, 1e-3)},
+    {key: "tokens", head: "Tokens %", value: row => row.tokens, cell: row => measured(row, "tokens", 0, 100)},
+    {key: "evaluations", head: "Evaluations %", value: row => row.evaluations, cell: row => measured(row, "evaluations", 0, 100)},
+    {key: "probes", head: "Probes %", value: row => row.probes, cell: row => measured(row, "probes", 0, 100)},
+    {key: "seconds", head: "Search s", value: row => row.seconds, cell: row => measured(row, "seconds", 0)},
+    {key: "joules", head: "Energy kJ", value: row => row.joules, cell: row => measured(row, "joules", 1, 1e-3)},
   ];
   const ANSWERS = ["any", "reproduces", "does not reproduce", "cannot tell", "not verified"];
   const answered = row => ANSWERS.find(answer => row.verified.split(":")[0] === answer);
@@ -72,7 +72,7 @@
     at("table-title").textContent = table.title;
     const about = tables.find(entry => entry.id === id);
     at("facts").textContent = `${about.runs} runs of ${about.methods} methods; allowance a run: ${about.allowance}`;
-    const names = {csv: "CSV", tex: "LaTeX", parquet: "Parquet"};
+    const names = {csv: "CSV", "test_sets.csv": "CSV by test set", tex: "LaTeX", parquet: "Parquet"};
     at("downloads").replaceChildren("Download this table: ", ...Object.entries(table.downloads).flatMap(([kind, path], i) =>
       [i ? ", " : "", el("a", {href: path, download: ""}, names[kind])]));
     list("notes", table.notes);
@@ -105,7 +105,18 @@
     chart.legend(at("legend"), new Map([...state.looks].filter(([method]) => methods.has(method))));
     at("details").textContent = "";
     plot();
+    bySet();
     limited();
+  }
+
+  // The chosen metric on each test set, with its signature; the rows that are left by the filters.
+  function bySet() {
+    const metric = at("metric").value, one = state.table.sets[metric];
+    at("by-set").hidden = !one;
+    if (!one) return;
+    at("sets-caption").textContent = `${state.table.metrics[metric]} on each test set, made as ${one.signature}`;
+    plain("sets", state.rows.filter(row => one.rows[row.place]).map(row => ({method: row.method, "latency limit": limit(row),
+      ...Object.fromEntries(one.sets.map((name, i) => [name, one.rows[row.place][i]]))})));
   }
 
   function plot() {

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const {el, has, fixed, grouped, sig, interval, limit, load} = supernetBench;
+  const {el, has, fixed, sig, interval, measured, limit, load} = supernetBench;
   const at = id => document.getElementById(id);
   const MARKS = {"reproduces": "supported", "does not reproduce": "refuted", "cannot tell": "undecided"};
 
@@ -48,6 +48,21 @@
       folded("The specification", run.spec), folded("Provenance: code, versions, data, machine", made));
   }
 
+  // The row's scores on each test set, a line for each metric.
+  function bySet(table, place) {
+    const there = Object.entries(table.sets).filter(([, one]) => one.rows[place]);
+    if (!there.length) return [];
+    const names = [...new Set(there.flatMap(([, one]) => one.sets))];
+    const head = text => el("th", {scope: "col"}, text);
+    return [el("div", {class: "scroll", tabindex: "0", role: "region", "aria-labelledby": "sets-caption"}, el("table", {},
+      el("caption", {id: "sets-caption"}, "On each test set"),
+      el("thead", {}, el("tr", {}, el("th", {scope: "col", class: "left"}, "metric"), ...names.map(head),
+        el("th", {scope: "col", class: "left"}, "made as"))),
+      el("tbody", {}, ...there.map(([metric, one]) => el("tr", {}, el("th", {scope: "row"}, table.metrics[metric] || metric),
+        ...names.map(name => el("td", {}, one.sets.includes(name) ? one.rows[place][one.sets.indexOf(name)] : "-")),
+        el("td", {class: "left"}, el("code", {}, one.signature)))))))];
+  }
+
   async function open() {
     const [id, place] = location.hash.slice(1).split("/");
     if (!/^[0-9a-f]{12}$/.test(id || "") || !/^\d+$/.test(place || "")) throw new Error("the address names no row");
@@ -61,14 +76,16 @@
     const summary = el("section", {"aria-labelledby": "summary"}, el("h2", {id: "summary"}, "The row"),
       el("p", {}, `${table.title}. ${row.status}.`),
       el("p", {}, "Run again: ", el("strong", {}, row.verified)),
-      facts([...figures, ["p50 / p90 latency, ms", `${sig(row.p50)} / ${sig(row.p90)}`],
-        ["times the reference network", interval(row.latency, 3)], ["parameters, millions", fixed(row.params, 2, 1e-6)],
-        ["MMACs", sig(has(row.macs) ? row.macs / 1e6 : null)], ["tokens, % of the allowance", fixed(row.tokens, 1, 100)],
-        ["validation evaluations, %", fixed(row.evaluations, 1, 100)], ["latency probes, %", fixed(row.probes, 1, 100)],
-        ["search, seconds", grouped(row.seconds)], ["energy, kJ", fixed(row.joules, 1, 1e-3)],
+      facts([...figures, ["p50 latency, ms", measured(row, "p50", "sig")],
+        ["p90 latency, ms", measured(row, "p90", "sig")], ["times the reference network", measured(row, "ratio", 3)],
+        ["validation loss, nats/token", measured(row, "valid_loss", 3)], ["peak memory, MB", measured(row, "peak_bytes", 1, 1e-6)], ["parameters, millions", fixed(row.params, 2, 1e-6)],
+        ["MMACs", sig(has(row.macs) ? row.macs / 1e6 : null)], ["tokens, % of the allowance", measured(row, "tokens", 1, 100)],
+        ["validation evaluations, %", measured(row, "evaluations", 1, 100)], ["latency probes, %", measured(row, "probes", 1, 100)],
+        ["search, seconds", measured(row, "seconds", 0)], ["energy, kJ", measured(row, "joules", 1, 1e-3)],
         ["energy from", row.sources], ["weights", row.origin], ["seeds", row.seeds]]),
-      el("p", {class: "soft"}, "Brackets hold 95 % intervals: over seeds, or, marked s, over the test sentences or"
-        + " timings of the one run there is."),
+      el("p", {class: "soft"}, "Brackets hold 95 % intervals: over seeds; marked s, over the test sentences, and marked t,"
+        + " over the timings of the one run there is. What is counted has none, nor has any other figure of one run."),
+      ...bySet(table, Number(place)),
       folded("The allowance and what the table's runs share", table.shared));
     const files = [...new Set(row.runs.map(run => Math.floor(run / table.runs_a_file)))];
     const loaded = new Map();

@@ -1,0 +1,60 @@
+"""One figure as text: to so many digits, with its interval, and a mark for what that is over."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+NONE = "-"
+OVER = {"sentences": " s", "timings": " t"}
+"""Mark behind an interval that is not over seeds."""
+Row = Mapping[Any, Any]
+
+
+def number(value: float, form: str = ".1f", scale: float = 1.0) -> str:
+    """A figure for people; a dash where there is none."""
+    return NONE if value is None or math.isnan(value) else format(value * scale, form)
+
+
+def sig(value: float, digits: int = 3) -> str:
+    """A figure to so many significant digits, trailing zeros kept."""
+    if value is None or math.isnan(value):
+        return NONE
+    return f"{value:,.0f}" if abs(value) >= 10 ** (digits - 1) else f"{value:#.{digits}g}"
+
+
+def ranged(value: float, low: float, high: float, form: str, over: str = "seeds", scale: float = 1.0) -> str:
+    """``34.2 [33.8, 34.6]``, an ``s`` or ``t`` behind it where the interval is not over seeds.
+
+    Args:
+        value: the figure; a dash where it is NaN.
+        low, high: of its 95 % interval; none is written where they are NaN.
+        form: of all three, a format specification, or ``sig`` for three significant digits.
+        over: ``seeds``, ``sentences`` or ``timings``.
+        scale: what all three are multiplied with.
+    """
+    if form == "sig":
+        # Ends to as many decimals as the figure has, so that the three can be compared.
+        text = sig(value * scale)
+        form = f",.{len(text.partition('.')[2])}f"
+    text = number(value, form, scale)
+    if text == NONE or math.isnan(low) or math.isnan(high):
+        return text
+    return f"{text} [{number(low, form, scale)}, {number(high, form, scale)}]{OVER.get(over, '')}"
+
+
+def measured(row: Row, name: str, form: str, scale: float = 1.0) -> str:
+    """A figure of a table's row (``report.spread``) with its interval."""
+    over = row.get(f"{name}_interval", "seeds")
+    return ranged(row[name], row[f"{name}_low"], row[f"{name}_high"], form, over, scale)
+
+
+def interval(row: Row, digits: str = ".1f") -> str:
+    """The deciding figure or a difference with its interval; or why there is none."""
+    key = "quality" if "quality" in row else "difference"
+    sign = "" if key == "quality" else "+"
+    text = ranged(row[key], row["low"], row["high"], sign + digits, row.get("interval", "seeds"))
+    if text != NONE and not text.endswith(("]", *OVER.values())):
+        text += " (one pair: no interval)" if sign else " (no interval recorded)"
+    return text
