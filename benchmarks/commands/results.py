@@ -14,7 +14,15 @@ from benchmarks import registry, rulesets
 from benchmarks.api import LIMITED, UsageError
 from benchmarks.plan import Folders
 
-SHOWN = ("table.md", "table.csv", "pareto.png", "hypervolume.png", "budget.png", "search.png")
+SHOWN = (
+    "table.md",
+    "table.csv",
+    "pareto.png",
+    "hypervolume.png",
+    "budget.png",
+    "search.png",
+    "performance.png",
+)
 
 
 def compare(options: argparse.Namespace) -> int:

@@ -95,7 +95,7 @@ def _named(groups: list[list[Record]]) -> list[tuple[list[Record], str]]:
 
 
 def _board(job: Job, group: Sequence[Record], mark: str) -> Board:
-    from benchmarks.report import formats, plots, rows, site, tables
+    from benchmarks.report import formats, html, plots, rows, site, tables
 
     given = {r["id"]: verified.of_record(r, job.verdicts[r["id"]]) for r in group if r["id"] in job.verdicts}
     table = tables.build(group, verdicts=given)
@@ -113,7 +113,9 @@ def _board(job: Job, group: Sequence[Record], mark: str) -> Board:
         drawn = [f"![{_alt(f)}]({f})\n" for f in sorted(files) if f.endswith(".svg")]
         text = "\n".join([formats.markdown(table, title, level=2), *drawn])
         entry["records"] = [_entry(r) for r in group]
-    shown = site.write_table(job.site, group, table, title, slug, brief=job.brief)
+    picture = files.get(f"plots/{slug}-performance.svg")
+    pictures = {"performance": (picture, html.alternative("performance", table))} if picture else {}
+    shown = site.write_table(job.site, group, table, title, slug, pictures, job.brief)
     return Board(tuple(rows.facts(group[0]).values()), title, text, {"title": title, **entry}, shown, files)
 
 

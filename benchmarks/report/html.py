@@ -12,13 +12,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from benchmarks.records import Record
-from benchmarks.report import figures, formats, rows, sets
+from benchmarks.report import figures, formats, performance, rows, sets
 from benchmarks.report.formats import TEXTS
 from benchmarks.report.tables import Table
 
 FIGURES = {
     "pareto": "Quality against latency",
     "hypervolume": "Hypervolume over the budget",
+    "performance": "How often each method is close to the best",
     "search": "The search",
     "budget": "Budget and energy by phase",
 }
@@ -69,6 +70,13 @@ def alternative(name: str, table: Table) -> str:
         means = table.volumes.groupby("method")["volume"].mean().sort_values(ascending=False, kind="stable")
         return (
             "Hypervolume at the end, best first: " + ", ".join(f"{m} {v:.4g}" for m, v in means.items()) + "."
+        )
+    if name == "performance":
+        return "Performance profiles. " + " ".join(
+            f"{what}: on the share of workloads where it is the best or equal, "
+            + ", ".join(f"{m} {performance.share(f, 1.0):.0%}" for m, f in performance.ratios(costs).items())
+            + "."
+            for what, costs in performance.panels(table).items()
         )
     if name == "budget":
         spent = table.rows.drop_duplicates("method").to_dict("records")

@@ -267,13 +267,14 @@ Drawing = Callable[[Sequence[Record], Table], "Figure | None"]
 
 def drawings() -> dict[str, Drawing]:
     """File name without ending -> the function that draws it; None: nothing recorded to draw."""
-    from benchmarks.report import bars, curves
+    from benchmarks.report import bars, curves, performance
 
     return {
         "pareto": pareto,
         "hypervolume": curves.hypervolume,
         "search": curves.search,
         "budget": bars.budget,
+        "performance": performance.figure,
     }
 
 

@@ -84,11 +84,19 @@ def _clean(value: Any) -> Any:
 
 
 def write_table(
-    folder: Path, group: Sequence[Record], table: Table, title: str, name: str, brief: bool = False
-) -> dict[str, Any]:
-    """Write one table's data and downloads into the site; return its entry in the list of tables.
+    folder: Path, group: Sequence[Record], table: Table, title: str, name: str,
+    pictures: Mapping[str, tuple[bytes, str]] | None = None, brief: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """Write one table's data, pictures and downloads into the site; return its entry in the list of tables.
 
-    ``brief``: without the scores on each test set, which stand in the runs' files all the same.
+    Args:
+        folder: of the site.
+        group: the table's records.
+        table: of ``tables.build``.
+        title: any text.
+        name: of its files, without an ending.
+        pictures: what it shows -> SVG and the words for those who cannot see it.
+        brief: without the scores on each test set, which stand in the runs' files all the same.
     """
     identity = hashlib.sha256(store.canonical(rows.facts(group[0]) | rows.facts(group[-1]))).hexdigest()[:12]
     runs = rows.latest(group)
@@ -102,6 +110,7 @@ def write_table(
         "notes": formats.footnotes(table), "troubles": table.troubles[:200], "signatures": table.signatures,
         "comparisons": formats.comparisons(table).to_dict("records"), "downloads": downloads,
         "runs": len(runs), "runs_a_file": RUNS_A_FILE, "sets": {} if brief else _sets(table),
+        "pictures": _pictures(folder, f"{name}-{identity[:6]}", pictures or {}),
     }  # fmt: skip
     _write(folder / "data" / f"{identity}.js", "table", shown)
     again: dict[str, list[Mapping[str, Any]]] = {}
@@ -229,6 +238,16 @@ def _pooled(runs: list[dict[str, Any]]) -> dict[str, Any]:
             kept.append(made)
         run["made"] = pool[text]
     return {"runs": runs, "made": kept}
+
+
+def _pictures(folder: Path, name: str, pictures: Mapping[str, tuple[bytes, str]]) -> dict[str, Any]:
+    found = {}
+    for what, (drawn, alternative) in pictures.items():
+        path = folder / "plots" / f"{name}-{what}.svg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(drawn)
+        found[what] = {"path": path.relative_to(folder).as_posix(), "alternative": alternative}
+    return found
 
 
 def _downloads(folder: Path, table: Table, name: str, brief: bool) -> dict[str, str]:

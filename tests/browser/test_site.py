@@ -18,6 +18,7 @@ FLAGS = [
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 EVIL = "<script>alert(1)</script>"
+PICTURE = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 10 6"><rect width="10" height="6"/></svg>'
 LARGEST_PAGE = 1.5 * 2**20
 
 
@@ -48,7 +49,7 @@ def built(tmp_path_factory):
     publish(root, run_again(again["scratch"], "2026-03-04", fingerprint="x"))
     publish(root, run_again(again["scratch"], "2026-04-05", profile="undeclared", fingerprint="y"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plots, "images", lambda *_: {})
+        patch.setattr(plots, "images", lambda *_: {"performance.svg": PICTURE})
         leaderboard.build(root)
     return root / "site"
 
@@ -226,6 +227,16 @@ def test_every_measured_figure_has_its_interval_and_each_test_set_its_table(visi
     sync.expect(page.locator("#table-title")).to_contain_text("crowd")
     assert all(text.endswith("] s") for text in column(page, 3))
     assert all(text.endswith("] t") for text in column(page, 8))
+
+
+def test_the_profiles_are_a_picture_with_words(visit, built):
+    page = small(visit, built)
+    picture = page.locator("#profiles img")
+    assert picture.evaluate("image => image.complete && image.naturalWidth > 0")
+    assert picture.get_attribute("alt").startswith(
+        "Performance profiles. hypervolume: on the share of workloads"
+    )
+    assert "Nothing is ranked by it" in page.locator("#profiles").inner_text()
 
 
 def test_rows_are_filtered_by_what_second_runs_said(visit, built):

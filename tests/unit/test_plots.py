@@ -134,6 +134,14 @@ def test_a_figure_says_what_it_shows():
         "95 % t-interval over seeds",
     ):
         assert part in pareto
+    profiles = words(figures("three-seeds")["performance"])
+    for part in (
+        "a workload is a seed",
+        "95% of the best test BLEU",
+        "nothing is ranked by it",
+        "9 workloads",
+    ):
+        assert part in " ".join(profiles.split())
     assert "over test sentences" in words(figures("one-seed")["pareto"])
     assert "no run has a scored candidate" in words(figures("failed")["pareto"])
     assert "not measured" in words(figures("no-energy")["budget"])

@@ -75,6 +75,10 @@
     const names = {csv: "CSV", "test_sets.csv": "CSV by test set", tex: "LaTeX", parquet: "Parquet"};
     at("downloads").replaceChildren("Download this table: ", ...Object.entries(table.downloads).flatMap(([kind, path], i) =>
       [i ? ", " : "", el("a", {href: path, download: ""}, names[kind])]));
+    const picture = table.pictures.performance;
+    at("profiles").hidden = !picture;
+    at("profiles").querySelector(".picture").replaceChildren(
+      ...(picture ? [el("img", {src: picture.path, alt: picture.alternative})] : []));
     list("notes", table.notes);
     list("troubles", table.troubles);
     at("troubles-title").hidden = !table.troubles.length;

@@ -1,0 +1,92 @@
+"""Performance profiles: what they count, when there is one, and that nothing is ranked by them."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmarks.report import formats, html, performance, tables
+from benchmarks.report.comparisons import volumes_of
+from tests.fake_records import METHODS, fake, study
+
+COST = st.floats(1e-3, 1e3) | st.just(math.inf)
+
+
+@settings(deadline=None)
+@given(
+    st.integers(3, 5).flatmap(
+        lambda n: st.lists(st.lists(COST, min_size=n, max_size=n), min_size=1, max_size=5)
+    )
+)
+def test_factors_and_shares_are_those_of_the_definition(lists):
+    costs = {str(i): mine for i, mine in enumerate(lists)}
+    factors = performance.ratios(costs)
+    for j, column in enumerate(zip(*lists, strict=True)):
+        finite = [c for c in column if math.isfinite(c)]
+        for name, mine in costs.items():
+            due = mine[j] / min(finite) if math.isfinite(mine[j]) else math.inf
+            assert factors[name][j] == due
+    for mine in factors.values():
+        shares = [performance.share(mine, at) for at in (1, 1.5, 2, 4, 1e9)]
+        assert shares == sorted(shares) and 0 <= shares[0] and shares[-1] <= 1
+        assert shares[-1] == sum(math.isfinite(f) for f in mine) / len(mine)
+
+
+def test_hypervolume_factors_are_best_over_own():
+    table = tables.build(study())
+    costs = performance.panels(table)["hypervolume"]
+    factors = performance.ratios(costs)
+    volumes = volumes_of(table.lines, table.shared["task"]).set_index(["method", "seed"])["volume"]
+    for i, seed in enumerate((1, 2, 3)):
+        best = max(volumes[method, seed] for method in METHODS)
+        for method in METHODS:
+            assert factors[method][i] == pytest.approx(best / volumes[method, seed])
+
+
+def test_time_counts_only_where_the_target_is_reached_and_failures_are_misses():
+    found = [r for r in study() if (r["spec"]["method"], r["spec"]["seed"]) != ("mos-layer", 2)]
+    table = tables.build([*found, fake("mos-layer", 2, status="failed")])
+    costs = performance.time_costs(table)
+    assert all(len(mine) == 9 for mine in costs.values())
+    quality = {(r.method, r.seed, str(r.limit)): r.quality for r in table.lines.itertuples()}
+    workloads = [(s, f"{x:g} x ref") for s in (1, 2, 3) for x in (0.4, 0.6, 0.8)]
+    for i, (seed, limit) in enumerate(workloads):
+        there = {m: quality[m, seed, limit] for m in METHODS if (m, seed, limit) in quality}
+        target = performance.TARGET * max(there.values())
+        for method in METHODS:
+            assert math.isfinite(costs[method][i]) == (there.get(method, 0) >= target)
+            if math.isfinite(costs[method][i]):
+                assert costs[method][i] == 500.0 + 115 * (i % 3)
+    assert costs["mos-layer"][3:6] == [math.inf] * 3
+    assert performance.volume_costs(table)["mos-layer"][1] == math.inf
+
+
+@pytest.mark.parametrize(
+    ("found", "shown"),
+    [
+        (lambda: study(METHODS[:2]), set()),
+        (lambda: study(METHODS[:3], 2, limits=(0.5,)), set()),
+        (lambda: study(METHODS[:3], 1), {"time"}),
+        (lambda: study(METHODS[:3], 1, spent=False), set()),
+        (lambda: study(METHODS[:3], 3, spent=False), {"hypervolume"}),
+        (lambda: study(METHODS[:3], 3, limits=(0.5,)), {"time", "hypervolume"}),
+        (lambda: [*study(METHODS[:2]), fake("scratch", 1)], {"time"}),
+        (lambda: [fake(m, s, status="failed") for m in METHODS for s in (1, 2, 3)], set()),
+    ],
+)
+def test_there_is_one_only_for_three_methods_on_three_workloads(found, shown):
+    found = found()
+    table = tables.build(found)
+    assert set(performance.panels(table)) == shown
+    assert (performance.figure(found, table) is not None) == bool(shown)
+
+
+def test_it_is_a_picture_and_no_table_knows_of_it():
+    table = tables.build(study())
+    for text in (formats.markdown(table, "t"), formats.csv(table), formats.json_text(formats.as_json(table))):
+        assert "performance" not in text.lower() and "within this factor" not in text
+    said = html.alternative("performance", table)
+    assert "hypervolume: on the share of workloads" in said and "mos-neuron" in said and "time:" in said
