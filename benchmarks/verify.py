@@ -145,6 +145,13 @@ def compare(published: Record, again: Record, others: Sequence[Record] = ()) -> 
     if again["status"] == "failed":
         said = rows.plain(again["message"])
         return Verdict(NO, [f"the second run failed: {said}"], differences=differences)
+    if (
+        again["status"] == "budget"
+        and published["status"] == "done"
+        and again["message"].startswith("seconds")
+    ):
+        why = "the second run ran out of its seconds, which the published one did not: try an idle machine"
+        return Verdict(UNKNOWN, [why], differences=differences)
     if published["provenance"]["data"] != again["provenance"]["data"]:
         return Verdict(UNKNOWN, ["the data are not the published ones"], differences=differences)
     runs = siblings(published, others)

@@ -156,3 +156,11 @@ def test_comparing_needs_no_torch():
     code = "import sys, benchmarks.verify, benchmarks.submission; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_second_run_that_a_busy_machine_kept_from_its_end_says_nothing():
+    slow = fake(status="budget", message="seconds: the allowance is spent") | {"candidates": []}
+    verdict = verify.compare(fake(), slow)
+    assert verdict.answer == verify.UNKNOWN and "idle machine" in verdict.reasons[0]
+    spent = fake(status="budget", message="tokens: the allowance is spent") | {"candidates": []}
+    assert verify.compare(fake(), spent).answer == verify.NO
