@@ -49,7 +49,7 @@ def write_pages(
     _write(folder / "data" / "index.js", "index", {"tables": listed, "records": records})
     told = [
         {**v.to_dict()["claim"], "verdict": v.verdict, "n": v.n, "records": v.records, "command": v.command}
-        | {"shown": verdicts.effect(v), "said": verdicts.said(v)}
+        | {"shown": verdicts.effect(v), "said": verdicts.said(v), "decide": verdicts.without_command(v)}
         for v in judged
     ]
     shown = {"papers": claims.papers(), "claims": told, "rules": verdicts.RULES}

@@ -72,6 +72,9 @@ class Terminal:
         for command, names in wanted.items():
             yield Text(f"to decide {', '.join(names)}:")
             yield Padding(Text(command, overflow="fold"), (0, 0, 0, 2))
+        for v in self.verdicts:
+            if why := without_command(v):
+                yield Text(f"to decide {v.claim.id}: {why}")
         yield Text()
         yield Text(RULES, style="dim")
 
@@ -79,6 +82,13 @@ class Terminal:
 def said(verdict: Verdict) -> str:
     """The verdict with its reason."""
     return f"{verdict.verdict}: {verdict.why}"
+
+
+def without_command(verdict: Verdict) -> str:
+    """Why no command would decide an open claim; empty where one would, or where it is decided."""
+    if verdict.command or verdict.verdict != UNDECIDED:
+        return ""
+    return f"no command can yet: {plain(verdict.why)}"
 
 
 def markdown(verdicts: Sequence[Verdict]) -> str:
@@ -120,6 +130,6 @@ def _details(verdict: Verdict) -> str:
     shown += [f"- Left out: {md(plain(why))}" for why in verdict.left_out]
     if verdict.command:
         shown.append(f"- To decide it: `{verdict.command}`")
-    elif verdict.verdict == UNDECIDED and not claim.task:
-        shown.append("- To decide it: no command can yet")
+    elif without_command(verdict):
+        shown.append(f"- To decide it: {md(without_command(verdict))}")
     return f"### {md(claim.id)}\n\n{md(claim.statement)}\n\n" + "\n".join(shown)

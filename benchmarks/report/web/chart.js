@@ -1,8 +1,9 @@
-// Quality against latency: one mark a row, shapes besides colours, the Pareto front, the latency limit.
+// Quality against latency as a ratio to the reference network: one mark a row, shapes besides colours, intervals
+// both ways, the Pareto front, the latency limit.
 "use strict";
 
 supernetBench.chart = (() => {
-  const {has, sig, interval, limit} = supernetBench;
+  const {has, sig, interval, measured, limit} = supernetBench;
   const SHAPES = [d3.symbolCircle, d3.symbolSquare, d3.symbolTriangle, d3.symbolDiamond, d3.symbolCross,
     d3.symbolStar, d3.symbolWye];
   const COLOURS = 8;
@@ -28,8 +29,8 @@ supernetBench.chart = (() => {
   }
 
   function draw(place, rows, options) {
-    const points = rows.filter(row => has(row.p50) && row.scores[options.metric] && has(row.scores[options.metric][0]))
-      .map(row => ({row, x: row.p50, y: row.scores[options.metric][0], score: row.scores[options.metric]}))
+    const points = rows.filter(row => has(row.ratio) && row.scores[options.metric] && has(row.scores[options.metric][0]))
+      .map(row => ({row, x: row.ratio, across: row.spans.ratio || [], y: row.scores[options.metric][0], score: row.scores[options.metric]}))
       .sort((a, b) => a.x - b.x);
     place.replaceChildren();
     if (!points.length) {
@@ -38,11 +39,19 @@ supernetBench.chart = (() => {
     }
     const width = Math.max(280, Math.min(place.clientWidth, 1100)), height = Math.min(460, Math.max(280, width * 0.6));
     const margin = {top: 14, right: 16, bottom: 46, left: 52};
-    const pad = ([low, high]) => low === high ? [low * 0.95 - 0.01, high * 1.05 + 0.01]
-      : [low - (high - low) * 0.06, high + (high - low) * 0.06];
-    const x = d3.scaleLinear().domain(pad(d3.extent(points, p => p.x))).range([margin.left, width - margin.right]);
-    const ends = points.flatMap(p => [p.y, ...p.score.slice(1, 3).filter(has)]);
-    const y = d3.scaleLinear().domain(pad(d3.extent(ends))).range([height - margin.bottom, margin.top]);
+    // Room for the intervals, but very wide ones (two seeds) do not squeeze all marks into a corner.
+    const domain = (at, ends) => {
+      const [low, high] = d3.extent(at), room = 0.6 * (high - low) || Math.abs(high) * 0.1 || 1, [least, most] = d3.extent(ends);
+      const [from, to] = [Math.max(low - room, least), Math.min(high + room, most)], pad = (to - from) * 0.06 || room;
+      return [from - pad, to + pad];
+    };
+    const spans = {x: points.map(p => p.across.slice(0, 2)), y: points.map(p => p.score.slice(1, 3).filter(has))};
+    const scale = (key, range) => {
+      const at = points.map(p => p[key]);
+      return d3.scaleLinear().domain(domain(at, [...at, ...spans[key].flat()])).range(range);
+    };
+    const x = scale("x", [margin.left, width - margin.right]), y = scale("y", [height - margin.bottom, margin.top]);
+    const inside = (value, axis) => axis(Math.max(axis.domain()[0], Math.min(axis.domain()[1], value)));
     const svg = d3.select(place).append("svg").attr("viewBox", [0, 0, width, height]).attr("width", width)
       .attr("height", height).attr("role", "group").attr("aria-label", options.label);
     const axis = (maker, transform, grid) => svg.append("g").attr("class", "axis").attr("aria-hidden", "true")
@@ -53,7 +62,7 @@ supernetBench.chart = (() => {
     axis(d3.axisLeft(y).ticks(6), `translate(${margin.left},0)`, ["x2", width - margin.left - margin.right]);
     const said = (text, left, top, anchor) => svg.append("text").attr("class", "axis-name").attr("x", left)
       .attr("y", top).attr("text-anchor", anchor).attr("aria-hidden", "true").text(text);
-    said("p50 latency, ms (left is faster)", width - margin.right, height - 8, "end");
+    said("p50 latency, times the reference's (left is faster)", width - margin.right, height - 8, "end");
     svg.append("text").attr("class", "axis-name").attr("aria-hidden", "true")
       .attr("transform", `translate(13,${margin.top})rotate(-90)`).attr("text-anchor", "end")
       .text(options.metricName + " (up is better)");
@@ -62,11 +71,16 @@ supernetBench.chart = (() => {
     const best = svg.append("path").attr("class", "front").attr("aria-hidden", "true");
     const bound = svg.append("line").attr("class", "bound").attr("aria-hidden", "true")
       .attr("y1", margin.top).attr("y2", height - margin.bottom);
-    svg.append("g").attr("aria-hidden", "true").selectAll("line").data(points.filter(p => has(p.score[1])))
-      .enter().append("line").attr("class", "error").attr("x1", p => x(p.x)).attr("x2", p => x(p.x))
-      .attr("y1", p => y(p.score[1])).attr("y2", p => y(p.score[2]));
+    const bars = (there, ends) => svg.append("g").attr("aria-hidden", "true").selectAll("line").data(there).enter()
+      .append("line").attr("class", "error").each(function (p) {
+        Object.entries(ends(p)).forEach(([key, value]) => this.setAttribute(key, value));
+      });
+    bars(points.filter(p => has(p.score[1]) && has(p.score[2])),
+      p => ({x1: x(p.x), x2: x(p.x), y1: inside(p.score[1], y), y2: inside(p.score[2], y)}));
+    bars(points.filter(p => p.across.length),
+      p => ({x1: inside(p.across[0], x), x2: inside(p.across[1], x), y1: y(p.y), y2: y(p.y)}));
     const tell = point => `${point.row.method}, limit ${limit(point.row)}: ${options.metricName} `
-      + `${interval(point.score)}, ${sig(point.x)} ms, ${point.row.status}`;
+      + `${interval(point.score)}, ${measured(point.row, "ratio", 2)} x reference, ${sig(point.row.p50)} ms, ${point.row.status}`;
     const marks = svg.append("g").attr("role", "list").selectAll("path").data(points).enter().append("path")
       .attr("role", "listitem").attr("aria-label", tell).attr("tabindex", (p, i) => i ? -1 : 0)
       .attr("d", p => options.looks.get(p.row.method).path)

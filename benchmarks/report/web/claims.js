@@ -13,9 +13,10 @@
       el("code", {}, one.records.join(" "))) : "none";
     return el("article", {"aria-labelledby": id}, el("h3", {id}, one.id), el("p", {}, one.statement),
       el("p", {class: "verdict " + one.verdict}, one.said),
-      el("dl", {class: "facts"}, pair("the paper", one.figure), pair("ours, with 95 % interval", one.shown),
+      el("dl", {class: "facts"}, pair("the paper", one.figure), pair("ours, with 95 % interval", one.shown === "-" ? "nothing measured yet" : `${one.shown} ${one.unit}`),
         pair("paired seeds", String(one.n)), pair("supported by", one.rule), pair("records", records)),
-      ...(one.command ? [el("p", {}, "To decide it:"), el("pre", {tabindex: "0"}, el("code", {}, one.command))] : []));
+      ...(one.command ? [el("p", {}, "To decide it:"), el("pre", {tabindex: "0"}, el("code", {}, one.command))]
+        : one.decide ? [el("p", {}, "To decide it: " + one.decide)] : []));
   }
 
   at("rules").textContent = rules;

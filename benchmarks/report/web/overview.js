@@ -65,7 +65,7 @@
     table.rows.forEach((row, place) => { row.place = place; });
     choose(at("metric"), Object.keys(table.metrics), at("metric").value, table.metrics);
     state.looks = chart.looks(table.rows);
-    state.steps = [...new Set(table.rows.map(row => row.p50).filter(has))].sort((a, b) => a - b);
+    state.steps = [...new Set(table.rows.map(row => row.ratio).filter(has))].sort((a, b) => a - b);
     at("limit").max = Math.max(0, state.steps.length - 1);
     at("limit").value = at("limit").max;
     at("limit").disabled = state.steps.length < 2;
@@ -126,14 +126,14 @@
   function plot() {
     const name = state.table.metrics[at("metric").value] || "Quality";
     mark = chart.draw(at("plot"), state.rows, {metric: at("metric").value, metricName: name, looks: state.looks,
-      href, details: at("details"), label: `Scatter plot of ${name} against p50 latency, one mark for each row`});
+      href, details: at("details"), label: `Scatter plot of ${name} against latency as a ratio to the reference network, one mark for each row`});
     if (mark) mark(state.most);
   }
 
   function limited() {
     const place = Number(at("limit").value), all = place >= state.steps.length - 1;
     state.most = all ? Infinity : state.steps[place];
-    const text = !state.steps.length ? "nothing was timed" : all ? "none" : sig(state.most) + " ms";
+    const text = !state.steps.length ? "nothing was timed" : all ? "none" : sig(state.most) + " x reference";
     at("limit-text").textContent = text;
     at("limit").setAttribute("aria-valuetext", all ? "no limit" : "at most " + text);
     if (mark) mark(state.most);
@@ -143,7 +143,7 @@
 
   function rows() {
     const by = column(state.sort), sign = state.down ? -1 : 1;
-    const shown = state.rows.filter(row => state.most === Infinity || (has(row.p50) && row.p50 <= state.most));
+    const shown = state.rows.filter(row => state.most === Infinity || (has(row.ratio) && row.ratio <= state.most));
     shown.sort((a, b) => {
       const [x, y] = [by.value(a), by.value(b)];
       if (!has(x) || !has(y)) return has(y) - has(x) || a.place - b.place;
@@ -169,7 +169,7 @@
     at("sort").value = state.sort;
     const best = shown.reduce((a, row) => score(row) && has(score(row)[0]) && (!a || score(row)[0] > score(a)[0]) ? row : a, null);
     at("said").textContent = `${shown.length} of ${state.table.rows.length} rows`
-      + (best ? `; highest ${name}: ${best.method}, ${interval(score(best))}, ${sig(best.p50)} ms` : "");
+      + (best ? `; highest ${name}: ${best.method}, ${interval(score(best))}, ${measured(best, "ratio", 2)} x reference` : "");
   }
 
   function sort(key) {
