@@ -70,6 +70,17 @@ class TaskInfo:
 
 
 @dataclass(frozen=True)
+class Window:
+    """A size that a deployment target asks for: ``low`` to ``high`` parameters, embeddings included."""
+
+    low: int
+    high: int
+
+    def __str__(self) -> str:
+        return f"{self.low / 1e6:g}-{self.high / 1e6:g} M"
+
+
+@dataclass(frozen=True)
 class Measurement:
     """One validation evaluation. ``loss`` is nats per target token, teacher-forced."""
 
@@ -81,16 +92,16 @@ class Measurement:
 class Candidate:
     """One exported sub-network: what the harness will score, time and count.
 
-    Made by ``Lab.candidate`` only. ``limit_ms`` is the latency limit it was searched for (None:
-    no limit); ``origin`` says where its weights come from, such as ``inherited``, ``continued``
-    or ``scratch``.
+    Made by ``Lab.candidate`` only. ``limit_ms`` is the one of ``Lab.limits`` it was searched for
+    (None: no limit); ``origin`` says where its weights come from, such as ``inherited``,
+    ``continued`` or ``scratch``.
     """
 
     index: int
     architecture: Mapping[str, Any]
     policy: Mapping[str, str] | None
     origin: str
-    limit_ms: float | None
+    limit_ms: float | Window | None
     valid: Measurement
     weights_sha256: str
     path: Path
@@ -171,37 +182,69 @@ class Lab(ABC):
     """A ``numpy.random.Generator`` derived from the run's seed."""
     device: str
     budget: Budget
-    limits: tuple[float, ...]
-    """Latency limits in milliseconds on this profile, one per deployment target."""
+    limits: tuple[float | Window, ...]
+    """One per deployment target: a latency in milliseconds on this profile, or a window of sizes."""
     options: Mapping[str, Any]
     """The method's own options, as given on the command line or in the tier."""
-    given: tuple[tuple[float | None, Any], ...]
-    """``(limit_ms, architecture)`` of the run this one depends on (``Method.follows``)."""
+    given: tuple[tuple[float | Window | None, Any], ...]
+    """``(limit, architecture)`` of the run this one depends on (``Method.follows``)."""
     scratch: Path
+    say: Any
+    """Takes one line for the user and the log."""
 
     @abstractmethod
-    def supernet(self, source: Any = None, only: Any = None) -> Any:
+    def supernet(self, source: Any = None, only: Any = None, space: Any = None) -> Any:
         """A fresh ``supernet.elastic.SuperNet`` of the task's family, seeded, on ``device``.
 
         Args:
             source: ``(family, generator, device) -> WeightSource``; default ``SharedSlices``.
             only: an architecture: a network of just that shape, for training it alone.
+            space: a ``SearchSpace`` of the method's own; what it has drawn, all of the Lab takes.
         """
 
     @abstractmethod
-    def train_batches(self, share: float = 1.0, passes: int = 1) -> TrainBatches:
+    def inherit(self, index: int = 0) -> Any:
+        """Entry ``index`` of ``given`` as its run exported it: a network of just that shape.
+
+        Whoever takes weights pays for them: at the first call all that the run they come from spent
+        of tokens, evaluations and probes is charged. For methods that declare ``inherits``.
+        """
+
+    @abstractmethod
+    def train_batches(self, share: float = 1.0, passes: float = 1) -> TrainBatches:
         """Batches for ``share`` of the *total* token allowance, ``passes`` passes over each.
 
         The network's own meter charges every pass beyond the declared ones.
         """
 
     @abstractmethod
-    def evaluate(self, net: Any, architecture: Any) -> Measurement:
-        """Validation loss of one sub-network with the weights ``net`` gives it; one evaluation."""
+    def evaluate(
+        self, net: Any, architecture: Any, objective: Any = None, share: float = 1.0
+    ) -> Measurement:
+        """Validation loss of one sub-network with the weights ``net`` gives it; one evaluation.
+
+        Args:
+            objective: a ``supernet.train.Objective`` to judge by instead of the task's own loss.
+            share: of the validation data, the first part, charged as that share of an evaluation.
+        """
+
+    @abstractmethod
+    def validation_batches(self, share: float) -> Any:
+        """The first ``share`` of the validation data as batches, for losses of a method's own. Charge
+        ``budget`` with the evaluations that what you run on them comes to."""
 
     @abstractmethod
     def probe(self, architecture: Any) -> float:
-        """Latency of the exported sub-network, random weights, on the scale of ``limits``; one probe."""
+        """Latency in milliseconds of the exported sub-network, random weights; one probe."""
+
+    @abstractmethod
+    def size(self, architecture: Any) -> int:
+        """Parameters of the exported sub-network, embeddings included; free of charge."""
+
+    @abstractmethod
+    def fits(self, architecture: Any, limit: Any) -> bool:
+        """Whether a sub-network meets one of ``limits``: sizes are counted, free of charge; latency
+        takes a probe."""
 
     @abstractmethod
     def candidate(
@@ -211,7 +254,7 @@ class Lab(ABC):
         policy: Mapping[str, str] | None = None,
         *,
         origin: str = "inherited",
-        limit_ms: float | None = None,
+        limit_ms: float | Window | None = None,
     ) -> Candidate:
         """Export one sub-network as the run's proposal. Validated by the harness, off the books."""
 
@@ -232,14 +275,15 @@ class Method(ABC):
     """A search method: one class, one file, no registration.
 
     ``follows`` names a method whose candidates' architectures this one is given (as ``lab.given``):
-    its run comes first. ``suite``: the only suite that it is for. ``trials``: sets of options, literal, to
-    be tried under external tuning.
+    its run comes first; with ``inherits``, their weights too (``lab.inherit``). ``suite``: the only suite
+    that it is for. ``trials``: sets of options, literal, to be tried under external tuning.
     """
 
     name: ClassVar[str]
     version: ClassVar[str] = "1"
     summary: ClassVar[str] = ""
     follows: ClassVar[str | None] = None
+    inherits: ClassVar[bool] = False
     suite: ClassVar[str | None] = None
     trials: ClassVar[tuple[Mapping[str, Any], ...]] = ()
 

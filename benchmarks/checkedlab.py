@@ -6,12 +6,14 @@ What it sees goes to ``checks.json`` in the run's folder; ``benchmarks.conforman
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
 import random
 import signal
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -19,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks import measure
+from benchmarks import measure, registry
 from benchmarks.api import Budget, Candidate, Lab, Measurement, TrainBatches
 from benchmarks.exporting import untouched_random_state
 from benchmarks.lab import BenchLab
@@ -44,6 +46,16 @@ def surface(kind: type) -> frozenset[str]:
     """The public names of an interface."""
     names = {name for base in kind.__mro__ for name in (*vars(base), *getattr(base, "__annotations__", ()))}
     return frozenset(name for name in names if not name.startswith("_"))
+
+
+def import_libraries(source: str) -> None:
+    """Import what a method's files import of others: some libraries draw from global state while they are
+    imported, and that is not the method's doing."""
+    paths = registry.sources(source).values()
+    for name in {name for path in paths for name in registry.imports(path)}:
+        if name.partition(".")[0] not in ("baselines", "benchmarks", "mos"):
+            with suppress(ImportError):
+                importlib.import_module(name)
 
 
 def states() -> dict[str, bytes]:
@@ -216,9 +228,10 @@ class CheckedLab(BenchLab):
         lengths = {"source_len": work.source_len, "target_len": work.target_len}
         if self._largest is None:
             self._largest = cost(self.family, self.space.largest(), **lengths).macs
-        return LIMIT_MS * cost(self.family, architecture, **lengths).macs / self._largest
+        family = self.family_of(architecture.space)
+        return LIMIT_MS * cost(family, architecture, **lengths).macs / self._largest
 
-    def train_batches(self, share: float = 1.0, passes: int = 1) -> TrainBatches:
+    def train_batches(self, share: float = 1.0, passes: float = 1) -> TrainBatches:
         return Noted(self.watch, super().train_batches(share, passes))
 
     def afford(self, kind: str, amount: float) -> bool:
@@ -227,9 +240,9 @@ class CheckedLab(BenchLab):
         self._kill("tokens", self.ledger.spent("tokens"))
         return took
 
-    def _ask(self, call: str, key: str, kind: str | None) -> dict[str, Any] | None:
+    def _ask(self, call: str, key: str, kind: str | None, amount: float = 1) -> dict[str, Any] | None:
         self._refuse("calls", self.journal.next)
-        known = super()._ask(call, key, kind)
+        known = super()._ask(call, key, kind, amount)
         if known is None:
             self._kill("calls", self.journal.next)
         return known
@@ -247,7 +260,7 @@ class CheckedLab(BenchLab):
     def candidate(self, net: Any, architecture: Any, *arguments: Any, **more: Any) -> Candidate:
         made = super().candidate(net, architecture, *arguments, **more)
         with self.ledger.clock.pause("checks"), untouched_random_state(self.device):
-            module = net.activate(self._architecture(architecture))
+            module = net.activate(self._architecture(architecture, net.family))
             training = module.training
             ours, outputs = self._outputs(module.eval())
             module.train(training)

@@ -25,6 +25,8 @@ from benchmarks.heartbeat import JOURNAL, OUTCOME
 from benchmarks.outcome import assemble, read_json
 from benchmarks.plan import RunSpec
 from benchmarks.registry import MethodRef
+from benchmarks.report import rows
+from benchmarks.report.rows import plain
 from benchmarks.supervisor import Search
 
 AT_A_TIME = 2
@@ -108,6 +110,10 @@ def examine(
         UsageError: the method does not take the task.
     """
     suite = _Suite(ref, task, tier_name, prepared, home, options, executor)
+    if ref.inherits and ref.follows:
+        leader = registry.find(ref.follows)
+        lead = _Suite(leader, task, tier_name, prepared, home / "leader", {}, executor)
+        suite.follow(lead.together({"whole": [lead.job("whole")]})["whole"], lead.home / "whole")
     found = suite.together({"whole": [suite.job("whole")], "same": [suite.job("same", hashed=True)]})
     whole, same = found["whole"], found["same"]
     runs = Runs(whole, suite.spec.budget, imports=_imports(ref.source))
@@ -175,6 +181,9 @@ class _Suite:
             settings_sha256=tier.sha256,
         )
         self.limits = tuple((share, share * LIMIT_MS) for share in tier.limits)
+        self.targets = [ms for _, ms in self.limits] + [list(w) for w in getattr(tier, "windows", ())]
+        self.given: list[tuple[Any, Any, Any]] = self._given() if ref.follows else []
+        self.left: dict[str, Any] | None = None
         self.files = [str(path) for path in registry.sources(ref.source).values()]
 
     def job(
@@ -204,7 +213,9 @@ class _Suite:
             "source": self.ref.source,
             "prepared": replace(self.prepared, sealed=None),
             "limits": self.limits,
-            "given": self._given() if self.ref.follows else [],
+            "reference_ms": LIMIT_MS,
+            "given": self.given,
+            "left": self.left,
             "device": "cpu",
             "jobs": AT_A_TIME,
             "checkpoint_seconds": 0.0,
@@ -219,14 +230,30 @@ class _Suite:
             },
         }
 
-    def _given(self) -> list[tuple[float, dict[str, Any]]]:
+    def follow(self, leader: Ended, folder: Path) -> None:
+        """Give the method what a run of the one that it inherits from has left.
+
+        Raises:
+            UsageError: that run left nothing.
+        """
+        if not leader.well:
+            said = plain(leader.outcome["message"], 200)
+            raise UsageError(f"{self.ref.name} takes the weights of {self.ref.follows}, which failed: {said}")
+        chosen = rows.by_limit(leader.outcome["candidates"]).values()
+        self.given = [
+            (c.get("window") or c["limit_ms"], c["architecture"], c.get("space")) for c in chosen
+        ]
+        kept = [(str(folder / "candidates" / f"{c['index']:02d}"), c["weights_sha256"]) for c in chosen]
+        self.left = {"candidates": kept, "spent": leader.outcome["ledger"]["totals"]}
+
+    def _given(self) -> list[tuple[Any, Any, Any]]:
         """Architectures drawn at random stand in for those of the run that the method follows."""
         import numpy as np
 
         from supernet.space import get_space
 
         space, rng = get_space(self.spec.space), np.random.default_rng(SEED)
-        return [(ms, space.sample(rng).to_dict()) for _, ms in self.limits]
+        return [(target, space.sample(rng).to_dict(), None) for target in self.targets]
 
     def together(self, chains: Mapping[str, Sequence[Job]]) -> dict[str, Ended]:
         """Run chains of sessions, ``AT_A_TIME`` chains at once.

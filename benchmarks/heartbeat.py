@@ -108,7 +108,7 @@ def conclude(folder: Path, status: str, message: str, seconds: float = 0.0) -> d
         | {"harness_seconds": beat.get("off", {}), "lost_seconds": max(0.0, beat.get("lost", 0.0))},
         "candidates": [
             {name: entry.get(name) for name in fields}
-            | ({"trial": entry["trial"]} if "trial" in entry else {})
+            | {name: entry[name] for name in ("trial", "window", "space") if name in entry}
             for entry in candidates
         ],
         "search_log": beat.get("search_log", []),

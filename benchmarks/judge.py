@@ -116,7 +116,7 @@ def _uncharged(runs: Runs) -> Iterator[str]:
         if whole.total(kind) > runs.budget[kind] * (1 + 1e-9):
             yield f"{whole.total(kind):g} {kind} were spent of {runs.budget[kind]:g}"
     made = {
-        "evaluations": sum(call == "evaluate" for call, _ in whole.calls),
+        "evaluations": sum(evaluated(key) for call, key in whole.calls if call == "evaluate"),
         "probes": sum(call == "probe" for call, _ in whole.calls),
         "tokens": whole.seen.get("passes", 0),
     }
@@ -124,6 +124,11 @@ def _uncharged(runs: Runs) -> Iterator[str]:
         if amount > whole.total(kind) + 0.5:
             what = "were trained on" if kind == "tokens" else "were made"
             yield f"{amount:g} {kind} {what}, {whole.total(kind):g} were charged"
+
+
+def evaluated(key: str) -> float:
+    """What one call of ``Lab.evaluate`` costs, by the key that it is journaled under."""
+    return float(key.rpartition(" ")[2]) if " " in key else 1.0
 
 
 def seeding(runs: Runs) -> Check:

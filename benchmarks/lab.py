@@ -23,6 +23,7 @@ from benchmarks.api import (
     Measurement,
     TaskInfo,
     TrainBatches,
+    Window,
 )
 from benchmarks.budget import Ledger
 from benchmarks.checkpoint import Interrupted, Saves, random_states, set_random_states
@@ -30,7 +31,10 @@ from benchmarks.exporting import MethodFault, intact, untouched_random_state, wr
 from benchmarks.journal import Journal
 from benchmarks.score import reference_network
 from benchmarks.streams import Stream, derived, recipe_of
+from supernet import export
+from supernet.cost import parameters
 from supernet.elastic import SuperNet
+from supernet.space import Architecture, SearchSpace
 from supernet.weights import SharedSlices
 
 
@@ -41,7 +45,9 @@ class BenchLab(Lab):
         folder: of the run.
         info: what the method may know of the task.
         task: a ``benchmarks.tasks`` task, with its ``tier`` and its ``prepared`` data (no test split).
-        limits: ``(share of the reference latency, milliseconds)`` of every deployment target.
+        limits: ``(share of the reference latency, milliseconds)`` of every deployment target that is
+            a latency.
+        reference_ms: latency of the task's reference network.
         checkpoint_seconds: between two saves.
         say: takes one line for the user and the log.
     """
@@ -60,6 +66,7 @@ class BenchLab(Lab):
         method: str,
         device: str,
         limits: Sequence[tuple[float, float]],
+        reference_ms: float,
         options: Mapping[str, Any],
         checkpoint_seconds: float,
         say: Callable[[str], None],
@@ -70,14 +77,19 @@ class BenchLab(Lab):
         self._task, self._tier, self._prepared = task, tier, prepared
         self.family = task.family(tier, prepared)
         self.space = self.family.space
+        self._families: dict[str, Any] = {self.space.name: self.family}
         self.recipe = recipe_of(tier.recipe)
         self.budget: Budget = ledger
         self._shares = {ms: share for share, ms in limits}
-        self.limits = tuple(ms for _, ms in limits)
-        share, ms = limits[0] if limits else (1.0, 1.0)
-        self._reference_ms = ms / share
+        windows = (Window(*ends) for ends in getattr(tier, "windows", ()))
+        self.limits = (*(ms for _, ms in limits), *windows)
+        self._reference_ms = reference_ms
         self._reference: nn.Module | None = None
-        self.given = ()
+        self.given: tuple[tuple[float | Window | None, Any], ...] = ()
+        self.left: Mapping[str, Any] | None = None
+        """What the run that this one follows has left: ``candidates``, their folders and digests, as
+        ``given`` has them, and ``spent``."""
+        self._lessons: dict[Any, list[Any]] = {}
         self._method, self.trial = method, 0
         """The trial of external tuning; 0: there are none."""
         self.published_ms: dict[tuple[int, str], float] = {}
@@ -100,6 +112,7 @@ class BenchLab(Lab):
         """All that a run of its own begins with."""
         self.rng = np.random.default_rng(derived(self.seed, self.task.name, self._method))
         self._streams = self._nets = 0
+        self._paid = False
         self.scratch = scratch
         self.scratch.mkdir(parents=True, exist_ok=True)
 
@@ -132,12 +145,42 @@ class BenchLab(Lab):
         with self.ledger.clock.pause("data"):
             return self._task.validation(self._prepared)
 
-    def supernet(self, source: Any = None, only: Any = None) -> SuperNet:
+    def supernet(self, source: Any = None, only: Any = None, space: Any = None) -> SuperNet:
         # The same seed gives all methods of a task the same initial weights, so that seeds are paired.
         generator = torch.Generator().manual_seed(derived(self.seed, self.task.name, "weights", self._nets))
         self._nets += 1
-        family = self.family if only is None else self.family.only(self._architecture(only))
+        if only is None:
+            family = self.family_of(space)
+        else:
+            architecture = self._architecture(only)
+            family = self.family_of(architecture.space).only(architecture)
         net = SuperNet(family, (source or SharedSlices)(family, generator, self.device))
+        net.meter = self._pass
+        return net
+
+    def family_of(self, space: SearchSpace | None) -> Any:
+        """The task's sub-networks of a space of the method's own; by default of the task's space."""
+        if space is None:
+            return self.family
+        name = space.name
+        if name not in self._families:
+            self._families[name] = self._task.family(self._tier, self._prepared, space)
+        return self._families[name]
+
+    def inherit(self, index: int = 0) -> SuperNet:
+        if self.left is None:
+            raise MethodFault("lab.inherit: set `inherits = True` and `follows` in the class body")
+        if not self._paid:
+            with self.phase("inherited"):
+                for kind in ("tokens", "evaluations", "probes"):
+                    self.ledger.charge(kind, self.left["spent"].get(kind, 0.0))
+            self._paid = self.unsaved = True
+        folder, sha256 = self.left["candidates"][index]
+        with self.ledger.clock.pause("start"), untouched_random_state(self.device):
+            module, about = export.load(Path(folder))
+            if about["weights_sha256"] != sha256:
+                raise MethodFault(f"{folder}: these are not the weights that its record names")
+            net = export.network(module, about, self.device)
         net.meter = self._pass
         return net
 
@@ -157,7 +200,7 @@ class BenchLab(Lab):
 
     # what costs
 
-    def train_batches(self, share: float = 1.0, passes: int = 1) -> TrainBatches:
+    def train_batches(self, share: float = 1.0, passes: float = 1) -> TrainBatches:
         self._streams += 1
         return Stream(self, share, passes, self._streams - 1)
 
@@ -167,7 +210,7 @@ class BenchLab(Lab):
             with self.ledger.clock.pause("timing lock"):
                 timing_lock.breathe(torch.cuda.synchronize if self.device == "cuda" else None)
 
-    def _pass(self, tokens: int) -> None:
+    def _pass(self, tokens: float) -> None:
         self.ledger.charge("tokens", tokens)
 
     def afford(self, kind: str, amount: float) -> bool:
@@ -185,17 +228,45 @@ class BenchLab(Lab):
         self.unsaved = True
         return True
 
-    def evaluate(self, net: Any, architecture: Any) -> Measurement:
-        architecture = self._architecture(architecture)
-        known = self._ask("evaluate", architecture.key(), "evaluations")
+    def evaluate(
+        self, net: Any, architecture: Any, objective: Any = None, share: float = 1.0
+    ) -> Measurement:
+        if not 0 < share <= 1:
+            raise ValueError(f"lab.evaluate(share={share!r}): a share of the validation data in (0, 1]")
+        architecture = self._architecture(architecture, net.family)
+        key, own = architecture.key(), objective is None and share == 1
+        if not own:
+            key += f" {type(objective).__name__} {share:g}"
+        known = self._ask("evaluate", key, "evaluations", share)
         if known is None:
             self.breathe()
-            found = self._validate(net.activate(architecture).eval())
+            module = net.activate(architecture).eval()
+            found = self._validate(module) if own else self._judge(module, objective, share)
             known = {"loss": float(found.loss), "metrics": dict(found.metrics)}
             known["at"] = self.ledger.clock.now()
-            self.journal.add("evaluate", architecture.key(), **known)
-        self._improved(known["loss"])
+            self.journal.add("evaluate", key, **known)
+        if own:
+            self._improved(known["loss"])
         return Measurement(known["loss"], known["metrics"])
+
+    def validation_batches(self, share: float) -> list[Any]:
+        with self.ledger.clock.pause("data"):
+            found: list[Any] = self._task.validation_batches(self.validation, self.device, share)
+            return found
+
+    def _judge(self, module: nn.Module, objective: Any, share: float) -> Measurement:
+        """Mean loss of an objective over a part of the validation data; lessons are made once."""
+        from supernet.train import Labels
+
+        objective = objective or Labels()
+        batches = self.validation_batches(share)
+        lessons = self._lessons.setdefault((objective, share), [None] * len(batches))
+        total = weight = 0.0
+        with torch.no_grad():
+            for i, batch in enumerate(batches):
+                loss, lessons[i] = objective(module, batch, lessons[i])
+                total, weight = total + float(loss), weight + objective.weight(batch)
+        return Measurement(total / weight)
 
     def probe(self, architecture: Any) -> float:
         architecture = self._architecture(architecture)
@@ -207,10 +278,19 @@ class BenchLab(Lab):
             self.journal.add("probe", architecture.key(), **known)
         return float(known["ms"])
 
+    def fits(self, architecture: Any, limit: Any) -> bool:
+        if not isinstance(limit, Window):
+            return self.probe(architecture) <= float(limit)
+        return limit.low <= self.size(architecture) <= limit.high
+
+    def size(self, architecture: Any) -> int:
+        architecture = self._architecture(architecture)
+        return parameters(self.family_of(architecture.space), architecture)
+
     def timed(self, architecture: Any) -> float:
         """Milliseconds of one sub-network, measured now, alone on this machine."""
         with untouched_random_state(self.device), ExitStack() as alone:
-            module = self.family.build(architecture).to(self.device)
+            module = self.family_of(architecture.space).build(architecture).to(self.device)
             with self.ledger.clock.pause("timing lock"):
                 alone.enter_context(measure.exclusive())
             if self._reference is None:
@@ -227,9 +307,9 @@ class BenchLab(Lab):
         policy: Mapping[str, str] | None = None,
         *,
         origin: str = "inherited",
-        limit_ms: float | None = None,
+        limit_ms: float | Window | None = None,
     ) -> Candidate:
-        architecture = self._architecture(architecture)
+        architecture = self._architecture(architecture, net.family)
         key = f"{architecture.key()} {origin} {limit_ms}"
         known = self._ask("candidate", key, None)
         self.breathe()
@@ -237,13 +317,16 @@ class BenchLab(Lab):
         folder = self.folder / "candidates" / f"{index:02d}"
         with self.ledger.clock.pause("export"), untouched_random_state(self.device):
             if known is None or not intact(folder, known["weights_sha256"]):
-                module, spec = net.export(architecture), self.family.spec()
+                module, spec = net.export(architecture), net.family.spec()
+                if isinstance(limit_ms, Window):
+                    _check_size(module, limit_ms)
                 found = write_candidate(folder, module, spec, architecture, self.device, self._validate)
                 if known is None:
                     found["index"] = index
                     known = found | {"architecture": architecture.to_dict(), "origin": origin}
-                    known |= {"policy": dict(policy) if policy else None, "limit_ms": limit_ms}
-                    known |= {"limit_share": self._share(limit_ms)}
+                    known |= {"policy": dict(policy) if policy else None} | self._limit(limit_ms)
+                    if spec["space"]["name"].partition(":")[0] != self.space.name:
+                        known |= {"space": spec["space"]}
                     known |= {"spent": self.ledger.totals(), "at": self.ledger.clock.now()}
                     known |= {"trial": self.trial} if self.trial else {}
                     self.journal.add("candidate", key, **known)
@@ -264,13 +347,13 @@ class BenchLab(Lab):
 
     # how it is journaled
 
-    def _ask(self, call: str, key: str, kind: str | None) -> dict[str, Any] | None:
+    def _ask(self, call: str, key: str, kind: str | None, amount: float = 1) -> dict[str, Any] | None:
         """Charge the coming call; its answer where an earlier session has it, else None."""
         if self.stopping and not self.unsaved:
             raise Interrupted
         known = self.journal.known(call, key)
         if kind is not None:
-            self.ledger.charge(kind)
+            self.ledger.charge(kind, amount)
         else:
             self.ledger.check_seconds()
         if known is not None:
@@ -284,22 +367,28 @@ class BenchLab(Lab):
             point = {kind: spent[kind] for kind in ("tokens", "evaluations", "seconds")}
             self.search_log.append(point | {"best_valid_loss": loss})
 
-    def _share(self, limit_ms: float | None) -> float | None:
-        if limit_ms is None or not self._shares:
-            return None
+    def _limit(self, limit: float | Window | None) -> dict[str, Any]:
+        """A candidate's limit as a record has it."""
+        if isinstance(limit, Window):
+            return {"limit_ms": None, "limit_share": None, "window": [limit.low, limit.high]}
+        if limit is None or not self._shares:
+            return {"limit_ms": limit, "limit_share": None}
         ms, share = next(iter(self._shares.items()))
-        return self._shares.get(limit_ms, limit_ms * share / ms)
+        return {"limit_ms": limit, "limit_share": self._shares.get(limit, limit * share / ms)}
 
-    def _architecture(self, value: Any) -> Any:
-        """An architecture of the space from whatever the method calls one.
+    def _architecture(self, value: Any, family: Any = None) -> Any:
+        """An architecture from whatever the method calls one: of ``family``'s space, else of the space
+        that drew it, else of the task's.
 
         Raises:
-            MethodFault: it is none of this space.
+            MethodFault: it is none of that space.
         """
+        own = value.space if isinstance(value, Architecture) and value.space is not None else self.space
+        space = self.family_of(own).space if family is None else family.space
         try:
-            return self.space.architecture(value)
+            return space.architecture(value)
         except (ValueError, TypeError, AttributeError) as error:
-            raise MethodFault(f"not an architecture of space {self.space.name}: {error}") from None
+            raise MethodFault(f"not an architecture of space {space.name}: {error}") from None
 
     def _validate(self, module: nn.Module) -> Measurement:
         pairs, precision = self.validation, self._precision
@@ -337,6 +426,7 @@ class BenchLab(Lab):
             "search_log": list(self.search_log),
             "streams": self._streams,
             "nets": self._nets,
+            "paid": self._paid,
             "rng": self.rng.bit_generator.state,
             "global": random_states(self.device),
         }
@@ -347,7 +437,16 @@ class BenchLab(Lab):
         self.journal.next = state["calls"]
         self._candidates, self._made = state["candidates"], {}
         self.proposals, self.search_log = state["proposals"], list(state["search_log"])
-        self._streams, self._nets = state["streams"], state["nets"]
+        self._streams, self._nets, self._paid = state["streams"], state["nets"], state["paid"]
         self.rng.bit_generator.state = state["rng"]
         set_random_states(state["global"])
         self.unsaved = False
+
+
+def _check_size(module: nn.Module, window: Window) -> None:
+    """Raise ``MethodFault`` where an exported network is not of the size it was searched for."""
+    count = sum(p.numel() for p in module.parameters())
+    if not window.low <= count <= window.high:
+        raise MethodFault(
+            f"a candidate for the window of {window} parameters has {count / 1e6:.3f} M: see lab.fits"
+        )

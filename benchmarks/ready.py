@@ -25,6 +25,8 @@ class Ready:
     """Without it: for searches."""
     limits: tuple[tuple[float, float], ...]
     """Latency limits: share of the reference network's latency, milliseconds."""
+    reference_ms: float
+    """Latency of the reference network."""
 
 
 def make_ready(task: Any, prepared: Any, plan: Plan, profile: Profile, executor: Executor) -> Ready:
@@ -51,4 +53,4 @@ def make_ready(task: Any, prepared: Any, plan: Plan, profile: Profile, executor:
                 f"the reference network of {task.name} could not be measured: {last_line(log)}\nlog: {log}"
             )
     limits = tuple((share, float(f"{share * known['ms']:.4g}")) for share in tier.limits)
-    return Ready(task, prepared, sealed_off, limits)
+    return Ready(task, prepared, sealed_off, limits, known["ms"])

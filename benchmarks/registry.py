@@ -14,14 +14,14 @@ import importlib.util
 import json
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks.api import Method, UsageError
 
 GROUP = "supernet_bench.methods"
-FACTS = ("name", "version", "summary", "follows", "suite", "trials")
+FACTS = ("name", "version", "summary", "follows", "inherits", "suite", "trials")
 """What the harness reads of a method class: plain constants in the class body, or inherited."""
 
 
@@ -39,6 +39,8 @@ class MethodRef:
     version: str = "1"
     summary: str = ""
     follows: str | None = None
+    inherits: bool = False
+    """It takes the weights of the run that it follows."""
     suite: str | None = None
     trials: tuple[dict[str, Any], ...] = ()
     selective: bool = False
@@ -75,11 +77,18 @@ def methods() -> dict[str, MethodRef | UsageError]:
 
 
 def find(word: str) -> MethodRef:
-    """The method that a user calls ``word``: an installed name or ``path.py:Class``.
+    """The method that a user calls ``word``: an installed name, ``path.py:Class``, or ``A+B``: B on top of
+    what A found, whomever else B would follow.
 
     Raises:
-        UsageError: no such method, or its file cannot be read as one.
+        UsageError: no such method, its file cannot be read as one, or B follows nobody.
     """
+    below, plus, above = word.rpartition("+")
+    if plus:
+        first, second = find(below), find(above)
+        if second.follows is None:
+            raise UsageError(f"'{word}': {second.name} does not build on what another method found")
+        return replace(second, name=f"{first.name}+{second.name}", follows=first.name)
     path, colon, class_name = word.rpartition(":")
     if colon and path.endswith(".py"):
         return _from_file(path, class_name)

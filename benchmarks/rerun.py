@@ -140,7 +140,7 @@ def _first(
     if spec["follows"] is None:
         return None
     beside = next((r for r in known if r["id"] == spec["follows"] and r["status"] != "failed"), None)
-    if beside is not None:
+    if beside is not None and not method.inherits:  # a record has no weights: they are made again
         return Planned(RunSpec(**beside["spec"]), method, state="done", record=beside)
     name = method.follows or ""
     try:

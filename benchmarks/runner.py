@@ -120,7 +120,7 @@ class Runner:
         folder = self.plan.folders.runs / run.spec.id
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "spec.json", json.dumps(run.spec.to_dict(), indent=1))
-        missing = _nothing_to_follow(run)
+        missing = _nothing_to_follow(run, self.plan.folders.runs)
         if missing:
             self._record(Active(run, folder, now()), failure(missing))
             return
@@ -149,7 +149,9 @@ class Runner:
             "source": run.method.source,
             "prepared": ready.open,
             "limits": ready.limits,
+            "reference_ms": ready.reference_ms,
             "given": _given(run.first, ready.limits),
+            "left": _left(run, self.plan.folders.runs),
             "timed": list(self.timed.get(run.spec.id, ())),
             "device": self.profile.device,
             "jobs": self.jobs,
@@ -264,26 +266,48 @@ def _timings(folder: Path, limits: Sequence[tuple[float, float]]) -> dict[str, A
     return {"limits": [list(limit) for limit in limits], "probes": probes}
 
 
-def _nothing_to_follow(run: Planned) -> str:
-    """Why a run has no architectures to go by; empty where it has, or follows nobody."""
+def _nothing_to_follow(run: Planned, runs: Path) -> str:
+    """Why a run has nothing to go by; empty where it has, or follows nobody."""
     if run.first is None:
         return ""
     if run.first.state != "done":
         return f"{run.first.label}, which it follows, has no result"
     if run.first.record is None or not run.first.record["candidates"]:
         return f"{run.first.label}, which it follows, ended without a candidate"
+    left = _left(run, runs)
+    missing = [folder for folder, _ in left["candidates"] if not Path(folder).is_dir()] if left else []
+    if missing:
+        path = records.relative_path(run.first.record)
+        return (
+            f"the weights of {run.first.label}, which it takes over, are no longer in {missing[0]}:"
+            f" move its record {path} away, and they are made again"
+        )
     return ""
 
 
 def _given(
     first: Planned | None, limits: Sequence[tuple[float, float]]
-) -> list[tuple[float | None, dict[str, Any]]]:
-    """The architectures of the run that this one follows, best first of each limit, at today's limits."""
+) -> list[tuple[Any, dict[str, Any], dict[str, Any] | None]]:
+    """Limit, architecture and space of what the run that this one follows proposed: the best at each limit,
+    at today's limits; no space where it is the task's."""
     if first is None or first.record is None:
         return []
     now_ms = dict(limits)
     out = []
     for candidate in rows.by_limit(first.record["candidates"]).values():
         limit = now_ms.get(candidate.get("limit_share") or 0.0, candidate["limit_ms"])
-        out.append((limit, candidate["architecture"]))
+        out.append((candidate.get("window") or limit, candidate["architecture"], candidate.get("space")))
     return out
+
+
+def _left(run: Planned, runs: Path) -> dict[str, Any] | None:
+    """What the run that this one inherits from has left on disk, in the order of ``_given``."""
+    first = run.first
+    if not run.method.inherits or first is None or first.record is None:
+        return None
+    kept = runs / first.spec.id / "candidates"
+    chosen = rows.by_limit(first.record["candidates"]).values()
+    return {
+        "candidates": [(str(kept / f"{c['index']:02d}"), c["weights_sha256"]) for c in chosen],
+        "spent": dict(first.record["ledger"]["totals"]),
+    }

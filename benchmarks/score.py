@@ -26,6 +26,7 @@ from benchmarks.records import canonical, write_text
 from supernet import export
 from supernet.cost import cost
 from supernet.decode import NotFinite
+from supernet.families import from_spec
 
 SEARCH, SCORES = "search.json", "score.json"
 PARTIAL = "score.partial.json"
@@ -84,8 +85,7 @@ class _Bench:
         self.task, self.tier, self.prepared, self.profile = task, tier, prepared, profile
         self.device, self.book = device, book
         self.meter = EnergyMeter(profile)  # looks at the hardware while the first candidate is scored
-        self.family = task.family(tier, prepared)
-        self.reference = reference_network(self.family).to(device)
+        self.reference = reference_network(task.family(tier, prepared)).to(device)
         self.workload = measure.Workload.of(tier.workload)
         self.measurements: dict[Any, dict[str, Any]] = {}
 
@@ -93,15 +93,16 @@ class _Bench:
         """The score of one candidate, or the reason why it has none."""
         try:
             with self.book.part("load"):
-                module = load_candidate(run_dir, candidate).to(self.device)
-                architecture = self.family.space.architecture(candidate["architecture"])
+                module, family = load_candidate(run_dir, candidate)
+                module = module.to(self.device)
+                architecture = family.space.architecture(candidate["architecture"])
             with self.book.part("timing lock"):
                 timing_lock.breathe()
             with self.book.part("score"):
                 found = dict(self.task.score(module, self.prepared, self.tier, self.device, PRECISION))
             _check_finite(found)
             with self.book.part("measure"):
-                found |= self.measured(module, architecture, candidate.get("policy"))
+                found |= self.measured(module, family, architecture, candidate.get("policy"))
         except (Rejected, NotFinite, measure.Refused, export.CorruptExport) as error:
             return {"failed": str(error)}
         except Exception as error:  # whatever it is, the other candidates must not suffer for it
@@ -113,19 +114,20 @@ class _Bench:
         return found | {"failed": None}
 
     def measured(
-        self, module: nn.Module, architecture: Any, policy: Mapping[str, str] | None
+        self, module: nn.Module, family: Any, architecture: Any, policy: Mapping[str, str] | None
     ) -> dict[str, Any]:
         """Cost, latency, memory and energy of the exported sub-network.
 
         None of them depends on the values of the weights, so candidates of a run that share
         architecture and policy share one measurement.
         """
-        key = architecture, tuple(sorted((policy or {}).items()))
+        form = getattr(family, "form", None)
+        key = family.space.name, form, architecture, tuple(sorted((policy or {}).items()))
         if key in self.measurements:
             return self.measurements[key]
         workload, settings = self.workload, self.tier.workload
         counted = cost(
-            self.family, architecture, source_len=workload.source_len, target_len=workload.target_len
+            family, architecture, source_len=workload.source_len, target_len=workload.target_len
         ).to_dict()
         memory = measure.peak_memory(module, workload, self.device, precision=PRECISION)
         self.meter.ready()  # codecarbon must not look at the hardware while we time
@@ -202,8 +204,9 @@ class _Book:
         return content
 
 
-def load_candidate(run_dir: Path, candidate: Mapping[str, Any]) -> nn.Module:
-    """The exported sub-network of one entry of ``search.json``, checked to be the one proposed.
+def load_candidate(run_dir: Path, candidate: Mapping[str, Any]) -> tuple[nn.Module, Any]:
+    """The exported sub-network of one entry of ``search.json`` and its family, checked to be the one
+    proposed.
 
     Raises:
         Rejected: its weights are not those that the search process wrote down, or hold no numbers.
@@ -218,7 +221,7 @@ def load_candidate(run_dir: Path, candidate: Mapping[str, Any]) -> nn.Module:
     for name, weight in module.named_parameters():
         if not bool(torch.isfinite(weight).all()):
             raise Rejected(f"its weights {name} are not finite numbers (NaN or infinity)")
-    return module
+    return module, from_spec(about["spec"])
 
 
 def reference_network(family: Any) -> nn.Module:

@@ -28,7 +28,7 @@ def recipe_of(fields: Mapping[str, Any]) -> Recipe:
 class Stream(TrainBatches):
     """Batches for a share of the token allowance; see ``TrainBatches``."""
 
-    def __init__(self, lab: BenchLab, share: float, passes: int, number: int) -> None:
+    def __init__(self, lab: BenchLab, share: float, passes: float, number: int) -> None:
         if not 0 < share <= 1 or passes < 1:
             raise ValueError(
                 f"train_batches(share={share!r}, passes={passes!r}): a share in (0, 1], at least 1 pass"

@@ -125,8 +125,10 @@ def _search(
         seed_globals()
         make: Callable[..., BenchLab] = BenchLab
         if checks is not None:
-            from benchmarks.checkedlab import CheckedLab, Watch
+            from benchmarks.checkedlab import CheckedLab, Watch, import_libraries
 
+            import_libraries(job["source"])
+            seed_globals()
             make = partial(CheckedLab, Watch(folder, checks))
         task = get_task(spec["task"])
         tier = task.tier(spec["tier"], job["device"])
@@ -154,11 +156,13 @@ def _search(
             method=spec["method"],
             device=job["device"],
             limits=job["limits"],
+            reference_ms=job["reference_ms"],
             options=options,
             checkpoint_seconds=job["checkpoint_seconds"],
             say=state["said"].append,
         )
-        lab.given = tuple((limit, lab.space.architecture(values)) for limit, values in job["given"])
+        lab.given = tuple(_given(lab, *entry) for entry in job["given"])
+        lab.left = job.get("left")
         lab.published_ms = {(call, key): ms for call, key, ms in job.get("timed", ())}
         lab.told = state["heart"].write
         state["lab"] = lab
@@ -179,6 +183,15 @@ def _search(
                 break
     worst = max((status for _, status, _ in told), key=("done", "budget", "failed").index)
     return worst, "; ".join(f"trial {number}: {message}" for number, _, message in told if message)
+
+
+def _given(lab: Any, limit: Any, values: Any, space: Any) -> tuple[Any, Any]:
+    """One entry of ``lab.given`` from plain values."""
+    from benchmarks.api import Window
+    from supernet.space import SearchSpace
+
+    of = lab.space if space is None else SearchSpace.from_dict(space)
+    return Window(*limit) if isinstance(limit, list | tuple) else limit, of.architecture(values)
 
 
 def _iterate(method: Method, lab: Any, options: Options) -> tuple[str, str]:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from supernet.searchspace import SearchSpace
 
 Value = int | tuple[int, ...]
 
@@ -57,14 +60,18 @@ class Choice:
 class Architecture(Mapping[str, Value]):
     """The active values of one architecture; immutable, hashable, equal by active values."""
 
-    __slots__ = ("_hash", "_values", "genes")
+    __slots__ = ("_hash", "_values", "genes", "space")
 
     genes: tuple[int, ...]
     """The full genotype as option values, inactive layers included; not part of equality."""
+    space: SearchSpace | None
+    """Of which it is one; not part of equality."""
 
-    def __init__(self, values: Mapping[str, Value], genes: Sequence[int]) -> None:
+    def __init__(
+        self, values: Mapping[str, Value], genes: Sequence[int], space: SearchSpace | None = None
+    ) -> None:
         self._values = dict(values)
-        self.genes = tuple(genes)
+        self.genes, self.space = tuple(genes), space
         self._hash = hash(frozenset(self._values.items()))
 
     def __getitem__(self, name: str) -> Any:  # int or tuple, as the space's choice says
@@ -83,7 +90,7 @@ class Architecture(Mapping[str, Value]):
         return self._values == other._values if isinstance(other, Architecture) else NotImplemented
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Architecture, (self._values, self.genes)
+        return Architecture, (self._values, self.genes, self.space)
 
     def __repr__(self) -> str:
         return f"Architecture({self.key()})"

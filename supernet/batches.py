@@ -30,8 +30,8 @@ class Batch:
     real: Tensor
     labels: Tensor
     tokens: int
-    prepaid: int = 1
-    passes: int = 0
+    prepaid: float = 1
+    passes: float = 0
 
     @property
     def inputs(self) -> tuple[Tensor, Tensor, Tensor]:

@@ -536,6 +536,10 @@ CELLS = ("attention", "feed_forward", "convolution-3", "convolution-5", "convolu
 """NAS-BERT's operations by the number that stands for them in an architecture."""
 
 
+Cell = tuple[int, tuple[int, ...]]
+"""One candidate of a block: its width and the numbers of its operations."""
+
+
 class CellBert(BertFamily):
     """Blocks of one width each with free operations (NAS-BERT). Every candidate has weights of its own.
 
@@ -618,8 +622,7 @@ def family_of(space: SearchSpace) -> type[BertFamily]:
     return CellBert if "blocks" in constants else BottleneckBert if "hub" in constants else HomogeneousBert
 
 
-def from_spec(spec: Mapping[str, Any], architecture: Mapping[str, Any]) -> Bert:
-    """The module that ``BertFamily.spec`` and an architecture describe, in evaluation mode."""
+def from_spec(spec: Mapping[str, Any]) -> BertFamily:
+    """The family that ``BertFamily.spec`` describes."""
     space = SearchSpace.from_dict(spec["space"])
-    family = FAMILIES[spec["kind"]](space, BertConfig(**spec["config"]), spec["form"])
-    return family.build(space.architecture(architecture))
+    return FAMILIES[spec["kind"]](space, BertConfig(**spec["config"]), spec["form"])

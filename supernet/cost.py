@@ -54,9 +54,19 @@ def cost(family: Any, arch: Mapping[str, Any], *, source_len: int, target_len: i
     """
     if source_len < 1 or target_len < 1:
         raise ValueError(f"lengths must be at least 1, got source {source_len} and target {target_len}")
-    shapes = family.collapsed(arch).extents(arch)
-    sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+    sizes = exported_sizes(family, arch)
     params = sum(sizes.values())
     body = sum(size for name, size in sizes.items() if not name.startswith(family.outside))
     macs_body, output = family.macs(arch, source_len, target_len)
     return Cost(params, body, macs_body + output, macs_body, FP32_BYTES * params)
+
+
+def parameters(family: Any, arch: Mapping[str, Any]) -> int:
+    """Every parameter of the exported sub-network, shared tables once."""
+    return sum(exported_sizes(family, arch).values())
+
+
+def exported_sizes(family: Any, arch: Mapping[str, Any]) -> dict[str, int]:
+    """Name -> numbers in it, of every tensor of the exported sub-network."""
+    shapes = family.collapsed(arch).extents(arch)
+    return {name: math.prod(shape) for name, shape in shapes.items()}

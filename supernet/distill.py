@@ -5,17 +5,18 @@ The teacher is a :class:`supernet.bert.Bert`; it stays as it is, and nothing flo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from supernet.bert import Bert, CellBert, Op
+from supernet.bert import Bert, Cell, CellBert, Op
 from supernet.elastic import SuperNet
 from supernet.masked import MaskedBatch
-from supernet.train import token_loss
+from supernet.train import TEACHING, token_loss
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Logits:
 
     teacher: Bert
     share: float = 0.5
+    teaching: ClassVar[float] = TEACHING
 
     def __call__(
         self, model: Bert, batch: MaskedBatch, lesson: Tensor | None
@@ -55,6 +57,7 @@ class Relations:
     teacher: Bert
     heads: int = 12
     raw: bool = False
+    teaching: ClassVar[float] = TEACHING
 
     def __call__(
         self, model: Bert, batch: MaskedBatch, lesson: list[Tensor] | None
@@ -87,6 +90,7 @@ class Blocks:
 
     teacher: Bert
     family: CellBert
+    teaching: ClassVar[float] = TEACHING
 
     def __call__(
         self, model: Bert, batch: MaskedBatch, lesson: list[Tensor] | None
@@ -129,35 +133,49 @@ def teacher_states(teacher: Bert, tokens: Tensor, blocks: int) -> list[Tensor]:
     return states
 
 
+def beginnings(cells: Iterable[Cell]) -> set[Cell]:
+    """The candidates themselves and all that they begin with."""
+    return {(width, ops[: i + 1]) for width, ops in cells for i in range(len(ops))}
+
+
+def block_runs(cells: Iterable[Cell]) -> int:
+    """Operations that ``score_block`` runs on each batch."""
+    return len(beginnings(cells))
+
+
 @torch.no_grad()
 def score_block(
-    net: SuperNet, block: int, states: Sequence[tuple[Tensor, Tensor]]
-) -> dict[tuple[int, tuple[int, ...]], float]:
-    """Loss of every architecture of one block: ``(width, operations) -> mean squared error``.
+    net: SuperNet, block: int, states: Sequence[tuple[Tensor, Tensor]], cells: Iterable[Cell]
+) -> dict[Cell, float]:
+    """Loss of candidates of one block: mean squared error to the teacher's states after it.
 
-    Architectures that begin alike share the states up to where they part, so each costs one operation
+    Candidates that begin alike share the states up to where they part, so each costs one operation
     and one way out, whatever its depth.
 
     Args:
         net: over a :class:`CellBert` with shared slices.
         block: which one.
         states: the teacher's states before and after it, for some batches.
+        cells: the candidates.
     """
     family: CellBert = net.family
     model: Bert = net.whole().eval()  # type: ignore[assignment]
-    ops = family.space.choice(f"ops_{block}")
-    totals: dict[tuple[int, tuple[int, ...]], float] = {}
+    wanted = set(cells)
+    runs, widths = beginnings(wanted), sorted({width for width, _ in wanted})
+    codes = family.space.choice(f"ops_{block}").options
+    totals: dict[Cell, Tensor] = {}
     for before, after in states:
-        for width in family.space.choice(f"width_{block}").options:
+        for width in widths:
             enter, leave = family.block(block, width, [])
-            open_ = [((), model.run(before, stages=[enter]))]
+            open_: list[tuple[tuple[int, ...], Tensor]] = [((), model.run(before, stages=[enter]))]
             while open_:
                 done, x = open_.pop()
-                for code in ops.options:
-                    here = (*done, code)
-                    y = model.run(x, stages=[family.op(block, len(done), code, width)])
-                    loss = F.mse_loss(model.run(y, stages=[leave]), after).item()
-                    totals[width, here] = totals.get((width, here), 0.0) + loss / len(states)
-                    if len(here) < ops.repeat:
-                        open_.append((here, y))
-    return totals
+                for here in ((*done, code) for code in codes):
+                    if (width, here) not in runs:
+                        continue
+                    y = model.run(x, stages=[family.op(block, len(done), here[-1], width)])
+                    if (width, here) in wanted:
+                        loss = F.mse_loss(model.run(y, stages=[leave]).float(), after.float())
+                        totals[width, here] = totals.get((width, here), 0.0) + loss / len(states)
+                    open_.append((here, y))
+    return dict(zip(totals, torch.stack(list(totals.values())).tolist(), strict=True))

@@ -10,12 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from supernet.elastic import tied
-from supernet.families import FROM_SPEC
+from supernet.elastic import SuperNet, tied
+from supernet.families import from_spec
+from supernet.weights import SharedSlices
 
 
 class CorruptExport(ValueError):
@@ -52,11 +54,24 @@ def load(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
             raise CorruptExport(
                 f"{folder}: model.safetensors has sha256 {found}, not {about['weights_sha256']}"
             )
-        module = FROM_SPEC[about["spec"]["kind"]](about["spec"], about["architecture"])
+        family = from_spec(about["spec"])
+        module = family.build(family.space.architecture(about["architecture"]))
         module.load_state_dict(tied(module, load_file(folder / "model.safetensors")))
-    except (OSError, KeyError, json.JSONDecodeError, SafetensorError, RuntimeError) as error:
+    except CorruptExport:
+        raise
+    except (OSError, KeyError, TypeError, ValueError, SafetensorError, RuntimeError) as error:
         raise CorruptExport(f"{folder}: not an exported sub-network ({error})") from error
     return module.requires_grad_(False), about
+
+
+def network(module: nn.Module, about: Mapping[str, Any], device: str = "cpu") -> SuperNet:
+    """What ``load`` gave as a network of that one architecture, to be trained on or exported again."""
+    family = from_spec(about["spec"])
+    architecture = family.space.architecture(about["architecture"])
+    family = family.collapsed(architecture)
+    source = SharedSlices(family, torch.Generator().manual_seed(0), device)
+    source.load(dict(module.named_parameters()))
+    return SuperNet(family, source)
 
 
 def replace(path: Path, write: Any) -> None:

@@ -5,16 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from torch import nn
-
 from supernet import bert, seq2seq
 from supernet.space import SearchSpace
 
-FROM_SPEC: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], nn.Module]] = {
+FROM_SPEC: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     seq2seq.Seq2SeqFamily.kind: seq2seq.from_spec,
     **dict.fromkeys(bert.FAMILIES, bert.from_spec),
 }
-"""Kind of family -> what makes the module of a spec and an architecture."""
+"""Kind of family -> what makes the family of a spec."""
+
+
+def from_spec(spec: Mapping[str, Any]) -> Any:
+    """The family that a family's ``spec()`` describes.
+
+    Raises:
+        KeyError: no such kind, or an entry is missing.
+        ValueError: an entry is not what it should be.
+    """
+    return FROM_SPEC[spec["kind"]](spec)
 
 
 def family_of(space: SearchSpace, vocab: Sequence[int]) -> Any:

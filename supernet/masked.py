@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -30,8 +31,8 @@ class MaskedBatch:
     shown: Tensor
     places: Tensor
     labels: Tensor
-    prepaid: int = 1
-    passes: int = 0
+    prepaid: float = 1
+    passes: float = 0
 
     @property
     def tokens(self) -> int:
@@ -72,6 +73,12 @@ class PackedText:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def first(self, count: int) -> PackedText:
+        """The first ``count`` rows."""
+        some = copy.copy(self)
+        some.rows = self.rows[:count]
+        return some
 
 
 def masked(rows: Tensor, vocab: int, generator: torch.Generator) -> MaskedBatch:

@@ -1,5 +1,5 @@
 """The four steps that methods with a supernet share: train it, learn the device's latency, search
-under each latency limit, train the winners on. A method states what differs.
+for each deployment target, train the winners on. A method states what differs.
 
 ``lab`` is duck-typed (``benchmarks.api.Lab``): the substrate does not know the harness.
 """
@@ -14,9 +14,9 @@ import numpy as np
 
 from supernet.elastic import SuperNet
 from supernet.predict import LatencyPredictor, features
-from supernet.search import Evolution, random_search
-from supernet.space import Architecture
-from supernet.train import Sampling, SinglePath, Trainer
+from supernet.search import Evolution, Infeasible, random_search
+from supernet.space import Architecture, SearchSpace
+from supernet.train import Objective, Sampling, SinglePath, Trainer
 
 AFTER = ("inherit", "continue", "scratch")
 """What becomes of a winner: keep its inherited weights; train those on; train it anew."""
@@ -70,11 +70,12 @@ def supernet_search(
     retrain = lab.task.settings["retrain_share"] if after != "inherit" else 0.0
     with lab.phase("supernet"):
         net = train(lab, lab.supernet(source), sampling, 1 - retrain, "supernet")
-    allowed_under = latency_limits(lab)
+    limits = reachable(lab, net.space)
+    allowed_under = targets(lab, net.space)
     known: dict[Architecture, float] = {}
-    evaluations = int(lab.budget.total("evaluations")) // len(lab.limits)
-    winners: list[tuple[float, Architecture]] = []
-    for limit in lab.limits:
+    evaluations = int(lab.budget.total("evaluations")) // len(limits)
+    winners: list[tuple[Any, Architecture]] = []
+    for limit in limits:
         with lab.phase("search"):
 
             def score(architecture: Architecture) -> float:
@@ -96,31 +97,83 @@ def supernet_search(
 
 
 def train(
-    lab: Any, net: SuperNet, sampling: Sampling, share: float, name: str, rate_factor: float = 1.0
+    lab: Any,
+    net: SuperNet,
+    sampling: Sampling,
+    share: float,
+    name: str,
+    rate_factor: float = 1.0,
+    objective: Objective | None = None,
 ) -> SuperNet:
     """Train ``net`` on ``share`` of the run's tokens, resumable under ``name``."""
     recipe = replace(lab.recipe, learning_rate=lab.recipe.learning_rate * rate_factor)
-    batches = lab.train_batches(share, sampling.passes)
-    return Trainer(net, recipe, sampling, lab.seed).fit(batches, lab.checkpoint(name), lab.progress)
+    trainer = Trainer(net, recipe, sampling, lab.seed, objective)
+    batches = lab.train_batches(share, sampling.passes + trainer.objective.teaching)
+    return trainer.fit(batches, lab.checkpoint(name), lab.progress)
 
 
-def latency_limits(lab: Any) -> Callable[[float], Allowed]:
+def targets(lab: Any, space: SearchSpace) -> Callable[[Any], Allowed]:
+    """For each of ``lab.limits`` the test whether architectures of ``space`` meet it: sizes are counted,
+    latencies predicted from probes, which are made where there is a latency among the limits."""
+    latencies = [limit for limit in lab.limits if isinstance(limit, (int, float))]
+    under = latency_limits(lab, space) if latencies else None
+
+    def meets(limit: Any) -> Allowed:
+        if under is not None and isinstance(limit, (int, float)):
+            return under(limit)
+        return lambda architectures: np.array(
+            [limit.low <= lab.size(a) <= limit.high for a in architectures], dtype=bool
+        )
+
+    return meets
+
+
+def reachable(lab: Any, space: SearchSpace, size: Callable[[Architecture], int] | None = None) -> list[Any]:
+    """Those of ``lab.limits`` that networks of ``space`` can meet; the others are told, with the nearest
+    window that can be met.
+
+    Args:
+        size: parameters of a network; by default ``lab.size``.
+
+    Raises:
+        Infeasible: none can be met.
+    """
+    size = size or lab.size
+    smallest, largest = (size(a) for a in (space.smallest(), space.largest()))
+    met, told = [], []
+    for limit in lab.limits:
+        if isinstance(limit, (int, float)) or (limit.low <= largest and smallest <= limit.high):
+            met.append(limit)
+            continue
+        width = limit.high - limit.low
+        low = smallest if limit.high < smallest else max(largest - width, smallest)
+        told.append(
+            f"no network of space {space.name} has {limit} parameters: they have {smallest / 1e6:.2f} to"
+            f" {largest / 1e6:.2f} M; the nearest window is {low / 1e6:.2f}-{(low + width) / 1e6:.2f} M"
+        )
+        lab.say(told[-1])
+    if not met:
+        raise Infeasible("; ".join(told))
+    return met
+
+
+def latency_limits(lab: Any, space: SearchSpace) -> Callable[[float], Allowed]:
     """Probe the device, fit a predictor, and give for each limit the test ``predicted <= limit``."""
     count = min(int(lab.task.settings["predictor_probes"]), int(lab.budget.left("probes")))
     with lab.phase("latency"):
-        sampled = [lab.space.largest(), lab.space.smallest()]
-        sampled += [lab.space.sample(lab.rng) for _ in range(count - len(sampled))]
+        sampled = [space.largest(), space.smallest()]
+        sampled += [space.sample(lab.rng) for _ in range(count - len(sampled))]
         measured = []
         for i, architecture in enumerate(sampled):
             measured.append(lab.probe(architecture))
             lab.progress(i + 1, count, "latency probes")
         lab.budget.charge("predictor_fits")
-        predictor = LatencyPredictor.for_space(lab.space).fit(features(lab.space, sampled), measured)
+        predictor = LatencyPredictor.for_space(space).fit(features(space, sampled), measured)
 
     def under(limit: float) -> Allowed:
         def allowed(architectures: Sequence[Architecture]) -> np.ndarray:
             lab.budget.charge("predictor_calls", len(architectures))
-            return predictor.predict(features(lab.space, architectures)) <= limit
+            return predictor.predict(features(space, architectures)) <= limit
 
         return allowed
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -100,6 +101,15 @@ class SearchSpace:
                 total *= math.prod(len(gene) for gene in options)
         return total
 
+    def __iter__(self) -> Iterator[Architecture]:
+        """Every architecture once, in the order of the options; for spaces small enough to be listed."""
+        seen: set[Architecture] = set()
+        for genes in product(*self.allowed):
+            architecture = self.from_genes(genes)
+            if architecture not in seen:
+                seen.add(architecture)
+                yield architecture
+
     def from_genes(self, genes: Sequence[int]) -> Architecture:
         """The architecture of a full genotype of option values (``Architecture.genes``).
 
@@ -119,7 +129,7 @@ class SearchSpace:
         for choice in self.choices:
             if choice.depth is not None:
                 values[choice.name] = layers_of(values[choice.name])[: layers_of(values[choice.depth])[0]]
-        return Architecture(values, genes)
+        return Architecture(values, genes, self)
 
     def architecture(self, mapping: Mapping[str, Any]) -> Architecture:
         """Read an architecture from plain values, such as parsed JSON.

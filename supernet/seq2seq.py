@@ -528,18 +528,17 @@ class Seq2SeqFamily:
         return {
             "kind": self.kind,
             **asdict(self.config),
-            "qkv_dim": self.qkv_dim,
             "position_dim": self.position_dim,
+            "space": self.space.to_dict(),
         }
 
 
-def from_spec(spec: Mapping[str, Any], architecture: Mapping[str, Any]) -> Transformer:
-    """The module that ``Seq2SeqFamily.spec`` and an architecture describe, in evaluation mode."""
-    fields = {k: v for k, v in spec.items() if k not in ("kind", "qkv_dim", "position_dim")}
-    model = Transformer(
-        Seq2SeqConfig(**fields), architecture, qkv_dim=spec["qkv_dim"], position_dim=spec["position_dim"]
+def from_spec(spec: Mapping[str, Any]) -> Seq2SeqFamily:
+    """The family that ``Seq2SeqFamily.spec`` describes."""
+    fields = {k: v for k, v in spec.items() if k not in ("kind", "position_dim", "space")}
+    return Seq2SeqFamily(
+        SearchSpace.from_dict(spec["space"]), Seq2SeqConfig(**fields), spec["position_dim"]
     )
-    return model.eval()
 
 
 def initial(name: str, shape: tuple[int, ...]) -> Init:

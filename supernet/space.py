@@ -163,14 +163,28 @@ def autodistil(size: str) -> SearchSpace:
 
 
 def autodistil_s(size: str) -> SearchSpace:
-    """Scaled-down AutoDistil: 81 architectures a sub-space."""
-    width, heads, layers = {
-        "tiny": ((64, 96, 128), (1, 2, 3), (2, 3, 4)),
-        "small": ((160, 192, 224), (2, 3, 4), (4, 5, 6)),
-        "all": ((64, 96, 128, 160, 192, 224), (1, 2, 3, 4), (2, 3, 4, 5, 6)),
-    }[size]
+    """Scaled-down AutoDistil: two sub-spaces of 81 architectures, apart in width; ``all`` is just both."""
+    width = {"small": (160, 176, 192), "base": (208, 224, 240), "all": (160, 176, 192, 208, 224, 240)}[size]
     return homogeneous_space(
-        f"autodistil-s-{size}", width=width, heads=heads, ffn_tenths=(20, 30, 40), layers=layers, head_dim=64
+        f"autodistil-s-{size}",
+        width=width,
+        heads=(2, 3, 4),
+        ffn_tenths=(20, 30, 40),
+        layers=(4, 5, 6),
+        head_dim=64,
+    )
+
+
+def autodistil_smoke(size: str) -> SearchSpace:
+    """As ``autodistil_s``, for minutes on two CPU cores."""
+    width = {"small": (32, 40, 48), "base": (52, 56, 60), "all": (32, 40, 48, 52, 56, 60)}[size]
+    return homogeneous_space(
+        f"autodistil-smoke-{size}",
+        width=width,
+        heads=(2, 3, 4),
+        ffn_tenths=(20, 30, 40),
+        layers=(2, 3, 4),
+        head_dim=16,
     )
 
 
@@ -249,9 +263,12 @@ SPACES: dict[str, Callable[[], SearchSpace]] = {
     "autodistil-tiny": partial(autodistil, "tiny"),
     "autodistil-small": partial(autodistil, "small"),
     "autodistil-base": partial(autodistil, "base"),
-    "autodistil-s-tiny": partial(autodistil_s, "tiny"),
     "autodistil-s-small": partial(autodistil_s, "small"),
+    "autodistil-s-base": partial(autodistil_s, "base"),
     "autodistil-s-all": partial(autodistil_s, "all"),
+    "autodistil-smoke-small": partial(autodistil_smoke, "small"),
+    "autodistil-smoke-base": partial(autodistil_smoke, "base"),
+    "autodistil-smoke-all": partial(autodistil_smoke, "all"),
     "mos-bert-v5.1": mos_bert_v5,
     "supershaper": partial(
         bottleneck_space, "supershaper", (120, 240, 360, 480, 540, 600, 768), 12, hub=768, heads=12, ffn=3072
@@ -259,11 +276,17 @@ SPACES: dict[str, Callable[[], SearchSpace]] = {
     "supershaper-s": partial(
         bottleneck_space, "supershaper-s", (64, 96, 128, 192, 256), 6, hub=256, heads=4, ffn=1024
     ),
+    "supershaper-smoke": partial(
+        bottleneck_space, "supershaper-smoke", (16, 32, 48, 64), 4, hub=64, heads=4, ffn=128
+    ),
     "nas-bert": partial(
         cell_space, "nas-bert", (128, 192, 256, 384, 512), blocks=4, layers=6, hub=768, embedding=512
     ),
     "nas-bert-s": partial(
         cell_space, "nas-bert-s", (64, 128, 192, 256), blocks=3, layers=4, hub=256, embedding=128
+    ),
+    "nas-bert-smoke": partial(
+        cell_space, "nas-bert-smoke", (32, 64), blocks=2, layers=3, hub=64, embedding=32, head_dim=16
     ),
 }
 

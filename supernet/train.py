@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -74,9 +74,31 @@ class Sampling(Protocol):
 
     def draw(self, space: SearchSpace, rng: np.random.Generator) -> list[Architecture]: ...
 
+    def after(self, net: SuperNet, done: float) -> None:
+        """Called after every update with the share of training done."""
+
+    def state(self) -> Any:
+        """What ``restore`` needs, where later draws depend on more than their generator."""
+
+    def restore(self, state: Any) -> None:
+        """Draw from now on as a sampling in this state would."""
+
+
+class Steady:
+    """A sampling that stays as it is."""
+
+    def after(self, net: SuperNet, done: float) -> None:
+        """Nothing to do."""
+
+    def state(self) -> None:
+        """None."""
+
+    def restore(self, state: None) -> None:
+        """Nothing to do."""
+
 
 @dataclass(frozen=True)
-class SinglePath:
+class SinglePath(Steady):
     """One architecture, uniformly at random (HAT, section 3.2)."""
 
     passes: int = 1
@@ -87,7 +109,7 @@ class SinglePath:
 
 
 @dataclass(frozen=True)
-class Sandwich:
+class Sandwich(Steady):
     """The largest, ``random`` random ones and the smallest on the same batch (Yu and Huang, 2019).
 
     With ``distill``, the others learn from the largest one's predictions instead of the labels.
@@ -112,8 +134,8 @@ class Batch(Protocol):
     """
 
     labels: Tensor
-    prepaid: int
-    passes: int
+    prepaid: float
+    passes: float
 
     @property
     def inputs(self) -> tuple[Tensor, ...]: ...
@@ -178,8 +200,17 @@ def soft_loss(logits: Tensor, teacher: Tensor) -> Tensor:
     return -(teacher.float().softmax(-1) * F.log_softmax(logits, -1, dtype=torch.float32)).sum()
 
 
+TEACHING = 1 / 3
+"""A teacher's forward pass, in forward-backward passes."""
+
+
 class Objective(Protocol):
-    """What a pass is trained towards."""
+    """What a pass is trained towards.
+
+    ``teaching``: what making the first lesson of a batch costs besides the passes, as a number of passes.
+    """
+
+    teaching: ClassVar[float]
 
     def __call__(self, model: Any, batch: Any, lesson: Any) -> tuple[Tensor, Any]:
         """Summed loss of ``model`` on ``batch``, and the lesson for later passes over the same batch.
@@ -198,6 +229,7 @@ class Labels:
 
     smoothing: float = 0.0
     distill: bool = False
+    teaching: ClassVar[float] = 0.0
 
     def __call__(self, model: Any, batch: Batch, lesson: Tensor | None) -> tuple[Tensor, Tensor | None]:
         logits = model(*batch.inputs)
@@ -277,6 +309,7 @@ class Trainer:
                     continue
                 loss = self.update(group, done)
                 group, done = [], share
+                self.sampling.after(self.net, done)
                 self.keep_average(done)
                 if self.updates % CHECK_EVERY == 0:
                     self.look(loss)
@@ -325,7 +358,7 @@ class Trainer:
         for architecture in architectures:
             model = self.net.activate(architecture)
             for j, batch in enumerate(group):
-                self.charge(batch)
+                self.charge(batch, 1 if lessons[j] is not None else 1 + self.objective.teaching)
                 loss, lessons[j] = self.objective(model, batch, lessons[j])
                 self.scaler.scale(loss / (weight * len(architectures))).backward()
                 total += loss.detach()
@@ -343,11 +376,12 @@ class Trainer:
         self.updates += 1
         return total / (weight * len(architectures))
 
-    def charge(self, batch: Batch) -> None:
-        """Tell the meter of a pass that the batch was not drawn for."""
-        batch.passes += 1
-        if self.net.meter and batch.passes > batch.prepaid:
-            self.net.meter(batch.tokens)
+    def charge(self, batch: Batch, passes: float) -> None:
+        """Tell the meter of passes that the batch was not drawn for."""
+        batch.passes += passes
+        beyond = min(passes, batch.passes - batch.prepaid)
+        if self.net.meter and beyond > 1e-6:
+            self.net.meter(batch.tokens * beyond)
 
     def reduce(self, weight: int) -> None:
         """Average gradients over ranks by what each summed over: the gradient of one large batch."""
@@ -386,6 +420,7 @@ class Trainer:
             "snapshots": self.snapshots,
             "taken": self.taken,
             "average": self.average,
+            "sampling": self.sampling.state(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -399,4 +434,5 @@ class Trainer:
             self.scaler.load_state_dict(state["scaler"])
         self.updates, self.snapshots, self.taken = state["updates"], state["snapshots"], state["taken"]
         self.average = None if state["average"] is None else state["average"].to(self.flat.device)
+        self.sampling.restore(state["sampling"])
         self.net.source.refresh()

@@ -193,6 +193,19 @@ class SharedSlices(WeightSource):
             for name, extents in self.family.extents(architecture).items()
         }
 
+    def adopt(self, weights: Mapping[str, Tensor]) -> None:
+        """Start from the leading parts of tensors that are at least as large; others stay as they are.
+
+        Raises:
+            ValueError: a name is not known here, or a tensor is smaller.
+        """
+        for name, weight in weights.items():
+            shape = self.shapes.get(name)
+            if shape is None or any(a < b for a, b in zip(weight.shape, shape, strict=True)):
+                raise ValueError(f"{name}: {tuple(weight.shape)} does not fill {shape}")
+            self.master.views[name][0].copy_(weight[tuple(slice(0, n) for n in shape)])
+        self.refresh()
+
     def load(self, weights: Mapping[str, Tensor]) -> None:
         """Overwrite all values with ``weights`` of the full shapes.
 

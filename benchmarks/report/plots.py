@@ -240,7 +240,7 @@ def _limit_lines(axes: Any, lines: Any) -> None:
     taken = [-math.inf, -math.inf]  # where the last label of each of two levels stands
     for limit in sorted(set(lines["limit"])):
         at = limit.value if limit.rank == 1 else limit.value / reference
-        if limit.rank == 0 or not left < at:
+        if limit.rank not in (1, 2) or not left < at:
             continue
         right = max(right, at * 1.01)
         axes.axvline(at, color=INK, linestyle=(0, (4, 3)), linewidth=1, zorder=2)

@@ -143,17 +143,23 @@ def deciding_set(candidate: Mapping[str, Any]) -> str | None:
 
 @dataclass(frozen=True, order=True)
 class Limit:
-    """A latency limit as rows are grouped by it: no limit sorts last."""
+    """What a network was searched for, as rows are grouped by it: none sorts last."""
 
     rank: int
+    """0: none; 1: share of the reference network's latency; 2: milliseconds; 3: parameters, ``low`` to
+    ``value``, in millions."""
     value: float
+    low: float = 0.0
 
     def __str__(self) -> str:
-        return ("none", f"{self.value:g} x ref", f"{self.value:g} ms")[self.rank]
+        told = "none", f"{self.value:g} x ref", f"{self.value:g} ms", f"{self.low:g}-{self.value:g} M"
+        return told[self.rank]
 
 
 def limit_of(candidate: Mapping[str, Any]) -> Limit:
     """By share of the reference's latency where recorded: milliseconds drift between runs."""
+    if (window := candidate.get("window")) is not None:
+        return Limit(3, *(float(f"{count / 1e6:.4g}") for count in reversed(window)))
     if candidate.get("limit_share") is not None:
         return Limit(1, float(f"{candidate['limit_share']:.4g}"))
     if candidate["limit_ms"] is not None:

@@ -58,8 +58,8 @@ class Task(Protocol):
     def prepare(self, tier: Any, cache: Path, data_dir: Path | None, progress: Say) -> Prepared:
         """The data of a tier, made once and then found; ``progress`` takes lines for the user."""
 
-    def family(self, tier: Any, prepared: Prepared) -> Any:
-        """All sub-networks: a model family of ``supernet``."""
+    def family(self, tier: Any, prepared: Prepared, space: Any = None) -> Any:
+        """All sub-networks of a space, by default the tier's: a model family of ``supernet``."""
 
     def training(self, prepared: Prepared) -> Any:
         """The training split."""
@@ -70,6 +70,9 @@ class Task(Protocol):
 
     def validation(self, prepared: Prepared) -> Any:
         """The validation split."""
+
+    def validation_batches(self, pairs: Any, device: str, share: float) -> list[Any]:
+        """The first ``share`` of a split as batches, at least one, the same each time."""
 
     def evaluate(self, module: Any, pairs: Any, device: str, precision: str) -> Measurement:
         """The loss of a sub-network on a split, exact and deterministic."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from supernet.bert import BertFamily
     from supernet.masked import MaskedBatch, MaskedBatches, PackedText
+    from supernet.searchspace import SearchSpace
 
 TABLES = Path(__file__).with_name("bert.toml")
 EVALUATION_TOKENS = {"cpu": 4096, "cuda": 65536}
@@ -78,12 +79,14 @@ class BertTask:
             say=progress,
         )
 
-    def family(self, tier: Tier, prepared: Prepared) -> BertFamily:
-        """All sub-networks of the tier's space over the prepared vocabulary."""
+    def family(
+        self, tier: Tier, prepared: Prepared, space: SearchSpace | None = None
+    ) -> BertFamily:
+        """All sub-networks of a space, by default the tier's, over the prepared vocabulary."""
         from supernet.bert import BertConfig, family_of
         from supernet.space import get_space
 
-        space = get_space(tier.space)
+        space = space or get_space(tier.space)
         return family_of(space)(space, BertConfig(prepared.source_vocab, **tier.model))
 
     def training(self, prepared: Prepared) -> PackedText:
@@ -110,25 +113,34 @@ class BertTask:
         losses, hits = self.predictions(module, rows, device, precision)
         return Measurement(float(losses.mean()), {"mlm_accuracy": 100 * float(hits.mean())})
 
-    def predictions(
-        self, module: torch.nn.Module, rows: PackedText, device: str, precision: str
+    def validation_batches(
+        self, rows: PackedText, device: str, share: float = 1.0
+    ) -> list[MaskedBatch]:
+        """The first ``share`` of the rows in batches, masked the same each time."""
+        import torch
+
+        from supernet.masked import evaluation_batches
+
+        kept = self._batches.setdefault(rows, {})
+        key = f"{device} {share:g}"
+        if key not in kept:
+            size = EVALUATION_TOKENS[torch.device(device).type]
+            some = rows.first(max(1, round(share * len(rows)))) if share < 1 else rows
+            kept[key] = evaluation_batches(some, size, EVALUATION_SEED, device=device)
+        return kept[key]
+
+    def predictions(        self, module: torch.nn.Module, rows: PackedText, device: str, precision: str
     ) -> tuple[np.ndarray, np.ndarray]:
         """Of every row, mean loss and share of right predictions: both ``[rows]``, float64."""
         import torch
         import torch.nn.functional as F
 
-        from supernet.masked import evaluation_batches
-
-        kept = self._batches.setdefault(rows, {})
-        if device not in kept:
-            size = EVALUATION_TOKENS[torch.device(device).type]
-            kept[device] = evaluation_batches(rows, size, EVALUATION_SEED, device=device)
         training = module.training
         module.eval()
         losses, hits = [], []
         try:
             with torch.no_grad(), autocast(device, precision):
-                for batch in kept[device]:
+                for batch in self.validation_batches(rows, device):
                     logits = module(*batch.inputs).float()
                     loss = F.cross_entropy(logits, batch.labels, reduction="none")
                     losses.append(loss.double().view(len(batch.shown), -1).mean(1).cpu())

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import torch
 
     from supernet.batches import Batch, PairData, TokenBatches
+    from supernet.searchspace import SearchSpace
     from supernet.seq2seq import Seq2SeqFamily
 
 TABLES = Path(__file__).with_name("mt.toml")
@@ -78,13 +79,15 @@ class MTTask:
             say=progress,
         )
 
-    def family(self, tier: Tier, prepared: Prepared) -> Seq2SeqFamily:
-        """All sub-networks of the tier's space over the prepared vocabulary."""
+    def family(
+        self, tier: Tier, prepared: Prepared, space: SearchSpace | None = None
+    ) -> Seq2SeqFamily:
+        """All sub-networks of a space, by default the tier's, over the prepared vocabulary."""
         from supernet.seq2seq import Seq2SeqConfig, Seq2SeqFamily
         from supernet.space import get_space
 
         config = Seq2SeqConfig(prepared.source_vocab, prepared.target_vocab, **tier.model)
-        return Seq2SeqFamily(get_space(tier.space), config)
+        return Seq2SeqFamily(space or get_space(tier.space), config)
 
     def training(self, prepared: Prepared) -> PairData:
         """The training pairs."""
@@ -111,25 +114,31 @@ class MTTask:
         import torch
         import torch.nn.functional as F
 
-        from supernet.batches import validation_batches
-
-        kept = self._batches.setdefault(pairs, {})
-        if device not in kept:
-            kept[device] = validation_batches(
-                pairs, EVALUATION_TOKENS[torch.device(device).type], device=device
-            )
+        batches = self.validation_batches(pairs, device)
         training = module.training
         module.eval()
         total = torch.zeros((), dtype=torch.float64, device=device)
         try:
             with torch.no_grad(), autocast(device, precision):
-                for batch in kept[device]:
+                for batch in batches:
                     logits = module(*batch.inputs).float()
                     losses = F.cross_entropy(logits, batch.labels, reduction="none")
                     total += losses.sum(dtype=torch.float64)
         finally:
             module.train(training)
-        return Measurement(total.item() / sum(batch.tokens for batch in kept[device]))
+        return Measurement(total.item() / sum(batch.tokens for batch in batches))
+
+    def validation_batches(self, pairs: PairData, device: str, share: float = 1.0) -> list[Batch]:
+        """All pairs in batches, the same each time; of them the first ``share``, at least one."""
+        import torch
+
+        from supernet.batches import validation_batches
+
+        kept = self._batches.setdefault(pairs, {})
+        if device not in kept:
+            size = EVALUATION_TOKENS[torch.device(device).type]
+            kept[device] = validation_batches(pairs, size, device=device)
+        return kept[device][: max(1, round(share * len(kept[device])))]
 
     def score(
         self, module: torch.nn.Module, prepared: Prepared, tier: Tier, device: str, precision: str = "fp32"

@@ -38,6 +38,8 @@ class Tier:
     and budgets do the same."""
     decode: Mapping[str, Any] = field(default_factory=dict)
     """Of translation."""
+    windows: tuple[tuple[int, int], ...] = ()
+    """Deployment targets that are sizes: fewest and most parameters."""
 
 
 def tier_names(file: Path, task: str) -> tuple[str, ...]:
@@ -59,9 +61,10 @@ def read_tier(file: Path, task: str, tier: str, device: str) -> Tier:
         raise unknown(f"tier of {task}", tier, known, f"choose one: --tier {known[0]}")
     tables = _tables(file)
     table = _on(device, _merged(tables["all"], tables[task][tier], {"name": tier}))
-    table["limits"] = tuple(table["limits"])
+    table["limits"] = tuple(table.get("limits", ()))
     decisive = {key: value for key, value in table.items() if key not in UNDIGESTED}
     text = json.dumps({"task": task, **decisive}, sort_keys=True)
+    table["windows"] = tuple((int(low), int(high)) for low, high in table.get("windows", ()))
     return Tier(**{"throughput": None} | table, sha256=hashlib.sha256(text.encode()).hexdigest())
 
 

@@ -64,3 +64,12 @@ def test_our_own_methods_pass(bench):
     assert done.returncode == 0, done.stdout + done.stderr
     found = verdicts(done)
     assert [{c["verdict"] for c in checks.values()} for checks in found.values()] == [{"ok"}, {"ok"}]
+
+
+@pytest.mark.slow
+def test_methods_that_learn_from_a_teacher_pass(bench):
+    words = ["nas-bert", "autodistil", "--task", "bert-synthetic-en", "--tier", "check", "--json"]
+    done = bench("test-method", *words, timeout=580)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = verdicts(done)
+    assert [{c["verdict"] for c in checks.values()} for checks in found.values()] == [{"ok"}, {"ok"}]

@@ -136,5 +136,5 @@ def test_supershapers_published_shape_has_its_published_parameters() -> None:
 
 def test_mos_v51_has_550_architectures() -> None:
     assert get_space("mos-bert-v5.1").size() == 550
-    assert [get_space(f"autodistil-s-{size}").size() for size in ("tiny", "small")] == [81, 81]
+    assert [get_space(f"autodistil-s-{size}").size() for size in ("small", "base", "all")] == [81, 81, 162]
     assert get_space("supershaper-s").size() == 15_625

@@ -50,7 +50,7 @@ def test_every_tier_is_complete(name: str, tier: str, device: str) -> None:
     assert set(found.budget) == {"tokens", "evaluations", "probes", "seconds"}
     assert found.data["length"] <= found.model["max_positions"]
     assert found.workload["source_len"] <= found.model["max_positions"]
-    assert found.settings["parents"] <= found.budget["evaluations"] / len(found.limits)
+    assert found.settings["parents"] <= found.budget["evaluations"] / (len(found.limits) + len(found.windows))
     assert space.size() > 100
     assert found.budget["tokens"] > 50 * found.recipe["batch_tokens"]
 

@@ -9,8 +9,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from baselines.shrinking import cells_of
 from supernet.bert import Bert, BertConfig, CellBert, HomogeneousBert
-from supernet.distill import Blocks, Logits, Relations, score_block, teacher_states
+from supernet.distill import Blocks, Logits, Relations, block_runs, score_block, teacher_states
 from supernet.elastic import SuperNet
 from supernet.masked import SPECIAL, MaskedBatch, MaskedBatches, PackedText, masked
 from supernet.space import cell_space, homogeneous_space
@@ -134,8 +135,13 @@ def test_all_architectures_of_a_block_are_scored_as_each_would_be_alone(teacher:
     for rows in (2, 3):
         states = teacher_states(teacher, batch(rows).original, 2)
         pairs.append((states[1], states[2]))
-    scores = score_block(net, 1, pairs)
-    assert len(scores) == 2 * (5 + 25)
+    every = list(cells_of(net.space, 1))
+    scores = score_block(net, 1, pairs, every)
+    assert set(scores) == set(every)
+    assert len(scores) == block_runs(every) == 2 * (5 + 25)
+    some = [cell for cell in every if len(cell[1]) == 2][::3]
+    assert block_runs(some) < 2 * len(some)
+    assert score_block(net, 1, pairs, some) == {cell: pytest.approx(scores[cell]) for cell in some}
     fixed = {"width_0": 8, "layers_0": 1, "ops_0": [0]}
     for (width, ops), loss in list(scores.items())[::7]:
         arch = net.space.architecture(fixed | {"width_1": width, "layers_1": len(ops), "ops_1": list(ops)})

@@ -44,6 +44,7 @@ def make(tiny: Any, tmp_path: Path) -> Any:
             "method": "m",
             "device": "cpu",
             "limits": [(0.5, 1.25), (1.0, 2.5)],
+            "reference_ms": 2.5,
             "options": {},
             "checkpoint_seconds": 0.0,
             "say": print,

@@ -111,6 +111,18 @@ def test_siblings_of_a_packaged_method_count_for_its_hash(tmp_path: Path, monkey
     assert registry._digest(package / "method.py", "somebodys.method") != before
 
 
+def test_one_method_on_top_of_another() -> None:
+    found = registry.find("supershaper+hand-designed-kd")
+    assert found.name == "supershaper+hand-designed-kd"
+    assert found.follows == "supershaper" and found.inherits
+    assert found.source == registry.find("hand-designed-kd").source
+    assert registry.find("hat+scratch+scratch").follows == "hat+scratch"
+    with pytest.raises(UsageError, match="'hat\\+supershaper': supershaper does not build on what another"):
+        registry.find("hat+supershaper")
+    with pytest.raises(UsageError, match="no method 'hot'. Did you mean 'hat'"):
+        registry.find("hot+scratch")
+
+
 def test_planning_imports_neither_torch_nor_methods():
     code = (
         "import sys; from benchmarks import registry, plan, cli; registry.methods()\n"

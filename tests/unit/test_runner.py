@@ -19,7 +19,7 @@ from benchmarks.outcome import assemble, failure, finished_search
 from benchmarks.plan import Planned
 from benchmarks.profiles import Profile
 from benchmarks.progress import Pace
-from benchmarks.runner import _given, _nothing_to_follow
+from benchmarks.runner import _given, _left, _nothing_to_follow
 
 SPEC = {
     "suite": "mt",
@@ -298,19 +298,42 @@ def test_a_follower_is_given_the_best_of_each_limit_at_todays_limits():
     candidates = [made(0, 2.0, 0.5, 3.0), made(1, 2.0, 0.5, 1.0), made(2, 4.0, 1.0), made(3, 7.0, 0.9)]
     first = Planned(None, None, record={"candidates": candidates})  # type: ignore[arg-type]
     given = _given(first, [(0.5, 2.2), (1.0, 4.4)])
-    assert sorted(given, key=lambda pair: pair[0]) == [(2.2, {"a": 1}), (4.4, {"a": 2}), (7.0, {"a": 3})]
+    expected = [(2.2, {"a": 1}, None), (4.4, {"a": 2}, None), (7.0, {"a": 3}, None)]
+    assert sorted(given, key=lambda entry: entry[0]) == expected
     assert _given(None, []) == []
+
+
+def test_a_follower_is_given_sizes_and_spaces_as_they_were():
+    own = made(0) | {"limit_ms": None, "limit_share": None, "window": [5, 9], "space": {"name": "mine"}}
+    first = Planned(None, None, record={"candidates": [own]})  # type: ignore[arg-type]
+    assert _given(first, [(0.5, 2.2)]) == [([5, 9], {"a": 0}, {"name": "mine"})]
+
+
+def test_who_inherits_is_told_where_weights_are_and_what_they_cost(tmp_path: Path):
+    spec = {"task": "t", "profile": "p", "method": "hat"}
+    record = {"candidates": [made(0, loss=2.0), made(1)], "ledger": {"totals": {"tokens": 7.0}}}
+    record |= {"spec": spec, "id": "abc"}
+    leader = Planned(SimpleNamespace(method="hat", seed=1, id="abc"), None, state="done", record=record)  # type: ignore[arg-type]
+    follower = Planned(None, SimpleNamespace(inherits=True), leader)  # type: ignore[arg-type]
+    place = tmp_path / "abc" / "candidates" / "01"
+    assert _left(follower, tmp_path) == {"candidates": [(str(place), "c" * 64)], "spent": {"tokens": 7.0}}
+    assert "move its record t/p/hat/abc.json away" in _nothing_to_follow(follower, tmp_path)
+    place.mkdir(parents=True)
+    assert _nothing_to_follow(follower, tmp_path) == ""
+    stranger = Planned(None, SimpleNamespace(inherits=False), leader)  # type: ignore[arg-type]
+    assert _left(stranger, tmp_path) is None
 
 
 def test_a_follower_needs_a_leader_with_candidates():
     leader = Planned(SimpleNamespace(method="hat", seed=1), None)  # type: ignore[arg-type]
-    follower = Planned(None, None, leader)  # type: ignore[arg-type]
-    assert _nothing_to_follow(leader) == ""
-    assert _nothing_to_follow(follower) == "hat seed 1, which it follows, has no result"
+    follower = Planned(None, SimpleNamespace(inherits=False), leader)  # type: ignore[arg-type]
+    runs = Path("none")
+    assert _nothing_to_follow(leader, runs) == ""
+    assert _nothing_to_follow(follower, runs) == "hat seed 1, which it follows, has no result"
     leader.state, leader.record = "done", {"candidates": []}
-    assert _nothing_to_follow(follower).endswith("ended without a candidate")
+    assert _nothing_to_follow(follower, runs).endswith("ended without a candidate")
     leader.record = {"candidates": [made(0)]}
-    assert _nothing_to_follow(follower) == ""
+    assert _nothing_to_follow(follower, runs) == ""
 
 
 def test_the_pace_of_a_command():

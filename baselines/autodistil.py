@@ -1,0 +1,96 @@
+"""AutoDistil (Xu et al., NeurIPS 2022): few sub-spaces, a supernet for each, taught attention relations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from torch import Tensor
+
+from baselines.hand_designed import taught
+from baselines.teacher import untaught
+from benchmarks.api import Candidate, Lab, Method, Skip, TaskInfo
+from supernet.architecture import Architecture
+from supernet.distill import Relations
+from supernet.elastic import SuperNet
+from supernet.pipeline import AFTER, reachable, targets, train
+from supernet.space import get_space
+from supernet.train import Sandwich, SinglePath
+
+
+class AutoDistil(Method):
+    """A supernet for each of K disjoint sub-spaces of homogeneous encoders, started from the teacher's
+    leading rows and columns, learns the teacher's last self-attention relations under the sandwich rule
+    with two random sub-networks; no labels. All sub-networks are ranked by that loss on held-out text.
+
+    The paper goes on to fine-tuning at once. What it leaves untrained, the masked-language-model head and
+    all after the last attention, learns from the labels by default (its "continued training"), so that
+    networks can be compared before fine-tuning too.
+
+    Options: ``spaces`` (``several``, or ``one``: the K = 1 ablation over the union), ``raw`` (compare
+    scores before the softmax, as the public code does), ``after`` (``continue``, ``inherit``).
+    """
+
+    name = "autodistil"
+    suite = "bert"
+    follows = "teacher"
+    inherits = True
+    summary = "AutoDistil: K sub-spaces, relation distillation, sandwich, exhaustive task-agnostic ranking"
+
+    def supports(self, task: TaskInfo) -> Skip | None:
+        return super().supports(task) or untaught(task)
+
+    def search(self, lab: Lab) -> Iterable[Candidate]:
+        settings = lab.task.settings["autodistil"]
+        how, after = lab.options.get("spaces", "several"), lab.options.get("after", "continue")
+        if how not in ("several", "one") or after not in AFTER[:2]:
+            raise ValueError(f"spaces={how!r}, after={after!r}: several or one, inherit or continue")
+        spaces = [get_space(name) for name in settings[how]]
+        objective = Relations(taught(lab), settings["relation_heads"], bool(lab.options.get("raw", False)))
+        continued = lab.task.settings["retrain_share"] if after == "continue" else 0.0
+        share = lab.budget.left("tokens") / lab.budget.total("tokens") - continued
+        ranked: list[tuple[float, Architecture, SuperNet]] = []
+        for i, space in enumerate(spaces):
+            with lab.phase("supernet"):
+                net = lab.supernet(space=space)
+                net.source.adopt(start(lab.inherit(), net))
+                train(
+                    lab, net, Sandwich(random=2), share / len(spaces), f"supernet-{i}", objective=objective
+                )
+            with lab.phase("search"):
+                for architecture in space:
+                    loss = lab.evaluate(net, architecture, objective, settings["ranked_on"]).loss
+                    ranked.append((loss, architecture, net))
+                    lab.progress(len(ranked), sum(s.size() for s in spaces), "ranking")
+        winners = []
+        union = get_space(settings["one"][0])
+        limits, allowed = reachable(lab, union), targets(lab, union)
+        for limit in limits:
+            fits = allowed(limit)([architecture for _, architecture, _ in ranked])
+            found = [(loss, a.key(), i) for i, (loss, a, _) in enumerate(ranked) if fits[i]]
+            if not found:
+                lab.say(f"no network of {', '.join(space.name for space in spaces)} meets {limit}")
+                continue
+            _, architecture, net = ranked[min(found)[2]]
+            winners.append((limit, architecture, net))
+            yield lab.candidate(net, architecture, origin="inherited", limit_ms=limit)
+        for i, (limit, architecture, net) in enumerate(winners if after == "continue" else ()):
+            with lab.phase("retrain"):
+                factor = lab.task.settings["continue_rate"]
+                own, part = net.collapse(architecture), continued / len(winners)
+                whole = train(lab, own, SinglePath(), part, f"retrain-{i}", factor)
+                yield lab.candidate(whole, architecture, origin="continued", limit_ms=limit)
+
+
+def start(teacher: SuperNet, net: SuperNet) -> Mapping[str, Tensor]:
+    """The teacher's tensors under the supernet's names, its layers evenly spaced over the teacher's."""
+    deepest = max(net.space.choice("layers").options)
+    layers = teacher.space.largest()["layers"]
+    own = teacher.source.bake(teacher.space.largest())
+    given: dict[str, Tensor] = {}
+    for name in net.source.shapes:
+        where, _, rest = name.partition("_")
+        if where.startswith("ops."):
+            given[name] = own[f"ops.{int(where[4:]) * layers // deepest}_{rest}"]
+        else:
+            given[name] = own[name]
+    return given

@@ -1,0 +1,103 @@
+"""Controls: BERT's own proportions at every size, as a person would choose them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from itertools import product
+from typing import Any
+
+from baselines.teacher import untaught
+from benchmarks.api import Candidate, Lab, Method, Skip, TaskInfo
+from supernet.architecture import Architecture
+from supernet.distill import Logits
+from supernet.elastic import PRECISIONS
+from supernet.pipeline import train
+from supernet.space import homogeneous_space
+from supernet.train import Objective, SinglePath
+
+BASE = 12 / 768
+"""Layers for each unit of width in BERT-base."""
+DEEPEST = 24
+
+
+class HandDesigned(Method):
+    """For each target the BERT shape that meets it with the depth-to-width ratio nearest BERT-base's: heads
+    as wide as the teacher's, feed-forward 4 times as wide. Trained alone on an even split of all tokens."""
+
+    name = "hand-designed"
+    suite = "bert"
+    summary = "control: BERT's own proportions at each size, trained alone"
+
+    def supports(self, task: TaskInfo) -> Skip | None:
+        return super().supports(task) or untaught(task)
+
+    def search(self, lab: Lab) -> Iterable[Candidate]:
+        objective, left = self.lessons(lab)
+        with lab.phase("search"):
+            chosen = [(limit, proportioned(lab, limit)) for limit in lab.limits]
+        found = [(limit, architecture) for limit, architecture in chosen if architecture is not None]
+        if not found:
+            raise RuntimeError(f"no BERT shape of at most {DEEPEST} layers meets {chosen[0][0]}")
+        for i, (limit, architecture) in enumerate(found):
+            with lab.phase("train"):
+                fresh = lab.supernet(only=architecture)
+                net = train(
+                    lab, fresh, SinglePath(), left / len(found), f"train-{i}", objective=objective
+                )
+                yield lab.candidate(net, architecture, origin="scratch", limit_ms=limit)
+
+    def lessons(self, lab: Lab) -> tuple[Objective | None, float]:
+        """What it is trained towards, and the share of the tokens that is left for it."""
+        return None, 1.0
+
+
+class HandDesignedDistilled(HandDesigned):
+    """The same under NAS-BERT's loss: half labels, half the teacher's predictions; the teacher is paid for.
+    The fair control of what distils at equal size and cost."""
+
+    name = "hand-designed-kd"
+    follows = "teacher"
+    inherits = True
+    summary = "control: BERT's own proportions, trained as NAS-BERT's winners are"
+
+    def lessons(self, lab: Lab) -> tuple[Objective | None, float]:
+        teacher = taught(lab)
+        return Logits(teacher), lab.budget.left("tokens") / lab.budget.total("tokens")
+
+
+def taught(lab: Lab) -> Any:
+    """The teacher as a module in the precision that networks are trained in; it is paid for here."""
+    net = lab.inherit()
+    module = net.export(net.space.largest())
+    return module.to(lab.device, PRECISIONS[lab.recipe.precision])
+
+
+def proportioned(lab: Lab, limit: Any) -> Architecture | None:
+    """The BERT shape that meets ``limit`` and is nearest to BERT-base in layers a unit of width.
+
+    Of a latency: the largest shape of just those proportions, as probes find from above.
+    """
+    shapes = [(abs(math.log(a["layers"] / a["width"] / BASE)), -lab.size(a), a) for a in bert_shapes(lab)]
+    if isinstance(limit, (int, float)):
+        shapes = [shape for shape in shapes if shape[0] <= math.log(1.5)]
+        shapes.sort(key=lambda shape: shape[1])
+    else:
+        shapes.sort(key=lambda shape: shape[:2])
+    return next((a for _, _, a in shapes if lab.fits(a, limit)), None)
+
+
+def bert_shapes(lab: Lab) -> Iterable[Architecture]:
+    """Every width that the teacher's heads make, up to the teacher's, at every depth."""
+    head, widest = (lab.task.settings["teacher"][name] for name in ("head_dim", "width"))
+    for heads, layers in product(range(1, widest // head + 1), range(1, DEEPEST + 1)):
+        width = heads * head
+        space = homogeneous_space(
+            f"bert-L{layers}-H{width}",
+            width=(width,),
+            heads=(heads,),
+            ffn_tenths=(40,),
+            layers=(layers,),
+            head_dim=head,
+        )
+        yield space.largest()

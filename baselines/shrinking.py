@@ -1,0 +1,142 @@
+"""NAS-BERT's progressive shrinking: candidates of every block, halved within bins of size and latency."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from supernet.architecture import Architecture
+from supernet.bert import Cell, CellBert, Shapes
+from supernet.elastic import SuperNet
+from supernet.searchspace import SearchSpace
+
+Losses = Callable[[SuperNet, int, Sequence[Cell]], Mapping[Cell, float]]
+
+
+def blocks(space: SearchSpace) -> int:
+    """Blocks of a cell space."""
+    return int(space.constants["blocks"])
+
+
+def cells_of(space: SearchSpace, block: int) -> Iterator[Cell]:
+    """Every candidate of a block: a width and one to all layers of operations."""
+    ops = space.choice(f"ops_{block}")
+    for width in space.choice(f"width_{block}").options:
+        for depth in space.choice(f"layers_{block}").options:
+            yield from ((width, codes) for codes in product(ops.options, repeat=depth))
+
+
+def cell_size(family: CellBert, block: int, cell: Cell) -> int:
+    """Parameters of the operations of one candidate."""
+    shapes = Shapes()
+    for layer, code in enumerate(cell[1]):
+        shapes.op(family.op(block, layer, code, cell[0]))
+    return sum(math.prod(shape) for shape in shapes.found.values())
+
+
+def architecture_of(space: SearchSpace, cells: Sequence[Cell]) -> Architecture:
+    """The network of one candidate a block."""
+    values: dict[str, Any] = {}
+    for block, (width, codes) in enumerate(cells):
+        values |= {f"width_{block}": width, f"layers_{block}": len(codes), f"ops_{block}": list(codes)}
+    return space.architecture(values)
+
+
+class Shrinking:
+    """Single-path sampling over what is left, halved after every epoch (NAS-BERT, section 3.3).
+
+    Bin ``b`` of ``bins`` keeps candidates whose size is between ``(b - 1) / bins`` and ``b / bins`` of the
+    largest's; those whose latency is not in the same interval of the largest latency go at once. After
+    ``warm_up`` epochs, every bin with more than ``keep`` loses its worse half, down to ``keep``, at the end
+    of each epoch; there are as many epochs as the fullest bin needs.
+
+    Args:
+        family: of the supernet.
+        latencies: block and candidate -> milliseconds.
+        losses: of candidates of one block, as the network stands.
+    """
+
+    passes = 1
+    distill = False
+
+    def __init__(
+        self,
+        family: CellBert,
+        latencies: Callable[[int, Cell], float],
+        losses: Losses,
+        *,
+        bins: int,
+        keep: int,
+        warm_up: int,
+    ) -> None:
+        self.family, self.losses, self.keep, self.warm_up, self.halved = family, losses, keep, warm_up, 0
+        space = family.space
+        self.left = [
+            binned(
+                {cell: cell_size(family, b, cell) for cell in cells_of(space, b)},
+                {cell: latencies(b, cell) for cell in cells_of(space, b)},
+                bins,
+            )
+            for b in range(blocks(space))
+        ]
+        fullest = max(len(kept) for parts in self.left for kept in parts)
+        self.rounds = max(0, math.ceil(math.log2(max(fullest / keep, 1))))
+
+    def cells(self, block: int) -> list[Cell]:
+        """What is left of a block, by bins."""
+        return [cell for part in self.left[block] for cell in part]
+
+    def draw(self, space: SearchSpace, rng: np.random.Generator) -> list[Architecture]:
+        chosen = [self.cells(block) for block in range(len(self.left))]
+        picked = [those[int(rng.integers(len(those)))] for those in chosen]
+        return [architecture_of(space, picked)]
+
+    def after(self, net: SuperNet, done: float) -> None:
+        epochs = self.warm_up + self.rounds
+        while self.halved < self.rounds and done >= (self.warm_up + self.halved + 1) / epochs:
+            self.halve(net)
+
+    def finish(self, net: SuperNet) -> None:
+        """At the end of training: the halving of the last epoch."""
+        while self.halved < self.rounds:
+            self.halve(net)
+
+    def halve(self, net: SuperNet) -> None:
+        """Drop the worse half of every bin that has more than ``keep``."""
+        for block, parts in enumerate(self.left):
+            loss = self.losses(net, block, self.cells(block))
+            for part in parts:
+                part.sort(key=lambda cell: (loss[cell], cell))
+                if len(part) > self.keep:
+                    del part[max(self.keep, math.ceil(len(part) / 2)) :]
+        self.halved += 1
+
+    def state(self) -> dict[str, Any]:
+        return {"left": self.left, "halved": self.halved}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.left = [[[(w, tuple(ops)) for w, ops in part] for part in parts] for parts in state["left"]]
+        self.halved = state["halved"]
+
+
+def binned(sizes: Mapping[Cell, int], latencies: Mapping[Cell, float], bins: int) -> list[list[Cell]]:
+    """Candidates by size; without those whose latency falls into another interval than their size.
+
+    Intervals are open below and closed above, shares of the largest. A bin that latency would empty keeps
+    its candidates: on some devices the two do not go together, and a size nobody has cannot be searched.
+    """
+    largest, slowest = max(sizes.values()), max(latencies.values())
+
+    def interval(share: float) -> int:
+        return max(0, math.ceil(share * bins - 1e-9) - 1)
+
+    parts: list[list[Cell]] = []
+    for number in range(bins):
+        part = [cell for cell, size in sizes.items() if interval(size / largest) == number]
+        both = [cell for cell in part if interval(latencies[cell] / slowest) == number]
+        parts.append(both or part)
+    return parts

@@ -1,0 +1,177 @@
+"""What the Lab does with spaces of a method's own, sizes as targets, and weights of another run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from benchmarks.api import BudgetExhausted, TaskInfo, Window
+from benchmarks.budget import Clock, Ledger
+from benchmarks.exporting import MethodFault
+from benchmarks.journal import Journal
+from benchmarks.lab import BenchLab
+from benchmarks.tasks import get_task
+from supernet import export
+from supernet.distill import TEACHING, Relations
+from supernet.pipeline import reachable, targets, train
+from supernet.search import Infeasible
+from supernet.space import bottleneck_space, homogeneous_space
+from supernet.train import SinglePath
+
+ALLOWANCE = {"tokens": 20_000, "evaluations": 3, "probes": 2, "seconds": 600}
+OWN = homogeneous_space("own", width=(16, 32), heads=(1, 2), ffn_tenths=(20,), layers=(1, 2), head_dim=16)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    task = get_task("bert-synthetic-en")
+    tier = task.tier("check", "cpu")
+    return task, tier, task.prepare(tier, tmp_path_factory.mktemp("cache"), None, print)
+
+
+@pytest.fixture
+def lab(data: Any, tmp_path: Path) -> Iterator[BenchLab]:
+    task, tier, prepared = data
+    object.__setattr__(tier, "windows", ((50_000, 60_000), (10, 20)))
+    info = TaskInfo(task.name, task.suite, "check", task.metric, tier.settings)
+    said: list[str] = []
+    made = BenchLab(
+        tmp_path,
+        info,
+        task,
+        tier,
+        prepared,
+        ledger=Ledger(ALLOWANCE, Clock()),
+        journal=Journal(tmp_path / "journal.jsonl"),
+        seed=1,
+        method="m",
+        device="cpu",
+        limits=(),
+        reference_ms=2.0,
+        options={},
+        checkpoint_seconds=0.0,
+        say=said.append,
+    )
+    made.said = said  # type: ignore[attr-defined]
+    yield made
+    made.close()
+
+
+def test_architectures_of_a_space_of_its_own_go_everywhere(lab: BenchLab) -> None:
+    small = OWN.smallest()
+    assert lab.probe(small) > 0
+    assert lab.size(small) < lab.size(OWN.largest())
+    net = lab.supernet(space=OWN)
+    assert lab.evaluate(net, small).loss > 0
+    made = lab.candidate(net, small)
+    module, about = export.load(made.path)
+    assert sum(p.numel() for p in module.parameters()) == lab.size(small)
+    assert lab.propose(made)
+    (entry,) = lab.journal.candidates(1)
+    assert entry["space"]["name"] == "own"
+    alone = lab.supernet(only=small)
+    assert alone.source.flat.numel() == lab.size(small)
+    with pytest.raises(MethodFault, match="not an architecture of space own"):
+        lab.evaluate(net, lab.space.smallest())
+
+
+def test_the_tasks_own_space_is_not_written_down_again(lab: BenchLab) -> None:
+    made = lab.candidate(lab.supernet(), lab.space.smallest())
+    lab.propose(made)
+    assert "space" not in lab.journal.candidates(1)[0]
+
+
+def test_sizes_are_counted_free_of_charge_and_held_to(lab: BenchLab) -> None:
+    window, tiny = lab.limits
+    assert window == Window(50_000, 60_000) and str(window) == "0.05-0.06 M"
+    fits = [a for a in lab.space if lab.fits(a, window)]
+    assert fits and all(50_000 <= lab.size(a) <= 60_000 for a in fits)
+    assert lab.budget.spent("probes") == 0
+    made = lab.candidate(lab.supernet(), fits[0], limit_ms=window)
+    lab.propose(made)
+    entry = lab.journal.candidates(1)[0]
+    assert entry["window"] == [50_000, 60_000] and entry["limit_ms"] is None
+    with pytest.raises(MethodFault, match=r"the window of 1e-05-2e-05 M parameters has 0\.\d+ M"):
+        lab.candidate(lab.supernet(), fits[0], limit_ms=tiny)
+
+
+def test_an_impossible_window_is_told_with_the_nearest_possible_one(lab: BenchLab) -> None:
+    assert reachable(lab, lab.space) == [lab.limits[0]]
+    (told,) = lab.said  # type: ignore[attr-defined]
+    assert "no network of space bert-smoke has 1e-05-2e-05 M parameters" in told
+    assert "the nearest window is 0.02-0.02 M" in told
+    with pytest.raises(Infeasible, match="nearest window is"):
+        reachable(lab, OWN.only(OWN.smallest()))
+    allowed = targets(lab, lab.space)(lab.limits[0])
+    some = list(lab.space)[::7]
+    assert allowed(some).tolist() == [lab.fits(a, lab.limits[0]) for a in some]
+    assert lab.budget.spent("probes") == 0, "sizes need no probes"
+
+
+def test_an_objective_is_judged_on_a_part_of_the_validation_data(lab: BenchLab) -> None:
+    net = lab.supernet(space=OWN)
+    teacher = net.export(OWN.largest())
+    found = lab.evaluate(net, OWN.smallest(), Relations(teacher, 1), 0.25)
+    assert found.loss > 0
+    assert lab.budget.spent("evaluations") == 0.25
+    assert not lab.search_log, "another loss is no progress of the task's"
+    same = lab.evaluate(net, OWN.largest(), Relations(teacher, 1), 0.25)
+    assert same.loss == pytest.approx(0, abs=1e-8)
+    rows = sum(len(batch.shown) for batch in lab.validation_batches(0.25))
+    assert rows == round(0.25 * len(lab.validation))
+    with pytest.raises(ValueError, match="a share of the validation data"):
+        lab.evaluate(net, OWN.smallest(), share=0)
+
+
+def test_lessons_are_paid_for(lab: BenchLab) -> None:
+    net = lab.supernet(space=OWN)
+    teacher = net.export(OWN.largest())
+    seen: list[int] = []
+    teacher.embedding.register_forward_hook(lambda module, given, out: seen.append(given[0].numel()))
+    train(lab, net, SinglePath(), 0.5, "s", objective=Relations(teacher, 1))
+    spent = lab.budget.spent("tokens")
+    assert spent == pytest.approx(sum(seen) * (1 + TEACHING))
+    assert 9_000 < spent <= 10_000
+
+
+def test_who_takes_weights_pays_for_them_once(lab: BenchLab, tmp_path: Path) -> None:
+    with pytest.raises(MethodFault, match="set `inherits = True`"):
+        lab.inherit()
+    net = lab.supernet(space=OWN)
+    architecture = OWN.largest()
+    folder = tmp_path / "leader"
+    sha256 = export.save(folder, net.export(architecture), net.family.spec(), architecture)
+    lab.given = ((None, architecture),)
+    spent = {"tokens": 5_000.0, "evaluations": 1.0, "seconds": 3.0}
+    lab.left = {"candidates": [(str(folder), sha256)], "spent": spent}
+    before = torch.get_rng_state()
+    got = [lab.inherit() for _ in range(2)][1]
+    assert torch.equal(before, torch.get_rng_state())
+    assert lab.budget.spent("tokens") == 5_000 and lab.budget.spent("evaluations") == 1
+    tokens = torch.arange(5, 17)[None]
+    ours, theirs = (n.export(n.space.largest())(tokens) for n in (got, net))
+    assert torch.equal(ours, theirs)
+    assert got.meter is not None, "training it on is charged"
+    lab.left = {"candidates": [(str(folder), "0" * 64)], "spent": {}}
+    with pytest.raises(MethodFault, match="not the weights that its record names"):
+        lab.inherit()
+
+
+def test_weights_that_cost_more_than_is_left_are_refused(lab: BenchLab, tmp_path: Path) -> None:
+    lab.left = {"candidates": [(str(tmp_path), "0" * 64)], "spent": {"tokens": 30_000.0}}
+    with pytest.raises(BudgetExhausted, match="asked for 30000"):
+        lab.inherit()
+
+
+def test_merged_bridges_are_inherited_as_they_were_exported(lab: BenchLab, tmp_path: Path) -> None:
+    space = bottleneck_space("b", (8, 16), 2, hub=16, heads=2, ffn=32)
+    net = lab.supernet(space=space)
+    made = lab.candidate(net, space.smallest())
+    module, about = export.load(made.path)
+    got = export.network(module, about)
+    tokens = torch.arange(5, 17)[None]
+    assert torch.equal(got.export(got.space.largest())(tokens), module(tokens))
