@@ -15,7 +15,8 @@ from torch import Tensor
 from supernet.bert import Bert, CellBert, Op
 from supernet.elastic import SuperNet
 from supernet.masked import MaskedBatch
-from supernet.train import token_loss
+from supernet.space import Architecture
+from supernet.train import Batch, Objective, token_loss
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,10 @@ class Relations:
         if not width:
             raise ValueError(f"{x.shape[-1]} channels do not make {self.heads} relation heads: use fewer")
         parts = x[..., : width * self.heads].unflatten(-1, (self.heads, width)).transpose(1, 2)
-        scores = (parts @ parts.transpose(-1, -2)).float() * width**-0.5
-        return scores if self.raw else scores.softmax(-1)
+        # Scores are many times what they are made of, so nothing passes over them that need not.
+        parts = parts.flatten(0, 1)
+        scores = ((parts * width**-0.5) @ parts.mT).unflatten(0, (-1, self.heads))
+        return scores.float() if self.raw else scores.softmax(-1, dtype=torch.float32)
 
     def weight(self, batch: MaskedBatch) -> int:
         return len(batch.shown)
@@ -129,6 +132,11 @@ def teacher_states(teacher: Bert, tokens: Tensor, blocks: int) -> list[Tensor]:
     return states
 
 
+PIECE = {"cuda": 65536, "cpu": 4096}
+"""Tokens that ``score_block`` sends through an operation at once: on a GPU as many as fill it, on a CPU as
+many as its cache holds."""
+
+
 @torch.no_grad()
 def score_block(
     net: SuperNet, block: int, states: Sequence[tuple[Tensor, Tensor]]
@@ -136,7 +144,8 @@ def score_block(
     """Loss of every architecture of one block: ``(width, operations) -> mean squared error``.
 
     Architectures that begin alike share the states up to where they part, so each costs one operation
-    and one way out, whatever its depth.
+    and one way out, whatever its depth. Beginnings of one length go through an operation together,
+    ``PIECE`` tokens at a time, and nothing waits for the device before the end.
 
     Args:
         net: over a :class:`CellBert` with shared slices.
@@ -146,18 +155,51 @@ def score_block(
     family: CellBert = net.family
     model: Bert = net.whole().eval()  # type: ignore[assignment]
     ops = family.space.choice(f"ops_{block}")
-    totals: dict[tuple[int, tuple[int, ...]], float] = {}
+    names: list[tuple[int, tuple[int, ...]]] = []
+    losses: list[Tensor] = []
     for before, after in states:
+        most = max(1, PIECE.get(before.device.type, PIECE["cpu"]) // before[..., 0].numel())
         for width in family.space.choice(f"width_{block}").options:
             enter, leave = family.block(block, width, [])
-            open_ = [((), model.run(before, stages=[enter]))]
-            while open_:
-                done, x = open_.pop()
-                for code in ops.options:
-                    here = (*done, code)
-                    y = model.run(x, stages=[family.op(block, len(done), code, width)])
-                    loss = F.mse_loss(model.run(y, stages=[leave]), after).item()
-                    totals[width, here] = totals.get((width, here), 0.0) + loss / len(states)
-                    if len(here) < ops.repeat:
-                        open_.append((here, y))
+            begun: list[tuple[list[tuple[int, ...]], Tensor]]
+            begun = [([()], model.run(before, stages=[enter]))]
+            while begun:
+                done, x = begun.pop()
+                layer = len(done[0])
+                y = torch.cat(
+                    [model.run(x, stages=[family.op(block, layer, code, width)]) for code in ops.options]
+                )
+                made = [(*start, code) for code in ops.options for start in done]
+                found = model.run(y, stages=[leave]).unflatten(0, (len(made), -1))
+                losses.append((found.float() - after).square_().flatten(1).mean(1))
+                names += [(width, one) for one in made]
+                if layer + 1 < ops.repeat:
+                    pieces = y.split(most * len(before))
+                    begun += [(made[i * most : (i + 1) * most], piece) for i, piece in enumerate(pieces)]
+    totals: dict[tuple[int, tuple[int, ...]], float] = {}
+    for name, loss in zip(names, torch.cat(losses).tolist(), strict=True):
+        totals[name] = totals.get(name, 0.0) + loss / len(states)
     return totals
+
+
+@torch.no_grad()
+def score_students(
+    net: SuperNet,
+    objective: Objective,
+    architectures: Sequence[Architecture],
+    batches: Sequence[Batch],
+) -> list[float]:
+    """Loss of every sub-network towards a teacher, per unit of ``objective.weight`` over ``batches``.
+
+    The teacher is asked once a batch, and nothing waits for the device before the end.
+    """
+    net.model.eval()
+    total = torch.zeros(len(architectures), device=net.device)
+    for batch in batches:
+        lesson = None
+        losses = []
+        for architecture in architectures:
+            loss, lesson = objective(net.activate(architecture), batch, lesson)
+            losses.append(loss)
+        total += torch.stack(losses)
+    return (total / sum(objective.weight(batch) for batch in batches)).tolist()  # type: ignore[no-any-return]
