@@ -132,7 +132,7 @@ def teacher_states(teacher: Bert, tokens: Tensor, blocks: int) -> list[Tensor]:
     return states
 
 
-PIECE = {"cuda": 65536, "cpu": 4096}
+PIECE = {"cuda": 65536, "cpu": 2048}
 """Tokens that ``score_block`` sends through an operation at once: on a GPU as many as fill it, on a CPU as
 many as its cache holds."""
 

@@ -28,6 +28,7 @@ class Roofline(TorchDispatchMode):
     Attributes:
         launches: operations that are no views.
         bytes: read and written.
+        flops: of matrix products and attention.
         seconds: sum over the operations.
         by_bytes: that part of ``seconds`` in which bytes bind.
     """
@@ -35,7 +36,7 @@ class Roofline(TorchDispatchMode):
     def __init__(self, rates: Rates) -> None:
         super().__init__()
         self.rates = rates
-        self.launches, self.bytes, self.seconds, self.by_bytes = 0, 0, 0.0, 0.0
+        self.launches, self.bytes, self.flops, self.seconds, self.by_bytes = 0, 0, 0, 0.0, 0.0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -45,12 +46,13 @@ class Roofline(TorchDispatchMode):
             return out
         self.launches += 1
         moved = sum(size(x) for x in moves(name, args, kwargs, out))
-        count = flop_registry.get(func.overloadpacket)
-        arithmetic = (count(*args, **kwargs, out_val=out) if count else 0) / self.rates.matrix
-        self.bytes += moved
-        self.seconds += max(arithmetic, moved / self.rates.copy)
-        if arithmetic < moved / self.rates.copy:
-            self.by_bytes += moved / self.rates.copy
+        # Attention on a CPU has a name of its own and the arguments of the others.
+        count = flop_registry.get(getattr(torch.ops.aten, name.replace("_for_cpu", ""), None))
+        flops = count(*args, **kwargs, out_val=out) if count else 0
+        self.bytes, self.flops = self.bytes + moved, self.flops + flops
+        arithmetic, traffic = flops / self.rates.matrix, moved / self.rates.copy
+        self.seconds += max(arithmetic, traffic)
+        self.by_bytes += traffic if traffic > arithmetic else 0.0
         return out
 
     @property
