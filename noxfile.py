@@ -122,7 +122,9 @@ def verify(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["env"])
 def bench(session: nox.Session) -> None:
-    """Speed, each figure a ratio inside one run; what follows ``--`` goes to tests/bench/speed.py."""
+    """Speed, each figure a ratio inside one run; what follows ``--`` goes to tests/bench/speed.py and
+    tests/bench/pretraining.py."""
     run(session, "python", "-m", "tests.bench.speed", *session.posargs)
+    run(session, "python", "-m", "tests.bench.pretraining", *session.posargs)
     run(session, "python", "-m", "tests.bench.harness")
     run(session, "python", "-m", "tests.bench.leaderboard")

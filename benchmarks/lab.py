@@ -256,17 +256,12 @@ class BenchLab(Lab):
 
     def _judge(self, module: nn.Module, objective: Any, share: float) -> Measurement:
         """Mean loss of an objective over a part of the validation data; lessons are made once."""
+        from supernet.distill import mean_loss
         from supernet.train import Labels
 
-        objective = objective or Labels()
-        batches = self.validation_batches(share)
+        objective, batches = objective or Labels(), self.validation_batches(share)
         lessons = self._lessons.setdefault((objective, share), [None] * len(batches))
-        total = weight = 0.0
-        with torch.no_grad():
-            for i, batch in enumerate(batches):
-                loss, lessons[i] = objective(module, batch, lessons[i])
-                total, weight = total + float(loss), weight + objective.weight(batch)
-        return Measurement(total / weight)
+        return Measurement(mean_loss(module, objective, batches, lessons))
 
     def probe(self, architecture: Any) -> float:
         architecture = self._architecture(architecture)

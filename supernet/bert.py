@@ -129,7 +129,14 @@ class Attention(nn.Module):
 
     def projections(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values ``[B, T, inner]``."""
-        return self.q(x), self.k(x), self.v(x)
+        if not self.training:
+            return self.q(x), self.k(x), self.v(x)
+        # One wide product repays the copy of its weights in the backward pass, which then has one
+        # gradient of x to make and none to add up.
+        parts = self.q, self.k, self.v
+        weight, bias = (torch.cat([getattr(part, name) for part in parts]) for name in ("weight", "bias"))
+        q, k, v = F.linear(x, weight, bias).chunk(3, -1)
+        return q, k, v
 
     def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
         q, k, v = (y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in self.projections(x))
@@ -204,9 +211,11 @@ class Embedding(nn.Module):
     def forward(self, tokens: Tensor, segments: Tensor | None) -> Tensor:
         if tokens.shape[1] > self.config.max_positions:
             raise ValueError(f"{tokens.shape[1]} tokens: at most {self.config.max_positions} are embedded")
-        x = F.embedding(tokens, self.word.weight, PAD) + self.position.weight[: tokens.shape[1]]
         kind = self.segment.weight[0] if segments is None else F.embedding(segments, self.segment.weight)
-        return drop(self.norm(x + kind), self.config.dropout, self.training)
+        # Of one segment, what a place adds is the same in every row: summed before it meets them.
+        place = self.position.weight[: tokens.shape[1]] + kind
+        x = F.embedding(tokens, self.word.weight, PAD) + place
+        return drop(self.norm(x), self.config.dropout, self.training)
 
 
 class Head(nn.Module):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,7 @@ from torch import Tensor
 from supernet.bert import Bert, Cell, CellBert, Op
 from supernet.elastic import SuperNet
 from supernet.masked import MaskedBatch
-from supernet.train import TEACHING, token_loss
+from supernet.train import TEACHING, Batch, Objective, token_loss
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,10 @@ class Relations:
         if not width:
             raise ValueError(f"{x.shape[-1]} channels do not make {self.heads} relation heads: use fewer")
         parts = x[..., : width * self.heads].unflatten(-1, (self.heads, width)).transpose(1, 2)
-        scores = (parts @ parts.transpose(-1, -2)).float() * width**-0.5
-        return scores if self.raw else scores.softmax(-1)
+        # Scores are many times what they are made of, so nothing passes over them that need not.
+        parts = parts.flatten(0, 1)
+        scores = ((parts * width**-0.5) @ parts.mT).unflatten(0, (-1, self.heads))
+        return scores.float() if self.raw else scores.softmax(-1, dtype=torch.float32)
 
     def weight(self, batch: MaskedBatch) -> int:
         return len(batch.shown)
@@ -143,6 +145,11 @@ def block_runs(cells: Iterable[Cell]) -> int:
     return len(beginnings(cells))
 
 
+PIECE = {"cuda": 65536, "cpu": 2048}
+"""Tokens that ``score_block`` sends through an operation at once: on a GPU as many as fill it, on a CPU as
+many as its cache holds."""
+
+
 @torch.no_grad()
 def score_block(
     net: SuperNet, block: int, states: Sequence[tuple[Tensor, Tensor]], cells: Iterable[Cell]
@@ -150,7 +157,8 @@ def score_block(
     """Loss of candidates of one block: mean squared error to the teacher's states after it.
 
     Candidates that begin alike share the states up to where they part, so each costs one operation
-    and one way out, whatever its depth.
+    and one way out, whatever its depth. Beginnings of one length go through an operation together,
+    ``PIECE`` tokens at a time, and nothing waits for the device before the end.
 
     Args:
         net: over a :class:`CellBert` with shared slices.
@@ -161,21 +169,52 @@ def score_block(
     family: CellBert = net.family
     model: Bert = net.whole().eval()  # type: ignore[assignment]
     wanted = set(cells)
-    runs, widths = beginnings(wanted), sorted({width for width, _ in wanted})
-    codes = family.space.choice(f"ops_{block}").options
-    totals: dict[Cell, Tensor] = {}
+    runs, codes = beginnings(wanted), family.space.choice(f"ops_{block}").options
+    names: list[Cell] = []
+    losses: list[Tensor] = []
     for before, after in states:
-        for width in widths:
+        most = max(1, PIECE.get(before.device.type, PIECE["cpu"]) // before[..., 0].numel())
+        for width in sorted({width for width, _ in wanted}):
             enter, leave = family.block(block, width, [])
-            open_: list[tuple[tuple[int, ...], Tensor]] = [((), model.run(before, stages=[enter]))]
-            while open_:
-                done, x = open_.pop()
-                for here in ((*done, code) for code in codes):
-                    if (width, here) not in runs:
+            begun: list[tuple[list[tuple[int, ...]], Tensor]]
+            begun = [([()], model.run(before, stages=[enter]))]
+            while begun:
+                done, x = begun.pop()
+                made: list[tuple[int, ...]] = []
+                outputs: list[Tensor] = []
+                for code in codes:
+                    going = [i for i, start in enumerate(done) if (width, (*start, code)) in runs]
+                    if not going:
                         continue
-                    y = model.run(x, stages=[family.op(block, len(done), here[-1], width)])
-                    if (width, here) in wanted:
-                        loss = F.mse_loss(model.run(y, stages=[leave]).float(), after.float())
-                        totals[width, here] = totals.get((width, here), 0.0) + loss / len(states)
-                    open_.append((here, y))
-    return dict(zip(totals, torch.stack(list(totals.values())).tolist(), strict=True))
+                    made += [(*done[i], code) for i in going]
+                    some = x
+                    if len(going) < len(done):
+                        some = x.unflatten(0, (len(done), -1))[going].flatten(0, 1)
+                    outputs.append(model.run(some, stages=[family.op(block, len(done[0]), code, width)]))
+                if not made:
+                    continue
+                y = torch.cat(outputs)
+                found = model.run(y, stages=[leave]).unflatten(0, (len(made), -1))
+                losses.append((found.float() - after.float()).square_().flatten(1).mean(1))
+                names += [(width, one) for one in made]
+                pieces = y.split(most * len(before))
+                begun += [(made[i * most : (i + 1) * most], piece) for i, piece in enumerate(pieces)]
+    totals: dict[Cell, float] = {}
+    for name, loss in zip(names, torch.cat(losses).tolist(), strict=True):
+        if name in wanted:
+            totals[name] = totals.get(name, 0.0) + loss / len(states)
+    return totals
+
+
+@torch.no_grad()
+def mean_loss(model: Bert, objective: Objective, batches: Sequence[Batch], lessons: list[Any]) -> float:
+    """Loss of one network per unit of ``objective.weight`` over ``batches``.
+
+    ``lessons`` has one entry a batch, None at first: the teacher is asked once, however many networks
+    are judged.
+    """
+    total: Any = 0.0
+    for i, batch in enumerate(batches):
+        loss, lessons[i] = objective(model, batch, lessons[i])
+        total = total + loss
+    return float(total) / sum(objective.weight(batch) for batch in batches)

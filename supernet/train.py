@@ -174,14 +174,16 @@ class TokenLoss(torch.autograd.Function):
         logp = F.log_softmax(logits, -1, dtype=torch.float32)
         ctx.save_for_backward(logp, labels)
         ctx.smoothing, ctx.dtype = smoothing, logits.dtype
-        likelihood = logp.gather(-1, labels[:, None]).sum()
-        return -(1 - smoothing) * likelihood - smoothing * logp.sum() / logp.shape[-1]
+        loss = -(1 - smoothing) * logp.gather(-1, labels[:, None]).sum()
+        return loss - smoothing * logp.sum() / logp.shape[-1] if smoothing else loss
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         logp, labels = ctx.saved_tensors
-        slope = logp.exp().sub_(ctx.smoothing / logp.shape[-1])
-        hit = torch.full_like(labels, 1, dtype=slope.dtype) * (ctx.smoothing - 1)
+        slope = logp.exp()
+        if ctx.smoothing:
+            slope.sub_(ctx.smoothing / logp.shape[-1])
+        hit = torch.full_like(labels, ctx.smoothing - 1, dtype=slope.dtype)
         slope.scatter_add_(-1, labels[:, None], hit[:, None])
         out = torch.empty_like(slope, dtype=ctx.dtype)
         return torch.mul(slope, grads[0], out=out), None, None

@@ -104,6 +104,24 @@ def test_gradients_of_a_subnetwork_are_those_of_the_same_network_alone(kind: str
             assert not net.source.master.views[name][1].any(), f"{name} is not of this sub-network"
 
 
+@pytest.mark.parametrize("kind", sorted(SPACES))
+def test_training_computes_what_evaluation_does_with_the_same_gradients(kind: str) -> None:
+    fam = family(kind, dropout=0.0, attention_dropout=0.0)
+    net = shaken(fam)
+    arch = fam.space.sample(np.random.default_rng(3))
+    found = []
+    for training in (False, True):
+        net.model.train(training)
+        out = net.activate(arch)(tokens())
+        out.square().sum().backward()
+        net.source.collect()
+        found.append((out.detach(), net.source.flat.grad.clone()))
+        net.source.flat.grad.zero_()
+    (alone, slopes), (together, fused) = found
+    assert torch.allclose(together, alone, atol=1e-5)
+    assert slopes.any() and torch.allclose(fused, slopes, rtol=1e-3, atol=1e-3)
+
+
 def test_bridges_start_as_the_identity_so_a_full_width_supernet_is_a_plain_bert() -> None:
     fam = family("bottleneck")
     net = SuperNet(fam, SharedSlices(fam, torch.Generator().manual_seed(0)))

@@ -10,8 +10,17 @@ import torch
 import torch.nn.functional as F
 
 from baselines.shrinking import cells_of
+from supernet import distill
 from supernet.bert import Bert, BertConfig, CellBert, HomogeneousBert
-from supernet.distill import Blocks, Logits, Relations, block_runs, score_block, teacher_states
+from supernet.distill import (
+    Blocks,
+    Logits,
+    Relations,
+    block_runs,
+    mean_loss,
+    score_block,
+    teacher_states,
+)
 from supernet.elastic import SuperNet
 from supernet.masked import SPECIAL, MaskedBatch, MaskedBatches, PackedText, masked
 from supernet.space import cell_space, homogeneous_space
@@ -128,7 +137,11 @@ def test_blocks_start_from_the_teachers_states_and_aim_at_them(teacher: Bert) ->
         teacher_states(teacher, batch().original, 3)
 
 
-def test_all_architectures_of_a_block_are_scored_as_each_would_be_alone(teacher: Bert) -> None:
+@pytest.mark.parametrize("piece", [1, 60, 10_000])
+def test_all_architectures_of_a_block_are_scored_as_each_would_be_alone(
+    teacher: Bert, piece: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(distill.PIECE, "cpu", piece)
     net, _ = student(CELLS, CellBert)
     family = net.family
     pairs = []
@@ -148,6 +161,30 @@ def test_all_architectures_of_a_block_are_scored_as_each_would_be_alone(teacher:
         model = net.activate(arch).eval()
         alone = [F.mse_loss(model.run(x, stages=family.block(1, width, ops)), y).item() for x, y in pairs]
         assert loss == pytest.approx(np.mean(alone), rel=1e-5)
+
+
+@pytest.mark.parametrize("goal", ["relations", "logits"])
+def test_students_are_scored_as_each_would_be_alone_and_the_teacher_is_asked_once_a_batch(
+    teacher: Bert, goal: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objective = Relations(teacher, heads=4) if goal == "relations" else Logits(teacher, 0.5)
+    net = network(NARROW, HomogeneousBert, 2)
+    some = [net.space.largest(), net.space.smallest(), net.space.sample(np.random.default_rng(5))]
+    batches = [batch(2), batch(3)]
+    expected = []
+    for architecture in some:
+        model = net.activate(architecture).eval()
+        losses = [objective(model, one, None)[0].item() for one in batches]
+        expected.append(sum(losses) / sum(objective.weight(one) for one in batches))
+    asked = []
+    for name in ("projections", "forward"):
+        real = getattr(teacher, name)
+        monkeypatch.setattr(teacher, name, lambda *x, real=real: asked.append(1) or real(*x))
+    lessons = [None] * len(batches)
+    found = [mean_loss(net.activate(a).eval(), objective, batches, lessons) for a in some]
+    assert found == pytest.approx(expected, rel=1e-5)
+    assert len(asked) == len(batches)
+    assert len({round(loss, 6) for loss in expected}) == len(some)
 
 
 @pytest.mark.parametrize("goal", ["relations", "logits", "blocks"])
