@@ -52,8 +52,8 @@ class Examples:
         """The same on another device."""
         return Examples(self.tokens.to(device), self.segments.to(device), self.labels.to(device))
 
-    def at(self, index: Tensor) -> Examples:
-        """Those at ``index``, of any shape ``[..., ]``: tokens ``[..., T]``."""
+    def at(self, index: Tensor | slice) -> Examples:
+        """Those at ``index``; its shape comes in place of ``N``."""
         return Examples(self.tokens[index], self.segments[index], self.labels[index])
 
 
@@ -200,7 +200,7 @@ class Stack:
         found = []
         with torch.no_grad():
             for start in range(0, len(there), batch):
-                part = there.at(torch.arange(start, min(start + batch, len(there)), device=self.device))
+                part = there.at(slice(start, start + batch))
                 found.append(self.forward(self.parameters, part.tokens, part.segments).float().cpu())
         return torch.cat(found, 1)
 
@@ -305,7 +305,7 @@ class _Training:
 
 
 def _loss(said: Tensor, labels: Tensor) -> Tensor:
-    """Summed cross-entropy of ``[C, B, outputs]`` and classes ``[C, B]``, or squared error of a regression."""
+    """Summed cross-entropy of ``[C, B, outputs]`` against classes ``[C, B]``; of numbers, squared error."""
     if labels.is_floating_point():
         return (said.squeeze(-1) - labels).square().sum()
     return F.cross_entropy(said.flatten(0, 1), labels.flatten(), reduction="sum")

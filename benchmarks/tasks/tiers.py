@@ -38,6 +38,8 @@ class Tier:
     and budgets do the same."""
     decode: Mapping[str, Any] = field(default_factory=dict)
     """Of translation."""
+    finetune: Mapping[str, Any] = field(default_factory=dict)
+    """What encoders are fine-tuned on, and how (``benchmarks.tasks.finetuning.Settings``); empty: nothing."""
 
 
 def tier_names(file: Path, task: str) -> tuple[str, ...]:
