@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.utils import skip_init
 
 from supernet.bert import Bert, drop
 
@@ -114,7 +115,9 @@ class Classifier(nn.Module):
         width = bert.plan.out
         # Drawn on the CPU: equal on every device.
         generator = torch.Generator().manual_seed(seed)
-        self.pooler, self.out = nn.Linear(width, width), nn.Linear(width, outputs)
+        # Torch's own initialisation would draw from its global generator.
+        self.pooler = skip_init(nn.Linear, width, width)
+        self.out = skip_init(nn.Linear, width, outputs)
         for layer in (self.pooler, self.out):
             nn.init.normal_(layer.weight, std=0.02, generator=generator)
             nn.init.zeros_(layer.bias)

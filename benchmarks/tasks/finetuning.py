@@ -108,7 +108,9 @@ def measure(
     unfit = task.unfit(max([module.plan.out, *(op.width for op in module.plan.ops)]))
     labels = dev.labels.numpy()
     return {
-        metric: over_seeds([figure(metric, logits, labels) for logits in found], f"metric:{metric}|{recipe_text}")
+        metric: over_seeds(
+            [figure(metric, logits, labels) for logits in found], f"metric:{metric}|{recipe_text}"
+        )
         | ({"unfit": unfit} if unfit else {})
         for metric in task.metrics
     }
@@ -191,4 +193,3 @@ def cut(ids: Sequence[Sequence[int]], room: int) -> list[Sequence[int]]:
     first, second = ids
     end = min(len(second), max(room - len(first), room // 2))
     return [first[: room - end], second[:end]]
-

@@ -68,7 +68,9 @@ class GlueTask:
                 return text
         except ValueError:
             pass
-        raise UsageError(f"{where}: no label {text[:40]!r}: {self.name} has numbers from 0 to {MOST_SIMILAR:g}")
+        raise UsageError(
+            f"{where}: no label {text[:40]!r}: {self.name} has numbers from 0 to {MOST_SIMILAR:g}"
+        )
 
 
 MOST_SIMILAR = 5.0
@@ -167,7 +169,8 @@ def _write(task: GlueTask, folder: Path, data_dir: Path | None, say: Say) -> Non
         data = replace(every, files=own)
         files = locate(data, data_dir, say)
         splits = {
-            split: read_table(files[f"{kind}/{split}.tsv.gz"], task, data.unpacked) for split in ("train", "dev")
+            split: read_table(files[f"{kind}/{split}.tsv.gz"], task, data.unpacked)
+            for split in ("train", "dev")
         }
         digests = data.digests()
     for (split, rows), wanted in zip(splits.items(), task.rows, strict=True):
