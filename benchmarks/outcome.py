@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,21 +26,28 @@ def assemble(
         scores.get("harness_seconds", {})
     )
     scored = {entry["index"]: entry for entry in scores.get("candidates", [])}
-    candidates = []
-    for made in outcome["candidates"]:
-        valid = made["valid"]
-        flat = {"loss": valid["loss"], **{k: v for k, v in valid.get("metrics", {}).items()}}
-        candidates.append({**made, "valid": flat, **_measured(scored.get(made["index"], {}), flat)})
     return {
         "spec": dict(spec),
         "status": outcome["status"],
         "message": outcome["message"],
         "ledger": ledger,
-        "candidates": candidates,
+        "candidates": joined(outcome["candidates"], scored),
         "search_log": outcome.get("search_log", []),
         "energy": outcome.get("energy"),
         "provenance": dict(origin),
     }
+
+
+def joined(
+    proposed: Sequence[Mapping[str, Any]], scored: Mapping[int, Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Candidates as a record keeps them: as proposed, with what scoring found, by index."""
+    candidates = []
+    for made in proposed:
+        valid = made["valid"]
+        flat = {"loss": valid["loss"], **{k: v for k, v in valid.get("metrics", {}).items()}}
+        candidates.append({**made, "valid": flat, **_measured(scored.get(made["index"], {}), flat)})
+    return candidates
 
 
 def _measured(scored: Mapping[str, Any], valid: Mapping[str, Any]) -> dict[str, Any]:

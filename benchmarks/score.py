@@ -12,7 +12,7 @@ import json
 import math
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks import measure, profiles, timing_lock
+from benchmarks import measure, outcome, profiles, timing_lock
 from benchmarks.energy import EnergyMeter
 from benchmarks.records import canonical, write_text
+from benchmarks.report.rows import by_limit
 from supernet import export
 from supernet.cost import cost
 from supernet.decode import NotFinite
@@ -54,8 +55,9 @@ def score_run(
     Returns:
         ``candidates``: one entry each with ``index``, ``weights_sha256`` and ``failed`` (the reason, or
         None), and where it did not fail what the task's scoring gives (``test``, ``test_loss``,
-        ``sentences_sha256``...), ``cost``, ``latency``, ``memory`` and ``energy``; ``harness_seconds`` by
-        part, earlier attempts included; ``message``: the failures in one line.
+        ``sentences_sha256``...), ``cost``, ``latency``, ``memory`` and ``energy``; ``test`` of the best by
+        validation at each limit also has what they were fine-tuned on; ``harness_seconds`` by part,
+        earlier attempts included; ``message``: the failures in one line.
     """
     from benchmarks.tasks import get_task
 
@@ -73,7 +75,46 @@ def score_run(
             book.add(candidate, bench.scored(run_dir, candidate))
             said = book.of(candidate)["failed"] or "scored"
             say(f"candidate {candidate['index']}: {said} ({time.perf_counter() - began:.1f} s)")
+    _finetune(run_dir, book, proposed, task, task.tier(spec["tier"], device), prepared, device, say)
     return book.close(proposed)
+
+
+def _finetune(
+    run_dir: Path,
+    book: _Book,
+    proposed: Sequence[Mapping[str, Any]],
+    task: Any,
+    tier: Any,
+    prepared: Any,
+    device: str,
+    say: Callable[[str], None],
+) -> None:
+    """Fine-tune the candidates that speak for the run, where the tier says on what; kept task by task.
+
+    It costs far more than the rest of scoring, so the other candidates go without.
+    """
+    names = getattr(tier, "finetune", {}).get("tasks", ())
+    heads = by_limit(outcome.joined(proposed, book.entries)).values() if names else ()
+    for candidate in heads:
+        index = candidate["index"]
+        todo = [name for name in names if name not in candidate.get("test", {})]
+        if not todo or book.of(candidate)["failed"]:
+            continue
+        try:
+            with book.part("load"):
+                module = load_candidate(run_dir, candidate)[0].to(device)
+            for name in todo:
+                began = time.perf_counter()
+                with book.part("finetune"):
+                    found = task.finetune(module, prepared, tier, name, device, timing_lock.breathe)
+                _check_finite(found, f" {name}")
+                entry = book.of(candidate)
+                book.add(candidate, entry | {"test": entry["test"] | {name: found}})
+                say(f"candidate {index}: fine-tuned on {name} ({time.perf_counter() - began:.1f} s)")
+        except Exception as error:  # whatever it is, what has been scored is kept
+            traceback.print_exc()
+            failed = f"fine-tuning: {type(error).__name__}: {error}"[:500]
+            book.add(candidate, book.of(candidate) | {"failed": failed})
 
 
 class _Bench:

@@ -308,7 +308,8 @@ class Bert(nn.Module):
 def mask(tokens: Tensor, dtype: torch.dtype) -> Tensor:
     """Additive mask ``[B, 1, 1, T]``: minus infinity at padding."""
     bias = torch.zeros(tokens.shape, dtype=dtype, device=tokens.device)
-    return bias.masked_fill_(tokens == PAD, float("-inf"))[:, None, None, :]
+    # Not in place: the tokens may be several copies' under vmap.
+    return bias.masked_fill(tokens == PAD, float("-inf"))[:, None, None, :]
 
 
 def product(w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 NONE = "-"
-OVER = {"sentences": " s", "timings": " t"}
+OVER = {"sentences": " s", "timings": " t", "fine-tunings": " f"}
 """Mark behind an interval that is not over seeds."""
 Row = Mapping[Any, Any]
 
@@ -25,13 +25,13 @@ def sig(value: float, digits: int = 3) -> str:
 
 
 def ranged(value: float, low: float, high: float, form: str, over: str = "seeds", scale: float = 1.0) -> str:
-    """``34.2 [33.8, 34.6]``, an ``s`` or ``t`` behind it where the interval is not over seeds.
+    """``34.2 [33.8, 34.6]``, a letter of ``OVER`` behind it where the interval is not over seeds.
 
     Args:
         value: the figure; a dash where it is NaN.
         low, high: of its 95 % interval; none is written where they are NaN.
         form: of all three, a format specification, or ``sig`` for three significant digits.
-        over: ``seeds``, ``sentences`` or ``timings``.
+        over: ``seeds``, ``sentences``, ``timings`` or ``fine-tunings``.
         scale: what all three are multiplied with.
     """
     if form == "sig":

@@ -201,6 +201,7 @@ def markdown(table: Table, title: str, level: int = 1) -> str:
     for one in sets.scores(table):
         how = f"Brackets as above; made as `{one.signature.replace('`', chr(39))}`."
         parts += [f"{head}# {md(one.name)} on each test set", how, _md_table(one.frame)]
+        parts += [md(note) for note in one.notes]
     if table.signatures:
         lines = [f"- {md(k)}: `{v.replace('`', chr(39))}`" for k, v in table.signatures.items()]
         parts += [f"{head}# How each figure was made", "\n".join(lines)]

@@ -162,7 +162,11 @@ def page(records: Sequence[Record], table: Table, images: Mapping[str, bytes], t
         against=against if against["rows"] else None,
         single=single if single["rows"] else None,
         sets=[
-            grid(s.frame, f"{s.name} on each test set, with 95 % intervals; made as {s.signature}", left)
+            grid(
+                s.frame,
+                f"{s.name} on each test set, with 95 % intervals; made as {s.signature} {' '.join(s.notes)}",
+                left,
+            )
             for s in sets.scores(table)
         ],
         signatures=table.signatures,

@@ -124,20 +124,32 @@ def latest(records: Sequence[Record]) -> list[Record]:
 
 
 def metric_of(records: Sequence[Record]) -> str:
-    """The metric that decides: ``bleu`` where there is one, else the first one recorded."""
+    """The metric that decides: ``bleu`` where there is one, else the first one recorded; none of
+    fine-tuning."""
     first = None
     for record in records:
         for candidate in record["candidates"]:
-            for scores in (candidate.get("test") or {}).values():
+            for scores in direct(candidate).values():
                 if "bleu" in scores:
                     return "bleu"
                 first = first or next(iter(scores), None)
     return first or "bleu"
 
 
-def deciding_set(candidate: Mapping[str, Any]) -> str | None:
-    """The test set that decides: ``pooled``, else the first."""
+def tuned(figure: Mapping[str, Any]) -> bool:
+    """Whether a figure is of fine-tuned copies: it has a value of each."""
+    return "values" in figure
+
+
+def direct(candidate: Mapping[str, Any]) -> dict[str, Any]:
+    """The test sets on which the network itself was scored, not copies fine-tuned on something."""
     sets = candidate.get("test") or {}
+    return {name: scores for name, scores in sets.items() if not any(map(tuned, scores.values()))}
+
+
+def deciding_set(candidate: Mapping[str, Any]) -> str | None:
+    """The test set that decides: ``pooled``, else the first; none that was fine-tuned on."""
+    sets = direct(candidate)
     return "pooled" if "pooled" in sets else next(iter(sets), None)
 
 

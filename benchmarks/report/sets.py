@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pandas as pd
 
+from benchmarks.report import tuned
 from benchmarks.report.figures import ranged
 from benchmarks.report.tables import METRICS, Table
 
@@ -20,15 +21,19 @@ class Scores:
     signature: str
     frame: pd.DataFrame
     sets: list[str]
+    notes: list[str] = field(default_factory=list)
+    """What must stand under it."""
 
 
 def scores(table: Table) -> list[Scores]:
-    """The deciding metric first, the deciding test set (``pooled``) first; rows as in the main table."""
-    place = {
-        (m, str(x)): i for i, (m, x) in enumerate(zip(table.rows["method"], table.rows["limit"], strict=True))
-    }
+    """The deciding metric first, the deciding test set (``pooled``) first; rows as in the main table.
+    What copies were fine-tuned on stands in tables of its own, last."""
+    order = list(zip(table.rows["method"], map(str, table.rows["limit"]), strict=True))
+    place = {key: i for i, key in enumerate(order)}
     found = []
-    for metric, part in table.sets.groupby("metric", sort=False):
+    copies = tuned.build(table.lines, order, table.baseline)
+    direct = table.sets[~table.sets["set"].isin(copies.tasks)] if copies else table.sets
+    for metric, part in direct.groupby("metric", sort=False):
         sets = sorted(dict.fromkeys(part["set"]), key=lambda name: name != "pooled")
         cells: dict[tuple[str, str], dict[str, str]] = {}
         for line in part.to_dict("records"):
@@ -41,4 +46,17 @@ def scores(table: Table) -> list[Scores]:
         signature = "  and  ".join(dict.fromkeys(part["signature"]))
         name = METRICS.get(str(metric), str(metric))
         found.append(Scores(str(metric), name, signature, pd.DataFrame(shown), sets))
-    return sorted(found, key=lambda one: one.metric != table.metric)
+    return sorted(found, key=lambda one: one.metric != table.metric) + (
+        _tuned(copies, table) if copies else []
+    )
+
+
+def _tuned(made: tuned.Tuned, table: Table) -> list[Scores]:
+    """Fine-tuned copies on every task, and their differences from the baseline's."""
+    name, recipe = "fine-tuned copies", made.signature
+    found = [Scores("fine-tuned", name, recipe, made.frame, made.heads, made.notes)]
+    if len(made.against):
+        heads = [head for head in made.heads if head in made.against]
+        versus = f"{name} minus those of {table.baseline}, paired,"
+        found.append(Scores("fine-tuned, paired", versus, recipe, made.against, heads, made.notes[1:]))
+    return found

@@ -187,7 +187,9 @@ def _sets(table: Table) -> dict[str, Any]:
         cells = {(line["method"], line["latency limit"]): [line[name] for name in one.sets] for line in lines}
         keys = zip(table.rows["method"], table.rows["limit"], strict=True)
         texts = [cells.get((method, str(limit))) for method, limit in keys]
-        found[one.metric] = {"sets": one.sets, "signature": one.signature, "rows": texts}
+        found[one.metric] = {
+            "sets": one.sets, "signature": "; ".join([one.signature, *one.notes]), "rows": texts,
+        }  # fmt: skip
     return found
 
 

@@ -275,18 +275,19 @@ def _sets(lines: pd.DataFrame) -> pd.DataFrame:
                     {"method": line["method"], "limit": line["limit"], "set": rows.plain(name, 40)}
                     | {"metric": rows.plain(metric, 40), "signature": rows.plain(figure["signature"])}
                     | {"value": figure["value"], "low": figure.get("low"), "high": figure.get("high")}
+                    | {"own": "fine-tunings" if rows.tuned(figure) else "sentences"}
                 )
     keys, figures = ["method", "limit", "set", "metric"], ["value", "low", "high"]
-    frame = pd.DataFrame(flat, columns=[*keys, "signature", *figures])
+    frame = pd.DataFrame(flat, columns=[*keys, "signature", "own", *figures])
     frame = frame.astype(dict.fromkeys(figures, "float64"))
     grouped: Any = frame.groupby(keys, sort=False)
     found: pd.DataFrame = grouped.agg(
         value=("value", "mean"), n=("value", "count"), low=("low", "mean"), high=("high", "mean"),
-        signature=("signature", lambda texts: "  and  ".join(sorted(set(texts)))),
+        signature=("signature", lambda texts: "  and  ".join(sorted(set(texts)))), own=("own", "first"),
     )  # fmt: skip
     over_seeds = spread.of_means(frame, keys, ["value"])
     several = found["n"] > 1
-    found["interval"] = np.where(several, "seeds", "sentences")
+    found["interval"] = np.where(several, "seeds", found.pop("own"))
     for side in ("low", "high"):
         found[side] = over_seeds[f"value_{side}"].where(several, found[side])
     return pd.DataFrame(found.reset_index())

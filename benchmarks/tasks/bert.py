@@ -6,20 +6,22 @@ One class for all; what differs is the text and the numbers in ``bert.toml``.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from benchmarks.api import Measurement
 from benchmarks.data import Say, datasets
-from benchmarks.tasks import Prepared, autocast, text
+from benchmarks.tasks import Prepared, autocast, glue, text
 from benchmarks.tasks.tiers import Tier, read_tier, tier_names
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from supernet.bert import BertFamily
+    from supernet.bert import Bert, BertFamily
+    from supernet.finetune import Pause
     from supernet.masked import MaskedBatch, MaskedBatches, PackedText
     from supernet.searchspace import SearchSpace
 
@@ -64,12 +66,17 @@ class BertTask:
         return read_tier(TABLES, self.name, tier, device)
 
     def prepare(self, tier: Tier, cache: Path, data_dir: Path | None, progress: Say) -> Prepared:
-        """The text of a tier, made once and then found.
+        """The text of a tier and what its networks are fine-tuned on, made once and then found.
 
         Raises:
-            UsageError: the data is missing or not what it should be.
+            UsageError: the data is missing or not what it should be, or longer than the networks.
         """
-        return text.prepare(
+        names = tier.finetune.get("tasks", ())
+        glue.check(names, tier.model["max_positions"])
+        digests: dict[str, str] = {}
+        for name in names:
+            digests |= glue.prepare(name, cache / "sealed", data_dir, progress)
+        prepared = text.prepare(
             f"{self.name}-{tier.name}",
             lambda: self.read(tier.data, data_dir, progress),
             declared=datasets()[self.dataset].digests() if self.dataset else {},
@@ -78,6 +85,7 @@ class BertTask:
             cache=cache,
             say=progress,
         )
+        return replace(prepared, digests={**prepared.digests, **digests})
 
     def family(
         self, tier: Tier, prepared: Prepared, space: SearchSpace | None = None
@@ -174,6 +182,31 @@ class BertTask:
             scores[name] = {"mlm_accuracy": metrics.mean(100 * hits, f"mlm-acc|{recipe}").to_dict()}
             loss = float(losses.mean())
         return {"test": scores, "test_loss": loss}
+
+    def finetune(
+        self, module: Bert, prepared: Prepared, tier: Tier, name: str, device: str, pause: Pause | None = None
+    ) -> dict[str, Any]:
+        """Fine-tune an exported encoder on one of ``tier.finetune``'s tasks, for the scoring process.
+
+        Args:
+            module: it is not changed.
+            prepared: with the sealed test split.
+            tier: of the run.
+            name: of the task of fine-tuning.
+            device: where to run.
+            pause: called between two steps with what waits for the device.
+
+        Returns:
+            Metric -> figure, as ``benchmarks.tasks.finetuning.measure`` describes it.
+        """
+        if prepared.sealed is None:
+            raise ValueError(f"{self.name}: the test split is sealed off from this process")
+        from benchmarks.tasks import finetuning
+
+        rows = glue.read(name, prepared.sealed.parent)
+        pieces = text.load_vocabulary(prepared.folder)
+        settings = finetuning.Settings(**tier.finetune)
+        return finetuning.measure(module, glue.TASKS[name], rows, pieces, settings, device, pause)
 
 
 synthetic = BertTask("bert-synthetic-en", text.synthetic)

@@ -40,6 +40,8 @@ class Tier:
     """Of translation."""
     windows: tuple[tuple[int, int], ...] = ()
     """Deployment targets that are sizes: fewest and most parameters."""
+    finetune: Mapping[str, Any] = field(default_factory=dict)
+    """What encoders are fine-tuned on, and how (``benchmarks.tasks.finetuning.Settings``); empty: nothing."""
 
 
 def tier_names(file: Path, task: str) -> tuple[str, ...]:

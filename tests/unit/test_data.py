@@ -47,8 +47,8 @@ def test_the_declared_data_is_the_published_one(data_dir: Path) -> None:
         for name, digest in dataset.digests().items():
             assert manifest[f"./{name}"] == digest
         assert set(locate(dataset, data_dir, quiet)) == set(dataset.files)
-        there = {p.name for p in (data_dir / dataset.name).iterdir()}
-        assert set(dataset.files) <= there
+        folder = data_dir / dataset.name
+        assert set(dataset.files) <= {p.relative_to(folder).as_posix() for p in folder.rglob("*")}
 
 
 def test_locate_finds_what_is_right(folder: Path) -> None:

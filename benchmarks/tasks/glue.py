@@ -1,0 +1,290 @@
+"""What encoders are fine-tuned on: tasks of GLUE (Wang et al. 2019) and one made from the grammar.
+
+Labels of dev are test data: all that is read here goes below the sealed folder, which only scoring
+sees. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.api import UsageError
+from benchmarks.data import Say, build, datasets, locate, read_lines, sha256
+from benchmarks.metrics import digest
+
+Row = tuple[tuple[str, ...], str]
+"""The sentence or the two, and the label as it is written."""
+Splits = Mapping[str, Sequence[Row]]
+"""``train`` and ``dev``."""
+DATASET, HUB, ROWS = "glue", "nyu-mll/glue", "rows.json"
+DIGESTS = "digests.json"
+
+
+@dataclass(frozen=True)
+class GlueTask:
+    """One task of fine-tuning."""
+
+    name: str
+    source: str
+    """Folder below ``glue/``, ``hub:<configuration>`` or ``grammar:<seed>``."""
+    columns: tuple[str, ...]
+    labels: tuple[str, ...]
+    """In the order of their numbers; none: a number from 0 to ``MOST_SIMILAR``."""
+    metrics: tuple[str, ...]
+    """The first one chooses and is averaged."""
+    length: int
+    """Tokens of every row, special ones and padding included."""
+    rows: tuple[int, int]
+    """Of train and dev, as they must be."""
+    dev: str = "dev"
+    """What the split is called where it comes from."""
+    unranked: float = 0.0
+    """Networks up to this width cannot be ranked by it,"""
+    because: str = ""
+    """for this reason."""
+
+    def unfit(self, width: int) -> str | None:
+        """Why a mean over tasks leaves it out for networks up to ``width``; None where it does not."""
+        return self.because if width <= self.unranked else None
+
+    def label(self, text: str, where: str) -> str:
+        """``text`` if it is a label.
+
+        Raises:
+            UsageError: it is none; the message begins with ``where``.
+        """
+        if self.labels:
+            if text in self.labels:
+                return text
+            raise UsageError(f"{where}: no label {text[:40]!r}: {self.name} has {', '.join(self.labels)}")
+        try:
+            if 0 <= float(text) <= MOST_SIMILAR:
+                return text
+        except ValueError:
+            pass
+        raise UsageError(
+            f"{where}: no label {text[:40]!r}: {self.name} has numbers from 0 to {MOST_SIMILAR:g}"
+        )
+
+
+MOST_SIMILAR = 5.0
+"""Of STS-B: the same meaning."""
+_PAIR = ("sentence1", "sentence2")
+_SMALL = 256
+TASKS: dict[str, GlueTask] = {
+    task.name: task
+    for task in (
+        GlueTask("sst-2", "SST-2", ("sentence",), ("0", "1"), ("accuracy",), 64, (67349, 872)),
+        GlueTask(
+            "cola", "CoLA", ("sentence",), ("0", "1"), ("mcc",), 32, (8551, 1043), unranked=_SMALL,
+            because="a BERT of width 256 stays at an MCC of 0 even after far longer pre-training",
+        ),
+        GlueTask(
+            "rte", "RTE", _PAIR, ("entailment", "not_entailment"), ("accuracy",), 128, (2490, 277),
+            unranked=_SMALL, because="networks up to width 256 hardly leave chance, and 277 pairs err by 3",
+        ),
+        GlueTask("sts-b", "STS-B", _PAIR, (), ("spearman", "pearson"), 96, (5749, 1500)),
+        GlueTask(
+            "wnli", "WNLI", _PAIR, ("0", "1"), ("accuracy",), 96, (635, 71), unranked=math.inf,
+            because="dev repeats sentences of train with the label turned round, in 71 pairs",
+        ),
+        GlueTask(
+            "mrpc", "hub:mrpc", _PAIR, ("not_equivalent", "equivalent"), ("accuracy", "f1"), 128, (3668, 408),
+            "validation", _SMALL, "networks up to width 256 stay within 4 points of the majority class",
+        ),
+        GlueTask(
+            "qnli", "hub:qnli", ("question", "sentence"), ("entailment", "not_entailment"),
+            ("accuracy",), 128, (104743, 5463), "validation",
+        ),
+        GlueTask(
+            "qqp", "hub:qqp", ("question1", "question2"), ("not_duplicate", "duplicate"), ("accuracy", "f1"),
+            96, (363846, 40430), "validation",
+        ),
+        GlueTask(
+            "mnli", "hub:mnli", ("premise", "hypothesis"), ("entailment", "neutral", "contradiction"),
+            ("accuracy",), 128, (392702, 9815), "validation_matched",
+        ),
+        GlueTask("number", "grammar:11", ("sentence",), ("one", "many"), ("accuracy",), 24, (400, 500)),
+    )
+}  # fmt: skip
+
+
+def check(names: Sequence[str], positions: int) -> None:
+    """Raise UsageError unless every task is known and no longer than a network has positions."""
+    for name in names:
+        if name not in TASKS:
+            raise UsageError(f"no task of fine-tuning is called {name!r}: known are {', '.join(TASKS)}")
+        if TASKS[name].length > positions:
+            raise UsageError(
+                f"{name} is padded to {TASKS[name].length} tokens, the networks of this tier have {positions}"
+                " positions: leave it out of finetune.tasks or raise model.max_positions"
+            )
+
+
+def prepare(name: str, sealed: Path, data_dir: Path | None, say: Say) -> dict[str, str]:
+    """Make or find the rows of a task below ``sealed``; gives their checksums.
+
+    Raises:
+        UsageError: they are missing or not what they should be.
+    """
+    task, folder = TASKS[name], _folder(name, sealed)
+    if build(folder, lambda fresh: _write(task, fresh, data_dir, say)):
+        say(f"{name}: rows to fine-tune on in {folder}")
+    found: dict[str, str] = json.loads((folder / DIGESTS).read_text())
+    return found
+
+
+def read(name: str, sealed: Path) -> Splits:
+    """The rows that ``prepare`` left, for the scoring process."""
+    kept = json.loads((_folder(name, sealed) / ROWS).read_text("utf-8"))
+    return {split: [(tuple(texts), label) for texts, label in rows] for split, rows in kept.items()}
+
+
+def _folder(name: str, sealed: Path) -> Path:
+    """Where a task's rows are: in another place whenever another file or other code makes them."""
+    here = Path(__file__)
+    grammar = [*sorted((here.parent / "grammar").glob("*.py")), here.parent / "grammar" / "lexicon.toml"]
+    made_from = {"task": asdict(TASKS[name]), "code": [sha256(file) for file in (here, *grammar)]}
+    made_from["files"] = datasets()[DATASET].digests()
+    key = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:16]
+    return sealed / f"finetune-{name}-{key}"
+
+
+def _write(task: GlueTask, folder: Path, data_dir: Path | None, say: Say) -> None:
+    kind, _, part = task.source.partition(":")
+    digests: dict[str, str] = {}
+    if kind == "hub":
+        splits = from_hub(task, part, say)
+    elif kind == "grammar":
+        splits = from_grammar(task, int(part))
+    else:
+        every = datasets()[DATASET]
+        own = {file: declared for file, declared in every.files.items() if file.startswith(f"{kind}/")}
+        data = replace(every, files=own)
+        files = locate(data, data_dir, say)
+        splits = {
+            split: read_table(files[f"{kind}/{split}.tsv.gz"], task, data.unpacked)
+            for split in ("train", "dev")
+        }
+        digests = data.digests()
+    for (split, rows), wanted in zip(splits.items(), task.rows, strict=True):
+        if len(rows) != wanted:
+            raise UsageError(
+                f"{task.name}: {len(rows):,} rows of {split} in {task.source}, {wanted:,} are expected:"
+                " take the official files"
+            )
+        if kind in ("hub", "grammar"):
+            digests[f"{task.name}/{split}"] = digest("\t".join((*texts, label)) for texts, label in rows)
+    (folder / ROWS).write_text(json.dumps(splits), "utf-8")
+    (folder / DIGESTS).write_text(json.dumps(digests))
+
+
+def read_table(path: Path, task: GlueTask, unpacked: int) -> list[Row]:
+    """The rows of a packed file with a header; a field ends at a tab, whatever quotes are in it.
+
+    Raises:
+        UsageError: other columns, a missing sentence or an unknown label; names file and line.
+    """
+    header, *lines = read_lines(path, unpacked)
+    wanted = [*task.columns, "label"]
+    if header.split("\t") != wanted:
+        raise UsageError(f"'{path}', line 1: columns {header[:80]!r}, {task.name} has {', '.join(wanted)}")
+    rows = []
+    for number, line in enumerate(lines, 2):
+        where = f"'{path}', line {number}"
+        *texts, label = line.split("\t")
+        if len(texts) != len(task.columns):
+            raise UsageError(f"{where}: {len(texts) + 1} columns, not {len(wanted)} ({', '.join(wanted)})")
+        rows.append((_texts(texts, where), task.label(label, where)))
+    return rows
+
+
+def _texts(texts: Sequence[str], where: str) -> tuple[str, ...]:
+    if not all(text.strip() for text in texts):
+        raise UsageError(f"{where}: a sentence is empty")
+    return tuple(texts)
+
+
+def from_hub(task: GlueTask, configuration: str, say: Say) -> dict[str, list[Row]]:
+    """The rows through the library ``datasets``, for users with a network.
+
+    Raises:
+        UsageError: it is not installed, cannot fetch them, or they have other labels.
+    """
+    try:
+        from datasets import load_dataset
+    except ImportError:
+        raise UsageError(
+            f"{task.name} is read through the library datasets, which is not installed\n"
+            "install it (python -m pip install 'supernet-bench[glue]'), or take it out of finetune.tasks"
+        ) from None
+    say(f"fetching {HUB}, {configuration}")
+    found = {}
+    for split, there in (("train", "train"), ("dev", task.dev)):
+        try:
+            table = load_dataset(HUB, configuration, split=there)
+            names = table.features["label"].names
+            lines = list(table)
+        except Exception as error:  # whatever the library says, it is about the network or its cache
+            raise UsageError(
+                f"{task.name}: {HUB} could not be read ({type(error).__name__}: {str(error)[:200]})\n"
+                "try again with a network, or take the task out of finetune.tasks"
+            ) from error
+        found[split] = list(_numbered(lines, names, task, f"{HUB} {configuration} {there}"))
+    return found
+
+
+def _numbered(
+    lines: Sequence[Mapping[str, Any]], names: Sequence[str], task: GlueTask, where: str
+) -> Iterator[Row]:
+    for number, line in enumerate(lines, 1):
+        at, label = f"{where}, row {number}", line["label"]
+        if not 0 <= label < len(names):
+            raise UsageError(f"{at}: no label {label}: {task.name} has {', '.join(task.labels)}")
+        yield _texts([line[column] for column in task.columns], at), task.label(names[label], at)
+
+
+def from_grammar(task: GlueTask, seed: int) -> dict[str, list[Row]]:
+    """Generated sentences: is the subject of the main clause one, or many? As many of either answer.
+
+    Train and dev are sentences of the translation task's training and test splits, so that no encoder
+    has been trained on one of dev; none is written alike in both.
+    """
+    import numpy as np
+
+    from benchmarks.tasks.grammar import derive, english, split_of
+    from benchmarks.tasks.grammar.derive import Dice, NounPhrase
+
+    def answer(subject: Any) -> str:
+        if isinstance(subject, NounPhrase):
+            return task.labels[subject.plural]
+        # "you" may be either, and who asks for a subject names none.
+        several = {"I": 0, "he": 0, "she": 0, "we": 1, "they": 1}
+        word = subject.word if subject else ""
+        return task.labels[several[word]] if word in several else ""
+
+    dice = Dice(np.random.default_rng(seed))
+    places = {"train": "train", "test": "dev"}
+    left = {
+        (split, label): size // len(task.labels)
+        for split, size in zip(("train", "dev"), task.rows, strict=True)
+        for label in task.labels
+    }
+    rows: dict[str, list[Row]] = {"train": [], "dev": []}
+    seen: set[str] = set()
+    while any(left.values()):
+        sentence = derive(dice)
+        split = places.get(split_of(sentence), "")
+        label = answer(sentence.main.subject)
+        text = english(sentence)
+        if left.get((split, label)) and text not in seen:
+            seen.add(text)
+            left[split, label] -= 1
+            rows[split].append(((text,), label))
+    return rows

@@ -1,0 +1,314 @@
+"""Fine-tuning of exported encoders, several copies at once.
+
+A network as small as these leaves a device idle between two kernels, and every figure needs several
+seeds. So all copies (seeds, or points of a grid) are one stack: each tensor has a leading dimension
+``C``, and one pass trains all of them. Nothing goes from one copy to another: each has learning rate,
+order of examples and initial head of its own, and ends where it would have ended alone.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.utils import skip_init
+
+from supernet.bert import Bert, drop
+
+BETAS, EPS = (0.9, 0.999), 1e-6
+"""AdamW's, as BERT was fine-tuned with."""
+WARM_UP_STEPS = 3
+"""Before a step is captured as a CUDA graph; what they do to the weights is undone."""
+
+Pause = Callable[[Callable[[], object]], object]
+"""Called between two steps with a function that waits for the device."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Encoded sentences or pairs of one length.
+
+    ``tokens`` ``[N, T]`` begin with ``[CLS]`` and end in padding, ``segments`` ``[N, T]`` are 0 for the
+    first sentence and 1 for the second; ``labels`` ``[N]`` are classes (int64) or what a regression
+    aims at (float32).
+    """
+
+    tokens: Tensor
+    segments: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: torch.device | str) -> Examples:
+        """The same on another device."""
+        return Examples(self.tokens.to(device), self.segments.to(device), self.labels.to(device))
+
+    def at(self, index: Tensor | slice) -> Examples:
+        """Those at ``index``; its shape comes in place of ``N``."""
+        return Examples(self.tokens[index], self.segments[index], self.labels[index])
+
+
+@dataclass(frozen=True)
+class Copy:
+    """What one copy has of its own; ``seed`` decides its head, its order and its dropout."""
+
+    learning_rate: float
+    """Peak of the schedule."""
+    seed: int
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What all copies share. The rate rises over the share ``warmup`` of the steps, then falls to zero.
+
+    ``precision`` is ``fp32`` or ``bf16`` (autocast); weights and moments stay in fp32. Matrices decay,
+    biases and norms do not.
+    """
+
+    epochs: int = 3
+    batch: int = 32
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+    precision: str = "fp32"
+
+    def __post_init__(self) -> None:
+        if self.precision not in ("fp32", "bf16"):
+            raise ValueError(f"precision {self.precision!r}: choose fp32 or bf16")
+        if not 0 <= self.warmup < 1:
+            raise ValueError(f"warmup {self.warmup}: a share of training from 0 to below 1")
+        if self.epochs < 1 or self.batch < 1:
+            raise ValueError(f"{self.epochs} epochs of batches of {self.batch}: at least 1 of each")
+
+    def steps(self, examples: int) -> int:
+        """Updates over ``examples``; what does not fill the last batch of an epoch waits for the next."""
+        return self.epochs * (examples // self.batch)
+
+    def factors(self, steps: int) -> list[float]:
+        """Share of the peak rate at each of ``steps`` updates; none is zero."""
+        rise = math.ceil(self.warmup * steps)
+        return [(i + 1) / rise if i < rise else (steps - i) / (steps - rise) for i in range(steps)]
+
+
+class Classifier(nn.Module):
+    """The encoder, a tanh pooler over the first token's state, a linear layer.
+
+    Args:
+        bert: copied; its masked-language-model head is left out.
+        outputs: classes; 1 for a regression.
+        seed: of the two new layers.
+    """
+
+    def __init__(self, bert: Bert, outputs: int, seed: int) -> None:
+        super().__init__()
+        self.encoder = copy.deepcopy(bert)
+        del self.encoder.head
+        width = bert.plan.out
+        # Drawn on the CPU: equal on every device.
+        generator = torch.Generator().manual_seed(seed)
+        # Torch's own initialisation would draw from its global generator.
+        self.pooler = skip_init(nn.Linear, width, width)
+        self.out = skip_init(nn.Linear, width, outputs)
+        for layer in (self.pooler, self.out):
+            nn.init.normal_(layer.weight, std=0.02, generator=generator)
+            nn.init.zeros_(layer.bias)
+        with torch.no_grad():
+            # Packed text has one kind of segment: the others' embeddings have never been trained.
+            segment = self.encoder.embedding.segment.weight
+            segment.copy_(segment[0].expand_as(segment).clone())
+
+    def forward(self, tokens: Tensor, segments: Tensor) -> Tensor:
+        """``[B, T]`` ids to ``[B, outputs]``; padding is kept out."""
+        first = self.encoder.encode(tokens, segments, padded=True)[:, 0]
+        pooled = torch.tanh(self.pooler(first))
+        found: Tensor = self.out(drop(pooled, self.encoder.config.dropout, self.training))
+        return found
+
+
+class Stack:
+    """Copies of one encoder, with a classifier each, on one device.
+
+    Args:
+        bert: the encoder that all start from; it is not changed.
+        outputs: classes; 1 for a regression.
+        copies: what each has of its own.
+        device: where they are trained.
+    """
+
+    def __init__(
+        self, bert: Bert, outputs: int, copies: Sequence[Copy], device: torch.device | str = "cpu"
+    ) -> None:
+        self.copies, self.device, self.outputs = tuple(copies), torch.device(device), outputs
+        made = [Classifier(bert, outputs, one.seed).requires_grad_(True) for one in self.copies]
+        self.model = copy.deepcopy(made[0]).to("meta")
+        stacked, _ = stack_module_state(made)  # type: ignore[arg-type]
+        self.flat, self.parameters = _flattened(stacked, self.device)
+        config = bert.config
+        self.random = config.dropout > 0 or config.attention_dropout > 0
+
+    def forward(self, weights: dict[str, Tensor], tokens: Tensor, segments: Tensor) -> Tensor:
+        """``[C, B, T]`` ids to ``[C, B, outputs]``, copy by copy."""
+
+        def one(weights: dict[str, Tensor], tokens: Tensor, segments: Tensor) -> Tensor:
+            found: Tensor = functional_call(self.model, weights, (tokens, segments))
+            return found
+
+        shared = None if tokens.dim() == 2 else 0
+        many = vmap(one, (0, shared, shared), randomness="different" if self.model.training else "error")
+        # Fused attention cannot be stacked: torch would run it copy after copy.
+        with sdpa_kernel(SDPBackend.MATH):
+            return many(weights, tokens, segments)  # type: ignore[no-any-return]
+
+    def fit(self, examples: Examples, recipe: Recipe, pause: Pause | None = None) -> Stack:
+        """Train all copies on ``examples``.
+
+        On a GPU a step is captured once and replayed, unless dropout makes each different.
+
+        Raises:
+            ValueError: there are fewer examples than a batch.
+        """
+        steps = recipe.steps(len(examples))
+        if not steps:
+            raise ValueError(f"{len(examples)} examples do not fill a batch of {recipe.batch}")
+        training = _Training(self, examples.to(self.device), recipe)
+        self.model.train(self.random)
+        cuda = [self.device] if self.device.type == "cuda" else []
+        wait = torch.cuda.synchronize if cuda else (lambda: None)
+        try:
+            with torch.random.fork_rng(devices=cuda):
+                seeds = [one.seed for one in self.copies]
+                torch.manual_seed(int(np.random.SeedSequence(seeds).generate_state(1)[0]))
+                step = training.captured() if cuda and not self.random else training.step
+                for number in range(steps):
+                    if pause is not None:
+                        pause(wait)
+                    training.load(number, steps)
+                    step()
+        finally:
+            self.model.eval()
+        return self
+
+    def predict(self, examples: Examples, batch: int = 256) -> Tensor:
+        """What each copy says, in fp32: ``[C, N, outputs]`` on the CPU."""
+        there = examples.to(self.device)
+        found = []
+        with torch.no_grad():
+            for start in range(0, len(there), batch):
+                part = there.at(slice(start, start + batch))
+                found.append(self.forward(self.parameters, part.tokens, part.segments).float().cpu())
+        return torch.cat(found, 1)
+
+    def state(self, number: int) -> dict[str, Tensor]:
+        """The weights of one copy, by name."""
+        return {name: stacked[number].detach().clone() for name, stacked in self.parameters.items()}
+
+
+def _flattened(
+    stacked: dict[str, Any], device: torch.device, like: bool = False
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Tensors ``[C, ...]`` as views of one vector, each a leaf; zeros of their shapes with ``like``."""
+    flat = torch.zeros(sum(tensor.numel() for tensor in stacked.values()), device=device)
+    views, at = {}, 0
+    for name, tensor in stacked.items():
+        view = flat[at : at + tensor.numel()].view(tensor.shape)
+        at += tensor.numel()
+        if not like:
+            view.copy_(tensor.detach())
+            view.requires_grad_()
+        views[name] = view
+    return flat, views
+
+
+class _Training:
+    """AdamW over a stack. What a step reads lies in buffers of fixed place, so that it can be captured."""
+
+    def __init__(self, stack: Stack, examples: Examples, recipe: Recipe) -> None:
+        self.stack, self.examples, self.recipe = stack, examples, recipe
+        count, device = len(stack.copies), stack.device
+        self.index = torch.zeros(count, recipe.batch, dtype=torch.long, device=device)
+        self.peak = torch.tensor([one.learning_rate for one in stack.copies], device=device)
+        self.numbers = torch.zeros(3, device=device)
+        """Share of the peak rate and what the two moments are divided by."""
+        self.order = torch.empty(0)
+        self.weights = stack.flat.detach()
+        self.slope, slopes = _flattened(stack.parameters, device, like=True)
+        self.update, self.updates = _flattened(stack.parameters, device, like=True)
+        self.first, self.second = torch.zeros_like(self.weights), torch.zeros_like(self.weights)
+        for name, parameter in stack.parameters.items():
+            parameter.grad = slopes[name]
+
+    def load(self, number: int, steps: int) -> None:
+        """Put the examples and the rate of update ``number`` in place."""
+        size = self.recipe.batch
+        each = steps // self.recipe.epochs
+        epoch, at = divmod(number, each)
+        if at == 0:
+            orders = [
+                np.random.default_rng([one.seed, epoch]).permutation(len(self.examples))
+                for one in self.stack.copies
+            ]
+            self.order = torch.from_numpy(np.stack(orders)).to(self.stack.device)
+        if number == 0:
+            shares = torch.tensor(self.recipe.factors(steps), dtype=torch.float64)
+            powers = torch.arange(1, steps + 1, dtype=torch.float64)
+            table = torch.stack([shares, *(1 - beta**powers for beta in BETAS)], 1)
+            self.table = table.to(self.stack.device, torch.float32)
+        self.index.copy_(self.order[:, at * size : (at + 1) * size])
+        self.numbers.copy_(self.table[number])
+
+    def step(self) -> None:
+        """One update of every copy."""
+        batch = self.examples.at(self.index)
+        self.slope.zero_()
+        enabled = self.recipe.precision == "bf16"
+        with torch.autocast(self.stack.device.type, torch.bfloat16, enabled=enabled):
+            said = self.stack.forward(self.stack.parameters, batch.tokens, batch.segments)
+        # Each copy's own mean: gradients do not depend on how many copies there are.
+        (_loss(said.float(), batch.labels) / self.recipe.batch).backward()
+        with torch.no_grad():
+            self.first.lerp_(self.slope, 1 - BETAS[0])
+            self.second.mul_(BETAS[1]).addcmul_(self.slope, self.slope, value=1 - BETAS[1])
+            share, *corrections = self.numbers
+            torch.div(self.second, corrections[1], out=self.update)
+            torch.div(self.first, self.update.sqrt_().add_(EPS), out=self.update)
+            self.update.div_(corrections[0])
+            rates = -share * self.peak
+            for name, parameter in self.stack.parameters.items():
+                change = self.updates[name]
+                if parameter.dim() > 2:
+                    change.add_(parameter, alpha=self.recipe.weight_decay)
+                parameter.addcmul_(change, rates.view(-1, *[1] * (parameter.dim() - 1)))
+
+    def captured(self) -> Callable[[], object]:
+        """``step`` as one CUDA graph."""
+        kept = self.weights.clone()
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        self.numbers.fill_(1.0)
+        with torch.cuda.stream(side):
+            for _ in range(WARM_UP_STEPS):
+                self.step()
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            self.step()
+        self.weights.copy_(kept)
+        self.first.zero_()
+        self.second.zero_()
+        return graph.replay
+
+
+def _loss(said: Tensor, labels: Tensor) -> Tensor:
+    """Summed cross-entropy of ``[C, B, outputs]`` against classes ``[C, B]``; of numbers, squared error."""
+    if labels.is_floating_point():
+        return (said.squeeze(-1) - labels).square().sum()
+    return F.cross_entropy(said.flatten(0, 1), labels.flatten(), reduction="sum")

@@ -1,0 +1,144 @@
+"""Fine-tuning of stacked copies: each ends where it would have ended alone, and they learn."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from supernet.bert import CLS, PAD, Bert, BertConfig, family_of
+from supernet.finetune import Classifier, Copy, Examples, Recipe, Stack
+from supernet.space import get_space
+
+COPIES = (Copy(1e-3, 1), Copy(3e-4, 2), Copy(1e-3, 3), Copy(1e-4, 1))
+VOCAB = 60
+
+
+def encoder(space: str = "bert-smoke", dropout: float = 0.0) -> Bert:
+    found = get_space(space)
+    config = BertConfig(VOCAB, dropout=dropout, attention_dropout=dropout, max_positions=16)
+    family = family_of(found)(found, config)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return family.build(found.sample(np.random.default_rng(1))).requires_grad_(False)
+
+
+def rows(n: int, length: int = 12, seed: int = 1) -> Examples:
+    """Sentences of random length; the label says which of two tokens comes second."""
+    rng = np.random.default_rng(seed)
+    tokens = rng.integers(7, VOCAB, (n, length))
+    tokens[:, 0], tokens[:, 1] = CLS, 5 + rng.integers(0, 2, n)
+    ends = rng.integers(4, length + 1, n)
+    tokens[np.arange(length) >= ends[:, None]] = PAD
+    segments = np.where(np.arange(length) >= 3, 1, 0) * (tokens != PAD)
+    return Examples(*map(torch.from_numpy, (tokens, segments, tokens[:, 1] - 5)))
+
+
+@pytest.mark.parametrize("space", ["bert-smoke", "supershaper-s", "nas-bert-s"])
+def test_every_copy_ends_where_it_would_have_ended_alone(space: str) -> None:
+    start, examples, recipe = encoder(space), rows(40), Recipe(epochs=2, batch=8)
+    stack = Stack(start, 2, COPIES).fit(examples, recipe)
+    for number, one in enumerate(COPIES):
+        fresh = Stack(start, 2, [one])
+        before = fresh.state(0)
+        alone = fresh.fit(examples, recipe)
+        for name, weight in alone.state(0).items():
+            torch.testing.assert_close(stack.state(number)[name], weight, rtol=1e-5, atol=1e-6)
+        moved = max((before[name] - weight).abs().max() for name, weight in alone.state(0).items())
+        assert moved > 1e-4
+        torch.testing.assert_close(stack.predict(examples)[number], alone.predict(examples)[0])
+    ends = [stack.state(number)["out.weight"] for number in range(len(COPIES))]
+    assert all(not torch.equal(ends[0], end) for end in ends[1:])
+
+
+def test_a_step_is_adamw() -> None:
+    start, examples, recipe = encoder(), rows(8), Recipe(epochs=3, batch=8, warmup=0.5)
+    stack = Stack(start, 2, [Copy(1e-3, 5)]).fit(examples, recipe)
+    model = Classifier(start, 2, 5).requires_grad_(True).train()
+    matrices = [p for p in model.parameters() if p.dim() > 1]
+    rest = [p for p in model.parameters() if p.dim() < 2]
+    optimizer = torch.optim.AdamW(
+        [{"params": matrices, "weight_decay": 0.01}, {"params": rest, "weight_decay": 0.0}], eps=1e-6
+    )
+    for share in recipe.factors(3):
+        for group in optimizer.param_groups:
+            group["lr"] = share * 1e-3
+        optimizer.zero_grad()
+        said = model(examples.tokens, examples.segments)
+        torch.nn.functional.cross_entropy(said, examples.labels).backward()
+        optimizer.step()
+    for name, weight in model.named_parameters():
+        torch.testing.assert_close(stack.state(0)[name], weight.detach(), rtol=1e-4, atol=2e-6)
+
+
+def test_padding_changes_nothing() -> None:
+    model, examples = Classifier(encoder(), 2, 1).eval(), rows(20)
+    more = torch.zeros(20, 4, dtype=torch.long)
+    with torch.no_grad():
+        short = model(examples.tokens, examples.segments)
+        long = model(torch.cat([examples.tokens, more], 1), torch.cat([examples.segments, more], 1))
+        blind = model(examples.tokens.where(examples.tokens != PAD, 7), examples.segments)
+    torch.testing.assert_close(short, long, rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(short, blind, atol=1e-4), "what is no padding counts"
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_separable_task_is_learnt(precision: str) -> None:
+    recipe = Recipe(epochs=4, batch=16, precision=precision)
+    stack = Stack(encoder(), 2, [Copy(2e-3, 1), Copy(1e-3, 2)]).fit(rows(320), recipe)
+    held = rows(200, seed=2)
+    right = (stack.predict(held, batch=64).argmax(-1) == held.labels).double().mean(1)
+    assert (right > 0.9).all()
+
+
+def test_a_regression_is_learnt() -> None:
+    examples = rows(320)
+    aims = Examples(examples.tokens, examples.segments, examples.labels.float())
+    stack = Stack(encoder(), 1, [Copy(2e-3, 1)]).fit(aims, Recipe(epochs=4, batch=16))
+    error = (stack.predict(aims)[0, :, 0] - aims.labels).square().mean()
+    assert error < 0.1 < aims.labels.var()
+
+
+def test_dropout_is_every_copys_own_and_leaves_global_state_alone() -> None:
+    twins, recipe = [Copy(1e-3, 1), Copy(1e-3, 1)], Recipe(epochs=1, batch=8)
+    before = torch.get_rng_state()
+    stacks = [Stack(encoder(dropout=0.3), 2, twins).fit(rows(24), recipe) for _ in range(2)]
+    assert torch.equal(torch.get_rng_state(), before)
+    first, second = (stacks[0].state(i)["pooler.weight"] for i in range(2))
+    assert not torch.equal(first, second)
+    assert torch.equal(stacks[1].state(0)["pooler.weight"], first), "the same seeds, the same dropout"
+    said = stacks[0].predict(rows(5))
+    assert torch.equal(said, stacks[0].predict(rows(5))), "no dropout in evaluation"
+
+
+def test_the_encoder_is_not_changed_and_pauses_are_taken() -> None:
+    start, pauses = encoder(), []
+    before = {name: weight.clone() for name, weight in start.named_parameters()}
+    Stack(start, 2, COPIES[:1]).fit(rows(24), Recipe(epochs=2, batch=8), pauses.append)
+    assert len(pauses) == 6
+    assert all(torch.equal(before[name], weight) for name, weight in start.named_parameters())
+
+
+def test_rates_rise_and_fall() -> None:
+    assert Recipe(warmup=0.2).factors(10) == [0.5, 1.0, *(pytest.approx((10 - i) / 8) for i in range(2, 10))]
+    assert Recipe(warmup=0.0).factors(2) == [1.0, 0.5]
+
+
+@pytest.mark.parametrize("wrong", [{"precision": "fp8"}, {"warmup": 1.0}, {"epochs": 0}, {"batch": 0}])
+def test_a_recipe_that_is_none(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError):
+        Recipe(**wrong)  # type: ignore[arg-type]
+
+
+def test_fewer_examples_than_a_batch() -> None:
+    with pytest.raises(ValueError, match="7 examples do not fill a batch of 8"):
+        Stack(encoder(), 2, COPIES).fit(rows(7), Recipe(batch=8))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU: a captured step is one of CUDA")
+def test_a_captured_step_is_the_step() -> None:
+    recipe = Recipe(epochs=2, batch=8)
+    on_gpu, on_cpu = (Stack(encoder(), 2, COPIES, device).fit(rows(40), recipe) for device in ("cuda", "cpu"))
+    for number in range(len(COPIES)):
+        for name, weight in on_cpu.state(number).items():
+            torch.testing.assert_close(on_gpu.state(number)[name].cpu(), weight, rtol=1e-2, atol=1e-4)
