@@ -31,6 +31,7 @@ from benchmarks.journal import Journal
 from benchmarks.score import reference_network
 from benchmarks.streams import Stream, derived, recipe_of
 from supernet.elastic import SuperNet
+from supernet.quantize import lowered, packed_bytes
 from supernet.weights import SharedSlices
 
 
@@ -230,19 +231,21 @@ class BenchLab(Lab):
         limit_ms: float | None = None,
     ) -> Candidate:
         architecture = self._architecture(architecture)
+        policy = lowered(policy)
         key = f"{architecture.key()} {origin} {limit_ms}"
+        key += f" {sorted(policy.items())}" if policy else ""
         known = self._ask("candidate", key, None)
         self.breathe()
         index = self._candidates
         folder = self.folder / "candidates" / f"{index:02d}"
         with self.ledger.clock.pause("export"), untouched_random_state(self.device):
             if known is None or not intact(folder, known["weights_sha256"]):
-                module, spec = net.export(architecture), self.family.spec()
-                found = write_candidate(folder, module, spec, architecture, self.device, self._validate)
+                exported = net.export(architecture), self.family.spec(), architecture, policy
+                found = write_candidate(folder, *exported, self.device, self._validate)
                 if known is None:
                     found["index"] = index
                     known = found | {"architecture": architecture.to_dict(), "origin": origin}
-                    known |= {"policy": dict(policy) if policy else None, "limit_ms": limit_ms}
+                    known |= {"policy": policy, "limit_ms": limit_ms}
                     known |= {"limit_share": self._share(limit_ms)}
                     known |= {"spent": self.ledger.totals(), "at": self.ledger.clock.now()}
                     known |= {"trial": self.trial} if self.trial else {}
@@ -301,9 +304,9 @@ class BenchLab(Lab):
         except (ValueError, TypeError, AttributeError) as error:
             raise MethodFault(f"not an architecture of space {self.space.name}: {error}") from None
 
-    def _validate(self, module: nn.Module) -> Measurement:
-        pairs, precision = self.validation, self._precision
-        found: Measurement = self._task.evaluate(module, pairs, self.device, precision)
+    def _validate(self, module: nn.Module, device: str | None = None) -> Measurement:
+        pairs, precision = self.validation, "fp32" if packed_bytes(module) else self._precision
+        found: Measurement = self._task.evaluate(module, pairs, device or self.device, precision)
         return found
 
     # how it is kept
