@@ -215,8 +215,8 @@ class Lab(ABC):
     ) -> Candidate:
         """Export one sub-network as the run's proposal. Validated by the harness, off the books.
 
-        Under a ``policy`` (linear layer -> precision, see ``supernet.quantize``) what is validated, scored and
-        timed is the network in that precision.
+        Under a ``policy`` (linear layer -> precision, see ``supernet.quantize``) what is validated, scored
+        and timed is the network in that precision.
         """
 
     @abstractmethod
