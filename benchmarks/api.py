@@ -256,7 +256,11 @@ class Lab(ABC):
         origin: str = "inherited",
         limit_ms: float | Window | None = None,
     ) -> Candidate:
-        """Export one sub-network as the run's proposal. Validated by the harness, off the books."""
+        """Export one sub-network as the run's proposal. Validated by the harness, off the books.
+
+        Under a ``policy`` (linear layer -> precision, see ``supernet.quantize``) what is validated, scored
+        and timed is the network in that precision.
+        """
 
     @abstractmethod
     def checkpoint(self, name: str) -> Checkpoint:

@@ -225,7 +225,7 @@ class CheckedLab(BenchLab):
 
     def timed(self, architecture: Any) -> float:
         work = measure.Workload.of(self._tier.workload)
-        lengths = {"source_len": work.source_len, "target_len": work.target_len}
+        lengths: dict[str, Any] = {"source_len": work.source_len, "target_len": work.target_len}
         if self._largest is None:
             self._largest = cost(self.family, self.space.largest(), **lengths).macs
         family = self.family_of(architecture.space)

@@ -103,7 +103,7 @@ def parser() -> argparse.ArgumentParser:
         "profiles", "machine", "declared hardware, this machine, and latency predictors on table profiles"
     )
     profiles.add_argument(
-        "--data-dir", type=Path, metavar="DIR", help="folder with published/hat_latency_*.csv.gz"
+        "--data-dir", type=Path, metavar="DIR", help="folder with published/*_latency_*.csv.gz"
     )
     _json(profiles)
     doctor = add("doctor", "machine", "check this environment: versions, threads, profile, disk, data")

@@ -14,6 +14,7 @@ from torch import nn
 
 from benchmarks.api import Measurement
 from supernet import export
+from supernet.quantize import Policy, quantize
 
 
 class MethodFault(Exception):
@@ -25,24 +26,35 @@ def write_candidate(
     module: nn.Module,
     spec: Mapping[str, Any],
     architecture: Mapping[str, Any],
+    policy: Policy | None,
     device: str,
-    evaluate: Callable[[nn.Module], Measurement],
+    evaluate: Callable[[nn.Module, str], Measurement],
 ) -> dict[str, Any]:
     """Write one sub-network and validate what was written, not what the supernet claims.
+
+    Args:
+        policy: under which it is deployed; what is validated is then the quantised network.
+        device: where it runs; with a policy, which needs the processor's kernels, that is the processor.
+        evaluate: validates a network on a device.
 
     Returns:
         ``weights_sha256`` and ``valid`` (``loss``, ``metrics``).
 
     Raises:
-        MethodFault: weights or validation loss are not finite.
+        MethodFault: weights or validation loss are not finite, or the policy is none for this network.
     """
     bad = [name for name, p in module.named_parameters() if not torch.isfinite(p).all()]
     if bad:
         raise MethodFault(f"{folder.name}: weights that are not finite numbers (NaN or infinite) in {bad[0]}")
     shutil.rmtree(folder, ignore_errors=True)
-    export.save(folder, module, spec, architecture)
+    export.save(folder, module, spec, architecture, policy)
     module, about = export.load(folder)
-    found = evaluate(module.to(device))
+    if policy:
+        try:
+            module, device = quantize(module, policy), "cpu"
+        except ValueError as error:
+            raise MethodFault(f"candidate {folder.name}: {error}") from None
+    found = evaluate(module.to(device), device)
     if not math.isfinite(found.loss):
         raise MethodFault(f"candidate {folder.name}: its validation loss is {found.loss}")
     valid = {"loss": float(found.loss), "metrics": dict(found.metrics)}

@@ -34,6 +34,7 @@ from benchmarks.streams import Stream, derived, recipe_of
 from supernet import export
 from supernet.cost import parameters
 from supernet.elastic import SuperNet
+from supernet.quantize import lowered, packed_bytes
 from supernet.space import Architecture, SearchSpace
 from supernet.weights import SharedSlices
 
@@ -305,7 +306,9 @@ class BenchLab(Lab):
         limit_ms: float | Window | None = None,
     ) -> Candidate:
         architecture = self._architecture(architecture, net.family)
+        policy = lowered(policy)
         key = f"{architecture.key()} {origin} {limit_ms}"
+        key += f" {sorted(policy.items())}" if policy else ""
         known = self._ask("candidate", key, None)
         self.breathe()
         index = self._candidates
@@ -315,11 +318,12 @@ class BenchLab(Lab):
                 module, spec = net.export(architecture), net.family.spec()
                 if isinstance(limit_ms, Window):
                     _check_size(module, limit_ms)
-                found = write_candidate(folder, module, spec, architecture, self.device, self._validate)
+                exported = module, spec, architecture, policy
+                found = write_candidate(folder, *exported, self.device, self._validate)
                 if known is None:
                     found["index"] = index
                     known = found | {"architecture": architecture.to_dict(), "origin": origin}
-                    known |= {"policy": dict(policy) if policy else None} | self._limit(limit_ms)
+                    known |= {"policy": policy} | self._limit(limit_ms)
                     if spec["space"]["name"].partition(":")[0] != self.space.name:
                         known |= {"space": spec["space"]}
                     known |= {"spent": self.ledger.totals(), "at": self.ledger.clock.now()}
@@ -385,9 +389,9 @@ class BenchLab(Lab):
         except (ValueError, TypeError, AttributeError) as error:
             raise MethodFault(f"not an architecture of space {space.name}: {error}") from None
 
-    def _validate(self, module: nn.Module) -> Measurement:
-        pairs, precision = self.validation, self._precision
-        found: Measurement = self._task.evaluate(module, pairs, self.device, precision)
+    def _validate(self, module: nn.Module, device: str | None = None) -> Measurement:
+        pairs, precision = self.validation, "fp32" if packed_bytes(module) else self._precision
+        found: Measurement = self._task.evaluate(module, pairs, device or self.device, precision)
         return found
 
     # how it is kept

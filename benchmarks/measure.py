@@ -27,6 +27,7 @@ from benchmarks.energy import EnergyMeter
 from benchmarks.live_bytes import LiveBytes
 from benchmarks.percentiles import DISTURBED, bound, quantile, ratio
 from benchmarks.timing_lock import exclusive
+from supernet import quantize
 from supernet.decode import forced_steps
 
 __all__ = ["Refused", "Workload", "energy", "exclusive", "latency", "peak_memory", "quick"]
@@ -189,6 +190,7 @@ def latency(
     profile: profiles.Profile,
     *,
     precision: str = "fp32",
+    plain: nn.Module | None = None,
     min_n: int = 64,
     min_seconds: float = 0.0,
     max_seconds: float = 600.0,
@@ -196,7 +198,9 @@ def latency(
     """Time ``module`` in turns with ``reference``, both warmed up, until n and seconds are reached.
 
     Args:
-        precision: ``fp32`` (true float32 products, no TF32), ``bf16`` or ``fp16``; of both networks.
+        precision: ``fp32`` (true float32 products, no TF32), ``bf16`` or ``fp16``; of all networks, but for
+            what ``supernet.quantize`` made of layers of ``module``.
+        plain: of a quantised ``module`` the same network in float32, to be timed in turns with both.
         min_n: rounds, at least; below 64 there is no p90.
         min_seconds: of timed rounds, at least.
         max_seconds: after which it ends with fewer rounds (but at least 8) and so without a p90.
@@ -207,29 +211,31 @@ def latency(
         ``reference_p50``; ``n``; ``ratio`` of the medians with ``ratio_low`` and ``ratio_high``
         (95 %); ``waited_seconds`` for the lock; ``others_cpu``: processors' worth of time that
         other processes took meanwhile; ``attempts``: where that was more than ``DISTURBED`` all rounds
-        are timed anew, at most ``ATTEMPTS`` times, and the least disturbed ones count; ``signature``.
+        are timed anew, at most ``ATTEMPTS`` times, and the least disturbed ones count; ``signature``. With
+        ``plain`` also ``fp32_p50`` and ``fp32_ratio``, ``fp32_ratio_low`` and ``fp32_ratio_high``: how many
+        times its own float32 self's median.
 
     Raises:
         Refused: the module changed its input or gave outputs that are not finite.
     """
     workload = Workload.of(workload)
     ours = _Timed(module, workload, device, precision)
-    theirs = _Timed(reference, workload, device, precision)
+    timed = [ours, *(_Timed(x, workload, device, precision) for x in (reference, plain) if x is not None)]
     with exclusive() as waited, _still(profile.threads), torch.inference_mode():
         ours.check()
-        ours.warm_up()
-        theirs.warm_up()
+        for one in timed:
+            one.warm_up()
         threads = torch.get_num_threads()
-        times, load = _rounds(ours, theirs, min_n, min_seconds, max_seconds)
+        times, load = _rounds(timed, min_n, min_seconds, max_seconds)
         attempts = 1
         while load > DISTURBED and attempts < ATTEMPTS:
             # By load alone, whatever the times say: choosing among times would be tuning.
-            again = _rounds(ours, theirs, min_n, min_seconds, max_seconds)
+            again = _rounds(timed, min_n, min_seconds, max_seconds)
             times, load = min((times, load), again, key=lambda found: found[1])
             attempts += 1
         ours.check()
     n, tail = len(times[0]), quantile(times[0], 0.9)
-    centre, low, high = ratio(*times)
+    centre, low, high = ratio(times[0], times[1])
     fields = {
         "lat": "p50" if tail is None else "p90",
         "n": n,
@@ -239,12 +245,13 @@ def latency(
         "steps": workload.steps,
         "search": "no",
         "prec": precision,
+        **quantize.recipe(ours.module),
         "mode": "eager",
         "thr": threads,
         "prof": profile.name,
         "v": PROTOCOL,
     }
-    return {
+    found = {
         "p50": float(np.median(times[0])),
         "p90": tail,
         "p90_bound": bound(times[0], 0.9),
@@ -258,21 +265,26 @@ def latency(
         "attempts": attempts,
         "signature": "|".join(f"{key}:{value}" for key, value in fields.items()),
     }
+    if plain is not None:
+        centre, low, high = ratio(times[0], times[2])
+        found |= {"fp32_p50": float(np.median(times[2]))}
+        found |= {"fp32_ratio": centre, "fp32_ratio_low": low, "fp32_ratio_high": high}
+    return found
 
 
 def _rounds(
-    ours: _Timed, theirs: _Timed, min_n: int, min_seconds: float, max_seconds: float
-) -> tuple[tuple[list[float], list[float]], float]:
-    """Milliseconds of both networks, timed in turns, and what other processes took meanwhile."""
-    times: tuple[list[float], list[float]] = ([], [])
+    timed: Sequence[_Timed], min_n: int, min_seconds: float, max_seconds: float
+) -> tuple[list[list[float]], float]:
+    """Milliseconds of each network, timed in turns, and what other processes took meanwhile."""
+    times: list[list[float]] = [[] for _ in timed]
     others, began = _OtherLoad(), time.perf_counter()
     while len(times[0]) < min_n or time.perf_counter() - began < min_seconds:
         if len(times[0]) >= FEWEST and time.perf_counter() - began > max_seconds:
             break
-        # Who goes first alternates: the second one finds caches that the first one left.
-        turns = ((ours, times[0]), (theirs, times[1]))
-        for timed, kept in turns if len(times[0]) % 2 == 0 else turns[::-1]:
-            kept.append(timed.ms())
+        # Who goes first alternates: the next one finds caches that the one before it left.
+        first, turns = len(times[0]) % len(timed), list(zip(timed, times, strict=True))
+        for one, kept in turns[first:] + turns[:first]:
+            kept.append(one.ms())
     return times, others.read()
 
 
@@ -342,6 +354,7 @@ def peak_memory(
     """Bytes that the weights and the workload need at their height, and how they were counted."""
     timed = _Timed(module, Workload.of(workload), device, precision)
     weights = _bytes([*timed.module.parameters(), *timed.module.buffers()])
+    weights += quantize.packed_bytes(timed.module)
     with torch.inference_mode():
         if timed.cuda:
             timed.run()  # libraries allocate their workspaces once

@@ -1,8 +1,10 @@
 """Scoring: what a search proposed, loaded anew in a process of its own, on the sealed test split.
 
 Only what lies on disk counts: the exported weights must be those whose digest the search process
-wrote down. One candidate's failure is written down with its reason and the others go on. What is
-scored is kept at once, so that a scoring that was interrupted goes on where it was.
+wrote down. A candidate with a precision policy is scored as the quantised network, on the processor, where
+its kernels are, whatever the profile's device is; it is timed only where that is the processor, too.
+One candidate's failure is written down with its reason and the others go on. What is scored is kept at
+once, so that a scoring that was interrupted goes on where it was.
 """
 
 from __future__ import annotations
@@ -20,11 +22,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks import measure, outcome, profiles, timing_lock
+from benchmarks import fidelity, measure, outcome, profiles, timing_lock
 from benchmarks.energy import EnergyMeter
 from benchmarks.records import canonical, write_text
 from benchmarks.report.rows import by_limit
-from supernet import export
+from supernet import export, quantize
 from supernet.cost import cost
 from supernet.decode import NotFinite
 from supernet.families import from_spec
@@ -55,9 +57,10 @@ def score_run(
     Returns:
         ``candidates``: one entry each with ``index``, ``weights_sha256`` and ``failed`` (the reason, or
         None), and where it did not fail what the task's scoring gives (``test``, ``test_loss``,
-        ``sentences_sha256``...), ``cost``, ``latency``, ``memory`` and ``energy``; ``test`` of the best by
-        validation at each limit also has what they were fine-tuned on; ``harness_seconds`` by part,
-        earlier attempts included; ``message``: the failures in one line.
+        ``sentences_sha256``...), ``cost``, ``latency``, ``memory`` and ``energy`` or ``not_measured``, the
+        reason why there are none of these three; ``test`` of the best by validation at each limit also has
+        what they were fine-tuned on; ``harness_seconds`` by part, earlier attempts included;
+        ``message``: the failures in one line.
     """
     from benchmarks.tasks import get_task
 
@@ -98,7 +101,8 @@ def _finetune(
     for candidate in heads:
         index = candidate["index"]
         todo = [name for name in names if name not in candidate.get("test", {})]
-        if not todo or book.of(candidate)["failed"]:
+        # INT8 comes after fine-tuning: a policy's weights are another run's, fine-tuned there.
+        if not todo or book.of(candidate)["failed"] or candidate.get("policy"):
             continue
         try:
             with book.part("load"):
@@ -132,18 +136,22 @@ class _Bench:
 
     def scored(self, run_dir: Path, candidate: Mapping[str, Any]) -> dict[str, Any]:
         """The score of one candidate, or the reason why it has none."""
+        policy = candidate.get("policy")
         try:
             with self.book.part("load"):
-                module, family = load_candidate(run_dir, candidate)
-                module = module.to(self.device)
+                plain, family = load_candidate(run_dir, candidate)
+                plain = plain.to("cpu" if policy else self.device)
                 architecture = family.space.architecture(candidate["architecture"])
             with self.book.part("timing lock"):
                 timing_lock.breathe()
             with self.book.part("score"):
-                found = dict(self.task.score(module, self.prepared, self.tier, self.device, PRECISION))
+                module = fidelity.checked(plain, policy, self.workload) if policy else plain
+                device = "cpu" if policy else self.device
+                found = dict(self.task.score(module, self.prepared, self.tier, device, PRECISION))
+                _sign(found, quantize.recipe(module))
             _check_finite(found)
             with self.book.part("measure"):
-                found |= self.measured(module, family, architecture, candidate.get("policy"))
+                found |= self.measured(module, family, architecture, policy, plain)
         except (Rejected, NotFinite, measure.Refused, export.CorruptExport) as error:
             return {"failed": str(error)}
         except Exception as error:  # whatever it is, the other candidates must not suffer for it
@@ -155,9 +163,14 @@ class _Bench:
         return found | {"failed": None}
 
     def measured(
-        self, module: nn.Module, family: Any, architecture: Any, policy: Mapping[str, str] | None
+        self,
+        module: nn.Module,
+        family: Any,
+        architecture: Any,
+        policy: Mapping[str, str] | None,
+        plain: nn.Module,
     ) -> dict[str, Any]:
-        """Cost, latency, memory and energy of the exported sub-network.
+        """Cost, latency, memory and energy of the exported sub-network, which is ``plain`` under a policy.
 
         None of them depends on the values of the weights, so candidates of a run that share
         architecture and policy share one measurement.
@@ -167,9 +180,11 @@ class _Bench:
         if key in self.measurements:
             return self.measurements[key]
         workload, settings = self.workload, self.tier.workload
-        counted = cost(
-            family, architecture, source_len=workload.source_len, target_len=workload.target_len
-        ).to_dict()
+        lengths: dict[str, Any] = {"source_len": workload.source_len, "target_len": workload.target_len}
+        counted = cost(family, architecture, **lengths, policy=policy).to_dict()
+        if policy and self.device != "cpu":
+            why = f"low-precision layers run on the processor, profile {self.profile.name} is {self.device}"
+            return {"cost": counted, "not_measured": why}
         memory = measure.peak_memory(module, workload, self.device, precision=PRECISION)
         self.meter.ready()  # codecarbon must not look at the hardware while we time
         timed = measure.latency(
@@ -179,6 +194,7 @@ class _Bench:
             self.device,
             self.profile,
             precision=PRECISION,
+            plain=plain if policy else None,
             min_seconds=float(settings.get("min_seconds", 0.0)),
         )
         spent = measure.energy(
@@ -259,6 +275,8 @@ def load_candidate(run_dir: Path, candidate: Mapping[str, Any]) -> tuple[nn.Modu
             f"its weights on disk (sha256 {about['weights_sha256'][:12]}) are not those that the search"
             f" proposed ({candidate['weights_sha256'][:12]})"
         )
+    if about["policy"] != candidate.get("policy"):
+        raise Rejected("its policy on disk is not the one that the search proposed")
     for name, weight in module.named_parameters():
         if not bool(torch.isfinite(weight).all()):
             raise Rejected(f"its weights {name} are not finite numbers (NaN or infinity)")
@@ -271,6 +289,14 @@ def reference_network(family: Any) -> nn.Module:
         torch.manual_seed(REFERENCE_SEED)
         module: nn.Module = family.build(family.space.largest())
     return module.requires_grad_(False).eval()
+
+
+def _sign(found: Mapping[str, Any], recipe: Mapping[str, str]) -> None:
+    """Add to the signature of each figure how a quantised network computed it."""
+    told = "".join(f"|{key}:{value}" for key, value in recipe.items())
+    for metrics in found["test"].values():
+        for figure in metrics.values():
+            figure["signature"] += told
 
 
 def _check_finite(found: Any, name: str = "") -> None:

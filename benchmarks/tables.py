@@ -1,8 +1,8 @@
 """How well the latency predictor does on devices that others measured (``supernet-bench profiles``).
 
 The held-out error of a table's predictor is part of its profile. ``evaluate_tables`` measures it,
-beside that of HAT's own predictor, of a regression on decoder depth alone, and of the noise that
-no predictor of the architecture can explain.
+beside that of HAT's own predictor, of a regression on the one feature that explains most, and of the noise
+that no predictor of the architecture can explain.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 
 from benchmarks.api import UsageError
 from benchmarks.data import Say
-from benchmarks.table_profiles import PROFILES, Array, Table, TableProfile, latency_space, load
-from supernet.predict import LatencyPredictor
+from benchmarks.table_profiles import PROFILES, Array, Table, TableProfile, absent, load
 
 __all__ = [
     "FOOTNOTE",
@@ -40,8 +39,8 @@ FIT_AT_MOST = 500
 PUBLIC_MARGIN = 1.08
 """Allowed ratio of our held-out error to the public predictor's error on its own training rows."""
 
-DEPTH_MARGIN = 1.02
-"""Allowed ratio of our held-out error to that of a regression on decoder depth."""
+SINGLE_MARGIN = 1.02
+"""Allowed ratio of our held-out error to that of a regression on one feature."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,9 @@ class TableRow:
 
     Attributes:
         rmse, mape: of our predictor, fitted on ``fitted`` rows, on the ``held_out`` others.
-        depth_rmse, depth_mape: of a linear regression on decoder depth, same rows, same splits.
+        public_rmse, public_mape: of its authors' predictor; None where no error of one is published.
+        single, single_rmse, single_mape: one feature, and the errors of a linear regression on it, same
+            rows, same splits.
         floor_rmse, floor_mape: of our predictor in tenfold cross-validation over the whole table:
             what is left when data are not what is missing.
         noise_rmse: the part of ``floor_rmse`` that is certainly the device's: what residuals of
@@ -68,11 +69,12 @@ class TableRow:
     splits: int
     rmse: float
     mape: float
-    public_rmse: float
-    public_mape: float
+    public_rmse: float | None
+    public_mape: float | None
     public_shipped: bool
-    depth_rmse: float
-    depth_mape: float
+    single: str
+    single_rmse: float
+    single_mape: float
     floor_rmse: float
     floor_mape: float
     noise_rmse: float
@@ -81,18 +83,22 @@ class TableRow:
     @property
     def holds(self) -> bool:
         """True when the mean errors keep both bounds, in both measures."""
-        return _within(
-            (self.rmse, self.mape), (self.depth_rmse, self.depth_mape), (self.public_rmse, self.public_mape)
-        )
+        public = None
+        if self.public_rmse is not None and self.public_mape is not None:
+            public = self.public_rmse, self.public_mape
+        return _within((self.rmse, self.mape), (self.single_rmse, self.single_mape), public)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
         return {**asdict(self), "holds": self.holds}
 
 
-def _within(ours: tuple[float, float], depth: tuple[float, float], public: tuple[float, float]) -> bool:
+def _within(
+    ours: tuple[float, float], single: tuple[float, float], public: tuple[float, float] | None
+) -> bool:
+    bounds = [(SINGLE_MARGIN, single)] + ([(PUBLIC_MARGIN, public)] if public is not None else [])
     return all(
-        o <= min(DEPTH_MARGIN * d, PUBLIC_MARGIN * p) for o, d, p in zip(ours, depth, public, strict=True)
+        o <= margin * theirs for margin, bound in bounds for o, theirs in zip(ours, bound, strict=True)
     )
 
 
@@ -113,11 +119,26 @@ def errors(predicted: Array, measured: Array) -> tuple[float, float]:
     return float(np.sqrt(np.mean(gap**2))), float(100 * np.mean(np.abs(gap) / measured))
 
 
-def depth_regression(x: Array, ms: Array, new: Array) -> Array:
-    """Least squares on decoder depth alone: the baseline that a predictor has to earn its keep by."""
-    column = [choice.name for choice in latency_space().choices].index("decoder_layers")
-    slope, intercept = np.polyfit(x[:, column], ms, 1)
-    return np.asarray(slope * new[:, column] + intercept, dtype=np.float64)
+def line(feature: Array, ms: Array, new: Array) -> Array:
+    """Least squares on one feature: the baseline that a predictor has to earn its keep by."""
+    slope, intercept = np.polyfit(feature, ms, 1)
+    return np.asarray(slope * new + intercept, dtype=np.float64)
+
+
+def left_out(table: Table, rng: np.random.Generator, folds: int = 10) -> Array:
+    """Prediction of each row by the predictor fitted on the other folds of the table, in milliseconds."""
+    x, ms = table.features, table.ms
+    fold = rng.permutation(len(ms)) % folds
+    found = np.empty_like(ms)
+    for k in range(folds):
+        found[fold == k] = table.blank().fit(x[fold != k], ms[fold != k]).predict(x[fold == k])
+    return found
+
+
+def drift(residual: Array) -> float:
+    """Variance that the residuals of rows measured one after the other share. Their architectures are
+    independent draws: it is the device's."""
+    return max(0.0, float(np.mean(residual[:-1] * residual[1:])))
 
 
 def evaluate(table: Table, *, fit: int = FIT_AT_MOST, splits: int = 10, seed: int = 1) -> TableRow:
@@ -130,24 +151,20 @@ def evaluate(table: Table, *, fit: int = FIT_AT_MOST, splits: int = 10, seed: in
     if not 8 <= fit <= len(ms) // 2 or splits < 1:
         raise UsageError(f"fit 8 to {len(ms) // 2} rows over 1 or more splits, not {fit} rows over {splits}")
     rng = np.random.default_rng(seed)
-    depths = LatencyPredictor.for_space(latency_space()).depths
-    ours, depth = [], []
+    profile, family = table.profile, table.profile.family
+    name, column = family.size
+    feature = x[:, column]
+    ours, single = [], []
     for _ in range(splits):
         a, b = split(len(ms), fit, rng)
-        ours.append(errors(LatencyPredictor(depths).fit(x[a], ms[a]).predict(x[b]), ms[b]))
-        depth.append(errors(depth_regression(x[a], ms[a], x[b]), ms[b]))
-    fold = rng.permutation(len(ms)) % 10
-    left_out = np.empty_like(ms)
-    for k in range(10):
-        left_out[fold == k] = LatencyPredictor(depths).fit(x[fold != k], ms[fold != k]).predict(x[fold == k])
-    residual = ms - left_out
-    drift = float(np.mean(residual[:-1] * residual[1:]))
-    # HAT repeats a measurement 20 times and keeps the middle 80 %, so a mean is of 16.
-    repeats = float(np.mean(table.repeat_std**2)) / 16
+        ours.append(errors(table.blank().fit(x[a], ms[a]).predict(x[b]), ms[b]))
+        single.append(errors(line(feature[a], ms[a], feature[b]), ms[b]))
+    others = left_out(table, rng)
+    repeats = float(np.mean(table.repeat_std**2)) / family.mean_of
     rmse, mape = (float(v) for v in np.mean(ours, axis=0))
-    depth_rmse, depth_mape = (float(v) for v in np.mean(depth, axis=0))
-    floor_rmse, floor_mape = errors(left_out, ms)
-    profile = table.profile
+    single_rmse, single_mape = (float(v) for v in np.mean(single, axis=0))
+    floor_rmse, floor_mape = errors(others, ms)
+    public = profile.public or (None, None)
     return TableRow(
         profile=profile.name,
         device=profile.device,
@@ -157,15 +174,16 @@ def evaluate(table: Table, *, fit: int = FIT_AT_MOST, splits: int = 10, seed: in
         splits=splits,
         rmse=rmse,
         mape=mape,
-        public_rmse=profile.public[0],
-        public_mape=profile.public[1],
+        public_rmse=public[0],
+        public_mape=public[1],
         public_shipped=profile.shipped,
-        depth_rmse=depth_rmse,
-        depth_mape=depth_mape,
+        single=name,
+        single_rmse=single_rmse,
+        single_mape=single_mape,
         floor_rmse=floor_rmse,
         floor_mape=floor_mape,
-        noise_rmse=math.sqrt(max(0.0, drift) + repeats),
-        within=sum(_within(o, d, profile.public) for o, d in zip(ours, depth, strict=True)),
+        noise_rmse=math.sqrt(drift(ms - others) + repeats),
+        within=sum(_within(o, s, profile.public) for o, s in zip(ours, single, strict=True)),
     )
 
 
@@ -180,26 +198,33 @@ def evaluate_tables(
     """``evaluate`` for every table profile, some seconds in all.
 
     Args:
-        data_dir: folder with ``published/``; None fetches the authors' files by checksum.
+        data_dir: folder with ``published/``; None fetches the authors' files by checksum. Tables that are
+            in no folder and cannot be fetched are left out.
         say: told of downloads.
 
     Raises:
         UsageError: as ``load`` and ``evaluate``.
     """
-    tables = [load(profile, data_dir, say) for profile in PROFILES.values()]
+    tables = []
+    for profile in PROFILES.values():
+        if profile.family.url is None and (data_dir is None or absent(profile, data_dir)):
+            say(f"table {profile.name} is left out: it is not in the data folder and cannot be fetched")
+        else:
+            tables.append(load(profile, data_dir, say))
     return [evaluate(table, fit=fit, splits=splits, seed=seed) for table in tables]
 
 
 HEADER = (
     *("table profile", "fitted/held out"),
-    *("RMSE ms", "public", "depth only", "all rows", "noise"),
-    *("MAPE %", "public %", "depth only %", "all rows %", "holds"),
+    *("RMSE ms", "public", "one feature", "all rows", "noise"),
+    *("MAPE %", "public %", "one feature %", "all rows %", "holds"),
 )
 FOOTNOTE = """\
 RMSE and MAPE: ours on held-out rows, mean over the splits. public: HAT's own predictor on rows it was
-fitted to (* its recipe refitted here). depth only: regression on decoder layers. all rows: ours, tenfold
-over the whole table: what more data would bring. noise: what the device's drift and repeats alone account
-for. holds: at most 1.08 x public and 1.02 x depth only on average (on so many splits by themselves)."""
+fitted to (* its recipe refitted here; -: no error of one is published). one feature: regression on
+decoder layers (HAT's tables) or mean width (SuperShaper's). all rows: ours, tenfold over the whole
+table: what more data would bring. noise: what the device's drift and repeats alone account for. holds:
+at most 1.08 x public and 1.02 x one feature on average (on so many splits by themselves)."""
 
 
 def as_text(rows: Iterable[TableRow]) -> list[tuple[str, ...]]:
@@ -207,11 +232,13 @@ def as_text(rows: Iterable[TableRow]) -> list[tuple[str, ...]]:
 
     def cells(row: TableRow) -> tuple[str, ...]:
         star = "" if row.public_shipped else "*"
-        rmse = (row.rmse, row.public_rmse, row.depth_rmse, row.floor_rmse, row.noise_rmse)
-        mape = (row.mape, row.public_mape, row.depth_mape, row.floor_mape)
-        milliseconds, percent = [f"{v:.{2 if v < 100 else 0}f}" for v in rmse], [f"{v:.2f}" for v in mape]
-        milliseconds[1] += star
-        percent[1] += star
+        rmse = (row.rmse, row.public_rmse, row.single_rmse, row.floor_rmse, row.noise_rmse)
+        mape = (row.mape, row.public_mape, row.single_mape, row.floor_mape)
+        milliseconds = ["-" if v is None else f"{v:.{2 if v < 100 else 0}f}" for v in rmse]
+        percent = ["-" if v is None else f"{v:.2f}" for v in mape]
+        if row.public_rmse is not None:
+            milliseconds[1] += star
+            percent[1] += star
         holds = f"{'yes' if row.holds else 'NO'} ({row.within}/{row.splits})"
         return (row.profile, f"{row.fitted}/{row.held_out}", *milliseconds, *percent, holds)
 

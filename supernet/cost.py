@@ -14,7 +14,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from supernet.quantize import PRECISIONS, Policy, check
+
 FP32_BYTES = 4
+EMBEDDINGS = ("embedding.", "source_embedding", "target_embedding")
+"""Beginnings of the names of tables, which are matrices and no linear layers."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,8 @@ class Cost:
         params_body: without embedding tables and output layer, as HAT publishes them.
         macs: of one pass at the stated lengths, output layer included.
         macs_body: without the output layer, as HAT publishes them (there: FLOPs, twice as many).
-        bytes: of the parameters in float32.
+        bytes: of the parameters as they are deployed: float32, and where a policy says otherwise the weights
+            of a linear layer in its precision with their scales.
     """
 
     params: int
@@ -40,7 +45,9 @@ class Cost:
         return asdict(self)
 
 
-def cost(family: Any, arch: Mapping[str, Any], *, source_len: int, target_len: int) -> Cost:
+def cost(
+    family: Any, arch: Mapping[str, Any], *, source_len: int, target_len: int, policy: Policy | None = None
+) -> Cost:
     """Count one sub-network.
 
     Args:
@@ -48,9 +55,10 @@ def cost(family: Any, arch: Mapping[str, Any], *, source_len: int, target_len: i
         arch: an architecture of ``family.space``.
         source_len: tokens of the (source) sentence, padding and end token included.
         target_len: decoder positions; of an encoder, positions that are predicted.
+        policy: linear layer -> precision (``supernet.quantize``), of a network that is not all float32.
 
     Raises:
-        ValueError: a length below 1.
+        ValueError: a length below 1, or a policy for layers that the network does not have.
     """
     if source_len < 1 or target_len < 1:
         raise ValueError(f"lengths must be at least 1, got source {source_len} and target {target_len}")
@@ -58,7 +66,15 @@ def cost(family: Any, arch: Mapping[str, Any], *, source_len: int, target_len: i
     params = sum(sizes.values())
     body = sum(size for name, size in sizes.items() if not name.startswith(family.outside))
     macs_body, output = family.macs(arch, source_len, target_len)
-    return Cost(params, body, macs_body + output, macs_body, FP32_BYTES * params)
+    stored = FP32_BYTES * params
+    if policy:
+        shapes = family.collapsed(arch).extents(arch)
+        matrices = {n.removesuffix(".weight"): s for n, s in shapes.items() if len(s) == 2}
+        check(policy, [n for n in matrices if not n.startswith(EMBEDDINGS)])
+        for name, precision in policy.items():
+            rows, columns = matrices[name]
+            stored += PRECISIONS[precision].bytes(rows, columns) - FP32_BYTES * rows * columns
+    return Cost(params, body, macs_body + output, macs_body, stored)
 
 
 def parameters(family: Any, arch: Mapping[str, Any]) -> int:

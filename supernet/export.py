@@ -1,4 +1,8 @@
-"""One sub-network on disk: ``model.safetensors`` with baked weights, ``architecture.json`` beside it."""
+"""One sub-network on disk: ``model.safetensors`` with baked weights, ``architecture.json`` beside it.
+
+The weights are float32, also of a network that is deployed in other precisions: its policy stands in
+``architecture.json``, and ``deployed`` makes of both what runs.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,7 @@ from torch import nn
 
 from supernet.elastic import SuperNet, tied
 from supernet.families import from_spec
+from supernet.quantize import Policy, quantize
 from supernet.weights import SharedSlices
 
 
@@ -24,8 +29,15 @@ class CorruptExport(ValueError):
     """An exported sub-network that cannot be what it claims."""
 
 
-def save(folder: Path, module: nn.Module, spec: Mapping[str, Any], architecture: Mapping[str, Any]) -> str:
-    """Write ``module`` to ``folder``; each file appears whole or not at all.
+def save(
+    folder: Path,
+    module: nn.Module,
+    spec: Mapping[str, Any],
+    architecture: Mapping[str, Any],
+    policy: Policy | None = None,
+) -> str:
+    """Write ``module`` to ``folder``, with the policy that it is to be deployed under; each file appears
+    whole or not at all.
 
     Returns:
         sha256 of the weights file.
@@ -36,13 +48,15 @@ def save(folder: Path, module: nn.Module, spec: Mapping[str, Any], architecture:
     digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     plain = {k: list(v) if isinstance(v, (tuple, list)) else v for k, v in architecture.items()}
     about = {"spec": dict(spec), "architecture": plain, "weights_sha256": digest}
+    about |= {"policy": dict(policy)} if policy else {}
     text = json.dumps(about, indent=1, sort_keys=True)
     replace(folder / "architecture.json", lambda path: Path(path).write_text(text, encoding="utf-8"))
     return digest
 
 
 def load(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """The exported module in evaluation mode, and what ``architecture.json`` says of it.
+    """The exported float32 module in evaluation mode, and what ``architecture.json`` says of it; its
+    ``policy`` is None where it is deployed as it is.
 
     Raises:
         CorruptExport: a file is missing, truncated or altered.
@@ -61,7 +75,18 @@ def load(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
         raise
     except (OSError, KeyError, TypeError, ValueError, SafetensorError, RuntimeError) as error:
         raise CorruptExport(f"{folder}: not an exported sub-network ({error})") from error
-    return module.requires_grad_(False), about
+    return module.requires_grad_(False), {"policy": None, **about}
+
+
+def deployed(folder: Path) -> nn.Module:
+    """The exported sub-network as it runs in use, on the processor: under its policy, where it has one.
+
+    Raises:
+        CorruptExport: a file is missing, truncated or altered.
+        ValueError: the policy is none for this network, or this machine cannot run it.
+    """
+    module, about = load(folder)
+    return quantize(module, about["policy"]) if about["policy"] else module
 
 
 def network(module: nn.Module, about: Mapping[str, Any], device: str = "cpu") -> SuperNet:

@@ -39,7 +39,8 @@ def profiles(options: argparse.Namespace) -> int:
     machine = declared.probe()
     from benchmarks import tables
 
-    evaluated = tables.evaluate_tables(options.data_dir) if options.data_dir else []
+    left_out: list[str] = []
+    evaluated = tables.evaluate_tables(options.data_dir, say=left_out.append) if options.data_dir else []
     if options.json:
         shown = [row.to_dict() for row in evaluated]
         print(json.dumps({"profiles": rows, "machine": machine, "tables": shown}, indent=1))
@@ -52,9 +53,9 @@ def profiles(options: argparse.Namespace) -> int:
         print()
         cells = tables.as_text(evaluated)
         table(tables.HEADER, [dict(zip(tables.HEADER, row, strict=True)) for row in cells])
-        print(tables.FOOTNOTE)
+        print("\n".join([tables.FOOTNOTE, *left_out]))
     else:
-        print("predictors' errors on table profiles: --data-dir FOLDER with published/hat_latency_*.csv.gz")
+        print("predictors' errors on table profiles: --data-dir FOLDER with published/*_latency_*.csv.gz")
     return 0
 
 

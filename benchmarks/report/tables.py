@@ -122,7 +122,7 @@ def build(
         signatures=_signatures(lines, rows.metric_of(counted)),
         sources=sources,
         troubles=_troubles(runs, named, superseded=len(records) - len(runs)),
-        notes=_notes(table, runs),
+        notes=_notes(table, runs) + _untimed(lines),
         verdicts=standing.told(runs, verdicts or {}),
         runs=runs,
         lines=lines,
@@ -328,6 +328,17 @@ def _troubles(runs: Sequence[Record], named: dict[str, str], superseded: int) ->
     if superseded:
         told.append(f"{superseded} earlier record(s) of the same method and seed are left out")
     return told
+
+
+def _untimed(lines: pd.DataFrame) -> list[str]:
+    """Why rows have no latency, memory and energy, each reason once with its methods."""
+    found: dict[str, set[str]] = {}
+    for method, candidate in zip(lines["method"], lines["candidate"], strict=True):
+        if candidate.get("not_measured"):
+            found.setdefault(rows.plain(candidate["not_measured"]), set()).add(rows.plain(method, 60))
+    return [
+        f"Not timed: {', '.join(sorted(methods))}: {reason}." for reason, methods in sorted(found.items())
+    ]
 
 
 def _notes(table: pd.DataFrame, runs: Sequence[Record]) -> list[str]:
