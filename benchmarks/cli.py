@@ -106,6 +106,13 @@ def parser() -> argparse.ArgumentParser:
         "--data-dir", type=Path, metavar="DIR", help="folder with published/*_latency_*.csv.gz"
     )
     _json(profiles)
+    study = add("study", "study", "hold a claim against data that others published; no run is needed")
+    study.add_argument("name", nargs="?", metavar="NAME", help="which (default: list them)")
+    study.add_argument("--data-dir", type=Path, metavar="DIR", help="folder of real data")
+    study.add_argument(
+        "--results", type=Path, default=Path("results"), metavar="DIR", help="default: results, in studies/"
+    )
+    _json(study)
     doctor = add("doctor", "machine", "check this environment: versions, threads, profile, disk, data")
     doctor.add_argument("--data-dir", type=Path, metavar="DIR", help="folder of real data to look at")
     doctor.add_argument(

@@ -1,0 +1,56 @@
+"""``supernet-bench study``: a claim held against published data, without a run."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+
+from benchmarks import registry, studies
+from benchmarks.api import UsageError
+from benchmarks.commands.lists import table
+from benchmarks.records import write_text
+
+
+def study(options: argparse.Namespace) -> int:
+    """Print a study's table and write it as Markdown, JSON and pictures; without a name list the studies."""
+    if options.name is None:
+        rows = [{"name": name, "summary": studies.module(name).SUMMARY} for name in studies.STUDIES]
+        if options.json:
+            print(json.dumps(rows, indent=1))
+        else:
+            table(("name", "summary"), rows)
+            print(f"\nsupernet-bench study {rows[0]['name']} --data-dir DIR")
+        return 0
+    if options.name not in studies.STUDIES:
+        raise registry.unknown("study", options.name, studies.STUDIES, "list them: supernet-bench study")
+    if options.data_dir is None:
+        raise UsageError(
+            f"study {options.name} reads published tables: supernet-bench study {options.name} --data-dir"
+            " FOLDER with published/"
+        )
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr)
+
+    outcome = studies.module(options.name).run(options.data_dir, say)
+    folder = options.results / "studies"
+    files: dict[str, str | bytes] = {
+        "md": outcome.markdown(options.name),
+        "json": json.dumps(outcome.facts, indent=1, ensure_ascii=False) + "\n",
+        **outcome.pictures,
+    }
+    for ending, content in files.items():
+        write_text(folder / f"{options.name}.{ending}", content)
+    if options.json:
+        print(json.dumps(outcome.facts, indent=1))
+        return 0
+    print(f"{outcome.title}\n{outcome.question}\n")
+    table(outcome.columns, [dict(zip(outcome.columns, row, strict=True)) for row in outcome.rows])
+    print(f"\nRule: {outcome.rule}")
+    for note in outcome.notes:
+        print(f"- {note}")
+    written = "  ".join(os.path.relpath(folder / f"{options.name}.{ending}") for ending in files)
+    print(f"\nwritten: {written}")
+    return 0
