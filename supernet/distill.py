@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from supernet.bert import Bert, Cell, CellBert, Op
 from supernet.elastic import SuperNet
@@ -207,7 +207,7 @@ def score_block(
 
 
 @torch.no_grad()
-def mean_loss(model: Bert, objective: Objective, batches: Sequence[Batch], lessons: list[Any]) -> float:
+def mean_loss(model: nn.Module, objective: Objective, batches: Sequence[Batch], lessons: list[Any]) -> float:
     """Loss of one network per unit of ``objective.weight`` over ``batches``.
 
     ``lessons`` has one entry a batch, None at first: the teacher is asked once, however many networks

@@ -501,7 +501,7 @@ def make_lab(tmp_path: Path) -> Any:
                 tiny.tier("smoke", "cpu"), tiny.prepare(None, tmp_path / "cache", None, print),
                 ledger=Ledger({"tokens": 1, "evaluations": 1, "probes": 1, "seconds": 600}, Clock()),
                 journal=Journal(tmp_path / "lab" / "journal.jsonl"), seed=1, method="m", device="cpu",
-                limits=[(0.5, 1.25)], options={}, checkpoint_seconds=0.0, say=print,
+                limits=[(0.5, 1.25)], reference_ms=2.5, options={}, checkpoint_seconds=0.0, say=print,
             )
         )  # fmt: skip
         return made[-1]
