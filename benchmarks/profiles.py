@@ -35,7 +35,7 @@ __all__ = [
 FOLDER = Path(__file__).parent / "profiles"
 UNDECLARED = "undeclared"
 _KEYS = {"summary", "device", "threads", "machine", "energy"}
-_MACHINE_KEYS = {"arch", "cpus", "isa", "gpu", "gpus", "gpu_memory_gib"}
+_MACHINE_KEYS = {"arch", "cpus", "isa", "lacks", "gpu", "gpus", "gpu_memory_gib"}
 
 
 @dataclass(frozen=True)
@@ -156,6 +156,9 @@ def differences(profile: Profile, machine: Mapping[str, Any]) -> list[tuple[str,
     missing = [flag for flag in want.get("isa", ()) if flag not in machine["isa"]]
     if missing:
         out.append(("isa", " ".join(missing), "none of these"))
+    beyond = [flag for flag in want.get("lacks", ()) if flag in machine["isa"]]
+    if beyond:
+        out.append(("isa", "no " + " ".join(beyond), "there"))
     return out
 
 

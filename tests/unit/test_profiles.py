@@ -13,6 +13,7 @@ from benchmarks.api import ProfileMismatch, UsageError
 from benchmarks.profiles import Profile, differences, enforce, get, matching, names, resolve
 
 CPU, GPU = "cpu-2core-avx512.v1", "nvidia-h200.v1"
+OLD = "cpu-2core-avx2.v1"
 ISA = ["avx2", "avx512_bf16", "avx512_vnni", "avx512bw", "avx512dq", "avx512f", "avx512vl", "fma"]
 
 
@@ -32,7 +33,7 @@ def afresh() -> Iterator[None]:
 
 
 def test_every_shipped_profile_can_be_read() -> None:
-    assert names() == [CPU, GPU]
+    assert names() == [OLD, CPU, GPU]
     for name in names():
         profile = get(name)
         assert profile.device in ("cpu", "cuda")
@@ -49,6 +50,7 @@ def test_every_shipped_profile_can_be_read() -> None:
         (box(cpus=2, gpus=[h200()]), CPU),  # a GPU driven by two threads: as a processor only
         (box(cpus=16), None),
         (box(cpus=4), None),
+        (box(isa=["avx2", "fma"]), OLD),
         (box(isa=ISA[:-3]), None),
         (box(arch="aarch64", isa=[]), None),
         (box(cpus=16, gpus=[h200(), h200()]), None),
@@ -94,7 +96,7 @@ def test_unknown_profile_is_met_with_a_guess() -> None:
     with pytest.raises(UsageError) as raised:
         get("cpu-2core-avx512.v2")
     assert "Did you mean 'cpu-2core-avx512.v1'?" in str(raised.value)
-    assert "known: cpu-2core-avx512.v1 nvidia-h200.v1 undeclared" in str(raised.value)
+    assert "known: cpu-2core-avx2.v1 cpu-2core-avx512.v1 nvidia-h200.v1 undeclared" in str(raised.value)
     for hostile in ("../profiles/cpu-2core-avx512.v1", "", "\0"):
         with pytest.raises(UsageError):
             get(hostile)
