@@ -272,8 +272,8 @@ class _Training:
         enabled = self.recipe.precision == "bf16"
         with torch.autocast(self.stack.device.type, torch.bfloat16, enabled=enabled):
             said = self.stack.forward(self.stack.parameters, batch.tokens, batch.segments)
-        # Each copy's own mean: gradients do not depend on how many copies there are.
-        (_loss(said.float(), batch.labels) / self.recipe.batch).backward()
+        # The sum over copies: gradients do not depend on how many there are.
+        mean_loss(said.float(), batch.labels).sum().backward()
         with torch.no_grad():
             self.first.lerp_(self.slope, 1 - BETAS[0])
             self.second.mul_(BETAS[1]).addcmul_(self.slope, self.slope, value=1 - BETAS[1])
@@ -307,8 +307,9 @@ class _Training:
         return graph.replay
 
 
-def _loss(said: Tensor, labels: Tensor) -> Tensor:
-    """Summed cross-entropy of ``[C, B, outputs]`` against classes ``[C, B]``; of numbers, squared error."""
+def mean_loss(said: Tensor, labels: Tensor) -> Tensor:
+    """Of each copy, the mean over examples ``[C]``: cross-entropy of ``[C, B, outputs]`` against classes
+    ``[C, B]``, or squared error against numbers."""
     if labels.is_floating_point():
-        return (said.squeeze(-1) - labels).square().sum()
-    return F.cross_entropy(said.flatten(0, 1), labels.flatten(), reduction="sum")
+        return (said.squeeze(-1) - labels).square().mean(-1)
+    return F.cross_entropy(said.transpose(1, 2), labels, reduction="none").mean(-1)

@@ -19,6 +19,7 @@ from benchmarks.tasks.glue import MOST_SIMILAR, GlueTask, Row, Splits
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+    from torch import Tensor
 
     from supernet.bert import Bert
     from supernet.finetune import Examples, Pause
@@ -76,7 +77,7 @@ def measure(
         t-interval of the mean over fine-tuning seeds), ``values`` (of each seed, in order),
         ``signature``, and where the task cannot rank networks of this size ``unfit`` (the reason).
     """
-    from supernet.finetune import Copy, Recipe, Stack
+    from supernet.finetune import Copy, Recipe, Stack, mean_loss
 
     recipe = Recipe(settings.epochs, settings.batch, settings.warmup, precision=settings.precision)
     outputs = len(task.labels) or 1
@@ -84,9 +85,8 @@ def measure(
     train = examples(task, [rows["train"][i] for i in drawn], pieces)
     dev = examples(task, rows["dev"], pieces)
 
-    def said(copies: Sequence[Copy], on: Examples, about: Examples) -> NDArray[np.float64]:
-        stack = Stack(module, outputs, copies, device).fit(on, recipe, pause)
-        return stack.predict(about).double().numpy()
+    def said(copies: Sequence[Copy], on: Examples, about: Examples) -> Tensor:
+        return Stack(module, outputs, copies, device).fit(on, recipe, pause).predict(about)
 
     held = max(1, round(settings.held_out * len(train)))
     tried = said(
@@ -94,9 +94,12 @@ def measure(
         train.at(slice(held, None)),
         train.at(slice(held)),
     )
-    first, truth = task.metrics[0], train.labels[:held].numpy()
-    judged = [figure(first, logits, truth) for logits in tried]
-    rate = settings.learning_rates[int(np.argmax(judged))]
+    truth = train.labels[:held]
+    # Held-out parts are small: of rates with the same score, the one with the lower loss.
+    losses = np.nan_to_num(mean_loss(tried, truth.expand(len(tried), -1)).numpy(), nan=np.inf)
+    scores = [figure(task.metrics[0], logits, truth.numpy()) for logits in tried.double().numpy()]
+    best = max(range(len(tried)), key=lambda i: (scores[i], -losses[i]))
+    rate = settings.learning_rates[best]
     found = said([Copy(rate, seed) for seed in range(1, settings.seeds + 1)], train, dev)
     grid = ",".join(f"{rate:g}" for rate in settings.learning_rates)
     recipe_text = (
@@ -109,7 +112,8 @@ def measure(
     labels = dev.labels.numpy()
     return {
         metric: over_seeds(
-            [figure(metric, logits, labels) for logits in found], f"metric:{metric}|{recipe_text}"
+            [figure(metric, logits, labels) for logits in found.double().numpy()],
+            f"metric:{metric}|{recipe_text}",
         )
         | ({"unfit": unfit} if unfit else {})
         for metric in task.metrics

@@ -283,3 +283,71 @@ def test_the_reference_network_is_always_the_same_one() -> None:
 
 def test_the_meter_of_a_run_is_the_real_one() -> None:
     assert score.EnergyMeter is energy.EnergyMeter is measure.EnergyMeter
+
+
+class TunedTask(FakeTask):
+    """Also fine-tunes, on two tasks; ``fault`` may stop the n-th of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tuned: list[str] = []
+        self.fault: Callable[[int], None] = lambda n: None
+
+    def tier(self, name: str, device: str) -> Any:
+        return types.SimpleNamespace(name=name, workload=WORKLOAD, finetune={"tasks": ["one", "two"]})
+
+    def finetune(
+        self, module: Any, prepared: Any, tier: Any, name: str, device: str, pause: Any
+    ) -> dict[str, Any]:
+        pause(lambda: None)
+        self.tuned.append(name)
+        self.fault(len(self.tuned))
+        return {"accuracy": {"value": 50.0, "values": [49.0, 51.0], "deviation": 1.4, "signature": "x"}}
+
+
+@pytest.fixture
+def tuned(run: Path, monkeypatch: pytest.MonkeyPatch) -> TunedTask:
+    """Two candidates without a limit, the second better by validation, and one with a limit."""
+    made = TunedTask()
+    monkeypatch.setattr(tasks, "get_task", lambda name: made)
+    entries = proposed(run)
+    entries[1]["valid"]["loss"], entries[2]["limit_ms"] = 1.0, 3.0
+    (run / "search.json").write_text(json.dumps({"candidates": entries}))
+    return made
+
+
+def test_the_best_at_each_limit_are_fine_tuned(run: Path, tuned: TunedTask) -> None:
+    result = scored(run)
+    assert [list(entry["test"]) for entry in result["candidates"]] == [
+        ["test"], ["test", "one", "two"], ["test", "one", "two"]
+    ]  # fmt: skip
+    assert "finetune" in result["harness_seconds"] and result["message"] == ""
+    schema = json.loads((Path(records.__file__).parent / "schema" / "record-1.json").read_text())
+    for made, entry in zip(proposed(run), result["candidates"], strict=True):
+        jsonschema.validate({**made, **entry}, {"$defs": schema["$defs"], "$ref": "#/$defs/candidate"})
+
+
+def test_fine_tuning_that_was_cut_off_goes_on_where_it_was(run: Path, tuned: TunedTask) -> None:
+    def cut(n: int) -> None:
+        if n == 2:
+            raise KeyboardInterrupt
+
+    tuned.fault = cut
+    with pytest.raises(KeyboardInterrupt):
+        scored(run)
+    tuned.fault = lambda n: None
+    scored(run)
+    assert tuned.calls == 3, "nothing is scored twice"
+    assert tuned.tuned == ["one", "two", "two", "one", "two"]
+
+
+def test_fine_tuning_that_fails_is_told_and_tried_again(run: Path, tuned: TunedTask) -> None:
+    def trouble(n: int) -> None:
+        if n == 2:
+            raise MemoryError("no room")
+
+    tuned.fault = trouble
+    first, second, third = scored(run)["candidates"]
+    told = [c["failed"] for c in (first, second, third)]
+    assert sorted(map(str, told)) == ["None", "None", "fine-tuning: MemoryError: no room"]
+    assert all("test" in entry["test"] for entry in (first, second, third)), "what was scored is kept"
