@@ -14,8 +14,8 @@ from torch.utils.flop_counter import flop_registry
 
 from tests.bench.timing import Rates, clock
 
-FREE = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "detach", "lift_fresh"}
-"""Operations that touch no element; views do not either."""
+FREE = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "_unsafe_view"}
+"""Operations that touch no element; those that say that they are views do not either."""
 
 
 class Roofline(TorchDispatchMode):
