@@ -144,7 +144,7 @@ def training(bench: Bench) -> None:
         steps = bench.trainer(family, sampling)
         stream = bench.stream(tokens)
         steps.update([next(stream)], 0.5)
-        # Beside each case, for clocks move with the load; the higher of two, for it is a divisor.
+        # Beside each case: clocks move with the load.
         matrix = matrix_rate(bench.device, bench.recipe.precision)
         counted = Roofline(replace(bench.rates, matrix=matrix))
         repeat = 1 if sampling.passes > 1 or isinstance(sampling, Largest) else 4
@@ -152,7 +152,6 @@ def training(bench: Bench) -> None:
             for _ in range(repeat):
                 steps.update([next(stream)], 0.5)
         speed, each = bench.speed(steps, tokens)
-        matrix = max(matrix, matrix_rate(bench.device, bench.recipe.precision))
         share = bench.flops(family, sampling) * speed / matrix
         if isinstance(sampling, Largest):
             shares[tokens] = share
