@@ -40,7 +40,11 @@ class Prepared:
 
 
 class Task(Protocol):
-    """What the harness asks of a task; ``benchmarks.tasks.mt.MTTask`` is one."""
+    """What the harness asks of a task; ``benchmarks.tasks.mt.MTTask`` is one.
+
+    Where a tier has a table ``finetune`` with names under ``tasks``, scoring also calls the task's
+    ``finetune`` for each of them, as ``benchmarks.tasks.bert.BertTask`` has it.
+    """
 
     name: str
     suite: str
