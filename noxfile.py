@@ -104,7 +104,7 @@ def reproduce_mt(session: nox.Session) -> None:
 
 @nox.session(name="reproduce-bert", venv_backend="none", requires=["env"])
 def reproduce_bert(session: nox.Session) -> None:
-    """SuperShaper against mixture-of-supernets on masked language modelling: ``supernet-bench run bert``."""
+    """SuperShaper, NAS-BERT, AutoDistil and mixtures on masked words: ``supernet-bench run bert``."""
     run(session, "supernet-bench", "run", "bert", *session.posargs)
 
 

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks.api import Measurement
+from benchmarks.api import Measurement, Window
 from supernet import export
+from supernet.elastic import SuperNet
 from supernet.quantize import Policy, quantize
 
 
@@ -76,3 +77,31 @@ def untouched_random_state(device: str) -> Iterator[None]:
     devices = [torch.cuda.current_device()] if device == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         yield
+
+
+def check_size(module: nn.Module, window: Window) -> None:
+    """Raise ``MethodFault`` where an exported network is not of the size that it was searched for."""
+    count = sum(p.numel() for p in module.parameters())
+    if not window.low <= count <= window.high:
+        raise MethodFault(
+            f"a candidate for the window of {window} parameters has {count / 1e6:.3f} M: see lab.fits"
+        )
+
+
+def inherited(folder: Path, sha256: str, family: Any, device: str) -> SuperNet:
+    """What another run exported, as a network to go on with.
+
+    Raises:
+        MethodFault: it is not what that run's record names, or speaks another vocabulary than ``family``.
+    """
+    module, about = export.load(folder)
+    if about["weights_sha256"] != sha256:
+        raise MethodFault(f"{folder}: these are not the weights that its record names")
+    net = export.network(module, about, device)
+    theirs, ours = (getattr(one.config, "vocab", None) for one in (net.family, family))
+    if theirs != ours:
+        raise MethodFault(
+            f"{folder}: a network over {theirs} pieces, and this task has {ours}: take weights of a run on"
+            " the same task and tier"
+        )
+    return net

@@ -27,11 +27,17 @@ from benchmarks.api import (
 )
 from benchmarks.budget import Ledger
 from benchmarks.checkpoint import Interrupted, Saves, random_states, set_random_states
-from benchmarks.exporting import MethodFault, intact, untouched_random_state, write_candidate
+from benchmarks.exporting import (
+    MethodFault,
+    check_size,
+    inherited,
+    intact,
+    untouched_random_state,
+    write_candidate,
+)
 from benchmarks.journal import Journal
 from benchmarks.score import reference_network
 from benchmarks.streams import Stream, derived, recipe_of
-from supernet import export
 from supernet.cost import parameters
 from supernet.elastic import SuperNet
 from supernet.quantize import lowered, packed_bytes
@@ -178,10 +184,7 @@ class BenchLab(Lab):
             self._paid = self.unsaved = True
         folder, sha256 = self.left["candidates"][index]
         with self.ledger.clock.pause("start"), untouched_random_state(self.device):
-            module, about = export.load(Path(folder))
-            if about["weights_sha256"] != sha256:
-                raise MethodFault(f"{folder}: these are not the weights that its record names")
-            net = export.network(module, about, self.device)
+            net = inherited(Path(folder), sha256, self.family, self.device)
         net.meter = self._pass
         return net
 
@@ -229,9 +232,7 @@ class BenchLab(Lab):
         self.unsaved = True
         return True
 
-    def evaluate(
-        self, net: Any, architecture: Any, objective: Any = None, share: float = 1.0
-    ) -> Measurement:
+    def evaluate(self, net: Any, architecture: Any, objective: Any = None, share: float = 1.0) -> Measurement:
         if not 0 < share <= 1:
             raise ValueError(f"lab.evaluate(share={share!r}): a share of the validation data in (0, 1]")
         architecture = self._architecture(architecture, net.family)
@@ -317,7 +318,7 @@ class BenchLab(Lab):
             if known is None or not intact(folder, known["weights_sha256"]):
                 module, spec = net.export(architecture), net.family.spec()
                 if isinstance(limit_ms, Window):
-                    _check_size(module, limit_ms)
+                    check_size(module, limit_ms)
                 exported = module, spec, architecture, policy
                 found = write_candidate(folder, *exported, self.device, self._validate)
                 if known is None:
@@ -440,12 +441,3 @@ class BenchLab(Lab):
         self.rng.bit_generator.state = state["rng"]
         set_random_states(state["global"])
         self.unsaved = False
-
-
-def _check_size(module: nn.Module, window: Window) -> None:
-    """Raise ``MethodFault`` where an exported network is not of the size it was searched for."""
-    count = sum(p.numel() for p in module.parameters())
-    if not window.low <= count <= window.high:
-        raise MethodFault(
-            f"a candidate for the window of {window} parameters has {count / 1e6:.3f} M: see lab.fits"
-        )

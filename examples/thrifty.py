@@ -22,7 +22,7 @@ class Thrifty(Method):
         tries = int(lab.budget.total("probes")) // len(lab.limits)
         for i, limit in enumerate(lab.limits):
             drawn = [lab.space.sample(lab.rng) for _ in range(tries)]
-            fast = [a for a in drawn if lab.probe(a) <= limit] or [lab.space.smallest()]
+            fast = [a for a in drawn if lab.fits(a, limit)] or [lab.space.smallest()]
             best = min(fast, key=lambda a: lab.evaluate(net, a).loss)
             winner = train(net.collapse(best), 0.8 / len(lab.limits), f"winner-{i}")
             yield lab.candidate(winner, best, origin="continued", limit_ms=limit)

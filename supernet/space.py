@@ -151,11 +151,18 @@ def homogeneous_space(
 
 
 def autodistil(size: str) -> SearchSpace:
-    """One of AutoDistil's three sub-spaces of 256 (Xu et al. 2022, table 1)."""
+    """One of AutoDistil's three sub-spaces of 256 (Xu et al. 2022, table 1), or ``all``: the smallest
+    product of options that has them all, for the ablation with one supernet."""
     width, tenths, heads, layers = {
         "tiny": (range(128, 225, 32), (20, 25, 30, 35), range(7, 11), range(4, 8)),
         "small": (range(256, 353, 32), (25, 30, 35, 40), range(7, 11), range(9, 13)),
         "base": (range(544, 641, 32), (25, 30, 35, 40), range(9, 13), range(9, 13)),
+        "all": (
+            (*range(128, 225, 32), *range(256, 353, 32), *range(544, 641, 32)),
+            (20, 25, 30, 35, 40),
+            range(7, 13),
+            range(4, 13),
+        ),
     }[size]
     return homogeneous_space(
         f"autodistil-{size}", width=width, heads=heads, ffn_tenths=tenths, layers=layers, head_dim=64
@@ -263,6 +270,7 @@ SPACES: dict[str, Callable[[], SearchSpace]] = {
     "autodistil-tiny": partial(autodistil, "tiny"),
     "autodistil-small": partial(autodistil, "small"),
     "autodistil-base": partial(autodistil, "base"),
+    "autodistil-all": partial(autodistil, "all"),
     "autodistil-s-small": partial(autodistil_s, "small"),
     "autodistil-s-base": partial(autodistil_s, "base"),
     "autodistil-s-all": partial(autodistil_s, "all"),

@@ -16,11 +16,14 @@ from benchmarks.journal import Journal
 from benchmarks.lab import BenchLab
 from benchmarks.tasks import get_task
 from supernet import export
+from supernet.bert import BertConfig, HomogeneousBert
 from supernet.distill import TEACHING, Relations
+from supernet.elastic import SuperNet
 from supernet.pipeline import reachable, targets, train
 from supernet.search import Infeasible
 from supernet.space import bottleneck_space, homogeneous_space
 from supernet.train import SinglePath
+from supernet.weights import SharedSlices
 
 ALLOWANCE = {"tokens": 20_000, "evaluations": 3, "probes": 2, "seconds": 600}
 OWN = homogeneous_space("own", width=(16, 32), heads=(1, 2), ffn_tenths=(20,), layers=(1, 2), head_dim=16)
@@ -158,6 +161,16 @@ def test_who_takes_weights_pays_for_them_once(lab: BenchLab, tmp_path: Path) -> 
     assert got.meter is not None, "training it on is charged"
     lab.left = {"candidates": [(str(folder), "0" * 64)], "spent": {}}
     with pytest.raises(MethodFault, match="not the weights that its record names"):
+        lab.inherit()
+
+
+def test_weights_over_another_vocabulary_are_refused(lab: BenchLab, tmp_path: Path) -> None:
+    family = HomogeneousBert(OWN, BertConfig(77))
+    net = SuperNet(family, SharedSlices(family, torch.Generator().manual_seed(0)))
+    architecture = OWN.largest()
+    sha256 = export.save(tmp_path / "x", net.export(architecture), family.spec(), architecture)
+    lab.left = {"candidates": [(str(tmp_path / "x"), sha256)], "spent": {}}
+    with pytest.raises(MethodFault, match="a network over 77 pieces, and this task has 300"):
         lab.inherit()
 
 
