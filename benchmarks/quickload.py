@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -20,29 +20,11 @@ _HUGE = re.compile(rb"e\+?30[0-9][,\]}]")
 
 
 @cache
-def _conforms() -> Callable[[Any], Any]:
-    """The record's schema, compiled; raises where a value does not conform."""
-    import fastjsonschema
+def _schema() -> Any:
+    """The record's schema, compiled."""
+    import jsonschema_rs
 
-    schema = _older(json.loads(store.SCHEMA_FILE.read_text("utf-8")))
-    compiled: Callable[[Any], Any] = fastjsonschema.compile(
-        schema, use_default=False, use_formats=False, detailed_exceptions=False
-    )
-    return compiled
-
-
-def _older(schema: Any) -> Any:
-    """The schema in the words of draft 7, which the compiler reads; it would ignore a newer word."""
-    if isinstance(schema, list):
-        return [_older(part) for part in schema]
-    if not isinstance(schema, dict):
-        return schema
-    kept = {k: _older(v) for k, v in schema.items() if k not in ("$id", "$schema", "description", "title")}
-    if "prefixItems" in kept:
-        kept["items"] = kept.pop("prefixItems")
-    if "const" in kept:
-        kept["enum"] = [kept.pop("const")]
-    return kept
+    return jsonschema_rs.Draft202012Validator(json.loads(store.SCHEMA_FILE.read_text("utf-8")))
 
 
 def _text(value: Mapping[str, Any]) -> bytes:
@@ -62,22 +44,20 @@ def in_order(data: bytes) -> store.Record | None:
     same; they differ in how some small or large floats are written, and then the answer is None.
     """
     import orjson
-    from fastjsonschema import JsonSchemaValueException
 
     try:
         record: Any = orjson.loads(data)
-        _conforms()(record)
-    except (orjson.JSONDecodeError, JsonSchemaValueException, RecursionError):
-        return None
-    if store.contradiction(record):
+    except orjson.JSONDecodeError:
         return None
     try:
+        if not _schema().is_valid(record) or store.contradiction(record):
+            return None
         text = _text(store.sealed_part(record))
         unchanged = (
             record["id"] == _sha(_text(record["spec"]))[:16]
             and record["seal"] == _sha(text)
             and record["digest"] == _sha(_text(store.digested_part(record)))
         )
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         return None
     return record if unchanged and not _HUGE.search(text) else None
