@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ import pandas as pd
 from benchmarks import stats
 from benchmarks.percentiles import DISTURBED
 from benchmarks.records import Record
-from benchmarks.report import comparisons, rows, spread, standing
+from benchmarks.report import comparable, comparisons, rows, runs, spread, standing
+from benchmarks.report.runs import Run
 
 ROW_SEEDS = 3
 """Finished seeds that make a row; with fewer it is provisional."""
@@ -41,7 +43,6 @@ SHARED_MEANS = (
     "bytes",
     "peak_bytes",
 )
-CURRENCIES = ("tokens", "evaluations", "probes")
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,8 @@ class Table:
     ``rows``: one line per (method, limit), best first within a limit; shares are fractions, sizes
     bytes, times milliseconds or seconds; intervals are those of ``report.spread``. ``comparisons``: paired
     over seeds against ``baseline``. ``volumes``: hypervolume per run. ``verdicts``: of second runs
-    (``report.standing``). ``runs``: the records that count, one per method and seed; ``lines``: their
-    headline candidates (``rows.headlines``).
+    (``report.standing``). ``runs``: those that count, one per method and seed; ``named``: their ids' labels
+    (``comparable.labels``); ``lines``: their headline candidates (``runs.headlines``).
     """
 
     shared: dict[str, str]
@@ -66,7 +67,8 @@ class Table:
     troubles: list[str]
     notes: list[str]
     verdicts: list[dict[str, Any]]
-    runs: list[Record]
+    runs: list[Run]
+    named: dict[str, str]
     lines: pd.DataFrame
 
     @cached_property
@@ -98,60 +100,59 @@ def build(
     Raises:
         UsageError: the records must not share a table; the message lists what differs.
     """
-    rows.require_comparable(records)
-    runs = rows.latest(records)
-    named = rows.labels(runs)
-    counted = [r for r in runs if r["status"] != "failed"]
-    lines = rows.headlines(counted)
-    costs = _costs(runs, named)
+    return of_runs(runs.whole(records), baseline, verdicts)
+
+
+def of_runs(
+    every: Sequence[Run], baseline: str | None = None, verdicts: standing.Verdicts | None = None
+) -> Table:
+    """``build`` from runs whose records need not be within reach; then nobody may ask for what needs them."""
+    comparable.require_comparable(every)
+    latest = comparable.latest(every)
+    named = comparable.labels(latest)
+    counted = [run for run in latest if run.status != "failed"]
+    metric = comparable.metric_of(counted)
+    lines = runs.headlines(counted, named, metric)
+    costs = _costs(latest, named)
     sources = sorted(set(costs["source"].dropna()))
     table = spread.with_intervals(_means(lines, costs, sources), lines, costs)
     if verdicts is not None:
-        table["verified"] = standing.column(table, runs, verdicts)
-    volumes = comparisons.volumes_of(lines, runs[0]["spec"]["task"])
+        table["verified"] = standing.column(table, latest, named, verdicts)
+    volumes = comparisons.volumes_of(lines, latest[0].facts["task"])
     methods = sorted(set(lines["method"]))
     if baseline not in methods:
         baseline = "hat" if "hat" in methods else (methods[0] if methods else None)
     return Table(
-        shared=rows.facts(runs[0]) | rows.facts(runs[-1]),
-        metric=rows.metric_of(counted),
+        shared={**latest[0].facts, **latest[-1].facts},
+        metric=metric,
         rows=table,
         comparisons=comparisons.compare(lines, volumes, baseline),
         volumes=volumes,
         baseline=baseline,
-        signatures=_signatures(lines, rows.metric_of(counted)),
+        signatures=_signatures(lines, metric),
         sources=sources,
-        troubles=_troubles(runs, named, superseded=len(records) - len(runs)),
-        notes=_notes(table, runs),
-        verdicts=standing.told(runs, verdicts or {}),
-        runs=runs,
+        troubles=_troubles(latest, named, superseded=len(every) - len(latest)),
+        notes=_notes(table, latest),
+        verdicts=standing.told(latest, named, verdicts or {}),
+        runs=latest,
+        named=named,
         lines=lines,
     )
 
 
-def _costs(runs: Sequence[Record], named: dict[str, str]) -> pd.DataFrame:
+def _costs(latest: Sequence[Run], named: dict[str, str]) -> pd.DataFrame:
     """One line per run: what its search spent."""
-    lines = []
-    for record in runs:
-        ledger, energy = record["ledger"], record["energy"] or {}
-        lines.append(
-            {"method": named[record["id"]], "seed": record["spec"]["seed"], "status": record["status"]}
-            | {kind: ledger["share"].get(kind, 0.0) for kind in CURRENCIES}
-            | {"seconds": ledger["totals"].get("seconds"), "joules": energy.get("joules")}
-            | {"source": rows.plain(energy["source"], 120) if energy.get("joules") is not None else None}
-        )
-    frame = pd.DataFrame(lines)
-    return frame.astype(dict.fromkeys((*CURRENCIES, "seconds", "joules"), "float64"))
-
-
-COSTS = (*CURRENCIES, "seconds", "joules")
+    texts = [(named[run.id], run.seed, run.status, run.energy_source) for run in latest]
+    frame = pd.DataFrame(texts, columns=["method", "seed", "status", "source"])
+    spent = np.array([run.spent for run in latest], dtype=np.float64)
+    return pd.concat([frame, pd.DataFrame(spent, columns=list(runs.SPENT))], axis=1)
 
 
 def _means(lines: pd.DataFrame, costs: pd.DataFrame, sources: list[str]) -> pd.DataFrame:
     """One row per method and limit, and one for each method that has no candidate."""
-    runs: dict[str, list[int]] = {}
+    tried: dict[str, list[int]] = {}
     for i, method in enumerate(costs["method"]):
-        runs.setdefault(method, []).append(i)
+        tried.setdefault(method, []).append(i)
     parts: dict[tuple[str, rows.Limit], list[int]] = {}
     for i, key in enumerate(zip(lines["method"], lines["limit"], strict=True)):
         parts.setdefault(key, []).append(i)
@@ -160,7 +161,7 @@ def _means(lines: pd.DataFrame, costs: pd.DataFrame, sources: list[str]) -> pd.D
     energy = [None if s is None or s != s else sources.index(s) for s in costs["source"]]
     place = {key: i for i, key in enumerate(zip(costs["method"], seeds, strict=True))}
     run = [place[key] for key in zip(lines["method"], lines["seed"], strict=True)]
-    spent, origins = costs[list(COSTS)].to_numpy(), list(lines["origin"])
+    spent, origins = costs[list(runs.SPENT)].to_numpy(), list(lines["origin"])
     averaged = ["quality", "low", "high", *SHARED_MEANS]
     over = _over(lines)
     figures = np.column_stack([lines[averaged].to_numpy(), spent[run], over])
@@ -172,7 +173,7 @@ def _means(lines: pd.DataFrame, costs: pd.DataFrame, sources: list[str]) -> pd.D
         there = sorted(seeds[run[i]] for i in part)
         row: dict[str, Any] = {"method": method, "limit": limit, "n": len(part)}
         row["seeds"] = " ".join(map(str, there))
-        row |= dict(zip((*averaged, *COSTS, "over"), mean, strict=True)) | {"interval": "sentences"}
+        row |= dict(zip((*averaged, *runs.SPENT, "over"), mean, strict=True)) | {"interval": "sentences"}
         scores = figures[part, 0]
         if np.count_nonzero(scores == scores) > 1:
             interval = stats.t_interval(scores[scores == scores].tolist())
@@ -180,15 +181,15 @@ def _means(lines: pd.DataFrame, costs: pd.DataFrame, sources: list[str]) -> pd.D
         row["energy_sources"] = sorted({s for i in part if (s := energy[run[i]]) is not None})
         row["limit_share"] = limit.value if limit.rank == 1 else None
         row["origin"] = _counted([origins[i] for i in part])
-        ended = [(seeds[i], status[i]) for i in runs[method]]
+        ended = [(seeds[i], status[i]) for i in tried[method]]
         found.append(row | {"status": _status(ended, there, row["over"])})
-    without = sorted(set(runs) - {method for method, _ in ordered})
-    for method, mean in zip(without, _averages(spent, [runs[m] for m in without]).tolist(), strict=True):
-        ended = [(seeds[i], status[i]) for i in runs[method]]
+    without = sorted(set(tried) - {method for method, _ in ordered})
+    for method, mean in zip(without, _averages(spent, [tried[m] for m in without]).tolist(), strict=True):
+        ended = [(seeds[i], status[i]) for i in tried[method]]
         row = {"method": method, "limit": None, "n": 0, "seeds": "", "status": _status(ended, (), np.nan)}
-        row["energy_sources"] = sorted({s for i in runs[method] if (s := energy[i]) is not None})
-        found.append(row | dict(zip(COSTS, mean, strict=True)) | {"interval": "", "origin": ""})
-    return _best_first(found, [*averaged[:3], "limit_share", *averaged[3:], *COSTS, "over"])
+        row["energy_sources"] = sorted({s for i in tried[method] if (s := energy[i]) is not None})
+        found.append(row | dict(zip(runs.SPENT, mean, strict=True)) | {"interval": "", "origin": ""})
+    return _best_first(found, [*averaged[:3], "limit_share", *averaged[3:], *runs.SPENT, "over"])
 
 
 def _averages(figures: stats.Array, parts: Sequence[Sequence[int]]) -> stats.Array:
@@ -269,7 +270,7 @@ def _sets(lines: pd.DataFrame) -> pd.DataFrame:
     """Every metric on every test set: mean over seeds and its interval, the recorded one with one seed."""
     flat = []
     for line in lines.to_dict("records"):
-        for name, metrics in (line["candidate"].get("test") or {}).items():
+        for name, metrics in (line["headline"].candidate.get("test") or {}).items():
             for metric, figure in metrics.items():
                 flat.append(
                     {"method": line["method"], "limit": line["limit"], "set": rows.plain(name, 40)}
@@ -296,15 +297,14 @@ def _signatures(lines: pd.DataFrame, metric: str) -> dict[str, str]:
     """Each figure's recipe; where candidates were measured by different ones, all of them."""
     found: dict[str, set[str]] = {}
     timed: list[int] = []
-    for candidate in lines["candidate"]:
-        scores = (candidate.get("test") or {}).get(rows.deciding_set(candidate) or "", {})
-        for name in sorted(scores, key=lambda m: m != metric):
-            found.setdefault(METRICS.get(name, name), set()).add(scores[name]["signature"])
-        if candidate.get("latency"):
-            found.setdefault("latency", set()).add(candidate["latency"]["signature"])
-            timed.append(candidate["latency"]["n"])
-        if candidate.get("memory"):
-            found.setdefault("peak memory", set()).add(candidate["memory"]["source"])
+    for head in lines["headline"]:
+        for name, signature in sorted(head.recipes, key=lambda recipe: recipe[0] != metric):
+            found.setdefault(METRICS.get(name, name), set()).add(signature)
+        if head.latency is not None:
+            found.setdefault("latency", set()).add(head.latency)
+            timed.append(head.timed)
+        if head.memory is not None:
+            found.setdefault("peak memory", set()).add(head.memory)
     told = {}
     for name, texts in found.items():
         shown = {rows.plain(text) for text in texts}
@@ -318,18 +318,18 @@ def _signatures(lines: pd.DataFrame, metric: str) -> dict[str, str]:
     return told
 
 
-def _troubles(runs: Sequence[Record], named: dict[str, str], superseded: int) -> list[str]:
+def _troubles(latest: Sequence[Run], named: dict[str, str], superseded: int) -> list[str]:
     told = [
-        f"{named[r['id']]}, seed {r['spec']['seed']}: {r['status']}: {rows.plain(r['message'])}"
-        for r in runs
-        if r["status"] != "done"
+        f"{named[run.id]}, seed {run.seed}: {run.status}: {run.message}"
+        for run in latest
+        if run.status != "done"
     ]
     if superseded:
         told.append(f"{superseded} earlier record(s) of the same method and seed are left out")
     return told
 
 
-def _notes(table: pd.DataFrame, runs: Sequence[Record]) -> list[str]:
+def _notes(table: pd.DataFrame, latest: Sequence[Run]) -> list[str]:
     told = []
     if (table["interval"] == "seeds").any():
         told.append("Intervals are 95 % t-intervals over seeds.")
@@ -343,19 +343,18 @@ def _notes(table: pd.DataFrame, runs: Sequence[Record]) -> list[str]:
         "Each row is the candidate with the best validation score at that limit, scored once on the sealed"
         " test split."
     )
-    own = sum(sum(r["ledger"].get("harness_seconds", {}).values()) for r in runs)
-    spent = sum(r["ledger"]["totals"].get("seconds", 0) for r in runs)
+    own = sum(run.harness_seconds for run in latest)
+    spent = sum(s for run in latest if not math.isnan(s := run.spent[runs.SPENT.index("seconds")]))
     if own:
         told.append(f"Harness scoring and timing, off the clock: {own / (own + spent):.0%} of all run time.")
-    timed = [c.get("latency") or {} for r in runs for c in r["candidates"]]
-    load = max((entry.get("others_cpu") or 0.0 for entry in timed), default=0.0)
+    load = max((run.others_cpu for run in latest), default=0.0)
     if load > DISTURBED:
         told.append(
             f"Some timings were disturbed: other programs took up to {load:.1f} processors meanwhile."
         )
     if (table["n"] < stats.SIGNIFICANT_FROM).any():
         told.append(f"No claim of significance is made below {stats.SIGNIFICANT_FROM} paired seeds.")
-    tier = runs[0]["spec"]["tier"]
+    tier = latest[0].facts["tier"]
     if tier in ("smoke", "check"):
         told.append(
             f"This is a {tier} run: it shows that the pipeline works and says nothing about the methods."

@@ -15,7 +15,18 @@ from rich.console import Console
 
 from benchmarks import metrics, paired, records, report, stats
 from benchmarks.api import UsageError
-from benchmarks.report import comparisons, figures, formats, html, rows, sets, spread, tables
+from benchmarks.report import (
+    comparable,
+    comparisons,
+    figures,
+    formats,
+    html,
+    rows,
+    runs,
+    sets,
+    spread,
+    tables,
+)
 from benchmarks.tasks import task_names
 from tests.fake_records import BLEU_SIGNATURE, LIMITS, METHODS, fake, study, with_counts
 
@@ -216,7 +227,7 @@ def test_unequal_conditions_are_refused_and_named(other, said):
     told = str(caught.value)
     assert f"  {said} " in told and "hat seed 1" in told and "mos-neuron seed 1" in told
     assert "supernet-bench leaderboard" in told
-    assert len(rows.groups(mixed)) == 2
+    assert len(comparable.groups(runs.whole(mixed))) == 2
 
 
 def test_other_data_is_refused_but_a_run_that_failed_before_it_had_any_is_shown():
