@@ -17,7 +17,7 @@ from benchmarks import records as store
 from benchmarks import verified
 from benchmarks.api import InvalidRecord
 from benchmarks.records import Record
-from benchmarks.report import comparable, runs
+from benchmarks.report import comparable, runs, site_runs
 from benchmarks.report.runs import Run
 
 
@@ -64,19 +64,18 @@ def read(job: Job, first: int, paths: Sequence[Path]) -> Read:
         InvalidRecord: a record is not valid, or lies where it does not belong.
     """
     from benchmarks import claims
-    from benchmarks.report import site
 
     found = Read([], {})
     gc.disable()  # records are trees: nothing to collect, and looking costs a third of the time
     try:
-        for start in range(0, len(paths), site.RUNS_A_FILE):
-            records = [_load(job, path) for path in paths[start : start + site.RUNS_A_FILE]]
+        for start in range(0, len(paths), site_runs.RUNS_A_FILE):
+            records = [_load(job, path) for path in paths[start : start + site_runs.RUNS_A_FILE]]
             for place, record in enumerate(records, first + start):
                 if record["id"] in job.verdicts:
                     found.verdicts[record["id"]] = verified.of_record(record, job.verdicts[record["id"]])
                 measured = claims.measured(record)
                 found.runs.append(runs.of(record, keep=not job.brief, place=place, measured=measured))
-            site.write_runs(job.site, first + start, records, found.verdicts)
+            site_runs.write_runs(job.site, first + start, records, found.verdicts)
     finally:
         gc.enable()
     return found
@@ -121,7 +120,7 @@ BRIEF = ("shared", "metric", "rows", "baseline", "comparisons", "notes")
 def _board(
     job: Job, group: Sequence[Run], mark: str, verdicts: Mapping[str, Sequence[verified.Stored]]
 ) -> Board:
-    from benchmarks.report import formats, html, plots, site, tables
+    from benchmarks.report import formats, site, tables
 
     table = tables.of_runs(group, verdicts=verdicts)
     shared = table.shared
@@ -129,17 +128,20 @@ def _board(
     slug = "-".join([shared["task"], shared["tier"], shared["profile"], *([mark] if mark else [])])
     entry = formats.as_json(table, only=BRIEF if job.brief else ())
     files: dict[str, bytes] = {}
+    pictures = {}
     if job.brief:
         text = _brief(table, title, len(group))
         entry["records"] = len(group)
     else:
+        from benchmarks.report import html, plots
+
         records = runs.records_of(group)
         files = {f"plots/{slug}-{file}": data for file, data in plots.images(records, table).items()}
         drawn = [f"![{_alt(f)}]({f})\n" for f in sorted(files) if f.endswith(".svg")]
         text = "\n".join([formats.markdown(table, title, level=2), *drawn])
         entry["records"] = [_entry(record) for record in records]
-    picture = files.get(f"plots/{slug}-performance.svg")
-    pictures = {"performance": (picture, html.alternative("performance", table))} if picture else {}
+        if picture := files.get(f"plots/{slug}-performance.svg"):
+            pictures["performance"] = picture, html.alternative("performance", table)
     shown = site.write_table(job.site, group, table, title, slug, pictures, job.brief)
     return Board(tuple(group[0].facts.values()), title, text, {"title": title, **entry}, shown, files)
 

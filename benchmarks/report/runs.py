@@ -218,4 +218,4 @@ def headlines(runs: Sequence[Run], named: Mapping[str, str], metric: str) -> pd.
     figures = [[*head.score(metric), *head.score("chrf"), *head.figures] for _, head in there]
     columns = [*SCORES, *FIGURES]
     numbers = np.array(figures, dtype=np.float64).reshape(len(there), len(columns))
-    return pd.concat([pd.DataFrame(texts), pd.DataFrame(numbers, columns=columns)], axis=1)
+    return pd.concat([pd.DataFrame(texts, dtype=object), pd.DataFrame(numbers, columns=columns)], axis=1)

@@ -9,22 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import io
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from benchmarks import claims, stats, verified
 from benchmarks import records as store
-from benchmarks.records import Record
-from benchmarks.report import formats, rows, sets, spread, standing, verdicts
+from benchmarks.report import formats, sets, site_data, site_runs, spread, verdicts
 from benchmarks.report.runs import Headline, Run
 from benchmarks.report.tables import METRICS, Table
 
-RUNS_A_FILE = 100
 PAGES = (
     "index.html", "row.html", "claims.html", "style.css", "common.js", "chart.js", "overview.js", "row.js",
     "claims.js", "D3-LICENSE.txt",
@@ -32,13 +26,6 @@ PAGES = (
 CHARTS = "d3.v5.min.js"
 """The charting library, as the package mpld3 ships it."""
 
-_TEXT_LIMIT, _FILE_LIMIT = 2000, 2**21
-_DEEPEST = 100
-"""Levels of nested data; no method of ours has more than ten."""
-_EXACT = 2**53
-"""Whole numbers up to here are the same in a browser."""
-_CANDIDATE = ("index", "origin", "architecture", "policy", "weights_sha256", "test", "valid", "latency",
-              "memory", "cost")  # fmt: skip
 _FIGURES = ("limit_ms", "limit_share", "valid_loss", "p50", "p90", "ratio", "params", "macs", "bytes",
             "peak_bytes", "tokens", "evaluations", "probes", "seconds", "joules")  # fmt: skip
 
@@ -53,14 +40,14 @@ def write_pages(
         (folder / name).write_bytes((web / name).read_bytes())
     (folder / CHARTS).write_bytes(_library())
     listed = sorted(entries, key=lambda entry: (entry["title"], entry["id"]))
-    _write(folder / "data" / "index.js", "index", _text({"tables": listed, "records": records}))
+    site_data.write(folder / "data" / "index.js", "index", {"tables": listed, "records": records})
     told = [
         {**v.to_dict()["claim"], "verdict": v.verdict, "n": v.n, "records": v.records, "command": v.command}
         | {"shown": verdicts.effect(v), "said": verdicts.said(v), "decide": verdicts.without_command(v)}
         for v in judged
     ]
     shown = {"papers": claims.papers(), "claims": told, "rules": verdicts.RULES}
-    _write(folder / "data" / "claims.js", "claims", _text(shown))
+    site_data.write(folder / "data" / "claims.js", "claims", shown)
 
 
 def _library() -> bytes:
@@ -69,49 +56,6 @@ def _library() -> bytes:
     there = find_spec("mpld3")
     assert there is not None and there.origin is not None, "a dependency of this package is not installed"
     return (Path(there.origin).parent / "js" / CHARTS).read_bytes()
-
-
-def _write(path: Path, kind: str, text: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = text.replace(b"<", b"\\u003c")
-    path.write_bytes(b"supernetBench." + kind.encode() + b"(" + text + b");\n")
-
-
-def _text(value: Any) -> bytes:
-    """JSON of what is shown, cleaned: texts may be hostile."""
-    return orjson.dumps(_clean(value))
-
-
-def _text_of_runs(value: Any) -> bytes:
-    """The same of a file of runs, figures to all digits: most have nothing to clean, which is soon seen."""
-    try:
-        text = orjson.dumps(value)
-    except TypeError:  # numbers of more than 64 bits, data nested too deep
-        return _text(value)
-    odd = any(mark in text for mark in (b"\\", b"\x7f", b"  ", b'" ', b' "'))
-    return text if text.isascii() and not odd and len(text) <= _FILE_LIMIT else _text(value)
-
-
-@lru_cache(maxsize=4096)
-def _name(key: str) -> str:
-    return rows.plain(key, 200)
-
-
-def _clean(value: Any, inside: int = 0) -> Any:
-    """Hostile texts without control and direction characters, figures to six digits, NaN as null."""
-    if isinstance(value, str):
-        return rows.plain(value, _TEXT_LIMIT)
-    if isinstance(value, float):
-        return float(f"{value:.6g}") if -1e300 < value < 1e300 else None
-    if isinstance(value, dict | list | tuple) and inside > _DEEPEST:
-        return "..."
-    if isinstance(value, dict):
-        return {_name(k): _clean(v, inside + 1) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_clean(v, inside + 1) for v in value]
-    if isinstance(value, int) and not -_EXACT <= value <= _EXACT:
-        return _clean(float(value))
-    return value
 
 
 def write_table(
@@ -138,10 +82,10 @@ def write_table(
         "metrics": {m: METRICS.get(m, m) for m in _metrics(lines, table.metric)}, "rows": lines,
         "notes": formats.footnotes(table), "troubles": table.troubles[:200], "signatures": table.signatures,
         "comparisons": formats.comparisons(table).to_dict("records"), "downloads": downloads,
-        "runs_a_file": RUNS_A_FILE, "sets": {} if brief else _sets(table),
+        "runs_a_file": site_runs.RUNS_A_FILE, "sets": {} if brief else _sets(table),
         "pictures": _pictures(folder, f"{name}-{identity[:6]}", pictures or {}),
     }  # fmt: skip
-    _write(folder / "data" / f"{identity}.js", "table", _text(shown))
+    site_data.write(folder / "data" / f"{identity}.js", "table", shown)
     return {
         "id": identity, "title": title, "runs": len(table.runs), "rows": len(lines),
         "allowance": formats.caption(table).split("allowance a run: ")[-1],
@@ -205,65 +149,6 @@ def _sets(table: Table) -> dict[str, Any]:
 
 def _metrics(lines: Sequence[Mapping[str, Any]], first: str) -> list[str]:
     return sorted({m for line in lines for m in line["scores"]}, key=lambda m: (m != first, m))
-
-
-def write_runs(folder: Path, first: int, records: Sequence[Record], verdicts: standing.Verdicts) -> None:
-    """Write the pages' data of up to ``RUNS_A_FILE`` records.
-
-    Args:
-        folder: of the site.
-        first: number of the first of them among all records of the leaderboard; starts a file.
-        records: those of this file, in order.
-        verdicts: of second runs of any records.
-    """
-    file = f"runs-{first // RUNS_A_FILE}"
-    part = [_run(record, verdicts.get(record["id"], ())) for record in records]
-    _write(folder / "data" / f"{file}.js", "runs", _text_of_runs({"id": file, **_pooled(part)}))
-
-
-def _run(record: Record, verdicts: Sequence[verified.Stored]) -> dict[str, Any]:
-    """One run with its whole provenance, what second runs said, and the commands that make it again."""
-    path = Path("results") / "records" / store.relative_path(record)
-    made, spec = record["provenance"], record["spec"]
-    headline = [
-        {"limit": str(limit)} | {k: c.get(k) for k in _CANDIDATE}
-        for limit, c in rows.by_limit(record["candidates"]).items()
-    ]
-    return {
-        "id": record["id"], "status": record["status"],
-        "message": rows.plain(record["message"], _TEXT_LIMIT),
-        "path": path.as_posix(), "digest": record["digest"], "seal": record["seal"], "spec": spec,
-        "totals": record["ledger"]["totals"], "energy": record["energy"], "candidates": headline,
-        "made": {k: v for k, v in made.items() if k not in ("command", "started", "ended")},
-        "started": made.get("started"), "ended": made.get("ended"),
-        "command": shlex.join(str(word) for word in made.get("command") or ()),
-        "again": shlex.join(_again(spec)),
-        "verify": shlex.join(["supernet-bench", "verify", path.as_posix()]),
-        "verdicts": [standing.texts(one, made["machine"].get("fingerprint")) for one in verdicts],
-    }  # fmt: skip
-
-
-def _again(spec: Mapping[str, Any]) -> list[str]:
-    """The command that makes a run like this one."""
-    words = ["supernet-bench", "run", spec["suite"], "--task", spec["task"], "--tier", spec["tier"]]
-    words += ["--methods", spec["method"], "--profile", spec["profile"], "--seeds", f"{spec['seed']},"]
-    for name, value in sorted(spec["options"].items()):
-        words += ["--option", f"{spec['method']}.{name}={value}"]
-    return words
-
-
-def _pooled(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """The runs of one file, provenance that several share standing there once."""
-    pool: dict[bytes, int] = {}
-    kept = []
-    for run in runs:
-        made = run.pop("made")
-        text = store.canonical(made)
-        if text not in pool:
-            pool[text] = len(pool)
-            kept.append(made)
-        run["made"] = pool[text]
-    return {"runs": runs, "made": kept}
 
 
 def _pictures(folder: Path, name: str, pictures: Mapping[str, tuple[bytes, str]]) -> dict[str, Any]:

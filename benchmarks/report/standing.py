@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from benchmarks import verified
 from benchmarks.report import rows
 from benchmarks.report.runs import Run
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Verdicts = Mapping[str, Sequence[verified.Stored]]
 """Record id -> the checked verdicts on it, newest first; what is not in it was never verified."""
@@ -64,6 +65,8 @@ def _check(check: Mapping[str, Any]) -> str:
 
 def frame(lines: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """The verdicts as a table of texts."""
+    import pandas as pd
+
     return pd.DataFrame(
         [
             {

@@ -143,7 +143,7 @@ def of_runs(
 def _costs(latest: Sequence[Run], named: dict[str, str]) -> pd.DataFrame:
     """One line per run: what its search spent."""
     texts = [(named[run.id], run.seed, run.status, run.energy_source) for run in latest]
-    frame = pd.DataFrame(texts, columns=["method", "seed", "status", "source"])
+    frame = pd.DataFrame(texts, columns=["method", "seed", "status", "source"], dtype=object)
     spent = np.array([run.spent for run in latest], dtype=np.float64)
     return pd.concat([frame, pd.DataFrame(spent, columns=list(runs.SPENT))], axis=1)
 
@@ -208,7 +208,7 @@ def _averages(figures: stats.Array, parts: Sequence[Sequence[int]]) -> stats.Arr
 def _best_first(found: list[dict[str, Any]], figures: list[str]) -> pd.DataFrame:
     """The rows by limit, best quality first; those without a limit or a candidate last."""
     columns = ["method", "limit", "n", "seeds", "interval", "energy_sources", "origin", "status", *figures]
-    frame = pd.DataFrame(found, columns=columns).astype(dict.fromkeys(figures, "float64"))
+    frame = pd.DataFrame(found, columns=columns, dtype=object).astype(dict.fromkeys(figures, "float64"))
     order = [
         (x is None, x is not None and x.rank == 0, x.value if x is not None else 0) for x in frame["limit"]
     ]

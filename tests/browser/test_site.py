@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import records
-from benchmarks.report import comparable, leaderboard, plots, runs, site, tables
+from benchmarks.report import comparable, leaderboard, plots, runs, site, site_runs, tables
 from tests.fake_records import fake, publish, run_again, study
 
 pytestmark = pytest.mark.browser
@@ -305,7 +305,7 @@ def test_a_method_named_script_is_text(visit, tmp_path):
         record["provenance"]["machine"] = {EVIL: EVIL}
     kept = [runs.of(record, keep=True, place=i) for i, record in enumerate(found)]
     assert EVIL in comparable.labels(kept).values()
-    site.write_runs(tmp_path, 0, found, {})
+    site_runs.write_runs(tmp_path, 0, found, {})
     entry = site.write_table(tmp_path, kept, tables.of_runs(kept), EVIL, "evil")
     site.write_pages(tmp_path, [entry], 2, [])
     page = overview(visit, tmp_path)

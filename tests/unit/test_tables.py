@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -558,3 +559,11 @@ def test_reference_points_are_frozen_per_task_and_version():
     points = frozen[rows.results_version()]
     ours = {name for name in task_names() if name.startswith("mt-")}
     assert set(points) <= ours and {name: rows.reference_point(name) for name in points} == points
+
+
+def test_latex_is_what_pandas_writes_and_no_mark_is_a_command():
+    frame = pd.DataFrame({"a & b": ["50 %", "#1_{2}$"], "c": ["", "é <x>"]})
+    assert formats._tabular(frame) == frame.to_latex(index=False, escape=True)
+    assert r"\textbackslash{}n \textasciitilde{} \textasciicircum{}2 " in formats._tabular(
+        pd.DataFrame({"h": [r"\n ~ ^2"]})
+    )
