@@ -215,7 +215,8 @@ def headlines(runs: Sequence[Run], named: Mapping[str, str], metric: str) -> pd.
         "origin": [head.origin for _, head in there],
         "headline": [head for _, head in there],
     }
-    figures = [[*head.score(metric), *head.score("chrf"), *head.figures] for _, head in there]
-    columns = [*SCORES, *FIGURES]
-    numbers = np.array(figures, dtype=np.float64).reshape(len(there), len(columns))
-    return pd.concat([pd.DataFrame(texts, dtype=object), pd.DataFrame(numbers, columns=columns)], axis=1)
+    numbers = np.empty((len(there), len(SCORES) + len(FIGURES)))
+    for line, (_, head) in zip(numbers, there, strict=True):
+        line[:3], line[3:6], line[6:] = head.score(metric), head.score("chrf"), head.figures
+    figures = pd.DataFrame(numbers, columns=[*SCORES, *FIGURES])
+    return pd.concat([pd.DataFrame(texts, dtype=object), figures], axis=1)
