@@ -561,6 +561,14 @@ def test_reference_points_are_frozen_per_task_and_version():
     assert set(points) <= ours and {name: rows.reference_point(name) for name in points} == points
 
 
+def test_a_failed_run_with_other_options_is_a_method_of_its_own_without_candidates():
+    failed = fake("hat", 2, status="failed")
+    failed["spec"]["options"] = {"after": "scratch"}
+    table = tables.build([fake("hat"), records.seal(failed)])
+    names = ["hat (default options)"] * 3 + ["hat (after=scratch)"]
+    assert list(table.rows["method"]) == names and table.rows["limit"].iloc[-1] is None
+
+
 def test_latex_is_what_pandas_writes_and_no_mark_is_a_command():
     frame = pd.DataFrame({"a & b": ["50 %", "#1_{2}$"], "c": ["", "é <x>"]})
     assert formats._tabular(frame) == frame.to_latex(index=False, escape=True)
