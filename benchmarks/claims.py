@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import stats
-from benchmarks.measures import MEASURES
+from benchmarks.claim_measures import MEASURES
 from benchmarks.records import Record
 from benchmarks.report import comparable, rows, runs
 from benchmarks.report.runs import Run

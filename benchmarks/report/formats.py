@@ -16,6 +16,7 @@ from benchmarks import paired
 from benchmarks.report import sets, standing
 from benchmarks.report.comparisons import MOST_PAIRS
 from benchmarks.report.figures import NONE, Row, interval, measured, number, sig
+from benchmarks.report.latex import tabular
 from benchmarks.report.rows import Limit, plain, reference_point, results_version
 from benchmarks.report.tables import Table
 
@@ -279,22 +280,6 @@ def sets_csv(table: Table) -> str:
     return frame.to_csv(index=False, lineterminator="\n")
 
 
-_LATEX = str.maketrans(
-    {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    | {mark: f"\\{mark}" for mark in "&%$#_{}"}
-)
-
-
-def _tabular(frame: pd.DataFrame) -> str:
-    """A frame of texts as ``frame.to_latex`` writes it, in a thirtieth of its time."""
-    lines = [list(frame.columns), *frame.itertuples(index=False, name=None)]
-    head, *body = (" & ".join(cell.translate(_LATEX) for cell in line) + " \\\\\n" for line in lines)
-    return (
-        f"\\begin{{tabular}}{{{'l' * len(frame.columns)}}}\n\\toprule\n{head}\\midrule\n"
-        f"{''.join(body)}\\bottomrule\n\\end{{tabular}}\n"
-    )
-
-
 def latex(table: Table, each_set: bool = True) -> str:
     """Booktabs tables of the main columns and of the deciding metric on each test set, for a paper."""
     shown = columns(table)
@@ -318,5 +303,5 @@ def latex(table: Table, each_set: bool = True) -> str:
     notes = [caption(table), *footnotes(table)]
     notes += [f"second table: {one.name} on each test set: {one.signature}" for one in scores]
     frames = [cells(table)[kept], *(one.frame for one in scores)]
-    texts = [_tabular(frame) for frame in frames]
+    texts = [tabular(frame) for frame in frames]
     return "".join(f"% {line}\n" for line in notes) + "\n".join(texts)

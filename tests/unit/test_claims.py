@@ -15,9 +15,9 @@ from scipy import stats as scipy_stats
 
 from benchmarks import claims, cli, profiles, records, stats
 from benchmarks.api import UsageError
+from benchmarks.claim_measures import MEASURES
 from benchmarks.claims import REFUTED, SUPPORTED, UNDECIDED
 from benchmarks.commands import runs
-from benchmarks.measures import MEASURES
 from benchmarks.registry import find
 from benchmarks.report import leaderboard, verdicts
 from benchmarks.tasks import get_task, task_names

@@ -22,6 +22,7 @@ from benchmarks.report import (
     figures,
     formats,
     html,
+    latex,
     rows,
     runs,
     sets,
@@ -571,7 +572,7 @@ def test_a_failed_run_with_other_options_is_a_method_of_its_own_without_candidat
 
 def test_latex_is_what_pandas_writes_and_no_mark_is_a_command():
     frame = pd.DataFrame({"a & b": ["50 %", "#1_{2}$"], "c": ["", "é <x>"]})
-    assert formats._tabular(frame) == frame.to_latex(index=False, escape=True)
-    assert r"\textbackslash{}n \textasciitilde{} \textasciicircum{}2 " in formats._tabular(
+    assert latex.tabular(frame) == frame.to_latex(index=False, escape=True)
+    assert r"\textbackslash{}n \textasciitilde{} \textasciicircum{}2 " in latex.tabular(
         pd.DataFrame({"h": [r"\n ~ ^2"]})
     )
