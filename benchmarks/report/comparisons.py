@@ -120,8 +120,7 @@ def over_sentences(lines: pd.DataFrame, baseline: str | None, metric: str) -> pd
     pairs: dict[tuple[Any, ...], list[tuple[int, tuple[paired.Counts, paired.Counts]]]] = {}
     kept = lines if metric == "bleu" and baseline is not None else lines.iloc[:0]
     for (limit, seed), part in kept.groupby(["limit", "seed"], sort=True):
-        heads = zip(part["method"], part["headline"], strict=True)
-        candidates = {method: head.candidate for method, head in heads}
+        candidates = dict(zip(part["method"], part["candidate"], strict=True))
         theirs = _counted(candidates[baseline]) if baseline in candidates else None
         for method in sorted(set(candidates) - {baseline}) if theirs else ():
             ours = _counted(candidates[method])

@@ -9,7 +9,7 @@ import pandas as pd
 
 from benchmarks import stats
 from benchmarks.percentiles import DISTURBED
-from benchmarks.report import runs
+from benchmarks.report import rows, runs
 from benchmarks.report.runs import Run
 
 
@@ -23,6 +23,17 @@ def troubles(latest: Sequence[Run], named: dict[str, str], superseded: int) -> l
     if superseded:
         told.append(f"{superseded} earlier record(s) of the same method and seed are left out")
     return told
+
+
+def untimed(lines: pd.DataFrame) -> list[str]:
+    """Why rows have no latency, memory and energy, each reason once with its methods."""
+    found: dict[str, set[str]] = {}
+    for method, head in zip(lines["method"], lines["headline"], strict=True):
+        if head.untimed:
+            found.setdefault(head.untimed, set()).add(rows.plain(method, 60))
+    return [
+        f"Not timed: {', '.join(sorted(methods))}: {reason}." for reason, methods in sorted(found.items())
+    ]
 
 
 def notes(table: pd.DataFrame, latest: Sequence[Run]) -> list[str]:

@@ -53,6 +53,8 @@ class Headline(NamedTuple):
     """Inferences."""
     memory: str | None
     """Source."""
+    untimed: str
+    """Why it has no latency, where the record says so."""
     candidate: Mapping[str, Any] | None
     """The whole of it; None where the record was not kept."""
 
@@ -174,6 +176,7 @@ def _headline(limit: Limit, c: Mapping[str, Any], keep: bool) -> Headline:
         latency=None if signature is None else sys.intern(signature),
         timed=latency.get("n", 0),
         memory=None if source is None else sys.intern(source),
+        untimed=plain(c.get("not_measured") or ""),
         candidate=c if keep else None,
     )
 
@@ -200,6 +203,8 @@ SCORES = ("quality", "low", "high", "chrf", "chrf_low", "chrf_high")
 def headlines(runs: Sequence[Run], named: Mapping[str, str], metric: str) -> pd.DataFrame:
     """One line per (method, seed, limit): names, ``SCORES`` and ``FIGURES``; what is lacking is NaN.
 
+    ``headline`` is the line's ``Headline``, ``candidate`` the whole candidate where the record was kept.
+
     Args:
         runs: at most one for each method and seed.
         named: of ``comparable.labels``.
@@ -214,6 +219,7 @@ def headlines(runs: Sequence[Run], named: Mapping[str, str], metric: str) -> pd.
         "limit": [head.limit for _, head in there],
         "origin": [head.origin for _, head in there],
         "headline": [head for _, head in there],
+        "candidate": [head.candidate for _, head in there],
     }
     numbers = np.empty((len(there), len(SCORES) + len(FIGURES)))
     for line, (_, head) in zip(numbers, there, strict=True):

@@ -130,7 +130,7 @@ def of_runs(
         signatures=_signatures(lines, metric),
         sources=sources,
         troubles=notes.troubles(latest, named, superseded=len(every) - len(latest)),
-        notes=notes.notes(table, latest),
+        notes=notes.notes(table, latest) + notes.untimed(lines),
         verdicts=standing.told(latest, named, verdicts or {}),
         runs=latest,
         named=named,
@@ -268,7 +268,7 @@ def _sets(lines: pd.DataFrame) -> pd.DataFrame:
     """Every metric on every test set: mean over seeds and its interval, the recorded one with one seed."""
     flat = []
     for line in lines.to_dict("records"):
-        for name, metrics in (line["headline"].candidate.get("test") or {}).items():
+        for name, metrics in (line["candidate"].get("test") or {}).items():
             for metric, figure in metrics.items():
                 flat.append(
                     {"method": line["method"], "limit": line["limit"], "set": rows.plain(name, 40)}
