@@ -37,13 +37,14 @@ def write(path: Path, kind: str, value: Any, *, exact: bool = False) -> None:
 
 
 def _untouched(value: Any) -> bytes | None:
-    """The JSON of a value in which there is surely nothing to clean, or None."""
+    """The JSON of a value in which there is surely nothing to clean but blanks, or None."""
     try:
         text = orjson.dumps(value)
     except TypeError:  # numbers of more than 64 bits, data nested too deep
         return None
-    odd = any(mark in text for mark in (b"\\", b"\x7f", b"  ", b'" ', b' "'))
-    return text if text.isascii() and not odd and len(text) <= _SOON else None
+    # What is not printable is escaped or not ASCII, but for the last character of ASCII.
+    printable = text.isascii() and b"\\" not in text and b"\x7f" not in text
+    return text if printable and len(text) <= _SOON else None
 
 
 @lru_cache(maxsize=4096)

@@ -37,7 +37,7 @@ def write_runs(folder: Path, first: int, records: Sequence[Record], verdicts: st
 
 def _run(record: Record, verdicts: Sequence[verified.Stored]) -> dict[str, Any]:
     """One run with its whole provenance, what second runs said, and the commands that make it again."""
-    path = Path("results") / "records" / store.relative_path(record)
+    path = f"results/records/{store.relative_path(record)}"
     made, spec = record["provenance"], record["spec"]
     headline = [
         {"limit": str(limit)} | {k: c.get(k) for k in _CANDIDATE}
@@ -46,13 +46,13 @@ def _run(record: Record, verdicts: Sequence[verified.Stored]) -> dict[str, Any]:
     return {
         "id": record["id"], "status": record["status"],
         "message": rows.plain(record["message"], site_data.TEXT_LIMIT),
-        "path": path.as_posix(), "digest": record["digest"], "seal": record["seal"], "spec": spec,
+        "path": path, "digest": record["digest"], "seal": record["seal"], "spec": spec,
         "totals": record["ledger"]["totals"], "energy": record["energy"], "candidates": headline,
         "made": {k: v for k, v in made.items() if k not in ("command", "started", "ended")},
         "started": made.get("started"), "ended": made.get("ended"),
         "command": shlex.join(str(word) for word in made.get("command") or ()),
         "again": shlex.join(_again(spec)),
-        "verify": shlex.join(["supernet-bench", "verify", path.as_posix()]),
+        "verify": shlex.join(["supernet-bench", "verify", path]),
         "verdicts": [standing.texts(one, made["machine"].get("fingerprint")) for one in verdicts],
     }  # fmt: skip
 
