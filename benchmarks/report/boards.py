@@ -69,13 +69,16 @@ def read(job: Job, first: int, paths: Sequence[Path]) -> Read:
     gc.disable()  # records are trees: nothing to collect, and looking costs a third of the time
     try:
         for start in range(0, len(paths), site_runs.RUNS_A_FILE):
-            records = [_load(job, path) for path in paths[start : start + site_runs.RUNS_A_FILE]]
-            for place, record in enumerate(records, first + start):
-                if record["id"] in job.verdicts:
-                    found.verdicts[record["id"]] = verified.of_record(record, job.verdicts[record["id"]])
+            file = site_runs.File(job.site, first + start)
+            for place, path in enumerate(paths[start : start + site_runs.RUNS_A_FILE], first + start):
+                record = _load(job, path)
+                given = verified.of_record(record, job.verdicts.get(record["id"], ()))
+                if given:
+                    found.verdicts[record["id"]] = given
                 measured = claims.measured(record)
                 found.runs.append(runs.of(record, keep=not job.brief, place=place, measured=measured))
-            site_runs.write_runs(job.site, first + start, records, found.verdicts)
+                file.add(record, given)
+            file.write()
     finally:
         gc.enable()
     return found

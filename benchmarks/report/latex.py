@@ -12,7 +12,7 @@ _LATEX = str.maketrans(
 
 def tabular(frame: pd.DataFrame) -> str:
     """A frame of texts as ``frame.to_latex`` writes it, in a thirtieth of its time."""
-    lines = [list(frame.columns), *frame.itertuples(index=False, name=None)]
+    lines = [list(frame.columns), *zip(*(frame[head] for head in frame.columns), strict=True)]
     head, *body = (" & ".join(cell.translate(_LATEX) for cell in line) + " \\\\\n" for line in lines)
     return (
         f"\\begin{{tabular}}{{{'l' * len(frame.columns)}}}\n\\toprule\n{head}\\midrule\n"

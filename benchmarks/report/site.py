@@ -104,7 +104,7 @@ def _rows(table: Table) -> list[dict[str, Any]]:
         for head in run.headlines if run.status != "failed" else ():
             found.setdefault((method, str(head.limit)), []).append((head, run.place))
     lines = []
-    for row in table.rows.to_dict("records"):
+    for row in table.each:
         limit = None if row["limit"] is None else str(row["limit"])
         there = found.get((row["method"], limit or ""), [])
         line = {k: row[k] for k in ("method", "status", "origin", "seeds", "n")} | {"limit": limit}

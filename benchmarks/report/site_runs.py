@@ -5,10 +5,13 @@ Written while records are read, by many processes: imports neither pandas nor ma
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import orjson
 
 from benchmarks import records as store
 from benchmarks import verified
@@ -21,18 +24,30 @@ _CANDIDATE = ("index", "origin", "architecture", "policy", "weights_sha256", "te
               "memory", "cost")  # fmt: skip
 
 
-def write_runs(folder: Path, first: int, records: Sequence[Record], verdicts: standing.Verdicts) -> None:
-    """Write the pages' data of up to ``RUNS_A_FILE`` records.
+class File:
+    """A file of up to ``RUNS_A_FILE`` runs, made record by record; what several were made from is there once.
 
     Args:
         folder: of the site.
-        first: number of the first of them among all records of the leaderboard; starts a file.
-        records: those of this file, in order.
-        verdicts: of second runs of any records.
+        first: number of its first run among all records of the leaderboard.
     """
-    file = f"runs-{first // RUNS_A_FILE}"
-    part = [_run(record, verdicts.get(record["id"], ())) for record in records]
-    site_data.write(folder / "data" / f"{file}.js", "runs", {"id": file, **_pooled(part)}, exact=True)
+
+    def __init__(self, folder: Path, first: int) -> None:
+        self._name = f"runs-{first // RUNS_A_FILE}"
+        self._path = folder / "data" / f"{self._name}.js"
+        self._runs: list[orjson.Fragment] = []
+        self._made: dict[bytes, int] = {}
+
+    def add(self, record: Record, verdicts: Sequence[verified.Stored]) -> None:
+        """The next run, with the verdicts on it."""
+        made = {k: v for k, v in record["provenance"].items() if k not in ("command", "started", "ended")}
+        place = self._made.setdefault(store.canonical(made), len(self._made))
+        self._runs.append(site_data.exact(_run(record, verdicts) | {"made": place}))
+
+    def write(self) -> None:
+        """Write it."""
+        made = [site_data.exact(json.loads(text)) for text in self._made]
+        site_data.write(self._path, "runs", {"id": self._name, "runs": self._runs, "made": made})
 
 
 def _run(record: Record, verdicts: Sequence[verified.Stored]) -> dict[str, Any]:
@@ -48,7 +63,6 @@ def _run(record: Record, verdicts: Sequence[verified.Stored]) -> dict[str, Any]:
         "message": rows.plain(record["message"], site_data.TEXT_LIMIT),
         "path": path, "digest": record["digest"], "seal": record["seal"], "spec": spec,
         "totals": record["ledger"]["totals"], "energy": record["energy"], "candidates": headline,
-        "made": {k: v for k, v in made.items() if k not in ("command", "started", "ended")},
         "started": made.get("started"), "ended": made.get("ended"),
         "command": shlex.join(str(word) for word in made.get("command") or ()),
         "again": shlex.join(_again(spec)),
@@ -64,17 +78,3 @@ def _again(spec: Mapping[str, Any]) -> list[str]:
     for name, value in sorted(spec["options"].items()):
         words += ["--option", f"{spec['method']}.{name}={value}"]
     return words
-
-
-def _pooled(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """The runs of one file, provenance that several share standing there once."""
-    pool: dict[bytes, int] = {}
-    kept = []
-    for run in runs:
-        made = run.pop("made")
-        text = store.canonical(made)
-        if text not in pool:
-            pool[text] = len(pool)
-            kept.append(made)
-        run["made"] = pool[text]
-    return {"runs": runs, "made": kept}

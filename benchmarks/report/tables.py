@@ -79,6 +79,11 @@ class Table:
         """Single networks against the baseline's over the test sentences; made when asked for."""
         return comparisons.over_sentences(self.lines, self.baseline, self.metric)
 
+    @cached_property
+    def each(self) -> list[dict[Any, Any]]:
+        """``rows``, one by one; not to be changed."""
+        return self.rows.to_dict("records")
+
     @property
     def metric_name(self) -> str:
         """The deciding metric as people write it."""
@@ -294,15 +299,16 @@ def _sets(lines: pd.DataFrame) -> pd.DataFrame:
 def _signatures(lines: pd.DataFrame, metric: str) -> dict[str, str]:
     """Each figure's recipe; where candidates were measured by different ones, all of them."""
     found: dict[str, set[str]] = {}
-    timed: list[int] = []
-    for head in lines["headline"]:
-        for name, signature in sorted(head.recipes, key=lambda recipe: recipe[0] != metric):
+    timed = [head.timed for head in lines["headline"] if head.latency is not None]
+    for recipes, latency, memory in dict.fromkeys(
+        (h.recipes, h.latency, h.memory) for h in lines["headline"]
+    ):
+        for name, signature in sorted(recipes, key=lambda recipe: recipe[0] != metric):
             found.setdefault(METRICS.get(name, name), set()).add(signature)
-        if head.latency is not None:
-            found.setdefault("latency", set()).add(head.latency)
-            timed.append(head.timed)
-        if head.memory is not None:
-            found.setdefault("peak memory", set()).add(head.memory)
+        if latency is not None:
+            found.setdefault("latency", set()).add(latency)
+        if memory is not None:
+            found.setdefault("peak memory", set()).add(memory)
     told = {}
     for name, texts in found.items():
         shown = {rows.plain(text) for text in texts}

@@ -305,7 +305,10 @@ def test_a_method_named_script_is_text(visit, tmp_path):
         record["provenance"]["machine"] = {EVIL: EVIL}
     kept = [runs.of(record, keep=True, place=i) for i, record in enumerate(found)]
     assert EVIL in comparable.labels(kept).values()
-    site_runs.write_runs(tmp_path, 0, found, {})
+    file = site_runs.File(tmp_path, 0)
+    for record in found:
+        file.add(record, ())
+    file.write()
     entry = site.write_table(tmp_path, kept, tables.of_runs(kept), EVIL, "evil")
     site.write_pages(tmp_path, [entry], 2, [])
     page = overview(visit, tmp_path)
