@@ -2,7 +2,7 @@
 
 The rule, for each claim of ``claims.toml``:
 
-1. Records are apart by everything that forbids comparing them (``report.rows.groups``: task, tier,
+1. Records are apart by everything that forbids comparing them (``report.comparable.groups``: task, tier,
    profile, space, allowance, settings, data). Only declared profiles and allowances that the claim asks
    for count. Within a group each method counts with one version of its source, the one with most seeds.
 2. The effect of a seed is the method's figure minus the other's, both of that seed.
@@ -20,15 +20,17 @@ from __future__ import annotations
 
 import shlex
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from benchmarks import stats
+from benchmarks.claim_measures import MEASURES
 from benchmarks.records import Record
-from benchmarks.report import rows
+from benchmarks.report import comparable, rows, runs
+from benchmarks.report.runs import Run
 
 SUPPORTED, REFUTED, UNDECIDED = "supported", "refuted", "undecided"
 SIDES = ("above", "below", "within")
@@ -155,80 +157,6 @@ def papers() -> dict[str, str]:
     return {name: entry["title"] for name, entry in _file()["paper"].items()}
 
 
-def _at(record: Record, limit: float | None) -> list[Mapping[str, Any]]:
-    wanted = rows.Limit(0, 0.0) if limit is None else rows.Limit(1, limit)
-    return [c for c in record["candidates"] if rows.limit_of(c) == wanted]
-
-
-def _test(candidate: Mapping[str, Any], metric: str) -> float | None:
-    scores = (candidate.get("test") or {}).get(rows.deciding_set(candidate) or "", {})
-    value = (scores.get(metric) or {}).get("value")
-    return None if value is None else float(value)
-
-
-def _quality(record: Record, claim: Claim) -> float | None:
-    """Test figure of the best network by validation at the claim's limit."""
-    there = _at(record, claim.limit)
-    return _test(rows.best(there), rows.metric_of([record])) if there else None
-
-
-def _inherited(record: Record, claim: Claim) -> float | None:
-    """The same of the best one with the supernet's own weights."""
-    there = [c for c in _at(record, claim.limit) if c["origin"] == "inherited"]
-    return _test(rows.best(there), rows.metric_of([record])) if there else None
-
-
-def _gap(record: Record, claim: Claim) -> float | None:
-    """Trained from scratch minus inherited, mean over the architectures that the run has as both."""
-    there, metric = _at(record, claim.limit), rows.metric_of([record])
-    both = [
-        (_test(alone, metric), _test(shared, metric))
-        for alone in there
-        if alone["origin"] == "retrained"
-        for shared in there
-        if shared["origin"] == "inherited" and shared["architecture"] == alone["architecture"]
-    ]
-    gaps = [a - b for a, b in both if a is not None and b is not None]
-    return sum(gaps) / len(gaps) if gaps else None
-
-
-def _absolute_gap(record: Record, claim: Claim) -> float | None:
-    """The size of ``_gap``, as the papers report it."""
-    found = _gap(record, claim)
-    return None if found is None else abs(found)
-
-
-def _hypervolume(record: Record, claim: Claim) -> float | None:
-    """Of the best network by validation at each limit, from the task's frozen reference point."""
-    chosen, metric = rows.by_limit(record["candidates"]).values(), rows.metric_of([record])
-    points = [(_test(c, metric), (c.get("latency") or {}).get("ratio")) for c in chosen]
-    pairs = [(q, float(x)) for q, x in points if q is not None and x is not None]
-    return stats.hypervolume(pairs, rows.reference_point(claim.task)) if pairs else None
-
-
-def _seconds_per_token(record: Record, claim: Claim) -> float | None:
-    """Of training the supernet; none where the run shared its machine: its seconds are not its own."""
-    if record["provenance"].get("jobs", 1) != 1:
-        return None
-    spent = {
-        kind: sum(
-            e["amount"] for e in record["ledger"]["entries"] if (e["phase"], e["kind"]) == ("supernet", kind)
-        )
-        for kind in ("seconds", "tokens")
-    }
-    return spent["seconds"] / spent["tokens"] if all(spent.values()) else None
-
-
-MEASURES: dict[str, Callable[[Record, Claim], float | None]] = {
-    "quality": _quality,
-    "inherited": _inherited,
-    "gap": _gap,
-    "absolute-gap": _absolute_gap,
-    "hypervolume": _hypervolume,
-    "seconds-per-token": _seconds_per_token,
-}
-
-
 def decide(claim: Claim, interval: stats.Interval) -> tuple[str, str]:
     """Verdict and reason, by rules 3 and 4 of this module."""
     low, high, m = interval.low, interval.high, claim.margin
@@ -249,35 +177,34 @@ def decide(claim: Claim, interval: stats.Interval) -> tuple[str, str]:
     return UNDECIDED, f"the interval {span} holds the margin {m:g}"
 
 
-def _runs(group: Iterable[Record], method: str, options: Mapping[str, Any]) -> dict[int, Record]:
-    """Seed -> record of one method in one group; of its sources the one with most seeds, the last to end."""
-    sources: dict[str, list[Record]] = {}
-    for record in group:
-        spec = record["spec"]
-        if spec["method"] == method and spec["options"] == options and record["status"] != "failed":
-            sources.setdefault(spec["method_sha256"], []).append(record)
+def _runs(group: Iterable[Run], method: str, options: Mapping[str, Any]) -> dict[int, Run]:
+    """Seed -> run of one method in one group; of its sources the one with most seeds, the last to end."""
+    sources: dict[str, list[Run]] = {}
+    for run in group:
+        if run.method == method and run.options == options and run.status != "failed":
+            sources.setdefault(run.source, []).append(run)
     if not sources:
         return {}
-    kept = [rows.latest(records) for records in sources.values()]
-    most = max(kept, key=lambda runs: (len(runs), max(r["provenance"]["ended"] for r in runs)))
-    return {record["spec"]["seed"]: record for record in most}
+    kept = [comparable.latest(those) for those in sources.values()]
+    most = max(kept, key=lambda those: (len(those), max(run.ended for run in those)))
+    return {run.seed: run for run in most}
 
 
-def _evidence(claim: Claim, group: Sequence[Record]) -> Evidence | None:
+def _evidence(claim: Claim, group: Sequence[Run]) -> Evidence | None:
     """What a group says; None where it has no run of the claim's methods."""
     ours = _runs(group, claim.method, claim.method_options)
     theirs = _runs(group, claim.against, claim.against_options) if claim.against else ours
     if not ours and not theirs:
         return None
-    measure, effects, used = MEASURES[claim.measure], {}, []
+    figure, effects, used = (claim.measure, claim.limit), {}, []
     for seed in sorted(set(ours) & set(theirs)):
-        a = measure(ours[seed], claim)
-        b = measure(theirs[seed], claim) if claim.against else 0.0
+        a = (ours[seed].measured or {}).get(figure)
+        b = (theirs[seed].measured or {}).get(figure) if claim.against else 0.0
         if a is None or b is None or (claim.relative and b == 0):
             continue
         effects[seed] = 100 * (a / b - 1) if claim.relative else a - b
-        used += [ours[seed]["id"]] + ([theirs[seed]["id"]] if claim.against else [])
-    conditions = rows.facts(group[0])
+        used += [ours[seed].id] + ([theirs[seed].id] if claim.against else [])
+    conditions = group[0].facts
     if not effects:
         why = f"0 of {claim.n} paired seeds with what this claim needs"
         return Evidence(conditions["profile"], conditions, (), None, None, None, None, UNDECIDED, why, ())
@@ -292,24 +219,25 @@ def _evidence(claim: Claim, group: Sequence[Record]) -> Evidence | None:
     )  # fmt: skip
 
 
-def _unfit(claim: Claim, spec: Mapping[str, Any]) -> str:
-    """Why runs of this specification do not count, or nothing."""
-    if spec["profile"] not in claim.profiles:
-        return f"profile {rows.plain(spec['profile'], 80)} is not one that the claim asks for"
-    least, had = claim.profiles[spec["profile"]], spec["budget"].get("tokens")
-    if had is not None and had < least:
-        return f"allowance of {had:,.10g} tokens on {spec['profile']}, below {least:,.10g}"
+def _unfit(claim: Claim, run: Run) -> str:
+    """Why runs like this one do not count, or nothing."""
+    profile = run.facts["profile"]
+    if profile not in claim.profiles:
+        return f"profile {rows.plain(profile, 80)} is not one that the claim asks for"
+    least = claim.profiles[profile]
+    if run.tokens is not None and run.tokens < least:
+        return f"allowance of {run.tokens:,.10g} tokens on {profile}, below {least:,.10g}"
     return ""
 
 
-def _judged(claim: Claim, groups: Sequence[Sequence[Record]]) -> Verdict:
+def _judged(claim: Claim, groups: Sequence[Sequence[Run]]) -> Verdict:
     if not claim.task:
         lacks = f"has no {claim.missing} yet" if claim.missing else "is not there yet"
         return Verdict(claim, UNDECIDED, f"the suite '{claim.suite}' {lacks}: nothing can be run")
     evidence, left_out = [], []
     for group in groups:
         found = _evidence(claim, group)
-        unfit = _unfit(claim, group[0]["spec"])
+        unfit = _unfit(claim, group[0])
         if found is not None and unfit:
             left_out.append(unfit)
         elif found is not None:
@@ -347,32 +275,36 @@ def command_for(claim: Claim, profile: str, seeds: int) -> str:
     return shlex.join([*words, "--seeds", str(seeds)])
 
 
-@cache
-def _concerned() -> tuple[frozenset[tuple[str, str]], frozenset[str]]:
-    asked = claims()
-    places = frozenset((c.task, c.tier) for c in asked if c.task)
-    return places, frozenset(name for c in asked for name in (c.method, c.against) if name)
-
-
-def concern(spec: Mapping[str, Any]) -> bool:
-    """Whether any claim of ``claims.toml`` looks at runs of this specification."""
-    places, methods = _concerned()
-    return (spec["task"], spec["tier"]) in places and spec["method"] in methods
+def measured(record: Record, of: Sequence[Claim] | None = None) -> runs.Measured | None:
+    """What the claims (default: all of ``claims.toml``) find in a record; None where none looks at it."""
+    spec, asked = record["spec"], claims() if of is None else of
+    looking = [
+        claim
+        for claim in asked
+        if (claim.task, claim.tier) == (spec["task"], spec["tier"])
+        and spec["method"] in (claim.method, claim.against)
+    ]
+    if not looking:
+        return None
+    wanted = {(claim.measure, claim.limit) for claim in looking}
+    return {(name, limit): MEASURES[name](record, limit) for name, limit in wanted}
 
 
 def judge(records: Iterable[Record], of: Sequence[Claim] | None = None) -> list[Verdict]:
     """A verdict for every claim (default: all of ``claims.toml``), in their order.
 
     Pure: the same records in any order give the same verdicts. Texts of records reach a verdict only
-    through ``report.rows.facts`` and ``plain``; escape them for where they go.
+    through ``report.comparable.facts`` and ``rows.plain``; escape them for where they go.
     """
+    found = ((record, measured(record, of)) for record in records)
+    return judge_runs([runs.of(r, keep=False, measured=m) for r, m in found if m is not None], of)
+
+
+def judge_runs(found: Iterable[Run], of: Sequence[Claim] | None = None) -> list[Verdict]:
+    """``judge`` from runs with what the same claims ``measured`` in them."""
     asked = claims() if of is None else of
-    places = {(c.task, c.tier) for c in asked if c.task}
-    methods = {name for c in asked for name in (c.method, c.against) if name}
-    relevant: dict[tuple[str, str], list[Record]] = {}
-    for record in records:
-        spec = record["spec"]
-        if (spec["task"], spec["tier"]) in places and spec["method"] in methods:
-            relevant.setdefault((spec["task"], spec["tier"]), []).append(record)
-    grouped = {place: rows.groups(found) for place, found in relevant.items()}
+    relevant: dict[tuple[str, str], list[Run]] = {}
+    for run in found:
+        relevant.setdefault((run.facts["task"], run.facts["tier"]), []).append(run)
+    grouped = {place: comparable.groups(there) for place, there in relevant.items()}
     return [_judged(claim, grouped.get((claim.task, claim.tier), [])) for claim in asked]

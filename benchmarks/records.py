@@ -250,7 +250,7 @@ def validate(record: Any) -> None:
 def relative_path(record: Mapping[str, Any]) -> Path:
     """Where a record lies in a store: ``<task>/<profile>/<method>/<id>.json``."""
     spec = record["spec"]
-    return Path(spec["task"], spec["profile"], spec["method"], f"{record['id']}.json")
+    return Path(f"{spec['task']}/{spec['profile']}/{spec['method']}/{record['id']}.json")
 
 
 def write(store: Path, record: Mapping[str, Any]) -> Path:

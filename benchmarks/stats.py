@@ -10,6 +10,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,14 +43,23 @@ def _values(values: Sequence[float]) -> Array:
 
 def t_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
     """Student's interval for the mean; with one figure there is none."""
-    from scipy.special import stdtrit  # what scipy.stats.t.ppf comes to, without its import and its checks
-
     array = _values(values)
-    n, mean = len(array), float(np.mean(array))
+    n = len(array)
+    mean = float(np.add.reduce(array)) / n
     if n < 2:
         return Interval(mean, None, None, n)
-    half = float(stdtrit(n - 1, (1 + level) / 2) * np.std(array, ddof=1) / math.sqrt(n))
+    apart = array - mean
+    deviation = math.sqrt(np.add.reduce(apart * apart) / (n - 1))
+    half = _quantile(n - 1, (1 + level) / 2) * deviation / math.sqrt(n)
     return Interval(mean, mean - half, mean + half, n)
+
+
+@lru_cache(maxsize=1024)
+def _quantile(freedom: int, at: float) -> float:
+    """Of Student's distribution."""
+    from scipy.special import stdtrit  # what scipy.stats.t.ppf comes to, without its import and its checks
+
+    return float(stdtrit(freedom, at))
 
 
 def bootstrap_interval(

@@ -194,12 +194,11 @@ def date(made: Stored) -> str:
     return ended.date().isoformat() if ended else ""
 
 
-def machine(made: Stored, record: Record) -> str:
-    """Where the second run ran, in a few words."""
+def machine(made: Stored, there: object) -> str:
+    """Where the second run ran, in a few words; ``there``: the fingerprint of the first run's machine."""
     here = (made["provenance"] or {}).get("machine")
     if not isinstance(here, Mapping):
         return "nowhere"
-    there = record["provenance"]["machine"].get("fingerprint")
     if there is not None and here.get("fingerprint") == there:
         return "the same machine"
     gpus = here.get("gpus")

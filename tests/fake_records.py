@@ -199,10 +199,13 @@ def study(methods: Sequence[str] = METHODS, seeds: int = 3, **options: Any) -> l
     return [fake(method, seed, **options) for method in methods for seed in range(1, seeds + 1)]
 
 
-def many(folder: Path, count: int, *, methods: int = 50, seeds: int = 20) -> None:
-    """Write ``count`` valid records quickly: variations of one, ``methods * seeds`` for each profile."""
-    template = fake("hat", 1)
-    record = fake("hat", 1)  # changed in place
+def many(folder: Path, count: int, *, methods: int = 50, seeds: int = 20, sentences: int = 3000) -> None:
+    """Write ``count`` valid records quickly: variations of one, ``methods * seeds`` for each profile.
+
+    Each has 47 kB, like a published one: most of it the statistics of every sentence of a candidate.
+    """
+    template = with_counts(fake("hat", 1), sentences)
+    record = with_counts(fake("hat", 1), sentences)  # changed in place
     rng = np.random.default_rng(0)
     for number in range(count):
         place, rest = divmod(number, methods * seeds)

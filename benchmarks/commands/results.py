@@ -90,11 +90,12 @@ def report(options: argparse.Namespace) -> int:
 def show(found: Sequence[store.Record], folders: Folders, *, as_json: bool, baseline: str | None) -> None:
     """Render one report for each group of comparable records; print the tables and the paths."""
     from benchmarks import report as reports
-    from benchmarks.report import rows
+    from benchmarks.report import comparable, runs
 
-    groups = rows.groups(found)
+    groups = comparable.groups(runs.whole(found))
     written: list[dict[str, Any]] = []
-    for number, group in enumerate(groups):
+    for number, alike in enumerate(groups):
+        group = runs.records_of(alike)
         spec = group[0]["spec"]
         home = folders.home
         if len(groups) > 1:

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from benchmarks.records import Record
-from benchmarks.report import plots, rows
+from benchmarks.report import comparable, plots, rows, runs
 from benchmarks.report.tables import Table
 
 PANELS = {
@@ -36,11 +36,11 @@ _FILLS = (
 
 def spending(records: Sequence[Record]) -> pd.DataFrame:
     """(method, phase, kind) -> mean amount over the method's runs, in the panel's unit."""
-    named, flat = rows.labels(records), []
-    runs: dict[str, int] = {}
+    named, flat = comparable.labels(runs.whole(records)), []
+    tried: dict[str, int] = {}
     for record in records:
         method, ledger = named[record["id"]], record["ledger"]
-        runs[method] = runs.get(method, 0) + 1
+        tried[method] = tried.get(method, 0) + 1
         entries = [(e["phase"], e["kind"], e["amount"]) for e in ledger["entries"]]
         entries += [(OFF, "seconds", amount) for amount in ledger.get("harness_seconds", {}).values()]
         joules = (record["energy"] or {}).get("joules")
@@ -56,7 +56,7 @@ def spending(records: Sequence[Record]) -> pd.DataFrame:
     frame = pd.DataFrame(flat, columns=["method", "phase", "kind", "amount"]).astype({"amount": "float64"})
     keys = ["method", "phase", "kind"]
     total = frame.groupby(keys, sort=False, as_index=False).agg(amount=("amount", "sum"))
-    total["amount"] = [a / runs[m] for a, m in zip(total["amount"], total["method"], strict=True)]
+    total["amount"] = [a / tried[m] for a, m in zip(total["amount"], total["method"], strict=True)]
     return total
 
 
@@ -76,7 +76,7 @@ def budget(records: Sequence[Record], table: Table) -> Figure:
     """Stacked bars by phase: tokens, evaluations, probes, seconds and energy of each method."""
     from matplotlib.patches import Patch
 
-    counted = [r for r in rows.latest(records) if r["status"] != "failed"]
+    counted = runs.finished(records)
     spent = spending(counted)
     methods, fills = sorted(set(spent["method"]), reverse=True), _fills(spent)
     notes = [

@@ -1,7 +1,7 @@
-"""The tables of one folder of records, from reading to finished text: a unit of work for one process.
+"""From record files to finished tables, in two steps: reading, a file's worth of runs at a time and in any
+process, and making the tables of one folder.
 
-Records that may share a table have one task and one profile, hence one folder; so folders are independent,
-and only one of them is in memory at a time.
+Records that may share a table have one task and one profile, hence one folder; so folders are independent.
 """
 
 from __future__ import annotations
@@ -17,18 +17,27 @@ from benchmarks import records as store
 from benchmarks import verified
 from benchmarks.api import InvalidRecord
 from benchmarks.records import Record
+from benchmarks.report import comparable, runs, site_runs
+from benchmarks.report.runs import Run
 
 
 @dataclass(frozen=True)
 class Job:
-    """What to read and what to make of it. ``brief``: the board is too large for plots and details;
-    ``verdicts``: record id -> files of the verdicts on it, of all folders."""
+    """What a leaderboard is made of. ``brief``: it is too large for plots and details, and records are not
+    kept; ``verdicts``: record id -> files of the verdicts on it."""
 
     results_dir: Path
-    paths: tuple[Path, ...]
     site: Path
     brief: bool
     verdicts: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Read:
+    """Some records, checked and reduced, in the order of their files; their pages' data are written."""
+
+    runs: list[Run]
+    verdicts: dict[str, list[verified.Stored]]
 
 
 @dataclass(frozen=True)
@@ -43,29 +52,39 @@ class Board:
     files: dict[str, bytes] = field(default_factory=dict)
 
 
-Finished = tuple[list[Board], list[Record]]
-"""The tables of a folder, and of its records those that the papers' claims are about."""
+def read(job: Job, first: int, paths: Sequence[Path]) -> Read:
+    """Read and check records, and write their part of the site.
 
-
-def finish(job: Job) -> Finished:
-    """Read, check and render the records of one folder; its part of the site is written.
+    Args:
+        job: of the whole leaderboard.
+        first: number of the first of ``paths`` among all; starts a file of the site.
+        paths: of the records, in order.
 
     Raises:
         InvalidRecord: a record is not valid, or lies where it does not belong.
     """
+    from benchmarks import claims
+
+    found = Read([], {})
     gc.disable()  # records are trees: nothing to collect, and looking costs a third of the time
     try:
-        found = [_read(job, path) for path in job.paths]
-        from benchmarks import claims
-        from benchmarks.report import rows
-
-        made = [_board(job, group, mark) for group, mark in _named(rows.groups(found))]
-        return made, [_evidence(record) for record in found if claims.concern(record["spec"])]
+        for start in range(0, len(paths), site_runs.RUNS_A_FILE):
+            file = site_runs.File(job.site, first + start)
+            for place, path in enumerate(paths[start : start + site_runs.RUNS_A_FILE], first + start):
+                record = _load(job, path)
+                given = verified.of_record(record, job.verdicts.get(record["id"], ()))
+                if given:
+                    found.verdicts[record["id"]] = given
+                measured = claims.measured(record)
+                found.runs.append(runs.of(record, keep=not job.brief, place=place, measured=measured))
+                file.add(record, given)
+            file.write()
     finally:
         gc.enable()
+    return found
 
 
-def _read(job: Job, path: Path) -> Record:
+def _load(job: Job, path: Path) -> Record:
     record = store.load(path)
     due = job.results_dir / "records" / store.relative_path(record)
     if path != due:
@@ -73,50 +92,61 @@ def _read(job: Job, path: Path) -> Record:
     return record
 
 
-def _evidence(record: Record) -> Record:
-    """A record without what takes most room and no claim looks at."""
-    candidates = [{k: v for k, v in c.items() if k != "sentences"} for c in record["candidates"]]
-    return record | {"candidates": candidates, "search_log": []}
+def tables_of(
+    job: Job, folder: Sequence[Run], verdicts: Mapping[str, Sequence[verified.Stored]]
+) -> list[Board]:
+    """The tables of all runs of one folder; their part of the site is written."""
+    gc.disable()
+    try:
+        return [_board(job, group, mark, verdicts) for group, mark in _named(comparable.groups(folder))]
+    finally:
+        gc.enable()
 
 
-def _named(groups: list[list[Record]]) -> list[tuple[list[Record], str]]:
+def _named(groups: list[list[Run]]) -> list[tuple[list[Run], str]]:
     """Each group with a mark: empty for the largest of a task, tier and profile, so that a later group
     with another allowance takes no one's file names."""
-    from benchmarks.report import rows
-
-    found: list[tuple[list[Record], str]] = []
+    found: list[tuple[list[Run], str]] = []
     for group in groups:
-        facts = rows.facts(group[0])
+        facts = group[0].facts
         place = [facts[k] for k in ("task", "tier", "profile")]
-        rivals = [g for g in groups if [rows.facts(g[0])[k] for k in ("task", "tier", "profile")] == place]
+        rivals = [g for g in groups if [g[0].facts[k] for k in ("task", "tier", "profile")] == place]
         mark = "" if group is max(rivals, key=len) else hashlib.sha256(store.canonical(facts)).hexdigest()[:6]
         found.append((group, mark))
     return found
 
 
-def _board(job: Job, group: Sequence[Record], mark: str) -> Board:
-    from benchmarks.report import formats, html, plots, rows, site, tables
+BRIEF = ("shared", "metric", "rows", "baseline", "comparisons", "notes")
+"""What ``leaderboard.json`` has of a table of a large board."""
 
-    given = {r["id"]: verified.of_record(r, job.verdicts[r["id"]]) for r in group if r["id"] in job.verdicts}
-    table = tables.build(group, verdicts=given)
+
+def _board(
+    job: Job, group: Sequence[Run], mark: str, verdicts: Mapping[str, Sequence[verified.Stored]]
+) -> Board:
+    from benchmarks.report import formats, site, tables
+
+    table = tables.of_runs(group, verdicts=verdicts)
     shared = table.shared
     title = f"{shared['task']}, {shared['tier']}, {shared['profile']}" + (f" ({mark})" if mark else "")
     slug = "-".join([shared["task"], shared["tier"], shared["profile"], *([mark] if mark else [])])
-    entry = formats.as_json(table)
+    entry = formats.as_json(table, only=BRIEF if job.brief else ())
     files: dict[str, bytes] = {}
+    pictures = {}
     if job.brief:
         text = _brief(table, title, len(group))
-        entry = {k: entry[k] for k in ("shared", "metric", "rows", "baseline", "comparisons", "notes")}
         entry["records"] = len(group)
     else:
-        files = {f"plots/{slug}-{file}": data for file, data in plots.images(group, table).items()}
+        from benchmarks.report import html, plots
+
+        records = runs.records_of(group)
+        files = {f"plots/{slug}-{file}": data for file, data in plots.images(records, table).items()}
         drawn = [f"![{_alt(f)}]({f})\n" for f in sorted(files) if f.endswith(".svg")]
         text = "\n".join([formats.markdown(table, title, level=2), *drawn])
-        entry["records"] = [_entry(r) for r in group]
-    picture = files.get(f"plots/{slug}-performance.svg")
-    pictures = {"performance": (picture, html.alternative("performance", table))} if picture else {}
+        entry["records"] = [_entry(record) for record in records]
+        if picture := files.get(f"plots/{slug}-performance.svg"):
+            pictures["performance"] = picture, html.alternative("performance", table)
     shown = site.write_table(job.site, group, table, title, slug, pictures, job.brief)
-    return Board(tuple(rows.facts(group[0]).values()), title, text, {"title": title, **entry}, shown, files)
+    return Board(tuple(group[0].facts.values()), title, text, {"title": title, **entry}, shown, files)
 
 
 def _brief(table: Any, title: str, records: int) -> str:

@@ -27,7 +27,7 @@ class Terminal:
         from rich.padding import Padding
         from rich.text import Text
 
-        lines = self.table.rows.to_dict("records")
+        lines = self.table.each
         quality, speed = ["quality", "chrf"], ["ratio", "p50", "params", "macs"]
         spent = ["tokens", "evaluations", "probes", "seconds", "joules"]
         yield Text(caption(self.table), style="bold")

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from benchmarks import stats
 from benchmarks.records import Record
-from benchmarks.report import plots, rows
+from benchmarks.report import plots, rows, runs
 from benchmarks.report.tables import Table
 
 Steps = list[tuple[float, float]]
@@ -26,9 +26,10 @@ def _volume_steps(record: Record, kind: str) -> Steps:
     allowed = record["spec"]["budget"][kind]
     made = sorted(record["candidates"], key=lambda c: (c["spent"][kind], c["index"]))
     for i, candidate in enumerate(made):
-        lines = rows.headlines([record | {"candidates": made[: i + 1]}])
-        lines = lines.dropna(subset=["quality", "ratio"])
-        pairs = list(zip(lines["quality"], lines["ratio"], strict=True))
+        run = runs.of(record | {"candidates": made[: i + 1]}, keep=False)
+        ratio, metric = runs.FIGURES.index("ratio"), run.metric or ""
+        points = [(head.score(metric)[0], head.figures[ratio]) for head in run.headlines]
+        pairs = [(q, x) for q, x in points if q == q and x == x]
         steps.append((100 * float(candidate["spent"][kind]) / allowed, stats.hypervolume(pairs, point)))
     return steps
 
@@ -37,10 +38,10 @@ def _at(steps: Steps, spent: float) -> float:
     return ([value for at, value in steps if at <= spent] or [steps[0][1]])[-1]
 
 
-def _draw(axes: Any, runs: dict[str, list[Steps]], end: float, style: dict[str, plots.Look]) -> None:
+def _draw(axes: Any, of_methods: dict[str, list[Steps]], end: float, style: dict[str, plots.Look]) -> None:
     """Mean over seeds as steps with markers where something changed; lowest to highest as a band."""
-    for method in [m for m in style if m in runs]:
-        look, seen = style[method], runs[method]
+    for method in [m for m in style if m in of_methods]:
+        look, seen = style[method], of_methods[method]
         grid = sorted({at for steps in seen for at, _ in steps} | {end})
         values = [[_at(steps, at) for steps in seen] for at in grid]
         mean = [sum(v) / len(v) for v in values]
@@ -62,7 +63,7 @@ def _currency(records: Sequence[Record]) -> str | None:
 
 def hypervolume(records: Sequence[Record], table: Table) -> Figure:
     """Left: hypervolume against the share of the budget spent. Right: final, with intervals."""
-    counted = [r for r in rows.latest(records) if r["status"] != "failed"]
+    counted = runs.finished(records)
     kind, style = _currency(counted), plots.looks(table.volumes["method"])
     quality, latency = rows.reference_point(table.shared["task"])
     notes = [
@@ -78,12 +79,11 @@ def hypervolume(records: Sequence[Record], table: Table) -> Figure:
     made = plots.sheet(table, TITLE, sub, notes, wide=10.5, high=3.5)
     if kind:
         left = made.axes(0.065, 0.44)
-        runs: dict[str, list[Steps]] = {}
-        named = rows.labels(counted)
+        steps: dict[str, list[Steps]] = {}
         for record in counted:
-            runs.setdefault(named[record["id"]], []).append(_volume_steps(record, kind))
-        end = 1.04 * max(at for seen in runs.values() for steps in seen for at, _ in steps)
-        _draw(left, runs, max(end, 1.0), style)
+            steps.setdefault(table.named[record["id"]], []).append(_volume_steps(record, kind))
+        end = 1.04 * max(at for seen in steps.values() for one in seen for at, _ in one)
+        _draw(left, steps, max(end, 1.0), style)
         left.set_xlim(0, max(end, 1.0))
         left.set_ylim(bottom=0)
         left.legend(loc="best", fontsize=9, frameon=True, framealpha=0.9, edgecolor="none")
@@ -127,14 +127,13 @@ def _searched(record: Record) -> list[tuple[float, float]]:
 
 def search(records: Sequence[Record], table: Table) -> Figure | None:
     """Best validation loss so far against evaluations; None where no search was recorded."""
-    logged = [r for r in rows.latest(records) if r["status"] != "failed" and _searched(r)]
+    logged = [record for record in runs.finished(records) if _searched(record)]
     if not logged:
         return None
-    named = rows.labels(logged)
-    runs: dict[str, list[Steps]] = {}
+    steps: dict[str, list[Steps]] = {}
     for record in logged:
         points = _searched(record)
-        runs.setdefault(named[record["id"]], []).append([(max(1.0, at), loss) for at, loss in points])
+        steps.setdefault(table.named[record["id"]], []).append([(max(1.0, at), loss) for at, loss in points])
     notes = [
         "Line: mean over seeds; band: lowest to highest seed. Loss of sub-networks with the weights they have"
         " during the search, at any latency; what they come to when trained on is not shown."
@@ -143,8 +142,8 @@ def search(records: Sequence[Record], table: Table) -> Figure | None:
     made = plots.sheet(table, "How the search went", sub, notes, wide=10, high=3.6, above=0.1)
     axes = made.axes(0.08, 0.69)
     allowed = logged[0]["spec"]["budget"]["evaluations"]
-    last = max(at for seen in runs.values() for steps in seen for at, _ in steps)
-    _draw(axes, runs, max(last, allowed or 0), plots.looks(table.volumes["method"]))
+    last = max(at for seen in steps.values() for one in seen for at, _ in one)
+    _draw(axes, steps, max(last, allowed or 0), plots.looks(table.volumes["method"]))
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     if allowed:

@@ -16,6 +16,7 @@ from benchmarks import paired
 from benchmarks.report import sets, standing
 from benchmarks.report.comparisons import MOST_PAIRS
 from benchmarks.report.figures import NONE, Row, interval, measured, number, sig
+from benchmarks.report.latex import tabular
 from benchmarks.report.rows import Limit, plain, reference_point, results_version
 from benchmarks.report.tables import Table
 
@@ -79,8 +80,7 @@ TEXTS = ("method", "limit", "seeds", "origin", "status", "verified")
 
 def cells(table: Table) -> pd.DataFrame:
     """The main table as texts, one column per heading."""
-    lines = table.rows.to_dict("records")
-    return pd.DataFrame({head: [cell(line) for line in lines] for head, cell in columns(table).values()})
+    return pd.DataFrame({head: [cell(line) for line in table.each] for head, cell in columns(table).values()})
 
 
 def comparisons(table: Table) -> pd.DataFrame:
@@ -214,8 +214,8 @@ def _rounded(value: Any) -> Any:
     return str(value) if isinstance(value, Limit) else value
 
 
-def _plain_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{str(k): _rounded(v) for k, v in line.items()} for line in frame.to_dict("records")]
+def _plain_rows(lines: list[dict[Any, Any]]) -> list[dict[str, Any]]:
+    return [{str(k): _rounded(v) for k, v in line.items()} for line in lines]
 
 
 def as_json(table: Table, only: Collection[str] = ()) -> dict[str, Any]:
@@ -227,15 +227,15 @@ def as_json(table: Table, only: Collection[str] = ()) -> dict[str, Any]:
     fields: dict[str, Callable[[], Any]] = {
         "shared": lambda: table.shared,
         "metric": lambda: table.metric,
-        "rows": lambda: _plain_rows(table.rows),
-        "test_sets": lambda: _plain_rows(table.sets.drop(columns="signature")),
+        "rows": lambda: _plain_rows(table.each),
+        "test_sets": lambda: _plain_rows(table.sets.drop(columns="signature").to_dict("records")),
         "baseline": lambda: table.baseline,
-        "comparisons": lambda: _plain_rows(table.comparisons),
-        "sentences": lambda: _plain_rows(table.sentences),
+        "comparisons": lambda: _plain_rows(table.comparisons.to_dict("records")),
+        "sentences": lambda: _plain_rows(table.sentences.to_dict("records")),
         "hypervolume": lambda: {
             "version": results_version(),
             "reference": {"quality": quality, "latency_ratio": latency},
-            "runs": _plain_rows(table.volumes),
+            "runs": _plain_rows(table.volumes.to_dict("records")),
         },
         "verdicts": lambda: table.verdicts,
         "signatures": lambda: table.signatures,
@@ -303,5 +303,5 @@ def latex(table: Table, each_set: bool = True) -> str:
     notes = [caption(table), *footnotes(table)]
     notes += [f"second table: {one.name} on each test set: {one.signature}" for one in scores]
     frames = [cells(table)[kept], *(one.frame for one in scores)]
-    texts = [frame.to_latex(index=False, escape=True) for frame in frames]
+    texts = [tabular(frame) for frame in frames]
     return "".join(f"% {line}\n" for line in notes) + "\n".join(texts)

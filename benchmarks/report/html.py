@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from benchmarks.records import Record
-from benchmarks.report import figures, formats, performance, rows, sets
+from benchmarks.report import comparable, figures, formats, performance, rows, runs, sets
 from benchmarks.report.formats import TEXTS
 from benchmarks.report.tables import Table
 
@@ -108,7 +108,7 @@ def _provenance(records: Sequence[Record]) -> list[tuple[str, str]]:
 
 
 def _runs(records: Sequence[Record]) -> pd.DataFrame:
-    named = rows.labels(records)
+    named = comparable.labels(runs.whole(records))
     return pd.DataFrame(
         [
             {

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import tempfile
+from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,12 +21,16 @@ from benchmarks.records import write_text
 
 if TYPE_CHECKING:
     from benchmarks.report import boards
+    from benchmarks.report.runs import Run
 
 SCHEMA = "supernet-bench/leaderboard/1"
 COMMAND = "supernet-bench leaderboard"
 JSON, PAGE, CLAIMS, SITE = "leaderboard.json", "LEADERBOARD.md", "CLAIMS.md", "site"
 DETAILED = 1000
 """Records. A larger board is shown by the site alone: its page lists the best rows and has no plots."""
+
+AT_ONCE, AHEAD = 500, 3
+"""Records in one piece of work, and pieces a core that may be read before the tables need them."""
 
 _PLOT = re.compile(r"plots/[A-Za-z0-9._-]+\.(svg|png)")
 
@@ -50,18 +55,14 @@ def _contents(root: Path, site_dir: Path) -> dict[str, bytes]:
 
     paths = store.paths(root / "records")
     brief = len(paths) > DETAILED
-    folders: dict[Path, list[Path]] = {}
-    for path in paths:
-        folders.setdefault(path.parent.parent, []).append(path)
-    given = _verdicts(root, paths)
-    jobs = [boards.Job(root, tuple(there), site_dir, brief, given) for _, there in sorted(folders.items())]
+    job = boards.Job(root, site_dir, brief, _verdicts(root, paths))
     made: list[boards.Board] = []
-    evidence: list[store.Record] = []
-    for finished, concerned in _in_parallel(jobs):
-        made += finished
-        evidence += concerned
+    concerned: list[Run] = []
+    for folder, given in _folders(job, paths):
+        made += boards.tables_of(job, folder, given)
+        concerned += [run for run in folder if run.measured is not None]
     made.sort(key=lambda board: board.order)
-    judged = claims.judge(evidence)
+    judged = claims.judge_runs(concerned)
     site.write_pages(site_dir, [board.site for board in made], len(paths), judged)
     files = {name: data for board in made for name, data in board.files.items()}
     board = {
@@ -88,20 +89,48 @@ def _verdicts(root: Path, published: Sequence[Path]) -> dict[str, tuple[Path, ..
     return found
 
 
-def _in_parallel(jobs: Sequence[boards.Job]) -> Iterator[boards.Finished]:
-    """Finish the jobs, large boards on every core there is; the largest folders first."""
+def _folders(
+    job: boards.Job, paths: Sequence[Path]
+) -> Iterator[tuple[list[Run], dict[str, list[verified.Stored]]]]:
+    """The runs of one folder after the other, with the verdicts on them."""
+    runs: list[Run] = []
+    verdicts: dict[str, list[verified.Stored]] = {}
+    for read in _in_parallel(job, paths):
+        verdicts |= read.verdicts
+        for run in read.runs:
+            if runs and _folder(runs[0]) != _folder(run):
+                yield runs, verdicts
+                runs, verdicts = [], dict(read.verdicts)
+            runs.append(run)
+    if runs:
+        yield runs, verdicts
+
+
+def _folder(run: Run) -> tuple[str, str]:
+    return run.facts["task"], run.facts["profile"]
+
+
+def _in_parallel(job: boards.Job, paths: Sequence[Path]) -> Iterator[boards.Read]:
+    """Read the records in order; those of large boards on every core, a little ahead of the caller."""
     from benchmarks.report import boards
 
-    cores = min(len(os.sched_getaffinity(0)), len(jobs))
-    if cores < 2 or sum(len(job.paths) for job in jobs) < DETAILED:
-        yield from map(boards.finish, jobs)
+    parts = [(job, first, paths[first : first + AT_ONCE]) for first in range(0, len(paths), AT_ONCE)]
+    cores = min(len(os.sched_getaffinity(0)), len(parts))
+    if cores < 2 or not job.brief:
+        yield from (boards.read(*part) for part in parts)
         return
-    from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures import Future, ProcessPoolExecutor
     from multiprocessing import get_context
 
     # Started anew, not forked: numpy's threads do not survive a fork.
     with ProcessPoolExecutor(cores, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(boards.finish, sorted(jobs, key=lambda job: -len(job.paths)))
+        ahead: deque[Future[boards.Read]] = deque()
+        for part in parts:
+            ahead.append(pool.submit(boards.read, *part))
+            if len(ahead) > AHEAD * cores:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
 
 
 def build(results_dir: Path) -> dict[str, Path]:

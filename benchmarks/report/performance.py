@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks.records import Record
-from benchmarks.report import plots, rows
+from benchmarks.report import plots
 from benchmarks.report.tables import Table
 
 METHODS, WORKLOADS = 3, 3
@@ -47,10 +47,9 @@ def share(factors: Sequence[float], at: float) -> float:
 
 def common_seeds(table: Table) -> tuple[list[str], list[int]]:
     """The methods, and the seeds with which every one of them was run, also to failure."""
-    named = rows.labels(table.runs)
     seeds: dict[str, set[int]] = {}
-    for record in table.runs:
-        seeds.setdefault(named[record["id"]], set()).add(record["spec"]["seed"])
+    for run in table.runs:
+        seeds.setdefault(table.named[run.id], set()).add(run.seed)
     return sorted(seeds), sorted(set.intersection(*seeds.values())) if seeds else []
 
 
@@ -65,11 +64,9 @@ def time_costs(table: Table) -> Costs:
     """A workload is a seed with a latency limit, its cost the seconds that the run had spent when it proposed
     the network of the table, if that reaches ``TARGET``; none where a run has no such times."""
     methods, seeds = common_seeds(table)
-    columns = (table.lines[name] for name in ("method", "seed", "limit", "quality", "candidate"))
-    found = {
-        (m, s, x): (q, c.get("spent", {}).get("seconds")) for m, s, x, q, c in zip(*columns, strict=True)
-    }
-    if any(seconds is None or seconds <= 0 for _, seconds in found.values()):
+    columns = (table.lines[name] for name in ("method", "seed", "limit", "quality", "spent_seconds"))
+    found = {(m, s, x): (q, seconds) for m, s, x, q, seconds in zip(*columns, strict=True)}
+    if any(not seconds > 0 for _, seconds in found.values()):
         return {}
     limits = sorted(set(table.lines["limit"]))
     workloads = [(seed, limit) for seed in seeds for limit in limits]
@@ -117,9 +114,9 @@ def figure(records: Sequence[Record], table: Table) -> Figure | None:
         " those of the methods shown, so the curves move when one joins: a picture, no score, and nothing"
         " is ranked by it. Lines are drawn a little apart where they would hide one another."
     ]
-    if "time" in shown and any(r["spec"].get("follows") for r in table.runs):
+    if "time" in shown and any(run.follows for run in table.runs):
         notes.append("A run that follows another has its architectures: the other's time is not in it.")
-    if "time" in shown and any((r["provenance"].get("jobs") or 1) > 1 for r in table.runs):
+    if "time" in shown and any(run.jobs > 1 for run in table.runs):
         notes.append("Some runs shared their machine: their times are longer than alone.")
     sub = "Height: on what share of workloads a method is within that factor of the best. Up, left is better."
     title = "How often each method is close to the best"

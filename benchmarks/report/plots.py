@@ -155,8 +155,7 @@ def _latency_error(part: Any) -> tuple[float, float]:
 
 def pareto(records: Sequence[Record], table: Table) -> Figure:
     """Test quality against measured latency, with intervals both ways and the joint front."""
-    lines = rows.headlines([r for r in rows.latest(records) if r["status"] != "failed"])
-    lines = lines.dropna(subset=["quality", "ratio"])
+    lines = table.lines.dropna(subset=["quality", "ratio"])
     shown = table.rows.dropna(subset=["quality", "ratio"])
     kinds = set(shown["interval"])
     bars = {

@@ -1,27 +1,24 @@
 """The static site of the leaderboard: pages that never change, and data files that they load by script tag.
 
 No page holds a text of a record: every such text is in a data file and enters the page as a text node. So
-the site works from ``file://`` under a policy without inline scripts. A table's rows stand in one file; the
-runs behind them, with their provenance, in files of a hundred, loaded when a row's page asks for one.
+the site works from ``file://`` under a policy without inline scripts. A table's rows stand in one file; all
+runs, with their provenance, in files of a hundred, loaded when a row's page asks for one.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-import json
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks import claims, stats, verified
 from benchmarks import records as store
-from benchmarks.records import Record
-from benchmarks.report import formats, rows, sets, spread, verdicts
+from benchmarks.report import formats, sets, site_data, site_runs, spread, verdicts
+from benchmarks.report.runs import Headline, Run
 from benchmarks.report.tables import METRICS, Table
 
-RUNS_A_FILE = 100
 PAGES = (
     "index.html", "row.html", "claims.html", "style.css", "common.js", "chart.js", "overview.js", "row.js",
     "claims.js", "D3-LICENSE.txt",
@@ -29,9 +26,6 @@ PAGES = (
 CHARTS = "d3.v5.min.js"
 """The charting library, as the package mpld3 ships it."""
 
-_TEXT_LIMIT = 2000
-_CANDIDATE = ("index", "origin", "architecture", "policy", "weights_sha256", "test", "valid", "latency",
-              "memory", "cost")  # fmt: skip
 _FIGURES = ("limit_ms", "limit_share", "valid_loss", "p50", "p90", "ratio", "params", "macs", "bytes",
             "peak_bytes", "tokens", "evaluations", "probes", "seconds", "joules")  # fmt: skip
 
@@ -46,14 +40,14 @@ def write_pages(
         (folder / name).write_bytes((web / name).read_bytes())
     (folder / CHARTS).write_bytes(_library())
     listed = sorted(entries, key=lambda entry: (entry["title"], entry["id"]))
-    _write(folder / "data" / "index.js", "index", {"tables": listed, "records": records})
+    site_data.write(folder / "data" / "index.js", "index", {"tables": listed, "records": records})
     told = [
         {**v.to_dict()["claim"], "verdict": v.verdict, "n": v.n, "records": v.records, "command": v.command}
         | {"shown": verdicts.effect(v), "said": verdicts.said(v), "decide": verdicts.without_command(v)}
         for v in judged
     ]
     shown = {"papers": claims.papers(), "claims": told, "rules": verdicts.RULES}
-    _write(folder / "data" / "claims.js", "claims", shown)
+    site_data.write(folder / "data" / "claims.js", "claims", shown)
 
 
 def _library() -> bytes:
@@ -64,85 +58,53 @@ def _library() -> bytes:
     return (Path(there.origin).parent / "js" / CHARTS).read_bytes()
 
 
-def _write(path: Path, kind: str, value: Any) -> None:
-    text = json.dumps(_clean(value), separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"supernetBench.{kind}({text});\n", "ascii")
-
-
-def _clean(value: Any) -> Any:
-    """Hostile texts without control and direction characters, figures to six digits, NaN as null."""
-    if isinstance(value, str):
-        return rows.plain(value, _TEXT_LIMIT)
-    if isinstance(value, Mapping):
-        return {rows.plain(k, 200): _clean(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_clean(v) for v in value]
-    if isinstance(value, float):
-        return float(f"{value:.6g}") if value == value and abs(value) < 1e300 else None
-    return value
-
-
 def write_table(
-    folder: Path, group: Sequence[Record], table: Table, title: str, name: str,
+    folder: Path, group: Sequence[Run], table: Table, title: str, name: str,
     pictures: Mapping[str, tuple[bytes, str]] | None = None, brief: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Write one table's data, pictures and downloads into the site; return its entry in the list of tables.
 
     Args:
         folder: of the site.
-        group: the table's records.
-        table: of ``tables.build``.
+        group: every run of the table, also those that do not count.
+        table: of ``tables.of_runs``.
         title: any text.
         name: of its files, without an ending.
         pictures: what it shows -> SVG and the words for those who cannot see it.
         brief: without the scores on each test set, which stand in the runs' files all the same.
     """
-    identity = hashlib.sha256(store.canonical(rows.facts(group[0]) | rows.facts(group[-1]))).hexdigest()[:12]
-    runs = rows.latest(group)
-    named = rows.labels(runs)
-    place = {record["id"]: index for index, record in enumerate(runs)}
-    lines = _rows(table, runs, named, place)
+    alike = {**group[0].facts, **group[-1].facts}
+    identity = hashlib.sha256(store.canonical(alike)).hexdigest()[:12]
+    lines = _rows(table)
     downloads = _downloads(folder, table, f"{name}-{identity[:6]}", brief)
     shown = {
         "id": identity, "title": title, "shared": table.shared, "metric": table.metric,
         "metrics": {m: METRICS.get(m, m) for m in _metrics(lines, table.metric)}, "rows": lines,
         "notes": formats.footnotes(table), "troubles": table.troubles[:200], "signatures": table.signatures,
         "comparisons": formats.comparisons(table).to_dict("records"), "downloads": downloads,
-        "runs": len(runs), "runs_a_file": RUNS_A_FILE, "sets": {} if brief else _sets(table),
+        "runs_a_file": site_runs.RUNS_A_FILE, "sets": {} if brief else _sets(table),
         "pictures": _pictures(folder, f"{name}-{identity[:6]}", pictures or {}),
     }  # fmt: skip
-    _write(folder / "data" / f"{identity}.js", "table", shown)
-    again: dict[str, list[Mapping[str, Any]]] = {}
-    for verdict in table.verdicts:
-        again.setdefault(verdict["record"], []).append(verdict)
-    for start in range(0, len(runs), RUNS_A_FILE):
-        some = runs[start : start + RUNS_A_FILE]
-        part = [_run(record, named[record["id"]], again.get(record["id"], [])) for record in some]
-        file = f"{identity}-{start // RUNS_A_FILE}"
-        _write(folder / "data" / f"{file}.js", "runs", {"id": file, **_pooled(part)})
+    site_data.write(folder / "data" / f"{identity}.js", "table", shown)
     return {
-        "id": identity, "title": title, "runs": len(runs), "rows": len(lines),
+        "id": identity, "title": title, "runs": len(table.runs), "rows": len(lines),
         "allowance": formats.caption(table).split("allowance a run: ")[-1],
-        "methods": len(set(named.values())),
+        "methods": len(set(table.named.values())),
         **{k: table.shared[k] for k in ("task", "tier", "profile", "space")},
     }  # fmt: skip
 
 
-def _rows(
-    table: Table, runs: Sequence[Record], named: Mapping[str, str], place: Mapping[str, int]
-) -> list[dict[str, Any]]:
+def _rows(table: Table) -> list[dict[str, Any]]:
     """The table's rows as plain data; every metric of the deciding test set with its interval."""
-    found: dict[tuple[str, str], list[tuple[Mapping[str, Any], int]]] = {}
+    found: dict[tuple[str, str], list[tuple[Headline, int]]] = {}
     by_method: dict[str, list[int]] = {}
-    for record in runs:
-        by_method.setdefault(named[record["id"]], []).append(place[record["id"]])
-        if record["status"] == "failed":
-            continue
-        for asked, candidate in rows.by_limit(record["candidates"]).items():
-            found.setdefault((named[record["id"]], str(asked)), []).append((candidate, place[record["id"]]))
+    for run in table.runs:
+        method = table.named[run.id]
+        by_method.setdefault(method, []).append(run.place)
+        for head in run.headlines if run.status != "failed" else ():
+            found.setdefault((method, str(head.limit)), []).append((head, run.place))
     lines = []
-    for row in table.rows.to_dict("records"):
+    for row in table.each:
         limit = None if row["limit"] is None else str(row["limit"])
         there = found.get((row["method"], limit or ""), [])
         line = {k: row[k] for k in ("method", "status", "origin", "seeds", "n")} | {"limit": limit}
@@ -152,31 +114,25 @@ def _rows(
             for name in (*spread.MEASURED, *spread.SPENT)
             if row[f"{name}_low"] == row[f"{name}_low"]
         }
-        line["scores"] = _scores([candidate for candidate, _ in there])
-        line["runs"] = [index for _, index in there] or by_method.get(str(row["method"]), [])
+        line["scores"] = _scores([head for head, _ in there])
+        line["runs"] = [place for _, place in there] or by_method.get(str(row["method"]), [])
         line["sources"] = [table.sources[i] for i in row["energy_sources"]]
         lines.append({str(k): v for k, v in line.items()})
     return lines
 
 
-def _scores(candidates: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    figures: dict[str, list[Mapping[str, Any]]] = {}
-    for candidate in candidates:
-        scores = (candidate.get("test") or {}).get(rows.deciding_set(candidate) or "", {})
-        for metric, figure in scores.items():
-            figures.setdefault(metric, []).append(figure)
-    return {metric: _over(found) for metric, found in sorted(figures.items())}
+def _scores(heads: Sequence[Headline]) -> dict[str, list[Any]]:
+    metrics = sorted({metric for head in heads for metric, _ in head.recipes})
+    return {metric: _over([head.score(metric) for head in heads]) for metric in metrics}
 
 
-def _over(figures: Sequence[Mapping[str, Any]]) -> list[Any]:
+def _over(scores: Sequence[tuple[float, float, float]]) -> list[Any]:
     """``[mean, low, high, what the interval is over]``: seeds, or the one run's sentences."""
-    there = [f for f in figures if f.get("value") is not None]
+    there = [score for score in scores if score[0] == score[0]]
     if len(there) > 1:
-        interval = stats.t_interval([f["value"] for f in there])
+        interval = stats.t_interval([value for value, _, _ in there])
         return [interval.mean, interval.low, interval.high, "seeds"]
-    if not there:
-        return [None, None, None, ""]
-    return [there[0]["value"], there[0].get("low"), there[0].get("high"), "sentences"]
+    return [*there[0], "sentences"] if there else [None, None, None, ""]
 
 
 def _sets(table: Table) -> dict[str, Any]:
@@ -195,51 +151,6 @@ def _sets(table: Table) -> dict[str, Any]:
 
 def _metrics(lines: Sequence[Mapping[str, Any]], first: str) -> list[str]:
     return sorted({m for line in lines for m in line["scores"]}, key=lambda m: (m != first, m))
-
-
-def _run(record: Record, label: str, verdicts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """One run with its whole provenance, what second runs said, and the commands that make it again."""
-    path = Path("results") / "records" / store.relative_path(record)
-    made, spec = record["provenance"], record["spec"]
-    headline = [
-        {"limit": str(limit)} | {k: c.get(k) for k in _CANDIDATE}
-        for limit, c in rows.by_limit(record["candidates"]).items()
-    ]
-    return {
-        "id": record["id"], "label": label, "status": record["status"], "message": record["message"],
-        "path": path.as_posix(), "digest": record["digest"], "seal": record["seal"], "spec": spec,
-        "totals": record["ledger"]["totals"], "energy": record["energy"], "candidates": headline,
-        "made": {k: v for k, v in made.items() if k not in ("command", "started", "ended")},
-        "started": made.get("started"), "ended": made.get("ended"),
-        "command": shlex.join(str(word) for word in made.get("command") or ()),
-        "again": shlex.join(_again(spec)),
-        "verify": shlex.join(["supernet-bench", "verify", path.as_posix()]),
-        "verdicts": [{k: v for k, v in verdict.items() if k not in ("method", "seed", "record")}
-                     for verdict in verdicts],
-    }  # fmt: skip
-
-
-def _again(spec: Mapping[str, Any]) -> list[str]:
-    """The command that makes a run like this one."""
-    words = ["supernet-bench", "run", spec["suite"], "--task", spec["task"], "--tier", spec["tier"]]
-    words += ["--methods", spec["method"], "--profile", spec["profile"], "--seeds", f"{spec['seed']},"]
-    for name, value in sorted(spec["options"].items()):
-        words += ["--option", f"{spec['method']}.{name}={value}"]
-    return words
-
-
-def _pooled(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """The runs of one file, provenance that several share standing there once."""
-    pool: dict[bytes, int] = {}
-    kept = []
-    for run in runs:
-        made = run.pop("made")
-        text = store.canonical(made)
-        if text not in pool:
-            pool[text] = len(pool)
-            kept.append(made)
-        run["made"] = pool[text]
-    return {"runs": runs, "made": kept}
 
 
 def _pictures(folder: Path, name: str, pictures: Mapping[str, tuple[bytes, str]]) -> dict[str, Any]:

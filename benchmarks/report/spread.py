@@ -43,7 +43,7 @@ def with_intervals(table: pd.DataFrame, lines: pd.DataFrame, costs: pd.DataFrame
 
     Args:
         table: one row per (method, limit); limit None for methods without a candidate.
-        lines: ``rows.headlines``, one per (method, seed, limit).
+        lines: ``runs.headlines``, one per (method, seed, limit).
         costs: one line per (method, seed).
     """
     own = [f"{name}_{side}" for name in OWN for side in ("low", "high")]

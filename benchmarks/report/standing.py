@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from benchmarks import verified
-from benchmarks.records import Record
 from benchmarks.report import rows
+from benchmarks.report.runs import Run
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Verdicts = Mapping[str, Sequence[verified.Stored]]
 """Record id -> the checked verdicts on it, newest first; what is not in it was never verified."""
 
 
-def column(table: pd.DataFrame, runs: Sequence[Record], verdicts: Verdicts) -> list[str]:
+def column(
+    table: pd.DataFrame, latest: Sequence[Run], named: Mapping[str, str], verdicts: Verdicts
+) -> list[str]:
     """For each row of a table, what may be said of it: the answer, and from how many of its runs."""
-    named = rows.labels(runs)
     of_method: dict[str, dict[str, str]] = {}
-    for record in runs:
-        of_method.setdefault(named[record["id"]], {})[str(record["spec"]["seed"])] = record["id"]
+    for run in latest:
+        of_method.setdefault(named[run.id], {})[str(run.seed)] = run.id
     found = []
     for method, seeds in zip(table["method"], table["seeds"], strict=True):
         mine = of_method[method]
@@ -29,19 +31,25 @@ def column(table: pd.DataFrame, runs: Sequence[Record], verdicts: Verdicts) -> l
     return found
 
 
-def told(runs: Sequence[Record], verdicts: Verdicts) -> list[dict[str, Any]]:
+def told(latest: Sequence[Run], named: Mapping[str, str], verdicts: Verdicts) -> list[dict[str, Any]]:
     """Every verdict on the runs of a table as plain texts, newest first for each run."""
-    named, found = rows.labels(runs), []
-    for record in runs:
-        for made in verdicts.get(record["id"], ()):
-            found.append(
-                {"method": named[record["id"]], "seed": record["spec"]["seed"], "record": record["id"]}
-                | {"answer": made["answer"], "date": verified.date(made)}
-                | {"machine": verified.machine(made, record), "differing": verified.differing(made)}
-                | {"reasons": [rows.plain(reason) for reason in made["reasons"][:20]]}
-                | {"checks": [_check(check) for check in made["checks"]]}
-            )
-    return found
+    return [
+        {"method": named[run.id], "seed": run.seed, "record": run.id, **texts(made, run.fingerprint)}
+        for run in latest
+        for made in verdicts.get(run.id, ())
+    ]
+
+
+def texts(made: verified.Stored, fingerprint: object) -> dict[str, Any]:
+    """One verdict as plain texts; ``fingerprint``: of the machine of the published run."""
+    return {
+        "answer": made["answer"],
+        "date": verified.date(made),
+        "machine": verified.machine(made, fingerprint),
+        "differing": verified.differing(made),
+        "reasons": [rows.plain(reason) for reason in made["reasons"][:20]],
+        "checks": [_check(check) for check in made["checks"]],
+    }
 
 
 def _check(check: Mapping[str, Any]) -> str:
@@ -57,6 +65,8 @@ def _check(check: Mapping[str, Any]) -> str:
 
 def frame(lines: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """The verdicts as a table of texts."""
+    import pandas as pd
+
     return pd.DataFrame(
         [
             {

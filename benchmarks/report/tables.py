@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import stats
-from benchmarks.percentiles import DISTURBED
 from benchmarks.records import Record
-from benchmarks.report import comparisons, rows, spread, standing
+from benchmarks.report import comparable, comparisons, notes, rows, runs, spread, standing
+from benchmarks.report.runs import Run
 
 ROW_SEEDS = 3
 """Finished seeds that make a row; with fewer it is provisional."""
@@ -41,7 +41,6 @@ SHARED_MEANS = (
     "bytes",
     "peak_bytes",
 )
-CURRENCIES = ("tokens", "evaluations", "probes")
 
 
 @dataclass(frozen=True)
@@ -51,8 +50,8 @@ class Table:
     ``rows``: one line per (method, limit), best first within a limit; shares are fractions, sizes
     bytes, times milliseconds or seconds; intervals are those of ``report.spread``. ``comparisons``: paired
     over seeds against ``baseline``. ``volumes``: hypervolume per run. ``verdicts``: of second runs
-    (``report.standing``). ``runs``: the records that count, one per method and seed; ``lines``: their
-    headline candidates (``rows.headlines``).
+    (``report.standing``). ``runs``: those that count, one per method and seed; ``named``: their ids' labels
+    (``comparable.labels``); ``lines``: their headline candidates (``runs.headlines``).
     """
 
     shared: dict[str, str]
@@ -66,7 +65,8 @@ class Table:
     troubles: list[str]
     notes: list[str]
     verdicts: list[dict[str, Any]]
-    runs: list[Record]
+    runs: list[Run]
+    named: dict[str, str]
     lines: pd.DataFrame
 
     @cached_property
@@ -78,6 +78,11 @@ class Table:
     def sentences(self) -> pd.DataFrame:
         """Single networks against the baseline's over the test sentences; made when asked for."""
         return comparisons.over_sentences(self.lines, self.baseline, self.metric)
+
+    @cached_property
+    def each(self) -> list[dict[Any, Any]]:
+        """``rows``, one by one; not to be changed."""
+        return self.rows.to_dict("records")
 
     @property
     def metric_name(self) -> str:
@@ -98,60 +103,59 @@ def build(
     Raises:
         UsageError: the records must not share a table; the message lists what differs.
     """
-    rows.require_comparable(records)
-    runs = rows.latest(records)
-    named = rows.labels(runs)
-    counted = [r for r in runs if r["status"] != "failed"]
-    lines = rows.headlines(counted)
-    costs = _costs(runs, named)
+    return of_runs(runs.whole(records), baseline, verdicts)
+
+
+def of_runs(
+    every: Sequence[Run], baseline: str | None = None, verdicts: standing.Verdicts | None = None
+) -> Table:
+    """``build`` from runs whose records need not be within reach; then nobody may ask for what needs them."""
+    comparable.require_comparable(every)
+    latest = comparable.latest(every)
+    named = comparable.labels(latest)
+    counted = [run for run in latest if run.status != "failed"]
+    metric = comparable.metric_of(counted)
+    lines = runs.headlines(counted, named, metric)
+    costs = _costs(latest, named)
     sources = sorted(set(costs["source"].dropna()))
     table = spread.with_intervals(_means(lines, costs, sources), lines, costs)
     if verdicts is not None:
-        table["verified"] = standing.column(table, runs, verdicts)
-    volumes = comparisons.volumes_of(lines, runs[0]["spec"]["task"])
+        table["verified"] = standing.column(table, latest, named, verdicts)
+    volumes = comparisons.volumes_of(lines, latest[0].facts["task"])
     methods = sorted(set(lines["method"]))
     if baseline not in methods:
         baseline = "hat" if "hat" in methods else (methods[0] if methods else None)
     return Table(
-        shared=rows.facts(runs[0]) | rows.facts(runs[-1]),
-        metric=rows.metric_of(counted),
+        shared={**latest[0].facts, **latest[-1].facts},
+        metric=metric,
         rows=table,
         comparisons=comparisons.compare(lines, volumes, baseline),
         volumes=volumes,
         baseline=baseline,
-        signatures=_signatures(lines, rows.metric_of(counted)),
+        signatures=_signatures(lines, metric),
         sources=sources,
-        troubles=_troubles(runs, named, superseded=len(records) - len(runs)),
-        notes=_notes(table, runs) + _untimed(lines),
-        verdicts=standing.told(runs, verdicts or {}),
-        runs=runs,
+        troubles=notes.troubles(latest, named, superseded=len(every) - len(latest)),
+        notes=notes.notes(table, latest) + notes.untimed(lines),
+        verdicts=standing.told(latest, named, verdicts or {}),
+        runs=latest,
+        named=named,
         lines=lines,
     )
 
 
-def _costs(runs: Sequence[Record], named: dict[str, str]) -> pd.DataFrame:
+def _costs(latest: Sequence[Run], named: dict[str, str]) -> pd.DataFrame:
     """One line per run: what its search spent."""
-    lines = []
-    for record in runs:
-        ledger, energy = record["ledger"], record["energy"] or {}
-        lines.append(
-            {"method": named[record["id"]], "seed": record["spec"]["seed"], "status": record["status"]}
-            | {kind: ledger["share"].get(kind, 0.0) for kind in CURRENCIES}
-            | {"seconds": ledger["totals"].get("seconds"), "joules": energy.get("joules")}
-            | {"source": rows.plain(energy["source"], 120) if energy.get("joules") is not None else None}
-        )
-    frame = pd.DataFrame(lines)
-    return frame.astype(dict.fromkeys((*CURRENCIES, "seconds", "joules"), "float64"))
-
-
-COSTS = (*CURRENCIES, "seconds", "joules")
+    texts = [(named[run.id], run.seed, run.status, run.energy_source) for run in latest]
+    frame = pd.DataFrame(texts, columns=["method", "seed", "status", "source"], dtype=object)
+    spent = np.array([run.spent for run in latest], dtype=np.float64)
+    return pd.concat([frame, pd.DataFrame(spent, columns=list(runs.SPENT))], axis=1)
 
 
 def _means(lines: pd.DataFrame, costs: pd.DataFrame, sources: list[str]) -> pd.DataFrame:
     """One row per method and limit, and one for each method that has no candidate."""
-    runs: dict[str, list[int]] = {}
+    tried: dict[str, list[int]] = {}
     for i, method in enumerate(costs["method"]):
-        runs.setdefault(method, []).append(i)
+        tried.setdefault(method, []).append(i)
     parts: dict[tuple[str, rows.Limit], list[int]] = {}
     for i, key in enumerate(zip(lines["method"], lines["limit"], strict=True)):
         parts.setdefault(key, []).append(i)
@@ -160,7 +164,7 @@ def _means(lines: pd.DataFrame, costs: pd.DataFrame, sources: list[str]) -> pd.D
     energy = [None if s is None or s != s else sources.index(s) for s in costs["source"]]
     place = {key: i for i, key in enumerate(zip(costs["method"], seeds, strict=True))}
     run = [place[key] for key in zip(lines["method"], lines["seed"], strict=True)]
-    spent, origins = costs[list(COSTS)].to_numpy(), list(lines["origin"])
+    spent, origins = costs[list(runs.SPENT)].to_numpy(), list(lines["origin"])
     averaged = ["quality", "low", "high", *SHARED_MEANS]
     over = _over(lines)
     figures = np.column_stack([lines[averaged].to_numpy(), spent[run], over])
@@ -172,7 +176,7 @@ def _means(lines: pd.DataFrame, costs: pd.DataFrame, sources: list[str]) -> pd.D
         there = sorted(seeds[run[i]] for i in part)
         row: dict[str, Any] = {"method": method, "limit": limit, "n": len(part)}
         row["seeds"] = " ".join(map(str, there))
-        row |= dict(zip((*averaged, *COSTS, "over"), mean, strict=True)) | {"interval": "sentences"}
+        row |= dict(zip((*averaged, *runs.SPENT, "over"), mean, strict=True)) | {"interval": "sentences"}
         scores = figures[part, 0]
         if np.count_nonzero(scores == scores) > 1:
             interval = stats.t_interval(scores[scores == scores].tolist())
@@ -180,15 +184,15 @@ def _means(lines: pd.DataFrame, costs: pd.DataFrame, sources: list[str]) -> pd.D
         row["energy_sources"] = sorted({s for i in part if (s := energy[run[i]]) is not None})
         row["limit_share"] = limit.value if limit.rank == 1 else None
         row["origin"] = _counted([origins[i] for i in part])
-        ended = [(seeds[i], status[i]) for i in runs[method]]
+        ended = [(seeds[i], status[i]) for i in tried[method]]
         found.append(row | {"status": _status(ended, there, row["over"])})
-    without = sorted(set(runs) - {method for method, _ in ordered})
-    for method, mean in zip(without, _averages(spent, [runs[m] for m in without]).tolist(), strict=True):
-        ended = [(seeds[i], status[i]) for i in runs[method]]
+    without = sorted(set(tried) - {method for method, _ in ordered})
+    for method, mean in zip(without, _averages(spent, [tried[m] for m in without]).tolist(), strict=True):
+        ended = [(seeds[i], status[i]) for i in tried[method]]
         row = {"method": method, "limit": None, "n": 0, "seeds": "", "status": _status(ended, (), np.nan)}
-        row["energy_sources"] = sorted({s for i in runs[method] if (s := energy[i]) is not None})
-        found.append(row | dict(zip(COSTS, mean, strict=True)) | {"interval": "", "origin": ""})
-    return _best_first(found, [*averaged[:3], "limit_share", *averaged[3:], *COSTS, "over"])
+        row["energy_sources"] = sorted({s for i in tried[method] if (s := energy[i]) is not None})
+        found.append(row | dict(zip(runs.SPENT, mean, strict=True)) | {"interval": "", "origin": ""})
+    return _best_first(found, [*averaged[:3], "limit_share", *averaged[3:], *runs.SPENT, "over"])
 
 
 def _averages(figures: stats.Array, parts: Sequence[Sequence[int]]) -> stats.Array:
@@ -207,7 +211,7 @@ def _averages(figures: stats.Array, parts: Sequence[Sequence[int]]) -> stats.Arr
 def _best_first(found: list[dict[str, Any]], figures: list[str]) -> pd.DataFrame:
     """The rows by limit, best quality first; those without a limit or a candidate last."""
     columns = ["method", "limit", "n", "seeds", "interval", "energy_sources", "origin", "status", *figures]
-    frame = pd.DataFrame(found, columns=columns).astype(dict.fromkeys(figures, "float64"))
+    frame = pd.DataFrame(found, columns=columns, dtype=object).astype(dict.fromkeys(figures, "float64"))
     order = [
         (x is None, x is not None and x.rank == 0, x.value if x is not None else 0) for x in frame["limit"]
     ]
@@ -296,16 +300,16 @@ def _sets(lines: pd.DataFrame) -> pd.DataFrame:
 def _signatures(lines: pd.DataFrame, metric: str) -> dict[str, str]:
     """Each figure's recipe; where candidates were measured by different ones, all of them."""
     found: dict[str, set[str]] = {}
-    timed: list[int] = []
-    for candidate in lines["candidate"]:
-        scores = (candidate.get("test") or {}).get(rows.deciding_set(candidate) or "", {})
-        for name in sorted(scores, key=lambda m: m != metric):
-            found.setdefault(METRICS.get(name, name), set()).add(scores[name]["signature"])
-        if candidate.get("latency"):
-            found.setdefault("latency", set()).add(candidate["latency"]["signature"])
-            timed.append(candidate["latency"]["n"])
-        if candidate.get("memory"):
-            found.setdefault("peak memory", set()).add(candidate["memory"]["source"])
+    timed = [head.timed for head in lines["headline"] if head.latency is not None]
+    for recipes, latency, memory in dict.fromkeys(
+        (h.recipes, h.latency, h.memory) for h in lines["headline"]
+    ):
+        for name, signature in sorted(recipes, key=lambda recipe: recipe[0] != metric):
+            found.setdefault(METRICS.get(name, name), set()).add(signature)
+        if latency is not None:
+            found.setdefault("latency", set()).add(latency)
+        if memory is not None:
+            found.setdefault("peak memory", set()).add(memory)
     told = {}
     for name, texts in found.items():
         shown = {rows.plain(text) for text in texts}
@@ -316,60 +320,4 @@ def _signatures(lines: pd.DataFrame, metric: str) -> dict[str, str]:
     if timed:
         n = f"{min(timed)}-{max(timed)}" if min(timed) < max(timed) else str(timed[0])
         told["latency"] = told["latency"].replace("{n}", n)
-    return told
-
-
-def _troubles(runs: Sequence[Record], named: dict[str, str], superseded: int) -> list[str]:
-    told = [
-        f"{named[r['id']]}, seed {r['spec']['seed']}: {r['status']}: {rows.plain(r['message'])}"
-        for r in runs
-        if r["status"] != "done"
-    ]
-    if superseded:
-        told.append(f"{superseded} earlier record(s) of the same method and seed are left out")
-    return told
-
-
-def _untimed(lines: pd.DataFrame) -> list[str]:
-    """Why rows have no latency, memory and energy, each reason once with its methods."""
-    found: dict[str, set[str]] = {}
-    for method, candidate in zip(lines["method"], lines["candidate"], strict=True):
-        if candidate.get("not_measured"):
-            found.setdefault(rows.plain(candidate["not_measured"]), set()).add(rows.plain(method, 60))
-    return [
-        f"Not timed: {', '.join(sorted(methods))}: {reason}." for reason, methods in sorted(found.items())
-    ]
-
-
-def _notes(table: pd.DataFrame, runs: Sequence[Record]) -> list[str]:
-    told = []
-    if (table["interval"] == "seeds").any():
-        told.append("Intervals are 95 % t-intervals over seeds.")
-    if (table["interval"] == "sentences").any():
-        told.append(
-            "s: one seed only; the 95 % interval is a bootstrap over test sentences and leaves out"
-            " the spread between seeds. t: the same over the timings of that one network. The other figures"
-            " of one seed have nothing to take an interval over."
-        )
-    told.append(
-        "Each row is the candidate with the best validation score at that limit, scored once on the sealed"
-        " test split."
-    )
-    own = sum(sum(r["ledger"].get("harness_seconds", {}).values()) for r in runs)
-    spent = sum(r["ledger"]["totals"].get("seconds", 0) for r in runs)
-    if own:
-        told.append(f"Harness scoring and timing, off the clock: {own / (own + spent):.0%} of all run time.")
-    timed = [c.get("latency") or {} for r in runs for c in r["candidates"]]
-    load = max((entry.get("others_cpu") or 0.0 for entry in timed), default=0.0)
-    if load > DISTURBED:
-        told.append(
-            f"Some timings were disturbed: other programs took up to {load:.1f} processors meanwhile."
-        )
-    if (table["n"] < stats.SIGNIFICANT_FROM).any():
-        told.append(f"No claim of significance is made below {stats.SIGNIFICANT_FROM} paired seeds.")
-    tier = runs[0]["spec"]["tier"]
-    if tier in ("smoke", "check"):
-        told.append(
-            f"This is a {tier} run: it shows that the pipeline works and says nothing about the methods."
-        )
     return told

@@ -54,7 +54,7 @@ class _Figures:
         """Task -> the column that a mean takes."""
         for line in lines.to_dict("records"):
             key = line["method"], str(line["limit"])
-            for name, scores in sorted((line["candidate"].get("test") or {}).items()):
+            for name, scores in sorted(((line["candidate"] or {}).get("test") or {}).items()):
                 there = {metric: f for metric, f in scores.items() if rows.tuned(f)}
                 for metric in sorted(there, key=_place):
                     self._add(rows.plain(name, 40), metric, there[metric], key, line["seed"])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import records
-from benchmarks.report import leaderboard, plots, rows, site, tables
+from benchmarks.report import comparable, leaderboard, plots, runs, site, site_runs, tables
 from tests.fake_records import fake, publish, run_again, study
 
 pytestmark = pytest.mark.browser
@@ -303,8 +303,13 @@ def test_a_method_named_script_is_text(visit, tmp_path):
         record["spec"]["method"] = EVIL
         record["spec"]["options"] = {EVIL: EVIL}
         record["provenance"]["machine"] = {EVIL: EVIL}
-    assert EVIL in rows.labels(found).values()
-    entry = site.write_table(tmp_path, found, tables.build(found), EVIL, "evil")
+    kept = [runs.of(record, keep=True, place=i) for i, record in enumerate(found)]
+    assert EVIL in comparable.labels(kept).values()
+    file = site_runs.File(tmp_path, 0)
+    for record in found:
+        file.add(record, ())
+    file.write()
+    entry = site.write_table(tmp_path, kept, tables.of_runs(kept), EVIL, "evil")
     site.write_pages(tmp_path, [entry], 2, [])
     page = overview(visit, tmp_path)
     assert column(page, 1) == [EVIL] * 3

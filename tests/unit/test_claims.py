@@ -15,6 +15,7 @@ from scipy import stats as scipy_stats
 
 from benchmarks import claims, cli, profiles, records, stats
 from benchmarks.api import UsageError
+from benchmarks.claim_measures import MEASURES
 from benchmarks.claims import REFUTED, SUPPORTED, UNDECIDED
 from benchmarks.commands import runs
 from benchmarks.registry import find
@@ -139,19 +140,19 @@ def test_a_gap_needs_the_same_architecture_and_training_from_scratch():
     fair, other, on = run("hat", 1, 20, 30), run("hat", 1, 20, 30), run("hat", 1, 20, 30, origin="continued")
     other["candidates"][1]["architecture"] = {"layers": 9}
     claim = BY_ID["mos-gap-exists"]
-    assert claims.MEASURES["gap"](fair, claim) == pytest.approx(10.0)
-    assert claims.MEASURES["gap"](other, claim) is None and claims.MEASURES["gap"](on, claim) is None
+    assert MEASURES["gap"](fair, claim.limit) == pytest.approx(10.0)
+    assert MEASURES["gap"](other, claim.limit) is None and MEASURES["gap"](on, claim.limit) is None
     better = run("hat", 1, 31, 30)
-    assert claims.MEASURES["gap"](better, claim) == -1 and claims.MEASURES["absolute-gap"](better, claim) == 1
+    assert MEASURES["gap"](better, claim.limit) == -1 and MEASURES["absolute-gap"](better, claim.limit) == 1
 
 
 def test_quality_is_that_of_the_best_by_validation_and_inherited_that_of_inherited():
     record, claim = run("hat", 1, 20, 30), BY_ID["mos-bleu-at-limit"]
-    assert claims.MEASURES["quality"](record, claim) == 30
-    assert claims.MEASURES["inherited"](record, claim) == 20
-    assert claims.MEASURES["quality"](record, replace(claim, limit=0.5)) is None
+    assert MEASURES["quality"](record, claim.limit) == 30
+    assert MEASURES["inherited"](record, claim.limit) == 20
+    assert MEASURES["quality"](record, 0.5) is None
     ratio = record["candidates"][1]["latency"]["ratio"]
-    assert claims.MEASURES["hypervolume"](record, claim) == pytest.approx(30 * (1.1 - ratio))
+    assert MEASURES["hypervolume"](record, claim.limit) == pytest.approx(30 * (1.1 - ratio))
 
 
 def test_overhead_is_relative_and_a_shared_machine_does_not_count():

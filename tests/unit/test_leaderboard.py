@@ -1,14 +1,16 @@
 """The leaderboard: from records alone, the same bytes every time, never mixing what is not comparable."""
 
 import json
+import math
+import re
 
 import matplotlib
 import pytest
 
 from benchmarks import records
 from benchmarks.api import InvalidRecord, UsageError
-from benchmarks.report import leaderboard, plots, tables
-from tests.fake_records import fake, study
+from benchmarks.report import leaderboard, plots, site_data, site_runs, tables
+from tests.fake_records import fake, many, study
 
 
 def contents(folder):
@@ -168,3 +170,50 @@ def test_a_large_board_is_brief_and_the_same_on_several_cores(results, monkeypat
     assert [group["rows"] for group in brief["groups"]] == [group["rows"] for group in whole["groups"]]
     assert not any("plots" in name for name in first)
     assert b"best rows of each table" in first["LEADERBOARD.md"]
+
+
+def data(path):
+    """What a data file of the site hands to the page."""
+    return json.loads(re.fullmatch(r"supernetBench\.\w+\((.*)\);\n", path.read_text(), re.DOTALL)[1])
+
+
+def test_a_large_board_read_by_many_processes_is_that_of_one_and_its_rows_find_their_runs(
+    tmp_path, monkeypatch
+):
+    many(tmp_path / "records", 230, methods=6, seeds=20, sentences=60)
+    records.write(tmp_path / "records", fake("hat", tier="small"))  # one that claims look at
+    monkeypatch.setattr(leaderboard, "DETAILED", 100)
+    monkeypatch.setattr(leaderboard, "AT_ONCE", site_runs.RUNS_A_FILE)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
+    leaderboard.build(tmp_path)
+    found = contents(tmp_path)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0})
+    leaderboard.build(tmp_path)
+    assert contents(tmp_path) == found and len(found["CLAIMS.md"]) > 1000
+    folder, seen = tmp_path / "site" / "data", set()
+    for entry in data(folder / "index.js")["tables"]:
+        table = data(folder / f"{entry['id']}.js")
+        for row in table["rows"]:
+            for place in row["runs"]:
+                run = data(folder / f"runs-{place // 100}.js")["runs"][place % 100]
+                assert run["spec"]["method"] == row["method"] and run["spec"]["task"] == entry["task"]
+                seen.add(run["id"])
+    assert seen == {path.stem for path in records.paths(tmp_path / "records")}
+
+
+@pytest.mark.parametrize("value", ["a\u202eb", "\x7f", 'a"b', "tab\t", 2**70, [[[[1.0]]]], "é", "<b>", "x"])
+def test_data_files_written_quickly_hold_the_texts_of_those_that_are_cleaned(tmp_path, value):
+    site_data.write(tmp_path / "slow.js", "runs", {"of": {"k": [value]}})
+    site_data.write(tmp_path / "quick.js", "runs", {"of": site_data.exact({"k": [value]})})
+    assert (tmp_path / "slow.js").read_bytes() == (tmp_path / "quick.js").read_bytes()
+
+
+def test_data_files_bear_what_is_nested_beyond_reason_and_keep_figures(tmp_path):
+    deep = 1.23456789
+    for _ in range(400):
+        deep = [deep]
+    value = {"deep": site_data.exact(deep), "x": 1.23456789, "exact": site_data.exact([1.23456789, math.nan])}
+    site_data.write(tmp_path / "x.js", "runs", value)
+    found = data(tmp_path / "x.js")
+    assert found["x"] == 1.23457 and found["exact"] == [1.23456789, None]
+    assert '"..."' in json.dumps(found["deep"])

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,7 +16,19 @@ from rich.console import Console
 
 from benchmarks import metrics, paired, records, report, stats
 from benchmarks.api import UsageError
-from benchmarks.report import comparisons, figures, formats, html, rows, sets, spread, tables
+from benchmarks.report import (
+    comparable,
+    comparisons,
+    figures,
+    formats,
+    html,
+    latex,
+    rows,
+    runs,
+    sets,
+    spread,
+    tables,
+)
 from benchmarks.tasks import task_names
 from tests.fake_records import BLEU_SIGNATURE, LIMITS, METHODS, fake, study, with_counts
 
@@ -216,7 +229,7 @@ def test_unequal_conditions_are_refused_and_named(other, said):
     told = str(caught.value)
     assert f"  {said} " in told and "hat seed 1" in told and "mos-neuron seed 1" in told
     assert "supernet-bench leaderboard" in told
-    assert len(rows.groups(mixed)) == 2
+    assert len(comparable.groups(runs.whole(mixed))) == 2
 
 
 def test_other_data_is_refused_but_a_run_that_failed_before_it_had_any_is_shown():
@@ -547,3 +560,19 @@ def test_reference_points_are_frozen_per_task_and_version():
     points = frozen[rows.results_version()]
     ours = {name for name in task_names() if name.startswith("mt-")}
     assert set(points) <= ours and {name: rows.reference_point(name) for name in points} == points
+
+
+def test_a_failed_run_with_other_options_is_a_method_of_its_own_without_candidates():
+    failed = fake("hat", 2, status="failed")
+    failed["spec"]["options"] = {"after": "scratch"}
+    table = tables.build([fake("hat"), records.seal(failed)])
+    names = ["hat (default options)"] * 3 + ["hat (after=scratch)"]
+    assert list(table.rows["method"]) == names and table.rows["limit"].iloc[-1] is None
+
+
+def test_latex_is_what_pandas_writes_and_no_mark_is_a_command():
+    frame = pd.DataFrame({"a & b": ["50 %", "#1_{2}$"], "c": ["", "é <x>"]})
+    assert latex.tabular(frame) == frame.to_latex(index=False, escape=True)
+    assert r"\textbackslash{}n \textasciitilde{} \textasciicircum{}2 " in latex.tabular(
+        pd.DataFrame({"h": [r"\n ~ ^2"]})
+    )

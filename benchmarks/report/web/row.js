@@ -6,11 +6,13 @@
   const at = id => document.getElementById(id);
   const MARKS = {"reproduces": "supported", "does not reproduce": "refuted", "cannot tell": "undecided"};
 
+  const short = value => String(typeof value === "number" && !Number.isInteger(value) ? Number(value.toPrecision(6)) : value);
+
   // Nested data as nested definition lists; what is empty says so.
   function shown(value) {
     if (value === null || value === undefined || value === "") return "none";
-    if (Array.isArray(value) && value.every(item => typeof item !== "object")) return value.join(" ") || "none";
-    if (typeof value !== "object") return String(value);
+    if (Array.isArray(value) && value.every(item => typeof item !== "object")) return value.map(short).join(" ") || "none";
+    if (typeof value !== "object") return short(value);
     const entries = Object.entries(value);
     return entries.length ? facts(entries) : "none";
   }
@@ -31,7 +33,7 @@
     const id = "run-" + run.id;
     const candidate = run.candidates.find(one => one.limit === row.limit);
     return el("section", {"aria-labelledby": id},
-      el("h2", {id}, `${run.label}, seed ${run.spec.seed}: ${run.status}`),
+      el("h2", {id}, `${row.method}, seed ${run.spec.seed}: ${run.status}`),
       run.message ? el("p", {class: "trouble"}, run.message) : null,
       el("h3", {}, "Does it reproduce?"),
       ...(run.verdicts.length ? run.verdicts.map(verdict) : [el("p", {class: "verdict open"}, "not verified yet")]),
@@ -89,7 +91,7 @@
       folded("The allowance and what the table's runs share", table.shared));
     const files = [...new Set(row.runs.map(run => Math.floor(run / table.runs_a_file)))];
     const loaded = new Map();
-    for (const file of files) loaded.set(file, await load("runs", id + "-" + file));
+    for (const file of files) loaded.set(file, await load("runs", "runs-" + file));
     const runs = row.runs.map(run => {
       const file = loaded.get(Math.floor(run / table.runs_a_file));
       const found = file.runs[run % table.runs_a_file];

@@ -1,0 +1,85 @@
+"""The figures of one record that the papers' claims are about (``benchmarks.claims``). Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from benchmarks import stats
+from benchmarks.records import Record
+from benchmarks.report import rows
+
+
+def _at(record: Record, limit: float | None) -> list[Mapping[str, Any]]:
+    wanted = rows.Limit(0, 0.0) if limit is None else rows.Limit(1, limit)
+    return [c for c in record["candidates"] if rows.limit_of(c) == wanted]
+
+
+def _test(candidate: Mapping[str, Any], metric: str) -> float | None:
+    scores = (candidate.get("test") or {}).get(rows.deciding_set(candidate) or "", {})
+    value = (scores.get(metric) or {}).get("value")
+    return None if value is None else float(value)
+
+
+def _quality(record: Record, limit: float | None) -> float | None:
+    """Test figure of the best network by validation at the limit."""
+    there = _at(record, limit)
+    return _test(rows.best(there), rows.metric_of([record])) if there else None
+
+
+def _inherited(record: Record, limit: float | None) -> float | None:
+    """The same of the best one with the supernet's own weights."""
+    there = [c for c in _at(record, limit) if c["origin"] == "inherited"]
+    return _test(rows.best(there), rows.metric_of([record])) if there else None
+
+
+def _gap(record: Record, limit: float | None) -> float | None:
+    """Trained from scratch minus inherited, mean over the architectures that the run has as both."""
+    there, metric = _at(record, limit), rows.metric_of([record])
+    both = [
+        (_test(alone, metric), _test(shared, metric))
+        for alone in there
+        if alone["origin"] == "retrained"
+        for shared in there
+        if shared["origin"] == "inherited" and shared["architecture"] == alone["architecture"]
+    ]
+    gaps = [a - b for a, b in both if a is not None and b is not None]
+    return sum(gaps) / len(gaps) if gaps else None
+
+
+def _absolute_gap(record: Record, limit: float | None) -> float | None:
+    """The size of ``_gap``, as the papers report it."""
+    found = _gap(record, limit)
+    return None if found is None else abs(found)
+
+
+def _hypervolume(record: Record, limit: float | None) -> float | None:
+    """Of the best network by validation at each limit, from the task's frozen reference point."""
+    chosen, metric = rows.by_limit(record["candidates"]).values(), rows.metric_of([record])
+    points = [(_test(c, metric), (c.get("latency") or {}).get("ratio")) for c in chosen]
+    pairs = [(q, float(x)) for q, x in points if q is not None and x is not None]
+    return stats.hypervolume(pairs, rows.reference_point(record["spec"]["task"])) if pairs else None
+
+
+def _seconds_per_token(record: Record, limit: float | None) -> float | None:
+    """Of training the supernet; none where the run shared its machine: its seconds are not its own."""
+    if record["provenance"].get("jobs", 1) != 1:
+        return None
+    spent = {
+        kind: sum(
+            e["amount"] for e in record["ledger"]["entries"] if (e["phase"], e["kind"]) == ("supernet", kind)
+        )
+        for kind in ("seconds", "tokens")
+    }
+    return spent["seconds"] / spent["tokens"] if all(spent.values()) else None
+
+
+MEASURES: dict[str, Callable[[Record, float | None], float | None]] = {
+    "quality": _quality,
+    "inherited": _inherited,
+    "gap": _gap,
+    "absolute-gap": _absolute_gap,
+    "hypervolume": _hypervolume,
+    "seconds-per-token": _seconds_per_token,
+}
+"""Name in ``claims.toml`` -> figure of one record at a limit (None: without one); None where it has none."""

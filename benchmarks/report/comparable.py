@@ -1,0 +1,120 @@
+"""What may share a table, what counts as one method there, and which run speaks for a seed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from benchmarks import records as store
+from benchmarks import rulesets
+from benchmarks.api import LIMITED, UsageError
+from benchmarks.report.rows import plain
+
+if TYPE_CHECKING:
+    from benchmarks.report.runs import Run
+
+
+def facts(record: Mapping[str, Any]) -> Mapping[str, str]:
+    """What two records must have in common to stand in one table, as texts."""
+    spec = record["spec"]
+    return _facts(
+        *(spec[name] for name in ("task", "tier", "profile", "space", "settings_sha256")),
+        tuple(spec["budget"].get(kind) for kind in LIMITED),
+        rulesets.of(spec),
+        store.canonical(record["provenance"]["data"]) if record["provenance"]["data"] else b"",
+    )
+
+
+@lru_cache(maxsize=4096)
+def _facts(
+    task: str, tier: str, profile: str, space: str, settings: str, budget: tuple[float | None, ...],
+    ruleset: str, data: bytes,
+) -> dict[str, str]:  # fmt: skip
+    shown = {"task": plain(task), "tier": plain(tier), "profile": plain(profile), "space": plain(space)}
+    for kind, amount in zip(LIMITED, budget, strict=True):
+        shown[f"budget.{kind}"] = "no limit" if amount is None else f"{amount:,.10g}"
+    shown["settings_sha256"] = settings[:12]
+    if ruleset != rulesets.SELF:
+        shown["ruleset"] = ruleset
+    if data:
+        shown["data"] = hashlib.sha256(data).hexdigest()[:12]
+    return shown
+
+
+def groups(runs: Iterable[Run]) -> list[list[Run]]:
+    """Runs apart by everything that forbids comparing them, in a fixed order.
+
+    A run that failed before it had data goes with the runs that are otherwise like it.
+    """
+    keyed = []
+    for run in runs:
+        place = "data" not in run.facts, tuple(run.facts.values()), run.method, run.seed, run.id
+        keyed.append((place, run))
+    found: dict[tuple[str, ...], list[Run]] = {}
+    for (without, key, *_), run in sorted(keyed, key=lambda pair: pair[0]):
+        if without:
+            key = next((known for known in found if known[:-1] == key), key)
+        found.setdefault(key, []).append(run)
+    return [found[key] for key in sorted(found)]
+
+
+def require_comparable(runs: Sequence[Run]) -> None:
+    """Raise UsageError, listing every difference, where runs must not share a table."""
+    apart = groups(runs)
+    if len(apart) < 2:
+        return
+    lines = []
+    for name in dict.fromkeys(name for group in apart for name in group[0].facts):
+        seen: dict[str, list[str]] = {}
+        for run in runs:
+            value = run.facts.get(name, rulesets.SELF if name == "ruleset" else None)
+            if value is not None:
+                seen.setdefault(value, []).append(f"{run.method} seed {run.seed}")
+        if len(seen) > 1:
+            told = [
+                f"{value} ({', '.join(who[:2])}{', ...' if len(who) > 2 else ''})"
+                for value, who in seen.items()
+            ]
+            lines.append(f"  {name:18} " + "   ".join(told))
+    raise UsageError(
+        "these records cannot share a table; they differ in\n" + "\n".join(lines) + "\n"
+        "only equal allowances on equal hardware and data are compared. One table for each:"
+        " supernet-bench leaderboard"
+    )
+
+
+def labels(runs: Sequence[Run]) -> dict[str, str]:
+    """Record id -> the method's name in the table.
+
+    Runs of one name with other options or another source are different methods: the name then
+    carries what tells them apart, so that they are never averaged.
+    """
+    kinds: dict[str, dict[tuple[str, str], list[str]]] = {}
+    for run in runs:
+        options = " ".join(f"{k}={v}" for k, v in sorted(run.options.items()))
+        kind = plain(options, 60), run.source[:7]
+        kinds.setdefault(run.method, {}).setdefault(kind, []).append(run.id)
+    named: dict[str, str] = {}
+    for method, others in kinds.items():
+        apart = [len(set(those)) > 1 for those in zip(*others, strict=True)]
+        for (options, source), ids in others.items():
+            name = method + (f" ({options or 'default options'})" if apart[0] else "")
+            named |= dict.fromkeys(ids, name + (f" @{source}" if apart[1] else ""))
+    return named
+
+
+def latest(runs: Sequence[Run]) -> list[Run]:
+    """One run for each (method label, seed): where there are several, the one that ended last."""
+    named = labels(runs)
+    kept: dict[tuple[str, int], Run] = {}
+    for run in sorted(runs, key=lambda r: (r.status != "failed", r.ended, r.id)):
+        kept[named[run.id], run.seed] = run
+    return sorted(kept.values(), key=lambda r: (named[r.id], r.seed))
+
+
+def metric_of(runs: Sequence[Run]) -> str:
+    """The metric that decides: ``bleu`` where there is one, else the first one recorded."""
+    found = [run.metric for run in runs if run.metric is not None]
+    return "bleu" if "bleu" in found or not found else found[0]

@@ -1,0 +1,80 @@
+"""The runs behind the rows of the site: files of a hundred, with provenance and commands, for rows' pages.
+
+Written while records are read, by many processes: imports neither pandas nor matplotlib.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from benchmarks import records as store
+from benchmarks import verified
+from benchmarks.records import Record
+from benchmarks.report import rows, site_data, standing
+
+RUNS_A_FILE = 100
+
+_CANDIDATE = ("index", "origin", "architecture", "policy", "weights_sha256", "test", "valid", "latency",
+              "memory", "cost")  # fmt: skip
+
+
+class File:
+    """A file of up to ``RUNS_A_FILE`` runs, made record by record; what several were made from is there once.
+
+    Args:
+        folder: of the site.
+        first: number of its first run among all records of the leaderboard.
+    """
+
+    def __init__(self, folder: Path, first: int) -> None:
+        self._name = f"runs-{first // RUNS_A_FILE}"
+        self._path = folder / "data" / f"{self._name}.js"
+        self._runs: list[orjson.Fragment] = []
+        self._made: dict[bytes, int] = {}
+
+    def add(self, record: Record, verdicts: Sequence[verified.Stored]) -> None:
+        """The next run, with the verdicts on it."""
+        made = {k: v for k, v in record["provenance"].items() if k not in ("command", "started", "ended")}
+        place = self._made.setdefault(store.canonical(made), len(self._made))
+        self._runs.append(site_data.exact(_run(record, verdicts) | {"made": place}))
+
+    def write(self) -> None:
+        """Write it."""
+        made = [site_data.exact(json.loads(text)) for text in self._made]
+        site_data.write(self._path, "runs", {"id": self._name, "runs": self._runs, "made": made})
+
+
+def _run(record: Record, verdicts: Sequence[verified.Stored]) -> dict[str, Any]:
+    """One run with its whole provenance, what second runs said, and the commands that make it again."""
+    path = f"results/records/{store.relative_path(record)}"
+    made, spec = record["provenance"], record["spec"]
+    headline = [
+        {"limit": str(limit)} | {k: c.get(k) for k in _CANDIDATE}
+        for limit, c in rows.by_limit(record["candidates"]).items()
+    ]
+    return {
+        "id": record["id"], "status": record["status"],
+        "message": rows.plain(record["message"], site_data.TEXT_LIMIT),
+        "path": path, "digest": record["digest"], "seal": record["seal"], "spec": spec,
+        "totals": record["ledger"]["totals"], "energy": record["energy"], "candidates": headline,
+        "started": made.get("started"), "ended": made.get("ended"),
+        "command": shlex.join(str(word) for word in made.get("command") or ()),
+        "again": shlex.join(_again(spec)),
+        "verify": shlex.join(["supernet-bench", "verify", path]),
+        "verdicts": [standing.texts(one, made["machine"].get("fingerprint")) for one in verdicts],
+    }  # fmt: skip
+
+
+def _again(spec: Mapping[str, Any]) -> list[str]:
+    """The command that makes a run like this one."""
+    words = ["supernet-bench", "run", spec["suite"], "--task", spec["task"], "--tier", spec["tier"]]
+    words += ["--methods", spec["method"], "--profile", spec["profile"], "--seeds", f"{spec['seed']},"]
+    for name, value in sorted(spec["options"].items()):
+        words += ["--option", f"{spec['method']}.{name}={value}"]
+    return words
