@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import gc
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,19 @@ class Board:
     files: dict[str, bytes] = field(default_factory=dict)
 
 
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """No garbage collection meanwhile: records and tables are trees in which there is nothing to collect, and
+    looking through them again and again costs a third of the time."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
+
+
 def read(job: Job, first: int, paths: Sequence[Path]) -> Read:
     """Read and check records, and write their part of the site.
 
@@ -66,8 +80,7 @@ def read(job: Job, first: int, paths: Sequence[Path]) -> Read:
     from benchmarks import claims
 
     found = Read([], {})
-    gc.disable()  # records are trees: nothing to collect, and looking costs a third of the time
-    try:
+    with uncollected():
         for start in range(0, len(paths), site_runs.RUNS_A_FILE):
             file = site_runs.File(job.site, first + start)
             for place, path in enumerate(paths[start : start + site_runs.RUNS_A_FILE], first + start):
@@ -79,8 +92,6 @@ def read(job: Job, first: int, paths: Sequence[Path]) -> Read:
                 found.runs.append(runs.of(record, keep=not job.brief, place=place, measured=measured))
                 file.add(record, given)
             file.write()
-    finally:
-        gc.enable()
     return found
 
 
@@ -96,11 +107,8 @@ def tables_of(
     job: Job, folder: Sequence[Run], verdicts: Mapping[str, Sequence[verified.Stored]]
 ) -> list[Board]:
     """The tables of all runs of one folder; their part of the site is written."""
-    gc.disable()
-    try:
+    with uncollected():
         return [_board(job, group, mark, verdicts) for group, mark in _named(comparable.groups(folder))]
-    finally:
-        gc.enable()
 
 
 def _named(groups: list[list[Run]]) -> list[tuple[list[Run], str]]:

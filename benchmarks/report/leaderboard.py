@@ -11,6 +11,7 @@ import re
 import tempfile
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,9 +59,10 @@ def _contents(root: Path, site_dir: Path) -> dict[str, bytes]:
     job = boards.Job(root, site_dir, brief, _verdicts(root, paths))
     made: list[boards.Board] = []
     concerned: list[Run] = []
-    for folder, given in _folders(job, paths):
-        made += boards.tables_of(job, folder, given)
-        concerned += [run for run in folder if run.measured is not None]
+    with boards.uncollected() if brief else nullcontext():  # figures, which are not brief, do leave garbage
+        for folder, given in _folders(job, paths):
+            made += boards.tables_of(job, folder, given)
+            concerned += [run for run in folder if run.measured is not None]
     made.sort(key=lambda board: board.order)
     judged = claims.judge_runs(concerned)
     site.write_pages(site_dir, [board.site for board in made], len(paths), judged)
