@@ -83,7 +83,7 @@ def _texts(frame: pd.DataFrame) -> Any:
     from rich.text import Text
 
     grid = Grid(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
-    shorter = {"difference in": "in", "latency limit": "limit", "paired seeds": "pairs"}
+    shorter = {"difference in": "in", "paired seeds": "pairs"}
     for head in frame.columns:
         grid.add_column(Text(shorter.get(head, head)), overflow="fold")
     for row in frame.itertuples(index=False, name=None):

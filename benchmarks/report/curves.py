@@ -75,7 +75,7 @@ def hypervolume(records: Sequence[Record], table: Table) -> Figure:
         + (" Left: mean over seeds, band from the lowest to the highest seed." if kind else ""),
         *plots.recipes(table),
     ]
-    sub = "Quality and speed in one number, over all latency limits. Higher is better."
+    sub = "Quality and speed in one number, over all limits. Higher is better."
     made = plots.sheet(table, TITLE, sub, notes, wide=10.5, high=3.5)
     if kind:
         left = made.axes(0.065, 0.44)

@@ -49,7 +49,7 @@ def columns(table: Table) -> dict[str, Column]:
     """Short key -> (heading, cell of a row), in the order shown."""
     shown: dict[str, Column] = {
         "method": ("method", lambda r: plain(r["method"], 60)),
-        "limit": ("latency limit", _limit),
+        "limit": ("limit", _limit),
         "quality": (f"{table.metric_name} [95 %]", interval),
         "status": ("status", lambda r: r["status"]),
         "chrf": ("chrF", lambda r: measured(r, "chrf", ".1f")),
@@ -91,7 +91,7 @@ def comparisons(table: Table) -> pd.DataFrame:
             {
                 "method": line["method"],
                 "difference in": names.get(line["what"], line["what"]),
-                "latency limit": line["limit"],
+                "limit": line["limit"],
                 f"minus {table.baseline} [95 %]": interval(line, ".2f"),
                 "paired seeds": str(line["pairs"]),
                 "p": number(line["p"], ".3f"),
@@ -123,7 +123,7 @@ def over_sentences(table: Table) -> pd.DataFrame:
         [
             {
                 "method": line["method"],
-                "latency limit": line["limit"],
+                "limit": line["limit"],
                 "seed": str(line["seed"]),
                 "sentences": f"{line['sentences']:,}",
                 f"{table.metric_name} minus {table.baseline} [95 %]": interval(line, ".2f"),
@@ -168,7 +168,7 @@ def md(text: str) -> str:
 
 
 def _md_table(frame: pd.DataFrame) -> str:
-    left = {"method", "latency limit", "seeds", "weights", "status", "difference in", "verdict", "verified"}
+    left = {"method", "limit", "seeds", "weights", "status", "difference in", "verdict", "verified"}
     left |= {"record", "date", "machine", "what differed", "because"}
     lines = ["| " + " | ".join(md(h) for h in frame.columns) + " |"]
     lines.append("|" + "|".join(" :-- " if h in left else " --: " for h in frame.columns) + "|")

@@ -148,7 +148,7 @@ def page(records: Sequence[Record], table: Table, images: Mapping[str, bytes], t
     against = grid(formats.comparisons(table), f"Differences from {table.baseline}, paired over seeds", left)
     single = grid(formats.over_sentences(table), formats.OVER_SENTENCES, left)
     main = (
-        f"{metric} and latency of each method's best network by validation at each latency limit, best first"
+        f"{metric} and latency of each method's best network by validation at each limit, best first"
     )
     return _environment().get_template("report.html").render(
         title=rows.plain(title),

@@ -61,7 +61,7 @@ def volume_costs(table: Table) -> Costs:
 
 
 def time_costs(table: Table) -> Costs:
-    """A workload is a seed with a latency limit, its cost the seconds that the run had spent when it proposed
+    """A workload is a seed with a limit, its cost the seconds that the run had spent when it proposed
     the network of the table, if that reaches ``TARGET``; none where a run has no such times."""
     methods, seeds = common_seeds(table)
     columns = (table.lines[name] for name in ("method", "seed", "limit", "quality", "spent_seconds"))
@@ -103,7 +103,7 @@ def figure(records: Sequence[Record], table: Table) -> Figure | None:
     told = {
         "hypervolume": "Hypervolume: a workload is a seed; the factor is the largest hypervolume of any"
         " method on that seed over the method's own.",
-        "time": "Time to target: a workload is a seed with a latency limit; the target is"
+        "time": "Time to target: a workload is a seed with a limit; the target is"
         f" {TARGET:.0%} of the best test {metric} of any method on it. The factor is the search's wall-clock"
         " time until the method proposed its network of the table, over the shortest of any method that"
         " reached the target.",

@@ -164,7 +164,7 @@ def pareto(records: Sequence[Record], table: Table) -> Figure:
         " between seeds not in it",
     }
     told = "; ".join(text for kind, text in bars.items() if kind in kinds)
-    notes = [f"Each point: one method at one latency limit, mean over seeds. Bars: {told}."] if told else []
+    notes = [f"Each point: one method at one limit, mean over seeds. Bars: {told}."] if told else []
     notes += recipes(table)
     sub = "Up and to the left is better. The grey line is the best that all methods together reach."
     title = "Quality against latency of the networks each method found"

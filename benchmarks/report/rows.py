@@ -1,6 +1,7 @@
-"""Which candidate of a record speaks for its run at each latency limit, and how records' texts are shown.
+"""Which candidate of a record speaks for its run at each limit, and how records' texts are shown.
 
-It is the candidate of that limit with the best *validation* score. Test scores choose nothing.
+A limit is a latency or a window of sizes. Its candidate is the one with the best *validation* score: test
+scores choose nothing.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ Measured = Mapping[tuple[str, float | None], float | None]
 
 
 class Headline(NamedTuple):
-    """The candidate that speaks for a run at one latency limit; figures that it lacks are NaN."""
+    """The candidate that speaks for a run at one limit; figures that it lacks are NaN."""
 
     limit: Limit
     origin: str

@@ -40,7 +40,7 @@ def scores(table: Table) -> list[Scores]:
             text = ranged(line["value"], line["low"], line["high"], ".1f", line["interval"])
             cells.setdefault((line["method"], str(line["limit"])), {})[line["set"]] = text
         shown = [
-            {"method": key[0], "latency limit": key[1]} | {name: cells[key].get(name, "-") for name in sets}
+            {"method": key[0], "limit": key[1]} | {name: cells[key].get(name, "-") for name in sets}
             for key in sorted(cells, key=lambda key: place[key])
         ]
         signature = "  and  ".join(dict.fromkeys(part["signature"]))

@@ -140,7 +140,7 @@ def _sets(table: Table) -> dict[str, Any]:
     found = {}
     for one in sets.scores(table):
         lines = one.frame.to_dict("records")
-        cells = {(line["method"], line["latency limit"]): [line[name] for name in one.sets] for line in lines}
+        cells = {(line["method"], line["limit"]): [line[name] for name in one.sets] for line in lines}
         keys = zip(table.rows["method"], table.rows["limit"], strict=True)
         texts = [cells.get((method, str(limit))) for method, limit in keys]
         found[one.metric] = {

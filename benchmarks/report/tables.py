@@ -1,4 +1,4 @@
-"""The comparison as data: one row per method and latency limit, means over seeds, through pandas.
+"""The comparison as data: one row per method and limit, means over seeds, through pandas.
 
 ``build`` turns records into a ``Table``; ``report.formats`` turns a ``Table`` into text.
 """

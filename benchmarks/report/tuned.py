@@ -25,7 +25,7 @@ NAMES = {
 }
 """Of metrics; the first of these that a task has is the one that a mean over tasks takes."""
 Key = tuple[str, str]
-"""Method and latency limit, as text."""
+"""Method and limit, as text."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def build(lines: pd.DataFrame, order: Iterable[Key], baseline: str | None) -> Tu
 
 
 def _titled(key: Key) -> dict[str, str]:
-    return {"method": key[0], "latency limit": key[1]}
+    return {"method": key[0], "limit": key[1]}
 
 
 def _cell(figures: _Figures, head: str, key: Key) -> str:

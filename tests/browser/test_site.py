@@ -183,7 +183,7 @@ def test_a_row_has_a_page_with_its_provenance_and_commands(visit, built):
     page.fill("#search", "scratch")
     page.locator("#rows tbody a").first.click()
     page.wait_for_selector("main section h2")
-    assert page.locator("h1").inner_text().startswith("scratch, latency limit 0.8 x ref")
+    assert page.locator("h1").inner_text().startswith("scratch, limit 0.8 x ref")
     text = page.locator("main").text_content()
     assert "3 runs behind this row" in text and text.count("not verified yet") == 2
     assert "--methods scratch --profile cpu-2core-avx512.v1 --seeds 2," in text
@@ -198,7 +198,7 @@ def test_a_row_has_a_page_with_its_provenance_and_commands(visit, built):
 def test_every_measured_figure_has_its_interval_and_each_test_set_its_table(visit, built):
     page = small(visit, built)
     heads = [head.strip() for head in page.locator("#rows thead th").all_inner_texts()]
-    counted = ("Method", "Latency limit", "Status", "Verified", "Parameters M", "MMACs", "MB")
+    counted = ("Method", "Limit", "Status", "Verified", "Parameters M", "MMACs", "MB")
     for number, head in enumerate(heads, 1):
         if not head.startswith(counted):
             assert all("[" in text for text in column(page, number)), head

@@ -160,7 +160,7 @@ def test_with_one_seed_a_figure_has_the_interval_of_its_own_or_none():
     assert any("t: the same over the timings" in note for note in table.notes)
 
 
-UNCOUNTED = {"latency limit", "params M", "MMACs", "MB", "seeds", "method", "weights", "status", "verified"}
+UNCOUNTED = {"limit", "params M", "MMACs", "MB", "seeds", "method", "weights", "status", "verified"}
 
 
 @settings(deadline=None, max_examples=10)

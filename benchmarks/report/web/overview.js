@@ -13,7 +13,7 @@
   const score = row => row.scores[at("metric").value];
   const COLUMNS = [
     {key: "method", head: "Method", left: true, value: row => row.method, cell: row => row.method},
-    {key: "limit", head: "Latency limit", left: true, value: row => has(row.limit_share) ? row.limit_share : row.limit_ms,
+    {key: "limit", head: "Limit", left: true, value: row => has(row.limit_share) ? row.limit_share : row.limit_ms,
       cell: limit},
     {key: "quality", head: "Quality", down: true, value: row => (score(row) || [null])[0], cell: row => interval(score(row))},
     {key: "status", head: "Status", left: true, value: row => row.status, cell: row => row.status},
@@ -94,7 +94,7 @@
 
   function plain(id, lines) {
     const heads = lines.length ? Object.keys(lines[0]) : [];
-    const side = head => ({class: ["method", "difference in", "latency limit", "verdict"].includes(head) ? "left" : ""});
+    const side = head => ({class: ["method", "difference in", "limit", "verdict"].includes(head) ? "left" : ""});
     at(id).tHead.replaceChildren(el("tr", {}, ...heads.map(head => el("th", {scope: "col", ...side(head)}, head))));
     at(id).tBodies[0].replaceChildren(...lines.map(line => el("tr", {}, ...heads.map((head, i) =>
       el(i ? "td" : "th", i ? side(head) : {scope: "row"}, String(line[head]))))));
@@ -119,7 +119,7 @@
     at("by-set").hidden = !one;
     if (!one) return;
     at("sets-caption").textContent = `${state.table.metrics[metric]} on each test set, made as ${one.signature}`;
-    plain("sets", state.rows.filter(row => one.rows[row.place]).map(row => ({method: row.method, "latency limit": limit(row),
+    plain("sets", state.rows.filter(row => one.rows[row.place]).map(row => ({method: row.method, "limit": limit(row),
       ...Object.fromEntries(one.sets.map((name, i) => [name, one.rows[row.place][i]]))})));
   }
 

@@ -72,7 +72,7 @@
     const row = table.rows[Number(place)];
     if (!row) throw new Error("the table has no row " + place);
     at("back").href = "index.html#" + id;
-    at("title").textContent = `${row.method}, latency limit ${limit(row)}`;
+    at("title").textContent = `${row.method}, limit ${limit(row)}`;
     document.title = `${row.method} - supernet-bench leaderboard`;
     const figures = Object.entries(table.metrics).map(([key, name]) => [name, interval(row.scores[key], 2)]);
     const summary = el("section", {"aria-labelledby": "summary"}, el("h2", {id: "summary"}, "The row"),
