@@ -202,9 +202,8 @@ def test_every_measured_figure_has_its_interval_and_each_test_set_its_table(visi
     for number, head in enumerate(heads, 1):
         if not head.startswith(counted):
             assert all("[" in text for text in column(page, number)), head
-    assert page.locator("#sets thead").inner_text().split()[:5] == [
+    assert page.locator("#sets thead").inner_text().split()[:4] == [
         "method",
-        "latency",
         "limit",
         "pooled",
         "test_2016_flickr",
