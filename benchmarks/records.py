@@ -26,10 +26,10 @@ LARGEST = 64 * 2**20
 Record = dict[str, Any]
 
 SCHEMA_FILE = Path(__file__).parent / "schema" / "record-1.json"
-_TIMED_KINDS = ("seconds", "joules")
+_TIMED_KINDS = frozenset(("seconds", "joules"))
 # A limit is a share of the measured latency of the reference network: a time as well.
-_TIMED_FIELDS = ("latency", "memory", "energy", "limit_ms", "at")
-_UNDIGESTED = ("digest", "seal", "seals", "energy", "timings")
+_TIMED_FIELDS = frozenset(("latency", "memory", "energy", "limit_ms", "at"))
+_UNDIGESTED = frozenset(("digest", "seal", "seals", "energy", "timings"))
 _STORED = re.compile(r"[0-9a-f]{16}\.json")
 
 
