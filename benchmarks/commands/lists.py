@@ -41,7 +41,7 @@ def methods() -> Sequence[dict[str, Any]]:
             "name": name,
             "version": ref.version,
             "follows": ref.follows or "",
-            "tasks": "asked when run" if ref.selective else f"suite {ref.suite}" if ref.suite else "all",
+            "tasks": (f"suite {ref.suite}" if ref.suite else "all") + ", asked when run" * ref.selective,
             "from": ref.origin,
             "summary": ref.summary,
             "sha256": ref.sha256,

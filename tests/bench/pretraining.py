@@ -29,7 +29,7 @@ from supernet.distill import Blocks, Relations, mean_loss, score_block, teacher_
 from supernet.elastic import PRECISIONS, SuperNet
 from supernet.masked import SHARE, SPECIAL, MaskedBatches, PackedText
 from supernet.space import Architecture, SearchSpace, get_space, homogeneous_space
-from supernet.train import Sampling, Sandwich, SinglePath, Trainer
+from supernet.train import Sampling, Sandwich, SinglePath, Steady, Trainer
 from supernet.weights import SharedSlices
 from tests.bench.roofline import Roofline, launch_rate
 from tests.bench.timing import (
@@ -65,7 +65,7 @@ operands a GPU reads element by element."""
 
 
 @dataclass(frozen=True)
-class Largest:
+class Largest(Steady):
     """The largest network alone, update after update."""
 
     passes: int = 1
