@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from torch import Tensor
 
 from baselines.hand_designed import taught
-from baselines.teacher import untaught
-from benchmarks.api import Candidate, Lab, Method, Skip, TaskInfo
+from baselines.teacher import Taught
+from benchmarks.api import Candidate, Lab
 from supernet.architecture import Architecture
 from supernet.distill import Relations
 from supernet.elastic import SuperNet
@@ -17,7 +17,7 @@ from supernet.space import get_space
 from supernet.train import Sandwich, SinglePath
 
 
-class AutoDistil(Method):
+class AutoDistil(Taught):
     """A supernet for each of K disjoint sub-spaces of homogeneous encoders, started from the teacher's
     leading rows and columns, learns the teacher's last self-attention relations under the sandwich rule
     with two random sub-networks; no labels. All sub-networks are ranked by that loss on held-out text.
@@ -31,13 +31,7 @@ class AutoDistil(Method):
     """
 
     name = "autodistil"
-    suite = "bert"
-    follows = "teacher"
-    inherits = True
     summary = "AutoDistil: K sub-spaces, relation distillation, sandwich, exhaustive task-agnostic ranking"
-
-    def supports(self, task: TaskInfo) -> Skip | None:
-        return super().supports(task) or untaught(task)
 
     def search(self, lab: Lab) -> Iterable[Candidate]:
         settings = lab.task.settings["autodistil"]

@@ -9,8 +9,8 @@ import numpy as np
 
 from baselines.hand_designed import taught
 from baselines.shrinking import Shrinking, architecture_of, blocks, cell_size
-from baselines.teacher import untaught
-from benchmarks.api import Candidate, Lab, Method, Skip, TaskInfo
+from baselines.teacher import Taught
+from benchmarks.api import Candidate, Lab
 from supernet.architecture import Architecture
 from supernet.bert import Cell, CellBert
 from supernet.cost import parameters
@@ -22,7 +22,7 @@ from supernet.space import get_space
 from supernet.train import SinglePath
 
 
-class NasBert(Method):
+class NasBert(Taught):
     """Every block learns the teacher's states after its layers from those before them, along single paths
     and through learnt adapters; candidates of each block are halved epoch by epoch within bins of size and
     latency; a table of additive losses, sizes and latencies gives the most promising whole networks, which
@@ -30,13 +30,7 @@ class NasBert(Method):
     """
 
     name = "nas-bert"
-    suite = "bert"
-    follows = "teacher"
-    inherits = True
     summary = "NAS-BERT: block-wise distillation, progressive shrinking, winners retrained with distillation"
-
-    def supports(self, task: TaskInfo) -> Skip | None:
-        return super().supports(task) or untaught(task)
 
     def search(self, lab: Lab) -> Iterable[Candidate]:
         settings, retrain = lab.task.settings["nas_bert"], lab.task.settings["retrain_share"]

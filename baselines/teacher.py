@@ -34,6 +34,17 @@ class Teacher(Method):
             yield lab.candidate(net, architecture, origin="scratch")
 
 
+class Taught(Method):
+    """A method for encoders that takes the teacher's weights, and so pays for them."""
+
+    suite = "bert"
+    follows = "teacher"
+    inherits = True
+
+    def supports(self, task: TaskInfo) -> Skip | None:
+        return super().supports(task) or untaught(task)
+
+
 def teacher_space(shape: Mapping[str, Any]) -> SearchSpace:
     """The space of one architecture: ``width``, ``heads`` of ``head_dim``, ``layers``, feed-forward 4 times
     as wide."""

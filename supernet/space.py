@@ -169,30 +169,36 @@ def autodistil(size: str) -> SearchSpace:
     )
 
 
-def autodistil_s(size: str) -> SearchSpace:
-    """Scaled-down AutoDistil: two sub-spaces of 81 architectures, apart in width; ``all`` is just both."""
-    width = {"small": (160, 176, 192), "base": (208, 224, 240), "all": (160, 176, 192, 208, 224, 240)}[size]
+def autodistil_scaled(
+    name: str, size: str, widths: Sequence[int], layers: Sequence[int], head_dim: int
+) -> SearchSpace:
+    """Scaled-down AutoDistil: sub-spaces of 81 architectures, apart in width: ``small`` has the first three
+    of six, ``base`` the others, ``all`` is just both."""
+    width = {"small": widths[:3], "base": widths[3:], "all": widths}[size]
     return homogeneous_space(
-        f"autodistil-s-{size}",
+        f"{name}-{size}",
         width=width,
         heads=(2, 3, 4),
         ffn_tenths=(20, 30, 40),
-        layers=(4, 5, 6),
-        head_dim=64,
+        layers=layers,
+        head_dim=head_dim,
     )
 
 
-def autodistil_smoke(size: str) -> SearchSpace:
-    """As ``autodistil_s``, for minutes on two CPU cores."""
-    width = {"small": (32, 40, 48), "base": (52, 56, 60), "all": (32, 40, 48, 52, 56, 60)}[size]
-    return homogeneous_space(
-        f"autodistil-smoke-{size}",
-        width=width,
-        heads=(2, 3, 4),
-        ffn_tenths=(20, 30, 40),
-        layers=(2, 3, 4),
-        head_dim=16,
-    )
+autodistil_s = partial(
+    autodistil_scaled,
+    "autodistil-s",
+    widths=(160, 176, 192, 208, 224, 240),
+    layers=(4, 5, 6),
+    head_dim=64,
+)
+autodistil_smoke = partial(
+    autodistil_scaled,
+    "autodistil-smoke",
+    widths=(32, 40, 48, 52, 56, 60),
+    layers=(2, 3, 4),
+    head_dim=16,
+)
 
 
 def mos_bert_v5() -> SearchSpace:
