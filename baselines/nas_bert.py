@@ -85,7 +85,7 @@ def scored(
     """Losses of candidates of one block on a part of the validation data.
 
     Candidates that begin alike share the beginning; charged as the share of evaluations of whole
-    networks that the operations run come to.
+    networks that the operations run come to, besides the teacher's pass.
     """
     share, count = lab.task.settings["nas_bert"]["scored_on"], blocks(net.space)
     layers = net.space.choice(f"ops_{block}").repeat

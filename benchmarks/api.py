@@ -230,8 +230,11 @@ class Lab(ABC):
 
     @abstractmethod
     def validation_batches(self, share: float) -> Any:
-        """The first ``share`` of the validation data as batches, for losses of a method's own. Charge
-        ``budget`` with the evaluations that what you run on them comes to."""
+        """The first ``share`` of the validation data as batches, for losses of a method's own.
+
+        That share of an evaluation is charged for one pass over them; charge ``budget`` for what you run
+        beyond it.
+        """
 
     @abstractmethod
     def probe(self, architecture: Any) -> float:

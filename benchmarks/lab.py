@@ -252,6 +252,13 @@ class BenchLab(Lab):
         return Measurement(known["loss"], known["metrics"])
 
     def validation_batches(self, share: float) -> list[Any]:
+        if not 0 < share <= 1:
+            raise ValueError(f"lab.validation_batches(share={share!r}): a share in (0, 1]")
+        self.ledger.charge("evaluations", share)
+        return self._held_out(share)
+
+    def _held_out(self, share: float) -> list[Any]:
+        """The first part of the validation data, off the books."""
         with self.ledger.clock.pause("data"):
             found: list[Any] = self._task.validation_batches(self.validation, self.device, share)
             return found
@@ -261,7 +268,7 @@ class BenchLab(Lab):
         from supernet.distill import mean_loss
         from supernet.train import Labels
 
-        objective, batches = objective or Labels(), self.validation_batches(share)
+        objective, batches = objective or Labels(), self._held_out(share)
         lessons = self._lessons.setdefault((objective, share), [None] * len(batches))
         return Measurement(mean_loss(module, objective, batches, lessons))
 

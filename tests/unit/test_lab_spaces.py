@@ -126,6 +126,10 @@ def test_an_objective_is_judged_on_a_part_of_the_validation_data(lab: BenchLab) 
     assert same.loss == pytest.approx(0, abs=1e-8)
     rows = sum(len(batch.shown) for batch in lab.validation_batches(0.25))
     assert rows == round(0.25 * len(lab.validation))
+    assert lab.budget.spent("evaluations") == 0.75, "two judged, one handed out"
+    with pytest.raises(BudgetExhausted):
+        for _ in range(10):
+            lab.validation_batches(0.25)
     with pytest.raises(ValueError, match="a share of the validation data"):
         lab.evaluate(net, OWN.smallest(), share=0)
 
