@@ -28,7 +28,8 @@ class Terminal:
         from rich.text import Text
 
         lines = self.table.each
-        quality, speed = ["quality", "chrf"], ["ratio", "p50", "params", "macs"]
+        translated = ["chrf"] if self.table.metric == "bleu" else []
+        quality, speed = ["quality", *translated], ["ratio", "p50", "params", "macs"]
         spent = ["tokens", "evaluations", "probes", "seconds", "joules"]
         yield Text(caption(self.table), style="bold")
         yield Text()

@@ -69,6 +69,8 @@ def columns(table: Table) -> dict[str, Column]:
         "seeds": ("seeds", lambda r: r["seeds"] or NONE),
         "origin": ("weights", lambda r: r["origin"] or NONE),
     }
+    if table.metric != "bleu":
+        del shown["chrf"]  # of translations
     if "verified" in table.rows:
         shown["verified"] = ("verified", lambda r: r["verified"])
     return shown
@@ -298,6 +300,7 @@ def latex(table: Table, each_set: bool = True) -> str:
             "joules",
             "status",
         )
+        if k in shown
     ]
     scores = sets.scores(table)[:1] if each_set else []
     notes = [caption(table), *footnotes(table)]

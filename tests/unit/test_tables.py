@@ -576,3 +576,15 @@ def test_latex_is_what_pandas_writes_and_no_mark_is_a_command():
     assert r"\textbackslash{}n \textasciitilde{} \textasciicircum{}2 " in latex.tabular(
         pd.DataFrame({"h": [r"\n ~ ^2"]})
     )
+
+
+def test_what_no_row_of_a_task_can_have_is_no_column():
+    from dataclasses import replace
+
+    from benchmarks.report.formats import columns, latex
+
+    table = tables.build(study())
+    assert "chrf" in columns(table)
+    other = replace(table, metric="mlm_accuracy")
+    assert "chrf" not in columns(other)
+    assert "chrF" not in latex(other, each_set=False)
