@@ -1,4 +1,4 @@
-"""``supernet-bench study``: a claim held against published data, without a run."""
+"""``supernet-bench study``: a question answered from data or records, without a run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ def study(options: argparse.Namespace) -> int:
         return 0
     if options.name not in studies.STUDIES:
         raise registry.unknown("study", options.name, studies.STUDIES, "list them: supernet-bench study")
-    if options.data_dir is None:
+    asked = studies.module(options.name)
+    source = options.data_dir if asked.READS == "data" else options.results / "records"
+    if source is None:
         raise UsageError(
             f"study {options.name} reads published tables: supernet-bench study {options.name} --data-dir"
             " FOLDER with published/"
@@ -34,7 +36,7 @@ def study(options: argparse.Namespace) -> int:
     def say(line: str) -> None:
         print(line, file=sys.stderr)
 
-    outcome = studies.module(options.name).run(options.data_dir, say)
+    outcome = asked.run(source, say)
     folder = options.results / "studies"
     files: dict[str, str | bytes] = {
         "md": outcome.markdown(options.name),

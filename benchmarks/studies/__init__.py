@@ -1,7 +1,8 @@
-"""Studies: a claim held against data that others published, without a run. One module each.
+"""Studies: a question answered from published data or records, without a run. One module each.
 
-A study has ``SUMMARY`` and ``run(data_dir, say) -> Outcome``; ``supernet-bench study NAME`` prints its
-outcome and writes it to ``results/studies``. Its rule of decision is written down in its module.
+A study has ``SUMMARY``, ``READS`` (``data`` or ``records``) and ``run(folder, say) -> Outcome``;
+``supernet-bench study NAME`` prints its outcome and writes it to ``results/studies``. Its rule of decision
+is written down in its module.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-STUDIES = {"shape-latency": "shape_latency"}
+STUDIES = {"cpu-latency": "cpu_latency", "shape-latency": "shape_latency"}
 """Name on the command line -> module."""
 
 

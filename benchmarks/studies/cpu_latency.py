@@ -1,0 +1,238 @@
+"""What INT8 does to the latency of encoders that were found elsewhere: on two CPU cores, before and after.
+
+Published winners are rebuilt from their records alone, with random weights (no latency depends on their
+values), and timed on this machine: in float32, with every linear layer in INT8, and the tier's reference
+network, all three in turns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.api import UsageError
+from benchmarks.data import Say
+from benchmarks.records import Record, load_all
+from benchmarks.report.rows import by_limit
+from benchmarks.studies import Outcome
+
+SUMMARY = "what INT8 does to the latency of published encoders on this machine's processor"
+READS = "records"
+SUITE, TIER = "bert", "small"
+ALONE = ("scratch", "retrained")
+"""Origins of networks that were made by themselves, not cut out of a supernet."""
+RULE = (
+    "INT8 is faster for a method at a size where the 95 % interval of the ratio of medians, INT8 over"
+    " float32, lies below 1 for every seed's network; slower where it lies above 1 for every one; else"
+    " undecided."
+)
+
+
+@dataclass(frozen=True)
+class Timed:
+    """One winner on this machine. Milliseconds are medians, ``ratio`` is INT8 over float32 (95 % interval
+    ``low`` to ``high``)."""
+
+    method: str
+    limit: str
+    seed: int
+    parameters: int
+    fp32_ms: float
+    int8_ms: float
+    reference_ms: float
+    ratio: float
+    low: float
+    high: float
+    fp32_bytes: int
+    int8_bytes: int
+    others_cpu: float
+    signature: str
+
+
+def run(folder: Path, say: Say) -> Outcome:
+    """Time every winner of the published encoders.
+
+    Args:
+        folder: of records, such as ``results/records``.
+        say: takes a line of progress.
+
+    Raises:
+        UsageError: there are no such records, or this machine is no declared CPU profile.
+    """
+    from benchmarks import profiles
+
+    name = profiles.matching()
+    profile = profiles.get(name) if name else None
+    if profile is None or profile.device != "cpu":
+        raise UsageError(
+            "study cpu-latency times on a declared CPU profile, and this machine is none:"
+            " supernet-bench doctor says what differs"
+        )
+    winners = list(found(load_all(folder)))
+    if not winners:
+        raise UsageError(
+            f"no encoders of tier {TIER} in {folder}: --results names the folder above records/, such as"
+            " --results results"
+        )
+    timings = []
+    known: dict[str, Mapping[str, Any]] = {}
+    for number, (record, limit, candidate) in enumerate(winners, 1):
+        say(f"{number} of {len(winners)}: {record['spec']['method']} seed {record['spec']['seed']}, {limit}")
+        timings.append(timed(record, limit, candidate, profile, known))
+    return told(timings, profile.name)
+
+
+def found(records: Sequence[Record]) -> Iterator[tuple[Record, str, Mapping[str, Any]]]:
+    """The float32 candidates that speak for their runs, one for each window of sizes."""
+    for record in sorted(records, key=lambda r: (r["spec"]["method"], r["spec"]["seed"])):
+        spec = record["spec"]
+        if (spec["suite"], spec["tier"], record["status"]) != (SUITE, TIER, "done"):
+            continue
+        for limit, candidate in by_limit(record["candidates"]).items():
+            if candidate.get("window") and not candidate.get("policy"):
+                yield record, str(limit), candidate
+
+
+def timed(
+    record: Record,
+    limit: str,
+    candidate: Mapping[str, Any],
+    profile: Any,
+    known: dict[str, Mapping[str, Any]],
+) -> Timed:
+    """One winner timed in float32 and INT8 beside the reference network.
+
+    Equal networks are timed once: ``known`` keeps them.
+    """
+    import torch
+
+    from benchmarks import measure
+    from benchmarks.score import reference_network
+    from supernet.cost import cost
+    from supernet.quantize import quantize, uniform_int8
+
+    family, reference, tier = rebuilt(record, candidate)
+    architecture = family.space.architecture(candidate["architecture"])
+    key = f"{record['spec']['task']} {family.space.name} {family.form} {architecture.key()}"
+    if key not in known:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            plain = family.build(architecture).requires_grad_(False).eval()
+        policy = uniform_int8(plain)
+        workload = measure.Workload.of(tier.workload)
+        lengths = {"source_len": workload.source_len, "target_len": workload.target_len}
+        counted = [cost(family, architecture, **lengths, policy=p) for p in (None, policy)]
+        beside = reference_network(reference)
+        latency = measure.latency(
+            quantize(plain, policy), beside, workload, "cpu", profile, plain=plain, min_n=128
+        )
+        known[key] = {"latency": latency, "counted": counted}
+    latency, (before, after) = known[key]["latency"], known[key]["counted"]
+    return Timed(
+        method=record["spec"]["method"],
+        limit=limit,
+        seed=record["spec"]["seed"],
+        parameters=before.params,
+        fp32_ms=latency["fp32_p50"],
+        int8_ms=latency["p50"],
+        reference_ms=latency["reference_p50"],
+        ratio=latency["fp32_ratio"],
+        low=latency["fp32_ratio_low"],
+        high=latency["fp32_ratio_high"],
+        fp32_bytes=before.bytes,
+        int8_bytes=after.bytes,
+        others_cpu=latency["others_cpu"],
+        signature=latency["signature"],
+    )
+
+
+def rebuilt(record: Record, candidate: Mapping[str, Any]) -> tuple[Any, Any, Any]:
+    """The family that the candidate was exported from, that of the reference network, and the tier."""
+    from benchmarks.tasks import Prepared, get_task
+    from supernet.searchspace import SearchSpace
+
+    task = get_task(record["spec"]["task"])
+    tier = task.tier(record["spec"]["tier"], "cpu")
+    prepared = Prepared(Path(), None, {}, tier.vocab, tier.vocab)
+    own = task.family(tier, prepared)
+    space = SearchSpace.from_dict(candidate["space"]) if "space" in candidate else None
+    family = task.family(tier, prepared, space) if space else own
+    if candidate["origin"] in ALONE:
+        family = family.only(family.space.architecture(candidate["architecture"]))
+    return family, own, tier
+
+
+def told(timings: Sequence[Timed], profile: str) -> Outcome:
+    """The outcome of all timings."""
+    from benchmarks.studies import cpu_plot
+
+    groups: dict[tuple[str, str], list[Timed]] = {}
+    for one in timings:
+        groups.setdefault((one.limit, one.method), []).append(one)
+    rows = []
+    for (limit, method), ones in sorted(groups.items(), key=lambda g: (g[0][0], median(g[1], "int8_ms"))):
+        rows.append(
+            (
+                limit,
+                method,
+                str(len(ones)),
+                spread(ones, "fp32_ms", ".2f"),
+                spread(ones, "int8_ms", ".2f"),
+                spread(ones, "ratio", ".2f"),
+                f"{median(ones, 'fp32_bytes') / 1e6:.1f}",
+                f"{median(ones, 'int8_bytes') / 1e6:.1f}",
+                verdict(ones),
+            )
+        )
+    worst = max(one.others_cpu for one in timings)
+    notes = [
+        "ms: median of at least 128 inferences of one row, in turns; middle of the seeds' networks,"
+        " lowest to highest behind it where they differ.",
+        "Networks of supernets are rebuilt from their records; weights are random.",
+        f"Other programs took up to {worst:g} processors while timing.",
+        f"Signature: {timings[0].signature}",
+    ]
+    return Outcome(
+        title="INT8 on two CPU cores, before and after",
+        question="Winners found and trained on a GPU, as they would run on a processor: what does INT8"
+        " in every linear layer buy?",
+        rule=RULE,
+        columns=(
+            "size",
+            "method",
+            "seeds",
+            "fp32 ms",
+            "int8 ms",
+            "int8 / fp32",
+            "fp32 MB",
+            "int8 MB",
+            "int8 is",
+        ),
+        rows=rows,
+        notes=notes,
+        facts={"profile": profile, "rule": RULE, "timings": [asdict(one) for one in timings]},
+        pictures=cpu_plot.pictures(groups, profile),
+    )
+
+
+def median(ones: Sequence[Timed], name: str) -> float:
+    """Of one figure over seeds."""
+    return float(np.median([getattr(one, name) for one in ones]))
+
+
+def spread(ones: Sequence[Timed], name: str, form: str) -> str:
+    """The middle of the seeds' networks, and their range where they differ."""
+    values = sorted(getattr(one, name) for one in ones)
+    low, high = format(values[0], form), format(values[-1], form)
+    return format(median(ones, name), form) + (f" ({low} to {high})" if low != high else "")
+
+
+def verdict(ones: Sequence[Timed]) -> str:
+    """What the rule says of one method at one size."""
+    if all(one.high < 1 for one in ones):
+        return "faster"
+    return "slower" if all(one.low > 1 for one in ones) else "undecided"

@@ -1,0 +1,56 @@
+"""The study of INT8 on a processor: what it takes from records, its rule, its pictures."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks import profiles
+from benchmarks.api import UsageError
+from benchmarks.studies import cpu_latency
+from benchmarks.studies.cpu_latency import Timed, verdict
+
+RECORDS = Path(__file__).parents[2] / "results" / "records" / "bert-enwiki" / "nvidia-h100.v1"
+ONE = Timed("m", "3.4-4 M", 1, 10, 2.0, 1.0, 2.0, 0.5, 0.4, 0.6, 40, 10, 0.0, "lat:p50|n:128|prof:x")
+
+
+def first(tmp_path: Path, *methods: str) -> Path:
+    for method in methods:
+        source = sorted((RECORDS / method).glob("*.json"))[0]
+        target = tmp_path / "bert-enwiki" / "nvidia-h100.v1" / method / source.name
+        target.parent.mkdir(parents=True)
+        shutil.copy(source, target)
+    return tmp_path
+
+
+def test_published_winners_are_timed_as_their_records_say(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(profiles, "matching", lambda: "cpu-2core-avx512.v1")
+    folder = first(tmp_path, "nas-bert", "supershaper", "hand-designed+int8-uniform", "teacher")
+    said: list[str] = []
+    outcome = cpu_latency.run(folder, said.append)
+    timings = [Timed(**one) for one in outcome.facts["timings"]]
+    assert {one.method for one in timings} == {"nas-bert", "supershaper"} and len(timings) == len(said) == 4
+    for one, row in zip(timings, outcome.rows, strict=False):
+        low, high = (float(end) * 1e6 for end in one.limit.removesuffix(" M").split("-"))
+        assert low <= one.parameters <= high, "not the network that was searched"
+        assert one.int8_bytes < one.fp32_bytes and "prec:fp32+int8" in one.signature
+        assert row[-1] in ("faster", "slower", "undecided")
+    assert all(picture for picture in outcome.pictures.values())
+
+
+def test_the_rule() -> None:
+    slow, unsure = replace(ONE, low=1.1, high=1.2), replace(ONE, low=0.9, high=1.1)
+    assert verdict([ONE, ONE]) == "faster" and verdict([slow]) == "slower"
+    assert verdict([ONE, slow]) == verdict([ONE, unsure]) == verdict([slow, unsure]) == "undecided"
+
+
+def test_what_cannot_be_timed_is_told(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(profiles, "matching", lambda: None)
+    with pytest.raises(UsageError, match="this machine is none: supernet-bench doctor"):
+        cpu_latency.run(tmp_path, print)
+    monkeypatch.setattr(profiles, "matching", lambda: "cpu-2core-avx512.v1")
+    with pytest.raises(UsageError, match="no encoders of tier small"):
+        cpu_latency.run(tmp_path, print)
