@@ -8,6 +8,7 @@ Here ``state`` is theirs, ``weights`` are those of ``supernet.seq2seq``.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +21,12 @@ from supernet import export
 from supernet.architecture import Architecture
 from supernet.seq2seq import Seq2SeqFamily
 
-IGNORED = ("version", "embed_positions._float_tensor", "embed_positions.weights")
-"""Ends of the names of what carries no weight: a format's number, sinusoids."""
+IGNORED = re.compile(
+    r"(version|embed_positions\._float_tensor|embed_positions\.weights"
+    r"|encoder\.layers\.\d+\.(in_proj|out_proj|fc1|fc2)_(weight|bias))$"
+)
+"""Names of what carries no weight of its own: a format's number, sinusoids, and the second copies that
+fairseq 0.12 keeps of its encoder's linear layers."""
 LAYERS = {"encoder": "encoder_layers", "decoder": "decoder_layers"}
 
 
@@ -75,7 +80,7 @@ def to_weights(state: Mapping[str, Tensor], share: str) -> dict[str, Tensor]:
     Raises:
         ValueError: a tensor that belongs there is missing, or one is left that has no place here.
     """
-    left = {name: tensor for name, tensor in state.items() if not name.endswith(IGNORED)}
+    left = {name: tensor for name, tensor in state.items() if not IGNORED.search(name)}
 
     def take(name: str) -> Tensor:
         if not isinstance(left.get(name), Tensor):
