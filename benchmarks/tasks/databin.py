@@ -24,8 +24,8 @@ def sides(task: str) -> tuple[str, str]:
     words = task.split("-")
     if words[0] != "mt" or len(words) < 3:
         raise UsageError(
-            f"task '{task}' does not translate: only sentence pairs make a data-bin; list tasks: supernet-bench"
-            " list tasks"
+            f"task '{task}' does not translate: only sentence pairs make a data-bin; for tasks that do, type"
+            " supernet-bench list tasks"
         )
     return words[-2], words[-1]
 

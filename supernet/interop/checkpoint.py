@@ -65,7 +65,9 @@ class Storage:
         self.data = data
 
 
-def strided(storage: Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *rest: Any) -> Tensor:
+def strided(
+    storage: Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *rest: Any
+) -> Tensor:
     """A tensor over a storage; PyTorch refuses one that reaches beyond its end."""
     if not isinstance(storage, Storage) or min((offset, *size, *stride), default=0) < 0:
         raise ValueError("a tensor that lies in no storage")
@@ -131,7 +133,9 @@ def load(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror or error})") from None
     except Exception as error:  # whatever a broken pickle brings about
-        raise ValueError(f"{path}: not a whole PyTorch checkpoint ({error or type(error).__name__})") from None
+        raise ValueError(
+            f"{path}: not a whole PyTorch checkpoint ({error or type(error).__name__})"
+        ) from None
     if not isinstance(found, dict):
         raise ValueError(f"{path}: holds no dictionary, as checkpoints do")
     return found
@@ -151,7 +155,9 @@ def _zipped(file: BinaryIO) -> Any:
         def storage(key: str, dtype: torch.dtype, elements: int) -> Storage:
             if key not in storages:
                 raw = bytearray(archive.read(f"{top}data/{key}"))
-                storages[key] = Storage(torch.frombuffer(raw, dtype=dtype) if raw else torch.empty(0, dtype=dtype))
+                storages[key] = Storage(
+                    torch.frombuffer(raw, dtype=dtype) if raw else torch.empty(0, dtype=dtype)
+                )
             if storages[key].data.dtype != dtype or storages[key].data.numel() < elements:
                 raise ValueError(f"storage {key} is shorter than stated, or of two types")
             return storages[key]

@@ -56,7 +56,9 @@ def read_dictionary(path: Path) -> list[str]:
         again = line.endswith(OVERWRITE)
         symbol, space, count = line.removesuffix(OVERWRITE).rpartition(" ")
         if not space or not count.lstrip("-").isdigit():
-            raise ValueError(f"{path}, line {number}: {line[:60]!r} is not '<symbol> <count>', as fairseq has it")
+            raise ValueError(
+                f"{path}, line {number}: {line[:60]!r} is not '<symbol> <count>', as fairseq has it"
+            )
         if symbol in known and not again:
             raise ValueError(f"{path}, line {number}: {symbol[:60]!r} is in it already")
         known.add(symbol)
@@ -166,7 +168,9 @@ def _older(file: BinaryIO, size: int) -> tuple[np.dtype, np.ndarray, np.ndarray,
     version, code, width, count, dimensions = _numbers(file, "<QQQQQ", size)
     dtype = _dtype(code)
     if version != 1 or width != dtype.itemsize or dimensions != count:
-        raise ValueError(f"version {version}, {width} bytes a token, {dimensions} dimensions of {count} sentences")
+        raise ValueError(
+            f"version {version}, {width} bytes a token, {dimensions} dimensions of {count} sentences"
+        )
     if not np.array_equal(_array(file, "<i8", count + 1, size), np.arange(count + 1)):
         raise ValueError("sentences that are no rows of tokens")
     starts = _array(file, "<i8", count + 1, size)[:-1]

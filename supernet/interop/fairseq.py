@@ -1,4 +1,4 @@
-"""fairseq's Transformer checkpoints: read into a network of ``supernet.seq2seq``, written from an exported one.
+"""Transformer checkpoints of fairseq: read into a network of ``supernet.seq2seq``, and written of one.
 
 Checkpoints of fairseq 0.6 to 0.12 are read; what is written is what fairseq 0.12.2 reads.
 """
@@ -79,7 +79,9 @@ def _network(args: Any, state: Mapping[str, Tensor], vocab: Sequence[int]) -> la
     matched(vocab, (len(source), len(target)))
     width = target.shape[1]
     if source.shape[1] != width:
-        raise ValueError(f"encoder and decoder are {source.shape[1]} and {width} wide; here they are equally wide")
+        raise ValueError(
+            f"encoder and decoder are {source.shape[1]} and {width} wide; here they are equally wide"
+        )
     sizes = {side: layout.depth(state, side) for side in layout.LAYERS}
     heads = {side: layout.number(args, f"{side}_attention_heads") for side in layout.LAYERS}
     if any(width % n for n in heads.values()):
@@ -109,8 +111,8 @@ def matched(vocab: Sequence[int], embedded: tuple[int, int]) -> None:
     for side, have, need in zip(("source", "target"), vocab, embedded, strict=False):
         if have != need:
             raise ValueError(
-                f"the {side} dictionary has {have} symbols and the checkpoint embeds {need}: take the dictionary"
-                " that it was trained with"
+                f"the {side} dictionary has {have} symbols and the checkpoint embeds {need}: take the"
+                " dictionary that it was trained with"
             )
 
 
@@ -150,18 +152,26 @@ def uniform(architecture: Mapping[str, Any], qkv_dim: int) -> dict[str, dict[str
     if set(a["decoder_cross_source"]) != {-1}:
         raise ValueError("cross-attention over several encoder layers: fairseq's reads the last one alone")
     out = {}
-    for side, fields in (("encoder", ("encoder_heads",)), ("decoder", ("decoder_self_heads", "decoder_cross_heads"))):
+    for side, fields in (
+        ("encoder", ("encoder_heads",)),
+        ("decoder", ("decoder_self_heads", "decoder_cross_heads")),
+    ):
         ffn, heads = set(a[f"{side}_ffn"]), {n for field in fields for n in a[field]}
         for what, values in (("feed-forward widths", ffn), ("numbers of heads", heads)):
             if len(values) > 1:
                 raise ValueError(
-                    f"{what} {', '.join(map(str, sorted(values)))} in one {side}: fairseq's has one for all layers"
+                    f"{what} {', '.join(map(str, sorted(values)))} in one {side}: fairseq's has one"
                 )
-        one = {"width": a[f"{side}_embed_dim"], "ffn": ffn.pop(), "heads": heads.pop(), "layers": a[f"{side}_layers"]}
+        one = {
+            "width": a[f"{side}_embed_dim"],
+            "ffn": ffn.pop(),
+            "heads": heads.pop(),
+            "layers": a[f"{side}_layers"],
+        }
         if qkv_dim > one["width"] or one["width"] % one["heads"]:
             raise ValueError(
-                f"{one['heads']} heads of {qkv_dim} in all on an {side} of width {one['width']}: fairseq's heads"
-                " divide the width among them"
+                f"{one['heads']} heads of {qkv_dim} in all on a width of {one['width']} ({side}): fairseq's"
+                " heads divide the width among them"
             )
         out[side] = one
     return out
@@ -180,9 +190,13 @@ def to_fairseq(folder: Path, out: Path) -> None:
     """
     module, about = export.load(folder)
     if about["spec"]["kind"] != Seq2SeqFamily.kind:
-        raise ValueError(f"{folder}: a network of kind {about['spec']['kind']!r}; fairseq's Transformer translates")
+        raise ValueError(
+            f"{folder}: a network of kind {about['spec']['kind']!r}; fairseq's Transformer translates"
+        )
     if about["policy"]:
-        raise ValueError(f"{folder}: it is deployed in low precision, which fairseq's checkpoints do not hold")
+        raise ValueError(
+            f"{folder}: it is deployed in low precision, which fairseq's checkpoints do not hold"
+        )
     try:
         sides = uniform(about["architecture"], about["spec"]["space"]["constants"]["qkv_dim"])
     except ValueError as error:
@@ -193,7 +207,9 @@ def to_fairseq(folder: Path, out: Path) -> None:
         if args[f"{side}_learned_pos"]:
             table = module.positions[:, : sides[side]["width"]]
             # fairseq counts positions from the padding symbol on.
-            state[f"{side}.embed_positions.weight"] = torch.cat([table.new_zeros(PAD + 1, table.shape[1]), table])
+            state[f"{side}.embed_positions.weight"] = torch.cat(
+                [table.new_zeros(PAD + 1, table.shape[1]), table]
+            )
         else:
             state[f"{side}.embed_positions._float_tensor"] = torch.zeros(1)
         state[f"{side}.version"] = torch.tensor([3.0])
@@ -214,7 +230,7 @@ def to_fairseq(folder: Path, out: Path) -> None:
 
 
 def arguments(spec: Mapping[str, Any], sides: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
-    """fairseq's options for a network of ``spec``; ``sides`` as ``uniform`` gives them."""
+    """Options of fairseq for a network of ``spec``; ``sides`` as ``uniform`` gives them."""
     equal = sides["encoder"]["width"] == sides["decoder"]["width"]
     args: dict[str, Any] = {
         "arch": "transformer",

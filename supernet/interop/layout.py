@@ -54,7 +54,9 @@ class Imported:
         return export.save(folder, self.network(), self.family.spec(), self.architecture)
 
 
-def cut(weights: Mapping[str, Tensor], family: Seq2SeqFamily, architecture: Mapping[str, Any]) -> dict[str, Tensor]:
+def cut(
+    weights: Mapping[str, Tensor], family: Seq2SeqFamily, architecture: Mapping[str, Any]
+) -> dict[str, Tensor]:
     """The leading parts of ``weights`` that ``architecture`` uses.
 
     Raises:
@@ -65,7 +67,9 @@ def cut(weights: Mapping[str, Tensor], family: Seq2SeqFamily, architecture: Mapp
         weight = weights.get(name)
         if weight is None:
             raise ValueError(f"no weights for {name}: the checkpoint has fewer layers, or other ones")
-        if weight.dim() != len(extents) or any(have < need for have, need in zip(weight.shape, extents, strict=True)):
+        if weight.dim() != len(extents) or any(
+            have < need for have, need in zip(weight.shape, extents, strict=True)
+        ):
             raise ValueError(f"{name}: {list(weight.shape)} in the checkpoint, {list(extents)} needed")
         found[name] = weight[tuple(slice(0, n) for n in extents)]
     return found
@@ -89,7 +93,11 @@ def to_weights(state: Mapping[str, Tensor], share: str) -> dict[str, Tensor]:
 
     weights = {"source_embedding.weight": take("encoder.embed_tokens.weight")}
     target = take("decoder.embed_tokens.weight")
-    output = [left.pop(name).float() for name in ("decoder.embed_out", "decoder.output_projection.weight") if name in left]
+    output = [
+        left.pop(name).float()
+        for name in ("decoder.embed_out", "decoder.output_projection.weight")
+        if name in left
+    ]
     if share != "all":
         weights["target_embedding.weight"] = target
     elif not same(weights["source_embedding.weight"], target):
@@ -104,7 +112,11 @@ def to_weights(state: Mapping[str, Tensor], share: str) -> dict[str, Tensor]:
         for i in range(depth(state, side)):
             ours, theirs = f"{side}.{i}", f"{side}.layers.{i}"
             moved = {"attention.out": "self_attn.out_proj", "attention_norm": "self_attn_layer_norm"}
-            moved |= {"feed_forward.fc1": "fc1", "feed_forward.fc2": "fc2", "feed_forward_norm": "final_layer_norm"}
+            moved |= {
+                "feed_forward.fc1": "fc1",
+                "feed_forward.fc2": "fc2",
+                "feed_forward_norm": "final_layer_norm",
+            }
             qkv = projections(take, left, f"{theirs}.self_attn")
             weights |= fused(f"{ours}.attention.qkv", qkv)
             if side == "decoder":
@@ -186,7 +198,13 @@ def to_state(module: Any, width: Mapping[str, int]) -> dict[str, Tensor]:
     for side in LAYERS:
         for i, layer in enumerate(getattr(module, side)):
             name = f"{side}.layers.{i}"
-            attention(f"{name}.self_attn", [layer.attention.qkv], layer.attention.out, layer.attention.heads, width[side])
+            attention(
+                f"{name}.self_attn",
+                [layer.attention.qkv],
+                layer.attention.out,
+                layer.attention.heads,
+                width[side],
+            )
             put(f"{name}.self_attn_layer_norm", layer.attention_norm)
             if side == "decoder":
                 cross = layer.cross
@@ -245,4 +263,6 @@ def plain(args: Any, wanted: Mapping[str, Any]) -> None:
 def rate(args: Any, name: str) -> float:
     """A dropout rate; 0 where none is told."""
     value = attribute(args, name, 0.0)
-    return float(value) if isinstance(value, (int, float)) and math.isfinite(value) and 0 <= value < 1 else 0.0
+    return (
+        float(value) if isinstance(value, (int, float)) and math.isfinite(value) and 0 <= value < 1 else 0.0
+    )

@@ -11,7 +11,9 @@ import os
 import sys
 from typing import Any
 
-PROGRAMS = {f"fairseq-{name}": f"fairseq_cli.{name}" for name in ("train", "generate", "preprocess", "interactive")}
+PROGRAMS = {
+    f"fairseq-{name}": f"fairseq_cli.{name}" for name in ("train", "generate", "preprocess", "interactive")
+}
 HASHED = ("fairseq", "hydra", "omegaconf")
 
 
