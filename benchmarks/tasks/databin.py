@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -53,7 +54,7 @@ def _write(
     vocab = subwords.get_piece_size()
     pair = "-".join(languages)
 
-    def write(split: str, side: int, sentences: Sequence[Sequence[int]]) -> None:
+    def write(split: str, side: int, sentences: Iterable[Any]) -> None:
         write_sentences(folder / f"{split}.{pair}.{languages[side]}", sentences, vocab)
 
     for split in SPLITS:

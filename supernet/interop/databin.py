@@ -98,6 +98,45 @@ def write_sentences(prefix: Path, sentences: Iterable[Sequence[int]], vocab: int
         file.write(sizes.tobytes() + starts.astype("<i8").tobytes())
 
 
+def languages(folder: Path) -> tuple[str, str]:
+    """Source and target of a ``data-bin``, as its files are named.
+
+    Raises:
+        ValueError: there are no such files, or of several pairs.
+    """
+    named = {path.name.split(".")[1] for path in folder.glob("*.*-*.*.idx")}
+    if len(named) != 1:
+        raise ValueError(f"{folder}: no data-bin of one pair of languages (such as valid.en-de.en.idx)")
+    source, _, target = named.pop().partition("-")
+    return source, target
+
+
+def dictionaries(folder: Path) -> tuple[list[str], list[str]]:
+    """The symbols of a ``data-bin``'s source and target.
+
+    Raises:
+        ValueError: as ``languages`` and ``read_dictionary``.
+    """
+    source, target = (read_dictionary(folder / f"dict.{side}.txt") for side in languages(folder))
+    return source, target
+
+
+def read_split(folder: Path, split: str) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Sources and targets of a split (``train``, ``valid``, ``test``) of a ``data-bin``, without end tokens.
+
+    Raises:
+        ValueError: as ``read_sentences``, or the sides have not as many sentences.
+    """
+    pair = languages(folder)
+    source, target = (
+        read_sentences(folder / f"{split}.{'-'.join(pair)}.{side}", len(symbols)).lists()
+        for side, symbols in zip(pair, dictionaries(folder), strict=True)
+    )
+    if len(source) != len(target):
+        raise ValueError(f"{folder}: {split} has {len(source)} sources and {len(target)} targets")
+    return source, target
+
+
 def read_sentences(prefix: Path, vocab: int) -> Sentences:
     """Read ``prefix.idx`` and ``prefix.bin`` of either form.
 

@@ -92,6 +92,22 @@ def test_altered_bytes_give_sentences_or_a_message(
         assert len(found.tokens) == found.lengths.sum() <= 26
 
 
+def test_a_folder_of_two_sides(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no data-bin"):
+        databin.languages(tmp_path)
+    for side, more in (("en", [[4]]), ("de", [])):
+        symbols = [*databin.SPECIAL, *"abcdef"]
+        databin.write_dictionary(tmp_path / f"dict.{side}.txt", symbols, [1] * len(symbols))
+        databin.write_sentences(tmp_path / f"valid.en-de.{side}", SENTENCES, 10)
+        databin.write_sentences(tmp_path / f"test.en-de.{side}", SENTENCES + more, 10)
+    source, target = databin.read_split(tmp_path, "valid")
+    assert [s.tolist() for s in source] == [t.tolist() for t in target] == SENTENCES
+    with pytest.raises(ValueError, match="5 sources and 4 targets"):
+        databin.read_split(tmp_path, "test")
+    with pytest.raises(ValueError, match="cannot be read"):
+        databin.read_split(tmp_path, "train")
+
+
 def test_tokens_beyond_the_dictionary_are_refused(tmp_path: Path) -> None:
     databin.write_sentences(tmp_path / "x", SENTENCES, 10)
     with pytest.raises(ValueError, match="the dictionary has 9"):
