@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -9,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from benchmarks.api import UsageError
-from benchmarks.data import build
 from benchmarks.tasks import Prepared, corpus
 from supernet.interop.databin import write_dictionary, write_sentences
 
@@ -35,12 +37,19 @@ def export(prepared: Prepared, languages: tuple[str, str], folder: Path) -> list
     """Write dictionaries, training and validation data, and the test sets as ``test``, ``test1``...
 
     ``fairseq-train`` and ``fairseq-generate`` take the folder; the names of the test sets come back in order.
-    What has been written before is left when it is whole.
+    The folder appears whole or not at all.
     """
     if prepared.sealed is None:
         raise ValueError("the test split is sealed off from this process")
     tests = corpus.read_tests(prepared.sealed)
-    build(folder, lambda fresh: _write(prepared, tests, languages, fresh))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        _write(prepared, tests, languages, fresh)
+        fresh.chmod(0o755)
+        os.replace(fresh, folder)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
     return list(tests)
 
 

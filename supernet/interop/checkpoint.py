@@ -9,6 +9,7 @@ are read: the zip archive (since 1.6) and the sequence of pickles before it, in 
 from __future__ import annotations
 
 import io
+import math
 import pickle
 import zipfile
 from collections import OrderedDict
@@ -71,6 +72,8 @@ def strided(
     """A tensor over a storage; PyTorch refuses one that reaches beyond its end."""
     if not isinstance(storage, Storage) or min((offset, *size, *stride), default=0) < 0:
         raise ValueError("a tensor that lies in no storage")
+    if math.prod(size) > storage.data.numel():  # one number may stand for a million of them
+        raise ValueError(f"a tensor of {size} in a storage of {storage.data.numel()}")
     # Filled in later, so it must be a view, also of what is a view of another type.
     return storage.data.as_strided(size, stride, offset)
 
@@ -129,7 +132,8 @@ def load(path: Path) -> dict[str, Any]:
     """
     try:
         with path.open("rb") as file:
-            found = _zipped(file) if zipfile.is_zipfile(file) else _sequence(file, path.stat().st_size)
+            size = path.stat().st_size
+            found = _zipped(file, size) if zipfile.is_zipfile(file) else _sequence(file, size)
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror or error})") from None
     except Exception as error:  # whatever a broken pickle brings about
@@ -141,7 +145,7 @@ def load(path: Path) -> dict[str, Any]:
     return found
 
 
-def _zipped(file: BinaryIO) -> Any:
+def _zipped(file: BinaryIO, size: int) -> Any:
     """The archive ``NAME/data.pkl`` with ``NAME/data/KEY``."""
     with zipfile.ZipFile(file) as archive:
         entries = {entry.filename: entry for entry in archive.infolist()}
@@ -150,6 +154,8 @@ def _zipped(file: BinaryIO) -> Any:
             raise ValueError("no data.pkl in it")
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries.values()):
             raise ValueError("compressed, which PyTorch's are not")
+        if sum(entry.file_size for entry in entries.values()) > size:
+            raise ValueError("its parts are larger than the whole")
         storages: dict[str, Storage] = {}
 
         def storage(key: str, dtype: torch.dtype, elements: int) -> Storage:
@@ -172,7 +178,8 @@ def _sequence(file: BinaryIO, size: int) -> Any:
 
     def storage(key: str, dtype: torch.dtype, elements: int) -> Storage:
         if key not in storages:
-            if not 0 <= elements * dtype.itemsize <= size:
+            held = sum(one.data.nbytes for one in storages.values())
+            if not 0 <= elements * dtype.itemsize <= size - held:
                 raise ValueError(f"storage {key} is larger than the file")
             storages[key] = Storage(torch.zeros(elements, dtype=dtype))
         return storages[key]

@@ -35,6 +35,8 @@ POST_LN = {
     "activation_fn": "relu",
 }
 """Settings that our Transformer has no other of."""
+BROKEN = (ValueError, RuntimeError, IndexError, TypeError, AttributeError)
+"""What tensors of other shapes than expected bring about."""
 POSITIONS = 1024
 """fairseq's default."""
 
@@ -44,7 +46,9 @@ def settings(found: Mapping[str, Any], path: Path) -> Any:
     cfg = found.get("cfg")
     args = cfg.get("model") if isinstance(cfg, Mapping) else None
     args = found.get("args") if args is None else args
-    if not isinstance(args, (Mapping, checkpoint.Inert)) or not isinstance(found.get("model"), Mapping):
+    state = found.get("model")
+    tensors = isinstance(state, Mapping) and all(isinstance(tensor, Tensor) for tensor in state.values())
+    if not isinstance(args, (Mapping, checkpoint.Inert)) or not tensors:
         raise ValueError(
             f"{path}: no checkpoint of fairseq's: it needs 'model' and 'cfg' or 'args', and has"
             f" {', '.join(map(str, list(found)[:8])) or 'nothing'}"
@@ -66,7 +70,7 @@ def network(path: Path, vocab: Sequence[int] = ()) -> layout.Imported:
     try:
         layout.plain(args, POST_LN)
         return _network(args, found["model"], vocab)
-    except ValueError as error:
+    except BROKEN as error:
         arch = layout.attribute(args, "arch") or layout.attribute(args, "_name") or "unnamed"
         raise ValueError(f"{path} (model {str(arch)[:40]!r}) cannot be imported: {error}") from None
 

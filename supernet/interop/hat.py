@@ -13,7 +13,7 @@ from typing import Any
 
 from supernet.elastic import SuperNet
 from supernet.interop import checkpoint, layout
-from supernet.interop.fairseq import POSITIONS, POST_LN, matched, settings
+from supernet.interop.fairseq import BROKEN, POSITIONS, POST_LN, matched, settings
 from supernet.seq2seq import SOURCES, Seq2SeqConfig, Seq2SeqFamily
 from supernet.space import HAT_FIELDS, SearchSpace, from_hat, seq2seq_space
 
@@ -80,7 +80,7 @@ def network(path: Path, config: Path | None = None, vocab: tuple[int, ...] = ())
         layout.cut(weights, family, family.largest)
         fields = read_config(config) if config else trained_as(args)
         architecture = from_hat(space, fields) if fields else space.largest()
-    except ValueError as error:
+    except BROKEN as error:
         raise ValueError(f"{path} cannot be imported as HAT's: {error}") from None
     return layout.Imported(family, architecture, weights)
 

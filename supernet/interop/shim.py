@@ -7,6 +7,7 @@ fairseq's programs: ``fairseq-train``, ``fairseq-generate``, ``fairseq-preproces
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import os
 import sys
 from typing import Any
@@ -19,7 +20,7 @@ HASHED = ("fairseq", "hydra", "omegaconf")
 
 def prepare() -> None:
     """Make fairseq importable; call it before the first import of fairseq."""
-    # fairseq itself must load its checkpoints whole; only files that this session made come here.
+    # It loads checkpoints whole, and executes what stands in them: give it only those that you made.
     os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"
     original: Any = dataclasses.dataclass
 
@@ -39,10 +40,11 @@ def prepare() -> None:
     for name, alias in (("float", float), ("int", int), ("bool", bool), ("object", object)):
         if name not in vars(np):
             setattr(np, name, alias)
-    from fairseq.modules.transformer_layer import TransformerEncoderLayerBase
-
     # Its shortcut through the encoder calls PyTorch by a signature that is gone.
-    TransformerEncoderLayerBase.can_use_fastpath = property(lambda layer: False, lambda layer, value: None)
+    layers = importlib.import_module("fairseq.modules.transformer_layer")
+    layers.TransformerEncoderLayerBase.can_use_fastpath = property(
+        lambda layer: False, lambda layer, value: None
+    )
 
 
 def main() -> None:
@@ -54,8 +56,6 @@ def main() -> None:
         import signal
 
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG of Linux
-    import importlib
-
     sys.argv = sys.argv[1:]
     prepare()
     importlib.import_module(PROGRAMS[sys.argv[0]]).cli_main()

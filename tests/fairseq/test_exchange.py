@@ -156,7 +156,7 @@ class Limited:
     """So many target tokens, as the harness hands them out."""
 
     def __init__(self, pairs: PairData, total: float) -> None:
-        self.stream, self.total, self.spent = TokenBatches(pairs, 768, 1), total, 0.0
+        self.stream, self.total, self.spent = TokenBatches(pairs, 384, 1), total, 0.0
 
     def __iter__(self) -> Iterator[Any]:
         for batch in self.stream:
@@ -193,7 +193,7 @@ def test_an_exported_sub_network_is_decoded_by_fairseq_to_the_same_bleu(
     architecture = space.architecture(chosen)
     alone = family.only(architecture)
     net = SuperNet(alone, SharedSlices(alone, torch.Generator().manual_seed(1)))
-    recipe = Recipe(learning_rate=6e-3, schedule="cosine", batch_tokens=768)
+    recipe = Recipe(learning_rate=4e-3, schedule="cosine", batch_tokens=384)
     Trainer(net, recipe, SinglePath(), 1).fit(Limited(data.pairs, 400_000))
     export.save(tmp_path / "net", net.export(architecture), alone.spec(), architecture)
     fairseq.to_fairseq(tmp_path / "net", tmp_path / "net.pt")

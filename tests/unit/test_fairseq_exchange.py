@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ torch = pytest.importorskip("torch")
 from baselines.fairseq_transformer import FairseqTransformer  # noqa: E402
 from benchmarks.api import Skip, TaskInfo  # noqa: E402
 from benchmarks.cli import main  # noqa: E402
+from benchmarks.tasks import corpus  # noqa: E402
 from supernet import export  # noqa: E402
+from supernet.batches import PairData  # noqa: E402
 from supernet.elastic import SuperNet  # noqa: E402
 from supernet.interop import checkpoint, command, databin, fairseq, training  # noqa: E402
 from supernet.seq2seq import Seq2SeqConfig, Seq2SeqFamily  # noqa: E402
@@ -103,6 +106,7 @@ def test_other_checkpoints_are_one_message(tmp_path: Path, capsys: pytest.Captur
             "another kind of model",
         ),
         ([1], "holds no dictionary"),
+        ({"args": argparse.Namespace(), "model": {"encoder.embed_tokens.weight": 3}}, "no checkpoint of"),
     ):
         torch.save(found, path)
         assert main(["import", "fairseq", str(path), "--to", str(out)]) == 2
@@ -138,6 +142,26 @@ def test_import_holds_the_data_against_the_network(
     file.write_bytes(file.read_bytes()[:-2])
     assert main([*words, str(tmp_path / "c")]) == 2
     assert "not a whole fairseq dataset" in capsys.readouterr().err
+
+
+def test_prepared_data_is_what_the_data_bin_has(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["export-data", "mt-synthetic-en-de", "--tier", "check", "--results", str(tmp_path), "--json"]
+    assert main([*words, "--to", str(tmp_path / "bin")]) == 0
+    assert json.loads(capsys.readouterr().out)["tests"] == {"test": "test"}
+    (prepared,) = (tmp_path / "cache" / "prepared").glob("mt*")
+    for split in ("train", "valid"):
+        pairs = corpus.read_pairs(prepared / f"{split}.npz")
+        found = PairData(*databin.read_split(tmp_path / "bin", split))
+        for side in ("source", "target"):
+            assert np.array_equal(getattr(found, side), getattr(pairs, side))
+            assert np.array_equal(getattr(found, f"{side}_length"), getattr(pairs, f"{side}_length"))
+    subwords = corpus.load_vocabulary(prepared)
+    english, german = databin.dictionaries(tmp_path / "bin")
+    assert english == german == [subwords.id_to_piece(i) for i in range(500)]
+    assert len(databin.read_split(tmp_path / "bin", "test")[0]) == 20
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bin", "cache"]
+    assert main(["export-data", "bert-enwiki", "--to", str(tmp_path / "other")]) == 2
+    assert "does not translate" in capsys.readouterr().err
 
 
 def test_without_fairseq_the_baseline_skips_and_says_how_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

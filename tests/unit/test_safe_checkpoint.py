@@ -106,6 +106,15 @@ def test_damaged_files_are_one_message(tmp_path: Path) -> None:
         checkpoint.load(tmp_path / "absent.pt")
 
 
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before-1.6"])
+def test_a_few_bytes_do_not_fill_the_memory(tmp_path: Path, zipped: bool) -> None:
+    path = tmp_path / "large.pt"
+    large = {"model": {"a": torch.zeros(1).expand(10**6, 10**6)}}
+    torch.save(large, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(ValueError, match="in a storage of 1"):
+        checkpoint.load(path)
+
+
 def test_a_tensor_beyond_its_storage_is_refused(tmp_path: Path) -> None:
     good, path = tmp_path / "good.pt", tmp_path / "bad.pt"
     torch.save({"model": torch.zeros(4)}, good)
