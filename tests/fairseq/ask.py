@@ -26,6 +26,8 @@ def data(prefix: str, dictionary: str, out: str) -> None:
 
     symbols = Dictionary.load(dictionary)
     dataset = data_utils.load_indexed_dataset(prefix, symbols)
+    if getattr(dataset, "supports_prefetch", False):
+        dataset.prefetch(range(len(dataset)))
     rows = [dataset[i].numpy() for i in range(len(dataset))]
     lengths = [len(row) for row in rows]
     np.savez(out, tokens=np.concatenate(rows), lengths=lengths, symbols=np.array(symbols.symbols))
