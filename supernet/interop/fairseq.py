@@ -17,7 +17,7 @@ from supernet import export
 from supernet.architecture import Choice
 from supernet.interop import checkpoint, layout
 from supernet.searchspace import SearchSpace
-from supernet.seq2seq import PAD, Seq2SeqConfig, Seq2SeqFamily
+from supernet.seq2seq import PAD, Seq2SeqFamily
 from supernet.space import seq2seq_space
 
 POST_LN = {
@@ -37,8 +37,6 @@ POST_LN = {
 """Settings that our Transformer has no other of."""
 BROKEN = (ValueError, RuntimeError, IndexError, TypeError, AttributeError)
 """What tensors of other shapes than expected bring about."""
-POSITIONS = 1024
-"""fairseq's default."""
 
 
 def settings(found: Mapping[str, Any], path: Path) -> Any:
@@ -92,17 +90,7 @@ def _network(args: Any, state: Mapping[str, Tensor], vocab: Sequence[int]) -> la
         raise ValueError(f"{heads} heads do not divide a width of {width}")
     ffn = {side: len(weights[f"{side}.0.feed_forward.fc1.bias"]) for side in layout.LAYERS}
     space = standard_space(width, sizes, heads, ffn)
-    most = [layout.attribute(args, f"max_{side}_positions") for side in ("source", "target")]
-    config = Seq2SeqConfig(
-        len(source),
-        len(target),
-        share=share,
-        dropout=layout.rate(args, "dropout"),
-        attention_dropout=layout.rate(args, "attention_dropout"),
-        activation_dropout=layout.rate(args, "activation_dropout"),
-        max_positions=min(n if isinstance(n, int) and n > 0 else POSITIONS for n in most),
-    )
-    family = Seq2SeqFamily(space, config)
+    family = Seq2SeqFamily(space, layout.config_of(args, weights, share))
     architecture = space.largest()
     for name, extents in family.extents(architecture).items():
         if tuple(weights[name].shape) != extents:

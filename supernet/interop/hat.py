@@ -13,8 +13,8 @@ from typing import Any
 
 from supernet.elastic import SuperNet
 from supernet.interop import checkpoint, layout
-from supernet.interop.fairseq import BROKEN, POSITIONS, POST_LN, matched, settings
-from supernet.seq2seq import SOURCES, Seq2SeqConfig, Seq2SeqFamily
+from supernet.interop.fairseq import BROKEN, POST_LN, matched, settings
+from supernet.seq2seq import SOURCES, Seq2SeqFamily
 from supernet.space import HAT_FIELDS, SearchSpace, from_hat, seq2seq_space
 
 ENDING = "_subtransformer"
@@ -75,7 +75,7 @@ def network(path: Path, config: Path | None = None, vocab: tuple[int, ...] = ())
         layout.plain(args, POST_LN | {"vocab_original_scaling": False})
         share, space = layout.shared(args), space_of(args)
         weights = layout.to_weights(found["model"], share)
-        family = family_of(args, space, share, weights)
+        family = Seq2SeqFamily(space, layout.config_of(args, weights, share))
         matched(vocab, (family.config.source_vocab, family.config.target_vocab))
         layout.cut(weights, family, family.largest)
         fields = read_config(config) if config else trained_as(args)
@@ -135,23 +135,6 @@ def space_of(args: Any) -> SearchSpace:
         decoder_layers=options(depth, "decoder_layer_num"),
         cross_source=tuple(n for n in sources if n in SOURCES) or tuple(SOURCES),
     )
-
-
-def family_of(args: Any, space: SearchSpace, share: str, weights: Mapping[str, Any]) -> Seq2SeqFamily:
-    """The family of ``space`` over the embedded vocabularies."""
-    source = weights["source_embedding.weight"]
-    target = weights.get("target_embedding.weight", source)
-    most = [layout.attribute(args, f"max_{side}_positions") for side in ("source", "target")]
-    config = Seq2SeqConfig(
-        len(source),
-        len(target),
-        share=share,
-        dropout=layout.rate(args, "dropout"),
-        attention_dropout=layout.rate(args, "attention_dropout"),
-        activation_dropout=layout.rate(args, "activation_dropout"),
-        max_positions=min(n if isinstance(n, int) and n > 0 else POSITIONS for n in most),
-    )
-    return Seq2SeqFamily(space, config)
 
 
 def trained_as(args: Any) -> dict[str, Any] | None:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from supernet import export
 from supernet.architecture import Architecture
-from supernet.seq2seq import Seq2SeqFamily
+from supernet.seq2seq import Seq2SeqConfig, Seq2SeqFamily
 
 IGNORED = re.compile(
     r"(version|embed_positions\._float_tensor|embed_positions\.weights"
@@ -27,7 +27,9 @@ IGNORED = re.compile(
 )
 """Names of what carries no weight of its own: a format's number, sinusoids, and the second copies that
 fairseq 0.12 keeps of its encoder's linear layers."""
-LAYERS = {"encoder": "encoder_layers", "decoder": "decoder_layers"}
+LAYERS = ("encoder", "decoder")
+POSITIONS, LONGEST = 1024, 1 << 16
+"""fairseq's default of positions, and the most that are believed."""
 
 
 @dataclass(frozen=True)
@@ -183,37 +185,35 @@ def to_state(module: Any, width: Mapping[str, int]) -> dict[str, Tensor]:
     def put(name: str, linear: Any) -> None:
         state[f"{name}.weight"], state[f"{name}.bias"] = linear.weight, linear.bias
 
-    def attention(name: str, linears: Sequence[nn.Linear], out: nn.Linear, heads: int, size: int) -> None:
-        weight = torch.cat([linear.weight for linear in linears]).chunk(3) if len(linears) == 1 else None
-        bias = torch.cat([linear.bias for linear in linears]).chunk(3)
-        weights = weight or (linears[0].weight, *linears[1].weight.chunk(2))
-        scale = (size / out.in_features) ** 0.5
-        for letter, w, b in zip("qkv", weights, bias, strict=True):
-            factor = scale if letter == "q" else 1.0
-            state[f"{name}.{letter}_proj.weight"] = filled(w * factor, heads, size)
-            state[f"{name}.{letter}_proj.bias"] = filled(b * factor, heads, size)
+    def attention(name: str, parts: Sequence[tuple[Tensor, Tensor]], out: nn.Linear, heads: int) -> None:
+        size = width[name.partition(".")[0]]
+        for letter, pair in zip("qkv", parts, strict=True):
+            scale = (size / out.in_features) ** 0.5 if letter == "q" else 1.0
+            for part, tensor in zip(("weight", "bias"), pair, strict=True):
+                state[f"{name}.{letter}_proj.{part}"] = filled(tensor * scale, heads, size)
         state[f"{name}.out_proj.weight"] = filled(out.weight.t(), heads, size).t()
         state[f"{name}.out_proj.bias"] = out.bias
 
     for side in LAYERS:
         for i, layer in enumerate(getattr(module, side)):
             name = f"{side}.layers.{i}"
-            attention(
-                f"{name}.self_attn",
-                [layer.attention.qkv],
-                layer.attention.out,
-                layer.attention.heads,
-                width[side],
-            )
+            own = layer.attention
+            attention(f"{name}.self_attn", split(own.qkv, 3), own.out, own.heads)
             put(f"{name}.self_attn_layer_norm", layer.attention_norm)
             if side == "decoder":
                 cross = layer.cross
-                attention(f"{name}.encoder_attn", [cross.q, cross.kv], cross.out, cross.heads, width[side])
+                parts = [*split(cross.q, 1), *split(cross.kv, 2)]
+                attention(f"{name}.encoder_attn", parts, cross.out, cross.heads)
                 put(f"{name}.encoder_attn_layer_norm", layer.cross_norm)
             put(f"{name}.fc1", layer.feed_forward.fc1)
             put(f"{name}.fc2", layer.feed_forward.fc2)
             put(f"{name}.final_layer_norm", layer.feed_forward_norm)
     return {name: tensor.detach().float().clone().contiguous() for name, tensor in state.items()}
+
+
+def split(linear: Any, parts: int) -> list[tuple[Tensor, Tensor]]:
+    """Weight and bias of each of the projections that one linear layer holds."""
+    return list(zip(linear.weight.chunk(parts), linear.bias.chunk(parts), strict=True))
 
 
 def filled(rows: Tensor, heads: int, size: int) -> Tensor:
@@ -246,6 +246,21 @@ def shared(args: Any) -> str:
     if attribute(args, "share_all_embeddings", False):
         return "all"
     return "decoder" if attribute(args, "share_decoder_input_output_embed", False) else "none"
+
+
+def config_of(args: Any, weights: Mapping[str, Tensor], share: str) -> Seq2SeqConfig:
+    """What a checkpoint tells of its model besides its sizes."""
+    source = weights["source_embedding.weight"]
+    most = [attribute(args, f"max_{side}_positions") for side in ("source", "target")]
+    return Seq2SeqConfig(
+        len(source),
+        len(weights.get("target_embedding.weight", source)),
+        share=share,
+        dropout=rate(args, "dropout"),
+        attention_dropout=rate(args, "attention_dropout"),
+        activation_dropout=rate(args, "activation_dropout"),
+        max_positions=min(n if isinstance(n, int) and 0 < n <= LONGEST else POSITIONS for n in most),
+    )
 
 
 def plain(args: Any, wanted: Mapping[str, Any]) -> None:
