@@ -73,6 +73,10 @@ def network(path: Path, config: Path | None = None, vocab: tuple[int, ...] = ())
     args = settings(found, path)
     try:
         layout.plain(args, POST_LN | {"vocab_original_scaling": False})
+        for side in layout.LAYERS:
+            told, has = layout.number(args, f"{side}_layers"), layout.depth(found["model"], side)
+            if told != has:
+                raise ValueError(f"it tells of {told} {side} layers and has {has}")
         share, space = layout.shared(args), space_of(args)
         weights = layout.to_weights(found["model"], share)
         family = Seq2SeqFamily(space, layout.config_of(args, weights, share))

@@ -7,7 +7,6 @@ Here ``state`` is theirs, ``weights`` are those of ``supernet.seq2seq``.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ IGNORED = re.compile(
 fairseq 0.12 keeps of its encoder's linear layers."""
 LAYERS = ("encoder", "decoder")
 POSITIONS, LONGEST = 1024, 1 << 16
-"""fairseq's default of positions, and the most that are believed."""
+"""fairseq's default of positions, and the most of anything that is believed."""
 
 
 @dataclass(frozen=True)
@@ -230,14 +229,14 @@ def attribute(args: Any, name: str, default: Any = None) -> Any:
 
 
 def number(args: Any, name: str) -> int:
-    """A positive integer of it.
+    """One of its sizes.
 
     Raises:
         ValueError: it is none.
     """
     value = attribute(args, name)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"it tells no {name} (a positive number), but {value!r}")
+    if type(value) is not int or not 0 < value <= LONGEST:
+        raise ValueError(f"it tells no {name} (a number from 1 to {LONGEST}), but {value!r}")
     return value
 
 
@@ -278,6 +277,4 @@ def plain(args: Any, wanted: Mapping[str, Any]) -> None:
 def rate(args: Any, name: str) -> float:
     """A dropout rate; 0 where none is told."""
     value = attribute(args, name, 0.0)
-    return (
-        float(value) if isinstance(value, (int, float)) and math.isfinite(value) and 0 <= value < 1 else 0.0
-    )
+    return float(value) if isinstance(value, (int, float)) and 0 <= value < 1 else 0.0

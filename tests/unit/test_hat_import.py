@@ -235,13 +235,20 @@ def test_other_models_are_named(tmp_path: Path) -> None:
     less = OrderedDict(state)
     del less["encoder.layers.1.fc1.bias"]
     more = OrderedDict(state) | {"encoder.layers.0.fc1.experts": torch.zeros(1)}
-    for broken, message in ((less, "layers.1.fc1.bias"), (more, "fc1.experts"), ({}, "encoder.embed_tokens")):
+    for broken, message in ((less, "layers.1.fc1.bias"), (more, "fc1.experts"), ({}, "it has no encoder")):
         path = written(tmp_path / "broken.pt", options(SMALL, "all", None), broken)
         with pytest.raises(ValueError, match=message):
             hat.network(path)
-    args = options(SMALL, "all", None)
-    args.encoder_normalize_before = True
-    with pytest.raises(ValueError, match="encoder_normalize_before"):
-        hat.network(written(tmp_path / "pre.pt", args, state))
+    for name, value, message in (
+        ("encoder_normalize_before", True, "encoder_normalize_before"),
+        ("encoder_layers", 10**12, "tells no encoder_layers"),
+        ("decoder_layers", 6, "tells of 6 decoder layers and has 3"),
+        ("qkv_dim", "16", "tells no qkv_dim"),
+        ("encoder_embed_choice", argparse.Namespace(), "cannot be imported"),
+    ):
+        args = options(SMALL, "all", None)
+        setattr(args, name, value)
+        with pytest.raises(ValueError, match=message):
+            hat.network(written(tmp_path / "other.pt", args, state))
     with pytest.raises(ValueError, match="31 symbols and the checkpoint embeds 30"):
         hat.network(written(tmp_path / "good.pt", options(SMALL, "all", None), state), vocab=(30, 31))
