@@ -30,7 +30,7 @@ class FairseqTransformer(Method):
         try:
             command.interpreter()
         except LookupError as missing:
-            return Skip(f"{missing}\nthen run again with --fresh")
+            return Skip(str(missing))
         return None
 
     def search(self, lab: Lab) -> Iterable[Candidate]:

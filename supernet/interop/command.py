@@ -13,7 +13,7 @@ VARIABLE = "SUPERNET_BENCH_FAIRSEQ"
 """Names the Python interpreter of that environment; without it, this one is tried."""
 INSTALL = (
     'python3 -m venv fairseq-env && fairseq-env/bin/pip install "torch==2.13.0" numpy "hydra-core>=1.3,<1.4"'
-    ' "omegaconf>=2.3,<2.4" bitarray regex sacrebleu tqdm\n'
+    ' "omegaconf>=2.3,<2.4" bitarray regex sacrebleu tqdm;\n'
     f"fairseq-env/bin/pip install --no-deps fairseq==0.12.2 && export {VARIABLE}=$PWD/fairseq-env/bin/python"
 )
 """Two lines, since its own requirements cannot be resolved any more."""
@@ -42,7 +42,8 @@ def interpreter() -> str:
         return python
     where = f"{VARIABLE}={python}" if VARIABLE in os.environ else f"{python}; {VARIABLE} is not set"
     raise LookupError(
-        f"fairseq 0.12.2 is not installed ({where}). Two lines install it beside this one:\n{INSTALL}"
+        f"fairseq 0.12.2 is not installed ({where}). Two lines install it, --fresh then runs what was skipped:\n"
+        f"{INSTALL}"
     )
 
 
