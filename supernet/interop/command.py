@@ -42,7 +42,7 @@ def interpreter() -> str:
         return python
     where = f"{VARIABLE}={python}" if VARIABLE in os.environ else f"{python}; {VARIABLE} is not set"
     raise LookupError(
-        f"fairseq 0.12.2 is not installed ({where}). Two lines install it, --fresh then runs what was skipped:\n"
+        f"fairseq 0.12.2 is not installed ({where}). Two lines install it; --fresh runs what was skipped:\n"
         f"{INSTALL}"
     )
 
