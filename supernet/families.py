@@ -44,8 +44,17 @@ def family_of(space: SearchSpace, vocab: Sequence[int]) -> Any:
             f"space {space.name} is one of encoders, which have one vocabulary, not {len(vocab)}"
         )
     if "patch" in space.constants:
-        return vit.ViTFamily(space, vit.ViTConfig(vocab[0]))
+        return image_family(space, vocab[0])
     return bert.family_of(space)(space, bert.BertConfig(vocab[0]))
+
+
+def image_family(space: SearchSpace, classes: int, **config: Any) -> Any:
+    """The family of a space of networks over images; ``config`` says what these are like.
+
+    Raises:
+        ValueError: patches do not tile the images.
+    """
+    return vit.ViTFamily(space, vit.ViTConfig(classes, **config))
 
 
 def policy_units(family: Any, architecture: Mapping[str, Any]) -> list[str]:
