@@ -35,6 +35,11 @@ class ImageBatch:
         """What the network is called with."""
         return (self.images,)
 
+    @property
+    def tensors(self) -> tuple[Tensor, Tensor]:
+        """All of them: every training batch of a stream has the same shapes."""
+        return self.images, self.labels
+
 
 @dataclass(frozen=True, eq=False)
 class Images:

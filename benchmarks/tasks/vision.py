@@ -166,4 +166,6 @@ class VisionTask:
 
 
 digits = VisionTask("vision-digits", images.digits)
+digits_resnet = VisionTask("vision-digits-resnet", images.digits)
 cifar10 = VisionTask("vision-cifar10", images.cifar10, "cifar10")
+cifar10_resnet = VisionTask("vision-cifar10-resnet", images.cifar10, "cifar10")

@@ -19,7 +19,7 @@ from benchmarks.data import datasets
 from benchmarks.measure import Workload
 from benchmarks.tasks import Prepared, images
 from benchmarks.tasks.tiers import Tier
-from benchmarks.tasks.vision import VisionTask, cifar10, digits
+from benchmarks.tasks.vision import VisionTask, cifar10, cifar10_resnet, digits, digits_resnet
 from supernet.elastic import SuperNet
 from supernet.images import ImageBatches, Images, moved
 from supernet.train import Recipe, Sandwich, Trainer
@@ -89,6 +89,17 @@ def test_the_interval_is_scipys(items: int, data: st.DataObject) -> None:
     ours = metrics.proportion(hits, items, "x")
     assert ours.low == pytest.approx(100 * theirs.low, abs=1e-5)
     assert ours.high == pytest.approx(100 * theirs.high, abs=1e-5)
+
+
+def test_residual_networks_are_given_as_many_images() -> None:
+    for ours, theirs in ((digits_resnet, digits), (cifar10_resnet, cifar10)):
+        (name,) = ours.tiers()
+        tier, other = ours.tier(name, "cpu"), theirs.tier(name, "cpu")
+        assert tier.workload == other.workload and tier.data == other.data
+        family = ours.family(tier, Prepared(Path(), None, {}, 10, tier.vocab))
+        with torch.device("meta"):
+            module, source = family.build(family.space.smallest()), Workload.of(tier.workload).source("meta")
+            assert Workload.of(tier.workload).run(module, source).shape == (1, 10)
 
 
 @pytest.mark.parametrize("task", [digits, cifar10])
