@@ -54,7 +54,8 @@ class Workload:
     No tokens are chosen and no beams reordered (``search:no`` in the signature): see
     ``supernet.decode.forced_steps``. Without steps it is an encoder that is timed, up to the state of the
     sentence's first token, which is what classifiers read. With ``image`` it is a classifier of images of so
-    many pixels on each side and so many ``channels``: one of them, from pixels to classes.
+    many pixels on each side and so many ``channels``: one of them, from pixels to classes, with a ``text`` of
+    so many tokens where that is more than none.
     """
 
     source_len: int
@@ -62,13 +63,14 @@ class Workload:
     beam: int
     image: int = 0
     channels: int = 0
+    text: int = 0
 
     @classmethod
     def of(cls, value: Workload | Mapping[str, Any]) -> Workload:
         """A workload from a tier's table, whose other entries do not concern it."""
         if isinstance(value, Workload):
             return value
-        optional = {name: int(value[name]) for name in ("image", "channels") if name in value}
+        optional = {name: int(value[name]) for name in ("image", "channels", "text") if name in value}
         return cls(int(value["source_len"]), int(value["steps"]), int(value["beam"]), **optional)
 
     @property
@@ -81,7 +83,8 @@ class Workload:
         if self.steps:
             return forced_steps(module, source, self.steps, self.beam)
         if self.image:
-            logits: Tensor = module(source)
+            texts = [source.new_ones((1, self.text), dtype=torch.long)] if self.text else []
+            logits: Tensor = module(source, *texts)
             return logits
         encoder: Any = module
         state: Tensor = encoder.encode(source)[:, 0]
@@ -257,6 +260,7 @@ def latency(
         "len": workload.source_len,
         "steps": workload.steps,
         **({"img": f"{workload.channels}x{workload.image}"} if workload.image else {}),
+        **({"txt": workload.text} if workload.text else {}),
         "search": "no",
         "prec": precision,
         **quantize.recipe(ours.module),
