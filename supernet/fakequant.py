@@ -19,10 +19,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from supernet.grids import GROUP, w4_grid, w8_grid
-from supernet.quantize import Policy, check, units
+from supernet.quantize import Fake, Policy, check, units
 
 
-class _Layer(nn.Module):
+class _Layer(Fake):
     """A linear or convolution in the precisions that ``chosen`` names, one for each part of the batch."""
 
     def __init__(self, layer: Any) -> None:

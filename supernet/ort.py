@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from supernet.grids import LARGEST
 from supernet.onnx_graph import Traced, needed, trace
-from supernet.quantize import Policy, lowered
+from supernet.quantize import Policy, Served, lowered
 
 NAME = "ort"
 KERNELS = {
@@ -45,11 +45,11 @@ def check_machine() -> None:
     found = Ort(trace(net, [x.repeat(2, 1, 1)]), {"": "int8"}, checked=True)(x)
     if not bool((found - 64 * LARGEST * 255).abs().max() < 1):
         raise ValueError(
-            "int8 products of ONNX Runtime overflow on this processor (no VNNI): only fp32 and w4 are right here"
+            "int8 products of ONNX Runtime overflow on this processor (no VNNI): fp32 and w4 are right here"
         )
 
 
-class Ort(nn.Module):
+class Ort(Served):
     """A traced network under a policy, called with tensors; single-threaded unless told otherwise.
 
     Attributes:
@@ -66,7 +66,7 @@ class Ort(nn.Module):
         self.policy = lowered(policy) or {}
         if "int8" in self.policy.values() and not checked:
             check_machine()
-        self.traced, self.threads = traced, threads
+        self.traced, self.threads, self.alone = traced, threads, False
         self.graph = traced.under(self.policy)
         self.session = self._session()
         self.inputs = [given.name for given in self.session.get_inputs()]
@@ -83,9 +83,16 @@ class Ort(nn.Module):
         return runtime.InferenceSession(self.graph, options, providers=["CPUExecutionProvider"])
 
     def forward(self, *inputs: Tensor) -> Tensor:
+        if self.alone and len(inputs[0]) > 1:
+            return torch.cat([self(*(x[i : i + 1] for x in inputs)) for i in range(len(inputs[0]))])
         given = {name: x.numpy() for name, x in zip(self.inputs, inputs, strict=True)}
         y: Tensor = torch.from_numpy(self.session.run(None, given)[0])
         return y
+
+    def one_by_one(self) -> Ort:
+        """Have ``forward`` run every sample of a batch alone, as it is deployed, from now on."""
+        self.alone = True
+        return self
 
     def encode(self, tokens: Tensor) -> Tensor:
         """Where it was traced so: states ``[B, T, width]``."""
