@@ -14,7 +14,7 @@ from torch import nn
 from benchmarks import fidelity
 from benchmarks.measure import Refused, Workload
 from supernet.ort import KERNELS, Ort, traced_encoder
-from supernet.quantize import Policy, quantize
+from supernet.quantize import Policy, check, quantize, units
 
 
 def served(
@@ -35,7 +35,15 @@ def served(
         raise ValueError(f"runtime ort serves on the processor, and this profile is {device}")
     if workload.steps:
         raise ValueError("runtime ort serves encoders and classifiers: decoding step by step is torch's")
-    return Ort(_traced(plain.cpu(), workload), policy, threads=threads or torch.get_num_threads())
+    return _graph(plain.cpu(), policy, workload, threads)
+
+
+def _graph(plain: nn.Module, policy: Policy | None, workload: Workload, threads: int | None) -> Ort:
+    """What the workload runs of ``plain``, under what the policy says of that: encoders leave their heads."""
+    check(policy or {}, units(plain))
+    traced = _traced(plain, workload)
+    body = {name: precision for name, precision in (policy or {}).items() if name in traced.layers}
+    return Ort(traced, body, threads=threads or torch.get_num_threads())
 
 
 def _traced(plain: nn.Module, workload: Workload) -> Any:
@@ -60,15 +68,12 @@ def answering(
     """
     if workload.runtime == "torch":
         return quantize(plain, policy) if policy else plain
-    policy = policy or {}
-    traced = _traced(plain, workload)
-    body = {name: precision for name, precision in policy.items() if name in traced.layers}
-    answers = Ort(traced, body, threads=threads or torch.get_num_threads())
+    answers = _graph(plain, policy, workload, threads).one_by_one()
     if workload.image:
-        return answers.one_by_one()
-    rest = {name: precision for name, precision in policy.items() if name not in traced.layers}
+        return answers
+    rest = {name: p for name, p in (policy or {}).items() if name not in answers.traced.layers}
     made: Any = quantize(plain, rest)
-    made.encode = answers.one_by_one().encode
+    made.encode = answers.encode
     whole: nn.Module = made
     return whole
 

@@ -119,7 +119,7 @@ def bert() -> nn.Module:
 
 def test_a_latency_in_onnx_runtime_says_so_and_is_timed_beside_fp32() -> None:
     module = bert()
-    policy = {name: "int8" for name in units(module) if name != "head.dense"}
+    policy = dict.fromkeys(units(module), "int8")
     made, plain = (runtimes.checked(module, one, ENCODER) for one in (policy, None))
     found = measure.latency(made, plain, ENCODER, "cpu", Profile("here", "cpu", 1), plain=plain, min_n=8)
     assert all(told in found["signature"] for told in ("rt:ort-", "prec:int8|", "int8:w8c-a8t"))
@@ -128,7 +128,7 @@ def test_a_latency_in_onnx_runtime_says_so_and_is_timed_beside_fp32() -> None:
 
 def test_the_gates_refuse_what_is_not_what_it_claims(monkeypatch: pytest.MonkeyPatch) -> None:
     module = bert()
-    policy = {name: "int8" for name in units(module) if name != "head.dense"}
+    policy = dict.fromkeys(units(module), "int8")
     made = runtimes.checked(module, policy, ENCODER)
     assert isinstance(made, Ort)
     assert 0 < runtimes.check_graph(made, module, ENCODER) < 0.2
