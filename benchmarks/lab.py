@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks import measure, runtimes, timing_lock
+from benchmarks import measure, profiles, runtimes, timing_lock
 from benchmarks.api import (
     Budget,
     BudgetExhausted,
@@ -361,7 +361,8 @@ class BenchLab(Lab):
         if self.device != "cpu":
             raise MethodFault(f"low-precision layers run on the processor, this profile is {self.device}")
         try:
-            return runtimes.checked(plain.requires_grad_(False).eval(), policy, self._workload)
+            threads = profiles.declared_threads()
+            return runtimes.checked(plain.requires_grad_(False).eval(), policy, self._workload, threads)
         except measure.Refused as error:
             raise MethodFault(f"no latency: {error}") from None
 

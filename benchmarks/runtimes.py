@@ -26,6 +26,9 @@ def served(
 ) -> nn.Module:
     """``plain`` as it is timed: under the policy, in the workload's runtime.
 
+    Args:
+        threads: of ONNX Runtime, fixed from here on; by default as many as torch has now.
+
     Raises:
         ValueError: the policy is none for this network and runtime, or the machine cannot run it.
     """
@@ -78,14 +81,16 @@ def answering(
     return whole
 
 
-def checked(plain: nn.Module, policy: Policy | None, workload: Workload) -> nn.Module:
+def checked(
+    plain: nn.Module, policy: Policy | None, workload: Workload, threads: int | None = None
+) -> nn.Module:
     """What ``served`` gives, after the gates of ``benchmarks.fidelity``.
 
     Raises:
         Refused: it is not what it claims to be, or this machine cannot run it.
     """
     try:
-        made = served(plain, policy, workload)
+        made = served(plain, policy, workload, threads=threads)
     except ValueError as error:
         raise Refused(str(error)) from None
     if isinstance(made, Ort):

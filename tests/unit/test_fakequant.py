@@ -27,14 +27,14 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def network(kind: str) -> tuple[nn.Module, Tensor]:
-    """A network whose outputs differ by more than chance, and twelve samples."""
+    """A network whose outputs differ by more than chance, and six samples."""
     torch.manual_seed(5)
     space = get_space(kind)
     if kind.startswith("bert"):
         module = family_of(space)(space, BertConfig(WORDS)).build(space.largest())
-        return module.eval(), torch.randint(5, WORDS, (12, 10), generator=generator())
+        return module.eval(), torch.randint(5, WORDS, (6, 10), generator=generator())
     module = image_family(space, 10, image=8, channels=1).build(space.largest())
-    return module.eval(), torch.randn(12, 1, 8, 8, generator=generator())
+    return module.eval(), torch.randn(6, 1, 8, 8, generator=generator())
 
 
 def drawn(module: nn.Module, seed: int, among: tuple[str, ...] = tuple(PRECISIONS)) -> dict[str, str]:
