@@ -219,7 +219,8 @@ class BenchLab(Lab):
                 timing_lock.breathe(torch.cuda.synchronize if self.device == "cuda" else None)
 
     def _pass(self, tokens: float) -> None:
-        self.ledger.charge("tokens", tokens)
+        if tokens:
+            self.ledger.charge("tokens", tokens)
 
     def afford(self, kind: str, amount: float) -> bool:
         """Charge, or say that the allowance does not reach.
@@ -262,6 +263,8 @@ class BenchLab(Lab):
             known = {"loss": float(found.loss), "metrics": dict(found.metrics)}
             known["at"] = self.ledger.clock.now()
             self.journal.add("evaluate", key, **known)
+        elif not net.model.training:
+            self._pass(net.price)
         if own:
             self._improved(known["loss"])
         return Measurement(known["loss"], known["metrics"])
@@ -399,6 +402,8 @@ class BenchLab(Lab):
                     known |= {"spent": self.ledger.totals(), "at": self.ledger.clock.now()}
                     known |= {"trial": self.trial} if self.trial else {}
                     self.journal.add("candidate", key, **known)
+            else:
+                self._pass(net.price)
         self._improved(known["valid"]["loss"])
         made = Candidate(
             index=index,

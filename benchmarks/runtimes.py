@@ -54,8 +54,10 @@ def _traced(plain: nn.Module, workload: Workload) -> Any:
         return traced_encoder(plain, workload.source_len)
     from supernet.onnx_graph import trace
 
-    x = workload.source("cpu")
-    return trace(plain, [x.repeat(2, 1, 1, 1)], axes={"tokens": {0: "batch"}, "output": {0: "batch"}})
+    given = [x.repeat(2, *[1] * (x.dim() - 1)) for x in workload.inputs(workload.source("cpu"))]
+    names = ("pixels", "tokens")[: len(given)]
+    axes = {name: {0: "batch"} for name in (*names, "output")}
+    return trace(plain, given, names=(names, ("output",)), axes=axes)
 
 
 def answering(
@@ -117,7 +119,7 @@ def check_graph(made: Ort, plain: nn.Module, workload: Workload) -> float:
         found = workload.run(made, source)
     if not torch.equal(source, workload.source("cpu")):
         raise Refused("in ONNX Runtime, it changed its input")
-    ran = made.executed(source)
+    ran = made.executed(*workload.inputs(source))
     for precision, calls in made.due().items():
         seen = sum(ran.get(kind, 0) for kind in KERNELS[precision])
         if seen != calls:

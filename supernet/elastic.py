@@ -38,8 +38,6 @@ class SuperNet:
         self.meter: Callable[[float], None] | None = None
         self.seen: list[tuple[tuple[torch.Tensor, ...], int]] = []
         """The last training batches, inputs and tokens, where statistics are estimated on them."""
-        self._statistics: dict[Mapping[str, Any], dict[str, torch.Tensor]] = {}
-        self._version = -1
         self.model: nn.Module = family.skeleton(self.device)
         self._sites: dict[str, tuple[dict[str, Any], str]] = {}
         for name, module in self.model.named_modules():
@@ -59,7 +57,7 @@ class SuperNet:
             parameters, key = self._sites[name]
             parameters[key] = weight
         if self.estimated_on:
-            self._estimate(architecture)
+            self._estimate()
         return self.model
 
     @property
@@ -71,21 +69,24 @@ class SuperNet:
     def remember(self, batches: Iterable[Any]) -> None:
         """Keep training batches for ``estimated_on``, as many as it takes."""
         if most := self.estimated_on:
-            self.seen = [*self.seen, *((batch.inputs, batch.tokens) for batch in batches)][-most:]
+            # In the layout in which a checkpoint gives them back: by layout, kernels differ in the last bits.
+            for batch in batches:
+                inputs = tuple(x.clone(memory_format=torch.contiguous_format) for x in batch.inputs)
+                self.seen = [*self.seen, (inputs, batch.tokens)][-most:]
 
-    def _estimate(self, architecture: Mapping[str, Any]) -> None:
-        """Give the bound sub-network its statistics; estimating them is charged."""
-        if self._version != self.source.version:
-            self._statistics, self._version = {}, self.source.version
-        key = self.space.architecture(architecture)
-        known = self._statistics.get(key)
-        self.family.prepare(self.model, known)
-        if known is not None or self.model.training or not self.seen:
-            return
-        if self.meter:
-            self.meter(FORWARD * sum(tokens for _, tokens in self.seen))
-        found = self.family.estimate(self.model, [inputs for inputs, _ in self.seen])
-        self._statistics[key] = found
+    @property
+    def price(self) -> float:
+        """What estimating the statistics of a sub-network is charged, each time that one is bound or exported
+        outside training: the forward passes that it takes, in tokens."""
+        return FORWARD * sum(tokens for _, tokens in self.seen)
+
+    def _estimate(self) -> None:
+        """Give the bound sub-network its statistics."""
+        self.family.prepare(self.model)
+        if self.seen and not self.model.training:
+            if self.meter:
+                self.meter(self.price)
+            self.family.estimate(self.model, [inputs for inputs, _ in self.seen])
 
     def whole(self) -> nn.Module:
         """The skeleton with every tensor bound at its full size, for families whose candidate operations

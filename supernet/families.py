@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from supernet import bert, resnet, seq2seq, vit
+from supernet import bert, resnet, seq2seq, vision_language, vit
 from supernet.space import SearchSpace
 
 FROM_SPEC: dict[str, Callable[[Mapping[str, Any]], Any]] = {
@@ -16,6 +16,7 @@ FROM_SPEC: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     **dict.fromkeys(bert.FAMILIES, bert.from_spec),
     vit.ViTFamily.kind: vit.from_spec,
     resnet.ResNetFamily.kind: resnet.from_spec,
+    vision_language.VLFamily.kind: vision_language.from_spec,
 }
 """Kind of family -> what makes the family of a spec."""
 
@@ -57,6 +58,8 @@ def image_family(space: SearchSpace, classes: int, **config: Any) -> Any:
     """
     if "stages" in space.constants:
         return resnet.ResNetFamily(space, resnet.ResNetConfig(classes, **config))
+    if "experts" in space.constants:
+        return vision_language.VLFamily(space, vision_language.VLConfig(classes, **config))
     return vit.ViTFamily(space, vit.ViTConfig(classes, **config))
 
 

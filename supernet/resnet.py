@@ -271,24 +271,17 @@ class ResNetFamily:
         """Set what is not a weight."""
         model.configure(self.shape(architecture))
 
-    def prepare(self, model: ResNet, statistics: Mapping[str, Tensor] | None) -> None:
-        """Statistics for the weights that are now bound: the given ones; without, those of nothing seen, and
-        none in training. A network of a single architecture keeps its own."""
-        if self.single:
-            return
-        for name, module in model.named_modules():
-            if not isinstance(module, BatchNorm):
-                continue
-            if model.training or module.weight.device.type == "meta":
-                module.forget()
-            elif statistics is None or f"{name}.running_mean" not in statistics:
-                module.fresh()
+    def prepare(self, model: ResNet) -> None:
+        """Statistics of nothing seen for the weights that are now bound, in training none. A network of a
+        single architecture keeps its own."""
+        for norm in [] if self.single else norms(model):
+            if model.training or norm.weight.is_meta:
+                norm.forget()
             else:
-                module.running_mean = statistics[f"{name}.running_mean"]
-                module.running_var = statistics[f"{name}.running_var"]
+                norm.fresh()
 
-    def estimate(self, model: ResNet, batches: Sequence[tuple[Tensor, ...]]) -> dict[str, Tensor]:
-        """Means over batches of every batch norm's statistics, by name, of the weights that are now bound.
+    def estimate(self, model: ResNet, batches: Sequence[tuple[Tensor, ...]]) -> None:
+        """Give the weights that are now bound the means over batches of every batch norm's statistics.
 
         Args:
             model: in evaluation mode.
@@ -307,7 +300,6 @@ class ResNetFamily:
             for norm in found:
                 norm.momentum = MOMENTUM
                 norm.eval()
-        return dict(model.named_buffers())
 
     def build(self, architecture: Mapping[str, Any]) -> ResNet:
         """One sub-network with parameters of its own (torch's initial values), as it would be exported."""

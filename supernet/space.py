@@ -276,7 +276,7 @@ def layered_space(
     **constants: int,
 ) -> SearchSpace:
     """Stacks of one width with heads and feed-forward width of each layer (SimQ-NAS): encoders of text, and
-    with ``patch`` of images, and with ``positions``, too, of both. Several ``hidden`` are searched."""
+    with ``patch`` of images, with ``experts``, one for each, of both. Several ``hidden`` are searched."""
     deepest = max(layers)
     choices = [
         Choice("layers", tuple(layers)),
@@ -363,7 +363,7 @@ SPACES: dict[str, Callable[[], SearchSpace]] = {
     "simq-bert": partial(simq_base, "simq-bert", layers=range(6, 13), ffn=(1024, 2048, 3072)),
     "simq-vit": partial(simq_base, "simq-vit", layers=(10, 11, 12), ffn=(1024, 2048, 3072), patch=16),
     "simq-beit3": partial(
-        simq_base, "simq-beit3", layers=(11, 12), ffn=(2048, 2560, 3072), patch=16, positions=1024
+        simq_base, "simq-beit3", layers=(11, 12), ffn=(2048, 2560, 3072), patch=16, experts=2
     ),
     "simq-resnet50": partial(
         resnet_space,
@@ -419,7 +419,7 @@ SPACES: dict[str, Callable[[], SearchSpace]] = {
         hidden=64,
         head_dim=32,
         patch=16,
-        positions=24,
+        experts=2,
     ),
 }
 

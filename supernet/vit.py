@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
@@ -116,8 +116,8 @@ class Embedding(nn.Module):
 
     def __init__(self, patches: int, width: int) -> None:
         super().__init__()
-        self.token = nn.Parameter(torch.zeros(1, width))
-        self.position = nn.Parameter(torch.zeros(patches + 1, width))
+        self.token = nn.Parameter(0.02 * torch.randn(1, width))
+        self.position = nn.Parameter(0.02 * torch.randn(patches + 1, width))
 
     def forward(self, x: Tensor) -> Tensor:
         """Patches ``[B, N, width]`` to tokens ``[B, N + 1, width]``."""
@@ -255,11 +255,7 @@ class ViTFamily:
 
     def build(self, architecture: Mapping[str, Any]) -> ViT:
         """One sub-network with parameters of its own (torch's initial values), as it would be exported."""
-        module = self._module(architecture)
-        if module.norm.weight.device.type != "meta":
-            nn.init.normal_(module.embedding.token, std=0.02)
-            nn.init.normal_(module.embedding.position, std=0.02)
-        return module.eval()
+        return self._module(architecture).eval()
 
     def _module(self, architecture: Mapping[str, Any]) -> ViT:
         return ViT(self.config, self.shape(architecture), self.patch, self.head_dim)
@@ -268,13 +264,13 @@ class ViTFamily:
         """Weights of ``extents`` as those of the exported sub-network: the same."""
         return dict(weights)
 
-    def only(self, architecture: Architecture) -> ViTFamily:
+    def only(self, architecture: Architecture) -> Self:
         """The family of just this architecture, to be trained by itself."""
         return self.collapsed(architecture)
 
-    def collapsed(self, architecture: Mapping[str, Any]) -> ViTFamily:
+    def collapsed(self, architecture: Mapping[str, Any]) -> Self:
         """The family of just this architecture in the form in which it is exported."""
-        return ViTFamily(self.space.only(architecture), self.config)
+        return type(self)(self.space.only(architecture), self.config)
 
     def spec(self) -> dict[str, Any]:
         """What an exported sub-network carries besides its architecture and weights."""

@@ -148,20 +148,17 @@ def test_statistics_are_those_of_the_last_training_batches(net: SuperNet) -> Non
     assert torch.allclose(first.norm.running_var, variances, atol=1e-5)
 
 
-def test_estimating_is_charged_once_for_an_architecture_and_its_weights() -> None:
+def test_estimating_is_charged_as_forward_passes() -> None:
     fam = family()
     net = trained(fam)
     charged: list[float] = []
     net.meter = charged.append
-    arch, other = fam.space.smallest(), fam.space.largest()
-    net.activate(arch)
-    net.activate(other)
-    net.activate(arch)
-    net.export(arch)
+    net.activate(fam.space.smallest())
+    net.export(fam.space.largest())
     assert charged == [pytest.approx(4 * 40 * FORWARD)] * 2
-    net.source.refresh()
-    net.activate(arch)
-    assert len(charged) == 3, "other weights, other statistics"
+    net.model.train()
+    net.activate(fam.space.smallest())
+    assert len(charged) == 2, "in training every batch has its own"
 
 
 def test_a_network_alone_keeps_running_averages_free_of_charge() -> None:
