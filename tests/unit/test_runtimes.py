@@ -21,6 +21,7 @@ from benchmarks.measure import Refused, Workload
 from benchmarks.profiles import Profile
 from benchmarks.tasks.vision import digits
 from supernet.bert import BertConfig, family_of
+from supernet.families import image_family
 from supernet.ort import Ort
 from supernet.quantize import choices, units
 from supernet.space import get_space
@@ -198,3 +199,16 @@ def test_a_machine_whose_products_overflow_gets_no_int8(monkeypatch: pytest.Monk
     monkeypatch.undo()
     ort.check_machine.cache_clear()
     ort.check_machine()
+
+
+def test_images_with_a_text_are_served_too() -> None:
+    torch.manual_seed(0)
+    space = get_space("vl-smoke")
+    module = image_family(space, 13, image=64, channels=3, text=12, vocab=50).build(space.smallest())
+    module = module.requires_grad_(False).eval()
+    workload = Workload(29, 0, 1, image=64, channels=3, text=12, runtime="ort")
+    x = workload.source("cpu")
+    made = runtimes.checked(module, None, workload)
+    torch.testing.assert_close(workload.run(made, x), workload.run(module, x), rtol=1e-4, atol=1e-4)
+    low = runtimes.checked(module, dict.fromkeys(units(module), "int8"), workload)
+    assert 0 < fidelity.near(workload.run(low, x), workload.run(module, x)) < 0.1
