@@ -134,7 +134,7 @@ class VisionLanguage(nn.Module):
         bias = None
         if tokens is not None:
             x[LANGUAGE] = self.embedding["text"](tokens)
-            there = torch.cat([tokens.new_ones(len(tokens), x[VISION].shape[1]), tokens], 1) != PAD
+            there = torch.cat([tokens.new_ones(tokens.shape[0], x[VISION].shape[1]), tokens], 1) != PAD
             bias = torch.zeros(there.shape, dtype=x[VISION].dtype, device=there.device)
             bias = bias.masked_fill(~there, float("-inf"))[:, None, None, :]
         x = {name: drop(state, self.config.dropout, self.training) for name, state in x.items()}
