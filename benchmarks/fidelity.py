@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.measure import Refused, Workload
-from supernet.quantize import PRECISIONS, Policy, quantize
+from supernet.quantize import OPERATORS, Policy, quantize
 
 FARTHEST = 0.5
 """Distance between the outputs of a quantised network and its float32 self, over the length of the latter's,
@@ -59,7 +59,7 @@ def check(
 def _calls(plain: nn.Module, policy: Policy, run: Callable[[], Any]) -> tuple[dict[str, int], Any]:
     """How often each low-precision operator is due by what ``run`` asks of the policy's layers, and what
     ``run`` gives."""
-    due = {p.operator: 0 for p in PRECISIONS.values() if p.operator is not None}
+    due = dict.fromkeys(OPERATORS.values(), 0)
 
     def hook(operator: str) -> Callable[..., None]:
         def count(*_: Any) -> None:
@@ -71,7 +71,7 @@ def _calls(plain: nn.Module, policy: Policy, run: Callable[[], Any]) -> tuple[di
     hooks = [
         layers[name].register_forward_hook(hook(operator))
         for name, precision in policy.items()
-        if (operator := PRECISIONS[precision].operator) is not None
+        if (operator := OPERATORS.get(precision)) is not None
     ]
     try:
         return due, run()

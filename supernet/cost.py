@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from supernet.quantize import PRECISIONS, Policy, check
+from supernet.grids import FP32_BYTES, stored_bytes
+from supernet.quantize import Policy, check
 
-FP32_BYTES = 4
 EMBEDDINGS = ("embedding.", "source_embedding", "target_embedding")
 """Beginnings of the names of tables, which are matrices and no linear layers."""
 
@@ -69,11 +69,10 @@ def cost(
     stored = FP32_BYTES * params
     if policy:
         shapes = family.collapsed(arch).extents(arch)
-        matrices = {n.removesuffix(".weight"): s for n, s in shapes.items() if len(s) == 2}
-        check(policy, [n for n in matrices if not n.startswith(EMBEDDINGS)])
+        matrices = {n.removesuffix(".weight"): s for n, s in shapes.items() if len(s) >= 2}
+        check(policy, {n: s for n, s in matrices.items() if not n.startswith(EMBEDDINGS)})
         for name, precision in policy.items():
-            rows, columns = matrices[name]
-            stored += PRECISIONS[precision].bytes(rows, columns) - FP32_BYTES * rows * columns
+            stored += stored_bytes(precision, matrices[name]) - stored_bytes("fp32", matrices[name])
     return Cost(params, body, macs_body + output, macs_body, stored)
 
 

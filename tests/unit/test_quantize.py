@@ -171,7 +171,7 @@ def test_policies_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
         quantize.quantize(module, {"head.dens": "int8"})
     with pytest.raises(ValueError, match=r"'embedding\.word', which is no linear layer"):
         quantize.quantize(module, {"embedding.word": "int8"})
-    with pytest.raises(ValueError, match=r"'head\.dense': no precision 'int3', choose one of fp32, int8"):
+    with pytest.raises(ValueError, match=r"'head\.dense': no precision 'int3', choose one of fp32, bf16, int8"):
         quantize.quantize(module, {"head.dense": "int3"})
     with pytest.raises(ValueError, match="run on the processor, and these weights are on meta"):
         quantize.quantize(nn.Sequential(nn.Linear(2, 2, device="meta")), {"0": "int8"})
