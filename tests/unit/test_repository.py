@@ -96,7 +96,7 @@ def test_everything_imported_is_required() -> None:
     core = {*sys.stdlib_module_names, *PACKAGES}
     extras = requirements(*PROJECT["optional-dependencies"])
     # Imported where asked for, of an extra.
-    lazy = {"ctranslate2", "datasets", "tokenizers", "transformers", "pyarrow"}
+    lazy = {"ctranslate2", "datasets", "onnx", "onnxruntime", "pyarrow", "tokenizers", "transformers"}
     missing = {}
     for path in sources():
         for module in sorted({name.partition(".")[0] for name in imported(path)} - core):
