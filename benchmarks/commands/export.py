@@ -161,6 +161,7 @@ def _bleu(
     found: Delivery, module: Any, translator: Any, pieces: Sequence[str], file: Path, prepared: Any, tier: Any
 ) -> tuple[float, float, str]:
     """BLEU of the same validation sentences in CTranslate2 and here, with the signature."""
+    import numpy as np
     import sacrebleu
 
     from benchmarks.tasks import get_task
@@ -169,7 +170,8 @@ def _bleu(
 
     task: Any = get_task(found.record["spec"]["task"])
     subwords, pairs = load_vocabulary(prepared.folder), task.validation(prepared)
-    sides = [[ids.tolist() for ids in side[:SENTENCES]] for side in (pairs.source, pairs.target)]
+    flat = ((pairs.source, pairs.source_start), (pairs.target, pairs.target_start))
+    sides = [[s.tolist() for s in np.split(ids, starts[1:])[:SENTENCES]] for ids, starts in flat]
     references = subwords.decode(sides[1])
     ours = task.translate(module, sides[0], tier, "cpu", "fp32", subwords)
     rules = {k: v for k, v in tier.decode.items() if k in ("beam", "lenpen", "max_len_a", "max_len_b")}

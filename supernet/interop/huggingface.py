@@ -58,7 +58,8 @@ def registered(module: nn.Module, about: Mapping[str, Any]) -> Any:
 def _registered_kind(module: nn.Module) -> tuple[str, str, dict[str, Any]]:
     """Class, beginning of its weights' names, entries of its config."""
     if isinstance(module, bert.Bert):
-        return "SupernetForMaskedLM", "network.", {"pad_token_id": bert.PAD}
+        words = {"vocab_size": module.config.vocab, "pad_token_id": bert.PAD}
+        return "SupernetForMaskedLM", "network.", words
     if isinstance(module, Classifier):
         labels = module.out.out_features
         return "SupernetForSequenceClassification", "", {"num_labels": labels, "pad_token_id": bert.PAD}
