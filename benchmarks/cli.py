@@ -167,6 +167,7 @@ def _what(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--data-dir", type=Path, metavar="DIR", help="folder of real data, where nothing is downloaded"
     )
+    _start(command)
     command.add_argument(
         "--budget-scale", type=float, default=1.0, metavar="X", help="multiply every allowance (default: 1)"
     )
@@ -268,6 +269,7 @@ def _verifying(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--method", metavar="PATH.py:CLASS", help="the method's file, where it is not installed"
     )
+    _start(command)
     _json(command)
 
 
@@ -294,6 +296,7 @@ def _exporting(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--data-dir", type=Path, metavar="DIR", help="folder of real data, for the vocabulary"
     )
+    _start(command)
     _json(command)
 
 
@@ -304,6 +307,15 @@ def _where(command: argparse.ArgumentParser) -> None:
         default=Path("results/local"),
         metavar="DIR",
         help="where results stand (default: results/local)",
+    )
+
+
+def _start(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--start-from",
+        type=Path,
+        metavar="DIR",
+        help="local model of transformers that all networks start from, with its vocabulary (suite bert)",
     )
 
 

@@ -77,7 +77,7 @@ def find(record: Record, index: int | None, path: Path | None, results: Path) ->
             return Delivery(record, candidate, _same(folder, candidate))
     raise UsageError(
         f"the weights of run {record['id']} are not on this machine, and a record holds none\n"
-        f"make them again: {again(spec)}\n"
+        f"make them again: {again(record)}\n"
         "then export the record of that run, under results/local"
     )
 
@@ -98,12 +98,15 @@ def _same(folder: Path, candidate: Mapping[str, Any]) -> Path:
     return folder
 
 
-def again(spec: Mapping[str, Any]) -> str:
+def again(record: Record) -> str:
     """The command that runs a record's run again on this machine."""
+    spec = record["spec"]
     words = ["supernet-bench", "run", spec["suite"], "--tier", spec["tier"], "--task", spec["task"]]
     words += ["--methods", spec["method"], "--seeds", f"{spec['seed']},"]
     for name, value in spec["options"].items():
         words += ["--option", f"{spec['method']}.{name}={value}"]
+    if "start" in record["provenance"]["data"]:
+        words += ["--start-from", "DIR"]
     if (scale := _scale(spec)) != 1:
         words += ["--budget-scale", f"{scale:g}"]
     if spec.get("ruleset", "self") != "self":
@@ -125,17 +128,21 @@ def _scale(spec: Mapping[str, Any]) -> float:
 
 
 def vocabulary(
-    delivery: Delivery, results: Path, data_dir: Path | None, say: Callable[[str], None]
+    delivery: Delivery,
+    results: Path,
+    data_dir: Path | None,
+    say: Callable[[str], None],
+    start: Path | None = None,
 ) -> tuple[Path, Any, Any]:
     """File of the vocabulary that a network speaks, with the task's prepared data and its tier.
 
     Raises:
         UsageError: the task or its data is not here, or gives another vocabulary.
     """
-    from benchmarks.tasks import get_task
+    from benchmarks.tasks import get_task, starting
 
     spec = delivery.record["spec"]
-    task = get_task(spec["task"])
+    task = starting(get_task(spec["task"]), start)
     tier = task.tier(spec["tier"], "cpu")
     cache = Folders(results, spec["suite"], spec["tier"]).cache
     prepared = task.prepare(tier, cache, data_dir, say)
@@ -144,7 +151,7 @@ def vocabulary(
         raise UsageError(
             f"the data of {spec['task']} {spec['tier']} give another vocabulary here"
             f" ({str(here)[:12]}, the record's is {plain(there, 12)}): its words would be others'\n"
-            "take the commit that made the record, and its data: --data-dir DIR"
+            "take the commit that made the record, and its data: --data-dir DIR, or --start-from DIR"
         )
     for name in ("tokenizer.json", "vocabulary.model"):
         if (prepared.folder / name).is_file():

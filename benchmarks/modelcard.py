@@ -78,7 +78,7 @@ def card(
                 ("commit", str(made.get("commit")), ""),
                 ("weights", f"sha256 {candidate['weights_sha256']}", ""),
                 *((f"data: {name}", f"sha256 {value}", "") for name, value in made["data"].items()),
-                ("run again", again(spec), ""),
+                ("run again", again(record), ""),
             ]
         ),
         "## Licence",

@@ -107,7 +107,9 @@ def _huggingface(
     model = huggingface.to_huggingface(module, about)
     apart = huggingface.save(model, module, out)
     if hasattr(module, "source_embedding") or isinstance(module, Bert):
-        file, _, tier = delivery.vocabulary(found, options.results / "local", options.data_dir, say)
+        file, _, tier = delivery.vocabulary(
+            found, options.results / "local", options.data_dir, say, options.start_from
+        )
         save = vocabularies.save_word_pieces if isinstance(module, Bert) else vocabularies.save_subwords
         save(file, out, int(tier.model["max_positions"]))
     rows = [
@@ -127,7 +129,9 @@ def _ctranslate2(
     if not isinstance(module, Transformer):
         raise Inexpressible("CTranslate2 translates, and this network does not")
     low = "int8" if _low(options, about, module) else ""
-    file, prepared, tier = delivery.vocabulary(found, options.results / "local", options.data_dir, say)
+    file, prepared, tier = delivery.vocabulary(
+        found, options.results / "local", options.data_dir, say, options.start_from
+    )
     pieces = vocabularies.subwords(file)
     ctranslate2.convert(module, pieces, out, low)
     shutil.copyfile(file, out / "vocabulary.model")

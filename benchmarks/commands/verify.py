@@ -111,7 +111,7 @@ def _verify(
         return verify.cannot_tell("the published run failed: it has no figures to compare"), None
     spec = record["spec"]
     folders = Folders(options.results / "local" / "verify", spec["suite"], spec["tier"])
-    made = rerun.prepare(record, folders, known, options.method)
+    made = rerun.prepare(record, folders, known, options.method, options.start_from)
     if made.hindrances:
         return verify.cannot_tell(*made.hindrances), None
     assert made.plan is not None and made.profile is not None

@@ -115,15 +115,26 @@ def digest(folder: Path) -> str:
     return found.hexdigest()
 
 
-def _model(folder: Path) -> tuple[Any, set[str]]:
-    """The model of a folder, and the names that its files lack."""
+def configuration(folder: Path) -> dict[str, Any]:
+    """What a folder's ``config.json`` says.
+
+    Raises:
+        Foreign: there is none.
+    """
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        kind = config.get("model_type")
-    except (OSError, ValueError, AttributeError) as error:
+        found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise Foreign(
             f"{folder}: not a folder of transformers, its config.json cannot be read ({error})"
         ) from None
+    if not isinstance(found, dict):
+        raise Foreign(f"{folder}: not a folder of transformers, its config.json holds no object")
+    return found
+
+
+def _model(folder: Path) -> tuple[Any, set[str]]:
+    """The model of a folder, and the names that its files lack."""
+    kind = configuration(folder).get("model_type")
     if kind not in CLASSES:
         raise Inexpressible(f"{folder} is a {kind!r}: a supernet starts from {', '.join(CLASSES)}")
     reader = getattr(require("transformers", "huggingface"), CLASSES[kind])
