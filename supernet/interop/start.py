@@ -284,8 +284,15 @@ def pieces(folder: Path) -> list[str]:
 
     Raises:
         Foreign: there are none, or they are not numbered without a gap.
-        Inexpressible: a special token is missing.
+        Inexpressible: a special token is missing, or letters keep their case, which ours do not.
     """
+    told = folder / "tokenizer_config.json"
+    try:
+        cased = told.is_file() and json.loads(told.read_text(encoding="utf-8")).get("do_lower_case") is False
+    except (OSError, ValueError, AttributeError) as error:
+        raise Foreign(f"{told}: cannot be read ({error})") from None
+    if cased:
+        raise Inexpressible(f"{folder} is a cased model: text is in lower case here, take an uncased one")
     found = vocabulary(folder)
     if sorted(found.values()) != list(range(len(found))) or not found:
         raise Foreign(f"{folder}: no vocab.txt or tokenizer.json with pieces numbered without a gap")
