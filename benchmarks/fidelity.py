@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.measure import Refused, Workload
-from supernet.quantize import OPERATORS, Policy, quantize
+from supernet.quantize import OPERATORS, Policy
 
 FARTHEST = 0.5
 """Distance between the outputs of a quantised network and its float32 self, over the length of the latter's,
@@ -48,6 +48,15 @@ def check(
         seen = ran.calls.get(operator, 0)
         if seen != calls:
             raise Refused(f"quantised, it ran {operator} {seen} times where its policy makes it {calls}")
+    return near(found, expected)
+
+
+def near(found: torch.Tensor, expected: torch.Tensor) -> float:
+    """The distance of outputs, as ``FARTHEST`` has it.
+
+    Raises:
+        Refused: it is larger than that.
+    """
     apart = float((found - expected).norm() / expected.norm())
     if not apart <= FARTHEST:
         raise Refused(
@@ -91,17 +100,3 @@ class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
         name = str(func.overloadpacket)
         self.calls[name] = self.calls.get(name, 0) + 1
         return func(*args, **(kwargs or {}))
-
-
-def checked(plain: nn.Module, policy: Policy, workload: Workload | Mapping[str, Any]) -> nn.Module:
-    """``plain`` under ``policy``, checked.
-
-    Raises:
-        Refused: it is not what it claims to be, or this machine cannot run it.
-    """
-    try:
-        made = quantize(plain, policy)
-    except ValueError as error:
-        raise Refused(str(error)) from None
-    check(made, plain, policy, workload)
-    return made

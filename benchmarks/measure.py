@@ -40,6 +40,9 @@ QUICK = 10
 FEWEST = 8
 """Timed rounds below which there is no latency at all."""
 ATTEMPTS = 3
+IMAGE_SEED = 0
+RUNTIMES: dict[str, tuple[str, ...]] = {"torch": tuple(quantize.PRECISIONS), "ort": ("fp32", "int8", "w4")}
+"""Runtime -> the precisions that it has kernels for on the processor."""
 
 
 class Refused(Exception):
@@ -52,19 +55,30 @@ class Workload:
 
     No tokens are chosen and no beams reordered (``search:no`` in the signature): see
     ``supernet.decode.forced_steps``. Without steps it is an encoder that is timed, up to the state of the
-    sentence's first token, which is what classifiers read.
+    sentence's first token, which is what classifiers read. With ``image`` it is a classifier of images of so
+    many pixels on each side and so many ``channels``: one of them, from pixels to classes. ``runtime`` says
+    what serves it: see ``benchmarks.runtimes``.
     """
 
     source_len: int
     steps: int
     beam: int
+    image: int = 0
+    channels: int = 0
+    runtime: str = "torch"
+
+    def __post_init__(self) -> None:
+        if self.runtime not in RUNTIMES:
+            raise ValueError(f"runtime {self.runtime!r}: choose one of {', '.join(RUNTIMES)}")
 
     @classmethod
     def of(cls, value: Workload | Mapping[str, Any]) -> Workload:
         """A workload from a tier's table, whose other entries do not concern it."""
         if isinstance(value, Workload):
             return value
-        return cls(int(value["source_len"]), int(value["steps"]), int(value["beam"]))
+        optional: dict[str, Any] = {name: int(value[name]) for name in ("image", "channels") if name in value}
+        optional |= {"runtime": str(value["runtime"])} if "runtime" in value else {}
+        return cls(int(value["source_len"]), int(value["steps"]), int(value["beam"]), **optional)
 
     @property
     def target_len(self) -> int:
@@ -75,12 +89,20 @@ class Workload:
         """Serve ``source`` once: ``[beam, ...]``."""
         if self.steps:
             return forced_steps(module, source, self.steps, self.beam)
+        if self.image:
+            logits: Tensor = module(source)
+            return logits
         encoder: Any = module
         state: Tensor = encoder.encode(source)[:, 0]
         return state
 
     def source(self, device: str) -> Tensor:
-        """The sentence: ``[1, source_len]``, one ordinary token over and over (as in HAT), then the end."""
+        """The sentence: ``[1, source_len]``, one ordinary token over and over (as in HAT), then the end; or
+        the image, noise of a fixed seed: ``[1, channels, image, image]``."""
+        if self.image:
+            generator = torch.Generator().manual_seed(IMAGE_SEED)
+            shape = 1, self.channels, self.image, self.image
+            return torch.randn(shape, generator=generator).to(device)
         tokens = torch.full((1, self.source_len), 4, dtype=torch.long)
         tokens[0, -1] = 2
         return tokens.to(device)
@@ -114,7 +136,9 @@ def _in(module: nn.Module, device: str, precision: str) -> nn.Module:
     if precision not in PRECISIONS:
         raise ValueError(f"precision {precision!r}: choose one of {', '.join(PRECISIONS)}")
     dtype = PRECISIONS[precision]
-    first = next(module.parameters())
+    first = next(module.parameters(), None)
+    if first is None:  # it is another runtime's
+        return module.eval()
     if first.dtype != dtype or first.device.type != torch.device(device).type or module.training:
         module = copy.deepcopy(module).to(device, dtype)
     return module.eval()
@@ -243,10 +267,11 @@ def latency(
         "beam": workload.beam,
         "len": workload.source_len,
         "steps": workload.steps,
+        **({"img": f"{workload.channels}x{workload.image}"} if workload.image else {}),
         "search": "no",
         "prec": precision,
         **quantize.recipe(ours.module),
-        "mode": "eager",
+        "mode": "eager" if workload.runtime == "torch" else "graph",
         "thr": threads,
         "prof": profile.name,
         "v": PROTOCOL,

@@ -8,13 +8,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from supernet import bert, seq2seq, vit
+from supernet import bert, resnet, seq2seq, vit
 from supernet.space import SearchSpace
 
 FROM_SPEC: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     seq2seq.Seq2SeqFamily.kind: seq2seq.from_spec,
     **dict.fromkeys(bert.FAMILIES, bert.from_spec),
     vit.ViTFamily.kind: vit.from_spec,
+    resnet.ResNetFamily.kind: resnet.from_spec,
 }
 """Kind of family -> what makes the family of a spec."""
 
@@ -43,9 +44,20 @@ def family_of(space: SearchSpace, vocab: Sequence[int]) -> Any:
         raise ValueError(
             f"space {space.name} is one of encoders, which have one vocabulary, not {len(vocab)}"
         )
-    if "patch" in space.constants:
-        return vit.ViTFamily(space, vit.ViTConfig(vocab[0]))
+    if {"patch", "stages"} & set(space.constants):
+        return image_family(space, vocab[0])
     return bert.family_of(space)(space, bert.BertConfig(vocab[0]))
+
+
+def image_family(space: SearchSpace, classes: int, **config: Any) -> Any:
+    """The family of a space of networks over images; ``config`` says what these are like.
+
+    Raises:
+        ValueError: patches do not tile the images.
+    """
+    if "stages" in space.constants:
+        return resnet.ResNetFamily(space, resnet.ResNetConfig(classes, **config))
+    return vit.ViTFamily(space, vit.ViTConfig(classes, **config))
 
 
 def policy_units(family: Any, architecture: Mapping[str, Any]) -> list[str]:

@@ -39,6 +39,8 @@ class Graph:
         self.constants = {
             node.output[0]: node.attribute[0].t for node in proto.node if node.op_type == "Constant"
         }
+        # The exporter writes equal tensors once, and the others as their identities.
+        self.same = {node.output[0]: node.input[0] for node in proto.node if node.op_type == "Identity"}
         self.nodes: list[Any] = []
         self.made: dict[str, Any] = {}
         self.count: dict[str, int] = {}
@@ -62,12 +64,14 @@ class Graph:
             nodes += self.replaced.get(node.output[0], [node])
         used = {name for node in nodes for name in node.input} | {out.name for out in self.proto.output}
         kept = [t for t in self.proto.initializer if t.name in used] + list(self.made.values())
-        nodes = [node for node in nodes if node.op_type != "Constant" or node.output[0] in used]
+        nodes = [n for n in nodes if n.op_type not in ("Constant", "Identity") or n.output[0] in used]
         del self.proto.node[:], self.proto.initializer[:], self.proto.value_info[:]
         self.proto.node.extend(nodes)
         self.proto.initializer.extend(kept)
 
     def _tensor(self, name: str) -> Any:
+        while name in self.same:
+            name = self.same[name]
         return self.given[name] if name in self.given else self.constants[name]
 
     def _constant(self, part: str, values: np.ndarray[Any, Any]) -> str:

@@ -127,10 +127,12 @@ class Traced:
 
     Attributes:
         layers: shape of the weight of every linear and convolution that ran, by name.
+        calls: their names in the order of the graph, one for each time that a layer is called.
     """
 
     model: Any
     layers: Mapping[str, tuple[int, ...]]
+    calls: tuple[str, ...]
 
     def under(self, policy: Policy | None = None) -> bytes:
         """The ONNX file of the network under ``policy``.
@@ -200,8 +202,8 @@ def trace(
             custom_opsets={MARK: 1},
         )
     model = onnx.load_from_string(file.getvalue())
-    ran = {_layer(node) for node in model.graph.node if node.domain == MARK}
-    return Traced(model, {name: shape for name, shape in units(module).items() if name in ran})
+    ran = tuple(_layer(node) for node in model.graph.node if node.domain == MARK)
+    return Traced(model, {name: shape for name, shape in units(module).items() if name in ran}, ran)
 
 
 def _layer(node: Any) -> str:

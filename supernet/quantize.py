@@ -144,6 +144,23 @@ def precisions(module: nn.Module) -> dict[str, str]:
     return found
 
 
+def low(module: nn.Module) -> bool:
+    """Whether some layer is not computed in fp32, by whatever means: casting it again would be wrong."""
+    return any(isinstance(layer, LowPrecision | Served | Fake) for layer in module.modules())
+
+
+class Fake(nn.Module):
+    """A layer that imitates one of low precision."""
+
+
+class Served(nn.Module):
+    """A network that another runtime than torch computes."""
+
+    def recipe(self) -> dict[str, str]:
+        """How, as ``recipe`` has it, with the runtime as ``rt``."""
+        raise NotImplementedError
+
+
 def packed_bytes(module: nn.Module) -> int:
     """Bytes of the weights that are no parameters of the module."""
     return sum(layer.bytes for layer in module.modules() if isinstance(layer, LowPrecision))
@@ -158,7 +175,9 @@ def policy_bytes(module: nn.Module, policy: Policy | None = None) -> dict[str, i
 
 def recipe(module: nn.Module) -> dict[str, str]:
     """How a module computes, for the signatures of its figures: ``prec``, as ``int8`` or ``fp32+int8``, and
-    of each precision but fp32 how it was computed here; empty where all is fp32."""
+    of each precision but fp32 how it was computed here; empty where all is fp32 in torch."""
+    if isinstance(module, Served):
+        return module.recipe()
     used = sorted(set(precisions(module).values()))
     told = {name: PRECISIONS[name].recipe() for name in used if name != "fp32"}
     return {"prec": "+".join(used)} | told if told else {}

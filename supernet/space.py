@@ -401,6 +401,15 @@ SPACES: dict[str, Callable[[], SearchSpace]] = {
         stem_width=16,
         stem_stride=1,
     ),
+    "resnet-s": partial(
+        resnet_space,
+        "resnet-s",
+        stages=(2, 2, 2),
+        deeper=2,
+        widths=(128, 256, 512),
+        stem_width=64,
+        stem_stride=1,
+    ),
     "vl-smoke": partial(
         layered_space,
         "vl-smoke",

@@ -18,7 +18,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
-from supernet.elastic import SuperNet
+from supernet.elastic import FORWARD, SuperNet, copy_buffers
 from supernet.recorded import recorded
 from supernet.space import Architecture, SearchSpace
 
@@ -207,7 +207,7 @@ def soft_loss(logits: Tensor, teacher: Tensor) -> Tensor:
     return -(teacher.float().softmax(-1) * F.log_softmax(logits, -1, dtype=torch.float32)).sum()
 
 
-TEACHING = 1 / 3
+TEACHING = FORWARD
 """A teacher's forward pass, in forward-backward passes."""
 
 
@@ -369,6 +369,7 @@ class Trainer:
             self.optimizer.param_groups[0]["lr"] = rate
             loss = self.step(architectures, group, self.charge)
         self.updates += 1
+        self.net.remember(group)
         return loss
 
     def repeats(self, group: list[Batch]) -> bool:
@@ -462,6 +463,8 @@ class Trainer:
             "taken": self.taken,
             "average": self.average,
             "sampling": self.sampling.state(),
+            "buffers": dict(self.net.model.named_buffers()),
+            "seen": self.net.seen,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -476,6 +479,10 @@ class Trainer:
         self.updates, self.snapshots, self.taken = state["updates"], state["snapshots"], state["taken"]
         self.average = None if state["average"] is None else state["average"].to(self.flat.device)
         self.sampling.restore(state["sampling"])
+        if state["seen"]:
+            device = self.flat.device
+            self.net.seen = [(tuple(x.to(device) for x in inputs), n) for inputs, n in state["seen"]]
+        copy_buffers(state["buffers"], self.net.model)
         self.net.source.refresh()
 
 
@@ -501,7 +508,8 @@ class Recording:
             self.loss.copy_(trainer.step([architecture], [self.batch], None))
 
         def changed() -> list[Tensor]:
-            return [trainer.flat.detach(), *optimizer.state.get(trainer.flat, {}).values()]
+            moments = optimizer.state.get(trainer.flat, {}).values()
+            return [trainer.flat.detach(), *moments, *trainer.net.model.buffers()]
 
         self.run = recorded(step, changed)
         trainer.net.source.refresh()
