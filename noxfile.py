@@ -1,7 +1,8 @@
 """Every way to run things. ``nox -l`` lists them; what follows ``--`` goes to the command behind.
 
 All sessions share one environment, ``.nox/env``, made by the session of that name from
-constraints.txt and used again as long as neither that file nor pyproject.toml changes.
+constraints.txt and used again as long as neither that file nor pyproject.toml changes. Only fairseq,
+whose requirements no resolver can meet any more, has one of its own beside it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,17 @@ ROOT = Path(__file__).resolve().parent
 REQUIREMENTS = ("pyproject.toml", "constraints.txt")
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
 """Two-threaded processes that share two cores run many times slower than one-threaded ones."""
+
+FAIRSEQ_NEEDS = (
+    "torch",
+    "numpy",
+    "hydra-core>=1.3,<1.4",
+    "omegaconf>=2.3,<2.4",
+    "bitarray",
+    "regex",
+    "sacrebleu",
+    "tqdm",
+)
 
 
 def envdir(session: nox.Session) -> Path:
@@ -81,6 +93,26 @@ def slow(session: nox.Session) -> None:
 def browser(session: nox.Session) -> None:
     """The leaderboard's site in headless Chromium, which must be on this machine."""
     run(session, "python", "-m", "pytest", "-m", "browser", *session.posargs, env=ONE_THREAD)
+
+
+@nox.session(reuse_venv=same_python(), requires=["env"])
+def fairseq(session: nox.Session) -> None:
+    """What is exchanged with fairseq, against fairseq 0.12.2 itself, installed for this session alone."""
+    find_links = {"UV_FIND_LINKS": os.environ.get("PIP_FIND_LINKS", "")}
+    session.install("--constraint", "constraints.txt", *FAIRSEQ_NEEDS, env=find_links)
+    session.install("--no-deps", "--no-cache-dir", "fairseq==0.12.2", env=find_links)
+    its = {"SUPERNET_BENCH_FAIRSEQ": str(Path(session.bin) / "python")}
+    run(
+        session,
+        "python",
+        "-m",
+        "pytest",
+        "-m",
+        "fairseq",
+        "tests/fairseq",
+        *session.posargs,
+        env=ONE_THREAD | its,
+    )
 
 
 @nox.session(venv_backend="none", requires=["env"])

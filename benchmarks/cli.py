@@ -100,6 +100,10 @@ def parser() -> argparse.ArgumentParser:
         help="whose records are published already (default: results)",
     )
     _json(validate)
+    _importing(
+        add("import", "interop", "take a network from a checkpoint of fairseq or HAT", "import_network")
+    )
+    _data(add("export-data", "interop", "write a task's prepared data as a fairseq data-bin", "export_data"))
     profiles = add(
         "profiles", "machine", "declared hardware, this machine, and latency predictors on table profiles"
     )
@@ -297,6 +301,40 @@ def _exporting(command: argparse.ArgumentParser) -> None:
         "--data-dir", type=Path, metavar="DIR", help="folder of real data, for the vocabulary"
     )
     _start(command)
+    _json(command)
+
+
+def _importing(command: argparse.ArgumentParser) -> None:
+    command.add_argument("kind", choices=("fairseq", "hat"), help="whose checkpoint")
+    command.add_argument(
+        "checkpoint", type=Path, metavar="CHECKPOINT", help="read without executing anything"
+    )
+    command.add_argument(
+        "--to", required=True, type=Path, metavar="FOLDER", help="new folder for the exported network"
+    )
+    command.add_argument(
+        "--config",
+        type=Path,
+        metavar="YAML",
+        help="HAT's file of a sub-network (default: as the checkpoint was trained)",
+    )
+    command.add_argument(
+        "--data",
+        type=Path,
+        metavar="DATA-BIN",
+        help="its data: the dictionaries must fit, and the loss on its valid split is told",
+    )
+    _json(command)
+
+
+def _data(command: argparse.ArgumentParser) -> None:
+    command.add_argument("task", metavar="TASK", help="a translation task, such as mt-multi30k-en-de")
+    command.add_argument("--to", required=True, type=Path, metavar="FOLDER", help="new folder, the data-bin")
+    command.add_argument("--tier", default="small", help="whose data and vocabulary (default: small)")
+    command.add_argument(
+        "--data-dir", type=Path, metavar="DIR", help="folder of real data, where nothing is downloaded"
+    )
+    _where(command)
     _json(command)
 
 

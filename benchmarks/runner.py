@@ -201,7 +201,7 @@ class Runner:
     def _skip(self, run: Planned, note: Path) -> None:
         reason = json.loads(note.read_text())["reason"] if note.exists() else "interrupted"
         run.state = "skipped"
-        self.display.finish(run, f"skipped: {rows.plain(reason, 120)}")
+        self.display.finish(run, f"skipped: {rows.plain(reason, 600)}")
 
     def _record(self, active: Active, outcome: Mapping[str, Any]) -> None:
         """Write the record of a run that has ended, and clear what only a resumption needs."""

@@ -1,0 +1,85 @@
+"""Programs of fairseq, run in the environment in which fairseq is installed, by ``shim.py``."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+VARIABLE = "SUPERNET_BENCH_FAIRSEQ"
+"""Names the Python interpreter of that environment; without it, this one is tried."""
+INSTALL = (
+    'python3 -m venv fairseq-env && fairseq-env/bin/pip install "torch==2.13.0" numpy "hydra-core>=1.3,<1.4"'
+    ' "omegaconf>=2.3,<2.4" bitarray regex sacrebleu tqdm\n'
+    f"fairseq-env/bin/pip install --no-deps fairseq==0.12.2 && export {VARIABLE}=$PWD/fairseq-env/bin/python"
+)
+"""Two lines, since its own requirements cannot be resolved any more."""
+SHIM = Path(__file__).with_name("shim.py")
+ORPHANED = "SUPERNET_BENCH_ENDS_WITH_PARENT"
+"""Tells the shim to end with the process that started it, however that one ends."""
+PROBE = "import importlib.util as u, sys; sys.exit(u.find_spec('fairseq') is None)"
+
+
+class Failed(RuntimeError):
+    """A program of fairseq ended with an error; the message has the last of what it said."""
+
+
+def interpreter() -> str:
+    """The Python that has fairseq.
+
+    Raises:
+        LookupError: there is none; the message says how to get one.
+    """
+    python = os.environ.get(VARIABLE) or sys.executable
+    try:
+        found = subprocess.run([python, "-P", "-c", PROBE], capture_output=True, timeout=60).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        found = False
+    if found:
+        return python
+    where = f"{VARIABLE}={python}" if VARIABLE in os.environ else f"{python}; {VARIABLE} is not set"
+    raise LookupError(
+        f"fairseq 0.12.2 is not installed ({where}). Two lines install it beside this one:\n{INSTALL}"
+    )
+
+
+@contextmanager
+def running(program: str, arguments: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Start ``fairseq-train`` or another program, what it says in ``log``; it ends with the block.
+
+    It hears no Ctrl-C of the terminal's: who started it decides.
+
+    Raises:
+        LookupError: fairseq is not installed.
+        Failed: it ended with an error.
+    """
+    python = interpreter()
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [python, "-P", str(SHIM), program, *arguments],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            env={**os.environ, ORPHANED: "1", "PYTHONPATH": ""},
+        )
+        try:
+            yield process
+            if code := process.wait():
+                said = log.read_text(errors="replace").splitlines()[-3:]
+                raise Failed(
+                    f"{program} ended with exit code {code}: {' / '.join(said)[-500:]} (all of it: {log})"
+                )
+        finally:
+            process.kill()
+            process.wait()
+
+
+def run(program: str, arguments: Sequence[str], log: Path) -> str:
+    """The same to its end: what it said."""
+    with running(program, arguments, log):
+        pass
+    return log.read_text(errors="replace")

@@ -1,0 +1,163 @@
+"""HAT's own artefacts: super- and sub-network checkpoints and the YAML files beside them.
+
+A checkpoint of a HAT sub-network holds the whole supernet's tensors; which part is the sub-network is told
+by the options it was trained with, or by its YAML file. Nothing in either file is executed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from supernet.elastic import SuperNet
+from supernet.interop import checkpoint, layout
+from supernet.interop.fairseq import BROKEN, POSITIONS, POST_LN, matched, settings
+from supernet.seq2seq import SOURCES, Seq2SeqConfig, Seq2SeqFamily
+from supernet.space import HAT_FIELDS, SearchSpace, from_hat, seq2seq_space
+
+ENDING = "_subtransformer"
+NUMBERS = re.compile(r"-?\d+|\[\s*-?\d+(\s*,\s*-?\d+)*\s*\]")
+MOST = 1 << 20
+"""Bytes of a YAML file; HAT's have a thousand."""
+
+
+def read_config(path: Path) -> dict[str, int | list[int]]:
+    """The sub-network of one of HAT's YAML files, under the names of ``supernet.space.HAT_FIELDS``.
+
+    Such a file is lines of ``name: number`` and ``name: [number, ...]``; lines about training are skipped.
+
+    Raises:
+        ValueError: it cannot be read, or one of the ten fields is missing or no number.
+    """
+    try:
+        if path.stat().st_size > MOST:
+            raise ValueError(f"{path}: larger than a configuration is")
+        lines = path.read_bytes().decode("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: no readable YAML file ({error})") from None
+    found: dict[str, int | list[int]] = {}
+    for number, line in enumerate(lines, start=1):
+        name, _, value = line.partition("#")[0].partition(":")
+        field, value = name.strip().replace("-", "_").removesuffix(ENDING), value.strip()
+        if field not in HAT_FIELDS or not name.strip().replace("-", "_").endswith(ENDING):
+            continue
+        if not NUMBERS.fullmatch(value):
+            raise ValueError(f"{path}, line {number}: {value[:60]!r} is no number and no list of numbers")
+        numbers = [int(item) for item in re.findall(r"-?\d+", value)]
+        found[field] = numbers if value.startswith("[") else numbers[0]
+    complete(found, str(path))
+    return found
+
+
+def complete(found: Mapping[str, Any], where: str) -> None:
+    """Raise ``ValueError`` where a field of a sub-network is missing."""
+    if missing := [name for name in HAT_FIELDS if name not in found]:
+        fields = ", ".join(f"{name}{ENDING}".replace("_", "-") for name in missing)
+        raise ValueError(f"{where}: no HAT sub-network: it lacks {fields}")
+
+
+def network(path: Path, config: Path | None = None, vocab: tuple[int, ...] = ()) -> layout.Imported:
+    """A HAT checkpoint; ``architecture`` is the sub-network of ``config``, else the one that it was trained
+    as, else the largest of the supernet.
+
+    Args:
+        vocab: sizes of the source and target dictionary, where they are known.
+
+    Raises:
+        ValueError: no such checkpoint, another model, dictionaries of other sizes, or a sub-network that is
+            none of its space.
+    """
+    found = checkpoint.load(path)
+    args = settings(found, path)
+    try:
+        layout.plain(args, POST_LN | {"vocab_original_scaling": False})
+        share, space = layout.shared(args), space_of(args)
+        weights = layout.to_weights(found["model"], share)
+        family = family_of(args, space, share, weights)
+        matched(vocab, (family.config.source_vocab, family.config.target_vocab))
+        layout.cut(weights, family, family.largest)
+        fields = read_config(config) if config else trained_as(args)
+        architecture = from_hat(space, fields) if fields else space.largest()
+    except BROKEN as error:
+        raise ValueError(f"{path} cannot be imported as HAT's: {error}") from None
+    return layout.Imported(family, architecture, weights)
+
+
+def supernet(path: Path) -> SuperNet:
+    """All sub-networks of a HAT checkpoint, to evaluate, search, export or train on.
+
+    Raises:
+        ValueError: as ``network``.
+    """
+    import torch
+
+    from supernet.weights import SharedSlices
+
+    found = network(path)
+    source = SharedSlices(found.family, torch.Generator().manual_seed(0))
+    source.load(found.weights)
+    return SuperNet(found.family, source)
+
+
+def space_of(args: Any) -> SearchSpace:
+    """The space that a checkpoint's options state, its own size included."""
+    width = layout.number(args, "encoder_embed_dim")
+    if width != layout.number(args, "decoder_embed_dim"):
+        raise ValueError("encoder and decoder of a supernet are equally wide here")
+
+    def options(largest: int, *names: str) -> tuple[int, ...]:
+        """What may be chosen, up to the supernet's own, which is the largest."""
+        listed = [n for name in names for n in layout.attribute(args, f"{name}_choice", None) or ()]
+        own = [layout.attribute(args, f"{name}{ENDING}", None) for name in names]
+        own += [n for name in names for n in layout.attribute(args, f"{name}_all{ENDING}", None) or ()]
+        numbers = {n for n in [*listed, *own] if type(n) is int and 0 < n <= largest}
+        return tuple(sorted(numbers | {largest}, reverse=True))
+
+    qkv = layout.number(args, "qkv_dim")
+    heads = options(
+        max(layout.number(args, f"{side}_attention_heads") for side in layout.LAYERS),
+        *("encoder_self_attention_heads", "decoder_self_attention_heads", "decoder_ende_attention_heads"),
+    )
+    depth = layout.number(args, "decoder_layers")
+    sources = layout.attribute(args, "decoder_arbitrary_ende_attn_choice", None) or ()
+    return seq2seq_space(
+        "hat",
+        embed=options(width, "encoder_embed", "decoder_embed", "encoder_embed_dim", "decoder_embed_dim"),
+        ffn=options(
+            max(layout.number(args, f"{side}_ffn_embed_dim") for side in layout.LAYERS),
+            *("encoder_ffn_embed_dim", "decoder_ffn_embed_dim"),
+        ),
+        heads=tuple(n for n in heads if qkv % n == 0),
+        qkv_dim=qkv,
+        encoder_layers=layout.number(args, "encoder_layers"),
+        decoder_layers=options(depth, "decoder_layer_num"),
+        cross_source=tuple(n for n in sources if n in SOURCES) or tuple(SOURCES),
+    )
+
+
+def family_of(args: Any, space: SearchSpace, share: str, weights: Mapping[str, Any]) -> Seq2SeqFamily:
+    """The family of ``space`` over the embedded vocabularies."""
+    source = weights["source_embedding.weight"]
+    target = weights.get("target_embedding.weight", source)
+    most = [layout.attribute(args, f"max_{side}_positions") for side in ("source", "target")]
+    config = Seq2SeqConfig(
+        len(source),
+        len(target),
+        share=share,
+        dropout=layout.rate(args, "dropout"),
+        attention_dropout=layout.rate(args, "attention_dropout"),
+        activation_dropout=layout.rate(args, "activation_dropout"),
+        max_positions=min(n if isinstance(n, int) and n > 0 else POSITIONS for n in most),
+    )
+    return Seq2SeqFamily(space, config)
+
+
+def trained_as(args: Any) -> dict[str, Any] | None:
+    """The sub-network that a checkpoint's options name; None for a supernet's."""
+    found = {name: layout.attribute(args, f"{name}{ENDING}") for name in HAT_FIELDS}
+    named = {name: value for name, value in found.items() if value is not None}
+    if named:
+        complete(named, "its options")
+    return named or None

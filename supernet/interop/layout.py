@@ -1,0 +1,268 @@
+"""The names and shapes of fairseq's Transformer, and of HAT's supernet, which is made after it.
+
+Both call their tensors alike; they differ in whether queries, keys and values are one matrix
+(``in_proj_weight``, HAT and fairseq before 0.9) or three (``q_proj.weight``), and in the output layer.
+Here ``state`` is theirs, ``weights`` are those of ``supernet.seq2seq``.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from supernet import export
+from supernet.architecture import Architecture
+from supernet.seq2seq import Seq2SeqFamily
+
+IGNORED = re.compile(
+    r"(version|embed_positions\._float_tensor|embed_positions\.weights"
+    r"|encoder\.layers\.\d+\.(in_proj|out_proj|fc1|fc2)_(weight|bias))$"
+)
+"""Names of what carries no weight of its own: a format's number, sinusoids, and the second copies that
+fairseq 0.12 keeps of its encoder's linear layers."""
+LAYERS = {"encoder": "encoder_layers", "decoder": "decoder_layers"}
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A network as it came from elsewhere: all its weights, under the names of ``supernet.seq2seq``.
+
+    ``architecture`` is the one of ``family`` that it is (of a supernet: its largest).
+    """
+
+    family: Seq2SeqFamily
+    architecture: Architecture
+    weights: Mapping[str, Tensor]
+
+    def network(self) -> nn.Module:
+        """The network alone, in evaluation mode; a supernet's weights are cut to ``architecture``."""
+        from supernet.elastic import tied
+
+        module = self.family.build(self.architecture)
+        module.load_state_dict(tied(module, cut(self.weights, self.family, self.architecture)))
+        return module.requires_grad_(False)
+
+    def save(self, folder: Path) -> str:
+        """Write the network as an exported sub-network (``supernet.export``); the weights' sha256."""
+        return export.save(folder, self.network(), self.family.spec(), self.architecture)
+
+
+def cut(
+    weights: Mapping[str, Tensor], family: Seq2SeqFamily, architecture: Mapping[str, Any]
+) -> dict[str, Tensor]:
+    """The leading parts of ``weights`` that ``architecture`` uses.
+
+    Raises:
+        ValueError: a tensor is missing or too small; names it.
+    """
+    found: dict[str, Tensor] = {}
+    for name, extents in family.extents(architecture).items():
+        weight = weights.get(name)
+        if weight is None:
+            raise ValueError(f"no weights for {name}: the checkpoint has fewer layers, or other ones")
+        if weight.dim() != len(extents) or any(
+            have < need for have, need in zip(weight.shape, extents, strict=True)
+        ):
+            raise ValueError(f"{name}: {list(weight.shape)} in the checkpoint, {list(extents)} needed")
+        found[name] = weight[tuple(slice(0, n) for n in extents)]
+    return found
+
+
+def to_weights(state: Mapping[str, Tensor], share: str) -> dict[str, Tensor]:
+    """Tensors of fairseq or HAT under our names, q, k and v fused.
+
+    Args:
+        share: which embeddings are one table (``Seq2SeqConfig.share``).
+
+    Raises:
+        ValueError: a tensor that belongs there is missing, or one is left that has no place here.
+    """
+    left = {name: tensor for name, tensor in state.items() if not IGNORED.search(name)}
+
+    def take(name: str) -> Tensor:
+        if not isinstance(left.get(name), Tensor):
+            raise ValueError(f"it has no tensor {name!r}: another kind of model than a post-LN Transformer")
+        return left.pop(name).float()
+
+    weights = {"source_embedding.weight": take("encoder.embed_tokens.weight")}
+    target = take("decoder.embed_tokens.weight")
+    output = [
+        left.pop(name).float()
+        for name in ("decoder.embed_out", "decoder.output_projection.weight")
+        if name in left
+    ]
+    if share != "all":
+        weights["target_embedding.weight"] = target
+    elif not same(weights["source_embedding.weight"], target):
+        raise ValueError("source and target embeddings differ, and it says that they are one table")
+    if share == "none":
+        if not output:
+            raise ValueError("it has no output layer (decoder.output_projection.weight or decoder.embed_out)")
+        weights["output.weight"] = output[0]
+    elif output and not same(output[0], target):
+        raise ValueError("output layer and target embeddings differ, and it says that they are one table")
+    for side in LAYERS:
+        for i in range(depth(state, side)):
+            ours, theirs = f"{side}.{i}", f"{side}.layers.{i}"
+            moved = {"attention.out": "self_attn.out_proj", "attention_norm": "self_attn_layer_norm"}
+            moved |= {
+                "feed_forward.fc1": "fc1",
+                "feed_forward.fc2": "fc2",
+                "feed_forward_norm": "final_layer_norm",
+            }
+            qkv = projections(take, left, f"{theirs}.self_attn")
+            weights |= fused(f"{ours}.attention.qkv", qkv)
+            if side == "decoder":
+                moved |= {"cross.out": "encoder_attn.out_proj", "cross_norm": "encoder_attn_layer_norm"}
+                q, k, v = projections(take, left, f"{theirs}.encoder_attn")
+                weights |= fused(f"{ours}.cross.q", [q]) | fused(f"{ours}.cross.kv", [k, v])
+            for mine, name in moved.items():
+                for part in ("weight", "bias"):
+                    weights[f"{ours}.{mine}.{part}"] = take(f"{theirs}.{name}.{part}")
+    if left:
+        raise ValueError(f"it has a tensor {min(left)!r}, which a post-LN Transformer has not")
+    return weights
+
+
+def projections(take: Any, left: Mapping[str, Tensor], name: str) -> list[tuple[Tensor, Tensor]]:
+    """Weight and bias of queries, keys and values of one attention, in whichever form they are."""
+    if f"{name}.q_proj.weight" in left:
+        return [(take(f"{name}.{x}_proj.weight"), take(f"{name}.{x}_proj.bias")) for x in "qkv"]
+    if f"{name}.q_proj_weight" in left:
+        weights: Sequence[Tensor] = [take(f"{name}.{x}_proj_weight") for x in "qkv"]
+    else:
+        weights = take(f"{name}.in_proj_weight").chunk(3)
+    return list(zip(weights, take(f"{name}.in_proj_bias").chunk(3), strict=True))
+
+
+def fused(name: str, parts: Sequence[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+    """Projections of one input as one linear layer."""
+    weights, biases = zip(*parts, strict=True)
+    return {f"{name}.weight": torch.cat(weights), f"{name}.bias": torch.cat(biases)}
+
+
+def depth(state: Mapping[str, Any], side: str) -> int:
+    """How many layers a side has."""
+    start = f"{side}.layers."
+    found = {name[len(start) :].partition(".")[0] for name in state if name.startswith(start)}
+    if not found or found != {str(i) for i in range(len(found))}:
+        raise ValueError(f"it has no {side} of numbered layers ({start}0...): no Transformer of fairseq's")
+    return len(found)
+
+
+def same(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors are one table; what has no contents agrees by its shape."""
+    return a.shape == b.shape and (a.is_meta or torch.equal(a, b))
+
+
+def to_state(module: Any, width: Mapping[str, int]) -> dict[str, Tensor]:
+    """A network of ours under fairseq's names.
+
+    fairseq's heads fill the width of their side. Where ours are narrower, each head is filled up with
+    zeros, and its queries scaled by the root of the ratio, which undoes fairseq's scale: the outputs stay.
+
+    Args:
+        module: a ``supernet.seq2seq.Transformer``.
+        width: of ``encoder`` and ``decoder``.
+    """
+    table = module.source_embedding.weight, module.target_embedding.weight
+    state = {
+        "encoder.embed_tokens.weight": table[0][:, : width["encoder"]],
+        "decoder.embed_tokens.weight": table[1][:, : width["decoder"]],
+    }
+    tied = state["decoder.embed_tokens.weight"]
+    state["decoder.output_projection.weight"] = tied if module.output is None else module.output.weight
+
+    def put(name: str, linear: Any) -> None:
+        state[f"{name}.weight"], state[f"{name}.bias"] = linear.weight, linear.bias
+
+    def attention(name: str, linears: Sequence[nn.Linear], out: nn.Linear, heads: int, size: int) -> None:
+        weight = torch.cat([linear.weight for linear in linears]).chunk(3) if len(linears) == 1 else None
+        bias = torch.cat([linear.bias for linear in linears]).chunk(3)
+        weights = weight or (linears[0].weight, *linears[1].weight.chunk(2))
+        scale = (size / out.in_features) ** 0.5
+        for letter, w, b in zip("qkv", weights, bias, strict=True):
+            factor = scale if letter == "q" else 1.0
+            state[f"{name}.{letter}_proj.weight"] = filled(w * factor, heads, size)
+            state[f"{name}.{letter}_proj.bias"] = filled(b * factor, heads, size)
+        state[f"{name}.out_proj.weight"] = filled(out.weight.t(), heads, size).t()
+        state[f"{name}.out_proj.bias"] = out.bias
+
+    for side in LAYERS:
+        for i, layer in enumerate(getattr(module, side)):
+            name = f"{side}.layers.{i}"
+            attention(
+                f"{name}.self_attn",
+                [layer.attention.qkv],
+                layer.attention.out,
+                layer.attention.heads,
+                width[side],
+            )
+            put(f"{name}.self_attn_layer_norm", layer.attention_norm)
+            if side == "decoder":
+                cross = layer.cross
+                attention(f"{name}.encoder_attn", [cross.q, cross.kv], cross.out, cross.heads, width[side])
+                put(f"{name}.encoder_attn_layer_norm", layer.cross_norm)
+            put(f"{name}.fc1", layer.feed_forward.fc1)
+            put(f"{name}.fc2", layer.feed_forward.fc2)
+            put(f"{name}.final_layer_norm", layer.feed_forward_norm)
+    return {name: tensor.detach().float().clone().contiguous() for name, tensor in state.items()}
+
+
+def filled(rows: Tensor, heads: int, size: int) -> Tensor:
+    """Rows of ``heads`` heads, each filled up with zero rows, ``size`` rows in all."""
+    split = rows.unflatten(0, (heads, -1))
+    out = split.new_zeros((heads, size // heads, *rows.shape[1:]))
+    out[:, : split.shape[1]] = split
+    return out.flatten(0, 1)
+
+
+def attribute(args: Any, name: str, default: Any = None) -> Any:
+    """An entry of what a checkpoint tells of its model, whether that is a dictionary or a namespace."""
+    return args.get(name, default) if isinstance(args, Mapping) else vars(args).get(name, default)
+
+
+def number(args: Any, name: str) -> int:
+    """A positive integer of it.
+
+    Raises:
+        ValueError: it is none.
+    """
+    value = attribute(args, name)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"it tells no {name} (a positive number), but {value!r}")
+    return value
+
+
+def shared(args: Any) -> str:
+    """Which embeddings are one table."""
+    if attribute(args, "share_all_embeddings", False):
+        return "all"
+    return "decoder" if attribute(args, "share_decoder_input_output_embed", False) else "none"
+
+
+def plain(args: Any, wanted: Mapping[str, Any]) -> None:
+    """Hold a model's settings against the only ones that can be imported.
+
+    Raises:
+        ValueError: one differs; an absent setting is as wanted.
+    """
+    for name, value in wanted.items():
+        found = attribute(args, name, value)
+        if found != value and (found or value):
+            raise ValueError(f"its {name} is {found!r}; only {value!r} can be expressed here")
+
+
+def rate(args: Any, name: str) -> float:
+    """A dropout rate; 0 where none is told."""
+    value = attribute(args, name, 0.0)
+    return (
+        float(value) if isinstance(value, (int, float)) and math.isfinite(value) and 0 <= value < 1 else 0.0
+    )

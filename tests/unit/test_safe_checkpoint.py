@@ -1,0 +1,133 @@
+"""Checkpoints are read without executing what stands in them."""
+
+import argparse
+import io
+import os
+import pickle
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from supernet.interop import checkpoint  # noqa: E402
+
+
+class Payload:
+    """Pickles as a call that creates a file."""
+
+    def __init__(self, function: Any, *arguments: Any) -> None:
+        self.call = function, arguments
+
+    def __reduce__(self) -> Any:
+        return self.call
+
+
+def contents() -> dict[str, Any]:
+    shared = torch.arange(12, dtype=torch.float32).view(3, 4)
+    weights = OrderedDict(a=shared, rest=shared[1:], across=shared.t(), half=torch.ones(2).half())
+    weights["count"] = torch.tensor([7])
+    weights["parameter"] = torch.nn.Parameter(torch.zeros(2, 2))
+    return {"args": argparse.Namespace(arch="transformer", layers=3, deep=[{"x": 1.5}]), "model": weights}
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before-1.6"])
+def test_reads_what_torch_reads(tmp_path: Path, zipped: bool) -> None:
+    path = tmp_path / "some.pt"
+    torch.save(contents(), path, _use_new_zipfile_serialization=zipped)
+    found, expected = checkpoint.load(path), torch.load(path, weights_only=False)
+    assert list(found["model"]) == list(expected["model"])
+    for name, tensor in expected["model"].items():
+        assert found["model"][name].dtype == tensor.dtype
+        assert torch.equal(found["model"][name], tensor)
+    assert vars(found["args"]) == vars(expected["args"])
+    assert not isinstance(found["args"], argparse.Namespace)
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before-1.6"])
+@pytest.mark.parametrize("function", [os.mkdir, Path.touch, exec, torch.save, pickle.loads])
+def test_a_pickle_that_carries_code_executes_nothing(tmp_path: Path, function: Any, zipped: bool) -> None:
+    victim = tmp_path / "executed"
+    code = f"open({str(victim)!r}, 'w').close()"
+    arguments = {
+        os.mkdir: (str(victim),),
+        Path.touch: (victim,),
+        exec: (code,),
+        torch.save: ([1], str(victim)),
+        pickle.loads: (pickle.dumps(Payload(exec, code)),),
+    }[function]
+    path = tmp_path / "evil.pt"
+    evil = contents() | {"args": Payload(function, *arguments)}
+    torch.save(evil, path, _use_new_zipfile_serialization=zipped)
+    found = checkpoint.load(path)
+    assert isinstance(found["args"], checkpoint.Inert)
+    assert not victim.exists()
+    torch.load(path, weights_only=False)  # the payload is live
+    assert victim.exists()
+
+
+def test_attributes_set_on_classes_do_not_outlive_the_load(tmp_path: Path) -> None:
+    # GLOBAL, then BUILD with (None, {"__init__": "x"}), which sets attributes of the class itself.
+    for module, name in (
+        ("argparse", "Namespace"),
+        ("torch._utils", "_rebuild_tensor_v2"),
+        ("collections", "OrderedDict"),
+    ):
+        raw = b"\x80\x02" + f"c{module}\n{name}\n".encode() + b"(N}U\x08__init__U\x01xstb."
+        path = tmp_path / "poison.pt"
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("a/data.pkl", raw)
+        with pytest.raises(ValueError, match="poison.pt"):
+            checkpoint.load(path)
+    assert argparse.Namespace(a=1).a == 1
+    assert checkpoint.Inert().__class__.__init__ is checkpoint.Inert.__init__
+
+
+def test_damaged_files_are_one_message(tmp_path: Path) -> None:
+    whole, path = tmp_path / "whole.pt", tmp_path / "broken.pt"
+    for zipped in (True, False):
+        torch.save(contents(), whole, _use_new_zipfile_serialization=zipped)
+        raw = whole.read_bytes()
+        for end in (0, 1, 20, len(raw) // 2, len(raw) - 9):
+            path.write_bytes(raw[:end])
+            with pytest.raises(ValueError, match="broken.pt: not a whole PyTorch checkpoint"):
+                checkpoint.load(path)
+    for text in (b"hello\n", b"PK\x03\x04", pickle.dumps({"a": 1}), b"\x80\x02."):
+        path.write_bytes(text)
+        with pytest.raises(ValueError, match="not a whole PyTorch checkpoint"):
+            checkpoint.load(path)
+    torch.save([1, 2], path)
+    with pytest.raises(ValueError, match="no dictionary"):
+        checkpoint.load(path)
+    with pytest.raises(ValueError, match="cannot be read"):
+        checkpoint.load(tmp_path / "absent.pt")
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before-1.6"])
+def test_a_few_bytes_do_not_fill_the_memory(tmp_path: Path, zipped: bool) -> None:
+    path = tmp_path / "large.pt"
+    large = {"model": {"a": torch.zeros(1).expand(10**6, 10**6)}}
+    torch.save(large, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(ValueError, match="in a storage of 1"):
+        checkpoint.load(path)
+
+
+def test_a_tensor_beyond_its_storage_is_refused(tmp_path: Path) -> None:
+    good, path = tmp_path / "good.pt", tmp_path / "bad.pt"
+    torch.save({"model": torch.zeros(4)}, good)
+    with zipfile.ZipFile(good) as old, zipfile.ZipFile(path, "w") as new:
+        for entry in old.infolist():
+            data = old.read(entry)
+            if entry.filename.endswith("data/0"):
+                data = data[:8]
+            new.writestr(entry.filename, data)
+    with pytest.raises(ValueError, match="storage 0 is shorter"):
+        checkpoint.load(path)
+    state = io.BytesIO()
+    torch.save({"model": torch.zeros(4)}, state, _use_new_zipfile_serialization=False)
+    path.write_bytes(state.getvalue().replace(b"K\x04", b"K\x05"))  # elements, size
+    with pytest.raises(ValueError, match="bad.pt"):
+        checkpoint.load(path)
