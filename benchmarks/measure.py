@@ -333,7 +333,7 @@ def runtime_latency(
 
     Args:
         serve: one request of the workload; it has been loaded with one thread.
-        runtime: its name and version, such as ``onnxruntime-1.32.0``.
+        runtime: its name and version, such as ``ctranslate2-4.8.5``.
         module: the exported network, float32.
         precision: as the runtime computes.
         search: ``yes`` where the runtime chooses tokens and reorders beams, which PyTorch's side does not.
@@ -359,7 +359,8 @@ def runtime_latency(
         "steps": workload.steps,
         "search": search,
         "prec": precision,
-        "mode": runtime,
+        "rt": runtime,
+        "mode": "graph",
         "thr": 1,
         "prof": profile.name,
         "v": PROTOCOL,

@@ -34,7 +34,7 @@ ctranslate2.translate(translator, [subwords.encode("a sentence", out_type=str)])
 ```python
 import onnxruntime
 
-session = onnxruntime.InferenceSession("model.onnx")
+session = onnxruntime.InferenceSession("model.onnx")  # of a translator: encoder.onnx, step.onnx
 [(x.name, x.shape) for x in session.get_inputs()]
 ```""",
     "fairseq": "`fairseq-generate DATA-BIN --path checkpoint.pt`, over data of `supernet-bench export-data`",

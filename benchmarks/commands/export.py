@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,6 +123,7 @@ def _huggingface(
 def _ctranslate2(
     options: argparse.Namespace, found: Delivery, module: nn.Module, about: Any, out: Path, say: Any
 ) -> Written:
+    from benchmarks import measure
     from supernet.interop import ctranslate2, vocabularies
     from supernet.interop.runtimes import Inexpressible
     from supernet.seq2seq import Transformer
@@ -147,17 +149,18 @@ def _ctranslate2(
         workload = tier.workload
         words = [[pieces[4]] * (int(workload["source_len"]) - 1)]  # it adds the end itself
         steps, beam = int(workload["steps"]), int(workload["beam"])
-        rows += _timed(
+        told = measure.runtime_latency(
             lambda: translator.translate_batch(
                 words, beam_size=beam, min_decoding_length=steps, max_decoding_length=steps
             ),
             runtime,
-            found,
             module,
             workload,
-            low or "fp32",
-            "yes",
+            _here(),
+            precision=low or "fp32",
+            search="yes",
         )
+        rows += _rows(told, "pytorch_p50")
     return rows, ""
 
 
@@ -189,57 +192,44 @@ def _bleu(
 def _onnx(
     options: argparse.Namespace, found: Delivery, module: nn.Module, about: Any, out: Path, say: Any
 ) -> Written:
-    from benchmarks.measure import Workload
+    from benchmarks import measure, runtimes
     from benchmarks.tasks import get_task
     from supernet import quantize
-    from supernet.bert import Bert
     from supernet.interop import onnx
-    from supernet.interop.runtimes import Inexpressible
 
     policy = _low(options, about, module)
-    told = onnx.write(module, out / "model.onnx", policy)
-    runtime = f"onnxruntime-{version('onnxruntime')}"
+    told = onnx.write(module, out, policy)
     precision = "+".join(sorted(set(quantize.precisions(quantize.quantize(module, policy)).values())))
-    by = f"{runtime}|prec:{precision}|rows:{onnx.ROWS}|random inputs"
+    by = f"onnxruntime-{version('onnxruntime')}|prec:{precision}|rows:{onnx.ROWS}|random inputs"
     rows = [
         ("largest difference of two logits", f"{told['apart']:.2g}", by),
         ("same largest logit", f"{told['agreeing']:.2%}", by),
     ]
     if options.time:
-        if not isinstance(module, Bert):
-            raise Inexpressible(
-                "only encoders of text are timed in ONNX Runtime: its file has no decoding loop"
-            )
-        spec = found.record["spec"]
-        workload = get_task(spec["task"]).tier(spec["tier"], "cpu").workload
-        source = Workload.of(workload).source("cpu")
-        serve = onnx.serving(module, lambda net, given: net.encode(given)[:, 0], source, policy, 1)
-        rows += _timed(serve, runtime, found, module, workload, precision, "no")
+        spec, profile = found.record["spec"], _here()
+        table = dict(get_task(spec["task"]).tier(spec["tier"], "cpu").workload) | {"runtime": "ort"}
+        workload = measure.Workload.of(table)
+        # An encoder is timed up to its states: its head, and what the policy says of it, is not in the graph.
+        body = {name: low for name, low in policy.items() if not name.startswith("head.") or workload.image}
+        served = runtimes.served(module, body, workload, threads=1)
+        one = replace(profile, threads=1)
+        rows += _rows(measure.latency(served, module, workload, "cpu", one), "reference_p50")
     return rows, ""
 
 
-def _timed(
-    serve: Callable[[], Any],
-    runtime: str,
-    found: Delivery,
-    module: nn.Module,
-    workload: Any,
-    precision: str,
-    search: str,
-) -> list[Row]:
-    """Latency in the runtime as rows; under the profile that this machine is."""
-    from benchmarks import measure
+def _here() -> profiles.Profile:
+    """The profile that this machine is, which need not be the record's."""
+    return profiles.get(profiles.resolve("auto"))
 
-    profile = profiles.get(profiles.resolve("auto"))
-    told = measure.runtime_latency(
-        serve, runtime, module, workload, profile, precision=precision, search=search
-    )
+
+def _rows(told: dict[str, Any], beside: str) -> list[Row]:
+    """A latency as rows; ``beside`` names PyTorch's median in turns with it."""
     by = told["signature"]
     rows = [
         (f"latency {name}, ms", f"{told[name]:.4g}", by) for name in ("p50", "p90") if told[name] is not None
     ]
-    span = f"{told['ratio']:.3g} [{told['ratio_low']:.3g}, {told['ratio_high']:.3g}]"
-    return [*rows, ("times PyTorch's median, 95 %", span, by)]
+    span = f"{told['ratio']:.3g} [{told['ratio_low']:.3g}, {told['ratio_high']:.3g}] x {told[beside]:.4g} ms"
+    return [*rows, ("times PyTorch's median, fp32, 95 %", span, by)]
 
 
 def _fairseq(

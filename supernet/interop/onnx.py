@@ -1,24 +1,24 @@
 """Exported sub-networks as ONNX files that ONNX Runtime runs, in float32 or under a precision policy.
 
-One file says what the network's forward pass says: logits of every position of text, of an image, or of every
-next word given a source and the target so far. Decoding step by step is not in it.
+Encoders and classifiers are one file, ``model.onnx``: logits of every position of text, or of an image. A
+translator is two, ``encoder.onnx`` and ``step.onnx``, as ``supernet.onnx_translator`` describes them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from supernet import bert, seq2seq, vit
-from supernet.export import CorruptExport, replace
+from supernet import seq2seq, vit
+from supernet.export import CorruptExport
 from supernet.interop.huggingface import CLOSE, Unequal, sample
-from supernet.interop.runtimes import Inexpressible, require
-from supernet.onnx_graph import to_onnx, trace
+from supernet.interop.runtimes import require
+from supernet.onnx_graph import to_onnx
+from supernet.onnx_translator import encoder_and_step
 from supernet.quantize import Policy, lowered, quantize
 
 AGREEING = 0.995
@@ -27,20 +27,9 @@ ROWS = 64
 """Of the random inputs that a file is compared on."""
 
 
-def inputs(module: nn.Module, rows: int = ROWS) -> dict[str, Tensor]:
-    """Random inputs by the names that they have in the file."""
-    given = sample(module, rows)
-    if isinstance(module, vit.ViT):
-        return {"images": given["pixel_values"]}
-    if isinstance(module, seq2seq.Transformer):
-        return {"source": given["input_ids"], "target": given["decoder_input_ids"]}
-    if isinstance(module, bert.Bert):
-        return {"tokens": given["input_ids"]}
-    raise Inexpressible(f"no inputs are known for a {type(module).__name__}")
-
-
-def write(module: nn.Module, path: Path, policy: Policy | None = None) -> dict[str, float]:
-    """Write ``path`` and compare what ONNX Runtime makes of it with the network, under the same policy.
+def write(module: nn.Module, folder: Path, policy: Policy | None = None) -> dict[str, float]:
+    """Write a network's files and compare what ONNX Runtime makes of them with the network, under the same
+    policy, on random inputs.
 
     Returns:
         ``apart``: largest difference of two logits; ``agreeing``: share of positions where the largest logit
@@ -53,25 +42,53 @@ def write(module: nn.Module, path: Path, policy: Policy | None = None) -> dict[s
         ValueError: the policy cannot be written.
     """
     require("onnxruntime", "onnx")
-    given = inputs(module)
-    axes = {name: {0: "batch"} | ({} if name == "images" else {1: f"{name}_length"}) for name in given}
-    axes["logits"] = {0: "batch"}
-    how: dict[str, Any] = {"names": (list(given), ["logits"]), "axes": axes}
-    data = to_onnx(module, list(given.values()), policy, **how)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace(path, lambda name: Path(name).write_bytes(data))
+    given = sample(module, ROWS)
+    if isinstance(module, seq2seq.Transformer):
+        files = dict(zip(("encoder.onnx", "step.onnx"), encoder_and_step(module, policy), strict=True))
+    else:
+        files = {"model.onnx": _whole(module, given, policy)}
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    low = quantize(module, policy)
     with torch.no_grad():
-        ours = quantize(module, policy)(*given.values())
-    theirs = torch.from_numpy(run(load(path), given))
+        if isinstance(module, seq2seq.Transformer):
+            ours, theirs = _stepped(low, folder, given["input_ids"], given["decoder_input_ids"])
+        else:
+            ours = low(next(iter(given.values())))
+            theirs = run(load(folder / "model.onnx"), list(given.values())[:1])[0]
     apart = float((theirs - ours).abs().max())
     agreeing = float((theirs.argmax(-1) == ours.argmax(-1)).float().mean())
     if not (agreeing >= AGREEING and (lowered(policy) or apart <= CLOSE)):
-        path.unlink()
         raise Unequal(
             f"ONNX Runtime's logits differ by {apart:.2g} from PyTorch's, the largest is the same one at"
-            f" {agreeing:.2%} of positions: {path.name} is not written"
+            f" {agreeing:.2%} of positions"
         )
     return {"apart": apart, "agreeing": agreeing}
+
+
+def _whole(module: nn.Module, given: Mapping[str, Tensor], policy: Policy | None) -> bytes:
+    """A network that answers at once."""
+    name = "images" if isinstance(module, vit.ViT) else "tokens"
+    axes = {name: {0: "batch"} | ({} if name == "images" else {1: "length"}), "logits": {0: "batch"}}
+    return to_onnx(module, [next(iter(given.values()))], policy, names=([name], ["logits"]), axes=axes)
+
+
+def _stepped(module: Any, folder: Path, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits ``[B, T, V]`` of every next token of given targets: the network's and the files'."""
+    encoder, step = load(folder / "encoder.onnx"), load(folder / "step.onnx")
+    cache = module.decoder_cache(module.encode(source))
+    asked = run(encoder, [source])
+    kept = [
+        torch.zeros(len(source), shape[1], 0, shape[3])
+        for shape in (x.shape for i, x in enumerate(asked) if i % 3 < 2)
+    ]
+    ours, theirs = [], []
+    for tokens in target.T:
+        ours.append(module.step(tokens, cache))
+        found, *kept = run(step, [tokens.contiguous(), *asked, *kept])
+        theirs.append(found)
+    return torch.stack(ours, 1), torch.stack(theirs, 1)
 
 
 def load(path: Path, threads: int = 1) -> Any:
@@ -91,24 +108,8 @@ def load(path: Path, threads: int = 1) -> Any:
         raise CorruptExport(f"{path}: not a model of ONNX Runtime ({said})") from error
 
 
-def run(session: Any, given: Mapping[str, Tensor]) -> np.ndarray:
-    """The first output."""
-    found: np.ndarray = session.run(None, {name: tensor.numpy() for name, tensor in given.items()})[0]
-    return found
-
-
-def serving(
-    module: nn.Module, call: Callable[..., Tensor], given: Tensor, policy: Policy | None, threads: int
-) -> Callable[[], np.ndarray]:
-    """One request, ``call(module, given)``, as ONNX Runtime serves it: to be timed."""
-    runtime = require("onnxruntime", "onnx")
-    # Tracing needs two of everything, to tell axes of size one from others.
-    two = given.repeat(2, *[1] * (given.dim() - 1))
-    traced = trace(module, [two], call=call, names=(["given"], ["output"]))
-    # A request need not come by every layer: an encoder's leaves out the head.
-    data = traced.under({name: low for name, low in (policy or {}).items() if name in traced.layers})
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    session = runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    feed = {"given": given.numpy()}
-    return lambda: session.run(None, feed)[0]  # type: ignore[no-any-return]
+def run(session: Any, given: Sequence[Tensor]) -> list[Tensor]:
+    """All outputs for all inputs, both in the order of the file."""
+    names = [entry.name for entry in session.get_inputs()]
+    feed = {name: x.numpy() for name, x in zip(names, given, strict=True)}
+    return [torch.from_numpy(y) for y in session.run(None, feed)]

@@ -92,7 +92,7 @@ def test_a_translator_becomes_a_folder_of_ctranslate2(made, tmp_path, capsys):
     assert float(theirs["value"]) == pytest.approx(float(ours["value"]), abs=0.5)
     assert "ctranslate2-" in theirs["signature"] and "tok:13a" in theirs["signature"]
     latency = told["latency p50, ms"]
-    assert "|mode:ctranslate2-" in latency["signature"] and "|search:yes|" in latency["signature"]
+    assert "|rt:ctranslate2-" in latency["signature"] and "|search:yes|" in latency["signature"]
     assert "|steps:13|" in latency["signature"] and "|thr:1|" in latency["signature"]
     assert (out / "vocabulary.model").is_file() and "ctranslate2" in (out / "README.md").read_text()
 
@@ -110,7 +110,7 @@ def test_a_row_becomes_an_onnx_file(made, which, precision, tmp_path, capsys):
     if precision == "fp32":
         assert float(told["largest difference of two logits"]["value"]) <= 1e-4
     if which == 2:
-        assert "|mode:onnxruntime-" in told["latency p50, ms"]["signature"]
+        assert "|rt:ort-" in told["latency p50, ms"]["signature"]
         assert f"|prec:{precision}" in told["latency p50, ms"]["signature"]
 
 
@@ -132,7 +132,7 @@ def test_a_card_shows_a_strangers_text_and_obeys_none_of_it(made):
         (2, ["--to", "ctranslate2"], "CTranslate2 translates, and this network does not"),
         (2, ["--to", "huggingface", "--precision", "int8"], "no words for a policy"),
         (1, ["--to", "onnx", "--candidate", "9"], "has no candidate 9: choose one of 0"),
-        (1, ["--to", "onnx", "--time"], "only encoders of text are timed"),
+        (1, ["--to", "onnx", "--time"], "decoding step by step is torch's"),
     ],
 )
 def test_what_cannot_be_is_said_in_one_message(made, which, words, why, tmp_path, capsys):
@@ -200,3 +200,13 @@ def test_the_command_that_makes_weights_again_has_the_scale_and_the_options():
     said = delivery.again(record)
     assert "--budget-scale 0.5" in said and "--option 'x; rm -rf ~.a=2'" in said
     assert "--methods 'x; rm -rf ~'" in said
+
+
+def test_a_translator_becomes_a_checkpoint_of_fairseq(made, tmp_path, capsys):
+    from supernet.interop import checkpoint
+
+    out = tmp_path / "out"
+    assert call(made[0], made[1], "--to", "fairseq", "--out", str(out)) == 0
+    assert "encoder.layers.0.fc1.weight" in checkpoint.load(out / "checkpoint.pt")["model"]
+    assert call(made[0], made[2], "--to", "fairseq", "--out", str(tmp_path / "no")) == 2
+    assert "fairseq's Transformer translates" in capsys.readouterr().err
