@@ -16,9 +16,9 @@ LOADING = {
     "huggingface": """\
 ```python
 import supernet.interop.automodels  # of supernet-bench: makes the auto classes know its networks
-from transformers import AutoTokenizer, {auto}
+from transformers import {auto}
 
-model, tokenizer = {auto}.from_pretrained("."), AutoTokenizer.from_pretrained(".")
+model = {auto}.from_pretrained(".").eval()  # AutoTokenizer reads the vocabulary beside it, if any
 ```""",
     "ctranslate2": """\
 ```python

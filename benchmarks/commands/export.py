@@ -80,8 +80,12 @@ def _licence(found: Delivery) -> str:
     """What is known of the data's terms."""
     from benchmarks.tasks import get_task
 
-    name = getattr(get_task(found.record["spec"]["task"]), "dataset", None)
-    return datasets()[name].note if name else "sentences that a grammar of this project generates"
+    try:
+        task = get_task(found.record["spec"]["task"])
+    except UsageError:
+        return "ask who brought the task"
+    data = datasets().get(getattr(task, "dataset", None) or "")
+    return data.note if data else f"what task {task.name} generates or brings"
 
 
 Written = tuple[list[Row], str]
@@ -198,9 +202,10 @@ def _onnx(
     from supernet.interop import onnx
 
     policy = _low(options, about, module)
-    told = onnx.write(module, out, policy)
+    given, by = _inputs(options, found, say)
+    told = onnx.write(module, out, policy, given)
     precision = "+".join(sorted(set(quantize.precisions(quantize.quantize(module, policy)).values())))
-    by = f"onnxruntime-{version('onnxruntime')}|prec:{precision}|rows:{onnx.ROWS}|random inputs"
+    by = f"onnxruntime-{version('onnxruntime')}|prec:{precision}|{by}"
     rows = [
         ("largest difference of two logits", f"{told['apart']:.2g}", by),
         ("same largest logit", f"{told['agreeing']:.2%}", by),
@@ -215,6 +220,27 @@ def _onnx(
         one = replace(profile, threads=1)
         rows += _rows(measure.latency(served, module, workload, "cpu", one), "reference_p50")
     return rows, ""
+
+
+def _inputs(options: argparse.Namespace, found: Delivery, say: Any) -> tuple[list[Any], str]:
+    """What a copy is compared on, and what that is: the first rows of the validation split; none, for random
+    ones, where the data are not here."""
+    from benchmarks.plan import Folders
+    from benchmarks.tasks import get_task, starting
+    from supernet.interop.onnx import ROWS
+
+    spec = found.record["spec"]
+    try:
+        task = starting(get_task(spec["task"]), options.start_from)
+        cache = Folders(options.results / "local", spec["suite"], spec["tier"]).cache
+        prepared = task.prepare(task.tier(spec["tier"], "cpu"), cache, options.data_dir, say)
+    except UsageError:
+        return [], f"rows:{ROWS}|random inputs"
+    batch = task.validation_batches(task.validation(prepared), "cpu", 1e-6)[0]
+    # What comes after inputs of a row each says which places are asked for: all are, here.
+    rows = len(batch.inputs[0])
+    given = [x[:ROWS] for x in batch.inputs if x.dim() > 1 and len(x) == rows]
+    return given, f"rows:{len(given[0])} of valid"
 
 
 def _here() -> profiles.Profile:

@@ -13,13 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from supernet import bert, seq2seq, vit
+from supernet import bert, resnet, seq2seq, vit
 from supernet.finetune import Classifier
 from supernet.interop import stock
 from supernet.interop.runtimes import Inexpressible, require
 
 CLOSE = 1e-4
 """Largest difference of two logits that are said to be equal."""
+
+IMAGES = (vit.ViT, resnet.ResNet)
+"""Networks that classify images."""
 
 
 class Unequal(ArithmeticError):
@@ -63,7 +66,7 @@ def _registered_kind(module: nn.Module) -> tuple[str, str, dict[str, Any]]:
     if isinstance(module, Classifier):
         labels = module.out.out_features
         return "SupernetForSequenceClassification", "", {"num_labels": labels, "pad_token_id": bert.PAD}
-    if isinstance(module, vit.ViT):
+    if isinstance(module, IMAGES):
         return "SupernetForImageClassification", "network.", {"num_labels": module.config.classes}
     if isinstance(module, seq2seq.Transformer):
         ends = {"bos_token_id": seq2seq.BOS, "pad_token_id": seq2seq.PAD, "eos_token_id": seq2seq.EOS}
@@ -111,10 +114,12 @@ def auto_class(model: Any) -> str:
 def sample(module: nn.Module, rows: int = 2) -> dict[str, Tensor]:
     """Random inputs of a network, by transformers' names; the same each time."""
     generator = torch.Generator().manual_seed(0)
-    if isinstance(module, vit.ViT):
+    if isinstance(module, IMAGES):
         own = module.config
         return {"pixel_values": torch.randn(rows, own.channels, own.image, own.image, generator=generator)}
     net: Any = module.encoder if isinstance(module, Classifier) else module
+    if not isinstance(net, bert.Bert | seq2seq.Transformer):
+        raise Inexpressible(f"no inputs are known for a {type(module).__name__}")
     length = min(12, net.config.max_positions - 1)
 
     def ids(vocab: int) -> Tensor:
@@ -136,7 +141,7 @@ def sample(module: nn.Module, rows: int = 2) -> dict[str, Tensor]:
 
 def logits(module: nn.Module, given: Mapping[str, Tensor]) -> Tensor:
     """What ``module`` says to ``sample``'s inputs."""
-    if isinstance(module, vit.ViT):
+    if isinstance(module, IMAGES):
         return module(given["pixel_values"])  # type: ignore[no-any-return]
     if isinstance(module, seq2seq.Transformer):
         return module(given["input_ids"], given["decoder_input_ids"])  # type: ignore[no-any-return]

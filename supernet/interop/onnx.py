@@ -6,16 +6,16 @@ translator is two, ``encoder.onnx`` and ``step.onnx``, as ``supernet.onnx_transl
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from supernet import seq2seq, vit
+from supernet import seq2seq
 from supernet.export import CorruptExport
-from supernet.interop.huggingface import CLOSE, Unequal, sample
+from supernet.interop.huggingface import CLOSE, IMAGES, Unequal, sample
 from supernet.interop.runtimes import require
 from supernet.onnx_graph import to_onnx
 from supernet.onnx_translator import encoder_and_step
@@ -27,9 +27,18 @@ ROWS = 64
 """Of the random inputs that a file is compared on."""
 
 
-def write(module: nn.Module, folder: Path, policy: Policy | None = None) -> dict[str, float]:
+def write(
+    module: nn.Module, folder: Path, policy: Policy | None = None, given: Sequence[Tensor] = ()
+) -> dict[str, float]:
     """Write a network's files and compare what ONNX Runtime makes of them with the network, under the same
-    policy, on random inputs.
+    policy.
+
+    Args:
+        module: exported, float32.
+        folder: for the files.
+        policy: precisions of layers.
+        given: what they are compared on: tokens, images, or sources and what targets begin with; by default
+            random, of which a network in low precision may not know what to think.
 
     Returns:
         ``apart``: largest difference of two logits; ``agreeing``: share of positions where the largest logit
@@ -42,21 +51,23 @@ def write(module: nn.Module, folder: Path, policy: Policy | None = None) -> dict
         ValueError: the policy cannot be written.
     """
     require("onnxruntime", "onnx")
-    given = sample(module, ROWS)
+    random = sample(module, ROWS)
+    names = ("input_ids", "decoder_input_ids") if "decoder_input_ids" in random else tuple(random)[:1]
+    given = list(given) or [random[name] for name in names]
     if isinstance(module, seq2seq.Transformer):
         files = dict(zip(("encoder.onnx", "step.onnx"), encoder_and_step(module, policy), strict=True))
     else:
-        files = {"model.onnx": _whole(module, given, policy)}
+        files = {"model.onnx": _whole(module, given[0], policy)}
     folder.mkdir(parents=True, exist_ok=True)
     for name, data in files.items():
         (folder / name).write_bytes(data)
     low = quantize(module, policy)
     with torch.no_grad():
         if isinstance(module, seq2seq.Transformer):
-            ours, theirs = _stepped(low, folder, given["input_ids"], given["decoder_input_ids"])
+            ours, theirs = _stepped(low, folder, *given)
         else:
-            ours = low(next(iter(given.values())))
-            theirs = run(load(folder / "model.onnx"), list(given.values())[:1])[0]
+            ours = low(given[0])
+            theirs = run(load(folder / "model.onnx"), given)[0]
     apart = float((theirs - ours).abs().max())
     agreeing = float((theirs.argmax(-1) == ours.argmax(-1)).float().mean())
     if not (agreeing >= AGREEING and (lowered(policy) or apart <= CLOSE)):
@@ -67,15 +78,15 @@ def write(module: nn.Module, folder: Path, policy: Policy | None = None) -> dict
     return {"apart": apart, "agreeing": agreeing}
 
 
-def _whole(module: nn.Module, given: Mapping[str, Tensor], policy: Policy | None) -> bytes:
+def _whole(module: nn.Module, given: Tensor, policy: Policy | None) -> bytes:
     """A network that answers at once."""
-    name = "images" if isinstance(module, vit.ViT) else "tokens"
+    name = "images" if isinstance(module, IMAGES) else "tokens"
     axes = {name: {0: "batch"} | ({} if name == "images" else {1: "length"}), "logits": {0: "batch"}}
-    return to_onnx(module, [next(iter(given.values()))], policy, names=([name], ["logits"]), axes=axes)
+    return to_onnx(module, [given[:2]], policy, names=([name], ["logits"]), axes=axes)
 
 
 def _stepped(module: Any, folder: Path, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits ``[B, T, V]`` of every next token of given targets: the network's and the files'."""
+    """Logits ``[N, V]`` of every next token of given targets: the network's and the files'."""
     encoder, step = load(folder / "encoder.onnx"), load(folder / "step.onnx")
     cache = module.decoder_cache(module.encode(source))
     asked = run(encoder, [source])
@@ -88,7 +99,8 @@ def _stepped(module: Any, folder: Path, source: Tensor, target: Tensor) -> tuple
         ours.append(module.step(tokens, cache))
         found, *kept = run(step, [tokens.contiguous(), *asked, *kept])
         theirs.append(found)
-    return torch.stack(ours, 1), torch.stack(theirs, 1)
+    real = target.T != seq2seq.PAD
+    return torch.stack(ours)[real], torch.stack(theirs)[real]
 
 
 def load(path: Path, threads: int = 1) -> Any:

@@ -13,7 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from supernet import seq2seq, vit
+from supernet import resnet, seq2seq, vit
 from supernet.bert import BertConfig, family_of
 from supernet.decode import translate
 from supernet.elastic import SuperNet
@@ -36,6 +36,11 @@ def text_family(space: str, **config):
 
 def image_family(space: str = "vit-smoke", **config):
     return vit.ViTFamily(get_space(space), vit.ViTConfig(**{"classes": 5, "image": 8, **config}))
+
+
+def residual_family():
+    space = get_space("resnet-smoke")
+    return resnet.ResNetFamily(space, resnet.ResNetConfig(classes=5, image=16))
 
 
 def pair_family(share: str):
@@ -65,6 +70,7 @@ CASES = {
     "cells": (lambda: text_family("nas-bert-smoke"), 4, {}, OWN),
     "images": (image_family, 0, {}, STOCK),
     "mixed images": (image_family, 5, {}, OWN),
+    "residual": (residual_family, 5, {}, OWN),
     **{
         f"pairs, share {share}": (
             lambda share=share: pair_family(share),
@@ -175,6 +181,82 @@ def test_tokenizers_travel(tmp_path):
         assert found.decode(ours.encode(line), skip_special_tokens=True) == ours.decode(ours.encode(line))
 
 
+@pytest.fixture(scope="module")
+def translator():
+    """A network that has learnt to say a sentence backwards in other words."""
+    family = pair_family("all")
+    architecture = of(family, 0, decoder_cross_source=[-1, -1])
+    module = SuperNet(family, SharedSlices(family, torch.Generator().manual_seed(1))).export(architecture)
+    module.requires_grad_(True)
+    generator = torch.Generator().manual_seed(3)
+    optimiser = torch.optim.Adam(module.parameters(), 2e-3)
+    for _ in range(150):
+        source, target = pairs(64, generator)
+        logits = module(source, F.pad(target[:, :-1], (1, 0), value=seq2seq.EOS))
+        loss = F.cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=seq2seq.PAD)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    return module.eval().requires_grad_(False)
+
+
+def pairs(rows: int, generator: torch.Generator):
+    source = torch.full((rows, 8), seq2seq.PAD)
+    target = source.clone()
+    for i, n in enumerate(torch.randint(2, 7, (rows,), generator=generator).tolist()):
+        words = torch.randint(4, 40, (n,), generator=generator)
+        source[i, : n + 1] = torch.cat([words, torch.tensor([seq2seq.EOS])])
+        target[i, : n + 1] = torch.cat([43 - words, torch.tensor([seq2seq.EOS])])
+    return source, target
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("name", ["homogeneous", "bottleneck", "cells", "mixed images", "trained pairs"])
+def test_onnx_runtime_says_the_same(name, precision, translator, tmp_path):
+    pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+    from supernet import quantize
+    from supernet.interop import onnx
+
+    module, given = translator, pairs(64, torch.Generator().manual_seed(5))
+    if name in CASES:
+        make, seed, edits, _ = CASES[name]
+        family = make()
+        module, _ = exported(family, of(family, seed, **edits))
+    policy = quantize.uniform_int8(module) if precision == "int8" else None
+    given = () if name in CASES else (given[0], F.pad(given[1][:, :-1], (1, 0), value=seq2seq.EOS))
+    found = onnx.write(module, tmp_path, policy, given)
+    assert found["agreeing"] >= 0.995 and (policy or found["apart"] <= 1e-4)
+    sizes = sum(path.stat().st_size for path in tmp_path.glob("*.onnx"))
+    onnx.write(module, tmp_path / "fp32")
+    whole = sum(path.stat().st_size for path in tmp_path.glob("fp32/*.onnx"))
+    assert sizes < 0.8 * whole if policy else sizes == whole  # int8 is really int8
+
+
+def test_onnx_translators_that_read_two_layers(tmp_path):
+    pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+    from supernet.interop import onnx
+
+    family = pair_family("none")
+    module, _ = exported(family, of(family, 0, decoder_cross_source=[1, -1], encoder_embed_dim=32))
+    assert onnx.write(module, tmp_path)["apart"] <= 1e-4
+
+
+def test_an_onnx_file_that_differs_is_refused(tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+    from supernet.interop import onnx
+
+    family = image_family()
+    module, _ = exported(family, of(family, 0))
+    right = onnx._whole(module, huggingface.sample(module, 2)["pixel_values"], None)
+    next(module.parameters()).data.mul_(1.5)
+    monkeypatch.setattr(onnx, "_whole", lambda *_: right)
+    with pytest.raises(huggingface.Unequal, match="differ by"):
+        onnx.write(module, tmp_path)
+    (tmp_path / "model.onnx").write_bytes(right[:500])
+    with pytest.raises(CorruptExport, match="not a model of ONNX Runtime"):
+        onnx.load(tmp_path / "model.onnx")
+
+
 # CTranslate2
 
 
@@ -204,35 +286,6 @@ def test_ctranslate2_gives_the_log_probabilities_of_the_export(share, edits, tmp
             logits = module(torch.tensor([[*source, 2]]), torch.tensor([[2, *target]]))[0]
         wanted = F.log_softmax(logits, -1).gather(1, torch.tensor([*target, 2])[:, None])[:, 0]
         assert found.log_probs == pytest.approx(wanted.tolist(), abs=1e-4)
-
-
-@pytest.fixture(scope="module")
-def translator():
-    """A network that has learnt to say a sentence backwards in other words."""
-    family = pair_family("all")
-    architecture = of(family, 0, decoder_cross_source=[-1, -1])
-    module = SuperNet(family, SharedSlices(family, torch.Generator().manual_seed(1))).export(architecture)
-    module.requires_grad_(True)
-    generator = torch.Generator().manual_seed(3)
-    optimiser = torch.optim.Adam(module.parameters(), 2e-3)
-    for _ in range(150):
-        source, target = pairs(64, generator)
-        logits = module(source, F.pad(target[:, :-1], (1, 0), value=seq2seq.EOS))
-        loss = F.cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=seq2seq.PAD)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-    return module.eval().requires_grad_(False)
-
-
-def pairs(rows: int, generator: torch.Generator):
-    source = torch.full((rows, 8), seq2seq.PAD)
-    target = source.clone()
-    for i, n in enumerate(torch.randint(2, 7, (rows,), generator=generator).tolist()):
-        words = torch.randint(4, 40, (n,), generator=generator)
-        source[i, : n + 1] = torch.cat([words, torch.tensor([seq2seq.EOS])])
-        target[i, : n + 1] = torch.cat([43 - words, torch.tensor([seq2seq.EOS])])
-    return source, target
 
 
 @pytest.mark.parametrize(("quantization", "apart"), [("", 0.2), ("int8", 5.0)])
