@@ -89,6 +89,7 @@ def parser() -> argparse.ArgumentParser:
     _testing(add("test-method", "conformance", "try whether methods keep the rules", "test_methods"))
     verify = add("verify", "verify", "run a published record again: does it reproduce?", "run")
     _verifying(verify)
+    _exporting(add("export", "export", "write a row's network for another runtime, checked there", "run"))
     validate = add("validate", "submission", "check records that are to be published, or a folder of them")
     validate.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a record, or a folder of them")
     validate.add_argument(
@@ -170,6 +171,7 @@ def _what(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--data-dir", type=Path, metavar="DIR", help="folder of real data, where nothing is downloaded"
     )
+    _start(command)
     command.add_argument(
         "--budget-scale", type=float, default=1.0, metavar="X", help="multiply every allowance (default: 1)"
     )
@@ -271,6 +273,34 @@ def _verifying(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--method", metavar="PATH.py:CLASS", help="the method's file, where it is not installed"
     )
+    _start(command)
+    _json(command)
+
+
+def _exporting(command: argparse.ArgumentParser) -> None:
+    command.add_argument("record", metavar="RECORD", help="a file, or the id of a record")
+    command.add_argument(
+        "--to", required=True, choices=("onnx", "ctranslate2", "huggingface", "fairseq"), help="which runtime"
+    )
+    command.add_argument(
+        "--candidate", type=int, metavar="N", help="index of one (default: the best at the last target)"
+    )
+    command.add_argument(
+        "--precision",
+        choices=("fp32", "int8"),
+        help="of linear layers (default: as the candidate is deployed)",
+    )
+    command.add_argument(
+        "--time", action="store_true", help="time it there, in turns with PyTorch, on one thread each"
+    )
+    command.add_argument("--out", type=Path, metavar="DIR", help="default: RESULTS/local/exports/...")
+    command.add_argument(
+        "--results", type=Path, default=Path("results"), metavar="DIR", help="records (default: results)"
+    )
+    command.add_argument(
+        "--data-dir", type=Path, metavar="DIR", help="folder of real data, for the vocabulary"
+    )
+    _start(command)
     _json(command)
 
 
@@ -315,6 +345,15 @@ def _where(command: argparse.ArgumentParser) -> None:
         default=Path("results/local"),
         metavar="DIR",
         help="where results stand (default: results/local)",
+    )
+
+
+def _start(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--start-from",
+        type=Path,
+        metavar="DIR",
+        help="local model of transformers that all networks start from, with its vocabulary (suite bert)",
     )
 
 

@@ -109,3 +109,17 @@ def inherited(folder: Path, sha256: str, family: Any, device: str) -> SuperNet:
             " the same task and tier"
         )
     return net
+
+
+def started(net: SuperNet, folder: Path) -> None:
+    """Give a network the weights of the pre-trained model that all of the run's networks start from.
+
+    Raises:
+        MethodFault: it cannot start from them.
+    """
+    from supernet.interop.start import initialise
+
+    try:
+        initialise(net, folder)
+    except ValueError as error:
+        raise MethodFault(f"--start-from: {error}") from None

@@ -32,6 +32,7 @@ from benchmarks.exporting import (
     check_size,
     inherited,
     intact,
+    started,
     untouched_random_state,
     write_candidate,
 )
@@ -167,6 +168,9 @@ class BenchLab(Lab):
             family = self.family_of(architecture.space).only(architecture)
         net = SuperNet(family, (source or SharedSlices)(family, generator, self.device))
         net.meter = self._pass
+        if self._prepared.start is not None:
+            with self.ledger.clock.pause("start"), untouched_random_state(self.device):
+                started(net, self._prepared.start)
         return net
 
     def family_of(self, space: SearchSpace | None) -> Any:

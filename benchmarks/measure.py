@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 import gc
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +30,7 @@ from benchmarks.timing_lock import exclusive
 from supernet import quantize
 from supernet.decode import forced_steps
 
-__all__ = ["Refused", "Workload", "energy", "exclusive", "latency", "peak_memory", "quick"]
+__all__ = ["Refused", "Workload", "energy", "exclusive", "latency", "peak_memory", "quick", "runtime_latency"]
 
 PROTOCOL = "0.1"
 """Version of this protocol; part of every signature."""
@@ -304,8 +304,91 @@ def latency(
     return found
 
 
+class _Served:
+    """One request to another runtime, ready to be timed."""
+
+    def __init__(self, serve: Callable[[], Any]) -> None:
+        self.serve = serve
+
+    def ms(self) -> float:
+        """Time one request."""
+        began = time.perf_counter()
+        self.serve()
+        return (time.perf_counter() - began) * 1e3
+
+    def warm_up(self) -> None:
+        for _ in range(WARM_UP):
+            self.ms()
+
+
+def runtime_latency(
+    serve: Callable[[], Any],
+    runtime: str,
+    module: nn.Module,
+    workload: Workload | Mapping[str, Any],
+    profile: profiles.Profile,
+    *,
+    precision: str = "fp32",
+    search: str = "no",
+    min_n: int = 64,
+    max_seconds: float = 600.0,
+) -> dict[str, Any]:
+    """Time what another runtime needs for the workload, in turns with the same network in PyTorch.
+
+    Both on one thread of the processor: their thread pools spin against each other. It is a figure of its
+    own, with the runtime in its signature, and stands beside no figure of ``latency``.
+
+    Args:
+        serve: one request of the workload; it has been loaded with one thread.
+        runtime: its name and version, such as ``ctranslate2-4.8.5``.
+        module: the exported network, float32.
+        precision: as the runtime computes.
+        search: ``yes`` where the runtime chooses tokens and reorders beams, which PyTorch's side does not.
+
+    Returns:
+        As ``latency``: ``p50``, ``p90``, ``p90_bound``, ``n``, ``others_cpu``, ``waited_seconds``,
+        ``signature``; ``pytorch_p50``, and ``ratio``, ``ratio_low``, ``ratio_high`` to it.
+    """
+    workload = Workload.of(workload)
+    timed: list[_Timed | _Served] = [_Served(serve), _Timed(module, workload, "cpu", "fp32")]
+    with exclusive() as waited, _still(1), torch.inference_mode():
+        for one in timed:
+            one.warm_up()
+        times, load = _rounds(timed, min_n, 0.0, max_seconds)
+    n, tail = len(times[0]), quantile(times[0], 0.9)
+    centre, low, high = ratio(times[0], times[1])
+    fields = {
+        "lat": "p50" if tail is None else "p90",
+        "n": n,
+        "b": 1,
+        "beam": workload.beam,
+        "len": workload.source_len,
+        "steps": workload.steps,
+        "search": search,
+        "prec": precision,
+        "rt": runtime,
+        "mode": "graph",
+        "thr": 1,
+        "prof": profile.name,
+        "v": PROTOCOL,
+    }
+    return {
+        "p50": float(np.median(times[0])),
+        "p90": tail,
+        "p90_bound": bound(times[0], 0.9),
+        "n": n,
+        "pytorch_p50": float(np.median(times[1])),
+        "ratio": centre,
+        "ratio_low": low,
+        "ratio_high": high,
+        "waited_seconds": round(waited, 3),
+        "others_cpu": load,
+        "signature": "|".join(f"{key}:{value}" for key, value in fields.items()),
+    }
+
+
 def _rounds(
-    timed: Sequence[_Timed], min_n: int, min_seconds: float, max_seconds: float
+    timed: Sequence[_Timed | _Served], min_n: int, min_seconds: float, max_seconds: float
 ) -> tuple[list[list[float]], float]:
     """Milliseconds of each network, timed in turns, and what other processes took meanwhile."""
     times: list[list[float]] = [[] for _ in timed]

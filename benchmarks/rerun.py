@@ -15,7 +15,7 @@ from benchmarks.profiles import Profile
 from benchmarks.records import Record
 from benchmarks.registry import MethodRef
 from benchmarks.report.rows import plain
-from benchmarks.tasks import get_task
+from benchmarks.tasks import get_task, starting
 
 
 @dataclass
@@ -34,7 +34,13 @@ class Rerun:
         return self.plan.runs[-1]
 
 
-def prepare(record: Record, folders: Folders, known: Sequence[Record], source: str | None = None) -> Rerun:
+def prepare(
+    record: Record,
+    folders: Folders,
+    known: Sequence[Record],
+    source: str | None = None,
+    start: Path | None = None,
+) -> Rerun:
     """The plan of a second run.
 
     Args:
@@ -42,14 +48,22 @@ def prepare(record: Record, folders: Folders, known: Sequence[Record], source: s
         folders: where the second run works.
         known: published records, among which the one that this ``follows`` is looked for.
         source: ``path.py:Class`` of a method that is not installed.
+        start: folder of the pre-trained model that its networks started from, if any.
     """
     spec, made = record["spec"], Rerun()
     try:
         method = registry.find(source or spec["method"])
-        made.task = get_task(spec["task"])
+        made.task = starting(get_task(spec["task"]), start)
     except UsageError as error:
         hint = "install the package that brings it, or name its file: --method ./its_file.py:Class"
         return Rerun(hindrances=[f"{error}\n{hint}"])
+    wanted = record["provenance"]["data"].get("start")
+    if wanted is not None and start is None:
+        sha256 = plain(wanted, 12)
+        made.hindrances.append(
+            f"its networks started from a pre-trained model with sha256 {sha256}...: --start-from DIR"
+        )
+        return made
     if method.name != spec["method"]:
         made.hindrances.append(f"the record is of method '{spec['method']}', {source} is '{method.name}'")
     elif method.sha256 != spec["method_sha256"]:

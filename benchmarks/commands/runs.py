@@ -23,7 +23,7 @@ from benchmarks.options import parse
 from benchmarks.plan import Folders, Plan, Request, build, parse_seeds, scaled
 from benchmarks.profiles import Profile
 from benchmarks.rulesets import SELF, TRIALS
-from benchmarks.tasks import get_task, task_names
+from benchmarks.tasks import get_task, starting, task_names
 
 if TYPE_CHECKING:
     from benchmarks.ready import Ready
@@ -67,7 +67,7 @@ def _planned(options: argparse.Namespace) -> tuple[Plan, Sequence[Any], Profile]
         UsageError: an option names something that does not exist or must not be.
     """
     scaled(dict.fromkeys(("tokens", "evaluations", "probes", "seconds"), 1.0), options.budget_scale)
-    tasks = _tasks(options)
+    tasks = [starting(task, options.start_from) for task in _tasks(options)]
     names = options.methods.split(",") if options.methods else sorted(registry.installed())
     methods = [registry.find(name.strip()) for name in dict.fromkeys(names) if name.strip()]
     if not options.methods:

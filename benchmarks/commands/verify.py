@@ -33,7 +33,7 @@ SHOWN = 12
 def run(options: argparse.Namespace) -> int:
     """Verify one record; 1 where it does not reproduce, 0 where it does or it cannot be told."""
     known = store.load_all(options.results / "records", [])
-    found = _named(options, known) if options.record else _drawn(options, known)
+    found = named(options, known) if options.record else _drawn(options, known)
     if found is None:
         return 0
     record, beside = found
@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
     return 1 if verdict.answer == verify.NO else 0
 
 
-def _named(options: argparse.Namespace, known: Sequence[Record]) -> tuple[Record, Sequence[Record]]:
+def named(options: argparse.Namespace, known: Sequence[Record]) -> tuple[Record, Sequence[Record]]:
     """The record of a path or an id, and those that lie in its store."""
     word, path = str(options.record), Path(options.record)
     if path.is_file():
@@ -111,7 +111,7 @@ def _verify(
         return verify.cannot_tell("the published run failed: it has no figures to compare"), None
     spec = record["spec"]
     folders = Folders(options.results / "local" / "verify", spec["suite"], spec["tier"])
-    made = rerun.prepare(record, folders, known, options.method)
+    made = rerun.prepare(record, folders, known, options.method, options.start_from)
     if made.hindrances:
         return verify.cannot_tell(*made.hindrances), None
     assert made.plan is not None and made.profile is not None

@@ -18,7 +18,7 @@ from benchmarks.registry import unknown
 if TYPE_CHECKING:
     from benchmarks.data import Say
 
-__all__ = ["DEVICES", "GROUP", "Prepared", "Task", "autocast", "get_task", "task_names"]
+__all__ = ["DEVICES", "GROUP", "Prepared", "Task", "autocast", "get_task", "starting", "task_names"]
 
 GROUP = "supernet_bench.tasks"
 DEVICES = ("cpu", "cuda")
@@ -37,6 +37,8 @@ class Prepared:
     """SHA-256 of the data by name, for the record."""
     source_vocab: int
     target_vocab: int
+    start: Path | None = None
+    """Folder of a pre-trained model that every network starts from."""
 
 
 class Task(Protocol):
@@ -122,3 +124,18 @@ def get_task(name: str) -> Task:
             f"task '{name}' does not load from {entries[name].value}: {error}\nreinstall what brings it"
         ) from error
     return task
+
+
+def starting(task: Task, folder: Path | None) -> Any:
+    """The task, where all networks start from the pre-trained model in ``folder``; without one, itself.
+
+    Raises:
+        UsageError: its networks start from no such model, or the folder is none.
+    """
+    if folder is None:
+        return task
+    if not hasattr(task, "starting"):
+        raise UsageError(
+            f"--start-from: the networks of task '{task.name}' start from no model of transformers"
+        )
+    return task.starting(folder)

@@ -5,13 +5,14 @@ One class for all; what differs is the text and the numbers in ``bert.toml``.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from benchmarks.api import Measurement
+from benchmarks.api import Measurement, UsageError
 from benchmarks.data import Say, datasets
 from benchmarks.tasks import Prepared, autocast, glue, text
 from benchmarks.tasks.tiers import Tier, read_tier, tier_names
@@ -53,6 +54,7 @@ class BertTask:
         dataset: str | None = None,
     ) -> None:
         self.name, self.read, self.dataset = name, read, dataset
+        self.start: Path | None = None
         self._batches: WeakKeyDictionary[PackedText, dict[str, list[MaskedBatch]]] = WeakKeyDictionary()
 
     def tiers(self) -> tuple[str, ...]:
@@ -65,7 +67,36 @@ class BertTask:
         Raises:
             UsageError: the task has no such tier.
         """
-        return read_tier(TABLES, self.name, tier, device)
+        found = read_tier(TABLES, self.name, tier, device)
+        if self.start is None:
+            return found
+        from supernet.interop.start import digest
+
+        # Runs that start from other weights are other runs, which nothing compares with these.
+        sha256 = hashlib.sha256(f"{found.sha256} {digest(self.start)}".encode()).hexdigest()
+        return replace(found, sha256=sha256)
+
+    def starting(self, folder: Path) -> BertTask:
+        """The same task, where every network starts from a pre-trained model and speaks its vocabulary.
+
+        Raises:
+            UsageError: the folder is no such model.
+        """
+        from supernet.interop import start
+
+        try:
+            words = start.pieces(folder)
+            size = start.configuration(folder).get("vocab_size")
+        except ValueError as error:
+            raise UsageError(f"--start-from: {error}") from None
+        if size != len(words):
+            raise UsageError(
+                f"--start-from {folder}: the model has {size} word pieces, its vocabulary {len(words)}\n"
+                "take the vocabulary that it was trained with"
+            )
+        task = BertTask(self.name, self.read, self.dataset)
+        task.start = folder.absolute()
+        return task
 
     def prepare(self, tier: Tier, cache: Path, data_dir: Path | None, progress: Say) -> Prepared:
         """The text of a tier and what its networks are fine-tuned on, made once and then found.
@@ -86,8 +117,21 @@ class BertTask:
             vocab=tier.vocab,
             cache=cache,
             say=progress,
+            pieces=self._pieces(),
         )
-        return replace(prepared, digests={**prepared.digests, **digests})
+        if self.start is not None:
+            from supernet.interop.start import digest
+
+            digests["start"] = digest(self.start)
+        return replace(prepared, digests={**prepared.digests, **digests}, start=self.start)
+
+    def _pieces(self) -> list[str]:
+        """The vocabulary of the model that is started from; none of its own."""
+        if self.start is None:
+            return []
+        from supernet.interop.start import pieces
+
+        return pieces(self.start)
 
     def family(self, tier: Tier, prepared: Prepared, space: SearchSpace | None = None) -> BertFamily:
         """All sub-networks of a space, by default the tier's, over the prepared vocabulary."""

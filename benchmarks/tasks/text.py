@@ -106,6 +106,7 @@ def prepare(
     vocab: int,
     cache: Path,
     say: Say,
+    pieces: Sequence[str] = (),
 ) -> Prepared:
     """Make or find the prepared text of one task and tier.
 
@@ -118,8 +119,12 @@ def prepare(
         declared: checksums of the published files, empty for generated data.
         settings: of the data.
         vocab: size of the vocabulary, special tokens included.
+        pieces: a vocabulary to use, special tokens first, in place of one learnt on the text.
     """
-    made_from = {"data": dict(declared), "settings": dict(settings), "vocab": vocab, "code": code_version()}
+    made_from: dict[str, Any] = {"data": dict(declared), "settings": dict(settings), "vocab": vocab}
+    made_from["code"] = code_version()
+    if pieces:
+        made_from["pieces"] = digest(pieces)
     key = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:16]
     folder, sealed = cache / "prepared" / f"{name}-{key}", cache / "sealed" / f"{name}-{key}"
     read_once: list[Texts] = []
@@ -130,7 +135,7 @@ def prepare(
         return read_once[0]
 
     build(sealed, lambda fresh: write_tests(texts(), fresh))
-    if build(folder, lambda fresh: write_open(texts(), fresh, declared, settings, vocab, say)):
+    if build(folder, lambda fresh: write_open(texts(), fresh, declared, settings, vocab, say, pieces)):
         say(f"{name}: prepared in {folder}")
     info = json.loads((folder / INFO).read_text())
     return Prepared(folder, sealed, info["digests"], info["vocab"], info["vocab"])
@@ -150,10 +155,14 @@ def write_open(
     settings: Mapping[str, Any],
     vocab: int,
     say: Say,
+    pieces: Sequence[str] = (),
 ) -> None:
     """Vocabulary, training and validation text; raises UsageError where the text is too small for it."""
-    say(f"learning {vocab:,} word pieces on {len(texts.train):,} training documents")
-    tokenizer = learn(texts.train, vocab)
+    if pieces:
+        tokenizer = word_pieces({piece: i for i, piece in enumerate(pieces)})
+    else:
+        say(f"learning {vocab:,} word pieces on {len(texts.train):,} training documents")
+        tokenizer = learn(texts.train, vocab)
     (folder / VOCABULARY).write_text(tokenizer.to_str(), encoding="utf-8")
     for split, documents in (("train", texts.train), ("valid", texts.valid)):
         with (folder / f"{split}.npz").open("wb") as file:
@@ -185,7 +194,7 @@ def learn(documents: Sequence[str], vocab: int) -> Tokenizer:
     Raises:
         UsageError: the documents have not enough different parts.
     """
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
     normalizer = normalizers.BertNormalizer(lowercase=True)
     letters: Counter[str] = Counter()
@@ -213,10 +222,18 @@ def learn(documents: Sequence[str], vocab: int) -> Tokenizer:
             f"{len(documents):,} documents give {made.get_vocab_size():,} word pieces, not {vocab:,}:"
             " more text is needed, or a smaller vocabulary"
         )
-    clean = Tokenizer(models.WordPiece(made.get_vocab(), unk_token="[UNK]"))
-    clean.normalizer, clean.pre_tokenizer = made.normalizer, made.pre_tokenizer
-    clean.decoder = decoders.WordPiece()
-    return clean
+    return word_pieces(made.get_vocab())
+
+
+def word_pieces(vocab: Mapping[str, int]) -> Tokenizer:
+    """Uncased WordPiece over a given vocabulary."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+    made = Tokenizer(models.WordPiece(dict(vocab), unk_token="[UNK]"))
+    made.normalizer = normalizers.BertNormalizer(lowercase=True)
+    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    made.decoder = decoders.WordPiece()
+    return made
 
 
 def load_vocabulary(folder: Path) -> Tokenizer:

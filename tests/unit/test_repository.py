@@ -95,8 +95,8 @@ def test_every_requirement_is_pinned_within_its_range() -> None:
 def test_everything_imported_is_required() -> None:
     core = {*sys.stdlib_module_names, *PACKAGES}
     extras = requirements(*PROJECT["optional-dependencies"])
-    # imported where asked for, of an extra
-    lazy = {"datasets", "onnx", "tokenizers", "transformers", "pyarrow"}
+    # Imported where asked for, of an extra.
+    lazy = {"ctranslate2", "datasets", "onnx", "onnxruntime", "pyarrow", "tokenizers", "transformers"}
     missing = {}
     for path in sources():
         for module in sorted({name.partition(".")[0] for name in imported(path)} - core):

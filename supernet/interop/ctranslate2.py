@@ -1,0 +1,174 @@
+"""Translators in CTranslate2, which decodes them faster on a processor than PyTorch does.
+
+Its Transformers have one width and one number of heads on each side and read the last encoder layer; the two
+sides may differ, and so may the feed-forward widths of layers, since weights carry their own shapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from supernet import seq2seq
+from supernet.export import CorruptExport
+from supernet.interop.runtimes import Inexpressible, require
+
+QUANTIZATIONS = ("float32", "int8")
+"""Of the weights; int8 with dynamic ranges of activations."""
+
+
+def convert(
+    module: seq2seq.Transformer, vocabulary: Sequence[str], out: Path, quantization: str = ""
+) -> None:
+    """Write a translator to the folder ``out``, which must not be there.
+
+    Args:
+        module: exported, float32.
+        vocabulary: every piece by its id; both sides share it.
+        out: new folder.
+        quantization: one of ``QUANTIZATIONS``; empty for float32.
+
+    Raises:
+        Inexpressible: CTranslate2 has no words for this network.
+        Missing: it is not installed.
+        FileExistsError: ``out`` is there.
+    """
+    if quantization and quantization not in QUANTIZATIONS:
+        raise ValueError(f"quantization {quantization!r}: choose one of {', '.join(QUANTIZATIONS)}")
+    spec = specification(module)
+    if len(vocabulary) != module.config.source_vocab or len(vocabulary) != module.config.target_vocab:
+        raise ValueError(
+            f"a vocabulary of {len(vocabulary)} pieces, and the network has {module.config.source_vocab}"
+        )
+    spec.register_source_vocabulary(list(vocabulary))
+    spec.register_target_vocabulary(list(vocabulary))
+    spec.config.decoder_start_token = spec.config.eos_token = vocabulary[seq2seq.EOS]
+    spec.config.bos_token, spec.config.unk_token = vocabulary[seq2seq.BOS], vocabulary[seq2seq.UNK]
+    spec.config.add_source_eos = True
+    spec.config.layer_norm_epsilon = module.encoder[0].attention_norm.eps
+    spec.validate()
+    spec.optimize(quantization=None if quantization in ("", "float32") else quantization)
+    out.mkdir(parents=True)
+    spec.save(str(out))
+
+
+def specification(module: seq2seq.Transformer) -> Any:
+    """CTranslate2's description of a translator, weights filled in.
+
+    Raises:
+        Inexpressible: heads differ between layers, or the decoder reads several encoder layers.
+    """
+    sides: Any = (list(module.encoder)[: module.encoder_depth], list(module.decoder)[: module.decoder_depth])
+    encoder, decoder = sides
+    if any(min(layer.cross.sources, len(encoder)) > 1 for layer in decoder):
+        raise Inexpressible(
+            "CTranslate2's decoders read the last encoder layer alone, and this one reads more"
+        )
+    heads = [
+        {layer.attention.heads for layer in encoder},
+        {layer.attention.heads for layer in decoder} | {layer.cross.heads for layer in decoder},
+    ]
+    if any(len(found) > 1 for found in heads):
+        raise Inexpressible("CTranslate2 has one number of heads a side, and here it differs between layers")
+    specs = require("ctranslate2.specs", "ctranslate2")
+    inner = encoder[0].attention.out.in_features
+    made = [
+        kind(len(layers), number, pre_norm=False, head_dim=inner // number)
+        for kind, layers, number in zip(
+            (specs.TransformerEncoderSpec, specs.TransformerDecoderSpec),
+            sides,
+            (found.pop() for found in heads),
+            strict=True,
+        )
+    ]
+    spec = specs.TransformerSpec(*made)
+    for side, table, width in (
+        (spec.encoder, module.source_embedding, module.encoder_width),
+        (spec.decoder, module.target_embedding, module.decoder_width),
+    ):
+        words = side.embeddings[0] if isinstance(side.embeddings, list) else side.embeddings
+        words.weight = _array(table.weight[:, :width])
+        side.scale_embeddings = True
+        side.position_encodings.encodings = _array(module.positions[:, :width])
+    for layers, side in zip(sides, (spec.encoder, spec.decoder), strict=True):
+        for layer, there in zip(layers, side.layer, strict=True):
+            _attention(there.self_attention, layer.attention_norm, layer.attention.qkv, layer.attention.out)
+            if side is spec.decoder:
+                cross = layer.cross
+                _attention(there.attention, layer.cross_norm, cross.q, cross.kv, cross.out)
+            _linear(there.ffn.linear_0, layer.feed_forward.fc1)
+            _linear(there.ffn.linear_1, layer.feed_forward.fc2)
+            _norm(there.ffn.layer_norm, layer.feed_forward_norm)
+    output = module.target_embedding if module.output is None else module.output
+    spec.decoder.projection.weight = _array(output.weight[:, : module.decoder_width])
+    return spec
+
+
+def _attention(there: Any, norm: nn.Module, *linears: nn.Module) -> None:
+    _norm(there.layer_norm, norm)
+    for place, linear in zip(there.linear, linears, strict=True):
+        _linear(place, linear)
+
+
+def _linear(there: Any, linear: Any) -> None:
+    there.weight, there.bias = _array(linear.weight), _array(linear.bias)
+
+
+def _norm(there: Any, norm: Any) -> None:
+    there.gamma, there.beta = _array(norm.weight), _array(norm.bias)
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    # A copy: CTranslate2 rescales what it is given in place.
+    found: np.ndarray = tensor.detach().float().clone(memory_format=torch.contiguous_format).numpy()
+    return found
+
+
+def load(folder: Path, threads: int = 1) -> Any:
+    """CTranslate2's translator of a folder that ``convert`` wrote, on the processor.
+
+    Raises:
+        CorruptExport: it is none, or a file is truncated.
+    """
+    runtime = require("ctranslate2", "ctranslate2")
+    try:
+        return runtime.Translator(str(folder), device="cpu", inter_threads=1, intra_threads=threads)
+    except (RuntimeError, ValueError) as error:
+        raise CorruptExport(f"{folder}: not a model of CTranslate2 ({error})") from error
+
+
+def translate(
+    translator: Any,
+    sources: Sequence[Sequence[str]],
+    *,
+    beam: int = 5,
+    lenpen: float = 1.0,
+    max_len_a: float = 1.2,
+    max_len_b: int = 10,
+    batch: int = 64,
+    pad: str = "<pad>",
+) -> list[list[str]]:
+    """The best translation of every source, both as pieces; rules as in ``supernet.decode``, whose
+    translations these are but for ties."""
+    found: list[list[str]] = [[] for _ in sources]
+    order = sorted(range(len(sources)), key=lambda i: len(sources[i]))
+    for length, same in groupby(order, key=lambda i: len(sources[i])):
+        indices = list(same)
+        results = translator.translate_batch(
+            [list(sources[i]) for i in indices],
+            beam_size=beam,
+            length_penalty=lenpen,
+            max_input_length=0,
+            max_decoding_length=int(max_len_a * (length + 1) + max_len_b),
+            max_batch_size=batch,
+            suppress_sequences=[[pad]],
+        )
+        for i, result in zip(indices, results, strict=True):
+            found[i] = result.hypotheses[0]
+    return found

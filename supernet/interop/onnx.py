@@ -1,0 +1,127 @@
+"""Exported sub-networks as ONNX files that ONNX Runtime runs, in float32 or under a precision policy.
+
+Encoders and classifiers are one file, ``model.onnx``: logits of every position of text, or of an image. A
+translator is two, ``encoder.onnx`` and ``step.onnx``, as ``supernet.onnx_translator`` describes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from supernet import seq2seq
+from supernet.export import CorruptExport
+from supernet.interop.huggingface import CLOSE, IMAGES, Unequal, sample
+from supernet.interop.runtimes import require
+from supernet.onnx_graph import to_onnx
+from supernet.onnx_translator import encoder_and_step
+from supernet.quantize import Policy, lowered, quantize
+
+AGREEING = 0.995
+"""Share of positions whose largest logit must be the same one."""
+ROWS = 64
+"""Of the random inputs that a file is compared on."""
+
+
+def write(
+    module: nn.Module, folder: Path, policy: Policy | None = None, given: Sequence[Tensor] = ()
+) -> dict[str, float]:
+    """Write a network's files and compare what ONNX Runtime makes of them with the network, under the same
+    policy.
+
+    Args:
+        module: exported, float32.
+        folder: for the files.
+        policy: precisions of layers.
+        given: what they are compared on: tokens, images, or sources and what targets begin with; by default
+            random, of which a network in low precision may not know what to think.
+
+    Returns:
+        ``apart``: largest difference of two logits; ``agreeing``: share of positions where the largest logit
+        is the same one.
+
+    Raises:
+        Unequal: logits in float32 differ by more than 1e-4, or under any policy more than 0.5 % of the
+            largest ones are others.
+        Missing: onnx or onnxruntime is not installed.
+        ValueError: the policy cannot be written.
+    """
+    require("onnxruntime", "onnx")
+    random = sample(module, ROWS)
+    names = ("input_ids", "decoder_input_ids") if "decoder_input_ids" in random else tuple(random)[:1]
+    given = list(given) or [random[name] for name in names]
+    if isinstance(module, seq2seq.Transformer):
+        files = dict(zip(("encoder.onnx", "step.onnx"), encoder_and_step(module, policy), strict=True))
+    else:
+        files = {"model.onnx": _whole(module, given[0], policy)}
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    low = quantize(module, policy)
+    with torch.no_grad():
+        if isinstance(module, seq2seq.Transformer):
+            ours, theirs = _stepped(low, folder, *given)
+        else:
+            ours = low(given[0])
+            theirs = run(load(folder / "model.onnx"), given)[0]
+    apart = float((theirs - ours).abs().max())
+    agreeing = float((theirs.argmax(-1) == ours.argmax(-1)).float().mean())
+    if not (agreeing >= AGREEING and (lowered(policy) or apart <= CLOSE)):
+        raise Unequal(
+            f"ONNX Runtime's logits differ by {apart:.2g} from PyTorch's, the largest is the same one at"
+            f" {agreeing:.2%} of positions"
+        )
+    return {"apart": apart, "agreeing": agreeing}
+
+
+def _whole(module: nn.Module, given: Tensor, policy: Policy | None) -> bytes:
+    """A network that answers at once."""
+    name = "images" if isinstance(module, IMAGES) else "tokens"
+    axes = {name: {0: "batch"} | ({} if name == "images" else {1: "length"}), "logits": {0: "batch"}}
+    return to_onnx(module, [given[:2]], policy, names=([name], ["logits"]), axes=axes)
+
+
+def _stepped(module: Any, folder: Path, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits ``[N, V]`` of every next token of given targets: the network's and the files'."""
+    encoder, step = load(folder / "encoder.onnx"), load(folder / "step.onnx")
+    cache = module.decoder_cache(module.encode(source))
+    asked = run(encoder, [source])
+    kept = [
+        torch.zeros(len(source), shape[1], 0, shape[3])
+        for shape in (x.shape for i, x in enumerate(asked) if i % 3 < 2)
+    ]
+    ours, theirs = [], []
+    for tokens in target.T:
+        ours.append(module.step(tokens, cache))
+        found, *kept = run(step, [tokens.contiguous(), *asked, *kept])
+        theirs.append(found)
+    real = target.T != seq2seq.PAD
+    return torch.stack(ours)[real], torch.stack(theirs)[real]
+
+
+def load(path: Path, threads: int = 1) -> Any:
+    """A session of ONNX Runtime on the processor.
+
+    Raises:
+        CorruptExport: the file is missing, truncated or no model.
+    """
+    runtime = require("onnxruntime", "onnx")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = 3
+    try:
+        return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its classes are made at run time
+        said = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise CorruptExport(f"{path}: not a model of ONNX Runtime ({said})") from error
+
+
+def run(session: Any, given: Sequence[Tensor]) -> list[Tensor]:
+    """All outputs for all inputs, both in the order of the file."""
+    names = [entry.name for entry in session.get_inputs()]
+    feed = {name: x.numpy() for name, x in zip(names, given, strict=True)}
+    return [torch.from_numpy(y) for y in session.run(None, feed)]

@@ -1,0 +1,32 @@
+"""What other programs need, and what they cannot do."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+
+class Missing(ValueError):
+    """A runtime that is not installed."""
+
+
+class Inexpressible(ValueError):
+    """What another program has no words for; the message says what and why."""
+
+
+class Foreign(ValueError):
+    """A file or folder that is not what it is taken for."""
+
+
+def require(package: str, extra: str) -> ModuleType:
+    """The module of an optional package.
+
+    Raises:
+        Missing: it is not installed, or it cannot be imported.
+    """
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise Missing(
+            f"{package} cannot be imported ({error}): python3 -m pip install 'supernet-bench[{extra}]'"
+        ) from error

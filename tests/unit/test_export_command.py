@@ -1,0 +1,212 @@
+"""``supernet-bench export``: from a record to a folder that the real runtime reads, or to one message."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import cli, delivery, modelcard, records
+from benchmarks.plan import Folders
+from benchmarks.tasks import get_task
+from supernet import export
+from supernet.elastic import SuperNet
+from supernet.weights import SharedSlices
+from tests.fake_records import fake
+
+HOSTILE = "x|y</td> `$(rm -rf)` [a](http://b)\n# ![img](c)\u202e"
+
+
+def needs(*packages: str):
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    return pytest.mark.skipif(bool(missing), reason=f"needs {', '.join(missing)}")
+
+
+def left(results: Path, task_name: str, edits: dict, **changes) -> Path:
+    """A record and what its run leaves on disk; its network has learnt nothing."""
+    task = get_task(task_name)
+    tier = task.tier("check", "cpu")
+    folders = Folders(results / "local", task.suite, "check")
+    prepared = task.prepare(tier, folders.cache, None, lambda _: None)
+    family = task.family(tier, prepared)
+    values = {**family.space.largest().to_dict(), **edits}
+    architecture = family.space.architecture(values)
+    net = SuperNet(family, SharedSlices(family, torch.Generator().manual_seed(1)))
+    record = fake(task=task_name, tier="check", limits=[None], message=HOSTILE)
+    record["spec"]["suite"] = task.suite
+    record["candidates"][0]["architecture"] = architecture.to_dict()
+    record["candidates"][0]["test"] = {"test": record["candidates"][0]["test"]["pooled"]}
+    record["provenance"]["data"] = dict(prepared.digests)
+    record["provenance"]["commit"] = HOSTILE
+    for name, value in changes.items():
+        record["spec"][name] = value
+    run = folders.runs / records.spec_id(record["spec"]) / "candidates" / "00"
+    module, generator = net.export(architecture), torch.Generator().manual_seed(2)
+    for parameter in module.parameters():
+        parameter.data.add_(torch.randn(parameter.shape, generator=generator), alpha=0.05)
+    digest = export.save(run, module, family.spec(), architecture)
+    record["candidates"][0]["weights_sha256"] = digest
+    return records.write(folders.store, record)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Results with a translator and an encoder."""
+    results = tmp_path_factory.mktemp("results")
+    pair = left(results, "mt-synthetic-en-de", {"decoder_cross_source": [-1, -1]})
+    return results, pair, left(results, "bert-synthetic-en", {})
+
+
+def call(results: Path, record: Path | str, *more: str) -> int:
+    return cli.main(["export", str(record), "--results", str(results), *more])
+
+
+@needs("transformers")
+@pytest.mark.parametrize(("which", "auto"), [(1, "AutoModelForSeq2SeqLM"), (2, "AutoModelForMaskedLM")])
+def test_a_row_becomes_a_folder_of_transformers(made, which, auto, tmp_path):
+    import transformers
+
+    out = tmp_path / "out"
+    assert call(made[0], made[which], "--to", "huggingface", "--out", str(out)) == 0
+    text = (out / "README.md").read_text()
+    assert auto in text and "Where" not in text
+    tokenizer = transformers.AutoTokenizer.from_pretrained(out)
+    __import__("supernet.interop.automodels")
+    model = getattr(transformers, auto).from_pretrained(out)
+    given = tokenizer("the dog sees a cat", return_tensors="pt")
+    assert given["input_ids"].max() < model.config.vocab_size
+    more = {"decoder_input_ids": torch.tensor([[2]])} if which == 1 else {}
+    assert torch.isfinite(model(**given, **more).logits).all()
+
+
+@needs("ctranslate2")
+def test_a_translator_becomes_a_folder_of_ctranslate2(made, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert call(made[0], made[1], "--to", "ctranslate2", "--out", str(out), "--time", "--json") == 0
+    told = {x["what"]: x for x in json.loads(capsys.readouterr().out)["checks"]}
+    ours, theirs = told["BLEU in PyTorch, fp32"], told["BLEU in CTranslate2"]
+    assert float(theirs["value"]) == pytest.approx(float(ours["value"]), abs=0.5)
+    assert "ctranslate2-" in theirs["signature"] and "tok:13a" in theirs["signature"]
+    latency = told["latency p50, ms"]
+    assert "|rt:ctranslate2-" in latency["signature"] and "|search:yes|" in latency["signature"]
+    assert "|steps:13|" in latency["signature"] and "|thr:1|" in latency["signature"]
+    assert (out / "vocabulary.model").is_file() and "ctranslate2" in (out / "README.md").read_text()
+
+
+@needs("onnx", "onnxruntime")
+@pytest.mark.parametrize(("which", "precision"), [(1, "fp32"), (2, "fp32"), (2, "int8")])
+def test_a_row_becomes_an_onnx_file(made, which, precision, tmp_path, capsys):
+    out = tmp_path / "out"
+    more = ["--time"] if precision == "int8" else []
+    words = ["--to", "onnx", "--out", str(out), "--precision", precision, "--json", *more]
+    assert call(made[0], made[which], *words) == 0
+    told = {x["what"]: x for x in json.loads(capsys.readouterr().out)["checks"]}
+    assert float(told["same largest logit"]["value"].rstrip("%")) >= 99.5
+    if precision == "fp32":
+        assert float(told["largest difference of two logits"]["value"]) <= 1e-4
+    assert "of valid" in told["same largest logit"]["signature"]
+    if more:
+        assert "|rt:ort-" in told["latency p50, ms"]["signature"]
+        assert f"|prec:{precision}" in told["latency p50, ms"]["signature"]
+
+
+def test_a_card_shows_a_strangers_text_and_obeys_none_of_it(made):
+    record = records.load(made[1])
+    found = delivery.find(record, None, made[1], made[0])
+    text = modelcard.card(found, "onnx", [(HOSTILE, HOSTILE, HOSTILE)], HOSTILE)
+    for mark in ("</td>", "`$(", "](http", "# ![img", "[a]"):
+        assert mark not in text.replace("\\<", "").replace("\\`", "").replace("\\]", "").replace("\\#", "")
+    assert "\u202e" not in text and "\n# !" not in text
+    assert record["candidates"][0]["weights_sha256"] in text and "supernet-bench run mt" in text
+    score = record["candidates"][0]["test"]["test"]["bleu"]
+    assert f"{score['value']:.4g}" in text and "tok:13a" in text
+
+
+@pytest.mark.parametrize(
+    ("which", "words", "why"),
+    [
+        (2, ["--to", "ctranslate2"], "CTranslate2 translates, and this network does not"),
+        (2, ["--to", "huggingface", "--precision", "int8"], "no words for a policy"),
+        (1, ["--to", "onnx", "--candidate", "9"], "has no candidate 9: choose one of 0"),
+        (1, ["--to", "onnx", "--time"], "decoding step by step is torch's"),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_message(made, which, words, why, tmp_path, capsys):
+    pytest.importorskip("onnxruntime")
+    assert call(made[0], made[which], *words, "--out", str(tmp_path / "out")) == 2
+    said = capsys.readouterr().err
+    assert why in said and said.startswith("error: ") and "Traceback" not in said
+    assert not list(tmp_path.iterdir())  # nothing half-written
+
+
+def test_weights_that_are_absent_altered_or_truncated(made, tmp_path, capsys):
+    results = tmp_path / "results"
+    shutil.copytree(made[0], results)
+    path = results / made[1].relative_to(made[0])
+    record = records.load(path)
+    folder = delivery.find(record, None, path, results).folder
+    (folder / "architecture.json").write_text("{")
+    assert call(results, path, "--to", "onnx") == 2
+    assert "not an exported sub-network" in capsys.readouterr().err
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:500])
+    assert call(results, path, "--to", "onnx") == 2
+    assert "the record names" in capsys.readouterr().err
+    shutil.rmtree(folder)
+    assert call(results, record["id"][:8], "--to", "onnx") == 2
+    said = capsys.readouterr().err
+    assert "not on this machine" in said and "supernet-bench run mt --tier check" in said
+    assert "--seeds 1," in said
+
+
+def test_an_existing_folder_and_an_unknown_record_are_left_alone(made, tmp_path, capsys):
+    (tmp_path / "kept").write_text("mine")
+    assert call(made[0], made[1], "--to", "onnx", "--out", str(tmp_path / "kept")) == 2
+    assert "is there already" in capsys.readouterr().err and (tmp_path / "kept").read_text() == "mine"
+    assert call(made[0], "../../etc", "--to", "onnx") == 2
+    assert "no record" in capsys.readouterr().err
+
+
+def test_a_runtime_that_is_not_installed(made, tmp_path, monkeypatch, capsys):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert call(made[0], made[2], "--to", "onnx", "--out", str(tmp_path / "out")) == 2
+    assert "pip install 'supernet-bench[onnx]'" in capsys.readouterr().err
+
+
+def test_another_vocabulary_is_refused(made, tmp_path, capsys):
+    pytest.importorskip("transformers")
+    results = tmp_path / "results"
+    shutil.copytree(made[0], results)
+    path = results / made[2].relative_to(made[0])
+    record = records.load(path)
+    record["provenance"]["data"]["vocabulary"] = "0" * 64
+    path.unlink()
+    records.write(path.parents[3], record)
+    assert call(results, path, "--to", "huggingface") == 2
+    assert "another vocabulary" in capsys.readouterr().err
+
+
+def test_the_command_that_makes_weights_again_has_the_scale_and_the_options():
+    record = fake(task="mt-synthetic-en-de", tier="smoke")
+    spec = record["spec"]
+    due = get_task("mt-synthetic-en-de").tier("smoke", "cpu").budget["tokens"]
+    spec |= {"budget": {"tokens": due * 0.5}, "options": {"a": 2}, "method": "x; rm -rf ~"}
+    said = delivery.again(record)
+    assert "--budget-scale 0.5" in said and "--option 'x; rm -rf ~.a=2'" in said
+    assert "--methods 'x; rm -rf ~'" in said
+
+
+def test_a_translator_becomes_a_checkpoint_of_fairseq(made, tmp_path, capsys):
+    from supernet.interop import checkpoint
+
+    out = tmp_path / "out"
+    assert call(made[0], made[1], "--to", "fairseq", "--out", str(out)) == 0
+    assert "encoder.layers.0.fc1.weight" in checkpoint.load(out / "checkpoint.pt")["model"]
+    assert call(made[0], made[2], "--to", "fairseq", "--out", str(tmp_path / "no")) == 2
+    assert "fairseq's Transformer translates" in capsys.readouterr().err

@@ -1,0 +1,139 @@
+"""``--start-from``: a task whose networks start from a pre-trained model and speak its vocabulary."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from benchmarks import cli, rerun
+from benchmarks.api import TaskInfo, UsageError
+from benchmarks.budget import Clock, Ledger
+from benchmarks.exporting import MethodFault
+from benchmarks.journal import Journal
+from benchmarks.lab import BenchLab
+from benchmarks.plan import Folders
+from benchmarks.tasks import get_task, starting, text
+from supernet.space import get_space, homogeneous_space
+from tests.fake_records import fake
+
+transformers = pytest.importorskip("transformers", reason="needs the extra huggingface")
+
+OWN = homogeneous_space("own", width=(16, 32), heads=(1, 2), ffn_tenths=(20,), layers=(1, 2), head_dim=16)
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+WORDS = ["[PAD]", *(f"[unused{i}]" for i in range(4)), "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "dog", "."]
+WORDS += [*LETTERS, *(f"##{letter}" for letter in LETTERS)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("bert")
+    torch.manual_seed(0)
+    config = transformers.BertConfig(
+        vocab_size=len(WORDS),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=32,
+    )
+    transformers.BertForMaskedLM(config).save_pretrained(folder)
+    (folder / "vocab.txt").write_text("\n".join(WORDS) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(folder, tmp_path_factory) -> Any:
+    task = starting(get_task("bert-synthetic-en"), folder)
+    tier = task.tier("check", "cpu")
+    return task, tier, task.prepare(tier, tmp_path_factory.mktemp("cache"), None, print)
+
+
+def test_the_text_is_in_the_models_words_and_the_record_says_which(data, folder):
+    task, tier, prepared = data
+    plain = get_task("bert-synthetic-en")
+    assert prepared.source_vocab == len(WORDS) and len(prepared.digests["start"]) == 64
+    assert tier.sha256 != plain.tier("check", "cpu").sha256  # other runs than those that start at random
+    pieces = text.load_vocabulary(prepared.folder)
+    said = pieces.encode("The dog zx.").tokens
+    assert said == ["the", "dog", "z", "##x", "."]
+    assert [pieces.token_to_id(t) for t in text.SPECIAL] == [0, 1, 2, 3, 4]
+    rows = task.training(prepared)
+    assert int(rows.rows.max()) < len(WORDS) and rows.vocab == len(WORDS)
+
+
+def test_every_network_of_the_lab_starts_from_the_model(data, folder, tmp_path):
+    task, tier, prepared = data
+    with Journal(tmp_path / "journal.jsonl") as journal:
+        lab = BenchLab(
+            tmp_path,
+            TaskInfo(task.name, task.suite, "check", task.metric, tier.settings),
+            get_task(task.name),  # as a worker finds it: the prepared data say what to start from
+            tier,
+            prepared,
+            ledger=Ledger({"tokens": 100, "evaluations": 1, "probes": 1, "seconds": 60}, Clock()),
+            journal=journal,
+            seed=1,
+            method="m",
+            device="cpu",
+            limits=(),
+            reference_ms=2.0,
+            options={},
+            checkpoint_seconds=0.0,
+            say=print,
+        )
+        model = transformers.BertForMaskedLM.from_pretrained(folder).eval()
+        pieces = text.load_vocabulary(prepared.folder)
+        words = ["[CLS]", "the", "[MASK]", "z", "##x", "[SEP]"]
+        ours = torch.tensor([[pieces.token_to_id(word) for word in words]])
+        theirs = torch.tensor([[WORDS.index(word) for word in words]])
+        moved = [WORDS.index(pieces.id_to_token(i)) for i in range(len(WORDS))]
+        for net in (lab.supernet(space=OWN), lab.supernet(only=OWN.largest())):
+            with torch.no_grad():
+                found = net.export(net.space.largest())(ours)
+                assert torch.allclose(found, model(theirs).logits[..., moved], atol=1e-4)
+        with pytest.raises(MethodFault, match="--start-from: .* cannot start from"):
+            lab.supernet(space=get_space("nas-bert-smoke"))
+
+
+def test_another_model_is_another_start(data, folder, tmp_path):
+    import shutil
+
+    shutil.copytree(folder, tmp_path / "other")
+    model = transformers.BertForMaskedLM.from_pretrained(folder)
+    model.bert.embeddings.word_embeddings.weight.data[9] += 1
+    model.save_pretrained(tmp_path / "other")
+    task = starting(get_task("bert-synthetic-en"), tmp_path / "other")
+    assert task.tier("check", "cpu").sha256 != data[1].sha256
+
+
+def test_mistakes_end_in_one_message(folder, tmp_path, capsys):
+    words = ["plan", "bert", "--tier", "check", "--profile", "undeclared", "--results", str(tmp_path)]
+    assert cli.main([*words, "--start-from", str(tmp_path / "nothing")]) == 2
+    assert "error: --start-from" in capsys.readouterr().err
+    words[1] = "mt"
+    assert cli.main([*words, "--start-from", str(folder)]) == 2
+    assert "start from no model of transformers" in capsys.readouterr().err
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "config.json").write_bytes((folder / "config.json").read_bytes())
+    (other / "vocab.txt").write_text("\n".join(WORDS[:-1]) + "\n")
+    with pytest.raises(UsageError, match=f"{len(WORDS)} word pieces, its vocabulary {len(WORDS) - 1}"):
+        starting(get_task("bert-synthetic-en"), other)
+    (other / "tokenizer_config.json").write_text('{"do_lower_case": false}')
+    with pytest.raises(UsageError, match="a cased model"):
+        starting(get_task("bert-synthetic-en"), other)
+    (other / "tokenizer_config.json").unlink()
+    (other / "vocab.txt").unlink()
+    with pytest.raises(UsageError, match="no vocab.txt or tokenizer.json"):
+        starting(get_task("bert-synthetic-en"), other)
+
+
+def test_verify_asks_for_the_model(tmp_path):
+    record = fake("hand-designed", task="bert-synthetic-en", tier="check")
+    record["spec"]["suite"] = "bert"
+    record["provenance"]["data"]["start"] = "a" * 64
+    made = rerun.prepare(record, Folders(tmp_path, "bert", "check"), [])
+    assert made.plan is None and "--start-from DIR" in made.hindrances[0]
