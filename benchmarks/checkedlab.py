@@ -260,7 +260,9 @@ class CheckedLab(BenchLab):
     def candidate(self, net: Any, architecture: Any, *arguments: Any, **more: Any) -> Candidate:
         made = super().candidate(net, architecture, *arguments, **more)
         with self.ledger.clock.pause("checks"), untouched_random_state(self.device):
+            meter, net.meter = net.meter, None  # statistics for these checks are no business of the method's
             module = net.activate(self._architecture(architecture, net.family))
+            net.meter = meter
             training = module.training
             ours, outputs = self._outputs(module.eval())
             module.train(training)

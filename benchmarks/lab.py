@@ -242,11 +242,14 @@ class BenchLab(Lab):
         known = self._ask("evaluate", key, "evaluations", share)
         if known is None:
             self.breathe()
+            before = self.ledger.spent("tokens")
             module = net.activate(architecture).eval()
             found = self._validate(module) if own else self._judge(module, objective, share)
-            known = {"loss": float(found.loss), "metrics": dict(found.metrics)}
+            known = {"loss": float(found.loss), "metrics": dict(found.metrics)} | self._estimated(before)
             known["at"] = self.ledger.clock.now()
             self.journal.add("evaluate", key, **known)
+        else:
+            self._pass(known.get("estimated", 0.0))
         if own:
             self._improved(known["loss"])
         return Measurement(known["loss"], known["metrics"])
@@ -323,7 +326,9 @@ class BenchLab(Lab):
         folder = self.folder / "candidates" / f"{index:02d}"
         with self.ledger.clock.pause("export"), untouched_random_state(self.device):
             if known is None or not intact(folder, known["weights_sha256"]):
+                before = self.ledger.spent("tokens")
                 module, spec = net.export(architecture), net.family.spec()
+                estimated = self._estimated(before)
                 if isinstance(limit_ms, Window):
                     check_size(module, limit_ms)
                 exported = module, spec, architecture, policy
@@ -336,7 +341,9 @@ class BenchLab(Lab):
                         known |= {"space": spec["space"]}
                     known |= {"spent": self.ledger.totals(), "at": self.ledger.clock.now()}
                     known |= {"trial": self.trial} if self.trial else {}
-                    self.journal.add("candidate", key, **known)
+                    self.journal.add("candidate", key, **known, **estimated)
+            else:
+                self._pass(known.get("estimated", 0.0))
         self._improved(known["valid"]["loss"])
         made = Candidate(
             index=index,
@@ -366,6 +373,11 @@ class BenchLab(Lab):
         if known is not None:
             self.ledger.clock.advance(known["at"])
         return known
+
+    def _estimated(self, before: float) -> dict[str, float]:
+        """What a call was charged for statistics of the sub-network, for the run that goes on from here."""
+        spent = self.ledger.spent("tokens") - before
+        return {"estimated": spent} if spent else {}
 
     def _improved(self, loss: float) -> None:
         best = self.search_log[-1]["best_valid_loss"] if self.search_log else math.inf

@@ -40,6 +40,7 @@ QUICK = 10
 FEWEST = 8
 """Timed rounds below which there is no latency at all."""
 ATTEMPTS = 3
+IMAGE_SEED = 0
 
 
 class Refused(Exception):
@@ -52,19 +53,23 @@ class Workload:
 
     No tokens are chosen and no beams reordered (``search:no`` in the signature): see
     ``supernet.decode.forced_steps``. Without steps it is an encoder that is timed, up to the state of the
-    sentence's first token, which is what classifiers read.
+    sentence's first token, which is what classifiers read. With ``image`` it is a classifier of images of so
+    many pixels on each side and so many ``channels``: one of them, from pixels to classes.
     """
 
     source_len: int
     steps: int
     beam: int
+    image: int = 0
+    channels: int = 0
 
     @classmethod
     def of(cls, value: Workload | Mapping[str, Any]) -> Workload:
         """A workload from a tier's table, whose other entries do not concern it."""
         if isinstance(value, Workload):
             return value
-        return cls(int(value["source_len"]), int(value["steps"]), int(value["beam"]))
+        optional = {name: int(value[name]) for name in ("image", "channels") if name in value}
+        return cls(int(value["source_len"]), int(value["steps"]), int(value["beam"]), **optional)
 
     @property
     def target_len(self) -> int:
@@ -75,12 +80,20 @@ class Workload:
         """Serve ``source`` once: ``[beam, ...]``."""
         if self.steps:
             return forced_steps(module, source, self.steps, self.beam)
+        if self.image:
+            logits: Tensor = module(source)
+            return logits
         encoder: Any = module
         state: Tensor = encoder.encode(source)[:, 0]
         return state
 
     def source(self, device: str) -> Tensor:
-        """The sentence: ``[1, source_len]``, one ordinary token over and over (as in HAT), then the end."""
+        """The sentence: ``[1, source_len]``, one ordinary token over and over (as in HAT), then the end; or
+        the image, noise of a fixed seed: ``[1, channels, image, image]``."""
+        if self.image:
+            generator = torch.Generator().manual_seed(IMAGE_SEED)
+            shape = 1, self.channels, self.image, self.image
+            return torch.randn(shape, generator=generator).to(device)
         tokens = torch.full((1, self.source_len), 4, dtype=torch.long)
         tokens[0, -1] = 2
         return tokens.to(device)
@@ -243,6 +256,7 @@ def latency(
         "beam": workload.beam,
         "len": workload.source_len,
         "steps": workload.steps,
+        **({"img": f"{workload.channels}x{workload.image}"} if workload.image else {}),
         "search": "no",
         "prec": precision,
         **quantize.recipe(ours.module),

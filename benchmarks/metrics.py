@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import math
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -28,6 +29,8 @@ SEED = 12345
 ORDERS = 4
 """BLEU counts n-grams of 1 to 4 tokens."""
 MOST_SENTENCES = 1_000_000
+Z95 = 1.959963984540054
+"""Of the normal distribution, what 95 % lie within."""
 DIGITS = 6
 """Decimals kept: the last bits of ``exp`` and ``log`` differ between machines, a record's digest must not."""
 
@@ -160,6 +163,15 @@ def mean(values: NDArray[np.float64], recipe: str, seed: int = SEED) -> Score:
     cut = RESAMPLES // 40
     value, low, high = (round(float(x), DIGITS) for x in (values.mean(), resampled[cut], resampled[-cut - 1]))
     return Score(value, low, high, f"{recipe}|bs:{RESAMPLES}|seed:{seed}")
+
+
+def proportion(hits: int, items: int, recipe: str) -> Score:
+    """Percentage of items that are right, with Wilson's interval (1927)."""
+    z2, share = Z95**2, hits / items
+    centre = (share + z2 / (2 * items)) / (1 + z2 / items)
+    half = Z95 / (1 + z2 / items) * math.sqrt(share * (1 - share) / items + z2 / (4 * items**2))
+    value, low, high = (round(100 * x, DIGITS) for x in (share, max(0.0, centre - half), centre + half))
+    return Score(value, low, min(high, 100.0), f"{recipe}|ci:wilson95")
 
 
 def _score(metric: Any, outputs: Sequence[str], references: Sequence[str], seed: int) -> Score:

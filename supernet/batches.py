@@ -38,6 +38,10 @@ class Batch:
         """What the network is called with."""
         return self.source, self.target_in, self.real
 
+    @property
+    def tensors(self) -> None:
+        """None: shapes differ from batch to batch."""
+
 
 class PairData:
     """Sentence pairs as flat arrays of token ids, without special tokens.

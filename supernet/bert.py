@@ -1,4 +1,4 @@
-"""BERT-like encoders in three kinds of search space: all of it in this single file.
+"""BERT-like encoders in four kinds of search space: all of it in this single file.
 
 One class, :class:`Bert`, runs a *plan*: operations (attention, feed-forward, separable convolution),
 each post-LN with its own residual, and linear *bridges* between different widths. The kinds of space
@@ -6,6 +6,7 @@ differ in the plans they make:
 
 * homogeneous: all layers alike; width, heads, feed-forward width and depth are free (AutoDistil, Xu et
   al., NeurIPS 2022; mixture-of-supernets' space v5.1);
+* layered: one width, heads and feed-forward width of every layer free, and depth (SimQ-NAS, 2023);
 * bottleneck: a width per layer, reached from a hub of fixed width and left to it (SuperShaper, Ganesan
   et al. 2021; mixture-of-supernets' space v1);
 * cells: a few blocks of one width each, free operations inside (NAS-BERT, Xu et al., KDD 2021).
@@ -513,6 +514,24 @@ class HomogeneousBert(BertFamily):
         return Plan(width, tuple(stages))
 
 
+class LayeredBert(BertFamily):
+    """One width, with heads and feed-forward width of every layer; a shallow sub-network has the first ones.
+
+    Space: ``layers``, ``heads`` and ``ffn`` (one a layer). Constants ``hidden``, ``head_dim``.
+    """
+
+    kind = "bert-layers"
+    supernet_form = "plain"
+
+    def plan(self, architecture: Mapping[str, Any]) -> Plan:
+        width, head_dim = (self.space.constants[name] for name in ("hidden", "head_dim"))
+        stages: list[Op | Bridge] = []
+        for i, (heads, ffn) in enumerate(zip(architecture["heads"], architecture["ffn"], strict=True)):
+            stages.append(Op(f"{i}_attention", "attention", width, heads * head_dim, heads))
+            stages.append(Op(f"{i}_feed_forward", "feed_forward", width, ffn))
+        return Plan(width, tuple(stages))
+
+
 class BottleneckBert(BertFamily):
     """A width per layer, each reached from a hub and left to it; neighbours' bridges merge.
 
@@ -622,14 +641,15 @@ class CellBert(BertFamily):
 
 
 FAMILIES: dict[str, type[BertFamily]] = {
-    family.kind: family for family in (HomogeneousBert, BottleneckBert, CellBert)
+    family.kind: family for family in (HomogeneousBert, LayeredBert, BottleneckBert, CellBert)
 }
 
 
 def family_of(space: SearchSpace) -> type[BertFamily]:
     """The kind of family that a space is one of, by its constants."""
     constants = space.constants
-    return CellBert if "blocks" in constants else BottleneckBert if "hub" in constants else HomogeneousBert
+    told = {"blocks": CellBert, "hub": BottleneckBert, "hidden": LayeredBert}
+    return next((kind for name, kind in told.items() if name in constants), HomogeneousBert)
 
 
 def from_spec(spec: Mapping[str, Any]) -> BertFamily:

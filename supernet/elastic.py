@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -11,6 +11,8 @@ from torch import nn
 from supernet.space import Architecture
 from supernet.weights import SharedSlices, WeightSource
 
+FORWARD = 1 / 3
+"""A forward pass, in forward-backward passes."""
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -33,7 +35,9 @@ class SuperNet:
         if self.device.type == "cuda":
             # cuDNN's attention plans every new shape anew, 24 ms each on an H200; shapes never repeat here.
             torch.backends.cuda.enable_cudnn_sdp(False)
-        self.meter: Callable[[int], None] | None = None
+        self.meter: Callable[[float], None] | None = None
+        self.seen: list[tuple[tuple[torch.Tensor, ...], int]] = []
+        """The last training batches, inputs and tokens, where statistics are estimated on them."""
         self.model: nn.Module = family.skeleton(self.device)
         self._sites: dict[str, tuple[dict[str, Any], str]] = {}
         for name, module in self.model.named_modules():
@@ -52,7 +56,33 @@ class SuperNet:
         for name, weight in self.source.bind(architecture).items():
             parameters, key = self._sites[name]
             parameters[key] = weight
+        if self.estimated_on:
+            self._estimate()
         return self.model
+
+    @property
+    def estimated_on(self) -> int:
+        """How many training batches a sub-network's statistics are estimated on; 0: it has none, or keeps
+        running averages."""
+        return 0 if getattr(self.family, "single", True) else int(self.family.estimated_on)
+
+    def remember(self, batches: Iterable[Any]) -> None:
+        """Keep training batches for ``estimated_on``, as many as it takes."""
+        if most := self.estimated_on:
+            # In the layout in which a checkpoint gives them back: kernels differ, in the last bits, by layout.
+            for batch in batches:
+                inputs = tuple(x.clone(memory_format=torch.contiguous_format) for x in batch.inputs)
+                self.seen = [*self.seen, (inputs, batch.tokens)][-most:]
+
+    def _estimate(self) -> None:
+        """Give the bound sub-network its statistics. Estimating them is charged each time, so that a run that
+        goes on after a break is charged what it would have been."""
+        self.family.prepare(self.model)
+        if self.model.training or not self.seen:
+            return
+        if self.meter:
+            self.meter(FORWARD * sum(tokens for _, tokens in self.seen))
+        self.family.estimate(self.model, [inputs for inputs, _ in self.seen])
 
     def whole(self) -> nn.Module:
         """The skeleton with every tensor bound at its full size, for families whose candidate operations
@@ -71,10 +101,18 @@ class SuperNet:
         with torch.device("meta"):
             module: nn.Module = self.family.build(architecture)
         weights = self.family.merge(self.source.bake(architecture), architecture)
-        module.load_state_dict(tied(module, weights), assign=True)
-        for name, buffer in self.model.named_buffers():
-            module.get_submodule(name.rpartition(".")[0])._buffers[name.rpartition(".")[2]] = buffer.clone()
+        module.load_state_dict(tied(module, weights), assign=True, strict=False)
+        copy_buffers(self.buffers(architecture), module)
         return module.requires_grad_(False)
+
+    def buffers(self, architecture: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+        """What a sub-network has besides weights, by name."""
+        if self.estimated_on:
+            training = self.model.training
+            self.model.eval()
+            self.activate(architecture)
+            self.model.train(training)
+        return dict(self.model.named_buffers())
 
     def collapse(self, architecture: Architecture) -> SuperNet:
         """A network of this one architecture with the weights it has here, to go on training."""
@@ -82,8 +120,18 @@ class SuperNet:
         source = SharedSlices(family, torch.Generator().manual_seed(0), str(self.device))
         source.load(self.family.merge(self.source.bake(architecture), architecture))
         net = SuperNet(family, source)
+        copy_buffers(self.buffers(architecture), net.model)
         net.meter = self.meter
         return net
+
+
+def copy_buffers(buffers: Mapping[str, torch.Tensor], module: nn.Module) -> None:
+    """Give ``module`` copies of those that it has, too, where its own are, if anywhere."""
+    for name, own in list(module.named_buffers()):
+        if name in buffers:
+            parent, _, key = name.rpartition(".")
+            found = buffers[name].clone()
+            module.get_submodule(parent)._buffers[key] = found if own.is_meta else found.to(own.device)
 
 
 def tied(module: nn.Module, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

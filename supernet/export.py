@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
-from supernet.elastic import SuperNet, tied
+from supernet.elastic import SuperNet, copy_buffers, tied
 from supernet.families import from_spec
 from supernet.quantize import Policy, quantize
 from supernet.weights import SharedSlices
@@ -43,7 +43,8 @@ def save(
         sha256 of the weights file.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {name: p.detach().contiguous().cpu() for name, p in module.named_parameters()}
+    kept = dict(module.named_parameters()) | persistent(module)
+    weights = {name: tensor.detach().contiguous().cpu() for name, tensor in kept.items()}
     replace(folder / "model.safetensors", lambda path: save_file(weights, path))
     digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     plain = {k: list(v) if isinstance(v, (tuple, list)) else v for k, v in architecture.items()}
@@ -70,7 +71,8 @@ def load(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
             )
         family = from_spec(about["spec"])
         module = family.build(family.space.architecture(about["architecture"]))
-        module.load_state_dict(tied(module, load_file(folder / "model.safetensors")))
+        weights = load_file(folder / "model.safetensors")
+        module.load_state_dict(tied(module, weights) | {name: weights[name] for name in persistent(module)})
     except CorruptExport:
         raise
     except (OSError, KeyError, TypeError, ValueError, SafetensorError, RuntimeError) as error:
@@ -96,7 +98,15 @@ def network(module: nn.Module, about: Mapping[str, Any], device: str = "cpu") ->
     family = family.collapsed(architecture)
     source = SharedSlices(family, torch.Generator().manual_seed(0), device)
     source.load(dict(module.named_parameters()))
-    return SuperNet(family, source)
+    net = SuperNet(family, source)
+    copy_buffers(persistent(module), net.model)
+    return net
+
+
+def persistent(module: nn.Module) -> dict[str, Tensor]:
+    """What a module keeps with its weights: statistics of batch norms."""
+    state = module.state_dict()
+    return {name: buffer for name, buffer in module.named_buffers() if name in state}
 
 
 def replace(path: Path, write: Any) -> None:

@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from supernet import bert, seq2seq
+import torch
+from torch import nn
+
+from supernet import bert, resnet, seq2seq, vision_language, vit
 from supernet.space import SearchSpace
 
 FROM_SPEC: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     seq2seq.Seq2SeqFamily.kind: seq2seq.from_spec,
     **dict.fromkeys(bert.FAMILIES, bert.from_spec),
+    vit.ViTFamily.kind: vit.from_spec,
+    resnet.ResNetFamily.kind: resnet.from_spec,
+    vision_language.VLFamily.kind: vision_language.from_spec,
 }
 """Kind of family -> what makes the family of a spec."""
 
@@ -26,10 +32,11 @@ def from_spec(spec: Mapping[str, Any]) -> Any:
 
 
 def family_of(space: SearchSpace, vocab: Sequence[int]) -> Any:
-    """The family of a space over one vocabulary, or a source and a target vocabulary.
+    """The family of a space over one vocabulary, or a source and a target vocabulary; of images, over so
+    many classes, with the images of its configuration's default.
 
     Raises:
-        ValueError: two vocabularies for an encoder.
+        ValueError: two vocabularies for an encoder, or patches that do not tile those images.
     """
     if "qkv_dim" in space.constants:
         share = "all" if len(vocab) == 1 else "none"
@@ -38,4 +45,27 @@ def family_of(space: SearchSpace, vocab: Sequence[int]) -> Any:
         raise ValueError(
             f"space {space.name} is one of encoders, which have one vocabulary, not {len(vocab)}"
         )
+    if {"patch", "stages"} & set(space.constants):
+        return image_family(space, vocab[0])
     return bert.family_of(space)(space, bert.BertConfig(vocab[0]))
+
+
+def image_family(space: SearchSpace, classes: int, **config: Any) -> Any:
+    """The family of a space of networks over images; ``config`` says what these are like.
+
+    Raises:
+        ValueError: patches do not tile the images.
+    """
+    if "stages" in space.constants:
+        return resnet.ResNetFamily(space, resnet.ResNetConfig(classes, **config))
+    if "experts" in space.constants:
+        return vision_language.VLFamily(space, vision_language.VLConfig(classes, **config))
+    return vit.ViTFamily(space, vit.ViTConfig(classes, **config))
+
+
+def policy_units(family: Any, architecture: Mapping[str, Any]) -> list[str]:
+    """Every layer of an exported sub-network that a precision policy can name: its linear layers and
+    convolutions of images, in order. An output layer that is the table of words itself is none."""
+    with torch.device("meta"):
+        module: nn.Module = family.build(architecture)
+    return [name for name, layer in module.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]

@@ -23,11 +23,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils import skip_init
 
 from supernet.bert import Bert, drop
+from supernet.recorded import recorded
 
 BETAS, EPS = (0.9, 0.999), 1e-6
 """AdamW's, as BERT was fine-tuned with."""
-WARM_UP_STEPS = 3
-"""Before a step is captured as a CUDA graph; what they do to the weights is undone."""
 
 Pause = Callable[[Callable[[], object]], object]
 """Called between two steps with a function that waits for the device."""
@@ -171,7 +170,7 @@ class Stack:
     def fit(self, examples: Examples, recipe: Recipe, pause: Pause | None = None) -> Stack:
         """Train all copies on ``examples``.
 
-        On a GPU a step is captured once and replayed, unless dropout makes each different.
+        On a GPU a step is recorded once and replayed, unless dropout makes each different.
 
         Raises:
             ValueError: there are fewer examples than a batch.
@@ -187,7 +186,9 @@ class Stack:
             with torch.random.fork_rng(devices=cuda):
                 seeds = [one.seed for one in self.copies]
                 torch.manual_seed(int(np.random.SeedSequence(seeds).generate_state(1)[0]))
-                step = training.captured() if cuda and not self.random else training.step
+                step: Callable[[], object] = training.step
+                if cuda and not self.random:
+                    step = recorded(step, training.changed)
                 for number in range(steps):
                     if pause is not None:
                         pause(wait)
@@ -229,7 +230,7 @@ def _flattened(
 
 
 class _Training:
-    """AdamW over a stack. What a step reads lies in buffers of fixed place, so that it can be captured."""
+    """AdamW over a stack. What a step reads lies in buffers of fixed place, so that it can be recorded."""
 
     def __init__(self, stack: Stack, examples: Examples, recipe: Recipe) -> None:
         self.stack, self.examples, self.recipe = stack, examples, recipe
@@ -265,6 +266,10 @@ class _Training:
         self.index.copy_(self.order[:, at * size : (at + 1) * size])
         self.numbers.copy_(self.table[number])
 
+    def changed(self) -> tuple[Tensor, ...]:
+        """What a step changes and the next one depends on."""
+        return self.weights, self.first, self.second
+
     def step(self) -> None:
         """One update of every copy."""
         batch = self.examples.at(self.index)
@@ -287,24 +292,6 @@ class _Training:
                 if parameter.dim() > 2:
                     change.add_(parameter, alpha=self.recipe.weight_decay)
                 parameter.addcmul_(change, rates.view(-1, *[1] * (parameter.dim() - 1)))
-
-    def captured(self) -> Callable[[], object]:
-        """``step`` as one CUDA graph."""
-        kept = self.weights.clone()
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        self.numbers.fill_(1.0)
-        with torch.cuda.stream(side):
-            for _ in range(WARM_UP_STEPS):
-                self.step()
-        torch.cuda.current_stream().wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            self.step()
-        self.weights.copy_(kept)
-        self.first.zero_()
-        self.second.zero_()
-        return graph.replay
 
 
 def mean_loss(said: Tensor, labels: Tensor) -> Tensor:

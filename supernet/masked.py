@@ -49,6 +49,11 @@ class MaskedBatch:
         """What the network is called with."""
         return self.shown, self.places
 
+    @property
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
+        """All of them: every batch of a stream has the same shapes."""
+        return self.shown, self.places, self.labels
+
 
 class PackedText:
     """Documents end to end, each closed by ``[SEP]``, cut into rows that begin with ``[CLS]``.

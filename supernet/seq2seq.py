@@ -536,9 +536,7 @@ class Seq2SeqFamily:
 def from_spec(spec: Mapping[str, Any]) -> Seq2SeqFamily:
     """The family that ``Seq2SeqFamily.spec`` describes."""
     fields = {k: v for k, v in spec.items() if k not in ("kind", "position_dim", "space")}
-    return Seq2SeqFamily(
-        SearchSpace.from_dict(spec["space"]), Seq2SeqConfig(**fields), spec["position_dim"]
-    )
+    return Seq2SeqFamily(SearchSpace.from_dict(spec["space"]), Seq2SeqConfig(**fields), spec["position_dim"])
 
 
 def initial(name: str, shape: tuple[int, ...]) -> Init:

@@ -266,6 +266,64 @@ def cell_space(
     return SearchSpace(name, choices, constants)
 
 
+def layered_space(
+    name: str,
+    *,
+    layers: Sequence[int],
+    heads: Sequence[int],
+    ffn: Sequence[int],
+    hidden: int | Sequence[int],
+    **constants: int,
+) -> SearchSpace:
+    """Stacks of one width with heads and feed-forward width of each layer (SimQ-NAS): encoders of text, and
+    with ``patch`` of images, with ``experts``, one for each, of both. Several ``hidden`` are searched."""
+    deepest = max(layers)
+    choices = [
+        Choice("layers", tuple(layers)),
+        Choice("heads", tuple(heads), deepest, "layers"),
+        Choice("ffn", tuple(ffn), deepest, "layers"),
+    ]
+    if isinstance(hidden, int):
+        constants["hidden"] = hidden
+    else:
+        choices.insert(0, Choice("hidden", tuple(hidden)))
+    return SearchSpace(name, choices, {"head_dim": 64} | constants)
+
+
+simq_base = partial(layered_space, heads=(6, 8, 10, 12), hidden=768)
+"""What SimQ-NAS' spaces of Transformers of BERT's base size share."""
+
+
+def resnet_space(
+    name: str,
+    *,
+    stages: Sequence[int],
+    deeper: int,
+    widths: Sequence[int],
+    stem_width: int,
+    stem_stride: int = 2,
+    expand: Sequence[int] = (20, 25, 35),
+    width: Sequence[int] = (65, 80, 100),
+) -> SearchSpace:
+    """Bottleneck residual networks as Once-for-All has them: blocks a stage, inner width of each block as a
+    percentage of its stage's width, width of every stage and of both halves of the stem in per cent.
+
+    Args:
+        name: of the space.
+        stages: fewest blocks of each stage; a stage has up to ``deeper`` more.
+        widths: full width of each stage.
+        stem_width: full width of the stem.
+        stem_stride: 2, as for photographs, halves the stem's image and pools it; 1 leaves small images whole.
+    """
+    choices = [Choice("stem", (0, 1)), Choice("width", tuple(width), 2 + len(stages))]
+    constants = {"stages": len(stages), "stem_width": stem_width, "stem_stride": stem_stride}
+    for i, (fewest, full) in enumerate(zip(stages, widths, strict=True)):
+        choices.append(Choice(f"layers_{i}", tuple(range(fewest, fewest + deeper + 1))))
+        choices.append(Choice(f"expand_{i}", tuple(expand), fewest + deeper, f"layers_{i}"))
+        constants[f"width_{i}"] = full
+    return SearchSpace(name, choices, constants)
+
+
 SPACES: dict[str, Callable[[], SearchSpace]] = {
     "hat-space0": hat_space0,
     "hat-space1": hat_space1,
@@ -301,6 +359,67 @@ SPACES: dict[str, Callable[[], SearchSpace]] = {
     ),
     "nas-bert-smoke": partial(
         cell_space, "nas-bert-smoke", (32, 64), blocks=2, layers=3, hub=64, embedding=32, head_dim=16
+    ),
+    "simq-bert": partial(simq_base, "simq-bert", layers=range(6, 13), ffn=(1024, 2048, 3072)),
+    "simq-vit": partial(simq_base, "simq-vit", layers=(10, 11, 12), ffn=(1024, 2048, 3072), patch=16),
+    "simq-beit3": partial(
+        simq_base, "simq-beit3", layers=(11, 12), ffn=(2048, 2560, 3072), patch=16, experts=2
+    ),
+    "simq-resnet50": partial(
+        resnet_space,
+        "simq-resnet50",
+        stages=(2, 2, 4, 2),
+        deeper=2,
+        widths=(256, 512, 1024, 2048),
+        stem_width=64,
+    ),
+    "vit-s": partial(
+        layered_space,
+        "vit-s",
+        layers=range(5, 9),
+        heads=(2, 3, 4),
+        ffn=(256, 512, 1024),
+        hidden=256,
+        patch=4,
+    ),
+    "vit-smoke": partial(
+        layered_space,
+        "vit-smoke",
+        layers=range(1, 5),
+        heads=(1, 2, 3),
+        ffn=(32, 64, 128),
+        hidden=48,
+        head_dim=16,
+        patch=2,
+    ),
+    "resnet-smoke": partial(
+        resnet_space,
+        "resnet-smoke",
+        stages=(1, 1),
+        deeper=2,
+        widths=(64, 128),
+        stem_width=16,
+        stem_stride=1,
+    ),
+    "resnet-s": partial(
+        resnet_space,
+        "resnet-s",
+        stages=(2, 2, 2),
+        deeper=2,
+        widths=(128, 256, 512),
+        stem_width=64,
+        stem_stride=1,
+    ),
+    "vl-smoke": partial(
+        layered_space,
+        "vl-smoke",
+        layers=range(1, 5),
+        heads=(1, 2, 3),
+        ffn=(64, 128, 192),
+        hidden=64,
+        head_dim=32,
+        patch=16,
+        experts=2,
     ),
 }
 

@@ -6,8 +6,9 @@ so a run resumed from a checkpoint draws what an uninterrupted one would have dr
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -17,7 +18,8 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
-from supernet.elastic import SuperNet
+from supernet.elastic import FORWARD, SuperNet, copy_buffers
+from supernet.recorded import recorded
 from supernet.space import Architecture, SearchSpace
 
 CHECK_EVERY = 50
@@ -130,7 +132,8 @@ class Batch(Protocol):
     """What a network is trained on: ``model(*inputs)`` gives logits ``[N, V]`` for ``labels`` ``[N]``.
 
     ``tokens`` is what one pass over it is charged; ``prepaid`` passes were charged when it was drawn,
-    ``passes`` counts those made.
+    ``passes`` counts those made. ``tensors`` are given for batches that all have the same shapes; None where
+    shapes differ.
     """
 
     labels: Tensor
@@ -141,6 +144,8 @@ class Batch(Protocol):
     def inputs(self) -> tuple[Tensor, ...]: ...
     @property
     def tokens(self) -> int: ...
+    @property
+    def tensors(self) -> tuple[Tensor, ...] | None: ...
 
 
 class Stream(Protocol):
@@ -202,7 +207,7 @@ def soft_loss(logits: Tensor, teacher: Tensor) -> Tensor:
     return -(teacher.float().softmax(-1) * F.log_softmax(logits, -1, dtype=torch.float32)).sum()
 
 
-TEACHING = 1 / 3
+TEACHING = FORWARD
 """A teacher's forward pass, in forward-backward passes."""
 
 
@@ -267,12 +272,15 @@ class Trainer:
         self.updates, self.snapshots, self.taken = 0, 0, 0
         self.flat = net.source.flat
         self.average: Tensor | None = None
+        self.recording: Recording | None = None
         self.optimizer = torch.optim.AdamW(
             [self.flat], lr=0.0, betas=recipe.betas, weight_decay=recipe.weight_decay, fused=True
         )
         device = self.flat.device.type
         self.scaler = torch.amp.GradScaler(device, enabled=recipe.precision == "fp16")
         self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+        plain = self.flat.is_cuda and self.world == 1 and not self.scaler.is_enabled()
+        self.alone = plain and net.space.size() == sampling.passes == 1
 
     def fit(
         self,
@@ -324,6 +332,7 @@ class Trainer:
         if self.average is not None:
             with torch.no_grad():
                 self.flat.copy_(self.average)
+        self.recording = None
         model.eval()
         self.net.precision("fp32")
         if checkpoint:
@@ -349,25 +358,57 @@ class Trainer:
 
         Weights are bound, and a mixture mixed, once per architecture: micro-batches go inside.
         """
-        source = self.net.source
         torch.manual_seed(
             int(np.random.SeedSequence([self.seed, self.updates, self.rank]).generate_state(1)[0])
         )
         architectures = self.sampling.draw(self.net.space, np.random.default_rng([self.seed, self.updates]))
+        rate = self.recipe.rate(done)
+        if self.repeats(group):
+            loss = self.replay(architectures[0], group[0], rate)
+        else:
+            self.optimizer.param_groups[0]["lr"] = rate
+            loss = self.step(architectures, group, self.charge)
+        self.updates += 1
+        self.net.remember(group)
+        return loss
+
+    def repeats(self, group: list[Batch]) -> bool:
+        """Whether every update launches the same kernels over the same shapes: one architecture, trained
+        by itself on one GPU."""
+        return self.alone and len(group) == 1 and group[0].tensors is not None
+
+    def replay(self, architecture: Architecture, batch: Batch, rate: float) -> Tensor:
+        """``step`` over one batch as a CUDA graph, recorded at the first."""
+        self.charge(batch, 1 + self.objective.teaching)
+        if self.recording is None:
+            self.recording = Recording(self, architecture, batch)
+        self.recording.load(batch, rate)
+        self.recording.run()
+        self.net.source.version += 1
+        return self.recording.loss
+
+    def step(
+        self,
+        architectures: Sequence[Architecture],
+        group: Sequence[Batch],
+        charge: Callable[[Batch, float], None] | None,
+    ) -> Tensor:
+        """Gradients of all architectures over all micro-batches, and what the optimiser makes of them."""
+        source = self.net.source
         weight = sum(self.objective.weight(batch) for batch in group)
         total = torch.zeros((), device=self.flat.device)
         lessons: list[Any] = [None] * len(group)
         for architecture in architectures:
             model = self.net.activate(architecture)
             for j, batch in enumerate(group):
-                self.charge(batch, 1 if lessons[j] is not None else 1 + self.objective.teaching)
+                if charge:
+                    charge(batch, 1 if lessons[j] is not None else 1 + self.objective.teaching)
                 loss, lessons[j] = self.objective(model, batch, lessons[j])
                 self.scaler.scale(loss / (weight * len(architectures))).backward()
                 total += loss.detach()
             source.collect()
         if self.world > 1:
             self.reduce(weight)
-        self.optimizer.param_groups[0]["lr"] = self.recipe.rate(done)
         if self.recipe.clip_norm:
             self.scaler.unscale_(self.optimizer)
             torch.nn.utils.clip_grad_norm_([self.flat], self.recipe.clip_norm)
@@ -375,7 +416,6 @@ class Trainer:
         self.scaler.update()
         self.flat.grad.zero_()  # type: ignore[union-attr]
         source.refresh()
-        self.updates += 1
         return total / (weight * len(architectures))
 
     def charge(self, batch: Batch, passes: float) -> None:
@@ -423,6 +463,8 @@ class Trainer:
             "taken": self.taken,
             "average": self.average,
             "sampling": self.sampling.state(),
+            "buffers": dict(self.net.model.named_buffers()),
+            "seen": self.net.seen,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -437,4 +479,43 @@ class Trainer:
         self.updates, self.snapshots, self.taken = state["updates"], state["snapshots"], state["taken"]
         self.average = None if state["average"] is None else state["average"].to(self.flat.device)
         self.sampling.restore(state["sampling"])
+        if state["seen"]:
+            device = self.flat.device
+            self.net.seen = [(tuple(x.to(device) for x in inputs), n) for inputs, n in state["seen"]]
+        copy_buffers(state["buffers"], self.net.model)
         self.net.source.refresh()
+
+
+class Recording:
+    """An update of one architecture as a CUDA graph.
+
+    Args:
+        trainer: whose optimiser keeps its rate on the device from now on.
+        architecture: the only one.
+        batch: of the shapes that all batches have.
+    """
+
+    def __init__(self, trainer: Trainer, architecture: Architecture, batch: Batch) -> None:
+        self.batch = copy.copy(batch)
+        tensors = {k: v.clone() for k, v in vars(batch).items() if isinstance(v, Tensor)}
+        vars(self.batch).update(tensors)
+        self.loss = torch.zeros((), device=trainer.flat.device)
+        self.rate = torch.zeros((), device=trainer.flat.device)
+        optimizer = trainer.optimizer
+        optimizer.param_groups[0].update(lr=self.rate, capturable=True)
+
+        def step() -> None:
+            self.loss.copy_(trainer.step([architecture], [self.batch], None))
+
+        def changed() -> list[Tensor]:
+            moments = optimizer.state.get(trainer.flat, {}).values()
+            return [trainer.flat.detach(), *moments, *trainer.net.model.buffers()]
+
+        self.run = recorded(step, changed)
+        trainer.net.source.refresh()
+
+    def load(self, batch: Batch, rate: float) -> None:
+        """Put a batch and the learning rate where ``run`` reads them."""
+        for mine, new in zip(self.batch.tensors or (), batch.tensors or (), strict=True):
+            mine.copy_(new)
+        self.rate.fill_(rate)

@@ -71,10 +71,10 @@ class BertTask:
         """The text of a tier and what its networks are fine-tuned on, made once and then found.
 
         Raises:
-            UsageError: the data is missing or not what it should be, or longer than the networks.
+            UsageError: the data is missing or not what it should be.
         """
         names = tier.finetune.get("tasks", ())
-        glue.check(names, tier.model["max_positions"])
+        glue.check(names)
         digests: dict[str, str] = {}
         for name in names:
             digests |= glue.prepare(name, cache / "sealed", data_dir, progress)
@@ -89,9 +89,7 @@ class BertTask:
         )
         return replace(prepared, digests={**prepared.digests, **digests})
 
-    def family(
-        self, tier: Tier, prepared: Prepared, space: SearchSpace | None = None
-    ) -> BertFamily:
+    def family(self, tier: Tier, prepared: Prepared, space: SearchSpace | None = None) -> BertFamily:
         """All sub-networks of a space, by default the tier's, over the prepared vocabulary."""
         from supernet.bert import BertConfig, family_of
         from supernet.space import get_space
@@ -123,9 +121,7 @@ class BertTask:
         losses, hits = self.predictions(module, rows, device, precision)
         return Measurement(float(losses.mean()), {"mlm_accuracy": 100 * float(hits.mean())})
 
-    def validation_batches(
-        self, rows: PackedText, device: str, share: float = 1.0
-    ) -> list[MaskedBatch]:
+    def validation_batches(self, rows: PackedText, device: str, share: float = 1.0) -> list[MaskedBatch]:
         """The first ``share`` of the rows in batches, masked the same each time."""
         import torch
 
@@ -139,7 +135,8 @@ class BertTask:
             kept[key] = evaluation_batches(some, size, EVALUATION_SEED, device=device)
         return kept[key]
 
-    def predictions(        self, module: torch.nn.Module, rows: PackedText, device: str, precision: str
+    def predictions(
+        self, module: torch.nn.Module, rows: PackedText, device: str, precision: str
     ) -> tuple[np.ndarray, np.ndarray]:
         """Of every row, mean loss and share of right predictions: both ``[rows]``, float64."""
         import torch

@@ -7,7 +7,7 @@ seeds are trained on all of train, and dev is looked at once. Nothing of it is c
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -81,6 +81,7 @@ def measure(
 
     recipe = Recipe(settings.epochs, settings.batch, settings.warmup, precision=settings.precision)
     outputs = len(task.labels) or 1
+    task = replace(task, length=min(task.length, module.config.max_positions))
     drawn = np.random.default_rng(DRAW_SEED).permutation(len(rows["train"]))[: settings.train_most]
     train = examples(task, [rows["train"][i] for i in drawn], pieces)
     dev = examples(task, rows["dev"], pieces)

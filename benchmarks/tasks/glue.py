@@ -115,16 +115,11 @@ TASKS: dict[str, GlueTask] = {
 }  # fmt: skip
 
 
-def check(names: Sequence[str], positions: int) -> None:
-    """Raise UsageError unless every task is known and no longer than a network has positions."""
+def check(names: Sequence[str]) -> None:
+    """Raise UsageError unless every task is known."""
     for name in names:
         if name not in TASKS:
             raise UsageError(f"no task of fine-tuning is called {name!r}: known are {', '.join(TASKS)}")
-        if TASKS[name].length > positions:
-            raise UsageError(
-                f"{name} is padded to {TASKS[name].length} tokens, the networks of this tier have {positions}"
-                " positions: leave it out of finetune.tasks or raise model.max_positions"
-            )
 
 
 def prepare(name: str, sealed: Path, data_dir: Path | None, say: Say) -> dict[str, str]:

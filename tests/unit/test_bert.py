@@ -15,7 +15,14 @@ from supernet import export
 from supernet.bert import PAD, BertConfig, BertFamily, CellBert, family_of
 from supernet.cost import cost
 from supernet.elastic import SuperNet
-from supernet.space import SearchSpace, bottleneck_space, cell_space, get_space, homogeneous_space
+from supernet.space import (
+    SearchSpace,
+    bottleneck_space,
+    cell_space,
+    get_space,
+    homogeneous_space,
+    layered_space,
+)
 from supernet.weights import SharedSlices
 
 VOCAB = 50
@@ -26,6 +33,7 @@ SPACES = {
     "shared heads": homogeneous_space(
         "s", width=(16, 24), heads=(2, 4), ffn_tenths=(20, 40), layers=(3,), head_dim=0
     ),
+    "layered": layered_space("l", layers=(1, 2, 3), heads=(1, 3), ffn=(16, 40), hidden=24, head_dim=8),
     "bottleneck": bottleneck_space("b", (8, 16, 24), 3, hub=24, heads=2, ffn=40),
     "cells": cell_space("c", (8, 16), blocks=2, layers=2, hub=24, embedding=16, head_dim=8),
 }

@@ -264,8 +264,12 @@ def test_declarations_are_plain(data_dir: Path) -> None:
     for dataset in datasets().values():
         for file in dataset.files.values():
             assert re.fullmatch("[0-9a-f]{64}", file.sha256)
-        for name in dataset.files:
+        texts = [
+            name for name in dataset.files if not name.endswith((".npz", ".med.xz"))
+        ]  # images: test_vision_task
+        for name in texts:
             assert read_lines(data_dir / dataset.name / name, dataset.unpacked)
         small = replace(dataset, unpacked=1000)
-        with pytest.raises(UsageError, match="1,000 bytes allowed"):
-            read_lines(data_dir / small.name / next(iter(small.files)), small.unpacked)
+        for name in texts[:1]:
+            with pytest.raises(UsageError, match="1,000 bytes allowed"):
+                read_lines(data_dir / small.name / name, small.unpacked)

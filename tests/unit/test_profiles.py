@@ -12,7 +12,7 @@ from benchmarks import machine, profiles
 from benchmarks.api import ProfileMismatch, UsageError
 from benchmarks.profiles import Profile, differences, enforce, get, matching, names, resolve
 
-CPU, GPU = "cpu-2core-avx512.v1", "nvidia-h200.v1"
+CPU, H100, GPU = "cpu-2core-avx512.v1", "nvidia-h100.v1", "nvidia-h200.v1"
 OLD = "cpu-2core-avx2.v1"
 ISA = ["avx2", "avx512_bf16", "avx512_vnni", "avx512bw", "avx512dq", "avx512f", "avx512vl", "fma"]
 
@@ -33,7 +33,7 @@ def afresh() -> Iterator[None]:
 
 
 def test_every_shipped_profile_can_be_read() -> None:
-    assert names() == [OLD, CPU, GPU]
+    assert names() == [OLD, CPU, H100, GPU]
     for name in names():
         profile = get(name)
         assert profile.device in ("cpu", "cuda")
@@ -96,7 +96,8 @@ def test_unknown_profile_is_met_with_a_guess() -> None:
     with pytest.raises(UsageError) as raised:
         get("cpu-2core-avx512.v2")
     assert "Did you mean 'cpu-2core-avx512.v1'?" in str(raised.value)
-    assert "known: cpu-2core-avx2.v1 cpu-2core-avx512.v1 nvidia-h200.v1 undeclared" in str(raised.value)
+    names = "cpu-2core-avx2.v1 cpu-2core-avx512.v1 nvidia-h100.v1 nvidia-h200.v1 undeclared"
+    assert f"known: {names}" in str(raised.value)
     for hostile in ("../profiles/cpu-2core-avx512.v1", "", "\0"):
         with pytest.raises(UsageError):
             get(hostile)

@@ -6,6 +6,7 @@ import copy
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -13,7 +14,10 @@ import torch
 
 from mos.mixture import Mixture
 from supernet.batches import Batch, PairData, TokenBatches, validation_batches
+from supernet.bert import BertConfig, family_of
 from supernet.elastic import SuperNet
+from supernet.masked import SPECIAL, MaskedBatches, PackedText
+from supernet.space import homogeneous_space
 from supernet.train import Recipe, Sandwich, SinglePath, Trainer, soft_loss, token_loss
 from supernet.weights import SharedSlices
 from tests.unit.test_supernet import VOCAB, family
@@ -267,3 +271,35 @@ def test_ranks_share_an_epoch_without_overlap() -> None:
     halves = [TokenBatches(words(), 128, 3, rank=i, world=2).order(0) for i in range(2)]
     assert len(halves[0]) == len(halves[1])
     assert not {tuple(x) for x in halves[0]} & {tuple(x) for x in halves[1]}
+
+
+class Rows(Limited):
+    """Masked rows, all of one shape, on a GPU."""
+
+    def __init__(self, count: int) -> None:
+        text = PackedText([np.random.default_rng(0).integers(SPECIAL, 50, 300)], 8, 50)
+        self.stream = MaskedBatches(text, 64, 0, device="cuda")
+        self.total, self.spent = count * 64.0, 0.0
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU: a recorded update is one of CUDA")
+@pytest.mark.parametrize("stop", [None, 15])
+def test_a_recorded_update_is_the_update(stop: int | None) -> None:
+    space = homogeneous_space("one", width=(16,), heads=(2,), ffn_tenths=(40,), layers=(2,), head_dim=0)
+    one = family_of(space)(space, BertConfig(50, 0.0, 0.0, 8))
+
+    def trainer(recording: bool) -> Trainer:
+        net = SuperNet(one, SharedSlices(one, torch.Generator().manual_seed(0), "cuda"))
+        made = Trainer(net, Recipe(clip_norm=1.0, weight_decay=0.1), SinglePath(), seed=1)
+        assert made.alone
+        made.alone = recording
+        return made
+
+    eager, store = trainer(False), Store(stop)
+    start = eager.flat.detach().clone()
+    eager.fit(Rows(40))
+    with suppress(Interrupted):
+        trainer(True).fit(Rows(40), store)
+    recorded = trainer(True)
+    recorded.fit(Rows(40), store if stop else None)
+    assert (recorded.flat - eager.flat).abs().max() < 1e-4 < (eager.flat - start).abs().max()

@@ -1,0 +1,344 @@
+"""Residual networks in Once-for-All's space: all of it in this single file.
+
+Bottleneck blocks (He et al., CVPR 2016) with a stem of three convolutions and an average pool before every
+shortcut that halves the image (ResNet-D, He et al., CVPR 2019). Once-for-All (Cai et al., ICLR 2020; the
+ResNet-50 of its public code) frees the number of blocks of every stage, the inner width of every block as a
+share of its stage's width, the widths of stages and stem, and whether the stem has its middle convolution,
+which is added to what comes in. Every sub-network uses the leading channels of every kernel.
+
+Batch norms need the mean and variance of what they see, and those are of one sub-network: another one's are
+wrong for it. In training every batch has its own. A network of a single architecture keeps running averages
+of them, which cost nothing. A supernet keeps its last ``ESTIMATED_ON`` training batches instead; what
+evaluates or exports a sub-network first runs them through it and takes the means over batches, which is
+charged as the forward passes that it is. So a method that spends its whole allowance on training has no
+evaluation left: keep some tokens back, as methods that train their winners on do.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from supernet.space import Architecture, SearchSpace
+from supernet.weights import Init, Slot
+
+EPS, MOMENTUM = 1e-5, 0.1
+"""Of the batch norms; of their running averages, the share of the newest batch."""
+ESTIMATED_ON = 4
+"""Training batches that statistics of a sub-network are taken over."""
+DIVISOR = 8
+"""Channels come in multiples of this."""
+
+
+@dataclass(frozen=True)
+class ResNetConfig:
+    """What a family of sub-networks has in common besides its space's constants."""
+
+    classes: int
+    image: int = 224
+    """Height and width in pixels."""
+    channels: int = 3
+    dropout: float = 0.0
+
+
+@dataclass(frozen=True)
+class Block:
+    """A bottleneck block: channels in, inside and out; the ``first`` of a stage projects its shortcut."""
+
+    name: str
+    start: int
+    inner: int
+    end: int
+    stride: int
+    first: bool
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One sub-network: widths of both halves of the stem, whether it has the middle one, and the blocks."""
+
+    middle: int
+    stem: int
+    deep: bool
+    blocks: tuple[Block, ...]
+
+
+def channels(width: float) -> int:
+    """The nearest multiple of ``DIVISOR``, upwards from the middle, but never a tenth less than asked."""
+    near = max(DIVISOR, int(width + DIVISOR / 2) // DIVISOR * DIVISOR)
+    return near + DIVISOR if near < 0.9 * width else near
+
+
+class BatchNorm(nn.Module):
+    """Batch norm over as many channels as its weight has, with statistics of its own or none."""
+
+    running_mean: Tensor | None
+    running_var: Tensor | None
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.bias = nn.Parameter(torch.zeros(width))
+        self.register_buffer("running_mean", torch.zeros(width))
+        self.register_buffer("running_var", torch.ones(width))
+        self.momentum = MOMENTUM
+
+    def fresh(self) -> None:
+        """Begin again with the statistics of nothing seen."""
+        self.running_mean = torch.zeros_like(self.weight, requires_grad=False, dtype=torch.float32).detach()
+        self.running_var = torch.ones_like(self.running_mean)
+
+    def forget(self) -> None:
+        """Have none: in training every batch has its own."""
+        self.running_mean = self.running_var = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.running_mean is None and not self.training:
+            self.fresh()  # bound in training, evaluated before it was bound again
+        statistics = self.running_mean, self.running_var
+        return F.batch_norm(x, *statistics, self.weight, self.bias, self.training, self.momentum, EPS)
+
+
+class Convolution(nn.Sequential):
+    """A convolution without bias, then a batch norm."""
+
+    def __init__(self, start: int, end: int, kernel: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(start, end, kernel, stride, padding=kernel // 2, bias=False)
+        self.norm = BatchNorm(end)
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3 and 1x1 convolutions, added to what came in or to its projection."""
+
+    def __init__(self, block: Block) -> None:
+        super().__init__()
+        self.reduce = Convolution(block.start, block.inner, 1)
+        self.spatial = Convolution(block.inner, block.inner, 3, block.stride)
+        self.expand = Convolution(block.inner, block.end, 1)
+        self.stride = block.stride
+        self.shortcut = Convolution(block.start, block.end, 1) if block.first else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.expand(F.relu(self.spatial(F.relu(self.reduce(x)))))
+        if self.shortcut is not None:
+            if self.stride > 1:
+                x = F.avg_pool2d(x, self.stride, self.stride, ceil_mode=True)
+            x = self.shortcut(x)
+        return F.relu(x + y)
+
+
+class ResNet(nn.Module):
+    """One sub-network, or the skeleton of all of them.
+
+    Args:
+        config: what the family has in common.
+        shape: of the sub-network; ``configure`` sets another one over the same modules.
+        stem_stride: 2 halves the image in the stem and pools it; 1 leaves it whole.
+    """
+
+    def __init__(self, config: ResNetConfig, shape: Shape, stem_stride: int) -> None:
+        super().__init__()
+        self.config, self.stem_stride = config, stem_stride
+        self.stem = nn.ModuleDict({"first": Convolution(config.channels, shape.middle, 3, stem_stride)})
+        if shape.deep:
+            self.stem["middle"] = Convolution(shape.middle, shape.middle, 3)
+        self.stem["last"] = Convolution(shape.middle, shape.stem, 3)
+        self.blocks = nn.ModuleDict({block.name: Bottleneck(block) for block in shape.blocks})
+        self.head = nn.Linear(shape.blocks[-1].end, config.classes)
+        self.configure(shape)
+
+    def configure(self, shape: Shape) -> None:
+        """Run ``shape`` from now on."""
+        self.deep, self.active = shape.deep, [block.name for block in shape.blocks]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images ``[B, C, H, W]``, normalised, to logits ``[B, classes]``."""
+        x = F.relu(self.stem["first"](images))
+        if self.deep:
+            x = x + F.relu(self.stem["middle"](x))
+        x = F.relu(self.stem["last"](x))
+        if self.stem_stride > 1:
+            x = F.max_pool2d(x, 3, 2, 1)
+        for name in self.active:
+            x = self.blocks[name](x)
+        x = x.mean((2, 3))
+        if self.training and self.config.dropout:
+            x = F.dropout(x, self.config.dropout, True)
+        return self.head(x)  # type: ignore[no-any-return]
+
+
+class ResNetFamily:
+    """All sub-networks of one search space over images of one size.
+
+    Args:
+        space: see ``supernet.space.resnet_space``.
+        config: classes and images.
+    """
+
+    kind: ClassVar[str] = "resnet"
+    form: ClassVar[str] = "plain"
+    estimated_on: ClassVar[int] = ESTIMATED_ON
+    """Training batches that ``estimate`` takes."""
+    outside = ("head.",)
+    """Beginnings of the parameter names that do not count as the body."""
+
+    def __init__(self, space: SearchSpace, config: ResNetConfig) -> None:
+        self.space, self.config = space, config
+        self.largest = space.largest()
+        self.stem_stride = space.constants["stem_stride"]
+        self.single = space.size() == 1
+        self._slots = {n: Slot(shape, initial(n, shape)) for n, shape in self.extents(self.largest).items()}
+
+    def shape(self, architecture: Mapping[str, Any]) -> Shape:
+        """What ``architecture`` means."""
+        constants, width = self.space.constants, architecture["width"]
+        before = stem = channels(constants["stem_width"] * width[1] / 100)
+        # Half of the stem's width is rounded down after its own rounding.
+        middle = channels(channels(constants["stem_width"] * width[0] / 100) // 2)
+        blocks = []
+        for stage in range(constants["stages"]):
+            end = channels(constants[f"width_{stage}"] * width[2 + stage] / 100)
+            for i, percent in enumerate(architecture[f"expand_{stage}"]):
+                inner = channels(round(end * percent / 100))
+                stride = 2 if stage and not i else 1
+                blocks.append(Block(f"{stage}_{i}", before, inner, end, stride, not i))
+                before = end
+        return Shape(middle, stem, bool(architecture["stem"]), tuple(blocks))
+
+    def slots(self) -> dict[str, Slot]:
+        """Name -> full shape and initialisation of every tensor of the supernet."""
+        return self._slots
+
+    def mixable(self) -> list[tuple[str, str]]:
+        """``(layer, linear)`` of every linear that a mixture-of-supernets mixes: the only one that there is,
+        the head."""
+        return [("head", "head")]
+
+    def convolutions(self, architecture: Mapping[str, Any]) -> list[tuple[str, int, int, int, int]]:
+        """Name, channels in and out, kernel and pixels of a side that comes out of every convolution."""
+        shape, side = self.shape(architecture), -(-self.config.image // self.stem_stride)
+        found = [("stem.first", self.config.channels, shape.middle, 3, side)]
+        if shape.deep:
+            found.append(("stem.middle", shape.middle, shape.middle, 3, side))
+        found.append(("stem.last", shape.middle, shape.stem, 3, side))
+        side = -(-side // self.stem_stride)
+        for block in shape.blocks:
+            name, after = f"blocks.{block.name}", -(-side // block.stride)
+            found.append((f"{name}.reduce", block.start, block.inner, 1, side))
+            found.append((f"{name}.spatial", block.inner, block.inner, 3, after))
+            found.append((f"{name}.expand", block.inner, block.end, 1, after))
+            if block.first:
+                found.append((f"{name}.shortcut", block.start, block.end, 1, after))
+            side = after
+        return found
+
+    def extents(self, architecture: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+        """Name -> leading extents of every tensor that ``architecture`` uses."""
+        found: dict[str, tuple[int, ...]] = {}
+        for name, start, end, kernel, _ in self.convolutions(architecture):
+            found[f"{name}.conv.weight"] = (end, start, kernel, kernel)
+            found[f"{name}.norm.weight"] = found[f"{name}.norm.bias"] = (end,)
+        last = self.shape(architecture).blocks[-1].end
+        return found | {"head.weight": (self.config.classes, last), "head.bias": (self.config.classes,)}
+
+    def macs(
+        self, architecture: Mapping[str, Any], source_len: int = 0, target_len: int = 1
+    ) -> tuple[int, int]:
+        """MACs over one image up to the head, and of the head; ``source_len`` is not looked at."""
+        body = sum(side**2 * a * b * k**2 for _, a, b, k, side in self.convolutions(architecture))
+        return body, target_len * self.shape(architecture).blocks[-1].end * self.config.classes
+
+    def skeleton(self, device: torch.device | str = "cpu") -> ResNet:
+        """All blocks without weights of their own; a supernet binds some into them."""
+        with torch.device("meta"):
+            model = self._module(self.largest)
+        for norm in norms(model):
+            width = len(norm.weight)
+            norm.running_mean, norm.running_var = (
+                torch.zeros(width, device=device),
+                torch.ones(width, device=device),
+            )
+        return model
+
+    def configure(self, model: ResNet, architecture: Mapping[str, Any]) -> None:
+        """Set what is not a weight."""
+        model.configure(self.shape(architecture))
+
+    def prepare(self, model: ResNet) -> None:
+        """Statistics of nothing seen for the weights that are now bound, in training none. A network of a
+        single architecture keeps its own."""
+        for norm in [] if self.single else norms(model):
+            if model.training or norm.weight.is_meta:
+                norm.forget()
+            else:
+                norm.fresh()
+
+    def estimate(self, model: ResNet, batches: Sequence[tuple[Tensor, ...]]) -> None:
+        """Give the weights that are now bound the means over batches of every batch norm's statistics.
+
+        Args:
+            model: in evaluation mode.
+            batches: what it is called with, one after the other.
+        """
+        found = norms(model)
+        for norm in found:
+            norm.train()
+        try:
+            with torch.no_grad():
+                for i, inputs in enumerate(batches):
+                    for norm in found:
+                        norm.momentum = 1 / (i + 1)
+                    model(*inputs)
+        finally:
+            for norm in found:
+                norm.momentum = MOMENTUM
+                norm.eval()
+
+    def build(self, architecture: Mapping[str, Any]) -> ResNet:
+        """One sub-network with parameters of its own (torch's initial values), as it would be exported."""
+        return self._module(architecture).eval()
+
+    def _module(self, architecture: Mapping[str, Any]) -> ResNet:
+        return ResNet(self.config, self.shape(architecture), self.stem_stride)
+
+    def merge(self, weights: Mapping[str, Tensor], architecture: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Weights of ``extents`` as those of the exported sub-network: the same."""
+        return dict(weights)
+
+    def only(self, architecture: Architecture) -> ResNetFamily:
+        """The family of just this architecture, to be trained by itself."""
+        return self.collapsed(architecture)
+
+    def collapsed(self, architecture: Mapping[str, Any]) -> ResNetFamily:
+        """The family of just this architecture in the form in which it is exported."""
+        return ResNetFamily(self.space.only(architecture), self.config)
+
+    def spec(self) -> dict[str, Any]:
+        """What an exported sub-network carries besides its architecture, weights and statistics."""
+        return {"kind": self.kind, "config": asdict(self.config), "space": self.space.to_dict()}
+
+
+def norms(model: nn.Module) -> list[BatchNorm]:
+    """Every batch norm of a network."""
+    return [module for module in model.modules() if isinstance(module, BatchNorm)]
+
+
+def initial(name: str, shape: tuple[int, ...]) -> Init:
+    """He's for convolutions, by what goes out; N(0, 0.01) for the head."""
+    if len(shape) == 4:
+        return Init("normal", math.sqrt(2 / (shape[0] * shape[2] * shape[3])))
+    if name.endswith("bias"):
+        return Init("constant", 0.0)
+    return Init("normal", 0.01) if name == "head.weight" else Init("constant", 1.0)
+
+
+def from_spec(spec: Mapping[str, Any]) -> ResNetFamily:
+    """The family that ``ResNetFamily.spec`` describes."""
+    return ResNetFamily(SearchSpace.from_dict(spec["space"]), ResNetConfig(**spec["config"]))

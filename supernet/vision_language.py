@@ -1,0 +1,221 @@
+"""Encoders of images and text with modality experts: all of it in this single file.
+
+After BEiT-3 (Wang et al., CVPR 2023): the patches of an image and the tokens of a text are one sequence.
+Attention is shared; norms and feed-forwards are a modality's own, its *experts*. An image by itself passes
+through the vision experts alone. What is classified is the image's class token, whose last states nothing of
+the text's last feed-forward reaches: the last layer has none. The sub-layer norms of BEiT-3's code are left
+out. SimQ-NAS frees heads and feed-forward width of every layer, both experts of a layer alike, and depth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from supernet.space import SearchSpace
+from supernet.vit import (
+    Attention,
+    Embedding,
+    FeedForward,
+    Norm,
+    Shape,
+    ViTConfig,
+    ViTFamily,
+    attention,
+    drop,
+    feed_forward,
+    linear,
+    norm,
+    patches,
+)
+
+PAD = 0
+"""Token id of padding."""
+VISION, LANGUAGE = "vision", "language"
+
+
+@dataclass(frozen=True)
+class VLConfig(ViTConfig):
+    """What a family of sub-networks has in common; without ``vocab`` there are the vision experts alone."""
+
+    vocab: int = 0
+    text: int = 0
+    """Tokens of a text, padding included, at most."""
+
+
+class Expert(nn.Module):
+    """What one modality has of its own in a layer; the last layer's language expert only feeds attention."""
+
+    def __init__(self, width: int, inner: int) -> None:
+        super().__init__()
+        self.attention_norm = Norm(width)
+        if inner:
+            self.ffn_norm, self.ffn = Norm(width), FeedForward(width, inner)
+
+
+class Layer(nn.Module):
+    """Shared attention and the experts."""
+
+    def __init__(
+        self, width: int, heads: int, head_dim: int, inner: Mapping[str, int], dropout: float
+    ) -> None:
+        super().__init__()
+        self.attention = Attention(width, heads, head_dim)
+        self.experts = nn.ModuleDict({name: Expert(width, wide) for name, wide in inner.items()})
+        self.dropout = dropout
+
+    def forward(self, states: dict[str, Tensor], bias: Tensor | None, last: bool) -> dict[str, Tensor]:
+        """States ``[B, T, width]`` of each modality, image first, to those after this layer."""
+        normed = [self.experts[name].attention_norm(x) for name, x in states.items()]  # type: ignore[operator, union-attr]
+        mixed = self.attention(torch.cat(normed, 1) if len(normed) > 1 else normed[0], bias)
+        parts = mixed.split([x.shape[1] for x in normed], 1)
+        out = {}
+        for (name, x), part in zip(states.items(), parts, strict=True):
+            if last and name == LANGUAGE:
+                continue
+            expert: Any = self.experts[name]
+            x = x + drop(part, self.dropout, self.training)
+            out[name] = x + drop(expert.ffn(expert.ffn_norm(x)), self.dropout, self.training)
+        return out
+
+
+class Words(nn.Module):
+    """Words and their places."""
+
+    def __init__(self, vocab: int, length: int, width: int) -> None:
+        super().__init__()
+        self.word = nn.Embedding(vocab, width, PAD)
+        self.place = nn.Parameter(0.02 * torch.randn(length, width))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        if tokens.shape[1] > len(self.place):
+            raise ValueError(f"{tokens.shape[1]} tokens of text: at most {len(self.place)} are embedded")
+        return nn.functional.embedding(tokens, self.word.weight, PAD) + self.place[: tokens.shape[1]]
+
+
+class VisionLanguage(nn.Module):
+    """One sub-network, or the skeleton of all of them.
+
+    Args:
+        config: what the family has in common.
+        shape: of the sub-network; ``configure`` sets another one over the same modules.
+        patch: height and width of a patch.
+        head_dim: width of one head.
+    """
+
+    def __init__(self, config: VLConfig, shape: Shape, patch: int, head_dim: int) -> None:
+        super().__init__()
+        self.config, self.patch_size = config, patch
+        self.patch = nn.Linear(config.channels * patch * patch, shape.width)
+        self.embedding = nn.ModuleDict({"image": Embedding((config.image // patch) ** 2, shape.width)})
+        if config.vocab:
+            self.embedding["text"] = Words(config.vocab, config.text, shape.width)
+        self.layers = nn.ModuleList(
+            Layer(shape.width, heads, head_dim, experts(config, shape, i), config.dropout)
+            for i, (heads, _) in enumerate(shape.layers)
+        )
+        self.norm = Norm(shape.width)
+        self.head = nn.Linear(shape.width, config.classes)
+        self.depth = len(shape.layers)
+
+    def configure(self, shape: Shape) -> None:
+        """Run ``shape`` from now on."""
+        self.depth = len(shape.layers)
+        for layer, (heads, _) in zip(self.layers, shape.layers, strict=False):
+            layer.attention.heads = heads  # type: ignore[union-attr, assignment]
+
+    def states(self, images: Tensor, tokens: Tensor | None = None) -> Tensor:
+        """The image's states after the last layer, not yet normed ``[B, T, width]``."""
+        x: dict[str, Tensor] = {VISION: self.embedding["image"](self.patch(patches(images, self.patch_size)))}
+        bias = None
+        if tokens is not None:
+            x[LANGUAGE] = self.embedding["text"](tokens)
+            there = torch.cat([tokens.new_ones(len(tokens), x[VISION].shape[1]), tokens], 1) != PAD
+            bias = torch.zeros(there.shape, dtype=x[VISION].dtype, device=there.device)
+            bias = bias.masked_fill(~there, float("-inf"))[:, None, None, :]
+        x = {name: drop(state, self.config.dropout, self.training) for name, state in x.items()}
+        for i, layer in enumerate(self.layers[: self.depth]):
+            x = layer(x, bias, i == self.depth - 1)
+        return x[VISION]
+
+    def encode(self, images: Tensor, tokens: Tensor | None = None) -> Tensor:
+        """The image's states ``[B, T, width]``, the class token's first, normed."""
+        return self.norm(self.states(images, tokens))  # type: ignore[no-any-return]
+
+    def forward(self, images: Tensor, tokens: Tensor | None = None) -> Tensor:
+        """Images ``[B, C, H, W]``, normalised, alone or with texts ``[B, L]``, to logits ``[B, classes]``."""
+        return self.head(self.norm(self.states(images, tokens)[:, 0]))  # type: ignore[no-any-return]
+
+
+def experts(config: VLConfig, shape: Shape, layer: int) -> dict[str, int]:
+    """Modality -> feed-forward width of its expert in a layer; 0 where it has none."""
+    inner = shape.layers[layer][1]
+    last = layer == len(shape.layers) - 1
+    return {VISION: inner} | ({LANGUAGE: 0 if last else inner} if config.vocab else {})
+
+
+class VLFamily(ViTFamily):
+    """All sub-networks of one search space over images of one size and texts over one vocabulary.
+
+    Args:
+        space: as ``ViTFamily``'s.
+        config: classes, images and texts.
+    """
+
+    kind: ClassVar[str] = "vision-language"
+    config: VLConfig
+
+    def mixable(self) -> list[tuple[str, str]]:
+        """``(layer, linear)`` of the two linears of every expert's feed-forward (MoS, section 3.2)."""
+        shape = self.shape(self.largest)
+        names = [
+            f"layers.{i}.experts.{name}.ffn"
+            for i in range(len(shape.layers))
+            for name, inner in experts(self.config, shape, i).items()
+            if inner
+        ]
+        return [(name, f"{name}.{fc}") for name in names for fc in ("fc1", "fc2")]
+
+    def extents(self, architecture: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+        shape, config = self.shape(architecture), self.config
+        width = shape.width
+        found = linear("patch", config.channels * self.patch**2, width)
+        found |= {"embedding.image.token": (1, width), "embedding.image.position": (self.tokens, width)}
+        if config.vocab:
+            found |= {"embedding.text.word.weight": (config.vocab, width)}
+            found |= {"embedding.text.place": (config.text, width)}
+        for i, (heads, _) in enumerate(shape.layers):
+            found |= attention(f"layers.{i}.attention", width, heads * self.head_dim)
+            for modality, inner in experts(config, shape, i).items():
+                name = f"layers.{i}.experts.{modality}"
+                found |= norm(f"{name}.attention_norm", width)
+                if inner:
+                    found |= norm(f"{name}.ffn_norm", width) | feed_forward(f"{name}.ffn", width, inner)
+        return found | norm("norm", width) | linear("head", width, config.classes)
+
+    def macs(
+        self, architecture: Mapping[str, Any], source_len: int = 0, target_len: int = 1
+    ) -> tuple[int, int]:
+        """MACs over one image with one text of the full length, where there are texts, up to the head, and of
+        the head; ``source_len`` is not looked at."""
+        shape, config = self.shape(architecture), self.config
+        image, text = self.tokens, config.text if config.vocab else 0
+        body = (image - 1) * config.channels * self.patch**2 * shape.width
+        for i, (heads, _) in enumerate(shape.layers):
+            inner, t = heads * self.head_dim, image + text
+            body += 4 * t * shape.width * inner + 2 * t * t * inner
+            for modality, wide in experts(config, shape, i).items():
+                body += 2 * (image if modality == VISION else text) * shape.width * wide
+        return body, target_len * shape.width * config.classes
+
+    def _module(self, architecture: Mapping[str, Any]) -> VisionLanguage:  # type: ignore[override]
+        return VisionLanguage(self.config, self.shape(architecture), self.patch, self.head_dim)
+
+
+def from_spec(spec: Mapping[str, Any]) -> VLFamily:
+    """The family that ``VLFamily.spec`` describes."""
+    return VLFamily(SearchSpace.from_dict(spec["space"]), VLConfig(**spec["config"]))
