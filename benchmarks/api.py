@@ -189,6 +189,8 @@ class Lab(ABC):
     given: tuple[tuple[float | Window | None, Any], ...]
     """``(limit, architecture)`` of the run this one depends on (``Method.follows``)."""
     scratch: Path
+    precisions: tuple[str, ...]
+    """What a layer of a policy may be in the runtime that serves this task's networks."""
     say: Any
     """Takes one line for the user and the log."""
 
@@ -219,11 +221,17 @@ class Lab(ABC):
 
     @abstractmethod
     def evaluate(
-        self, net: Any, architecture: Any, objective: Any = None, share: float = 1.0
+        self,
+        net: Any,
+        architecture: Any,
+        objective: Any = None,
+        share: float = 1.0,
+        policy: Mapping[str, str] | None = None,
     ) -> Measurement:
         """Validation loss of one sub-network with the weights ``net`` gives it; one evaluation.
 
         Args:
+            policy: of low precision, as in ``candidate``; computed by ``supernet.fakequant``, on ``device``.
             objective: a ``supernet.train.Objective`` to judge by instead of the task's own loss.
             share: of the validation data, the first part, charged as that share of an evaluation.
         """
@@ -237,8 +245,16 @@ class Lab(ABC):
         """
 
     @abstractmethod
-    def probe(self, architecture: Any) -> float:
+    def probe(self, architecture: Any, policy: Mapping[str, str] | None = None) -> float:
         """Latency in milliseconds of the exported sub-network, random weights; one probe."""
+
+    @abstractmethod
+    def bytes(self, architecture: Any, policy: Mapping[str, str] | None = None) -> int:
+        """Of the exported sub-network's weights as they are deployed; free of charge."""
+
+    @abstractmethod
+    def units(self, architecture: Any) -> Mapping[str, tuple[int, ...]]:
+        """Every layer that a policy may name, with the shape of its weight; free of charge."""
 
     @abstractmethod
     def size(self, architecture: Any) -> int:
@@ -261,8 +277,8 @@ class Lab(ABC):
     ) -> Candidate:
         """Export one sub-network as the run's proposal. Validated by the harness, off the books.
 
-        Under a ``policy`` (linear layer -> precision, see ``supernet.quantize``) what is validated, scored
-        and timed is the network in that precision.
+        Under a ``policy`` (linear or convolution -> precision, see ``units`` and ``precisions``) what is
+        validated, scored and timed is the network in that precision.
         """
 
     @abstractmethod

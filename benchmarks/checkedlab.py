@@ -223,13 +223,14 @@ class CheckedLab(BenchLab):
         self.budget: Any = Handed(self.watch, self.ledger, "lab.budget", Budget)
         return shown
 
-    def timed(self, architecture: Any) -> float:
+    def timed(self, architecture: Any, policy: Mapping[str, str] | None = None) -> float:
         work = measure.Workload.of(self._tier.workload)
         lengths: dict[str, Any] = {"source_len": work.source_len, "target_len": work.target_len}
         if self._largest is None:
             self._largest = cost(self.family, self.space.largest(), **lengths).macs
         family = self.family_of(architecture.space)
-        return LIMIT_MS * cost(family, architecture, **lengths).macs / self._largest
+        lighter = self.bytes(architecture, policy) / self.bytes(architecture)
+        return LIMIT_MS * lighter * cost(family, architecture, **lengths).macs / self._largest
 
     def train_batches(self, share: float = 1.0, passes: float = 1) -> TrainBatches:
         return Noted(self.watch, super().train_batches(share, passes))

@@ -13,9 +13,11 @@ import torch
 from torch import nn
 
 from benchmarks.api import Measurement, Window
+from benchmarks.measure import Workload
+from benchmarks.runtimes import answering
 from supernet import export
 from supernet.elastic import SuperNet
-from supernet.quantize import Policy, quantize
+from supernet.quantize import Policy
 
 
 class MethodFault(Exception):
@@ -30,6 +32,7 @@ def write_candidate(
     policy: Policy | None,
     device: str,
     evaluate: Callable[[nn.Module, str], Measurement],
+    workload: Workload,
 ) -> dict[str, Any]:
     """Write one sub-network and validate what was written, not what the supernet claims.
 
@@ -37,6 +40,7 @@ def write_candidate(
         policy: under which it is deployed; what is validated is then the quantised network.
         device: where it runs; with a policy, which needs the processor's kernels, that is the processor.
         evaluate: validates a network on a device.
+        workload: says which runtime serves it.
 
     Returns:
         ``weights_sha256`` and ``valid`` (``loss``, ``metrics``).
@@ -50,9 +54,9 @@ def write_candidate(
     shutil.rmtree(folder, ignore_errors=True)
     export.save(folder, module, spec, architecture, policy)
     module, about = export.load(folder)
-    if policy:
+    if policy or (workload.runtime != "torch" and device == "cpu"):
         try:
-            module, device = quantize(module, policy), "cpu"
+            module, device = answering(module, policy, workload), "cpu"
         except ValueError as error:
             raise MethodFault(f"candidate {folder.name}: {error}") from None
     found = evaluate(module.to(device), device)

@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.measure import Refused, Workload
-from supernet.quantize import PRECISIONS, Policy, quantize
+from supernet.quantize import OPERATORS, Policy
 
 FARTHEST = 0.5
 """Distance between the outputs of a quantised network and its float32 self, over the length of the latter's,
@@ -48,6 +48,15 @@ def check(
         seen = ran.calls.get(operator, 0)
         if seen != calls:
             raise Refused(f"quantised, it ran {operator} {seen} times where its policy makes it {calls}")
+    return near(found, expected)
+
+
+def near(found: torch.Tensor, expected: torch.Tensor) -> float:
+    """The distance of outputs, as ``FARTHEST`` has it.
+
+    Raises:
+        Refused: it is larger than that.
+    """
     apart = float((found - expected).norm() / expected.norm())
     if not apart <= FARTHEST:
         raise Refused(
@@ -59,7 +68,7 @@ def check(
 def _calls(plain: nn.Module, policy: Policy, run: Callable[[], Any]) -> tuple[dict[str, int], Any]:
     """How often each low-precision operator is due by what ``run`` asks of the policy's layers, and what
     ``run`` gives."""
-    due = {p.operator: 0 for p in PRECISIONS.values() if p.operator is not None}
+    due = dict.fromkeys(OPERATORS.values(), 0)
 
     def hook(operator: str) -> Callable[..., None]:
         def count(*_: Any) -> None:
@@ -71,7 +80,7 @@ def _calls(plain: nn.Module, policy: Policy, run: Callable[[], Any]) -> tuple[di
     hooks = [
         layers[name].register_forward_hook(hook(operator))
         for name, precision in policy.items()
-        if (operator := PRECISIONS[precision].operator) is not None
+        if (operator := OPERATORS.get(precision)) is not None
     ]
     try:
         return due, run()
@@ -91,17 +100,3 @@ class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
         name = str(func.overloadpacket)
         self.calls[name] = self.calls.get(name, 0) + 1
         return func(*args, **(kwargs or {}))
-
-
-def checked(plain: nn.Module, policy: Policy, workload: Workload | Mapping[str, Any]) -> nn.Module:
-    """``plain`` under ``policy``, checked.
-
-    Raises:
-        Refused: it is not what it claims to be, or this machine cannot run it.
-    """
-    try:
-        made = quantize(plain, policy)
-    except ValueError as error:
-        raise Refused(str(error)) from None
-    check(made, plain, policy, workload)
-    return made

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks import measure, timing_lock
+from benchmarks import measure, runtimes, timing_lock
 from benchmarks.api import (
     Budget,
     BudgetExhausted,
@@ -38,9 +38,11 @@ from benchmarks.exporting import (
 from benchmarks.journal import Journal
 from benchmarks.score import reference_network
 from benchmarks.streams import Stream, derived, recipe_of
+from supernet import cost, quantize
 from supernet.cost import parameters
 from supernet.elastic import SuperNet
-from supernet.quantize import lowered, packed_bytes
+from supernet.fakequant import FakeQuantized
+from supernet.quantize import lowered
 from supernet.space import Architecture, SearchSpace
 from supernet.weights import SharedSlices
 
@@ -114,6 +116,8 @@ class BenchLab(Lab):
         self._candidates = 0
         self.search_log: list[dict[str, Any]] = []
         self._precision = str(tier.settings.get("evaluate_precision", "fp32"))
+        self._workload = measure.Workload.of(tier.workload)
+        self.precisions = measure.RUNTIMES[self._workload.runtime]
 
     def _start(self, scratch: Path) -> None:
         """All that a run of its own begins with."""
@@ -232,18 +236,29 @@ class BenchLab(Lab):
         self.unsaved = True
         return True
 
-    def evaluate(self, net: Any, architecture: Any, objective: Any = None, share: float = 1.0) -> Measurement:
+    def evaluate(
+        self,
+        net: Any,
+        architecture: Any,
+        objective: Any = None,
+        share: float = 1.0,
+        policy: Mapping[str, str] | None = None,
+    ) -> Measurement:
         if not 0 < share <= 1:
             raise ValueError(f"lab.evaluate(share={share!r}): a share of the validation data in (0, 1]")
         architecture = self._architecture(architecture, net.family)
-        key, own = architecture.key(), objective is None and share == 1
+        policy = self._policy(net.family, architecture, policy)
+        key, own = _key(architecture, policy), objective is None and share == 1
         if not own:
             key += f" {type(objective).__name__} {share:g}"
         known = self._ask("evaluate", key, "evaluations", share)
         if known is None:
             self.breathe()
             before = self.ledger.spent("tokens")
-            module = net.activate(architecture).eval()
+            if policy:
+                module = FakeQuantized(net.export(architecture).to(self.device)).select([policy])
+            else:
+                module = net.activate(architecture).eval()
             found = self._validate(module) if own else self._judge(module, objective, share)
             known = {"loss": float(found.loss), "metrics": dict(found.metrics)} | self._estimated(before)
             known["at"] = self.ledger.clock.now()
@@ -275,14 +290,16 @@ class BenchLab(Lab):
         lessons = self._lessons.setdefault((objective, share), [None] * len(batches))
         return Measurement(mean_loss(module, objective, batches, lessons))
 
-    def probe(self, architecture: Any) -> float:
+    def probe(self, architecture: Any, policy: Mapping[str, str] | None = None) -> float:
         architecture = self._architecture(architecture)
-        known = self._ask("probe", architecture.key(), "probes")
+        policy = self._policy(self.family_of(architecture.space), architecture, policy)
+        key = _key(architecture, policy)
+        known = self._ask("probe", key, "probes")
         if known is None:
-            published = self.published_ms.get((self.journal.next, architecture.key()))
-            ms = self.timed(architecture) if published is None else published
+            published = self.published_ms.get((self.journal.next, key))
+            ms = self.timed(architecture, policy) if published is None else published
             known = {"ms": ms, "at": self.ledger.clock.now()}
-            self.journal.add("probe", architecture.key(), **known)
+            self.journal.add("probe", key, **known)
         return float(known["ms"])
 
     def fits(self, architecture: Any, limit: Any) -> bool:
@@ -294,18 +311,62 @@ class BenchLab(Lab):
         architecture = self._architecture(architecture)
         return parameters(self.family_of(architecture.space), architecture)
 
-    def timed(self, architecture: Any) -> float:
-        """Milliseconds of one sub-network, measured now, alone on this machine."""
+    def bytes(self, architecture: Any, policy: Mapping[str, str] | None = None) -> int:
+        architecture = self._architecture(architecture)
+        family = self.family_of(architecture.space)
+        return cost.weight_bytes(family, architecture, self._policy(family, architecture, policy))
+
+    def units(self, architecture: Any) -> dict[str, tuple[int, ...]]:
+        architecture = self._architecture(architecture)
+        return cost.policy_units(self.family_of(architecture.space), architecture)
+
+    def _policy(
+        self, family: Any, architecture: Any, policy: Mapping[str, str] | None
+    ) -> dict[str, str] | None:
+        """What of a policy is not fp32.
+
+        Raises:
+            MethodFault: it is none of this sub-network in this task's runtime.
+        """
+        try:
+            quantize.check(policy or {}, cost.policy_units(family, architecture))
+            other = set((policy or {}).values()) - set(self.precisions)
+            if other:
+                raise ValueError(
+                    f"no precision {min(other)!r} in runtime {self._workload.runtime}, choose one of"
+                    f" {', '.join(self.precisions)}"
+                )
+        except (ValueError, TypeError, AttributeError) as error:
+            raise MethodFault(f"not a policy of {architecture.key()}: {error}") from None
+        return lowered(policy)
+
+    def timed(self, architecture: Any, policy: Mapping[str, str] | None = None) -> float:
+        """Milliseconds of one sub-network, measured now, alone on this machine.
+
+        Raises:
+            MethodFault: it cannot be served under this policy here, or is not what it claims to be.
+        """
         with untouched_random_state(self.device), ExitStack() as alone:
-            module = self.family_of(architecture.space).build(architecture).to(self.device)
+            module = self._served(self.family_of(architecture.space).build(architecture), policy)
             with self.ledger.clock.pause("timing lock"):
                 alone.enter_context(measure.exclusive())
             if self._reference is None:
-                self._reference = reference_network(self.family).to(self.device)
+                self._reference = self._served(reference_network(self.family))
             # Limits are shares of one measurement of the reference network: so is a probe.
             share = measure.quick(module, self._tier.workload, self.device, self._reference)
         self.breathe()
         return float(self._reference_ms * share)
+
+    def _served(self, plain: nn.Module, policy: Mapping[str, str] | None = None) -> nn.Module:
+        """A network as it is timed; checked, where torch does not compute it as it stands."""
+        if not policy and self._workload.runtime == "torch":
+            return plain.to(self.device)
+        if self.device != "cpu":
+            raise MethodFault(f"low-precision layers run on the processor, this profile is {self.device}")
+        try:
+            return runtimes.checked(plain.requires_grad_(False).eval(), policy, self._workload)
+        except measure.Refused as error:
+            raise MethodFault(f"no latency: {error}") from None
 
     def candidate(
         self,
@@ -317,7 +378,7 @@ class BenchLab(Lab):
         limit_ms: float | Window | None = None,
     ) -> Candidate:
         architecture = self._architecture(architecture, net.family)
-        policy = lowered(policy)
+        policy = self._policy(net.family, architecture, policy)
         key = f"{architecture.key()} {origin} {limit_ms}"
         key += f" {sorted(policy.items())}" if policy else ""
         known = self._ask("candidate", key, None)
@@ -332,7 +393,7 @@ class BenchLab(Lab):
                 if isinstance(limit_ms, Window):
                     check_size(module, limit_ms)
                 exported = module, spec, architecture, policy
-                found = write_candidate(folder, *exported, self.device, self._validate)
+                found = write_candidate(folder, *exported, self.device, self._validate, self._workload)
                 if known is None:
                     found["index"] = index
                     known = found | {"architecture": architecture.to_dict(), "origin": origin}
@@ -410,7 +471,7 @@ class BenchLab(Lab):
             raise MethodFault(f"not an architecture of space {space.name}: {error}") from None
 
     def _validate(self, module: nn.Module, device: str | None = None) -> Measurement:
-        pairs, precision = self.validation, "fp32" if packed_bytes(module) else self._precision
+        pairs, precision = self.validation, "fp32" if quantize.low(module) else self._precision
         found: Measurement = self._task.evaluate(module, pairs, device or self.device, precision)
         return found
 
@@ -460,3 +521,8 @@ class BenchLab(Lab):
         self.rng.bit_generator.state = state["rng"]
         set_random_states(state["global"])
         self.unsaved = False
+
+
+def _key(architecture: Architecture, policy: Mapping[str, str] | None) -> str:
+    """What a call's answer is kept under."""
+    return architecture.key() + (f" {sorted(policy.items())}" if policy else "")

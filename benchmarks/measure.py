@@ -41,6 +41,8 @@ FEWEST = 8
 """Timed rounds below which there is no latency at all."""
 ATTEMPTS = 3
 IMAGE_SEED = 0
+RUNTIMES: dict[str, tuple[str, ...]] = {"torch": tuple(quantize.PRECISIONS), "ort": ("fp32", "int8", "w4")}
+"""Runtime -> the precisions that it has kernels for on the processor."""
 
 
 class Refused(Exception):
@@ -54,7 +56,8 @@ class Workload:
     No tokens are chosen and no beams reordered (``search:no`` in the signature): see
     ``supernet.decode.forced_steps``. Without steps it is an encoder that is timed, up to the state of the
     sentence's first token, which is what classifiers read. With ``image`` it is a classifier of images of so
-    many pixels on each side and so many ``channels``: one of them, from pixels to classes.
+    many pixels on each side and so many ``channels``: one of them, from pixels to classes. ``runtime`` says
+    what serves it: see ``benchmarks.runtimes``.
     """
 
     source_len: int
@@ -62,13 +65,19 @@ class Workload:
     beam: int
     image: int = 0
     channels: int = 0
+    runtime: str = "torch"
+
+    def __post_init__(self) -> None:
+        if self.runtime not in RUNTIMES:
+            raise ValueError(f"runtime {self.runtime!r}: choose one of {', '.join(RUNTIMES)}")
 
     @classmethod
     def of(cls, value: Workload | Mapping[str, Any]) -> Workload:
         """A workload from a tier's table, whose other entries do not concern it."""
         if isinstance(value, Workload):
             return value
-        optional = {name: int(value[name]) for name in ("image", "channels") if name in value}
+        optional: dict[str, Any] = {name: int(value[name]) for name in ("image", "channels") if name in value}
+        optional |= {"runtime": str(value["runtime"])} if "runtime" in value else {}
         return cls(int(value["source_len"]), int(value["steps"]), int(value["beam"]), **optional)
 
     @property
@@ -127,7 +136,9 @@ def _in(module: nn.Module, device: str, precision: str) -> nn.Module:
     if precision not in PRECISIONS:
         raise ValueError(f"precision {precision!r}: choose one of {', '.join(PRECISIONS)}")
     dtype = PRECISIONS[precision]
-    first = next(module.parameters())
+    first = next(module.parameters(), None)
+    if first is None:  # it is another runtime's
+        return module.eval()
     if first.dtype != dtype or first.device.type != torch.device(device).type or module.training:
         module = copy.deepcopy(module).to(device, dtype)
     return module.eval()
@@ -260,7 +271,7 @@ def latency(
         "search": "no",
         "prec": precision,
         **quantize.recipe(ours.module),
-        "mode": "eager",
+        "mode": "eager" if workload.runtime == "torch" else "graph",
         "thr": threads,
         "prof": profile.name,
         "v": PROTOCOL,

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from supernet.quantize import PRECISIONS, Policy, check
+from supernet.grids import FP32_BYTES, stored_bytes
+from supernet.quantize import Policy, check
 
-FP32_BYTES = 4
 EMBEDDINGS = ("embedding.", "source_embedding", "target_embedding")
 """Beginnings of the names of tables, which are matrices and no linear layers."""
 
@@ -66,20 +66,34 @@ def cost(
     params = sum(sizes.values())
     body = sum(size for name, size in sizes.items() if not name.startswith(family.outside))
     macs_body, output = family.macs(arch, source_len, target_len)
-    stored = FP32_BYTES * params
-    if policy:
-        shapes = family.collapsed(arch).extents(arch)
-        matrices = {n.removesuffix(".weight"): s for n, s in shapes.items() if len(s) == 2}
-        check(policy, [n for n in matrices if not n.startswith(EMBEDDINGS)])
-        for name, precision in policy.items():
-            rows, columns = matrices[name]
-            stored += PRECISIONS[precision].bytes(rows, columns) - FP32_BYTES * rows * columns
-    return Cost(params, body, macs_body + output, macs_body, stored)
+    return Cost(params, body, macs_body + output, macs_body, weight_bytes(family, arch, policy))
 
 
 def parameters(family: Any, arch: Mapping[str, Any]) -> int:
     """Every parameter of the exported sub-network, shared tables once."""
     return sum(exported_sizes(family, arch).values())
+
+
+def weight_bytes(family: Any, arch: Mapping[str, Any], policy: Policy | None = None) -> int:
+    """Bytes of every parameter of the exported sub-network as it is deployed.
+
+    Raises:
+        ValueError: a policy for layers that the network does not have, or precisions that they cannot have.
+    """
+    policy, layers = policy or {}, policy_units(family, arch)
+    check(policy, layers)
+    saved = sum(stored_bytes("fp32", layers[n]) - stored_bytes(p, layers[n]) for n, p in policy.items())
+    return FP32_BYTES * parameters(family, arch) - saved
+
+
+def policy_units(family: Any, arch: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Linears and convolutions of the exported sub-network, with the shapes of their weights: what a policy
+    may name."""
+    return {
+        name.removesuffix(".weight"): tuple(shape)
+        for name, shape in family.collapsed(arch).extents(arch).items()
+        if name.endswith(".weight") and len(shape) >= 2 and not name.startswith(EMBEDDINGS)
+    }
 
 
 def exported_sizes(family: Any, arch: Mapping[str, Any]) -> dict[str, int]:

@@ -1,97 +1,40 @@
 """From a precision policy to real low-precision modules.
 
-A policy maps names of linear layers, as ``named_modules`` has them, to precisions of ``PRECISIONS``; a layer
-that it leaves out stays fp32. What is not a linear layer always does: embeddings, norms, attention
-products, GELU, residual sums, and an output layer that is the table of words itself (masked language
-models, translators that share it).
+A policy maps names of linear layers and convolutions, as ``named_modules`` has them, to precisions of
+``PRECISIONS``; a layer that it leaves out stays fp32. What is neither always does: embeddings, norms,
+attention products, GELU, residual sums, and an output layer that is the table of words itself (masked
+language models, translators that share it).
 
-int8 is post-training quantisation with dynamic ranges: weights symmetric per output channel, activations
-asymmetric per tensor from the smallest and largest value of each call, products added up in int32, bias in
-float32. The tensor is the whole batch: what a row comes out as depends, a little, on its neighbours.
+Nothing is trained or calibrated. int8: weights symmetric per output channel, activations asymmetric per
+tensor, from their smallest and largest value. w4: weights of four bits in groups (``supernet.grids``),
+activations float32. bf16: both rounded to bfloat16. ``supernet.kernels`` has the layers of torch;
+``supernet.ort`` runs the same policies in ONNX Runtime; ``supernet.fakequant`` predicts either.
 """
 
 from __future__ import annotations
 
 import copy
 import difflib
-import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+
+from supernet.grids import stored_bytes
+from supernet.kernels import (
+    Bf16,
+    Int8Convolution,
+    Int8Linear,
+    LowPrecision,
+    W4Linear,
+    activation_bits,
+    refusal,
+)
 
 Policy = Mapping[str, str]
-LARGEST = 127
-"""Magnitude of an int8 weight: -128 is not used, so that the scale is symmetric."""
-
-
-class LowPrecision(nn.Module):
-    """A linear layer that is not computed in fp32. It has no parameters: it is for use, not for training."""
-
-    precision: ClassVar[str]
-
-    def __init__(self, linear: nn.Linear) -> None:
-        super().__init__()
-        self.in_features, self.out_features = linear.in_features, linear.out_features
-        bias = 0 if linear.bias is None else linear.bias.numel() * 4
-        self.bytes = PRECISIONS[self.precision].bytes(self.out_features, self.in_features) + bias
-        """Of its numbers; kernels pad them to their own tiles."""
-
-
-class Int8Linear(LowPrecision):
-    """``[..., in_features]`` to ``[..., out_features]`` by torch's int8 kernel, on the processor.
-
-    Raises:
-        ValueError: there is no such kernel, or the weights lie elsewhere.
-    """
-
-    precision = "int8"
-
-    def __init__(self, linear: nn.Linear) -> None:
-        super().__init__(linear)
-        self.reduced = activation_bits() < 8
-        weight = linear.weight.detach()
-        if weight.device.type != "cpu":
-            raise ValueError(f"int8 layers run on the processor, and these weights are on {weight.device}")
-        scale = weight.abs().amax(1) / LARGEST
-        self.packed = _packed(weight, scale.masked_fill_(scale == 0, 1.0), linear.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = torch.ops.quantized.linear_dynamic(x, self.packed, self.reduced)
-        return y
-
-
-def _packed(weight: Tensor, scale: Tensor, bias: Tensor | None) -> object:
-    """Weights in the kernel's layout."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch deprecates quantised tensors, and has no other way in yet
-        zero = torch.zeros(len(scale), dtype=torch.long)
-        quantized = torch.quantize_per_channel(weight.contiguous(), scale.double(), zero, 0, torch.qint8)
-        return torch.ops.quantized.linear_prepack(quantized, None if bias is None else bias.detach())
-
-
-def activation_bits() -> int:
-    """Of an int8 layer's activations here: 8, or 7 where 8 would overflow.
-
-    x86 processors without VNNI add pairs of products in 16 bits, which full-range numbers exceed without
-    a word; one bit less fits.
-
-    Raises:
-        ValueError: torch has no int8 kernels on this processor.
-    """
-    return _activation_bits(torch.backends.quantized.engine)
-
-
-@cache
-def _activation_bits(engine: str) -> int:
-    if engine == "none":
-        raise ValueError("torch has no int8 engine on this processor: only fp32 layers can run here")
-    packed = _packed(torch.full((32, 64), float(LARGEST)), torch.ones(32), None)
-    product = torch.ops.quantized.linear_dynamic(torch.full((4, 64), 255.0), packed, False)
-    return 8 if bool((product == 64 * LARGEST * 255).all()) else 7
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d)
+"""Kinds of layer that have a precision of their own."""
 
 
 @dataclass(frozen=True)
@@ -99,28 +42,43 @@ class Precision:
     """What a layer of a policy may be.
 
     Attributes:
-        build: makes the layer from a ``nn.Linear``.
-        bytes: of weights with their scales, without bias, for ``(out_features, in_features)``.
-        operator: what the dispatcher calls the kernel, so that it can be seen to run; None for fp32.
+        linear: makes the layer from a ``nn.Linear``.
+        convolution: from a convolution, where there is such a thing.
         recipe: how it computes on this machine, for signatures.
     """
 
-    build: Callable[[nn.Linear], nn.Module]
-    bytes: Callable[[int, int], int]
-    operator: str | None
+    linear: Callable[[nn.Linear], nn.Module]
+    convolution: Callable[[nn.Conv1d | nn.Conv2d], nn.Module] | None
     recipe: Callable[[], str]
 
 
 PRECISIONS = {
-    "fp32": Precision(lambda linear: linear, lambda rows, columns: 4 * rows * columns, None, lambda: ""),
+    "fp32": Precision(lambda layer: layer, lambda layer: layer, lambda: ""),
+    "bf16": Precision(Bf16, Bf16, lambda: "torch-w16-a16"),
     "int8": Precision(
         Int8Linear,
-        lambda rows, columns: rows * columns + 4 * rows,
-        "quantized.linear_dynamic",
+        Int8Convolution,
         lambda: f"{torch.backends.quantized.engine}-w8c-a{activation_bits()}t",
     ),
+    "w4": Precision(W4Linear, None, lambda: "torch-w4g32-a32"),
 }
 """All that a policy can ask for."""
+
+
+OPERATORS = {kind.precision: kind.operator for kind in (Int8Linear, W4Linear)}
+"""Precision -> the kernel that runs for its layers and for nothing else, as the dispatcher calls it."""
+
+
+def units(module: nn.Module) -> dict[str, tuple[int, ...]]:
+    """Every linear and convolution of a network, with the shape of its weight: what a policy may name."""
+    return {
+        name: tuple(layer.weight.shape) for name, layer in module.named_modules() if isinstance(layer, LAYERS)
+    }
+
+
+def choices(shape: Sequence[int]) -> tuple[str, ...]:
+    """The precisions that a layer with a weight of this shape can have."""
+    return tuple(name for name in PRECISIONS if refusal(name, shape) is None)
 
 
 def uniform_int8(module: nn.Module) -> dict[str, str]:
@@ -138,40 +96,47 @@ def quantize(module: nn.Module, policy: Policy | None) -> nn.Module:
     """``module`` as it is deployed under ``policy``: a new module in evaluation mode; the given one stays.
 
     Raises:
-        ValueError: the policy names what is no linear layer or no precision, or this machine cannot run it.
+        ValueError: the policy names what is no layer or no precision of it, or this machine cannot run it.
     """
     policy = policy or {}
-    known = [name for name, layer in module.named_modules() if isinstance(layer, nn.Linear)]
-    check(policy, known)
+    check(policy, units(module))
     root = nn.Module()  # so that a network that is a single linear layer has a place to be exchanged at
     root.add_module("net", copy.deepcopy(module).eval())
     for name, precision in policy.items():
         parent, _, key = f"net.{name}".rstrip(".").rpartition(".")
-        made = PRECISIONS[precision].build(root.get_submodule(f"net.{name}".rstrip(".")))  # type: ignore[arg-type]
-        root.get_submodule(parent).add_module(key, made.eval())
+        layer = root.get_submodule(f"net.{name}".rstrip("."))
+        kind = PRECISIONS[precision]
+        build = kind.linear if isinstance(layer, nn.Linear) else kind.convolution
+        root.get_submodule(parent).add_module(key, build(layer).eval())  # type: ignore[misc,arg-type]
     return root.get_submodule("net")
 
 
-def check(policy: Policy, layers: Iterable[str]) -> None:
-    """Whether a policy can be one of a network with these linear layers.
+def check(policy: Policy, layers: Mapping[str, Sequence[int]] | Iterable[str]) -> None:
+    """Whether a policy can be one of a network with these layers.
+
+    Args:
+        layers: names, with the shapes of their weights where those are known.
 
     Raises:
         ValueError: it cannot; the message names the layer and what there is.
     """
-    known = set(layers)
+    shapes = layers if isinstance(layers, Mapping) else dict.fromkeys(layers, ())
     for name, precision in policy.items():
         if precision not in PRECISIONS:
             raise ValueError(
                 f"layer {name!r}: no precision {precision!r}, choose one of {', '.join(PRECISIONS)}"
             )
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+        if name not in shapes:
+            near = difflib.get_close_matches(name, shapes, n=1, cutoff=0.0)
             hint = f"; the nearest name is {near[0]!r}" if near else "; it has none"
             raise ValueError(f"the policy names {name!r}, which is no linear layer of the network{hint}")
+        why = refusal(precision, shapes[name]) if shapes[name] else None
+        if why:
+            raise ValueError(f"layer {name!r}: {why}; choose one of {', '.join(choices(shapes[name]))}")
 
 
 def precisions(module: nn.Module) -> dict[str, str]:
-    """Linear layer -> the precision that it runs in."""
+    """Linear layer -> the precision that it runs in; convolutions only where that is not fp32."""
     found = {}
     for name, layer in module.named_modules():
         if isinstance(layer, LowPrecision | nn.Linear):
@@ -179,14 +144,40 @@ def precisions(module: nn.Module) -> dict[str, str]:
     return found
 
 
+def low(module: nn.Module) -> bool:
+    """Whether some layer is not computed in fp32, by whatever means: casting it again would be wrong."""
+    return any(isinstance(layer, LowPrecision | Served | Fake) for layer in module.modules())
+
+
+class Fake(nn.Module):
+    """A layer that imitates one of low precision."""
+
+
+class Served(nn.Module):
+    """A network that another runtime than torch computes."""
+
+    def recipe(self) -> dict[str, str]:
+        """How, as ``recipe`` has it, with the runtime as ``rt``."""
+        raise NotImplementedError
+
+
 def packed_bytes(module: nn.Module) -> int:
     """Bytes of the weights that are no parameters of the module."""
     return sum(layer.bytes for layer in module.modules() if isinstance(layer, LowPrecision))
 
 
+def policy_bytes(module: nn.Module, policy: Policy | None = None) -> dict[str, int]:
+    """Bytes of the weight of every linear and convolution under a policy, with its steps, without bias."""
+    policy, shapes = policy or {}, units(module)
+    check(policy, shapes)
+    return {name: stored_bytes(policy.get(name, "fp32"), shape) for name, shape in shapes.items()}
+
+
 def recipe(module: nn.Module) -> dict[str, str]:
     """How a module computes, for the signatures of its figures: ``prec``, as ``int8`` or ``fp32+int8``, and
-    of each precision but fp32 how it was computed here; empty where all is fp32."""
+    of each precision but fp32 how it was computed here; empty where all is fp32 in torch."""
+    if isinstance(module, Served):
+        return module.recipe()
     used = sorted(set(precisions(module).values()))
     told = {name: PRECISIONS[name].recipe() for name in used if name != "fp32"}
     return {"prec": "+".join(used)} | told if told else {}

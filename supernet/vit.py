@@ -121,7 +121,7 @@ class Embedding(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Patches ``[B, N, width]`` to tokens ``[B, N + 1, width]``."""
-        return torch.cat([self.token.expand(len(x), 1, -1), x], 1) + self.position
+        return torch.cat([self.token.expand(x.shape[0], 1, -1), x], 1) + self.position
 
 
 def patches(images: Tensor, size: int) -> Tensor:

@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks import energy, fidelity, measure, records, score, verify
+from benchmarks import energy, fidelity, measure, records, runtimes, score, verify
 from benchmarks.api import TaskInfo
 from benchmarks.budget import Clock, Ledger
 from benchmarks.exporting import MethodFault
@@ -171,7 +171,7 @@ def test_policies_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
         quantize.quantize(module, {"head.dens": "int8"})
     with pytest.raises(ValueError, match=r"'embedding\.word', which is no linear layer"):
         quantize.quantize(module, {"embedding.word": "int8"})
-    with pytest.raises(ValueError, match=r"'head\.dense': no precision 'int3', choose one of fp32, int8"):
+    with pytest.raises(ValueError, match=r"no precision 'int3', choose one of fp32, bf16, int8, w4"):
         quantize.quantize(module, {"head.dense": "int3"})
     with pytest.raises(ValueError, match="run on the processor, and these weights are on meta"):
         quantize.quantize(nn.Sequential(nn.Linear(2, 2, device="meta")), {"0": "int8"})
@@ -302,8 +302,8 @@ def test_a_changed_input_is_refused() -> None:
 def test_a_policy_that_cannot_be_deployed_is_refused() -> None:
     _, module = bert()
     with pytest.raises(Refused, match="no linear layer"):
-        fidelity.checked(module, {"head": "int8"}, ENCODER)
-    assert isinstance(fidelity.checked(module, {"head.dense": "int8"}, ENCODER).head.dense, Int8Linear)
+        runtimes.checked(module, {"head": "int8"}, ENCODER)
+    assert isinstance(runtimes.checked(module, {"head.dense": "int8"}, ENCODER).head.dense, Int8Linear)
 
 
 # timing
@@ -458,7 +458,7 @@ def test_a_garbled_quantised_candidate_fails_alone(run: Any, monkeypatch: pytest
         garbage(made)
         return made
 
-    monkeypatch.setattr(fidelity, "quantize", broken)
+    monkeypatch.setattr(runtimes, "quantize", broken)
     low, plain = scored(run)
     assert "from those in fp32" in low["failed"] and "test" not in low and plain["failed"] is None
 

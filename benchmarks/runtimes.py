@@ -1,0 +1,127 @@
+"""What serves an exported network under a policy: torch, or ONNX Runtime where the tier's workload says so.
+
+A tier's ``workload.runtime`` decides for all of its networks, the reference included, so that two runtimes
+are never compared; the signature of a latency names the one that is not torch (``rt:ort-1.32.0``).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from benchmarks import fidelity
+from benchmarks.measure import Refused, Workload
+from supernet.ort import KERNELS, Ort, traced_encoder
+from supernet.quantize import Policy, quantize
+
+
+def served(
+    plain: nn.Module,
+    policy: Policy | None,
+    workload: Workload,
+    device: str = "cpu",
+    threads: int | None = None,
+) -> nn.Module:
+    """``plain`` as it is timed: under the policy, in the workload's runtime.
+
+    Raises:
+        ValueError: the policy is none for this network and runtime, or the machine cannot run it.
+    """
+    if workload.runtime == "torch":
+        return quantize(plain, policy) if policy else plain.to(device)
+    if device != "cpu":
+        raise ValueError(f"runtime ort serves on the processor, and this profile is {device}")
+    if workload.steps:
+        raise ValueError("runtime ort serves encoders and classifiers: decoding step by step is torch's")
+    return Ort(_traced(plain.cpu(), workload), policy, threads=threads or torch.get_num_threads())
+
+
+def _traced(plain: nn.Module, workload: Workload) -> Any:
+    if not workload.image:
+        return traced_encoder(plain, workload.source_len)
+    from supernet.onnx_graph import trace
+
+    x = workload.source("cpu")
+    return trace(plain, [x.repeat(2, 1, 1, 1)], axes={"tokens": {0: "batch"}, "output": {0: "batch"}})
+
+
+def answering(
+    plain: nn.Module, policy: Policy | None, workload: Workload, threads: int | None = None
+) -> nn.Module:
+    """``plain`` as it is scored: like ``served``, but also for what encoders are not timed on, their heads.
+
+    Those run in torch, under the same policy; an encoder in ONNX Runtime is asked sample by sample, as it is
+    deployed, because ranges over a batch would be others.
+
+    Raises:
+        ValueError: as ``served``.
+    """
+    if workload.runtime == "torch":
+        return quantize(plain, policy) if policy else plain
+    policy = policy or {}
+    traced = _traced(plain, workload)
+    body = {name: precision for name, precision in policy.items() if name in traced.layers}
+    answers = Ort(traced, body, threads=threads or torch.get_num_threads())
+    if workload.image:
+        return answers.one_by_one()
+    rest = {name: precision for name, precision in policy.items() if name not in traced.layers}
+    made: Any = quantize(plain, rest)
+    made.encode = answers.one_by_one().encode
+    whole: nn.Module = made
+    return whole
+
+
+def checked(plain: nn.Module, policy: Policy | None, workload: Workload) -> nn.Module:
+    """What ``served`` gives, after the gates of ``benchmarks.fidelity``.
+
+    Raises:
+        Refused: it is not what it claims to be, or this machine cannot run it.
+    """
+    try:
+        made = served(plain, policy, workload)
+    except ValueError as error:
+        raise Refused(str(error)) from None
+    if isinstance(made, Ort):
+        check_graph(made, plain, workload)
+    elif policy:
+        fidelity.check(made, plain, policy, workload)
+    return made
+
+
+def check_graph(made: Ort, plain: nn.Module, workload: Workload) -> float:
+    """The gates for a network in ONNX Runtime: outputs near those of ``plain`` in torch, as
+    ``fidelity.FARTHEST`` has it; as many low-precision kernels run as the policy makes due, and no fewer
+    products than the graph has; the input is left as it was.
+
+    Returns:
+        the distance of the outputs.
+
+    Raises:
+        Refused: one of them is not met.
+    """
+    source = workload.source("cpu")
+    with torch.inference_mode():
+        expected = workload.run(plain, source.clone())
+        found = workload.run(made, source)
+    if not torch.equal(source, workload.source("cpu")):
+        raise Refused("in ONNX Runtime, it changed its input")
+    ran = made.executed(source)
+    for precision, calls in made.due().items():
+        seen = sum(ran.get(kind, 0) for kind in KERNELS[precision])
+        if seen != calls:
+            raise Refused(
+                f"in ONNX Runtime, {seen} {precision} kernels ran where its policy makes it {calls}"
+            )
+    products, due = sum(ran.get(kind, 0) for kind in PRODUCTS), len(made.traced.calls)
+    if products < due:
+        raise Refused(f"in ONNX Runtime, {products} products ran where the graph has {due} layers")
+    return fidelity.near(found, expected)
+
+
+PRODUCTS = (
+    *(kind for kinds in KERNELS.values() for kind in kinds),
+    *("MatMul", "FusedMatMul", "Gemm", "FusedGemm", "Conv", "FusedConv", "NhwcFusedConv"),
+)
+"""Operators of which one runs for each layer, whatever the optimiser fuses."""

@@ -1,0 +1,174 @@
+"""What networks say under precision policies, thousands of them, without converting any.
+
+Plain float32 operators that follow the deployed arithmetic of one sample at a time: activation ranges are
+those of each sample, so that batches change nothing; int8 products are sums of whole numbers, as in the
+kernels. Each weight is rounded once per precision, at first use; a policy picks one of them.
+
+Many policies of one architecture run at once, folded into the batch: layer by layer, all policies that agree
+on its precision share one product. Works wherever torch does, so on a GPU too, where the real kernels do not.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from supernet.grids import GROUP, w4_grid, w8_grid
+from supernet.quantize import Fake, Policy, check, units
+
+
+class _Layer(Fake):
+    """A linear or convolution in the precisions that ``chosen`` names, one for each part of the batch."""
+
+    def __init__(self, layer: Any) -> None:
+        super().__init__()
+        self.layer = layer
+        self.chosen: tuple[str, ...] = ("fp32",)
+        self.grids: dict[str, tuple[Tensor, Tensor | None]] = {}
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(set(self.chosen)) == 1:
+            return self._in(self.chosen[0], x)
+        parts = x.unflatten(0, (len(self.chosen), -1))
+        y: Tensor | None = None
+        for precision in dict.fromkeys(self.chosen):
+            rows = torch.tensor([i for i, one in enumerate(self.chosen) if one == precision], device=x.device)
+            part = self._in(precision, parts.index_select(0, rows).flatten(0, 1))
+            if y is None:
+                y = part.new_empty(len(x), *part.shape[1:])
+            y.unflatten(0, (len(self.chosen), -1))[rows] = part.unflatten(0, (len(rows), -1))
+        assert y is not None
+        return y
+
+    def _in(self, precision: str, x: Tensor) -> Tensor:
+        if precision == "fp32":
+            y: Tensor = self.layer(x)
+            return y
+        weight, step = self._grid(precision)
+        if precision == "bf16":
+            return self._plus(self._product(x.bfloat16(), weight).float())
+        if precision == "w4":
+            return self._plus(self._product(x, weight))
+        numbers, scale = levels(x)
+        assert step is not None
+        return self._plus(self._product(numbers, weight) * (scale * self._column(step)))
+
+    def _product(self, x: Tensor, weight: Tensor) -> Tensor:
+        if isinstance(self.layer, nn.Linear):
+            return F.linear(x, weight)
+        y: Tensor = self.layer._conv_forward(x, weight, None)
+        return y
+
+    def _column(self, values: Tensor) -> Tensor:
+        """One value an output channel, as it meets outputs."""
+        return values if isinstance(self.layer, nn.Linear) else values.view(-1, *[1] * (self._axes - 2))
+
+    def _plus(self, y: Tensor) -> Tensor:
+        return y if self.layer.bias is None else y + self._column(self.layer.bias)
+
+    @property
+    def _axes(self) -> int:
+        return int(self.layer.weight.dim())
+
+    def _grid(self, precision: str) -> tuple[Tensor, Tensor | None]:
+        """The weight in a precision, and for int8 the steps that its whole numbers stand for."""
+        if precision not in self.grids:
+            weight = self.layer.weight.detach()
+            if precision == "bf16":
+                self.grids[precision] = weight.bfloat16(), None
+            else:
+                grid = w8_grid if precision == "int8" else w4_grid
+                numbers, step = (
+                    torch.from_numpy(part).to(weight.device) for part in grid(weight.cpu().numpy())
+                )
+                if precision == "w4":
+                    values = numbers.float().unflatten(1, (-1, GROUP)) * step[..., None]
+                    self.grids[precision] = values.flatten(1), None
+                else:
+                    self.grids[precision] = numbers.float(), step
+        return self.grids[precision]
+
+
+def levels(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Activations of int8 layers, ``[B, ...]``: whole numbers from 0 to 255 less the one that stands for
+    zero, and the step of each sample, ``[B, 1, ...]``, as ONNX's DynamicQuantizeLinear has them."""
+    over = tuple(range(1, x.dim()))
+    low, high = x.amin(over, keepdim=True).clamp(max=0), x.amax(over, keepdim=True).clamp(min=0)
+    step = (high - low) / 255
+    step = step.masked_fill(step == 0, 1.0)
+    zero = (-low / step).round().clamp(0, 255)
+    return (x / step).round().add_(zero).clamp_(0, 255).sub_(zero), step
+
+
+class FakeQuantized:
+    """One exported network under any policy.
+
+    The first axis of what its layers are given must be samples: rows of several samples that were
+    flattened together get ranges of their own, which no deployed network has.
+
+    Args:
+        module: plain, on the device where it is to run; it is copied.
+
+    Attributes:
+        net: the network under the policies that ``select`` was given last; in evaluation mode.
+        units: what a policy may name, with the shapes of the weights.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.units = units(module)
+        root = nn.Module()
+        root.add_module("net", copy.deepcopy(module).requires_grad_(False).eval())
+        self._layers: dict[str, _Layer] = {}
+        for name in self.units:
+            path = f"net.{name}".rstrip(".")
+            parent, _, key = path.rpartition(".")
+            self._layers[name] = _Layer(root.get_submodule(path))
+            root.get_submodule(parent).add_module(key, self._layers[name].eval())
+        self.net = root.get_submodule("net")
+
+    def select(self, policies: Sequence[Policy | None]) -> nn.Module:
+        """The network under ``policies``: it takes inputs repeated once a policy, one policy after the other.
+
+        Raises:
+            ValueError: there are none, or one is none of this network.
+        """
+        if not policies:
+            raise ValueError("no policies to evaluate")
+        for policy in policies:
+            check(policy or {}, self.units)
+        for name, layer in self._layers.items():
+            layer.chosen = tuple((policy or {}).get(name, "fp32") for policy in policies)
+        return self.net
+
+    def __call__(
+        self,
+        policies: Sequence[Policy | None],
+        *inputs: Tensor,
+        call: Callable[..., Tensor] | None = None,
+        rows: int = 4096,
+    ) -> Tensor:
+        """What the network says under each policy to each sample: ``[policies, batch, ...]``.
+
+        Args:
+            inputs: ``[batch, ...]``, all of one length: there is no padding in what is deployed.
+            call: ``(module, *inputs) -> output``; by default the module's forward.
+            rows: samples that run at once; bounds the memory.
+
+        Raises:
+            ValueError: there are no policies, or one is none of this network.
+        """
+        call = call or (lambda net, *given: net(*given))
+        many = max(1, rows // len(inputs[0]))
+        found = []
+        with torch.inference_mode():
+            for i in range(0, max(1, len(policies)), many):
+                some = policies[i : i + many]
+                net = self.select(some)
+                folded = [x.repeat(len(some), *[1] * (x.dim() - 1)) for x in inputs]
+                found.append(call(net, *folded).unflatten(0, (len(some), -1)))
+        return torch.cat(found)

@@ -1,0 +1,197 @@
+"""Fake quantisation against the real runtimes, against numpy, and against itself in other batches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from supernet.bert import BertConfig, family_of
+from supernet.families import image_family
+from supernet.fakequant import FakeQuantized, levels
+from supernet.grids import GROUP, stored_bytes, w4_grid, w8_grid
+from supernet.quantize import PRECISIONS, choices, policy_bytes, quantize, units
+from supernet.space import get_space
+
+WORDS = 120
+seeds = st.integers(0, 2**32 - 1)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def network(kind: str) -> tuple[nn.Module, Tensor]:
+    """A network whose outputs differ by more than chance, and twelve samples."""
+    torch.manual_seed(5)
+    space = get_space(kind)
+    if kind.startswith("bert"):
+        module = family_of(space)(space, BertConfig(WORDS)).build(space.largest())
+        return module.eval(), torch.randint(5, WORDS, (12, 10), generator=generator())
+    module = image_family(space, 10, image=8, channels=1).build(space.largest())
+    return module.eval(), torch.randn(12, 1, 8, 8, generator=generator())
+
+
+def drawn(module: nn.Module, seed: int, among: tuple[str, ...] = tuple(PRECISIONS)) -> dict[str, str]:
+    rng = np.random.default_rng(seed)
+    found = {}
+    for name, shape in units(module).items():
+        found[name] = str(rng.choice([one for one in choices(shape) if one in among]))
+    return found
+
+
+@pytest.mark.parametrize("kind", ["bert-smoke", "vit-smoke", "resnet-smoke"])
+def test_fifty_policies_say_what_onnx_runtime_says(kind: str) -> None:
+    """The gate: the same class for 99.5 % of items, outputs within 1 % of their length."""
+    pytest.importorskip("onnx", reason="needs the extra onnx")
+    pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+    from supernet.onnx_graph import trace
+    from supernet.ort import Ort
+
+    module, x = network(kind)
+    policies = [drawn(module, seed, ("fp32", "int8", "w4")) for seed in range(50)]
+    found = FakeQuantized(module)(policies, x)
+    traced = trace(module, [x[:2]])
+    real = torch.stack([Ort(traced, policy).one_by_one()(x) for policy in policies])
+    with torch.no_grad():
+        moved = (real - module(x)).norm()
+    assert (found - real).norm() <= 0.01 * real.norm() and (found - real).norm() < 0.2 * moved
+    assert (found.argmax(-1) == real.argmax(-1)).float().mean() >= 0.995
+
+
+@pytest.mark.parametrize("kind", ["bert-smoke", "vit-smoke", "resnet-smoke"])
+def test_it_says_what_the_layers_of_torch_say_of_one_sample(kind: str) -> None:
+    module, x = network(kind)
+    policies = [drawn(module, seed) for seed in range(6)]
+    found = FakeQuantized(module)(policies, x[:1])
+    with torch.no_grad():
+        real = torch.stack([quantize(module, policy)(x[:1]) for policy in policies])
+    assert (found - real).norm() <= 0.02 * real.norm()
+
+
+@settings(max_examples=60, deadline=None)
+@given(seeds, st.sampled_from(["int8", "w4"]), st.integers(1, 4), st.floats(1e-3, 1e3))
+def test_a_layer_by_hand(seed: int, precision: str, rows: int, size: float) -> None:
+    rng = np.random.default_rng(seed)
+    weight = rng.normal(size=(5, 2 * GROUP)).astype(np.float32)
+    x = (size * rng.normal(rng.normal(), size=(rows, 3, 2 * GROUP))).astype(np.float32)
+    layer = nn.Linear(2 * GROUP, 5)
+    layer.weight.data = torch.from_numpy(weight)
+    found = FakeQuantized(layer)([{"": precision}], torch.from_numpy(x))[0].numpy()
+    for sample, said in zip(x, found, strict=True):
+        if precision == "int8":
+            low, high = min(sample.min(), 0), max(sample.max(), 0)
+            step = (high - low) / np.float32(255)
+            zero = np.rint(-low / step)
+            seen = (np.clip(np.rint(sample / step) + zero, 0, 255) - zero) * np.float64(step)
+            unit = np.abs(weight).max(1, keepdims=True) / 127
+            used = np.rint(weight / unit) * unit
+        else:
+            seen = sample
+            parts = weight.reshape(5, 2, GROUP)
+            unit = np.abs(parts).max(2, keepdims=True) / 7
+            used = (np.rint(parts / unit) * unit).reshape(5, -1)
+        expected = seen @ used.T + layer.bias.detach().numpy()
+        np.testing.assert_allclose(said, expected, rtol=1e-3, atol=3e-4 * size * 8)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seeds)
+def test_levels_are_whole_numbers_that_hold_every_value(seed: int) -> None:
+    x = torch.randn(3, 4, 7, generator=generator(seed)) * 10 ** (seed % 5) + seed % 3
+    numbers, step = levels(x)
+    assert torch.equal(numbers, numbers.round()) and bool(
+        ((numbers.amax((1, 2)) - numbers.amin((1, 2))) <= 255).all()
+    )
+    assert bool(((numbers * step - x).abs() <= step * 0.51).all())
+    assert torch.equal(levels(torch.zeros(2, 3))[0], torch.zeros(2, 3))
+
+
+@settings(max_examples=10, deadline=None)
+@given(seeds, st.sampled_from(["bert-smoke", "vit-smoke", "resnet-smoke"]))
+def test_batches_and_neighbours_change_nothing(seed: int, kind: str) -> None:
+    module, x = network(kind)
+    fake, policies = FakeQuantized(module), [drawn(module, seed + i) for i in range(3)]
+    order = torch.randperm(len(x), generator=generator(seed))
+    whole = fake(policies, x)
+    tolerance = {"rtol": 2e-3, "atol": 2e-3 * float(whole.abs().max())}
+    torch.testing.assert_close(fake(policies, x[order]), whole[:, order], **tolerance)
+    torch.testing.assert_close(fake(policies, x, rows=5), whole, **tolerance)
+    for i, policy in enumerate(policies):
+        torch.testing.assert_close(fake([policy], x[2:3])[0], whole[i, 2:3], **tolerance)
+
+
+def test_all_fp32_is_the_network_itself() -> None:
+    for kind in ("bert-smoke", "vit-smoke", "resnet-smoke"):
+        module, x = network(kind)
+        with torch.no_grad():
+            expected = module(x)
+        fake = FakeQuantized(module)
+        assert torch.equal(fake([None], x)[0], expected)
+        assert torch.equal(fake([dict.fromkeys(units(module), "fp32")], x)[0], expected)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seeds, st.sampled_from(["bert-smoke", "vit-smoke", "resnet-smoke"]))
+def test_bytes_add_up_and_order_as_bits_do(seed: int, kind: str) -> None:
+    module, _ = network(kind)
+    policy, shapes = drawn(module, seed), units(module)
+    each = policy_bytes(module, policy)
+    made = {name: layer for name, layer in quantize_where_torch_can(module, policy).items()}
+    for name, layer in made.items():
+        bias = 0 if module.get_submodule(name).bias is None else 4 * shapes[name][0]
+        assert layer.bytes == each[name] + bias
+    for name, shape in shapes.items():
+        ordered = [
+            stored_bytes(one, shape) for one in ("w4", "int8", "bf16", "fp32") if one in choices(shape)
+        ]
+        assert ordered[-1] == 4 * int(np.prod(shape)) and ordered[0] < ordered[-1]
+
+
+def quantize_where_torch_can(module: nn.Module, policy: dict[str, str]) -> dict[str, Any]:
+    low = {name: precision for name, precision in policy.items() if precision != "fp32"}
+    made = quantize(module, low)
+    return {name: made.get_submodule(name) for name in low}
+
+
+def test_grids_are_as_fine_as_they_say() -> None:
+    weight = np.random.default_rng(0).normal(size=(6, 2 * GROUP)).astype(np.float32)
+    numbers, step = w8_grid(weight)
+    assert (
+        np.abs(numbers).max() == 127 and np.abs(numbers * step[:, None] - weight).max() <= step.max() * 0.501
+    )
+    numbers, step = w4_grid(weight)
+    apart = np.abs(numbers.reshape(6, 2, GROUP) * step[..., None] - weight.reshape(6, 2, GROUP))
+    assert np.abs(numbers).max() == 7 and bool((apart <= step[..., None] * 0.501).all())
+    assert not w8_grid(np.zeros((2, 3), np.float32))[0].any()
+
+
+def test_the_rounding_is_that_of_torchs_quantiser() -> None:
+    weight = torch.randn(64, 300, generator=generator(9))
+    numbers, step = w8_grid(weight.numpy())
+    zero = torch.zeros(64, dtype=torch.long)
+    torchs = torch.quantize_per_channel(weight, torch.from_numpy(step).double(), zero, 0, torch.qint8)
+    assert np.array_equal(torchs.int_repr().numpy(), numbers)
+
+
+def test_policies_that_cannot_be() -> None:
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(16, 10))
+    fake = FakeQuantized(net)
+    x = torch.randn(2, 1, 4, 4)
+    with pytest.raises(
+        ValueError, match="'2': w4 shares steps among 32 inputs, and 16 are no multiple of 32"
+    ):
+        fake([{"2": "w4"}], x)
+    with pytest.raises(ValueError, match="'0': w4 is for linear layers.*choose one of fp32, bf16, int8"):
+        fake([{"0": "w4"}], x)
+    with pytest.raises(ValueError, match="no precision 'int4', choose one of fp32, bf16, int8, w4"):
+        fake([{"0": "int4"}], x)
+    with pytest.raises(ValueError, match=r"'head'.*nearest name"):
+        fake([{"head": "int8"}], x)
+    with pytest.raises(ValueError, match="no policies"):
+        fake([], x)

@@ -1,0 +1,121 @@
+"""ONNX graphs against the networks that they were made of, in the real runtime."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from supernet import onnx_graph
+from supernet.bert import BertConfig, family_of
+from supernet.quantize import choices, quantize, units
+from supernet.space import get_space
+
+pytest.importorskip("onnx", reason="needs the extra onnx")
+ort = pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+WORDS = 120
+
+
+def bert(space: str = "bert-smoke") -> nn.Module:
+    found = get_space(space)
+    torch.manual_seed(3)
+    module: nn.Module = family_of(found)(found, BertConfig(WORDS)).build(found.smallest())
+    return module.eval()
+
+
+def words(*shape: int) -> torch.Tensor:
+    return torch.randint(5, WORDS, shape, generator=torch.Generator().manual_seed(sum(shape)))
+
+
+def run(graph: bytes, *inputs: torch.Tensor) -> list[np.ndarray[Any, Any]]:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    names = [given.name for given in session.get_inputs()]
+    found: list[np.ndarray[Any, Any]] = session.run(
+        None, dict(zip(names, (x.numpy() for x in inputs), strict=True))
+    )
+    return found
+
+
+@pytest.mark.parametrize("space", ["bert-smoke", "supershaper-smoke", "nas-bert-smoke"])
+def test_the_graph_says_what_the_network_says_at_every_shape(space: str) -> None:
+    module = bert(space)
+    graph = onnx_graph.to_onnx(module, [words(2, 7)])
+    for shape in ((2, 7), (1, 3), (5, 11), (1, 1)):
+        with torch.no_grad():
+            expected = module(words(*shape)).numpy()
+        np.testing.assert_allclose(run(graph, words(*shape))[0], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_every_layer_is_found_by_its_name_and_its_weight_with_it() -> None:
+    onnx = pytest.importorskip("onnx")
+    module = bert("nas-bert-smoke")
+    model = onnx.load_from_string(onnx_graph.to_onnx(module, [words(2, 7)]))
+    onnx.checker.check_model(model)
+    kinds = {node.name: node.op_type for node in model.graph.node}
+    weights = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+    for name, shape in units(module).items():
+        assert kinds[name] == ("MatMul" if len(shape) == 2 else "Conv")
+        assert weights[f"{name}.weight"] == (shape[::-1] if len(shape) == 2 else shape)
+    assert sum(shape == (WORDS, 32) or shape == (32, WORDS) for shape in weights.values()) <= 1
+
+
+def test_under_a_policy_the_kernels_of_the_policy_stand_there() -> None:
+    onnx = pytest.importorskip("onnx")
+    module = bert()
+    first, second, *_ = units(module)
+    model = onnx.load_from_string(
+        onnx_graph.to_onnx(module, [words(2, 7)], {first: "int8", second: "w4"}),
+    )
+    kinds = {node.name: node.op_type for node in model.graph.node}
+    assert kinds[first] == "MatMulInteger" and kinds[second] == "MatMulNBits"
+    assert {kinds[name] for name in units(module) if name not in (first, second)} == {"MatMul"}
+
+
+@pytest.mark.parametrize("precision", ["int8", "w4"])
+@pytest.mark.parametrize("space", ["bert-smoke", "supershaper-smoke", "nas-bert-smoke"])
+def test_both_runtimes_agree_on_single_sentences(precision: str, space: str) -> None:
+    module = bert(space)
+    policy = {n: precision for n, s in units(module).items() if len(s) == 2 and precision in choices(s)}
+    x = words(1, 9)
+    with torch.no_grad():
+        expected, plain = (net(x).numpy() for net in (quantize(module, policy), module))
+    found = run(onnx_graph.to_onnx(module, [words(2, 7)], policy), x)[0]
+    assert np.linalg.norm(found - expected) < 0.15 * np.linalg.norm(found - plain) + 1e-4 * np.linalg.norm(
+        plain
+    )
+
+
+def test_pictures_and_states() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 4, stride=4), nn.ReLU(), nn.Flatten(2), nn.Linear(4, 5, bias=False)
+    ).eval()
+    x = torch.randn(2, 3, 8, 8)
+    graph = onnx_graph.to_onnx(net, [x], names=(("picture",), ("state",)))
+    for y in (x, torch.randn(3, 3, 8, 8)):
+        with torch.no_grad():
+            np.testing.assert_allclose(run(graph, y)[0], net(y).numpy(), atol=1e-5)
+    deployed = run(onnx_graph.to_onnx(net, [x], {"0": "int8"}, names=(("picture",), ("state",))), x[:1])[0]
+    with torch.no_grad():
+        np.testing.assert_allclose(deployed, quantize(net, {"0": "int8"})(x[:1]).numpy(), atol=2e-2)
+
+
+def test_what_the_runtime_cannot_do_is_refused_with_the_layer() -> None:
+    module = bert()
+    name = next(iter(units(module)))
+    with pytest.raises(ValueError, match=rf"{name}.*bfloat16.*torch runtime"):
+        onnx_graph.to_onnx(module, [words(2, 7)], {name: "bf16"})
+    with pytest.raises(ValueError, match="nearest name"):
+        onnx_graph.to_onnx(module, [words(2, 7)], {name[:-1]: "int8"})
+
+
+def test_without_onnx_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(ValueError, match=r"pip install 'supernet-bench\[onnx\]'"):
+        onnx_graph.to_onnx(bert(), [words(2, 7)])

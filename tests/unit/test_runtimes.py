@@ -1,0 +1,193 @@
+"""Policies in the harness: evaluated, probed, exported, scored and timed in the runtime of the tier."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from benchmarks import fidelity, measure, runtimes
+from benchmarks.api import TaskInfo
+from benchmarks.budget import Clock, Ledger
+from benchmarks.exporting import MethodFault
+from benchmarks.journal import Journal
+from benchmarks.lab import BenchLab
+from benchmarks.measure import Refused, Workload
+from benchmarks.profiles import Profile
+from benchmarks.tasks.vision import digits
+from supernet.bert import BertConfig, family_of
+from supernet.ort import Ort
+from supernet.quantize import choices, units
+from supernet.space import get_space
+
+pytest.importorskip("onnx", reason="needs the extra onnx")
+pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+ALLOWANCE = {"tokens": 2000.0, "evaluations": 9.0, "probes": 4.0, "seconds": 600.0}
+ENCODER = Workload(9, 0, 1, runtime="ort")
+
+
+@pytest.fixture(params=["torch", "ort"])
+def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    tier = digits.tier("check", "cpu")
+    tier = dataclasses.replace(tier, workload=dict(tier.workload) | {"runtime": request.param})
+    prepared = digits.prepare(tier, tmp_path / "cache", None, lambda line: None)
+    made = BenchLab(
+        tmp_path,
+        TaskInfo(digits.name, digits.suite, "check", digits.metric, {}),
+        digits,
+        tier,
+        prepared,
+        ledger=Ledger(ALLOWANCE, Clock()),
+        journal=Journal(tmp_path / "journal.jsonl"),
+        seed=1,
+        method="m",
+        device="cpu",
+        limits=[(1.0, 2.5)],
+        reference_ms=2.5,
+        options={},
+        checkpoint_seconds=0.0,
+        say=print,
+    )
+    yield made
+    made.journal.close()
+
+
+def lowest(lab: BenchLab, architecture: Any) -> dict[str, str]:
+    """The first layers in four bits where that can be, the others in eight."""
+    layers = lab.units(architecture)
+    return {name: "w4" if "w4" in choices(shape) else "int8" for name, shape in layers.items()}
+
+
+def test_a_policy_is_evaluated_probed_and_charged(lab: BenchLab) -> None:
+    net, architecture = lab.supernet(), lab.space.smallest()
+    policy = lowest(lab, architecture)
+    plain, low = lab.evaluate(net, architecture), lab.evaluate(net, architecture, policy=policy)
+    assert low.loss != plain.loss and low.loss == pytest.approx(plain.loss, rel=0.1)
+    assert lab.evaluate(net, architecture, policy=dict.fromkeys(policy, "fp32")) == plain
+    assert lab.budget.spent("evaluations") == 3
+    assert lab.probe(architecture, policy) > 0 and lab.probe(architecture, policy=None) > 0
+    assert lab.budget.spent("probes") == 2
+    layers = lab.units(architecture)
+    saved = lab.bytes(architecture) - lab.bytes(architecture, {"head": "int8"})
+    rows, columns = layers["head"]
+    assert lab.bytes(architecture) == 4 * lab.size(architecture) and saved == 3 * rows * columns - 4 * rows
+
+
+def test_what_was_evaluated_is_what_is_exported(lab: BenchLab) -> None:
+    net, architecture = lab.supernet(), lab.space.smallest()
+    policy = lowest(lab, architecture)
+    made = lab.candidate(net, architecture, policy, limit_ms=lab.limits[0])
+    assert made.policy == policy
+    if lab.precisions == measure.RUNTIMES["ort"]:  # asked one by one, as it is deployed
+        found = lab.evaluate(net, architecture, policy=policy)
+        assert made.valid.loss == pytest.approx(found.loss, rel=1e-3)
+
+
+def test_wrong_policies_are_faults_that_cost_nothing(lab: BenchLab) -> None:
+    net, architecture = lab.supernet(), lab.space.smallest()
+    for wrong, said in (
+        ({"heat": "int8"}, "nearest name is 'head'"),
+        ({"head": "int3"}, "no precision 'int3'"),
+        (["head"], "not a policy"),
+        ({"head": ["int8"]}, "not a policy"),
+    ):
+        for call in (
+            lambda policy: lab.evaluate(net, architecture, policy=policy),
+            lambda policy: lab.probe(architecture, policy=policy),
+            lambda policy: lab.candidate(net, architecture, policy),
+        ):
+            with pytest.raises(MethodFault, match=said):
+                call(wrong)
+    if "bf16" not in lab.precisions:
+        with pytest.raises(
+            MethodFault, match="no precision 'bf16' in runtime ort, choose one of fp32, int8, w4"
+        ):
+            lab.probe(architecture, {"head": "bf16"})
+    assert not lab.budget.spent("evaluations") and not lab.budget.spent("probes")
+
+
+def bert() -> nn.Module:
+    space = get_space("bert-smoke")
+    torch.manual_seed(1)
+    module: nn.Module = family_of(space)(space, BertConfig(60)).build(space.smallest())
+    return module.requires_grad_(False).eval()
+
+
+def test_a_latency_in_onnx_runtime_says_so_and_is_timed_beside_fp32() -> None:
+    module = bert()
+    policy = {name: "int8" for name in units(module) if name != "head.dense"}
+    made, plain = (runtimes.checked(module, one, ENCODER) for one in (policy, None))
+    found = measure.latency(made, plain, ENCODER, "cpu", Profile("here", "cpu", 1), plain=plain, min_n=8)
+    assert all(told in found["signature"] for told in ("rt:ort-", "prec:int8|", "int8:w8c-a8t"))
+    assert "mode:graph" in found["signature"] and found["fp32_ratio"] > 0
+
+
+def test_the_gates_refuse_what_is_not_what_it_claims(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = bert()
+    policy = {name: "int8" for name in units(module) if name != "head.dense"}
+    made = runtimes.checked(module, policy, ENCODER)
+    assert isinstance(made, Ort)
+    assert 0 < runtimes.check_graph(made, module, ENCODER) < 0.2
+    other = bert()
+    for p in other.parameters():
+        p.copy_(torch.randn_like(p))
+    with pytest.raises(Refused, match="from those in fp32"):
+        runtimes.check_graph(made, other, ENCODER)
+    ran = made.executed(ENCODER.source("cpu"))
+    fewer = {kind: n - (kind == "DynamicQuantizeMatMul") for kind, n in ran.items()}
+    monkeypatch.setattr(Ort, "executed", lambda *_: fewer)
+    with pytest.raises(Refused, match=r"int8 kernels ran where its policy makes it"):
+        runtimes.check_graph(made, module, ENCODER)
+    monkeypatch.setattr(Ort, "executed", lambda *_: {"MatMul": 1})
+    with pytest.raises(Refused, match="products ran where the graph has"):
+        runtimes.check_graph(runtimes.served(module, None, ENCODER), module, ENCODER)
+    monkeypatch.undo()
+    forward = Ort.forward
+
+    def meddling(self: Ort, x: torch.Tensor) -> torch.Tensor:
+        y = forward(self, x)
+        x[0, 0] += 1
+        return y
+
+    monkeypatch.setattr(Ort, "forward", meddling)
+    with pytest.raises(Refused, match="changed its input"):
+        runtimes.check_graph(made, module, ENCODER)
+
+
+def test_a_scored_encoder_runs_in_the_runtime_sample_by_sample() -> None:
+    module = bert()
+    policy = dict.fromkeys(units(module), "int8")
+    asked = runtimes.answering(module, policy, ENCODER)
+    x = torch.randint(5, 60, (4, 9))
+    with torch.no_grad():
+        whole = asked(x)
+        assert fidelity.near(whole, module(x)) < 0.3
+        alone = torch.cat([asked.encode(x[i : i + 1]) for i in range(4)])
+        assert torch.equal(asked.encode(x), alone)
+
+
+def test_what_the_runtime_does_not_serve_is_said() -> None:
+    module = bert()
+    with pytest.raises(ValueError, match="on the processor, and this profile is cuda"):
+        runtimes.served(module, None, ENCODER, "cuda")
+    with pytest.raises(ValueError, match="step by step"):
+        runtimes.served(module, None, dataclasses.replace(ENCODER, steps=3))
+    with pytest.raises(ValueError, match="runtime 'onnx': choose one of torch, ort"):
+        Workload.of({"source_len": 4, "steps": 0, "beam": 1, "runtime": "onnx"})
+
+
+def test_a_machine_whose_products_overflow_gets_no_int8(monkeypatch: pytest.MonkeyPatch) -> None:
+    from supernet import ort
+
+    ort.check_machine.cache_clear()
+    forward = Ort.forward
+    monkeypatch.setattr(Ort, "forward", lambda self, *x: forward(self, *x).clamp(max=2**15))
+    with pytest.raises(ValueError, match="no VNNI"):
+        Ort(ort.traced_encoder(bert()), {"ops.0_attention.q": "int8"})
+    monkeypatch.undo()
+    ort.check_machine.cache_clear()
+    ort.check_machine()
