@@ -8,6 +8,7 @@ have the same features. Everything works on whole arrays ``[n, genes]`` at once.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -221,37 +222,53 @@ class Slice(Genes):
         return np.column_stack([np.ones(len(genomes), dtype=bool), there])
 
 
+GROUPINGS = ("linear", "block", "layer")
+NUMBERED = re.compile(r"(.*\.\d+)([._][^.]+)?")
+"""Layer number, and what of the layer, in the name of one of its linears."""
+
+
 def units_of(family: Any, grouping: str = "linear") -> tuple[Unit, ...]:
-    """The policy units of a model family, by the tensors that its architectures are exported with.
+    """The policy units of a model family: every linear and convolution that its architectures export.
 
     Args:
         family: such as ``supernet.vit.ViTFamily``.
-        grouping: ``linear``: each linear layer is a unit; ``block``: all of an attention, all of a
+        grouping: ``linear``: each linear or convolution is a unit; ``block``: all of an attention, all of a
             feed-forward; ``layer``: all of a layer.
 
     Raises:
         ValueError: another grouping.
     """
-    cut = {"linear": 0, "block": 1, "layer": 2}
-    if grouping not in cut:
-        raise ValueError(f"grouping {grouping!r}: choose one of {', '.join(cut)}")
+    from supernet.cost import policy_units
+    from supernet.quantize import choices
+
+    if grouping not in GROUPINGS:
+        raise ValueError(f"grouping {grouping!r}: choose one of {', '.join(GROUPINGS)}")
     space = family.space
-    everywhere = linears(family, space.largest())
-    under: dict[str, tuple[str | None, int]] = dict.fromkeys(everywhere, (None, 0))
+    shapes = policy_units(family, space.largest())
+    under: dict[str, tuple[str | None, int]] = dict.fromkeys(shapes, (None, 0))
     for choice in space.choices:
         if choice.layered:
             continue
         for value in sorted(choice.options):
-            there = linears(family, shortened(space, choice.name, value))
-            under |= {name: (choice.name, value) for name in set(everywhere) - set(there)}
+            there = policy_units(family, shortened(space, choice.name, value))
+            under |= {name: (choice.name, value) for name in set(shapes) - set(there)}
     found: dict[str, list[str]] = {}
-    for name in everywhere:
-        words = name.split(".")
-        numbered = any(word.isdigit() for word in words)
-        keep = 1 + max((i for i, word in enumerate(words) if word.isdigit()), default=len(words))
-        kept = {0: len(words), 1: keep + 1, 2: keep}[cut[grouping]] if numbered else len(words)
-        found.setdefault(".".join(words[:kept]), []).append(name)
-    return tuple(Unit(unit, tuple(names), *under[names[0]]) for unit, names in found.items())
+    for name in shapes:
+        numbered = NUMBERED.match(name)
+        if grouping == "linear" or numbered is None:
+            unit = name
+        else:
+            unit = numbered[1] + ((numbered[2] or "") if grouping == "block" else "")
+        found.setdefault(unit, []).append(name)
+    return tuple(
+        Unit(unit, tuple(names), *under[names[0]], common([choices(shapes[name]) for name in names]))
+        for unit, names in found.items()
+    )
+
+
+def common(options: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """What is in all of them, in the order of the first."""
+    return tuple(x for x in options[0] if all(x in other for other in options))
 
 
 def shortened(space: SearchSpace, name: str, value: int) -> Architecture:
@@ -261,15 +278,3 @@ def shortened(space: SearchSpace, name: str, value: int) -> Architecture:
         if choice.depth == name:
             genes[choice.name] = list(genes[choice.name])[:value]  # type: ignore[arg-type]
     return space.architecture(genes)
-
-
-def linears(family: Any, arch: Mapping[str, Any]) -> list[str]:
-    """Names of the linear layers that an exported architecture has, in its order."""
-    from supernet.cost import EMBEDDINGS
-
-    shapes = family.collapsed(arch).extents(arch)
-    return [
-        name.removesuffix(".weight")
-        for name, shape in shapes.items()
-        if len(shape) == 2 and name.endswith(".weight") and not name.startswith(EMBEDDINGS)
-    ]

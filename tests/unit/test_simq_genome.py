@@ -101,20 +101,28 @@ def test_a_slice_lifts_to_its_bases() -> None:
     assert (part.active(own)[:, 1:] == space.active(whole)[:, free]).all()
 
 
-def test_units_of_a_family() -> None:
-    from supernet.bert import BertConfig, family_of
-    from supernet.space import get_space
+@pytest.mark.parametrize("name", ["vit-smoke", "bert-smoke"])
+def test_units_are_those_of_the_exported_network(name: str) -> None:
+    import torch
 
-    space = get_space("bert-smoke")
-    family = family_of(space)(space, BertConfig(50))
-    units = units_of(family)
-    joint = JointSpace(space, units, ("fp32", "int8"))
-    architecture, policy = joint.decode(joint.sample(1, np.random.default_rng(0))[0])
-    assert set(policy) <= {
-        n for n, m in family.build(architecture).named_modules() if hasattr(m, "in_features")
-    }
-    assert {len(u.layers) for u in units} == {1}
-    assert len(units_of(family, "layer")) < len(units_of(family, "block")) < len(units)
+    from supernet.bert import BertConfig, family_of
+    from supernet.elastic import SuperNet
+    from supernet.quantize import units
+    from supernet.space import get_space
+    from supernet.vit import ViTConfig, ViTFamily
+    from supernet.weights import SharedSlices
+
+    space = get_space(name)
+    vit = name.startswith("vit")
+    family = ViTFamily(space, ViTConfig(3, 8, 1)) if vit else family_of(space)(space, BertConfig(50))
+    net = SuperNet(family, SharedSlices(family, torch.Generator().manual_seed(0), "cpu"))
+    for grouping in ("linear", "block", "layer"):
+        joint = JointSpace(space, units_of(family, grouping), ("fp32", "int8", "w4"))
+        for genome in joint.sample(4, np.random.default_rng(0)):
+            architecture, policy = joint.decode(genome)
+            assert set(policy) == set(units(net.export(architecture)))
+    counts = [len(units_of(family, grouping)) for grouping in ("layer", "block", "linear")]
+    assert counts == [4 + 2, 8 + 2, 24 + 2] if vit else counts == [4 + 1, 8 + 1, 24 + 1]
 
 
 def test_what_cannot_be_is_refused() -> None:
