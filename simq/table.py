@@ -1,17 +1,15 @@
 """Tables of every point of a small joint space: a search study without a network.
 
 A table is closed: its space is enumerated in full, as NAS-Bench-201's is, so that whatever a search asks was
-measured, and the true front is known. One ``npz`` file without pickles: columns of small integers in the order
-of ``points``, and a head in JSON with the space, the recipe and where the weights came from.
+measured, and the true front is known. One ``npz`` file without pickles: columns of small integers in the
+order of ``points``, and a head in JSON with the space, the recipe and where the weights came from.
 """
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -145,9 +143,12 @@ def write(table: Table, path: Path) -> None:
         else:
             packed[name] = column.astype(np.min_scalar_type(int(column.max())))
     head = json.dumps(table.head | {"scales": scales}, sort_keys=True).encode()
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, head=np.frombuffer(head, np.uint8), **packed)
-    replace(path, buffer.getvalue())
+
+    def save(name: str) -> None:
+        with open(name, "wb") as file:
+            np.savez_compressed(file, head=np.frombuffer(head, np.uint8), **packed)
+
+    replace(path, save)
 
 
 def read(path: Path) -> Table:
@@ -169,11 +170,3 @@ def read(path: Path) -> Table:
 def shipped() -> dict[str, Path]:
     """Name -> file of the tables that come along."""
     return {path.stem: path for path in sorted(TABLES.glob("*.npz"))}
-
-
-def options(space: JointSpace) -> list[tuple[int, ...]]:
-    """What one layer of the network may be: option numbers of its layered choices, then its precision."""
-    layered = [c for c in space.space.choices if c.layered]
-    starts = [space.names.index(f"{c.name}[0]") for c in layered]
-    counts = [range(int(space.levels[start])) for start in starts]
-    return list(product(*counts, range(len(space.alphabet))))

@@ -25,7 +25,8 @@ def study(options: argparse.Namespace) -> int:
         return 0
     if options.name not in studies.STUDIES:
         raise registry.unknown("study", options.name, studies.STUDIES, "list them: supernet-bench study")
-    if options.data_dir is None:
+    chosen = studies.module(options.name)
+    if chosen.READS_DATA and options.data_dir is None:
         raise UsageError(
             f"study {options.name} reads published tables: supernet-bench study {options.name} --data-dir"
             " FOLDER with published/"
@@ -34,7 +35,7 @@ def study(options: argparse.Namespace) -> int:
     def say(line: str) -> None:
         print(line, file=sys.stderr)
 
-    outcome = studies.module(options.name).run(options.data_dir, say)
+    outcome = chosen.run(options.data_dir, say)
     folder = options.results / "studies"
     files: dict[str, str | bytes] = {
         "md": outcome.markdown(options.name),

@@ -1,7 +1,8 @@
-"""Studies: a claim held against data that others published, without a run. One module each.
+"""Studies: a claim held against data that are there already, without a run. One module each.
 
-A study has ``SUMMARY`` and ``run(data_dir, say) -> Outcome``; ``supernet-bench study NAME`` prints its
-outcome and writes it to ``results/studies``. Its rule of decision is written down in its module.
+A study has ``SUMMARY``, ``READS_DATA`` (whether it needs a folder of published data) and
+``run(data_dir, say) -> Outcome``; ``supernet-bench study NAME`` prints its outcome and writes it to
+``results/studies``. Its rule of decision is written down in its module.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-STUDIES = {"shape-latency": "shape_latency"}
+STUDIES = {"shape-latency": "shape_latency", "simq-search": "simq_search"}
 """Name on the command line -> module."""
 
 
