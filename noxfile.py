@@ -126,5 +126,6 @@ def bench(session: nox.Session) -> None:
     tests/bench/pretraining.py."""
     run(session, "python", "-m", "tests.bench.speed", *session.posargs)
     run(session, "python", "-m", "tests.bench.pretraining", *session.posargs)
+    run(session, "python", "-m", "tests.bench.policies")
     run(session, "python", "-m", "tests.bench.harness")
     run(session, "python", "-m", "tests.bench.leaderboard")

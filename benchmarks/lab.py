@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks import measure, runtimes, timing_lock
+from benchmarks import measure, profiles, runtimes, timing_lock
 from benchmarks.api import (
     Budget,
     BudgetExhausted,
@@ -219,7 +219,8 @@ class BenchLab(Lab):
                 timing_lock.breathe(torch.cuda.synchronize if self.device == "cuda" else None)
 
     def _pass(self, tokens: float) -> None:
-        self.ledger.charge("tokens", tokens)
+        if tokens:
+            self.ledger.charge("tokens", tokens)
 
     def afford(self, kind: str, amount: float) -> bool:
         """Charge, or say that the allowance does not reach.
@@ -254,17 +255,16 @@ class BenchLab(Lab):
         known = self._ask("evaluate", key, "evaluations", share)
         if known is None:
             self.breathe()
-            before = self.ledger.spent("tokens")
             if policy:
                 module = FakeQuantized(net.export(architecture).to(self.device)).select([policy])
             else:
                 module = net.activate(architecture).eval()
             found = self._validate(module) if own else self._judge(module, objective, share)
-            known = {"loss": float(found.loss), "metrics": dict(found.metrics)} | self._estimated(before)
+            known = {"loss": float(found.loss), "metrics": dict(found.metrics)}
             known["at"] = self.ledger.clock.now()
             self.journal.add("evaluate", key, **known)
-        else:
-            self._pass(known.get("estimated", 0.0))
+        elif not net.model.training:
+            self._pass(net.price)
         if own:
             self._improved(known["loss"])
         return Measurement(known["loss"], known["metrics"])
@@ -364,7 +364,8 @@ class BenchLab(Lab):
         if self.device != "cpu":
             raise MethodFault(f"low-precision layers run on the processor, this profile is {self.device}")
         try:
-            return runtimes.checked(plain.requires_grad_(False).eval(), policy, self._workload)
+            threads = profiles.declared_threads()
+            return runtimes.checked(plain.requires_grad_(False).eval(), policy, self._workload, threads)
         except measure.Refused as error:
             raise MethodFault(f"no latency: {error}") from None
 
@@ -387,9 +388,7 @@ class BenchLab(Lab):
         folder = self.folder / "candidates" / f"{index:02d}"
         with self.ledger.clock.pause("export"), untouched_random_state(self.device):
             if known is None or not intact(folder, known["weights_sha256"]):
-                before = self.ledger.spent("tokens")
                 module, spec = net.export(architecture), net.family.spec()
-                estimated = self._estimated(before)
                 if isinstance(limit_ms, Window):
                     check_size(module, limit_ms)
                 exported = module, spec, architecture, policy
@@ -402,9 +401,9 @@ class BenchLab(Lab):
                         known |= {"space": spec["space"]}
                     known |= {"spent": self.ledger.totals(), "at": self.ledger.clock.now()}
                     known |= {"trial": self.trial} if self.trial else {}
-                    self.journal.add("candidate", key, **known, **estimated)
+                    self.journal.add("candidate", key, **known)
             else:
-                self._pass(known.get("estimated", 0.0))
+                self._pass(net.price)
         self._improved(known["valid"]["loss"])
         made = Candidate(
             index=index,
@@ -434,11 +433,6 @@ class BenchLab(Lab):
         if known is not None:
             self.ledger.clock.advance(known["at"])
         return known
-
-    def _estimated(self, before: float) -> dict[str, float]:
-        """What a call was charged for statistics of the sub-network, for the run that goes on from here."""
-        spent = self.ledger.spent("tokens") - before
-        return {"estimated": spent} if spent else {}
 
     def _improved(self, loss: float) -> None:
         best = self.search_log[-1]["best_valid_loss"] if self.search_log else math.inf

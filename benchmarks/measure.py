@@ -56,8 +56,8 @@ class Workload:
     No tokens are chosen and no beams reordered (``search:no`` in the signature): see
     ``supernet.decode.forced_steps``. Without steps it is an encoder that is timed, up to the state of the
     sentence's first token, which is what classifiers read. With ``image`` it is a classifier of images of so
-    many pixels on each side and so many ``channels``: one of them, from pixels to classes. ``runtime`` says
-    what serves it: see ``benchmarks.runtimes``.
+    many pixels on each side and so many ``channels``: one of them, from pixels to classes, with a ``text`` of
+    so many tokens where that is more than none. ``runtime`` says what serves it: see ``benchmarks.runtimes``.
     """
 
     source_len: int
@@ -65,6 +65,7 @@ class Workload:
     beam: int
     image: int = 0
     channels: int = 0
+    text: int = 0
     runtime: str = "torch"
 
     def __post_init__(self) -> None:
@@ -76,7 +77,8 @@ class Workload:
         """A workload from a tier's table, whose other entries do not concern it."""
         if isinstance(value, Workload):
             return value
-        optional: dict[str, Any] = {name: int(value[name]) for name in ("image", "channels") if name in value}
+        names = "image", "channels", "text"
+        optional: dict[str, Any] = {name: int(value[name]) for name in names if name in value}
         optional |= {"runtime": str(value["runtime"])} if "runtime" in value else {}
         return cls(int(value["source_len"]), int(value["steps"]), int(value["beam"]), **optional)
 
@@ -90,11 +92,15 @@ class Workload:
         if self.steps:
             return forced_steps(module, source, self.steps, self.beam)
         if self.image:
-            logits: Tensor = module(source)
+            logits: Tensor = module(*self.inputs(source))
             return logits
         encoder: Any = module
         state: Tensor = encoder.encode(source)[:, 0]
         return state
+
+    def inputs(self, source: Tensor) -> tuple[Tensor, ...]:
+        """What a network is called with for ``source``: with it, and the text where there is one."""
+        return (source, source.new_ones((1, self.text), dtype=torch.long)) if self.text else (source,)
 
     def source(self, device: str) -> Tensor:
         """The sentence: ``[1, source_len]``, one ordinary token over and over (as in HAT), then the end; or
@@ -268,6 +274,7 @@ def latency(
         "len": workload.source_len,
         "steps": workload.steps,
         **({"img": f"{workload.channels}x{workload.image}"} if workload.image else {}),
+        **({"txt": workload.text} if workload.text else {}),
         "search": "no",
         "prec": precision,
         **quantize.recipe(ours.module),

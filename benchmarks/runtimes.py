@@ -14,7 +14,7 @@ from torch import nn
 from benchmarks import fidelity
 from benchmarks.measure import Refused, Workload
 from supernet.ort import KERNELS, Ort, traced_encoder
-from supernet.quantize import Policy, quantize
+from supernet.quantize import Policy, check, quantize, units
 
 
 def served(
@@ -26,6 +26,9 @@ def served(
 ) -> nn.Module:
     """``plain`` as it is timed: under the policy, in the workload's runtime.
 
+    Args:
+        threads: of ONNX Runtime, fixed from here on; by default as many as torch has now.
+
     Raises:
         ValueError: the policy is none for this network and runtime, or the machine cannot run it.
     """
@@ -35,7 +38,15 @@ def served(
         raise ValueError(f"runtime ort serves on the processor, and this profile is {device}")
     if workload.steps:
         raise ValueError("runtime ort serves encoders and classifiers: decoding step by step is torch's")
-    return Ort(_traced(plain.cpu(), workload), policy, threads=threads or torch.get_num_threads())
+    return _graph(plain.cpu(), policy, workload, threads)
+
+
+def _graph(plain: nn.Module, policy: Policy | None, workload: Workload, threads: int | None) -> Ort:
+    """What the workload runs of ``plain``, under what the policy says of that: encoders leave their heads."""
+    check(policy or {}, units(plain))
+    traced = _traced(plain, workload)
+    body = {name: precision for name, precision in (policy or {}).items() if name in traced.layers}
+    return Ort(traced, body, threads=threads or torch.get_num_threads())
 
 
 def _traced(plain: nn.Module, workload: Workload) -> Any:
@@ -43,8 +54,10 @@ def _traced(plain: nn.Module, workload: Workload) -> Any:
         return traced_encoder(plain, workload.source_len)
     from supernet.onnx_graph import trace
 
-    x = workload.source("cpu")
-    return trace(plain, [x.repeat(2, 1, 1, 1)], axes={"tokens": {0: "batch"}, "output": {0: "batch"}})
+    given = [x.repeat(2, *[1] * (x.dim() - 1)) for x in workload.inputs(workload.source("cpu"))]
+    names = ("pixels", "tokens")[: len(given)]
+    axes = {name: {0: "batch"} for name in (*names, "output")}
+    return trace(plain, given, names=(names, ("output",)), axes=axes)
 
 
 def answering(
@@ -60,27 +73,26 @@ def answering(
     """
     if workload.runtime == "torch":
         return quantize(plain, policy) if policy else plain
-    policy = policy or {}
-    traced = _traced(plain, workload)
-    body = {name: precision for name, precision in policy.items() if name in traced.layers}
-    answers = Ort(traced, body, threads=threads or torch.get_num_threads())
+    answers = _graph(plain, policy, workload, threads).one_by_one()
     if workload.image:
-        return answers.one_by_one()
-    rest = {name: precision for name, precision in policy.items() if name not in traced.layers}
+        return answers
+    rest = {name: p for name, p in (policy or {}).items() if name not in answers.traced.layers}
     made: Any = quantize(plain, rest)
-    made.encode = answers.one_by_one().encode
+    made.encode = answers.encode
     whole: nn.Module = made
     return whole
 
 
-def checked(plain: nn.Module, policy: Policy | None, workload: Workload) -> nn.Module:
+def checked(
+    plain: nn.Module, policy: Policy | None, workload: Workload, threads: int | None = None
+) -> nn.Module:
     """What ``served`` gives, after the gates of ``benchmarks.fidelity``.
 
     Raises:
         Refused: it is not what it claims to be, or this machine cannot run it.
     """
     try:
-        made = served(plain, policy, workload)
+        made = served(plain, policy, workload, threads=threads)
     except ValueError as error:
         raise Refused(str(error)) from None
     if isinstance(made, Ort):
@@ -107,7 +119,7 @@ def check_graph(made: Ort, plain: nn.Module, workload: Workload) -> float:
         found = workload.run(made, source)
     if not torch.equal(source, workload.source("cpu")):
         raise Refused("in ONNX Runtime, it changed its input")
-    ran = made.executed(source)
+    ran = made.executed(*workload.inputs(source))
     for precision, calls in made.due().items():
         seen = sum(ran.get(kind, 0) for kind in KERNELS[precision])
         if seen != calls:

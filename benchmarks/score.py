@@ -133,7 +133,7 @@ class _Bench:
         self.workload = measure.Workload.of(tier.workload)
         reference = reference_network(task.family(tier, prepared))
         self.other = self.workload.runtime != "torch"
-        self.reference = runtimes.served(reference, None, self.workload, device)
+        self.reference = runtimes.served(reference, None, self.workload, device, profile.threads)
         self.measurements: dict[Any, dict[str, Any]] = {}
 
     def scored(self, run_dir: Path, candidate: Mapping[str, Any]) -> dict[str, Any]:
@@ -147,7 +147,9 @@ class _Bench:
             with self.book.part("timing lock"):
                 timing_lock.breathe()
             with self.book.part("score"):
-                module = runtimes.checked(plain, policy, self.workload) if policy or self.other else plain
+                module = plain
+                if policy or self.other:
+                    module = runtimes.checked(plain, policy, self.workload, self.profile.threads)
                 device = "cpu" if policy else self.device
                 asked = runtimes.answering(plain, policy, self.workload) if self.other else module
                 found = dict(self.task.score(asked, self.prepared, self.tier, device, PRECISION))
@@ -201,7 +203,9 @@ class _Bench:
             self.device,
             self.profile,
             precision=PRECISION,
-            plain=runtimes.served(plain, None, self.workload) if policy else None,
+            plain=runtimes.served(plain, None, self.workload, threads=self.profile.threads)
+            if policy
+            else None,
             min_seconds=float(settings.get("min_seconds", 0.0)),
         )
         spent = measure.energy(

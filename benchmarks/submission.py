@@ -23,7 +23,8 @@ OVER = {"seconds": 1.05}
 """Share of an allowance that a total may reach: a run is stopped at 102 % of its seconds, with a grace."""
 PERCENT = ("bleu", "chrf", "bleu_tok_lc", "accuracy")
 """Metrics between 0 and 100."""
-_SIGNED = re.compile(r"[\w.]+:[^|]+(\|[\w.]+:[^|]+)+")
+_SIGNED = re.compile(r"([\w.-]+\|)?[\w.-]+:[^|]+(\|[\w.-]+:[^|]+)+")
+"""A signature: what the metric is called, then names with their values."""
 
 
 def problems(record: Record, settings: Iterable[str] = ()) -> list[str]:

@@ -69,20 +69,24 @@ class SuperNet:
     def remember(self, batches: Iterable[Any]) -> None:
         """Keep training batches for ``estimated_on``, as many as it takes."""
         if most := self.estimated_on:
-            # In the layout in which a checkpoint gives them back: kernels differ, in the last bits, by layout.
+            # In the layout in which a checkpoint gives them back: by layout, kernels differ in the last bits.
             for batch in batches:
                 inputs = tuple(x.clone(memory_format=torch.contiguous_format) for x in batch.inputs)
                 self.seen = [*self.seen, (inputs, batch.tokens)][-most:]
 
+    @property
+    def price(self) -> float:
+        """What estimating the statistics of a sub-network is charged, each time that one is bound or exported
+        outside training: the forward passes that it takes, in tokens."""
+        return FORWARD * sum(tokens for _, tokens in self.seen)
+
     def _estimate(self) -> None:
-        """Give the bound sub-network its statistics. Estimating them is charged each time, so that a run that
-        goes on after a break is charged what it would have been."""
+        """Give the bound sub-network its statistics."""
         self.family.prepare(self.model)
-        if self.model.training or not self.seen:
-            return
-        if self.meter:
-            self.meter(FORWARD * sum(tokens for _, tokens in self.seen))
-        self.family.estimate(self.model, [inputs for inputs, _ in self.seen])
+        if self.seen and not self.model.training:
+            if self.meter:
+                self.meter(self.price)
+            self.family.estimate(self.model, [inputs for inputs, _ in self.seen])
 
     def whole(self) -> nn.Module:
         """The skeleton with every tensor bound at its full size, for families whose candidate operations

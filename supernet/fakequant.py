@@ -41,7 +41,7 @@ class _Layer(Fake):
             part = self._in(precision, parts.index_select(0, rows).flatten(0, 1))
             if y is None:
                 y = part.new_empty(len(x), *part.shape[1:])
-            y.unflatten(0, (len(self.chosen), -1))[rows] = part.unflatten(0, (len(rows), -1))
+            y.unflatten(0, parts.shape[:2]).index_copy_(0, rows, part.unflatten(0, (len(rows), -1)))
         assert y is not None
         return y
 

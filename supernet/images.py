@@ -6,9 +6,8 @@ said to have, whichever network looks at it.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,7 +17,8 @@ from torch import Tensor
 
 @dataclass
 class ImageBatch:
-    """``B`` images ``[B, C, H, W]`` (float32, normalised) with ``labels`` ``[B]``.
+    """``B`` images ``[B, C, H, W]`` (float32, normalised) with ``labels`` ``[B]``, and where they are about
+    texts with ``texts`` ``[B, L]`` (token ids, 0 is padding).
 
     ``tokens`` is what one pass over them is charged. ``prepaid`` and ``passes`` as in
     ``supernet.batches.Batch``.
@@ -27,32 +27,35 @@ class ImageBatch:
     images: Tensor
     labels: Tensor
     tokens: int
+    texts: Tensor | None = None
     prepaid: float = 1
     passes: float = 0
 
     @property
-    def inputs(self) -> tuple[Tensor]:
+    def inputs(self) -> tuple[Tensor, ...]:
         """What the network is called with."""
-        return (self.images,)
+        return (self.images,) if self.texts is None else (self.images, self.texts)
 
     @property
-    def tensors(self) -> tuple[Tensor, Tensor]:
+    def tensors(self) -> tuple[Tensor, ...]:
         """All of them: every training batch of a stream has the same shapes."""
-        return self.images, self.labels
+        return *self.inputs, self.labels
 
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Images ``[N, C, H, W]`` of bytes with labels ``[N]``, and how they are shown to a network.
+    """Examples: images of bytes with labels ``[N]``, and how they are shown to a network.
 
     Attributes:
-        pixels: uint8.
+        pixels: uint8 ``[M, C, H, W]``; M is N, unless ``which`` says otherwise.
         labels: int64 classes.
         mean, deviation: of each channel of the training images, in bytes.
-        tokens: of one image.
+        tokens: of one example.
         crop: in training, a window of the image's size is cut out of the image with so many black pixels
             on every side; 0: it is shown as it is.
         flip: in training, every other image, by chance, is shown as in a mirror.
+        texts: int64 token ids ``[N, L]`` of what is asked of each image; 0 is padding.
+        which: int64 number of the image of each example ``[N]``, where several share one.
 
     Raises:
         ValueError: there are not as many labels as images, or none.
@@ -65,40 +68,42 @@ class Images:
     tokens: int
     crop: int = 0
     flip: bool = False
+    texts: Tensor | None = None
+    which: Tensor | None = None
 
     def __post_init__(self) -> None:
-        if len(self.pixels) != len(self.labels) or not len(self.labels):
-            raise ValueError(
-                f"{len(self.pixels)} images with {len(self.labels)} labels: need as many, at least one"
-            )
+        count = len(self.pixels if self.which is None else self.which)
+        if count != len(self.labels) or not count:
+            raise ValueError(f"{count} images with {len(self.labels)} labels: need as many, at least one")
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def first(self, count: int) -> Images:
-        """The first ``count`` images."""
-        some = copy.copy(self)
-        object.__setattr__(some, "pixels", self.pixels[:count])
-        object.__setattr__(some, "labels", self.labels[:count])
-        return some
+        """The first ``count`` examples."""
+        pixels = self.pixels[:count] if self.which is None else self.pixels
+        return self._with(lambda x: x[:count], pixels)
 
     def to(self, device: torch.device | str) -> Images:
         """The same on another device."""
-        there = copy.copy(self)
-        object.__setattr__(there, "pixels", self.pixels.to(device))
-        object.__setattr__(there, "labels", self.labels.to(device))
-        return there
+        return self._with(lambda x: x.to(device), self.pixels.to(device))
+
+    def _with(self, change: Callable[[Tensor], Tensor], pixels: Tensor) -> Images:
+        texts, which = (None if x is None else change(x) for x in (self.texts, self.which))
+        return replace(self, pixels=pixels, labels=change(self.labels), texts=texts, which=which)
 
     def batch(self, index: Tensor | slice, generator: torch.Generator | None = None) -> ImageBatch:
         """Those at ``index``; with a generator, which is of the device, as training shows them."""
-        pixels, labels = self.pixels[index], self.labels[index]
+        labels = self.labels[index]
+        pixels = self.pixels[index if self.which is None else self.which[index]]
         if generator is not None:
             pixels = moved(pixels, self.crop, self.flip, generator)
         mean, deviation = (
             torch.tensor(values, device=pixels.device)[:, None, None]
             for values in (self.mean, self.deviation)
         )
-        return ImageBatch((pixels.float() - mean) / deviation, labels, len(labels) * self.tokens)
+        texts = None if self.texts is None else self.texts[index]
+        return ImageBatch((pixels.float() - mean) / deviation, labels, len(labels) * self.tokens, texts)
 
 
 def moved(images: Tensor, crop: int, flip: bool, generator: torch.Generator) -> Tensor:

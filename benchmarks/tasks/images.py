@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.api import UsageError
-from benchmarks.data import Say, build, datasets, locate, sha256
+from benchmarks.data import Say, build, datasets, locate, read_lines, sha256
 from benchmarks.tasks import Prepared
 
 if TYPE_CHECKING:
@@ -36,17 +36,20 @@ CIFAR_SHA256 = {
 whichever layout they came in."""
 
 Bytes = NDArray[np.uint8]
-Split = tuple[Bytes, Bytes]
-"""Images ``[N, C, H, W]`` and labels ``[N]``."""
+Split = Mapping[str, NDArray[Any]]
+"""``pixels`` ``[N, C, H, W]`` and ``labels`` ``[N]``; of questions also their ``texts`` ``[N, L]`` and
+``which`` ``[N]`` of the images each is about."""
 
 
 @dataclass(frozen=True)
 class Splits:
-    """Raw images; validation is taken from ``train``. ``digests`` are of what was read, for provenance."""
+    """Raw images; validation is taken from ``train``. ``digests`` are of what was read, for provenance;
+    ``words`` are known in questions, in the order of their ids."""
 
     train: Split
     test: Split
     digests: Mapping[str, str]
+    words: tuple[str, ...] = ()
 
 
 def digits(settings: Mapping[str, Any], data_dir: Path | None, say: Say) -> Splits:
@@ -60,7 +63,8 @@ def digits(settings: Mapping[str, Any], data_dir: Path | None, say: Say) -> Spli
     order = np.random.default_rng(settings["seed"]).permutation(len(labels))
     test, train = order[: settings["test"]], order[settings["test"] :]
     digest = {"digits": hashlib.sha256(pixels.tobytes() + labels.tobytes()).hexdigest()}
-    return Splits((pixels[train], labels[train]), (pixels[test], labels[test]), digest)
+    splits = [{"pixels": pixels[some], "labels": labels[some]} for some in (train, test)]
+    return Splits(splits[0], splits[1], digest)
 
 
 def cifar10(settings: Mapping[str, Any], data_dir: Path | None, say: Say) -> Splits:
@@ -94,8 +98,45 @@ def cifar10(settings: Mapping[str, Any], data_dir: Path | None, say: Say) -> Spl
                 f"put the official binary version there (data_batch_1.bin ... test_batch.bin)"
             )
         shape = -1, CIFAR_CHANNELS, CIFAR_SIDE, CIFAR_SIDE
-        splits[split] = found[:, 1:].reshape(shape), found[:, 0].copy()
+        splits[split] = {"pixels": found[:, 1:].reshape(shape), "labels": found[:, 0].copy()}
     return Splits(splits["train"], splits["test"], digests)
+
+
+def easy_vqa(settings: Mapping[str, Any], data_dir: Path | None, say: Say) -> Splits:
+    """Easy-VQA (Zhou 2019): questions about one coloured shape in an image of 64x64 pixels, with 13 answers;
+    ``settings``: ``length`` of a question in words, at most.
+
+    Raises:
+        UsageError: a file is missing or not what it should be.
+    """
+    data = datasets()["easy_vqa"]
+    files = locate(data, data_dir, say)
+    answers = files["answers.txt"].read_text(encoding="utf-8").split()
+    try:
+        with np.load(files["images.npz"], allow_pickle=False) as arrays:
+            images = {split: arrays[split].transpose(0, 3, 1, 2) for split in ("train", "test")}
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise UsageError(f"'{files['images.npz']}' does not hold images: {error}") from None
+    rows = {}
+    for split in images:
+        lines = read_lines(files[f"{split}_questions.tsv.gz"], data.unpacked)[1:]
+        rows[split] = [line.split("\t") for line in lines]
+    asked = {split: [question.replace("?", " ?").split() for _, question, _ in rows[split]] for split in rows}
+    words = ("<pad>", "<unknown>", *sorted({word for question in asked["train"] for word in question}))
+    number = {word: i for i, word in enumerate(words)}
+    splits = {}
+    for split, questions in asked.items():
+        texts = np.zeros((len(questions), settings["length"]), dtype=np.int16)
+        for row, question in zip(texts, questions, strict=True):
+            ids = [number.get(word, 1) for word in question[: settings["length"]]]
+            row[: len(ids)] = ids
+        splits[split] = {
+            "pixels": np.ascontiguousarray(images[split]),
+            "which": np.array([int(image) for image, _, _ in rows[split]]),
+            "texts": texts,
+            "labels": np.array([answers.index(answer) for _, _, answer in rows[split]]),
+        }
+    return Splits(splits["train"], splits["test"], data.digests(), words)
 
 
 def _official(paths: list[Path]) -> Bytes:
@@ -197,31 +238,45 @@ def prepare(
     if build(folder, lambda fresh: write_open(splits(), fresh, settings, tokens)):
         say(f"{name}: prepared in {folder}")
     info = json.loads((folder / INFO).read_text())
-    return Prepared(folder, sealed, info["digests"], info["classes"], info["classes"])
+    return Prepared(folder, sealed, info["digests"], len(info["words"]), info["classes"])
 
 
 def write_open(splits: Splits, folder: Path, settings: Mapping[str, Any], tokens: int) -> None:
     """Training and validation images, and what is known of them."""
-    pixels, labels = splits.train
-    order = np.random.default_rng(settings["seed"]).permutation(len(labels))
+    train, generator = splits.train, np.random.default_rng(settings["seed"])
+    # Held-out questions are about held-out images.
+    order = generator.permutation(len(train["pixels"]))
     held, kept = order[: settings["valid"]], order[settings["valid"] :]
-    _write(folder / "train.npz", (pixels[kept], labels[kept]))
-    _write(folder / "valid.npz", (pixels[held], labels[held]))
+    _write(folder / "train.npz", _of(train, kept))
+    _write(folder / "valid.npz", _of(train, held))
+    pixels = train["pixels"][kept]
     about = {
-        "mean": np.round(pixels[kept].mean((0, 2, 3), dtype=np.float64), 4).tolist(),
-        "deviation": np.round(pixels[kept].std((0, 2, 3), dtype=np.float64), 4).tolist(),
+        "mean": np.round(pixels.mean((0, 2, 3), dtype=np.float64), 4).tolist(),
+        "deviation": np.round(pixels.std((0, 2, 3), dtype=np.float64), 4).tolist(),
         "crop": settings["crop"],
         "flip": settings["flip"],
         "tokens": tokens,
-        "classes": int(labels.max()) + 1,
+        "classes": int(train["labels"].max()) + 1,
+        "words": list(splits.words),
         "digests": dict(splits.digests),
     }
     (folder / INFO).write_text(json.dumps(about, indent=1) + "\n")
 
 
+def _of(split: Split, images: NDArray[np.int64]) -> Split:
+    """What is about the images of these numbers."""
+    if "which" not in split:
+        return {name: values[images] for name, values in split.items()}
+    place = np.full(len(split["pixels"]), -1)
+    place[images] = np.arange(len(images))
+    asked = np.flatnonzero(place[split["which"]] >= 0)
+    found = {name: split[name][asked] for name in ("labels", "texts")}
+    return found | {"pixels": split["pixels"][images], "which": place[split["which"][asked]]}
+
+
 def _write(path: Path, split: Split) -> None:
     with path.open("wb") as file:
-        np.savez(file, pixels=split[0], labels=split[1])
+        np.savez(file, allow_pickle=False, **split)
 
 
 def read_images(folder: Path, path: Path) -> Images:
@@ -237,6 +292,16 @@ def read_images(folder: Path, path: Path) -> Images:
 
     info = json.loads((folder / INFO).read_text())
     with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
-        pixels, labels = torch.from_numpy(arrays["pixels"]), torch.from_numpy(arrays["labels"]).long()
-    mean, deviation = tuple(info["mean"]), tuple(info["deviation"])
-    return Images(pixels, labels, mean, deviation, info["tokens"], info["crop"], info["flip"])
+        found = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+    texts, which = (found[name].long() if name in found else None for name in ("texts", "which"))
+    return Images(
+        found["pixels"],
+        found["labels"].long(),
+        tuple(info["mean"]),
+        tuple(info["deviation"]),
+        info["tokens"],
+        info["crop"],
+        info["flip"],
+        texts,
+        which,
+    )

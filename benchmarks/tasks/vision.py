@@ -1,4 +1,4 @@
-"""Classification of images with Vision Transformers and residual networks: digits and CIFAR-10.
+"""Classification of images, and of images with questions: digits, CIFAR-10, easy-VQA.
 
 One class for all; what differs is the images and the numbers in ``vision.toml``.
 """
@@ -30,10 +30,10 @@ VERSION = 1
 
 
 class VisionTask:
-    """One task of telling what an image shows.
+    """One task of telling what an image shows, or of answering what is asked about it.
 
     A pass over one image is charged as many tokens as the tier's ``workload.source_len`` says, its patches
-    and the class token of a Vision Transformer, whichever network looks at it.
+    the class token of a Vision Transformer and the places of its text, whichever network looks at it.
 
     Args:
         name: of the task, and of its tables in ``vision.toml``.
@@ -82,11 +82,12 @@ class VisionTask:
         )
 
     def family(self, tier: Tier, prepared: Prepared, space: SearchSpace | None = None) -> Any:
-        """All sub-networks of a space, by default the tier's, over the prepared classes."""
+        """All sub-networks of a space, by default the tier's, over the prepared classes and words."""
         from supernet.families import image_family
         from supernet.space import get_space
 
-        return image_family(space or get_space(tier.space), prepared.target_vocab, **tier.model)
+        words = {"vocab": prepared.source_vocab} if prepared.source_vocab else {}
+        return image_family(space or get_space(tier.space), prepared.target_vocab, **words, **tier.model)
 
     def training(self, prepared: Prepared) -> Images:
         """The training images."""
@@ -169,3 +170,4 @@ digits = VisionTask("vision-digits", images.digits)
 digits_resnet = VisionTask("vision-digits-resnet", images.digits)
 cifar10 = VisionTask("vision-cifar10", images.cifar10, "cifar10")
 cifar10_resnet = VisionTask("vision-cifar10-resnet", images.cifar10, "cifar10")
+easy_vqa = VisionTask("vl-easy-vqa", images.easy_vqa, "easy_vqa")

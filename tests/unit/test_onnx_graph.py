@@ -12,7 +12,9 @@ from torch import nn
 
 from supernet import onnx_graph
 from supernet.bert import BertConfig, family_of
+from supernet.onnx_translator import encoder_and_step
 from supernet.quantize import choices, quantize, units
+from supernet.seq2seq import Seq2SeqConfig, Seq2SeqFamily
 from supernet.space import get_space
 
 pytest.importorskip("onnx", reason="needs the extra onnx")
@@ -104,6 +106,47 @@ def test_pictures_and_states() -> None:
     deployed = run(onnx_graph.to_onnx(net, [x], {"0": "int8"}, names=(("picture",), ("state",))), x[:1])[0]
     with torch.no_grad():
         np.testing.assert_allclose(deployed, quantize(net, {"0": "int8"})(x[:1]).numpy(), atol=2e-2)
+
+
+@pytest.mark.parametrize("low", [False, True])
+def test_a_translator_runs_step_by_step(low: bool) -> None:
+    torch.manual_seed(2)
+    space = get_space("mt-smoke")
+    module = Seq2SeqFamily(space, Seq2SeqConfig(40, 40)).build(space.sample(np.random.default_rng(4))).eval()
+    policy = dict.fromkeys(units(module), "int8") if low else None
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    encoder, step = (
+        ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        for graph in encoder_and_step(module, policy)
+    )
+    source = torch.tensor([[5, 9, 12, 7, 2, 1, 1], [8, 6, 30, 11, 21, 9, 2]])[: 1 if low else 2]
+    beam = 1 if low else 3
+    rows = beam * len(source)
+    told = dict(
+        zip(
+            (o.name for o in encoder.get_outputs()),
+            encoder.run(None, {"source": source.numpy()}),
+            strict=True,
+        )
+    )
+    kept = {
+        given.name: np.zeros((rows, given.shape[1], 0, given.shape[3]), np.float32)
+        for given in step.get_inputs()
+        if given.name.startswith("own")
+    }
+    net = quantize(module, policy)
+    with torch.no_grad():
+        cache, plain = (one.decoder_cache(one.encode(source), beam) for one in (net, module))
+        for i in range(4):
+            tokens = torch.arange(rows) + 4 + i
+            logits, *now = step.run(None, {"tokens": tokens.numpy(), **told, **kept})
+            kept = dict(zip(kept, now, strict=True))
+            expected, exact = net.step(tokens, cache).numpy(), module.step(tokens, plain).numpy()
+            if low:
+                assert np.linalg.norm(logits - expected) < 0.5 * np.linalg.norm(logits - exact)
+            else:
+                np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_what_the_runtime_cannot_do_is_refused_with_the_layer() -> None:

@@ -597,3 +597,21 @@ def test_int8_uniform_quantises_what_it_inherits() -> None:
     Lab.given = ()
     with pytest.raises(RuntimeError, match="nothing to quantise"):
         list(Int8Uniform().search(Lab()))
+
+
+def test_a_candidate_of_a_tier_that_onnx_runtime_serves(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+    pytest.importorskip("onnx", reason="needs the extra onnx")
+    tier = run.task.tier("t", "cpu")
+    workload = {**vars(Workload.of(tier.workload)), **dict(tier.workload), "runtime": "ort"}
+    monkeypatch.setattr(
+        run.task, "tier", lambda *_: types.SimpleNamespace(**{**vars(tier), "workload": workload})
+    )
+    low, plain = scored(run)
+    assert [entry["failed"] for entry in (low, plain)] == [None, None]
+    for entry, used in ((low, "prec:int8|"), (plain, "prec:fp32|")):
+        told = entry["latency"]["signature"]
+        assert "|rt:ort-" in told and "mode:graph" in told and used in told
+        assert "rt:ort-" in entry["test"]["test"]["accuracy"]["signature"]
+        assert entry["memory"]["peak_bytes"] == entry["cost"]["bytes"]
+    assert low["latency"]["fp32_ratio"] > 0 and "fp32_ratio" not in plain["latency"]

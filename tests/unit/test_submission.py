@@ -155,3 +155,16 @@ def test_a_seal_made_anew_over_a_changed_field_does_not_hide_it():
     record["seal"] = records._seal(record)
     records.validate(record)
     assert submission.problems(record, SETTINGS) == ["candidates[0].test: changed after writing"]
+
+
+@pytest.mark.parametrize(
+    "signature",
+    [
+        "nrefs:1|case:mixed|version:2.6.0",
+        "mlm-acc|mask:15%|mask-seed:1|version:1",
+        "metric:mcc|held-out:9|version:1",
+    ],
+)
+def test_every_kind_of_signature_is_one(signature):
+    record = broken(("candidates", 0, "test", "pooled", "bleu", "signature"), signature)
+    assert submission.problems(record, SETTINGS) == []
