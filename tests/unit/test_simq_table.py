@@ -100,3 +100,25 @@ def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "other.npz", a=np.ones(3))
     with pytest.raises(ValueError, match="no table"):
         read(tmp_path / "other.npz")
+
+
+def test_the_command_that_makes_tables(tmp_path: Path) -> None:
+    from tests.bench.tabulate import main
+
+    main(
+        [
+            "vit",
+            "--tiny",
+            "--device",
+            "cpu",
+            "--cache",
+            str(tmp_path),
+            "--out",
+            str(tmp_path),
+            "--commit",
+            "abc",
+        ]
+    )
+    table = read(tmp_path / "simq-vit.npz")
+    assert table.head["commit"] == "abc" and len(table.head["weights_sha256"]) == 64
+    assert len(table.points) == 12 + 144 and table.head["labels"] == 12
