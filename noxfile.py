@@ -140,6 +140,12 @@ def reproduce_bert(session: nox.Session) -> None:
     run(session, "supernet-bench", "run", "bert", *session.posargs)
 
 
+@nox.session(name="reproduce-simq", venv_backend="none", requires=["env"])
+def reproduce_simq(session: nox.Session) -> None:
+    """Joint and sequential searches of architecture and precision: ``supernet-bench run simq``."""
+    run(session, "supernet-bench", "run", "simq", *session.posargs)
+
+
 @nox.session(venv_backend="none", requires=["env"])
 def leaderboard(session: nox.Session) -> None:
     """Rebuild the leaderboard from results/records; ``-- --check`` only says whether it is current."""

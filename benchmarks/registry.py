@@ -21,6 +21,7 @@ from typing import Any
 from benchmarks.api import Method, UsageError
 
 GROUP = "supernet_bench.methods"
+SEARCHES = "supernet_bench.searches"
 FACTS = ("name", "version", "summary", "follows", "inherits", "suite", "trials")
 """What the harness reads of a method class: plain constants in the class body, or inherited."""
 
@@ -63,6 +64,17 @@ def unknown(kind: str, word: str, known: Iterable[str], then: str) -> UsageError
 def installed() -> dict[str, importlib.metadata.EntryPoint]:
     """Name -> entry point of every installed method."""
     return {entry.name: entry for entry in importlib.metadata.entry_points(group=GROUP)}
+
+
+def arena() -> Any:
+    """The searches and tables of ``supernet_bench.searches``, of which there is one set.
+
+    Raises:
+        UsageError: none is installed.
+    """
+    for entry in importlib.metadata.entry_points(group=SEARCHES):
+        return entry.load()()
+    raise UsageError("no searches are installed: install the project again (nox -s env)")
 
 
 def methods() -> dict[str, MethodRef | UsageError]:

@@ -26,8 +26,9 @@ def study(options: argparse.Namespace) -> int:
     if options.name not in studies.STUDIES:
         raise registry.unknown("study", options.name, studies.STUDIES, "list them: supernet-bench study")
     asked = studies.module(options.name)
-    source = options.data_dir if asked.READS == "data" else options.results / "records"
-    if source is None:
+    sources = {"data": options.data_dir, "records": options.results / "records"}
+    source = sources.get(asked.READS)
+    if source is None and asked.READS == "data":
         raise UsageError(
             f"study {options.name} reads published tables: supernet-bench study {options.name} --data-dir"
             " FOLDER with published/"

@@ -20,7 +20,7 @@ from packaging.utils import canonicalize_name
 from benchmarks import cli
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("baselines", "benchmarks", "mos", "supernet")
+PACKAGES = ("baselines", "benchmarks", "mos", "simq", "supernet")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 INSTALLED_AS = {"pynvml": "nvidia-ml-py", "sklearn": "scikit-learn"}
 COMMANDS_STAND_IN = ("README.md", "CONTRIBUTING.md", ".ci/run", ".github/workflows/ci.yml")

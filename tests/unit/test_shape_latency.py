@@ -101,7 +101,8 @@ def test_verdicts_follow_the_rule() -> None:
 
 def test_studies_are_listed_and_unknown_ones_have_a_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["study"]) == 0
-    assert all(name in capsys.readouterr().out for name in STUDIES)
+    told = capsys.readouterr().out
+    assert all(name in told for name in STUDIES)
     assert main(["study", "--json"]) == 0
     assert [row["name"] for row in json.loads(capsys.readouterr().out)] == list(STUDIES)
     assert all(module(name).SUMMARY for name in STUDIES)

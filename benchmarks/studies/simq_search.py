@@ -1,0 +1,318 @@
+"""Which search finds most with how many measurements? On tables of every point of a joint space.
+
+Each searcher runs with the same seeds on tables in which every (architecture, precision policy) was measured,
+so that the true front is known and a run takes seconds. What counts is hypervolume of loss and bytes, as a
+share of the true front's, from a reference point that the table alone decides.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks import stats
+from benchmarks.api import UsageError
+from benchmarks.data import Say
+from benchmarks.registry import arena
+from benchmarks.studies import Outcome
+
+SUMMARY = "joint searches of architecture and precision on tables of whole spaces; needs no data"
+READS = None
+Array = NDArray[np.float64]
+OBJECTIVES = ("loss", "bytes")
+HELD_OUT = ("held_loss", "bytes")
+BUDGETS = (50, 100, 200, 400)
+DECIDES = 200
+"""Evaluations after which searches are compared."""
+SEEDS = 10
+POPULATION = 50
+MARGIN = 0.1
+"""Of the true front's range, by which the reference point lies beyond it."""
+REACHED = 0.95
+
+COMPARISONS = (
+    ("linas", "linas-as-published"),
+    ("linas", "nsga2-joint"),
+    ("linas-as-published", "nsga2-joint"),
+    ("nsga2-joint", "random-joint"),
+    ("linas", "arch-then-quant"),
+    ("linas", "quant-then-arch"),
+    ("bayes-joint", "linas"),
+)
+"""Stated before any was looked at."""
+
+RULE = (
+    f"of two searches one is better on a table where the exact sign-flip test over the paired seeds, after"
+    f" {DECIDES} evaluations, is below {stats.ALPHA:g} after Holm over the comparisons of that table."
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is run; what is less than the default is for tests."""
+
+    seeds: int = SEEDS
+    budgets: tuple[int, ...] = BUDGETS
+    decides: int = DECIDES
+    population: int = POPULATION
+    inner: int = 20_000
+    """Predictions between two batches."""
+    searchers: tuple[str, ...] = ()
+    """Empty: all."""
+    jobs: int = 0
+    """Processes; 0: as many as there are cores."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One table: what each search had reached at each budget.
+
+    Attributes:
+        head: of the table.
+        shares: searcher -> ``[seeds, budgets]`` of the true front's hypervolume.
+        held: searcher -> ``[seeds]``, of the last budget's front with the losses of the held-out data, as a
+            share of the volume of the held-out data's own front.
+        curves: searcher -> ``[seeds, evaluations]``.
+        uniform: precision -> share of the front of all points in that precision.
+    """
+
+    head: Mapping[str, Any]
+    shares: Mapping[str, Array]
+    held: Mapping[str, Array]
+    curves: Mapping[str, Array]
+    uniform: Mapping[str, float]
+
+
+def run(data_dir: Path | None, say: Say = lambda line: None) -> Outcome:
+    """The study over the tables that come along.
+
+    Raises:
+        UsageError: none do.
+    """
+    paths = arena().tables()
+    if not paths:
+        raise UsageError(
+            "no table comes along yet: make them with python -m tests.bench.tabulate --cache FOLDER --out"
+            " simq/tables"
+        )
+    return study(list(paths.values()), Plan(), say)
+
+
+def study(paths: Sequence[Path], plan: Plan, say: Say = lambda line: None) -> Outcome:
+    """The study over some tables."""
+    from benchmarks.studies import search_plot
+
+    found = [judge(path, plan, say) for path in paths]
+    compared = [compare(judged, plan) for judged in found]
+    facts = {
+        "study": "simq-search", "rule": RULE, "objectives": list(OBJECTIVES), "margin": MARGIN,
+        "seeds": plan.seeds, "budgets": list(plan.budgets), "decides": plan.decides,
+        "population": plan.population, "tables": [_facts(j, c) for j, c in zip(found, compared, strict=True)],
+    }  # fmt: skip
+    return Outcome(
+        title="Which search of architecture and precision finds most?",
+        question="Loss and bytes of every network of a closed space were measured once; how much of the true"
+        " front's hypervolume does each search find with how many measurements?",
+        rule=RULE,
+        columns=(
+            *("table", "search", *(f"after {b}, % [95 %]" for b in plan.budgets)),
+            *("held out, %", "to 95 %"),
+        ),
+        rows=[row for judged in found for row in _rows(judged, plan)],
+        notes=_notes(found, compared, plan),
+        facts=facts,
+        pictures=search_plot.pictures(found, plan),
+    )
+
+
+def judge(path: Path, plan: Plan, say: Say) -> Judged:
+    """Every searcher with every seed on one table."""
+    place = arena()
+    head, whole = place.head(path), place.whole(path, OBJECTIVES)
+    held = place.whole(path, HELD_OUT)
+    names = plan.searchers or tuple(place.searchers)
+    asked = [(name, seed) for name in names for seed in range(1, plan.seeds + 1)]
+    one = partial(_one, path, plan)
+    say(f"{head['name']}: {len(asked)} searches of {max(plan.budgets)} evaluations")
+    jobs = plan.jobs or len(os.sched_getaffinity(0))
+    if jobs > 1:
+        with ProcessPoolExecutor(jobs) as pool:
+            orders = list(pool.map(one, asked))
+    else:
+        orders = [one(each) for each in asked]
+    reference, volume = bounds(whole)
+    held_reference, held_volume = bounds(held)
+    curves: dict[str, Array] = {}
+    outside: dict[str, Array] = {}
+    for name in names:
+        mine = [order for (n, _), order in zip(asked, orders, strict=True) if n == name]
+        curves[name] = np.stack(
+            [anytime(whole[order], reference, max(plan.budgets)) / volume for order in mine]
+        )
+        fronts = [order[nondominated(whole[order])] for order in mine]
+        outside[name] = np.array([area(held[f], held_reference) / held_volume for f in fronts])
+    at = np.array(plan.budgets) - 1
+    uniform = {
+        precision: area(whole[places], reference) / volume
+        for precision, places in place.uniform(path).items()
+    }
+    return Judged(head, {n: c[:, at] for n, c in curves.items()}, outside, curves, uniform)
+
+
+def _one(path: Path, plan: Plan, asked: tuple[str, int]) -> NDArray[np.int64]:
+    name, seed = asked
+    found: NDArray[np.int64] = arena().run(
+        path, OBJECTIVES, name, max(plan.budgets), seed, plan.population, plan.inner
+    )
+    return found
+
+
+def bounds(whole: Array) -> tuple[Array, float]:
+    """Reference point of a table and the volume of its true front: the worst of the front in each objective,
+    ``MARGIN`` of the front's range beyond it."""
+    front = whole[nondominated(whole)]
+    low, high = front.min(axis=0), front.max(axis=0)
+    reference: Array = high + MARGIN * (high - low)
+    return reference, area(front, reference)
+
+
+def nondominated(rows: Array) -> NDArray[np.bool_]:
+    """Which rows no other beats."""
+    import moocore
+
+    kept: NDArray[np.bool_] = moocore.is_nondominated(rows, keep_weakly=True)
+    return kept
+
+
+def area(rows: Array, reference: Array) -> float:
+    """Hypervolume of rows whose figures are to be small."""
+    import moocore
+
+    return float(moocore.hypervolume(rows, ref=reference))
+
+
+def anytime(rows: Array, reference: Array, evaluations: int) -> Array:
+    """Hypervolume ``[evaluations]`` after each row; a search that ended before keeps what it had."""
+    found, front, last = np.zeros(evaluations), rows[:0], 0.0
+    for i in range(evaluations):
+        if i < len(rows) and not (front <= rows[i]).all(axis=1).any():
+            front = np.vstack([front[~(rows[i] <= front).all(axis=1)], rows[i]])
+            last = area(front, reference)
+        found[i] = last
+    return found
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One of ``COMPARISONS`` on one table: mean difference of shares with its interval, and the test."""
+
+    ours: str
+    theirs: str
+    difference: stats.Interval
+    p: float
+    verdict: str
+
+
+def compare(judged: Judged, plan: Plan) -> list[Compared]:
+    """Those comparisons of which both searches ran."""
+    at = plan.budgets.index(plan.decides)
+    pairs = [(a, b) for a, b in COMPARISONS if {a, b} <= set(judged.shares)]
+    figures = {(a, b): (judged.shares[a][:, at].tolist(), judged.shares[b][:, at].tolist()) for a, b in pairs}
+    raw = {f"{a} {b}": stats.sign_flip(*figures[a, b]) for a, b in pairs}
+    adjusted = stats.holm(raw)
+    found = []
+    for a, b in pairs:
+        ours, theirs = figures[a, b]
+        difference = stats.t_interval([x - y for x, y in zip(ours, theirs, strict=True)])
+        p = adjusted[f"{a} {b}"]
+        found.append(Compared(a, b, difference, p, stats.verdict(p, len(ours), len(pairs))))
+    return found
+
+
+def _percent(interval: stats.Interval, signed: bool = False) -> str:
+    form = "+.1f" if signed else ".1f"
+    if interval.low is None or interval.high is None:
+        return f"{100 * interval.mean:{form}}"
+    return f"{100 * interval.mean:{form}} [{100 * interval.low:{form}}, {100 * interval.high:{form}}]"
+
+
+def _rows(judged: Judged, plan: Plan) -> list[tuple[str, ...]]:
+    last = max(plan.budgets)
+    order = sorted(judged.shares, key=lambda name: -float(judged.shares[name][:, -1].mean()))
+    found = []
+    for name in order:
+        times = sorted(
+            int(np.argmax(curve >= REACHED)) + 1 if (curve >= REACHED).any() else last + 1
+            for curve in judged.curves[name]
+        )
+        middle = times[(len(times) - 1) // 2]
+        found.append(
+            (
+                str(judged.head["name"]),
+                name,
+                *(_percent(stats.t_interval(column.tolist())) for column in judged.shares[name].T),
+                f"{100 * float(judged.held[name].mean()):.1f}",
+                f"> {last}" if middle > last else str(middle),
+            )
+        )
+    return found
+
+
+def _notes(found: Sequence[Judged], compared: Sequence[Sequence[Compared]], plan: Plan) -> list[str]:
+    notes = [
+        f"Share of the true front's hypervolume of loss and bytes; mean of {plan.seeds} seeds with a 95 %"
+        f" t-interval. Reference point: the worst of the true front, {MARGIN:.0%} of its range beyond it."
+        " Held out: the last front's, with losses over data that no search saw, of the front of those losses."
+        " To 95 %: evaluations, median over seeds (the lower of the middle two).",
+        "linas-as-published: the public code on pymoo since 0.6.1; with -0.5, its crossover up to 0.6.0.1."
+        " Their support vector regressions try seven of the public code's hundred values of C.",
+        f"A sequential search has half of its {max(plan.budgets)} evaluations for each half of the genes, so"
+        " that its figures at smaller budgets are those of a search under way.",
+        "One supernet a table: differences between supernets are not in the intervals.",
+    ]
+    for judged, results in zip(found, compared, strict=True):
+        name = judged.head["name"]
+        told = "; ".join(f"{precision} {100 * share:.1f}" for precision, share in judged.uniform.items())
+        notes.append(f"{name}: the front of one precision everywhere has, in % of the true front: {told}.")
+        for one in results:
+            notes.append(
+                f"{name}: {one.ours} minus {one.theirs} after {plan.decides}:"
+                f" {_percent(one.difference, signed=True)}, p {one.p:.3g} ({one.verdict})."
+            )
+    return notes
+
+
+def _facts(judged: Judged, compared: Sequence[Compared]) -> dict[str, Any]:
+    kept = ("name", "task", "commit", "recipe", "points", "weights_sha256", "validation", "device")
+    return {
+        "table": {key: judged.head[key] for key in kept if key in judged.head},
+        "shares": {name: _rounded(shares) for name, shares in judged.shares.items()},
+        "held_out": {name: _rounded(shares) for name, shares in judged.held.items()},
+        "uniform": {name: float(f"{share:.6g}") for name, share in judged.uniform.items()},
+        "comparisons": [
+            {
+                "ours": c.ours, "theirs": c.theirs, "p_holm": float(f"{c.p:.6g}"), "verdict": c.verdict,
+                "mean": float(f"{c.difference.mean:.6g}"), "low": _short(c.difference.low),
+                "high": _short(c.difference.high),
+            }
+            for c in compared
+        ],
+    }  # fmt: skip
+
+
+def _short(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.6g}")
+
+
+def _rounded(figures: Array) -> Any:
+    """To six digits: the last bits depend on the machine's linear algebra."""
+    return np.round(figures, 6).tolist()
+

@@ -1,0 +1,50 @@
+"""Problems of known answer for searchers, and a run whose result can be compared between processes."""
+
+import sys
+
+import numpy as np
+
+from simq.evaluator import Archive
+from simq.genome import Array, Genes, Genomes, JointSpace, Unit
+from supernet.space import Choice, SearchSpace
+
+
+def space(layers: int = 6, least: int = 3) -> JointSpace:
+    choices = [
+        Choice("layers", tuple(range(least, layers + 1))),
+        Choice("ffn", (1, 2, 4), layers, "layers"),
+    ]
+    units = [Unit(f"l{i}", (f"l{i}",), "layers", i) for i in range(layers)] + [Unit("head", ("head",))]
+    return JointSpace(SearchSpace("toy", choices), units, ("fp32", "int8"))
+
+
+class Toy:
+    """Loss falls with width and precision, with interactions; size grows with both."""
+
+    objectives = ("loss", "size")
+
+    def __init__(self, genes: JointSpace, seed: int = 0) -> None:
+        self.genes: Genes = genes
+        rng, count = np.random.default_rng(seed), int(genes.levels.sum())
+        self.cost = rng.random(count) + 0.2
+        self.gain = self.cost * (0.5 + rng.random(count))
+        self.pairs = 0.05 * rng.standard_normal((count, count))
+
+    def __call__(self, genomes: Genomes) -> Array:
+        x = self.genes.features(genomes)
+        loss = np.exp(-(x @ self.gain + np.einsum("ni,ij,nj->n", x, self.pairs, x)) / 5)
+        return np.column_stack([loss, x @ self.cost])
+
+
+def main() -> None:
+    """Print what each searcher measures; equal under any PYTHONHASHSEED."""
+    from simq.search import SEARCHERS
+
+    for name in sys.argv[1:]:
+        archive = Archive(Toy(space()), 60)
+        SEARCHERS[name].make(population=20, inner=400).search(archive, np.random.default_rng(5))
+        print(name, archive.genomes.tolist(), archive.rows.tolist())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""Joint genomes: what is active, what is one point, how large the space is, features without dead genes."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from simq.genome import Genomes, JointSpace, Slice, Unit, units_of
+from simq.published import masked_features
+from supernet.space import Choice, SearchSpace
+
+
+def bert() -> JointSpace:
+    """The published quantised BERT space: 7 depths, heads, widths, 74 precisions of two letters."""
+    choices = [
+        Choice("layers", tuple(range(6, 13))),
+        Choice("heads", (6, 8, 10, 12), 12, "layers"),
+        Choice("ffn", (1024, 2048, 3072), 12, "layers"),
+    ]
+    names = [f"layers.{i}.{n}" for i in range(12) for n in ("q", "k", "v", "out", "fc1", "fc2")]
+    units = [Unit(n, (n,), "layers", int(n.split(".")[1])) for n in names]
+    units += [Unit("pooler", ("pooler",)), Unit("head", ("head",))]
+    return JointSpace(SearchSpace("bert", choices), units, ("int8", "fp32"))
+
+
+def tiny() -> JointSpace:
+    choices = [Choice("layers", (1, 2)), Choice("ffn", (8, 16), 2, "layers")]
+    units = [
+        Unit("patch", ("patch",)),
+        *(Unit(f"l{i}", (f"l{i}.a", f"l{i}.b"), "layers", i) for i in range(2)),
+    ]
+    return JointSpace(SearchSpace("tiny", choices), units, ("fp32", "int8", "w4"))
+
+
+def every(space: JointSpace) -> Genomes:
+    return np.array(list(product(*(range(n) for n in space.levels))), dtype=np.int64)
+
+
+def test_the_published_bert_space_has_99_genes_and_36_digits() -> None:
+    space = bert()
+    assert len(space.levels) == 99
+    assert round(float(np.log10(space.levels.astype(float)).sum()), 1) == 36.1  # counted as published
+    assert space.log10_size < 36.1  # inactive genes make no networks
+
+
+def test_size_is_the_number_of_distinct_points() -> None:
+    space = tiny()
+    keys = set(space.keys(every(space)))
+    assert len(keys) == space.size() == 3 * (2 * 3 + 4 * 9)
+    built = {(a.key(), tuple(sorted(p.items()))) for a, p in map(space.decode, every(space))}
+    assert len(built) == len(keys)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_decode_and_encode_are_inverse_up_to_inactive_genes(seed: int) -> None:
+    space = bert()
+    genomes = space.sample(3, np.random.default_rng(seed))
+    again = np.stack([space.encode(*space.decode(g)) for g in genomes])
+    assert space.keys(again) == space.keys(genomes)
+    assert (space.features(again) == space.features(genomes)).all()
+
+
+def test_every_active_gene_has_a_feature_and_no_inactive_one_has() -> None:
+    space = bert()
+    rng = np.random.default_rng(0)
+    for genome in space.sample(10, rng):
+        there = space.active(genome[None])[0]
+        for gene in range(len(space.levels)):
+            other = genome.copy()
+            other[gene] = (other[gene] + 1) % space.levels[gene]
+            same = (space.features(other[None]) == space.features(genome[None])).all()
+            assert same == (not there[gene])
+
+
+def test_the_public_mask_is_blind_to_the_pooler_and_sees_a_dead_gene() -> None:
+    space = bert()
+    genome = space.sample(1, np.random.default_rng(3))
+    genome[0, 0] = 2  # 8 layers
+    first = space.architecture_genes
+
+    def seen(gene: int) -> bool:
+        other = genome.copy()
+        other[0, gene] = (other[0, gene] + 1) % space.levels[gene]
+        return bool((masked_features(space, other) != masked_features(space, genome)).any())
+
+    assert [g - first for g in range(first, 99) if seen(g) != bool(space.active(genome)[0, g])] == [48, 72]
+    assert seen(first + 48) and not seen(first + 72) and seen(first + 73)
+
+
+def test_a_slice_lifts_to_its_bases() -> None:
+    space = tiny()
+    bases = space.sample(4, np.random.default_rng(0))
+    free = np.arange(len(space.levels)) >= space.architecture_genes
+    part = Slice(space, free, bases)
+    own = part.sample(50, np.random.default_rng(1))
+    whole = part.lift(own)
+    assert (whole[:, ~free] == bases[own[:, 0]][:, ~free]).all() and (whole[:, free] == own[:, 1:]).all()
+    assert (part.active(own)[:, 1:] == space.active(whole)[:, free]).all()
+
+
+@pytest.mark.parametrize("name", ["vit-smoke", "bert-smoke"])
+def test_units_are_those_of_the_exported_network(name: str) -> None:
+    import torch
+
+    from supernet.bert import BertConfig, family_of
+    from supernet.elastic import SuperNet
+    from supernet.quantize import units
+    from supernet.space import get_space
+    from supernet.vit import ViTConfig, ViTFamily
+    from supernet.weights import SharedSlices
+
+    space = get_space(name)
+    vit = name.startswith("vit")
+    family = ViTFamily(space, ViTConfig(3, 8, 1)) if vit else family_of(space)(space, BertConfig(50))
+    net = SuperNet(family, SharedSlices(family, torch.Generator().manual_seed(0), "cpu"))
+    for grouping in ("linear", "block", "layer"):
+        joint = JointSpace(space, units_of(family, grouping), ("fp32", "int8", "w4"))
+        for genome in joint.sample(4, np.random.default_rng(0)):
+            architecture, policy = joint.decode(genome)
+            assert set(policy) == set(units(net.export(architecture)))
+    counts = [len(units_of(family, grouping)) for grouping in ("layer", "block", "linear")]
+    assert counts == [4 + 2, 8 + 2, 24 + 2] if vit else counts == [4 + 1, 8 + 1, 24 + 1]
+
+
+def test_what_cannot_be_is_refused() -> None:
+    space = tiny()
+    architecture, policy = space.decode(space.sample(1, np.random.default_rng(0))[0])
+    with pytest.raises(ValueError, match="l0.*one of"):
+        space.encode(architecture, policy | {"l0.a": "int8", "l0.b": "w4"})
+    with pytest.raises(ValueError, match="must name"):
+        space.encode(architecture, {})
+    with pytest.raises(ValueError, match="below"):
+        space.decode([9] * len(space.levels))
+    with pytest.raises(ValueError, match="share"):
+        JointSpace(space.space, [Unit("a", ("x",)), Unit("b", ("x",))], ("fp32",))
+
+
+def test_a_unit_has_only_the_precisions_that_it_can_have() -> None:
+    space = tiny()
+    units = [Unit("patch", ("patch",), precisions=("fp32", "int8")), *space.units[1:]]
+    fewer = JointSpace(space.space, units, space.alphabet)
+    assert fewer.levels[space.architecture_genes] == 2
+    assert (
+        fewer.decode(fewer.uniform(fewer.sample(1, np.random.default_rng(0)), "w4")[0])[1]["patch"] == "fp32"
+    )

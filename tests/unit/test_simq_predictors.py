@@ -1,0 +1,74 @@
+"""Predictors against scikit-learn's own."""
+
+import numpy as np
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, WhiteKernel
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GridSearchCV
+from sklearn.svm import SVR
+
+from simq.predictors import FEW_BOXES, RIDGES, GaussianProcess, published
+
+RNG = np.random.default_rng(0)
+
+
+def data(count: int = 40, bend: float = 0.0):
+    x = RNG.integers(0, 2, size=(count, 12)).astype(float)
+    y = 30 + x @ RNG.random(12) + bend * np.prod(x[:, :2] - 0.5, axis=1)
+    return x, y
+
+
+def test_the_published_predictor_is_that_of_a_grid_search() -> None:
+    new = data()[0]
+    for bend in (0.0, 30.0):
+        x, y = data(bend=bend)
+        scale = 10.0 ** (np.floor(np.log10(np.abs(y).max())) - 1)
+        searches = [
+            GridSearchCV(Ridge(), {"alpha": RIDGES}, scoring="neg_mean_absolute_percentage_error"),
+            GridSearchCV(
+                SVR(gamma="auto", epsilon=0.0), {"C": FEW_BOXES}, scoring="neg_mean_absolute_percentage_error"
+            ),
+        ]
+        best = max((s.fit(x, y / scale) for s in searches), key=lambda s: s.best_score_)
+        assert np.allclose(published(x, y, FEW_BOXES)(new), scale * best.predict(new), rtol=2e-3)
+
+
+def test_the_published_predictor_does_not_know_values_that_it_has_not_seen() -> None:
+    x, y = data()
+    x[:, 3] = 0
+    new = x[:5].copy()
+    new[:, 3] = 1
+    model = published(x, y, FEW_BOXES)
+    assert (model(new) == model(x[:5])).all()
+
+
+def test_the_gaussian_process_is_the_one_of_scikit_learn() -> None:
+    x, y = data(bend=3.0)
+    ours = GaussianProcess(x, y)
+    centred, spread = x - x.mean(axis=0), y.std()
+    kernel = (
+        ConstantKernel(ours.linear / ours._inner) * DotProduct(sigma_0=0)
+        + ConstantKernel(1 - ours.linear) * RBF(np.sqrt(ours.length * ours._apart))
+        + WhiteKernel(ours.noise)
+    )
+    theirs = GaussianProcessRegressor(kernel, optimizer=None, alpha=0).fit(centred, (y - y.mean()) / spread)
+    new = data()[0]
+    mean, deviation = theirs.predict(new - x.mean(axis=0), return_std=True)
+    ours_mean, ours_deviation = ours.mean_and_deviation(new)
+    assert np.allclose(ours_mean, y.mean() + spread * mean, rtol=1e-6)
+    assert np.allclose(ours.mean(new), ours_mean)
+    assert np.allclose(ours_deviation**2, spread**2 * (deviation**2 - ours.noise), atol=1e-6)
+
+
+def test_samples_have_the_posterior_s_moments() -> None:
+    x, y = data(bend=3.0)
+    model, new = GaussianProcess(x, y), data(8)[0]
+    drawn = model.draws(new, 4000, np.random.default_rng(1))
+    mean, deviation = model.mean_and_deviation(new)
+    assert np.allclose(drawn.mean(axis=0), mean, atol=5 * deviation.max() / 60 + 1e-2)
+    assert np.allclose(drawn.std(axis=0), deviation, rtol=0.1, atol=5e-3 * y.std())
+
+
+def test_a_constant_objective_is_predicted() -> None:
+    x, _ = data()
+    assert np.allclose(GaussianProcess(x, np.full(len(x), 3.0)).mean(x), 3.0)

@@ -1,0 +1,193 @@
+"""Searchers on problems of known answer, and the public code's faults measured."""
+
+import os
+import subprocess
+import sys
+import time
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from simq import pareto
+from simq.bayes import gains
+from simq.evaluator import Archive
+from simq.nsga2 import NSGA2, evolve
+from simq.operators import random_reset, uniform_crossover, vary
+from simq.published import last_population
+from simq.search import SEARCHERS
+from tests.unit.simq_problems import Toy, space
+from tests.unit.test_simq_genome import bert
+
+RNG = np.random.default_rng
+
+
+def test_polynomial_mutation_with_rounding_never_changes_a_gene_of_two_options() -> None:
+    from pymoo.operators.mutation.pm import mut_pm
+
+    rng, count = RNG(0), 20_000
+    measured, expected = {}, {}
+    for levels in (2, 3, 4, 7):
+        high, eta = levels - 1, 20.0
+        x = rng.integers(0, levels, size=(count, 1)).astype(float)
+        moved = mut_pm(
+            x, np.zeros(1), np.full(1, high), np.full(count, eta), np.ones(count), False, random_state=rng
+        )
+        measured[levels] = float((np.around(moved) != x).mean())
+        # Closed form at the lower end: the draw must carry the gene half an option up.
+        expected[levels] = 0.5 * (1 - 0.5 / high) ** (eta + 1) * 2
+    assert measured[2] < 5e-4 and 0.0005 < measured[3] < 0.004 and measured[4] < 0.03 and measured[7] < 0.2
+    assert 2e-7 < 0.5 * expected[2] < 1e-6 < measured[3]
+
+
+def test_the_corrected_mutation_changes_genes_at_its_rate_and_reaches_every_option() -> None:
+    levels, rng = np.array([2, 2, 3, 4, 1]), RNG(0)
+    genomes = rng.integers(0, levels, size=(40_000, 5))
+    moved = random_reset(levels, genomes, 0.2, rng)
+    assert np.allclose((moved != genomes).mean(axis=0), [0.2, 0.2, 0.2, 0.2, 0], atol=0.01)
+    changed = moved[moved[:, 3] != genomes[:, 3], 3]
+    assert set(changed) == {0, 1, 2, 3} and (moved < levels).all() and (moved >= 0).all()
+    sure = random_reset(levels, genomes, 1.0, rng)
+    assert (sure[:, :4] != genomes[:, :4]).all()
+
+
+def test_one_gene_that_counts_changes_on_average() -> None:
+    genes, rng = bert(), RNG(0)
+    parents = genes.sample(4000, rng)
+    children = vary(genes, parents, parents, rng)
+    changed = ((children != parents) & genes.active(parents)).sum(axis=1).mean()
+    assert 0.9 < changed < 1.1
+    both = uniform_crossover(parents, genes.sample(4000, rng), rng)
+    assert abs((both == parents).mean() - 0.75) < 0.2
+
+
+def weights(genes, seed=0):
+    table = RNG(seed).random((int(genes.levels.sum()), 2))
+    return lambda genomes: genes.features(genomes) @ table
+
+
+def lost(genes, group):
+    first = genes.architecture_genes
+    return sum(len(set(group[:, g].tolist())) < 2 for g in range(first, len(genes.levels)))
+
+
+def test_since_pymoo_061_the_public_operators_lose_half_of_all_options() -> None:
+    # after 100 of the 400 generations; the spec's figures are 44 to 47 of 74 after all, and 5 up to 0.6.0.1
+    genes = bert()
+    now = last_population(genes, weights(genes), 1, 50, 5000, exchange=1.0)
+    assert lost(genes, now) > 25
+
+
+def test_ours_loses_few_and_reaches_more() -> None:
+    genes, predict = bert(), weights(bert())
+    ours = evolve(genes, predict, RNG(1), evaluations=5000)
+    theirs = last_population(genes, predict, 1, 50, 5000, exchange=1.0)
+    reference = predict(genes.sample(500, RNG(2))).max(axis=0)
+    assert pareto.hypervolume(predict(ours), reference) > pareto.hypervolume(predict(theirs), reference)
+
+
+def test_an_inner_search_of_20000_predictions_takes_about_a_second() -> None:
+    genes, predict = bert(), weights(bert())
+    best = min(_seconds(lambda: evolve(genes, predict, RNG(1))) for _ in range(2))
+    assert best < 3  # a third of a second on a free core
+
+
+def _seconds(run) -> float:
+    start = time.process_time()
+    run()
+    return time.process_time() - start
+
+
+def brute(genes):
+    return np.array(list(product(*(range(n) for n in genes.levels))), dtype=np.int64)
+
+
+@pytest.mark.parametrize("name", ["linas", "nsga2-joint", "bayes-joint"])
+def test_reaches_the_front_of_a_tiny_space(name: str) -> None:
+    genes = space(3, 2)
+    toy = Toy(genes)
+    every = toy(brute(genes))
+    reference = every.max(axis=0) * 1.1
+    whole = pareto.hypervolume(every, reference)
+    archive = Archive(toy, 150)
+    SEARCHERS[name].make(population=20, inner=1000).search(archive, RNG(0))
+    share = pareto.hypervolume(archive.rows, reference) / whole
+    assert share > 0.97, share
+    if name != "nsga2-joint":
+        truth = {tuple(r) for r in np.round(every[pareto.front(every)], 9)}
+        found = {tuple(r) for r in np.round(archive.rows[archive.front()], 9)}
+        assert len(truth & found) >= 0.7 * len(truth)
+
+
+@pytest.mark.parametrize("name", list(SEARCHERS))
+def test_spends_what_is_allowed_and_no_more(name: str) -> None:
+    archive = Archive(Toy(space()), 45)
+    SEARCHERS[name].make(population=20, inner=400).search(archive, RNG(0))
+    assert len(archive.rows) == 45 and archive.left == 0
+    distinct = len(set(archive.genes.keys(archive.genomes)))
+    assert distinct == 45 or name.startswith("linas-as-published")
+    assert pareto.front(archive.rows[archive.front()]).all()
+
+
+def test_ends_where_the_space_is_used_up() -> None:
+    genes = space(2, 1)
+    for name in ("random-joint", "nsga2-joint", "linas", "bayes-joint"):
+        archive = Archive(Toy(genes), 1000)
+        SEARCHERS[name].make(population=20, inner=400).search(archive, RNG(0))
+        assert len(archive.rows) == genes.size(), name
+
+
+def test_the_public_code_measures_points_again() -> None:
+    archive = Archive(Toy(space()), 200)
+    SEARCHERS["linas-as-published"].make(population=50, inner=2000).search(archive, RNG(0))
+    assert len(set(archive.genes.keys(archive.genomes))) < 190
+
+
+def test_the_same_seed_gives_the_same_run_under_any_hash_seed() -> None:
+    names = [*SEARCHERS]
+    told = []
+    for seed in ("0", "1"):
+        env = os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(__file__).parents[2])}
+        command = [sys.executable, "-m", "tests.unit.simq_problems", *names]
+        ended = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+        told.append(ended.stdout)
+    assert told[0] == told[1] and len(told[0].splitlines()) == len(names)
+
+
+def test_fronts_and_gains_agree_with_moocore() -> None:
+    import moocore
+
+    rng = RNG(0)
+    for objectives in (2, 3):
+        rows = rng.random((60, objectives)).round(1)
+        truth = moocore.is_nondominated(rows, keep_weakly=True)
+        assert (pareto.front(rows) == truth).all()
+        assert ((pareto.ranks(rows) == 0) == truth).all()
+        assert (pareto.ranks(rows) == moocore.pareto_rank(rows)).all()
+        front, reference = rows[truth], np.full(objectives, 1.1)
+        new = rng.random((20, objectives)) * 0.7
+        before = pareto.hypervolume(front, reference)
+        added = [pareto.hypervolume(np.vstack([front, one]), reference) - before for one in new]
+        assert np.allclose(gains(new, front, reference), added)
+
+
+def test_survivors_are_those_of_pymoo() -> None:
+    from pymoo.algorithms.moo.nsga2 import RankAndCrowding
+    from pymoo.core.population import Population
+    from pymoo.core.problem import Problem
+
+    from simq.nsga2 import survivors
+
+    rows = RNG(0).random((80, 2))
+    count = int((pareto.ranks(rows) < 3).sum()) + 4  # both ends of the last front and some of its middle
+    group = Population.new("F", rows)
+    kept = RankAndCrowding().do(Problem(n_obj=2), group, n_survive=count, random_state=RNG(0))
+    assert {tuple(r) for r in kept.get("F")} == {tuple(r) for r in rows[survivors(rows, count)]}
+
+
+def test_generations_improve() -> None:
+    archive = Archive(Toy(space()), 200)
+    NSGA2(population=20).search(archive, RNG(0))
+    reference = archive.rows.max(axis=0)
+    assert pareto.hypervolume(archive.rows, reference) > pareto.hypervolume(archive.rows[:40], reference)

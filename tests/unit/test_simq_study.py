@@ -1,0 +1,95 @@
+"""The study of searches: figures of a table whose answer is known, and the whole of it on a small one."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import registry, stats
+from benchmarks.studies import simq_search
+from benchmarks.studies.simq_search import Judged, Plan, anytime, area, bounds, compare, study
+from simq.arena import Arena
+from simq.table import Table, describe, points, write
+from tests.unit.simq_problems import Toy, space
+
+RNG = np.random.default_rng
+
+
+@pytest.fixture
+def place(monkeypatch: pytest.MonkeyPatch) -> Arena:
+    monkeypatch.setattr(simq_search, "arena", Arena)
+    return Arena()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A table of a known function."""
+    genes = space(4, 2)
+    every = points(genes)
+    rows = Toy(genes)(every)
+    columns = {
+        "loss": rows[:, 0],
+        "held_loss": rows[:, 0] * 1.01,
+        "bytes": np.rint(1e4 * rows[:, 1]).astype(int),
+    }
+    head = describe(genes) | {"name": "toy", "commit": "abc"}
+    write(Table(head, columns), tmp_path / "toy.npz")
+    return tmp_path / "toy.npz"
+
+
+def test_anytime_is_the_hypervolume_of_all_that_came_before() -> None:
+    rows = RNG(0).random((60, 2))
+    reference = np.array([0.9, 0.8])
+    curve = anytime(rows, reference, 70)
+    assert np.allclose(curve[:60], [area(rows[: i + 1], reference) for i in range(60)])
+    assert (curve[60:] == curve[59]).all()
+
+
+def test_bounds_are_those_of_the_true_front_alone() -> None:
+    rows = np.array([[1.0, 5.0], [2.0, 2.0], [6.0, 1.0], [9.0, 9.0]])
+    reference, volume = bounds(rows)
+    assert reference.tolist() == [6.5, 5.4]
+    assert volume == pytest.approx(area(rows, reference)) and area(rows[:3], reference) == volume
+
+
+def test_the_study_on_a_small_table(place: Arena, path: Path) -> None:
+    names = ("random-joint", "nsga2-joint", "linas", "arch-then-quant")
+    plan = Plan(seeds=6, budgets=(20, 60), decides=60, population=20, inner=400, searchers=names, jobs=1)
+    outcome = study([path], plan)
+    facts = outcome.facts["tables"][0]
+    shares = {name: np.array(facts["shares"][name]) for name in names}
+    for share in shares.values():
+        assert share.shape == (6, 2) and (np.diff(share, axis=1) >= 0).all() and (share <= 1 + 1e-9).all()
+    assert shares["linas"][:, 1].mean() > shares["random-joint"][:, 1].mean()
+    assert 0 < facts["uniform"]["int8"] < 1
+    assert [(c["ours"], c["theirs"]) for c in facts["comparisons"]] == [
+        ("linas", "nsga2-joint"),
+        ("nsga2-joint", "random-joint"),
+        ("linas", "arch-then-quant"),
+    ]
+    page = outcome.markdown("x")
+    assert "toy" in page and "linas minus nsga2-joint after 60" in page
+    assert outcome.pictures["png"][:4] == b"\x89PNG" and len(outcome.rows) == 4
+
+
+def test_comparisons_are_paired_and_corrected() -> None:
+    rng = RNG(0)
+    base = rng.random((10, 1)) * 0.5
+    shares = {"linas": base + 0.1, "nsga2-joint": base, "random-joint": base + rng.normal(0, 0.2, (10, 1))}
+    judged = Judged({"name": "t"}, shares, {}, {}, {})
+    first, second = compare(judged, Plan(budgets=(200,)))
+    assert first.verdict == "significant" and first.difference.mean == pytest.approx(0.1)
+    assert first.p == pytest.approx(2 * 2 / 2**10)  # Holm over two
+    assert second.verdict != "significant"
+    assert stats.sign_flip([0.0] * 10, [0.1] * 10) == 2 / 2**10
+
+
+def test_without_a_table_the_study_says_how_to_make_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Arena, "tables", lambda self: {})
+    monkeypatch.setattr(simq_search, "arena", Arena)
+    with pytest.raises(Exception, match="tests.bench.tabulate"):
+        simq_search.run(None)
+
+
+def test_the_searches_are_found_as_an_entry_point() -> None:
+    assert registry.arena().name == "simq"
