@@ -6,6 +6,7 @@ did not come about are not judged rather than failed: one fault is one failure.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -128,7 +129,9 @@ def _uncharged(runs: Runs) -> Iterator[str]:
 
 def evaluated(key: str) -> float:
     """What one call of ``Lab.evaluate`` costs, by the key that it is journaled under."""
-    return float(key.rpartition(" ")[2]) if " " in key else 1.0
+    # an architecture, under a policy a list behind it, and for a part of an evaluation objective and share
+    share = re.search(r" \w+ ([\d.e+-]+)$", key)
+    return float(share[1]) if share else 1.0
 
 
 def seeding(runs: Runs) -> Check:

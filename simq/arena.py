@@ -23,6 +23,8 @@ class Arena:
     name: ClassVar[str] = "simq"
     searchers: ClassVar[Mapping[str, str]] = {name: made.summary for name, made in SEARCHERS.items()}
     """Name -> what it is."""
+    planned: ClassVar[frozenset[str]] = frozenset({"arch-then-quant", "quant-then-arch"})
+    """Those that divide their evaluations beforehand: under way they are not what they would be at an end."""
 
     def tables(self) -> dict[str, Path]:
         """Name -> file of the tables that come along."""

@@ -24,6 +24,8 @@ from supernet.train import Sandwich
 
 OBJECTIVES = ("loss", "latency", "bytes")
 """What can be searched for: validation loss, predicted milliseconds, bytes of the weights as deployed."""
+GENERATIONS = 400
+"""Of the public code's search on predictors between two batches."""
 
 
 class JointSearch(Method):
@@ -31,7 +33,7 @@ class JointSearch(Method):
 
     Options: ``objectives`` (``loss,latency``; two or three of loss, latency, bytes), ``unit`` (``linear``: a
     precision for each linear or convolution; ``block``, ``layer``), ``population`` (of a batch; a fifth of
-    the evaluations), ``inner`` (predictions between two batches, 20000).
+    the evaluations), ``inner`` (predictions between two batches; 400 generations, 20,000 at most).
     """
 
     searcher: ClassVar[str] = "linas"
@@ -75,7 +77,7 @@ class JointSearch(Method):
             lab.budget.charge("predictor_calls", count)
 
         population = int(lab.options.get("population", max(4, evaluations // 5)))
-        inner = int(lab.options.get("inner", 20_000))
+        inner = int(lab.options.get("inner", min(20_000, GENERATIONS * population)))
         if population < 2 or inner < population:
             raise UsageError(f"{self.name}: population of at least 2 and inner of at least as many")
         return SEARCHERS[self.searcher].make(population, inner, fitted, called)
@@ -105,6 +107,7 @@ class Measured:
         self.lab, self.net, self.space, self.objectives = lab, net, space, objectives
         self.genes: Genes = space
         self._latency: GaussianProcess | None = None
+        self._told: dict[bytes, float] = {}
         limited = any(isinstance(limit, (int, float)) for limit in lab.limits)
         if "latency" in objectives or limited:
             self._latency = self._probed(rng)
@@ -128,13 +131,22 @@ class Measured:
             return GaussianProcess(self.space.features(genomes), np.log(measured))
 
     def latency(self, genomes: Genomes) -> Array:
-        """Predicted milliseconds ``[n]``."""
+        """Predicted milliseconds ``[n]``; a point is predicted, and charged, once."""
         assert self._latency is not None
-        self.lab.budget.charge("predictor_calls", len(genomes))
-        return np.exp(self._latency.mean(self.space.features(genomes)))
+        keys = self.space.keys(genomes)
+        fresh = [i for i, key in enumerate(keys) if key not in self._told]
+        if fresh:
+            self.lab.budget.charge("predictor_calls", len(fresh))
+            found = np.exp(self._latency.mean(self.space.features(genomes[fresh])))
+            self._told |= {keys[i]: float(ms) for i, ms in zip(fresh, found, strict=True)}
+        return np.array([self._told[key] for key in keys])
 
     def __call__(self, genomes: Genomes) -> Array:
         columns: dict[str, Array] = {}
+        if self._latency is not None:
+            self.latency(
+                genomes
+            )  # known of every measured point, so that limits can be asked for at any time
         pairs = [self.space.decode(genome) for genome in genomes]
         for name in self.objectives:
             if name == "loss":

@@ -62,7 +62,9 @@ def ridge(x: Array, y: Array, strengths: Array) -> tuple[Array, Array]:
 
 def box(kernel: Array, y: Array, c: float) -> SVR:
     """A support vector regression without a tube, on a kernel of its training rows."""
-    return SVR(kernel="precomputed", C=c, epsilon=0.0).fit(kernel, y)
+    model = SVR(kernel="precomputed", C=c, epsilon=0.0)
+    model.random_state = 0  # else it draws, for nothing, from NumPy's global state
+    return model.fit(kernel, y)
 
 
 def relative(y: Array, guessed: Array) -> Array:

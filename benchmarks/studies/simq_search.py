@@ -139,9 +139,16 @@ def judge(path: Path, plan: Plan, say: Say) -> Judged:
     head, whole = place.head(path), place.whole(path, OBJECTIVES)
     held = place.whole(path, HELD_OUT)
     names = plan.searchers or tuple(place.searchers)
-    asked = [(name, seed) for name in names for seed in range(1, plan.seeds + 1)]
+    last = max(plan.budgets)
+    seeds = range(1, plan.seeds + 1)
+    asked = [
+        (name, seed, budget)
+        for name in names
+        for budget in (plan.budgets if name in place.planned else (last,))
+        for seed in seeds
+    ]
     one = partial(_one, path, plan)
-    say(f"{head['name']}: {len(asked)} searches of {max(plan.budgets)} evaluations")
+    say(f"{head['name']}: {len(asked)} searches of up to {last} evaluations")
     jobs = plan.jobs or len(os.sched_getaffinity(0))
     if jobs > 1:
         with ProcessPoolExecutor(jobs) as pool:
@@ -150,28 +157,32 @@ def judge(path: Path, plan: Plan, say: Say) -> Judged:
         orders = [one(each) for each in asked]
     reference, volume = bounds(whole)
     held_reference, held_volume = bounds(held)
+    found = dict(zip(asked, orders, strict=True))
     curves: dict[str, Array] = {}
+    shares: dict[str, Array] = {}
     outside: dict[str, Array] = {}
     for name in names:
-        mine = [order for (n, _), order in zip(asked, orders, strict=True) if n == name]
-        curves[name] = np.stack(
-            [anytime(whole[order], reference, max(plan.budgets)) / volume for order in mine]
-        )
+        mine = [found[name, seed, last] for seed in seeds]
+        curves[name] = np.stack([anytime(whole[order], reference, last) / volume for order in mine])
+        shares[name] = curves[name][:, np.array(plan.budgets) - 1]
+        if name in place.planned:
+            ends = [
+                [area(whole[found[name, seed, budget]], reference) for budget in plan.budgets]
+                for seed in seeds
+            ]
+            shares[name] = np.array(ends) / volume
         fronts = [order[nondominated(whole[order])] for order in mine]
         outside[name] = np.array([area(held[f], held_reference) / held_volume for f in fronts])
-    at = np.array(plan.budgets) - 1
     uniform = {
         precision: area(whole[places], reference) / volume
         for precision, places in place.uniform(path).items()
     }
-    return Judged(head, {n: c[:, at] for n, c in curves.items()}, outside, curves, uniform)
+    return Judged(head, shares, outside, curves, uniform)
 
 
-def _one(path: Path, plan: Plan, asked: tuple[str, int]) -> NDArray[np.int64]:
-    name, seed = asked
-    found: NDArray[np.int64] = arena().run(
-        path, OBJECTIVES, name, max(plan.budgets), seed, plan.population, plan.inner
-    )
+def _one(path: Path, plan: Plan, asked: tuple[str, int, int]) -> NDArray[np.int64]:
+    name, seed, budget = asked
+    found: NDArray[np.int64] = arena().run(path, OBJECTIVES, name, budget, seed, plan.population, plan.inner)
     return found
 
 
@@ -274,8 +285,8 @@ def _notes(found: Sequence[Judged], compared: Sequence[Sequence[Compared]], plan
         " To 95 %: evaluations, median over seeds (the lower of the middle two).",
         "linas-as-published: the public code on pymoo since 0.6.1; with -0.5, its crossover up to 0.6.0.1."
         " Their support vector regressions try seven of the public code's hundred values of C.",
-        f"A sequential search has half of its {max(plan.budgets)} evaluations for each half of the genes, so"
-        " that its figures at smaller budgets are those of a search under way.",
+        "A sequential search spends half of its evaluations on each half of the genes: each of its figures is"
+        " that of a search with just that budget; the picture has the one of the largest, under way.",
         "One supernet a table: differences between supernets are not in the intervals.",
     ]
     for judged, results in zip(found, compared, strict=True):
@@ -315,4 +326,3 @@ def _short(value: float | None) -> float | None:
 def _rounded(figures: Array) -> Any:
     """To six digits: the last bits depend on the machine's linear algebra."""
     return np.round(figures, 6).tolist()
-

@@ -93,3 +93,11 @@ def test_what_rests_on_a_broken_run_is_not_judged() -> None:
 def test_what_a_method_writes_is_printed_as_one_plain_line() -> None:
     hostile = verdicts(replace(good(), whole=ended(status="failed", message="\x1b[31m\nred")))["contract"]
     assert hostile.seen.isprintable() and "red" in hostile.seen
+
+
+def test_what_an_evaluation_costs_by_its_key() -> None:
+    from benchmarks.judge import evaluated
+
+    assert evaluated("4_2x4_64x4") == evaluated("4_2x4_64x4 [('head', 'int8'), ('patch', 'bf16')]") == 1
+    assert evaluated("4_2x4_64x4 Labels 0.25") == 0.25
+    assert evaluated("4_2x4_64x4 [('head', 'int8')] Labels 0.5") == 0.5

@@ -1,6 +1,7 @@
 """Searchers on problems of known answer, and the public code's faults measured."""
 
 import os
+import random
 import subprocess
 import sys
 import time
@@ -123,7 +124,9 @@ def test_reaches_the_front_of_a_tiny_space(name: str) -> None:
 @pytest.mark.parametrize("name", list(SEARCHERS))
 def test_spends_what_is_allowed_and_no_more(name: str) -> None:
     archive = Archive(Toy(space()), 45)
+    before = str(np.random.get_state()), random.getstate()
     SEARCHERS[name].make(population=20, inner=400).search(archive, RNG(0))
+    assert (str(np.random.get_state()), random.getstate()) == before
     assert len(archive.rows) == 45 and archive.left == 0
     distinct = len(set(archive.genes.keys(archive.genomes)))
     assert distinct == 45 or name.startswith("linas-as-published")
