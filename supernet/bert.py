@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from supernet.space import Architecture, SearchSpace
-from supernet.weights import Init, Slot
+from supernet.weights import Init, Slot, spread
 
 PAD, UNK, CLS, SEP, MASK = range(5)
 """Special tokens, in the order in which the vocabulary is learnt."""
@@ -437,13 +437,16 @@ class BertFamily(ABC):
         return body, target_len * plan.embedding * (plan.out + self.config.vocab)
 
     def initial(self, name: str, shape: tuple[int, ...]) -> Init:
-        """BERT's initialisation: N(0, 0.02), zero biases; a hub's factors start as the identity."""
+        """BERT's initialisation: N(0, 0.02), in feed-forwards uniform with that deviation, so that mixtures
+        start at the same scale; zero biases; a hub's factors start as the identity."""
         if name.endswith("bias"):
             return Init("constant", 0.0)
         if "norm" in name:
             return Init("constant", 1.0)
         if name.startswith("linears.") and self.form == "hub":
             return Init("identity", 1.0)
+        if "feed_forward" in name:
+            return spread(0.02, shape)
         return Init("normal", 0.02, zero_row=PAD if name == "embedding.word.weight" else None)
 
     def skeleton(self, device: torch.device | str = "cpu") -> Bert:

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import torch
-from torch import nn
-
 from supernet import bert, resnet, seq2seq, vision_language, vit
 from supernet.space import SearchSpace
 
@@ -61,11 +58,3 @@ def image_family(space: SearchSpace, classes: int, **config: Any) -> Any:
     if "experts" in space.constants:
         return vision_language.VLFamily(space, vision_language.VLConfig(classes, **config))
     return vit.ViTFamily(space, vit.ViTConfig(classes, **config))
-
-
-def policy_units(family: Any, architecture: Mapping[str, Any]) -> list[str]:
-    """Every layer of an exported sub-network that a precision policy can name: its linear layers and
-    convolutions of images, in order. An output layer that is the table of words itself is none."""
-    with torch.device("meta"):
-        module: nn.Module = family.build(architecture)
-    return [name for name, layer in module.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]

@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from supernet.space import Architecture, SearchSpace
-from supernet.weights import Init, Slot
+from supernet.weights import Init, Slot, spread
 
 EPS, MOMENTUM = 1e-5, 0.1
 """Of the batch norms; of their running averages, the share of the newest batch."""
@@ -331,12 +331,12 @@ def norms(model: nn.Module) -> list[BatchNorm]:
 
 
 def initial(name: str, shape: tuple[int, ...]) -> Init:
-    """He's for convolutions, by what goes out; N(0, 0.01) for the head."""
+    """He's for convolutions, by what goes out; a deviation of 0.01 for the head."""
     if len(shape) == 4:
         return Init("normal", math.sqrt(2 / (shape[0] * shape[2] * shape[3])))
     if name.endswith("bias"):
         return Init("constant", 0.0)
-    return Init("normal", 0.01) if name == "head.weight" else Init("constant", 1.0)
+    return spread(0.01, shape) if name == "head.weight" else Init("constant", 1.0)
 
 
 def from_spec(spec: Mapping[str, Any]) -> ResNetFamily:

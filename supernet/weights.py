@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +56,12 @@ class Init:
             out.uniform_(-bound, bound, generator=generator)
         if self.zero_row is not None:
             out[self.zero_row].zero_()
+
+
+def spread(deviation: float, shape: Sequence[int]) -> Init:
+    """Uniform with this deviation, told as a gain over the fans of ``shape``: the form in which a mixture of
+    experts can scale it. What mixtures mix must not be ``normal``, which they would take for a gain."""
+    return Init("xavier", deviation * math.sqrt((shape[0] + shape[1]) / 2))
 
 
 @dataclass(frozen=True)

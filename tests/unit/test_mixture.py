@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 from mos.mixture import Mixture
 from supernet.batches import PairData, TokenBatches
 from supernet.elastic import SuperNet
+from supernet.families import family_of, image_family
+from supernet.space import get_space
 from supernet.train import Recipe, Sandwich, Trainer
 from supernet.weights import SharedSlices
 from tests.unit.test_supernet import VOCAB, family, sentences
@@ -205,3 +208,31 @@ def test_the_exported_subnetwork_has_no_router() -> None:
 def test_no_expert_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         mixture(0, True)
+
+
+@pytest.mark.parametrize("space", ["supershaper-s", "autodistil-s-all", "vit-s", "resnet-smoke", "vl-smoke"])
+@pytest.mark.parametrize("neuron_wise", [True, False])
+def test_mixed_weights_start_at_the_scale_of_plain_ones(space: str, neuron_wise: bool) -> None:
+    """Of every family: what the router mixes must not start smaller than what it stands in for."""
+    fam = whatever(space)
+    plain = SharedSlices(fam, torch.Generator().manual_seed(0)).bake(fam.space.largest())
+    mixed = Mixture(fam, torch.Generator().manual_seed(1), experts=2, neuron_wise=neuron_wise)
+    made = mixed.bake(fam.space.largest())
+    for _, linear in fam.mixable():
+        ratio = float(made[f"{linear}.weight"].std() / plain[f"{linear}.weight"].std())
+        # Coefficients (a, 1 - a) keep between 1 and sqrt(2) of the scale that even ones have.
+        assert 0.9 < ratio < 1.5, linear
+
+
+def whatever(space: str) -> Any:
+    found = get_space(space)
+    if space in IMAGES:
+        return image_family(found, 10, **IMAGES[space])
+    return family_of(found, [500])
+
+
+IMAGES: dict[str, dict[str, Any]] = {
+    "vit-s": {"image": 32, "channels": 3},
+    "resnet-smoke": {"image": 8, "channels": 1},
+    "vl-smoke": {"image": 64, "channels": 3, "text": 12, "vocab": 50},
+}

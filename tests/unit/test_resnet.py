@@ -14,9 +14,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mos.mixture import Mixture
 from supernet import export
-from supernet.cost import cost
+from supernet.cost import cost, policy_units
 from supernet.elastic import FORWARD, SuperNet
-from supernet.families import family_of, image_family, policy_units
+from supernet.families import family_of, image_family
 from supernet.images import ImageBatches, Images
 from supernet.resnet import ResNetConfig, ResNetFamily, norms
 from supernet.space import get_space, resnet_space
@@ -287,7 +287,7 @@ def test_size_and_policy_units_of_the_papers_space() -> None:
     # meanings (its middle convolution is there, or not).
     size = math.log10(math.prod(map(len, allowed))) + 61 * math.log10(4)
     assert round(size + math.log10(3 / 2), 1) == 50.6
-    units = policy_units(fam, fam.space.largest())
+    units = list(policy_units(fam, fam.space.largest()))
     assert len(units) == 61 + 1 and units[-1] == "head", "the published code leaves the classifier in fp32"
 
 

@@ -15,9 +15,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from mos.mixture import Mixture
 from supernet import export
 from supernet.bert import BertConfig, LayeredBert
-from supernet.cost import cost
+from supernet.cost import cost, policy_units
 from supernet.elastic import SuperNet
-from supernet.families import family_of, policy_units
+from supernet.families import family_of
 from supernet.finetune import Classifier
 from supernet.space import get_space, layered_space
 from supernet.vit import ViTConfig, ViTFamily, patches
@@ -171,7 +171,7 @@ code has the last norm, which holds no product."""
 
 def test_policy_units_of_the_largest_networks() -> None:
     vit = family_of(get_space("simq-vit"), [1000])
-    units = policy_units(vit, vit.space.largest())
+    units = list(policy_units(vit, vit.space.largest()))
     assert len(units) == POLICIES["simq-vit"] and units[0] == "patch" and units[-1] == "head"
     assert len(policy_units(vit, vit.space.smallest())) == 10 * 6 + 2
     bert = LayeredBert(get_space("simq-bert"), BertConfig(100))
