@@ -3,7 +3,7 @@
 What differs from the public code (``simq.published``) and why: variation that reaches every option; a
 feature for every gene that counts; no point measured twice, within a batch or over all of them; evolution
 starts from the measured front; the predictor knows its doubt, and evolution gives it the benefit of it; the
-result is what was measured. Each can be switched off, for ablations.
+result is what was measured.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from simq.evaluator import Archive
 from simq.genome import Array, Genomes
-from simq.nsga2 import evolve
+from simq.nsga2 import evolve, survivors
 from simq.predictors import GaussianProcess
 
 
@@ -70,8 +70,6 @@ class Linas:
 
     def _spread(self, proposed: Genomes, predict: Callable[[Genomes], Array]) -> Genomes:
         """As many as a batch takes, by front and crowding of what is predicted."""
-        from simq.nsga2 import survivors
-
         if len(proposed) <= self.population:
             return proposed
         return proposed[survivors(predict(proposed), self.population)]

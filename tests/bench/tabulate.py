@@ -46,8 +46,8 @@ class Kind:
 
 
 KINDS = {
-    "vit": Kind("simq-vit", "vision-cifar10", 390e6, 1000, 33280, 1e-3),
-    "text": Kind("simq-text", "bert-enwiki", 150e6, 500, 32768, 1.5e-3),
+    "vit": Kind("simq-vit", "vision-cifar10", 200e6, 1000, 33280, 1e-3),
+    "text": Kind("simq-text", "bert-enwiki", 120e6, 500, 32768, 1.5e-3),
 }
 
 
@@ -112,7 +112,7 @@ def trained(
     family = task.family(tier, prepared, space)
     net = SuperNet(family, SharedSlices(family, torch.Generator().manual_seed(SEED), device))
     recipe = replace(recipe_of(tier.recipe), batch_tokens=kind.batch_tokens, learning_rate=kind.learning_rate)
-    sampling = Sandwich(random=2, distill=True)
+    sampling = Sandwich(distill=True)
     batches = task.batches(task.training(prepared), recipe.batch_tokens, SEED, device)
     return Trainer(net, recipe, sampling, SEED).fit(Stream(batches, sampling.passes, kind.tokens))
 
@@ -135,7 +135,7 @@ def make(kind: Kind, args: argparse.Namespace) -> Table:
         "weights_sha256": weights,
         "commit": args.commit,
         "data_sha256": dict(prepared.digests),
-        "recipe": f"sandwich of 4, in-place distillation, {kind.tokens:g} tokens of passes, batches of"
+        "recipe": f"sandwich of 3, in-place distillation, {kind.tokens:g} tokens of passes, batches of"
         f" {kind.batch_tokens}, rate {kind.learning_rate:g}, seed {SEED}",
         "validation": f"the first {len(rows)} validation {'images' if 'vit' in kind.name else 'rows'}",
         "metric": task.metric,

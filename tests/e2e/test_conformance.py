@@ -73,3 +73,10 @@ def test_methods_that_learn_from_a_teacher_pass(bench):
     assert done.returncode == 0, done.stdout + done.stderr
     found = verdicts(done)
     assert [{c["verdict"] for c in checks.values()} for checks in found.values()] == [{"ok"}, {"ok"}]
+
+
+@pytest.mark.slow
+def test_a_joint_search_passes(bench):
+    done = bench("test-method", "linas", "--task", "vision-digits", "--tier", "check", "--json", timeout=580)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {check["verdict"] for check in verdicts(done)["linas"].values()} == {"ok"}

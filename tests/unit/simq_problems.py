@@ -41,8 +41,8 @@ def main() -> None:
     from simq.search import SEARCHERS
 
     for name in sys.argv[1:]:
-        archive = Archive(Toy(space()), 60)
-        SEARCHERS[name].make(population=20, inner=400).search(archive, np.random.default_rng(5))
+        archive = Archive(Toy(space()), 40)
+        SEARCHERS[name].make(population=15, inner=150).search(archive, np.random.default_rng(5))
         print(name, archive.genomes.tolist(), archive.rows.tolist())
 
 
