@@ -144,9 +144,7 @@ class Measured:
     def __call__(self, genomes: Genomes) -> Array:
         columns: dict[str, Array] = {}
         if self._latency is not None:
-            self.latency(
-                genomes
-            )  # known of every measured point, so that limits can be asked for at any time
+            self.latency(genomes)  # of every measured point, so that limits can be asked for at any time
         pairs = [self.space.decode(genome) for genome in genomes]
         for name in self.objectives:
             if name == "loss":

@@ -103,11 +103,13 @@ def test_fine_tuned_encoders_too_with_padding(name, outputs, tmp_path):
     family = make()
     module, about = exported(family, of(family, seed, **edits))
     classifier = Classifier(module, outputs, 1).eval()
+    with torch.no_grad():
+        classifier.out.weight.mul_(50)  # untrained, it says nearly the same of everything
     model = huggingface.to_huggingface(classifier, about)
     assert huggingface.save(model, classifier, tmp_path) < huggingface.CLOSE
     given = huggingface.sample(classifier)
     blind = model(**{**given, "attention_mask": torch.ones_like(given["input_ids"])}).logits
-    assert not torch.allclose(blind[0], model(**given).logits[0], rtol=0, atol=1e-6)  # the mask is heeded
+    assert not torch.allclose(blind[0], model(**given).logits[0], atol=1e-4)  # the mask is heeded
 
 
 def test_a_copy_that_differs_is_refused(tmp_path):
