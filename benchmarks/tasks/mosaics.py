@@ -83,7 +83,7 @@ def fashion(data_dir: Path | None, say: Say) -> tuple[dict[str, Split], dict[str
     """
     data = datasets()["fashion_mnist"]
     files = locate(data, data_dir, say)
-    found = {}
+    found: dict[str, Split] = {}
     for split, (start, count) in FASHION.items():
         pixels = _idx(files[f"{start}-images-idx3-ubyte.gz"], (count, SIDE, SIDE))
         labels = _idx(files[f"{start}-labels-idx1-ubyte.gz"], (count,))

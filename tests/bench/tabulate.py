@@ -368,6 +368,8 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--prepare-only", action="store_true")
     parser.add_argument("--tiny", action="store_true")
     args = parser.parse_args(words)
+    if args.prepare_only:
+        args.device = "cpu"
     kinds = {key: tiny(key, kind) if args.tiny else kind for key, kind in KINDS.items()}
     for word in args.tokens:
         key, _, tokens = word.partition("=")
