@@ -17,11 +17,13 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from simq.table import Table, write
 from simq.tabulate import fill, layer_space
 from supernet import cutmix, stored
 from supernet.elastic import SuperNet
+from supernet.fakequant import FakeQuantized
 from supernet.space import SearchSpace, layered_space, resnet_space
 from supernet.train import Objective, Recipe, Sandwich, SinglePath, Trainer
 from supernet.weights import SharedSlices
@@ -214,6 +216,24 @@ def accuracy(net: SuperNet, batches: list[Any], which: str = "largest") -> float
     return 100 * float(sum(hits)) / sum(len(batch.labels) for batch in batches)
 
 
+def apart(net: SuperNet, table: Table, batches: list[Any], count: int = 8) -> float:
+    """The largest difference in loss between some points of a table and the same networks run alone, whose
+    fp32 products are no TF32."""
+    genomes = table.space.sample(count, np.random.default_rng(SEED))
+    found = []
+    for genome in genomes:
+        architecture, policy = table.space.decode(genome)
+        fake = FakeQuantized(net.export(architecture).to(net.device))
+        module, total = fake.select([policy]), 0.0
+        with torch.inference_mode():
+            for batch in batches:
+                if net.family.kind == "bert-sentences":
+                    fake.pad((batch.inputs[0] != 0)[..., None])
+                total += float(F.cross_entropy(module(*batch.inputs), batch.labels, reduction="sum"))
+        found.append(total / sum(len(batch.labels) for batch in batches))
+    return float(np.abs(table.rows(["loss"], genomes)[:, 0] - found).max())
+
+
 def of_images(key: str, kind: Kind, args: argparse.Namespace) -> Made:
     """A table of networks over images."""
     from benchmarks.tasks import images, vision
@@ -340,6 +360,7 @@ def make(key: str, kind: Kind, args: argparse.Namespace) -> tuple[Table, SuperNe
     )
     took, loss = time.monotonic() - start, table.columns["loss"]
     best = int(np.argmin(loss))
+    print(f"{kind.name}: loss of points run alone differs by {apart(net, table, made.search):.1e} at most")
     counted = (("hits", "labels"), ("held_hits", "held_out_labels"))
     shares = [f"{100 * table.columns[hits][best] / table.head[n]:.1f} %" for hits, n in counted]
     print(f"{kind.name}: {len(loss)} points in {took:.0f} s, loss {loss.min():.3f} to {loss.max():.3f}")
