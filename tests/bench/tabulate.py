@@ -236,7 +236,7 @@ def apart(net: SuperNet, table: Table, batches: list[Any], count: int = 8) -> fl
 
 def of_images(key: str, kind: Kind, args: argparse.Namespace) -> Made:
     """A table of networks over images."""
-    from benchmarks.tasks import images, vision
+    from benchmarks.tasks import images, mosaics, vision
     from supernet.images import evaluation_batches
 
     every = [
@@ -273,6 +273,10 @@ def of_images(key: str, kind: Kind, args: argparse.Namespace) -> Made:
         "held_out": f"{len(held)} images of the test split, at equal distances",
         "metric": "accuracy",
     }
+    if train.texts is not None:
+        known, asked = ({"texts": x.texts.numpy(), "labels": x.labels.numpy()} for x in (train, held))
+        said["question_only"] = round(100 * mosaics.floor(known, asked), 2)
+        print(f"{kind.name}: {said['question_only']:.1f} % of what is held out needs no image")
     if net.estimated_on:
         said["statistics"] = f"of batch norms: the first {min(ESTIMATED, len(train))} training images"
     return Made(net, sets[0], sets[1], said, run)
