@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import metrics, records, verified, verify
+from benchmarks import metrics, records, sealed, verified, verify
 
 METHODS = ("hat", "hat-sandwich", "mos-layer", "mos-neuron", "random-search", "scratch")
 LIMITS = (0.4, 0.6, 0.8)
@@ -189,7 +189,7 @@ def run_again(record: dict[str, Any], day: str = "2026-02-03", **changes: Any) -
 
 def publish(results: Path, verdict: dict[str, Any]) -> Path:
     """Write a verdict where the leaderboard finds it."""
-    path = verified.path_of(results, verdict)
+    path = sealed.path_of(results, verified.FOLDER, verdict)
     records.write_text(path, json.dumps(verdict))
     return path
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import records as store
-from benchmarks import verified
+from benchmarks import sealed, verified
 from benchmarks.api import InvalidRecord
 from benchmarks.records import Record
 from benchmarks.report import comparable, runs, site_runs
@@ -38,7 +38,7 @@ class Read:
     """Some records, checked and reduced, in the order of their files; their pages' data are written."""
 
     runs: list[Run]
-    verdicts: dict[str, list[verified.Stored]]
+    verdicts: dict[str, list[sealed.Stored]]
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def _load(job: Job, path: Path) -> Record:
 
 
 def tables_of(
-    job: Job, folder: Sequence[Run], verdicts: Mapping[str, Sequence[verified.Stored]]
+    job: Job, folder: Sequence[Run], verdicts: Mapping[str, Sequence[sealed.Stored]]
 ) -> list[Board]:
     """The tables of all runs of one folder; their part of the site is written."""
     with uncollected():
@@ -129,7 +129,7 @@ BRIEF = ("shared", "metric", "rows", "baseline", "comparisons", "notes")
 
 
 def _board(
-    job: Job, group: Sequence[Run], mark: str, verdicts: Mapping[str, Sequence[verified.Stored]]
+    job: Job, group: Sequence[Run], mark: str, verdicts: Mapping[str, Sequence[sealed.Stored]]
 ) -> Board:
     from benchmarks.report import formats, site, tables
 

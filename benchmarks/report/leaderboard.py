@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks import records as store
-from benchmarks import verified
+from benchmarks import sealed, verified
 from benchmarks.api import InvalidRecord, UsageError
 from benchmarks.records import write_text
 
@@ -93,10 +93,10 @@ def _verdicts(root: Path, published: Sequence[Path]) -> dict[str, tuple[Path, ..
 
 def _folders(
     job: boards.Job, paths: Sequence[Path]
-) -> Iterator[tuple[list[Run], dict[str, list[verified.Stored]]]]:
+) -> Iterator[tuple[list[Run], dict[str, list[sealed.Stored]]]]:
     """The runs of one folder after the other, with the verdicts on them."""
     runs: list[Run] = []
-    verdicts: dict[str, list[verified.Stored]] = {}
+    verdicts: dict[str, list[sealed.Stored]] = {}
     for read in _in_parallel(job, paths):
         verdicts |= read.verdicts
         for run in read.runs:

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from benchmarks import records as store
-from benchmarks import verified
+from benchmarks import sealed
 from benchmarks.records import Record
 from benchmarks.report import rows, site_data, standing
 
@@ -38,7 +38,7 @@ class File:
         self._runs: list[orjson.Fragment] = []
         self._made: dict[bytes, int] = {}
 
-    def add(self, record: Record, verdicts: Sequence[verified.Stored]) -> None:
+    def add(self, record: Record, verdicts: Sequence[sealed.Stored]) -> None:
         """The next run, with the verdicts on it."""
         made = {k: v for k, v in record["provenance"].items() if k not in ("command", "started", "ended")}
         place = self._made.setdefault(store.canonical(made), len(self._made))
@@ -50,7 +50,7 @@ class File:
         site_data.write(self._path, "runs", {"id": self._name, "runs": self._runs, "made": made})
 
 
-def _run(record: Record, verdicts: Sequence[verified.Stored]) -> dict[str, Any]:
+def _run(record: Record, verdicts: Sequence[sealed.Stored]) -> dict[str, Any]:
     """One run with its whole provenance, what second runs said, and the commands that make it again."""
     path = f"results/records/{store.relative_path(record)}"
     made, spec = record["provenance"], record["spec"]
