@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from benchmarks import profiles
 from benchmarks.energy import EnergyMeter
 from benchmarks.live_bytes import LiveBytes
-from benchmarks.percentiles import ratio
+from benchmarks.percentiles import median, ratio
 from benchmarks.timing import OtherLoad, Refused, Request, Timed, in_turns, still, summary
 from benchmarks.timing_lock import exclusive
 from benchmarks.workload import RUNTIMES, Workload
@@ -121,13 +121,11 @@ def latency(
 
 def runtime_latency(
     serve: Callable[[], Any],
-    runtime: str,
+    recipe: Mapping[str, Any],
     module: nn.Module,
     workload: Workload | Mapping[str, Any],
     profile: profiles.Profile,
     *,
-    precision: str = "fp32",
-    search: str = "no",
     min_n: int = 64,
     max_seconds: float = 600.0,
 ) -> dict[str, Any]:
@@ -138,21 +136,21 @@ def runtime_latency(
 
     Args:
         serve: one request of the workload; it has been loaded with one thread.
-        runtime: its name and version, such as ``ctranslate2-4.8.5``.
+        recipe: how the runtime computes, for the signature: ``rt``, its name and version, such as
+            ``ctranslate2-4.8.5``; ``prec``; ``search``, ``yes`` where it chooses tokens and reorders beams,
+            which PyTorch's side never does.
         module: the exported network, float32.
-        precision: as the runtime computes.
-        search: ``yes`` where the runtime chooses tokens and reorders beams, which PyTorch's side does not.
 
     Returns:
         As ``latency``; the reference is the same network in PyTorch: ``pytorch_p50``, and ``ratio``,
-        ``ratio_low``, ``ratio_high`` to it.
+        ``ratio_low``, ``ratio_high`` to it. Also ``p50_low`` and ``p50_high`` (95 %).
     """
     workload = Workload.of(workload)
     timed: list[Timed | Request] = [Request(serve), Timed(module, workload, "cpu", "fp32")]
     times, how = in_turns(timed, 1, min_n=min_n, max_seconds=max_seconds)
     found = summary(times, "pytorch_p50")
-    recipe = {"search": search, "prec": precision, "rt": runtime, "mode": "graph", "thr": how.pop("threads")}
-    recipe["prof"] = profile.name
+    _, found["p50_low"], found["p50_high"] = median(times[0])
+    recipe = {"search": "no", **recipe, "mode": "graph", "thr": how.pop("threads"), "prof": profile.name}
     return found | {**how, "signature": _signature(found, workload, recipe)}
 
 
