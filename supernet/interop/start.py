@@ -132,6 +132,19 @@ def configuration(folder: Path) -> dict[str, Any]:
     return found
 
 
+def head_channels(folder: Path) -> int:
+    """Channels of each head of a folder's model.
+
+    Raises:
+        Foreign: its configuration does not say.
+    """
+    told = configuration(folder)
+    try:
+        return int(told["hidden_size"]) // int(told["num_attention_heads"])
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        raise Foreign(f"{folder}: its config.json does not say how wide its heads are") from None
+
+
 def _model(folder: Path) -> tuple[Any, set[str]]:
     """The model of a folder, and the names that its files lack."""
     kind = configuration(folder).get("model_type")
