@@ -79,7 +79,7 @@ def find(record: Record, index: int | None, path: Path | None, results: Path) ->
     raise UsageError(
         f"the weights of run {record['id']} are not on this machine, and a record holds none\n"
         f"make them again, to the bit on a machine like its own: supernet-bench verify {record['id']}\n"
-        f"or make others: {again(record)}, then export the record of that run, under results/local"
+        f"or make others, and export the record of that run, under results/local: {again(record)}"
     )
 
 

@@ -207,7 +207,9 @@ def _sequence(file: BinaryIO, size: int) -> Any:
     def following() -> Any:
         return Unpickler(file, storage).load()
 
-    if file.read(2) != b"\x80\x02":  # every one of them starts like this; text files do not
+    if (begun := file.read(2)) == b"PK":
+        raise ValueError("a zip archive that ends too early")
+    if begun != b"\x80\x02":  # every one of them starts like this; text files do not
         raise ValueError("neither a zip archive nor a pickle as torch.save writes one")
     file.seek(0)
     if following() != MAGIC:
