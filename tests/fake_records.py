@@ -194,6 +194,7 @@ def timed_elsewhere(
     policy: str = "fp32",
     profile: str = "cpu-2core-avx512.v1",
     day: str = "2026-02-03",
+    load: float = 0.1,
 ) -> dict[str, Any]:
     """A sealed latency of a record's first candidate in another runtime."""
     signature = (
@@ -202,7 +203,7 @@ def timed_elsewhere(
     latency = {
         "p50": ms, "p50_low": 0.95 * ms, "p50_high": 1.05 * ms, "p90": 1.2 * ms, "p90_bound": 1.3 * ms,
         "n": 64, "ratio": 0.5, "ratio_low": 0.45, "ratio_high": 0.55, "pytorch_p50": 2 * ms,
-        "waited_seconds": 0.0, "others_cpu": 0.1, "attempts": 1, "signature": signature,
+        "waited_seconds": 0.0, "others_cpu": load, "attempts": 1, "signature": signature,
     }  # fmt: skip
     machine = {"arch": "x86_64", "cpus": 2, "gpus": [], "fingerprint": "m"}
     ended = {"ended": f"{day}T10:00:00+00:00", "machine": machine}

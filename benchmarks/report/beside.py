@@ -4,7 +4,7 @@ other runtimes, which have columns of their own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -103,12 +103,18 @@ def _mean(there: Sequence[Stored], of: int) -> dict[str, Any]:
     """One row's figure: over its runs, or of the one that was timed."""
     latencies = [made["latency"] for made in there]
     figure = {"runs": len(there), "of": of, "ratio": sum(x["ratio"] for x in latencies) / len(there)}
+    figure["others_cpu"] = max(x["others_cpu"] for x in latencies)
     if len(there) > 1:
         over = stats.t_interval([x["p50"] for x in latencies])
         return figure | {"ms": over.mean, "ms_low": over.low, "ms_high": over.high, "interval": "seeds"}
     (one,) = latencies
     ends = {"ms_low": one["p50_low"], "ms_high": one["p50_high"]}
     return figure | {"ms": one["p50"], **ends, "interval": "timings"}
+
+
+def disturbed(columns: Iterable[Column]) -> float:
+    """The most processors that other programs took during any timing of these columns."""
+    return max((figure["others_cpu"] for column in columns for figure in column.values()), default=0.0)
 
 
 def cell(column: Column, row: Row) -> str:

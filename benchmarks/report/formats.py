@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from benchmarks import paired
+from benchmarks.percentiles import DISTURBED
 from benchmarks.report import beside, sets, standing
 from benchmarks.report.comparisons import MOST_PAIRS
 from benchmarks.report.figures import NONE, Row, interval, measured, number, sig
@@ -162,7 +163,9 @@ def footnotes(table: Table) -> list[str]:
         " counted, not measured, and have none."
     )
     if table.elsewhere:
-        told.append(ELSEWHERE)
+        load = beside.disturbed(table.elsewhere.values())
+        busy = f" Other programs took up to {load:.1f} processors meanwhile." if load > DISTURBED else ""
+        told.append(ELSEWHERE + busy)
     return told + table.notes
 
 

@@ -83,6 +83,11 @@ def test_what_was_measured_anew_counts(results):
     publish(results, timed_elsewhere(only(results), ms=3.0, day="2026-02-02"))
     board = json.loads(leaderboard.build(results)["leaderboard.json"].read_text())
     (column,) = board["groups"][0]["elsewhere"].values()
+    text = (results / "LEADERBOARD.md").read_text()
+    assert "compared with no other column" in text and "processors meanwhile" not in text
+    publish(results, timed_elsewhere(only(results, "scratch"), load=1.2))
+    leaderboard.build(results)
+    assert "Other programs took up to 1.2 processors meanwhile" in (results / "LEADERBOARD.md").read_text()
     assert sorted(x["ms"] for x in column if x) == [3.0]
 
 
