@@ -109,6 +109,10 @@ class BertTask:
                 f"--start-from {folder}: the model has {size} word pieces, its vocabulary {len(words)}\n"
                 "take the vocabulary that it was trained with"
             )
+        try:
+            start.check_whole(folder)
+        except ValueError as error:
+            raise UsageError(f"--start-from: {error}") from None
         task = BertTask(self.name, self.read, self.dataset)
         task.start = folder.absolute()
         return task

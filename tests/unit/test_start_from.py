@@ -171,6 +171,22 @@ def test_networks_of_the_papers_size_start_from_a_model_of_bert_bases_shape(tmp_
     torch.testing.assert_close(found, due, atol=2e-4, rtol=1e-4)
 
 
+def test_weights_that_are_absent_or_cut_short_are_told_in_the_plan(folder, tmp_path, capsys):
+    other = tmp_path / "other"
+    other.mkdir()
+    for name in ("config.json", "vocab.txt"):
+        (other / name).write_bytes((folder / name).read_bytes())
+    words = ["plan", "bert", "--tier", "check", "--profile", "undeclared", "--results", str(tmp_path / "r")]
+    assert cli.main([*words, "--start-from", str(other)]) == 2
+    assert "no weights in it as *.safetensors" in capsys.readouterr().err
+    whole = (folder / "model.safetensors").read_bytes()
+    (other / "model.safetensors").write_bytes(whole[:-9])
+    assert cli.main([*words, "--start-from", str(other)]) == 2
+    assert "not a whole file of weights" in capsys.readouterr().err
+    (other / "model.safetensors").write_bytes(whole)
+    assert cli.main([*words, "--start-from", str(other)]) == 0
+
+
 def test_verify_asks_for_the_model(tmp_path):
     record = fake("hand-designed", task="bert-synthetic-en", tier="check")
     record["spec"]["suite"] = "bert"
