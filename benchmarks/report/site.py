@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks import claims, stats, verified
 from benchmarks import records as store
-from benchmarks.report import formats, sets, site_data, site_runs, spread, verdicts
+from benchmarks.report import beside, formats, sets, site_data, site_runs, spread, verdicts
 from benchmarks.report.runs import Headline, Run
 from benchmarks.report.tables import METRICS, Table
 
@@ -82,7 +82,8 @@ def write_table(
         "metrics": {m: METRICS.get(m, m) for m in _metrics(lines, table.metric)}, "rows": lines,
         "notes": formats.footnotes(table), "troubles": table.troubles[:200], "signatures": table.signatures,
         "comparisons": formats.comparisons(table).to_dict("records"), "downloads": downloads,
-        "runs_a_file": site_runs.RUNS_A_FILE, "sets": {} if brief else _sets(table),
+        "elsewhere": list(table.elsewhere), "runs_a_file": site_runs.RUNS_A_FILE,
+        "sets": {} if brief else _sets(table),
         "pictures": _pictures(folder, f"{name}-{identity[:6]}", pictures or {}),
     }  # fmt: skip
     site_data.write(folder / "data" / f"{identity}.js", "table", shown)
@@ -113,6 +114,11 @@ def _rows(table: Table) -> list[dict[str, Any]]:
             name: [row[f"{name}_low"], row[f"{name}_high"], row.get(f"{name}_interval", "seeds")]
             for name in (*spread.MEASURED, *spread.SPENT)
             if row[f"{name}_low"] == row[f"{name}_low"]
+        }
+        line["elsewhere"] = {
+            title: beside.cell(column, row)
+            for title, column in table.elsewhere.items()
+            if beside.figure_of(column, row)
         }
         line["scores"] = _scores([head for head, _ in there])
         line["runs"] = [place for _, place in there] or by_method.get(str(row["method"]), [])

@@ -168,7 +168,7 @@ UNCOUNTED = {"limit", "params M", "MMACs", "MB", "seeds", "method", "weights", "
 def test_no_measured_figure_of_a_row_stands_without_brackets(seeds, uneven):
     found = study(("hat", "scratch"), seeds)
     found += [fake("mos-layer", 9), fake("mos-layer", 10)] if uneven else []
-    table = tables.build(found, verdicts={})
+    table = tables.build(found, beside={})
     for head, column in formats.cells(table).items():
         if head not in UNCOUNTED:
             assert all("[" in cell and "]" in cell for cell in column), head
