@@ -51,6 +51,23 @@ def tuned(figure: Mapping[str, Any]) -> bool:
     return "values" in figure
 
 
+TUNED = {
+    "accuracy": "accuracy %",
+    "mcc": "MCC x 100",
+    "spearman": "Spearman x 100",
+    "f1": "F1 %",
+    "pearson": "Pearson x 100",
+}
+"""Metrics of fine-tuned copies, as people write them; the first of these that a task has is the one that a
+mean over tasks takes."""
+
+
+def tuned_place(metric: str) -> tuple[int, str]:
+    """Sorts metrics as ``TUNED`` has them, others last."""
+    order = list(TUNED)
+    return (order.index(metric) if metric in order else len(order)), metric
+
+
 def direct(candidate: Mapping[str, Any]) -> dict[str, Any]:
     """The test sets on which the network itself was scored, not copies fine-tuned on something."""
     sets = candidate.get("test") or {}
