@@ -145,7 +145,8 @@ def _sets(table: Table) -> dict[str, Any]:
         keys = zip(table.rows["method"], table.rows["limit"], strict=True)
         texts = [cells.get((method, str(limit))) for method, limit in keys]
         found[one.metric] = {
-            "sets": one.sets, "signature": "; ".join([one.signature, *one.notes]), "rows": texts,
+            "name": one.name.removesuffix(","), "sets": one.sets, "rows": texts,
+            "signature": "; ".join([one.signature, *one.notes]),
         }  # fmt: skip
     return found
 

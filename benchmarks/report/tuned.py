@@ -15,7 +15,7 @@ from benchmarks import stats
 from benchmarks.report import rows
 from benchmarks.report.figures import NONE, ranged
 
-MEAN = "mean"
+MEAN = "mean over tasks"
 Key = tuple[str, str]
 """Method and limit, as text."""
 
