@@ -139,8 +139,7 @@ def _verify(
         shutil.rmtree(folders.store, ignore_errors=True)
         try:
             command = ["supernet-bench", "verify", record["id"]]
-            probes = {made.run.spec.id: rerun.timed(record)}
-            execute(how, made.plan, [made.task], made.profile, command, before, probes)
+            execute(how, made.plan, [made.task], made.profile, command, before, made.timings)
         except OtherData as error:
             return verify.cannot_tell(f"{error}\ngive the folder that has them: --data-dir DIR"), None
         again = made.run.record

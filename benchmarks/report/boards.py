@@ -97,8 +97,8 @@ def read(job: Job, first: int, paths: Sequence[Path]) -> Read:
 
 def _load(job: Job, path: Path) -> Record:
     record = store.load(path)
-    due = job.results_dir / "records" / store.relative_path(record)
-    if path != due:
+    if path.as_posix() != f"{job.results_dir.as_posix()}/records/{store.place(record)}":
+        due = job.results_dir / "records" / store.relative_path(record)
         raise InvalidRecord(f"{path}: belongs in {due.parent}\nmove it there, under the name {due.name}")
     return record
 

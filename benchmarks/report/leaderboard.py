@@ -1,5 +1,5 @@
-"""The leaderboard, rebuilt from ``results/records`` and what lies beside them in ``results/verified`` and
-``results/runtimes``, always the same bytes.
+"""The leaderboard, rebuilt from records, what lies beside them (verdicts, latencies in other runtimes) and
+studies alone, always the same bytes.
 
 Records are apart by task, tier, profile, allowance, settings and data; a table never mixes them.
 """
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from benchmarks import records as store
 from benchmarks.api import UsageError
 from benchmarks.records import write_text
+from benchmarks.studies import stored
 
 if TYPE_CHECKING:
     from benchmarks.report import boards
@@ -65,14 +66,17 @@ def _contents(root: Path, site_dir: Path) -> dict[str, bytes]:
             made += boards.tables_of(job, folder, given)
             concerned += [run for run in folder if run.measured is not None]
     made.sort(key=lambda board: board.order)
-    judged = claims.judge_runs(concerned)
+    studies = stored.load_all(root)
+    judged = claims.judge_runs(concerned, studies=studies)
     site.write_pages(site_dir, [board.site for board in made], len(paths), judged)
     files = {name: data for board in made for name, data in board.files.items()}
+    files |= {f"{stored.FOLDER}/{study.name}.md": study.page.encode() for study in studies.values()}
     board = {
         "schema": SCHEMA,
         "version": rows.results_version(),
         "records": len(paths),
         "groups": [board.entry for board in made],
+        "studies": {study.name: study.seal for study in studies.values()},
         "files": sorted([JSON, PAGE, CLAIMS, *files]),
     }
     head = _HEAD + ("" if paths else _EMPTY) + (_BRIEF if brief else "")
@@ -182,6 +186,7 @@ def check(results_dir: Path) -> list[str]:
         _contents(root, again)
         differing = [f"{SITE}/{name}" for name in _unequal(once, again)]
     differing += sorted(_made_before(root) - set(files))
+    differing += stored.differing_pictures(root, [*stored.load_all(root).values()])
     for name, data in files.items():
         there = _read(root / name)
         if there is None or (there != data and not (_PLOT.fullmatch(name) and _other_release(there, data))):

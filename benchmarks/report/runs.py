@@ -32,7 +32,7 @@ FIGURES = (
 SPENT = ("tokens", "evaluations", "probes", "seconds", "joules")
 """Of a run, in this order: shares of the allowance, then seconds and joules."""
 
-Measured = Mapping[tuple[str, float | None], float | None]
+Measured = Mapping[tuple[str, float | None], float | Mapping[str, float] | None]
 """(measure, limit) -> what a claim of the papers finds in a record (``benchmarks.claims``)."""
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import claims, stats, verified
+from benchmarks import hypotheses, stats, verified
 from benchmarks import records as store
 from benchmarks.report import beside, formats, sets, site_data, site_runs, spread, verdicts
 from benchmarks.report.runs import Headline, Run
@@ -31,7 +31,7 @@ _FIGURES = ("limit_ms", "limit_share", "valid_loss", "p50", "p90", "ratio", "par
 
 
 def write_pages(
-    folder: Path, entries: Iterable[Mapping[str, Any]], records: int, judged: Sequence[claims.Verdict]
+    folder: Path, entries: Iterable[Mapping[str, Any]], records: int, judged: Sequence[hypotheses.Verdict]
 ) -> None:
     """Write what does not depend on one table alone: pages, library, the list of tables, the claims."""
     web = Path(__file__).parent / "web"
@@ -44,9 +44,10 @@ def write_pages(
     told = [
         {**v.to_dict()["claim"], "verdict": v.verdict, "n": v.n, "records": v.records, "command": v.command}
         | {"shown": verdicts.effect(v), "said": verdicts.said(v), "decide": verdicts.without_command(v)}
+        | {"evidence": verdicts.evidence(v)}
         for v in judged
     ]
-    shown = {"papers": claims.papers(), "claims": told, "rules": verdicts.RULES}
+    shown = {"papers": hypotheses.papers(), "claims": told, "rules": verdicts.RULES}
     site_data.write(folder / "data" / "claims.js", "claims", shown)
 
 
@@ -150,7 +151,8 @@ def _sets(table: Table) -> dict[str, Any]:
         keys = zip(table.rows["method"], table.rows["limit"], strict=True)
         texts = [cells.get((method, str(limit))) for method, limit in keys]
         found[one.metric] = {
-            "sets": one.sets, "signature": "; ".join([one.signature, *one.notes]), "rows": texts,
+            "name": one.name.removesuffix(","), "sets": one.sets, "rows": texts,
+            "signature": "; ".join([one.signature, *one.notes]),
         }  # fmt: skip
     return found
 

@@ -52,7 +52,7 @@ class File:
 
 def _run(record: Record, given: Beside) -> dict[str, Any]:
     """One run with its whole provenance, what lies beside it, and the commands that make it again."""
-    path = f"results/records/{store.relative_path(record)}"
+    path = f"results/records/{store.place(record)}"
     made, spec = record["provenance"], record["spec"]
     headline = [
         {"limit": str(limit)} | {k: c.get(k) for k in _CANDIDATE}

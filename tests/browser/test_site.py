@@ -363,7 +363,7 @@ def test_the_claims_have_a_page(visit, built):
     articles = page.locator("main article").all_inner_texts()
     assert any("supernet-bench run mt" in text for text in articles)
     assert all("To decide it:" in text for text in articles if "? undecided" in text or "undecided:" in text)
-    assert any("no command can yet" in text for text in articles)
+    assert any("supernet-bench study simq-" in text for text in articles)
 
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}

@@ -120,14 +120,19 @@
     limited();
   }
 
-  // The chosen metric on each test set, with its signature; the rows that are left by the filters.
+  // The chosen metric on each test set, and fine-tuned copies on every task; the rows that are left by the filters.
   function bySet() {
-    const metric = at("metric").value, one = state.table.sets[metric];
-    at("by-set").hidden = !one;
-    if (!one) return;
-    at("sets-caption").textContent = `${state.table.metrics[metric]} on each test set, made as ${one.signature}`;
-    plain("sets", state.rows.filter(row => one.rows[row.place]).map(row => ({method: row.method, "limit": limit(row),
-      ...Object.fromEntries(one.sets.map((name, i) => [name, one.rows[row.place][i]]))})));
+    const shown = (id, one) => {
+      at(id).closest(".scroll").hidden = !one;
+      if (!one) return;
+      at(id + "-caption").textContent = `${one.name} on each ${id === "sets" ? "test set" : "task"}, made as ${one.signature}`;
+      plain(id, state.rows.filter(row => one.rows[row.place]).map(row => ({method: row.method, "limit": limit(row),
+        ...Object.fromEntries(one.sets.map((name, i) => [name, one.rows[row.place][i]]))})));
+    };
+    const {sets} = state.table, all = [["sets", sets[at("metric").value]], ["tuned", sets["fine-tuned"]],
+      ["tuned-paired", sets["fine-tuned, paired"]]];
+    at("by-set").hidden = !all.some(([, one]) => one);
+    for (const [id, one] of all) shown(id, one);
   }
 
   function plot() {

@@ -61,7 +61,7 @@
       el("caption", {id: "sets-caption"}, "On each test set"),
       el("thead", {}, el("tr", {}, el("th", {scope: "col", class: "left"}, "metric"), ...names.map(head),
         el("th", {scope: "col", class: "left"}, "made as"))),
-      el("tbody", {}, ...there.map(([metric, one]) => el("tr", {}, el("th", {scope: "row"}, table.metrics[metric] || metric),
+      el("tbody", {}, ...there.map(([, one]) => el("tr", {}, el("th", {scope: "row", title: one.name}, one.name),
         ...names.map(name => el("td", {}, one.sets.includes(name) ? one.rows[place][one.sets.indexOf(name)] : "-")),
         el("td", {class: "left"}, el("code", {}, one.signature)))))))];
   }
