@@ -88,10 +88,11 @@ def prepare(
     if made.hindrances:
         return made
     made.plan = Plan(folders, made.profile.name, made.profile.device)
-    if first is not None and first.state != "done":
-        made.plan.runs.append(first)
     own = RunSpec(**{**spec, "profile": made.profile.name})
     made.plan.runs.append(Planned(own, method, first))
+    while first is not None and first.state != "done":
+        made.plan.runs.insert(0, first)
+        first = first.first
     return made
 
 
@@ -156,21 +157,41 @@ def _first(
     beside = next((r for r in known if r["id"] == spec["follows"] and r["status"] != "failed"), None)
     if beside is not None and not method.inherits:  # a record has no weights: they are made again
         return Planned(RunSpec(**beside["spec"]), method, state="done", record=beside)
-    name = method.follows or ""
-    try:
-        leader = registry.find(name)
-    except UsageError:
-        leader = None
-    if leader is not None and leader.follows is None:
-        facts = {"method": name, "method_version": leader.version, "method_sha256": leader.sha256}
-        own = {**spec, **facts, "options": {}, "follows": None}
-        if store.spec_id(own) == spec["follows"]:
-            return Planned(RunSpec(**{**own, "profile": profile.name}), leader)
+    made = _again(spec, method.follows, spec["follows"], profile, known)
+    if made is not None and made[0] == spec["follows"]:
+        return made[1]
     hindrances.append(
         f"it follows run {plain(spec['follows'], 40)}, which is not here, nor is it what this code runs\n"
         f"put that record beside it, as under results/records; {_checkout(record)}"
     )
     return None
+
+
+def _again(
+    spec: Mapping[str, Any], name: str | None, run: str | None, profile: Profile, known: Sequence[Record]
+) -> tuple[str, Planned] | None:
+    """The run of a method that a run of ``spec`` builds on, with all that it follows itself, as this code
+    makes it again.
+
+    Args:
+        name: of the method.
+        run: its published id, where that is known: its record tells the options.
+
+    Returns:
+        the published id of what is made, and the run on this machine; None where this code has no such method.
+    """
+    try:
+        leader = registry.find(name or "")
+    except UsageError:
+        return None
+    beside = next((r["spec"] for r in known if r["id"] == run), {"options": {}, "follows": None})
+    above = _again(spec, leader.follows, beside["follows"], profile, known) if leader.follows else None
+    if leader.follows and above is None:
+        return None
+    facts = {"method": leader.name, "method_version": leader.version, "method_sha256": leader.sha256}
+    own = {**spec, **facts, "options": beside["options"], "follows": above[0] if above else None}
+    here = RunSpec(**{**own, "profile": profile.name})
+    return store.spec_id(own), Planned(here, leader, above[1] if above else None)
 
 
 def stamp(folder: Path, state: Sequence[str | None]) -> None:

@@ -138,7 +138,9 @@ def _verify(
         shutil.rmtree(folders.store, ignore_errors=True)
         try:
             command = ["supernet-bench", "verify", record["id"]]
-            probes = {made.run.spec.id: rerun.timed(record)}
+            ids = {planned.spec.id for planned in made.plan.runs}
+            probes = {r["id"]: rerun.timed(r) for r in known if r["id"] in ids}
+            probes[made.run.spec.id] = rerun.timed(record)
             execute(how, made.plan, [made.task], made.profile, command, before, probes)
         except OtherData as error:
             return verify.cannot_tell(f"{error}\ngive the folder that has them: --data-dir DIR"), None
