@@ -178,13 +178,14 @@ def _again(
         run: its published id, where that is known: its record tells the options.
 
     Returns:
-        the published id of what is made, and the run on this machine; None where this code has no such method.
+        its published id, and the run on this machine; None where this code has no such method.
     """
     try:
         leader = registry.find(name or "")
     except UsageError:
         return None
-    beside = next((r["spec"] for r in known if r["id"] == run), {"options": {}, "follows": None})
+    nothing: dict[str, Any] = {"options": {}, "follows": None}
+    beside: dict[str, Any] = next((r["spec"] for r in known if r["id"] == run), nothing)
     above = _again(spec, leader.follows, beside["follows"], profile, known) if leader.follows else None
     if leader.follows and above is None:
         return None

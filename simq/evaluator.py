@@ -16,7 +16,6 @@ from benchmarks.api import UsageError
 from simq import pareto
 from simq.genome import Array, Genes, Genomes
 
-
 ENOUGH = 8
 """Distinct points of which an objective must tell some apart."""
 
@@ -84,8 +83,8 @@ class Archive:
             bad = np.flatnonzero(~np.isfinite(column))
             if len(bad):
                 raise UsageError(
-                    f"objective {name} is {column[bad[0]]} for {len(bad)} of {len(rows)} networks: nothing can be"
-                    " searched by it. Train on: more tokens, or a lower rate"
+                    f"objective {name} is {column[bad[0]]} for {len(bad)} of {len(rows)} networks: nothing"
+                    " can be searched by it. Train on: more tokens, or a lower rate"
                 )
 
     def _check_varied(self) -> None:
@@ -95,8 +94,8 @@ class Archive:
             points = len(set(self.genes.keys(self.genomes)))
             if points >= ENOUGH:
                 raise UsageError(
-                    f"objective {name} is {column[0]:g} for all of {points} different networks: nothing can be"
-                    " searched by it. Leave it out: --option METHOD.objectives=..."
+                    f"objective {name} is {column[0]:g} for all of {points} different networks: nothing can"
+                    " be searched by it. Leave it out: --option METHOD.objectives=..."
                 )
 
     def new(self, genomes: Genomes) -> NDArray[np.bool_]:

@@ -28,8 +28,8 @@ class JointSupernet(Method):
         share = 1 - kept_back(lab, net) / lab.budget.total("tokens")
         if share < 0.1:
             raise UsageError(
-                f"{lab.budget.total('tokens'):g} tokens do not train this supernet: {1 - share:.0%} of them go"
-                " to statistics of the networks that a search evaluates\ngive more: --budget-scale 2"
+                f"{lab.budget.total('tokens'):g} tokens do not train this supernet: {1 - share:.0%} of them"
+                " go to statistics of the networks that a search evaluates\ngive more: --budget-scale 2"
             )
         with lab.phase("supernet"):
             train(lab, net, Sandwich(distill=True), share, "supernet")

@@ -1,4 +1,5 @@
-"""Trained sub-networks as what searches measure: loss by the Lab, bytes counted, time and energy predicted."""
+"""Trained sub-networks as what searches measure: loss by the Lab, bytes counted, time and energy
+predicted."""
 
 from __future__ import annotations
 

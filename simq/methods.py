@@ -29,9 +29,9 @@ class JointSearch(Method):
     """A searcher of ``simq.search`` over architectures and precisions.
 
     Options: ``objectives`` (``loss,latency``; two or three of loss, latency, bytes, energy), ``unit``
-    (``linear``: a precision for each linear or convolution; ``block``, ``layer``), ``population`` (of a batch;
-    a fifth of the evaluations), ``inner`` (predictions between two batches; ``joint_generations`` of the tier,
-    else 400, of a population; 20,000 at most).
+    (``linear``: a precision for each linear or convolution; ``block``, ``layer``), ``population`` (of a
+    batch; a fifth of the evaluations), ``inner`` (predictions between two batches; the tier's
+    ``joint_generations``, else 400, of a population; 20,000 at most).
     """
 
     version = "2"
@@ -52,8 +52,8 @@ class JointSearch(Method):
         space = self.space(lab, net.family)
         if space.size() == 1:
             raise UsageError(
-                f"{self.name}: there is nothing to search, for space {net.space.name} has one architecture and"
-                f" each layer one precision: {', '.join(space.alphabet)}"
+                f"{self.name}: there is nothing to search, for space {net.space.name} has one architecture"
+                f" and each layer one precision: {', '.join(space.alphabet)}"
             )
         lab.say(f"{len(space.levels)} genes, 10^{space.log10_size:.1f} networks")
         rng = np.random.default_rng(int(lab.rng.integers(2**63)))
