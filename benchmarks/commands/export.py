@@ -236,7 +236,8 @@ def _inputs(options: argparse.Namespace, found: Delivery, say: Any) -> tuple[lis
         prepared = task.prepare(task.tier(spec["tier"], "cpu"), cache, options.data_dir, say)
     except UsageError:
         return [], f"rows:{ROWS}|random inputs"
-    batch = task.validation_batches(task.validation(prepared), "cpu", 1e-6)[0]
+    held = task.validation(prepared)
+    batch = task.validation_batches(held, "cpu", min(1.0, ROWS / len(held)))[0]
     # What comes after inputs of a row each says which places are asked for: all are, here.
     rows = len(batch.inputs[0])
     given = [x[:ROWS] for x in batch.inputs if x.dim() > 1 and len(x) == rows]
