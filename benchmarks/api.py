@@ -249,6 +249,11 @@ class Lab(ABC):
         """Latency in milliseconds of the exported sub-network, random weights; one probe."""
 
     @abstractmethod
+    def energy(self, architecture: Any, policy: Mapping[str, str] | None = None) -> float:
+        """Joules that the machine takes for one inference of the exported sub-network, random weights; one
+        probe. Where it comes from, a meter or codecarbon's estimate, is said and stands in the record."""
+
+    @abstractmethod
     def bytes(self, architecture: Any, policy: Mapping[str, str] | None = None) -> int:
         """Of the exported sub-network's weights as they are deployed; free of charge."""
 

@@ -211,7 +211,8 @@ class Noted(TrainBatches):
 
 
 class CheckedLab(BenchLab):
-    """See ``BenchLab``. Latency is modelled by multiply-adds, so that equal seeds can do equal things."""
+    """See ``BenchLab``. Latency and energy are modelled by multiply-adds, so that equal seeds can do equal
+    things."""
 
     def __init__(self, watch: Watch, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
@@ -231,6 +232,9 @@ class CheckedLab(BenchLab):
         family = self.family_of(architecture.space)
         lighter = self.bytes(architecture, policy) / self.bytes(architecture)
         return LIMIT_MS * lighter * cost(family, architecture, **lengths).macs / self._largest
+
+    def metered(self, architecture: Any, policy: Mapping[str, str] | None = None) -> float:
+        return self.timed(architecture, policy) / 1e3
 
     def train_batches(self, share: float = 1.0, passes: float = 1) -> TrainBatches:
         return Noted(self.watch, super().train_batches(share, passes))

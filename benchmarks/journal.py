@@ -11,6 +11,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+PROBES = {"probe": "ms", "energy": "joules"}
+"""Call that a probe is -> what its answer is kept as."""
+
 
 class Diverged(Exception):
     """A resumed method asked something else than before: its choices do not follow from its seed."""
@@ -101,9 +104,9 @@ class Journal:
         return [made[index] for index in self.yields[:proposals]]
 
     def probes(self) -> list[list[Any]]:
-        """Every probe as ``[number of the call, architecture's key, milliseconds]``."""
-        asked = sorted((n, e) for n, e in self._known.items() if e["call"] == "probe")
-        return [[n, e["key"], e["ms"]] for n, e in asked]
+        """Every probe as ``[number of the call, architecture's key, milliseconds or joules]``."""
+        asked = sorted((n, e) for n, e in self._known.items() if e["call"] in PROBES)
+        return [[n, e["key"], e[PROBES[e["call"]]]] for n, e in asked]
 
     def _append(self, entry: dict[str, Any]) -> None:
         # One write of one line: a killed process leaves it whole or leaves it out.

@@ -45,6 +45,9 @@ from supernet.quantize import lowered
 from supernet.space import Architecture, SearchSpace
 from supernet.weights import SharedSlices
 
+PROBED_SECONDS = 0.3
+"""Of inferences in a row, that a probe of energy takes."""
+
 
 class BenchLab(Books):
     """See ``benchmarks.api.Lab``.
@@ -100,7 +103,7 @@ class BenchLab(Books):
         self._lessons: dict[Any, list[Any]] = {}
         self._method, self.trial = method, 0
         """The trial of external tuning; 0: there are none."""
-        self.published_ms: dict[tuple[int, str], float] = {}
+        self.published: dict[tuple[int, str], float] = {}
         """Answers to probes (number of the call, architecture's key) of a published run that is repeated."""
         self._start(folder / "scratch")
         self.stopping = False
@@ -116,6 +119,7 @@ class BenchLab(Books):
         self.search_log: list[dict[str, Any]] = []
         self._precision = str(tier.settings.get("evaluate_precision", "fp32"))
         self._workload = measure.Workload.of(tier.workload)
+        self._energy_told = False
         self.precisions = measure.RUNTIMES[self._workload.runtime]
 
     def _start(self, scratch: Path) -> None:
@@ -261,16 +265,30 @@ class BenchLab(Books):
         return Measurement(mean_loss(module, objective, batches, lessons))
 
     def probe(self, architecture: Any, policy: Mapping[str, str] | None = None) -> float:
+        return self._probed("probe", "ms", self.timed, architecture, policy)
+
+    def energy(self, architecture: Any, policy: Mapping[str, str] | None = None) -> float:
+        return self._probed("energy", "joules", self.metered, architecture, policy)
+
+    def _probed(
+        self,
+        call: str,
+        unit: str,
+        ask: Callable[..., float],
+        architecture: Any,
+        policy: Mapping[str, str] | None,
+    ) -> float:
+        """The answer of a probe, a published one's where a run is repeated."""
         architecture = self._architecture(architecture)
         policy = self._policy(self.family_of(architecture.space), architecture, policy)
         key = _key(architecture, policy)
-        known = self._ask("probe", key, "probes")
+        known = self._ask(call, key, "probes")
         if known is None:
-            published = self.published_ms.get((self.journal.next, key))
-            ms = self.timed(architecture, policy) if published is None else published
-            known = {"ms": ms, "at": self.ledger.clock.now()}
-            self.journal.add("probe", key, **known)
-        return float(known["ms"])
+            published = self.published.get((self.journal.next, key))
+            value = ask(architecture, policy) if published is None else published
+            known = {unit: value, "at": self.ledger.clock.now()}
+            self.journal.add(call, key, **known)
+        return float(known[unit])
 
     def fits(self, architecture: Any, limit: Any) -> bool:
         if not isinstance(limit, Window):
@@ -326,6 +344,27 @@ class BenchLab(Books):
             share = measure.quick(module, self._tier.workload, self.device, self._reference)
         self.breathe()
         return float(self._reference_ms * share)
+
+    def metered(self, architecture: Any, policy: Mapping[str, str] | None = None) -> float:
+        """Joules of one inference, measured now, alone on this machine.
+
+        Raises:
+            MethodFault: as ``timed``, or nothing here tells of energy.
+        """
+        with untouched_random_state(self.device), ExitStack() as alone:
+            module = self._served(self.family_of(architecture.space).build(architecture), policy)
+            with self.ledger.clock.pause("timing lock"):
+                alone.enter_context(measure.exclusive())
+            found = measure.energy(
+                module, self._workload, self.device, profiles.applied(), seconds=PROBED_SECONDS
+            )
+        self.breathe()
+        if found["joules_per_sentence"] is None:
+            raise MethodFault(f"no energy: {found['source']}")
+        if not self._energy_told:
+            self._energy_told = True
+            self.say(f"energy of probes: {found['source']}")
+        return float(found["joules_per_sentence"])
 
     def _served(self, plain: nn.Module, policy: Mapping[str, str] | None = None) -> nn.Module:
         """A network as it is timed; checked, where torch does not compute it as it stands."""

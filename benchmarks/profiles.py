@@ -21,6 +21,7 @@ from benchmarks.machine import probe
 __all__ = [
     "UNDECLARED",
     "Profile",
+    "applied",
     "apply_threads",
     "declared_threads",
     "differences",
@@ -188,17 +189,21 @@ def apply_threads(profile: Profile, jobs: int = 1) -> int:
             f"profile {profile.name} runs on a GPU, which torch {torch.__version__} here cannot use\n"
             "install a CUDA build of torch, or run on the processor: --profile cpu-2core-avx512.v1"
         )
-    _declared["threads"] = profile.threads
+    _applied.append(profile)
     threads = max(1, (profile.threads or torch.get_num_threads()) // jobs)
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
     return torch.get_num_threads()
 
 
-_declared: dict[str, int | None] = {"threads": None}
+_applied: list[Profile] = []
+
+
+def applied() -> Profile:
+    """What ``apply_threads`` was last told in this process; an undeclared machine where it was told none."""
+    return _applied[-1] if _applied else get(UNDECLARED)
 
 
 def declared_threads() -> int | None:
-    """What ``apply_threads`` was last told in this process: the threads to time with, whatever is
-    used to train; None for torch's own number."""
-    return _declared["threads"]
+    """The threads of ``applied``, to time with, whatever is used to train; None for torch's own number."""
+    return applied().threads

@@ -105,7 +105,7 @@ def _search(
         import numpy as np
         import torch
 
-        from benchmarks import profiles
+        from benchmarks import measure, profiles
         from benchmarks.exporting import MethodFault
         from benchmarks.lab import BenchLab
         from benchmarks.streams import derived
@@ -132,7 +132,9 @@ def _search(
             make = partial(CheckedLab, Watch(folder, checks))
         task = get_task(spec["task"])
         tier = task.tier(spec["tier"], job["device"])
-        settings = dict(tier.settings)
+        # A method may have to know them before it has a Lab.
+        there = measure.RUNTIMES[measure.Workload.of(tier.workload).runtime]
+        settings = dict(tier.settings) | {"precisions": there}
         info = TaskInfo(task.name, task.suite, spec["tier"], task.metric, settings)
         options = Options(spec["options"])
     kind = load(job["source"])
@@ -163,7 +165,7 @@ def _search(
         )
         lab.given = tuple(_given(lab, *entry) for entry in job["given"])
         lab.left = job.get("left")
-        lab.published_ms = {(call, key): ms for call, key, ms in job.get("timed", ())}
+        lab.published = {(call, key): ms for call, key, ms in job.get("timed", ())}
         lab.told = state["heart"].write
         state["lab"] = lab
     with ExitStack() as at_work:

@@ -12,8 +12,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.api import UsageError
 from simq import pareto
 from simq.genome import Array, Genes, Genomes
+
+ENOUGH = 8
+"""Distinct points of which an objective must tell some apart."""
 
 
 class Evaluator(Protocol):
@@ -56,17 +60,43 @@ class Archive:
         return self.evaluations - len(self.rows)
 
     def measure(self, genomes: Genomes) -> Array:
-        """Rows of the first of ``genomes``, as many as are allowed."""
+        """Rows of the first of ``genomes``, as many as are allowed.
+
+        Raises:
+            UsageError: an objective is no number, or the same for all of ``ENOUGH`` points or more.
+        """
         asked = genomes[: self.left]
         if not len(asked):
             return self.rows[:0]
         rows = np.asarray(self.evaluator(asked), dtype=np.float64)
-        if rows.shape != (len(asked), self.rows.shape[1]) or not np.isfinite(rows).all():
-            raise ValueError(f"expected finite rows {(len(asked), self.rows.shape[1])}, got {rows}")
+        if rows.shape != (len(asked), self.rows.shape[1]):
+            raise ValueError(f"expected rows {(len(asked), self.rows.shape[1])}, got {rows.shape}")
+        self._check_finite(rows)
         self.genomes, self.rows = np.vstack([self.genomes, asked]), np.vstack([self.rows, rows])
         self.known.update(self.genes.keys(asked))
+        self._check_varied()
         self._told(self)
         return rows
+
+    def _check_finite(self, rows: Array) -> None:
+        for name, column in zip(self.evaluator.objectives, rows.T, strict=True):
+            bad = np.flatnonzero(~np.isfinite(column))
+            if len(bad):
+                raise UsageError(
+                    f"objective {name} is {column[bad[0]]} for {len(bad)} of {len(rows)} networks: nothing"
+                    " can be searched by it. Train on: more tokens, or a lower rate"
+                )
+
+    def _check_varied(self) -> None:
+        for name, column in zip(self.evaluator.objectives, self.rows.T, strict=True):
+            if column.min() < column.max():
+                continue
+            points = len(set(self.genes.keys(self.genomes)))
+            if points >= ENOUGH:
+                raise UsageError(
+                    f"objective {name} is {column[0]:g} for all of {points} different networks: nothing can"
+                    " be searched by it. Leave it out: --option METHOD.objectives=..."
+                )
 
     def new(self, genomes: Genomes) -> NDArray[np.bool_]:
         """Which points were not measured yet, each once."""

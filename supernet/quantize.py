@@ -82,9 +82,10 @@ def choices(shape: Sequence[int]) -> tuple[str, ...]:
 
 
 def uniform_int8(module: nn.Module) -> dict[str, str]:
-    """The policy of int8 in every linear layer: projections, feed-forwards, bridges, pooler, dense layers of
-    heads, and an output layer with weights of its own."""
-    return {name: "int8" for name, layer in module.named_modules() if isinstance(layer, nn.Linear)}
+    """The policy of int8 in every linear layer and convolution over images: projections, feed-forwards,
+    bridges, pooler, dense layers of heads, and an output layer with weights of its own."""
+    kinds = nn.Linear | nn.Conv2d
+    return {name: "int8" for name, layer in module.named_modules() if isinstance(layer, kinds)}
 
 
 def lowered(policy: Policy | None) -> dict[str, str] | None:

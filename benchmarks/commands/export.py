@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 SENTENCES = 200
 """Of the validation split, that a translator is compared on in both decoders."""
-PART = 0.1
-"""Of the validation split, from whose first batch the rows come that a copy is compared on."""
 SAME_BLEU = 0.5
 """Largest difference of BLEU that the same weights may have in two decoders: they break ties differently."""
 
@@ -251,7 +249,8 @@ def _inputs(options: argparse.Namespace, found: Delivery, say: Any) -> tuple[lis
         prepared = task.prepare(task.tier(spec["tier"], "cpu"), cache, options.data_dir, say)
     except UsageError:
         return [], f"rows:{ROWS}|random inputs"
-    batch = task.validation_batches(task.validation(prepared), "cpu", PART)[0]
+    held = task.validation(prepared)
+    batch = task.validation_batches(held, "cpu", min(1.0, ROWS / len(held)))[0]
     # What comes after inputs of a row each says which places are asked for: all are, here.
     rows = len(batch.inputs[0])
     given = [x[:ROWS] for x in batch.inputs if x.dim() > 1 and len(x) == rows]

@@ -71,7 +71,8 @@ def _planned(options: argparse.Namespace) -> tuple[Plan, Sequence[Any], Profile]
     names = options.methods.split(",") if options.methods else sorted(registry.installed())
     methods = [registry.find(name.strip()) for name in dict.fromkeys(names) if name.strip()]
     if not options.methods:
-        methods = [method for method in methods if method.suite in (None, tasks[0].suite)]
+        meant = (tasks[0].suite,) if getattr(tasks[0], "own_methods", False) else (None, tasks[0].suite)
+        methods = [method for method in methods if method.suite in meant]
     if not methods:
         raise UsageError("--methods: none given, and none installed\nlist them: supernet-bench list methods")
     profile = profiles.enforce(profiles.resolve(options.profile))

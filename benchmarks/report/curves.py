@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from benchmarks import stats
 from benchmarks.records import Record
 from benchmarks.report import plots, rows, runs
+from benchmarks.report.figures import item
 from benchmarks.report.tables import Table
 
 Steps = list[tuple[float, float]]
@@ -151,6 +152,7 @@ def search(records: Sequence[Record], table: Table) -> Figure | None:
         axes.text(allowed, 0.98, f"allowance {allowed:,.0f} ", rotation=90, ha="right", va="top", fontsize=8,
                   transform=axes.get_xaxis_transform())  # fmt: skip
     axes.set_xlabel("validation evaluations spent (logarithmic)")
-    axes.set_ylabel("\u2190 lower is better        validation loss, nats/token")
+    unit = "nats/image" if item(table.shared["task"]) == "image" else "nats/token"
+    axes.set_ylabel(f"\u2190 lower is better        validation loss, {unit}")
     plots.key(axes)
     return made.figure

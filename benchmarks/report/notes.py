@@ -10,6 +10,7 @@ import pandas as pd
 from benchmarks import stats
 from benchmarks.percentiles import DISTURBED
 from benchmarks.report import rows, runs
+from benchmarks.report.figures import item
 from benchmarks.report.runs import Run
 
 
@@ -42,8 +43,10 @@ def notes(table: pd.DataFrame, latest: Sequence[Run]) -> list[str]:
     if (table["interval"] == "seeds").any():
         told.append("Intervals are 95 % t-intervals over seeds.")
     if (table["interval"] == "sentences").any():
+        one = item(latest[0].facts["task"])
+        how = "Wilson's" if one == "image" else "a bootstrap"
         told.append(
-            "s: one seed only; the 95 % interval is a bootstrap over test sentences and leaves out"
+            f"s: one seed only; the 95 % interval is {how} over test {one}s and leaves out"
             " the spread between seeds. t: the same over the timings of that one network. The other figures"
             " of one seed have nothing to take an interval over."
         )

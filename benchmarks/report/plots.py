@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from benchmarks import stats
 from benchmarks.records import Record, write_text
 from benchmarks.report import rows
+from benchmarks.report.figures import item
 from benchmarks.report.tables import Table
 
 INK, GREY, PALE = "#1a1a1a", "#666666", "#c9c9c9"
@@ -160,10 +161,10 @@ def pareto(records: Sequence[Record], table: Table) -> Figure:
     """Test quality against measured latency, with intervals both ways and the joint front."""
     lines = table.lines.dropna(subset=["quality", "ratio"])
     shown = table.rows.dropna(subset=["quality", "ratio"])
-    kinds = set(shown["interval"])
+    kinds, one = set(shown["interval"]), item(table.shared["task"])
     bars = {
         "seeds": "95 % t-interval over seeds",
-        "sentences": "with one seed 95 % over test sentences upwards, over timings sideways, the spread"
+        "sentences": f"with one seed 95 % over test {one}s upwards, over timings sideways, the spread"
         " between seeds not in it",
     }
     told = "; ".join(text for kind, text in bars.items() if kind in kinds)
@@ -199,7 +200,7 @@ def pareto(records: Sequence[Record], table: Table) -> Figure:
     _front(axes, shown)
     scale = f" ({lines['reference_p50'].median():.3g} ms)" if lines["reference_p50"].notna().any() else ""
     axes.set_xlabel(
-        f"\u2190 lower is better        latency of one sentence, times the reference network's{scale}"
+        f"\u2190 lower is better        latency of one {one}, times the reference network's{scale}"
     )
     axes.set_ylabel(f"{table.metric_name} on the test split        higher is better \u2192")
     key(axes)

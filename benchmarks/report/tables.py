@@ -31,6 +31,8 @@ METRICS = {
     "mlm_accuracy": "MLM accuracy %",
     "accuracy": "accuracy %",
 }
+BASELINES = ("hat", "uniform-int8")
+"""Methods that the others are compared with, unless one is named: the first that has runs."""
 SHARED_MEANS = (
     "chrf",
     "valid_loss",
@@ -101,7 +103,8 @@ def build(
 
     Args:
         records: at least one, all of one task, tier, profile, allowance and data.
-        baseline: the method that the others are compared with; default ``hat``, else the first.
+        baseline: the method that the others are compared with; default the first of ``BASELINES``, else
+            the first.
         beside: record id -> what lies beside published records; without it the table has no column for
             verdicts of second runs, nor for latencies in other runtimes.
 
@@ -131,7 +134,7 @@ def of_runs(
     volumes = comparisons.volumes_of(lines, latest[0].facts["task"])
     methods = sorted(set(lines["method"]))
     if baseline not in methods:
-        baseline = "hat" if "hat" in methods else (methods[0] if methods else None)
+        baseline = next((m for m in BASELINES if m in methods), methods[0] if methods else None)
     return Table(
         shared={**latest[0].facts, **latest[-1].facts},
         metric=metric,

@@ -46,6 +46,8 @@ class Task(Protocol):
 
     Where a tier has a table ``finetune`` with names under ``tasks``, scoring also calls the task's
     ``finetune`` for each of them, as ``benchmarks.tasks.bert.BertTask`` has it.
+
+    A task with ``own_methods = True`` is run by the methods of its suite alone where none are named.
     """
 
     name: str

@@ -44,6 +44,8 @@ class VisionTask:
 
     suite = "simq"
     metric = "accuracy"
+    own_methods = True
+    """Who names no methods means those of this suite alone: others train a supernet each."""
 
     def __init__(
         self,

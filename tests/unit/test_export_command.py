@@ -58,7 +58,8 @@ def made(tmp_path_factory):
     """Results with a translator and an encoder."""
     results = tmp_path_factory.mktemp("results")
     pair = left(results, "mt-synthetic-en-de", {"decoder_cross_source": [-1, -1]})
-    return results, pair, left(results, "bert-synthetic-en", {})
+    image = left(results, "vision-digits", {})
+    return results, pair, left(results, "bert-synthetic-en", {}), image
 
 
 def call(results: Path, record: Path | str, *more: str) -> int:
@@ -83,6 +84,20 @@ def test_a_row_becomes_a_folder_of_transformers(made, which, auto, tmp_path):
     assert torch.isfinite(model(**given, **more).logits).all()
 
 
+@needs("transformers")
+def test_a_classifier_of_images_becomes_a_folder_of_transformers(made, tmp_path):
+    import transformers
+
+    out = tmp_path / "out"
+    assert call(made[0], made[3], "--to", "huggingface", "--out", str(out)) == 0
+    assert "AutoModelForImageClassification" in (out / "README.md").read_text()
+    model = transformers.AutoModelForImageClassification.from_pretrained(out)
+    module, _ = export.load(delivery.find(records.load(made[3]), None, made[3], made[0]).folder)
+    pixels = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.allclose(model(pixel_values=pixels).logits, module(pixels), atol=1e-5)
+
+
 @needs("ctranslate2")
 def test_a_translator_becomes_a_folder_of_ctranslate2(made, tmp_path, capsys):
     out = tmp_path / "out"
@@ -99,7 +114,8 @@ def test_a_translator_becomes_a_folder_of_ctranslate2(made, tmp_path, capsys):
 
 @needs("onnx", "onnxruntime")
 @pytest.mark.parametrize(
-    ("which", "precision", "timed"), [(1, "fp32", True), (2, "fp32", False), (2, "int8", True)]
+    ("which", "precision", "timed"),
+    [(1, "fp32", True), (2, "fp32", False), (2, "int8", True), (3, "fp32", False), (3, "int8", False)],
 )
 def test_a_row_becomes_an_onnx_file(made, which, precision, timed, tmp_path, capsys):
     out = tmp_path / "out"
@@ -111,7 +127,8 @@ def test_a_row_becomes_an_onnx_file(made, which, precision, timed, tmp_path, cap
     assert float(told["same largest logit"]["value"].rstrip("%")) >= 99.5
     if precision == "fp32":
         assert float(told["largest difference of two logits"]["value"]) <= 1e-4
-    assert "of valid" in told["same largest logit"]["signature"]
+    compared = told["same largest logit"]["signature"]
+    assert "of valid" in compared and "rows:1 " not in compared
     if timed:
         signature = told["latency p50, ms, 95 %"]["signature"]
         assert "|rt:ort-" in signature and f"|prec:{precision}" in signature and "|search:no|" in signature
@@ -142,6 +159,7 @@ def test_a_card_shows_a_strangers_text_and_obeys_none_of_it(made):
     [
         (2, ["--to", "ctranslate2"], "CTranslate2 translates, and this network does not"),
         (2, ["--to", "huggingface", "--precision", "int8"], "no words for a policy"),
+        (3, ["--to", "fairseq"], "fairseq's Transformer translates"),
         (1, ["--to", "onnx", "--candidate", "9"], "has no candidate 9: choose one of 0"),
     ],
 )

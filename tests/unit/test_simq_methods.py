@@ -9,7 +9,8 @@ import pytest
 from benchmarks.api import UsageError, Window
 from simq.evaluator import Archive
 from simq.genome import JointSpace, units_of
-from simq.methods import Measured, UniformInt8, able, chosen, proposed
+from simq.measured import Measured, chosen, proposed
+from simq.methods import UniformInt8, able
 from simq.search import SEARCHERS
 from supernet.space import get_space
 from supernet.vit import ViTConfig, ViTFamily

@@ -1,0 +1,86 @@
+"""Uniform INT8 with accuracy-driven fallback: what deployment tools do, as a baseline of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from benchmarks.api import BudgetExhausted, Candidate, Lab, UsageError
+from simq.evaluator import Archive
+from simq.measured import Measured, best
+from simq.methods import JointSearch
+from supernet.architecture import Architecture
+
+TOLERANCE = 0.01
+"""Share of the float32 loss by which the network may be worse."""
+
+
+class UniformInt8Fallback(JointSearch):
+    """Control: architectures alone in INT8, on half of the evaluations, as ``uniform-int8`` finds them. Then,
+    for each limit, layers of its best network go back to fp32, those whose INT8 costs most validation loss
+    first, until the loss is within ``tolerance`` of the same network's in fp32, or the evaluations are spent.
+
+    What a layer costs is told by the loss with that layer alone in fp32, on as much of the validation data as
+    half of the limit's evaluations allow. The limit is met in INT8: what fallback costs in latency shows.
+
+    Options: those of ``JointSearch``, and ``tolerance`` (0.01: a hundredth of the fp32 loss).
+    """
+
+    name = "uniform-int8-fallback"
+    version = "1"
+    summary = "control: every layer in INT8, then layers back to fp32 until the loss is within 1 % of fp32's"
+    uniform = "int8"
+
+    def evaluations(self, lab: Lab) -> int:
+        return int(lab.budget.left("evaluations")) // 2
+
+    def propose(self, lab: Lab, net: Any, evaluator: Measured, archive: Archive) -> Iterable[Candidate]:
+        tolerance = float(lab.options.get("tolerance", TOLERANCE))
+        if not tolerance >= 0:
+            raise UsageError(f"--option {self.name}.tolerance={tolerance:g}: a share of the loss, 0 or more")
+        each = lab.budget.left("evaluations") / len(lab.limits)
+        for limit in lab.limits if len(archive.rows) else ():
+            architecture, policy = evaluator.space.decode(archive.genomes[best(evaluator, archive, limit)])
+            with lab.phase("fallback"):
+                policy = fallen_back(lab, net, architecture, policy, tolerance, each)
+            yield lab.candidate(net, architecture, policy, origin="inherited", limit_ms=limit)
+
+
+def fallen_back(
+    lab: Lab, net: Any, architecture: Architecture, policy: dict[str, str], tolerance: float, each: float
+) -> dict[str, str]:
+    """The policy with the layers back in fp32 that it takes, or the best one that was found.
+
+    Args:
+        policy: all INT8.
+        each: evaluations that it may take.
+    """
+    spent = lab.budget.spent("evaluations")
+
+    def left() -> float:
+        return each - (lab.budget.spent("evaluations") - spent)
+
+    try:
+        allowed = lab.evaluate(net, architecture).loss * (1 + tolerance)
+        found = lab.evaluate(net, architecture, policy=policy).loss
+        if found <= allowed or left() <= 0:
+            return policy
+        share = min(1.0, left() / 2 / len(policy))
+        costs = {
+            name: lab.evaluate(net, architecture, share=share, policy=policy | {name: "fp32"}).loss
+            for name in policy
+        }
+        lowest, now = (found, policy), policy
+        for name in sorted(costs, key=lambda name: (costs[name], name)):
+            if left() < 1:
+                break
+            now = now | {name: "fp32"}
+            found = lab.evaluate(net, architecture, policy=now).loss
+            lowest = min(lowest, (found, now), key=lambda one: one[0])
+            if found <= allowed:
+                return now
+    except BudgetExhausted as over:
+        lab.say(f"fallback ends: {over}")
+        return policy
+    lab.say(f"fallback: {lowest[0]:.4f} is the least loss found, not {allowed:.4f}")
+    return lowest[1]

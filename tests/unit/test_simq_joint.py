@@ -1,0 +1,249 @@
+"""The supernet that joint searches share: its weights and statistics arrive, and who takes it is charged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks import plan, profiles, rerun
+from benchmarks.api import BudgetExhausted, Skip, TaskInfo, UsageError
+from benchmarks.budget import Clock, Ledger
+from benchmarks.checkedlab import LIMIT_MS
+from benchmarks.exporting import MethodFault
+from benchmarks.journal import Journal
+from benchmarks.lab import BenchLab
+from benchmarks.registry import find
+from benchmarks.tasks.vision import VisionTask, cifar10, cifar10_resnet, digits, digits_resnet, easy_vqa
+from simq.evaluator import ENOUGH, Archive
+from simq.fallback import fallen_back
+from simq.joint import JointSupernet, kept_back, taken_over
+from simq.methods import LinasMethod, UniformBf16, UniformFp32
+from supernet.export import load
+from supernet.quantize import uniform_int8, units
+from supernet.space import layered_space
+from supernet.vit import ViTConfig, ViTFamily
+
+SETTINGS = {"predictor_probes": 4, "precisions": ("fp32", "int8", "w4")}
+
+
+@pytest.fixture(autouse=True)
+def closed(monkeypatch: Any) -> Any:
+    """Journals do not stay open."""
+    made: list[BenchLab] = []
+    make = BenchLab.__init__
+
+    def init(lab: BenchLab, *given: Any, **more: Any) -> None:
+        make(lab, *given, **more)
+        made.append(lab)
+
+    monkeypatch.setattr(BenchLab, "__init__", init)
+    yield
+    for lab in made:
+        lab.close()
+
+
+class Bench:
+    """Runs of one task, each in a folder of its own."""
+
+    def __init__(self, task: VisionTask, home: Path, tokens: float = 30_000) -> None:
+        self.task, self.home = task, home
+        self.tier = task.tier("check", "cpu")
+        self.prepared = task.prepare(self.tier, home / "cache", None, lambda _: None)
+        self.allowance = {"tokens": tokens, "evaluations": 6, "probes": 6, "seconds": 600}
+        self.said: list[str] = []
+
+    def lab(self, name: str, **options: Any) -> BenchLab:
+        folder = self.home / name
+        folder.mkdir()
+        info = TaskInfo(self.task.name, "simq", "check", "accuracy", dict(self.tier.settings) | SETTINGS)
+        return BenchLab(
+            folder,
+            info,
+            self.task,
+            self.tier,
+            self.prepared,
+            ledger=Ledger(self.allowance, Clock()),
+            journal=Journal(folder / "journal.jsonl"),
+            seed=1,
+            method=name,
+            device="cpu",
+            limits=[(0.8, 0.8 * LIMIT_MS), (1.0, LIMIT_MS)],
+            reference_ms=LIMIT_MS,
+            options=options,
+            checkpoint_seconds=0.0,
+            say=self.said.append,
+        )
+
+    def following(self, name: str, leader: BenchLab, made: Any) -> BenchLab:
+        lab = self.lab(name)
+        lab.left = {"candidates": [(str(made.path), made.weights_sha256)], "spent": leader.ledger.totals()}
+        return lab
+
+
+@pytest.mark.parametrize("task", [digits, digits_resnet])
+def test_a_search_has_the_whole_supernet_and_is_charged_for_it(task: VisionTask, tmp_path: Path) -> None:
+    bench = Bench(task, tmp_path)
+    leader = bench.lab("leader")
+    (made,) = JointSupernet().search(leader)
+    trained = leader.ledger.spent("tokens")
+    assert made.architecture == leader.space.largest() and made.limit_ms is None
+    lab = bench.following("follower", leader, made)
+    net = taken_over(lab)
+    paid = lab.ledger.spent("tokens")
+    # Statistics of batch norms are of training batches, which whoever needs them draws and pays.
+    drawn = net.estimated_on * lab.recipe.batch_tokens
+    assert paid == pytest.approx(trained + drawn) and len(net.seen) == net.estimated_on
+    whole = dict(load(made.path)[0].named_parameters())
+    rng = np.random.default_rng(0)
+    net.meter, meter = None, net.meter  # looking is free
+    for architecture in (net.space.smallest(), net.space.sample(rng), net.space.largest()):
+        for name, weight in net.export(architecture).named_parameters():
+            leading = whole[name][tuple(slice(0, n) for n in weight.shape)]
+            assert np.array_equal(weight.numpy(), leading.numpy()), name
+    net.meter = meter
+    found = lab.evaluate(net, net.space.largest()).loss
+    assert found == pytest.approx(made.valid.loss, rel=1e-5 if not net.estimated_on else 0.3)
+    # What was kept back is enough for all that a search may evaluate and propose.
+    for _ in range(int(lab.budget.left("evaluations"))):
+        lab.evaluate(net, net.space.sample(rng), policy={"head": "int8"})
+    for limit in lab.limits:
+        lab.candidate(net, net.space.sample(rng), {"head": "int8"}, limit_ms=limit)
+    # A second search sees the same statistics.
+    again = taken_over(bench.following("again", leader, made))
+    assert len(again.seen) == len(net.seen)
+    for (ours, _), (theirs, _) in zip(net.seen, again.seen, strict=True):
+        assert np.array_equal(ours[0].numpy(), theirs[0].numpy())
+
+
+def test_tokens_that_statistics_would_use_up_are_refused(tmp_path: Path) -> None:
+    bench = Bench(digits_resnet, tmp_path, tokens=9000)
+    lab = bench.lab("leader")
+    assert kept_back(lab, lab.supernet()) > 0
+    with pytest.raises(UsageError, match="go to statistics(.|\n)*--budget-scale"):
+        list(JointSupernet().search(lab))
+
+
+def test_energy_is_a_probe_that_names_its_source_and_is_repeated(tmp_path: Path, monkeypatch: Any) -> None:
+    bench = Bench(digits, tmp_path)
+    lab, there = bench.lab("one"), {"joules_per_sentence": 0.25, "source": "a meter"}
+    monkeypatch.setattr("benchmarks.measure.energy", lambda *a, **k: there)
+    smallest = lab.space.smallest()
+    assert lab.energy(smallest) == 0.25 and lab.energy(smallest, {"head": "int8"}) == 0.25
+    assert lab.ledger.spent("probes") == 2 and bench.said == ["energy of probes: a meter"]
+    told = lab.journal.probes()
+    assert [row[2] for row in told] == [0.25, 0.25] and told[0][0] == 0
+    again = bench.lab("two")
+    again.published = {(call, key): 7.0 for call, key, _ in told}
+    assert again.energy(smallest) == 7.0
+    there["joules_per_sentence"], there["source"] = None, "codecarbon is not installed"
+    with pytest.raises(MethodFault, match="no energy: codecarbon is not installed"):
+        bench.lab("three").energy(smallest)
+
+
+class Column:
+    """An evaluator whose second objective is what it is told."""
+
+    objectives = ("loss", "bytes")
+
+    def __init__(self, genes: Any, second: Any) -> None:
+        self.genes, self.second = genes, second
+
+    def __call__(self, genomes: np.ndarray) -> np.ndarray:
+        return np.column_stack([np.arange(len(genomes), dtype=float), self.second(len(genomes))])
+
+
+def test_an_objective_that_tells_nothing_ends_the_search() -> None:
+    from tests.unit.test_simq_methods import space
+
+    genes, rng = space(), np.random.default_rng(0)
+    archive = Archive(Column(genes, np.zeros), 40)
+    archive.measure(archive.fresh(ENOUGH - 1, rng))  # by chance, perhaps
+    with pytest.raises(UsageError, match="objective bytes is 0 for all of 8 different networks"):
+        archive.measure(archive.fresh(1, rng))
+    archive = Archive(Column(genes, lambda n: np.full(n, np.nan)), 40)
+    with pytest.raises(UsageError, match="objective bytes is nan for 3 of 3 networks"):
+        archive.measure(archive.fresh(3, rng))
+    archive = Archive(Column(genes, np.zeros), 40)
+    same = np.repeat(archive.fresh(1, rng), 20, axis=0)
+    archive.measure(same)  # one point twenty times is no constant objective
+
+
+def test_a_space_of_one_point_is_refused(monkeypatch: Any) -> None:
+    one = layered_space("one", layers=(2,), heads=(1,), ffn=(32,), hidden=48, head_dim=16, patch=2)
+    net = SimpleNamespace(family=ViTFamily(one, ViTConfig(10, 8, 1)), space=one)
+    monkeypatch.setattr("simq.methods.taken_over", lambda lab: net)
+    lab = SimpleNamespace(options={}, precisions=("fp32", "int8"), rng=np.random.default_rng(0), limits=())
+    with pytest.raises(UsageError, match="uniform-fp32: there is nothing to search"):
+        list(UniformFp32().search(lab))
+
+
+class Losses:
+    """A Lab whose loss is 1, and more for every layer in INT8."""
+
+    def __init__(self, costs: dict[str, float], evaluations: float = 30) -> None:
+        self.costs, self.spent, self.total, self.said = costs, 0.0, evaluations, []
+        self.budget = SimpleNamespace(spent=lambda kind: self.spent)
+        self.say = self.said.append
+
+    def evaluate(self, net: Any, architecture: Any, share: float = 1.0, policy: Any = None) -> Any:
+        if self.spent + share > self.total + 1e-9:
+            raise BudgetExhausted("evaluations", share, self.total - self.spent)
+        self.spent += share
+        return SimpleNamespace(loss=1 + sum(self.costs[n] for n, p in (policy or {}).items() if p == "int8"))
+
+
+def test_layers_fall_back_in_the_order_of_what_they_cost() -> None:
+    costs = {"a": 0.002, "b": 0.3, "c": 0.004, "d": 0.05}
+    policy = dict.fromkeys(costs, "int8")
+    lab = Losses(costs)
+    found = fallen_back(lab, None, None, policy, 0.01, 20)
+    assert found == policy | {"b": "fp32", "d": "fp32"} and not lab.said
+    assert lab.spent <= 20
+    assert fallen_back(Losses(dict.fromkeys("abcd", 1e-3)), None, None, policy, 0.01, 20) == policy
+    short = Losses(costs)
+    found = fallen_back(short, None, None, policy, 0.0, 4)  # two for both ends, one for ranking, one step
+    assert found == policy | {"b": "fp32"} and short.spent <= 4 and "least loss found" in short.said[0]
+    assert fallen_back(Losses(costs, 1), None, None, policy, 0.01, 20) == policy
+
+
+def test_small_tiers_on_processors_are_served_by_onnx_runtime() -> None:
+    for task in (cifar10, cifar10_resnet, easy_vqa):
+        assert task.tier("small", "cpu").workload["runtime"] == "ort"
+        assert task.tier("small", "cuda").workload["runtime"] == "torch"
+    info = TaskInfo("vision-cifar10", "simq", "small", "accuracy", {"precisions": ("fp32", "int8", "w4")})
+    assert UniformBf16().supports(info) == Skip(
+        "the runtime of vision-cifar10 small has fp32, int8, w4, and no bf16"
+    )
+    assert LinasMethod().supports(info) is None and UniformFp32().supports(info) is None
+
+
+def test_uniform_int8_names_convolutions_of_images_too() -> None:
+    family = digits_resnet.family(
+        digits_resnet.tier("check", "cpu"), SimpleNamespace(source_vocab=0, target_vocab=10)
+    )
+    module = family.build(family.space.smallest())
+    assert set(uniform_int8(module)) == set(units(module))
+
+
+def test_what_a_row_follows_is_made_again_however_far_back(tmp_path: Path) -> None:
+    profile = profiles.get("undeclared")
+    request = plan.Request([digits], "check", [find("linas+int8-uniform")], [3], "undeclared", "cpu")
+    folders = plan.Folders(tmp_path, "simq", "check")
+    made = plan.build(request, folders)
+    assert [run.spec.method for run in made.runs] == ["joint-supernet", "linas", "linas+int8-uniform"]
+    last = made.runs[-1]
+    record = {"spec": last.spec.to_dict(), "id": last.spec.id, "provenance": {"commit": "c"}}
+    hindrances: list[str] = []
+    found = rerun._first(record, profile, [], last.method, hindrances)
+    assert found is not None and not hindrances
+    assert [found.spec.id, found.first.spec.id] == [made.runs[1].spec.id, made.runs[0].spec.id]
+    tuned = {"spec": made.runs[1].spec.to_dict() | {"options": {"unit": "block"}}, "status": "done"}
+    tuned["id"] = rerun.store.spec_id(tuned["spec"])
+    record["spec"]["follows"] = tuned["id"]
+    assert rerun._first(record, profile, [], last.method, []) is None  # nobody knows its options
+    again = rerun._first(record, profile, [tuned], last.method, [])
+    assert again is not None and again.spec.id == tuned["id"]
