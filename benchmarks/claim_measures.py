@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from benchmarks import stats
 from benchmarks.records import Record
 from benchmarks.report import rows
+
+Figure = float | Mapping[str, float]
+"""One, or several parts by name whose mean it is: runs are compared over the parts that they all have."""
 
 
 def _at(record: Record, limit: float | None) -> list[Mapping[str, Any]]:
@@ -35,7 +38,11 @@ def _inherited(record: Record, limit: float | None) -> float | None:
 
 def _gap(record: Record, limit: float | None) -> float | None:
     """Trained from scratch minus inherited, mean over the architectures that the run has as both."""
-    there, metric = _at(record, limit), rows.metric_of([record])
+    return _gap_among(record, _at(record, limit))
+
+
+def _gap_among(record: Record, there: Sequence[Mapping[str, Any]]) -> float | None:
+    metric = rows.metric_of([record])
     both = [
         (_test(alone, metric), _test(shared, metric))
         for alone in there
@@ -45,6 +52,28 @@ def _gap(record: Record, limit: float | None) -> float | None:
     ]
     gaps = [a - b for a, b in both if a is not None and b is not None]
     return sum(gaps) / len(gaps) if gaps else None
+
+
+def _gap_at_each(record: Record, limit: float | None) -> Figure | None:
+    """The size of the gap at every limit or size that the run was asked for."""
+    apart: dict[rows.Limit, list[Mapping[str, Any]]] = {}
+    for candidate in record["candidates"]:
+        apart.setdefault(rows.limit_of(candidate), []).append(candidate)
+    gaps = {str(at): _gap_among(record, there) for at, there in apart.items()}
+    return {at: abs(gap) for at, gap in gaps.items() if gap is not None} or None
+
+
+def _glue(record: Record, limit: float | None) -> Figure | None:
+    """Of the best network by validation at every size: what its copies reach on each task that they were
+    fine-tuned on and that can rank networks of this size, by the task's first metric."""
+    found = {}
+    for at, chosen in rows.by_limit(record["candidates"]).items():
+        for task, scores in (chosen.get("test") or {}).items():
+            there = sorted((m for m, figure in scores.items() if rows.tuned(figure)), key=rows.tuned_place)
+            figure = scores[there[0]] if there else {"value": None}
+            if figure["value"] is not None and "unfit" not in figure:
+                found[f"{rows.plain(task, 40)} at {at}"] = float(figure["value"])
+    return found or None
 
 
 def _absolute_gap(record: Record, limit: float | None) -> float | None:
@@ -74,11 +103,13 @@ def _seconds_per_token(record: Record, limit: float | None) -> float | None:
     return spent["seconds"] / spent["tokens"] if all(spent.values()) else None
 
 
-MEASURES: dict[str, Callable[[Record, float | None], float | None]] = {
+MEASURES: dict[str, Callable[[Record, float | None], Figure | None]] = {
     "quality": _quality,
     "inherited": _inherited,
     "gap": _gap,
     "absolute-gap": _absolute_gap,
+    "absolute-gap-at-each": _gap_at_each,
+    "glue": _glue,
     "hypervolume": _hypervolume,
     "seconds-per-token": _seconds_per_token,
 }

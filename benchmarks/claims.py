@@ -1,17 +1,21 @@
-"""The papers' claims as hypotheses over records: supported, refuted or undecided. Imports no torch.
+"""The papers' claims judged by what was measured: supported, refuted or undecided. Imports no torch.
 
 The rule, for each claim of ``claims.toml``:
 
 1. Records are apart by everything that forbids comparing them (``report.comparable.groups``: task, tier,
    profile, space, allowance, settings, data). Only declared profiles and allowances that the claim asks
    for count. Within a group each method counts with one version of its source, the one with most seeds.
-2. The effect of a seed is the method's figure minus the other's, both of that seed.
+2. The effect of a seed is the method's figure minus the other's, both of that seed. A figure that is a mean
+   over parts (tasks, sizes) is over those that every run of both methods has.
 3. Fewer than ``n`` paired seeds, never below ``stats.SIGNIFICANT_FROM``: undecided.
 4. Else the 95 % t-interval of the mean effect decides. ``above`` a margin: supported where the whole
    interval lies above it, refuted where it lies wholly below; ``below`` the other way round; ``within``:
    supported where it lies wholly between -margin and +margin, refuted where wholly outside. Anything
    else is undecided.
-5. Groups that contradict one another leave the claim undecided.
+5. Of several groups the one with most paired seeds decides; of several such, that of the profile which the
+   claim names first. Groups are chosen before they are looked at, and never pooled. Where another group
+   with enough seeds contradicts it, the claim is undecided.
+6. A claim on a study (``claim_studies``) is judged by each of its pairs, by rules 3 and 4.
 
 Every claim is judged by itself: nothing is corrected for the number of claims.
 """
@@ -19,162 +23,16 @@ Every claim is judged by itself: nothing is corrected for the number of claims.
 from __future__ import annotations
 
 import shlex
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from functools import cache
-from pathlib import Path
 from typing import Any
 
-from benchmarks import stats
-from benchmarks.claim_measures import MEASURES
+from benchmarks import claim_studies, stats
+from benchmarks.claim_measures import MEASURES, Figure
+from benchmarks.hypotheses import UNDECIDED, Claim, Evidence, Verdict, claims, decide, sign_flip
 from benchmarks.records import Record
 from benchmarks.report import comparable, rows, runs
 from benchmarks.report.runs import Run
-
-SUPPORTED, REFUTED, UNDECIDED = "supported", "refuted", "undecided"
-SIDES = ("above", "below", "within")
-EXACT_UP_TO = 20
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One hypothesis; ``claims.toml`` says what each field means."""
-
-    id: str
-    paper: str
-    statement: str
-    figure: str
-    estimand: str
-    suite: str
-    tier: str
-    profiles: Mapping[str, float]
-    claimed: str
-    margin: float
-    unit: str
-    n: int
-    task: str = ""
-    """Empty: nothing can be run yet, as ``missing`` says."""
-    missing: str = ""
-    """What the suite lacks to judge it; empty: the suite itself is not there."""
-    method: str = ""
-    method_options: Mapping[str, Any] = field(default_factory=dict)
-    against: str = ""
-    """Empty: the figure itself is the effect."""
-    against_options: Mapping[str, Any] = field(default_factory=dict)
-    measure: str = ""
-    limit: float | None = None
-    relative: bool = False
-    """The effect is method / against - 1, in per cent."""
-    value: float | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse a claim that could never be judged, at import of the file rather than in a table."""
-        if self.n < stats.SIGNIFICANT_FROM:
-            raise ValueError(f"claim {self.id}: n = {self.n}, at least {stats.SIGNIFICANT_FROM}")
-        if self.claimed not in SIDES or (self.task and self.measure not in MEASURES):
-            raise ValueError(f"claim {self.id}: claimed {self.claimed!r}, measure {self.measure!r}")
-        if not self.profiles or (self.claimed == "within" and self.margin <= 0):
-            raise ValueError(f"claim {self.id}: needs a profile, and a margin above zero where 'within'")
-
-    @property
-    def rule(self) -> str:
-        """What would support it, in words."""
-        where = f"within -{self.margin:g} and +{self.margin:g}"
-        where = where if self.claimed == "within" else f"{self.claimed} {self.margin:g}"
-        return f"95 % t-interval over {self.n} or more paired seeds wholly {where} {self.unit}"
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What one group of comparable records says about a claim."""
-
-    profile: str
-    conditions: Mapping[str, str]
-    """What all its runs have in common."""
-    seeds: tuple[int, ...]
-    """Paired seeds."""
-    effect: float | None
-    low: float | None
-    high: float | None
-    p: float | None
-    """Exact two-sided sign-flip test of "the effect equals the margin"; None where not tested."""
-    verdict: str
-    why: str
-    records: tuple[str, ...]
-    """Ids of the records used."""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """A claim with its verdict; ``effect``, ``low``, ``high`` and ``n`` are those of the deciding group."""
-
-    claim: Claim
-    verdict: str
-    why: str
-    effect: float | None = None
-    low: float | None = None
-    high: float | None = None
-    n: int = 0
-    records: tuple[str, ...] = ()
-    evidence: tuple[Evidence, ...] = ()
-    left_out: tuple[str, ...] = ()
-    """Groups of records that are about this claim but do not count: why."""
-    command: str = ""
-    """What would produce the missing records; empty where the verdict stands or nothing can yet."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain data, six significant digits."""
-        rounded: dict[str, Any] = _rounded(asdict(self))
-        rounded["claim"]["rule"] = self.claim.rule
-        return rounded
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, float):
-        return float(f"{value:.6g}")
-    if isinstance(value, Mapping):
-        return {k: _rounded(v) for k, v in value.items()}
-    return [_rounded(v) for v in value] if isinstance(value, list | tuple) else value
-
-
-@cache
-def _file() -> dict[str, Any]:
-    return tomllib.loads(Path(__file__).with_name("claims.toml").read_text("utf-8"))
-
-
-@cache
-def claims() -> tuple[Claim, ...]:
-    """Every claim, in the order of the file."""
-    found = tuple(Claim(**entry) for entry in _file()["claim"])
-    if len({c.id for c in found}) != len(found) or not {c.paper for c in found} <= set(papers()):
-        raise ValueError("claims.toml: two claims of one id, or a paper that is not named")
-    return found
-
-
-def papers() -> dict[str, str]:
-    """Short name -> title and source of each paper."""
-    return {name: entry["title"] for name, entry in _file()["paper"].items()}
-
-
-def decide(claim: Claim, interval: stats.Interval) -> tuple[str, str]:
-    """Verdict and reason, by rules 3 and 4 of this module."""
-    low, high, m = interval.low, interval.high, claim.margin
-    if interval.n < claim.n or low is None or high is None:
-        return UNDECIDED, f"{interval.n} of {claim.n} paired seeds"
-    span = f"[{low:+.2f}, {high:+.2f}] {claim.unit}"
-    if claim.claimed == "within":
-        if -m < low and high < m:
-            return SUPPORTED, f"the interval {span} lies within {m:g} of zero"
-        if high < -m or low > m:
-            return REFUTED, f"the interval {span} lies wholly outside {m:g} of zero"
-        return UNDECIDED, f"the interval {span} crosses the margin of {m:g}"
-    above, below = low > m, high < m
-    if above or below:
-        held = above == (claim.claimed == "above")
-        side = "above" if above else "below"
-        return SUPPORTED if held else REFUTED, f"the interval {span} lies wholly {side} {m:g}"
-    return UNDECIDED, f"the interval {span} holds the margin {m:g}"
+from benchmarks.studies.stored import Study
 
 
 def _runs(group: Iterable[Run], method: str, options: Mapping[str, Any]) -> dict[int, Run]:
@@ -196,27 +54,44 @@ def _evidence(claim: Claim, group: Sequence[Run]) -> Evidence | None:
     theirs = _runs(group, claim.against, claim.against_options) if claim.against else ours
     if not ours and not theirs:
         return None
-    figure, effects, used = (claim.measure, claim.limit), {}, []
+    figure = claim.measure, claim.limit
+    found: dict[int, tuple[Figure, Figure]] = {}
     for seed in sorted(set(ours) & set(theirs)):
         a = (ours[seed].measured or {}).get(figure)
         b = (theirs[seed].measured or {}).get(figure) if claim.against else 0.0
-        if a is None or b is None or (claim.relative and b == 0):
-            continue
-        effects[seed] = 100 * (a / b - 1) if claim.relative else a - b
-        used += [ours[seed].id] + ([theirs[seed].id] if claim.against else [])
-    conditions = group[0].facts
+        if a is not None and b is not None:
+            found[seed] = a, b
+    parts = _parts([figure for pair in found.values() for figure in pair])
+    effects: dict[int, float] = {}
+    for seed, pair in found.items():
+        x, y = (_mean(figure, parts) for figure in pair)
+        if x is not None and y is not None and not (claim.relative and y == 0):
+            effects[seed] = 100 * (x / y - 1) if claim.relative else x - y
+    facts = group[0].facts
+    profile, allowance = facts["profile"], facts.get("budget.tokens", "?")
+    where = f"{profile}, {allowance} tokens, settings {facts['settings_sha256']}"
     if not effects:
         why = f"0 of {claim.n} paired seeds with what this claim needs"
-        return Evidence(conditions["profile"], conditions, (), None, None, None, None, UNDECIDED, why, ())
-    values = list(effects.values())
-    interval = stats.t_interval(values)
-    tested = claim.claimed != "within" and stats.SIGNIFICANT_FROM <= len(values) <= EXACT_UP_TO
-    p = stats.sign_flip(values, [claim.margin] * len(values)) if tested else None
+        return Evidence(where, profile, (), None, None, None, None, UNDECIDED, why, ())
+    interval = stats.t_interval(list(effects.values()))
     verdict, why = decide(claim, interval)
+    used = [of[seed].id for seed in effects for of in ((ours, theirs) if claim.against else (ours,))]
     return Evidence(
-        conditions["profile"], conditions, tuple(effects), interval.mean, interval.low, interval.high, p,
-        verdict, why, tuple(used),
+        where, profile, tuple(effects), interval.mean, interval.low, interval.high,
+        sign_flip(claim, list(effects.values())), verdict, why, tuple(used), parts,
     )  # fmt: skip
+
+
+def _parts(figures: Iterable[Figure]) -> tuple[str, ...]:
+    """What all the figures that are means have in common."""
+    there = [set(figure) for figure in figures if isinstance(figure, Mapping)]
+    return tuple(sorted(set.intersection(*there))) if there else ()
+
+
+def _mean(figure: Figure, parts: Sequence[str]) -> float | None:
+    if not isinstance(figure, Mapping):
+        return figure
+    return sum(figure[part] for part in parts) / len(parts) if parts else None
 
 
 def _unfit(claim: Claim, run: Run) -> str:
@@ -231,9 +106,6 @@ def _unfit(claim: Claim, run: Run) -> str:
 
 
 def _judged(claim: Claim, groups: Sequence[Sequence[Run]]) -> Verdict:
-    if not claim.task:
-        lacks = f"has no {claim.missing} yet" if claim.missing else "is not there yet"
-        return Verdict(claim, UNDECIDED, f"the suite '{claim.suite}' {lacks}: nothing can be run")
     evidence, left_out = [], []
     for group in groups:
         found = _evidence(claim, group)
@@ -242,7 +114,8 @@ def _judged(claim: Claim, groups: Sequence[Sequence[Run]]) -> Verdict:
             left_out.append(unfit)
         elif found is not None:
             evidence.append(found)
-    evidence.sort(key=lambda e: (e.verdict == UNDECIDED, -len(e.seeds)))
+    order = list(claim.profiles)
+    evidence.sort(key=lambda e: (-len(e.seeds), order.index(e.profile)))
     decided = {e.verdict for e in evidence} - {UNDECIDED}
     first = evidence[0] if evidence else None
     if first is None:
@@ -251,6 +124,8 @@ def _judged(claim: Claim, groups: Sequence[Sequence[Run]]) -> Verdict:
         verdict, why = UNDECIDED, "the groups of records contradict one another"
     else:
         verdict, why = first.verdict, first.why
+        if len(evidence) > 1 and len(first.seeds) >= claim.n:
+            why += f" ({first.profile} decides, of {len(evidence)} groups of records)"
     base = Verdict(claim, verdict, why, evidence=tuple(evidence), left_out=tuple(left_out))
     if verdict != UNDECIDED or len(decided) > 1:
         command = ""
@@ -290,21 +165,30 @@ def measured(record: Record, of: Sequence[Claim] | None = None) -> runs.Measured
     return {(name, limit): MEASURES[name](record, limit) for name, limit in wanted}
 
 
-def judge(records: Iterable[Record], of: Sequence[Claim] | None = None) -> list[Verdict]:
+def judge(
+    records: Iterable[Record], of: Sequence[Claim] | None = None, studies: Mapping[str, Study] | None = None
+) -> list[Verdict]:
     """A verdict for every claim (default: all of ``claims.toml``), in their order.
 
     Pure: the same records in any order give the same verdicts. Texts of records reach a verdict only
     through ``report.comparable.facts`` and ``rows.plain``; escape them for where they go.
     """
     found = ((record, measured(record, of)) for record in records)
-    return judge_runs([runs.of(r, keep=False, measured=m) for r, m in found if m is not None], of)
+    return judge_runs([runs.of(r, keep=False, measured=m) for r, m in found if m is not None], of, studies)
 
 
-def judge_runs(found: Iterable[Run], of: Sequence[Claim] | None = None) -> list[Verdict]:
+def judge_runs(
+    found: Iterable[Run], of: Sequence[Claim] | None = None, studies: Mapping[str, Study] | None = None
+) -> list[Verdict]:
     """``judge`` from runs with what the same claims ``measured`` in them."""
     asked = claims() if of is None else of
     relevant: dict[tuple[str, str], list[Run]] = {}
     for run in found:
         relevant.setdefault((run.facts["task"], run.facts["tier"]), []).append(run)
     grouped = {place: comparable.groups(there) for place, there in relevant.items()}
-    return [_judged(claim, grouped.get((claim.task, claim.tier), [])) for claim in asked]
+    return [
+        claim_studies.judge(claim, studies or {})
+        if claim.study
+        else _judged(claim, grouped.get((claim.task, claim.tier), []))
+        for claim in asked
+    ]

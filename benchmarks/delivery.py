@@ -66,7 +66,8 @@ def find(record: Record, index: int | None, path: Path | None, results: Path) ->
     # A record of another machine names folders here: nothing but plain names may.
     if not all(re.fullmatch(r"[\w.-]{1,80}", str(spec[part])) for part in ("suite", "tier")):
         raise UsageError(f"record {record['id']} is of no suite and tier that could have run here")
-    roots = [results, results / "local", Path("results/local")]
+    local = results / "local"
+    roots = [results, local, local / "verify", Path("results/local"), Path("results/local/verify")]
     homes = [Folders(root, spec["suite"], spec["tier"]).runs for root in roots]
     depth = len(records.relative_path(record).parts)
     if path is not None and len(path.absolute().parents) > depth:
@@ -77,8 +78,8 @@ def find(record: Record, index: int | None, path: Path | None, results: Path) ->
             return Delivery(record, candidate, _same(folder, candidate))
     raise UsageError(
         f"the weights of run {record['id']} are not on this machine, and a record holds none\n"
-        f"make them again: {again(record)}\n"
-        "then export the record of that run, under results/local"
+        f"make them again, to the bit on a machine like its own: supernet-bench verify {record['id']}\n"
+        f"or make others, and export the record of that run, under results/local: {again(record)}"
     )
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,20 +12,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks import measure, profiles, runtimes, timing_lock
+from benchmarks import measure, profiles, runtimes
 from benchmarks.api import (
     Budget,
-    BudgetExhausted,
     Candidate,
     Checkpoint,
-    Lab,
     Measurement,
     TaskInfo,
     TrainBatches,
     Window,
 )
 from benchmarks.budget import Ledger
-from benchmarks.checkpoint import Interrupted, Saves, random_states, set_random_states
+from benchmarks.checkpoint import Saves
 from benchmarks.exporting import (
     MethodFault,
     check_size,
@@ -37,6 +34,7 @@ from benchmarks.exporting import (
     write_candidate,
 )
 from benchmarks.journal import Journal
+from benchmarks.labbooks import Books
 from benchmarks.score import reference_network
 from benchmarks.streams import Stream, derived, recipe_of
 from supernet import cost, quantize
@@ -51,7 +49,7 @@ PROBED_SECONDS = 0.3
 """Of inferences in a row, that a probe of energy takes."""
 
 
-class BenchLab(Lab):
+class BenchLab(Books):
     """See ``benchmarks.api.Lab``.
 
     Args:
@@ -203,13 +201,6 @@ class BenchLab(Lab):
     def checkpoint(self, name: str) -> Checkpoint:
         return Saves(self, name)
 
-    def phase(self, name: str) -> AbstractContextManager[None]:
-        self.note = (0, 0, "")
-        return self.ledger.in_phase(f"trial {self.trial}: {name}" if self.trial else name)
-
-    def progress(self, done: float, total: float, note: str = "") -> None:
-        self.note = (float(done), float(total), str(note)[:80])
-
     def batches(self, seed: int) -> Any:
         """An endless stream of training batches in an order of their own."""
         return self._task.batches(self.training, self.recipe.batch_tokens, seed, self.device)
@@ -219,31 +210,6 @@ class BenchLab(Lab):
     def train_batches(self, share: float = 1.0, passes: float = 1) -> TrainBatches:
         self._streams += 1
         return Stream(self, share, passes, self._streams - 1)
-
-    def breathe(self) -> None:
-        """Stand still, off the clock, while somebody times something on this machine."""
-        if timing_lock.wanted():
-            with self.ledger.clock.pause("timing lock"):
-                timing_lock.breathe(torch.cuda.synchronize if self.device == "cuda" else None)
-
-    def _pass(self, tokens: float) -> None:
-        if tokens:
-            self.ledger.charge("tokens", tokens)
-
-    def afford(self, kind: str, amount: float) -> bool:
-        """Charge, or say that the allowance does not reach.
-
-        Raises:
-            BudgetExhausted: the time is up.
-        """
-        try:
-            self.ledger.charge(kind, amount)
-        except BudgetExhausted as refused:
-            if refused.kind == "seconds":
-                raise
-            return False
-        self.unsaved = True
-        return True
 
     def evaluate(
         self,
@@ -464,26 +430,6 @@ class BenchLab(Lab):
 
     # how it is journaled
 
-    def _ask(self, call: str, key: str, kind: str | None, amount: float = 1) -> dict[str, Any] | None:
-        """Charge the coming call; its answer where an earlier session has it, else None."""
-        if self.stopping and not self.unsaved:
-            raise Interrupted
-        known = self.journal.known(call, key)
-        if kind is not None:
-            self.ledger.charge(kind, amount)
-        else:
-            self.ledger.check_seconds()
-        if known is not None:
-            self.ledger.clock.advance(known["at"])
-        return known
-
-    def _improved(self, loss: float) -> None:
-        best = self.search_log[-1]["best_valid_loss"] if self.search_log else math.inf
-        if loss < best:
-            spent = self.ledger.totals()
-            point = {kind: spent[kind] for kind in ("tokens", "evaluations", "seconds")}
-            self.search_log.append(point | {"best_valid_loss": loss})
-
     def _limit(self, limit: float | Window | None) -> dict[str, Any]:
         """A candidate's limit as a record has it."""
         if isinstance(limit, Window):
@@ -511,53 +457,6 @@ class BenchLab(Lab):
         pairs, precision = self.validation, "fp32" if quantize.low(module) else self._precision
         found: Measurement = self._task.evaluate(module, pairs, device or self.device, precision)
         return found
-
-    # how it is kept
-
-    def propose(self, item: object) -> bool:
-        """Take what the method yielded; False once the time is up, when it counts no more.
-
-        Raises:
-            MethodFault: it is nothing that ``candidate`` made, or it came before.
-        """
-        if not isinstance(item, Candidate) or self._made.get(item.index) is not item:
-            raise MethodFault(
-                f"search() yielded {str(item)[:80]!r}: yield what lab.candidate(...) returns, nothing else"
-            )
-        if item.index in self.journal.yields[: self.proposals]:
-            raise MethodFault(f"search() yielded candidate {item.index} twice")
-        if not self.ledger.left("seconds"):
-            return False
-        self.journal.proposed(self.proposals, item.index)
-        self.proposals += 1
-        self.told()
-        return True
-
-    def snapshot(self) -> dict[str, Any]:
-        """All that a resumed process needs besides the method's own state."""
-        return {
-            "ledger": self.ledger.state(),
-            "calls": self.journal.next,
-            "candidates": self._candidates,
-            "proposals": self.proposals,
-            "search_log": list(self.search_log),
-            "streams": self._streams,
-            "nets": self._nets,
-            "paid": self._paid,
-            "rng": self.rng.bit_generator.state,
-            "global": random_states(self.device),
-        }
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Stand where ``snapshot`` was taken."""
-        self.ledger.restore(state["ledger"])
-        self.journal.next = state["calls"]
-        self._candidates, self._made = state["candidates"], {}
-        self.proposals, self.search_log = state["proposals"], list(state["search_log"])
-        self._streams, self._nets, self._paid = state["streams"], state["nets"], state["paid"]
-        self.rng.bit_generator.state = state["rng"]
-        set_random_states(state["global"])
-        self.unsaved = False
 
 
 def _key(architecture: Architecture, policy: Mapping[str, str] | None) -> str:

@@ -9,185 +9,38 @@ medians survives a machine that drifts, and one timing at a time has the machine
 
 from __future__ import annotations
 
-import copy
-import gc
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 from torch import Tensor, nn
 
 from benchmarks import profiles
 from benchmarks.energy import EnergyMeter
 from benchmarks.live_bytes import LiveBytes
-from benchmarks.percentiles import DISTURBED, bound, quantile, ratio
+from benchmarks.percentiles import median, ratio
+from benchmarks.timing import OtherLoad, Refused, Request, Timed, in_turns, still, summary
 from benchmarks.timing_lock import exclusive
+from benchmarks.workload import RUNTIMES, Workload
 from supernet import quantize
-from supernet.decode import forced_steps
 
-__all__ = ["Refused", "Workload", "energy", "exclusive", "latency", "peak_memory", "quick", "runtime_latency"]
+__all__ = [
+    "RUNTIMES",
+    "Refused",
+    "Workload",
+    "energy",
+    "exclusive",
+    "latency",
+    "peak_memory",
+    "quick",
+    "runtime_latency",
+]
 
 PROTOCOL = "0.1"
 """Version of this protocol; part of every signature."""
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-WARM_UP = 3
 QUICK = 10
-FEWEST = 8
-"""Timed rounds below which there is no latency at all."""
-ATTEMPTS = 3
-IMAGE_SEED = 0
-RUNTIMES: dict[str, tuple[str, ...]] = {"torch": tuple(quantize.PRECISIONS), "ort": ("fp32", "int8", "w4")}
-"""Runtime -> the precisions that it has kernels for on the processor."""
-
-
-class Refused(Exception):
-    """A latency that may not be reported; the message says why."""
-
-
-@dataclass(frozen=True)
-class Workload:
-    """One sentence of ``source_len`` tokens, then ``steps`` decoder steps of ``beam`` rows.
-
-    No tokens are chosen and no beams reordered (``search:no`` in the signature): see
-    ``supernet.decode.forced_steps``. Without steps it is an encoder that is timed, up to the state of the
-    sentence's first token, which is what classifiers read. With ``image`` it is a classifier of images of so
-    many pixels on each side and so many ``channels``: one of them, from pixels to classes, with a ``text`` of
-    so many tokens where that is more than none. ``runtime`` says what serves it: see ``benchmarks.runtimes``.
-    """
-
-    source_len: int
-    steps: int
-    beam: int
-    image: int = 0
-    channels: int = 0
-    text: int = 0
-    runtime: str = "torch"
-
-    def __post_init__(self) -> None:
-        if self.runtime not in RUNTIMES:
-            raise ValueError(f"runtime {self.runtime!r}: choose one of {', '.join(RUNTIMES)}")
-
-    @classmethod
-    def of(cls, value: Workload | Mapping[str, Any]) -> Workload:
-        """A workload from a tier's table, whose other entries do not concern it."""
-        if isinstance(value, Workload):
-            return value
-        names = "image", "channels", "text"
-        optional: dict[str, Any] = {name: int(value[name]) for name in names if name in value}
-        optional |= {"runtime": str(value["runtime"])} if "runtime" in value else {}
-        return cls(int(value["source_len"]), int(value["steps"]), int(value["beam"]), **optional)
-
-    @property
-    def target_len(self) -> int:
-        """Positions that are predicted."""
-        return max(1, self.steps)
-
-    def run(self, module: nn.Module, source: Tensor) -> Tensor:
-        """Serve ``source`` once: ``[beam, ...]``."""
-        if self.steps:
-            return forced_steps(module, source, self.steps, self.beam)
-        if self.image:
-            logits: Tensor = module(*self.inputs(source))
-            return logits
-        encoder: Any = module
-        state: Tensor = encoder.encode(source)[:, 0]
-        return state
-
-    def inputs(self, source: Tensor) -> tuple[Tensor, ...]:
-        """What a network is called with for ``source``: with it, and the text where there is one."""
-        return (source, source.new_ones((1, self.text), dtype=torch.long)) if self.text else (source,)
-
-    def source(self, device: str) -> Tensor:
-        """The sentence: ``[1, source_len]``, one ordinary token over and over (as in HAT), then the end; or
-        the image, noise of a fixed seed: ``[1, channels, image, image]``."""
-        if self.image:
-            generator = torch.Generator().manual_seed(IMAGE_SEED)
-            shape = 1, self.channels, self.image, self.image
-            return torch.randn(shape, generator=generator).to(device)
-        tokens = torch.full((1, self.source_len), 4, dtype=torch.long)
-        tokens[0, -1] = 2
-        return tokens.to(device)
-
-
-@contextmanager
-def _still(threads: int | None) -> Iterator[None]:
-    """Declared threads, true float32 products, no garbage collection; all put back afterwards."""
-    before = torch.get_num_threads()
-    precision = torch.get_float32_matmul_precision()
-    if threads is not None and threads != before:
-        torch.set_num_threads(threads)
-    if precision != "highest":
-        torch.set_float32_matmul_precision("highest")
-    collecting = gc.isenabled()
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()
-        if precision != "highest":
-            torch.set_float32_matmul_precision(precision)
-        if torch.get_num_threads() != before:
-            torch.set_num_threads(before)
-
-
-def _in(module: nn.Module, device: str, precision: str) -> nn.Module:
-    """``module`` on the device in the precision and evaluation mode; a copy where that changes it."""
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision {precision!r}: choose one of {', '.join(PRECISIONS)}")
-    dtype = PRECISIONS[precision]
-    first = next(module.parameters(), None)
-    if first is None:  # it is another runtime's
-        return module.eval()
-    if first.dtype != dtype or first.device.type != torch.device(device).type or module.training:
-        module = copy.deepcopy(module).to(device, dtype)
-    return module.eval()
-
-
-class _Timed:
-    """One network and its workload, ready to be timed."""
-
-    def __init__(self, module: nn.Module, workload: Workload, device: str, precision: str) -> None:
-        self.module = _in(module, device, precision)
-        self.source, self.kept = workload.source(device), workload.source(device)
-        self.workload, self.cuda = workload, torch.device(device).type == "cuda"
-
-    def run(self) -> Tensor:
-        return self.workload.run(self.module, self.source)
-
-    def ms(self) -> float:
-        """Time one inference from a quiet device to a quiet device."""
-        if self.cuda:
-            torch.cuda.synchronize()
-        began = time.perf_counter()
-        self.run()
-        if self.cuda:
-            torch.cuda.synchronize()
-        return (time.perf_counter() - began) * 1e3
-
-    def warm_up(self) -> None:
-        for _ in range(WARM_UP):
-            self.ms()
-
-    def check(self) -> None:
-        """Refuse what no honest network does.
-
-        Raises:
-            Refused: outputs that are no numbers or not of the expected shape, or a changed input.
-        """
-        out = self.run()
-        if out.ndim != 2 or out.shape[0] != self.workload.beam:
-            raise Refused(f"gave outputs of shape {list(out.shape)}: one row of scores a beam is due")
-        if not bool(torch.isfinite(out).all()):
-            raise Refused("gave outputs that are not finite numbers (NaN or infinity)")
-        if not torch.equal(self.source, self.kept):
-            raise Refused("changed its input")
 
 
 def quick(
@@ -203,8 +56,8 @@ def quick(
 
     Takes ``exclusive`` itself where the caller has not.
     """
-    timed = [_Timed(x, Workload.of(workload), device, "fp32") for x in (module, beside) if x is not None]
-    with exclusive(), _still(profiles.declared_threads()), torch.inference_mode():
+    timed = [Timed(x, Workload.of(workload), device, "fp32") for x in (module, beside) if x is not None]
+    with exclusive(), still(profiles.declared_threads()), torch.inference_mode():
         for one in timed:
             one.warm_up()
         times = [[one.ms() for one in timed] for _ in range(QUICK)]
@@ -249,54 +102,16 @@ def latency(
         Refused: the module changed its input or gave outputs that are not finite.
     """
     workload = Workload.of(workload)
-    ours = _Timed(module, workload, device, precision)
-    timed = [ours, *(_Timed(x, workload, device, precision) for x in (reference, plain) if x is not None)]
-    with exclusive() as waited, _still(profile.threads), torch.inference_mode():
-        ours.check()
-        for one in timed:
-            one.warm_up()
-        threads = torch.get_num_threads()
-        times, load = _rounds(timed, min_n, min_seconds, max_seconds)
-        attempts = 1
-        while load > DISTURBED and attempts < ATTEMPTS:
-            # By load alone, whatever the times say: choosing among times would be tuning.
-            again = _rounds(timed, min_n, min_seconds, max_seconds)
-            times, load = min((times, load), again, key=lambda found: found[1])
-            attempts += 1
-        ours.check()
-    n, tail = len(times[0]), quantile(times[0], 0.9)
-    centre, low, high = ratio(times[0], times[1])
-    fields = {
-        "lat": "p50" if tail is None else "p90",
-        "n": n,
-        "b": 1,
-        "beam": workload.beam,
-        "len": workload.source_len,
-        "steps": workload.steps,
-        **({"img": f"{workload.channels}x{workload.image}"} if workload.image else {}),
-        **({"txt": workload.text} if workload.text else {}),
-        "search": "no",
-        "prec": precision,
-        **quantize.recipe(ours.module),
-        "mode": "eager" if workload.runtime == "torch" else "graph",
-        "thr": threads,
-        "prof": profile.name,
-        "v": PROTOCOL,
-    }
-    found = {
-        "p50": float(np.median(times[0])),
-        "p90": tail,
-        "p90_bound": bound(times[0], 0.9),
-        "n": n,
-        "ratio": centre,
-        "ratio_low": low,
-        "ratio_high": high,
-        "reference_p50": float(np.median(times[1])),
-        "waited_seconds": round(waited, 3),
-        "others_cpu": load,
-        "attempts": attempts,
-        "signature": "|".join(f"{key}:{value}" for key, value in fields.items()),
-    }
+    ours = Timed(module, workload, device, precision)
+    timed = [ours, *(Timed(x, workload, device, precision) for x in (reference, plain) if x is not None)]
+    times, how = in_turns(
+        timed, profile.threads, min_n=min_n, min_seconds=min_seconds, max_seconds=max_seconds
+    )
+    found = summary(times, "reference_p50")
+    recipe = {"search": "no", "prec": precision, **quantize.recipe(ours.module)}
+    mode = "eager" if workload.runtime == "torch" else "graph"
+    recipe |= {"mode": mode, "thr": how.pop("threads"), "prof": profile.name}
+    found |= {**how, "signature": _signature(found, workload, recipe)}
     if plain is not None:
         centre, low, high = ratio(times[0], times[2])
         found |= {"fp32_p50": float(np.median(times[2]))}
@@ -304,32 +119,13 @@ def latency(
     return found
 
 
-class _Served:
-    """One request to another runtime, ready to be timed."""
-
-    def __init__(self, serve: Callable[[], Any]) -> None:
-        self.serve = serve
-
-    def ms(self) -> float:
-        """Time one request."""
-        began = time.perf_counter()
-        self.serve()
-        return (time.perf_counter() - began) * 1e3
-
-    def warm_up(self) -> None:
-        for _ in range(WARM_UP):
-            self.ms()
-
-
 def runtime_latency(
     serve: Callable[[], Any],
-    runtime: str,
+    recipe: Mapping[str, Any],
     module: nn.Module,
     workload: Workload | Mapping[str, Any],
     profile: profiles.Profile,
     *,
-    precision: str = "fp32",
-    search: str = "no",
     min_n: int = 64,
     max_seconds: float = 600.0,
 ) -> dict[str, Any]:
@@ -340,67 +136,39 @@ def runtime_latency(
 
     Args:
         serve: one request of the workload; it has been loaded with one thread.
-        runtime: its name and version, such as ``ctranslate2-4.8.5``.
+        recipe: how the runtime computes, for the signature: ``rt``, its name and version, such as
+            ``ctranslate2-4.8.5``; ``prec``; ``search``, ``yes`` where it chooses tokens and reorders beams,
+            which PyTorch's side never does.
         module: the exported network, float32.
-        precision: as the runtime computes.
-        search: ``yes`` where the runtime chooses tokens and reorders beams, which PyTorch's side does not.
 
     Returns:
-        As ``latency``: ``p50``, ``p90``, ``p90_bound``, ``n``, ``others_cpu``, ``waited_seconds``,
-        ``signature``; ``pytorch_p50``, and ``ratio``, ``ratio_low``, ``ratio_high`` to it.
+        As ``latency``; the reference is the same network in PyTorch: ``pytorch_p50``, and ``ratio``,
+        ``ratio_low``, ``ratio_high`` to it. Also ``p50_low`` and ``p50_high`` (95 %).
     """
     workload = Workload.of(workload)
-    timed: list[_Timed | _Served] = [_Served(serve), _Timed(module, workload, "cpu", "fp32")]
-    with exclusive() as waited, _still(1), torch.inference_mode():
-        for one in timed:
-            one.warm_up()
-        times, load = _rounds(timed, min_n, 0.0, max_seconds)
-    n, tail = len(times[0]), quantile(times[0], 0.9)
-    centre, low, high = ratio(times[0], times[1])
+    timed: list[Timed | Request] = [Request(serve), Timed(module, workload, "cpu", "fp32")]
+    times, how = in_turns(timed, 1, min_n=min_n, max_seconds=max_seconds)
+    found = summary(times, "pytorch_p50")
+    _, found["p50_low"], found["p50_high"] = median(times[0])
+    recipe = {"search": "no", **recipe, "mode": "graph", "thr": how.pop("threads"), "prof": profile.name}
+    return found | {**how, "signature": _signature(found, workload, recipe)}
+
+
+def _signature(found: Mapping[str, Any], workload: Workload, recipe: Mapping[str, Any]) -> str:
+    """How a latency was made: what was timed, then ``recipe``, then the version of the protocol."""
     fields = {
-        "lat": "p50" if tail is None else "p90",
-        "n": n,
+        "lat": "p50" if found["p90"] is None else "p90",
+        "n": found["n"],
         "b": 1,
         "beam": workload.beam,
         "len": workload.source_len,
         "steps": workload.steps,
-        "search": search,
-        "prec": precision,
-        "rt": runtime,
-        "mode": "graph",
-        "thr": 1,
-        "prof": profile.name,
+        **({"img": f"{workload.channels}x{workload.image}"} if workload.image else {}),
+        **({"txt": workload.text} if workload.text else {}),
+        **recipe,
         "v": PROTOCOL,
     }
-    return {
-        "p50": float(np.median(times[0])),
-        "p90": tail,
-        "p90_bound": bound(times[0], 0.9),
-        "n": n,
-        "pytorch_p50": float(np.median(times[1])),
-        "ratio": centre,
-        "ratio_low": low,
-        "ratio_high": high,
-        "waited_seconds": round(waited, 3),
-        "others_cpu": load,
-        "signature": "|".join(f"{key}:{value}" for key, value in fields.items()),
-    }
-
-
-def _rounds(
-    timed: Sequence[_Timed | _Served], min_n: int, min_seconds: float, max_seconds: float
-) -> tuple[list[list[float]], float]:
-    """Milliseconds of each network, timed in turns, and what other processes took meanwhile."""
-    times: list[list[float]] = [[] for _ in timed]
-    others, began = _OtherLoad(), time.perf_counter()
-    while len(times[0]) < min_n or time.perf_counter() - began < min_seconds:
-        if len(times[0]) >= FEWEST and time.perf_counter() - began > max_seconds:
-            break
-        # Who goes first alternates: the next one finds caches that the one before it left.
-        first, turns = len(times[0]) % len(timed), list(zip(timed, times, strict=True))
-        for one, kept in turns[first:] + turns[:first]:
-            kept.append(one.ms())
-    return times, others.read()
+    return "|".join(f"{key}:{value}" for key, value in fields.items())
 
 
 def energy(
@@ -421,13 +189,13 @@ def energy(
         ``joules_per_sentence`` (None: see ``source``), ``source``, ``sentences`` and ``seconds`` of the
         block, ``others_cpu`` as ``latency`` has it.
     """
-    timed = _Timed(module, Workload.of(workload), device, precision)
+    timed = Timed(module, Workload.of(workload), device, precision)
     meter = EnergyMeter(profile)
     meter.ready()
-    with exclusive(), _still(profile.threads), torch.inference_mode():
+    with exclusive(), still(profile.threads), torch.inference_mode():
         timed.warm_up()
         meter.start()
-        others, began, sentences = _OtherLoad(), time.perf_counter(), 0
+        others, began, sentences = OtherLoad(), time.perf_counter(), 0
         while sentences == 0 or time.perf_counter() - began < seconds:
             timed.ms()
             sentences += 1
@@ -445,29 +213,11 @@ def energy(
     }
 
 
-class _OtherLoad:
-    """Processors' worth of time that others than this process take: a disturbed timing shows."""
-
-    def __init__(self) -> None:
-        self._began, self._busy = time.perf_counter(), self._others()
-
-    @staticmethod
-    def _others() -> float:
-        machine, own = psutil.cpu_times(), psutil.Process().cpu_times()
-        idle = machine.idle + getattr(machine, "iowait", 0.0)
-        guest = getattr(machine, "guest", 0.0) + getattr(machine, "guest_nice", 0.0)  # in user time, too
-        return float(sum(machine) - idle - guest - own.user - own.system)
-
-    def read(self) -> float:
-        passed = max(time.perf_counter() - self._began, 1e-9)
-        return round(max(0.0, self._others() - self._busy) / passed, 2)
-
-
 def peak_memory(
     module: nn.Module, workload: Workload | Mapping[str, Any], device: str, *, precision: str = "fp32"
 ) -> dict[str, Any]:
     """Bytes that the weights and the workload need at their height, and how they were counted."""
-    timed = _Timed(module, Workload.of(workload), device, precision)
+    timed = Timed(module, Workload.of(workload), device, precision)
     weights = _bytes([*timed.module.parameters(), *timed.module.buffers()])
     weights += quantize.packed_bytes(timed.module)
     with torch.inference_mode():

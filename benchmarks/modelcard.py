@@ -108,7 +108,7 @@ def table(rows: Sequence[Row]) -> str:
 def _measured(candidate: Mapping[str, Any]) -> list[Row]:
     """Quality on every test set, latency, size."""
     found: list[Row] = []
-    for name, scores in direct(candidate).items():
+    for name, scores in direct(candidate):
         for metric, score in scores.items():
             span = f" [{_figure(score.get('low'))}, {_figure(score.get('high'))}]"
             found.append((f"{metric} on {name}", _figure(score["value"]) + span, str(score["signature"])))

@@ -56,6 +56,17 @@ def bound(samples: Sequence[float], share: float) -> float | None:
     return None if over < 1 else float(sorted(samples, reverse=True)[over])
 
 
+def median(samples: Sequence[float], seed: int = 0) -> tuple[float, float, float]:
+    """The median and its 95 % bootstrap interval."""
+    times = np.asarray(samples)
+    if times.size == 0:
+        raise ValueError("no samples")
+    drawn = np.random.default_rng(seed).integers(0, times.size, size=(DRAWS, times.size))
+    low, high = np.quantile(np.median(times[drawn], axis=1), [0.025, 0.975])
+    centre = float(np.median(times))
+    return centre, min(float(low), centre), max(float(high), centre)
+
+
 def ratio(ours: Sequence[float], theirs: Sequence[float], seed: int = 0) -> tuple[float, float, float]:
     """Ratio of medians and its 95 % bootstrap interval; rounds are drawn in pairs."""
     pairs = np.stack([np.asarray(ours), np.asarray(theirs)])

@@ -249,8 +249,13 @@ def validate(record: Any) -> None:
 
 def relative_path(record: Mapping[str, Any]) -> Path:
     """Where a record lies in a store: ``<task>/<profile>/<method>/<id>.json``."""
+    return Path(place(record))
+
+
+def place(record: Mapping[str, Any]) -> str:
+    """``relative_path`` as text, with slashes."""
     spec = record["spec"]
-    return Path(f"{spec['task']}/{spec['profile']}/{spec['method']}/{record['id']}.json")
+    return f"{spec['task']}/{spec['profile']}/{spec['method']}/{record['id']}.json"
 
 
 def write(store: Path, record: Mapping[str, Any]) -> Path:
@@ -318,9 +323,10 @@ def load(path: Path) -> Record:
 
     record: Any = None
     try:
-        if path.stat().st_size > LARGEST:
-            raise InvalidRecord(f"larger than {LARGEST} bytes: not a record")
-        data = path.read_bytes()
+        with open(path, "rb", buffering=0) as file:
+            if (size := os.fstat(file.fileno()).st_size) > LARGEST:
+                raise InvalidRecord(f"larger than {LARGEST} bytes: not a record")
+            data = file.read(size + 1)
         if (record := quickload.in_order(data)) is None:
             record = json.loads(data.decode())
             validate(record)
@@ -349,9 +355,13 @@ def _again(record: Any) -> str:
 
 def paths(folder: Path) -> list[Path]:
     """Every record file under ``folder``, in a fixed order; none where it does not exist."""
-    return sorted(
-        Path(top, name) for top, _, names in os.walk(folder) for name in names if _STORED.fullmatch(name)
-    )
+    found = [
+        [*top.split(os.sep), name]
+        for top, _, names in os.walk(folder)
+        for name in names
+        if _STORED.fullmatch(name)
+    ]
+    return [Path(os.sep.join(parts)) for parts in sorted(found)]
 
 
 def load_all(folder: Path, problems: list[str] | None = None) -> list[Record]:

@@ -26,6 +26,8 @@ class Rerun:
     task: Any = None
     profile: Profile | None = None
     hindrances: list[str] = field(default_factory=list)
+    timings: dict[str, list[Any]] = field(default_factory=dict)
+    """Run -> the published answers to its probes, where there is a published record of it."""
 
     @property
     def run(self) -> Planned:
@@ -82,17 +84,24 @@ def prepare(
     if tier.sha256 != spec["settings_sha256"]:
         made.hindrances.append(
             f"the settings of {spec['task']} {spec['tier']} differ: published"
-            f" {spec['settings_sha256'][:12]}, here {tier.sha256[:12]}\n{_checkout(record)}"
+            f" {spec['settings_sha256'][:12]}, here {tier.sha256[:12]}\n{_start(wanted, start)}"
+            f"{_checkout(record)}"
         )
-    first = _first(record, made.profile, folders, known, method, made.hindrances)
+    first = _first(record, made.profile, known, method, made.hindrances)
     if made.hindrances:
         return made
     made.plan = Plan(folders, made.profile.name, made.profile.device)
+    chain = [first] if first is not None else []
+    while chain and chain[0].first is not None:
+        chain.insert(0, chain[0].first)
+    made.plan.runs += [run for run in chain if run.state != "done"]
     own = RunSpec(**{**spec, "profile": made.profile.name})
     made.plan.runs.append(Planned(own, method, first))
-    while first is not None and first.state != "done":
-        made.plan.runs.insert(0, first)
-        first = first.first
+    published = {r["id"]: r for r in [*known, record]}
+    for run in made.plan.runs:
+        id = store.spec_id({**run.spec.to_dict(), "profile": spec["profile"]})
+        if id in published:
+            made.timings[run.spec.id] = timed(published[id])
     return made
 
 
@@ -105,6 +114,15 @@ def limits(record: Mapping[str, Any]) -> tuple[tuple[float, float], ...]:
     """The published latency limits as (share, milliseconds); none in an old record."""
     found = (record.get("timings") or {}).get("limits", ())
     return tuple((float(share), float(ms)) for share, ms in found)
+
+
+def _start(wanted: object, start: Path | None) -> str:
+    """What to look at first where the settings differ and a pre-trained model is started from."""
+    if start is None:
+        return ""
+    if wanted is None:
+        return "it started from no pre-trained model: leave out --start-from\n"
+    return f"it started from a model with sha256 {plain(wanted, 12)}...: is {start} that one?\n"
 
 
 def _checkout(record: Record) -> str:
@@ -145,54 +163,55 @@ def _profile(record: Record, hindrances: list[str]) -> Profile | None:
 def _first(
     record: Record,
     profile: Profile,
-    folders: Folders,
     known: Sequence[Record],
     method: MethodRef,
     hindrances: list[str],
 ) -> Planned | None:
-    """The run that the record follows: a published one, else one that will be run first."""
+    """The run that the record follows, with those that it follows in turn: each a published one, else one
+    that will be run first."""
     spec = record["spec"]
     if spec["follows"] is None:
         return None
+    found = _leader(spec, profile, known, method)
+    if found is None:
+        hindrances.append(
+            f"it follows run {plain(spec['follows'], 40)}, which is not here, nor is it what this code runs\n"
+            f"put that record beside it, as under results/records; {_checkout(record)}"
+        )
+    return found
+
+
+def _leader(
+    spec: Mapping[str, Any], profile: Profile, known: Sequence[Record], method: MethodRef
+) -> Planned | None:
+    """What a run of ``method`` follows, ready to be planned; None where this code does not run it."""
     beside = next((r for r in known if r["id"] == spec["follows"] and r["status"] != "failed"), None)
     if beside is not None and not method.inherits:  # a record has no weights: they are made again
         return Planned(RunSpec(**beside["spec"]), method, state="done", record=beside)
-    made = _again(spec, method.follows, spec["follows"], profile, known)
-    if made is not None and made[0] == spec["follows"]:
-        return made[1]
-    hindrances.append(
-        f"it follows run {plain(spec['follows'], 40)}, which is not here, nor is it what this code runs\n"
-        f"put that record beside it, as under results/records; {_checkout(record)}"
-    )
-    return None
-
-
-def _again(
-    spec: Mapping[str, Any], name: str | None, run: str | None, profile: Profile, known: Sequence[Record]
-) -> tuple[str, Planned] | None:
-    """The run of a method that a run of ``spec`` builds on, with all that it follows itself, as this code
-    makes it again.
-
-    Args:
-        name: of the method.
-        run: its published id, where that is known: its record tells the options.
-
-    Returns:
-        its published id, and the run on this machine; None where this code has no such method.
-    """
     try:
-        leader = registry.find(name or "")
+        leader = registry.find(method.follows or "")
+        own = dict(beside["spec"]) if beside is not None else _plain(spec, leader)
     except UsageError:
         return None
-    nothing: dict[str, Any] = {"options": {}, "follows": None}
-    beside: dict[str, Any] = next((r["spec"] for r in known if r["id"] == run), nothing)
-    above = _again(spec, leader.follows, beside["follows"], profile, known) if leader.follows else None
-    if leader.follows and above is None:
+    if own["method_sha256"] != leader.sha256 or store.spec_id(own) != spec["follows"]:
         return None
+    first = None
+    if own["follows"] is not None and (first := _leader(own, profile, known, leader)) is None:
+        return None
+    return Planned(RunSpec(**{**own, "profile": profile.name}), leader, first)
+
+
+def _plain(spec: Mapping[str, Any], leader: MethodRef) -> dict[str, Any]:
+    """The specification of a leader with default options, under the conditions of ``spec``.
+
+    Raises:
+        UsageError: it follows a method that is not here.
+    """
     facts = {"method": leader.name, "method_version": leader.version, "method_sha256": leader.sha256}
-    own = {**spec, **facts, "options": beside["options"], "follows": above[0] if above else None}
-    here = RunSpec(**{**own, "profile": profile.name})
-    return store.spec_id(own), Planned(here, leader, above[1] if above else None)
+    follows = None
+    if leader.follows is not None:
+        follows = store.spec_id(_plain(spec, registry.find(leader.follows)))
+    return {**spec, **facts, "options": {}, "follows": follows}
 
 
 def stamp(folder: Path, state: Sequence[str | None]) -> None:

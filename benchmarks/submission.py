@@ -42,6 +42,21 @@ def problems(record: Record, settings: Iterable[str] = ()) -> list[str]:
     return [*found, *_provenance(record)]
 
 
+def elsewhere(made: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What forbids publishing a valid latency of another runtime, as ``(field, what is wrong)``."""
+    name, told = made["profile"], made["provenance"]
+    if name not in profiles.names():
+        yield "profile", f"'{plain(name, 60)}' is not declared; known: {' '.join(profiles.names())}"
+    elif not isinstance(told["machine"], Mapping):
+        yield "provenance.machine", "says nothing"
+    else:
+        yield from ((f"provenance.{field}", said) for field, said in unlike(name, told["machine"]))
+    if not told["commit"]:
+        yield "provenance.commit", "none; others must be able to check out the code that made it"
+    if told["dirty_sha256"]:
+        yield "provenance.dirty_sha256", "made with changes that were not committed"
+
+
 def unequal(records: Sequence[Record]) -> dict[str, list[str]]:
     """Record id -> problems of allowances that differ inside a comparison.
 
@@ -80,11 +95,17 @@ def _profile(record: Record) -> Iterator[str]:
     if name not in profiles.names():
         yield f"spec.profile: no profile '{plain(name, 80)}'; known: {' '.join(profiles.names())}"
         return
+    for field, said in unlike(name, machine):
+        yield f"provenance.{field}: {said}"
+
+
+def unlike(name: str, machine: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Where a machine, as provenance tells of it, is not what a declared profile says."""
     declared = profiles.get(name)
     facts: dict[str, type | tuple[type, ...]] = {"arch": str, "cpus": int, "gpus": list, "fingerprint": str}
     missing = [k for k, kind in facts.items() if not isinstance(machine.get(k), kind)]
     if missing:
-        yield f"provenance.machine: says nothing of {', '.join(missing)}"
+        yield "machine", f"says nothing of {', '.join(missing)}"
         return
     gpus = [g for g in machine["gpus"] if isinstance(g, Mapping)]
     gpus = [{"name": plain(g.get("name"), 80), "memory_gib": _size(g.get("memory_gib"))} for g in gpus]
@@ -92,7 +113,7 @@ def _profile(record: Record) -> Iterator[str]:
     stated = {"arch": plain(machine["arch"], 40), "cpus": machine["cpus"], "gpus": gpus}
     stated["isa"] = declared.machine.get("isa", ())
     for what, wanted, is_ in profiles.differences(declared, stated):
-        yield f"provenance.machine: {what} is {is_}, profile {name} declares {wanted}"
+        yield "machine", f"{what} is {is_}, profile {name} declares {wanted}"
 
 
 def _size(value: Any) -> float:

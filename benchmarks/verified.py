@@ -7,30 +7,18 @@ about. What it says was measured cannot be checked without running the row again
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-from benchmarks import records as store
-from benchmarks import verify
-from benchmarks.api import InvalidRecord
+from benchmarks import sealed, verify
 from benchmarks.records import Record
 from benchmarks.report import rows
+from benchmarks.sealed import Stored, Wrong, date
 from benchmarks.verify import NO, UNKNOWN, YES, Verdict
 
-FOLDER = "verified"
+FOLDER, WHAT = "verified", "verdict"
 NOT_YET = "not verified"
-LARGEST = 2**20
-"""Bytes. A verdict holds kilobytes; a larger file is not one of ours and is not read."""
-
-_RECORD, _FILE = re.compile(r"[0-9a-f]{16}"), re.compile(r"[0-9a-f]{16}\.json")
-Stored = dict[str, Any]
 
 
 def to_record(published: Record, again: Record | None, verdict: Verdict) -> Stored:
@@ -46,16 +34,7 @@ def to_record(published: Record, again: Record | None, verdict: Verdict) -> Stor
         "digest": again["digest"] if again else None,
         "provenance": again["provenance"] if again else None,
     }
-    return made | {"seal": _seal(made)}
-
-
-def _seal(made: Mapping[str, Any]) -> str:
-    return hashlib.sha256(store.canonical({k: v for k, v in made.items() if k != "seal"})).hexdigest()
-
-
-def path_of(results: Path, stored: Mapping[str, Any]) -> Path:
-    """Where a stored verdict lies."""
-    return results / FOLDER / str(stored["record"]) / f"{stored['seal'][:16]}.json"
+    return sealed.sealed(made)
 
 
 def load(path: Path) -> Stored:
@@ -64,30 +43,10 @@ def load(path: Path) -> Stored:
     Raises:
         InvalidRecord: naming the file and what is wrong.
     """
-    from jsonschema import Draft202012Validator
-    from jsonschema.exceptions import best_match
-
-    schema = json.loads((Path(__file__).parent / "schema" / "verify-1.json").read_text("utf-8"))
-    try:
-        if path.stat().st_size > LARGEST:
-            raise InvalidRecord(f"{path}: larger than {LARGEST:,} bytes")
-        made = json.loads(path.read_bytes().decode())
-        error = best_match(Draft202012Validator(schema).iter_errors(made))
-        if error:
-            said = error.message if len(error.message) < 160 else "... " + error.message[-90:]
-            field = rows.plain(error.json_path.removeprefix("$").removeprefix("."), 80) or "(all)"
-            raise InvalidRecord(f"{path}: field {field}: {rows.plain(said)}")
-        if made["seal"] != _seal(made):
-            raise InvalidRecord(f"{path}: field seal: changed after writing")
-    except (OSError, ValueError, RecursionError) as error:
-        raise InvalidRecord(f"{path}: not a verdict that can be read: {rows.plain(error)}") from None
-    wrong = _contradiction(made)
-    if wrong:
-        raise InvalidRecord(f"{path}: field {wrong[0]}: {wrong[1]}")
-    return made  # type: ignore[no-any-return]
+    return sealed.load(path, "verify-1.json", WHAT, _contradiction)
 
 
-def _contradiction(made: Stored) -> tuple[str, str] | None:
+def _contradiction(made: Stored) -> Wrong | None:
     """The first ``(field, what is wrong)`` where a verdict contradicts itself, or None."""
     for i, check in enumerate(made["checks"]):
         now, low, high = check["now"], check["low"], check["high"]
@@ -113,39 +72,14 @@ def _contradiction(made: Stored) -> tuple[str, str] | None:
             "identical",
             f"{made['identical']}, first_difference: {rows.plain(made['first_difference'], 60)}",
         )
-    if answer != UNKNOWN and _ended(made) is None:
+    if answer != UNKNOWN and sealed.ended(made) is None:
         return "provenance.ended", "no ISO time; a verdict says when and where it was made"
     return None
 
 
-def _ended(made: Stored) -> datetime | None:
-    try:
-        return datetime.fromisoformat((made["provenance"] or {})["ended"])
-    except (KeyError, TypeError, ValueError):
-        return None
-
-
 def paths(results: Path) -> dict[str, tuple[Path, ...]]:
-    """Record id -> the files of its verdicts, in a fixed order.
-
-    Raises:
-        InvalidRecord: something under the folder is not named as a verdict is.
-    """
-    found: dict[str, list[Path]] = {}
-    top = results / FOLDER
-    for folder, _, names in os.walk(top):
-        for name in sorted(names):
-            path = Path(folder, name)
-            if (
-                path.parent.parent != top
-                or not _RECORD.fullmatch(path.parent.name)
-                or not _FILE.fullmatch(name)
-            ):
-                raise InvalidRecord(
-                    f"{path}: not named as a verdict is ({FOLDER}/<record id>/<16 digits>.json): remove it"
-                )
-            found.setdefault(path.parent.name, []).append(path)
-    return {name: tuple(found[name]) for name in sorted(found)}
+    """Record id -> the files of its verdicts, as ``sealed.paths``."""
+    return sealed.paths(results, FOLDER, WHAT)
 
 
 def of_record(record: Record, files: Sequence[Path]) -> list[Stored]:
@@ -154,22 +88,10 @@ def of_record(record: Record, files: Sequence[Path]) -> list[Stored]:
     Raises:
         InvalidRecord: a file is damaged, misplaced, or does not fit the record.
     """
-    found = []
-    for path in files:
-        made = load(path)
-        if made["record"] != record["id"] or path.stem != made["seal"][:16]:
-            raise InvalidRecord(f"{path}: field record: belongs in {path_of(Path('.'), made)}")
-        if made["record_seal"] != record["seal"]:
-            continue
-        wrong = _misfit(made, record)
-        if wrong:
-            raise InvalidRecord(f"{path}: field {wrong[0]}: {wrong[1]}")
-        found.append(made)
-    found.sort(key=lambda made: (date(made), made["seal"]), reverse=True)
-    return found
+    return sealed.of_record(record, files, FOLDER, load, _misfit)
 
 
-def _misfit(made: Stored, record: Record) -> tuple[str, str] | None:
+def _misfit(made: Stored, record: Record) -> Wrong | None:
     """The first ``(field, what is wrong)`` where a verdict tells of figures that its record does not have."""
     due = verify.published_figures(record)
     told = {}
@@ -186,12 +108,6 @@ def _misfit(made: Stored, record: Record) -> tuple[str, str] | None:
     if made["answer"] == YES and set(due) - set(told):
         return "checks", f"{YES}, but {len(set(due) - set(told))} figures of the record were not checked"
     return None
-
-
-def date(made: Stored) -> str:
-    """The day on which the second run ended, ISO; empty where there was none."""
-    ended = _ended(made)
-    return ended.date().isoformat() if ended else ""
 
 
 def machine(made: Stored, there: object) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,14 @@ KERNELS = {
 def version() -> str:
     """Of the runtime, for signatures."""
     return f"{NAME}-{needed('onnxruntime').__version__}"
+
+
+def recipe(layers: Iterable[str], policy: Policy | None) -> dict[str, str]:
+    """How networks compute here whose ``layers`` are under ``policy``: ``rt``, ``prec`` and, of each
+    precision but fp32, how."""
+    used = sorted({(policy or {}).get(name, "fp32") for name in layers})
+    how = {"int8": "w8c-a8t", "w4": "w4g32-a32"}
+    return {"rt": version(), "prec": "+".join(used)} | {name: how[name] for name in used if name in how}
 
 
 @cache
@@ -122,10 +131,7 @@ class Ort(Served):
 
     def recipe(self) -> dict[str, str]:
         """How it computes, for the signatures of its figures."""
-        used = {self.policy.get(name, "fp32") for name in self.traced.layers}
-        how = {"int8": "w8c-a8t", "w4": "w4g32-a32"}
-        told = {"rt": version(), "prec": "+".join(sorted(used))}
-        return told | {name: how[name] for name in sorted(used) if name in how}
+        return recipe(self.traced.layers, self.policy)
 
 
 def encoder(module: nn.Module, policy: Policy | None = None, *, length: int = 8, threads: int = 1) -> Ort:

@@ -68,9 +68,10 @@ def supernet_search(
     if after not in AFTER:
         raise ValueError(f"after={after!r}: choose one of {', '.join(AFTER)}")
     retrain = lab.task.settings["retrain_share"] if after != "inherit" else 0.0
+    net = lab.supernet(source)
+    limits = reachable(lab, net.space)  # before anything is spent
     with lab.phase("supernet"):
-        net = train(lab, lab.supernet(source), sampling, 1 - retrain, "supernet")
-    limits = reachable(lab, net.space)
+        net = train(lab, net, sampling, 1 - retrain, "supernet")
     allowed_under = targets(lab, net.space)
     known: dict[Architecture, float] = {}
     evaluations = int(lab.budget.total("evaluations")) // len(limits)

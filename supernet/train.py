@@ -7,145 +7,41 @@ so a run resumed from a checkpoint draws what an uninterrupted one would have dr
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from torch import Tensor
 
-from supernet.elastic import FORWARD, SuperNet, copy_buffers
+from supernet.elastic import SuperNet, copy_buffers
+from supernet.objective import TEACHING, Batch, Labels, Objective, soft_loss, token_loss
+from supernet.recipe import Recipe, Sampling, Sandwich, SinglePath, Steady
 from supernet.recorded import recorded
-from supernet.space import Architecture, SearchSpace
+from supernet.space import Architecture
+
+__all__ = [
+    "CHECK_EVERY",
+    "TEACHING",
+    "Batch",
+    "Keeper",
+    "Labels",
+    "Objective",
+    "Recipe",
+    "Recording",
+    "Sampling",
+    "Sandwich",
+    "SinglePath",
+    "Steady",
+    "Stream",
+    "Trainer",
+    "soft_loss",
+    "token_loss",
+]
 
 CHECK_EVERY = 50
 """Updates between looks at the loss: each look waits for the device."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a network is trained; the same for every method of a comparison."""
-
-    learning_rate: float = 1e-3
-    """Peak of the schedule."""
-    warmup: float = 0.08
-    """Share of training over which the rate rises linearly."""
-    schedule: str = "inverse-sqrt"
-    """``inverse-sqrt`` or ``cosine`` (to zero)."""
-    betas: tuple[float, float] = (0.9, 0.98)
-    weight_decay: float = 0.0
-    label_smoothing: float = 0.1
-    batch_tokens: int = 4096
-    """Padded tokens of the longer side of one micro-batch."""
-    accumulate: int = 1
-    """Micro-batches an update."""
-    clip_norm: float = 0.0
-    """Largest gradient norm; 0 leaves gradients as they are."""
-    precision: str = "fp32"
-    """``fp32``, ``bf16`` or ``fp16`` (with loss scaling)."""
-    average_checkpoints: int = 0
-    """Average this many snapshots over the last ``average_span`` of training; 0 keeps the last."""
-    average_span: float = 0.25
-
-    def __post_init__(self) -> None:
-        if self.schedule not in ("inverse-sqrt", "cosine"):
-            raise ValueError(f"schedule {self.schedule!r}: choose inverse-sqrt or cosine")
-        if not 0 < self.warmup < 1:
-            raise ValueError(f"warmup {self.warmup}: a share of training between 0 and 1")
-
-    def rate(self, done: float) -> float:
-        """Learning rate after a share ``done`` of training."""
-        if done < self.warmup:
-            return self.learning_rate * done / self.warmup
-        if self.schedule == "cosine":
-            return (
-                self.learning_rate * 0.5 * (1 + math.cos(math.pi * (done - self.warmup) / (1 - self.warmup)))
-            )
-        return self.learning_rate * math.sqrt(self.warmup / done)
-
-
-class Sampling(Protocol):
-    """Which architectures one update trains."""
-
-    passes: int
-    distill: bool
-
-    def draw(self, space: SearchSpace, rng: np.random.Generator) -> list[Architecture]: ...
-
-    def after(self, net: SuperNet, done: float) -> None:
-        """Called after every update with the share of training done."""
-
-    def state(self) -> Any:
-        """What ``restore`` needs, where later draws depend on more than their generator."""
-
-    def restore(self, state: Any) -> None:
-        """Draw from now on as a sampling in this state would."""
-
-
-class Steady:
-    """A sampling that stays as it is."""
-
-    def after(self, net: SuperNet, done: float) -> None:
-        """Nothing to do."""
-
-    def state(self) -> None:
-        """None."""
-
-    def restore(self, state: None) -> None:
-        """Nothing to do."""
-
-
-@dataclass(frozen=True)
-class SinglePath(Steady):
-    """One architecture, uniformly at random (HAT, section 3.2)."""
-
-    passes: int = 1
-    distill: bool = False
-
-    def draw(self, space: SearchSpace, rng: np.random.Generator) -> list[Architecture]:
-        return [space.sample(rng)]
-
-
-@dataclass(frozen=True)
-class Sandwich(Steady):
-    """The largest, ``random`` random ones and the smallest on the same batch (Yu and Huang, 2019).
-
-    With ``distill``, the others learn from the largest one's predictions instead of the labels.
-    """
-
-    random: int = 1
-    distill: bool = False
-
-    @property
-    def passes(self) -> int:
-        return self.random + 2
-
-    def draw(self, space: SearchSpace, rng: np.random.Generator) -> list[Architecture]:
-        return [space.largest(), *(space.sample(rng) for _ in range(self.random)), space.smallest()]
-
-
-class Batch(Protocol):
-    """What a network is trained on: ``model(*inputs)`` gives logits ``[N, V]`` for ``labels`` ``[N]``.
-
-    ``tokens`` is what one pass over it is charged; ``prepaid`` passes were charged when it was drawn,
-    ``passes`` counts those made. ``tensors`` are given for batches that all have the same shapes; None where
-    shapes differ.
-    """
-
-    labels: Tensor
-    prepaid: float
-    passes: float
-
-    @property
-    def inputs(self) -> tuple[Tensor, ...]: ...
-    @property
-    def tokens(self) -> int: ...
-    @property
-    def tensors(self) -> tuple[Tensor, ...] | None: ...
 
 
 class Stream(Protocol):
@@ -165,87 +61,6 @@ class Keeper(Protocol):
     def due(self) -> bool: ...
     def save(self, state: Mapping[str, Any]) -> None: ...
     def load(self) -> dict[str, Any] | None: ...
-
-
-class TokenLoss(torch.autograd.Function):
-    """Label-smoothed cross-entropy with its gradient in closed form.
-
-    A third of the memory traffic of the composed operations, which at a vocabulary of thousands is
-    what this loss costs.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
-        logp = F.log_softmax(logits, -1, dtype=torch.float32)
-        ctx.save_for_backward(logp, labels)
-        ctx.smoothing, ctx.dtype = smoothing, logits.dtype
-        loss = -(1 - smoothing) * logp.gather(-1, labels[:, None]).sum()
-        return loss - smoothing * logp.sum() / logp.shape[-1] if smoothing else loss
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        logp, labels = ctx.saved_tensors
-        slope = logp.exp()
-        if ctx.smoothing:
-            slope.sub_(ctx.smoothing / logp.shape[-1])
-        hit = torch.full_like(labels, ctx.smoothing - 1, dtype=slope.dtype)
-        slope.scatter_add_(-1, labels[:, None], hit[:, None])
-        out = torch.empty_like(slope, dtype=ctx.dtype)
-        return torch.mul(slope, grads[0], out=out), None, None
-
-
-def token_loss(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
-    """Summed label-smoothed cross-entropy in nats of ``[N, V]`` logits and ``[N]`` labels.
-
-    The smoothing mass is spread over the whole vocabulary, the label included (fairseq's 0.8).
-    """
-    return TokenLoss.apply(logits, labels, smoothing)  # type: ignore[no-any-return, no-untyped-call]
-
-
-def soft_loss(logits: Tensor, teacher: Tensor) -> Tensor:
-    """Summed cross-entropy of ``[N, V]`` logits against the teacher's distribution."""
-    return -(teacher.float().softmax(-1) * F.log_softmax(logits, -1, dtype=torch.float32)).sum()
-
-
-TEACHING = FORWARD
-"""A teacher's forward pass, in forward-backward passes."""
-
-
-class Objective(Protocol):
-    """What a pass is trained towards.
-
-    ``teaching``: what making the first lesson of a batch costs besides the passes, as a number of passes.
-    """
-
-    teaching: ClassVar[float]
-
-    def __call__(self, model: Any, batch: Any, lesson: Any) -> tuple[Tensor, Any]:
-        """Summed loss of ``model`` on ``batch``, and the lesson for later passes over the same batch.
-
-        ``lesson`` is None on the first pass over a batch in an update.
-        """
-
-    def weight(self, batch: Any) -> int:
-        """How many things the loss of ``batch`` is a sum over."""
-
-
-@dataclass(frozen=True)
-class Labels:
-    """Label-smoothed cross-entropy. With ``distill``, passes after the first learn from its predictions
-    instead (in-place distillation, Yu and Huang, 2019)."""
-
-    smoothing: float = 0.0
-    distill: bool = False
-    teaching: ClassVar[float] = 0.0
-
-    def __call__(self, model: Any, batch: Batch, lesson: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        logits = model(*batch.inputs)
-        if lesson is not None:
-            return soft_loss(logits, lesson), lesson
-        return token_loss(logits, batch.labels, self.smoothing), logits.detach() if self.distill else None
-
-    def weight(self, batch: Batch) -> int:
-        return len(batch.labels)
 
 
 class Trainer:

@@ -7,13 +7,15 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import delivery, profiles
+from benchmarks import delivery, elsewhere, profiles, provenance, sealed
 from benchmarks import records as store
 from benchmarks.api import UsageError
 from benchmarks.commands.verify import named
@@ -43,8 +45,9 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError(f"{out} is there already: move it away, or name another folder: --out DIR")
     out.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    began = _now()
     try:
-        checks = _exported(options, found, fresh / "model")
+        checks, told = _exported(options, found, fresh / "model")
         os.replace(fresh / "model", out)
     except (ValueError, ArithmeticError, OSError) as error:
         if isinstance(error, UsageError):
@@ -52,28 +55,35 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError(f"cannot be exported to {options.to}: {error}") from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+    kept = _stored(options, found, checks, told, began) if told else None
+    checks += _rows(told) if told else []
     if options.json:
-        told = [{"what": name, "value": value, "signature": by} for name, value, by in checks]
-        print(json.dumps({"folder": str(out), "record": record["id"], "checks": told}, indent=1))
+        listed = [{"what": name, "value": value, "signature": by} for name, value, by in checks]
+        where = {"folder": str(out), "latency": kept and str(kept), "record": record["id"]}
+        print(json.dumps(where | {"checks": listed}, indent=1))
     else:
         for name, value, by in checks:
             print(f" {name:34} {value}" + (f"   {by}" if by else ""))
-        print(f" written {os.path.relpath(out)}")
+        for path in (out, kept):
+            if path is not None:
+                print(f" written {os.path.relpath(path)}")
     return 0
 
 
-def _exported(options: argparse.Namespace, found: Delivery, out: Path) -> list[Row]:
-    """Write the folder of one runtime; what was found when it was checked."""
+def _exported(
+    options: argparse.Namespace, found: Delivery, out: Path
+) -> tuple[list[Row], dict[str, Any] | None]:
+    """Write the folder of one runtime; what was found when it was checked, and its latency where timed."""
     from benchmarks.modelcard import card
     from supernet import export
 
     module, about = export.load(found.folder)
     say: Callable[[str], None] = (lambda _: None) if options.json else print
     writer = {"huggingface": _huggingface, "ctranslate2": _ctranslate2, "onnx": _onnx, "fairseq": _fairseq}
-    checks, auto = writer[options.to](options, found, module, about, out, say)
-    text = card(found, options.to, checks, _licence(found), auto)
+    checks, auto, told = writer[options.to](options, found, module, about, out, say)
+    text = card(found, options.to, [*checks, *(_rows(told) if told else ())], _licence(found), auto)
     write_text(out / "README.md", text)
-    return checks
+    return checks, told
 
 
 def _licence(found: Delivery) -> str:
@@ -88,8 +98,8 @@ def _licence(found: Delivery) -> str:
     return data.note if data else f"what task {task.name} generates or brings"
 
 
-Written = tuple[list[Row], str]
-"""What was found, and the class that reads the folder."""
+Written = tuple[list[Row], str, dict[str, Any] | None]
+"""What was found, the class that reads the folder, and the latency there, if it was timed."""
 
 
 def _low(options: argparse.Namespace, about: Any, module: nn.Module) -> dict[str, str]:
@@ -121,7 +131,7 @@ def _huggingface(
         ("class", type(model).__name__, f"transformers-{version('transformers')}"),
         ("largest difference of two logits", f"{apart:.2g}", "read back from the folder, random inputs"),
     ]
-    return rows, huggingface.auto_class(model)
+    return rows, huggingface.auto_class(model), None
 
 
 def _ctranslate2(
@@ -149,23 +159,20 @@ def _ctranslate2(
         )
     by = f"{by}|first {SENTENCES} of valid|{runtime}|prec:{low or 'fp32'}"
     rows = [("BLEU in CTranslate2", f"{theirs:.2f}", by), ("BLEU in PyTorch, fp32", f"{ours:.2f}", by)]
-    if options.time:
-        workload = tier.workload
-        words = [[pieces[4]] * (int(workload["source_len"]) - 1)]  # it adds the end itself
-        steps, beam = int(workload["steps"]), int(workload["beam"])
-        told = measure.runtime_latency(
-            lambda: translator.translate_batch(
-                words, beam_size=beam, min_decoding_length=steps, max_decoding_length=steps
-            ),
-            runtime,
-            module,
-            workload,
-            _here(),
-            precision=low or "fp32",
-            search="yes",
-        )
-        rows += _rows(told, "pytorch_p50")
-    return rows, ""
+    if not options.time:
+        return rows, "", None
+    words = [[pieces[4]] * (int(tier.workload["source_len"]) - 1)]  # it adds the end itself
+    steps, beam = int(tier.workload["steps"]), int(tier.workload["beam"])
+    told = measure.runtime_latency(
+        lambda: translator.translate_batch(
+            words, beam_size=beam, min_decoding_length=steps, max_decoding_length=steps
+        ),
+        {"rt": runtime, "prec": low or "fp32", "search": "yes"},
+        module,
+        tier.workload,
+        _here(),
+    )
+    return rows, "", told
 
 
 def _bleu(
@@ -198,7 +205,7 @@ def _onnx(
 ) -> Written:
     from benchmarks import measure, runtimes
     from benchmarks.tasks import get_task
-    from supernet import quantize
+    from supernet import ort, quantize
     from supernet.interop import onnx
 
     policy = _low(options, about, module)
@@ -210,16 +217,22 @@ def _onnx(
         ("largest difference of two logits", f"{told['apart']:.2g}", by),
         ("same largest logit", f"{told['agreeing']:.2%}", by),
     ]
-    if options.time:
-        spec, profile = found.record["spec"], _here()
-        table = dict(get_task(spec["task"]).tier(spec["tier"], "cpu").workload) | {"runtime": "ort"}
-        workload = measure.Workload.of(table)
+    if not options.time:
+        return rows, "", None
+    spec = found.record["spec"]
+    table = dict(get_task(spec["task"]).tier(spec["tier"], "cpu").workload) | {"runtime": "ort"}
+    workload = measure.Workload.of(table)
+    source = workload.source("cpu")
+    serve: Callable[[], Any]
+    if workload.steps:
+        serve = onnx.forced_steps(out, source, workload.steps, workload.beam)
+        recipe = ort.recipe(quantize.units(module), policy)
+    else:
         # An encoder is timed up to its states: its head, and what the policy says of it, is not in the graph.
         body = {name: low for name, low in policy.items() if not name.startswith("head.") or workload.image}
-        served = runtimes.served(module, body, workload, threads=1)
-        one = replace(profile, threads=1)
-        rows += _rows(measure.latency(served, module, workload, "cpu", one), "reference_p50")
-    return rows, ""
+        served: Any = runtimes.served(module, body, workload, threads=1)
+        serve, recipe = partial(workload.run, served, source), served.recipe()
+    return rows, "", measure.runtime_latency(serve, recipe, module, workload, _here())
 
 
 def _inputs(options: argparse.Namespace, found: Delivery, say: Any) -> tuple[list[Any], str]:
@@ -249,14 +262,38 @@ def _here() -> profiles.Profile:
     return profiles.get(profiles.resolve("auto"))
 
 
-def _rows(told: dict[str, Any], beside: str) -> list[Row]:
-    """A latency as rows; ``beside`` names PyTorch's median in turns with it."""
+def _rows(told: Mapping[str, Any]) -> list[Row]:
+    """A latency as rows."""
     by = told["signature"]
-    rows = [
-        (f"latency {name}, ms", f"{told[name]:.4g}", by) for name in ("p50", "p90") if told[name] is not None
-    ]
-    span = f"{told['ratio']:.3g} [{told['ratio_low']:.3g}, {told['ratio_high']:.3g}] x {told[beside]:.4g} ms"
-    return [*rows, ("times PyTorch's median, fp32, 95 %", span, by)]
+    span = f"{told['p50']:.4g} [{told['p50_low']:.4g}, {told['p50_high']:.4g}]"
+    rows = [("latency p50, ms, 95 %", span, by)]
+    if told["p90"] is not None:
+        rows.append(("latency p90, ms", f"{told['p90']:.4g}", by))
+    ratio = f"{told['ratio']:.3g} [{told['ratio_low']:.3g}, {told['ratio_high']:.3g}]"
+    rows.append(("times PyTorch's median, fp32, 95 %", f"{ratio} x {told['pytorch_p50']:.4g} ms", by))
+    return rows
+
+
+def _stored(
+    options: argparse.Namespace, found: Delivery, checks: Sequence[Row], told: Any, began: str
+) -> Path:
+    """Write a latency beside the published records if it is of one of them, else beside the local ones."""
+    published = store.relative_path(found.record)
+    of_published = (options.results / "records" / published).is_file()
+    home = options.results if of_published else options.results / "local"
+    policy = options.precision or ("deployed" if found.candidate.get("policy") else "fp32")
+    made = provenance.provenance(started=began, ended=_now())
+    made["versions"] |= {name: version(name) for name in ("onnxruntime", "ctranslate2") if _has(name)}
+    kept = elsewhere.to_record(found.record, found.candidate, policy, _here().name, told, checks, made)
+    return sealed.write(home, elsewhere.FOLDER, kept)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _has(package: str) -> bool:
+    return find_spec(package) is not None
 
 
 def _fairseq(
@@ -266,4 +303,4 @@ def _fairseq(
 
     out.mkdir(parents=True)
     to_fairseq(found.folder, out / "checkpoint.pt")
-    return [("checkpoint", "checkpoint.pt", "fairseq 0.12.2 reads it")], ""
+    return [("checkpoint", "checkpoint.pt", "fairseq 0.12.2 reads it")], "", None

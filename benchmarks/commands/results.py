@@ -132,8 +132,10 @@ def leaderboard(options: argparse.Namespace) -> int:
 
 def claims(options: argparse.Namespace) -> int:
     """Print the verdict on every claim of the papers."""
-    from benchmarks import claims as hypotheses
+    from benchmarks import claims as judging
+    from benchmarks import hypotheses
     from benchmarks.report import verdicts
+    from benchmarks.studies import stored
 
     if options.json and options.markdown:
         raise UsageError("--json and --markdown: one of them")
@@ -142,7 +144,7 @@ def claims(options: argparse.Namespace) -> int:
     inner = options.results / "records"
     problems: list[str] = []
     found = store.load_all(inner if inner.is_dir() else options.results, problems)
-    judged = hypotheses.judge(found)
+    judged = judging.judge(found, studies=stored.load_all(options.results, problems))
     if options.json:
         papers = hypotheses.papers()
         print(json.dumps({"papers": papers, "claims": [v.to_dict() for v in judged]}, indent=1))

@@ -10,7 +10,9 @@ import sys
 from benchmarks import registry, studies
 from benchmarks.api import UsageError
 from benchmarks.commands.lists import table
+from benchmarks.provenance import source_state
 from benchmarks.records import write_text
+from benchmarks.studies import stored
 
 
 def study(options: argparse.Namespace) -> int:
@@ -38,12 +40,8 @@ def study(options: argparse.Namespace) -> int:
         print(line, file=sys.stderr)
 
     outcome = asked.run(source, say)
-    folder = options.results / "studies"
-    files: dict[str, str | bytes] = {
-        "md": outcome.markdown(options.name),
-        "json": json.dumps(outcome.facts, indent=1, ensure_ascii=False) + "\n",
-        **outcome.pictures,
-    }
+    folder = options.results / stored.FOLDER
+    files = stored.files(options.name, outcome, *source_state())
     for ending, content in files.items():
         write_text(folder / f"{options.name}.{ending}", content)
     if options.json:

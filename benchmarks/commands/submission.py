@@ -6,9 +6,10 @@ import argparse
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from benchmarks import elsewhere, submission, verified
 from benchmarks import records as store
-from benchmarks import submission, verified
 from benchmarks.api import InvalidRecord, UsageError
 from benchmarks.records import Record
 from benchmarks.report.rows import plain
@@ -17,7 +18,8 @@ from benchmarks.report.rows import plain
 def validate(options: argparse.Namespace) -> int:
     """Check records one by one and against one another; 1 where one must not be published.
 
-    Verdicts of ``verify`` (files below a folder ``verified``) are checked against the published records.
+    Verdicts of ``verify`` (files below a folder ``verified``) and latencies of ``export --time`` (below
+    ``runtimes``) are checked against the published records.
     """
     files = _files(options.paths)
     found: dict[Path, Record] = {}
@@ -26,8 +28,8 @@ def validate(options: argparse.Namespace) -> int:
     ids = {record["id"]: record for record in published}
     for path in files:
         try:
-            if path.absolute().parent.parent.name == verified.FOLDER:
-                problems += _verdict(path, ids)
+            if (kind := BESIDE.get(path.absolute().parent.parent.name)) is not None:
+                problems += _beside(kind, path, ids)
             else:
                 found[path] = store.load(path)
         except InvalidRecord as error:
@@ -50,15 +52,20 @@ def validate(options: argparse.Namespace) -> int:
     return 1 if problems else 0
 
 
-def _verdict(path: Path, published: Mapping[str, Record]) -> list[tuple[Path, str, str]]:
-    """What forbids publishing a verdict that is not damaged: none of the published records is meant."""
-    made = verified.load(path)
+BESIDE = {verified.FOLDER: verified, elsewhere.FOLDER: elsewhere}
+"""Folder -> what knows the files below it, which lie beside records."""
+
+
+def _beside(kind: Any, path: Path, published: Mapping[str, Record]) -> list[tuple[Path, str, str]]:
+    """What forbids publishing a file beside a record that is not damaged."""
+    made = kind.load(path)
     record = published.get(made["record"])
     if record is None:
         return [(path, "record", f"no published record {made['record']}")]
-    if not verified.of_record(record, [path]):
-        return [(path, "record_seal", "of an earlier version of the record: verify it again")]
-    return []
+    if not kind.of_record(record, [path]):
+        return [(path, "record_seal", "of an earlier version of the record: make it again")]
+    lines = submission.elsewhere(made) if kind is elsewhere else ()
+    return [(path, *line) for line in lines]
 
 
 def _files(paths: Sequence[Path]) -> list[Path]:
@@ -96,6 +103,6 @@ def _say(
         return
     for path, field, said in problems:
         print(": ".join(plain(part, 300) for part in (path, field, said) if str(part)))
-    kind = "file" if any(p.parent.parent.name == verified.FOLDER for p in files) else "record"
+    kind = "file" if any(p.parent.parent.name in BESIDE for p in files) else "record"
     count = f"{len(files)} {kind}{'s' * (len(files) != 1)}"
     print(f"{count}: " + (f"{bad} must not be published" if bad else "ready to be published"))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import records as store
-from benchmarks import registry, rerun, verified, verify
+from benchmarks import registry, rerun, sealed, verified, verify
 from benchmarks.api import UsageError
 from benchmarks.plan import Folders
 from benchmarks.provenance import source_state
@@ -48,8 +48,9 @@ def run(options: argparse.Namespace) -> int:
     if again is not None:
         stored = verified.to_record(record, again, verdict)
         # A row drawn at random is a check of the code: whoever wants its verdict published names it.
-        path = verified.path_of(options.results if options.record else options.results / "local", stored)
-        store.write_text(path, json.dumps(stored, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        path = sealed.write(
+            options.results if options.record else options.results / "local", verified.FOLDER, stored
+        )
     if options.json:
         print(json.dumps(verified.to_record(record, again, verdict) | {"path": path and str(path)}, indent=1))
     else:
@@ -138,10 +139,7 @@ def _verify(
         shutil.rmtree(folders.store, ignore_errors=True)
         try:
             command = ["supernet-bench", "verify", record["id"]]
-            ids = {planned.spec.id for planned in made.plan.runs}
-            probes = {r["id"]: rerun.timed(r) for r in known if r["id"] in ids}
-            probes[made.run.spec.id] = rerun.timed(record)
-            execute(how, made.plan, [made.task], made.profile, command, before, probes)
+            execute(how, made.plan, [made.task], made.profile, command, before, made.timings)
         except OtherData as error:
             return verify.cannot_tell(f"{error}\ngive the folder that has them: --data-dir DIR"), None
         again = made.run.record

@@ -15,22 +15,22 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import records as store
-from benchmarks import verified
 from benchmarks.api import InvalidRecord
 from benchmarks.records import Record
-from benchmarks.report import comparable, runs, site_runs
+from benchmarks.report import beside, comparable, runs, site_runs
+from benchmarks.report.beside import Beside, Files
 from benchmarks.report.runs import Run
 
 
 @dataclass(frozen=True)
 class Job:
     """What a leaderboard is made of. ``brief``: it is too large for plots and details, and records are not
-    kept; ``verdicts``: record id -> files of the verdicts on it."""
+    kept; ``files``: those that lie beside records."""
 
     results_dir: Path
     site: Path
     brief: bool
-    verdicts: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+    files: Files = field(default_factory=Files)
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Read:
     """Some records, checked and reduced, in the order of their files; their pages' data are written."""
 
     runs: list[Run]
-    verdicts: dict[str, list[verified.Stored]]
+    beside: dict[str, Beside]
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,9 @@ def read(job: Job, first: int, paths: Sequence[Path]) -> Read:
             file = site_runs.File(job.site, first + start)
             for place, path in enumerate(paths[start : start + site_runs.RUNS_A_FILE], first + start):
                 record = _load(job, path)
-                given = verified.of_record(record, job.verdicts.get(record["id"], ()))
-                if given:
-                    found.verdicts[record["id"]] = given
+                given = beside.of_record(record, job.files)
+                if any(given):
+                    found.beside[record["id"]] = given
                 measured = claims.measured(record)
                 found.runs.append(runs.of(record, keep=not job.brief, place=place, measured=measured))
                 file.add(record, given)
@@ -97,18 +97,16 @@ def read(job: Job, first: int, paths: Sequence[Path]) -> Read:
 
 def _load(job: Job, path: Path) -> Record:
     record = store.load(path)
-    due = job.results_dir / "records" / store.relative_path(record)
-    if path != due:
+    if path.as_posix() != f"{job.results_dir.as_posix()}/records/{store.place(record)}":
+        due = job.results_dir / "records" / store.relative_path(record)
         raise InvalidRecord(f"{path}: belongs in {due.parent}\nmove it there, under the name {due.name}")
     return record
 
 
-def tables_of(
-    job: Job, folder: Sequence[Run], verdicts: Mapping[str, Sequence[verified.Stored]]
-) -> list[Board]:
+def tables_of(job: Job, folder: Sequence[Run], given: Mapping[str, Beside]) -> list[Board]:
     """The tables of all runs of one folder; their part of the site is written."""
     with uncollected():
-        return [_board(job, group, mark, verdicts) for group, mark in _named(comparable.groups(folder))]
+        return [_board(job, group, mark, given) for group, mark in _named(comparable.groups(folder))]
 
 
 def _named(groups: list[list[Run]]) -> list[tuple[list[Run], str]]:
@@ -128,12 +126,10 @@ BRIEF = ("shared", "metric", "rows", "baseline", "comparisons", "notes")
 """What ``leaderboard.json`` has of a table of a large board."""
 
 
-def _board(
-    job: Job, group: Sequence[Run], mark: str, verdicts: Mapping[str, Sequence[verified.Stored]]
-) -> Board:
+def _board(job: Job, group: Sequence[Run], mark: str, given: Mapping[str, Beside]) -> Board:
     from benchmarks.report import formats, site, tables
 
-    table = tables.of_runs(group, verdicts=verdicts)
+    table = tables.of_runs(group, beside=given)
     shared = table.shared
     title = f"{shared['task']}, {shared['tier']}, {shared['profile']}" + (f" ({mark})" if mark else "")
     slug = "-".join([shared["task"], shared["tier"], shared["profile"], *([mark] if mark else [])])

@@ -23,14 +23,14 @@ def facts(record: Mapping[str, Any]) -> Mapping[str, str]:
         *(spec[name] for name in ("task", "tier", "profile", "space", "settings_sha256")),
         tuple(spec["budget"].get(kind) for kind in LIMITED),
         rulesets.of(spec),
-        store.canonical(record["provenance"]["data"]) if record["provenance"]["data"] else b"",
+        tuple(record["provenance"]["data"].items()),
     )
 
 
 @lru_cache(maxsize=4096)
 def _facts(
     task: str, tier: str, profile: str, space: str, settings: str, budget: tuple[float | None, ...],
-    ruleset: str, data: bytes,
+    ruleset: str, data: tuple[tuple[str, str], ...],
 ) -> dict[str, str]:  # fmt: skip
     shown = {"task": plain(task), "tier": plain(tier), "profile": plain(profile), "space": plain(space)}
     for kind, amount in zip(LIMITED, budget, strict=True):
@@ -39,7 +39,7 @@ def _facts(
     if ruleset != rulesets.SELF:
         shown["ruleset"] = ruleset
     if data:
-        shown["data"] = hashlib.sha256(data).hexdigest()[:12]
+        shown["data"] = hashlib.sha256(store.canonical(dict(data))).hexdigest()[:12]
     return shown
 
 

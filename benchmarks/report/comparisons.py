@@ -18,7 +18,8 @@ MOST_PAIRS = 120
 
 
 def volumes_of(lines: pd.DataFrame, task: str) -> pd.DataFrame:
-    """Hypervolume of each run's headline candidates: test quality up, latency ratio down."""
+    """Hypervolume of each run's headline candidates: test quality up, latency ratio down; NaN where none of
+    them has both."""
     runs: dict[tuple[str, int], list[tuple[float, float]]] = {}
     columns = (lines[name] for name in ("method", "seed", "quality", "ratio"))
     for method, seed, quality, ratio in zip(*columns, strict=True):
@@ -28,6 +29,7 @@ def volumes_of(lines: pd.DataFrame, task: str) -> pd.DataFrame:
     for i, key in enumerate(ordered):
         points[i, : len(runs[key])] = runs[key]
     volumes = stats.hypervolumes(points[..., 0], points[..., 1], rows.reference_point(task))
+    volumes[~np.isfinite(points).all(axis=2).any(axis=1)] = np.nan
     keys = pd.DataFrame(ordered, columns=["method", "seed"])
     return keys.assign(volume=volumes)
 

@@ -104,9 +104,9 @@ def hypervolume(records: Sequence[Record], table: Table) -> Figure:
 
 
 def _final(axes: Any, table: Table, style: dict[str, plots.Look]) -> None:
-    volumes = table.volumes
+    volumes = table.volumes.dropna(subset=["volume"])
     if volumes.empty:
-        plots.blank(axes, "no run has a scored candidate")
+        plots.blank(axes, "no run has a candidate that was scored and timed")
         return
     means = volumes.groupby("method")["volume"].mean().sort_values(kind="stable")
     for y, method in enumerate(means.index):

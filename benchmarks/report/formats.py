@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import Any
 
 import pandas as pd
 
 from benchmarks import paired
-from benchmarks.report import sets, standing
+from benchmarks.percentiles import DISTURBED
+from benchmarks.report import beside, sets, standing
 from benchmarks.report.comparisons import MOST_PAIRS
 from benchmarks.report.figures import NONE, Row, interval, measured, number, sig
 from benchmarks.report.latex import tabular
@@ -73,6 +75,7 @@ def columns(table: Table) -> dict[str, Column]:
         del shown["chrf"]  # of translations
     if "verified" in table.rows:
         shown["verified"] = ("verified", lambda r: r["verified"])
+    shown |= {title: (title, partial(beside.cell, column)) for title, column in table.elsewhere.items()}
     return shown
 
 
@@ -159,7 +162,18 @@ def footnotes(table: Table) -> list[str]:
         "Figures are means over the row's seeds; brackets hold 95 % intervals. Parameters, MACs and MB are"
         " counted, not measured, and have none."
     )
+    if table.elsewhere:
+        load = beside.disturbed(table.elsewhere.values())
+        busy = f" Other programs took up to {load:.1f} processors meanwhile." if load > DISTURBED else ""
+        told.append(ELSEWHERE + busy)
     return told + table.notes
+
+
+ELSEWHERE = (
+    "ms (RUNTIME VERSION, PRECISION): median of the exported network in that runtime on one thread, and how"
+    " many times the median of the same network in PyTorch (fp32, one thread, in turns) that is; compared"
+    " with no other column. Marked t: over the timings of one run."
+)
 
 
 def md(text: str) -> str:
@@ -220,6 +234,10 @@ def _plain_rows(lines: list[dict[Any, Any]]) -> list[dict[str, Any]]:
     return [{str(k): _rounded(v) for k, v in line.items()} for line in lines]
 
 
+def _line(figure: beside.Figure | None) -> dict[str, Any] | None:
+    return None if figure is None else {name: _rounded(value) for name, value in figure.items()}
+
+
 def as_json(table: Table, only: Collection[str] = ()) -> dict[str, Any]:
     """The comparison for scripts: six significant digits, null for what was not measured.
 
@@ -240,6 +258,10 @@ def as_json(table: Table, only: Collection[str] = ()) -> dict[str, Any]:
             "runs": _plain_rows(table.volumes.to_dict("records")),
         },
         "verdicts": lambda: table.verdicts,
+        "elsewhere": lambda: {
+            title: [_line(beside.figure_of(column, row)) for row in table.each]
+            for title, column in table.elsewhere.items()
+        },
         "signatures": lambda: table.signatures,
         "energy_sources": lambda: table.sources,
         "troubles": lambda: table.troubles,
@@ -259,14 +281,19 @@ def csv(table: Table) -> str:
     frame["energy_source"] = [
         "; ".join(table.sources[i] for i in row) for row in table.rows["energy_sources"]
     ]
+    for title, column in table.elsewhere.items():
+        figures = [beside.figure_of(column, row) or {} for row in table.each]
+        parts = {"": "ms", " low": "ms_low", " high": "ms_high", " x PyTorch": "ratio"}
+        for part, key in parts.items():
+            frame[title + part] = [figure.get(key, math.nan) for figure in figures]
     for name in ("method", "origin", "status", "energy_source"):
         frame[name] = ["'" + t if str(t).startswith(FORMULA) else t for t in frame[name]]
     units = {"quality": table.metric, "low": f"{table.metric}_low", "high": f"{table.metric}_high"}
     units |= {"interval": f"{table.metric}_interval", "over": "over_limit"}
     named = {"p50": "latency_p50_ms", "p90": "latency_p90_ms", "ratio": "latency_ratio"}
     named |= {k: f"{k}_share" for k in ("tokens", "evaluations", "probes")}
-    parts = ("", "_low", "_high", "_interval")
-    units |= {f"{k}{part}": f"{name}{part}" for k, name in named.items() for part in parts}
+    sides = ("", "_low", "_high", "_interval")
+    units |= {f"{k}{part}": f"{name}{part}" for k, name in named.items() for part in sides}
     for name in [str(column) for column in frame.select_dtypes("float")]:
         frame[name] = [_rounded(float(v)) for v in frame[name]]
     return frame.rename(columns=units).to_csv(index=False, lineterminator="\n")

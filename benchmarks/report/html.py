@@ -67,7 +67,8 @@ def alternative(name: str, table: Table) -> str:
         ]
         return "Scatter plot of test quality against latency. " + "; ".join(told) + "."
     if name == "hypervolume":
-        means = table.volumes.groupby("method")["volume"].mean().sort_values(ascending=False, kind="stable")
+        timed = table.volumes.dropna(subset=["volume"])
+        means = timed.groupby("method")["volume"].mean().sort_values(ascending=False, kind="stable")
         return (
             "Hypervolume at the end, best first: " + ", ".join(f"{m} {v:.4g}" for m, v in means.items()) + "."
         )
@@ -147,9 +148,7 @@ def page(records: Sequence[Record], table: Table, images: Mapping[str, bytes], t
     ]
     against = grid(formats.comparisons(table), f"Differences from {table.baseline}, paired over seeds", left)
     single = grid(formats.over_sentences(table), formats.OVER_SENTENCES, left)
-    main = (
-        f"{metric} and latency of each method's best network by validation at each limit, best first"
-    )
+    main = f"{metric} and latency of each method's best network by validation at each limit, best first"
     return _environment().get_template("report.html").render(
         title=rows.plain(title),
         caption=formats.caption(table),

@@ -1,4 +1,5 @@
-"""The leaderboard, rebuilt from ``results/records`` and ``results/verified`` alone, always the same bytes.
+"""The leaderboard, rebuilt from records, what lies beside them (verdicts, latencies in other runtimes) and
+studies alone, always the same bytes.
 
 Records are apart by task, tier, profile, allowance, settings and data; a table never mixes them.
 """
@@ -16,12 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks import records as store
-from benchmarks import verified
-from benchmarks.api import InvalidRecord, UsageError
+from benchmarks.api import UsageError
 from benchmarks.records import write_text
+from benchmarks.studies import stored
 
 if TYPE_CHECKING:
     from benchmarks.report import boards
+    from benchmarks.report.beside import Beside
     from benchmarks.report.runs import Run
 
 SCHEMA = "supernet-bench/leaderboard/1"
@@ -37,8 +39,8 @@ _PLOT = re.compile(r"plots/[A-Za-z0-9._-]+\.(svg|png)")
 
 _HEAD = f"""# Leaderboard
 
-Generated from `records/` and `verified/` by `{COMMAND}`; do not edit. Each table holds runs with equal
-allowances on the same declared hardware and data; figures from different tables are not comparable.
+Generated from `records/`, `verified/` and `runtimes/` by `{COMMAND}`; do not edit. Each table holds runs with
+equal allowances on the same declared hardware and data; figures from different tables are not comparable.
 """
 _BRIEF = f"""
 There are more than {DETAILED:,} records: here stand the best rows of each table. All rows are on the site
@@ -52,11 +54,11 @@ There are no result records yet. Make one with `supernet-bench run mt`, then add
 def _contents(root: Path, site_dir: Path) -> dict[str, bytes]:
     """Every generated file that is committed, by its path under the results folder; the site is written."""
     from benchmarks import claims
-    from benchmarks.report import boards, formats, rows, site, verdicts
+    from benchmarks.report import beside, boards, formats, rows, site, verdicts
 
     paths = store.paths(root / "records")
     brief = len(paths) > DETAILED
-    job = boards.Job(root, site_dir, brief, _verdicts(root, paths))
+    job = boards.Job(root, site_dir, brief, beside.files(root, paths))
     made: list[boards.Board] = []
     concerned: list[Run] = []
     with boards.uncollected() if brief else nullcontext():  # figures, which are not brief, do leave garbage
@@ -64,14 +66,17 @@ def _contents(root: Path, site_dir: Path) -> dict[str, bytes]:
             made += boards.tables_of(job, folder, given)
             concerned += [run for run in folder if run.measured is not None]
     made.sort(key=lambda board: board.order)
-    judged = claims.judge_runs(concerned)
+    studies = stored.load_all(root)
+    judged = claims.judge_runs(concerned, studies=studies)
     site.write_pages(site_dir, [board.site for board in made], len(paths), judged)
     files = {name: data for board in made for name, data in board.files.items()}
+    files |= {f"{stored.FOLDER}/{study.name}.md": study.page.encode() for study in studies.values()}
     board = {
         "schema": SCHEMA,
         "version": rows.results_version(),
         "records": len(paths),
         "groups": [board.entry for board in made],
+        "studies": {study.name: study.seal for study in studies.values()},
         "files": sorted([JSON, PAGE, CLAIMS, *files]),
     }
     head = _HEAD + ("" if paths else _EMPTY) + (_BRIEF if brief else "")
@@ -81,31 +86,19 @@ def _contents(root: Path, site_dir: Path) -> dict[str, bytes]:
     return files
 
 
-def _verdicts(root: Path, published: Sequence[Path]) -> dict[str, tuple[Path, ...]]:
-    """Record id -> files of the verdicts on it; every one must be about a published record."""
-    found = verified.paths(root)
-    known = {path.stem for path in published} if found else set()
-    for record, files in found.items():
-        if record not in known:
-            raise InvalidRecord(f"{files[0]}: field record: no published record {record}: remove it")
-    return found
-
-
-def _folders(
-    job: boards.Job, paths: Sequence[Path]
-) -> Iterator[tuple[list[Run], dict[str, list[verified.Stored]]]]:
-    """The runs of one folder after the other, with the verdicts on them."""
+def _folders(job: boards.Job, paths: Sequence[Path]) -> Iterator[tuple[list[Run], dict[str, Beside]]]:
+    """The runs of one folder after the other, with what lies beside them."""
     runs: list[Run] = []
-    verdicts: dict[str, list[verified.Stored]] = {}
+    given: dict[str, Beside] = {}
     for read in _in_parallel(job, paths):
-        verdicts |= read.verdicts
+        given |= read.beside
         for run in read.runs:
             if runs and _folder(runs[0]) != _folder(run):
-                yield runs, verdicts
-                runs, verdicts = [], dict(read.verdicts)
+                yield runs, given
+                runs, given = [], dict(read.beside)
             runs.append(run)
     if runs:
-        yield runs, verdicts
+        yield runs, given
 
 
 def _folder(run: Run) -> tuple[str, str]:
@@ -193,6 +186,7 @@ def check(results_dir: Path) -> list[str]:
         _contents(root, again)
         differing = [f"{SITE}/{name}" for name in _unequal(once, again)]
     differing += sorted(_made_before(root) - set(files))
+    differing += stored.differing_pictures(root, [*stored.load_all(root).values()])
     for name, data in files.items():
         there = _read(root / name)
         if there is None or (there != data and not (_PLOT.fullmatch(name) and _other_release(there, data))):

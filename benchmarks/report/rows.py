@@ -7,7 +7,7 @@ scores choose nothing.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -34,7 +34,7 @@ def deciding_metric(records: Sequence[Record]) -> str | None:
     first = None
     for record in records:
         for candidate in record["candidates"]:
-            for scores in direct(candidate).values():
+            for _, scores in direct(candidate):
                 if "bleu" in scores:
                     return "bleu"
                 first = first or next(iter(scores), None)
@@ -51,16 +51,39 @@ def tuned(figure: Mapping[str, Any]) -> bool:
     return "values" in figure
 
 
-def direct(candidate: Mapping[str, Any]) -> dict[str, Any]:
-    """The test sets on which the network itself was scored, not copies fine-tuned on something."""
-    sets = candidate.get("test") or {}
-    return {name: scores for name, scores in sets.items() if not any(map(tuned, scores.values()))}
+TUNED = {
+    "accuracy": "accuracy %",
+    "mcc": "MCC x 100",
+    "spearman": "Spearman x 100",
+    "f1": "F1 %",
+    "pearson": "Pearson x 100",
+}
+"""Metrics of fine-tuned copies, as people write them; the first of these that a task has is the one that a
+mean over tasks takes."""
+
+
+def tuned_place(metric: str) -> tuple[int, str]:
+    """Sorts metrics as ``TUNED`` has them, others last."""
+    order = list(TUNED)
+    return (order.index(metric) if metric in order else len(order)), metric
+
+
+def direct(candidate: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The test sets, with their scores, on which the network itself was scored, not copies fine-tuned on
+    something."""
+    for name, scores in (candidate.get("test") or {}).items():
+        if not any(map(tuned, scores.values())):
+            yield name, scores
 
 
 def deciding_set(candidate: Mapping[str, Any]) -> str | None:
     """The test set that decides: ``pooled``, else the first; none that was fine-tuned on."""
-    sets = direct(candidate)
-    return "pooled" if "pooled" in sets else next(iter(sets), None)
+    first = None
+    for name, _ in direct(candidate):
+        if name == "pooled":
+            return name
+        first = first or name
+    return first
 
 
 @dataclass(frozen=True, order=True)

@@ -32,13 +32,15 @@ FIGURES = (
 SPENT = ("tokens", "evaluations", "probes", "seconds", "joules")
 """Of a run, in this order: shares of the allowance, then seconds and joules."""
 
-Measured = Mapping[tuple[str, float | None], float | None]
+Measured = Mapping[tuple[str, float | None], float | Mapping[str, float] | None]
 """(measure, limit) -> what a claim of the papers finds in a record (``benchmarks.claims``)."""
 
 
 class Headline(NamedTuple):
     """The candidate that speaks for a run at one limit; figures that it lacks are NaN."""
 
+    number: int
+    """Index of the candidate in its record."""
     limit: Limit
     origin: str
     figures: array[float]
@@ -168,6 +170,7 @@ def _headline(limit: Limit, c: Mapping[str, Any], keep: bool) -> Headline:
     figures += [memory.get("peak_bytes"), c.get("spent", {}).get("seconds")]
     signature, source = latency.get("signature"), memory.get("source")
     return Headline(
+        number=c["index"],
         limit=limit,
         origin=sys.intern(plain(c["origin"], 30)),
         figures=_figures(figures),

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import claims, stats, verified
+from benchmarks import hypotheses, stats, verified
 from benchmarks import records as store
-from benchmarks.report import formats, sets, site_data, site_runs, spread, verdicts
+from benchmarks.report import beside, formats, sets, site_data, site_runs, spread, verdicts
 from benchmarks.report.runs import Headline, Run
 from benchmarks.report.tables import METRICS, Table
 
@@ -31,7 +31,7 @@ _FIGURES = ("limit_ms", "limit_share", "valid_loss", "p50", "p90", "ratio", "par
 
 
 def write_pages(
-    folder: Path, entries: Iterable[Mapping[str, Any]], records: int, judged: Sequence[claims.Verdict]
+    folder: Path, entries: Iterable[Mapping[str, Any]], records: int, judged: Sequence[hypotheses.Verdict]
 ) -> None:
     """Write what does not depend on one table alone: pages, library, the list of tables, the claims."""
     web = Path(__file__).parent / "web"
@@ -44,9 +44,10 @@ def write_pages(
     told = [
         {**v.to_dict()["claim"], "verdict": v.verdict, "n": v.n, "records": v.records, "command": v.command}
         | {"shown": verdicts.effect(v), "said": verdicts.said(v), "decide": verdicts.without_command(v)}
+        | {"evidence": verdicts.evidence(v)}
         for v in judged
     ]
-    shown = {"papers": claims.papers(), "claims": told, "rules": verdicts.RULES}
+    shown = {"papers": hypotheses.papers(), "claims": told, "rules": verdicts.RULES}
     site_data.write(folder / "data" / "claims.js", "claims", shown)
 
 
@@ -82,7 +83,8 @@ def write_table(
         "metrics": {m: METRICS.get(m, m) for m in _metrics(lines, table.metric)}, "rows": lines,
         "notes": formats.footnotes(table), "troubles": table.troubles[:200], "signatures": table.signatures,
         "comparisons": formats.comparisons(table).to_dict("records"), "downloads": downloads,
-        "runs_a_file": site_runs.RUNS_A_FILE, "sets": {} if brief else _sets(table),
+        "elsewhere": list(table.elsewhere), "runs_a_file": site_runs.RUNS_A_FILE,
+        "sets": {} if brief else _sets(table),
         "pictures": _pictures(folder, f"{name}-{identity[:6]}", pictures or {}),
     }  # fmt: skip
     site_data.write(folder / "data" / f"{identity}.js", "table", shown)
@@ -114,6 +116,11 @@ def _rows(table: Table) -> list[dict[str, Any]]:
             for name in (*spread.MEASURED, *spread.SPENT)
             if row[f"{name}_low"] == row[f"{name}_low"]
         }
+        line["elsewhere"] = {
+            title: beside.cell(column, row)
+            for title, column in table.elsewhere.items()
+            if beside.figure_of(column, row)
+        }
         line["scores"] = _scores([head for head, _ in there])
         line["runs"] = [place for _, place in there] or by_method.get(str(row["method"]), [])
         line["sources"] = [table.sources[i] for i in row["energy_sources"]]
@@ -144,7 +151,8 @@ def _sets(table: Table) -> dict[str, Any]:
         keys = zip(table.rows["method"], table.rows["limit"], strict=True)
         texts = [cells.get((method, str(limit))) for method, limit in keys]
         found[one.metric] = {
-            "sets": one.sets, "signature": "; ".join([one.signature, *one.notes]), "rows": texts,
+            "name": one.name.removesuffix(","), "sets": one.sets, "rows": texts,
+            "signature": "; ".join([one.signature, *one.notes]),
         }  # fmt: skip
     return found
 

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from benchmarks import records as store
-from benchmarks import verified
 from benchmarks.records import Record
-from benchmarks.report import rows, site_data, standing
+from benchmarks.report import beside, rows, site_data, standing
+from benchmarks.report.beside import Beside
 
 RUNS_A_FILE = 100
 
@@ -38,11 +38,11 @@ class File:
         self._runs: list[orjson.Fragment] = []
         self._made: dict[bytes, int] = {}
 
-    def add(self, record: Record, verdicts: Sequence[verified.Stored]) -> None:
-        """The next run, with the verdicts on it."""
+    def add(self, record: Record, given: Beside) -> None:
+        """The next run, with what lies beside it."""
         made = {k: v for k, v in record["provenance"].items() if k not in ("command", "started", "ended")}
         place = self._made.setdefault(store.canonical(made), len(self._made))
-        self._runs.append(site_data.exact(_run(record, verdicts) | {"made": place}))
+        self._runs.append(site_data.exact(_run(record, given) | {"made": place}))
 
     def write(self) -> None:
         """Write it."""
@@ -50,9 +50,9 @@ class File:
         site_data.write(self._path, "runs", {"id": self._name, "runs": self._runs, "made": made})
 
 
-def _run(record: Record, verdicts: Sequence[verified.Stored]) -> dict[str, Any]:
-    """One run with its whole provenance, what second runs said, and the commands that make it again."""
-    path = f"results/records/{store.relative_path(record)}"
+def _run(record: Record, given: Beside) -> dict[str, Any]:
+    """One run with its whole provenance, what lies beside it, and the commands that make it again."""
+    path = f"results/records/{store.place(record)}"
     made, spec = record["provenance"], record["spec"]
     headline = [
         {"limit": str(limit)} | {k: c.get(k) for k in _CANDIDATE}
@@ -67,7 +67,8 @@ def _run(record: Record, verdicts: Sequence[verified.Stored]) -> dict[str, Any]:
         "command": shlex.join(str(word) for word in made.get("command") or ()),
         "again": shlex.join(_again(spec)),
         "verify": shlex.join(["supernet-bench", "verify", path]),
-        "verdicts": [standing.texts(one, made["machine"].get("fingerprint")) for one in verdicts],
+        "verdicts": [standing.texts(one, made["machine"].get("fingerprint")) for one in given.verdicts],
+        "elsewhere": [beside.texts(one, spec["profile"]) for one in given.latencies],
     }  # fmt: skip
 
 

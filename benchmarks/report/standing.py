@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import verified
+from benchmarks import sealed, verified
 from benchmarks.report import rows
 from benchmarks.report.runs import Run
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Verdicts = Mapping[str, Sequence[verified.Stored]]
+Verdicts = Mapping[str, Sequence[sealed.Stored]]
 """Record id -> the checked verdicts on it, newest first; what is not in it was never verified."""
 
 
@@ -40,11 +40,11 @@ def told(latest: Sequence[Run], named: Mapping[str, str], verdicts: Verdicts) ->
     ]
 
 
-def texts(made: verified.Stored, fingerprint: object) -> dict[str, Any]:
+def texts(made: sealed.Stored, fingerprint: object) -> dict[str, Any]:
     """One verdict as plain texts; ``fingerprint``: of the machine of the published run."""
     return {
         "answer": made["answer"],
-        "date": verified.date(made),
+        "date": sealed.date(made),
         "machine": verified.machine(made, fingerprint),
         "differing": verified.differing(made),
         "reasons": [rows.plain(reason) for reason in made["reasons"][:20]],

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,7 +16,9 @@ import pandas as pd
 
 from benchmarks import stats
 from benchmarks.records import Record
+from benchmarks.report import beside as besides
 from benchmarks.report import comparable, comparisons, notes, rows, runs, spread, standing
+from benchmarks.report.beside import Beside
 from benchmarks.report.runs import Run
 
 ROW_SEEDS = 3
@@ -52,7 +54,8 @@ class Table:
     ``rows``: one line per (method, limit), best first within a limit; shares are fractions, sizes
     bytes, times milliseconds or seconds; intervals are those of ``report.spread``. ``comparisons``: paired
     over seeds against ``baseline``. ``volumes``: hypervolume per run. ``verdicts``: of second runs
-    (``report.standing``). ``runs``: those that count, one per method and seed; ``named``: their ids' labels
+    (``report.standing``). ``elsewhere``: latencies in other runtimes, a column each (``report.beside``).
+    ``runs``: those that count, one per method and seed; ``named``: their ids' labels
     (``comparable.labels``); ``lines``: their headline candidates (``runs.headlines``).
     """
 
@@ -67,6 +70,7 @@ class Table:
     troubles: list[str]
     notes: list[str]
     verdicts: list[dict[str, Any]]
+    elsewhere: dict[str, besides.Column]
     runs: list[Run]
     named: dict[str, str]
     lines: pd.DataFrame
@@ -93,7 +97,7 @@ class Table:
 
 
 def build(
-    records: Sequence[Record], baseline: str | None = None, verdicts: standing.Verdicts | None = None
+    records: Sequence[Record], baseline: str | None = None, beside: Mapping[str, Beside] | None = None
 ) -> Table:
     """Average, compare and annotate records of one group.
 
@@ -101,16 +105,17 @@ def build(
         records: at least one, all of one task, tier, profile, allowance and data.
         baseline: the method that the others are compared with; default the first of ``BASELINES``, else
             the first.
-        verdicts: of second runs of published records; without it the table has no column for them.
+        beside: record id -> what lies beside published records; without it the table has no column for
+            verdicts of second runs, nor for latencies in other runtimes.
 
     Raises:
         UsageError: the records must not share a table; the message lists what differs.
     """
-    return of_runs(runs.whole(records), baseline, verdicts)
+    return of_runs(runs.whole(records), baseline, beside)
 
 
 def of_runs(
-    every: Sequence[Run], baseline: str | None = None, verdicts: standing.Verdicts | None = None
+    every: Sequence[Run], baseline: str | None = None, beside: Mapping[str, Beside] | None = None
 ) -> Table:
     """``build`` from runs whose records need not be within reach; then nobody may ask for what needs them."""
     comparable.require_comparable(every)
@@ -122,8 +127,10 @@ def of_runs(
     costs = _costs(latest, named)
     sources = sorted(set(costs["source"].dropna()))
     table = spread.with_intervals(_means(lines, costs, sources), lines, costs)
-    if verdicts is not None:
+    verdicts = {name: there.verdicts for name, there in (beside or {}).items()}
+    if beside is not None:
         table["verified"] = standing.column(table, latest, named, verdicts)
+    elsewhere, recipes = besides.columns(latest, named, beside or {})
     volumes = comparisons.volumes_of(lines, latest[0].facts["task"])
     methods = sorted(set(lines["method"]))
     if baseline not in methods:
@@ -135,11 +142,12 @@ def of_runs(
         comparisons=comparisons.compare(lines, volumes, baseline),
         volumes=volumes,
         baseline=baseline,
-        signatures=_signatures(lines, metric),
+        signatures=_signatures(lines, metric) | recipes,
         sources=sources,
         troubles=notes.troubles(latest, named, superseded=len(every) - len(latest)),
         notes=notes.notes(table, latest) + notes.untimed(lines),
-        verdicts=standing.told(latest, named, verdicts or {}),
+        verdicts=standing.told(latest, named, verdicts),
+        elsewhere=elsewhere,
         runs=latest,
         named=named,
         lines=lines,

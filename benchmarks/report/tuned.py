@@ -15,15 +15,7 @@ from benchmarks import stats
 from benchmarks.report import rows
 from benchmarks.report.figures import NONE, ranged
 
-MEAN = "mean"
-NAMES = {
-    "accuracy": "accuracy %",
-    "mcc": "MCC x 100",
-    "spearman": "Spearman x 100",
-    "f1": "F1 %",
-    "pearson": "Pearson x 100",
-}
-"""Of metrics; the first of these that a task has is the one that a mean over tasks takes."""
+MEAN = "mean over tasks"
 Key = tuple[str, str]
 """Method and limit, as text."""
 
@@ -56,11 +48,11 @@ class _Figures:
             key = line["method"], str(line["limit"])
             for name, scores in sorted(((line["candidate"] or {}).get("test") or {}).items()):
                 there = {metric: f for metric, f in scores.items() if rows.tuned(f)}
-                for metric in sorted(there, key=_place):
+                for metric in sorted(there, key=rows.tuned_place):
                     self._add(rows.plain(name, 40), metric, there[metric], key, line["seed"])
 
     def _add(self, task: str, metric: str, figure: Mapping[str, Any], key: Key, seed: int) -> None:
-        head = f"{task}: {NAMES.get(metric, rows.plain(metric, 40))}"
+        head = f"{task}: {rows.TUNED.get(metric, rows.plain(metric, 40))}"
         self.tasks.setdefault(task, head)
         self.found.setdefault(head, {}).setdefault(key, {})[seed] = list(figure["values"])
         # One table, one mean: what is left out for one row is left out for all.
@@ -86,11 +78,6 @@ class _Figures:
             shortest = min(map(len, columns))
             means[seed] = np.mean([column[:shortest] for column in columns], axis=0).tolist()
         return means
-
-
-def _place(metric: str) -> tuple[int, str]:
-    order = list(NAMES)
-    return (order.index(metric) if metric in order else len(order)), metric
 
 
 def _number(value: float | None) -> float:

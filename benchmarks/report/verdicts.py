@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import claims
-from benchmarks.claims import UNDECIDED, Evidence, Verdict
+from benchmarks import hypotheses
+from benchmarks.hypotheses import UNDECIDED, Claim, Evidence, Verdict
 from benchmarks.report.figures import NONE
 from benchmarks.report.formats import md
 from benchmarks.report.rows import plain
@@ -17,18 +17,28 @@ if TYPE_CHECKING:
 RULES = (
     "Supported or refuted: the whole 95 % t-interval over paired seeds lies on one side of the stated margin."
     " Anything else, and anything on fewer paired seeds than asked for (never below 6), is undecided. Each"
-    " claim is judged by itself, on one hardware profile, one allowance and one set of settings at a time;"
-    " groups of records that contradict one another leave it undecided."
+    " claim is judged by itself, on one hardware profile, one allowance and one set of settings at a time: of"
+    " several such groups of records the one with most paired seeds decides, and one that contradicts it"
+    " leaves the claim undecided. A claim on a study must hold on each table that it names; its p values are"
+    " corrected by Holm over them."
 )
 
 
-def effect(found: Verdict | Evidence) -> str:
-    """``+0.19 [-1.64, +2.02]``, or why there is no interval."""
+def effect(verdict: Verdict) -> str:
+    """``+0.19 [-1.64, +2.02]``, or why there is no interval; over several pairs of a study, one for each."""
+    if len(verdict.claim.pairs) > 1 and verdict.evidence:
+        told = (f"{one.profile} {_interval(verdict.claim, one)}" for one in verdict.evidence)
+        return "; ".join(told)
+    return _interval(verdict.claim, verdict)
+
+
+def _interval(claim: Claim, found: Verdict | Evidence) -> str:
     if found.effect is None:
         return NONE
+    mean = f"{found.effect:+.{claim.digits}f}"
     if found.low is None or found.high is None:
-        return f"{found.effect:+.2f} (one seed: no interval)"
-    return f"{found.effect:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
+        return f"{mean} (one seed: no interval)"
+    return f"{mean} [{found.low:+.{claim.digits}f}, {found.high:+.{claim.digits}f}]"
 
 
 def _paper(verdict: Verdict) -> str:
@@ -49,14 +59,14 @@ class Terminal:
         from rich.table import Table as Grid
         from rich.text import Text
 
-        for paper, title in claims.papers().items():
+        for paper, title in hypotheses.papers().items():
             grid = Grid(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
             for head in ("id", "claim", "paper", "ours [95 %]", "n", "verdict"):
                 left = head in ("id", "claim", "verdict")
                 grid.add_column(head, justify="left" if left else "right", no_wrap=head in ("id", "n"))
             for v in self.verdicts:
                 if v.claim.paper == paper:
-                    unit = f" {v.claim.unit}" if v.effect is not None else ""
+                    unit = f" {v.claim.unit}" if effect(v) != NONE else ""
                     told = [v.claim.id, v.claim.statement, _paper(v), effect(v) + unit, str(v.n), said(v)]
                     grid.add_row(*map(Text, told))
             yield Text(title, style="bold")
@@ -93,9 +103,9 @@ def without_command(verdict: Verdict) -> str:
 
 def markdown(verdicts: Sequence[Verdict]) -> str:
     """A page: a table for each paper, then every claim with what it rests on."""
-    made = "Generated from `records/` by `supernet-bench leaderboard`; do not edit."
+    made = "Generated from `records/` and `studies/` by `supernet-bench leaderboard`; do not edit."
     parts = ["# The papers' claims", made, RULES]
-    for paper, title in claims.papers().items():
+    for paper, title in hypotheses.papers().items():
         ours = [v for v in verdicts if v.claim.paper == paper]
         parts += [f"## {md(title)}", _table(ours)]
         parts += [_details(v) for v in ours]
@@ -111,6 +121,20 @@ def _table(verdicts: Sequence[Verdict]) -> str:
     return "\n".join(lines)
 
 
+def evidence(verdict: Verdict) -> list[dict[str, Any]]:
+    """What a verdict rests on: where, what is told of it, and the records used."""
+    found = []
+    for one in verdict.evidence:
+        holm = " after Holm" if len(verdict.claim.pairs) > 1 else ""
+        p = "" if one.p is None else f", sign-flip p {one.p:.3f}{holm}"
+        over = f"; mean over {', '.join(one.parts)}" if one.parts else ""
+        told = f"{_interval(verdict.claim, one)} over {len(one.seeds)} paired seeds{p}: {one.verdict},"
+        found.append(
+            {"where": plain(one.where), "told": plain(f"{told} {one.why}{over}", 600), "records": one.records}
+        )
+    return found
+
+
 def _details(verdict: Verdict) -> str:
     claim = verdict.claim
     lines: list[tuple[str, Any]] = [
@@ -120,13 +144,9 @@ def _details(verdict: Verdict) -> str:
         ("Verdict", said(verdict)),
     ]
     shown = [f"- {name}: {md(plain(text, 600))}" for name, text in lines]
-    for found in verdict.evidence:
-        allowance = found.conditions.get("budget.tokens", "?")
-        what = f"{found.profile}, {allowance} tokens, settings {found.conditions['settings_sha256']}"
-        p = "" if found.p is None else f", sign-flip p {found.p:.3f}"
-        told = f"{effect(found)} over {len(found.seeds)} paired seeds{p}: {found.verdict}, {found.why}"
-        ids = " ".join(f"`{i}`" for i in found.records)
-        shown.append(f"- {md(plain(what))}: {md(told)}" + (f"; records {ids}" if ids else ""))
+    for found in evidence(verdict):
+        ids = " ".join(f"`{i}`" for i in found["records"])
+        shown.append(f"- {md(found['where'])}: {md(found['told'])}" + (f"; records {ids}" if ids else ""))
     shown += [f"- Left out: {md(plain(why))}" for why in verdict.left_out]
     if verdict.command:
         shown.append(f"- To decide it: `{verdict.command}`")

@@ -35,6 +35,11 @@ EVALUATION_SEED = 1
 """Of the masks of validation and test text: the same for every method, machine and run."""
 
 
+def _head_channels(task: str, tier: str, device: str) -> int:
+    """Of every head of a tier's networks, whatever their space."""
+    return int(read_tier(TABLES, task, tier, device).settings["teacher"]["head_dim"])
+
+
 class BertTask:
     """One task of masked language modelling.
 
@@ -65,12 +70,22 @@ class BertTask:
         """The settings of a tier on a kind of device (``cpu``, ``cuda``).
 
         Raises:
-            UsageError: the task has no such tier.
+            UsageError: the task has no such tier, or its networks cannot start from the model.
         """
         found = read_tier(TABLES, self.name, tier, device)
         if self.start is None:
             return found
-        from supernet.interop.start import digest
+        from supernet.interop.start import digest, head_channels
+
+        theirs = head_channels(self.start)
+        heads = {name: _head_channels(self.name, name, device) for name in self.tiers()}
+        if theirs != heads[tier]:
+            fitting = [name for name, ours in heads.items() if ours == theirs]
+            hint = f"take one that fits: --tier {' or '.join(fitting)}" if fitting else "no tier fits"
+            raise UsageError(
+                f"--start-from {self.start}: its heads have {theirs} channels, those of tier {tier} have"
+                f" {heads[tier]}\n{hint}"
+            )
 
         # Runs that start from other weights are other runs, which nothing compares with these.
         sha256 = hashlib.sha256(f"{found.sha256} {digest(self.start)}".encode()).hexdigest()
@@ -94,6 +109,10 @@ class BertTask:
                 f"--start-from {folder}: the model has {size} word pieces, its vocabulary {len(words)}\n"
                 "take the vocabulary that it was trained with"
             )
+        try:
+            start.check_whole(folder)
+        except ValueError as error:
+            raise UsageError(f"--start-from: {error}") from None
         task = BertTask(self.name, self.read, self.dataset)
         task.start = folder.absolute()
         return task

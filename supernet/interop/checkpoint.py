@@ -2,8 +2,10 @@
 
 ``torch.save`` writes a pickle, and a pickle may name any function of any module and call it. Here a
 name is never imported: tensors, storages and ordered dictionaries are made by this file, anything else
-becomes an :class:`Inert` object that remembers its attributes and does nothing. Both of PyTorch's forms
-are read: the zip archive (since 1.6) and the sequence of pickles before it, in which HAT's checkpoints are.
+becomes an :class:`Inert` object that remembers its attributes and does nothing. What no model has a use for,
+such as ``os.system``, is refused by name, so that whoever was sent such a file hears of it. Both of PyTorch's
+forms are read: the zip archive (since 1.6) and the sequence of pickles before it, in which HAT's checkpoints
+are.
 """
 
 from __future__ import annotations
@@ -36,6 +38,17 @@ STORAGES = {
 }
 MODULES = ("torch", "torch.storage", "torch.cuda")
 """Where storages are said to come from."""
+
+
+SUSPECT = frozenset(
+    "_pickle code ctypes importlib marshal nt os pickle posix runpy shutil socket subprocess sys".split()
+)
+"""Modules of which a model's file names nothing."""
+SUSPECT_BUILTINS = frozenset("__import__ breakpoint compile eval exec execfile input open".split())
+
+
+class CarriesCode(ValueError):
+    """A pickle that would have more than a model made; the message names what."""
 
 
 class Inert:
@@ -115,6 +128,10 @@ class Unpickler(pickle.Unpickler):
             return STORAGES[name]
         if (module, name) in TYPES:
             return TYPES[module, name]
+        builtin = module in ("builtins", "__builtin__") and name in SUSPECT_BUILTINS
+        if builtin or module.partition(".")[0] in SUSPECT:
+            shown = "".join(c if c.isprintable() else "?" for c in f"{module}.{name}"[:80])
+            raise CarriesCode(f"carries code: it names {shown}, which no model does; nothing was executed")
         return self._found.setdefault((module, name), type("Inert", (Inert,), {"__qualname__": name}))
 
     def persistent_load(self, pid: Any) -> Any:
@@ -128,12 +145,15 @@ def load(path: Path) -> dict[str, Any]:
     """What ``torch.save`` wrote of a dictionary, tensors on the processor.
 
     Raises:
+        CarriesCode: it names what no model does.
         ValueError: it is no such file, or a damaged one.
     """
     try:
         with path.open("rb") as file:
             size = path.stat().st_size
             found = _zipped(file, size) if zipfile.is_zipfile(file) else _sequence(file, size)
+    except CarriesCode as error:
+        raise CarriesCode(f"{path}: {error}") from None
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror or error})") from None
     except Exception as error:  # whatever a broken pickle brings about
@@ -187,8 +207,10 @@ def _sequence(file: BinaryIO, size: int) -> Any:
     def following() -> Any:
         return Unpickler(file, storage).load()
 
-    if file.read(2) != b"\x80\x02":  # every one of them starts like this; text files do not
-        raise ValueError("neither a zip archive nor a pickle")
+    if (begun := file.read(2)) == b"PK":
+        raise ValueError("a zip archive that ends too early")
+    if begun != b"\x80\x02":  # every one of them starts like this; text files do not
+        raise ValueError("neither a zip archive nor a pickle as torch.save writes one")
     file.seek(0)
     if following() != MAGIC:
         raise ValueError("another pickle")

@@ -6,7 +6,7 @@ translator is two, ``encoder.onnx`` and ``step.onnx``, as ``supernet.onnx_transl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +101,27 @@ def _stepped(module: Any, folder: Path, source: Tensor, target: Tensor) -> tuple
         theirs.append(found)
     real = target.T != seq2seq.PAD
     return torch.stack(ours)[real], torch.stack(theirs)[real]
+
+
+def forced_steps(folder: Path, source: Tensor, steps: int, beam: int, token: int = 4) -> Callable[[], Tensor]:
+    """The latency workload of a translator's files: what ``supernet.decode.forced_steps`` does, ready to be
+    run, on one thread; it gives the last logits ``[beam, V]``.
+
+    Raises:
+        CorruptExport: a file is missing, truncated or no model.
+    """
+    encoder, step = load(folder / "encoder.onnx"), load(folder / "step.onnx")
+    tokens = torch.full((beam,), token)
+    own = [entry.shape for entry in step.get_inputs() if entry.name.startswith("own.")]
+    nothing = [torch.zeros(beam, shape[1], 0, shape[3]) for shape in own]
+
+    def served() -> Tensor:
+        asked, kept = run(encoder, [source]), nothing
+        for _ in range(steps):
+            logits, *kept = run(step, [tokens, *asked, *kept])
+        return logits
+
+    return served
 
 
 def load(path: Path, threads: int = 1) -> Any:

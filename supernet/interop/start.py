@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from supernet import bert
@@ -130,6 +130,36 @@ def configuration(folder: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise Foreign(f"{folder}: not a folder of transformers, its config.json holds no object")
     return found
+
+
+def check_whole(folder: Path) -> None:
+    """Refuse a folder without weights, or with a file that was cut short, before anything is made of it.
+
+    Raises:
+        Foreign: naming the file.
+    """
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise Foreign(f"{folder}: no weights in it as *.safetensors; pickled ones are not read")
+    for path in files:
+        try:
+            with safe_open(path, framework="pt"):
+                pass
+        except (OSError, SafetensorError) as error:
+            raise Foreign(f"{path}: not a whole file of weights ({error})") from None
+
+
+def head_channels(folder: Path) -> int:
+    """Channels of each head of a folder's model.
+
+    Raises:
+        Foreign: its configuration does not say.
+    """
+    told = configuration(folder)
+    try:
+        return int(told["hidden_size"]) // int(told["num_attention_heads"])
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        raise Foreign(f"{folder}: its config.json does not say how wide its heads are") from None
 
 
 def _model(folder: Path) -> tuple[Any, set[str]]:

@@ -21,11 +21,11 @@ import torch.nn.functional as F
 
 from simq.table import Table, write
 from simq.tabulate import fill, layer_space
-from supernet import cutmix, stored
+from supernet import stored
 from supernet.elastic import SuperNet
 from supernet.fakequant import FakeQuantized
 from supernet.space import SearchSpace, layered_space, resnet_space
-from supernet.train import Objective, Recipe, Sandwich, SinglePath, Trainer
+from supernet.train import Recipe, Sandwich, SinglePath, Trainer
 from supernet.weights import SharedSlices
 from tests.bench import sentences
 
@@ -47,7 +47,6 @@ class Kind:
         walked: of them at once.
         recipe: of the supernet's training.
         tokens: of the supernet's training, all passes counted.
-        mixed: images are mixed (``supernet.cutmix``).
         before: recipe and tokens of what comes before, with sentences: masked words by the largest network
             alone, then by the supernet.
     """
@@ -58,7 +57,6 @@ class Kind:
     walked: int
     recipe: Recipe
     tokens: float
-    mixed: bool = False
     before: tuple[tuple[Recipe, float], ...] = ()
 
 
@@ -72,9 +70,7 @@ def recipe(rate: float, batch: int, decay: float = 0.05, smoothing: float = 0.1)
 ROWS = 16384
 """Tokens of a batch of text."""
 KINDS = {
-    "vit": Kind(
-        "simq-vit", "vision-cifar10", (1000, 1000), 1000, recipe(1.5e-3, 1024 * 65), 900e6, mixed=True
-    ),
+    "vit": Kind("simq-vit", "vision-cifar10", (1000, 1000), 1000, recipe(1.5e-3, 1024 * 65), 900e6),
     "resnet": Kind("simq-resnet", "vision-cifar10-resnet", (1000, 1000), 500, recipe(3e-3, 1024 * 65), 520e6),
     "text": Kind(
         "simq-text",
@@ -158,12 +154,6 @@ class Stream:
     def restore(self, state: Any) -> None: ...
 
 
-def mixing(batches: Iterable[Any]) -> Iterator[Any]:
-    """Each mixed anew; batch ``i`` depends on the seed and ``i`` alone."""
-    for i, batch in enumerate(batches):
-        yield cutmix.cut(batch, np.random.default_rng([SEED, i]))
-
-
 def supernet(family: Any, device: str) -> SuperNet:
     """Untrained."""
     return SuperNet(family, SharedSlices(family, torch.Generator().manual_seed(SEED), device))
@@ -181,7 +171,6 @@ def fit(
     batches: Iterable[Any],
     tokens: float,
     judged: list[Any],
-    objective: Objective | None = None,
 ) -> None:
     """Train a supernet by the sandwich rule with in-place distillation, a single network by itself; say how
     it goes, and how the largest network does on ``judged``."""
@@ -199,7 +188,7 @@ def fit(
         left = took * (total / spent - 1)
         print(f"{name}: {took:.0f} s, {left:.0f} s left, {text}, largest network {largest}", flush=True)
 
-    trainer = Trainer(net, replace(recipe, precision=precision), sampling, SEED, objective)
+    trainer = Trainer(net, replace(recipe, precision=precision), sampling, SEED)
     trainer.fit(Stream(batches, sampling.passes, tokens), progress=say)
     took = time.monotonic() - start
     print(f"{name}: trained in {took:.0f} s, {trainer.updates} updates", flush=True)
@@ -258,9 +247,7 @@ def of_images(key: str, kind: Kind, args: argparse.Namespace) -> Made:
 
     def run() -> None:
         batches: Any = task.batches(train, kind.recipe.batch_tokens, SEED, args.device)
-        objective = cutmix.MixedLabels(kind.recipe.label_smoothing, True) if kind.mixed else None
-        batches = mixing(batches) if kind.mixed else batches
-        fit(kind.name, net, kind.recipe, batches, kind.tokens, sets[0], objective)
+        fit(kind.name, net, kind.recipe, batches, kind.tokens, sets[0])
         if net.estimated_on:
             size = train.tokens * ESTIMATED // net.estimated_on
             seen = evaluation_batches(train.first(min(ESTIMATED, len(train))), size, device=args.device)
@@ -341,7 +328,7 @@ def make(key: str, kind: Kind, args: argparse.Namespace) -> tuple[Table, SuperNe
         "commit": args.commit,
         "recipe": f"sandwich of 3, in-place distillation, {kind.tokens:g} tokens of passes, batches of"
         f" {r.batch_tokens}, rate {r.learning_rate:g}, label smoothing {r.label_smoothing:g},"
-        f" weight decay {r.weight_decay:g}{', CutMix' if kind.mixed else ''}, seed {SEED}",
+        f" weight decay {r.weight_decay:g}, seed {SEED}",
         "lengths": list(made.lengths),
         "torch": torch.__version__,
     }

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import records
+from benchmarks import elsewhere, records, sealed
 from benchmarks.report import comparable, leaderboard, plots, runs, site, site_runs, tables
-from tests.fake_records import fake, publish, run_again, study
+from tests.fake_records import fake, publish, run_again, study, timed_elsewhere
 
 pytestmark = pytest.mark.browser
 sync = pytest.importorskip("playwright.sync_api", reason="pip install supernet-bench[browser]")
@@ -48,6 +48,8 @@ def built(tmp_path_factory):
     again = {r["spec"]["method"]: r for r in found if r["spec"]["seed"] == 2}
     publish(root, run_again(again["scratch"], "2026-03-04", fingerprint="x"))
     publish(root, run_again(again["scratch"], "2026-04-05", profile="undeclared", fingerprint="y"))
+    (other, _) = (r for r in found if r["spec"]["task"] == "mt-other")
+    sealed.write(root, elsewhere.FOLDER, timed_elsewhere(other, ms=1234.0))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plots, "images", lambda *_: {"performance.svg": PICTURE})
         leaderboard.build(root)
@@ -274,6 +276,30 @@ def test_a_row_tells_when_where_and_how_it_was_run_again(visit, built):
     assert "supernet-bench verify results/records/mt-multi30k-en-de/cpu-2core-avx512.v1/scratch/" in text
 
 
+def test_latency_in_another_runtime_has_a_column_of_its_own(visit, built):
+    page = small(visit, built)
+    assert "ONNX" not in page.locator("#rows thead").inner_text()
+    page.select_option("#task", "mt-other")
+    sync.expect(page.locator("#table-title")).to_contain_text("mt-other")
+    title = "ms (ONNX Runtime 1.32.0, fp32)"
+    told = "1,234 [1,172, 1,296] t, 0.50 x PyTorch (1 of 2 runs)"
+    assert page.locator("#rows thead th").all_inner_texts()[-1].strip() == title
+    assert sorted(column(page, 17)) == ["-", "-", told]
+    page.select_option("#sort", title)
+    assert column(page, 17)[0] == told
+    page.locator("#rows tbody a").first.click()
+    page.wait_for_selector("main section h2")
+    text = page.locator("main").text_content()
+    assert told in text and f"Timed elsewhere: {title}" in text and "rt:ort-1.32.0" in text
+    page.locator("#back").click()
+    page.wait_for_selector("#rows tbody tr")
+    page.select_option("#profile", "cpu-2core-avx512.v1")
+    page.select_option("#sort", title)
+    page.select_option("#task", "mt-multi30k-en-de")  # a table without the column it is sorted by
+    sync.expect(page.locator("#table-title")).to_contain_text("mt-multi30k")
+    assert page.locator("#sort").input_value() == "quality"
+
+
 def test_a_wrong_address_says_so(visit, built):
     page = visit.open(built / "row.html", "#../../x/1")
     sync.expect(page.locator("#said")).to_contain_text("names no row")
@@ -337,7 +363,7 @@ def test_the_claims_have_a_page(visit, built):
     articles = page.locator("main article").all_inner_texts()
     assert any("supernet-bench run mt" in text for text in articles)
     assert all("To decide it:" in text for text in articles if "? undecided" in text or "undecided:" in text)
-    assert any("no command can yet" in text for text in articles)
+    assert any("supernet-bench study simq-" in text for text in articles)
 
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}

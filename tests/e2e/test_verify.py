@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from benchmarks import records as store
 from benchmarks import verified, verify
@@ -103,3 +104,40 @@ def test_without_a_record_one_is_drawn_or_nothing_is_to_be_verified(bench, tmp_p
     assert done.returncode == 2 and "no record 'nonsense'" in done.stderr
     done = bench("verify", "abcd")
     assert done.returncode == 2 and "no record starts with abcd" in done.stderr
+
+
+@pytest.fixture
+def bert(tmp_path: Path) -> Path:
+    """A BERT of Hugging Face's, of random weights, with a vocabulary of letters."""
+    transformers = pytest.importorskip("transformers", reason="needs the extra huggingface")
+    letters = "abcdefghijklmnopqrstuvwxyz."
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]
+    torch.manual_seed(0)
+    size = {"hidden_size": 96, "num_hidden_layers": 4, "num_attention_heads": 6, "intermediate_size": 384}
+    config = transformers.BertConfig(vocab_size=len(words), max_position_embeddings=32, **size)
+    transformers.BertForMaskedLM(config).save_pretrained(tmp_path / "bert")
+    (tmp_path / "bert/vocab.txt").write_text("\n".join(words) + "\n")
+    return tmp_path / "bert"
+
+
+@pytest.mark.slow
+def test_a_chain_that_started_from_a_bert_is_run_again_from_that_bert_alone(bench, bert, tmp_path: Path):
+    method = "random-search+scratch+int8-uniform"
+    words = ["--task", "bert-synthetic-en", "--tier", "check", "--profile", "undeclared"]
+    done = bench("run", "bert", *words, "--methods", method, "--start-from", str(bert))
+    assert done.returncode == 0, done.stdout + done.stderr
+    shutil.copytree(tmp_path / "results/local/bert-check/records", tmp_path / "results/records")
+    record = by_method(tmp_path / "results/records")[method]
+    done = bench("verify", str(record))
+    assert "cannot tell" in done.stdout and "--start-from DIR" in done.stdout
+    done = bench("verify", str(record), "--start-from", str(bert))
+    assert "identical candidates, weights, translations and ledger" in done.stdout, done.stdout + done.stderr
+    assert "of 2)" in done.stdout  # the architectures come from the record beside it
+
+    from transformers import BertForMaskedLM
+
+    model = BertForMaskedLM.from_pretrained(bert)
+    model.bert.embeddings.word_embeddings.weight.data[9] += 1
+    model.save_pretrained(bert)
+    done = bench("verify", str(record), "--start-from", str(bert))
+    assert "is " + str(bert) + " that one?" in done.stdout and "=> cannot tell" in done.stdout, done.stdout

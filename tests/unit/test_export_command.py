@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import cli, delivery, modelcard, records
+from benchmarks import cli, delivery, elsewhere, modelcard, records
 from benchmarks.plan import Folders
 from benchmarks.tasks import get_task
 from supernet import export
@@ -106,28 +106,40 @@ def test_a_translator_becomes_a_folder_of_ctranslate2(made, tmp_path, capsys):
     ours, theirs = told["BLEU in PyTorch, fp32"], told["BLEU in CTranslate2"]
     assert float(theirs["value"]) == pytest.approx(float(ours["value"]), abs=0.5)
     assert "ctranslate2-" in theirs["signature"] and "tok:13a" in theirs["signature"]
-    latency = told["latency p50, ms"]
+    latency = told["latency p50, ms, 95 %"]
     assert "|rt:ctranslate2-" in latency["signature"] and "|search:yes|" in latency["signature"]
     assert "|steps:13|" in latency["signature"] and "|thr:1|" in latency["signature"]
     assert (out / "vocabulary.model").is_file() and "ctranslate2" in (out / "README.md").read_text()
 
 
 @needs("onnx", "onnxruntime")
-@pytest.mark.parametrize(("which", "precision"), [(1, "fp32"), (2, "fp32"), (2, "int8"), (3, "fp32"), (3, "int8")])
-def test_a_row_becomes_an_onnx_file(made, which, precision, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("which", "precision", "timed"),
+    [(1, "fp32", True), (2, "fp32", False), (2, "int8", True), (3, "fp32", False), (3, "int8", False)],
+)
+def test_a_row_becomes_an_onnx_file(made, which, precision, timed, tmp_path, capsys):
     out = tmp_path / "out"
-    more = ["--time"] if precision == "int8" else []
+    more = ["--time"] if timed else []
     words = ["--to", "onnx", "--out", str(out), "--precision", precision, "--json", *more]
     assert call(made[0], made[which], *words) == 0
-    told = {x["what"]: x for x in json.loads(capsys.readouterr().out)["checks"]}
+    said = json.loads(capsys.readouterr().out)
+    told = {x["what"]: x for x in said["checks"]}
     assert float(told["same largest logit"]["value"].rstrip("%")) >= 99.5
     if precision == "fp32":
         assert float(told["largest difference of two logits"]["value"]) <= 1e-4
-    signature = told["same largest logit"]["signature"]
-    assert "of valid" in signature and "rows:1 " not in signature
-    if more:
-        assert "|rt:ort-" in told["latency p50, ms"]["signature"]
-        assert f"|prec:{precision}" in told["latency p50, ms"]["signature"]
+    compared = told["same largest logit"]["signature"]
+    assert "of valid" in compared and "rows:1 " not in compared
+    if timed:
+        signature = told["latency p50, ms, 95 %"]["signature"]
+        assert "|rt:ort-" in signature and f"|prec:{precision}" in signature and "|search:no|" in signature
+        kept = elsewhere.load(Path(said["latency"]))
+        record = records.load(made[which])
+        assert Path(said["latency"]).is_relative_to(made[0] / "local/runtimes" / record["id"])
+        assert (kept["policy"], kept["latency"]["signature"]) == (precision, signature)
+        assert kept["weights_sha256"] == record["candidates"][0]["weights_sha256"]
+        assert elsewhere.of_record(record, [Path(said["latency"])]) == [kept]
+    else:
+        assert said["latency"] is None
 
 
 def test_a_card_shows_a_strangers_text_and_obeys_none_of_it(made):
@@ -149,7 +161,6 @@ def test_a_card_shows_a_strangers_text_and_obeys_none_of_it(made):
         (2, ["--to", "huggingface", "--precision", "int8"], "no words for a policy"),
         (3, ["--to", "fairseq"], "fairseq's Transformer translates"),
         (1, ["--to", "onnx", "--candidate", "9"], "has no candidate 9: choose one of 0"),
-        (1, ["--to", "onnx", "--time"], "decoding step by step is torch's"),
     ],
 )
 def test_what_cannot_be_is_said_in_one_message(made, which, words, why, tmp_path, capsys):

@@ -369,14 +369,15 @@ def test_fine_tuned_copies_have_a_table_with_a_mean_over_what_can_rank(seeds: in
     table = tables.build(found)
     direct, copies, versus = sets.scores(table)
     assert (direct.metric, direct.sets) == ("mlm_accuracy", ["test"])
-    heads = ["mean", "a-set: accuracy %", "b-set: Spearman x 100", "b-set: Pearson x 100", "cola: MCC x 100"]
+    heads = ["a-set: accuracy %", "b-set: Spearman x 100", "b-set: Pearson x 100", "cola: MCC x 100"]
+    heads.insert(0, "mean over tasks")
     assert copies.sets == heads
     line = copies.frame.set_index("method").loc["hat"]
     mark = " f" if seeds == 1 else ""
     over = stats.t_interval([80.0, 82.0] if seeds == 1 else [81.0] * seeds)
     assert line["a-set: accuracy %"] == f"81.0 +- 1.4 [{over.low:.1f}, {over.high:.1f}]{mark}"
     # The mean over tasks is taken copy by copy: (80 + 60) / 2 and (82 + 64) / 2.
-    assert line["mean"].startswith("71.5 +- 2.1 [")
+    assert line["mean over tasks"].startswith("71.5 +- 2.1 [")
     assert "cola (too small | for it)" in copies.notes[1] and "a-set" not in copies.notes[1]
     assert copies.signature.count("lr:chosen") == 3 and "0.00" not in copies.signature
     difference = versus.frame.set_index("method")

@@ -243,6 +243,20 @@ def test_onnx_translators_that_read_two_layers(tmp_path):
     assert onnx.write(module, tmp_path)["apart"] <= 1e-4
 
 
+def test_the_latency_workload_is_the_same_one_in_onnx_runtime(translator, tmp_path):
+    pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+    from supernet import decode
+    from supernet.interop import onnx
+
+    onnx.write(translator, tmp_path)
+    source = torch.tensor([[4, 4, 4, 2]])
+    with torch.no_grad():
+        due = decode.forced_steps(translator, source, 5, 3)
+    served = onnx.forced_steps(tmp_path, source, 5, 3)
+    for _ in range(2):  # it begins anew each time
+        torch.testing.assert_close(served(), due, atol=1e-4, rtol=1e-4)
+
+
 def test_an_onnx_file_that_differs_is_refused(tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime", reason="needs the extra onnx")
     from supernet.interop import onnx

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch import Tensor, nn
 
-from benchmarks import measure, timing_lock
+from benchmarks import measure, timing, timing_lock
 from benchmarks.live_bytes import LiveBytes
 from benchmarks.measure import Refused, Workload
 from benchmarks.percentiles import allowed_over, bound, needed, quantile, ratio
@@ -185,7 +185,7 @@ class Sleeper(nn.Module):
 def loads(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """What the next timings will see others take; nothing, when used up."""
     found: list[float] = []
-    monkeypatch.setattr(measure._OtherLoad, "read", lambda _: found.pop(0) if found else 0.0)
+    monkeypatch.setattr(timing.OtherLoad, "read", lambda _: found.pop(0) if found else 0.0)
     return found
 
 
@@ -193,13 +193,13 @@ def test_disturbed_rounds_are_timed_anew_and_the_least_disturbed_count(loads: li
     for seen, kept, attempts in (
         ([0.1], 0.1, 1),
         ([0.9, 0.2], 0.2, 2),
-        ([0.9, 0.5, 0.7], 0.5, measure.ATTEMPTS),
+        ([0.9, 0.5, 0.7], 0.5, timing.ATTEMPTS),
     ):
         loads[:] = seen
         theirs = Sleeper(0.1)
         found = measure.latency(Sleeper(0.1), theirs, LOAD, "cpu", HERE)
         assert (found["others_cpu"], found["attempts"], found["n"]) == (kept, attempts, 64)
-        assert theirs.calls == 64 * attempts + measure.WARM_UP and not loads
+        assert theirs.calls == 64 * attempts + timing.WARM_UP and not loads
 
 
 def test_latency_of_known_sleepers(loads: list[float]) -> None:
@@ -212,7 +212,7 @@ def test_latency_of_known_sleepers(loads: list[float]) -> None:
         "lat:p90|n:64|b:1|beam:3|len:6|steps:4|search:no|prec:fp32|mode:eager|thr:1|prof:here|v:0.1"
     )
     assert ours.seen == theirs.seen == {(False, True, 1, (1, 6))}
-    assert theirs.calls == 64 + measure.WARM_UP
+    assert theirs.calls == 64 + timing.WARM_UP
     assert found["others_cpu"] >= 0 and found["waited_seconds"] >= 0
     assert all(isinstance(value, int | float | str) for value in found.values())
 
@@ -224,7 +224,7 @@ def test_rounds_follow_n_and_seconds() -> None:
     long = measure.latency(Sleeper(1), Sleeper(1), LOAD, "cpu", HERE, min_n=8, min_seconds=0.3)
     assert long["n"] > 40
     cut = measure.latency(Sleeper(5), Sleeper(5), LOAD, "cpu", HERE, max_seconds=0.02)
-    assert cut["n"] == measure.FEWEST and cut["p90"] is None
+    assert cut["n"] == timing.FEWEST and cut["p90"] is None
 
 
 def test_declared_threads_and_garbage_collection_are_put_back() -> None:

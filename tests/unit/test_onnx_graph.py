@@ -108,6 +108,24 @@ def test_pictures_and_states() -> None:
         np.testing.assert_allclose(deployed, quantize(net, {"0": "int8"})(x[:1]).numpy(), atol=2e-2)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "int8", "w4"])
+def test_tensors_that_the_exporter_merges_stay_with_their_layers(precision: str) -> None:
+    torch.manual_seed(1)
+    net = nn.Sequential(*(nn.Linear(32, 32) for _ in range(3)), nn.LayerNorm(32)).eval()
+    with torch.no_grad():
+        for layer in net[:3]:
+            layer.bias.zero_()
+        net[2].weight.copy_(net[0].weight)
+    kinds = {node.op_type for node in onnx_graph.trace(net, [torch.randn(2, 5, 32)]).model.graph.node}
+    assert "Identity" in kinds, "torch's exporter no longer merges equal tensors: this tests nothing"
+    x = torch.randn(1, 5, 32)
+    policy = {"0": precision, "1": precision, "2": precision}
+    found = run(onnx_graph.to_onnx(net, [torch.randn(2, 5, 32)], policy), x)[0]
+    with torch.no_grad():
+        expected = quantize(net, policy)(x).numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-5 if precision == "fp32" else 5e-2)
+
+
 @pytest.mark.parametrize("low", [False, True])
 def test_a_translator_runs_step_by_step(low: bool) -> None:
     torch.manual_seed(2)

@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks import energy, fidelity, measure, records, runtimes, score, verify
+from benchmarks import energy, fidelity, measure, records, runtimes, score, timing, verify
 from benchmarks.api import TaskInfo
 from benchmarks.budget import Clock, Ledger
 from benchmarks.exporting import MethodFault
@@ -327,7 +327,7 @@ def test_a_quantised_network_is_timed_in_turns_with_itself(monkeypatch: Any, tmp
         plain=named["plain"],
         min_n=9,
     )
-    rounds = [order[i : i + 3] for i in range(1 + 3 * measure.WARM_UP, len(order) - 1, 3)]
+    rounds = [order[i : i + 3] for i in range(1 + 3 * timing.WARM_UP, len(order) - 1, 3)]
     assert all(sorted(one) == ["low", "plain", "reference"] for one in rounds)
     assert {one[0] for one in rounds} == set(named)
     assert found["fp32_ratio_low"] <= found["fp32_ratio"] <= found["fp32_ratio_high"]

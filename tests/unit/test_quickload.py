@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -92,3 +93,10 @@ def test_small_figures_that_are_written_otherwise_are_still_read(tmp_path):
     path = tmp_path / f"{record['id']}.json"
     path.write_bytes(written(records.seal(record)))
     assert records.load(path)["candidates"][0]["valid"]["loss"] == 1.5e-07
+
+
+@given(st.text(st.sampled_from("aZ09+/=\n é-"), max_size=12))
+def test_statistics_are_letters_as_the_schema_has_them(text):
+    pattern = json.loads(records.SCHEMA_FILE.read_text())["$defs"]["candidate"]["properties"]["sentences"]
+    expected = re.fullmatch(pattern["properties"]["bleu"]["pattern"][1:-1], text) is not None
+    assert quickload._letters(text) == expected

@@ -238,12 +238,12 @@ def test_what_a_row_follows_is_made_again_however_far_back(tmp_path: Path) -> No
     last = made.runs[-1]
     record = {"spec": last.spec.to_dict(), "id": last.spec.id, "provenance": {"commit": "c"}}
     hindrances: list[str] = []
-    found = rerun._first(record, profile, folders, [], last.method, hindrances)
+    found = rerun._first(record, profile, [], last.method, hindrances)
     assert found is not None and not hindrances
     assert [found.spec.id, found.first.spec.id] == [made.runs[1].spec.id, made.runs[0].spec.id]
     tuned = {"spec": made.runs[1].spec.to_dict() | {"options": {"unit": "block"}}, "status": "done"}
     tuned["id"] = rerun.store.spec_id(tuned["spec"])
     record["spec"]["follows"] = tuned["id"]
-    assert rerun._first(record, profile, folders, [], last.method, []) is None  # nobody knows its options
-    again = rerun._first(record, profile, folders, [tuned], last.method, [])
+    assert rerun._first(record, profile, [], last.method, []) is None  # nobody knows its options
+    again = rerun._first(record, profile, [tuned], last.method, [])
     assert again is not None and again.spec.id == tuned["id"]

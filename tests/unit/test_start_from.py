@@ -16,7 +16,11 @@ from benchmarks.journal import Journal
 from benchmarks.lab import BenchLab
 from benchmarks.plan import Folders
 from benchmarks.tasks import get_task, starting, text
+from supernet.bert import BertConfig, family_of
+from supernet.elastic import SuperNet
+from supernet.interop.start import initialise, special_first, vocabulary
 from supernet.space import get_space, homogeneous_space
+from supernet.weights import SharedSlices
 from tests.fake_records import fake
 
 transformers = pytest.importorskip("transformers", reason="needs the extra huggingface")
@@ -129,6 +133,58 @@ def test_mistakes_end_in_one_message(folder, tmp_path, capsys):
     (other / "vocab.txt").unlink()
     with pytest.raises(UsageError, match="no vocab.txt or tokenizer.json"):
         starting(get_task("bert-synthetic-en"), other)
+
+
+def test_a_tier_of_other_heads_is_refused_before_anything_is_made(folder, tmp_path, capsys):
+    words = ["run", "bert", "--tier", "small", "--profile", "undeclared", "--results", str(tmp_path / "r")]
+    words += ["--task", "bert-enwiki", "--methods", "hat", "--start-from", str(folder), "--dry-run"]
+    assert cli.main(words) == 2
+    said = capsys.readouterr().err
+    assert "its heads have 16 channels, those of tier small have 64" in said and "no tier fits" in said
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.slow
+def test_networks_of_the_papers_size_start_from_a_model_of_bert_bases_shape(tmp_path, capsys):
+    config = transformers.BertConfig()  # bert-base-uncased's: 12 layers, 768 wide, 30,522 words
+    model = transformers.BertForMaskedLM(config)
+    model.save_pretrained(tmp_path / "base")
+    special = ["[PAD]", *(f"[unused{i}]" for i in range(99)), "[UNK]", "[CLS]", "[SEP]", "[MASK]", *LETTERS]
+    words = special + [f"##{i}" for i in range(config.vocab_size - len(special))]
+    (tmp_path / "base" / "vocab.txt").write_text("\n".join(words) + "\n")
+    named = ["--task", "bert-enwiki", "--profile", "undeclared", "--results", str(tmp_path / "r")]
+    named += ["--start-from", str(tmp_path / "base"), "--methods", "supershaper", "--dry-run"]
+    for tier in ("small", "paper"):
+        assert cli.main(["run", "bert", "--tier", tier, *named]) == 0
+    assert cli.main(["run", "bert", "--tier", "smoke", *named, "--task", "bert-synthetic-en"]) == 2
+    assert "those of tier smoke have 16" in capsys.readouterr().err
+    space = get_space(get_task("bert-enwiki").tier("paper", "cpu").space)
+    family = family_of(space)(space, BertConfig(config.vocab_size, max_positions=32))
+    net = SuperNet(family, SharedSlices(family, torch.Generator().manual_seed(0)))
+    initialise(net, tmp_path / "base")
+    order = special_first(vocabulary(tmp_path / "base"), config.vocab_size)
+    theirs = torch.tensor([[101, 110, 103, 5000, 30_000, 102]])  # [CLS] g [MASK] ... [SEP]
+    ours = torch.tensor([[order.index(int(i)) for i in theirs[0]]])
+    with torch.no_grad():
+        found = net.export(space.largest())(ours)
+        due = model.eval()(theirs).logits[..., order]
+    torch.testing.assert_close(found, due, atol=2e-4, rtol=1e-4)
+
+
+def test_weights_that_are_absent_or_cut_short_are_told_in_the_plan(folder, tmp_path, capsys):
+    other = tmp_path / "other"
+    other.mkdir()
+    for name in ("config.json", "vocab.txt"):
+        (other / name).write_bytes((folder / name).read_bytes())
+    words = ["plan", "bert", "--tier", "check", "--profile", "undeclared", "--results", str(tmp_path / "r")]
+    assert cli.main([*words, "--start-from", str(other)]) == 2
+    assert "no weights in it as *.safetensors" in capsys.readouterr().err
+    whole = (folder / "model.safetensors").read_bytes()
+    (other / "model.safetensors").write_bytes(whole[:-9])
+    assert cli.main([*words, "--start-from", str(other)]) == 2
+    assert "not a whole file of weights" in capsys.readouterr().err
+    (other / "model.safetensors").write_bytes(whole)
+    assert cli.main([*words, "--start-from", str(other)]) == 0
 
 
 def test_verify_asks_for_the_model(tmp_path):

@@ -168,7 +168,7 @@ UNCOUNTED = {"limit", "params M", "MMACs", "MB", "seeds", "method", "weights", "
 def test_no_measured_figure_of_a_row_stands_without_brackets(seeds, uneven):
     found = study(("hat", "scratch"), seeds)
     found += [fake("mos-layer", 9), fake("mos-layer", 10)] if uneven else []
-    table = tables.build(found, verdicts={})
+    table = tables.build(found, beside={})
     for head, column in formats.cells(table).items():
         if head not in UNCOUNTED:
             assert all("[" in cell and "]" in cell for cell in column), head
@@ -589,3 +589,19 @@ def test_what_no_row_of_a_task_can_have_is_no_column():
     other = replace(table, metric="mlm_accuracy")
     assert "chrf" not in columns(other)
     assert "chrF" not in latex(other, each_set=False)
+
+
+def test_a_network_that_was_not_timed_has_no_hypervolume_to_compare():
+    found = study(("hat", "mos-layer"), 3)
+    for record in found:
+        if record["spec"]["method"] == "mos-layer":
+            for candidate in record["candidates"]:
+                candidate |= {
+                    "latency": None,
+                    "policy": {"a": "int8"},
+                    "not_measured": "on the processor only",
+                }
+    table = tables.build([records.seal(record) for record in found])
+    lines = table.comparisons
+    assert set(lines["what"]) == {"quality"}
+    assert table.volumes.set_index("method")["volume"].isna().to_dict() == {"hat": False, "mos-layer": True}

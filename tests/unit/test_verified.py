@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from benchmarks import records, verified
+from benchmarks import records, sealed, verified
 from benchmarks.api import InvalidRecord
 from benchmarks.cli import main
 from benchmarks.report import formats, leaderboard, plots, tables
@@ -35,7 +35,7 @@ def only(results, method="hat", seed=1):
 def forged(verdict, **changes):
     """A verdict that was changed and sealed anew."""
     made = json.loads(json.dumps(verdict | changes))
-    return made | {"seal": verified._seal(made)}
+    return sealed.sealed(made)
 
 
 def test_the_board_shows_what_second_runs_said(results):
@@ -61,7 +61,7 @@ def test_the_newest_verdict_that_answers_counts_and_one_failure_outweighs(result
     assert [v["answer"] for v in (good, bad, open_)] == ["reproduces", "does not reproduce", "cannot tell"]
     files = [publish(results, v) for v in (good, bad, open_)]
     found = verified.of_record(record, files)
-    assert [verified.date(v) for v in found] == ["2026-02-09", "2026-02-03", "2026-02-01"]
+    assert [sealed.date(v) for v in found] == ["2026-02-09", "2026-02-03", "2026-02-01"]
     assert verified.standing([found, []])[1] == "reproduces: 1 of 2 runs, 2026-02-03"
     assert verified.standing([[bad], [good], [open_]])[0] == "does not reproduce"
     assert verified.standing([[open_]])[1] == "cannot tell: 1 of 1 run, 2026-02-09"
@@ -132,7 +132,7 @@ def test_what_is_not_named_as_a_verdict_is_refused(results):
     path.rename(path.with_name("0" * 16 + ".json"))
     with pytest.raises(InvalidRecord, match="belongs in verified"):
         leaderboard.build(results)
-    path.with_name("0" * 16 + ".json").write_bytes(b" " * (verified.LARGEST + 1))
+    path.with_name("0" * 16 + ".json").write_bytes(b" " * (sealed.LARGEST + 1))
     with pytest.raises(InvalidRecord, match="larger than"):
         leaderboard.build(results)
 

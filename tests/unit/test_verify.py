@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from benchmarks import records, verified, verify
+from benchmarks import records, sealed, verified, verify
 from benchmarks.api import InvalidRecord
 from tests.fake_records import fake
 
@@ -137,7 +137,7 @@ def test_nothing_differs_from_itself(value):
 
 def test_a_stored_verdict_is_sealed(tmp_path: Path):
     stored = verified.to_record(BASE, BASE, verify.compare(BASE, BASE))
-    path = verified.path_of(tmp_path, stored)
+    path = sealed.path_of(tmp_path, verified.FOLDER, stored)
     records.write_text(path, json.dumps(stored))
     assert verified.load(path) == json.loads(json.dumps(stored))
     assert path.parent.name == BASE["id"] and path.stem == stored["seal"][:16]

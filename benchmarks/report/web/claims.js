@@ -7,14 +7,19 @@
   const {papers, claims, rules} = supernetBench.judged();
   const pair = (name, ...value) => el("div", {}, el("dt", {}, name), el("dd", {}, ...value));
 
+  const wide = (...given) => { const made = pair(...given); made.className = "wide"; return made; };
+
   function claim(one) {
     const id = "claim-" + one.id;
-    const records = one.records.length ? el("details", {}, el("summary", {}, `${one.records.length} records`),
-      el("code", {}, one.records.join(" "))) : "none";
+    const used = found => found.records.length ? [el("details", {}, el("summary", {}, `${found.records.length} records`),
+      el("code", {}, found.records.join(" ")))] : [];
+    const evidence = one.evidence.length
+      ? el("ul", {}, ...one.evidence.map(found => el("li", {}, `${found.where}: ${found.told}`, ...used(found)))) : "nothing yet";
     return el("article", {"aria-labelledby": id}, el("h3", {id}, one.id), el("p", {}, one.statement),
       el("p", {class: "verdict " + one.verdict}, one.said),
       el("dl", {class: "facts"}, pair("the paper", one.figure), pair("ours, with 95 % interval", one.shown === "-" ? "nothing measured yet" : `${one.shown} ${one.unit}`),
-        pair("paired seeds", String(one.n)), pair("supported by", one.rule), pair("records", records)),
+        pair("paired seeds", String(one.n)), pair("supported by", one.rule),
+        wide("what we measure", one.estimand), wide("rests on", evidence)),
       ...(one.command ? [el("p", {}, "To decide it:"), el("pre", {tabindex: "0"}, el("code", {}, one.command))]
         : one.decide ? [el("p", {}, "To decide it: " + one.decide)] : []));
   }

@@ -32,7 +32,11 @@
   ];
   const ANSWERS = ["any", "reproduces", "does not reproduce", "cannot tell", "not verified"];
   const answered = row => ANSWERS.find(answer => row.verified.split(":")[0] === answer);
-  const column = key => COLUMNS.find(one => one.key === key);
+  // Latencies in other runtimes: a column each, of the table that is shown.
+  const columns = () => [...COLUMNS, ...state.table.elsewhere.map(title => ({key: title, head: title,
+    value: row => row.elsewhere[title] ? parseFloat(row.elsewhere[title].replaceAll(",", "")) : null,
+    cell: row => row.elsewhere[title] || "-"}))];
+  const column = key => columns().find(one => one.key === key);
   const href = row => `row.html#${state.table.id}/${row.place}`;
 
   function choose(select, values, wanted, names) {
@@ -63,6 +67,9 @@
     }
     const table = state.table;
     table.rows.forEach((row, place) => { row.place = place; });
+    if (!column(state.sort)) state.sort = "quality";
+    const heads = columns();
+    choose(at("sort"), heads.map(one => one.key), state.sort, Object.fromEntries(heads.map(one => [one.key, one.head])));
     choose(at("metric"), Object.keys(table.metrics), at("metric").value, table.metrics);
     state.looks = chart.looks(table.rows);
     state.steps = [...new Set(table.rows.map(row => row.ratio).filter(has))].sort((a, b) => a - b);
@@ -113,14 +120,19 @@
     limited();
   }
 
-  // The chosen metric on each test set, with its signature; the rows that are left by the filters.
+  // The chosen metric on each test set, and fine-tuned copies on every task; the rows that are left by the filters.
   function bySet() {
-    const metric = at("metric").value, one = state.table.sets[metric];
-    at("by-set").hidden = !one;
-    if (!one) return;
-    at("sets-caption").textContent = `${state.table.metrics[metric]} on each test set, made as ${one.signature}`;
-    plain("sets", state.rows.filter(row => one.rows[row.place]).map(row => ({method: row.method, "limit": limit(row),
-      ...Object.fromEntries(one.sets.map((name, i) => [name, one.rows[row.place][i]]))})));
+    const shown = (id, one) => {
+      at(id).closest(".scroll").hidden = !one;
+      if (!one) return;
+      at(id + "-caption").textContent = `${one.name} on each ${id === "sets" ? "test set" : "task"}, made as ${one.signature}`;
+      plain(id, state.rows.filter(row => one.rows[row.place]).map(row => ({method: row.method, "limit": limit(row),
+        ...Object.fromEntries(one.sets.map((name, i) => [name, one.rows[row.place][i]]))})));
+    };
+    const {sets} = state.table, all = [["sets", sets[at("metric").value]], ["tuned", sets["fine-tuned"]],
+      ["tuned-paired", sets["fine-tuned, paired"]]];
+    at("by-set").hidden = !all.some(([, one]) => one);
+    for (const [id, one] of all) shown(id, one);
   }
 
   function plot() {
@@ -150,14 +162,14 @@
       return (x < y ? -sign : x > y ? sign : 0) || a.place - b.place;
     });
     const table = at("rows"), name = state.table.metrics[at("metric").value] || "Quality";
-    table.tHead.replaceChildren(el("tr", {}, ...COLUMNS.map(one => {
+    table.tHead.replaceChildren(el("tr", {}, ...columns().map(one => {
       const button = el("button", {type: "button", "data-key": one.key}, one.key === "quality" ? name + " [95 %]" : one.head);
       const sorted = one.key === state.sort ? {"aria-sort": state.down ? "descending" : "ascending"} : {};
       return el("th", {scope: "col", class: one.left ? "left" : "", ...sorted}, button);
     })));
     const pages = Math.max(1, Math.ceil(shown.length / ROWS));
     const part = shown.slice(state.page * ROWS, (state.page + 1) * ROWS);
-    table.tBodies[0].replaceChildren(...part.map(row => el("tr", {}, ...COLUMNS.map((one, i) => i
+    table.tBodies[0].replaceChildren(...part.map(row => el("tr", {}, ...columns().map((one, i) => i
       ? el("td", {class: (one.left ? "left" : "") + (["status", "verified"].includes(one.key) ? " words" : "")}, one.cell(row))
       : el("th", {scope: "row", class: "left"}, el("a", {href: href(row)}, row.method))))));
     at("table-caption").textContent = `${state.table.title}: best first by ${by.key === "quality" ? name : by.head}`
@@ -186,7 +198,6 @@
   }
 
   at("verified").append(...ANSWERS.map(answer => el("option", {value: answer}, answer)));
-  at("sort").append(...COLUMNS.map(one => el("option", {value: one.key}, one.head)));
   at("filters").addEventListener("submit", event => event.preventDefault());
   for (const key of KEYS) at(key).addEventListener("change", () =>
     open(narrow(Object.fromEntries(KEYS.map(name => [name, at(name).value])))));

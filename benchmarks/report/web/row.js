@@ -43,6 +43,7 @@
       el("h3", {}, "What was found"),
       candidate ? folded("The candidate: architecture, scores on every test set, latency, cost", candidate)
         : el("p", {}, "This run has no candidate at this limit."),
+      ...run.elsewhere.map(one => folded("Timed elsewhere: " + one.what, one)),
       folded("What the run spent", {...run.totals, energy: run.energy}),
       el("h3", {}, "What it was made from"),
       facts([["record", run.path], ["id", run.id], ["digest", run.digest], ["seal", run.seal],
@@ -60,7 +61,7 @@
       el("caption", {id: "sets-caption"}, "On each test set"),
       el("thead", {}, el("tr", {}, el("th", {scope: "col", class: "left"}, "metric"), ...names.map(head),
         el("th", {scope: "col", class: "left"}, "made as"))),
-      el("tbody", {}, ...there.map(([metric, one]) => el("tr", {}, el("th", {scope: "row"}, table.metrics[metric] || metric),
+      el("tbody", {}, ...there.map(([, one]) => el("tr", {}, el("th", {scope: "row", title: one.name}, one.name),
         ...names.map(name => el("td", {}, one.sets.includes(name) ? one.rows[place][one.sets.indexOf(name)] : "-")),
         el("td", {class: "left"}, el("code", {}, one.signature)))))))];
   }
@@ -84,7 +85,7 @@
         ["MMACs", sig(has(row.macs) ? row.macs / 1e6 : null)], ["tokens, % of the allowance", measured(row, "tokens", 1, 100)],
         ["validation evaluations, %", measured(row, "evaluations", 1, 100)], ["latency probes, %", measured(row, "probes", 1, 100)],
         ["search, seconds", measured(row, "seconds", 0)], ["energy, kJ", measured(row, "joules", 1, 1e-3)],
-        ["energy from", row.sources], ["weights", row.origin], ["seeds", row.seeds]]),
+        ...Object.entries(row.elsewhere), ["energy from", row.sources], ["weights", row.origin], ["seeds", row.seeds]]),
       el("p", {class: "soft"}, "Brackets hold 95 % intervals: over seeds; marked s, over the test sentences, and marked t,"
         + " over the timings of the one run there is. What is counted has none, nor has any other figure of one run."),
       ...bySet(table, Number(place)),

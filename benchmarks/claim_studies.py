@@ -1,0 +1,74 @@
+"""A claim judged by a study: one verdict over all the pairs that it names. Imports no torch.
+
+Supported where every pair supports it, refuted where every pair refutes it; anything else is undecided, and
+says what each pair says. Sign-flip p values are corrected by Holm over the pairs of the claim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from benchmarks import stats
+from benchmarks.hypotheses import UNDECIDED, Claim, Evidence, Verdict, decide, sign_flip
+from benchmarks.report.rows import plain
+from benchmarks.studies import STUDIES, module
+from benchmarks.studies.stored import Study
+
+
+def judge(claim: Claim, studies: Mapping[str, Study]) -> Verdict:
+    """The verdict on a claim that names a study, from those there are."""
+    study = studies.get(claim.study)
+    if study is None:
+        return Verdict(claim, UNDECIDED, f"no study {claim.study}", command=command_for(claim))
+    if lacking := [pair for pair in claim.pairs if pair not in study.paired]:
+        why = f"study {claim.study} has no pair '{lacking[0]}'"
+        return Verdict(claim, UNDECIDED, why, command=command_for(claim))
+    tested = {pair: sign_flip(claim, study.paired[pair].values) for pair in claim.pairs}
+    adjusted = stats.holm({pair: p for pair, p in tested.items() if p is not None})
+    evidence = tuple(_evidence(claim, study, pair, adjusted.get(pair)) for pair in claim.pairs)
+    said = {one.verdict for one in evidence}
+    if len(evidence) == 1:
+        verdict, why = evidence[0].verdict, evidence[0].why
+    elif len(said) == 1:
+        verdict, why = said.pop(), f"so says each of its {len(evidence)} tables"
+    else:
+        verdict = UNDECIDED
+        why = "its tables differ: " + ", ".join(f"{one.profile} {one.verdict}" for one in evidence)
+    only = evidence[0] if len(evidence) == 1 else None
+    return Verdict(
+        claim,
+        verdict,
+        why,
+        effect=only.effect if only else None,
+        low=only.low if only else None,
+        high=only.high if only else None,
+        n=min(len(one.seeds) for one in evidence),
+        evidence=evidence,
+        command=command_for(claim) if verdict == UNDECIDED and _few(claim, evidence) else "",
+    )
+
+
+def _few(claim: Claim, evidence: tuple[Evidence, ...]) -> bool:
+    """Whether the study has fewer seeds than the claim asks for."""
+    return any(len(one.seeds) < claim.n for one in evidence)
+
+
+def _evidence(claim: Claim, study: Study, pair: str, p: float | None) -> Evidence:
+    found = study.paired[pair]
+    commit = plain(study.commit[:12]) if study.commit else "not known"
+    where, table = f"study {study.name}, {pair}, commit {commit}", pair.partition(":")[0]
+    seeds = tuple(range(1, len(found.values) + 1))
+    if found.unit != claim.unit or not seeds:
+        why = f"its unit is {plain(found.unit, 60)}" if seeds else f"0 of {claim.n} paired seeds"
+        return Evidence(where, table, seeds, None, None, None, None, UNDECIDED, why, ())
+    interval = stats.t_interval(found.values)
+    verdict, why = decide(claim, interval)
+    return Evidence(
+        where, table, seeds, interval.mean, interval.low, interval.high, p, verdict, why, ()
+    )  # fmt: skip
+
+
+def command_for(claim: Claim) -> str:
+    """What makes the study; with a folder of data where it reads one."""
+    reads = module(claim.study).READS if claim.study in STUDIES else None
+    return f"supernet-bench study {claim.study}" + (" --data-dir DIR" if reads == "data" else "")

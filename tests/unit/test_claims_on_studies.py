@@ -1,0 +1,157 @@
+"""Claims that a study decides, and study files that cannot be edited unseen."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats as scipy_stats
+
+from benchmarks import claims, cli, hypotheses, records
+from benchmarks.api import InvalidRecord
+from benchmarks.hypotheses import REFUTED, SUPPORTED, UNDECIDED
+from benchmarks.report import leaderboard, verdicts
+from benchmarks.studies import STUDIES, Outcome, module, stored
+
+CLAIM = next(c for c in hypotheses.claims() if c.id == "simq-predictors")
+VIT, TEXT = CLAIM.pairs
+UP = [0.02, 0.03, 0.01, 0.04, 0.02, 0.03, 0.02, 0.01, 0.05, 0.02]
+DOWN = [-value for value in UP]
+MIXED = [value * (-1) ** i for i, value in enumerate(UP)]
+
+
+def publish(results: Path, paired, name="simq-search", unit=CLAIM.unit, **facts) -> Path:
+    """Write a study as the command does."""
+    entries = {key: {"values": values, "unit": unit} for key, values in paired.items()}
+    facts = {"paired": entries, **facts}
+    outcome = Outcome("Which?", "Why?", "So.", ("a", "b"), [("1", "2")], ["a note"], facts, {"png": b"p"})
+    for ending, content in stored.files(name, outcome, "c" * 40, None).items():
+        records.write_text(results / "studies" / f"{name}.{ending}", content)
+    return results / "studies" / f"{name}.json"
+
+
+def judged(results: Path, claim=CLAIM):
+    return claims.judge([], [claim], stored.load_all(results))[0]
+
+
+def test_both_tables_support_it_with_scipys_interval_and_an_enumerated_test(tmp_path: Path):
+    publish(tmp_path, {VIT: UP, TEXT: [x / 10 for x in UP]})
+    found = judged(tmp_path)
+    assert (found.verdict, found.n, found.command) == (SUPPORTED, 10, "")
+    low, high = scipy_stats.t.interval(0.95, 9, np.mean(UP), scipy_stats.sem(UP))
+    vit, text = found.evidence
+    assert (vit.effect, vit.low, vit.high) == pytest.approx((np.mean(UP), low, high))
+    signs = np.array(list(itertools.product((1, -1), repeat=10)))
+    raw = float(np.mean(np.abs(signs @ UP) >= abs(sum(UP)) - 1e-12))
+    assert vit.p == text.p == pytest.approx(2 * raw)  # Holm over the two
+    page = verdicts.markdown([found]).replace("\\", "")
+    assert "simq-vit +0.025 [" in page and "commit cccccccccccc" in page and "after Holm" in page
+    assert VIT in page and "significan" not in page
+
+
+@pytest.mark.parametrize(
+    ("vit", "text", "verdict"),
+    [
+        (UP, DOWN, UNDECIDED), (UP, MIXED, UNDECIDED), (DOWN, DOWN, REFUTED), (DOWN, MIXED, UNDECIDED),
+        (UP, UP[:9], UNDECIDED),
+    ],
+)  # fmt: skip
+def test_every_table_must_say_the_same(tmp_path: Path, vit, text, verdict):
+    publish(tmp_path, {VIT: vit, TEXT: text})
+    found = judged(tmp_path)
+    assert found.verdict == verdict
+    assert ("its tables differ: simq-vit" in found.why) == (verdict == UNDECIDED)
+    assert found.command == ("supernet-bench study simq-search" if len(text) < 10 else "")
+
+
+def test_what_is_not_there_yet_says_the_command(tmp_path: Path):
+    assert judged(tmp_path).why == "no study simq-search"
+    publish(tmp_path, {VIT: UP})
+    found = judged(tmp_path)
+    assert TEXT in found.why and found.command == "supernet-bench study simq-search"
+    publish(tmp_path, {VIT: UP, TEXT: UP}, unit="\x1b[1m<b>points")
+    found = judged(tmp_path)
+    assert found.verdict == UNDECIDED and all("its unit is [1m<b>points" in e.why for e in found.evidence)
+    assert "<b>" not in verdicts.markdown([found])
+    cpu = replace(CLAIM, study="cpu-latency")
+    assert judged(tmp_path, cpu).command == "supernet-bench study cpu-latency"
+    shape = replace(CLAIM, study="shape-latency")
+    assert judged(tmp_path, shape).command.endswith("--data-dir DIR")
+
+
+def test_every_command_on_a_study_is_one(tmp_path: Path):
+    for claim in hypotheses.claims():
+        if claim.study in STUDIES:
+            words = judged(tmp_path, claim).command.split()[1:]
+            assert cli.parser().parse_args(words).name == claim.study and module(claim.study).run
+
+
+@pytest.mark.parametrize("what", ["figure", "sentence", "commit", "seal", "nothing", "picture", "page"])
+def test_an_edited_study_is_found(tmp_path: Path, what: str):
+    path = publish(tmp_path, {VIT: UP, TEXT: UP})
+    leaderboard.build(tmp_path)
+    assert leaderboard.check(tmp_path) == []
+    whole = json.loads(path.read_text())
+    if what == "figure":
+        whole["paired"][VIT]["values"][0] = 0.5
+    elif what == "sentence":
+        whole["page"]["notes"] = ["another"]
+    elif what == "commit":
+        whole["written"]["commit"] = "d" * 40
+    elif what == "seal":
+        del whole["seal"]
+    elif what == "picture":
+        path.with_suffix(".png").write_bytes(b"q")
+        assert leaderboard.check(tmp_path) == ["studies/simq-search.png"]
+        return
+    elif what == "page":
+        path.with_suffix(".md").write_text("better")
+        assert leaderboard.check(tmp_path) == ["studies/simq-search.md"]
+        leaderboard.build(tmp_path)
+        assert leaderboard.check(tmp_path) == []
+        return
+    path.write_text(json.dumps(whole, indent=3))  # layout is nobody's figure
+    if what == "nothing":
+        assert leaderboard.check(tmp_path) == []
+        return
+    with pytest.raises(
+        InvalidRecord, match=r"simq-search\.json: field seal.*\n.*supernet-bench study simq-search"
+    ):
+        leaderboard.check(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"seal": 1}', "null"])
+def test_what_is_no_study_is_one_message(tmp_path: Path, text: str, capsys):
+    path = publish(tmp_path, {VIT: UP})
+    path.write_text(text)
+    with pytest.raises(InvalidRecord, match="make it again: supernet-bench study simq-search"):
+        stored.load(path)
+    assert cli.main(["claims", "--results", str(tmp_path)]) == 0
+    assert "left out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("values", [[float("nan")], ["1"], [True]])
+def test_figures_are_figures(tmp_path: Path, values):
+    path = publish(tmp_path, {VIT: UP})
+    whole = json.loads(path.read_text())
+    whole["paired"][VIT]["values"] = values
+    with pytest.raises((InvalidRecord, ValueError)):
+        whole["seal"] = stored._seal(whole)
+        path.write_text(json.dumps(whole))
+        stored.load(path)
+
+
+def test_facts_may_not_take_the_files_own_names(tmp_path: Path):
+    with pytest.raises(ValueError, match="page"):
+        publish(tmp_path, {}, page=1)
+
+
+def test_a_claim_needs_records_or_a_study():
+    with pytest.raises(ValueError, match="or a study and its pairs"):
+        replace(CLAIM, pairs=())
+    with pytest.raises(ValueError, match="or a study and its pairs"):
+        replace(CLAIM, tier="small")

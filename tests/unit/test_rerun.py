@@ -1,0 +1,81 @@
+"""What a second run of a record is planned as, where it follows others."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+
+from benchmarks import cli, records, rerun
+from benchmarks.commands import runs
+from benchmarks.plan import Folders
+from tests.fake_records import fake
+
+CHAIN = ("random-search", "random-search+scratch", "random-search+scratch+int8-uniform")
+FOLDERS = Folders(Path("nowhere"), "mt", "check")
+
+
+@pytest.fixture
+def published(tmp_path: Path) -> dict[str, dict]:
+    """A record of each run of a chain of three, by its method."""
+    words = ["run", "mt", "--tier", "check", "--methods", CHAIN[-1], "--profile", "undeclared"]
+    options: Namespace = cli.parser().parse_args([*words, "--results", str(tmp_path)])
+    made, _, _ = runs._planned(options)
+    found = {}
+    for run in made.runs:
+        record = fake(spec=run.spec.to_dict(), limits=(0.8,))
+        record["timings"] = {"limits": [], "probes": [[1, run.spec.method, 2.0]]}
+        found[run.spec.method] = records.seal(record)
+    assert tuple(found) == CHAIN
+    return found
+
+
+def planned(record, known):
+    made = rerun.prepare(record, FOLDERS, known)
+    assert not made.hindrances, made.hindrances
+    return made
+
+
+def names(made):
+    return [run.spec.method for run in made.plan.runs]
+
+
+def test_the_whole_chain_is_run_first_where_no_record_is_there(published):
+    made = planned(published[CHAIN[-1]], [])
+    assert names(made) == [*CHAIN]
+    assert [run.spec.id for run in made.plan.runs] == [published[name]["id"] for name in CHAIN]
+    assert made.run.first is made.plan.runs[1] and made.run.first.first is made.plan.runs[0]
+    assert made.timings == {made.run.spec.id: [[1, CHAIN[-1], 2.0]]}
+
+
+def test_weights_are_made_again_and_architectures_taken_from_a_record(published):
+    made = planned(published[CHAIN[-1]], [*published.values()])
+    assert names(made) == [*CHAIN[1:]]  # int8-uniform takes weights, scratch what was found
+    assert made.run.first.first.state == "done"
+    assert made.run.first.first.record["id"] == published[CHAIN[0]]["id"]
+    assert set(made.timings) == {run.spec.id for run in made.plan.runs}  # each decides as it did
+
+
+def test_options_of_a_leader_are_those_of_its_record(published):
+    leader = published[CHAIN[1]]
+    leader["spec"]["options"] = {"dropout": 0.1}
+    leader = records.seal(leader)
+    last = published[CHAIN[-1]]
+    last["spec"]["follows"] = leader["id"]
+    last = records.seal(last)
+    made = planned(last, [leader])
+    assert names(made) == [*CHAIN] and made.run.first.spec.options == {"dropout": 0.1}
+    assert "which is not here" in rerun.prepare(last, FOLDERS, []).hindrances[0]
+
+
+@pytest.mark.parametrize("change", [{"method_sha256": "ab" * 32}, {"follows": "0" * 16}])
+def test_a_leader_of_other_code_hinders(published, change):
+    leader = published[CHAIN[1]]
+    leader["spec"] |= change
+    leader = records.seal(leader)
+    last = published[CHAIN[-1]]
+    last["spec"]["follows"] = leader["id"]
+    last = records.seal(last)
+    said = rerun.prepare(last, FOLDERS, [leader]).hindrances
+    assert len(said) == 1 and f"it follows run {leader['id']}" in said[0]
