@@ -62,6 +62,10 @@ def _currency(records: Sequence[Record]) -> str | None:
     return kinds[0] if made and kinds else None
 
 
+KEYED = 12
+"""Methods that a legend inside the axes can name without hiding their lines."""
+
+
 def hypervolume(records: Sequence[Record], table: Table) -> Figure:
     """Left: hypervolume against the share of the budget spent. Right: final, with intervals."""
     counted = runs.finished(records)
@@ -87,8 +91,12 @@ def hypervolume(records: Sequence[Record], table: Table) -> Figure:
         _draw(left, steps, max(end, 1.0), style)
         left.set_xlim(0, max(end, 1.0))
         left.set_ylim(bottom=0)
-        left.legend(loc="best", fontsize=9, frameon=True, framealpha=0.9, edgecolor="none")
-        left.set_title("while the budget is spent", fontsize=10, loc="left", color=plots.INK)
+        told = "while the budget is spent"
+        if len(steps) > KEYED:
+            told += " (marks as on the right)"
+        else:
+            left.legend(loc="best", fontsize=9, frameon=True, framealpha=0.9, edgecolor="none")
+        left.set_title(told, fontsize=10, loc="left", color=plots.INK)
         left.set_xlabel(f"{_SPENT[kind]} spent, % of the allowance")
         left.set_ylabel("hypervolume        higher is better \u2192")
     _final(made.axes(*((0.68, 0.29) if kind else (0.25, 0.6))), table, style)
