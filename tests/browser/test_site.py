@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks import elsewhere, records, sealed
 from benchmarks.report import comparable, leaderboard, plots, runs, site, site_runs, tables
+from benchmarks.report.beside import Beside
 from tests.fake_records import fake, publish, run_again, study, timed_elsewhere
 
 pytestmark = pytest.mark.browser
@@ -333,7 +334,7 @@ def test_a_method_named_script_is_text(visit, tmp_path):
     assert name.startswith(f"{EVIL} ({EVIL}")  # a row names its options, hostile or not
     file = site_runs.File(tmp_path, 0)
     for record in found:
-        file.add(record, ())
+        file.add(record, Beside())
     file.write()
     entry = site.write_table(tmp_path, kept, tables.of_runs(kept), EVIL, "evil")
     site.write_pages(tmp_path, [entry], 2, [])
