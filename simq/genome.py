@@ -265,6 +265,15 @@ def units_of(family: Any, grouping: str = "linear") -> tuple[Unit, ...]:
         for value in sorted(choice.options):
             there = policy_units(family, shortened(space, choice.name, value))
             under |= {name: (choice.name, value) for name in set(shapes) - set(there)}
+    able = {name: [choices(shape)] for name, shape in shapes.items()}
+    for choice in space.choices:
+        for value in choice.options:
+            genes = space.largest().to_dict()
+            own = genes[choice.name]
+            if choice.depth is None and isinstance(own, (list, tuple)):
+                narrow = space.architecture(genes | {choice.name: [value] * len(own)})
+                for name, shape in policy_units(family, narrow).items():
+                    able[name].append(choices(shape))  # of narrower layers, w4's groups may not fit
     found: dict[str, list[str]] = {}
     for name in shapes:
         numbered = NUMBERED.match(name)
@@ -277,7 +286,7 @@ def units_of(family: Any, grouping: str = "linear") -> tuple[Unit, ...]:
     for unit, names in found.items():
         whole = under[names[0]]
         deeper = [(name, *under[name]) for name in names if under[name] != whole]
-        letters = common([choices(shapes[name]) for name in names])
+        letters = common([letters for name in names for letters in able[name]])
         made.append(Unit(unit, tuple(names), *whole, letters, tuple(deeper)))
     return tuple(made)
 

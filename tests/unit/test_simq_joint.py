@@ -20,6 +20,7 @@ from benchmarks.registry import find
 from benchmarks.tasks.vision import VisionTask, cifar10, cifar10_resnet, digits, digits_resnet, easy_vqa
 from simq.evaluator import ENOUGH, Archive
 from simq.fallback import fallen_back
+from simq.genome import units_of
 from simq.joint import JointSupernet, kept_back, taken_over
 from simq.methods import LinasMethod, UniformBf16, UniformFp32
 from supernet.export import load
@@ -247,3 +248,11 @@ def test_what_a_row_follows_is_made_again_however_far_back(tmp_path: Path) -> No
     assert rerun._first(record, profile, [], last.method, []) is None  # nobody knows its options
     again = rerun._first(record, profile, [tuned], last.method, [])
     assert again is not None and again.spec.id == tuned["id"]
+
+
+def test_a_layer_has_the_precisions_of_all_its_widths() -> None:
+    family = digits_resnet.family(
+        digits_resnet.tier("check", "cpu"), SimpleNamespace(source_vocab=0, target_vocab=10)
+    )
+    (head,) = [unit for unit in units_of(family) if unit.name == "head"]
+    assert head.precisions == ("fp32", "bf16", "int8")  # 80 of its 128 inputs are no multiple of 32
