@@ -6,6 +6,7 @@ are never compared; the signature of a latency names the one that is not torch (
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -114,12 +115,33 @@ def check_graph(made: Ort, plain: nn.Module, workload: Workload) -> float:
         Refused: one of them is not met.
     """
     source = workload.source("cpu")
+    return check_served(
+        made, plain, workload.inputs(source), lambda net, *given: workload.run(net, given[0])
+    )
+
+
+def check_served(
+    made: Ort, plain: nn.Module, inputs: Sequence[torch.Tensor], run: Callable[..., torch.Tensor] | None = None
+) -> float:
+    """The gates of ``check_graph`` on inputs of one sample.
+
+    Args:
+        run: ``(network, *inputs) -> output``; by default a call.
+
+    Returns:
+        the distance of the outputs.
+
+    Raises:
+        Refused: one of the gates is not met.
+    """
+    run = run or (lambda net, *given: net(*given))
     with torch.inference_mode():
-        expected = workload.run(plain, source.clone())
-        found = workload.run(made, source)
-    if not torch.equal(source, workload.source("cpu")):
+        expected = run(plain, *(x.clone() for x in inputs))
+        kept = [x.clone() for x in inputs]
+        found = run(made, *inputs)
+    if not all(map(torch.equal, inputs, kept)):
         raise Refused("in ONNX Runtime, it changed its input")
-    ran = made.executed(*workload.inputs(source))
+    ran = made.executed(*inputs)
     for precision, calls in made.due().items():
         seen = sum(ran.get(kind, 0) for kind in KERNELS[precision])
         if seen != calls:
