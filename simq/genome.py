@@ -35,6 +35,7 @@ class Unit:
         depth: the choice that says how many layers there are; None: the unit is always there.
         at: the unit is there where the depth is above this number.
         precisions: letters that these layers can have; None: all of the alphabet.
+        deeper: layers that the unit does not always have: name, choice and number, as ``depth`` and ``at``.
     """
 
     name: str
@@ -42,6 +43,12 @@ class Unit:
     depth: str | None = None
     at: int = 0
     precisions: tuple[str, ...] | None = None
+    deeper: tuple[tuple[str, str, int], ...] = ()
+
+    def within(self, architecture: Mapping[str, Any]) -> tuple[str, ...]:
+        """Its layers that an architecture has, where it has the unit."""
+        missing = {layer for layer, depth, at in self.deeper if architecture[depth] <= at}
+        return tuple(layer for layer in self.layers if layer not in missing)
 
 
 class Genes:
@@ -160,7 +167,12 @@ class JointSpace(Genes):
         architecture = self.space.from_genes([values[i] for values, i in options])
         there = self.active(row[None])[0, self.architecture_genes :]
         chosen = zip(self.units, self.letters, row[self.architecture_genes :].tolist(), there, strict=True)
-        policy = {layer: letters[gene] for unit, letters, gene, on in chosen if on for layer in unit.layers}
+        policy = {
+            layer: letters[gene]
+            for unit, letters, gene, on in chosen
+            if on
+            for layer in unit.within(architecture)
+        }
         return architecture, policy
 
     def encode(self, arch: Mapping[str, Any], policy: Mapping[str, str]) -> Genomes:
@@ -174,13 +186,14 @@ class JointSpace(Genes):
         row = [o.index(gene) for o, gene in zip(self.space.allowed, architecture.genes, strict=True)]
         genome = np.array(row + [0] * len(self.units), dtype=np.int64)
         there = self.active(genome[None])[0, self.architecture_genes :]
-        known = {x for unit, on in zip(self.units, there, strict=True) if on for x in unit.layers}
+        parts = [unit.within(architecture) for unit in self.units]
+        known = {x for layers, on in zip(parts, there, strict=True) if on for x in layers}
         if set(policy) != known:
             raise ValueError(f"the policy must name these layers: {', '.join(sorted(known))}")
         for i, (unit, active) in enumerate(zip(self.units, there, strict=True)):
             if not active:
                 continue
-            asked, letters = {policy[layer] for layer in unit.layers}, self.letters[i]
+            asked, letters = {policy[layer] for layer in parts[i]}, self.letters[i]
             if len(asked) > 1 or not asked <= set(letters):
                 raise ValueError(f"unit {unit.name}: one of {letters} for all its layers, got {asked}")
             genome[self.architecture_genes + i] = letters.index(asked.pop())
@@ -260,10 +273,13 @@ def units_of(family: Any, grouping: str = "linear") -> tuple[Unit, ...]:
         else:
             unit = numbered[1] + ((numbered[2] or "") if grouping == "block" else "")
         found.setdefault(unit, []).append(name)
-    return tuple(
-        Unit(unit, tuple(names), *under[names[0]], common([choices(shapes[name]) for name in names]))
-        for unit, names in found.items()
-    )
+    made = []
+    for unit, names in found.items():
+        whole = under[names[0]]
+        deeper = [(name, *under[name]) for name in names if under[name] != whole]
+        letters = common([choices(shapes[name]) for name in names])
+        made.append(Unit(unit, tuple(names), *whole, letters, tuple(deeper)))
+    return tuple(made)
 
 
 def common(options: Sequence[tuple[str, ...]]) -> tuple[str, ...]:

@@ -113,7 +113,10 @@ class Tabulated:
 
 def describe(space: JointSpace) -> dict[str, Any]:
     """The part of a head that says what the space is."""
-    units = [{"name": u.name, "layers": list(u.layers), "depth": u.depth, "at": u.at} for u in space.units]
+    units = [
+        {"name": u.name, "layers": list(u.layers), "depth": u.depth, "at": u.at, "deeper": list(u.deeper)}
+        for u in space.units
+    ]
     return {
         "version": VERSION,
         "space": space.space.to_dict(),
@@ -125,7 +128,16 @@ def describe(space: JointSpace) -> dict[str, Any]:
 
 def joint_space(head: Mapping[str, Any]) -> JointSpace:
     """The space that a head describes."""
-    units = [Unit(u["name"], tuple(u["layers"]), u["depth"], int(u["at"])) for u in head["units"]]
+    units = [
+        Unit(
+            u["name"],
+            tuple(u["layers"]),
+            u["depth"],
+            int(u["at"]),
+            deeper=tuple((layer, depth, int(at)) for layer, depth, at in u.get("deeper", ())),
+        )
+        for u in head["units"]
+    ]
     return JointSpace(SearchSpace.from_dict(head["space"]), units, head["alphabet"])
 
 

@@ -386,6 +386,7 @@ class BertFamily(ABC):
 
     kind: ClassVar[str]
     supernet_form: ClassVar[str]
+    network: ClassVar[type[Bert]] = Bert
     outside = ("embedding.", "head.")
     """Beginnings of the parameter names that do not count as the body."""
 
@@ -394,9 +395,8 @@ class BertFamily(ABC):
         if self.form not in FORMS:
             raise ValueError(f"form {form!r}: choose one of {', '.join(FORMS)}")
         self.largest = space.largest()
-        shapes = Shapes()
-        shapes.plan(config, self.plan(self.largest), self.more())
-        self._slots = {name: Slot(shape, self.initial(name, shape)) for name, shape in shapes.found.items()}
+        shapes = self.shapes(self.plan(self.largest), self.more())
+        self._slots = {name: Slot(shape, self.initial(name, shape)) for name, shape in shapes.items()}
 
     @abstractmethod
     def plan(self, architecture: Mapping[str, Any]) -> Plan:
@@ -418,8 +418,12 @@ class BertFamily(ABC):
 
     def extents(self, architecture: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
         """Name -> leading extents of every tensor that ``architecture`` uses."""
+        return self.shapes(self.plan(architecture))
+
+    def shapes(self, plan: Plan, more: Sequence[Op | Bridge] = ()) -> dict[str, tuple[int, ...]]:
+        """Names and shapes of all parameters of a plan, and of more operations besides."""
         shapes = Shapes()
-        shapes.plan(self.config, self.plan(architecture))
+        shapes.plan(self.config, plan, more)
         return shapes.found
 
     def macs(self, architecture: Mapping[str, Any], source_len: int, target_len: int) -> tuple[int, int]:
@@ -452,7 +456,7 @@ class BertFamily(ABC):
     def skeleton(self, device: torch.device | str = "cpu") -> Bert:
         """All operations without storage of their own; a supernet binds weights into them."""
         with torch.device("meta"):
-            return Bert(self.config, self.plan(self.largest), self.more())
+            return self.network(self.config, self.plan(self.largest), self.more())
 
     def configure(self, model: Bert, architecture: Mapping[str, Any]) -> None:
         """Set what is not a weight."""
@@ -461,7 +465,7 @@ class BertFamily(ABC):
     def build(self, architecture: Mapping[str, Any]) -> Bert:
         """One sub-network with parameters of its own (torch's initial values), as it would be exported."""
         family = self.collapsed(architecture)
-        return Bert(self.config, family.plan(architecture)).eval()
+        return self.network(self.config, family.plan(architecture)).eval()
 
     def merge(self, weights: Mapping[str, Tensor], architecture: Mapping[str, Any]) -> dict[str, Tensor]:
         """Weights of ``extents`` as those of the exported sub-network: factors of bridges multiplied."""

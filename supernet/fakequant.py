@@ -30,6 +30,7 @@ class _Layer(Fake):
         self.layer = layer
         self.chosen: tuple[str, ...] = ("fp32",)
         self.grids: dict[str, tuple[Tensor, Tensor | None]] = {}
+        self.real: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         if len(set(self.chosen)) == 1:
@@ -54,6 +55,8 @@ class _Layer(Fake):
             return self._plus(self._product(x.bfloat16(), weight).float())
         if precision == "w4":
             return self._plus(self._product(x, weight))
+        if self.real is not None and self.real.dim() == x.dim():
+            x = x.masked_fill(~self.real, 0.0)  # every range has zero in it
         numbers, scale = levels(x)
         assert step is not None
         return self._plus(self._product(numbers, weight) * (scale * self._column(step)))
@@ -144,6 +147,15 @@ class FakeQuantized:
         for name, layer in self._layers.items():
             layer.chosen = tuple((policy or {}).get(name, "fp32") for policy in policies)
         return self.net
+
+    def pad(self, real: Tensor | None) -> None:
+        """Keep what is padding out of the ranges of activations, as in what is deployed, which has none.
+
+        Args:
+            real: which places of the next inputs are none ``[B, T, 1]``, once a policy; None: all.
+        """
+        for layer in self._layers.values():
+            layer.real = real
 
     def __call__(
         self,

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from supernet import bert, resnet, seq2seq, vision_language, vit
+from supernet import bert, bert_classifier, resnet, seq2seq, vision_language, vit
 from supernet.space import SearchSpace
 
 FROM_SPEC: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     seq2seq.Seq2SeqFamily.kind: seq2seq.from_spec,
     **dict.fromkeys(bert.FAMILIES, bert.from_spec),
+    bert_classifier.SentenceFamily.kind: bert_classifier.from_spec,
     vit.ViTFamily.kind: vit.from_spec,
     resnet.ResNetFamily.kind: resnet.from_spec,
     vision_language.VLFamily.kind: vision_language.from_spec,

@@ -6,6 +6,7 @@ said to have, whichever network looks at it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -55,7 +56,8 @@ class Images:
             on every side; 0: it is shown as it is.
         flip: in training, every other image, by chance, is shown as in a mirror.
         texts: int64 token ids ``[N, L]`` of what is asked of each image; 0 is padding.
-        which: int64 number of the image of each example ``[N]``, where several share one.
+        which: int64 number of the image of each example ``[N]``, where several share one; ``[N, G * G]``: an
+            example is a mosaic of so many images, row by row, which are cut and mirrored one by one.
 
     Raises:
         ValueError: there are not as many labels as images, or none.
@@ -84,6 +86,11 @@ class Images:
         pixels = self.pixels[:count] if self.which is None else self.pixels
         return self._with(lambda x: x[:count], pixels)
 
+    def spread(self, count: int) -> Images:
+        """``count`` examples at equal distances, for data that lie in some order."""
+        index = torch.arange(count) * len(self) // count
+        return self._with(lambda x: x[index], self.pixels[index] if self.which is None else self.pixels)
+
     def to(self, device: torch.device | str) -> Images:
         """The same on another device."""
         return self._with(lambda x: x.to(device), self.pixels.to(device))
@@ -96,14 +103,25 @@ class Images:
         """Those at ``index``; with a generator, which is of the device, as training shows them."""
         labels = self.labels[index]
         pixels = self.pixels[index if self.which is None else self.which[index]]
+        tiles = pixels.shape[1] if pixels.dim() == 5 else 0
+        if tiles:
+            pixels = pixels.flatten(0, 1)
         if generator is not None:
             pixels = moved(pixels, self.crop, self.flip, generator)
+        if tiles:
+            pixels = mosaic(pixels.unflatten(0, (-1, tiles)))
         mean, deviation = (
             torch.tensor(values, device=pixels.device)[:, None, None]
             for values in (self.mean, self.deviation)
         )
         texts = None if self.texts is None else self.texts[index]
         return ImageBatch((pixels.float() - mean) / deviation, labels, len(labels) * self.tokens, texts)
+
+
+def mosaic(tiles: Tensor) -> Tensor:
+    """Images ``[B, G * G, C, H, W]`` side by side, row by row: ``[B, C, G * H, G * W]``."""
+    grid = math.isqrt(tiles.shape[1])
+    return tiles.unflatten(1, (grid, grid)).permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
 
 
 def moved(images: Tensor, crop: int, flip: bool, generator: torch.Generator) -> Tensor:

@@ -102,7 +102,9 @@ class BatchNorm(nn.Module):
         if self.running_mean is None and not self.training:
             self.fresh()  # bound in training, evaluated before it was bound again
         statistics = self.running_mean, self.running_var
-        return F.batch_norm(x, *statistics, self.weight, self.bias, self.training, self.momentum, EPS)
+        # Statistics are float32 whatever the weights are, and what is bound beside them must be as they are.
+        weight, bias = self.weight.float(), self.bias.float()
+        return F.batch_norm(x, *statistics, weight, bias, self.training, self.momentum, EPS)
 
 
 class Convolution(nn.Sequential):
@@ -158,14 +160,17 @@ class ResNet(nn.Module):
         """Run ``shape`` from now on."""
         self.deep, self.active = shape.deep, [block.name for block in shape.blocks]
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Images ``[B, C, H, W]``, normalised, to logits ``[B, classes]``."""
-        x = F.relu(self.stem["first"](images))
+    def start(self, images: Tensor) -> Tensor:
+        """Through the stem."""
+        x = F.relu(self.stem["first"](images.to(self.stem["first"].norm.weight.dtype)))
         if self.deep:
             x = x + F.relu(self.stem["middle"](x))
         x = F.relu(self.stem["last"](x))
-        if self.stem_stride > 1:
-            x = F.max_pool2d(x, 3, 2, 1)
+        return F.max_pool2d(x, 3, 2, 1) if self.stem_stride > 1 else x
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images ``[B, C, H, W]``, normalised, to logits ``[B, classes]``."""
+        x = self.start(images)
         for name in self.active:
             x = self.blocks[name](x)
         x = x.mean((2, 3))
@@ -199,6 +204,8 @@ class ResNetFamily:
     def shape(self, architecture: Mapping[str, Any]) -> Shape:
         """What ``architecture`` means."""
         constants, width = self.space.constants, architecture["width"]
+        if isinstance(width, int):
+            width = (width,) * (2 + constants["stages"])
         before = stem = channels(constants["stem_width"] * width[1] / 100)
         # Half of the stem's width is rounded down after its own rounding.
         middle = channels(channels(constants["stem_width"] * width[0] / 100) // 2)

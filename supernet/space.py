@@ -304,6 +304,8 @@ def resnet_space(
     stem_stride: int = 2,
     expand: Sequence[int] = (20, 25, 35),
     width: Sequence[int] = (65, 80, 100),
+    alike: bool = False,
+    stem: Sequence[int] = (0, 1),
 ) -> SearchSpace:
     """Bottleneck residual networks as Once-for-All has them: blocks a stage, inner width of each block as a
     percentage of its stage's width, width of every stage and of both halves of the stem in per cent.
@@ -314,8 +316,11 @@ def resnet_space(
         widths: full width of each stage.
         stem_width: full width of the stem.
         stem_stride: 2, as for photographs, halves the stem's image and pools it; 1 leaves small images whole.
+        alike: one width for all, in place of one for every stage and both halves of the stem.
+        stem: whether the stem may lack or have its middle convolution.
     """
-    choices = [Choice("stem", (0, 1)), Choice("width", tuple(width), 2 + len(stages))]
+    wide = Choice("width", tuple(width)) if alike else Choice("width", tuple(width), 2 + len(stages))
+    choices = [Choice("stem", tuple(stem)), wide]
     constants = {"stages": len(stages), "stem_width": stem_width, "stem_stride": stem_stride}
     for i, (fewest, full) in enumerate(zip(stages, widths, strict=True)):
         choices.append(Choice(f"layers_{i}", tuple(range(fewest, fewest + deeper + 1))))
@@ -419,6 +424,16 @@ SPACES: dict[str, Callable[[], SearchSpace]] = {
         hidden=64,
         head_dim=32,
         patch=16,
+        experts=2,
+    ),
+    "vl-mosaics": partial(
+        layered_space,
+        "vl-mosaics",
+        layers=range(2, 5),
+        heads=(2, 3, 4),
+        ffn=(128, 256, 512),
+        hidden=256,
+        patch=14,
         experts=2,
     ),
 }

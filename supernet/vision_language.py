@@ -68,17 +68,23 @@ class Layer(nn.Module):
         self.experts = nn.ModuleDict({name: Expert(width, wide) for name, wide in inner.items()})
         self.dropout = dropout
 
-    def forward(self, states: dict[str, Tensor], bias: Tensor | None, last: bool) -> dict[str, Tensor]:
-        """States ``[B, T, width]`` of each modality, image first, to those after this layer."""
+    def attend(self, states: dict[str, Tensor], bias: Tensor | None) -> dict[str, Tensor]:
+        """States ``[B, T, width]`` of each modality, image first, to those after the shared attention."""
         normed = [self.experts[name].attention_norm(x) for name, x in states.items()]  # type: ignore[operator, union-attr]
         mixed = self.attention(torch.cat(normed, 1) if len(normed) > 1 else normed[0], bias)
         parts = mixed.split([x.shape[1] for x in normed], 1)
+        return {
+            name: x + drop(part, self.dropout, self.training)
+            for (name, x), part in zip(states.items(), parts, strict=True)
+        }
+
+    def feed(self, states: dict[str, Tensor], last: bool) -> dict[str, Tensor]:
+        """Through the experts' feed-forwards; the last layer leaves the text behind."""
         out = {}
-        for (name, x), part in zip(states.items(), parts, strict=True):
+        for name, x in states.items():
             if last and name == LANGUAGE:
                 continue
             expert: Any = self.experts[name]
-            x = x + drop(part, self.dropout, self.training)
             out[name] = x + drop(expert.ffn(expert.ffn_norm(x)), self.dropout, self.training)
         return out
 
@@ -128,18 +134,28 @@ class VisionLanguage(nn.Module):
         for layer, (heads, _) in zip(self.layers, shape.layers, strict=False):
             layer.attention.heads = heads  # type: ignore[union-attr, assignment]
 
-    def states(self, images: Tensor, tokens: Tensor | None = None) -> Tensor:
-        """The image's states after the last layer, not yet normed ``[B, T, width]``."""
-        x: dict[str, Tensor] = {VISION: self.embedding["image"](self.patch(patches(images, self.patch_size)))}
-        bias = None
+    def start(self, images: Tensor, tokens: Tensor | None = None) -> dict[str, Tensor]:
+        """Embedded patches and words: states of each modality, image first."""
+        seen = patches(images, self.patch_size).to(self.embedding["image"].position.dtype)
+        x: dict[str, Tensor] = {VISION: self.embedding["image"](self.patch(seen))}
         if tokens is not None:
             x[LANGUAGE] = self.embedding["text"](tokens)
-            there = torch.cat([tokens.new_ones(tokens.shape[0], x[VISION].shape[1]), tokens], 1) != PAD
-            bias = torch.zeros(there.shape, dtype=x[VISION].dtype, device=there.device)
-            bias = bias.masked_fill(~there, float("-inf"))[:, None, None, :]
-        x = {name: drop(state, self.config.dropout, self.training) for name, state in x.items()}
+        return {name: drop(state, self.config.dropout, self.training) for name, state in x.items()}
+
+    def bias(self, images: Tensor, tokens: Tensor | None = None) -> Tensor | None:
+        """Additive mask ``[B, 1, 1, T]``: minus infinity at padding of the texts, where there are some."""
+        if tokens is None:
+            return None
+        place: Any = self.embedding["image"].position
+        there = torch.cat([tokens.new_ones(tokens.shape[0], len(place)), tokens], 1) != PAD
+        bias = torch.zeros(there.shape, dtype=place.dtype, device=there.device)
+        return bias.masked_fill(~there, float("-inf"))[:, None, None, :]
+
+    def states(self, images: Tensor, tokens: Tensor | None = None) -> Tensor:
+        """The image's states after the last layer, not yet normed ``[B, T, width]``."""
+        x, bias = self.start(images, tokens), self.bias(images, tokens)
         for i, layer in enumerate(self.layers[: self.depth]):
-            x = layer(x, bias, i == self.depth - 1)
+            x = layer.feed(layer.attend(x, bias), i == self.depth - 1)  # type: ignore[operator, union-attr]
         return x[VISION]
 
     def encode(self, images: Tensor, tokens: Tensor | None = None) -> Tensor:

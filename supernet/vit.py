@@ -161,7 +161,7 @@ class ViT(nn.Module):
 
     def states(self, images: Tensor) -> Tensor:
         """Tokens after the last layer, not yet normed ``[B, T, width]``."""
-        x = self.embedding(self.patch(patches(images, self.patch_size)))
+        x = self.embedding(self.patch(patches(images, self.patch_size).to(self.embedding.position.dtype)))
         x = drop(x, self.config.dropout, self.training)
         for layer in self.layers[: self.depth]:
             x = layer(x)

@@ -11,6 +11,7 @@ import json
 import lzma
 import zipfile
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,18 +39,19 @@ whichever layout they came in."""
 Bytes = NDArray[np.uint8]
 Split = Mapping[str, NDArray[Any]]
 """``pixels`` ``[N, C, H, W]`` and ``labels`` ``[N]``; of questions also their ``texts`` ``[N, L]`` and
-``which`` ``[N]`` of the images each is about."""
+``which`` ``[N]`` of the images each is about, or ``[N, G * G]``: of mosaics of images, row by row."""
 
 
 @dataclass(frozen=True)
 class Splits:
-    """Raw images; validation is taken from ``train``. ``digests`` are of what was read, for provenance;
-    ``words`` are known in questions, in the order of their ids."""
+    """Raw images; validation is taken from ``train``, unless it is given. ``digests`` are of what was read,
+    for provenance; ``words`` are known in questions, in the order of their ids."""
 
     train: Split
     test: Split
     digests: Mapping[str, str]
     words: tuple[str, ...] = ()
+    valid: Split | None = None
 
 
 def digits(settings: Mapping[str, Any], data_dir: Path | None, say: Say) -> Splits:
@@ -163,8 +165,10 @@ def _compact(files: Mapping[str, Path]) -> dict[str, Bytes]:
         raise UsageError(f"'{files['labels.npz']}' does not hold labels: {error}") from None
     packed = {split: sorted(f for f in files if f.startswith(split)) for split in labels}
     found = {}
+    with ThreadPoolExecutor() as pool:
+        jobs = {n: pool.submit(unpredicted, files[n]) for names in packed.values() for n in names}
     for split, names in packed.items():
-        images = np.concatenate([unpredicted(files[name]) for name in names])
+        images = np.concatenate([jobs[name].result() for name in names])
         found[split] = np.hstack([labels[split][:, None], images.reshape(len(images), -1)])
     return found
 
@@ -208,6 +212,7 @@ def prepare(
     declared: Mapping[str, str],
     settings: Mapping[str, Any],
     tokens: int,
+    maker: Path,
     cache: Path,
     say: Say,
 ) -> Prepared:
@@ -222,9 +227,10 @@ def prepare(
         declared: checksums of the published files, where it has some.
         settings: of the data.
         tokens: of one image.
+        maker: the file with the code of ``read``.
     """
     made_from = {"data": dict(declared), "settings": dict(settings), "tokens": tokens}
-    made_from["code"] = sha256(Path(__file__))
+    made_from["code"] = [sha256(Path(__file__)), sha256(maker)]
     key = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:16]
     folder, sealed = cache / "prepared" / f"{name}-{key}", cache / "sealed" / f"{name}-{key}"
     read_once: list[Splits] = []
@@ -243,20 +249,22 @@ def prepare(
 
 def write_open(splits: Splits, folder: Path, settings: Mapping[str, Any], tokens: int) -> None:
     """Training and validation images, and what is known of them."""
-    train, generator = splits.train, np.random.default_rng(settings["seed"])
-    # Held-out questions are about held-out images.
-    order = generator.permutation(len(train["pixels"]))
-    held, kept = order[: settings["valid"]], order[settings["valid"] :]
-    _write(folder / "train.npz", _of(train, kept))
-    _write(folder / "valid.npz", _of(train, held))
-    pixels = train["pixels"][kept]
+    train, valid = splits.train, splits.valid
+    if valid is None:
+        # Held-out questions are about held-out images.
+        order = np.random.default_rng(settings["seed"]).permutation(len(train["pixels"]))
+        held, kept = order[: settings["valid"]], order[settings["valid"] :]
+        train, valid = _of(splits.train, kept), _of(splits.train, held)
+    _write(folder / "train.npz", train)
+    _write(folder / "valid.npz", valid)
+    pixels = train["pixels"]
     about = {
         "mean": np.round(pixels.mean((0, 2, 3), dtype=np.float64), 4).tolist(),
         "deviation": np.round(pixels.std((0, 2, 3), dtype=np.float64), 4).tolist(),
         "crop": settings["crop"],
         "flip": settings["flip"],
         "tokens": tokens,
-        "classes": int(train["labels"].max()) + 1,
+        "classes": int(splits.train["labels"].max()) + 1,
         "words": list(splits.words),
         "digests": dict(splits.digests),
     }

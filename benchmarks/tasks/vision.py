@@ -1,10 +1,11 @@
-"""Classification of images, and of images with questions: digits, CIFAR-10, easy-VQA.
+"""Classification of images, and of images with questions: digits, CIFAR-10, easy-VQA, mosaics.
 
 One class for all; what differs is the images and the numbers in ``vision.toml``.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 from benchmarks.api import Measurement
 from benchmarks.data import Say, datasets
-from benchmarks.tasks import Prepared, autocast, images
+from benchmarks.tasks import Prepared, autocast, images, mosaics
 from benchmarks.tasks.tiers import Tier, read_tier, tier_names
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class VisionTask:
             declared=datasets()[self.dataset].digests() if self.dataset else {},
             settings=tier.data,
             tokens=tier.workload["source_len"],
+            maker=Path(inspect.getfile(self.read)),
             cache=cache,
             say=progress,
         )
@@ -171,3 +173,4 @@ digits_resnet = VisionTask("vision-digits-resnet", images.digits)
 cifar10 = VisionTask("vision-cifar10", images.cifar10, "cifar10")
 cifar10_resnet = VisionTask("vision-cifar10-resnet", images.cifar10, "cifar10")
 easy_vqa = VisionTask("vl-easy-vqa", images.easy_vqa, "easy_vqa")
+fashion_mosaics = VisionTask("vl-fashion-mosaics", mosaics.mosaics, "fashion_mnist")

@@ -1,94 +1,145 @@
 """Make the tables of ``simq/tables``: train a supernet and write down every point of its joint space.
 
 ``python -m tests.bench.tabulate --prepare-only --data-dir DIR --cache FOLDER`` makes the data, on any
-machine; ``python -m tests.bench.tabulate --cache FOLDER --out FOLDER --commit HASH`` trains and tabulates, on
-a GPU. With ``--tiny`` everything is small enough for a test; such a table says nothing.
+machine; ``python -m tests.bench.tabulate --data-dir DIR --cache FOLDER --out FOLDER --commit HASH`` trains
+and tabulates, on a GPU: ``NAME.npz``, the table, and ``NAME.safetensors``, the supernet. With ``--tiny``
+everything is small enough for a test; such a table says nothing.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from benchmarks.streams import recipe_of
-from benchmarks.tasks import Prepared
-from benchmarks.tasks.tiers import Tier
 from simq.table import Table, write
 from simq.tabulate import fill, layer_space
+from supernet import cutmix, stored
 from supernet.elastic import SuperNet
-from supernet.space import SearchSpace, layered_space
-from supernet.train import Sandwich, Trainer
+from supernet.space import SearchSpace, layered_space, resnet_space
+from supernet.train import Objective, Recipe, Sandwich, SinglePath, Trainer
 from supernet.weights import SharedSlices
+from tests.bench import sentences
 
 SEED = 1
-LENGTH = 64
-"""Tokens of a row of text."""
+REPORTS = 8
+"""Times that training says how it goes."""
+ESTIMATED = 512
+"""Training images, as they are, that statistics of batch norms are estimated on."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A table to be made. ``units``: images or rows of validation data; ``tokens``: of training."""
+    """A table to be made.
+
+    Attributes:
+        name: of the table.
+        task: whose images it uses; none: sentences.
+        units: images or sentences for searches, and held out; sentences: all there are.
+        walked: of them at once.
+        recipe: of the supernet's training.
+        tokens: of the supernet's training, all passes counted.
+        mixed: images are mixed (``supernet.cutmix``).
+        before: recipe and tokens of what comes before, with sentences: masked words by the largest network
+            alone, then by the supernet.
+    """
 
     name: str
     task: str
+    units: tuple[int, int]
+    walked: int
+    recipe: Recipe
     tokens: float
-    units: int
-    batch_tokens: int
-    learning_rate: float
+    mixed: bool = False
+    before: tuple[tuple[Recipe, float], ...] = ()
 
 
+def recipe(rate: float, batch: int, decay: float = 0.05, smoothing: float = 0.1) -> Recipe:
+    """What all have in common: AdamW, a cosine, bf16 on a GPU."""
+    return Recipe(
+        rate, 0.08, "cosine", weight_decay=decay, label_smoothing=smoothing, batch_tokens=batch, clip_norm=1.0
+    )
+
+
+ROWS = 16384
+"""Tokens of a batch of text."""
 KINDS = {
-    "vit": Kind("simq-vit", "vision-cifar10", 200e6, 1000, 33280, 1e-3),
-    "text": Kind("simq-text", "bert-enwiki", 120e6, 500, 32768, 1.5e-3),
+    "vit": Kind(
+        "simq-vit", "vision-cifar10", (1000, 1000), 1000, recipe(1.5e-3, 1024 * 65), 900e6, mixed=True
+    ),
+    "resnet": Kind("simq-resnet", "vision-cifar10-resnet", (1000, 1000), 500, recipe(3e-3, 1024 * 65), 520e6),
+    "text": Kind(
+        "simq-text",
+        "",
+        (0, 0),
+        700,
+        recipe(5e-4, ROWS),
+        65e6,
+        before=(
+            (recipe(1e-3, ROWS, 0.01, 0.0), 200e6),
+            (recipe(5e-4, ROWS, 0.01, 0.0), 90e6),
+        ),
+    ),
+    "vl": Kind("simq-vl", "vl-fashion-mosaics", (1500, 1500), 1500, recipe(1e-3, 1024 * 45), 550e6),
 }
+TINY = {"vit": "vision-digits", "resnet": "vision-digits-resnet", "vl": "vl-fashion-mosaics"}
 
 
-def task_of(kind: Kind) -> Any:
-    """The harness's task, whose data and batches are used."""
-    if kind.task.startswith("vision"):
-        from benchmarks.tasks.vision import cifar10, digits
-
-        return digits if kind.task == "vision-digits" else cifar10
-    from benchmarks.tasks.bert import enwiki, synthetic
-
-    return synthetic if kind.task == "bert-synthetic-en" else enwiki
+def tiny(key: str, kind: Kind) -> Kind:
+    """The same, small enough for a test."""
+    small = replace(kind.recipe, batch_tokens=512)
+    before = tuple((replace(recipe, batch_tokens=512), 5e3) for recipe, _ in kind.before)
+    return replace(
+        kind, task=TINY.get(key, ""), units=(20, 16), walked=16, recipe=small, tokens=1e4, before=before
+    )
 
 
-def settings(kind: Kind, device: str, tiny: bool) -> tuple[Any, Tier, SearchSpace]:
-    """Task, tier and closed space of a table."""
-    vision = kind.task.startswith("vision")
-    if tiny:
-        kind = replace(kind, task="vision-digits" if vision else "bert-synthetic-en")
-        task, shape = task_of(kind), {"hidden": 32, "head_dim": 32}
-        tier = task.tier("check", device)
-        if not vision:
-            tier = replace(tier, finetune={})
-        layers, ffn, patch = (1, 2), (32, 64), 2
-    else:
-        task, shape = task_of(kind), {"hidden": 256, "head_dim": 64}
-        tier = task.tier("small", device)
-        if not vision:
-            data = tier.data | {"length": LENGTH, "train_characters": 3e7, "valid_characters": 3e5}
-            tier = replace(tier, data=data, model=tier.model | {"max_positions": LENGTH}, finetune={})
-        layers, ffn, patch = (2, 3, 4), (256, 1024), 4
-    heads = (1, 2) if tiny else (2, 4)
-    extra = {"patch": patch} if vision else {}
-    space = layered_space(kind.name, layers=layers, heads=heads, ffn=ffn, **shape, **extra)
-    return task, tier, space
+def space_of(key: str, name: str, small: bool) -> SearchSpace:
+    """The closed space of a table: 22,608 points in three precisions a layer, or 24,000 in two a block."""
+    if key == "resnet":
+        shape: dict[str, Any] = {"stages": (1, 1, 1), "widths": (128, 256, 512), "stem_width": 32}
+        shape |= {"expand": (20, 35), "width": (65, 80, 100)}
+        if small:
+            shape |= {
+                "stages": (1, 1),
+                "widths": (32, 64),
+                "expand": (35,),
+                "width": (65, 100),
+                "stem_width": 16,
+            }
+        return resnet_space(name, deeper=1, stem_stride=1, alike=True, stem=(1,), **shape)
+    ffn = {"vit": (256, 1024), "text": (256, 768), "vl": (128, 512)}[key]
+    patch = {"vit": 2 if small else 4, "vl": 8 if small else 14}.get(key)
+    constants = ({"patch": patch} if patch else {}) | ({"experts": 2} if key == "vl" else {})
+    if small:
+        return layered_space(
+            name, layers=(1, 2), heads=(1, 2), ffn=(32, 64), hidden=32, head_dim=32, **constants
+        )
+    return layered_space(name, layers=(2, 3, 4), heads=(2, 4), ffn=ffn, hidden=256, **constants)
+
+
+@dataclass
+class Made:
+    """A supernet that is trained by ``train``, and the data of a table."""
+
+    net: SuperNet
+    search: list[Any]
+    held_out: list[Any]
+    said: dict[str, Any]
+    train: Callable[[], None]
+    lengths: tuple[int, int] = field(default=(1, 1))
 
 
 class Stream:
     """Batches up to a number of tokens of passes."""
 
-    def __init__(self, source: Any, passes: float, total: float) -> None:
+    def __init__(self, source: Iterable[Any], passes: float, total: float) -> None:
         self.source, self.passes, self.total, self.spent = source, passes, total, 0.0
 
     def __iter__(self) -> Iterator[Any]:
@@ -105,84 +156,237 @@ class Stream:
     def restore(self, state: Any) -> None: ...
 
 
-def trained(
-    task: Any, tier: Tier, prepared: Prepared, space: SearchSpace, kind: Kind, device: str
-) -> SuperNet:
-    """The supernet after sandwich training with in-place distillation."""
-    family = task.family(tier, prepared, space)
-    net = SuperNet(family, SharedSlices(family, torch.Generator().manual_seed(SEED), device))
-    recipe = replace(recipe_of(tier.recipe), batch_tokens=kind.batch_tokens, learning_rate=kind.learning_rate)
-    sampling = Sandwich(distill=True)
-    batches = task.batches(task.training(prepared), recipe.batch_tokens, SEED, device)
-    return Trainer(net, recipe, sampling, SEED).fit(Stream(batches, sampling.passes, kind.tokens))
+def mixing(batches: Iterable[Any]) -> Iterator[Any]:
+    """Each mixed anew; batch ``i`` depends on the seed and ``i`` alone."""
+    for i, batch in enumerate(batches):
+        yield cutmix.cut(batch, np.random.default_rng([SEED, i]))
 
 
-def make(kind: Kind, args: argparse.Namespace) -> Table:
-    """Train and fill."""
-    device = args.device
-    task, tier, space = settings(kind, device, args.tiny)
-    prepared = task.prepare(tier, args.cache / kind.name, args.data_dir, print)
-    start = time.monotonic()
-    net = trained(task, tier, prepared, space, kind, device)
-    print(f"{kind.name}: trained in {time.monotonic() - start:.0f} s", flush=True)
-    some = task.validation(prepared)
-    rows = some.first(min(kind.units, len(some)))
-    batches = task.validation_batches(rows, device)
-    weights = hashlib.sha256(net.source.flat.detach().cpu().numpy().tobytes()).hexdigest()
-    head = {
-        "name": kind.name,
+def supernet(family: Any, device: str) -> SuperNet:
+    """Untrained."""
+    return SuperNet(family, SharedSlices(family, torch.Generator().manual_seed(SEED), device))
+
+
+def named(net: SuperNet) -> dict[str, torch.Tensor]:
+    """All weights by name."""
+    return {name: view for name, (view, _) in net.source.master.views.items()}
+
+
+def fit(
+    name: str,
+    net: SuperNet,
+    recipe: Recipe,
+    batches: Iterable[Any],
+    tokens: float,
+    judged: list[Any],
+    objective: Objective | None = None,
+) -> None:
+    """Train a supernet by the sandwich rule with in-place distillation, a single network by itself; say how
+    it goes, and how the largest network does on ``judged``."""
+    alone = net.space.size() == 1
+    sampling = SinglePath() if alone else Sandwich(distill=True)
+    precision = "bf16" if net.device.type == "cuda" else "fp32"
+    start, due = time.monotonic(), [tokens / REPORTS]
+
+    def say(spent: float, total: float, text: str) -> None:
+        if spent < due[0]:
+            return
+        due[0] += total / REPORTS
+        largest = f"{accuracy(net, judged):.1f} %" if judged else "not looked at"
+        took = time.monotonic() - start
+        left = took * (total / spent - 1)
+        print(f"{name}: {took:.0f} s, {left:.0f} s left, {text}, largest network {largest}", flush=True)
+
+    trainer = Trainer(net, replace(recipe, precision=precision), sampling, SEED, objective)
+    trainer.fit(Stream(batches, sampling.passes, tokens), progress=say)
+    took = time.monotonic() - start
+    print(f"{name}: trained in {took:.0f} s, {trainer.updates} updates", flush=True)
+
+
+def accuracy(net: SuperNet, batches: list[Any], which: str = "largest") -> float:
+    """Percentage that the largest or smallest network has right."""
+    precision = net.source.dtype
+    net.source.precision(torch.float32)
+    module = net.export(getattr(net.space, which)()).to(net.device)
+    net.source.precision(precision)
+    with torch.inference_mode():
+        hits = [(module(*batch.inputs).argmax(-1) == batch.labels).float().sum() for batch in batches]
+    return 100 * float(sum(hits)) / sum(len(batch.labels) for batch in batches)
+
+
+def of_images(key: str, kind: Kind, args: argparse.Namespace) -> Made:
+    """A table of networks over images."""
+    from benchmarks.tasks import images, vision
+    from supernet.images import evaluation_batches
+
+    every = [
+        vision.cifar10,
+        vision.cifar10_resnet,
+        vision.fashion_mosaics,
+        vision.digits,
+        vision.digits_resnet,
+    ]
+    task = next(task for task in every if task.name == kind.task)
+    tier = task.tier("check" if args.tiny else "small", args.device)
+    prepared = task.prepare(tier, args.cache, args.data_dir, print)
+    net = supernet(task.family(tier, prepared, space_of(key, kind.name, args.tiny)), args.device)
+    train, sealed = task.training(prepared), prepared.sealed
+    assert sealed is not None
+    some = task.validation(prepared).first(kind.units[0])
+    held = images.read_images(prepared.folder, sealed / "test.npz").spread(kind.units[1])
+    sets = [evaluation_batches(x, kind.walked * x.tokens, device=args.device) for x in (some, held)]
+
+    def run() -> None:
+        batches: Any = task.batches(train, kind.recipe.batch_tokens, SEED, args.device)
+        objective = cutmix.MixedLabels(kind.recipe.label_smoothing, True) if kind.mixed else None
+        batches = mixing(batches) if kind.mixed else batches
+        fit(kind.name, net, kind.recipe, batches, kind.tokens, sets[0], objective)
+        if net.estimated_on:
+            size = train.tokens * ESTIMATED // net.estimated_on
+            seen = evaluation_batches(train.first(min(ESTIMATED, len(train))), size, device=args.device)
+            net.seen = [(batch.inputs, batch.tokens) for batch in seen]
+
+    said = {
         "task": task.name,
-        "weights_sha256": weights,
-        "commit": args.commit,
         "data_sha256": dict(prepared.digests),
+        "validation": f"the first {len(some)} validation images",
+        "held_out": f"{len(held)} images of the test split, at equal distances",
+        "metric": "accuracy",
+    }
+    if net.estimated_on:
+        said["statistics"] = f"of batch norms: the first {min(ESTIMATED, len(train))} training images"
+    return Made(net, sets[0], sets[1], said, run)
+
+
+def of_sentences(key: str, kind: Kind, args: argparse.Namespace) -> Made:
+    """The table of classifiers of sentences: pre-trained on masked words, then fine-tuned as a supernet."""
+    from supernet.bert import BertConfig, LayeredBert
+    from supernet.bert_classifier import SentenceConfig, SentenceFamily
+    from supernet.masked import MaskedBatches
+
+    found = sentences.corpus(args.cache / "sentences.npz", args.tiny, args.data_dir, print)
+    space, length = space_of(key, kind.name, args.tiny), found.train.tokens.shape[1]
+    plain = {"dropout": 0.0, "attention_dropout": 0.0, "max_positions": length}
+    config = SentenceConfig(found.vocab, **plain | {"dropout": 0.1})
+    net = supernet(SentenceFamily(space, config), args.device)
+    search, held = (some.to(args.device).batches(kind.walked) for some in (found.search, found.held_out))
+
+    def run() -> None:
+        family = LayeredBert(space, BertConfig(found.vocab, **plain))
+        before = supernet(family.only(space.largest()), args.device)
+        for number, (recipe, tokens) in enumerate(kind.before):
+            if number:
+                # From here on every sub-network learns.
+                whole = supernet(family, args.device)
+                whole.source.load(named(before))
+                before = whole
+            rows = MaskedBatches(found.rows, recipe.batch_tokens, SEED + number, device=args.device)
+            fit(f"{kind.name}, masked words {number + 1}", before, recipe, rows, tokens, [])
+        begun = named(before)
+        net.source.load(named(net) | {n: x for n, x in begun.items() if not n.startswith("head.")})
+        size = max(1, kind.recipe.batch_tokens // length)
+        batches = sentences.Shuffled(found.train.to(args.device), size, SEED)
+        fit(kind.name, net, kind.recipe, batches, kind.tokens, search)
+
+    said = {
+        "task": "generated sentences" if args.tiny else "SST-2",
+        "data_sha256": found.digests,
+        "pretraining": [
+            f"masked words, {tokens:g} tokens of passes, rate {r.learning_rate:g}"
+            for r, tokens in kind.before
+        ],
+        "validation": f"{len(found.search)} whole sentences of train, no phrase of which is trained on",
+        "held_out": f"{len(found.held_out)} sentences, dev and test",
+        "metric": "accuracy",
+    }
+    tokens = torch.cat([(batch.inputs[0] != 0).sum(1) for batch in search])
+    return Made(net, search, held, said, run, (round(float(tokens.float().mean())), 1))
+
+
+def make(key: str, kind: Kind, args: argparse.Namespace) -> tuple[Table, SuperNet]:
+    """Train and fill."""
+    made = of_images(key, kind, args) if kind.task else of_sentences(key, kind, args)
+    made.train()
+    net, r = made.net, kind.recipe
+    for which in ("largest", "smallest"):
+        said = [f"{accuracy(net, batches, which):.1f} %" for batches in (made.search, made.held_out)]
+        print(f"{kind.name}: {which} network {said[0]} on search data, {said[1]} held out", flush=True)
+    head = made.said | {
+        "name": kind.name,
+        "weights_sha256": stored.digest(net.source),
+        "commit": args.commit,
         "recipe": f"sandwich of 3, in-place distillation, {kind.tokens:g} tokens of passes, batches of"
-        f" {kind.batch_tokens}, rate {kind.learning_rate:g}, seed {SEED}",
-        "validation": f"the first {len(rows)} validation {'images' if 'vit' in kind.name else 'rows'}",
-        "metric": task.metric,
+        f" {r.batch_tokens}, rate {r.learning_rate:g}, label smoothing {r.label_smoothing:g},"
+        f" weight decay {r.weight_decay:g}{', CutMix' if kind.mixed else ''}, seed {SEED}",
+        "lengths": list(made.lengths),
         "torch": torch.__version__,
     }
-    start = time.monotonic()
+    start, due = time.monotonic(), [0]
 
     def progress(done: int, total: int) -> None:
-        spent = time.monotonic() - start
-        left = spent / max(done, 1) * (total - done)
-        print(f"{kind.name}: {done} of {total} points, {left:.0f} s left", flush=True)
+        if done >= due[0]:
+            due[0] += total // 10
+            took = time.monotonic() - start
+            print(f"{kind.name}: {done} of {total}, {took / done * (total - done):.0f} s left", flush=True)
 
-    table = fill(net, layer_space(net.family), batches, head, progress=progress)
-    spent = time.monotonic() - start
-    loss = table.columns["loss"]
-    print(f"{kind.name}: {len(loss)} points in {spent:.0f} s, loss {loss.min():.3f} to {loss.max():.3f}")
+    table = fill(
+        net,
+        layer_space(net.family),
+        made.search,
+        made.held_out,
+        head,
+        lengths=made.lengths,
+        progress=progress,
+    )
+    took, loss = time.monotonic() - start, table.columns["loss"]
     best = int(np.argmin(loss))
-    print(f"{kind.name}: best accuracy {100 * table.columns['hits'][best] / table.head['labels']:.1f} %")
-    return table
+    counted = (("hits", "labels"), ("held_hits", "held_out_labels"))
+    shares = [f"{100 * table.columns[hits][best] / table.head[n]:.1f} %" for hits, n in counted]
+    print(f"{kind.name}: {len(loss)} points in {took:.0f} s, loss {loss.min():.3f} to {loss.max():.3f}")
+    print(f"{kind.name}: accuracy at the lowest loss {shares[0]}, held out {shares[1]}", flush=True)
+    return table, net
 
 
 def main(words: list[str] | None = None) -> None:
-    """One or both tables."""
+    """Some tables or all."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("kinds", nargs="*", help=f"of {', '.join(KINDS)}; default both")
+    parser.add_argument("kinds", nargs="*", help=f"of {', '.join(KINDS)}; default all")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("."))
     parser.add_argument("--commit", default="unknown")
+    parser.add_argument(
+        "--tokens",
+        action="append",
+        default=[],
+        metavar="KIND=N",
+        help="of the supernet's training, all passes",
+    )
     parser.add_argument("--prepare-only", action="store_true")
     parser.add_argument("--tiny", action="store_true")
     args = parser.parse_args(words)
-    for name in args.kinds or KINDS:
-        kind = KINDS[name]
-        if args.tiny:
-            kind = replace(kind, tokens=3e4, units=20, batch_tokens=512)
+    kinds = {key: tiny(key, kind) if args.tiny else kind for key, kind in KINDS.items()}
+    for word in args.tokens:
+        key, _, tokens = word.partition("=")
+        if key not in kinds or not tokens:
+            parser.error(f"--tokens {word}: KIND=N, of {', '.join(KINDS)}")
+        kinds[key] = replace(kinds[key], tokens=float(tokens))
+    if unknown := set(args.kinds) - set(kinds):
+        parser.error(f"no table {', '.join(sorted(unknown))}: choose of {', '.join(KINDS)}")
+    for key in args.kinds or KINDS:
+        kind = kinds[key]
         if args.prepare_only:
-            task, tier, _ = settings(kind, args.device, args.tiny)
-            task.prepare(tier, args.cache / kind.name, args.data_dir, print)
+            (of_images if kind.task else of_sentences)(key, kind, args)
             continue
-        table = make(kind, args)
+        table, net = make(key, kind, args)
         args.out.mkdir(parents=True, exist_ok=True)
         write(table, args.out / f"{kind.name}.npz")
-        print(f"wrote {args.out / kind.name}.npz, {(args.out / f'{kind.name}.npz').stat().st_size:,} bytes")
+        stored.save(args.out / f"{kind.name}.safetensors", net, {"table": kind.name})
+        for file in (args.out / f"{kind.name}{end}" for end in (".npz", ".safetensors")):
+            print(f"wrote {file}, {file.stat().st_size:,} bytes", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Tables: every point is there, and each figure is that of the network it stands for, built and run alone."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,58 +11,120 @@ import torch.nn.functional as F
 from simq.genome import JointSpace
 from simq.table import Table, Tabulated, points, read, write
 from simq.tabulate import fill, layer_space
-from supernet.bert import BertConfig, LayeredBert
+from supernet import stored
+from supernet.bert_classifier import SentenceConfig, SentenceFamily
 from supernet.cost import weight_bytes
 from supernet.elastic import SuperNet
+from supernet.export import CorruptExport
 from supernet.fakequant import FakeQuantized
 from supernet.images import ImageBatch
-from supernet.masked import masked
-from supernet.space import SearchSpace, layered_space
+from supernet.resnet import ResNetConfig, ResNetFamily
+from supernet.space import SearchSpace, layered_space, resnet_space
+from supernet.vision_language import VLConfig, VLFamily
 from supernet.vit import ViTConfig, ViTFamily
 from supernet.weights import SharedSlices
 
+KINDS = ("vit", "vl", "text", "resnet")
+LABELS = 12
+
 
 def supernet(kind: str) -> tuple[SuperNet, JointSpace, list]:
+    """A small untrained one, its space, and two batches."""
     generator = torch.Generator().manual_seed(0)
-    extra = {"patch": 2} if kind == "vit" else {}
+    extra = {"vit": {"patch": 2}, "vl": {"patch": 2, "experts": 2}}.get(kind, {})
     space: SearchSpace = layered_space(
         kind, layers=(1, 2), heads=(1, 2), ffn=(32, 64), hidden=32, head_dim=32, **extra
     )
+    images = torch.randn(LABELS, 1, 4, 4, generator=generator)
+    texts = torch.randint(5, 40, (LABELS, 8), generator=generator)
+    for i in range(LABELS):
+        texts[i, 3 + i % 6 :] = 0
+    family: Any
     if kind == "vit":
         family = ViTFamily(space, ViTConfig(4, 4, 1))
-        images = torch.randn(10, 1, 4, 4, generator=generator)
-        batches = [ImageBatch(images, torch.randint(4, (10,), generator=generator), 5)]
+    elif kind == "vl":
+        family = VLFamily(space, VLConfig(4, 4, 1, vocab=40, text=8))
+    elif kind == "text":
+        family = SentenceFamily(space, SentenceConfig(40, max_positions=8, classes=4))
+        images = texts
     else:
-        family = LayeredBert(space, BertConfig(40, max_positions=8))
-        rows = torch.randint(5, 40, (10, 8), generator=generator)
-        batches = [masked(rows, 40, generator)]
-    return SuperNet(family, SharedSlices(family, generator, "cpu")), layer_space(family), batches
+        shape = {"widths": (32, 64), "stem_width": 16, "expand": (20, 60), "width": (65, 100)}
+        space = resnet_space(kind, stages=(1, 1), deeper=1, stem_stride=1, alike=True, stem=(1,), **shape)
+        family = ResNetFamily(space, ResNetConfig(4, 4, 1))
+    labels = torch.randint(4, (LABELS,), generator=generator)
+    batches = [
+        ImageBatch(images[part], labels[part], 5, texts[part] if kind == "vl" else None)
+        for part in (slice(0, 7), slice(7, None))
+    ]
+    net = SuperNet(family, SharedSlices(family, generator, "cpu"))
+    if kind == "resnet":
+        net.seen = [((torch.randn(6, 1, 4, 4, generator=generator),), 30) for _ in range(2)]
+    return net, layer_space(family), batches
 
 
-@pytest.mark.parametrize("kind", ["vit", "bert"])
-def test_each_figure_is_that_of_the_network_alone(kind: str, tmp_path: Path) -> None:
+def alone(net: SuperNet, space: JointSpace, genome: np.ndarray, batch: ImageBatch) -> torch.Tensor:
+    """Logits of the exported network; of sentences one after the other, without padding."""
+    architecture, policy = space.decode(genome)
+    module = FakeQuantized(net.export(architecture)).select([policy])
+    with torch.no_grad():
+        if net.family.kind == "bert-sentences":
+            return torch.cat([module(row[row != 0][None]) for row in batch.images])
+        return module(*batch.inputs)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_figure_is_that_of_the_network_alone(kind: str) -> None:
     net, space, batches = supernet(kind)
-    table = fill(net, space, batches, {"name": kind}, held_out=0.5)
-    assert len(table.points) == space.size() == 12 + 144
-    genomes = space.sample(12, np.random.default_rng(0))
-    cut = round(len(batches[0].labels) * 0.5)
-    for genome in genomes:
+    table = fill(net, space, batches[:1], batches[1:], {"name": kind})
+    assert len(table.points) == space.size() == (800 if kind == "resnet" else 12 + 144)
+    for genome in space.sample(12, np.random.default_rng(0)):
+        row = table.rows(["loss", "hits", "held_loss", "held_hits", "bytes", "macs"], genome[None])[0]
+        for batch, said in zip(batches, (row[:2], row[2:4]), strict=True):
+            logits = alone(net, space, genome, batch)
+            assert np.isclose(said[0], F.cross_entropy(logits, batch.labels), atol=1e-5)
+            assert said[1] == (logits.argmax(-1) == batch.labels).sum()
         architecture, policy = space.decode(genome)
-        alone = FakeQuantized(net.export(architecture)).select([policy])
-        with torch.no_grad():
-            logits = alone(*batches[0].inputs)
-        loss = F.cross_entropy(logits, batches[0].labels, reduction="none")
-        hits = (logits.argmax(-1) == batches[0].labels).numpy()
-        row = table.rows(["loss", "held_loss", "hits", "held_hits", "bytes"], genome[None])[0]
-        assert np.allclose(row[:2], [loss[:cut].mean(), loss[cut:].mean()], atol=1e-5)
-        assert row[2:4].tolist() == [hits[:cut].sum(), hits[cut:].sum()]
         assert row[4] == weight_bytes(net.family, architecture, policy)
+        assert row[5] == sum(net.family.macs(architecture, 1, 1))
     assert len(np.unique(table.columns["loss"])) > 100  # precisions do change what a network says
+
+
+def test_padding_of_sentences_would_change_what_int8_layers_say() -> None:
+    net, space, batches = supernet("text")
+    genome = space.uniform(space.sample(1, np.random.default_rng(1)), "int8")[0]
+    architecture, policy = space.decode(genome)
+    fake = FakeQuantized(net.export(architecture))
+    right = alone(net, space, genome, batches[0])
+    tokens = batches[0].images
+    with torch.no_grad():
+        module = fake.select([policy])
+        assert not torch.allclose(module(tokens), right, atol=1e-6)
+        fake.pad((tokens != 0)[..., None])
+        assert torch.allclose(module(tokens), right, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_supernet_on_disk_exports_what_it_did(kind: str, tmp_path: Path) -> None:
+    net, space, batches = supernet(kind)
+    stored.save(tmp_path / "t.safetensors", net, {"table": "t"})
+    again, about = stored.load(tmp_path / "t.safetensors")
+    assert about["table"] == "t" and about["weights_sha256"] == stored.digest(net.source)
+    assert again.family.spec() == net.family.spec()
+    for genome in space.sample(4, np.random.default_rng(3)):
+        assert torch.equal(alone(again, space, genome, batches[0]), alone(net, space, genome, batches[0]))
+    whole = (tmp_path / "t.safetensors").read_bytes()
+    (tmp_path / "t.safetensors").write_bytes(whole[:-40])
+    with pytest.raises(CorruptExport, match="no supernet"):
+        stored.load(tmp_path / "t.safetensors")
+    (tmp_path / "t.safetensors").write_bytes(whole[:-4] + b"\x01\x02\x03\x04")
+    if kind != "resnet":  # whose last bytes are of an image
+        with pytest.raises(CorruptExport, match="not those"):
+            stored.load(tmp_path / "t.safetensors")
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     net, space, batches = supernet("vit")
-    table = fill(net, space, batches, {"name": "t", "commit": "abc"})
+    table = fill(net, space, batches[:1], batches[1:], {"name": "t", "commit": "abc"})
     write(table, tmp_path / "t.npz")
     again = read(tmp_path / "t.npz")
     assert again.head["commit"] == "abc" and (again.points == table.points).all()
@@ -75,7 +138,7 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
 
 def test_an_evaluator_answers_for_any_genome() -> None:
     net, space, batches = supernet("vit")
-    table = fill(net, space, batches, {"name": "t"})
+    table = fill(net, space, batches[:1], batches[1:], {"name": "t"})
     ask = Tabulated(table, ("loss", "bytes"))
     genomes = space.sample(200, np.random.default_rng(0))
     assert (ask(genomes) == ask(space.canonical(genomes))).all()
@@ -85,14 +148,14 @@ def test_an_evaluator_answers_for_any_genome() -> None:
 
 
 def test_points_are_all_and_each_once() -> None:
-    _, space, _ = supernet("bert")
+    _, space, _ = supernet("text")
     every = points(space)
     assert len(set(space.keys(every))) == len(every) == space.size()
 
 
 def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
     net, space, batches = supernet("vit")
-    table = fill(net, space, batches, {"name": "t"})
+    table = fill(net, space, batches[:1], batches[1:], {"name": "t"})
     with pytest.raises(ValueError, match="column loss"):
         Table(table.head, {"loss": table.columns["loss"][:-1]})
     with pytest.raises(ValueError, match="version 9"):
@@ -102,23 +165,17 @@ def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
         read(tmp_path / "other.npz")
 
 
-def test_the_command_that_makes_tables(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_command_that_makes_tables(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from tests.bench.tabulate import main
 
-    main(
-        [
-            "vit",
-            "--tiny",
-            "--device",
-            "cpu",
-            "--cache",
-            str(tmp_path),
-            "--out",
-            str(tmp_path),
-            "--commit",
-            "abc",
-        ]
-    )
-    table = read(tmp_path / "simq-vit.npz")
-    assert table.head["commit"] == "abc" and len(table.head["weights_sha256"]) == 64
-    assert len(table.points) == 12 + 144 and table.head["labels"] == 12
+    folder = str(tmp_path)
+    where = ["--device", "cpu", "--cache", folder, "--out", folder, "--tokens", f"{kind}=2e3"]
+    main([kind, "--tiny", "--commit", "abc", *where])
+    table = read(tmp_path / f"simq-{kind}.npz")
+    assert table.head["commit"] == "abc" and len(table.points) == (72 if kind == "resnet" else 12 + 144)
+    assert table.head["labels"] >= 20 and table.head["held_out_labels"] >= 16
+    net, about = stored.load(tmp_path / f"simq-{kind}.safetensors")
+    assert about["weights_sha256"] == table.head["weights_sha256"] and about["table"] == f"simq-{kind}"
+    assert (points(layer_space(net.family)) == table.points).all()
+    assert "points in" in capsys.readouterr().out

@@ -1,0 +1,77 @@
+"""Classifiers of sentences with elastic layers: the encoder of ``supernet.bert``, a pooler, a linear layer.
+
+What InstaTune (Sridhar et al., 2023) makes of a pre-trained encoder while it is fine-tuned, and SimQ-NAS
+searches: every sub-network is a classifier, with the head of BERT over the first token's state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from supernet.bert import Bert, BertConfig, Bridge, LayeredBert, Op, Plan, drop
+from supernet.space import SearchSpace
+
+
+@dataclass(frozen=True)
+class SentenceConfig(BertConfig):
+    """What a family of classifiers has in common."""
+
+    classes: int = 2
+
+
+class SentenceHead(nn.Module):
+    """A tanh pooler and a linear layer, over the first token's state ``[B, width]``."""
+
+    def __init__(self, config: SentenceConfig, width: int) -> None:
+        super().__init__()
+        self.pooler = nn.Linear(width, width)
+        self.out = nn.Linear(width, config.classes)
+        self.config = config
+
+    def forward(self, x: Tensor) -> Tensor:
+        pooled = torch.tanh(self.pooler(x))
+        return self.out(drop(pooled, self.config.dropout, self.training))  # type: ignore[no-any-return]
+
+
+class SentenceBert(Bert):
+    """One classifier, or the skeleton of all of them; see ``Bert``."""
+
+    def __init__(self, config: SentenceConfig, plan: Plan, more: Sequence[Op | Bridge] = ()) -> None:
+        super().__init__(config, plan, more)
+        self.head = SentenceHead(config, plan.out)  # type: ignore[assignment]
+
+    def forward(self, tokens: Tensor) -> Tensor:  # type: ignore[override]
+        """``[B, T]`` ids, padding behind the sentences, to logits ``[B, classes]``."""
+        return self.head(self.encode(tokens, padded=True)[:, 0])  # type: ignore[no-any-return, call-arg]
+
+
+class SentenceFamily(LayeredBert):
+    """All classifiers of one layered space over one vocabulary."""
+
+    kind = "bert-sentences"
+    network = SentenceBert
+    config: SentenceConfig
+
+    def shapes(self, plan: Plan, more: Sequence[Op | Bridge] = ()) -> dict[str, tuple[int, ...]]:
+        width, classes = plan.out, self.config.classes
+        found = {n: shape for n, shape in super().shapes(plan, more).items() if not n.startswith("head.")}
+        found |= {"head.pooler.weight": (width, width), "head.pooler.bias": (width,)}
+        return found | {"head.out.weight": (classes, width), "head.out.bias": (classes,)}
+
+    def macs(self, architecture: Mapping[str, Any], source_len: int, target_len: int = 1) -> tuple[int, int]:
+        """MACs of the layers over ``source_len`` tokens, and of the head, once a sentence."""
+        width = self.plan(architecture).out
+        body, _ = super().macs(architecture, source_len, 0)
+        return body, target_len * width * (width + self.config.classes)
+
+
+def from_spec(spec: Mapping[str, Any]) -> SentenceFamily:
+    """The family that ``SentenceFamily.spec`` describes."""
+    return SentenceFamily(
+        SearchSpace.from_dict(spec["space"]), SentenceConfig(**spec["config"]), spec["form"]
+    )

@@ -1,0 +1,70 @@
+"""A whole supernet on disk: one ``safetensors`` file, from which any sub-network is exported again.
+
+Tensors are those of ``SharedSlices``, float32, by slot name; where a family estimates statistics, also the
+inputs that it estimates them on, as ``seen.BATCH.INPUT``. Metadata: ``spec`` of the family,
+``weights_sha256``, and whatever else the writer says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from supernet.elastic import SuperNet
+from supernet.export import CorruptExport, replace
+from supernet.families import from_spec
+from supernet.weights import SharedSlices, WeightSource
+
+SEEN = "seen."
+
+
+def digest(source: WeightSource) -> str:
+    """SHA-256 of all weights, in slot order."""
+    return hashlib.sha256(source.flat.detach().cpu().numpy().tobytes()).hexdigest()
+
+
+def save(path: Path, net: SuperNet, about: Mapping[str, str]) -> None:
+    """Write a supernet with plain weight sharing; the file appears whole or not at all.
+
+    Args:
+        about: what else its metadata says.
+    """
+    tensors = {name: view.detach().cpu().contiguous() for name, (view, _) in net.source.master.views.items()}
+    for i, (inputs, _) in enumerate(net.seen):
+        tensors |= {f"{SEEN}{i}.{j}": x.cpu().contiguous() for j, x in enumerate(inputs)}
+    told = {"spec": json.dumps(net.family.spec()), "weights_sha256": digest(net.source)}
+    told["seen_tokens"] = json.dumps([tokens for _, tokens in net.seen])
+    replace(path, lambda name: save_file(tensors, name, dict(about) | told))
+
+
+def load(path: Path, device: str = "cpu") -> tuple[SuperNet, dict[str, str]]:
+    """The supernet that ``save`` wrote, and the file's metadata.
+
+    Raises:
+        CorruptExport: the file is none, is cut short, or its weights are not those that it names.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            about: dict[str, str] = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        family: Any = from_spec(json.loads(about["spec"]))
+        source = SharedSlices(family, torch.Generator().manual_seed(0), device)
+        source.load(tensors)
+        net = SuperNet(family, source)
+        for i, tokens in enumerate(json.loads(about["seen_tokens"])):
+            parts = sorted(name for name in tensors if name.startswith(f"{SEEN}{i}."))
+            net.seen.append((tuple(tensors[name].to(device) for name in parts), int(tokens)))
+        if digest(source) != about["weights_sha256"]:
+            raise CorruptExport(f"{path}: the weights are not those that it names")
+    except CorruptExport:
+        raise
+    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
+        raise CorruptExport(f"{path}: no supernet ({error})") from error
+    return net, about
