@@ -115,13 +115,14 @@ def check_graph(made: Ort, plain: nn.Module, workload: Workload) -> float:
         Refused: one of them is not met.
     """
     source = workload.source("cpu")
-    return check_served(
-        made, plain, workload.inputs(source), lambda net, *given: workload.run(net, given[0])
-    )
+    return check_served(made, plain, workload.inputs(source), lambda net, *given: workload.run(net, given[0]))
 
 
 def check_served(
-    made: Ort, plain: nn.Module, inputs: Sequence[torch.Tensor], run: Callable[..., torch.Tensor] | None = None
+    made: Ort,
+    plain: nn.Module,
+    inputs: Sequence[torch.Tensor],
+    run: Callable[..., torch.Tensor] | None = None,
 ) -> float:
     """The gates of ``check_graph`` on inputs of one sample.
 

@@ -77,7 +77,7 @@ def test_comparisons_are_paired_and_corrected() -> None:
     rng = RNG(0)
     base = rng.random((10, 1)) * 0.5
     shares = {"linas": base + 0.1, "nsga2-joint": base, "random-joint": base + rng.normal(0, 0.2, (10, 1))}
-    judged = Judged({"name": "t"}, shares, {}, {}, {})
+    judged = Judged({"name": "t"}, ("loss", "bytes"), shares, {}, {}, {})
     first, second = compare(judged, Plan(budgets=(200,)))
     assert first.verdict == "significant" and first.difference.mean == pytest.approx(0.1)
     assert first.p == pytest.approx(2 * 2 / 2**10)  # Holm over two
