@@ -1,9 +1,9 @@
 """Networks of another runtime timed in turns, many at once, on inputs that are new each time.
 
 Every round times all of them, one inference each, the float32 anchor among them: a machine that drifts slows
-all alike, so that what counts is a network's time over the anchor's. The clock is the processor's time of this
-process (``clk:cpu``): of one thread that waits for nothing that is its latency, and what other programs take
-in between is left out. Nothing is timed that has not passed the gates of ``benchmarks.runtimes``.
+all alike, so that what counts is a network's time over the anchor's. The clock is the processor's time of
+this process (``clk:cpu``): one thread waits for nothing, and what other programs take in between is left out.
+Nothing is timed that has not passed the gates of ``benchmarks.runtimes``.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Turns:
 
 
 def in_turns(networks: Sequence[Network], fresh: Callable[[int], Inputs], rounds: int) -> Turns:
-    """Time networks one after the other, round after round, beginning with another one each time, on one core.
+    """Time networks one after the other, on one core, round after round, each from another one on.
 
     Args:
         networks: the anchor first; called with what ``fresh`` gives.

@@ -30,8 +30,8 @@ def study(options: argparse.Namespace) -> int:
     source = sources.get(asked.READS)
     if source is None and asked.READS == "weights":
         raise UsageError(
-            f"study {options.name} runs trained supernets: supernet-bench study {options.name} --weights FOLDER"
-            " with NAME.safetensors and NAME.items.safetensors"
+            f"study {options.name} runs trained supernets: supernet-bench study {options.name} --weights"
+            " FOLDER with NAME.safetensors and NAME.items.safetensors"
         )
     if source is None and asked.READS == "data":
         raise UsageError(

@@ -99,34 +99,35 @@ def _row(
 def notes(found: Sequence[Family], plan: Plan, signature: str) -> list[str]:
     """What a reader must know, then the answers beside the paper's figures."""
     told = [
-        f"ms, MB: median of {plan.rounds} inferences of one item on one thread, in turns with the largest network"
-        " in fp32; the ONNX file. Middle of the seeds, lowest to highest behind it where they differ. Differences"
-        " are those of the seed whose interval of accuracy ends lowest.",
-        f"{plan.seeds} search seeds of {plan.evaluations} evaluations; one supernet a table, so that differences"
-        " between supernets are in no interval. Best INT8 network: of all architectures in uniform INT8, every one"
-        " of which counts as evaluated. bf16 runs in torch, for ONNX Runtime has no such kernels here, and stands"
-        " beside fp32 in torch alone.",
-        "What is before and behind the layers (patches, stem, embeddings, heads) stays fp32 in every network, and is"
-        " in every figure.",
-        f"The paper (arXiv 2312.13301) has up to {PAPER['faster']:.2f} times faster and {PAPER['smaller']:.2f} times"
-        " smaller than fully INT8 baselines, without saying of which network. An all-INT8 smallest sub-network of its"
-        " BERT and ViT spaces is at most 2.67 and 2.97 times smaller than the largest, so its figures probably"
-        " compare sub-networks of an OFA ResNet-50 with a stock INT8 ResNet-152. Ours are against the largest"
-        " network of the same supernet, and, what the search of precisions adds, against the best INT8 network of"
-        " it.",
+        f"ms, MB: median of {plan.rounds} inferences of one item on one thread, in turns with the"
+        " largest network in fp32; the ONNX file. Middle of the seeds, lowest to highest behind it"
+        " where they differ. Differences are those of the seed whose interval of accuracy ends lowest.",
+        f"{plan.seeds} search seeds of {plan.evaluations} evaluations; one supernet a table, so that"
+        " differences between supernets are in no interval. Best INT8 network: of all architectures in"
+        " uniform INT8, every one of which counts as evaluated. bf16 runs in torch, for ONNX Runtime"
+        " has no such kernels here, and stands beside fp32 in torch alone.",
+        "What is before and behind the layers (patches, stem, embeddings, heads) stays fp32 in every"
+        " network, and is in every figure.",
+        f"The paper (arXiv 2312.13301) has up to {PAPER['faster']:.2f} times faster and"
+        f" {PAPER['smaller']:.2f} times smaller than fully INT8 baselines, without saying of which"
+        " network. An all-INT8 smallest sub-network of its BERT and ViT spaces is at most 2.67 and 2.97"
+        " times smaller than the largest, so its figures probably compare sub-networks of an OFA"
+        " ResNet-50 with a stock INT8 ResNet-152. Ours are against the largest network of the same"
+        " supernet, and, what the search of precisions adds, against the best INT8 network of it.",
         f"Signature: {signature}",
     ]
     for one in found:
         for axis in AXES:
             mine, best = one.answers["linas", axis], one.answers["int8", axis][0]
             told.append(
-                f"{one.name}: {_spread([a.times for a in mine])} times {axis} than INT8 of the largest network at no"
-                f" loss (paper: up to {PAPER[axis]:.2f}); {_spread([a.times / best.times for a in mine])} times"
-                f" {axis} than the best INT8 network; by the stricter rule {_spread([a.strict for a in mine])}."
+                f"{one.name}: {_spread([a.times for a in mine])} times {axis} than INT8 of the largest"
+                f" network at no loss (paper: up to {PAPER[axis]:.2f});"
+                f" {_spread([a.times / best.times for a in mine])} times {axis} than the best INT8"
+                f" network; by the stricter rule {_spread([a.strict for a in mine])}."
             )
         told.append(
-            f"{one.name}: {len(one.points)} networks on {one.items} held-out items; the table's latencies err by"
-            f" {100 * prior(one):.1f} % (median) on them"
+            f"{one.name}: {len(one.points)} networks on {one.items} held-out items; the table's"
+            f" latencies err by {100 * prior(one):.1f} % (median) on them"
             + (
                 "."
                 if math.isnan(one.agreement)

@@ -3,9 +3,9 @@ together, at no loss of quality? Answered with real kernels.
 
 On tables (``simq_search``) searches find fronts of loss and predicted latency, and of loss and bytes. Points
 of these fronts, and uniform precisions to compare them with, are exported with the table's trained supernet,
-written as ONNX files, and run in ONNX Runtime: latency in turns with the largest network in fp32, bytes of the
-file, loss and accuracy on items that no search saw. What a search predicts decides which points are measured
-and nothing else.
+written as ONNX files, and run in ONNX Runtime: latency in turns with the largest network in fp32, bytes of
+the file, loss and accuracy on items that no search saw. What a search predicts decides which points are
+measured and nothing else.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from benchmarks.api import UsageError
 from benchmarks.data import Say
 from benchmarks.registry import arena
 from benchmarks.studies import Outcome, fronts_measure
-from benchmarks.studies.fronts_measure import Items, Point
+from benchmarks.studies.fronts_measure import Point
 from benchmarks.studies.simq_search import nondominated
 
 SUMMARY = "joint fronts of tables against uniform INT8, measured in ONNX Runtime on held-out data"
@@ -41,11 +41,12 @@ MARGIN = 0.01
 DRAWS = 4000
 PAPER = {"faster": 4.80, "smaller": 3.44}
 RULE = (
-    "a network is at no loss where the 95 % paired bootstrap interval of its accuracy minus that of the largest"
-    " network in uniform INT8, over held-out items, does not lie below zero. Of a search's measured front those"
-    " points are candidates whose loss on the search's own data is not above that network's; the fastest"
-    " (smallest) candidate at no loss answers, and where none is, the INT8 network itself, with a ratio of 1."
-    f" By the stricter rule the interval must lie above -{100 * MARGIN:g} point."
+    "a network is at no loss where the 95 % paired bootstrap interval of its accuracy minus that of the"
+    " largest network in uniform INT8, over held-out items, does not lie below zero. Of a search's"
+    " measured front those points are candidates whose loss on the search's own data is not above that"
+    " network's; the fastest (smallest) candidate at no loss answers, and where none is, the INT8"
+    " network itself, with a ratio of 1. By the stricter rule the interval must lie above"
+    f" -{100 * MARGIN:g} point."
 )
 
 
@@ -197,7 +198,7 @@ def family(path: Path, folder: Path, plan: Plan, say: Say) -> Family:
     rng = np.random.default_rng(0)
     judged = {at: compared(points[at], points[base], rng) for at in points}
     answers: dict[tuple[str, str], list[Answer]] = {}
-    for (search, axis, seed), candidates in found.candidates.items():
+    for (search, axis, _), candidates in found.candidates.items():
         values = {
             at: ratio[at][0] if axis == "faster" else float(points[at].size) for at in (*candidates, base)
         }
@@ -212,7 +213,8 @@ def family(path: Path, folder: Path, plan: Plan, say: Say) -> Family:
     )
     return Family(
         head, found, points, ratio, float(np.median(times.ms[0])), len(held), answers, bf16,
-        place.latency(path), float(np.max(apart)), networks, dict(zip(points, predicted.tolist(), strict=True)),
+        place.latency(path), float(np.max(apart)), networks,
+        dict(zip(points, predicted.tolist(), strict=True)),
     )  # fmt: skip
 
 

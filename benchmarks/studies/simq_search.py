@@ -140,7 +140,8 @@ def study(paths: Sequence[Path], plan: Plan, say: Say = lambda line: None) -> Ou
     return Outcome(
         title="Which search of architecture and precision finds most?",
         question="Loss and bytes of every network of a closed space were measured once, and its latency was"
-        " predicted; how much of the true front's hypervolume does each search find with how many measurements?",
+        " predicted; how much of the true front's hypervolume does each search find with how many"
+        " measurements?",
         rule=RULE,
         columns=(
             *("table", "search", *(f"after {b}, % [95 %]" for b in plan.budgets)),
@@ -329,10 +330,11 @@ def _notes(
     latencies: Sequence[Mapping[str, Any]],
 ) -> list[str]:
     notes = [
-        f"Share of the true front's hypervolume of loss and bytes, or of what is named; mean of {plan.seeds} seeds with a 95 %"
-        f" t-interval. Reference point: the worst of the true front, {MARGIN:.0%} of its range beyond it."
-        " Held out: the last front's, with losses over data that no search saw, of the front of those losses."
-        " To 95 %: evaluations, median over seeds (the lower of the middle two).",
+        "Share of the true front's hypervolume of loss and bytes, or of what is named; mean of"
+        f" {plan.seeds} seeds with a 95 % t-interval. Reference point: the worst of the true front,"
+        f" {MARGIN:.0%} of its range beyond it. Held out: the last front's, with losses over data that"
+        " no search saw, of the front of those losses. To 95 %: evaluations, median over seeds (the"
+        " lower of the middle two).",
         "linas-as-published: the public code on pymoo since 0.6.1; with -0.5, its crossover up to 0.6.0.1."
         " Their support vector regressions try seven of the public code's hundred values of C.",
         "A sequential search spends half of its evaluations on each half of the genes: each of its figures is"
@@ -340,9 +342,9 @@ def _notes(
         "One supernet a table: differences between supernets are not in the intervals.",
     ]
     notes += [
-        f"{one['table']}: latency is predicted by an operator table, in units of the largest network in fp32;"
-        f" median error {100 * one['median_error']:.1f} % over {one['held_out']} policies that were measured and"
-        f" not fitted ({one['signature']})."
+        f"{one['table']}: latency is predicted by an operator table, in units of the largest network in"
+        f" fp32; median error {100 * one['median_error']:.1f} % over {one['held_out']} policies that"
+        f" were measured and not fitted ({one['signature']})."
         for one in latencies
         if one
     ]

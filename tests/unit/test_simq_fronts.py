@@ -1,4 +1,4 @@
-"""Fronts with real kernels: latencies of a table, and the whole study on a table of a few hundred networks."""
+"""Fronts with real kernels: latencies of a table, and the whole study on a table of 156 networks."""
 
 from __future__ import annotations
 
