@@ -30,6 +30,15 @@ def beside(table: Path) -> Path:
     return table.with_name(f"{table.stem}.latency.json")
 
 
+def layers(family: Any, architecture: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """What ``OperatorTable`` takes: of convolutions also over how many places they go."""
+    found = policy_units(family, architecture)
+    if hasattr(family, "convolutions"):
+        for name, *_, side in family.convolutions(architecture):
+            found[f"{name}.conv"] = (side * side, *found[f"{name}.conv"])
+    return found
+
+
 def predicted(operators: OperatorTable, family: Any, space: JointSpace, genomes: Genomes) -> Array:
     """Latency ``[n]`` of genomes; the work is that of their distinct architectures."""
     first = space.architecture_genes
@@ -38,13 +47,13 @@ def predicted(operators: OperatorTable, family: Any, space: JointSpace, genomes:
     more = np.zeros((len(architectures), len(space.units), len(space.alphabet)))
     for i, genes in enumerate(architectures):
         architecture, there = space.decode([*genes.tolist(), *[0] * len(space.units)])
-        shapes = policy_units(family, architecture)
+        shapes = layers(family, architecture)
         plain = {name: operators.layer(shape, "fp32") for name, shape in shapes.items()}
         base[i] = operators.constant + sum(plain.values())
         for u, unit in enumerate(space.units):
-            layers = [name for name in unit.layers if name in there]
+            mine = [name for name in unit.layers if name in there]
             for letter, precision in enumerate(space.alphabet):
-                more[i, u, letter] = sum(operators.layer(shapes[n], precision) - plain[n] for n in layers)
+                more[i, u, letter] = sum(operators.layer(shapes[n], precision) - plain[n] for n in mine)
     letters = space.canonical(genomes)[:, first:]
     found: Array = base[back] + more[back[:, None], np.arange(len(space.units)), letters].sum(axis=1)
     return found
