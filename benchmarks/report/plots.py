@@ -75,9 +75,12 @@ def looks(methods: Iterable[str]) -> dict[str, Look]:
 
 
 def short(name: str, limit: int = 20) -> str:
-    """A method's name as a legend can hold it."""
+    """A method's name as a legend can hold it: what stands in brackets goes to a line of its own."""
     clean = rows.plain(name)
-    return clean if len(clean) <= limit else f"{clean[: limit - 9]}...{clean[-6:]}"
+    if len(clean) <= limit:
+        return clean
+    lines = clean.replace(" (", "\n(", 1).split("\n")
+    return "\n".join(x if len(x) <= limit else f"{x[: limit - 9]}...{x[-6:]}" for x in lines)
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ def fashion(data_dir: Path | None, say: Say) -> tuple[dict[str, Split], dict[str
     """
     data = datasets()["fashion_mnist"]
     files = locate(data, data_dir, say)
-    found = {}
+    found: dict[str, Split] = {}
     for split, (start, count) in FASHION.items():
         pixels = _idx(files[f"{start}-images-idx3-ubyte.gz"], (count, SIDE, SIDE))
         labels = _idx(files[f"{start}-labels-idx1-ubyte.gz"], (count,))
@@ -94,11 +94,13 @@ def fashion(data_dir: Path | None, say: Say) -> tuple[dict[str, Split], dict[str
 def _idx(path: Path, shape: tuple[int, ...]) -> Array:
     """The bytes of a packed idx file, behind its header: two zeros, 8, the number of axes, their sizes."""
     header = bytes([0, 0, 8, len(shape)]) + b"".join(n.to_bytes(4, "big") for n in shape)
+    size = len(header) + int(np.prod(shape))
     try:
-        data = gzip.decompress(path.read_bytes())
+        with gzip.open(path) as file:
+            data = file.read(size + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise UsageError(f"'{path}' is not packed by gzip: {error}") from None
-    if not data.startswith(header) or len(data) != len(header) + int(np.prod(shape)):
+    if not data.startswith(header) or len(data) != size:
         raise UsageError(f"'{path}' does not hold bytes of shape {shape}")
     return np.frombuffer(data, np.uint8, offset=len(header)).reshape(shape)
 

@@ -17,11 +17,13 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from simq.table import Table, write
 from simq.tabulate import fill, layer_space
 from supernet import cutmix, stored
 from supernet.elastic import SuperNet
+from supernet.fakequant import FakeQuantized
 from supernet.space import SearchSpace, layered_space, resnet_space
 from supernet.train import Objective, Recipe, Sandwich, SinglePath, Trainer
 from supernet.weights import SharedSlices
@@ -214,9 +216,27 @@ def accuracy(net: SuperNet, batches: list[Any], which: str = "largest") -> float
     return 100 * float(sum(hits)) / sum(len(batch.labels) for batch in batches)
 
 
+def apart(net: SuperNet, table: Table, batches: list[Any], count: int = 8) -> float:
+    """The largest difference in loss between some points of a table and the same networks run alone, whose
+    fp32 products are no TF32."""
+    genomes = table.space.sample(count, np.random.default_rng(SEED))
+    found = []
+    for genome in genomes:
+        architecture, policy = table.space.decode(genome)
+        fake = FakeQuantized(net.export(architecture).to(net.device))
+        module, total = fake.select([policy]), 0.0
+        with torch.inference_mode():
+            for batch in batches:
+                if net.family.kind == "bert-sentences":
+                    fake.pad((batch.inputs[0] != 0)[..., None])
+                total += float(F.cross_entropy(module(*batch.inputs), batch.labels, reduction="sum"))
+        found.append(total / sum(len(batch.labels) for batch in batches))
+    return float(np.abs(table.rows(["loss"], genomes)[:, 0] - found).max())
+
+
 def of_images(key: str, kind: Kind, args: argparse.Namespace) -> Made:
     """A table of networks over images."""
-    from benchmarks.tasks import images, vision
+    from benchmarks.tasks import images, mosaics, vision
     from supernet.images import evaluation_batches
 
     every = [
@@ -253,6 +273,10 @@ def of_images(key: str, kind: Kind, args: argparse.Namespace) -> Made:
         "held_out": f"{len(held)} images of the test split, at equal distances",
         "metric": "accuracy",
     }
+    if train.texts is not None:
+        known, asked = ({"texts": x.texts.numpy(), "labels": x.labels.numpy()} for x in (train, held))
+        said["question_only"] = round(100 * mosaics.floor(known, asked), 2)
+        print(f"{kind.name}: {said['question_only']:.1f} % of what is held out needs no image")
     if net.estimated_on:
         said["statistics"] = f"of batch norms: the first {min(ESTIMATED, len(train))} training images"
     return Made(net, sets[0], sets[1], said, run)
@@ -340,6 +364,7 @@ def make(key: str, kind: Kind, args: argparse.Namespace) -> tuple[Table, SuperNe
     )
     took, loss = time.monotonic() - start, table.columns["loss"]
     best = int(np.argmin(loss))
+    print(f"{kind.name}: loss of points run alone differs by {apart(net, table, made.search):.1e} at most")
     counted = (("hits", "labels"), ("held_hits", "held_out_labels"))
     shares = [f"{100 * table.columns[hits][best] / table.head[n]:.1f} %" for hits, n in counted]
     print(f"{kind.name}: {len(loss)} points in {took:.0f} s, loss {loss.min():.3f} to {loss.max():.3f}")
@@ -368,6 +393,8 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--prepare-only", action="store_true")
     parser.add_argument("--tiny", action="store_true")
     args = parser.parse_args(words)
+    if args.prepare_only:
+        args.device = "cpu"
     kinds = {key: tiny(key, kind) if args.tiny else kind for key, kind in KINDS.items()}
     for word in args.tokens:
         key, _, tokens = word.partition("=")

@@ -146,3 +146,31 @@ def test_a_unit_has_only_the_precisions_that_it_can_have() -> None:
     assert (
         fewer.decode(fewer.uniform(fewer.sample(1, np.random.default_rng(0)), "w4")[0])[1]["patch"] == "fp32"
     )
+
+
+def test_a_layer_that_a_unit_does_not_always_have_is_in_no_policy_without_it() -> None:
+    choices = [Choice("layers", (1, 2)), Choice("ffn", (8, 16), 2, "layers")]
+    units = [Unit("l0", ("a", "b"), deeper=(("b", "layers", 1),)), Unit("l1", ("c",), "layers", 1)]
+    space = JointSpace(SearchSpace("tiny", choices), units, ("fp32", "int8"))
+    assert space.size() == 2 * 2 + 4 * 4
+    for genome in every(space):
+        architecture, policy = space.decode(genome)
+        assert set(policy) == ({"a"} if architecture["layers"] == 1 else {"a", "b", "c"})
+        assert (space.encode(architecture, policy) == space.canonical(genome[None])[0]).all()
+
+
+@pytest.mark.parametrize("name, grouping", [("vl-smoke", "layer"), ("resnet-smoke", "layer")])
+def test_coarse_units_name_the_layers_that_are_there(name: str, grouping: str) -> None:
+    from dataclasses import replace
+
+    from supernet.cost import policy_units
+    from supernet.families import family_of
+    from supernet.space import get_space
+
+    family = family_of(get_space(name), [10])
+    if name == "vl-smoke":
+        family = type(family)(family.space, replace(family.config, vocab=9, text=4))
+    space = JointSpace(family.space, units_of(family, grouping), ("fp32", "int8"))
+    for genome in space.sample(20, np.random.default_rng(0)):
+        architecture, policy = space.decode(genome)
+        assert set(policy) == set(policy_units(family, architecture))
