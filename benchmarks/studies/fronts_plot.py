@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
@@ -34,7 +34,7 @@ def draw(found: Sequence[Family], profile: str) -> Drawing:
                 fontweight="bold", va="top", color=plots.INK)  # fmt: skip
     about = f"{profile}, one thread  |  held-out loss; all points measured  |  lower left is better"
     figure.text(0.012, 1 - 0.46 / tall, about, fontsize=10, va="top", color=plots.GREY)
-    lines = {}
+    lines: dict[str, Any] = {}
     for column, one in enumerate(found):
         for row, axis in enumerate(("faster", "smaller")):
             axes = figure.add_axes(

@@ -17,7 +17,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,9 +26,11 @@ from benchmarks import stats
 from benchmarks.api import UsageError
 from benchmarks.data import Say
 from benchmarks.registry import arena
-from benchmarks.studies import Outcome, fronts_measure
-from benchmarks.studies.fronts_measure import Point
+from benchmarks.studies import Outcome
 from benchmarks.studies.simq_search import nondominated
+
+if TYPE_CHECKING:
+    from benchmarks.studies.fronts_measure import Point
 
 SUMMARY = "joint fronts of tables against uniform INT8, measured in ONNX Runtime on held-out data"
 READS = "weights"
@@ -173,6 +175,8 @@ def study(paths: Sequence[Path], folder: Path, plan: Plan, say: Say = lambda lin
 
 def family(path: Path, folder: Path, plan: Plan, say: Say) -> Family:
     """Search one table, measure what was found, and answer."""
+    from benchmarks.studies import fronts_measure
+
     place = arena()
     head = place.head(path)
     found = chosen(path, plan)
