@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,9 +63,10 @@ class Plan:
     inner: int = 2_000
     items: int = 3000
     """Held-out items of each network, at most."""
-    shown: int = 5
-    """Points of a front that are measured, at equal distances, besides candidates."""
-    candidates: int = 3
+    shown: int = 4
+    """Points of a front that are measured, at equal distances, besides candidates; of a sequential search
+    there are candidates alone."""
+    candidates: int = 2
     rounds: int = 64
     jobs: int = 0
 
@@ -74,7 +76,8 @@ class Found:
     """What was chosen to be measured on one table; places are rows of the table.
 
     Attributes:
-        fronts: (search, axis, seed) -> places; the search ``int8`` is over all networks in uniform INT8.
+        fronts: (search, axis, seed) -> places on its front; the search ``int8`` is over all networks in
+            uniform INT8.
         candidates: the same -> places that may answer, most promising first.
         largest: precision -> place.
     """
@@ -185,7 +188,8 @@ def family(path: Path, folder: Path, plan: Plan, say: Say) -> Family:
     ask = partial(fronts_measure.measured, folder, path.stem, plan.items)
     jobs = plan.jobs or len(os.sched_getaffinity(0))
     if jobs > 1:
-        with ProcessPoolExecutor(jobs) as pool:
+        # Not by fork: kernels' threads do not survive it.
+        with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
             points = dict(zip(networks, pool.map(ask, networks.values()), strict=True))
     else:
         points = {at: ask(network) for at, network in networks.items()}
@@ -243,8 +247,9 @@ def chosen(path: Path, plan: Plan) -> Found:
             front = front[np.argsort(whole[front, 1])]
             good = front[whole[front, 0] <= whole[largest["int8"], 0]]
             candidates[key] = [int(at) for at in good[: plan.candidates]]
-            apart = np.unique(np.linspace(0, len(front) - 1, min(plan.shown, len(front))).round().astype(int))
-            fronts[key] = [int(at) for at in front[apart]]
+            shown = 0 if key[0] in place.planned else min(plan.shown, len(front))
+            apart = np.unique(np.linspace(0, len(front) - 1, shown).round().astype(int))
+            fronts[key] = [*candidates[key], *(int(at) for at in front[apart])]
     return Found(fronts, candidates, largest)
 
 
