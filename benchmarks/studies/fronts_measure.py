@@ -9,7 +9,7 @@ their padding.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -79,6 +79,24 @@ def weights(folder: Path, name: str) -> Path:
             " tests.bench.tabulate --cache FOLDER --out FOLDER"
         )
     return path
+
+
+def check(folder: Path, head: Mapping[str, Any]) -> None:
+    """Whether the supernet in the folder is the one that a table was made with.
+
+    Raises:
+        UsageError: it is another, or there is none.
+    """
+    from safetensors import safe_open
+
+    path = weights(folder, str(head["name"]))
+    with safe_open(path, "pt") as file:
+        found = (file.metadata() or {}).get("weights_sha256")
+    if found != head.get("weights_sha256"):
+        raise UsageError(
+            f"'{path}' is not the supernet of table {head['name']}, whose weights are"
+            f" {str(head.get('weights_sha256'))[:12]}...: take the file that was written with the table"
+        )
 
 
 @lru_cache(maxsize=4)

@@ -125,6 +125,15 @@ def notes(found: Sequence[Family], plan: Plan, signature: str) -> list[str]:
                 f" {_spread([a.times / best.times for a in mine])} times {axis} than the best INT8"
                 f" network; by the stricter rule {_spread([a.strict for a in mine])}."
             )
+        int8 = one.ratio[one.found.largest["int8"]][0]
+        if int8 > 1:
+            faster = _spread([1 / one.ratio[a.place][0] for a in one.answers["linas", "faster"]])
+            told.append(
+                f"{one.name}: the largest network in INT8 takes {int8:.2f} times as long as in fp32:"
+                " ONNX Runtime's int8 convolutions with ranges of each input are slow on this"
+                " processor, so that to be faster than INT8 says little. Against the largest in fp32"
+                f" the same networks are {faster} times as fast."
+            )
         told.append(
             f"{one.name}: {len(one.points)} networks on {one.items} held-out items; the table's"
             f" latencies err by {100 * prior(one):.1f} % (median) on them"

@@ -182,6 +182,7 @@ def family(path: Path, folder: Path, plan: Plan, say: Say) -> Family:
 
     place = arena()
     head = place.head(path)
+    fronts_measure.check(folder, head)
     found = chosen(path, plan)
     say(f"{head['name']}: {len(found.places)} networks to measure")
     networks = dict(zip(found.places, place.networks(path, found.places), strict=True))

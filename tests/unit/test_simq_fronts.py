@@ -46,7 +46,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         for _ in range(2)
     ]
-    table = fill(net, layer_space(family), batches[:1], batches[1:], {"name": "tiny"})
+    table = fill(
+        net,
+        layer_space(family),
+        batches[:1],
+        batches[1:],
+        {"name": "tiny", "weights_sha256": stored.digest(net.source)},
+    )
     write(table, place / "tiny.npz")
     stored.save(place / "tiny.safetensors", net, {"table": "tiny"})
     save_file(
@@ -136,6 +142,11 @@ def test_turns_are_ratios_to_the_anchor_and_refuse_a_changed_input() -> None:
 def test_sentences_are_asked_without_padding() -> None:
     some = fronts_measure.Items((torch.tensor([[2, 9, 3, 0, 0], [2, 9, 9, 9, 3]]),), torch.tensor([0, 1]))
     assert some[0][0].tolist() == [[2, 9, 3]] and some[1][0].shape == (1, 5)
+
+
+def test_the_supernet_of_another_table_is_refused(folder: Path) -> None:
+    with pytest.raises(UsageError, match="is not the supernet of table tiny"):
+        fronts_measure.check(folder, {"name": "tiny", "weights_sha256": "f" * 64})
 
 
 def test_what_is_missing_is_said(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
