@@ -88,8 +88,8 @@ def require_comparable(runs: Sequence[Run]) -> None:
 def labels(runs: Sequence[Run]) -> dict[str, str]:
     """Record id -> the method's name in the table.
 
-    Runs of one name with other options or another source are different methods: the name then
-    carries what tells them apart, so that they are never averaged.
+    Runs of one name with other options or another source are different methods: the name carries what
+    tells them apart, so that they are never averaged, and every option that is not the default.
     """
     kinds: dict[str, dict[tuple[str, str], list[str]]] = {}
     for run in runs:
@@ -100,7 +100,7 @@ def labels(runs: Sequence[Run]) -> dict[str, str]:
     for method, others in kinds.items():
         apart = [len(set(those)) > 1 for those in zip(*others, strict=True)]
         for (options, source), ids in others.items():
-            name = method + (f" ({options or 'default options'})" if apart[0] else "")
+            name = method + (f" ({options or 'default options'})" if options or apart[0] else "")
             named |= dict.fromkeys(ids, name + (f" @{source}" if apart[1] else ""))
     return named
 

@@ -73,7 +73,7 @@ ROWS = 16384
 """Tokens of a batch of text."""
 KINDS = {
     "vit": Kind(
-        "simq-vit", "vision-cifar10", (1000, 1000), 1000, recipe(1.5e-3, 1024 * 65), 900e6, mixed=True
+        "simq-vit", "vision-cifar10", (1000, 1000), 1000, recipe(1.5e-3, 1024 * 65), 900e6
     ),
     "resnet": Kind("simq-resnet", "vision-cifar10-resnet", (1000, 1000), 500, recipe(3e-3, 1024 * 65), 520e6),
     "text": Kind(

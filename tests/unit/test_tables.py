@@ -303,6 +303,7 @@ def test_other_options_or_other_source_is_another_method():
         "hat (default options)",
         "hat (population=10)",
     }
+    assert set(tables.build([tuned]).rows["method"]) == {"hat (population=10)"}
     edited = fake(seed=2)
     edited["spec"]["method_sha256"] = "f" * 64
     names = set(tables.build([plain, edited]).rows["method"])
