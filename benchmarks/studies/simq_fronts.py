@@ -61,9 +61,9 @@ class Plan:
     evaluations: int = 400
     population: int = 50
     inner: int = 2_000
-    items: int = 3000
+    items: int = 1000
     """Held-out items of each network, at most."""
-    shown: int = 4
+    shown: int = 3
     """Points of a front that are measured, at equal distances, besides candidates; of a sequential search
     there are candidates alone."""
     candidates: int = 2

@@ -173,7 +173,7 @@ def timed(module: nn.Module, policies: list[dict[str, str]]) -> list[float]:
     traced, generator = trace(module, [torch.randn(2, 3, 32, 32)]), torch.Generator().manual_seed(0)
     served = [Ort(traced), *(Ort(traced, policy) for policy in policies)]
     for one in served:
-        check_served(one, module, [torch.randn(1, 3, 32, 32, generator=generator)])
+        check_served(one, module, [[torch.randn(1, 3, 32, 32, generator=generator)]])
     found = turns.in_turns(served, lambda _: [torch.randn(1, 3, 32, 32, generator=generator)], TIMED)
     return [float(ratio) for ratio in found.least()]
 

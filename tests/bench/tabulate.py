@@ -72,9 +72,7 @@ def recipe(rate: float, batch: int, decay: float = 0.05, smoothing: float = 0.1)
 ROWS = 16384
 """Tokens of a batch of text."""
 KINDS = {
-    "vit": Kind(
-        "simq-vit", "vision-cifar10", (1000, 1000), 1000, recipe(1.5e-3, 1024 * 65), 900e6
-    ),
+    "vit": Kind("simq-vit", "vision-cifar10", (1000, 1000), 1000, recipe(1.5e-3, 1024 * 65), 900e6),
     "resnet": Kind("simq-resnet", "vision-cifar10-resnet", (1000, 1000), 500, recipe(3e-3, 1024 * 65), 520e6),
     "text": Kind(
         "simq-text",
