@@ -14,7 +14,7 @@ from benchmarks.report import plots
 if TYPE_CHECKING:
     from benchmarks.studies.simq_fronts import Family
 
-MARKS = {"linas": ("o", "#0072b2"), "arch-then-quant": ("^", "#d55e00"), "int8": ("s", "white")}
+MARKS = {"int8": ("s", "white"), "linas": ("o", "#0072b2"), "arch-then-quant": ("^", "#d55e00")}
 LABELS = {"linas": "linas, joint", "arch-then-quant": "arch-then-quant", "int8": "uniform INT8 networks"}
 UNIFORM = {"fp32": "P", "int8": "*", "w4": "X"}
 
@@ -53,12 +53,12 @@ def draw(found: Sequence[Family], profile: str) -> Drawing:
                 )
                 x = [at(place) for place in places]
                 y = [float(one.points[place].losses.mean()) for place in places]
-                drawn = axes.scatter(x, y, marker=marker, s=34, facecolor=colour, edgecolor=plots.INK,
+                drawn = axes.scatter(x, y, marker=marker, s={"int8": 60}.get(search, 26), facecolor=colour, edgecolor=plots.INK,
                                      linewidth=0.8, zorder=3, alpha=0.9)  # fmt: skip
                 lines.setdefault(LABELS[search], drawn)
-                if x:
+                if x and search != "arch-then-quant":  # of which there are candidates alone
                     axes.step(x, np.minimum.accumulate(y), where="post", linewidth=1.0, color=plots.INK,
-                              linestyle={"linas": "-", "int8": ":"}.get(search, "--"), zorder=2)  # fmt: skip
+                              linestyle=":" if search == "int8" else "-", zorder=2)  # fmt: skip
             for precision, place in one.found.largest.items():
                 drawn = axes.scatter(at(place), float(one.points[place].losses.mean()), s=110, zorder=4,
                                      marker=UNIFORM.get(precision, "D"), facecolor="0.75",

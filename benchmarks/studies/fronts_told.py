@@ -21,7 +21,7 @@ def outcome(found: Sequence[Family], plan: Plan, profile: str) -> Outcome:
     signature = f"lat:p50|clk:cpu|n:{plan.rounds}|b:1|thr:1|rt:{version()}|prof:{profile}"
     facts = {
         "study": "simq-fronts", "rule": RULE, "signature": signature, "profile": profile,
-        "seeds": plan.seeds, "evaluations": plan.evaluations, "inner": plan.inner, "margin": MARGIN,
+        "seeds": plan.seeds, "evaluations": plan.evaluations, "inner": plan.inner, "margin": MARGIN, "shown": plan.shown,
         "paper": {"times_faster": PAPER["faster"], "times_smaller": PAPER["smaller"]},
         "tables": [_facts(one) for one in found],
         "paired": {key: pair for one in found for key, pair in paired(one).items()},
@@ -106,6 +106,7 @@ def notes(found: Sequence[Family], plan: Plan, signature: str) -> list[str]:
         " differences between supernets are in no interval. Best INT8 network: of all architectures in"
         " uniform INT8, every one of which counts as evaluated. bf16 runs in torch, for ONNX Runtime"
         " has no such kernels here, and stands beside fp32 in torch alone.",
+        "Sentences are timed at their own lengths; the table's latencies were fitted at one length.",
         "What is before and behind the layers (patches, stem, embeddings, heads) stays fp32 in every"
         " network, and is in every figure.",
         f"The paper (arXiv 2312.13301) has up to {PAPER['faster']:.2f} times faster and"
