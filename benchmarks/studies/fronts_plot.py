@@ -53,8 +53,9 @@ def draw(found: Sequence[Family], profile: str) -> Drawing:
                 )
                 x = [at(place) for place in places]
                 y = [float(one.points[place].losses.mean()) for place in places]
-                drawn = axes.scatter(x, y, marker=marker, s={"int8": 60}.get(search, 26), facecolor=colour, edgecolor=plots.INK,
-                                     linewidth=0.8, zorder=3, alpha=0.9)  # fmt: skip
+                drawn = axes.scatter(x, y, marker=marker, s=60 if search == "int8" else 26,
+                                     facecolor=colour, edgecolor=plots.INK, linewidth=0.8, zorder=3,
+                                     alpha=0.9)  # fmt: skip
                 lines.setdefault(LABELS[search], drawn)
                 if x and search != "arch-then-quant":  # of which there are candidates alone
                     axes.step(x, np.minimum.accumulate(y), where="post", linewidth=1.0, color=plots.INK,

@@ -21,7 +21,8 @@ def outcome(found: Sequence[Family], plan: Plan, profile: str) -> Outcome:
     signature = f"lat:p50|clk:cpu|n:{plan.rounds}|b:1|thr:1|rt:{version()}|prof:{profile}"
     facts = {
         "study": "simq-fronts", "rule": RULE, "signature": signature, "profile": profile,
-        "seeds": plan.seeds, "evaluations": plan.evaluations, "inner": plan.inner, "margin": MARGIN, "shown": plan.shown,
+        "seeds": plan.seeds, "evaluations": plan.evaluations, "inner": plan.inner, "margin": MARGIN,
+        "shown": plan.shown,
         "paper": {"times_faster": PAPER["faster"], "times_smaller": PAPER["smaller"]},
         "tables": [_facts(one) for one in found],
         "paired": {key: pair for one in found for key, pair in paired(one).items()},
