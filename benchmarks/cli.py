@@ -115,6 +115,9 @@ def parser() -> argparse.ArgumentParser:
     study.add_argument("name", nargs="?", metavar="NAME", help="which (default: list them)")
     study.add_argument("--data-dir", type=Path, metavar="DIR", help="folder of real data")
     study.add_argument(
+        "--weights", type=Path, metavar="DIR", help="folder of the supernets and held-out items of tables"
+    )
+    study.add_argument(
         "--results", type=Path, default=Path("results"), metavar="DIR", help="default: results, in studies/"
     )
     _json(study)

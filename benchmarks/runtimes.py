@@ -6,6 +6,7 @@ are never compared; the signature of a latency names the one that is not torch (
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -114,12 +115,39 @@ def check_graph(made: Ort, plain: nn.Module, workload: Workload) -> float:
         Refused: one of them is not met.
     """
     source = workload.source("cpu")
+    return check_served(
+        made, plain, [workload.inputs(source)], lambda net, *given: workload.run(net, given[0])
+    )
+
+
+def check_served(
+    made: Ort,
+    plain: nn.Module,
+    samples: Sequence[Sequence[torch.Tensor]],
+    run: Callable[..., torch.Tensor] = lambda net, *given: net(*given),
+) -> float:
+    """The gates of ``check_graph`` on some samples.
+
+    Args:
+        samples: inputs of one row each. Of a single one a classifier may say next to nothing, which is far
+            from anything else.
+        run: ``(network, *inputs) -> output``.
+
+    Returns:
+        the distance of the outputs to all of them.
+
+    Raises:
+        Refused: one of the gates is not met.
+    """
+    kept = [[x.clone() for x in inputs] for inputs in samples]
     with torch.inference_mode():
-        expected = workload.run(plain, source.clone())
-        found = workload.run(made, source)
-    if not torch.equal(source, workload.source("cpu")):
+        expected = torch.cat([run(plain, *inputs) for inputs in kept])
+        kept = [[x.clone() for x in inputs] for inputs in samples]
+        found = torch.cat([run(made, *inputs) for inputs in samples])
+    pairs = [pair for both in zip(samples, kept, strict=True) for pair in zip(*both, strict=True)]
+    if not all(torch.equal(x, y) for x, y in pairs):
         raise Refused("in ONNX Runtime, it changed its input")
-    ran = made.executed(*workload.inputs(source))
+    ran = made.executed(*samples[0])
     for precision, calls in made.due().items():
         seen = sum(ran.get(kind, 0) for kind in KERNELS[precision])
         if seen != calls:

@@ -6,12 +6,13 @@ The harness reaches it through the entry point ``supernet_bench.searches``, as i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from simq import table
+from simq import latency, table
 from simq.evaluator import Archive
 from simq.genome import Array
 from simq.search import SEARCHERS
@@ -32,15 +33,33 @@ class Arena:
 
     def head(self, path: Path) -> dict[str, Any]:
         """What a table says of itself."""
-        return table.read(path).head
+        return _read(path)[0].head
+
+    def latency(self, path: Path) -> dict[str, Any]:
+        """What is known of its predicted latencies, which are then a column ``latency``; empty: nothing."""
+        return _read(path)[1]
 
     def whole(self, path: Path, columns: Sequence[str]) -> Array:
         """Columns ``[points, m]`` of all its points."""
-        return table.read(path).whole(columns)
+        return _read(path)[0].whole(columns)
 
     def uniform(self, path: Path) -> dict[str, np.ndarray]:
         """Precision -> places of the points that have it everywhere."""
-        return table.read(path).uniform
+        return _read(path)[0].uniform
+
+    def networks(self, path: Path, places: Sequence[int]) -> list[tuple[dict[str, Any], dict[str, str]]]:
+        """Architecture and policy of some of its points."""
+        found = _read(path)[0]
+        decoded = (found.space.decode(found.points[place]) for place in places)
+        return [(architecture.to_dict(), policy) for architecture, policy in decoded]
+
+    def largest(self, path: Path) -> dict[str, int]:
+        """Precision -> place of the largest network that has it everywhere."""
+        found = _read(path)[0]
+        return {
+            name: int(places[found.columns["macs"][places].argmax()])
+            for name, places in found.uniform.items()
+        }
 
     def run(
         self,
@@ -53,8 +72,15 @@ class Arena:
         inner: int,
     ) -> np.ndarray:
         """Places of what one search measures, in order: ``[evaluations]``, fewer where it ends before."""
-        whole = table.read(path)
+        whole = _read(path)[0]
         archive = Archive(table.Tabulated(whole, objectives), evaluations)
         found = SEARCHERS[searcher].make(population, inner)
         found.search(archive, np.random.default_rng(seed))
         return whole.places(archive.genomes)
+
+
+@lru_cache(maxsize=8)
+def _read(path: Path) -> tuple[table.Table, dict[str, Any]]:
+    """A table with its latencies, where it has some, and what is known of them."""
+    found = table.read(path)
+    return found, latency.attach(found, path)

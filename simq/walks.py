@@ -52,6 +52,12 @@ class Half:
         self.fake = FakeQuantized(module)
         policy = {name: precision for name in units(module) if name in names}
         self.net: Any = self.fake.select([policy])
+        self.ranged = precision == "int8"
+
+    def looked_at(self, x: Tensor, last: bool) -> Tensor:
+        """Of the last layer's states the first token's, which alone is classified; int8 layers are given all,
+        for these decide on ranges."""
+        return x[:, :1] if last and not self.ranged else x
 
     def begin(self, inputs: Sequence[Tensor]) -> None:
         """What all its layers must know of the inputs."""
@@ -87,7 +93,7 @@ class ImageHalf(Half):
         return x + layer.attention(layer.attention_norm(x))  # type: ignore[no-any-return]
 
     def feed(self, at: int, x: Tensor, last: bool) -> Tensor:
-        layer = self.net.layers[at]
+        layer, x = self.net.layers[at], self.looked_at(x, last)
         return x + layer.ffn(layer.ffn_norm(x))  # type: ignore[no-any-return]
 
     def finish(self, x: Tensor) -> Tensor:
@@ -107,6 +113,9 @@ class QuestionHalf(Half):
         return self.net.layers[at].attend(x, self.bias)  # type: ignore[no-any-return]
 
     def feed(self, at: int, x: dict[str, Tensor], last: bool) -> dict[str, Tensor]:
+        if last:
+            image, seen = next(iter(x.items()))
+            x = {image: self.looked_at(seen, last)}
         return self.net.layers[at].feed(x, last)  # type: ignore[no-any-return]
 
     def finish(self, x: dict[str, Tensor]) -> Tensor:
@@ -129,6 +138,7 @@ class SentenceHalf(Half):
         return self.net.run(x, self.bias, self.net.plan.stages[2 * at : 2 * at + 1])  # type: ignore[no-any-return]
 
     def feed(self, at: int, x: Tensor, last: bool) -> Tensor:
+        x = self.looked_at(x, last)
         return self.net.run(x, self.bias, self.net.plan.stages[2 * at + 1 : 2 * at + 2])  # type: ignore[no-any-return]
 
     def finish(self, x: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 import numpy as np
 
@@ -49,7 +50,9 @@ class OperatorTable:
         x = np.array([self._row(work) for work in works])
         found = [_ridge(x, ms, strength) for strength in STRENGTHS]
         weights, left = min(found, key=lambda one: float(np.median(np.abs(one[1]) / ms)))
-        self.constant, self._rate, self._more = float(weights[0]), float(weights[1]), weights[2:]
+        self.constant = float(weights[0])
+        self._rate = float(weights[1]) / self._scale
+        self._more = {key: float(x) / self._scale for key, x in zip(self._keys, weights[2:], strict=True)}
         self.error = float(np.median(np.abs(left) / ms))
 
     def __call__(self, layers: Layers, policy: Policy | None = None) -> float:
@@ -58,8 +61,28 @@ class OperatorTable:
         Raises:
             ValueError: the policy is none for these layers.
         """
-        work = _work(layers, policy or {})
-        return float(np.array(self._row(work)) @ np.array([self.constant, self._rate, *self._more]))
+        check(policy or {}, layers)
+        each = (self.layer(shape, (policy or {}).get(name, "fp32")) for name, shape in layers.items())
+        return self.constant + sum(each)
+
+    def layer(self, shape: Sequence[int], precision: str) -> float:
+        """Milliseconds that a layer with a weight of this shape adds."""
+        rate = self._rate + self._more.get((tuple(shape), precision), 0.0)
+        return math.prod(shape) * RATE[precision] * rate
+
+    def state(self) -> dict[str, Any]:
+        """All that a prediction takes, as plain JSON types."""
+        more = [[list(shape), precision, value] for (shape, precision), value in self._more.items()]
+        return {"constant": self.constant, "rate": self._rate, "more": more, "error": self.error}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Self:
+        """The table that ``state`` was taken of."""
+        made = cls.__new__(cls)
+        made.constant, made._rate = float(state["constant"]), float(state["rate"])
+        made._more = {(tuple(shape), str(word)): float(value) for shape, word, value in state["more"]}
+        made.error = float(state["error"])
+        return made
 
     def _row(self, work: Mapping[tuple[tuple[int, ...], str], float]) -> list[float]:
         shares = [work.get(key, 0.0) / self._scale for key in self._keys]

@@ -58,6 +58,23 @@ def check_machine() -> None:
         )
 
 
+def opened(graph: bytes, threads: int = 1, profile: str | None = None) -> Any:
+    """An ONNX file as a session of the runtime, on so many threads.
+
+    Args:
+        profile: beginning of the name of a file that says what has run.
+    """
+    runtime = needed("onnxruntime")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    # Threads that spin between calls would take the processor from whatever is timed in turns with this.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    if profile:
+        options.enable_profiling, options.profile_file_prefix = True, profile
+    return runtime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
 class Ort(Served):
     """A traced network under a policy, called with tensors; single-threaded unless told otherwise.
 
@@ -81,15 +98,7 @@ class Ort(Served):
         self.inputs = [given.name for given in self.session.get_inputs()]
 
     def _session(self, profile: str | None = None) -> Any:
-        runtime = needed("onnxruntime")
-        options = runtime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = self.threads, 1
-        # Threads that spin between calls would take the processor from whatever is timed in turns with this.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3
-        if profile:
-            options.enable_profiling, options.profile_file_prefix = True, profile
-        return runtime.InferenceSession(self.graph, options, providers=["CPUExecutionProvider"])
+        return opened(self.graph, self.threads, profile)
 
     def forward(self, *inputs: Tensor) -> Tensor:
         if self.alone and len(inputs[0]) > 1:

@@ -28,8 +28,13 @@ def study(options: argparse.Namespace) -> int:
     if options.name not in studies.STUDIES:
         raise registry.unknown("study", options.name, studies.STUDIES, "list them: supernet-bench study")
     asked = studies.module(options.name)
-    sources = {"data": options.data_dir, "records": options.results / "records"}
+    sources = {"data": options.data_dir, "records": options.results / "records", "weights": options.weights}
     source = sources.get(asked.READS)
+    if source is None and asked.READS == "weights":
+        raise UsageError(
+            f"study {options.name} runs trained supernets: supernet-bench study {options.name} --weights"
+            " FOLDER with NAME.safetensors and NAME.items.safetensors"
+        )
     if source is None and asked.READS == "data":
         raise UsageError(
             f"study {options.name} reads published tables: supernet-bench study {options.name} --data-dir"

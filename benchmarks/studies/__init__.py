@@ -1,6 +1,7 @@
 """Studies: a question answered from published data or records, without a run. One module each.
 
-A study has ``SUMMARY``, ``READS`` (``data``, ``records``, or None) and ``run(folder, say) -> Outcome``;
+A study has ``SUMMARY``, ``READS`` (``data``, ``records``,
+``weights``, or None) and ``run(folder, say) -> Outcome``;
 ``supernet-bench study NAME`` prints its outcome and writes it to ``results/studies``. Its rule of decision
 is written down in its module.
 """
@@ -12,7 +13,12 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-STUDIES = {"cpu-latency": "cpu_latency", "shape-latency": "shape_latency", "simq-search": "simq_search"}
+STUDIES = {
+    "cpu-latency": "cpu_latency",
+    "shape-latency": "shape_latency",
+    "simq-fronts": "simq_fronts",
+    "simq-search": "simq_search",
+}
 """Name on the command line -> module."""
 
 

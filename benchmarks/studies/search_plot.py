@@ -1,9 +1,12 @@
-"""The picture of ``simq_search``: share of the true front against evaluations, a panel a table."""
+"""The picture of ``simq_search``: share of the true front against evaluations.
+
+A column of panels is a table, a row what is searched for.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
@@ -25,31 +28,38 @@ def pictures(found: Sequence[Judged], plan: Plan) -> dict[str, bytes]:
 
 def draw(found: Sequence[Judged], plan: Plan) -> Drawing:
     """Searches differ in line and marker as well as in colour; bands are 95 % t-intervals of the mean."""
-    figure = Drawing(figsize=(4.6 * len(found) + 2.6, 4.8))
-    wide = figure.get_figwidth()
-    figure.text(0.012, 0.975, "Which search finds most?", fontsize=14, fontweight="bold", va="top",
+    tables = list(dict.fromkeys(str(judged.head["name"]) for judged in found))
+    asked = list(dict.fromkeys(judged.objectives for judged in found))
+    wide, tall = 4.6 * len(tables) + 2.6, 3.9 * len(asked) + 1.0
+    figure = Drawing(figsize=(wide, tall))
+    figure.text(0.012, 1 - 0.12 / tall, "Which search finds most?", fontsize=14, fontweight="bold", va="top",
                 color=plots.INK)  # fmt: skip
-    told = f"Share of the true front's hypervolume of loss and bytes. Mean of {plan.seeds} seeds, 95 % band."
-    figure.text(0.012, 0.905, told, fontsize=10, va="top", color=plots.INK)
+    told = f"Share of the true front's hypervolume. Mean of {plan.seeds} seeds, 95 % band."
+    figure.text(0.012, 1 - 0.46 / tall, told, fontsize=10, va="top", color=plots.INK)
     style = plots.looks(name for judged in found for name in judged.curves)
     lowest = min(float(c[:, plan.budgets[0] - 1].mean()) for j in found for c in j.curves.values())
-    for i, judged in enumerate(found):
-        axes = figure.add_axes(((0.75 + 4.6 * i) / wide, 0.13, 3.75 / wide, 0.63))
+    labels: dict[str, Any] = {}
+    for judged in found:
+        column, row = tables.index(str(judged.head["name"])), asked.index(judged.objectives)
+        axes = figure.add_axes(
+            ((0.75 + 4.6 * column) / wide, 1 - (3.9 * row + 4.2) / tall, 3.75 / wide, 2.9 / tall)
+        )
         for name, curves in judged.curves.items():
             at = np.arange(plan.budgets[0], curves.shape[1] + 1, max(1, curves.shape[1] // 80))
-            bands = [stats.t_interval(column.tolist()) for column in 100 * curves[:, at - 1].T]
+            bands = [stats.t_interval(values.tolist()) for values in 100 * curves[:, at - 1].T]
             look = style[name]
             mean = [band.mean for band in bands]
-            axes.plot(at, mean, color=look.colour, linestyle=look.line, linewidth=1.6, marker=look.marker,
-                      mfc=look.face, markersize=5, markevery=0.2, label=name)  # fmt: skip
+            (line,) = axes.plot(at, mean, color=look.colour, linestyle=look.line, linewidth=1.6,
+                                marker=look.marker, mfc=look.face, markersize=5, markevery=0.2)  # fmt: skip
+            labels.setdefault(name, line)
             low = [band.mean if band.low is None else band.low for band in bands]
             high = [band.mean if band.high is None else band.high for band in bands]
             axes.fill_between(at, low, high, color=look.colour, alpha=0.15, linewidth=0)
         axes.set_ylim(min(95.0, 100 * lowest - 2), 100.5)
         axes.set_xlabel("evaluations")
         axes.set_ylabel("% of the true front        higher is better \u2192")
-        points = f"{judged.head['points']:,} networks"
-        axes.set_title(f"{judged.head['name']}: {points}", fontsize=10, loc="left", color=plots.INK)
-    figure.legend(*axes.get_legend_handles_labels(), loc="upper left", fontsize=9, frameon=False,
-                  bbox_to_anchor=((4.75 + 4.6 * (len(found) - 1)) / wide, 0.8))  # fmt: skip
+        title = f"{judged.head['name']}: {', '.join(judged.objectives)}"
+        axes.set_title(title, fontsize=10, loc="left", color=plots.INK)
+    figure.legend(list(labels.values()), list(labels), loc="upper left", fontsize=9, frameon=False,
+                  bbox_to_anchor=((4.75 + 4.6 * (len(tables) - 1)) / wide, 1 - 1.2 / tall))  # fmt: skip
     return figure

@@ -26,6 +26,16 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+KINDS = ("bert-smoke", "vit-smoke", "resnet-smoke", "vl-smoke")
+
+
+def inputs(kind: str) -> tuple[Tensor, ...]:
+    """What a network of this kind is given: six samples."""
+    x = network(kind)[1]
+    text = torch.randint(5, WORDS, (6, 7), generator=generator(1))
+    return (x, text) if kind == "vl-smoke" else (x,)
+
+
 def network(kind: str) -> tuple[nn.Module, Tensor]:
     """A network whose outputs differ by more than chance, and six samples."""
     torch.manual_seed(5)
@@ -33,8 +43,9 @@ def network(kind: str) -> tuple[nn.Module, Tensor]:
     if kind.startswith("bert"):
         module = family_of(space)(space, BertConfig(WORDS)).build(space.largest())
         return module.eval(), torch.randint(5, WORDS, (6, 10), generator=generator())
-    module = image_family(space, 10, image=8, channels=1).build(space.largest())
-    return module.eval(), torch.randn(6, 1, 8, 8, generator=generator())
+    words, side = ({"vocab": WORDS, "text": 7}, 32) if kind == "vl-smoke" else ({}, 8)
+    module = image_family(space, 10, image=side, channels=1, **words).build(space.largest())
+    return module.eval(), torch.randn(6, 1, side, side, generator=generator())
 
 
 def drawn(module: nn.Module, seed: int, among: tuple[str, ...] = tuple(PRECISIONS)) -> dict[str, str]:
@@ -45,21 +56,21 @@ def drawn(module: nn.Module, seed: int, among: tuple[str, ...] = tuple(PRECISION
     return found
 
 
-@pytest.mark.parametrize("kind", ["bert-smoke", "vit-smoke", "resnet-smoke"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_fifty_policies_say_what_onnx_runtime_says(kind: str) -> None:
     """The gate: the same class for 99.5 % of items, outputs within 1 % of their length."""
     pytest.importorskip("onnx", reason="needs the extra onnx")
     pytest.importorskip("onnxruntime", reason="needs the extra onnx")
-    from supernet.onnx_graph import trace
+    from benchmarks.deployed import traced
     from supernet.ort import Ort
 
-    module, x = network(kind)
+    (module, _), given = network(kind), inputs(kind)
     policies = [drawn(module, seed, ("fp32", "int8", "w4")) for seed in range(50)]
-    found = FakeQuantized(module)(policies, x)
-    traced = trace(module, [x[:2]])
-    real = torch.stack([Ort(traced, policy).one_by_one()(x) for policy in policies])
+    found = FakeQuantized(module)(policies, *given)
+    written = traced(module, [x[:2] for x in given])
+    real = torch.stack([Ort(written, policy).one_by_one()(*given) for policy in policies])
     with torch.no_grad():
-        moved = (real - module(x)).norm()
+        moved = (real - module(*given)).norm()
     assert (found - real).norm() <= 0.01 * real.norm() and (found - real).norm() < 0.2 * moved
     assert (found.argmax(-1) == real.argmax(-1)).float().mean() >= 0.995
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -61,3 +63,12 @@ def test_what_cannot_be_fitted_is_said() -> None:
         OperatorTable([(LAYERS, {}, 0.0)] * 5)
     with pytest.raises(ValueError, match="nearest name"):
         OperatorTable([(LAYERS, {}, float(i + 1)) for i in range(5)])(LAYERS, {"l99": "int8"})
+
+
+def test_a_table_comes_back_from_its_state() -> None:
+    rng = np.random.default_rng(3)
+    policies = [drawn(rng) for _ in range(12)]
+    table = OperatorTable([(LAYERS, p, truth(LAYERS, p)) for p in policies])
+    again = OperatorTable.from_state(json.loads(json.dumps(table.state())))
+    assert [again(LAYERS, p) for p in policies] == [table(LAYERS, p) for p in policies]
+    assert again.error == table.error and again.layer((999, 3), "int8") == table.layer((999, 3), "int8") > 0

@@ -68,6 +68,9 @@ def test_the_study_on_a_small_table(place: Arena, path: Path) -> None:
         ("nsga2-joint", "random-joint"),
         ("linas", "arch-then-quant"),
     ]
+    pair = outcome.facts["paired"]["toy: linas - nsga2-joint"]
+    assert pair["values"] == pytest.approx((shares["linas"] - shares["nsga2-joint"])[:, 1], abs=2e-6)
+    assert pair["unit"] == "share of hypervolume" and facts["objectives"] == ["loss", "bytes"]
     page = outcome.markdown("x")
     assert "toy" in page and "linas minus nsga2-joint after 60" in page
     assert outcome.pictures["png"][:4] == b"\x89PNG" and len(outcome.rows) == 4
@@ -77,7 +80,7 @@ def test_comparisons_are_paired_and_corrected() -> None:
     rng = RNG(0)
     base = rng.random((10, 1)) * 0.5
     shares = {"linas": base + 0.1, "nsga2-joint": base, "random-joint": base + rng.normal(0, 0.2, (10, 1))}
-    judged = Judged({"name": "t"}, shares, {}, {}, {})
+    judged = Judged({"name": "t"}, ("loss", "bytes"), shares, {}, {}, {})
     first, second = compare(judged, Plan(budgets=(200,)))
     assert first.verdict == "significant" and first.difference.mean == pytest.approx(0.1)
     assert first.p == pytest.approx(2 * 2 / 2**10)  # Holm over two
@@ -94,3 +97,24 @@ def test_without_a_table_the_study_says_how_to_make_one(monkeypatch: pytest.Monk
 
 def test_the_searches_are_found_as_an_entry_point() -> None:
     assert registry.arena().name == "simq"
+
+
+def test_with_latencies_there_are_three_questions(
+    place: Arena, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = {"table": "toy", "median_error": 0.02, "held_out": 9, "signature": "lat:min"}
+    whole = Arena.whole
+
+    def with_latency(self: Arena, path: Path, columns: tuple[str, ...]) -> np.ndarray:
+        return whole(self, path, ["bytes" if name == "latency" else name for name in columns])
+
+    monkeypatch.setattr(Arena, "whole", with_latency)
+    monkeypatch.setattr(Arena, "latency", lambda self, path: said)
+    monkeypatch.setattr(
+        Arena, "run", lambda self, path, asked, *rest: np.arange(12) + (7 if "latency" in asked else 0)
+    )
+    plan = Plan(seeds=2, budgets=(12,), decides=12, searchers=("linas", "random-joint"), jobs=1)
+    outcome = study([path], plan)
+    assert [one["objectives"] for one in outcome.facts["tables"]] == list(map(list, simq_search.OBJECTIVES))
+    assert {row[0] for row in outcome.rows} == {"toy", "toy (loss, latency)", "toy (loss, bytes, latency)"}
+    assert any("median error 2.0 % over 9 policies" in note for note in outcome.notes)

@@ -1,0 +1,73 @@
+"""The picture of ``simq_fronts``: held-out loss against real latency and size, a row of panels each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure as Drawing
+
+from benchmarks.report import plots
+
+if TYPE_CHECKING:
+    from benchmarks.studies.simq_fronts import Family
+
+MARKS = {"int8": ("s", "white"), "linas": ("o", "#0072b2"), "arch-then-quant": ("^", "#d55e00")}
+LABELS = {"linas": "linas, joint", "arch-then-quant": "arch-then-quant", "int8": "uniform INT8 networks"}
+UNIFORM = {"fp32": "P", "int8": "*", "w4": "X"}
+
+
+def pictures(found: Sequence[Family], profile: str) -> dict[str, bytes]:
+    """``png`` and ``svg`` -> bytes."""
+    with mpl.rc_context(plots.STYLE):
+        figure = draw(found, profile)
+        return {kind: plots.image(figure, kind) for kind in ("png", "svg")}
+
+
+def draw(found: Sequence[Family], profile: str) -> Drawing:
+    """A column a table; searches differ in marker and filling as well as in colour."""
+    wide, tall = 4.5 * len(found) + 2.2, 8.4
+    figure = Drawing(figsize=(wide, tall))
+    figure.text(0.012, 1 - 0.12 / tall, "Fronts in ONNX Runtime, against uniform INT8", fontsize=14,
+                fontweight="bold", va="top", color=plots.INK)  # fmt: skip
+    about = f"{profile}, one thread  |  held-out loss; all points measured  |  lower left is better"
+    figure.text(0.012, 1 - 0.46 / tall, about, fontsize=10, va="top", color=plots.GREY)
+    lines: dict[str, Any] = {}
+    for column, one in enumerate(found):
+        for row, axis in enumerate(("faster", "smaller")):
+            axes = figure.add_axes(
+                ((0.75 + 4.5 * column) / wide, 1 - (3.75 * row + 4.15) / tall, 3.6 / wide, 2.95 / tall)
+            )
+
+            def at(place: int, axis: str = axis, one: Family = one) -> float:
+                return (
+                    one.anchor_ms * one.ratio[place][0] if axis == "faster" else one.points[place].size / 1e6
+                )
+
+            for search, (marker, colour) in MARKS.items():
+                places = sorted(
+                    {p for key, some in one.found.fronts.items() if key[:2] == (search, axis) for p in some},
+                    key=at,
+                )
+                x = [at(place) for place in places]
+                y = [float(one.points[place].losses.mean()) for place in places]
+                drawn = axes.scatter(x, y, marker=marker, s=60 if search == "int8" else 26,
+                                     facecolor=colour, edgecolor=plots.INK, linewidth=0.8, zorder=3,
+                                     alpha=0.9)  # fmt: skip
+                lines.setdefault(LABELS[search], drawn)
+                if x and search != "arch-then-quant":  # of which there are candidates alone
+                    axes.step(x, np.minimum.accumulate(y), where="post", linewidth=1.0, color=plots.INK,
+                              linestyle=":" if search == "int8" else "-", zorder=2)  # fmt: skip
+            for precision, place in one.found.largest.items():
+                drawn = axes.scatter(at(place), float(one.points[place].losses.mean()), s=110, zorder=4,
+                                     marker=UNIFORM.get(precision, "D"), facecolor="0.75",
+                                     edgecolor=plots.INK, linewidth=0.9)  # fmt: skip
+                lines.setdefault(f"largest network, {precision}", drawn)
+            axes.set_xlabel("latency, ms" if axis == "faster" else "ONNX file, MB")
+            axes.set_ylabel("held-out loss, nats")
+            axes.set_title(one.name, fontsize=10, loc="left", color=plots.INK)
+    figure.legend(list(lines.values()), list(lines), loc="upper left", fontsize=9, frameon=False,
+                  bbox_to_anchor=((4.5 * len(found) + 0.1) / wide, 1 - 1.1 / tall))  # fmt: skip
+    return figure

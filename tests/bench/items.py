@@ -1,0 +1,53 @@
+"""Write down the held-out data of tables: ``NAME.items.safetensors``, which ``simq-fronts`` asks networks.
+
+``python -m tests.bench.items --cache FOLDER --out FOLDER --data-dir DIR``: the same items as those of the
+tables' columns ``held_loss`` and ``held_hits``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+
+from supernet.export import replace
+from tests.bench.tabulate import KINDS, of_images, of_sentences, tiny
+
+
+def main(words: list[str] | None = None) -> None:
+    """Of some tables or all."""
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    options.add_argument("kinds", nargs="*", help=f"of {', '.join(KINDS)}; default all")
+    options.add_argument("--data-dir", type=Path)
+    options.add_argument("--cache", type=Path, required=True)
+    options.add_argument("--out", type=Path, required=True)
+    options.add_argument("--tiny", action="store_true")
+    args = options.parse_args(words)
+    args.device = "cpu"
+    for key in args.kinds or KINDS:
+        kind = tiny(key, KINDS[key]) if args.tiny else KINDS[key]
+        made = (of_images if kind.task else of_sentences)(key, kind, args)
+        labels = torch.cat([batch.labels for batch in made.held_out])
+        tensors = {"labels": labels.long().contiguous()}
+        for i in range(len(made.held_out[0].inputs)):
+            parts = [batch.inputs[i] for batch in made.held_out]
+            widest = max(x.shape[-1] for x in parts)
+            whole = torch.cat([F.pad(x, (0, widest - x.shape[-1])) for x in parts])
+            tensors[f"inputs{i}"] = whole.contiguous()
+        if len(tensors) == 2 and not tensors["inputs0"].is_floating_point():
+            # Sentences lie by their length: mix them, so that any number of them is like all.
+            order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+            tensors = {name: x[order].contiguous() for name, x in tensors.items()}
+        args.out.mkdir(parents=True, exist_ok=True)
+        path = args.out / f"{kind.name}.items.safetensors"
+        replace(path, lambda name, made=tensors: save_file(made, name))
+        print(f"wrote {path}, {len(labels)} items, {path.stat().st_size:,} bytes", flush=True)
+
+
+if __name__ == "__main__":
+    main()
