@@ -283,15 +283,18 @@ def compare(judged: Judged, plan: Plan) -> list[Compared]:
 
 
 def paired(judged: Judged, plan: Plan) -> dict[str, Any]:
-    """``TABLE: OURS - THEIRS`` -> differences of shares over the seeds, for claims."""
+    """``TABLE: OURS - THEIRS`` -> differences of shares over the seeds, for claims.
+
+    ``uniform-int8`` is no search: it is what all points in that precision have together.
+    """
     at = plan.budgets.index(plan.decides)
+    shares = {name: found[:, at] for name, found in judged.shares.items()}
+    if "int8" in judged.uniform:
+        shares["uniform-int8"] = np.full(plan.seeds, judged.uniform["int8"])
     return {
-        f"{judged.name}: {a} - {b}": {
-            "values": _rounded(judged.shares[a][:, at] - judged.shares[b][:, at]),
-            "unit": "share of hypervolume",
-        }
-        for a, b in COMPARISONS
-        if {a, b} <= set(judged.shares)
+        f"{judged.name}: {a} - {b}": {"values": _rounded(shares[a] - shares[b]), "unit": "share of hypervolume"}
+        for a, b in (*COMPARISONS, ("linas", "uniform-int8"))
+        if {a, b} <= set(shares)
     }
 
 
