@@ -292,7 +292,10 @@ def paired(judged: Judged, plan: Plan) -> dict[str, Any]:
     if "int8" in judged.uniform:
         shares["uniform-int8"] = np.full(plan.seeds, judged.uniform["int8"])
     return {
-        f"{judged.name}: {a} - {b}": {"values": _rounded(shares[a] - shares[b]), "unit": "share of hypervolume"}
+        f"{judged.name}: {a} - {b}": {
+            "values": _rounded(shares[a] - shares[b]),
+            "unit": "share of hypervolume",
+        }
         for a, b in (*COMPARISONS, ("linas", "uniform-int8"))
         if {a, b} <= set(shares)
     }
