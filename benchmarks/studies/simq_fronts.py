@@ -58,7 +58,7 @@ RULE = (
 class Plan:
     """How much is run; what is less than the default is for tests."""
 
-    seeds: int = 3
+    seeds: int = 10
     evaluations: int = 400
     population: int = 50
     inner: int = 2_000
