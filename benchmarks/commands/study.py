@@ -44,9 +44,10 @@ def study(options: argparse.Namespace) -> int:
     def say(line: str) -> None:
         print(line, file=sys.stderr)
 
+    state = source_state()  # before: code that changes meanwhile is not what runs
     outcome = asked.run(source, say)
     folder = options.results / stored.FOLDER
-    files = stored.files(options.name, outcome, *source_state())
+    files = stored.files(options.name, outcome, *state)
     for ending, content in files.items():
         write_text(folder / f"{options.name}.{ending}", content)
     if options.json:
