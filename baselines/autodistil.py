@@ -47,7 +47,9 @@ class AutoDistil(Taught):
             with lab.phase("supernet"):
                 net = lab.supernet(space=space)
                 net.source.adopt(start(lab.inherit(), net))
-                train(lab, net, Sandwich(random=2), share / len(spaces), f"supernet-{i}", objective=objective)
+                train(
+                    lab, net, Sandwich(random=2), share / len(spaces), f"supernet-{i}", objective=objective
+                )
             with lab.phase("search"):
                 for architecture in space:
                     loss = lab.evaluate(net, architecture, objective, settings["ranked_on"]).loss
