@@ -223,3 +223,15 @@ def test_the_wheel_is_whole(tmp_path: Path) -> None:
     assert not names - ours, f"should not be in the wheel: {sorted(names - ours)}"
     assert {f"{package}/py.typed" for package in PACKAGES} <= names
     assert {"entry_points.txt", "licenses/LICENSE"} <= metadata
+
+
+def test_results_hold_what_is_published_and_nothing_half_written():
+    """A command that is killed while it builds the site leaves a folder behind."""
+    parts = {
+        path.relative_to(ROOT / "results").parts[0]
+        for path in committed()
+        if path.is_relative_to(ROOT / "results")
+    }
+    folders = {"bench", "plots", "records", "runtimes", "studies", "verified"}
+    files = {"CLAIMS.md", "LEADERBOARD.md", "SUBMITTING.md", "leaderboard.json"}
+    assert parts <= folders | files, parts - folders - files
