@@ -139,8 +139,9 @@ def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
 def machine() -> dict[str, Any]:
     """The hardware fingerprint: what it is, not whose.
 
-    ``fingerprint`` is a digest over what must be equal for two runs to count as the same machine:
-    processor, threads, flags, memory and GPUs, not the kernel and driver.
+    ``fingerprint`` is a digest over what must be equal for two machines to count as alike: processor,
+    threads, flags, memory and GPUs, not the kernel and driver. ``boot`` tells one of them from the others,
+    until it is started anew; None where the system does not say.
     """
     probed = probe()
     flags = hashlib.sha256(" ".join(probed["isa"]).encode()).hexdigest()[:16]
@@ -156,12 +157,21 @@ def machine() -> dict[str, Any]:
     return {
         "fingerprint": hashlib.sha256(repr(sorted(fixed.items())).encode()).hexdigest()[:16],
         **fixed,
+        "boot": _boot(),
         "driver": probed["gpus"][0]["driver"] if probed["gpus"] else None,
         "kernel": platform.release(),
         "system": platform.system(),
         "python": platform.python_version(),
         "implementation": platform.python_implementation(),
     }
+
+
+def _boot(path: Path = Path("/proc/sys/kernel/random/boot_id")) -> str | None:
+    """A digest of the number that the system drew when it started."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    except OSError:
+        return None
 
 
 def shown(command: Sequence[str]) -> list[str]:

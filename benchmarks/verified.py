@@ -116,10 +116,11 @@ def machine(made: Stored, there: object) -> str:
     if not isinstance(here, Mapping):
         return "nowhere"
     if there is not None and here.get("fingerprint") == there:
-        return "the same machine"
+        return "a machine alike"
     gpus = here.get("gpus")
     names = [g.get("name") for g in gpus if isinstance(g, Mapping)] if isinstance(gpus, list) else []
-    return "another machine: " + rows.plain(", ".join(map(str, names)) or here.get("cpu") or "unknown", 80)
+    what = ", ".join(map(str, names)) or here.get("cpu") or "unknown"
+    return "another kind of machine: " + rows.plain(what, 80)
 
 
 def differing(made: Stored) -> str:

@@ -3,7 +3,8 @@
 Quality must lie where one more run of the row is expected: the 95 % prediction interval over the published
 runs of its group (three or more), else the row's own interval over sentences. Latency is judged on the
 ratio to the reference network that was timed in turns with it, never on milliseconds: within 2 % on the
-same machine, 10 % on the same profile, or the row's own interval where that is wider.
+same machine, 10 % on the same profile, or the row's own interval where that is wider. Rented machines of one
+kind are alike and yet not the same: the same is one that was not started anew in between.
 """
 
 from __future__ import annotations
@@ -59,6 +60,13 @@ class Verdict:
     differences: list[tuple[str, Any, Any]] = field(default_factory=list)
     """Field of the provenance, published, now."""
 
+    @property
+    def latency_alone(self) -> bool:
+        """It does not reproduce, and nothing but latencies is to blame."""
+        blamed = {c.what for c in self.checks if c.holds is False}
+        # One reason for every check that does not hold; the bits have a reason and no check.
+        return blamed == {"latency ratio"} and len(self.reasons) == sum(not c.holds for c in self.checks)
+
 
 def cannot_tell(*reasons: str) -> Verdict:
     """The verdict where nothing was run."""
@@ -73,10 +81,12 @@ def flat(value: Any, name: str = "") -> dict[str, Any]:
 
 
 def provenance_differences(published: Record, again: Record) -> list[tuple[str, Any, Any]]:
-    """Every field of provenance, and what of the spec may differ, with both values; times left out."""
+    """Every field of provenance, and what of the spec may differ, with both values; times and which start of
+    the machine it was left out."""
 
     def told(record: Record) -> dict[str, Any]:
         kept = {k: v for k, v in record["provenance"].items() if k not in ("started", "ended", "command")}
+        kept["machine"] = {k: v for k, v in kept["machine"].items() if k != "boot"}
         spec = {
             k: record["spec"][k] for k in ("profile", "method_sha256", "method_version", "settings_sha256")
         }
@@ -175,7 +185,7 @@ def compare(published: Record, again: Record, others: Sequence[Record] = ()) -> 
         and not differences
         and not published["provenance"]["machine"].get("gpus")
     ):
-        reasons.append(f"same machine, versions and timings on the processor, but {place} differs")
+        reasons.append(f"equal machine, versions and timings on the processor, but {place} differs")
         holds.append(False)
     answer = NO if False in holds else UNKNOWN if None in holds or not holds else YES
     return Verdict(
@@ -246,19 +256,19 @@ def _latency(limit: rows.Limit, published: Record, again: Record, runs: Sequence
     def check(holds: bool | None, how: str, low: float | None = None, high: float | None = None) -> Check:
         return Check("latency ratio", str(limit), value, found, low, high, how, holds)
 
-    machines = [r["provenance"]["machine"].get("fingerprint") for r in (published, again)]
-    same_machine = machines[0] is not None and machines[0] == machines[1]
+    alike, same_boot = (_equal(published, again, key) for key in ("fingerprint", "boot"))
+    same_machine = alike and same_boot
     profiles = [r["spec"]["profile"] for r in (published, again)]
     if profiles[0] != profiles[1]:
         return check(None, f"measured under {profiles[0]}, this machine is {profiles[1]}")
-    if not same_machine and profiles[0] == "undeclared":
+    if not alike and profiles[0] == "undeclared":
         return check(None, "measured on an undeclared machine, which this is not")
     if value is None or not value > 0:
         return check(None, "the published row has no ratio to the reference network")
     if found is None:
         return check(False if not ours else None, "not measured now")
     allowed = SAME_MACHINE if same_machine else SAME_PROFILE
-    where = "on the same machine" if same_machine else "on this profile"
+    where = "on the same machine" if same_machine else "on another machine or after another start"
     low, high, how = value * (1 - allowed), value * (1 + allowed), f"{allowed:.0%} allowed {where}"
     own = theirs.get("ratio_low"), theirs.get("ratio_high")
     over_runs = _over_runs(runs, limit, lambda c: (c.get("latency") or {}).get("ratio"))
@@ -266,6 +276,12 @@ def _latency(limit: rows.Limit, published: Record, again: Record, runs: Sequence
         if spread and spread[0] is not None and spread[1] is not None and spread[1] - spread[0] > high - low:
             low, high, how = spread[0], spread[1], name
     return check(low <= found <= high, how, low, high)
+
+
+def _equal(published: Record, again: Record, key: str) -> bool:
+    """Whether both tell the same of their machine, and tell it."""
+    first, second = (r["provenance"]["machine"].get(key) for r in (published, again))
+    return first is not None and bool(first == second)
 
 
 def _over_runs(runs: Sequence[Record], limit: rows.Limit, read: Any) -> tuple[float, float] | None:

@@ -264,7 +264,12 @@ def test_a_row_tells_when_where_and_how_it_was_run_again(visit, built):
     told = page.locator(".again")
     assert [t.split("\n")[0] for t in told.all_inner_texts()] == ["cannot tell", "reproduces"]
     first, second = told.all_inner_texts()
-    for part in ("2026-04-05", "another machine: Fake CPU with AVX-512", "spec.profile", "measured under"):
+    for part in (
+        "2026-04-05",
+        "another kind of machine: Fake CPU with AVX-512",
+        "spec.profile",
+        "measured under",
+    ):
         assert part in first
     for part in (
         "2026-03-04",

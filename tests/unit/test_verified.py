@@ -144,6 +144,6 @@ def test_texts_of_a_verdict_are_shown_as_text(results):
     publish(results, forged(made, reasons=[f"{EVIL}\n| a | b |"]))
     text = leaderboard.build(results)["LEADERBOARD.md"].read_text()
     assert "<script" not in text.replace("\\<script", "") and "\x1b" not in text and "\u202e" not in text
-    assert "another machine: \\<script" in text and "\\*x\\*" in text
+    assert "another kind of machine: \\<script" in text and "\\*x\\*" in text
     data = "".join(p.read_text() for p in (results / "site" / "data").iterdir())
     assert "<script" not in data and "\\u003cscript" in data
