@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks import measure, profiles, runtimes
+from benchmarks import measure
 from benchmarks.api import (
     Budget,
     Candidate,
@@ -35,6 +34,7 @@ from benchmarks.exporting import (
 )
 from benchmarks.journal import Journal
 from benchmarks.labbooks import Books
+from benchmarks.prober import Prober
 from benchmarks.score import reference_network
 from benchmarks.streams import Stream, derived, recipe_of
 from supernet import cost, quantize
@@ -44,9 +44,6 @@ from supernet.fakequant import FakeQuantized
 from supernet.quantize import lowered
 from supernet.space import Architecture, SearchSpace
 from supernet.weights import SharedSlices
-
-PROBED_SECONDS = 0.3
-"""Of inferences in a row, that a probe of energy takes."""
 
 
 class BenchLab(Books):
@@ -94,8 +91,6 @@ class BenchLab(Books):
         self._shares = {ms: share for share, ms in limits}
         windows = (Window(*ends) for ends in getattr(tier, "windows", ()))
         self.limits = (*(ms for _, ms in limits), *windows)
-        self._reference_ms = reference_ms
-        self._reference: nn.Module | None = None
         self.given: tuple[tuple[float | Window | None, Any], ...] = ()
         self.left: Mapping[str, Any] | None = None
         """What the run that this one follows has left: ``candidates``, their folders and digests, as
@@ -119,8 +114,9 @@ class BenchLab(Books):
         self.search_log: list[dict[str, Any]] = []
         self._precision = str(tier.settings.get("evaluate_precision", "fp32"))
         self._workload = measure.Workload.of(tier.workload)
-        self._energy_told = False
-        self.precisions = measure.RUNTIMES[self._workload.runtime]
+        reference = partial(reference_network, self.family)
+        self._prober = Prober(self._workload, device, reference, reference_ms, ledger.clock.pause, say)
+        self.precisions = self._prober.precisions
 
     def _start(self, scratch: Path) -> None:
         """All that a run of its own begins with."""
@@ -329,54 +325,19 @@ class BenchLab(Books):
         return lowered(policy)
 
     def timed(self, architecture: Any, policy: Mapping[str, str] | None = None) -> float:
-        """Milliseconds of one sub-network, measured now, alone on this machine.
-
-        Raises:
-            MethodFault: it cannot be served under this policy here, or is not what it claims to be.
-        """
-        with untouched_random_state(self.device), ExitStack() as alone:
-            module = self._served(self.family_of(architecture.space).build(architecture), policy)
-            with self.ledger.clock.pause("timing lock"):
-                alone.enter_context(measure.exclusive())
-            if self._reference is None:
-                self._reference = self._served(reference_network(self.family))
-            # Limits are shares of one measurement of the reference network: so is a probe.
-            share = measure.quick(module, self._tier.workload, self.device, self._reference)
+        """Milliseconds of one sub-network, measured now, as ``Prober.ms``."""
+        found = self._prober.ms(self._building(architecture), policy)
         self.breathe()
-        return float(self._reference_ms * share)
+        return found
 
     def metered(self, architecture: Any, policy: Mapping[str, str] | None = None) -> float:
-        """Joules of one inference, measured now, alone on this machine.
-
-        Raises:
-            MethodFault: as ``timed``, or nothing here tells of energy.
-        """
-        with untouched_random_state(self.device), ExitStack() as alone:
-            module = self._served(self.family_of(architecture.space).build(architecture), policy)
-            with self.ledger.clock.pause("timing lock"):
-                alone.enter_context(measure.exclusive())
-            found = measure.energy(
-                module, self._workload, self.device, profiles.applied(), seconds=PROBED_SECONDS
-            )
+        """Joules of one inference, measured now, as ``Prober.joules``."""
+        found = self._prober.joules(self._building(architecture), policy)
         self.breathe()
-        if found["joules_per_sentence"] is None:
-            raise MethodFault(f"no energy: {found['source']}")
-        if not self._energy_told:
-            self._energy_told = True
-            self.say(f"energy of probes: {found['source']}")
-        return float(found["joules_per_sentence"])
+        return found
 
-    def _served(self, plain: nn.Module, policy: Mapping[str, str] | None = None) -> nn.Module:
-        """A network as it is timed; checked, where torch does not compute it as it stands."""
-        if not policy and self._workload.runtime == "torch":
-            return plain.to(self.device)
-        if self.device != "cpu":
-            raise MethodFault(f"low-precision layers run on the processor, this profile is {self.device}")
-        try:
-            threads = profiles.declared_threads()
-            return runtimes.checked(plain.requires_grad_(False).eval(), policy, self._workload, threads)
-        except measure.Refused as error:
-            raise MethodFault(f"no latency: {error}") from None
+    def _building(self, architecture: Any) -> Callable[[], nn.Module]:
+        return partial(self.family_of(architecture.space).build, architecture)
 
     def candidate(
         self,
