@@ -166,4 +166,5 @@ def bench(session: nox.Session) -> None:
     run(session, "python", "-m", "tests.bench.pretraining", *session.posargs)
     run(session, "python", "-m", "tests.bench.policies")
     run(session, "python", "-m", "tests.bench.harness")
+    run(session, "python", "-m", "tests.bench.contention")
     run(session, "python", "-m", "tests.bench.leaderboard")

@@ -20,6 +20,11 @@ from typing import Any
 PRELOAD = "benchmarks.preload"
 ASK_TO_STOP = signal.SIGUSR1
 """Save and stop, please."""
+SPINS = 5_000
+"""Turns for which a thread of GNU OpenMP waits awake for the others, in place of its own 300,000. Whoever
+waits awake keeps a processor from the one it waits for: beside other programs small networks train several
+times as fast this way, and as fast as ever on an idle machine, where latencies stay the same too (fewer turns
+change them). ``tests.bench.contention`` measures it."""
 PR_SET_PDEATHSIG = 1
 """Of Linux: the signal a process gets when its parent ends."""
 
@@ -77,6 +82,8 @@ class Executor:
         self._hash_seed = hash_seed
         # Sets iterate in the same order in every process: a resumed method must repeat itself.
         os.environ.setdefault("PYTHONHASHSEED", "0")
+        if "OMP_WAIT_POLICY" not in os.environ:
+            os.environ.setdefault("GOMP_SPINCOUNT", str(SPINS))
         # Asking for GPUs must not initialise CUDA in the process that others are forked from.
         os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
         self._context: Any = multiprocessing.get_context("spawn" if hash_seed else "forkserver")
