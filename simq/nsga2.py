@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from simq import pareto
 from simq.evaluator import Archive
-from simq.genome import Array, Genes, Genomes
+from simq.genome import Array, Genes, Genomes, firsts
 from simq.operators import Vary, vary
 
 
@@ -32,8 +32,7 @@ def pairs(rows: Array, count: int, rng: np.random.Generator) -> tuple[NDArray[np
 
 def distinct(genes: Genes, genomes: Genomes) -> Genomes:
     """Each point once, in order."""
-    first = {key: i for i, key in reversed(list(enumerate(genes.keys(genomes))))}
-    return genomes[sorted(first.values())]
+    return genomes[firsts(genes.keys(genomes))]
 
 
 def evolve(
@@ -63,8 +62,7 @@ def evolve(
         children = vary(genes, group[mothers], group[fathers], rng)
         used += len(children)
         group, rows = np.vstack([group, children]), np.vstack([rows, predict(children)])
-        keys = genes.keys(group)
-        once = sorted({key: i for i, key in reversed(list(enumerate(keys)))}.values())
+        once = firsts(genes.keys(group))
         group, rows = group[once], rows[once]
         kept = survivors(rows, population)
         group, rows = group[kept], rows[kept]
