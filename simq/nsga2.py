@@ -16,15 +16,18 @@ from simq.operators import Vary, vary
 
 def survivors(rows: Array, count: int) -> NDArray[np.int64]:
     """Places of the ``count`` best rows: by front, within the last one by crowding."""
-    rank = pareto.ranks(rows)
-    return np.lexsort((-pareto.crowding(rows, rank), rank))[:count]
+    return _order(rows, pareto.ranks(rows))[:count]
+
+
+def _order(rows: Array, rank: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Places of rows, the best first."""
+    return np.lexsort((-pareto.crowding(rows, rank), rank))
 
 
 def pairs(rows: Array, count: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Places of mothers and fathers, each the winner of a tournament of two."""
-    rank = pareto.ranks(rows)
     place = np.empty(len(rows), dtype=np.int64)
-    place[np.lexsort((-pareto.crowding(rows, rank), rank))] = np.arange(len(rows))
+    place[_order(rows, pareto.ranks(rows))] = np.arange(len(rows))
     drawn = rng.integers(0, len(rows), size=(2, 2, count))
     winners = np.where(place[drawn[0]] < place[drawn[1]], drawn[0], drawn[1])
     return winners[0], winners[1]

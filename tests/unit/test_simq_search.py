@@ -172,7 +172,7 @@ def test_fronts_and_gains_agree_with_moocore() -> None:
         new = rng.random((20, objectives)) * 0.7
         before = pareto.hypervolume(front, reference)
         added = [pareto.hypervolume(np.vstack([front, one]), reference) - before for one in new]
-        assert np.allclose(gains(new, front, reference), added)
+        assert np.allclose(gains(new[None], front[None], reference)[0], added)
 
 
 def test_survivors_are_those_of_pymoo() -> None:
