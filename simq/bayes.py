@@ -20,6 +20,10 @@ from simq.nsga2 import evolve
 from simq.predictors import Predictions
 
 
+AGAIN = 16
+"""Candidates whose gains are computed anew at a time."""
+
+
 @dataclass(frozen=True)
 class Bayes:
     """Batch Bayesian optimisation on genomes.
@@ -84,13 +88,20 @@ def chosen(drawn: Array, measured: Array, count: int) -> list[int]:
     known = (measured - low) / span
     fronts = np.repeat(known[pareto.front(known)][None], len(drawn), axis=0)
     samples = (drawn - low) / span
+    gain = gains(samples, fronts, reference).sum(axis=0)
+    stale = np.zeros(len(gain), dtype=bool)
     taken: list[int] = []
-    for _ in range(min(count, samples.shape[1])):
-        gain = gains(samples, fronts, reference).sum(axis=0)
-        gain[taken] = -1
-        best = int(np.argmax(gain))
+    for _ in range(min(count, len(gain))):
+        # A larger front leaves less to gain: what was gained before is a bound.
+        while stale[best := int(np.argmax(gain))]:
+            again = np.argsort(-gain, kind="stable")[:AGAIN]  # the best is among them
+            again = again[stale[again]]
+            gain[again] = gains(samples[:, again], fronts, reference).sum(axis=0)
+            stale[again] = False
         taken.append(best)
         fronts = np.concatenate([fronts, samples[:, [best]]], axis=1)
+        stale[:] = True
+        gain[taken], stale[taken] = -1, False
     return taken
 
 

@@ -30,12 +30,12 @@ def crowding(rows: Array, rank: NDArray[np.int64]) -> Array:
     for column in rows.T:
         order = np.lexsort((column, rank))
         value, group = column[order], rank[order]
-        ends = np.flatnonzero(np.diff(group, prepend=-1, append=-1))  # where a front begins, and behind the last
-        sizes = np.diff(ends)
-        span = np.repeat(np.maximum(value[ends[1:] - 1] - value[ends[:-1]], 1e-300), sizes)
-        gap = np.full(len(rows), np.inf)
+        first = np.flatnonzero(np.concatenate([[True], group[1:] != group[:-1]]))
+        last = np.concatenate([first[1:], [len(rows)]]) - 1
+        span = np.repeat(np.maximum(value[last] - value[first], 1e-300), last - first + 1)
+        gap = np.empty(len(rows))
         gap[1:-1] = (value[2:] - value[:-2]) / span[1:-1]
-        gap[ends[:-1]] = gap[ends[1:] - 1] = np.inf
+        gap[first] = gap[last] = np.inf
         distance[order] += gap
     return distance
 

@@ -224,7 +224,8 @@ def _crowding(rows: Array) -> Array:
     total = np.zeros(len(rows))
     for column in rows.T:
         order = np.argsort(column, kind="stable")
-        step = np.diff(column[order], prepend=-np.inf, append=np.inf)
+        step = np.full(len(rows) + 1, np.inf)
+        step[1:-1] = np.diff(column[order])
         span = column[order[-1]] - column[order[0]]
         if span > 0:
             step = step / span
