@@ -19,7 +19,6 @@ from simq.genome import Array, Genomes
 from simq.nsga2 import evolve
 from simq.predictors import Predictions
 
-
 AGAIN = 16
 """Candidates whose gains are computed anew at a time."""
 

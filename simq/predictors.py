@@ -66,8 +66,8 @@ def ridge(x: Array, y: Array, strengths: Array) -> tuple[Array, Array]:
 def supported(kernel: Array, y: Array, boxes: Array) -> list[tuple[Array, float]]:
     """Support vector regressions without a tube: weights ``[n]`` and bias at each value of C, ascending.
 
-    The largest C is solved first, where few weights are at a bound; each further one starts from the bounds of
-    the one before. Where all weights are inside, larger values of C change nothing.
+    The largest C is solved first, where few weights are at a bound; each further one starts from the
+    bounds of the one before. Where all weights are inside, larger values of C change nothing.
 
     Args:
         kernel: of the training rows ``[n, n]``.
@@ -150,7 +150,7 @@ def squares(a: Array, b: Array) -> Array:
 
 
 class Covariances:
-    """Covariances among the rows of some features, factored: of every process over them, whatever it predicts.
+    """Covariances among the rows of some features, factored: the same for whatever is predicted from them.
 
     Args:
         x: features ``[n, k]``.

@@ -3,8 +3,8 @@
 Its operators are pymoo's for real numbers, with rounding. The exchange probability of SBX was 0.5 up to pymoo
 0.6.0.1 and is 1.0 since 0.6.1; the public code asks for neither, so both behaviours are published ones.
 
-NSGA-II is pymoo's as of 0.6.2, draw for draw, on arrays: pymoo holds each individual as an object, which takes
-six times as long. Tests compare both.
+NSGA-II is pymoo's as of 0.6.2, draw for draw, on arrays: pymoo holds each individual as an object, which
+takes far longer. Tests compare both.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def offspring(
 
 
 def tournaments(rows: Array, crowded: Array, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Places ``[count]`` of the winners of tournaments of two: by dominance, then by crowding, then by lot."""
+    """Places ``[count]`` of winners of tournaments of two: by dominance, then by crowding, then by lot."""
     deals = -(-2 * count // len(rows))
     dealt = np.concatenate([rng.permutation(len(rows)) for _ in range(deals)])[: 2 * count]
     a, b = dealt.reshape(count, 2).T
@@ -193,8 +193,8 @@ def polynomial(levels: Genomes, genomes: Genomes, rng: np.random.Generator) -> G
 
 
 def survivors(rows: Array, count: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], Array]:
-    """Places of the ``count`` best rows, front after front, and the crowding of all ``[n]``; of the front that
-    does not fit in whole those that are crowded least, ties by lot."""
+    """Places of the ``count`` best rows, front after front, and the crowding of all ``[n]``; of the front
+    that does not fit in whole those that are crowded least, ties by lot."""
     rank = pareto.ranks(rows)
     crowded = crowding(rows, rank)
     order = np.argsort(rank, kind="stable")
@@ -210,7 +210,7 @@ def survivors(rows: Array, count: int, rng: np.random.Generator) -> tuple[NDArra
 
 
 def crowding(rows: Array, rank: NDArray[np.int64]) -> Array:
-    """pymoo's crowding distance ``[n]`` of rows within their fronts."""
+    """Crowding distance of pymoo ``[n]`` of rows within their fronts."""
     found = np.zeros(len(rows))
     for front in range(int(rank.max()) + 1):
         mine = np.flatnonzero(rank == front)
