@@ -17,7 +17,10 @@ from simq import pareto
 from simq.evaluator import Archive
 from simq.genome import Array, Genomes
 from simq.nsga2 import evolve
-from simq.predictors import GaussianProcess
+from simq.predictors import Predictions
+
+AGAIN = 16
+"""Candidates whose gains are computed anew at a time."""
 
 
 @dataclass(frozen=True)
@@ -44,29 +47,25 @@ class Bayes:
         genes = archive.genes
         archive.measure(archive.fresh(min(self.initial, archive.left), rng))
         while archive.left:
-            models = [GaussianProcess(genes.features(archive.genomes), y) for y in archive.rows.T]
-            self.fitted(len(models))
-            pool = self._pool(archive, models, rng)
+            predicted = Predictions(genes, archive.genomes, archive.rows, self.called)
+            self.fitted(len(predicted.models))
+            pool = self._pool(archive, predicted, rng)
             if not len(pool):
                 return
             x = genes.features(pool)
-            self.called(len(models) * len(pool))
-            drawn = np.stack([model.draws(x, self.samples, rng) for model in models], axis=2)
+            self.called(len(predicted.models) * len(pool))
+            drawn = np.stack([model.draws(x, self.samples, rng) for model in predicted.models], axis=2)
             archive.measure(pool[chosen(drawn, archive.rows, min(self.batch, archive.left))])
 
-    def _pool(self, archive: Archive, models: list[GaussianProcess], rng: np.random.Generator) -> Genomes:
+    def _pool(self, archive: Archive, predicted: Predictions, rng: np.random.Generator) -> Genomes:
         """New points that look good to an optimist, some of them to a bold one, and random ones."""
         genes, start = archive.genes, archive.genomes[archive.front()]
         found = [archive.fresh(50, rng)]
         for doubt in (0.0, 1.0, 2.0):
 
             def predict(genomes: Genomes, doubt: float = doubt) -> Array:
-                self.called(len(models) * len(genomes))
-                x = genes.features(genomes)
-                if not doubt:
-                    return np.column_stack([model.mean(x) for model in models])
-                both = [model.mean_and_deviation(x) for model in models]
-                return np.column_stack([mean - doubt * deviation for mean, deviation in both])
+                mean, deviation = predicted(genomes)
+                return mean - doubt * deviation
 
             found.append(
                 evolve(genes, predict, rng, evaluations=self.inner // 3, population=100, start=start)
@@ -86,43 +85,59 @@ def chosen(drawn: Array, measured: Array, count: int) -> list[int]:
     span = np.where(high > low, high - low, 1.0)
     reference = np.full(measured.shape[1], 1.1)
     known = (measured - low) / span
-    fronts = [known[pareto.front(known)] for _ in drawn]
+    fronts = np.repeat(known[pareto.front(known)][None], len(drawn), axis=0)
     samples = (drawn - low) / span
+    gain = gains(samples, fronts, reference).sum(axis=0)
+    stale = np.zeros(len(gain), dtype=bool)
     taken: list[int] = []
-    for _ in range(min(count, samples.shape[1])):
-        gain = np.sum(
-            [gains(rows, front, reference) for rows, front in zip(samples, fronts, strict=True)], axis=0
-        )
-        gain[taken] = -1
-        best = int(np.argmax(gain))
+    for _ in range(min(count, len(gain))):
+        # A larger front leaves less to gain: what was gained before is a bound.
+        while stale[best := int(np.argmax(gain))]:
+            again = np.argsort(-gain, kind="stable")[:AGAIN]  # the best is among them
+            again = again[stale[again]]
+            gain[again] = gains(samples[:, again], fronts, reference).sum(axis=0)
+            stale[again] = False
         taken.append(best)
-        fronts = [np.vstack([front, rows[best]]) for rows, front in zip(samples, fronts, strict=True)]
-        fronts = [front[pareto.front(front)] for front in fronts]
+        fronts = np.concatenate([fronts, samples[:, [best]]], axis=1)
+        stale[:] = True
+        gain[taken], stale[taken] = -1, False
     return taken
 
 
-def gains(rows: Array, front: Array, reference: Array) -> Array:
-    """Hypervolume ``[n]`` that each row would add to ``front`` by itself; two objectives or three."""
-    front = front[(front < reference).all(axis=1)]
-    if rows.shape[1] == 2:
-        return _areas(rows, front, reference)
+def gains(rows: Array, fronts: Array, reference: Array) -> Array:
+    """Hypervolume ``[s, n]`` that each row would add by itself to the front of its sample.
+
+    Args:
+        rows: two objectives or three ``[s, n, m]``.
+        fronts: ``[s, k, m]``; rows that others beat do not matter.
+    """
+    fronts = np.minimum(fronts, reference)  # the same volume, if any
+    if rows.shape[2] == 2:
+        return _areas(rows, fronts, reference)
+    return np.stack([_volumes(*pair, reference) for pair in zip(rows, fronts, strict=True)])
+
+
+def _volumes(rows: Array, front: Array, reference: Array) -> Array:
+    """``gains`` for three objectives and one sample, slice by slice of the third objective."""
     edges = np.concatenate([[-np.inf], np.sort(front[:, 2]), reference[2:]])
     total = np.zeros(len(rows))
     for low, high in zip(edges[:-1], edges[1:], strict=True):
-        thick = np.clip(np.minimum(high, reference[2]) - np.maximum(low, rows[:, 2]), 0, None)
+        thick = np.clip(high - np.maximum(low, rows[:, 2]), 0, None)
         if thick.any():
             there = front[front[:, 2] <= low][:, :2]
-            total += thick * _areas(rows[:, :2], there[pareto.front(there)], reference[:2])
+            total += thick * _areas(rows[None, :, :2], there[None], reference[:2])[0]
     return total
 
 
-def _areas(rows: Array, front: Array, reference: Array) -> Array:
+def _areas(rows: Array, fronts: Array, reference: Array) -> Array:
     """``gains`` for two objectives: between two neighbours of the front, what lies below the left one."""
-    order = np.argsort(front[:, 0], kind="stable")
-    left = np.concatenate([[-np.inf], front[order, 0]])
-    right = np.concatenate([front[order, 0], reference[:1]])
-    top = np.concatenate([reference[1:], np.minimum.accumulate(front[order, 1])])
-    wide = np.clip(right - np.maximum(left, rows[:, [0]]), 0, None)
-    tall = np.clip(np.minimum(top, reference[1]) - rows[:, [1]], 0, None)
-    area: Array = (wide * tall).sum(axis=1)
+    order = np.argsort(fronts[:, :, 0], axis=1, kind="stable")
+    first, second = np.take_along_axis(fronts, order[:, :, None], axis=1).transpose(2, 0, 1)
+    sides = len(fronts), 1
+    left = np.hstack([np.full(sides, -np.inf), first])
+    right = np.hstack([first, np.full(sides, reference[0])])
+    top = np.minimum.accumulate(np.hstack([np.full(sides, reference[1]), second]), axis=1)
+    wide = np.clip(right[:, None] - np.maximum(left[:, None], rows[:, :, [0]]), 0, None)
+    tall = np.clip(top[:, None] - rows[:, :, [1]], 0, None)
+    area: Array = (wide * tall).sum(axis=2)
     return area

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from benchmarks.api import UsageError
 from simq import pareto
-from simq.genome import Array, Genes, Genomes
+from simq.genome import Array, Genes, Genomes, Key, firsts
 
 ENOUGH = 8
 """Distinct points of which an objective must tell some apart."""
@@ -46,13 +46,13 @@ class Archive:
         evaluator: Evaluator,
         evaluations: int,
         told: Callable[[Archive], None] = lambda archive: None,
-        known: Collection[bytes] = (),
+        known: Collection[Key] = (),
     ) -> None:
         self.evaluator, self.evaluations, self._told = evaluator, evaluations, told
         self.genes = evaluator.genes
         self.genomes: Genomes = np.zeros((0, len(self.genes.levels)), dtype=np.int64)
         self.rows: Array = np.zeros((0, len(evaluator.objectives)))
-        self.known: set[bytes] = set(known)
+        self.known: set[Key] = set(known)
 
     @property
     def left(self) -> int:
@@ -120,5 +120,4 @@ class Archive:
     def front(self) -> NDArray[np.int64]:
         """Places of the measured rows that no other beats, each point once."""
         places = np.flatnonzero(pareto.front(self.rows))
-        keys = self.genes.keys(self.genomes[places])
-        return places[sorted({key: i for i, key in reversed(list(enumerate(keys)))}.values())]
+        return places[firsts(self.genes.keys(self.genomes[places]))]

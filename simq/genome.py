@@ -23,6 +23,13 @@ Genomes = NDArray[np.int64]
 """``[n, genes]`` of option numbers."""
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+Key = int | bytes
+"""What tells points apart: a number where the space has fewer than 2**63 genomes."""
+
+
+def firsts(keys: Sequence[Key]) -> list[int]:
+    """Places of the first of equal keys, ascending."""
+    return sorted({key: i for i, key in reversed(list(enumerate(keys)))}.values())
 
 
 @dataclass(frozen=True)
@@ -70,9 +77,23 @@ class Genes:
         """The same points with option 0 in every inactive gene."""
         return np.where(self.active(genomes), genomes, 0)
 
-    def keys(self, genomes: Genomes) -> list[bytes]:
+    def keys(self, genomes: Genomes) -> list[Key]:
         """Equal for genomes that are the same point, whatever their inactive genes; else different."""
-        return [row.tobytes() for row in self.canonical(genomes).astype(np.uint8)]
+        return self.codes(self.canonical(genomes))
+
+    def codes(self, genomes: Genomes) -> list[Key]:
+        """Equal for equal genomes, inactive genes included; else different."""
+        if self._steps is None:
+            return [row.tobytes() for row in genomes.astype(np.uint16)]
+        return (genomes @ self._steps).tolist()
+
+    @cached_property
+    def _steps(self) -> Genomes | None:
+        """What a gene's option is worth in a number of mixed radix; None: it would not fit."""
+        levels = self.levels.tolist()
+        if math.prod(levels) >= 2**63:
+            return None
+        return np.array([math.prod(levels[i + 1 :]) for i in range(len(levels))], dtype=np.int64)
 
     def sample(self, count: int, rng: np.random.Generator) -> Genomes:
         """Every gene drawn uniformly and independently."""
@@ -227,7 +248,7 @@ class Slice(Genes):
         out[:, self.free] = genomes[:, 1:]
         return out
 
-    def keys(self, genomes: Genomes) -> list[bytes]:
+    def keys(self, genomes: Genomes) -> list[Key]:
         return self.whole.keys(self.lift(genomes))
 
     def active(self, genomes: Genomes) -> Mask:

@@ -16,7 +16,7 @@ import numpy as np
 from simq.evaluator import Archive
 from simq.genome import Array, Genomes
 from simq.nsga2 import evolve, survivors
-from simq.predictors import GaussianProcess
+from simq.predictors import Predictions
 
 
 @dataclass(frozen=True)
@@ -43,16 +43,12 @@ class Linas:
         genes = archive.genes
         archive.measure(archive.fresh(min(self.population, archive.left), rng))
         while archive.left:
-            models = [GaussianProcess(genes.features(archive.genomes), y) for y in archive.rows.T]
-            self.fitted(len(models))
+            predicted = Predictions(genes, archive.genomes, archive.rows, self.called)
+            self.fitted(len(predicted.models))
 
-            def predict(genomes: Genomes, models: list[GaussianProcess] = models) -> Array:
-                self.called(len(models) * len(genomes))
-                x = genes.features(genomes)
-                if not self.doubt:
-                    return np.column_stack([model.mean(x) for model in models])
-                both = [model.mean_and_deviation(x) for model in models]
-                return np.column_stack([mean - self.doubt * deviation for mean, deviation in both])
+            def predict(genomes: Genomes, predicted: Predictions = predicted) -> Array:
+                mean, deviation = predicted(genomes)
+                return mean - self.doubt * deviation
 
             start = archive.genomes[archive.front()] if self.warm else None
             # Twice as many as are measured, for some of them have been measured before.

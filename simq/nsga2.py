@@ -10,21 +10,24 @@ from numpy.typing import NDArray
 
 from simq import pareto
 from simq.evaluator import Archive
-from simq.genome import Array, Genes, Genomes
+from simq.genome import Array, Genes, Genomes, firsts
 from simq.operators import Vary, vary
 
 
 def survivors(rows: Array, count: int) -> NDArray[np.int64]:
     """Places of the ``count`` best rows: by front, within the last one by crowding."""
-    rank = pareto.ranks(rows)
-    return np.lexsort((-pareto.crowding(rows, rank), rank))[:count]
+    return _order(rows, pareto.ranks(rows))[:count]
+
+
+def _order(rows: Array, rank: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Places of rows, the best first."""
+    return np.lexsort((-pareto.crowding(rows, rank), rank))
 
 
 def pairs(rows: Array, count: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Places of mothers and fathers, each the winner of a tournament of two."""
-    rank = pareto.ranks(rows)
     place = np.empty(len(rows), dtype=np.int64)
-    place[np.lexsort((-pareto.crowding(rows, rank), rank))] = np.arange(len(rows))
+    place[_order(rows, pareto.ranks(rows))] = np.arange(len(rows))
     drawn = rng.integers(0, len(rows), size=(2, 2, count))
     winners = np.where(place[drawn[0]] < place[drawn[1]], drawn[0], drawn[1])
     return winners[0], winners[1]
@@ -32,8 +35,7 @@ def pairs(rows: Array, count: int, rng: np.random.Generator) -> tuple[NDArray[np
 
 def distinct(genes: Genes, genomes: Genomes) -> Genomes:
     """Each point once, in order."""
-    first = {key: i for i, key in reversed(list(enumerate(genes.keys(genomes))))}
-    return genomes[sorted(first.values())]
+    return genomes[firsts(genes.keys(genomes))]
 
 
 def evolve(
@@ -63,8 +65,7 @@ def evolve(
         children = vary(genes, group[mothers], group[fathers], rng)
         used += len(children)
         group, rows = np.vstack([group, children]), np.vstack([rows, predict(children)])
-        keys = genes.keys(group)
-        once = sorted({key: i for i, key in reversed(list(enumerate(keys)))}.values())
+        once = firsts(genes.keys(group))
         group, rows = group[once], rows[once]
         kept = survivors(rows, population)
         group, rows = group[kept], rows[kept]

@@ -29,6 +29,8 @@ from benchmarks.studies import Outcome
 SUMMARY = "joint searches of architecture and precision on tables of whole spaces; needs no data"
 READS = None
 Array = NDArray[np.float64]
+Run = tuple[str, int, int]
+"""Searcher, seed and evaluations."""
 OBJECTIVES = (("loss", "bytes"), ("loss", "latency"), ("loss", "bytes", "latency"))
 """What is searched for; the first decides claims, those with latencies where a table has them."""
 PUBLIC = ("linas-as-published", "linas-as-published-0.5")
@@ -42,6 +44,8 @@ POPULATION = 50
 MARGIN = 0.1
 """Of the true front's range, by which the reference point lies beyond it."""
 REACHED = 0.95
+CHUNK = 5
+"""Searches that a process takes at a time."""
 
 COMPARISONS = (
     ("linas", "linas-as-published"),
@@ -124,10 +128,13 @@ def study(paths: Sequence[Path], plan: Plan, say: Say = lambda line: None) -> Ou
     """The study over some tables."""
     from benchmarks.studies import search_plot
 
+    cases = [(path, asked) for asked in OBJECTIVES for path in paths if _has(path, asked)]
+    runs = [(*case, run) for case in cases for run in _runs(*case, plan)]
+    say(f"{len(runs)} searches of up to {max(plan.budgets)} evaluations on {len(paths)} tables")
     with _workers(plan) as each:
-        found = [
-            judge(path, asked, plan, each, say) for asked in OBJECTIVES for path in paths if _has(path, asked)
-        ]
+        # One list of all, so that no process waits for the last search on a table.
+        orders = dict(zip(runs, each(partial(_one, plan), runs), strict=True))
+    found = [judge(*case, plan, {run: orders[*case, run] for run in _runs(*case, plan)}) for case in cases]
     compared = [compare(judged, plan) for judged in found]
     place = arena()
     facts = {
@@ -161,35 +168,47 @@ def _has(path: Path, objectives: Sequence[str]) -> bool:
 
 @contextmanager
 def _workers(plan: Plan) -> Iterator[Callable[..., Any]]:
-    """A ``map`` over as many processes as the plan says."""
+    """A ``map`` over as many processes as the plan says; each has one thread of linear algebra."""
     jobs = plan.jobs or len(os.sched_getaffinity(0))
     if jobs == 1:
         yield map
         return
-    with ProcessPoolExecutor(jobs) as pool:
-        yield pool.map
+    with ProcessPoolExecutor(jobs, initializer=_alone) as pool:
+        yield partial(pool.map, chunksize=CHUNK)
 
 
-def judge(path: Path, objectives: tuple[str, ...], plan: Plan, each: Callable[..., Any], say: Say) -> Judged:
-    """Every searcher with every seed on one table, by the ``map`` that is given."""
+def _alone() -> None:
+    import scipy.linalg  # noqa: F401  # its own BLAS is limited too
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(1)
+
+
+def _searchers(objectives: tuple[str, ...], plan: Plan) -> tuple[str, ...]:
+    skipped = SKIPPED.get(objectives, ())
+    return plan.searchers or tuple(name for name in arena().searchers if name not in skipped)
+
+
+def _runs(path: Path, objectives: tuple[str, ...], plan: Plan) -> list[Run]:
+    """What runs on a table for some objectives: searchers that plan ahead with each budget."""
+    return [
+        (name, seed, budget)
+        for name in _searchers(objectives, plan)
+        for budget in (plan.budgets if name in arena().planned else (max(plan.budgets),))
+        for seed in range(1, plan.seeds + 1)
+    ]
+
+
+def judge(
+    path: Path, objectives: tuple[str, ...], plan: Plan, found: Mapping[Run, NDArray[np.int64]]
+) -> Judged:
+    """What each search on a table has reached, from the places that it measured."""
     place = arena()
     head, whole = place.head(path), place.whole(path, objectives)
     held = place.whole(path, ("held_loss", *objectives[1:]))
-    every = [name for name in place.searchers if name not in SKIPPED.get(objectives, ())]
-    names = plan.searchers or tuple(every)
-    last = max(plan.budgets)
-    seeds = range(1, plan.seeds + 1)
-    asked = [
-        (name, seed, budget)
-        for name in names
-        for budget in (plan.budgets if name in place.planned else (last,))
-        for seed in seeds
-    ]
-    say(f"{head['name']}, {', '.join(objectives)}: {len(asked)} searches of up to {last} evaluations")
-    orders = list(each(partial(_one, path, objectives, plan), asked))
+    names, last, seeds = _searchers(objectives, plan), max(plan.budgets), range(1, plan.seeds + 1)
     reference, volume = bounds(whole)
     held_reference, held_volume = bounds(held)
-    found = dict(zip(asked, orders, strict=True))
     curves: dict[str, Array] = {}
     shares: dict[str, Array] = {}
     outside: dict[str, Array] = {}
@@ -212,10 +231,8 @@ def judge(path: Path, objectives: tuple[str, ...], plan: Plan, each: Callable[..
     return Judged(head, objectives, shares, outside, curves, uniform)
 
 
-def _one(
-    path: Path, objectives: tuple[str, ...], plan: Plan, asked: tuple[str, int, int]
-) -> NDArray[np.int64]:
-    name, seed, budget = asked
+def _one(plan: Plan, asked: tuple[Path, tuple[str, ...], Run]) -> NDArray[np.int64]:
+    path, objectives, (name, seed, budget) = asked
     found: NDArray[np.int64] = arena().run(path, objectives, name, budget, seed, plan.population, plan.inner)
     return found
 

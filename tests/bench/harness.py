@@ -2,6 +2,8 @@
 
 Predicted: a command pays once for importing torch (in the fork server) and drawing the report, some
 seconds; a run pays for a fork, a few small files and a record, a quarter of a second.
+
+And what a search of 400 evaluations on a table costs: a lookup for each, so that its own arithmetic is all.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from pathlib import Path
 
 LIMIT_S = 1.5
 """A run, of ten in one command."""
+SEARCHES = ("nsga2-joint", "linas", "linas-as-published", "bayes-joint", "arch-then-quant")
 METHOD = Path(__file__).parents[1] / "e2e" / "no_op.py"
 
 
@@ -29,6 +32,22 @@ def seconds(count: int, results: Path) -> float:
     if done.returncode != 1 or f"{count} of {count} runs failed" not in done.stdout:
         raise SystemExit(done.stdout + done.stderr)
     return time.perf_counter() - began
+
+
+def searches(seeds: int = 2) -> dict[str, float]:
+    """Processor seconds of a search on the first table, with the study's settings, by searcher."""
+    from benchmarks.studies.simq_search import OBJECTIVES, Plan
+    from simq.arena import Arena
+
+    place, plan, found = Arena(), Plan(), {}
+    path = next(iter(place.tables().values()))
+    for name in SEARCHES:
+        place.run(path, OBJECTIVES[0], name, 2 * plan.population, 0, plan.population, plan.inner)  # warm up
+        began = time.process_time()
+        for seed in range(1, seeds + 1):
+            place.run(path, OBJECTIVES[0], name, max(plan.budgets), seed, plan.population, plan.inner)
+        found[name] = (time.process_time() - began) / seeds
+    return found
 
 
 def main() -> int:
@@ -46,6 +65,7 @@ def main() -> int:
         "single_s": one,
         "each_further_run_s": (many - one) / max(1, chosen.runs - 1),
         "limit_s": LIMIT_S,
+        "search_s": searches(),
     }
     if chosen.json:
         print(json.dumps(found))
@@ -53,6 +73,8 @@ def main() -> int:
         print(
             f"no-op run, {chosen.runs} in one command: {found['per_run_s']:.2f} s each (at most {LIMIT_S} s)"
         )
+        for name, each in found["search_s"].items():
+            print(f"search on a table, {name}: {each:.3f} s of processor")
         print(f"one in one command: {one:.2f} s; each further one: {found['each_further_run_s']:.2f} s")
     return int(found["per_run_s"] > LIMIT_S)
 

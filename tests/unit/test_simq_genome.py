@@ -174,3 +174,12 @@ def test_coarse_units_name_the_layers_that_are_there(name: str, grouping: str) -
     for genome in space.sample(20, np.random.default_rng(0)):
         architecture, policy = space.decode(genome)
         assert set(policy) == set(policy_units(family, architecture))
+
+
+def test_codes_tell_genomes_apart_and_only_them() -> None:
+    for genes in (tiny(), bert()):
+        some = genes.sample(300, np.random.default_rng(0))
+        some = np.vstack([some, some[:50]])
+        codes = genes.codes(some)
+        assert len(set(codes)) == len(np.unique(some, axis=0)) and codes[:50] == codes[300:]
+        assert isinstance(codes[0], int) == (float(np.prod(genes.levels.astype(float))) < 2**63)

@@ -7,7 +7,16 @@ from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.svm import SVR
 
-from simq.predictors import FEW_BOXES, RIDGES, GaussianProcess, published
+from simq.predictors import (
+    FEW_BOXES,
+    RIDGES,
+    Covariances,
+    GaussianProcess,
+    _likelihood,
+    published,
+    squares,
+    supported,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -72,3 +81,28 @@ def test_samples_have_the_posterior_s_moments() -> None:
 def test_a_constant_objective_is_predicted() -> None:
     x, _ = data()
     assert np.allclose(GaussianProcess(x, np.full(len(x), 3.0)).mean(x), 3.0)
+
+
+def test_support_vectors_are_those_of_libsvm_to_its_tolerance() -> None:
+    for bend in (0.0, 30.0):
+        x, y = data(80, bend)
+        x[1] = x[0]  # an equal row: the kernel is singular
+        kernel = np.exp(-squares(x, x) / x.shape[1])
+        for c, (weights, bias) in zip(FEW_BOXES, supported(kernel, y, FEW_BOXES), strict=True):
+            theirs = SVR(kernel="precomputed", C=c, epsilon=0.0, tol=1e-6).fit(kernel, y)
+            assert np.abs(weights).max() <= c * (1 + 1e-8) and abs(weights.sum()) < 1e-6
+            assert np.allclose(kernel @ weights + bias, theirs.predict(kernel), atol=1e-4)
+
+
+def test_climbing_the_noise_finds_the_likeliest_of_the_whole_grid() -> None:
+    for bend in (0.0, 3.0, 30.0):
+        x, y = data(60, bend)
+        among, target = Covariances(x), (y - y.mean()) / y.std()
+        grid = {
+            (length, linear, noise): _likelihood(*among.factor(length, linear, noise), target)
+            for length in GaussianProcess.LENGTHS
+            for linear in GaussianProcess.LINEAR
+            for noise in GaussianProcess.NOISE
+        }
+        ours = GaussianProcess(among, y)
+        assert (ours.length, ours.linear, ours.noise) == max(grid, key=lambda at: grid[at])
