@@ -34,7 +34,7 @@ class JointSearch(Method):
     ``joint_generations``, else 400, of a population; 20,000 at most).
     """
 
-    version = "2"
+    version = "3"
     suite = "simq"
     follows = "joint-supernet"
     inherits = True
