@@ -45,33 +45,54 @@ def figures(logits: Tensor, labels: Tensor, points: int = 1) -> Tensor:
     return torch.stack([part.unflatten(0, (points, -1)).sum(1) for part in (loss, hits)], 1)
 
 
-def heads(attention: Any, x: Tensor, bias: Tensor | None, first: int | None = None) -> Tensor:
-    """What the heads of an attention say of normed tokens, before its output layer: ``[B, T, inner]``.
-
-    Args:
-        first: only so many tokens ask.
-    """
-    projections = attention.q(x, first), attention.k(x), attention.v(x)
-    q, k, v = (y.unflatten(-1, (attention.heads, -1)).transpose(1, 2) for y in projections)
+def heads(attention: Any, x: Tensor, bias: Tensor | None) -> Tensor:
+    """What the heads of an attention say of normed tokens, before its output layer: ``[B, T, inner]``."""
+    q, k, v = (
+        layer(x).unflatten(-1, (attention.heads, -1)).transpose(1, 2)
+        for layer in (attention.q, attention.k, attention.v)
+    )
     return F.scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(1, 2).flatten(2)
+
+
+def first_asks(attention: Any, x: Tensor, bias: Tensor | None) -> Tensor:
+    """``heads`` for the first token alone: ``[B, 1, inner]``; float32 activations.
+
+    With one to ask, no key or value of any token is made: scores are products of the tokens and of its
+    query times the weight of the keys, and the mean of the values is the value of the mean token.
+    """
+    q = attention.q(x, 1).unflatten(-1, (attention.heads, -1)).transpose(0, 2).squeeze(1)  # [heads, B, dim]
+    (key, more), (value, rest) = (
+        (layer.float_weight().unflatten(0, (attention.heads, -1)), layer.layer.bias)
+        for layer in (attention.k, attention.v)
+    )
+    asked = torch.bmm(q, key).transpose(0, 1)  # [B, heads, width]
+    scores = asked @ x.mT + (q * more.unflatten(0, (attention.heads, 1, -1))).sum(-1).t()[..., None]
+    scores = scores * q.shape[-1] ** -0.5
+    shares = (scores if bias is None else scores + bias[:, 0]).softmax(-1)
+    mean = (shares @ x).transpose(0, 1)  # [heads, B, width]
+    return (torch.bmm(mean, value.mT).transpose(0, 1).flatten(1) + rest)[:, None]
 
 
 class Half:
     """An exported network of full depth in one precision, in pieces of its layers.
 
-    Of the last layer's states the first token's alone is classified, so it is all that is made of them. int8
-    layers are given all tokens, for these decide on ranges.
+    Of the last layer's states the first token's alone is classified, so it is all that is made of them. Where
+    activations are not float32, layers are given all tokens: in int8 these decide on ranges.
     """
 
     def __init__(self, module: nn.Module, precision: str, names: Sequence[str]) -> None:
         self.fake = FakeQuantized(module)
         policy = {name: precision for name in units(module) if name in names}
         self.net: Any = self.fake.select([policy])
-        self.ranged = precision == "int8"
+        self.floats = precision in ("fp32", "w4")
 
     def asking(self, last: bool) -> int | None:
         """Tokens that a layer must follow up to its last product; None: all."""
-        return 1 if last and not self.ranged else None
+        return 1 if last and self.floats else None
+
+    def ask(self, attention: Any, x: Tensor, bias: Tensor | None, last: bool) -> Tensor:
+        """What the heads of an attention say of normed tokens."""
+        return (first_asks if self.asking(last) else heads)(attention, x, bias)
 
     def inner(self, at: int) -> tuple[int, int]:
         """Channels of the heads and of the feed-forward of layer ``at``."""
@@ -129,7 +150,7 @@ class ImageHalf(Half):
 
     def mix(self, at: int, x: Tensor, last: bool) -> Tensor:
         layer = self.net.layers[at]
-        return heads(layer.attention, layer.attention_norm(x), None, self.asking(last))
+        return self.ask(layer.attention, layer.attention_norm(x), None, last)
 
     def attend(self, at: int, x: Tensor, mixed: Tensor, last: bool) -> Tensor:
         return x[:, : self.asking(last)] + self.net.layers[at].attention.out(mixed)  # type: ignore[no-any-return]
@@ -160,7 +181,7 @@ class QuestionHalf(Half):
     def mix(self, at: int, x: dict[str, Tensor], last: bool) -> Tensor:
         layer = self.net.layers[at]
         normed = [layer.experts[name].attention_norm(state) for name, state in x.items()]
-        return heads(layer.attention, torch.cat(normed, 1), self.bias, self.asking(last))
+        return self.ask(layer.attention, torch.cat(normed, 1), self.bias, last)
 
     def attend(self, at: int, x: dict[str, Tensor], mixed: Tensor, last: bool) -> dict[str, Tensor]:
         x = {name: state[:, : self.asking(last)] for name, state in self._left(x, last).items()}
@@ -206,7 +227,7 @@ class SentenceHalf(Half):
         return self.net.embedding(inputs[0], None)  # type: ignore[no-any-return]
 
     def mix(self, at: int, x: Tensor, last: bool) -> Tensor:
-        return heads(self.parts(at)[0], x, self.bias, self.asking(last))
+        return self.ask(self.parts(at)[0], x, self.bias, last)
 
     def attend(self, at: int, x: Tensor, mixed: Tensor, last: bool) -> Tensor:
         attention = self.parts(at)[0]

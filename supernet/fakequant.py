@@ -34,9 +34,15 @@ class _Layer(Fake):
     def __init__(self, layer: Any) -> None:
         super().__init__()
         self.layer = layer
-        self.chosen: tuple[str, ...] = ("fp32",)
         self.grids: dict[str, tuple[Tensor, Tensor | None]] = {}
+        self.sums: Tensor | None = None
         self.real: Tensor | None = None
+        self.choose(("fp32",))
+
+    def choose(self, precisions: Sequence[str]) -> None:
+        """Compute in ``precisions`` from now on, one for each part of the batch."""
+        self.chosen = tuple(precisions)
+        self.rows: dict[str, Tensor] = {}
 
     def forward(self, x: Tensor, first: int | None = None) -> Tensor:
         """With ``first``, of each sample its first places alone; ranges are those of all."""
@@ -45,13 +51,22 @@ class _Layer(Fake):
         parts = x.unflatten(0, (len(self.chosen), -1))
         y: Tensor | None = None
         for precision in dict.fromkeys(self.chosen):
-            rows = torch.tensor([i for i, one in enumerate(self.chosen) if one == precision], device=x.device)
+            if precision not in self.rows:  # kept: making them waits for a GPU
+                found = [i for i, one in enumerate(self.chosen) if one == precision]
+                self.rows[precision] = torch.tensor(found, device=x.device)
+            rows = self.rows[precision]
             part = self._in(precision, parts.index_select(0, rows).flatten(0, 1), first)
             if y is None:
                 y = part.new_empty(len(x), *part.shape[1:])
             y.unflatten(0, parts.shape[:2]).index_copy_(0, rows, part.unflatten(0, (len(rows), -1)))
         assert y is not None
         return y
+
+    def float_weight(self) -> Tensor:
+        """The weight in the one precision that is chosen, fp32 or w4."""
+        (precision,) = set(self.chosen)
+        weight: Tensor = self.layer.weight if precision == "fp32" else self._grid(precision)[0]
+        return weight
 
     def _in(self, precision: str, x: Tensor, first: int | None) -> Tensor:
         if precision == "int8":
@@ -76,7 +91,7 @@ class _Layer(Fake):
             # The kernels' own numbers, 128 less so that they are signed; what that takes away is added again.
             numbers = (x / step).round_().add_(zero - 128).clamp_(-128, 127).to(torch.int8)
             sums = torch._int_mm(numbers.flatten(0, -2), weight).unflatten(0, numbers.shape[:-1])
-            y = sums.add_((128 - zero).int() * weight.sum(0, dtype=torch.int32)).float()
+            y = sums.add_((128 - zero).int() * self.sums).float()
         else:
             y = self._product(_levels(x, step, zero), weight)
         return self._plus(y.mul_(step * self._column(unit)))
@@ -119,6 +134,7 @@ class _Layer(Fake):
                     self.grids[precision] = values.flatten(1), None
                 elif self._whole(weight):
                     self.grids[precision] = numbers.t().contiguous(), step
+                    self.sums = numbers.sum(1, dtype=torch.int32)
                 else:
                     self.grids[precision] = numbers.float(), step
         return self.grids[precision]
@@ -193,7 +209,7 @@ class FakeQuantized:
         for policy in policies:
             check(policy or {}, self.units)
         for name, layer in self._layers.items():
-            layer.chosen = tuple((policy or {}).get(name, "fp32") for policy in policies)
+            layer.choose([(policy or {}).get(name, "fp32") for policy in policies])
         return self.net
 
     def pad(self, real: Tensor | None) -> None:
