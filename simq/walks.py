@@ -94,11 +94,6 @@ class Half:
         """What the heads of an attention say of normed tokens."""
         return (first_asks if self.asking(last) else heads)(attention, x, bias)
 
-    def inner(self, at: int) -> tuple[int, int]:
-        """Channels of the heads and of the feed-forward of layer ``at``."""
-        attention, feed = self.parts(at)
-        return attention.out.layer.in_features, feed[0].fc2.layer.in_features
-
     def parts(self, at: int) -> tuple[Any, list[Any]]:
         """Attention and feed-forwards of layer ``at``."""
         raise NotImplementedError
@@ -157,7 +152,7 @@ class ImageHalf(Half):
 
     def widen(self, at: int, x: Tensor) -> Tensor:
         layer = self.net.layers[at]
-        return F.gelu(layer.ffn.fc1(layer.ffn_norm(x)))
+        return gelu(layer.ffn.fc1(layer.ffn_norm(x)))
 
     def feed(self, at: int, x: Tensor, wide: Tensor, last: bool) -> Tensor:
         first = 1 if last else None
@@ -193,9 +188,7 @@ class QuestionHalf(Half):
 
     def widen(self, at: int, x: dict[str, Tensor]) -> dict[str, Tensor]:
         experts = self.net.layers[at].experts
-        return {
-            name: F.gelu(experts[name].ffn.fc1(experts[name].ffn_norm(state))) for name, state in x.items()
-        }
+        return {name: gelu(experts[name].ffn.fc1(experts[name].ffn_norm(state))) for name, state in x.items()}
 
     def feed(self, at: int, x: dict[str, Tensor], wide: dict[str, Tensor], last: bool) -> dict[str, Tensor]:
         first, experts = 1 if last else None, self.net.layers[at].experts
@@ -234,7 +227,7 @@ class SentenceHalf(Half):
         return attention.norm(x[:, : self.asking(last)] + attention.out(mixed))  # type: ignore[no-any-return]
 
     def widen(self, at: int, x: Tensor) -> Tensor:
-        return F.gelu(self.parts(at)[1][0].fc1(x))
+        return gelu(self.parts(at)[1][0].fc1(x))
 
     def feed(self, at: int, x: Tensor, wide: Tensor, last: bool) -> Tensor:
         (feed,), first = self.parts(at)[1], 1 if last else None
@@ -282,6 +275,9 @@ class Layers:
 
         self.attentions = [[made(n, max(ffn), word) for n in heads] for word in space.alphabet]
         self.feeds = [[made(max(heads), n, word) for n in ffn] for word in space.alphabet]
+        # Channels of the heads and of the feed-forwards, which all layers of a half have alike.
+        self.mixed = [half.parts(0)[0].out.layer.in_features for half in self.attentions[0]]
+        self.widened = [half.parts(0)[1][0].fc2.layer.in_features for half in self.feeds[0]]
         self.mixers = [beginnings(halves, self.deepest, projections) for halves in self.attentions]
         self.wideners = [beginnings(halves, self.deepest, widenings) for halves in self.feeds]
 
@@ -304,7 +300,7 @@ class Layers:
                 ):
                     if widener not in wide:
                         wide[widener] = widener.widen(at, y)
-                    z = feed.feed(at, y, leading(wide[widener], feed.inner(at)[1]), last)
+                    z = feed.feed(at, y, leading(wide[widener], self.widened[f]), last)
                     genome[self.genes[at]] = h, f, letter
                     if at + 1 in self.depths:
                         genome[depth_gene] = self.depths.index(at + 1)
@@ -326,7 +322,13 @@ class Layers:
             for h, (attention, mixer) in enumerate(zip(halves, mixers, strict=True)):
                 if mixer not in mixed:
                     mixed[mixer] = mixer.mix(at, x, last)
-                yield h, letter, attention.attend(at, x, leading(mixed[mixer], attention.inner(at)[0]), last)
+                yield h, letter, attention.attend(at, x, leading(mixed[mixer], self.mixed[h]), last)
+
+
+def gelu(x: Tensor) -> Tensor:
+    """In place: the pages of one more tensor of this size would cost as much as the arithmetic."""
+    y: Tensor = torch.ops.aten.gelu_(x)
+    return y
 
 
 def leading(x: Any, channels: int) -> Any:

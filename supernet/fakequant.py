@@ -150,10 +150,10 @@ def levels(x: Tensor) -> tuple[Tensor, Tensor]:
 def _ranges(x: Tensor) -> tuple[Tensor, Tensor]:
     """Step of each sample and the number that stands for zero, ``[B, 1, ...]``."""
     over = tuple(range(1, x.dim()))
-    low, high = x.amin(over, keepdim=True).clamp(max=0), x.amax(over, keepdim=True).clamp(min=0)
-    step = (high - low) / 255
-    step = step.masked_fill(step == 0, 1.0)
-    return step, (-low / step).round().clamp(0, 255)
+    low, high = x.amin(over, keepdim=True).clamp_(max=0), x.amax(over, keepdim=True).clamp_(min=0)
+    step = (high - low).div_(255)
+    step.masked_fill_(step == 0, 1.0)
+    return step, low.neg_().div_(step).round_().clamp_(0, 255)
 
 
 def _levels(x: Tensor, step: Tensor, zero: Tensor) -> Tensor:
