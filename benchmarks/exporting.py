@@ -50,7 +50,9 @@ def write_candidate(
     """
     bad = [name for name, p in module.named_parameters() if not torch.isfinite(p).all()]
     if bad:
-        raise MethodFault(f"{folder.name}: weights that are not finite numbers (NaN or infinite) in {bad[0]}")
+        raise MethodFault(
+            f"candidate {folder.name}: weights that are not finite numbers (NaN or infinite) in {bad[0]}"
+        )
     shutil.rmtree(folder, ignore_errors=True)
     export.save(folder, module, spec, architecture, policy)
     module, about = export.load(folder)

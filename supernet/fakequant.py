@@ -1,8 +1,9 @@
 """What networks say under precision policies, thousands of them, without converting any.
 
-Plain float32 operators that follow the deployed arithmetic of one sample at a time: activation ranges are
-those of each sample, so that batches change nothing; int8 products are sums of whole numbers, as in the
-kernels. Each weight is rounded once per precision, at first use; a policy picks one of them.
+Operators that follow the deployed arithmetic of one sample at a time: activation ranges are those of each
+sample, so that batches change nothing; int8 products are sums of whole numbers, as in the kernels: in int32
+where the processor multiplies such numbers exactly, in float32 elsewhere. Each weight is rounded once per
+precision, at first use; a policy picks one of them.
 
 Many policies of one architecture run at once, folded into the batch: layer by layer, all policies that agree
 on its precision share one product. Works wherever torch does, so on a GPU too, where the real kernels do not.
@@ -12,14 +13,19 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from supernet.grids import GROUP, w4_grid, w8_grid
+from supernet.grids import GROUP, LARGEST, w4_grid, w8_grid
 from supernet.quantize import Fake, Policy, check, units
+
+ROWS = {"cpu": 32}
+"""Samples that run at once: on the processor few enough for its caches, which halves the time of products."""
+ROWS_ELSEWHERE = 4096
 
 
 class _Layer(Fake):
@@ -28,38 +34,71 @@ class _Layer(Fake):
     def __init__(self, layer: Any) -> None:
         super().__init__()
         self.layer = layer
-        self.chosen: tuple[str, ...] = ("fp32",)
         self.grids: dict[str, tuple[Tensor, Tensor | None]] = {}
+        self.sums: Tensor | None = None
         self.real: Tensor | None = None
+        self.choose(("fp32",))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def choose(self, precisions: Sequence[str]) -> None:
+        """Compute in ``precisions`` from now on, one for each part of the batch."""
+        self.chosen = tuple(precisions)
+        self.rows: dict[str, Tensor] = {}
+
+    def forward(self, x: Tensor, first: int | None = None) -> Tensor:
+        """With ``first``, of each sample its first places alone; ranges are those of all."""
         if len(set(self.chosen)) == 1:
-            return self._in(self.chosen[0], x)
+            return self._in(self.chosen[0], x, first)
         parts = x.unflatten(0, (len(self.chosen), -1))
         y: Tensor | None = None
         for precision in dict.fromkeys(self.chosen):
-            rows = torch.tensor([i for i, one in enumerate(self.chosen) if one == precision], device=x.device)
-            part = self._in(precision, parts.index_select(0, rows).flatten(0, 1))
+            if precision not in self.rows:  # kept: making them waits for a GPU
+                found = [i for i, one in enumerate(self.chosen) if one == precision]
+                self.rows[precision] = torch.tensor(found, device=x.device)
+            rows = self.rows[precision]
+            part = self._in(precision, parts.index_select(0, rows).flatten(0, 1), first)
             if y is None:
                 y = part.new_empty(len(x), *part.shape[1:])
             y.unflatten(0, parts.shape[:2]).index_copy_(0, rows, part.unflatten(0, (len(rows), -1)))
         assert y is not None
         return y
 
-    def _in(self, precision: str, x: Tensor) -> Tensor:
+    def float_weight(self) -> Tensor:
+        """The weight in the one precision that is chosen, fp32 or w4."""
+        (precision,) = set(self.chosen)
+        weight: Tensor = self.layer.weight if precision == "fp32" else self._grid(precision)[0]
+        return weight
+
+    def _in(self, precision: str, x: Tensor, first: int | None) -> Tensor:
+        if precision == "int8":
+            return self._int8(x, first)
+        x = x if first is None else x[:, :first]
         if precision == "fp32":
             y: Tensor = self.layer(x)
             return y
-        weight, step = self._grid(precision)
+        weight, _ = self._grid(precision)
         if precision == "bf16":
             return self._plus(self._product(x.bfloat16(), weight).float())
-        if precision == "w4":
-            return self._plus(self._product(x, weight))
+        return self._plus(self._product(x, weight))
+
+    def _int8(self, x: Tensor, first: int | None) -> Tensor:
         if self.real is not None and self.real.dim() == x.dim():
             x = x.masked_fill(~self.real, 0.0)  # every range has zero in it
-        numbers, scale = levels(x)
-        assert step is not None
-        return self._plus(self._product(numbers, weight) * (scale * self._column(step)))
+        step, zero = _ranges(x)
+        x = x if first is None else x[:, :first]
+        weight, unit = self._grid("int8")
+        assert unit is not None
+        if self._whole(x):
+            # The kernels' own numbers, 128 less so that they are signed; what that takes away is added again.
+            numbers = (x / step).round_().add_(zero - 128).clamp_(-128, 127).to(torch.int8)
+            sums = torch._int_mm(numbers.flatten(0, -2), weight).unflatten(0, numbers.shape[:-1])
+            y = sums.add_((128 - zero).int() * self.sums).float()
+        else:
+            y = self._product(_levels(x, step, zero), weight)
+        return self._plus(y.mul_(step * self._column(unit)))
+
+    def _whole(self, x: Tensor) -> bool:
+        """Whether int8 products are made of whole numbers here."""
+        return isinstance(self.layer, nn.Linear) and x.device.type == "cpu" and exact_products()
 
     def _product(self, x: Tensor, weight: Tensor) -> Tensor:
         if isinstance(self.layer, nn.Linear):
@@ -72,14 +111,15 @@ class _Layer(Fake):
         return values if isinstance(self.layer, nn.Linear) else values.view(-1, *[1] * (self._axes - 2))
 
     def _plus(self, y: Tensor) -> Tensor:
-        return y if self.layer.bias is None else y + self._column(self.layer.bias)
+        return y if self.layer.bias is None else y.add_(self._column(self.layer.bias))
 
     @property
     def _axes(self) -> int:
         return int(self.layer.weight.dim())
 
     def _grid(self, precision: str) -> tuple[Tensor, Tensor | None]:
-        """The weight in a precision, and for int8 the steps that its whole numbers stand for."""
+        """The weight in a precision, and for int8 the steps that its whole numbers stand for; those numbers
+        ``[in, out]`` where they are multiplied as such."""
         if precision not in self.grids:
             weight = self.layer.weight.detach()
             if precision == "bf16":
@@ -92,6 +132,9 @@ class _Layer(Fake):
                 if precision == "w4":
                     values = numbers.float().unflatten(1, (-1, GROUP)) * step[..., None]
                     self.grids[precision] = values.flatten(1), None
+                elif self._whole(weight):
+                    self.grids[precision] = numbers.t().contiguous(), step
+                    self.sums = numbers.sum(1, dtype=torch.int32)
                 else:
                     self.grids[precision] = numbers.float(), step
         return self.grids[precision]
@@ -100,12 +143,33 @@ class _Layer(Fake):
 def levels(x: Tensor) -> tuple[Tensor, Tensor]:
     """Activations of int8 layers, ``[B, ...]``: whole numbers from 0 to 255 less the one that stands for
     zero, and the step of each sample, ``[B, 1, ...]``, as ONNX's DynamicQuantizeLinear has them."""
+    step, zero = _ranges(x)
+    return _levels(x, step, zero), step
+
+
+def _ranges(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Step of each sample and the number that stands for zero, ``[B, 1, ...]``."""
     over = tuple(range(1, x.dim()))
-    low, high = x.amin(over, keepdim=True).clamp(max=0), x.amax(over, keepdim=True).clamp(min=0)
-    step = (high - low) / 255
-    step = step.masked_fill(step == 0, 1.0)
-    zero = (-low / step).round().clamp(0, 255)
-    return (x / step).round().add_(zero).clamp_(0, 255).sub_(zero), step
+    low, high = x.amin(over, keepdim=True).clamp_(max=0), x.amax(over, keepdim=True).clamp_(min=0)
+    step = (high - low).div_(255)
+    step.masked_fill_(step == 0, 1.0)
+    return step, low.neg_().div_(step).round_().clamp_(0, 255)
+
+
+def _levels(x: Tensor, step: Tensor, zero: Tensor) -> Tensor:
+    return (x / step).round_().add_(zero).clamp_(0, 255).sub_(zero)
+
+
+@cache
+def exact_products() -> bool:
+    """Whether torch's products of int8 matrices are right on this processor; without VNNI they may overflow
+    in 16 bits."""
+    if not torch.backends.mkldnn.is_available():
+        return False
+    x = torch.full((32, 64), -128, dtype=torch.int8)
+    x[::2] = 127
+    found = torch._int_mm(x, torch.full((64, 32), LARGEST, dtype=torch.int8))
+    return bool((found == x.int().sum(1, keepdim=True) * LARGEST).all())
 
 
 class FakeQuantized:
@@ -145,7 +209,7 @@ class FakeQuantized:
         for policy in policies:
             check(policy or {}, self.units)
         for name, layer in self._layers.items():
-            layer.chosen = tuple((policy or {}).get(name, "fp32") for policy in policies)
+            layer.choose([(policy or {}).get(name, "fp32") for policy in policies])
         return self.net
 
     def pad(self, real: Tensor | None) -> None:
@@ -162,25 +226,31 @@ class FakeQuantized:
         policies: Sequence[Policy | None],
         *inputs: Tensor,
         call: Callable[..., Tensor] | None = None,
-        rows: int = 4096,
+        rows: int | None = None,
     ) -> Tensor:
         """What the network says under each policy to each sample: ``[policies, batch, ...]``.
 
         Args:
             inputs: ``[batch, ...]``, all of one length: there is no padding in what is deployed.
             call: ``(module, *inputs) -> output``; by default the module's forward.
-            rows: samples that run at once; bounds the memory.
+            rows: samples that run at once, over all policies; bounds the memory. By default as many as suit
+                the device.
 
         Raises:
             ValueError: there are no policies, or one is none of this network.
         """
+        if not policies:
+            raise ValueError("no policies to evaluate")
         call = call or (lambda net, *given: net(*given))
+        rows = rows or ROWS.get(inputs[0].device.type, ROWS_ELSEWHERE)
         many = max(1, rows // len(inputs[0]))
         found = []
         with torch.inference_mode():
-            for i in range(0, max(1, len(policies)), many):
+            for i in range(0, len(policies), many):
                 some = policies[i : i + many]
                 net = self.select(some)
-                folded = [x.repeat(len(some), *[1] * (x.dim() - 1)) for x in inputs]
-                found.append(call(net, *folded).unflatten(0, (len(some), -1)))
+                parts = zip(*(x.split(rows) for x in inputs), strict=True)
+                folded = ([x.repeat(len(some), *[1] * (x.dim() - 1)) for x in part] for part in parts)
+                said = [call(net, *part).unflatten(0, (len(some), -1)) for part in folded]
+                found.append(torch.cat(said, 1))
         return torch.cat(found)

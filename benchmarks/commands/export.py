@@ -116,6 +116,7 @@ def _huggingface(
 ) -> Written:
     from supernet.bert import Bert
     from supernet.interop import huggingface, vocabularies
+    from supernet.vision_language import VisionLanguage
 
     if _low(options, about, module):
         raise ValueError("transformers has no words for a policy of precisions: --precision fp32")
@@ -131,6 +132,8 @@ def _huggingface(
         ("class", type(model).__name__, f"transformers-{version('transformers')}"),
         ("largest difference of two logits", f"{apart:.2g}", "read back from the folder, random inputs"),
     ]
+    if isinstance(module, VisionLanguage):
+        rows.append(("words", "by number, as the task has them: there is no tokenizer in this folder", ""))
     return rows, huggingface.auto_class(model), None
 
 

@@ -20,6 +20,7 @@ from transformers import (
     AutoModelForMaskedLM,
     AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
+    AutoModelForVisualQuestionAnswering,
     PreTrainedConfig,
     PreTrainedModel,
 )
@@ -163,6 +164,28 @@ class SupernetForImageClassification(SupernetModel):
         return ImageClassifierOutput(loss=loss, logits=logits)
 
 
+class SupernetForVisualQuestionAnswering(SupernetModel):
+    """A classifier of images with texts."""
+
+    main_input_name = "pixel_values"
+
+    def __init__(self, config: SupernetConfig) -> None:
+        super().__init__(config)
+        self.network = config.network()
+        self.post_init()
+
+    def forward(
+        self,
+        pixel_values: Tensor,
+        input_ids: Tensor | None = None,
+        labels: Tensor | None = None,
+        **_: Any,
+    ) -> ImageClassifierOutput:
+        logits = self.network(pixel_values, input_ids)
+        loss = None if labels is None else F.cross_entropy(logits, labels)
+        return ImageClassifierOutput(loss=loss, logits=logits)
+
+
 class Encoder(nn.Module):
     """The encoder by itself, as ``generate`` calls it."""
 
@@ -236,6 +259,7 @@ for auto, model in (
     (AutoModelForMaskedLM, SupernetForMaskedLM),
     (AutoModelForSequenceClassification, SupernetForSequenceClassification),
     (AutoModelForImageClassification, SupernetForImageClassification),
+    (AutoModelForVisualQuestionAnswering, SupernetForVisualQuestionAnswering),
     (AutoModelForSeq2SeqLM, SupernetForSeq2SeqLM),
 ):
     auto.register(SupernetConfig, model, exist_ok=True)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from supernet import bert, resnet, seq2seq, vit
+from supernet import bert, resnet, seq2seq, vision_language, vit
 from supernet.finetune import Classifier
 from supernet.interop import stock
 from supernet.interop.runtimes import Inexpressible, require
@@ -68,6 +68,9 @@ def _registered_kind(module: nn.Module) -> tuple[str, str, dict[str, Any]]:
         return "SupernetForSequenceClassification", "", {"num_labels": labels, "pad_token_id": bert.PAD}
     if isinstance(module, IMAGES):
         return "SupernetForImageClassification", "network.", {"num_labels": module.config.classes}
+    if isinstance(module, vision_language.VisionLanguage):
+        words = {"num_labels": module.config.classes, "pad_token_id": vision_language.PAD}
+        return "SupernetForVisualQuestionAnswering", "network.", words
     if isinstance(module, seq2seq.Transformer):
         ends = {"bos_token_id": seq2seq.BOS, "pad_token_id": seq2seq.PAD, "eos_token_id": seq2seq.EOS}
         ends |= {"decoder_start_token_id": seq2seq.EOS, "is_encoder_decoder": True, "use_cache": False}
@@ -117,6 +120,16 @@ def sample(module: nn.Module, rows: int = 2) -> dict[str, Tensor]:
     if isinstance(module, IMAGES):
         own = module.config
         return {"pixel_values": torch.randn(rows, own.channels, own.image, own.image, generator=generator)}
+    if isinstance(module, vision_language.VisionLanguage):
+        config = module.config
+        images = torch.randn(rows, config.channels, config.image, config.image, generator=generator)
+        if not config.vocab:
+            return {"pixel_values": images}
+        texts = torch.randint(
+            min(2, config.vocab - 1), config.vocab, (rows, config.text), generator=generator
+        )
+        texts[0, config.text // 2 :] = vision_language.PAD
+        return {"pixel_values": images, "input_ids": texts}
     net: Any = module.encoder if isinstance(module, Classifier) else module
     if not isinstance(net, bert.Bert | seq2seq.Transformer):
         raise Inexpressible(f"no inputs are known for a {type(module).__name__}")
@@ -143,6 +156,8 @@ def logits(module: nn.Module, given: Mapping[str, Tensor]) -> Tensor:
     """What ``module`` says to ``sample``'s inputs."""
     if isinstance(module, IMAGES):
         return module(given["pixel_values"])  # type: ignore[no-any-return]
+    if isinstance(module, vision_language.VisionLanguage):
+        return module(*given.values())  # type: ignore[no-any-return]
     if isinstance(module, seq2seq.Transformer):
         return module(given["input_ids"], given["decoder_input_ids"])  # type: ignore[no-any-return]
     if isinstance(module, Classifier):

@@ -1,7 +1,8 @@
 """Exported sub-networks as ONNX files that ONNX Runtime runs, in float32 or under a precision policy.
 
-Encoders and classifiers are one file, ``model.onnx``: logits of every position of text, or of an image. A
-translator is two, ``encoder.onnx`` and ``step.onnx``, as ``supernet.onnx_translator`` describes them.
+Encoders and classifiers are one file, ``model.onnx``: logits of every position of text, of an image, or of an
+image with a text, padded to the length that its network was made for. A translator is two, ``encoder.onnx``
+and ``step.onnx``, as ``supernet.onnx_translator`` describes them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from supernet import seq2seq
+from supernet import seq2seq, vision_language
 from supernet.export import CorruptExport
 from supernet.interop.huggingface import CLOSE, IMAGES, Unequal, sample
 from supernet.interop.runtimes import require
@@ -37,8 +38,8 @@ def write(
         module: exported, float32.
         folder: for the files.
         policy: precisions of layers.
-        given: what they are compared on: tokens, images, or sources and what targets begin with; by default
-            random, of which a network in low precision may not know what to think.
+        given: what they are compared on: tokens, images, images and texts, or sources and what targets begin
+            with; by default random, of which a network in low precision may not know what to think.
 
     Returns:
         ``apart``: largest difference of two logits; ``agreeing``: share of positions where the largest logit
@@ -52,12 +53,16 @@ def write(
     """
     require("onnxruntime", "onnx")
     random = sample(module, ROWS)
-    names = ("input_ids", "decoder_input_ids") if "decoder_input_ids" in random else tuple(random)[:1]
+    names = tuple(random)[:1]
+    if "decoder_input_ids" in random:
+        names = ("input_ids", "decoder_input_ids")
+    elif isinstance(module, vision_language.VisionLanguage):
+        names = tuple(random)
     given = list(given) or [random[name] for name in names]
     if isinstance(module, seq2seq.Transformer):
         files = dict(zip(("encoder.onnx", "step.onnx"), encoder_and_step(module, policy), strict=True))
     else:
-        files = {"model.onnx": _whole(module, given[0], policy)}
+        files = {"model.onnx": _whole(module, given, policy)}
     folder.mkdir(parents=True, exist_ok=True)
     for name, data in files.items():
         (folder / name).write_bytes(data)
@@ -66,7 +71,7 @@ def write(
         if isinstance(module, seq2seq.Transformer):
             ours, theirs = _stepped(low, folder, *given)
         else:
-            ours = low(given[0])
+            ours = low(*given)
             theirs = run(load(folder / "model.onnx"), given)[0]
     apart = float((theirs - ours).abs().max())
     agreeing = float((theirs.argmax(-1) == ours.argmax(-1)).float().mean())
@@ -78,11 +83,15 @@ def write(
     return {"apart": apart, "agreeing": agreeing}
 
 
-def _whole(module: nn.Module, given: Tensor, policy: Policy | None) -> bytes:
+def _whole(module: nn.Module, given: Sequence[Tensor], policy: Policy | None) -> bytes:
     """A network that answers at once."""
-    name = "images" if isinstance(module, IMAGES) else "tokens"
-    axes = {name: {0: "batch"} | ({} if name == "images" else {1: "length"}), "logits": {0: "batch"}}
-    return to_onnx(module, [given[:2]], policy, names=([name], ["logits"]), axes=axes)
+    names = ["tokens"]
+    if isinstance(module, (*IMAGES, vision_language.VisionLanguage)):
+        names = ["images", "texts"][: len(given)]
+    axes = {name: {0: "batch"} for name in (*names, "logits")}
+    if names == ["tokens"]:
+        axes["tokens"][1] = "length"
+    return to_onnx(module, [x[:2] for x in given], policy, names=(names, ["logits"]), axes=axes)
 
 
 def _stepped(module: Any, folder: Path, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

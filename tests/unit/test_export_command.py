@@ -11,10 +11,13 @@ import pytest
 import torch
 
 from benchmarks import cli, delivery, elsewhere, modelcard, records
+from benchmarks.deployed import example
 from benchmarks.plan import Folders
 from benchmarks.tasks import get_task
 from supernet import export
 from supernet.elastic import SuperNet
+from supernet.families import image_family
+from supernet.space import get_space
 from supernet.weights import SharedSlices
 from tests.fake_records import fake
 
@@ -26,21 +29,24 @@ def needs(*packages: str):
     return pytest.mark.skipif(bool(missing), reason=f"needs {', '.join(missing)}")
 
 
-def left(results: Path, task_name: str, edits: dict, **changes) -> Path:
-    """A record and what its run leaves on disk; its network has learnt nothing."""
+def left(results: Path, task_name: str, edits: dict, family=None, at: str = "check", **changes) -> Path:
+    """A record and what its run leaves on disk; its network has learnt nothing. With a ``family``, that of a
+    task whose data are not here."""
     task = get_task(task_name)
-    tier = task.tier("check", "cpu")
-    folders = Folders(results / "local", task.suite, "check")
-    prepared = task.prepare(tier, folders.cache, None, lambda _: None)
-    family = task.family(tier, prepared)
+    tier = task.tier(at, "cpu")
+    folders = Folders(results / "local", task.suite, at)
+    digests = {"images": "0" * 64}
+    if family is None:
+        prepared = task.prepare(tier, folders.cache, None, lambda _: None)
+        family, digests = task.family(tier, prepared), dict(prepared.digests)
     values = {**family.space.largest().to_dict(), **edits}
     architecture = family.space.architecture(values)
     net = SuperNet(family, SharedSlices(family, torch.Generator().manual_seed(1)))
-    record = fake(task=task_name, tier="check", limits=[None], message=HOSTILE)
+    record = fake(task=task_name, tier=at, limits=[None], message=HOSTILE)
     record["spec"]["suite"] = task.suite
     record["candidates"][0]["architecture"] = architecture.to_dict()
     record["candidates"][0]["test"] = {"test": record["candidates"][0]["test"]["pooled"]}
-    record["provenance"]["data"] = dict(prepared.digests)
+    record["provenance"]["data"] = digests
     record["provenance"]["commit"] = HOSTILE
     for name, value in changes.items():
         record["spec"][name] = value
@@ -96,6 +102,56 @@ def test_a_classifier_of_images_becomes_a_folder_of_transformers(made, tmp_path)
     pixels = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         assert torch.allclose(model(pixel_values=pixels).logits, module(pixels), atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory):
+    """Results with a network of images and texts, whose task's data are not here."""
+    family = image_family(get_space("vl-smoke"), 13, image=64, channels=3, vocab=30, text=12)
+    results = tmp_path_factory.mktemp("questions")
+    return results, left(results, "vl-easy-vqa", {}, family, "small"), family
+
+
+@needs("transformers")
+def test_a_network_of_images_and_texts_becomes_a_folder_of_transformers(asked, tmp_path):
+    import transformers
+
+    out = tmp_path / "out"
+    assert call(*asked[:2], "--to", "huggingface", "--out", str(out)) == 0
+    text = (out / "README.md").read_text()
+    assert "AutoModelForVisualQuestionAnswering" in text and "no tokenizer" in text
+    model = transformers.AutoModelForVisualQuestionAnswering.from_pretrained(out)
+    module, _ = export.load(delivery.find(records.load(asked[1]), None, asked[1], asked[0]).folder)
+    inputs = example(asked[2], 2, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        found = model(pixel_values=inputs[0], input_ids=inputs[1], labels=torch.tensor([0, 1]))
+        assert torch.allclose(found.logits, module(*inputs), atol=1e-5) and found.loss > 0
+
+
+@needs("onnx", "onnxruntime")
+def test_a_network_of_images_and_texts_becomes_an_onnx_file(asked, tmp_path, capsys):
+    import onnxruntime
+
+    out = tmp_path / "out"
+    assert call(*asked[:2], "--to", "onnx", "--out", str(out), "--time", "--json") == 0
+    told = {x["what"]: x["value"] for x in json.loads(capsys.readouterr().out)["checks"]}
+    assert float(told["same largest logit"].rstrip("%")) >= 99.5 and "latency p50, ms, 95 %" in told
+    session = onnxruntime.InferenceSession(out / "model.onnx", providers=["CPUExecutionProvider"])
+    module, _ = export.load(delivery.find(records.load(asked[1]), None, asked[1], asked[0]).folder)
+    inputs = example(asked[2], 3, torch.Generator().manual_seed(0))
+    given = {one.name: x.numpy() for one, x in zip(session.get_inputs(), inputs, strict=True)}
+    said = torch.from_numpy(session.run(None, given)[0])
+    with torch.no_grad():
+        torch.testing.assert_close(said, module(*inputs), rtol=1e-4, atol=1e-4)
+
+
+@needs("transformers")
+def test_a_policy_has_no_words_in_transformers(asked, capsys, tmp_path):
+    words = ["--to", "huggingface", "--precision", "int8", "--out", str(tmp_path / "out")]
+    assert call(*asked[:2], *words) == 2
+    said = capsys.readouterr().err
+    assert "no words for a policy of precisions: --precision fp32" in said and "Traceback" not in said
+    assert not (tmp_path / "out").exists()
 
 
 @needs("ctranslate2")

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from supernet import fakequant
 from supernet.bert import BertConfig, family_of
 from supernet.fakequant import FakeQuantized, levels
 from supernet.families import image_family
@@ -109,6 +110,53 @@ def test_a_layer_by_hand(seed: int, precision: str, rows: int, size: float) -> N
             used = (np.rint(parts / unit) * unit).reshape(5, -1)
         expected = seen @ used.T + layer.bias.detach().numpy()
         np.testing.assert_allclose(said, expected, rtol=1e-3, atol=3e-4 * size * 8)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_int8_products_are_sums_of_whole_numbers(whole: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the bit what int32 sums of the kernels' own numbers give; in float32, where sums may pass 2^24,
+    nearly."""
+    if whole and not fakequant.exact_products():
+        pytest.skip("this processor's int8 products overflow")
+    monkeypatch.setattr(fakequant, "exact_products", lambda: whole)
+    layer = nn.Linear(1024, 48)
+    x = torch.rand(3, 5, 1024, generator=generator(2)) + torch.tensor([0.0, -0.4, -1.0])[:, None, None]
+    x[0], layer.weight.data[0] = 1.0, 1.0  # all numbers at the ends of their ranges
+    found = FakeQuantized(layer)([{"": "int8"}], x)[0].numpy()
+    numbers, unit = w8_grid(layer.weight.detach().numpy())
+    centred, step = (part.numpy() for part in levels(x))
+    sums = (centred.astype(np.int64) @ numbers.T.astype(np.int64)).astype(np.float32)
+    expected = sums * (step * unit) + layer.bias.detach().numpy()
+    if whole:
+        assert np.array_equal(found, expected)
+    np.testing.assert_allclose(found, expected, rtol=2e-6, atol=2e-6)
+
+
+@pytest.mark.parametrize("precision", list(PRECISIONS))
+def test_the_first_places_alone_say_what_they_say_among_all(precision: str) -> None:
+    layer, x = nn.Linear(2 * GROUP, 9), torch.randn(4, 6, 2 * GROUP, generator=generator(1))
+    fake = FakeQuantized(layer)
+    fake.pad(torch.arange(6)[None, :, None] < torch.tensor([6, 3, 2, 5])[:, None, None])
+    with torch.inference_mode():
+        net = fake.select([{"": precision}])
+        torch.testing.assert_close(net(x, 2), net(x)[:, :2])
+
+
+def test_as_many_samples_as_suit_the_device_run_at_once() -> None:
+    module, x = network("vit-smoke")
+    seen: list[int] = []
+    x = x.repeat(fakequant.ROWS["cpu"] // len(x) + 1, 1, 1, 1)
+
+    def call(net: nn.Module, given: Tensor) -> Tensor:
+        seen.append(len(given))
+        return net(given)  # type: ignore[no-any-return]
+
+    policies = [drawn(module, seed) for seed in range(3)]
+    found = FakeQuantized(module)(policies, x, call=call)
+    rest = len(x) - fakequant.ROWS["cpu"]
+    assert rest > 0 and seen == [fakequant.ROWS["cpu"], rest] * 3
+    at_once = FakeQuantized(module)(policies, x, rows=10**6)
+    torch.testing.assert_close(found, at_once, rtol=2e-3, atol=2e-3 * float(found.abs().max()))
 
 
 @settings(max_examples=30, deadline=None)

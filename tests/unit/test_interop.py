@@ -13,7 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from supernet import resnet, seq2seq, vit
+from supernet import resnet, seq2seq, vision_language, vit
 from supernet.bert import BertConfig, family_of
 from supernet.decode import translate
 from supernet.elastic import SuperNet
@@ -36,6 +36,11 @@ def text_family(space: str, **config):
 
 def image_family(space: str = "vit-smoke", **config):
     return vit.ViTFamily(get_space(space), vit.ViTConfig(**{"classes": 5, "image": 8, **config}))
+
+
+def question_family(vocab: int = 20):
+    config = vision_language.VLConfig(5, image=32, vocab=vocab, text=6)
+    return vision_language.VLFamily(get_space("vl-smoke"), config)
 
 
 def residual_family():
@@ -71,6 +76,7 @@ CASES = {
     "images": (image_family, 0, {}, STOCK),
     "mixed images": (image_family, 5, {}, OWN),
     "residual": (residual_family, 5, {}, OWN),
+    "questions": (question_family, 5, {}, OWN),
     **{
         f"pairs, share {share}": (
             lambda share=share: pair_family(share),
@@ -213,7 +219,9 @@ def pairs(rows: int, generator: torch.Generator):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
-@pytest.mark.parametrize("name", ["homogeneous", "bottleneck", "cells", "mixed images", "trained pairs"])
+@pytest.mark.parametrize(
+    "name", ["homogeneous", "bottleneck", "cells", "mixed images", "questions", "trained pairs"]
+)
 def test_onnx_runtime_says_the_same(name, precision, translator, tmp_path):
     pytest.importorskip("onnxruntime", reason="needs the extra onnx")
     from supernet import quantize
@@ -263,7 +271,7 @@ def test_an_onnx_file_that_differs_is_refused(tmp_path, monkeypatch):
 
     family = image_family()
     module, _ = exported(family, of(family, 0))
-    right = onnx._whole(module, huggingface.sample(module, 2)["pixel_values"], None)
+    right = onnx._whole(module, [huggingface.sample(module, 2)["pixel_values"]], None)
     next(module.parameters()).data.mul_(1.5)
     monkeypatch.setattr(onnx, "_whole", lambda *_: right)
     with pytest.raises(huggingface.Unequal, match="differ by"):

@@ -524,6 +524,28 @@ def test_the_validation_score_is_that_of_the_quantised_network(make_lab: Any) ->
         lab.candidate(net, architecture, {"encoder.0": "int8"})
 
 
+@pytest.mark.parametrize("ask", ["evaluate", "probe", "energy", "bytes", "candidate"])
+def test_whoever_asks_for_a_policy_that_cannot_be_is_told_why(make_lab: Any, ask: str) -> None:
+    lab = make_lab()
+    net, architecture = lab.supernet(), lab.space.smallest()
+    given = (net, architecture) if ask in ("evaluate", "candidate") else (architecture,)
+    with pytest.raises(MethodFault, match=r"names 'nope', which is no linear layer .* the nearest name is"):
+        getattr(lab, ask)(*given, policy={"nope": "int8"})
+    layer = next(iter(lab.units(architecture)))
+    with pytest.raises(MethodFault, match=r"no precision 'int3', choose one of fp32, bf16, int8, w4"):
+        getattr(lab, ask)(*given, policy={layer: "int3"})
+    assert lab.budget.spent("evaluations") == lab.budget.spent("probes") == 0
+
+
+def test_a_candidate_of_weights_that_are_no_numbers_is_refused(make_lab: Any) -> None:
+    lab = make_lab()
+    net, architecture = lab.supernet(), lab.space.smallest()
+    net.source.flat.data.fill_(float("nan"))
+    for policy in (None, {next(iter(lab.units(architecture))): "int8"}):
+        with pytest.raises(MethodFault, match=r"candidate \d\d: weights that are not finite numbers"):
+            lab.candidate(net, architecture, policy)
+
+
 def test_a_resumed_search_that_asks_for_another_policy_is_noticed(make_lab: Any) -> None:
     for policy in ("encoder.0.attention.out", "encoder.0.attention.qkv"):
         lab = make_lab()

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from simq.genome import JointSpace
 from simq.table import Table, Tabulated, points, read, write
 from simq.tabulate import fill, layer_space
+from simq.walks import ImageHalf, Layers, beginnings, projections, walk
 from supernet import stored
 from supernet.bert_classifier import SentenceConfig, SentenceFamily
 from supernet.cost import weight_bytes
@@ -88,6 +89,34 @@ def test_each_figure_is_that_of_the_network_alone(kind: str) -> None:
         assert row[4] == weight_bytes(net.family, architecture, policy)
         assert row[5] == sum(net.family.macs(architecture, 1, 1))
     assert len(np.unique(table.columns["loss"])) > 100  # precisions do change what a network says
+
+
+def test_widths_that_share_no_weights_share_no_products() -> None:
+    net, space, _ = supernet("vit")
+    architecture = space.space.largest()
+    narrow = space.space.architecture(architecture.to_dict() | {"heads": [1, 1]})
+    halves = [ImageHalf(net.export(one), "int8", ()) for one in (narrow, architecture)]
+    assert beginnings(halves, 2, projections) == [halves[1], halves[1]]
+    other = net.export(narrow)
+    other.layers[1].attention.v.bias.data[0] += 1  # type: ignore[index,union-attr]
+    halves[0] = ImageHalf(other, "int8", ())
+    assert beginnings(halves, 2, projections) == halves
+    go = walk(net, space)
+    assert isinstance(go, Layers) and all(len(set(mixers)) == 1 for mixers in (*go.mixers, *go.wideners))
+
+
+@pytest.mark.parametrize("alphabet", [("bf16", "int8"), ("w4", "bf16")])
+@pytest.mark.parametrize("kind", ["vit", "vl", "text"])
+def test_any_alphabet_is_walked(kind: str, alphabet: tuple[str, ...]) -> None:
+    net, _, batches = supernet(kind)
+    space = layer_space(net.family, alphabet)
+    genomes, said = (list(part) for part in zip(*walk(net, space)(batches[0]), strict=True))
+    rows = dict(zip(space.keys(np.concatenate(genomes)), torch.cat(said), strict=True))
+    assert len(rows) == space.size()
+    for genome in space.sample(6, np.random.default_rng(0)):
+        logits = alone(net, space, genome, batches[0])
+        found = rows[space.keys(genome[None])[0]][0] / len(logits)
+        assert np.isclose(found, F.cross_entropy(logits, batches[0].labels), atol=2e-3)
 
 
 def test_padding_of_sentences_would_change_what_int8_layers_say() -> None:
