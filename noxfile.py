@@ -167,4 +167,5 @@ def bench(session: nox.Session) -> None:
     run(session, "python", "-m", "tests.bench.policies")
     run(session, "python", "-m", "tests.bench.harness")
     run(session, "python", "-m", "tests.bench.contention")
+    run(session, "python", "-m", "tests.bench.memory")
     run(session, "python", "-m", "tests.bench.leaderboard")

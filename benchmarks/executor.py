@@ -17,6 +17,8 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
+from supernet import memory
+
 PRELOAD = "benchmarks.preload"
 ASK_TO_STOP = signal.SIGUSR1
 """Save and stop, please."""
@@ -120,6 +122,7 @@ def _enter(target: Callable[[Job], None], job: Job, log: str) -> None:
     """In the new process: own group, own log, and an end when the parent ends."""
     os.setsid()
     _end_with_parent()
+    memory.keep_freed()
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)

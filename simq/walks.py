@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from simq.genome import Genomes, JointSpace
 from supernet.elastic import SuperNet
-from supernet.fakequant import FakeQuantized
+from supernet.fakequant import FakeQuantized, together
 from supernet.quantize import units
 
 Figures = Iterator[tuple[Genomes, Tensor]]
@@ -48,8 +48,8 @@ def figures(logits: Tensor, labels: Tensor, points: int = 1) -> Tensor:
 def heads(attention: Any, x: Tensor, bias: Tensor | None) -> Tensor:
     """What the heads of an attention say of normed tokens, before its output layer: ``[B, T, inner]``."""
     q, k, v = (
-        layer(x).unflatten(-1, (attention.heads, -1)).transpose(1, 2)
-        for layer in (attention.q, attention.k, attention.v)
+        said.unflatten(-1, (attention.heads, -1)).transpose(1, 2)
+        for said in together((attention.q, attention.k, attention.v), x)
     )
     return F.scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(1, 2).flatten(2)
 
@@ -58,19 +58,18 @@ def first_asks(attention: Any, x: Tensor, bias: Tensor | None) -> Tensor:
     """``heads`` for the first token alone: ``[B, 1, inner]``; float32 activations.
 
     With one to ask, no key or value of any token is made: scores are products of the tokens and of its
-    query times the weight of the keys, and the mean of the values is the value of the mean token.
+    query times the weight of the keys, whose bias adds the same to all; and the mean of the values is the
+    value of the mean token.
     """
     q = attention.q(x, 1).unflatten(-1, (attention.heads, -1)).transpose(0, 2).squeeze(1)  # [heads, B, dim]
-    (key, more), (value, rest) = (
-        (layer.float_weight().unflatten(0, (attention.heads, -1)), layer.layer.bias)
-        for layer in (attention.k, attention.v)
+    key, value = (
+        layer.float_weight().unflatten(0, (attention.heads, -1)) for layer in (attention.k, attention.v)
     )
-    asked = torch.bmm(q, key).transpose(0, 1)  # [B, heads, width]
-    scores = asked @ x.mT + (q * more.unflatten(0, (attention.heads, 1, -1))).sum(-1).t()[..., None]
-    scores = scores * q.shape[-1] ** -0.5
+    asked = torch.bmm(q * q.shape[-1] ** -0.5, key).transpose(0, 1)  # [B, heads, width]
+    scores = asked @ x.mT
     shares = (scores if bias is None else scores + bias[:, 0]).softmax(-1)
     mean = (shares @ x).transpose(0, 1)  # [heads, B, width]
-    return (torch.bmm(mean, value.mT).transpose(0, 1).flatten(1) + rest)[:, None]
+    return (torch.bmm(mean, value.mT).transpose(0, 1).flatten(1) + attention.v.layer.bias)[:, None]
 
 
 class Half:
@@ -85,14 +84,11 @@ class Half:
         policy = {name: precision for name in units(module) if name in names}
         self.net: Any = self.fake.select([policy])
         self.floats = precision in ("fp32", "w4")
+        self.bias: Tensor | None = None
 
     def asking(self, last: bool) -> int | None:
         """Tokens that a layer must follow up to its last product; None: all."""
         return 1 if last and self.floats else None
-
-    def ask(self, attention: Any, x: Tensor, bias: Tensor | None, last: bool) -> Tensor:
-        """What the heads of an attention say of normed tokens."""
-        return (first_asks if self.asking(last) else heads)(attention, x, bias)
 
     def parts(self, at: int) -> tuple[Any, list[Any]]:
         """Attention and feed-forwards of layer ``at``."""
@@ -105,9 +101,13 @@ class Half:
         """Embedded tokens."""
         raise NotImplementedError
 
-    def mix(self, at: int, x: Any, last: bool) -> Tensor:
-        """What the heads of layer ``at`` say; ``last``: nothing but the head of the network follows."""
+    def ready(self, at: int, x: Any) -> Tensor:
+        """Tokens as the heads of layer ``at`` see them, in any precision."""
         raise NotImplementedError
+
+    def mix(self, at: int, ready: Tensor, last: bool) -> Tensor:
+        """What the heads of layer ``at`` say; ``last``: nothing but the head of the network follows."""
+        return (first_asks if self.asking(last) else heads)(self.parts(at)[0], ready, self.bias)
 
     def attend(self, at: int, x: Any, mixed: Tensor, last: bool) -> Any:
         """States behind the attention of layer ``at``."""
@@ -143,9 +143,8 @@ class ImageHalf(Half):
         embedded: Tensor = self.net.embedding(self.net.patch(patches(inputs[0], self.net.patch_size)))
         return embedded
 
-    def mix(self, at: int, x: Tensor, last: bool) -> Tensor:
-        layer = self.net.layers[at]
-        return self.ask(layer.attention, layer.attention_norm(x), None, last)
+    def ready(self, at: int, x: Tensor) -> Tensor:
+        return self.net.layers[at].attention_norm(x)  # type: ignore[no-any-return]
 
     def attend(self, at: int, x: Tensor, mixed: Tensor, last: bool) -> Tensor:
         return x[:, : self.asking(last)] + self.net.layers[at].attention.out(mixed)  # type: ignore[no-any-return]
@@ -173,10 +172,9 @@ class QuestionHalf(Half):
     def start(self, inputs: Sequence[Tensor]) -> dict[str, Tensor]:
         return self.net.start(*inputs)  # type: ignore[no-any-return]
 
-    def mix(self, at: int, x: dict[str, Tensor], last: bool) -> Tensor:
-        layer = self.net.layers[at]
-        normed = [layer.experts[name].attention_norm(state) for name, state in x.items()]
-        return self.ask(layer.attention, torch.cat(normed, 1), self.bias, last)
+    def ready(self, at: int, x: dict[str, Tensor]) -> Tensor:
+        experts = self.net.layers[at].experts
+        return torch.cat([experts[name].attention_norm(state) for name, state in x.items()], 1)
 
     def attend(self, at: int, x: dict[str, Tensor], mixed: Tensor, last: bool) -> dict[str, Tensor]:
         x = {name: state[:, : self.asking(last)] for name, state in self._left(x, last).items()}
@@ -219,8 +217,8 @@ class SentenceHalf(Half):
     def start(self, inputs: Sequence[Tensor]) -> Tensor:
         return self.net.embedding(inputs[0], None)  # type: ignore[no-any-return]
 
-    def mix(self, at: int, x: Tensor, last: bool) -> Tensor:
-        return self.ask(self.parts(at)[0], x, self.bias, last)
+    def ready(self, at: int, x: Tensor) -> Tensor:
+        return x
 
     def attend(self, at: int, x: Tensor, mixed: Tensor, last: bool) -> Tensor:
         attention = self.parts(at)[0]
@@ -317,11 +315,12 @@ class Layers:
 
     def _attended(self, x: Any, at: int, last: bool) -> Iterator[tuple[int, int, Any]]:
         """Option of the heads, letter and states behind the attention of layer ``at``, of all such."""
+        ready = self.feeds[0][0].ready(at, x)
         for letter, (halves, mixers) in enumerate(zip(self.attentions, self.mixers, strict=True)):
             mixed: dict[Half, Tensor] = {}
             for h, (attention, mixer) in enumerate(zip(halves, mixers, strict=True)):
                 if mixer not in mixed:
-                    mixed[mixer] = mixer.mix(at, x, last)
+                    mixed[mixer] = mixer.mix(at, ready, last)
                 yield h, letter, attention.attend(at, x, leading(mixed[mixer], self.mixed[h]), last)
 
 

@@ -5,7 +5,7 @@ int8 and w4, each evaluated on as many items as the tables have (1,000). Two que
 
 - ``table_space``: all points of the tables' space of two to four layers (22,608 architectures with policies)
   by the walk that fills tables, against exporting, writing out, loading and asking some of them, drawn
-  uniformly, item by item. The walk takes items in parts of equal work, one part after the other (16 on the
+  uniformly, item by item. The walk takes items in parts of equal work, one part after the other (32 on the
   processor, all of them elsewhere): each round times one part of other items, and seconds are those of as
   many parts as the items make, with what comes before the first.
 - ``throughput``: random policies of one architecture of six layers, each layer's drawn on its own, which
@@ -37,6 +37,7 @@ from torch import Tensor, nn
 
 from benchmarks import turns
 from benchmarks.runtimes import check_served
+from supernet import memory
 from supernet.fakequant import FakeQuantized
 from supernet.families import image_family
 from supernet.onnx_graph import Traced, trace
@@ -46,7 +47,7 @@ from supernet.quantize import choices, units
 from supernet.space import layered_space
 
 ROUNDS = 3
-PART = {"cpu": 16}
+PART = {"cpu": 32}
 """Items that a walk takes at once; elsewhere all."""
 TIMED = 25
 """Rounds of the latencies."""
@@ -232,6 +233,7 @@ def main() -> int:
     options.add_argument("--real", type=int, default=4, help="points run one by one a round (default: 4)")
     chosen = options.parse_args()
     torch.set_num_threads(1)
+    memory.keep_freed()
     module, device = network(), chosen.device
     found: dict[str, Any] = {
         "recipe": f"vit|w:256|img:3x32|thr:1|torch:{torch.__version__}",

@@ -24,6 +24,7 @@ from baselines.shrinking import cells_of
 from benchmarks.streams import recipe_of
 from benchmarks.tasks.tiers import Tier, read_tier
 from mos.mixture import Mixture
+from supernet import memory
 from supernet.bert import Bert, BertConfig, BertFamily, family_of
 from supernet.distill import Blocks, Relations, mean_loss, score_block, teacher_states
 from supernet.elastic import PRECISIONS, SuperNet
@@ -275,6 +276,7 @@ def scoring(bench: Bench) -> None:
 
 def main() -> None:
     args = options(__doc__)
+    memory.keep_freed()
     bench = Bench(args.device, args.seconds)
     for part in (training, mixtures, scoring):
         part(bench)

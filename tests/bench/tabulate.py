@@ -21,7 +21,7 @@ import torch.nn.functional as F
 
 from simq.table import Table, write
 from simq.tabulate import fill, layer_space
-from supernet import stored
+from supernet import memory, stored
 from supernet.elastic import SuperNet
 from supernet.fakequant import FakeQuantized
 from supernet.space import SearchSpace, layered_space, resnet_space
@@ -383,6 +383,7 @@ def main(words: list[str] | None = None) -> None:
     args = parser.parse_args(words)
     if args.prepare_only:
         args.device = "cpu"
+    memory.keep_freed()
     kinds = {key: tiny(key, kind) if args.tiny else kind for key, kind in KINDS.items()}
     for word in args.tokens:
         key, _, tokens = word.partition("=")
