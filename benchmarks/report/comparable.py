@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks import records as store
 from benchmarks import rulesets
 from benchmarks.api import LIMITED, UsageError
-from benchmarks.report.rows import plain
+from benchmarks.report.rows import plain, usual_metric
 
 if TYPE_CHECKING:
     from benchmarks.report.runs import Run
@@ -115,6 +115,7 @@ def latest(runs: Sequence[Run]) -> list[Run]:
 
 
 def metric_of(runs: Sequence[Run]) -> str:
-    """The metric that decides: ``bleu`` where there is one, else the first one recorded."""
+    """The metric that decides: ``bleu`` where there is one, else the first one recorded, and the task's own
+    where nothing was scored."""
     found = [run.metric for run in runs if run.metric is not None]
-    return "bleu" if "bleu" in found or not found else found[0]
+    return "bleu" if "bleu" in found else (found or [usual_metric(runs[0].facts["task"])])[0]

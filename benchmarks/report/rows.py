@@ -42,8 +42,13 @@ def deciding_metric(records: Sequence[Record]) -> str | None:
 
 
 def metric_of(records: Sequence[Record]) -> str:
-    """``deciding_metric``, and ``bleu`` where nothing was scored."""
-    return deciding_metric(records) or "bleu"
+    """``deciding_metric``, and the task's own where nothing was scored."""
+    return deciding_metric(records) or usual_metric(records[0]["spec"]["task"])
+
+
+def usual_metric(task: str) -> str:
+    """What decides on a task, by its name."""
+    return {"mt": "bleu", "bert": "mlm_accuracy"}.get(task.partition("-")[0], "accuracy")
 
 
 def tuned(figure: Mapping[str, Any]) -> bool:

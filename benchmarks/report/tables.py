@@ -122,7 +122,7 @@ def of_runs(
     latest = comparable.latest(every)
     named = comparable.labels(latest)
     counted = [run for run in latest if run.status != "failed"]
-    metric = comparable.metric_of(counted)
+    metric = comparable.metric_of(counted or latest)
     lines = runs.headlines(counted, named, metric)
     costs = _costs(latest, named)
     sources = sorted(set(costs["source"].dropna()))

@@ -29,7 +29,7 @@ from benchmarks.report import (
     spread,
     tables,
 )
-from benchmarks.tasks import task_names
+from benchmarks.tasks import get_task, task_names
 from tests.fake_records import BLEU_SIGNATURE, LIMITS, METHODS, fake, study, with_counts
 
 NASTY = "<script>alert(1)</script> | \x1b[31m\u202e *x* $\\input{/etc/passwd}$ \n& 100 %"
@@ -261,6 +261,18 @@ def test_a_method_with_nothing_but_failures_has_a_row():
     assert "broken" in formats.markdown(table, "t")
     only = tables.build([fake("broken", status="failed")])
     assert len(only.rows) == 1 and only.baseline is None
+
+
+def test_where_nothing_was_scored_the_task_says_what_would_have_been():
+    """Its own metric, not translation's."""
+    table = tables.build([fake("broken", status="failed", task="vision-digits")])
+    assert table.metric == "accuracy"
+    assert tables.build([fake("broken", status="failed")]).metric == "bleu"
+
+
+@pytest.mark.parametrize("name", task_names())
+def test_the_usual_metric_of_a_task_is_its_own(name):
+    assert rows.usual_metric(name) == get_task(name).metric
 
 
 def test_a_missing_limit_and_a_limit_that_was_not_kept_are_told():
