@@ -151,9 +151,9 @@ class _Layer(Fake):
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """``F.linear``, without gradients. On the processor by oneDNN: by MKL, which torch takes for float32, it
-    takes twice the time on AMD's."""
-    if x.device.type == "cpu" and torch.backends.mkldnn.is_available():
+    """``F.linear``, without gradients; float32 on a processor by oneDNN: by MKL, as torch does it, that takes
+    twice as long on AMD's."""
+    if x.device.type == "cpu" and x.dtype == torch.float32 and torch.backends.mkldnn.is_available():
         y: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
         return y
     return F.linear(x, weight, bias)
