@@ -80,7 +80,7 @@ class Half:
     """
 
     def __init__(self, module: nn.Module, precision: str, names: Sequence[str]) -> None:
-        self.fake = FakeQuantized(module)
+        self.fake = FakeQuantized(module, exact=False)
         policy = {name: precision for name in units(module) if name in names}
         self.net: Any = self.fake.select([policy])
         self.floats = precision in ("fp32", "w4")

@@ -31,9 +31,9 @@ ROWS_ELSEWHERE = 4096
 class _Layer(Fake):
     """A linear or convolution in the precisions that ``chosen`` names, one for each part of the batch."""
 
-    def __init__(self, layer: Any) -> None:
+    def __init__(self, layer: Any, exact: bool = True) -> None:
         super().__init__()
-        self.layer = layer
+        self.layer, self.exact = layer, exact
         self.grids: dict[str, tuple[Tensor, Tensor | None]] = {}
         self.sums: Tensor | None = None
         self.real: Tensor | None = None
@@ -72,7 +72,10 @@ class _Layer(Fake):
         if precision == "int8":
             return self._int8(x, first)
         x = x if first is None else x[:, :first]
-        weight = self.layer.weight if precision == "fp32" else self._grid(precision)[0]
+        if precision == "fp32":
+            y: Tensor = self.layer(x) if self.exact else self._product(x, self.layer.weight, self.layer.bias)
+            return y
+        weight, _ = self._grid(precision)
         if precision == "bf16":
             return self._plus(self._product(x.bfloat16(), weight).float())
         return self._product(x, weight, self.layer.bias)
@@ -101,10 +104,7 @@ class _Layer(Fake):
             y = sums.add_((128 - zero).int() * self.sums).float()
         else:
             y = self._product(numbers, weight)
-        scale = step * self._column(unit)
-        if self.layer.bias is None:
-            return y.mul_(scale)
-        return torch.addcmul(self._column(self.layer.bias), y, scale)
+        return self._plus(y.mul_(step * self._column(unit)))
 
     def _whole(self, x: Tensor) -> bool:
         """Whether int8 products are made of whole numbers here."""
@@ -207,13 +207,14 @@ class FakeQuantized:
 
     Args:
         module: plain, on the device where it is to run; it is copied.
+        exact: fp32 layers give the module's own bits; else what the fastest library here gives.
 
     Attributes:
         net: the network under the policies that ``select`` was given last; in evaluation mode.
         units: what a policy may name, with the shapes of the weights.
     """
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, exact: bool = True) -> None:
         self.units = units(module)
         root = nn.Module()
         root.add_module("net", copy.deepcopy(module).requires_grad_(False).eval())
@@ -221,7 +222,7 @@ class FakeQuantized:
         for name in self.units:
             path = f"net.{name}".rstrip(".")
             parent, _, key = path.rpartition(".")
-            self._layers[name] = _Layer(root.get_submodule(path))
+            self._layers[name] = _Layer(root.get_submodule(path), exact)
             root.get_submodule(parent).add_module(key, self._layers[name].eval())
         self.net = root.get_submodule("net")
 
