@@ -71,8 +71,8 @@ ROWS = 16384
 """Tokens of a batch of text."""
 # Batches of 1,024 images made too few updates: at equal passes a ViT learns more from a quarter of that.
 KINDS = {
-    "vit": Kind("simq-vit", "vision-cifar10", (1000, 1000), 1000, recipe(1e-3, 256 * 65), 900e6),
-    "resnet": Kind("simq-resnet", "vision-cifar10-resnet", (1000, 1000), 500, recipe(2e-3, 192 * 65), 520e6),
+    "vit": Kind("simq-vit", "vision-cifar10", (1000, 1000), 1000, recipe(1e-3, 256 * 65), 1.8e9),
+    "resnet": Kind("simq-resnet", "vision-cifar10-resnet", (1000, 1000), 500, recipe(2e-3, 192 * 65), 780e6),
     "text": Kind(
         "simq-text",
         "",
@@ -81,11 +81,11 @@ KINDS = {
         recipe(5e-4, ROWS),
         65e6,
         before=(
-            (recipe(1e-3, ROWS, 0.01, 0.0), 200e6),
-            (recipe(5e-4, ROWS, 0.01, 0.0), 90e6),
+            (recipe(1e-3, ROWS, 0.01, 0.0), 400e6),
+            (recipe(5e-4, ROWS, 0.01, 0.0), 180e6),
         ),
     ),
-    "vl": Kind("simq-vl", "vl-fashion-mosaics", (1500, 1500), 1500, recipe(1e-3, 256 * 45), 550e6),
+    "vl": Kind("simq-vl", "vl-fashion-mosaics", (1500, 1500), 1500, recipe(1e-3, 256 * 45), 1.1e9),
 }
 TINY = {"vit": "vision-digits", "resnet": "vision-digits-resnet", "vl": "vl-fashion-mosaics"}
 
