@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,8 @@ REACHED = 0.95
 CHUNK = 5
 """Searches that a process takes at a time."""
 
+ASKED_MORE = ("linas", "linas-as-published")
+"""Searches by predictors that are also run with as many predictions as the public code makes at most."""
 COMPARISONS = (
     ("linas", "linas-as-published"),
     ("linas", "nsga2-joint"),
@@ -75,6 +77,8 @@ class Plan:
     inner: int = 2_000
     """Predictions between two batches: of spaces of 24,000 points. The public code takes 5,000 to 20,000, for
     spaces of 10**20 and more."""
+    full: int = 20_000
+    """Predictions between two batches, with which those in ``ASKED_MORE`` are run once more."""
     searchers: tuple[str, ...] = ()
     """Empty: all."""
     jobs: int = 0
@@ -131,10 +135,18 @@ def study(paths: Sequence[Path], plan: Plan, say: Say = lambda line: None) -> Ou
     cases = [(path, asked) for asked in OBJECTIVES for path in paths if _has(path, asked)]
     runs = [(*case, run) for case in cases for run in _runs(*case, plan)]
     say(f"{len(runs)} searches of up to {max(plan.budgets)} evaluations on {len(paths)} tables")
+    again = [(path, OBJECTIVES[0], run) for path in paths for run in _asked_more(plan)]
     with _workers(plan) as each:
         # One list of all, so that no process waits for the last search on a table.
         orders = dict(zip(runs, each(partial(_one, plan), runs), strict=True))
+        fuller = dict(zip(again, each(partial(_one, replace(plan, inner=plan.full)), again), strict=True))
     found = [judge(*case, plan, {run: orders[*case, run] for run in _runs(*case, plan)}) for case in cases]
+    more = {
+        key: values
+        for (path, asked), one in zip(cases, found, strict=True)
+        if asked == OBJECTIVES[0]
+        for key, values in asked_more(one, path, plan, fuller).items()
+    }
     compared = [compare(judged, plan) for judged in found]
     place = arena()
     facts = {
@@ -143,6 +155,8 @@ def study(paths: Sequence[Path], plan: Plan, say: Say = lambda line: None) -> Ou
         "population": plan.population, "inner": plan.inner,
         "latencies": {place.head(path)["name"]: place.latency(path) for path in paths},
         "tables": [_facts(j, c) for j, c in zip(found, compared, strict=True)],
+        "inner_full": plan.full,
+        "with_inner_full": {key: _rounded(values) for key, values in more.items()},
         "paired": {key: pair for judged in found for key, pair in paired(judged, plan).items()},
     }  # fmt: skip
     return Outcome(
@@ -156,7 +170,7 @@ def study(paths: Sequence[Path], plan: Plan, say: Say = lambda line: None) -> Ou
             *("held out, %", "to 95 %"),
         ),
         rows=[row for judged in found for row in _rows(judged, plan)],
-        notes=_notes(found, compared, plan, [place.latency(path) for path in paths]),
+        notes=_notes(found, compared, plan, [place.latency(path) for path in paths], more),
         facts=facts,
         pictures=search_plot.pictures(found, plan),
     )
@@ -234,6 +248,35 @@ def judge(
 def _one(plan: Plan, asked: tuple[Path, tuple[str, ...], Run]) -> NDArray[np.int64]:
     path, objectives, (name, seed, budget) = asked
     found: NDArray[np.int64] = arena().run(path, objectives, name, budget, seed, plan.population, plan.inner)
+    return found
+
+
+def _asked_more(plan: Plan) -> list[Run]:
+    names = [name for name in ASKED_MORE if name in _searchers(OBJECTIVES[0], plan)]
+    return [(name, seed, plan.decides) for name in names for seed in range(1, plan.seeds + 1)]
+
+
+def asked_more(
+    judged: Judged, path: Path, plan: Plan, orders: Mapping[tuple[Path, tuple[str, ...], Run], Any]
+) -> dict[str, Array]:
+    """What more predictions between two batches are worth on one table, by what is said of it: differences of
+    shares ``[seeds]``, of each search to itself, and of the searches to each other."""
+    whole = arena().whole(path, OBJECTIVES[0])
+    reference, volume = bounds(whole)
+    shares: dict[str, list[float]] = {}
+    for run in _asked_more(plan):
+        order = orders[path, OBJECTIVES[0], run]
+        shares.setdefault(run[0], []).append(area(whole[order], reference) / volume)
+    after = f"after {plan.decides}"
+    found = {
+        f"{judged.name}: {name} with {plan.full:,} predictions between two batches minus {plan.inner:,},"
+        f" {after}": np.array(values) - judged.shares[name][:, plan.budgets.index(plan.decides)]
+        for name, values in shares.items()
+    }
+    if len(shares) == len(ASKED_MORE):
+        ours, theirs = (np.array(shares[name]) for name in ASKED_MORE)
+        said = " minus ".join(ASKED_MORE)
+        found[f"{judged.name}: {said}, both with {plan.full:,} predictions, {after}"] = ours - theirs
     return found
 
 
@@ -352,6 +395,7 @@ def _notes(
     compared: Sequence[Sequence[Compared]],
     plan: Plan,
     latencies: Sequence[Mapping[str, Any]],
+    more: Mapping[str, Array],
 ) -> list[str]:
     notes = [
         "Share of the true front's hypervolume of loss and bytes, or of what is named; mean of"
@@ -381,6 +425,8 @@ def _notes(
                 f"{name}: {one.ours} minus {one.theirs} after {plan.decides}:"
                 f" {_percent(one.difference, signed=True)}, p {one.p:.3g} ({one.verdict})."
             )
+    for said, values in more.items():
+        notes.append(f"{said}: {_percent(stats.t_interval(values.tolist()), signed=True)}.")
     return notes
 
 

@@ -1,7 +1,7 @@
-"""Write down the held-out data of tables: ``NAME.items.safetensors``, which ``simq-fronts`` asks networks.
+"""Write down held-out data of tables: ``NAME.items.safetensors``, which ``simq-fronts`` asks networks.
 
-``python -m tests.bench.items --cache FOLDER --out FOLDER --data-dir DIR``: the same items as those of the
-tables' columns ``held_loss`` and ``held_hits``.
+``python -m tests.bench.items --cache FOLDER --out FOLDER --data-dir DIR``: first the items of the tables'
+columns ``held_loss`` and ``held_hits``, then others of the test split, at equal distances, up to 5,000.
 """
 
 from __future__ import annotations
@@ -9,12 +9,25 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from supernet.export import replace
+from supernet.images import ImageBatch, Images
 from tests.bench.tabulate import KINDS, of_images, of_sentences, tiny
+
+ITEMS = 5000
+"""Of a table, at most."""
+
+
+def others(test: Images, count: int) -> list[ImageBatch]:
+    """What ``test.spread(count)`` leaves of the split, so much that there are ``ITEMS`` in all."""
+    rest = np.setdiff1d(np.arange(len(test)), np.arange(count) * len(test) // count)
+    more = min(ITEMS - count, len(rest))
+    index = torch.from_numpy(rest[np.arange(more) * len(rest) // max(more, 1)])
+    return [test.batch(part) for part in index.split(1000)]
 
 
 def main(words: list[str] | None = None) -> None:
@@ -32,10 +45,11 @@ def main(words: list[str] | None = None) -> None:
     for key in args.kinds or KINDS:
         kind = tiny(key, KINDS[key]) if args.tiny else KINDS[key]
         made = (of_images if kind.task else of_sentences)(key, kind, args)
-        labels = torch.cat([batch.labels for batch in made.held_out])
+        held = [*made.held_out, *(others(made.test, kind.units[1]) if made.test else [])]
+        labels = torch.cat([batch.labels for batch in held])
         tensors = {"labels": labels.long().contiguous()}
-        for i in range(len(made.held_out[0].inputs)):
-            parts = [batch.inputs[i] for batch in made.held_out]
+        for i in range(len(held[0].inputs)):
+            parts = [batch.inputs[i] for batch in held]
             widest = max(x.shape[-1] for x in parts)
             whole = torch.cat([F.pad(x, (0, widest - x.shape[-1])) for x in parts])
             tensors[f"inputs{i}"] = whole.contiguous()

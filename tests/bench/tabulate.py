@@ -24,6 +24,7 @@ from simq.tabulate import fill, layer_space
 from supernet import memory, stored
 from supernet.elastic import SuperNet
 from supernet.fakequant import FakeQuantized
+from supernet.images import Images
 from supernet.space import SearchSpace, layered_space, resnet_space
 from supernet.train import Recipe, Sandwich, SinglePath, Trainer
 from supernet.weights import SharedSlices
@@ -133,6 +134,8 @@ class Made:
     said: dict[str, Any]
     train: Callable[[], None]
     lengths: tuple[int, int] = field(default=(1, 1))
+    test: Images | None = None
+    """The whole test split, ``held_out`` among it, where that is not all of it."""
 
 
 class Stream:
@@ -243,7 +246,8 @@ def of_images(key: str, kind: Kind, args: argparse.Namespace) -> Made:
     train, sealed = task.training(prepared), prepared.sealed
     assert sealed is not None
     some = task.validation(prepared).first(kind.units[0])
-    held = images.read_images(prepared.folder, sealed / "test.npz").spread(kind.units[1])
+    test = images.read_images(prepared.folder, sealed / "test.npz")
+    held = test.spread(kind.units[1])
     sets = [evaluation_batches(x, kind.walked * x.tokens, device=args.device) for x in (some, held)]
 
     def run() -> None:
@@ -267,7 +271,7 @@ def of_images(key: str, kind: Kind, args: argparse.Namespace) -> Made:
         print(f"{kind.name}: {said['question_only']:.1f} % of what is held out needs no image")
     if net.estimated_on:
         said["statistics"] = f"of batch norms: the first {min(ESTIMATED, len(train))} training images"
-    return Made(net, sets[0], sets[1], said, run)
+    return Made(net, sets[0], sets[1], said, run, test=test)
 
 
 def of_sentences(key: str, kind: Kind, args: argparse.Namespace) -> Made:

@@ -78,6 +78,32 @@ def test_the_study_on_a_small_table(place: Arena, path: Path) -> None:
     assert outcome.pictures["png"][:4] == b"\x89PNG" and len(outcome.rows) == 4
 
 
+def test_more_predictions_are_compared_with_the_same_search(
+    place: Arena, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    run = Arena.run
+
+    def noted(self: Arena, *args: object) -> np.ndarray:
+        asked.append((args[2], args[3], args[6]))
+        return run(self, *args)
+
+    monkeypatch.setattr(Arena, "run", noted)
+    common = {"seeds": 2, "budgets": (20, 40), "decides": 20, "population": 10, "jobs": 1, "inner": 60}
+    plan = Plan(**common, full=60, searchers=("linas", "random-joint"))
+    outcome = study([path], plan)
+    ((key, values),) = outcome.facts["with_inner_full"].items()
+    assert key == "toy: linas with 60 predictions between two batches minus 60, after 20"
+    assert values == [0, 0] and f"{key}: +0.0 [+0.0, +0.0]." in outcome.notes
+    fuller = study([path], Plan(**common, full=300, searchers=("linas", "linas-as-published")))
+    assert ("linas-as-published", 20, 300) in asked and ("linas", 20, 300) in asked
+    ours, theirs, apart = (np.array(x) for x in fuller.facts["with_inner_full"].values())
+    shares = fuller.facts["tables"][0]["shares"]
+    first = {name: np.array(shares[name])[:, 0] for name in ("linas", "linas-as-published")}
+    expected = ours + first["linas"] - theirs - first["linas-as-published"]
+    assert apart == pytest.approx(expected, abs=3e-6)
+
+
 def test_comparisons_are_paired_and_corrected() -> None:
     rng = RNG(0)
     base = rng.random((10, 1)) * 0.5

@@ -211,3 +211,28 @@ def test_the_command_that_makes_tables(kind: str, tmp_path: Path, capsys: pytest
     said = re.search("run alone differs by ([0-9.e-]+)", capsys.readouterr().out)
     assert said is not None and float(said[1]) < 1e-5
     assert (table.head.get("question_only", 0) > 20) == (kind == "vl")
+
+
+@pytest.mark.parametrize("kind", ["vit", "vl"])
+def test_held_out_items_are_the_tables_first_then_the_rest_of_the_split(kind: str, tmp_path: Path) -> None:
+    from argparse import Namespace
+
+    from safetensors.torch import load_file
+
+    from tests.bench.items import main
+    from tests.bench.tabulate import KINDS as MADE
+    from tests.bench.tabulate import of_images, tiny
+
+    main([kind, "--tiny", "--cache", str(tmp_path), "--out", str(tmp_path)])
+    found = load_file(tmp_path / f"simq-{kind}.items.safetensors")
+    small = tiny(kind, MADE[kind])
+    made = of_images(kind, small, Namespace(cache=tmp_path, data_dir=None, device="cpu", tiny=True))
+    first = torch.cat([batch.inputs[0] for batch in made.held_out])
+    assert len(first) == small.units[1] and torch.equal(found["inputs0"][: len(first)], first)
+    assert made.test is not None
+    whole = made.test.batch(slice(None))
+    for key, x in zip(("inputs0", "inputs1"), whole.inputs, strict=False):
+        assert sorted(row.numpy().tobytes() for row in found[key]) == sorted(
+            row.numpy().tobytes() for row in x
+        )
+    assert found["labels"].bincount().equal(whole.labels.bincount())
