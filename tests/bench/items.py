@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from supernet.export import replace
 from supernet.images import ImageBatch, Images
-from tests.bench.tabulate import KINDS, of_images, of_sentences, tiny
+from tests.bench.tabulate import KINDS, SEED, of_images, of_sentences, tiny
 
 ITEMS = 5000
 """Of a table, at most."""
@@ -41,7 +41,7 @@ def main(words: list[str] | None = None) -> None:
     options.add_argument("--out", type=Path, required=True)
     options.add_argument("--tiny", action="store_true")
     args = options.parse_args(words)
-    args.device = "cpu"
+    args.device, args.seed = "cpu", SEED
     for key in args.kinds or KINDS:
         kind = tiny(key, KINDS[key]) if args.tiny else KINDS[key]
         made = (of_images if kind.task else of_sentences)(key, kind, args)

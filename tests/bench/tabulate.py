@@ -31,6 +31,7 @@ from supernet.weights import SharedSlices
 from tests.bench import sentences
 
 SEED = 1
+"""Of a supernet, unless another is asked for, whose table is then called after it: ``simq-vit-s2``."""
 REPORTS = 8
 """Times that training says how it goes."""
 ESTIMATED = 512
@@ -158,9 +159,9 @@ class Stream:
     def restore(self, state: Any) -> None: ...
 
 
-def supernet(family: Any, device: str) -> SuperNet:
+def supernet(family: Any, device: str, seed: int) -> SuperNet:
     """Untrained."""
-    return SuperNet(family, SharedSlices(family, torch.Generator().manual_seed(SEED), device))
+    return SuperNet(family, SharedSlices(family, torch.Generator().manual_seed(seed), device))
 
 
 def named(net: SuperNet) -> dict[str, torch.Tensor]:
@@ -175,6 +176,7 @@ def fit(
     batches: Iterable[Any],
     tokens: float,
     judged: list[Any],
+    seed: int,
 ) -> None:
     """Train a supernet by the sandwich rule with in-place distillation, a single network by itself; say how
     it goes, and how the largest network does on ``judged``."""
@@ -192,7 +194,7 @@ def fit(
         left = took * (total / spent - 1)
         print(f"{name}: {took:.0f} s, {left:.0f} s left, {text}, largest network {largest}", flush=True)
 
-    trainer = Trainer(net, replace(recipe, precision=precision), sampling, SEED)
+    trainer = Trainer(net, replace(recipe, precision=precision), sampling, seed)
     trainer.fit(Stream(batches, sampling.passes, tokens), progress=say)
     took = time.monotonic() - start
     print(f"{name}: trained in {took:.0f} s, {trainer.updates} updates", flush=True)
@@ -242,7 +244,7 @@ def of_images(key: str, kind: Kind, args: argparse.Namespace) -> Made:
     task = next(task for task in every if task.name == kind.task)
     tier = task.tier("check" if args.tiny else "small", args.device)
     prepared = task.prepare(tier, args.cache, args.data_dir, print)
-    net = supernet(task.family(tier, prepared, space_of(key, kind.name, args.tiny)), args.device)
+    net = supernet(task.family(tier, prepared, space_of(key, kind.name, args.tiny)), args.device, args.seed)
     train, sealed = task.training(prepared), prepared.sealed
     assert sealed is not None
     some = task.validation(prepared).first(kind.units[0])
@@ -251,8 +253,8 @@ def of_images(key: str, kind: Kind, args: argparse.Namespace) -> Made:
     sets = [evaluation_batches(x, kind.walked * x.tokens, device=args.device) for x in (some, held)]
 
     def run() -> None:
-        batches: Any = task.batches(train, kind.recipe.batch_tokens, SEED, args.device)
-        fit(kind.name, net, kind.recipe, batches, kind.tokens, sets[0])
+        batches: Any = task.batches(train, kind.recipe.batch_tokens, args.seed, args.device)
+        fit(kind.name, net, kind.recipe, batches, kind.tokens, sets[0], args.seed)
         if net.estimated_on:
             size = train.tokens * ESTIMATED // net.estimated_on
             seen = evaluation_batches(train.first(min(ESTIMATED, len(train))), size, device=args.device)
@@ -284,25 +286,25 @@ def of_sentences(key: str, kind: Kind, args: argparse.Namespace) -> Made:
     space, length = space_of(key, kind.name, args.tiny), found.train.tokens.shape[1]
     plain = {"dropout": 0.0, "attention_dropout": 0.0, "max_positions": length}
     config = SentenceConfig(found.vocab, **plain | {"dropout": 0.1})
-    net = supernet(SentenceFamily(space, config), args.device)
+    net = supernet(SentenceFamily(space, config), args.device, args.seed)
     search, held = (some.to(args.device).batches(kind.walked) for some in (found.search, found.held_out))
 
     def run() -> None:
         family = LayeredBert(space, BertConfig(found.vocab, **plain))
-        before = supernet(family.only(space.largest()), args.device)
+        before = supernet(family.only(space.largest()), args.device, args.seed)
         for number, (recipe, tokens) in enumerate(kind.before):
             if number:
                 # From here on every sub-network learns.
-                whole = supernet(family, args.device)
+                whole = supernet(family, args.device, args.seed)
                 whole.source.load(named(before))
                 before = whole
-            rows = MaskedBatches(found.rows, recipe.batch_tokens, SEED + number, device=args.device)
-            fit(f"{kind.name}, masked words {number + 1}", before, recipe, rows, tokens, [])
+            rows = MaskedBatches(found.rows, recipe.batch_tokens, args.seed + number, device=args.device)
+            fit(f"{kind.name}, masked words {number + 1}", before, recipe, rows, tokens, [], args.seed)
         begun = named(before)
         net.source.load(named(net) | {n: x for n, x in begun.items() if not n.startswith("head.")})
         size = max(1, kind.recipe.batch_tokens // length)
-        batches = sentences.Shuffled(found.train.to(args.device), size, SEED)
-        fit(kind.name, net, kind.recipe, batches, kind.tokens, search)
+        batches = sentences.Shuffled(found.train.to(args.device), size, args.seed)
+        fit(kind.name, net, kind.recipe, batches, kind.tokens, search, args.seed)
 
     said = {
         "task": "generated sentences" if args.tiny else "SST-2",
@@ -333,7 +335,7 @@ def make(key: str, kind: Kind, args: argparse.Namespace) -> tuple[Table, SuperNe
         "commit": args.commit,
         "recipe": f"sandwich of 3, in-place distillation, {kind.tokens:g} tokens of passes, batches of"
         f" {r.batch_tokens}, rate {r.learning_rate:g}, label smoothing {r.label_smoothing:g},"
-        f" weight decay {r.weight_decay:g}, seed {SEED}",
+        f" weight decay {r.weight_decay:g}, seed {args.seed}",
         "lengths": list(made.lengths),
         "torch": torch.__version__,
     }
@@ -375,6 +377,7 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("."))
     parser.add_argument("--commit", default="unknown")
+    parser.add_argument("--seed", type=int, default=SEED, help="of the supernet")
     parser.add_argument(
         "--tokens",
         action="append",
@@ -398,6 +401,8 @@ def main(words: list[str] | None = None) -> None:
         parser.error(f"no table {', '.join(sorted(unknown))}: choose of {', '.join(KINDS)}")
     for key in args.kinds or KINDS:
         kind = kinds[key]
+        if args.seed != SEED:
+            kind = replace(kind, name=f"{kind.name}-s{args.seed}")
         if args.prepare_only:
             (of_images if kind.task else of_sentences)(key, kind, args)
             continue
