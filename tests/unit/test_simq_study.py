@@ -160,7 +160,7 @@ def test_shipped_tables_give_the_sealed_study_s_figures(
     sealed = json.loads((ROOT / "results" / "studies" / "simq-search.json").read_text("utf-8"))
     expected = {(one["table"]["name"], *one["objectives"]): one["shares"] for one in sealed["tables"]}
     paths = sorted(Arena().tables().values())[-tables:]
-    found = study(paths, Plan(searchers=searchers)).facts["tables"]
+    found = study(paths, Plan(searchers=searchers, full=200)).facts["tables"]
     with_latency = sum(bool(Arena().latency(path)) for path in paths)
     assert len(found) == tables + (len(simq_search.OBJECTIVES) - 1) * with_latency
     for one in found:
