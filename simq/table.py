@@ -22,6 +22,8 @@ from supernet.space import SearchSpace
 VERSION = 1
 STEPS = 65_535
 """A loss is stored as one of so many steps between the smallest and the largest of its column."""
+ERRORS = {"error": ("hits", "labels"), "held_error": ("held_hits", "held_out_labels")}
+"""Objectives that follow from a column and a figure of the head."""
 TABLES = Path(__file__).with_name("tables")
 MOST = 5_000_000
 """Genomes, inactive genes included, that are enumerated."""
@@ -78,15 +80,20 @@ class Table:
         return self.whole(objectives)[self.places(genomes)]
 
     def whole(self, objectives: Sequence[str]) -> Array:
-        """Objectives of all points ``[points, m]``.
+        """Objectives of all points ``[points, m]``: columns, or ``error`` and ``held_error``, the shares of
+        items that are wrong.
 
         Raises:
             ValueError: no such column.
         """
-        unknown = [name for name in objectives if name not in self.columns]
+        there = {**self.columns}
+        for name, (hits, labels) in ERRORS.items():
+            if hits in there:
+                there[name] = 1 - there[hits].astype(np.float64) / self.head[labels]
+        unknown = [name for name in objectives if name not in there]
         if unknown:
-            raise ValueError(f"table {self.name} has no {unknown[0]!r}: one of {', '.join(self.columns)}")
-        return np.column_stack([self.columns[name].astype(np.float64) for name in objectives])
+            raise ValueError(f"table {self.name} has no {unknown[0]!r}: one of {', '.join(there)}")
+        return np.column_stack([there[name].astype(np.float64) for name in objectives])
 
     @cached_property
     def uniform(self) -> dict[str, NDArray[np.int64]]:

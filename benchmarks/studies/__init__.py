@@ -17,6 +17,7 @@ STUDIES = {
     "cpu-latency": "cpu_latency",
     "shape-latency": "shape_latency",
     "simq-fronts": "simq_fronts",
+    "simq-fronts-accuracy": "simq_fronts_accuracy",
     "simq-search": "simq_search",
 }
 """Name on the command line -> module."""

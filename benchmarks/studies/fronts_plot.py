@@ -1,4 +1,4 @@
-"""The picture of ``simq_fronts``: held-out loss against real latency and size, a row of panels each."""
+"""The picture of ``simq_fronts``: held-out loss or error against real latency and size, a row of panels."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from matplotlib.figure import Figure as Drawing
 from benchmarks.report import plots
 
 if TYPE_CHECKING:
+    from benchmarks.studies.fronts_measure import Point
     from benchmarks.studies.simq_fronts import Family
 
 MARKS = {"int8": ("s", "white"), "linas": ("o", "#0072b2"), "arch-then-quant": ("^", "#d55e00")}
@@ -19,20 +20,25 @@ LABELS = {"linas": "linas, joint", "arch-then-quant": "arch-then-quant", "int8":
 UNIFORM = {"fp32": "P", "int8": "*", "w4": "X"}
 
 
-def pictures(found: Sequence[Family], profile: str) -> dict[str, bytes]:
+def pictures(found: Sequence[Family], profile: str, quality: str) -> dict[str, bytes]:
     """``png`` and ``svg`` -> bytes."""
     with mpl.rc_context(plots.STYLE):
-        figure = draw(found, profile)
+        figure = draw(found, profile, quality)
         return {kind: plots.image(figure, kind) for kind in ("png", "svg")}
 
 
-def draw(found: Sequence[Family], profile: str) -> Drawing:
+def held_out(point: Point, quality: str) -> float:
+    """What a network loses on held-out items: nats, or percent of them that are wrong."""
+    return float(point.losses.mean()) if quality == "loss" else 100 * (1 - float(point.hits.mean()))
+
+
+def draw(found: Sequence[Family], profile: str, quality: str) -> Drawing:
     """A column a table; searches differ in marker and filling as well as in colour."""
     wide, tall = 4.5 * len(found) + 2.2, 8.4
     figure = Drawing(figsize=(wide, tall))
     figure.text(0.012, 1 - 0.12 / tall, "Fronts in ONNX Runtime, against uniform INT8", fontsize=14,
                 fontweight="bold", va="top", color=plots.INK)  # fmt: skip
-    about = f"{profile}, one thread  |  held-out loss; all points measured  |  lower left is better"
+    about = f"{profile}, one thread  |  held-out {quality}; all points measured  |  lower left is better"
     figure.text(0.012, 1 - 0.46 / tall, about, fontsize=10, va="top", color=plots.GREY)
     lines: dict[str, Any] = {}
     for column, one in enumerate(found):
@@ -52,7 +58,7 @@ def draw(found: Sequence[Family], profile: str) -> Drawing:
                     key=at,
                 )
                 x = [at(place) for place in places]
-                y = [float(one.points[place].losses.mean()) for place in places]
+                y = [held_out(one.points[place], quality) for place in places]
                 drawn = axes.scatter(x, y, marker=marker, s=60 if search == "int8" else 26,
                                      facecolor=colour, edgecolor=plots.INK, linewidth=0.8, zorder=3,
                                      alpha=0.9)  # fmt: skip
@@ -61,12 +67,12 @@ def draw(found: Sequence[Family], profile: str) -> Drawing:
                     axes.step(x, np.minimum.accumulate(y), where="post", linewidth=1.0, color=plots.INK,
                               linestyle=":" if search == "int8" else "-", zorder=2)  # fmt: skip
             for precision, place in one.found.largest.items():
-                drawn = axes.scatter(at(place), float(one.points[place].losses.mean()), s=110, zorder=4,
+                drawn = axes.scatter(at(place), held_out(one.points[place], quality), s=110, zorder=4,
                                      marker=UNIFORM.get(precision, "D"), facecolor="0.75",
                                      edgecolor=plots.INK, linewidth=0.9)  # fmt: skip
                 lines.setdefault(f"largest network, {precision}", drawn)
             axes.set_xlabel("latency, ms" if axis == "faster" else "ONNX file, MB")
-            axes.set_ylabel("held-out loss, nats")
+            axes.set_ylabel("held-out loss, nats" if quality == "loss" else "held-out error, %")
             axes.set_title(one.name, fontsize=10, loc="left", color=plots.INK)
     figure.legend(list(lines.values()), list(lines), loc="upper left", fontsize=9, frameon=False,
                   bbox_to_anchor=((4.5 * len(found) + 0.1) / wide, 1 - 1.1 / tall))  # fmt: skip

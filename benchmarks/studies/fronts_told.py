@@ -14,13 +14,16 @@ from benchmarks.studies.simq_fronts import AXES, MARGIN, PAPER, RULE, SEARCHES, 
 from supernet.ort import version
 
 NAMES = {"int8": "best INT8 network"}
+NAMED = {"loss": "simq-fronts", "error": "simq-fronts-accuracy"}
 
 
 def outcome(found: Sequence[Family], plan: Plan, profile: str) -> Outcome:
     """Of all tables."""
     signature = f"lat:p50|clk:cpu|n:{plan.rounds}|b:1|thr:1|rt:{version()}|prof:{profile}"
+    rule = RULE.format(quality=plan.quality)
     facts = {
-        "study": "simq-fronts", "rule": RULE, "signature": signature, "profile": profile,
+        "study": NAMED[plan.quality], "quality": plan.quality, "rule": rule, "signature": signature,
+        "profile": profile,
         "seeds": plan.seeds, "evaluations": plan.evaluations, "inner": plan.inner, "margin": MARGIN,
         "shown": plan.shown,
         "paper": {"times_faster": PAPER["faster"], "times_smaller": PAPER["smaller"]},
@@ -29,9 +32,10 @@ def outcome(found: Sequence[Family], plan: Plan, profile: str) -> Outcome:
     }  # fmt: skip
     return Outcome(
         title="How much faster and smaller than uniform INT8, at no loss of quality?",
-        question="Joint searches of architecture and precision, their fronts measured with real kernels on"
-        " held-out data, against the largest network in uniform INT8, and against the best INT8 network.",
-        rule=RULE,
+        question=f"Joint searches of architecture and precision for {plan.quality}, their fronts measured"
+        " with real kernels on held-out data, against the largest network in uniform INT8, and against the"
+        " best INT8 network.",
+        rule=rule,
         columns=(
             "table", "network", "ms", "times faster", "MB", "times smaller", "accuracy, %",
             "points above INT8 [95 %]", "nats above INT8 [95 %]", "times, stricter rule",
@@ -39,7 +43,7 @@ def outcome(found: Sequence[Family], plan: Plan, profile: str) -> Outcome:
         rows=[row for one in found for row in rows(one)],
         notes=notes(found, plan, signature),
         facts=facts,
-        pictures=fronts_plot.pictures(found, profile),
+        pictures=fronts_plot.pictures(found, profile, plan.quality),
     )  # fmt: skip
 
 

@@ -47,17 +47,20 @@ PAPER = {"faster": 4.80, "smaller": 3.44}
 RULE = (
     "a network is at no loss where the 95 % paired bootstrap interval of its accuracy minus that of the"
     " largest network in uniform INT8, over held-out items, does not lie below zero. Of a search's"
-    " measured front those points are candidates whose loss on the search's own data is not above that"
+    " measured front those points are candidates whose {quality} on the search's own data is not above that"
     " network's; the fastest (smallest) candidate at no loss answers, and where none is, the INT8"
     " network itself, with a ratio of 1. By the stricter rule the interval must lie above"
     f" -{100 * MARGIN:g} point."
 )
+"""For each quality."""
 
 
 @dataclass(frozen=True)
 class Plan:
     """How much is run; what is less than the default is for tests."""
 
+    quality: str = "loss"
+    """What is searched for besides latency or bytes: ``loss`` or ``error``."""
     seeds: int = 10
     evaluations: int = 400
     population: int = 50
@@ -148,7 +151,7 @@ class Family:
         return str(self.head["name"])
 
 
-def run(folder: Path, say: Say = lambda line: None) -> Outcome:
+def run(folder: Path, say: Say = lambda line: None, plan: Plan | None = None) -> Outcome:
     """The study over the tables that come along and whose supernets are in the folder.
 
     Raises:
@@ -160,7 +163,7 @@ def run(folder: Path, say: Say = lambda line: None) -> Outcome:
             f"no supernet of a table in '{folder}': --weights names the folder of NAME.safetensors, which"
             " python -m tests.bench.tabulate writes beside NAME.npz"
         )
-    return study(paths, folder, Plan(), say)
+    return study(paths, folder, plan or Plan(), say)
 
 
 def study(paths: Sequence[Path], folder: Path, plan: Plan, say: Say = lambda line: None) -> Outcome:
@@ -243,7 +246,7 @@ def chosen(path: Path, plan: Plan) -> Found:
     fronts: dict[tuple[str, str, int], list[int]] = {}
     candidates: dict[tuple[str, str, int], list[int]] = {}
     for axis, second in AXES.items():
-        objectives = ("loss", second)
+        objectives = (plan.quality, second)
         whole = place.whole(path, objectives)
         orders = {("int8", axis, 0): uniform}
         for search in SEARCHES:

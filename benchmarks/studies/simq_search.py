@@ -145,7 +145,9 @@ def study(paths: Sequence[Path], plan: Plan, say: Say = lambda line: None) -> Ou
         key: values
         for (path, asked), one in zip(cases, found, strict=True)
         if asked == OBJECTIVES[0]
-        for key, values in asked_more(one, path, plan, fuller).items()
+        for key, values in asked_more(
+            one, path, plan, {run: fuller[path, asked, run] for run in _asked_more(plan)}
+        ).items()
     }
     compared = [compare(judged, plan) for judged in found]
     place = arena()
@@ -257,7 +259,7 @@ def _asked_more(plan: Plan) -> list[Run]:
 
 
 def asked_more(
-    judged: Judged, path: Path, plan: Plan, orders: Mapping[tuple[Path, tuple[str, ...], Run], Any]
+    judged: Judged, path: Path, plan: Plan, orders: Mapping[Run, NDArray[np.int64]]
 ) -> dict[str, Array]:
     """What more predictions between two batches are worth on one table, by what is said of it: differences of
     shares ``[seeds]``, of each search to itself, and of the searches to each other."""
@@ -265,8 +267,7 @@ def asked_more(
     reference, volume = bounds(whole)
     shares: dict[str, list[float]] = {}
     for run in _asked_more(plan):
-        order = orders[path, OBJECTIVES[0], run]
-        shares.setdefault(run[0], []).append(area(whole[order], reference) / volume)
+        shares.setdefault(run[0], []).append(area(whole[orders[run]], reference) / volume)
     after = f"after {plan.decides}"
     found = {
         f"{judged.name}: {name} with {plan.full:,} predictions between two batches minus {plan.inner:,},"

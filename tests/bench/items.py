@@ -1,7 +1,8 @@
 """Write down held-out data of tables: ``NAME.items.safetensors``, which ``simq-fronts`` asks networks.
 
 ``python -m tests.bench.items --cache FOLDER --out FOLDER --data-dir DIR``: first the items of the tables'
-columns ``held_loss`` and ``held_hits``, then others of the test split, at equal distances, up to 5,000.
+columns ``held_loss`` and ``held_hits``, then others of the test split, at equal distances and mixed, up to
+5,000: images lie by their class there, and any number of items is to be like all.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ def others(test: Images, count: int) -> list[ImageBatch]:
     """What ``test.spread(count)`` leaves of the split, so much that there are ``ITEMS`` in all."""
     rest = np.setdiff1d(np.arange(len(test)), np.arange(count) * len(test) // count)
     more = min(ITEMS - count, len(rest))
-    index = torch.from_numpy(rest[np.arange(more) * len(rest) // max(more, 1)])
+    kept = rest[np.arange(more) * len(rest) // max(more, 1)]
+    index = torch.from_numpy(np.random.default_rng(SEED).permutation(kept))
     return [test.batch(part) for part in index.split(1000)]
 
 

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from benchmarks import stats
 from benchmarks.api import UsageError
 from benchmarks.measure import Refused
-from benchmarks.studies import fronts_measure, simq_fronts
+from benchmarks.studies import fronts_measure, simq_fronts, simq_fronts_accuracy
 from benchmarks.studies.simq_fronts import Plan, answered
 from benchmarks.turns import Turns, in_turns
 from simq import latency
@@ -112,6 +112,23 @@ def test_the_study_measures_what_it_reports(folder: Path, monkeypatch: pytest.Mo
     assert outcome.pictures["png"][:4] == b"\x89PNG" and len(outcome.rows) == 3 + 1 + 6
     assert "4.80" in outcome.markdown("x")
     assert net.space.largest().to_dict() in [p["architecture"] for p in one["points"]]
+
+
+def test_searched_for_accuracy_candidates_are_no_more_often_wrong(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(simq_fronts, "arena", Arena)
+    plan = Plan(
+        quality="error", seeds=2, evaluations=40, population=10, inner=99, items=24, shown=2, rounds=4, jobs=1
+    )
+    found = simq_fronts.chosen(folder / "tiny.npz", plan)
+    hits = read(folder / "tiny.npz").columns["hits"]
+    assert any(found.candidates.values())
+    for candidates in found.candidates.values():
+        assert all(hits[place] >= hits[found.largest["int8"]] for place in candidates)
+    outcome = simq_fronts.study([folder / "tiny.npz"], folder, plan)
+    assert outcome.facts["study"] == "simq-fronts-accuracy" and "whose error on the search" in outcome.rule
+    assert simq_fronts_accuracy.PLAN.quality == "error"
 
 
 def test_the_answer_is_the_fastest_at_no_loss_and_else_the_network_itself() -> None:

@@ -183,6 +183,15 @@ def test_points_are_all_and_each_once() -> None:
     assert len(set(space.keys(every))) == len(every) == space.size()
 
 
+def test_errors_are_the_shares_that_are_wrong() -> None:
+    net, space, batches = supernet("vit")
+    table = fill(net, space, batches[:1], batches[1:], {"name": "t"})
+    found = table.whole(("error", "held_error"))
+    assert np.allclose(found[:, 0], 1 - table.columns["hits"] / table.head["labels"])
+    assert np.allclose(found[:, 1], 1 - table.columns["held_hits"] / table.head["held_out_labels"])
+    assert "error" not in table.columns
+
+
 def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
     net, space, batches = supernet("vit")
     table = fill(net, space, batches[:1], batches[1:], {"name": "t"})
