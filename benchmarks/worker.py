@@ -136,8 +136,8 @@ def _search(
         there = measure.RUNTIMES[measure.Workload.of(tier.workload).runtime]
         settings = dict(tier.settings) | {"precisions": there}
         info = TaskInfo(task.name, task.suite, spec["tier"], task.metric, settings)
-        options = Options(spec["options"])
     kind = load(job["source"])
+    options = Options(kind.options, spec["options"])
     method = kind()
     answer = method.supports(info)
     if isinstance(answer, Skip):
@@ -177,7 +177,7 @@ def _search(
         told = []
         for number, trial in enumerate(spec["trials"], 1):
             seed_globals()
-            options = Options(trial)
+            options = Options(kind.options, trial)
             lab.begin_trial(number, options)
             with ledger.in_phase(f"trial {number}"):
                 told.append((number, *_iterate(kind(), lab, options)))
