@@ -26,7 +26,7 @@ from benchmarks.budget import Clock, Ledger
 from benchmarks.executor import ASK_TO_STOP
 from benchmarks.heartbeat import JOURNAL, OUTCOME, Heartbeat, conclude, last
 from benchmarks.journal import Corrupt, Diverged, Journal
-from benchmarks.options import Options
+from benchmarks.options import IGNORED, Options
 from benchmarks.records import write_text
 from benchmarks.registry import load
 
@@ -200,7 +200,7 @@ def _iterate(method: Method, lab: Any, options: Options) -> tuple[str, str]:
     """Take proposals until the method ends or its allowance does; name options that it did not read."""
     status, message = _propose(method, lab)
     if options.ignored:
-        message = f"{message}; options it never asked for: {', '.join(options.ignored)}".lstrip("; ")
+        message = f"{message}; {IGNORED}: {', '.join(options.ignored)}".lstrip("; ")
     return status, message
 
 

@@ -245,7 +245,6 @@ def test_options_of_published_records_and_claims_are_declared_and_had_an_effect(
             assert checked(method, registry.find(method).options, options) == dict(options), method
 
 
-
 def test_trials_are_checked_by_the_declaration(tmp_path: Path):
     file = tmp_path / "t.py"
     head = "from baselines.hat import HAT\nclass T(HAT):\n    name = 't'\n    trials = "
