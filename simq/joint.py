@@ -42,11 +42,12 @@ def larger(lab: Lab, net: SuperNet) -> str:
     tokens, evaluations = (lab.budget.total(kind) for kind in ("tokens", "evaluations"))
     batches = net.estimated_on * lab.recipe.batch_tokens
     fixed = batches * (1 + FORWARD * (len(lab.limits) + 1))
-    # 0.9 s tokens >= fixed + FORWARD s evaluations batches, an evaluation more where s evaluations are rounded up
+    # 0.9 s tokens >= fixed + s FORWARD evaluations batches; one evaluation more where they are rounded up
     growing = 0.9 * tokens - FORWARD * evaluations * batches
     if growing <= 0:
         return "no larger --budget-scale helps, for evaluations grow with it: take another tier"
-    return f"give {math.ceil(10 * (fixed + FORWARD * batches) / growing) / 10:g} times as much, with --budget-scale"
+    times = math.ceil(10 * (fixed + FORWARD * batches) / growing) / 10
+    return f"give {times:g} times as much, with --budget-scale"
 
 
 def kept_back(lab: Lab, net: SuperNet) -> float:
