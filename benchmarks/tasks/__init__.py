@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from benchmarks.api import Measurement, UsageError
-from benchmarks.registry import unknown
+from benchmarks.identity import TASKS
+from benchmarks.registry import digest, module_file, unknown
 
 if TYPE_CHECKING:
     from benchmarks.data import Say
 
-__all__ = ["DEVICES", "GROUP", "Prepared", "Task", "autocast", "get_task", "starting", "task_names"]
+__all__ = [
+    "DEVICES", "GROUP", "Prepared", "Task", "autocast", "code_digest", "get_task", "starting", "task_names"
+]  # fmt: skip
 
 GROUP = "supernet_bench.tasks"
 DEVICES = ("cpu", "cuda")
@@ -126,6 +129,22 @@ def get_task(name: str) -> Task:
             f"task '{name}' does not load from {entries[name].value}: {error}\nreinstall what brings it"
         ) from error
     return task
+
+
+def code_digest(name: str) -> str:
+    """Return the digest of a task's code: its module and the modules of its own package that it brings.
+
+    Raises:
+        UsageError: there is no such task, or its module is not there.
+    """
+    entries = _installed()
+    if name not in entries:
+        raise unknown("task", name, entries, "list them with their tiers: supernet-bench list tasks")
+    module = entries[name].value.partition(":")[0]
+    file = module_file(module)
+    if file is None:
+        raise UsageError(f"task '{name}': its module {module} is not there; reinstall what brings it")
+    return digest(file, module, TASKS if module.startswith(f"{TASKS}.") else None)
 
 
 def starting(task: Task, folder: Path | None) -> Any:
