@@ -311,7 +311,7 @@ def of_record(record: Mapping[str, Any]) -> Identity:
     """
     spec = record["spec"]
     if "substrate_sha256" in spec:
-        own = spec["method_sha256"], spec["task_sha256"], spec["substrate_sha256"]
+        own = spec["method_sha256"], spec.get("task_sha256", "unknown"), spec["substrate_sha256"]
     else:
         own = _before(spec, record["provenance"])
     return Identity(*(equivalent(kind, digest) for kind, digest in zip(KINDS, own, strict=True)))
@@ -319,9 +319,9 @@ def of_record(record: Mapping[str, Any]) -> Identity:
 
 def _before(spec: Mapping[str, Any], made: Mapping[str, Any]) -> tuple[str, str, str]:
     """The digests of a record whose spec holds the digest of its method's text alone."""
-    commit, text = made.get("commit"), spec["method_sha256"]
-    known = published()["commits"].get(commit if not made.get("dirty_sha256") else None, {})
-    unknown = f"commit {commit}" + (f" with {made['dirty_sha256']}" if made.get("dirty_sha256") else "")
+    commit, dirty, text = made.get("commit"), made.get("dirty_sha256"), spec["method_sha256"]
+    known = {} if dirty else published()["commits"].get(commit, {})
+    unknown = f"commit {str(commit)[:12]}" + (f" with {dirty[:12]}" if dirty else "")
     return (
         published()["methods"].get(text, text),
         known.get("tasks", {}).get(spec["task"], unknown),

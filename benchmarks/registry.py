@@ -296,9 +296,15 @@ def _source(path: Path) -> tuple[bytes, bool]:
         raise UsageError(f"cannot read '{path}': {error.strerror}") from None
 
 
+def _alone(file: Path, module: str) -> bool:
+    """Whether a module is in no package, and in a folder of its own."""
+    inside = "." in module or file.name == "__init__.py"
+    return not inside and file.parent.name not in ("site-packages", "dist-packages")
+
+
 def _files(file: Path, module: str | None, package: str | None = None) -> dict[str, Path]:
     """The files of a module and of the modules that it brings: of ``package``, by default its top-level one;
-    of a file that is in none, those beside it."""
+    of a file that is in none, those beside it (in a folder of installed packages they are other people's)."""
     paths: dict[str, Path] = {}
 
     def installed_module(name: str) -> tuple[bytes, bool] | None:
@@ -318,7 +324,7 @@ def _files(file: Path, module: str | None, package: str | None = None) -> dict[s
         return _source(path)
 
     try:
-        if module is None:
+        if module is None or _alone(file, module):
             identity.modules(file.stem, beside)
         else:
             identity.modules(module, installed_module, package or module.partition(".")[0])
@@ -336,6 +342,6 @@ def digest(file: Path, module: str | None, package: str | None = None) -> str:
         package: the modules of this package count; by default the top-level one.
     """
     found = _files(file, module, package)
-    own = [module.partition(".")[0]] if module else sorted(found)
+    own = sorted({name.partition(".")[0] for name in found})
     ours = tuple(dict.fromkeys((*identity.OURS, *own)))
     return identity.digest_of((path.read_bytes() for path in found.values()), ours)

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 
 from benchmarks.api import Measurement
 from benchmarks.data import Say, datasets
-from benchmarks.tasks import Prepared, autocast, corpus
+from benchmarks.tasks import Prepared, autocast, corpus, is_ours, lexicon
 from benchmarks.tasks.tiers import Tier, read_tier, tier_names
 
 if TYPE_CHECKING:
@@ -63,6 +63,13 @@ class MTTask:
         """
         return read_tier(TABLES, self.name, tier, device)
 
+    def declared(self, tier: Tier) -> dict[str, str]:
+        """Return the checksums that fix the data of a tier, as far as its code and settings do not."""
+        return {
+            **lexicon(),
+            **(datasets()[self.dataset].digests() if self.dataset else {}),
+        }
+
     def prepare(self, tier: Tier, cache: Path, data_dir: Path | None, progress: Say) -> Prepared:
         """The data of a tier, made once and then found.
 
@@ -75,6 +82,7 @@ class MTTask:
             declared=datasets()[self.dataset].digests() if self.dataset else {},
             settings=tier.data,
             vocab=tier.vocab,
+            ours=is_ours(self.read),
             cache=cache,
             say=progress,
         )
