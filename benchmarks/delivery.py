@@ -112,13 +112,13 @@ def vocabulary(
     Raises:
         UsageError: the task or its data is not here, or gives another vocabulary.
     """
-    from benchmarks.tasks import get_task, starting
+    from benchmarks.tasks import get_task, prepare, starting
 
     spec = delivery.record["spec"]
     task = starting(get_task(spec["task"]), start)
     tier = task.tier(spec["tier"], "cpu")
     cache = Folders(results, spec["suite"], spec["tier"]).cache
-    prepared = task.prepare(tier, cache, data_dir, say)
+    prepared = prepare(task, tier, cache, data_dir, say)
     here, there = prepared.digests.get("vocabulary"), delivery.record["provenance"]["data"].get("vocabulary")
     if here != there:
         raise UsageError(

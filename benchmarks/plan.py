@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from benchmarks import records, rulesets
+from benchmarks import identity, records, rulesets
 from benchmarks.api import LIMITED, InvalidRecord, Need, UsageError
 from benchmarks.options import checked
 from benchmarks.registry import MethodRef, find, suggest
@@ -40,13 +40,18 @@ class RunSpec:
     ruleset: str = rulesets.SELF
     trials: Sequence[Mapping[str, Any]] = ()
     """Under external tuning: the options of every trial."""
+    task_sha256: str | None = None
+    """Of the code of the task, of the data that it reads, and of everything else of ours that makes numbers
+    (``benchmarks.identity``); None in specs of before there were these three."""
+    data_sha256: str | None = None
+    substrate_sha256: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As the record has it."""
         found = asdict(self)
         if self.ruleset == rulesets.SELF:
             del found["ruleset"], found["trials"]
-        return found
+        return {k: v for k, v in found.items() if v is not None or not k.endswith("_sha256")}
 
     @cached_property
     def id(self) -> str:
@@ -157,6 +162,9 @@ class Request:
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Method -> option -> value, as text or typed."""
     ruleset: str = rulesets.SELF
+    code: Mapping[str, str] = field(default_factory=dict)
+    """Task -> digest of its code; ``data``: task -> digest of its data."""
+    data: Mapping[str, str] = field(default_factory=dict)
 
 
 LARGEST = 1e15
@@ -306,6 +314,9 @@ def _planned(
         follows=first.spec.id if first else None,
         ruleset=request.ruleset,
         trials=rulesets.trials(method, options) if tuned else (),
+        task_sha256=request.code.get(task.name),
+        data_sha256=request.data.get(task.name),
+        substrate_sha256=identity.substrate(),
     )
     run = known.setdefault(spec.id, Planned(spec, method, first))
     look_up(run, folders)

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks import identity
 from benchmarks.api import Method, Need, Option, UsageError
 
 GROUP = "supernet_bench.methods"
@@ -36,7 +37,7 @@ class MethodRef:
     source: str
     """``package.module:Class`` or ``/path/to/file.py:Class``: what ``load`` takes."""
     sha256: str
-    """Of the method's source file; where that imports siblings of its own package, of them all."""
+    """Of the code of the method's file and of the modules that it brings (``benchmarks.identity``)."""
     origin: str
     """The distribution that brings it, or the file as the user typed it."""
     version: str = "1"
@@ -159,7 +160,7 @@ def _from_entry(entry: importlib.metadata.EntryPoint) -> MethodRef:
             "entry point and class must agree"
         )
     origin = entry.dist.name if entry.dist is not None else where
-    return _ref(entry.value, origin, facts, _digest(file, where))
+    return _ref(entry.value, origin, facts, digest(file, where))
 
 
 def _from_file(path: str, class_name: str) -> MethodRef:
@@ -175,7 +176,7 @@ def _from_file(path: str, class_name: str) -> MethodRef:
         raise UsageError(
             f"'{path}:{class_name}' is named '{name}' like an installed method; give it another name"
         )
-    return _ref(f"{file}:{class_name}", f"{path}:{class_name}", facts, _digest(file, None))
+    return _ref(f"{file}:{class_name}", f"{path}:{class_name}", facts, digest(file, None))
 
 
 def _ref(source: str, origin: str, facts: dict[str, Any], sha256: str) -> MethodRef:
@@ -352,11 +353,11 @@ def _constant(file: Path, tree: ast.Module, name: str) -> Any:
 
 
 def sources(source: str) -> dict[str, Path]:
-    """The files a method consists of, by module name: its own, and siblings of its package that it
-    imports absolutely. ``source`` as in ``MethodRef``."""
+    """The files a method consists of, by module name: its own, and those of its package, or beside it, that
+    it imports. ``source`` as in ``MethodRef``."""
     where = source.rpartition(":")[0]
     if where.endswith(".py"):
-        return {Path(where).stem: Path(where)}
+        return _files(Path(where), None)
     file = module_file(where)
     if file is None:
         raise UsageError(f"method module {where} is not there; reinstall what brings it")
@@ -374,29 +375,59 @@ def imports(file: Path) -> list[str]:
     return names
 
 
-def _files(file: Path, module: str | None) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    package = module.split(".")[0] if module else None
-    waiting = [(module or file.stem, file)]
-    while waiting:
-        name, path = waiting.pop()
-        if name in found:
-            continue
-        found[name] = path
-        for other in imports(path) if package else ():
-            sibling = module_file(other) if other.split(".")[0] == package else None
-            if sibling and sibling.name != "__init__.py":
-                waiting.append((other, sibling))
-    return found
+def _source(path: Path) -> tuple[bytes, bool]:
+    try:
+        return path.read_bytes(), path.name == "__init__.py"
+    except OSError as error:
+        raise UsageError(f"cannot read '{path}': {error.strerror}") from None
 
 
-def _digest(file: Path, module: str | None) -> str:
-    """SHA-256 of a source file. A method in a package may stand on siblings, absolutely imported:
-    then of the sorted list of their names and hashes, so that a change in any makes it another method."""
-    found = {
-        name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in _files(file, module).items()
-    }
-    if len(found) == 1:
-        return next(iter(found.values()))
-    lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(found.items()))
-    return hashlib.sha256(lines.encode()).hexdigest()
+def _alone(file: Path, module: str) -> bool:
+    """Whether a module is in no package, and in a folder of its own."""
+    inside = "." in module or file.name == "__init__.py"
+    return not inside and file.parent.name not in ("site-packages", "dist-packages")
+
+
+def _files(file: Path, module: str | None, package: str | None = None) -> dict[str, Path]:
+    """The files of a module and of the modules that it brings: of ``package``, by default its top-level one;
+    of a file that is in none, those beside it (in a folder of installed packages they are other people's)."""
+    paths: dict[str, Path] = {}
+
+    def installed_module(name: str) -> tuple[bytes, bool] | None:
+        path = file if name == module else module_file(name)
+        if path is None:
+            return None
+        paths[name] = path
+        return _source(path)
+
+    def beside(name: str) -> tuple[bytes, bool] | None:
+        base = file.parent.joinpath(*name.split("."))
+        usual = base.with_name(f"{base.name}.py"), base / "__init__.py"
+        path = file if name == file.stem else next((p for p in usual if p.is_file()), None)
+        if path is None or name.partition(".")[0] in identity.OURS:
+            return None
+        paths[name] = path
+        return _source(path)
+
+    try:
+        if module is None or _alone(file, module):
+            identity.modules(file.stem, beside)
+        else:
+            identity.modules(module, installed_module, package or module.partition(".")[0])
+    except (SyntaxError, ValueError) as error:
+        raise UsageError(f"a module of '{file}' is not valid Python: {error}") from None
+    return paths
+
+
+def digest(file: Path, module: str | None, package: str | None = None) -> str:
+    """Return the digest of the code of a method or a task: its file and the modules that it brings.
+
+    Args:
+        file: the source.
+        module: its dotted name; None for a file that is in no package.
+        package: the modules of this package count; by default the top-level one.
+    """
+    found = _files(file, module, package)
+    own = sorted({name.partition(".")[0] for name in found})
+    ours = tuple(dict.fromkeys((*identity.OURS, *own)))
+    return identity.digest_of((path.read_bytes() for path in found.values()), ours)

@@ -29,7 +29,7 @@ def test_methods(options: argparse.Namespace) -> int:
     chosen = {ref.name: checked(ref.name, ref.options, given.get(ref.name, {})) for ref in refs}
     from benchmarks.commands.runs import alone
     from benchmarks.executor import Executor
-    from benchmarks.tasks import get_task
+    from benchmarks.tasks import get_task, prepare
 
     task = get_task(options.task or SHORT[0])
     tier_name = options.tier or (SHORT[1] if SHORT[1] in task.tiers() else task.tiers()[0])
@@ -42,9 +42,8 @@ def test_methods(options: argparse.Namespace) -> int:
     home = options.results / "test-method"
     shown = []
     with alone(home):
-        prepared = task.prepare(
-            tier, options.results / "cache", options.data_dir, _silent if options.json else print
-        )
+        say = _silent if options.json else print
+        prepared = prepare(task, tier, options.results / "cache", options.data_dir, say)
         for ref in refs:
             if not options.json:
                 print(f"{ref.name} ({ref.origin}) on {task.name}, tier {tier_name}", flush=True)

@@ -24,7 +24,7 @@ from benchmarks.plan import Folders, Plan, Request, build, parse_seeds, scaled
 from benchmarks.profiles import Profile
 from benchmarks.registry import MethodRef
 from benchmarks.rulesets import SELF, TRIALS
-from benchmarks.tasks import get_task, starting, task_names
+from benchmarks.tasks import code_digest, data_digest, get_task, prepare, starting, task_names
 
 if TYPE_CHECKING:
     from benchmarks.ready import Ready
@@ -78,6 +78,7 @@ def _planned(options: argparse.Namespace) -> tuple[Plan, Sequence[Any], Profile]
         raise UsageError("--methods: none given, and none installed\nlist them: supernet-bench list methods")
     profile = profiles.enforce(profiles.resolve(options.profile))
     tier = tasks[0].tier(options.tier, profile.device)
+    folders = Folders(options.results, options.suite, options.tier)
     request = Request(
         tasks=tasks,
         tier=options.tier,
@@ -88,8 +89,10 @@ def _planned(options: argparse.Namespace) -> tuple[Plan, Sequence[Any], Profile]
         budget_scale=options.budget_scale,
         options=parse(options.option),
         ruleset=options.ruleset,
+        code={task.name: code_digest(task.name) for task in tasks},
+        data={task.name: _data(task, options, profile.device, folders.cache) for task in tasks},
     )
-    made = build(request, Folders(options.results, options.suite, options.tier))
+    made = build(request, folders)
     estimate(made, request)
     if made.pending:
         made.notes += _unpublishable({run.method.source: run.method for run in made.pending}.values())
@@ -125,6 +128,12 @@ def _unpublishable(methods: Iterable[MethodRef]) -> list[str]:
                 f" commit or URL that is named. {repeat.PLACES}"
             )
     return notes
+
+
+def _data(task: Any, options: argparse.Namespace, device: str, cache: Path) -> str:
+    """Return the digest of a task's data; a plug-in's words while it reads them disturb no table."""
+    tier = task.tier(options.tier, device)
+    return data_digest(task, tier, cache, options.data_dir, lambda line: print(line, file=sys.stderr))
 
 
 def _tasks(options: argparse.Namespace) -> Sequence[Any]:
@@ -220,7 +229,7 @@ def execute(
     wanted = [task for task in tasks if task.name in names]
     tier, cache = made.folders.tier, made.folders.cache
     prepared = [
-        task.prepare(task.tier(tier, profile.device), cache, options.data_dir, display.note)
+        prepare(task, task.tier(tier, profile.device), cache, options.data_dir, display.note)
         for task in wanted
     ]
     executor = Executor()
