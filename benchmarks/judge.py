@@ -245,7 +245,7 @@ def test_split(runs: Runs) -> Check:
     return Check(name, OK, "not touched")
 
 
-READ = "Read each option through lab.options, or do not give it: a misspelt one changes nothing."
+READ = "Read each option through lab.options, or do not declare it: one that nothing reads has no effect."
 NOT_ENDED = "the search did not end well: see above"
 
 
