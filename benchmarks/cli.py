@@ -255,7 +255,8 @@ def _testing(command: argparse.ArgumentParser) -> None:
 
 def _verifying(command: argparse.ArgumentParser) -> None:
     command.epilog = (
-        "exit code: 0 reproduces, or cannot tell (with the reason); 1 does not reproduce; 2 mistake"
+        "exit code: 0 quality and latency each reproduce, or cannot be told (with the reason); 1 quality does"
+        " not reproduce; 3 latency alone does not; 2 mistake"
     )
     command.add_argument(
         "record",

@@ -359,6 +359,14 @@ def equivalent(kind: str, digest: str) -> str:
     return declared()[kind].get(digest, digest)
 
 
+def same_as(method: str) -> list[str]:
+    """Return every other digest that stands for this method's code: of texts, and declared equivalents."""
+    end = equivalent(METHOD, method)
+    equal = [old for old in declared()[METHOD] if equivalent(METHOD, old) == end and old != method]
+    texts = [text for text, code in published()["methods"].items() if equivalent(METHOD, code) == end]
+    return [*equal, *texts]
+
+
 @cache
 def declared(path: Path | None = None) -> dict[str, dict[str, str]]:
     """Return, for each kind, digest -> the last one of its chain, from ``equivalences.toml``.

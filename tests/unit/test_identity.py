@@ -303,3 +303,25 @@ def test_every_file_of_the_harness_is_of_the_substrate_or_says_that_it_makes_no_
         assert listed != identity.in_substrate(f"benchmarks/{name}.py"), name
     for path in identity.NO_NUMBERS:
         assert (ROOT / path).is_file(), path
+
+
+def test_rows_of_unlike_substrates_stand_in_tables_of_their_own(tmp_path: Path, monkeypatch):
+    """With a line on what sets them apart; once declared to make the same numbers they share one again."""
+    from benchmarks.report import leaderboard, plots
+    from tests.fake_records import study
+
+    monkeypatch.setattr(plots, "images", lambda *_: {})
+    made = study(("hat", "mos-neuron", "scratch"), 2, limits=(0.5,))
+    for record in made:
+        letter = "b" if record["spec"]["method"] == "mos-neuron" else "a"
+        record["spec"] |= {"task_sha256": "1" * 64, "substrate_sha256": letter * 64}
+        records.write(tmp_path / "records", record)
+    board = json.loads(leaderboard.build(tmp_path)["leaderboard.json"].read_text())
+    shared = {group["title"]: {row["method"] for row in group["rows"]} for group in board["groups"]}
+    assert sorted(map(sorted, shared.values())) == [["hat", "scratch"], ["mos-neuron"]]
+    said = "substrate\\_sha256 bbbbbbbbbbbb (there aaaaaaaaaaaa)."
+    assert said in (tmp_path / "LEADERBOARD.md").read_text()
+    equal = {"method": {}, "task": {}, "substrate": {"a" * 64: "b" * 64}}
+    monkeypatch.setattr(identity, "declared", lambda path=None: equal)
+    board = json.loads(leaderboard.build(tmp_path)["leaderboard.json"].read_text())
+    assert [len({row["method"] for row in group["rows"]}) for group in board["groups"]] == [3]
