@@ -182,8 +182,8 @@ def _what(command: argparse.ArgumentParser) -> None:
         "--option",
         action="append",
         default=[],
-        metavar="METHOD.KEY=VALUE",
-        help="an option of a method; repeatable",
+        metavar="METHOD.NAME=VALUE",
+        help="an option of a method (supernet-bench list methods); repeatable",
     )
     command.add_argument(
         "--ruleset",
@@ -243,8 +243,8 @@ def _testing(command: argparse.ArgumentParser) -> None:
         "--option",
         action="append",
         default=[],
-        metavar="METHOD.KEY=VALUE",
-        help="an option of a method; repeatable",
+        metavar="METHOD.NAME=VALUE",
+        help="an option of a method (supernet-bench list methods); repeatable",
     )
     command.add_argument(
         "--data-dir", type=Path, metavar="DIR", help="folder of real data, where the task needs some"
@@ -255,7 +255,8 @@ def _testing(command: argparse.ArgumentParser) -> None:
 
 def _verifying(command: argparse.ArgumentParser) -> None:
     command.epilog = (
-        "exit code: 0 reproduces, or cannot tell (with the reason); 1 does not reproduce; 2 mistake"
+        "exit code: 0 quality and latency each reproduce, or cannot be told (with the reason); 1 quality does"
+        " not reproduce; 3 latency alone does not; 2 mistake"
     )
     command.add_argument(
         "record",

@@ -69,7 +69,7 @@ def load(path: Path) -> Stored:
     Raises:
         InvalidRecord: naming the file and what is wrong.
     """
-    return sealed.load(path, "runtime-1.json", WHAT, lambda made: next(_contradictions(made), None))
+    return sealed.load(path, {SCHEMA: "runtime-1.json"}, WHAT, lambda made: next(_contradictions(made), None))
 
 
 def _contradictions(made: Stored) -> Iterator[Wrong]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from benchmarks import worker
+from benchmarks import identity, worker
 from benchmarks.api import UsageError
 from benchmarks.executor import Executor
 from benchmarks.outcome import last_line, read_json
 from benchmarks.plan import Plan
 from benchmarks.profiles import Profile
 from benchmarks.provenance import provenance
+from benchmarks.tasks import code_digest
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ def make_ready(task: Any, prepared: Any, plan: Plan, profile: Profile, executor:
     sealed_off = replace(prepared, sealed=None)
     machine = provenance(command=[])["machine"]["fingerprint"]
     key = {"task": task.name, "profile": profile.name, "settings": tier.sha256, "machine": machine}
+    key |= {"code": code_digest(task.name), "substrate": identity.substrate()}
+    key["data"] = dict(prepared.digests)  # a vocabulary decides how large the reference network is
     out = plan.folders.runs / f"reference-{task.name}-{profile.name}.json"
     known = read_json(out)
     if known.get("key") != key:

@@ -18,11 +18,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.api import Method, UsageError
+from benchmarks import identity
+from benchmarks.api import Method, Need, Option, UsageError
 
 GROUP = "supernet_bench.methods"
 SEARCHES = "supernet_bench.searches"
-FACTS = ("name", "version", "summary", "follows", "inherits", "suite", "trials")
+DECLARED = {"options": Option, "needs": Need}
+"""Attribute of a method class -> the kind of declarations in it."""
+FACTS = ("name", "version", "summary", "follows", "inherits", "suite", "trials", "url", *DECLARED)
 """What the harness reads of a method class: plain constants in the class body, or inherited."""
 
 
@@ -34,7 +37,7 @@ class MethodRef:
     source: str
     """``package.module:Class`` or ``/path/to/file.py:Class``: what ``load`` takes."""
     sha256: str
-    """Of the method's source file; where that imports siblings of its own package, of them all."""
+    """Of the code of the method's file and of the modules that it brings (``benchmarks.identity``)."""
     origin: str
     """The distribution that brings it, or the file as the user typed it."""
     version: str = "1"
@@ -46,6 +49,11 @@ class MethodRef:
     trials: tuple[dict[str, Any], ...] = ()
     selective: bool = False
     """It overrides ``supports``: only its own process can say which tasks it takes."""
+    options: tuple[Option, ...] = ()
+    needs: tuple[Need, ...] = ()
+    url: str = ""
+    leader: MethodRef | None = None
+    """The method that it follows, where the user named one: ``A+B``."""
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
@@ -95,13 +103,14 @@ def find(word: str) -> MethodRef:
     Raises:
         UsageError: no such method, its file cannot be read as one, or B follows nobody.
     """
+    path, colon, class_name = word.rpartition(":")
+    alone = bool(colon) and path.endswith(".py") and class_name.isidentifier()
     below, plus, above = word.rpartition("+")
-    if plus:
+    if plus and not (alone and Path(path).expanduser().is_file()):  # a folder may have a + in its name
         first, second = find(below), find(above)
         if second.follows is None:
             raise UsageError(f"'{word}': {second.name} does not build on what another method found")
-        return replace(second, name=f"{first.name}+{second.name}", follows=first.name)
-    path, colon, class_name = word.rpartition(":")
+        return replace(second, name=f"{first.name}+{second.name}", follows=first.name, leader=first)
     if colon and path.endswith(".py"):
         return _from_file(path, class_name)
     if word.endswith(".py"):
@@ -151,7 +160,7 @@ def _from_entry(entry: importlib.metadata.EntryPoint) -> MethodRef:
             "entry point and class must agree"
         )
     origin = entry.dist.name if entry.dist is not None else where
-    return _ref(entry.value, origin, facts, _digest(file, where))
+    return _ref(entry.value, origin, facts, digest(file, where))
 
 
 def _from_file(path: str, class_name: str) -> MethodRef:
@@ -167,7 +176,7 @@ def _from_file(path: str, class_name: str) -> MethodRef:
         raise UsageError(
             f"'{path}:{class_name}' is named '{name}' like an installed method; give it another name"
         )
-    return _ref(f"{file}:{class_name}", f"{path}:{class_name}", facts, _digest(file, None))
+    return _ref(f"{file}:{class_name}", f"{path}:{class_name}", facts, digest(file, None))
 
 
 def _ref(source: str, origin: str, facts: dict[str, Any], sha256: str) -> MethodRef:
@@ -201,6 +210,8 @@ def _parse(file: Path) -> ast.Module:
         raise UsageError(f"cannot read '{file}': {error.strerror}") from None
     except (SyntaxError, ValueError) as error:
         raise UsageError(f"'{file}' is not valid Python: {error}") from None
+    except (RecursionError, MemoryError):
+        raise UsageError(f"'{file}' is nested too deeply to be read as Python: simplify it") from None
 
 
 def _classes(tree: ast.Module) -> dict[str, ast.ClassDef]:
@@ -245,6 +256,8 @@ def _facts(file: Path, class_name: str) -> dict[str, Any]:
         for target in targets:
             if isinstance(target, ast.Name) and target.id == "trials" and value is not None:
                 facts["trials"] = _trials(file, value)
+            elif isinstance(target, ast.Name) and target.id in DECLARED and value is not None:
+                facts[target.id] = _declarations(file, tree, target.id, value)
             elif isinstance(target, ast.Name) and target.id in FACTS and isinstance(value, ast.Constant):
                 facts[target.id] = value.value
     return facts
@@ -265,12 +278,86 @@ def _trials(file: Path, value: ast.expr) -> tuple[dict[str, Any], ...]:
     )
 
 
+def _declarations(file: Path, tree: ast.Module, attribute: str, value: ast.expr) -> tuple[Any, ...]:
+    """Return the ``options`` or ``needs`` of a class body."""
+    kind = DECLARED[attribute]
+    try:
+        found = tuple(_evaluated(file, tree, value))
+        if not all(isinstance(entry, kind) for entry in found):
+            raise ValueError(f"a tuple of {kind.__name__}(...) is needed")
+        names = [getattr(entry, "name", entry) for entry in found]
+        if len(set(names)) != len(names):
+            raise ValueError("two of one name")
+        idle = {entry.idle[0] for entry in found if isinstance(entry, Option) and entry.idle}
+        if not idle <= set(names):
+            raise ValueError(f"idle names no option of this class: {', '.join(sorted(idle - set(names)))}")
+    except (ValueError, TypeError, SyntaxError) as error:
+        raise UsageError(
+            f"'{file.name}', line {value.lineno}: {attribute}: {error}\n"
+            f"write literals, such as {EXAMPLES[attribute]}"
+        ) from None
+    return found
+
+
+EXAMPLES = {
+    "options": 'options = (Option("after", str, "scratch", choices=("scratch", "inherit"), help="..."),)',
+    "needs": 'needs = (Need("probes", 8, why="its latency predictor"),)',
+}
+"""Of declarations, for messages."""
+_KINDS = {kind.__name__: kind for kind in (str, int, float, bool)}
+
+
+def _evaluated(file: Path, tree: ast.Module, node: ast.expr) -> Any:
+    """Return the value of a declaration without executing anything: literals, ``Option`` and ``Need``, types,
+    constants of modules, and ``Base.options``.
+
+    Raises:
+        ValueError: it is something else; TypeError: an argument that does not exist.
+    """
+    if isinstance(node, ast.Tuple | ast.List):
+        parts: list[Any] = []
+        for item in node.elts:
+            if isinstance(item, ast.Starred):
+                parts += _evaluated(file, tree, item.value)
+            else:
+                parts.append(_evaluated(file, tree, item))
+        return tuple(parts)
+    if isinstance(node, ast.Call):
+        name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+        kind = next((kind for kind in DECLARED.values() if kind.__name__ == name), None)
+        if kind is None:
+            raise ValueError(f"{name}(...) is no declaration")
+        return kind(
+            *(_evaluated(file, tree, argument) for argument in node.args),
+            **{keyword.arg or "**": _evaluated(file, tree, keyword.value) for keyword in node.keywords},
+        )
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.attr in DECLARED:
+        return _facts(file, node.value.id).get(node.attr, ())
+    if isinstance(node, ast.Name):
+        return _KINDS[node.id] if node.id in _KINDS else _constant(file, tree, node.id)
+    return ast.literal_eval(node)
+
+
+def _constant(file: Path, tree: ast.Module, name: str) -> Any:
+    """Return a constant of a module, or one that it imports from another."""
+    for node in tree.body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        value = getattr(node, "value", None)
+        if isinstance(value, ast.expr) and any(isinstance(t, ast.Name) and t.id == name for t in targets):
+            return _evaluated(file, tree, value)
+    elsewhere = _imports(tree).get(name)
+    origin = module_file(elsewhere[0]) if elsewhere else None
+    if elsewhere is None or origin is None:
+        raise ValueError(f"'{name}' is no constant")
+    return _constant(origin, _parse(origin), elsewhere[1])
+
+
 def sources(source: str) -> dict[str, Path]:
-    """The files a method consists of, by module name: its own, and siblings of its package that it
-    imports absolutely. ``source`` as in ``MethodRef``."""
+    """The files a method consists of, by module name: its own, and those of its package, or beside it, that
+    it imports. ``source`` as in ``MethodRef``."""
     where = source.rpartition(":")[0]
     if where.endswith(".py"):
-        return {Path(where).stem: Path(where)}
+        return _files(Path(where), None)
     file = module_file(where)
     if file is None:
         raise UsageError(f"method module {where} is not there; reinstall what brings it")
@@ -288,29 +375,59 @@ def imports(file: Path) -> list[str]:
     return names
 
 
-def _files(file: Path, module: str | None) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    package = module.split(".")[0] if module else None
-    waiting = [(module or file.stem, file)]
-    while waiting:
-        name, path = waiting.pop()
-        if name in found:
-            continue
-        found[name] = path
-        for other in imports(path) if package else ():
-            sibling = module_file(other) if other.split(".")[0] == package else None
-            if sibling and sibling.name != "__init__.py":
-                waiting.append((other, sibling))
-    return found
+def _source(path: Path) -> tuple[bytes, bool]:
+    try:
+        return path.read_bytes(), path.name == "__init__.py"
+    except OSError as error:
+        raise UsageError(f"cannot read '{path}': {error.strerror}") from None
 
 
-def _digest(file: Path, module: str | None) -> str:
-    """SHA-256 of a source file. A method in a package may stand on siblings, absolutely imported:
-    then of the sorted list of their names and hashes, so that a change in any makes it another method."""
-    found = {
-        name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in _files(file, module).items()
-    }
-    if len(found) == 1:
-        return next(iter(found.values()))
-    lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(found.items()))
-    return hashlib.sha256(lines.encode()).hexdigest()
+def _alone(file: Path, module: str) -> bool:
+    """Whether a module is in no package, and in a folder of its own."""
+    inside = "." in module or file.name == "__init__.py"
+    return not inside and file.parent.name not in ("site-packages", "dist-packages")
+
+
+def _files(file: Path, module: str | None, package: str | None = None) -> dict[str, Path]:
+    """The files of a module and of the modules that it brings: of ``package``, by default its top-level one;
+    of a file that is in none, those beside it (in a folder of installed packages they are other people's)."""
+    paths: dict[str, Path] = {}
+
+    def installed_module(name: str) -> tuple[bytes, bool] | None:
+        path = file if name == module else module_file(name)
+        if path is None:
+            return None
+        paths[name] = path
+        return _source(path)
+
+    def beside(name: str) -> tuple[bytes, bool] | None:
+        base = file.parent.joinpath(*name.split("."))
+        usual = base.with_name(f"{base.name}.py"), base / "__init__.py"
+        path = file if name == file.stem else next((p for p in usual if p.is_file()), None)
+        if path is None or name.partition(".")[0] in identity.OURS:
+            return None
+        paths[name] = path
+        return _source(path)
+
+    try:
+        if module is None or _alone(file, module):
+            identity.modules(file.stem, beside)
+        else:
+            identity.modules(module, installed_module, package or module.partition(".")[0])
+    except (SyntaxError, ValueError) as error:
+        raise UsageError(f"a module of '{file}' is not valid Python: {error}") from None
+    return paths
+
+
+def digest(file: Path, module: str | None, package: str | None = None) -> str:
+    """Return the digest of the code of a method or a task: its file and the modules that it brings.
+
+    Args:
+        file: the source.
+        module: its dotted name; None for a file that is in no package.
+        package: the modules of this package count; by default the top-level one.
+    """
+    found = _files(file, module, package)
+    own = sorted({name.partition(".")[0] for name in found})
+    ours = tuple(dict.fromkeys((*identity.OURS, *own)))
+    return identity.digest_of((path.read_bytes() for path in found.values()), ours)

@@ -7,15 +7,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import profiles, registry
+from benchmarks import identity, profiles, registry
 from benchmarks import records as store
 from benchmarks.api import UsageError
 from benchmarks.plan import Folders, Plan, Planned, RunSpec
 from benchmarks.profiles import Profile
+from benchmarks.provenance import source_state
 from benchmarks.records import Record
 from benchmarks.registry import MethodRef
 from benchmarks.report.rows import plain
-from benchmarks.tasks import get_task, starting
+from benchmarks.tasks import code_digest, get_task, starting
 
 
 @dataclass
@@ -28,6 +29,8 @@ class Rerun:
     hindrances: list[str] = field(default_factory=list)
     timings: dict[str, list[Any]] = field(default_factory=dict)
     """Run -> the published answers to its probes, where there is a published record of it."""
+    code: list[tuple[str, str, str]] = field(default_factory=list)
+    """``task`` or ``substrate`` where today's code is another, with the digests published and now."""
 
     @property
     def run(self) -> Planned:
@@ -68,10 +71,10 @@ def prepare(
         return made
     if method.name != spec["method"]:
         made.hindrances.append(f"the record is of method '{spec['method']}', {source} is '{method.name}'")
-    elif method.sha256 != spec["method_sha256"]:
+    elif not _same_method(record, method):
         made.hindrances.append(
-            f"the file of method '{method.name}' differs: published {spec['method_sha256'][:12]}, here"
-            f" {method.sha256[:12]}\n{_checkout(record)}"
+            f"the code of method '{method.name}' differs: published {identity.of_record(record).method[:12]},"
+            f" here {method.sha256[:12]}\n{_checkout(record)}"
         )
     made.profile = _profile(record, made.hindrances)
     if made.profile is None:
@@ -90,6 +93,7 @@ def prepare(
     first = _first(record, made.profile, known, method, made.hindrances)
     if made.hindrances:
         return made
+    made.code = _other_code(record)
     made.plan = Plan(folders, made.profile.name, made.profile.device)
     chain = [first] if first is not None else []
     while chain and chain[0].first is not None:
@@ -103,6 +107,25 @@ def prepare(
         if id in published:
             made.timings[run.spec.id] = timed(published[id])
     return made
+
+
+def _same_method(record: Mapping[str, Any], method: MethodRef) -> bool:
+    return identity.of_record(record).method == identity.equivalent(identity.METHOD, method.sha256)
+
+
+def _other_code(record: Record) -> list[tuple[str, str, str]]:
+    """The parts of what makes numbers whose code is not the record's, ``Rerun.code``."""
+    made = record["provenance"]
+    known = "substrate_sha256" in record["spec"] or made.get("commit") in identity.published()["commits"]
+    if not known and source_state() == (made.get("commit"), made.get("dirty_sha256")):
+        return []
+    now = {
+        identity.TASK: code_digest(record["spec"]["task"]),
+        identity.SUBSTRATE_KIND: identity.substrate(),
+    }
+    before = identity.of_record(record)._asdict()
+    today = {kind: identity.equivalent(kind, digest) for kind, digest in now.items()}
+    return [(kind, before[kind], today[kind]) for kind in today if before[kind] != today[kind]]
 
 
 def timed(record: Mapping[str, Any]) -> list[Any]:
@@ -130,6 +153,10 @@ def _checkout(record: Record) -> str:
     made = record["provenance"]
     commit = plain(made.get("commit") or "", 64)
     if not commit:
+        package = made.get("package")
+        if isinstance(package, Mapping):
+            release = f"{plain(package.get('name'), 60)}=={plain(package.get('version'), 40)}"
+            return f"it was made by an installed release: pip install {release}"
         return "the record names no commit: take the version of the code that made it"
     dirty = ", and changes that were never committed" if made.get("dirty_sha256") else ""
     return f"it was made by commit {commit}{dirty}: git checkout {commit}"
@@ -190,10 +217,10 @@ def _leader(
         return Planned(RunSpec(**beside["spec"]), method, state="done", record=beside)
     try:
         leader = registry.find(method.follows or "")
-        own = dict(beside["spec"]) if beside is not None else _plain(spec, leader)
+        own = dict(beside["spec"]) if beside is not None else _plain(spec, leader, spec["follows"])
     except UsageError:
         return None
-    if own["method_sha256"] != leader.sha256 or store.spec_id(own) != spec["follows"]:
+    if store.spec_id(own) != spec["follows"] or not _same_method({"spec": own, "provenance": {}}, leader):
         return None
     first = None
     if own["follows"] is not None and (first := _leader(own, profile, known, leader)) is None:
@@ -201,17 +228,28 @@ def _leader(
     return Planned(RunSpec(**{**own, "profile": profile.name}), leader, first)
 
 
-def _plain(spec: Mapping[str, Any], leader: MethodRef) -> dict[str, Any]:
-    """The specification of a leader with default options, under the conditions of ``spec``.
+def _plain(spec: Mapping[str, Any], leader: MethodRef, id: str | None = None) -> dict[str, Any]:
+    """The specification of a leader with default options, under the conditions of ``spec``; the one with this
+    id, where some digest of the leader's code, of before or equivalent, gives it.
 
     Raises:
         UsageError: it follows a method that is not here.
     """
-    facts = {"method": leader.name, "method_version": leader.version, "method_sha256": leader.sha256}
-    follows = None
+    specs = _specs(spec, leader)
+    return next((own for own in specs if store.spec_id(own) == id), specs[0])
+
+
+def _specs(spec: Mapping[str, Any], leader: MethodRef) -> list[dict[str, Any]]:
+    """Every specification of ``_plain``, with the digest of today first."""
+    facts = {"method": leader.name, "method_version": leader.version, "options": {}}
+    follows: list[str | None] = [None]
     if leader.follows is not None:
-        follows = store.spec_id(_plain(spec, registry.find(leader.follows)))
-    return {**spec, **facts, "options": {}, "follows": follows}
+        follows = [store.spec_id(own) for own in _specs(spec, registry.find(leader.follows))]
+    return [
+        {**spec, **facts, "method_sha256": digest, "follows": first}
+        for digest in [leader.sha256, *identity.same_as(leader.sha256)]
+        for first in follows
+    ]
 
 
 def stamp(folder: Path, state: Sequence[str | None]) -> None:

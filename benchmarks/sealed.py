@@ -60,12 +60,14 @@ def _schema(name: str) -> Any:
     return Draft202012Validator(json.loads((Path(__file__).parent / "schema" / name).read_text("utf-8")))
 
 
-def load(path: Path, schema: str, what: str, contradiction: Callable[[Stored], Wrong | None]) -> Stored:
+def load(
+    path: Path, schemas: Mapping[str, str], what: str, contradiction: Callable[[Stored], Wrong | None]
+) -> Stored:
     """A file, checked against its schema, its seal and itself.
 
     Args:
         path: of the file.
-        schema: name of the file in ``schema``.
+        schemas: what the field ``schema`` may be, with each one's file in the folder ``schema``; newest last.
         what: it is, for messages, as ``verdict``.
         contradiction: the first field in which it contradicts itself, or None.
 
@@ -78,6 +80,8 @@ def load(path: Path, schema: str, what: str, contradiction: Callable[[Stored], W
         if path.stat().st_size > LARGEST:
             raise InvalidRecord(f"{path}: larger than {LARGEST:,} bytes")
         made = json.loads(path.read_bytes().decode())
+        named = made.get("schema") if isinstance(made, dict) else None
+        schema = schemas.get(str(named), [*schemas.values()][-1])
         error = best_match(_schema(schema).iter_errors(made))
         if error:
             said = error.message if len(error.message) < 160 else "... " + error.message[-90:]

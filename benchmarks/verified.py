@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from benchmarks import sealed, verify
 from benchmarks.records import Record
@@ -21,16 +22,24 @@ FOLDER, WHAT = "verified", "verdict"
 NOT_YET = "not verified"
 
 
-def to_record(published: Record, again: Record | None, verdict: Verdict) -> Stored:
-    """The verdict as it is stored (``schema/verify-1.json``), sealed."""
-    made: Stored = {
-        "schema": verify.SCHEMA,
-        "record": published["id"],
-        "record_seal": published["seal"],
+def parts(verdict: Verdict) -> dict[str, Any]:
+    """Return the fields of a verdict as plain JSON types."""
+    return {
         **asdict(verdict),
         "differences": [
             {"field": name, "published": old, "now": new} for name, old, new in verdict.differences
         ],
+        "code": [{"part": part, "published": old, "now": new} for part, old, new in verdict.code],
+    }
+
+
+def to_record(published: Record, again: Record | None, verdict: Verdict) -> Stored:
+    """The verdict as it is stored (``schema/verify-2.json``), sealed."""
+    made: Stored = {
+        "schema": verify.SCHEMA,
+        "record": published["id"],
+        "record_seal": published["seal"],
+        **parts(verdict),
         "digest": again["digest"] if again else None,
         "provenance": again["provenance"] if again else None,
     }
@@ -43,7 +52,25 @@ def load(path: Path) -> Stored:
     Raises:
         InvalidRecord: naming the file and what is wrong.
     """
-    return sealed.load(path, "verify-1.json", WHAT, _contradiction)
+    made = sealed.load(path, SCHEMAS, WHAT, lambda made: _contradiction(_current(made)))
+    return _current(made)
+
+
+SCHEMAS = {"supernet-bench/verify/1": "verify-1.json", verify.SCHEMA: "verify-2.json"}
+PARTS = {"quality": "quality", "latency": "latency ratio"}
+"""Each answer, and what its checks are called."""
+
+
+def _current(made: Stored) -> Stored:
+    """A verdict in the form of now; version 1 had one answer for quality and latency together."""
+    if made["schema"] == verify.SCHEMA:
+        return made
+    told = {part: [c["holds"] for c in made["checks"] if c["what"] == what] for part, what in PARTS.items()}
+    answers = {part: verify.answer(holds) for part, holds in told.items()}
+    if made["answer"] == NO and NO not in answers.values() and not made["identical"]:
+        answers["quality"] = NO  # other bits, or a second run that failed
+    kept = {key: value for key, value in made.items() if key != "answer"}
+    return {**kept, "schema": verify.SCHEMA, **answers, "code": []}
 
 
 def _contradiction(made: Stored) -> Wrong | None:
@@ -59,20 +86,25 @@ def _contradiction(made: Stored) -> Wrong | None:
             )
         if check["holds"] and now is None:
             return f"checks[{i}].holds", "true, but nothing was measured"
+    for part, what in PARTS.items():
+        answer, holds = made[part], [c["holds"] for c in made["checks"] if c["what"] == what]
+        if answer == YES and (not holds or not all(holds)):
+            return part, f"{YES}, but not every check holds"
+        if answer == UNKNOWN and False in holds:
+            return part, f"{UNKNOWN}, but a check does not hold"
+        if answer == NO and False not in holds and (part == "latency" or not made["reasons"]):
+            return part, f"{NO}, without a check that does not hold or a reason"
+        if answer == NO and made["code"]:
+            return part, f"{NO}, but under other code, which may be the reason"
+    if made["quality"] == NO and made["identical"]:
+        return "quality", f"{NO}, but the results are identical to the bit"
     holds = [check["holds"] for check in made["checks"]]
-    answer = made["answer"]
-    if answer == YES and (not holds or not all(holds)):
-        return "answer", f"{YES}, but not every check holds"
-    if answer == UNKNOWN and False in holds:
-        return "answer", f"{UNKNOWN}, but a check does not hold"
-    if answer == NO and False not in holds and not made["reasons"]:
-        return "answer", f"{NO}, without a check that does not hold or a reason"
     if made["identical"] != (made["first_difference"] is None) and holds:
         return (
             "identical",
             f"{made['identical']}, first_difference: {rows.plain(made['first_difference'], 60)}",
         )
-    if answer != UNKNOWN and sealed.ended(made) is None:
+    if {made[part] for part in PARTS} != {UNKNOWN} and sealed.ended(made) is None:
         return "provenance.ended", "no ISO time; a verdict says when and where it was made"
     return None
 
@@ -105,8 +137,10 @@ def _misfit(made: Stored, record: Record) -> Wrong | None:
         if check["published"] != due[key]:
             return f"checks[{i}].published", f"{check['published']}, the record says {due[key]}"
         told[key] = check
-    if made["answer"] == YES and set(due) - set(told):
-        return "checks", f"{YES}, but {len(set(due) - set(told))} figures of the record were not checked"
+    for part, what in PARTS.items():
+        left_out = [key for key in due if key[0] == what and key not in told]
+        if made[part] == YES and left_out:
+            return "checks", f"{part} {YES}, but {len(left_out)} figures of the record were not checked"
     return None
 
 
@@ -130,26 +164,41 @@ def differing(made: Stored) -> str:
     else:
         first = made["first_difference"]
         told = [f"results differ, first in {rows.plain(first, 60)}"] if first else []
+    told += [f"code of the {line['part']}" for line in made["code"]]
     names = [rows.plain(line["field"], 60) for line in made["differences"]]
     told.append(("provenance: " + ", ".join(names)) if names else "provenance alike")
     return "; ".join(told)
 
 
-def decisive(found: Sequence[Stored]) -> Stored | None:
-    """The verdict that counts: the newest that answers, else the newest."""
-    return next((made for made in found if made["answer"] != UNKNOWN), found[0] if found else None)
+def decisive(verdicts: Sequence[Stored], part: str) -> Stored | None:
+    """Return the verdict that counts for one of ``PARTS``: the newest that answers, else the newest."""
+    return next((made for made in verdicts if made[part] != UNKNOWN), verdicts[0] if verdicts else None)
 
 
-def standing(of_runs: Sequence[Sequence[Stored]]) -> tuple[str, str]:
-    """What may be said of a row, given the verdicts on each of its runs: the answer, and it in words.
+def words(made: Stored) -> str:
+    """Return both answers of a verdict in a few words."""
+    how = " to the bit" if made["identical"] and made["quality"] == YES else ""
+    under = " under other code" if made["code"] and made["quality"] == YES else ""
+    return f"quality {made['quality']}{how}{under}; latency {made['latency']}"
+
+
+def standing(of_runs: Sequence[Sequence[Stored]]) -> str:
+    """Return in words what may be said of a row, given the verdicts on each of its runs, newest first.
 
     One run that does not reproduce outweighs those that do, and one that does those that nobody can tell of.
     """
-    counted = [made for found in of_runs if (made := decisive(found)) is not None]
-    for answer in (NO, YES, UNKNOWN):
-        ours = [made for made in counted if made["answer"] == answer]
-        if ours:
-            when = max(date(made) for made in ours)
-            runs = f"{len(ours)} of {len(of_runs)} run{'s' if len(of_runs) != 1 else ''}"
-            return answer, f"{answer}: {runs}" + (f", {when}" if when else "")
-    return NOT_YET, NOT_YET
+    told, dates = [], []
+    for part in PARTS:
+        counted = [made for verdicts in of_runs if (made := decisive(verdicts, part)) is not None]
+        for answer in (NO, YES, UNKNOWN):
+            ours = [made for made in counted if made[part] == answer]
+            if ours:
+                other = answer == YES and part == "quality" and all(made["code"] for made in ours)
+                told.append(f"{part} {answer}" + (" under other code" if other else ""))
+                dates += [date(made) for made in ours]
+                break
+    if not told:
+        return NOT_YET
+    verified_ = sum(bool(verdicts) for verdicts in of_runs)
+    runs = f"{verified_} of {len(of_runs)} run{'s' if len(of_runs) != 1 else ''}"
+    return f"{'; '.join(told)}: {runs}" + (f", {max(dates)}" if max(dates) else "")

@@ -1,25 +1,31 @@
-"""Does a published row hold? Two records of one spec compared: pure functions, no torch.
+"""Two records of one spec compared, with an answer for quality and one for latency: pure functions, no torch.
 
 Quality must lie where one more run of the row is expected: the 95 % prediction interval over the published
-runs of its group (three or more), else the row's own interval over sentences. Latency is judged on the
-ratio to the reference network that was timed in turns with it, never on milliseconds: within 2 % on the
-same machine, 10 % on the same profile, or the row's own interval where that is wider. Rented machines of one
-kind are alike and yet not the same: the same is one that was not started anew in between.
+runs of its group (three or more), else the row's own interval over sentences. A run that is equal to the bit
+reproduces. Latency is judged on the ratio to the reference network that was timed in turns with it, never on
+milliseconds: within 2 % on the same machine, 10 % on one alike, or the row's own interval where that is
+wider. Rented machines of one kind are alike and yet not the same: that is one not started anew in between. A
+latency from another kind of machine, or taken while other programs worked, answers nothing.
+
+Where the code that makes numbers differs from the published run's (``benchmarks.identity``), a figure within
+its interval reproduces under other code; one outside answers nothing, as code or row may be the reason.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from benchmarks import identity
 from benchmarks import records as store
+from benchmarks.percentiles import DISTURBED
 from benchmarks.records import Record
 from benchmarks.report import rows
 
-SCHEMA = "supernet-bench/verify/1"
-SAME_MACHINE, SAME_PROFILE = 0.02, 0.10
+SCHEMA = "supernet-bench/verify/2"
+SAME_MACHINE, ALIKE = 0.02, 0.10
 """Allowed relative difference of the latency ratio."""
 RUNS = 3
 """Published runs from which they, and not the sentences of one, give the interval."""
@@ -44,10 +50,10 @@ class Check:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What comes of comparing."""
+    """Two answers, each ``reproduces``, ``does not reproduce`` or ``cannot tell``, and their grounds."""
 
-    answer: str
-    """``reproduces``, ``does not reproduce`` or ``cannot tell``."""
+    quality: str
+    latency: str
     reasons: list[str] = field(default_factory=list)
     """Why not, or why it cannot be told; with what to type where there is something."""
     checks: list[Check] = field(default_factory=list)
@@ -59,18 +65,13 @@ class Verdict:
     """The search was told the published timings, so that it decides as it did."""
     differences: list[tuple[str, Any, Any]] = field(default_factory=list)
     """Field of the provenance, published, now."""
-
-    @property
-    def latency_alone(self) -> bool:
-        """It does not reproduce, and nothing but latencies is to blame."""
-        blamed = {c.what for c in self.checks if c.holds is False}
-        # One reason for every check that does not hold; the bits have a reason and no check.
-        return blamed == {"latency ratio"} and len(self.reasons) == sum(not c.holds for c in self.checks)
+    code: list[tuple[str, str, str]] = field(default_factory=list)
+    """``task`` or ``substrate`` where its code differs, with the digests published and now."""
 
 
 def cannot_tell(*reasons: str) -> Verdict:
-    """The verdict where nothing was run."""
-    return Verdict(UNKNOWN, list(reasons))
+    """Return the verdict where nothing was run."""
+    return Verdict(UNKNOWN, UNKNOWN, list(reasons))
 
 
 def flat(value: Any, name: str = "") -> dict[str, Any]:
@@ -117,11 +118,16 @@ def first_difference(one: Any, other: Any, path: str = "") -> str | None:
 
 
 def siblings(published: Record, others: Sequence[Record]) -> list[Record]:
-    """The finished published runs of the row: equal specs and data, any seed; ``published`` is the first."""
+    """Return the finished published runs of the row: equal specs, code and data; ``published`` first.
+
+    Digests in specs count as what they are equivalent to, so that runs from before and after a refactoring
+    that changes no number are runs of one row.
+    """
+    apart = ("seed", "follows", "method_sha256", "task_sha256", "data_sha256", "substrate_sha256")
 
     def kind(record: Record) -> bytes:
-        spec = {k: v for k, v in record["spec"].items() if k not in ("seed", "follows")}
-        return store.canonical([spec, record["provenance"]["data"]])
+        spec = {k: v for k, v in record["spec"].items() if k not in apart}
+        return store.canonical([spec, record["provenance"]["data"], identity.of_record(record)])
 
     found = {published["id"]: published}
     for record in others:
@@ -141,62 +147,90 @@ def prediction_interval(values: Sequence[float], level: float = 0.95) -> tuple[f
     return mean - half, mean + half
 
 
-def compare(published: Record, again: Record, others: Sequence[Record] = ()) -> Verdict:
+def compare(
+    published: Record,
+    again: Record,
+    others: Sequence[Record] = (),
+    code: Sequence[tuple[str, str, str]] = (),
+) -> Verdict:
     """Judge a row by a second run of it.
 
     Args:
         published: the record in question.
         again: the record of the run made from it, here; under another profile where this machine is another.
         others: published records, of which those of the same row give the interval.
+        code: of what makes numbers, the parts that are not the published run's (``Verdict.code``).
     """
     if published["status"] == "failed":
         return cannot_tell("the published run failed: it has no figures to compare")
     differences = provenance_differences(published, again)
+
+    def nothing(quality: str, reason: str) -> Verdict:
+        return Verdict(quality, UNKNOWN, [reason], differences=differences, code=list(code))
+
     if again["status"] == "failed":
-        said = rows.plain(again["message"])
-        return Verdict(NO, [f"the second run failed: {said}"], differences=differences)
+        return nothing(UNKNOWN if code else NO, f"the second run failed: {rows.plain(again['message'])}")
     if (
         again["status"] == "budget"
         and published["status"] == "done"
         and again["message"].startswith("seconds")
     ):
         why = "the second run ran out of its seconds, which the published one did not: try an idle machine"
-        return Verdict(UNKNOWN, [why], differences=differences)
+        return nothing(UNKNOWN, why)
     if published["provenance"]["data"] != again["provenance"]["data"]:
-        return Verdict(UNKNOWN, ["the data are not the published ones"], differences=differences)
+        return nothing(UNKNOWN, "the data are not the published ones")
     runs = siblings(published, others)
     ours, theirs = (rows.by_limit(r["candidates"]) for r in (again, published))
+    if not theirs:
+        return nothing(UNKNOWN, "the published run has no candidates")
     metric = rows.metric_of([published])
     checks = [_quality(limit, theirs[limit], ours.get(limit), runs, metric) for limit in theirs]
     timed = [limit for limit in theirs if not theirs[limit].get("not_measured")]
     checks += [_latency(limit, published, again, runs) for limit in timed]
     place = first_difference(outcome(published), outcome(again))
+    repeated = _repeated(published, again)
+    if code:
+        checks = [_under_other_code(check) for check in checks]
     reasons = [f"{c.what} at limit {c.limit}: {c.how}" for c in checks if c.holds is None]
     reasons += [
         f"{c.what} at limit {c.limit}: {_shown(c.now)} is outside [{_shown(c.low)}, {_shown(c.high)}]"
         for c in checks
         if c.holds is False
     ]
-    repeated = _repeated(published, again)
-    holds = [c.holds for c in checks]
-    if (
-        place is not None
-        and repeated
-        and not differences
-        and not published["provenance"]["machine"].get("gpus")
-    ):
+    reasons += [] if timed else ["latency: the published run was not timed"]
+    quality = answer([c.holds for c in checks if c.what == "quality"])
+    # Another commit with the same code is no difference; neither is how that code's digest was once taken.
+    alike = {name for name, *_ in differences} <= {"commit", "dirty_sha256", "spec.method_sha256"}
+    if place is not None and repeated and alike and not code and not _on_gpus(published):
         reasons.append(f"equal machine, versions and timings on the processor, but {place} differs")
-        holds.append(False)
-    answer = NO if False in holds else UNKNOWN if None in holds or not holds else YES
+        quality = NO
     return Verdict(
-        answer,
-        reasons or ([] if holds else ["the published run has no candidates"]),
+        quality,
+        answer([c.holds for c in checks if c.what == "latency ratio"]),
+        reasons,
         checks,
         identical=place is None,
         first_difference=place,
         repeated_timings=repeated,
         differences=differences,
+        code=list(code),
     )
+
+
+def answer(holds: Sequence[bool | None]) -> str:
+    """Return the answer that checks give together; without a check nothing can be told."""
+    return NO if False in holds else UNKNOWN if None in holds or not holds else YES
+
+
+def _on_gpus(record: Record) -> bool:
+    return bool(record["provenance"]["machine"].get("gpus"))
+
+
+def _under_other_code(check: Check) -> Check:
+    if check.holds is not False:
+        return check
+    outside = f"{_shown(check.now)} is outside [{_shown(check.low)}, {_shown(check.high)}]"
+    return replace(check, holds=None, how=f"{outside}, and other code or the row may be the reason")
 
 
 def _repeated(published: Record, again: Record) -> bool:
@@ -206,11 +240,12 @@ def _repeated(published: Record, again: Record) -> bool:
 
 
 def published_figures(record: Record) -> dict[tuple[str, str], float | None]:
-    """(what, limit) -> the published figure of everything that ``compare`` checks."""
+    """Return (what, limit) -> the published figure, of everything that ``compare`` checks."""
     found, metric = {}, rows.metric_of([record])
     for limit, candidate in rows.by_limit(record["candidates"]).items():
         found["quality", str(limit)] = _figure(candidate, metric).get("value")
-        found["latency ratio", str(limit)] = (candidate.get("latency") or {}).get("ratio")
+        if not candidate.get("not_measured"):
+            found["latency ratio", str(limit)] = (candidate.get("latency") or {}).get("ratio")
     return found
 
 
@@ -256,19 +291,22 @@ def _latency(limit: rows.Limit, published: Record, again: Record, runs: Sequence
     def check(holds: bool | None, how: str, low: float | None = None, high: float | None = None) -> Check:
         return Check("latency ratio", str(limit), value, found, low, high, how, holds)
 
-    alike, same_boot = (_equal(published, again, key) for key in ("fingerprint", "boot"))
-    same_machine = alike and same_boot
     profiles = [r["spec"]["profile"] for r in (published, again)]
     if profiles[0] != profiles[1]:
         return check(None, f"measured under {profiles[0]}, this machine is {profiles[1]}")
-    if not alike and profiles[0] == "undeclared":
-        return check(None, "measured on an undeclared machine, which this is not")
+    if not _equal(published, again, "fingerprint"):
+        return check(None, "measured on another kind of machine")
     if value is None or not value > 0:
         return check(None, "the published row has no ratio to the reference network")
     if found is None:
-        return check(False if not ours else None, "not measured now")
-    allowed = SAME_MACHINE if same_machine else SAME_PROFILE
-    where = "on the same machine" if same_machine else "on another machine or after another start"
+        return check(None, "not measured now")
+    for latency, when in ((theirs, "when it was published"), (ours, "now")):
+        load = latency.get("others_cpu") or 0.0
+        if load >= DISTURBED:
+            return check(None, f"disturbed {when}: other programs took {load:.1f} processors meanwhile")
+    same_machine = _equal(published, again, "boot")
+    allowed = SAME_MACHINE if same_machine else ALIKE
+    where = "on the same machine" if same_machine else "on a machine alike or after another start"
     low, high, how = value * (1 - allowed), value * (1 + allowed), f"{allowed:.0%} allowed {where}"
     own = theirs.get("ratio_low"), theirs.get("ratio_high")
     over_runs = _over_runs(runs, limit, lambda c: (c.get("latency") or {}).get("ratio"))

@@ -176,7 +176,9 @@ def with_counts(record: dict[str, Any], sentences: int = 200) -> dict[str, Any]:
 
 def run_again(record: dict[str, Any], day: str = "2026-02-03", **changes: Any) -> dict[str, Any]:
     """A sealed verdict on a record. ``changes``: ``quality`` added, ``ratio`` multiplied, ``fingerprint``."""
-    again = json.loads(json.dumps(record))
+    first = json.loads(json.dumps(record))
+    first["provenance"]["machine"] = {"fingerprint": "m"} | first["provenance"]["machine"]
+    again = json.loads(json.dumps(first))
     again["provenance"] |= {"ended": f"{day}T10:00:00+00:00"}
     again["provenance"]["machine"]["fingerprint"] = changes.get("fingerprint", "m")
     for candidate in again["candidates"]:
@@ -184,7 +186,8 @@ def run_again(record: dict[str, Any], day: str = "2026-02-03", **changes: Any) -
         candidate["latency"]["ratio"] *= changes.get("ratio", 1.0)
     again["spec"]["profile"] = changes.get("profile", record["spec"]["profile"])
     again = records.seal(again)
-    return verified.to_record(record, again, verify.compare(record, again))
+    code = changes.get("code", ())
+    return verified.to_record(record, again, verify.compare(first, again, code=code))
 
 
 def timed_elsewhere(

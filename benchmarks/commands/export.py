@@ -242,14 +242,14 @@ def _inputs(options: argparse.Namespace, found: Delivery, say: Any) -> tuple[lis
     """What a copy is compared on, and what that is: the first rows of the validation split; none, for random
     ones, where the data are not here."""
     from benchmarks.plan import Folders
-    from benchmarks.tasks import get_task, starting
+    from benchmarks.tasks import get_task, prepare, starting
     from supernet.interop.onnx import ROWS
 
     spec = found.record["spec"]
     try:
         task = starting(get_task(spec["task"]), options.start_from)
         cache = Folders(options.results / "local", spec["suite"], spec["tier"]).cache
-        prepared = task.prepare(task.tier(spec["tier"], "cpu"), cache, options.data_dir, say)
+        prepared = prepare(task, task.tier(spec["tier"], "cpu"), cache, options.data_dir, say)
     except UsageError:
         return [], f"rows:{ROWS}|random inputs"
     held = task.validation(prepared)

@@ -8,22 +8,23 @@ import json
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import profiles, registry
+from benchmarks import profiles, provenance, registry, repeat
 from benchmarks.api import UsageError
 from benchmarks.commands.lists import table
 from benchmarks.estimate import duration, estimate
 from benchmarks.options import parse
 from benchmarks.plan import Folders, Plan, Request, build, parse_seeds, scaled
 from benchmarks.profiles import Profile
+from benchmarks.registry import MethodRef
 from benchmarks.rulesets import SELF, TRIALS
-from benchmarks.tasks import get_task, starting, task_names
+from benchmarks.tasks import code_digest, data_digest, get_task, prepare, starting, task_names
 
 if TYPE_CHECKING:
     from benchmarks.ready import Ready
@@ -68,8 +69,8 @@ def _planned(options: argparse.Namespace) -> tuple[Plan, Sequence[Any], Profile]
     """
     scaled(dict.fromkeys(("tokens", "evaluations", "probes", "seconds"), 1.0), options.budget_scale)
     tasks = [starting(task, options.start_from) for task in _tasks(options)]
-    names = options.methods.split(",") if options.methods else sorted(registry.installed())
-    methods = [registry.find(name.strip()) for name in dict.fromkeys(names) if name.strip()]
+    names = named(options.methods) if options.methods else sorted(registry.installed())
+    methods = [registry.find(name) for name in dict.fromkeys(names)]
     if not options.methods:
         meant = (tasks[0].suite,) if getattr(tasks[0], "own_methods", False) else (None, tasks[0].suite)
         methods = [method for method in methods if method.suite in meant]
@@ -77,6 +78,7 @@ def _planned(options: argparse.Namespace) -> tuple[Plan, Sequence[Any], Profile]
         raise UsageError("--methods: none given, and none installed\nlist them: supernet-bench list methods")
     profile = profiles.enforce(profiles.resolve(options.profile))
     tier = tasks[0].tier(options.tier, profile.device)
+    folders = Folders(options.results, options.suite, options.tier)
     request = Request(
         tasks=tasks,
         tier=options.tier,
@@ -87,10 +89,51 @@ def _planned(options: argparse.Namespace) -> tuple[Plan, Sequence[Any], Profile]
         budget_scale=options.budget_scale,
         options=parse(options.option),
         ruleset=options.ruleset,
+        code={task.name: code_digest(task.name) for task in tasks},
+        data={task.name: _data(task, options, profile.device, folders.cache) for task in tasks},
     )
-    made = build(request, Folders(options.results, options.suite, options.tier))
+    made = build(request, folders)
     estimate(made, request)
+    if made.pending:
+        made.notes += _unpublishable({run.method.source: run.method for run in made.pending}.values())
     return made, tasks, profile
+
+
+def named(text: str) -> list[str]:
+    """Return the methods of ``--methods M,M``; the path of a file that is there may have commas."""
+    names: list[str] = []
+    parts = text.split(",")
+    while parts:
+        longest = 1
+        for count in range(len(parts), 1, -1):
+            path, _, class_name = ",".join(parts[:count]).rpartition(":")
+            if "," not in class_name and path.endswith(".py") and Path(path.strip()).expanduser().is_file():
+                longest = count
+                break
+        names.append(",".join(parts[:longest]).strip())
+        parts = parts[longest:]
+    return [name for name in names if name]
+
+
+def _unpublishable(methods: Iterable[MethodRef]) -> list[str]:
+    """Return notes on what ``validate`` would refuse of the records, before they are made."""
+    made = {"commit": provenance.source_state()[0], "package": provenance.released()[0]}
+    notes = [
+        f"no record of this plan could be published: {field} {said}" for field, said in repeat.code(made)
+    ]
+    for ref in methods:
+        if not repeat.obtainable(provenance.method(ref), made):
+            notes.append(
+                f"records of {ref.name} could not be published: {ref.origin} is in no package,"
+                f" commit or URL that is named. {repeat.PLACES}"
+            )
+    return notes
+
+
+def _data(task: Any, options: argparse.Namespace, device: str, cache: Path) -> str:
+    """Return the digest of a task's data; a plug-in's words while it reads them disturb no table."""
+    tier = task.tier(options.tier, device)
+    return data_digest(task, tier, cache, options.data_dir, lambda line: print(line, file=sys.stderr))
 
 
 def _tasks(options: argparse.Namespace) -> Sequence[Any]:
@@ -186,7 +229,7 @@ def execute(
     wanted = [task for task in tasks if task.name in names]
     tier, cache = made.folders.tier, made.folders.cache
     prepared = [
-        task.prepare(task.tier(tier, profile.device), cache, options.data_dir, display.note)
+        prepare(task, task.tier(tier, profile.device), cache, options.data_dir, display.note)
         for task in wanted
     ]
     executor = Executor()

@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks import identity, registry, rerun, sealed, verified, verify
 from benchmarks import records as store
-from benchmarks import registry, rerun, sealed, verified, verify
 from benchmarks.api import UsageError
 from benchmarks.plan import Folders
 from benchmarks.provenance import source_state
@@ -26,16 +26,14 @@ if TYPE_CHECKING:
 
 TIER = "smoke"
 """Records of this tier are drawn from where none is named: their runs take about a minute."""
+QUALITY, LATENCY = 1, 3
+"""Status where quality does not reproduce, and where latency alone does not."""
 SHOWN = 12
 """Differing fields of provenance that the terminal lists."""
 
 
 def run(options: argparse.Namespace) -> int:
-    """Verify one record; 1 where it does not reproduce, 0 where it does or it cannot be told.
-
-    A row drawn at random is a check of the code: there a latency, which the machine decides, is told and no
-    failure.
-    """
+    """Verify one record; the status is ``QUALITY`` or ``LATENCY`` where that does not reproduce, else 0."""
     known = store.load_all(options.results / "records", [])
     found = named(options, known) if options.record else _drawn(options, known)
     if found is None:
@@ -59,10 +57,7 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps(verified.to_record(record, again, verdict) | {"path": path and str(path)}, indent=1))
     else:
         _say(verdict, path)
-    excused = verdict.latency_alone and not options.record
-    if excused and not options.json:
-        print("    latency alone, of a row drawn at random: no failure of the code, exit code 0")
-    return 1 if verdict.answer == verify.NO and not excused else 0
+    return QUALITY if verdict.quality == verify.NO else LATENCY if verdict.latency == verify.NO else 0
 
 
 def named(options: argparse.Namespace, known: Sequence[Record]) -> tuple[Record, Sequence[Record]]:
@@ -104,7 +99,8 @@ def _drawn(options: argparse.Namespace, known: Sequence[Record]) -> tuple[Record
 
 def _current(record: Record) -> bool:
     try:
-        return bool(registry.find(record["spec"]["method"]).sha256 == record["spec"]["method_sha256"])
+        ours = identity.equivalent(identity.METHOD, registry.find(record["spec"]["method"]).sha256)
+        return ours == identity.of_record(record).method
     except UsageError:
         return False
 
@@ -142,7 +138,7 @@ def _verify(
         jobs=jobs if isinstance(jobs, int) and 0 < jobs < 64 else 1,  # it decides the number of threads
     )
     with alone(folders.home):
-        rerun.stamp(folders.runs, [*source_state(), spec["method_sha256"]])
+        rerun.stamp(folders.runs, [*source_state(), identity.substrate(), made.run.method.sha256])
         shutil.rmtree(folders.store, ignore_errors=True)
         try:
             command = ["supernet-bench", "verify", record["id"]]
@@ -155,7 +151,7 @@ def _verify(
             shutil.rmtree(folder, ignore_errors=True)
     if again is None:
         return verify.cannot_tell("the method skips this task here"), None
-    return verify.compare(record, again, known), again
+    return verify.compare(record, again, known, made.code), again
 
 
 class OtherData(UsageError):
@@ -176,6 +172,8 @@ def _say(verdict: verify.Verdict, path: Path | None) -> None:
             bits = f"differ, first in {plain(verdict.first_difference, 80)}"
         timings = "the published timings" if verdict.repeated_timings else "timings of its own"
         print(f" {'bits':14} {bits}; the search was told {timings}")
+    for part, before, today in verdict.code:
+        print(f" {'code':14} of the {part} differs: published {plain(before, 19)}, now {plain(today, 19)}")
     for name, old, new in verdict.differences[:SHOWN]:
         print(f" {'differs':14} {plain(name, 60)}: published {plain(old, 60)}, now {plain(new, 60)}")
     if len(verdict.differences) > SHOWN:
@@ -185,7 +183,7 @@ def _say(verdict: verify.Verdict, path: Path | None) -> None:
         print(f" because        {first}" + "".join(f"\n{'':16}{line}" for line in rest))
     if path is not None:
         print(f" written        {os.path.relpath(path)}")
-    print(f" => {verdict.answer}")
+    print(f" => {verified.words(verified.parts(verdict))}")
 
 
 def _figure(value: Any) -> str:

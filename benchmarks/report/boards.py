@@ -106,27 +106,34 @@ def _load(job: Job, path: Path) -> Record:
 def tables_of(job: Job, folder: Sequence[Run], given: Mapping[str, Beside]) -> list[Board]:
     """The tables of all runs of one folder; their part of the site is written."""
     with uncollected():
-        return [_board(job, group, mark, given) for group, mark in _named(comparable.groups(folder))]
+        return [_board(job, *named, given) for named in _named(comparable.groups(folder))]
 
 
-def _named(groups: list[list[Run]]) -> list[tuple[list[Run], str]]:
-    """Each group with a mark: empty for the largest of a task, tier and profile, so that a later group
-    with another allowance takes no one's file names."""
-    found: list[tuple[list[Run], str]] = []
+def _named(groups: list[list[Run]]) -> list[tuple[list[Run], str, str]]:
+    """Each group with a mark and with what sets it apart: both empty for the largest of a task, tier and
+    profile, so that a later group with another allowance takes no one's file names."""
+    found: list[tuple[list[Run], str, str]] = []
     for group in groups:
         facts = group[0].facts
         place = [facts[k] for k in ("task", "tier", "profile")]
         rivals = [g for g in groups if [g[0].facts[k] for k in ("task", "tier", "profile")] == place]
-        mark = "" if group is max(rivals, key=len) else hashlib.sha256(store.canonical(facts)).hexdigest()[:6]
-        found.append((group, mark))
+        largest = max(rivals, key=len)
+        mark = "" if group is largest else hashlib.sha256(store.canonical(facts)).hexdigest()[:6]
+        found.append((group, mark, _apart(facts, largest[0].facts)))
     return found
+
+
+def _apart(own: Mapping[str, str], main: Mapping[str, str]) -> str:
+    """Which facts keep a group out of the main table of its task, tier and profile."""
+    unlike = [name for name in {**main, **own} if own.get(name) != main.get(name)]
+    return ", ".join(f"{name} {own.get(name, '-')} (there {main.get(name, '-')})" for name in unlike)
 
 
 BRIEF = ("shared", "metric", "rows", "baseline", "comparisons", "notes")
 """What ``leaderboard.json`` has of a table of a large board."""
 
 
-def _board(job: Job, group: Sequence[Run], mark: str, given: Mapping[str, Beside]) -> Board:
+def _board(job: Job, group: Sequence[Run], mark: str, apart: str, given: Mapping[str, Beside]) -> Board:
     from benchmarks.report import formats, site, tables
 
     table = tables.of_runs(group, beside=given)
@@ -149,6 +156,8 @@ def _board(job: Job, group: Sequence[Run], mark: str, given: Mapping[str, Beside
         entry["records"] = [_entry(record) for record in records]
         if picture := files.get(f"plots/{slug}-performance.svg"):
             pictures["performance"] = picture, html.alternative("performance", table)
+    if apart:
+        text += f"\nNot compared with the other table of this task, tier and profile: {formats.md(apart)}.\n"
     shown = site.write_table(job.site, group, table, title, slug, pictures, job.brief)
     return Board(tuple(group[0].facts.values()), title, text, {"title": title, **entry}, shown, files)
 

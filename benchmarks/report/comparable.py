@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from benchmarks import identity, rulesets
 from benchmarks import records as store
-from benchmarks import rulesets
 from benchmarks.api import LIMITED, UsageError
 from benchmarks.report.rows import plain, usual_metric
 
@@ -23,6 +23,7 @@ def facts(record: Mapping[str, Any]) -> Mapping[str, str]:
         *(spec[name] for name in ("task", "tier", "profile", "space", "settings_sha256")),
         tuple(spec["budget"].get(kind) for kind in LIMITED),
         rulesets.of(spec),
+        identity.of_record(record)[1:],
         tuple(record["provenance"]["data"].items()),
     )
 
@@ -30,7 +31,7 @@ def facts(record: Mapping[str, Any]) -> Mapping[str, str]:
 @lru_cache(maxsize=4096)
 def _facts(
     task: str, tier: str, profile: str, space: str, settings: str, budget: tuple[float | None, ...],
-    ruleset: str, data: tuple[tuple[str, str], ...],
+    ruleset: str, code: tuple[str, ...], data: tuple[tuple[str, str], ...],
 ) -> dict[str, str]:  # fmt: skip
     shown = {"task": plain(task), "tier": plain(tier), "profile": plain(profile), "space": plain(space)}
     for kind, amount in zip(LIMITED, budget, strict=True):
@@ -38,6 +39,9 @@ def _facts(
     shown["settings_sha256"] = settings[:12]
     if ruleset != rulesets.SELF:
         shown["ruleset"] = ruleset
+    # A text with a space is no digest but a commit that stands for one.
+    told = [plain(digest, 40) if " " in digest else digest[:12] for digest in code]
+    shown["task_sha256"], shown["substrate_sha256"] = told
     if data:
         shown["data"] = hashlib.sha256(store.canonical(dict(data))).hexdigest()[:12]
     return shown

@@ -117,8 +117,9 @@ OVER_SENTENCES = (
 
 
 RUN_AGAIN = (
-    "Published runs that were run again from their record alone (`supernet-bench verify`). One run that does"
-    " not reproduce outweighs those that do."
+    "Published runs that were run again from their record alone (`supernet-bench verify`), with an answer for"
+    " quality and one for latency. One run that does not reproduce outweighs those that do. *Under other"
+    " code*: within its interval, though code that makes numbers has changed since the record's commit."
 )
 
 

@@ -27,7 +27,7 @@ def column(
     for method, seeds in zip(table["method"], table["seeds"], strict=True):
         mine = of_method[method]
         ids = [mine[seed] for seed in seeds.split()] or list(mine.values())
-        found.append(verified.standing([verdicts.get(i, ()) for i in ids])[1])
+        found.append(verified.standing([verdicts.get(i, ()) for i in ids]))
     return found
 
 
@@ -43,7 +43,8 @@ def told(latest: Sequence[Run], named: Mapping[str, str], verdicts: Verdicts) ->
 def texts(made: sealed.Stored, fingerprint: object) -> dict[str, Any]:
     """One verdict as plain texts; ``fingerprint``: of the machine of the published run."""
     return {
-        "answer": made["answer"],
+        "answer": verified.words(made),
+        "quality": made["quality"],
         "date": sealed.date(made),
         "machine": verified.machine(made, fingerprint),
         "differing": verified.differing(made),

@@ -6,6 +6,7 @@ other people's tasks stand beside ours.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
@@ -13,12 +14,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from benchmarks.api import Measurement, UsageError
-from benchmarks.registry import unknown
+from benchmarks.identity import TASKS
+from benchmarks.records import canonical
+from benchmarks.registry import digest, module_file, unknown
 
 if TYPE_CHECKING:
     from benchmarks.data import Say
 
-__all__ = ["DEVICES", "GROUP", "Prepared", "Task", "autocast", "get_task", "starting", "task_names"]
+__all__ = [
+    "DEVICES", "GROUP", "Prepared", "Task", "autocast", "code_digest", "data_digest", "get_task", "is_ours",
+    "lexicon", "prepare", "starting", "task_names",
+]  # fmt: skip
 
 GROUP = "supernet_bench.tasks"
 DEVICES = ("cpu", "cuda")
@@ -126,6 +132,63 @@ def get_task(name: str) -> Task:
             f"task '{name}' does not load from {entries[name].value}: {error}\nreinstall what brings it"
         ) from error
     return task
+
+
+def code_digest(name: str) -> str:
+    """Return the digest of a task's code: its module and the modules of its own package that it brings.
+
+    Raises:
+        UsageError: there is no such task, or its module is not there.
+    """
+    entries = _installed()
+    if name not in entries:
+        raise unknown("task", name, entries, "list them with their tiers: supernet-bench list tasks")
+    module = entries[name].value.partition(":")[0]
+    file = module_file(module)
+    if file is None:
+        raise UsageError(f"task '{name}': its module {module} is not there; reinstall what brings it")
+    return digest(file, module, TASKS if module.startswith(f"{TASKS}.") else None)
+
+
+def lexicon() -> dict[str, str]:
+    """Return the checksum of the words that generated text is made of."""
+    words = Path(__file__).parent / "grammar" / "lexicon.toml"
+    return {"grammar/lexicon.toml": hashlib.sha256(words.read_bytes()).hexdigest()}
+
+
+def is_ours(reader: object) -> bool:
+    """Return whether a reader of raw data is this project's: code and checksums then fix the data."""
+    return str(getattr(reader, "__module__", "")).startswith(f"{TASKS}.")
+
+
+def prepare(task: Task, tier: Any, cache: Path, data_dir: Path | None, say: Say) -> Prepared:
+    """Return the data of a task's tier; a plug-in's cache is apart for each version of its code.
+
+    Raises:
+        UsageError: the data is missing or not what it should be.
+    """
+    place = cache if _is_own(task) else cache / f"{task.name}-{code_digest(task.name)[:16]}"
+    return task.prepare(tier, place, data_dir, say)
+
+
+def data_digest(task: Task, tier: Any, cache: Path, data_dir: Path | None, say: Say) -> str:
+    """Return the digest of the data that a run would read.
+
+    Our own tasks' data follow from declared checksums, without reading them; a plug-in's are read.
+
+    Raises:
+        UsageError: a plug-in's data is missing or not what it should be.
+    """
+    if _is_own(task):
+        found = task.declared(tier)  # type: ignore[attr-defined]
+    else:
+        found = prepare(task, tier, cache, data_dir, say).digests
+    return hashlib.sha256(canonical(dict(found))).hexdigest()
+
+
+def _is_own(task: Task) -> bool:
+    entry = _installed().get(task.name)
+    return entry is not None and entry.value.startswith(f"{TASKS}.")
 
 
 def starting(task: Task, folder: Path | None) -> Any:

@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 
 from benchmarks.api import Measurement, UsageError
 from benchmarks.data import Say, datasets
-from benchmarks.tasks import Prepared, autocast, glue, text
+from benchmarks.tasks import Prepared, autocast, glue, is_ours, lexicon, text
 from benchmarks.tasks.tiers import Tier, read_tier, tier_names
 
 if TYPE_CHECKING:
@@ -117,6 +117,14 @@ class BertTask:
         task.start = folder.absolute()
         return task
 
+    def declared(self, tier: Tier) -> dict[str, str]:
+        """Return the checksums that fix the data of a tier, as far as its code and settings do not."""
+        return {
+            **lexicon(),
+            **(datasets()[self.dataset].digests() if self.dataset else {}),
+            **(datasets()[glue.DATASET].digests() if tier.finetune.get("tasks") else {}),
+        }
+
     def prepare(self, tier: Tier, cache: Path, data_dir: Path | None, progress: Say) -> Prepared:
         """The text of a tier and what its networks are fine-tuned on, made once and then found.
 
@@ -134,6 +142,7 @@ class BertTask:
             declared=datasets()[self.dataset].digests() if self.dataset else {},
             settings=tier.data,
             vocab=tier.vocab,
+            ours=is_ours(self.read),
             cache=cache,
             say=progress,
             pieces=self._pieces(),

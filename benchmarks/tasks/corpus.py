@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -96,6 +96,7 @@ def prepare(
     declared: Mapping[str, str],
     settings: Mapping[str, Any],
     vocab: int,
+    ours: bool,
     cache: Path,
     say: Say,
 ) -> Prepared:
@@ -106,14 +107,13 @@ def prepare(
 
     Args:
         name: of task and tier, for people who look into the cache.
-        read: gives the raw text; called only when there is something to make.
+        read: gives the raw text; one of ours is called only when there is something to make.
         declared: checksums of the published files, empty for generated data.
+        ours: what ``read`` gives follows from all the others; otherwise the text itself tells data apart.
         settings: of the data: ``max_tokens`` leaves longer training sentences out.
         vocab: size of the joint vocabulary, special tokens included.
     """
     made_from = {"data": dict(declared), "settings": dict(settings), "vocab": vocab, "code": code_version()}
-    key = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:16]
-    folder, sealed = cache / "prepared" / f"{name}-{key}", cache / "sealed" / f"{name}-{key}"
     texts: list[Corpus] = []
 
     def corpus() -> Corpus:
@@ -121,11 +121,20 @@ def prepare(
             texts.append(read())
         return texts[0]
 
+    if not ours:
+        splits = {"train": corpus().train, "valid": corpus().valid, **corpus().tests}
+        made_from["read"] = {split: _digest(pairs) for split, pairs in splits.items()}
+    key = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:16]
+    folder, sealed = cache / "prepared" / f"{name}-{key}", cache / "sealed" / f"{name}-{key}"
     build(sealed, lambda fresh: write_tests(corpus(), fresh))
     if build(folder, lambda fresh: write_open(corpus(), fresh, declared, settings, vocab, say)):
         say(f"{name}: prepared in {folder}")
     info = json.loads((folder / INFO).read_text())
     return Prepared(folder, sealed, info["digests"], info["vocab"], info["vocab"])
+
+
+def _digest(pairs: Iterable[Pair]) -> str:
+    return digest(f"{a}\t{b}" for a, b in pairs)
 
 
 def code_version() -> str:
@@ -159,7 +168,7 @@ def write_open(
             source, target = [source[i] for i in keep], [target[i] for i in keep]
         write_pairs(folder / f"{split}.npz", source, target)
     digests = dict(declared) or {
-        split: digest(f"{a}\t{b}" for a, b in pairs)
+        split: _digest(pairs)
         for split, pairs in (("train", train), ("valid", corpus.valid), *corpus.tests.items())
     }
     digests["vocabulary"] = hashlib.sha256(model).hexdigest()

@@ -213,6 +213,7 @@ def prepare(
     settings: Mapping[str, Any],
     tokens: int,
     maker: Path,
+    ours: bool,
     cache: Path,
     say: Say,
 ) -> Prepared:
@@ -223,16 +224,15 @@ def prepare(
 
     Args:
         name: of task and tier, for people who look into the cache.
-        read: gives the raw images; called only when there is something to make.
+        read: gives the raw images; one of ours is called only when there is something to make.
         declared: checksums of the published files, where it has some.
         settings: of the data.
         tokens: of one image.
         maker: the file with the code of ``read``.
+        ours: what ``read`` gives follows from all the others; otherwise images tell data apart.
     """
     made_from = {"data": dict(declared), "settings": dict(settings), "tokens": tokens}
     made_from["code"] = [sha256(Path(__file__)), sha256(maker)]
-    key = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:16]
-    folder, sealed = cache / "prepared" / f"{name}-{key}", cache / "sealed" / f"{name}-{key}"
     read_once: list[Splits] = []
 
     def splits() -> Splits:
@@ -240,6 +240,11 @@ def prepare(
             read_once.append(read())
         return read_once[0]
 
+    if not ours:
+        every = {"train": splits().train, "valid": splits().valid or {}, "test": splits().test}
+        made_from["read"] = {name: _digest(split) for name, split in every.items()}
+    key = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:16]
+    folder, sealed = cache / "prepared" / f"{name}-{key}", cache / "sealed" / f"{name}-{key}"
     build(sealed, lambda fresh: _write(fresh / "test.npz", splits().test))
     if build(folder, lambda fresh: write_open(splits(), fresh, settings, tokens)):
         say(f"{name}: prepared in {folder}")
@@ -269,6 +274,14 @@ def write_open(splits: Splits, folder: Path, settings: Mapping[str, Any], tokens
         "digests": dict(splits.digests),
     }
     (folder / INFO).write_text(json.dumps(about, indent=1) + "\n")
+
+
+def _digest(split: Split) -> str:
+    found = hashlib.sha256()
+    for name, values in sorted(split.items()):
+        found.update(f"{name} {values.dtype} {values.shape}\n".encode())
+        found.update(np.ascontiguousarray(values).tobytes())
+    return found.hexdigest()
 
 
 def _of(split: Split, images: NDArray[np.int64]) -> Split:

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 
 from benchmarks.api import Measurement
 from benchmarks.data import Say, datasets
-from benchmarks.tasks import Prepared, autocast, corpus
+from benchmarks.tasks import Prepared, autocast, corpus, is_ours, lexicon
 from benchmarks.tasks.tiers import Tier, read_tier, tier_names
 
 if TYPE_CHECKING:
@@ -63,6 +63,13 @@ class MTTask:
         """
         return read_tier(TABLES, self.name, tier, device)
 
+    def declared(self, tier: Tier) -> dict[str, str]:
+        """Return the checksums that fix the data of a tier, as far as its code and settings do not."""
+        return {
+            **lexicon(),
+            **(datasets()[self.dataset].digests() if self.dataset else {}),
+        }
+
     def prepare(self, tier: Tier, cache: Path, data_dir: Path | None, progress: Say) -> Prepared:
         """The data of a tier, made once and then found.
 
@@ -75,13 +82,12 @@ class MTTask:
             declared=datasets()[self.dataset].digests() if self.dataset else {},
             settings=tier.data,
             vocab=tier.vocab,
+            ours=is_ours(self.read),
             cache=cache,
             say=progress,
         )
 
-    def family(
-        self, tier: Tier, prepared: Prepared, space: SearchSpace | None = None
-    ) -> Seq2SeqFamily:
+    def family(self, tier: Tier, prepared: Prepared, space: SearchSpace | None = None) -> Seq2SeqFamily:
         """All sub-networks of a space, by default the tier's, over the prepared vocabulary."""
         from supernet.seq2seq import Seq2SeqConfig, Seq2SeqFamily
         from supernet.space import get_space

@@ -104,6 +104,7 @@ def prepare(
     declared: Mapping[str, str],
     settings: Mapping[str, Any],
     vocab: int,
+    ours: bool,
     cache: Path,
     say: Say,
     pieces: Sequence[str] = (),
@@ -115,8 +116,9 @@ def prepare(
 
     Args:
         name: of task and tier, for people who look into the cache.
-        read: gives the raw text; called only when there is something to make.
+        read: gives the raw text; one of ours is called only when there is something to make.
         declared: checksums of the published files, empty for generated data.
+        ours: what ``read`` gives follows from all the others; otherwise the text itself tells data apart.
         settings: of the data.
         vocab: size of the vocabulary, special tokens included.
         pieces: a vocabulary to use, special tokens first, in place of one learnt on the text.
@@ -125,8 +127,6 @@ def prepare(
     made_from["code"] = code_version()
     if pieces:
         made_from["pieces"] = digest(pieces)
-    key = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:16]
-    folder, sealed = cache / "prepared" / f"{name}-{key}", cache / "sealed" / f"{name}-{key}"
     read_once: list[Texts] = []
 
     def texts() -> Texts:
@@ -134,6 +134,11 @@ def prepare(
             read_once.append(read())
         return read_once[0]
 
+    if not ours:
+        splits = {"train": texts().train, "valid": texts().valid, **texts().tests}
+        made_from["read"] = {split: digest(documents) for split, documents in splits.items()}
+    key = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:16]
+    folder, sealed = cache / "prepared" / f"{name}-{key}", cache / "sealed" / f"{name}-{key}"
     build(sealed, lambda fresh: write_tests(texts(), fresh))
     if build(folder, lambda fresh: write_open(texts(), fresh, declared, settings, vocab, say, pieces)):
         say(f"{name}: prepared in {folder}")

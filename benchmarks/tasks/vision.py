@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 from benchmarks.api import Measurement
 from benchmarks.data import Say, datasets
-from benchmarks.tasks import Prepared, autocast, images, mosaics
+from benchmarks.tasks import Prepared, autocast, images, is_ours, mosaics
 from benchmarks.tasks.tiers import Tier, read_tier, tier_names
 
 if TYPE_CHECKING:
@@ -68,6 +68,10 @@ class VisionTask:
         """
         return read_tier(TABLES, self.name, tier, device)
 
+    def declared(self, tier: Tier) -> dict[str, str]:
+        """Return the checksums that fix the data of a tier, as far as its code and settings do not."""
+        return dict(datasets()[self.dataset].digests()) if self.dataset else {}
+
     def prepare(self, tier: Tier, cache: Path, data_dir: Path | None, progress: Say) -> Prepared:
         """The images of a tier, made once and then found.
 
@@ -81,6 +85,7 @@ class VisionTask:
             settings=tier.data,
             tokens=tier.workload["source_len"],
             maker=Path(inspect.getfile(self.read)),
+            ours=is_ours(self.read),
             cache=cache,
             say=progress,
         )

@@ -244,25 +244,31 @@ def test_the_profiles_are_a_picture_with_words(visit, built):
 def test_rows_are_filtered_by_what_second_runs_said(visit, built):
     page = small(visit, built)
     assert {text.split(":")[0] for text in column(page, 5)} == {
-        "does not reproduce", "reproduces", "not verified",
-    }  # fmt: skip
-    page.select_option("#verified", "does not reproduce")
+        "quality does not reproduce; latency cannot tell",
+        "quality reproduces; latency cannot tell",
+        "not verified",
+    }
+    page.select_option("#verified", "quality does not reproduce")
     assert set(column(page, 1)) == {"hat"}
-    assert set(column(page, 5)) == {"does not reproduce: 1 of 3 runs, 2026-02-03"}
+    assert set(column(page, 5)) == {
+        "quality does not reproduce; latency cannot tell: 2 of 3 runs, 2026-02-03"
+    }
     assert page.locator("#legend li").count() == 1 and page.locator("#plot [role=listitem]").count() == 3
-    page.select_option("#verified", "reproduces")
-    assert set(column(page, 5)) == {"reproduces: 1 of 3 runs, 2026-03-04"}
-    page.select_option("#verified", "cannot tell")
+    page.select_option("#verified", "quality reproduces")
+    assert set(column(page, 5)) == {"quality reproduces; latency cannot tell: 1 of 3 runs, 2026-04-05"}
+    page.select_option("#verified", "quality cannot tell")
     assert column(page, 1) == [] and "0 of 18 rows" in page.locator("#said").inner_text()
 
 
 def test_a_row_tells_when_where_and_how_it_was_run_again(visit, built):
     page = small(visit, built)
-    page.select_option("#verified", "reproduces")
+    page.select_option("#verified", "quality reproduces")
     page.locator("#rows tbody a").first.click()
     page.wait_for_selector("main section h2")
     told = page.locator(".again")
-    assert [t.split("\n")[0] for t in told.all_inner_texts()] == ["cannot tell", "reproduces"]
+    assert [t.split("\n")[0] for t in told.all_inner_texts()] == [
+        "quality reproduces; latency cannot tell"
+    ] * 2
     first, second = told.all_inner_texts()
     for part in (
         "2026-04-05",
@@ -273,7 +279,7 @@ def test_a_row_tells_when_where_and_how_it_was_run_again(visit, built):
         assert part in first
     for part in (
         "2026-03-04",
-        "another machine",
+        "another kind of machine",
         "machine.fingerprint",
         "quality at limit 0.4 x ref: published",
     ):

@@ -54,11 +54,9 @@ def test_a_row_reproduces_to_the_bit_and_the_verdict_is_kept(bench, published: P
     verdict = verified.load(kept[0])
     assert verdict["identical"] and verdict["repeated_timings"] and verdict["differences"] == []
     assert all(check["holds"] for check in verdict["checks"] if check["what"] == "quality")
-    # A timing of a network this small may drift on a busy machine; the answer must follow from it alone.
-    drifted = [c for c in verdict["checks"] if c["holds"] is False]
-    assert (verdict["answer"], done.returncode) == ((verify.NO, 1) if drifted else (verify.YES, 0)) and all(
-        c["what"] == "latency ratio" for c in drifted
-    )
+    # A timing of a network this small may drift on a busy machine; that is said of latency alone.
+    assert verdict["quality"] == verify.YES and verdict["code"] == []
+    assert done.returncode == (3 if verdict["latency"] == verify.NO else 0)
     assert not (tmp_path / "results/local/verify/tiny-smoke/runs").exists()
 
     # What it follows is taken from the store beside it, and run first where there is none.
@@ -76,7 +74,7 @@ def test_a_row_that_is_better_than_true_does_not_reproduce(bench, pretended):
     path = pretended(lambda record: record["provenance"]["machine"].update(gpus=[]))
     done = bench("verify", str(path))
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "=> does not reproduce" in done.stdout and "is outside [" in done.stdout
+    assert "=> quality does not reproduce" in done.stdout and "is outside [" in done.stdout
     assert "the search was told timings of its own" in done.stdout
 
 
@@ -84,7 +82,7 @@ def test_a_row_that_is_better_than_true_does_not_reproduce(bench, pretended):
     ("change", "said", "then"),
     [
         (lambda r: r["spec"].update(method="gone"), "no method 'gone'", "--method ./its_file.py:Class"),
-        (lambda r: r["spec"].update(method_sha256="ab" * 32), "the file of method", "git checkout tested"),
+        (lambda r: r["spec"].update(method_sha256="ab" * 32), "the code of method", "git checkout tested"),
         (lambda r: r["spec"].update(settings_sha256="ab" * 32), "the settings of tiny", "git checkout"),
         (lambda r: r["spec"].update(profile="mars.v1"), "no profile 'mars.v1'", "supernet-bench profiles"),
         (lambda r: r["provenance"].update(data={"tiny": "1" * 64}), "the data are not", "--data-dir DIR"),
@@ -93,7 +91,8 @@ def test_a_row_that_is_better_than_true_does_not_reproduce(bench, pretended):
 def test_what_cannot_be_told_says_why_and_what_to_type(bench, pretended, change, said, then):
     done = bench("verify", str(pretended(change)))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert said in done.stdout and then in done.stdout and "=> cannot tell" in done.stdout
+    assert said in done.stdout and then in done.stdout
+    assert "=> quality cannot tell; latency cannot tell" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
 
 
@@ -140,4 +139,5 @@ def test_a_chain_that_started_from_a_bert_is_run_again_from_that_bert_alone(benc
     model.bert.embeddings.word_embeddings.weight.data[9] += 1
     model.save_pretrained(bert)
     done = bench("verify", str(record), "--start-from", str(bert))
-    assert "is " + str(bert) + " that one?" in done.stdout and "=> cannot tell" in done.stdout, done.stdout
+    assert f"is {bert} that one?" in done.stdout, done.stdout
+    assert "=> quality cannot tell" in done.stdout, done.stdout

@@ -1,13 +1,12 @@
 """Methods are found, described and hashed without running any of their code."""
 
-import hashlib
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from benchmarks import registry
+from benchmarks import identity, registry
 from benchmarks.api import Method, UsageError
 
 MINE = """
@@ -54,7 +53,7 @@ def test_a_file_is_described_without_being_executed(mine: Path):
     ref = registry.find(f"{mine}:Mine")
     assert (ref.name, ref.version, ref.summary, ref.follows) == ("mine", "7", "a summary", "hat")
     assert ref.source == f"{mine}:Mine" and not ref.selective
-    assert ref.sha256 == hashlib.sha256(mine.read_bytes()).hexdigest()
+    assert ref.sha256 == identity.code_digest(mine.read_bytes())
     assert registry.find(f"{mine}:Picky").selective
 
 
@@ -106,9 +105,42 @@ def test_siblings_of_a_packaged_method_count_for_its_hash(tmp_path: Path, monkey
     (package / "method.py").write_text("from somebodys.parts import part\nfrom os import path\n")
     (package / "parts.py").write_text("part = 1\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    before = registry._digest(package / "method.py", "somebodys.method")
+    before = registry.digest(package / "method.py", "somebodys.method")
     (package / "parts.py").write_text("part = 2\n")
-    assert registry._digest(package / "method.py", "somebodys.method") != before
+    assert registry.digest(package / "method.py", "somebodys.method") != before
+
+
+def test_relative_imports_and_files_beside_count_for_the_hash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    package = tmp_path / "relatives"
+    package.mkdir()
+    for name, text in {
+        "__init__": "",
+        "method": "from . import near\nfrom .deeper import thing\n",
+        "near": "from .last import end\n",
+        "deeper": "thing = 1\n",
+        "last": "end = 1\n",
+        "other": "not_brought = 1\n",
+    }.items():
+        (package / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    seen = {registry.digest(package / "method.py", "relatives.method")}
+    for name in ("near", "deeper", "last", "__init__", "other"):
+        with (package / f"{name}.py").open("a") as file:
+            file.write("changed = 2\n")
+        now = registry.digest(package / "method.py", "relatives.method")
+        assert (now not in seen) == (name != "other"), name
+        seen.add(now)
+    alone = tmp_path / "mine.py"
+    alone.write_text("import helper\nimport os\nimport supernet.train\n" + MINE)
+    (tmp_path / "helper.py").write_text("x = 1\n")
+    assert set(registry.sources(f"{alone}:Mine")) == {"mine", "helper"}
+    before = registry.find(f"{alone}:Mine").sha256
+    (tmp_path / "helper.py").write_text("# a remark\nx = 1\n")
+    assert registry.find(f"{alone}:Mine").sha256 == before
+    (tmp_path / "helper.py").write_text("x = 2\n")
+    assert registry.find(f"{alone}:Mine").sha256 != before
 
 
 def test_one_method_on_top_of_another() -> None:
@@ -147,4 +179,4 @@ def test_trials_are_read_without_running_the_file_and_are_literal(tmp_path: Path
 def test_the_files_and_imports_of_a_method(mine: Path):
     assert registry.sources(f"{mine}:Mine") == {"mine": mine}
     assert registry.imports(mine) == ["benchmarks.api", "benchmarks.api.Method"]
-    assert set(registry.sources("mos.method:MosNeuron")) == {"mos.method", "mos.mixture"}
+    assert set(registry.sources("mos.method:MosNeuron")) == {"mos", "mos.method", "mos.mixture"}

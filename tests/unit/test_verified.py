@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from benchmarks import records, sealed, verified
+from benchmarks import records, sealed, verified, verify
 from benchmarks.api import InvalidRecord
 from benchmarks.cli import main
 from benchmarks.report import formats, leaderboard, plots, tables
@@ -22,7 +22,7 @@ def no_plots(monkeypatch):
 
 @pytest.fixture
 def results(tmp_path):
-    for record in study(("hat", "scratch"), 2, limits=(0.5,)):
+    for record in study(("hat", "scratch"), 2, limits=(0.5, 0.8)):
         records.write(tmp_path / "records", record)
     return tmp_path
 
@@ -44,12 +44,14 @@ def test_the_board_shows_what_second_runs_said(results):
     board = json.loads(leaderboard.build(results)["leaderboard.json"].read_text())
     told = {row["method"]: row["verified"] for row in board["groups"][0]["rows"]}
     assert told == {
-        "hat": "reproduces: 1 of 2 runs, 2026-02-03",
-        "scratch": "does not reproduce: 1 of 2 runs, 2026-02-03",
+        "hat": "quality reproduces; latency reproduces: 1 of 2 runs, 2026-02-03",
+        "scratch": "quality does not reproduce; latency reproduces: 1 of 2 runs, 2026-02-03",
     }
     text = (results / "LEADERBOARD.md").read_text()
-    assert "| reproduces: 1 of 2 runs, 2026-02-03 |" in text and "## Run again" in text
-    assert "| does not reproduce | 2026-02-03 |" in text and "quality at limit" in text
+    assert "| quality reproduces; latency reproduces: 1 of 2 runs, 2026-02-03 |" in text
+    assert "## Run again" in text
+    assert "| quality does not reproduce; latency reproduces | 2026-02-03 |" in text
+    assert "quality at limit" in text
     assert leaderboard.check(results) == []
     assert "verified" not in formats.cells(tables.build([fake()])), "a local table has no such column"
 
@@ -58,14 +60,44 @@ def test_the_newest_verdict_that_answers_counts_and_one_failure_outweighs(result
     record = only(results)
     good, bad = run_again(record, "2026-02-03"), run_again(record, "2026-02-01", quality=9.0)
     open_ = run_again(record, "2026-02-09", profile="undeclared", fingerprint="x")
-    assert [v["answer"] for v in (good, bad, open_)] == ["reproduces", "does not reproduce", "cannot tell"]
+    slow = run_again(record, "2026-02-02", ratio=3.0)
+    assert [(v["quality"], v["latency"]) for v in (good, bad, open_, slow)] == [
+        ("reproduces", "reproduces"),
+        ("does not reproduce", "reproduces"),
+        ("reproduces", "cannot tell"),
+        ("reproduces", "does not reproduce"),
+    ]
     files = [publish(results, v) for v in (good, bad, open_)]
     found = verified.of_record(record, files)
     assert [sealed.date(v) for v in found] == ["2026-02-09", "2026-02-03", "2026-02-01"]
-    assert verified.standing([found, []])[1] == "reproduces: 1 of 2 runs, 2026-02-03"
-    assert verified.standing([[bad], [good], [open_]])[0] == "does not reproduce"
-    assert verified.standing([[open_]])[1] == "cannot tell: 1 of 1 run, 2026-02-09"
-    assert verified.standing([[], []]) == ("not verified", "not verified")
+    both = "quality reproduces; latency reproduces: 1 of 2 runs, 2026-02-09"
+    assert verified.standing([found, []]) == both  # each part by the newest that answers it
+    one = "quality does not reproduce; latency reproduces: 3 of 3 runs, 2026-02-03"
+    assert verified.standing([[bad], [good], [open_]]) == one
+    late = "quality reproduces; latency does not reproduce: 2 of 2 runs, 2026-02-09"
+    assert verified.standing([[slow], [open_]]) == late
+    assert verified.standing([[open_]]) == "quality reproduces; latency cannot tell: 1 of 1 run, 2026-02-09"
+    assert verified.standing([[], []]) == "not verified"
+    code = [("substrate", "a" * 64, "b" * 64)]
+    under = run_again(record, "2026-02-10", code=code)
+    told = "quality reproduces under other code; latency reproduces: 1 of 1 run, 2026-02-10"
+    assert verified.standing([[under]]) == told
+
+
+def test_a_verdict_of_version_1_is_read_with_an_answer_for_each_part(results):
+    record = only(results)
+    for changes, quality, latency in (
+        ({}, "reproduces", "reproduces"),
+        ({"quality": 9.0}, "does not reproduce", "reproduces"),
+        ({"ratio": 9.0}, "reproduces", "does not reproduce"),
+        ({"profile": "undeclared"}, "reproduces", "cannot tell"),
+    ):
+        made = run_again(record, **changes)
+        answer = verify.answer([check["holds"] for check in made["checks"]])
+        old = {k: v for k, v in made.items() if k not in ("quality", "latency", "code", "seal")}
+        old |= {"schema": "supernet-bench/verify/1", "answer": answer}
+        read = verified.load(publish(results, sealed.sealed(old)))
+        assert (read["quality"], read["latency"], read["code"]) == (quality, latency, [])
 
 
 def test_a_verdict_on_an_earlier_version_of_a_record_is_not_shown(results):
@@ -80,13 +112,15 @@ def broken(record):
     good = run_again(record)
     checks = [c | {"holds": True} for c in made["checks"]]
     wrong = [c | {"published": 1.0, "now": 1.0, "low": 0.0, "high": 2.0} for c in good["checks"]]
-    fewer = good["checks"][:1]
+    fewer = [c for c in good["checks"] if c["limit"] == good["checks"][0]["limit"]]
     other = [c | {"limit": "9 x ref"} for c in good["checks"]]
     return {
-        "say otherwise": forged(made, checks=checks, answer="reproduces"),
-        "not every check holds": forged(made, answer="reproduces"),
-        "a check does not hold": forged(made, answer="cannot tell"),
-        "without a check": forged(good, answer="does not reproduce"),
+        "say otherwise": forged(made, checks=checks, quality="reproduces"),
+        "not every check holds": forged(made, quality="reproduces"),
+        "a check does not hold": forged(made, quality="cannot tell"),
+        "without a check": forged(good, latency="does not reproduce"),
+        "but the results are identical": forged(good, quality="does not reproduce", reasons=["x"]),
+        "which may be the reason": forged(made, code=[{"part": "task", "published": "a", "now": "b"}]),
         "the record says": forged(good, checks=wrong),
         "figures of the record were not checked": forged(good, checks=fewer),
         "the record has no quality at limit 9 x ref": forged(good, checks=other),
@@ -95,7 +129,7 @@ def broken(record):
         "Additional properties": forged(good, more=1),
         "is too long": forged(good, reasons=["x"] * 501),
         "is greater than the maximum": forged(
-            good, checks=[c | {"high": 10**400} for c in good["checks"]], answer="reproduces"
+            good, checks=[c | {"high": 10**400} for c in good["checks"]]
         ),
         "no published record": forged(good, record="0" * 16),
     }

@@ -30,8 +30,7 @@
     {key: "seconds", head: "Search s", value: row => row.seconds, cell: row => measured(row, "seconds", 0)},
     {key: "joules", head: "Energy kJ", value: row => row.joules, cell: row => measured(row, "joules", 1, 1e-3)},
   ];
-  const ANSWERS = ["any", "reproduces", "does not reproduce", "cannot tell", "not verified"];
-  const answered = row => ANSWERS.find(answer => row.verified.split(":")[0] === answer);
+  const ANSWERS = ["any", "quality reproduces", "quality does not reproduce", "quality cannot tell", "not verified"];
   // Latencies in other runtimes: a column each, of the table that is shown.
   const columns = () => [...COLUMNS, ...state.table.elsewhere.map(title => ({key: title, head: title,
     value: row => row.elsewhere[title] ? parseFloat(row.elsewhere[title].replaceAll(",", "")) : null,
@@ -111,7 +110,7 @@
     const text = at("search").value.trim().toLowerCase();
     const answer = at("verified").value;
     state.rows = state.table.rows.filter(row => row.method.toLowerCase().includes(text)
-      && (answer === "any" || answered(row) === answer));
+      && (answer === "any" || row.verified.startsWith(answer)));
     const methods = new Set(state.rows.map(row => row.method));
     chart.legend(at("legend"), new Map([...state.looks].filter(([method]) => methods.has(method))));
     at("details").textContent = "";

@@ -24,7 +24,7 @@
   // One second run: its answer, when, where, what differed, and every figure that was compared.
   function verdict(one) {
     const list = (title, texts) => texts.length ? [el("p", {}, title), el("ul", {}, ...texts.map(text => el("li", {}, text)))] : [];
-    return el("div", {class: "again"}, el("p", {class: "verdict " + MARKS[one.answer]}, one.answer),
+    return el("div", {class: "again"}, el("p", {class: "verdict " + MARKS[one.quality]}, one.answer),
       facts([["on", one.date], ["where", one.machine], ["what differed", one.differing]]),
       ...list("Because:", one.reasons), ...list("Compared:", one.checks));
   }

@@ -1,0 +1,429 @@
+"""Identity of code: digests of whatever makes a run's numbers, and the equivalences declared between them.
+
+A digest covers the syntax tree of Python source, in one canonical form under every supported Python. Left out
+is all that changes no number: docstrings, comments, layout, annotations of functions, the order and place of
+imports, the modules of this project that names are imported from, what a method's ``Option`` declares beside
+name, type and default, and a class-level ``needs`` or ``url``. Files enter by content, not by name, so that a
+move or a rename of a file changes no digest.
+
+Three kinds: *method* (a method's file and the modules of its own package or folder that it brings), *task*
+(the same of a task), *substrate* (``SUBSTRATE``: everything else of ours that a number depends on). Records
+since hold all three in their ``spec``. Of published records from before, ``identities.json`` holds them by
+commit and by the digest of the method's text; ``equivalences.toml`` declares which digests make the same
+numbers. Standard library only, and nothing of this project: any Python runs this file alone.
+"""
+
+from __future__ import annotations
+
+import ast
+import fnmatch
+import hashlib
+import io
+import json
+import subprocess
+import sys
+import tarfile
+import tomllib
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+METHOD, TASK, SUBSTRATE_KIND = KINDS = ("method", "task", "substrate")
+OURS = ("baselines", "benchmarks", "mos", "simq", "supernet")
+"""Packages whose files may move: where in them a name is imported from enters no digest."""
+TASKS = "benchmarks.tasks"
+"""The package of this project's own tasks."""
+
+SUBSTRATE = (
+    "supernet/*.py",
+    # How a run is seeded, charged, trained, judged and given its limits.
+    "benchmarks/budget.py",
+    "benchmarks/exporting.py",
+    "benchmarks/lab.py",
+    "benchmarks/labbooks.py",
+    "benchmarks/prober.py",
+    "benchmarks/ready.py",
+    "benchmarks/streams.py",
+    "benchmarks/worker.py",
+    # How its candidates are scored.
+    "benchmarks/metrics.py",
+    "benchmarks/score.py",
+    # How they are timed, and their memory and energy are taken.
+    "benchmarks/energy.py",
+    "benchmarks/fidelity.py",
+    "benchmarks/live_bytes.py",
+    "benchmarks/measure.py",
+    "benchmarks/percentiles.py",
+    "benchmarks/runtimes.py",
+    "benchmarks/timing.py",
+    "benchmarks/workload.py",
+)
+"""Patterns of paths below the project's root; ``*`` crosses folders. A file that moves keeps its old pattern
+here beside its new one: published commits have it under the old."""
+
+NO_NUMBERS = (
+    # Exchange with other programs after a run: no record holds a figure of theirs.
+    "supernet/interop/automodels.py",
+    "supernet/interop/ctranslate2.py",
+    "supernet/interop/hat.py",
+    "supernet/interop/huggingface.py",
+    "supernet/interop/onnx.py",
+    "supernet/interop/vocabularies.py",
+    "supernet/onnx_translator.py",
+    "supernet/stored.py",
+)
+"""Files that ``SUBSTRATE`` matches and that no figure of a record depends on."""
+
+UNDIGESTED = ("needs", "url")
+"""Class-level names that change no number of a method that runs."""
+DECLARATIONS = ("Option", "Need")
+"""Names of ours whose import changes none."""
+
+Read = Callable[[str], tuple[bytes, bool] | None]
+"""Dotted module name -> its source and whether it is a package's ``__init__``; None: there is none."""
+
+
+@lru_cache(maxsize=4096)
+def code_digest(source: str | bytes, ours: tuple[str, ...] = OURS) -> str | None:
+    """Return the digest of one module's code, or None where it has none (a docstring at most).
+
+    Args:
+        source: text of the module.
+        ours: top-level packages whose module paths are left out of imports.
+
+    Raises:
+        SyntaxError: this is not Python.
+    """
+    form = canonical_form(source, ours)
+    if form == [[], []]:
+        return None
+    text = json.dumps(form, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def combined(digests: Iterable[str | None]) -> str:
+    """Return the digest of several modules' digests, in any order; of a single one, that itself."""
+    known = sorted({digest for digest in digests if digest is not None})
+    if len(known) == 1:
+        return known[0]
+    return hashlib.sha256("".join(f"{digest}\n" for digest in known).encode()).hexdigest()
+
+
+def digest_of(sources: Iterable[str | bytes], ours: tuple[str, ...] = OURS) -> str:
+    """Return the digest of the code of several modules together, whatever their names and order."""
+    return combined(code_digest(source, ours) for source in sources)
+
+
+def canonical_form(source: str | bytes, ours: Collection[str] = OURS) -> list[Any]:
+    """Return a module's imports and syntax tree as nested lists of texts, equal under every Python."""
+    form = _Form(frozenset(ours))
+    body = form.block(ast.parse(source).body)
+    return [sorted(form.imports), body]
+
+
+class _Form:
+    """One module's tree on its way into lists; imports are gathered from every scope."""
+
+    def __init__(self, ours: frozenset[str]) -> None:
+        self.ours = ours
+        self.imports: set[str] = set()
+
+    def block(self, statements: list[ast.stmt], *, of_class: bool = False) -> list[Any]:
+        found: list[Any] = []
+        for node in statements:
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                self.imports.update(self.imported(node))
+            elif isinstance(node, ast.Pass) or (
+                isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+            ):
+                continue  # a docstring, of an attribute as well
+            elif isinstance(node, ast.If) and _only_for_types(node.test):
+                found += self.block(node.orelse)
+            elif of_class and (_binds(node, UNDIGESTED) or _binds(node, ("options",), value=False)):
+                continue
+            elif isinstance(node, ast.AnnAssign):
+                found += self.annotated(node, of_class)
+            else:
+                found.append(self.node(node))
+        return found
+
+    def imported(self, node: ast.Import | ast.ImportFrom) -> Iterator[str]:
+        for alias in node.names:
+            if isinstance(node, ast.Import):
+                bound = alias.asname or alias.name.partition(".")[0]
+                own = alias.name.partition(".")[0] in self.ours
+                yield f"{'' if own else alias.name} as {bound}"
+            elif node.module != "__future__":
+                own = node.level > 0 or (node.module or "").partition(".")[0] in self.ours
+                if own and alias.name in DECLARATIONS:
+                    continue
+                origin = "" if own else f"{node.module}."
+                yield f"{origin}{alias.name} as {alias.asname or alias.name}"
+
+    def annotated(self, node: ast.AnnAssign, of_class: bool) -> list[Any]:
+        """An annotated name: in a class a field, elsewhere an assignment or nothing."""
+        target = self.node(node.target)
+        if not of_class:
+            return [["Assign", ["targets", [target]], ["value", self.node(node.value)]]] if node.value else []
+        text = ast.unparse(node.annotation)
+        special = [word for word in ("ClassVar", "InitVar", "KW_ONLY") if word in text]
+        value = [["value", self.node(node.value)]] if node.value else []
+        return [["Field", ["target", target], *value, *([["special", special]] if special else [])]]
+
+    def node(self, node: ast.AST) -> list[Any]:
+        if isinstance(node, ast.Constant):
+            # Of a text ``repr`` depends on the Unicode tables of the Python at hand.
+            return ["Constant", type(node.value).__name__, ascii(node.value)]
+        if isinstance(node, ast.JoinedStr):
+            return ["JoinedStr", self.parts(node.values)]
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Option":
+            # A default takes effect where a run gives none; choices, limits and help change no number.
+            given = dict(zip(("name", "kind", "default"), node.args, strict=False))
+            given |= {keyword.arg: keyword.value for keyword in node.keywords if keyword.arg is not None}
+            return ["Option", [self.node(given[key]) for key in ("name", "kind", "default") if key in given]]
+        found: list[Any] = [type(node).__name__]
+        for name, value in ast.iter_fields(node):
+            if name in ("ctx", "kind", "type_comment", "type_ignores", "annotation", "returns"):
+                continue
+            if isinstance(value, list) and value and isinstance(value[0], ast.stmt):
+                kept: Any = self.block(value, of_class=isinstance(node, ast.ClassDef))
+            elif isinstance(value, list):
+                kept = [self.node(v) if isinstance(v, ast.AST) else v for v in value]
+            elif isinstance(value, ast.JoinedStr) and name == "format_spec" and not value.values:
+                continue
+            else:
+                kept = self.node(value) if isinstance(value, ast.AST) else value
+            if kept is not None and kept != []:
+                found.append([name, kept])
+        return found
+
+    def parts(self, values: list[ast.expr]) -> list[Any]:
+        """An f-string: neighbouring texts joined, which Pythons cut at different places."""
+        found: list[Any] = []
+        for value in values:
+            if not isinstance(value, ast.Constant):
+                found.append(self.node(value))
+            elif found and isinstance(found[-1], str):
+                found[-1] += str(value.value)
+            elif value.value:
+                found.append(str(value.value))
+        return [ascii(part) if isinstance(part, str) else part for part in found]
+
+
+def _only_for_types(test: ast.expr) -> bool:
+    name = test.attr if isinstance(test, ast.Attribute) else getattr(test, "id", None)
+    return name == "TYPE_CHECKING"
+
+
+def _binds(node: ast.stmt, names: Collection[str], *, value: bool = True) -> bool:
+    """Return whether a statement binds one of some names; without ``value``: only states its type."""
+    if not value and getattr(node, "value", None) is not None:
+        return False
+    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+    return any(isinstance(target, ast.Name) and target.id in names for target in targets)
+
+
+def modules(start: str, read: Read, package: str | None = None) -> dict[str, bytes]:
+    """Return the sources of a module and of all that it brings, by dotted name.
+
+    Args:
+        start: dotted name of the module.
+        read: gives the source of a module.
+        package: the modules of this package count, with the ``__init__`` of every package on the way; None:
+            whatever ``read`` finds.
+    """
+    found: dict[str, bytes] = {}
+    waiting = [start]
+    while waiting:
+        name = waiting.pop()
+        inside = package is None or name == package or name.startswith(f"{package}.")
+        if name in found or not inside or (read_ := read(name)) is None:
+            continue
+        found[name], is_package = read_
+        parents = name.split(".")
+        waiting += [".".join(parents[:i]) for i in range(1, len(parents))]
+        waiting += _imported(found[name], parents if is_package else parents[:-1])
+    return found
+
+
+def _imported(source: bytes, package: list[str]) -> Iterator[str]:
+    """Every module that a source may import, relative names resolved from ``package``."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) + 1 - node.level] if node.level else []
+            origin = ".".join([*base, *([node.module] if node.module else [])])
+            if origin:
+                yield origin
+                yield from (f"{origin}.{alias.name}" for alias in node.names)
+
+
+def in_substrate(path: str) -> bool:
+    """Return whether a path below the project's root is of the substrate."""
+    return any(fnmatch.fnmatchcase(path, p) for p in SUBSTRATE) and path not in NO_NUMBERS
+
+
+def substrate(root: Path | None = None) -> str:
+    """Return the digest of this installation's substrate, or of the one below ``root``."""
+    return _substrate(Path(__file__).resolve().parents[1] if root is None else root)
+
+
+@cache
+def _substrate(root: Path) -> str:
+    paths = [path for top in ("supernet", "benchmarks") for path in (root / top).rglob("*.py")]
+    return digest_of(path.read_bytes() for path in paths if in_substrate(path.relative_to(root).as_posix()))
+
+
+def of_tree(tree: Mapping[str, bytes]) -> dict[str, Any]:
+    """Return what ``identities.json`` holds of one commit.
+
+    Args:
+        tree: path below the project's root -> content.
+    """
+    declared_ = tomllib.loads(tree["pyproject.toml"].decode())["project"]["entry-points"]
+
+    def read(name: str) -> tuple[bytes, bool] | None:
+        base = name.replace(".", "/")
+        plain, package = f"{base}.py", f"{base}/__init__.py"
+        return (tree[plain], False) if plain in tree else (tree[package], True) if package in tree else None
+
+    def brought(entry: str, package: str | None = None) -> dict[str, bytes]:
+        module = entry.partition(":")[0]
+        return modules(module, read, package or module.partition(".")[0])
+
+    methods = [brought(entry) for entry in declared_["supernet_bench.methods"].values()]
+    tasks = declared_["supernet_bench.tasks"]
+    return {
+        "substrate": digest_of(content for path, content in tree.items() if in_substrate(path)),
+        "tasks": {name: digest_of(brought(entry, TASKS).values()) for name, entry in tasks.items()},
+        "methods": {_text_digest(found): digest_of(found.values()) for found in methods},
+    }
+
+
+def _text_digest(found: Mapping[str, bytes]) -> str:
+    """The digest that specs held before: of the text of a method's file and of the modules that it brings."""
+    texts = {name: hashlib.sha256(text).hexdigest() for name, text in found.items() if "." in name}
+    if len(texts) == 1:
+        return next(iter(texts.values()))
+    lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(texts.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+class Identity(NamedTuple):
+    """What made a record's numbers: three digests, each the one that its equivalents share."""
+
+    method: str
+    task: str
+    substrate: str
+
+
+def of_record(record: Mapping[str, Any]) -> Identity:
+    """Return the identity of what made a record.
+
+    Where an old record's commit is in no table, the commit stands for its task and its substrate.
+    """
+    spec = record["spec"]
+    if "substrate_sha256" in spec:
+        own = spec["method_sha256"], spec.get("task_sha256", "unknown"), spec["substrate_sha256"]
+    else:
+        own = _before(spec, record["provenance"])
+    return Identity(*(equivalent(kind, digest) for kind, digest in zip(KINDS, own, strict=True)))
+
+
+def _before(spec: Mapping[str, Any], made: Mapping[str, Any]) -> tuple[str, str, str]:
+    """The digests of a record whose spec holds the digest of its method's text alone."""
+    commit, dirty, text = made.get("commit"), made.get("dirty_sha256"), spec["method_sha256"]
+    known = {} if dirty else published()["commits"].get(commit, {})
+    unknown = f"commit {str(commit)[:12]}" + (f" with {dirty[:12]}" if dirty else "")
+    return (
+        published()["methods"].get(text, text),
+        known.get("tasks", {}).get(spec["task"], unknown),
+        known.get("substrate", unknown),
+    )
+
+
+@cache
+def published() -> dict[str, Any]:
+    """Return the digests of published records from before their specs held them (``identities.json``).
+
+    ``commits``: commit -> ``substrate`` and ``tasks``; ``methods``: digest of a text -> digest of its code.
+    """
+    found: dict[str, Any] = json.loads(Path(__file__).with_name("identities.json").read_text("utf-8"))
+    return found
+
+
+def equivalent(kind: str, digest: str) -> str:
+    """Return the last of the digests that make the same numbers as ``digest``, by declaration."""
+    return declared()[kind].get(digest, digest)
+
+
+def same_as(method: str) -> list[str]:
+    """Return every other digest that stands for this method's code: of texts, and declared equivalents."""
+    end = equivalent(METHOD, method)
+    equal = [old for old in declared()[METHOD] if equivalent(METHOD, old) == end and old != method]
+    texts = [text for text, code in published()["methods"].items() if equivalent(METHOD, code) == end]
+    return [*equal, *texts]
+
+
+@cache
+def declared(path: Path | None = None) -> dict[str, dict[str, str]]:
+    """Return, for each kind, digest -> the last one of its chain, from ``equivalences.toml``.
+
+    Raises:
+        ValueError: a declaration is incomplete, doubled or runs in a circle.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for kind, entries in declarations(path).items():
+        steps: dict[str, str] = {}
+        for entry in entries:
+            missing = [key for key in ("old", "new", "because", "evidence") if not entry.get(key)]
+            if missing:
+                raise ValueError(f"equivalences.toml, {kind}: {entry} lacks {', '.join(missing)}")
+            if entry["old"] in steps:
+                raise ValueError(f"equivalences.toml, {kind}: {entry['old']} is declared twice")
+            steps[entry["old"]] = entry["new"]
+        found[kind] = {start: _end(start, steps) for start in steps}
+    return found
+
+
+def _end(start: str, steps: Mapping[str, str]) -> str:
+    seen, last = {start}, steps[start]
+    while last in steps and last not in seen:
+        seen.add(last)
+        last = steps[last]
+    if last in seen:
+        raise ValueError(f"equivalences.toml: {start} leads back to itself")
+    return last
+
+
+def declarations(path: Path | None = None) -> dict[str, list[dict[str, str]]]:
+    """Return the entries of ``equivalences.toml`` as they stand, by kind."""
+    text = (path or Path(__file__).with_name("equivalences.toml")).read_text("utf-8")
+    tables = tomllib.loads(text)
+    return {kind: list(tables.get(kind, [])) for kind in KINDS}
+
+
+def at_commits(commits: Iterable[str], root: Path) -> dict[str, Any]:
+    """Return the content of ``identities.json`` for some commits, read from git.
+
+    Raises:
+        CalledProcessError: git does not have one of them.
+    """
+    found: dict[str, Any] = {"commits": {}, "methods": {}}
+    for commit in commits:
+        command = ["git", "-C", str(root), "archive", "--format=tar", commit]
+        packed = subprocess.run(command, capture_output=True, check=True).stdout
+        with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+            names = [m for m in archive.getmembers() if m.name.endswith((".py", "pyproject.toml"))]
+            tree = {m.name: file.read() for m in names if (file := archive.extractfile(m)) is not None}
+        made = of_tree(tree)
+        found["methods"] |= made.pop("methods")
+        found["commits"][commit] = made
+    return found
+
+
+if __name__ == "__main__":
+    # A table of commits, for records from before specs held digests: identity.py ROOT COMMIT...
+    print(json.dumps(at_commits(sys.argv[2:], Path(sys.argv[1])), indent=1, sort_keys=True))
