@@ -290,6 +290,32 @@ def _verdict(
     )
 
 
+Key = tuple[str, str, str, str]
+"""A line of a table's comparisons: label of the method, of the baseline, compared figure, limit."""
+
+
+def compared(group: Sequence[Run], named: Mapping[str, str]) -> dict[Key, tuple[str, Evidence]]:
+    """Return the comparisons of a group that claims have tested: its line -> verdict in words, and evidence.
+
+    Args:
+        group: runs of one table, with what the claims ``measured`` in them.
+        named: record id -> label in the table.
+    """
+    lines: dict[Key, tuple[str, Evidence]] = {}
+    for (_, task, tier), family in families().items():
+        if (task, tier) != (group[0].facts["task"], group[0].facts["tier"]):
+            continue
+        evidence = in_group(family, group)
+        for claim in family:
+            shared = claim.measure == "quality" and claim.against and claim.limit and not claim.relative
+            if shared and not claim.margin and claim.id in evidence and evidence[claim.id].looks:
+                judged = evidence[claim.id]
+                ours, theirs = (named.get(name, "") for name in judged.records[:2])
+                words = f"{Verdict(claim, judged.verdict, judged.why).words} (claim {claim.id})"
+                lines[ours, theirs, "quality", str(rows.Limit(1, claim.limit or 0.0))] = words, judged
+    return lines
+
+
 def command_for(claim: Claim, profile: str, seeds: int) -> str:
     """Return what produces the records of ``seeds`` seeds on a machine of that profile.
 

@@ -5,6 +5,7 @@ import json
 import random
 import shlex
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,11 +20,13 @@ from benchmarks.claim_measures import MEASURES
 from benchmarks.commands import runs
 from benchmarks.hypotheses import NOT_TESTED, REFUTED, SUPPORTED, UNDECIDED
 from benchmarks.registry import find
-from benchmarks.report import leaderboard, verdicts
+from benchmarks.report import comparable, leaderboard, tables, verdicts
+from benchmarks.report import runs as report_runs
 from benchmarks.tasks import get_task
 from tests.fake_records import fake
 
 BY_ID = {c.id: c for c in hypotheses.claims()}
+REPOSITORY = Path(__file__).parents[2]
 GPU, TOKENS = "nvidia-h200.v1", 20e6
 
 
@@ -231,6 +234,133 @@ def test_failed_runs_do_not_count_and_a_seed_counts_once():
     again = run("hat", 1, 0.0, 30.0)
     again["spec"]["follows"], again["provenance"]["ended"] = "0" * 16, "2025-01-01T00:00:00+00:00"
     assert judged("mos-gap-neuron", [*found, records.seal(again)]).verdict == SUPPORTED
+
+
+@pytest.mark.parametrize("status", ["budget", "failed"])
+def test_a_run_that_was_stopped_never_decides(status):
+    found = gaps(SMALL, LARGE)
+    found[0]["status"], found[0]["message"] = status, "stopped: seconds"
+    stopped = judged("mos-gap-neuron", [records.seal(record) for record in found])
+    assert (stopped.verdict, stopped.n) == (NOT_TESTED, 5) and "5 of 6" in stopped.why
+
+
+def test_seeds_are_those_stated_and_no_others_can_be_added_until_it_fits():
+    flat = [*SMALL[3:], *SMALL[:3]]
+    at_six = judged("mos-gap-neuron", gaps(SMALL, flat))
+    eleven = gaps([*SMALL, *SMALL[:5]], [*flat, *LARGE[:5]], range(1, 12))
+    more = judged("mos-gap-neuron", eleven)
+    assert (more.verdict, more.n, more.effect) == (UNDECIDED, 6, at_six.effect)
+    without_third = [*gaps(SMALL, LARGE)[:4], *gaps(SMALL[3:] * 2, LARGE[3:] * 2, range(4, 10))]
+    chosen = judged("mos-gap-neuron", without_third)
+    assert (chosen.verdict, chosen.n) == (NOT_TESTED, 5) and chosen.command.endswith("--seeds 6")
+
+
+def test_the_second_look_is_the_last_and_the_first_that_decides_stands():
+    flat = [*SMALL[3:], *SMALL[:3]]
+    twelve = judged("mos-gap-neuron", gaps([*SMALL, *SMALL], [*flat, *flat], range(1, 13)))
+    assert (twelve.verdict, twelve.n, twelve.command) == (UNDECIDED, 12, "")
+    assert "both looks are spent" in verdicts.without_command(twelve)
+    late = judged("mos-gap-neuron", gaps([*SMALL, *[0.1] * 6], [*flat, *LARGE], range(1, 13)))
+    assert (late.verdict, late.n) == (SUPPORTED, 12) and "look 2 of 2" in late.why
+    early = judged("mos-gap-neuron", gaps([*SMALL, *LARGE], [*LARGE, *SMALL], range(1, 13)))
+    assert (early.verdict, early.n) == (SUPPORTED, 6) and "look 1 of 2" in early.why
+
+
+def test_holm_is_over_the_family_as_registered_records_or_none():
+    found = gaps([1.0, 1.2, 1.1, 0.9, 1.0, 1.1], [1.3, 1.5, 1.05, 1.3, 1.2, 1.6])
+    alone = judged("mos-gap-neuron", found)
+    family = next(f for f in claims.families().values() if BY_ID["mos-gap-neuron"] in f)
+    together = {v.claim.id: v for v in claims.judge(found)}["mos-gap-neuron"]
+    assert alone.verdict == SUPPORTED and together.verdict == UNDECIDED
+    assert together.evidence[0].p == alone.evidence[0].p
+    assert together.evidence[0].p_holm == pytest.approx(len(family) * alone.evidence[0].p)
+    assert f"after Holm over {len(family)} claims" in together.why
+
+
+def interval_rule(effects):
+    """The rule of before: a 95 % interval at n seeds, and the same again at 2n."""
+    return any(
+        abs(scipy_stats.ttest_1samp(effects[:n], 0).statistic) > scipy_stats.t.ppf(0.975, n - 1)
+        for n in (6, 12)
+    )
+
+
+def test_at_most_one_family_in_twenty_has_a_wrong_verdict_over_both_looks(monkeypatch):
+    family = [replace(BY_ID["mos-bleu-at-limit"], id=f"claim-{i}") for i in range(3)]
+    group = [report_runs.of(run("hat", 1), keep=False)]
+    rng, draws, wrong, before = np.random.default_rng(14), 1500, 0, 0
+    drawn = {}
+    monkeypatch.setattr(
+        claims,
+        "_pairs",
+        lambda claim, group: claims._Pairs(drawn[claim.id], dict.fromkeys(range(1, 13), ()), ()),
+    )
+    for _ in range(draws):
+        shared = rng.normal(size=12)  # claims of one family have runs in common
+        for claim in family:
+            drawn[claim.id] = dict(enumerate(0.7 * shared + rng.normal(size=12), 1))
+        wrong += any(e.verdict in (SUPPORTED, REFUTED) for e in claims.in_group(family, group).values())
+        before += interval_rule(np.array(list(drawn["claim-0"].values())))
+    assert wrong / draws < 0.05 + 2 * np.sqrt(0.05 * 0.95 / draws)
+    assert wrong / draws > 0.02  # the error is spent, not thrown away
+    assert before / draws > 0.065
+
+
+def shown(table):
+    """Verdict, p and corrected p of each line that a claim has tested."""
+    lines = table.comparisons[table.comparisons["verdict"].str.contains("claim ")]
+    return {line["verdict"].rpartition("claim ")[2].rstrip(")"): line for line in lines.to_dict("records")}
+
+
+def agree(table, judgements):
+    """Check that board and claims print the same for each pair that both have; return how many those are."""
+    lines = shown(table)
+    for name, line in lines.items():
+        of_claim = next(v for v in judgements if v.claim.id == name)
+        evidence = next(e for e in of_claim.evidence if e.profile == table.shared["profile"])
+        assert (line["p"], line["p_holm"]) == pytest.approx((evidence.p, evidence.p_holm))
+        figures = [line[key] for key in ("difference", "low", "high", "pairs")]
+        assert figures == pytest.approx([evidence.effect, evidence.low, evidence.high, len(evidence.seeds)])
+        assert line["verdict"].startswith(evidence.verdict)
+    return len(lines)
+
+
+def test_the_board_and_the_claims_agree_on_every_pair_that_they_share():
+    published = [*records.load_all(REPOSITORY / "results" / "records")]
+    judgements, count = claims.judge(published), 0
+    for group in comparable.groups(report_runs.whole(published)):
+        count += agree(tables.build(report_runs.records_of(group)), judgements)
+    assert count >= 1
+    for ours, theirs in ((SMALL, LARGE), (LARGE, SMALL), (SMALL, [*SMALL[3:], *SMALL[:3]])):
+        made = [
+            run(m, s, 1, x) for m, xs in (("mos-neuron", ours), ("hat", theirs)) for s, x in enumerate(xs, 1)
+        ]
+        assert agree(tables.build(made), claims.judge(made)) == 1
+
+
+def test_a_confounded_verdict_is_never_shown_bare():
+    quality = [
+        run(m, s, 1, x) for m, xs in (("mos-neuron", LARGE), ("hat", SMALL)) for s, x in enumerate(xs, 1)
+    ]
+    verdict = judged("mos-bleu-at-limit", quality)
+    assert verdict.verdict == SUPPORTED
+    words = "supported, confounded with the sandwich rule and the after-search path"
+    assert verdict.to_dict()["verdict"] == words and verdicts.said(verdict).startswith(f"{words}: ")
+    assert next(iter(shown(tables.build(quality)).values()))["verdict"].startswith(words)
+
+
+def test_a_claim_that_no_design_tests_says_why_whatever_records_there_are():
+    both = {"sst-2": 80.0, "sts-b": 20.0}
+    found = [tuned(m, s, both) for s in range(1, 7) for m in ("mos-neuron", "nas-bert")]
+    verdict = {v.claim.id: v for v in claims.judge(found)}["mos-nas-bert"]
+    assert (verdict.verdict, verdict.command, verdict.evidence) == (NOT_TESTED, "", ())
+    assert verdict.why == BY_ID["mos-nas-bert"].untested and "two substrates" in verdict.why
+    for claim in hypotheses.claims():  # the mixture has a controlled claim beside each confounded one
+        if claim.confounded and not claim.untested:
+            beside = [
+                c for c in hypotheses.claims() if (c.method, c.measure) == (claim.method, claim.measure)
+            ]
+            assert any(not c.confounded and c.against == "hat-sandwich" for c in beside)
 
 
 figures = st.floats(-50, 50, allow_nan=False)
