@@ -169,7 +169,8 @@ def _untested(claim: Claim, run: Run, pairs: _Pairs) -> Evidence:
     """Return evidence on a claim whose first look has not been reached."""
     seeds = [seed for seed in pairs.effects if seed <= claim.n]
     why = f"{len(seeds)} of {claim.n} paired seeds"
-    why += "" if pairs.effects else " with what this claim needs"
+    if claim.needs or not pairs.effects:
+        why += f" with {claim.needs or 'what this claim needs'}"
     return _evidence(claim, run, pairs, seeds, verdict=NOT_TESTED, why=why)
 
 

@@ -60,6 +60,8 @@ class Claim:
     value: float | None = None
     confounded: str = ""
     """Differences between the two methods other than the one that the claim is about."""
+    needs: str = ""
+    """What a run must have to count, in words; empty where having scored networks is enough."""
     untested: str = ""
     """Reason why no design here tests the claim; empty where one does."""
 

@@ -224,7 +224,9 @@ def test_overhead_is_relative_and_a_shared_machine_does_not_count():
     assert verdict.verdict == SUPPORTED and verdict.effect == pytest.approx(4.35)
     assert judged("mos-overhead", found, margin=2.0).verdict == REFUTED
     found[0]["provenance"]["jobs"] = 2
-    assert judged("mos-overhead", found).n == 5
+    shared = judged("mos-overhead", found)
+    assert (shared.verdict, shared.n) == (NOT_TESTED, 5) and "had their machine to themselves" in shared.why
+    assert "--jobs 1" in shared.command
 
 
 def test_failed_runs_do_not_count_and_a_seed_counts_once():
