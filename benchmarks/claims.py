@@ -48,6 +48,7 @@ from benchmarks.hypotheses import (
     Verdict,
     claims,
     compare_with_margin,
+    format_p,
 )
 from benchmarks.records import Record
 from benchmarks.report import comparable, rows, runs
@@ -132,26 +133,25 @@ def in_group(family: Sequence[Claim], group: Sequence[Run]) -> dict[str, Evidenc
                 tests[claim.id] = compare_with_margin(claim, effects)
         # A claim without its seeds has p = 1: the family is the registered one, whatever has been run.
         corrected = stats.holm({c.id: _or_one(tests[c.id][0]) if c.id in tests else 1.0 for c in family})
-        for claim in family:
-            before = evidence.get(claim.id)
-            if claim.id in tests and before is not None and before.verdict in (NOT_TESTED, UNDECIDED):
-                p, verdict = tests[claim.id]
-                words = "not tested, as its effects do not vary"
+        for name, (p, verdict) in tests.items():
+            if evidence[name].verdict in (NOT_TESTED, UNDECIDED):
+                claim = next(claim for claim in family if claim.id == name)
+                seeds, why = range(1, times * claim.n + 1), "not tested, as its effects do not vary"
                 if p is not None:
-                    below = corrected[claim.id] < level
-                    verdict = verdict if below else UNDECIDED
                     among = f" after Holm over {len(family)} claims" if len(family) > 1 else ""
-                    size = f"p {_p(corrected[claim.id])}{among} is {'' if below else 'not '}below {level:g}"
-                    words = f"{size}, look {look} of {len(LOOKS)}, seeds 1 to {times * claim.n}"
-                evidence[claim.id] = _evidence(
+                    side = "below" if corrected[name] < level else "not below"
+                    why = f"p {format_p(corrected[name])}{among} is {side} {level:g}, look {look} of"
+                    why += f" {len(LOOKS)}, seeds 1 to {seeds[-1]}"
+                verdict = verdict if p is not None and corrected[name] < level else UNDECIDED
+                evidence[name] = _evidence(
                     claim,
                     group[0],
-                    pairs[claim.id],
-                    range(1, times * claim.n + 1),
-                    verdict=verdict if p is not None else UNDECIDED,
-                    why=words,
+                    pairs[name],
+                    seeds,
+                    verdict=verdict,
+                    why=why,
                     p=p,
-                    p_holm=None if p is None else corrected[claim.id],
+                    p_holm=None if p is None else corrected[name],
                     looks=look,
                 )
     return evidence
@@ -159,10 +159,6 @@ def in_group(family: Sequence[Claim], group: Sequence[Run]) -> dict[str, Evidenc
 
 def _or_one(p: float | None) -> float:
     return 1.0 if p is None else p
-
-
-def _p(p: float) -> str:
-    return f"{p:.3f}" if p >= 0.0005 else "< 0.0005"
 
 
 def _untested(claim: Claim, run: Run, pairs: _Pairs) -> Evidence:

@@ -99,8 +99,8 @@ def comparisons(table: Table) -> pd.DataFrame:
                 "limit": line["limit"],
                 f"minus {table.baseline} [95 %]": interval(line, ".2f"),
                 "paired seeds": str(line["pairs"]),
-                "p": number(line["p"], ".3f"),
-                "p (Holm)": number(line["p_holm"], ".3f"),
+                "p": number(line["p"], ".4f"),
+                "p (Holm)": number(line["p_holm"], ".4f"),
                 "verdict": line["verdict"],
             }
             for line in table.comparisons.to_dict("records")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import hypotheses
-from benchmarks.hypotheses import LOOKS, NOT_TESTED, UNDECIDED, Claim, Evidence, Verdict
+from benchmarks.hypotheses import LOOKS, NOT_TESTED, UNDECIDED, Claim, Evidence, Verdict, format_p
 from benchmarks.report.figures import NONE
 from benchmarks.report.formats import md
 from benchmarks.report.rows import plain
@@ -134,17 +134,13 @@ def evidence(verdict: Verdict) -> list[dict[str, Any]]:
     for one in verdict.evidence:
         holm = " after Holm" if len(verdict.claim.pairs) > 1 else ""
         test = "sign-flip" if verdict.claim.study else "t-test"
-        p = "" if one.p is None else f", {test} p {_p(one.p)}{holm}"
+        p = "" if one.p is None else f", {test} p {format_p(one.p)}{holm}"
         over = f"; mean over {', '.join(one.parts)}" if one.parts else ""
         told = f"{_interval(verdict.claim, one)} over {len(one.seeds)} paired seeds{p}: {one.verdict},"
         found.append(
             {"where": plain(one.where), "told": plain(f"{told} {one.why}{over}", 600), "records": one.records}
         )
     return found
-
-
-def _p(p: float) -> str:
-    return f"{p:.3f}" if p >= 0.0005 else "< 0.0005"
 
 
 def _details(verdict: Verdict) -> str:
