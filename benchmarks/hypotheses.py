@@ -18,13 +18,13 @@ from benchmarks.claim_measures import MEASURES
 SUPPORTED, REFUTED, UNDECIDED = "supported", "refuted", "undecided"
 NOT_TESTED = "not tested"
 """No design here tests the claim, or its first look has not been reached."""
+SIDES = ("above", "below", "within")
+EXACT_UP_TO = 20
 LOOKS = ((1, 0.025), (2, 0.025))
 """Looks at a claim's records: how many times ``n`` paired seeds, and the error that the look may spend.
 
 Together they spend ``stats.ALPHA``, whatever the dependence between looks (Bonferroni's inequality).
 """
-SIDES = ("above", "below", "within")
-EXACT_UP_TO = 20
 
 
 @dataclass(frozen=True)
@@ -85,19 +85,27 @@ class Claim:
         return self.paper, self.task, self.tier
 
     @property
+    def _rule_of_looks(self) -> str:
+        """Return what would support a claim on records, in words."""
+        side = (
+            f"{self.claimed} {self.margin:g}" if self.claimed != "within" else f"within {self.margin:g} of 0"
+        )
+        (_, first), (times, second) = LOOKS
+        return (
+            f"mean effect over seeds 1 to {self.n} {side} {self.unit}, t-test against the margin with p after"
+            f" Holm over its family of claims below {first:g}; else once more over seeds 1 to"
+            f" {times * self.n}, below {second:g}"
+        )
+
+    @property
     def rule(self) -> str:
         """What would support it, in words."""
         if self.untested:
             return "nothing that can be run here"
+        if self.task:
+            return self._rule_of_looks
         where = f"within -{self.margin:g} and +{self.margin:g}"
         where = where if self.claimed == "within" else f"{self.claimed} {self.margin:g}"
-        if self.task:
-            (_, first), (times, second) = LOOKS
-            return (
-                f"mean effect over seeds 1 to {self.n} {where} {self.unit}, t-test against the margin with p"
-                f" after Holm over its family of claims below {first:g}; else once more over seeds 1 to"
-                f" {times * self.n}, below {second:g}"
-            )
         each = f", on each of {len(self.pairs)} tables" if len(self.pairs) > 1 else ""
         return f"95 % t-interval over {self.n} or more paired seeds wholly {where} {self.unit}{each}"
 

@@ -223,3 +223,11 @@ def test_kendall_against_counting_pairs(rng):
         stats.kendall([1, 1, 1], [1, 2, 3])
     with pytest.raises(ValueError, match="equally long"):
         stats.kendall([1, 2], [1, 2, 3])
+
+
+def test_the_t_test_is_scipys_and_none_where_nothing_varies(rng):
+    for n in (2, 6, 12):
+        values = rng.normal(0.3, 1.0, n)
+        assert stats.t_test(values.tolist()) == pytest.approx(scipy_stats.ttest_1samp(values, 0).pvalue)
+    assert stats.t_test([0.0] * 6) == 1.0
+    assert stats.t_test([0.5] * 6) is None and stats.t_test([0.5]) is None
