@@ -16,8 +16,15 @@ from benchmarks import stats
 from benchmarks.claim_measures import MEASURES
 
 SUPPORTED, REFUTED, UNDECIDED = "supported", "refuted", "undecided"
+NOT_TESTED = "not tested"
+"""No design here tests the claim, or its first look has not been reached."""
 SIDES = ("above", "below", "within")
 EXACT_UP_TO = 20
+LOOKS = ((1, 0.025), (2, 0.025))
+"""Looks at a claim's records: how many times ``n`` paired seeds, and the error that the look may spend.
+
+Together they spend ``stats.ALPHA``, whatever the dependence between looks (Bonferroni's inequality).
+"""
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,12 @@ class Claim:
     relative: bool = False
     """The effect is method / against - 1, in per cent."""
     value: float | None = None
+    confounded: str = ""
+    """Differences between the two methods other than the one that the claim is about."""
+    needs: str = ""
+    """What a run must have to count, in words; empty where having scored networks is enough."""
+    untested: str = ""
+    """Reason why no design here tests the claim; empty where one does."""
 
     def __post_init__(self) -> None:
         """Refuse a claim that could never be judged, at import of the file rather than in a table."""
@@ -60,13 +73,37 @@ class Claim:
             raise ValueError(f"claim {self.id}: claimed {self.claimed!r}, measure {self.measure!r}")
         if self.claimed == "within" and self.margin <= 0:
             raise ValueError(f"claim {self.id}: needs a margin above zero where 'within'")
+        if self.untested:
+            return
         by_records, by_study = (self.task, self.tier, self.profiles), (self.study, self.pairs)
         if not (all(by_records) and not any(by_study) or all(by_study) and not any(by_records)):
             raise ValueError(f"claim {self.id}: needs a task, tier and profile, or a study and its pairs")
 
     @property
+    def family(self) -> tuple[str, str, str]:
+        """Return what the claims corrected together have in common."""
+        return self.paper, self.task, self.tier
+
+    @property
+    def _rule_of_looks(self) -> str:
+        """Return what would support a claim on records, in words."""
+        side = (
+            f"{self.claimed} {self.margin:g}" if self.claimed != "within" else f"within {self.margin:g} of 0"
+        )
+        (_, first), (times, second) = LOOKS
+        return (
+            f"mean effect over seeds 1 to {self.n} {side} {self.unit}, t-test against the margin with p after"
+            f" Holm over its family of claims below {first:g}; else once more over seeds 1 to"
+            f" {times * self.n}, below {second:g}"
+        )
+
+    @property
     def rule(self) -> str:
         """What would support it, in words."""
+        if self.untested:
+            return "nothing that can be run here"
+        if self.task:
+            return self._rule_of_looks
         where = f"within -{self.margin:g} and +{self.margin:g}"
         where = where if self.claimed == "within" else f"{self.claimed} {self.margin:g}"
         each = f", on each of {len(self.pairs)} tables" if len(self.pairs) > 1 else ""
@@ -92,14 +129,19 @@ class Evidence:
     low: float | None
     high: float | None
     p: float | None
-    """Exact two-sided sign-flip test of "the effect equals the margin", after Holm over the pairs of the
-    claim; None where not tested."""
+    """Of records: two-sided t-test of "the effect equals the margin", before any correction. Of a study:
+    exact two-sided sign-flip test of the same, after Holm over the pairs of the claim. None where not
+    tested."""
     verdict: str
     why: str
     records: tuple[str, ...]
     """Ids of the records used."""
     parts: tuple[str, ...] = ()
     """What the figures are means over, where they are."""
+    p_holm: float | None = None
+    """``p`` after Holm over the family of claims; None where not tested by records."""
+    looks: int = 0
+    """Looks taken of ``LOOKS``."""
 
 
 @dataclass(frozen=True)
@@ -121,9 +163,17 @@ class Verdict:
     command: str = ""
     """What would produce the missing records; empty where the verdict stands or nothing can yet."""
 
+    @property
+    def words(self) -> str:
+        """Return the verdict as it may be quoted: with what it is confounded with, if anything."""
+        if self.claim.confounded and self.verdict in (SUPPORTED, REFUTED):
+            return f"{self.verdict}, confounded with {self.claim.confounded.partition(':')[0]}"
+        return self.verdict
+
     def to_dict(self) -> dict[str, Any]:
         """As plain data, six significant digits."""
         rounded: dict[str, Any] = _rounded(asdict(self))
+        rounded["verdict"] = self.words
         rounded["claim"]["rule"] = self.claim.rule
         return rounded
 
@@ -155,8 +205,30 @@ def papers() -> dict[str, str]:
     return {name: entry["title"] for name, entry in _file()["paper"].items()}
 
 
+def compare_with_margin(claim: Claim, effects: Sequence[float]) -> tuple[float | None, str]:
+    """Test paired effects against the claim's margin.
+
+    Returns:
+        The two-sided p of Student's t-test (for ``within``: of the two one-sided tests, or of being outside),
+        None where the effects do not vary; and the verdict on the claim if that p is small enough.
+    """
+    mean = sum(effects) / len(effects)
+    if claim.claimed != "within":
+        side = "above" if mean > claim.margin else "below"
+        p = stats.t_test([effect - claim.margin for effect in effects])
+        return p, SUPPORTED if side == claim.claimed else REFUTED
+    edges = [stats.t_test([effect - edge for effect in effects]) for edge in (-claim.margin, claim.margin)]
+    nearest = max((p for p in edges if p is not None), default=None)
+    return nearest, SUPPORTED if abs(mean) < claim.margin else REFUTED
+
+
+def format_p(p: float) -> str:
+    """Return a p value as text, as the board has it."""
+    return f"{p:.4f}" if p >= 0.00005 else "< 0.0001"
+
+
 def decide(claim: Claim, interval: stats.Interval) -> tuple[str, str]:
-    """Verdict and reason, by rules 3 and 4 of ``benchmarks.claims``."""
+    """Return verdict and reason of one pair of a study, by the whole of its 95 % t-interval."""
     low, high, m = interval.low, interval.high, claim.margin
     if interval.n < claim.n or low is None or high is None:
         return UNDECIDED, f"{interval.n} of {claim.n} paired seeds"

@@ -119,6 +119,24 @@ def _signed_sums(sizes: Array) -> Array:
     return sums
 
 
+def t_test(values: Sequence[float]) -> float | None:
+    """Return the two-sided p of Student's t-test that the mean is zero.
+
+    It assumes that the values are about normal. None with fewer than two values, or where they do not vary
+    and so show no error to compare the mean with; 1 where all are zero.
+    """
+    array = _values(values)
+    n = len(array)
+    if not array.any():
+        return 1.0
+    deviation = float(array.std(ddof=1)) if n > 1 else 0.0
+    if deviation <= 1e-9 * float(np.abs(array).max()):
+        return None
+    from scipy.special import stdtr
+
+    return float(2 * stdtr(n - 1, -abs(float(array.mean())) * math.sqrt(n) / deviation))
+
+
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     """Holm's step-down adjusted p values (family-wise error), by name."""
     ordered = sorted(p_values.items(), key=lambda item: item[1])

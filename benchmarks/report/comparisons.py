@@ -11,6 +11,7 @@ import pandas as pd
 
 from benchmarks import metrics, paired, stats
 from benchmarks.api import InvalidRecord
+from benchmarks.hypotheses import Evidence
 from benchmarks.report import rows
 
 MOST_PAIRS = 120
@@ -47,8 +48,21 @@ def _by_method(figures: Figures) -> dict[str, dict[int, float]]:
     return dict(sorted(found.items()))
 
 
-def compare(lines: pd.DataFrame, volumes: pd.DataFrame, baseline: str | None) -> pd.DataFrame:
-    """Every method against the baseline, paired over seeds; Holm over all lines of the table."""
+def compare(
+    lines: pd.DataFrame,
+    volumes: pd.DataFrame,
+    baseline: str | None,
+    registered: Mapping[tuple[str, str, str, str], tuple[str, Evidence]] | None = None,
+) -> pd.DataFrame:
+    """Compare every method with the baseline, paired over seeds.
+
+    Args:
+        lines: of ``runs.headlines``.
+        volumes: of ``volumes_of``.
+        baseline: a method's label.
+        registered: comparisons that claims of the papers have tested (``claims.compared``). Their lines have
+            the claim's figures, corrected over its family; Holm corrects the other lines among themselves.
+    """
     measured = (lines[name] for name in ("limit", "method", "seed", "quality"))
     apart: dict[rows.Limit, list[tuple[str, int, float]]] = {}
     for limit, method, seed, value in zip(*measured, strict=True):
@@ -65,16 +79,22 @@ def compare(lines: pd.DataFrame, volumes: pd.DataFrame, baseline: str | None) ->
                 continue
             a, b = [ours[s] for s in seeds], [theirs[s] for s in seeds]
             interval = stats.t_interval([x - y for x, y in zip(a, b, strict=True)])
-            tested = stats.SIGNIFICANT_FROM <= len(seeds) <= 20
-            p = stats.sign_flip(a, b) if tested else None
+            differences = [x - y for x, y in zip(a, b, strict=True)]
+            p = stats.t_test(differences) if len(seeds) >= stats.SIGNIFICANT_FROM else None
             found.append(
                 {"method": method, "baseline": baseline, "what": what, "limit": limit, "pairs": len(seeds)}
                 | {"difference": interval.mean, "low": interval.low, "high": interval.high, "p": p}
             )
-    adjusted = stats.holm({str(i): line["p"] for i, line in enumerate(found) if line["p"] is not None})
-    for i, line in enumerate(found):
-        line["p_holm"] = adjusted.get(str(i))
-        line["verdict"] = stats.verdict(line["p_holm"], line["pairs"], len(adjusted))
+    for line in found:
+        key = line["method"], line["baseline"], line["what"], line["limit"]
+        if registered and key in registered:
+            line |= _of_claim(*registered[key])
+    free = {str(i): line["p"] for i, line in enumerate(found) if "verdict" not in line}
+    adjusted = stats.holm({i: p for i, p in free.items() if p is not None})
+    for i in free:
+        line = found[int(i)]
+        line["p_holm"] = adjusted.get(i)
+        line["verdict"] = stats.verdict(line["p_holm"], line["pairs"])
     columns = [
         "method",
         "baseline",
@@ -90,6 +110,13 @@ def compare(lines: pd.DataFrame, volumes: pd.DataFrame, baseline: str | None) ->
     ]
     frame = pd.DataFrame(found, columns=columns)
     return frame.astype(dict.fromkeys(("difference", "low", "high", "p", "p_holm"), "float64"))
+
+
+def _of_claim(words: str, evidence: Evidence) -> dict[str, Any]:
+    """Return what a claim puts into its line."""
+    interval = {"difference": evidence.effect, "low": evidence.low, "high": evidence.high}
+    tests = {"pairs": len(evidence.seeds), "p": evidence.p, "p_holm": evidence.p_holm}
+    return interval | tests | {"verdict": words}
 
 
 Counted = tuple[tuple[tuple[str, int], ...], paired.Counts]

@@ -99,8 +99,8 @@ def comparisons(table: Table) -> pd.DataFrame:
                 "limit": line["limit"],
                 f"minus {table.baseline} [95 %]": interval(line, ".2f"),
                 "paired seeds": str(line["pairs"]),
-                "p": number(line["p"], ".3f"),
-                "p (Holm)": number(line["p_holm"], ".3f"),
+                "p": number(line["p"], ".4f"),
+                "p (Holm)": number(line["p_holm"], ".4f"),
                 "verdict": line["verdict"],
             }
             for line in table.comparisons.to_dict("records")
@@ -108,6 +108,11 @@ def comparisons(table: Table) -> pd.DataFrame:
     )
 
 
+PAIRED = (
+    "p: paired t-test. A line of a claim is tested at the seeds stated for it, with Holm over the claim's"
+    " family and a level of 0.025 for each of two looks (`CLAIMS.md`). All other lines are exploratory: Holm"
+    " over them, and no number of seeds was stated beforehand."
+)
 OVER_SENTENCES = (
     "Over test sentences, one trained network each: is this network better than that one, whatever sentences"
     " are drawn? It says nothing about training noise, and so nothing about the methods. Interval: paired"
@@ -207,6 +212,7 @@ def markdown(table: Table, title: str, level: int = 1) -> str:
     if len(table.comparisons):
         parts += [
             f"{head}# Against {md(str(table.baseline))}, paired over seeds",
+            PAIRED,
             _md_table(comparisons(table)),
         ]
     if len(table.sentences):

@@ -111,13 +111,18 @@ def build(
     Raises:
         UsageError: the records must not share a table; the message lists what differs.
     """
-    return of_runs(runs.whole(records), baseline, beside)
+    from benchmarks import claims
+
+    every = [runs.of(record, keep=True, measured=claims.measured(record)) for record in records]
+    return of_runs(every, baseline, beside)
 
 
 def of_runs(
     every: Sequence[Run], baseline: str | None = None, beside: Mapping[str, Beside] | None = None
 ) -> Table:
     """``build`` from runs whose records need not be within reach; then nobody may ask for what needs them."""
+    from benchmarks import claims
+
     comparable.require_comparable(every)
     latest = comparable.latest(every)
     named = comparable.labels(latest)
@@ -134,12 +139,14 @@ def of_runs(
     volumes = comparisons.volumes_of(lines, latest[0].facts["task"])
     methods = sorted(set(lines["method"]))
     if baseline not in methods:
-        baseline = next((m for m in BASELINES if m in methods), methods[0] if methods else None)
+        default = {run.method: named[run.id] for run in counted if not run.options}
+        wanted = (default.get(name) for name in (baseline or "", *BASELINES))
+        baseline = next((m for m in wanted if m in methods), methods[0] if methods else None)
     return Table(
         shared={**latest[0].facts, **latest[-1].facts},
         metric=metric,
         rows=table,
-        comparisons=comparisons.compare(lines, volumes, baseline),
+        comparisons=comparisons.compare(lines, volumes, baseline, claims.compared(every, named)),
         volumes=volumes,
         baseline=baseline,
         signatures=_signatures(lines, metric) | recipes,

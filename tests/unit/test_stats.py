@@ -104,6 +104,14 @@ def test_few_pairs_cannot_be_significant(n, lowest):
     assert stats.sign_flip([2.0] * n, [1.0] * n) == lowest
 
 
+def test_the_t_test_is_scipys_and_none_where_nothing_varies(rng):
+    for n in (2, 6, 12):
+        values = rng.normal(0.3, 1.0, n)
+        assert stats.t_test(values.tolist()) == pytest.approx(scipy_stats.ttest_1samp(values, 0).pvalue)
+    assert stats.t_test([0.0] * 6) == 1.0
+    assert stats.t_test([0.5] * 6) is None and stats.t_test([0.5]) is None
+
+
 def test_sign_flip_limits():
     assert stats.sign_flip([1.0, 2.0], [1.0, 2.0]) == 1.0
     with pytest.raises(ValueError, match="at most 20 pairs, got 21"):

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
+from scipy import stats as scipy_stats
 
 from benchmarks import metrics, paired, records, report, stats
 from benchmarks.api import UsageError
@@ -350,12 +351,28 @@ def test_six_paired_seeds_are_tested_with_holm_over_the_whole_table():
     table = tables.build(study(("hat", "mos-neuron"), 6))
     lines = table.comparisons
     assert len(lines) == len(LIMITS) + 1 and (lines["pairs"] == 6).all()
-    expected = stats.holm({str(i): p for i, p in enumerate(lines["p"])})
-    assert list(lines["p_holm"]) == pytest.approx(list(expected.values()))
-    assert set(lines["verdict"]) == {"undecided: 4 comparisons need 8 paired seeds"}
-    enough = tables.build(study(("hat", "mos-neuron"), 8)).comparisons
-    assert "significant" in set(enough["verdict"]) <= {"significant", "no difference shown"}
-    assert (lines["p"] >= 2 / 2**6).all()
+    claimed = lines["verdict"].str.contains("claim mos-bleu-at-limit")
+    assert list(lines["limit"][claimed]) == ["0.8 x ref"]  # tested with its claim's family, and only there
+    rest = lines[~claimed]
+    expected = stats.holm({str(i): p for i, p in enumerate(rest["p"])})
+    assert list(rest["p_holm"]) == pytest.approx(list(expected.values()))
+    assert set(rest["verdict"]) <= {"significant", "no difference shown"}
+    differences = [
+        fake("mos-neuron", s)["candidates"][0]["test"]["pooled"]["bleu"]["value"]
+        - fake("hat", s)["candidates"][0]["test"]["pooled"]["bleu"]["value"]
+        for s in range(1, 7)
+    ]
+    first = lines.query("what == 'quality'").iloc[0]
+    assert first["p"] == pytest.approx(scipy_stats.ttest_1samp(differences, 0).pvalue)
+    assert "exploratory" in formats.markdown(table, "t")
+
+
+def test_the_baseline_is_the_method_with_its_default_options():
+    other = [fake("hat", seed) for seed in (1, 2)]
+    for record in other:
+        record["spec"]["options"] = {"after": "continue"}
+    table = tables.build([*study(("hat", "mos-neuron"), 2), *map(records.seal, other)])
+    assert table.baseline == "hat (default options)"
 
 
 def test_only_common_seeds_are_paired():

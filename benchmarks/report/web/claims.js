@@ -16,7 +16,8 @@
     const evidence = one.evidence.length
       ? el("ul", {}, ...one.evidence.map(found => el("li", {}, `${found.where}: ${found.told}`, ...used(found)))) : "nothing yet";
     return el("article", {"aria-labelledby": id}, el("h3", {id}, one.id), el("p", {}, one.statement),
-      el("p", {class: "verdict " + one.verdict}, one.said),
+      el("p", {class: "verdict " + one.verdict.replace(" ", "-")}, one.said),
+      ...(one.confounded ? [el("p", {}, "Confounded with " + one.confounded)] : []),
       el("dl", {class: "facts"}, pair("the paper", one.figure), pair("ours, with 95 % interval", one.shown === "-" ? "nothing measured yet" : `${one.shown} ${one.unit}`),
         pair("paired seeds", String(one.n)), pair("supported by", one.rule),
         wide("what we measure", one.estimand), wide("rests on", evidence)),
@@ -25,8 +26,11 @@
   }
 
   at("rules").textContent = rules;
-  const counts = ["supported", "refuted", "undecided"].map(verdict =>
-    `${claims.filter(one => one.verdict === verdict).length} ${verdict}`);
+  const decided = one => ["supported", "refuted"].includes(one.verdict);
+  const kind = one => one.verdict + (decided(one) && one.confounded ? ", but confounded" : "");
+  const kinds = ["supported", "supported, but confounded", "refuted", "refuted, but confounded", "undecided", "not tested"];
+  const counts = kinds.map(name => [claims.filter(one => kind(one) === name).length, name])
+    .filter(([count]) => count).map(([count, name]) => `${count} ${name}`);
   at("said").textContent = `${claims.length} claims: ${counts.join(", ")}`;
   at("claims").append(...Object.entries(papers).map(([paper, title]) => el("section", {"aria-labelledby": paper},
     el("h2", {id: paper}, title), ...claims.filter(one => one.paper === paper).map(claim))));

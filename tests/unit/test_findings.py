@@ -1,0 +1,166 @@
+"""README's findings on translation and BERT: every figure quoted there follows from the published records."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import claims, hypotheses, records, stats
+from benchmarks.claim_measures import MEASURES
+
+REPOSITORY = Path(__file__).parents[2]
+H100, H200, CPU = "nvidia-h100.v1", "nvidia-h200.v1", "cpu-2core-avx512.v1"
+SCRATCH, CONTINUE = (("after", "scratch"),), (("after", "continue"),)
+NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
+
+
+@cache
+def published() -> dict[tuple[Any, ...], Any]:
+    """(task, profile, method, options, seed) -> record."""
+    kept = {}
+    for record in records.load_all(REPOSITORY / "results" / "records"):
+        spec = record["spec"]
+        options = tuple(sorted(spec["options"].items()))
+        kept[spec["task"], spec["profile"], spec["method"], options, spec["seed"]] = record
+    return kept
+
+
+def figures(profile, method, options, measure):
+    """Seed -> figure of a measure at the one limit."""
+    chosen = {
+        key[4]: MEASURES[measure](record, 0.8)
+        for key, record in published().items()
+        if key[:4] == ("mt-multi30k-en-de", profile, method, options)
+    }
+    assert len(chosen) >= 3
+    return chosen
+
+
+def paired(profile, measure, ours, theirs, n=6):
+    """Text of a difference over paired seeds, two decimals."""
+    a, b = figures(profile, *ours, measure), figures(profile, *theirs, measure)
+    seeds = sorted(set(a) & set(b))
+    assert len(seeds) == n
+    return signed([a[s] - b[s] for s in seeds])
+
+
+def signed(values):
+    """Text of a mean difference with its interval."""
+    interval = stats.t_interval(values)
+    return f"{interval.mean:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}]"
+
+
+def level(profile, measure, method):
+    """Text of a row's mean, one decimal."""
+    interval = stats.t_interval(list(figures(profile, method, (), measure).values()))
+    return f"{interval.mean:.1f} [{interval.low:.1f}, {interval.high:.1f}]"
+
+
+def translation():
+    """The figures that README quotes on translation, in its order."""
+    neuron, plain, hat = "mos-neuron", "hat-sandwich", "hat"
+    gaps = [list(figures(H100, *arm, "gap").values()) for arm in ((hat, ()), (plain, SCRATCH))]
+    rows = [method for _, profile, method, _, _ in published() if profile == H200 and method != "scratch"]
+    means = {m: stats.t_interval(list(figures(H200, m, (), "quality").values())).mean for m in set(rows)}
+    best = max(means, key=means.__getitem__)
+    tokenised = [
+        r["candidates"][-1]["test"]["test_2016_flickr"]["bleu_tok_lc"]["value"]
+        for key, r in published().items()
+        if key[1:3] == (H200, "scratch")
+    ]
+    return [
+        paired(H100, "quality", (neuron, ()), (plain, ())),
+        paired(H100, "quality", (neuron, SCRATCH), (plain, SCRATCH)),
+        paired(H100, "inherited", (neuron, ()), (plain, ())),
+        paired(H100, "absolute-gap", (neuron, SCRATCH), (plain, SCRATCH)),
+        paired(H100, "quality", (neuron, ()), (hat, ())),
+        paired(H100, "quality", (plain, ()), (hat, ())),
+        paired(H100, "quality", (plain, ()), (plain, SCRATCH)),
+        paired(H100, "quality", (hat, CONTINUE), (hat, ())),
+        paired(H100, "inherited", (plain, SCRATCH), (hat, ())),
+        *map(signed, gaps),
+        level(H200, "quality", "scratch"),
+        level(H200, "quality", best),
+        f"{sum(tokenised) / len(tokenised):.1f}",
+        *(level(CPU, measure, method) for measure in ("quality", "inherited") for method in (hat, neuron)),
+    ]
+
+
+def section(start, end):
+    """A part of README as one line."""
+    text = (REPOSITORY / "README.md").read_text("utf-8")
+    return " ".join(text[text.index(start) : text.index(end)].split())
+
+
+def test_every_figure_on_translation_follows_from_the_records_and_no_other_is_quoted():
+    text = section("**Translation, Multi30k.**", "**BERT-like encoders on Wikipedia")
+    place = 0
+    for expected in translation():
+        assert expected in text[place:], f"README should quote {expected}"
+        place = text.index(expected, place) + len(expected)
+    allowed = {"30", "20", "95", "100", "200", "2", "2016", "41.0"}
+    quoted = set(NUMBER.findall(text))
+    assert quoted - {n for figure in translation() for n in NUMBER.findall(figure)} <= allowed
+
+
+def test_all_networks_that_searches_found_on_gpus_have_two_decoder_layers():
+    layers = {
+        candidate["architecture"]["decoder_layers"]
+        for (task, profile, method, *_), record in published().items()
+        if task == "mt-multi30k-en-de" and profile in (H100, H200) and method != "scratch"
+        for candidate in record["candidates"]
+    }
+    assert layers == {2}
+
+
+def test_figures_on_int8_follow_from_the_records_and_the_study():
+    text = section("**BERT-like encoders on Wikipedia", "* **Is latency insensitive to shape")
+    apart, shares = [], []
+    for (task, profile, method, options, seed), record in published().items():
+        base = published().get((task, profile, method.removesuffix("+int8-uniform"), options, seed))
+        if task != "bert-enwiki" or not method.endswith("+int8-uniform") or base is None:
+            continue
+        for ours in record["candidates"]:
+            same = [c for c in base["candidates"] if c["architecture"] == ours["architecture"]]
+            theirs = next(c for c in reversed(same) if c["window"] == ours["window"])
+            pair = [c["test"]["test"]["mlm_accuracy"]["value"] for c in (ours, theirs)]
+            apart.append(abs(pair[0] - pair[1]))
+            shares.append(100 * ours["cost"]["bytes"] / theirs["cost"]["bytes"])
+    assert len(apart) == 30 and f"at most {max(apart):.2f} points" in text
+    assert f"leaves {min(shares):.0f} to {max(shares):.0f} % of the bytes" in text
+    page = json.loads((REPOSITORY / "results" / "studies" / "cpu-latency.json").read_text("utf-8"))["page"]
+    at = page["columns"].index("int8 / fp32")
+    for window, words in (("3.4-4 M", "at the smaller size"), ("4.6-5.4 M", "at the larger")):
+        ratios = [float(row[at].split()[0]) for row in page["rows"] if row[0] == window]
+        shown = f"{min(ratios):.2f} to {max(ratios):.2f}"
+        assert re.search(rf"{shown} (?:of their own float32 latency )?{words}", text), shown
+        assert {row[-1] for row in page["rows"]} == {"faster"}
+
+
+@pytest.mark.parametrize("verdict", ["supported", "refuted", "undecided", "not tested"])
+def test_verdicts_quoted_are_those_of_the_claims(verdict):
+    judged = claims.judge(published().values())
+    text = section("Of the mixture's claims are", "## The rules")
+    quoted: dict[str, set[str]] = {}
+    for line in text.split("* ")[1:]:
+        kind = line.partition(":")[0].partition(",")[0]
+        names = set(re.findall(r"`(mos-[a-z-]+)`", line))
+        quoted[kind] = quoted.get(kind, set()) | names
+        confounded = {v.claim.id for v in judged if "confounded" in v.words}
+        assert not names & confounded or "confounded" in line
+    assert quoted.get(verdict, set()) == {
+        v.claim.id for v in judged if v.claim.paper == "mos" and v.verdict == verdict
+    }
+    assert verdict in (hypotheses.SUPPORTED, hypotheses.REFUTED, hypotheses.UNDECIDED, hypotheses.NOT_TESTED)
+
+
+def test_the_ranking_of_encoders_is_no_finding():
+    text = section("**BERT-like encoders on Wikipedia", "* **Is latency insensitive to shape")
+    assert "no ranking is claimed" in text
+    methods = ("autodistil", "nas-bert", "supershaper", "mixture", "hand-designed", "random-search")
+    assert not any(method in text.lower() for method in methods)
