@@ -240,16 +240,22 @@ def score(job: Mapping[str, Any]) -> None:
 
 
 def reference(job: Mapping[str, Any]) -> None:
-    """Measure the reference network once; leaves ``{"ms": ...}`` in the file ``job["out"]``."""
-    from benchmarks import measure, profiles, runtimes
+    """Measure the reference network once, or count it where the tier does; leaves ``{"ms": ...}`` in the file
+    ``job["out"]``."""
+    from benchmarks import counted, measure, profiles, runtimes
     from benchmarks.score import reference_network
     from benchmarks.tasks import get_task
 
     profiles.apply_threads(profiles.get(job["profile"]))
     task = get_task(job["task"])
     tier = task.tier(job["tier"], job["device"])
-    network = reference_network(task.family(tier, job["prepared"]))
-    module = runtimes.served(network, None, measure.Workload.of(tier.workload), job["device"])
+    family, workload = task.family(tier, job["prepared"]), measure.Workload.of(tier.workload)
+    if prices := getattr(tier, "counted", {}):
+        ms = counted.milliseconds(family, family.space.largest(), workload, job["device"], prices)
+        write_text(Path(job["out"]), json.dumps({"ms": ms, "key": job["key"]}))
+        return
+    network = reference_network(family)
+    module = runtimes.served(network, None, workload, job["device"])
     with measure.exclusive():
         # The median of a few medians: one spell of a busy machine must not set every limit.
         times = sorted(measure.quick(module, tier.workload, job["device"]) for _ in range(5))
