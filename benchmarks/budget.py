@@ -91,6 +91,8 @@ class Ledger(Budget):
                 raise ValueError(f"no allowance of {kind} in {dict(allowance)}")
         self.allowance = {kind: float(allowance[kind]) for kind in LIMITED}
         self.clock, self._parts = clock, parts
+        self.stopped_by: str | None = None
+        """The kind whose end cut the search short; None where nothing did."""
         self._before = dict.fromkeys(LIMITED, 0.0)
         self._booked: dict[tuple[str, str], float] = {}
         self._phases = [FIRST_PHASE]
