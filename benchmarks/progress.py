@@ -36,8 +36,8 @@ class Pace:
         self._jobs, self._slowdown = jobs, slowdown
         self._took: list[tuple[float | None, float]] = []
         """Planned and real seconds of runs that ended."""
-        self._scoring: list[tuple[float, float]] = []
-        """Seconds of search and scoring of runs that have both."""
+        self._scoring: list[float] = []
+        """Seconds that scorings took."""
         self._phases: dict[str, tuple[str, float, float]] = {}
         self._active: dict[str, _Seen] = {}
 
@@ -55,7 +55,7 @@ class Pace:
         if known is not None and run.state == "done":
             self._took.append((planned, now - known.began))
             if known.scoring is not None:
-                self._scoring.append((known.scoring - known.began, now - known.scoring))
+                self._scoring.append(now - known.scoring)
 
     def phase(self, run: Planned, beat: Mapping[str, Any]) -> float | None:
         """Seconds left of the run's phase, from its own pace so far; no more than it is allowed."""
@@ -73,9 +73,11 @@ class Pace:
 
     def command(self, now: float) -> float | None:
         """Seconds left of the command at ``now``; None where any part is unknown."""
-        expected = {id: seen.seconds(now, self._share()) for id, seen in self._active.items()}
+        scoring = sum(self._scoring) / len(self._scoring) if self._scoring else None
+        expected = {id: seen.seconds(now, scoring) for id, seen in self._active.items()}
         pairs = [(planned, real) for planned, real in self._took if planned]
-        pairs += [(p, real) for id, real in expected.items() if real and (p := self._left.get(id))]
+        if not pairs:
+            pairs = [(p, real) for id, real in expected.items() if real and (p := self._left.get(id))]
         factor = sum(real for _, real in pairs) / sum(p for p, _ in pairs) if pairs else self._slowdown
         ended = [real for _, real in self._took]
         usual, left = sum(ended) / len(ended) if ended else None, 0.0
@@ -88,16 +90,13 @@ class Pace:
             left += max(0.0, whole - (now - seen.began)) if seen is not None else whole
         return left / self._jobs
 
-    def _share(self) -> float:
-        """What scoring takes, as a share of the search before it."""
-        searched = sum(search for search, _ in self._scoring)
-        return sum(scoring for _, scoring in self._scoring) / searched if searched else SCORING_SHARE
-
 
 SCORING_SHARE = 0.3
 """Of a search's time, that its scoring takes, until one has been scored."""
-TELLING = 0.002
-"""Share of its tokens from which a search's own speed is taken."""
+TELLING, SLOW_S = 0.01, 30.0
+"""Share of its tokens after which a search's own speed is taken, or seconds of training at any speed."""
+SETTLED_S = 5.0
+"""Seconds after which a speed is one at all."""
 
 
 class _Seen:
@@ -108,19 +107,21 @@ class _Seen:
         self.stage = ""
         self.scoring: float | None = None
         self.beat: Mapping[str, Any] = {}
+        self._trained: tuple[float, float] | None = None
+        """Tokens and seconds when the first tokens were seen."""
 
-    def seconds(self, now: float, scoring: float) -> float | None:
+    def seconds(self, now: float, usual: float | None) -> float | None:
         """Return the seconds of the whole run, of which some have passed; None where nothing tells yet.
 
         Args:
-            scoring: share of the search that scoring takes.
+            usual: seconds that scoring takes; None: not known yet.
         """
         if self.scoring is not None:
             search = self.scoring - self.began
             done, total, _ = self.beat["progress"] if self.beat else (0, 0, "")
             passed = now - self.scoring
-            if not total or done < 0.05 * total:
-                return search + max(scoring * search, passed)
+            if not total or done < 0.05 * total or passed < SETTLED_S:
+                return search + max(SCORING_SHARE * search if usual is None else usual, passed)
             return search + max(passed * total / done, passed)
         if not self.beat:
             return None
@@ -129,11 +130,16 @@ class _Seen:
         entries = {(entry["phase"], entry["kind"]): float(entry["amount"]) for entry in spent["entries"]}
         gift, clock = entries.get(("inherited", "tokens"), 0.0), float(self.beat["clock"])
         tokens = float(spent["totals"].get("tokens", 0.0)) - gift
-        if tokens < TELLING * budget["tokens"] or clock <= 0:
+        if tokens <= 0:
             return None
-        left = (budget["tokens"] - gift - tokens) * clock / tokens
+        first = self._trained = self._trained or (tokens, clock)
+        trained, took = tokens - first[0], clock - first[1]
+        if trained <= 0 or took < SETTLED_S or (trained < TELLING * budget["tokens"] and took < SLOW_S):
+            return None
+        left = (budget["tokens"] - gift - tokens) * took / trained
         left = max(0.0, min(left, budget["seconds"] - clock))
-        return (now - self.began + left) * (1 + scoring)
+        search = now - self.began + left
+        return search + (SCORING_SHARE * search if usual is None else usual)
 
 
 class Display:

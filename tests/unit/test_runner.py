@@ -18,7 +18,6 @@ from benchmarks.journal import Journal
 from benchmarks.outcome import assemble, failure, finished_search
 from benchmarks.plan import Planned
 from benchmarks.profiles import Profile
-from benchmarks.progress import Pace
 from benchmarks.runner import _given, _left, _nothing_to_follow
 
 SPEC = {
@@ -334,31 +333,6 @@ def test_a_follower_needs_a_leader_with_candidates():
     assert _nothing_to_follow(follower, runs).endswith("ended without a candidate")
     leader.record = {"candidates": [made(0)]}
     assert _nothing_to_follow(follower, runs) == ""
-
-
-def test_the_pace_of_a_command():
-    from dataclasses import dataclass, field
-
-    @dataclass
-    class Spec:
-        id: str
-
-    @dataclass
-    class Run:
-        spec: Spec
-        estimate: float | None
-
-    @dataclass
-    class Fake:
-        pending: list[Run] = field(default_factory=list)
-
-    runs = [Run(Spec(str(i)), 100.0) for i in range(4)]
-    pace = Pace(Fake(runs), 2)  # type: ignore[arg-type]
-    assert pace.command({}) == 200
-    pace.finished(runs[0], 50.0)  # type: ignore[arg-type]
-    assert pace.command({"1": 20.0}) == (30 + 50 + 50) / 2
-    unknown = Pace(Fake([Run(Spec("a"), None)]), 1)  # type: ignore[arg-type]
-    assert unknown.command({}) is None
 
 
 def test_heartbeats_are_whole(tmp_path: Path):
