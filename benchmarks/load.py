@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import resource
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,10 +44,10 @@ class TreeSeconds:
 
     def read(self) -> float:
         """Return the seconds so far; those of children that still run are up to ``CHILDREN_EVERY_S`` old."""
-        own = os.times()
+        own = [resource.getrusage(which) for which in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
         if time.monotonic() - self._at >= CHILDREN_EVERY_S:
             self._children, self._at = _running_children(), time.monotonic()
-        return own.user + own.system + own.children_user + own.children_system + self._children
+        return sum(use.ru_utime + use.ru_stime for use in own) + self._children
 
 
 def _running_children() -> float:

@@ -232,7 +232,7 @@ def _report(made: Plan, options: argparse.Namespace, quiet: bool) -> int:
     # A finished record that a run of this plan builds on belongs to the comparison's story, not to its table.
     failed = [run for run in made.runs if run.state not in ("done", "skipped", "stopped")]
     stopped = [run for run in made.runs if run.state == "stopped"]
-    comparable = any(run.state == "done" for run in made.runs)
+    comparable = any(run.record is not None and run.record["status"] == "done" for run in made.runs)
     if records:
         show(records, made.folders, as_json=quiet, baseline=None)
     elif not quiet:
