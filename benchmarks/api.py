@@ -335,7 +335,9 @@ class Lab(ABC):
 
     @abstractmethod
     def probe(self, architecture: Any, policy: Mapping[str, str] | None = None) -> float:
-        """Latency in milliseconds of the exported sub-network, random weights; one probe."""
+        """Latency in milliseconds of the exported sub-network, random weights; one probe.
+
+        Timed on this machine; in some smoke tiers counted instead, so that other programs decide nothing."""
 
     @abstractmethod
     def energy(self, architecture: Any, policy: Mapping[str, str] | None = None) -> float:

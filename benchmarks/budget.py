@@ -18,7 +18,9 @@ from benchmarks.api import LIMITED, TALLIED, Budget, BudgetExhausted
 FIRST_PHASE = "search"
 """Where charges go that a method makes outside any ``Lab.phase``."""
 TIMELINE_POINTS = 240
-"""At most; the record holds the shape of the spending, not every batch."""
+"""Half of those that are kept, at most; the record holds the shape of the spending, not every batch."""
+FIRST_SPACING_S = 1.0
+"""Between two points of the timeline, until they are too many."""
 
 
 class Clock:
@@ -89,12 +91,14 @@ class Ledger(Budget):
                 raise ValueError(f"no allowance of {kind} in {dict(allowance)}")
         self.allowance = {kind: float(allowance[kind]) for kind in LIMITED}
         self.clock, self._parts = clock, parts
+        self.stopped_by: str | None = None
+        """The kind whose end cut the search short; None where nothing did."""
         self._before = dict.fromkeys(LIMITED, 0.0)
         self._booked: dict[tuple[str, str], float] = {}
         self._phases = [FIRST_PHASE]
         self._seconds_booked = 0.0
         self.timeline: list[dict[str, Any]] = []
-        self._spacing = self.allowance["seconds"] / TIMELINE_POINTS
+        self._spacing = FIRST_SPACING_S
 
     @property
     def phase(self) -> str:
@@ -168,8 +172,8 @@ class Ledger(Budget):
     def _point(self) -> None:
         at = round(self.clock.now(), 3)
         self.timeline.append({"at": at, "tokens": self._all("tokens"), "phase": self.phase})
-        if len(self.timeline) > 2 * TIMELINE_POINTS:  # many short phases: keep every other point
-            self.timeline = self.timeline[::2]
+        if len(self.timeline) > 2 * TIMELINE_POINTS:  # a long run, or many short phases
+            self.timeline, self._spacing = self.timeline[::2], 2 * self._spacing
 
     def state(self) -> dict[str, Any]:
         """Everything, as plain JSON types; ``restore`` reads it back."""

@@ -196,6 +196,10 @@ def _what(command: argparse.ArgumentParser) -> None:
 
 def _how(command: argparse.ArgumentParser) -> None:
     """How to run."""
+    command.epilog = (
+        "exit code: 0 all runs ended (those that their seconds stopped are compared with none); 1 a run"
+        " failed, or nothing comparable is left; 2 mistake; 130 interrupted"
+    )
     command.add_argument(
         "--dry-run", action="store_true", help="print the plan with a cost estimate; run nothing"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from benchmarks import records
@@ -22,18 +22,32 @@ def estimate(plan: Plan, request: Request) -> None:
         ]
         same = [r for r in like if r["spec"]["method"] == run.spec.method]
         if same or like:
-            rates = [_seconds(r) / r["spec"]["budget"]["tokens"] for r in same or like]
-            run.estimate = run.spec.budget["tokens"] * math.fsum(rates) / len(rates)
-            run.basis = f"measured on {len(rates)} past run{'s' * (len(rates) > 1)}" + (
+            kept, tokens = same or like, run.spec.budget["tokens"]
+            scales = [tokens / r["spec"]["budget"]["tokens"] for r in kept]
+            search, rest = (_mean(s * read(r) for s, r in zip(scales, kept, strict=True)) for read in PARTS)
+            # Of the two, the search alone is stopped by its seconds.
+            run.estimate = min(search, run.spec.budget["seconds"]) + rest
+            run.basis = f"measured on {len(kept)} past run{'s' * (len(kept) > 1)}" + (
                 "" if same else " of other methods"
             )
         else:
             run.estimate, run.basis = _by_throughput(run.spec, tiers[run.spec.task].throughput)
 
 
-def _seconds(record: Mapping[str, Any]) -> float:
-    ledger = record["ledger"]
-    return float(ledger["totals"]["seconds"] + math.fsum(ledger.get("harness_seconds", {}).values()))
+def _on_the_clock(record: Mapping[str, Any]) -> float:
+    return float(record["ledger"]["totals"]["seconds"])
+
+
+def _off_the_clock(record: Mapping[str, Any]) -> float:
+    return math.fsum(record["ledger"].get("harness_seconds", {}).values())
+
+
+PARTS = _on_the_clock, _off_the_clock
+
+
+def _mean(values: Iterable[float]) -> float:
+    kept = list(values)
+    return math.fsum(kept) / len(kept)
 
 
 def _by_throughput(spec: RunSpec, rate: float | None) -> tuple[float | None, str]:

@@ -76,7 +76,7 @@ def conclude(folder: Path, status: str, message: str, seconds: float = 0.0) -> d
     """Write ``search.json``, the outcome of a search, from what the run has left on disk.
 
     The same for a search that ended and for one that was killed; ``seconds`` is then the time on its
-    account as its supervisor has it.
+    account as its supervisor has it: they were what stopped it.
     """
     beat = last(folder)
     try:
@@ -101,11 +101,15 @@ def conclude(folder: Path, status: str, message: str, seconds: float = 0.0) -> d
         ledger["entries"].append({"phase": beat["phase"], "kind": "seconds", "amount": unseen})
         ledger["share"]["seconds"] *= seconds / ledger["totals"]["seconds"]
         ledger["totals"]["seconds"] = seconds
+    ledger |= {"harness_seconds": beat.get("off", {}), "lost_seconds": max(0.0, beat.get("lost", 0.0))}
+    if "cpu" in beat:
+        ledger["cpu_seconds"] = {"search": round(beat["cpu"], 3)}
+    stopped_by = "seconds" if seconds else beat.get("stopped_by")
     outcome = {
         "status": status,
         "message": message,
-        "ledger": ledger
-        | {"harness_seconds": beat.get("off", {}), "lost_seconds": max(0.0, beat.get("lost", 0.0))},
+        **({"stopped_by": stopped_by} if status == "budget" and stopped_by else {}),
+        "ledger": ledger,
         "candidates": [
             {name: entry.get(name) for name in fields}
             | {name: entry[name] for name in ("trial", "window", "space") if name in entry}

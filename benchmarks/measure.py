@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from benchmarks import profiles
 from benchmarks.energy import EnergyMeter
 from benchmarks.live_bytes import LiveBytes
+from benchmarks.load import OtherLoad
 from benchmarks.percentiles import median, ratio
-from benchmarks.timing import OtherLoad, Refused, Request, Timed, in_turns, still, summary
+from benchmarks.timing import Refused, Request, Timed, in_turns, still, summary
 from benchmarks.timing_lock import exclusive
 from benchmarks.workload import RUNTIMES, Workload
 from supernet import quantize

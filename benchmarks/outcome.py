@@ -25,11 +25,14 @@ def assemble(
     ledger["harness_seconds"] = dict(ledger.get("harness_seconds", {})) | dict(
         scores.get("harness_seconds", {})
     )
+    if "cpu_seconds" in ledger or "cpu_seconds" in scores:
+        ledger["cpu_seconds"] = ledger.get("cpu_seconds", {}) | scores.get("cpu_seconds", {})
     scored = {entry["index"]: entry for entry in scores.get("candidates", [])}
     return {
         "spec": dict(spec),
         "status": outcome["status"],
         "message": outcome["message"],
+        **({"stopped_by": outcome["stopped_by"]} if "stopped_by" in outcome else {}),
         "ledger": ledger,
         "candidates": joined(outcome["candidates"], scored),
         "search_log": outcome.get("search_log", []),

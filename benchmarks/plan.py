@@ -97,7 +97,8 @@ class Planned:
     first: Planned | None = None
     """The run that it follows."""
     state: str = "new"
-    """``done`` (a finished record is there), ``failed`` (will be run again), ``partial``, ``new``."""
+    """``done`` (a finished record is there), ``failed`` or ``stopped`` by its seconds (both are run again),
+    ``partial``, ``new``."""
     record: dict[str, Any] | None = None
     estimate: float | None = None
     """Seconds that it will still take; None where unknown."""
@@ -341,10 +342,17 @@ def _add(plan: Plan, request: Request, run: Planned) -> None:
         plan.runs.append(run)
 
 
+def state_of(record: Mapping[str, Any]) -> str:
+    """Return the state of a run that has a record."""
+    if record["status"] == "failed":
+        return "failed"
+    return "stopped" if records.stopped_by_seconds(record) else "done"
+
+
 def look_up(run: Planned, folders: Folders) -> None:
     """Set ``state`` and ``record`` from what is on disk.
 
-    A failed record is run again; one that cannot be read is run again too, and stays aside.
+    A run that failed or that its seconds stopped is run again; so is one whose record cannot be read.
     """
     path = folders.store / records.relative_path({"spec": run.spec.to_dict(), "id": run.spec.id})
     if path.exists():
@@ -353,7 +361,6 @@ def look_up(run: Planned, folders: Folders) -> None:
         except InvalidRecord:
             run.state = "unreadable"
             return
-        run.record = record
-        run.state = "failed" if record["status"] == "failed" else "done"
+        run.record, run.state = record, state_of(record)
     elif (folders.runs / run.spec.id / "spec.json").exists():
         run.state = "partial"

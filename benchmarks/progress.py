@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from types import TracebackType
@@ -21,50 +22,131 @@ LIMITED_SHOWN = ("evaluations", "probes")
 
 
 class Pace:
-    """Time left of a phase and of the whole command."""
+    """Time left of a phase and of the whole command, at the speed that the machine shows.
 
-    def __init__(self, plan: Plan, jobs: int) -> None:
+    A search goes at its own tokens a second once it trains. Runs that have not begun take their planned time,
+    times the others' share of theirs. No search is expected to pass its allowance of seconds, which stops it.
+
+    Args:
+        slowdown: how many times as long as planned work takes here, until something has been seen.
+    """
+
+    def __init__(self, plan: Plan, jobs: int, slowdown: float = 1.0) -> None:
         self._left = {run.spec.id: run.estimate for run in plan.pending}
-        self._jobs = jobs
-        self._took: list[float] = []
+        self._jobs, self._slowdown = jobs, slowdown
+        self._took: list[tuple[float | None, float]] = []
+        """Planned and real seconds of runs that ended."""
+        self._scoring: list[float] = []
+        """Seconds that scorings took."""
         self._phases: dict[str, tuple[str, float, float]] = {}
+        self._active: dict[str, _Seen] = {}
 
-    def finished(self, run: Planned, seconds: float) -> None:
-        """A run took ``seconds`` of wall clock."""
-        self._left.pop(run.spec.id, None)
-        self._took.append(seconds)
+    def seen(self, run: Planned, stage: str, beat: Mapping[str, Any], now: float) -> None:
+        """Take where a run stands at ``now``; ``stage`` is search or score."""
+        known = self._active.setdefault(run.spec.id, _Seen(run, now))
+        if stage == "score" and known.scoring is None:
+            known.scoring = now
+        known.beat = beat or known.beat if stage == known.stage else beat
+        known.stage = stage
+
+    def finished(self, run: Planned, now: float) -> None:
+        """A run has ended at ``now``."""
+        planned, known = self._left.pop(run.spec.id, None), self._active.pop(run.spec.id, None)
+        if known is not None and run.state == "done":
+            self._took.append((planned, now - known.began))
+            if known.scoring is not None:
+                self._scoring.append(now - known.scoring)
 
     def phase(self, run: Planned, beat: Mapping[str, Any]) -> float | None:
-        """Seconds left of the run's phase, from its own pace so far."""
-        done, total, _ = beat["progress"]
+        """Seconds left of the run's phase, from its own pace so far; no more than it is allowed."""
+        done, total, note = beat["progress"]
+        # A scoring is one phase: what it is at changes all the time.
+        named = beat.get("phase", "score")
         name, since, start = self._phases.get(run.spec.id, ("", 0.0, 0.0))
-        if name != beat["phase"] or done < start:
-            self._phases[run.spec.id] = (beat["phase"], beat["at"], done)
+        if name != named or done < start:
+            self._phases[run.spec.id] = (named, beat["at"], done)
             return None
         rate = (done - start) / (beat["at"] - since) if beat["at"] > since else 0.0
-        return (total - done) / rate if rate > 0 else None
+        left = (total - done) / rate if rate > 0 else None
+        allowed = max(0.0, run.spec.budget["seconds"] - beat["clock"]) if "clock" in beat else math.inf
+        return min(left, allowed) if left is not None else None
 
-    def command(self, elapsed: Mapping[str, float]) -> float | None:
-        """Seconds left of the command: what runs took in this command, else what was planned.
+    def command(self, now: float) -> float | None:
+        """Seconds left of the command at ``now``; None where any part is unknown."""
+        scoring = sum(self._scoring) / len(self._scoring) if self._scoring else None
+        expected = {id: seen.seconds(now, scoring) for id, seen in self._active.items()}
+        pairs = [(planned, real) for planned, real in self._took if planned]
+        if not pairs:
+            pairs = [(p, real) for id, real in expected.items() if real and (p := self._left.get(id))]
+        factor = sum(real for _, real in pairs) / sum(p for p, _ in pairs) if pairs else self._slowdown
+        ended = [real for _, real in self._took]
+        usual, left = sum(ended) / len(ended) if ended else None, 0.0
+        for id, planned in self._left.items():
+            seen, whole = self._active.get(id), expected.get(id)
+            if whole is None:
+                whole = usual if planned is None else factor * planned
+            if whole is None:
+                return None
+            left += max(0.0, whole - (now - seen.began)) if seen is not None else whole
+        return left / self._jobs
+
+
+SCORING_SHARE = 0.3
+"""Of a search's time, that its scoring takes, until one has been scored."""
+TELLING, SLOW_S = 0.01, 30.0
+"""Share of its tokens after which a search's own speed is taken, or seconds of training at any speed."""
+SETTLED_S = 5.0
+"""Seconds after which a speed is one at all."""
+
+
+class _Seen:
+    """A run that goes on, as last seen."""
+
+    def __init__(self, run: Planned, began: float) -> None:
+        self.run, self.began = run, began
+        self.stage = ""
+        self.scoring: float | None = None
+        self.beat: Mapping[str, Any] = {}
+        self._trained: tuple[float, float] | None = None
+        """Tokens and seconds when the first tokens were seen."""
+
+    def seconds(self, now: float, usual: float | None) -> float | None:
+        """Return the seconds of the whole run, of which some have passed; None where nothing tells yet.
 
         Args:
-            elapsed: run id -> seconds since it was started, of the runs that go on.
+            usual: seconds that scoring takes; None: not known yet.
         """
-        mean = sum(self._took) / len(self._took) if self._took else None
-        left = 0.0
-        for run, planned in self._left.items():
-            expected = planned if mean is None or (planned is not None and not self._took) else mean
-            if expected is None:
-                return None
-            left += max(0.0, expected - elapsed.get(run, 0.0))
-        return left / self._jobs
+        if self.scoring is not None:
+            search = self.scoring - self.began
+            done, total, _ = self.beat["progress"] if self.beat else (0, 0, "")
+            passed = now - self.scoring
+            if not total or done < 0.05 * total or passed < SETTLED_S:
+                return search + max(SCORING_SHARE * search if usual is None else usual, passed)
+            return search + max(passed * total / done, passed)
+        if not self.beat:
+            return None
+        budget, spent = self.run.spec.budget, self.beat["ledger"]
+        # Tokens that came with weights of another run took no time of this one.
+        entries = {(entry["phase"], entry["kind"]): float(entry["amount"]) for entry in spent["entries"]}
+        gift, clock = entries.get(("inherited", "tokens"), 0.0), float(self.beat["clock"])
+        tokens = float(spent["totals"].get("tokens", 0.0)) - gift
+        if tokens <= 0:
+            return None
+        first = self._trained = self._trained or (tokens, clock)
+        trained, took = tokens - first[0], clock - first[1]
+        if trained <= 0 or took < SETTLED_S or (trained < TELLING * budget["tokens"] and took < SLOW_S):
+            return None
+        left = (budget["tokens"] - gift - tokens) * took / trained
+        left = max(0.0, min(left, budget["seconds"] - clock))
+        search = now - self.began + left
+        return search + (SCORING_SHARE * search if usual is None else usual)
 
 
 class Display:
     """Shows runs as they go; a context manager."""
 
-    def __init__(self, console: Console, plan: Plan, jobs: int) -> None:
-        self.console, self.pace = console, Pace(plan, jobs)
+    def __init__(self, console: Console, plan: Plan, jobs: int, slowdown: float = 1.0) -> None:
+        self.console, self.pace = console, Pace(plan, jobs, slowdown)
         self._total = len(plan.pending)
         self._done = 0
         self._active: dict[str, tuple[Planned, str, dict[str, Any], float]] = {}
@@ -90,57 +172,63 @@ class Display:
         """Where a run stands; ``stage`` is search or score."""
         began = self._active[run.spec.id][3] if run.spec.id in self._active else time.monotonic()
         self._active[run.spec.id] = (run, stage, beat, began)
+        self.pace.seen(run, stage, beat, time.monotonic())
         if self.console.is_terminal:
             return
         phase = beat.get("phase", "starting") if stage == "search" else stage
         last, at = self._plain.get(run.spec.id, ("", 0.0))
         if phase != last or time.monotonic() - at >= PLAIN_EVERY_S:
             self._plain[run.spec.id] = (phase, time.monotonic())
-            told = " · ".join(cell for cell in self._cells(run, stage, beat)[1:] if cell)
-            self.console.print(escape(f"{run.label}: {told}"), highlight=False, soft_wrap=True)
+            cells = [*self._cells(run, stage, beat)[1:], self._in_all() if last else ""]
+            line = " · ".join(cell for cell in cells if cell)
+            self.console.print(escape(f"{run.label}: {line}"), highlight=False, soft_wrap=True)
 
     def finish(self, run: Planned, line: str) -> None:
         """A run has ended; ``line`` says how."""
         _, _, _, began = self._active.pop(run.spec.id, (run, "", {}, time.monotonic()))
         self._done += 1
         seconds = time.monotonic() - began
-        self.pace.finished(run, seconds)
+        self.pace.finished(run, time.monotonic())
         took = f"({duration(seconds)}, {self._done} of {self._total})"
         self.note(f" {run.spec.method:14} seed {run.spec.seed}  {line}  {took}")
 
     def _cells(self, run: Planned, stage: str, beat: Mapping[str, Any]) -> list[str]:
-        if stage != "search" or not beat:
+        if not beat:
             words = {"search": "starting", "score": "scoring: sealed test split, latency, memory, energy"}
-            return ["", words.get(stage, stage), "", "", ""]
+            return ["", words[stage], "", "", ""]
         done, total, note = beat["progress"]
+        full = round(BAR * min(1.0, done / total)) if total else 0
+        bar = f"[{'#' * full}{'.' * (BAR - full)}]"
+        left = self.pace.phase(run, beat)
+        ends = f"ETA {duration(left)}" if left is not None else ""
+        if stage == "score":
+            return [bar, f"scoring: {note}", "", "", ends]
         totals, share = beat["ledger"]["totals"], beat["ledger"]["share"]
         spent = [f"tokens {share['tokens']:.0%}"]
         spent += [f"{kind} {share[kind]:.0%}" for kind in LIMITED_SHOWN if totals.get(kind)]
         log = beat["search_log"]
         valid = f"valid {log[-1]['best_valid_loss']:.3f}" if log else ""
-        left = self.pace.phase(run, beat)
-        full = round(BAR * min(1.0, done / total)) if total else 0
         waiting = f" ({beat['pause']})" if beat["pause"] else ""
         return [
-            f"[{'#' * full}{'.' * (BAR - full)}]",
+            bar,
             f"{beat['phase']}{waiting} {note}".rstrip(),
             " ".join(spent),
             valid,
-            f"ETA {duration(left)}" if left is not None else "",
+            ends,
         ]
+
+    def _in_all(self) -> str:
+        """The time that the whole command will still take."""
+        left = self.pace.command(time.monotonic())
+        return f"about {duration(left)} left" if left is not None and left >= 1 else ""
 
     def _render(self) -> Table:
         grid = Table.grid(padding=(0, 2))
-        now = time.monotonic()
         for run, stage, beat, _ in tuple(self._active.values()):
             grid.add_row(
                 escape(f" {run.spec.method}"),
                 f"seed {run.spec.seed}",
                 *map(escape, self._cells(run, stage, beat)),
             )
-        left = self.pace.command(
-            {run.spec.id: now - began for run, _, _, began in tuple(self._active.values())}
-        )
-        about = f"about {duration(left)} left" if left is not None and left >= 1 else ""
-        grid.add_row(f" {self._done} of {self._total} runs", "", "", about)
+        grid.add_row(f" {self._done} of {self._total} runs", "", "", self._in_all())
         return grid

@@ -57,7 +57,7 @@ def digest(record: Mapping[str, Any]) -> str:
 def digested_part(record: Mapping[str, Any]) -> Record:
     """What ``digest`` covers; shares what it does not change with the record."""
     kept = _without(record, _UNDIGESTED)
-    ledger = _without(kept["ledger"], ("timeline", "harness_seconds", "lost_seconds"))
+    ledger = _without(kept["ledger"], ("timeline", "harness_seconds", "lost_seconds", "cpu_seconds"))
     ledger["entries"] = [e for e in ledger["entries"] if e["kind"] not in _TIMED_KINDS]
     for name in ("totals", "share"):
         ledger[name] = _without(ledger[name], _TIMED_KINDS)
@@ -247,6 +247,15 @@ def validate(record: Any) -> None:
             raise InvalidRecord(f"field {name}: {record[name]}, not {value}: changed after writing")
 
 
+def stopped_by_seconds(record: Mapping[str, Any]) -> bool:
+    """Return whether the clock cut the search of a record, or of a search's outcome, short."""
+    kind = record.get("stopped_by")
+    if record["status"] != "budget" or kind is not None:
+        return bool(record["status"] == "budget" and kind == "seconds")
+    # Records of before ``stopped_by`` have nothing but their message.
+    return re.search(r"(^|trial \d+: )(seconds: |did not )", record["message"]) is not None
+
+
 def relative_path(record: Mapping[str, Any]) -> Path:
     """Where a record lies in a store: ``<task>/<profile>/<method>/<id>.json``."""
     return Path(place(record))
@@ -261,8 +270,8 @@ def place(record: Mapping[str, Any]) -> str:
 def write(store: Path, record: Mapping[str, Any]) -> Path:
     """Seal, validate and write one record; the store only ever grows.
 
-    An equal record already there is left alone. A ``failed`` or unreadable one under the same id is
-    set aside (renamed) and kept: a crash is never served instead of a run.
+    An equal record already there is left alone. Under the same id one that failed, that the clock stopped or
+    that cannot be read is set aside (renamed) and kept: a crash is never served instead of a run.
 
     Raises:
         InvalidRecord: the record is not valid, or a finished one with other content is there.
@@ -278,13 +287,13 @@ def write(store: Path, record: Mapping[str, Any]) -> Path:
         else:
             if old["seal"] == sealed["seal"]:
                 return path
-            if old["status"] != "failed":
+            if old["status"] != "failed" and not stopped_by_seconds(old):
                 raise InvalidRecord(
                     f"{path}: a finished record of this run is there (digest {old['digest'][:12]}, the new"
                     f" one {sealed['digest'][:12]}) and the store is append-only\n"
                     "keep both: write the new one to another folder with --results DIR"
                 )
-            _set_aside(path, "failed")
+            _set_aside(path, "failed" if old["status"] == "failed" else "stopped")
     write_text(path, json.dumps(sealed, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     return path
 

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import records, worker
+from benchmarks import records, stage, worker
 from benchmarks.api import InvalidRecord
 from benchmarks.executor import Executor, Worker, wait_any
 from benchmarks.heartbeat import JOURNAL, OUTCOME
 from benchmarks.journal import Corrupt, Journal
 from benchmarks.outcome import assemble, failure, finished_search, last_line, now, read_json
-from benchmarks.plan import Plan, Planned
+from benchmarks.plan import Plan, Planned, state_of
 from benchmarks.profiles import Profile
 from benchmarks.progress import Display
 from benchmarks.provenance import method, provenance
@@ -118,6 +118,9 @@ class Runner:
 
     def _start(self, run: Planned) -> None:
         folder = self.plan.folders.runs / run.spec.id
+        last = read_json(folder / OUTCOME)
+        if run.state == "stopped" and last and records.stopped_by_seconds(last):
+            shutil.rmtree(folder)  # its clock has run out: it starts afresh
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "spec.json", json.dumps(run.spec.to_dict(), indent=1))
         missing = _nothing_to_follow(run, self.plan.folders.runs)
@@ -181,7 +184,7 @@ class Runner:
             self._score(active, outcome)
         elif active.scoring is not None:
             if active.scoring.running:
-                self.display.update(active.run, "score", {})
+                self.display.update(active.run, "score", read_json(active.folder / stage.PROGRESS))
                 return
             self._active.remove(active)
             outcome = json.loads((active.folder / OUTCOME).read_text())
@@ -195,6 +198,7 @@ class Runner:
         ready = self.ready[active.run.spec.task]
         job = {"folder": str(active.folder), "prepared": ready.prepared, "device": self.profile.device}
         job["jobs"] = self.jobs
+        (active.folder / stage.PROGRESS).unlink(missing_ok=True)
         active.scoring = self.executor.start(worker.score, job, active.folder / "score.txt")
         self.display.update(active.run, "score", {})
 
@@ -231,14 +235,15 @@ class Runner:
             )
             path = records.write(self.plan.folders.store, record)
         run.record = records.load(path)
-        run.state = "failed" if record["status"] == "failed" else "done"
+        run.state = state_of(run.record)
         if run.state == "done":
             for leftover in ("checkpoints", "scratch"):
                 shutil.rmtree(active.folder / leftover, ignore_errors=True)
         said = rows.plain(record["message"], 200)
         log = active.folder / ("score.txt" if (active.folder / "score.txt").exists() else "log.txt")
         said += f"; log: {os.path.relpath(log)}" if run.state == "failed" and log.exists() else ""
-        self.display.finish(run, record["status"] + (f": {said}" if said else ""))
+        how = "stopped by its seconds, compared with none" if run.state == "stopped" else record["status"]
+        self.display.finish(run, how + (f": {said}" if said else ""))
 
     def _stop(self) -> None:
         """Ask everything to save and end; after a grace period, or a second Ctrl-C, end it."""
@@ -271,6 +276,8 @@ def _nothing_to_follow(run: Planned, runs: Path) -> str:
     """Why a run has nothing to go by; empty where it has, or follows nobody."""
     if run.first is None:
         return ""
+    if run.first.state == "stopped":
+        return f"{run.first.label}, which it follows, was stopped by its seconds"
     if run.first.state != "done":
         return f"{run.first.label}, which it follows, has no result"
     if run.first.record is None or not run.first.record["candidates"]:

@@ -22,8 +22,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks import measure, outcome, profiles, runtimes, timing_lock
+from benchmarks import measure, outcome, profiles, runtimes, stage, timing_lock
 from benchmarks.energy import EnergyMeter
+from benchmarks.load import TreeSeconds
 from benchmarks.records import canonical, write_text
 from benchmarks.report.rows import by_limit
 from supernet import export, quantize
@@ -59,8 +60,8 @@ def score_run(
         None), and where it did not fail what the task's scoring gives (``test``, ``test_loss``,
         ``sentences_sha256``...), ``cost``, ``latency``, ``memory`` and ``energy`` or ``not_measured``, the
         reason why there are none of these three; ``test`` of the best by validation at each limit also has
-        what they were fine-tuned on; ``harness_seconds`` by part, earlier attempts included;
-        ``message``: the failures in one line.
+        what they were fine-tuned on; ``harness_seconds`` by part and ``cpu_seconds``, earlier attempts
+        included; ``message``: the failures in one line.
     """
     from benchmarks.tasks import get_task
 
@@ -71,14 +72,18 @@ def score_run(
     task = get_task(spec["task"])
     book = _Book(run_dir, prepared, profile.name)
     todo = [candidate for candidate in proposed if not book.has(candidate)]
-    if todo:
-        bench = _Bench(task, task.tier(spec["tier"], device), prepared, profile, device, book)
-        for candidate in todo:
-            began = time.perf_counter()
-            book.add(candidate, bench.scored(run_dir, candidate))
-            said = book.of(candidate)["failed"] or "scored"
-            say(f"candidate {candidate['index']}: {said} ({time.perf_counter() - began:.1f} s)")
-    _finetune(run_dir, book, proposed, task, task.tier(spec["tier"], device), prepared, device, say)
+    tier = task.tier(spec["tier"], device)
+    tunings = len(getattr(tier, "finetune", {}).get("tasks", ()))
+    with stage.following(run_dir, len(todo) + tunings * len(by_limit(proposed))):
+        if todo:
+            bench = _Bench(task, tier, prepared, profile, device, book)
+            for number, candidate in enumerate(todo):
+                began = time.perf_counter()
+                bench.place = number, f"candidate {number + 1} of {len(todo)}"
+                book.add(candidate, bench.scored(run_dir, candidate))
+                said = book.of(candidate)["failed"] or "scored"
+                say(f"candidate {candidate['index']}: {said} ({time.perf_counter() - began:.1f} s)")
+        _finetune(run_dir, book, proposed, task, tier, prepared, device, say, len(todo))
     return book.close(proposed)
 
 
@@ -91,14 +96,16 @@ def _finetune(
     prepared: Any,
     device: str,
     say: Callable[[str], None],
+    part: int,
 ) -> None:
     """Fine-tune the candidates that speak for the run, where the tier says on what; kept task by task.
 
-    It costs far more than the rest of scoring, so the other candidates go without.
+    It costs far more than the rest of scoring, so the other candidates go without. ``part``: of the scoring,
+    with which this begins.
     """
     names = getattr(tier, "finetune", {}).get("tasks", ())
     heads = by_limit(outcome.joined(proposed, book.entries)).values() if names else ()
-    for candidate in heads:
+    for number, candidate in enumerate(heads):
         index = candidate["index"]
         todo = [name for name in names if name not in candidate.get("test", {})]
         # INT8 comes after fine-tuning: a policy's weights are another run's, fine-tuned there.
@@ -109,6 +116,8 @@ def _finetune(
                 module = load_candidate(run_dir, candidate)[0].to(device)
             for name in todo:
                 began = time.perf_counter()
+                of = f"fine-tuning {number + 1} of {len(heads)} on {name}"
+                stage.enter(part + number * len(names) + names.index(name), of)
                 with book.part("finetune"):
                     found = task.finetune(module, prepared, tier, name, device, timing_lock.breathe)
                 _check_finite(found, f" {name}")
@@ -135,6 +144,8 @@ class _Bench:
         self.other = self.workload.runtime != "torch"
         self.reference = runtimes.served(reference, None, self.workload, device, profile.threads)
         self.measurements: dict[Any, dict[str, Any]] = {}
+        self.place = 0, ""
+        """The part of the scoring that a candidate is, and its name."""
 
     def scored(self, run_dir: Path, candidate: Mapping[str, Any]) -> dict[str, Any]:
         """The score of one candidate, or the reason why it has none."""
@@ -146,6 +157,7 @@ class _Bench:
                 architecture = family.space.architecture(candidate["architecture"])
             with self.book.part("timing lock"):
                 timing_lock.breathe()
+            self.step("test split,", 0.0, 0.4)
             with self.book.part("score"):
                 module = plain
                 if policy or self.other:
@@ -166,6 +178,11 @@ class _Bench:
             if self.device == "cuda":
                 torch.cuda.empty_cache()
         return found | {"failed": None}
+
+    def step(self, what: str, low: float, high: float) -> None:
+        """Show a step of the candidate, from and to which share of it."""
+        part, name = self.place
+        stage.enter(part, f"{name}: {what}", low, high)
 
     def measured(
         self,
@@ -195,6 +212,7 @@ class _Bench:
             if self.other
             else measure.peak_memory(module, workload, self.device, precision=PRECISION)
         )
+        self.step("timing", 0.4, 0.8)
         self.meter.ready()  # codecarbon must not look at the hardware while we time
         timed = measure.latency(
             module,
@@ -208,6 +226,7 @@ class _Bench:
             else None,
             min_seconds=float(settings.get("min_seconds", 0.0)),
         )
+        self.step("energy", 0.8, 1.0)
         spent = measure.energy(
             module, workload, self.device, self.profile, seconds=float(settings.get("energy_seconds", 2.0))
         )
@@ -231,11 +250,13 @@ class _Book:
         self.basis = hashlib.sha256(canonical(basis)).hexdigest()
         self.entries: dict[int, dict[str, Any]] = {}
         self.seconds: dict[str, float] = {}
+        self.cpu, self._cpu_before = TreeSeconds(), 0.0
         try:
             kept = json.loads((run_dir / PARTIAL).read_text("utf-8"))
             if kept["basis"] == self.basis:
                 self.entries = {entry["index"]: entry for entry in kept["candidates"]}
                 self.seconds = {name: float(value) for name, value in kept["harness_seconds"].items()}
+                self._cpu_before = float(kept["cpu_seconds"]["score"])
         except (OSError, ValueError, KeyError, TypeError):
             pass  # nothing kept, or nothing that can be read: score anew
 
@@ -273,6 +294,7 @@ class _Book:
 
     def _write(self, name: str, content: dict[str, Any]) -> dict[str, Any]:
         content["harness_seconds"] = {part: round(value, 3) for part, value in self.seconds.items()}
+        content["cpu_seconds"] = {"score": round(self._cpu_before + self.cpu.read(), 3)}
         write_text(self.run_dir / name, json.dumps(content, indent=1, allow_nan=False))
         return content
 

@@ -20,7 +20,7 @@ TERMINATE_AT = 1.02
 """Share of the seconds allowance at which a run gets SIGTERM."""
 KILL_AFTER_S = 10.0
 """From SIGTERM to SIGKILL."""
-START_S = 120.0
+START_S = 600.0
 """A process that has not begun by then is given up."""
 PAUSE_S = 1800.0
 """The longest that the clock may stand still: a method's own code runs during an export, too."""

@@ -10,10 +10,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 from torch import Tensor, nn
 
+from benchmarks import stage
+from benchmarks.load import OtherLoad
 from benchmarks.percentiles import DISTURBED, bound, quantile, ratio
 from benchmarks.timing_lock import exclusive
 from benchmarks.workload import Workload
@@ -159,6 +160,7 @@ def in_turns(
         attempts = 1
         while load > DISTURBED and attempts < ATTEMPTS:
             # By load alone, whatever the times say: choosing among times would be tuning.
+            stage.note(attempts, ATTEMPTS, "attempts (other programs are at work)")
             again = rounds(timed, min_n, min_seconds, max_seconds)
             times, load = min((times, load), again, key=lambda found: found[1])
             attempts += 1
@@ -198,21 +200,3 @@ def rounds(
         for one, kept in turns[first:] + turns[:first]:
             kept.append(one.ms())
     return times, others.read()
-
-
-class OtherLoad:
-    """Processors' worth of time that others than this process take: a disturbed timing shows."""
-
-    def __init__(self) -> None:
-        self._began, self._busy = time.perf_counter(), self._others()
-
-    @staticmethod
-    def _others() -> float:
-        machine, own = psutil.cpu_times(), psutil.Process().cpu_times()
-        idle = machine.idle + getattr(machine, "iowait", 0.0)
-        guest = getattr(machine, "guest", 0.0) + getattr(machine, "guest_nice", 0.0)  # in user time, too
-        return float(sum(machine) - idle - guest - own.user - own.system)
-
-    def read(self) -> float:
-        passed = max(time.perf_counter() - self._began, 1e-9)
-        return round(max(0.0, self._others() - self._busy) / passed, 2)

@@ -26,6 +26,7 @@ from benchmarks.budget import Clock, Ledger
 from benchmarks.executor import ASK_TO_STOP
 from benchmarks.heartbeat import JOURNAL, OUTCOME, Heartbeat, conclude, last
 from benchmarks.journal import Corrupt, Diverged, Journal
+from benchmarks.load import TreeSeconds
 from benchmarks.options import IGNORED, Options
 from benchmarks.records import write_text
 from benchmarks.registry import load
@@ -56,8 +57,9 @@ def search(job: Mapping[str, Any]) -> None:
     before = {
         "active": before.get("active_before", 0.0) + before.get("active", 0.0),
         "off": before.get("off", {}),
+        "cpu": before.get("cpu", 0.0),
     }
-    state: dict[str, Any] = {"lab": None, "said": []}
+    state: dict[str, Any] = {"lab": None, "said": [], "cpu": TreeSeconds()}
     heart = state["heart"] = Heartbeat(folder, lambda: _beat(ledger, clock, before, state))
 
     def end(status: str, message: str) -> None:
@@ -73,7 +75,7 @@ def search(job: Mapping[str, Any]) -> None:
         else:
             end(*found)
     except Terminated:
-        allowed = ledger.allowance["seconds"]
+        allowed, ledger.stopped_by = ledger.allowance["seconds"], "seconds"
         end("budget", f"did not stop by itself: terminated after 102 % of its {allowed:g} seconds")
     except Diverged as error:
         traceback.print_exc()
@@ -223,6 +225,7 @@ def _propose(method: Method, lab: Any) -> tuple[str, str]:
     except BudgetExhausted as refused:
         message = str(refused)
         if refused.kind == "seconds" or lab.proposals == before:
+            lab.ledger.stopped_by = lab.ledger.stopped_by or refused.kind
             return "budget", message
     if lab.proposals == before:
         return "failed", "search() ended without a candidate: yield what lab.candidate(...) returns"
@@ -240,16 +243,22 @@ def score(job: Mapping[str, Any]) -> None:
 
 
 def reference(job: Mapping[str, Any]) -> None:
-    """Measure the reference network once; leaves ``{"ms": ...}`` in the file ``job["out"]``."""
-    from benchmarks import measure, profiles, runtimes
+    """Measure the reference network once, or count it where the tier does; leaves ``{"ms": ...}`` in the file
+    ``job["out"]``."""
+    from benchmarks import counted, measure, profiles, runtimes
     from benchmarks.score import reference_network
     from benchmarks.tasks import get_task
 
     profiles.apply_threads(profiles.get(job["profile"]))
     task = get_task(job["task"])
     tier = task.tier(job["tier"], job["device"])
-    network = reference_network(task.family(tier, job["prepared"]))
-    module = runtimes.served(network, None, measure.Workload.of(tier.workload), job["device"])
+    family, workload = task.family(tier, job["prepared"]), measure.Workload.of(tier.workload)
+    if prices := getattr(tier, "counted", {}):
+        ms = counted.milliseconds(family, family.space.largest(), workload, job["device"], prices)
+        write_text(Path(job["out"]), json.dumps({"ms": ms, "key": job["key"]}))
+        return
+    network = reference_network(family)
+    module = runtimes.served(network, None, workload, job["device"])
     with measure.exclusive():
         # The median of a few medians: one spell of a busy machine must not set every limit.
         times = sorted(measure.quick(module, tier.workload, job["device"]) for _ in range(5))
@@ -303,6 +312,8 @@ def _beat(
         "lost": before["active"] + active - now,
         "off": off,
         "pause": clock.reason,
+        "cpu": before["cpu"] + state["cpu"].read(),
+        "stopped_by": ledger.stopped_by,
         "phase": ledger.phase,
         "progress": lab.note if lab else (0, 0, ""),
         "proposals": lab.proposals if lab else 0,

@@ -8,7 +8,7 @@ break an exact tie the other way.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +54,7 @@ def translate(
     eos: int = 2,
     pad: int = 1,
     device: torch.device | str | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[Hypothesis]:
     """The best hypothesis for every source, in the order given.
 
@@ -73,6 +74,7 @@ def translate(
         min_len: tokens before the end token, at least (fairseq's default).
         batch_tokens: padded source tokens of a batch, at most; ``batch_sentences`` likewise.
         device: where ``model`` lies; default: its own.
+        progress: called after each batch with the sources that are done, and their number.
 
     Raises:
         ValueError: an argument out of range, or a source longer than the model can embed.
@@ -89,7 +91,7 @@ def translate(
         # As many decoder inputs as generated tokens and the start.
         limits = [min(limit, most - 1) for limit in limits]
     found: list[Hypothesis | None] = [None] * len(sources)
-    training = model.training
+    training, done = model.training, 0
     model.eval()
     try:
         for rows in batches(lengths, batch_tokens, batch_sentences):
@@ -99,6 +101,9 @@ def translate(
             search = BeamSearch(model, torch.from_numpy(tokens).to(device), [limits[i] for i in rows], beam)
             for i, best in zip(rows, search.run(lenpen, min_len, eos, pad), strict=True):
                 found[i] = best
+            done += len(rows)
+            if progress is not None:
+                progress(done, len(sources))
     finally:
         model.train(training)
     return found  # type: ignore[return-value]

@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks import records as store
 from benchmarks import registry, rulesets
-from benchmarks.api import LIMITED, UsageError
+from benchmarks.api import UsageError
 from benchmarks.plan import Folders
 
 SHOWN = (
@@ -59,13 +59,14 @@ def compare(options: argparse.Namespace) -> int:
         kept += ours
     baseline = registry.find(options.baseline).name if options.baseline else None
     from benchmarks import report as reports
+    from benchmarks.report.comparable import COUNTED
 
     if options.json:
         print(json.dumps(reports.as_json(kept, baseline=baseline), indent=1))
         return 0
     _print(reports.terminal(kept, baseline=baseline))  # refuses runs with unequal allowances
     budget = kept[0]["spec"]["budget"]
-    each = " | ".join(f"{budget[kind]:,.10g} {kind}" for kind in LIMITED if budget[kind] is not None)
+    each = " | ".join(f"{budget[kind]:,.10g} {kind}" for kind in COUNTED if budget[kind] is not None)
     ruleset = rulesets.of(kept[0]["spec"])
     print(f"\n equal budgets: all {len(kept)} runs were allowed {each}, under {ruleset} tuning")
     return 0

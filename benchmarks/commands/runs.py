@@ -19,6 +19,7 @@ from benchmarks import profiles, provenance, registry, repeat
 from benchmarks.api import UsageError
 from benchmarks.commands.lists import table
 from benchmarks.estimate import duration, estimate
+from benchmarks.machine import usable_cpus
 from benchmarks.options import parse
 from benchmarks.plan import Folders, Plan, Request, build, parse_seeds, scaled
 from benchmarks.profiles import Profile
@@ -43,7 +44,10 @@ def plan(options: argparse.Namespace) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run what is not done yet, then report on the whole plan; 1 where a run failed."""
+    """Run all that is not done yet, then report on the whole plan.
+
+    1 where a run failed, or where nothing comparable is left.
+    """
     if options.dry_run:
         return plan(options)
     if not options.checkpoint_seconds >= 0:
@@ -222,9 +226,13 @@ def execute(
     signal.signal(signal.SIGTERM, _as_ctrl_c)
     from rich.console import Console
 
+    from benchmarks import load
     from benchmarks.progress import Display
 
-    display = Display(Console(file=sys.stderr if options.json else sys.stdout), made, options.jobs)
+    seen, threads = load.look(), options.jobs * (profile.threads or usable_cpus())
+    console = Console(file=sys.stderr if options.json else sys.stdout)
+    display = Display(console, made, options.jobs, seen.slowdown(threads))
+    display.note(seen.line(threads))
     names = {run.spec.task for run in made.pending}
     wanted = [task for task in tasks if task.name in names]
     tier, cache = made.folders.tier, made.folders.cache
@@ -265,16 +273,41 @@ def _report(made: Plan, options: argparse.Namespace, quiet: bool) -> int:
 
     records = [run.record for run in made.runs if run.record is not None]
     # A finished record that a run of this plan builds on belongs to the comparison's story, not to its table.
-    failed = [run for run in made.runs if run.state not in ("done", "skipped")]
+    failed = [run for run in made.runs if run.state not in ("done", "skipped", "stopped")]
+    stopped = [run for run in made.runs if run.state == "stopped"]
+    comparable = any(run.record is not None and run.record["status"] == "done" for run in made.runs)
     if records:
         show(records, made.folders, as_json=quiet, baseline=None)
     elif not quiet:
         print("no records: every run was skipped")
-    if failed and not quiet:
-        print(f"\n{len(failed)} of {len(made.runs)} runs failed; typed again, this command runs them again")
-    elif not quiet and made.folders.tier == "smoke" and made.folders.suite == "mt":
+    out = sys.stderr if quiet else sys.stdout
+    if stopped:
+        print(f"\n{_stopped(stopped)}", file=out)
+    if failed:
+        again = "typed again, this command runs them again"
+        print(f"\n{len(failed)} of {len(made.runs)} runs failed; {again}", file=out)
+    if not comparable:
+        print("nothing comparable is left: every run failed, was stopped or was skipped", file=out)
+    if not (quiet or failed or stopped) and (made.folders.tier, made.folders.suite) == ("smoke", "mt"):
         print(" next    supernet-bench run mt --task mt-multi30k-en-de --tier small --data-dir DIR --seeds 3")
-    return 1 if failed else 0
+    return 1 if failed or not comparable else 0
+
+
+def _stopped(runs: Sequence[Any]) -> str:
+    """Say in one line which runs their seconds stopped, why, and what to type."""
+    names = ", ".join(f"{run.label} ({_use(run.record)})" for run in runs)
+    return (
+        f"stopped by their seconds, shown and compared with none: {names}."
+        " Type the same command again when the machine is freer: these alone run again"
+    )
+
+
+def _use(record: Mapping[str, Any]) -> str:
+    """The processor time that a search had of its seconds."""
+    ledger, allowed = record["ledger"], record["spec"]["budget"]["seconds"]
+    used = ledger.get("cpu_seconds", {}).get("search")
+    had = "" if used is None else f", in which it had {used:,.0f} s of a processor"
+    return f"after {ledger['totals'].get('seconds', allowed):,.0f} s{had}"
 
 
 def _as_ctrl_c(_number: int, _frame: FrameType | None) -> None:

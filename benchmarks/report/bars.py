@@ -93,8 +93,6 @@ def budget(records: Sequence[Record], table: Table) -> Figure:
         axes = made.axes(0.135 + i * 0.174, 0.143)
         part = spent[spent["kind"] == kind]
         _panel(axes, part, methods, fills, share=kind not in ("seconds", "joules"))
-        if kind == "seconds":
-            title += f" (allowance {table.shared['budget.seconds']})"
         axes.set_title(title, fontsize=10, loc="left", color=plots.INK)
         names = [plots.short(m, 18) for m in methods] if i == 0 else [""] * len(methods)
         axes.set_yticks(range(len(methods)), names)

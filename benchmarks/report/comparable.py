@@ -16,12 +16,17 @@ if TYPE_CHECKING:
     from benchmarks.report.runs import Run
 
 
+COUNTED = tuple(kind for kind in LIMITED if kind != "seconds")
+"""Allowances that comparable runs share. Seconds are a safety net: a run that they did not stop is the same
+under any, and one that they stopped is compared with none."""
+
+
 def facts(record: Mapping[str, Any]) -> Mapping[str, str]:
     """What two records must have in common to stand in one table, as texts."""
     spec = record["spec"]
     return _facts(
         *(spec[name] for name in ("task", "tier", "profile", "space", "settings_sha256")),
-        tuple(spec["budget"].get(kind) for kind in LIMITED),
+        tuple(spec["budget"].get(kind) for kind in COUNTED),
         rulesets.of(spec),
         identity.of_record(record)[1:],
         tuple(record["provenance"]["data"].items()),
@@ -34,7 +39,7 @@ def _facts(
     ruleset: str, code: tuple[str, ...], data: tuple[tuple[str, str], ...],
 ) -> dict[str, str]:  # fmt: skip
     shown = {"task": plain(task), "tier": plain(tier), "profile": plain(profile), "space": plain(space)}
-    for kind, amount in zip(LIMITED, budget, strict=True):
+    for kind, amount in zip(COUNTED, budget, strict=True):
         shown[f"budget.{kind}"] = "no limit" if amount is None else f"{amount:,.10g}"
     shown["settings_sha256"] = settings[:12]
     if ruleset != rulesets.SELF:

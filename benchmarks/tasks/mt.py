@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from benchmarks import stage
 from benchmarks.api import Measurement
 from benchmarks.data import Say, datasets
 from benchmarks.tasks import Prepared, autocast, corpus, is_ours, lexicon
@@ -207,6 +208,7 @@ class MTTask:
                 **tier.decode,
                 batch_sentences=DECODING_SENTENCES[torch.device(device).type],
                 device=device,
+                progress=lambda done, total: stage.note(done, total, "sentences"),
             )
         outputs: list[str] = subwords.decode([hypothesis.tokens for hypothesis in found])
         return outputs

@@ -60,8 +60,11 @@ def test_each_breach_is_one_record_and_the_rest_goes_on(bench, records, bad):
 @pytest.mark.parametrize(("name", "grace"), [("Hangs", 1.5), ("HangsInC", 13), ("WillNotEnd", 13)])
 def test_a_method_that_hangs_is_ended_and_keeps_what_it_proposed(bench, records, bad, name, grace):
     done = bench("run", "tiny", "--methods", f"bad_methods.py:{name}", "--budget-scale", "0.05")
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == 1, "nothing comparable is left"
+    assert "stopped by their seconds, shown and compared with none:" in done.stdout
+    assert "Type the same command again" in done.stdout and "nothing comparable is left" in done.stdout
     (record,) = records()
+    assert record["stopped_by"] == "seconds" and record["ledger"]["cpu_seconds"]["score"] > 0
     assert record["status"] == "budget" and "terminated after 102 % of its 3 seconds" in record["message"]
     (candidate,) = record["candidates"]
     assert candidate["test"]["pooled"]["bleu"]["value"] > 0, "what was proposed in time is scored"

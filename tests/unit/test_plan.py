@@ -1,5 +1,6 @@
 """Plans: content-hashed specs, who comes before whom, what is done, what it will cost."""
 
+import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 
 from benchmarks import plan as planning
 from benchmarks import records, rulesets
-from benchmarks.api import Option, UsageError
+from benchmarks.api import InvalidRecord, Option, UsageError
 from benchmarks.estimate import duration, estimate
 from benchmarks.plan import Folders, Request, RunSpec, build, parse_seeds, scaled
 from benchmarks.registry import MethodRef, find
@@ -131,6 +132,40 @@ def test_finished_runs_are_served_and_failed_ones_are_not(folders: Folders, stat
     finished(build(request(), folders).runs[0], folders, status)
     runs = build(request(), folders).runs
     assert [run.state for run in runs] == [state, "new"]
+
+
+def stopped(run: Any, folders: Folders, message: str, **more: Any) -> Path:
+    path = finished(run, folders)
+    record = json.loads(path.read_text()) | {"status": "budget", "message": message} | more
+    path.unlink()
+    return records.write(folders.store, record)
+
+
+@pytest.mark.parametrize(
+    ("message", "more", "state"),
+    [
+        ("said otherwise", {"stopped_by": "seconds"}, "stopped"),
+        ("seconds: the allowance is spent", {}, "stopped"),
+        ("did not stop by itself: terminated after 102 % of its 240 seconds", {}, "stopped"),
+        ("trial 2: seconds: the allowance is spent", {}, "stopped"),
+        ("evaluations: asked for 1, 0 left", {}, "done"),
+        ("seconds: in a message that a method wrote", {"stopped_by": "tokens"}, "done"),
+    ],
+)
+def test_runs_that_seconds_stopped_run_again_and_their_record_is_kept_aside(
+    folders: Folders, message: str, more: dict[str, Any], state: str
+):
+    run = build(request(), folders).runs[0]
+    path = stopped(run, folders, message, **more)
+    plan = build(request(), folders)
+    assert plan.runs[0].state == state and (plan.runs[0] in plan.pending) is (state == "stopped")
+    if state == "stopped":
+        assert finished(run, folders) == path
+        assert build(request(), folders).runs[0].state == "done"
+        assert [p.name for p in path.parent.glob("*.stopped-1.json")] == [f"{run.spec.id}.stopped-1.json"]
+    else:
+        with pytest.raises(InvalidRecord, match="append-only"):
+            finished(run, folders)
 
 
 def test_an_unreadable_record_is_run_again(folders: Folders):

@@ -18,7 +18,6 @@ from benchmarks.journal import Journal
 from benchmarks.outcome import assemble, failure, finished_search
 from benchmarks.plan import Planned
 from benchmarks.profiles import Profile
-from benchmarks.progress import Pace
 from benchmarks.runner import _given, _left, _nothing_to_follow
 
 SPEC = {
@@ -231,6 +230,49 @@ def test_an_outcome_without_anything(tmp_path: Path):
     records.validate(record)
 
 
+def test_an_outcome_says_what_stopped_the_search_and_what_it_took_of_processors(tmp_path: Path, now: Now):
+    beat(tmp_path, now, clock=3.0, stopped_by="evaluations", cpu=1.25)
+    outcome = conclude(tmp_path, "budget", "evaluations: asked for 1, 0 left")
+    assert outcome["stopped_by"] == "evaluations" and outcome["ledger"]["cpu_seconds"] == {"search": 1.25}
+    assert "stopped_by" not in conclude(tmp_path, "done", "")
+    assert conclude(tmp_path, "budget", "killed", seconds=12.0)["stopped_by"] == "seconds"
+    scores = {"candidates": [], "harness_seconds": {}, "cpu_seconds": {"score": 2.5}, "message": ""}
+    record = records.seal(assemble(SPEC, outcome, scores, ORIGIN))
+    records.validate(record)
+    assert record["ledger"]["cpu_seconds"] == {"search": 1.25, "score": 2.5}
+    assert record["stopped_by"] == "evaluations"
+    del record["ledger"]["cpu_seconds"]
+    assert records.digest(record) == record["digest"], "two runs that did the same took other times"
+
+
+@pytest.mark.parametrize("state", ["failed", "stopped", "done"])
+def test_the_exit_code_says_whether_anything_comparable_is_left(
+    state: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
+    from benchmarks.commands import results, runs
+    from benchmarks.plan import Folders, Plan
+
+    monkeypatch.setattr(results, "show", lambda *_, **__: None)
+    ledger = {"totals": {"seconds": 3600.4}, "cpu_seconds": {"search": 402.0}}
+
+    def ended(seed: int, state: str) -> Planned:
+        status = {"failed": "failed", "stopped": "budget", "done": "done"}[state]
+        record = {"status": status, "spec": SPEC, "ledger": ledger}
+        return Planned(SimpleNamespace(method="hat", seed=seed), None, state=state, record=record)  # type: ignore[arg-type]
+
+    plan = Plan(Folders(tmp_path, "mt", "smoke"), "undeclared", "cpu", [ended(1, state), ended(2, state)])
+    options = SimpleNamespace(json=False)
+    assert runs._report(plan, options, False) == (0 if state == "done" else 1)  # type: ignore[arg-type]
+    said = capsys.readouterr().out
+    assert ("nothing comparable is left" in said) is (state != "done")
+    plan.runs.append(ended(3, "stopped"))
+    assert runs._report(plan, options, False) == (0 if state == "done" else 1)  # type: ignore[arg-type]
+    said = capsys.readouterr().out
+    line = next(line for line in said.splitlines() if line.startswith("stopped by their seconds"))
+    assert "hat seed 3 (after 3,600 s, in which it had 402 s of a processor)" in line
+    assert "Type the same command again" in line
+
+
 def test_elapsed_counts_on_while_nothing_is_heard():
     assert elapsed({"clock": 5.0, "at": 100.0, "pause": ""}, 103.0) == 8.0
     assert elapsed({"clock": 5.0, "at": 100.0, "pause": "export"}, 103.0) == 5.0
@@ -330,35 +372,12 @@ def test_a_follower_needs_a_leader_with_candidates():
     runs = Path("none")
     assert _nothing_to_follow(leader, runs) == ""
     assert _nothing_to_follow(follower, runs) == "hat seed 1, which it follows, has no result"
+    leader.state = "stopped"
+    assert _nothing_to_follow(follower, runs) == "hat seed 1, which it follows, was stopped by its seconds"
     leader.state, leader.record = "done", {"candidates": []}
     assert _nothing_to_follow(follower, runs).endswith("ended without a candidate")
     leader.record = {"candidates": [made(0)]}
     assert _nothing_to_follow(follower, runs) == ""
-
-
-def test_the_pace_of_a_command():
-    from dataclasses import dataclass, field
-
-    @dataclass
-    class Spec:
-        id: str
-
-    @dataclass
-    class Run:
-        spec: Spec
-        estimate: float | None
-
-    @dataclass
-    class Fake:
-        pending: list[Run] = field(default_factory=list)
-
-    runs = [Run(Spec(str(i)), 100.0) for i in range(4)]
-    pace = Pace(Fake(runs), 2)  # type: ignore[arg-type]
-    assert pace.command({}) == 200
-    pace.finished(runs[0], 50.0)  # type: ignore[arg-type]
-    assert pace.command({"1": 20.0}) == (30 + 50 + 50) / 2
-    unknown = Pace(Fake([Run(Spec("a"), None)]), 1)  # type: ignore[arg-type]
-    assert unknown.command({}) is None
 
 
 def test_heartbeats_are_whole(tmp_path: Path):

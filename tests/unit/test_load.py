@@ -1,0 +1,67 @@
+"""What other programs take of a machine, and what a run's own processes take."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import load
+from benchmarks.load import Look, TreeSeconds
+
+BURN = "import time\nwhile time.process_time() < {:g}: pass\n"
+
+
+def test_one_line_says_what_to_expect_beside_other_programs():
+    told = Look(cpus=2, used=1.9, ready=2.0).line(threads=2)
+    assert told == (
+        "load: 2 cores, other programs use 1.9 of them: expect about twice the time;"
+        " latencies will be marked as disturbed"
+    )
+    assert "expect about 4 times the time" in Look(2, 2.0, 6.0).line(threads=2)
+    assert "expect the usual time" in Look(8, 3.0, 3.0).line(threads=2)
+    assert Look(2, 0.1, 0.1).line(threads=2) == "load: 2 cores, other programs use 0.1 of them"
+
+
+def test_work_is_as_slow_as_processors_are_shared():
+    assert Look(2, 0.0, 0.0).slowdown(2) == 1
+    assert Look(2, 2.0, 2.0).slowdown(2) == 2
+    assert Look(2, 2.0, 2.0).slowdown(1) == 1.5
+    assert Look(2, 2.0, 2.0).slowdown(16) == 2, "never more threads than processors"
+    assert Look(64, 30.0, 30.0).slowdown(2) == 1
+
+
+def test_a_busy_loop_is_seen():
+    before = load.look(samples=2, every=0.1)
+    loop = subprocess.Popen([sys.executable, "-c", BURN.format(60)])
+    try:
+        seen = load.look(samples=5, every=0.1)
+    finally:
+        loop.kill()
+        loop.wait()
+    assert seen.ready >= max(0.5, seen.used) and seen.used > 0.2
+    assert before.cpus == seen.cpus >= 1
+
+
+def test_no_table_of_threads_is_no_threads(tmp_path: Path):
+    assert load._ready(tmp_path / "none") == 0
+    (tmp_path / "loadavg").write_text("0.20 0.18 0.12 5/80 11206\n")
+    assert load._ready(tmp_path / "loadavg") == 4
+
+
+def test_processor_seconds_are_those_of_children_too(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(load, "CHILDREN_EVERY_S", 0.0)
+    tree = TreeSeconds()
+    before = tree.read()
+    subprocess.run([sys.executable, "-c", BURN.format(0.3)], check=True)
+    ended = tree.read()
+    assert ended - before >= 0.28
+    code = BURN.format(0.3) + "print('burnt', flush=True)\nimport sys\nsys.stdin.read()\n"
+    child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert child.stdout is not None and child.stdout.readline()
+    running = tree.read()
+    assert running - ended >= 0.28
+    child.communicate()
+    assert 0 <= tree.read() - running < 0.28, "counted once, also when it has ended"

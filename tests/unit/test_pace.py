@@ -1,0 +1,119 @@
+"""Estimates on machines of any speed: published runs played again as their heartbeats told them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.progress import Pace
+
+RECORDS = Path(__file__).parents[2] / "results/records"
+SCORING = ("load", "score", "measure", "finetune")
+"""Parts of the harness's seconds that come after the search."""
+SECONDS = 1e9
+
+
+class Played:
+    """A published run on a machine that takes ``factor`` times as long."""
+
+    def __init__(self, record: dict[str, Any], factor: float, estimate: float) -> None:
+        ledger = record["ledger"]
+        off = ledger["harness_seconds"]
+        self.timeline, self.factor = ledger["timeline"], factor
+        self.clock = factor * ledger["totals"]["seconds"]
+        self.search = self.clock + factor * sum(v for k, v in off.items() if k not in SCORING)
+        self.whole = self.search + factor * sum(v for k, v in off.items() if k in SCORING)
+        self.gift = sum(
+            e["amount"] for e in ledger["entries"] if (e["phase"], e["kind"]) == ("inherited", "tokens")
+        )
+        budget = record["spec"]["budget"] | {"seconds": SECONDS}
+        self.run = SimpleNamespace(
+            spec=SimpleNamespace(id=record["id"], budget=budget), estimate=estimate, state="done"
+        )
+
+    def beat(self, passed: float) -> tuple[str, dict[str, Any]]:
+        """Stage and heartbeat after so many seconds."""
+        if passed >= self.search:
+            done = (passed - self.search) / max(self.whole - self.search, 1e-9)
+            return "score", {"at": passed, "progress": [done, 1.0, ""]}
+        points = [(p["at"], p["tokens"]) for p in self.timeline]
+        tokens = float(np.interp(passed / self.factor, *zip(*points, strict=True)))
+        entries = [{"phase": "inherited", "kind": "tokens", "amount": self.gift}]
+        ledger = {"totals": {"tokens": tokens}, "entries": entries if self.gift else []}
+        return "search", {"at": passed, "clock": min(passed, self.clock), "ledger": ledger}
+
+
+def played(task: str, tier: str, factor: float, rate: float) -> Iterator[tuple[float, float | None, float]]:
+    """Now, the estimate and the truth, for every few seconds of a command that runs all published runs."""
+    found = [json.loads(path.read_text()) for path in sorted((RECORDS / task).rglob("*.json"))]
+    found = [r for r in found if r["spec"]["tier"] == tier and r["spec"]["profile"].startswith("cpu")]
+    # fairseq trains in a program of its own, which shows its tokens when it ends.
+    found = [r for r in found if r["spec"]["method"] != "fairseq-transformer"]
+    if not found:
+        pytest.skip("no published records")
+    runs = [Played(record, factor, record["spec"]["budget"]["tokens"] / rate) for record in found]
+    pace, now = Pace(SimpleNamespace(pending=[p.run for p in runs]), 1), 0.0
+    end = sum(run.whole for run in runs)
+    for one in runs:
+        began, step = now, max(0.5, one.whole / 200)
+        while now < began + one.whole:
+            pace.seen(one.run, *one.beat(now - began), now)
+            yield now, pace.command(now), end - now
+            now += step
+        now = began + one.whole
+        pace.finished(one.run, now)
+
+
+@pytest.mark.parametrize("factor", [0.4, 1, 4, 12])
+@pytest.mark.parametrize(
+    ("task", "tier", "rate"), [("mt-synthetic-en-de", "smoke", 12_000), ("mt-multi30k-en-de", "small", 1_500)]
+)
+def test_an_estimate_is_within_a_factor_of_two_after_the_first_minute(
+    task: str, tier: str, rate: float, factor: float
+):
+    worst = 1.0
+    for now, estimate, truth in played(task, tier, factor, rate):
+        if now >= 60 and truth > 20:
+            assert estimate is not None
+            worst = max(worst, estimate / truth, truth / max(estimate, 1e-9))
+    assert worst < 2
+
+
+def test_no_estimate_passes_what_will_stop_the_run():
+    spec = SimpleNamespace(id="a", budget={"tokens": 1e6, "seconds": 240.0})
+    run = SimpleNamespace(spec=spec, estimate=100.0, state="new")
+    pace = Pace(SimpleNamespace(pending=[run]), 1)
+    ledger = {"totals": {"tokens": 1e4}, "entries": []}
+    beat = {"at": 100.0, "clock": 100.0, "ledger": ledger, "phase": "train", "progress": [10, 1000, ""]}
+    pace.seen(run, "search", beat, 0.0)
+    assert pace.phase(run, beat) is None
+    later = beat | {"at": 110.0, "clock": 110.0, "progress": [11, 1000, ""]}
+    assert pace.phase(run, later) == 130.0, "9,890 s at this pace, but 130 s are left to it"
+    pace.seen(run, "search", later, 110.0)
+    assert pace.command(110.0) <= 130 + 0.3 * 240
+
+
+def test_before_anything_is_seen_planned_work_is_as_slow_as_the_load_says():
+    runs = [SimpleNamespace(spec=SimpleNamespace(id=str(i)), estimate=100.0) for i in range(4)]
+    assert Pace(SimpleNamespace(pending=runs), 2, 3.0).command(0.0) == 600
+    runs[0].estimate = None
+    assert Pace(SimpleNamespace(pending=runs), 2).command(0.0) is None
+
+
+def test_runs_that_failed_say_nothing_of_the_others():
+    runs = [SimpleNamespace(spec=SimpleNamespace(id=str(i)), estimate=100.0, state="new") for i in range(3)]
+    pace = Pace(SimpleNamespace(pending=runs), 1)
+    pace.seen(runs[0], "search", {}, 0.0)
+    runs[0].state = "failed"
+    pace.finished(runs[0], 1.0)
+    assert pace.command(1.0) == 200
+    pace.seen(runs[1], "search", {}, 1.0)
+    runs[1].state = "done"
+    pace.finished(runs[1], 301.0)
+    assert pace.command(301.0) == 300
