@@ -96,7 +96,7 @@ def bootstrap(
 def _least_p(ours: Counts, theirs: Counts) -> float:
     """The smallest two-sided p of an exact test that swaps the sentences on which two systems differ."""
     differing = int((ours != theirs).any(axis=1).sum())
-    return min(1.0, 2.0 / 2.0**differing)
+    return min(1.0, math.ldexp(2.0, -differing))
 
 
 def approximate_randomisation(

@@ -45,7 +45,7 @@ def _values(values: Sequence[float]) -> Array:
 
 
 def t_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
-    """Student's interval for a mean difference; with one figure there is none. Of a quantity: ``interval``."""
+    """Student's interval for a mean difference; with one there is none. Of a quantity: ``interval``."""
     array = _values(values)
     n = len(array)
     mean = float(np.add.reduce(array)) / n

@@ -24,6 +24,7 @@ Fills = dict[str, tuple[str, str]]
 """Phase -> colour and hatch."""
 
 OFF = "harness scoring (off the clock)"
+LED = "the run whose weights it took"
 USUAL = ("supernet", "search", "retrain", "train", "other")
 """Phases that the project's own methods name."""
 
@@ -36,15 +37,19 @@ _FILLS = (
 
 def spending(records: Sequence[Record]) -> pd.DataFrame:
     """(method, phase, kind) -> mean amount over the method's runs, in the panel's unit."""
-    named, flat = comparable.labels(runs.whole(records)), []
+    every = runs.whole(records)
+    named, before, flat = comparable.labels(every), runs.before(every), []
+    led = {run.id: before[run.id] for run in every if run.inherits}
     tried: dict[str, int] = {}
     for record in records:
         method, ledger = named[record["id"]], record["ledger"]
         tried[method] = tried.get(method, 0) + 1
         entries = [(e["phase"], e["kind"], e["amount"]) for e in ledger["entries"]]
         entries += [(OFF, "seconds", amount) for amount in ledger.get("harness_seconds", {}).values()]
+        earlier = zip(("seconds", "joules"), led.get(record["id"], ()), strict=False)
+        entries += [(LED, kind, amount) for kind, amount in earlier if amount == amount]
         joules = (record["energy"] or {}).get("joules")
-        if joules is not None and not any(kind == "joules" for _, kind, _ in entries):
+        if joules is not None and not any(kind == "joules" and at != LED for at, kind, _ in entries):
             entries.append(("all phases", "joules", joules))
         for phase, kind, amount in entries:
             allowed = record["spec"]["budget"].get(kind)

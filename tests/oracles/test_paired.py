@@ -72,7 +72,9 @@ def exact_p(ours, theirs):
     return float((np.abs(first - second) > observed - 1e-9).mean())
 
 
-@pytest.mark.parametrize(("n", "ours", "theirs"), [(7, 0.5, 0.2), (3, 0.9, 0.1), (2, 0.5, 0.0), (1, 0.5, 0.0)])
+@pytest.mark.parametrize(
+    ("n", "ours", "theirs"), [(7, 0.5, 0.2), (3, 0.9, 0.1), (2, 0.5, 0.0), (1, 0.5, 0.0)]
+)
 def test_on_few_sentences_randomisation_is_the_exact_test(n, ours, theirs):
     references = corpus(n, n)
     pair = counts(noisy(references, ours, 2), references), counts(noisy(references, theirs, 1), references)

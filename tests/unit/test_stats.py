@@ -243,9 +243,7 @@ def coverage(draw, centre, quantity, n, times=20_000):
 @pytest.mark.parametrize("n", [2, 3, 6])
 @pytest.mark.parametrize("sigma", [0.02, 0.1, 0.3, 0.5])
 def test_intervals_of_log_normal_times_hold_their_mean_95_times_in_100(n, sigma):
-    got = coverage(
-        lambda rng, size: np.exp(rng.normal(0, sigma, size)), math.exp(sigma**2 / 2), POSITIVE, n
-    )
+    got = coverage(lambda rng, size: np.exp(rng.normal(0, sigma, size)), math.exp(sigma**2 / 2), POSITIVE, n)
     assert 0.93 <= got <= 0.965, got
 
 
