@@ -72,7 +72,6 @@ def test_an_honest_record_has_no_problem():
         ),
         (("candidates", 0, "test", "pooled", "bleu", "low"), -0.5, "bleu.low: -0.5 is impossible"),
         (("candidates", 0, "test", "pooled", "chrf", "high"), 100.2, "chrf.high: 100.2 is impossible"),
-        (("candidates", 0, "latency", "ratio_low"), -0.01, "latency.ratio_low: -0.01 is impossible"),
         (("candidates", 0, "latency", "p50_low"), -1.0, "latency.p50_low: -1 ms is impossible"),
         (("candidates", 0, "valid", "loss"), -2.0, "valid.loss: -2 nats is impossible"),
         (
