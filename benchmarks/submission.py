@@ -168,7 +168,8 @@ def _ledger(record: Record) -> Iterator[str]:
         yield "ledger.totals: candidates without a token trained or an evaluation made"
     for entry in record["ledger"]["entries"]:
         if entry["amount"] < 0:
-            yield f"ledger.entries.{plain(entry['phase'], 40)}.{entry['kind']}: {entry['amount']:g} is below 0"
+            field = f"ledger.entries.{plain(entry['phase'], 40)}.{entry['kind']}"
+            yield f"{field}: {entry['amount']:g} is below 0"
     energy = record["energy"]
     if energy and energy.get("joules") is not None and not plain(energy["source"]):
         yield "energy.source: empty; every figure says where it comes from"

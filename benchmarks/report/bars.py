@@ -101,8 +101,9 @@ def budget(records: Sequence[Record], table: Table) -> Figure:
         if kind == "seconds":
             title += f" (allowance {table.shared['budget.seconds']})"
         axes.set_title(title, fontsize=10, loc="left", color=plots.INK)
-        names = [plots.short(m, 18) for m in methods] if i == 0 else [""] * len(methods)
-        axes.set_yticks(range(len(methods)), names)
+        names = [plots.short(m) for m in methods] if i == 0 else [""] * len(methods)
+        lines = (line for name in names for line in name.split("\n"))
+        axes.set_yticks(range(len(methods)), names, fontsize=plots.small(lines))
         if part.empty:
             axes.text(0.5, 0.5, "not measured" if kind == "joules" else "none", ha="center", color=plots.GREY,
                       transform=axes.transAxes)  # fmt: skip
@@ -131,7 +132,8 @@ def _panel(axes: Any, part: pd.DataFrame, methods: list[str], fills: Fills, shar
             left += float(mine[phase])
         charged = left - float(mine.get(OFF, 0.0))
         text = f" {charged:,.0f}" if charged >= 10 or not charged else f" {charged:.2g}"
-        axes.text(left, y, text, va="center", fontsize=8, color=plots.INK)
+        axes.text(left, y, text, va="center", fontsize=8, color=plots.INK, zorder=3,
+                  bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})  # fmt: skip
         longest = max(longest, left)
     if share:
         longest = max(longest, 100.0)

@@ -106,19 +106,29 @@ def _load(job: Job, path: Path) -> Record:
 def tables_of(job: Job, folder: Sequence[Run], given: Mapping[str, Beside]) -> list[Board]:
     """The tables of all runs of one folder; their part of the site is written."""
     with uncollected():
-        return [_board(job, group, mark, given) for group, mark in _named(comparable.groups(folder))]
+        named = _named(comparable.groups(folder))
+        return [_board(job, group, mark, apart, given) for group, mark, apart in named]
 
 
-def _named(groups: list[list[Run]]) -> list[tuple[list[Run], str]]:
-    """Each group with a mark: empty for the largest of a task, tier and profile, so that a later group
-    with another allowance takes no one's file names."""
-    found: list[tuple[list[Run], str]] = []
+def _named(groups: list[list[Run]]) -> list[tuple[list[Run], str, str]]:
+    """Each group with a mark and what it differs in from the largest of its task, tier and profile: both
+    empty for that one, so that a later group with another allowance takes no one's file names."""
+    found: list[tuple[list[Run], str, str]] = []
     for group in groups:
         facts = group[0].facts
         place = [facts[k] for k in ("task", "tier", "profile")]
         rivals = [g for g in groups if [g[0].facts[k] for k in ("task", "tier", "profile")] == place]
-        mark = "" if group is max(rivals, key=len) else hashlib.sha256(store.canonical(facts)).hexdigest()[:6]
-        found.append((group, mark))
+        largest = max(rivals, key=len)
+        if group is largest:
+            found.append((group, "", ""))
+            continue
+        mark = hashlib.sha256(store.canonical(facts)).hexdigest()[:6]
+        usual = largest[0].facts
+        differing = [name for name in {**usual, **facts} if usual.get(name) != facts.get(name)]
+        apart = ", ".join(
+            f"{name} {facts.get(name, 'none')} ({usual.get(name, 'none')})" for name in differing
+        )
+        found.append((group, mark, apart))
     return found
 
 
@@ -126,10 +136,15 @@ BRIEF = ("shared", "metric", "rows", "baseline", "comparisons", "notes")
 """What ``leaderboard.json`` has of a table of a large board."""
 
 
-def _board(job: Job, group: Sequence[Run], mark: str, given: Mapping[str, Beside]) -> Board:
+def _board(job: Job, group: Sequence[Run], mark: str, apart: str, given: Mapping[str, Beside]) -> Board:
     from benchmarks.report import formats, ranges, site, tables
 
     table = tables.of_runs(group, beside=given)
+    if apart:
+        table.notes.append(
+            "Not comparable with the larger table of this task, tier and profile; that differs in (its own in"
+            f" brackets): {apart}."
+        )
     if problems := ranges.impossible(table):
         raise InvalidRecord(
             "\n".join(

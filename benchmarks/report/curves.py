@@ -26,13 +26,15 @@ def _volume_steps(record: Record, kind: str, table: Table) -> Steps:
     axis = table.axis
     assert axis.reference is not None
     allowed = record["spec"]["budget"][kind]
+    # Tokens of a run whose weights were taken are charged; seconds are not, and were spent all the same.
+    earlier = table.before[record["id"]][0] if kind == "seconds" else 0.0
     made = sorted(record["candidates"], key=lambda c: (c["spent"][kind], c["index"]))
     for i, candidate in enumerate(made):
         run = runs.of(record | {"candidates": made[: i + 1]}, keep=False)
         column, metric = runs.FIGURES.index(axis.figure), run.metric or ""
         points = [(head.score(metric)[0], head.figures[column] * axis.scale) for head in run.headlines]
         pairs = [(q, x) for q, x in points if q == q and x == x]
-        spent = 100 * float(candidate["spent"][kind]) / allowed
+        spent = 100 * (earlier + float(candidate["spent"][kind])) / allowed
         steps.append((spent, stats.hypervolume(pairs, axis.reference)))
     return steps
 
@@ -89,11 +91,14 @@ def hypervolume(records: Sequence[Record], table: Table) -> Figure | None:
     ]
     sub = f"Quality and {'speed' if timed else 'size'} in one number, over all limits. Higher is better."
     title = TITLE + ("much speed" if timed else "few parameters")
-    made = plots.sheet(table, title, sub, notes, wide=10.5, high=3.5)
+    high = max(3.5, 0.27 * len(set(table.volumes["method"])))
+    made = plots.sheet(table, title, sub, notes, wide=10.5, high=high)
     if kind:
         left = made.axes(0.065, 0.44)
         steps: dict[str, list[Steps]] = {}
         for record in counted:
+            if table.before[record["id"]][0] != table.before[record["id"]][0]:
+                continue  # follows a run that is not here: when it was is not known
             steps.setdefault(table.named[record["id"]], []).append(_volume_steps(record, kind, table))
         end = 1.04 * max(at for seen in steps.values() for one in seen for at, _ in one)
         _draw(left, steps, max(end, 1.0), style)
@@ -107,7 +112,7 @@ def hypervolume(records: Sequence[Record], table: Table) -> Figure | None:
         left.set_title(told, fontsize=10, loc="left", color=plots.INK)
         left.set_xlabel(f"{_SPENT[kind]} spent, % of the allowance")
         left.set_ylabel("hypervolume        higher is better \u2192")
-    _final(made.axes(*((0.68, 0.29) if kind else (0.25, 0.6))), table, style)
+    _final(made.axes(*((0.7, 0.23) if kind else (0.25, 0.6))), table, style)
     return made.figure
 
 
@@ -117,7 +122,7 @@ def _final(axes: Any, table: Table, style: dict[str, plots.Look]) -> None:
         plots.blank(axes, "no run has a candidate that was scored and timed")
         return
     means = volumes.groupby("method")["volume"].mean().sort_values(kind="stable")
-    for y, method in enumerate(means.index):
+    for y, method in enumerate(map(str, means.index)):
         values, look = [float(v) for v in volumes[volumes["method"] == method]["volume"]], style[method]
         interval = stats.interval(values, quantities.FIGURES["volume"])
         if interval.low is not None and interval.high is not None:
@@ -126,9 +131,11 @@ def _final(axes: Any, table: Table, style: dict[str, plots.Look]) -> None:
             below = [y - 0.24] * len(values)
             axes.plot(values, below, linestyle="none", marker=".", color=plots.GREY, markersize=5)
         axes.plot([interval.mean], [y], look.marker, mfc=look.face, color=look.colour, markersize=9)
-        axes.annotate(f"{interval.mean:.4g}", (interval.mean, y), xytext=(0, 8), textcoords="offset points",
-                      ha="center", fontsize=8, color=plots.INK)  # fmt: skip
-    axes.set_yticks(range(len(means)), [plots.short(m, 22) for m in means.index])
+        axes.text(1.02, y, f"{interval.mean:.4g}", va="center", fontsize=8, color=plots.INK,
+                  transform=axes.get_yaxis_transform())  # fmt: skip
+    names = [plots.short(m) for m in means.index]
+    lines = (line for name in names for line in name.split("\n"))
+    axes.set_yticks(range(len(means)), names, fontsize=plots.small(lines))
     axes.set_ylim(-0.6, len(means) - 0.3)
     axes.set_title("at the end", fontsize=10, loc="left", color=plots.INK)
     axes.set_xlabel("hypervolume        higher is better \u2192")

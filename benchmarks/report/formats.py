@@ -227,7 +227,11 @@ def _md_table(frame: pd.DataFrame) -> str:
 def markdown(table: Table, title: str, level: int = 1) -> str:
     """The whole comparison as Markdown: table, footnotes, signatures, differences, each test set."""
     head = "#" * level
-    parts = [f"{head} {md(plain(title))}", md(caption(table)), _md_table(cells(table))]
+    parts = [f"{head} {md(plain(title))}", md(caption(table))]
+    if table.notices:
+        first, *reasons = table.notices
+        parts.append("\n".join([f"> **{md(first)}**", ">", *(f"> - {md(reason)}" for reason in reasons)]))
+    parts.append(_md_table(cells(table)))
     parts.append("\n".join(f"- {md(note)}" for note in footnotes(table)))
     if table.troubles:
         parts += [f"{head}# Runs that did not end well", "\n".join(f"- {md(t)}" for t in table.troubles)]
@@ -295,6 +299,7 @@ def as_json(table: Table, only: Collection[str] = ()) -> dict[str, Any]:
         "signatures": lambda: table.signatures,
         "energy_sources": lambda: table.sources,
         "troubles": lambda: table.troubles,
+        "notices": lambda: table.notices,
         "notes": lambda: table.notes,
     }
     return {name: made() for name, made in fields.items() if not only or name in only}
@@ -369,7 +374,7 @@ def latex(table: Table, each_set: bool = True) -> str:
         if k in shown
     ]
     scores = sets.scores(table)[:1] if each_set else []
-    notes = [caption(table), *footnotes(table)]
+    notes = [caption(table), *table.notices, *footnotes(table)]
     notes += [f"second table: {one.name} on each test set: {one.signature}" for one in scores]
     frames = [cells(table)[kept], *(one.frame for one in scores)]
     texts = [tabular(frame) for frame in frames]

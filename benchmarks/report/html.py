@@ -155,7 +155,7 @@ def page(records: Sequence[Record], table: Table, images: Mapping[str, bytes], t
         caption=formats.caption(table),
         shared=table.shared,
         main=grid(formats.cells(table), main, left, list(table.rows["limit"])),
-        footnotes=formats.footnotes(table),
+        footnotes=[*table.notices, *formats.footnotes(table)],
         troubles=table.troubles,
         figures=drawn,
         baseline=table.baseline,

@@ -34,6 +34,10 @@ def untimed(lines: pd.DataFrame) -> list[str]:
     ]
 
 
+REFERENCES = ("hat", "uniform-int8")
+"""Methods that others are compared with where they have runs."""
+
+
 def _words(origins: str) -> list[str]:
     """The names in ``inherited 2, retrained 1``."""
     return [part.split(" ")[0] for part in origins.split(", ")]
@@ -70,6 +74,9 @@ def notes(table: pd.DataFrame, latest: Sequence[Run]) -> list[str]:
         )
     if (table["n"][table["compared"]] < stats.SIGNIFICANT_FROM).any():
         told.append(f"No claim of significance is made below {stats.SIGNIFICANT_FROM} paired seeds.")
+    products = set(table["of"][table["compared"]])
+    if len(products) > 1 and not products & set(REFERENCES):
+        told.append(f"None of {', '.join(REFERENCES)} has a comparable run here to compare with.")
     tier = latest[0].facts["tier"]
     if tier in ("smoke", "check"):
         told.append(

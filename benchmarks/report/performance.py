@@ -70,7 +70,8 @@ def time_costs(table: Table) -> Costs:
     found = {(m, s, x): (q, seconds + earlier[m, s]) for m, s, x, q, seconds in zip(*columns, strict=True)}
     if any(not seconds > 0 for _, seconds in found.values()):
         return {}
-    limits = sorted(set(table.compared["limit"]))
+    asked = table.compared.groupby("limit")["method"].nunique()
+    limits = sorted(limit for limit, methods_there in asked.items() if methods_there >= METHODS)
     workloads = [(seed, limit) for seed in seeds for limit in limits]
     nothing = (math.nan, math.inf)
     targets = [

@@ -75,7 +75,16 @@ def looks(methods: Iterable[str]) -> dict[str, Look]:
     return found
 
 
-def short(name: str, limit: int = 20) -> str:
+LONG = 26
+"""Characters of a name that legends and axes show."""
+
+
+def small(names: Iterable[str]) -> float:
+    """The font size at which names of up to ``LONG`` characters find room."""
+    return 10 if max(map(len, names), default=0) <= 20 else 8
+
+
+def short(name: str, limit: int = LONG) -> str:
     """A method's name as a legend can hold it: what stands in brackets goes to a line of its own."""
     clean = rows.plain(name)
     if len(clean) <= limit:
@@ -130,7 +139,9 @@ def sheet(
 
 def key(axes: Any) -> None:
     """The legend, to the right of the axes."""
-    axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), frameon=False, title="method", alignment="left")
+    labels = [line for text in axes.get_legend_handles_labels()[1] for line in text.split("\n")]
+    axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), frameon=False, title="method", alignment="left",
+                fontsize=small(label for label in labels if not label.startswith("best of all")))  # fmt: skip
 
 
 def blank(axes: Any, text: str) -> None:
@@ -173,9 +184,11 @@ def pareto(records: Sequence[Record], table: Table) -> Figure:
     }
     told = "; ".join(text for kind, text in bars.items() if kind in kinds)
     notes = [f"Each point: one method at one limit, mean over seeds. Bars: {told}."] if told else []
+    if notes:
+        notes[0] += " Bars that reach the frame go on beyond it."
     if (shown["over"] > OVER).any():
         notes.append("Crossed out: over its limit when it was scored; not in the front.")
-    notes += recipes(table)
+    notes += recipes(table)[: None if timed else 1]
     sub = "Up and to the left is better. The grey line is the best that all methods together reach."
     title = f"Quality against {axis.name} of the networks each method found"
     made = sheet(table, title, sub, notes, wide=10, high=4.3, above=0.6)
@@ -201,16 +214,13 @@ def pareto(records: Sequence[Record], table: Table) -> Figure:
         )  # fmt: skip
     over = shown[shown["over"] > OVER]
     axes.plot(over["at"], over["quality"], linestyle="none", marker="x", color=INK, markersize=11, zorder=4)
-    if _cropped(axes.set_xlim, axes.get_xlim(), shown["at"]) | _cropped(
-        axes.set_ylim, axes.get_ylim(), shown["quality"]
-    ):
-        axes.text(1, 0.01, "bars that reach the frame go on beyond it ", fontsize=7.5, color=GREY, ha="right",
-                  transform=axes.transAxes)  # fmt: skip
+    _crop(axes.set_xlim, axes.get_xlim(), shown["at"])
+    _crop(axes.set_ylim, axes.get_ylim(), shown["quality"])
     (_window_spans if not timed else _limit_lines)(axes, lines)
     _front(axes, shown[~(shown["over"] > OVER)])
     of = "parameters, M"
     if timed:
-        of = f"latency of one {one}, times the reference network's{_sessions(lines)}"
+        of = f"latency of one {one} / the reference network's{_sessions(lines)}"
     axes.set_xlabel(f"\u2190 lower is better        {of}")
     axes.set_ylabel(f"{table.metric_name} on the test split        higher is better \u2192")
     key(axes)
@@ -222,12 +232,12 @@ def pareto(records: Sequence[Record], table: Table) -> Figure:
 
 
 def _sessions(lines: Any) -> str:
-    """The reference network's own latencies in brackets; sessions differ."""
+    """The reference network's own latencies in brackets, which differ between sessions."""
     known = lines["reference_p50"].dropna()
     if known.empty:
         return ""
     ends = dict.fromkeys(f"{x:.3g}" for x in (known.min(), known.max()))
-    return f" ({' to '.join(ends)} ms in these sessions)" if len(ends) > 1 else f" ({next(iter(ends))} ms)"
+    return f" ({' to '.join(ends)} ms)"
 
 
 def _window_spans(axes: Any, lines: Any) -> None:
@@ -241,14 +251,12 @@ def _window_spans(axes: Any, lines: Any) -> None:
     axes.set_xlim(left, right)
 
 
-def _cropped(crop: Callable[[float, float], Any], now: tuple[float, float], at: Any) -> bool:
-    """Keep very wide intervals (two seeds) from squeezing all points into a corner; True if any was cut."""
+def _crop(crop: Callable[[float, float], Any], now: tuple[float, float], at: Any) -> None:
+    """Keep very wide intervals (two seeds) from squeezing all points into a corner."""
     low, high = float(at.min()), float(at.max())
     room = 0.6 * (high - low)
-    if room <= 0 or (now[0] >= low - room and now[1] <= high + room):
-        return False
-    crop(max(now[0], low - room), min(now[1], high + room))
-    return True
+    if room > 0:
+        crop(max(now[0], low - room), min(now[1], high + room))
 
 
 def recipes(table: Table) -> list[str]:

@@ -81,7 +81,8 @@ def write_table(
     shown = {
         "id": identity, "title": title, "shared": table.shared, "metric": table.metric,
         "metrics": {m: METRICS.get(m, m) for m in _metrics(lines, table.metric)}, "rows": lines,
-        "notes": formats.footnotes(table), "troubles": table.troubles[:200], "signatures": table.signatures,
+        "notices": table.notices, "notes": formats.footnotes(table), "troubles": table.troubles[:200],
+        "signatures": table.signatures, "axis": _axis(table),
         "comparisons": formats.comparisons(table).to_dict("records"), "downloads": downloads,
         "elsewhere": list(table.elsewhere), "runs_a_file": site_runs.RUNS_A_FILE,
         "sets": {} if brief else _sets(table),
@@ -94,6 +95,20 @@ def write_table(
         "methods": len(set(table.named.values())),
         **{k: table.shared[k] for k in ("task", "tier", "profile", "space")},
     }  # fmt: skip
+
+
+def _axis(table: Table) -> dict[str, Any]:
+    """What the plot draws quality against."""
+    words = {
+        "ratio": (
+            "p50 latency, times the reference's",
+            "x reference",
+            "latency as a ratio to the reference network",
+        ),
+        "params": ("parameters, millions", "M parameters", "parameters"),
+    }
+    name, unit, label = words[table.axis.figure]
+    return {"key": table.axis.figure, "scale": table.axis.scale, "name": name, "unit": unit, "label": label}
 
 
 def _rows(table: Table) -> list[dict[str, Any]]:
@@ -110,7 +125,7 @@ def _rows(table: Table) -> list[dict[str, Any]]:
         limit = None if row["limit"] is None else str(row["limit"])
         there = found.get((row["method"], limit or ""), [])
         line = {k: row[k] for k in ("method", "status", "origin", "seeds", "n")} | {"limit": limit}
-        line["compared"] = bool(row["compared"])
+        line |= {"compared": bool(row["compared"]), "over": row["over"]}
         line |= {k: row[k] for k in _FIGURES} | {"verified": row.get("verified", verified.NOT_YET)}
         line["spans"] = {
             name: [row[f"{name}_low"], row[f"{name}_high"], row.get(f"{name}_interval", "seeds")]

@@ -17,7 +17,7 @@ import pandas as pd
 from benchmarks import quantities, stats
 from benchmarks.records import Record
 from benchmarks.report import beside as besides
-from benchmarks.report import comparable, comparisons, notes, rows, runs, spread, standing
+from benchmarks.report import caveats, comparable, comparisons, notes, rows, runs, spread, standing
 from benchmarks.report.beside import Beside
 from benchmarks.report.runs import Run
 
@@ -31,7 +31,7 @@ METRICS = {
     "mlm_accuracy": "MLM accuracy %",
     "accuracy": "accuracy %",
 }
-BASELINES = ("hat", "uniform-int8", "hat-sandwich", "scratch", "random-search")
+BASELINES = (*notes.REFERENCES, "hat-sandwich", "scratch", "random-search")
 """Methods that the others are compared with, unless one is named: the first that has runs."""
 SHARED_MEANS = (
     "chrf",
@@ -84,6 +84,11 @@ class Table:
     def sets(self) -> pd.DataFrame:
         """One line per (method, limit, test set, metric); made when asked for, as large boards never ask."""
         return _sets(self.lines)
+
+    @cached_property
+    def notices(self) -> list[str]:
+        """Why its rows rank no methods, if they do not."""
+        return caveats.notices(self.shared["task"], self.shared["tier"], self.lines)
 
     @property
     def detailed(self) -> bool:
