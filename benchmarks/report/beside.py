@@ -111,8 +111,8 @@ def _mean(there: Sequence[Stored], of: int) -> dict[str, Any]:
     figure["others_cpu"] = max(x["others_cpu"] for x in latencies)
     if len(there) > 1:
         over = stats.interval([x["p50"] for x in latencies], quantities.FIGURES["p50"])
-        ends = [math.nan if end is None else end for end in (over.low, over.high)]
-        return figure | {"ms": over.mean, "ms_low": ends[0], "ms_high": ends[1], "interval": "seeds"}
+        low, high = (math.nan if end is None else end for end in (over.low, over.high))
+        return figure | {"ms": over.mean, "ms_low": low, "ms_high": high, "interval": "seeds"}
     (one,) = latencies
     ends = {"ms_low": one["p50_low"], "ms_high": one["p50_high"]}
     return figure | {"ms": one["p50"], **ends, "interval": "timings"}

@@ -43,8 +43,13 @@ def _unigram(entry: dict[str, Any], lines: pd.DataFrame) -> list[str]:
         f"Word frequencies alone have a validation loss of {level:.2f} nats; {len(low)} of {len(losses)}"
         f" networks of this table are within {near:g} of it or above"
     )
+    ends = losses.groupby("origin", sort=True)["valid_loss"].agg(["min", "max"])
+    spans = "; ".join(
+        f"{origin} {ends.loc[origin, 'min']:.2f} to {ends.loc[origin, 'max']:.2f}" for origin in ends.index
+    )
+    ranges = f"Validation losses by origin of weights, lowest to highest network: {spans}."
     if low.empty:
-        return [text + "."]
+        return [text + ".", ranges]
     counts = low.groupby("method", sort=True)["seed"].nunique()
     named = ", ".join(f"{method} ({n} seed{'s' if n > 1 else ''})" for method, n in counts.items())
-    return [f"{text}: {named}."]
+    return [f"{text}: {named}.", ranges]

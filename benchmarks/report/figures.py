@@ -75,6 +75,6 @@ def interval(row: Row, digits: str = ".1f") -> str:
     sign = "" if key == "quality" else "+"
     text = ranged(row[key], row["low"], row["high"], sign + digits, row.get("interval", "seeds"))
     if text != NONE and not text.endswith(("]", *OVER.values())):
-        single = sign and row.get("pairs", 1) == 1
+        single = sign and row.get("pairs") == 1
         text += " (one pair: no interval)" if single else " (no interval)"
     return text

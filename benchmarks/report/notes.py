@@ -56,7 +56,7 @@ def notes(table: pd.DataFrame, latest: Sequence[Run]) -> list[str]:
         "Each row is, of the networks that a run proposed last at that limit (its product), the one with the"
         " best validation score, scored once on the sealed test split."
     )
-    earlier = table["seeds"].astype(bool) & ~table["compared"] & ~table["status"].str.startswith("not comp")
+    earlier = ~table["compared"] & ~table["stopped"]
     if earlier.any():
         origins = sorted({origin for part in table["origin"][earlier] for origin in _words(part)})
         told.append(

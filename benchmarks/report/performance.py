@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.records import Record
 from benchmarks.report import plots
+from benchmarks.report.rows import Limit
 from benchmarks.report.tables import Table
 
 METHODS, WORKLOADS = 3, 3
@@ -70,8 +71,10 @@ def time_costs(table: Table) -> Costs:
     found = {(m, s, x): (q, seconds + earlier[m, s]) for m, s, x, q, seconds in zip(*columns, strict=True)}
     if any(not seconds > 0 for _, seconds in found.values()):
         return {}
-    asked = table.compared.groupby("limit")["method"].nunique()
-    limits = sorted(limit for limit, methods_there in asked.items() if methods_there >= METHODS)
+    asked: dict[Limit, set[str]] = {}
+    for method, limit in zip(table.compared["method"], table.compared["limit"], strict=True):
+        asked.setdefault(limit, set()).add(method)
+    limits = sorted(limit for limit, those in asked.items() if len(those) >= METHODS)
     workloads = [(seed, limit) for seed in seeds for limit in limits]
     nothing = (math.nan, math.inf)
     targets = [

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from benchmarks.records import Record
 from benchmarks.report import beside as besides
 from benchmarks.report import caveats, comparable, comparisons, notes, rows, runs, spread, standing
 from benchmarks.report.beside import Beside
+from benchmarks.report.rows import Axis
 from benchmarks.report.runs import Run
 
 ROW_SEEDS = 3
@@ -76,7 +78,7 @@ class Table:
     runs: list[Run]
     named: dict[str, str]
     lines: pd.DataFrame
-    axis: rows.Axis
+    axis: Axis
     obstacles: dict[str, str]
     before: dict[str, tuple[float, float]]
 
@@ -158,8 +160,9 @@ def of_runs(
     axis = rows.axis(lines["limit"], facts["task"], facts["tier"])
     volumes = comparisons.volumes_of(compared, axis)
     methods = sorted(set(compared["method"]))
-    if baseline not in methods:
-        baseline = next((m for m in BASELINES if m in methods), methods[0] if methods else None)
+    wanted = [*([baseline] if baseline else []), *BASELINES]
+    labels = [label for name in wanted for label in (name, f"{name} (default options)")]
+    baseline = next((label for label in labels if label in methods), methods[0] if methods else None)
     return Table(
         shared={**facts, **latest[-1].facts},
         metric=metric,
@@ -184,7 +187,7 @@ def of_runs(
 
 def _leave_costs_to_products(table: pd.DataFrame) -> None:
     """Take a run's costs out of the rows of its earlier origins: they paid for its product, too."""
-    earlier = (table["method"] != table["of"]) & ~table["status"].str.startswith("not compared")
+    earlier = ~table["compared"] & ~table["stopped"]
     sides = [f"{name}_{side}" for name in spread.SPENT for side in ("low", "high")]
     table.loc[earlier, [*runs.SPENT, *sides]] = np.nan
     table["energy_sources"] = [
@@ -239,13 +242,14 @@ def _means(
         row["limit_share"] = limit.value if limit.rank == 1 else None
         row["limit_ms"] = limit.value if limit.rank == 2 else None
         row["origin"] = _counted([origins[i] for i in part])
-        stopped = reasons[run[first]] if not compared[first] else ""
+        row["stopped"] = bool(reasons[run[first]])
         ended = [(seeds[i], reasons[i]) for i in tried[of[first]]]
-        found.append(row | {"status": _status(ended, there, row["over"], stopped=bool(stopped))})
+        found.append(row | {"status": _status(ended, there, row["over"], stopped=row["stopped"])})
     without = sorted(set(tried) - set(of))
     for method, mean in zip(without, _averages(spent, [tried[m] for m in without]).tolist(), strict=True):
         ended = [(seeds[i], reasons[i]) for i in tried[method]]
-        row = {"method": method, "of": method, "limit": None, "n": 0, "seeds": "", "compared": False}
+        row = {"method": method, "of": method, "limit": None, "n": 0, "seeds": ""}
+        row |= {"compared": False, "stopped": True}
         row["status"] = _status(ended, (), np.nan)
         row["energy_sources"] = sorted({s for i in tried[method] if (s := energy[i]) is not None})
         found.append(row | dict(zip(runs.SPENT, mean, strict=True)) | {"origin": ""})
@@ -269,19 +273,20 @@ def _averages(figures: stats.Array, parts: Sequence[Sequence[int]]) -> stats.Arr
 def _best_first(found: list[dict[str, Any]], figures: list[str]) -> pd.DataFrame:
     """The rows by limit, best quality first and under each those of its earlier origins; then stopped runs;
     those without a limit or a candidate last."""
-    texts = ["method", "of", "limit", "n", "seeds", "compared", "energy_sources", "origin", "status"]
+    texts = ["method", "of", "limit", "n", "seeds", "compared", "stopped"]
+    texts += ["energy_sources", "origin", "status"]
     own = {(row["of"], row["limit"]): row["quality"] for row in found if row["compared"]}
 
-    def order(row: dict[str, Any]) -> tuple[Any, ...]:
+    def order(row: dict[str, Any]) -> Any:
         limit, key = row["limit"], (row["of"], row["limit"])
-        quality = own.get(key, row.get("quality"))
-        unknown = quality is None or quality != quality
+        quality = float(own.get(key, row.get("quality")) or math.nan)
+        unknown = math.isnan(quality)
         at = (limit is None, limit is not None and limit.rank == 0, limit.value if limit is not None else 0)
         rank = 0.0 if unknown else -quality
-        return *at, key not in own, unknown, rank, row["of"], not row["compared"], row["method"]
+        return *at, row["stopped"], unknown, rank, row["of"], not row["compared"], row["method"]
 
     frame = pd.DataFrame(sorted(found, key=order), columns=[*texts, *figures], dtype=object)
-    return frame.astype(dict.fromkeys(figures, "float64") | {"compared": bool})
+    return frame.astype(dict.fromkeys(figures, "float64") | {"compared": bool, "stopped": bool})
 
 
 def _counted(words: list[str]) -> str:
