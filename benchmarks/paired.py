@@ -1,8 +1,10 @@
 """Two translation systems on the same sentences: paired bootstrap and approximate randomisation of BLEU.
 
-From the statistics that records keep for each sentence (``metrics.read_counts``). Equal to sacreBLEU's
-``PairedTest`` where the generator is ``default_rng(metrics.SEED)``, but for one case: for systems whose
-statistics are equal sacreBLEU counts no shuffle and says p = 1 / (trials + 1); here p is 1.
+From the statistics that records keep for each sentence (``metrics.read_counts``). With the generator
+``default_rng(metrics.SEED)`` equal to sacreBLEU's ``PairedTest`` but where that understates p: it counts
+only shuffles that differ *more*, so that of two systems of equal BLEU, or on one sentence, no shuffle counts
+and p is 1 / (trials + 1). Here a shuffle that differs as much counts too, and k sentences on which two
+systems differ never say less than the 2 / 2**k of an exact test.
 
 These tests ask whether two *trained networks* differ beyond the choice of test sentences. They know
 nothing of the noise of training: for methods, pair over seeds (``stats.sign_flip``).
@@ -10,6 +12,7 @@ nothing of the noise of training: for methods, pair over seeds (``stats.sign_fli
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,18 +30,19 @@ Counts = NDArray[np.int64]
 _CELLS = 2**22
 """Of a block of resamples x sentences: bounds the memory."""
 _TIE = 1e-9
-"""BLEU. Nearer than this the last bits decide, which only sacreBLEU's own arithmetic has."""
+"""BLEU. Differences nearer than this are equal: only the last bits tell them apart."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """BLEU of one system minus that of another, with its 95 % interval over resampled sentences."""
+    """BLEU of one system minus that of another, with its 95 % interval over resampled sentences; NaN where
+    resamples do not differ."""
 
     value: float
     low: float
     high: float
     p: float
-    """Of the paired bootstrap (Koehn 2004), two-sided."""
+    """Of the paired bootstrap (Koehn 2004), two-sided; 1 where the systems have the same BLEU."""
 
 
 def bleu_of_sums(sums: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -74,18 +78,25 @@ def bootstrap(
         times = np.bincount(picked.ravel(), minlength=block * sentences).reshape(block, sentences)
         sums.append(times.astype(exact) @ columns)
     scores = bleu_of_sums(np.vstack(sums).astype(np.float64).reshape(-1, 10)).reshape(draws, -1, 2)
-    found = []
+    results = []
     for i, (ours, theirs) in enumerate(pairs):
         differences = scores[:, i, 0] - scores[:, i, 1]
         value = metrics.corpus_bleu(ours) - metrics.corpus_bleu(theirs)
-        if np.array_equal(ours, theirs):
-            found.append(Difference(0.0, 0.0, 0.0, 1.0))
-            continue
+        value = 0.0 if abs(value) < _TIE else value
         centred = np.abs(differences) - np.abs(differences).mean()
         p = (int((centred > abs(value)).sum()) + 1) / (draws + 1)
+        p = max(p, _least_p(ours, theirs)) if value else 1.0
         ordered, cut = np.sort(differences), draws // 40
-        found.append(Difference(value, float(ordered[cut]), float(ordered[-cut - 1]), p))
-    return found
+        ends = float(ordered[cut]), float(ordered[-cut - 1])
+        low, high = ends if np.ptp(differences) > _TIE else (math.nan, math.nan)
+        results.append(Difference(value, low, high, p))
+    return results
+
+
+def _least_p(ours: Counts, theirs: Counts) -> float:
+    """The smallest two-sided p of an exact test that swaps the sentences on which two systems differ."""
+    differing = int((ours != theirs).any(axis=1).sum())
+    return min(1.0, math.ldexp(2.0, -differing))
 
 
 def approximate_randomisation(
@@ -106,18 +117,14 @@ def approximate_randomisation(
         swapped = rng.integers(2, size=(block, sentences), dtype=bool)
         sums.append((swapped.astype(exact) @ moved).astype(np.int64))
     shifts = np.vstack(sums).reshape(trials, len(pairs), 10)
-    found = []
+    results = []
     for i, (ours, theirs) in enumerate(pairs):
-        if np.array_equal(ours, theirs):
-            found.append(1.0)
-            continue
         first, second = ours.sum(axis=0) + shifts[:, i], theirs.sum(axis=0) - shifts[:, i]
-        seen = np.abs(bleu_of_sums(first.astype(np.float64)) - bleu_of_sums(second.astype(np.float64)))
-        real = abs(metrics.corpus_bleu(ours) - metrics.corpus_bleu(theirs))
-        for k in np.flatnonzero(np.abs(seen - real) < _TIE):
-            seen[k] = abs(metrics.corpus_bleu(first[k]) - metrics.corpus_bleu(second[k]))
-        found.append((int((seen > real).sum()) + 1) / (trials + 1))
-    return found
+        apart = np.abs(bleu_of_sums(first.astype(np.float64)) - bleu_of_sums(second.astype(np.float64)))
+        observed = abs(metrics.corpus_bleu(ours) - metrics.corpus_bleu(theirs))
+        p = (int((apart > observed - _TIE).sum()) + 1) / (trials + 1)
+        results.append(max(p, _least_p(ours, theirs)))
+    return results
 
 
 def _sentences(pairs: Sequence[tuple[Counts, Counts]]) -> int:

@@ -11,9 +11,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from benchmarks.quantities import Quantity
 
 SIGNIFICANT_FROM = 6
 """Paired seeds. An exact two-sided sign-flip test on n pairs cannot go below 2 / 2**n: 0.0625 on 5."""
@@ -42,7 +45,7 @@ def _values(values: Sequence[float]) -> Array:
 
 
 def t_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
-    """Student's interval for the mean; with one figure there is none."""
+    """Student's interval for a mean difference; with one there is none. Of a quantity: ``interval``."""
     array = _values(values)
     n = len(array)
     mean = float(np.add.reduce(array)) / n
@@ -52,6 +55,55 @@ def t_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
     deviation = math.sqrt(np.add.reduce(apart * apart) / (n - 1))
     half = _quantile(n - 1, (1 + level) / 2) * deviation / math.sqrt(n)
     return Interval(mean, mean - half, mean + half, n)
+
+
+def interval(values: Sequence[float], quantity: Quantity) -> Interval:
+    """Return the mean with its 95 % interval on the scale of a quantity: both ends lie within its range.
+
+    A t-interval on the log scale where the range has one bound, on the logit scale where it has two, around
+    the mean (delta method): the standard error is multiplied with the scale's slope at the mean. Centre and
+    estimand are the arithmetic mean, as in differences between rows; the usual t-interval is its limit
+    for a small spread. ``test_stats`` simulates the coverage.
+
+    Raises:
+        ValueError: a value lies outside the quantity's range.
+    """
+    array = _values(values)
+    if problem := quantity.trespass(float(array.min()), float(array.max())):
+        raise ValueError(problem)
+    mean, n = float(np.add.reduce(array)) / len(array), len(array)
+    none = Interval(mean, None, None, n)
+    if quantity.counted or n < 2:
+        return none
+    deviation = array.std(ddof=1)
+    low, high = bounded(mean, float(deviation), n, quantity.low, quantity.high)
+    return none if math.isnan(low) else Interval(mean, float(low), float(high), n)
+
+
+def bounded(mean: Any, deviation: Any, n: Any, least: float, most: float) -> tuple[Any, Any]:
+    """Compute the ends of ``interval`` from means, standard deviations and numbers, which may be arrays.
+
+    NaN where there is no interval: for fewer than two figures, for figures that do not differ, of which a
+    handful shows nothing about the next, and for a mean at a bound.
+    """
+    from scipy.special import stdtrit
+
+    mean, deviation, n = (np.asarray(x, dtype=np.float64) for x in (mean, deviation, n))
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        error = stdtrit(np.maximum(n - 1, 1), (1 + LEVEL) / 2) * deviation / np.sqrt(n)
+        above, below = mean - least, most - mean
+        if math.isinf(least):
+            low, high = mean - error, mean + error
+        elif math.isinf(most):
+            factor = np.exp(error / above)
+            low, high = least + above / factor, least + above * factor
+        else:
+            factor = np.exp(error * (1 / above + 1 / below))
+            odds = above / below
+            low, high = (most - (most - least) / (1 + x) for x in (odds / factor, odds * factor))
+        varied = deviation > 1e-12 * np.maximum(np.abs(mean), 1e-300)
+        shown = (n > 1) & varied & (above > 0) & (below > 0) & np.isfinite(low) & np.isfinite(high)
+    return np.where(shown, low, np.nan), np.where(shown, high, np.nan)
 
 
 @lru_cache(maxsize=1024)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from benchmarks import options, profiles, registry, repeat, rulesets
+from benchmarks import options, profiles, quantities, registry, repeat, rulesets
 from benchmarks import records as store
 from benchmarks.api import LIMITED, UsageError
 from benchmarks.options import IGNORED
@@ -22,8 +22,8 @@ from benchmarks.tasks import get_task
 
 OVER = {"seconds": 1.05}
 """Share of an allowance that a total may reach: a run is stopped at 102 % of its seconds, with a grace."""
-PERCENT = ("bleu", "chrf", "bleu_tok_lc", "accuracy")
-"""Metrics between 0 and 100."""
+# Ends of figures under this recipe may pass their range: tables compute them anew from the figure's values.
+_PLAIN_T = "|ci:t95-over-fine-tuning-seeds"
 _SIGNED = re.compile(r"([\w.-]+\|)?[\w.-]+:[^|]+(\|[\w.-]+:[^|]+)+")
 """A signature: what the metric is called, then names with their values."""
 
@@ -173,6 +173,8 @@ def _ledger(record: Record) -> Iterator[str]:
         if total > allowance * OVER.get(kind, 1.0) + 1e-6:
             yield f"ledger.totals.{kind}: {total:,.10g}, the allowance is {allowance:,.10g}"
         stated = share.get(kind)
+        if kind not in OVER and (problem := quantities.FIGURES[kind].trespass(stated)):
+            yield f"ledger.share.{kind}: {problem}"
         if allowance > 0 and stated is not None and not math.isclose(stated, total / allowance, abs_tol=1e-6):
             due = total / allowance
             yield f"ledger.share.{kind}: {stated:g}, but {total:,.10g} of {allowance:,.10g} is {due:g}"
@@ -181,6 +183,10 @@ def _ledger(record: Record) -> Iterator[str]:
         yield f"ledger.totals.seconds: {totals.get('seconds', 0.0):g} but the entries sum to {booked:g}"
     if record["status"] != "failed" and not totals.get("tokens") and not totals.get("evaluations"):
         yield "ledger.totals: candidates without a token trained or an evaluation made"
+    for entry in record["ledger"]["entries"]:
+        if entry["amount"] < 0:
+            field = f"ledger.entries.{plain(entry['phase'], 40)}.{entry['kind']}"
+            yield f"{field}: {entry['amount']:g} is below 0"
     energy = record["energy"]
     if energy and energy.get("joules") is not None and not plain(energy["source"]):
         yield "energy.source: empty; every figure says where it comes from"
@@ -193,10 +199,30 @@ def _candidate(record: Record, candidate: Mapping[str, Any]) -> Iterator[str]:
     latency = candidate.get("latency")
     if latency:
         yield from _latency(record, latency)
+    for field, name, value in _figures(candidate):
+        if problem := quantities.FIGURES[name].trespass(value):
+            yield f"{field}: {problem}"
     for name, amount in (("memory", "peak_bytes"), ("energy", "joules_per_sentence")):
         part = candidate.get(name)
         if part and part.get(amount) is not None and not plain(part["source"]):
             yield f"{name}.source: empty; every figure says where it comes from"
+
+
+_INTERVALS = {"ratio_low": "ratio", "ratio_high": "ratio", "p50_low": "p50", "p50_high": "p50"}
+"""End of a latency's interval -> the quantity that it is of."""
+
+
+def _figures(candidate: Mapping[str, Any]) -> Iterator[tuple[str, str, float | None]]:
+    """Field, quantity and value of every figure of a candidate but its scores."""
+    latency, cost = candidate.get("latency") or {}, candidate.get("cost") or {}
+    for name in ("p50", "p90", "ratio", "reference_p50", *_INTERVALS):
+        yield f"latency.{name}", _INTERVALS.get(name, name), latency.get(name)
+    yield from ((f"cost.{name}", name, cost.get(name)) for name in ("params", "macs", "bytes"))
+    yield "valid.loss", "valid_loss", candidate["valid"]["loss"]
+    yield "memory.peak_bytes", "peak_bytes", (candidate.get("memory") or {}).get("peak_bytes")
+    yield "energy.joules_per_sentence", "joules", (candidate.get("energy") or {}).get("joules_per_sentence")
+    for name in ("limit_ms", "limit_share"):
+        yield name, name, candidate.get(name)
 
 
 def _scored(field: str, metric: str, figure: Mapping[str, Any]) -> Iterator[str]:
@@ -207,8 +233,9 @@ def _scored(field: str, metric: str, figure: Mapping[str, Any]) -> Iterator[str]
         yield f"{field}.signature: {plain(figure['signature'], 60)!r} does not say how the figure was made"
     elif "version:" not in figure["signature"]:
         yield f"{field}.signature: names no version"
-    if metric in PERCENT and not 0 <= value <= 100:
-        yield f"{field}.value: {value:g} is not between 0 and 100"
+    for side in ("value",) if _PLAIN_T in figure["signature"] else ("value", "low", "high"):
+        if problem := quantities.of_metric(metric).trespass(figure.get(side)):
+            yield f"{field}.{side}: {problem}"
     if low is not None and high is not None and not low <= value <= high:
         yield f"{field}: {value:g} is outside its own interval [{low:g}, {high:g}]"
 

@@ -24,6 +24,7 @@ Fills = dict[str, tuple[str, str]]
 """Phase -> colour and hatch."""
 
 OFF = "harness scoring (off the clock)"
+LED = "the run whose weights it took"
 USUAL = ("supernet", "search", "retrain", "train", "other")
 """Phases that the project's own methods name."""
 
@@ -36,15 +37,19 @@ _FILLS = (
 
 def spending(records: Sequence[Record]) -> pd.DataFrame:
     """(method, phase, kind) -> mean amount over the method's runs, in the panel's unit."""
-    named, flat = comparable.labels(runs.whole(records)), []
+    every = runs.whole(records)
+    named, before, flat = comparable.labels(every), runs.before(every), []
+    led = {run.id: before[run.id] for run in every if run.inherits}
     tried: dict[str, int] = {}
     for record in records:
         method, ledger = named[record["id"]], record["ledger"]
         tried[method] = tried.get(method, 0) + 1
         entries = [(e["phase"], e["kind"], e["amount"]) for e in ledger["entries"]]
         entries += [(OFF, "seconds", amount) for amount in ledger.get("harness_seconds", {}).values()]
+        earlier = zip(("seconds", "joules"), led.get(record["id"], ()), strict=False)
+        entries += [(LED, kind, amount) for kind, amount in earlier if amount == amount]
         joules = (record["energy"] or {}).get("joules")
-        if joules is not None and not any(kind == "joules" for _, kind, _ in entries):
+        if joules is not None and not any(kind == "joules" and at != LED for at, kind, _ in entries):
             entries.append(("all phases", "joules", joules))
         for phase, kind, amount in entries:
             allowed = record["spec"]["budget"].get(kind)
@@ -94,8 +99,9 @@ def budget(records: Sequence[Record], table: Table) -> Figure:
         part = spent[spent["kind"] == kind]
         _panel(axes, part, methods, fills, share=kind not in ("seconds", "joules"))
         axes.set_title(title, fontsize=10, loc="left", color=plots.INK)
-        names = [plots.short(m, 18) for m in methods] if i == 0 else [""] * len(methods)
-        axes.set_yticks(range(len(methods)), names)
+        names = [plots.short(m) for m in methods] if i == 0 else [""] * len(methods)
+        lines = (line for name in names for line in name.split("\n"))
+        axes.set_yticks(range(len(methods)), names, fontsize=plots.small(lines))
         if part.empty:
             axes.text(0.5, 0.5, "not measured" if kind == "joules" else "none", ha="center", color=plots.GREY,
                       transform=axes.transAxes)  # fmt: skip
@@ -124,7 +130,8 @@ def _panel(axes: Any, part: pd.DataFrame, methods: list[str], fills: Fills, shar
             left += float(mine[phase])
         charged = left - float(mine.get(OFF, 0.0))
         text = f" {charged:,.0f}" if charged >= 10 or not charged else f" {charged:.2g}"
-        axes.text(left, y, text, va="center", fontsize=8, color=plots.INK)
+        axes.text(left, y, text, va="center", fontsize=8, color=plots.INK, zorder=3,
+                  bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})  # fmt: skip
         longest = max(longest, left)
     if share:
         longest = max(longest, 100.0)

@@ -4,16 +4,17 @@ other runtimes, which have columns of their own.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks import elsewhere, stats, verified
+from benchmarks import elsewhere, quantities, stats, verified
 from benchmarks.api import InvalidRecord
 from benchmarks.records import Record
 from benchmarks.report.figures import NONE, Row, ranged
 from benchmarks.report.rows import plain
-from benchmarks.report.runs import Run
+from benchmarks.report.runs import Run, labelled
 from benchmarks.sealed import Stored, date
 
 
@@ -67,7 +68,10 @@ Column = dict[tuple[str, str], Figure]
 
 
 def columns(
-    latest: Sequence[Run], named: Mapping[str, str], beside: Mapping[str, Beside]
+    latest: Sequence[Run],
+    named: Mapping[str, str],
+    beside: Mapping[str, Beside],
+    obstacles: Mapping[str, str] | None = None,
 ) -> tuple[dict[str, Column], dict[str, str]]:
     """Heading -> the column of each runtime, policy and profile that any run of a table was timed in, and
     heading -> signature.
@@ -76,13 +80,14 @@ def columns(
         latest: runs of the table.
         named: of ``comparable.labels``.
         beside: record id -> what lies beside it.
+        obstacles: of ``comparable.obstacles``.
     """
     timed: dict[str, dict[tuple[str, str], list[Stored]]] = {}
     signatures: dict[str, set[str]] = {}
     runs: dict[tuple[str, str], int] = {}
     for run in latest:
-        for head in run.headlines:
-            key = named[run.id], str(head.limit)
+        for label, head in labelled(run, named[run.id], run.id in (obstacles or {})):
+            key = label, str(head.limit)
             runs[key] = runs.get(key, 0) + 1
             seen = set()
             for made in beside.get(run.id, Beside()).latencies:
@@ -105,8 +110,9 @@ def _mean(there: Sequence[Stored], of: int) -> dict[str, Any]:
     figure = {"runs": len(there), "of": of, "ratio": sum(x["ratio"] for x in latencies) / len(there)}
     figure["others_cpu"] = max(x["others_cpu"] for x in latencies)
     if len(there) > 1:
-        over = stats.t_interval([x["p50"] for x in latencies])
-        return figure | {"ms": over.mean, "ms_low": over.low, "ms_high": over.high, "interval": "seeds"}
+        over = stats.interval([x["p50"] for x in latencies], quantities.FIGURES["p50"])
+        low, high = (math.nan if end is None else end for end in (over.low, over.high))
+        return figure | {"ms": over.mean, "ms_low": low, "ms_high": high, "interval": "seeds"}
     (one,) = latencies
     ends = {"ms_low": one["p50_low"], "ms_high": one["p50_high"]}
     return figure | {"ms": one["p50"], **ends, "interval": "timings"}

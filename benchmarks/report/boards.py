@@ -134,9 +134,22 @@ BRIEF = ("shared", "metric", "rows", "baseline", "comparisons", "notes")
 
 
 def _board(job: Job, group: Sequence[Run], mark: str, apart: str, given: Mapping[str, Beside]) -> Board:
-    from benchmarks.report import formats, site, tables
+    from benchmarks.report import formats, ranges, site, tables
 
     table = tables.of_runs(group, beside=given)
+    if apart:
+        table.notes.append(
+            "Not comparable with the larger table of this task, tier and profile; that differs in (its own in"
+            f" brackets): {apart}."
+        )
+    if problems := ranges.impossible(table):
+        raise InvalidRecord(
+            "\n".join(
+                [f"{table.shared['task']}, {table.shared['profile']}: impossible figures", *problems[:20]]
+            )
+            + "\nfind the record with: supernet-bench validate "
+            + (job.results_dir / "records").as_posix()
+        )
     shared = table.shared
     title = f"{shared['task']}, {shared['tier']}, {shared['profile']}" + (f" ({mark})" if mark else "")
     slug = "-".join([shared["task"], shared["tier"], shared["profile"], *([mark] if mark else [])])
@@ -167,7 +180,7 @@ def _brief(table: Any, title: str, records: int) -> str:
     from benchmarks.report import figures, rows
     from benchmarks.report.formats import md
 
-    best = table.rows.dropna(subset=["quality"]).drop_duplicates("limit")
+    best = table.rows[table.rows["compared"]].dropna(subset=["quality"]).drop_duplicates("limit")
     told = [
         f"{row['limit']}: {rows.plain(row['method'], 60)}, {figures.interval(row)} {table.metric_name}"
         for row in best.head(10).to_dict("records")

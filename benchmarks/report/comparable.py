@@ -114,11 +114,49 @@ def labels(runs: Sequence[Run]) -> dict[str, str]:
     return named
 
 
+def obstacle(run: Run) -> str:
+    """Why a run by itself must not be compared, ranked, drawn into a front or tested; empty where it may.
+
+    A method that was cut off would be judged by what the cut left of it.
+    """
+    if run.status == "failed":
+        return f"failed: {run.message}"
+    if run.status != "done":
+        return f"stopped: {run.message}"
+    for kind, share in zip(LIMITED, run.spent, strict=False):
+        if kind != "seconds" and share > 1 + 1e-6:
+            return f"spent {share:.0%} of its {kind}"
+    return ""
+
+
+def is_comparable(run: Run) -> bool:
+    """Return whether nothing in a run itself forbids comparing it; see ``obstacles`` for those it follows."""
+    return not obstacle(run)
+
+
+def obstacles(runs: Iterable[Run]) -> dict[str, str]:
+    """Record id -> why that run must not be compared: ``obstacle`` of it, or of one that it follows."""
+    by_id = {run.id: run for run in runs}
+    reasons: dict[str, str] = {}
+    for run in by_id.values():
+        at: Run | None = run
+        seen: set[str] = set()
+        while at is not None and at.id not in seen:
+            if reason := obstacle(at):
+                follows = "" if at is run else f"follows {at.method} seed {at.seed}, which "
+                reasons[run.id] = follows + reason
+                break
+            seen.add(at.id)
+            at = by_id.get(at.follows)
+    return reasons
+
+
 def latest(runs: Sequence[Run]) -> list[Run]:
-    """One run for each (method label, seed): where there are several, the one that ended last."""
+    """One run for each (method label, seed): where there are several, the one that ended last, and one that
+    may be compared before any that may not."""
     named = labels(runs)
     kept: dict[tuple[str, int], Run] = {}
-    for run in sorted(runs, key=lambda r: (r.status != "failed", r.ended, r.id)):
+    for run in sorted(runs, key=lambda r: (is_comparable(r), r.status != "failed", r.ended, r.id)):
         kept[named[run.id], run.seed] = run
     return sorted(kept.values(), key=lambda r: (named[r.id], r.seed))
 

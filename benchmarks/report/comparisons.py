@@ -12,28 +12,34 @@ import pandas as pd
 from benchmarks import metrics, paired, stats
 from benchmarks.api import InvalidRecord
 from benchmarks.hypotheses import Evidence
+from benchmarks.quantities import Quantity
 from benchmarks.report import rows
 
 MOST_PAIRS = 120
 """Pairs of networks in one table that are tested over sentences; each costs a tenth of a second."""
 
 
-def volumes_of(lines: pd.DataFrame, task: str) -> pd.DataFrame:
-    """Hypervolume of each run's headline candidates: test quality up, latency ratio down; NaN where none of
-    them has both."""
+def volumes_of(lines: pd.DataFrame, axis: rows.Axis) -> pd.DataFrame:
+    """Hypervolume of each run's headline candidates: test quality up, the table's axis down; NaN where none
+    of them has both, or no reference point is frozen."""
     runs: dict[tuple[str, int], list[tuple[float, float]]] = {}
-    columns = (lines[name] for name in ("method", "seed", "quality", "ratio"))
-    for method, seed, quality, ratio in zip(*columns, strict=True):
-        runs.setdefault((method, seed), []).append((quality, ratio))
+    columns = (lines[name] for name in ("method", "seed", "quality"))
+    for method, seed, quality, at in zip(*columns, lines[axis.figure] * axis.scale, strict=True):
+        runs.setdefault((method, seed), []).append((quality, at))
     ordered = sorted(runs)
     points = np.full((len(ordered), max(map(len, runs.values()), default=0), 2), np.nan)
     for i, key in enumerate(ordered):
         points[i, : len(runs[key])] = runs[key]
-    volumes = stats.hypervolumes(points[..., 0], points[..., 1], rows.reference_point(task))
-    volumes[~np.isfinite(points).all(axis=2).any(axis=1)] = np.nan
     keys = pd.DataFrame(ordered, columns=["method", "seed"])
+    if axis.reference is None:
+        return keys.assign(volume=np.nan)
+    volumes = stats.hypervolumes(points[..., 0], points[..., 1], axis.reference)
+    volumes[~np.isfinite(points).all(axis=2).any(axis=1)] = np.nan
     return keys.assign(volume=volumes)
 
+
+DIFFERENCE = Quantity("a difference")
+"""It may be any number: its interval is Student's, and there is none where no pair differs from another."""
 
 Figures = Iterable[tuple[str, int, float]]
 """Method, seed, figure."""
@@ -78,8 +84,8 @@ def compare(
             if method == baseline or not seeds:
                 continue
             a, b = [ours[s] for s in seeds], [theirs[s] for s in seeds]
-            interval = stats.t_interval([x - y for x, y in zip(a, b, strict=True)])
             differences = [x - y for x, y in zip(a, b, strict=True)]
+            interval = stats.interval(differences, DIFFERENCE)
             p = stats.t_test(differences) if len(seeds) >= stats.SIGNIFICANT_FROM else None
             found.append(
                 {"method": method, "baseline": baseline, "what": what, "limit": limit, "pairs": len(seeds)}

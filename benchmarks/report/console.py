@@ -32,15 +32,16 @@ class Terminal:
         quality, speed = ["quality", *translated], ["ratio", "p50", "params", "macs"]
         spent = ["tokens", "evaluations", "probes", "seconds", "joules"]
         yield Text(caption(self.table), style="bold")
+        for line in self.table.notices:
+            yield Text(line, style="bold yellow" if line == self.table.notices[0] else "yellow")
         yield Text()
         whole = self._grid(["method", "limit", *quality, *speed, *spent, "status"], lines)
         if Measurement.get(console, options.update(max_width=500), whole).maximum <= options.max_width:
             yield whole
         else:
             there = [line for line in lines if line["limit"] is not None]
-            once = list({line["method"]: line for line in reversed(lines)}.values())[
-                ::-1
-            ]  # limits cost alike
+            own = [line for line in lines if not (line["n"] and not line["compared"])]
+            once = list({line["method"]: line for line in reversed(own)}.values())[::-1]  # limits cost alike
             yield self._grid(["method", "limit", *quality, "status"], lines, high=True)
             yield Text()
             yield self._grid(["method", "limit", *speed], there, high=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from benchmarks import stats
+from benchmarks import quantities, stats
 from benchmarks.records import Record
 from benchmarks.report import plots, rows, runs
 from benchmarks.report.figures import item
@@ -16,22 +16,26 @@ from benchmarks.report.tables import Table
 Steps = list[tuple[float, float]]
 """(spent, value from then on), by what is spent."""
 
-TITLE = "Hypervolume: how much quality at how much speed"
+TITLE = "Hypervolume: how much quality at how "
 _SPENT = {"seconds": "wall-clock time", "tokens": "training tokens"}
 
 
-def _volume_steps(record: Record, kind: str) -> Steps:
-    """Hypervolume of what a run had proposed by then, chosen by validation as in the table."""
+def _volume_steps(record: Record, kind: str, table: Table) -> Steps:
+    """Hypervolume of what a run had proposed by then, chosen as in the table."""
     steps: Steps = [(0.0, 0.0)]
-    point = rows.reference_point(record["spec"]["task"])
+    axis = table.axis
+    assert axis.reference is not None
     allowed = record["spec"]["budget"][kind]
+    # Tokens of a run whose weights were taken are charged; seconds are not, and were spent all the same.
+    earlier = table.before[record["id"]][0] if kind == "seconds" else 0.0
     made = sorted(record["candidates"], key=lambda c: (c["spent"][kind], c["index"]))
     for i, candidate in enumerate(made):
         run = runs.of(record | {"candidates": made[: i + 1]}, keep=False)
-        ratio, metric = runs.FIGURES.index("ratio"), run.metric or ""
-        points = [(head.score(metric)[0], head.figures[ratio]) for head in run.headlines]
+        column, metric = runs.FIGURES.index(axis.figure), run.metric or ""
+        points = [(head.score(metric)[0], head.figures[column] * axis.scale) for head in run.headlines]
         pairs = [(q, x) for q, x in points if q == q and x == x]
-        steps.append((100 * float(candidate["spent"][kind]) / allowed, stats.hypervolume(pairs, point)))
+        spent = 100 * (earlier + float(candidate["spent"][kind])) / allowed
+        steps.append((spent, stats.hypervolume(pairs, axis.reference)))
     return steps
 
 
@@ -66,27 +70,36 @@ KEYED = 12
 """Methods that a legend inside the axes can name without hiding their lines."""
 
 
-def hypervolume(records: Sequence[Record], table: Table) -> Figure:
-    """Left: hypervolume against the share of the budget spent. Right: final, with intervals."""
+def hypervolume(records: Sequence[Record], table: Table) -> Figure | None:
+    """Left: hypervolume against the share of the budget spent. Right: final, with intervals. None where no
+    reference point is frozen."""
+    axis = table.axis
+    if axis.reference is None:
+        return None
     counted = runs.finished(records)
     kind, style = _currency(counted), plots.looks(table.volumes["method"])
-    quality, latency = rows.reference_point(table.shared["task"])
+    timed = axis.figure == "ratio"
+    across = "latency as a ratio to the reference network" if timed else "parameters in millions"
     notes = [
         f"Hypervolume: the area that a run's networks cover in the plane of test {table.metric_name} (up) and"
-        " latency as a ratio to the reference network (down), counted from the frozen point"
-        f" {quality:g} {table.metric_name}, {latency:g} x reference (version {rows.results_version()})."
-        " At each limit a run counts with its best network by validation.",
-        "Small dots: seeds; large mark: their mean; bar: 95 % t-interval over seeds (none with one seed)."
-        + (" Left: mean over seeds, band from the lowest to the highest seed." if kind else ""),
+        f" {across} (down), counted from the frozen point"
+        f" {axis.reference[0]:g} {table.metric_name}, {axis.bound} (version {rows.results_version()})."
+        " At each limit a run counts with its product, the best by validation of what it proposed last.",
+        "Small dots: seeds; large mark: their mean; bar: 95 % t-interval over seeds on a log scale (none with"
+        " one seed)." + (" Left: mean over seeds, band from the lowest to the highest seed." if kind else ""),
         *plots.recipes(table),
     ]
-    sub = "Quality and speed in one number, over all limits. Higher is better."
-    made = plots.sheet(table, TITLE, sub, notes, wide=10.5, high=3.5)
+    sub = f"Quality and {'speed' if timed else 'size'} in one number, over all limits. Higher is better."
+    title = TITLE + ("much speed" if timed else "few parameters")
+    high = max(3.5, 0.27 * len(set(table.volumes["method"])))
+    made = plots.sheet(table, title, sub, notes, wide=10.5, high=high)
     if kind:
         left = made.axes(0.065, 0.44)
         steps: dict[str, list[Steps]] = {}
         for record in counted:
-            steps.setdefault(table.named[record["id"]], []).append(_volume_steps(record, kind))
+            if table.before[record["id"]][0] != table.before[record["id"]][0]:
+                continue  # follows a run that is not here: when it was is not known
+            steps.setdefault(table.named[record["id"]], []).append(_volume_steps(record, kind, table))
         end = 1.04 * max(at for seen in steps.values() for one in seen for at, _ in one)
         _draw(left, steps, max(end, 1.0), style)
         left.set_xlim(0, max(end, 1.0))
@@ -99,7 +112,7 @@ def hypervolume(records: Sequence[Record], table: Table) -> Figure:
         left.set_title(told, fontsize=10, loc="left", color=plots.INK)
         left.set_xlabel(f"{_SPENT[kind]} spent, % of the allowance")
         left.set_ylabel("hypervolume        higher is better \u2192")
-    _final(made.axes(*((0.68, 0.29) if kind else (0.25, 0.6))), table, style)
+    _final(made.axes(*((0.7, 0.23) if kind else (0.25, 0.6))), table, style)
     return made.figure
 
 
@@ -109,18 +122,20 @@ def _final(axes: Any, table: Table, style: dict[str, plots.Look]) -> None:
         plots.blank(axes, "no run has a candidate that was scored and timed")
         return
     means = volumes.groupby("method")["volume"].mean().sort_values(kind="stable")
-    for y, method in enumerate(means.index):
+    for y, method in enumerate(map(str, means.index)):
         values, look = [float(v) for v in volumes[volumes["method"] == method]["volume"]], style[method]
-        interval = stats.t_interval(values)
+        interval = stats.interval(values, quantities.FIGURES["volume"])
         if interval.low is not None and interval.high is not None:
-            axes.plot([max(0.0, interval.low), interval.high], [y, y], color=look.colour, linewidth=2)
+            axes.plot([interval.low, interval.high], [y, y], color=look.colour, linewidth=2)
         if len(values) > 1:
             below = [y - 0.24] * len(values)
             axes.plot(values, below, linestyle="none", marker=".", color=plots.GREY, markersize=5)
         axes.plot([interval.mean], [y], look.marker, mfc=look.face, color=look.colour, markersize=9)
-        axes.annotate(f"{interval.mean:.4g}", (interval.mean, y), xytext=(0, 8), textcoords="offset points",
-                      ha="center", fontsize=8, color=plots.INK)  # fmt: skip
-    axes.set_yticks(range(len(means)), [plots.short(m, 22) for m in means.index])
+        axes.text(1.02, y, f"{interval.mean:.4g}", va="center", fontsize=8, color=plots.INK,
+                  transform=axes.get_yaxis_transform())  # fmt: skip
+    names = [plots.short(m) for m in means.index]
+    lines = (line for name in names for line in name.split("\n"))
+    axes.set_yticks(range(len(means)), names, fontsize=plots.small(lines))
     axes.set_ylim(-0.6, len(means) - 0.3)
     axes.set_title("at the end", fontsize=10, loc="left", color=plots.INK)
     axes.set_xlabel("hypervolume        higher is better \u2192")

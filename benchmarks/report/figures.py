@@ -18,6 +18,8 @@ def item(task: str) -> str:
 
 OVER = {"sentences": " s", "timings": " t", "fine-tunings": " f"}
 """Mark behind an interval that is not over seeds."""
+DEEPER = 3
+"""Decimals that may be added for the ends of an interval to differ."""
 Row = Mapping[Any, Any]
 
 
@@ -50,7 +52,15 @@ def ranged(value: float, low: float, high: float, form: str, over: str = "seeds"
     text = number(value, form, scale)
     if text == NONE or math.isnan(low) or math.isnan(high):
         return text
-    return f"{text} [{number(low, form, scale)}, {number(high, form, scale)}]{OVER.get(over, '')}"
+    for _ in range(DEEPER):
+        if number(low, form, scale) != number(high, form, scale):
+            break
+        digits = int(form.rpartition(".")[2].rstrip("f"))
+        form = form.rpartition(".")[0] + f".{digits + 1}f"
+    ends = number(low, form, scale), number(high, form, scale)
+    if ends[0] == ends[1]:  # narrower than anybody reads
+        return text
+    return f"{number(value, form, scale)} [{ends[0]}, {ends[1]}]{OVER.get(over, '')}"
 
 
 def measured(row: Row, name: str, form: str, scale: float = 1.0) -> str:
@@ -65,5 +75,6 @@ def interval(row: Row, digits: str = ".1f") -> str:
     sign = "" if key == "quality" else "+"
     text = ranged(row[key], row["low"], row["high"], sign + digits, row.get("interval", "seeds"))
     if text != NONE and not text.endswith(("]", *OVER.values())):
-        text += " (one pair: no interval)" if sign else " (no interval recorded)"
+        single = sign and row.get("pairs") == 1
+        text += " (one pair: no interval)" if single else " (no interval)"
     return text

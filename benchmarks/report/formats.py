@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
@@ -17,31 +18,32 @@ from benchmarks import paired
 from benchmarks.percentiles import DISTURBED
 from benchmarks.report import beside, sets, standing
 from benchmarks.report.comparisons import MOST_PAIRS
-from benchmarks.report.figures import NONE, Row, interval, measured, number, sig
+from benchmarks.report.figures import NONE, Row, interval, item, measured, number, sig
 from benchmarks.report.latex import tabular
-from benchmarks.report.rows import Limit, plain, reference_point, results_version
+from benchmarks.report.rows import Limit, plain, results_version
 from benchmarks.report.tables import Table
 
 FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """What a spreadsheet may take for the start of a formula, full-width forms included."""
-MARKS = ("*", "**", "***", "****")
+
+
+def mark(source: int) -> str:
+    """Mark of one of a table's energy sources, by its number: never the same for two."""
+    return "*" * (source + 1) if source < 4 else f"*{source + 1}"
 
 
 def _joules(row: Row) -> str:
-    return " ".join(
-        [measured(row, "joules", ".1f", 1e-3), *(MARKS[min(i, 3)] for i in row["energy_sources"])]
-    )
+    return " ".join([measured(row, "joules", "sig", 1e-3), *map(mark, row["energy_sources"])])
 
 
 def _limit(row: Row) -> str:
-    limit = row["limit"]
-    if limit is None:
-        return NONE
-    return f"{limit} ({sig(row['limit_ms'])} ms)" if limit.rank == 1 and row["limit_ms"] > 0 else str(limit)
+    """A share of the reference's latency stands alone: its milliseconds would be those of another session
+    than the row's."""
+    return NONE if row["limit"] is None else str(row["limit"])
 
 
 def _loads(key: str) -> Callable[[Row], str]:
-    return lambda row: measured(row, key, ".0f", 100)
+    return lambda row: number(row[key], ".0f", 100)
 
 
 Column = tuple[str, Callable[[Row], str]]
@@ -62,11 +64,11 @@ def columns(table: Table) -> dict[str, Column]:
         "params": ("params M", lambda r: number(r["params"], ".2f", 1e-6)),
         "macs": ("MMACs", lambda r: sig(r["macs"] / 1e6)),
         "bytes": ("MB", lambda r: number(r["bytes"], ".1f", 1e-6)),
-        "peak": ("peak MB", lambda r: measured(r, "peak_bytes", ".0f", 1e-6)),
+        "peak": ("peak MB", lambda r: measured(r, "peak_bytes", ".1f", 1e-6)),
         "tokens": ("tokens %", _loads("tokens")),
         "evaluations": ("evals %", _loads("evaluations")),
         "probes": ("probes %", _loads("probes")),
-        "seconds": ("s", lambda r: measured(r, "seconds", ",.0f")),
+        "seconds": ("s", lambda r: measured(r, "seconds", "sig")),
         "joules": ("kJ", _joules),
         "seeds": ("seeds", lambda r: r["seeds"] or NONE),
         "origin": ("weights", lambda r: r["origin"] or NONE),
@@ -157,16 +159,44 @@ def caption(table: Table) -> str:
     )
 
 
+LETTERS = {
+    "s": "one network: the 95 % interval is {sentences} and leaves out the spread between seeds",
+    "t": "one network: the 95 % interval is a bootstrap over its timings and leaves out the spread between"
+    " seeds",
+    "f": "one network: the 95 % interval is over its fine-tuning seeds and leaves out the spread between"
+    " searches",
+}
+"""Mark behind an interval -> note; ``figures.OVER`` sets the marks."""
+_LETTER = re.compile(r"\] ([stf])(?=$|,)")
+
+
+def _marked(table: Table) -> set[str]:
+    """The marks behind intervals of a table and of its test sets."""
+    frames = [cells(table), *((s.frame for s in sets.scores(table)) if table.detailed else ())]
+    texts = {str(text) for frame in frames for column in frame for text in frame[column]}
+    return {letter for text in texts for letter in _LETTER.findall(text)}
+
+
 def footnotes(table: Table) -> list[str]:
-    """All that must stand under the main table."""
-    told = [f"{MARKS[min(i, 3)]} energy: {source}" for i, source in enumerate(table.sources)]
+    """All that must stand under the main table: a note for each mark that is there, and for no other."""
+    shown = {source for row in table.each for source in row["energy_sources"]}
+    told = [f"{mark(i)} energy: {source}" for i, source in enumerate(table.sources) if i in shown]
+    one = item(table.shared["task"])
+    over = f"Wilson's over test {one}s" if one == "image" else f"a bootstrap over test {one}s"
+    marked = _marked(table)
+    told += [f"{k}: {text.format(sentences=over)}." for k, text in LETTERS.items() if k in marked]
     told.append(
         "tokens, evals, probes: per cent of the allowance spent; s: seconds of search; x ref: times the"
+        " latency of the space's largest network, timed in the same session, as limits are."
     )
-    told[-1] += " latency of the space's largest network, timed in the same session."
+    if any(run.inherits for run in table.runs):
+        told.append(
+            "Tokens, evals, probes, s and kJ of a run that takes over another's weights include the other's;"
+            " a dash where that run is not in this table."
+        )
     told.append(
-        "Figures are means over the row's seeds; brackets hold 95 % intervals. Parameters, MACs and MB are"
-        " counted, not measured, and have none."
+        "Figures are means over the row's seeds; brackets hold 95 % intervals. Parameters, MACs and MB of"
+        " weights, tokens, evals and probes are counted, not measured, and have none."
     )
     if table.elsewhere:
         load = beside.disturbed(table.elsewhere.values())
@@ -178,7 +208,7 @@ def footnotes(table: Table) -> list[str]:
 ELSEWHERE = (
     "ms (RUNTIME VERSION, PRECISION): median of the exported network in that runtime on one thread, and how"
     " many times the median of the same network in PyTorch (fp32, one thread, in turns) that is; compared"
-    " with no other column. Marked t: over the timings of one run."
+    " with no other column."
 )
 
 
@@ -203,7 +233,11 @@ def _md_table(frame: pd.DataFrame) -> str:
 def markdown(table: Table, title: str, level: int = 1) -> str:
     """The whole comparison as Markdown: table, footnotes, signatures, differences, each test set."""
     head = "#" * level
-    parts = [f"{head} {md(plain(title))}", md(caption(table)), _md_table(cells(table))]
+    parts = [f"{head} {md(plain(title))}", md(caption(table))]
+    if table.notices:
+        first, *reasons = table.notices
+        parts.append("\n".join([f"> **{md(first)}**", ">", *(f"> - {md(reason)}" for reason in reasons)]))
+    parts.append(_md_table(cells(table)))
     parts.append("\n".join(f"- {md(note)}" for note in footnotes(table)))
     if table.troubles:
         parts += [f"{head}# Runs that did not end well", "\n".join(f"- {md(t)}" for t in table.troubles)]
@@ -250,7 +284,6 @@ def as_json(table: Table, only: Collection[str] = ()) -> dict[str, Any]:
 
     ``only``: the fields wanted; the others are not computed. Default: all.
     """
-    quality, latency = reference_point(table.shared["task"])
     fields: dict[str, Callable[[], Any]] = {
         "shared": lambda: table.shared,
         "metric": lambda: table.metric,
@@ -261,7 +294,8 @@ def as_json(table: Table, only: Collection[str] = ()) -> dict[str, Any]:
         "sentences": lambda: _plain_rows(table.sentences.to_dict("records")),
         "hypervolume": lambda: {
             "version": results_version(),
-            "reference": {"quality": quality, "latency_ratio": latency},
+            "axis": table.axis.name,
+            "reference": _reference(table),
             "runs": _plain_rows(table.volumes.to_dict("records")),
         },
         "verdicts": lambda: table.verdicts,
@@ -272,9 +306,19 @@ def as_json(table: Table, only: Collection[str] = ()) -> dict[str, Any]:
         "signatures": lambda: table.signatures,
         "energy_sources": lambda: table.sources,
         "troubles": lambda: table.troubles,
+        "notices": lambda: table.notices,
         "notes": lambda: table.notes,
     }
     return {name: made() for name, made in fields.items() if not only or name in only}
+
+
+def _reference(table: Table) -> dict[str, float] | None:
+    """The frozen point of the hypervolume; parameters in millions."""
+    axis = table.axis
+    if axis.reference is None:
+        return None
+    name = "latency_ratio" if axis.figure == "ratio" else "parameters_millions"
+    return {"quality": axis.reference[0], name: axis.reference[1]}
 
 
 def json_text(value: Any) -> str:
@@ -298,7 +342,7 @@ def csv(table: Table) -> str:
     units = {"quality": table.metric, "low": f"{table.metric}_low", "high": f"{table.metric}_high"}
     units |= {"interval": f"{table.metric}_interval", "over": "over_limit"}
     named = {"p50": "latency_p50_ms", "p90": "latency_p90_ms", "ratio": "latency_ratio"}
-    named |= {k: f"{k}_share" for k in ("tokens", "evaluations", "probes")}
+    units |= {k: f"{k}_share" for k in ("tokens", "evaluations", "probes")}
     sides = ("", "_low", "_high", "_interval")
     units |= {f"{k}{part}": f"{name}{part}" for k, name in named.items() for part in sides}
     for name in [str(column) for column in frame.select_dtypes("float")]:
@@ -337,7 +381,7 @@ def latex(table: Table, each_set: bool = True) -> str:
         if k in shown
     ]
     scores = sets.scores(table)[:1] if each_set else []
-    notes = [caption(table), *footnotes(table)]
+    notes = [caption(table), *table.notices, *footnotes(table)]
     notes += [f"second table: {one.name} on each test set: {one.signature}" for one in scores]
     frames = [cells(table)[kept], *(one.frame for one in scores)]
     texts = [tabular(frame) for frame in frames]

@@ -58,7 +58,7 @@ def _left(table: Table) -> list[str]:
 
 def alternative(name: str, table: Table) -> str:
     """What a figure shows, in words, for those who cannot see it."""
-    best = table.rows.dropna(subset=["quality"])
+    best = table.rows[table.rows["compared"]].dropna(subset=["quality"])
     if name == "pareto":
         told = [
             f"{line['method']} at limit {line['limit']}: {figures.interval(line)} {table.metric_name},"
@@ -80,7 +80,8 @@ def alternative(name: str, table: Table) -> str:
             for what, costs in performance.panels(table).items()
         )
     if name == "budget":
-        spent = table.rows.drop_duplicates("method").to_dict("records")
+        own = table.rows[table.rows["method"] == table.rows["of"]]
+        spent = own.drop_duplicates("method").to_dict("records")
         told = [
             f"{r['method']} {figures.number(r['tokens'], '.0f', 100)} % of the tokens,"
             f" {figures.number(r['seconds'], '.0f')} s"
@@ -154,7 +155,7 @@ def page(records: Sequence[Record], table: Table, images: Mapping[str, bytes], t
         caption=formats.caption(table),
         shared=table.shared,
         main=grid(formats.cells(table), main, left, list(table.rows["limit"])),
-        footnotes=formats.footnotes(table),
+        footnotes=[*table.notices, *formats.footnotes(table)],
         troubles=table.troubles,
         figures=drawn,
         baseline=table.baseline,

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from benchmarks import stats
 from benchmarks.percentiles import DISTURBED
 from benchmarks.report import rows, runs
-from benchmarks.report.figures import item
 from benchmarks.report.runs import Run
 
 
-def troubles(latest: Sequence[Run], named: dict[str, str], superseded: int) -> list[str]:
-    """A line for each run that is not done, and how many records were left out."""
-    told = [
-        f"{named[run.id]}, seed {run.seed}: {run.status}: {run.message}"
-        for run in latest
-        if run.status != "done"
-    ]
+def troubles(
+    latest: Sequence[Run], named: dict[str, str], obstacles: Mapping[str, str], superseded: int
+) -> list[str]:
+    """A line for each run that is not compared, with the reason, and how many records were left out."""
+    told = [f"{named[run.id]}, seed {run.seed}: {obstacles[run.id]}" for run in latest if run.id in obstacles]
     if superseded:
         told.append(f"{superseded} earlier record(s) of the same method and seed are left out")
     return told
@@ -37,23 +34,35 @@ def untimed(lines: pd.DataFrame) -> list[str]:
     ]
 
 
+REFERENCES = ("hat", "uniform-int8")
+"""Methods that others are compared with where they have runs."""
+
+
+def _words(origins: str) -> list[str]:
+    """The names in ``inherited 2, retrained 1``."""
+    return [part.split(" ")[0] for part in origins.split(", ")]
+
+
 def notes(table: pd.DataFrame, latest: Sequence[Run]) -> list[str]:
     """What a reader must know of the whole table."""
     told = []
-    if (table["interval"] == "seeds").any():
-        told.append("Intervals are 95 % t-intervals over seeds.")
-    if (table["interval"] == "sentences").any():
-        one = item(latest[0].facts["task"])
-        how = "Wilson's" if one == "image" else "a bootstrap"
+    if (table["n"] > 1).any():
         told.append(
-            f"s: one seed only; the 95 % interval is {how} over test {one}s and leaves out"
-            " the spread between seeds. t: the same over the timings of that one network. The other figures"
-            " of one seed have nothing to take an interval over."
+            "Intervals are 95 % t-intervals over seeds around the mean, those of times, ratios, losses, bytes"
+            " and energy on a log scale and those of percentages on a logit scale, so that none leaves the"
+            " range of its figure; none is shown where seeds do not differ. Differences: plain t-intervals."
         )
     told.append(
-        "Each row is the candidate with the best validation score at that limit, scored once on the sealed"
-        " test split."
+        "Each row is, of the networks that a run proposed last at that limit (its product), the one with the"
+        " best validation score, scored once on the sealed test split."
     )
+    earlier = ~table["compared"] & ~table["stopped"]
+    if earlier.any():
+        origins = sorted({origin for part in table["origin"][earlier] for origin in _words(part)})
+        told.append(
+            f"Rows named after a comma ({', '.join(origins)}): networks that the run above them proposed"
+            " before its product; shown, not compared, in no plot; their cost is in the row above."
+        )
     own = sum(run.harness_seconds for run in latest)
     spent = sum(s for run in latest if not math.isnan(s := run.spent[runs.SPENT.index("seconds")]))
     if own:
@@ -63,8 +72,11 @@ def notes(table: pd.DataFrame, latest: Sequence[Run]) -> list[str]:
         told.append(
             f"Some timings were disturbed: other programs took up to {load:.1f} processors meanwhile."
         )
-    if (table["n"] < stats.SIGNIFICANT_FROM).any():
+    if (table["n"][table["compared"]] < stats.SIGNIFICANT_FROM).any():
         told.append(f"No claim of significance is made below {stats.SIGNIFICANT_FROM} paired seeds.")
+    products = set(table["of"][table["compared"]])
+    if len(products) > 1 and not products & set(REFERENCES):
+        told.append(f"None of {', '.join(REFERENCES)} has a comparable run here to compare with.")
     tier = latest[0].facts["tier"]
     if tier in ("smoke", "check"):
         told.append(

@@ -8,11 +8,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks.records import Record
 from benchmarks.report import plots
+from benchmarks.report.rows import Limit
 from benchmarks.report.tables import Table
 
 METHODS, WORKLOADS = 3, 3
@@ -46,10 +46,11 @@ def share(factors: Sequence[float], at: float) -> float:
 
 
 def common_seeds(table: Table) -> tuple[list[str], list[int]]:
-    """The methods, and the seeds with which every one of them was run, also to failure."""
+    """The methods that have comparable runs, and the seeds with which every one of them has one."""
     seeds: dict[str, set[int]] = {}
     for run in table.runs:
-        seeds.setdefault(table.named[run.id], set()).add(run.seed)
+        if run.id not in table.obstacles:
+            seeds.setdefault(table.named[run.id], set()).add(run.seed)
     return sorted(seeds), sorted(set.intersection(*seeds.values())) if seeds else []
 
 
@@ -62,13 +63,18 @@ def volume_costs(table: Table) -> Costs:
 
 def time_costs(table: Table) -> Costs:
     """A workload is a seed with a limit, its cost the seconds that the run had spent when it proposed
-    the network of the table, if that reaches ``TARGET``; none where a run has no such times."""
+    the network of the table, if that reaches ``TARGET``; with the seconds of a run that it follows. None
+    where a run has no such times."""
     methods, seeds = common_seeds(table)
-    columns = (table.lines[name] for name in ("method", "seed", "limit", "quality", "spent_seconds"))
-    found = {(m, s, x): (q, seconds) for m, s, x, q, seconds in zip(*columns, strict=True)}
+    earlier = {(table.named[run.id], run.seed): table.before[run.id][0] for run in table.runs}
+    columns = (table.compared[name] for name in ("method", "seed", "limit", "quality", "spent_seconds"))
+    found = {(m, s, x): (q, seconds + earlier[m, s]) for m, s, x, q, seconds in zip(*columns, strict=True)}
     if any(not seconds > 0 for _, seconds in found.values()):
         return {}
-    limits = sorted(set(table.lines["limit"]))
+    asked: dict[Limit, set[str]] = {}
+    for method, limit in zip(table.compared["method"], table.compared["limit"], strict=True):
+        asked.setdefault(limit, set()).add(method)
+    limits = sorted(limit for limit, those in asked.items() if len(those) >= METHODS)
     workloads = [(seed, limit) for seed in seeds for limit in limits]
     nothing = (math.nan, math.inf)
     targets = [
@@ -110,12 +116,13 @@ def figure(records: Sequence[Record], table: Table) -> Figure | None:
     }
     notes = [told[name] for name in shown]
     notes += [
-        "Failed runs and networks below the target are misses and never counted. Best and targets are"
-        " those of the methods shown, so the curves move when one joins: a picture, no score, and nothing"
-        " is ranked by it. Lines are drawn a little apart where they would hide one another."
+        "Networks below the target are misses and never counted; seeds with a run that failed or was stopped"
+        " are left out. Best and targets are those of the methods shown, so the curves move when one joins: a"
+        " picture, no score, and nothing is ranked by it. Where lines lie upon one another, the thinner is"
+        " drawn above."
     ]
     if "time" in shown and any(run.follows for run in table.runs):
-        notes.append("A run that follows another has its architectures: the other's time is not in it.")
+        notes.append("The time of a run that follows another holds the other's.")
     if "time" in shown and any(run.jobs > 1 for run in table.runs):
         notes.append("Some runs shared their machine: their times are longer than alone.")
     sub = "Height: on what share of workloads a method is within that factor of the best. Up, left is better."
@@ -141,14 +148,13 @@ def _draw(axes: Any, factors: Mapping[str, Sequence[float]], style: Mapping[str,
         look, mine = style[method], factors[method]
         steps = sorted({1.0, *(f for f in mine if f <= end), end})
         heights = [100 * share(mine, at) for at in steps]
-        # A little apart, so that lines that lie upon one another are all seen.
-        lift = min(0.9, 6 / len(style)) * (i - (len(style) - 1) / 2)
-        axes.plot(steps, np.asarray(heights) + lift, drawstyle="steps-post", color=look.colour,
-                  linestyle=look.line, linewidth=1.7, marker=look.marker, markerfacecolor=look.face,
-                  markersize=6, markevery=list(range(len(steps) - 1)), label=plots.short(method),
-                  clip_on=False, zorder=3)  # fmt: skip
+        wide = 1.2 + 4.0 * (1 - i / len(style))  # so that lines that lie upon one another are all seen
+        axes.plot(steps, heights, drawstyle="steps-post", color=look.colour,
+                  linestyle=look.line, linewidth=wide, marker=look.marker, markerfacecolor=look.face,
+                  markersize=4 + wide, markevery=list(range(len(steps) - 1)), label=plots.short(method),
+                  clip_on=False, zorder=3 + i / 100)  # fmt: skip
     axes.set_xlim(1 - 0.01 * (end - 1), end)
-    axes.set_ylim(-6, 106)
+    axes.set_ylim(0, 100)
     axes.set_yticks([0, 25, 50, 75, 100])
     axes.set_xlabel("within this factor of the best method")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")

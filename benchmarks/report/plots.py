@@ -17,7 +17,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from benchmarks import stats
+from benchmarks import quantities, stats
 from benchmarks.records import Record, write_text
 from benchmarks.report import rows
 from benchmarks.report.figures import item
@@ -75,7 +75,16 @@ def looks(methods: Iterable[str]) -> dict[str, Look]:
     return found
 
 
-def short(name: str, limit: int = 20) -> str:
+LONG = 26
+"""Characters of a name that legends and axes show."""
+
+
+def small(names: Iterable[str]) -> float:
+    """The font size at which names of up to ``LONG`` characters find room."""
+    return 10 if max(map(len, names), default=0) <= 20 else 8
+
+
+def short(name: str, limit: int = LONG) -> str:
     """A method's name as a legend can hold it: what stands in brackets goes to a line of its own."""
     clean = rows.plain(name)
     if len(clean) <= limit:
@@ -113,7 +122,7 @@ def sheet(
     foot, head = 0.1 + 0.15 * len(lines), 0.95 + above
     total = foot + below + high + head
     figure = Figure(figsize=(wide, total))
-    numbers = sorted({int(n) for n in table.rows["n"] if n})
+    numbers = sorted({int(n) for n in table.rows["n"][table.rows["compared"]] if n})
     seeds = "no finished seed"
     if numbers:
         seeds = f"{numbers[0]}" + (f" to {numbers[-1]}" if len(numbers) > 1 else "")
@@ -130,7 +139,9 @@ def sheet(
 
 def key(axes: Any) -> None:
     """The legend, to the right of the axes."""
-    axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), frameon=False, title="method", alignment="left")
+    labels = [line for text in axes.get_legend_handles_labels()[1] for line in text.split("\n")]
+    axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), frameon=False, title="method", alignment="left",
+                fontsize=small(label for label in labels if not label.startswith("best of all")))  # fmt: skip
 
 
 def blank(axes: Any, text: str) -> None:
@@ -139,17 +150,13 @@ def blank(axes: Any, text: str) -> None:
     axes.text(0.5, 0.5, text, ha="center", va="center", color=GREY, transform=axes.transAxes)
 
 
-def _spread(values: Any) -> tuple[float, float]:
-    """Distances below and above the mean of latencies over seeds; zero with one seed."""
-    interval = stats.t_interval([float(v) for v in values])
-    if interval.low is None or interval.high is None:
-        return 0.0, 0.0
-    return interval.mean - max(0.0, interval.low), interval.high - interval.mean
-
-
 def _latency_error(part: Any) -> tuple[float, float]:
+    """Distances below and above the mean of latency ratios; zero where there is no interval."""
     if len(part) > 1:
-        return _spread(part["ratio"])
+        interval = stats.interval([float(v) for v in part["ratio"]], quantities.FIGURES["ratio"])
+        if interval.low is None or interval.high is None:
+            return 0.0, 0.0
+        return interval.mean - interval.low, interval.high - interval.mean
     line = part.iloc[0]
     low, mid, high = line["ratio_low"], line["ratio"], line["ratio_high"]
     if any(math.isnan(v) for v in (low, mid, high)) or mid <= 0:
@@ -157,68 +164,99 @@ def _latency_error(part: Any) -> tuple[float, float]:
     return float(max(0.0, mid - low)), float(max(0.0, high - mid))
 
 
+OVER = 0.005
+"""Share by which a network may pass its limit before it counts as over it, as in a table's status."""
+
+
 def pareto(records: Sequence[Record], table: Table) -> Figure:
-    """Test quality against measured latency, with intervals both ways and the joint front."""
-    lines = table.lines.dropna(subset=["quality", "ratio"])
-    shown = table.rows.dropna(subset=["quality", "ratio"])
+    """Test quality against what networks were asked to keep to (``table.axis``), with intervals."""
+    axis = table.axis
+    timed = axis.figure == "ratio"
+    lines = table.compared.dropna(subset=["quality", axis.figure])
+    shown = table.rows[table.rows["compared"]].dropna(subset=["quality", axis.figure])
+    shown = shown.assign(at=shown[axis.figure] * axis.scale)
     kinds, one = set(shown["interval"]), item(table.shared["task"])
     bars = {
-        "seeds": "95 % t-interval over seeds",
-        "sentences": f"with one seed 95 % over test {one}s upwards, over timings sideways, the spread"
-        " between seeds not in it",
+        "seeds": "95 % t-interval over seeds (logit scale upwards, log scale sideways)",
+        "sentences": f"with one seed 95 % over test {one}s upwards"
+        + (", over timings sideways" if timed else "")
+        + ", the spread between seeds not in it",
     }
     told = "; ".join(text for kind, text in bars.items() if kind in kinds)
     notes = [f"Each point: one method at one limit, mean over seeds. Bars: {told}."] if told else []
-    notes += recipes(table)
+    if notes:
+        notes[0] += " Bars that reach the frame go on beyond it."
+    if (shown["over"] > OVER).any():
+        notes.append("Crossed out: over its limit when it was scored; not in the front.")
+    notes += recipes(table)[: None if timed else 1]
     sub = "Up and to the left is better. The grey line is the best that all methods together reach."
-    title = "Quality against latency of the networks each method found"
+    title = f"Quality against {axis.name} of the networks each method found"
     made = sheet(table, title, sub, notes, wide=10, high=4.3, above=0.6)
     axes = made.axes(0.07, 0.7)
     if shown.empty:
-        blank(axes, "no run has a scored candidate")
+        blank(axes, "no comparable run has a scored candidate")
         return made.figure
     style = looks(shown["method"])
     for method in style:
-        part, look = shown[shown["method"] == method].sort_values("ratio"), style[method]
+        part, look = shown[shown["method"] == method].sort_values("at"), style[method]
         errors = [
             _latency_error(lines[(lines["method"] == method) & (lines["limit"] == limit)])
+            if timed
+            else (0, 0)
             for limit in part["limit"]
         ]
         below, above = (part["quality"] - part["low"]).fillna(0), (part["high"] - part["quality"]).fillna(0)
         axes.errorbar(
-            part["ratio"], part["quality"],
+            part["at"], part["quality"],
             xerr=list(zip(*errors, strict=True)), yerr=[below.clip(lower=0), above.clip(lower=0)],
             color=look.colour, marker=look.marker, mfc=look.face, markersize=8, markeredgewidth=1.5,
             linestyle=look.line, linewidth=1.2, elinewidth=1.0, capsize=3, label=short(method), zorder=3,
         )  # fmt: skip
-    if _cropped(axes.set_xlim, axes.get_xlim(), shown["ratio"]) | _cropped(
-        axes.set_ylim, axes.get_ylim(), shown["quality"]
-    ):
-        axes.text(1, 0.01, "bars that reach the frame go on beyond it ", fontsize=7.5, color=GREY, ha="right",
-                  transform=axes.transAxes)  # fmt: skip
-    _limit_lines(axes, lines)
-    _front(axes, shown)
-    scale = f" ({lines['reference_p50'].median():.3g} ms)" if lines["reference_p50"].notna().any() else ""
-    axes.set_xlabel(
-        f"\u2190 lower is better        latency of one {one}, times the reference network's{scale}"
-    )
+    over = shown[shown["over"] > OVER]
+    axes.plot(over["at"], over["quality"], linestyle="none", marker="x", color=INK, markersize=11, zorder=4)
+    _crop(axes.set_xlim, axes.get_xlim(), shown["at"])
+    _crop(axes.set_ylim, axes.get_ylim(), shown["quality"])
+    (_window_spans if not timed else _limit_lines)(axes, lines)
+    _front(axes, shown[~(shown["over"] > OVER)])
+    of = "parameters, M"
+    if timed:
+        of = f"latency of one {one} / the reference network's{_sessions(lines)}"
+    axes.set_xlabel(f"\u2190 lower is better        {of}")
     axes.set_ylabel(f"{table.metric_name} on the test split        higher is better \u2192")
     key(axes)
     axes.annotate(
-        "better", xy=(1.05, 0.25), xytext=(1.12, 0.12), xycoords="axes fraction", color=GREY,
+        "better", xy=(1.05, 0.06), xytext=(1.12, -0.07), xycoords="axes fraction", color=GREY,
         fontweight="bold", arrowprops={"arrowstyle": "-|>", "color": GREY, "linewidth": 1.6},
     )  # fmt: skip
     return made.figure
 
 
-def _cropped(crop: Callable[[float, float], Any], now: tuple[float, float], at: Any) -> bool:
-    """Keep very wide intervals (two seeds) from squeezing all points into a corner; True if any was cut."""
+def _sessions(lines: Any) -> str:
+    """The reference network's own latencies in brackets, which differ between sessions."""
+    known = lines["reference_p50"].dropna()
+    if known.empty:
+        return ""
+    ends = dict.fromkeys(f"{x:.3g}" for x in (known.min(), known.max()))
+    return f" ({' to '.join(ends)} ms)"
+
+
+def _window_spans(axes: Any, lines: Any) -> None:
+    """Shade the windows of sizes that were asked for."""
+    left, right = axes.get_xlim()
+    for limit in sorted({limit for limit in lines["limit"] if limit.rank == 3}):
+        axes.axvspan(limit.low, limit.value, color=PALE, alpha=0.3, zorder=0, linewidth=0)
+        axes.text((limit.low + limit.value) / 2, 1.01, f"asked for: {limit}", fontsize=8, color=INK,
+                  ha="center", va="bottom", transform=axes.get_xaxis_transform())  # fmt: skip
+        left, right = min(left, limit.low), max(right, limit.value)
+    axes.set_xlim(left, right)
+
+
+def _crop(crop: Callable[[float, float], Any], now: tuple[float, float], at: Any) -> None:
+    """Keep very wide intervals (two seeds) from squeezing all points into a corner."""
     low, high = float(at.min()), float(at.max())
     room = 0.6 * (high - low)
-    if room <= 0 or (now[0] >= low - room and now[1] <= high + room):
-        return False
-    crop(max(now[0], low - room), min(now[1], high + room))
-    return True
+    if room > 0:
+        crop(max(now[0], low - room), min(now[1], high + room))
 
 
 def recipes(table: Table) -> list[str]:
@@ -227,9 +265,9 @@ def recipes(table: Table) -> list[str]:
 
 
 def _front(axes: Any, shown: Any) -> None:
-    points = stats.front(
-        [(float(q), float(x)) for q, x in zip(shown["quality"], shown["ratio"], strict=True)]
-    )
+    points = stats.front([(float(q), float(x)) for q, x in zip(shown["quality"], shown["at"], strict=True)])
+    if not points:
+        return
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
     xs, ys = [points[0][1], *(x for _, x in points), right], [low, *(q for q, _ in points), points[-1][0]]
     axes.plot(xs, ys, drawstyle="steps-post", color=PALE, linewidth=5, zorder=1, label="best of all (front)")

@@ -1,7 +1,10 @@
 """Which candidate of a record speaks for its run at each limit, and how records' texts are shown.
 
-A limit is a latency or a window of sizes. Its candidate is the one with the best *validation* score: test
-scores choose nothing.
+A limit is a latency or a window of sizes. A run may propose networks of several origins at one: with the
+weights that they inherit, and then, trained on or anew, its product. The rule, fixed before any result is
+looked at: the *product* is the origin that the run proposed last at that limit, and its network with the best
+*validation* score speaks for the run. No score of an earlier origin can take its place, and test scores
+choose nothing.
 """
 
 from __future__ import annotations
@@ -121,7 +124,13 @@ def _limit(share: float | None, milliseconds: float | None) -> Limit:
 
 
 def best(candidates: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The candidate with the best validation score: BLEU where all have it, else the loss."""
+    """Return the candidate that speaks for a run at one limit: of the origin proposed last, the one with the
+    best validation score (BLEU where all of that origin have it, else the loss)."""
+    last = max(candidates, key=lambda c: c["index"])["origin"]
+    return _best([c for c in candidates if c["origin"] == last])
+
+
+def _best(candidates: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     if len(candidates) == 1:
         return candidates[0]
     if all(c["valid"].get("bleu") is not None for c in candidates):
@@ -130,13 +139,28 @@ def best(candidates: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     return min(scored, key=lambda c: (c["valid"]["loss"] or 0.0, c["index"]))
 
 
-def by_limit(candidates: Iterable[Mapping[str, Any]]) -> dict[Limit, Mapping[str, Any]]:
-    """The headline candidate of each limit, tightest limit first and no limit last."""
+def _apart(candidates: Iterable[Mapping[str, Any]]) -> dict[Limit, list[Mapping[str, Any]]]:
+    """The candidates of each limit, tightest limit first and no limit last."""
     apart: dict[Limit, list[Mapping[str, Any]]] = {}
     for candidate in candidates:
         apart.setdefault(limit_of(candidate), []).append(candidate)
     ordered = sorted(apart, key=lambda limit: (limit.rank == 0, limit.rank, limit.value))
-    return {limit: best(apart[limit]) for limit in ordered}
+    return {limit: apart[limit] for limit in ordered}
+
+
+def by_limit(candidates: Iterable[Mapping[str, Any]]) -> dict[Limit, Mapping[str, Any]]:
+    """The headline candidate of each limit, tightest limit first and no limit last."""
+    return {limit: best(those) for limit, those in _apart(candidates).items()}
+
+
+def earlier_origins(candidates: Iterable[Mapping[str, Any]]) -> list[tuple[Limit, Mapping[str, Any]]]:
+    """The best candidate by validation of each limit and origin that is not the run's product there."""
+    chosen = []
+    for limit, those in _apart(candidates).items():
+        product = best(those)["origin"]
+        for origin in dict.fromkeys(c["origin"] for c in those if c["origin"] != product):
+            chosen.append((limit, _best([c for c in those if c["origin"] == origin])))
+    return chosen
 
 
 @cache
@@ -148,6 +172,39 @@ def reference_point(task: str) -> tuple[float, float]:
     """(lowest quality, highest latency ratio) that count in this task's hypervolume; frozen."""
     target = _targets()["task"].get(task, _targets()["default"])
     return float(target["quality"]), float(target["latency"])
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What is traded for quality in fronts and hypervolumes: what networks were asked to keep to."""
+
+    figure: str
+    """Column of ``runs.headlines``."""
+    scale: float
+    """What a figure is multiplied with to be shown."""
+    name: str
+    """In words, before the unit."""
+    reference: tuple[float, float] | None
+    """(lowest quality, highest shown figure) that count in a hypervolume, frozen; None: it has none."""
+
+    @property
+    def bound(self) -> str:
+        """The highest figure that counts, in words."""
+        assert self.reference is not None
+        return f"{self.reference[1]:g} " + ("x reference" if self.figure == "ratio" else "M parameters")
+
+
+def axis(limits: Iterable[Limit], task: str, tier: str) -> Axis:
+    """Return the axis of a table: parameters where its targets are windows of sizes, else the latency ratio.
+
+    Latencies of networks of one size differ by their timing alone, so that no front is seen in them.
+    """
+    ranks = {limit.rank for limit in limits} - {0}
+    if ranks != {3}:
+        return Axis("ratio", 1.0, "latency", reference_point(task))
+    highest = _targets()["parameters"].get(task, {}).get(tier)
+    floor = reference_point(task)[0]
+    return Axis("params", 1e-6, "parameters", None if highest is None else (floor, float(highest)))
 
 
 def results_version() -> str:

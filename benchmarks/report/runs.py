@@ -77,8 +77,10 @@ class Run(NamedTuple):
     """sha256 of the method's source."""
     options: Mapping[str, Any]
     seed: int
-    follows: bool
-    """Whether it took its architectures from another run."""
+    follows: str
+    """Id of the run that it took its architectures from; empty where it follows none."""
+    inherits: bool
+    """Whether it was charged what that run had spent, because it took its weights."""
     jobs: int
     """Runs that shared its machine, itself among them."""
     status: str
@@ -101,6 +103,8 @@ class Run(NamedTuple):
     """The metric that decides, as far as this run has one."""
     headlines: tuple[Headline, ...]
     """Tightest limit first, no limit last."""
+    earlier: tuple[Headline, ...]
+    """Networks of other origins, proposed before those (``rows.earlier_origins``)."""
     place: int
     """Its number among all records of a leaderboard."""
     measured: Measured | None
@@ -122,7 +126,8 @@ def of(record: Record, *, keep: bool, place: int = 0, measured: Measured | None 
         source=sys.intern(spec["method_sha256"]),
         options=_shared(store.canonical(spec["options"])) if spec["options"] else {},
         seed=spec["seed"],
-        follows=bool(spec.get("follows")),
+        follows=spec.get("follows") or "",
+        inherits=any(e["phase"] == "inherited" and e["amount"] > 0 for e in ledger["entries"]),
         jobs=made.get("jobs") or 1,
         status=sys.intern(record["status"]),
         message=plain(record["message"]),
@@ -138,6 +143,7 @@ def of(record: Record, *, keep: bool, place: int = 0, measured: Measured | None 
         headlines=tuple(
             _headline(limit, c, keep) for limit, c in rows.by_limit(record["candidates"]).items()
         ),
+        earlier=tuple(_headline(limit, c, keep) for limit, c in rows.earlier_origins(record["candidates"])),
         place=place,
         measured=measured,
         record=record if keep else None,
@@ -150,9 +156,27 @@ def whole(records: Iterable[Record]) -> list[Run]:
 
 
 def finished(records: Iterable[Record]) -> list[Record]:
-    """Of each (method label, seed) the record that counts, without those that failed."""
+    """Of each (method label, seed) the record that counts, without those that are not comparable."""
     latest = comparable.latest(whole(records))
-    return records_of(run for run in latest if run.status != "failed")
+    obstacles = comparable.obstacles(latest)
+    return records_of(run for run in latest if run.id not in obstacles)
+
+
+def before(every: Iterable[Run]) -> dict[str, tuple[float, float]]:
+    """Run id -> seconds and joules that those which it follows had spent; NaN where one is not here."""
+    by_id = {run.id: run for run in every}
+
+    def spent(run: Run, known: frozenset[str] = frozenset()) -> tuple[float, float]:
+        if not run.follows:
+            return 0.0, 0.0
+        leader = by_id.get(run.follows)
+        if leader is None or leader.id in known:
+            return math.nan, math.nan
+        earlier = spent(leader, known | {leader.id})
+        own = leader.spent[SPENT.index("seconds")], leader.spent[SPENT.index("joules")]
+        return earlier[0] + own[0], earlier[1] + own[1]
+
+    return {run.id: spent(run) for run in by_id.values()}
 
 
 def records_of(runs: Iterable[Run]) -> list[Record]:
@@ -203,29 +227,55 @@ def _shared(canonical: bytes) -> Any:
 SCORES = ("quality", "low", "high", "chrf", "chrf_low", "chrf_high")
 
 
-def headlines(runs: Sequence[Run], named: Mapping[str, str], metric: str) -> pd.DataFrame:
+def labelled(run: Run, name: str, stopped: bool) -> list[tuple[str, Headline]]:
+    """The rows that a run has a part in: the method's own, and beneath it one for each earlier origin; of a
+    stopped run one apart from all others.
+
+    Args:
+        run: with its headlines.
+        name: of ``comparable.labels``.
+        stopped: whether it is not comparable.
+    """
+    if stopped:
+        return [(f"{name}, stopped", head) for head in run.headlines]
+    own = [(name, head) for head in run.headlines]
+    return own + [(f"{name}, {head.origin}", head) for head in run.earlier]
+
+
+def headlines(
+    runs: Sequence[Run], named: Mapping[str, str], metric: str, obstacles: Mapping[str, str] | None = None
+) -> pd.DataFrame:
     """One line per (method, seed, limit): names, ``SCORES`` and ``FIGURES``; what is lacking is NaN.
 
     ``headline`` is the line's ``Headline``, ``candidate`` the whole candidate where the record was kept.
+    ``of`` is the method whose run it is, ``method`` the row that it has a part in (``labelled``);
+    ``compared`` whether it may be compared, ranked or drawn: the product of a comparable run.
 
     Args:
         runs: at most one for each method and seed.
         named: of ``comparable.labels``.
         metric: that decides.
+        obstacles: of ``comparable.obstacles``.
     """
     import pandas as pd
 
-    there = [(run, head) for run in runs for head in run.headlines]
+    stopped = obstacles or {}
+    lines = [
+        (run, label, head) for run in runs for label, head in labelled(run, named[run.id], run.id in stopped)
+    ]
     texts = {
-        "method": [named[run.id] for run, _ in there],
-        "seed": [run.seed for run, _ in there],
-        "limit": [head.limit for _, head in there],
-        "origin": [head.origin for _, head in there],
-        "headline": [head for _, head in there],
-        "candidate": [head.candidate for _, head in there],
+        "method": [label for _, label, _ in lines],
+        "of": [named[run.id] for run, _, _ in lines],
+        "seed": [run.seed for run, _, _ in lines],
+        "limit": [head.limit for _, _, head in lines],
+        "origin": [head.origin for _, _, head in lines],
+        "headline": [head for _, _, head in lines],
+        "candidate": [head.candidate for _, _, head in lines],
     }
-    numbers = np.empty((len(there), len(SCORES) + len(FIGURES)))
-    for line, (_, head) in zip(numbers, there, strict=True):
+    numbers = np.empty((len(lines), len(SCORES) + len(FIGURES)))
+    for line, (_, _, head) in zip(numbers, lines, strict=True):
         line[:3], line[3:6], line[6:] = head.score(metric), head.score("chrf"), head.figures
     figures = pd.DataFrame(numbers, columns=[*SCORES, *FIGURES])
-    return pd.concat([pd.DataFrame(texts, dtype=object), figures], axis=1)
+    compared = [label == named[run.id] for run, label, _ in lines]
+    frame = pd.DataFrame(texts, dtype=object).assign(compared=np.array(compared, dtype=bool))
+    return pd.concat([frame, figures], axis=1)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
+from benchmarks.quantities import Quantity, of_metric
 from benchmarks.report import tuned
 from benchmarks.report.figures import ranged
 from benchmarks.report.tables import METRICS, Table
@@ -21,6 +22,8 @@ class Scores:
     signature: str
     frame: pd.DataFrame
     sets: list[str]
+    quantities: dict[str, Quantity]
+    """Of each column of figures."""
     notes: list[str] = field(default_factory=list)
     """What must stand under it."""
 
@@ -45,7 +48,8 @@ def scores(table: Table) -> list[Scores]:
         ]
         signature = "  and  ".join(dict.fromkeys(part["signature"]))
         name = METRICS.get(str(metric), str(metric))
-        found.append(Scores(str(metric), name, signature, pd.DataFrame(shown), sets))
+        kinds = dict.fromkeys(sets, of_metric(str(metric)))
+        found.append(Scores(str(metric), name, signature, pd.DataFrame(shown), sets, kinds))
     return sorted(found, key=lambda one: one.metric != table.metric) + (
         _tuned(copies, table) if copies else []
     )
@@ -54,9 +58,10 @@ def scores(table: Table) -> list[Scores]:
 def _tuned(made: tuned.Tuned, table: Table) -> list[Scores]:
     """Fine-tuned copies on every task, and their differences from the baseline's."""
     name, recipe = "fine-tuned copies", made.signature
-    found = [Scores("fine-tuned", name, recipe, made.frame, made.heads, made.notes)]
+    found = [Scores("fine-tuned", name, recipe, made.frame, made.heads, made.quantities, made.notes)]
     if len(made.against):
         heads = [head for head in made.heads if head in made.against]
         versus = f"{name} minus those of {table.baseline}, paired,"
-        found.append(Scores("fine-tuned, paired", versus, recipe, made.against, heads, made.notes[1:]))
+        kinds = dict.fromkeys(heads, Quantity("a difference"))
+        found.append(Scores("fine-tuned, paired", versus, recipe, made.against, heads, kinds, made.notes[1:]))
     return found

@@ -13,10 +13,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import hypotheses, stats, verified
+from benchmarks import hypotheses, quantities, stats, verified
 from benchmarks import records as store
 from benchmarks.report import beside, formats, sets, site_data, site_runs, spread, verdicts
-from benchmarks.report.runs import Headline, Run
+from benchmarks.report.runs import Headline, Run, labelled
 from benchmarks.report.tables import METRICS, Table
 
 PAGES = (
@@ -81,7 +81,8 @@ def write_table(
     shown = {
         "id": identity, "title": title, "shared": table.shared, "metric": table.metric,
         "metrics": {m: METRICS.get(m, m) for m in _metrics(lines, table.metric)}, "rows": lines,
-        "notes": formats.footnotes(table), "troubles": table.troubles[:200], "signatures": table.signatures,
+        "notices": table.notices, "notes": formats.footnotes(table), "troubles": table.troubles[:200],
+        "signatures": table.signatures, "axis": _axis(table),
         "comparisons": formats.comparisons(table).to_dict("records"), "downloads": downloads,
         "elsewhere": list(table.elsewhere), "runs_a_file": site_runs.RUNS_A_FILE,
         "sets": {} if brief else _sets(table),
@@ -96,6 +97,20 @@ def write_table(
     }  # fmt: skip
 
 
+def _axis(table: Table) -> dict[str, Any]:
+    """What the plot draws quality against."""
+    words = {
+        "ratio": (
+            "p50 latency, times the reference's",
+            "x reference",
+            "latency as a ratio to the reference network",
+        ),
+        "params": ("parameters, millions", "M parameters", "parameters"),
+    }
+    name, unit, label = words[table.axis.figure]
+    return {"key": table.axis.figure, "scale": table.axis.scale, "name": name, "unit": unit, "label": label}
+
+
 def _rows(table: Table) -> list[dict[str, Any]]:
     """The table's rows as plain data; every metric of the deciding test set with its interval."""
     found: dict[tuple[str, str], list[tuple[Headline, int]]] = {}
@@ -103,13 +118,14 @@ def _rows(table: Table) -> list[dict[str, Any]]:
     for run in table.runs:
         method = table.named[run.id]
         by_method.setdefault(method, []).append(run.place)
-        for head in run.headlines if run.status != "failed" else ():
-            found.setdefault((method, str(head.limit)), []).append((head, run.place))
+        for label, head in labelled(run, method, run.id in table.obstacles) if run.status != "failed" else ():
+            found.setdefault((label, str(head.limit)), []).append((head, run.place))
     lines = []
     for row in table.each:
         limit = None if row["limit"] is None else str(row["limit"])
         there = found.get((row["method"], limit or ""), [])
         line = {k: row[k] for k in ("method", "status", "origin", "seeds", "n")} | {"limit": limit}
+        line |= {"compared": bool(row["compared"]), "over": row["over"]}
         line |= {k: row[k] for k in _FIGURES} | {"verified": row.get("verified", verified.NOT_YET)}
         line["spans"] = {
             name: [row[f"{name}_low"], row[f"{name}_high"], row.get(f"{name}_interval", "seeds")]
@@ -122,7 +138,7 @@ def _rows(table: Table) -> list[dict[str, Any]]:
             if beside.figure_of(column, row)
         }
         line["scores"] = _scores([head for head, _ in there])
-        line["runs"] = [place for _, place in there] or by_method.get(str(row["method"]), [])
+        line["runs"] = [place for _, place in there] or by_method.get(str(row["of"]), [])
         line["sources"] = [table.sources[i] for i in row["energy_sources"]]
         lines.append({str(k): v for k, v in line.items()})
     return lines
@@ -130,14 +146,14 @@ def _rows(table: Table) -> list[dict[str, Any]]:
 
 def _scores(heads: Sequence[Headline]) -> dict[str, list[Any]]:
     metrics = sorted({metric for head in heads for metric, _ in head.recipes})
-    return {metric: _over([head.score(metric) for head in heads]) for metric in metrics}
+    return {metric: _over([head.score(metric) for head in heads], metric) for metric in metrics}
 
 
-def _over(scores: Sequence[tuple[float, float, float]]) -> list[Any]:
+def _over(scores: Sequence[tuple[float, float, float]], metric: str) -> list[Any]:
     """``[mean, low, high, what the interval is over]``: seeds, or the one run's sentences."""
     there = [score for score in scores if score[0] == score[0]]
     if len(there) > 1:
-        interval = stats.t_interval([value for value, _, _ in there])
+        interval = stats.interval([value for value, _, _ in there], quantities.of_metric(metric))
         return [interval.mean, interval.low, interval.high, "seeds"]
     return [*there[0], "sentences"] if there else [None, None, None, ""]
 

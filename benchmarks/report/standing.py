@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks import sealed, verified
 from benchmarks.report import rows
+from benchmarks.report.figures import NONE
 from benchmarks.report.runs import Run
 
 if TYPE_CHECKING:
@@ -24,8 +25,11 @@ def column(
     for run in latest:
         of_method.setdefault(named[run.id], {})[str(run.seed)] = run.id
     found = []
-    for method, seeds in zip(table["method"], table["seeds"], strict=True):
+    for method, seeds, compared in zip(table["of"], table["seeds"], table["compared"], strict=True):
         mine = of_method[method]
+        if seeds and not compared:
+            found.append(NONE)  # a second run is judged by its product
+            continue
         ids = [mine[seed] for seed in seeds.split()] or list(mine.values())
         found.append(verified.standing([verdicts.get(i, ()) for i in ids]))
     return found

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,11 +15,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks import stats
+from benchmarks import quantities, stats
 from benchmarks.records import Record
 from benchmarks.report import beside as besides
-from benchmarks.report import comparable, comparisons, notes, rows, runs, spread, standing
+from benchmarks.report import caveats, comparable, comparisons, notes, rows, runs, spread, standing
 from benchmarks.report.beside import Beside
+from benchmarks.report.rows import Axis
 from benchmarks.report.runs import Run
 
 ROW_SEEDS = 3
@@ -31,7 +33,7 @@ METRICS = {
     "mlm_accuracy": "MLM accuracy %",
     "accuracy": "accuracy %",
 }
-BASELINES = ("hat", "uniform-int8")
+BASELINES = (*notes.REFERENCES, "hat-sandwich", "scratch", "random-search")
 """Methods that the others are compared with, unless one is named: the first that has runs."""
 SHARED_MEANS = (
     "chrf",
@@ -39,7 +41,6 @@ SHARED_MEANS = (
     "p50",
     "p90",
     "ratio",
-    "limit_ms",
     "params",
     "macs",
     "bytes",
@@ -52,11 +53,14 @@ class Table:
     """Everything that a comparison shows, as data.
 
     ``rows``: one line per (method, limit), best first within a limit; shares are fractions, sizes
-    bytes, times milliseconds or seconds; intervals are those of ``report.spread``. ``comparisons``: paired
-    over seeds against ``baseline``. ``volumes``: hypervolume per run. ``verdicts``: of second runs
+    bytes, times milliseconds or seconds; intervals are those of ``report.spread``. Rows that are not
+    ``compared`` are of earlier origins, under their method's own row, and of stopped runs, last.
+    ``comparisons``: paired over seeds against ``baseline``. ``axis``: what quality is traded against.
+    ``volumes``: hypervolume per run. ``verdicts``: of second runs
     (``report.standing``). ``elsewhere``: latencies in other runtimes, a column each (``report.beside``).
     ``runs``: those that count, one per method and seed; ``named``: their ids' labels
-    (``comparable.labels``); ``lines``: their headline candidates (``runs.headlines``).
+    (``comparable.labels``); ``lines``: their headline candidates (``runs.headlines``). ``obstacles``: why
+    runs are not compared; ``before``: what those that a run follows had spent (``runs.before``).
     """
 
     shared: dict[str, str]
@@ -74,6 +78,9 @@ class Table:
     runs: list[Run]
     named: dict[str, str]
     lines: pd.DataFrame
+    axis: Axis
+    obstacles: dict[str, str]
+    before: dict[str, tuple[float, float]]
 
     @cached_property
     def sets(self) -> pd.DataFrame:
@@ -81,9 +88,24 @@ class Table:
         return _sets(self.lines)
 
     @cached_property
+    def notices(self) -> list[str]:
+        """Why its rows rank no methods, if they do not."""
+        return caveats.notices(self.shared["task"], self.shared["tier"], self.lines)
+
+    @property
+    def detailed(self) -> bool:
+        """Whether the runs' records are within reach; those of large boards are not."""
+        return all(run.record is not None for run in self.runs)
+
+    @cached_property
+    def compared(self) -> pd.DataFrame:
+        """The ``lines`` that may be compared, ranked and drawn: products of comparable runs."""
+        return self.lines[self.lines["compared"]]
+
+    @cached_property
     def sentences(self) -> pd.DataFrame:
         """Single networks against the baseline's over the test sentences; made when asked for."""
-        return comparisons.over_sentences(self.lines, self.baseline, self.metric)
+        return comparisons.over_sentences(self.compared, self.baseline, self.metric)
 
     @cached_property
     def each(self) -> list[dict[Any, Any]]:
@@ -126,64 +148,89 @@ def of_runs(
     comparable.require_comparable(every)
     latest = comparable.latest(every)
     named = comparable.labels(latest)
+    obstacles, before = comparable.obstacles(latest), runs.before(every)
     counted = [run for run in latest if run.status != "failed"]
     metric = comparable.metric_of(counted or latest)
-    lines = runs.headlines(counted, named, metric)
-    costs = _costs(latest, named)
+    lines = runs.headlines(counted, named, metric, obstacles)
+    costs = _costs(latest, named, before)
     sources = sorted(set(costs["source"].dropna()))
-    table = spread.with_intervals(_means(lines, costs, sources), lines, costs)
+    table = spread.with_intervals(_means(lines, costs, sources, obstacles), lines, costs, metric)
+    _leave_costs_to_products(table)
     verdicts = {name: there.verdicts for name, there in (beside or {}).items()}
     if beside is not None:
         table["verified"] = standing.column(table, latest, named, verdicts)
-    elsewhere, recipes = besides.columns(latest, named, beside or {})
-    volumes = comparisons.volumes_of(lines, latest[0].facts["task"])
-    methods = sorted(set(lines["method"]))
-    if baseline not in methods:
-        default = {run.method: named[run.id] for run in counted if not run.options}
-        wanted = (default.get(name) for name in (baseline or "", *BASELINES))
-        baseline = next((m for m in wanted if m in methods), methods[0] if methods else None)
+    elsewhere, recipes = besides.columns(counted, named, beside or {}, obstacles)
+    compared = lines[lines["compared"]]
+    facts = latest[0].facts
+    axis = rows.axis(lines["limit"], facts["task"], facts["tier"])
+    volumes = comparisons.volumes_of(compared, axis)
+    methods = sorted(set(compared["method"]))
+    default = {run.method: named[run.id] for run in counted if not run.options}
+    wanted = [baseline, *(default.get(name) for name in (baseline or "", *BASELINES))]
+    baseline = next((m for m in wanted if m in methods), methods[0] if methods else None)
     return Table(
-        shared={**latest[0].facts, **latest[-1].facts},
+        shared={**facts, **latest[-1].facts},
         metric=metric,
         rows=table,
-        comparisons=comparisons.compare(lines, volumes, baseline, claims.compared(every, named)),
+        comparisons=comparisons.compare(compared, volumes, baseline, claims.compared(every, named)),
         volumes=volumes,
         baseline=baseline,
         signatures=_signatures(lines, metric) | recipes,
         sources=sources,
-        troubles=notes.troubles(latest, named, superseded=len(every) - len(latest)),
+        troubles=notes.troubles(latest, named, obstacles, superseded=len(every) - len(latest)),
         notes=notes.notes(table, latest) + notes.untimed(lines),
         verdicts=standing.told(latest, named, verdicts),
         elsewhere=elsewhere,
         runs=latest,
         named=named,
         lines=lines,
+        axis=axis,
+        obstacles=obstacles,
+        before=before,
     )
 
 
-def _costs(latest: Sequence[Run], named: dict[str, str]) -> pd.DataFrame:
-    """One line per run: what its search spent."""
-    texts = [(named[run.id], run.seed, run.status, run.energy_source) for run in latest]
-    frame = pd.DataFrame(texts, columns=["method", "seed", "status", "source"], dtype=object)
+def _leave_costs_to_products(table: pd.DataFrame) -> None:
+    """Take a run's costs out of the rows of its earlier origins: they paid for its product, too."""
+    earlier = ~table["compared"] & ~table["stopped"]
+    sides = [f"{name}_{side}" for name in spread.SPENT for side in ("low", "high")]
+    table.loc[earlier, [*runs.SPENT, *sides]] = np.nan
+    table["energy_sources"] = [
+        [] if other else sources for other, sources in zip(earlier, table["energy_sources"], strict=True)
+    ]
+
+
+def _costs(
+    latest: Sequence[Run], named: dict[str, str], before: Mapping[str, tuple[float, float]]
+) -> pd.DataFrame:
+    """One line per run: what its search spent; seconds and joules with those of a run whose weights it took,
+    as tokens, evaluations and probes are charged for them."""
+    texts = [(named[run.id], run.seed, run.id, run.energy_source) for run in latest]
+    frame = pd.DataFrame(texts, columns=["of", "seed", "run", "source"], dtype=object)
     spent = np.array([run.spent for run in latest], dtype=np.float64)
+    spent[:, -2:] += [before[run.id] if run.inherits else (0.0, 0.0) for run in latest]
     return pd.concat([frame, pd.DataFrame(spent, columns=list(runs.SPENT))], axis=1)
 
 
-def _means(lines: pd.DataFrame, costs: pd.DataFrame, sources: list[str]) -> pd.DataFrame:
+def _means(
+    lines: pd.DataFrame, costs: pd.DataFrame, sources: list[str], obstacles: Mapping[str, str]
+) -> pd.DataFrame:
     """One row per method and limit, and one for each method that has no candidate."""
     tried: dict[str, list[int]] = {}
-    for i, method in enumerate(costs["method"]):
+    for i, method in enumerate(costs["of"]):
         tried.setdefault(method, []).append(i)
     parts: dict[tuple[str, rows.Limit], list[int]] = {}
     for i, key in enumerate(zip(lines["method"], lines["limit"], strict=True)):
         parts.setdefault(key, []).append(i)
     ordered = sorted(parts)
-    seeds, status = list(costs["seed"]), list(costs["status"])
+    seeds = list(costs["seed"])
+    reasons = [obstacles.get(run, "") for run in costs["run"]]
     energy = [None if s is None or s != s else sources.index(s) for s in costs["source"]]
-    place = {key: i for i, key in enumerate(zip(costs["method"], seeds, strict=True))}
-    run = [place[key] for key in zip(lines["method"], lines["seed"], strict=True)]
+    place = {key: i for i, key in enumerate(zip(costs["of"], seeds, strict=True))}
+    run = [place[key] for key in zip(lines["of"], lines["seed"], strict=True)]
     spent, origins = costs[list(runs.SPENT)].to_numpy(), list(lines["origin"])
-    averaged = ["quality", "low", "high", *SHARED_MEANS]
+    of, compared = list(lines["of"]), list(lines["compared"])
+    averaged = ["quality", *SHARED_MEANS]
     over = _over(lines)
     figures = np.column_stack([lines[averaged].to_numpy(), spent[run], over])
     means = _averages(figures, [parts[key] for key in ordered])
@@ -192,25 +239,27 @@ def _means(lines: pd.DataFrame, costs: pd.DataFrame, sources: list[str]) -> pd.D
     for (method, limit), mean in zip(ordered, means.tolist(), strict=True):
         part = parts[method, limit]
         there = sorted(seeds[run[i]] for i in part)
-        row: dict[str, Any] = {"method": method, "limit": limit, "n": len(part)}
-        row["seeds"] = " ".join(map(str, there))
-        row |= dict(zip((*averaged, *runs.SPENT, "over"), mean, strict=True)) | {"interval": "sentences"}
-        scores = figures[part, 0]
-        if np.count_nonzero(scores == scores) > 1:
-            interval = stats.t_interval(scores[scores == scores].tolist())
-            row |= {"low": interval.low, "high": interval.high, "interval": "seeds"}
+        first = part[0]
+        row: dict[str, Any] = {"method": method, "of": of[first], "limit": limit, "n": len(part)}
+        row |= {"seeds": " ".join(map(str, there)), "compared": compared[first]}
+        row |= dict(zip((*averaged, *runs.SPENT, "over"), mean, strict=True))
         row["energy_sources"] = sorted({s for i in part if (s := energy[run[i]]) is not None})
         row["limit_share"] = limit.value if limit.rank == 1 else None
+        row["limit_ms"] = limit.value if limit.rank == 2 else None
         row["origin"] = _counted([origins[i] for i in part])
-        ended = [(seeds[i], status[i]) for i in tried[method]]
-        found.append(row | {"status": _status(ended, there, row["over"])})
-    without = sorted(set(tried) - {method for method, _ in ordered})
+        row["stopped"] = bool(reasons[run[first]])
+        ended = [(seeds[i], reasons[i]) for i in tried[of[first]]]
+        found.append(row | {"status": _status(ended, there, row["over"], stopped=row["stopped"])})
+    without = sorted(set(tried) - set(of))
     for method, mean in zip(without, _averages(spent, [tried[m] for m in without]).tolist(), strict=True):
-        ended = [(seeds[i], status[i]) for i in tried[method]]
-        row = {"method": method, "limit": None, "n": 0, "seeds": "", "status": _status(ended, (), np.nan)}
+        ended = [(seeds[i], reasons[i]) for i in tried[method]]
+        row = {"method": method, "of": method, "limit": None, "n": 0, "seeds": ""}
+        row |= {"compared": False, "stopped": True}
+        row["status"] = _status(ended, (), np.nan)
         row["energy_sources"] = sorted({s for i in tried[method] if (s := energy[i]) is not None})
-        found.append(row | dict(zip(runs.SPENT, mean, strict=True)) | {"interval": "", "origin": ""})
-    return _best_first(found, [*averaged[:3], "limit_share", *averaged[3:], *runs.SPENT, "over"])
+        found.append(row | dict(zip(runs.SPENT, mean, strict=True)) | {"origin": ""})
+    figures_of = ["quality", "limit_share", "limit_ms", *SHARED_MEANS, *runs.SPENT, "over"]
+    return _best_first(found, figures_of)
 
 
 def _averages(figures: stats.Array, parts: Sequence[Sequence[int]]) -> stats.Array:
@@ -227,17 +276,22 @@ def _averages(figures: stats.Array, parts: Sequence[Sequence[int]]) -> stats.Arr
 
 
 def _best_first(found: list[dict[str, Any]], figures: list[str]) -> pd.DataFrame:
-    """The rows by limit, best quality first; those without a limit or a candidate last."""
-    columns = ["method", "limit", "n", "seeds", "interval", "energy_sources", "origin", "status", *figures]
-    frame = pd.DataFrame(found, columns=columns, dtype=object).astype(dict.fromkeys(figures, "float64"))
-    order = [
-        (x is None, x is not None and x.rank == 0, x.value if x is not None else 0) for x in frame["limit"]
-    ]
-    frame["order"] = order
-    frame = frame.sort_values(
-        ["order", "quality", "method"], ascending=[True, False, True], na_position="last"
-    )
-    return frame.drop(columns="order").reset_index(drop=True)
+    """The rows by limit, best quality first and under each those of its earlier origins; then stopped runs;
+    those without a limit or a candidate last."""
+    texts = ["method", "of", "limit", "n", "seeds", "compared", "stopped"]
+    texts += ["energy_sources", "origin", "status"]
+    own = {(row["of"], row["limit"]): row["quality"] for row in found if row["compared"]}
+
+    def order(row: dict[str, Any]) -> Any:
+        limit, key = row["limit"], (row["of"], row["limit"])
+        quality = float(own.get(key, row.get("quality")) or math.nan)
+        unknown = math.isnan(quality)
+        at = (limit is None, limit is not None and limit.rank == 0, limit.value if limit is not None else 0)
+        rank = 0.0 if unknown else -quality
+        return *at, row["stopped"], unknown, rank, row["of"], not row["compared"], row["method"]
+
+    frame = pd.DataFrame(sorted(found, key=order), columns=[*texts, *figures], dtype=object)
+    return frame.astype(dict.fromkeys(figures, "float64") | {"compared": bool, "stopped": bool})
 
 
 def _counted(words: list[str]) -> str:
@@ -262,24 +316,32 @@ def _over(lines: pd.DataFrame) -> stats.Array:
     return over
 
 
-def _status(ended: Sequence[tuple[int, str]], seeds: Sequence[int], over: float) -> str:
+def _status(
+    ended: Sequence[tuple[int, str]], seeds: Sequence[int], over: float, *, stopped: bool = False
+) -> str:
     """What a reader must know before using the row, in words.
 
     Args:
-        ended: seed and status of every run of the method.
+        ended: seed of every run of the method, and why it is not compared, if it is not.
         seeds: those with a candidate in this row.
         over: share by which its latency is above the limit; NaN where there is none.
+        stopped: whether the row is of runs that are not compared.
     """
+    if stopped:
+        reasons = dict.fromkeys(reason for seed, reason in ended if seed in seeds)
+        return f"not compared: {_seeds(seeds)}: {'; '.join(reasons)}"
     told, n = [], len(seeds)
     if 0 < n < ROW_SEEDS:
         told.append(f"provisional ({n} seed{'s' if n > 1 else ''})")
     elif n:
         told.append(f"{n} seeds")
-    for status, words in (("failed", "failed"), ("budget", "stopped at the budget")):
-        hit = [seed for seed, how in ended if how == status]
-        if hit:
-            told.append(f"{words}: {_seeds(hit)}")
-    missing = {seed for seed, how in ended if how != "failed"} - set(seeds)
+    failed = [seed for seed, reason in ended if reason.startswith("failed")]
+    if failed:
+        told.append(f"failed: {_seeds(failed)}")
+    cut = [seed for seed, reason in ended if reason and seed not in failed]
+    if cut:
+        told.append(f"not compared: {_seeds(cut)}")
+    missing = {seed for seed, reason in ended if not reason} - set(seeds)
     if missing:
         told.append(f"no candidate: {_seeds(missing)}")
     if over > 0.005:
@@ -293,6 +355,9 @@ def _sets(lines: pd.DataFrame) -> pd.DataFrame:
     for line in lines.to_dict("records"):
         for name, metrics in (line["candidate"].get("test") or {}).items():
             for metric, figure in metrics.items():
+                if rows.tuned(figure):
+                    over = stats.interval(figure["values"], quantities.of_metric(metric))
+                    figure = {**figure, "low": over.low, "high": over.high}
                 flat.append(
                     {"method": line["method"], "limit": line["limit"], "set": rows.plain(name, 40)}
                     | {"metric": rows.plain(metric, 40), "signature": rows.plain(figure["signature"])}
@@ -307,11 +372,15 @@ def _sets(lines: pd.DataFrame) -> pd.DataFrame:
         value=("value", "mean"), n=("value", "count"), low=("low", "mean"), high=("high", "mean"),
         signature=("signature", lambda texts: "  and  ".join(sorted(set(texts)))), own=("own", "first"),
     )  # fmt: skip
-    over_seeds = spread.of_means(frame, keys, ["value"])
+    parts = [
+        spread.of_means(part.rename(columns={"value": "quality"}), keys, ["quality"], str(metric))
+        for metric, part in frame.groupby("metric", sort=False)
+    ]
+    over_seeds = pd.concat(parts) if parts else pd.DataFrame(columns=["quality_low", "quality_high"])
     several = found["n"] > 1
     found["interval"] = np.where(several, "seeds", found.pop("own"))
     for side in ("low", "high"):
-        found[side] = over_seeds[f"value_{side}"].where(several, found[side])
+        found[side] = over_seeds[f"quality_{side}"].reindex(found.index).where(several, found[side])
     return pd.DataFrame(found.reset_index())
 
 

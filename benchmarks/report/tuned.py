@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks import stats
+from benchmarks import quantities, stats
+from benchmarks.quantities import Quantity
 from benchmarks.report import rows
 from benchmarks.report.figures import NONE, ranged
 
@@ -29,6 +30,8 @@ class Tuned:
     """Differences from the baseline; empty where there is nothing to pair."""
     heads: list[str]
     """Columns of figures, of ``frame``."""
+    quantities: dict[str, Quantity]
+    """Of each of them."""
     tasks: list[str]
     """What was fine-tuned on: names of test sets."""
     signature: str
@@ -40,6 +43,8 @@ class _Figures:
 
     def __init__(self, lines: pd.DataFrame) -> None:
         self.found: dict[str, dict[Key, dict[int, list[float]]]] = {}
+        self.metrics: dict[str, str] = {}
+        """Column -> metric."""
         self.unfit: dict[str, str] = {}
         self.signatures: dict[str, None] = {}
         self.tasks: dict[str, str] = {}
@@ -54,6 +59,7 @@ class _Figures:
     def _add(self, task: str, metric: str, figure: Mapping[str, Any], key: Key, seed: int) -> None:
         head = f"{task}: {rows.TUNED.get(metric, rows.plain(metric, 40))}"
         self.tasks.setdefault(task, head)
+        self.metrics[head] = metric
         self.found.setdefault(head, {}).setdefault(key, {})[seed] = list(figure["values"])
         # One table, one mean: what is left out for one row is left out for all.
         if "unfit" in figure:
@@ -61,6 +67,13 @@ class _Figures:
         # The chosen rate is each network's own; the grid is the same.
         said = re.sub(r"\|lr:[^|]+", "|lr:chosen", rows.plain(figure["signature"], 600))
         self.signatures[said] = None
+
+    def quantity(self, head: str) -> Quantity:
+        """The quantity of a column; a mean over tasks keeps to the widest range of them."""
+        if head != MEAN:
+            return quantities.of_metric(self.metrics[head])
+        over = [quantities.of_metric(self.metrics[name]) for name in self.ranking()]
+        return Quantity(MEAN, "", min(q.low for q in over), max(q.high for q in over))
 
     def ranking(self) -> list[str]:
         """Columns of the tasks that can rank these networks."""
@@ -102,23 +115,27 @@ def build(lines: pd.DataFrame, order: Iterable[Key], baseline: str | None) -> Tu
     keys = [key for key in order if key in there]
     shown = [_titled(key) | {head: _cell(figures, head, key) for head in heads} for key in keys]
     differences = []
+    ours = lines[lines["compared"]]
+    compared = set(zip(ours["method"], map(str, ours["limit"]), strict=True))
     for method, limit in keys:
         cells = {
             head: _difference(figures.of(head, (method, limit)), figures.of(head, (baseline or "", limit)))
             for head in (*averaged, *ranking)
         }
-        if method != baseline and any(cell != NONE for cell in cells.values()):
+        own = (method, limit) in compared and method != baseline
+        if own and any(cell != NONE for cell in cells.values()):
             differences.append(_titled((method, limit)) | cells)
     notes = [
         "Copies of each network were fine-tuned on a task by the harness and scored on its dev split; +- is"
-        " the standard deviation of one copy; f behind an interval: over fine-tuning seeds of one network,"
-        " which leaves out the spread between searches. Nothing here decides the order of rows."
+        " the standard deviation of one copy. Nothing here decides the order of rows."
     ]
     if figures.unfit:
         told = "; ".join(f"{task} ({reason})" for task, reason in figures.unfit.items())
         notes.append(f"Left out of the mean, as they cannot rank networks of this size: {told}.")
     recipe = "  and  ".join(figures.signatures)
-    return Tuned(pd.DataFrame(shown), pd.DataFrame(differences), heads, list(figures.tasks), recipe, notes)
+    kinds = {head: figures.quantity(head) for head in heads}
+    against, tasks = pd.DataFrame(differences), list(figures.tasks)
+    return Tuned(pd.DataFrame(shown), against, heads, kinds, tasks, recipe, notes)
 
 
 def _titled(key: Key) -> dict[str, str]:
@@ -131,7 +148,7 @@ def _cell(figures: _Figures, head: str, key: Key) -> str:
     if not values:
         return NONE
     means = [float(np.mean(copies)) for copies in values.values()]
-    interval = _interval(means, next(iter(values.values())))
+    interval = _interval(means, next(iter(values.values())), figures.quantity(head))
     spread = [float(np.std(copies, ddof=1)) for copies in values.values() if len(copies) > 1]
     text = ranged(interval.mean, _number(interval.low), _number(interval.high), ".1f", _over(means))
     number, space, rest = text.partition(" ")
@@ -145,13 +162,13 @@ def _difference(ours: Mapping[int, Sequence[float]], theirs: Mapping[int, Sequen
         return NONE
     apart = [[a - b for a, b in zip(ours[seed], theirs[seed], strict=False)] for seed in seeds]
     means = [float(np.mean(copies)) for copies in apart]
-    found = _interval(means, apart[0])
+    found = _interval(means, apart[0], Quantity("a difference"))
     return ranged(found.mean, _number(found.low), _number(found.high), "+.1f", _over(means))
 
 
-def _interval(means: Sequence[float], copies: Sequence[float]) -> stats.Interval:
+def _interval(means: Sequence[float], copies: Sequence[float], quantity: Quantity) -> stats.Interval:
     """Over searches, or with one of them over its copies."""
-    return stats.t_interval(means if len(means) > 1 else copies)
+    return stats.interval(means if len(means) > 1 else copies, quantity)
 
 
 def _over(means: Sequence[float]) -> str:

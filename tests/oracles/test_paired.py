@@ -1,5 +1,7 @@
 """Sentence-level tests against sacreBLEU's own ``PairedTest`` on the same hypotheses."""
 
+import itertools
+import math
 import random
 
 import numpy as np
@@ -40,7 +42,8 @@ def sacrebleus(kind, references, baseline, systems, samples):
     return found["BLEU"]
 
 
-CASES = [(300, 0.2, 0.25), (40, 0.3, 0.3), (200, 0.1, 0.5), (7, 0.5, 0.2), (3, 0.9, 0.1), (1, 0.5, 0.0)]
+CASES = [(300, 0.2, 0.25), (40, 0.3, 0.3), (200, 0.1, 0.5)]
+"""So many sentences that no shuffle of the swapped ones differs as much as the systems do."""
 
 
 @pytest.mark.parametrize(("n", "ours", "theirs"), CASES)
@@ -57,6 +60,78 @@ def test_both_tests_are_sacrebleus(n, ours, theirs, monkeypatch):
     assert f"{found.p:.4f}" == f"{expected[1].p_value:.4f}"
     assert f"{found.value:.4f}" == f"{expected[1].score - expected[0].score:.4f}"
     assert found.low <= found.high
+
+
+def exact_p(ours, theirs):
+    """Two-sided p over all 2**n patterns of swapped sentences."""
+    observed = abs(metrics.corpus_bleu(ours) - metrics.corpus_bleu(theirs))
+    patterns = np.array(list(itertools.product((0, 1), repeat=len(ours))))
+    swapped = patterns @ (theirs - ours)
+    scores = (paired.bleu_of_sums(s.astype(float)) for s in (ours.sum(0) + swapped, theirs.sum(0) - swapped))
+    first, second = scores
+    return float((np.abs(first - second) > observed - 1e-9).mean())
+
+
+@pytest.mark.parametrize(
+    ("n", "ours", "theirs"), [(7, 0.5, 0.2), (3, 0.9, 0.1), (2, 0.5, 0.0), (1, 0.5, 0.0)]
+)
+def test_on_few_sentences_randomisation_is_the_exact_test(n, ours, theirs):
+    references = corpus(n, n)
+    pair = counts(noisy(references, ours, 2), references), counts(noisy(references, theirs, 1), references)
+    p = paired.approximate_randomisation([pair], generator())[0]
+    assert p == pytest.approx(exact_p(*pair), abs=0.02)
+    assert paired.bootstrap([pair], generator())[0].p >= min(1.0, 2 / 2**n)
+
+
+def degenerate():
+    """Pairs of systems whose BLEU is equal though their sentences are not, or that hardly have any."""
+    zero = np.zeros((50, 10), dtype=np.int64)
+    zero[:, 1] = 10
+    unlike, other = zero.copy(), zero.copy()
+    for side, length in ((unlike, 9), (other, 4)):
+        side[:, 0], side[:, 6:] = length, length - np.arange(4)
+    shuffled = counts(noisy(corpus(50, 1), 0.4, 1), corpus(50, 1))
+    swapped = shuffled.copy()
+    swapped[:, :] = shuffled[::-1]
+    return {
+        "equal": (shuffled, shuffled),
+        "both-zero": (zero, zero),
+        "both-zero-with-unlike-counts": (unlike, other),
+        "same-sum": (shuffled, swapped),
+        "one-sentence": (shuffled[:1], counts(corpus(50, 1)[:1], corpus(50, 1)[:1])),
+    }
+
+
+@pytest.mark.parametrize("name", list(degenerate()))
+def test_where_the_statistic_cannot_differ_p_is_one(name):
+    ours, theirs = degenerate()[name]
+    assert paired.approximate_randomisation([(ours, theirs)], generator(), trials=500) == [
+        pytest.approx(1.0, abs=0.01)
+    ]
+    found = paired.bootstrap([(ours, theirs)], generator(), draws=500)[0]
+    assert found.p == 1.0
+    if name != "same-sum":
+        assert math.isnan(found.low) and math.isnan(found.high)
+
+
+def test_a_system_of_zero_against_one_that_translates_is_still_significant():
+    zero, _ = degenerate()["both-zero-with-unlike-counts"]
+    good = counts(noisy(corpus(50, 1), 0.1, 1), corpus(50, 1))
+    assert paired.approximate_randomisation([(good, zero)], generator(), trials=500)[0] < 0.01
+    assert paired.bootstrap([(good, zero)], generator(), draws=500)[0].low > 0
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 10_000), st.integers(1, 12), st.integers(0, 12))
+def test_k_differing_sentences_never_say_less_than_an_exact_test_could(seed, n, differing):
+    references = corpus(n, seed)
+    ours = counts(noisy(references, 0.1, seed), references)
+    theirs = ours.copy()
+    k = min(n, differing)
+    theirs[:k] = counts(noisy(references, 0.9, seed + 1), references)[:k]
+    least = min(1.0, 2 / 2 ** int((ours != theirs).any(axis=1).sum()))
+    assert 1 >= paired.approximate_randomisation([(ours, theirs)], generator(), trials=100)[0] >= least
+    assert 1 >= paired.bootstrap([(ours, theirs)], generator(), draws=100)[0].p >= least
 
 
 def test_with_sacrebleus_own_numbers_of_trials_and_several_systems_at_once(monkeypatch):
@@ -90,7 +165,8 @@ def test_equal_systems_do_not_differ():
     references = corpus(30, 4)
     same = counts(noisy(references, 0.3, 1), references)
     assert paired.approximate_randomisation([(same, same)], generator()) == [1.0]
-    assert paired.bootstrap([(same, same)], generator()) == [paired.Difference(0.0, 0.0, 0.0, 1.0)]
+    (found,) = paired.bootstrap([(same, same)], generator())
+    assert (found.value, found.p) == (0.0, 1.0) and math.isnan(found.low) and math.isnan(found.high)
 
 
 def test_unequal_sentences_are_refused_and_nothing_gives_nothing():
@@ -120,7 +196,8 @@ def test_swapping_the_sides_negates_the_difference_and_keeps_p_of_the_bootstrap(
     a, b = (counts(noisy(references, rate, seed + 1), references) for rate in (0.2, 0.6))
     there = paired.bootstrap([(a, b)], generator(), draws=200)[0]
     back = paired.bootstrap([(b, a)], generator(), draws=200)[0]
-    assert (back.value, back.low, back.high) == pytest.approx((-there.value, -there.high, -there.low))
+    expected = -there.value, -there.high, -there.low
+    assert (back.value, back.low, back.high) == pytest.approx(expected, nan_ok=True)
     assert back.p == there.p and 0 < there.p <= 1
     p = paired.approximate_randomisation([(a, b)], generator(), trials=100)[0]
     assert 1 / 101 <= p <= 1

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks import records
 from benchmarks.report import formats, html, performance, tables
 from benchmarks.report.comparisons import volumes_of
 from tests.fake_records import METHODS, fake, study
@@ -39,20 +40,21 @@ def test_hypervolume_factors_are_best_over_own():
     table = tables.build(study())
     costs = performance.panels(table)["hypervolume"]
     factors = performance.ratios(costs)
-    volumes = volumes_of(table.lines, table.shared["task"]).set_index(["method", "seed"])["volume"]
+    volumes = volumes_of(table.lines, table.axis).set_index(["method", "seed"])["volume"]
     for i, seed in enumerate((1, 2, 3)):
         best = max(volumes[method, seed] for method in METHODS)
         for method in METHODS:
             assert factors[method][i] == pytest.approx(best / volumes[method, seed])
 
 
-def test_time_counts_only_where_the_target_is_reached_and_failures_are_misses():
+@pytest.mark.parametrize("ended", ["failed", "budget"])
+def test_time_counts_only_where_the_target_is_reached_and_seeds_with_a_stopped_run_are_left_out(ended):
     found = [r for r in study() if (r["spec"]["method"], r["spec"]["seed"]) != ("mos-layer", 2)]
-    table = tables.build([*found, fake("mos-layer", 2, status="failed")])
+    table = tables.build([*found, fake("mos-layer", 2, status=ended)])
     costs = performance.time_costs(table)
-    assert all(len(mine) == 9 for mine in costs.values())
-    quality = {(r.method, r.seed, str(r.limit)): r.quality for r in table.lines.itertuples()}
-    workloads = [(s, f"{x:g} x ref") for s in (1, 2, 3) for x in (0.4, 0.6, 0.8)]
+    assert all(len(mine) == 6 for mine in costs.values())
+    quality = {(r.method, r.seed, str(r.limit)): r.quality for r in table.compared.itertuples()}
+    workloads = [(s, f"{x:g} x ref") for s in (1, 3) for x in (0.4, 0.6, 0.8)]
     for i, (seed, limit) in enumerate(workloads):
         there = {m: quality[m, seed, limit] for m in METHODS if (m, seed, limit) in quality}
         target = performance.TARGET * max(there.values())
@@ -60,8 +62,35 @@ def test_time_counts_only_where_the_target_is_reached_and_failures_are_misses():
             assert math.isfinite(costs[method][i]) == (there.get(method, 0) >= target)
             if math.isfinite(costs[method][i]):
                 assert costs[method][i] == 500.0 + 115 * (i % 3)
-    assert costs["mos-layer"][3:6] == [math.inf] * 3
-    assert performance.volume_costs(table)["mos-layer"][1] == math.inf
+    assert all(len(mine) == 2 for mine in performance.volume_costs(table).values())
+
+
+def test_the_time_of_a_follower_holds_that_of_the_run_it_follows():
+    leaders = study(("hat", "mos-layer"), 3)
+    ids = {r["spec"]["seed"]: r for r in leaders if r["spec"]["method"] == "hat"}
+    followers = study(("scratch",), 3)
+    for record in followers:
+        record["spec"]["follows"] = ids[record["spec"]["seed"]]["id"]
+    table = tables.build([*leaders, *map(records.seal, followers)])
+    costs = performance.time_costs(table)
+    own = tables.build([*leaders, *study(("scratch",), 3)])
+    alone = performance.time_costs(own)["scratch"]
+    for i, (cost, before) in enumerate(zip(costs["scratch"], alone, strict=True)):
+        assert cost == pytest.approx(before + ids[i // 3 + 1]["ledger"]["totals"]["seconds"])
+    missing = tables.build([r for r in [*leaders, *followers] if r["spec"]["method"] != "hat"])
+    assert performance.time_costs(missing) == {}
+
+
+@pytest.mark.parametrize("methods", [3, 6])
+def test_every_line_of_a_profile_lies_between_0_and_100_per_cent(methods):
+    table = tables.build(study(METHODS[:methods], 3))
+    made = performance.figure([], table)
+    for axes in made.axes:
+        low, high = axes.get_ylim()
+        assert (low, high) == (0, 100)
+        for line in axes.lines:
+            heights = [float(y) for y in line.get_ydata()]
+            assert all(0 <= y <= 100 for y in heights), line.get_label()
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,7 @@ def test_a_figure_says_what_it_shows():
     ):
         assert part in " ".join(profiles.split())
     assert "over test sentences" in words(figures("one-seed")["pareto"])
-    assert "no run has a scored candidate" in words(figures("failed")["pareto"])
+    assert "no comparable run has a scored candidate" in words(figures("failed")["pareto"])
     assert "not measured" in words(figures("no-energy")["budget"])
 
 
@@ -172,11 +172,12 @@ def test_energy_without_phases_is_one_bar():
 
 def test_hypervolume_steps_end_at_the_final_value_and_never_fall():
     record = fake()
-    steps = curves._volume_steps(record, "seconds")
+    table = tables.build([record])
+    steps = curves._volume_steps(record, "seconds", table)
     assert steps[0] == (0.0, 0.0) and len(steps) == 4
     assert [s for s, _ in steps] == sorted(s for s, _ in steps)
     assert [v for _, v in steps] == sorted(v for _, v in steps)
-    assert steps[-1][1] == pytest.approx(tables.build([record]).volumes["volume"][0])
+    assert steps[-1][1] == pytest.approx(table.volumes["volume"][0])
 
 
 def test_what_a_winner_comes_to_when_trained_on_is_not_the_search():

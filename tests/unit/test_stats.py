@@ -1,6 +1,7 @@
 """Intervals, tests and hypervolume against scipy and against brute force."""
 
 import itertools
+import math
 import random
 
 import numpy as np
@@ -9,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from benchmarks import stats
+from benchmarks import quantities, stats
+from benchmarks.quantities import Quantity
 
 
 @pytest.fixture
@@ -231,3 +233,95 @@ def test_kendall_against_counting_pairs(rng):
         stats.kendall([1, 1, 1], [1, 2, 3])
     with pytest.raises(ValueError, match="equally long"):
         stats.kendall([1, 2], [1, 2, 3])
+
+
+POSITIVE, PERCENT = quantities.FIGURES["p50"], quantities.of_metric("bleu")
+
+
+def coverage(draw, centre, quantity, n, times=20_000):
+    """How often the interval of n figures holds the mean of what they are drawn from."""
+    values = draw(np.random.default_rng(n), (times, n))
+    mean, deviation = values.mean(axis=1), values.std(axis=1, ddof=1)
+    low, high = stats.bounded(mean, deviation, n, quantity.low, quantity.high)
+    assert (low >= quantity.low).all() and (high <= quantity.high).all()
+    assert ((low < mean) & (mean < high)).all()
+    return float(((low <= centre) & (centre <= high)).mean())
+
+
+@pytest.mark.parametrize("n", [2, 3, 6])
+@pytest.mark.parametrize("sigma", [0.02, 0.1, 0.3, 0.5])
+def test_intervals_of_log_normal_times_hold_their_mean_95_times_in_100(n, sigma):
+    got = coverage(lambda rng, size: np.exp(rng.normal(0, sigma, size)), math.exp(sigma**2 / 2), POSITIVE, n)
+    assert 0.93 <= got <= 0.965, got
+
+
+@pytest.mark.parametrize("n", [2, 3, 6])
+@pytest.mark.parametrize(("a", "b"), [(300, 700), (30, 70), (8, 32), (180, 20), (45, 5)])
+def test_intervals_of_percentages_hold_their_mean_95_times_in_100(n, a, b):
+    got = coverage(lambda rng, size: 100 * rng.beta(a, b, size), 100 * a / (a + b), PERCENT, n)
+    assert 0.93 <= got <= 0.965, got
+
+
+def test_an_interval_with_hardly_any_spread_is_students():
+    for quantity in (POSITIVE, PERCENT):
+        values = [30.0, 30.02, 29.99]
+        ours, students = stats.interval(values, quantity), stats.t_interval(values)
+        assert ours.mean == students.mean
+        assert (ours.low, ours.high) == pytest.approx((students.low, students.high), abs=2e-4)
+
+
+@given(st.lists(st.floats(0, 100), min_size=1, max_size=8), st.sampled_from([POSITIVE, PERCENT]))
+def test_no_interval_leaves_its_range_and_each_holds_its_mean(values, quantity):
+    found = stats.interval(values, quantity)
+    assert (found.low is None) == (found.high is None)
+    if found.low is not None:
+        assert quantity.low <= found.low <= found.mean <= found.high <= quantity.high
+        assert not quantity.trespass(found.low, found.high)
+
+
+@pytest.mark.parametrize(
+    ("values", "quantity"),
+    [([3.0], POSITIVE), ([2.0, 2.0, 2.0], POSITIVE), ([0.0, 0.0], PERCENT), ([100.0, 100.0], PERCENT),
+     ([0.9, 1.0], quantities.FIGURES["tokens"]), ([1e6, 2e6], quantities.FIGURES["params"])],
+    ids=["one", "equal", "all-zero", "all-at-most", "counted-share", "counted"],
+)  # fmt: skip
+def test_nothing_is_claimed_where_nothing_varies_or_all_is_counted(values, quantity):
+    found = stats.interval(values, quantity)
+    assert (found.low, found.high, found.n) == (None, None, len(values))
+
+
+@pytest.mark.parametrize(
+    ("value", "quantity"), [(-0.1, POSITIVE), (101.0, PERCENT), (1.01, quantities.FIGURES["tokens"])]
+)
+def test_an_impossible_figure_is_refused_by_name(value, quantity):
+    with pytest.raises(ValueError, match=f"{value:g}.*impossible: {quantity.name}"):
+        stats.interval([value], quantity)
+
+
+def test_a_metric_of_a_stranger_may_be_any_number():
+    found = stats.interval([-5.0, 7.0], quantities.of_metric("their-score"))
+    students = stats.t_interval([-5.0, 7.0])
+    assert (found.low, found.high) == pytest.approx((students.low, students.high))
+    assert Quantity("any").span == "any number"
+
+
+@given(st.lists(st.floats(-100, 100), min_size=1, max_size=12))
+def test_sign_flips_of_degenerate_pairs(values):
+    zeros = [0.0] * len(values)
+    assert stats.sign_flip(values, values) == 1.0 and stats.sign_flip(zeros, zeros) == 1.0
+    p = stats.sign_flip(values, zeros)
+    differing = sum(v != 0 for v in values)
+    assert min(1.0, 2 / 2**differing) - 1e-12 <= p <= 1.0
+    assert p == stats.sign_flip(zeros, values)
+
+
+def test_one_or_two_pairs_prove_nothing():
+    assert stats.sign_flip([5.0], [1.0]) == 1.0
+    assert stats.sign_flip([5.0, 9.0], [1.0, 0.0]) == 0.5
+
+
+@given(st.dictionaries(st.text(max_size=3), st.floats(0, 1), max_size=6))
+def test_holm_never_lowers_a_p_and_never_passes_one(p_values):
+    adjusted = stats.holm(p_values)
+    assert set(adjusted) == set(p_values)
+    assert all(p_values[k] <= adjusted[k] <= 1 for k in p_values)

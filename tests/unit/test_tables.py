@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from scipy import stats as scipy_stats
 
-from benchmarks import metrics, paired, records, report, stats
+from benchmarks import metrics, paired, quantities, records, report, stats
 from benchmarks.api import UsageError
 from benchmarks.report import (
     comparable,
@@ -55,7 +55,7 @@ def test_means_and_intervals_over_seeds_are_recomputed_by_hand():
     study_records = study(("hat",), 3)
     line = row(tables.build(study_records), "hat", 0.4)
     values = [r["candidates"][0]["test"]["pooled"]["bleu"]["value"] for r in study_records]
-    expected = stats.t_interval(values)
+    expected = stats.interval(values, quantities.of_metric("bleu"))
     assert (line["quality"], line["low"], line["high"]) == pytest.approx(
         (expected.mean, expected.low, expected.high)
     )
@@ -75,7 +75,7 @@ def test_with_one_seed_the_interval_is_over_sentences_and_says_so():
     assert (line["low"], line["high"]) == (figure["low"], figure["high"])
     assert line["status"] == "provisional (1 seed)"
     assert figures.interval(line).endswith(" s")
-    assert any("one seed only" in note for note in table.notes)
+    assert any(note.startswith("s: one network") for note in formats.footnotes(table))
 
 
 def test_two_seeds_are_provisional_and_three_are_a_row():
@@ -132,15 +132,12 @@ def test_every_measured_figure_has_its_interval_over_seeds():
         "chrf": [c["test"]["pooled"]["chrf"]["value"] for c in made],
         "valid_loss": [c["valid"]["loss"] for c in made],
         "peak_bytes": [c["memory"]["peak_bytes"] for c in made],
-        "tokens": [r["ledger"]["share"]["tokens"] for r in runs],
-        "evaluations": [r["ledger"]["share"].get("evaluations", 0.0) for r in runs],
-        "probes": [r["ledger"]["share"].get("probes", 0.0) for r in runs],
         "seconds": [r["ledger"]["totals"]["seconds"] for r in runs],
         "joules": [r["energy"]["joules"] for r in runs],
     } | {name: [c["latency"][name] for c in made] for name in ("p50", "p90", "ratio")}
     assert set(values) == {*spread.MEASURED, *spread.SPENT}
     for name, seen in values.items():
-        expected = stats.t_interval(seen)
+        expected = stats.interval(seen, quantities.of(name, "bleu"))
         told = line[[name, f"{name}_low", f"{name}_high"]].to_list()
         assert told == pytest.approx([expected.mean, expected.low, expected.high]), name
     assert (line["chrf_interval"], line["ratio_interval"]) == ("seeds", "seeds")
@@ -158,10 +155,11 @@ def test_with_one_seed_a_figure_has_the_interval_of_its_own_or_none():
     assert math.isnan(line["p50_low"]) and math.isnan(line["seconds_low"])
     shown = formats.cells(table).iloc[1]
     assert shown["chrF"].endswith("] s") and shown["x ref"].endswith("] t") and "[" not in shown["p50 ms"]
-    assert any("t: the same over the timings" in note for note in table.notes)
+    assert any(note.startswith("t: one network") and "timings" in note for note in formats.footnotes(table))
 
 
 UNCOUNTED = {"limit", "params M", "MMACs", "MB", "seeds", "method", "weights", "status", "verified"}
+UNCOUNTED |= {"tokens %", "evals %", "probes %"}
 
 
 @settings(deadline=None, max_examples=10)
@@ -184,7 +182,7 @@ def test_each_test_set_has_figures_with_intervals_and_a_signature():
     assert (first.metric, first.sets[0], len(first.sets)) == ("bleu", "pooled", 4)
     assert first.signature == BLEU_SIGNATURE and list(first.frame["method"]) == list(table.rows["method"])
     values = [r["candidates"][0]["test"]["test_2017_flickr"]["bleu"]["value"] for r in found[:3]]
-    expected = stats.t_interval(values)
+    expected = stats.interval(values, quantities.of_metric("bleu"))
     cell = first.frame.set_index("method")["test_2017_flickr"]["hat"]
     assert cell == f"{expected.mean:.1f} [{expected.low:.1f}, {expected.high:.1f}]"
     assert sets.scores(tables.build(found[:1]))[0].frame["pooled"][0].endswith("] s")
@@ -249,10 +247,13 @@ def test_failed_and_stopped_runs_are_shown_not_hidden():
         [*study(("hat",), 3), fake("hat", 4, status="failed"), fake("hat", 5, status="budget")]
     )
     line = row(table, "hat")
-    assert line["seeds"] == "1 2 3 5"
-    assert line["status"] == "4 seeds; failed: seed 4; stopped at the budget: seed 5"
+    assert line["seeds"] == "1 2 3"
+    assert line["status"] == "3 seeds; failed: seed 4; not compared: seed 5"
     assert "hat, seed 4: failed: ValueError: nonsense" in table.troubles
-    assert "hat, seed 5: budget: stopped at 100 % of tokens" in table.troubles
+    assert "hat, seed 5: stopped: stopped at 100 % of tokens" in table.troubles
+    apart = row(table, "hat, stopped")
+    assert (apart["seeds"], apart["compared"]) == ("5", False)
+    assert apart["status"] == "not compared: seed 5: stopped: stopped at 100 % of tokens"
 
 
 def test_a_method_with_nothing_but_failures_has_a_row():
@@ -583,9 +584,17 @@ def test_a_difference_of_one_pair_says_why_it_has_no_interval():
 
 def test_reference_points_are_frozen_per_task_and_version():
     """A change here moves published figures: then the version in targets.toml must change, too."""
-    frozen = {
-        "0.1": dict.fromkeys(("mt-synthetic-en-de", "mt-multi30k-en-de", "mt-tatoeba-en-de"), (0.0, 1.1))
+    timed = dict.fromkeys(("mt-synthetic-en-de", "mt-multi30k-en-de", "mt-tatoeba-en-de"), (0.0, 1.1))
+    frozen = {"0.1": timed, "0.2": timed}
+    sized = {
+        ("bert-enwiki", "small"): 8.1,
+        ("bert-enwiki", "paper"): 90.0,
+        ("bert-synthetic-en", "smoke"): 0.21,
     }
+    for (task, tier), most in sized.items():
+        axis = rows.axis([rows.Limit(3, 4.0, 3.4), rows.Limit(0, 0.0)], task, tier)
+        assert (axis.figure, axis.reference) == ("params", (0.0, most))
+    assert rows.axis([rows.Limit(3, 4.0, 3.4)], "somebody-elses-task", "small").reference is None
     assert rows.results_version() in frozen
     points = frozen[rows.results_version()]
     ours = {name for name in task_names() if name.startswith("mt-")}

@@ -1,9 +1,9 @@
-// Quality against latency as a ratio to the reference network: one mark a row, shapes besides colours, intervals
-// both ways, the Pareto front, the latency limit.
+// Quality against latency as a ratio to the reference network, or against parameters where targets are sizes: one mark
+// for each row that is compared, shapes besides colours, intervals both ways, the Pareto front, the limit.
 "use strict";
 
 supernetBench.chart = (() => {
-  const {has, sig, interval, measured, limit} = supernetBench;
+  const {has, fixed, sig, interval, measured, limit} = supernetBench;
   const SHAPES = [d3.symbolCircle, d3.symbolSquare, d3.symbolTriangle, d3.symbolDiamond, d3.symbolCross,
     d3.symbolStar, d3.symbolWye];
   const COLOURS = 8;
@@ -29,12 +29,13 @@ supernetBench.chart = (() => {
   }
 
   function draw(place, rows, options) {
-    const points = rows.filter(row => has(row.ratio) && row.scores[options.metric] && has(row.scores[options.metric][0]))
-      .map(row => ({row, x: row.ratio, across: row.spans.ratio || [], y: row.scores[options.metric][0], score: row.scores[options.metric]}))
+    const {key, scale: unit, name: across} = options.axis;
+    const points = rows.filter(row => row.compared && has(row[key]) && row.scores[options.metric] && has(row.scores[options.metric][0]))
+      .map(row => ({row, x: row[key] * unit, across: row.spans[key] || [], y: row.scores[options.metric][0], score: row.scores[options.metric]}))
       .sort((a, b) => a.x - b.x);
     place.replaceChildren();
     if (!points.length) {
-      place.append(supernetBench.el("p", {class: "soft"}, "No row has both a latency and this metric."));
+      place.append(supernetBench.el("p", {class: "soft"}, "No row that is compared has both this metric and " + across + "."));
       return;
     }
     const width = Math.max(280, Math.min(place.clientWidth, 1100)), height = Math.min(460, Math.max(280, width * 0.6));
@@ -62,7 +63,7 @@ supernetBench.chart = (() => {
     axis(d3.axisLeft(y).ticks(6), `translate(${margin.left},0)`, ["x2", width - margin.left - margin.right]);
     const said = (text, left, top, anchor) => svg.append("text").attr("class", "axis-name").attr("x", left)
       .attr("y", top).attr("text-anchor", anchor).attr("aria-hidden", "true").text(text);
-    said("p50 latency, times the reference's (left is faster)", width - margin.right, height - 8, "end");
+    said(across + " (left is better)", width - margin.right, height - 8, "end");
     svg.append("text").attr("class", "axis-name").attr("aria-hidden", "true")
       .attr("transform", `translate(13,${margin.top})rotate(-90)`).attr("text-anchor", "end")
       .text(options.metricName + " (up is better)");
@@ -80,7 +81,7 @@ supernetBench.chart = (() => {
     bars(points.filter(p => p.across.length),
       p => ({x1: inside(p.across[0], x), x2: inside(p.across[1], x), y1: y(p.y), y2: y(p.y)}));
     const tell = point => `${point.row.method}, limit ${limit(point.row)}: ${options.metricName} `
-      + `${interval(point.score)}, ${measured(point.row, "ratio", 2)} x reference, ${sig(point.row.p50)} ms, ${point.row.status}`;
+      + `${interval(point.score)}, ${measured(point.row, "ratio", 2)} x reference, ${sig(point.row.p50)} ms, ${fixed(point.row.params, 2, 1e-6)} M parameters, ${point.row.status}`;
     const marks = svg.append("g").attr("role", "list").selectAll("path").data(points).enter().append("path")
       .attr("role", "listitem").attr("aria-label", tell).attr("tabindex", (p, i) => i ? -1 : 0)
       .attr("d", p => options.looks.get(p.row.method).path)
@@ -107,7 +108,7 @@ supernetBench.chart = (() => {
     // What moves with the slider: which rows are within the limit, and their front.
     return most => {
       const within = points.filter(p => p.x <= most);
-      const steps = front(within);
+      const steps = front(within.filter(p => !(p.row.over > 0.005)));
       marks.attr("class", p => options.looks.get(p.row.method).mark + (p.x <= most ? "" : " beyond")
         + (steps.includes(p) ? " best" : ""));
       best.attr("d", steps.length ? line(steps) : null);

@@ -26,7 +26,7 @@ const supernetBench = (() => {
   }
 
   // Behind an interval that is not over seeds.
-  const OVER = {sentences: " s", timings: " t"};
+  const OVER = {sentences: " s", timings: " t", "fine-tunings": " f"};
   const has = value => value !== null && value !== undefined;
   const fixed = (value, digits = 1, scale = 1) => has(value) ? (value * scale).toFixed(digits) : "-";
   const grouped = value => has(value) ? Math.round(value).toLocaleString("en") : "-";
@@ -41,14 +41,19 @@ const supernetBench = (() => {
   function measured(row, key, digits, scale = 1) {
     if (!has(row[key])) return "-";
     const text = digits === "sig" ? sig(row[key] * scale) : null;
-    const places = text === null ? digits : (text.split(".")[1] || "").length;
+    let places = text === null ? digits : (text.split(".")[1] || "").length;
     const figure = value => (value * scale).toLocaleString("en",
       {minimumFractionDigits: places, maximumFractionDigits: places});
     const span = row.spans[key];
-    return (text || figure(row[key])) + (span ? ` [${figure(span[0])}, ${figure(span[1])}]${OVER[span[2]] || ""}` : "");
+    const equal = () => figure(span[0]) === figure(span[1]);
+    for (let more = 0; span && equal() && more < 3; more += 1) places += 1;
+    if (!span || equal()) {
+      places = text === null ? digits : (text.split(".")[1] || "").length;
+      return figure(row[key]);
+    }
+    return figure(row[key]) + (span ? ` [${figure(span[0])}, ${figure(span[1])}]${OVER[span[2]] || ""}` : "");
   }
-  const limit = row => !row.limit ? "-" : row.limit + (has(row.limit_share) && has(row.limit_ms)
-    ? " (" + sig(row.limit_ms) + " ms)" : "");
+  const limit = row => row.limit || "-";
 
   return {index: keep("index"), table: keep("table"), runs: keep("runs"), claims: keep("claims"), load, el, has, fixed, grouped, sig,
     interval, measured, limit, list: () => loaded.get("index/"), judged: () => loaded.get("claims/")};

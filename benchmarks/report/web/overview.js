@@ -11,6 +11,7 @@
   let mark = null;
 
   const score = row => row.scores[at("metric").value];
+  const along = row => has(row[state.table.axis.key]) ? row[state.table.axis.key] * state.table.axis.scale : null;
   const COLUMNS = [
     {key: "method", head: "Method", left: true, value: row => row.method, cell: row => row.method},
     {key: "limit", head: "Limit", left: true, value: row => has(row.limit_share) ? row.limit_share : row.limit_ms,
@@ -27,7 +28,7 @@
     {key: "tokens", head: "Tokens %", value: row => row.tokens, cell: row => measured(row, "tokens", 0, 100)},
     {key: "evaluations", head: "Evaluations %", value: row => row.evaluations, cell: row => measured(row, "evaluations", 0, 100)},
     {key: "probes", head: "Probes %", value: row => row.probes, cell: row => measured(row, "probes", 0, 100)},
-    {key: "seconds", head: "Search s", value: row => row.seconds, cell: row => measured(row, "seconds", 0)},
+    {key: "seconds", head: "Search s", value: row => row.seconds, cell: row => measured(row, "seconds", "sig")},
     {key: "joules", head: "Energy kJ", value: row => row.joules, cell: row => measured(row, "joules", 1, 1e-3)},
   ];
   const ANSWERS = ["any", "quality reproduces", "quality does not reproduce", "quality cannot tell", "not verified"];
@@ -70,8 +71,11 @@
     const heads = columns();
     choose(at("sort"), heads.map(one => one.key), state.sort, Object.fromEntries(heads.map(one => [one.key, one.head])));
     choose(at("metric"), Object.keys(table.metrics), at("metric").value, table.metrics);
-    state.looks = chart.looks(table.rows);
-    state.steps = [...new Set(table.rows.map(row => row.ratio).filter(has))].sort((a, b) => a - b);
+    state.looks = chart.looks(table.rows.filter(row => row.compared));
+    state.steps = [...new Set(table.rows.map(along).filter(has))].sort((a, b) => a - b);
+    at("limit-name").textContent = `Limit (${table.axis.name})`;
+    list("notices", table.notices);
+    at("notices").hidden = !table.notices.length;
     at("limit").max = Math.max(0, state.steps.length - 1);
     at("limit").value = at("limit").max;
     at("limit").disabled = state.steps.length < 2;
@@ -136,15 +140,15 @@
 
   function plot() {
     const name = state.table.metrics[at("metric").value] || "Quality";
-    mark = chart.draw(at("plot"), state.rows, {metric: at("metric").value, metricName: name, looks: state.looks,
-      href, details: at("details"), label: `Scatter plot of ${name} against latency as a ratio to the reference network, one mark for each row`});
+    mark = chart.draw(at("plot"), state.rows, {metric: at("metric").value, metricName: name, looks: state.looks, axis: state.table.axis,
+      href, details: at("details"), label: `Scatter plot of ${name} against ${state.table.axis.label}, one mark for each row`});
     if (mark) mark(state.most);
   }
 
   function limited() {
     const place = Number(at("limit").value), all = place >= state.steps.length - 1;
     state.most = all ? Infinity : state.steps[place];
-    const text = !state.steps.length ? "nothing was timed" : all ? "none" : sig(state.most) + " x reference";
+    const text = !state.steps.length ? "nothing was timed" : all ? "none" : sig(state.most) + " " + state.table.axis.unit;
     at("limit-text").textContent = text;
     at("limit").setAttribute("aria-valuetext", all ? "no limit" : "at most " + text);
     if (mark) mark(state.most);
@@ -154,7 +158,7 @@
 
   function rows() {
     const by = column(state.sort), sign = state.down ? -1 : 1;
-    const shown = state.rows.filter(row => state.most === Infinity || (has(row.ratio) && row.ratio <= state.most));
+    const shown = state.rows.filter(row => state.most === Infinity || (has(along(row)) && along(row) <= state.most));
     shown.sort((a, b) => {
       const [x, y] = [by.value(a), by.value(b)];
       if (!has(x) || !has(y)) return has(y) - has(x) || a.place - b.place;
@@ -178,7 +182,7 @@
     at("previous").disabled = state.page === 0;
     at("next").disabled = state.page >= pages - 1;
     at("sort").value = state.sort;
-    const best = shown.reduce((a, row) => score(row) && has(score(row)[0]) && (!a || score(row)[0] > score(a)[0]) ? row : a, null);
+    const best = shown.reduce((a, row) => row.compared && score(row) && has(score(row)[0]) && (!a || score(row)[0] > score(a)[0]) ? row : a, null);
     at("said").textContent = `${shown.length} of ${state.table.rows.length} rows`
       + (best ? `; highest ${name}: ${best.method}, ${interval(score(best))}, ${measured(best, "ratio", 2)} x reference` : "");
   }

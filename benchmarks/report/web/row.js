@@ -84,10 +84,10 @@
         ["validation loss, nats/token", measured(row, "valid_loss", 3)], ["peak memory, MB", measured(row, "peak_bytes", 1, 1e-6)], ["parameters, millions", fixed(row.params, 2, 1e-6)],
         ["MMACs", sig(has(row.macs) ? row.macs / 1e6 : null)], ["tokens, % of the allowance", measured(row, "tokens", 1, 100)],
         ["validation evaluations, %", measured(row, "evaluations", 1, 100)], ["latency probes, %", measured(row, "probes", 1, 100)],
-        ["search, seconds", measured(row, "seconds", 0)], ["energy, kJ", measured(row, "joules", 1, 1e-3)],
+        ["search, seconds", measured(row, "seconds", "sig")], ["energy, kJ", measured(row, "joules", 1, 1e-3)],
         ...Object.entries(row.elsewhere), ["energy from", row.sources], ["weights", row.origin], ["seeds", row.seeds]]),
-      el("p", {class: "soft"}, "Brackets hold 95 % intervals: over seeds; marked s, over the test sentences, and marked t,"
-        + " over the timings of the one run there is. What is counted has none, nor has any other figure of one run."),
+      el("p", {class: "soft"}, "Brackets hold 95 % intervals: over seeds; marked s, over the test items, and marked t,"
+        + " over the timings of the one run there is. What is counted has none, nor what does not differ between seeds."),
       ...bySet(table, Number(place)),
       folded("The allowance and what the table's runs share", table.shared));
     const files = [...new Set(row.runs.map(run => Math.floor(run / table.runs_a_file)))];

@@ -1,0 +1,101 @@
+"""Quantities of records and tables: unit, range and scale of each, declared once.
+
+An interval is computed on the scale of its quantity, so that no end of it leaves the range; ``trespass``
+names a figure that lies outside. No torch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A measured or counted quantity with its range; bounds belong to it."""
+
+    name: str
+    unit: str = ""
+    low: float = -math.inf
+    high: float = math.inf
+    counted: bool = False
+    """Counted exactly: it has no interval."""
+
+    def holds(self, value: float) -> bool:
+        """Return whether a value lies within the range, rounding apart."""
+        return self.low - 1e-9 <= value <= self.high * (1 + 1e-9)
+
+    @property
+    def span(self) -> str:
+        """The range in words."""
+        if math.isinf(self.high):
+            return "any number" if math.isinf(self.low) else f"not below {self.low:g}"
+        return f"{self.low:g} to {self.high:g}"
+
+    def trespass(self, *values: float | None) -> str:
+        """Return the first of some figures that is out of range, with the range; empty where none is."""
+        for value in values:
+            if value is not None and not math.isnan(value) and not self.holds(value):
+                unit = f" {self.unit}" if self.unit else ""
+                return f"{value:g}{unit} is impossible: {self.name} is {self.span}{unit}"
+        return ""
+
+
+def _positive(name: str, unit: str = "", *, counted: bool = False) -> Quantity:
+    return Quantity(name, unit, 0.0, counted=counted)
+
+
+def _percent(name: str) -> Quantity:
+    return Quantity(name, "", 0.0, 100.0)
+
+
+def _allowance(name: str) -> Quantity:
+    return Quantity(name, "of the allowance", 0.0, 1.0, counted=True)
+
+
+METRICS: Mapping[str, Quantity] = {
+    "bleu": _percent("BLEU"),
+    "chrf": _percent("chrF"),
+    "bleu_tok_lc": _percent("BLEU (tokenised, lower-cased)"),
+    "mlm_accuracy": _percent("MLM accuracy %"),
+    "accuracy": _percent("accuracy %"),
+    "f1": _percent("F1 %"),
+    "mcc": Quantity("MCC x 100", "", -100.0, 100.0),
+    "spearman": Quantity("Spearman x 100", "", -100.0, 100.0),
+    "pearson": Quantity("Pearson x 100", "", -100.0, 100.0),
+}
+"""Name of a metric in a record -> its quantity."""
+
+FIGURES: Mapping[str, Quantity] = {
+    "valid_loss": _positive("validation loss", "nats"),
+    "p50": _positive("median latency", "ms"),
+    "p90": _positive("p90 latency", "ms"),
+    "ratio": _positive("latency ratio"),
+    "reference_p50": _positive("the reference's median latency", "ms"),
+    "limit_ms": _positive("latency limit", "ms"),
+    "limit_share": _positive("latency limit"),
+    "peak_bytes": _positive("peak memory", "bytes"),
+    "params": _positive("parameters", counted=True),
+    "macs": _positive("MACs", counted=True),
+    "bytes": _positive("size", "bytes", counted=True),
+    "tokens": _allowance("tokens"),
+    "evaluations": _allowance("evaluations"),
+    "probes": _allowance("probes"),
+    "seconds": _positive("seconds", "s"),
+    "joules": _positive("energy", "J"),
+    "volume": _positive("hypervolume"),
+}
+"""Name of a figure in tables -> its quantity; the deciding figure, ``quality``, is its metric's."""
+
+PROBABILITY = Quantity("p", "", 0.0, 1.0)
+
+
+def of_metric(name: str) -> Quantity:
+    """Return a metric's quantity; a metric that nobody declared may take any value."""
+    return METRICS.get(name) or Quantity(name)
+
+
+def of(name: str, metric: str) -> Quantity:
+    """Return the quantity of a table's column, of which ``quality`` is the deciding metric's."""
+    return of_metric(metric) if name == "quality" else FIGURES.get(name) or of_metric(name)
