@@ -8,11 +8,11 @@ from torch import Tensor
 
 from baselines.hand_designed import taught
 from baselines.teacher import Taught
-from benchmarks.api import Candidate, Lab
+from benchmarks.api import Candidate, Lab, Option
 from supernet.architecture import Architecture
 from supernet.distill import Relations
 from supernet.elastic import SuperNet
-from supernet.pipeline import AFTER, reachable, targets, train
+from supernet.pipeline import reachable, targets, train
 from supernet.space import get_space
 from supernet.train import Sandwich, SinglePath
 
@@ -25,21 +25,23 @@ class AutoDistil(Taught):
     The paper goes on to fine-tuning at once. What it leaves untrained, the masked-language-model head and
     all after the last attention, learns from the labels by default (its "continued training"), so that
     networks can be compared before fine-tuning too.
-
-    Options: ``spaces`` (``several``, or ``one``: the K = 1 ablation over the union), ``raw`` (compare
-    scores before the softmax, as the public code does), ``after`` (``continue``, ``inherit``).
     """
 
     name = "autodistil"
     summary = "AutoDistil: K sub-spaces, relation distillation, sandwich, exhaustive task-agnostic ranking"
+    options = (
+        Option(
+            "spaces", str, "several", choices=("several", "one"), help="one: the ablation over their union"
+        ),
+        Option("raw", bool, False, help="compare scores before the softmax, as the public code does"),
+        Option("after", str, "continue", choices=("continue", "inherit"), help="what becomes of winners"),
+    )
 
     def search(self, lab: Lab) -> Iterable[Candidate]:
         settings = lab.task.settings["autodistil"]
-        how, after = lab.options.get("spaces", "several"), lab.options.get("after", "continue")
-        if how not in ("several", "one") or after not in AFTER[:2]:
-            raise ValueError(f"spaces={how!r}, after={after!r}: several or one, inherit or continue")
+        how, after = lab.options["spaces"], lab.options["after"]
         spaces = [get_space(name) for name in settings[how]]
-        objective = Relations(taught(lab), settings["relation_heads"], bool(lab.options.get("raw", False)))
+        objective = Relations(taught(lab), settings["relation_heads"], lab.options["raw"])
         continued = lab.task.settings["retrain_share"] if after == "continue" else 0.0
         share = lab.budget.left("tokens") / lab.budget.total("tokens") - continued
         ranked: list[tuple[float, Architecture, SuperNet]] = []
@@ -47,9 +49,7 @@ class AutoDistil(Taught):
             with lab.phase("supernet"):
                 net = lab.supernet(space=space)
                 net.source.adopt(start(lab.inherit(), net))
-                train(
-                    lab, net, Sandwich(random=2), share / len(spaces), f"supernet-{i}", objective=objective
-                )
+                train(lab, net, Sandwich(random=2), share / len(spaces), f"supernet-{i}", objective=objective)
             with lab.phase("search"):
                 for architecture in space:
                     loss = lab.evaluate(net, architecture, objective, settings["ranked_on"]).loss

@@ -4,33 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from benchmarks.api import Candidate, Lab, Method
-from supernet.pipeline import supernet_search
+from benchmarks.api import Candidate, Lab, Method, Need, Option
+from supernet.pipeline import AFTER, supernet_search
+from supernet.predict import MINIMUM_SAMPLES
 from supernet.train import Sandwich, SinglePath
 
 
 class HAT(Method):
-    """The paper's recipe: one random sub-network an update, the winners trained anew.
-
-    Option ``after``: ``scratch`` (the paper's), ``continue`` or ``inherit``.
-    """
+    """The paper's recipe: one random sub-network an update, the winners trained anew."""
 
     name = "hat"
     summary = "HAT: single-path supernet, latency predictor, evolution, winners trained from scratch"
+    options = (
+        Option("after", str, "scratch", choices=AFTER, help="what becomes of winners; the paper's: scratch"),
+    )
+    needs = (
+        Need("probes", MINIMUM_SAMPLES, timed=True, why="the samples of its latency predictor"),
+        Need("evaluations", 1, each=True, why="one for each target"),
+    )
 
     def search(self, lab: Lab) -> Iterable[Candidate]:
-        yield from supernet_search(lab, sampling=SinglePath(), after=lab.options.get("after", "scratch"))
+        yield from supernet_search(lab, sampling=SinglePath(), after=lab.options["after"])
 
 
 class HATSandwich(Method):
-    """Control: HAT with the sandwich rule of the mixtures, so that the mixture alone differs.
-
-    Options: ``after`` (default ``continue``), ``distill`` (in-place distillation, default off).
-    """
+    """Control: HAT with the sandwich rule of the mixtures, so that the mixture alone differs."""
 
     name = "hat-sandwich"
     summary = "control: HAT under the sandwich rule, winners' inherited weights trained on"
+    options = (
+        Option("after", str, "continue", choices=AFTER, help="what becomes of winners"),
+        Option("distill", bool, False, help="in-place distillation from the largest network"),
+    )
+    needs = HAT.needs
 
     def search(self, lab: Lab) -> Iterable[Candidate]:
-        sampling = Sandwich(distill=bool(lab.options.get("distill", False)))
-        yield from supernet_search(lab, sampling=sampling, after=lab.options.get("after", "continue"))
+        sampling = Sandwich(distill=lab.options["distill"])
+        yield from supernet_search(lab, sampling=sampling, after=lab.options["after"])

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from benchmarks.api import Candidate, Lab, Method
-from supernet.pipeline import drawn, supernet_search
+from benchmarks.api import Candidate, Lab, Method, Need, Option
+from supernet.pipeline import AFTER, drawn, supernet_search
+from supernet.predict import MINIMUM_SAMPLES
 from supernet.train import SinglePath
 
 
 class RandomSearch(Method):
-    """HAT with the evolution taken out: what search itself is worth. Option ``after`` as in HAT."""
+    """HAT with the evolution taken out: what search itself is worth."""
 
     name = "random-search"
     summary = "control: HAT's supernet, best of random architectures under the limit"
+    options = (Option("after", str, "scratch", choices=AFTER, help="what becomes of winners"),)
+    needs = (
+        Need("probes", MINIMUM_SAMPLES, timed=True, why="the samples of its latency predictor"),
+        Need("evaluations", 1, each=True, why="one for each target"),
+    )
 
     def search(self, lab: Lab) -> Iterable[Candidate]:
-        after = lab.options.get("after", "scratch")
-        yield from supernet_search(lab, sampling=SinglePath(), after=after, find=drawn)
+        yield from supernet_search(lab, sampling=SinglePath(), after=lab.options["after"], find=drawn)

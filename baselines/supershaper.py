@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from sklearn.ensemble import GradientBoostingRegressor
 
-from benchmarks.api import Candidate, Lab, Method
+from benchmarks.api import Candidate, Lab, Method, Need, Option
 from supernet.architecture import Architecture
-from supernet.pipeline import Allowed, Score, supernet_search
+from supernet.pipeline import AFTER, Allowed, Score, supernet_search
+from supernet.predict import MINIMUM_SAMPLES
 from supernet.search import Evolution
 from supernet.train import Sandwich
 
@@ -23,15 +24,19 @@ class SuperShaper(Method):
     the supernet's loss over the shapes; evolution asks them, and its best are then evaluated for real.
 
     The public code trusts the prediction. Bridges are merged before anything is timed or exported.
-    Options: ``after`` (``continue``: the winner is trained on; ``inherit``; ``scratch``).
     """
 
     name = "supershaper"
     suite = "bert"
     summary = "SuperShaper: sandwich, predicted loss, evolution over a width per layer"
+    options = (Option("after", str, "continue", choices=AFTER, help="what becomes of winners"),)
+    needs = (
+        Need("probes", MINIMUM_SAMPLES, timed=True, why="the samples of its latency predictor"),
+        Need("evaluations", 3, each=True, why="two for its predictor of loss, one for what it proposes"),
+    )
 
     def search(self, lab: Lab) -> Iterable[Candidate]:
-        after = lab.options.get("after", "continue")
+        after = lab.options["after"]
         yield from supernet_search(lab, sampling=Sandwich(), after=after, find=predicted)
 
 

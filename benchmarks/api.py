@@ -14,6 +14,8 @@ A method proposes candidates; the harness measures them. A method file imports t
 
 from __future__ import annotations
 
+import math
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -55,6 +57,93 @@ class Skip:
     """Why a method does not apply to a task."""
 
     reason: str
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option of a method: its name, type, default, allowed values, and a line of help.
+
+    Declared in the class body, with literals or names of constants, so that a plan reads it without executing
+    the file. ``lab.options[name]`` is always there and of type ``kind``.
+    """
+
+    name: str
+    kind: type
+    """``str``, ``int``, ``float`` or ``bool``."""
+    default: Any
+    """None: the method computes it; the help states how."""
+    choices: tuple[Any, ...] = ()
+    """The only values; empty: any within ``low`` and ``high``."""
+    low: float | None = None
+    high: float | None = None
+    help: str = ""
+    idle: tuple[str, Any] | None = None
+    """Name and value of another option under which this one changes nothing."""
+
+    def __post_init__(self) -> None:
+        """Refuse a declaration that no value could meet, or that explains nothing."""
+        if not (isinstance(self.name, str) and re.fullmatch(r"[a-z]\w*", self.name)):
+            raise ValueError(f"option {self.name!r}: its name is lower-case letters, digits and _")
+        if self.kind not in (str, int, float, bool):
+            raise ValueError(f"option {self.name}: its type is str, int, float or bool, not {self.kind!r}")
+        if not self.help.strip() or "\n" in self.help:
+            raise ValueError(f"option {self.name}: help takes one line")
+        if self.default is not None:
+            self.check(self.default)
+
+    @property
+    def allowed(self) -> str:
+        """The allowed values in words."""
+        if self.choices:
+            return " | ".join(str(choice) for choice in self.choices)
+        if self.kind in (bool, str):
+            return "true | false" if self.kind is bool else "text"
+        ends = [f"at least {self.low:g}"] if self.low is not None else []
+        ends += [f"at most {self.high:g}"] if self.high is not None else []
+        return ("whole number" if self.kind is int else "number") + (", " + ", ".join(ends) if ends else "")
+
+    def check(self, value: Any) -> Any:
+        """Return a typed value as the method receives it.
+
+        Raises:
+            ValueError: it is of another type, not finite, or not allowed.
+        """
+        if self.kind is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        fits = isinstance(value, self.kind) and isinstance(value, bool) == (self.kind is bool)
+        if fits and self.choices:
+            fits = value in self.choices
+        elif fits and isinstance(value, int | float):
+            fits = math.isfinite(value) and not (
+                (self.low is not None and value < self.low) or (self.high is not None and value > self.high)
+            )
+        if not fits:
+            raise ValueError(f"{self.name}={value}: allowed is {self.allowed}")
+        return value
+
+
+@dataclass(frozen=True)
+class Need:
+    """The least allowance of one currency that a method can work with; a plan below it is refused.
+
+    Declared in the class body as ``Option`` is.
+    """
+
+    currency: str
+    """``evaluations`` or ``probes``."""
+    least: int
+    each: bool = False
+    """For each deployment target, not in all."""
+    timed: bool = False
+    """Only where a deployment target is a latency."""
+    why: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse a currency that is not counted, or a need of nothing."""
+        if self.currency not in ("evaluations", "probes"):
+            raise ValueError(f"need of {self.currency!r}: evaluations or probes")
+        if not (isinstance(self.least, int) and self.least >= 1 and self.why.strip()):
+            raise ValueError(f"need of {self.currency}: at least 1, and a reason (why)")
 
 
 @dataclass(frozen=True)
@@ -185,7 +274,7 @@ class Lab(ABC):
     limits: tuple[float | Window, ...]
     """One per deployment target: a latency in milliseconds on this profile, or a window of sizes."""
     options: Mapping[str, Any]
-    """The method's own options, as given on the command line or in the tier."""
+    """Every option that the method declares, typed: as given, else its default."""
     given: tuple[tuple[float | Window | None, Any], ...]
     """``(limit, architecture)`` of the run this one depends on (``Method.follows``)."""
     scratch: Path
@@ -304,7 +393,9 @@ class Method(ABC):
 
     ``follows`` names a method whose candidates' architectures this one is given (as ``lab.given``):
     its run comes first; with ``inherits``, their weights too (``lab.inherit``). ``suite``: the only suite
-    that it is for. ``trials``: sets of options, literal, to be tried under external tuning.
+    that it is for. ``options``: those it takes; one that is not declared is refused. ``needs``: the least
+    allowances. ``trials``: sets of options, literal, to be tried under external tuning. ``url``: where others
+    get its file, of this very version, where neither a package nor a repository brings it.
     """
 
     name: ClassVar[str]
@@ -313,7 +404,10 @@ class Method(ABC):
     follows: ClassVar[str | None] = None
     inherits: ClassVar[bool] = False
     suite: ClassVar[str | None] = None
+    options: ClassVar[tuple[Option, ...]] = ()
+    needs: ClassVar[tuple[Need, ...]] = ()
     trials: ClassVar[tuple[Mapping[str, Any], ...]] = ()
+    url: ClassVar[str] = ""
 
     def supports(self, task: TaskInfo) -> Skip | None:
         """None when the method applies to ``task``, else the reason why not."""

@@ -182,8 +182,8 @@ def _what(command: argparse.ArgumentParser) -> None:
         "--option",
         action="append",
         default=[],
-        metavar="METHOD.KEY=VALUE",
-        help="an option of a method; repeatable",
+        metavar="METHOD.NAME=VALUE",
+        help="an option of a method (supernet-bench list methods); repeatable",
     )
     command.add_argument(
         "--ruleset",
@@ -243,8 +243,8 @@ def _testing(command: argparse.ArgumentParser) -> None:
         "--option",
         action="append",
         default=[],
-        metavar="METHOD.KEY=VALUE",
-        help="an option of a method; repeatable",
+        metavar="METHOD.NAME=VALUE",
+        help="an option of a method (supernet-bench list methods); repeatable",
     )
     command.add_argument(
         "--data-dir", type=Path, metavar="DIR", help="folder of real data, where the task needs some"

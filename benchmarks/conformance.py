@@ -240,9 +240,7 @@ class _Suite:
             said = plain(leader.outcome["message"], 200)
             raise UsageError(f"{self.ref.name} takes the weights of {self.ref.follows}, which failed: {said}")
         chosen = rows.by_limit(leader.outcome["candidates"]).values()
-        self.given = [
-            (c.get("window") or c["limit_ms"], c["architecture"], c.get("space")) for c in chosen
-        ]
+        self.given = [(c.get("window") or c["limit_ms"], c["architecture"], c.get("space")) for c in chosen]
         kept = [(str(folder / "candidates" / f"{c['index']:02d}"), c["weights_sha256"]) for c in chosen]
         self.left = {"candidates": kept, "spent": leader.outcome["ledger"]["totals"]}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from benchmarks import records
 from benchmarks.api import UsageError
 from benchmarks.plan import Folders
 from benchmarks.records import Record
+from benchmarks.repeat import command
 from benchmarks.report.rows import by_limit, plain
 
 
@@ -79,7 +79,8 @@ def find(record: Record, index: int | None, path: Path | None, results: Path) ->
     raise UsageError(
         f"the weights of run {record['id']} are not on this machine, and a record holds none\n"
         f"make them again, to the bit on a machine like its own: supernet-bench verify {record['id']}\n"
-        f"or make others, and export the record of that run, under results/local: {again(record)}"
+        "or make others, and export the record of that run, under results/local:"
+        f" {command(record, here=True)}"
     )
 
 
@@ -97,35 +98,6 @@ def _same(folder: Path, candidate: Mapping[str, Any]) -> Path:
             "name the record of the run that left them"
         )
     return folder
-
-
-def again(record: Record) -> str:
-    """The command that runs a record's run again on this machine."""
-    spec = record["spec"]
-    words = ["supernet-bench", "run", spec["suite"], "--tier", spec["tier"], "--task", spec["task"]]
-    words += ["--methods", spec["method"], "--seeds", f"{spec['seed']},"]
-    for name, value in spec["options"].items():
-        words += ["--option", f"{spec['method']}.{name}={value}"]
-    if "start" in record["provenance"]["data"]:
-        words += ["--start-from", "DIR"]
-    if (scale := _scale(spec)) != 1:
-        words += ["--budget-scale", f"{scale:g}"]
-    if spec.get("ruleset", "self") != "self":
-        words += ["--ruleset", spec["ruleset"]]
-    return " ".join(shlex.quote(plain(word, 120)) for word in words)
-
-
-def _scale(spec: Mapping[str, Any]) -> float:
-    """Of the tier's allowance; 1 where that is not known here."""
-    from benchmarks import profiles
-    from benchmarks.tasks import get_task
-
-    try:
-        device = profiles.get(spec["profile"]).device
-        due = get_task(spec["task"]).tier(spec["tier"], device).budget["tokens"]
-        return float(f"{spec['budget']['tokens'] / due:.4g}")
-    except (UsageError, KeyError, ZeroDivisionError):
-        return 1.0
 
 
 def vocabulary(

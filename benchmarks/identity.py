@@ -2,9 +2,9 @@
 
 A digest covers the syntax tree of Python source, in one canonical form under every supported Python. Left out
 is all that changes no number: docstrings, comments, layout, annotations of functions, the order and place of
-imports, the modules of this project that names are imported from, and the declaration of a method's options
-(a class-level ``options``). Files enter by content, not by name, so that a move or a rename of a file changes
-no digest.
+imports, the modules of this project that names are imported from, what a method's ``Option`` declares beside
+name, type and default, and a class-level ``needs`` or ``url``. Files enter by content, not by name, so that a
+move or a rename of a file changes no digest.
 
 Three kinds: *method* (a method's file and the modules of its own package or folder that it brings), *task*
 (the same of a task), *substrate* (``SUBSTRATE``: everything else of ours that a number depends on). Records
@@ -75,6 +75,11 @@ NO_NUMBERS = (
 )
 """Files that ``SUBSTRATE`` matches and that no figure of a record depends on."""
 
+UNDIGESTED = ("needs", "url")
+"""Class-level names that change no number of a method that runs."""
+DECLARATIONS = ("Option", "Need")
+"""Names of ours whose import changes none."""
+
 Read = Callable[[str], tuple[bytes, bool] | None]
 """Dotted module name -> its source and whether it is a package's ``__init__``; None: there is none."""
 
@@ -135,7 +140,7 @@ class _Form:
                 continue  # a docstring, of an attribute as well
             elif isinstance(node, ast.If) and _only_for_types(node.test):
                 found += self.block(node.orelse)
-            elif of_class and _declares_options(node):
+            elif of_class and (_binds(node, UNDIGESTED) or _binds(node, ("options",), value=False)):
                 continue
             elif isinstance(node, ast.AnnAssign):
                 found += self.annotated(node, of_class)
@@ -151,6 +156,8 @@ class _Form:
                 yield f"{'' if own else alias.name} as {bound}"
             elif node.module != "__future__":
                 own = node.level > 0 or (node.module or "").partition(".")[0] in self.ours
+                if own and alias.name in DECLARATIONS:
+                    continue
                 origin = "" if own else f"{node.module}."
                 yield f"{origin}{alias.name} as {alias.asname or alias.name}"
 
@@ -170,6 +177,11 @@ class _Form:
             return ["Constant", type(node.value).__name__, ascii(node.value)]
         if isinstance(node, ast.JoinedStr):
             return ["JoinedStr", self.parts(node.values)]
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Option":
+            # A default takes effect where a run gives none; choices, limits and help change no number.
+            given = dict(zip(("name", "kind", "default"), node.args, strict=False))
+            given |= {keyword.arg: keyword.value for keyword in node.keywords if keyword.arg is not None}
+            return ["Option", [self.node(given[key]) for key in ("name", "kind", "default") if key in given]]
         found: list[Any] = [type(node).__name__]
         for name, value in ast.iter_fields(node):
             if name in ("ctx", "kind", "type_comment", "type_ignores", "annotation", "returns"):
@@ -204,9 +216,12 @@ def _only_for_types(test: ast.expr) -> bool:
     return name == "TYPE_CHECKING"
 
 
-def _declares_options(node: ast.stmt) -> bool:
+def _binds(node: ast.stmt, names: Collection[str], *, value: bool = True) -> bool:
+    """Return whether a statement binds one of some names; without ``value``: only states its type."""
+    if not value and getattr(node, "value", None) is not None:
+        return False
     targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-    return any(isinstance(target, ast.Name) and target.id == "options" for target in targets)
+    return any(isinstance(target, ast.Name) and target.id in names for target in targets)
 
 
 def modules(start: str, read: Read, package: str | None = None) -> dict[str, bytes]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from benchmarks.api import LIMITED
 from benchmarks.conformance import Ended, Runs
+from benchmarks.options import IGNORED
 from benchmarks.report.rows import plain
 
 OK, FAILED, OPEN = "ok", "FAILED", "not judged"
@@ -244,8 +245,7 @@ def test_split(runs: Runs) -> Check:
     return Check(name, OK, "not touched")
 
 
-IGNORED = "options it never asked for"
-READ = "Read each option through lab.options, or do not give it: a misspelt one changes nothing."
+READ = "Read each option through lab.options, or do not declare it: one that nothing reads has no effect."
 NOT_ENDED = "the search did not end well: see above"
 
 

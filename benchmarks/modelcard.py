@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.delivery import Delivery, again
+from benchmarks.delivery import Delivery
+from benchmarks.repeat import command
 from benchmarks.report.formats import md
 from benchmarks.report.rows import direct, plain
 
@@ -78,7 +79,7 @@ def card(
                 ("commit", str(made.get("commit")), ""),
                 ("weights", f"sha256 {candidate['weights_sha256']}", ""),
                 *((f"data: {name}", f"sha256 {value}", "") for name, value in made["data"].items()),
-                ("run again", again(record), ""),
+                ("run again", command(record), ""),
             ]
         ),
         "## Licence",

@@ -5,6 +5,7 @@ No torch and no method code: planning the same command a second time costs milli
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import identity, records, rulesets
-from benchmarks.api import LIMITED, InvalidRecord, UsageError
-from benchmarks.registry import MethodRef, find
+from benchmarks.api import LIMITED, InvalidRecord, Need, UsageError
+from benchmarks.options import checked
+from benchmarks.registry import MethodRef, find, suggest
 
 
 @dataclass(frozen=True)
@@ -158,20 +160,26 @@ class Request:
     device: str
     budget_scale: float = 1.0
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Method -> option -> value, as text or typed."""
     ruleset: str = rulesets.SELF
     code: Mapping[str, str] = field(default_factory=dict)
     """Task -> digest of its code; ``data``: task -> digest of its data."""
     data: Mapping[str, str] = field(default_factory=dict)
 
 
+LARGEST = 1e15
+"""Of an allowance: whole numbers up to here are exact."""
+
+
 def scaled(budget: Mapping[str, float], factor: float) -> dict[str, float]:
     """A budget ``factor`` times as large; countable kinds rounded up to whole ones.
 
     Raises:
-        UsageError: a factor or an allowance that is not a positive number.
+        UsageError: a factor or an allowance that is not a positive number, or that leaves nothing of one.
     """
+    own = "the tier's own allowance is --budget-scale 1"
     if not (math.isfinite(factor) and factor > 0):
-        raise UsageError(f"--budget-scale {factor:g}: a budget must be above zero, as in --budget-scale 0.1")
+        raise UsageError(f"--budget-scale {factor:g}: a budget must be above zero; {own}")
     out: dict[str, float] = {}
     for kind in LIMITED:
         amount = budget.get(kind, 0)
@@ -179,6 +187,9 @@ def scaled(budget: Mapping[str, float], factor: float) -> dict[str, float]:
             raise UsageError(
                 f"budget of {amount:g} {kind}: each kind needs one above zero ({', '.join(LIMITED)})"
             )
+        if not 1e-6 <= amount * factor <= LARGEST:
+            few = "next to nothing" if amount * factor < 1 else "more than can be counted"
+            raise UsageError(f"--budget-scale {factor:g} makes {few} of {amount:g} {kind}; {own}")
         out[kind] = round(amount * factor, 6) if kind == "seconds" else math.ceil(amount * factor - 1e-9)
     return out
 
@@ -199,7 +210,8 @@ def build(request: Request, folders: Folders) -> Plan:
     """Lay out every run and look up what is done.
 
     Raises:
-        UsageError: options for a method that is not run, a circle of ``follows``, a bad budget.
+        UsageError: options for a method that is not run, or that its method does not declare so, a circle of
+            ``follows``, a budget that is none or below what a method needs.
     """
     plan = Plan(folders, request.profile, request.device)
     known: dict[str, Planned] = {}
@@ -212,9 +224,54 @@ def build(request: Request, folders: Folders) -> Plan:
     for name in request.options:
         if name not in used:
             raise UsageError(
-                f"--option {name}.KEY: '{name}' is not among this run's methods: {' '.join(sorted(used))}"
+                f"--option {name}.NAME: '{name}' is not among this run's methods. {suggest(name, used)}\n"
+                f"they are: {' '.join(sorted(used))}"
             )
+    _afford(request, plan)
     return plan
+
+
+def _afford(request: Request, plan: Plan) -> None:
+    """Refuse a plan whose allowances are below what a method needs to work at all.
+
+    Raises:
+        UsageError: naming each method and currency, and a scale that is enough for the whole plan.
+    """
+    tiers = {task.name: task.tier(request.tier, request.device) for task in request.tasks}
+    short, scale = [], request.budget_scale
+    for run in plan.pending:
+        tier = tiers[run.spec.task]
+        for need, least in _needs(run.method, tier):
+            has = scaled(tier.budget, request.budget_scale)[need.currency]
+            if has < least:
+                short.append(f"{run.spec.method} needs {least} {need.currency} and has {has:g}: {need.why}")
+            scale = max(scale, enough(tier.budget, need.currency, least))
+    if short:
+        lines = "\n".join(dict.fromkeys(short))
+        raise UsageError(
+            f"--budget-scale {request.budget_scale:g} is too little for {request.tier}:\n{lines}\n"
+            f"enough for all of this plan: --budget-scale {scale:g}"
+        )
+
+
+def _needs(method: MethodRef, tier: Any) -> list[tuple[Need, int]]:
+    """Return what a method needs in a tier, with the amounts."""
+    limits = len(getattr(tier, "limits", ()))
+    targets = limits + len(getattr(tier, "windows", ()))
+    return [
+        (need, need.least * (max(targets, 1) if need.each else 1))
+        for need in method.needs
+        if limits or not need.timed
+    ]
+
+
+def enough(budget: Mapping[str, float], currency: str, least: int) -> float:
+    """Return the smallest scale, of two digits, that leaves ``least`` of a countable currency."""
+    exact = max((least - 1) / budget[currency], 1e-6)
+    step = 10.0 ** (math.floor(math.log10(exact)) - 1)
+    counts = itertools.count(math.floor(exact / step))
+    factors = (float(f"{count * step:.3g}") for count in counts)
+    return next(factor for factor in factors if math.ceil(budget[currency] * factor - 1e-9) >= least)
 
 
 def _planned(
@@ -231,10 +288,15 @@ def _planned(
         raise UsageError(f"methods follow one another in a circle: {' -> '.join((*chain, method.name))}")
     first: Planned | None = None
     if method.follows is not None:
-        leader = next((m for m in request.methods if m.name == method.follows), None) or find(method.follows)
+        leader = (
+            method.leader
+            or next((m for m in request.methods if m.name == method.follows), None)
+            or find(method.follows)
+        )
         first = _planned(request, folders, task, leader, seed, known, (*chain, method.name))
     tier = task.tier(request.tier, request.device)
-    options, scale = dict(request.options.get(method.name, {})), request.budget_scale
+    options = checked(method.name, method.options, request.options.get(method.name, {}))
+    scale = request.budget_scale
     tuned = request.ruleset == rulesets.EXTERNAL
     spec = RunSpec(
         suite=task.suite,

@@ -5,10 +5,12 @@ Nothing here tells where on somebody's disk things lie, nor who they are.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import importlib.metadata
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,12 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import probe
+from benchmarks.registry import MethodRef
 
 COMMIT_VARIABLE = "SUPERNET_BENCH_COMMIT"
 """Gives the commit where the tree travels without its history; recorded as given."""
 
+DISTRIBUTION = "supernet-bench"
 PACKAGES = (
-    "supernet-bench",
+    DISTRIBUTION,
     "torch",
     "numpy",
     "sacrebleu",
@@ -67,9 +71,11 @@ def provenance(
         started: ISO time; ``ended`` likewise.
     """
     commit, dirty = source_state()
+    package, changed = released() if commit is None else (None, None)
     return {
         "commit": commit,
-        "dirty_sha256": dirty,
+        "dirty_sha256": dirty or changed,
+        **({"package": package} if package else {}),
         "versions": versions(),
         "data": dict(data or {}),
         "machine": machine(),
@@ -114,6 +120,75 @@ def source_state(folder: Path | None = None) -> tuple[str | None, str | None]:
             small = size <= LARGEST_HASHED
             digest.update(hashlib.sha256(path.read_bytes()).digest() if small else b"%d" % size)
     return commit, digest.hexdigest()
+
+
+def released(name: str = DISTRIBUTION) -> tuple[dict[str, str] | None, str | None]:
+    """Return name and version of the installed release that runs, and a digest of what differs from it.
+
+    Returns:
+        ``(None, None)`` where the running code is no installed release, such as an editable install.
+    """
+    try:
+        about = importlib.metadata.distribution(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None, None
+    hashed = [file for file in about.files or () if file.hash is not None and file.suffix == ".py"]
+    here = Path(__file__).resolve()
+    if here not in {Path(str(file.locate())).resolve() for file in hashed if file.name == here.name}:
+        return None, None
+    changed = hashlib.sha256()
+    differs = False
+    for file in sorted(hashed, key=str):
+        try:
+            found = hashlib.sha256(file.read_binary()).digest()
+        except OSError:
+            found = b""
+        stated = file.hash
+        if stated is not None and base64.urlsafe_b64encode(found).decode().rstrip("=") != stated.value:
+            differs = True
+            changed.update(str(file).encode() + b"\0" + found)
+    return {"name": name, "version": about.version}, changed.hexdigest() if differs else None
+
+
+def method(ref: MethodRef) -> dict[str, Any]:
+    """Return where others get a method: its package and version, its place in a repository, or its address.
+
+    ``word`` is what stands after ``--methods``; a file's path there is cut to its last part.
+    """
+    found: dict[str, Any] = {"word": _word(ref)}
+    where, _, class_name = ref.source.rpartition(":")
+    if not where.endswith(".py"):
+        try:
+            return found | {"package": ref.origin, "version": importlib.metadata.version(ref.origin)}
+        except importlib.metadata.PackageNotFoundError:
+            return found
+    file = Path(where)
+    if ref.url:
+        found["url"] = ref.url
+    top = _git(file.parent, "rev-parse", "--show-toplevel")
+    if top is None:
+        return found
+    root = Path(os.fsdecode(top).strip())
+    place = file.resolve().relative_to(root.resolve()).as_posix()
+    if root.resolve() == Path(__file__).resolve().parents[1]:
+        return found | {"path": place, "word": f"./{place}:{class_name}"}
+    head = _git(root, "rev-parse", "--verify", "HEAD")
+    clean = _git(root, "ls-files", "--error-unmatch", "--", place) is not None and (
+        _git(root, "diff", "--quiet", "HEAD", "--", place) is not None
+    )
+    address = _git(root, "remote", "get-url", "origin")
+    if head and clean and address:
+        bare = re.sub(r"^(\w+://)[^/@]*@", r"\1", os.fsdecode(address).strip())  # without credentials
+        if "://" in bare or re.match(r"[\w.-]+@[\w.-]+:", bare):  # no path of this machine
+            found |= {"path": place, "repository": bare, "commit": head.decode().strip()}
+    return found
+
+
+def _word(ref: MethodRef) -> str:
+    """Return what stands after ``--methods`` for a method."""
+    where, _, class_name = ref.source.rpartition(":")
+    own = f"./{Path(where).name}:{class_name}" if where.endswith(".py") else ref.name.rpartition("+")[2]
+    return f"{_word(ref.leader)}+{own}" if ref.leader is not None else own
 
 
 def _git(folder: Path, *arguments: str) -> bytes | None:

@@ -19,11 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import identity
-from benchmarks.api import Method, UsageError
+from benchmarks.api import Method, Need, Option, UsageError
 
 GROUP = "supernet_bench.methods"
 SEARCHES = "supernet_bench.searches"
-FACTS = ("name", "version", "summary", "follows", "inherits", "suite", "trials")
+DECLARED = {"options": Option, "needs": Need}
+"""Attribute of a method class -> the kind of declarations in it."""
+FACTS = ("name", "version", "summary", "follows", "inherits", "suite", "trials", "url", *DECLARED)
 """What the harness reads of a method class: plain constants in the class body, or inherited."""
 
 
@@ -47,6 +49,11 @@ class MethodRef:
     trials: tuple[dict[str, Any], ...] = ()
     selective: bool = False
     """It overrides ``supports``: only its own process can say which tasks it takes."""
+    options: tuple[Option, ...] = ()
+    needs: tuple[Need, ...] = ()
+    url: str = ""
+    leader: MethodRef | None = None
+    """The method that it follows, where the user named one: ``A+B``."""
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
@@ -96,13 +103,14 @@ def find(word: str) -> MethodRef:
     Raises:
         UsageError: no such method, its file cannot be read as one, or B follows nobody.
     """
+    path, colon, class_name = word.rpartition(":")
+    alone = bool(colon) and path.endswith(".py") and class_name.isidentifier()
     below, plus, above = word.rpartition("+")
-    if plus:
+    if plus and not (alone and Path(path).expanduser().is_file()):  # a folder may have a + in its name
         first, second = find(below), find(above)
         if second.follows is None:
             raise UsageError(f"'{word}': {second.name} does not build on what another method found")
-        return replace(second, name=f"{first.name}+{second.name}", follows=first.name)
-    path, colon, class_name = word.rpartition(":")
+        return replace(second, name=f"{first.name}+{second.name}", follows=first.name, leader=first)
     if colon and path.endswith(".py"):
         return _from_file(path, class_name)
     if word.endswith(".py"):
@@ -202,6 +210,8 @@ def _parse(file: Path) -> ast.Module:
         raise UsageError(f"cannot read '{file}': {error.strerror}") from None
     except (SyntaxError, ValueError) as error:
         raise UsageError(f"'{file}' is not valid Python: {error}") from None
+    except (RecursionError, MemoryError):
+        raise UsageError(f"'{file}' is nested too deeply to be read as Python: simplify it") from None
 
 
 def _classes(tree: ast.Module) -> dict[str, ast.ClassDef]:
@@ -246,6 +256,8 @@ def _facts(file: Path, class_name: str) -> dict[str, Any]:
         for target in targets:
             if isinstance(target, ast.Name) and target.id == "trials" and value is not None:
                 facts["trials"] = _trials(file, value)
+            elif isinstance(target, ast.Name) and target.id in DECLARED and value is not None:
+                facts[target.id] = _declarations(file, tree, target.id, value)
             elif isinstance(target, ast.Name) and target.id in FACTS and isinstance(value, ast.Constant):
                 facts[target.id] = value.value
     return facts
@@ -264,6 +276,80 @@ def _trials(file: Path, value: ast.expr) -> tuple[dict[str, Any], ...]:
         f"'{file.name}', line {value.lineno}: trials must be a literal tuple of sets of options, such as"
         ' trials = ({"after": "scratch"}, {"after": "continue"})'
     )
+
+
+def _declarations(file: Path, tree: ast.Module, attribute: str, value: ast.expr) -> tuple[Any, ...]:
+    """Return the ``options`` or ``needs`` of a class body."""
+    kind = DECLARED[attribute]
+    try:
+        found = tuple(_evaluated(file, tree, value))
+        if not all(isinstance(entry, kind) for entry in found):
+            raise ValueError(f"a tuple of {kind.__name__}(...) is needed")
+        names = [getattr(entry, "name", entry) for entry in found]
+        if len(set(names)) != len(names):
+            raise ValueError("two of one name")
+        idle = {entry.idle[0] for entry in found if isinstance(entry, Option) and entry.idle}
+        if not idle <= set(names):
+            raise ValueError(f"idle names no option of this class: {', '.join(sorted(idle - set(names)))}")
+    except (ValueError, TypeError, SyntaxError) as error:
+        raise UsageError(
+            f"'{file.name}', line {value.lineno}: {attribute}: {error}\n"
+            f"write literals, such as {EXAMPLES[attribute]}"
+        ) from None
+    return found
+
+
+EXAMPLES = {
+    "options": 'options = (Option("after", str, "scratch", choices=("scratch", "inherit"), help="..."),)',
+    "needs": 'needs = (Need("probes", 8, why="its latency predictor"),)',
+}
+"""Of declarations, for messages."""
+_KINDS = {kind.__name__: kind for kind in (str, int, float, bool)}
+
+
+def _evaluated(file: Path, tree: ast.Module, node: ast.expr) -> Any:
+    """Return the value of a declaration without executing anything: literals, ``Option`` and ``Need``, types,
+    constants of modules, and ``Base.options``.
+
+    Raises:
+        ValueError: it is something else; TypeError: an argument that does not exist.
+    """
+    if isinstance(node, ast.Tuple | ast.List):
+        parts: list[Any] = []
+        for item in node.elts:
+            if isinstance(item, ast.Starred):
+                parts += _evaluated(file, tree, item.value)
+            else:
+                parts.append(_evaluated(file, tree, item))
+        return tuple(parts)
+    if isinstance(node, ast.Call):
+        name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+        kind = next((kind for kind in DECLARED.values() if kind.__name__ == name), None)
+        if kind is None:
+            raise ValueError(f"{name}(...) is no declaration")
+        return kind(
+            *(_evaluated(file, tree, argument) for argument in node.args),
+            **{keyword.arg or "**": _evaluated(file, tree, keyword.value) for keyword in node.keywords},
+        )
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.attr in DECLARED:
+        return _facts(file, node.value.id).get(node.attr, ())
+    if isinstance(node, ast.Name):
+        return _KINDS[node.id] if node.id in _KINDS else _constant(file, tree, node.id)
+    return ast.literal_eval(node)
+
+
+def _constant(file: Path, tree: ast.Module, name: str) -> Any:
+    """Return a constant of a module, or one that it imports from another."""
+    for node in tree.body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        value = getattr(node, "value", None)
+        if isinstance(value, ast.expr) and any(isinstance(t, ast.Name) and t.id == name for t in targets):
+            return _evaluated(file, tree, value)
+    elsewhere = _imports(tree).get(name)
+    origin = module_file(elsewhere[0]) if elsewhere else None
+    if elsewhere is None or origin is None:
+        raise ValueError(f"'{name}' is no constant")
+    return _constant(origin, _parse(origin), elsewhere[1])
 
 
 def sources(source: str) -> dict[str, Path]:

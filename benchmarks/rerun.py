@@ -165,6 +165,10 @@ def _checkout(record: Record) -> str:
     made = record["provenance"]
     commit = plain(made.get("commit") or "", 64)
     if not commit:
+        package = made.get("package")
+        if isinstance(package, Mapping):
+            release = f"{plain(package.get('name'), 60)}=={plain(package.get('version'), 40)}"
+            return f"it was made by an installed release: pip install {release}"
         return "the record names no commit: take the version of the code that made it"
     dirty = ", and changes that were never committed" if made.get("dirty_sha256") else ""
     return f"it was made by commit {commit}{dirty}: git checkout {commit}"

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.api import UsageError
+from benchmarks.options import checked
 from benchmarks.registry import MethodRef
 
 SELF, EXTERNAL = "self", "external"
@@ -33,7 +34,8 @@ def trials(ref: MethodRef, options: Mapping[str, Any]) -> tuple[dict[str, Any], 
     """The trials of a method under external tuning.
 
     Raises:
-        UsageError: it declares none or too many, or it was given options as well.
+        UsageError: it declares none, too many or two that are the same, a trial has an option that the
+            method does not declare so, or it was given options as well.
     """
     if not ref.trials:
         raise UsageError(
@@ -46,4 +48,13 @@ def trials(ref: MethodRef, options: Mapping[str, Any]) -> tuple[dict[str, Any], 
     if options:
         named = " ".join(f"--option {ref.name}.{key}" for key in options)
         raise UsageError(f"{named}: under external tuning options come from the method's trials alone")
+    kinds = [
+        checked(ref.name, ref.options, trial, f"{ref.name}, trial {n}: ")
+        for n, trial in enumerate(ref.trials, 1)
+    ]
+    for n, kind in enumerate(kinds):
+        if kind in kinds[:n]:
+            raise UsageError(
+                f"{ref.name}: trials {kinds.index(kind) + 1} and {n + 1} are the same run: leave one out"
+            )
     return ref.trials

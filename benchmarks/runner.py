@@ -24,7 +24,7 @@ from benchmarks.outcome import assemble, failure, finished_search, last_line, no
 from benchmarks.plan import Plan, Planned
 from benchmarks.profiles import Profile
 from benchmarks.progress import Display
-from benchmarks.provenance import provenance
+from benchmarks.provenance import method, provenance
 from benchmarks.ready import Ready
 from benchmarks.records import write_text
 from benchmarks.report import rows
@@ -214,6 +214,7 @@ class Runner:
             self._common
             | {
                 "data": dict(ready.prepared.digests),
+                "method": method(run.method),
                 "started": active.started,
                 "ended": now(),
                 "jobs": self.jobs,

@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from benchmarks import profiles, rulesets
+from benchmarks import options, profiles, registry, repeat, rulesets
 from benchmarks import records as store
 from benchmarks.api import LIMITED, UsageError
+from benchmarks.options import IGNORED
 from benchmarks.plan import scaled
 from benchmarks.records import Record
 from benchmarks.report.rows import P90_FROM, plain
@@ -27,19 +28,20 @@ _SIGNED = re.compile(r"([\w.-]+\|)?[\w.-]+:[^|]+(\|[\w.-]+:[^|]+)+")
 """A signature: what the metric is called, then names with their values."""
 
 
-def problems(record: Record, settings: Iterable[str] = ()) -> list[str]:
+def problems(record: Record, settings: Iterable[str] = (), methods: Iterable[str] = ()) -> list[str]:
     """What forbids publishing one valid record, a line each.
 
     Args:
         record: valid (``records.validate``).
         settings: ``settings_sha256`` known otherwise than from this code: of the published records.
+        methods: ``method_sha256``, likewise.
     """
     # A seal that was made anew over a changed field does not make that field's own hash anew.
     found = [f"{field}: changed after writing" for field in store.tampered(record)]
     found += [*_profile(record), *_settings(record, set(settings)), *_ledger(record)]
     for i, candidate in enumerate(record["candidates"]):
         found += [f"candidates[{i}].{line}" for line in _candidate(record, candidate)]
-    return [*found, *_provenance(record)]
+    return [*found, *repeat.hindrances(record, set(methods)), *_options(record), *_provenance(record)]
 
 
 def elsewhere(made: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -51,10 +53,7 @@ def elsewhere(made: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "provenance.machine", "says nothing"
     else:
         yield from ((f"provenance.{field}", said) for field, said in unlike(name, told["machine"]))
-    if not told["commit"]:
-        yield "provenance.commit", "none; others must be able to check out the code that made it"
-    if told["dirty_sha256"]:
-        yield "provenance.dirty_sha256", "made with changes that were not committed"
+    yield from ((f"provenance.{field}", said) for field, said in repeat.code(told))
 
 
 def unequal(records: Sequence[Record]) -> dict[str, list[str]]:
@@ -146,6 +145,24 @@ def _settings(record: Record, known: set[str]) -> Iterator[str]:
         )
 
 
+def _options(record: Record) -> Iterator[str]:
+    """Options that had no effect would make a row look like another one's."""
+    spec = record["spec"]
+    try:
+        ref = registry.find(spec["method"])
+    except UsageError:
+        ref = None
+    if ref is not None and ref.sha256 == spec["method_sha256"]:
+        try:
+            kept = options.checked(ref.name, ref.options, spec["options"], "spec.options.")
+            for name in sorted(set(spec["options"]) - set(kept)):
+                yield f"spec.options.{plain(name, 40)}: stands at its default: run it without"
+        except UsageError as error:
+            yield plain(str(error).splitlines()[0], 200).replace("=", ": ", 1)
+    if (at := record["message"].find(IGNORED)) >= 0 and spec["options"]:
+        yield f"message: {plain(record['message'][at:], 120)}: they had no effect: run it without"
+
+
 def _ledger(record: Record) -> Iterator[str]:
     totals, share, budget = record["ledger"]["totals"], record["ledger"]["share"], record["spec"]["budget"]
     for kind in LIMITED:
@@ -223,10 +240,6 @@ def _latency(record: Record, latency: Mapping[str, Any]) -> Iterator[str]:
 
 def _provenance(record: Record) -> Iterator[str]:
     made = record["provenance"]
-    if not made.get("commit"):
-        yield "provenance.commit: none; others must be able to check out the code that made it"
-    if made.get("dirty_sha256"):
-        yield "provenance.dirty_sha256: made with changes that were not committed"
     if record["status"] != "failed" and not made["data"]:
         yield "provenance.data: no checksums of the data"
     try:

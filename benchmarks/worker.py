@@ -26,7 +26,7 @@ from benchmarks.budget import Clock, Ledger
 from benchmarks.executor import ASK_TO_STOP
 from benchmarks.heartbeat import JOURNAL, OUTCOME, Heartbeat, conclude, last
 from benchmarks.journal import Corrupt, Diverged, Journal
-from benchmarks.options import Options
+from benchmarks.options import IGNORED, Options
 from benchmarks.records import write_text
 from benchmarks.registry import load
 
@@ -136,8 +136,8 @@ def _search(
         there = measure.RUNTIMES[measure.Workload.of(tier.workload).runtime]
         settings = dict(tier.settings) | {"precisions": there}
         info = TaskInfo(task.name, task.suite, spec["tier"], task.metric, settings)
-        options = Options(spec["options"])
     kind = load(job["source"])
+    options = Options(kind.options, spec["options"])
     method = kind()
     answer = method.supports(info)
     if isinstance(answer, Skip):
@@ -177,7 +177,7 @@ def _search(
         told = []
         for number, trial in enumerate(spec["trials"], 1):
             seed_globals()
-            options = Options(trial)
+            options = Options(kind.options, trial)
             lab.begin_trial(number, options)
             with ledger.in_phase(f"trial {number}"):
                 told.append((number, *_iterate(kind(), lab, options)))
@@ -200,7 +200,7 @@ def _iterate(method: Method, lab: Any, options: Options) -> tuple[str, str]:
     """Take proposals until the method ends or its allowance does; name options that it did not read."""
     status, message = _propose(method, lab)
     if options.ignored:
-        message = f"{message}; options it never asked for: {', '.join(options.ignored)}".lstrip("; ")
+        message = f"{message}; {IGNORED}: {', '.join(options.ignored)}".lstrip("; ")
     return status, message
 
 

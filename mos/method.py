@@ -6,40 +6,53 @@ from collections.abc import Iterable
 from functools import partial
 from typing import ClassVar
 
-from benchmarks.api import Candidate, Lab, Method
+from benchmarks.api import Candidate, Lab, Method, Need, Option
 from mos.mixture import Mixture
-from supernet.pipeline import supernet_search
+from supernet.pipeline import AFTER, supernet_search
+from supernet.predict import MINIMUM_SAMPLES
 from supernet.train import Sandwich
 
 
 class MosNeuron(Method):
-    """Neuron-wise mixture: a coefficient per output neuron.
-
-    Options: ``experts`` (2), ``encoding`` (``aggr`` or ``fine``), ``constant`` (route all
-    architectures alike: an ablation), ``distill``, ``after`` (``continue``: the collapsed
-    sub-network is trained on; ``inherit``; ``scratch``).
-    """
+    """Neuron-wise mixture: a coefficient per output neuron."""
 
     name = "mos-neuron"
     summary = "mixture-of-supernets, neuron-wise: sandwich, evolution, collapsed winners trained on"
     neuron_wise: ClassVar[bool] = True
+    options = (
+        Option("experts", int, 2, low=1, high=64, help="copies of every mixed linear"),
+        Option(
+            "encoding",
+            str,
+            "aggr",
+            choices=("aggr", "fine"),
+            help="what routers see: means over layers, or each",
+        ),
+        Option(
+            "constant", bool, False, idle=("experts", 1), help="ablation: all architectures are routed alike"
+        ),
+        Option("distill", bool, False, help="in-place distillation from the largest network"),
+        Option("after", str, "continue", choices=AFTER, help="what becomes of winners, collapsed"),
+    )
+    needs = (
+        Need("probes", MINIMUM_SAMPLES, timed=True, why="the samples of its latency predictor"),
+        Need("evaluations", 1, each=True, why="one for each target"),
+    )
 
     def search(self, lab: Lab) -> Iterable[Candidate]:
         source = partial(
             Mixture,
-            experts=int(lab.options.get("experts", 2)),
+            experts=lab.options["experts"],
             neuron_wise=self.neuron_wise,
-            encoding=lab.options.get("encoding", "aggr"),
-            constant=bool(lab.options.get("constant", False)),
+            encoding=lab.options["encoding"],
+            constant=lab.options["constant"],
         )
-        sampling = Sandwich(distill=bool(lab.options.get("distill", False)))
-        yield from supernet_search(
-            lab, source=source, sampling=sampling, after=lab.options.get("after", "continue")
-        )
+        sampling = Sandwich(distill=lab.options["distill"])
+        yield from supernet_search(lab, source=source, sampling=sampling, after=lab.options["after"])
 
 
 class MosLayer(MosNeuron):
-    """Layer-wise mixture: a coefficient per layer. Options as in ``mos-neuron``."""
+    """Layer-wise mixture: a coefficient per layer."""
 
     name = "mos-layer"
     summary = "mixture-of-supernets, layer-wise: sandwich, evolution, collapsed winners trained on"

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from benchmarks.api import BudgetExhausted, Candidate, Lab, UsageError
+from benchmarks.api import BudgetExhausted, Candidate, Lab, Need, Option
 from simq.evaluator import Archive
 from simq.measured import Measured, best
 from simq.methods import JointSearch
 from supernet.architecture import Architecture
-
-TOLERANCE = 0.01
-"""Share of the float32 loss by which the network may be worse."""
 
 
 class UniformInt8Fallback(JointSearch):
@@ -22,22 +19,28 @@ class UniformInt8Fallback(JointSearch):
 
     What a layer costs is told by the loss with that layer alone in fp32, on as much of the validation data as
     half of the limit's evaluations allow. The limit is met in INT8: what fallback costs in latency shows.
-
-    Options: those of ``JointSearch``, and ``tolerance`` (0.01: a hundredth of the fp32 loss).
     """
 
     name = "uniform-int8-fallback"
     version = "1"
     summary = "control: every layer in INT8, then layers back to fp32 until the loss is within 1 % of fp32's"
     uniform = "int8"
+    options = (
+        *JointSearch.options,
+        Option(
+            "tolerance", float, 0.01, low=0, help="share of the fp32 loss by which the network may be worse"
+        ),
+    )
+    needs = (
+        *JointSearch.needs,
+        Need("evaluations", 4, why="half of them search, two or more fall back"),
+    )
 
     def evaluations(self, lab: Lab) -> int:
         return int(lab.budget.left("evaluations")) // 2
 
     def propose(self, lab: Lab, net: Any, evaluator: Measured, archive: Archive) -> Iterable[Candidate]:
-        tolerance = float(lab.options.get("tolerance", TOLERANCE))
-        if not tolerance >= 0:
-            raise UsageError(f"--option {self.name}.tolerance={tolerance:g}: a share of the loss, 0 or more")
+        tolerance = lab.options["tolerance"]
         each = lab.budget.left("evaluations") / len(lab.limits)
         for limit in lab.limits if len(archive.rows) else ():
             architecture, policy = evaluator.space.decode(archive.genomes[best(evaluator, archive, limit)])

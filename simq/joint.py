@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from benchmarks.api import Candidate, Lab, Method, UsageError
@@ -29,11 +30,24 @@ class JointSupernet(Method):
         if share < 0.1:
             raise UsageError(
                 f"{lab.budget.total('tokens'):g} tokens do not train this supernet: {1 - share:.0%} of them"
-                " go to statistics of the networks that a search evaluates\ngive more: --budget-scale 2"
+                f" go to statistics of the networks that a search evaluates\n{larger(lab, net)}"
             )
         with lab.phase("supernet"):
             train(lab, net, Sandwich(distill=True), share, "supernet")
         yield lab.candidate(net, net.space.largest(), origin="inherited")
+
+
+def larger(lab: Lab, net: SuperNet) -> str:
+    """Return the advice to take an allowance that trains: some of the statistics grow with it."""
+    tokens, evaluations = (lab.budget.total(kind) for kind in ("tokens", "evaluations"))
+    batches = net.estimated_on * lab.recipe.batch_tokens
+    fixed = batches * (1 + FORWARD * (len(lab.limits) + 1))
+    # 0.9 s tokens >= fixed + s FORWARD evaluations batches; one evaluation more where they are rounded up
+    growing = 0.9 * tokens - FORWARD * evaluations * batches
+    if growing <= 0:
+        return "no larger --budget-scale helps, for evaluations grow with it: take another tier"
+    times = math.ceil(10 * (fixed + FORWARD * batches) / growing) / 10
+    return f"give {times:g} times as much, with --budget-scale"
 
 
 def kept_back(lab: Lab, net: SuperNet) -> float:

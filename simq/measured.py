@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.api import Candidate, Lab, UsageError
+from benchmarks.api import Candidate, Lab
 from simq.evaluator import Archive
 from simq.genome import Array, Genes, Genomes, JointSpace
 from simq.predictors import GaussianProcess
@@ -17,16 +17,15 @@ from simq.sequential import largest
 OBJECTIVES = ("loss", "latency", "bytes", "energy")
 """What can be searched for: validation loss, predicted milliseconds, bytes of the weights as deployed,
 predicted joules of one inference."""
-
-
-def chosen(text: str) -> tuple[str, ...]:
-    """The objectives that an option names, in its order."""
-    names = tuple(text.replace(" ", "").split(","))
-    if not set(names) <= set(OBJECTIVES) or len(set(names)) != len(names) or "loss" not in names:
-        raise UsageError(f"objectives={text}: loss and one or two of {', '.join(OBJECTIVES[1:])}")
-    if not 2 <= len(names) <= 3:
-        raise UsageError(f"objectives={text}: two or three of {', '.join(OBJECTIVES)}")
-    return names
+TOGETHER = (
+    "loss,latency",
+    "loss,bytes",
+    "loss,energy",
+    "loss,latency,bytes",
+    "loss,latency,energy",
+    "loss,bytes,energy",
+)
+"""What can be searched for together."""
 
 
 class Measured:

@@ -12,34 +12,48 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from benchmarks.api import BudgetExhausted, Candidate, Lab, Method, Skip, TaskInfo, UsageError
+from benchmarks.api import BudgetExhausted, Candidate, Lab, Method, Need, Option, Skip, TaskInfo, UsageError
 from simq.evaluator import Archive
 from simq.genome import GROUPINGS, JointSpace, Unit, units_of
 from simq.joint import taken_over
-from simq.measured import Measured, chosen, proposed
+from simq.measured import TOGETHER, Measured, proposed
+from simq.predictors import FOLDS
 from simq.published import EXCHANGE, LinasAsPublished
 from simq.search import SEARCHERS
 from simq.sequential import Searcher
 
 GENERATIONS = 400
 """Of the public code's search on predictors between two batches."""
+AIMS = (
+    Option("objectives", str, "loss,latency", choices=TOGETHER, help="what is to be small"),
+    Option("unit", str, "linear", choices=GROUPINGS, help="what has a precision of its own"),
+)
+POPULATION = Option("population", int, None, low=2, help="of a batch; a fifth of the evaluations by default")
+INNER = Option(
+    "inner", int, None, low=2, help="predictions between two batches; by default the tier's, 20000 at most"
+)
 
 
 class JointSearch(Method):
     """A searcher of ``simq.search`` over architectures and precisions.
 
-    Options: ``objectives`` (``loss,latency``; two or three of loss, latency, bytes, energy), ``unit``
-    (``linear``: a precision for each linear or convolution; ``block``, ``layer``), ``population`` (of a
-    batch; a fifth of the evaluations), ``inner`` (predictions between two batches; the tier's
-    ``joint_generations``, else 400, of a population; 20,000 at most).
+    Without the option ``inner``, predictions between two batches are the tier's ``joint_generations``, else
+    400, of a population, 20,000 at most.
     """
 
     version = "3"
     suite = "simq"
     follows = "joint-supernet"
     inherits = True
+    options = (*AIMS, POPULATION, INNER)
+    needs = (
+        Need("probes", 2, why="the ends of the space, for its predictor of latency"),
+        Need("evaluations", 2, why="two networks to choose from"),
+    )
     searcher: ClassVar[str] = "linas"
     """A name of ``SEARCHERS``."""
+    smallest: ClassVar[int] = 4
+    """Population that is searched with at least, where none is given."""
     uniform: ClassVar[str] = ""
     """The only precision there is; empty: those of the task's runtime."""
 
@@ -47,7 +61,7 @@ class JointSearch(Method):
         return super().supports(task) or unable(self.uniform, task)
 
     def search(self, lab: Lab) -> Iterable[Candidate]:
-        objectives = chosen(str(lab.options.get("objectives", "loss,latency")))
+        objectives = tuple(lab.options["objectives"].split(","))
         net = taken_over(lab)
         space = self.space(lab, net.family)
         if space.size() == 1:
@@ -76,13 +90,17 @@ class JointSearch(Method):
 
     def space(self, lab: Lab, family: Any) -> JointSpace:
         """Of this method on this task."""
-        grouping = str(lab.options.get("unit", "linear"))
-        if grouping not in GROUPINGS:
-            raise UsageError(f"--option {self.name}.unit={grouping}: choose one of {', '.join(GROUPINGS)}")
         alphabet = (self.uniform,) if self.uniform else lab.precisions
         if not set(alphabet) <= set(lab.precisions):
             raise UsageError(f"{self.name}: this task's runtime has {', '.join(lab.precisions)}")
-        return JointSpace(family.space, able(units_of(family, grouping), alphabet), alphabet)
+        return JointSpace(family.space, able(units_of(family, lab.options["unit"]), alphabet), alphabet)
+
+    def chosen(self, lab: Lab, name: str) -> int | None:
+        """Return the size that an option gives; None where it is computed, or is no option here."""
+        if name not in {option.name for option in self.options}:
+            return None
+        given: int | None = lab.options[name]
+        return given
 
     def make(self, lab: Lab, evaluations: int) -> Searcher:
         """The searcher, its sizes as the options say; what it asks of predictors is charged."""
@@ -93,11 +111,12 @@ class JointSearch(Method):
         def called(count: int) -> None:
             lab.budget.charge("predictor_calls", count)
 
-        population = int(lab.options.get("population", max(4, evaluations // 5)))
+        population, inner = (self.chosen(lab, name) for name in ("population", "inner"))
+        population = population or max(self.smallest, evaluations // 5)
         generations = int(lab.task.settings.get("joint_generations", GENERATIONS))
-        inner = int(lab.options.get("inner", min(20_000, generations * population)))
-        if population < 2 or inner < population:
-            raise UsageError(f"{self.name}: population of at least 2 and inner of at least as many")
+        inner = inner or min(20_000, generations * population)
+        if inner < population:
+            raise UsageError(f"--option {self.name}.inner={inner}: at least the population of {population}")
         return SEARCHERS[self.searcher].make(population, inner, fitted, called)
 
 
@@ -115,47 +134,52 @@ def unable(precision: str, task: TaskInfo) -> Skip | None:
 
 
 class LinasMethod(JointSearch):
-    """LINAS corrected; see ``simq.linas``. Options of ``JointSearch``."""
+    """LINAS corrected; see ``simq.linas``."""
 
     name = "linas"
     summary = "SimQ-NAS' LINAS with its faults corrected, over architecture and precisions together"
 
 
 class LinasAsPublishedMethod(JointSearch):
-    """LINAS as its public code has it. Options of ``JointSearch``, and ``exchange`` (1.0; 0.5 is what pymoo
-    did up to 0.6.0.1)."""
+    """LINAS as its public code has it."""
 
     name = "linas-as-published"
     summary = "LINAS as its public code has it, faults included"
     searcher = "linas-as-published"
+    smallest = FOLDS
+    options = (
+        *AIMS,
+        Option("population", int, None, low=FOLDS, help="of a batch; a fifth of the evaluations by default"),
+        INNER,
+        Option("exchange", float, 1.0, choices=EXCHANGE, help="0.5 is what pymoo did up to 0.6.0.1"),
+    )
 
     def make(self, lab: Lab, evaluations: int) -> Searcher:
-        exchange = float(lab.options.get("exchange", 1.0))
-        if exchange not in EXCHANGE:
-            raise UsageError(f"--option {self.name}.exchange={exchange:g}: choose one of {EXCHANGE}")
         found = super().make(lab, evaluations)
         assert isinstance(found, LinasAsPublished)
-        return replace(found, exchange=exchange, thin=False)
+        return replace(found, exchange=lab.options["exchange"], thin=False)
 
 
 class NSGA2Joint(JointSearch):
-    """NSGA-II on measurements alone. Options of ``JointSearch``."""
+    """NSGA-II on measurements alone."""
 
     name = "nsga2-joint"
     summary = "control: NSGA-II over architecture and precisions, without predictors"
+    options = (*AIMS, POPULATION)
     searcher = "nsga2-joint"
 
 
 class RandomJoint(JointSearch):
-    """Uniform genomes. Options of ``JointSearch``."""
+    """Uniform genomes."""
 
     name = "random-joint"
     summary = "control: random architectures with random precisions"
+    options = AIMS
     searcher = "random-joint"
 
 
 class BayesJoint(JointSearch):
-    """Bayesian optimisation by hypervolume improvement; see ``simq.bayes``. Options of ``JointSearch``."""
+    """Bayesian optimisation by hypervolume improvement; see ``simq.bayes``."""
 
     name = "bayes-joint"
     summary = "Bayesian optimisation of hypervolume over architecture and precisions"
@@ -163,7 +187,7 @@ class BayesJoint(JointSearch):
 
 
 class ArchThenQuant(JointSearch):
-    """Ablation: architectures in fp32, then precisions of the best. Options of ``JointSearch``."""
+    """Ablation: architectures in fp32, then precisions of the best."""
 
     name = "arch-then-quant"
     summary = "ablation: architectures first, precisions of the best afterwards, equal evaluations in all"
@@ -171,7 +195,7 @@ class ArchThenQuant(JointSearch):
 
 
 class QuantThenArch(JointSearch):
-    """Ablation: precisions of the largest network, then architectures. Options of ``JointSearch``."""
+    """Ablation: precisions of the largest network, then architectures."""
 
     name = "quant-then-arch"
     summary = "ablation: precisions of the largest network first, architectures afterwards"
@@ -179,7 +203,7 @@ class QuantThenArch(JointSearch):
 
 
 class UniformFp32(JointSearch):
-    """Control: architectures alone, all in fp32. Options of ``JointSearch``."""
+    """Control: architectures alone, all in fp32."""
 
     name = "uniform-fp32"
     summary = "control: architectures alone, every layer in fp32"
@@ -187,7 +211,7 @@ class UniformFp32(JointSearch):
 
 
 class UniformBf16(JointSearch):
-    """Control: architectures alone, every layer that can be in bf16. Options of ``JointSearch``."""
+    """Control: architectures alone, every layer that can be in bf16."""
 
     name = "uniform-bf16"
     summary = "control: architectures alone, every layer in bf16"
@@ -195,7 +219,7 @@ class UniformBf16(JointSearch):
 
 
 class UniformInt8(JointSearch):
-    """Control: architectures alone, every layer in INT8. Options of ``JointSearch``."""
+    """Control: architectures alone, every layer in INT8."""
 
     name = "uniform-int8"
     summary = "control: architectures alone, every layer in INT8"
@@ -203,7 +227,7 @@ class UniformInt8(JointSearch):
 
 
 class UniformW4(JointSearch):
-    """Control: architectures alone, weights in four bits where shapes allow. Options of ``JointSearch``."""
+    """Control: architectures alone, weights in four bits where shapes allow."""
 
     name = "uniform-w4"
     summary = "control: architectures alone, every layer that can be in W4"

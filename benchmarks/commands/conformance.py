@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from benchmarks import registry
-from benchmarks.options import parse
+from benchmarks.options import checked, parse
 
 if TYPE_CHECKING:
     from benchmarks.judge import Check
@@ -24,7 +24,9 @@ def test_methods(options: argparse.Namespace) -> int:
     refs = [registry.find(word) for word in dict.fromkeys(options.methods)]
     given = parse(options.option)
     for name in set(given) - {ref.name for ref in refs}:
-        raise registry.unknown("tested method", name, [r.name for r in refs], "an option is METHOD.KEY=VALUE")
+        then = "an option is METHOD.NAME=VALUE"
+        raise registry.unknown("tested method", name, [r.name for r in refs], then)
+    chosen = {ref.name: checked(ref.name, ref.options, given.get(ref.name, {})) for ref in refs}
     from benchmarks.commands.runs import alone
     from benchmarks.executor import Executor
     from benchmarks.tasks import get_task, prepare
@@ -46,7 +48,7 @@ def test_methods(options: argparse.Namespace) -> int:
             if not options.json:
                 print(f"{ref.name} ({ref.origin}) on {task.name}, tier {tier_name}", flush=True)
             own = home / ref.name
-            checks = judge(examine(ref, task, tier_name, prepared, own, given.get(ref.name, {}), executor))
+            checks = judge(examine(ref, task, tier_name, prepared, own, chosen[ref.name], executor))
             about = {"method": ref.name, "sha256": ref.sha256, "task": task.name, "tier": tier_name}
             about["ok"] = not any(check.verdict == FAILED for check in checks)
             shown.append(about | {"checks": [check.to_dict() for check in checks]})

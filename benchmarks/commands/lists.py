@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks import registry
-from benchmarks.api import UsageError
+from benchmarks.api import Option, UsageError
+from benchmarks.options import typed
 from benchmarks.report.rows import plain
 
 
@@ -18,9 +19,14 @@ def listing(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(rows, indent=1))
         return 0
-    table([name for name in rows[0] if name != "sha256"] if rows else ["name"], rows)
+    table([name for name in rows[0] if name not in ("sha256", "options")] if rows else ["name"], rows)
     if options.what == "methods":
-        print("\nyour own: --methods ./mine.py:Class (see CONTRIBUTING.md)")
+        print()
+        table(
+            OPTION, [{"method": row["name"], **_plain(option)} for row in rows for option in row["options"]]
+        )
+        print("\nto give one: --option METHOD.NAME=VALUE")
+        print("your own: --methods ./mine.py:Class (see CONTRIBUTING.md)")
     return 0
 
 
@@ -35,6 +41,7 @@ def methods() -> Sequence[dict[str, Any]]:
             "from": "",
             "summary": f"broken: {ref}",
             "sha256": "",
+            "options": [],
         }
         if isinstance(ref, UsageError)
         else {
@@ -45,10 +52,33 @@ def methods() -> Sequence[dict[str, Any]]:
             "from": ref.origin,
             "summary": ref.summary,
             "sha256": ref.sha256,
+            "options": [described(option) for option in ref.options],
         }
         for name, ref in registry.methods().items()
     ]
     return found
+
+
+OPTION = ("method", "name", "type", "default", "allowed", "help")
+"""Columns of the table of options."""
+
+
+def described(option: Option) -> dict[str, Any]:
+    """Return one declared option as plain data."""
+    return {
+        "name": option.name,
+        "type": option.kind.__name__,
+        "default": option.default,
+        "allowed": option.allowed,
+        "help": option.help,
+    }
+
+
+def _plain(described: dict[str, Any]) -> dict[str, Any]:
+    """Return a described option with its default as it is typed."""
+    return described | {
+        "default": "computed" if described["default"] is None else typed(described["default"])
+    }
 
 
 def tasks() -> Sequence[dict[str, Any]]:

@@ -8,20 +8,21 @@ import json
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import profiles, registry
+from benchmarks import profiles, provenance, registry, repeat
 from benchmarks.api import UsageError
 from benchmarks.commands.lists import table
 from benchmarks.estimate import duration, estimate
 from benchmarks.options import parse
 from benchmarks.plan import Folders, Plan, Request, build, parse_seeds, scaled
 from benchmarks.profiles import Profile
+from benchmarks.registry import MethodRef
 from benchmarks.rulesets import SELF, TRIALS
 from benchmarks.tasks import code_digest, data_digest, get_task, prepare, starting, task_names
 
@@ -68,8 +69,8 @@ def _planned(options: argparse.Namespace) -> tuple[Plan, Sequence[Any], Profile]
     """
     scaled(dict.fromkeys(("tokens", "evaluations", "probes", "seconds"), 1.0), options.budget_scale)
     tasks = [starting(task, options.start_from) for task in _tasks(options)]
-    names = options.methods.split(",") if options.methods else sorted(registry.installed())
-    methods = [registry.find(name.strip()) for name in dict.fromkeys(names) if name.strip()]
+    names = named(options.methods) if options.methods else sorted(registry.installed())
+    methods = [registry.find(name) for name in dict.fromkeys(names)]
     if not options.methods:
         meant = (tasks[0].suite,) if getattr(tasks[0], "own_methods", False) else (None, tasks[0].suite)
         methods = [method for method in methods if method.suite in meant]
@@ -93,7 +94,40 @@ def _planned(options: argparse.Namespace) -> tuple[Plan, Sequence[Any], Profile]
     )
     made = build(request, folders)
     estimate(made, request)
+    if made.pending:
+        made.notes += _unpublishable({run.method.source: run.method for run in made.pending}.values())
     return made, tasks, profile
+
+
+def named(text: str) -> list[str]:
+    """Return the methods of ``--methods M,M``; the path of a file that is there may have commas."""
+    names: list[str] = []
+    parts = text.split(",")
+    while parts:
+        longest = 1
+        for count in range(len(parts), 1, -1):
+            path, _, class_name = ",".join(parts[:count]).rpartition(":")
+            if "," not in class_name and path.endswith(".py") and Path(path.strip()).expanduser().is_file():
+                longest = count
+                break
+        names.append(",".join(parts[:longest]).strip())
+        parts = parts[longest:]
+    return [name for name in names if name]
+
+
+def _unpublishable(methods: Iterable[MethodRef]) -> list[str]:
+    """Return notes on what ``validate`` would refuse of the records, before they are made."""
+    made = {"commit": provenance.source_state()[0], "package": provenance.released()[0]}
+    notes = [
+        f"no record of this plan could be published: {field} {said}" for field, said in repeat.code(made)
+    ]
+    for ref in methods:
+        if not repeat.obtainable(provenance.method(ref), made):
+            notes.append(
+                f"records of {ref.name} could not be published: {ref.origin} is in no package,"
+                f" commit or URL that is named. {repeat.PLACES}"
+            )
+    return notes
 
 
 def _data(task: Any, options: argparse.Namespace, device: str, cache: Path) -> str:

@@ -36,9 +36,9 @@ def validate(options: argparse.Namespace) -> int:
             said = str(error).removeprefix(f"{path}: ").splitlines()[0]
             field, _, rest = said.removeprefix("field ").partition(": ")
             problems.append((path, field, rest) if said.startswith("field ") else (path, "", said))
-    known = {r["spec"]["settings_sha256"] for r in published}
+    known, methods = ({r["spec"][key] for r in published} for key in ("settings_sha256", "method_sha256"))
     for path, record in found.items():
-        lines = submission.problems(record, known)
+        lines = [*misplaced(path, record), *submission.problems(record, known, methods)]
         problems += [(path, *line.partition(": ")[::2]) for line in lines]
     paths = {record["id"]: path for path, record in found.items()}
     twice = [path for path, record in found.items() if paths[record["id"]] != path]
@@ -54,6 +54,18 @@ def validate(options: argparse.Namespace) -> int:
 
 BESIDE = {verified.FOLDER: verified, elsewhere.FOLDER: elsewhere}
 """Folder -> what knows the files below it, which lie beside records."""
+
+
+def misplaced(path: Path, record: Record) -> list[str]:
+    """Return what is wrong with a record's place: the board reads no file of another name."""
+    due = store.relative_path(record)
+    if path.name != due.name:
+        return [f"file name: '{plain(path.name, 80)}' would not be read: rename it to {due.name}"]
+    parts = path.absolute().parts
+    below = parts[len(parts) - parts[::-1].index("records") :] if "records" in parts else due.parts
+    if below != due.parts:
+        return [f"folder: a record of this run lies at records/{due}: move it there"]
+    return []
 
 
 def _beside(kind: Any, path: Path, published: Mapping[str, Record]) -> list[tuple[Path, str, str]]:

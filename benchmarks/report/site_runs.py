@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from benchmarks import records as store
+from benchmarks import repeat
 from benchmarks.records import Record
 from benchmarks.report import beside, rows, site_data, standing
 from benchmarks.report.beside import Beside
@@ -65,17 +65,8 @@ def _run(record: Record, given: Beside) -> dict[str, Any]:
         "totals": record["ledger"]["totals"], "energy": record["energy"], "candidates": headline,
         "started": made.get("started"), "ended": made.get("ended"),
         "command": shlex.join(str(word) for word in made.get("command") or ()),
-        "again": shlex.join(_again(spec)),
+        "again": repeat.command(record),
         "verify": shlex.join(["supernet-bench", "verify", path]),
         "verdicts": [standing.texts(one, made["machine"].get("fingerprint")) for one in given.verdicts],
         "elsewhere": [beside.texts(one, spec["profile"]) for one in given.latencies],
     }  # fmt: skip
-
-
-def _again(spec: Mapping[str, Any]) -> list[str]:
-    """The command that makes a run like this one."""
-    words = ["supernet-bench", "run", spec["suite"], "--task", spec["task"], "--tier", spec["tier"]]
-    words += ["--methods", spec["method"], "--profile", spec["profile"], "--seeds", f"{spec['seed']},"]
-    for name, value in sorted(spec["options"].items()):
-        words += ["--option", f"{spec['method']}.{name}={value}"]
-    return words

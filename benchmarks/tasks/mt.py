@@ -87,9 +87,7 @@ class MTTask:
             say=progress,
         )
 
-    def family(
-        self, tier: Tier, prepared: Prepared, space: SearchSpace | None = None
-    ) -> Seq2SeqFamily:
+    def family(self, tier: Tier, prepared: Prepared, space: SearchSpace | None = None) -> Seq2SeqFamily:
         """All sub-networks of a space, by default the tier's, over the prepared vocabulary."""
         from supernet.seq2seq import Seq2SeqConfig, Seq2SeqFamily
         from supernet.space import get_space

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.api import Candidate, Measurement, Method, Skip
+from benchmarks.api import Candidate, Measurement, Method, Option, Skip
 
 
 def first(lab):
@@ -170,9 +170,18 @@ class Snoops(Method):
 
 
 class Unread(Method):
+    """Declares two options and reads one; asks for a third that it does not declare."""
+
     name = "unread"
+    options = (
+        Option("after", str, "a", help="what it says"),
+        Option("other", str, "a", help="nothing reads it"),
+        Option("strict", bool, False, help="ask for an option that is not declared"),
+    )
 
     def search(self, lab):
+        if lab.options["strict"]:
+            lab.options.get("undeclared", 3)
         raise RuntimeError("after=" + lab.options["after"])
 
 

@@ -88,12 +88,22 @@ def test_an_option_that_nobody_reads_is_told(bench, records, bad):
         "--option",
         "unread.after=x",
         "--option",
-        "unread.afte=y",
+        "unread.other=y",
     )
     assert done.returncode == 1
     (record,) = records()
     assert record["message"].startswith("RuntimeError: after=x")
-    assert record["spec"]["options"] == {"after": "x", "afte": "y"}
+    assert record["spec"]["options"] == {"after": "x", "other": "y"}
+
+
+def test_an_option_that_is_not_declared_can_neither_be_given_nor_read(bench, records, bad):
+    words = ("run", "tiny", "--methods", "bad_methods.py:Unread", "--option")
+    done = bench(*words, "unread.afte=x")
+    assert done.returncode == 2 and "declares no option 'afte'. Did you mean 'after'?" in done.stderr
+    assert not records()
+    done = bench(*words, "unread.strict=yes")
+    (record,) = records()
+    assert done.returncode == 1 and "declares no such option" in record["message"], record["message"]
 
 
 @pytest.mark.parametrize(

@@ -55,9 +55,8 @@ SAME = {
     "imports for types": BASE.replace(
         "import math\n", "import math\nif TYPE_CHECKING:\n    from x import Lab\n"
     ),
-    "declared options": BASE.replace(
-        "    steps: int = 3\n",
-        "    steps: int = 3\n    options: ClassVar[tuple[Option, ...]] = (Option('after', str),)\n",
+    "declared needs": BASE.replace(
+        "    steps: int = 3\n", "    steps: int = 3\n    needs = (Need('probes', 8),)\n"
     ),
 }
 OTHER = {
@@ -74,6 +73,9 @@ OTHER = {
     "keyword-only": BASE.replace("lab, *, n", "lab, n"),
     "order of fields": BASE.replace("rate: float = 0.1", "steps_: int = 0\n    rate: float = 0.1"),
     "class or field": BASE.replace("rate: float", "rate: ClassVar[float]"),
+    "declared options": BASE.replace(
+        "    steps: int = 3\n", "    steps: int = 3\n    options = (Option('a', str, 'b'),)\n"
+    ),
     "trials": BASE.replace("    steps: int = 3\n", "    steps: int = 3\n    trials = ({'a': 1},)\n"),
     "statements": BASE.replace("# a remark", "n += 1"),
 }
@@ -89,6 +91,31 @@ def test_what_changes_no_number_changes_no_digest(what: str):
 def test_other_code_has_another_digest(what: str):
     assert OTHER[what] != BASE
     assert identity.code_digest(OTHER[what]) != identity.code_digest(BASE)
+
+
+OPTIONS = """
+from benchmarks.api import Method, Option
+class M(Method):
+    options = (Option("after", str, "scratch", choices=("scratch", "inherit"), help="of winners"),)
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "same"),
+    [
+        ('help="of winners"', 'help="winners"', True),
+        ('("scratch", "inherit")', '("scratch", "continue", "inherit")', True),
+        ('str, "scratch"', 'kind=str, default="scratch"', True),
+        ("Method, Option", "Method, Need, Option", True),
+        ('str, "scratch"', 'str, "inherit"', False),
+        ('"after"', '"then"', False),
+        ("Option(", "Choice(", False),
+    ],
+)
+def test_of_a_declared_option_name_type_and_default_count(old: str, new: str, same: bool):
+    assert old in OPTIONS
+    changed = identity.code_digest(OPTIONS.replace(old, new))
+    assert (changed == identity.code_digest(OPTIONS)) == same
 
 
 def test_every_change_of_a_constant_or_an_operator_in_a_method_shows():
@@ -258,8 +285,8 @@ RECORDS_ONLY = (
     "cli", "commands/*", "conformance", "data", "delivery", "deployed", "elsewhere", "estimate", "executor",
     "heartbeat", "hypotheses", "identity", "journal", "judge", "machine", "modelcard", "options", "outcome",
     "paired", "plan", "preload", "profiles", "progress", "provenance", "quickload", "records", "registry",
-    "report/*", "rerun", "rulesets", "runner", "sealed", "stats", "studies/*", "submission", "supervisor",
-    "table_profiles", "tables", "timing_lock", "turns", "verified", "verify",
+    "repeat", "report/*", "rerun", "rulesets", "runner", "sealed", "stats", "studies/*", "submission",
+    "supervisor", "table_profiles", "tables", "timing_lock", "turns", "verified", "verify",
 )  # fmt: skip
 """Files of the harness that contribute to no number of a record: they plan, supervise, store and show. What
 resumes (journal, checkpoint) gives the same bits as an undisturbed run, by other tests."""

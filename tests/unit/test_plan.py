@@ -8,9 +8,8 @@ import pytest
 
 from benchmarks import plan as planning
 from benchmarks import records, rulesets
-from benchmarks.api import UsageError
+from benchmarks.api import Option, UsageError
 from benchmarks.estimate import duration, estimate
-from benchmarks.options import Options, parse
 from benchmarks.plan import Folders, Request, RunSpec, build, parse_seeds, scaled
 from benchmarks.registry import MethodRef, find
 
@@ -35,7 +34,8 @@ class Task:
         return self.made
 
 
-HAT = MethodRef("hat", "baselines.hat:HAT", "a" * 64, "here")
+AFTER = Option("after", str, "scratch", choices=("scratch", "continue", "inherit"), help="winners")
+HAT = MethodRef("hat", "baselines.hat:HAT", "a" * 64, "here", options=(AFTER,))
 SCRATCH = MethodRef("scratch", "baselines.scratch:Scratch", "b" * 64, "here", follows="hat")
 
 
@@ -176,20 +176,6 @@ def test_options_for_a_method_that_is_not_run_are_refused(folders: Folders):
         build(request(options={"mos": {"experts": 4}}), folders)
 
 
-def test_options_are_json_where_they_can_be():
-    words = ["hat.after=continue", "hat.n=3", "mos-layer.on=true", "mos-layer.path=a=b.c"]
-    found = {"hat": {"after": "continue", "n": 3}, "mos-layer": {"on": True, "path": "a=b.c"}}
-    assert parse(words) == found
-    for bad in ("hat", "hat.after", "hat=3", ".a=1"):
-        with pytest.raises(UsageError, match="METHOD.KEY=VALUE"):
-            parse([bad])
-
-
-def test_options_nobody_asked_for_are_known():
-    options = Options({"after": 1, "misspelt": 2})
-    assert options.get("after") == 1 and options.get("other", 5) == 5 and options.ignored == ["misspelt"]
-
-
 def test_estimates_say_where_they_come_from(folders: Folders):
     def estimated(**changes: Any) -> list[tuple[float | None, str]]:
         asked = request(**changes)
@@ -222,7 +208,7 @@ def test_a_plan_is_json(folders: Folders):
 
 
 TRIALS = ({"after": "scratch"}, {"after": "inherit"})
-TUNED = MethodRef("tuned", "tuned:Tuned", "c" * 64, "here", trials=TRIALS)
+TUNED = MethodRef("tuned", "tuned:Tuned", "c" * 64, "here", trials=TRIALS, options=(AFTER,))
 
 
 def test_external_tuning_is_another_run_with_five_allowances(folders: Folders):

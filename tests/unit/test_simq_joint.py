@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,12 +18,13 @@ from benchmarks.checkedlab import LIMIT_MS
 from benchmarks.exporting import MethodFault
 from benchmarks.journal import Journal
 from benchmarks.lab import BenchLab
+from benchmarks.options import Options
 from benchmarks.registry import find
 from benchmarks.tasks.vision import VisionTask, cifar10, cifar10_resnet, digits, digits_resnet, easy_vqa
 from simq.evaluator import ENOUGH, Archive
 from simq.fallback import fallen_back
 from simq.genome import units_of
-from simq.joint import JointSupernet, kept_back, taken_over
+from simq.joint import JointSupernet, kept_back, larger, taken_over
 from simq.methods import LinasMethod, UniformBf16, UniformFp32
 from supernet.export import load
 from supernet.quantize import uniform_int8, units
@@ -124,8 +127,16 @@ def test_tokens_that_statistics_would_use_up_are_refused(tmp_path: Path) -> None
     bench = Bench(digits_resnet, tmp_path, tokens=9000)
     lab = bench.lab("leader")
     assert kept_back(lab, lab.supernet()) > 0
-    with pytest.raises(UsageError, match="go to statistics(.|\n)*--budget-scale"):
+    with pytest.raises(UsageError, match="go to statistics(.|\n)*--budget-scale") as error:
         list(JointSupernet().search(lab))
+    # What the message recommends is enough, and not by chance.
+    (times,) = re.findall(r"give ([\d.]+) times as much", str(error.value))
+    bench.allowance = {kind: math.ceil(amount * float(times)) for kind, amount in bench.allowance.items()}
+    enough = bench.lab("enough")
+    share = 1 - kept_back(enough, enough.supernet()) / enough.budget.total("tokens")
+    assert 0.1 <= share < 0.3
+    bench.allowance["evaluations"] *= 100
+    assert "no larger --budget-scale helps" in larger(bench.lab("never"), lab.supernet())
 
 
 def test_energy_is_a_probe_that_names_its_source_and_is_repeated(tmp_path: Path, monkeypatch: Any) -> None:
@@ -177,7 +188,12 @@ def test_a_space_of_one_point_is_refused(monkeypatch: Any) -> None:
     one = layered_space("one", layers=(2,), heads=(1,), ffn=(32,), hidden=48, head_dim=16, patch=2)
     net = SimpleNamespace(family=ViTFamily(one, ViTConfig(10, 8, 1)), space=one)
     monkeypatch.setattr("simq.methods.taken_over", lambda lab: net)
-    lab = SimpleNamespace(options={}, precisions=("fp32", "int8"), rng=np.random.default_rng(0), limits=())
+    lab = SimpleNamespace(
+        options=Options(UniformFp32.options, {}),
+        precisions=("fp32", "int8"),
+        rng=np.random.default_rng(0),
+        limits=(),
+    )
     with pytest.raises(UsageError, match="uniform-fp32: there is nothing to search"):
         list(UniformFp32().search(lab))
 

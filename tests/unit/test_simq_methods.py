@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from benchmarks.api import UsageError, Window
+from benchmarks.options import Options, checked
 from simq.evaluator import Archive
 from simq.genome import JointSpace, units_of
-from simq.measured import Measured, chosen, proposed
+from simq.measured import Measured, proposed
 from simq.methods import UniformInt8, able
 from simq.search import SEARCHERS
 from supernet.space import get_space
@@ -24,7 +25,8 @@ class FakeLab:
     def __init__(self, limits=(2.0, 4.0)) -> None:
         self.limits, self.spent, self.task = limits, {}, SimpleNamespace(settings={"predictor_probes": 20})
         self.budget = SimpleNamespace(charge=self.charge, left=lambda kind: 24)
-        self.precisions, self.options, self.name = ("fp32", "int8", "w4"), {}, "fake"
+        self.precisions, self.name = ("fp32", "int8", "w4"), "fake"
+        self.options = Options(UniformInt8.options, {})
 
     def charge(self, kind: str, amount: float = 1) -> None:
         self.spent[kind] = self.spent.get(kind, 0) + amount
@@ -92,14 +94,12 @@ def test_uniform_controls_have_no_precision_to_search() -> None:
 
 
 def test_wrong_options_are_said_in_one_line() -> None:
-    assert chosen("bytes, loss") == ("bytes", "loss")
     for text in ("loss", "loss,watts", "loss,loss", "latency,bytes"):
-        with pytest.raises(UsageError, match="objectives="):
-            chosen(text)
+        with pytest.raises(UsageError, match=r"objectives=(.|\n)*loss,latency \| loss,bytes"):
+            checked("linas", UniformInt8.options, {"objectives": text})
+    with pytest.raises(UsageError, match=r"linear \| block \| layer"):
+        checked("linas", UniformInt8.options, {"unit": "stage"})
     lab = FakeLab()
-    lab.options = {"unit": "stage"}
-    with pytest.raises(UsageError, match="linear, block, layer"):
-        UniformInt8().space(lab, FAMILY)
-    lab.options, lab.precisions = {}, ("fp32",)
+    lab.precisions = ("fp32",)
     with pytest.raises(UsageError, match="runtime has fp32"):
         UniformInt8().space(lab, FAMILY)

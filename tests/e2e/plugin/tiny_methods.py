@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterable
 
-from benchmarks.api import Candidate, Lab, Method
+from benchmarks.api import Candidate, Lab, Method, Option
 from supernet.train import SinglePath, Trainer
 
 
@@ -56,13 +56,14 @@ class Tuned(Method):
 
     name = "tiny-tuned"
     summary = "has two trials for external tuning"
+    options = (Option("share", float, 0.3, low=0.1, high=1, help="of the tokens, that train its supernet"),)
     trials = ({"share": 0.3}, {"share": 0.8})
 
     def search(self, lab: Lab) -> Iterable[Candidate]:
         net = lab.supernet()
         with lab.phase("supernet"):
             checkpoint = Slowly(lab.checkpoint("supernet"), float(os.environ.get("TINY_SLOW", 0)))
-            batches = lab.train_batches(float(lab.options.get("share", 0.3)))
+            batches = lab.train_batches(lab.options["share"])
             Trainer(net, lab.recipe, SinglePath(), lab.seed).fit(batches, checkpoint, lab.progress)
         drawn = [lab.space.sample(lab.rng) for _ in range(int(lab.budget.left("evaluations")))]
         best = min(drawn, key=lambda a: lab.evaluate(net, a).loss)
