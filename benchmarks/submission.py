@@ -17,6 +17,7 @@ from benchmarks.api import LIMITED, UsageError
 from benchmarks.options import IGNORED
 from benchmarks.plan import scaled
 from benchmarks.records import Record
+from benchmarks.report.comparable import COUNTED
 from benchmarks.report.rows import P90_FROM, plain
 from benchmarks.tasks import get_task
 
@@ -66,7 +67,7 @@ def unequal(records: Sequence[Record]) -> dict[str, list[str]]:
         spec = record["spec"]
         named = (spec[k] for k in ("task", "tier", "profile", "settings_sha256"))
         place = (*named, rulesets.of(spec))
-        allowance = tuple(spec["budget"][kind] for kind in LIMITED)
+        allowance = tuple(spec["budget"][kind] for kind in COUNTED)
         apart.setdefault(place, {}).setdefault(allowance, []).append(record)
     found: dict[str, list[str]] = {}
     for kinds in apart.values():
@@ -74,7 +75,7 @@ def unequal(records: Sequence[Record]) -> dict[str, list[str]]:
         for allowance, group in kinds.items():
             lines = [
                 f"spec.budget.{kind}: {_number(own)}, the others of this comparison have {_number(theirs)}"
-                for kind, own, theirs in zip(LIMITED, allowance, usual, strict=True)
+                for kind, own, theirs in zip(COUNTED, allowance, usual, strict=True)
                 if own != theirs
             ]
             for record in group if lines else ():
@@ -132,7 +133,7 @@ def _settings(record: Record, known: set[str]) -> Iterator[str]:
         return
     if spec["settings_sha256"] == tier.sha256:
         allowance = scaled(tier.budget, rulesets.parts(spec))
-        for kind in LIMITED:
+        for kind in COUNTED:
             own, due = spec["budget"].get(kind), allowance[kind]
             if own != due:
                 yield f"spec.budget.{kind}: {_number(own)}, the tier's allowance is {_number(due)}"

@@ -72,6 +72,12 @@ def test_a_method_that_hangs_is_ended_and_keeps_what_it_proposed(bench, records,
     for file in bad.parent.rglob("child"):
         with pytest.raises(ProcessLookupError):
             os.kill(int(file.read_text()), 0)
+    if name == "Hangs":
+        again = bench("run", "tiny", "--methods", f"bad_methods.py:{name}", "--budget-scale", "0.05")
+        assert "1 runs, 0 done" in again.stdout and again.returncode == 1
+        (record,) = records()
+        assert len(record["candidates"]) == 1, "it started afresh, with all of its seconds"
+        assert [p.name for p in bad.parent.rglob("*.stopped-1.json")] == [f"{record['id']}.stopped-1.json"]
 
 
 @pytest.mark.slow

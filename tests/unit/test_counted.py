@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks import counted, measure, worker
+from benchmarks.lab import BenchLab
 from benchmarks.measure import Workload
 from benchmarks.streams import derived
 from benchmarks.tasks import get_task
@@ -68,6 +71,11 @@ def test_searches_of_smoke_time_nothing(
 
     monkeypatch.setattr(measure, "quick", timed)
     monkeypatch.setattr(TASK, "family", lambda tier, prepared: family, raising=False)
+    lab = SimpleNamespace(_tier=TIER, _workload=WORKLOAD, device="cpu", family_of=lambda space: family)
+    smallest = family.space.smallest()
+    due, before = ms(family, smallest), torch.get_rng_state()
+    assert BenchLab.timed(lab, smallest) == due  # type: ignore[arg-type]
+    assert torch.equal(torch.get_rng_state(), before), "building networks to count draws nothing of the run's"
     job = {"profile": "undeclared", "task": TASK.name, "tier": "smoke", "prepared": None, "device": "cpu"}
     worker.reference(job | {"out": str(tmp_path / "ms.json"), "key": {}})
     assert json.loads((tmp_path / "ms.json").read_text())["ms"] == ms(family, family.space.largest())

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import energy, measure, records, score, tasks, timing_lock
+from benchmarks import energy, measure, records, score, stage, tasks, timing_lock
 from benchmarks.profiles import Profile
 from benchmarks.score import score_run
 from supernet import export
@@ -138,6 +138,32 @@ def test_every_candidate_gets_all_that_a_record_wants(run: Path, task: FakeTask)
     first, other, last = result["candidates"]
     assert first["latency"] == last["latency"] != other["latency"]
     assert first["cost"]["params"] > other["cost"]["params"]
+
+
+def test_the_steps_of_a_scoring_are_told_as_they_are_done(
+    run: Path, tuned: TunedTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[float, int, str]] = []
+    write = stage._write
+
+    def kept(within: float, more: str) -> None:
+        write(within, more)
+        if stage._open.path is not None:
+            seen.append(tuple(json.loads((run / stage.PROGRESS).read_text())["progress"]))
+
+    monkeypatch.setattr(stage, "_write", kept)
+    monkeypatch.setattr(stage, "EVERY_S", 0.0)
+    spoil = tuned.spoil
+    tuned.spoil = lambda n, found: (stage.note(1, 2, "sentences"), spoil(n, found))  # type: ignore[assignment]
+    scored(run)
+    shares = [done / parts for done, parts, _ in seen]
+    assert shares == sorted(shares) and {parts for _, parts, _ in seen} == {7}
+    labels = [label for _, _, label in seen]
+    assert "candidate 2 of 3: test split, 1 of 2 sentences" in labels and "candidate 1 of 3: timing" in labels
+    assert labels[-1] == "fine-tuning 2 of 2 on two"
+    assert not (run / stage.PROGRESS).exists()
+    stage.note(1, 2, "outside of a scoring")
+    assert not (run / stage.PROGRESS).exists()
 
 
 def test_a_scoring_that_was_cut_off_goes_on(run: Path, task: FakeTask) -> None:

@@ -112,6 +112,16 @@ def test_unequal_allowances_are_named_for_those_that_differ():
     ]
 
 
+def test_other_nets_of_seconds_are_the_same_comparison():
+    from benchmarks.report import comparable, runs
+
+    records = [good(seed=1), good(seed=2), broken(("spec", "budget", "seconds"), 3600)]
+    assert submission.unequal(records) == {}
+    assert len(comparable.groups(runs.whole(records))) == 1
+    told = [line for line in submission.problems(records[2], SETTINGS) if line.startswith("spec.budget")]
+    assert told == [] and "budget.seconds" not in comparable.facts(records[2])
+
+
 def test_every_declared_profile_is_checked_against_the_machine():
     for name in profiles.names():
         record = broken(("spec", "profile"), name)

@@ -44,7 +44,7 @@
       candidate ? folded("The candidate: architecture, scores on every test set, latency, cost", candidate)
         : el("p", {}, "This run has no candidate at this limit."),
       ...run.elsewhere.map(one => folded("Timed elsewhere: " + one.what, one)),
-      folded("What the run spent", {...run.totals, energy: run.energy}),
+      folded("What the run spent", {...run.totals, ...(run.cpu ? {"processor seconds": run.cpu} : {}), energy: run.energy}),
       el("h3", {}, "What it was made from"),
       facts([["record", run.path], ["id", run.id], ["digest", run.digest], ["seal", run.seal],
         ["started", run.started], ["ended", run.ended]]),
