@@ -144,8 +144,9 @@ def key(axes: Any) -> None:
     labels = [line for text in texts for line in text.split("\n")]
     # The marks alone: under bars both ways many shapes look alike.
     handles = [handle[0] if isinstance(handle, ErrorbarContainer) else handle for handle in handles]
-    axes.legend(handles, texts, loc="upper left", bbox_to_anchor=(1.02, 1.0), frameon=False, title="method", alignment="left",
-                fontsize=small(label for label in labels if not label.startswith("best of all")))  # fmt: skip
+    size = small(label for label in labels if not label.startswith("best of all"))
+    axes.legend(handles, texts, loc="upper left", bbox_to_anchor=(1.02, 1.0), frameon=False, title="method",
+                alignment="left", fontsize=size)  # fmt: skip
 
 
 def blank(axes: Any, text: str) -> None:
