@@ -129,9 +129,10 @@ def _panel(axes: Any, part: pd.DataFrame, methods: list[str], fills: Fills, shar
             axes.barh(y, mine[phase], 0.66, left, color=colour, hatch=hatch, edgecolor=edge, linewidth=0.7)
             left += float(mine[phase])
         charged = left - float(mine.get(OFF, 0.0))
-        text = f" {charged:,.0f}" if charged >= 10 or not charged else f" {charged:.2g}"
-        axes.text(left, y, text, va="center", fontsize=8, color=plots.INK, zorder=3,
-                  bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})  # fmt: skip
+        text = f"{charged:,.0f}" if charged >= 10 or not charged else f"{charged:.2g}"
+        axes.annotate(text, (left, y), xytext=(3, 0), textcoords="offset points", va="center", fontsize=8,
+                      color=plots.INK, zorder=3,
+                      bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.3})  # fmt: skip
         longest = max(longest, left)
     if share:
         longest = max(longest, 100.0)

@@ -119,7 +119,8 @@ OVER_SENTENCES = (
     "Over test sentences, one trained network each: is this network better than that one, whatever sentences"
     " are drawn? It says nothing about training noise, and so nothing about the methods. Interval: paired"
     f" bootstrap, {paired.RESAMPLES:,} resamples; p: paired approximate randomisation, {paired.TRIALS:,}"
-    f" trials (both as sacreBLEU's); Holm over all lines, of which a table has at most {MOST_PAIRS}."
+    " trials (both as sacreBLEU's but where that understates p: ties, few sentences); Holm over all lines, of"
+    f" which a table has at most {MOST_PAIRS}."
 )
 
 
@@ -193,6 +194,11 @@ def footnotes(table: Table) -> list[str]:
         told.append(
             "Tokens, evals, probes, s and kJ of a run that takes over another's weights include the other's;"
             " a dash where that run is not in this table."
+        )
+    free = sorted({table.named[run.id] for run in table.runs if run.follows and not run.inherits})
+    if free:
+        told.append(
+            f"{', '.join(free)}: architectures from another run, whose search is in none of these costs."
         )
     told.append(
         "Figures are means over the row's seeds; brackets hold 95 % intervals. Parameters, MACs and MB of"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
 from benchmarks import quantities, stats
@@ -139,9 +140,13 @@ def sheet(
 
 def key(axes: Any) -> None:
     """The legend, to the right of the axes."""
-    labels = [line for text in axes.get_legend_handles_labels()[1] for line in text.split("\n")]
-    axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), frameon=False, title="method", alignment="left",
-                fontsize=small(label for label in labels if not label.startswith("best of all")))  # fmt: skip
+    handles, texts = axes.get_legend_handles_labels()
+    labels = [line for text in texts for line in text.split("\n")]
+    # The marks alone: under bars both ways many shapes look alike.
+    handles = [handle[0] if isinstance(handle, ErrorbarContainer) else handle for handle in handles]
+    size = small(label for label in labels if not label.startswith("best of all"))
+    axes.legend(handles, texts, loc="upper left", bbox_to_anchor=(1.02, 1.0), frameon=False, title="method",
+                alignment="left", fontsize=size)  # fmt: skip
 
 
 def blank(axes: Any, text: str) -> None:

@@ -290,7 +290,8 @@ def _best_first(found: list[dict[str, Any]], figures: list[str]) -> pd.DataFrame
         rank = 0.0 if unknown else -quality
         return *at, row["stopped"], unknown, rank, row["of"], not row["compared"], row["method"]
 
-    frame = pd.DataFrame(sorted(found, key=order), columns=[*texts, *figures], dtype=object)
+    ordered: list[dict[str, Any]] = sorted(found, key=order)
+    frame = pd.DataFrame(ordered, columns=[*texts, *figures], dtype=object)
     return frame.astype(dict.fromkeys(figures, "float64") | {"compared": bool, "stopped": bool})
 
 
@@ -305,14 +306,17 @@ def _seeds(numbers: Any) -> str:
 
 
 def _over(lines: pd.DataFrame) -> stats.Array:
-    """By what share of its limit each latency lies above it.
+    """By what share of its limit each latency, or number of parameters, lies above it.
 
     Of a limit that is a share of the reference network's latency, by the ratio to that network in the
     scoring's own session: milliseconds of two sessions differ by what the machine did meanwhile.
     """
     share = np.array([limit.value if limit.rank == 1 else np.nan for limit in lines["limit"]], dtype=float)
     by_ms = (lines["p50"] / lines["limit_ms"]).to_numpy(dtype=float)
-    over: stats.Array = np.where(np.isnan(share), by_ms, lines["ratio"].to_numpy(dtype=float) / share) - 1
+    most = np.array([1e6 * x.value if x.rank == 3 else np.nan for x in lines["limit"]], dtype=float)
+    by_size = lines["params"].to_numpy(dtype=float) / most
+    timed = np.where(np.isnan(share), by_ms, lines["ratio"].to_numpy(dtype=float) / share)
+    over: stats.Array = np.where(np.isnan(most), timed, by_size) - 1
     return over
 
 

@@ -326,3 +326,27 @@ def test_intervals_too_narrow_for_their_digits_are_shown_to_more():
     assert figures.ranged(14.0, 14.0, 14.0, ".1f") == "14.0"
     assert figures.ranged(99.5, 98.1, 99.9, "sig") == "99.5 [98.1, 99.9]"
     assert set(spread.SPENT) == {"seconds", "joules"}
+
+
+@pytest.mark.parametrize("status", ["budget", "failed"])
+def test_a_report_of_nothing_but_stopped_runs_shows_them_and_compares_nothing(status, tmp_path):
+    from benchmarks import report
+
+    found = [fake(method, seed, status=status) for method in ("hat", "scratch") for seed in (1, 2)]
+    paths = report.render(found, tmp_path)
+    text = paths["table.md"].read_text()
+    assert "Against" not in text and ("not compared" if status == "budget" else "failed") in text
+    table = tables.build(found)
+    assert table.baseline is None and table.volumes.empty and ranges.impossible(table) == []
+
+
+def test_a_large_board_is_checked_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(leaderboard, "DETAILED", 2)
+    for record in study(("hat", "scratch"), 2, limits=(0.6,)):
+        records.write(tmp_path / "records", record)
+    assert leaderboard.build(tmp_path)
+    bad = fake("hat", 3, limits=(0.6,))
+    bad["ledger"]["share"]["probes"] = 1.5
+    records.write(tmp_path / "records", records.seal(bad))
+    with pytest.raises(InvalidRecord, match="1.5 of the allowance is impossible"):
+        leaderboard.build(tmp_path)
