@@ -60,7 +60,7 @@ def _runs(group: Iterable[Run], method: str, options: Mapping[str, Any]) -> dict
     """Seed -> run of one method in one group; of its sources the one with most seeds, the last to end."""
     sources: dict[str, list[Run]] = {}
     for run in group:
-        if run.method == method and run.options == options and run.status == "done":
+        if run.method == method and run.options == options and comparable.is_comparable(run):
             sources.setdefault(run.source, []).append(run)
     if not sources:
         return {}

@@ -39,12 +39,14 @@ SUBSTRATE = (
     "supernet/*.py",
     # How a run is seeded, charged, trained, judged and given its limits.
     "benchmarks/budget.py",
+    "benchmarks/counted.py",
     "benchmarks/exporting.py",
     "benchmarks/lab.py",
     "benchmarks/labbooks.py",
     "benchmarks/prober.py",
     "benchmarks/ready.py",
     "benchmarks/streams.py",
+    "benchmarks/threads.py",
     "benchmarks/worker.py",
     # How its candidates are scored.
     "benchmarks/metrics.py",

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks import profiles
+from benchmarks import profiles, threads
 from benchmarks.energy import EnergyMeter
 from benchmarks.live_bytes import LiveBytes
 from benchmarks.load import OtherLoad
@@ -58,7 +58,7 @@ def quick(
     Takes ``exclusive`` itself where the caller has not.
     """
     timed = [Timed(x, Workload.of(workload), device, "fp32") for x in (module, beside) if x is not None]
-    with exclusive(), still(profiles.declared_threads()), torch.inference_mode():
+    with exclusive(), still(threads.declared()), torch.inference_mode():
         for one in timed:
             one.warm_up()
         times = [[one.ms() for one in timed] for _ in range(QUICK)]

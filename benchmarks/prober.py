@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from torch import nn
 
-from benchmarks import measure, profiles, runtimes
+from benchmarks import measure, runtimes, threads
 from benchmarks.exporting import MethodFault, untouched_random_state
 
 SECONDS = 0.3
@@ -67,7 +67,7 @@ class Prober:
             MethodFault: as ``ms``, or nothing here tells of energy.
         """
         with self._alone(build, policy) as module:
-            found = measure.energy(module, self.workload, self.device, profiles.applied(), seconds=SECONDS)
+            found = measure.energy(module, self.workload, self.device, threads.applied(), seconds=SECONDS)
         if found["joules_per_sentence"] is None:
             raise MethodFault(f"no energy: {found['source']}")
         if not self._told:
@@ -91,7 +91,7 @@ class Prober:
         if self.device != "cpu":
             raise MethodFault(f"low-precision layers run on the processor, this profile is {self.device}")
         try:
-            threads = profiles.declared_threads()
-            return runtimes.checked(plain.requires_grad_(False).eval(), policy, self.workload, threads)
+            number = threads.declared()
+            return runtimes.checked(plain.requires_grad_(False).eval(), policy, self.workload, number)
         except measure.Refused as error:
             raise MethodFault(f"no latency: {error}") from None

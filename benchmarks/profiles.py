@@ -21,9 +21,6 @@ from benchmarks.machine import probe
 __all__ = [
     "UNDECLARED",
     "Profile",
-    "applied",
-    "apply_threads",
-    "declared_threads",
     "differences",
     "enforce",
     "get",
@@ -166,44 +163,3 @@ def differences(profile: Profile, machine: Mapping[str, Any]) -> list[tuple[str,
 def _gpu_text(gpus: list[Mapping[str, Any]]) -> str:
     kinds = [g["name"] for g in gpus]
     return ", ".join(f"{name} x{kinds.count(name)}" for name in dict.fromkeys(kinds)) or "none"
-
-
-def apply_threads(profile: Profile, jobs: int = 1) -> int:
-    """Give torch the declared number of threads; once a process, before its first parallel work.
-
-    Args:
-        profile: declares them. Whatever is timed, is timed on all of them.
-        jobs: processes that work side by side and share them: each waits at every product for its own
-            slowest thread, so that more threads than processors slow all down many times over.
-
-    Returns:
-        the threads torch now uses.
-
-    Raises:
-        ProfileMismatch: the profile's device is a GPU and this torch cannot use one.
-    """
-    import torch
-
-    if profile.device == "cuda" and not torch.cuda.is_available():
-        raise ProfileMismatch(
-            f"profile {profile.name} runs on a GPU, which torch {torch.__version__} here cannot use\n"
-            "install a CUDA build of torch, or run on the processor: --profile cpu-2core-avx512.v1"
-        )
-    _applied.append(profile)
-    threads = max(1, (profile.threads or torch.get_num_threads()) // jobs)
-    if torch.get_num_threads() != threads:
-        torch.set_num_threads(threads)
-    return torch.get_num_threads()
-
-
-_applied: list[Profile] = []
-
-
-def applied() -> Profile:
-    """What ``apply_threads`` was last told in this process; an undeclared machine where it was told none."""
-    return _applied[-1] if _applied else get(UNDECLARED)
-
-
-def declared_threads() -> int | None:
-    """The threads of ``applied``, to time with, whatever is used to train; None for torch's own number."""
-    return applied().threads

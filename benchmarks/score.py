@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks import measure, outcome, profiles, runtimes, stage, timing_lock
+from benchmarks import measure, outcome, profiles, runtimes, stage, threads, timing_lock
 from benchmarks.energy import EnergyMeter
 from benchmarks.load import TreeSeconds
 from benchmarks.records import canonical, write_text
@@ -68,7 +68,7 @@ def score_run(
     spec = json.loads((run_dir / "spec.json").read_text("utf-8"))
     proposed = json.loads((run_dir / SEARCH).read_text("utf-8"))["candidates"]
     profile = profiles.get(spec["profile"])
-    profiles.apply_threads(profile, jobs)
+    threads.apply(profile, jobs)
     task = get_task(spec["task"])
     book = _Book(run_dir, prepared, profile.name)
     todo = [candidate for candidate in proposed if not book.has(candidate)]

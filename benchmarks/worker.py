@@ -107,14 +107,14 @@ def _search(
         import numpy as np
         import torch
 
-        from benchmarks import measure, profiles
+        from benchmarks import measure, profiles, threads
         from benchmarks.exporting import MethodFault
         from benchmarks.lab import BenchLab
         from benchmarks.streams import derived
         from benchmarks.tasks import get_task
 
         spec = job["spec"]
-        profiles.apply_threads(profiles.get(spec["profile"]), job["jobs"])
+        threads.apply(profiles.get(spec["profile"]), job["jobs"])
         checks = job.get("checks")
         salt = () if checks is None else checks["salt"]
         seed = derived(spec["seed"], spec["task"], spec["method"], "global", *salt)
@@ -245,11 +245,11 @@ def score(job: Mapping[str, Any]) -> None:
 def reference(job: Mapping[str, Any]) -> None:
     """Measure the reference network once, or count it where the tier does; leaves ``{"ms": ...}`` in the file
     ``job["out"]``."""
-    from benchmarks import counted, measure, profiles, runtimes
+    from benchmarks import counted, measure, profiles, runtimes, threads
     from benchmarks.score import reference_network
     from benchmarks.tasks import get_task
 
-    profiles.apply_threads(profiles.get(job["profile"]))
+    threads.apply(profiles.get(job["profile"]))
     task = get_task(job["task"])
     tier = task.tier(job["tier"], job["device"])
     family, workload = task.family(tier, job["prepared"]), measure.Workload.of(tier.workload)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from benchmarks.data import Say
 
 __all__ = [
-    "DEVICES", "GROUP", "Prepared", "Task", "autocast", "code_digest", "data_digest", "get_task", "is_ours",
+    "DEVICES", "GROUP", "Prepared", "Task", "code_digest", "data_digest", "get_task", "is_ours",
     "lexicon", "prepare", "starting", "task_names",
 ]  # fmt: skip
 
@@ -95,16 +95,6 @@ class Task(Protocol):
         self, module: Any, prepared: Prepared, tier: Any, device: str, precision: str
     ) -> dict[str, Any]:
         """Quality on the sealed test split, as a record keeps it; for the scoring process only."""
-
-
-def autocast(device: str, precision: str) -> Any:
-    """A context in which a network computes in ``precision``; ``fp32`` changes nothing."""
-    import torch
-
-    types = {"bf16": torch.bfloat16, "fp16": torch.float16}
-    if precision not in types:
-        return torch.autocast(torch.device(device).type, enabled=False)
-    return torch.autocast(torch.device(device).type, dtype=types[precision])
 
 
 def _installed() -> dict[str, EntryPoint]:

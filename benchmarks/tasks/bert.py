@@ -14,7 +14,8 @@ from weakref import WeakKeyDictionary
 
 from benchmarks.api import Measurement, UsageError
 from benchmarks.data import Say, datasets
-from benchmarks.tasks import Prepared, autocast, glue, is_ours, lexicon, text
+from benchmarks.tasks import Prepared, glue, is_ours, lexicon, text
+from benchmarks.tasks.precision import autocast
 from benchmarks.tasks.tiers import Tier, read_tier, tier_names
 
 if TYPE_CHECKING:

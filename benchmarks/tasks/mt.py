@@ -13,7 +13,8 @@ from weakref import WeakKeyDictionary
 from benchmarks import stage
 from benchmarks.api import Measurement
 from benchmarks.data import Say, datasets
-from benchmarks.tasks import Prepared, autocast, corpus, is_ours, lexicon
+from benchmarks.tasks import Prepared, corpus, is_ours, lexicon
+from benchmarks.tasks.precision import autocast
 from benchmarks.tasks.tiers import Tier, read_tier, tier_names
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from weakref import WeakKeyDictionary
 
 from benchmarks.api import Measurement
 from benchmarks.data import Say, datasets
-from benchmarks.tasks import Prepared, autocast, images, is_ours, mosaics
+from benchmarks.tasks import Prepared, images, is_ours, mosaics
+from benchmarks.tasks.precision import autocast
 from benchmarks.tasks.tiers import Tier, read_tier, tier_names
 
 if TYPE_CHECKING:

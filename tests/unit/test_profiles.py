@@ -211,14 +211,16 @@ def test_gpus_by_nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_threads_are_applied_and_a_missing_gpu_is_told() -> None:
     import torch
 
+    from benchmarks import threads
+
     before = torch.get_num_threads()
     try:
-        assert profiles.apply_threads(Profile("x", "cpu", 1)) == 1
-        assert profiles.declared_threads() == 1
-        assert profiles.apply_threads(Profile("undeclared", "cpu", None)) == 1
-        assert profiles.declared_threads() is None
+        assert threads.apply(Profile("x", "cpu", 1)) == 1
+        assert threads.declared() == 1
+        assert threads.apply(Profile("undeclared", "cpu", None)) == 1
+        assert threads.declared() is None
         if not torch.cuda.is_available():
             with pytest.raises(ProfileMismatch, match="install a CUDA build"):
-                profiles.apply_threads(get(GPU))
+                threads.apply(get(GPU))
     finally:
         torch.set_num_threads(before)
