@@ -21,6 +21,7 @@ from benchmarks.machine import probe
 __all__ = [
     "UNDECLARED",
     "Profile",
+    "ProfileMismatch",
     "differences",
     "enforce",
     "get",

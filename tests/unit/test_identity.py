@@ -283,10 +283,11 @@ def test_a_declaration_is_whole_and_no_circle(tmp_path: Path):
 RECORDS_ONLY = (
     "__init__", "__main__", "api", "checkedlab", "checkpoint", "claim_measures", "claim_studies", "claims",
     "cli", "commands/*", "conformance", "data", "delivery", "deployed", "elsewhere", "estimate", "executor",
-    "heartbeat", "hypotheses", "identity", "journal", "judge", "machine", "modelcard", "options", "outcome",
-    "paired", "plan", "preload", "profiles", "progress", "provenance", "quickload", "records", "registry",
-    "repeat", "report/*", "rerun", "rulesets", "runner", "sealed", "stats", "studies/*", "submission",
-    "supervisor", "table_profiles", "tables", "timing_lock", "turns", "verified", "verify",
+    "heartbeat", "hypotheses", "identity", "journal", "judge", "load", "machine", "modelcard", "options",
+    "outcome", "paired", "plan", "preload", "profiles", "progress", "provenance", "quantities", "quickload",
+    "records", "registry", "repeat", "report/*", "rerun", "rulesets", "runner", "sealed", "stage", "stats",
+    "studies/*", "submission", "supervisor", "table_profiles", "tables", "timing_lock", "turns", "verified",
+    "verify",
 )  # fmt: skip
 """Files of the harness that contribute to no number of a record: they plan, supervise, store and show. What
 resumes (journal, checkpoint) gives the same bits as an undisturbed run, by other tests."""
