@@ -127,6 +127,7 @@ def siblings(published: Record, others: Sequence[Record]) -> list[Record]:
 
     def kind(record: Record) -> bytes:
         spec = {k: v for k, v in record["spec"].items() if k not in apart}
+        spec["budget"] = {k: v for k, v in spec["budget"].items() if k != "seconds"}  # a safety net
         return store.canonical([spec, record["provenance"]["data"], identity.of_record(record)])
 
     found = {published["id"]: published}
