@@ -10,7 +10,7 @@ import numpy as np
 from baselines.hand_designed import taught
 from baselines.shrinking import Shrinking, architecture_of, blocks, cell_size
 from baselines.teacher import Taught
-from benchmarks.api import Candidate, Lab
+from benchmarks.api import Candidate, Lab, Need
 from supernet.architecture import Architecture
 from supernet.bert import Cell, CellBert
 from supernet.cost import parameters
@@ -31,6 +31,13 @@ class NasBert(Taught):
 
     name = "nas-bert"
     summary = "NAS-BERT: block-wise distillation, progressive shrinking, winners retrained with distillation"
+    needs = (
+        Need(
+            "probes",
+            {"supershaper-smoke": 12, "bert-smoke": 12, "supershaper-s": 24, "supershaper": 30},
+            why="every operation at every width, and a shallow network at each",
+        ),
+    )
 
     def search(self, lab: Lab) -> Iterable[Candidate]:
         settings, retrain = lab.task.settings["nas_bert"], lab.task.settings["retrain_share"]
@@ -79,9 +86,7 @@ def whole_size(family: CellBert, architecture: Architecture) -> int:
     return parameters(family.only(architecture), architecture)
 
 
-def scored(
-    lab: Lab, net: SuperNet, teacher: Any, block: int, cells: Sequence[Cell]
-) -> Mapping[Cell, float]:
+def scored(lab: Lab, net: SuperNet, teacher: Any, block: int, cells: Sequence[Cell]) -> Mapping[Cell, float]:
     """Losses of candidates of one block on a part of the validation data.
 
     Candidates that begin alike share the beginning; charged as the share of evaluations of whole

@@ -131,7 +131,8 @@ class Need:
 
     currency: str
     """``evaluations`` or ``probes``."""
-    least: int
+    least: int | Mapping[str, int]
+    """One number, or the task's search space -> number where it depends on that."""
     each: bool = False
     """For each deployment target, not in all."""
     timed: bool = False
@@ -142,7 +143,8 @@ class Need:
         """Refuse a currency that is not counted, or a need of nothing."""
         if self.currency not in ("evaluations", "probes"):
             raise ValueError(f"need of {self.currency!r}: evaluations or probes")
-        if not (isinstance(self.least, int) and self.least >= 1 and self.why.strip()):
+        counts = [*self.least.values()] if isinstance(self.least, Mapping) else [self.least]
+        if not (counts and all(isinstance(n, int) and n >= 1 for n in counts) and self.why.strip()):
             raise ValueError(f"need of {self.currency}: at least 1, and a reason (why)")
 
 

@@ -259,11 +259,12 @@ def _needs(method: MethodRef, tier: Any) -> list[tuple[Need, int]]:
     """Return what a method needs in a tier, with the amounts."""
     limits = len(getattr(tier, "limits", ()))
     targets = limits + len(getattr(tier, "windows", ()))
-    return [
-        (need, need.least * (max(targets, 1) if need.each else 1))
-        for need in method.needs
-        if limits or not need.timed
-    ]
+    found = []
+    for need in method.needs:
+        least = need.least.get(tier.space, 0) if isinstance(need.least, Mapping) else need.least
+        if least and (limits or not need.timed):
+            found.append((need, least * (max(targets, 1) if need.each else 1)))
+    return found
 
 
 def enough(budget: Mapping[str, float], currency: str, least: int) -> float:

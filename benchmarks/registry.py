@@ -285,7 +285,7 @@ def _declarations(file: Path, tree: ast.Module, attribute: str, value: ast.expr)
         found = tuple(_evaluated(file, tree, value))
         if not all(isinstance(entry, kind) for entry in found):
             raise ValueError(f"a tuple of {kind.__name__}(...) is needed")
-        names = [getattr(entry, "name", entry) for entry in found]
+        names = [entry.name for entry in found if isinstance(entry, Option)]
         if len(set(names)) != len(names):
             raise ValueError("two of one name")
         idle = {entry.idle[0] for entry in found if isinstance(entry, Option) and entry.idle}

@@ -13,6 +13,7 @@ from benchmarks.api import UsageError
 from benchmarks.plan import Folders, Plan, Request, build, enough, scaled
 from benchmarks.tasks import DEVICES, get_task, task_names
 from supernet.predict import MINIMUM_SAMPLES
+from supernet.space import get_space
 
 TIERS = [
     (name, tier, device) for name in task_names() for tier in get_task(name).tiers() for device in DEVICES
@@ -63,6 +64,17 @@ def test_the_scale_that_a_refusal_recommends_is_enough(name: str, tier: str, dev
             planned(name, tier, device, float(found))
             with pytest.raises(UsageError, match="too little"):
                 planned(name, tier, device, float(found) * 0.9)
+
+
+@pytest.mark.parametrize("place", [place for place in TIERS if get_task(place[0]).suite == "bert"])
+def test_the_operation_table_has_the_probes_that_it_makes(place: tuple[str, str, str]):
+    tier = get_task(place[0]).tier(*place[1:])
+    space = get_space(tier.settings["nas_bert"]["space"])
+    made = len(space.choice("width_0").options) * (len(space.choice("ops_0").options) + 1)
+    (need,) = METHODS["nas-bert"].needs
+    assert isinstance(need.least, dict) and need.least[tier.space] == made
+    with pytest.raises(UsageError, match=f"nas-bert needs {made} probes"):
+        planned(*place, (made - 1.5) / tier.budget["probes"], "nas-bert")
 
 
 def test_under_external_tuning_each_trial_needs_its_own(tmp_path: Path):

@@ -175,6 +175,7 @@ def test_declarations_are_read_without_executing_the_file_and_are_those_of_the_c
         ("options = (Option('a', int, 2, help='h', idle=('b', 1)),)", "idle names no option"),
         ("needs = (Need('seconds', 2, why='w'),)", "evaluations or probes"),
         ("needs = (Need('probes', 2),)", "a reason"),
+        ("needs = (Need('probes', {'s': 0}, why='w'),)", "at least 1"),
     ],
 )
 def test_a_declaration_that_cannot_be_read_is_one_message(tmp_path: Path, text: str, said: str):
