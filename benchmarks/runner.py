@@ -236,7 +236,7 @@ class Runner:
             path = records.write(self.plan.folders.store, record)
         run.record = records.load(path)
         run.state = state_of(run.record)
-        if run.state == "done":
+        if run.state != "failed":
             for leftover in ("checkpoints", "scratch"):
                 shutil.rmtree(active.folder / leftover, ignore_errors=True)
         said = rows.plain(record["message"], 200)

@@ -26,7 +26,7 @@ from benchmarks.budget import Clock, Ledger
 from benchmarks.executor import ASK_TO_STOP
 from benchmarks.heartbeat import JOURNAL, OUTCOME, Heartbeat, conclude, last
 from benchmarks.journal import Corrupt, Diverged, Journal
-from benchmarks.load import TreeSeconds
+from benchmarks.load import TreeSeconds, end_children
 from benchmarks.options import IGNORED, Options
 from benchmarks.records import write_text
 from benchmarks.registry import load
@@ -96,6 +96,7 @@ def search(job: Mapping[str, Any]) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     lock.close()
+    end_children()
     os._exit(code)  # a method's own threads must not keep the process
 
 
