@@ -19,8 +19,9 @@ RULES = (
     " Anything else, and anything on fewer paired seeds than asked for (never below 6), is undecided. Each"
     " claim is judged by itself, on one hardware profile, one allowance and one set of settings at a time: of"
     " several such groups of records the one with most paired seeds decides, and one that contradicts it"
-    " leaves the claim undecided. A claim on a study must hold on each table that it names; its p values are"
-    " corrected by Holm over them."
+    " leaves the claim undecided. A claim on a study must hold on each table that it names, or on some table where"
+    " it is existential; its p values are corrected by Holm over them. Its replicates are named with its rule:"
+    " searches of a closed table vary over supernets, figures of measured networks are bounded."
 )
 
 
@@ -128,7 +129,8 @@ def evidence(verdict: Verdict) -> list[dict[str, Any]]:
         holm = " after Holm" if len(verdict.claim.pairs) > 1 else ""
         p = "" if one.p is None else f", sign-flip p {one.p:.3f}{holm}"
         over = f"; mean over {', '.join(one.parts)}" if one.parts else ""
-        told = f"{_interval(verdict.claim, one)} over {len(one.seeds)} paired seeds{p}: {one.verdict},"
+        over_what = f" over {len(one.seeds)} {verdict.claim.replicates}" if one.seeds else ""
+        told = f"{_interval(verdict.claim, one)}{over_what}{p}: {one.verdict},"
         found.append(
             {"where": plain(one.where), "told": plain(f"{told} {one.why}{over}", 600), "records": one.records}
         )

@@ -61,8 +61,11 @@ COMPARISONS = (
 """Stated before any was looked at."""
 
 RULE = (
-    f"of two searches one is better on a table where the exact sign-flip test over the paired seeds, after"
-    f" {DECIDES} evaluations, is below {stats.ALPHA:g} after Holm over the comparisons of that table."
+    f"of two searches one is better where Student's t-test over supernets, of the difference after {DECIDES}"
+    f" evaluations, is below {stats.ALPHA:g} after Holm over the comparisons. The value of a supernet is the mean"
+    " over the seeds of the search on its table: more seeds say more of the search on that table and nothing of"
+    " another supernet. The supernets are of four families, which are no exchangeable draws, so that the"
+    " intervals are the least doubt there is."
 )
 
 

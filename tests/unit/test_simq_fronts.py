@@ -136,7 +136,7 @@ def test_the_answer_is_the_fastest_at_no_loss_and_else_the_network_itself() -> N
         interval = stats.Interval((low + high) / 2, low, high, 10)
         return interval, interval
 
-    facts = {0: judged(0, 0), 1: judged(-0.05, -0.01), 2: judged(-0.03, 0.01), 3: judged(-0.005, 0.01)}
+    facts = {0: judged(0, 0), 1: judged(-0.05, -0.01), 2: judged(-0.03, 0.01), 3: judged(-0.004, 0.01)}
     values = {0: 4.0, 1: 1.0, 2: 2.0, 3: 3.0}
     found = answered([1, 2, 3], values, facts, 0)
     assert (found.place, found.times, found.strict) == (2, 2.0, 4 / 3)
