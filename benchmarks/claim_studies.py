@@ -1,8 +1,9 @@
 """Claims judged by a study: one verdict over all the pairs that a claim names. Imports no torch.
 
-A claim on every pair is supported where every pair supports it; a claim on some pair (``quantifier``) where one
-does. Either is refuted where every pair refutes it. Anything else is undecided, with the verdict of each pair. A
-pair that the study withdrew is not tested. Sign-flip p values are corrected by Holm over the pairs of a claim.
+A claim on every pair is supported where every pair supports it, and refuted where one refutes it. A claim on
+some pair (``quantifier``) is supported where one supports it, and refuted where every pair does. Anything
+else is undecided, with the verdict of each pair. A pair that the study withdrew is not tested. Sign-flip p
+values are corrected by Holm over the pairs of a claim.
 """
 
 from __future__ import annotations
@@ -10,7 +11,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from benchmarks import stats
-from benchmarks.hypotheses import NOT_TESTED, REFUTED, SUPPORTED, UNDECIDED, Claim, Evidence, Verdict, decide, sign_flip
+from benchmarks.hypotheses import (
+    NOT_TESTED,
+    REFUTED,
+    SUPPORTED,
+    UNDECIDED,
+    Claim,
+    Evidence,
+    Verdict,
+    decide,
+    sign_flip,
+)
 from benchmarks.report.rows import plain
 from benchmarks.studies import STUDIES, module
 from benchmarks.studies.stored import Study

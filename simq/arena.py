@@ -47,6 +47,14 @@ class Arena:
         """Precision -> places of the points that have it everywhere."""
         return _read(path)[0].uniform
 
+    def within(self, path: Path, alphabet: Sequence[str]) -> np.ndarray:
+        """Return the places of the points that have no precision outside of ``alphabet``."""
+        table_ = _read(path)[0]
+        first = table_.space.architecture_genes
+        letters = [table_.space.alphabet.index(name) for name in alphabet]
+        there = table_.space.active(table_.points)[:, first:]
+        return np.flatnonzero((np.isin(table_.points[:, first:], letters) | ~there).all(axis=1))
+
     def networks(self, path: Path, places: Sequence[int]) -> list[tuple[dict[str, Any], dict[str, str]]]:
         """Architecture and policy of some of its points."""
         found = _read(path)[0]
@@ -70,13 +78,25 @@ class Arena:
         seed: int,
         population: int,
         inner: int,
+        *,
+        predict_all: bool = False,
+        alphabet: Sequence[str] = (),
     ) -> np.ndarray:
-        """Places of what one search measures, in order: ``[evaluations]``, fewer where it ends before."""
+        """Return the places that one search measures, in order: ``[evaluations]``, fewer where it ends
+        before.
+
+        Args:
+            predict_all: predict also the objectives that need no measurement, as the public code does.
+            alphabet: the only precisions; empty: all of the table.
+        """
         whole = _read(path)[0]
-        archive = Archive(table.Tabulated(whole, objectives), evaluations)
+        evaluator = table.Tabulated(whole, objectives, () if predict_all else table.COUNTED)
+        if alphabet:
+            evaluator = table.Restricted(evaluator, alphabet)
+        archive = Archive(evaluator, evaluations)
         found = SEARCHERS[searcher].make(population, inner)
         found.search(archive, np.random.default_rng(seed))
-        return whole.places(archive.genomes)
+        return whole.places(evaluator.lift(archive.genomes))
 
 
 @lru_cache(maxsize=8)

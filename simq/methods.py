@@ -34,7 +34,7 @@ class JointSearch(Method):
     ``joint_generations``, else 400, of a population; 20,000 at most).
     """
 
-    version = "3"
+    version = "4"
     suite = "simq"
     follows = "joint-supernet"
     inherits = True
@@ -126,6 +126,7 @@ class LinasAsPublishedMethod(JointSearch):
     did up to 0.6.0.1)."""
 
     name = "linas-as-published"
+    version = "3"
     summary = "LINAS as its public code has it, faults included"
     searcher = "linas-as-published"
 
@@ -135,13 +136,14 @@ class LinasAsPublishedMethod(JointSearch):
             raise UsageError(f"--option {self.name}.exchange={exchange:g}: choose one of {EXCHANGE}")
         found = super().make(lab, evaluations)
         assert isinstance(found, LinasAsPublished)
-        return replace(found, exchange=exchange, thin=False)
+        return replace(found, exchange=exchange)
 
 
 class NSGA2Joint(JointSearch):
     """NSGA-II on measurements alone. Options of ``JointSearch``."""
 
     name = "nsga2-joint"
+    version = "3"
     summary = "control: NSGA-II over architecture and precisions, without predictors"
     searcher = "nsga2-joint"
 
@@ -150,6 +152,7 @@ class RandomJoint(JointSearch):
     """Uniform genomes. Options of ``JointSearch``."""
 
     name = "random-joint"
+    version = "3"
     summary = "control: random architectures with random precisions"
     searcher = "random-joint"
 

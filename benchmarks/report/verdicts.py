@@ -19,9 +19,9 @@ RULES = (
     " Anything else, and anything on fewer paired seeds than asked for (never below 6), is undecided. Each"
     " claim is judged by itself, on one hardware profile, one allowance and one set of settings at a time: of"
     " several such groups of records the one with most paired seeds decides, and one that contradicts it"
-    " leaves the claim undecided. A claim on a study must hold on each table that it names, or on some table where"
-    " it is existential; its p values are corrected by Holm over them. Its replicates are named with its rule:"
-    " searches of a closed table vary over supernets, figures of measured networks are bounded."
+    " leaves the claim undecided. A claim on a study must hold on each table that it names, or on some table"
+    " where it is existential; its p values are corrected by Holm over them. Its rule names its replicates:"
+    " searches of closed tables vary over supernets, figures of measured networks are bounded."
 )
 
 

@@ -64,7 +64,7 @@ def files(
     """Ending -> content of each file of a study.
 
     Raises:
-        ValueError: its facts have a key that the file needs for itself, or a figure that ``load`` would refuse.
+        ValueError: its facts have a key that the file needs for itself, or a figure that ``load`` refuses.
     """
     if taken := _OURS & set(outcome.facts):
         raise ValueError(f"study {name}: facts named {', '.join(sorted(taken))} are the file's own")
@@ -87,8 +87,12 @@ def _seal(whole: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical(rest)).hexdigest()
 
 
-def load(path: Path) -> Study:
+def load(path: Path, figures: bool = True) -> Study:
     """Read and check one study file.
+
+    Args:
+        figures: whether the figures for claims are read; a file that is judged again may have some that are
+            refused today.
 
     Raises:
         InvalidRecord: it is no study, or was changed after it was written.
@@ -102,7 +106,7 @@ def load(path: Path) -> Study:
             raise InvalidRecord("field seal: missing")
         if whole["seal"] != _seal(whole):
             raise InvalidRecord("field seal: does not match the rest: changed after writing")
-        return _study(name, whole)
+        return _study(name, whole if figures else {**whole, "paired": {}})
     except OSError as error:
         problem = f"cannot be read: {error.strerror}"
     except InvalidRecord as error:
@@ -116,9 +120,7 @@ def load(path: Path) -> Study:
 
 def _study(name: str, whole: Mapping[str, Any]) -> Study:
     outcome = Outcome(**{part: whole["page"][part] for part in _PAGE}, facts={}, pictures={})
-    paired = {
-        str(key): _pair(str(key), entry) for key, entry in whole.get("paired", {}).items()
-    }
+    paired = {str(key): _pair(str(key), entry) for key, entry in whole.get("paired", {}).items()}
     commit = whole["written"]["commit"]
     return Study(
         name=name,
@@ -140,7 +142,9 @@ def _pair(key: str, entry: Mapping[str, Any]) -> Pair:
     values = tuple(_figure(key, value) for value in entry["values"])
     withdrawn = str(entry.get("withdrawn", ""))
     if len(values) > 1 and min(values) == max(values):
-        raise ValueError(f"pair {key}: all {len(values)} replicates are {values[0]:g}, an interval of no width")
+        raise ValueError(
+            f"pair {key}: all {len(values)} replicates are {values[0]:g}, an interval of no width"
+        )
     bounds = None
     if "bounds" in entry:
         low, high = (_figure(key, value) for value in entry["bounds"])
