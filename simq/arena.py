@@ -5,6 +5,7 @@ The harness reaches it through the entry point ``supernet_bench.searches``, as i
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +17,7 @@ from simq import latency, table
 from simq.evaluator import Archive
 from simq.genome import Array
 from simq.search import SEARCHERS
+from supernet.grids import stored_bytes
 
 
 class Arena:
@@ -60,6 +62,18 @@ class Arena:
         found = _read(path)[0]
         decoded = (found.space.decode(found.points[place]) for place in places)
         return [(architecture.to_dict(), policy) for architecture, policy in decoded]
+
+    def words(self, path: Path) -> dict[str, int]:
+        """Return the bytes of the table of words, fp32 in every network, in ``fp32`` and ``int8``.
+
+        None where the inputs are images alone or the table has no latencies.
+        """
+        file = latency.beside(path)
+        spec = json.loads(file.read_text("utf-8"))["spec"] if file.is_file() else {"config": {}}
+        if "vocab" not in spec["config"]:
+            return {}
+        shape = spec["config"]["vocab"], spec["space"]["constants"]["hidden"]
+        return {name: stored_bytes(name, shape) for name in ("fp32", "int8")}
 
     def largest(self, path: Path) -> dict[str, int]:
         """Precision -> place of the largest network that has it everywhere."""

@@ -184,7 +184,7 @@ def _ranges(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _grouped(x: Tensor) -> Tensor:
-    """Return activations in int8 steps of each row's groups of ``GROUP``, symmetric, as ``MatMulNBits`` does."""
+    """Return activations in symmetric int8 steps, one a row's group of ``GROUP``, as in ``MatMulNBits``."""
     groups = x.unflatten(-1, (-1, GROUP))
     step = groups.abs().amax(-1, keepdim=True).div_(127)
     step.masked_fill_(step == 0, 1.0)

@@ -17,8 +17,8 @@ from supernet.grids import GROUP, w4_grid, w8_grid
 MICROSOFT = "com.microsoft"
 """Domain of ONNX Runtime's own operators."""
 ACCURACY_LEVEL = 4
-"""Arithmetic of ``MatMulNBits``: 4 rounds a row of activations to int8 in the weight's groups, which takes 0.82
-to 0.90 of fp32's time; 1 keeps them in float32, which takes 1.02 to 1.05."""
+"""Arithmetic of ``MatMulNBits``. 4 rounds activations to int8 in the weight's groups, in 0.82 to 0.90 of the
+time of fp32; 1 keeps them in float32, in 1.02 to 1.05 of it."""
 
 
 def refusal(precision: str, shape: Sequence[int]) -> str | None:

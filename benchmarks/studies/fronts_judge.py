@@ -19,13 +19,10 @@ from benchmarks.studies.simq_fronts import LEVEL, MARGIN
 Facts = Mapping[str, Any]
 AT_NO_LOSS, WORSE, UNDECIDED = "at no loss", "worse", "undecided"
 WITHDRAWN = {
-    (
-        "simq-resnet",
-        "faster",
-    ): "its INT8 has convolutions with ranges of each input, the wrong baseline for speed;"
-    " not tested until static INT8",
-    ("simq-text", "smaller"): "its INT8 keeps 4.1 MB of words in fp32, the"
-    " wrong baseline for size; not tested until exports have int8 words",
+    ("simq-resnet", "faster"): "its INT8 has convolutions with ranges of each input, the wrong baseline for"
+    " speed; not tested until static INT8",
+    ("simq-text", "smaller"): "its INT8 keeps the table of words in fp32, the wrong baseline for size; not"
+    " tested until exports have int8 words",
 }
 """Table and axis -> the reason why no ratio to INT8 is published."""
 

@@ -29,10 +29,6 @@ NAMED = {"loss": "simq-fronts", "error": "simq-fronts-accuracy"}
 DISCORDANT = 0.12
 """Share of items that two networks answer differently, for the table of what items resolve: that of the
 Vision Transformers, the largest measured."""
-WORDS = (
-    "The sentences' INT8 keeps its table of words, 4.1 MB, in fp32, as every network of that table does. With"
-    " words in int8 the largest INT8 file has 4.16 MB in place of 7.20 at equal latency."
-)
 
 
 def outcome(about: Mapping[str, Any], tables: Sequence[Facts]) -> Outcome:
@@ -185,7 +181,7 @@ def notes(
     yield (
         "Sentences are timed at their own lengths; the table's latencies were fitted at one length. What is"
         " before and behind the layers (patches, stem, embeddings, heads) stays fp32 in every network, and is"
-        f" in every figure. {WORDS}"
+        " in every figure."
     )
     yield (
         f"The paper (arXiv 2312.13301) has up to {PAPER['faster']:.2f} times faster and"
@@ -233,7 +229,19 @@ def _table(one: Facts) -> str:
     accuracy = "" if apart is None else f", its accuracies by at most {100 * apart:.1f} points"
     return (
         f"{len(one['points'])} networks on {one['items']} held-out items; the table's latencies err by"
-        f" {100 * prior(one):.1f} % (median) on them{accuracy}."
+        f" {100 * prior(one):.1f} % (median) on them{accuracy}.{_words(one)}"
+    )
+
+
+def _words(one: Facts) -> str:
+    """Return what words in int8 would save of the largest network in INT8; empty where that is little."""
+    words, largest = one["words"], points(one)[one["largest"]["int8"]]["bytes"]
+    if not words or words["fp32"] < largest / 10:
+        return ""
+    saved = words["fp32"] - words["int8"]
+    return (
+        f" Its table of words, {words['fp32'] / 1e6:.2f} MB, is fp32 in every network: the largest's INT8"
+        f" would have {(largest - saved) / 1e6:.2f} MB in place of {largest / 1e6:.2f} with words in int8."
     )
 
 

@@ -198,7 +198,8 @@ def described(path: Path, facts: dict[str, Any], quality: str) -> dict[str, Any]
         point | {"searched": short(whole[point["place"], 0]), "predicted": short(whole[point["place"], 1])}
         for point in facts["points"]
     ]
-    return facts | {"points": points, "searched_int8": short(base[0]), "ceilings": ceilings}
+    known = {"searched_int8": short(base[0]), "ceilings": ceilings, "words": place.words(path)}
+    return facts | {"points": points} | known
 
 
 def choose(path: Path, plan: Plan) -> Chosen:

@@ -204,6 +204,12 @@ def test_a_restricted_table_has_the_points_of_its_precisions_alone(tmp_path: Pat
     assert set(found) == set(table.uniform["int8"])
 
 
+def test_words_are_counted_in_both_precisions() -> None:
+    tables = Arena().tables()
+    assert Arena().words(tables["simq-text"]) == {"fp32": 4000 * 256 * 4, "int8": 4000 * (256 + 4)}
+    assert Arena().words(tables["simq-vit"]) == {} and Arena().words(tables["simq-text-s2"]) == {}
+
+
 def test_points_are_all_and_each_once() -> None:
     _, space, _ = supernet("text")
     every = points(space)
