@@ -36,7 +36,8 @@ def draw(found: Sequence[Facts], profile: str, quality: str) -> Drawing:
     figure = Drawing(figsize=(wide, tall))
     figure.text(0.012, 1 - 0.12 / tall, "Fronts in ONNX Runtime, against uniform INT8", fontsize=14,
                 fontweight="bold", va="top", color=plots.INK)  # fmt: skip
-    about = f"{profile}, one thread  |  held-out {quality}; all points measured  |  lower left is better"
+    told = f"held-out {quality}; all points measured, w4 with float32 sums"
+    about = f"{profile}, one thread  |  {told}  |  lower left is better"
     figure.text(0.012, 1 - 0.46 / tall, about, fontsize=10, va="top", color=plots.GREY)
     lines: dict[str, Any] = {}
     for column, one in enumerate(found):

@@ -271,6 +271,9 @@ def _about(judged: Sequence[Judged], plan: Plan, latencies: Sequence[Mapping[str
         " under way.",
         "The spaces are small: 22,608 to 24,000 points, one precision a layer or block. The paper's have"
         " 10**35 points and more, one precision a linear layer.",
+        "No table of residual networks is searched for latency: its INT8 convolutions take their ranges from"
+        " each input, which no deployment does and which takes longer than fp32. What stood here of them is"
+        " withdrawn until INT8 is static.",
         "Latencies of w4 layers were fitted to kernels with float32 sums (accuracy_level 1), which are slower"
         " than those that exports have now: what w4 is worth in latency is understated.",
     ]
