@@ -1,7 +1,9 @@
-"""A claim judged by a study: one verdict over all the pairs that it names. Imports no torch.
+"""Claims judged by a study: one verdict over all the pairs that a claim names. Imports no torch.
 
-Supported where every pair supports it, refuted where every pair refutes it; anything else is undecided, and
-says what each pair says. Sign-flip p values are corrected by Holm over the pairs of the claim.
+A claim on every pair is supported where every pair supports it, and refuted where one refutes it. A claim on
+some pair (``quantifier``) is supported where one supports it, and refuted where every pair does. Anything
+else is undecided, with the verdict of each pair. A pair that the study withdrew is not tested. Sign-flip p
+values are corrected by Holm over the pairs of a claim.
 """
 
 from __future__ import annotations
@@ -9,7 +11,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from benchmarks import stats
-from benchmarks.hypotheses import UNDECIDED, Claim, Evidence, Verdict, decide, sign_flip
+from benchmarks.hypotheses import (
+    NOT_TESTED,
+    REFUTED,
+    SUPPORTED,
+    UNDECIDED,
+    Claim,
+    Evidence,
+    Verdict,
+    decide,
+    sign_flip,
+)
 from benchmarks.report.rows import plain
 from benchmarks.studies import STUDIES, module
 from benchmarks.studies.stored import Study
@@ -23,7 +35,8 @@ def judge(claim: Claim, studies: Mapping[str, Study]) -> Verdict:
     if lacking := [pair for pair in claim.pairs if pair not in study.paired]:
         why = f"study {claim.study} has no pair '{lacking[0]}'"
         return Verdict(claim, UNDECIDED, why, command=command_for(claim))
-    tested = {pair: sign_flip(claim, study.paired[pair].values) for pair in claim.pairs}
+    sampled = [pair for pair in claim.pairs if study.paired[pair].bounds is None]
+    tested = {pair: sign_flip(claim, study.paired[pair].values) for pair in sampled}
     adjusted = stats.holm({pair: p for pair, p in tested.items() if p is not None})
     evidence = tuple(_evidence(claim, study, pair, adjusted.get(pair)) for pair in claim.pairs)
     said = {one.verdict for one in evidence}
@@ -31,6 +44,12 @@ def judge(claim: Claim, studies: Mapping[str, Study]) -> Verdict:
         verdict, why = evidence[0].verdict, evidence[0].why
     elif len(said) == 1:
         verdict, why = said.pop(), f"so says each of its {len(evidence)} tables"
+    elif claim.quantifier == "some" and SUPPORTED in said:
+        reached = [one.profile for one in evidence if one.verdict == SUPPORTED]
+        verdict, why = SUPPORTED, f"some network reaches it: {', '.join(reached)}"
+    elif claim.quantifier == "every" and REFUTED in said:
+        against = [one.profile for one in evidence if one.verdict == REFUTED]
+        verdict, why = REFUTED, f"not on every table: {', '.join(against)}"
     else:
         verdict = UNDECIDED
         why = "its tables differ: " + ", ".join(f"{one.profile} {one.verdict}" for one in evidence)
@@ -49,19 +68,25 @@ def judge(claim: Claim, studies: Mapping[str, Study]) -> Verdict:
 
 
 def _few(claim: Claim, evidence: tuple[Evidence, ...]) -> bool:
-    """Whether the study has fewer seeds than the claim asks for."""
-    return any(len(one.seeds) < claim.n for one in evidence)
+    """Return whether more tables of the study, or more seeds on them, could decide the claim."""
+    return claim.replicates == "paired seeds" and any(len(one.seeds) < claim.n for one in evidence)
 
 
 def _evidence(claim: Claim, study: Study, pair: str, p: float | None) -> Evidence:
     found = study.paired[pair]
+    if found.withdrawn:
+        where = f"study {study.name}, {pair}"
+        why = plain(found.withdrawn, 200)
+        return Evidence(where, pair.partition(":")[0], (), None, None, None, None, NOT_TESTED, why, ())
     commit = plain(study.commit[:12]) if study.commit else "not known"
     where, table = f"study {study.name}, {pair}, commit {commit}", pair.partition(":")[0]
     seeds = tuple(range(1, len(found.values) + 1))
     if found.unit != claim.unit or not seeds:
-        why = f"its unit is {plain(found.unit, 60)}" if seeds else f"0 of {claim.n} paired seeds"
+        why = f"its unit is {plain(found.unit, 60)}" if seeds else f"0 of {claim.n} {claim.replicates}"
         return Evidence(where, table, seeds, None, None, None, None, UNDECIDED, why, ())
     interval = stats.t_interval(found.values)
+    if found.bounds is not None:
+        interval = stats.Interval(found.values[0], *found.bounds, claim.n)
     verdict, why = decide(claim, interval)
     return Evidence(
         where, table, seeds, interval.mean, interval.low, interval.high, p, verdict, why, ()

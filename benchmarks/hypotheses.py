@@ -19,6 +19,9 @@ SUPPORTED, REFUTED, UNDECIDED = "supported", "refuted", "undecided"
 NOT_TESTED = "not tested"
 """No design here tests the claim, or its first look has not been reached."""
 SIDES = ("above", "below", "within")
+QUANTIFIERS = ("every", "some")
+BOUNDED = "measured candidates"
+"""``replicates`` of a figure that the study bounds itself, and of which there are no replicates."""
 EXACT_UP_TO = 20
 LOOKS = ((1, 0.025), (2, 0.025))
 """Looks at a claim's records: how many times ``n`` paired seeds, and the error that the look may spend.
@@ -44,7 +47,11 @@ class Claim:
     study: str = ""
     """Judged by this study and not by records."""
     pairs: tuple[str, ...] = ()
-    """Of the study; the claim must hold for each."""
+    """Of the study; the claim must hold for each, or for some: see ``quantifier``."""
+    quantifier: str = "every"
+    """``some`` for an existential claim: one pair that supports it is enough, and all must refute it."""
+    replicates: str = "paired seeds"
+    """What an interval of the study is over: ``n`` counts them."""
     task: str = ""
     tier: str = ""
     profiles: Mapping[str, float] = field(default_factory=dict)
@@ -71,6 +78,8 @@ class Claim:
             raise ValueError(f"claim {self.id}: n = {self.n}, at least {stats.SIGNIFICANT_FROM}")
         if self.claimed not in SIDES or (self.task and self.measure not in MEASURES):
             raise ValueError(f"claim {self.id}: claimed {self.claimed!r}, measure {self.measure!r}")
+        if self.quantifier not in QUANTIFIERS:
+            raise ValueError(f"claim {self.id}: quantifier {self.quantifier!r}, one of {QUANTIFIERS}")
         if self.claimed == "within" and self.margin <= 0:
             raise ValueError(f"claim {self.id}: needs a margin above zero where 'within'")
         if self.untested:
@@ -106,8 +115,11 @@ class Claim:
             return self._rule_of_looks
         where = f"within -{self.margin:g} and +{self.margin:g}"
         where = where if self.claimed == "within" else f"{self.claimed} {self.margin:g}"
-        each = f", on each of {len(self.pairs)} tables" if len(self.pairs) > 1 else ""
-        return f"95 % t-interval over {self.n} or more paired seeds wholly {where} {self.unit}{each}"
+        each = "each" if self.quantifier == "every" else "some"
+        each = f", on {each} of {len(self.pairs)} tables" if len(self.pairs) > 1 else ""
+        if self.replicates == BOUNDED:
+            return f"95 % bounds over all {BOUNDED} wholly {where} {self.unit}{each}"
+        return f"95 % t-interval over {self.n} or more {self.replicates} wholly {where} {self.unit}{each}"
 
     @property
     def digits(self) -> int:
@@ -231,7 +243,7 @@ def decide(claim: Claim, interval: stats.Interval) -> tuple[str, str]:
     """Return verdict and reason of one pair of a study, by the whole of its 95 % t-interval."""
     low, high, m = interval.low, interval.high, claim.margin
     if interval.n < claim.n or low is None or high is None:
-        return UNDECIDED, f"{interval.n} of {claim.n} paired seeds"
+        return UNDECIDED, f"{interval.n} of {claim.n} {claim.replicates}"
     span = f"[{low:+.{claim.digits}f}, {high:+.{claim.digits}f}] {claim.unit}"
     if claim.claimed == "within":
         if -m < low and high < m:

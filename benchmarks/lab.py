@@ -226,7 +226,8 @@ class BenchLab(Books):
         if known is None:
             self.breathe()
             if policy:
-                module = FakeQuantized(net.export(architecture).to(self.device)).select([policy])
+                plain = net.export(architecture).to(self.device)
+                module = FakeQuantized(plain, runtime=self._workload.runtime).select([policy])
             else:
                 module = net.activate(architecture).eval()
             found = self._validate(module) if own else self._judge(module, objective, share)

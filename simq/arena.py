@@ -5,6 +5,7 @@ The harness reaches it through the entry point ``supernet_bench.searches``, as i
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +17,7 @@ from simq import latency, table
 from simq.evaluator import Archive
 from simq.genome import Array
 from simq.search import SEARCHERS
+from supernet.grids import stored_bytes
 
 
 class Arena:
@@ -47,11 +49,31 @@ class Arena:
         """Precision -> places of the points that have it everywhere."""
         return _read(path)[0].uniform
 
+    def within(self, path: Path, alphabet: Sequence[str]) -> np.ndarray:
+        """Return the places of the points that have no precision outside of ``alphabet``."""
+        table_ = _read(path)[0]
+        first = table_.space.architecture_genes
+        letters = [table_.space.alphabet.index(name) for name in alphabet]
+        there = table_.space.active(table_.points)[:, first:]
+        return np.flatnonzero((np.isin(table_.points[:, first:], letters) | ~there).all(axis=1))
+
     def networks(self, path: Path, places: Sequence[int]) -> list[tuple[dict[str, Any], dict[str, str]]]:
         """Architecture and policy of some of its points."""
         found = _read(path)[0]
         decoded = (found.space.decode(found.points[place]) for place in places)
         return [(architecture.to_dict(), policy) for architecture, policy in decoded]
+
+    def words(self, path: Path) -> dict[str, int]:
+        """Return the bytes of the table of words, fp32 in every network, in ``fp32`` and ``int8``.
+
+        None where the inputs are images alone or the table has no latencies.
+        """
+        file = latency.beside(path)
+        spec = json.loads(file.read_text("utf-8"))["spec"] if file.is_file() else {"config": {}}
+        if "vocab" not in spec["config"]:
+            return {}
+        shape = spec["config"]["vocab"], spec["space"]["constants"]["hidden"]
+        return {name: stored_bytes(name, shape) for name in ("fp32", "int8")}
 
     def largest(self, path: Path) -> dict[str, int]:
         """Precision -> place of the largest network that has it everywhere."""
@@ -70,13 +92,25 @@ class Arena:
         seed: int,
         population: int,
         inner: int,
+        *,
+        predict_all: bool = False,
+        alphabet: Sequence[str] = (),
     ) -> np.ndarray:
-        """Places of what one search measures, in order: ``[evaluations]``, fewer where it ends before."""
+        """Return the places that one search measures, in order: ``[evaluations]``, fewer where it ends
+        before.
+
+        Args:
+            predict_all: predict also the objectives that need no measurement, as the public code does.
+            alphabet: the only precisions; empty: all of the table.
+        """
         whole = _read(path)[0]
-        archive = Archive(table.Tabulated(whole, objectives), evaluations)
+        evaluator = table.Tabulated(whole, objectives, () if predict_all else table.COUNTED)
+        if alphabet:
+            evaluator = table.Restricted(evaluator, alphabet)
+        archive = Archive(evaluator, evaluations)
         found = SEARCHERS[searcher].make(population, inner)
         found.search(archive, np.random.default_rng(seed))
-        return whole.places(archive.genomes)
+        return whole.places(evaluator.lift(archive.genomes))
 
 
 @lru_cache(maxsize=8)

@@ -1,9 +1,9 @@
 """Bayesian optimisation by expected hypervolume improvement: the modern contender.
 
-A Gaussian process for each objective; a pool of candidates that evolution on optimistic predictions has
-found; samples of the joint posterior over the pool. One after the other the candidate is taken that adds
-most to the hypervolume of front and batch, averaged over the samples: the batch acquisition of qNEHVI
-(Daulton et al., 2021) on a discrete space and without noise.
+A Gaussian process for each objective that must be measured, the others exact; a pool of candidates that
+evolution on optimistic predictions has found; samples of the joint posterior over the pool. One after the
+other the candidate is taken that adds most to the hypervolume of front and batch, averaged over the samples:
+the batch acquisition of qNEHVI (Daulton et al., 2021) on a discrete space and without noise.
 """
 
 from __future__ import annotations
@@ -44,17 +44,14 @@ class Bayes:
 
     def search(self, archive: Archive, rng: np.random.Generator) -> None:
         """Measure until the archive allows no more, or the space is used up."""
-        genes = archive.genes
         archive.measure(archive.fresh(min(self.initial, archive.left), rng))
         while archive.left:
-            predicted = Predictions(genes, archive.genomes, archive.rows, self.called)
+            predicted = Predictions(archive, self.called)
             self.fitted(len(predicted.models))
             pool = self._pool(archive, predicted, rng)
             if not len(pool):
                 return
-            x = genes.features(pool)
-            self.called(len(predicted.models) * len(pool))
-            drawn = np.stack([model.draws(x, self.samples, rng) for model in predicted.models], axis=2)
+            drawn = predicted.draws(pool, self.samples, rng)
             archive.measure(pool[chosen(drawn, archive.rows, min(self.batch, archive.left))])
 
     def _pool(self, archive: Archive, predicted: Predictions, rng: np.random.Generator) -> Genomes:

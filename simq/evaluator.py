@@ -30,6 +30,10 @@ class Evaluator(Protocol):
     def __call__(self, genomes: Genomes) -> Array:
         """Objective rows ``[n, m]`` of genomes ``[n, genes]``."""
 
+    def known(self, genomes: Genomes) -> Array:
+        """Return the objectives ``[n, m]`` that follow from the genomes alone, such as bytes; NaN in each
+        column that must be measured. It costs no evaluation."""
+
 
 class Archive:
     """What was measured, in order; no more than ``evaluations`` rows.

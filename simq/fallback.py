@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -22,7 +23,7 @@ class UniformInt8Fallback(JointSearch):
     """
 
     name = "uniform-int8-fallback"
-    version = "1"
+    version = "2"
     summary = "control: every layer in INT8, then layers back to fp32 until the loss is within 1 % of fp32's"
     uniform = "int8"
     options = (
@@ -52,12 +53,13 @@ class UniformInt8Fallback(JointSearch):
 def fallen_back(
     lab: Lab, net: Any, architecture: Architecture, policy: dict[str, str], tolerance: float, each: float
 ) -> dict[str, str]:
-    """The policy with the layers back in fp32 that it takes, or the best one that was found.
+    """Return the policy with as many layers back in fp32 as the tolerance takes, or the best one evaluated.
 
     Args:
-        policy: all INT8.
-        each: evaluations that it may take.
+        policy: all INT8; returned where not even its own loss could be evaluated.
+        each: evaluations that the fallback may spend.
     """
+    lowest: tuple[float, dict[str, str]] = (math.inf, policy)
     spent = lab.budget.spent("evaluations")
 
     def left() -> float:
@@ -68,22 +70,23 @@ def fallen_back(
         found = lab.evaluate(net, architecture, policy=policy).loss
         if found <= allowed or left() <= 0:
             return policy
+        lowest = found, policy
         share = min(1.0, left() / 2 / len(policy))
         costs = {
             name: lab.evaluate(net, architecture, share=share, policy=policy | {name: "fp32"}).loss
             for name in policy
         }
-        lowest, now = (found, policy), policy
+        now = policy
         for name in sorted(costs, key=lambda name: (costs[name], name)):
             if left() < 1:
                 break
             now = now | {name: "fp32"}
             found = lab.evaluate(net, architecture, policy=now).loss
-            lowest = min(lowest, (found, now), key=lambda one: one[0])
+            lowest = min(lowest, (found, now), key=lambda pair: pair[0])
             if found <= allowed:
                 return now
     except BudgetExhausted as over:
         lab.say(f"fallback ends: {over}")
-        return policy
+        return lowest[1]
     lab.say(f"fallback: {lowest[0]:.4f} is the least loss found, not {allowed:.4f}")
     return lowest[1]

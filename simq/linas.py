@@ -1,9 +1,10 @@
 """LINAS corrected: predictors learn what was measured, evolution asks them, what it finds is measured.
 
 What differs from the public code (``simq.published``) and why: variation that reaches every option; a
-feature for every gene that counts; no point measured twice, within a batch or over all of them; evolution
-starts from the measured front; the predictor knows its doubt, and evolution gives it the benefit of it; the
-result is what was measured.
+feature for every gene that counts; no point measured twice, within a batch or over all of them; objectives
+that need no measurement, such as bytes, are exact and not predicted; evolution starts from the measured
+front; the predictor knows its doubt, and evolution gives it the benefit of it; the result is what was
+measured.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Linas:
         genes = archive.genes
         archive.measure(archive.fresh(min(self.population, archive.left), rng))
         while archive.left:
-            predicted = Predictions(genes, archive.genomes, archive.rows, self.called)
+            predicted = Predictions(archive, self.called)
             self.fitted(len(predicted.models))
 
             def predict(genomes: Genomes, predicted: Predictions = predicted) -> Array:

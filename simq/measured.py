@@ -3,7 +3,7 @@ predicted."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,8 @@ from simq.evaluator import Archive
 from simq.genome import Array, Genes, Genomes, JointSpace
 from simq.predictors import GaussianProcess
 from simq.sequential import largest
+from supernet.grids import stored_bytes
+from supernet.space import Architecture
 
 OBJECTIVES = ("loss", "latency", "bytes", "energy")
 """What can be searched for: validation loss, predicted milliseconds, bytes of the weights as deployed,
@@ -49,6 +51,7 @@ class Measured:
             ask["energy"] = lab.energy
         self._models = self._probed(ask, rng) if ask else {}
         self._told: dict[tuple[str, bytes], float] = {}
+        self._shapes: dict[Architecture, tuple[int, Mapping[str, tuple[int, ...]]]] = {}
 
     def _probed(
         self, ask: dict[str, Callable[..., float]], rng: np.random.Generator
@@ -89,9 +92,31 @@ class Measured:
         pairs = [self.space.decode(genome) for genome in genomes]
         found = [self.lab.evaluate(self.net, arch, policy=policy).loss for arch, policy in pairs]
         columns["loss"] = np.array(found)
-        if "bytes" in self.objectives:
-            columns["bytes"] = np.array([float(self.lab.bytes(a, policy)) for a, policy in pairs])
+        columns |= {"bytes": self._bytes(genomes)} if "bytes" in self.objectives else {}
         return np.column_stack([columns[name] for name in self.objectives])
+
+    def known(self, genomes: Genomes) -> Array:
+        """Return bytes, and latency and energy as they are predicted, ``[n, m]``; NaN for the loss."""
+        rows = np.full((len(genomes), len(self.objectives)), np.nan)
+        for column, name in enumerate(self.objectives):
+            if name == "bytes":
+                rows[:, column] = self._bytes(genomes)
+            elif name in self._models:
+                rows[:, column] = self.predicted(name, genomes)
+        return rows
+
+    def _bytes(self, genomes: Genomes) -> Array:
+        """Return the bytes ``[n]`` of the deployed weights; an architecture's shapes are asked for once."""
+        sizes = []
+        for genome in genomes:
+            architecture, policy = self.space.decode(genome)
+            if architecture not in self._shapes:
+                self._shapes[architecture] = self.lab.bytes(architecture), self.lab.units(architecture)
+            full, shapes = self._shapes[architecture]
+            low = {name: precision for name, precision in policy.items() if precision != "fp32"}
+            saved = (stored_bytes("fp32", shapes[n]) - stored_bytes(p, shapes[n]) for n, p in low.items())
+            sizes.append(float(full - sum(saved)))
+        return np.array(sizes)
 
     def told(self, archive: Archive) -> None:
         """Progress."""

@@ -41,7 +41,7 @@ class JointSearch(Method):
     400, of a population, 20,000 at most.
     """
 
-    version = "3"
+    version = "4"
     suite = "simq"
     follows = "joint-supernet"
     inherits = True
@@ -144,6 +144,7 @@ class LinasAsPublishedMethod(JointSearch):
     """LINAS as its public code has it."""
 
     name = "linas-as-published"
+    version = "3"
     summary = "LINAS as its public code has it, faults included"
     searcher = "linas-as-published"
     smallest = FOLDS
@@ -157,13 +158,14 @@ class LinasAsPublishedMethod(JointSearch):
     def make(self, lab: Lab, evaluations: int) -> Searcher:
         found = super().make(lab, evaluations)
         assert isinstance(found, LinasAsPublished)
-        return replace(found, exchange=lab.options["exchange"], thin=False)
+        return replace(found, exchange=lab.options["exchange"])
 
 
 class NSGA2Joint(JointSearch):
     """NSGA-II on measurements alone."""
 
     name = "nsga2-joint"
+    version = "3"
     summary = "control: NSGA-II over architecture and precisions, without predictors"
     options = (*AIMS, POPULATION)
     searcher = "nsga2-joint"
@@ -173,6 +175,7 @@ class RandomJoint(JointSearch):
     """Uniform genomes."""
 
     name = "random-joint"
+    version = "3"
     summary = "control: random architectures with random precisions"
     options = AIMS
     searcher = "random-joint"

@@ -17,14 +17,13 @@ from scipy.linalg import lapack
 from sklearn.model_selection import KFold
 from sklearn.svm import SVR
 
-from simq.genome import Array, Genes, Genomes, Key, firsts
+from simq.evaluator import Archive
+from simq.genome import Array, Genomes, Key, firsts
 
 RIDGES = np.arange(1, 101) / 10
 """Strengths of the public grid."""
 BOXES = np.arange(1.0, 101.0)
 """Values of C of the public grid."""
-FEW_BOXES = np.array([1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0])
-"""Seven of them, for studies of many runs: the whole grid takes minutes a run of 400 measurements."""
 FOLDS = 5
 
 
@@ -270,19 +269,23 @@ def _likelihood(lower: Array, half: float, target: Array) -> float:
 
 
 class Predictions:
-    """Gaussian processes of several objectives over what was measured, asked once for each point.
+    """Predictions of several objectives, made once for each point.
+
+    An objective that needs no measurement is exact and has no deviation. Each other objective has a Gaussian
+    process over the measured points.
 
     Args:
-        genes: of the points.
-        genomes, rows: what was measured: ``[n, genes]`` and ``[n, m]``.
-        called: told of how many predictions were made.
+        archive: the measured points and the evaluator.
+        called: receives the number of predictions made.
     """
 
-    def __init__(
-        self, genes: Genes, genomes: Genomes, rows: Array, called: Callable[[int], None] = lambda count: None
-    ) -> None:
-        among = Covariances(genes.features(genomes))
-        self.models = [GaussianProcess(among, y) for y in rows.T]
+    def __init__(self, archive: Archive, called: Callable[[int], None] = lambda count: None) -> None:
+        genes, rows = archive.genes, archive.rows
+        among = Covariances(genes.features(archive.genomes))
+        self._known = archive.evaluator.known
+        exact = np.isfinite(self._known(archive.genomes[:1])[0])
+        self.models = {i: GaussianProcess(among, rows[:, i]) for i in np.flatnonzero(~exact).tolist()}
+        """Column -> its model."""
         self._genes, self._called = genes, called
         self._places: dict[Key, int] = {}
         self._told = np.zeros((0, 2, rows.shape[1]))
@@ -294,8 +297,20 @@ class Predictions:
         if fresh:
             self._called(len(self.models) * len(fresh))
             x = self._genes.features(genomes[fresh])
-            told = np.stack([model.mean_and_deviation(x) for model in self.models]).transpose(2, 1, 0)
+            told = np.zeros((len(fresh), 2, self._told.shape[2]))
+            told[:, 0] = self._known(genomes[fresh])
+            for column, model in self.models.items():
+                told[:, 0, column], told[:, 1, column] = model.mean_and_deviation(x)
             self._places |= {keys[i]: at for at, i in enumerate(fresh, len(self._told))}
             self._told = np.concatenate([self._told, told])
         both = self._told[[self._places[key] for key in keys]]
         return both[:, 0], both[:, 1]
+
+    def draws(self, genomes: Genomes, count: int, rng: np.random.Generator) -> Array:
+        """Return joint samples of the posterior ``[count, n, m]``; known objectives are the same in all."""
+        self._called(len(self.models) * len(genomes))
+        samples = np.repeat(self._known(genomes)[None], count, axis=0)
+        x = self._genes.features(genomes)
+        for column, model in self.models.items():
+            samples[:, :, column] = model.draws(x, count, rng)
+        return samples

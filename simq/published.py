@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from simq import pareto
 from simq.evaluator import Archive
 from simq.genome import Array, Genes, Genomes, JointSpace, firsts
-from simq.predictors import BOXES, FEW_BOXES, published
+from simq.predictors import published
 
 EXCHANGE = (0.5, 1.0)
 """Of pymoo up to 0.6.0.1, and since."""
@@ -36,14 +36,12 @@ class LinasAsPublished:
     Attributes:
         population, inner: as in ``simq.linas.Linas``.
         exchange: probability that SBX exchanges variables between both children.
-        thin: try seven values of C and not all hundred.
         fitted, called: told of each predictor fit, and of how many predictions were made.
     """
 
     population: int = 50
     inner: int = 20_000
     exchange: float = 1.0
-    thin: bool = False
     fitted: Callable[[int], None] = lambda count: None
     called: Callable[[int], None] = lambda count: None
 
@@ -56,7 +54,7 @@ class LinasAsPublished:
             _, first = np.unique(archive.genomes, axis=0, return_index=True)
             places = np.sort(first)
             x, rows = masked_features(genes, archive.genomes[places]), archive.rows[places]
-            models = [published(x, y, FEW_BOXES if self.thin else BOXES) for y in rows.T]
+            models = [published(x, y) for y in rows.T]
             self.fitted(len(models))
 
             def predict(genomes: Genomes, models: list[Callable[[Array], Array]] = models) -> Array:

@@ -50,7 +50,7 @@ class Named:
 def _published(
     exchange: float, population: int, inner: int, fitted: Callable[[int], None], called: Callable[[int], None]
 ) -> Searcher:
-    return LinasAsPublished(population, inner, exchange, thin=True, fitted=fitted, called=called)
+    return LinasAsPublished(population, inner, exchange, fitted=fitted, called=called)
 
 
 def _sequential(

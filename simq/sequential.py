@@ -33,6 +33,10 @@ class Through:
     def __call__(self, genomes: Genomes) -> Array:
         return self.archive.measure(self.part.lift(genomes))
 
+    def known(self, genomes: Genomes) -> Array:
+        """Return the objectives that the evaluator of the whole space does not measure."""
+        return self.archive.evaluator.known(self.part.lift(genomes))
+
 
 @dataclass(frozen=True)
 class Sequential:

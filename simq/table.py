@@ -8,7 +8,7 @@ order of ``points``, and a head in JSON with the space, the recipe and where the
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ STEPS = 65_535
 """A loss is stored as one of so many steps between the smallest and the largest of its column."""
 ERRORS = {"error": ("hits", "labels"), "held_error": ("held_hits", "held_out_labels")}
 """Objectives that follow from a column and a figure of the head."""
+COUNTED = ("bytes", "macs", "latency")
+"""Columns that follow from a point alone."""
 TABLES = Path(__file__).with_name("tables")
 MOST = 5_000_000
 """Genomes, inactive genes included, that are enumerated."""
@@ -107,15 +109,48 @@ class Table:
 
 
 class Tabulated:
-    """A table as an evaluator."""
+    """A table as an evaluator.
 
-    def __init__(self, table: Table, objectives: Sequence[str] = ("loss", "bytes")) -> None:
+    Args:
+        counted: objectives that a search gets without measuring. Bytes are counted and latencies follow from
+            the operator table, as they do for trained networks.
+    """
+
+    def __init__(
+        self,
+        table: Table,
+        objectives: Sequence[str] = ("loss", "bytes"),
+        counted: Collection[str] = COUNTED,
+    ) -> None:
         self.table, self.objectives = table, tuple(objectives)
         self.genes: Genes = table.space
         self._rows = table.whole(self.objectives)
+        self._measured = [name not in counted for name in self.objectives]
 
     def __call__(self, genomes: Genomes) -> Array:
-        return self._rows[self.table.places(genomes)]
+        return self._rows[self.table.places(self.lift(genomes))]
+
+    def lift(self, genomes: Genomes) -> Genomes:
+        """Return the same points as genomes of the table."""
+        return genomes
+
+    def known(self, genomes: Genomes) -> Array:
+        """Return the counted objectives ``[n, m]``, NaN in the other columns."""
+        return np.where(self._measured, np.nan, self(genomes))
+
+
+class Restricted(Tabulated):
+    """A table as an evaluator of the points that have some of its precisions alone."""
+
+    def __init__(self, whole: Tabulated, alphabet: Sequence[str]) -> None:
+        self.__dict__ |= vars(whole)
+        space = whole.table.space
+        self.genes = JointSpace(space.space, space.units, alphabet)
+        self._letters = np.array([space.alphabet.index(name) for name in alphabet])
+
+    def lift(self, genomes: Genomes) -> Genomes:
+        first = self.table.space.architecture_genes
+        return np.hstack([genomes[:, :first], self._letters[genomes[:, first:]]])
 
 
 def describe(space: JointSpace) -> dict[str, Any]:

@@ -31,9 +31,9 @@ ROWS_ELSEWHERE = 4096
 class _Layer(Fake):
     """A linear or convolution in the precisions that ``chosen`` names, one for each part of the batch."""
 
-    def __init__(self, layer: Any, exact: bool = True) -> None:
+    def __init__(self, layer: Any, exact: bool = True, grouped: bool = False) -> None:
         super().__init__()
-        self.layer, self.exact = layer, exact
+        self.layer, self.exact, self.grouped = layer, exact, grouped
         self.grids: dict[str, tuple[Tensor, Tensor | None]] = {}
         self.sums: Tensor | None = None
         self.real: Tensor | None = None
@@ -78,7 +78,7 @@ class _Layer(Fake):
         weight, _ = self._grid(precision)
         if precision == "bf16":
             return self._plus(self._product(x.bfloat16(), weight).float())
-        return self._product(x, weight, self.layer.bias)
+        return self._product(_grouped(x) if self.grouped else x, weight, self.layer.bias)
 
     def _int8(self, x: Tensor, first: int | None) -> Tensor:
         return self._counted(*self._numbers(x, first))
@@ -183,6 +183,14 @@ def _ranges(x: Tensor) -> tuple[Tensor, Tensor]:
     return step, low.neg_().div_(step).round_().clamp_(0, 255)
 
 
+def _grouped(x: Tensor) -> Tensor:
+    """Return activations in symmetric int8 steps, one a row's group of ``GROUP``, as in ``MatMulNBits``."""
+    groups = x.unflatten(-1, (-1, GROUP))
+    step = groups.abs().amax(-1, keepdim=True).div_(127)
+    step.masked_fill_(step == 0, 1.0)
+    return (groups / step).round_().mul_(step).flatten(-2)
+
+
 def _levels(x: Tensor, step: Tensor, zero: Tensor) -> Tensor:
     return (x / step).round_().add_(zero).clamp_(0, 255).sub_(zero)
 
@@ -208,13 +216,15 @@ class FakeQuantized:
     Args:
         module: plain, on the device where it is to run; it is copied.
         exact: fp32 layers give the module's own bits; else what the fastest library here gives.
+        runtime: that of the deployed network. In ONNX Runtime (``ort``) w4 layers round their activations to
+            int8 in groups; in ``torch`` they do not.
 
     Attributes:
         net: the network under the policies that ``select`` was given last; in evaluation mode.
         units: what a policy may name, with the shapes of the weights.
     """
 
-    def __init__(self, module: nn.Module, exact: bool = True) -> None:
+    def __init__(self, module: nn.Module, exact: bool = True, runtime: str = "torch") -> None:
         self.units = units(module)
         root = nn.Module()
         root.add_module("net", copy.deepcopy(module).requires_grad_(False).eval())
@@ -222,7 +232,7 @@ class FakeQuantized:
         for name in self.units:
             path = f"net.{name}".rstrip(".")
             parent, _, key = path.rpartition(".")
-            self._layers[name] = _Layer(root.get_submodule(path), exact)
+            self._layers[name] = _Layer(root.get_submodule(path), exact, runtime == "ort")
             root.get_submodule(parent).add_module(key, self._layers[name].eval())
         self.net = root.get_submodule("net")
 

@@ -1,7 +1,7 @@
 """Precisions of single layers as ONNX operators that ONNX Runtime has kernels for on the processor.
 
 int8 is written in standard operators (``DynamicQuantizeLinear``, ``MatMulInteger``, ``ConvInteger``), which
-ONNX Runtime fuses; w4 is its ``MatMulNBits``.
+ONNX Runtime fuses; w4 is its ``MatMulNBits``, whose activations become int8 within it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from supernet.grids import GROUP, w4_grid, w8_grid
 
 MICROSOFT = "com.microsoft"
 """Domain of ONNX Runtime's own operators."""
+ACCURACY_LEVEL = 4
+"""Arithmetic of ``MatMulNBits``. 4 rounds activations to int8 in the weight's groups, in 0.82 to 0.90 of the
+time of fp32; 1 keeps them in float32, in 1.02 to 1.05 of it."""
 
 
 def refusal(precision: str, shape: Sequence[int]) -> str | None:
@@ -143,6 +146,6 @@ class Graph:
             N=rows,
             bits=4,
             block_size=GROUP,
-            accuracy_level=1,
+            accuracy_level=ACCURACY_LEVEL,
         )
         self._plus(y, bias, node.output[0])

@@ -37,7 +37,7 @@ def recipe(layers: Iterable[str], policy: Policy | None) -> dict[str, str]:
     """How networks compute here whose ``layers`` are under ``policy``: ``rt``, ``prec`` and, of each
     precision but fp32, how."""
     used = sorted({(policy or {}).get(name, "fp32") for name in layers})
-    how = {"int8": "w8c-a8t", "w4": "w4g32-a32"}
+    how = {"int8": "w8c-a8t", "w4": "w4g32-a8g32"}
     return {"rt": version(), "prec": "+".join(used)} | {name: how[name] for name in used if name in how}
 
 

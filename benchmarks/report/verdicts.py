@@ -24,8 +24,9 @@ RULES = (
     " effect is not the mixture's alone. Only runs that ended by themselves count, on one hardware"
     " profile, one allowance and one set of settings at a time; another such group of records that decides"
     " the opposite leaves the claim undecided. The board prints the same test for the pairs that it"
-    " shares. A claim on a study is judged by the 95 % t-interval over its seeds and must hold on each"
-    " table that it names; its sign-flip p values are corrected by Holm over them."
+    " shares. A claim on a study must hold on each table that it names, or on some table where it is"
+    " existential; its p values are corrected by Holm over them. Its rule names its replicates: searches of"
+    " closed tables vary over supernets, figures of measured networks are bounded."
 )
 
 
@@ -136,7 +137,8 @@ def evidence(verdict: Verdict) -> list[dict[str, Any]]:
         test = "sign-flip" if verdict.claim.study else "t-test"
         p = "" if one.p is None else f", {test} p {format_p(one.p)}{holm}"
         over = f"; mean over {', '.join(one.parts)}" if one.parts else ""
-        told = f"{_interval(verdict.claim, one)} over {len(one.seeds)} paired seeds{p}: {one.verdict},"
+        over_what = f" over {len(one.seeds)} {verdict.claim.replicates}" if one.seeds else ""
+        told = f"{_interval(verdict.claim, one)}{over_what}{p}: {one.verdict},"
         found.append(
             {"where": plain(one.where), "told": plain(f"{told} {one.why}{over}", 600), "records": one.records}
         )

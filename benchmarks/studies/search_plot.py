@@ -12,11 +12,17 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure as Drawing
 
-from benchmarks import stats
 from benchmarks.report import plots
 
 if TYPE_CHECKING:
     from benchmarks.studies.simq_search import Judged, Plan
+
+
+PICTURED = (
+    *("random-joint", "nsga2-joint, population 50", "nsga2-joint, population 10", "linas-as-published"),
+    *("linas", "bayes-joint", "arch-then-quant", "quant-then-arch"),
+)
+"""Arms that are drawn."""
 
 
 def pictures(found: Sequence[Judged], plan: Plan) -> dict[str, bytes]:
@@ -27,38 +33,40 @@ def pictures(found: Sequence[Judged], plan: Plan) -> dict[str, bytes]:
 
 
 def draw(found: Sequence[Judged], plan: Plan) -> Drawing:
-    """Searches differ in line and marker as well as in colour; bands are 95 % t-intervals of the mean."""
+    """Searches differ in line, marker and colour; bands go from the lowest to the highest seed."""
     tables = list(dict.fromkeys(str(judged.head["name"]) for judged in found))
-    asked = list(dict.fromkeys(judged.objectives for judged in found))
+    asked = list(dict.fromkeys(judged.case.objectives for judged in found))
     wide, tall = 4.6 * len(tables) + 2.6, 3.9 * len(asked) + 1.0
     figure = Drawing(figsize=(wide, tall))
     figure.text(0.012, 1 - 0.12 / tall, "Which search finds most?", fontsize=14, fontweight="bold", va="top",
                 color=plots.INK)  # fmt: skip
-    told = f"Share of the true front's hypervolume. Mean of {plan.seeds} seeds, 95 % band."
+    told = (
+        f"Share of the true front's hypervolume. Mean of {plan.seeds} search seeds; band: lowest to highest."
+    )
     figure.text(0.012, 1 - 0.46 / tall, told, fontsize=10, va="top", color=plots.INK)
-    style = plots.looks(name for judged in found for name in judged.curves)
-    lowest = min(float(c[:, plan.budgets[0] - 1].mean()) for j in found for c in j.curves.values())
+    shown = {id(j): {name: c for name, c in j.curves.items() if name in PICTURED} for j in found}
+    style = plots.looks(name for curves in shown.values() for name in curves)
+    lowest = min(float(c[:, plan.budgets[0] - 1].mean()) for some in shown.values() for c in some.values())
     labels: dict[str, Any] = {}
     for judged in found:
-        column, row = tables.index(str(judged.head["name"])), asked.index(judged.objectives)
+        column, row = tables.index(str(judged.head["name"])), asked.index(judged.case.objectives)
         axes = figure.add_axes(
             ((0.75 + 4.6 * column) / wide, 1 - (3.9 * row + 4.2) / tall, 3.75 / wide, 2.9 / tall)
         )
-        for name, curves in judged.curves.items():
+        for name, curves in shown[id(judged)].items():
             at = np.arange(plan.budgets[0], curves.shape[1] + 1, max(1, curves.shape[1] // 80))
-            bands = [stats.t_interval(values.tolist()) for values in 100 * curves[:, at - 1].T]
+            band = 100 * curves[:, at - 1]
             look = style[name]
-            mean = [band.mean for band in bands]
-            (line,) = axes.plot(at, mean, color=look.colour, linestyle=look.line, linewidth=1.6,
+            (line,) = axes.plot(at, band.mean(axis=0), color=look.colour, linestyle=look.line, linewidth=1.6,
                                 marker=look.marker, mfc=look.face, markersize=5, markevery=0.2)  # fmt: skip
             labels.setdefault(name, line)
-            low = [band.mean if band.low is None else band.low for band in bands]
-            high = [band.mean if band.high is None else band.high for band in bands]
-            axes.fill_between(at, low, high, color=look.colour, alpha=0.15, linewidth=0)
+            axes.fill_between(
+                at, band.min(axis=0), band.max(axis=0), color=look.colour, alpha=0.1, linewidth=0
+            )
         axes.set_ylim(min(95.0, 100 * lowest - 2), 100.5)
         axes.set_xlabel("evaluations")
         axes.set_ylabel("% of the true front        higher is better \u2192")
-        title = f"{judged.head['name']}: {', '.join(judged.objectives)}"
+        title = f"{judged.head['name']}: {', '.join(judged.case.objectives)}"
         axes.set_title(title, fontsize=10, loc="left", color=plots.INK)
     figure.legend(list(labels.values()), list(labels), loc="upper left", fontsize=9, frameon=False,
                   bbox_to_anchor=((4.75 + 4.6 * (len(tables) - 1)) / wide, 1 - 1.2 / tall))  # fmt: skip

@@ -29,10 +29,18 @@ _OURS = frozenset(("page", "pictures", "written", "seal"))
 
 @dataclass(frozen=True)
 class Pair:
-    """One comparison of a study over paired seeds: a difference or ratio for each, as ``unit`` says."""
+    """One figure of a study for claims, in ``unit``.
+
+    Attributes:
+        values: differences or ratios, one a replicate; with ``bounds`` the one estimate.
+        bounds: lower and upper end, where the study bounds the figure itself.
+        withdrawn: reason why the figure is not shown; ``values`` are then none.
+    """
 
     values: tuple[float, ...]
     unit: str
+    bounds: tuple[float, float] | None = None
+    withdrawn: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,7 @@ def files(
     """Ending -> content of each file of a study.
 
     Raises:
-        ValueError: its facts have a key that the file needs for itself, or a figure that is not finite.
+        ValueError: its facts have a key that the file needs for itself, or a figure that ``load`` refuses.
     """
     if taken := _OURS & set(outcome.facts):
         raise ValueError(f"study {name}: facts named {', '.join(sorted(taken))} are the file's own")
@@ -67,6 +75,8 @@ def files(
         "pictures": pictures,
         "written": {"commit": commit, "dirty_sha256": dirty_sha256},
     }
+    for key, entry in whole.get("paired", {}).items():
+        _pair(str(key), entry)
     whole["seal"] = _seal(whole)
     text = json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     return {"md": outcome.markdown(name), "json": text, **outcome.pictures}
@@ -77,8 +87,12 @@ def _seal(whole: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical(rest)).hexdigest()
 
 
-def load(path: Path) -> Study:
+def load(path: Path, figures: bool = True) -> Study:
     """Read and check one study file.
+
+    Args:
+        figures: whether the figures for claims are read; a file that is judged again may have some that are
+            refused today.
 
     Raises:
         InvalidRecord: it is no study, or was changed after it was written.
@@ -92,7 +106,7 @@ def load(path: Path) -> Study:
             raise InvalidRecord("field seal: missing")
         if whole["seal"] != _seal(whole):
             raise InvalidRecord("field seal: does not match the rest: changed after writing")
-        return _study(name, whole)
+        return _study(name, whole if figures else {**whole, "paired": {}})
     except OSError as error:
         problem = f"cannot be read: {error.strerror}"
     except InvalidRecord as error:
@@ -106,10 +120,7 @@ def load(path: Path) -> Study:
 
 def _study(name: str, whole: Mapping[str, Any]) -> Study:
     outcome = Outcome(**{part: whole["page"][part] for part in _PAGE}, facts={}, pictures={})
-    paired = {
-        str(key): Pair(tuple(_figure(key, value) for value in entry["values"]), str(entry["unit"]))
-        for key, entry in whole.get("paired", {}).items()
-    }
+    paired = {str(key): _pair(str(key), entry) for key, entry in whole.get("paired", {}).items()}
     commit = whole["written"]["commit"]
     return Study(
         name=name,
@@ -119,6 +130,30 @@ def _study(name: str, whole: Mapping[str, Any]) -> Study:
         page=outcome.markdown(name),
         pictures={str(ending): str(sha256) for ending, sha256 in whole["pictures"].items()},
     )
+
+
+def _pair(key: str, entry: Mapping[str, Any]) -> Pair:
+    """Return one figure of a study.
+
+    Raises:
+        ValueError: replicates that do not vary, so that their interval would have no width; ends in the wrong
+            order or at the same place; or a withdrawn figure with values.
+    """
+    values = tuple(_figure(key, value) for value in entry["values"])
+    withdrawn = str(entry.get("withdrawn", ""))
+    if len(values) > 1 and min(values) == max(values):
+        raise ValueError(
+            f"pair {key}: all {len(values)} replicates are {values[0]:g}, an interval of no width"
+        )
+    bounds = None
+    if "bounds" in entry:
+        low, high = (_figure(key, value) for value in entry["bounds"])
+        if not (len(values) == 1 and low <= values[0] <= high and low < high):
+            raise ValueError(f"pair {key}: {values} with bounds {low:g} to {high:g}")
+        bounds = low, high
+    if bool(withdrawn) == bool(values):
+        raise ValueError(f"pair {key}: either values, or the reason why they are withdrawn")
+    return Pair(values, str(entry["unit"]), bounds, withdrawn)
 
 
 def _figure(key: object, value: object) -> float:

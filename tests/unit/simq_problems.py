@@ -35,6 +35,17 @@ class Toy:
         loss = np.exp(-(x @ self.gain + np.einsum("ni,ij,nj->n", x, self.pairs, x)) / 5)
         return np.column_stack([loss, x @ self.cost])
 
+    def known(self, genomes: Genomes) -> Array:
+        """Nothing: both are measured."""
+        return np.full((len(genomes), 2), np.nan)
+
+
+class Sized(Toy):
+    """The same, of which the size is counted."""
+
+    def known(self, genomes: Genomes) -> Array:
+        return np.where([True, False], np.nan, self(genomes))
+
 
 def main() -> None:
     """Print what each searcher measures; equal under any PYTHONHASHSEED."""

@@ -438,7 +438,8 @@ def test_the_file_has_both_papers_and_what_each_claim_needs():
     assert {c.paper for c in hypotheses.claims()} == set(hypotheses.papers()) == {"mos", "simq"}
     for claim in hypotheses.claims():
         assert claim.n >= 6 and set(claim.profiles) <= set(profiles.names())
-        assert not claim.study or claim.n >= 10
+        assert claim.replicates in ("paired seeds", "supernets", hypotheses.BOUNDED)
+        assert claim.study or claim.replicates == "paired seeds"
         assert claim.statement.endswith(".") and claim.figure and claim.estimand
     assert (BY_ID["simq-latency"].value, BY_ID["simq-size"].value) == (4.80, 3.44)
 

@@ -18,7 +18,11 @@ from benchmarks.report import leaderboard, verdicts
 from benchmarks.studies import STUDIES, Outcome, module, stored
 
 VIT, TEXT = "simq-vit: linas - nsga2-joint", "simq-text: linas - nsga2-joint"
-CLAIM = next(replace(c, pairs=(VIT, TEXT)) for c in hypotheses.claims() if c.id == "simq-predictors")
+CLAIM = next(
+    replace(c, pairs=(VIT, TEXT), n=10, replicates="paired seeds")
+    for c in hypotheses.claims()
+    if c.id == "simq-predictors"
+)
 UP = [0.02, 0.03, 0.01, 0.04, 0.02, 0.03, 0.02, 0.01, 0.05, 0.02]
 DOWN = [-value for value in UP]
 MIXED = [value * (-1) ** i for i, value in enumerate(UP)]
@@ -56,7 +60,7 @@ def test_both_tables_support_it_with_scipys_interval_and_an_enumerated_test(tmp_
 @pytest.mark.parametrize(
     ("vit", "text", "verdict"),
     [
-        (UP, DOWN, UNDECIDED), (UP, MIXED, UNDECIDED), (DOWN, DOWN, REFUTED), (DOWN, MIXED, UNDECIDED),
+        (UP, DOWN, REFUTED), (UP, MIXED, UNDECIDED), (DOWN, DOWN, REFUTED), (DOWN, MIXED, REFUTED),
         (UP, UP[:9], UNDECIDED),
     ],
 )  # fmt: skip
@@ -64,8 +68,67 @@ def test_every_table_must_say_the_same(tmp_path: Path, vit, text, verdict):
     publish(tmp_path, {VIT: vit, TEXT: text})
     found = judged(tmp_path)
     assert found.verdict == verdict
+    assert ("not on every table: simq-" in found.why) == (verdict == REFUTED and vit != text)
     assert ("its tables differ: simq-vit" in found.why) == (verdict == UNDECIDED)
     assert found.command == ("supernet-bench study simq-search" if len(text) < 10 else "")
+
+
+def bounded(results: Path, **figures):
+    """A study of one bounded figure a table: (estimate, low, high), or the reason why it is withdrawn."""
+    entries = {
+        f"simq-{table}: times": {"values": [], "unit": "ratio", "withdrawn": figure}
+        if isinstance(figure, str)
+        else {"values": [figure[0]], "bounds": list(figure[1:]), "unit": "ratio"}
+        for table, figure in figures.items()
+    }
+    outcome = Outcome("Which?", "Why?", "So.", ("a",), [("1",)], ["n"], {"paired": entries}, {"png": b"p"})
+    for ending, content in stored.files("simq-fronts", outcome, None, None).items():
+        records.write_text(results / "studies" / f"simq-fronts.{ending}", content)
+    pairs = tuple(entries)
+    return {
+        quantifier: judged(
+            results,
+            replace(CLAIM, study="simq-fronts", pairs=pairs, unit="ratio", margin=3.0, n=6,
+                    replicates=hypotheses.BOUNDED, quantifier=quantifier),
+        )
+        for quantifier in hypotheses.QUANTIFIERS
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("figures", "every", "some"),
+    [
+        ({"vit": (4.0, 3.5, 5.0), "text": (1.2, 1.0, 1.5)}, REFUTED, SUPPORTED),
+        ({"vit": (1.9, 1.0, 2.5), "text": (1.2, 1.0, 1.5)}, REFUTED, REFUTED),
+        ({"vit": (1.9, 1.0, 5.0), "text": (1.2, 1.0, 1.5)}, REFUTED, UNDECIDED),
+        ({"vit": (4.0, 3.5, 5.0), "text": (3.6, 3.2, 4.0)}, SUPPORTED, SUPPORTED),
+        ({"vit": (1.9, 1.0, 2.5), "resnet": "wrong baseline"}, REFUTED, UNDECIDED),
+        ({"vit": (4.0, 3.5, 5.0), "resnet": "wrong baseline"}, UNDECIDED, SUPPORTED),
+    ],
+)
+def test_up_to_is_judged_by_some_network_and_in_general_by_every_table(tmp_path, figures, every, some):
+    found = bounded(tmp_path, **figures)
+    assert (found["every"].verdict, found["some"].verdict) == (every, some)
+    if "resnet" in figures:
+        (withdrawn,) = [one for one in found["every"].evidence if one.profile == "simq-resnet"]
+        assert (withdrawn.verdict, withdrawn.why, withdrawn.effect) == ("not tested", "wrong baseline", None)
+    assert all(one.p is None for one in found["some"].evidence)
+    assert "supported by: 95 % bounds" in verdicts.markdown([found["some"]]).lower()
+
+
+def test_an_interval_of_no_width_is_refused(tmp_path: Path):
+    with pytest.raises(ValueError, match=r"all 10 replicates are 0\.223, an interval of no width"):
+        publish(tmp_path, {VIT: [0.223] * 10})
+    path = publish(tmp_path, {VIT: UP})
+    whole = json.loads(path.read_text())
+    whole["paired"][VIT]["values"] = [0.223] * 10
+    whole["seal"] = stored._seal(whole)
+    path.write_text(json.dumps(whole))
+    with pytest.raises(InvalidRecord, match="no width"):
+        stored.load(path)
+    for wrong in ((2.0, 2.0, 2.0), (5.0, 1.0, 3.0)):
+        with pytest.raises(ValueError, match="with bounds"):
+            bounded(tmp_path, vit=wrong)
 
 
 def test_what_is_not_there_yet_says_the_command(tmp_path: Path):

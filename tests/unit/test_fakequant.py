@@ -67,7 +67,7 @@ def test_fifty_policies_say_what_onnx_runtime_says(kind: str) -> None:
 
     (module, _), given = network(kind), inputs(kind)
     policies = [drawn(module, seed, ("fp32", "int8", "w4")) for seed in range(50)]
-    found = FakeQuantized(module)(policies, *given)
+    found = FakeQuantized(module, runtime="ort")(policies, *given)
     written = traced(module, [x[:2] for x in given])
     real = torch.stack([Ort(written, policy).one_by_one()(*given) for policy in policies])
     with torch.no_grad():

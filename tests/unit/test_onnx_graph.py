@@ -93,6 +93,24 @@ def test_both_runtimes_agree_on_single_sentences(precision: str, space: str) -> 
     )
 
 
+def test_w4_rounds_activations_to_int8_in_the_weights_groups() -> None:
+    torch.manual_seed(0)
+    net = nn.Linear(96, 32).eval()
+    x = torch.randn(1, 7, 96) * torch.logspace(-2, 2, 96)
+    graph = onnx_graph.to_onnx(net, [torch.randn(2, 7, 96)], {"": "w4"})
+    model = pytest.importorskip("onnx").load_from_string(graph)
+    (node,) = [one for one in model.graph.node if one.op_type == "MatMulNBits"]
+    assert {a.name: a.i for a in node.attribute}["accuracy_level"] == 4
+    groups = x.reshape(1, 7, 3, 32)
+    step = groups.abs().amax(-1, keepdim=True) / 127
+    with torch.no_grad():
+        rounded = quantize(net, {"": "w4"})((torch.round(groups / step) * step).reshape(x.shape)).numpy()
+        exact = quantize(net, {"": "w4"})(x).numpy()
+    found = run(graph, x)[0]
+    assert np.linalg.norm(found - rounded) < 2e-3 * np.linalg.norm(exact)
+    assert 2e-3 * np.linalg.norm(exact) < np.linalg.norm(found - exact) < 2e-2 * np.linalg.norm(exact)
+
+
 def test_pictures_and_states() -> None:
     torch.manual_seed(0)
     net = nn.Sequential(

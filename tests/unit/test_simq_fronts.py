@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from benchmarks import stats
+from benchmarks import records
 from benchmarks.api import UsageError
 from benchmarks.measure import Refused
-from benchmarks.studies import fronts_measure, simq_fronts, simq_fronts_accuracy
-from benchmarks.studies.simq_fronts import Plan, answered
+from benchmarks.studies import fronts_again, fronts_measure, simq_fronts, simq_fronts_accuracy
+from benchmarks.studies.fronts_judge import error as error_of
+from benchmarks.studies.fronts_judge import judge
+from benchmarks.studies.simq_fronts import Plan
+from benchmarks.studies.stored import files as study_files
 from benchmarks.turns import Turns, in_turns
 from simq import latency
 from simq.arena import Arena
@@ -93,9 +98,7 @@ def test_latencies_of_another_table_are_refused(folder: Path, tmp_path: Path) ->
 
 def test_the_study_measures_what_it_reports(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(simq_fronts, "arena", Arena)
-    plan = Plan(
-        seeds=2, evaluations=40, population=10, inner=100, items=24, shown=2, candidates=2, rounds=4, jobs=1
-    )
+    plan = Plan(seeds=2, evaluations=40, population=10, inner=100, items=24, shown=2, rounds=4, jobs=1)
     outcome = simq_fronts.study([folder / "tiny.npz"], folder, plan)
     one = outcome.facts["tables"][0]
     table, net = read(folder / "tiny.npz"), stored.load(folder / "tiny.safetensors")[0]
@@ -104,46 +107,117 @@ def test_the_study_measures_what_it_reports(folder: Path, monkeypatch: pytest.Mo
         assert point["policy"] == policy and point["apart"] < 0.5
         claimed = table.columns["held_loss"][point["place"]]
         assert point["loss"] == pytest.approx(claimed, abs=0.01)  # the real kernels agree with the table
+        assert point["searched"] == pytest.approx(table.columns["loss"][point["place"]], rel=1e-5)
     sizes = {p["place"]: p["bytes"] for p in one["points"]}
     assert sizes[one["largest"]["w4"]] < sizes[one["largest"]["int8"]] < sizes[one["largest"]["fp32"]]
-    times = outcome.facts["paired"]["tiny: times smaller than INT8"]
-    assert len(times["values"]) == 2 and min(times["values"]) >= 1 and times["unit"] == "ratio"
-    assert one["largest_error_of_accuracy"] <= 1 / 24 + 1e-9
-    assert outcome.pictures["png"][:4] == b"\x89PNG" and len(outcome.rows) == 3 + 1 + 6
+    pair = outcome.facts["paired"]["tiny: times smaller than INT8"]
+    assert pair["bounds"][0] <= pair["values"][0] <= pair["bounds"][1] and pair["unit"] == "ratio"
+    measured = {point["place"] for point in one["points"]}
+    chosen = simq_fronts.choose(folder / "tiny.npz", plan)
+    assert measured == set(chosen.places)
+    assert one["largest_error_of_accuracy"] <= 2 / 24 + 1e-9
+    assert outcome.pictures["png"][:4] == b"\x89PNG" and len(outcome.rows) >= 3 + 1
     assert "4.80" in outcome.markdown("x")
     assert net.space.largest().to_dict() in [p["architecture"] for p in one["points"]]
+    path = folder / "results" / "simq-fronts.json"
+    for ending, content in study_files("simq-fronts", outcome, "c" * 40, None).items():
+        records.write_text(path.with_suffix(f".{ending}"), content)
+    monkeypatch.setattr(
+        fronts_again, "arena", lambda: SimpleNamespace(tables=lambda: {"tiny": folder / "tiny.npz"})
+    )
+    again = fronts_again.again(path)
+    assert again.rows == outcome.rows and again.facts["tables"] == outcome.facts["tables"]
 
 
-def test_searched_for_accuracy_candidates_are_no_more_often_wrong(
+def test_every_point_of_a_front_that_searched_no_worse_is_measured(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(simq_fronts, "arena", Arena)
-    plan = Plan(
-        quality="error", seeds=2, evaluations=40, population=10, inner=99, items=24, shown=2, rounds=4, jobs=1
-    )
-    found = simq_fronts.chosen(folder / "tiny.npz", plan)
-    hits = read(folder / "tiny.npz").columns["hits"]
-    assert any(found.candidates.values())
-    for candidates in found.candidates.values():
-        assert all(hits[place] >= hits[found.largest["int8"]] for place in candidates)
-    outcome = simq_fronts.study([folder / "tiny.npz"], folder, plan)
-    assert outcome.facts["study"] == "simq-fronts-accuracy" and "whose error on the search" in outcome.rule
+    plan = Plan(quality="error", seeds=2, evaluations=40, population=10, inner=99, shown=0)
+    chosen = simq_fronts.choose(folder / "tiny.npz", plan)
+    table = read(folder / "tiny.npz")
+    hits, size = table.columns["hits"], table.columns["bytes"]
+    base = hits[chosen.largest["int8"]]
+    uniform = table.uniform["int8"]
+    good = uniform[hits[uniform] >= base]
+    rows = [(-int(hits[p]), int(size[p])) for p in good]
+    beaten = [any(a != b and a[0] <= b[0] and a[1] <= b[1] for a in rows) for b in rows]
+    truth = {int(p) for p, by in zip(good, beaten, strict=True) if not by}
+    assert set(chosen.fronts["int8", "smaller", 0]) == truth and truth
     assert simq_fronts_accuracy.PLAN.quality == "error"
 
 
-def test_the_answer_is_the_fastest_at_no_loss_and_else_the_network_itself() -> None:
-    def judged(low: float, high: float) -> tuple[stats.Interval, stats.Interval]:
-        interval = stats.Interval((low + high) / 2, low, high, 10)
-        return interval, interval
+def facts(items: int = 5000, **points: tuple[float, float, float, float | None]) -> dict:
+    """A measured table whose INT8 takes 4 ms and 4 MB at 80 %; points: times, accuracy, loss, error."""
+    base = {"place": 0, "ratio": [4.0] * 3, "bytes": 4_000_000, "accuracy": 0.8, "loss": 1.0, "searched": 1.0}
+    made = [base | {"policy": {"a": "int8"}, "accuracy_above_int8": [0.0, 0.0], "predicted": 4.0}]
+    for at, (times, accuracy, searched, error) in enumerate(points.values(), 1):
+        made.append(
+            made[0] | {
+                "place": at, "ratio": [4 / times] * 3, "bytes": 4_000_000 / times, "accuracy": accuracy,
+                "searched": searched, "accuracy_above_int8": [accuracy - 0.8, error],
+            }
+        )  # fmt: skip
+    head = {"table": {"name": "t"}, "items": items, "largest": {"int8": 0}, "searched_int8": 1.0}
+    return head | {"points": made, "ceilings": {"faster": [5.0, 5.0], "smaller": [5.0, 5.0]}}
 
-    facts = {0: judged(0, 0), 1: judged(-0.05, -0.01), 2: judged(-0.03, 0.01), 3: judged(-0.005, 0.01)}
-    values = {0: 4.0, 1: 1.0, 2: 2.0, 3: 3.0}
-    found = answered([1, 2, 3], values, facts, 0)
-    assert (found.place, found.times, found.strict) == (2, 2.0, 4 / 3)
-    none = answered([1], values, facts, 0)
-    assert (none.place, none.times, none.strict) == (0, 1.0, 1.0)
-    slower = answered([3], values | {3: 5.0}, facts, 0)
-    assert slower.place == 0
+
+def test_all_candidates_are_judged_and_not_the_cheapest_two() -> None:
+    one = facts(
+        **{"a": (4.0, 0.7, 1.0, 0.001), "b": (3.0, 0.72, 0.9, 0.001)},
+        **{"c": (2.0, 0.8, 0.9, 0.001), "d": (1.5, 0.8, 0.9, 0.001)},
+        **{"searched worse": (3.5, 0.9, 1.1, 0.001), "slower": (0.5, 0.9, 0.5, 0.001)},
+    )
+    answer = judge(one, "faster")
+    assert [c.times for c in answer.candidates] == [4.0, 3.0, 2.0, 1.5]
+    assert [c.verdict for c in answer.candidates] == ["worse", "worse", "at no loss", "at no loss"]
+    assert (answer.low, answer.high, answer.estimate) == (2.0, 5.0, 2.0)
+
+
+def test_few_items_leave_undecided_what_many_decide() -> None:
+    # The rule before took "no significant difference" for no loss: fewer items, larger answers.
+    error = {n: (0.12 / n) ** 0.5 for n in (1000, 100_000)}
+    few, many = (judge(facts(n, a=(2.0, 0.79, 0.9, error[n])), "smaller") for n in error)
+    assert few.candidates[0].verdict == "undecided" and few.low == 1.0
+    assert many.candidates[0].verdict == "worse" and many.low == 1.0
+    kept = judge(facts(a=(2.0, 0.8, 0.9, 0.0028)), "smaller").candidates[0]  # z = 1.79
+    assert kept.verdict == "at no loss" and kept.resolved == pytest.approx(1.6449 * 0.0028, rel=1e-4)
+
+
+def test_the_best_of_many_is_corrected_for() -> None:
+    alone = judge(facts(a=(2.0, 0.8, 0.9, 0.0028)), "faster")
+    more = {f"p{i}": (2.0 + i / 10, 0.8, 0.9, 0.0028) for i in range(8)}
+    assert alone.low == 2.0 and judge(facts(**more), "faster").low == 1.0
+
+
+def test_without_items_the_error_is_the_widest_that_accuracies_allow() -> None:
+    answer = judge(facts(a=(2.0, 0.75, 0.9, None)), "faster")
+    (found,) = answer.candidates
+    assert found.bounded and found.error == pytest.approx(((0.45 - 0.0025) / 5000) ** 0.5)
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        base = (rng.random(5000) < 0.8).astype(float)
+        mine = np.where(rng.random(5000) < rng.random(), base, rng.random(5000) < 0.75).astype(float)
+        known = simq_fronts.against(mine, base)
+        one = facts(a=(2.0, float(mine.mean()), 0.9, None))
+        one["points"][0]["accuracy"] = float(base.mean())
+        assert known[1] <= error_of(one, one["points"][1])[0] * 1.001
+
+
+def test_w4_latencies_of_the_published_kernels_answer_nothing() -> None:
+    one = facts(a=(2.0, 0.8, 0.9, 0.001))
+    one["points"][1]["policy"] = {"a": "w4"}
+    assert judge(one, "faster").candidates == [] and len(judge(one, "smaller").candidates) == 1
+
+
+def test_a_published_file_judged_again_has_the_published_measurements() -> None:
+    root = Path(__file__).parents[2] / "results" / "studies"
+    for name in ("simq-fronts", "simq-fronts-accuracy"):
+        sealed = json.loads((root / f"{name}.json").read_text("utf-8"))
+        again = fronts_again.again(root / f"{name}.json")
+        assert json.loads(json.dumps(again.facts["tables"])) == sealed["tables"]
+        assert json.loads(json.dumps(again.facts["paired"])) == sealed["paired"]
+        assert [list(row) for row in again.rows] == sealed["page"]["rows"]
 
 
 def test_turns_are_ratios_to_the_anchor_and_refuse_a_changed_input() -> None:

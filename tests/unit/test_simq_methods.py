@@ -6,13 +6,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from benchmarks.api import UsageError, Window
+from benchmarks.api import BudgetExhausted, UsageError, Window
 from benchmarks.options import Options, checked
 from simq.evaluator import Archive
+from simq.fallback import fallen_back
 from simq.genome import JointSpace, units_of
 from simq.measured import Measured, proposed
 from simq.methods import UniformInt8, able
 from simq.search import SEARCHERS
+from supernet.cost import policy_units, weight_bytes
 from supernet.space import get_space
 from supernet.vit import ViTConfig, ViTFamily
 
@@ -27,6 +29,7 @@ class FakeLab:
         self.budget = SimpleNamespace(charge=self.charge, left=lambda kind: 24)
         self.precisions, self.name = ("fp32", "int8", "w4"), "fake"
         self.options = Options(UniformInt8.options, {})
+        self.asked = 0
 
     def charge(self, kind: str, amount: float = 1) -> None:
         self.spent[kind] = self.spent.get(kind, 0) + amount
@@ -48,7 +51,11 @@ class FakeLab:
         return 0.5 + self.cheap(policy)
 
     def bytes(self, architecture, policy=None) -> int:
-        return sum({"fp32": 4, "int8": 1, "w4": 1}[p] for p in policy.values())
+        return weight_bytes(FAMILY, architecture, policy)
+
+    def units(self, architecture):
+        self.asked += 1
+        return policy_units(FAMILY, architecture)
 
     def size(self, architecture) -> int:
         return 1000 * architecture["layers"]
@@ -71,8 +78,53 @@ def test_what_is_measured_is_charged_and_limits_are_met(objectives) -> None:
     assert archive.rows.shape == (40, len(objectives))
     found = list(proposed(lab, None, evaluator, archive))
     assert [c.limit for c in found] == [2.0, 4.0]
-    for candidate in found:
+    for candidate in found if "latency" in objectives else ():
         assert lab.probe(candidate.architecture, candidate.policy) <= candidate.limit * 1.05
+
+
+def test_bytes_are_counted_and_latencies_taken_as_they_are() -> None:
+    lab, rng = FakeLab(), np.random.default_rng(0)
+    evaluator = Measured(lab, None, space(), ("loss", "latency", "bytes"), rng)
+    genomes = evaluator.space.sample(60, rng)
+    known = evaluator.known(genomes)
+    pairs = [evaluator.space.decode(genome) for genome in genomes]
+    assert np.isnan(known[:, 0]).all() and "evaluations" not in lab.spent
+    assert (known[:, 1] == evaluator.predicted("latency", genomes)).all()
+    assert known[:, 2].tolist() == [weight_bytes(FAMILY, a, policy) for a, policy in pairs]
+    assert lab.asked == len({a for a, _ in pairs}) < 60
+    assert (evaluator(genomes)[:, 1:] == known[:, 1:]).all()
+
+
+def spending(losses, each: int):
+    """A Lab whose evaluations give these losses, and are refused when they are spent."""
+    spent = [0.0]
+
+    def evaluate(net, architecture, share=1.0, policy=None):
+        if spent[0] + share > each:
+            raise BudgetExhausted("evaluations", share, each - spent[0])
+        spent[0] += share
+        return SimpleNamespace(loss=losses(policy or {}))
+
+    said: list[str] = []
+    budget = SimpleNamespace(spent=lambda kind: spent[0])
+    return SimpleNamespace(evaluate=evaluate, budget=budget, say=said.append), said
+
+
+def test_fallback_returns_the_best_found_when_its_evaluations_are_refused() -> None:
+    def losses(policy):
+        low = [name for name, precision in policy.items() if precision == "int8"]
+        return 1.0 + 0.1 * len(low)
+
+    names = [f"l{i}" for i in range(6)]
+    for allowed in (1, 2, 5, 6, 7):
+        lab, said = spending(losses, allowed)
+        found = fallen_back(lab, None, None, dict.fromkeys(names, "int8"), 0.0, 100.0)
+        # Two for both uniform networks and, whole, one for each layer's cost; what is left falls back.
+        back = sum(precision == "fp32" for precision in found.values())
+        assert back == max(0, allowed - 2 - 6) and said[0].startswith("fallback ends")
+    lab, said = spending(losses, 11)
+    found = fallen_back(lab, None, None, dict.fromkeys(names, "int8"), 0.0, 100.0)
+    assert sum(precision == "fp32" for precision in found.values()) == 3  # as many as were evaluated
 
 
 def test_sizes_as_limits_need_no_probe() -> None:

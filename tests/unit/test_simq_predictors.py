@@ -8,7 +8,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.svm import SVR
 
 from simq.predictors import (
-    FEW_BOXES,
+    BOXES,
     RIDGES,
     Covariances,
     GaussianProcess,
@@ -35,11 +35,11 @@ def test_the_published_predictor_is_that_of_a_grid_search() -> None:
         searches = [
             GridSearchCV(Ridge(), {"alpha": RIDGES}, scoring="neg_mean_absolute_percentage_error"),
             GridSearchCV(
-                SVR(gamma="auto", epsilon=0.0), {"C": FEW_BOXES}, scoring="neg_mean_absolute_percentage_error"
+                SVR(gamma="auto", epsilon=0.0), {"C": BOXES}, scoring="neg_mean_absolute_percentage_error"
             ),
         ]
         best = max((s.fit(x, y / scale) for s in searches), key=lambda s: s.best_score_)
-        assert np.allclose(published(x, y, FEW_BOXES)(new), scale * best.predict(new), rtol=2e-3)
+        assert np.allclose(published(x, y, BOXES)(new), scale * best.predict(new), rtol=2e-3)
 
 
 def test_the_published_predictor_does_not_know_values_that_it_has_not_seen() -> None:
@@ -47,7 +47,7 @@ def test_the_published_predictor_does_not_know_values_that_it_has_not_seen() -> 
     x[:, 3] = 0
     new = x[:5].copy()
     new[:, 3] = 1
-    model = published(x, y, FEW_BOXES)
+    model = published(x, y, BOXES)
     assert (model(new) == model(x[:5])).all()
 
 
@@ -88,7 +88,7 @@ def test_support_vectors_are_those_of_libsvm_to_its_tolerance() -> None:
         x, y = data(80, bend)
         x[1] = x[0]  # an equal row: the kernel is singular
         kernel = np.exp(-squares(x, x) / x.shape[1])
-        for c, (weights, bias) in zip(FEW_BOXES, supported(kernel, y, FEW_BOXES), strict=True):
+        for c, (weights, bias) in zip(BOXES, supported(kernel, y, BOXES), strict=True):
             theirs = SVR(kernel="precomputed", C=c, epsilon=0.0, tol=1e-6).fit(kernel, y)
             assert np.abs(weights).max() <= c * (1 + 1e-8) and abs(weights.sum()) < 1e-6
             assert np.allclose(kernel @ weights + bias, theirs.predict(kernel), atol=1e-4)

@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from simq import pareto
+from simq import pareto, predictors
 from simq.bayes import chosen, gains
 from simq.evaluator import Archive
 from simq.nsga2 import NSGA2, evolve
 from simq.operators import random_reset, uniform_crossover, vary
 from simq.published import last_population
 from simq.search import SEARCHERS
-from tests.unit.simq_problems import Toy, space
+from tests.unit.simq_problems import Sized, Toy, space
 from tests.unit.test_simq_genome import bert
 
 RNG = np.random.default_rng
@@ -180,6 +180,51 @@ def test_ends_where_the_space_is_used_up() -> None:
         archive = Archive(Toy(genes), 1000)
         SEARCHERS[name].make(population=20, inner=400).search(archive, RNG(0))
         assert len(archive.rows) == genes.size(), name
+
+
+@pytest.mark.parametrize("name", ["linas", "bayes-joint", "arch-then-quant"])
+def test_what_can_be_counted_is_not_predicted(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    fitted: dict[type, list[np.ndarray]] = {Toy: [], Sized: []}
+    calls: dict[type, list[int]] = {Toy: [], Sized: []}
+    for kind, targets in fitted.items():
+
+        class Noted(predictors.GaussianProcess):
+            def __init__(self, x, y, targets=targets):
+                targets.append(y)
+                super().__init__(x, y)
+
+        monkeypatch.setattr(predictors, "GaussianProcess", Noted)
+        archive = Archive(kind(space()), 60)
+        SEARCHERS[name].make(20, 200, called=calls[kind].append).search(archive, RNG(0))
+        columns = {0 if np.isin(y, archive.rows[:, 0]).all() else 1 for y in targets}
+        assert columns == ({0} if kind is Sized else {0, 1})
+    assert 0 < sum(calls[Sized]) < sum(calls[Toy])
+
+
+def test_known_objectives_are_exact_in_means_and_samples() -> None:
+    archive = Archive(Sized(space()), 40)
+    archive.measure(archive.fresh(40, RNG(0)))
+    found = predictors.Predictions(archive)
+    genomes = space().sample(30, RNG(1))
+    mean, deviation = found(genomes)
+    truth = archive.evaluator(genomes)
+    assert list(found.models) == [0] and (mean[:, 1] == truth[:, 1]).all() and not deviation[:, 1].any()
+    assert deviation[:, 0].max() > 0 and not np.allclose(mean[:, 0], truth[:, 0])
+    drawn = found.draws(genomes, 5, RNG(2))
+    assert (drawn[:, :, 1] == truth[:, 1]).all() and drawn[:, :, 0].std(axis=0).min() > 0
+
+
+def test_counted_bytes_find_more_with_few_measurements() -> None:
+    shares = {}
+    for kind in (Toy, Sized):
+        every = kind(space())(space().sample(4000, RNG(9)))
+        reference, reached = every.max(axis=0), []
+        for seed in range(6):
+            archive = Archive(kind(space()), 60)
+            SEARCHERS["linas"].make(20, 1000).search(archive, RNG(seed))
+            reached.append(pareto.hypervolume(archive.rows, reference))
+        shares[kind] = np.mean(reached)
+    assert shares[Sized] > shares[Toy]
 
 
 def test_the_public_code_measures_points_again() -> None:

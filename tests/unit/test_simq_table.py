@@ -9,8 +9,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from simq.arena import Arena
 from simq.genome import JointSpace
-from simq.table import Table, Tabulated, points, read, write
+from simq.table import Restricted, Table, Tabulated, points, read, write
 from simq.tabulate import fill, layer_space
 from simq.walks import ImageHalf, Layers, beginnings, projections, walk
 from supernet import stored
@@ -175,6 +176,38 @@ def test_an_evaluator_answers_for_any_genome() -> None:
     assert (ask(table.points) == table.whole(("loss", "bytes"))).all()
     with pytest.raises(ValueError, match="no 'watts'.*loss"):
         Tabulated(table, ("watts",))
+
+
+def test_columns_that_follow_from_a_point_are_known_unless_all_is_predicted() -> None:
+    net, space, batches = supernet("vit")
+    table = fill(net, space, batches[:1], batches[1:], {"name": "t"})
+    ask, genomes = Tabulated(table, ("loss", "bytes")), space.sample(50, np.random.default_rng(0))
+    known = ask.known(genomes)
+    assert np.isnan(known[:, 0]).all() and (known[:, 1] == ask(genomes)[:, 1]).all()
+    assert np.isnan(Tabulated(table, ("loss", "bytes"), ()).known(genomes)).all()
+
+
+def test_a_restricted_table_has_the_points_of_its_precisions_alone(tmp_path: Path) -> None:
+    net, space, batches = supernet("vit")
+    table = fill(net, space, batches[:1], batches[1:], {"name": "t"})
+    few = Restricted(Tabulated(table), ("int8", "fp32"))
+    every = points(few.genes)
+    places = table.places(few.lift(every))
+    write(table, tmp_path / "t.npz")
+    assert sorted(places) == Arena().within(tmp_path / "t.npz", ("int8", "fp32")).tolist()
+    assert (few(every) == Tabulated(table)(few.lift(every))).all() and len(places) == 4 * 2 + 16 * 4
+    for genome in few.genes.sample(5, np.random.default_rng(0)):
+        architecture, policy = few.genes.decode(genome)
+        again, lifted = space.decode(few.lift(genome[None])[0])
+        assert (architecture, policy) == (again, lifted) and "w4" not in policy.values()
+    found = Arena().run(tmp_path / "t.npz", ("loss", "bytes"), "linas", 30, 1, 10, 100, alphabet=("int8",))
+    assert set(found) == set(table.uniform["int8"])
+
+
+def test_words_are_counted_in_both_precisions() -> None:
+    tables = Arena().tables()
+    assert Arena().words(tables["simq-text"]) == {"fp32": 4000 * 256 * 4, "int8": 4000 * (256 + 4)}
+    assert Arena().words(tables["simq-vit"]) == {} and Arena().words(tables["simq-text-s2"]) == {}
 
 
 def test_points_are_all_and_each_once() -> None:
