@@ -1,8 +1,8 @@
 """Latencies that are counted, not timed, for the searches of a tier that declares prices.
 
-Operators that a workload launches, and multiply-accumulates, each at its price. The Transformers of translation's
-smoke tier are bound by launches, so two prices rank them as a clock on an idle machine does; no other program
-moves them, and a search repeats itself to the bit. Not for convolutions, which cost more than their launch.
+Operators that a workload launches, and multiply-accumulates, each at its price. The Transformers of
+translation's smoke tier are bound by launches, so two prices rank them as a clock on an idle machine does; no
+other program moves them, and a search repeats itself to the bit. Convolutions cost more than their launch.
 """
 
 from __future__ import annotations
