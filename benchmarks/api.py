@@ -339,7 +339,7 @@ class Lab(ABC):
     def probe(self, architecture: Any, policy: Mapping[str, str] | None = None) -> float:
         """Latency in milliseconds of the exported sub-network, random weights; one probe.
 
-        Timed on this machine; in some smoke tiers counted instead, so that other programs decide nothing."""
+        Timed on this machine; in translation's smoke tier counted, so that no other program decides."""
 
     @abstractmethod
     def energy(self, architecture: Any, policy: Mapping[str, str] | None = None) -> float:

@@ -1,8 +1,8 @@
-"""Latencies that are counted, not timed: what the searches of a smoke tier are told.
+"""Latencies that are counted, not timed, for the searches of a tier that declares prices.
 
-Operators that a workload launches, and multiply-accumulates, each at a price that the tier declares. Networks
-of that size are bound by launches, so two numbers tell them apart as a clock on an idle machine does; no
-other program can move them, and a search repeats itself to the bit wherever it runs.
+Operators that a workload launches, and multiply-accumulates, each at its price. The Transformers of
+translation's smoke tier are bound by launches, so two prices rank them as a clock on an idle machine does; no
+other program moves them, and a search repeats itself to the bit. Convolutions cost more than their launch.
 """
 
 from __future__ import annotations
