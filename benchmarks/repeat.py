@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 import shlex
 from collections.abc import Iterator, Mapping
@@ -78,11 +77,12 @@ def _scale(spec: Mapping[str, Any]) -> float:
 
 @lru_cache(maxsize=4096)
 def _factor(task: str, tier: str, profile: str, parts: int, own: tuple[float | None, ...]) -> float:
-    # By name: parts of these modules that are not called here need torch, and pages are made without.
-    profiles, tasks = (importlib.import_module(f"benchmarks.{name}") for name in ("profiles", "tasks"))
+    from benchmarks import profiles
+    from benchmarks.tasks import get_task
+
     try:
         device = profiles.get(profile).device
-        due: Mapping[str, float] = tasks.get_task(task).tier(tier, device).budget
+        due = get_task(task).tier(tier, device).budget
     except UsageError:
         return 1.0
     budget = dict(zip(LIMITED, own, strict=True))
