@@ -127,7 +127,8 @@ def evidence(verdict: Verdict) -> list[dict[str, Any]]:
     found = []
     for one in verdict.evidence:
         holm = " after Holm" if len(verdict.claim.pairs) > 1 else ""
-        p = "" if one.p is None else f", sign-flip p {one.p:.3f}{holm}"
+        test = "sign-flip p" if verdict.claim.replicates == "paired seeds" else "p"
+        p = "" if one.p is None else f", {test} {one.p:.3f}{holm}"
         over = f"; mean over {', '.join(one.parts)}" if one.parts else ""
         over_what = f" over {len(one.seeds)} {verdict.claim.replicates}" if one.seeds else ""
         told = f"{_interval(verdict.claim, one)}{over_what}{p}: {one.verdict},"
