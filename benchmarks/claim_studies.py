@@ -2,8 +2,9 @@
 
 A claim on every pair is supported where every pair supports it, and refuted where one refutes it. A claim on
 some pair (``quantifier``) is supported where one supports it, and refuted where every pair does. Anything
-else is undecided, with the verdict of each pair. A pair that the study withdrew is not tested. Sign-flip p
-values are corrected by Holm over the pairs of a claim.
+else is undecided, with the verdict of each pair. A pair that the study withdrew is not tested. Where the
+study has a p of its own, corrected over its comparisons, that must be below 5 % too: a comparison has one
+verdict. Other pairs have sign-flip p values, corrected by Holm over the pairs of a claim.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def judge(claim: Claim, studies: Mapping[str, Study]) -> Verdict:
     if lacking := [pair for pair in claim.pairs if pair not in study.paired]:
         why = f"study {claim.study} has no pair '{lacking[0]}'"
         return Verdict(claim, UNDECIDED, why, command=command_for(claim))
-    sampled = [pair for pair in claim.pairs if study.paired[pair].bounds is None]
+    sampled = [p for p in claim.pairs if study.paired[p].bounds is None and study.paired[p].p is None]
     tested = {pair: sign_flip(claim, study.paired[pair].values) for pair in sampled}
     adjusted = stats.holm({pair: p for pair, p in tested.items() if p is not None})
     evidence = tuple(_evidence(claim, study, pair, adjusted.get(pair)) for pair in claim.pairs)
@@ -88,6 +89,10 @@ def _evidence(claim: Claim, study: Study, pair: str, p: float | None) -> Evidenc
     if found.bounds is not None:
         interval = stats.Interval(found.values[0], *found.bounds, claim.n)
     verdict, why = decide(claim, interval)
+    if found.p is not None:
+        p = found.p
+        if p >= stats.ALPHA and verdict in (SUPPORTED, REFUTED):
+            verdict, why = UNDECIDED, f"p {p:.3g} after the study's correction over its comparisons"
     return Evidence(
         where, table, seeds, interval.mean, interval.low, interval.high, p, verdict, why, ()
     )  # fmt: skip

@@ -134,8 +134,9 @@ def evidence(verdict: Verdict) -> list[dict[str, Any]]:
     found = []
     for one in verdict.evidence:
         holm = " after Holm" if len(verdict.claim.pairs) > 1 else ""
-        test = "sign-flip" if verdict.claim.study else "t-test"
-        p = "" if one.p is None else f", {test} p {format_p(one.p)}{holm}"
+        searched = "sign-flip p" if verdict.claim.replicates == "paired seeds" else "p"
+        test = searched if verdict.claim.study else "t-test p"
+        p = "" if one.p is None else f", {test} {format_p(one.p)}{holm}"
         over = f"; mean over {', '.join(one.parts)}" if one.parts else ""
         over_what = f" over {len(one.seeds)} {verdict.claim.replicates}" if one.seeds else ""
         told = f"{_interval(verdict.claim, one)}{over_what}{p}: {one.verdict},"

@@ -99,7 +99,9 @@ def compare(group: Group, plan: Plan) -> list[Compared]:
         p = adjusted.get(f"{a}|{b}")
         within = {name: float(np.mean([x for x, f in zip(v, families, strict=True) if f == name]))
                   for name in dict.fromkeys(families)}  # fmt: skip
-        verdict = stats.verdict(p, len(v), len(values)).replace("paired seeds", "supernets")
+        verdict = "significant" if p is not None and p < stats.ALPHA else "no difference shown"
+        if p is None:
+            verdict = f"not tested: {len(v)} of {stats.SIGNIFICANT_FROM} supernets"
         found.append(Compared(a, b, tuple(v.tolist()), within, p, verdict))
     return found
 
@@ -122,12 +124,14 @@ def paired(judged: Sequence[Judged], plan: Plan) -> dict[str, Any]:
     at = plan.budgets.index(plan.decides)
     found: dict[str, Any] = {}
 
-    def put(key: str, values: Sequence[float]) -> None:
+    def put(key: str, values: Sequence[float], p: float | None = None) -> None:
         found[key] = {"values": [round(x, 6) for x in values], "unit": "share of hypervolume"}
+        if p is not None:
+            found[key]["p"] = float(f"{p:.6g}")
 
     for group in groups(judged):
         for one in compare(group, plan):
-            put(f"{group.name}: {one.ours} - {one.theirs}", one.values)
+            put(f"{group.name}: {one.ours} - {one.theirs}", one.values, one.p)
         if "linas" not in set.intersection(*(set(case.shares) for case in group.cases)):
             continue
         against = {
@@ -202,10 +206,13 @@ def _arms(group: Group) -> list[str]:
 
 def percent(values: Sequence[float], signed: bool = False) -> str:
     """Return the mean of ``values`` in per cent, with a 95 % t-interval where two or more of them vary."""
-    form = "+.1f" if signed else ".1f"
     interval = stats.t_interval(values)
-    if interval.low is None or interval.high is None or np.ptp(values) == 0:
+    ends = () if interval.low is None or interval.high is None else (interval.low, interval.high)
+    narrow = bool(ends) and ends[1] - ends[0] < 0.002
+    form = ("+" if signed else "") + (".2f" if narrow else ".1f")
+    if not ends or np.ptp(values) == 0:
         return f"{100 * interval.mean:{form}}"
+    assert interval.low is not None and interval.high is not None
     high = interval.high if signed else min(interval.high, 1.0)
     return f"{100 * interval.mean:{form}} [{100 * interval.low:{form}}, {100 * high:{form}}]"
 
@@ -264,8 +271,7 @@ def _about(judged: Sequence[Judged], plan: Plan, latencies: Sequence[Mapping[str
         "linas counts bytes, and takes the table's latencies as they are; it predicts the loss alone. Bytes"
         " predicted: it learns them from measured points, as the public code does and as linas did in earlier"
         " versions of this study. Bayesian optimisation counts them too.",
-        "linas-as-published: the public code on pymoo since 0.6.1, with its whole grid of predictors; with"
-        " -0.5, its crossover up to 0.6.0.1.",
+        "linas-as-published: the public code on pymoo since 0.6.1, with its whole grid of predictors.",
         "A sequential search spends half of its evaluations on each half of the genes, in batches of 25: each"
         " of its figures is that of a search with just that budget; the picture has the one of the largest,"
         " under way.",
@@ -323,7 +329,7 @@ def _more(more: More, plan: Plan) -> Iterator[str]:
         values = [values[key] for values in more.values()]
         yield (
             f"{key} between two batches, after {plan.decides}: {percent(values, signed=True)} over"
-            f" {len(values)} supernets, each the mean of {min(plan.seeds, plan.full_seeds)} seeds."
+            f" {len(values)} supernets, search seeds of each: {min(plan.seeds, plan.full_seeds)}."
         )
 
 

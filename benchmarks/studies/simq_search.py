@@ -42,7 +42,7 @@ BUDGETS = (50, 100, 200)
 DECIDES = 200
 """Evaluations after which searches are compared."""
 SEEDS = 20
-FULL_SEEDS = 3
+FULL_SEEDS = 1
 """Seeds of searches with ``Plan.full`` predictions."""
 MARGIN = 0.1
 """Of the true front's range, by which the reference point lies beyond it."""
@@ -70,7 +70,6 @@ ARMS: dict[str, Arm] = {
     "random-joint": Arm("random-joint"),
     **{f"nsga2-joint, population {n}": Arm("nsga2-joint", n) for n in (50, 20, 10)},
     "linas-as-published": Arm("linas-as-published"),
-    "linas-as-published-0.5": Arm("linas-as-published-0.5"),
     "linas": Arm("linas", 25),
     "linas, batches of 50": Arm("linas"),
     "linas, bytes predicted": Arm("linas", 25, predict_all=True),

@@ -34,6 +34,7 @@ class Pair:
     Attributes:
         values: differences or ratios, one a replicate; with ``bounds`` the one estimate.
         bounds: lower and upper end, where the study bounds the figure itself.
+        p: of the study's own test against zero, after its correction; None where it made none.
         withdrawn: reason why the figure is not shown; ``values`` are then none.
     """
 
@@ -41,6 +42,7 @@ class Pair:
     unit: str
     bounds: tuple[float, float] | None = None
     withdrawn: str = ""
+    p: float | None = None
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,8 @@ def _pair(key: str, entry: Mapping[str, Any]) -> Pair:
         bounds = low, high
     if bool(withdrawn) == bool(values):
         raise ValueError(f"pair {key}: either values, or the reason why they are withdrawn")
-    return Pair(values, str(entry["unit"]), bounds, withdrawn)
+    p = _figure(key, entry["p"]) if "p" in entry else None
+    return Pair(values, str(entry["unit"]), bounds, withdrawn, p)
 
 
 def _figure(key: object, value: object) -> float:

@@ -116,6 +116,20 @@ def test_up_to_is_judged_by_some_network_and_in_general_by_every_table(tmp_path,
     assert "supported by: 95 % bounds" in verdicts.markdown([found["some"]]).lower()
 
 
+def test_a_comparison_has_one_verdict_the_study_s_after_its_correction(tmp_path: Path):
+    claim = replace(CLAIM, pairs=(VIT,), replicates="supernets", n=6)
+    for p, verdict in ((0.03, SUPPORTED), (0.08, UNDECIDED)):
+        entries = {VIT: {"values": UP[:7], "unit": CLAIM.unit, "p": p}}
+        outcome = Outcome("?", "?", "So.", ("a",), [("1",)], ["n"], {"paired": entries}, {"png": b"p"})
+        for ending, content in stored.files("simq-search", outcome, None, None).items():
+            records.write_text(tmp_path / "studies" / f"simq-search.{ending}", content)
+        found = judged(tmp_path, claim)
+        assert (found.verdict, found.evidence[0].p) == (verdict, p)
+        assert ("after the study's correction" in found.why) == (verdict == UNDECIDED)
+        page = verdicts.markdown([found])
+        assert f"7 supernets, p {p:.3f}" in page and "sign-flip p 0" not in page
+
+
 def test_an_interval_of_no_width_is_refused(tmp_path: Path):
     with pytest.raises(ValueError, match=r"all 10 replicates are 0\.223, an interval of no width"):
         publish(tmp_path, {VIT: [0.223] * 10})

@@ -90,8 +90,8 @@ def fragments() -> dict[str, str]:
         f" {loss['vl smaller']} smaller, ResNet {loss['resnet smaller']} smaller, ViT neither"
     )
     found["error"] = (
-        f"text {error['text faster']}, images with text {error['vl faster']} and ViT {error['vit faster']} times"
-        f" faster, the last two {error['vl smaller']} and {error['vit smaller']} times smaller"
+        f"text {error['text faster']}, images with text {error['vl faster']} and ViT {error['vit faster']}"
+        f" times faster, the last two {error['vl smaller']} and {error['vit smaller']} times smaller"
     )
     found["ceiling faster"] = f"{loss['ceiling faster']} times"
     found["ceiling smaller"] = f"{loss['ceiling smaller']} times"
