@@ -66,7 +66,7 @@ class Pace:
         if name != named or done < start:
             self._phases[run.spec.id] = (named, beat["at"], done)
             return None
-        rate = (done - start) / (beat["at"] - since) if beat["at"] > since else 0.0
+        rate = (done - start) / (beat["at"] - since) if beat["at"] - since >= SETTLED_S else 0.0
         left = (total - done) / rate if rate > 0 else None
         allowed = max(0.0, run.spec.budget["seconds"] - beat["clock"]) if "clock" in beat else math.inf
         return min(left, allowed) if left is not None else None
