@@ -207,14 +207,13 @@ def _arms(group: Group) -> list[str]:
 def percent(values: Sequence[float], signed: bool = False) -> str:
     """Return the mean of ``values`` in per cent, with a 95 % t-interval where two or more of them vary."""
     interval = stats.t_interval(values)
-    ends = () if interval.low is None or interval.high is None else (interval.low, interval.high)
-    narrow = bool(ends) and ends[1] - ends[0] < 0.002
+    low, high = interval.low, interval.high
+    narrow = low is not None and high is not None and high - low < 0.002
     form = ("+" if signed else "") + (".2f" if narrow else ".1f")
-    if not ends or np.ptp(values) == 0:
+    if low is None or high is None or np.ptp(values) == 0:
         return f"{100 * interval.mean:{form}}"
-    assert interval.low is not None and interval.high is not None
-    high = interval.high if signed else min(interval.high, 1.0)
-    return f"{100 * interval.mean:{form}} [{100 * interval.low:{form}}, {100 * high:{form}}]"
+    high = high if signed else min(high, 1.0)
+    return f"{100 * interval.mean:{form}} [{100 * low:{form}}, {100 * high:{form}}]"
 
 
 def _means(group: Group, plan: Plan) -> Iterator[tuple[str, ...]]:
