@@ -1,4 +1,4 @@
-"""README's findings on translation and BERT: every figure quoted there follows from the published records."""
+"""Findings on translation and BERT (results/FINDINGS.md): every figure follows from the published records."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks import claims, hypotheses, records, stats
 from benchmarks.claim_measures import MEASURES
+from benchmarks.quantities import of_metric
 
 REPOSITORY = Path(__file__).parents[2]
 H100, H200, CPU = "nvidia-h100.v1", "nvidia-h200.v1", "cpu-2core-avx512.v1"
@@ -57,12 +58,12 @@ def signed(values):
 
 def level(profile, measure, method):
     """Text of a row's mean, one decimal."""
-    interval = stats.t_interval(list(figures(profile, method, (), measure).values()))
+    interval = stats.interval(list(figures(profile, method, (), measure).values()), of_metric("bleu"))
     return f"{interval.mean:.1f} [{interval.low:.1f}, {interval.high:.1f}]"
 
 
 def translation():
-    """The figures that README quotes on translation, in its order."""
+    """The figures quoted on translation, in their order."""
     neuron, plain, hat = "mos-neuron", "hat-sandwich", "hat"
     gaps = [list(figures(H100, *arm, "gap").values()) for arm in ((hat, ()), (plain, SCRATCH))]
     rows = [method for _, profile, method, _, _ in published() if profile == H200 and method != "scratch"]
@@ -92,16 +93,16 @@ def translation():
 
 
 def section(start, end):
-    """A part of README as one line."""
-    text = (REPOSITORY / "README.md").read_text("utf-8")
+    """A part of FINDINGS.md as one line."""
+    text = (REPOSITORY / "results/FINDINGS.md").read_text("utf-8")
     return " ".join(text[text.index(start) : text.index(end)].split())
 
 
 def test_every_figure_on_translation_follows_from_the_records_and_no_other_is_quoted():
-    text = section("**Translation, Multi30k.**", "**BERT-like encoders on Wikipedia")
+    text = section("## Translation, Multi30k", "## BERT-like encoders on Wikipedia")
     place = 0
     for expected in translation():
-        assert expected in text[place:], f"README should quote {expected}"
+        assert expected in text[place:], f"FINDINGS.md should quote {expected}"
         place = text.index(expected, place) + len(expected)
     allowed = {"30", "20", "95", "100", "200", "2", "2016", "41.0"}
     quoted = set(NUMBER.findall(text))
@@ -119,7 +120,7 @@ def test_all_networks_that_searches_found_on_gpus_have_two_decoder_layers():
 
 
 def test_figures_on_int8_follow_from_the_records_and_the_study():
-    text = section("**BERT-like encoders on Wikipedia", "* **Is latency insensitive to shape")
+    text = section("## BERT-like encoders on Wikipedia", "* **Is latency insensitive to shape")
     apart, shares = [], []
     for (task, profile, method, options, seed), record in published().items():
         base = published().get((task, profile, method.removesuffix("+int8-uniform"), options, seed))
@@ -145,7 +146,7 @@ def test_figures_on_int8_follow_from_the_records_and_the_study():
 @pytest.mark.parametrize("verdict", ["supported", "refuted", "undecided", "not tested"])
 def test_verdicts_quoted_are_those_of_the_claims(verdict):
     judged = claims.judge(published().values())
-    text = section("Of the mixture's claims are", "## The rules")
+    text = section("Of the mixture's claims are", "A claim on a study is judged")
     quoted: dict[str, set[str]] = {}
     for line in text.split("* ")[1:]:
         kind = line.partition(":")[0].partition(",")[0]
@@ -160,7 +161,7 @@ def test_verdicts_quoted_are_those_of_the_claims(verdict):
 
 
 def test_the_ranking_of_encoders_is_no_finding():
-    text = section("**BERT-like encoders on Wikipedia", "* **Is latency insensitive to shape")
+    text = section("## BERT-like encoders on Wikipedia", "* **Is latency insensitive to shape")
     assert "no ranking is claimed" in text
     methods = ("autodistil", "nas-bert", "supershaper", "mixture", "hand-designed", "random-search")
     assert not any(method in text.lower() for method in methods)

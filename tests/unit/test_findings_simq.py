@@ -1,4 +1,4 @@
-"""README's figures of the joint searches are those of the studies' files."""
+"""Figures of the joint searches in results/FINDINGS.md are those of the studies' files."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def of_fronts(name: str) -> dict[str, str]:
 
 
 def fragments() -> dict[str, str]:
-    """Name -> words that README must have."""
+    """Name -> words that FINDINGS.md must have."""
     found = {f"search {key}": value for key, value in of_searches(study("simq-search")).items()}
     loss, error = of_fronts("simq-fronts"), of_fronts("simq-fronts-accuracy")
     found["loss"] = (
@@ -104,13 +104,13 @@ def fragments() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", list(fragments()))
-def test_readme_has_the_figure(name: str) -> None:
-    text = " ".join((ROOT / "README.md").read_text("utf-8").split())
+def test_findings_have_the_figure(name: str) -> None:
+    text = " ".join((ROOT / "results/FINDINGS.md").read_text("utf-8").split())
     assert fragments()[name] in text
 
 
 def test_no_network_is_said_to_be_at_no_loss_unless_it_is_shown() -> None:
-    text = " ".join((ROOT / "README.md").read_text("utf-8").split())
+    text = " ".join((ROOT / "results/FINDINGS.md").read_text("utf-8").split())
     shown = [
         candidate
         for name in ("simq-fronts", "simq-fronts-accuracy")
