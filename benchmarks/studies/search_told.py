@@ -206,13 +206,10 @@ def _arms(group: Group) -> list[str]:
 
 def percent(values: Sequence[float], signed: bool = False) -> str:
     """Return the mean of ``values`` in per cent, with a 95 % t-interval where two or more of them vary."""
-    interval = stats.t_interval(values)
-    ends = () if interval.low is None or interval.high is None else (interval.low, interval.high)
-    narrow = bool(ends) and ends[1] - ends[0] < 0.002
-    form = ("+" if signed else "") + (".2f" if narrow else ".1f")
-    if not ends or np.ptp(values) == 0:
-        return f"{100 * interval.mean:{form}}"
-    assert interval.low is not None and interval.high is not None
+    interval, sign = stats.t_interval(values), "+" if signed else ""
+    if interval.low is None or interval.high is None or np.ptp(values) == 0:
+        return f"{100 * interval.mean:{sign}.1f}"
+    form = sign + (".2f" if interval.high - interval.low < 0.002 else ".1f")
     high = interval.high if signed else min(interval.high, 1.0)
     return f"{100 * interval.mean:{form}} [{100 * interval.low:{form}}, {100 * high:{form}}]"
 
