@@ -101,7 +101,8 @@ def compare(group: Group, plan: Plan) -> list[Compared]:
                   for name in dict.fromkeys(families)}  # fmt: skip
         verdict = "significant" if p is not None and p < stats.ALPHA else "no difference shown"
         if p is None:
-            verdict = f"not tested: {len(v)} of {stats.SIGNIFICANT_FROM} supernets"
+            few = len(v) < stats.SIGNIFICANT_FROM
+            verdict = "not tested" + (f": {len(v)} of {stats.SIGNIFICANT_FROM} supernets" if few else "")
         found.append(Compared(a, b, tuple(v.tolist()), within, p, verdict))
     return found
 
