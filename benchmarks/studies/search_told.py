@@ -101,7 +101,8 @@ def compare(group: Group, plan: Plan) -> list[Compared]:
                   for name in dict.fromkeys(families)}  # fmt: skip
         verdict = "significant" if p is not None and p < stats.ALPHA else "no difference shown"
         if p is None:
-            verdict = f"not tested: {len(v)} of {stats.SIGNIFICANT_FROM} supernets"
+            few = len(v) < stats.SIGNIFICANT_FROM
+            verdict = "not tested" + (f": {len(v)} of {stats.SIGNIFICANT_FROM} supernets" if few else "")
         found.append(Compared(a, b, tuple(v.tolist()), within, p, verdict))
     return found
 
@@ -206,14 +207,12 @@ def _arms(group: Group) -> list[str]:
 
 def percent(values: Sequence[float], signed: bool = False) -> str:
     """Return the mean of ``values`` in per cent, with a 95 % t-interval where two or more of them vary."""
-    interval = stats.t_interval(values)
-    low, high = interval.low, interval.high
-    narrow = low is not None and high is not None and high - low < 0.002
-    form = ("+" if signed else "") + (".2f" if narrow else ".1f")
-    if low is None or high is None or np.ptp(values) == 0:
-        return f"{100 * interval.mean:{form}}"
-    high = high if signed else min(high, 1.0)
-    return f"{100 * interval.mean:{form}} [{100 * low:{form}}, {100 * high:{form}}]"
+    interval, sign = stats.t_interval(values), "+" if signed else ""
+    if interval.low is None or interval.high is None or np.ptp(values) == 0:
+        return f"{100 * interval.mean:{sign}.1f}"
+    form = sign + (".2f" if interval.high - interval.low < 0.002 else ".1f")
+    high = interval.high if signed else min(interval.high, 1.0)
+    return f"{100 * interval.mean:{form}} [{100 * interval.low:{form}}, {100 * high:{form}}]"
 
 
 def _means(group: Group, plan: Plan) -> Iterator[tuple[str, ...]]:

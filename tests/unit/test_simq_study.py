@@ -109,7 +109,8 @@ def test_more_predictions_are_compared_with_the_same_search(
         return run(self, *args, **more)
 
     monkeypatch.setattr(Arena, "run", noted)
-    common = {"seeds": 2, "budgets": (20, 40), "decides": 20, "population": 10, "jobs": 1, "inner": 60}
+    common = {"seeds": 2, "full_seeds": 2, "budgets": (20, 40), "decides": 20, "population": 10}
+    common |= {"jobs": 1, "inner": 60}
     plan = Plan(**common, full=60, arms=("linas", "random-joint"))
     outcome = study([path], plan)
     assert outcome.facts["with_inner_full"] == {"toy": {"linas with 60 predictions minus 60": 0}}
