@@ -8,8 +8,8 @@ from typing import Any
 
 from benchmarks.api import Candidate, Lab, Method, Skip, TaskInfo
 from supernet.architecture import Architecture
-from supernet.interop import command
-from supernet.interop.fairseq import standard_space
+from supernet.interop.fairseq import command
+from supernet.interop.fairseq.checkpoint import standard_space
 
 
 class FairseqTransformer(Method):
@@ -47,7 +47,7 @@ class FairseqTransformer(Method):
 
 def trained(lab: Lab, net: Any, share: float, number: int) -> Any:
     """Weights after one pass of fairseq over ``share`` of the tokens."""
-    from supernet.interop import training
+    from supernet.interop.fairseq import training
 
     pairs = training.pairs_of(lab.train_batches(share))
     seed = int(lab.rng.integers(2**31))

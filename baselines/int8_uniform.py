@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from benchmarks.api import Candidate, Lab, Method
-from supernet.quantize import uniform_int8
+from supernet.quantization.precisions import uniform_int8
 
 
 class Int8Uniform(Method):

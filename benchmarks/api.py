@@ -322,7 +322,8 @@ class Lab(ABC):
         """Validation loss of one sub-network with the weights ``net`` gives it; one evaluation.
 
         Args:
-            policy: of low precision, as in ``candidate``; computed by ``supernet.fakequant``, on ``device``.
+            policy: of low precision, as in ``candidate``; computed by
+            ``supernet.quantization.fake_quantize``, on ``device``.
             objective: a ``supernet.train.Objective`` to judge by instead of the task's own loss.
             share: of the validation data, the first part, charged as that share of an evaluation.
         """

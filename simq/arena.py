@@ -13,11 +13,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from simq import latency, table
-from simq.evaluator import Archive
+from simq.archive import Archive
 from simq.genome import Array
-from simq.search import SEARCHERS
-from supernet.grids import stored_bytes
+from simq.searchers.search import SEARCHERS
+from simq.tabular import latency, table
+from supernet.quantization.rounding import stored_bytes
 
 
 class Arena:

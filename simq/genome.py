@@ -273,7 +273,7 @@ def units_of(family: Any, grouping: str = "linear") -> tuple[Unit, ...]:
         ValueError: another grouping.
     """
     from supernet.cost import policy_units
-    from supernet.quantize import choices
+    from supernet.quantization.precisions import choices
 
     if grouping not in GROUPINGS:
         raise ValueError(f"grouping {grouping!r}: choose one of {', '.join(GROUPINGS)}")

@@ -13,14 +13,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from benchmarks.api import BudgetExhausted, Candidate, Lab, Method, Need, Option, Skip, TaskInfo, UsageError
-from simq.evaluator import Archive
+from simq.archive import Archive
 from simq.genome import GROUPINGS, JointSpace, Unit, units_of
-from simq.joint import taken_over
-from simq.measured import TOGETHER, Measured, proposed
-from simq.predictors import FOLDS
-from simq.published import EXCHANGE, LinasAsPublished
-from simq.search import SEARCHERS
-from simq.sequential import Searcher
+from simq.lab_evaluator import TOGETHER, Measured, proposed
+from simq.searchers.linas_published import EXCHANGE, LinasAsPublished
+from simq.searchers.predictors import FOLDS
+from simq.searchers.search import SEARCHERS
+from simq.searchers.sequential import Searcher
+from simq.shared_supernet import taken_over
 
 GENERATIONS = 400
 """Of the public code's search on predictors between two batches."""
@@ -35,7 +35,7 @@ INNER = Option(
 
 
 class JointSearch(Method):
-    """A searcher of ``simq.search`` over architectures and precisions.
+    """A searcher of ``simq.searchers.search`` over architectures and precisions.
 
     Without the option ``inner``, predictions between two batches are the tier's ``joint_generations``, else
     400, of a population, 20,000 at most.
@@ -134,7 +134,7 @@ def unable(precision: str, task: TaskInfo) -> Skip | None:
 
 
 class LinasMethod(JointSearch):
-    """LINAS corrected; see ``simq.linas``."""
+    """LINAS corrected; see ``simq.searchers.linas``."""
 
     name = "linas"
     summary = "SimQ-NAS' LINAS with its faults corrected, over architecture and precisions together"
@@ -182,7 +182,7 @@ class RandomJoint(JointSearch):
 
 
 class BayesJoint(JointSearch):
-    """Bayesian optimisation by hypervolume improvement; see ``simq.bayes``."""
+    """Bayesian optimisation by hypervolume improvement; see ``simq.searchers.bayes``."""
 
     name = "bayes-joint"
     summary = "Bayesian optimisation of hypervolume over architecture and precisions"

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from supernet.grids import FP32_BYTES, stored_bytes
-from supernet.quantize import Policy, check
+from supernet.quantization.precisions import Policy, check
+from supernet.quantization.rounding import FP32_BYTES, stored_bytes
 
 EMBEDDINGS = ("embedding.", "source_embedding", "target_embedding")
 """Beginnings of the names of tables, which are matrices and no linear layers."""
@@ -55,7 +55,8 @@ def cost(
         arch: an architecture of ``family.space``.
         source_len: tokens of the (source) sentence, padding and end token included.
         target_len: decoder positions; of an encoder, positions that are predicted.
-        policy: linear layer -> precision (``supernet.quantize``), of a network that is not all float32.
+        policy: linear layer -> precision (``supernet.quantization.precisions``), of a network that is not
+        all float32.
 
     Raises:
         ValueError: a length below 1, or a policy for layers that the network does not have.

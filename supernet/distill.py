@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from supernet.bert import Bert, Cell, CellBert, Op
+from supernet.data.masked_text import MaskedBatch
 from supernet.elastic import SuperNet
-from supernet.masked import MaskedBatch
 from supernet.train import TEACHING, Batch, Objective, token_loss
 
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from supernet.elastic import SuperNet, copy_buffers, tied
 from supernet.families import from_spec
-from supernet.quantize import Policy, quantize
+from supernet.quantization.precisions import Policy, quantize
 from supernet.weights import SharedSlices
 
 

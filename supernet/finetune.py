@@ -23,7 +23,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils import skip_init
 
 from supernet.bert import Bert, drop
-from supernet.recorded import recorded
+from supernet.cuda_graphs import recorded
 
 BETAS, EPS = (0.9, 0.999), 1e-6
 """AdamW's, as BERT was fine-tuned with."""

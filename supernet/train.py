@@ -15,10 +15,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from supernet.cuda_graphs import recorded
 from supernet.elastic import SuperNet, copy_buffers
 from supernet.objective import TEACHING, Batch, Labels, Objective, soft_loss, token_loss
 from supernet.recipe import Recipe, Sampling, Sandwich, SinglePath, Steady
-from supernet.recorded import recorded
 from supernet.space import Architecture
 
 __all__ = [

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import elsewhere, metrics, records, sealed, verified, verify
+from benchmarks.records import attachments, runtime_latencies, store, verdict_files
+from benchmarks.stats import bleu
+from benchmarks.verification import compare
 
 METHODS = ("hat", "hat-sandwich", "mos-layer", "mos-neuron", "random-search", "scratch")
 LIMITS = (0.4, 0.6, 0.8)
@@ -106,7 +108,7 @@ def fake(
             "started": "2026-01-01T00:00:00+00:00", "ended": f"2026-01-01T00:{10 + seed:02d}:00+00:00",
         },
     }  # fmt: skip
-    return records.seal(record | changes)
+    return store.seal(record | changes)
 
 
 def _candidate(
@@ -169,9 +171,9 @@ def with_counts(record: dict[str, Any], sentences: int = 200) -> dict[str, Any]:
         lost = rng.random(words.shape) > pooled["value"] ** 0.25 / 3
         outputs = [" ".join(line) for line in np.where(lost, "x", words)]
         sets = [["test_2016_flickr", sentences - 50], ["test_2017_flickr", 50]]
-        made["sentences"] = {"sets": sets, "bleu": metrics.sentence_counts(outputs, references)}
-        pooled["value"] = metrics.bleu(outputs, references).value
-    return records.seal(record)
+        made["sentences"] = {"sets": sets, "bleu": bleu.sentence_counts(outputs, references)}
+        pooled["value"] = bleu.bleu(outputs, references).value
+    return store.seal(record)
 
 
 def run_again(record: dict[str, Any], day: str = "2026-02-03", **changes: Any) -> dict[str, Any]:
@@ -185,9 +187,9 @@ def run_again(record: dict[str, Any], day: str = "2026-02-03", **changes: Any) -
         candidate["test"]["pooled"]["bleu"]["value"] += changes.get("quality", 0.0)
         candidate["latency"]["ratio"] *= changes.get("ratio", 1.0)
     again["spec"]["profile"] = changes.get("profile", record["spec"]["profile"])
-    again = records.seal(again)
+    again = store.seal(again)
     code = changes.get("code", ())
-    return verified.to_record(record, again, verify.compare(first, again, code=code))
+    return verdict_files.to_record(record, again, compare.compare(first, again, code=code))
 
 
 def timed_elsewhere(
@@ -212,13 +214,15 @@ def timed_elsewhere(
     ended = {"ended": f"{day}T10:00:00+00:00", "machine": machine}
     checks = [("largest difference of two logits", "1e-06", "random inputs")]
     made = record["provenance"] | ended
-    return elsewhere.to_record(record, record["candidates"][0], policy, profile, latency, checks, made)
+    return runtime_latencies.to_record(
+        record, record["candidates"][0], policy, profile, latency, checks, made
+    )
 
 
 def publish(results: Path, verdict: dict[str, Any]) -> Path:
     """Write a verdict where the leaderboard finds it."""
-    path = sealed.path_of(results, verified.FOLDER, verdict)
-    records.write_text(path, json.dumps(verdict))
+    path = attachments.path_of(results, verdict_files.FOLDER, verdict)
+    store.write_text(path, json.dumps(verdict))
     return path
 
 
@@ -248,9 +252,9 @@ def many(folder: Path, count: int, *, methods: int = 50, seeds: int = 20, senten
                     figure |= {k: base[k] + shift for k in ("value", "low", "high")}
             for key in ("p50", "p90", "ratio"):
                 candidate["latency"][key] = known["latency"][key] * (1 + method / 500)
-        record["id"] = records.spec_id(record["spec"])
-        record["digest"] = records.digest(record)
-        record["seal"] = hashlib.sha256(records.canonical(records.sealed_part(record))).hexdigest()
-        path = folder / records.relative_path(record)
+        record["id"] = store.spec_id(record["spec"])
+        record["digest"] = store.digest(record)
+        record["seal"] = hashlib.sha256(store.canonical(store.sealed_part(record))).hexdigest()
+        path = folder / store.relative_path(record)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(json.dumps(record, indent=1).encode())

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.api import UsageError
-from benchmarks.records import Record, write_text
+from benchmarks.records.store import Record, write_text
 
 
 def _table(records: Sequence[Record], baseline: str | None) -> Any:
     if not records:
         raise UsageError("no records to report on: make some first: supernet-bench run mt --tier smoke")
-    from benchmarks.report import tables
+    from benchmarks.analysis import tables
 
     return tables.build(records, baseline)
 
@@ -36,22 +36,23 @@ def render(
         UsageError: no records, or records that must not share a table.
     """
     table = _table(records, baseline)
-    from benchmarks.report import formats, html, plots
+    from benchmarks.report import html, text_formats
+    from benchmarks.report.plots import pareto
 
     title = title or f"{table.shared['task']}, {table.shared['tier']}, on {table.shared['profile']}"
-    images = plots.images(records, table)
+    images = pareto.images(records, table)
     files: dict[str, str | bytes] = {
-        "table.md": formats.markdown(table, title),
-        "table.csv": formats.csv(table),
-        "test_sets.csv": formats.sets_csv(table),
-        "table.json": formats.json_text(formats.as_json(table)),
-        "table.tex": formats.latex(table),
+        "table.md": text_formats.markdown(table, title),
+        "table.csv": text_formats.csv(table),
+        "test_sets.csv": text_formats.sets_csv(table),
+        "table.json": text_formats.json_text(text_formats.as_json(table)),
+        "table.tex": text_formats.latex(table),
         **images,
         "index.html": html.page(records, table, images, title),
     }
     for name, content in files.items():
         write_text(Path(out_dir) / name, content)
-    for drawing in plots.drawings():  # of an earlier report that had more to draw
+    for drawing in pareto.drawings():  # of an earlier report that had more to draw
         for name in {f"{drawing}.png", f"{drawing}.svg"} - set(files):
             (Path(out_dir) / name).unlink(missing_ok=True)
     return {name: Path(out_dir) / name for name in files}
@@ -76,6 +77,6 @@ def as_json(records: Sequence[Record], *, baseline: str | None = None) -> dict[s
         UsageError: no records, or records that must not share a table.
     """
     table = _table(records, baseline)
-    from benchmarks.report import formats
+    from benchmarks.report import text_formats
 
-    return formats.as_json(table)
+    return text_formats.as_json(table)

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from benchmarks.report import formats
-from benchmarks.report.figures import NONE
-from benchmarks.report.formats import TEXTS, caption, columns, footnotes
-from benchmarks.report.tables import Table
+from benchmarks.analysis.number_format import NONE
+from benchmarks.analysis.tables import Table
+from benchmarks.report import text_formats
+from benchmarks.report.text_formats import TEXTS, caption, columns, footnotes
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -52,11 +52,11 @@ class Terminal:
             yield Padding(Text(line, style="dim"), (0, 0, 0, 1))
         if len(self.table.comparisons):
             yield Text(f"\nagainst {self.table.baseline}, paired over seeds", style="bold")
-            yield _texts(formats.comparisons(self.table))
+            yield _texts(text_formats.comparisons(self.table))
         if len(self.table.sentences):
             yield Text(f"\nagainst {self.table.baseline}, over test sentences", style="bold")
-            yield _texts(formats.over_sentences(self.table))
-            yield Padding(Text(formats.OVER_SENTENCES, style="dim"), (0, 0, 0, 1))
+            yield _texts(text_formats.over_sentences(self.table))
+            yield Padding(Text(text_formats.OVER_SENTENCES, style="dim"), (0, 0, 0, 1))
 
     def _grid(self, keys: list[str], lines: list[dict[Any, Any]], high: bool = False) -> Any:
         """Some columns; ``high``: an interval stands below its figure."""

@@ -11,10 +11,13 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from benchmarks.records import Record
-from benchmarks.report import comparable, figures, formats, performance, rows, runs, sets
-from benchmarks.report.formats import TEXTS
-from benchmarks.report.tables import Table
+from benchmarks.analysis import grouping, number_format, run_summary, test_sets
+from benchmarks.analysis.tables import Table
+from benchmarks.records import selection
+from benchmarks.records.store import Record
+from benchmarks.report import text_formats
+from benchmarks.report.plots import performance_profiles
+from benchmarks.report.text_formats import TEXTS
 
 FIGURES = {
     "pareto": "Quality against latency",
@@ -52,7 +55,7 @@ def grid(
 
 
 def _left(table: Table) -> list[str]:
-    shown = formats.columns(table)
+    shown = text_formats.columns(table)
     return [shown[key][0] for key in TEXTS if key in shown] + ["difference in", "verdict"]
 
 
@@ -61,8 +64,8 @@ def alternative(name: str, table: Table) -> str:
     best = table.rows[table.rows["compared"]].dropna(subset=["quality"])
     if name == "pareto":
         told = [
-            f"{line['method']} at limit {line['limit']}: {figures.interval(line)} {table.metric_name},"
-            f" {figures.sig(line['p50'])} ms"
+            f"{line['method']} at limit {line['limit']}: {number_format.interval(line)} {table.metric_name},"
+            f" {number_format.sig(line['p50'])} ms"
             for line in best.to_dict("records")
         ]
         return "Scatter plot of test quality against latency. " + "; ".join(told) + "."
@@ -75,16 +78,19 @@ def alternative(name: str, table: Table) -> str:
     if name == "performance":
         return "Performance profiles. " + " ".join(
             f"{what}: on the share of workloads where it is the best or equal, "
-            + ", ".join(f"{m} {performance.share(f, 1.0):.0%}" for m, f in performance.ratios(costs).items())
+            + ", ".join(
+                f"{m} {performance_profiles.share(f, 1.0):.0%}"
+                for m, f in performance_profiles.ratios(costs).items()
+            )
             + "."
-            for what, costs in performance.panels(table).items()
+            for what, costs in performance_profiles.panels(table).items()
         )
     if name == "budget":
         own = table.rows[table.rows["method"] == table.rows["of"]]
         spent = own.drop_duplicates("method").to_dict("records")
         told = [
-            f"{r['method']} {figures.number(r['tokens'], '.0f', 100)} % of the tokens,"
-            f" {figures.number(r['seconds'], '.0f')} s"
+            f"{r['method']} {number_format.number(r['tokens'], '.0f', 100)} % of the tokens,"
+            f" {number_format.number(r['seconds'], '.0f')} s"
             for r in spent
         ]
         return "Stacked bars of what each method spent by phase: " + "; ".join(told) + "."
@@ -105,22 +111,22 @@ def _provenance(records: Sequence[Record]) -> list[tuple[str, str]]:
         flat |= {f"machine: {k}": v for k, v in made["machine"].items()}
         flat |= {f"environment: {k}": v for k, v in (made.get("env") or {}).items()}
         for key, value in flat.items():
-            found.setdefault(rows.plain(key, 80), set()).add(rows.plain(value, 160))
+            found.setdefault(selection.plain(key, 80), set()).add(selection.plain(value, 160))
     return [(key, "  and  ".join(sorted(values))) for key, values in found.items()]
 
 
 def _runs(records: Sequence[Record]) -> pd.DataFrame:
-    named = comparable.labels(runs.whole(records))
+    named = grouping.labels(run_summary.whole(records))
     return pd.DataFrame(
         [
             {
                 "run": r["id"],
-                "method": rows.plain(named[r["id"]], 60),
+                "method": selection.plain(named[r["id"]], 60),
                 "seed": str(r["spec"]["seed"]),
                 "status": r["status"],
                 "candidates": str(len(r["candidates"])),
                 "digest": r["digest"][:16],
-                "started": rows.plain(r["provenance"]["started"], 32),
+                "started": selection.plain(r["provenance"]["started"], 32),
             }
             for r in records
         ]
@@ -147,15 +153,17 @@ def page(records: Sequence[Record], table: Table, images: Mapping[str, bytes], t
         for name, heading in FIGURES.items()
         if f"{name}.svg" in images
     ]
-    against = grid(formats.comparisons(table), f"Differences from {table.baseline}, paired over seeds", left)
-    single = grid(formats.over_sentences(table), formats.OVER_SENTENCES, left)
+    against = grid(
+        text_formats.comparisons(table), f"Differences from {table.baseline}, paired over seeds", left
+    )
+    single = grid(text_formats.over_sentences(table), text_formats.OVER_SENTENCES, left)
     main = f"{metric} and latency of each method's best network by validation at each limit, best first"
     return _environment().get_template("report.html").render(
-        title=rows.plain(title),
-        caption=formats.caption(table),
+        title=selection.plain(title),
+        caption=text_formats.caption(table),
         shared=table.shared,
-        main=grid(formats.cells(table), main, left, list(table.rows["limit"])),
-        footnotes=[*table.notices, *formats.footnotes(table)],
+        main=grid(text_formats.cells(table), main, left, list(table.rows["limit"])),
+        footnotes=[*table.notices, *text_formats.footnotes(table)],
         troubles=table.troubles,
         figures=drawn,
         baseline=table.baseline,
@@ -167,7 +175,7 @@ def page(records: Sequence[Record], table: Table, images: Mapping[str, bytes], t
                 f"{s.name} on each test set, with 95 % intervals; made as {s.signature} {' '.join(s.notes)}",
                 left,
             )
-            for s in sets.scores(table)
+            for s in test_sets.scores(table)
         ],
         signatures=table.signatures,
         provenance=_provenance(records),

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.api import UsageError
-from benchmarks.data import Say
-from benchmarks.records import Record, load_all
-from benchmarks.report.rows import by_limit
+from benchmarks.records.selection import by_limit
+from benchmarks.records.store import Record, load_all
 from benchmarks.studies import Outcome
+from benchmarks.tasks.datasets import Say
 
 SUMMARY = "what INT8 does to the latency of published encoders on this machine's processor"
 READS = "records"
@@ -63,7 +63,7 @@ def run(folder: Path, say: Say) -> Outcome:
     Raises:
         UsageError: there are no such records, or this machine is no declared CPU profile.
     """
-    from benchmarks import profiles
+    from benchmarks.hardware import profiles
 
     name = profiles.matching()
     profile = profiles.get(name) if name else None
@@ -110,10 +110,10 @@ def timed(
     """
     import torch
 
-    from benchmarks import measure
-    from benchmarks.score import reference_network
+    from benchmarks.measurement import latency as measure
+    from benchmarks.scoring.score import reference_network
     from supernet.cost import cost
-    from supernet.quantize import quantize, uniform_int8
+    from supernet.quantization.precisions import quantize, uniform_int8
 
     family, reference, tier = rebuilt(record, candidate)
     architecture = family.space.architecture(candidate["architecture"])

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.registry import arena
-from benchmarks.studies import Outcome, fronts_told, stored
+from benchmarks.studies import Outcome, files, fronts_told
 from benchmarks.studies.simq_fronts import described, short
 
 WIDTH = 2 * 1.959964
@@ -26,7 +26,7 @@ def again(path: Path) -> Outcome:
     Raises:
         InvalidRecord: it is no study, or was changed after it was written.
     """
-    seal = stored.load(path, figures=False).seal
+    seal = files.load(path, figures=False).seal
     old = json.loads(path.read_text("utf-8"))
     kept = ("signature", "profile", "seeds", "evaluations", "inner", "shown")
     about = {key: old[key] for key in kept}
@@ -61,15 +61,15 @@ def upgraded(one: Mapping[str, Any]) -> dict[str, Any]:
 
 def main(results: Path) -> None:
     """Write both studies of fronts anew."""
-    from benchmarks import provenance, records
+    from benchmarks.records import provenance, store
 
     commit, dirty = provenance.source_state()
     for name in fronts_told.NAMED.values():
-        path = results / stored.FOLDER / f"{name}.json"
-        for ending, content in stored.files(name, again(path), commit, dirty).items():
+        path = results / files.FOLDER / f"{name}.json"
+        for ending, content in files.files(name, again(path), commit, dirty).items():
             target = path.with_suffix(f".{ending}")
             if isinstance(content, str):
-                records.write_text(target, content)
+                store.write_text(target, content)
             else:
                 target.write_bytes(content)
 

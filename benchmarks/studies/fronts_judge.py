@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks import stats
+from benchmarks.stats import intervals
 from benchmarks.studies.simq_fronts import LEVEL, MARGIN
 
 Facts = Mapping[str, Any]
@@ -136,8 +136,8 @@ def judge(facts: Facts, axis: str) -> Answer:
         place: (point["accuracy_above_int8"][0] + MARGIN) / max(errors[place][0], 1e-12)
         for place, point in found.items()
     }
-    kept = stats.holm({str(place): float(norm.sf(z)) for place, z in above.items()})
-    lost = stats.holm({str(place): float(norm.cdf(z)) for place, z in above.items()})
+    kept = intervals.holm({str(place): float(norm.sf(z)) for place, z in above.items()})
+    lost = intervals.holm({str(place): float(norm.cdf(z)) for place, z in above.items()})
     judged = []
     for place in places:
         verdict = UNDECIDED

@@ -1,6 +1,7 @@
 """Points of tables as what they are deployed as: ONNX files, run and timed in ONNX Runtime.
 
-A table's supernet lies in a folder as ``NAME.safetensors`` (``supernet.stored``) and the held-out data as
+A table's supernet lies in a folder as ``NAME.safetensors`` (``supernet.supernet_file``) and the held-out
+data as
 ``NAME.items.safetensors``: ``inputs0``, ``inputs1`` where there are two, and ``labels``. Files of one
 architecture and policy are made once, gated, and asked item by item, as they are deployed; sentences without
 their padding.
@@ -20,12 +21,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks import turns
 from benchmarks.api import UsageError
-from benchmarks.deployed import traced
-from benchmarks.runtimes import check_served
-from supernet import stored
-from supernet.ort import Ort, opened
+from benchmarks.measurement import turns
+from benchmarks.measurement.deployed import traced
+from benchmarks.measurement.serving import check_served
+from supernet import supernet_file
+from supernet.quantization.onnx_runtime import Ort, opened
 
 Array = NDArray[np.float64]
 PAD = 0
@@ -41,7 +42,7 @@ class Point:
         losses, hits: of every held-out item ``[items]``: nats, and whether the likeliest class is right.
         size: bytes of its ONNX file.
         graph: the file.
-        apart: distance of its outputs from those in fp32, as ``benchmarks.fidelity`` has it.
+        apart: distance of its outputs from those in fp32, as ``benchmarks.measurement.parity`` has it.
     """
 
     losses: Array
@@ -123,7 +124,7 @@ def items(folder: Path, name: str, most: int) -> Items:
 
 @lru_cache(maxsize=1)
 def _network(path: Path) -> Any:
-    return stored.load(path)[0]
+    return supernet_file.load(path)[0]
 
 
 def measured(folder: Path, name: str, most: int, asked: tuple[dict[str, Any], dict[str, str]]) -> Point:
@@ -171,7 +172,7 @@ def bfloat16(
 ) -> tuple[Point, turns.Turns]:
     """A network with all layers of the policy in bfloat16, by torch's kernels, for ONNX Runtime has none; in
     turns with itself in fp32, also in torch. Its size is that of its weights."""
-    from supernet.quantize import quantize
+    from supernet.quantization.precisions import quantize
 
     torch.set_num_threads(1)
     net, held = _network(weights(folder, name)), items(folder, name, most)

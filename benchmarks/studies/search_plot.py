@@ -12,7 +12,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure as Drawing
 
-from benchmarks.report import plots
+from benchmarks.report.plots import pareto
 
 if TYPE_CHECKING:
     from benchmarks.studies.simq_search import Judged, Plan
@@ -27,9 +27,9 @@ PICTURED = (
 
 def pictures(found: Sequence[Judged], plan: Plan) -> dict[str, bytes]:
     """``png`` and ``svg`` -> bytes."""
-    with mpl.rc_context(plots.STYLE):
+    with mpl.rc_context(pareto.STYLE):
         figure = draw(found, plan)
-        return {kind: plots.image(figure, kind) for kind in ("png", "svg")}
+        return {kind: pareto.image(figure, kind) for kind in ("png", "svg")}
 
 
 def draw(found: Sequence[Judged], plan: Plan) -> Drawing:
@@ -39,13 +39,13 @@ def draw(found: Sequence[Judged], plan: Plan) -> Drawing:
     wide, tall = 4.6 * len(tables) + 2.6, 3.9 * len(asked) + 1.0
     figure = Drawing(figsize=(wide, tall))
     figure.text(0.012, 1 - 0.12 / tall, "Which search finds most?", fontsize=14, fontweight="bold", va="top",
-                color=plots.INK)  # fmt: skip
+                color=pareto.INK)  # fmt: skip
     told = (
         f"Share of the true front's hypervolume. Mean of {plan.seeds} search seeds; band: lowest to highest."
     )
-    figure.text(0.012, 1 - 0.46 / tall, told, fontsize=10, va="top", color=plots.INK)
+    figure.text(0.012, 1 - 0.46 / tall, told, fontsize=10, va="top", color=pareto.INK)
     shown = {id(j): {name: c for name, c in j.curves.items() if name in PICTURED} for j in found}
-    style = plots.looks(name for curves in shown.values() for name in curves)
+    style = pareto.looks(name for curves in shown.values() for name in curves)
     lowest = min(float(c[:, plan.budgets[0] - 1].mean()) for some in shown.values() for c in some.values())
     labels: dict[str, Any] = {}
     for judged in found:
@@ -67,7 +67,7 @@ def draw(found: Sequence[Judged], plan: Plan) -> Drawing:
         axes.set_xlabel("evaluations")
         axes.set_ylabel("% of the true front        higher is better \u2192")
         title = f"{judged.head['name']}: {', '.join(judged.case.objectives)}"
-        axes.set_title(title, fontsize=10, loc="left", color=plots.INK)
+        axes.set_title(title, fontsize=10, loc="left", color=pareto.INK)
     figure.legend(list(labels.values()), list(labels), loc="upper left", fontsize=9, frameon=False,
                   bbox_to_anchor=((4.75 + 4.6 * (len(tables) - 1)) / wide, 1 - 1.2 / tall))  # fmt: skip
     return figure

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import stats
 from benchmarks.registry import arena
+from benchmarks.stats import intervals
 from benchmarks.studies import Outcome, search_plot
 from benchmarks.studies.simq_search import (
     ARMS,
@@ -92,17 +92,17 @@ def compare(group: Group, plan: Plan) -> list[Compared]:
         if {a, b} <= arms
     }
     raw = {f"{a}|{b}": p for (a, b), v in values.items() if (p := t_test(v.tolist())) is not None}
-    adjusted = stats.holm(raw)
+    adjusted = intervals.holm(raw)
     families = [case.family for case in group.cases]
     found = []
     for (a, b), v in values.items():
         p = adjusted.get(f"{a}|{b}")
         within = {name: float(np.mean([x for x, f in zip(v, families, strict=True) if f == name]))
                   for name in dict.fromkeys(families)}  # fmt: skip
-        verdict = "significant" if p is not None and p < stats.ALPHA else "no difference shown"
+        verdict = "significant" if p is not None and p < intervals.ALPHA else "no difference shown"
         if p is None:
-            few = len(v) < stats.SIGNIFICANT_FROM
-            verdict = "not tested" + (f": {len(v)} of {stats.SIGNIFICANT_FROM} supernets" if few else "")
+            few = len(v) < intervals.SIGNIFICANT_FROM
+            verdict = "not tested" + (f": {len(v)} of {intervals.SIGNIFICANT_FROM} supernets" if few else "")
         found.append(Compared(a, b, tuple(v.tolist()), within, p, verdict))
     return found
 
@@ -111,7 +111,7 @@ def t_test(values: Sequence[float]) -> float | None:
     """Return the two-sided p of Student's test that the mean is zero; None where nothing varies."""
     from scipy.stats import ttest_1samp
 
-    if len(values) < stats.SIGNIFICANT_FROM or np.ptp(values) == 0:
+    if len(values) < intervals.SIGNIFICANT_FROM or np.ptp(values) == 0:
         return None
     return float(ttest_1samp(values, 0.0).pvalue)
 
@@ -207,7 +207,7 @@ def _arms(group: Group) -> list[str]:
 
 def percent(values: Sequence[float], signed: bool = False) -> str:
     """Return the mean of ``values`` in per cent, with a 95 % t-interval where two or more of them vary."""
-    interval, sign = stats.t_interval(values), "+" if signed else ""
+    interval, sign = intervals.t_interval(values), "+" if signed else ""
     if interval.low is None or interval.high is None or np.ptp(values) == 0:
         return f"{100 * interval.mean:{sign}.1f}"
     form = sign + (".2f" if interval.high - interval.low < 0.002 else ".1f")
@@ -354,7 +354,7 @@ def _comparison(one: Compared) -> dict[str, Any]:
 
 def _ends(values: Sequence[float]) -> list[float | None]:
     """Return mean, lower and upper end of the t-interval over ``values``, to six digits."""
-    interval = stats.t_interval(values)
+    interval = intervals.t_interval(values)
     if np.ptp(values) == 0:
         return [round(interval.mean, 6), None, None]
     return [None if x is None else round(x, 6) for x in (interval.mean, interval.low, interval.high)]

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.data import Say
+from benchmarks.latency_tables.evaluation import drift, left_out
+from benchmarks.latency_tables.tables import PROFILES, Array, Table, load
 from benchmarks.studies import Outcome
-from benchmarks.table_profiles import PROFILES, Array, Table, load
-from benchmarks.tables import drift, left_out
+from benchmarks.tasks.datasets import Say
 
 SUMMARY = "is latency insensitive to shape? SuperShaper's tables of two GPUs and a cloud Xeon"
 READS = "data"

@@ -23,10 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.api import UsageError
-from benchmarks.data import Say
 from benchmarks.registry import arena
 from benchmarks.studies import Outcome
 from benchmarks.studies.simq_search import nondominated
+from benchmarks.tasks.datasets import Say
 
 SUMMARY = "joint fronts of tables against uniform INT8, measured in ONNX Runtime on held-out data"
 READS = "weights"
@@ -108,9 +108,9 @@ def run(folder: Path, say: Say = lambda line: None, plan: Plan | None = None) ->
 
 def study(paths: Sequence[Path], folder: Path, plan: Plan, say: Say = lambda line: None) -> Outcome:
     """The study over some tables."""
-    from benchmarks import profiles
+    from benchmarks.hardware import profiles
     from benchmarks.studies import fronts_told
-    from supernet.ort import version
+    from supernet.quantization.onnx_runtime import version
 
     for path in paths:
         if not arena().latency(path):

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.data import Say
 from benchmarks.studies import Outcome, simq_fronts
+from benchmarks.tasks.datasets import Say
 
 SUMMARY = "the same fronts, searched for accuracy"
 READS = simq_fronts.READS

@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import stats
 from benchmarks.api import UsageError
-from benchmarks.data import Say
 from benchmarks.registry import arena
+from benchmarks.stats import intervals
 from benchmarks.studies import Outcome
+from benchmarks.tasks.datasets import Say
 
 SUMMARY = "joint searches of architecture and precision on tables of whole spaces; needs no data"
 READS = None
@@ -107,7 +107,8 @@ COMPARISONS = (
 
 RULE = (
     f"of two searches one is better where Student's t-test over supernets, of the difference after {DECIDES}"
-    f" evaluations, is below {stats.ALPHA:g} after Holm over the comparisons. The value of a supernet is the"
+    f" evaluations, is below {intervals.ALPHA:g} after Holm over the comparisons. The value of"
+    f" a supernet is the"
     " mean over the seeds of the search on its table: more seeds say more of the search on that table and"
     " nothing of another supernet. The supernets are of four families, which are no exchangeable draws, so"
     " that the intervals are the least doubt there is."
@@ -203,7 +204,7 @@ def run(data_dir: Path | None, say: Say = lambda line: None) -> Outcome:
     if not paths:
         raise UsageError(
             "no table comes along yet: make them with python -m tests.bench.tabulate --cache FOLDER --out"
-            " simq/tables"
+            " simq/tabular/data"
         )
     return study(list(paths.values()), Plan(), say)
 

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from benchmarks.api import Measurement, UsageError
 from benchmarks.identity import TASKS
-from benchmarks.records import canonical
+from benchmarks.records.store import canonical
 from benchmarks.registry import digest, module_file, unknown
 
 if TYPE_CHECKING:
-    from benchmarks.data import Say
+    from benchmarks.tasks.datasets import Say
 
 __all__ = [
     "DEVICES", "GROUP", "Prepared", "Task", "code_digest", "data_digest", "get_task", "is_ours",

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from benchmarks.api import Measurement, UsageError
-from benchmarks.data import Say, datasets
 from benchmarks.tasks import Prepared, glue, is_ours, lexicon, text
+from benchmarks.tasks.datasets import Say, datasets
 from benchmarks.tasks.precision import autocast
 from benchmarks.tasks.tiers import Tier, read_tier, tier_names
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     import torch
 
     from supernet.bert import Bert, BertFamily
+    from supernet.data.masked_text import MaskedBatch, MaskedBatches, PackedText
     from supernet.finetune import Pause
-    from supernet.masked import MaskedBatch, MaskedBatches, PackedText
     from supernet.searchspace import SearchSpace
 
 TABLES = Path(__file__).with_name("bert.toml")
@@ -76,7 +76,7 @@ class BertTask:
         found = read_tier(TABLES, self.name, tier, device)
         if self.start is None:
             return found
-        from supernet.interop.start import digest, head_channels
+        from supernet.interop.huggingface.start import digest, head_channels
 
         theirs = head_channels(self.start)
         heads = {name: _head_channels(self.name, name, device) for name in self.tiers()}
@@ -98,7 +98,7 @@ class BertTask:
         Raises:
             UsageError: the folder is no such model.
         """
-        from supernet.interop import start
+        from supernet.interop.huggingface import start
 
         try:
             words = start.pieces(folder)
@@ -149,7 +149,7 @@ class BertTask:
             pieces=self._pieces(),
         )
         if self.start is not None:
-            from supernet.interop.start import digest
+            from supernet.interop.huggingface.start import digest
 
             digests["start"] = digest(self.start)
         return replace(prepared, digests={**prepared.digests, **digests}, start=self.start)
@@ -158,7 +158,7 @@ class BertTask:
         """The vocabulary of the model that is started from; none of its own."""
         if self.start is None:
             return []
-        from supernet.interop.start import pieces
+        from supernet.interop.huggingface.start import pieces
 
         return pieces(self.start)
 
@@ -180,7 +180,7 @@ class BertTask:
 
     def batches(self, rows: PackedText, max_tokens: int, seed: int, device: str) -> MaskedBatches:
         """Training batches without end, masked anew each time, as the seed decides."""
-        from supernet.masked import MaskedBatches
+        from supernet.data.masked_text import MaskedBatches
 
         return MaskedBatches(rows, max_tokens, seed, device=device)
 
@@ -198,7 +198,7 @@ class BertTask:
         """The first ``share`` of the rows in batches, masked the same each time."""
         import torch
 
-        from supernet.masked import evaluation_batches
+        from supernet.data.masked_text import evaluation_batches
 
         kept = self._batches.setdefault(rows, {})
         key = f"{device} {share:g}"
@@ -241,7 +241,7 @@ class BertTask:
         """
         if prepared.sealed is None:
             raise ValueError(f"{self.name}: the test split is sealed off from this process")
-        from benchmarks import metrics
+        from benchmarks.stats import bleu
 
         pieces = text.load_vocabulary(prepared.folder)
         scores: dict[str, Any] = {}
@@ -252,7 +252,7 @@ class BertTask:
             length, size = rows.rows.shape[1], len(rows)
             recipe = f"mask:15%|mask-seed:{EVALUATION_SEED}|len:{length}|vocab:{rows.vocab}|rows:{size}"
             recipe += f"|version:{VERSION}"
-            scores[name] = {"mlm_accuracy": metrics.mean(100 * hits, f"mlm-acc|{recipe}").to_dict()}
+            scores[name] = {"mlm_accuracy": bleu.mean(100 * hits, f"mlm-acc|{recipe}").to_dict()}
             loss = float(losses.mean())
         return {"test": scores, "test_loss": loss}
 

@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.api import UsageError
-from benchmarks.data import Say, build, datasets, locate, read_lines, sha256
-from benchmarks.metrics import digest
+from benchmarks.stats.bleu import digest
 from benchmarks.tasks import Prepared
+from benchmarks.tasks.datasets import Say, build, datasets, locate, read_lines, sha256
 
 if TYPE_CHECKING:
     from sentencepiece import SentencePieceProcessor
 
-    from supernet.batches import PairData
+    from supernet.data.sentence_pairs import PairData
 
 BOS, PAD, EOS, UNK = 0, 1, 2, 3
 """Special tokens, in fairseq's order."""
@@ -246,7 +246,7 @@ def write_pairs(path: Path, source: Sequence[Sequence[int]], target: Sequence[Se
 
 def read_pairs(path: Path) -> PairData:
     """The pairs that ``write_pairs`` wrote."""
-    from supernet.batches import PairData
+    from supernet.data.sentence_pairs import PairData
 
     with np.load(path, allow_pickle=False) as arrays:
         sides = [

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import stats
-from benchmarks.metrics import DIGITS
+from benchmarks.stats import intervals
+from benchmarks.stats.bleu import DIGITS
 from benchmarks.tasks.glue import MOST_SIMILAR, GlueTask, Row, Splits
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def measure(
 def over_seeds(values: Sequence[float], signature: str) -> Figure:
     """One metric's figure from those of each seed."""
     kept = [round(value, DIGITS) for value in values]
-    interval = stats.t_interval(kept)
+    interval = intervals.t_interval(kept)
     found: Figure = {"value": interval.mean, "low": interval.low, "high": interval.high}
     found["deviation"] = float(np.std(kept, ddof=1)) if len(kept) > 1 else None
     rounded = {name: None if x is None else round(x, DIGITS) for name, x in found.items()}

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.api import UsageError
-from benchmarks.data import Say, build, datasets, locate, read_lines, sha256
-from benchmarks.metrics import digest
+from benchmarks.stats.bleu import digest
+from benchmarks.tasks.datasets import Say, build, datasets, locate, read_lines, sha256
 
 Row = tuple[tuple[str, ...], str]
 """The sentence or the two, and the label as it is written."""

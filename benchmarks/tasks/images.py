@@ -20,11 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.api import UsageError
-from benchmarks.data import Say, build, datasets, locate, read_lines, sha256
 from benchmarks.tasks import Prepared
+from benchmarks.tasks.datasets import Say, build, datasets, locate, read_lines, sha256
 
 if TYPE_CHECKING:
-    from supernet.images import Images
+    from supernet.data.images import Images
 
 INFO = "info.json"
 CIFAR_SIDE, CIFAR_CHANNELS, CIFAR_FILE = 32, 3, 10_000
@@ -309,7 +309,7 @@ def read_images(folder: Path, path: Path) -> Images:
     """
     import torch
 
-    from supernet.images import Images
+    from supernet.data.images import Images
 
     info = json.loads((folder / INFO).read_text())
     with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.api import UsageError
-from benchmarks.data import Say, datasets, locate
+from benchmarks.tasks.datasets import Say, datasets, locate
 from benchmarks.tasks.images import Split, Splits, digits
 
 Array = NDArray[Any]

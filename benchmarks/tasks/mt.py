@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from benchmarks import stage
 from benchmarks.api import Measurement
-from benchmarks.data import Say, datasets
+from benchmarks.scoring import stage
 from benchmarks.tasks import Prepared, corpus, is_ours, lexicon
+from benchmarks.tasks.datasets import Say, datasets
 from benchmarks.tasks.precision import autocast
 from benchmarks.tasks.tiers import Tier, read_tier, tier_names
 
 if TYPE_CHECKING:
     import torch
 
-    from supernet.batches import Batch, PairData, TokenBatches
+    from supernet.data.sentence_pairs import Batch, PairData, TokenBatches
     from supernet.searchspace import SearchSpace
     from supernet.seq2seq import Seq2SeqFamily
 
@@ -107,7 +107,7 @@ class MTTask:
 
     def batches(self, pairs: PairData, max_tokens: int, seed: int, device: str) -> TokenBatches:
         """Training batches without end, in an order that the seed decides."""
-        from supernet.batches import TokenBatches
+        from supernet.data.sentence_pairs import TokenBatches
 
         multiple = PADDING[device]
         return TokenBatches(pairs, max_tokens, seed, device=device, multiple=multiple)
@@ -140,7 +140,7 @@ class MTTask:
         """All pairs in batches, the same each time; of them the first ``share``, at least one."""
         import torch
 
-        from supernet.batches import validation_batches
+        from supernet.data.sentence_pairs import validation_batches
 
         kept = self._batches.setdefault(pairs, {})
         if device not in kept:
@@ -160,8 +160,8 @@ class MTTask:
         """
         if prepared.sealed is None:
             raise ValueError(f"{self.name}: the test split is sealed off from this process")
-        from benchmarks import metrics
-        from supernet.batches import PairData
+        from benchmarks.stats import bleu
+        from supernet.data.sentence_pairs import PairData
 
         subwords = corpus.load_vocabulary(prepared.folder)
         tests = corpus.read_tests(prepared.sealed)
@@ -174,17 +174,17 @@ class MTTask:
         outputs = self.translate(module, ids[0], tier, device, precision, subwords)
         scores: dict[str, Any] = {}
         if len(tests) > 1:
-            scores[corpus.POOL] = metrics.translation(outputs, references)
+            scores[corpus.POOL] = bleu.translation(outputs, references)
         start = 0
         for name, (_, lines) in tests.items():
-            scores[name] = metrics.translation(outputs[start : start + len(lines)], lines)
+            scores[name] = bleu.translation(outputs[start : start + len(lines)], lines)
             start += len(lines)
         loss = self.evaluate(module, PairData(*map(_arrays, ids)), device, precision).loss
         sizes = [[name, len(lines)] for name, (lines, _) in tests.items()]
         return {
             "test": scores,
-            "sentences_sha256": metrics.digest(outputs),
-            "sentences": {"sets": sizes, "bleu": metrics.sentence_counts(outputs, references)},
+            "sentences_sha256": bleu.digest(outputs),
+            "sentences": {"sets": sizes, "bleu": bleu.sentence_counts(outputs, references)},
             "test_loss": loss,
         }
 

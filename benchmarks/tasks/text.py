@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.api import UsageError
-from benchmarks.data import Say, build, datasets, locate, read_lines, sha256
-from benchmarks.metrics import digest
+from benchmarks.stats.bleu import digest
 from benchmarks.tasks import Prepared
+from benchmarks.tasks.datasets import Say, build, datasets, locate, read_lines, sha256
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-    from supernet.masked import PackedText
+    from supernet.data.masked_text import PackedText
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 """In the order of ``supernet.bert``."""
@@ -270,7 +270,7 @@ def read_packed(folder: Path, split: str) -> PackedText:
 
 def packed(folder: Path, documents: Sequence[np.ndarray]) -> PackedText:
     """Token ids of documents in rows as long as those of a prepared folder."""
-    from supernet.masked import PackedText
+    from supernet.data.masked_text import PackedText
 
     info = json.loads((folder / INFO).read_text())
     return PackedText(documents, info["length"], info["vocab"])

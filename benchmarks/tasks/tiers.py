@@ -41,7 +41,8 @@ class Tier:
     windows: tuple[tuple[int, int], ...] = ()
     """Deployment targets that are sizes: fewest and most parameters."""
     counted: Mapping[str, float] = field(default_factory=dict)
-    """Prices of ``benchmarks.counted``, where searches are told counted latencies; empty: they are timed."""
+    """Prices of ``benchmarks.measurement.counted``, where searches are told counted latencies; empty:
+    they are timed."""
     finetune: Mapping[str, Any] = field(default_factory=dict)
     """What encoders are fine-tuned on, and how (``benchmarks.tasks.finetuning.Settings``); empty: nothing."""
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from benchmarks.api import Measurement
-from benchmarks.data import Say, datasets
 from benchmarks.tasks import Prepared, images, is_ours, mosaics
+from benchmarks.tasks.datasets import Say, datasets
 from benchmarks.tasks.precision import autocast
 from benchmarks.tasks.tiers import Tier, read_tier, tier_names
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from supernet.images import ImageBatch, ImageBatches, Images
+    from supernet.data.images import ImageBatch, ImageBatches, Images
     from supernet.searchspace import SearchSpace
 
 TABLES = Path(__file__).with_name("vision.toml")
@@ -109,7 +109,7 @@ class VisionTask:
 
     def batches(self, some: Images, max_tokens: int, seed: int, device: str) -> ImageBatches:
         """Training batches without end, cropped and mirrored anew each time, as the seed decides."""
-        from supernet.images import ImageBatches
+        from supernet.data.images import ImageBatches
 
         return ImageBatches(some, max_tokens, seed, device=device)
 
@@ -127,7 +127,7 @@ class VisionTask:
         """The first ``share`` of the images in batches, the same each time."""
         import torch
 
-        from supernet.images import evaluation_batches
+        from supernet.data.images import evaluation_batches
 
         kept = self._batches.setdefault(some, {})
         key = f"{device} {share:g}"
@@ -167,12 +167,12 @@ class VisionTask:
         """
         if prepared.sealed is None:
             raise ValueError(f"{self.name}: the test split is sealed off from this process")
-        from benchmarks import metrics
+        from benchmarks.stats import bleu
 
         some = images.read_images(prepared.folder, prepared.sealed / "test.npz")
         losses, hits = self.predictions(module, some, device, precision)
         recipe = f"acc|top:1|n:{len(hits)}|classes:{prepared.target_vocab}|version:{VERSION}"
-        accuracy = metrics.proportion(int(hits.sum()), len(hits), recipe)
+        accuracy = bleu.proportion(int(hits.sum()), len(hits), recipe)
         return {"test": {"test": {"accuracy": accuracy.to_dict()}}, "test_loss": float(losses.mean())}
 
 

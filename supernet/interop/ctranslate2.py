@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from supernet import seq2seq
 from supernet.export import CorruptExport
-from supernet.interop.runtimes import Inexpressible, require
+from supernet.interop.errors import Inexpressible, require
 
 QUANTIZATIONS = ("float32", "int8")
 """Of the weights; int8 with dynamic ranges of activations."""

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from supernet.elastic import SuperNet
-from supernet.interop import checkpoint, layout
-from supernet.interop.fairseq import BROKEN, POST_LN, matched, settings
+from supernet.interop import pickle_reader
+from supernet.interop.fairseq import layout
+from supernet.interop.fairseq.checkpoint import BROKEN, POST_LN, matched, settings
 from supernet.seq2seq import SOURCES, Seq2SeqFamily
 from supernet.space import HAT_FIELDS, SearchSpace, from_hat, seq2seq_space
 
@@ -69,7 +70,7 @@ def network(path: Path, config: Path | None = None, vocab: tuple[int, ...] = ())
         ValueError: no such checkpoint, another model, dictionaries of other sizes, or a sub-network that is
             none of its space.
     """
-    found = checkpoint.load(path)
+    found = pickle_reader.load(path)
     args = settings(found, path)
     try:
         layout.plain(args, POST_LN | {"vocab_original_scaling": False})

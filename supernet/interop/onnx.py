@@ -2,7 +2,7 @@
 
 Encoders and classifiers are one file, ``model.onnx``: logits of every position of text, of an image, or of an
 image with a text, padded to the length that its network was made for. A translator is two, ``encoder.onnx``
-and ``step.onnx``, as ``supernet.onnx_translator`` describes them.
+and ``step.onnx``, as ``supernet.quantization.onnx_translator`` describes them.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from supernet import seq2seq, vision_language
 from supernet.export import CorruptExport
-from supernet.interop.huggingface import CLOSE, IMAGES, Unequal, sample
-from supernet.interop.runtimes import require
-from supernet.onnx_graph import to_onnx
-from supernet.onnx_translator import encoder_and_step
-from supernet.quantize import Policy, lowered, quantize
+from supernet.interop.errors import require
+from supernet.interop.huggingface.export import CLOSE, IMAGES, Unequal, sample
+from supernet.quantization.onnx_trace import to_onnx
+from supernet.quantization.onnx_translator import encoder_and_step
+from supernet.quantization.precisions import Policy, lowered, quantize
 
 AGREEING = 0.995
 """Share of positions whose largest logit must be the same one."""

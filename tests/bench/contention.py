@@ -1,7 +1,7 @@
 """What other programs on the machine cost a training on two threads, and how threads should wait.
 
 ``python -m tests.bench.contention``: milliseconds of an update of the smoke tier's Vision Transformers, with
-GNU OpenMP's own patience and with that of ``benchmarks.executor``, on the machine as it is and beside
+GNU OpenMP's own patience and with that of ``benchmarks.runs.executor``, on the machine as it is and beside
 processes that keep all processors busy; and the latencies of its largest and smallest network as the harness
 times them.
 Each arm is a process of its own: the library reads its environment once.
@@ -17,7 +17,7 @@ import sys
 import time
 from typing import Any
 
-from benchmarks.executor import SPINS
+from benchmarks.runs.executor import SPINS
 
 UPDATES, TIMED, ROUNDS = 40, 200, 3
 BUSY = "while True: pass"
@@ -28,10 +28,10 @@ def measured() -> dict[str, float]:
     import numpy as np
     import torch
 
-    from benchmarks import measure
+    from benchmarks.measurement import latency
+    from supernet.data.images import ImageBatch
     from supernet.elastic import SuperNet
     from supernet.families import image_family
-    from supernet.images import ImageBatch
     from supernet.space import get_space
     from supernet.train import Recipe, Sandwich, Trainer
     from supernet.weights import SharedSlices
@@ -51,9 +51,9 @@ def measured() -> dict[str, float]:
         trainer.update([batch], 0.1)
     found = {"update_ms": 1e3 * (time.perf_counter() - began) / UPDATES}
 
-    workload = measure.Workload.of({"source_len": 17, "steps": 0, "beam": 1, "image": 8, "channels": 1})
+    workload = latency.Workload.of({"source_len": 17, "steps": 0, "beam": 1, "image": 8, "channels": 1})
     both = [family.build(a).eval() for a in (family.space.largest(), family.space.smallest())]
-    timed = [measure.Timed(module, workload, "cpu", "fp32") for module in both]
+    timed = [latency.Timed(module, workload, "cpu", "fp32") for module in both]
     with torch.inference_mode():
         for one in timed:
             one.warm_up()

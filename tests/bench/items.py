@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
+from supernet.data.images import ImageBatch, Images
 from supernet.export import replace
-from supernet.images import ImageBatch, Images
 from tests.bench.tabulate import KINDS, SEED, of_images, of_sentences, tiny
 
 ITEMS = 5000

@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks import profiles
-from benchmarks.deployed import example, traced
-from benchmarks.runtimes import check_served
-from benchmarks.turns import Turns, in_turns
-from simq import latency, table
+from benchmarks.hardware import profiles
+from benchmarks.measurement.deployed import example, traced
+from benchmarks.measurement.serving import check_served
+from benchmarks.measurement.turns import Turns, in_turns
 from simq.genome import Genomes, JointSpace
-from supernet import stored
-from supernet.operator_table import OperatorTable
-from supernet.ort import Ort, version
+from simq.tabular import latency, table
+from supernet import supernet_file
+from supernet.quantization.latency_model import OperatorTable
+from supernet.quantization.onnx_runtime import Ort, version
 
 FITTED, HELD_OUT, ROUNDS = 96, 32, 25
 """Points that the table is fitted to; others; inferences of each."""
@@ -113,7 +113,7 @@ def main(words: list[str] | None = None) -> int:
         if not file.is_file():
             print(f"{path.stem}: no {file}, left out")
             continue
-        net, _ = stored.load(file)
+        net, _ = supernet_file.load(file)
         operators, about = fit(net, table.read(path).space, (args.fitted, args.held_out, args.rounds))
         signature = f"lat:min|clk:cpu|n:{args.rounds}|b:1|thr:1|rt:{version()}|prof:{profile}"
         error = about["median_error"]

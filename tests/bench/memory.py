@@ -3,7 +3,7 @@
 ``python -m tests.bench.memory``: milliseconds of an update of a 4-layer encoder of width 256 on 2,048 and
 4,096 tokens with a vocabulary of 8,192, page faults, the most memory held; and how long the smallest Vision
 Transformer of width 256 takes over the largest, as the harness times them. With the C library's own habits
-and with ``supernet.memory.keep_freed``, which every run has; each arm a process of its own, in turns.
+and with ``supernet.allocator.keep_freed``, which every run has; each arm a process of its own, in turns.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import time
 import numpy as np
 import torch
 
-from benchmarks import measure
-from supernet import memory
+from benchmarks.measurement import latency
+from supernet import allocator
 from supernet.families import image_family
 from supernet.space import layered_space
 
@@ -62,9 +62,9 @@ def latency_ratio() -> float:
     """The smallest Vision Transformer's median over the largest's."""
     space = layered_space("bench", layers=(2, 6), heads=(2, 4), ffn=(256, 1024), hidden=256, patch=4)
     family = image_family(space, 10, image=32, channels=3)
-    workload = measure.Workload.of({"source_len": 65, "steps": 0, "beam": 1, "image": 32, "channels": 3})
+    workload = latency.Workload.of({"source_len": 65, "steps": 0, "beam": 1, "image": 32, "channels": 3})
     both = [family.build(a).eval() for a in (space.smallest(), space.largest())]
-    timed = [measure.Timed(module, workload, "cpu", "fp32") for module in both]
+    timed = [latency.Timed(module, workload, "cpu", "fp32") for module in both]
     with torch.inference_mode():
         for one in timed:
             one.warm_up()
@@ -76,7 +76,7 @@ def measured(keep: bool) -> dict[str, float]:
     """What one arm finds."""
     torch.set_num_threads(2)
     if keep:
-        memory.keep_freed()
+        allocator.keep_freed()
     found: dict[str, float] = {"latency_ratio": latency_ratio()}
     for tokens in TOKENS:
         found[f"update_ms_{tokens}"], found[f"faults_{tokens}"] = update_ms(tokens)

@@ -9,10 +9,12 @@ int8 and w4, each evaluated on as many items as the tables have (1,000). Two que
   processor, all of them elsewhere): each round times one part of other items, and seconds are those of as
   many parts as the items make, with what comes before the first.
 - ``throughput``: random policies of one architecture of six layers, each layer's drawn on its own, which
-  share next to nothing, against each written out by ``supernet.onnx_graph`` and run, and against each
+  share next to nothing, against each written out by ``supernet.quantization.onnx_trace`` and run, and
+  against each
   converted by ONNX Runtime's own ``quantize_dynamic`` (fp32 and int8 alone, which is all it does) and run.
 
-Then latencies in turns with the fp32 network, and the error of ``supernet.operator_table`` on those that it
+Then latencies in turns with the fp32 network, and the error of ``supernet.quantization.latency_model`` on
+those that it
 was not fitted to. Where there is a GPU fake quantisation runs there, unless ``--device`` says otherwise, and
 ONNX Runtime on one core beside it; without ONNX Runtime it is all that runs.
 
@@ -35,15 +37,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks import turns
-from benchmarks.runtimes import check_served
-from supernet import memory
-from supernet.fakequant import FakeQuantized
+from benchmarks.measurement import turns
+from benchmarks.measurement.serving import check_served
+from supernet import allocator
 from supernet.families import image_family
-from supernet.onnx_graph import Traced, trace
-from supernet.operator_table import OperatorTable
-from supernet.ort import Ort, version
-from supernet.quantize import choices, units
+from supernet.quantization.fake_quantize import FakeQuantized
+from supernet.quantization.latency_model import OperatorTable
+from supernet.quantization.onnx_runtime import Ort, version
+from supernet.quantization.onnx_trace import Traced, trace
+from supernet.quantization.precisions import choices, units
 from supernet.space import layered_space
 
 ROUNDS = 3
@@ -118,10 +120,10 @@ def throughput(module: nn.Module, items: int, policies: int, device: str) -> dic
 
 def walked(items: int, real: int, device: str, depths: tuple[int, ...] = (2, 3, 4)) -> dict[str, Any]:
     """Seconds a point of a table's space by the walk over all of it, and one by one of ``real`` of them."""
-    from simq.tabulate import layer_space
-    from simq.walks import walk
+    from simq.tabular.build import layer_space
+    from simq.tabular.enumerate import walk
+    from supernet.data.images import ImageBatch
     from supernet.elastic import SuperNet
-    from supernet.images import ImageBatch
     from supernet.weights import SharedSlices
 
     space = layered_space("bench", layers=depths, heads=(2, 4), ffn=(256, 1024), hidden=256, patch=4)
@@ -190,7 +192,8 @@ def compared(times: dict[str, list[float]]) -> dict[str, Any]:
 
 
 def timed(module: nn.Module, policies: list[dict[str, str]]) -> list[float]:
-    """Latency of each policy over that of fp32, as ``benchmarks.turns`` has it: one thread on one core, the
+    """Latency of each policy over that of fp32, as ``benchmarks.measurement.turns`` has it:"
+    " one thread on one core, the
     least of rounds that take all of them in turns, a new input each round."""
     traced, generator = trace(module, [torch.randn(2, 3, 32, 32)]), torch.Generator().manual_seed(0)
     served = [Ort(traced), *(Ort(traced, policy) for policy in policies)]
@@ -234,7 +237,7 @@ def main() -> int:
     options.add_argument("--real", type=int, default=4, help="points run one by one a round (default: 4)")
     chosen = options.parse_args()
     torch.set_num_threads(1)
-    memory.keep_freed()
+    allocator.keep_freed()
     module, device = network(), chosen.device
     found: dict[str, Any] = {
         "recipe": f"vit|w:256|img:3x32|thr:1|torch:{torch.__version__}",

@@ -21,14 +21,14 @@ import torch
 
 import benchmarks.tasks
 from baselines.shrinking import cells_of
-from benchmarks.streams import recipe_of
+from benchmarks.lab.batches import recipe_of
 from benchmarks.tasks.tiers import Tier, read_tier
 from mos.mixture import Mixture
-from supernet import memory
+from supernet import allocator
 from supernet.bert import Bert, BertConfig, BertFamily, family_of
+from supernet.data.masked_text import SHARE, SPECIAL, MaskedBatches, PackedText
 from supernet.distill import Blocks, Relations, mean_loss, score_block, teacher_states
 from supernet.elastic import PRECISIONS, SuperNet
-from supernet.masked import SHARE, SPECIAL, MaskedBatches, PackedText
 from supernet.space import Architecture, SearchSpace, get_space, homogeneous_space
 from supernet.train import Sampling, Sandwich, SinglePath, Steady, Trainer
 from supernet.weights import SharedSlices
@@ -276,7 +276,7 @@ def scoring(bench: Bench) -> None:
 
 def main() -> None:
     args = options(__doc__)
-    memory.keep_freed()
+    allocator.keep_freed()
     bench = Bench(args.device, args.seconds)
     for part in (training, mixtures, scoring):
         part(bench)

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.data import Say, datasets, locate
 from benchmarks.tasks import glue, text
+from benchmarks.tasks.datasets import Say, datasets, locate
+from supernet.data.images import ImageBatch
+from supernet.data.masked_text import PackedText
 from supernet.export import replace as written
-from supernet.images import ImageBatch
-from supernet.masked import PackedText
 
 LENGTH, VOCABULARY, CHARACTERS = 64, 4000, 60e6
 """Tokens of a row or of a sentence at most; word pieces; Wikipedia's characters."""

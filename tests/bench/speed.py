@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from mos.mixture import Mixture
-from supernet.batches import PairData, TokenBatches
 from supernet.cost import cost
+from supernet.data.sentence_pairs import PairData, TokenBatches
 from supernet.seq2seq import Seq2SeqConfig, Seq2SeqFamily
 from supernet.space import get_space
 from supernet.train import Recipe, Sandwich, SinglePath

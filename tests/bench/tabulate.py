@@ -1,4 +1,4 @@
-"""Make the tables of ``simq/tables``: train a supernet and write down every point of its joint space.
+"""Make the tables of ``simq/tabular/data``: train a supernet and write down every point of its joint space.
 
 ``python -m tests.bench.tabulate --prepare-only --data-dir DIR --cache FOLDER`` makes the data, on any
 machine; ``python -m tests.bench.tabulate --data-dir DIR --cache FOLDER --out FOLDER --commit HASH`` trains
@@ -19,12 +19,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from simq.table import Table, write
-from simq.tabulate import fill, layer_space
-from supernet import memory, stored
+from simq.tabular.build import fill, layer_space
+from simq.tabular.table import Table, write
+from supernet import allocator, supernet_file
+from supernet.data.images import Images
 from supernet.elastic import SuperNet
-from supernet.fakequant import FakeQuantized
-from supernet.images import Images
+from supernet.quantization.fake_quantize import FakeQuantized
 from supernet.space import SearchSpace, layered_space, resnet_space
 from supernet.train import Recipe, Sandwich, SinglePath, Trainer
 from supernet.weights import SharedSlices
@@ -232,7 +232,7 @@ def apart(net: SuperNet, table: Table, batches: list[Any], count: int = 8) -> fl
 def of_images(key: str, kind: Kind, args: argparse.Namespace) -> Made:
     """A table of networks over images."""
     from benchmarks.tasks import images, mosaics, vision
-    from supernet.images import evaluation_batches
+    from supernet.data.images import evaluation_batches
 
     every = [
         vision.cifar10,
@@ -280,7 +280,7 @@ def of_sentences(key: str, kind: Kind, args: argparse.Namespace) -> Made:
     """The table of classifiers of sentences: pre-trained on masked words, then fine-tuned as a supernet."""
     from supernet.bert import BertConfig, LayeredBert
     from supernet.bert_classifier import SentenceConfig, SentenceFamily
-    from supernet.masked import MaskedBatches
+    from supernet.data.masked_text import MaskedBatches
 
     found = sentences.corpus(args.cache / "sentences.npz", args.tiny, args.data_dir, print)
     space, length = space_of(key, kind.name, args.tiny), found.train.tokens.shape[1]
@@ -331,7 +331,7 @@ def make(key: str, kind: Kind, args: argparse.Namespace) -> tuple[Table, SuperNe
         print(f"{kind.name}: {which} network {said[0]} on search data, {said[1]} held out", flush=True)
     head = made.said | {
         "name": kind.name,
-        "weights_sha256": stored.digest(net.source),
+        "weights_sha256": supernet_file.digest(net.source),
         "commit": args.commit,
         "recipe": f"sandwich of 3, in-place distillation, {kind.tokens:g} tokens of passes, batches of"
         f" {r.batch_tokens}, rate {r.learning_rate:g}, label smoothing {r.label_smoothing:g},"
@@ -390,7 +390,7 @@ def main(words: list[str] | None = None) -> None:
     args = parser.parse_args(words)
     if args.prepare_only:
         args.device = "cpu"
-    memory.keep_freed()
+    allocator.keep_freed()
     kinds = {key: tiny(key, kind) if args.tiny else kind for key, kind in KINDS.items()}
     for word in args.tokens:
         key, _, tokens = word.partition("=")
@@ -409,7 +409,7 @@ def main(words: list[str] | None = None) -> None:
         table, net = make(key, kind, args)
         args.out.mkdir(parents=True, exist_ok=True)
         write(table, args.out / f"{kind.name}.npz")
-        stored.save(args.out / f"{kind.name}.safetensors", net, {"table": kind.name})
+        supernet_file.save(args.out / f"{kind.name}.safetensors", net, {"table": kind.name})
         for file in (args.out / f"{kind.name}{end}" for end in (".npz", ".safetensors")):
             print(f"wrote {file}, {file.stat().st_size:,} bytes", flush=True)
 

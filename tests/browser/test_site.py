@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import elsewhere, records, sealed
-from benchmarks.report import comparable, leaderboard, plots, runs, site, site_runs, tables
-from benchmarks.report.beside import Beside
+from benchmarks.analysis import grouping, run_summary, tables
+from benchmarks.analysis.attachment_columns import Beside
+from benchmarks.leaderboard import build
+from benchmarks.leaderboard.site import pages, run_files
+from benchmarks.records import attachments, runtime_latencies, store
+from benchmarks.report.plots import pareto
 from tests.fake_records import fake, publish, run_again, study, timed_elsewhere
 
 pytestmark = pytest.mark.browser
@@ -43,17 +46,17 @@ def built(tmp_path_factory):
         *(fake(f"many-{i:02d}", tier="crowd") for i in range(30)),
     ]  # fmt: skip
     for record in found:
-        records.write(root / "records", record)
+        store.write(root / "records", record)
     publish(root, run_again(found[0]))
     publish(root, run_again(found[1], quality=-9.0, fingerprint=EVIL))
     again = {r["spec"]["method"]: r for r in found if r["spec"]["seed"] == 2}
     publish(root, run_again(again["scratch"], "2026-03-04", fingerprint="x"))
     publish(root, run_again(again["scratch"], "2026-04-05", profile="undeclared", fingerprint="y"))
     (other, _) = (r for r in found if r["spec"]["task"] == "mt-other")
-    sealed.write(root, elsewhere.FOLDER, timed_elsewhere(other, ms=1234.0))
+    attachments.write(root, runtime_latencies.FOLDER, timed_elsewhere(other, ms=1234.0))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plots, "images", lambda *_: {"performance.svg": PICTURE})
-        leaderboard.build(root)
+        patch.setattr(pareto, "images", lambda *_: {"performance.svg": PICTURE})
+        build.build(root)
     return root / "site"
 
 
@@ -340,15 +343,15 @@ def test_a_method_named_script_is_text(visit, tmp_path):
         record["spec"]["method"] = EVIL
         record["spec"]["options"] = {EVIL: EVIL}
         record["provenance"]["machine"] = {EVIL: EVIL}
-    kept = [runs.of(record, keep=True, place=i) for i, record in enumerate(found)]
-    (name,) = set(comparable.labels(kept).values())
+    kept = [run_summary.of(record, keep=True, place=i) for i, record in enumerate(found)]
+    (name,) = set(grouping.labels(kept).values())
     assert name.startswith(f"{EVIL} ({EVIL}")  # a row names its options, hostile or not
-    file = site_runs.File(tmp_path, 0)
+    file = run_files.File(tmp_path, 0)
     for record in found:
         file.add(record, Beside())
     file.write()
-    entry = site.write_table(tmp_path, kept, tables.of_runs(kept), EVIL, "evil")
-    site.write_pages(tmp_path, [entry], 2, [])
+    entry = pages.write_table(tmp_path, kept, tables.of_runs(kept), EVIL, "evil")
+    pages.write_pages(tmp_path, [entry], 2, [])
     page = overview(visit, tmp_path)
     assert column(page, 1) == [name] * 3
     assert page.locator("#table-title").inner_text() == EVIL

@@ -64,7 +64,7 @@ def records(tmp_path: Path) -> Callable[..., list[dict[str, Any]]]:
     """All records in the test's folder, by method."""
 
     def read() -> list[dict[str, Any]]:
-        from benchmarks.records import load_all
+        from benchmarks.records.store import load_all
 
         return load_all(tmp_path / "results/local/tiny-smoke/records")
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.records import load_all
-from benchmarks.verify import first_difference, outcome
+from benchmarks.records.store import load_all
+from benchmarks.verification.compare import first_difference, outcome
 
 LONGEST_S = 3 * 3600.0
 """For one plan; some 6 minutes on two idle cores."""

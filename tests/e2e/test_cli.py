@@ -38,7 +38,7 @@ def test_help_is_quick_and_explains_every_option(bench, words):
         assert done.returncode == 0
     assert best < 0.5
     assert all(name in done.stdout for name in COMMANDS) or words
-    from benchmarks.cli import parser
+    from benchmarks.cli.main import parser
 
     command = parser()
     if words:
@@ -48,7 +48,7 @@ def test_help_is_quick_and_explains_every_option(bench, words):
 
 def test_help_loads_nothing_heavy():
     code = (
-        "import sys\nfrom benchmarks.cli import main\n"
+        "import sys\nfrom benchmarks.cli.main import main\n"
         "try:\n    main(['run', '--help'])\nexcept SystemExit:\n    pass\n"
         "heavy = {'torch', 'pandas', 'matplotlib', 'numpy', 'rich', 'codecarbon', 'scipy'}\n"
         "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
@@ -92,7 +92,7 @@ def test_help_loads_nothing_heavy():
 )
 def test_a_mistake_is_one_message_and_exit_code_2(bench, words, said, request):
     if "nvidia-h200.v1" in words:
-        from benchmarks import profiles
+        from benchmarks.hardware import profiles
 
         if profiles.matching() == "nvidia-h200.v1":
             pytest.skip("this machine is one")

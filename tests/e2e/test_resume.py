@@ -60,7 +60,7 @@ def in_phase(name: str, **spent: float) -> Callable[[dict[str, Any]], bool]:
 @pytest.fixture(scope="module")
 def undisturbed(environment, command, tmp_path_factory) -> dict[str, Any]:
     """The record of a run that nothing happened to."""
-    from benchmarks.records import load_all
+    from benchmarks.records.store import load_all
 
     folder = tmp_path_factory.mktemp("undisturbed")
     done = subprocess.run([*command, *WORDS], cwd=folder, env=environment, capture_output=True, text=True)
@@ -232,7 +232,7 @@ def test_done_is_done_without_torch(bench, records, environment, tmp_path):
     again = bench(*words, PYTHONPROFILEIMPORTTIME="1")
     assert again.returncode == 0 and time.monotonic() - began < 20
     loaded = {line.split("|")[-1].strip() for line in again.stderr.splitlines()}
-    assert "benchmarks.cli" in loaded and not loaded & {"torch", "supernet.train", "baselines.hat"}
+    assert "benchmarks.cli.main" in loaded and not loaded & {"torch", "supernet.train", "baselines.hat"}
     assert "nothing left to run" in again.stdout and records() == found
     rest = bench("run", "tiny", "--methods", "tiny-after", "--json")
     assert rest.returncode == 0 and json.loads(rest.stdout)["paths"]["table.md"]

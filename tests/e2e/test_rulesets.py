@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from benchmarks import verified
+from benchmarks.records import verdict_files
 from tests.e2e.test_resume import alike, gone, in_phase, started
 
 __all__ = ["started"]
@@ -69,7 +69,7 @@ def test_a_tuned_row_is_verified_with_all_its_trials(bench, records, tmp_path):
     assert "identical candidates, weights, translations and ledger" in done.stdout, done.stdout + done.stderr
     assert "the search was told the published timings" in done.stdout
     (kept,) = (tmp_path / "results/verified").rglob("*.json")
-    verdict = verified.load(kept)
+    verdict = verdict_files.load(kept)
     assert verdict["identical"] and verdict["differences"] == []
     assert [c["holds"] for c in verdict["checks"] if c["what"] == "quality"] == [True]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.streams import recipe_of
+from benchmarks.lab.batches import recipe_of
 from benchmarks.tasks import get_task
 from supernet.elastic import SuperNet
 from supernet.train import SinglePath, Trainer

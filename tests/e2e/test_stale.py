@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import records as store
+from benchmarks.records import store
 from tests.fake_records import fake
 
 TASK = """

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import records as store
-from benchmarks import verified, verify
+from benchmarks.records import store, verdict_files
+from benchmarks.verification import compare
 from tests.fake_records import fake
 
 
@@ -51,12 +51,12 @@ def test_a_row_reproduces_to_the_bit_and_the_verdict_is_kept(bench, published: P
     assert "the search was told the published timings" in done.stdout
     kept = list((tmp_path / "results/verified").rglob("*.json"))
     assert [path.parent.name for path in kept] == [files["tiny-good"].stem]
-    verdict = verified.load(kept[0])
+    verdict = verdict_files.load(kept[0])
     assert verdict["identical"] and verdict["repeated_timings"] and verdict["differences"] == []
     assert all(check["holds"] for check in verdict["checks"] if check["what"] == "quality")
     # A timing of a network this small may drift on a busy machine; that is said of latency alone.
-    assert verdict["quality"] == verify.YES and verdict["code"] == []
-    assert done.returncode == (3 if verdict["latency"] == verify.NO else 0)
+    assert verdict["quality"] == compare.YES and verdict["code"] == []
+    assert done.returncode == (3 if verdict["latency"] == compare.NO else 0)
     assert not (tmp_path / "results/local/verify/tiny-smoke/runs").exists()
 
     # What it follows is taken from the store beside it, and run first where there is none.

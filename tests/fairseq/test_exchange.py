@@ -20,14 +20,15 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import metrics
-from benchmarks.tasks import corpus, databin, get_task
+from benchmarks.stats import bleu as metrics
+from benchmarks.tasks import corpus, fairseq_data, get_task
 from supernet import export
-from supernet.batches import PairData, TokenBatches
+from supernet.data.sentence_pairs import PairData, TokenBatches
 from supernet.decode import translate
 from supernet.elastic import SuperNet
-from supernet.interop import command, fairseq, training
-from supernet.interop import databin as reader
+from supernet.interop.fairseq import checkpoint as fairseq
+from supernet.interop.fairseq import command, training
+from supernet.interop.fairseq import databin as reader
 from supernet.seq2seq import Seq2SeqConfig, Seq2SeqFamily
 from supernet.space import seq2seq_space
 from supernet.train import Recipe, SinglePath, Trainer
@@ -64,7 +65,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
     folder = tmp_path_factory.mktemp("data")
     task = get_task(TASK)
     prepared = task.prepare(task.tier("smoke", "cpu"), folder / "cache", None, print)
-    databin.export(prepared, databin.sides(TASK), folder / "bin")
+    fairseq_data.export(prepared, fairseq_data.sides(TASK), folder / "bin")
     assert prepared.sealed is not None
     sources, references = corpus.read_tests(prepared.sealed)["test"]
     subwords = corpus.load_vocabulary(prepared.folder)

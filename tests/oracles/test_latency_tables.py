@@ -8,10 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import data
 from benchmarks.api import UsageError
-from benchmarks.table_profiles import PROFILES, Table, TableProfile, latency_space, load, parse
-from benchmarks.tables import (
+from benchmarks.latency_tables.evaluation import (
     HEADER,
     PUBLIC_MARGIN,
     SINGLE_MARGIN,
@@ -22,6 +20,8 @@ from benchmarks.tables import (
     line,
     split,
 )
+from benchmarks.latency_tables.tables import PROFILES, Table, TableProfile, latency_space, load, parse
+from benchmarks.tasks import datasets
 from supernet.predict import LatencyPredictor
 from supernet.space import from_hat
 
@@ -317,13 +317,13 @@ def test_without_a_folder_the_original_is_fetched_by_checksum(
     assert profile.size == len(content)
     asked: list[str] = []
 
-    def download(url: str, path: Path, declared: data.DataFile) -> None:
+    def download(url: str, path: Path, declared: datasets.DataFile) -> None:
         asked.append(url)
         path.write_bytes(content)
-        assert not data.differs(path, declared)
+        assert not datasets.differs(path, declared)
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(data, "_download", download)
+    monkeypatch.setattr(datasets, "_download", download)
     fresh, cached = load(profile, None), load(profile, None)
     assert np.array_equal(fresh.ms, load(profile, data_dir).ms)
     assert np.array_equal(cached.ms, fresh.ms)

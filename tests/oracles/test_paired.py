@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.significance import PairedTest
 
-from benchmarks import metrics, paired
+from benchmarks.stats import bleu, paired_bleu
 
 WORDS = "a the man woman dog runs sits on in red blue street with two ball water , . child plays".split()
 
@@ -27,11 +27,11 @@ def noisy(lines, rate, seed):
 
 
 def counts(outputs, references):
-    return metrics.read_counts(metrics.sentence_counts(outputs, references), len(outputs))
+    return bleu.read_counts(bleu.sentence_counts(outputs, references), len(outputs))
 
 
 def generator():
-    return np.random.default_rng(metrics.SEED)
+    return np.random.default_rng(bleu.SEED)
 
 
 def sacrebleus(kind, references, baseline, systems, samples):
@@ -53,10 +53,10 @@ def test_both_tests_are_sacrebleus(n, ours, theirs, monkeypatch):
     baseline, system = noisy(references, theirs, 1), noisy(references, ours, 2)
     pair = [(counts(system, references), counts(baseline, references))]
     expected = sacrebleus("ar", references, baseline, [system], 1000)[1]
-    p = paired.approximate_randomisation(pair, generator(), trials=1000)[0]
+    p = paired_bleu.approximate_randomisation(pair, generator(), trials=1000)[0]
     assert f"{p:.4f}" == f"{expected.p_value:.4f}"
     expected = sacrebleus("bs", references, baseline, [system], 1000)
-    found = paired.bootstrap(pair, generator())[0]
+    found = paired_bleu.bootstrap(pair, generator())[0]
     assert f"{found.p:.4f}" == f"{expected[1].p_value:.4f}"
     assert f"{found.value:.4f}" == f"{expected[1].score - expected[0].score:.4f}"
     assert found.low <= found.high
@@ -64,10 +64,12 @@ def test_both_tests_are_sacrebleus(n, ours, theirs, monkeypatch):
 
 def exact_p(ours, theirs):
     """Two-sided p over all 2**n patterns of swapped sentences."""
-    observed = abs(metrics.corpus_bleu(ours) - metrics.corpus_bleu(theirs))
+    observed = abs(bleu.corpus_bleu(ours) - bleu.corpus_bleu(theirs))
     patterns = np.array(list(itertools.product((0, 1), repeat=len(ours))))
     swapped = patterns @ (theirs - ours)
-    scores = (paired.bleu_of_sums(s.astype(float)) for s in (ours.sum(0) + swapped, theirs.sum(0) - swapped))
+    scores = (
+        paired_bleu.bleu_of_sums(s.astype(float)) for s in (ours.sum(0) + swapped, theirs.sum(0) - swapped)
+    )
     first, second = scores
     return float((np.abs(first - second) > observed - 1e-9).mean())
 
@@ -78,9 +80,9 @@ def exact_p(ours, theirs):
 def test_on_few_sentences_randomisation_is_the_exact_test(n, ours, theirs):
     references = corpus(n, n)
     pair = counts(noisy(references, ours, 2), references), counts(noisy(references, theirs, 1), references)
-    p = paired.approximate_randomisation([pair], generator())[0]
+    p = paired_bleu.approximate_randomisation([pair], generator())[0]
     assert p == pytest.approx(exact_p(*pair), abs=0.02)
-    assert paired.bootstrap([pair], generator())[0].p >= min(1.0, 2 / 2**n)
+    assert paired_bleu.bootstrap([pair], generator())[0].p >= min(1.0, 2 / 2**n)
 
 
 def degenerate():
@@ -105,10 +107,10 @@ def degenerate():
 @pytest.mark.parametrize("name", list(degenerate()))
 def test_where_the_statistic_cannot_differ_p_is_one(name):
     ours, theirs = degenerate()[name]
-    assert paired.approximate_randomisation([(ours, theirs)], generator(), trials=500) == [
+    assert paired_bleu.approximate_randomisation([(ours, theirs)], generator(), trials=500) == [
         pytest.approx(1.0, abs=0.01)
     ]
-    found = paired.bootstrap([(ours, theirs)], generator(), draws=500)[0]
+    found = paired_bleu.bootstrap([(ours, theirs)], generator(), draws=500)[0]
     assert found.p == 1.0
     if name != "same-sum":
         assert math.isnan(found.low) and math.isnan(found.high)
@@ -117,8 +119,8 @@ def test_where_the_statistic_cannot_differ_p_is_one(name):
 def test_a_system_of_zero_against_one_that_translates_is_still_significant():
     zero, _ = degenerate()["both-zero-with-unlike-counts"]
     good = counts(noisy(corpus(50, 1), 0.1, 1), corpus(50, 1))
-    assert paired.approximate_randomisation([(good, zero)], generator(), trials=500)[0] < 0.01
-    assert paired.bootstrap([(good, zero)], generator(), draws=500)[0].low > 0
+    assert paired_bleu.approximate_randomisation([(good, zero)], generator(), trials=500)[0] < 0.01
+    assert paired_bleu.bootstrap([(good, zero)], generator(), draws=500)[0].low > 0
 
 
 @settings(deadline=None, max_examples=40)
@@ -130,8 +132,8 @@ def test_k_differing_sentences_never_say_less_than_an_exact_test_could(seed, n, 
     k = min(n, differing)
     theirs[:k] = counts(noisy(references, 0.9, seed + 1), references)[:k]
     least = min(1.0, 2 / 2 ** int((ours != theirs).any(axis=1).sum()))
-    assert 1 >= paired.approximate_randomisation([(ours, theirs)], generator(), trials=100)[0] >= least
-    assert 1 >= paired.bootstrap([(ours, theirs)], generator(), draws=100)[0].p >= least
+    assert 1 >= paired_bleu.approximate_randomisation([(ours, theirs)], generator(), trials=100)[0] >= least
+    assert 1 >= paired_bleu.bootstrap([(ours, theirs)], generator(), draws=100)[0].p >= least
 
 
 def test_with_sacrebleus_own_numbers_of_trials_and_several_systems_at_once(monkeypatch):
@@ -141,7 +143,7 @@ def test_with_sacrebleus_own_numbers_of_trials_and_several_systems_at_once(monke
     systems = [noisy(references, rate, i + 2) for i, rate in enumerate((0.3, 0.25))]
     pairs = [(counts(s, references), counts(baseline, references)) for s in systems]
     expected = sacrebleus("ar", references, baseline, systems, 0)[1:]
-    found = paired.approximate_randomisation(pairs, generator())
+    found = paired_bleu.approximate_randomisation(pairs, generator())
     assert [f"{p:.4f}" for p in found] == [f"{e.p_value:.4f}" for e in expected]
     assert 0.0001 < found[1] < 1
 
@@ -152,26 +154,26 @@ def test_in_blocks_it_is_the_same(monkeypatch):
 
     def both():
         return (
-            paired.approximate_randomisation(pair, generator(), trials=500),
-            paired.bootstrap(pair, generator(), draws=500),
+            paired_bleu.approximate_randomisation(pair, generator(), trials=500),
+            paired_bleu.bootstrap(pair, generator(), draws=500),
         )
 
     whole = both()
-    monkeypatch.setattr(paired, "_CELLS", 90 * 33)
+    monkeypatch.setattr(paired_bleu, "_CELLS", 90 * 33)
     assert both() == whole
 
 
 def test_equal_systems_do_not_differ():
     references = corpus(30, 4)
     same = counts(noisy(references, 0.3, 1), references)
-    assert paired.approximate_randomisation([(same, same)], generator()) == [1.0]
-    (found,) = paired.bootstrap([(same, same)], generator())
+    assert paired_bleu.approximate_randomisation([(same, same)], generator()) == [1.0]
+    (found,) = paired_bleu.bootstrap([(same, same)], generator())
     assert (found.value, found.p) == (0.0, 1.0) and math.isnan(found.low) and math.isnan(found.high)
 
 
 def test_unequal_sentences_are_refused_and_nothing_gives_nothing():
     pair = (np.ones((4, 10), dtype=np.int64), np.ones((5, 10), dtype=np.int64))
-    for test in (paired.approximate_randomisation, paired.bootstrap):
+    for test in (paired_bleu.approximate_randomisation, paired_bleu.bootstrap):
         with pytest.raises(ValueError, match="equally many sentences"):
             test([pair], generator())
         assert test([], generator()) == []
@@ -184,8 +186,8 @@ def test_scores_of_sums_are_sacrebleus(lines):
     kept[:, 2:] = np.minimum.accumulate(np.minimum(kept[:, 2:], kept[:, :1]), axis=1)
     totals = np.maximum(kept[:, :1] - np.arange(4), 0)
     sums = np.hstack([kept, totals])
-    found = paired.bleu_of_sums(sums.astype(np.float64))
-    expected = [metrics.corpus_bleu(line) for line in sums]
+    found = paired_bleu.bleu_of_sums(sums.astype(np.float64))
+    expected = [bleu.corpus_bleu(line) for line in sums]
     assert found.tolist() == pytest.approx(expected, abs=1e-9)
 
 
@@ -194,10 +196,10 @@ def test_scores_of_sums_are_sacrebleus(lines):
 def test_swapping_the_sides_negates_the_difference_and_keeps_p_of_the_bootstrap(seed, n):
     references = corpus(n, seed)
     a, b = (counts(noisy(references, rate, seed + 1), references) for rate in (0.2, 0.6))
-    there = paired.bootstrap([(a, b)], generator(), draws=200)[0]
-    back = paired.bootstrap([(b, a)], generator(), draws=200)[0]
+    there = paired_bleu.bootstrap([(a, b)], generator(), draws=200)[0]
+    back = paired_bleu.bootstrap([(b, a)], generator(), draws=200)[0]
     expected = -there.value, -there.high, -there.low
     assert (back.value, back.low, back.high) == pytest.approx(expected, nan_ok=True)
     assert back.p == there.p and 0 < there.p <= 1
-    p = paired.approximate_randomisation([(a, b)], generator(), trials=100)[0]
+    p = paired_bleu.approximate_randomisation([(a, b)], generator(), trials=100)[0]
     assert 1 / 101 <= p <= 1

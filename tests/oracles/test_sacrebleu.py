@@ -11,8 +11,8 @@ import pytest
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
-from benchmarks import metrics
-from benchmarks.data import datasets, read_lines
+from benchmarks.stats import bleu
+from benchmarks.tasks.datasets import datasets, read_lines
 
 
 def noisy(lines: list[str], seed: int) -> list[str]:
@@ -34,7 +34,7 @@ def references(data_dir: Path) -> list[str]:
     return read_lines(data_dir / data.name / "test_2017_flickr.de.gz", data.unpacked)
 
 
-@pytest.mark.parametrize(("ours", "theirs"), [(metrics.bleu, BLEU), (metrics.chrf, CHRF)])
+@pytest.mark.parametrize(("ours", "theirs"), [(bleu.bleu, BLEU), (bleu.chrf, CHRF)])
 def test_value_interval_and_signature(ours, theirs, references: list[str], monkeypatch) -> None:
     monkeypatch.setenv("SACREBLEU_SEED", "12345")
     outputs, metric = noisy(references, 1), theirs()
@@ -48,10 +48,10 @@ def test_value_interval_and_signature(ours, theirs, references: list[str], monke
 
 def test_sentence_counts_are_all_that_bleu_needs(references: list[str]) -> None:
     outputs = noisy(references, 3)
-    counts = metrics.read_counts(metrics.sentence_counts(outputs, references), len(outputs))
+    counts = bleu.read_counts(bleu.sentence_counts(outputs, references), len(outputs))
     for part in (slice(None), slice(10, 60), slice(7, 8)):
         expected = BLEU().corpus_score(outputs[part], [references[part]])
-        assert metrics.corpus_bleu(counts[part]) == pytest.approx(expected.score, abs=1e-12)
+        assert bleu.corpus_bleu(counts[part]) == pytest.approx(expected.score, abs=1e-12)
 
 
 def test_the_command_line_prints_the_same(references: list[str], tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_the_command_line_prints_the_same(references: list[str], tmp_path: Path)
     environment = os.environ | {"SACREBLEU_SEED": "12345"}
     command = [sys.executable, "-m", *arguments, "-f", "json", "-w", "4"]
     printed = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
-    for theirs, ours in zip(json.loads(printed), (metrics.bleu, metrics.chrf), strict=True):
+    for theirs, ours in zip(json.loads(printed), (bleu.bleu, bleu.chrf), strict=True):
         score = ours(outputs, references)
         assert f"{score.value:.4f}" == f"{theirs['score']:.4f}"
         assert f"{(score.high - score.low) / 2:.4f}" == f"{theirs['confidence_var']:.4f}"
@@ -75,4 +75,4 @@ def test_tokens_are_as_many_as_published(data_dir: Path) -> None:
     data = datasets()["multi30k"]
     for split, words in {"val": 12_828, "test_2016_flickr": 12_103, "test_2017_flickr": 10_758}.items():
         lines = read_lines(data_dir / data.name / f"{split}.de.gz", data.unpacked)
-        assert sum(len(line.split()) for line in metrics.moses(lines, "de")) == words
+        assert sum(len(line.split()) for line in bleu.moses(lines, "de")) == words

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.latency_tables.tables import PROFILES, load
 from benchmarks.studies.shape_latency import parameters, run
-from benchmarks.table_profiles import PROFILES, load
 
 PUBLISHED = Path(__file__).parents[2] / "results" / "studies" / "shape-latency.json"
 

@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 
-from simq.evaluator import Archive
+from simq.archive import Archive
 from simq.genome import Array, Genes, Genomes, JointSpace, Unit
 from supernet.space import Choice, SearchSpace
 
@@ -49,7 +49,7 @@ class Sized(Toy):
 
 def main() -> None:
     """Print what each searcher measures; equal under any PYTHONHASHSEED."""
-    from simq.search import SEARCHERS
+    from simq.searchers.search import SEARCHERS
 
     for name in sys.argv[1:]:
         archive = Archive(Toy(space()), 40)

@@ -9,9 +9,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from supernet.bert_classifier import SentenceConfig, SentenceFamily
 from supernet.cost import cost, policy_units
 from supernet.elastic import SuperNet
-from supernet.fakequant import FakeQuantized
 from supernet.families import from_spec
-from supernet.quantize import units
+from supernet.quantization.fake_quantize import FakeQuantized
+from supernet.quantization.precisions import units
 from supernet.space import layered_space
 from supernet.weights import SharedSlices
 
@@ -68,8 +68,8 @@ def test_a_family_is_made_again_from_its_spec() -> None:
 
 def test_onnx_runtime_says_the_same_at_any_length(net: SuperNet) -> None:
     pytest.importorskip("onnxruntime")
-    from supernet.onnx_graph import trace
-    from supernet.ort import Ort
+    from supernet.quantization.onnx_runtime import Ort
+    from supernet.quantization.onnx_trace import trace
 
     module = net.export(SPACE.largest())
     traced = trace(module, (TOKENS,))

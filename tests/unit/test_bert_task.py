@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import measure, metrics
 from benchmarks.api import UsageError
+from benchmarks.measurement import latency
+from benchmarks.stats import bleu
 from benchmarks.tasks import Prepared, get_task, text
 from benchmarks.tasks.bert import BertTask
 from benchmarks.tasks.tiers import Tier
@@ -136,7 +137,7 @@ def test_a_score_has_its_interval_and_recipe(task: BertTask, tier: Tier, prepare
 
 def test_the_bootstrap_of_a_mean_is_that_of_its_normal_limit() -> None:
     values = np.random.default_rng(0).normal(50, 10, 4000)
-    found = metrics.mean(values, "x")
+    found = bleu.mean(values, "x")
     error = 10 / 4000**0.5
     assert found.value == pytest.approx(values.mean(), abs=1e-6)
     assert found.high - found.value == pytest.approx(1.96 * error, rel=0.1)
@@ -146,12 +147,12 @@ def test_the_bootstrap_of_a_mean_is_that_of_its_normal_limit() -> None:
 def test_an_encoder_is_timed_up_to_its_first_state(task: BertTask, tier: Tier, prepared: Prepared) -> None:
     family = task.family(tier, prepared)
     module = family.build(family.space.smallest())
-    workload = measure.Workload.of(tier.workload)
+    workload = latency.Workload.of(tier.workload)
     with torch.inference_mode():
         out = workload.run(module, workload.source("cpu"))
     assert out.shape == (1, family.space.smallest()["width"])
     assert workload.target_len == 1
-    assert measure.quick(module, workload, "cpu") > 0
+    assert latency.quick(module, workload, "cpu") > 0
 
 
 @pytest.mark.parametrize("damage", ["cut", "no xz", "no text", "bomb"])

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from benchmarks.api import BudgetExhausted
-from benchmarks.budget import TIMELINE_POINTS, Clock, Ledger
+from benchmarks.lab.ledger import TIMELINE_POINTS, Clock, Ledger
 
 ALLOWANCE = {"tokens": 100, "evaluations": 10, "probes": 5, "seconds": 60}
 

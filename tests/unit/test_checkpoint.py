@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import checkpoint
+from benchmarks.lab import checkpoints
 
 
 def state() -> dict:
@@ -26,8 +26,8 @@ def state() -> dict:
 
 
 def test_everything_comes_back(tmp_path: Path):
-    checkpoint.save(tmp_path / "a", state())
-    found = checkpoint.load(tmp_path / "a", pytest.fail)
+    checkpoints.save(tmp_path / "a", state())
+    found = checkpoints.load(tmp_path / "a", pytest.fail)
     expected = state()
     for name in ("flat", "view", "half", "empty", "scalar"):
         assert torch.equal(found[name], expected[name]) and found[name].dtype == expected[name].dtype
@@ -39,22 +39,22 @@ def test_everything_comes_back(tmp_path: Path):
 
 def test_what_cannot_be_kept_is_named(tmp_path: Path):
     with pytest.raises(TypeError, match=r"not object \(at /a/1\)"):
-        checkpoint.save(tmp_path / "a", {"a": [1, object()]})
-    assert checkpoint.load(tmp_path / "a", pytest.fail) is None
+        checkpoints.save(tmp_path / "a", {"a": [1, object()]})
+    assert checkpoints.load(tmp_path / "a", pytest.fail) is None
 
 
 def test_two_saves_are_kept(tmp_path: Path):
     for step in range(5):
-        checkpoint.save(tmp_path / "a", {"step": step})
+        checkpoints.save(tmp_path / "a", {"step": step})
     assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["000003", "000004"]
-    assert checkpoint.load(tmp_path / "a", pytest.fail) == {"step": 4}
+    assert checkpoints.load(tmp_path / "a", pytest.fail) == {"step": 4}
 
 
-@pytest.mark.parametrize("name", [checkpoint.TENSORS, checkpoint.STATE])
+@pytest.mark.parametrize("name", [checkpoints.TENSORS, checkpoints.STATE])
 @pytest.mark.parametrize("damage", ["cut", "flip", "gone", "empty"])
 def test_a_damaged_save_is_set_aside_for_the_one_before_it(tmp_path: Path, name: str, damage: str):
     for step in range(2):
-        checkpoint.save(tmp_path / "a", {"step": step, "w": torch.full((8,), float(step))})
+        checkpoints.save(tmp_path / "a", {"step": step, "w": torch.full((8,), float(step))})
     file = tmp_path / "a" / "000001" / name
     raw = file.read_bytes()
     if damage == "gone":
@@ -63,24 +63,24 @@ def test_a_damaged_save_is_set_aside_for_the_one_before_it(tmp_path: Path, name:
         flipped = raw[:-3] + bytes([raw[-3] ^ 1]) + raw[-2:]
         file.write_bytes({"cut": raw[: len(raw) // 2], "flip": flipped, "empty": b""}[damage])
     said: list[str] = []
-    assert checkpoint.load(tmp_path / "a", said.append)["step"] == 0
+    assert checkpoints.load(tmp_path / "a", said.append)["step"] == 0
     assert len(said) == 1 and "a/000001 is damaged" in said[0] and "000001.damaged" in said[0]
     assert (tmp_path / "a" / "000001.damaged").is_dir()
-    assert checkpoint.load(tmp_path / "a", pytest.fail)["step"] == 0
+    assert checkpoints.load(tmp_path / "a", pytest.fail)["step"] == 0
 
 
 def test_a_save_that_was_killed_is_no_save(tmp_path: Path):
-    checkpoint.save(tmp_path / "a", {"step": 0})
+    checkpoints.save(tmp_path / "a", {"step": 0})
     half = tmp_path / "a" / ".000001.tmp"
     half.mkdir()
-    (half / checkpoint.TENSORS).write_bytes(b"half")
-    assert checkpoint.load(tmp_path / "a", pytest.fail) == {"step": 0}
-    checkpoint.save(tmp_path / "a", {"step": 1})
-    assert checkpoint.load(tmp_path / "a", pytest.fail) == {"step": 1} and not half.exists()
+    (half / checkpoints.TENSORS).write_bytes(b"half")
+    assert checkpoints.load(tmp_path / "a", pytest.fail) == {"step": 0}
+    checkpoints.save(tmp_path / "a", {"step": 1})
+    assert checkpoints.load(tmp_path / "a", pytest.fail) == {"step": 1} and not half.exists()
 
 
 def test_global_random_states_go_with_it(tmp_path: Path):
-    checkpoint.save(tmp_path / "a", checkpoint.random_states("cpu"))
+    checkpoints.save(tmp_path / "a", checkpoints.random_states("cpu"))
     expected = (random.random(), np.random.random(), torch.rand(1).item())
-    checkpoint.set_random_states(checkpoint.load(tmp_path / "a", pytest.fail))
+    checkpoints.set_random_states(checkpoints.load(tmp_path / "a", pytest.fail))
     assert (random.random(), np.random.random(), torch.rand(1).item()) == expected

@@ -14,14 +14,19 @@ from hypothesis import strategies as st
 from rich.console import Console
 from scipy import stats as scipy_stats
 
-from benchmarks import claims, cli, hypotheses, profiles, records, stats
+from benchmarks.analysis import grouping, tables
+from benchmarks.analysis import run_summary as report_runs
 from benchmarks.api import UsageError
-from benchmarks.claim_measures import MEASURES
-from benchmarks.commands import runs
-from benchmarks.hypotheses import NOT_TESTED, REFUTED, SUPPORTED, UNDECIDED
+from benchmarks.claims import hypotheses, judge
+from benchmarks.claims.hypotheses import NOT_TESTED, REFUTED, SUPPORTED, UNDECIDED
+from benchmarks.claims.measures import MEASURES
+from benchmarks.cli import main
+from benchmarks.cli import run as runs
+from benchmarks.hardware import profiles
+from benchmarks.leaderboard import build, claims_page
+from benchmarks.records import store
 from benchmarks.registry import find
-from benchmarks.report import comparable, leaderboard, tables, verdicts
-from benchmarks.report import runs as report_runs
+from benchmarks.stats import intervals
 from benchmarks.tasks import get_task
 from tests.fake_records import fake
 
@@ -40,11 +45,11 @@ def run(method, seed, inherited=20.0, alone=30.0, origin="retrained", options=No
         made["valid"] = {"loss": 3.0 - quality / 100, "bleu": None}
         made["test"]["pooled"]["bleu"]["value"] = quality
     record["spec"]["options"] = options or {}
-    return records.seal(record)
+    return store.seal(record)
 
 
 def judged(name, found, **changes):
-    return claims.judge(found, [replace(BY_ID[name], **{"untested": ""} | changes)])[0]
+    return judge.judge(found, [replace(BY_ID[name], **{"untested": ""} | changes)])[0]
 
 
 def gaps(mixed, plain, seeds=range(1, 7), **conditions):
@@ -121,7 +126,7 @@ def test_neither_are_settings_data_sources_and_options(what):
             record["spec"]["options"] = {"after": "inherit"}
         else:
             record["spec"][what] = "0" * 64
-    assert judged("mos-gap-neuron", [records.seal(r) for r in found]).n == 3
+    assert judged("mos-gap-neuron", [store.seal(r) for r in found]).n == 3
 
 
 def test_groups_that_contradict_one_another_leave_it_open_and_one_that_decides_is_enough():
@@ -154,7 +159,7 @@ def tuned(method, seed, tasks, widths=((3.4e6, 4e6), (4.6e6, 5.4e6)), **conditio
             unfit = {"unfit": "too small"} if isinstance(value, str) else {}
             figure = {"value": float(value), "values": [float(value)], "signature": "glue"} | unfit
             made["test"][name] = {"accuracy": figure, "f1": figure | {"value": 0.0, "values": [0.0]}}
-    return records.seal(record)
+    return store.seal(record)
 
 
 def test_glue_is_a_mean_over_sizes_and_over_tasks_that_rank_every_network_compared():
@@ -171,7 +176,7 @@ def test_glue_is_a_mean_over_sizes_and_over_tasks_that_rank_every_network_compar
     verdict = judged("mos-nas-bert", found)
     assert verdict.verdict == SUPPORTED and verdict.effect == pytest.approx((2.35 + 1.0) / 2)
     assert not any("cola" in part for part in verdict.evidence[0].parts)
-    assert "mean over sst-2 at 3.4-4 M" in verdicts.markdown([verdict]).replace("\\", "")
+    assert "mean over sst-2 at 3.4-4 M" in claims_page.markdown([verdict]).replace("\\", "")
     found[1] = tuned("nas-bert", 1, {"sst-2": "80"})
     assert judged("mos-nas-bert", found).n == 5
 
@@ -186,9 +191,9 @@ def test_a_gap_at_each_size_is_a_mean_of_sizes():
 def test_the_order_of_the_records_changes_nothing():
     found = gaps(SMALL, LARGE)
     found += gaps(SMALL[:2], LARGE[:2], range(1, 3), profile="cpu-2core-avx512.v1", tokens=2e6)
-    expected = [v.to_dict() for v in claims.judge(found)]
+    expected = [v.to_dict() for v in judge.judge(found)]
     random.Random(1).shuffle(found)
-    assert [v.to_dict() for v in claims.judge(found)] == expected
+    assert [v.to_dict() for v in judge.judge(found)] == expected
     json.dumps(expected, allow_nan=False)
 
 
@@ -219,7 +224,7 @@ def test_overhead_is_relative_and_a_shared_machine_does_not_count():
             for entry in record["ledger"]["entries"]:
                 if (entry["phase"], entry["kind"]) == ("supernet", "seconds"):
                     entry["amount"] = 500.0 * slower
-            found.append(records.seal(record))
+            found.append(store.seal(record))
     verdict = judged("mos-overhead", found)
     assert verdict.verdict == SUPPORTED and verdict.effect == pytest.approx(4.35)
     assert judged("mos-overhead", found, margin=2.0).verdict == REFUTED
@@ -235,14 +240,14 @@ def test_failed_runs_do_not_count_and_a_seed_counts_once():
     assert judged("mos-gap-neuron", [*found[:1], broken, *found[2:]]).n == 5
     again = run("hat", 1, 0.0, 30.0)
     again["spec"]["follows"], again["provenance"]["ended"] = "0" * 16, "2025-01-01T00:00:00+00:00"
-    assert judged("mos-gap-neuron", [*found, records.seal(again)]).verdict == SUPPORTED
+    assert judged("mos-gap-neuron", [*found, store.seal(again)]).verdict == SUPPORTED
 
 
 @pytest.mark.parametrize("status", ["budget", "failed"])
 def test_a_run_that_was_stopped_never_decides(status):
     found = gaps(SMALL, LARGE)
     found[0]["status"], found[0]["message"] = status, "stopped: seconds"
-    stopped = judged("mos-gap-neuron", [records.seal(record) for record in found])
+    stopped = judged("mos-gap-neuron", [store.seal(record) for record in found])
     assert (stopped.verdict, stopped.n) == (NOT_TESTED, 5) and "5 of 6" in stopped.why
 
 
@@ -261,7 +266,7 @@ def test_the_second_look_is_the_last_and_the_first_that_decides_stands():
     flat = [*SMALL[3:], *SMALL[:3]]
     twelve = judged("mos-gap-neuron", gaps([*SMALL, *SMALL], [*flat, *flat], range(1, 13)))
     assert (twelve.verdict, twelve.n, twelve.command) == (UNDECIDED, 12, "")
-    assert "both looks are spent" in verdicts.without_command(twelve)
+    assert "both looks are spent" in claims_page.without_command(twelve)
     late = judged("mos-gap-neuron", gaps([*SMALL, *[0.1] * 6], [*flat, *LARGE], range(1, 13)))
     assert (late.verdict, late.n) == (SUPPORTED, 12) and "look 2 of 2" in late.why
     early = judged("mos-gap-neuron", gaps([*SMALL, *LARGE], [*LARGE, *SMALL], range(1, 13)))
@@ -271,13 +276,13 @@ def test_the_second_look_is_the_last_and_the_first_that_decides_stands():
 def test_holm_is_over_the_family_as_registered_records_or_none():
     found = gaps([1.0, 1.2, 1.1, 0.9, 1.0, 1.1], [1.3, 1.5, 1.05, 1.3, 1.2, 1.6])
     alone = judged("mos-gap-neuron", found)
-    family = next(f for f in claims.families().values() if BY_ID["mos-gap-neuron"] in f)
-    every = {v.claim.id: v for v in claims.judge(found)}
+    family = next(f for f in judge.families().values() if BY_ID["mos-gap-neuron"] in f)
+    every = {v.claim.id: v for v in judge.judge(found)}
     together = every["mos-gap-neuron"]
     assert alone.verdict == SUPPORTED and together.verdict == UNDECIDED
     assert together.evidence[0].p == alone.evidence[0].p
     tested = {c.id: every[c.id].evidence[0].p if every[c.id].evidence else None for c in family}
-    padded = stats.holm({name: 1.0 if p is None else p for name, p in tested.items()})
+    padded = intervals.holm({name: 1.0 if p is None else p for name, p in tested.items()})
     assert sum(p is not None for p in tested.values()) == 2  # the other is the gap of hat alone
     assert together.evidence[0].p_holm == pytest.approx(padded["mos-gap-neuron"])
     assert together.evidence[0].p_holm >= (len(family) - 1) * alone.evidence[0].p
@@ -298,15 +303,15 @@ def test_at_most_one_family_in_twenty_has_a_wrong_verdict_over_both_looks(monkey
     rng, draws, wrong, before = np.random.default_rng(14), 1500, 0, 0
     drawn = {}
     monkeypatch.setattr(
-        claims,
+        judge,
         "_pairs",
-        lambda claim, group: claims._Pairs(drawn[claim.id], dict.fromkeys(range(1, 13), ()), ()),
+        lambda claim, group: judge._Pairs(drawn[claim.id], dict.fromkeys(range(1, 13), ()), ()),
     )
     for _ in range(draws):
         shared = rng.normal(size=12)  # claims of one family have runs in common
         for claim in family:
             drawn[claim.id] = dict(enumerate(0.7 * shared + rng.normal(size=12), 1))
-        wrong += any(e.verdict in (SUPPORTED, REFUTED) for e in claims.in_group(family, group).values())
+        wrong += any(e.verdict in (SUPPORTED, REFUTED) for e in judge.in_group(family, group).values())
         before += interval_rule(np.array(list(drawn["claim-0"].values())))
     assert wrong / draws < 0.05 + 2 * np.sqrt(0.05 * 0.95 / draws)
     assert wrong / draws > 0.02  # the error is spent, not thrown away
@@ -333,16 +338,16 @@ def agree(table, judgements):
 
 
 def test_the_board_and_the_claims_agree_on_every_pair_that_they_share():
-    published = [*records.load_all(REPOSITORY / "results" / "records")]
-    judgements, count = claims.judge(published), 0
-    for group in comparable.groups(report_runs.whole(published)):
+    published = [*store.load_all(REPOSITORY / "results" / "records")]
+    judgements, count = judge.judge(published), 0
+    for group in grouping.groups(report_runs.whole(published)):
         count += agree(tables.build(report_runs.records_of(group)), judgements)
     assert count >= 1
     for ours, theirs in ((SMALL, LARGE), (LARGE, SMALL), (SMALL, [*SMALL[3:], *SMALL[:3]])):
         made = [
             run(m, s, 1, x) for m, xs in (("mos-neuron", ours), ("hat", theirs)) for s, x in enumerate(xs, 1)
         ]
-        assert agree(tables.build(made), claims.judge(made)) == 1
+        assert agree(tables.build(made), judge.judge(made)) == 1
 
 
 def test_a_confounded_verdict_is_never_shown_bare():
@@ -352,14 +357,14 @@ def test_a_confounded_verdict_is_never_shown_bare():
     verdict = judged("mos-bleu-at-limit", quality)
     assert verdict.verdict == SUPPORTED
     words = "supported, confounded with the sandwich rule and the after-search path"
-    assert verdict.to_dict()["verdict"] == words and verdicts.said(verdict).startswith(f"{words}: ")
+    assert verdict.to_dict()["verdict"] == words and claims_page.said(verdict).startswith(f"{words}: ")
     assert next(iter(shown(tables.build(quality)).values()))["verdict"].startswith(words)
 
 
 def test_a_claim_that_no_design_tests_says_why_whatever_records_there_are():
     both = {"sst-2": 80.0, "sts-b": 20.0}
     found = [tuned(m, s, both) for s in range(1, 7) for m in ("mos-neuron", "nas-bert")]
-    verdict = {v.claim.id: v for v in claims.judge(found)}["mos-nas-bert"]
+    verdict = {v.claim.id: v for v in judge.judge(found)}["mos-nas-bert"]
     assert (verdict.verdict, verdict.command, verdict.evidence) == (NOT_TESTED, "", ())
     assert verdict.why == BY_ID["mos-nas-bert"].untested and "two substrates" in verdict.why
     for claim in hypotheses.claims():  # the mixture has a controlled claim beside each confounded one
@@ -377,7 +382,7 @@ figures = st.floats(-50, 50, allow_nan=False)
 def test_a_verdict_on_a_study_follows_the_rule_and_nothing_else(a, b, margin, n, side):
     claim = replace(BY_ID["mos-gap-neuron"], claimed=side, margin=margin, n=8)
     low, high = min(a, b), max(a, b)
-    verdict, _ = hypotheses.decide(claim, stats.Interval((a + b) / 2, low, high, n))
+    verdict, _ = hypotheses.decide(claim, intervals.Interval((a + b) / 2, low, high, n))
     everywhere = np.linspace(low, high, 401)
     inside = {"above": lambda x: x > margin, "below": lambda x: x < margin}
     inside["within"] = lambda x: abs(x) < margin
@@ -389,7 +394,7 @@ def test_a_verdict_on_a_study_follows_the_rule_and_nothing_else(a, b, margin, n,
         assert verdict == {(True,): SUPPORTED, (False,): REFUTED}.get(tuple(held), UNDECIDED)
     if verdict == SUPPORTED and side != "within":
         flipped = replace(claim, claimed="below" if side == "above" else "above", margin=margin)
-        assert hypotheses.decide(flipped, stats.Interval(0, low, high, n))[0] == REFUTED
+        assert hypotheses.decide(flipped, intervals.Interval(0, low, high, n))[0] == REFUTED
 
 
 @pytest.mark.parametrize(
@@ -402,7 +407,7 @@ def test_a_claim_that_could_not_be_judged_is_refused(wrong):
 
 @pytest.mark.parametrize("claim", [c for c in hypotheses.claims() if c.task], ids=lambda c: c.id)
 def test_the_command_that_would_decide_a_claim_plans_the_runs_that_it_counts(claim, tmp_path):
-    verdict = claims.judge([], [replace(claim, untested="")])[0]
+    verdict = judge.judge([], [replace(claim, untested="")])[0]
     assert verdict.verdict == NOT_TESTED and verdict.why == "no records of its methods"
     arms = [(claim.method, claim.method_options), (claim.against, claim.against_options)]
     arms = [arm for arm in arms if arm[0]]
@@ -411,7 +416,7 @@ def test_the_command_that_would_decide_a_claim_plans_the_runs_that_it_counts(cla
     for number, (command, wanted) in enumerate(zip(commands, apart, strict=True)):
         words = shlex.split(command)
         assert words[0] == "supernet-bench"
-        _plans(claim, cli.parser().parse_args(words[1:]), wanted, tmp_path / str(number))
+        _plans(claim, main.parser().parse_args(words[1:]), wanted, tmp_path / str(number))
 
 
 def _plans(claim, options, arms, results):
@@ -445,10 +450,10 @@ def test_the_file_has_both_papers_and_what_each_claim_needs():
 
 
 def rendered(found):
-    judgements = claims.judge(found)
+    judgements = judge.judge(found)
     console = Console(width=120, file=io.StringIO(), force_terminal=False)
-    console.print(verdicts.Terminal(judgements))
-    return verdicts.markdown(judgements), console.file.getvalue()
+    console.print(claims_page.Terminal(judgements))
+    return claims_page.markdown(judgements), console.file.getvalue()
 
 
 def test_markdown_and_terminal_say_effect_interval_n_records_and_the_command():
@@ -472,7 +477,7 @@ def test_hostile_texts_stay_texts():
     found = gaps(SMALL, LARGE)
     for record in found:
         record["spec"]["space"] = "\x1b[31m<script>alert(1)</script>\u202e|`"
-    for text in rendered([records.seal(r) for r in found]):
+    for text in rendered([store.seal(r) for r in found]):
         assert "\x1b" not in text and "\u202e" not in text and "<script>" not in text
 
 
@@ -483,27 +488,27 @@ def test_the_word_significant_never_appears():
 
 def test_the_command_line_reads_a_store_or_a_results_folder(tmp_path, capsys):
     for record in gaps(SMALL, LARGE):
-        records.write(tmp_path / "records", record)
+        store.write(tmp_path / "records", record)
     for folder in (tmp_path, tmp_path / "records"):
-        assert cli.main(["claims", "--results", str(folder), "--json"]) == 0
+        assert main.main(["claims", "--results", str(folder), "--json"]) == 0
         said = {c["claim"]["id"]: c for c in json.loads(capsys.readouterr().out)["claims"]}
         assert said["mos-gap-neuron"]["verdict"] == f"{SUPPORTED}, confounded with the sandwich rule"
         assert said["mos-gap-neuron"]["n"] == 6
-    assert cli.main(["claims", "--results", str(tmp_path), "--markdown"]) == 0
+    assert main.main(["claims", "--results", str(tmp_path), "--markdown"]) == 0
     assert capsys.readouterr().out.startswith("# The papers' claims")
     next((tmp_path / "records").rglob("*.json")).write_text("{")
-    assert cli.main(["claims", "--results", str(tmp_path)]) == 0
+    assert main.main(["claims", "--results", str(tmp_path)]) == 0
     assert "left out" in capsys.readouterr().err
-    assert cli.main(["claims", "--results", str(tmp_path / "nowhere")]) == 2
+    assert main.main(["claims", "--results", str(tmp_path / "nowhere")]) == 2
     assert "no such folder" in capsys.readouterr().err
-    assert cli.main(["claims", "--results", str(tmp_path), "--json", "--markdown"]) == 2
+    assert main.main(["claims", "--results", str(tmp_path), "--json", "--markdown"]) == 2
 
 
 def test_the_leaderboard_writes_and_checks_the_page(tmp_path):
-    paths = leaderboard.build(tmp_path)
+    paths = build.build(tmp_path)
     page = paths["CLAIMS.md"]
-    assert "not tested: no records of its methods" in page.read_text() and leaderboard.check(tmp_path) == []
+    assert "not tested: no records of its methods" in page.read_text() and build.check(tmp_path) == []
     page.write_text("supported")
-    assert leaderboard.check(tmp_path) == ["CLAIMS.md"]
+    assert build.check(tmp_path) == ["CLAIMS.md"]
     with pytest.raises(UsageError, match=r"CLAIMS\.md"):
-        leaderboard.require_current(tmp_path)
+        build.require_current(tmp_path)

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from benchmarks import claims, cli, hypotheses, records
 from benchmarks.api import InvalidRecord
-from benchmarks.hypotheses import REFUTED, SUPPORTED, UNDECIDED
-from benchmarks.report import leaderboard, verdicts
-from benchmarks.studies import STUDIES, Outcome, module, stored
+from benchmarks.claims import hypotheses, judge
+from benchmarks.claims.hypotheses import REFUTED, SUPPORTED, UNDECIDED
+from benchmarks.cli import main
+from benchmarks.leaderboard import build, claims_page
+from benchmarks.records import store
+from benchmarks.studies import STUDIES, Outcome, files, module
 
 VIT, TEXT = "simq-vit: linas - nsga2-joint", "simq-text: linas - nsga2-joint"
 CLAIM = next(
@@ -33,13 +35,13 @@ def publish(results: Path, paired, name="simq-search", unit=CLAIM.unit, **facts)
     entries = {key: {"values": values, "unit": unit} for key, values in paired.items()}
     facts = {"paired": entries, **facts}
     outcome = Outcome("Which?", "Why?", "So.", ("a", "b"), [("1", "2")], ["a note"], facts, {"png": b"p"})
-    for ending, content in stored.files(name, outcome, "c" * 40, None).items():
-        records.write_text(results / "studies" / f"{name}.{ending}", content)
+    for ending, content in files.files(name, outcome, "c" * 40, None).items():
+        store.write_text(results / "studies" / f"{name}.{ending}", content)
     return results / "studies" / f"{name}.json"
 
 
 def judged(results: Path, claim=CLAIM):
-    return claims.judge([], [claim], stored.load_all(results))[0]
+    return judge.judge([], [claim], files.load_all(results))[0]
 
 
 def test_both_tables_support_it_with_scipys_interval_and_an_enumerated_test(tmp_path: Path):
@@ -52,7 +54,7 @@ def test_both_tables_support_it_with_scipys_interval_and_an_enumerated_test(tmp_
     signs = np.array(list(itertools.product((1, -1), repeat=10)))
     raw = float(np.mean(np.abs(signs @ UP) >= abs(sum(UP)) - 1e-12))
     assert vit.p == text.p == pytest.approx(2 * raw)  # Holm over the two
-    page = verdicts.markdown([found]).replace("\\", "")
+    page = claims_page.markdown([found]).replace("\\", "")
     assert "simq-vit +0.025 [" in page and "commit cccccccccccc" in page and "after Holm" in page
     assert VIT in page and "significan" not in page
 
@@ -82,8 +84,8 @@ def bounded(results: Path, **figures):
         for table, figure in figures.items()
     }
     outcome = Outcome("Which?", "Why?", "So.", ("a",), [("1",)], ["n"], {"paired": entries}, {"png": b"p"})
-    for ending, content in stored.files("simq-fronts", outcome, None, None).items():
-        records.write_text(results / "studies" / f"simq-fronts.{ending}", content)
+    for ending, content in files.files("simq-fronts", outcome, None, None).items():
+        store.write_text(results / "studies" / f"simq-fronts.{ending}", content)
     pairs = tuple(entries)
     return {
         quantifier: judged(
@@ -113,7 +115,7 @@ def test_up_to_is_judged_by_some_network_and_in_general_by_every_table(tmp_path,
         (withdrawn,) = [one for one in found["every"].evidence if one.profile == "simq-resnet"]
         assert (withdrawn.verdict, withdrawn.why, withdrawn.effect) == ("not tested", "wrong baseline", None)
     assert all(one.p is None for one in found["some"].evidence)
-    assert "supported by: 95 % bounds" in verdicts.markdown([found["some"]]).lower()
+    assert "supported by: 95 % bounds" in claims_page.markdown([found["some"]]).lower()
 
 
 def test_a_comparison_has_one_verdict_the_study_s_after_its_correction(tmp_path: Path):
@@ -121,12 +123,12 @@ def test_a_comparison_has_one_verdict_the_study_s_after_its_correction(tmp_path:
     for p, verdict in ((0.03, SUPPORTED), (0.08, UNDECIDED)):
         entries = {VIT: {"values": UP[:7], "unit": CLAIM.unit, "p": p}}
         outcome = Outcome("?", "?", "So.", ("a",), [("1",)], ["n"], {"paired": entries}, {"png": b"p"})
-        for ending, content in stored.files("simq-search", outcome, None, None).items():
-            records.write_text(tmp_path / "studies" / f"simq-search.{ending}", content)
+        for ending, content in files.files("simq-search", outcome, None, None).items():
+            store.write_text(tmp_path / "studies" / f"simq-search.{ending}", content)
         found = judged(tmp_path, claim)
         assert (found.verdict, found.evidence[0].p) == (verdict, p)
         assert ("after the study's correction" in found.why) == (verdict == UNDECIDED)
-        page = verdicts.markdown([found])
+        page = claims_page.markdown([found])
         assert f"7 supernets, p {p:.3f}" in page and "sign-flip p 0" not in page
 
 
@@ -136,10 +138,10 @@ def test_an_interval_of_no_width_is_refused(tmp_path: Path):
     path = publish(tmp_path, {VIT: UP})
     whole = json.loads(path.read_text())
     whole["paired"][VIT]["values"] = [0.223] * 10
-    whole["seal"] = stored._seal(whole)
+    whole["seal"] = files._seal(whole)
     path.write_text(json.dumps(whole))
     with pytest.raises(InvalidRecord, match="no width"):
-        stored.load(path)
+        files.load(path)
     for wrong in ((2.0, 2.0, 2.0), (5.0, 1.0, 3.0)):
         with pytest.raises(ValueError, match="with bounds"):
             bounded(tmp_path, vit=wrong)
@@ -153,7 +155,7 @@ def test_what_is_not_there_yet_says_the_command(tmp_path: Path):
     publish(tmp_path, {VIT: UP, TEXT: UP}, unit="\x1b[1m<b>points")
     found = judged(tmp_path)
     assert found.verdict == UNDECIDED and all("its unit is [1m<b>points" in e.why for e in found.evidence)
-    assert "<b>" not in verdicts.markdown([found])
+    assert "<b>" not in claims_page.markdown([found])
     cpu = replace(CLAIM, study="cpu-latency")
     assert judged(tmp_path, cpu).command == "supernet-bench study cpu-latency"
     shape = replace(CLAIM, study="shape-latency")
@@ -164,14 +166,14 @@ def test_every_command_on_a_study_is_one(tmp_path: Path):
     for claim in hypotheses.claims():
         if claim.study in STUDIES:
             words = judged(tmp_path, claim).command.split()[1:]
-            assert cli.parser().parse_args(words).name == claim.study and module(claim.study).run
+            assert main.parser().parse_args(words).name == claim.study and module(claim.study).run
 
 
 @pytest.mark.parametrize("what", ["figure", "sentence", "commit", "seal", "nothing", "picture", "page"])
 def test_an_edited_study_is_found(tmp_path: Path, what: str):
     path = publish(tmp_path, {VIT: UP, TEXT: UP})
-    leaderboard.build(tmp_path)
-    assert leaderboard.check(tmp_path) == []
+    build.build(tmp_path)
+    assert build.check(tmp_path) == []
     whole = json.loads(path.read_text())
     if what == "figure":
         whole["paired"][VIT]["values"][0] = 0.5
@@ -183,22 +185,22 @@ def test_an_edited_study_is_found(tmp_path: Path, what: str):
         del whole["seal"]
     elif what == "picture":
         path.with_suffix(".png").write_bytes(b"q")
-        assert leaderboard.check(tmp_path) == ["studies/simq-search.png"]
+        assert build.check(tmp_path) == ["studies/simq-search.png"]
         return
     elif what == "page":
         path.with_suffix(".md").write_text("better")
-        assert leaderboard.check(tmp_path) == ["studies/simq-search.md"]
-        leaderboard.build(tmp_path)
-        assert leaderboard.check(tmp_path) == []
+        assert build.check(tmp_path) == ["studies/simq-search.md"]
+        build.build(tmp_path)
+        assert build.check(tmp_path) == []
         return
     path.write_text(json.dumps(whole, indent=3))  # layout is nobody's figure
     if what == "nothing":
-        assert leaderboard.check(tmp_path) == []
+        assert build.check(tmp_path) == []
         return
     with pytest.raises(
         InvalidRecord, match=r"simq-search\.json: field seal.*\n.*supernet-bench study simq-search"
     ):
-        leaderboard.check(tmp_path)
+        build.check(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"seal": 1}', "null"])
@@ -206,8 +208,8 @@ def test_what_is_no_study_is_one_message(tmp_path: Path, text: str, capsys):
     path = publish(tmp_path, {VIT: UP})
     path.write_text(text)
     with pytest.raises(InvalidRecord, match="make it again: supernet-bench study simq-search"):
-        stored.load(path)
-    assert cli.main(["claims", "--results", str(tmp_path)]) == 0
+        files.load(path)
+    assert main.main(["claims", "--results", str(tmp_path)]) == 0
     assert "left out" in capsys.readouterr().err
 
 
@@ -217,9 +219,9 @@ def test_figures_are_figures(tmp_path: Path, values):
     whole = json.loads(path.read_text())
     whole["paired"][VIT]["values"] = values
     with pytest.raises((InvalidRecord, ValueError)):
-        whole["seal"] = stored._seal(whole)
+        whole["seal"] = files._seal(whole)
         path.write_text(json.dumps(whole))
-        stored.load(path)
+        files.load(path)
 
 
 def test_facts_may_not_take_the_files_own_names(tmp_path: Path):

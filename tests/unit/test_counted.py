@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import counted, measure, worker
-from benchmarks.lab import BenchLab
-from benchmarks.measure import Workload
-from benchmarks.streams import derived
+from benchmarks.lab.batches import derived
+from benchmarks.lab.lab import BenchLab
+from benchmarks.measurement import counted, latency
+from benchmarks.measurement.latency import Workload
+from benchmarks.runs import worker
 from benchmarks.tasks import get_task
 from supernet.seq2seq import Seq2SeqConfig, Seq2SeqFamily
 from supernet.space import get_space
@@ -69,7 +70,7 @@ def test_searches_of_smoke_time_nothing(
     def timed(*_: Any) -> float:
         raise AssertionError("a timing, which other programs move")
 
-    monkeypatch.setattr(measure, "quick", timed)
+    monkeypatch.setattr(latency, "quick", timed)
     monkeypatch.setattr(TASK, "family", lambda tier, prepared: family, raising=False)
     lab = SimpleNamespace(_tier=TIER, _workload=WORKLOAD, device="cpu", family_of=lambda space: family)
     smallest = family.space.smallest()

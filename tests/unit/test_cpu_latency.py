@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import profiles
 from benchmarks.api import UsageError
+from benchmarks.hardware import profiles
 from benchmarks.studies import cpu_latency
 from benchmarks.studies.cpu_latency import Timed, verdict
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import data
 from benchmarks.api import UsageError
-from benchmarks.data import DataFile, Dataset, build, datasets, fetch, locate, read_lines
+from benchmarks.tasks import datasets as data
+from benchmarks.tasks.datasets import DataFile, Dataset, build, datasets, fetch, locate, read_lines
 
 CONTENT = {"a.gz": gzip.compress(b"one\ntwo\n", mtime=0), "b.bin": random.Random(1).randbytes(200_000)}
 

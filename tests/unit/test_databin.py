@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from supernet.interop import databin
+from supernet.interop.fairseq import databin
 
 SENTENCES = [[4, 5, 6], [], [9], [7, 7, 7, 7, 8]]
 

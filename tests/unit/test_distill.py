@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from baselines.shrinking import cells_of
 from supernet import distill
 from supernet.bert import Bert, BertConfig, CellBert, HomogeneousBert
+from supernet.data.masked_text import SPECIAL, MaskedBatch, MaskedBatches, PackedText, masked
 from supernet.distill import (
     Blocks,
     Logits,
@@ -22,7 +23,6 @@ from supernet.distill import (
     teacher_states,
 )
 from supernet.elastic import SuperNet
-from supernet.masked import SPECIAL, MaskedBatch, MaskedBatches, PackedText, masked
 from supernet.space import cell_space, homogeneous_space
 from supernet.train import Recipe, Sandwich, SinglePath, Trainer
 from supernet.weights import SharedSlices

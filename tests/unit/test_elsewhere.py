@@ -6,10 +6,13 @@ import json
 
 import pytest
 
-from benchmarks import elsewhere, records, sealed
+from benchmarks.analysis import tables
 from benchmarks.api import InvalidRecord
-from benchmarks.cli import main
-from benchmarks.report import formats, leaderboard, plots, tables
+from benchmarks.cli.main import main
+from benchmarks.leaderboard import build
+from benchmarks.records import attachments, runtime_latencies, store
+from benchmarks.report import text_formats
+from benchmarks.report.plots import pareto
 from tests.fake_records import fake, study, timed_elsewhere
 
 EVIL = "<script>alert(1)</script>"
@@ -17,30 +20,30 @@ EVIL = "<script>alert(1)</script>"
 
 @pytest.fixture(autouse=True)
 def no_plots(monkeypatch):
-    monkeypatch.setattr(plots, "images", lambda *_: {})
+    monkeypatch.setattr(pareto, "images", lambda *_: {})
 
 
 @pytest.fixture
 def results(tmp_path):
     for record in study(("hat", "scratch"), 2, limits=(0.5,)):
-        records.write(tmp_path / "records", record)
+        store.write(tmp_path / "records", record)
     return tmp_path
 
 
 def only(results, method="hat", seed=1):
-    found = records.load_all(results / "records")
+    found = store.load_all(results / "records")
     return next(r for r in found if r["spec"]["method"] == method and r["spec"]["seed"] == seed)
 
 
 def publish(results, made):
-    return sealed.write(results, elsewhere.FOLDER, made)
+    return attachments.write(results, runtime_latencies.FOLDER, made)
 
 
 def forged(made, **changes):
     """A latency that was changed and sealed anew; ``latency`` adds to it."""
     copy = json.loads(json.dumps(made))
     copy["latency"] |= changes.pop("latency", {})
-    return sealed.sealed(copy | changes)
+    return attachments.sealed(copy | changes)
 
 
 def test_the_board_has_a_column_for_each_runtime_and_precision(results):
@@ -48,7 +51,7 @@ def test_the_board_has_a_column_for_each_runtime_and_precision(results):
     publish(results, timed_elsewhere(only(results, seed=2), ms=4.0))
     publish(results, timed_elsewhere(only(results, "scratch"), ms=1.0, policy="int8"))
     publish(results, timed_elsewhere(only(results), ms=9.0, profile="cpu-2core-avx2.v1"))
-    board = json.loads(leaderboard.build(results)["leaderboard.json"].read_text())
+    board = json.loads(build.build(results)["leaderboard.json"].read_text())
     (group,) = board["groups"]
     named = [row["method"] for row in group["rows"]]
     told = {title: dict(zip(named, column, strict=True)) for title, column in group["elsewhere"].items()}
@@ -66,27 +69,29 @@ def test_the_board_has_a_column_for_each_runtime_and_precision(results):
     text = (results / "LEADERBOARD.md").read_text()
     assert "ms (ONNX Runtime 1.32.0, fp32) |" in text and "rt:ort-1.32.0" in text
     assert "1.00 \\[0.95, 1.05\\] t, 0.50 x PyTorch (1 of 2 runs)" in text
-    assert leaderboard.check(results) == []
+    assert build.check(results) == []
     mixed = {row["method"]: row["p50"] for row in group["rows"]}
     assert mixed == {row["method"]: row["p50"] for row in _bare(results)["groups"][0]["rows"]}
-    assert not [x for x in formats.cells(tables.build([fake()])) if "Runtime" in x], "a local table has none"
+    assert not [x for x in text_formats.cells(tables.build([fake()])) if "Runtime" in x], (
+        "a local table has none"
+    )
 
 
 def _bare(results):
     """The board without what lies beside the records."""
     (results / "runtimes").rename(results / "elsewhere")
-    return json.loads(leaderboard.build(results)["leaderboard.json"].read_text())
+    return json.loads(build.build(results)["leaderboard.json"].read_text())
 
 
 def test_what_was_measured_anew_counts(results):
     publish(results, timed_elsewhere(only(results), ms=2.0, day="2026-02-01"))
     publish(results, timed_elsewhere(only(results), ms=3.0, day="2026-02-02"))
-    board = json.loads(leaderboard.build(results)["leaderboard.json"].read_text())
+    board = json.loads(build.build(results)["leaderboard.json"].read_text())
     (column,) = board["groups"][0]["elsewhere"].values()
     text = (results / "LEADERBOARD.md").read_text()
     assert "compared with no other column" in text and "processors meanwhile" not in text
     publish(results, timed_elsewhere(only(results, "scratch"), load=1.2))
-    leaderboard.build(results)
+    build.build(results)
     assert "Other programs took up to 1.2 processors meanwhile" in (results / "LEADERBOARD.md").read_text()
     assert sorted(x["ms"] for x in column if x) == [3.0]
 
@@ -117,9 +122,9 @@ WRONG = sorted(broken(fake(limits=(0.5,))))
 def test_a_latency_that_is_not_in_order_stops_the_build(results, capsys, said):
     made = broken(only(results))[said]
     path = results / "runtimes" / only(results)["id"] / f"{made['seal'][:16]}.json"
-    records.write_text(path, json.dumps(made))
+    store.write_text(path, json.dumps(made))
     with pytest.raises(InvalidRecord, match=said) as caught:
-        leaderboard.build(results)
+        build.build(results)
     assert str(path) in str(caught.value) and not (results / "site").exists()
     assert main(["validate", str(results / "runtimes"), "--results", str(results)]) == 1
     told = capsys.readouterr().out
@@ -149,6 +154,6 @@ def test_texts_of_a_latency_are_shown_as_text(results):
     made = timed_elsewhere(only(results))
     checks = [{"what": EVIL, "value": "\u202e" + EVIL, "signature": EVIL}]
     publish(results, forged(made, checks=checks))
-    leaderboard.build(results)
+    build.build(results)
     pages = b"".join(p.read_bytes() for p in (results / "site").rglob("*.js"))
     assert EVIL.encode() not in pages and "\u202e".encode() not in pages and b"alert(1)" in pages

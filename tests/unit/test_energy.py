@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks import energy
-from benchmarks.energy import EnergyMeter
-from benchmarks.profiles import Profile, get
+from benchmarks.hardware import energy
+from benchmarks.hardware.energy import EnergyMeter
+from benchmarks.hardware.profiles import Profile, get
 
 PROFILE = Profile("x", "cpu", 1, energy={"cpu_watts": 8.0, "ram_watts": 20.0})
 

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import cli, delivery, elsewhere, modelcard, records, repeat
-from benchmarks.deployed import example
-from benchmarks.plan import Folders
+from benchmarks.cli import main
+from benchmarks.export import model_card, source
+from benchmarks.measurement.deployed import example
+from benchmarks.records import repeat, runtime_latencies, store
+from benchmarks.runs.plan import Folders
 from benchmarks.tasks import get_task
 from supernet import export
 from supernet.elastic import SuperNet
@@ -50,13 +52,13 @@ def left(results: Path, task_name: str, edits: dict, family=None, at: str = "che
     record["provenance"]["commit"] = HOSTILE
     for name, value in changes.items():
         record["spec"][name] = value
-    run = folders.runs / records.spec_id(record["spec"]) / "candidates" / "00"
+    run = folders.runs / store.spec_id(record["spec"]) / "candidates" / "00"
     module, generator = net.export(architecture), torch.Generator().manual_seed(2)
     for parameter in module.parameters():
         parameter.data.add_(torch.randn(parameter.shape, generator=generator), alpha=0.05)
     digest = export.save(run, module, family.spec(), architecture)
     record["candidates"][0]["weights_sha256"] = digest
-    return records.write(folders.store, record)
+    return store.write(folders.store, record)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +71,7 @@ def made(tmp_path_factory):
 
 
 def call(results: Path, record: Path | str, *more: str) -> int:
-    return cli.main(["export", str(record), "--results", str(results), *more])
+    return main.main(["export", str(record), "--results", str(results), *more])
 
 
 @needs("transformers")
@@ -82,7 +84,7 @@ def test_a_row_becomes_a_folder_of_transformers(made, which, auto, tmp_path):
     text = (out / "README.md").read_text()
     assert auto in text and "Where" not in text
     tokenizer = transformers.AutoTokenizer.from_pretrained(out)
-    __import__("supernet.interop.automodels")
+    __import__("supernet.interop.huggingface.automodels")
     model = getattr(transformers, auto).from_pretrained(out)
     given = tokenizer("the dog sees a cat", return_tensors="pt")
     assert given["input_ids"].max() < model.config.vocab_size
@@ -98,7 +100,7 @@ def test_a_classifier_of_images_becomes_a_folder_of_transformers(made, tmp_path)
     assert call(made[0], made[3], "--to", "huggingface", "--out", str(out)) == 0
     assert "AutoModelForImageClassification" in (out / "README.md").read_text()
     model = transformers.AutoModelForImageClassification.from_pretrained(out)
-    module, _ = export.load(delivery.find(records.load(made[3]), None, made[3], made[0]).folder)
+    module, _ = export.load(source.find(store.load(made[3]), None, made[3], made[0]).folder)
     pixels = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         assert torch.allclose(model(pixel_values=pixels).logits, module(pixels), atol=1e-5)
@@ -121,7 +123,7 @@ def test_a_network_of_images_and_texts_becomes_a_folder_of_transformers(asked, t
     text = (out / "README.md").read_text()
     assert "AutoModelForVisualQuestionAnswering" in text and "no tokenizer" in text
     model = transformers.AutoModelForVisualQuestionAnswering.from_pretrained(out)
-    module, _ = export.load(delivery.find(records.load(asked[1]), None, asked[1], asked[0]).folder)
+    module, _ = export.load(source.find(store.load(asked[1]), None, asked[1], asked[0]).folder)
     inputs = example(asked[2], 2, torch.Generator().manual_seed(0))
     with torch.no_grad():
         found = model(pixel_values=inputs[0], input_ids=inputs[1], labels=torch.tensor([0, 1]))
@@ -137,7 +139,7 @@ def test_a_network_of_images_and_texts_becomes_an_onnx_file(asked, tmp_path, cap
     told = {x["what"]: x["value"] for x in json.loads(capsys.readouterr().out)["checks"]}
     assert float(told["same largest logit"].rstrip("%")) >= 99.5 and "latency p50, ms, 95 %" in told
     session = onnxruntime.InferenceSession(out / "model.onnx", providers=["CPUExecutionProvider"])
-    module, _ = export.load(delivery.find(records.load(asked[1]), None, asked[1], asked[0]).folder)
+    module, _ = export.load(source.find(store.load(asked[1]), None, asked[1], asked[0]).folder)
     inputs = example(asked[2], 3, torch.Generator().manual_seed(0))
     given = {one.name: x.numpy() for one, x in zip(session.get_inputs(), inputs, strict=True)}
     said = torch.from_numpy(session.run(None, given)[0])
@@ -188,20 +190,20 @@ def test_a_row_becomes_an_onnx_file(made, which, precision, timed, tmp_path, cap
     if timed:
         signature = told["latency p50, ms, 95 %"]["signature"]
         assert "|rt:ort-" in signature and f"|prec:{precision}" in signature and "|search:no|" in signature
-        kept = elsewhere.load(Path(said["latency"]))
-        record = records.load(made[which])
+        kept = runtime_latencies.load(Path(said["latency"]))
+        record = store.load(made[which])
         assert Path(said["latency"]).is_relative_to(made[0] / "local/runtimes" / record["id"])
         assert (kept["policy"], kept["latency"]["signature"]) == (precision, signature)
         assert kept["weights_sha256"] == record["candidates"][0]["weights_sha256"]
-        assert elsewhere.of_record(record, [Path(said["latency"])]) == [kept]
+        assert runtime_latencies.of_record(record, [Path(said["latency"])]) == [kept]
     else:
         assert said["latency"] is None
 
 
 def test_a_card_shows_a_strangers_text_and_obeys_none_of_it(made):
-    record = records.load(made[1])
-    found = delivery.find(record, None, made[1], made[0])
-    text = modelcard.card(found, "onnx", [(HOSTILE, HOSTILE, HOSTILE)], HOSTILE)
+    record = store.load(made[1])
+    found = source.find(record, None, made[1], made[0])
+    text = model_card.card(found, "onnx", [(HOSTILE, HOSTILE, HOSTILE)], HOSTILE)
     for mark in ("</td>", "`$(", "](http", "# ![img", "[a]"):
         assert mark not in text.replace("\\<", "").replace("\\`", "").replace("\\]", "").replace("\\#", "")
     assert "\u202e" not in text and "\n# !" not in text
@@ -231,8 +233,8 @@ def test_weights_that_are_absent_altered_or_truncated(made, tmp_path, capsys):
     results = tmp_path / "results"
     shutil.copytree(made[0], results)
     path = results / made[1].relative_to(made[0])
-    record = records.load(path)
-    folder = delivery.find(record, None, path, results).folder
+    record = store.load(path)
+    folder = source.find(record, None, path, results).folder
     (folder / "architecture.json").write_text("{")
     assert call(results, path, "--to", "onnx") == 2
     assert "not an exported sub-network" in capsys.readouterr().err
@@ -269,10 +271,10 @@ def test_another_vocabulary_is_refused(made, tmp_path, capsys):
     results = tmp_path / "results"
     shutil.copytree(made[0], results)
     path = results / made[2].relative_to(made[0])
-    record = records.load(path)
+    record = store.load(path)
     record["provenance"]["data"]["vocabulary"] = "0" * 64
     path.unlink()
-    records.write(path.parents[3], record)
+    store.write(path.parents[3], record)
     assert call(results, path, "--to", "huggingface") == 2
     assert "another vocabulary" in capsys.readouterr().err
 
@@ -288,10 +290,10 @@ def test_the_command_that_makes_weights_again_has_the_scale_and_the_options():
 
 
 def test_a_translator_becomes_a_checkpoint_of_fairseq(made, tmp_path, capsys):
-    from supernet.interop import checkpoint
+    from supernet.interop import pickle_reader
 
     out = tmp_path / "out"
     assert call(made[0], made[1], "--to", "fairseq", "--out", str(out)) == 0
-    assert "encoder.layers.0.fc1.weight" in checkpoint.load(out / "checkpoint.pt")["model"]
+    assert "encoder.layers.0.fc1.weight" in pickle_reader.load(out / "checkpoint.pt")["model"]
     assert call(made[0], made[2], "--to", "fairseq", "--out", str(tmp_path / "no")) == 2
     assert "fairseq's Transformer translates" in capsys.readouterr().err

@@ -13,12 +13,14 @@ torch = pytest.importorskip("torch")
 
 from baselines.fairseq_transformer import FairseqTransformer  # noqa: E402
 from benchmarks.api import Skip, TaskInfo  # noqa: E402
-from benchmarks.cli import main  # noqa: E402
+from benchmarks.cli.main import main  # noqa: E402
 from benchmarks.tasks import corpus  # noqa: E402
 from supernet import export  # noqa: E402
-from supernet.batches import PairData  # noqa: E402
+from supernet.data.sentence_pairs import PairData  # noqa: E402
 from supernet.elastic import SuperNet  # noqa: E402
-from supernet.interop import checkpoint, command, databin, fairseq, training  # noqa: E402
+from supernet.interop import pickle_reader
+from supernet.interop.fairseq import checkpoint as fairseq
+from supernet.interop.fairseq import command, databin, training  # noqa: E402
 from supernet.seq2seq import Seq2SeqConfig, Seq2SeqFamily  # noqa: E402
 from supernet.space import get_space, seq2seq_space  # noqa: E402
 from supernet.train import Recipe  # noqa: E402
@@ -228,4 +230,4 @@ def test_a_written_checkpoint_holds_nothing_but_plain_types(tmp_path: Path) -> N
     fairseq.to_fairseq(exported(tmp_path / "net"), path)
     with torch.serialization.safe_globals([argparse.Namespace]):
         found = torch.load(path, weights_only=True)
-    assert set(checkpoint.load(path)["model"]) == set(found["model"])
+    assert set(pickle_reader.load(path)["model"]) == set(found["model"])

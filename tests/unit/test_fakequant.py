@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from supernet import fakequant
 from supernet.bert import BertConfig, family_of
-from supernet.fakequant import FakeQuantized, levels
 from supernet.families import image_family
-from supernet.grids import GROUP, stored_bytes, w4_grid, w8_grid
-from supernet.quantize import PRECISIONS, choices, policy_bytes, quantize, units
+from supernet.quantization import fake_quantize
+from supernet.quantization.fake_quantize import FakeQuantized, levels
+from supernet.quantization.precisions import PRECISIONS, choices, policy_bytes, quantize, units
+from supernet.quantization.rounding import GROUP, stored_bytes, w4_grid, w8_grid
 from supernet.space import get_space
 
 WORDS = 120
@@ -62,8 +62,8 @@ def test_fifty_policies_say_what_onnx_runtime_says(kind: str) -> None:
     """The gate: the same class for 99.5 % of items, outputs within 1 % of their length."""
     pytest.importorskip("onnx", reason="needs the extra onnx")
     pytest.importorskip("onnxruntime", reason="needs the extra onnx")
-    from benchmarks.deployed import traced
-    from supernet.ort import Ort
+    from benchmarks.measurement.deployed import traced
+    from supernet.quantization.onnx_runtime import Ort
 
     (module, _), given = network(kind), inputs(kind)
     policies = [drawn(module, seed, ("fp32", "int8", "w4")) for seed in range(50)]
@@ -116,9 +116,9 @@ def test_a_layer_by_hand(seed: int, precision: str, rows: int, size: float) -> N
 def test_int8_products_are_sums_of_whole_numbers(whole: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """To the bit what int32 sums of the kernels' own numbers give; in float32, where sums may pass 2^24,
     nearly."""
-    if whole and not fakequant.exact_products():
+    if whole and not fake_quantize.exact_products():
         pytest.skip("this processor's int8 products overflow")
-    monkeypatch.setattr(fakequant, "exact_products", lambda: whole)
+    monkeypatch.setattr(fake_quantize, "exact_products", lambda: whole)
     layer = nn.Linear(1024, 48)
     x = torch.rand(3, 5, 1024, generator=generator(2)) + torch.tensor([0.0, -0.4, -1.0])[:, None, None]
     x[0], layer.weight.data[0] = 1.0, 1.0  # all numbers at the ends of their ranges
@@ -145,7 +145,7 @@ def test_the_first_places_alone_say_what_they_say_among_all(precision: str) -> N
 def test_as_many_samples_as_suit_the_device_run_at_once() -> None:
     module, x = network("vit-smoke")
     seen: list[int] = []
-    x = x.repeat(fakequant.ROWS["cpu"] // len(x) + 1, 1, 1, 1)
+    x = x.repeat(fake_quantize.ROWS["cpu"] // len(x) + 1, 1, 1, 1)
 
     def call(net: nn.Module, given: Tensor) -> Tensor:
         seen.append(len(given))
@@ -153,8 +153,8 @@ def test_as_many_samples_as_suit_the_device_run_at_once() -> None:
 
     policies = [drawn(module, seed) for seed in range(3)]
     found = FakeQuantized(module)(policies, x, call=call)
-    rest = len(x) - fakequant.ROWS["cpu"]
-    assert rest > 0 and seen == [fakequant.ROWS["cpu"], rest] * 3
+    rest = len(x) - fake_quantize.ROWS["cpu"]
+    assert rest > 0 and seen == [fake_quantize.ROWS["cpu"], rest] * 3
     at_once = FakeQuantized(module)(policies, x, rows=10**6)
     torch.testing.assert_close(found, at_once, rtol=2e-3, atol=2e-3 * float(found.abs().max()))
 

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
-from benchmarks import claims, hypotheses, records, stats
-from benchmarks.claim_measures import MEASURES
-from benchmarks.quantities import of_metric
+from benchmarks.claims import hypotheses, judge
+from benchmarks.claims.measures import MEASURES
+from benchmarks.records import store
+from benchmarks.stats import intervals
+from benchmarks.stats.quantities import of_metric
 
 REPOSITORY = Path(__file__).parents[2]
 H100, H200, CPU = "nvidia-h100.v1", "nvidia-h200.v1", "cpu-2core-avx512.v1"
@@ -24,7 +26,7 @@ NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
 def published() -> dict[tuple[Any, ...], Any]:
     """(task, profile, method, options, seed) -> record."""
     kept = {}
-    for record in records.load_all(REPOSITORY / "results" / "records"):
+    for record in store.load_all(REPOSITORY / "results" / "records"):
         spec = record["spec"]
         options = tuple(sorted(spec["options"].items()))
         kept[spec["task"], spec["profile"], spec["method"], options, spec["seed"]] = record
@@ -52,13 +54,13 @@ def paired(profile, measure, ours, theirs, n=6):
 
 def signed(values):
     """Text of a mean difference with its interval."""
-    interval = stats.t_interval(values)
+    interval = intervals.t_interval(values)
     return f"{interval.mean:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}]"
 
 
 def level(profile, measure, method):
     """Text of a row's mean, one decimal."""
-    interval = stats.interval(list(figures(profile, method, (), measure).values()), of_metric("bleu"))
+    interval = intervals.interval(list(figures(profile, method, (), measure).values()), of_metric("bleu"))
     return f"{interval.mean:.1f} [{interval.low:.1f}, {interval.high:.1f}]"
 
 
@@ -67,7 +69,7 @@ def translation():
     neuron, plain, hat = "mos-neuron", "hat-sandwich", "hat"
     gaps = [list(figures(H100, *arm, "gap").values()) for arm in ((hat, ()), (plain, SCRATCH))]
     rows = [method for _, profile, method, _, _ in published() if profile == H200 and method != "scratch"]
-    means = {m: stats.t_interval(list(figures(H200, m, (), "quality").values())).mean for m in set(rows)}
+    means = {m: intervals.t_interval(list(figures(H200, m, (), "quality").values())).mean for m in set(rows)}
     best = max(means, key=means.__getitem__)
     tokenised = [
         r["candidates"][-1]["test"]["test_2016_flickr"]["bleu_tok_lc"]["value"]
@@ -145,7 +147,7 @@ def test_figures_on_int8_follow_from_the_records_and_the_study():
 
 @pytest.mark.parametrize("verdict", ["supported", "refuted", "undecided", "not tested"])
 def test_verdicts_quoted_are_those_of_the_claims(verdict):
-    judged = claims.judge(published().values())
+    judged = judge.judge(published().values())
     text = section("Of the mixture's claims are", "A claim on a study is judged")
     quoted: dict[str, set[str]] = {}
     for line in text.split("* ")[1:]:

@@ -18,9 +18,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import quantities, records, stats, submission
+from benchmarks.analysis import tables, test_sets
 from benchmarks.api import UsageError
-from benchmarks.report import formats, html, rows, sets, site, tables
+from benchmarks.leaderboard import submission
+from benchmarks.leaderboard.site import pages
+from benchmarks.records import selection, store
+from benchmarks.report import html, text_formats
+from benchmarks.stats import intervals, quantities
 from benchmarks.tasks import finetuning, get_task, glue, text
 from benchmarks.tasks.bert import BertTask
 from benchmarks.tasks.glue import TASKS
@@ -289,7 +293,7 @@ def test_a_task_is_measured_by_the_rate_that_a_part_of_train_chooses(pieces: Any
     found = finetuning.measure(encoder, TASKS["cola"], splits, pieces, small("cola"), "cpu")
     figure = found["mcc"]
     assert list(found) == ["mcc"] and figure["value"] > 90
-    interval = stats.t_interval(figure["values"])
+    interval = intervals.t_interval(figure["values"])
     assert figure["value"] == pytest.approx(interval.mean, abs=1e-5) and len(figure["values"]) == 3
     assert figure["low"] == pytest.approx(interval.low, abs=1e-5)
     assert figure["deviation"] == pytest.approx(np.std(figure["values"], ddof=1), abs=1e-5)
@@ -302,7 +306,7 @@ def test_a_task_is_measured_by_the_rate_that_a_part_of_train_chooses(pieces: Any
     turned = splits | {"dev": [(texts, str(1 - int(y))) for texts, y in splits["dev"]]}
     again = finetuning.measure(encoder, TASKS["cola"], turned, pieces, small("cola"), "cpu")
     assert again["mcc"]["values"] == pytest.approx([-value for value in figure["values"]])
-    schema = json.loads((Path(records.__file__).parent / "schema" / "record-1.json").read_text())
+    schema = json.loads((Path(store.__file__).parent / "schema" / "record-1.json").read_text())
     jsonschema.validate(figure, {"$defs": schema["$defs"], "$ref": "#/$defs/figure"})
 
 
@@ -349,7 +353,7 @@ def tuned_record(method: str, seed: int, shift: float = 0.0) -> dict[str, Any]:
         "cola": {"mcc": figure([1.0, -1.0], "cola", unfit="too small | for it")},
         "test": {"mlm_accuracy": {"value": 40.0, "low": 39.0, "high": 41.0, "signature": "mlm:x|version:1"}},
     }
-    return records.seal(
+    return store.seal(
         {k: v for k, v in record.items() if k not in ("id", "digest", "seal", "seals", "schema")}
     )
 
@@ -358,7 +362,7 @@ def test_what_copies_were_fine_tuned_on_decides_nothing() -> None:
     record = tuned_record("hat", 1)
     candidate = record["candidates"][0]
     assert next(iter(candidate["test"])) == "a-set"
-    assert rows.deciding_set(candidate) == "test" and rows.metric_of([record]) == "mlm_accuracy"
+    assert selection.deciding_set(candidate) == "test" and selection.metric_of([record]) == "mlm_accuracy"
     assert not [told for told in submission.problems(record) if told.startswith("test.")]
 
 
@@ -367,14 +371,14 @@ def test_fine_tuned_copies_have_a_table_with_a_mean_over_what_can_rank(seeds: in
     found = [tuned_record("hat", seed) for seed in range(1, seeds + 1)]
     found += [tuned_record("scratch", seed, 2.0 + seed / 10) for seed in range(1, seeds + 1)]
     table = tables.build(found)
-    direct, copies, versus = sets.scores(table)
+    direct, copies, versus = test_sets.scores(table)
     assert (direct.metric, direct.sets) == ("mlm_accuracy", ["test"])
     heads = ["a-set: accuracy %", "b-set: Spearman x 100", "b-set: Pearson x 100", "cola: MCC x 100"]
     heads.insert(0, "mean over tasks")
     assert copies.sets == heads
     line = copies.frame.set_index("method").loc["hat"]
     mark = " f" if seeds == 1 else ""
-    over = stats.interval([80.0, 82.0], quantities.of_metric("accuracy"))
+    over = intervals.interval([80.0, 82.0], quantities.of_metric("accuracy"))
     span = f" [{over.low:.1f}, {over.high:.1f}]{mark}" if seeds == 1 else ""  # equal figures show no spread
     assert line["a-set: accuracy %"] == "81.0 +- 1.4" + span
     # The mean over tasks is taken copy by copy: (80 + 60) / 2 and (82 + 64) / 2.
@@ -384,15 +388,15 @@ def test_fine_tuned_copies_have_a_table_with_a_mean_over_what_can_rank(seeds: in
     difference = versus.frame.set_index("method")
     assert list(difference.index) == ["scratch"] and versus.sets == heads[:3]
     ours = [2.0 + seed / 10 for seed in range(1, seeds + 1)]
-    interval = stats.t_interval(ours)
+    interval = intervals.t_interval(ours)
     expected = f"{interval.mean:+.1f}"
     if seeds > 1:
         expected += f" [{interval.low:+.1f}, {interval.high:+.1f}]{mark}"
     assert difference["a-set: accuracy %"]["scratch"] == expected
-    shown = formats.markdown(table, "t").replace("\\", "")
+    shown = text_formats.markdown(table, "t").replace("\\", "")
     assert "fine-tuned copies on each test set" in shown and copies.notes[1] in shown
     assert "Left out of the mean" in html.page(found, table, {}, "t")
-    assert "Left out of the mean" in site._sets(table)["fine-tuned"]["signature"]
+    assert "Left out of the mean" in pages._sets(table)["fine-tuned"]["signature"]
     kinds = dict(zip(table.sets["set"], table.sets["interval"], strict=True))
     assert kinds == dict.fromkeys(("a-set", "b-set", "cola"), "fine-tunings" if seeds == 1 else "seeds") | {
         "test": "sentences" if seeds == 1 else "seeds"
@@ -401,4 +405,4 @@ def test_fine_tuned_copies_have_a_table_with_a_mean_over_what_can_rank(seeds: in
 
 def test_records_without_fine_tuning_have_no_such_table() -> None:
     table = tables.build([fake("hat", 1)])
-    assert not [one for one in sets.scores(table) if "fine-tuned" in one.metric]
+    assert not [one for one in test_sets.scores(table) if "fine-tuned" in one.metric]

@@ -15,7 +15,8 @@ import torch.nn.functional as F  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from supernet import export  # noqa: E402
-from supernet.interop import hat, layout  # noqa: E402
+from supernet.interop import hat
+from supernet.interop.fairseq import layout  # noqa: E402
 from supernet.seq2seq import Seq2SeqConfig, Seq2SeqFamily, position_table  # noqa: E402
 from supernet.space import from_hat, get_space  # noqa: E402
 

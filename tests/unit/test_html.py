@@ -6,8 +6,9 @@ from html.parser import HTMLParser
 import pytest
 
 from benchmarks import report
+from benchmarks.analysis import tables
 from benchmarks.api import UsageError
-from benchmarks.report import html, tables
+from benchmarks.report import html
 from tests.fake_records import fake, study
 from tests.unit.test_tables import NASTY, hostile
 

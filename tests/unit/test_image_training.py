@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from supernet.data.images import ImageBatches, Images
 from supernet.elastic import SuperNet
 from supernet.families import image_family
-from supernet.images import ImageBatches, Images
 from supernet.space import SearchSpace, layered_space, resnet_space
 from supernet.train import Recipe, Sandwich, SinglePath, Trainer
 from supernet.weights import SharedSlices

@@ -19,13 +19,14 @@ from supernet.decode import translate
 from supernet.elastic import SuperNet
 from supernet.export import CorruptExport
 from supernet.finetune import Classifier
-from supernet.interop.runtimes import Foreign, Inexpressible, Missing, require
+from supernet.interop.errors import Foreign, Inexpressible, Missing, require
 from supernet.space import get_space
 from supernet.weights import SharedSlices
 
 transformers = pytest.importorskip("transformers", reason="needs the extra huggingface")
 
-from supernet.interop import huggingface, start, stock, vocabularies  # noqa: E402
+from supernet.interop.fairseq import stock, vocabularies  # noqa: E402
+from supernet.interop.huggingface import export, start
 
 STOCK, OWN = "stock", "own"
 
@@ -96,9 +97,9 @@ def test_a_folder_of_transformers_gives_the_logits_of_the_export(name, tmp_path)
     make, seed, edits, kind = CASES[name]
     family = make()
     module, about = exported(family, of(family, seed, **edits))
-    model = huggingface.to_huggingface(module, about)
+    model = export.to_huggingface(module, about)
     assert type(model).__name__.startswith("Supernet") == (kind == OWN)
-    assert huggingface.save(model, module, tmp_path) < huggingface.CLOSE
+    assert export.save(model, module, tmp_path) < export.CLOSE
     assert not list(tmp_path.glob("*.bin")) and not list(tmp_path.glob("*.py"))
 
 
@@ -111,9 +112,9 @@ def test_fine_tuned_encoders_too_with_padding(name, outputs, tmp_path):
     classifier = Classifier(module, outputs, 1).eval()
     with torch.no_grad():
         classifier.out.weight.mul_(50)  # untrained, it says nearly the same of everything
-    model = huggingface.to_huggingface(classifier, about)
-    assert huggingface.save(model, classifier, tmp_path) < huggingface.CLOSE
-    given = huggingface.sample(classifier)
+    model = export.to_huggingface(classifier, about)
+    assert export.save(model, classifier, tmp_path) < export.CLOSE
+    given = export.sample(classifier)
     blind = model(**{**given, "attention_mask": torch.ones_like(given["input_ids"])}).logits
     assert not torch.allclose(blind[0], model(**given).logits[0], atol=1e-4)  # the mask is heeded
 
@@ -121,18 +122,19 @@ def test_fine_tuned_encoders_too_with_padding(name, outputs, tmp_path):
 def test_a_copy_that_differs_is_refused(tmp_path):
     family = text_family("bert-smoke")
     module, about = exported(family, of(family, 0))
-    model = huggingface.to_huggingface(module, about)
+    model = export.to_huggingface(module, about)
     next(module.parameters()).data.mul_(1.5)
-    with pytest.raises(huggingface.Unequal, match="differ by"):
-        huggingface.save(model, module, tmp_path)
+    with pytest.raises(export.Unequal, match="differ by"):
+        export.save(model, module, tmp_path)
 
 
 def test_own_classes_load_in_a_process_that_imports_one_module(tmp_path):
     family = text_family("supershaper-smoke")
     module, about = exported(family, of(family, 3))
-    huggingface.save(huggingface.to_huggingface(module, about), module, tmp_path)
+    export.save(export.to_huggingface(module, about), module, tmp_path)
     code = (
-        "import sys, torch, supernet.interop.automodels\nfrom transformers import AutoModelForMaskedLM\n"
+        "import sys, torch, supernet.interop.huggingface.automodels\nfrom transformers import"
+        " AutoModelForMaskedLM\n"
         "model = AutoModelForMaskedLM.from_pretrained(sys.argv[1])\n"
         "print(model(torch.arange(5, 15)[None]).logits.double().sum().item())"
     )
@@ -148,9 +150,9 @@ def test_own_classes_load_in_a_process_that_imports_one_module(tmp_path):
 def test_generate_translates_as_our_beam_search_does(stock_class, tmp_path):
     family = pair_family("all")
     module, about = exported(family, of(family, 0, decoder_cross_source=[-1, -1]))
-    model = stock.model_of(module) if stock_class else huggingface.registered(module, about)
-    huggingface.save(model, module, tmp_path)
-    model = huggingface.reload(model, tmp_path)
+    model = stock.model_of(module) if stock_class else export.registered(module, about)
+    export.save(model, module, tmp_path)
+    model = export.reload(model, tmp_path)
     generator = torch.Generator().manual_seed(0)
     sources = [torch.randint(4, 40, (n,), generator=generator).tolist() for n in (5, 7, 9, 3)]
     ours = translate(module, sources, beam=1, max_len_a=0, max_len_b=9)
@@ -224,15 +226,15 @@ def pairs(rows: int, generator: torch.Generator):
 )
 def test_onnx_runtime_says_the_same(name, precision, translator, tmp_path):
     pytest.importorskip("onnxruntime", reason="needs the extra onnx")
-    from supernet import quantize
     from supernet.interop import onnx
+    from supernet.quantization import precisions
 
     module, given = translator, pairs(64, torch.Generator().manual_seed(5))
     if name in CASES:
         make, seed, edits, _ = CASES[name]
         family = make()
         module, _ = exported(family, of(family, seed, **edits))
-    policy = quantize.uniform_int8(module) if precision == "int8" else None
+    policy = precisions.uniform_int8(module) if precision == "int8" else None
     given = () if name in CASES else (given[0], F.pad(given[1][:, :-1], (1, 0), value=seq2seq.EOS))
     found = onnx.write(module, tmp_path, policy, given)
     assert found["agreeing"] >= 0.995 and (policy or found["apart"] <= 1e-4)
@@ -271,10 +273,10 @@ def test_an_onnx_file_that_differs_is_refused(tmp_path, monkeypatch):
 
     family = image_family()
     module, _ = exported(family, of(family, 0))
-    right = onnx._whole(module, [huggingface.sample(module, 2)["pixel_values"]], None)
+    right = onnx._whole(module, [export.sample(module, 2)["pixel_values"]], None)
     next(module.parameters()).data.mul_(1.5)
     monkeypatch.setattr(onnx, "_whole", lambda *_: right)
-    with pytest.raises(huggingface.Unequal, match="differ by"):
+    with pytest.raises(export.Unequal, match="differ by"):
         onnx.write(module, tmp_path)
     (tmp_path / "model.onnx").write_bytes(right[:500])
     with pytest.raises(CorruptExport, match="not a model of ONNX Runtime"):

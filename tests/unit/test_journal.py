@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.journal import Corrupt, Diverged, Journal
+from benchmarks.lab.journal import Corrupt, Diverged, Journal
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.conformance import Ended, Runs
-from benchmarks.judge import FAILED, OK, OPEN, Check, judge
+from benchmarks.conformance.checks import FAILED, OK, OPEN, Check, judge
+from benchmarks.conformance.suite import Ended, Runs
 
 BUDGET = {"tokens": 100.0, "evaluations": 4.0, "probes": 4.0, "seconds": 10.0}
 
@@ -56,7 +56,7 @@ APART = [{"index": 0, "apart": 0.5, "supernet": 1.0, "exported": 1.4}]
         (dict.fromkeys(("whole", "same", "resumed"), ended(message=IGNORED)), "contract", "afte"),
         ({"whole": ended(inside={"contract": {"lab.say": "m.py:1"}})}, "contract", "takes lab.say (m.py:1)"),
         ({"tuned": ended(message=f"trial 2: {IGNORED}")}, "contract", "under external tuning: trial 2"),
-        ({"imports": {"benchmarks.lab": "m.py"}}, "contract", "imports benchmarks.lab"),
+        ({"imports": {"benchmarks.lab.lab": "m.py"}}, "contract", "imports benchmarks.lab.lab"),
         ({"imports": {"benchmarks.tasks": "m.py"}}, "test-split", "imports benchmarks.tasks"),
         ({"whole": ended(status="budget", message="did not stop by itself")}, "budget", "did not stop"),
         ({"whole": ended(passes=180)}, "budget", "180 tokens were trained on, 90 were charged"),
@@ -96,7 +96,7 @@ def test_what_a_method_writes_is_printed_as_one_plain_line() -> None:
 
 
 def test_what_an_evaluation_costs_by_its_key() -> None:
-    from benchmarks.judge import evaluated
+    from benchmarks.conformance.checks import evaluated
 
     assert evaluated("4_2x4_64x4") == evaluated("4_2x4_64x4 [('head', 'int8'), ('patch', 'bf16')]") == 1
     assert evaluated("4_2x4_64x4 Labels 0.25") == 0.25

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from benchmarks.api import BudgetExhausted, TaskInfo
-from benchmarks.budget import Clock, Ledger
-from benchmarks.exporting import MethodFault
-from benchmarks.journal import Journal
-from benchmarks.lab import BenchLab
+from benchmarks.lab.candidates import MethodFault
+from benchmarks.lab.journal import Journal
+from benchmarks.lab.lab import BenchLab
+from benchmarks.lab.ledger import Clock, Ledger
 from supernet.train import Sandwich, SinglePath, Trainer
 
 PLUGIN = Path(__file__).parents[1] / "e2e" / "plugin" / "tiny_task.py"

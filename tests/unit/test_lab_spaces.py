@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from benchmarks.api import BudgetExhausted, TaskInfo, Window
-from benchmarks.budget import Clock, Ledger
-from benchmarks.exporting import MethodFault
-from benchmarks.journal import Journal
-from benchmarks.lab import BenchLab
+from benchmarks.lab.candidates import MethodFault
+from benchmarks.lab.journal import Journal
+from benchmarks.lab.lab import BenchLab
+from benchmarks.lab.ledger import Clock, Ledger
 from benchmarks.tasks import get_task
 from supernet import export
 from supernet.bert import BertConfig, HomogeneousBert

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import load
-from benchmarks.load import Look, TreeSeconds
+from benchmarks.hardware import load
+from benchmarks.hardware.load import Look, TreeSeconds
 
 BURN = "import time\nwhile time.process_time() < {:g}: pass\n"
 

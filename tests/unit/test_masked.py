@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from supernet.bert import CLS, MASK, SEP
-from supernet.masked import SPECIAL, MaskedBatch, MaskedBatches, PackedText, evaluation_batches, masked
+from supernet.data.masked_text import (
+    SPECIAL,
+    MaskedBatch,
+    MaskedBatches,
+    PackedText,
+    evaluation_batches,
+    masked,
+)
 
 VOCAB = 200
 

@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch import Tensor, nn
 
-from benchmarks import measure, timing, timing_lock
-from benchmarks.live_bytes import LiveBytes
-from benchmarks.measure import Refused, Workload
-from benchmarks.percentiles import allowed_over, bound, needed, quantile, ratio
-from benchmarks.profiles import Profile
+from benchmarks.hardware import timing_lock
+from benchmarks.hardware.profiles import Profile
+from benchmarks.measurement import interleaved, latency
+from benchmarks.measurement.latency import Refused, Workload
+from benchmarks.measurement.memory import LiveBytes
+from benchmarks.stats.quantiles import allowed_over, bound, needed, quantile, ratio
 from supernet.seq2seq import Seq2SeqConfig, Seq2SeqFamily
 from supernet.space import get_space
 
@@ -99,7 +100,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def hold(folder: Path, seconds: float) -> subprocess.Popen[str]:
     """Another process that has the lock when this returns, and keeps it for ``seconds``."""
     code = (
-        "import sys, time; from benchmarks.timing_lock import exclusive\n"
+        "import sys, time; from benchmarks.hardware.timing_lock import exclusive\n"
         f"with exclusive(): print('in', flush=True); time.sleep({seconds})"
     )
     environment = {**os.environ, "TMPDIR": str(folder)}
@@ -111,34 +112,34 @@ def hold(folder: Path, seconds: float) -> subprocess.Popen[str]:
 
 
 def test_one_at_a_time_over_processes(folder: Path) -> None:
-    with hold(folder, 0.7), measure.exclusive() as waited:
+    with hold(folder, 0.7), latency.exclusive() as waited:
         assert 0.2 < waited < 30
-        with measure.exclusive() as again:
+        with latency.exclusive() as again:
             assert again == 0.0
 
 
 def test_a_killed_holder_frees_it(folder: Path) -> None:
     with hold(folder, 60) as process:
         process.kill()
-        with measure.exclusive() as waited:
+        with latency.exclusive() as waited:
             assert waited < 5
 
 
 def test_the_lock_is_free_again_after_an_error(folder: Path) -> None:
-    with pytest.raises(RuntimeError), measure.exclusive():
+    with pytest.raises(RuntimeError), latency.exclusive():
         raise RuntimeError
-    with hold(folder, 0), measure.exclusive() as waited:
+    with hold(folder, 0), latency.exclusive() as waited:
         assert waited < 5
 
 
 def test_no_link_is_followed_and_a_folder_without_room_is_told(folder: Path) -> None:
     aim, mine = folder / "aim", folder / f"{timing_lock.MACHINE}.{os.getuid()}"
     (folder / timing_lock.MACHINE).symlink_to(aim)
-    with measure.exclusive():
+    with latency.exclusive():
         assert not aim.exists() and mine.exists()
     mine.unlink()
     mine.symlink_to(aim)
-    with pytest.raises(OSError, match="TMPDIR"), measure.exclusive():
+    with pytest.raises(OSError, match="TMPDIR"), latency.exclusive():
         pass
 
 
@@ -185,7 +186,7 @@ class Sleeper(nn.Module):
 def loads(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """What the next timings will see others take; nothing, when used up."""
     found: list[float] = []
-    monkeypatch.setattr(timing.OtherLoad, "read", lambda _: found.pop(0) if found else 0.0)
+    monkeypatch.setattr(interleaved.OtherLoad, "read", lambda _: found.pop(0) if found else 0.0)
     return found
 
 
@@ -193,18 +194,18 @@ def test_disturbed_rounds_are_timed_anew_and_the_least_disturbed_count(loads: li
     for seen, kept, attempts in (
         ([0.1], 0.1, 1),
         ([0.9, 0.2], 0.2, 2),
-        ([0.9, 0.5, 0.7], 0.5, timing.ATTEMPTS),
+        ([0.9, 0.5, 0.7], 0.5, interleaved.ATTEMPTS),
     ):
         loads[:] = seen
         theirs = Sleeper(0.1)
-        found = measure.latency(Sleeper(0.1), theirs, LOAD, "cpu", HERE)
+        found = latency.latency(Sleeper(0.1), theirs, LOAD, "cpu", HERE)
         assert (found["others_cpu"], found["attempts"], found["n"]) == (kept, attempts, 64)
-        assert theirs.calls == 64 * attempts + timing.WARM_UP and not loads
+        assert theirs.calls == 64 * attempts + interleaved.WARM_UP and not loads
 
 
 def test_latency_of_known_sleepers(loads: list[float]) -> None:
     ours, theirs = Sleeper(4.0), Sleeper(12.0)
-    found = measure.latency(ours, theirs, LOAD, "cpu", HERE)
+    found = latency.latency(ours, theirs, LOAD, "cpu", HERE)
     assert 4.0 <= found["p50"] < 12.0 <= found["reference_p50"]
     assert 0.2 < found["ratio_low"] <= found["ratio"] <= found["ratio_high"] < 0.9
     assert found["n"] == 64 and found["p50"] <= found["p90"] <= found["p90_bound"]
@@ -212,19 +213,19 @@ def test_latency_of_known_sleepers(loads: list[float]) -> None:
         "lat:p90|n:64|b:1|beam:3|len:6|steps:4|search:no|prec:fp32|mode:eager|thr:1|prof:here|v:0.1"
     )
     assert ours.seen == theirs.seen == {(False, True, 1, (1, 6))}
-    assert theirs.calls == 64 + timing.WARM_UP
+    assert theirs.calls == 64 + interleaved.WARM_UP
     assert found["others_cpu"] >= 0 and found["waited_seconds"] >= 0
     assert all(isinstance(value, int | float | str) for value in found.values())
 
 
 def test_rounds_follow_n_and_seconds() -> None:
-    few = measure.latency(Sleeper(0.1), Sleeper(0.1), LOAD, "cpu", HERE, min_n=20)
+    few = latency.latency(Sleeper(0.1), Sleeper(0.1), LOAD, "cpu", HERE, min_n=20)
     assert few["n"] == 20 and few["p90"] is None and few["p90_bound"] is None
     assert few["signature"].startswith("lat:p50|n:20|")
-    long = measure.latency(Sleeper(1), Sleeper(1), LOAD, "cpu", HERE, min_n=8, min_seconds=0.3)
+    long = latency.latency(Sleeper(1), Sleeper(1), LOAD, "cpu", HERE, min_n=8, min_seconds=0.3)
     assert long["n"] > 40
-    cut = measure.latency(Sleeper(5), Sleeper(5), LOAD, "cpu", HERE, max_seconds=0.02)
-    assert cut["n"] == timing.FEWEST and cut["p90"] is None
+    cut = latency.latency(Sleeper(5), Sleeper(5), LOAD, "cpu", HERE, max_seconds=0.02)
+    assert cut["n"] == interleaved.FEWEST and cut["p90"] is None
 
 
 def test_declared_threads_and_garbage_collection_are_put_back() -> None:
@@ -234,7 +235,7 @@ def test_declared_threads_and_garbage_collection_are_put_back() -> None:
     torch.set_float32_matmul_precision("high")
     try:
         module = Sleeper(0)
-        measure.latency(module, Sleeper(0), LOAD, "cpu", Profile("two", "cpu", 2), min_n=8)
+        latency.latency(module, Sleeper(0), LOAD, "cpu", Profile("two", "cpu", 2), min_n=8)
         assert {threads for _, _, threads, _ in module.seen} == {2}
         assert torch.get_num_threads() == before and gc.isenabled()
         assert torch.get_float32_matmul_precision() == "high"
@@ -244,10 +245,10 @@ def test_declared_threads_and_garbage_collection_are_put_back() -> None:
 
 def test_a_real_network(pair: tuple[nn.Module, nn.Module]) -> None:
     small, large = pair
-    found = measure.latency(small, large, LOAD, "cpu", HERE)
+    found = latency.latency(small, large, LOAD, "cpu", HERE)
     assert 0 < found["ratio"] < 1
     assert all(math.isfinite(value) for value in found.values() if isinstance(value, float))
-    assert 0 < measure.quick(small, {"source_len": 6, "steps": 4, "beam": 3, "other": 1}, "cpu") < 1e4
+    assert 0 < latency.quick(small, {"source_len": 6, "steps": 4, "beam": 3, "other": 1}, "cpu") < 1e4
 
 
 def test_what_is_timed_is_left_as_it_was(pair: tuple[nn.Module, nn.Module]) -> None:
@@ -255,15 +256,15 @@ def test_what_is_timed_is_left_as_it_was(pair: tuple[nn.Module, nn.Module]) -> N
     small.train()
     before = {name: p.clone() for name, p in small.state_dict().items()}
     try:
-        measure.quick(small, LOAD, "cpu")
+        latency.quick(small, LOAD, "cpu")
         assert small.training
-        slow = measure.latency(small, large, LOAD, "cpu", HERE, precision="bf16", min_n=8)
+        slow = latency.latency(small, large, LOAD, "cpu", HERE, precision="bf16", min_n=8)
         assert "|prec:bf16|" in slow["signature"]
         assert all(torch.equal(p, before[name]) for name, p in small.state_dict().items())
     finally:
         small.eval()
     with pytest.raises(ValueError, match="fp8"):
-        measure.latency(small, large, LOAD, "cpu", HERE, precision="fp8")
+        latency.latency(small, large, LOAD, "cpu", HERE, precision="fp8")
 
 
 class Changer(Sleeper):
@@ -295,7 +296,7 @@ class Mute(Sleeper):
 )
 def test_dishonest_networks_get_no_latency(network: Callable[[float], nn.Module], reason: str) -> None:
     with pytest.raises(Refused, match=reason):
-        measure.latency(network(0), Sleeper(0), LOAD, "cpu", HERE, min_n=30)
+        latency.latency(network(0), Sleeper(0), LOAD, "cpu", HERE, min_n=30)
 
 
 # memory
@@ -321,13 +322,13 @@ def test_peak_memory_is_weights_and_then_some(
     for name, module in (("small", small), ("large", large)):
         weights = sum(p.numel() * 4 for p in module.parameters())
         weights += sum(b.numel() * b.element_size() for b in module.buffers())
-        found[name] = measure.peak_memory(module, LOAD, "cpu")["peak_bytes"]
+        found[name] = latency.peak_memory(module, LOAD, "cpu")["peak_bytes"]
         assert weights < found[name] < weights + 10**6
     assert found["small"] < found["large"]
-    assert measure.peak_memory(small, LOAD, "cpu") == measure.peak_memory(small, LOAD, "cpu")
-    longer = measure.peak_memory(small, Workload(60, 40, 3), "cpu")["peak_bytes"]
+    assert latency.peak_memory(small, LOAD, "cpu") == latency.peak_memory(small, LOAD, "cpu")
+    longer = latency.peak_memory(small, Workload(60, 40, 3), "cpu")["peak_bytes"]
     assert longer > found["small"]
-    half = measure.peak_memory(small, LOAD, "cpu", precision="bf16")["peak_bytes"]
+    half = latency.peak_memory(small, LOAD, "cpu", precision="bf16")["peak_bytes"]
     assert half < 0.6 * found["small"]
 
 
@@ -346,8 +347,8 @@ def test_peak_memory_agrees_with_the_profiler(pair: tuple[nn.Module, nn.Module])
         pytest.skip("this torch's profiler keeps no list of allocations")
     events.sort(key=lambda e: e.start_ns())
     outside = np.cumsum([e.nbytes() for e in events]).max()
-    weights = measure._bytes([*small.parameters(), *small.buffers(), source])
-    ours = measure.peak_memory(small, LOAD, "cpu")["peak_bytes"] - weights
+    weights = latency._bytes([*small.parameters(), *small.buffers(), source])
+    ours = latency.peak_memory(small, LOAD, "cpu")["peak_bytes"] - weights
     assert ours == pytest.approx(outside, rel=0.25)
 
 
@@ -370,15 +371,15 @@ def test_energy_of_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
             covered = time.perf_counter() - self.began + 0.05
             return {"joules": 10.0 * covered, "source": "fake", "covered_seconds": covered}
 
-    monkeypatch.setattr(measure, "EnergyMeter", Meter)
-    found = measure.energy(Sleeper(5), LOAD, "cpu", HERE, seconds=0.2)
+    monkeypatch.setattr(latency, "EnergyMeter", Meter)
+    found = latency.energy(Sleeper(5), LOAD, "cpu", HERE, seconds=0.2)
     assert found["joules_per_sentence"] == pytest.approx(
         10.0 * found["seconds"] / found["sentences"], rel=0.05
     )
     assert 0.05 <= found["joules_per_sentence"] < 0.1 and found["source"] == "fake"
     silent = {"joules": None, "source": "no meter", "covered_seconds": 0.0}
     monkeypatch.setattr(Meter, "stop", lambda self: silent)
-    found = measure.energy(Sleeper(0), LOAD, "cpu", HERE, seconds=0)
+    found = latency.energy(Sleeper(0), LOAD, "cpu", HERE, seconds=0)
     assert found["joules_per_sentence"] is None and found["source"] == "no meter"
     assert found["sentences"] == 1
 
@@ -387,10 +388,10 @@ def test_energy_of_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_on_a_gpu(pair: tuple[nn.Module, nn.Module]) -> None:
     small, large = (module.to("cuda") for module in pair)
     profile = Profile("gpu", "cuda", None)
-    found = measure.latency(small, large, LOAD, "cuda", profile)
+    found = latency.latency(small, large, LOAD, "cuda", profile)
     assert 0 < found["ratio"] < 1.5 and found["p90"] is not None
-    memory = measure.peak_memory(small, LOAD, "cuda")
-    assert memory["peak_bytes"] > measure._bytes(list(small.parameters()))
+    memory = latency.peak_memory(small, LOAD, "cuda")
+    assert memory["peak_bytes"] > latency._bytes(list(small.parameters()))
     assert re.match("weights and workload, torch.cuda", memory["source"])
-    here = measure.peak_memory(large, LOAD, "cpu")["peak_bytes"]
-    assert measure.peak_memory(large, LOAD, "cuda")["peak_bytes"] == pytest.approx(here, rel=0.5)
+    here = latency.peak_memory(large, LOAD, "cpu")["peak_bytes"]
+    assert latency.peak_memory(large, LOAD, "cuda")["peak_bytes"] == pytest.approx(here, rel=0.5)

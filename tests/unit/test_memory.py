@@ -40,7 +40,7 @@ def test_tensors_get_the_pages_of_those_that_went():
 
 
 def test_elsewhere_it_says_that_it_did_nothing(monkeypatch):
-    from supernet import memory
+    from supernet import allocator
 
-    monkeypatch.setattr(memory.sys, "platform", "darwin")
-    assert memory.keep_freed() is False
+    monkeypatch.setattr(allocator.sys, "platform", "darwin")
+    assert allocator.keep_freed() is False

@@ -5,15 +5,15 @@ import sys
 
 import pytest
 
-from benchmarks import metrics
 from benchmarks.api import InvalidRecord
+from benchmarks.stats import bleu
 
 REFERENCES = ["Der Mann öffnet die Tür.", "Heute geht die Frau in die Schule.", "Das Kind schläft nicht."]
 OUTPUTS = ["Der Mann öffnet eine Tür.", "Heute geht die Frau in die Schule.", "Das Kind schlief nicht."]
 
 
 def test_perfect_and_hopeless() -> None:
-    for score in (metrics.bleu, metrics.chrf, metrics.bleu_tok_lc):
+    for score in (bleu.bleu, bleu.chrf, bleu.bleu_tok_lc):
         perfect = score(REFERENCES, REFERENCES)
         assert perfect.value == perfect.low == perfect.high == 100
         assert score(["x"] * 3, REFERENCES).value < 5
@@ -21,7 +21,7 @@ def test_perfect_and_hopeless() -> None:
 
 
 def test_intervals_hold_the_value_and_follow_the_seed() -> None:
-    one, again, other = (metrics.bleu(OUTPUTS * 20, REFERENCES * 20, seed) for seed in (1, 1, 2))
+    one, again, other = (bleu.bleu(OUTPUTS * 20, REFERENCES * 20, seed) for seed in (1, 1, 2))
     assert one == again
     assert one.low < one.value < one.high
     assert (other.low, other.high) != (one.low, one.high)
@@ -29,7 +29,7 @@ def test_intervals_hold_the_value_and_follow_the_seed() -> None:
 
 
 def test_signatures() -> None:
-    made = metrics.translation(OUTPUTS, REFERENCES)
+    made = bleu.translation(OUTPUTS, REFERENCES)
     assert list(made) == ["bleu", "chrf", "bleu_tok_lc"]
     assert made["bleu"]["signature"].startswith(
         "nrefs:1|bs:1000|seed:12345|case:mixed|eff:no|tok:13a|smooth:exp|"
@@ -42,8 +42,8 @@ def test_signatures() -> None:
 
 def test_case_counts_for_one_and_not_for_the_other() -> None:
     lower = [line.lower() for line in REFERENCES]
-    assert metrics.bleu(lower, REFERENCES).value < 80
-    assert metrics.bleu_tok_lc(lower, REFERENCES).value == 100
+    assert bleu.bleu(lower, REFERENCES).value < 80
+    assert bleu.bleu_tok_lc(lower, REFERENCES).value == 100
 
 
 def test_moses_steps() -> None:
@@ -52,7 +52,7 @@ def test_moses_steps() -> None:
         'Eine Frau auf einem Boot namens "El Corazon" lässt Gewichte fallen.',
         "Ein Boston Terrier läuft über saftig-grünes Gras vor einem weißen Zaun.",
     ]
-    assert metrics.moses(lines, "de") == [
+    assert bleu.moses(lines, "de") == [
         "eine frau auf einem boot namens &quot; el corazon &quot; lässt gewichte fallen .",
         "ein boston terrier läuft über saftig-grünes gras vor einem weißen zaun .",
     ]
@@ -60,30 +60,30 @@ def test_moses_steps() -> None:
 
 @pytest.mark.parametrize("damage", ["", "!", "AAAA", None])
 def test_damaged_sentence_counts_are_refused(damage: str | None) -> None:
-    text = metrics.sentence_counts(OUTPUTS, REFERENCES)
-    assert metrics.read_counts(text, 3).shape == (3, 10)
+    text = bleu.sentence_counts(OUTPUTS, REFERENCES)
+    assert bleu.read_counts(text, 3).shape == (3, 10)
     with pytest.raises(InvalidRecord, match="sentence counts"):
-        metrics.read_counts(text[:-8] if damage is None else damage, 3)
+        bleu.read_counts(text[:-8] if damage is None else damage, 3)
     for wrong in (0, 2, 4, 10**9):
         with pytest.raises(InvalidRecord, match=f"of {wrong} sentences"):
-            metrics.read_counts(text, wrong)
+            bleu.read_counts(text, wrong)
 
 
 def test_digest_knows_sentences_apart() -> None:
-    assert metrics.digest(["a", "b"]) == metrics.digest(["a", "b"])
-    assert metrics.digest(["a", "b"]) != metrics.digest(["b", "a"]) != metrics.digest(["b a"])
+    assert bleu.digest(["a", "b"]) == bleu.digest(["a", "b"])
+    assert bleu.digest(["a", "b"]) != bleu.digest(["b", "a"]) != bleu.digest(["b a"])
 
 
 def test_mismatched_lines_are_refused() -> None:
     with pytest.raises(ValueError, match="2 outputs for 3 references"):
-        metrics.bleu(OUTPUTS[:2], REFERENCES)
+        bleu.bleu(OUTPUTS[:2], REFERENCES)
     with pytest.raises(ValueError, match="at least one"):
-        metrics.bleu([], [])
+        bleu.bleu([], [])
 
 
 def test_no_torch_at_import() -> None:
     code = (
-        "import sys, benchmarks.metrics, benchmarks.data, benchmarks.tasks, benchmarks.tasks.mt;"
+        "import sys, benchmarks.stats.bleu, benchmarks.tasks.datasets, benchmarks.tasks, benchmarks.tasks.mt;"
         "benchmarks.tasks.get_task('mt-multi30k-en-de').tier('small', 'cpu');"
         "heavy = {'torch', 'sacrebleu', 'sentencepiece', 'sacremoses', 'pandas'} & set(sys.modules);"
         "assert not heavy, heavy"

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mos.mixture import Mixture
-from supernet.batches import PairData, TokenBatches
+from supernet.data.sentence_pairs import PairData, TokenBatches
 from supernet.elastic import SuperNet
 from supernet.families import family_of, image_family
 from supernet.space import get_space

@@ -10,7 +10,7 @@ import torch
 from benchmarks.api import UsageError
 from benchmarks.tasks import images, mosaics
 from benchmarks.tasks.vision import fashion_mosaics
-from supernet.images import Images, mosaic
+from supernet.data.images import Images, mosaic
 
 WORDS = mosaics.vocabulary(mosaics.DIGITS, 3)
 SETTINGS = {"seed": 5, "tiles": "digits", "grid": 3, "length": 8, "tiles_valid": 300}

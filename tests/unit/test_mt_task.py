@@ -16,13 +16,13 @@ import pytest
 import torch
 
 from benchmarks.api import UsageError
-from benchmarks.measure import Workload
-from benchmarks.metrics import corpus_bleu, digest, read_counts
-from benchmarks.streams import recipe_of
+from benchmarks.lab.batches import recipe_of
+from benchmarks.measurement.latency import Workload
+from benchmarks.stats.bleu import corpus_bleu, digest, read_counts
 from benchmarks.tasks import DEVICES, Prepared, corpus, get_task, mt, task_names, tiers
 from benchmarks.tasks.mt import MTTask
 from benchmarks.tasks.tiers import Tier
-from supernet.batches import PairData
+from supernet.data.sentence_pairs import PairData
 from supernet.seq2seq import Seq2SeqConfig
 from supernet.space import get_space
 

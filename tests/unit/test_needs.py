@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import registry
 from benchmarks.api import UsageError
-from benchmarks.plan import Folders, Plan, Request, build, enough, scaled
+from benchmarks.runs.plan import Folders, Plan, Request, build, enough, scaled
 from benchmarks.tasks import DEVICES, get_task, task_names
 from supernet.predict import MINIMUM_SAMPLES
 from supernet.space import get_space

@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from supernet.operator_table import RATE, OperatorTable
-from supernet.quantize import PRECISIONS
+from supernet.quantization.latency_model import RATE, OperatorTable
+from supernet.quantization.precisions import PRECISIONS
 
 LAYERS = {f"l{i}": (64, 64) if i % 3 else (256, 64) for i in range(12)}
 

@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
-from benchmarks import cli, hypotheses, records, registry
+from benchmarks import registry
 from benchmarks.api import Need, Option, UsageError
-from benchmarks.commands import lists, runs
-from benchmarks.options import Options, checked, completed, parse
+from benchmarks.claims import hypotheses
+from benchmarks.cli import list_entries, main
+from benchmarks.cli import run as runs
+from benchmarks.records import store
+from benchmarks.runs.options import Options, checked, completed, parse
 
 DECLARED = (
     Option("after", str, "scratch", choices=("scratch", "continue", "inherit"), help="winners"),
@@ -193,12 +196,12 @@ def test_every_installed_method_declares_what_its_class_has():
 
 
 def test_the_list_of_methods_shows_every_option(capsys: pytest.CaptureFixture[str]):
-    lists.listing(Namespace(what="methods", json=False))
+    list_entries.listing(Namespace(what="methods", json=False))
     shown = capsys.readouterr().out
     (line,) = [line for line in shown.splitlines() if line.startswith("mos-neuron") and "experts" in line]
     for part in ("int", "2", "whole number, at least 1", "copies of every mixed linear"):
         assert part in line
-    lists.listing(Namespace(what="methods", json=True))
+    list_entries.listing(Namespace(what="methods", json=True))
     listed = {row["name"]: row["options"] for row in json.loads(capsys.readouterr().out)}
     assert listed["scratch"] == [] and [option["name"] for option in listed["hat"]] == ["after"]
     assert listed["hat"][0] == {
@@ -212,7 +215,9 @@ def test_the_list_of_methods_shows_every_option(capsys: pytest.CaptureFixture[st
 
 def planned(tmp_path: Path, *words: str) -> Any:
     """Return the plan of a command, made as the command line makes it."""
-    options = cli.parser().parse_args(["plan", *words, "--results", str(tmp_path), "--profile", "undeclared"])
+    options = main.parser().parse_args(
+        ["plan", *words, "--results", str(tmp_path), "--profile", "undeclared"]
+    )
     return runs._planned(options)[0]
 
 
@@ -237,7 +242,7 @@ def test_the_plan_refuses_and_canonicalises_options(tmp_path: Path):
 
 def test_options_of_published_records_and_claims_are_declared_and_had_an_effect():
     folder = Path(__file__).parents[2] / "results" / "records"
-    specs = [(r["spec"]["method"], r["spec"]["options"]) for r in records.load_all(folder)]
+    specs = [(r["spec"]["method"], r["spec"]["options"]) for r in store.load_all(folder)]
     for claim in hypotheses.claims():
         specs += [(claim.method, claim.method_options), (claim.against, claim.against_options)]
     assert sum(bool(options) for _, options in specs) > 20

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.progress import Pace
+from benchmarks.runs.progress import Pace
 
 RECORDS = Path(__file__).parents[2] / "results/records"
 SCORING = ("load", "score", "measure", "finetune")

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks import records
-from benchmarks.report import formats, html, performance, tables
-from benchmarks.report.comparisons import volumes_of
+from benchmarks.analysis import tables
+from benchmarks.analysis.comparisons import volumes_of
+from benchmarks.records import store
+from benchmarks.report import html, text_formats
+from benchmarks.report.plots import performance_profiles
 from tests.fake_records import METHODS, fake, study
 
 COST = st.floats(1e-3, 1e3) | st.just(math.inf)
@@ -24,22 +26,22 @@ COST = st.floats(1e-3, 1e3) | st.just(math.inf)
 )
 def test_factors_and_shares_are_those_of_the_definition(lists):
     costs = {str(i): mine for i, mine in enumerate(lists)}
-    factors = performance.ratios(costs)
+    factors = performance_profiles.ratios(costs)
     for j, column in enumerate(zip(*lists, strict=True)):
         finite = [c for c in column if math.isfinite(c)]
         for name, mine in costs.items():
             due = mine[j] / min(finite) if math.isfinite(mine[j]) else math.inf
             assert factors[name][j] == due
     for mine in factors.values():
-        shares = [performance.share(mine, at) for at in (1, 1.5, 2, 4, 1e9)]
+        shares = [performance_profiles.share(mine, at) for at in (1, 1.5, 2, 4, 1e9)]
         assert shares == sorted(shares) and 0 <= shares[0] and shares[-1] <= 1
         assert shares[-1] == sum(math.isfinite(f) for f in mine) / len(mine)
 
 
 def test_hypervolume_factors_are_best_over_own():
     table = tables.build(study())
-    costs = performance.panels(table)["hypervolume"]
-    factors = performance.ratios(costs)
+    costs = performance_profiles.panels(table)["hypervolume"]
+    factors = performance_profiles.ratios(costs)
     volumes = volumes_of(table.lines, table.axis).set_index(["method", "seed"])["volume"]
     for i, seed in enumerate((1, 2, 3)):
         best = max(volumes[method, seed] for method in METHODS)
@@ -51,18 +53,18 @@ def test_hypervolume_factors_are_best_over_own():
 def test_time_counts_only_where_the_target_is_reached_and_seeds_with_a_stopped_run_are_left_out(ended):
     found = [r for r in study() if (r["spec"]["method"], r["spec"]["seed"]) != ("mos-layer", 2)]
     table = tables.build([*found, fake("mos-layer", 2, status=ended)])
-    costs = performance.time_costs(table)
+    costs = performance_profiles.time_costs(table)
     assert all(len(mine) == 6 for mine in costs.values())
     quality = {(r.method, r.seed, str(r.limit)): r.quality for r in table.compared.itertuples()}
     workloads = [(s, f"{x:g} x ref") for s in (1, 3) for x in (0.4, 0.6, 0.8)]
     for i, (seed, limit) in enumerate(workloads):
         there = {m: quality[m, seed, limit] for m in METHODS if (m, seed, limit) in quality}
-        target = performance.TARGET * max(there.values())
+        target = performance_profiles.TARGET * max(there.values())
         for method in METHODS:
             assert math.isfinite(costs[method][i]) == (there.get(method, 0) >= target)
             if math.isfinite(costs[method][i]):
                 assert costs[method][i] == 500.0 + 115 * (i % 3)
-    assert all(len(mine) == 2 for mine in performance.volume_costs(table).values())
+    assert all(len(mine) == 2 for mine in performance_profiles.volume_costs(table).values())
 
 
 def test_the_time_of_a_follower_holds_that_of_the_run_it_follows():
@@ -71,20 +73,20 @@ def test_the_time_of_a_follower_holds_that_of_the_run_it_follows():
     followers = study(("scratch",), 3)
     for record in followers:
         record["spec"]["follows"] = ids[record["spec"]["seed"]]["id"]
-    table = tables.build([*leaders, *map(records.seal, followers)])
-    costs = performance.time_costs(table)
+    table = tables.build([*leaders, *map(store.seal, followers)])
+    costs = performance_profiles.time_costs(table)
     own = tables.build([*leaders, *study(("scratch",), 3)])
-    alone = performance.time_costs(own)["scratch"]
+    alone = performance_profiles.time_costs(own)["scratch"]
     for i, (cost, before) in enumerate(zip(costs["scratch"], alone, strict=True)):
         assert cost == pytest.approx(before + ids[i // 3 + 1]["ledger"]["totals"]["seconds"])
     missing = tables.build([r for r in [*leaders, *followers] if r["spec"]["method"] != "hat"])
-    assert performance.time_costs(missing) == {}
+    assert performance_profiles.time_costs(missing) == {}
 
 
 @pytest.mark.parametrize("methods", [3, 6])
 def test_every_line_of_a_profile_lies_between_0_and_100_per_cent(methods):
     table = tables.build(study(METHODS[:methods], 3))
-    made = performance.figure([], table)
+    made = performance_profiles.figure([], table)
     for axes in made.axes:
         low, high = axes.get_ylim()
         assert (low, high) == (0, 100)
@@ -109,13 +111,17 @@ def test_every_line_of_a_profile_lies_between_0_and_100_per_cent(methods):
 def test_there_is_one_only_for_three_methods_on_three_workloads(found, shown):
     found = found()
     table = tables.build(found)
-    assert set(performance.panels(table)) == shown
-    assert (performance.figure(found, table) is not None) == bool(shown)
+    assert set(performance_profiles.panels(table)) == shown
+    assert (performance_profiles.figure(found, table) is not None) == bool(shown)
 
 
 def test_it_is_a_picture_and_no_table_knows_of_it():
     table = tables.build(study())
-    for text in (formats.markdown(table, "t"), formats.csv(table), formats.json_text(formats.as_json(table))):
+    for text in (
+        text_formats.markdown(table, "t"),
+        text_formats.csv(table),
+        text_formats.json_text(text_formats.as_json(table)),
+    ):
         assert "performance" not in text.lower() and "within this factor" not in text
     said = html.alternative("performance", table)
     assert "hypervolume: on the share of workloads" in said and "mos-neuron" in said and "time:" in said

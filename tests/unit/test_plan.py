@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from benchmarks import plan as planning
-from benchmarks import records, rulesets
 from benchmarks.api import InvalidRecord, Option, UsageError
-from benchmarks.estimate import duration, estimate
-from benchmarks.plan import Folders, Request, RunSpec, build, parse_seeds, scaled
+from benchmarks.records import rulesets, store
 from benchmarks.registry import MethodRef, find
+from benchmarks.runs import plan as planning
+from benchmarks.runs.estimate import duration, estimate
+from benchmarks.runs.plan import Folders, Request, RunSpec, build, parse_seeds, scaled
 
 BUDGET = {"tokens": 1000, "evaluations": 10, "probes": 5, "seconds": 60}
 
@@ -79,7 +79,7 @@ def finished(run: planning.Planned, folders: Folders, status: str = "done", seco
         "energy": None,
         "provenance": {"versions": {}, "data": {}, "machine": {}, "started": "a", "ended": "b"},
     }
-    return records.write(folders.store, record)
+    return store.write(folders.store, record)
 
 
 def test_equal_specs_are_the_same_run_and_any_change_makes_another(folders: Folders):
@@ -138,7 +138,7 @@ def stopped(run: Any, folders: Folders, message: str, **more: Any) -> Path:
     path = finished(run, folders)
     record = json.loads(path.read_text()) | {"status": "budget", "message": message} | more
     path.unlink()
-    return records.write(folders.store, record)
+    return store.write(folders.store, record)
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_a_plan_is_json(folders: Folders):
 
     data = json.loads(json.dumps(build(request(), folders).to_dict()))
     assert [run["state"] for run in data["runs"]] == ["new", "new"]
-    assert records.spec_id(data["runs"][0]["spec"]) == data["runs"][0]["id"]
+    assert store.spec_id(data["runs"][0]["spec"]) == data["runs"][0]["id"]
 
 
 TRIALS = ({"after": "scratch"}, {"after": "inherit"})
@@ -259,7 +259,7 @@ def test_external_tuning_is_another_run_with_five_allowances(folders: Folders):
 
 
 def test_published_records_keep_their_ids_with_two_rulesets():
-    found = records.load_all(Path(__file__).parents[2] / "results" / "records")
+    found = store.load_all(Path(__file__).parents[2] / "results" / "records")
     if not found:
         pytest.skip("no published records")
     assert [RunSpec(**record["spec"]).id for record in found] == [record["id"] for record in found]

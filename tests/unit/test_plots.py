@@ -9,8 +9,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 
-from benchmarks import records
-from benchmarks.report import bars, curves, plots, tables
+from benchmarks.analysis import tables
+from benchmarks.records import store
+from benchmarks.report.plots import curves, spending
+from benchmarks.report.plots import pareto as plots
 from tests.fake_records import METHODS, fake, study
 from tests.unit.test_tables import hostile
 
@@ -34,7 +36,7 @@ def without_energy(record):
     ledger = record["ledger"]
     ledger["entries"] = [e for e in ledger["entries"] if e["kind"] != "joules"]
     del ledger["totals"]["joules"]
-    return records.seal(record | {"energy": None})
+    return store.seal(record | {"energy": None})
 
 
 @pytest.fixture(autouse=True)
@@ -149,7 +151,7 @@ def test_a_figure_says_what_it_shows():
 
 def test_bars_add_up_to_the_ledger():
     found = study(("hat", "scratch"), 2)
-    spent = bars.spending(found)
+    spent = spending.spending(found)
     for method in ("hat", "scratch"):
         mine = [r for r in found if r["spec"]["method"] == method]
         part = spent[spent["method"] == method].groupby("kind")["amount"].sum()
@@ -164,7 +166,7 @@ def test_bars_add_up_to_the_ledger():
 def test_energy_without_phases_is_one_bar():
     record = fake()
     record["ledger"]["entries"] = [e for e in record["ledger"]["entries"] if e["kind"] != "joules"]
-    spent = bars.spending([record])
+    spent = spending.spending([record])
     part = spent[spent["kind"] == "joules"]
     assert list(part["phase"]) == ["all phases"]
     assert part["amount"].sum() == pytest.approx(record["energy"]["joules"] / 1000)

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks import machine, profiles
 from benchmarks.api import ProfileMismatch, UsageError
-from benchmarks.profiles import Profile, differences, enforce, get, matching, names, resolve
+from benchmarks.hardware import probe, profiles
+from benchmarks.hardware.profiles import Profile, differences, enforce, get, matching, names, resolve
 
 CPU, H100, GPU = "cpu-2core-avx512.v1", "nvidia-h100.v1", "nvidia-h200.v1"
 OLD = "cpu-2core-avx2.v1"
@@ -27,9 +27,9 @@ def h200(**other: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def afresh() -> Iterator[None]:
-    machine.probe.cache_clear()
+    probe.probe.cache_clear()
     yield
-    machine.probe.cache_clear()
+    probe.probe.cache_clear()
 
 
 def test_every_shipped_profile_can_be_read() -> None:
@@ -125,9 +125,9 @@ def test_a_profile_file_with_a_slip_is_refused(tmp_path: Path) -> None:
 
 
 def test_probe_of_this_machine(afresh: None) -> None:
-    found = machine.probe()
+    found = probe.probe()
     assert found["cpus"] >= 1 and found["memory_gib"] > 0 and found["arch"]
-    assert machine.probe() is found
+    assert probe.probe() is found
 
 
 def test_probing_imports_no_torch() -> None:
@@ -143,10 +143,10 @@ def test_cpuinfo(tmp_path: Path) -> None:
     path.write_text(
         "processor\t: 0\nmodel name\t: A B: C\nflags\t\t: fma avx2\n\nprocessor\t: 1\nflags : none\n"
     )
-    assert machine._cpuinfo(path) == ("A B: C", ["avx2", "fma"])
+    assert probe._cpuinfo(path) == ("A B: C", ["avx2", "fma"])
     path.write_text("Features : asimd fp\n")
-    assert machine._cpuinfo(path)[1] == ["asimd", "fp"]
-    assert machine._cpuinfo(tmp_path / "none")[1] == []
+    assert probe._cpuinfo(path)[1] == ["asimd", "fp"]
+    assert probe._cpuinfo(tmp_path / "none")[1] == []
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_container_quota(tmp_path: Path, files: dict[str, str], quota: float | N
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    assert machine._quota(tmp_path) == quota
+    assert probe._quota(tmp_path) == quota
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_visible_gpus(monkeypatch: pytest.MonkeyPatch, allowed: str | None, kept
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if allowed is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", allowed)
-    found = machine._visible([h200(name=x, uuid=f"GPU-{x}") for x in "abc"])
+    found = probe._visible([h200(name=x, uuid=f"GPU-{x}") for x in "abc"])
     assert "".join(g["name"] for g in found) == kept
 
 
@@ -197,21 +197,21 @@ def fake_smi(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_gpus_by_nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_smi(tmp_path, "echo 'NVIDIA H200, 143771, 580.159.03, GPU-abc'", monkeypatch)
-    (gpu,) = machine._nvidia_smi()
+    (gpu,) = probe._nvidia_smi()
     assert gpu == {"name": "NVIDIA H200", "memory_gib": 140.4, "driver": "580.159.03", "uuid": "GPU-abc"}
     fake_smi(tmp_path, "echo 'Failed to initialize NVML'; exit 9", monkeypatch)
-    assert machine._nvidia_smi() == []
+    assert probe._nvidia_smi() == []
     fake_smi(tmp_path, "echo no devices were found", monkeypatch)
-    assert machine._nvidia_smi() == []
+    assert probe._nvidia_smi() == []
     fake_smi(tmp_path, "exec sleep 30", monkeypatch)
-    monkeypatch.setattr(machine, "GPU_QUERY_SECONDS", 0.1)
-    assert machine._nvidia_smi() == []
+    monkeypatch.setattr(probe, "GPU_QUERY_SECONDS", 0.1)
+    assert probe._nvidia_smi() == []
 
 
 def test_threads_are_applied_and_a_missing_gpu_is_told() -> None:
     import torch
 
-    from benchmarks import threads
+    from benchmarks.hardware import threads
 
     before = torch.get_num_threads()
     try:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import provenance
-from benchmarks.provenance import COMMIT_VARIABLE, shown, source_state
+from benchmarks.records import provenance
+from benchmarks.records.provenance import COMMIT_VARIABLE, shown, source_state
 
 
 @pytest.fixture(autouse=True)

@@ -9,25 +9,37 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import metrics, records, stats
-from benchmarks.api import InvalidRecord
-from benchmarks.report import (
+from benchmarks.analysis import (
     caveats,
-    comparable,
-    figures,
-    formats,
-    html,
-    leaderboard,
-    performance,
-    plots,
+    grouping,
+    number_format,
     ranges,
-    rows,
-    runs,
-    sets,
-    site,
-    spread,
+    row_intervals,
+    run_summary,
     tables,
+    test_sets,
 )
+from benchmarks.api import InvalidRecord
+from benchmarks.leaderboard import (
+    build,
+)
+from benchmarks.leaderboard.site import (
+    pages,
+)
+from benchmarks.records import (
+    selection,
+    store,
+)
+from benchmarks.report import (
+    html,
+    text_formats,
+)
+from benchmarks.report.plots import (
+    pareto,
+    performance_profiles,
+)
+from benchmarks.stats import bleu as metrics
+from benchmarks.stats import intervals
 from tests.fake_records import fake, study, with_counts
 
 PUBLISHED = Path(__file__).parents[2] / "results" / "records"
@@ -35,7 +47,7 @@ PUBLISHED = Path(__file__).parents[2] / "results" / "records"
 
 def published():
     """The committed boards, as tables."""
-    return [tables.of_runs(group) for group in comparable.groups(runs.whole(records.load_all(PUBLISHED)))]
+    return [tables.of_runs(group) for group in grouping.groups(run_summary.whole(store.load_all(PUBLISHED)))]
 
 
 BOARDS = published()
@@ -51,14 +63,14 @@ def wild(method="hat", spread_ms=((5.0, 8.0), (6.0, 9.0), (20.0, 60.0))):
         ratio = record["candidates"][0]["latency"]["ratio"]
         record["candidates"][0]["latency"] |= {"p50": p50, "p90": p90, "reference_p50": p50 / ratio}
         record["energy"]["joules"] = 1000.0 * 9**seed
-        made.append(records.seal(record))
+        made.append(store.seal(record))
     return made
 
 
 @each_board
 def test_no_committed_board_shows_an_impossible_figure(table):
     assert ranges.impossible(table) == []
-    for line in formats.cells(table).to_dict("records"):
+    for line in text_formats.cells(table).to_dict("records"):
         for head, cell in line.items():
             assert not re.search(r"\[-0|\[0, 0\]", cell), (head, cell)
             if head in ("p50 ms", "p90 ms", "s", "kJ", "x ref", "valid loss", "peak MB"):
@@ -72,7 +84,7 @@ def test_positive_figures_of_few_seeds_keep_above_zero():
     (line,) = table.each
     for name in ("p50", "p90", "joules"):
         assert 0 < line[f"{name}_low"] < line[name] < line[f"{name}_high"], name
-    assert stats.t_interval([5.0, 6.0, 20.0]).low < 0
+    assert intervals.t_interval([5.0, 6.0, 20.0]).low < 0
 
 
 @pytest.mark.parametrize("name", ["p50", "quality", "joules"])
@@ -83,12 +95,12 @@ def test_the_board_refuses_an_interval_outside_its_range(name, tmp_path, monkeyp
         return mean - 40 * deviation - 1e-3, mean + 40 * deviation + 1e-3
 
     for record in wild():
-        records.write(tmp_path / "records", record)
-    assert leaderboard.build(tmp_path)
-    monkeypatch.setattr(stats, "bounded", plain)
+        store.write(tmp_path / "records", record)
+    assert build.build(tmp_path)
+    monkeypatch.setattr(intervals, "bounded", plain)
     table = tables.build(wild())
     assert any("impossible" in line for line in ranges.impossible(table))
-    for act in (leaderboard.build, leaderboard.check):
+    for act in (build.build, build.check):
         with pytest.raises(InvalidRecord, match="impossible figures\nhat at limit 0.6 x ref"):
             act(tmp_path)
 
@@ -96,7 +108,7 @@ def test_the_board_refuses_an_interval_outside_its_range(name, tmp_path, monkeyp
 def test_the_board_refuses_a_share_above_its_allowance():
     record = fake(limits=(0.6,))
     record["ledger"]["share"]["evaluations"] = 1.02
-    table = tables.of_runs(runs.whole([records.seal(record)]))
+    table = tables.of_runs(run_summary.whole([store.seal(record)]))
     # Such a run has spent more than others were allowed: it is not compared either.
     assert table.obstacles == {record["id"]: "spent 102% of its evaluations"}
     assert any("1.02 of the allowance is impossible" in line for line in ranges.impossible(table))
@@ -118,33 +130,33 @@ def test_two_systems_of_no_bleu_do_not_differ_significantly():
             references = [" ".join(map(str, range(12)))] * n
             made["sentences"]["bleu"] = metrics.sentence_counts(words, references)
             made["test"]["pooled"]["bleu"] |= {"value": 0.0, "low": 0.0, "high": 0.0}
-        found.append(records.seal(record))
-    (line,) = formats.over_sentences(tables.build(found)).to_dict("records")
+        found.append(store.seal(record))
+    (line,) = text_formats.over_sentences(tables.build(found)).to_dict("records")
     assert (line["BLEU minus hat [95 %]"], line["p"]) == ("+0.00 (no interval)", "1.0000")
 
 
 @each_board
 def test_a_limit_shows_no_milliseconds_of_another_session(table):
-    for line in formats.cells(table).to_dict("records"):
+    for line in text_formats.cells(table).to_dict("records"):
         assert " ms" not in line["limit"], line["limit"]
-    for row in site._rows(table):
+    for row in pages._rows(table):
         assert not (row["limit_share"] and row["limit_ms"] == row["limit_ms"] and row["limit_ms"])
 
 
 @each_board
 def test_each_mark_has_its_note_and_each_note_its_mark(table):
-    notes = formats.footnotes(table)
-    frames = [formats.cells(table), *(one.frame for one in sets.scores(table))]
+    notes = text_formats.footnotes(table)
+    frames = [text_formats.cells(table), *(one.frame for one in test_sets.scores(table))]
     cells = [str(cell) for frame in frames for head in frame for cell in frame[head]]
-    stars = {mark for cell in formats.cells(table)["kJ"] for mark in re.findall(r"(?<= )\*+\d*", cell)}
+    stars = {mark for cell in text_formats.cells(table)["kJ"] for mark in re.findall(r"(?<= )\*+\d*", cell)}
     assert stars == {note.split(" ")[0] for note in notes if note.startswith("*")}
     letters = {mark for cell in cells for mark in re.findall(r"\] ([a-z])(?=$|,)", cell)}
     noted = {note[0] for note in notes if re.match(r"[a-z]: one network", note)}
-    assert letters == noted and letters <= {x.strip() for x in figures.OVER.values()}
+    assert letters == noted and letters <= {x.strip() for x in number_format.OVER.values()}
 
 
 def test_no_two_sources_share_a_mark():
-    marks = [formats.mark(i) for i in range(12)]
+    marks = [text_formats.mark(i) for i in range(12)]
     assert len(set(marks)) == 12
 
 
@@ -156,11 +168,11 @@ def test_a_stopped_run_is_shown_with_why_and_never_compared(why, tmp_path):
     cut = fake("mos-neuron", 1, status="budget", message=STOPPED[why])
     for candidate in cut["candidates"]:  # what the cut left is very good: it must not win
         candidate["test"]["pooled"]["bleu"] |= {"value": 99.0, "low": 98.0, "high": 99.5}
-    cut = records.seal(cut)
+    cut = store.seal(cut)
     found = [*study(("hat", "scratch", "mos-layer"), 3), *study(("mos-neuron",), 3)[1:], cut]
     table = tables.build(found)
-    (run,) = (run for run in runs.whole([cut]))
-    assert not comparable.is_comparable(run) and comparable.obstacle(run).endswith(STOPPED[why])
+    (run,) = (run for run in run_summary.whole([cut]))
+    assert not grouping.is_comparable(run) and grouping.obstacle(run).endswith(STOPPED[why])
     apart = [line for line in table.each if line["method"] == "mos-neuron, stopped"]
     assert [line["quality"] for line in apart] == [99.0] * 3 and not any(x["compared"] for x in apart)
     assert all(STOPPED[why] in line["status"] for line in apart)
@@ -172,20 +184,20 @@ def test_a_stopped_run_is_shown_with_why_and_never_compared(why, tmp_path):
     pairs = table.comparisons.set_index("method").loc["mos-neuron", "pairs"]
     assert set(pairs) == {2}
     assert set(table.volumes[table.volumes["method"] == "mos-neuron"]["seed"]) == {2, 3}
-    assert performance.common_seeds(table)[1] == [2, 3]
-    assert cut["id"] not in {r["id"] for r in runs.finished(found)}
-    drawn = plots.pareto(found, table)
+    assert performance_profiles.common_seeds(table)[1] == [2, 3]
+    assert cut["id"] not in {r["id"] for r in run_summary.finished(found)}
+    drawn = pareto.pareto(found, table)
     assert all(max(line.get_ydata(), default=0) < 90 for line in drawn.axes[0].lines if len(line.get_xdata()))
     assert "99" not in html.alternative("pareto", table)
-    assert [row["compared"] for row in site._rows(table) if "stopped" in row["method"]] == [False] * 3
+    assert [row["compared"] for row in pages._rows(table) if "stopped" in row["method"]] == [False] * 3
 
 
 def test_a_follower_of_a_stopped_run_is_not_compared():
     leader = fake("hat", 1, status="budget")
     follower = fake("scratch", 1)
     follower["spec"]["follows"] = leader["id"]
-    follower = records.seal(follower)
-    found = comparable.obstacles(runs.whole([leader, follower, fake("mos-layer")]))
+    follower = store.seal(follower)
+    found = grouping.obstacles(run_summary.whole([leader, follower, fake("mos-layer")]))
     assert set(found) == {leader["id"], follower["id"]}
     assert found[follower["id"]].startswith("follows hat seed 1, which stopped:")
 
@@ -194,7 +206,7 @@ def test_a_run_that_may_be_compared_counts_before_a_later_one_that_may_not():
     good = fake("hat", 1)
     late = fake("hat", 1, status="budget")
     late["provenance"]["ended"] = "2027-01-01T00:00:00+00:00"
-    assert [run.status for run in comparable.latest(runs.whole([good, records.seal(late)]))] == ["done"]
+    assert [run.status for run in grouping.latest(run_summary.whole([good, store.seal(late)]))] == ["done"]
 
 
 def origins(method="hat", seed=1, *, losses=((2.0, 20.0), (2.5, 18.0))):
@@ -205,7 +217,7 @@ def origins(method="hat", seed=1, *, losses=((2.0, 20.0), (2.5, 18.0))):
     ):
         candidate |= {"origin": origin, "valid": {"loss": loss, "bleu": None}}
         candidate["test"]["pooled"]["bleu"] |= {"value": bleu, "low": bleu - 1, "high": bleu + 1}
-    return records.seal(record)
+    return store.seal(record)
 
 
 def test_a_runs_product_speaks_for_it_and_each_earlier_origin_has_a_row_beneath():
@@ -215,7 +227,7 @@ def test_a_runs_product_speaks_for_it_and_each_earlier_origin_has_a_row_beneath(
     at = [line["method"] for line in table.each]
     assert at.index("hat, inherited") == at.index("hat") + 1
     assert set(table.comparisons["method"]) | {table.baseline} == {"hat", "scratch"}
-    cells = formats.cells(table).set_index("method")
+    cells = text_formats.cells(table).set_index("method")
     assert cells.loc["hat, inherited", "s"] == "-" and cells.loc["hat", "s"] != "-"
     assert any("(inherited)" in note for note in table.notes)
 
@@ -224,8 +236,8 @@ def test_within_its_product_validation_chooses():
     record = fake(limits=(0.6, 0.6))
     for candidate, loss in zip(record["candidates"], (2.0, 2.5), strict=True):
         candidate |= {"origin": "retrained", "valid": {"loss": loss, "bleu": None}}
-    assert rows.best(record["candidates"])["index"] == 0
-    assert rows.earlier_origins(record["candidates"]) == []
+    assert selection.best(record["candidates"])["index"] == 0
+    assert selection.earlier_origins(record["candidates"]) == []
 
 
 def sized(method, seed=1, task="bert-enwiki", params=3_600_000):
@@ -233,7 +245,7 @@ def sized(method, seed=1, task="bert-enwiki", params=3_600_000):
     candidate = record["candidates"][0]
     candidate |= {"window": [3_400_000, 4_000_000], "limit_ms": None, "limit_share": None}
     candidate["cost"]["params"] = params
-    return records.seal(record)
+    return store.seal(record)
 
 
 def test_where_targets_are_sizes_quality_is_traded_against_parameters():
@@ -242,9 +254,9 @@ def test_where_targets_are_sizes_quality_is_traded_against_parameters():
     volume = table.volumes.set_index("method")["volume"]
     quality = table.compared.set_index("method")["quality"]
     assert volume["hat"] == pytest.approx(quality["hat"] * (8.1 - 3.6))
-    figure = plots.pareto([], table)
+    figure = pareto.pareto([], table)
     assert "parameters" in figure.axes[0].get_xlabel() and "ms" not in figure.axes[0].get_xlabel()
-    shown = formats.as_json(table, only=["hypervolume"])["hypervolume"]
+    shown = text_formats.as_json(table, only=["hypervolume"])["hypervolume"]
     assert shown["reference"] == {"quality": 0.0, "parameters_millions": 8.1}
     assert not tables.build([sized("hat", task="bert-theirs")]).volumes["volume"].notna().any()
 
@@ -254,8 +266,8 @@ def test_networks_over_their_limit_are_crossed_out_and_not_in_the_front():
     candidate = over["candidates"][0]
     candidate["latency"] |= {"ratio": 0.66, "ratio_low": 0.65, "ratio_high": 0.67}
     candidate["test"]["pooled"]["bleu"] |= {"value": 60.0, "low": 59.0, "high": 61.0}
-    table = tables.build([fake("hat", limits=(0.6,)), records.seal(over)])
-    axes = plots.pareto([], table).axes[0]
+    table = tables.build([fake("hat", limits=(0.6,)), store.seal(over)])
+    axes = pareto.pareto([], table).axes[0]
     crossed = next(line for line in axes.lines if line.get_marker() == "x")
     assert list(crossed.get_ydata()) == [60.0]
     front = next(line for line in axes.lines if str(line.get_label()).startswith("best of all"))
@@ -269,7 +281,7 @@ def test_a_follower_that_took_weights_shows_what_they_cost():
     taken = {"phase": "inherited", "kind": "tokens", "amount": 1.0}
     follower["ledger"]["entries"].append(taken)
     own = follower["ledger"]["totals"]["seconds"]
-    table = tables.build([leader, records.seal(follower)])
+    table = tables.build([leader, store.seal(follower)])
     line = next(x for x in table.each if x["method"] == "mos-layer")
     assert line["seconds"] == pytest.approx(own + leader["ledger"]["totals"]["seconds"])
     alone = tables.build([follower]).each[0]
@@ -279,7 +291,7 @@ def test_a_follower_that_took_weights_shows_what_they_cost():
 def test_a_board_that_ranks_no_methods_says_so_above_its_rows():
     table = next(t for t in BOARDS if (t.shared["task"], t.shared["tier"]) == ("bert-enwiki", "small"))
     assert table.notices[0].startswith("Not a ranking of methods until")
-    text = formats.markdown(table, "t")
+    text = text_formats.markdown(table, "t")
     assert text.index("Not a ranking of methods") < text.index("| method |")
     others = [t for t in BOARDS if t.shared["task"] != "bert-enwiki"]
     assert others and not any(t.notices for t in others)
@@ -292,7 +304,7 @@ def test_networks_at_the_level_of_word_frequencies_are_counted_from_the_records(
     for record in records_:
         low = record["spec"]["method"] == "hat"
         record["candidates"][0]["valid"]["loss"] = 3.9 if low else 1.0
-    table = tables.build([records.seal(r) for r in records_])
+    table = tables.build([store.seal(r) for r in records_])
     told = caveats.notices("t", "small", table.lines)
     assert told[0] == "Not a ranking of methods until then." and told[-1] == "why"
     assert "2 of 4 networks" in told[1] and told[1].endswith("hat (2 seeds).")
@@ -304,9 +316,9 @@ def test_a_smaller_board_names_what_it_differs_in_and_compares_without_hat(tmp_p
     few = study(("mos-neuron", "scratch"), 2, limits=(0.6,))
     for record in few:
         record["spec"]["settings_sha256"] = "ab" * 32
-    for record in [*many, *map(records.seal, few)]:
-        records.write(tmp_path / "records", record)
-    leaderboard.build(tmp_path)
+    for record in [*many, *map(store.seal, few)]:
+        store.write(tmp_path / "records", record)
+    build.build(tmp_path)
     groups = json.loads((tmp_path / "leaderboard.json").read_text())["groups"]
     smaller = next(g for g in groups if g["title"].endswith(")"))
     assert smaller["baseline"] == "scratch"
@@ -317,15 +329,15 @@ def test_a_smaller_board_names_what_it_differs_in_and_compares_without_hat(tmp_p
 def test_the_reference_method_is_found_among_its_options():
     other = fake("hat", 2)
     other["spec"]["options"] = {"after": "continue"}
-    table = tables.build([fake("hat"), records.seal(other), fake("mos-layer")])
+    table = tables.build([fake("hat"), store.seal(other), fake("mos-layer")])
     assert table.baseline == "hat (default options)"
 
 
 def test_intervals_too_narrow_for_their_digits_are_shown_to_more():
-    assert figures.ranged(14.004, 14.001, 14.006, ".1f") == "14.00 [14.00, 14.01]"
-    assert figures.ranged(14.0, 14.0, 14.0, ".1f") == "14.0"
-    assert figures.ranged(99.5, 98.1, 99.9, "sig") == "99.5 [98.1, 99.9]"
-    assert set(spread.SPENT) == {"seconds", "joules"}
+    assert number_format.ranged(14.004, 14.001, 14.006, ".1f") == "14.00 [14.00, 14.01]"
+    assert number_format.ranged(14.0, 14.0, 14.0, ".1f") == "14.0"
+    assert number_format.ranged(99.5, 98.1, 99.9, "sig") == "99.5 [98.1, 99.9]"
+    assert set(row_intervals.SPENT) == {"seconds", "joules"}
 
 
 @pytest.mark.parametrize("status", ["budget", "failed"])
@@ -341,12 +353,12 @@ def test_a_report_of_nothing_but_stopped_runs_shows_them_and_compares_nothing(st
 
 
 def test_a_large_board_is_checked_too(tmp_path, monkeypatch):
-    monkeypatch.setattr(leaderboard, "DETAILED", 2)
+    monkeypatch.setattr(build, "DETAILED", 2)
     for record in study(("hat", "scratch"), 2, limits=(0.6,)):
-        records.write(tmp_path / "records", record)
-    assert leaderboard.build(tmp_path)
+        store.write(tmp_path / "records", record)
+    assert build.build(tmp_path)
     bad = fake("hat", 3, limits=(0.6,))
     bad["ledger"]["share"]["probes"] = 1.5
-    records.write(tmp_path / "records", records.seal(bad))
+    store.write(tmp_path / "records", store.seal(bad))
     with pytest.raises(InvalidRecord, match="1.5 of the allowance is impossible"):
-        leaderboard.build(tmp_path)
+        build.build(tmp_path)

@@ -16,19 +16,26 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks import energy, fidelity, measure, records, runtimes, score, timing, verify
+from benchmarks.analysis import tables
 from benchmarks.api import TaskInfo
-from benchmarks.budget import Clock, Ledger
-from benchmarks.exporting import MethodFault
-from benchmarks.journal import Diverged, Journal
-from benchmarks.lab import BenchLab
-from benchmarks.measure import Refused, Workload
-from benchmarks.profiles import Profile
-from benchmarks.report import formats, plots, tables
-from supernet import export, quantize
+from benchmarks.hardware import energy
+from benchmarks.hardware.profiles import Profile
+from benchmarks.lab.candidates import MethodFault
+from benchmarks.lab.journal import Diverged, Journal
+from benchmarks.lab.lab import BenchLab
+from benchmarks.lab.ledger import Clock, Ledger
+from benchmarks.measurement import interleaved, latency, parity, serving
+from benchmarks.measurement.latency import Refused, Workload
+from benchmarks.records import store
+from benchmarks.report import text_formats
+from benchmarks.report.plots import pareto
+from benchmarks.scoring import score
+from benchmarks.verification import compare
+from supernet import export
 from supernet.bert import BertConfig, family_of
 from supernet.cost import cost
-from supernet.quantize import Int8Linear, uniform_int8
+from supernet.quantization import precisions
+from supernet.quantization.precisions import Int8Linear, uniform_int8
 from supernet.seq2seq import Seq2SeqConfig, Seq2SeqFamily
 from supernet.space import get_space
 from tests.fake_records import fake
@@ -77,7 +84,7 @@ def test_the_layer_is_its_arithmetic(size: tuple[int, int, int], shift: float) -
     linear = nn.Linear(inside, out)
     linear.weight.data, linear.bias.data = (torch.tensor(v, dtype=torch.float32) for v in (weight, bias))
     found = Int8Linear(linear)(torch.tensor(x, dtype=torch.float32)).numpy()
-    due, step = by_hand(x, weight, bias, quantize.activation_bits())
+    due, step = by_hand(x, weight, bias, precisions.activation_bits())
     apart = np.abs(found - due)
     # A tie may be rounded the other way in float32: that moves one product by one step, and few products.
     assert apart.max() <= 2.5 * step and np.median(apart) < 0.02 * step
@@ -116,9 +123,9 @@ def test_every_linear_layer_is_exchanged_and_the_given_module_stays(make: Any) -
     _, module = make()
     before = copy.deepcopy(module)
     policy = uniform_int8(module)
-    made = quantize.quantize(module, policy)
-    assert set(quantize.precisions(made).values()) == {"int8"} and set(policy) == set(
-        quantize.precisions(module)
+    made = precisions.quantize(module, policy)
+    assert set(precisions.precisions(made).values()) == {"int8"} and set(policy) == set(
+        precisions.precisions(module)
     )
     assert not any(isinstance(layer, nn.Linear) for layer in made.modules()) and not made.training
     assert all(torch.equal(a, b) for a, b in zip(module.parameters(), before.parameters(), strict=True))
@@ -126,7 +133,7 @@ def test_every_linear_layer_is_exchanged_and_the_given_module_stays(make: Any) -
     work = TRANSLATOR if make is translator else ENCODER
     with torch.inference_mode():
         assert torch.equal(work.run(module, work.source("cpu")), work.run(before, work.source("cpu")))
-    assert 0 < fidelity.check(made, module, policy, work) < 0.1
+    assert 0 < parity.check(made, module, policy, work) < 0.1
 
 
 def test_tied_output_layers_stay_fp32_and_others_do_not() -> None:
@@ -141,43 +148,43 @@ def test_a_policy_without_a_word_changes_no_bit(policy: Any) -> None:
     _, module = bert()
     if policy == "fp32":
         policy = dict.fromkeys(uniform_int8(module), "fp32")
-    made = quantize.quantize(module, policy)
+    made = precisions.quantize(module, policy)
     tokens = torch.randint(5, 60, (3, 12))
     with torch.inference_mode():
         assert torch.equal(made(tokens), module(tokens))
-    assert made is not module and quantize.recipe(made) == {} and quantize.lowered(policy) is None
+    assert made is not module and precisions.recipe(made) == {} and precisions.lowered(policy) is None
     assert not {p.data_ptr() for p in made.parameters()} & {p.data_ptr() for p in module.parameters()}
 
 
 def test_a_network_that_is_one_linear_layer() -> None:
     linear = nn.Linear(4, 4)
-    made = quantize.quantize(linear, uniform_int8(linear))
+    made = precisions.quantize(linear, uniform_int8(linear))
     assert isinstance(made, Int8Linear) and isinstance(linear, nn.Linear)
 
 
 def test_a_policy_may_name_some_layers() -> None:
     _, module = bert()
-    made = quantize.quantize(module, {"head.dense": "int8"})
+    made = precisions.quantize(module, {"head.dense": "int8"})
     assert (
         isinstance(made.head.dense, Int8Linear)
-        and list(quantize.precisions(made).values()).count("int8") == 1
+        and list(precisions.precisions(made).values()).count("int8") == 1
     )
-    assert quantize.recipe(made)["prec"] == "fp32+int8"
+    assert precisions.recipe(made)["prec"] == "fp32+int8"
 
 
 def test_policies_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
     _, module = bert()
     with pytest.raises(ValueError, match=r"names 'head\.dens'.* the nearest name is 'head\.dense'$"):
-        quantize.quantize(module, {"head.dens": "int8"})
+        precisions.quantize(module, {"head.dens": "int8"})
     with pytest.raises(ValueError, match=r"'embedding\.word', which is no linear layer"):
-        quantize.quantize(module, {"embedding.word": "int8"})
+        precisions.quantize(module, {"embedding.word": "int8"})
     with pytest.raises(ValueError, match=r"no precision 'int3', choose one of fp32, bf16, int8, w4"):
-        quantize.quantize(module, {"head.dense": "int3"})
+        precisions.quantize(module, {"head.dense": "int3"})
     with pytest.raises(ValueError, match="run on the processor, and these weights are on meta"):
-        quantize.quantize(nn.Sequential(nn.Linear(2, 2, device="meta")), {"0": "int8"})
-    monkeypatch.setattr(quantize.torch.backends, "quantized", types.SimpleNamespace(engine="none"))
+        precisions.quantize(nn.Sequential(nn.Linear(2, 2, device="meta")), {"0": "int8"})
+    monkeypatch.setattr(precisions.torch.backends, "quantized", types.SimpleNamespace(engine="none"))
     with pytest.raises(ValueError, match="no int8 engine on this processor: only fp32"):
-        quantize.quantize(module, {"head.dense": "int8"})
+        precisions.quantize(module, {"head.dense": "int8"})
 
 
 # what it costs
@@ -191,10 +198,10 @@ def test_bytes_are_those_that_the_deployed_network_holds(make: Any) -> None:
         np.random.default_rng(1 if "cells" in family.kind else 0)
     )
     policy = uniform_int8(module)
-    made = quantize.quantize(module, policy)
+    made = precisions.quantize(module, policy)
     plain = cost(family, architecture, source_len=5, target_len=5)
     counted = cost(family, architecture, source_len=5, target_len=5, policy=policy)
-    held = sum(p.numel() * 4 for p in made.parameters()) + quantize.packed_bytes(made)
+    held = sum(p.numel() * 4 for p in made.parameters()) + precisions.packed_bytes(made)
     assert counted.bytes == held < plain.bytes and plain.bytes == sum(
         p.numel() * 4 for p in module.parameters()
     )
@@ -216,10 +223,10 @@ def test_the_cost_of_a_policy_for_another_network() -> None:
 
 def test_memory_counts_packed_weights() -> None:
     _, module = bert()
-    made = quantize.quantize(module, uniform_int8(module))
-    plain, low = (measure.peak_memory(m, ENCODER, "cpu")["peak_bytes"] for m in (module, made))
+    made = precisions.quantize(module, uniform_int8(module))
+    plain, low = (latency.peak_memory(m, ENCODER, "cpu")["peak_bytes"] for m in (module, made))
     saved = sum(p.numel() * 4 for p in module.parameters()) - sum(p.numel() * 4 for p in made.parameters())
-    assert plain - low == pytest.approx(saved - quantize.packed_bytes(made), rel=0.2)
+    assert plain - low == pytest.approx(saved - precisions.packed_bytes(made), rel=0.2)
 
 
 # gates
@@ -238,7 +245,7 @@ class Spoilt(nn.Module):
 
 
 def spoilt(module: nn.Module, spoil: Any) -> nn.Module:
-    made = quantize.quantize(module, uniform_int8(module))
+    made = precisions.quantize(module, uniform_int8(module))
     spoil(made)
     return made
 
@@ -253,14 +260,14 @@ def test_outputs_that_are_garbage_are_refused() -> None:
     _, module = bert()
     policy = uniform_int8(module)
     with pytest.raises(Refused, match=r"its outputs are \d\.\d\d of their length from those in fp32"):
-        fidelity.check(spoilt(module, garbage), module, policy, ENCODER)
+        parity.check(spoilt(module, garbage), module, policy, ENCODER)
 
     def nothing(made: Any) -> None:
         encode = made.encode
         made.encode = lambda tokens: encode(tokens) * float("nan")
 
     with pytest.raises(Refused, match="outputs are nan"):
-        fidelity.check(spoilt(module, nothing), module, policy, ENCODER)
+        parity.check(spoilt(module, nothing), module, policy, ENCODER)
 
 
 def test_layers_that_run_in_float32_or_twice_are_refused() -> None:
@@ -277,16 +284,16 @@ def test_layers_that_run_in_float32_or_twice_are_refused() -> None:
 
     for spoil, ran in ((fall_back, due - 1), (twice, due + 1)):
         with pytest.raises(Refused, match=f"linear_dynamic {ran} times where its policy makes it {due}$"):
-            fidelity.check(spoilt(module, spoil), module, policy, ENCODER)
+            parity.check(spoilt(module, spoil), module, policy, ENCODER)
     partly = {name: "int8" for name in list(policy)[:3]}
     with pytest.raises(Refused, match=f"{due} times where its policy makes it 3"):
-        fidelity.check(quantize.quantize(module, policy), module, partly, ENCODER)
+        parity.check(precisions.quantize(module, policy), module, partly, ENCODER)
 
 
 def test_a_changed_input_is_refused() -> None:
     _, module = bert()
     policy = uniform_int8(module)
-    made: Any = quantize.quantize(module, policy)
+    made: Any = precisions.quantize(module, policy)
     encode = made.encode
 
     def overwriting(tokens: Tensor) -> Tensor:
@@ -296,29 +303,29 @@ def test_a_changed_input_is_refused() -> None:
 
     made.encode = overwriting
     with pytest.raises(Refused, match="changed its input"):
-        fidelity.check(made, module, policy, ENCODER)
+        parity.check(made, module, policy, ENCODER)
 
 
 def test_a_policy_that_cannot_be_deployed_is_refused() -> None:
     _, module = bert()
     with pytest.raises(Refused, match="no linear layer"):
-        runtimes.checked(module, {"head": "int8"}, ENCODER)
-    assert isinstance(runtimes.checked(module, {"head.dense": "int8"}, ENCODER).head.dense, Int8Linear)
+        serving.checked(module, {"head": "int8"}, ENCODER)
+    assert isinstance(serving.checked(module, {"head.dense": "int8"}, ENCODER).head.dense, Int8Linear)
 
 
 # timing
 
 
 def test_a_quantised_network_is_timed_in_turns_with_itself(monkeypatch: Any, tmp_path: Path) -> None:
-    monkeypatch.setattr(measure, "exclusive", unlocked)
+    monkeypatch.setattr(latency, "exclusive", unlocked)
     _, module = bert()
-    made = quantize.quantize(module, uniform_int8(module))
+    made = precisions.quantize(module, uniform_int8(module))
     order: list[str] = []
     named = {"low": made, "reference": bert(2)[1], "plain": module}
     for name, network in named.items():
         network.register_forward_pre_hook(lambda *_: None)
         network.encode = noting(network.encode, name, order)
-    found = measure.latency(
+    found = latency.latency(
         named["low"],
         named["reference"],
         ENCODER,
@@ -327,14 +334,14 @@ def test_a_quantised_network_is_timed_in_turns_with_itself(monkeypatch: Any, tmp
         plain=named["plain"],
         min_n=9,
     )
-    rounds = [order[i : i + 3] for i in range(1 + 3 * timing.WARM_UP, len(order) - 1, 3)]
+    rounds = [order[i : i + 3] for i in range(1 + 3 * interleaved.WARM_UP, len(order) - 1, 3)]
     assert all(sorted(one) == ["low", "plain", "reference"] for one in rounds)
     assert {one[0] for one in rounds} == set(named)
     assert found["fp32_ratio_low"] <= found["fp32_ratio"] <= found["fp32_ratio_high"]
     assert found["fp32_ratio"] == pytest.approx(found["p50"] / found["fp32_p50"])
-    bits = quantize.activation_bits()
+    bits = precisions.activation_bits()
     assert f"|prec:int8|int8:{torch.backends.quantized.engine}-w8c-a{bits}t|mode:eager|" in found["signature"]
-    again = measure.latency(module, named["reference"], ENCODER, "cpu", Profile("here", "cpu", 1), min_n=8)
+    again = latency.latency(module, named["reference"], ENCODER, "cpu", Profile("here", "cpu", 1), min_n=8)
     assert "|prec:fp32|mode:eager|" in again["signature"] and "fp32_ratio" not in again
 
 
@@ -371,7 +378,7 @@ class EncoderTask:
         return self.made
 
     def score(self, module: Any, prepared: Any, tier: Any, device: str, precision: str) -> dict[str, Any]:
-        self.asked.append((device, precision, quantize.recipe(module)))
+        self.asked.append((device, precision, precisions.recipe(module)))
         figure = {"value": 1.0, "low": 0.0, "high": 2.0, "signature": "acc|version:1"}
         return {"test": {"test": {"accuracy": figure}}, "test_loss": 1.5}
 
@@ -407,15 +414,15 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     (tmp_path / "run" / "search.json").write_text(json.dumps({"candidates": proposed}))
     monkeypatch.setattr("benchmarks.tasks.get_task", lambda name: task)
     monkeypatch.setattr(score, "EnergyMeter", SilentMeter)
-    monkeypatch.setattr(measure, "EnergyMeter", SilentMeter)
-    monkeypatch.setattr(measure, "exclusive", unlocked)
+    monkeypatch.setattr(latency, "EnergyMeter", SilentMeter)
+    monkeypatch.setattr(latency, "exclusive", unlocked)
     return types.SimpleNamespace(folder=tmp_path / "run", task=task, proposed=proposed)
 
 
 def scored(run: Any) -> list[dict[str, Any]]:
     prepared = types.SimpleNamespace(digests={"data": "1"})
     found = score.score_run(run.folder, prepared=prepared, device="cpu", say=lambda _: None)["candidates"]
-    schema = json.loads(records.SCHEMA_FILE.read_text())
+    schema = json.loads(store.SCHEMA_FILE.read_text())
     for made, entry in zip(run.proposed, found, strict=True):
         if entry["failed"] is None:
             jsonschema.validate({**made, **entry}, {"$defs": schema["$defs"], "$ref": "#/$defs/candidate"})
@@ -454,11 +461,11 @@ def test_under_a_profile_of_a_gpu_it_has_quality_and_a_reason(
 
 def test_a_garbled_quantised_candidate_fails_alone(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(module: nn.Module, policy: Any) -> nn.Module:
-        made = quantize.quantize(module, policy)
+        made = precisions.quantize(module, policy)
         garbage(made)
         return made
 
-    monkeypatch.setattr(runtimes, "quantize", broken)
+    monkeypatch.setattr(serving, "quantize", broken)
     low, plain = scored(run)
     assert "from those in fp32" in low["failed"] and "test" not in low and plain["failed"] is None
 
@@ -476,9 +483,9 @@ def test_an_export_brings_its_policy_back(tmp_path: Path) -> None:
     for policy in (None, uniform_int8(module)):
         export.save(tmp_path, module, family.spec(), architecture, policy)
         read, about = export.load(tmp_path)
-        assert about["policy"] == policy and set(quantize.precisions(read).values()) == {"fp32"}
+        assert about["policy"] == policy and set(precisions.precisions(read).values()) == {"fp32"}
         with torch.inference_mode():
-            due = quantize.quantize(module, policy)(tokens)
+            due = precisions.quantize(module, policy)(tokens)
             assert torch.equal(export.deployed(tmp_path)(tokens), due)
 
 
@@ -564,15 +571,15 @@ def untimed(seed: int = 1) -> dict[str, Any]:
         for name in ("latency", "memory", "energy"):
             del candidate[name]
         candidate |= {"policy": {"fc": "int8"}, "not_measured": "no kernels on this device"}
-    return records.seal(record)
+    return store.seal(record)
 
 
 def test_a_record_without_latency_needs_a_policy_and_a_reason() -> None:
-    records.validate(untimed())
+    store.validate(untimed())
     for name in ("policy", "not_measured"):
         bad = untimed()
         bad["candidates"][0].pop(name)
-        assert records.contradiction(bad) == (
+        assert store.contradiction(bad) == (
             "candidates[0].latency",
             "missing, but the run's status is done",
         )
@@ -584,10 +591,10 @@ def test_tables_and_plots_bear_rows_without_latency() -> None:
     row = next(r for r in table.rows.to_dict("records") if r["method"] == "int8-uniform")
     assert np.isnan(row["ratio"]) and row["quality"] > 0
     assert "Not timed: int8-uniform: no kernels on this device." in table.notes
-    text = formats.markdown(table, "t")
+    text = text_formats.markdown(table, "t")
     assert "Not timed: int8-uniform" in text and "nan" not in text.lower()
-    assert plots.images(both, table)
-    assert verify.compare(untimed(), untimed()).answer == verify.YES
+    assert pareto.images(both, table)
+    assert compare.compare(untimed(), untimed()).answer == compare.YES
 
 
 # the method

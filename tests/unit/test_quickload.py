@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks import quickload, records
 from benchmarks.api import InvalidRecord
+from benchmarks.records import quickload, store
 from tests.fake_records import fake
 
 RECORD = fake("hat", 1)
@@ -33,9 +33,9 @@ def paths(value, at=()):
 def resealed(record):
     """The record with hashes that fit its content, as a careful forger would leave it."""
     try:
-        record["id"] = records.spec_id(record["spec"])
-        record["digest"] = records.digest(record)
-        record["seal"] = records._seal(record)
+        record["id"] = store.spec_id(record["spec"])
+        record["digest"] = store.digest(record)
+        record["seal"] = store._seal(record)
     except (AttributeError, KeyError, TypeError, ValueError, UnicodeError):
         pass
     return record
@@ -64,7 +64,7 @@ def test_the_two_ways_agree_on_forged_records(data):
     found = quickload.in_order(text)
     if found is None:
         return  # not sure: the long way decides
-    records.validate(json.loads(text))
+    store.validate(json.loads(text))
     assert found == json.loads(text)
 
 
@@ -75,7 +75,7 @@ def test_figures_out_of_range_are_left_to_the_long_way(figure):
     text = written(resealed(record))
     assert quickload.in_order(text) is None
     with pytest.raises(InvalidRecord, match="not a finite number"):
-        records.validate(json.loads(text))
+        store.validate(json.loads(text))
 
 
 def test_pairs_of_the_newer_schema_are_checked():
@@ -84,19 +84,19 @@ def test_pairs_of_the_newer_schema_are_checked():
     text = written(resealed(record))
     assert quickload.in_order(text) is None
     with pytest.raises(InvalidRecord, match="sentences"):
-        records.validate(json.loads(text))
+        store.validate(json.loads(text))
 
 
 def test_small_figures_that_are_written_otherwise_are_still_read(tmp_path):
     record = copy.deepcopy(RECORD)
     record["candidates"][0]["valid"]["loss"] = 1.5e-07
     path = tmp_path / f"{record['id']}.json"
-    path.write_bytes(written(records.seal(record)))
-    assert records.load(path)["candidates"][0]["valid"]["loss"] == 1.5e-07
+    path.write_bytes(written(store.seal(record)))
+    assert store.load(path)["candidates"][0]["valid"]["loss"] == 1.5e-07
 
 
 @given(st.text(st.sampled_from("aZ09+/=\n é-"), max_size=12))
 def test_statistics_are_letters_as_the_schema_has_them(text):
-    pattern = json.loads(records.SCHEMA_FILE.read_text())["$defs"]["candidate"]["properties"]["sentences"]
+    pattern = json.loads(store.SCHEMA_FILE.read_text())["$defs"]["candidate"]["properties"]["sentences"]
     expected = re.fullmatch(pattern["properties"]["bleu"]["pattern"][1:-1], text) is not None
     assert quickload._letters(text) == expected

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks import records
 from benchmarks.api import InvalidRecord
+from benchmarks.records import store
 from tests.fake_records import fake
 
 
@@ -48,17 +48,17 @@ def leaves(value, path=()):
 def unsealed_fields(record):
     """As records were before each field had its hash."""
     old = {k: v for k, v in record.items() if k not in ("seals", "seal")}
-    return old | {"seal": hashlib.sha256(records.canonical(old)).hexdigest()}
+    return old | {"seal": hashlib.sha256(store.canonical(old)).hexdigest()}
 
 
 def test_a_written_record_is_read_back_as_it_was(tmp_path: Path):
     record = fake()
-    path = records.write(tmp_path, record)
+    path = store.write(tmp_path, record)
     assert path == tmp_path / "mt-multi30k-en-de" / "cpu-2core-avx512.v1" / "hat" / f"{record['id']}.json"
-    assert records.load(path) == record
-    assert records.load_all(tmp_path) == [record]
+    assert store.load(path) == record
+    assert store.load_all(tmp_path) == [record]
     assert not list(tmp_path.rglob("*.tmp"))
-    assert records.load_all(tmp_path / "absent") == []
+    assert store.load_all(tmp_path / "absent") == []
 
 
 def test_the_id_is_the_content_of_the_spec_alone():
@@ -84,12 +84,12 @@ def test_the_id_is_the_content_of_the_spec_alone():
 def test_times_and_energy_leave_the_digest_alone_but_not_the_seal(path, value):
     record = fake()
     other = edit(record, path, value)
-    assert records.digest(other) == record["digest"]
-    assert records.seal(other)["seal"] != record["seal"]
+    assert store.digest(other) == record["digest"]
+    assert store.seal(other)["seal"] != record["seal"]
     with pytest.raises(InvalidRecord, match=f"field {re.escape(field(path))}: changed after writing"):
-        records.validate(other)
+        store.validate(other)
     with pytest.raises(InvalidRecord, match="field seal: .* changed after writing"):
-        records.validate(edit(unsealed_fields(record), path, value))
+        store.validate(edit(unsealed_fields(record), path, value))
 
 
 @pytest.mark.parametrize(
@@ -103,9 +103,9 @@ def test_times_and_energy_leave_the_digest_alone_but_not_the_seal(path, value):
 )
 def test_everything_else_is_in_the_digest(path, value):
     with pytest.raises(InvalidRecord, match=f"field {re.escape(field(path))}: changed after writing"):
-        records.validate(edit(fake(), path, value))
+        store.validate(edit(fake(), path, value))
     with pytest.raises(InvalidRecord, match="field digest: .* changed after writing"):
-        records.validate(edit(unsealed_fields(fake()), path, value))
+        store.validate(edit(unsealed_fields(fake()), path, value))
 
 
 @settings(max_examples=300, deadline=None)
@@ -116,9 +116,9 @@ def test_any_single_change_of_any_leaf_is_named(path, data):
     for key in path:
         old = old[key]
     kinds = st.one_of(st.integers(0, 9), st.floats(0, 1), st.text(max_size=3), st.none(), st.just(KeyError))
-    value = data.draw(kinds.filter(lambda v: v is KeyError or records.canonical(v) != records.canonical(old)))
+    value = data.draw(kinds.filter(lambda v: v is KeyError or store.canonical(v) != store.canonical(old)))
     with pytest.raises(InvalidRecord) as caught:
-        records.validate(edit(record, path, value))
+        store.validate(edit(record, path, value))
     # A value of the wrong kind is named by the schema; a hash that was changed, with what it is of.
     parents = {path[1], "seals"} if path[0] == "seals" else {field(path), path[0], *map(str, path[-2:])}
     assert str(caught.value).startswith("field ")
@@ -130,15 +130,15 @@ def test_any_single_change_of_any_leaf_is_named(path, data):
 def test_a_record_from_before_each_field_had_its_hash_is_valid():
     old = unsealed_fields(fake())
     assert "seals" not in old
-    records.validate(old)
-    assert records.digest(old) == fake()["digest"]
+    store.validate(old)
+    assert store.digest(old) == fake()["digest"]
 
 
 def test_a_changed_spec_no_longer_fits_the_id():
     with pytest.raises(InvalidRecord, match=r"field spec\.seed: changed after writing"):
-        records.validate(edit(fake(), ("spec", "seed"), 7))
+        store.validate(edit(fake(), ("spec", "seed"), 7))
     with pytest.raises(InvalidRecord, match="field id: "):
-        records.validate(edit(unsealed_fields(fake()), ("spec", "seed"), 7))
+        store.validate(edit(unsealed_fields(fake()), ("spec", "seed"), 7))
 
 
 @pytest.mark.parametrize(
@@ -173,19 +173,19 @@ def test_a_changed_spec_no_longer_fits_the_id():
 )
 def test_an_invalid_field_is_named(path, value, field):
     with pytest.raises(InvalidRecord, match=field):
-        records.validate(edit(fake(), path, value))
+        store.validate(edit(fake(), path, value))
 
 
-@pytest.mark.parametrize("nonsense", [None, 3, [], "text", {}, {"schema": records.SCHEMA}])
+@pytest.mark.parametrize("nonsense", [None, 3, [], "text", {}, {"schema": store.SCHEMA}])
 def test_what_is_no_record_at_all_is_refused(nonsense):
     with pytest.raises(InvalidRecord):
-        records.validate(nonsense)
+        store.validate(nonsense)
 
 
 def test_two_candidates_with_one_index_are_refused():
     record = edit(fake(), ("candidates", 1, "index"), 0)
     with pytest.raises(InvalidRecord, match="same index"):
-        records.validate(record)
+        store.validate(record)
 
 
 def test_nan_becomes_null_and_figures_of_numpy_plain_ones():
@@ -193,8 +193,8 @@ def test_nan_becomes_null_and_figures_of_numpy_plain_ones():
     record["candidates"][0]["valid"]["loss"] = math.nan
     record["candidates"][0]["cost"]["params"] = np.int64(5)
     record["message"] = "bad \udc80 byte"
-    sealed = records.seal(record)
-    records.validate(sealed)
+    sealed = store.seal(record)
+    store.validate(sealed)
     assert sealed["candidates"][0]["valid"]["loss"] is None
     assert sealed["candidates"][0]["cost"]["params"] == 5
     assert sealed["message"] == "bad ? byte"
@@ -204,15 +204,15 @@ def test_sealing_something_incomplete_names_the_field():
     record = fake()
     del record["ledger"]
     with pytest.raises(InvalidRecord, match="ledger"):
-        records.seal(record)
+        store.seal(record)
 
 
 @pytest.mark.parametrize("cut", [0, 1, 100, -200, -2])
 def test_a_truncated_file_names_the_file_and_what_to_do(tmp_path: Path, cut: int):
-    path = records.write(tmp_path, fake())
+    path = store.write(tmp_path, fake())
     path.write_bytes(path.read_bytes()[:cut])
     with pytest.raises(InvalidRecord) as caught:
-        records.load(path)
+        store.load(path)
     assert str(path) in str(caught.value)
     assert "truncated or not JSON" in str(caught.value)
     assert "move the file away" in str(caught.value)
@@ -223,14 +223,14 @@ def test_a_corrupt_file_is_one_message(tmp_path: Path, content: bytes):
     path = tmp_path / "0123456789abcdef.json"
     path.write_bytes(content)
     with pytest.raises(InvalidRecord, match="0123456789abcdef"):
-        records.load(path)
+        store.load(path)
 
 
 def test_a_tampered_file_names_file_field_and_command(tmp_path: Path):
-    path = records.write(tmp_path, fake("mos-neuron"))
+    path = store.write(tmp_path, fake("mos-neuron"))
     path.write_text(path.read_text().replace('"p50": ', '"p50": 1'))
     with pytest.raises(InvalidRecord) as caught:
-        records.load(path)
+        store.load(path)
     told = str(caught.value)
     assert str(path) in told and "field candidates[0].latency, candidates[1].latency" in told
     assert "supernet-bench run mt --task mt-multi30k-en-de --tier small --methods mos-neuron" in told
@@ -241,68 +241,68 @@ def test_control_characters_of_a_file_do_not_reach_the_terminal(tmp_path: Path):
     record = edit(fake(), ("spec", "task"), "\x1b[31mred")
     path.write_text(json.dumps(record))
     with pytest.raises(InvalidRecord) as caught:
-        records.load(path)
+        store.load(path)
     assert "\x1b" not in str(caught.value)
 
 
 def test_a_record_under_another_name_is_refused(tmp_path: Path):
-    path = records.write(tmp_path, fake())
+    path = store.write(tmp_path, fake())
     moved = path.rename(path.with_name("0" * 16 + ".json"))
     with pytest.raises(InvalidRecord, match="is not the file's name"):
-        records.load(moved)
+        store.load(moved)
 
 
 def test_a_missing_file_or_folder_is_one_message(tmp_path: Path):
     with pytest.raises(InvalidRecord, match="cannot be read"):
-        records.load(tmp_path / "absent.json")
+        store.load(tmp_path / "absent.json")
     (tmp_path / "dir.json").mkdir()
     with pytest.raises(InvalidRecord, match="cannot be read"):
-        records.load(tmp_path / "dir.json")
+        store.load(tmp_path / "dir.json")
 
 
 def test_load_all_can_go_on_past_a_bad_file(tmp_path: Path):
-    good, bad = fake(seed=1), records.write(tmp_path, fake(seed=2))
-    records.write(tmp_path, good)
+    good, bad = fake(seed=1), store.write(tmp_path, fake(seed=2))
+    store.write(tmp_path, good)
     bad.write_text("{")
     problems: list[str] = []
-    assert records.load_all(tmp_path, problems) == [good]
+    assert store.load_all(tmp_path, problems) == [good]
     assert len(problems) == 1 and str(bad) in problems[0]
     with pytest.raises(InvalidRecord):
-        records.load_all(tmp_path)
+        store.load_all(tmp_path)
 
 
 def test_the_store_is_append_only(tmp_path: Path):
     first = fake()
-    path = records.write(tmp_path, first)
-    assert records.write(tmp_path, first) == path
+    path = store.write(tmp_path, first)
+    assert store.write(tmp_path, first) == path
     other = edit(first, ("message",), "something else")
     with pytest.raises(InvalidRecord, match="append-only"):
-        records.write(tmp_path, other)
-    assert records.load(path) == first
+        store.write(tmp_path, other)
+    assert store.load(path) == first
 
 
 def test_a_failed_record_is_kept_but_gives_way(tmp_path: Path):
     crash, done = fake(status="failed"), fake()
-    path = records.write(tmp_path, crash)
-    assert records.write(tmp_path, done) == path
-    assert records.load_all(tmp_path) == [done]
+    path = store.write(tmp_path, crash)
+    assert store.write(tmp_path, done) == path
+    assert store.load_all(tmp_path) == [done]
     aside = path.with_name(f"{path.stem}.failed-1.json")
-    assert records.load(aside) == crash
+    assert store.load(aside) == crash
 
 
 def test_an_unreadable_record_is_kept_but_gives_way(tmp_path: Path):
-    path = records.write(tmp_path, fake())
+    path = store.write(tmp_path, fake())
     path.write_text("{")
-    records.write(tmp_path, fake())
+    store.write(tmp_path, fake())
     assert path.with_name(f"{path.stem}.invalid-1.json").read_text() == "{"
 
 
 def test_a_failing_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = tmp_path / "file"
-    records.write_text(path, "old")
+    store.write_text(path, "old")
     monkeypatch.setattr("os.replace", lambda *a: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
-        records.write_text(path, "new")
+        store.write_text(path, "new")
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
@@ -312,5 +312,5 @@ def test_a_failing_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pyte
 def test_any_text_survives_sealing(message, versions):
     record = fake(status="budget", message=message or "x")
     record["provenance"]["versions"] = versions
-    sealed = records.seal(record)
-    records.validate(json.loads(json.dumps(sealed)))
+    sealed = store.seal(record)
+    store.validate(json.loads(json.dumps(sealed)))

@@ -12,9 +12,14 @@ from typing import Any
 
 import pytest
 
-from benchmarks import cli, profiles, provenance, records, registry, repeat, submission
-from benchmarks.commands import runs
-from benchmarks.plan import scaled
+from benchmarks import registry
+from benchmarks.cli import main
+from benchmarks.cli import run as runs
+from benchmarks.hardware import profiles
+from benchmarks.leaderboard import submission
+from benchmarks.records import provenance, repeat
+from benchmarks.records import store as records
+from benchmarks.runs.plan import scaled
 from benchmarks.tasks import get_task
 from tests.fake_records import fake
 from tests.unit.test_submission import SETTINGS, good
@@ -35,7 +40,7 @@ def anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
 def planned(words: list[str], results: Path) -> Any:
     """Return the last run that a typed command plans."""
     assert words[0] == "supernet-bench"
-    options = cli.parser().parse_args([*words[1:], "--results", str(results)])
+    options = main.parser().parse_args([*words[1:], "--results", str(results)])
     return runs._planned(options)[0].runs[-1]
 
 
@@ -163,7 +168,7 @@ def test_an_option_without_effect_is_refused():
 
 
 def validated(capsys: pytest.CaptureFixture[str], results: Path, *paths: Path) -> tuple[int, str]:
-    code = cli.main(["validate", *map(str, paths), "--results", str(results)])
+    code = main.main(["validate", *map(str, paths), "--results", str(results)])
     return code, capsys.readouterr().out
 
 
@@ -224,7 +229,7 @@ def test_a_plan_tells_what_could_not_be_published(tmp_path: Path):
         "--profile",
         "undeclared",
     ]
-    made = runs._planned(cli.parser().parse_args([*words, "--results", str(tmp_path)]))[0]
+    made = runs._planned(main.parser().parse_args([*words, "--results", str(tmp_path)]))[0]
     assert [run.spec.method for run in made.runs] == ["hat", "mine", "mine+int8-uniform"]
     (note,) = [note for note in made.notes if "could not be published" in note]
     assert note.startswith("records of mine could not")
@@ -235,7 +240,7 @@ def test_a_file_alone_can_be_built_upon(tmp_path: Path):
     file.parent.mkdir()
     file.write_text("from baselines.hat import HAT\nclass Mine(HAT):\n    name = 'mine'\n")
     words = ["plan", "mt", "--methods", f"{file}:Mine+int8-uniform", "--profile", "undeclared"]
-    made = runs._planned(cli.parser().parse_args([*words, "--results", str(tmp_path)]))[0]
+    made = runs._planned(main.parser().parse_args([*words, "--results", str(tmp_path)]))[0]
     assert [run.spec.method for run in made.runs] == ["mine", "mine+int8-uniform"]
 
 
@@ -252,7 +257,7 @@ def test_a_released_tree_is_told_from_an_editable_one(tmp_path: Path, monkeypatc
     about = site / "some_bench-3.2.dist-info"
     about.mkdir()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: some-bench\nVersion: 3.2\n")
-    (about / "RECORD").write_text(f"benchmarks/provenance.py,sha256={digest},6\n")
+    (about / "RECORD").write_text(f"benchmarks/records/provenance.py,sha256={digest},6\n")
     monkeypatch.syspath_prepend(str(site))
     monkeypatch.setattr(provenance, "__file__", str(code))
     assert provenance.released("some-bench") == ({"name": "some-bench", "version": "3.2"}, None)

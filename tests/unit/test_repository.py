@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-from benchmarks import cli
+from benchmarks.cli import main
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("baselines", "benchmarks", "mos", "simq", "supernet")
@@ -154,7 +154,7 @@ def test_what_is_installed_is_this_tree() -> None:
     found = importlib.metadata.distribution(PROJECT["name"]).entry_points
     installed = {(p.group, p.name, p.value) for p in found if p.group.startswith("supernet_bench.")}
     assert installed == set(entry_points()), "install it again: nox -s env"
-    assert ("supernet-bench", "benchmarks.cli:main") in {(p.name, p.value) for p in found}
+    assert ("supernet-bench", "benchmarks.cli.main:main") in {(p.name, p.value) for p in found}
 
 
 def test_no_host_and_no_machine_in_what_is_committed() -> None:
@@ -184,7 +184,7 @@ def test_sessions_and_commands_that_the_texts_name_exist() -> None:
     for name in COMMANDS_STAND_IN:
         for line in re.findall(r"\bnox -s ((?:[a-z][\w-]*\b ?)+)", (ROOT / name).read_text()):
             assert set(line.split()) <= sessions, f"{name}: nox -s {line}"
-    (commands,) = (action.choices for action in cli.parser()._actions if action.choices)
+    (commands,) = (action.choices for action in main.parser()._actions if action.choices)
     named = re.compile(r"(?:^|`)supernet-bench ([a-z][a-z-]*)", re.MULTILINE)
     for name in COMMANDS_STAND_IN:
         for line in named.findall((ROOT / name).read_text()):

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import cli, identity, records, registry, rerun
-from benchmarks.commands import runs
-from benchmarks.plan import Folders
+from benchmarks import identity, registry
+from benchmarks.cli import main
+from benchmarks.cli import run as runs
+from benchmarks.records import store
+from benchmarks.runs.plan import Folders
+from benchmarks.verification import rerun
 from tests.fake_records import fake
 
 CHAIN = ("random-search", "random-search+scratch", "random-search+scratch+int8-uniform")
@@ -20,13 +23,13 @@ FOLDERS = Folders(Path("nowhere"), "mt", "check")
 def published(tmp_path: Path) -> dict[str, dict]:
     """A record of each run of a chain of three, by its method."""
     words = ["run", "mt", "--tier", "check", "--methods", CHAIN[-1], "--profile", "undeclared"]
-    options: Namespace = cli.parser().parse_args([*words, "--results", str(tmp_path)])
+    options: Namespace = main.parser().parse_args([*words, "--results", str(tmp_path)])
     made, _, _ = runs._planned(options)
     found = {}
     for run in made.runs:
         record = fake(spec=run.spec.to_dict(), limits=(0.8,))
         record["timings"] = {"limits": [], "probes": [[1, run.spec.method, 2.0]]}
-        found[run.spec.method] = records.seal(record)
+        found[run.spec.method] = store.seal(record)
     assert tuple(found) == CHAIN
     return found
 
@@ -63,10 +66,10 @@ def test_weights_are_made_again_and_architectures_taken_from_a_record(published)
 def test_options_of_a_leader_are_those_of_its_record(published):
     leader = published[CHAIN[1]]
     leader["spec"]["options"] = {"dropout": 0.1}
-    leader = records.seal(leader)
+    leader = store.seal(leader)
     last = published[CHAIN[-1]]
     last["spec"]["follows"] = leader["id"]
-    last = records.seal(last)
+    last = store.seal(last)
     made = planned(last, [leader])
     assert names(made) == [*CHAIN] and made.run.first.spec.options == {"dropout": 0.1}
     assert "which is not here" in rerun.prepare(last, FOLDERS, []).hindrances[0]
@@ -76,24 +79,24 @@ def test_options_of_a_leader_are_those_of_its_record(published):
 def test_a_leader_of_other_code_hinders(published, change):
     leader = published[CHAIN[1]]
     leader["spec"] |= change
-    leader = records.seal(leader)
+    leader = store.seal(leader)
     last = published[CHAIN[-1]]
     last["spec"]["follows"] = leader["id"]
-    last = records.seal(last)
+    last = store.seal(last)
     said = rerun.prepare(last, FOLDERS, [leader]).hindrances
     assert len(said) == 1 and f"it follows run {leader['id']}" in said[0]
 
 
 def test_seconds_that_stopped_the_published_run_stop_the_second(published):
     record = published[CHAIN[0]]
-    stopped = records.seal(record | {"status": "budget", "message": "seconds: the allowance is spent"})
+    stopped = store.seal(record | {"status": "budget", "message": "seconds: the allowance is spent"})
     assert planned(stopped, []).run.spec.budget == record["spec"]["budget"]
 
 
 def test_the_parts_whose_code_differs_are_named(published, monkeypatch: pytest.MonkeyPatch):
     record = published[CHAIN[0]]
     assert planned(record, []).code == []
-    other = records.seal(record | {"spec": record["spec"] | {"substrate_sha256": "b" * 64}})
+    other = store.seal(record | {"spec": record["spec"] | {"substrate_sha256": "b" * 64}})
     assert planned(other, []).code == [("substrate", "b" * 64, identity.substrate())]
     equal = {"method": {}, "task": {}, "substrate": {"b" * 64: identity.substrate()}}
     monkeypatch.setattr(identity, "declared", lambda path=None: equal)
@@ -103,7 +106,7 @@ def test_the_parts_whose_code_differs_are_named(published, monkeypatch: pytest.M
 def test_every_published_method_is_verifiable_by_todays_code():
     """Each published row's method has the code that is installed, or is declared to make the same numbers."""
     lacking = {}
-    for record in records.load_all(Path(__file__).parents[2] / "results" / "records"):
+    for record in store.load_all(Path(__file__).parents[2] / "results" / "records"):
         method = registry.find(record["spec"]["method"])
         if not rerun._same_method(record, method):
             digest = identity.of_record(record).method

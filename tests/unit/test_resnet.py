@@ -15,9 +15,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from mos.mixture import Mixture
 from supernet import export
 from supernet.cost import cost, policy_units
+from supernet.data.images import ImageBatches, Images
 from supernet.elastic import FORWARD, SuperNet
 from supernet.families import family_of, image_family
-from supernet.images import ImageBatches, Images
 from supernet.resnet import ResNetConfig, ResNetFamily, norms
 from supernet.space import get_space, resnet_space
 from supernet.train import Recipe, Sandwich, SinglePath, Trainer

@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 
-from benchmarks import heartbeat, records, supervisor, worker
-from benchmarks.budget import Clock, Ledger
-from benchmarks.heartbeat import HEARTBEAT, JOURNAL, OUTCOME, conclude, elapsed
-from benchmarks.journal import Journal
-from benchmarks.outcome import assemble, failure, finished_search
-from benchmarks.plan import Planned
-from benchmarks.profiles import Profile
-from benchmarks.runner import _given, _left, _nothing_to_follow
+from benchmarks.hardware.profiles import Profile
+from benchmarks.lab.journal import Journal
+from benchmarks.lab.ledger import Clock, Ledger
+from benchmarks.records import store
+from benchmarks.records.assembly import assemble, failure, finished_search
+from benchmarks.runs import heartbeat, supervisor, worker
+from benchmarks.runs.heartbeat import HEARTBEAT, JOURNAL, OUTCOME, conclude, elapsed
+from benchmarks.runs.plan import Planned
+from benchmarks.runs.runner import _given, _left, _nothing_to_follow
 
 SPEC = {
     "suite": "mt",
@@ -226,8 +227,8 @@ def test_what_a_killed_run_proposed_is_in_its_outcome(tmp_path: Path, now: Now):
 def test_an_outcome_without_anything(tmp_path: Path):
     outcome = conclude(tmp_path, "failed", "did not begin")
     assert outcome["candidates"] == [] and outcome["ledger"]["entries"] == []
-    record = records.seal(assemble(SPEC, outcome, {}, ORIGIN))
-    records.validate(record)
+    record = store.seal(assemble(SPEC, outcome, {}, ORIGIN))
+    store.validate(record)
 
 
 def test_an_outcome_says_what_stopped_the_search_and_what_it_took_of_processors(tmp_path: Path, now: Now):
@@ -237,20 +238,20 @@ def test_an_outcome_says_what_stopped_the_search_and_what_it_took_of_processors(
     assert "stopped_by" not in conclude(tmp_path, "done", "")
     assert conclude(tmp_path, "budget", "killed", seconds=12.0)["stopped_by"] == "seconds"
     scores = {"candidates": [], "harness_seconds": {}, "cpu_seconds": {"score": 2.5}, "message": ""}
-    record = records.seal(assemble(SPEC, outcome, scores, ORIGIN))
-    records.validate(record)
+    record = store.seal(assemble(SPEC, outcome, scores, ORIGIN))
+    store.validate(record)
     assert record["ledger"]["cpu_seconds"] == {"search": 1.25, "score": 2.5}
     assert record["stopped_by"] == "evaluations"
     del record["ledger"]["cpu_seconds"]
-    assert records.digest(record) == record["digest"], "two runs that did the same took other times"
+    assert store.digest(record) == record["digest"], "two runs that did the same took other times"
 
 
 @pytest.mark.parametrize("state", ["failed", "stopped", "done"])
 def test_the_exit_code_says_whether_anything_comparable_is_left(
     state: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ):
-    from benchmarks.commands import results, runs
-    from benchmarks.plan import Folders, Plan
+    from benchmarks.cli import results, run
+    from benchmarks.runs.plan import Folders, Plan
 
     monkeypatch.setattr(results, "show", lambda *_, **__: None)
     ledger = {"totals": {"seconds": 3600.4}, "cpu_seconds": {"search": 402.0}}
@@ -262,11 +263,11 @@ def test_the_exit_code_says_whether_anything_comparable_is_left(
 
     plan = Plan(Folders(tmp_path, "mt", "smoke"), "undeclared", "cpu", [ended(1, state), ended(2, state)])
     options = SimpleNamespace(json=False)
-    assert runs._report(plan, options, False) == (0 if state == "done" else 1)  # type: ignore[arg-type]
+    assert run._report(plan, options, False) == (0 if state == "done" else 1)  # type: ignore[arg-type]
     said = capsys.readouterr().out
     assert ("nothing comparable is left" in said) is (state != "done")
     plan.runs.append(ended(3, "stopped"))
-    assert runs._report(plan, options, False) == (0 if state == "done" else 1)  # type: ignore[arg-type]
+    assert run._report(plan, options, False) == (0 if state == "done" else 1)  # type: ignore[arg-type]
     said = capsys.readouterr().out
     line = next(line for line in said.splitlines() if line.startswith("stopped by their seconds"))
     assert "hat seed 3 (after 3,600 s, in which it had 402 s of a processor)" in line
@@ -312,8 +313,8 @@ def test_a_record_is_what_was_asked_left_and_scored(tmp_path: Path):
         "harness_seconds": {"export": 1.0},
     }
     scores = {"candidates": [scored(0)], "harness_seconds": {"score": 2.0}, "message": ""}
-    path = records.write(tmp_path, assemble(SPEC, outcome, scores, ORIGIN))
-    record = records.load(path)
+    path = store.write(tmp_path, assemble(SPEC, outcome, scores, ORIGIN))
+    record = store.load(path)
     (candidate,) = record["candidates"]
     assert candidate["valid"] == {"loss": 1.0, "accuracy": 0.5, "bleu": 3.0}
     assert candidate["test"]["pooled"]["bleu"]["value"] == 1.0 and "failed" not in candidate

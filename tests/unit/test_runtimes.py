@@ -11,19 +11,19 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import fidelity, measure, runtimes
 from benchmarks.api import TaskInfo
-from benchmarks.budget import Clock, Ledger
-from benchmarks.exporting import MethodFault
-from benchmarks.journal import Journal
-from benchmarks.lab import BenchLab
-from benchmarks.measure import Refused, Workload
-from benchmarks.profiles import Profile
+from benchmarks.hardware.profiles import Profile
+from benchmarks.lab.candidates import MethodFault
+from benchmarks.lab.journal import Journal
+from benchmarks.lab.lab import BenchLab
+from benchmarks.lab.ledger import Clock, Ledger
+from benchmarks.measurement import latency, parity, serving
+from benchmarks.measurement.latency import Refused, Workload
 from benchmarks.tasks.vision import digits
 from supernet.bert import BertConfig, family_of
 from supernet.families import image_family
-from supernet.ort import Ort
-from supernet.quantize import choices, units
+from supernet.quantization.onnx_runtime import Ort
+from supernet.quantization.precisions import choices, units
 from supernet.space import get_space
 
 pytest.importorskip("onnx", reason="needs the extra onnx")
@@ -35,7 +35,7 @@ ENCODER = Workload(9, 0, 1, runtime="ort")
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody else times anything: tests do not wait for this machine's lock."""
-    monkeypatch.setattr(measure, "exclusive", lambda: contextlib.nullcontext(0.0))
+    monkeypatch.setattr(latency, "exclusive", lambda: contextlib.nullcontext(0.0))
 
 
 @pytest.fixture(params=["torch", "ort"])
@@ -90,7 +90,7 @@ def test_what_was_evaluated_is_what_is_exported(lab: BenchLab) -> None:
     policy = lowest(lab, architecture)
     made = lab.candidate(net, architecture, policy, limit_ms=lab.limits[0])
     assert made.policy == policy
-    if lab.precisions == measure.RUNTIMES["ort"]:  # asked one by one, as it is deployed
+    if lab.precisions == latency.RUNTIMES["ort"]:  # asked one by one, as it is deployed
         found = lab.evaluate(net, architecture, policy=policy)
         assert made.valid.loss == pytest.approx(found.loss, rel=1e-3)
 
@@ -128,8 +128,8 @@ def bert() -> nn.Module:
 def test_a_latency_in_onnx_runtime_says_so_and_is_timed_beside_fp32() -> None:
     module = bert()
     policy = dict.fromkeys(units(module), "int8")
-    made, plain = (runtimes.checked(module, one, ENCODER) for one in (policy, None))
-    found = measure.latency(made, plain, ENCODER, "cpu", Profile("here", "cpu", 1), plain=plain, min_n=8)
+    made, plain = (serving.checked(module, one, ENCODER) for one in (policy, None))
+    found = latency.latency(made, plain, ENCODER, "cpu", Profile("here", "cpu", 1), plain=plain, min_n=8)
     assert all(told in found["signature"] for told in ("rt:ort-", "prec:int8|", "int8:w8c-a8t"))
     assert "mode:graph" in found["signature"] and found["fp32_ratio"] > 0
 
@@ -137,22 +137,22 @@ def test_a_latency_in_onnx_runtime_says_so_and_is_timed_beside_fp32() -> None:
 def test_the_gates_refuse_what_is_not_what_it_claims(monkeypatch: pytest.MonkeyPatch) -> None:
     module = bert()
     policy = dict.fromkeys(units(module), "int8")
-    made = runtimes.checked(module, policy, ENCODER)
+    made = serving.checked(module, policy, ENCODER)
     assert isinstance(made, Ort)
-    assert 0 < runtimes.check_graph(made, module, ENCODER) < 0.2
+    assert 0 < serving.check_graph(made, module, ENCODER) < 0.2
     other = bert()
     for p in other.parameters():
         p.copy_(torch.randn_like(p))
     with pytest.raises(Refused, match="from those in fp32"):
-        runtimes.check_graph(made, other, ENCODER)
+        serving.check_graph(made, other, ENCODER)
     ran = made.executed(ENCODER.source("cpu"))
     fewer = {kind: n - (kind == "DynamicQuantizeMatMul") for kind, n in ran.items()}
     monkeypatch.setattr(Ort, "executed", lambda *_: fewer)
     with pytest.raises(Refused, match=r"int8 kernels ran where its policy makes it"):
-        runtimes.check_graph(made, module, ENCODER)
+        serving.check_graph(made, module, ENCODER)
     monkeypatch.setattr(Ort, "executed", lambda *_: {"MatMul": 1})
     with pytest.raises(Refused, match="products ran where the graph has"):
-        runtimes.check_graph(runtimes.served(module, None, ENCODER), module, ENCODER)
+        serving.check_graph(serving.served(module, None, ENCODER), module, ENCODER)
     monkeypatch.undo()
     forward = Ort.forward
 
@@ -163,17 +163,17 @@ def test_the_gates_refuse_what_is_not_what_it_claims(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(Ort, "forward", meddling)
     with pytest.raises(Refused, match="changed its input"):
-        runtimes.check_graph(made, module, ENCODER)
+        serving.check_graph(made, module, ENCODER)
 
 
 def test_a_scored_encoder_runs_in_the_runtime_sample_by_sample() -> None:
     module = bert()
     policy = dict.fromkeys(units(module), "int8")
-    asked = runtimes.answering(module, policy, ENCODER)
+    asked = serving.answering(module, policy, ENCODER)
     x = torch.randint(5, 60, (4, 9))
     with torch.no_grad():
         whole = asked(x)
-        assert fidelity.near(whole, module(x)) < 0.3
+        assert parity.near(whole, module(x)) < 0.3
         alone = torch.cat([asked.encode(x[i : i + 1]) for i in range(4)])
         assert torch.equal(asked.encode(x), alone)
 
@@ -181,24 +181,24 @@ def test_a_scored_encoder_runs_in_the_runtime_sample_by_sample() -> None:
 def test_what_the_runtime_does_not_serve_is_said() -> None:
     module = bert()
     with pytest.raises(ValueError, match="on the processor, and this profile is cuda"):
-        runtimes.served(module, None, ENCODER, "cuda")
+        serving.served(module, None, ENCODER, "cuda")
     with pytest.raises(ValueError, match="step by step"):
-        runtimes.served(module, None, dataclasses.replace(ENCODER, steps=3))
+        serving.served(module, None, dataclasses.replace(ENCODER, steps=3))
     with pytest.raises(ValueError, match="runtime 'onnx': choose one of torch, ort"):
         Workload.of({"source_len": 4, "steps": 0, "beam": 1, "runtime": "onnx"})
 
 
 def test_a_machine_whose_products_overflow_gets_no_int8(monkeypatch: pytest.MonkeyPatch) -> None:
-    from supernet import ort
+    from supernet.quantization import onnx_runtime
 
-    ort.check_machine.cache_clear()
+    onnx_runtime.check_machine.cache_clear()
     forward = Ort.forward
     monkeypatch.setattr(Ort, "forward", lambda self, *x: forward(self, *x).clamp(max=2**15))
     with pytest.raises(ValueError, match="no VNNI"):
-        Ort(ort.traced_encoder(bert()), {"ops.0_attention.q": "int8"})
+        Ort(onnx_runtime.traced_encoder(bert()), {"ops.0_attention.q": "int8"})
     monkeypatch.undo()
-    ort.check_machine.cache_clear()
-    ort.check_machine()
+    onnx_runtime.check_machine.cache_clear()
+    onnx_runtime.check_machine()
 
 
 def test_images_with_a_text_are_served_too() -> None:
@@ -208,7 +208,7 @@ def test_images_with_a_text_are_served_too() -> None:
     module = module.requires_grad_(False).eval()
     workload = Workload(29, 0, 1, image=64, channels=3, text=12, runtime="ort")
     x = workload.source("cpu")
-    made = runtimes.checked(module, None, workload)
+    made = serving.checked(module, None, workload)
     torch.testing.assert_close(workload.run(made, x), workload.run(module, x), rtol=1e-4, atol=1e-4)
-    low = runtimes.checked(module, dict.fromkeys(units(module), "int8"), workload)
-    assert 0 < fidelity.near(workload.run(low, x), workload.run(module, x)) < 0.1
+    low = serving.checked(module, dict.fromkeys(units(module), "int8"), workload)
+    assert 0 < parity.near(workload.run(low, x), workload.run(module, x)) < 0.1

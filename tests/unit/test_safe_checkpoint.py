@@ -13,7 +13,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from supernet.interop import checkpoint  # noqa: E402
+from supernet.interop import pickle_reader  # noqa: E402
 
 
 class Payload:
@@ -38,7 +38,7 @@ def contents() -> dict[str, Any]:
 def test_reads_what_torch_reads(tmp_path: Path, zipped: bool) -> None:
     path = tmp_path / "some.pt"
     torch.save(contents(), path, _use_new_zipfile_serialization=zipped)
-    found, expected = checkpoint.load(path), torch.load(path, weights_only=False)
+    found, expected = pickle_reader.load(path), torch.load(path, weights_only=False)
     assert list(found["model"]) == list(expected["model"])
     for name, tensor in expected["model"].items():
         assert found["model"][name].dtype == tensor.dtype
@@ -63,10 +63,10 @@ def test_a_pickle_that_carries_code_executes_nothing(tmp_path: Path, function: A
     evil = contents() | {"args": Payload(function, *arguments)}
     torch.save(evil, path, _use_new_zipfile_serialization=zipped)
     if function in (Path.touch, torch.save):
-        assert isinstance(checkpoint.load(path)["args"], checkpoint.Inert)
+        assert isinstance(pickle_reader.load(path)["args"], pickle_reader.Inert)
     else:
-        with pytest.raises(checkpoint.CarriesCode, match=r"it names \S+, .*nothing was executed"):
-            checkpoint.load(path)
+        with pytest.raises(pickle_reader.CarriesCode, match=r"it names \S+, .*nothing was executed"):
+            pickle_reader.load(path)
     assert not victim.exists()
     torch.load(path, weights_only=False)  # the payload is live
     assert victim.exists()
@@ -84,9 +84,9 @@ def test_attributes_set_on_classes_do_not_outlive_the_load(tmp_path: Path) -> No
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("a/data.pkl", raw)
         with pytest.raises(ValueError, match="poison.pt"):
-            checkpoint.load(path)
+            pickle_reader.load(path)
     assert argparse.Namespace(a=1).a == 1
-    assert checkpoint.Inert().__class__.__init__ is checkpoint.Inert.__init__
+    assert pickle_reader.Inert().__class__.__init__ is pickle_reader.Inert.__init__
 
 
 def test_damaged_files_are_one_message(tmp_path: Path) -> None:
@@ -97,16 +97,16 @@ def test_damaged_files_are_one_message(tmp_path: Path) -> None:
         for end in (0, 1, 20, len(raw) // 2, len(raw) - 9):
             path.write_bytes(raw[:end])
             with pytest.raises(ValueError, match="broken.pt: not a whole PyTorch checkpoint"):
-                checkpoint.load(path)
+                pickle_reader.load(path)
     for text in (b"hello\n", b"PK\x03\x04", pickle.dumps({"a": 1}), b"\x80\x02."):
         path.write_bytes(text)
         with pytest.raises(ValueError, match="not a whole PyTorch checkpoint"):
-            checkpoint.load(path)
+            pickle_reader.load(path)
     torch.save([1, 2], path)
     with pytest.raises(ValueError, match="no dictionary"):
-        checkpoint.load(path)
+        pickle_reader.load(path)
     with pytest.raises(ValueError, match="cannot be read"):
-        checkpoint.load(tmp_path / "absent.pt")
+        pickle_reader.load(tmp_path / "absent.pt")
 
 
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before-1.6"])
@@ -115,7 +115,7 @@ def test_a_few_bytes_do_not_fill_the_memory(tmp_path: Path, zipped: bool) -> Non
     large = {"model": {"a": torch.zeros(1).expand(10**6, 10**6)}}
     torch.save(large, path, _use_new_zipfile_serialization=zipped)
     with pytest.raises(ValueError, match="in a storage of 1"):
-        checkpoint.load(path)
+        pickle_reader.load(path)
 
 
 def test_a_tensor_beyond_its_storage_is_refused(tmp_path: Path) -> None:
@@ -128,9 +128,9 @@ def test_a_tensor_beyond_its_storage_is_refused(tmp_path: Path) -> None:
                 data = data[:8]
             new.writestr(entry.filename, data)
     with pytest.raises(ValueError, match="storage 0 is shorter"):
-        checkpoint.load(path)
+        pickle_reader.load(path)
     state = io.BytesIO()
     torch.save({"model": torch.zeros(4)}, state, _use_new_zipfile_serialization=False)
     path.write_bytes(state.getvalue().replace(b"K\x04", b"K\x05"))  # elements, size
     with pytest.raises(ValueError, match="bad.pt"):
-        checkpoint.load(path)
+        pickle_reader.load(path)

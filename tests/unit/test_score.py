@@ -13,9 +13,13 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import energy, measure, records, score, stage, tasks, timing_lock
-from benchmarks.profiles import Profile
-from benchmarks.score import score_run
+from benchmarks import tasks
+from benchmarks.hardware import energy, timing_lock
+from benchmarks.hardware.profiles import Profile
+from benchmarks.measurement import latency
+from benchmarks.records import store
+from benchmarks.scoring import score, stage
+from benchmarks.scoring.score import score_run
 from supernet import export
 from supernet.decode import translate
 from supernet.seq2seq import Seq2SeqConfig, Seq2SeqFamily
@@ -66,7 +70,7 @@ def task(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeTask:
     made = FakeTask()
     monkeypatch.setattr(tasks, "get_task", lambda name: made)
     monkeypatch.setattr(score, "EnergyMeter", SilentMeter)
-    monkeypatch.setattr(measure, "EnergyMeter", SilentMeter)
+    monkeypatch.setattr(latency, "EnergyMeter", SilentMeter)
     (tmp_path / "locks").mkdir()
     monkeypatch.setattr(timing_lock.tempfile, "gettempdir", lambda: str(tmp_path / "locks"))
     return made
@@ -128,7 +132,7 @@ def test_every_candidate_gets_all_that_a_record_wants(run: Path, task: FakeTask)
     assert [entry["failed"] for entry in result["candidates"]] == [None] * 3
     assert result["message"] == ""
     assert set(result["harness_seconds"]) >= {"load", "score", "measure"}
-    schema = json.loads((Path(records.__file__).parent / "schema" / "record-1.json").read_text())
+    schema = json.loads((Path(store.__file__).parent / "schema" / "record-1.json").read_text())
     for made, entry in zip(proposed(run), result["candidates"], strict=True):
         jsonschema.validate({**made, **entry}, {"$defs": schema["$defs"], "$ref": "#/$defs/candidate"})
         assert entry["test_loss"] == 1.5
@@ -308,7 +312,7 @@ def test_the_reference_network_is_always_the_same_one() -> None:
 
 
 def test_the_meter_of_a_run_is_the_real_one() -> None:
-    assert score.EnergyMeter is energy.EnergyMeter is measure.EnergyMeter
+    assert score.EnergyMeter is energy.EnergyMeter is latency.EnergyMeter
 
 
 class TunedTask(FakeTask):
@@ -348,7 +352,7 @@ def test_the_best_at_each_limit_are_fine_tuned(run: Path, tuned: TunedTask) -> N
         ["test"], ["test", "one", "two"], ["test", "one", "two"]
     ]  # fmt: skip
     assert "finetune" in result["harness_seconds"] and result["message"] == ""
-    schema = json.loads((Path(records.__file__).parent / "schema" / "record-1.json").read_text())
+    schema = json.loads((Path(store.__file__).parent / "schema" / "record-1.json").read_text())
     for made, entry in zip(proposed(run), result["candidates"], strict=True):
         jsonschema.validate({**made, **entry}, {"$defs": schema["$defs"], "$ref": "#/$defs/candidate"})
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from benchmarks.api import UsageError
-from benchmarks.cli import main
+from benchmarks.cli.main import main
+from benchmarks.latency_tables.tables import PROFILES, Table
 from benchmarks.studies import STUDIES, module, shape_latency
 from benchmarks.studies.shape_latency import Figure, judge, nearby, verdict, window_of
-from benchmarks.table_profiles import PROFILES, Table
 
 PROFILE = PROFILES["table-k80-supershaper.v1"]
 ROWS = 1200
@@ -152,7 +152,7 @@ def test_it_writes_table_figures_and_pictures(
 
 
 def test_a_table_that_is_none_names_its_columns() -> None:
-    from benchmarks.table_profiles import parse
+    from benchmarks.latency_tables.tables import parse
 
     with pytest.raises(UsageError, match="its columns are h0,h1"):
         parse(PROFILE, b"h0,h1\n1,2\n")

@@ -11,24 +11,24 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from benchmarks import records
 from benchmarks.api import UsageError
-from benchmarks.measure import Refused
+from benchmarks.measurement.latency import Refused
+from benchmarks.measurement.turns import Turns, in_turns
+from benchmarks.records import store
 from benchmarks.studies import fronts_again, fronts_measure, simq_fronts, simq_fronts_accuracy
+from benchmarks.studies.files import files as study_files
 from benchmarks.studies.fronts_judge import error as error_of
 from benchmarks.studies.fronts_judge import judge
 from benchmarks.studies.simq_fronts import Plan
-from benchmarks.studies.stored import files as study_files
-from benchmarks.turns import Turns, in_turns
-from simq import latency
 from simq.arena import Arena
-from simq.table import read, write
-from simq.tabulate import fill, layer_space
-from supernet import stored
+from simq.tabular import latency
+from simq.tabular.build import fill, layer_space
+from simq.tabular.table import read, write
+from supernet import supernet_file
 from supernet.cost import policy_units
+from supernet.data.images import ImageBatch
 from supernet.elastic import SuperNet
-from supernet.images import ImageBatch
-from supernet.operator_table import OperatorTable
+from supernet.quantization.latency_model import OperatorTable
 from supernet.space import layered_space
 from supernet.vit import ViTConfig, ViTFamily
 from supernet.weights import SharedSlices
@@ -56,10 +56,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         layer_space(family),
         batches[:1],
         batches[1:],
-        {"name": "tiny", "weights_sha256": stored.digest(net.source)},
+        {"name": "tiny", "weights_sha256": supernet_file.digest(net.source)},
     )
     write(table, place / "tiny.npz")
-    stored.save(place / "tiny.safetensors", net, {"table": "tiny"})
+    supernet_file.save(place / "tiny.safetensors", net, {"table": "tiny"})
     save_file(
         {"inputs0": batches[1].inputs[0], "labels": batches[1].labels}, place / "tiny.items.safetensors"
     )
@@ -78,7 +78,7 @@ def test_the_column_of_latencies_is_what_the_operators_say(folder: Path) -> None
     assert "latency" not in table.columns
     about = latency.attach(table, folder / "tiny.npz")
     assert about["median_error"] == 0.01 and "operators" not in about
-    net, _ = stored.load(folder / "tiny.safetensors")
+    net, _ = supernet_file.load(folder / "tiny.safetensors")
     genomes = table.points[::17]
     operators = OperatorTable([(policy_units(net.family, a), p, 1.0 + i) for i, (a, p) in enumerate(
         table.space.decode(genome) for genome in genomes)])  # fmt: skip
@@ -101,7 +101,7 @@ def test_the_study_measures_what_it_reports(folder: Path, monkeypatch: pytest.Mo
     plan = Plan(seeds=2, evaluations=40, population=10, inner=100, items=24, shown=2, rounds=4, jobs=1)
     outcome = simq_fronts.study([folder / "tiny.npz"], folder, plan)
     one = outcome.facts["tables"][0]
-    table, net = read(folder / "tiny.npz"), stored.load(folder / "tiny.safetensors")[0]
+    table, net = read(folder / "tiny.npz"), supernet_file.load(folder / "tiny.safetensors")[0]
     for point in one["points"]:
         architecture, policy = table.space.decode(table.points[point["place"]])
         assert point["policy"] == policy and point["apart"] < 0.5
@@ -121,7 +121,7 @@ def test_the_study_measures_what_it_reports(folder: Path, monkeypatch: pytest.Mo
     assert net.space.largest().to_dict() in [p["architecture"] for p in one["points"]]
     path = folder / "results" / "simq-fronts.json"
     for ending, content in study_files("simq-fronts", outcome, "c" * 40, None).items():
-        records.write_text(path.with_suffix(f".{ending}"), content)
+        store.write_text(path.with_suffix(f".{ending}"), content)
     monkeypatch.setattr(
         fronts_again, "arena", lambda: SimpleNamespace(tables=lambda: {"tiny": folder / "tiny.npz"})
     )

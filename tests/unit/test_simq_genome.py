@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simq.genome import Genomes, JointSpace, Slice, Unit, units_of
-from simq.published import masked_features
+from simq.searchers.linas_published import masked_features
 from supernet.space import Choice, SearchSpace
 
 
@@ -107,7 +107,7 @@ def test_units_are_those_of_the_exported_network(name: str) -> None:
 
     from supernet.bert import BertConfig, family_of
     from supernet.elastic import SuperNet
-    from supernet.quantize import units
+    from supernet.quantization.precisions import units
     from supernet.space import get_space
     from supernet.vit import ViTConfig, ViTFamily
     from supernet.weights import SharedSlices

@@ -11,23 +11,25 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import plan, profiles, rerun
 from benchmarks.api import BudgetExhausted, Skip, TaskInfo, UsageError
-from benchmarks.budget import Clock, Ledger
-from benchmarks.checkedlab import LIMIT_MS
-from benchmarks.exporting import MethodFault
-from benchmarks.journal import Journal
-from benchmarks.lab import BenchLab
-from benchmarks.options import Options
+from benchmarks.conformance.instrumented_lab import LIMIT_MS
+from benchmarks.hardware import profiles
+from benchmarks.lab.candidates import MethodFault
+from benchmarks.lab.journal import Journal
+from benchmarks.lab.lab import BenchLab
+from benchmarks.lab.ledger import Clock, Ledger
 from benchmarks.registry import find
+from benchmarks.runs import plan
+from benchmarks.runs.options import Options
 from benchmarks.tasks.vision import VisionTask, cifar10, cifar10_resnet, digits, digits_resnet, easy_vqa
-from simq.evaluator import ENOUGH, Archive
-from simq.fallback import fallen_back
+from benchmarks.verification import rerun
+from simq.archive import ENOUGH, Archive
 from simq.genome import units_of
-from simq.joint import JointSupernet, kept_back, larger, taken_over
+from simq.int8_fallback import fallen_back
 from simq.methods import LinasMethod, UniformBf16, UniformFp32
+from simq.shared_supernet import JointSupernet, kept_back, larger, taken_over
 from supernet.export import load
-from supernet.quantize import uniform_int8, units
+from supernet.quantization.precisions import uniform_int8, units
 from supernet.space import layered_space
 from supernet.vit import ViTConfig, ViTFamily
 
@@ -142,7 +144,7 @@ def test_tokens_that_statistics_would_use_up_are_refused(tmp_path: Path) -> None
 def test_energy_is_a_probe_that_names_its_source_and_is_repeated(tmp_path: Path, monkeypatch: Any) -> None:
     bench = Bench(digits, tmp_path)
     lab, there = bench.lab("one"), {"joules_per_sentence": 0.25, "source": "a meter"}
-    monkeypatch.setattr("benchmarks.measure.energy", lambda *a, **k: there)
+    monkeypatch.setattr("benchmarks.measurement.latency.energy", lambda *a, **k: there)
     smallest = lab.space.smallest()
     assert lab.energy(smallest) == 0.25 and lab.energy(smallest, {"head": "int8"}) == 0.25
     assert lab.ledger.spent("probes") == 2 and bench.said == ["energy of probes: a meter"]

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from benchmarks.api import BudgetExhausted, UsageError, Window
-from benchmarks.options import Options, checked
-from simq.evaluator import Archive
-from simq.fallback import fallen_back
+from benchmarks.runs.options import Options, checked
+from simq.archive import Archive
 from simq.genome import JointSpace, units_of
-from simq.measured import Measured, proposed
+from simq.int8_fallback import fallen_back
+from simq.lab_evaluator import Measured, proposed
 from simq.methods import UniformInt8, able
-from simq.search import SEARCHERS
+from simq.searchers.search import SEARCHERS
 from supernet.cost import policy_units, weight_bytes
 from supernet.space import get_space
 from supernet.vit import ViTConfig, ViTFamily

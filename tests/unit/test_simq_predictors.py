@@ -7,7 +7,7 @@ from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.svm import SVR
 
-from simq.predictors import (
+from simq.searchers.predictors import (
     BOXES,
     RIDGES,
     Covariances,

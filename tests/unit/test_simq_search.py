@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from simq import pareto, predictors
-from simq.bayes import chosen, gains
-from simq.evaluator import Archive
-from simq.nsga2 import NSGA2, evolve
-from simq.operators import random_reset, uniform_crossover, vary
-from simq.published import last_population
-from simq.search import SEARCHERS
+from simq.archive import Archive
+from simq.searchers import pareto, predictors
+from simq.searchers.bayes import chosen, gains
+from simq.searchers.linas_published import last_population
+from simq.searchers.nsga2 import NSGA2, evolve
+from simq.searchers.search import SEARCHERS
+from simq.searchers.variation import random_reset, uniform_crossover, vary
 from tests.unit.simq_problems import Sized, Toy, space
 from tests.unit.test_simq_genome import bert
 
@@ -301,7 +301,7 @@ def test_survivors_are_those_of_pymoo() -> None:
     from pymoo.core.population import Population
     from pymoo.core.problem import Problem
 
-    from simq.nsga2 import survivors
+    from simq.searchers.nsga2 import survivors
 
     rows = RNG(0).random((80, 2))
     count = int((pareto.ranks(rows) < 3).sum()) + 4  # both ends of the last front and some of its middle

@@ -23,7 +23,7 @@ from benchmarks.studies.simq_search import (
 )
 from simq.arena import Arena
 from simq.genome import JointSpace
-from simq.table import Table, describe, points, read, write
+from simq.tabular.table import Table, describe, points, read, write
 from tests.unit.simq_problems import Toy, space
 
 RNG = np.random.default_rng

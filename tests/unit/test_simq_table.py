@@ -11,16 +11,16 @@ import torch.nn.functional as F
 
 from simq.arena import Arena
 from simq.genome import JointSpace
-from simq.table import Restricted, Table, Tabulated, points, read, write
-from simq.tabulate import fill, layer_space
-from simq.walks import ImageHalf, Layers, beginnings, projections, walk
-from supernet import stored
+from simq.tabular.build import fill, layer_space
+from simq.tabular.enumerate import ImageHalf, Layers, beginnings, projections, walk
+from simq.tabular.table import Restricted, Table, Tabulated, points, read, write
+from supernet import supernet_file
 from supernet.bert_classifier import SentenceConfig, SentenceFamily
 from supernet.cost import weight_bytes
+from supernet.data.images import ImageBatch
 from supernet.elastic import SuperNet
 from supernet.export import CorruptExport
-from supernet.fakequant import FakeQuantized
-from supernet.images import ImageBatch
+from supernet.quantization.fake_quantize import FakeQuantized
 from supernet.resnet import ResNetConfig, ResNetFamily
 from supernet.space import SearchSpace, layered_space, resnet_space
 from supernet.vision_language import VLConfig, VLFamily
@@ -137,20 +137,20 @@ def test_padding_of_sentences_would_change_what_int8_layers_say() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_supernet_on_disk_exports_what_it_did(kind: str, tmp_path: Path) -> None:
     net, space, batches = supernet(kind)
-    stored.save(tmp_path / "t.safetensors", net, {"table": "t"})
-    again, about = stored.load(tmp_path / "t.safetensors")
-    assert about["table"] == "t" and about["weights_sha256"] == stored.digest(net.source)
+    supernet_file.save(tmp_path / "t.safetensors", net, {"table": "t"})
+    again, about = supernet_file.load(tmp_path / "t.safetensors")
+    assert about["table"] == "t" and about["weights_sha256"] == supernet_file.digest(net.source)
     assert again.family.spec() == net.family.spec()
     for genome in space.sample(4, np.random.default_rng(3)):
         assert torch.equal(alone(again, space, genome, batches[0]), alone(net, space, genome, batches[0]))
     whole = (tmp_path / "t.safetensors").read_bytes()
     (tmp_path / "t.safetensors").write_bytes(whole[:-40])
     with pytest.raises(CorruptExport, match="no supernet"):
-        stored.load(tmp_path / "t.safetensors")
+        supernet_file.load(tmp_path / "t.safetensors")
     (tmp_path / "t.safetensors").write_bytes(whole[:-4] + b"\x01\x02\x03\x04")
     if kind != "resnet":  # whose last bytes are of an image
         with pytest.raises(CorruptExport, match="not those"):
-            stored.load(tmp_path / "t.safetensors")
+            supernet_file.load(tmp_path / "t.safetensors")
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
@@ -247,7 +247,7 @@ def test_the_command_that_makes_tables(kind: str, tmp_path: Path, capsys: pytest
     table = read(tmp_path / f"simq-{kind}.npz")
     assert table.head["commit"] == "abc" and len(table.points) == (72 if kind == "resnet" else 12 + 144)
     assert table.head["labels"] >= 20 and table.head["held_out_labels"] >= 16
-    net, about = stored.load(tmp_path / f"simq-{kind}.safetensors")
+    net, about = supernet_file.load(tmp_path / f"simq-{kind}.safetensors")
     assert about["weights_sha256"] == table.head["weights_sha256"] and about["table"] == f"simq-{kind}"
     assert (points(layer_space(net.family)) == table.points).all()
     said = re.search("run alone differs by ([0-9.e-]+)", capsys.readouterr().out)

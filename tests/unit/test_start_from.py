@@ -8,17 +8,18 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import cli, rerun
 from benchmarks.api import TaskInfo, UsageError
-from benchmarks.budget import Clock, Ledger
-from benchmarks.exporting import MethodFault
-from benchmarks.journal import Journal
-from benchmarks.lab import BenchLab
-from benchmarks.plan import Folders
+from benchmarks.cli import main
+from benchmarks.lab.candidates import MethodFault
+from benchmarks.lab.journal import Journal
+from benchmarks.lab.lab import BenchLab
+from benchmarks.lab.ledger import Clock, Ledger
+from benchmarks.runs.plan import Folders
 from benchmarks.tasks import get_task, starting, text
+from benchmarks.verification import rerun
 from supernet.bert import BertConfig, family_of
 from supernet.elastic import SuperNet
-from supernet.interop.start import initialise, special_first, vocabulary
+from supernet.interop.huggingface.start import initialise, special_first, vocabulary
 from supernet.space import get_space, homogeneous_space
 from supernet.weights import SharedSlices
 from tests.fake_records import fake
@@ -115,10 +116,10 @@ def test_another_model_is_another_start(data, folder, tmp_path):
 
 def test_mistakes_end_in_one_message(folder, tmp_path, capsys):
     words = ["plan", "bert", "--tier", "check", "--profile", "undeclared", "--results", str(tmp_path)]
-    assert cli.main([*words, "--start-from", str(tmp_path / "nothing")]) == 2
+    assert main.main([*words, "--start-from", str(tmp_path / "nothing")]) == 2
     assert "error: --start-from" in capsys.readouterr().err
     words[1] = "mt"
-    assert cli.main([*words, "--start-from", str(folder)]) == 2
+    assert main.main([*words, "--start-from", str(folder)]) == 2
     assert "start from no model of transformers" in capsys.readouterr().err
     other = tmp_path / "other"
     other.mkdir()
@@ -138,7 +139,7 @@ def test_mistakes_end_in_one_message(folder, tmp_path, capsys):
 def test_a_tier_of_other_heads_is_refused_before_anything_is_made(folder, tmp_path, capsys):
     words = ["run", "bert", "--tier", "small", "--profile", "undeclared", "--results", str(tmp_path / "r")]
     words += ["--task", "bert-enwiki", "--methods", "hat", "--start-from", str(folder), "--dry-run"]
-    assert cli.main(words) == 2
+    assert main.main(words) == 2
     said = capsys.readouterr().err
     assert "its heads have 16 channels, those of tier small have 64" in said and "no tier fits" in said
     assert not (tmp_path / "r").exists()
@@ -155,8 +156,8 @@ def test_networks_of_the_papers_size_start_from_a_model_of_bert_bases_shape(tmp_
     named = ["--task", "bert-enwiki", "--profile", "undeclared", "--results", str(tmp_path / "r")]
     named += ["--start-from", str(tmp_path / "base"), "--methods", "supershaper", "--dry-run"]
     for tier in ("small", "paper"):
-        assert cli.main(["run", "bert", "--tier", tier, *named]) == 0
-    assert cli.main(["run", "bert", "--tier", "smoke", *named, "--task", "bert-synthetic-en"]) == 2
+        assert main.main(["run", "bert", "--tier", tier, *named]) == 0
+    assert main.main(["run", "bert", "--tier", "smoke", *named, "--task", "bert-synthetic-en"]) == 2
     assert "those of tier smoke have 16" in capsys.readouterr().err
     space = get_space(get_task("bert-enwiki").tier("paper", "cpu").space)
     family = family_of(space)(space, BertConfig(config.vocab_size, max_positions=32))
@@ -177,14 +178,14 @@ def test_weights_that_are_absent_or_cut_short_are_told_in_the_plan(folder, tmp_p
     for name in ("config.json", "vocab.txt"):
         (other / name).write_bytes((folder / name).read_bytes())
     words = ["plan", "bert", "--tier", "check", "--profile", "undeclared", "--results", str(tmp_path / "r")]
-    assert cli.main([*words, "--start-from", str(other)]) == 2
+    assert main.main([*words, "--start-from", str(other)]) == 2
     assert "no weights in it as *.safetensors" in capsys.readouterr().err
     whole = (folder / "model.safetensors").read_bytes()
     (other / "model.safetensors").write_bytes(whole[:-9])
-    assert cli.main([*words, "--start-from", str(other)]) == 2
+    assert main.main([*words, "--start-from", str(other)]) == 2
     assert "not a whole file of weights" in capsys.readouterr().err
     (other / "model.safetensors").write_bytes(whole)
-    assert cli.main([*words, "--start-from", str(other)]) == 0
+    assert main.main([*words, "--start-from", str(other)]) == 0
 
 
 def test_verify_asks_for_the_model(tmp_path):

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from benchmarks import quantities, stats
-from benchmarks.quantities import Quantity
+from benchmarks.stats import intervals, quantities
+from benchmarks.stats.quantities import Quantity
 
 
 @pytest.fixture
@@ -22,26 +22,26 @@ def rng() -> np.random.Generator:
 @pytest.mark.parametrize("n", [2, 3, 5, 30])
 def test_t_interval_is_scipys(rng, n):
     values = rng.normal(size=n).tolist()
-    ours = stats.t_interval(values)
+    ours = intervals.t_interval(values)
     low, high = scipy_stats.t.interval(0.95, n - 1, np.mean(values), scipy_stats.sem(values))
     assert (ours.low, ours.high) == pytest.approx((low, high))
     assert ours.mean == pytest.approx(np.mean(values)) and ours.n == n
 
 
 def test_one_figure_has_no_interval(rng):
-    for interval in (stats.t_interval([3.0]), stats.bootstrap_interval([3.0], rng)):
-        assert interval == stats.Interval(3.0, None, None, 1)
+    for interval in (intervals.t_interval([3.0]), intervals.bootstrap_interval([3.0], rng)):
+        assert interval == intervals.Interval(3.0, None, None, 1)
 
 
 @pytest.mark.parametrize("values", [[], [1.0, float("nan")], [float("inf")]])
 def test_figures_that_are_none_are_refused(values):
     with pytest.raises(ValueError, match="finite figures"):
-        stats.t_interval(values)
+        intervals.t_interval(values)
 
 
 def test_bootstrap_agrees_with_scipys_percentile_bootstrap(rng):
     values = rng.normal(size=40)
-    ours = stats.bootstrap_interval(values.tolist(), rng, draws=20_000)
+    ours = intervals.bootstrap_interval(values.tolist(), rng, draws=20_000)
     theirs = scipy_stats.bootstrap((values,), np.mean, method="percentile", n_resamples=20_000, rng=rng)
     assert ours.low == pytest.approx(theirs.confidence_interval.low, abs=0.02)
     assert ours.high == pytest.approx(theirs.confidence_interval.high, abs=0.02)
@@ -49,16 +49,16 @@ def test_bootstrap_agrees_with_scipys_percentile_bootstrap(rng):
 
 def test_the_same_generator_gives_the_same_bootstrap():
     values = [1.0, 2.0, 4.0]
-    first, second = (stats.bootstrap_interval(values, np.random.default_rng(5)) for _ in range(2))
+    first, second = (intervals.bootstrap_interval(values, np.random.default_rng(5)) for _ in range(2))
     assert first == second
 
 
 def test_paired_bootstrap_is_about_the_differences(rng):
     base = rng.normal(size=50) * 10
-    interval = stats.paired_bootstrap((base + 1).tolist(), base.tolist(), rng)
+    interval = intervals.paired_bootstrap((base + 1).tolist(), base.tolist(), rng)
     assert (interval.low, interval.mean, interval.high) == pytest.approx((1, 1, 1))
     with pytest.raises(ValueError, match="equal lengths"):
-        stats.paired_bootstrap([1.0], [1.0, 2.0], rng)
+        intervals.paired_bootstrap([1.0], [1.0, 2.0], rng)
 
 
 def brute_sign_flip(a, b):
@@ -71,7 +71,7 @@ def brute_sign_flip(a, b):
 @pytest.mark.parametrize("n", [1, 2, 3, 6, 9, 12])
 def test_sign_flip_is_the_full_enumeration_and_scipys(rng, n):
     a, b = rng.normal(0.5, 1, n).tolist(), rng.normal(0, 1, n).tolist()
-    ours = stats.sign_flip(a, b)
+    ours = intervals.sign_flip(a, b)
     assert ours == pytest.approx(brute_sign_flip(a, b))
     if n > 1:
         difference = (np.array(a) - np.array(b),)
@@ -92,40 +92,40 @@ def listed_sign_flip(a, b):
 def test_sign_flip_counts_every_pattern_also_with_ties(rng, n):
     for ours in (rng.normal(0.3, 1, n), rng.integers(-3, 4, n) / 10, rng.choice([-0.1, 0.0, 50.0], n)):
         theirs = rng.integers(-2, 3, n) / 10
-        assert stats.sign_flip(ours.tolist(), theirs.tolist()) == listed_sign_flip(ours, theirs)
+        assert intervals.sign_flip(ours.tolist(), theirs.tolist()) == listed_sign_flip(ours, theirs)
 
 
 @given(st.lists(st.integers(-40, 40), min_size=1, max_size=11))
 def test_sign_flip_of_whole_numbers_is_the_full_enumeration(tenths):
     ours = [value / 10 for value in tenths]
-    assert stats.sign_flip(ours, [0.0] * len(ours)) == brute_sign_flip(ours, [0.0] * len(ours))
+    assert intervals.sign_flip(ours, [0.0] * len(ours)) == brute_sign_flip(ours, [0.0] * len(ours))
 
 
 @pytest.mark.parametrize(("n", "lowest"), [(3, 0.25), (5, 0.0625), (6, 0.03125)])
 def test_few_pairs_cannot_be_significant(n, lowest):
-    assert stats.sign_flip([2.0] * n, [1.0] * n) == lowest
+    assert intervals.sign_flip([2.0] * n, [1.0] * n) == lowest
 
 
 def test_the_t_test_is_scipys_and_none_where_nothing_varies(rng):
     for n in (2, 6, 12):
         values = rng.normal(0.3, 1.0, n)
-        assert stats.t_test(values.tolist()) == pytest.approx(scipy_stats.ttest_1samp(values, 0).pvalue)
-    assert stats.t_test([0.0] * 6) == 1.0
-    assert stats.t_test([0.5] * 6) is None and stats.t_test([0.5]) is None
+        assert intervals.t_test(values.tolist()) == pytest.approx(scipy_stats.ttest_1samp(values, 0).pvalue)
+    assert intervals.t_test([0.0] * 6) == 1.0
+    assert intervals.t_test([0.5] * 6) is None and intervals.t_test([0.5]) is None
 
 
 def test_sign_flip_limits():
-    assert stats.sign_flip([1.0, 2.0], [1.0, 2.0]) == 1.0
+    assert intervals.sign_flip([1.0, 2.0], [1.0, 2.0]) == 1.0
     with pytest.raises(ValueError, match="at most 20 pairs, got 21"):
-        stats.sign_flip([1.0] * 21, [0.0] * 21)
+        intervals.sign_flip([1.0] * 21, [0.0] * 21)
 
 
 def test_holm_is_the_textbook_procedure():
-    adjusted = stats.holm({"a": 0.01, "b": 0.04, "c": 0.03, "d": 0.005})
+    adjusted = intervals.holm({"a": 0.01, "b": 0.04, "c": 0.03, "d": 0.005})
     assert adjusted == pytest.approx({"a": 0.03, "b": 0.06, "c": 0.06, "d": 0.02})
     assert list(adjusted) == ["a", "b", "c", "d"]
-    assert stats.holm({"x": 0.6, "y": 0.9}) == {"x": 1.0, "y": 1.0}
-    assert stats.holm({}) == {}
+    assert intervals.holm({"x": 0.6, "y": 0.9}) == {"x": 1.0, "y": 1.0}
+    assert intervals.holm({}) == {}
 
 
 def test_holm_rejects_what_stepping_down_rejects(rng):
@@ -136,29 +136,29 @@ def test_holm_rejects_what_stepping_down_rejects(rng):
             if p[name] > 0.05 / (len(p) - rank):
                 break
             rejected.add(name)
-        assert {name for name, adjusted in stats.holm(p).items() if adjusted <= 0.05} == rejected
+        assert {name for name, adjusted in intervals.holm(p).items() if adjusted <= 0.05} == rejected
 
 
 @pytest.mark.parametrize("pairs", range(6))
 def test_nothing_is_called_significant_below_six_pairs(pairs):
-    assert stats.verdict(1e-9, pairs) == f"not tested: {pairs} of 6 paired seeds"
+    assert intervals.verdict(1e-9, pairs) == f"not tested: {pairs} of 6 paired seeds"
 
 
 def test_verdicts():
-    assert stats.verdict(0.031, 6) == "significant"
-    assert stats.verdict(0.05, 6) == "no difference shown"
-    assert stats.verdict(0.12, 6, 4) == "undecided: 4 comparisons need 8 paired seeds"
-    assert stats.verdict(0.12, 8, 4) == "no difference shown"
-    assert stats.verdict(None, 25) == "not tested"
+    assert intervals.verdict(0.031, 6) == "significant"
+    assert intervals.verdict(0.05, 6) == "no difference shown"
+    assert intervals.verdict(0.12, 6, 4) == "undecided: 4 comparisons need 8 paired seeds"
+    assert intervals.verdict(0.12, 8, 4) == "no difference shown"
+    assert intervals.verdict(None, 25) == "not tested"
 
 
 @pytest.mark.parametrize("comparisons", [1, 2, 4, 15])
 def test_the_seeds_needed_are_those_of_the_most_extreme_outcome(comparisons):
-    needed = stats.pairs_needed(comparisons)
+    needed = intervals.pairs_needed(comparisons)
     for n in (needed - 1, needed):
-        p = stats.sign_flip([2.0] * n, [1.0] * n)
-        adjusted = stats.holm({str(i): p for i in range(comparisons)})["0"]
-        assert (adjusted < stats.ALPHA) == (n == needed)
+        p = intervals.sign_flip([2.0] * n, [1.0] * n)
+        adjusted = intervals.holm({str(i): p for i in range(comparisons)})["0"]
+        assert (adjusted < intervals.ALPHA) == (n == needed)
 
 
 def brute_front(points):
@@ -186,10 +186,10 @@ def brute_volume(points, reference, cells=200):
 def test_front_and_hypervolume_against_brute_force(seed):
     draw = random.Random(seed)
     points = [(draw.uniform(15, 40), draw.uniform(0.1, 1.3)) for _ in range(draw.randrange(8))]
-    assert stats.front(points) == brute_front(points)
-    volume = stats.hypervolume(points, (20.0, 1.1))
+    assert intervals.front(points) == brute_front(points)
+    volume = intervals.hypervolume(points, (20.0, 1.1))
     assert volume == pytest.approx(brute_volume(points, (20.0, 1.1)), abs=0.25)
-    assert volume == pytest.approx(stats.hypervolume(stats.front(points), (20.0, 1.1)))
+    assert volume == pytest.approx(intervals.hypervolume(intervals.front(points), (20.0, 1.1)))
 
 
 def test_many_hypervolumes_are_those_of_each_set(rng):
@@ -198,23 +198,23 @@ def test_many_hypervolumes_are_those_of_each_set(rng):
     latency[rng.random(quality.shape) < 0.2] = np.nan
     there = [~np.isnan(q) & ~np.isnan(x) for q, x in zip(quality, latency, strict=True)]
     each = [
-        stats.hypervolume(list(zip(q[t], x[t], strict=True)), (20.0, 1.1))
+        intervals.hypervolume(list(zip(q[t], x[t], strict=True)), (20.0, 1.1))
         for q, x, t in zip(quality, latency, there, strict=True)
     ]
-    assert stats.hypervolumes(quality, latency, (20.0, 1.1)) == pytest.approx(each, abs=1e-12)
-    assert stats.hypervolumes(quality[:0], latency[:0], (20.0, 1.1)).shape == (0,)
-    assert (stats.hypervolumes(quality[:, :0], latency[:, :0], (20.0, 1.1)) == 0).all()
+    assert intervals.hypervolumes(quality, latency, (20.0, 1.1)) == pytest.approx(each, abs=1e-12)
+    assert intervals.hypervolumes(quality[:0], latency[:0], (20.0, 1.1)).shape == (0,)
+    assert (intervals.hypervolumes(quality[:, :0], latency[:, :0], (20.0, 1.1)) == 0).all()
 
 
 def test_hypervolume_by_hand():
-    assert stats.hypervolume([], (0.0, 1.0)) == 0.0
-    assert stats.hypervolume([(30.0, 0.5)], (20.0, 1.0)) == pytest.approx(5.0)
-    assert stats.hypervolume([(30.0, 0.5), (25.0, 0.25)], (20.0, 1.0)) == pytest.approx(5.0 + 1.25)
-    assert stats.hypervolume([(10.0, 0.5), (30.0, 2.0)], (20.0, 1.0)) == 0.0
+    assert intervals.hypervolume([], (0.0, 1.0)) == 0.0
+    assert intervals.hypervolume([(30.0, 0.5)], (20.0, 1.0)) == pytest.approx(5.0)
+    assert intervals.hypervolume([(30.0, 0.5), (25.0, 0.25)], (20.0, 1.0)) == pytest.approx(5.0 + 1.25)
+    assert intervals.hypervolume([(10.0, 0.5), (30.0, 2.0)], (20.0, 1.0)) == 0.0
 
 
 def test_equal_points_count_once_on_the_front():
-    assert stats.front([(1.0, 1.0), (1.0, 1.0), (1.0, 2.0), (0.5, 1.0)]) == [(1.0, 1.0)]
+    assert intervals.front([(1.0, 1.0), (1.0, 1.0), (1.0, 2.0), (0.5, 1.0)]) == [(1.0, 1.0)]
 
 
 def brute_tau_b(a, b):
@@ -227,12 +227,12 @@ def brute_tau_b(a, b):
 def test_kendall_against_counting_pairs(rng):
     for _ in range(20):
         a, b = rng.integers(0, 6, 10).tolist(), rng.integers(0, 6, 10).tolist()
-        assert stats.kendall(a, b)[0] == pytest.approx(brute_tau_b(a, b))
-    assert stats.kendall([1, 2, 3, 4], [1, 2, 3, 4])[0] == pytest.approx(1.0)
+        assert intervals.kendall(a, b)[0] == pytest.approx(brute_tau_b(a, b))
+    assert intervals.kendall([1, 2, 3, 4], [1, 2, 3, 4])[0] == pytest.approx(1.0)
     with pytest.raises(ValueError, match="no ranking"):
-        stats.kendall([1, 1, 1], [1, 2, 3])
+        intervals.kendall([1, 1, 1], [1, 2, 3])
     with pytest.raises(ValueError, match="equally long"):
-        stats.kendall([1, 2], [1, 2, 3])
+        intervals.kendall([1, 2], [1, 2, 3])
 
 
 POSITIVE, PERCENT = quantities.FIGURES["p50"], quantities.of_metric("bleu")
@@ -242,7 +242,7 @@ def coverage(draw, centre, quantity, n, times=20_000):
     """How often the interval of n figures holds the mean of what they are drawn from."""
     values = draw(np.random.default_rng(n), (times, n))
     mean, deviation = values.mean(axis=1), values.std(axis=1, ddof=1)
-    low, high = stats.bounded(mean, deviation, n, quantity.low, quantity.high)
+    low, high = intervals.bounded(mean, deviation, n, quantity.low, quantity.high)
     assert (low >= quantity.low).all() and (high <= quantity.high).all()
     assert ((low < mean) & (mean < high)).all()
     return float(((low <= centre) & (centre <= high)).mean())
@@ -265,14 +265,14 @@ def test_intervals_of_percentages_hold_their_mean_95_times_in_100(n, a, b):
 def test_an_interval_with_hardly_any_spread_is_students():
     for quantity in (POSITIVE, PERCENT):
         values = [30.0, 30.02, 29.99]
-        ours, students = stats.interval(values, quantity), stats.t_interval(values)
+        ours, students = intervals.interval(values, quantity), intervals.t_interval(values)
         assert ours.mean == students.mean
         assert (ours.low, ours.high) == pytest.approx((students.low, students.high), abs=2e-4)
 
 
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=8), st.sampled_from([POSITIVE, PERCENT]))
 def test_no_interval_leaves_its_range_and_each_holds_its_mean(values, quantity):
-    found = stats.interval(values, quantity)
+    found = intervals.interval(values, quantity)
     assert (found.low is None) == (found.high is None)
     if found.low is not None:
         assert quantity.low <= found.low <= found.mean <= found.high <= quantity.high
@@ -286,7 +286,7 @@ def test_no_interval_leaves_its_range_and_each_holds_its_mean(values, quantity):
     ids=["one", "equal", "all-zero", "all-at-most", "counted-share", "counted"],
 )  # fmt: skip
 def test_nothing_is_claimed_where_nothing_varies_or_all_is_counted(values, quantity):
-    found = stats.interval(values, quantity)
+    found = intervals.interval(values, quantity)
     assert (found.low, found.high, found.n) == (None, None, len(values))
 
 
@@ -295,12 +295,12 @@ def test_nothing_is_claimed_where_nothing_varies_or_all_is_counted(values, quant
 )
 def test_an_impossible_figure_is_refused_by_name(value, quantity):
     with pytest.raises(ValueError, match=f"{value:g}.*impossible: {quantity.name}"):
-        stats.interval([value], quantity)
+        intervals.interval([value], quantity)
 
 
 def test_a_metric_of_a_stranger_may_be_any_number():
-    found = stats.interval([-5.0, 7.0], quantities.of_metric("their-score"))
-    students = stats.t_interval([-5.0, 7.0])
+    found = intervals.interval([-5.0, 7.0], quantities.of_metric("their-score"))
+    students = intervals.t_interval([-5.0, 7.0])
     assert (found.low, found.high) == pytest.approx((students.low, students.high))
     assert Quantity("any").span == "any number"
 
@@ -308,20 +308,20 @@ def test_a_metric_of_a_stranger_may_be_any_number():
 @given(st.lists(st.floats(-100, 100), min_size=1, max_size=12))
 def test_sign_flips_of_degenerate_pairs(values):
     zeros = [0.0] * len(values)
-    assert stats.sign_flip(values, values) == 1.0 and stats.sign_flip(zeros, zeros) == 1.0
-    p = stats.sign_flip(values, zeros)
+    assert intervals.sign_flip(values, values) == 1.0 and intervals.sign_flip(zeros, zeros) == 1.0
+    p = intervals.sign_flip(values, zeros)
     differing = sum(v != 0 for v in values)
     assert min(1.0, 2 / 2**differing) - 1e-12 <= p <= 1.0
-    assert p == stats.sign_flip(zeros, values)
+    assert p == intervals.sign_flip(zeros, values)
 
 
 def test_one_or_two_pairs_prove_nothing():
-    assert stats.sign_flip([5.0], [1.0]) == 1.0
-    assert stats.sign_flip([5.0, 9.0], [1.0, 0.0]) == 0.5
+    assert intervals.sign_flip([5.0], [1.0]) == 1.0
+    assert intervals.sign_flip([5.0, 9.0], [1.0, 0.0]) == 0.5
 
 
 @given(st.dictionaries(st.text(max_size=3), st.floats(0, 1), max_size=6))
 def test_holm_never_lowers_a_p_and_never_passes_one(p_values):
-    adjusted = stats.holm(p_values)
+    adjusted = intervals.holm(p_values)
     assert set(adjusted) == set(p_values)
     assert all(p_values[k] <= adjusted[k] <= 1 for k in p_values)

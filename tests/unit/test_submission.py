@@ -9,7 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks import cli, profiles, records, submission
+from benchmarks.cli import main
+from benchmarks.hardware import profiles
+from benchmarks.leaderboard import submission
+from benchmarks.records import store
 from tests.fake_records import fake
 
 MACHINE = {"fingerprint": "m", "cpu": "Fake", "arch": "x86_64", "cpus": 2, "gpus": []}
@@ -23,7 +26,7 @@ def good(*arguments, **options):
         for metrics in candidate["test"].values():
             for figure in metrics.values():
                 figure["value"] = min(figure["value"], figure["high"])
-    return records.seal(record)
+    return store.seal(record)
 
 
 def broken(path, value, **options):
@@ -32,7 +35,7 @@ def broken(path, value, **options):
     for key in path[:-1]:
         inner = inner[key]
     inner[path[-1]] = value
-    return records.seal(record)
+    return store.seal(record)
 
 
 def test_an_honest_record_has_no_problem():
@@ -113,13 +116,13 @@ def test_unequal_allowances_are_named_for_those_that_differ():
 
 
 def test_other_nets_of_seconds_are_the_same_comparison():
-    from benchmarks.report import comparable, runs
+    from benchmarks.analysis import grouping, run_summary
 
     records = [good(seed=1), good(seed=2), broken(("spec", "budget", "seconds"), 3600)]
     assert submission.unequal(records) == {}
-    assert len(comparable.groups(runs.whole(records))) == 1
+    assert len(grouping.groups(run_summary.whole(records))) == 1
     told = [line for line in submission.problems(records[2], SETTINGS) if line.startswith("spec.budget")]
-    assert told == [] and "budget.seconds" not in comparable.facts(records[2])
+    assert told == [] and "budget.seconds" not in grouping.facts(records[2])
 
 
 def test_every_declared_profile_is_checked_against_the_machine():
@@ -130,17 +133,17 @@ def test_every_declared_profile_is_checked_against_the_machine():
 
 
 def run(capsys, *words):
-    code = cli.main(["validate", *map(str, words)])
+    code = main.main(["validate", *map(str, words)])
     return code, capsys.readouterr().out
 
 
 def test_the_command_reads_files_and_folders(tmp_path: Path, capsys):
     published, sent = tmp_path / "results", tmp_path / "sent"
-    records.write(published / "records", good(seed=1))
-    path = records.write(sent, good(seed=2))
+    store.write(published / "records", good(seed=1))
+    path = store.write(sent, good(seed=2))
     assert run(capsys, sent, path, "--results", published) == (0, "1 record: ready to be published\n")
 
-    bad = records.write(sent, good("mos-layer", 1))
+    bad = store.write(sent, good("mos-layer", 1))
     bad.write_text(bad.read_text().replace('"peak_bytes": ', '"peak_bytes": 1', 1))
     code, out = run(capsys, sent, "--results", published)
     assert code == 1 and f"{bad}: candidates[0].memory: changed after writing" in out
@@ -150,16 +153,16 @@ def test_the_command_reads_files_and_folders(tmp_path: Path, capsys):
     assert found["problems"][0]["field"] == "candidates[0].memory"
 
     bad.unlink()
-    odd = records.write(sent, good("scratch", 1, tokens=9e6))
+    odd = store.write(sent, good("scratch", 1, tokens=9e6))
     code, out = run(capsys, sent, "--results", published)
     assert code == 1 and f"{odd}: spec.budget.tokens: 9,000,000" in out and out.count("\n") == 2
 
     copy = sent / "copy.json"
     copy.write_text(path.read_text())
     assert "a second record of the same run" in run(capsys, sent, "--results", published)[1]
-    assert cli.main(["validate", str(tmp_path / "absent")]) == 2
+    assert main.main(["validate", str(tmp_path / "absent")]) == 2
     (tmp_path / "empty").mkdir()
-    assert cli.main(["validate", str(tmp_path / "empty")]) == 2
+    assert main.main(["validate", str(tmp_path / "empty")]) == 2
 
 
 @settings(max_examples=60, deadline=None)
@@ -167,16 +170,16 @@ def test_the_command_reads_files_and_folders(tmp_path: Path, capsys):
 def test_hostile_texts_stay_on_their_one_line(text):
     record = broken(("candidates", 0, "test", "pooled", "bleu", "signature"), text)
     record["provenance"] |= {"started": text, "machine": MACHINE | {"arch": text}}
-    lines = submission.problems(records.seal(record), SETTINGS)
+    lines = submission.problems(store.seal(record), SETTINGS)
     assert lines and all(line.isprintable() for line in lines)
 
 
 def test_a_seal_made_anew_over_a_changed_field_does_not_hide_it():
     record = good()
     record["candidates"][0]["test"]["pooled"]["bleu"] |= {"value": 44.0, "low": 43.0, "high": 45.0}
-    record["digest"] = records.digest(record)
-    record["seal"] = records._seal(record)
-    records.validate(record)
+    record["digest"] = store.digest(record)
+    record["seal"] = store._seal(record)
+    store.validate(record)
     assert submission.problems(record, SETTINGS) == ["candidates[0].test: changed after writing"]
 
 

@@ -15,21 +15,28 @@ from hypothesis import strategies as st
 from rich.console import Console
 from scipy import stats as scipy_stats
 
-from benchmarks import metrics, paired, quantities, records, report, stats
-from benchmarks.api import UsageError
-from benchmarks.report import (
-    comparable,
+from benchmarks import report
+from benchmarks.analysis import (
     comparisons,
-    figures,
-    formats,
+    grouping,
+    number_format,
+    row_intervals,
+    run_summary,
+    tables,
+    test_sets,
+)
+from benchmarks.api import UsageError
+from benchmarks.records import (
+    selection,
+    store,
+)
+from benchmarks.report import (
     html,
     latex,
-    rows,
-    runs,
-    sets,
-    spread,
-    tables,
+    text_formats,
 )
+from benchmarks.stats import bleu as metrics
+from benchmarks.stats import intervals, paired_bleu, quantities
 from benchmarks.tasks import get_task, task_names
 from tests.fake_records import BLEU_SIGNATURE, LIMITS, METHODS, fake, study, with_counts
 
@@ -55,7 +62,7 @@ def test_means_and_intervals_over_seeds_are_recomputed_by_hand():
     study_records = study(("hat",), 3)
     line = row(tables.build(study_records), "hat", 0.4)
     values = [r["candidates"][0]["test"]["pooled"]["bleu"]["value"] for r in study_records]
-    expected = stats.interval(values, quantities.of_metric("bleu"))
+    expected = intervals.interval(values, quantities.of_metric("bleu"))
     assert (line["quality"], line["low"], line["high"]) == pytest.approx(
         (expected.mean, expected.low, expected.high)
     )
@@ -74,8 +81,8 @@ def test_with_one_seed_the_interval_is_over_sentences_and_says_so():
     figure = fake()["candidates"][1]["test"]["pooled"]["bleu"]
     assert (line["low"], line["high"]) == (figure["low"], figure["high"])
     assert line["status"] == "provisional (1 seed)"
-    assert figures.interval(line).endswith(" s")
-    assert any(note.startswith("s: one network") for note in formats.footnotes(table))
+    assert number_format.interval(line).endswith(" s")
+    assert any(note.startswith("s: one network") for note in text_formats.footnotes(table))
 
 
 def test_two_seeds_are_provisional_and_three_are_a_row():
@@ -103,7 +110,7 @@ def candidate(index, loss, bleu, test, limit=0.6):
     ids=["loss", "bleu", "bleu-missing", "tie-takes-the-first", "diverged"],
 )
 def test_the_headline_is_chosen_by_validation_never_by_test(candidates, chosen):
-    record = records.seal(fake() | {"candidates": candidates})
+    record = store.seal(fake() | {"candidates": candidates})
     line = row(tables.build([record]), "hat")
     assert line["quality"] == candidates[chosen]["test"]["pooled"]["bleu"]["value"]
 
@@ -118,7 +125,7 @@ def test_the_pooled_set_decides_wherever_it_stands():
 def test_a_p90_on_too_few_timings_is_not_shown():
     record = fake(limits=(0.6,))
     record["candidates"][0]["latency"]["n"] = 63
-    shown = formats.cells(tables.build([record]))
+    shown = text_formats.cells(tables.build([record]))
     assert shown["p90 ms"][0] == "-" and shown["p50 ms"][0] != "-"
 
 
@@ -135,9 +142,9 @@ def test_every_measured_figure_has_its_interval_over_seeds():
         "seconds": [r["ledger"]["totals"]["seconds"] for r in runs],
         "joules": [r["energy"]["joules"] for r in runs],
     } | {name: [c["latency"][name] for c in made] for name in ("p50", "p90", "ratio")}
-    assert set(values) == {*spread.MEASURED, *spread.SPENT}
+    assert set(values) == {*row_intervals.MEASURED, *row_intervals.SPENT}
     for name, seen in values.items():
-        expected = stats.interval(seen, quantities.of(name, "bleu"))
+        expected = intervals.interval(seen, quantities.of(name, "bleu"))
         told = line[[name, f"{name}_low", f"{name}_high"]].to_list()
         assert told == pytest.approx([expected.mean, expected.low, expected.high]), name
     assert (line["chrf_interval"], line["ratio_interval"]) == ("seeds", "seeds")
@@ -153,9 +160,11 @@ def test_with_one_seed_a_figure_has_the_interval_of_its_own_or_none():
     assert line["chrf_low"] == made["test"]["pooled"]["chrf"]["low"] and line["chrf_interval"] == "sentences"
     assert line["ratio_high"] == made["latency"]["ratio_high"] and line["ratio_interval"] == "timings"
     assert math.isnan(line["p50_low"]) and math.isnan(line["seconds_low"])
-    shown = formats.cells(table).iloc[1]
+    shown = text_formats.cells(table).iloc[1]
     assert shown["chrF"].endswith("] s") and shown["x ref"].endswith("] t") and "[" not in shown["p50 ms"]
-    assert any(note.startswith("t: one network") and "timings" in note for note in formats.footnotes(table))
+    assert any(
+        note.startswith("t: one network") and "timings" in note for note in text_formats.footnotes(table)
+    )
 
 
 UNCOUNTED = {"limit", "params M", "MMACs", "MB", "seeds", "method", "weights", "status", "verified"}
@@ -168,31 +177,34 @@ def test_no_measured_figure_of_a_row_stands_without_brackets(seeds, uneven):
     found = study(("hat", "scratch"), seeds)
     found += [fake("mos-layer", 9), fake("mos-layer", 10)] if uneven else []
     table = tables.build(found, beside={})
-    for head, column in formats.cells(table).items():
+    for head, column in text_formats.cells(table).items():
         if head not in UNCOUNTED:
             assert all("[" in cell and "]" in cell for cell in column), head
-    for one in sets.scores(table):
+    for one in test_sets.scores(table):
         assert all("[" in cell for name in one.sets for cell in one.frame[name])
 
 
 def test_each_test_set_has_figures_with_intervals_and_a_signature():
     found = study(("hat", "scratch"), 3, limits=(0.6,))
     table = tables.build(found)
-    first = sets.scores(table)[0]
+    first = test_sets.scores(table)[0]
     assert (first.metric, first.sets[0], len(first.sets)) == ("bleu", "pooled", 4)
     assert first.signature == BLEU_SIGNATURE and list(first.frame["method"]) == list(table.rows["method"])
     values = [r["candidates"][0]["test"]["test_2017_flickr"]["bleu"]["value"] for r in found[:3]]
-    expected = stats.interval(values, quantities.of_metric("bleu"))
+    expected = intervals.interval(values, quantities.of_metric("bleu"))
     cell = first.frame.set_index("method")["test_2017_flickr"]["hat"]
     assert cell == f"{expected.mean:.1f} [{expected.low:.1f}, {expected.high:.1f}]"
-    assert sets.scores(tables.build(found[:1]))[0].frame["pooled"][0].endswith("] s")
-    for text in (formats.markdown(table, "t").replace("\\", ""), formats.latex(table).replace("\\", "")):
+    assert test_sets.scores(tables.build(found[:1]))[0].frame["pooled"][0].endswith("] s")
+    for text in (
+        text_formats.markdown(table, "t").replace("\\", ""),
+        text_formats.latex(table).replace("\\", ""),
+    ):
         assert cell in text and BLEU_SIGNATURE in text
     line = next(
-        x for x in csv.DictReader(io.StringIO(formats.sets_csv(table))) if x["set"] == "test_2017_flickr"
+        x for x in csv.DictReader(io.StringIO(text_formats.sets_csv(table))) if x["set"] == "test_2017_flickr"
     )
     assert line["metric"] == "bleu" and float(line["low"]) < float(line["value"]) < float(line["high"])
-    listed = formats.as_json(table)["test_sets"][0]
+    listed = text_formats.as_json(table)["test_sets"][0]
     assert listed["low"] < listed["value"] < listed["high"]
 
 
@@ -209,7 +221,7 @@ def test_each_test_set_has_figures_with_intervals_and_a_signature():
     ],
 )
 def test_a_figure_is_written_with_its_interval(arguments, said):
-    assert figures.ranged(*arguments) == said
+    assert number_format.ranged(*arguments) == said
 
 
 @pytest.mark.parametrize(
@@ -228,7 +240,7 @@ def test_unequal_conditions_are_refused_and_named(other, said):
     told = str(caught.value)
     assert f"  {said} " in told and "hat seed 1" in told and "mos-neuron seed 1" in told
     assert "supernet-bench leaderboard" in told
-    assert len(comparable.groups(runs.whole(mixed))) == 2
+    assert len(grouping.groups(run_summary.whole(mixed))) == 2
 
 
 def test_other_data_is_refused_but_a_run_that_failed_before_it_had_any_is_shown():
@@ -260,7 +272,7 @@ def test_a_method_with_nothing_but_failures_has_a_row():
     table = tables.build([fake("broken", status="failed"), fake("hat")])
     last = table.rows.iloc[-1]
     assert (last["method"], last["status"], last["n"]) == ("broken", "failed: seed 1", 0)
-    assert "broken" in formats.markdown(table, "t")
+    assert "broken" in text_formats.markdown(table, "t")
     only = tables.build([fake("broken", status="failed")])
     assert len(only.rows) == 1 and only.baseline is None
 
@@ -274,7 +286,7 @@ def test_where_nothing_was_scored_the_task_says_what_would_have_been():
 
 @pytest.mark.parametrize("name", task_names())
 def test_the_usual_metric_of_a_task_is_its_own(name):
-    assert rows.usual_metric(name) == get_task(name).metric
+    assert selection.usual_metric(name) == get_task(name).metric
 
 
 def test_a_missing_limit_and_a_limit_that_was_not_kept_are_told():
@@ -329,7 +341,7 @@ def test_a_seed_counts_once_the_last_run_wins():
     new["spec"]["follows"] = "0123456789abcdef"
     new["provenance"]["ended"] = "2026-06-01T00:00:00+00:00"
     new["candidates"][0]["test"]["pooled"]["bleu"]["value"] = 1.0
-    new = records.seal(new)
+    new = store.seal(new)
     for order in ([old, new], [new, old]):
         table = tables.build(order)
         assert row(table, "hat", 0.4)["n"] == 1 and row(table, "hat", 0.4)["quality"] == 1.0
@@ -341,7 +353,7 @@ def test_differences_are_paired_and_never_significant_below_six():
     assert table.baseline == "hat"
     assert set(table.comparisons["verdict"]) == {"not tested: 3 of 6 paired seeds"}
     assert table.comparisons["p"].isna().all()
-    assert "significant" not in formats.markdown(table, "t").replace("claim of significance", "")
+    assert "significant" not in text_formats.markdown(table, "t").replace("claim of significance", "")
     line = table.comparisons.query("method == 'mos-neuron' and what == 'quality'").iloc[0]
     ours, theirs = ([fake(m, s)["candidates"][0]["test"]["pooled"]["bleu"]["value"] for s in (1, 2, 3)]
                     for m in ("mos-neuron", "hat"))  # fmt: skip
@@ -355,7 +367,7 @@ def test_six_paired_seeds_are_tested_with_holm_over_the_whole_table():
     claimed = lines["verdict"].str.contains("claim mos-bleu-at-limit")
     assert list(lines["limit"][claimed]) == ["0.8 x ref"]  # tested with its claim's family, and only there
     rest = lines[~claimed]
-    expected = stats.holm({str(i): p for i, p in enumerate(rest["p"])})
+    expected = intervals.holm({str(i): p for i, p in enumerate(rest["p"])})
     assert list(rest["p_holm"]) == pytest.approx(list(expected.values()))
     assert set(rest["verdict"]) <= {"significant", "no difference shown"}
     differences = [
@@ -365,14 +377,14 @@ def test_six_paired_seeds_are_tested_with_holm_over_the_whole_table():
     ]
     first = lines.query("what == 'quality'").iloc[0]
     assert first["p"] == pytest.approx(scipy_stats.ttest_1samp(differences, 0).pvalue)
-    assert "exploratory" in formats.markdown(table, "t")
+    assert "exploratory" in text_formats.markdown(table, "t")
 
 
 def test_the_baseline_is_the_method_with_its_default_options():
     other = [fake("hat", seed) for seed in (1, 2)]
     for record in other:
         record["spec"]["options"] = {"after": "continue"}
-    table = tables.build([*study(("hat", "mos-neuron"), 2), *map(records.seal, other)])
+    table = tables.build([*study(("hat", "mos-neuron"), 2), *map(store.seal, other)])
     assert table.baseline == "hat (default options)"
 
 
@@ -385,10 +397,10 @@ def test_hypervolume_uses_the_frozen_reference_point():
     record = fake(limits=(0.6,))
     made = record["candidates"][0]
     quality, ratio = made["test"]["pooled"]["bleu"]["value"], made["latency"]["ratio"]
-    floor, ceiling = rows.reference_point("mt-multi30k-en-de")
+    floor, ceiling = selection.reference_point("mt-multi30k-en-de")
     volume = tables.build([record]).volumes["volume"][0]
     assert volume == pytest.approx((quality - floor) * (ceiling - ratio))
-    assert rows.reference_point("somebody-elses-task") == (0.0, 1.1)
+    assert selection.reference_point("somebody-elses-task") == (0.0, 1.1)
 
 
 def test_signatures_are_listed_and_timings_collapse_to_a_range():
@@ -403,12 +415,12 @@ def test_signatures_are_listed_and_timings_collapse_to_a_range():
 
 def test_energy_sources_are_footnotes_by_row():
     table = tables.build([fake("hat", source="A"), fake("scratch", source="B")])
-    shown = formats.cells(table)
+    shown = text_formats.cells(table)
     assert shown[shown["method"] == "hat"]["kJ"].iloc[0].endswith(" *")
     assert shown[shown["method"] == "scratch"]["kJ"].iloc[0].endswith(" **")
-    assert "* energy: A" in formats.footnotes(table) and "** energy: B" in formats.footnotes(table)
+    assert "* energy: A" in text_formats.footnotes(table) and "** energy: B" in text_formats.footnotes(table)
     nothing = tables.build([fake(energy=None)])
-    assert formats.cells(nothing)["kJ"][0] == "-" and nothing.sources == []
+    assert text_formats.cells(nothing)["kJ"][0] == "-" and nothing.sources == []
 
 
 def hostile():
@@ -422,16 +434,16 @@ def hostile():
         made["latency"]["signature"] = NASTY
     record["provenance"]["machine"] = {NASTY: NASTY}
     record["provenance"]["versions"] = {NASTY: NASTY}
-    return [records.seal(record), other]
+    return [store.seal(record), other]
 
 
 def test_hostile_texts_stay_texts_in_markdown_csv_json_and_latex():
     table = tables.build(hostile())
     outputs = {
-        "md": formats.markdown(table, NASTY),
-        "csv": formats.csv(table),
-        "json": formats.json_text(formats.as_json(table)),
-        "tex": formats.latex(table),
+        "md": text_formats.markdown(table, NASTY),
+        "csv": text_formats.csv(table),
+        "json": text_formats.json_text(text_formats.as_json(table)),
+        "tex": text_formats.latex(table),
     }
     for name, text in outputs.items():
         assert "\x1b" not in text and "\u202e" not in text, name
@@ -451,11 +463,11 @@ def test_hostile_texts_stay_texts_in_markdown_csv_json_and_latex():
 
 def test_csv_and_json_carry_the_figures():
     table = tables.build(study())
-    lines = list(csv.DictReader(io.StringIO(formats.csv(table))))
+    lines = list(csv.DictReader(io.StringIO(text_formats.csv(table))))
     assert len(lines) == 18
     assert float(lines[0]["bleu"]) == pytest.approx(table.rows["quality"][0], rel=1e-5)
     assert lines[0]["energy_source"].startswith("codecarbon")
-    data = formats.as_json(table)
+    data = text_formats.as_json(table)
     assert data["rows"][0]["limit"] == "0.4 x ref" and data["rows"][0]["limit_share"] == 0.4
     assert data["hypervolume"]["reference"] == {"quality": 0.0, "latency_ratio": 1.1}
     assert report.as_json(study()) == data
@@ -492,10 +504,10 @@ def test_no_records_is_a_usage_error_with_the_next_command():
 
 def test_nothing_here_imports_torch_and_the_package_itself_not_even_pandas():
     code = (
-        "import sys, benchmarks.records, benchmarks.report\n"
-        "import benchmarks.report.rows\n"
+        "import sys, benchmarks.records.store, benchmarks.report\n"
+        "import benchmarks.records.selection\n"
         "assert not {'torch', 'pandas', 'matplotlib', 'scipy', 'jsonschema'} & set(sys.modules)\n"
-        "import benchmarks.report.html, benchmarks.report.plots, benchmarks.report.leaderboard\n"
+        "import benchmarks.report.html, benchmarks.report.plots.pareto, benchmarks.leaderboard.build\n"
         "import benchmarks.report.console\n"
         "assert 'torch' not in sys.modules and 'matplotlib.pyplot' not in sys.modules\n"
     )
@@ -505,8 +517,13 @@ def test_nothing_here_imports_torch_and_the_package_itself_not_even_pandas():
 def every_text(table, found):
     console = Console(width=100, file=io.StringIO(), force_terminal=False)
     console.print(report.console.Terminal(table))
-    texts = [console.file.getvalue(), formats.markdown(table, "t"), formats.csv(table), formats.latex(table)]
-    return [*texts, formats.json_text(formats.as_json(table)), html.page(found, table, {}, "t")]
+    texts = [
+        console.file.getvalue(),
+        text_formats.markdown(table, "t"),
+        text_formats.csv(table),
+        text_formats.latex(table),
+    ]
+    return [*texts, text_formats.json_text(text_formats.as_json(table)), html.page(found, table, {}, "t")]
 
 
 @settings(deadline=None, max_examples=12)
@@ -521,13 +538,13 @@ def test_below_six_paired_seeds_no_output_says_significant(seeds, other, counts,
 
 def test_the_word_is_found_where_it_may_stand():
     found = study(("hat", "mos-neuron"), 8)
-    assert "significant" in formats.markdown(tables.build(found), "t")
+    assert "significant" in text_formats.markdown(tables.build(found), "t")
 
 
 def test_networks_are_tested_over_sentences_where_both_records_keep_their_statistics():
     found = [with_counts(r) for r in study(("hat", "mos-neuron"), 2)]
     del found[0]["candidates"][0]["sentences"]
-    lines = tables.build([records.seal(r) for r in found]).sentences
+    lines = tables.build([store.seal(r) for r in found]).sentences
     assert [(x.limit, x.seed) for x in lines.itertuples()] == [
         ("0.4 x ref", 2), ("0.6 x ref", 1), ("0.6 x ref", 2), ("0.8 x ref", 1), ("0.8 x ref", 2),
     ]  # fmt: skip
@@ -536,16 +553,16 @@ def test_networks_are_tested_over_sentences_where_both_records_keep_their_statis
         metrics.read_counts(r["candidates"][1]["sentences"]["bleu"], 200) for r in (found[2], found[0])
     )
     pair = [(ours, theirs)]
-    expected = paired.bootstrap(pair, np.random.default_rng(metrics.SEED))[0]
+    expected = paired_bleu.bootstrap(pair, np.random.default_rng(metrics.SEED))[0]
     assert (line["difference"], line["low"], line["high"]) == (expected.value, expected.low, expected.high)
-    assert line["p"] == paired.approximate_randomisation(pair, np.random.default_rng(metrics.SEED))[0]
-    holm = stats.holm({str(i): p for i, p in enumerate(lines["p"])})
+    assert line["p"] == paired_bleu.approximate_randomisation(pair, np.random.default_rng(metrics.SEED))[0]
+    holm = intervals.holm({str(i): p for i, p in enumerate(lines["p"])})
     assert list(lines["p_holm"]) == list(holm.values())
 
 
 def test_old_records_show_nothing_over_sentences_and_new_ones_say_what_it_is():
     label = "over test sentences, one trained network each"
-    assert label not in formats.markdown(tables.build(study(("hat", "scratch"), 1)), "t").lower()
+    assert label not in text_formats.markdown(tables.build(study(("hat", "scratch"), 1)), "t").lower()
     found = [with_counts(r) for r in study(("hat", "scratch"), 1)]
     for text in every_text(tables.build(found), found):
         if "minus hat [95 %]" in text.replace("\\", ""):
@@ -567,7 +584,7 @@ def test_statistics_that_do_not_fit_are_not_used(what):
         made["test"]["pooled"]["bleu"]["value"] += 1.0
     else:
         made["sentences"]["bleu"] = "AAAA"
-    assert len(tables.build([hat, records.seal(mine)]).sentences) == 0
+    assert len(tables.build([hat, store.seal(mine)]).sentences) == 0
     assert len(tables.build([hat, with_counts(fake("scratch", 1, limits=(0.6,)))]).sentences) == 1
 
 
@@ -578,7 +595,7 @@ def test_more_pairs_than_a_table_can_test_are_left_out(monkeypatch):
 
 
 def test_a_difference_of_one_pair_says_why_it_has_no_interval():
-    shown = formats.comparisons(tables.build(study(("hat", "scratch"), 1)))
+    shown = text_formats.comparisons(tables.build(study(("hat", "scratch"), 1)))
     assert all(cell.endswith("(one pair: no interval)") for cell in shown["minus hat [95 %]"])
 
 
@@ -592,19 +609,19 @@ def test_reference_points_are_frozen_per_task_and_version():
         ("bert-synthetic-en", "smoke"): 0.21,
     }
     for (task, tier), most in sized.items():
-        axis = rows.axis([rows.Limit(3, 4.0, 3.4), rows.Limit(0, 0.0)], task, tier)
+        axis = selection.axis([selection.Limit(3, 4.0, 3.4), selection.Limit(0, 0.0)], task, tier)
         assert (axis.figure, axis.reference) == ("params", (0.0, most))
-    assert rows.axis([rows.Limit(3, 4.0, 3.4)], "somebody-elses-task", "small").reference is None
-    assert rows.results_version() in frozen
-    points = frozen[rows.results_version()]
+    assert selection.axis([selection.Limit(3, 4.0, 3.4)], "somebody-elses-task", "small").reference is None
+    assert selection.results_version() in frozen
+    points = frozen[selection.results_version()]
     ours = {name for name in task_names() if name.startswith("mt-")}
-    assert set(points) <= ours and {name: rows.reference_point(name) for name in points} == points
+    assert set(points) <= ours and {name: selection.reference_point(name) for name in points} == points
 
 
 def test_a_failed_run_with_other_options_is_a_method_of_its_own_without_candidates():
     failed = fake("hat", 2, status="failed")
     failed["spec"]["options"] = {"after": "scratch"}
-    table = tables.build([fake("hat"), records.seal(failed)])
+    table = tables.build([fake("hat"), store.seal(failed)])
     names = ["hat (default options)"] * 3 + ["hat (after=scratch)"]
     assert list(table.rows["method"]) == names and table.rows["limit"].iloc[-1] is None
 
@@ -620,7 +637,7 @@ def test_latex_is_what_pandas_writes_and_no_mark_is_a_command():
 def test_what_no_row_of_a_task_can_have_is_no_column():
     from dataclasses import replace
 
-    from benchmarks.report.formats import columns, latex
+    from benchmarks.report.text_formats import columns, latex
 
     table = tables.build(study())
     assert "chrf" in columns(table)
@@ -639,7 +656,7 @@ def test_a_network_that_was_not_timed_has_no_hypervolume_to_compare():
                     "policy": {"a": "int8"},
                     "not_measured": "on the processor only",
                 }
-    table = tables.build([records.seal(record) for record in found])
+    table = tables.build([store.seal(record) for record in found])
     lines = table.comparisons
     assert set(lines["what"]) == {"quality"}
     assert table.volumes.set_index("method")["volume"].isna().to_dict() == {"hat": False, "mos-layer": True}

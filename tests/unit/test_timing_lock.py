@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import timing_lock
+from benchmarks.hardware import timing_lock
 
 
 @pytest.fixture(autouse=True)

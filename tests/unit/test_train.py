@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from mos.mixture import Mixture
-from supernet.batches import Batch, PairData, TokenBatches, validation_batches
 from supernet.bert import BertConfig, family_of
+from supernet.data.masked_text import SPECIAL, MaskedBatches, PackedText
+from supernet.data.sentence_pairs import Batch, PairData, TokenBatches, validation_batches
 from supernet.elastic import SuperNet
-from supernet.masked import SPECIAL, MaskedBatches, PackedText
 from supernet.space import homogeneous_space
 from supernet.train import Recipe, Sandwich, SinglePath, Trainer, soft_loss, token_loss
 from supernet.weights import SharedSlices

@@ -6,10 +6,14 @@ import json
 
 import pytest
 
-from benchmarks import records, sealed, verified, verify
+from benchmarks.analysis import tables
 from benchmarks.api import InvalidRecord
-from benchmarks.cli import main
-from benchmarks.report import formats, leaderboard, plots, tables
+from benchmarks.cli.main import main
+from benchmarks.leaderboard import build
+from benchmarks.records import attachments, store, verdict_files
+from benchmarks.report import text_formats
+from benchmarks.report.plots import pareto
+from benchmarks.verification import compare
 from tests.fake_records import fake, publish, run_again, study
 
 EVIL = "<script>alert(1)</script>"
@@ -17,31 +21,31 @@ EVIL = "<script>alert(1)</script>"
 
 @pytest.fixture(autouse=True)
 def no_plots(monkeypatch):
-    monkeypatch.setattr(plots, "images", lambda *_: {})
+    monkeypatch.setattr(pareto, "images", lambda *_: {})
 
 
 @pytest.fixture
 def results(tmp_path):
     for record in study(("hat", "scratch"), 2, limits=(0.5, 0.8)):
-        records.write(tmp_path / "records", record)
+        store.write(tmp_path / "records", record)
     return tmp_path
 
 
 def only(results, method="hat", seed=1):
-    found = records.load_all(results / "records")
+    found = store.load_all(results / "records")
     return next(r for r in found if r["spec"]["method"] == method and r["spec"]["seed"] == seed)
 
 
 def forged(verdict, **changes):
     """A verdict that was changed and sealed anew."""
     made = json.loads(json.dumps(verdict | changes))
-    return sealed.sealed(made)
+    return attachments.sealed(made)
 
 
 def test_the_board_shows_what_second_runs_said(results):
     publish(results, run_again(only(results)))
     publish(results, run_again(only(results, "scratch", 2), quality=9.0))
-    board = json.loads(leaderboard.build(results)["leaderboard.json"].read_text())
+    board = json.loads(build.build(results)["leaderboard.json"].read_text())
     told = {row["method"]: row["verified"] for row in board["groups"][0]["rows"]}
     assert told == {
         "hat": "quality reproduces; latency reproduces: 1 of 2 runs, 2026-02-03",
@@ -52,8 +56,8 @@ def test_the_board_shows_what_second_runs_said(results):
     assert "## Run again" in text
     assert "| quality does not reproduce; latency reproduces | 2026-02-03 |" in text
     assert "quality at limit" in text
-    assert leaderboard.check(results) == []
-    assert "verified" not in formats.cells(tables.build([fake()])), "a local table has no such column"
+    assert build.check(results) == []
+    assert "verified" not in text_formats.cells(tables.build([fake()])), "a local table has no such column"
 
 
 def test_the_newest_verdict_that_answers_counts_and_one_failure_outweighs(results):
@@ -68,20 +72,22 @@ def test_the_newest_verdict_that_answers_counts_and_one_failure_outweighs(result
         ("reproduces", "does not reproduce"),
     ]
     files = [publish(results, v) for v in (good, bad, open_)]
-    found = verified.of_record(record, files)
-    assert [sealed.date(v) for v in found] == ["2026-02-09", "2026-02-03", "2026-02-01"]
+    found = verdict_files.of_record(record, files)
+    assert [attachments.date(v) for v in found] == ["2026-02-09", "2026-02-03", "2026-02-01"]
     both = "quality reproduces; latency reproduces: 1 of 2 runs, 2026-02-09"
-    assert verified.standing([found, []]) == both  # each part by the newest that answers it
+    assert verdict_files.standing([found, []]) == both  # each part by the newest that answers it
     one = "quality does not reproduce; latency reproduces: 3 of 3 runs, 2026-02-03"
-    assert verified.standing([[bad], [good], [open_]]) == one
+    assert verdict_files.standing([[bad], [good], [open_]]) == one
     late = "quality reproduces; latency does not reproduce: 2 of 2 runs, 2026-02-09"
-    assert verified.standing([[slow], [open_]]) == late
-    assert verified.standing([[open_]]) == "quality reproduces; latency cannot tell: 1 of 1 run, 2026-02-09"
-    assert verified.standing([[], []]) == "not verified"
+    assert verdict_files.standing([[slow], [open_]]) == late
+    assert (
+        verdict_files.standing([[open_]]) == "quality reproduces; latency cannot tell: 1 of 1 run, 2026-02-09"
+    )
+    assert verdict_files.standing([[], []]) == "not verified"
     code = [("substrate", "a" * 64, "b" * 64)]
     under = run_again(record, "2026-02-10", code=code)
     told = "quality reproduces under other code; latency reproduces: 1 of 1 run, 2026-02-10"
-    assert verified.standing([[under]]) == told
+    assert verdict_files.standing([[under]]) == told
 
 
 def test_a_verdict_of_version_1_is_read_with_an_answer_for_each_part(results):
@@ -93,17 +99,17 @@ def test_a_verdict_of_version_1_is_read_with_an_answer_for_each_part(results):
         ({"profile": "undeclared"}, "reproduces", "cannot tell"),
     ):
         made = run_again(record, **changes)
-        answer = verify.answer([check["holds"] for check in made["checks"]])
+        answer = compare.answer([check["holds"] for check in made["checks"]])
         old = {k: v for k, v in made.items() if k not in ("quality", "latency", "code", "seal")}
         old |= {"schema": "supernet-bench/verify/1", "answer": answer}
-        read = verified.load(publish(results, sealed.sealed(old)))
+        read = verdict_files.load(publish(results, attachments.sealed(old)))
         assert (read["quality"], read["latency"], read["code"]) == (quality, latency, [])
 
 
 def test_a_verdict_on_an_earlier_version_of_a_record_is_not_shown(results):
     record = only(results)
     publish(results, forged(run_again(record), record_seal="0" * 64))
-    board = json.loads(leaderboard.build(results)["leaderboard.json"].read_text())
+    board = json.loads(build.build(results)["leaderboard.json"].read_text())
     assert {row["verified"] for row in board["groups"][0]["rows"]} == {"not verified"}
 
 
@@ -128,9 +134,7 @@ def broken(record):
         "changed after writing": good | {"digest": "0" * 64},
         "Additional properties": forged(good, more=1),
         "is too long": forged(good, reasons=["x"] * 501),
-        "is greater than the maximum": forged(
-            good, checks=[c | {"high": 10**400} for c in good["checks"]]
-        ),
+        "is greater than the maximum": forged(good, checks=[c | {"high": 10**400} for c in good["checks"]]),
         "no published record": forged(good, record="0" * 16),
     }
 
@@ -142,7 +146,7 @@ WRONG = sorted(broken(fake(limits=(0.5,))))
 def test_a_verdict_that_is_not_in_order_stops_the_build(results, capsys, said):
     path = publish(results, broken(only(results))[said])
     with pytest.raises(InvalidRecord, match=said) as caught:
-        leaderboard.build(results)
+        build.build(results)
     assert str(path) in str(caught.value) and not (results / "site").exists()
     assert main(["validate", str(results / "verified"), "--results", str(results)]) == 1
     assert said in capsys.readouterr().out
@@ -158,17 +162,17 @@ def test_validate_takes_good_verdicts_and_names_stale_ones(results, capsys):
 
 
 def test_what_is_not_named_as_a_verdict_is_refused(results):
-    records.write_text(results / "verified" / "note.txt", "hello")
+    store.write_text(results / "verified" / "note.txt", "hello")
     with pytest.raises(InvalidRecord, match="not named as a verdict"):
-        leaderboard.build(results)
+        build.build(results)
     (results / "verified" / "note.txt").unlink()
     path = publish(results, run_again(only(results)))
     path.rename(path.with_name("0" * 16 + ".json"))
     with pytest.raises(InvalidRecord, match="belongs in verified"):
-        leaderboard.build(results)
-    path.with_name("0" * 16 + ".json").write_bytes(b" " * (sealed.LARGEST + 1))
+        build.build(results)
+    path.with_name("0" * 16 + ".json").write_bytes(b" " * (attachments.LARGEST + 1))
     with pytest.raises(InvalidRecord, match="larger than"):
-        leaderboard.build(results)
+        build.build(results)
 
 
 def test_texts_of_a_verdict_are_shown_as_text(results):
@@ -176,7 +180,7 @@ def test_texts_of_a_verdict_are_shown_as_text(results):
     made["provenance"]["machine"] |= {"cpu": f"{EVIL}\x1b[31m\u202e"}
     made["differences"].append({"field": f"{EVIL} | *x*", "published": None, "now": EVIL})
     publish(results, forged(made, reasons=[f"{EVIL}\n| a | b |"]))
-    text = leaderboard.build(results)["LEADERBOARD.md"].read_text()
+    text = build.build(results)["LEADERBOARD.md"].read_text()
     assert "<script" not in text.replace("\\<script", "") and "\x1b" not in text and "\u202e" not in text
     assert "another kind of machine: \\<script" in text and "\\*x\\*" in text
     data = "".join(p.read_text() for p in (results / "site" / "data").iterdir())

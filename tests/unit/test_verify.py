@@ -13,9 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from benchmarks import identity, records, sealed, verified, verify
+from benchmarks import identity
 from benchmarks.api import InvalidRecord
-from benchmarks.commands import verify as command
+from benchmarks.cli import verify as command
+from benchmarks.records import attachments, store, verdict_files
+from benchmarks.verification import compare
 from tests.fake_records import fake
 
 
@@ -29,7 +31,7 @@ def changed(record, *, quality=0.0, ratio=1.0, load=0.0, fingerprint="m", boot="
         for name in ("ratio", "ratio_low", "ratio_high"):
             candidate["latency"][name] *= ratio
         candidate["latency"]["others_cpu"] = load
-    return records.seal(copy | timings)
+    return store.seal(copy | timings)
 
 
 BASE = changed(fake(limits=(0.5,)))
@@ -40,8 +42,8 @@ def holds(verdict, what):
 
 
 def test_a_record_reproduces_itself_to_the_bit():
-    verdict = verify.compare(BASE, BASE)
-    assert (verdict.quality, verdict.latency) == (verify.YES, verify.YES)
+    verdict = compare.compare(BASE, BASE)
+    assert (verdict.quality, verdict.latency) == (compare.YES, compare.YES)
     assert (verdict.identical, verdict.reasons) == (True, [])
     assert verdict.first_difference is None and verdict.differences == []
 
@@ -52,7 +54,7 @@ def test_a_record_reproduces_itself_to_the_bit():
 )
 def test_the_answer_follows_from_interval_and_ratio_alone(quality, ratio, fingerprint, boot):
     again = changed(BASE, quality=quality, ratio=ratio, fingerprint=fingerprint, boot=boot)
-    verdict = verify.compare(BASE, again)
+    verdict = compare.compare(BASE, again)
     candidate = BASE["candidates"][0]
     figure, latency = candidate["test"]["pooled"]["bleu"], candidate["latency"]
     allowed = 0.02 if (fingerprint, boot) == ("m", "b") else 0.10
@@ -65,18 +67,16 @@ def test_the_answer_follows_from_interval_and_ratio_alone(quality, ratio, finger
     alike = fingerprint == "m"
     assert holds(verdict, "quality") == [good]
     assert holds(verdict, "latency ratio") == [quick if alike else None]
-    assert verdict.quality == (verify.YES if good else verify.NO)
-    assert verdict.latency == ((verify.YES if quick else verify.NO) if alike else verify.UNKNOWN)
-    assert verdict.identical == (
-        records.canonical(figure) == records.canonical(now["test"]["pooled"]["bleu"])
-    )
+    assert verdict.quality == (compare.YES if good else compare.NO)
+    assert verdict.latency == ((compare.YES if quick else compare.NO) if alike else compare.UNKNOWN)
+    assert verdict.identical == (store.canonical(figure) == store.canonical(now["test"]["pooled"]["bleu"]))
 
 
 def test_milliseconds_decide_nothing():
     again = json.loads(json.dumps(BASE))
     for name in ("p50", "p90", "reference_p50"):
         again["candidates"][0]["latency"][name] *= 3
-    assert verify.compare(BASE, records.seal(again)).latency == verify.YES
+    assert compare.compare(BASE, store.seal(again)).latency == compare.YES
 
 
 @pytest.mark.parametrize(("fingerprint", "load"), [("other", 0.0), ("m", 0.5), ("m", 0.2)])
@@ -84,110 +84,110 @@ def test_milliseconds_decide_nothing():
 def test_a_latency_of_another_machine_or_a_disturbed_one_answers_nothing(fingerprint, load, ratio):
     again = changed(BASE, ratio=ratio, fingerprint=fingerprint, load=load)
     for one, other in ((BASE, again), (again, BASE)):
-        verdict = verify.compare(one, other)
-        assert (verdict.quality, verdict.latency) == (verify.YES, verify.UNKNOWN)
+        verdict = compare.compare(one, other)
+        assert (verdict.quality, verdict.latency) == (compare.YES, compare.UNKNOWN)
         assert verdict.identical  # latencies are no part of a run's bits
         assert "latency ratio at limit" in verdict.reasons[0]
 
 
 def test_a_run_equal_to_the_bit_reproduces_whatever_its_latency():
-    verdict = verify.compare(BASE, changed(BASE, ratio=9.0))
-    assert verdict.identical and (verdict.quality, verdict.latency) == (verify.YES, verify.NO)
+    verdict = compare.compare(BASE, changed(BASE, ratio=9.0))
+    assert verdict.identical and (verdict.quality, verdict.latency) == (compare.YES, compare.NO)
 
 
 def test_under_other_code_a_figure_outside_its_interval_answers_nothing():
     code = [("substrate", "a" * 64, "b" * 64)]
-    near = verify.compare(BASE, changed(BASE, quality=0.1), code=code)
-    assert (near.quality, near.code) == (verify.YES, code)
-    far = verify.compare(BASE, changed(BASE, quality=-50.0, ratio=9.0), code=code)
-    assert (far.quality, far.latency) == (verify.UNKNOWN, verify.UNKNOWN)
+    near = compare.compare(BASE, changed(BASE, quality=0.1), code=code)
+    assert (near.quality, near.code) == (compare.YES, code)
+    far = compare.compare(BASE, changed(BASE, quality=-50.0, ratio=9.0), code=code)
+    assert (far.quality, far.latency) == (compare.UNKNOWN, compare.UNKNOWN)
     assert all("other code or the row may be the reason" in reason for reason in far.reasons)
-    failed = verify.compare(BASE, fake(status="failed", message="boom"), code=code)
-    assert failed.quality == verify.UNKNOWN
+    failed = compare.compare(BASE, fake(status="failed", message="boom"), code=code)
+    assert failed.quality == compare.UNKNOWN
     # Nor can the bits be demanded, as they are under the same code.
     told = {"timings": {"limits": [[0.5, 15.0]], "probes": [[0, "a", 1.5]]}}
-    published = records.seal(BASE | told)
+    published = store.seal(BASE | told)
     other = json.loads(json.dumps(published))
     other["candidates"][0]["weights_sha256"] = "0" * 64
-    other = records.seal(other)
-    assert verify.compare(published, other).quality == verify.NO
-    assert verify.compare(published, other, code=code).quality == verify.YES
+    other = store.seal(other)
+    assert compare.compare(published, other).quality == compare.NO
+    assert compare.compare(published, other, code=code).quality == compare.YES
     # Another commit of the same code is no excuse.
     other["provenance"]["commit"] = "e" * 40
-    assert verify.compare(published, records.seal(other)).quality == verify.NO
+    assert compare.compare(published, store.seal(other)).quality == compare.NO
 
 
 def test_runs_of_equivalent_code_are_runs_of_one_row(monkeypatch: pytest.MonkeyPatch):
     runs = [fake(seed=s, limits=(0.5,)) for s in (1, 2, 3)]
     for run, substrate in zip(runs, ("a", "a", "b"), strict=True):
         run["spec"] |= {"task_sha256": "1" * 64, "substrate_sha256": substrate * 64}
-    runs = [records.seal(run) for run in runs]
-    assert len(verify.siblings(runs[0], runs)) == 2
+    runs = [store.seal(run) for run in runs]
+    assert len(compare.siblings(runs[0], runs)) == 2
     known = {"method": {}, "task": {}, "substrate": {"a" * 64: "b" * 64}}
     monkeypatch.setattr(identity, "declared", lambda: known)
-    assert len(verify.siblings(runs[0], runs)) == 3
+    assert len(compare.siblings(runs[0], runs)) == 3
 
 
 def test_the_rows_own_interval_counts_where_it_is_wider():
     wide = json.loads(json.dumps(BASE))
     ratio = wide["candidates"][0]["latency"]["ratio"]
     wide["candidates"][0]["latency"] |= {"ratio_low": ratio * 0.7, "ratio_high": ratio * 1.3}
-    wide = records.seal(wide)
-    assert holds(verify.compare(wide, changed(wide, ratio=1.2)), "latency ratio") == [True]
-    assert holds(verify.compare(wide, changed(wide, ratio=1.4)), "latency ratio") == [False]
+    wide = store.seal(wide)
+    assert holds(compare.compare(wide, changed(wide, ratio=1.2)), "latency ratio") == [True]
+    assert holds(compare.compare(wide, changed(wide, ratio=1.4)), "latency ratio") == [False]
 
 
 def test_three_published_runs_give_the_interval_of_one_more():
     runs = [changed(fake(seed=s, limits=(0.5,))) for s in (1, 2, 3)]
     other = [fake("mos-neuron", 4, limits=(0.5,)), fake(seed=5, tokens=1e6, limits=(0.5,))]
     values = [r["candidates"][0]["test"]["pooled"]["bleu"]["value"] for r in runs]
-    check = verify.compare(runs[0], runs[0], [*runs, *other]).checks[0]
+    check = compare.compare(runs[0], runs[0], [*runs, *other]).checks[0]
     spread = scipy_stats.tstd(values) * (1 + 1 / 3) ** 0.5
     low, high = scipy_stats.t.interval(0.95, 2, scipy_stats.tmean(values), spread)
     assert (check.low, check.high) == pytest.approx((low, high))
     assert "from 3 published" in check.how
-    assert "sentences" in verify.compare(runs[0], runs[0], [*runs[:2], *other]).checks[0].how
+    assert "sentences" in compare.compare(runs[0], runs[0], [*runs[:2], *other]).checks[0].how
 
 
 def test_on_another_profile_quality_is_judged_and_latency_is_not():
     far = changed(BASE, profile="undeclared", fingerprint="x")
-    verdict = verify.compare(BASE, far)
-    assert (verdict.quality, verdict.latency) == (verify.YES, verify.UNKNOWN)
+    verdict = compare.compare(BASE, far)
+    assert (verdict.quality, verdict.latency) == (compare.YES, compare.UNKNOWN)
     assert "this machine is undeclared" in verdict.reasons[0]
-    assert verify.compare(BASE, changed(far, quality=-5.0)).quality == verify.NO
+    assert compare.compare(BASE, changed(far, quality=-5.0)).quality == compare.NO
 
 
 def test_the_same_machine_versions_and_timings_must_give_the_same_bits():
     told = {"timings": {"limits": [[0.5, 15.0]], "probes": [[0, "a", 1.5]]}}
-    published = records.seal(BASE | told)
+    published = store.seal(BASE | told)
     other = json.loads(json.dumps(published))
     other["candidates"][0]["weights_sha256"] = "0" * 64
-    verdict = verify.compare(published, records.seal(other))
-    assert verdict.quality == verify.NO and "candidates[0].weights_sha256 differs" in verdict.reasons[-1]
+    verdict = compare.compare(published, store.seal(other))
+    assert verdict.quality == compare.NO and "candidates[0].weights_sha256 differs" in verdict.reasons[-1]
     # Which start of the machine it was decides about latencies, not about bits.
     restarted = changed(other, boot="another")
-    verdict = verify.compare(published, restarted)
-    assert verdict.quality == verify.NO and verdict.differences == []
+    verdict = compare.compare(published, restarted)
+    assert verdict.quality == compare.NO and verdict.differences == []
     other["provenance"]["versions"]["torch"] = "9"
-    verdict = verify.compare(published, records.seal(other))
-    assert verdict.quality == verify.YES and not verdict.identical
+    verdict = compare.compare(published, store.seal(other))
+    assert verdict.quality == compare.YES and not verdict.identical
     assert verdict.differences == [("versions.torch", "2.13.0", "9")]
     # Where the search had timings of its own it may decide otherwise: that alone is no failure.
     other["provenance"]["versions"]["torch"] = "2.13.0"
     other["timings"] = {"limits": [[0.5, 15.0]], "probes": [[0, "a", 1.6]]}
-    assert verify.compare(published, records.seal(other)).quality == verify.YES
+    assert compare.compare(published, store.seal(other)).quality == compare.YES
 
 
 def test_failures_other_data_and_missing_candidates():
     failed = fake(status="failed", message="\x1b[31mboom")
-    verdict = verify.compare(failed, BASE)
-    assert (verdict.quality, verdict.latency) == (verify.UNKNOWN, verify.UNKNOWN)
-    verdict = verify.compare(BASE, failed)
-    assert verdict.quality == verify.NO and "boom" in verdict.reasons[0] and "\x1b" not in verdict.reasons[0]
-    data = records.seal(BASE | {"provenance": BASE["provenance"] | {"data": {"train.en": "0"}}})
-    assert verify.compare(BASE, data).quality == verify.UNKNOWN
+    verdict = compare.compare(failed, BASE)
+    assert (verdict.quality, verdict.latency) == (compare.UNKNOWN, compare.UNKNOWN)
+    verdict = compare.compare(BASE, failed)
+    assert verdict.quality == compare.NO and "boom" in verdict.reasons[0] and "\x1b" not in verdict.reasons[0]
+    data = store.seal(BASE | {"provenance": BASE["provenance"] | {"data": {"train.en": "0"}}})
+    assert compare.compare(BASE, data).quality == compare.UNKNOWN
     fewer = changed(fake(limits=(0.6,)))
-    assert holds(verify.compare(BASE, fewer), "quality") == [False]
+    assert holds(compare.compare(BASE, fewer), "quality") == [False]
 
 
 @settings(max_examples=50, deadline=None)
@@ -195,38 +195,39 @@ def test_failures_other_data_and_missing_candidates():
     st.recursive(st.none() | st.integers() | st.text(), lambda s: st.lists(s) | st.dictionaries(st.text(), s))
 )
 def test_nothing_differs_from_itself(value):
-    assert verify.first_difference(value, json.loads(json.dumps(value))) is None
+    assert compare.first_difference(value, json.loads(json.dumps(value))) is None
 
 
 def test_a_stored_verdict_is_sealed(tmp_path: Path):
-    stored = verified.to_record(BASE, BASE, verify.compare(BASE, BASE))
-    path = sealed.path_of(tmp_path, verified.FOLDER, stored)
-    records.write_text(path, json.dumps(stored))
-    assert verified.load(path) == json.loads(json.dumps(stored))
+    stored = verdict_files.to_record(BASE, BASE, compare.compare(BASE, BASE))
+    path = attachments.path_of(tmp_path, verdict_files.FOLDER, stored)
+    store.write_text(path, json.dumps(stored))
+    assert verdict_files.load(path) == json.loads(json.dumps(stored))
     assert path.parent.name == BASE["id"] and path.stem == stored["seal"][:16]
     path.write_text(path.read_text().replace('"reproduces"', '"cannot tell"', 1))
     with pytest.raises(InvalidRecord, match="field seal: changed after writing"):
-        verified.load(path)
+        verdict_files.load(path)
     path.write_text("{}")
     with pytest.raises(InvalidRecord, match="required"):
-        verified.load(path)
+        verdict_files.load(path)
     path.write_text("[")
     with pytest.raises(InvalidRecord, match="not a verdict"):
-        verified.load(path)
+        verdict_files.load(path)
 
 
 def test_comparing_needs_no_torch():
-    code = "import sys, benchmarks.verify, benchmarks.submission; print('torch' in sys.modules)"
+    modules = "benchmarks.verification.compare, benchmarks.leaderboard.submission"
+    code = f"import sys, {modules}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
 
 def test_a_second_run_that_a_busy_machine_kept_from_its_end_says_nothing():
     slow = fake(status="budget", message="seconds: the allowance is spent") | {"candidates": []}
-    verdict = verify.compare(fake(), slow)
-    assert verdict.quality == verify.UNKNOWN and "idle machine" in verdict.reasons[0]
+    verdict = compare.compare(fake(), slow)
+    assert verdict.quality == compare.UNKNOWN and "idle machine" in verdict.reasons[0]
     spent = fake(status="budget", message="tokens: the allowance is spent") | {"candidates": []}
-    assert verify.compare(fake(), spent).quality == verify.NO
+    assert compare.compare(fake(), spent).quality == compare.NO
 
 
 @pytest.mark.parametrize(
@@ -245,8 +246,8 @@ def test_the_status_says_what_does_not_reproduce(
 ):
     row = changed(fake(tier="smoke", limits=(0.5,)))
     again = changed(row, **change)
-    records.write(tmp_path / "records", row)
-    monkeypatch.setattr(command, "_verify", lambda *given: (verify.compare(row, again), again))
+    store.write(tmp_path / "records", row)
+    monkeypatch.setattr(command, "_verify", lambda *given: (compare.compare(row, again), again))
     options = argparse.Namespace(results=tmp_path, record=row["id"] if named else None, json=False)
     assert command.run(options) == status
     assert capsys.readouterr().out.rstrip().endswith(f"=> {said}")

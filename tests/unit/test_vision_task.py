@@ -13,15 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from benchmarks import metrics
 from benchmarks.api import UsageError
-from benchmarks.data import datasets
-from benchmarks.measure import Workload
+from benchmarks.measurement.latency import Workload
+from benchmarks.stats import bleu
 from benchmarks.tasks import Prepared, images
+from benchmarks.tasks.datasets import datasets
 from benchmarks.tasks.tiers import Tier
 from benchmarks.tasks.vision import VisionTask, cifar10, cifar10_resnet, digits, digits_resnet, easy_vqa
+from supernet.data.images import ImageBatches, Images, moved
 from supernet.elastic import SuperNet
-from supernet.images import ImageBatches, Images, moved
 from supernet.train import Recipe, Sandwich, Trainer
 from supernet.weights import SharedSlices
 
@@ -87,7 +87,7 @@ def test_a_score_has_its_interval_and_recipe(tier: Tier, prepared: Prepared) -> 
 def test_the_interval_is_scipys(items: int, data: st.DataObject) -> None:
     hits = data.draw(st.integers(0, items))
     theirs = binomtest(hits, items).proportion_ci(method="wilson")
-    ours = metrics.proportion(hits, items, "x")
+    ours = bleu.proportion(hits, items, "x")
     assert ours.low == pytest.approx(100 * theirs.low, abs=1e-5)
     assert ours.high == pytest.approx(100 * theirs.high, abs=1e-5)
 

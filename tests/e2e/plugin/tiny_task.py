@@ -72,7 +72,7 @@ class Tiny:
         return _pairs(prepared.folder / "train.npy")
 
     def batches(self, training: Any, max_tokens: int, seed: int, device: str) -> Any:
-        from supernet.batches import TokenBatches
+        from supernet.data.sentence_pairs import TokenBatches
 
         return TokenBatches(training, max_tokens, seed, device=device)
 
@@ -82,7 +82,7 @@ class Tiny:
     def evaluate(self, module: Any, pairs: Any, device: str, precision: str = "fp32") -> Measurement:
         import torch
 
-        from supernet.batches import validation_batches
+        from supernet.data.sentence_pairs import validation_batches
 
         total, tokens = 0.0, 0
         with torch.no_grad():
@@ -109,7 +109,7 @@ class Tiny:
 def _pairs(path: Path) -> Any:
     import numpy as np
 
-    from supernet.batches import PairData
+    from supernet.data.sentence_pairs import PairData
 
     rows = list(np.load(path))
     return PairData(rows, rows)

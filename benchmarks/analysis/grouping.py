@@ -1,0 +1,168 @@
+"""What may share a table, what counts as one method there, and which run speaks for a seed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from benchmarks import identity
+from benchmarks.api import LIMITED, UsageError
+from benchmarks.records import rulesets, store
+from benchmarks.records.selection import plain, usual_metric
+
+if TYPE_CHECKING:
+    from benchmarks.analysis.run_summary import Run
+
+
+COUNTED = tuple(kind for kind in LIMITED if kind != "seconds")
+"""Allowances that comparable runs share. Seconds are a safety net: a run that they did not stop is the same
+under any, and one that they stopped is compared with none."""
+
+
+def facts(record: Mapping[str, Any]) -> Mapping[str, str]:
+    """What two records must have in common to stand in one table, as texts."""
+    spec = record["spec"]
+    return _facts(
+        *(spec[name] for name in ("task", "tier", "profile", "space", "settings_sha256")),
+        tuple(spec["budget"].get(kind) for kind in COUNTED),
+        rulesets.of(spec),
+        identity.of_record(record)[1:],
+        tuple(record["provenance"]["data"].items()),
+    )
+
+
+@lru_cache(maxsize=4096)
+def _facts(
+    task: str, tier: str, profile: str, space: str, settings: str, budget: tuple[float | None, ...],
+    ruleset: str, code: tuple[str, ...], data: tuple[tuple[str, str], ...],
+) -> dict[str, str]:  # fmt: skip
+    shown = {"task": plain(task), "tier": plain(tier), "profile": plain(profile), "space": plain(space)}
+    for kind, amount in zip(COUNTED, budget, strict=True):
+        shown[f"budget.{kind}"] = "no limit" if amount is None else f"{amount:,.10g}"
+    shown["settings_sha256"] = settings[:12]
+    if ruleset != rulesets.SELF:
+        shown["ruleset"] = ruleset
+    # A text with a space is no digest but a commit that stands for one.
+    told = [plain(digest, 40) if " " in digest else digest[:12] for digest in code]
+    shown["task_sha256"], shown["substrate_sha256"] = told
+    if data:
+        shown["data"] = hashlib.sha256(store.canonical(dict(data))).hexdigest()[:12]
+    return shown
+
+
+def groups(runs: Iterable[Run]) -> list[list[Run]]:
+    """Runs apart by everything that forbids comparing them, in a fixed order.
+
+    A run that failed before it had data goes with the runs that are otherwise like it.
+    """
+    keyed = []
+    for run in runs:
+        place = "data" not in run.facts, tuple(run.facts.values()), run.method, run.seed, run.id
+        keyed.append((place, run))
+    found: dict[tuple[str, ...], list[Run]] = {}
+    for (without, key, *_), run in sorted(keyed, key=lambda pair: pair[0]):
+        if without:
+            key = next((known for known in found if known[:-1] == key), key)
+        found.setdefault(key, []).append(run)
+    return [found[key] for key in sorted(found)]
+
+
+def require_comparable(runs: Sequence[Run]) -> None:
+    """Raise UsageError, listing every difference, where runs must not share a table."""
+    apart = groups(runs)
+    if len(apart) < 2:
+        return
+    lines = []
+    for name in dict.fromkeys(name for group in apart for name in group[0].facts):
+        seen: dict[str, list[str]] = {}
+        for run in runs:
+            value = run.facts.get(name, rulesets.SELF if name == "ruleset" else None)
+            if value is not None:
+                seen.setdefault(value, []).append(f"{run.method} seed {run.seed}")
+        if len(seen) > 1:
+            told = [
+                f"{value} ({', '.join(who[:2])}{', ...' if len(who) > 2 else ''})"
+                for value, who in seen.items()
+            ]
+            lines.append(f"  {name:18} " + "   ".join(told))
+    raise UsageError(
+        "these records cannot share a table; they differ in\n" + "\n".join(lines) + "\n"
+        "only equal allowances on equal hardware and data are compared. One table for each:"
+        " supernet-bench leaderboard"
+    )
+
+
+def labels(runs: Sequence[Run]) -> dict[str, str]:
+    """Record id -> the method's name in the table.
+
+    Runs of one name with other options or another source are different methods: the name carries what
+    tells them apart, so that they are never averaged, and every option that is not the default.
+    """
+    kinds: dict[str, dict[tuple[str, str], list[str]]] = {}
+    for run in runs:
+        options = " ".join(f"{k}={v}" for k, v in sorted(run.options.items()))
+        kind = plain(options, 60), run.source[:7]
+        kinds.setdefault(run.method, {}).setdefault(kind, []).append(run.id)
+    named: dict[str, str] = {}
+    for method, others in kinds.items():
+        apart = [len(set(those)) > 1 for those in zip(*others, strict=True)]
+        for (options, source), ids in others.items():
+            name = method + (f" ({options or 'default options'})" if options or apart[0] else "")
+            named |= dict.fromkeys(ids, name + (f" @{source}" if apart[1] else ""))
+    return named
+
+
+def obstacle(run: Run) -> str:
+    """Why a run by itself must not be compared, ranked, drawn into a front or tested; empty where it may.
+
+    A method that was cut off would be judged by what the cut left of it.
+    """
+    if run.status == "failed":
+        return f"failed: {run.message}"
+    if run.status != "done":
+        return f"stopped: {run.message}"
+    for kind, share in zip(LIMITED, run.spent, strict=False):
+        if kind != "seconds" and share > 1 + 1e-6:
+            return f"spent {share:.0%} of its {kind}"
+    return ""
+
+
+def is_comparable(run: Run) -> bool:
+    """Return whether nothing in a run itself forbids comparing it; see ``obstacles`` for those it follows."""
+    return not obstacle(run)
+
+
+def obstacles(runs: Iterable[Run]) -> dict[str, str]:
+    """Record id -> why that run must not be compared: ``obstacle`` of it, or of one that it follows."""
+    by_id = {run.id: run for run in runs}
+    reasons: dict[str, str] = {}
+    for run in by_id.values():
+        at: Run | None = run
+        seen: set[str] = set()
+        while at is not None and at.id not in seen:
+            if reason := obstacle(at):
+                follows = "" if at is run else f"follows {at.method} seed {at.seed}, which "
+                reasons[run.id] = follows + reason
+                break
+            seen.add(at.id)
+            at = by_id.get(at.follows)
+    return reasons
+
+
+def latest(runs: Sequence[Run]) -> list[Run]:
+    """One run for each (method label, seed): where there are several, the one that ended last, and one that
+    may be compared before any that may not."""
+    named = labels(runs)
+    kept: dict[tuple[str, int], Run] = {}
+    for run in sorted(runs, key=lambda r: (is_comparable(r), r.status != "failed", r.ended, r.id)):
+        kept[named[run.id], run.seed] = run
+    return sorted(kept.values(), key=lambda r: (named[r.id], r.seed))
+
+
+def metric_of(runs: Sequence[Run]) -> str:
+    """The metric that decides: ``bleu`` where there is one, else the first one recorded, and the task's own
+    where nothing was scored."""
+    found = [run.metric for run in runs if run.metric is not None]
+    return "bleu" if "bleu" in found else (found or [usual_metric(runs[0].facts["task"])])[0]

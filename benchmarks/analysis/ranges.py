@@ -1,0 +1,94 @@
+"""Impossible figures of a finished table: intervals outside their quantity's range, shares above one.
+
+A table is refused rather than published with one (``leaderboard``, also with ``--check``).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from benchmarks.analysis import row_intervals, test_sets
+from benchmarks.analysis.tables import Table
+from benchmarks.records import selection
+from benchmarks.stats import quantities
+from benchmarks.stats.quantities import Quantity
+
+_TEXT = re.compile(r"(-?[\d.,]+)(?: \+- [\d.]+)?(?: \[(-?[\d.,]+), (-?[\d.,]+)\])?")
+"""``84.1 +- 0.4 [83.6, 84.6]``, as tables of test sets write it."""
+
+
+def impossible(table: Table) -> list[str]:
+    """Return a line for each figure of a table that cannot be, with its row."""
+    return [
+        f"{selection.plain(row['method'], 60)} at limit {row['limit']}: {problem}"
+        for line in (_rows(table), _test_sets(table), _comparisons(table), _volumes(table))
+        for row, problem in line
+    ]
+
+
+Problems = Iterator[tuple[Mapping[Any, Any], str]]
+
+
+def _problem(quantity: Quantity, value: float, low: float, high: float) -> str:
+    """What is wrong with a figure and its interval; empty where nothing is."""
+    if problem := quantity.trespass(value, low, high):
+        return problem
+    if math.isnan(low) and math.isnan(high):
+        return ""
+    if not low <= value <= high:
+        return f"{quantity.name} {value:g} is outside its own interval [{low:g}, {high:g}]"
+    return f"{quantity.name} {value:g} has an interval without width" if low == high else ""
+
+
+def _rows(table: Table) -> Problems:
+    measured = {*row_intervals.MEASURED, *row_intervals.SPENT}
+    for row in table.each:
+        for name in ("quality", *quantities.FIGURES, "chrf"):
+            if name not in row or row[name] is None:
+                continue
+            sides = ("low", "high") if name == "quality" else (f"{name}_low", f"{name}_high")
+            span = name == "quality" or name in measured
+            low, high = (row[side] if span else math.nan for side in sides)
+            # One run's own interval is the record's: narrow ones are what was measured.
+            own = row.get("interval" if name == "quality" else f"{name}_interval", "seeds") != "seeds"
+            problem = _problem(quantities.of(name, table.metric), row[name], low, high)
+            if problem and not (own and problem.endswith("without width")):
+                yield row, problem
+        for column in table.elsewhere.values():
+            figure = column.get((str(row["method"]), str(row["limit"])))
+            if figure and (
+                problem := quantities.FIGURES["p50"].trespass(
+                    *(figure[name] for name in ("ms", "ms_low", "ms_high"))
+                )
+            ):
+                yield row, problem
+
+
+def _test_sets(table: Table) -> Problems:
+    if not table.detailed:
+        return
+    for scores in test_sets.scores(table):
+        for row in scores.frame.to_dict("records"):
+            for name in scores.sets if not scores.metric.endswith("paired") else ():
+                found = _TEXT.match(str(row.get(name, "")))
+                values = [float(x.replace(",", "")) for x in found.groups() if x] if found else []
+                if problem := scores.quantities[name].trespass(*values):
+                    yield row, f"{name}: {problem}"
+
+
+def _comparisons(table: Table) -> Problems:
+    for frame in (table.comparisons, table.sentences if table.detailed else table.comparisons[:0]):
+        for row in frame.to_dict("records"):
+            if problem := quantities.PROBABILITY.trespass(row["p"], row["p_holm"]):
+                yield row, problem
+            if row["difference"] == 0 and row["p"] < 1:
+                yield row, f"p {row['p']:g} of a difference of zero"
+
+
+def _volumes(table: Table) -> Problems:
+    for row in table.volumes.to_dict("records"):
+        if problem := quantities.FIGURES["volume"].trespass(row["volume"]):
+            yield {"method": row["method"], "limit": "all"}, problem

@@ -1,0 +1,394 @@
+"""The papers' claims judged by what was measured: supported, refuted or undecided. Imports no torch.
+
+The rule, for each claim of ``claims.toml`` on records. It was written down before the records that the newest
+claims need were there; the board's table of comparisons prints the same figures for the pairs that both have.
+
+1. Records are apart by everything that forbids comparing them (``report.comparable.groups``: task, tier,
+   profile, space, allowance, settings, data). Only declared profiles and allowances that the claim asks for
+   count, and only runs that ended by themselves: one that failed or was stopped never decides. Within a
+   group each method counts with one version of its source, the one with most seeds.
+2. The effect of a seed is the method's figure minus the other's, both of that seed. A figure that is a mean
+   over parts (tasks, sizes) is over those that every run of both methods has.
+3. A look is taken when seeds 1 to n, never fewer than ``stats.SIGNIFICANT_FROM``, are all paired, and a
+   second and last one at seeds 1 to 2n. Other seeds count for nothing, so that nobody can add seeds until
+   it fits. Each look may spend half of the error of 5 % (``hypotheses.LOOKS``). Before the first look: not
+   tested.
+4. At a look Student's paired t-test against the margin gives a p, and Holm corrects it over the *family*:
+   all claims of the paper on this task and tier, as registered, those without records (p = 1) included.
+   Below 2.5 % the claim is supported or refuted, by the side of the margin that the mean effect is on. At
+   the first look that decides it stays decided; anything else is undecided. So the chance of one wrong
+   verdict or more in a family is at most 5 %, over both looks. The 95 % interval beside it is of that
+   comparison alone. The t-test assumes that differences of a seed are about normal. The exact sign-flip
+   test does not, but its p on six pairs is never below 0.031: after Holm over two claims or more, six seeds
+   could decide nothing.
+5. A family is judged in one group of records: the one in which most of its claims have their n pairs, then
+   the one with most pairs, then that of the profile which the claims name first. Groups are never pooled.
+   Where another group, judged by itself in the same way, decides the opposite, the claim is undecided.
+6. A claim whose two methods differ in more than the mixture says so (``confounded``), and its verdict is
+   never shown without that. A claim that no design here tests is not tested, and says why (``untested``).
+7. A claim on a study (``claim_studies``) is judged by each of its pairs: supported or refuted where the
+   whole 95 % t-interval over at least n seeds lies on one side of the margin.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.analysis import grouping, run_summary
+from benchmarks.analysis.run_summary import Run
+from benchmarks.claims import studies as claim_studies
+from benchmarks.claims.hypotheses import (
+    LOOKS,
+    NOT_TESTED,
+    UNDECIDED,
+    Claim,
+    Evidence,
+    Verdict,
+    claims,
+    compare_with_margin,
+    format_p,
+)
+from benchmarks.claims.measures import MEASURES, Figure
+from benchmarks.records import selection
+from benchmarks.records.store import Record
+from benchmarks.stats import intervals
+from benchmarks.studies.files import Study
+
+
+def _runs(group: Iterable[Run], method: str, options: Mapping[str, Any]) -> dict[int, Run]:
+    """Seed -> run of one method in one group; of its sources the one with most seeds, the last to end."""
+    sources: dict[str, list[Run]] = {}
+    for run in group:
+        if run.method == method and run.options == options and grouping.is_comparable(run):
+            sources.setdefault(run.source, []).append(run)
+    if not sources:
+        return {}
+    kept = [grouping.latest(those) for those in sources.values()]
+    most = max(kept, key=lambda those: (len(those), max(run.ended for run in those)))
+    return {run.seed: run for run in most}
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """The paired effects of one claim in one group of comparable records."""
+
+    effects: Mapping[int, float]
+    """Seed -> effect, seeds in order."""
+    records: Mapping[int, tuple[str, ...]]
+    """Seed -> ids."""
+    parts: tuple[str, ...]
+
+    def until(self, last: int) -> list[float] | None:
+        """Return the effects of seeds 1 to ``last``; None unless all are there."""
+        seeds = range(1, last + 1)
+        return [self.effects[seed] for seed in seeds] if self.effects.keys() >= set(seeds) else None
+
+
+def _pairs(claim: Claim, group: Sequence[Run]) -> _Pairs | None:
+    """Return the paired effects in a group; None if it has no run of the claim's methods."""
+    ours = _runs(group, claim.method, claim.method_options)
+    theirs = _runs(group, claim.against, claim.against_options) if claim.against else ours
+    if not ours and not theirs:
+        return None
+    figure = claim.measure, claim.limit
+    figures: dict[int, tuple[Figure, Figure]] = {}
+    for seed in sorted(set(ours) & set(theirs)):
+        a = (ours[seed].measured or {}).get(figure)
+        b = (theirs[seed].measured or {}).get(figure) if claim.against else 0.0
+        if a is not None and b is not None:
+            figures[seed] = a, b
+    parts = _parts([figure for pair in figures.values() for figure in pair])
+    effects: dict[int, float] = {}
+    for seed, pair in figures.items():
+        x, y = (_mean(figure, parts) for figure in pair)
+        if x is not None and y is not None and not (claim.relative and y == 0):
+            effects[seed] = 100 * (x / y - 1) if claim.relative else x - y
+    both = (ours, theirs) if claim.against else (ours,)
+    return _Pairs(effects, {seed: tuple(runs[seed].id for runs in both) for seed in effects}, parts)
+
+
+def in_group(family: Sequence[Claim], group: Sequence[Run]) -> dict[str, Evidence]:
+    """Judge a family of claims in one group of comparable records.
+
+    Args:
+        family: all claims that are corrected together.
+        group: runs of one group of ``comparable.groups``, with what the claims ``measured`` in them.
+
+    Returns:
+        Claim's id -> evidence, for the claims of which the group has runs and whose conditions it meets.
+    """
+    pairs: dict[str, _Pairs] = {}
+    for claim in family:
+        if not _unfit(claim, group[0]) and (paired := _pairs(claim, group)) is not None:
+            pairs[claim.id] = paired
+    evidence: dict[str, Evidence] = {}
+    for claim in family:
+        if claim.id in pairs:
+            evidence[claim.id] = _untested(claim, group[0], pairs[claim.id])
+    for look, (times, level) in enumerate(LOOKS, 1):
+        tests: dict[str, tuple[float | None, str]] = {}
+        for claim in family:
+            if claim.id in pairs and (effects := pairs[claim.id].until(times * claim.n)) is not None:
+                tests[claim.id] = compare_with_margin(claim, effects)
+        # A claim without its seeds has p = 1: the family is the registered one, whatever has been run.
+        corrected = intervals.holm({c.id: _or_one(tests[c.id][0]) if c.id in tests else 1.0 for c in family})
+        for name, (p, verdict) in tests.items():
+            if evidence[name].verdict in (NOT_TESTED, UNDECIDED):
+                claim = next(claim for claim in family if claim.id == name)
+                seeds, why = range(1, times * claim.n + 1), "not tested, as its effects do not vary"
+                if p is not None:
+                    among = f" after Holm over {len(family)} claims" if len(family) > 1 else ""
+                    side = "below" if corrected[name] < level else "not below"
+                    why = f"p {format_p(corrected[name])}{among} is {side} {level:g}, look {look} of"
+                    why += f" {len(LOOKS)}, seeds 1 to {seeds[-1]}"
+                verdict = verdict if p is not None and corrected[name] < level else UNDECIDED
+                evidence[name] = _evidence(
+                    claim,
+                    group[0],
+                    pairs[name],
+                    seeds,
+                    verdict=verdict,
+                    why=why,
+                    p=p,
+                    p_holm=None if p is None else corrected[name],
+                    looks=look,
+                )
+    return evidence
+
+
+def _or_one(p: float | None) -> float:
+    return 1.0 if p is None else p
+
+
+def _untested(claim: Claim, run: Run, pairs: _Pairs) -> Evidence:
+    """Return evidence on a claim whose first look has not been reached."""
+    seeds = [seed for seed in pairs.effects if seed <= claim.n]
+    why = f"{len(seeds)} of {claim.n} paired seeds"
+    if claim.needs or not pairs.effects:
+        why += f" with {claim.needs or 'what this claim needs'}"
+    return _evidence(claim, run, pairs, seeds, verdict=NOT_TESTED, why=why)
+
+
+def _evidence(
+    claim: Claim,
+    run: Run,
+    pairs: _Pairs,
+    seeds: Iterable[int],
+    *,
+    verdict: str,
+    why: str,
+    p: float | None = None,
+    p_holm: float | None = None,
+    looks: int = 0,
+) -> Evidence:
+    """Return the evidence of these seeds, with the t-interval of their effects."""
+    counted = tuple(seeds)
+    facts = run.facts
+    profile, allowance = facts["profile"], facts.get("budget.tokens", "?")
+    where = f"{profile}, {allowance} tokens, settings {facts['settings_sha256']}"
+    if not counted:
+        return Evidence(where, profile, (), None, None, None, None, verdict, why, (), pairs.parts)
+    interval = intervals.t_interval([pairs.effects[seed] for seed in counted])
+    used = tuple(name for seed in counted for name in pairs.records[seed])
+    return Evidence(
+        where, profile, counted, interval.mean, interval.low, interval.high, p, verdict, why, used,
+        pairs.parts, p_holm, looks,
+    )  # fmt: skip
+
+
+def _parts(figures: Iterable[Figure]) -> tuple[str, ...]:
+    """What all the figures that are means have in common."""
+    there = [set(figure) for figure in figures if isinstance(figure, Mapping)]
+    return tuple(sorted(set.intersection(*there))) if there else ()
+
+
+def _mean(figure: Figure, parts: Sequence[str]) -> float | None:
+    if not isinstance(figure, Mapping):
+        return figure
+    return sum(figure[part] for part in parts) / len(parts) if parts else None
+
+
+def _unfit(claim: Claim, run: Run) -> str:
+    """Why runs like this one do not count, or nothing."""
+    profile = run.facts["profile"]
+    if profile not in claim.profiles:
+        return f"profile {selection.plain(profile, 80)} is not one that the claim asks for"
+    least = claim.profiles[profile]
+    if run.tokens is not None and run.tokens < least:
+        return f"allowance of {run.tokens:,.10g} tokens on {profile}, below {least:,.10g}"
+    return ""
+
+
+def _judged_family(family: Sequence[Claim], groups: Sequence[Sequence[Run]]) -> dict[str, Verdict]:
+    """Return the verdict on each claim of a family, by its id."""
+    judged = [in_group(family, group) for group in groups]
+    order = {profile: place for claim in reversed(family) for place, profile in enumerate(claim.profiles)}
+
+    def weight(evidence: Mapping[str, Evidence]) -> tuple[int, int, int]:
+        seeds = [len(one.seeds) for one in evidence.values()]
+        tested = sum(one.verdict != NOT_TESTED for one in evidence.values())
+        return tested, sum(seeds), -min(order[one.profile] for one in evidence.values())
+
+    # Chosen by what was run, never by what it shows.
+    weighed = sorted((evidence for evidence in judged if evidence), key=weight, reverse=True)
+    verdicts: dict[str, Verdict] = {}
+    for claim in family:
+        unfit = tuple(
+            why for group in groups if (why := _unfit(claim, group[0])) and _pairs(claim, group) is not None
+        )
+        evidence = tuple(of[claim.id] for of in weighed if claim.id in of)
+        decides = weighed[0].get(claim.id) if weighed else None
+        profile = next(iter(weighed[0].values())).profile if weighed else next(iter(claim.profiles))
+        verdicts[claim.id] = _verdict(claim, profile, decides, evidence, unfit)
+    return verdicts
+
+
+def _verdict(
+    claim: Claim,
+    profile: str,
+    decides: Evidence | None,
+    evidence: tuple[Evidence, ...],
+    left_out: tuple[str, ...],
+) -> Verdict:
+    """Return the verdict on one claim, from the evidence of the deciding group and of all groups.
+
+    Args:
+        claim: of a family.
+        profile: of the deciding group, else the one that the claim names first.
+        decides: of the deciding group; None where it has no runs of the claim's methods.
+        evidence: of all groups.
+        left_out: why other groups do not count.
+    """
+    if decides is None:
+        why = "no records of its methods" + (f" on {profile}, which decides its family" if evidence else "")
+        command = command_for(claim, profile, claim.n)
+        return Verdict(claim, NOT_TESTED, why, evidence=evidence, left_out=left_out, command=command)
+    verdict, why, command = decides.verdict, decides.why, ""
+    if len({one.verdict for one in evidence} - {UNDECIDED, NOT_TESTED}) > 1:
+        verdict, why = UNDECIDED, "the groups of records contradict one another"
+    else:
+        if len(evidence) > 1 and decides.looks:
+            why += f" ({decides.profile} decides, of {len(evidence)} groups of records)"
+        if verdict in (NOT_TESTED, UNDECIDED) and decides.looks < len(LOOKS):
+            command = command_for(claim, profile, LOOKS[decides.looks][0] * claim.n)
+    return Verdict(
+        claim,
+        verdict,
+        why,
+        effect=decides.effect,
+        low=decides.low,
+        high=decides.high,
+        n=len(decides.seeds),
+        records=decides.records,
+        evidence=evidence,
+        left_out=left_out,
+        command=command,
+    )
+
+
+Key = tuple[str, str, str, str]
+"""A line of a table's comparisons: label of the method, of the baseline, compared figure, limit."""
+
+
+def compared(group: Sequence[Run], named: Mapping[str, str]) -> dict[Key, tuple[str, Evidence]]:
+    """Return the comparisons of a group that claims have tested: its line -> verdict in words, and evidence.
+
+    Args:
+        group: runs of one table, with what the claims ``measured`` in them.
+        named: record id -> label in the table.
+    """
+    lines: dict[Key, tuple[str, Evidence]] = {}
+    for (_, task, tier), family in families().items():
+        if (task, tier) != (group[0].facts["task"], group[0].facts["tier"]):
+            continue
+        evidence = in_group(family, group)
+        for claim in family:
+            shared = claim.measure == "quality" and claim.against and claim.limit and not claim.relative
+            if shared and not claim.margin and claim.id in evidence and evidence[claim.id].looks:
+                judged = evidence[claim.id]
+                ours, theirs = (named.get(name, "") for name in judged.records[:2])
+                words = f"{Verdict(claim, judged.verdict, judged.why).words} (claim {claim.id})"
+                lines[ours, theirs, "quality", str(selection.Limit(1, claim.limit or 0.0))] = words, judged
+    return lines
+
+
+def command_for(claim: Claim, profile: str, seeds: int) -> str:
+    """Return what produces the records of ``seeds`` seeds on a machine of that profile.
+
+    One method with two sets of options takes two commands.
+    """
+    arms = [(claim.method, claim.method_options)]
+    arms += [(claim.against, claim.against_options)] if claim.against else []
+    together = [arms] if claim.method != claim.against else [[arm] for arm in arms]
+    alone = ["--jobs", "1"] if claim.measure == "seconds-per-token" else []
+    commands = []
+    for methods in together:
+        words = ["supernet-bench", "run", claim.suite, "--task", claim.task, "--tier", claim.tier]
+        words += ["--profile", profile, "--methods", ",".join(name for name, _ in methods)]
+        for name, options in methods:
+            for key, value in options.items():
+                words += ["--option", f"{name}.{key}={value}"]
+        commands.append(shlex.join([*words, *alone, "--seeds", str(seeds)]))
+    return " && ".join(commands)
+
+
+def measured(record: Record, of: Sequence[Claim] | None = None) -> run_summary.Measured | None:
+    """What the claims (default: all of ``claims.toml``) find in a record; None where none looks at it."""
+    spec, asked = record["spec"], claims() if of is None else of
+    looking = [
+        claim
+        for claim in asked
+        if not claim.untested
+        and (claim.task, claim.tier) == (spec["task"], spec["tier"])
+        and spec["method"] in (claim.method, claim.against)
+    ]
+    if not looking:
+        return None
+    wanted = {(claim.measure, claim.limit) for claim in looking}
+    return {(name, limit): MEASURES[name](record, limit) for name, limit in wanted}
+
+
+def judge(
+    records: Iterable[Record], of: Sequence[Claim] | None = None, studies: Mapping[str, Study] | None = None
+) -> list[Verdict]:
+    """A verdict for every claim (default: all of ``claims.toml``), in their order.
+
+    Pure: the same records in any order give the same verdicts. Texts of records reach a verdict only
+    through ``report.comparable.facts`` and ``rows.plain``; escape them for where they go.
+    """
+    found = ((record, measured(record, of)) for record in records)
+    return judge_runs(
+        [run_summary.of(r, keep=False, measured=m) for r, m in found if m is not None], of, studies
+    )
+
+
+def judge_runs(
+    found: Iterable[Run], of: Sequence[Claim] | None = None, studies: Mapping[str, Study] | None = None
+) -> list[Verdict]:
+    """``judge`` from runs with what the same claims ``measured`` in them."""
+    asked = claims() if of is None else of
+    relevant: dict[tuple[str, str], list[Run]] = {}
+    for run in found:
+        relevant.setdefault((run.facts["task"], run.facts["tier"]), []).append(run)
+    grouped = {place: grouping.groups(of_place) for place, of_place in relevant.items()}
+    verdicts: dict[str, Verdict] = {}
+    for (_, task, tier), family in families(asked).items():
+        verdicts |= _judged_family(family, grouped.get((task, tier), []))
+    for claim in asked:
+        if claim.untested:
+            verdicts[claim.id] = Verdict(claim, NOT_TESTED, claim.untested)
+        elif claim.study:
+            verdicts[claim.id] = claim_studies.judge(claim, studies or {})
+    return [verdicts[claim.id] for claim in asked]
+
+
+def families(of: Sequence[Claim] | None = None) -> dict[tuple[str, str, str], list[Claim]]:
+    """Return the families of claims on records that some design tests."""
+    apart: dict[tuple[str, str, str], list[Claim]] = {}
+    for claim in claims() if of is None else of:
+        if claim.task and not claim.untested:
+            apart.setdefault(claim.family, []).append(claim)
+    return apart

@@ -1,0 +1,119 @@
+"""The figures of one record that the papers' claims are about (``benchmarks.claims.judge``). Imports
+no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from benchmarks.records import selection
+from benchmarks.records.store import Record
+from benchmarks.stats import intervals
+
+Figure = float | Mapping[str, float]
+"""One, or several parts by name whose mean it is: runs are compared over the parts that they all have."""
+
+
+def _at(record: Record, limit: float | None) -> list[Mapping[str, Any]]:
+    wanted = selection.Limit(0, 0.0) if limit is None else selection.Limit(1, limit)
+    return [c for c in record["candidates"] if selection.limit_of(c) == wanted]
+
+
+def _test(candidate: Mapping[str, Any], metric: str) -> float | None:
+    scores = (candidate.get("test") or {}).get(selection.deciding_set(candidate) or "", {})
+    value = (scores.get(metric) or {}).get("value")
+    return None if value is None else float(value)
+
+
+def _quality(record: Record, limit: float | None) -> float | None:
+    """Test figure of the best network by validation at the limit."""
+    there = _at(record, limit)
+    return _test(selection.best(there), selection.metric_of([record])) if there else None
+
+
+def _inherited(record: Record, limit: float | None) -> float | None:
+    """The same of the best one with the supernet's own weights."""
+    there = [c for c in _at(record, limit) if c["origin"] == "inherited"]
+    return _test(selection.best(there), selection.metric_of([record])) if there else None
+
+
+def _gap(record: Record, limit: float | None) -> float | None:
+    """Trained from scratch minus inherited, mean over the architectures that the run has as both."""
+    return _gap_among(record, _at(record, limit))
+
+
+def _gap_among(record: Record, there: Sequence[Mapping[str, Any]]) -> float | None:
+    metric = selection.metric_of([record])
+    both = [
+        (_test(alone, metric), _test(shared, metric))
+        for alone in there
+        if alone["origin"] == "retrained"
+        for shared in there
+        if shared["origin"] == "inherited" and shared["architecture"] == alone["architecture"]
+    ]
+    gaps = [a - b for a, b in both if a is not None and b is not None]
+    return sum(gaps) / len(gaps) if gaps else None
+
+
+def _gap_at_each(record: Record, limit: float | None) -> Figure | None:
+    """The size of the gap at every limit or size that the run was asked for."""
+    apart: dict[selection.Limit, list[Mapping[str, Any]]] = {}
+    for candidate in record["candidates"]:
+        apart.setdefault(selection.limit_of(candidate), []).append(candidate)
+    gaps = {str(at): _gap_among(record, there) for at, there in apart.items()}
+    return {at: abs(gap) for at, gap in gaps.items() if gap is not None} or None
+
+
+def _glue(record: Record, limit: float | None) -> Figure | None:
+    """Of the best network by validation at every size: what its copies reach on each task that they were
+    fine-tuned on and that can rank networks of this size, by the task's first metric."""
+    found = {}
+    for at, chosen in selection.by_limit(record["candidates"]).items():
+        for task, scores in (chosen.get("test") or {}).items():
+            there = sorted(
+                (m for m, figure in scores.items() if selection.tuned(figure)), key=selection.tuned_place
+            )
+            figure = scores[there[0]] if there else {"value": None}
+            if figure["value"] is not None and "unfit" not in figure:
+                found[f"{selection.plain(task, 40)} at {at}"] = float(figure["value"])
+    return found or None
+
+
+def _absolute_gap(record: Record, limit: float | None) -> float | None:
+    """The size of ``_gap``, as the papers report it."""
+    found = _gap(record, limit)
+    return None if found is None else abs(found)
+
+
+def _hypervolume(record: Record, limit: float | None) -> float | None:
+    """Of the best network by validation at each limit, from the task's frozen reference point."""
+    chosen, metric = selection.by_limit(record["candidates"]).values(), selection.metric_of([record])
+    points = [(_test(c, metric), (c.get("latency") or {}).get("ratio")) for c in chosen]
+    pairs = [(q, float(x)) for q, x in points if q is not None and x is not None]
+    return intervals.hypervolume(pairs, selection.reference_point(record["spec"]["task"])) if pairs else None
+
+
+def _seconds_per_token(record: Record, limit: float | None) -> float | None:
+    """Of training the supernet; none where the run shared its machine: its seconds are not its own."""
+    if record["provenance"].get("jobs", 1) != 1:
+        return None
+    spent = {
+        kind: sum(
+            e["amount"] for e in record["ledger"]["entries"] if (e["phase"], e["kind"]) == ("supernet", kind)
+        )
+        for kind in ("seconds", "tokens")
+    }
+    return spent["seconds"] / spent["tokens"] if all(spent.values()) else None
+
+
+MEASURES: dict[str, Callable[[Record, float | None], Figure | None]] = {
+    "quality": _quality,
+    "inherited": _inherited,
+    "gap": _gap,
+    "absolute-gap": _absolute_gap,
+    "absolute-gap-at-each": _gap_at_each,
+    "glue": _glue,
+    "hypervolume": _hypervolume,
+    "seconds-per-token": _seconds_per_token,
+}
+"""Name in ``claims.toml`` -> figure of one record at a limit (None: without one); None where it has none."""

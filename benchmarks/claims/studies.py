@@ -1,0 +1,104 @@
+"""Claims judged by a study: one verdict over all the pairs that a claim names. Imports no torch.
+
+A claim on every pair is supported where every pair supports it, and refuted where one refutes it. A claim on
+some pair (``quantifier``) is supported where one supports it, and refuted where every pair does. Anything
+else is undecided, with the verdict of each pair. A pair that the study withdrew is not tested. Where the
+study has a p of its own, corrected over its comparisons, that must be below 5 % too: a comparison has one
+verdict. Other pairs have sign-flip p values, corrected by Holm over the pairs of a claim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from benchmarks.claims.hypotheses import (
+    NOT_TESTED,
+    REFUTED,
+    SUPPORTED,
+    UNDECIDED,
+    Claim,
+    Evidence,
+    Verdict,
+    decide,
+    sign_flip,
+)
+from benchmarks.records.selection import plain
+from benchmarks.stats import intervals
+from benchmarks.studies import STUDIES, module
+from benchmarks.studies.files import Study
+
+
+def judge(claim: Claim, studies: Mapping[str, Study]) -> Verdict:
+    """The verdict on a claim that names a study, from those there are."""
+    study = studies.get(claim.study)
+    if study is None:
+        return Verdict(claim, UNDECIDED, f"no study {claim.study}", command=command_for(claim))
+    if lacking := [pair for pair in claim.pairs if pair not in study.paired]:
+        why = f"study {claim.study} has no pair '{lacking[0]}'"
+        return Verdict(claim, UNDECIDED, why, command=command_for(claim))
+    sampled = [p for p in claim.pairs if study.paired[p].bounds is None and study.paired[p].p is None]
+    tested = {pair: sign_flip(claim, study.paired[pair].values) for pair in sampled}
+    adjusted = intervals.holm({pair: p for pair, p in tested.items() if p is not None})
+    evidence = tuple(_evidence(claim, study, pair, adjusted.get(pair)) for pair in claim.pairs)
+    said = {one.verdict for one in evidence}
+    if len(evidence) == 1:
+        verdict, why = evidence[0].verdict, evidence[0].why
+    elif len(said) == 1:
+        verdict, why = said.pop(), f"so says each of its {len(evidence)} tables"
+    elif claim.quantifier == "some" and SUPPORTED in said:
+        reached = [one.profile for one in evidence if one.verdict == SUPPORTED]
+        verdict, why = SUPPORTED, f"some network reaches it: {', '.join(reached)}"
+    elif claim.quantifier == "every" and REFUTED in said:
+        against = [one.profile for one in evidence if one.verdict == REFUTED]
+        verdict, why = REFUTED, f"not on every table: {', '.join(against)}"
+    else:
+        verdict = UNDECIDED
+        why = "its tables differ: " + ", ".join(f"{one.profile} {one.verdict}" for one in evidence)
+    only = evidence[0] if len(evidence) == 1 else None
+    return Verdict(
+        claim,
+        verdict,
+        why,
+        effect=only.effect if only else None,
+        low=only.low if only else None,
+        high=only.high if only else None,
+        n=min(len(one.seeds) for one in evidence),
+        evidence=evidence,
+        command=command_for(claim) if verdict == UNDECIDED and _few(claim, evidence) else "",
+    )
+
+
+def _few(claim: Claim, evidence: tuple[Evidence, ...]) -> bool:
+    """Return whether more tables of the study, or more seeds on them, could decide the claim."""
+    return claim.replicates == "paired seeds" and any(len(one.seeds) < claim.n for one in evidence)
+
+
+def _evidence(claim: Claim, study: Study, pair: str, p: float | None) -> Evidence:
+    found = study.paired[pair]
+    if found.withdrawn:
+        where = f"study {study.name}, {pair}"
+        why = plain(found.withdrawn, 200)
+        return Evidence(where, pair.partition(":")[0], (), None, None, None, None, NOT_TESTED, why, ())
+    commit = plain(study.commit[:12]) if study.commit else "not known"
+    where, table = f"study {study.name}, {pair}, commit {commit}", pair.partition(":")[0]
+    seeds = tuple(range(1, len(found.values) + 1))
+    if found.unit != claim.unit or not seeds:
+        why = f"its unit is {plain(found.unit, 60)}" if seeds else f"0 of {claim.n} {claim.replicates}"
+        return Evidence(where, table, seeds, None, None, None, None, UNDECIDED, why, ())
+    interval = intervals.t_interval(found.values)
+    if found.bounds is not None:
+        interval = intervals.Interval(found.values[0], *found.bounds, claim.n)
+    verdict, why = decide(claim, interval)
+    if found.p is not None:
+        p = found.p
+        if p >= intervals.ALPHA and verdict in (SUPPORTED, REFUTED):
+            verdict, why = UNDECIDED, f"p {p:.3g} after the study's correction over its comparisons"
+    return Evidence(
+        where, table, seeds, interval.mean, interval.low, interval.high, p, verdict, why, ()
+    )  # fmt: skip
+
+
+def command_for(claim: Claim) -> str:
+    """What makes the study; with a folder of data where it reads one."""
+    reads = module(claim.study).READS if claim.study in STUDIES else None
+    return f"supernet-bench study {claim.study}" + (" --data-dir DIR" if reads == "data" else "")

@@ -1,1 +1,0 @@
-"""What the commands do: one function each, named like the command, taking the parsed options."""

@@ -1,0 +1,1 @@
+"""Networks of published rows for other runtimes."""

@@ -1,0 +1,234 @@
+"""Energy through codecarbon's offline tracker, its source recorded with every figure. Imports no torch.
+
+Nothing here is invented: where neither codecarbon nor a counter answers, ``joules`` is None and
+``source`` says why. A figure without counters is a model of load and time, not a measurement, and
+says so. Nothing raises into a run.
+
+The first tracker of a process looks at the hardware for seconds; ``warm_up`` lets a thread do that.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.hardware.probe import probe
+from benchmarks.hardware.profiles import Profile
+
+JOULES_PER_KWH = 3.6e6
+PROBE_SECONDS = 60.0
+"""How long ``ready`` waits for codecarbon's look at the hardware, at most."""
+
+_CPU_MODES = {
+    "intel_rapl": "RAPL",
+    "cpu_load": "CPU load model",
+    "constant": "constant CPU model",
+}
+
+
+class _Probe:
+    """The one look at the hardware that codecarbon takes in a process, in a thread of its own."""
+
+    def __init__(self, watts: dict[str, float]) -> None:
+        self.watts, self.error = watts, ""
+        self._thread = threading.Thread(target=self._run, name="codecarbon-probe", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            tracker = _tracker(self.watts)
+            tracker.start()
+            tracker.stop()
+        except ImportError:
+            self.error = "codecarbon is not installed"
+        except Exception as error:  # third-party code; a run must not end for want of a meter
+            self.error = f"codecarbon failed: {type(error).__name__}: {error}"
+
+    def wait(self, seconds: float) -> bool:
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+
+_probes: dict[tuple[tuple[str, float], ...], _Probe] = {}
+_probes_lock = threading.Lock()
+
+
+def warm_up(profile: Profile | None = None) -> None:
+    """Begin codecarbon's look at the hardware in the background; at once, and once a process."""
+    _probe(profile)
+
+
+def _probe(profile: Profile | None) -> _Probe:
+    watts = _pinned(profile)
+    key = tuple(sorted(watts.items()))
+    with _probes_lock:
+        if key not in _probes:
+            _probes[key] = _Probe(watts)
+        return _probes[key]
+
+
+def _pinned(profile: Profile | None) -> dict[str, float]:
+    """Arguments of codecarbon for the profile's declared watts; real counters come before them."""
+    declared = profile.energy if profile else {}
+    watts: dict[str, float] = {}
+    if "cpu_watts" in declared and not _rapl():
+        watts["force_cpu_power"] = declared["cpu_watts"]
+    if "ram_watts" in declared:
+        watts["force_ram_power"] = declared["ram_watts"]
+    return watts
+
+
+def _rapl(root: Path = Path("/sys/class/powercap")) -> bool:
+    """True where the processor's energy counters may be read."""
+    return any(os.access(path, os.R_OK) for path in root.glob("intel-rapl*/energy_uj"))
+
+
+def _tracker(watts: dict[str, Any]) -> Any:
+    from codecarbon import OfflineEmissionsTracker
+
+    logging.getLogger("codecarbon").setLevel(logging.ERROR)  # its import sets it to INFO
+    # The online class would, without a network, assume a country in silence. Emissions are not
+    # recorded: nobody declared where the machine stands, and the class wants some country.
+    return OfflineEmissionsTracker(
+        country_iso_code="USA",
+        tracking_mode="machine",
+        allow_multiple_runs=True,
+        save_to_file=False,
+        save_to_api=False,
+        log_level="error",
+        **watts,
+    )
+
+
+class EnergyMeter:
+    """Energy of the whole machine between ``start`` and ``stop``; one meter a measurement.
+
+    Several may run at once: each then counts all that the machine does.
+    """
+
+    def __init__(self, profile: Profile | None = None) -> None:
+        self._probe = _probe(profile)
+        self._lock = threading.Lock()
+        self._tracker: Any = None
+        self._counter: int | None = None
+        self._began: float | None = None
+        self._reason = ""
+
+    def ready(self, seconds: float = PROBE_SECONDS) -> bool:
+        """Wait until a ``start`` would count from its first moment; False when it takes too long."""
+        return self._probe.wait(seconds)
+
+    def start(self) -> None:
+        """Begin; returns at once, also when codecarbon is still looking at the hardware."""
+        self._began = time.perf_counter()
+        self._reason = "codecarbon was still looking at the hardware"
+        if self._probe.wait(0):
+            self._open()
+        else:
+            threading.Thread(target=self._open_late, name="codecarbon-start", daemon=True).start()
+
+    def _open_late(self) -> None:
+        if self._probe.wait(PROBE_SECONDS):
+            self._open()
+
+    def _open(self) -> None:
+        with self._lock:
+            if self._began is None:
+                return  # stopped before codecarbon was ready
+            self._reason = self._probe.error
+            try:
+                if self._reason:
+                    self._counter = _nvml_millijoules()
+                else:
+                    tracker = _tracker(self._probe.watts)
+                    tracker.start()
+                    self._tracker = tracker
+            except Exception as error:
+                self._reason = f"codecarbon failed: {type(error).__name__}: {error}"
+
+    def stop(self) -> dict[str, Any]:
+        """End, and say what was counted.
+
+        Returns:
+            ``joules`` (None: see ``source``), ``source``, ``kg_co2`` (always None), ``seconds`` since
+            ``start`` and ``covered_seconds``: how long the meter ran, less where codecarbon was late.
+        """
+        with self._lock:
+            if self._began is None:
+                return _answer(None, "the meter was not started", 0.0, 0.0)
+            seconds, self._began = time.perf_counter() - self._began, None
+            try:
+                if self._tracker is not None:
+                    return self._read(seconds)
+                if self._counter is not None:
+                    after = _nvml_millijoules()
+                    if after is not None:
+                        joules = (after - self._counter) / 1e3
+                        return _answer(joules, "NVML total energy counter (GPU alone)", seconds, seconds)
+            except Exception as error:
+                self._reason = f"{type(error).__name__}: {error}"
+        return _answer(None, self._reason, seconds, 0.0)
+
+    def _read(self, seconds: float) -> dict[str, Any]:
+        tracker, self._tracker = self._tracker, None
+        tracker.stop()
+        # codecarbon swallows its own exceptions: without a result there is no such attribute.
+        data = getattr(tracker, "final_emissions_data", None)
+        if data is None:
+            return _answer(None, "codecarbon gave no result", seconds, 0.0)
+        if not data.energy_consumed > 0:
+            return _answer(None, "codecarbon saw no energy", seconds, data.duration)
+        joules = data.energy_consumed * JOULES_PER_KWH
+        return _answer(joules, _source(tracker, self._probe.watts), seconds, data.duration)
+
+
+def _answer(joules: float | None, source: str, seconds: float, covered: float) -> dict[str, Any]:
+    return {
+        "joules": joules,
+        "source": source,
+        "kg_co2": None,
+        "seconds": round(seconds, 3),
+        "covered_seconds": round(min(seconds, covered), 3),
+    }
+
+
+def _source(tracker: Any, watts: dict[str, float]) -> str:
+    """Which codecarbon, which counters and models, and the watts they were told."""
+    hardware = getattr(tracker, "_hardware", [])
+    modes = [getattr(part, "_mode", None) for part in hardware]
+    cpu = next((_CPU_MODES.get(mode, mode) for mode in modes if isinstance(mode, str)), "CPU unknown")
+    parts = ["NVML"] if any(type(part).__name__ == "GPU" for part in hardware) else []
+    told = [
+        f"{name} {watts[key]:g} W"
+        for name, key in (("CPU", "force_cpu_power"), ("RAM", "force_ram_power"))
+        if key in watts
+    ]
+    pinned = f", {' and '.join(told)} pinned" if told else ""
+    parts.append(f"{cpu} (estimate{pinned})" if cpu != "RAPL" else f"RAPL (RAM an estimate{pinned})")
+    try:
+        version = importlib.metadata.version("codecarbon")
+    except importlib.metadata.PackageNotFoundError:
+        version = "of unknown version"
+    return f"codecarbon {version}, {' + '.join(parts)}"
+
+
+def _nvml_millijoules() -> int | None:
+    """The energy counters of this process's GPUs, added up; None where there is no counter."""
+    try:
+        import pynvml
+    except ImportError:
+        return None
+    uuids = [gpu["uuid"] for gpu in probe()["gpus"]]
+    if not uuids:
+        return None
+    try:
+        pynvml.nvmlInit()
+        handles = [pynvml.nvmlDeviceGetHandleByUUID(uuid) for uuid in uuids]
+        return sum(int(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)) for handle in handles)
+    except pynvml.NVMLError:
+        return None

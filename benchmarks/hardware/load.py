@@ -1,0 +1,112 @@
+"""Processor time: what other programs take of this machine, and what a run's own processes took. No torch."""
+
+from __future__ import annotations
+
+import resource
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from benchmarks.hardware.probe import usable_cpus
+from benchmarks.stats.quantiles import DISTURBED
+
+SAMPLES, SAMPLE_S = 10, 0.1
+"""Of one look at the machine: their number, and seconds between two."""
+CHILDREN_EVERY_S = 5.0
+"""Between two looks at the children that run: each reads the table of all processes."""
+
+
+class OtherLoad:
+    """Processors' worth of time that others than this process take: a disturbed timing shows."""
+
+    def __init__(self) -> None:
+        self._began, self._busy = time.perf_counter(), self._others()
+
+    @staticmethod
+    def _others() -> float:
+        machine, own = psutil.cpu_times(), psutil.Process().cpu_times()
+        idle = machine.idle + getattr(machine, "iowait", 0.0)
+        guest = getattr(machine, "guest", 0.0) + getattr(machine, "guest_nice", 0.0)  # in user time, too
+        return float(sum(machine) - idle - guest - own.user - own.system)
+
+    def read(self) -> float:
+        passed = max(time.perf_counter() - self._began, 1e-9)
+        return round(max(0.0, self._others() - self._busy) / passed, 2)
+
+
+class TreeSeconds:
+    """Processor seconds, user and system, of this process and all that it has started, ended or not."""
+
+    def __init__(self) -> None:
+        self._children, self._at = 0.0, float("-inf")
+
+    def read(self) -> float:
+        """Return the seconds so far; those of children that still run are up to ``CHILDREN_EVERY_S`` old."""
+        own = [resource.getrusage(which) for which in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        if time.monotonic() - self._at >= CHILDREN_EVERY_S:
+            self._children, self._at = _running_children(), time.monotonic()
+        return sum(use.ru_utime + use.ru_stime for use in own) + self._children
+
+
+def _running_children() -> float:
+    seconds = 0.0
+    for child in psutil.Process().children(recursive=True):
+        try:
+            seconds += sum(child.cpu_times()[:4])  # with those of its own ended children
+        except psutil.Error:
+            continue  # it has just ended: its parent has its time now
+    return seconds
+
+
+def end_children() -> None:
+    """End all that this process has started and that still runs."""
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            child.kill()
+
+
+@dataclass(frozen=True)
+class Look:
+    """What other programs do on this machine just now."""
+
+    cpus: int
+    used: float
+    """Processors' worth of time that they take."""
+    ready: float
+    """Threads of theirs that run or wait for a processor, on average; no less than ``used``."""
+
+    def slowdown(self, threads: int) -> float:
+        """Return how many times as long work of so many threads takes, processors shared out evenly."""
+        return max(1.0, (self.ready + min(threads, self.cpus)) / self.cpus)
+
+    def line(self, threads: int) -> str:
+        """Return what to tell whoever starts runs of so many threads."""
+        cores = f"{self.cpus} core{'s' * (self.cpus != 1)}"
+        line = f"load: {cores}, other programs use {self.used:.1f} of {'them' if self.cpus != 1 else 'it'}"
+        if self.used <= DISTURBED:
+            return line
+        factor = self.slowdown(threads)
+        times = "twice" if 1.75 <= factor < 2.25 else f"{factor:.2g} times"
+        expect = f"about {times} the time" if factor >= 1.15 else "the usual time"
+        return f"{line}: expect {expect}; latencies will be marked as disturbed"
+
+
+def look(samples: int = SAMPLES, every: float = SAMPLE_S) -> Look:
+    """Watch the machine for about a second."""
+    others, ready = OtherLoad(), []
+    for _ in range(samples):
+        time.sleep(every)
+        ready.append(_ready())
+    used = others.read()
+    return Look(psutil.cpu_count() or usable_cpus(), used, max(used, sum(ready) / len(ready)))
+
+
+def _ready(path: Path = Path("/proc/loadavg")) -> float:
+    """Threads that run or wait for a processor, besides this one; 0 where the system does not tell."""
+    try:
+        return max(0.0, float(path.read_text("ascii").split()[3].partition("/")[0]) - 1)
+    except (OSError, ValueError, IndexError):
+        return 0.0

@@ -1,0 +1,46 @@
+"""Threads of torch as a profile declares them, and the profile that this process was given."""
+
+from __future__ import annotations
+
+import torch
+
+from benchmarks.hardware.profiles import UNDECLARED, Profile, ProfileMismatch, get
+
+
+def apply(profile: Profile, jobs: int = 1) -> int:
+    """Give torch the declared number of threads; once a process, before its first parallel work.
+
+    Args:
+        profile: declares them. Whatever is timed, is timed on all of them.
+        jobs: processes that work side by side and share them: each waits at every product for its own
+            slowest thread, so that more threads than processors slow all down many times over.
+
+    Returns:
+        the threads torch now uses.
+
+    Raises:
+        ProfileMismatch: the profile's device is a GPU and this torch cannot use one.
+    """
+    if profile.device == "cuda" and not torch.cuda.is_available():
+        raise ProfileMismatch(
+            f"profile {profile.name} runs on a GPU, which torch {torch.__version__} here cannot use\n"
+            "install a CUDA build of torch, or run on the processor: --profile cpu-2core-avx512.v1"
+        )
+    _applied.append(profile)
+    threads = max(1, (profile.threads or torch.get_num_threads()) // jobs)
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
+    return torch.get_num_threads()
+
+
+_applied: list[Profile] = []
+
+
+def applied() -> Profile:
+    """What ``apply`` was last told in this process; an undeclared machine where it was told none."""
+    return _applied[-1] if _applied else get(UNDECLARED)
+
+
+def declared() -> int | None:
+    """The threads of ``applied``, to time with, whatever is used to train; None for torch's own number."""
+    return applied().threads

@@ -1,0 +1,1 @@
+"""The Lab that a method gets: ledger, journal, checkpoints, batches, probes, candidates."""

@@ -1,0 +1,189 @@
+"""Saved states of long phases: tensors as safetensors, the rest as JSON, one folder a save.
+
+A save is a new folder ``<name>/<number>``, complete before it gets its name; the one before it is
+kept, so that a damaged save costs the work since then and no more. Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from benchmarks.api import Checkpoint
+from benchmarks.lab.journal import Corrupt
+
+if TYPE_CHECKING:
+    from benchmarks.lab.lab import BenchLab
+
+KEPT = 2
+TENSORS, STATE = "tensors.safetensors", "state.json"
+
+
+def save(folder: Path, state: Mapping[str, Any]) -> Path:
+    """Write ``state``: nested dicts, lists and tuples of tensors, arrays, numbers and text.
+
+    Raises:
+        TypeError: something in ``state`` is none of these; the message has its place.
+    """
+    tensors: dict[str, torch.Tensor] = {}
+    tree = _pack(state, "", tensors)
+    numbers = _numbers(folder)
+    number = numbers[-1] + 1 if numbers else 0
+    fresh = folder / f".{number:06d}.tmp"
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    save_file(tensors, fresh / TENSORS)
+    text = json.dumps({"sha256": _sha256(fresh / TENSORS), "state": tree})
+    (fresh / STATE).write_text(
+        json.dumps({"sha256": hashlib.sha256(text.encode()).hexdigest()}) + "\n" + text
+    )
+    final = folder / f"{number:06d}"
+    os.rename(fresh, final)
+    for old in numbers[: len(numbers) + 1 - KEPT]:
+        shutil.rmtree(folder / f"{old:06d}", ignore_errors=True)
+    return final
+
+
+def load(folder: Path, say: Callable[[str], None]) -> dict[str, Any] | None:
+    """The newest whole save, tensors on the CPU; None where there is none.
+
+    A damaged save is set aside (``<number>.damaged``), ``say`` gets one line, and the one before it
+    is taken.
+    """
+    for number in reversed(_numbers(folder)):
+        place = folder / f"{number:06d}"
+        try:
+            return _read(place)
+        except Corrupt as error:
+            aside = place.with_suffix(".damaged")
+            shutil.rmtree(aside, ignore_errors=True)
+            os.rename(place, aside)
+            then = "going on from the one before it" if _numbers(folder) else "starting this phase again"
+            say(f"checkpoint {folder.name}/{place.name} is damaged ({error}): moved to {aside.name}, {then}")
+    return None
+
+
+def _numbers(folder: Path) -> list[int]:
+    return sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit()) if folder.is_dir() else []
+
+
+def _read(place: Path) -> dict[str, Any]:
+    try:
+        head, _, text = (place / STATE).read_text().partition("\n")
+        if json.loads(head)["sha256"] != hashlib.sha256(text.encode()).hexdigest():
+            raise Corrupt(f"{STATE} is not what was written")
+        data = json.loads(text)
+        if _sha256(place / TENSORS) != data["sha256"]:
+            raise Corrupt(f"{TENSORS} is not what was written")
+        state: dict[str, Any] = _unpack(data["state"], load_file(place / TENSORS))
+        return state
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise Corrupt(f"{type(error).__name__}: {error}") from None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _pack(value: Any, at: str, tensors: dict[str, torch.Tensor]) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, torch.Tensor | np.ndarray):
+        kind = "tensor" if isinstance(value, torch.Tensor) else "array"
+        tensor = value.detach().cpu() if isinstance(value, torch.Tensor) else torch.from_numpy(value.copy())
+        # Own storage for each: safetensors refuses views that share it, and a view would drag it all along.
+        name = str(len(tensors))
+        tensors[name] = tensor.clone(memory_format=torch.contiguous_format)
+        return {kind: name}
+    if isinstance(value, Mapping):
+        return {"map": [[_pack(k, at, tensors), _pack(v, f"{at}/{k}", tensors)] for k, v in value.items()]}
+    if isinstance(value, list | tuple):
+        items = [_pack(v, f"{at}/{i}", tensors) for i, v in enumerate(value)]
+        return items if isinstance(value, list) else {"tuple": items}
+    raise TypeError(
+        f"a checkpoint holds tensors, arrays, numbers and text, not {type(value).__name__} (at {at or '/'})"
+    )
+
+
+def _unpack(tree: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
+    if isinstance(tree, list):
+        return [_unpack(item, tensors) for item in tree]
+    if not isinstance(tree, dict):
+        return tree
+    ((kind, body),) = tree.items()
+    if kind == "map":
+        return {_unpack(k, tensors): _unpack(v, tensors) for k, v in body}
+    if kind == "tuple":
+        return tuple(_unpack(item, tensors) for item in body)
+    return tensors[body] if kind == "tensor" else tensors[body].numpy()
+
+
+class Interrupted(BaseException):
+    """The user asked the run to stop, and it stands where it can go on from."""
+
+
+class Saves(Checkpoint):
+    """One named place below the run's ``checkpoints``; ledger, counters and random states go with it."""
+
+    COST_SHARE = 30
+    """At least this many times what the last save took lies between two."""
+
+    def __init__(self, lab: BenchLab, name: str) -> None:
+        if not name or not name.replace("-", "").replace("_", "").isalnum():
+            raise ValueError(f"checkpoint name {name!r}: letters, digits, - and _")
+        self.folder = lab.folder / "checkpoints" / (f"trial-{lab.trial}" if lab.trial else "") / name
+        self._lab, self._saved_at, self._took = lab, time.monotonic(), 0.0
+
+    def due(self) -> bool:
+        wait = max(self._lab.checkpoint_seconds, self.COST_SHARE * self._took)
+        return self._lab.stopping or time.monotonic() - self._saved_at >= wait
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        began = time.monotonic()
+        with self._lab.ledger.clock.pause("checkpoint"):
+            save(self.folder, {"method": state, "harness": self._lab.snapshot()})
+        self._saved_at = time.monotonic()
+        self._took = self._saved_at - began
+        self._lab.unsaved = False
+        if self._lab.stopping:
+            raise Interrupted
+
+    def load(self) -> dict[str, Any] | None:
+        with self._lab.ledger.clock.pause("checkpoint"):
+            found = load(self.folder, self._lab.say)
+            if found is None:
+                return None
+            self._lab.restore(found["harness"])
+        self._saved_at = time.monotonic()
+        method: dict[str, Any] = found["method"]
+        return method
+
+
+def random_states(device: str) -> dict[str, Any]:
+    """The states of all global generators, which a method should not use, and some do."""
+    states = {"python": random.getstate(), "numpy": np.random.get_state(), "torch": torch.get_rng_state()}
+    return states | ({"cuda": torch.cuda.get_rng_state()} if device == "cuda" else {})
+
+
+def set_random_states(states: Mapping[str, Any]) -> None:
+    """The inverse of ``random_states``."""
+    random.setstate(states["python"])
+    np.random.set_state(states["numpy"])
+    torch.set_rng_state(states["torch"])
+    if "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"])

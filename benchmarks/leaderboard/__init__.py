@@ -1,0 +1,1 @@
+"""The leaderboard: boards, claims page and site, built from records alone."""

@@ -1,0 +1,222 @@
+"""The leaderboard, rebuilt from records, what lies beside them (verdicts, latencies in other runtimes) and
+studies alone, always the same bytes.
+
+Records are apart by task, tier, profile, allowance, settings and data; a table never mixes them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.api import UsageError
+from benchmarks.records import store
+from benchmarks.records.store import write_text
+from benchmarks.studies import files as stored
+
+if TYPE_CHECKING:
+    from benchmarks.analysis.attachment_columns import Beside
+    from benchmarks.analysis.run_summary import Run
+    from benchmarks.leaderboard import tables
+
+SCHEMA = "supernet-bench/leaderboard/1"
+COMMAND = "supernet-bench leaderboard"
+JSON, PAGE, CLAIMS, SITE = "leaderboard.json", "LEADERBOARD.md", "CLAIMS.md", "site"
+DETAILED = 1000
+"""Records. A larger board is shown by the site alone: its page lists the best rows and has no plots."""
+
+AT_ONCE, AHEAD = 500, 3
+"""Records in one piece of work, and pieces a core that may be read before the tables need them."""
+
+_PLOT = re.compile(r"plots/[A-Za-z0-9._-]+\.(svg|png)")
+
+_HEAD = f"""# Leaderboard
+
+Generated from `records/`, `verified/` and `runtimes/` by `{COMMAND}`; do not edit. Each table holds runs with
+equal allowances on the same declared hardware and data; figures from different tables are not comparable.
+"""
+_BRIEF = f"""
+There are more than {DETAILED:,} records: here stand the best rows of each table. All rows are on the site
+(`{COMMAND}` writes it to `site/`) and in `leaderboard.json`.
+"""
+_EMPTY = """
+There are no result records yet. Make one with `supernet-bench run mt`, then add its file under `records/`.
+"""
+
+
+def _contents(root: Path, site_dir: Path) -> dict[str, bytes]:
+    """Every generated file that is committed, by its path under the results folder; the site is written."""
+    from benchmarks.analysis import attachment_columns
+    from benchmarks.claims import judge
+    from benchmarks.leaderboard import claims_page, tables
+    from benchmarks.leaderboard.site import pages
+    from benchmarks.records import selection
+    from benchmarks.report import text_formats
+
+    paths = store.paths(root / "records")
+    brief = len(paths) > DETAILED
+    job = tables.Job(root, site_dir, brief, attachment_columns.files(root, paths))
+    made: list[tables.Board] = []
+    concerned: list[Run] = []
+    with tables.uncollected() if brief else nullcontext():  # figures, which are not brief, do leave garbage
+        for folder, given in _folders(job, paths):
+            made += tables.tables_of(job, folder, given)
+            concerned += [run for run in folder if run.measured is not None]
+    made.sort(key=lambda board: board.order)
+    studies = stored.load_all(root)
+    judged = judge.judge_runs(concerned, studies=studies)
+    pages.write_pages(site_dir, [board.site for board in made], len(paths), judged)
+    files = {name: data for board in made for name, data in board.files.items()}
+    files |= {f"{stored.FOLDER}/{study.name}.md": study.page.encode() for study in studies.values()}
+    board = {
+        "schema": SCHEMA,
+        "version": selection.results_version(),
+        "records": len(paths),
+        "groups": [board.entry for board in made],
+        "studies": {study.name: study.seal for study in studies.values()},
+        "files": sorted([JSON, PAGE, CLAIMS, *files]),
+    }
+    head = _HEAD + ("" if paths else _EMPTY) + (_BRIEF if brief else "")
+    files[JSON] = (text_formats.json_text(board) if not brief else json.dumps(board) + "\n").encode()
+    files[CLAIMS] = claims_page.markdown(judged).encode()
+    files[PAGE] = "\n".join([head, *(board.markdown for board in made)]).encode()
+    return files
+
+
+def _folders(job: tables.Job, paths: Sequence[Path]) -> Iterator[tuple[list[Run], dict[str, Beside]]]:
+    """The runs of one folder after the other, with what lies beside them."""
+    runs: list[Run] = []
+    given: dict[str, Beside] = {}
+    for read in _in_parallel(job, paths):
+        given |= read.beside
+        for run in read.runs:
+            if runs and _folder(runs[0]) != _folder(run):
+                yield runs, given
+                runs, given = [], dict(read.beside)
+            runs.append(run)
+    if runs:
+        yield runs, given
+
+
+def _folder(run: Run) -> tuple[str, str]:
+    return run.facts["task"], run.facts["profile"]
+
+
+def _in_parallel(job: tables.Job, paths: Sequence[Path]) -> Iterator[tables.Read]:
+    """Read the records in order; those of large boards on every core, a little ahead of the caller."""
+    from benchmarks.leaderboard import tables
+
+    parts = [(job, first, paths[first : first + AT_ONCE]) for first in range(0, len(paths), AT_ONCE)]
+    cores = min(len(os.sched_getaffinity(0)), len(parts))
+    if cores < 2 or not job.brief:
+        yield from (tables.read(*part) for part in parts)
+        return
+    from concurrent.futures import Future, ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    # Started anew, not forked: numpy's threads do not survive a fork.
+    with ProcessPoolExecutor(cores, mp_context=get_context("spawn")) as pool:
+        ahead: deque[Future[tables.Read]] = deque()
+        for part in parts:
+            ahead.append(pool.submit(tables.read, *part))
+            if len(ahead) > AHEAD * cores:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+
+def build(results_dir: Path) -> dict[str, Path]:
+    """Write ``leaderboard.json``, ``LEADERBOARD.md``, ``CLAIMS.md``, ``plots/`` and ``site/``.
+
+    Plots that an earlier build made and this one does not are removed; nothing else is. ``site/`` is
+    replaced as a whole: it is a build product, published and never committed.
+
+    Returns:
+        Path under the results folder -> full path; of the site, its first page alone.
+
+    Raises:
+        InvalidRecord: a record file is not valid; nothing is written.
+    """
+    root = Path(results_dir)
+    root.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{SITE}.", dir=root) as scratch:
+        new = Path(scratch) / "new"
+        files = _contents(root, new)
+        stale = _made_before(root) - set(files)
+        for name, data in files.items():
+            if _read(root / name) != data:
+                write_text(root / name, data)
+        for name in stale:
+            (root / name).unlink(missing_ok=True)
+        if (root / SITE).exists():
+            os.replace(root / SITE, Path(scratch) / "old")
+        os.replace(new, root / SITE)
+    return {name: root / name for name in files} | {f"{SITE}/index.html": root / SITE / "index.html"}
+
+
+def _made_before(root: Path) -> set[str]:
+    """The plots that the leaderboard now in place lists as its own; hostile names are ignored."""
+    try:
+        listed = json.loads((root / JSON).read_text("utf-8"))["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+    return {name for name in listed if isinstance(name, str) and _PLOT.fullmatch(name)}
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
+
+
+def check(results_dir: Path) -> list[str]:
+    """The generated files that are missing, out of date or left over; empty when all is current.
+
+    The site is not committed: it is built twice, and files in which the two differ are named.
+    Plots drawn by another matplotlib release have other bytes: then only that they exist is checked.
+    """
+    root = Path(results_dir)
+    with tempfile.TemporaryDirectory() as scratch:
+        once, again = Path(scratch) / "once", Path(scratch) / "again"
+        files = _contents(root, once)
+        _contents(root, again)
+        differing = [f"{SITE}/{name}" for name in _unequal(once, again)]
+    differing += sorted(_made_before(root) - set(files))
+    differing += stored.differing_pictures(root, [*stored.load_all(root).values()])
+    for name, data in files.items():
+        there = _read(root / name)
+        if there is None or (there != data and not (_PLOT.fullmatch(name) and _other_release(there, data))):
+            differing.append(name)
+    return sorted(differing)
+
+
+def _unequal(one: Path, other: Path) -> list[str]:
+    """The files that are not the same in both folders."""
+    names = {p.relative_to(top).as_posix() for top in (one, other) for p in top.rglob("*") if p.is_file()}
+    return sorted(name for name in names if _read(one / name) != _read(other / name))
+
+
+def _other_release(ours: bytes, theirs: bytes) -> bool:
+    pattern = re.compile(rb"Matplotlib v(?:ersion)?([0-9][0-9.a-z+]*)")
+    found = [pattern.search(data) for data in (ours, theirs)]
+    return all(found) and found[0].group(1) != found[1].group(1)  # type: ignore[union-attr]
+
+
+def require_current(results_dir: Path) -> None:
+    """Raise UsageError, naming the files and the command, where the leaderboard is out of date."""
+    differing = check(results_dir)
+    if differing:
+        listed = "\n".join(f"  {name}" for name in differing[:20])
+        more = f"\n  ... and {len(differing) - 20} more" if len(differing) > 20 else ""
+        raise UsageError(
+            f"the leaderboard does not follow from the records; differing:\n{listed}{more}\n"
+            f"rebuild it: {COMMAND}"
+        )

@@ -1,0 +1,1 @@
+"""Pages and data files of the leaderboard site."""

@@ -1,0 +1,1 @@
+"""Measurement of latency, memory, energy and parity of exported networks."""

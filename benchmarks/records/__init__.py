@@ -1,0 +1,1 @@
+"""Result records: schema, seals, provenance, identity of candidates, files published beside them."""

@@ -1,0 +1,270 @@
+"""What a result was made from: code, versions, machine, command. Imports no torch.
+
+Nothing here tells where on somebody's disk things lie, nor who they are.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib.metadata
+import os
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.hardware.probe import probe
+from benchmarks.registry import MethodRef
+
+COMMIT_VARIABLE = "SUPERNET_BENCH_COMMIT"
+"""Gives the commit where the tree travels without its history; recorded as given."""
+
+DISTRIBUTION = "supernet-bench"
+PACKAGES = (
+    DISTRIBUTION,
+    "torch",
+    "numpy",
+    "sacrebleu",
+    "sentencepiece",
+    "safetensors",
+    "scikit-learn",
+    "scipy",
+    "codecarbon",
+    "nvidia-ml-py",
+    "triton",
+)
+ENVIRONMENT = (
+    "OMP_NUM_THREADS",
+    "OMP_WAIT_POLICY",
+    "GOMP_SPINCOUNT",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "CUDA_VISIBLE_DEVICES",
+    "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE",
+    "CUBLAS_WORKSPACE_CONFIG",
+    "NVIDIA_TF32_OVERRIDE",
+    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
+    "PYTORCH_CUDA_ALLOC_CONF",
+    "PYTHONHASHSEED",
+)
+GIT_SECONDS = 30
+LARGEST_HASHED = 2**26
+"""Bytes. Of a larger file that git does not know, name and size count."""
+
+
+def provenance(
+    *,
+    data: Mapping[str, str] | None = None,
+    command: Sequence[str] | None = None,
+    started: str = "",
+    ended: str = "",
+) -> dict[str, Any]:
+    """The record's ``provenance``.
+
+    Args:
+        data: sha256 of every data file by name.
+        command: as typed; this process's own by default. Paths are cut to their last part.
+        started: ISO time; ``ended`` likewise.
+    """
+    commit, dirty = source_state()
+    package, changed = released() if commit is None else (None, None)
+    return {
+        "commit": commit,
+        "dirty_sha256": dirty or changed,
+        **({"package": package} if package else {}),
+        "versions": versions(),
+        "data": dict(data or {}),
+        "machine": machine(),
+        "command": shown(sys.argv if command is None else command),
+        "env": {name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
+        "started": started,
+        "ended": ended,
+    }
+
+
+def source_state(folder: Path | None = None) -> tuple[str | None, str | None]:
+    """Commit of the running code, and a digest of what differs from it.
+
+    Returns:
+        ``(commit, None)`` for a clean tree; ``(commit, sha256)`` where tracked files differ from
+        the commit or there are untracked ones (the digest is over both); ``(None, None)`` outside a
+        checkout or without git. ``SUPERNET_BENCH_COMMIT`` comes before all of it.
+    """
+    given = os.environ.get(COMMIT_VARIABLE, "").strip()
+    if given:
+        return given, None
+    root = Path(__file__).resolve().parents[2] if folder is None else folder
+    top = _git(root, "rev-parse", "--show-toplevel")
+    # An installed package may lie inside somebody else's checkout.
+    if top is None or Path(os.fsdecode(top).strip()).resolve() != root.resolve():
+        return None, None
+    head = _git(root, "rev-parse", "--verify", "HEAD")
+    commit = head.decode().strip() if head else None
+    # Results are what the code makes, not what it is.
+    ours = ("--", ".", ":(exclude)results")
+    changed = _git(root, "diff", "--no-ext-diff", "--binary", "HEAD", *ours) if head else b""
+    others = _git(root, "ls-files", "--others", "--exclude-standard", "-z", *ours)
+    new = sorted(name for name in (others or b"").split(b"\0") if name)
+    if not changed and not new and changed is not None:
+        return commit, None
+    digest = hashlib.sha256(changed or b"")
+    for name in new:
+        digest.update(b"\0" + name + b"\0")
+        path = root / os.fsdecode(name)
+        if path.is_file():
+            size = path.stat().st_size
+            small = size <= LARGEST_HASHED
+            digest.update(hashlib.sha256(path.read_bytes()).digest() if small else b"%d" % size)
+    return commit, digest.hexdigest()
+
+
+def released(name: str = DISTRIBUTION) -> tuple[dict[str, str] | None, str | None]:
+    """Return name and version of the installed release that runs, and a digest of what differs from it.
+
+    Returns:
+        ``(None, None)`` where the running code is no installed release, such as an editable install.
+    """
+    try:
+        about = importlib.metadata.distribution(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None, None
+    hashed = [file for file in about.files or () if file.hash is not None and file.suffix == ".py"]
+    here = Path(__file__).resolve()
+    if here not in {Path(str(file.locate())).resolve() for file in hashed if file.name == here.name}:
+        return None, None
+    changed = hashlib.sha256()
+    differs = False
+    for file in sorted(hashed, key=str):
+        try:
+            found = hashlib.sha256(file.read_binary()).digest()
+        except OSError:
+            found = b""
+        stated = file.hash
+        if stated is not None and base64.urlsafe_b64encode(found).decode().rstrip("=") != stated.value:
+            differs = True
+            changed.update(str(file).encode() + b"\0" + found)
+    return {"name": name, "version": about.version}, changed.hexdigest() if differs else None
+
+
+def method(ref: MethodRef) -> dict[str, Any]:
+    """Return where others get a method: its package and version, its place in a repository, or its address.
+
+    ``word`` is what stands after ``--methods``; a file's path there is cut to its last part.
+    """
+    found: dict[str, Any] = {"word": _word(ref)}
+    where, _, class_name = ref.source.rpartition(":")
+    if not where.endswith(".py"):
+        try:
+            return found | {"package": ref.origin, "version": importlib.metadata.version(ref.origin)}
+        except importlib.metadata.PackageNotFoundError:
+            return found
+    file = Path(where)
+    if ref.url:
+        found["url"] = ref.url
+    top = _git(file.parent, "rev-parse", "--show-toplevel")
+    if top is None:
+        return found
+    root = Path(os.fsdecode(top).strip())
+    place = file.resolve().relative_to(root.resolve()).as_posix()
+    if root.resolve() == Path(__file__).resolve().parents[2]:
+        return found | {"path": place, "word": f"./{place}:{class_name}"}
+    head = _git(root, "rev-parse", "--verify", "HEAD")
+    clean = _git(root, "ls-files", "--error-unmatch", "--", place) is not None and (
+        _git(root, "diff", "--quiet", "HEAD", "--", place) is not None
+    )
+    address = _git(root, "remote", "get-url", "origin")
+    if head and clean and address:
+        bare = re.sub(r"^(\w+://)[^/@]*@", r"\1", os.fsdecode(address).strip())  # without credentials
+        if "://" in bare or re.match(r"[\w.-]+@[\w.-]+:", bare):  # no path of this machine
+            found |= {"path": place, "repository": bare, "commit": head.decode().strip()}
+    return found
+
+
+def _word(ref: MethodRef) -> str:
+    """Return what stands after ``--methods`` for a method."""
+    where, _, class_name = ref.source.rpartition(":")
+    own = f"./{Path(where).name}:{class_name}" if where.endswith(".py") else ref.name.rpartition("+")[2]
+    return f"{_word(ref.leader)}+{own}" if ref.leader is not None else own
+
+
+def _git(folder: Path, *arguments: str) -> bytes | None:
+    """What git prints, or None where it fails, hangs or does not exist."""
+    env = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
+    try:
+        command = ["git", "-C", str(folder), *arguments]
+        done = subprocess.run(command, capture_output=True, timeout=GIT_SECONDS, env=env, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout
+
+
+def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
+    """Installed version of each package that is installed, and of Python."""
+    found = {"python": platform.python_version()}
+    for name in packages:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """The hardware fingerprint: what it is, not whose.
+
+    ``fingerprint`` is a digest over what must be equal for two machines to count as alike: processor,
+    threads, flags, memory and GPUs, not the kernel and driver. ``boot`` tells one of them from the others,
+    until it is started anew; None where the system does not say.
+    """
+    probed = probe()
+    flags = hashlib.sha256(" ".join(probed["isa"]).encode()).hexdigest()[:16]
+    gpus = [{"name": g["name"], "memory_gib": g["memory_gib"]} for g in probed["gpus"]]
+    fixed = {
+        "cpu": probed["cpu"],
+        "arch": probed["arch"],
+        "cpus": probed["cpus"],
+        "flags_sha256": flags,
+        "memory_gib": probed["memory_gib"],
+        "gpus": gpus,
+    }
+    return {
+        "fingerprint": hashlib.sha256(repr(sorted(fixed.items())).encode()).hexdigest()[:16],
+        **fixed,
+        "boot": _boot(),
+        "driver": probed["gpus"][0]["driver"] if probed["gpus"] else None,
+        "kernel": platform.release(),
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "implementation": platform.python_implementation(),
+    }
+
+
+def _boot(path: Path = Path("/proc/sys/kernel/random/boot_id")) -> str | None:
+    """A digest of the number that the system drew when it started."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    except OSError:
+        return None
+
+
+def shown(command: Sequence[str]) -> list[str]:
+    """A command fit for publication: every path is cut to its last part, also in ``--name=path``."""
+    return [_shown(word) for word in command]
+
+
+def _shown(word: str) -> str:
+    name, equals, value = word.partition("=")
+    if equals and "/" not in name:
+        return f"{name}={_shown(value)}"
+    return ",".join(_last_part(part) for part in word.split(","))
+
+
+def _last_part(word: str) -> str:
+    """``mine.py:Mine`` of ``/home/me/mine.py:Mine``, ``data`` of ``../data/``; addresses stay."""
+    if "://" in word or "/" not in word:
+        return word
+    return word.rstrip("/").rpartition("/")[2]

@@ -1,0 +1,170 @@
+"""The command that makes a record's run again, and what others need to have for it. No torch."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import Any
+
+from benchmarks.api import LIMITED, UsageError
+from benchmarks.records import rulesets
+from benchmarks.records.selection import plain
+from benchmarks.records.store import Record
+from benchmarks.runs.options import typed
+from benchmarks.runs.plan import scaled
+
+
+def command(record: Record, leaders: Mapping[str, Record] | None = None, *, here: bool = False) -> str:
+    """Return the command of ``words`` as it is typed."""
+    return shlex.join(plain(word, 200) for word in words(record, leaders, here=here))
+
+
+def words(record: Record, leaders: Mapping[str, Record] | None = None, *, here: bool = False) -> list[str]:
+    """Return the words of the command whose plan has a record's specification.
+
+    Args:
+        leaders: records by id, among which options of the run that this one follows are looked for.
+        here: on this machine, whatever it is: without the record's profile.
+    """
+    spec, made = record["spec"], record["provenance"]
+    found = ["supernet-bench", "run", spec["suite"], "--task", spec["task"], "--tier", spec["tier"]]
+    found += ["--methods", _method(spec, made), "--seeds", f"{spec['seed']},"]
+    found += [] if here else ["--profile", spec["profile"]]
+    chain, leader = [spec], spec
+    while (leads := (leaders or {}).get(str(leader["follows"]))) is not None:
+        leader = leads["spec"]
+        chain.append(leader)
+    for one in chain:
+        for name, value in sorted(one["options"].items()):
+            found += ["--option", f"{one['method']}.{name}={typed(value)}"]
+    if (scale := _scale(spec)) != 1:
+        found += ["--budget-scale", repr(scale) if scale % 1 else f"{scale:g}"]
+    if (ruleset := rulesets.of(spec)) != rulesets.SELF:
+        found += ["--ruleset", ruleset]
+    if (jobs := made.get("jobs")) not in (None, 1):
+        found += ["--jobs", str(jobs)]  # it decides the number of threads
+    if _given(made["data"]):
+        found += ["--data-dir", "DIR"]
+    if "start" in made["data"]:
+        found += ["--start-from", "DIR"]
+    return found
+
+
+def _method(spec: Mapping[str, Any], made: Mapping[str, Any]) -> str:
+    """Return what stands after ``--methods``: a name, or the file that has the class."""
+    word = made["method"].get("word") if isinstance(made.get("method"), Mapping) else None
+    return word if isinstance(word, str) and word else str(spec["method"])
+
+
+def _given(data: Mapping[str, str]) -> bool:
+    """Return whether a run read files that nobody can fetch, so that ``--data-dir`` has to name them."""
+    from benchmarks.tasks.datasets import datasets
+
+    folders = {name.partition("/")[0] for name in data if "/" in name}
+    return any(one.url is None for name, one in datasets().items() if name in folders)
+
+
+def _scale(spec: Mapping[str, Any]) -> float:
+    """Return the share of the tier's allowance, in as few digits as give the specification's own.
+
+    It is 1 where the tier is not known here.
+    """
+    own = tuple(spec["budget"].get(kind) for kind in LIMITED)
+    return _factor(spec["task"], spec["tier"], spec["profile"], rulesets.parts(spec), own)
+
+
+@lru_cache(maxsize=4096)
+def _factor(task: str, tier: str, profile: str, parts: int, own: tuple[float | None, ...]) -> float:
+    from benchmarks.hardware import profiles
+    from benchmarks.tasks import get_task
+
+    try:
+        device = profiles.get(profile).device
+        due = get_task(task).tier(tier, device).budget
+    except UsageError:
+        return 1.0
+    budget = dict(zip(LIMITED, own, strict=True))
+    counted = [kind for kind in LIMITED if kind != "seconds"]
+    # Seconds are exact, tokens hardly rounded; a tier may have had other seconds when the record was made.
+    for kinds in (LIMITED, counted):
+        for kind in ("seconds", "tokens"):
+            ratio = (budget[kind] or 0) / (due[kind] * parts)
+            for digits in range(1, 17):
+                factor = float(f"{ratio:.{digits}g}")
+                try:
+                    made = scaled(due, factor * parts)
+                except UsageError:
+                    break
+                if all(made[k] == budget[k] for k in kinds):
+                    return factor
+    ratio = (budget["tokens"] or 0) / (due["tokens"] * parts)
+    return float(f"{ratio:.4g}") or 1.0
+
+
+def hindrances(record: Record, known: set[str]) -> Iterator[str]:
+    """Yield what keeps others from running a record again: its code or its method is nowhere to be had.
+
+    Args:
+        known: digests of methods of published records.
+    """
+    made, spec = record["provenance"], record["spec"]
+    yield from ((f"provenance.{field}: {said}") for field, said in code(made))
+    method = made.get("method")
+    if method is None:  # a record of before methods said where they are from
+        if spec["method_sha256"] not in known and not _installed(spec["method"]):
+            yield (
+                f"provenance.method: none, and no installed method is '{plain(spec['method'], 60)}':"
+                f" run it again with this version. {PLACES}"
+            )
+    elif not isinstance(method, Mapping) or not obtainable(method, made):
+        word = plain(method.get("word") if isinstance(method, Mapping) else method, 80)
+        yield f"provenance.method: {word} is in no package, commit or URL that is named. {PLACES}"
+
+
+PLACES = (
+    "Bring the method in a package, commit and push its file to a repository, or state in its class"
+    ' url = "https://..." of its file; then run it again'
+)
+
+
+def code(made: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield ``(field, what is wrong)`` where nobody can get the code that made something."""
+    package = made.get("package")
+    named = isinstance(package, Mapping) and all(
+        isinstance(package.get(key), str) and package[key] for key in ("name", "version")
+    )
+    if not made.get("commit") and not named:
+        yield (
+            "commit",
+            "none, and no package and version; others must be able to get the code that made it: run it in a"
+            " clone, or from an installed release",
+        )
+    if made.get("dirty_sha256"):
+        yield "dirty_sha256", "made with changes that were not committed or released: commit them, run again"
+
+
+def obtainable(method: Mapping[str, Any], made: Mapping[str, Any]) -> bool:
+    """Return whether provenance names a package and version, a commit, or an address of a method."""
+
+    def text(key: str) -> bool:
+        return isinstance(method.get(key), str) and bool(method[key])
+
+    if text("package") and text("version"):
+        return True
+    if text("path") and made.get("commit"):  # in the tree of the commit that made the record
+        return True
+    if text("repository") and text("commit"):
+        return True
+    return text("url") and re.fullmatch(r"https?://[^\s/]+/\S+", method["url"]) is not None
+
+
+def _installed(name: str) -> bool:
+    from benchmarks import registry
+
+    try:
+        registry.find(name)
+    except UsageError:
+        return False
+    return True

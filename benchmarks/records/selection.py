@@ -1,0 +1,212 @@
+"""Which candidate of a record speaks for its run at each limit, and how records' texts are shown.
+
+A limit is a latency or a window of sizes. A run may propose networks of several origins at one: with the
+weights that they inherit, and then, trained on or anew, its product. The rule, fixed before any result is
+looked at: the *product* is the origin that the run proposed last at that limit, and its network with the best
+*validation* score speaks for the run. No score of an earlier origin can take its place, and test scores
+choose nothing.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+
+from benchmarks.records.store import Record
+
+P90_FROM = 64
+"""Timed inferences: with fewer, a 90th percentile has no 99 % confidence (one sample may lie above)."""
+
+
+def plain(text: object, limit: int = 300) -> str:
+    """One printable line of a text that may be hostile: no control or direction characters."""
+    cleaned = str(text)
+    if not cleaned.isprintable():
+        cleaned = "".join(c if c.isprintable() else " " for c in cleaned)
+    cleaned = " ".join(cleaned.split())
+    return cleaned if len(cleaned) <= limit else cleaned[: limit - 3] + "..."
+
+
+def deciding_metric(records: Sequence[Record]) -> str | None:
+    """The metric that decides: ``bleu`` where there is one, else the first one recorded, if any; none of
+    fine-tuning."""
+    first = None
+    for record in records:
+        for candidate in record["candidates"]:
+            for _, scores in direct(candidate):
+                if "bleu" in scores:
+                    return "bleu"
+                first = first or next(iter(scores), None)
+    return first
+
+
+def metric_of(records: Sequence[Record]) -> str:
+    """``deciding_metric``, and the task's own where nothing was scored."""
+    return deciding_metric(records) or usual_metric(records[0]["spec"]["task"])
+
+
+def usual_metric(task: str) -> str:
+    """What decides on a task, by its name."""
+    return {"mt": "bleu", "bert": "mlm_accuracy"}.get(task.partition("-")[0], "accuracy")
+
+
+def tuned(figure: Mapping[str, Any]) -> bool:
+    """Whether a figure is of fine-tuned copies: it has a value of each."""
+    return "values" in figure
+
+
+TUNED = {
+    "accuracy": "accuracy %",
+    "mcc": "MCC x 100",
+    "spearman": "Spearman x 100",
+    "f1": "F1 %",
+    "pearson": "Pearson x 100",
+}
+"""Metrics of fine-tuned copies, as people write them; the first of these that a task has is the one that a
+mean over tasks takes."""
+
+
+def tuned_place(metric: str) -> tuple[int, str]:
+    """Sorts metrics as ``TUNED`` has them, others last."""
+    order = list(TUNED)
+    return (order.index(metric) if metric in order else len(order)), metric
+
+
+def direct(candidate: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The test sets, with their scores, on which the network itself was scored, not copies fine-tuned on
+    something."""
+    for name, scores in (candidate.get("test") or {}).items():
+        if not any(map(tuned, scores.values())):
+            yield name, scores
+
+
+def deciding_set(candidate: Mapping[str, Any]) -> str | None:
+    """The test set that decides: ``pooled``, else the first; none that was fine-tuned on."""
+    first = None
+    for name, _ in direct(candidate):
+        if name == "pooled":
+            return name
+        first = first or name
+    return first
+
+
+@dataclass(frozen=True, order=True)
+class Limit:
+    """What a network was searched for, as rows are grouped by it: none sorts last."""
+
+    rank: int
+    """0: none; 1: share of the reference network's latency; 2: milliseconds; 3: parameters, ``low`` to
+    ``value``, in millions."""
+    value: float
+    low: float = 0.0
+
+    def __str__(self) -> str:
+        told = "none", f"{self.value:g} x ref", f"{self.value:g} ms", f"{self.low:g}-{self.value:g} M"
+        return told[self.rank]
+
+
+def limit_of(candidate: Mapping[str, Any]) -> Limit:
+    """By share of the reference's latency where recorded: milliseconds drift between runs."""
+    if (window := candidate.get("window")) is not None:
+        return Limit(3, *(float(f"{count / 1e6:.4g}") for count in reversed(window)))
+    return _limit(candidate.get("limit_share"), candidate["limit_ms"])
+
+
+@lru_cache(maxsize=4096)
+def _limit(share: float | None, milliseconds: float | None) -> Limit:
+    if share is not None:
+        return Limit(1, float(f"{share:.4g}"))
+    return Limit(0, 0.0) if milliseconds is None else Limit(2, float(f"{milliseconds:.3g}"))
+
+
+def best(candidates: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Return the candidate that speaks for a run at one limit: of the origin proposed last, the one with the
+    best validation score (BLEU where all of that origin have it, else the loss)."""
+    last = max(candidates, key=lambda c: c["index"])["origin"]
+    return _best([c for c in candidates if c["origin"] == last])
+
+
+def _best(candidates: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    if len(candidates) == 1:
+        return candidates[0]
+    if all(c["valid"].get("bleu") is not None for c in candidates):
+        return max(candidates, key=lambda c: (c["valid"]["bleu"], -c["index"]))
+    scored = [c for c in candidates if c["valid"]["loss"] is not None] or list(candidates)
+    return min(scored, key=lambda c: (c["valid"]["loss"] or 0.0, c["index"]))
+
+
+def _apart(candidates: Iterable[Mapping[str, Any]]) -> dict[Limit, list[Mapping[str, Any]]]:
+    """The candidates of each limit, tightest limit first and no limit last."""
+    apart: dict[Limit, list[Mapping[str, Any]]] = {}
+    for candidate in candidates:
+        apart.setdefault(limit_of(candidate), []).append(candidate)
+    ordered = sorted(apart, key=lambda limit: (limit.rank == 0, limit.rank, limit.value))
+    return {limit: apart[limit] for limit in ordered}
+
+
+def by_limit(candidates: Iterable[Mapping[str, Any]]) -> dict[Limit, Mapping[str, Any]]:
+    """The headline candidate of each limit, tightest limit first and no limit last."""
+    return {limit: best(those) for limit, those in _apart(candidates).items()}
+
+
+def earlier_origins(candidates: Iterable[Mapping[str, Any]]) -> list[tuple[Limit, Mapping[str, Any]]]:
+    """The best candidate by validation of each limit and origin that is not the run's product there."""
+    chosen = []
+    for limit, those in _apart(candidates).items():
+        product = best(those)["origin"]
+        for origin in dict.fromkeys(c["origin"] for c in those if c["origin"] != product):
+            chosen.append((limit, _best([c for c in those if c["origin"] == origin])))
+    return chosen
+
+
+@cache
+def _targets() -> dict[str, Any]:
+    return tomllib.loads(Path(__file__).with_name("targets.toml").read_text("utf-8"))
+
+
+def reference_point(task: str) -> tuple[float, float]:
+    """(lowest quality, highest latency ratio) that count in this task's hypervolume; frozen."""
+    target = _targets()["task"].get(task, _targets()["default"])
+    return float(target["quality"]), float(target["latency"])
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What is traded for quality in fronts and hypervolumes: what networks were asked to keep to."""
+
+    figure: str
+    """Column of ``runs.headlines``."""
+    scale: float
+    """What a figure is multiplied with to be shown."""
+    name: str
+    """In words, before the unit."""
+    reference: tuple[float, float] | None
+    """(lowest quality, highest shown figure) that count in a hypervolume, frozen; None: it has none."""
+
+    @property
+    def bound(self) -> str:
+        """The highest figure that counts, in words."""
+        assert self.reference is not None
+        return f"{self.reference[1]:g} " + ("x reference" if self.figure == "ratio" else "M parameters")
+
+
+def axis(limits: Iterable[Limit], task: str, tier: str) -> Axis:
+    """Return the axis of a table: parameters where its targets are windows of sizes, else the latency ratio.
+
+    Latencies of networks of one size differ by their timing alone, so that no front is seen in them.
+    """
+    ranks = {limit.rank for limit in limits} - {0}
+    if ranks != {3}:
+        return Axis("ratio", 1.0, "latency", reference_point(task))
+    highest = _targets()["parameters"].get(task, {}).get(tier)
+    floor = reference_point(task)[0]
+    return Axis("params", 1e-6, "parameters", None if highest is None else (floor, float(highest)))
+
+
+def results_version() -> str:
+    """The version of the frozen reference points."""
+    return str(_targets()["version"])

@@ -1,0 +1,66 @@
+"""How long what is planned will take: from past runs where there are any, else from the tier's figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from benchmarks.records import store
+from benchmarks.runs.plan import Plan, Request, RunSpec
+
+
+def estimate(plan: Plan, request: Request) -> None:
+    """Set the seconds, and where they come from, of each run that is left."""
+    if not plan.pending:
+        return
+    past = [r for r in store.load_all(plan.folders.store, []) if r["status"] != "failed"]
+    tiers = {task.name: task.tier(request.tier, request.device) for task in request.tasks}
+    for run in plan.pending:
+        like = [
+            r for r in past if all(r["spec"][k] == getattr(run.spec, k) for k in ("task", "tier", "profile"))
+        ]
+        same = [r for r in like if r["spec"]["method"] == run.spec.method]
+        if same or like:
+            kept, tokens = same or like, run.spec.budget["tokens"]
+            scales = [tokens / r["spec"]["budget"]["tokens"] for r in kept]
+            search, rest = (_mean(s * read(r) for s, r in zip(scales, kept, strict=True)) for read in PARTS)
+            # Of the two, the search alone is stopped by its seconds.
+            run.estimate = min(search, run.spec.budget["seconds"]) + rest
+            run.basis = f"measured on {len(kept)} past run{'s' * (len(kept) > 1)}" + (
+                "" if same else " of other methods"
+            )
+        else:
+            run.estimate, run.basis = _by_throughput(run.spec, tiers[run.spec.task].throughput)
+
+
+def _on_the_clock(record: Mapping[str, Any]) -> float:
+    return float(record["ledger"]["totals"]["seconds"])
+
+
+def _off_the_clock(record: Mapping[str, Any]) -> float:
+    return math.fsum(record["ledger"].get("harness_seconds", {}).values())
+
+
+PARTS = _on_the_clock, _off_the_clock
+
+
+def _mean(values: Iterable[float]) -> float:
+    kept = list(values)
+    return math.fsum(kept) / len(kept)
+
+
+def _by_throughput(spec: RunSpec, rate: float | None) -> tuple[float | None, str]:
+    if not rate:
+        return spec.budget["seconds"], "at most: the whole allowance of seconds"
+    seconds = min(spec.budget["tokens"] / rate, spec.budget["seconds"])
+    return seconds, f"the tier's own figure of {rate:,g} training tokens a second"
+
+
+def duration(seconds: float | None) -> str:
+    """``45 s``, ``12 min``, ``3.4 h``, or ``?``."""
+    if seconds is None:
+        return "?"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,368 @@
+"""What is to be run: task x method x seed as content-hashed run specs, with what is there already.
+
+No torch and no method code: planning the same command a second time costs milliseconds.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from benchmarks import identity
+from benchmarks.api import LIMITED, InvalidRecord, Need, UsageError
+from benchmarks.records import rulesets, store
+from benchmarks.registry import MethodRef, find, suggest
+from benchmarks.runs.options import checked
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """Everything that decides what a run does; equal specs are the same run."""
+
+    suite: str
+    task: str
+    tier: str
+    method: str
+    method_version: str
+    method_sha256: str
+    profile: str
+    seed: int
+    budget: Mapping[str, float]
+    options: Mapping[str, Any]
+    space: str
+    settings_sha256: str
+    follows: str | None = None
+    """Id of the run whose architectures this one is given."""
+    ruleset: str = rulesets.SELF
+    trials: Sequence[Mapping[str, Any]] = ()
+    """Under external tuning: the options of every trial."""
+    task_sha256: str | None = None
+    """Of the code of the task, of the data that it reads, and of everything else of ours that makes numbers
+    (``benchmarks.identity``); None in specs of before there were these three."""
+    data_sha256: str | None = None
+    substrate_sha256: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As the record has it."""
+        found = asdict(self)
+        if self.ruleset == rulesets.SELF:
+            del found["ruleset"], found["trials"]
+        return {k: v for k, v in found.items() if v is not None or not k.endswith("_sha256")}
+
+    @cached_property
+    def id(self) -> str:
+        """16 hex digits of the content hash."""
+        return store.spec_id(self.to_dict())
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where a suite's results on this machine stand: ``DIR/<suite>-<tier>``."""
+
+    results: Path
+    suite: str
+    tier: str
+
+    @property
+    def home(self) -> Path:
+        """Tables, plots and everything below."""
+        return self.results / f"{self.suite}-{self.tier}"
+
+    @property
+    def store(self) -> Path:
+        """The record store."""
+        return self.home / "records"
+
+    @property
+    def runs(self) -> Path:
+        """What unfinished runs need, and their logs."""
+        return self.home / "runs"
+
+    @property
+    def cache(self) -> Path:
+        """Prepared data, shared by all suites."""
+        return self.results / "cache"
+
+
+@dataclass(eq=False)
+class Planned:
+    """One run of the plan."""
+
+    spec: RunSpec
+    method: MethodRef
+    first: Planned | None = None
+    """The run that it follows."""
+    state: str = "new"
+    """``done`` (a finished record is there), ``failed`` or ``stopped`` by its seconds (both are run again),
+    ``partial``, ``new``."""
+    record: dict[str, Any] | None = None
+    estimate: float | None = None
+    """Seconds that it will still take; None where unknown."""
+    basis: str = ""
+    """Where the estimate comes from."""
+
+    @property
+    def label(self) -> str:
+        """How a person calls it."""
+        return f"{self.spec.method} seed {self.spec.seed}"
+
+
+@dataclass
+class Plan:
+    """Runs in an order in which each one's ``follows`` comes before it."""
+
+    folders: Folders
+    profile: str
+    device: str
+    runs: list[Planned] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def pending(self) -> list[Planned]:
+        """What is not done yet."""
+        return [run for run in self.runs if run.state != "done"]
+
+    @property
+    def seconds(self) -> float | None:
+        """Estimate of what is left, one run at a time; None where any part is unknown."""
+        estimates = [run.estimate for run in self.pending]
+        return math.fsum(e for e in estimates if e is not None) if None not in estimates else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """For ``--json``."""
+        return {
+            "suite": self.folders.suite,
+            "tier": self.folders.tier,
+            "profile": self.profile,
+            "runs": [
+                {"id": run.spec.id, "state": run.state, "estimate_seconds": run.estimate, "basis": run.basis}
+                | {"spec": run.spec.to_dict()}
+                for run in self.runs
+            ],
+            "estimate_seconds": self.seconds,
+            "notes": self.notes,
+        }
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for, checked as far as it can be without its parts."""
+
+    tasks: Sequence[Any]
+    """``benchmarks.tasks`` objects."""
+    tier: str
+    methods: Sequence[MethodRef]
+    seeds: Sequence[int]
+    profile: str
+    device: str
+    budget_scale: float = 1.0
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Method -> option -> value, as text or typed."""
+    ruleset: str = rulesets.SELF
+    code: Mapping[str, str] = field(default_factory=dict)
+    """Task -> digest of its code; ``data``: task -> digest of its data."""
+    data: Mapping[str, str] = field(default_factory=dict)
+
+
+LARGEST = 1e15
+"""Of an allowance: whole numbers up to here are exact."""
+
+
+def scaled(budget: Mapping[str, float], factor: float) -> dict[str, float]:
+    """A budget ``factor`` times as large; countable kinds rounded up to whole ones.
+
+    Raises:
+        UsageError: a factor or an allowance that is not a positive number, or that leaves nothing of one.
+    """
+    own = "the tier's own allowance is --budget-scale 1"
+    if not (math.isfinite(factor) and factor > 0):
+        raise UsageError(f"--budget-scale {factor:g}: a budget must be above zero; {own}")
+    out: dict[str, float] = {}
+    for kind in LIMITED:
+        amount = budget.get(kind, 0)
+        if not (math.isfinite(amount) and amount > 0):
+            raise UsageError(
+                f"budget of {amount:g} {kind}: each kind needs one above zero ({', '.join(LIMITED)})"
+            )
+        if not 1e-6 <= amount * factor <= LARGEST:
+            few = "next to nothing" if amount * factor < 1 else "more than can be counted"
+            raise UsageError(f"--budget-scale {factor:g} makes {few} of {amount:g} {kind}; {own}")
+        out[kind] = round(amount * factor, 6) if kind == "seconds" else math.ceil(amount * factor - 1e-9)
+    return out
+
+
+def parse_seeds(text: str) -> list[int]:
+    """``3`` means seeds 1 to 3; ``2,5`` those two; ``7,`` the one."""
+    try:
+        found = [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        found = []
+    seeds = found if "," in text else list(range(1, found[0] + 1)) if found else []
+    if not seeds or min(seeds) < 0 or len(set(seeds)) != len(seeds):
+        raise UsageError(f"--seeds '{text}': a count such as 3 (seeds 1 to 3), or distinct seeds: 1,4 or 7,")
+    return seeds
+
+
+def build(request: Request, folders: Folders) -> Plan:
+    """Lay out every run and look up what is done.
+
+    Raises:
+        UsageError: options for a method that is not run, or that its method does not declare so, a circle of
+            ``follows``, a budget that is none or below what a method needs.
+    """
+    plan = Plan(folders, request.profile, request.device)
+    known: dict[str, Planned] = {}
+    for task in request.tasks:
+        # Seeds outermost: a command that is cut short leaves whole comparisons.
+        for seed in request.seeds:
+            for method in request.methods:
+                _add(plan, request, _planned(request, folders, task, method, seed, known, ()))
+    used = {run.spec.method for run in known.values()}
+    for name in request.options:
+        if name not in used:
+            raise UsageError(
+                f"--option {name}.NAME: '{name}' is not among this run's methods. {suggest(name, used)}\n"
+                f"they are: {' '.join(sorted(used))}"
+            )
+    _afford(request, plan)
+    return plan
+
+
+def _afford(request: Request, plan: Plan) -> None:
+    """Refuse a plan whose allowances are below what a method needs to work at all.
+
+    Raises:
+        UsageError: naming each method and currency, and a scale that is enough for the whole plan.
+    """
+    tiers = {task.name: task.tier(request.tier, request.device) for task in request.tasks}
+    short, scale = [], request.budget_scale
+    for run in plan.pending:
+        tier = tiers[run.spec.task]
+        for need, least in _needs(run.method, tier):
+            has = scaled(tier.budget, request.budget_scale)[need.currency]
+            if has < least:
+                short.append(f"{run.spec.method} needs {least} {need.currency} and has {has:g}: {need.why}")
+            scale = max(scale, enough(tier.budget, need.currency, least))
+    if short:
+        lines = "\n".join(dict.fromkeys(short))
+        raise UsageError(
+            f"--budget-scale {request.budget_scale:g} is too little for {request.tier}:\n{lines}\n"
+            f"enough for all of this plan: --budget-scale {scale:g}"
+        )
+
+
+def _needs(method: MethodRef, tier: Any) -> list[tuple[Need, int]]:
+    """Return what a method needs in a tier, with the amounts."""
+    limits = len(getattr(tier, "limits", ()))
+    targets = limits + len(getattr(tier, "windows", ()))
+    found = []
+    for need in method.needs:
+        least = need.least.get(tier.space, 0) if isinstance(need.least, Mapping) else need.least
+        if least and (limits or not need.timed):
+            found.append((need, least * (max(targets, 1) if need.each else 1)))
+    return found
+
+
+def enough(budget: Mapping[str, float], currency: str, least: int) -> float:
+    """Return the smallest scale, of two digits, that leaves ``least`` of a countable currency."""
+    exact = max((least - 1) / budget[currency], 1e-6)
+    step = 10.0 ** (math.floor(math.log10(exact)) - 1)
+    counts = itertools.count(math.floor(exact / step))
+    factors = (float(f"{count * step:.3g}") for count in counts)
+    return next(factor for factor in factors if math.ceil(budget[currency] * factor - 1e-9) >= least)
+
+
+def _planned(
+    request: Request,
+    folders: Folders,
+    task: Any,
+    method: MethodRef,
+    seed: int,
+    known: dict[str, Planned],
+    chain: tuple[str, ...],
+) -> Planned:
+    """One run and, as its ``first``, the one that it follows."""
+    if method.name in chain:
+        raise UsageError(f"methods follow one another in a circle: {' -> '.join((*chain, method.name))}")
+    first: Planned | None = None
+    if method.follows is not None:
+        leader = (
+            method.leader
+            or next((m for m in request.methods if m.name == method.follows), None)
+            or find(method.follows)
+        )
+        first = _planned(request, folders, task, leader, seed, known, (*chain, method.name))
+    tier = task.tier(request.tier, request.device)
+    options = checked(method.name, method.options, request.options.get(method.name, {}))
+    scale = request.budget_scale
+    tuned = request.ruleset == rulesets.EXTERNAL
+    spec = RunSpec(
+        suite=task.suite,
+        task=task.name,
+        tier=request.tier,
+        method=method.name,
+        method_version=method.version,
+        method_sha256=method.sha256,
+        profile=request.profile,
+        seed=seed,
+        budget=scaled(tier.budget, scale * (rulesets.TRIALS if tuned else 1)),
+        options=options,
+        space=tier.space,
+        settings_sha256=tier.sha256,
+        follows=first.spec.id if first else None,
+        ruleset=request.ruleset,
+        trials=rulesets.trials(method, options) if tuned else (),
+        task_sha256=request.code.get(task.name),
+        data_sha256=request.data.get(task.name),
+        substrate_sha256=identity.substrate(),
+    )
+    run = known.setdefault(spec.id, Planned(spec, method, first))
+    look_up(run, folders)
+    return run
+
+
+def _add(plan: Plan, request: Request, run: Planned) -> None:
+    """Append a run after the one it follows, which a finished record may stand for."""
+    if run.first is not None:
+        leader, asked = run.first.spec.method, any(m.name == run.first.spec.method for m in request.methods)
+        if asked or run.first.state != "done":
+            _add(plan, request, run.first)
+        how = (
+            "taken from the records there are"
+            if run.first.state == "done"
+            else "its runs are added to the plan"
+        )
+        note = f"{run.spec.method} follows {leader}: {how}"
+        if not asked and note not in plan.notes:
+            plan.notes.append(note)
+    if run not in plan.runs:
+        plan.runs.append(run)
+
+
+def state_of(record: Mapping[str, Any]) -> str:
+    """Return the state of a run that has a record."""
+    if record["status"] == "failed":
+        return "failed"
+    return "stopped" if store.stopped_by_seconds(record) else "done"
+
+
+def look_up(run: Planned, folders: Folders) -> None:
+    """Set ``state`` and ``record`` from what is on disk.
+
+    A run that failed or that its seconds stopped is run again; so is one whose record cannot be read.
+    """
+    path = folders.store / store.relative_path({"spec": run.spec.to_dict(), "id": run.spec.id})
+    if path.exists():
+        try:
+            record = store.load(path)
+        except InvalidRecord:
+            run.state = "unreadable"
+            return
+        run.record, run.state = record, state_of(record)
+    elif (folders.runs / run.spec.id / "spec.json").exists():
+        run.state = "partial"

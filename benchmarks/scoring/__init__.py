@@ -1,0 +1,1 @@
+"""Scoring of exported candidates on the sealed test split."""

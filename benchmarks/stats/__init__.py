@@ -1,0 +1,1 @@
+"""Intervals, quantities, quantiles, BLEU and paired tests. Imports no torch."""

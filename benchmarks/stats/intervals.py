@@ -1,0 +1,278 @@
+"""Intervals, paired tests and hypervolume. Pure functions over numbers; no torch.
+
+Every random draw comes from a generator that is an argument. "Significant" is a word that only
+``verdict`` may say, and never below ``SIGNIFICANT_FROM`` paired seeds.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.stats.quantities import Quantity
+
+SIGNIFICANT_FROM = 6
+"""Paired seeds. An exact two-sided sign-flip test on n pairs cannot go below 2 / 2**n: 0.0625 on 5."""
+
+LEVEL = 0.95
+ALPHA = 0.05
+_EXACT_UP_TO = 20
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its interval; ``low`` and ``high`` are None where n is too small for one."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    n: int
+
+
+def _values(values: Sequence[float]) -> Array:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or not len(array) or not np.isfinite(array).all():
+        raise ValueError(f"expected one or more finite figures, got {values!r}")
+    return array
+
+
+def t_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
+    """Student's interval for a mean difference; with one there is none. Of a quantity: ``interval``."""
+    array = _values(values)
+    n = len(array)
+    mean = float(np.add.reduce(array)) / n
+    if n < 2:
+        return Interval(mean, None, None, n)
+    apart = array - mean
+    deviation = math.sqrt(np.add.reduce(apart * apart) / (n - 1))
+    half = _quantile(n - 1, (1 + level) / 2) * deviation / math.sqrt(n)
+    return Interval(mean, mean - half, mean + half, n)
+
+
+def interval(values: Sequence[float], quantity: Quantity) -> Interval:
+    """Return the mean with its 95 % interval on the scale of a quantity: both ends lie within its range.
+
+    A t-interval on the log scale where the range has one bound, on the logit scale where it has two, around
+    the mean (delta method): the standard error is multiplied with the scale's slope at the mean. Centre and
+    estimand are the arithmetic mean, as in differences between rows; the usual t-interval is its limit
+    for a small spread. ``test_stats`` simulates the coverage.
+
+    Raises:
+        ValueError: a value lies outside the quantity's range.
+    """
+    array = _values(values)
+    if problem := quantity.trespass(float(array.min()), float(array.max())):
+        raise ValueError(problem)
+    mean, n = float(np.add.reduce(array)) / len(array), len(array)
+    none = Interval(mean, None, None, n)
+    if quantity.counted or n < 2:
+        return none
+    deviation = array.std(ddof=1)
+    low, high = bounded(mean, float(deviation), n, quantity.low, quantity.high)
+    return none if math.isnan(low) else Interval(mean, float(low), float(high), n)
+
+
+def bounded(mean: Any, deviation: Any, n: Any, least: float, most: float) -> tuple[Any, Any]:
+    """Compute the ends of ``interval`` from means, standard deviations and numbers, which may be arrays.
+
+    NaN where there is no interval: for fewer than two figures, for figures that do not differ, of which a
+    handful shows nothing about the next, and for a mean at a bound.
+    """
+    from scipy.special import stdtrit
+
+    mean, deviation, n = (np.asarray(x, dtype=np.float64) for x in (mean, deviation, n))
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        error = stdtrit(np.maximum(n - 1, 1), (1 + LEVEL) / 2) * deviation / np.sqrt(n)
+        above, below = mean - least, most - mean
+        if math.isinf(least):
+            low, high = mean - error, mean + error
+        elif math.isinf(most):
+            factor = np.exp(error / above)
+            low, high = least + above / factor, least + above * factor
+        else:
+            factor = np.exp(error * (1 / above + 1 / below))
+            odds = above / below
+            low, high = (most - (most - least) / (1 + x) for x in (odds / factor, odds * factor))
+        varied = deviation > 1e-12 * np.maximum(np.abs(mean), 1e-300)
+        shown = (n > 1) & varied & (above > 0) & (below > 0) & np.isfinite(low) & np.isfinite(high)
+    return np.where(shown, low, np.nan), np.where(shown, high, np.nan)
+
+
+@lru_cache(maxsize=1024)
+def _quantile(freedom: int, at: float) -> float:
+    """Of Student's distribution."""
+    from scipy.special import stdtrit  # what scipy.stats.t.ppf comes to, without its import and its checks
+
+    return float(stdtrit(freedom, at))
+
+
+def bootstrap_interval(
+    values: Sequence[float], rng: np.random.Generator, *, level: float = LEVEL, draws: int = 10_000
+) -> Interval:
+    """Percentile bootstrap of the mean. With few figures it is too narrow: see ``t_interval``."""
+    array = _values(values)
+    n = len(array)
+    if n < 2:
+        return Interval(float(array[0]), None, None, n)
+    means = array[rng.integers(0, n, size=(draws, n))].mean(axis=1)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(array.mean()), float(low), float(high), n)
+
+
+def paired_bootstrap(
+    ours: Sequence[float], theirs: Sequence[float], rng: np.random.Generator, *, draws: int = 10_000
+) -> Interval:
+    """Interval of the mean difference ``ours - theirs`` over the same seeds (or sentences)."""
+    return bootstrap_interval(_differences(ours, theirs), rng, draws=draws)
+
+
+def _differences(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
+    if len(ours) != len(theirs):
+        raise ValueError(f"pairs need equal lengths, got {len(ours)} and {len(theirs)}")
+    return [a - b for a, b in zip(ours, theirs, strict=True)]
+
+
+def sign_flip(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """Exact two-sided p of "the mean paired difference is zero" under flips of sign.
+
+    All 2**n sign patterns count, n at most 20. They are counted and not listed: each is a pattern of one
+    half of the pairs with a pattern of the other, so 2**(n/2) look-ups among sorted sums find them all.
+    """
+    differences = _values(_differences(ours, theirs))
+    n = len(differences)
+    if n > _EXACT_UP_TO:
+        raise ValueError(
+            f"an exact test enumerates 2**n sign patterns: at most {_EXACT_UP_TO} pairs, got {n}"
+        )
+    sizes = np.abs(differences)
+    # Sums that are equal on paper may differ in the last bits.
+    observed = abs(float(differences.sum())) - 1e-9 * float(sizes.sum())
+    if observed <= 0:
+        return 1.0
+    one, other = _signed_sums(sizes[: n // 2]), np.sort(_signed_sums(sizes[n // 2 :]))
+    below = int(np.searchsorted(other, observed - one, side="left").sum())
+    # As many patterns sum to -x as to x.
+    return float(2 * (2**n - below) / 2**n)
+
+
+def _signed_sums(sizes: Array) -> Array:
+    """The sums ``[2**k]`` of ``k`` sizes under every pattern of signs."""
+    sums = np.zeros(1)
+    for size in sizes:
+        sums = np.concatenate([sums + size, sums - size])
+    return sums
+
+
+def t_test(values: Sequence[float]) -> float | None:
+    """Return the two-sided p of Student's t-test that the mean is zero.
+
+    It assumes that the values are about normal. None with fewer than two values, or where they do not vary
+    and so show no error to compare the mean with; 1 where all are zero.
+    """
+    array = _values(values)
+    n = len(array)
+    if not array.any():
+        return 1.0
+    deviation = float(array.std(ddof=1)) if n > 1 else 0.0
+    if deviation <= 1e-9 * float(np.abs(array).max()):
+        return None
+    from scipy.special import stdtr
+
+    return float(2 * stdtr(n - 1, -abs(float(array.mean())) * math.sqrt(n) / deviation))
+
+
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """Holm's step-down adjusted p values (family-wise error), by name."""
+    ordered = sorted(p_values.items(), key=lambda item: item[1])
+    adjusted: dict[str, float] = {}
+    running = 0.0
+    for rank, (name, p) in enumerate(ordered):
+        running = max(running, min(1.0, (len(ordered) - rank) * p))
+        adjusted[name] = running
+    return {name: adjusted[name] for name in p_values}
+
+
+def pairs_needed(comparisons: int) -> int:
+    """Paired seeds from which a sign-flip test can reach ``ALPHA`` after Holm over so many comparisons."""
+    return next(n for n in itertools.count(SIGNIFICANT_FROM) if comparisons * 2 / 2**n < ALPHA)
+
+
+def verdict(p_adjusted: float | None, pairs: int, comparisons: int = 1) -> str:
+    """What may be said of one of ``comparisons`` tested together, over ``pairs`` paired seeds."""
+    if pairs < SIGNIFICANT_FROM:
+        return f"not tested: {pairs} of {SIGNIFICANT_FROM} paired seeds"
+    if p_adjusted is None:
+        return "not tested"
+    if p_adjusted < ALPHA:
+        return "significant"
+    needed = pairs_needed(comparisons)
+    return (
+        "no difference shown"
+        if pairs >= needed
+        else f"undecided: {comparisons} comparisons need {needed} paired seeds"
+    )
+
+
+def front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The points ``(quality, latency)`` that no other beats: quality up, latency down.
+
+    Ordered by latency; of equal points one is kept.
+    """
+    kept: list[tuple[float, float]] = []
+    for quality, latency in sorted(set(points), key=lambda p: (p[1], -p[0])):
+        if not kept or quality > kept[-1][0]:
+            kept.append((quality, latency))
+    return kept
+
+
+def hypervolume(points: Sequence[tuple[float, float]], reference: tuple[float, float]) -> float:
+    """Area that ``(quality, latency)`` points dominate, down to a frozen reference point.
+
+    Args:
+        points: any number, also none; those beyond the reference add nothing.
+        reference: (lowest quality, highest latency) that count.
+    """
+    import moocore
+
+    if not points:
+        return 0.0
+    array = np.asarray(points, dtype=np.float64)
+    return float(moocore.hypervolume(array, ref=list(reference), maximise=[True, False]))
+
+
+def hypervolumes(quality: Array, latency: Array, reference: tuple[float, float]) -> Array:
+    """``hypervolume`` of many sets of points at once: ``[k]`` of figures ``[k, points]``; NaN is no point."""
+    floor, ceiling = reference
+    inside = (quality > floor) & (latency < ceiling)
+    at = np.where(inside, latency, ceiling)
+    order = np.argsort(at, axis=1)
+    at = np.take_along_axis(at, order, axis=1)
+    height = np.take_along_axis(np.where(inside, quality - floor, 0.0), order, axis=1)
+    widths = np.diff(at, axis=1, append=np.full((len(at), 1), ceiling))
+    areas: Array = (np.maximum.accumulate(height, axis=1) * widths).sum(axis=1)
+    return areas
+
+
+def kendall(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float]:
+    """Kendall's tau-b of two rankings and its two-sided p.
+
+    Raises:
+        ValueError: fewer than two figures, unequal lengths, or one side is constant.
+    """
+    from scipy import stats
+
+    a, b = _values(ours), _values(theirs)
+    if len(a) != len(b) or len(a) < 2:
+        raise ValueError(f"expected two equally long series of at least 2, got {len(a)} and {len(b)}")
+    if np.ptp(a) == 0 or np.ptp(b) == 0:
+        raise ValueError("a constant series has no ranking")
+    result = stats.kendalltau(a, b)
+    return float(result.statistic), float(result.pvalue)

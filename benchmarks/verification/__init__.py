@@ -1,0 +1,1 @@
+"""Second runs of published records, compared with the first."""

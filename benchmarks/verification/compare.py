@@ -1,0 +1,334 @@
+"""Two records of one spec compared, with an answer for quality and one for latency: pure functions, no torch.
+
+Quality must lie where one more run of the row is expected: the 95 % prediction interval over the published
+runs of its group (three or more), else the row's own interval over sentences. A run that is equal to the bit
+reproduces. Latency is judged on the ratio to the reference network that was timed in turns with it, never on
+milliseconds: within 2 % on the same machine, 10 % on one alike, or the row's own interval where that is
+wider. Rented machines of one kind are alike and yet not the same: that is one not started anew in between. A
+latency from another kind of machine, or taken while other programs worked, answers nothing.
+
+Where the code that makes numbers differs from the published run's (``benchmarks.identity``), a figure within
+its interval reproduces under other code; one outside answers nothing, as code or row may be the reason.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from benchmarks import identity
+from benchmarks.records import selection, store
+from benchmarks.records.store import Record
+from benchmarks.stats.quantiles import DISTURBED
+
+SCHEMA = "supernet-bench/verify/2"
+SAME_MACHINE, ALIKE = 0.02, 0.10
+"""Allowed relative difference of the latency ratio."""
+RUNS = 3
+"""Published runs from which they, and not the sentences of one, give the interval."""
+YES, NO, UNKNOWN = "reproduces", "does not reproduce", "cannot tell"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One figure of the row: ``holds`` is None where it cannot be told."""
+
+    what: str
+    """``quality`` or ``latency ratio``."""
+    limit: str
+    published: float | None
+    now: float | None
+    low: float | None
+    high: float | None
+    how: str
+    """What the interval is over, or why there is no answer."""
+    holds: bool | None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Two answers, each ``reproduces``, ``does not reproduce`` or ``cannot tell``, and their grounds."""
+
+    quality: str
+    latency: str
+    reasons: list[str] = field(default_factory=list)
+    """Why not, or why it cannot be told; with what to type where there is something."""
+    checks: list[Check] = field(default_factory=list)
+    identical: bool = False
+    """The same candidates, weights, translations and ledger, to the bit."""
+    first_difference: str | None = None
+    """The first field in which the results differ."""
+    repeated_timings: bool = False
+    """The search was told the published timings, so that it decides as it did."""
+    differences: list[tuple[str, Any, Any]] = field(default_factory=list)
+    """Field of the provenance, published, now."""
+    code: list[tuple[str, str, str]] = field(default_factory=list)
+    """``task`` or ``substrate`` where its code differs, with the digests published and now."""
+
+
+def cannot_tell(*reasons: str) -> Verdict:
+    """Return the verdict where nothing was run."""
+    return Verdict(UNKNOWN, UNKNOWN, list(reasons))
+
+
+def flat(value: Any, name: str = "") -> dict[str, Any]:
+    """Every leaf by its path; lists of texts stay whole."""
+    if not isinstance(value, Mapping):
+        return {name: value}
+    return {k: v for key in value for k, v in flat(value[key], f"{name}.{key}" if name else key).items()}
+
+
+def provenance_differences(published: Record, again: Record) -> list[tuple[str, Any, Any]]:
+    """Every field of provenance, and what of the spec may differ, with both values; times and which start of
+    the machine it was left out."""
+
+    def told(record: Record) -> dict[str, Any]:
+        kept = {k: v for k, v in record["provenance"].items() if k not in ("started", "ended", "command")}
+        kept["machine"] = {k: v for k, v in kept["machine"].items() if k != "boot"}
+        spec = {
+            k: record["spec"][k] for k in ("profile", "method_sha256", "method_version", "settings_sha256")
+        }
+        return flat(kept) | flat(spec, "spec")
+
+    ours, theirs = told(again), told(published)
+    names = sorted({*ours, *theirs})
+    return [(n, theirs.get(n), ours.get(n)) for n in names if ours.get(n) != theirs.get(n)]
+
+
+def outcome(record: Record) -> dict[str, Any]:
+    """What a run found, to the bit, wherever it ran: no times, no provenance."""
+    kept = store.digested_part(record)
+    return {k: v for k, v in kept.items() if k not in ("schema", "id", "spec", "provenance")}
+
+
+def first_difference(one: Any, other: Any, path: str = "") -> str | None:
+    """The path of the first place where two JSON values differ, or None."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        pairs = [(f"{path}.{k}".lstrip("."), one.get(k), other.get(k)) for k in sorted({*one, *other})]
+    elif isinstance(one, list) and isinstance(other, list):
+        if len(one) != len(other):
+            return path
+        pairs = [(f"{path}[{i}]", a, b) for i, (a, b) in enumerate(zip(one, other, strict=True))]
+    else:
+        return None if store.canonical(one) == store.canonical(other) else path
+    return next((found for p, a, b in pairs if (found := first_difference(a, b, p)) is not None), None)
+
+
+def siblings(published: Record, others: Sequence[Record]) -> list[Record]:
+    """Return the finished published runs of the row: equal specs, code and data; ``published`` first.
+
+    Digests in specs count as what they are equivalent to, so that runs from before and after a refactoring
+    that changes no number are runs of one row.
+    """
+    apart = ("seed", "follows", "method_sha256", "task_sha256", "data_sha256", "substrate_sha256")
+
+    def kind(record: Record) -> bytes:
+        spec = {k: v for k, v in record["spec"].items() if k not in apart}
+        spec["budget"] = {k: v for k, v in spec["budget"].items() if k != "seconds"}  # a safety net
+        return store.canonical([spec, record["provenance"]["data"], identity.of_record(record)])
+
+    found = {published["id"]: published}
+    for record in others:
+        if record["status"] != "failed" and kind(record) == kind(published):
+            found.setdefault(record["id"], record)
+    return list(found.values())
+
+
+def prediction_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
+    """Where one more draw is expected with probability ``level``, by Student's t (normal figures)."""
+    from scipy.stats import t
+
+    n = len(values)
+    mean = math.fsum(values) / n
+    spread = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1))
+    half = float(t.ppf((1 + level) / 2, n - 1)) * spread * math.sqrt(1 + 1 / n)
+    return mean - half, mean + half
+
+
+def compare(
+    published: Record,
+    again: Record,
+    others: Sequence[Record] = (),
+    code: Sequence[tuple[str, str, str]] = (),
+) -> Verdict:
+    """Judge a row by a second run of it.
+
+    Args:
+        published: the record in question.
+        again: the record of the run made from it, here; under another profile where this machine is another.
+        others: published records, of which those of the same row give the interval.
+        code: of what makes numbers, the parts that are not the published run's (``Verdict.code``).
+    """
+    if published["status"] == "failed":
+        return cannot_tell("the published run failed: it has no figures to compare")
+    differences = provenance_differences(published, again)
+
+    def nothing(quality: str, reason: str) -> Verdict:
+        return Verdict(quality, UNKNOWN, [reason], differences=differences, code=list(code))
+
+    if again["status"] == "failed":
+        return nothing(UNKNOWN if code else NO, f"the second run failed: {selection.plain(again['message'])}")
+    if (
+        again["status"] == "budget"
+        and published["status"] == "done"
+        and again["message"].startswith("seconds")
+    ):
+        why = "the second run ran out of its seconds, which the published one did not: try an idle machine"
+        return nothing(UNKNOWN, why)
+    if published["provenance"]["data"] != again["provenance"]["data"]:
+        return nothing(UNKNOWN, "the data are not the published ones")
+    runs = siblings(published, others)
+    ours, theirs = (selection.by_limit(r["candidates"]) for r in (again, published))
+    if not theirs:
+        return nothing(UNKNOWN, "the published run has no candidates")
+    metric = selection.metric_of([published])
+    checks = [_quality(limit, theirs[limit], ours.get(limit), runs, metric) for limit in theirs]
+    timed = [limit for limit in theirs if not theirs[limit].get("not_measured")]
+    checks += [_latency(limit, published, again, runs) for limit in timed]
+    place = first_difference(outcome(published), outcome(again))
+    repeated = _repeated(published, again)
+    if code:
+        checks = [_under_other_code(check) for check in checks]
+    reasons = [f"{c.what} at limit {c.limit}: {c.how}" for c in checks if c.holds is None]
+    reasons += [
+        f"{c.what} at limit {c.limit}: {_shown(c.now)} is outside [{_shown(c.low)}, {_shown(c.high)}]"
+        for c in checks
+        if c.holds is False
+    ]
+    reasons += [] if timed else ["latency: the published run was not timed"]
+    quality = answer([c.holds for c in checks if c.what == "quality"])
+    # Another commit with the same code is no difference; neither is how that code's digest was once taken.
+    alike = {name for name, *_ in differences} <= {"commit", "dirty_sha256", "spec.method_sha256"}
+    if place is not None and repeated and alike and not code and not _on_gpus(published):
+        reasons.append(f"equal machine, versions and timings on the processor, but {place} differs")
+        quality = NO
+    return Verdict(
+        quality,
+        answer([c.holds for c in checks if c.what == "latency ratio"]),
+        reasons,
+        checks,
+        identical=place is None,
+        first_difference=place,
+        repeated_timings=repeated,
+        differences=differences,
+        code=list(code),
+    )
+
+
+def answer(holds: Sequence[bool | None]) -> str:
+    """Return the answer that checks give together; without a check nothing can be told."""
+    return NO if False in holds else UNKNOWN if None in holds or not holds else YES
+
+
+def _on_gpus(record: Record) -> bool:
+    return bool(record["provenance"]["machine"].get("gpus"))
+
+
+def _under_other_code(check: Check) -> Check:
+    if check.holds is not False:
+        return check
+    outside = f"{_shown(check.now)} is outside [{_shown(check.low)}, {_shown(check.high)}]"
+    return replace(check, holds=None, how=f"{outside}, and other code or the row may be the reason")
+
+
+def _repeated(published: Record, again: Record) -> bool:
+    """Whether all that the second search was told of time is what the first was told."""
+    told = [r.get("timings") for r in (published, again)]
+    return told[0] is not None and told[0] == told[1]
+
+
+def published_figures(record: Record) -> dict[tuple[str, str], float | None]:
+    """Return (what, limit) -> the published figure, of everything that ``compare`` checks."""
+    found, metric = {}, selection.metric_of([record])
+    for limit, candidate in selection.by_limit(record["candidates"]).items():
+        found["quality", str(limit)] = _figure(candidate, metric).get("value")
+        if not candidate.get("not_measured"):
+            found["latency ratio", str(limit)] = (candidate.get("latency") or {}).get("ratio")
+    return found
+
+
+def _figure(candidate: Mapping[str, Any] | None, metric: str) -> Mapping[str, Any]:
+    if candidate is None:
+        return {}
+    scores = (candidate.get("test") or {}).get(selection.deciding_set(candidate) or "", {})
+    found: Mapping[str, Any] = scores.get(metric) or {}
+    return found
+
+
+def _quality(
+    limit: selection.Limit,
+    published: Mapping[str, Any],
+    now: Mapping[str, Any] | None,
+    runs: Sequence[Record],
+    metric: str,
+) -> Check:
+    figure, ours = _figure(published, metric), _figure(now, metric)
+    value, found = figure.get("value"), ours.get("value")
+    low, high, how = figure.get("low"), figure.get("high"), "95 % over the sentences of this row"
+    spread = _over_runs(runs, limit, lambda c: _figure(c, metric).get("value"))
+    if spread is not None:
+        low, high, how = *spread, f"95 % for one more run, from {len(runs)} published ones"
+    if found is None:
+        holds: bool | None = False if now is None else None
+        how = "the second run has no candidate at this limit" if now is None else "not measured"
+    elif found == value:
+        holds = True
+    elif low is None or high is None:
+        holds, how = None, "the published row has no interval"
+    else:
+        holds = low <= found <= high
+    return Check("quality", str(limit), value, found, low, high, how, holds)
+
+
+def _latency(limit: selection.Limit, published: Record, again: Record, runs: Sequence[Record]) -> Check:
+    theirs, ours = (
+        (selection.by_limit(r["candidates"]).get(limit) or {}).get("latency") or {}
+        for r in (published, again)
+    )
+    value, found = theirs.get("ratio"), ours.get("ratio")
+
+    def check(holds: bool | None, how: str, low: float | None = None, high: float | None = None) -> Check:
+        return Check("latency ratio", str(limit), value, found, low, high, how, holds)
+
+    profiles = [r["spec"]["profile"] for r in (published, again)]
+    if profiles[0] != profiles[1]:
+        return check(None, f"measured under {profiles[0]}, this machine is {profiles[1]}")
+    if not _equal(published, again, "fingerprint"):
+        return check(None, "measured on another kind of machine")
+    if value is None or not value > 0:
+        return check(None, "the published row has no ratio to the reference network")
+    if found is None:
+        return check(None, "not measured now")
+    for latency, when in ((theirs, "when it was published"), (ours, "now")):
+        load = latency.get("others_cpu") or 0.0
+        if load >= DISTURBED:
+            return check(None, f"disturbed {when}: other programs took {load:.1f} processors meanwhile")
+    same_machine = _equal(published, again, "boot")
+    allowed = SAME_MACHINE if same_machine else ALIKE
+    where = "on the same machine" if same_machine else "on a machine alike or after another start"
+    low, high, how = value * (1 - allowed), value * (1 + allowed), f"{allowed:.0%} allowed {where}"
+    own = theirs.get("ratio_low"), theirs.get("ratio_high")
+    over_runs = _over_runs(runs, limit, lambda c: (c.get("latency") or {}).get("ratio"))
+    for name, spread in (("the row's own interval", own), (f"{len(runs)} published runs", over_runs)):
+        if spread and spread[0] is not None and spread[1] is not None and spread[1] - spread[0] > high - low:
+            low, high, how = spread[0], spread[1], name
+    return check(low <= found <= high, how, low, high)
+
+
+def _equal(published: Record, again: Record, key: str) -> bool:
+    """Whether both tell the same of their machine, and tell it."""
+    first, second = (r["provenance"]["machine"].get(key) for r in (published, again))
+    return first is not None and bool(first == second)
+
+
+def _over_runs(runs: Sequence[Record], limit: selection.Limit, read: Any) -> tuple[float, float] | None:
+    chosen = [selection.by_limit(run["candidates"]).get(limit) for run in runs]
+    values = [read(c) for c in chosen if c is not None]
+    known = [v for v in values if v is not None]
+    return prediction_interval(known) if len(known) >= RUNS else None
+
+
+def _shown(value: float | None) -> str:
+    return "none" if value is None else f"{value:.4g}"

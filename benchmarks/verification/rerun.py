@@ -1,0 +1,276 @@
+"""A published record as a plan of this machine: what its second run is, or why there can be none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks import identity, registry
+from benchmarks.api import UsageError
+from benchmarks.hardware import profiles
+from benchmarks.hardware.profiles import Profile
+from benchmarks.records import store
+from benchmarks.records.provenance import source_state
+from benchmarks.records.selection import plain
+from benchmarks.records.store import Record
+from benchmarks.registry import MethodRef
+from benchmarks.runs.plan import Folders, Plan, Planned, RunSpec
+from benchmarks.tasks import code_digest, get_task, starting
+
+
+@dataclass
+class Rerun:
+    """What is to be run; ``hindrances`` say why it cannot be, each with what to type."""
+
+    plan: Plan | None = None
+    task: Any = None
+    profile: Profile | None = None
+    hindrances: list[str] = field(default_factory=list)
+    timings: dict[str, list[Any]] = field(default_factory=dict)
+    """Run -> the published answers to its probes, where there is a published record of it."""
+    code: list[tuple[str, str, str]] = field(default_factory=list)
+    """``task`` or ``substrate`` where today's code is another, with the digests published and now."""
+
+    @property
+    def run(self) -> Planned:
+        """The second run of the record; what it follows comes before it in the plan."""
+        assert self.plan is not None
+        return self.plan.runs[-1]
+
+
+def prepare(
+    record: Record,
+    folders: Folders,
+    known: Sequence[Record],
+    source: str | None = None,
+    start: Path | None = None,
+) -> Rerun:
+    """The plan of a second run.
+
+    Args:
+        record: the published one.
+        folders: where the second run works.
+        known: published records, among which the one that this ``follows`` is looked for.
+        source: ``path.py:Class`` of a method that is not installed.
+        start: folder of the pre-trained model that its networks started from, if any.
+    """
+    spec, made = record["spec"], Rerun()
+    try:
+        method = registry.find(source or spec["method"])
+        made.task = starting(get_task(spec["task"]), start)
+    except UsageError as error:
+        hint = "install the package that brings it, or name its file: --method ./its_file.py:Class"
+        return Rerun(hindrances=[f"{error}\n{hint}"])
+    wanted = record["provenance"]["data"].get("start")
+    if wanted is not None and start is None:
+        sha256 = plain(wanted, 12)
+        made.hindrances.append(
+            f"its networks started from a pre-trained model with sha256 {sha256}...: --start-from DIR"
+        )
+        return made
+    if method.name != spec["method"]:
+        made.hindrances.append(f"the record is of method '{spec['method']}', {source} is '{method.name}'")
+    elif not _same_method(record, method):
+        made.hindrances.append(
+            f"the code of method '{method.name}' differs: published {identity.of_record(record).method[:12]},"
+            f" here {method.sha256[:12]}\n{_checkout(record)}"
+        )
+    made.profile = _profile(record, made.hindrances)
+    if made.profile is None:
+        return made
+    try:
+        tier = made.task.tier(spec["tier"], made.profile.device)
+    except UsageError as error:
+        made.hindrances.append(str(error))
+        return made
+    if tier.sha256 != spec["settings_sha256"]:
+        made.hindrances.append(
+            f"the settings of {spec['task']} {spec['tier']} differ: published"
+            f" {spec['settings_sha256'][:12]}, here {tier.sha256[:12]}\n{_start(wanted, start)}"
+            f"{_checkout(record)}"
+        )
+    first = _first(record, made.profile, known, method, made.hindrances)
+    if made.hindrances:
+        return made
+    made.code = _other_code(record)
+    made.plan = Plan(folders, made.profile.name, made.profile.device)
+    chain = [first] if first is not None else []
+    while chain and chain[0].first is not None:
+        chain.insert(0, chain[0].first)
+    made.plan.runs += [run for run in chain if run.state != "done"]
+    own = RunSpec(**{**spec, "profile": made.profile.name})
+    made.plan.runs.append(Planned(own, method, first))
+    published = {r["id"]: r for r in [*known, record]}
+    for run in made.plan.runs:
+        id = store.spec_id({**run.spec.to_dict(), "profile": spec["profile"]})
+        told = published.get(id)
+        if told is None or told["status"] == "done":
+            run.spec = _patient(run.spec)
+        if told is not None:
+            made.timings[run.spec.id] = timed(told)
+    return made
+
+
+PATIENCE = 10
+"""Times the seconds of a run that they did not stop: on a slower or busy machine it is to end as it did."""
+
+
+def _patient(spec: RunSpec) -> RunSpec:
+    seconds = spec.budget["seconds"]
+    return replace(spec, budget={**spec.budget, "seconds": seconds * PATIENCE}) if seconds else spec
+
+
+def _same_method(record: Mapping[str, Any], method: MethodRef) -> bool:
+    return identity.of_record(record).method == identity.equivalent(identity.METHOD, method.sha256)
+
+
+def _other_code(record: Record) -> list[tuple[str, str, str]]:
+    """The parts of what makes numbers whose code is not the record's, ``Rerun.code``."""
+    made = record["provenance"]
+    known = "substrate_sha256" in record["spec"] or made.get("commit") in identity.published()["commits"]
+    if not known and source_state() == (made.get("commit"), made.get("dirty_sha256")):
+        return []
+    now = {
+        identity.TASK: code_digest(record["spec"]["task"]),
+        identity.SUBSTRATE_KIND: identity.substrate(),
+    }
+    before = identity.of_record(record)._asdict()
+    today = {kind: identity.equivalent(kind, digest) for kind, digest in now.items()}
+    return [(kind, before[kind], today[kind]) for kind in today if before[kind] != today[kind]]
+
+
+def timed(record: Mapping[str, Any]) -> list[Any]:
+    """The published answers to probes; none in a record of before they were kept."""
+    return list((record.get("timings") or {}).get("probes", ()))
+
+
+def limits(record: Mapping[str, Any]) -> tuple[tuple[float, float], ...]:
+    """The published latency limits as (share, milliseconds); none in an old record."""
+    found = (record.get("timings") or {}).get("limits", ())
+    return tuple((float(share), float(ms)) for share, ms in found)
+
+
+def _start(wanted: object, start: Path | None) -> str:
+    """What to look at first where the settings differ and a pre-trained model is started from."""
+    if start is None:
+        return ""
+    if wanted is None:
+        return "it started from no pre-trained model: leave out --start-from\n"
+    return f"it started from a model with sha256 {plain(wanted, 12)}...: is {start} that one?\n"
+
+
+def _checkout(record: Record) -> str:
+    """What to type to have the published code."""
+    made = record["provenance"]
+    commit = plain(made.get("commit") or "", 64)
+    if not commit:
+        package = made.get("package")
+        if isinstance(package, Mapping):
+            release = f"{plain(package.get('name'), 60)}=={plain(package.get('version'), 40)}"
+            return f"it was made by an installed release: pip install {release}"
+        return "the record names no commit: take the version of the code that made it"
+    dirty = ", and changes that were never committed" if made.get("dirty_sha256") else ""
+    return f"it was made by commit {commit}{dirty}: git checkout {commit}"
+
+
+def _profile(record: Record, hindrances: list[str]) -> Profile | None:
+    """The record's profile where this machine is one, else the machine's own for the same kind of device."""
+    name = record["spec"]["profile"]
+    if name == profiles.UNDECLARED:
+        gpus = record["provenance"]["machine"].get("gpus")
+        declared = replace(profiles.get(name), device="cuda" if gpus else "cpu")
+        if profiles.get(name).device == declared.device:
+            return declared
+    elif name in profiles.names():
+        declared = profiles.get(name)
+        if not profiles.differences(declared, profiles.probe()):
+            return declared
+        here = profiles.get(profiles.resolve("auto"))
+        if here.device == declared.device:
+            return here
+    else:
+        hindrances.append(f"no profile '{name}' here\nsee what there is: supernet-bench profiles")
+        return None
+    hindrances.append(
+        f"the record is of {name} ({declared.device}), and this machine has no such device\n"
+        f"on a machine that has: supernet-bench verify {record['id']}"
+    )
+    return None
+
+
+def _first(
+    record: Record,
+    profile: Profile,
+    known: Sequence[Record],
+    method: MethodRef,
+    hindrances: list[str],
+) -> Planned | None:
+    """The run that the record follows, with those that it follows in turn: each a published one, else one
+    that will be run first."""
+    spec = record["spec"]
+    if spec["follows"] is None:
+        return None
+    found = _leader(spec, profile, known, method)
+    if found is None:
+        hindrances.append(
+            f"it follows run {plain(spec['follows'], 40)}, which is not here, nor is it what this code runs\n"
+            f"put that record beside it, as under results/records; {_checkout(record)}"
+        )
+    return found
+
+
+def _leader(
+    spec: Mapping[str, Any], profile: Profile, known: Sequence[Record], method: MethodRef
+) -> Planned | None:
+    """What a run of ``method`` follows, ready to be planned; None where this code does not run it."""
+    beside = next((r for r in known if r["id"] == spec["follows"] and r["status"] != "failed"), None)
+    if beside is not None and not method.inherits:  # a record has no weights: they are made again
+        return Planned(RunSpec(**beside["spec"]), method, state="done", record=beside)
+    try:
+        leader = registry.find(method.follows or "")
+        own = dict(beside["spec"]) if beside is not None else _plain(spec, leader, spec["follows"])
+    except UsageError:
+        return None
+    if store.spec_id(own) != spec["follows"] or not _same_method({"spec": own, "provenance": {}}, leader):
+        return None
+    first = None
+    if own["follows"] is not None and (first := _leader(own, profile, known, leader)) is None:
+        return None
+    return Planned(RunSpec(**{**own, "profile": profile.name}), leader, first)
+
+
+def _plain(spec: Mapping[str, Any], leader: MethodRef, id: str | None = None) -> dict[str, Any]:
+    """The specification of a leader with default options, under the conditions of ``spec``; the one with this
+    id, where some digest of the leader's code, of before or equivalent, gives it.
+
+    Raises:
+        UsageError: it follows a method that is not here.
+    """
+    specs = _specs(spec, leader)
+    return next((own for own in specs if store.spec_id(own) == id), specs[0])
+
+
+def _specs(spec: Mapping[str, Any], leader: MethodRef) -> list[dict[str, Any]]:
+    """Every specification of ``_plain``, with the digest of today first."""
+    facts = {"method": leader.name, "method_version": leader.version, "options": {}}
+    follows: list[str | None] = [None]
+    if leader.follows is not None:
+        follows = [store.spec_id(own) for own in _specs(spec, registry.find(leader.follows))]
+    return [
+        {**spec, **facts, "method_sha256": digest, "follows": first}
+        for digest in [leader.sha256, *identity.same_as(leader.sha256)]
+        for first in follows
+    ]
+
+
+def stamp(folder: Path, state: Sequence[str | None]) -> None:
+    """Clear what an interrupted second run has left where the code has changed since."""
+    import json
+    import shutil
+
+    mark, now = folder / "source.json", json.dumps(list(state))
+    if not mark.exists() or mark.read_text() != now:
+        shutil.rmtree(folder, ignore_errors=True)
+        store.write_text(mark, now)

@@ -1,0 +1,1 @@
+"""Tables of whole joint spaces, and latencies predicted for them."""

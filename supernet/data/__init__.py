@@ -1,0 +1,1 @@
+"""Batches of sentence pairs, masked text and images."""

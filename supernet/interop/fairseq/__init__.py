@@ -1,0 +1,1 @@
+"""fairseq's data, dictionaries, checkpoints and training."""

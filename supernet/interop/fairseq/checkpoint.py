@@ -1,0 +1,242 @@
+"""Transformer checkpoints of fairseq: read into a network of ``supernet.seq2seq``, and written of one.
+
+Checkpoints of fairseq 0.6 to 0.12 are read; what is written is what fairseq 0.12.2 reads.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from supernet import export
+from supernet.architecture import Choice
+from supernet.interop import pickle_reader
+from supernet.interop.fairseq import layout
+from supernet.searchspace import SearchSpace
+from supernet.seq2seq import PAD, Seq2SeqFamily
+from supernet.space import seq2seq_space
+
+POST_LN = {
+    "encoder_normalize_before": False,
+    "decoder_normalize_before": False,
+    "encoder_learned_pos": False,
+    "decoder_learned_pos": False,
+    "no_token_positional_embeddings": False,
+    "no_scale_embedding": False,
+    "layernorm_embedding": False,
+    "adaptive_input": False,
+    "adaptive_softmax_cutoff": None,
+    "cross_self_attention": False,
+    "no_cross_attention": False,
+    "activation_fn": "relu",
+}
+"""Settings that our Transformer has no other of."""
+BROKEN = (ValueError, RuntimeError, IndexError, TypeError, AttributeError)
+"""What tensors of other shapes than expected bring about."""
+
+
+def settings(found: Mapping[str, Any], path: Path) -> Any:
+    """What a checkpoint tells of its model: ``args`` (to 0.9) or ``cfg["model"]``."""
+    cfg = found.get("cfg")
+    args = cfg.get("model") if isinstance(cfg, Mapping) else None
+    args = found.get("args") if args is None else args
+    state = found.get("model")
+    tensors = isinstance(state, Mapping) and all(isinstance(tensor, Tensor) for tensor in state.values())
+    if not isinstance(args, (Mapping, pickle_reader.Inert)) or not tensors:
+        raise ValueError(
+            f"{path}: no checkpoint of fairseq's: it needs 'model' and 'cfg' or 'args', and has"
+            f" {', '.join(map(str, list(found)[:8])) or 'nothing'}"
+        )
+    return args
+
+
+def network(path: Path, vocab: Sequence[int] = ()) -> layout.Imported:
+    """The Transformer that ``fairseq-train`` saved; nothing in the file is executed.
+
+    Args:
+        vocab: sizes of the source and target dictionary, where they are known.
+
+    Raises:
+        ValueError: no such checkpoint, another model, or dictionaries of other sizes.
+    """
+    found = pickle_reader.load(path)
+    args = settings(found, path)
+    try:
+        layout.plain(args, POST_LN)
+        return _network(args, found["model"], vocab)
+    except BROKEN as error:
+        arch = layout.attribute(args, "arch") or layout.attribute(args, "_name") or "unnamed"
+        raise ValueError(f"{path} (model {str(arch)[:40]!r}) cannot be imported: {error}") from None
+
+
+def _network(args: Any, state: Mapping[str, Tensor], vocab: Sequence[int]) -> layout.Imported:
+    share = layout.shared(args)
+    weights = layout.to_weights(state, share)
+    source = weights["source_embedding.weight"]
+    target = weights.get("target_embedding.weight", source)
+    matched(vocab, (len(source), len(target)))
+    width = target.shape[1]
+    if source.shape[1] != width:
+        raise ValueError(
+            f"encoder and decoder are {source.shape[1]} and {width} wide; here they are equally wide"
+        )
+    sizes = {side: layout.depth(state, side) for side in layout.LAYERS}
+    heads = {side: layout.number(args, f"{side}_attention_heads") for side in layout.LAYERS}
+    if any(width % n for n in heads.values()):
+        raise ValueError(f"{heads} heads do not divide a width of {width}")
+    ffn = {side: len(weights[f"{side}.0.feed_forward.fc1.bias"]) for side in layout.LAYERS}
+    space = standard_space(width, sizes, heads, ffn)
+    family = Seq2SeqFamily(space, layout.config_of(args, weights, share))
+    architecture = space.largest()
+    for name, extents in family.extents(architecture).items():
+        if tuple(weights[name].shape) != extents:
+            raise ValueError(f"{name} is {list(weights[name].shape)}, where {list(extents)} is expected")
+    return layout.Imported(family, architecture, weights)
+
+
+def matched(vocab: Sequence[int], embedded: tuple[int, int]) -> None:
+    """Raise ``ValueError`` where dictionaries (source, target) are not of the embedded sizes."""
+    for side, have, need in zip(("source", "target"), vocab, embedded, strict=False):
+        if have != need:
+            raise ValueError(
+                f"the {side} dictionary has {have} symbols and the checkpoint embeds {need}: take the"
+                " dictionary that it was trained with"
+            )
+
+
+def standard_space(
+    width: int, layers: Mapping[str, int], heads: Mapping[str, int], ffn: Mapping[str, int]
+) -> SearchSpace:
+    """The space whose one architecture is a standard Transformer, as fairseq's options state it; by side."""
+    space = seq2seq_space(
+        f"fairseq-{width}-{layers['encoder']}x{ffn['encoder']}x{heads['encoder']}"
+        f"-{layers['decoder']}x{ffn['decoder']}x{heads['decoder']}",
+        embed=(width,),
+        ffn=tuple(sorted(set(ffn.values()))),
+        heads=tuple(sorted(set(heads.values()))),
+        qkv_dim=width,
+        encoder_layers=layers["encoder"],
+        decoder_layers=(layers["decoder"],),
+        cross_source=(-1,),
+    )
+    only = {"encoder": (ffn["encoder"], heads["encoder"]), "decoder": (ffn["decoder"], heads["decoder"])}
+    choices = []
+    for choice in space.choices:
+        side = choice.name.partition("_")[0]
+        options = choice.options
+        if choice.name.endswith(("ffn", "heads")):
+            options = (only[side][0 if choice.name.endswith("ffn") else 1],)
+        choices.append(Choice(choice.name, options, choice.repeat, choice.depth, choice.codes))
+    return SearchSpace(space.name, choices, space.constants)
+
+
+def uniform(architecture: Mapping[str, Any], qkv_dim: int) -> dict[str, dict[str, int]]:
+    """Width, feed-forward width, heads and depth of ``encoder`` and ``decoder``, each the same in all layers.
+
+    Raises:
+        ValueError: they are not, or fairseq's Transformer has no such thing; says what.
+    """
+    a = architecture
+    if set(a["decoder_cross_source"]) != {-1}:
+        raise ValueError("cross-attention over several encoder layers: fairseq's reads the last one alone")
+    out = {}
+    for side, fields in (
+        ("encoder", ("encoder_heads",)),
+        ("decoder", ("decoder_self_heads", "decoder_cross_heads")),
+    ):
+        ffn, heads = set(a[f"{side}_ffn"]), {n for field in fields for n in a[field]}
+        for what, values in (("feed-forward widths", ffn), ("numbers of heads", heads)):
+            if len(values) > 1:
+                raise ValueError(
+                    f"{what} {', '.join(map(str, sorted(values)))} in one {side}: fairseq's has one"
+                )
+        one = {
+            "width": a[f"{side}_embed_dim"],
+            "ffn": ffn.pop(),
+            "heads": heads.pop(),
+            "layers": a[f"{side}_layers"],
+        }
+        if qkv_dim > one["width"] or one["width"] % one["heads"]:
+            raise ValueError(
+                f"{one['heads']} heads of {qkv_dim} in all on a width of {one['width']} ({side}): fairseq's"
+                " heads divide the width among them"
+            )
+        out[side] = one
+    return out
+
+
+def to_fairseq(folder: Path, out: Path) -> None:
+    """Write an exported sub-network as the checkpoint file ``out``, which ``fairseq-generate`` decodes.
+
+    The outputs are the network's. Where its heads together are narrower than its width, fairseq's, which
+    are not, are filled up with zeros; where its positions are a part of a wider table, they are written
+    as learned ones. Dictionaries are not part of a checkpoint: ``supernet-bench export-data`` writes them.
+
+    Raises:
+        ValueError: no exported sub-network of translation, or one that fairseq's Transformer cannot express;
+            the message says why.
+    """
+    module, about = export.load(folder)
+    if about["spec"]["kind"] != Seq2SeqFamily.kind:
+        raise ValueError(
+            f"{folder}: a network of kind {about['spec']['kind']!r}; fairseq's Transformer translates"
+        )
+    if about["policy"]:
+        raise ValueError(
+            f"{folder}: it is deployed in low precision, which fairseq's checkpoints do not hold"
+        )
+    try:
+        sides = uniform(about["architecture"], about["spec"]["space"]["constants"]["qkv_dim"])
+    except ValueError as error:
+        raise ValueError(f"{folder}: fairseq's Transformer cannot express it: {error}") from None
+    state = layout.to_state(module, {side: one["width"] for side, one in sides.items()})
+    args = arguments(about["spec"], sides)
+    for side in sides:
+        if args[f"{side}_learned_pos"]:
+            table = module.positions[:, : sides[side]["width"]]
+            # fairseq counts positions from the padding symbol on.
+            state[f"{side}.embed_positions.weight"] = torch.cat(
+                [table.new_zeros(PAD + 1, table.shape[1]), table]
+            )
+        else:
+            state[f"{side}.embed_positions._float_tensor"] = torch.zeros(1)
+        state[f"{side}.version"] = torch.tensor([3.0])
+    # The names of languages only say which files of a data-bin are read; the command line overrides them.
+    task = argparse.Namespace(task="translation", source_lang=None, target_lang=None, **args)
+    found = {
+        "args": task,
+        "cfg": None,
+        "model": state,
+        "optimizer_history": [
+            {"criterion_name": "none", "optimizer_name": "none", "lr_scheduler_state": {}, "num_updates": 0}
+        ],
+        "extra_state": {"epoch": 1},
+        "last_optimizer_state": None,
+    }
+    out.parent.mkdir(parents=True, exist_ok=True)
+    export.replace(out, lambda path: torch.save(found, path))
+
+
+def arguments(spec: Mapping[str, Any], sides: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
+    """Options of fairseq for a network of ``spec``; ``sides`` as ``uniform`` gives them."""
+    equal = sides["encoder"]["width"] == sides["decoder"]["width"]
+    args: dict[str, Any] = {
+        "arch": "transformer",
+        "criterion": "cross_entropy",
+        "share_all_embeddings": spec["share"] == "all" and equal,
+        "share_decoder_input_output_embed": spec["share"] != "none",
+        "max_source_positions": spec["max_positions"],
+        "max_target_positions": spec["max_positions"],
+    }
+    args |= {name: spec[name] for name in ("dropout", "attention_dropout", "activation_dropout")}
+    for side, one in sides.items():
+        args[f"{side}_embed_dim"], args[f"{side}_ffn_embed_dim"] = one["width"], one["ffn"]
+        args[f"{side}_layers"], args[f"{side}_attention_heads"] = one["layers"], one["heads"]
+        args[f"{side}_learned_pos"] = one["width"] != spec["position_dim"]
+        args[f"{side}_normalize_before"] = False
+    return args

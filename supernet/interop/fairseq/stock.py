@@ -1,0 +1,278 @@
+"""Sub-networks as stock classes of transformers, where one says exactly the same: names of weights, and what
+keeps a network from being one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from supernet import bert, seq2seq, vit
+from supernet.bert import Plan
+from supernet.finetune import Classifier
+from supernet.interop.errors import Inexpressible, require
+
+Names = Iterator[tuple[str, str]]
+"""Pairs of our name and theirs."""
+
+
+def model_of(module: torch.nn.Module) -> Any:
+    """A stock model with the weights of an exported sub-network, in evaluation mode.
+
+    Raises:
+        Inexpressible: no stock class is this network; the message says what is in the way.
+        Missing: transformers is not installed.
+    """
+    if isinstance(module, bert.Bert):
+        return bert_for_masked_words(module)
+    if isinstance(module, Classifier):
+        return bert_classifier(module)
+    if isinstance(module, vit.ViT):
+        return vit_classifier(module)
+    if isinstance(module, seq2seq.Transformer):
+        return fsmt(module)
+    raise Inexpressible(f"transformers has no stock class for a {type(module).__name__}")
+
+
+def _filled(model: Any, weights: Mapping[str, Tensor]) -> Any:
+    """A model of transformers with exactly these weights."""
+    model.load_state_dict({name: tensor.detach().clone() for name, tensor in weights.items()}, strict=True)
+    return model.eval()
+
+
+def layers_of(plan: Plan) -> list[tuple[bert.Op, bert.Op]]:
+    """Attention and feed-forward of each layer of an encoder that has no other stages.
+
+    Raises:
+        Inexpressible: it has.
+    """
+    if plan.bridges:
+        raise Inexpressible("its widths differ from layer to layer")
+    ops = plan.ops
+    kinds = [op.kind for op in ops]
+    if not ops or kinds != ["attention", "feed_forward"] * (len(ops) // 2):
+        raise Inexpressible("its operations are not attention and feed-forward in turns")
+    return list(zip(ops[::2], ops[1::2], strict=True))
+
+
+def bert_names(layers: list[tuple[bert.Op, bert.Op]]) -> Names:
+    """Of an encoder with its embedding; ours and those of ``BertModel``."""
+    for ours, theirs in (("word", "word"), ("position", "position"), ("segment", "token_type")):
+        yield f"embedding.{ours}.weight", f"embeddings.{theirs}_embeddings.weight"
+    linears = [("embedding.norm", "embeddings.LayerNorm")]
+    for i, (attention, ffn) in enumerate(layers):
+        a, f, there = f"ops.{attention.name}", f"ops.{ffn.name}", f"encoder.layer.{i}"
+        own = f"{there}.attention"
+        linears += [(f"{a}.{p[0]}", f"{own}.self.{p}") for p in ("query", "key", "value")]
+        linears += [(f"{a}.out", f"{own}.output.dense"), (f"{a}.norm", f"{own}.output.LayerNorm")]
+        linears += [(f"{f}.fc1", f"{there}.intermediate.dense"), (f"{f}.fc2", f"{there}.output.dense")]
+        linears += [(f"{f}.norm", f"{there}.output.LayerNorm")]
+    yield from both(linears)
+
+
+BERT_HEAD = (
+    ("head.dense", "cls.predictions.transform.dense"),
+    ("head.norm", "cls.predictions.transform.LayerNorm"),
+)
+
+
+def both(linears: Iterable[tuple[str, str]]) -> Names:
+    """Weight and bias of each pair of linears or norms."""
+    for ours, theirs in linears:
+        for part in ("weight", "bias"):
+            yield f"{ours}.{part}", f"{theirs}.{part}"
+
+
+def bert_config(module: bert.Bert) -> Any:
+    """Of a stock encoder with the shape of ``module``.
+
+    Raises:
+        Inexpressible: stock encoders have layers that are all alike, with heads that share the width.
+    """
+    layers = layers_of(module.plan)
+    shapes = {(a.width, a.inner, a.heads, f.width, f.inner) for a, f in layers}
+    if len(shapes) > 1:
+        raise Inexpressible("its layers are not all alike")
+    width, inner, heads, _, ffn = shapes.pop()
+    if inner != width:
+        raise Inexpressible(f"its heads have {inner} channels together and a layer has {width}")
+    own = module.config
+    return require("transformers", "huggingface").BertConfig(
+        vocab_size=own.vocab,
+        hidden_size=width,
+        num_hidden_layers=len(layers),
+        num_attention_heads=heads,
+        intermediate_size=ffn,
+        hidden_dropout_prob=own.dropout,
+        attention_probs_dropout_prob=own.attention_dropout,
+        max_position_embeddings=own.max_positions,
+        type_vocab_size=own.segments,
+        layer_norm_eps=bert.EPS,
+        pad_token_id=bert.PAD,
+    )
+
+
+def bert_for_masked_words(module: bert.Bert) -> Any:
+    """``BertForMaskedLM``."""
+    config, ours = bert_config(module), dict(module.named_parameters())
+    body = [(o, f"bert.{t}") for o, t in bert_names(layers_of(module.plan))]
+    weights = {theirs: ours[name] for name, theirs in (*body, *both(BERT_HEAD))}
+    weights["cls.predictions.decoder.weight"] = ours["embedding.word.weight"]
+    weights["cls.predictions.decoder.bias"] = weights["cls.predictions.bias"] = ours["head.bias"]
+    return _filled(require("transformers", "huggingface").BertForMaskedLM(config), weights)
+
+
+def bert_classifier(module: Classifier) -> Any:
+    """``BertForSequenceClassification``; of one output, a regression."""
+    config, ours = bert_config(module.encoder), dict(module.named_parameters())
+    config.num_labels = module.out.out_features
+    body = [(f"encoder.{o}", f"bert.{t}") for o, t in bert_names(layers_of(module.encoder.plan))]
+    ends = both((("pooler", "bert.pooler.dense"), ("out", "classifier")))
+    weights = {theirs: ours[name] for name, theirs in (*body, *ends)}
+    return _filled(require("transformers", "huggingface").BertForSequenceClassification(config), weights)
+
+
+def vit_names(depth: int) -> Names:
+    """Of an image classifier; ours and those of ``ViTForImageClassification``."""
+    linears = [("norm", "vit.layernorm"), ("head", "classifier")]
+    for i in range(depth):
+        a, there = f"layers.{i}.attention", f"vit.layers.{i}"
+        linears += [(f"{a}.{p}", f"{there}.attention.{p}_proj") for p in ("q", "k", "v")]
+        linears += [(f"{a}.out", f"{there}.attention.o_proj")]
+        linears += [(f"layers.{i}.ffn.{p}", f"{there}.mlp.{p}") for p in ("fc1", "fc2")]
+        linears += [(f"layers.{i}.attention_norm", f"{there}.layernorm_before")]
+        linears += [(f"layers.{i}.ffn_norm", f"{there}.layernorm_after")]
+    yield from both(linears)
+
+
+def vit_classifier(module: vit.ViT) -> Any:
+    """``ViTForImageClassification``."""
+    layers: Any = list(module.layers)[: module.depth]
+    shapes = {(x.attention.heads, x.attention.q.out_features, x.ffn.fc1.out_features) for x in layers}
+    if len(shapes) > 1:
+        raise Inexpressible("its layers are not all alike")
+    heads, inner, ffn = shapes.pop()
+    own, width = module.config, module.norm.weight.shape[0]
+    if inner != width:
+        raise Inexpressible(f"its heads have {inner} channels together and a layer has {width}")
+    transformers = require("transformers", "huggingface")
+    config = transformers.ViTConfig(
+        hidden_size=width,
+        num_hidden_layers=len(layers),
+        num_attention_heads=heads,
+        intermediate_size=ffn,
+        hidden_dropout_prob=own.dropout,
+        layer_norm_eps=vit.EPS,
+        image_size=own.image,
+        patch_size=module.patch_size,
+        num_channels=own.channels,
+        num_labels=own.classes,
+    )
+    ours = dict(module.named_parameters())
+    weights = {theirs: ours[name] for name, theirs in vit_names(len(layers))}
+    patch, there = module.patch_size, "vit.embeddings"
+    kernel = ours["patch.weight"].view(width, own.channels, patch, patch)
+    weights[f"{there}.patch_embeddings.projection.weight"] = kernel
+    weights[f"{there}.patch_embeddings.projection.bias"] = ours["patch.bias"]
+    weights[f"{there}.cls_token"] = ours["embedding.token"][None]
+    weights[f"{there}.position_embeddings"] = ours["embedding.position"][None]
+    return _filled(transformers.ViTForImageClassification(config), weights)
+
+
+def fsmt(module: seq2seq.Transformer) -> Any:
+    """``FSMTForConditionalGeneration``: the only stock class whose positions are fairseq's, as ours are.
+
+    Raises:
+        Inexpressible: its layers differ, widths of the two sides or of the heads differ, the decoder reads
+            more than the last encoder layer, or positions are cut from a wider table.
+    """
+    encoder: Any = list(module.encoder)[: module.encoder_depth]
+    decoder: Any = list(module.decoder)[: module.decoder_depth]
+    width = module.encoder_width
+    if module.decoder_width != width:
+        raise Inexpressible(f"its encoder is {width} wide and its decoder {module.decoder_width}")
+    if any(min(x.cross.sources, len(encoder)) > 1 for x in decoder):
+        raise Inexpressible("its decoder reads more than the last encoder layer")
+    inner = encoder[0].attention.out.in_features
+    if inner != width:
+        raise Inexpressible(f"its heads have {inner} channels together and a layer has {width}")
+    if module.positions.shape[1] != width:
+        raise Inexpressible(
+            f"its positions are the first {width} columns of a table {module.positions.shape[1]} wide"
+        )
+    shapes = [
+        {(x.attention.heads, x.feed_forward.fc1.out_features) for x in side} for side in (encoder, decoder)
+    ]
+    if any(len(found) > 1 for found in shapes) or any(x.cross.heads != x.attention.heads for x in decoder):
+        raise Inexpressible("its layers are not all alike")
+    (heads, ffn), (decoder_heads, decoder_ffn) = (found.pop() for found in shapes)
+    own = module.config
+    transformers = require("transformers", "huggingface")
+    config = transformers.FSMTConfig(
+        langs=["source", "target"],
+        src_vocab_size=own.source_vocab,
+        tgt_vocab_size=own.target_vocab,
+        d_model=width,
+        encoder_layers=len(encoder),
+        encoder_ffn_dim=ffn,
+        encoder_attention_heads=heads,
+        decoder_layers=len(decoder),
+        decoder_ffn_dim=decoder_ffn,
+        decoder_attention_heads=decoder_heads,
+        # The table's first two rows are no positions.
+        max_position_embeddings=own.max_positions,
+        dropout=own.dropout,
+        attention_dropout=own.attention_dropout,
+        activation_dropout=own.activation_dropout,
+        bos_token_id=seq2seq.BOS,
+        pad_token_id=seq2seq.PAD,
+        eos_token_id=seq2seq.EOS,
+        decoder_start_token_id=seq2seq.EOS,
+        forced_eos_token_id=seq2seq.EOS,
+        tie_word_embeddings=own.share == "all",
+        use_cache=False,  # of the forward pass alone: with a cache, FSMT leaves out its causal mask
+    )
+    model = transformers.FSMTForConditionalGeneration(config)
+    weights = {name: tensor for name, tensor in model.state_dict().items() if "embed_positions" in name}
+    model.generation_config.use_cache = True
+    return _filled(model, weights | _fsmt_weights(module, len(encoder), len(decoder)))
+
+
+def _fsmt_weights(module: seq2seq.Transformer, encoder: int, decoder: int) -> dict[str, Tensor]:
+    ours = dict(module.named_parameters(remove_duplicate=False))
+    output = module.target_embedding.weight if module.output is None else module.output.weight
+    found = {
+        "model.encoder.embed_tokens.weight": ours["source_embedding.weight"],
+        "model.decoder.embed_tokens.weight": ours["target_embedding.weight"],
+        "model.decoder.output_projection.weight": output,
+    }
+    for part in ("weight", "bias"):
+        for side, depth in (("encoder", encoder), ("decoder", decoder)):
+            for i in range(depth):
+                here, there = f"{side}.{i}", f"model.{side}.layers.{i}"
+                for name, tensor in zip("qkv", ours[f"{here}.attention.qkv.{part}"].chunk(3), strict=True):
+                    found[f"{there}.self_attn.{name}_proj.{part}"] = tensor
+                if side == "decoder":
+                    k, v = ours[f"{here}.cross.kv.{part}"].chunk(2)
+                    found |= {
+                        f"{there}.encoder_attn.k_proj.{part}": k,
+                        f"{there}.encoder_attn.v_proj.{part}": v,
+                    }
+                for own, other in FSMT_NAMES if side == "decoder" else FSMT_NAMES[:5]:
+                    found[f"{there}.{other}.{part}"] = ours[f"{here}.{own}.{part}"]
+    return found
+
+
+FSMT_NAMES = (
+    ("attention.out", "self_attn.out_proj"),
+    ("attention_norm", "self_attn_layer_norm"),
+    ("feed_forward.fc1", "fc1"),
+    ("feed_forward.fc2", "fc2"),
+    ("feed_forward_norm", "final_layer_norm"),
+    ("cross.q", "encoder_attn.q_proj"),
+    ("cross.out", "encoder_attn.out_proj"),
+    ("cross_norm", "encoder_attn_layer_norm"),
+)
+"""Of a layer; the last three are a decoder's alone."""

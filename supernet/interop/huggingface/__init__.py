@@ -1,0 +1,1 @@
+"""Networks of transformers: export, automatic classes, starting weights."""

@@ -1,0 +1,349 @@
+"""Supernets that start from weights of transformers: BERT for encoders of text, ViT and BEiT for images.
+
+A sub-network uses leading rows and columns, so which heads and channels come first decides what the small
+ones inherit. ``plain`` leaves them in the order in which they were trained. ``norm`` puts heads and
+feed-forward channels with the largest weights first (L1 norm, as Once-for-All sorts channels); inside a layer
+they may stand in any order, so the largest sub-network computes the same either way.
+
+A model has its special tokens anywhere, ``supernet.bert`` has them first: where the folder has a vocabulary,
+words are taken over in the order of ``pieces``, and text has to be encoded in it, too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from supernet import bert
+from supernet.bert import BertFamily, CellBert
+from supernet.elastic import SuperNet
+from supernet.interop.errors import Foreign, Inexpressible, require
+from supernet.interop.fairseq import stock
+from supernet.vit import ViTFamily
+from supernet.weights import SharedSlices
+
+SPECIAL = (
+    (bert.PAD, "[PAD]"),
+    (bert.UNK, "[UNK]"),
+    (bert.CLS, "[CLS]"),
+    (bert.SEP, "[SEP]"),
+    (bert.MASK, "[MASK]"),
+)
+ORDERS = ("plain", "norm")
+CLASSES = {
+    "bert": "BertForMaskedLM",
+    "vit": "ViTForImageClassification",
+    "beit": "BeitForImageClassification",
+}
+"""Kind of model -> what reads it."""
+
+
+@dataclass
+class Start:
+    """Weights of a foreign model under a family's names, at least as large as its tensors."""
+
+    weights: dict[str, Tensor]
+    kind: str
+    sha256: str
+    """Of the folder's configuration and weights."""
+    left_out: list[str] = field(default_factory=list)
+    """What the model has and the family has no place for, or the family has and the model lacks."""
+
+
+def read(folder: Path, family: Any, order: str = "plain") -> Start:
+    """The weights of a local folder for a family. No file is unpickled, nothing is downloaded.
+
+    Raises:
+        Foreign: the folder is missing, is no model, or a file in it is truncated.
+        Inexpressible: it is a model that this family cannot start from; the message says why.
+        Missing: transformers is not installed.
+    """
+    if order not in ORDERS:
+        raise ValueError(f"order {order!r}: choose one of {', '.join(ORDERS)}")
+    model, missing = _model(folder)
+    kind = model.config.model_type
+    fits = BertFamily if kind == "bert" else ViTFamily
+    if not isinstance(family, fits) or isinstance(family, CellBert):
+        raise Inexpressible(f"{folder} is a {kind}, which a supernet of kind {family.kind} cannot start from")
+    if kind == "bert":
+        start = Start(_bert(model, family, missing, order), kind, digest(folder))
+        words = special_first(vocabulary(folder), model.config.vocab_size)
+        for name in ("embedding.word.weight", "head.bias"):
+            if name in start.weights:
+                start.weights[name] = start.weights[name][words]
+    else:
+        start = Start(_vit(model, family, order), kind, digest(folder))
+    slots = family.slots()
+    start.left_out = sorted(name for name in slots if name not in start.weights)
+    if any("relative_position" in name for name, _ in model.named_parameters()):
+        start.left_out.append("relative positions, which this family has not")
+    for name, weight in start.weights.items():
+        if any(a < b for a, b in zip(weight.shape, slots[name].shape, strict=True)):
+            raise Inexpressible(
+                f"{folder}: {name} is {list(weight.shape)} there and {list(slots[name].shape)} in the"
+                " supernet: it can be cut, not made larger"
+            )
+    return start
+
+
+def initialise(net: SuperNet, folder: Path, order: str = "plain") -> Start:
+    """Let a supernet start from the weights of a local folder; what the folder lacks stays as it is.
+
+    Raises:
+        Foreign, Inexpressible, Missing: as ``read`` has it; or the supernet's weights are no shared slices.
+    """
+    if not isinstance(net.source, SharedSlices):
+        raise Inexpressible("only a supernet of shared slices starts from weights of one network")
+    start = read(folder, net.family, order)
+    net.source.adopt(start.weights)
+    return start
+
+
+def digest(folder: Path) -> str:
+    """sha256 over names and contents of the configuration and weights of a folder."""
+    found = hashlib.sha256()
+    for path in sorted((*folder.glob("*.safetensors"), folder / "config.json")):
+        found.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return found.hexdigest()
+
+
+def configuration(folder: Path) -> dict[str, Any]:
+    """What a folder's ``config.json`` says.
+
+    Raises:
+        Foreign: there is none.
+    """
+    try:
+        found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise Foreign(
+            f"{folder}: not a folder of transformers, its config.json cannot be read ({error})"
+        ) from None
+    if not isinstance(found, dict):
+        raise Foreign(f"{folder}: not a folder of transformers, its config.json holds no object")
+    return found
+
+
+def check_whole(folder: Path) -> None:
+    """Refuse a folder without weights, or with a file that was cut short, before anything is made of it.
+
+    Raises:
+        Foreign: naming the file.
+    """
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise Foreign(f"{folder}: no weights in it as *.safetensors; pickled ones are not read")
+    for path in files:
+        try:
+            with safe_open(path, framework="pt"):
+                pass
+        except (OSError, SafetensorError) as error:
+            raise Foreign(f"{path}: not a whole file of weights ({error})") from None
+
+
+def head_channels(folder: Path) -> int:
+    """Channels of each head of a folder's model.
+
+    Raises:
+        Foreign: its configuration does not say.
+    """
+    told = configuration(folder)
+    try:
+        return int(told["hidden_size"]) // int(told["num_attention_heads"])
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        raise Foreign(f"{folder}: its config.json does not say how wide its heads are") from None
+
+
+def _model(folder: Path) -> tuple[Any, set[str]]:
+    """The model of a folder, and the names that its files lack."""
+    kind = configuration(folder).get("model_type")
+    if kind not in CLASSES:
+        raise Inexpressible(f"{folder} is a {kind!r}: a supernet starts from {', '.join(CLASSES)}")
+    reader = getattr(require("transformers", "huggingface"), CLASSES[kind])
+    try:
+        model, told = reader.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise Foreign(f"{folder}: its weights cannot be read ({said})") from None
+    return model.eval(), set(told["missing_keys"])
+
+
+def _spaced(have: int, need: int) -> list[int]:
+    """For each of ``need`` layers, the one of ``have`` that it starts from: evenly spaced."""
+    if have < need:
+        raise Inexpressible(f"the model has {have} layers, the supernet up to {need}")
+    return [i * have // need for i in range(need)]
+
+
+def _same(what: str, theirs: object, ours: object) -> None:
+    if theirs != ours:
+        raise Inexpressible(f"{what}: {theirs} in the model, {ours} in the supernet")
+
+
+def _bert(model: Any, family: BertFamily, missing: set[str], order: str) -> dict[str, Tensor]:
+    theirs, config = dict(model.state_dict()), model.config
+    _same("word pieces", config.vocab_size, family.config.vocab)
+    _same("activation", config.hidden_act, "gelu")
+    head_dim = config.hidden_size // config.num_attention_heads
+    ops = family.plan(family.largest).ops
+    pairs = list(zip(ops[::2], ops[1::2], strict=True))
+    for attention, _ in pairs:
+        _same("channels of a head", head_dim, attention.inner // attention.heads)
+    # Each supernet layer is looked up under its own name; they stand in the model's order.
+    layers = _spaced(config.num_hidden_layers, len(pairs))
+    there = dict(stock.bert_names(pairs))
+    found = {}
+    for ours, name in there.items():
+        if name.startswith("encoder.layer."):
+            _, _, number, rest = name.split(".", 3)
+            name = f"encoder.layer.{layers[int(number)]}.{rest}"
+        found[ours] = theirs[f"bert.{name}"].detach().clone()
+    for ours, name in (*stock.both(stock.BERT_HEAD), ("head.bias", "cls.predictions.bias")):
+        if name not in missing:
+            found[ours] = theirs[name].detach().clone()
+    if order == "norm":
+        for attention, ffn in pairs:
+            a, f = f"ops.{attention.name}", f"ops.{ffn.name}"
+            _sort(found, a, f, head_dim, ("q", "k", "v"), ("fc1", "fc2"))
+    return found
+
+
+def _vit(model: Any, family: ViTFamily, order: str) -> dict[str, Tensor]:
+    config, kind = model.config, model.config.model_type
+    theirs = {name.removeprefix(f"{kind}."): tensor.detach() for name, tensor in model.state_dict().items()}
+    _same("pixels of a patch", config.patch_size, family.patch)
+    _same("pixels of an image", config.image_size, family.config.image)
+    _same("colours", config.num_channels, family.config.channels)
+    _same("channels of a head", config.hidden_size // config.num_attention_heads, family.head_dim)
+    _same("activation", config.hidden_act, "gelu")
+    depth = len(family.largest["heads"])
+    layers = _spaced(config.num_hidden_layers, depth)
+    stem = "embeddings"
+    found = {
+        "patch.weight": theirs[f"{stem}.patch_embeddings.projection.weight"].flatten(1),
+        "patch.bias": theirs[f"{stem}.patch_embeddings.projection.bias"],
+        "embedding.token": theirs[f"{stem}.cls_token"][0],
+    }
+    position = theirs.get(f"{stem}.position_embeddings")
+    if position is not None:
+        found["embedding.position"] = position[0]
+    for ours, name in stock.vit_names(depth):
+        name = name.removeprefix("vit.")
+        if name.startswith("layers."):
+            _, number, rest = name.split(".", 2)
+            name = f"layers.{layers[int(number)]}.{rest}"
+        elif name.startswith("layernorm.") and name not in theirs:
+            name = f"pooler.{name}"  # BEiT's, of the mean over patches
+        if name in theirs:
+            found[ours] = theirs[name]
+        elif name.endswith("k_proj.bias"):  # BEiT's keys have none
+            found[ours] = torch.zeros(config.hidden_size)
+    for i, layer in enumerate(layers):  # what BEiT scales a branch by goes into its last linear
+        for scale, last in (("lambda_1", "attention.out"), ("lambda_2", "ffn.fc2")):
+            if (by := theirs.get(f"layers.{layer}.{scale}")) is not None:
+                found[f"layers.{i}.{last}.weight"] = found[f"layers.{i}.{last}.weight"] * by[:, None]
+                found[f"layers.{i}.{last}.bias"] = found[f"layers.{i}.{last}.bias"] * by
+    if len(found["head.bias"]) != family.config.classes:
+        del found["head.weight"], found["head.bias"]
+    found = {name: tensor.clone() for name, tensor in found.items()}
+    if order == "norm":
+        for i in range(depth):
+            here = f"layers.{i}"
+            _sort(found, f"{here}.attention", f"{here}.ffn", family.head_dim, ("q", "k", "v"), ("fc1", "fc2"))
+    return found
+
+
+def _sort(
+    weights: dict[str, Tensor],
+    attention: str,
+    ffn: str,
+    head_dim: int,
+    projections: tuple[str, ...],
+    linears: tuple[str, str],
+) -> None:
+    """Heads and feed-forward channels of one layer, those of the largest L1 norm first, in place."""
+    rows = [weights[f"{attention}.{name}.weight"] for name in projections]
+    size = torch.stack([row.abs().sum(1) for row in rows]).sum(0)
+    size = size + weights[f"{attention}.out.weight"].abs().sum(0)
+    heads = size.view(-1, head_dim).sum(1).argsort(descending=True, stable=True)
+    channels = (heads[:, None] * head_dim + torch.arange(head_dim)).flatten()
+    _permute(weights, [f"{attention}.{name}" for name in projections], f"{attention}.out", channels)
+    first, second = (f"{ffn}.{name}" for name in linears)
+    size = weights[f"{first}.weight"].abs().sum(1) + weights[f"{second}.weight"].abs().sum(0)
+    _permute(weights, [first], second, size.argsort(descending=True, stable=True))
+
+
+def _permute(weights: dict[str, Tensor], before: list[str], after: str, order: Tensor) -> None:
+    for name in before:
+        for part in ("weight", "bias"):
+            weights[f"{name}.{part}"] = weights[f"{name}.{part}"][order]
+    weights[f"{after}.weight"] = weights[f"{after}.weight"][:, order]
+
+
+def vocabulary(folder: Path) -> dict[str, int]:
+    """Word piece -> id of a folder's ``vocab.txt``, else ``tokenizer.json``; empty where it has neither.
+
+    Raises:
+        Foreign: the file is none.
+    """
+    try:
+        if (path := folder / "vocab.txt").is_file():
+            lines = path.read_text(encoding="utf-8").splitlines()
+            return {piece: i for i, piece in enumerate(lines)}
+        if (path := folder / "tokenizer.json").is_file():
+            made = json.loads(path.read_text(encoding="utf-8"))
+            added = {token["content"]: token["id"] for token in made.get("added_tokens", ())}
+            return {**made["model"]["vocab"], **added}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Foreign(f"{path}: not a vocabulary ({error})") from None
+    return {}
+
+
+def pieces(folder: Path) -> list[str]:
+    """The word pieces of a folder, in the order of our ids.
+
+    Raises:
+        Foreign: there are none, or they are not numbered without a gap.
+        Inexpressible: a special token is missing, or letters keep their case, which ours do not.
+    """
+    told = folder / "tokenizer_config.json"
+    try:
+        cased = told.is_file() and json.loads(told.read_text(encoding="utf-8")).get("do_lower_case") is False
+    except (OSError, ValueError, AttributeError) as error:
+        raise Foreign(f"{told}: cannot be read ({error})") from None
+    if cased:
+        raise Inexpressible(f"{folder} is a cased model: text is in lower case here, take an uncased one")
+    found = vocabulary(folder)
+    if sorted(found.values()) != list(range(len(found))) or not found:
+        raise Foreign(f"{folder}: no vocab.txt or tokenizer.json with pieces numbered without a gap")
+    by_id = sorted(found, key=found.__getitem__)
+    return [by_id[i] for i in special_first(found, len(found))]
+
+
+def special_first(found: Mapping[str, int], size: int) -> list[int]:
+    """A model's word ids by our id: special tokens first, as ``supernet.bert`` has them, in exchange for what
+    stood there; all others stay. Without a vocabulary, as they are.
+
+    Raises:
+        Inexpressible: a special token is missing, or the model has not as many words.
+    """
+    order = list(range(size))
+    if not found:
+        return order
+    _same("word pieces", size, len(found))
+    for ours, token in SPECIAL:
+        if token not in found:
+            raise Inexpressible(f"the vocabulary has no {token}")
+        at = order.index(found[token])
+        order[ours], order[at] = order[at], order[ours]
+    return order

@@ -1,0 +1,1 @@
+"""Low precision: rounding, kernels, fake quantisation, ONNX lowering, latency model."""

@@ -1,0 +1,294 @@
+"""What networks say under precision policies, thousands of them, without converting any.
+
+Operators that follow the deployed arithmetic of one sample at a time: activation ranges are those of each
+sample, so that batches change nothing; int8 products are sums of whole numbers, as in the kernels: in int32
+where the processor multiplies such numbers exactly, in float32 elsewhere. Each weight is rounded once per
+precision, at first use; a policy picks one of them.
+
+Many policies of one architecture run at once, folded into the batch: layer by layer, all policies that agree
+on its precision share one product. Works wherever torch does, so on a GPU too, where the real kernels do not.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from supernet.quantization.precisions import Fake, Policy, check, units
+from supernet.quantization.rounding import GROUP, LARGEST, w4_grid, w8_grid
+
+ROWS = {"cpu": 32}
+"""Samples that run at once: on the processor few enough for its caches, which halves the time of products."""
+ROWS_ELSEWHERE = 4096
+
+
+class _Layer(Fake):
+    """A linear or convolution in the precisions that ``chosen`` names, one for each part of the batch."""
+
+    def __init__(self, layer: Any, exact: bool = True, grouped: bool = False) -> None:
+        super().__init__()
+        self.layer, self.exact, self.grouped = layer, exact, grouped
+        self.grids: dict[str, tuple[Tensor, Tensor | None]] = {}
+        self.sums: Tensor | None = None
+        self.real: Tensor | None = None
+        self.choose(("fp32",))
+
+    def choose(self, precisions: Sequence[str]) -> None:
+        """Compute in ``precisions`` from now on, one for each part of the batch."""
+        self.chosen = tuple(precisions)
+        self.rows: dict[str, Tensor] = {}
+
+    def forward(self, x: Tensor, first: int | None = None) -> Tensor:
+        """With ``first``, of each sample its first places alone; ranges are those of all."""
+        if len(set(self.chosen)) == 1:
+            return self._in(self.chosen[0], x, first)
+        parts = x.unflatten(0, (len(self.chosen), -1))
+        y: Tensor | None = None
+        for precision in dict.fromkeys(self.chosen):
+            if precision not in self.rows:  # kept: making them waits for a GPU
+                found = [i for i, one in enumerate(self.chosen) if one == precision]
+                self.rows[precision] = torch.tensor(found, device=x.device)
+            rows = self.rows[precision]
+            part = self._in(precision, parts.index_select(0, rows).flatten(0, 1), first)
+            if y is None:
+                y = part.new_empty(len(x), *part.shape[1:])
+            y.unflatten(0, parts.shape[:2]).index_copy_(0, rows, part.unflatten(0, (len(rows), -1)))
+        assert y is not None
+        return y
+
+    def float_weight(self) -> Tensor:
+        """The weight in the one precision that is chosen, fp32 or w4."""
+        (precision,) = set(self.chosen)
+        weight: Tensor = self.layer.weight if precision == "fp32" else self._grid(precision)[0]
+        return weight
+
+    def _in(self, precision: str, x: Tensor, first: int | None) -> Tensor:
+        if precision == "int8":
+            return self._int8(x, first)
+        x = x if first is None else x[:, :first]
+        if precision == "fp32":
+            y: Tensor = self.layer(x) if self.exact else self._product(x, self.layer.weight, self.layer.bias)
+            return y
+        weight, _ = self._grid(precision)
+        if precision == "bf16":
+            return self._plus(self._product(x.bfloat16(), weight).float())
+        return self._product(_grouped(x) if self.grouped else x, weight, self.layer.bias)
+
+    def _int8(self, x: Tensor, first: int | None) -> Tensor:
+        return self._counted(*self._numbers(x, first))
+
+    def _numbers(self, x: Tensor, first: int | None) -> tuple[Tensor, Tensor, Tensor]:
+        """What int8 products take of an input, with the step and the zero of each sample."""
+        if self.real is not None and self.real.dim() == x.dim():
+            x = x.masked_fill(~self.real, 0.0)  # every range has zero in it
+        step, zero = _ranges(x)
+        x = x if first is None else x[:, :first]
+        if not self._whole(x):
+            return _levels(x, step, zero), step, zero
+        # The kernels' own numbers, 128 less so that they are signed; what that takes away is added again.
+        numbers = (x / step).round_().add_(zero - 128).clamp_(-128, 127).to(torch.int8)
+        return numbers, step, zero
+
+    def _counted(self, numbers: Tensor, step: Tensor, zero: Tensor) -> Tensor:
+        """The int8 product."""
+        weight, unit = self._grid("int8")
+        assert unit is not None
+        if numbers.dtype == torch.int8:
+            sums = torch._int_mm(numbers.flatten(0, -2), weight).unflatten(0, numbers.shape[:-1])
+            y = sums.add_((128 - zero).int() * self.sums).float()
+        else:
+            y = self._product(numbers, weight)
+        return self._plus(y.mul_(step * self._column(unit)))
+
+    def _whole(self, x: Tensor) -> bool:
+        """Whether int8 products are made of whole numbers here."""
+        return isinstance(self.layer, nn.Linear) and x.device.type == "cpu" and exact_products()
+
+    def _product(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        if isinstance(self.layer, nn.Linear):
+            return linear(x, weight, bias)
+        y: Tensor = self.layer._conv_forward(x, weight, bias)
+        return y
+
+    def _column(self, values: Tensor) -> Tensor:
+        """One value an output channel, as it meets outputs."""
+        return values if isinstance(self.layer, nn.Linear) else values.view(-1, *[1] * (self._axes - 2))
+
+    def _plus(self, y: Tensor) -> Tensor:
+        return y if self.layer.bias is None else y.add_(self._column(self.layer.bias))
+
+    @property
+    def _axes(self) -> int:
+        return int(self.layer.weight.dim())
+
+    def _grid(self, precision: str) -> tuple[Tensor, Tensor | None]:
+        """The weight in a precision, and for int8 the steps that its whole numbers stand for; those numbers
+        ``[in, out]`` where they are multiplied as such."""
+        if precision not in self.grids:
+            weight = self.layer.weight.detach()
+            if precision == "bf16":
+                self.grids[precision] = weight.bfloat16(), None
+            else:
+                grid = w8_grid if precision == "int8" else w4_grid
+                numbers, step = (
+                    torch.from_numpy(part).to(weight.device) for part in grid(weight.cpu().numpy())
+                )
+                if precision == "w4":
+                    values = numbers.float().unflatten(1, (-1, GROUP)) * step[..., None]
+                    self.grids[precision] = values.flatten(1), None
+                elif self._whole(weight):
+                    self.grids[precision] = numbers.t().contiguous(), step
+                    self.sums = numbers.sum(1, dtype=torch.int32)
+                else:
+                    self.grids[precision] = numbers.float(), step
+        return self.grids[precision]
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """``F.linear``, without gradients; float32 on a processor by oneDNN: by MKL, as torch does it, that takes
+    twice as long on AMD's."""
+    if x.device.type == "cpu" and x.dtype == torch.float32 and torch.backends.mkldnn.is_available():
+        y: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+        return y
+    return F.linear(x, weight, bias)
+
+
+def together(layers: Sequence[_Layer], x: Tensor) -> list[Tensor]:
+    """What layers of one precision say of the same input: its range and its whole numbers are made once."""
+    if {precision for layer in layers for precision in layer.chosen} != {"int8"}:
+        return [layer(x) for layer in layers]
+    numbers = layers[0]._numbers(x, None)
+    return [layer._counted(*numbers) for layer in layers]
+
+
+def levels(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Activations of int8 layers, ``[B, ...]``: whole numbers from 0 to 255 less the one that stands for
+    zero, and the step of each sample, ``[B, 1, ...]``, as ONNX's DynamicQuantizeLinear has them."""
+    step, zero = _ranges(x)
+    return _levels(x, step, zero), step
+
+
+def _ranges(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Step of each sample and the number that stands for zero, ``[B, 1, ...]``."""
+    over = tuple(range(1, x.dim()))
+    low, high = x.amin(over, keepdim=True).clamp_(max=0), x.amax(over, keepdim=True).clamp_(min=0)
+    step = (high - low).div_(255)
+    step.masked_fill_(step == 0, 1.0)
+    return step, low.neg_().div_(step).round_().clamp_(0, 255)
+
+
+def _grouped(x: Tensor) -> Tensor:
+    """Return activations in symmetric int8 steps, one a row's group of ``GROUP``, as in ``MatMulNBits``."""
+    groups = x.unflatten(-1, (-1, GROUP))
+    step = groups.abs().amax(-1, keepdim=True).div_(127)
+    step.masked_fill_(step == 0, 1.0)
+    return (groups / step).round_().mul_(step).flatten(-2)
+
+
+def _levels(x: Tensor, step: Tensor, zero: Tensor) -> Tensor:
+    return (x / step).round_().add_(zero).clamp_(0, 255).sub_(zero)
+
+
+@cache
+def exact_products() -> bool:
+    """Whether torch's products of int8 matrices are right on this processor; without VNNI they may overflow
+    in 16 bits."""
+    if not torch.backends.mkldnn.is_available():
+        return False
+    x = torch.full((32, 64), -128, dtype=torch.int8)
+    x[::2] = 127
+    found = torch._int_mm(x, torch.full((64, 32), LARGEST, dtype=torch.int8))
+    return bool((found == x.int().sum(1, keepdim=True) * LARGEST).all())
+
+
+class FakeQuantized:
+    """One exported network under any policy.
+
+    The first axis of what its layers are given must be samples: rows of several samples that were
+    flattened together get ranges of their own, which no deployed network has.
+
+    Args:
+        module: plain, on the device where it is to run; it is copied.
+        exact: fp32 layers give the module's own bits; else what the fastest library here gives.
+        runtime: that of the deployed network. In ONNX Runtime (``ort``) w4 layers round their activations to
+            int8 in groups; in ``torch`` they do not.
+
+    Attributes:
+        net: the network under the policies that ``select`` was given last; in evaluation mode.
+        units: what a policy may name, with the shapes of the weights.
+    """
+
+    def __init__(self, module: nn.Module, exact: bool = True, runtime: str = "torch") -> None:
+        self.units = units(module)
+        root = nn.Module()
+        root.add_module("net", copy.deepcopy(module).requires_grad_(False).eval())
+        self._layers: dict[str, _Layer] = {}
+        for name in self.units:
+            path = f"net.{name}".rstrip(".")
+            parent, _, key = path.rpartition(".")
+            self._layers[name] = _Layer(root.get_submodule(path), exact, runtime == "ort")
+            root.get_submodule(parent).add_module(key, self._layers[name].eval())
+        self.net = root.get_submodule("net")
+
+    def select(self, policies: Sequence[Policy | None]) -> nn.Module:
+        """The network under ``policies``: it takes inputs repeated once a policy, one policy after the other.
+
+        Raises:
+            ValueError: there are none, or one is none of this network.
+        """
+        if not policies:
+            raise ValueError("no policies to evaluate")
+        for policy in policies:
+            check(policy or {}, self.units)
+        for name, layer in self._layers.items():
+            layer.choose([(policy or {}).get(name, "fp32") for policy in policies])
+        return self.net
+
+    def pad(self, real: Tensor | None) -> None:
+        """Keep what is padding out of the ranges of activations, as in what is deployed, which has none.
+
+        Args:
+            real: which places of the next inputs are none ``[B, T, 1]``, once a policy; None: all.
+        """
+        for layer in self._layers.values():
+            layer.real = real
+
+    def __call__(
+        self,
+        policies: Sequence[Policy | None],
+        *inputs: Tensor,
+        call: Callable[..., Tensor] | None = None,
+        rows: int | None = None,
+    ) -> Tensor:
+        """What the network says under each policy to each sample: ``[policies, batch, ...]``.
+
+        Args:
+            inputs: ``[batch, ...]``, all of one length: there is no padding in what is deployed.
+            call: ``(module, *inputs) -> output``; by default the module's forward.
+            rows: samples that run at once, over all policies; bounds the memory. By default as many as suit
+                the device.
+
+        Raises:
+            ValueError: there are no policies, or one is none of this network.
+        """
+        if not policies:
+            raise ValueError("no policies to evaluate")
+        call = call or (lambda net, *given: net(*given))
+        rows = rows or ROWS.get(inputs[0].device.type, ROWS_ELSEWHERE)
+        many = max(1, rows // len(inputs[0]))
+        found = []
+        with torch.inference_mode():
+            for i in range(0, len(policies), many):
+                some = policies[i : i + many]
+                net = self.select(some)
+                parts = zip(*(x.split(rows) for x in inputs), strict=True)
+                folded = ([x.repeat(len(some), *[1] * (x.dim() - 1)) for x in part] for part in parts)
+                said = [call(net, *part).unflatten(0, (len(some), -1)) for part in folded]
+                found.append(torch.cat(said, 1))
+        return torch.cat(found)

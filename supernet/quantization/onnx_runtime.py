@@ -1,0 +1,160 @@
+"""Exported networks in ONNX Runtime, on the processor, under a precision policy.
+
+``Ort`` stands where the PyTorch network would: it encodes, or answers. Needs the extra ``onnx``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from supernet.quantization.onnx_trace import Traced, needed, trace
+from supernet.quantization.precisions import Policy, Served, lowered
+from supernet.quantization.rounding import LARGEST
+
+NAME = "ort"
+KERNELS = {
+    "int8": ("MatMulIntegerToFloat", "DynamicQuantizeMatMul", "MatMulInteger", "ConvInteger"),
+    "w4": ("MatMulNBits",),
+}
+"""Precision -> operators of which one runs for each of its layers, whatever the optimiser fuses."""
+
+
+def version() -> str:
+    """Of the runtime, for signatures."""
+    return f"{NAME}-{needed('onnxruntime').__version__}"
+
+
+def recipe(layers: Iterable[str], policy: Policy | None) -> dict[str, str]:
+    """How networks compute here whose ``layers`` are under ``policy``: ``rt``, ``prec`` and, of each
+    precision but fp32, how."""
+    used = sorted({(policy or {}).get(name, "fp32") for name in layers})
+    how = {"int8": "w8c-a8t", "w4": "w4g32-a8g32"}
+    return {"rt": version(), "prec": "+".join(used)} | {name: how[name] for name in used if name in how}
+
+
+@cache
+def check_machine() -> None:
+    """Refuse int8 where whole-number products overflow (x86 without VNNI adds pairs of them in 16 bits).
+
+    Raises:
+        ValueError: they do, or ONNX Runtime is not installed.
+    """
+    net = nn.Linear(64, 32, bias=False)
+    nn.init.constant_(net.weight, float(LARGEST))
+    x = torch.full((1, 4, 64), 255.0)
+    found = Ort(trace(net, [x.repeat(2, 1, 1)]), {"": "int8"}, checked=True)(x)
+    if not bool((found - 64 * LARGEST * 255).abs().max() < 1):
+        raise ValueError(
+            "int8 products of ONNX Runtime overflow on this processor (no VNNI): fp32 and w4 are right here"
+        )
+
+
+def opened(graph: bytes, threads: int = 1, profile: str | None = None) -> Any:
+    """An ONNX file as a session of the runtime, on so many threads.
+
+    Args:
+        profile: beginning of the name of a file that says what has run.
+    """
+    runtime = needed("onnxruntime")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    # Threads that spin between calls would take the processor from whatever is timed in turns with this.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    if profile:
+        options.enable_profiling, options.profile_file_prefix = True, profile
+    return runtime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+class Ort(Served):
+    """A traced network under a policy, called with tensors; single-threaded unless told otherwise.
+
+    Attributes:
+        policy: what of it is not fp32.
+
+    Raises:
+        ValueError: ONNX Runtime is not installed, has no such kernel, or is wrong on this machine.
+    """
+
+    def __init__(
+        self, traced: Traced, policy: Policy | None = None, *, threads: int = 1, checked: bool = False
+    ) -> None:
+        super().__init__()
+        self.policy = lowered(policy) or {}
+        if "int8" in self.policy.values() and not checked:
+            check_machine()
+        self.traced, self.threads, self.alone = traced, threads, False
+        self.graph = traced.under(self.policy)
+        self.session = self._session()
+        self.inputs = [given.name for given in self.session.get_inputs()]
+
+    def _session(self, profile: str | None = None) -> Any:
+        return opened(self.graph, self.threads, profile)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        if self.alone and len(inputs[0]) > 1:
+            return torch.cat([self(*(x[i : i + 1] for x in inputs)) for i in range(len(inputs[0]))])
+        given = {name: x.numpy() for name, x in zip(self.inputs, inputs, strict=True)}
+        y: Tensor = torch.from_numpy(self.session.run(None, given)[0])
+        return y
+
+    def one_by_one(self) -> Ort:
+        """Have ``forward`` run every sample of a batch alone, as it is deployed, from now on."""
+        self.alone = True
+        return self
+
+    def encode(self, tokens: Tensor) -> Tensor:
+        """Where it was traced so: states ``[B, T, width]``."""
+        y: Tensor = self(tokens)
+        return y
+
+    def due(self) -> dict[str, int]:
+        """Precision -> layers of the graph that are to run in it."""
+        found = dict.fromkeys(KERNELS, 0)
+        for name in self.traced.calls:
+            if self.policy.get(name) in found:
+                found[self.policy[name]] += 1
+        return found
+
+    def executed(self, *inputs: Tensor) -> dict[str, int]:
+        """Operator -> how often it runs for these inputs, by the runtime's own profile."""
+        with tempfile.TemporaryDirectory() as folder:
+            session = self._session(os.path.join(folder, "run"))
+            session.run(None, {name: x.numpy() for name, x in zip(self.inputs, inputs, strict=True)})
+            events = json.loads(Path(session.end_profiling()).read_text("utf-8"))
+        found: dict[str, int] = {}
+        for event in events:
+            if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+                kind = event["args"]["op_name"]
+                found[kind] = found.get(kind, 0) + 1
+        return found
+
+    def recipe(self) -> dict[str, str]:
+        """How it computes, for the signatures of its figures."""
+        return recipe(self.traced.layers, self.policy)
+
+
+def encoder(module: nn.Module, policy: Policy | None = None, *, length: int = 8, threads: int = 1) -> Ort:
+    """The encoder of an exported network (``encode``: token ids to states).
+
+    Raises:
+        ValueError: as ``Ort``, or the policy names a layer that encoding does not run.
+    """
+    return Ort(traced_encoder(module, length), policy, threads=threads)
+
+
+def traced_encoder(module: nn.Module, length: int = 8) -> Traced:
+    """To be written out under many policies."""
+    tokens = torch.full((2, length), 4)
+    return trace(
+        module, [tokens], call=lambda net, *given: net.encode(*given), axes={"tokens": {0: "b", 1: "t"}}
+    )

@@ -1,0 +1,231 @@
+"""Exported networks as ONNX graphs in which every linear and convolution keeps its PyTorch name.
+
+A network is traced once with its layers as opaque nodes (``trace``); a precision policy then decides which
+ONNX operators stand for each of them (``Traced.under``), which takes milliseconds. ``to_onnx`` does both.
+
+In the finished graph the node that multiplies is named as the layer (``ops.0.q``), with its float32 weight
+``ops.0.q.weight``. Needs the extra ``onnx``; nothing is imported before it is used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import importlib
+import io
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from supernet.quantization import onnx_lowering
+from supernet.quantization.precisions import LAYERS, Policy, check, units
+
+OPSET = 17
+"""Of standard ONNX operators; the newest that torch's tracer writes and runtimes have had for years."""
+MARK = "supernet"
+"""Domain of the opaque nodes, none of which is left in a finished graph."""
+
+
+def needed(name: str = "onnx") -> Any:
+    """The module ``name`` of the extra ``onnx``.
+
+    Raises:
+        ValueError: it is not installed; the message says how to.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise ValueError(
+            f"ONNX graphs need {name.partition('.')[0]}, which is not installed:"
+            " python3 -m pip install 'supernet-bench[onnx]'"
+        ) from None
+
+
+class _Linear(torch.autograd.Function):
+    """A linear layer that the tracer writes down as one node."""
+
+    @staticmethod
+    def forward(_ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, _name: str, _axes: int) -> Tensor:
+        return F.linear(x, weight, bias)
+
+    @staticmethod
+    def symbolic(g: Any, x: Any, weight: Any, bias: Any, name: str, axes: int) -> Any:
+        made = g.op(f"{MARK}::Linear", x, weight, *_given(bias), name_s=name)
+        # What other operators ask of the type: how many axes there are, and how long the last is.
+        return made.setType(x.type().with_sizes([*[None] * (axes - 1), weight.type().sizes()[0]]))
+
+
+class _Convolution(torch.autograd.Function):
+    """A convolution that the tracer writes down as one node."""
+
+    @staticmethod
+    def forward(
+        _ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, layer: nn.Module, _: str
+    ) -> Tensor:
+        return layer._conv_forward(x, weight, bias)  # type: ignore[no-any-return,operator]
+
+    @staticmethod
+    def symbolic(g: Any, x: Any, weight: Any, bias: Any, layer: Any, name: str) -> Any:
+        sides = list(layer.padding) * 2
+        attributes = {"strides_i": layer.stride, "dilations_i": layer.dilation, "pads_i": sides}
+        attributes = {key: list(value) for key, value in attributes.items()} | {"group_i": layer.groups}
+        made = g.op(f"{MARK}::Conv", x, weight, *_given(bias), **attributes, name_s=name)
+        rows, *window = weight.type().sizes()[0], *layer.kernel_size
+        return made.setType(x.type().with_sizes([None, rows, *[None] * len(window)]))
+
+
+def _given(bias: Any) -> list[Any]:
+    return [] if bias is None or bias.node().mustBeNone() else [bias]
+
+
+class _Marked(nn.Module):
+    """Stands in for a layer while it is traced."""
+
+    def __init__(self, layer: Any, name: str) -> None:
+        super().__init__()
+        self.layer, self.name = layer, name
+        if not isinstance(layer, nn.Linear) and (
+            isinstance(layer.padding, str) or layer.padding_mode != "zeros"
+        ):
+            raise ValueError(
+                f"layer {name!r}: padding {layer.padding!r} ({layer.padding_mode}) cannot be written as ONNX;"
+                " give numbers, and zeros as padding"
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        if isinstance(self.layer, nn.Linear):
+            y: Tensor = _Linear.apply(x, self.layer.weight, self.layer.bias, self.name, x.dim())
+            return y
+        y = _Convolution.apply(x, self.layer.weight, self.layer.bias, self.layer, self.name)
+        return y
+
+
+class _Served(nn.Module):
+    """What is traced: ``call`` of a network whose layers are marked."""
+
+    def __init__(self, net: nn.Module, call: Callable[..., Any]) -> None:
+        super().__init__()
+        self.net = copy.deepcopy(net).eval().cpu()
+        self.call = call
+        found = [(name, layer) for name, layer in self.net.named_modules() if isinstance(layer, LAYERS)]
+        for name, layer in found:
+            parent, _, key = f"net.{name}".rstrip(".").rpartition(".")
+            self.get_submodule(parent).add_module(key, _Marked(layer, name))
+
+    def forward(self, *inputs: Tensor) -> Any:
+        return self.call(self.net, *inputs)
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A traced network, to be written out under any policy.
+
+    Attributes:
+        layers: shape of the weight of every linear and convolution that ran, by name.
+        calls: their names in the order of the graph, one for each time that a layer is called.
+    """
+
+    model: Any
+    layers: Mapping[str, tuple[int, ...]]
+    calls: tuple[str, ...]
+
+    def under(self, policy: Policy | None = None) -> bytes:
+        """The ONNX file of the network under ``policy``.
+
+        Raises:
+            ValueError: the policy names what is no layer of the graph or a precision that the ONNX back-end
+                does not have for it.
+        """
+        policy = policy or {}
+        check(policy, self.layers)
+        for name, precision in policy.items():
+            if why := onnx_lowering.refusal(precision, self.layers[name]):
+                raise ValueError(f"layer {name!r}: {why}")
+        helper = needed("onnx.helper")
+        model = copy.deepcopy(self.model)
+        graph = onnx_lowering.Graph(model.graph)
+        for node in list(model.graph.node):
+            if node.domain == MARK:
+                graph.write(node, _layer(node), policy.get(_layer(node), "fp32"))
+        graph.close()
+        del model.opset_import[:]
+        model.opset_import.extend(
+            [helper.make_opsetid("", OPSET), helper.make_opsetid(onnx_lowering.MICROSOFT, 1)]
+        )
+        written: bytes = model.SerializeToString()
+        return written
+
+
+def trace(
+    module: nn.Module,
+    inputs: Sequence[Tensor],
+    *,
+    call: Callable[..., Any] | None = None,
+    names: tuple[Sequence[str], Sequence[str]] = (("tokens",), ("output",)),
+    axes: Mapping[str, Mapping[int, str]] | None = None,
+) -> Traced:
+    """Trace an exported network on example inputs.
+
+    Args:
+        inputs: of two or more rows and two or more places, so that no axis is mistaken for one of size one.
+        call: ``(module, *inputs) -> output(s)``; by default the module's forward.
+        names: of the inputs and of the outputs.
+        axes: which axes may change, by name of input or output; by default the first two of every input
+            that is not a picture, and the first of the others and of the outputs.
+
+    Raises:
+        ValueError: ``onnx`` is not installed, or a layer cannot be written.
+    """
+    onnx = needed()
+    served = _Served(module, call or (lambda net, *given: net(*given)))
+    given, told = list(names[0]), list(names[1])
+    if axes is None:
+        axes = {
+            name: {0: "batch"} | ({1: "length"} if x.dim() in (2, 3) else {})
+            for name, x in zip(given, inputs, strict=True)
+        } | {name: {0: "batch"} for name in told}
+    file = io.BytesIO()
+    with _quiet(), torch.no_grad():
+        torch.onnx.export(
+            served,
+            tuple(inputs),
+            file,
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=given,
+            output_names=told,
+            dynamic_axes={name: dict(which) for name, which in axes.items()},
+            do_constant_folding=False,  # it would write a second, transposed copy of a shared table of words
+            custom_opsets={MARK: 1},
+        )
+    model = onnx.load_from_string(file.getvalue())
+    ran = tuple(_layer(node) for node in model.graph.node if node.domain == MARK)
+    return Traced(model, {name: shape for name, shape in units(module).items() if name in ran}, ran)
+
+
+def _layer(node: Any) -> str:
+    """Which layer an opaque node stands for."""
+    name: str = next(a.s.decode() for a in node.attribute if a.name == "name")
+    return name
+
+
+def to_onnx(module: nn.Module, inputs: Sequence[Tensor], policy: Policy | None = None, **how: Any) -> bytes:
+    """The ONNX file of an exported network under a policy; ``how`` as in ``trace``.
+
+    Raises:
+        ValueError: as in ``trace`` and ``Traced.under``.
+    """
+    return trace(module, inputs, **how).under(policy)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without torch's notes that shapes are compared in Python, which they are, against fixed limits."""
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield

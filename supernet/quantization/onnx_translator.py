@@ -1,0 +1,88 @@
+"""A translator as two ONNX graphs: what is run once a sentence, and what is run for every token.
+
+The first takes ``source`` ``[B, S]`` to the keys and values that each decoder layer asks the sentence for,
+and its mask. The second takes these, one token a row ``[N]`` (``N / B`` beams a sentence) and what the
+decoder has kept of the tokens before (``own``, of length 0 at first), to ``logits`` ``[N, V]`` and what it
+keeps now. Searching, and reordering what is kept, is the caller's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from supernet.quantization.onnx_trace import trace
+from supernet.quantization.precisions import Policy, check, units
+from supernet.seq2seq import DecoderCache, LayerCache, Transformer
+
+CROSS = ("keys", "values", "mask")
+
+
+def encoder_and_step(module: Transformer, policy: Policy | None = None) -> tuple[bytes, bytes]:
+    """Both graphs of an exported translator under a policy.
+
+    Raises:
+        ValueError: the policy names what is no layer, a precision that ONNX Runtime does not have for it, or
+            the extra ``onnx`` is not installed.
+    """
+    policy = policy or {}
+    check(policy, units(module))
+    depth = module.decoder_depth
+    cross = [f"cross.{i}.{part}" for i in range(depth) for part in CROSS]
+    own = [f"own.{i}.{part}" for i in range(depth) for part in CROSS[:2]]
+    source = torch.full((2, 5), 4)
+    with torch.no_grad():
+        asked = _remember(module, source)
+        kept = _step(module, torch.full((4,), 4), *asked, *_nothing(module, 4))[1:]
+    axes = {name: {0: "sentences", 3 if name.endswith("mask") else 2: "length"} for name in cross}
+    encoder = trace(
+        module,
+        [source],
+        call=_remember,
+        names=(("source",), cross),
+        axes=axes | {"source": {0: "sentences", 1: "length"}},
+    )
+    grown = [f"{name}.now" for name in own]
+    step = trace(
+        module,
+        [torch.full((4,), 4), *asked, *kept],
+        call=_step,
+        names=(("tokens", *cross, *own), ("logits", *grown)),
+        axes=axes
+        | {name: {0: "rows", 2: "kept"} for name in own}
+        | {name: {0: "rows", 2: "kept_now"} for name in grown}
+        | {"tokens": {0: "rows"}, "logits": {0: "rows"}},
+    )
+    made = [
+        graph.under({name: p for name, p in policy.items() if name in graph.layers})
+        for graph in (encoder, step)
+    ]
+    return made[0], made[1]
+
+
+def _nothing(module: Any, rows: int) -> list[Tensor]:
+    """Keys and values of no token yet."""
+    found = []
+    for layer in module.decoder[: module.decoder_depth]:
+        heads = layer.attention.heads
+        found += [torch.zeros(rows, heads, 0, layer.attention.out.in_features // heads)] * 2
+    return found
+
+
+def _remember(module: Any, source: Tensor) -> list[Tensor]:
+    return [x for layer in module.decoder_cache(module.encode(source)).layers for x in layer.cross]
+
+
+def _step(module: Any, tokens: Tensor, *kept: Tensor) -> list[Tensor]:
+    depth = module.decoder_depth
+    cross, own = kept[: 3 * depth], kept[3 * depth :]
+    layers = [
+        LayerCache((cross[3 * i], cross[3 * i + 1], cross[3 * i + 2]), (own[2 * i], own[2 * i + 1]))
+        for i in range(depth)
+    ]
+    cache = DecoderCache(layers, tokens.shape[0] // kept[0].shape[0])
+    cache.length = own[0].shape[2]
+    logits = module.step(tokens, cache)
+    return [logits, *(x for layer in cache.layers for x in layer.own or ())]
