@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.records import attachments, runtime_latencies, store, verdict_files
+from benchmarks.records import attachments, runtime_latencies, store
 from benchmarks.stats import bleu
-from benchmarks.verification import compare
+from benchmarks.verification import compare, verdict_files
 
 METHODS = ("hat", "hat-sandwich", "mos-layer", "mos-neuron", "random-search", "scratch")
 LIMITS = (0.4, 0.6, 0.8)

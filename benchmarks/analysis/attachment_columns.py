@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.analysis.number_format import NONE, Row, ranged
-from benchmarks.analysis.run_summary import Run, labelled
 from benchmarks.api import InvalidRecord
-from benchmarks.records import runtime_latencies, verdict_files
+from benchmarks.comparability.run_summary import Run, labelled
+from benchmarks.records import runtime_latencies
 from benchmarks.records.attachments import Stored, date
 from benchmarks.records.selection import plain
 from benchmarks.records.store import Record
 from benchmarks.stats import intervals, quantities
+from benchmarks.verification import verdict_files
 
 
 class Files(NamedTuple):

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from benchmarks.analysis import run_summary
-from benchmarks.analysis.run_summary import Run
+from benchmarks.comparability import run_summary
+from benchmarks.comparability.run_summary import Run
 from benchmarks.records import selection
 from benchmarks.stats import intervals
 from benchmarks.stats.quantiles import DISTURBED

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.analysis.number_format import NONE
-from benchmarks.analysis.run_summary import Run
-from benchmarks.records import attachments, selection, verdict_files
+from benchmarks.comparability.run_summary import Run
+from benchmarks.records import attachments, selection
+from benchmarks.verification import verdict_files
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,17 +16,10 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.analysis import attachment_columns as besides
-from benchmarks.analysis import (
-    caveats,
-    comparisons,
-    footnotes,
-    grouping,
-    row_intervals,
-    row_status,
-    run_summary,
-)
+from benchmarks.analysis import caveats, comparisons, footnotes, row_intervals, row_status
 from benchmarks.analysis.attachment_columns import Beside
-from benchmarks.analysis.run_summary import Run
+from benchmarks.comparability import grouping, run_summary
+from benchmarks.comparability.run_summary import Run
 from benchmarks.records import (
     selection,
 )

@@ -37,8 +37,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.analysis import grouping, run_summary
-from benchmarks.analysis.run_summary import Run
 from benchmarks.claims import studies as claim_studies
 from benchmarks.claims.hypotheses import (
     LOOKS,
@@ -52,10 +50,12 @@ from benchmarks.claims.hypotheses import (
     format_p,
 )
 from benchmarks.claims.measures import MEASURES, Figure
+from benchmarks.comparability import grouping, run_summary
+from benchmarks.comparability.run_summary import Run
 from benchmarks.records import selection
 from benchmarks.records.store import Record
+from benchmarks.records.study_files import Study
 from benchmarks.stats import intervals
-from benchmarks.studies.files import Study
 
 
 def _runs(group: Iterable[Run], method: str, options: Mapping[str, Any]) -> dict[int, Run]:

@@ -23,9 +23,9 @@ from benchmarks.claims.hypotheses import (
     sign_flip,
 )
 from benchmarks.records.selection import plain
+from benchmarks.records.studies import STUDIES, module
+from benchmarks.records.study_files import Study
 from benchmarks.stats import intervals
-from benchmarks.studies import STUDIES, module
-from benchmarks.studies.files import Study
 
 
 def judge(claim: Claim, studies: Mapping[str, Study]) -> Verdict:

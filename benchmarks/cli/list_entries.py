@@ -9,8 +9,8 @@ from typing import Any
 
 from benchmarks import registry
 from benchmarks.api import Option, UsageError
+from benchmarks.options import typed
 from benchmarks.records.selection import plain
-from benchmarks.runs.options import typed
 
 
 def listing(options: argparse.Namespace) -> int:

@@ -59,7 +59,7 @@ def compare(options: argparse.Namespace) -> int:
         kept += ours
     baseline = registry.find(options.baseline).name if options.baseline else None
     from benchmarks import report as reports
-    from benchmarks.analysis.grouping import COUNTED
+    from benchmarks.comparability.grouping import COUNTED
 
     if options.json:
         print(json.dumps(reports.as_json(kept, baseline=baseline), indent=1))
@@ -91,7 +91,7 @@ def report(options: argparse.Namespace) -> int:
 def show(found: Sequence[store.Record], folders: Folders, *, as_json: bool, baseline: str | None) -> None:
     """Render one report for each group of comparable records; print the tables and the paths."""
     from benchmarks import report as reports
-    from benchmarks.analysis import grouping, run_summary
+    from benchmarks.comparability import grouping, run_summary
 
     groups = grouping.groups(run_summary.whole(found))
     written: list[dict[str, Any]] = []
@@ -136,7 +136,7 @@ def claims(options: argparse.Namespace) -> int:
     from benchmarks.claims import hypotheses
     from benchmarks.claims import judge as judging
     from benchmarks.leaderboard import claims_page
-    from benchmarks.studies import files
+    from benchmarks.records import study_files
 
     if options.json and options.markdown:
         raise UsageError("--json and --markdown: one of them")
@@ -145,7 +145,7 @@ def claims(options: argparse.Namespace) -> int:
     inner = options.results / "records"
     problems: list[str] = []
     found = store.load_all(inner if inner.is_dir() else options.results, problems)
-    judged = judging.judge(found, studies=files.load_all(options.results, problems))
+    judged = judging.judge(found, studies=study_files.load_all(options.results, problems))
     if options.json:
         papers = hypotheses.papers()
         print(json.dumps({"papers": papers, "claims": [v.to_dict() for v in judged]}, indent=1))

@@ -21,11 +21,12 @@ from benchmarks.cli.list_entries import table
 from benchmarks.hardware import profiles
 from benchmarks.hardware.probe import usable_cpus
 from benchmarks.hardware.profiles import Profile
-from benchmarks.records import provenance, repeat
+from benchmarks.options import parse
+from benchmarks.records import provenance
 from benchmarks.records.rulesets import SELF, TRIALS
 from benchmarks.registry import MethodRef
+from benchmarks.runs import repeat
 from benchmarks.runs.estimate import duration, estimate
-from benchmarks.runs.options import parse
 from benchmarks.runs.plan import Folders, Plan, Request, build, parse_seeds, scaled
 from benchmarks.tasks import code_digest, data_digest, get_task, prepare, starting, task_names
 

@@ -7,12 +7,13 @@ import json
 import os
 import sys
 
-from benchmarks import registry, studies
+from benchmarks import registry
+from benchmarks.records import studies
 from benchmarks.api import UsageError
 from benchmarks.cli.list_entries import table
+from benchmarks.records import study_files as stored
 from benchmarks.records.provenance import source_state
 from benchmarks.records.store import write_text
-from benchmarks.studies import files as stored
 
 
 def study(options: argparse.Namespace) -> int:

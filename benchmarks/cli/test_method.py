@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from benchmarks import registry
-from benchmarks.runs.options import checked, parse
+from benchmarks.options import checked, parse
 
 if TYPE_CHECKING:
     from benchmarks.conformance.checks import Check

@@ -10,9 +10,10 @@ from typing import Any
 
 from benchmarks.api import InvalidRecord, UsageError
 from benchmarks.leaderboard import submission
-from benchmarks.records import runtime_latencies, store, verdict_files
+from benchmarks.records import runtime_latencies, store
 from benchmarks.records.selection import plain
 from benchmarks.records.store import Record
+from benchmarks.verification import verdict_files
 
 
 def validate(options: argparse.Namespace) -> int:

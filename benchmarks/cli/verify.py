@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks import identity, registry
 from benchmarks.api import UsageError
-from benchmarks.records import attachments, store, verdict_files
+from benchmarks.records import attachments, store
 from benchmarks.records.provenance import source_state
 from benchmarks.records.selection import plain
 from benchmarks.records.store import Record
 from benchmarks.runs.plan import Folders
-from benchmarks.verification import compare, rerun
+from benchmarks.verification import compare, rerun, verdict_files
 
 if TYPE_CHECKING:
     from benchmarks.runs.task_context import Ready

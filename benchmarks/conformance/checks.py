@@ -13,8 +13,8 @@ from typing import Any
 
 from benchmarks.api import LIMITED
 from benchmarks.conformance.suite import Ended, Runs
+from benchmarks.options import IGNORED
 from benchmarks.records.selection import plain
-from benchmarks.runs.options import IGNORED
 
 OK, FAILED, OPEN = "ok", "FAILED", "not judged"
 EXPORT_TOLERANCE = 1e-4

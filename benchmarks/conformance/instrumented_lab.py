@@ -12,8 +12,9 @@ import os
 import random
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -296,3 +297,9 @@ class CheckedLab(BenchLab):
         self.watch.compare_states()
         self.watch.write()
         super().close()
+
+
+def watching(source: str) -> Callable[[Path, Mapping[str, Any]], Callable[..., CheckedLab]]:
+    """Import the libraries of a method, and return what makes its watched Lab from a folder and checks."""
+    import_libraries(source)
+    return lambda folder, checks: partial(CheckedLab, Watch(folder, checks))

@@ -21,12 +21,12 @@ from typing import Any
 from benchmarks import registry
 from benchmarks.api import UsageError
 from benchmarks.records import rulesets, selection, store
-from benchmarks.records.assembly import assemble, read_json
+from benchmarks.records.assembly import OUTCOME, assemble, read_json
 from benchmarks.records.selection import plain
 from benchmarks.registry import MethodRef
 from benchmarks.runs import worker
 from benchmarks.runs.executor import Executor, wait_any
-from benchmarks.runs.heartbeat import JOURNAL, OUTCOME
+from benchmarks.runs.heartbeat import JOURNAL
 from benchmarks.runs.plan import RunSpec
 from benchmarks.runs.supervisor import Search
 
@@ -221,6 +221,7 @@ class _Suite:
             "jobs": AT_A_TIME,
             "checkpoint_seconds": 0.0,
             "hashed": hashed,
+            "lab": "benchmarks.conformance.instrumented_lab:watching",
             "checks": {
                 "salt": ("another",) if hashed and salt is None else (salt or ()),
                 "sealed": hashlib.sha256(sealed.encode()).hexdigest(),

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.export.source import Delivery
-from benchmarks.records.repeat import command
 from benchmarks.records.selection import direct, plain
 from benchmarks.report.text_formats import md
+from benchmarks.runs.repeat import command
 
 Row = tuple[str, str, str]
 """Name, figure, signature."""

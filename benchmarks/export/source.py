@@ -10,10 +10,10 @@ from typing import Any
 
 from benchmarks.api import UsageError
 from benchmarks.records import store
-from benchmarks.records.repeat import command
 from benchmarks.records.selection import by_limit, plain
 from benchmarks.records.store import Record
 from benchmarks.runs.plan import Folders
+from benchmarks.runs.repeat import command
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ from benchmarks.lab.journal import Journal
 from benchmarks.lab.ledger import Ledger
 from benchmarks.lab.probes import Prober
 from benchmarks.measurement import counted, latency
-from benchmarks.scoring.score import reference_network
+from benchmarks.measurement.workload import reference_network
 from supernet import cost
 from supernet.cost import parameters
 from supernet.elastic import SuperNet

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING
 
 from benchmarks.api import UsageError
 from benchmarks.records import store
+from benchmarks.records import study_files as stored
 from benchmarks.records.store import write_text
-from benchmarks.studies import files as stored
 
 if TYPE_CHECKING:
     from benchmarks.analysis.attachment_columns import Beside
-    from benchmarks.analysis.run_summary import Run
+    from benchmarks.comparability.run_summary import Run
     from benchmarks.leaderboard import tables
 
 SCHEMA = "supernet-bench/leaderboard/1"

@@ -11,15 +11,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from benchmarks import registry
-from benchmarks.analysis.grouping import COUNTED
+from benchmarks import options, registry
 from benchmarks.api import LIMITED, UsageError
+from benchmarks.comparability.grouping import COUNTED
 from benchmarks.hardware import profiles
-from benchmarks.records import repeat, rulesets, store
+from benchmarks.options import IGNORED
+from benchmarks.records import rulesets, store
 from benchmarks.records.selection import P90_FROM, plain
 from benchmarks.records.store import Record
-from benchmarks.runs import options
-from benchmarks.runs.options import IGNORED
+from benchmarks.runs import repeat
 from benchmarks.runs.plan import scaled
 from benchmarks.stats import quantities
 from benchmarks.tasks import get_task

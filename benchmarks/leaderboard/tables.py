@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.analysis import attachment_columns, grouping, run_summary
+from benchmarks.analysis import attachment_columns
 from benchmarks.analysis.attachment_columns import Beside, Files
-from benchmarks.analysis.run_summary import Run
 from benchmarks.api import InvalidRecord
+from benchmarks.comparability import grouping, run_summary
+from benchmarks.comparability.run_summary import Run
 from benchmarks.leaderboard.site import run_files
 from benchmarks.records import store
 from benchmarks.records.store import Record

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from benchmarks import stage
 from benchmarks.hardware.load import OtherLoad
 from benchmarks.hardware.timing_lock import exclusive
 from benchmarks.measurement.workload import Workload
-from benchmarks.scoring import stage
 from benchmarks.stats.quantiles import DISTURBED, bound, quantile, ratio
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

@@ -13,6 +13,7 @@ from supernet.decode import forced_steps
 from supernet.quantization import precisions
 
 IMAGE_SEED = 0
+REFERENCE_SEED = 0
 RUNTIMES: dict[str, tuple[str, ...]] = {"torch": tuple(precisions.PRECISIONS), "ort": ("fp32", "int8", "w4")}
 """Runtime -> the precisions that it has kernels for on the processor."""
 
@@ -81,3 +82,11 @@ class Workload:
         tokens = torch.full((1, self.source_len), 4, dtype=torch.long)
         tokens[0, -1] = 2
         return tokens.to(device)
+
+
+def reference_network(family: Any) -> nn.Module:
+    """Return the frozen network that latencies are ratios to: the largest of a space, with fixed weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(REFERENCE_SEED)
+        module: nn.Module = family.build(family.space.largest())
+    return module.requires_grad_(False).eval()

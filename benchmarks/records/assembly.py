@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.records.selection import plain
-from benchmarks.runs.heartbeat import OUTCOME
+
+OUTCOME = "search.json"
+"""File in which a search leaves how it ended."""
 
 
 def assemble(

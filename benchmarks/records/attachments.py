@@ -1,6 +1,6 @@
 """Sealed files about published records: ``results/FOLDER/<record id>/<16 digits of the file's seal>.json``.
 
-Verdicts of second runs (``benchmarks.records.verdict_files``) and latencies in other runtimes
+Verdicts of second runs (``benchmarks.verification.verdict_files``) and latencies in other runtimes
 (``benchmarks.records.runtime_latencies``)
 are such files. One is a stranger's until it is checked: against its schema and seal here, against the record
 that it is about by its own module. No torch.

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.api import UsageError
+from benchmarks.options import checked
 from benchmarks.registry import MethodRef
-from benchmarks.runs.options import checked
 
 SELF, EXTERNAL = "self", "external"
 TRIALS = 5

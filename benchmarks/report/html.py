@@ -11,8 +11,9 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from benchmarks.analysis import grouping, number_format, run_summary, test_sets
+from benchmarks.analysis import number_format, test_sets
 from benchmarks.analysis.tables import Table
+from benchmarks.comparability import grouping, run_summary
 from benchmarks.records import selection
 from benchmarks.records.store import Record
 from benchmarks.report import text_formats

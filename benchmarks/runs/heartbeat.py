@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.lab.journal import Corrupt, Journal
+from benchmarks.records.assembly import OUTCOME
 from benchmarks.records.store import write_text
+from benchmarks.stage import EVERY_S
 
-EVERY_S = 0.5
-HEARTBEAT, JOURNAL, OUTCOME = "heartbeat.json", "journal.jsonl", "search.json"
+HEARTBEAT, JOURNAL = "heartbeat.json", "journal.jsonl"
 
 
 class Heartbeat:

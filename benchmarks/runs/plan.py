@@ -15,9 +15,9 @@ from typing import Any
 
 from benchmarks import identity
 from benchmarks.api import LIMITED, InvalidRecord, Need, UsageError
+from benchmarks.options import checked
 from benchmarks.records import rulesets, store
 from benchmarks.registry import MethodRef, find, suggest
-from benchmarks.runs.options import checked
 
 
 @dataclass(frozen=True)

@@ -15,21 +15,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks import stage
 from benchmarks.api import InvalidRecord
 from benchmarks.hardware.profiles import Profile
 from benchmarks.lab.journal import Corrupt, Journal
 from benchmarks.records import selection, store
-from benchmarks.records.assembly import assemble, failure, finished_search, last_line, now, read_json
+from benchmarks.records.assembly import OUTCOME, assemble, failure, finished_search, last_line, now, read_json
 from benchmarks.records.provenance import method, provenance
 from benchmarks.records.store import write_text
 from benchmarks.runs import worker
 from benchmarks.runs.executor import Executor, Worker, wait_any
-from benchmarks.runs.heartbeat import JOURNAL, OUTCOME
+from benchmarks.runs.heartbeat import JOURNAL
 from benchmarks.runs.plan import Plan, Planned, state_of
 from benchmarks.runs.progress import Display
 from benchmarks.runs.supervisor import Search
 from benchmarks.runs.task_context import Ready
-from benchmarks.scoring import stage
 
 SCORES = "score.json"
 GRACE_S = 15.0

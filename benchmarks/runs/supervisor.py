@@ -11,10 +11,11 @@ from typing import Any
 
 from benchmarks.hardware.energy import EnergyMeter
 from benchmarks.hardware.profiles import Profile
+from benchmarks.records.assembly import OUTCOME
 from benchmarks.records.store import write_text
 from benchmarks.runs import worker
 from benchmarks.runs.executor import ASK_TO_STOP, Executor, Worker
-from benchmarks.runs.heartbeat import HEARTBEAT, OUTCOME, conclude, elapsed, last
+from benchmarks.runs.heartbeat import HEARTBEAT, conclude, elapsed, last
 
 TERMINATE_AT = 1.02
 """Share of the seconds allowance at which a run gets SIGTERM."""

@@ -6,6 +6,7 @@ Imports nothing heavy at the top: the command that plans and supervises imports 
 from __future__ import annotations
 
 import fcntl
+import importlib
 import json
 import os
 import random
@@ -15,7 +16,6 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import IO, Any
@@ -25,12 +25,13 @@ from benchmarks.hardware import timing_lock
 from benchmarks.hardware.load import TreeSeconds, end_children
 from benchmarks.lab.journal import Corrupt, Diverged, Journal
 from benchmarks.lab.ledger import Clock, Ledger
+from benchmarks.options import IGNORED, Options
 from benchmarks.records import rulesets
+from benchmarks.records.assembly import OUTCOME
 from benchmarks.records.store import write_text
 from benchmarks.registry import load
 from benchmarks.runs.executor import ASK_TO_STOP
-from benchmarks.runs.heartbeat import JOURNAL, OUTCOME, Heartbeat, conclude, last
-from benchmarks.runs.options import IGNORED, Options
+from benchmarks.runs.heartbeat import JOURNAL, Heartbeat, conclude, last
 
 SKIPPED = "skip.json"
 """Written instead of an outcome by a method that does not apply to the task."""
@@ -130,11 +131,10 @@ def _search(
         seed_globals()
         make: Callable[..., BenchLab] = BenchLab
         if checks is not None:
-            from benchmarks.conformance.instrumented_lab import CheckedLab, Watch, import_libraries
-
-            import_libraries(job["source"])
+            where, _, name = str(job["lab"]).partition(":")
+            watched = getattr(importlib.import_module(where), name)(job["source"])
             seed_globals()
-            make = partial(CheckedLab, Watch(folder, checks))
+            make = watched(folder, checks)
         task = get_task(spec["task"])
         tier = task.tier(spec["tier"], job["device"])
         # A method may have to know them before it has a Lab.
@@ -250,7 +250,7 @@ def reference(job: Mapping[str, Any]) -> None:
     ``job["out"]``."""
     from benchmarks.hardware import profiles, threads
     from benchmarks.measurement import counted, latency, serving
-    from benchmarks.scoring.score import reference_network
+    from benchmarks.measurement.workload import reference_network
     from benchmarks.tasks import get_task
 
     threads.apply(profiles.get(job["profile"]))

@@ -22,14 +22,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from benchmarks import stage
 from benchmarks.hardware import profiles, threads, timing_lock
 from benchmarks.hardware.energy import EnergyMeter
 from benchmarks.hardware.load import TreeSeconds
 from benchmarks.measurement import latency, serving
+from benchmarks.measurement.workload import reference_network
 from benchmarks.records import assembly
 from benchmarks.records.selection import by_limit
 from benchmarks.records.store import canonical, write_text
-from benchmarks.scoring import stage
 from supernet import export
 from supernet.cost import cost
 from supernet.decode import NotFinite
@@ -40,7 +41,6 @@ SEARCH, SCORES = "search.json", "score.json"
 PARTIAL = "score.partial.json"
 """Candidates scored so far; ``score.json`` appears when all of them are."""
 PRECISION = "fp32"
-REFERENCE_SEED = 0
 
 
 class Rejected(Exception):
@@ -323,14 +323,6 @@ def load_candidate(run_dir: Path, candidate: Mapping[str, Any]) -> tuple[nn.Modu
         if not bool(torch.isfinite(weight).all()):
             raise Rejected(f"its weights {name} are not finite numbers (NaN or infinity)")
     return module, from_spec(about["spec"])
-
-
-def reference_network(family: Any) -> nn.Module:
-    """The frozen network of a space that latencies are ratios to: the largest, with fixed random weights."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(REFERENCE_SEED)
-        module: nn.Module = family.build(family.space.largest())
-    return module.requires_grad_(False).eval()
 
 
 def _sign(found: Mapping[str, Any], recipe: Mapping[str, str]) -> None:

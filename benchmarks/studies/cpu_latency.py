@@ -17,7 +17,7 @@ import numpy as np
 from benchmarks.api import UsageError
 from benchmarks.records.selection import by_limit
 from benchmarks.records.store import Record, load_all
-from benchmarks.studies import Outcome
+from benchmarks.records.studies import Outcome
 from benchmarks.tasks.datasets import Say
 
 SUMMARY = "what INT8 does to the latency of published encoders on this machine's processor"
@@ -111,7 +111,7 @@ def timed(
     import torch
 
     from benchmarks.measurement import latency as measure
-    from benchmarks.scoring.score import reference_network
+    from benchmarks.measurement.workload import reference_network
     from supernet.cost import cost
     from supernet.quantization.precisions import quantize, uniform_int8
 

@@ -12,8 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.records import study_files
+from benchmarks.records.studies import Outcome
 from benchmarks.registry import arena
-from benchmarks.studies import Outcome, files, fronts_told
+from benchmarks.studies import fronts_told
 from benchmarks.studies.simq_fronts import described, short
 
 WIDTH = 2 * 1.959964
@@ -26,7 +28,7 @@ def again(path: Path) -> Outcome:
     Raises:
         InvalidRecord: it is no study, or was changed after it was written.
     """
-    seal = files.load(path, figures=False).seal
+    seal = study_files.load(path, figures=False).seal
     old = json.loads(path.read_text("utf-8"))
     kept = ("signature", "profile", "seeds", "evaluations", "inner", "shown")
     about = {key: old[key] for key in kept}
@@ -65,8 +67,8 @@ def main(results: Path) -> None:
 
     commit, dirty = provenance.source_state()
     for name in fronts_told.NAMED.values():
-        path = results / files.FOLDER / f"{name}.json"
-        for ending, content in files.files(name, again(path), commit, dirty).items():
+        path = results / study_files.FOLDER / f"{name}.json"
+        for ending, content in study_files.files(name, again(path), commit, dirty).items():
             target = path.with_suffix(f".{ending}")
             if isinstance(content, str):
                 store.write_text(target, content)

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.studies import Outcome, fronts_plot
+from benchmarks.records.studies import Outcome
+from benchmarks.studies import fronts_plot
 from benchmarks.studies.fronts_judge import (
     AT_NO_LOSS,
     UNDECIDED,

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.records.studies import Outcome
 from benchmarks.registry import arena
 from benchmarks.stats import intervals
-from benchmarks.studies import Outcome, search_plot
+from benchmarks.studies import search_plot
 from benchmarks.studies.simq_search import (
     ARMS,
     COMPARISONS,

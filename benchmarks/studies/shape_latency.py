@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from benchmarks.latency_tables.evaluation import drift, left_out
 from benchmarks.latency_tables.tables import PROFILES, Array, Table, load
-from benchmarks.studies import Outcome
+from benchmarks.records.studies import Outcome
 from benchmarks.tasks.datasets import Say
 
 SUMMARY = "is latency insensitive to shape? SuperShaper's tables of two GPUs and a cloud Xeon"

@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.api import UsageError
+from benchmarks.records.studies import Outcome
 from benchmarks.registry import arena
-from benchmarks.studies import Outcome
 from benchmarks.studies.simq_search import nondominated
 from benchmarks.tasks.datasets import Say
 

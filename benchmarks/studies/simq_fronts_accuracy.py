@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.studies import Outcome, simq_fronts
+from benchmarks.records.studies import Outcome
+from benchmarks.studies import simq_fronts
 from benchmarks.tasks.datasets import Say
 
 SUMMARY = "the same fronts, searched for accuracy"

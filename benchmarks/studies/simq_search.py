@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.api import UsageError
+from benchmarks.records.studies import Outcome
 from benchmarks.registry import arena
 from benchmarks.stats import intervals
-from benchmarks.studies import Outcome
 from benchmarks.tasks.datasets import Say
 
 SUMMARY = "joint searches of architecture and precision on tables of whole spaces; needs no data"

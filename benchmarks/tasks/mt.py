@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from benchmarks import stage
 from benchmarks.api import Measurement
-from benchmarks.scoring import stage
 from benchmarks.tasks import Prepared, corpus, is_ours, lexicon
 from benchmarks.tasks.datasets import Say, datasets
 from benchmarks.tasks.precision import autocast

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.analysis import grouping, run_summary, tables
+from benchmarks.analysis import tables
 from benchmarks.analysis.attachment_columns import Beside
+from benchmarks.comparability import grouping, run_summary
 from benchmarks.leaderboard import build
 from benchmarks.leaderboard.site import pages, run_files
 from benchmarks.records import attachments, runtime_latencies, store

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from benchmarks.records import verdict_files
+from benchmarks.verification import verdict_files
 from tests.e2e.test_resume import alike, gone, in_phase, started
 
 __all__ = ["started"]

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.records import store, verdict_files
-from benchmarks.verification import compare
+from benchmarks.records import store
+from benchmarks.verification import compare, verdict_files
 from tests.fake_records import fake
 
 

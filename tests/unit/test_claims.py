@@ -14,14 +14,15 @@ from hypothesis import strategies as st
 from rich.console import Console
 from scipy import stats as scipy_stats
 
-from benchmarks.analysis import grouping, tables
-from benchmarks.analysis import run_summary as report_runs
+from benchmarks.analysis import tables
 from benchmarks.api import UsageError
 from benchmarks.claims import hypotheses, judge
 from benchmarks.claims.hypotheses import NOT_TESTED, REFUTED, SUPPORTED, UNDECIDED
 from benchmarks.claims.measures import MEASURES
 from benchmarks.cli import main
 from benchmarks.cli import run as runs
+from benchmarks.comparability import grouping
+from benchmarks.comparability import run_summary as report_runs
 from benchmarks.hardware import profiles
 from benchmarks.leaderboard import build, claims_page
 from benchmarks.records import store

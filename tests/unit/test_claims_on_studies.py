@@ -16,8 +16,8 @@ from benchmarks.claims import hypotheses, judge
 from benchmarks.claims.hypotheses import REFUTED, SUPPORTED, UNDECIDED
 from benchmarks.cli import main
 from benchmarks.leaderboard import build, claims_page
-from benchmarks.records import store
-from benchmarks.studies import STUDIES, Outcome, files, module
+from benchmarks.records import store, study_files
+from benchmarks.records.studies import STUDIES, Outcome, module
 
 VIT, TEXT = "simq-vit: linas - nsga2-joint", "simq-text: linas - nsga2-joint"
 CLAIM = next(
@@ -35,13 +35,13 @@ def publish(results: Path, paired, name="simq-search", unit=CLAIM.unit, **facts)
     entries = {key: {"values": values, "unit": unit} for key, values in paired.items()}
     facts = {"paired": entries, **facts}
     outcome = Outcome("Which?", "Why?", "So.", ("a", "b"), [("1", "2")], ["a note"], facts, {"png": b"p"})
-    for ending, content in files.files(name, outcome, "c" * 40, None).items():
+    for ending, content in study_files.files(name, outcome, "c" * 40, None).items():
         store.write_text(results / "studies" / f"{name}.{ending}", content)
     return results / "studies" / f"{name}.json"
 
 
 def judged(results: Path, claim=CLAIM):
-    return judge.judge([], [claim], files.load_all(results))[0]
+    return judge.judge([], [claim], study_files.load_all(results))[0]
 
 
 def test_both_tables_support_it_with_scipys_interval_and_an_enumerated_test(tmp_path: Path):
@@ -84,7 +84,7 @@ def bounded(results: Path, **figures):
         for table, figure in figures.items()
     }
     outcome = Outcome("Which?", "Why?", "So.", ("a",), [("1",)], ["n"], {"paired": entries}, {"png": b"p"})
-    for ending, content in files.files("simq-fronts", outcome, None, None).items():
+    for ending, content in study_files.files("simq-fronts", outcome, None, None).items():
         store.write_text(results / "studies" / f"simq-fronts.{ending}", content)
     pairs = tuple(entries)
     return {
@@ -123,7 +123,7 @@ def test_a_comparison_has_one_verdict_the_study_s_after_its_correction(tmp_path:
     for p, verdict in ((0.03, SUPPORTED), (0.08, UNDECIDED)):
         entries = {VIT: {"values": UP[:7], "unit": CLAIM.unit, "p": p}}
         outcome = Outcome("?", "?", "So.", ("a",), [("1",)], ["n"], {"paired": entries}, {"png": b"p"})
-        for ending, content in files.files("simq-search", outcome, None, None).items():
+        for ending, content in study_files.files("simq-search", outcome, None, None).items():
             store.write_text(tmp_path / "studies" / f"simq-search.{ending}", content)
         found = judged(tmp_path, claim)
         assert (found.verdict, found.evidence[0].p) == (verdict, p)
@@ -138,10 +138,10 @@ def test_an_interval_of_no_width_is_refused(tmp_path: Path):
     path = publish(tmp_path, {VIT: UP})
     whole = json.loads(path.read_text())
     whole["paired"][VIT]["values"] = [0.223] * 10
-    whole["seal"] = files._seal(whole)
+    whole["seal"] = study_files._seal(whole)
     path.write_text(json.dumps(whole))
     with pytest.raises(InvalidRecord, match="no width"):
-        files.load(path)
+        study_files.load(path)
     for wrong in ((2.0, 2.0, 2.0), (5.0, 1.0, 3.0)):
         with pytest.raises(ValueError, match="with bounds"):
             bounded(tmp_path, vit=wrong)
@@ -208,7 +208,7 @@ def test_what_is_no_study_is_one_message(tmp_path: Path, text: str, capsys):
     path = publish(tmp_path, {VIT: UP})
     path.write_text(text)
     with pytest.raises(InvalidRecord, match="make it again: supernet-bench study simq-search"):
-        files.load(path)
+        study_files.load(path)
     assert main.main(["claims", "--results", str(tmp_path)]) == 0
     assert "left out" in capsys.readouterr().err
 
@@ -219,9 +219,9 @@ def test_figures_are_figures(tmp_path: Path, values):
     whole = json.loads(path.read_text())
     whole["paired"][VIT]["values"] = values
     with pytest.raises((InvalidRecord, ValueError)):
-        whole["seal"] = files._seal(whole)
+        whole["seal"] = study_files._seal(whole)
         path.write_text(json.dumps(whole))
-        files.load(path)
+        study_files.load(path)
 
 
 def test_facts_may_not_take_the_files_own_names(tmp_path: Path):

@@ -13,7 +13,8 @@ import torch
 from benchmarks.cli import main
 from benchmarks.export import model_card, source
 from benchmarks.measurement.deployed import example
-from benchmarks.records import repeat, runtime_latencies, store
+from benchmarks.records import runtime_latencies, store
+from benchmarks.runs import repeat
 from benchmarks.runs.plan import Folders
 from benchmarks.tasks import get_task
 from supernet import export

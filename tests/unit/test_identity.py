@@ -282,14 +282,14 @@ def test_a_declaration_is_whole_and_no_circle(tmp_path: Path):
 
 
 RECORDS_ONLY = (
-    "__init__", "__main__", "analysis/*", "api", "claims/*", "cli/*", "conformance/*", "export/*",
-    "hardware/__init__", "hardware/load", "hardware/probe", "hardware/profiles", "hardware/timing_lock",
-    "identity", "lab/__init__", "lab/checkpoints", "lab/journal", "latency_tables/*", "leaderboard/*",
-    "measurement/__init__", "measurement/deployed", "measurement/turns", "records/*", "registry",
-    "report/*", "runs/__init__", "runs/estimate", "runs/executor", "runs/heartbeat", "runs/options",
-    "runs/plan", "runs/preload", "runs/progress", "runs/runner", "runs/supervisor", "scoring/__init__",
-    "scoring/stage", "stats/__init__", "stats/intervals", "stats/paired_bleu", "stats/quantities",
-    "studies/*", "verification/*",
+    "__init__", "__main__", "analysis/*", "api", "claims/*", "cli/*", "comparability/*", "conformance/*",
+    "export/*", "hardware/__init__", "hardware/load", "hardware/probe", "hardware/profiles",
+    "hardware/timing_lock", "identity", "lab/__init__", "lab/checkpoints", "lab/journal",
+    "latency_tables/*", "leaderboard/*", "measurement/__init__", "measurement/deployed",
+    "measurement/turns", "options", "records/*", "registry", "report/*", "runs/__init__", "runs/estimate",
+    "runs/executor", "runs/heartbeat", "runs/plan", "runs/preload", "runs/progress", "runs/repeat",
+    "runs/runner", "runs/supervisor", "scoring/__init__", "stage", "stats/__init__", "stats/intervals",
+    "stats/paired_bleu", "stats/quantities", "studies/*", "verification/*",
 )  # fmt: skip
 """Files of the harness that contribute to no number of a record: they plan, supervise, store and show. What
 resumes (journal, checkpoint) gives the same bits as an undisturbed run, by other tests."""

@@ -14,8 +14,8 @@ from benchmarks.api import Need, Option, UsageError
 from benchmarks.claims import hypotheses
 from benchmarks.cli import list_entries, main
 from benchmarks.cli import run as runs
+from benchmarks.options import Options, checked, completed, parse
 from benchmarks.records import store
-from benchmarks.runs.options import Options, checked, completed, parse
 
 DECLARED = (
     Option("after", str, "scratch", choices=("scratch", "continue", "inherit"), help="winners"),

@@ -9,17 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.analysis import (
-    caveats,
-    grouping,
-    number_format,
-    ranges,
-    row_intervals,
-    run_summary,
-    tables,
-    test_sets,
-)
+from benchmarks.analysis import caveats, number_format, ranges, row_intervals, tables, test_sets
 from benchmarks.api import InvalidRecord
+from benchmarks.comparability import grouping, run_summary
 from benchmarks.leaderboard import (
     build,
 )

@@ -17,8 +17,9 @@ from benchmarks.cli import main
 from benchmarks.cli import run as runs
 from benchmarks.hardware import profiles
 from benchmarks.leaderboard import submission
-from benchmarks.records import provenance, repeat
+from benchmarks.records import provenance
 from benchmarks.records import store as records
+from benchmarks.runs import repeat
 from benchmarks.runs.plan import scaled
 from benchmarks.tasks import get_task
 from tests.fake_records import fake

@@ -15,9 +15,9 @@ from benchmarks.hardware.profiles import Profile
 from benchmarks.lab.journal import Journal
 from benchmarks.lab.ledger import Clock, Ledger
 from benchmarks.records import store
-from benchmarks.records.assembly import assemble, failure, finished_search
+from benchmarks.records.assembly import OUTCOME, assemble, failure, finished_search
 from benchmarks.runs import heartbeat, supervisor, worker
-from benchmarks.runs.heartbeat import HEARTBEAT, JOURNAL, OUTCOME, conclude, elapsed
+from benchmarks.runs.heartbeat import HEARTBEAT, JOURNAL, conclude, elapsed
 from benchmarks.runs.plan import Planned
 from benchmarks.runs.runner import _given, _left, _nothing_to_follow
 

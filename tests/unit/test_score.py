@@ -13,12 +13,13 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import tasks
+from benchmarks import stage, tasks
 from benchmarks.hardware import energy, timing_lock
 from benchmarks.hardware.profiles import Profile
 from benchmarks.measurement import latency
+from benchmarks.measurement.workload import reference_network
 from benchmarks.records import store
-from benchmarks.scoring import score, stage
+from benchmarks.scoring import score
 from benchmarks.scoring.score import score_run
 from supernet import export
 from supernet.decode import translate
@@ -300,10 +301,10 @@ def test_a_task_that_raises(run: Path, task: FakeTask, capsys: pytest.CaptureFix
 def test_the_reference_network_is_always_the_same_one() -> None:
     family = Seq2SeqFamily(get_space("mt-smoke"), Seq2SeqConfig(40, 40))
     before = torch.get_rng_state()
-    one: nn.Module = score.reference_network(family)
+    one: nn.Module = reference_network(family)
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(5)
-    two = score.reference_network(family)
+    two = reference_network(family)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
     assert not one.training and not any(p.requires_grad for p in one.parameters())
     assert sum(p.numel() for p in one.parameters()) == sum(

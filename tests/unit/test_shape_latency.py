@@ -11,7 +11,8 @@ import pytest
 from benchmarks.api import UsageError
 from benchmarks.cli.main import main
 from benchmarks.latency_tables.tables import PROFILES, Table
-from benchmarks.studies import STUDIES, module, shape_latency
+from benchmarks.records.studies import STUDIES, module
+from benchmarks.studies import shape_latency
 from benchmarks.studies.shape_latency import Figure, judge, nearby, verdict, window_of
 
 PROFILE = PROFILES["table-k80-supershaper.v1"]

@@ -15,8 +15,8 @@ from benchmarks.api import UsageError
 from benchmarks.measurement.latency import Refused
 from benchmarks.measurement.turns import Turns, in_turns
 from benchmarks.records import store
+from benchmarks.records.study_files import files as study_files
 from benchmarks.studies import fronts_again, fronts_measure, simq_fronts, simq_fronts_accuracy
-from benchmarks.studies.files import files as study_files
 from benchmarks.studies.fronts_judge import error as error_of
 from benchmarks.studies.fronts_judge import judge
 from benchmarks.studies.simq_fronts import Plan

@@ -18,9 +18,9 @@ from benchmarks.lab.candidates import MethodFault
 from benchmarks.lab.journal import Journal
 from benchmarks.lab.lab import BenchLab
 from benchmarks.lab.ledger import Clock, Ledger
+from benchmarks.options import Options
 from benchmarks.registry import find
 from benchmarks.runs import plan
-from benchmarks.runs.options import Options
 from benchmarks.tasks.vision import VisionTask, cifar10, cifar10_resnet, digits, digits_resnet, easy_vqa
 from benchmarks.verification import rerun
 from simq.archive import ENOUGH, Archive

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks.api import BudgetExhausted, UsageError, Window
-from benchmarks.runs.options import Options, checked
+from benchmarks.options import Options, checked
 from simq.archive import Archive
 from simq.genome import JointSpace, units_of
 from simq.int8_fallback import fallen_back

@@ -116,7 +116,7 @@ def test_unequal_allowances_are_named_for_those_that_differ():
 
 
 def test_other_nets_of_seconds_are_the_same_comparison():
-    from benchmarks.analysis import grouping, run_summary
+    from benchmarks.comparability import grouping, run_summary
 
     records = [good(seed=1), good(seed=2), broken(("spec", "budget", "seconds"), 3600)]
     assert submission.unequal(records) == {}

@@ -16,16 +16,9 @@ from rich.console import Console
 from scipy import stats as scipy_stats
 
 from benchmarks import report
-from benchmarks.analysis import (
-    comparisons,
-    grouping,
-    number_format,
-    row_intervals,
-    run_summary,
-    tables,
-    test_sets,
-)
+from benchmarks.analysis import comparisons, number_format, row_intervals, tables, test_sets
 from benchmarks.api import UsageError
+from benchmarks.comparability import grouping, run_summary
 from benchmarks.records import (
     selection,
     store,

@@ -10,10 +10,10 @@ from benchmarks.analysis import tables
 from benchmarks.api import InvalidRecord
 from benchmarks.cli.main import main
 from benchmarks.leaderboard import build
-from benchmarks.records import attachments, store, verdict_files
+from benchmarks.records import attachments, store
 from benchmarks.report import text_formats
 from benchmarks.report.plots import pareto
-from benchmarks.verification import compare
+from benchmarks.verification import compare, verdict_files
 from tests.fake_records import fake, publish, run_again, study
 
 EVIL = "<script>alert(1)</script>"

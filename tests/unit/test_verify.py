@@ -16,8 +16,8 @@ from scipy import stats as scipy_stats
 from benchmarks import identity
 from benchmarks.api import InvalidRecord
 from benchmarks.cli import verify as command
-from benchmarks.records import attachments, store, verdict_files
-from benchmarks.verification import compare
+from benchmarks.records import attachments, store
+from benchmarks.verification import compare, verdict_files
 from tests.fake_records import fake
 
 

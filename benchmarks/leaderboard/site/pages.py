@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.analysis import attachment_columns, row_intervals, test_sets
-from benchmarks.analysis.run_summary import Headline, Run, labelled
 from benchmarks.analysis.tables import METRICS, Table
 from benchmarks.claims import hypotheses
+from benchmarks.comparability.run_summary import Headline, Run, labelled
 from benchmarks.leaderboard import claims_page
 from benchmarks.leaderboard.site import data_files, run_files
-from benchmarks.records import store, verdict_files
+from benchmarks.records import store
 from benchmarks.report import text_formats
 from benchmarks.stats import intervals, quantities
+from benchmarks.verification import verdict_files
 
 PAGES = (
     "index.html", "row.html", "claims.html", "style.css", "common.js", "chart.js", "overview.js", "row.js",

@@ -15,8 +15,9 @@ import orjson
 from benchmarks.analysis import attachment_columns, row_status
 from benchmarks.analysis.attachment_columns import Beside
 from benchmarks.leaderboard.site import data_files
-from benchmarks.records import repeat, selection, store
+from benchmarks.records import selection, store
 from benchmarks.records.store import Record
+from benchmarks.runs import repeat
 
 RUNS_A_FILE = 100
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from benchmarks.analysis import run_summary
 from benchmarks.analysis.number_format import item
 from benchmarks.analysis.tables import Table
+from benchmarks.comparability import run_summary
 from benchmarks.records import selection
 from benchmarks.records.store import Record
 from benchmarks.report.plots import pareto

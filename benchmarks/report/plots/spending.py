@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from benchmarks.analysis import grouping, run_summary
 from benchmarks.analysis.tables import Table
+from benchmarks.comparability import grouping, run_summary
 from benchmarks.records import selection
 from benchmarks.records.store import Record
 from benchmarks.report.plots import pareto

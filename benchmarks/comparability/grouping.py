@@ -13,7 +13,7 @@ from benchmarks.records import rulesets, store
 from benchmarks.records.selection import plain, usual_metric
 
 if TYPE_CHECKING:
-    from benchmarks.analysis.run_summary import Run
+    from benchmarks.comparability.run_summary import Run
 
 
 COUNTED = tuple(kind for kind in LIMITED if kind != "seconds")

@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmarks.api import InvalidRecord
 from benchmarks.records.store import canonical
-from benchmarks.studies import Outcome
+from benchmarks.records.studies import Outcome
 
 FOLDER = "studies"
 """Under the results folder."""

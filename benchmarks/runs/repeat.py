@@ -9,10 +9,10 @@ from functools import lru_cache
 from typing import Any
 
 from benchmarks.api import LIMITED, UsageError
+from benchmarks.options import typed
 from benchmarks.records import rulesets
 from benchmarks.records.selection import plain
 from benchmarks.records.store import Record
-from benchmarks.runs.options import typed
 from benchmarks.runs.plan import scaled
 
 

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.runs.heartbeat import EVERY_S
-
+EVERY_S = 0.5
+"""Seconds between two notes of a run, of its search as of its scoring."""
 PROGRESS = "score.progress.json"
 
 

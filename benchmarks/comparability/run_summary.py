@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.analysis import grouping
+from benchmarks.comparability import grouping
 from benchmarks.records import selection, store
 from benchmarks.records.selection import P90_FROM, Limit, plain
 from benchmarks.records.store import Record

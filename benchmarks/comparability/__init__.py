@@ -1,0 +1,1 @@
+"""Comparability of runs: summaries of records, and which of them may share a table."""
