@@ -8,9 +8,9 @@ import os
 import sys
 
 from benchmarks import registry
-from benchmarks.records import studies
 from benchmarks.api import UsageError
 from benchmarks.cli.list_entries import table
+from benchmarks.records import studies
 from benchmarks.records import study_files as stored
 from benchmarks.records.provenance import source_state
 from benchmarks.records.store import write_text

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 
 def autocast(device: str, precision: str) -> Any:
     """Return a context in which a network computes in ``precision``; ``fp32`` changes nothing."""
+    import torch
+
     types = {"bf16": torch.bfloat16, "fp16": torch.float16}
     if precision not in types:
         return torch.autocast(torch.device(device).type, enabled=False)

@@ -14,6 +14,7 @@ from supernet.quantization.fake_quantize import FakeQuantized
 from supernet.quantization.precisions import units
 from supernet.space import layered_space
 from supernet.weights import SharedSlices
+from tests.processor import needs_vnni
 
 SPACE = layered_space("text", layers=(1, 2), heads=(1, 2), ffn=(32, 64), hidden=32, head_dim=16)
 FAMILY = SentenceFamily(SPACE, SentenceConfig(50, max_positions=12, classes=3))
@@ -66,6 +67,7 @@ def test_a_family_is_made_again_from_its_spec() -> None:
     assert again.slots() == FAMILY.slots()
 
 
+@needs_vnni
 def test_onnx_runtime_says_the_same_at_any_length(net: SuperNet) -> None:
     pytest.importorskip("onnxruntime")
     from supernet.quantization.onnx_runtime import Ort

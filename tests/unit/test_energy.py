@@ -228,8 +228,8 @@ def test_the_real_codecarbon_in_a_process_of_its_own() -> None:
     pytest.importorskip("codecarbon")
     code = """if True:
         import time
-        from benchmarks.energy import EnergyMeter
-        from benchmarks.profiles import get
+        from benchmarks.hardware.energy import EnergyMeter
+        from benchmarks.hardware.profiles import get
         meter = EnergyMeter(get("cpu-2core-avx512.v1"))
         assert meter.ready(60)
         meter.start()

@@ -13,7 +13,7 @@ import pytest
 CODE = """
 import json, os, sys
 from pathlib import Path
-from benchmarks.executor import Executor
+from benchmarks.runs.executor import Executor
 
 def told(job):
     Path(job["to"]).write_text(json.dumps(dict(os.environ)))

@@ -23,6 +23,7 @@ from supernet.families import image_family
 from supernet.space import get_space
 from supernet.weights import SharedSlices
 from tests.fake_records import fake
+from tests.processor import needs_vnni
 
 HOSTILE = "x|y</td> `$(rm -rf)` [a](http://b)\n# ![img](c)\u202e"
 
@@ -174,7 +175,13 @@ def test_a_translator_becomes_a_folder_of_ctranslate2(made, tmp_path, capsys):
 @needs("onnx", "onnxruntime")
 @pytest.mark.parametrize(
     ("which", "precision", "timed"),
-    [(1, "fp32", True), (2, "fp32", False), (2, "int8", True), (3, "fp32", False), (3, "int8", False)],
+    [
+        (1, "fp32", True),
+        (2, "fp32", False),
+        pytest.param(2, "int8", True, marks=needs_vnni),
+        (3, "fp32", False),
+        pytest.param(3, "int8", False, marks=needs_vnni),
+    ],
 )
 def test_a_row_becomes_an_onnx_file(made, which, precision, timed, tmp_path, capsys):
     out = tmp_path / "out"

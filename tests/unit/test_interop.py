@@ -27,6 +27,7 @@ transformers = pytest.importorskip("transformers", reason="needs the extra huggi
 
 from supernet.interop.fairseq import stock, vocabularies  # noqa: E402
 from supernet.interop.huggingface import export, start
+from tests.processor import needs_vnni
 
 STOCK, OWN = "stock", "own"
 
@@ -220,7 +221,7 @@ def pairs(rows: int, generator: torch.Generator):
     return source, target
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("int8", marks=needs_vnni)])
 @pytest.mark.parametrize(
     "name", ["homogeneous", "bottleneck", "cells", "mixed images", "questions", "trained pairs"]
 )
@@ -314,7 +315,7 @@ def test_ctranslate2_gives_the_log_probabilities_of_the_export(share, edits, tmp
         assert found.log_probs == pytest.approx(wanted.tolist(), abs=1e-4)
 
 
-@pytest.mark.parametrize(("quantization", "apart"), [("", 0.2), ("int8", 5.0)])
+@pytest.mark.parametrize(("quantization", "apart"), [("", 0.2), pytest.param("int8", 5.0, marks=needs_vnni)])
 def test_ctranslate2_translates_as_well(translator, quantization, apart, tmp_path):
     pytest.importorskip("ctranslate2", reason="needs the extra ctranslate2")
     import sacrebleu

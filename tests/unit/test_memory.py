@@ -12,7 +12,7 @@ import pytest
 CODE = """
 import json, resource, sys
 import torch
-from supernet import memory
+from supernet import allocator
 
 def faults(numbers):
     for _ in range(60):
@@ -23,7 +23,7 @@ def faults(numbers):
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 own = faults(15_000_000)
-said = memory.keep_freed()
+said = allocator.keep_freed()
 print(json.dumps([own, said, faults(15_000_000)]))
 """
 

@@ -16,6 +16,7 @@ from supernet.quantization.onnx_translator import encoder_and_step
 from supernet.quantization.precisions import choices, quantize, units
 from supernet.seq2seq import Seq2SeqConfig, Seq2SeqFamily
 from supernet.space import get_space
+from tests.processor import needs_vnni
 
 pytest.importorskip("onnx", reason="needs the extra onnx")
 ort = pytest.importorskip("onnxruntime", reason="needs the extra onnx")
@@ -79,7 +80,7 @@ def test_under_a_policy_the_kernels_of_the_policy_stand_there() -> None:
     assert {kinds[name] for name in units(module) if name not in (first, second)} == {"MatMul"}
 
 
-@pytest.mark.parametrize("precision", ["int8", "w4"])
+@pytest.mark.parametrize("precision", [pytest.param("int8", marks=needs_vnni), "w4"])
 @pytest.mark.parametrize("space", ["bert-smoke", "supershaper-smoke", "nas-bert-smoke"])
 def test_both_runtimes_agree_on_single_sentences(precision: str, space: str) -> None:
     module = bert(space)
@@ -126,7 +127,7 @@ def test_pictures_and_states() -> None:
         np.testing.assert_allclose(deployed, quantize(net, {"0": "int8"})(x[:1]).numpy(), atol=2e-2)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8", "w4"])
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("int8", marks=needs_vnni), "w4"])
 def test_tensors_that_the_exporter_merges_stay_with_their_layers(precision: str) -> None:
     torch.manual_seed(1)
     net = nn.Sequential(*(nn.Linear(32, 32) for _ in range(3)), nn.LayerNorm(32)).eval()
@@ -144,7 +145,7 @@ def test_tensors_that_the_exporter_merges_stay_with_their_layers(precision: str)
     np.testing.assert_allclose(found, expected, atol=1e-5 if precision == "fp32" else 5e-2)
 
 
-@pytest.mark.parametrize("low", [False, True])
+@pytest.mark.parametrize("low", [False, pytest.param(True, marks=needs_vnni)])
 def test_a_translator_runs_step_by_step(low: bool) -> None:
     torch.manual_seed(2)
     space = get_space("mt-smoke")

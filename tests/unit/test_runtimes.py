@@ -188,6 +188,21 @@ def test_what_the_runtime_does_not_serve_is_said() -> None:
         Workload.of({"source_len": 4, "steps": 0, "beam": 1, "runtime": "onnx"})
 
 
+def test_the_processors_flags_tell_whether_its_products_overflow() -> None:
+    """Tests that need whole int8 products are skipped by the flags: neither more nor less than the check."""
+    from supernet.quantization import onnx_runtime
+    from tests.processor import VNNI
+
+    onnx_runtime.check_machine.cache_clear()
+    try:
+        onnx_runtime.check_machine()
+        refused = False
+    except ValueError:
+        refused = True
+    onnx_runtime.check_machine.cache_clear()
+    assert refused != VNNI
+
+
 def test_a_machine_whose_products_overflow_gets_no_int8(monkeypatch: pytest.MonkeyPatch) -> None:
     from supernet.quantization import onnx_runtime
 
