@@ -20,8 +20,8 @@ LONGEST = 30
 
 
 def readme_example() -> str:
-    """The method that the README shows under "Add a method in one file"."""
-    section = (REPOSITORY / "README.md").read_text().partition("## Add a method in one file")[2]
+    """The method that the README shows under "Your method"."""
+    section = (REPOSITORY / "README.md").read_text().partition("## Your method")[2]
     return re.findall(r"```python\n(.*?)```", section, re.DOTALL)[0]
 
 

@@ -167,3 +167,14 @@ def test_the_ranking_of_encoders_is_no_finding():
     assert "no ranking is claimed" in text
     methods = ("autodistil", "nas-bert", "supershaper", "mixture", "hand-designed", "random-search")
     assert not any(method in text.lower() for method in methods)
+
+
+def test_the_readmes_table_is_the_boards():
+    board = (REPOSITORY / "results" / "LEADERBOARD.md").read_text("utf-8").replace("\\", "")
+    board = board[board.index("## mt-multi30k-en-de, small, nvidia-h100.v1") :]
+    lines = [line for line in (REPOSITORY / "README.md").read_text("utf-8").splitlines() if "| 6 |" in line]
+    assert len(lines) == 6
+    for line in lines:
+        method, quality, ratio = (cell.strip() for cell in line.strip("|").split("|")[:3])
+        row = next(one for one in board.splitlines() if one.startswith(f"| {method} | 0.8 x ref |"))
+        assert f"| {quality} | 6 seeds |" in row and f"| {ratio} |" in row
