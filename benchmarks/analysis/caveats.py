@@ -33,7 +33,7 @@ def notices(task: str, tier: str, lines: pd.DataFrame) -> list[str]:
 
 
 def _unigram(entry: dict[str, Any], lines: pd.DataFrame) -> list[str]:
-    """How many networks have learnt hardly more than word frequencies, by their validation loss."""
+    """Count the networks that have learnt hardly more than word frequencies, by their validation loss."""
     losses = lines.dropna(subset=["valid_loss"])
     if "unigram" not in entry or losses.empty:
         return []

@@ -31,7 +31,7 @@ class Tuned:
     heads: list[str]
     """Columns of figures, of ``frame``."""
     quantities: dict[str, Quantity]
-    """Of each of them."""
+    """Value of each."""
     tasks: list[str]
     """What was fine-tuned on: names of test sets."""
     signature: str

@@ -1,4 +1,4 @@
-"""What stands under a table: runs that did not end well, and what a reader must know of its figures."""
+"""Footnotes of a table: runs that did not end well, and how its figures were made."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _words(origins: str) -> list[str]:
 
 
 def notes(table: pd.DataFrame, latest: Sequence[Run]) -> list[str]:
-    """What a reader must know of the whole table."""
+    """Footnotes about the whole table."""
     told = []
     if (table["n"] > 1).any():
         told.append(

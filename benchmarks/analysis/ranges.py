@@ -33,7 +33,7 @@ Problems = Iterator[tuple[Mapping[Any, Any], str]]
 
 
 def _problem(quantity: Quantity, value: float, low: float, high: float) -> str:
-    """What is wrong with a figure and its interval; empty where nothing is."""
+    """Describe the fault of a figure and its interval; empty if there is none."""
     if problem := quantity.trespass(value, low, high):
         return problem
     if math.isnan(low) and math.isnan(high):
