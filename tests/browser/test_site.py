@@ -193,7 +193,7 @@ def test_a_row_has_a_page_with_its_provenance_and_commands(visit, built):
     assert page.locator("h1").inner_text().startswith("scratch, limit 0.8 x ref")
     text = page.locator("main").text_content()
     assert "3 runs behind this row" in text and text.count("not verified yet") == 2
-    assert "--methods scratch --profile cpu-2core-avx512.v1 --seeds 2," in text
+    assert "--methods scratch --seeds 2, --profile cpu-2core-avx512.v1" in text
     assert text.count("results/records/mt-multi30k-en-de/cpu-2core-avx512.v1/scratch/") == 6
     for part in ("Fake CPU with AVX-512", "train.en", "2.13.0", "OMP_NUM_THREADS", "0" * 40, "seal"):
         assert part in text
@@ -206,6 +206,7 @@ def test_every_measured_figure_has_its_interval_and_each_test_set_its_table(visi
     page = small(visit, built)
     heads = [head.strip() for head in page.locator("#rows thead th").all_inner_texts()]
     counted = ("Method", "Limit", "Status", "Verified", "Parameters M", "MMACs", "MB")
+    counted += ("Tokens %", "Evaluations %", "Probes %", "Peak")
     for number, head in enumerate(heads, 1):
         if not head.startswith(counted):
             assert all("[" in text for text in column(page, number)), head
@@ -248,14 +249,14 @@ def test_the_profiles_are_a_picture_with_words(visit, built):
 def test_rows_are_filtered_by_what_second_runs_said(visit, built):
     page = small(visit, built)
     assert {text.split(":")[0] for text in column(page, 5)} == {
-        "quality does not reproduce; latency cannot tell",
+        "quality does not reproduce; latency reproduces",
         "quality reproduces; latency cannot tell",
         "not verified",
     }
     page.select_option("#verified", "quality does not reproduce")
     assert set(column(page, 1)) == {"hat"}
     assert set(column(page, 5)) == {
-        "quality does not reproduce; latency cannot tell: 2 of 3 runs, 2026-02-03"
+        "quality does not reproduce; latency reproduces: 2 of 3 runs, 2026-02-03"
     }
     assert page.locator("#legend li").count() == 1 and page.locator("#plot [role=listitem]").count() == 3
     page.select_option("#verified", "quality reproduces")
@@ -271,7 +272,7 @@ def test_a_row_tells_when_where_and_how_it_was_run_again(visit, built):
     page.wait_for_selector("main section h2")
     told = page.locator(".again")
     assert [t.split("\n")[0] for t in told.all_inner_texts()] == [
-        "quality reproduces; latency cannot tell"
+        "quality reproduces to the bit; latency cannot tell"
     ] * 2
     first, second = told.all_inner_texts()
     for part in (
