@@ -98,7 +98,7 @@ class Table:
 
     @property
     def detailed(self) -> bool:
-        """Whether the runs' records are within reach; those of large boards are not."""
+        """True if the runs' records are within reach; those of large boards are not."""
         return all(run.record is not None for run in self.runs)
 
     @cached_property
@@ -327,7 +327,7 @@ def _over(lines: pd.DataFrame) -> intervals.Array:
 def _status(
     ended: Sequence[tuple[int, str]], seeds: Sequence[int], over: float, *, stopped: bool = False
 ) -> str:
-    """What a reader must know before using the row, in words.
+    """Caveats of the row, in words.
 
     Args:
         ended: seed of every run of the method, and why it is not compared, if it is not.

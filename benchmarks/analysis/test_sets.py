@@ -23,7 +23,7 @@ class Scores:
     frame: pd.DataFrame
     sets: list[str]
     quantities: dict[str, Quantity]
-    """Of each column of figures."""
+    """Value of each column of figures."""
     notes: list[str] = field(default_factory=list)
     """What must stand under it."""
 

@@ -47,11 +47,11 @@ class Claim:
     study: str = ""
     """Judged by this study and not by records."""
     pairs: tuple[str, ...] = ()
-    """Of the study; the claim must hold for each, or for some: see ``quantifier``."""
+    """Pairs of the study; the claim must hold for each, or for some: see ``quantifier``."""
     quantifier: str = "every"
     """``some`` for an existential claim: one pair that supports it is enough, and all must refute it."""
     replicates: str = "paired seeds"
-    """What an interval of the study is over: ``n`` counts them."""
+    """Replicates that an interval of the study is over; ``n`` counts them."""
     task: str = ""
     tier: str = ""
     profiles: Mapping[str, float] = field(default_factory=dict)
@@ -68,7 +68,7 @@ class Claim:
     confounded: str = ""
     """Differences between the two methods other than the one that the claim is about."""
     needs: str = ""
-    """What a run must have to count, in words; empty where having scored networks is enough."""
+    """Condition for a run to count, in words; empty if scored networks are enough."""
     untested: str = ""
     """Reason why no design here tests the claim; empty where one does."""
 
