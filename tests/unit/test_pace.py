@@ -52,7 +52,7 @@ class Played:
 def played(
     task: str, tier: str, profile: str, factor: float, rate: float
 ) -> Iterator[tuple[float, float | None, float]]:
-    """Yield the time, the estimate and the truth every few seconds of a command that runs all runs of one profile.
+    """Yield time, estimate and truth every few seconds of a command that runs all runs of one profile.
 
     Runs of two kinds of machine are never one command: nobody could estimate the second from the first.
     """
