@@ -21,7 +21,7 @@ def data_dir() -> Path:
 def pytest_runtest_call():
     """Skip a test where the product refuses int8 on a processor whose whole-number products overflow.
 
-    ``test_runtimes`` holds the refusal against the processor's flags.
+    ``benchmarks/measurement/test_serving.py`` holds the refusal against the processor's flags.
     """
     from tests.processor import REASON, REFUSAL, VNNI
 

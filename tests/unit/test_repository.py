@@ -18,8 +18,8 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from benchmarks.cli import main
+from tests import ROOT
 
-ROOT = Path(__file__).parents[2]
 PACKAGES = ("baselines", "benchmarks", "mos", "simq", "supernet")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 INSTALLED_AS = {"pynvml": "nvidia-ml-py", "sklearn": "scikit-learn"}

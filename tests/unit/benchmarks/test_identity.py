@@ -13,8 +13,8 @@ import pytest
 from benchmarks import identity, registry
 from benchmarks.records import store
 from benchmarks.tasks import code_digest, task_names
+from tests import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "benchmarks" / "identity.py"
 
 BASE = '''

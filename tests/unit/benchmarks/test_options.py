@@ -16,6 +16,7 @@ from benchmarks.cli import list_entries, main
 from benchmarks.cli import run as runs
 from benchmarks.options import Options, checked, completed, parse
 from benchmarks.records import store
+from tests import ROOT
 
 DECLARED = (
     Option("after", str, "scratch", choices=("scratch", "continue", "inherit"), help="winners"),
@@ -241,7 +242,7 @@ def test_the_plan_refuses_and_canonicalises_options(tmp_path: Path):
 
 
 def test_options_of_published_records_and_claims_are_declared_and_had_an_effect():
-    folder = Path(__file__).parents[2] / "results" / "records"
+    folder = ROOT / "results" / "records"
     specs = [(r["spec"]["method"], r["spec"]["options"]) for r in store.load_all(folder)]
     for claim in hypotheses.claims():
         specs += [(claim.method, claim.method_options), (claim.against, claim.against_options)]

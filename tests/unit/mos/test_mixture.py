@@ -18,7 +18,7 @@ from supernet.families import family_of, image_family
 from supernet.space import get_space
 from supernet.train import Recipe, Sandwich, Trainer
 from supernet.weights import SharedSlices
-from tests.unit.test_supernet import VOCAB, family, sentences
+from tests.unit.supernet.test_elastic import VOCAB, family, sentences
 
 ways = pytest.mark.parametrize("neuron_wise", [True, False])
 

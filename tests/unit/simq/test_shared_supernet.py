@@ -171,7 +171,7 @@ class Column:
 
 
 def test_an_objective_that_tells_nothing_ends_the_search() -> None:
-    from tests.unit.test_simq_methods import space
+    from tests.unit.simq.test_methods import space
 
     genes, rng = space(), np.random.default_rng(0)
     archive = Archive(Column(genes, np.zeros), 40)

@@ -18,8 +18,8 @@ from supernet.space import SearchSpace, layered_space, resnet_space
 from supernet.train import Recipe, Sandwich, SinglePath, Trainer
 from supernet.weights import SharedSlices
 from tests.bench.tabulate import Stream
-from tests.unit.test_resnet import layers
-from tests.unit.test_vit import copy_into
+from tests.unit.supernet.test_resnet import layers
+from tests.unit.supernet.test_vit import copy_into
 
 CLASSES, SIDE, WORDS = 10, 8, 8
 RECIPE = Recipe(2e-3, 0.1, "cosine", weight_decay=0.05, label_smoothing=0.1, batch_tokens=32, clip_norm=1.0)

@@ -20,7 +20,7 @@ from supernet.elastic import SuperNet
 from supernet.space import homogeneous_space
 from supernet.train import Recipe, Sandwich, SinglePath, Trainer, soft_loss, token_loss
 from supernet.weights import SharedSlices
-from tests.unit.test_supernet import VOCAB, family
+from tests.unit.supernet.test_elastic import VOCAB, family
 
 
 def words(count: int = 120, seed: int = 0) -> PairData:
@@ -224,7 +224,7 @@ def ranked(number: int, world: int) -> tuple[Trainer, Limited]:
 
 def test_two_ranks_under_torchrun_train_as_one_process_on_both_batches(tmp_path) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += ["-m", "tests.unit.two_ranks", str(tmp_path)]
+    command += ["-m", "tests.unit.supernet.two_ranks", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     straight, resumed = (

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from tests.unit.test_train import Interrupted, Store, ranked
+from tests.unit.supernet.test_train import Interrupted, Store, ranked
 
 
 def main(folder: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from pathlib import Path
 
 import pytest
 
@@ -32,9 +31,10 @@ from benchmarks.report.plots import (
 )
 from benchmarks.stats import bleu as metrics
 from benchmarks.stats import intervals
+from tests import ROOT
 from tests.fake_records import fake, study, with_counts
 
-PUBLISHED = Path(__file__).parents[2] / "results" / "records"
+PUBLISHED = ROOT / "results" / "records"
 
 
 def published():

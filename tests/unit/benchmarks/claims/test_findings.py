@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,8 +14,8 @@ from benchmarks.claims.measures import MEASURES
 from benchmarks.records import store
 from benchmarks.stats import intervals
 from benchmarks.stats.quantities import of_metric
+from tests import ROOT
 
-REPOSITORY = Path(__file__).parents[2]
 H100, H200, CPU = "nvidia-h100.v1", "nvidia-h200.v1", "cpu-2core-avx512.v1"
 SCRATCH, CONTINUE = (("after", "scratch"),), (("after", "continue"),)
 NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
@@ -26,7 +25,7 @@ NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
 def published() -> dict[tuple[Any, ...], Any]:
     """(task, profile, method, options, seed) -> record."""
     kept = {}
-    for record in store.load_all(REPOSITORY / "results" / "records"):
+    for record in store.load_all(ROOT / "results" / "records"):
         spec = record["spec"]
         options = tuple(sorted(spec["options"].items()))
         kept[spec["task"], spec["profile"], spec["method"], options, spec["seed"]] = record
@@ -96,7 +95,7 @@ def translation():
 
 def section(start, end):
     """A part of FINDINGS.md as one line."""
-    text = (REPOSITORY / "results/FINDINGS.md").read_text("utf-8")
+    text = (ROOT / "results/FINDINGS.md").read_text("utf-8")
     return " ".join(text[text.index(start) : text.index(end)].split())
 
 
@@ -136,7 +135,7 @@ def test_figures_on_int8_follow_from_the_records_and_the_study():
             shares.append(100 * ours["cost"]["bytes"] / theirs["cost"]["bytes"])
     assert len(apart) == 30 and f"at most {max(apart):.2f} points" in text
     assert f"leaves {min(shares):.0f} to {max(shares):.0f} % of the bytes" in text
-    page = json.loads((REPOSITORY / "results" / "studies" / "cpu-latency.json").read_text("utf-8"))["page"]
+    page = json.loads((ROOT / "results" / "studies" / "cpu-latency.json").read_text("utf-8"))["page"]
     at = page["columns"].index("int8 / fp32")
     for window, words in (("3.4-4 M", "at the smaller size"), ("4.6-5.4 M", "at the larger")):
         ratios = [float(row[at].split()[0]) for row in page["rows"] if row[0] == window]
@@ -170,9 +169,9 @@ def test_the_ranking_of_encoders_is_no_finding():
 
 
 def test_the_readmes_table_is_the_boards():
-    board = (REPOSITORY / "results" / "LEADERBOARD.md").read_text("utf-8").replace("\\", "")
+    board = (ROOT / "results" / "LEADERBOARD.md").read_text("utf-8").replace("\\", "")
     board = board[board.index("## mt-multi30k-en-de, small, nvidia-h100.v1") :]
-    lines = [line for line in (REPOSITORY / "README.md").read_text("utf-8").splitlines() if "| 6 |" in line]
+    lines = [line for line in (ROOT / "README.md").read_text("utf-8").splitlines() if "| 6 |" in line]
     assert len(lines) == 6
     for line in lines:
         method, quality, ratio = (cell.strip() for cell in line.strip("|").split("|")[:3])

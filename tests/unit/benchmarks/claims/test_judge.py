@@ -5,7 +5,6 @@ import json
 import random
 import shlex
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,10 +28,10 @@ from benchmarks.records import store
 from benchmarks.registry import find
 from benchmarks.stats import intervals
 from benchmarks.tasks import get_task
+from tests import ROOT
 from tests.fake_records import fake
 
 BY_ID = {c.id: c for c in hypotheses.claims()}
-REPOSITORY = Path(__file__).parents[2]
 GPU, TOKENS = "nvidia-h200.v1", 20e6
 
 
@@ -339,7 +338,7 @@ def agree(table, judgements):
 
 
 def test_the_board_and_the_claims_agree_on_every_pair_that_they_share():
-    published = [*store.load_all(REPOSITORY / "results" / "records")]
+    published = [*store.load_all(ROOT / "results" / "records")]
     judgements, count = judge.judge(published), 0
     for group in grouping.groups(report_runs.whole(published)):
         count += agree(tables.build(report_runs.records_of(group)), judgements)

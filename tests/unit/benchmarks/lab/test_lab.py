@@ -16,8 +16,9 @@ from benchmarks.lab.journal import Journal
 from benchmarks.lab.lab import BenchLab
 from benchmarks.lab.ledger import Clock, Ledger
 from supernet.train import Sandwich, SinglePath, Trainer
+from tests import ROOT
 
-PLUGIN = Path(__file__).parents[1] / "e2e" / "plugin" / "tiny_task.py"
+PLUGIN = ROOT / "tests" / "e2e" / "plugin" / "tiny_task.py"
 ALLOWANCE = {"tokens": 2000, "evaluations": 3, "probes": 2, "seconds": 600}
 
 

@@ -19,11 +19,12 @@ from benchmarks.runs import worker
 from benchmarks.tasks import get_task
 from supernet.seq2seq import Seq2SeqConfig, Seq2SeqFamily
 from supernet.space import get_space
+from tests import ROOT
 
 TASK = get_task("mt-synthetic-en-de")
 TIER = TASK.tier("smoke", "cpu")
 WORKLOAD = Workload.of(TIER.workload)
-RECORDS = Path(__file__).parents[2] / "results/records"
+RECORDS = ROOT / "results/records"
 PUBLISHED = RECORDS / "mt-synthetic-en-de/cpu-2core-avx512.v1"
 
 

@@ -10,7 +10,7 @@ from benchmarks.analysis import tables
 from benchmarks.api import UsageError
 from benchmarks.report import html
 from tests.fake_records import fake, study
-from tests.unit.test_tables import NASTY, hostile
+from tests.unit.benchmarks.analysis.test_tables import NASTY, hostile
 
 VOID = {"meta", "img", "br", "link", "input"}
 SVG = b"<svg xmlns='http://www.w3.org/2000/svg'/>"

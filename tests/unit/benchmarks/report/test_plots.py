@@ -14,7 +14,7 @@ from benchmarks.records import store
 from benchmarks.report.plots import curves, spending
 from benchmarks.report.plots import pareto as plots
 from tests.fake_records import METHODS, fake, study
-from tests.unit.test_tables import hostile
+from tests.unit.benchmarks.analysis.test_tables import hostile
 
 LONG = "a-method-with-a-name-of-many-syllables"
 CASES = {

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import ROOT
+
 CODE = """
 import json, os, sys
 from pathlib import Path
@@ -31,7 +33,7 @@ if __name__ == "__main__":
 def test_threads_of_workers_wait_asleep_before_long_unless_told_otherwise(tmp_path: Path, mine, wanted):
     (tmp_path / "code.py").write_text(CODE)
     kept = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
-    root = str(Path(__file__).parents[2])
+    root = str(ROOT)
     command = [sys.executable, str(tmp_path / "code.py"), str(tmp_path / "found.json")]
     subprocess.run(command, env=kept | mine | {"PYTHONPATH": root}, check=True, timeout=120)
     found = json.loads((tmp_path / "found.json").read_text())

@@ -13,6 +13,7 @@ from benchmarks.registry import MethodRef, find
 from benchmarks.runs import plan as planning
 from benchmarks.runs.estimate import duration, estimate
 from benchmarks.runs.plan import Folders, Request, RunSpec, build, parse_seeds, scaled
+from tests import ROOT
 
 BUDGET = {"tokens": 1000, "evaluations": 10, "probes": 5, "seconds": 60}
 
@@ -259,7 +260,7 @@ def test_external_tuning_is_another_run_with_five_allowances(folders: Folders):
 
 
 def test_published_records_keep_their_ids_with_two_rulesets():
-    found = store.load_all(Path(__file__).parents[2] / "results" / "records")
+    found = store.load_all(ROOT / "results" / "records")
     if not found:
         pytest.skip("no published records")
     assert [RunSpec(**record["spec"]).id for record in found] == [record["id"] for record in found]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,8 +11,9 @@ import numpy as np
 import pytest
 
 from benchmarks.runs.progress import Pace
+from tests import ROOT
 
-RECORDS = Path(__file__).parents[2] / "results/records"
+RECORDS = ROOT / "results/records"
 SCORING = ("load", "score", "measure", "finetune")
 """Parts of the harness's seconds that come after the search."""
 SECONDS = 1e9

@@ -22,10 +22,10 @@ from benchmarks.records import store as records
 from benchmarks.runs import repeat
 from benchmarks.runs.plan import scaled
 from benchmarks.tasks import get_task
+from tests import ROOT
 from tests.fake_records import fake
-from tests.unit.test_submission import SETTINGS, good
+from tests.unit.benchmarks.leaderboard.test_submission import SETTINGS, good
 
-ROOT = Path(__file__).parents[2]
 PUBLISHED = records.load_all(ROOT / "results" / "records")
 CODE = ("method_version", "method_sha256", "settings_sha256", "follows", "task_sha256", "data_sha256",
         "substrate_sha256")  # fmt: skip

@@ -12,8 +12,9 @@ from benchmarks.api import UsageError
 from benchmarks.hardware import profiles
 from benchmarks.studies import cpu_latency
 from benchmarks.studies.cpu_latency import Timed, verdict
+from tests import ROOT
 
-RECORDS = Path(__file__).parents[2] / "results" / "records" / "bert-enwiki" / "nvidia-h100.v1"
+RECORDS = ROOT / "results" / "records" / "bert-enwiki" / "nvidia-h100.v1"
 ONE = Timed("m", "3.4-4 M", 1, 10, 2.0, 1.0, 2.0, 0.5, 0.4, 0.6, 40, 10, 0.0, "lat:p50|n:128|prof:x")
 
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks.studies import fronts_told
-
-ROOT = Path(__file__).parents[2]
+from tests import ROOT
 
 
 def study(name: str) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from supernet.quantization.latency_model import OperatorTable
 from supernet.space import layered_space
 from supernet.vit import ViTConfig, ViTFamily
 from supernet.weights import SharedSlices
+from tests import ROOT
 
 pytest.importorskip("onnx", reason="needs the extra onnx")
 pytest.importorskip("onnxruntime", reason="needs the extra onnx")
@@ -211,7 +212,7 @@ def test_w4_latencies_of_the_published_kernels_answer_nothing() -> None:
 
 
 def test_a_published_file_judged_again_has_the_published_measurements() -> None:
-    root = Path(__file__).parents[2] / "results" / "studies"
+    root = ROOT / "results" / "studies"
     for name in ("simq-fronts", "simq-fronts-accuracy"):
         sealed = json.loads((root / f"{name}.json").read_text("utf-8"))
         again = fronts_again.again(root / f"{name}.json")

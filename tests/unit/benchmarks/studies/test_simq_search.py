@@ -24,12 +24,10 @@ from benchmarks.studies.simq_search import (
 from simq.arena import Arena
 from simq.genome import JointSpace
 from simq.tabular.table import Table, describe, points, read, write
-from tests.unit.simq_problems import Toy, space
+from tests import ROOT
+from tests.unit.simq.problems import Toy, space
 
 RNG = np.random.default_rng
-ROOT = Path(__file__).parents[2]
-
-
 @pytest.fixture
 def place(monkeypatch: pytest.MonkeyPatch) -> Arena:
     monkeypatch.setattr(simq_search, "arena", Arena)

@@ -13,6 +13,7 @@ from benchmarks.cli import run as runs
 from benchmarks.records import store
 from benchmarks.runs.plan import Folders
 from benchmarks.verification import rerun
+from tests import ROOT
 from tests.fake_records import fake
 
 CHAIN = ("random-search", "random-search+scratch", "random-search+scratch+int8-uniform")
@@ -106,7 +107,7 @@ def test_the_parts_whose_code_differs_are_named(published, monkeypatch: pytest.M
 def test_every_published_method_is_verifiable_by_todays_code():
     """Each published row's method has the code that is installed, or is declared to make the same numbers."""
     lacking = {}
-    for record in store.load_all(Path(__file__).parents[2] / "results" / "records"):
+    for record in store.load_all(ROOT / "results" / "records"):
         method = registry.find(record["spec"]["method"])
         if not rerun._same_method(record, method):
             digest = identity.of_record(record).method

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,8 +17,9 @@ from simq.searchers.linas_published import last_population
 from simq.searchers.nsga2 import NSGA2, evolve
 from simq.searchers.search import SEARCHERS
 from simq.searchers.variation import random_reset, uniform_crossover, vary
-from tests.unit.simq_problems import Sized, Toy, space
-from tests.unit.test_simq_genome import bert
+from tests import ROOT
+from tests.unit.simq.problems import Sized, Toy, space
+from tests.unit.simq.test_genome import bert
 
 RNG = np.random.default_rng
 
@@ -237,8 +237,8 @@ def test_the_same_seed_gives_the_same_run_under_any_hash_seed() -> None:
     names = [*SEARCHERS]
     told = []
     for seed in ("0", "1"):
-        env = os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(__file__).parents[2])}
-        command = [sys.executable, "-m", "tests.unit.simq_problems", *names]
+        env = os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)}
+        command = [sys.executable, "-m", "tests.unit.simq.problems", *names]
         ended = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
         told.append(ended.stdout)
     assert told[0] == told[1] and len(told[0].splitlines()) == len(names)

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests import ROOT
+
 torch = pytest.importorskip("torch")
 
 from baselines.fairseq_transformer import FairseqTransformer  # noqa: E402
@@ -179,7 +181,7 @@ def test_without_fairseq_the_baseline_skips_and_says_how_to_install(monkeypatch:
 
 
 def test_what_is_installed_is_said_once() -> None:
-    text = (Path(__file__).parents[2] / "noxfile.py").read_text()
+    text = (ROOT / "noxfile.py").read_text()
     needs = next(
         ast.literal_eval(node.value)
         for node in ast.parse(text).body

@@ -38,6 +38,7 @@ from supernet.quantization import precisions
 from supernet.quantization.precisions import Int8Linear, uniform_int8
 from supernet.seq2seq import Seq2SeqConfig, Seq2SeqFamily
 from supernet.space import get_space
+from tests import ROOT
 from tests.fake_records import fake
 from tests.processor import needs_vnni
 
@@ -490,7 +491,7 @@ def test_an_export_brings_its_policy_back(tmp_path: Path) -> None:
             assert torch.equal(export.deployed(tmp_path)(tokens), due)
 
 
-PLUGIN = Path(__file__).parents[1] / "e2e" / "plugin" / "tiny_task.py"
+PLUGIN = ROOT / "tests" / "e2e" / "plugin" / "tiny_task.py"
 
 
 @pytest.fixture
