@@ -57,26 +57,26 @@ def parser() -> argparse.ArgumentParser:
         command.set_defaults(module=module, function=function or name)
         return command
 
-    _listing(add("list", "list_entries", "what there is: methods, tasks or profiles", "listing"))
+    _listing(add("list", "list", "what there is: methods, tasks or profiles", "listing"))
     plan = add("plan", "run", "show what `run` would do, and what it would cost")
     _what(plan)
     _json(plan)
     run = add("run", "run", "run a suite: every method on every task with every seed, then the report")
     _what(run)
     _how(run)
-    _comparing(add("compare", "results", "print the table of existing records of some methods"))
-    report = add("report", "results", "write tables, plots and the page of existing records again")
+    _comparing(add("compare", "report", "print the table of existing records of some methods"))
+    report = add("report", "report", "write tables, plots and the page of existing records again")
     _where(report)
     report.add_argument("suite", nargs="?", default="mt", help="suite (default: mt)")
     report.add_argument("--tier", default="smoke", help="tier (default: smoke)")
     report.add_argument("--baseline", metavar="METHOD", help="what the others are compared with")
     _json(report)
-    board = add("leaderboard", "results", "rebuild the leaderboard from the published records")
+    board = add("leaderboard", "report", "rebuild the leaderboard from the published records")
     board.add_argument(
         "--results", type=Path, default=Path("results"), metavar="DIR", help="default: results"
     )
     board.add_argument("--check", action="store_true", help="change nothing; exit 1 where it is out of date")
-    judged = add("claims", "results", "what the records say of each claim of the papers")
+    judged = add("claims", "report", "what the records say of each claim of the papers")
     judged.add_argument(
         "--results",
         type=Path,
@@ -114,7 +114,7 @@ def parser() -> argparse.ArgumentParser:
         )
     )
     profiles = add(
-        "profiles", "machine", "declared hardware, this machine, and latency predictors on table profiles"
+        "profiles", "doctor", "declared hardware, this machine, and latency predictors on table profiles"
     )
     profiles.add_argument(
         "--data-dir", type=Path, metavar="DIR", help="folder with published/*_latency_*.csv.gz"
@@ -130,13 +130,13 @@ def parser() -> argparse.ArgumentParser:
         "--results", type=Path, default=Path("results"), metavar="DIR", help="default: results, in studies/"
     )
     _json(study)
-    doctor = add("doctor", "machine", "check this environment: versions, threads, profile, disk, data")
+    doctor = add("doctor", "doctor", "check this environment: versions, threads, profile, disk, data")
     doctor.add_argument("--data-dir", type=Path, metavar="DIR", help="folder of real data to look at")
     doctor.add_argument(
         "--results", type=Path, default=Path("results/local"), metavar="DIR", help="default: results/local"
     )
     _json(doctor)
-    cost = add("cost", "machine", "parameters, MACs and bytes of one architecture")
+    cost = add("cost", "doctor", "parameters, MACs and bytes of one architecture")
     cost.add_argument(
         "architecture", type=Path, metavar="ARCHITECTURE.json", help="field -> value; HAT's names are fine"
     )

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks import registry
 from benchmarks.api import UsageError
-from benchmarks.cli.list_entries import table
+from benchmarks.cli.list import table
 from benchmarks.hardware import profiles
 from benchmarks.hardware.probe import usable_cpus
 from benchmarks.hardware.profiles import Profile
@@ -272,7 +272,7 @@ def execute(
 
 def _report(made: Plan, options: argparse.Namespace, quiet: bool) -> int:
     """The table, and where everything stands."""
-    from benchmarks.cli.results import show
+    from benchmarks.cli.report import show
 
     records = [run.record for run in made.runs if run.record is not None]
     # A finished record that a run of this plan builds on belongs to the comparison's story, not to its table.

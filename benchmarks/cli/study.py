@@ -9,7 +9,7 @@ import sys
 
 from benchmarks import registry
 from benchmarks.api import UsageError
-from benchmarks.cli.list_entries import table
+from benchmarks.cli.list import table
 from benchmarks.records import studies
 from benchmarks.records import study_files as stored
 from benchmarks.records.provenance import source_state

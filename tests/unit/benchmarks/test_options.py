@@ -12,7 +12,8 @@ import pytest
 from benchmarks import registry
 from benchmarks.api import Need, Option, UsageError
 from benchmarks.claims import hypotheses
-from benchmarks.cli import list_entries, main
+from benchmarks.cli import list as list_command
+from benchmarks.cli import main
 from benchmarks.cli import run as runs
 from benchmarks.options import Options, checked, completed, parse
 from benchmarks.records import store
@@ -197,12 +198,12 @@ def test_every_installed_method_declares_what_its_class_has():
 
 
 def test_the_list_of_methods_shows_every_option(capsys: pytest.CaptureFixture[str]):
-    list_entries.listing(Namespace(what="methods", json=False))
+    list_command.listing(Namespace(what="methods", json=False))
     shown = capsys.readouterr().out
     (line,) = [line for line in shown.splitlines() if line.startswith("mos-neuron") and "experts" in line]
     for part in ("int", "2", "whole number, at least 1", "copies of every mixed linear"):
         assert part in line
-    list_entries.listing(Namespace(what="methods", json=True))
+    list_command.listing(Namespace(what="methods", json=True))
     listed = {row["name"]: row["options"] for row in json.loads(capsys.readouterr().out)}
     assert listed["scratch"] == [] and [option["name"] for option in listed["hat"]] == ["after"]
     assert listed["hat"][0] == {

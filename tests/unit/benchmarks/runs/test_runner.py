@@ -250,10 +250,10 @@ def test_an_outcome_says_what_stopped_the_search_and_what_it_took_of_processors(
 def test_the_exit_code_says_whether_anything_comparable_is_left(
     state: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ):
-    from benchmarks.cli import results, run
+    from benchmarks.cli import report, run
     from benchmarks.runs.plan import Folders, Plan
 
-    monkeypatch.setattr(results, "show", lambda *_, **__: None)
+    monkeypatch.setattr(report, "show", lambda *_, **__: None)
     ledger = {"totals": {"seconds": 3600.4}, "cpu_seconds": {"search": 402.0}}
 
     def ended(seed: int, state: str) -> Planned:

@@ -14,8 +14,8 @@ from typing import Any
 
 from benchmarks import registry
 from benchmarks.api import UsageError
-from benchmarks.cli.list_entries import profiles as declared_rows
-from benchmarks.cli.list_entries import table
+from benchmarks.cli.list import profiles as declared_rows
+from benchmarks.cli.list import table
 from benchmarks.hardware import profiles as declared
 
 NEEDED = (
