@@ -21,6 +21,7 @@ class Quantity:
     high: float = math.inf
     counted: bool = False
     """Counted exactly: it has no interval."""
+    higher_is_better: bool = False
 
     def holds(self, value: float) -> bool:
         """Return whether a value lies within the range, rounding apart."""
@@ -47,7 +48,11 @@ def _positive(name: str, unit: str = "", *, counted: bool = False) -> Quantity:
 
 
 def _percent(name: str) -> Quantity:
-    return Quantity(name, "", 0.0, 100.0)
+    return Quantity(name, "", 0.0, 100.0, higher_is_better=True)
+
+
+def _correlation(name: str) -> Quantity:
+    return Quantity(name, "", -100.0, 100.0, higher_is_better=True)
 
 
 def _allowance(name: str) -> Quantity:
@@ -61,9 +66,9 @@ METRICS: Mapping[str, Quantity] = {
     "mlm_accuracy": _percent("MLM accuracy %"),
     "accuracy": _percent("accuracy %"),
     "f1": _percent("F1 %"),
-    "mcc": Quantity("MCC x 100", "", -100.0, 100.0),
-    "spearman": Quantity("Spearman x 100", "", -100.0, 100.0),
-    "pearson": Quantity("Pearson x 100", "", -100.0, 100.0),
+    "mcc": _correlation("MCC x 100"),
+    "spearman": _correlation("Spearman x 100"),
+    "pearson": _correlation("Pearson x 100"),
 }
 """Name of a metric in a record -> its quantity."""
 
@@ -84,7 +89,7 @@ FIGURES: Mapping[str, Quantity] = {
     "probes": _allowance("probes"),
     "seconds": _positive("seconds", "s"),
     "joules": _positive("energy", "J"),
-    "volume": _positive("hypervolume"),
+    "volume": Quantity("hypervolume", low=0.0, higher_is_better=True),
 }
 """Name of a figure in tables -> its quantity; the deciding figure, ``quality``, is its metric's."""
 
@@ -92,8 +97,8 @@ PROBABILITY = Quantity("p", "", 0.0, 1.0)
 
 
 def of_metric(name: str) -> Quantity:
-    """Return a metric's quantity; a metric that nobody declared may take any value."""
-    return METRICS.get(name) or Quantity(name)
+    """Return a metric's quantity; a metric that nobody declared may take any value, more being better."""
+    return METRICS.get(name) or Quantity(name, higher_is_better=True)
 
 
 def of(name: str, metric: str) -> Quantity:

@@ -17,13 +17,14 @@ from benchmarks.api import Measurement, UsageError
 from benchmarks.identity import TASKS
 from benchmarks.records.store import canonical
 from benchmarks.registry import digest, module_file, unknown
+from benchmarks.stats.task_units import TaskUnits
 
 if TYPE_CHECKING:
     from benchmarks.tasks.datasets import Say
 
 __all__ = [
     "DEVICES", "GROUP", "Prepared", "Task", "code_digest", "data_digest", "get_task", "is_ours",
-    "lexicon", "prepare", "starting", "task_names",
+    "lexicon", "prepare", "starting", "task_names", "units_of",
 ]  # fmt: skip
 
 GROUP = "supernet_bench.tasks"
@@ -54,6 +55,10 @@ class Task(Protocol):
     ``finetune`` for each of them, as ``benchmarks.tasks.bert.BertTask`` has it.
 
     A task with ``own_methods = True`` is run by the methods of its suite alone where none are named.
+
+    An optional attribute ``units``, a ``benchmarks.stats.task_units.TaskUnits``, declares the range and
+    display name of every metric, the noun for one test item and the unit of the loss. Without it ``metric``
+    may take any value, an item is a sentence and the loss is in nats per token (see ``units_of``).
     """
 
     name: str
@@ -122,6 +127,23 @@ def get_task(name: str) -> Task:
             f"task '{name}' does not load from {entries[name].value}: {error}\nreinstall what brings it"
         ) from error
     return task
+
+
+def units_of(task: Task) -> TaskUnits:
+    """Return the units that a task declares, or the defaults for its ``metric``.
+
+    Raises:
+        UsageError: ``metric`` is not the first metric of ``units``.
+    """
+    units: TaskUnits | None = getattr(task, "units", None)
+    if units is None:
+        return TaskUnits.default(task.metric)
+    if units.metric != task.metric:
+        raise UsageError(
+            f"task '{task.name}': its metric is '{task.metric}', the first of its units '{units.metric}'\n"
+            "declare the deciding metric first in units"
+        )
+    return units
 
 
 def code_digest(name: str) -> str:

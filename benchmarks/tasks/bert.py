@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from benchmarks.api import Measurement, UsageError
+from benchmarks.stats import task_units
 from benchmarks.tasks import Prepared, glue, is_ours, lexicon, text
 from benchmarks.tasks.datasets import Say, datasets
 from benchmarks.tasks.precision import autocast
@@ -51,7 +52,8 @@ class BertTask:
     """
 
     suite = "bert"
-    metric = "mlm_accuracy"
+    units = task_units.MASKED_WORDS
+    metric = units.metric
 
     def __init__(
         self,

@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 
 from benchmarks import stage
 from benchmarks.api import Measurement
+from benchmarks.stats import task_units
 from benchmarks.tasks import Prepared, corpus, is_ours, lexicon
 from benchmarks.tasks.datasets import Say, datasets
 from benchmarks.tasks.precision import autocast
@@ -42,7 +43,8 @@ class MTTask:
     """
 
     suite = "mt"
-    metric = "bleu"
+    units = task_units.TRANSLATION
+    metric = units.metric
 
     def __init__(
         self,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from benchmarks.api import Measurement
+from benchmarks.stats import task_units
 from benchmarks.tasks import Prepared, images, is_ours, mosaics
 from benchmarks.tasks.datasets import Say, datasets
 from benchmarks.tasks.precision import autocast
@@ -44,7 +45,8 @@ class VisionTask:
     """
 
     suite = "simq"
-    metric = "accuracy"
+    units = task_units.IMAGES
+    metric = units.metric
     own_methods = True
     """Who names no methods means those of this suite alone: others train a supernet each."""
 

@@ -289,7 +289,7 @@ RECORDS_ONLY = (
     "measurement/turns", "options", "records/*", "registry", "report/*", "runs/__init__", "runs/estimate",
     "runs/executor", "runs/heartbeat", "runs/plan", "runs/preload", "runs/progress", "runs/repeat",
     "runs/runner", "runs/supervisor", "scoring/__init__", "stage", "stats/__init__", "stats/intervals",
-    "stats/paired_bleu", "stats/quantities", "studies/*", "verification/*",
+    "stats/paired_bleu", "stats/quantities", "stats/task_units", "studies/*", "verification/*",
 )  # fmt: skip
 """Files of the harness that contribute to no number of a record: they plan, supervise, store and show. What
 resumes (journal, checkpoint) gives the same bits as an undisturbed run, by other tests."""
