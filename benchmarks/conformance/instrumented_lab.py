@@ -39,7 +39,7 @@ AUDITED = ("open", "os.listdir", "os.scandir", "subprocess.Popen", "os.system", 
 """Events by which a process reaches for a file; see the table of audit events in Python's manual."""
 PRIVATE = {
     "test split": ("_prepared", "_task", "_tier", "folder"),
-    "budget": ("ledger", "training", "validation", "afford", "journal"),
+    "budget": ("ledger", "training", "validation", "try_charge", "journal"),
 }
 """Which check it concerns that a method takes something below the Lab's surface; else the contract."""
 
@@ -221,7 +221,7 @@ class CheckedLab(BenchLab):
         self.watch = watch
         self._largest: int | None = None
 
-    def handed(self) -> Any:
+    def method_view(self) -> Any:
         shown = Handed(self.watch, self, "lab", Lab)
         self.budget: Any = Handed(self.watch, self.ledger, "lab.budget", Budget)
         return shown
@@ -241,9 +241,9 @@ class CheckedLab(BenchLab):
     def train_batches(self, share: float = 1.0, passes: float = 1) -> TrainBatches:
         return Noted(self.watch, super().train_batches(share, passes))
 
-    def afford(self, kind: str, amount: float) -> bool:
+    def try_charge(self, kind: str, amount: float) -> bool:
         self._refuse("tokens", self.ledger.spent("tokens"))
-        took = super().afford(kind, amount)
+        took = super().try_charge(kind, amount)
         self._kill("tokens", self.ledger.spent("tokens"))
         return took
 
@@ -288,9 +288,9 @@ class CheckedLab(BenchLab):
         finally:
             hook.remove()
 
-    def propose(self, item: object) -> bool:
+    def accept(self, item: object) -> bool:
         self.watch.compare_states()
-        return super().propose(item)
+        return super().accept(item)
 
     def close(self) -> None:
         sys.settrace(None)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from benchmarks.lab.lab import BenchLab
 
 
-def derived(*parts: object) -> int:
+def derive_seed(*parts: object) -> int:
     """A seed of 63 bits from readable parts: equal parts, equal seed, on every machine."""
     text = "/".join(map(str, parts)).encode()
     return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1
@@ -25,7 +25,7 @@ def recipe_of(fields: Mapping[str, Any]) -> Recipe:
     return Recipe(**values)
 
 
-class Stream(TrainBatches):
+class ChargedBatches(TrainBatches):
     """Batches for a share of the token allowance; see ``TrainBatches``."""
 
     def __init__(self, lab: BenchLab, share: float, passes: float, number: int) -> None:
@@ -37,14 +37,14 @@ class Stream(TrainBatches):
         self.spent = 0.0
         self._over = False
         self._lab, self._passes = lab, passes
-        self._source = lab.batches(derived(lab.seed, lab.task.name, "batches", number))
+        self._source = lab.batches(derive_seed(lab.seed, lab.task.name, "batches", number))
 
     def __iter__(self) -> Iterator[Batch]:
         if self._over:
             return
         for batch in self._source:
             cost = self._passes * batch.tokens
-            if self.spent + cost > self.total or not self._lab.afford("tokens", cost):
+            if self.spent + cost > self.total or not self._lab.try_charge("tokens", cost):
                 # What is left is less than a batch: over for good, so that a resumed stream ends here too.
                 self._over = True
                 return

@@ -12,13 +12,13 @@ import torch
 
 from benchmarks.api import BudgetExhausted, Candidate, Lab
 from benchmarks.hardware import timing_lock
-from benchmarks.lab.candidates import MethodFault
+from benchmarks.lab.candidates import ContractViolationError
 from benchmarks.lab.checkpoints import Interrupted, random_states, set_random_states
 from benchmarks.lab.journal import Journal
 from benchmarks.lab.ledger import Ledger
 
 
-class Books(Lab):
+class LabBookkeeping(Lab):
     """The side of ``benchmarks.lab.lab.BenchLab`` that knows of no network; it makes the attributes."""
 
     ledger: Ledger
@@ -30,7 +30,7 @@ class Books(Lab):
     unsaved: bool
     note: tuple[float, float, str]
     proposals: int
-    told: Callable[[], None]
+    on_proposal: Callable[[], None]
     search_log: list[dict[str, Any]]
     _made: dict[int, Candidate]
     _candidates: int
@@ -55,7 +55,7 @@ class Books(Lab):
         if tokens:
             self.ledger.charge("tokens", tokens)
 
-    def afford(self, kind: str, amount: float) -> bool:
+    def try_charge(self, kind: str, amount: float) -> bool:
         """Charge, or say that the allowance does not reach.
 
         Raises:
@@ -90,23 +90,23 @@ class Books(Lab):
             point = {kind: spent[kind] for kind in ("tokens", "evaluations", "seconds")}
             self.search_log.append(point | {"best_valid_loss": loss})
 
-    def propose(self, item: object) -> bool:
+    def accept(self, item: object) -> bool:
         """Take what the method yielded; False once the time is up, when it counts no more.
 
         Raises:
-            MethodFault: it is nothing that ``candidate`` made, or it came before.
+            ContractViolationError: it is nothing that ``candidate`` made, or it came before.
         """
         if not isinstance(item, Candidate) or self._made.get(item.index) is not item:
-            raise MethodFault(
+            raise ContractViolationError(
                 f"search() yielded {str(item)[:80]!r}: yield what lab.candidate(...) returns, nothing else"
             )
         if item.index in self.journal.yields[: self.proposals]:
-            raise MethodFault(f"search() yielded candidate {item.index} twice")
+            raise ContractViolationError(f"search() yielded candidate {item.index} twice")
         if not self.ledger.left("seconds"):
             return False
         self.journal.proposed(self.proposals, item.index)
         self.proposals += 1
-        self.told()
+        self.on_proposal()
         return True
 
     def snapshot(self) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from supernet.elastic import SuperNet
 from supernet.quantization.precisions import Policy
 
 
-class MethodFault(Exception):
+class ContractViolationError(Exception):
     """The method broke its contract; the message says how."""
 
 
@@ -46,11 +46,12 @@ def write_candidate(
         ``weights_sha256`` and ``valid`` (``loss``, ``metrics``).
 
     Raises:
-        MethodFault: weights or validation loss are not finite, or the policy is none for this network.
+        ContractViolationError: weights or validation loss are not finite, or the policy does not fit this
+            network.
     """
     bad = [name for name, p in module.named_parameters() if not torch.isfinite(p).all()]
     if bad:
-        raise MethodFault(
+        raise ContractViolationError(
             f"candidate {folder.name}: weights that are not finite numbers (NaN or infinite) in {bad[0]}"
         )
     shutil.rmtree(folder, ignore_errors=True)
@@ -60,10 +61,10 @@ def write_candidate(
         try:
             module, device = answering(module, policy, workload), "cpu"
         except ValueError as error:
-            raise MethodFault(f"candidate {folder.name}: {error}") from None
+            raise ContractViolationError(f"candidate {folder.name}: {error}") from None
     found = evaluate(module.to(device), device)
     if not math.isfinite(found.loss):
-        raise MethodFault(f"candidate {folder.name}: its validation loss is {found.loss}")
+        raise ContractViolationError(f"candidate {folder.name}: its validation loss is {found.loss}")
     valid = {"loss": float(found.loss), "metrics": dict(found.metrics)}
     return {"weights_sha256": about["weights_sha256"], "valid": valid}
 
@@ -86,10 +87,14 @@ def untouched_random_state(device: str) -> Iterator[None]:
 
 
 def check_size(module: nn.Module, window: Window) -> None:
-    """Raise ``MethodFault`` where an exported network is not of the size that it was searched for."""
+    """Refuse an exported network outside the window of sizes that it was searched for.
+
+    Raises:
+        ContractViolationError: its parameters are fewer or more than the window allows.
+    """
     count = sum(p.numel() for p in module.parameters())
     if not window.low <= count <= window.high:
-        raise MethodFault(
+        raise ContractViolationError(
             f"a candidate for the window of {window} parameters has {count / 1e6:.3f} M: see lab.fits"
         )
 
@@ -98,15 +103,16 @@ def inherited(folder: Path, sha256: str, family: Any, device: str) -> SuperNet:
     """What another run exported, as a network to go on with.
 
     Raises:
-        MethodFault: it is not what that run's record names, or speaks another vocabulary than ``family``.
+        ContractViolationError: its weights are not those of that run's record, or its vocabulary is not the
+            one of ``family``.
     """
     module, about = export.load(folder)
     if about["weights_sha256"] != sha256:
-        raise MethodFault(f"{folder}: these are not the weights that its record names")
+        raise ContractViolationError(f"{folder}: these are not the weights that its record names")
     net = export.network(module, about, device)
     theirs, ours = (getattr(one.config, "vocab", None) for one in (net.family, family))
     if theirs != ours:
-        raise MethodFault(
+        raise ContractViolationError(
             f"{folder}: a network over {theirs} pieces, and this task has {ours}: take weights of a run on"
             " the same task and tier"
         )
@@ -117,11 +123,11 @@ def started(net: SuperNet, folder: Path) -> None:
     """Give a network the weights of the pre-trained model that all of the run's networks start from.
 
     Raises:
-        MethodFault: it cannot start from them.
+        ContractViolationError: it cannot start from them.
     """
     from supernet.interop.huggingface.start import initialise
 
     try:
         initialise(net, folder)
     except ValueError as error:
-        raise MethodFault(f"--start-from: {error}") from None
+        raise ContractViolationError(f"--start-from: {error}") from None

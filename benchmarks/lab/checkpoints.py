@@ -137,7 +137,7 @@ class Interrupted(BaseException):
     """The user asked the run to stop, and it stands where it can go on from."""
 
 
-class Saves(Checkpoint):
+class CheckpointStore(Checkpoint):
     """One named place below the run's ``checkpoints``; ledger, counters and random states go with it."""
 
     COST_SHARE = 30

@@ -20,10 +20,10 @@ from benchmarks.api import (
     TrainBatches,
     Window,
 )
-from benchmarks.lab.batches import Stream, derived, recipe_of
-from benchmarks.lab.bookkeeping import Books
+from benchmarks.lab.batches import ChargedBatches, derive_seed, recipe_of
+from benchmarks.lab.bookkeeping import LabBookkeeping
 from benchmarks.lab.candidates import (
-    MethodFault,
+    ContractViolationError,
     check_size,
     inherited,
     intact,
@@ -31,10 +31,10 @@ from benchmarks.lab.candidates import (
     untouched_random_state,
     write_candidate,
 )
-from benchmarks.lab.checkpoints import Saves
+from benchmarks.lab.checkpoints import CheckpointStore
 from benchmarks.lab.journal import Journal
 from benchmarks.lab.ledger import Ledger
-from benchmarks.lab.probes import Prober
+from benchmarks.lab.probes import LatencyProbe
 from benchmarks.measurement import counted, latency
 from benchmarks.measurement.workload import reference_network
 from supernet import cost
@@ -47,7 +47,7 @@ from supernet.space import Architecture, SearchSpace
 from supernet.weights import SharedSlices
 
 
-class BenchLab(Books):
+class BenchLab(LabBookkeeping):
     """See ``benchmarks.api.Lab``.
 
     Args:
@@ -93,13 +93,13 @@ class BenchLab(Books):
         windows = (Window(*ends) for ends in getattr(tier, "windows", ()))
         self.limits = (*(ms for _, ms in limits), *windows)
         self.given: tuple[tuple[float | Window | None, Any], ...] = ()
-        self.left: Mapping[str, Any] | None = None
+        self.leader_artifacts: Mapping[str, Any] | None = None
         """What the run that this one follows has left: ``candidates``, their folders and digests, as
         ``given`` has them, and ``spent``."""
         self._lessons: dict[Any, list[Any]] = {}
         self._method, self.trial = method, 0
         """The trial of external tuning; 0: there are none."""
-        self.published: dict[tuple[int, str], float] = {}
+        self.published_probes: dict[tuple[int, str], float] = {}
         """Answers to probes (number of the call, architecture's key) of a published run that is repeated."""
         self._start(folder / "scratch")
         self.stopping = False
@@ -108,7 +108,7 @@ class BenchLab(Books):
         """Tokens were spent since the last save."""
         self.note: tuple[float, float, str] = (0, 0, "")
         self.proposals = 0
-        self.told: Callable[[], None] = lambda: None
+        self.on_proposal: Callable[[], None] = lambda: None
         """Called after every proposal: from then on it counts, whatever happens."""
         self._made: dict[int, Candidate] = {}
         self._candidates = 0
@@ -116,12 +116,12 @@ class BenchLab(Books):
         self._precision = str(tier.settings.get("evaluate_precision", "fp32"))
         self._workload = latency.Workload.of(tier.workload)
         reference = partial(reference_network, self.family)
-        self._prober = Prober(self._workload, device, reference, reference_ms, ledger.clock.pause, say)
+        self._prober = LatencyProbe(self._workload, device, reference, reference_ms, ledger.clock.pause, say)
         self.precisions = self._prober.precisions
 
     def _start(self, scratch: Path) -> None:
         """All that a run of its own begins with."""
-        self.rng = np.random.default_rng(derived(self.seed, self.task.name, self._method))
+        self.rng = np.random.default_rng(derive_seed(self.seed, self.task.name, self._method))
         self._streams = self._nets = 0
         self._paid = False
         self.scratch = scratch
@@ -134,7 +134,7 @@ class BenchLab(Books):
         self.trial, self.options = number, options
         self._start(self.folder / "scratch" / f"trial-{number}")
 
-    def handed(self) -> Any:
+    def method_view(self) -> Any:
         """What the method is given."""
         return self
 
@@ -158,7 +158,9 @@ class BenchLab(Books):
 
     def supernet(self, source: Any = None, only: Any = None, space: Any = None) -> SuperNet:
         # The same seed gives all methods of a task the same initial weights, so that seeds are paired.
-        generator = torch.Generator().manual_seed(derived(self.seed, self.task.name, "weights", self._nets))
+        generator = torch.Generator().manual_seed(
+            derive_seed(self.seed, self.task.name, "weights", self._nets)
+        )
         self._nets += 1
         if only is None:
             family = self.family_of(space)
@@ -182,21 +184,21 @@ class BenchLab(Books):
         return self._families[name]
 
     def inherit(self, index: int = 0) -> SuperNet:
-        if self.left is None:
-            raise MethodFault("lab.inherit: set `inherits = True` and `follows` in the class body")
+        if self.leader_artifacts is None:
+            raise ContractViolationError("lab.inherit: set `inherits = True` and `follows` in the class body")
         if not self._paid:
             with self.phase("inherited"):
                 for kind in ("tokens", "evaluations", "probes"):
-                    self.ledger.charge(kind, self.left["spent"].get(kind, 0.0))
+                    self.ledger.charge(kind, self.leader_artifacts["spent"].get(kind, 0.0))
             self._paid = self.unsaved = True
-        folder, sha256 = self.left["candidates"][index]
+        folder, sha256 = self.leader_artifacts["candidates"][index]
         with self.ledger.clock.pause("start"), untouched_random_state(self.device):
             net = inherited(Path(folder), sha256, self.family, self.device)
         net.meter = self._pass
         return net
 
     def checkpoint(self, name: str) -> Checkpoint:
-        return Saves(self, name)
+        return CheckpointStore(self, name)
 
     def batches(self, seed: int) -> Any:
         """An endless stream of training batches in an order of their own."""
@@ -206,7 +208,7 @@ class BenchLab(Books):
 
     def train_batches(self, share: float = 1.0, passes: float = 1) -> TrainBatches:
         self._streams += 1
-        return Stream(self, share, passes, self._streams - 1)
+        return ChargedBatches(self, share, passes, self._streams - 1)
 
     def evaluate(
         self,
@@ -282,7 +284,7 @@ class BenchLab(Books):
         key = _key(architecture, policy)
         known = self._ask(call, key, "probes")
         if known is None:
-            published = self.published.get((self.journal.next, key))
+            published = self.published_probes.get((self.journal.next, key))
             value = ask(architecture, policy) if published is None else published
             known = {unit: value, "at": self.ledger.clock.now()}
             self.journal.add(call, key, **known)
@@ -312,7 +314,7 @@ class BenchLab(Books):
         """What of a policy is not fp32.
 
         Raises:
-            MethodFault: it is none of this sub-network in this task's runtime.
+            ContractViolationError: it is none of this sub-network in this task's runtime.
         """
         try:
             precisions.check(policy or {}, cost.policy_units(family, architecture))
@@ -323,12 +325,12 @@ class BenchLab(Books):
                     f" {', '.join(self.precisions)}"
                 )
         except (ValueError, TypeError, AttributeError) as error:
-            raise MethodFault(f"not a policy of {architecture.key()}: {error}") from None
+            raise ContractViolationError(f"not a policy of {architecture.key()}: {error}") from None
         return lowered(policy)
 
     def timed(self, architecture: Any, policy: Mapping[str, str] | None = None) -> float:
         """Return the milliseconds of one sub-network: counted where the tier prices them, else measured now,
-        as ``Prober.ms``. The gain of low precision is measured in any case."""
+        as ``LatencyProbe.ms``. The gain of low precision is measured in any case."""
         prices = getattr(self._tier, "counted", {})
         if prices and not policy:
             family = self.family_of(architecture.space)
@@ -339,7 +341,7 @@ class BenchLab(Books):
         return found
 
     def metered(self, architecture: Any, policy: Mapping[str, str] | None = None) -> float:
-        """Joules of one inference, measured now, as ``Prober.joules``."""
+        """Joules of one inference, measured now, as ``LatencyProbe.joules``."""
         found = self._prober.joules(self._building(architecture), policy)
         self.breathe()
         return found
@@ -413,14 +415,14 @@ class BenchLab(Books):
         that drew it, else of the task's.
 
         Raises:
-            MethodFault: it is none of that space.
+            ContractViolationError: it is none of that space.
         """
         own = value.space if isinstance(value, Architecture) and value.space is not None else self.space
         space = self.family_of(own).space if family is None else family.space
         try:
             return space.architecture(value)
         except (ValueError, TypeError, AttributeError) as error:
-            raise MethodFault(f"not an architecture of space {space.name}: {error}") from None
+            raise ContractViolationError(f"not an architecture of space {space.name}: {error}") from None
 
     def _validate(self, module: nn.Module, device: str | None = None) -> Measurement:
         pairs, precision = self.validation, "fp32" if precisions.low(module) else self._precision

@@ -8,14 +8,14 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from torch import nn
 
 from benchmarks.hardware import threads
-from benchmarks.lab.candidates import MethodFault, untouched_random_state
+from benchmarks.lab.candidates import ContractViolationError, untouched_random_state
 from benchmarks.measurement import latency, serving
 
 SECONDS = 0.3
 """Of inferences in a row, that a probe of energy takes."""
 
 
-class Prober:
+class LatencyProbe:
     """Times networks in turns with the task's reference network, and meters their energy.
 
     Args:
@@ -53,7 +53,7 @@ class Prober:
         """Milliseconds of one inference.
 
         Raises:
-            MethodFault: it cannot be served under this policy here, or is not what it claims to be.
+            ContractViolationError: it cannot be served under this policy here, or fails the parity checks.
         """
         with self._alone(build, policy) as module:
             if self._reference is None:
@@ -65,12 +65,12 @@ class Prober:
         """Joules of one inference.
 
         Raises:
-            MethodFault: as ``ms``, or nothing here tells of energy.
+            ContractViolationError: as ``ms``, or nothing here tells of energy.
         """
         with self._alone(build, policy) as module:
             found = latency.energy(module, self.workload, self.device, threads.applied(), seconds=SECONDS)
         if found["joules_per_sentence"] is None:
-            raise MethodFault(f"no energy: {found['source']}")
+            raise ContractViolationError(f"no energy: {found['source']}")
         if not self._told:
             self._told = True
             self._say(f"energy of probes: {found['source']}")
@@ -90,9 +90,11 @@ class Prober:
         if not policy and self.workload.runtime == "torch":
             return plain.to(self.device)
         if self.device != "cpu":
-            raise MethodFault(f"low-precision layers run on the processor, this profile is {self.device}")
+            raise ContractViolationError(
+                f"low-precision layers run on the processor, this profile is {self.device}"
+            )
         try:
             number = threads.declared()
             return serving.checked(plain.requires_grad_(False).eval(), policy, self.workload, number)
         except latency.Refused as error:
-            raise MethodFault(f"no latency: {error}") from None
+            raise ContractViolationError(f"no latency: {error}") from None

@@ -111,8 +111,8 @@ def _search(
         import torch
 
         from benchmarks.hardware import profiles, threads
-        from benchmarks.lab.batches import derived
-        from benchmarks.lab.candidates import MethodFault
+        from benchmarks.lab.batches import derive_seed
+        from benchmarks.lab.candidates import ContractViolationError
         from benchmarks.lab.lab import BenchLab
         from benchmarks.measurement import latency
         from benchmarks.tasks import get_task
@@ -121,7 +121,7 @@ def _search(
         threads.apply(profiles.get(spec["profile"]), job["jobs"])
         checks = job.get("checks")
         salt = () if checks is None else checks["salt"]
-        seed = derived(spec["seed"], spec["task"], spec["method"], "global", *salt)
+        seed = derive_seed(spec["seed"], spec["task"], spec["method"], "global", *salt)
 
         def seed_globals() -> None:
             random.seed(seed)
@@ -148,7 +148,7 @@ def _search(
     if isinstance(answer, Skip):
         return answer
     if answer is not None:
-        raise MethodFault(f"supports() returned {answer!r}: None, or Skip('why not')")
+        raise ContractViolationError(f"supports() returned {answer!r}: None, or Skip('why not')")
     with ledger.clock.pause("start"):
         journal = _journal(folder, state["said"])
         lab = make(
@@ -169,9 +169,9 @@ def _search(
             say=state["said"].append,
         )
         lab.given = tuple(_given(lab, *entry) for entry in job["given"])
-        lab.left = job.get("left")
-        lab.published = {(call, key): ms for call, key, ms in job.get("timed", ())}
-        lab.told = state["heart"].write
+        lab.leader_artifacts = job.get("left")
+        lab.published_probes = {(call, key): ms for call, key, ms in job.get("timed", ())}
+        lab.on_proposal = state["heart"].write
         state["lab"] = lab
     with ExitStack() as at_work:
         at_work.callback(lab.close)
@@ -217,13 +217,15 @@ def _propose(method: Method, lab: Any) -> tuple[str, str]:
     """
     message, before = "", lab.proposals
     try:
-        found = method.search(lab.handed())
+        found = method.search(lab.method_view())
         if not hasattr(found, "__iter__"):
-            from benchmarks.lab.candidates import MethodFault
+            from benchmarks.lab.candidates import ContractViolationError
 
-            raise MethodFault(f"search() returned {found!r}: yield what lab.candidate(...) returns")
+            raise ContractViolationError(
+                f"search() returned {found!r}: yield what lab.candidate(...) returns"
+            )
         for item in found:
-            if not lab.propose(item):
+            if not lab.accept(item):
                 raise BudgetExhausted("seconds", 0, 0)
     except BudgetExhausted as refused:
         message = str(refused)
@@ -336,7 +338,7 @@ def _told(error: BaseException, source: str) -> str:
     place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     kind = (
         ""
-        if isinstance(error, UsageError) or type(error).__name__ == "MethodFault"
+        if isinstance(error, UsageError) or type(error).__name__ == "ContractViolationError"
         else f"{type(error).__name__}: "
     )
     return f"{kind}{error}{place}"[:500] or type(error).__name__

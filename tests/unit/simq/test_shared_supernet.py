@@ -14,7 +14,7 @@ import pytest
 from benchmarks.api import BudgetExhausted, Skip, TaskInfo, UsageError
 from benchmarks.conformance.instrumented_lab import LIMIT_MS
 from benchmarks.hardware import profiles
-from benchmarks.lab.candidates import MethodFault
+from benchmarks.lab.candidates import ContractViolationError
 from benchmarks.lab.journal import Journal
 from benchmarks.lab.lab import BenchLab
 from benchmarks.lab.ledger import Clock, Ledger
@@ -86,7 +86,10 @@ class Bench:
 
     def following(self, name: str, leader: BenchLab, made: Any) -> BenchLab:
         lab = self.lab(name)
-        lab.left = {"candidates": [(str(made.path), made.weights_sha256)], "spent": leader.ledger.totals()}
+        lab.leader_artifacts = {
+            "candidates": [(str(made.path), made.weights_sha256)],
+            "spent": leader.ledger.totals(),
+        }
         return lab
 
 
@@ -154,7 +157,7 @@ def test_energy_is_a_probe_that_names_its_source_and_is_repeated(tmp_path: Path,
     again.published = {(call, key): 7.0 for call, key, _ in told}
     assert again.energy(smallest) == 7.0
     there["joules_per_sentence"], there["source"] = None, "codecarbon is not installed"
-    with pytest.raises(MethodFault, match="no energy: codecarbon is not installed"):
+    with pytest.raises(ContractViolationError, match="no energy: codecarbon is not installed"):
         bench.lab("three").energy(smallest)
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from benchmarks.api import BudgetExhausted, TaskInfo
-from benchmarks.lab.candidates import MethodFault
+from benchmarks.lab.candidates import ContractViolationError
 from benchmarks.lab.journal import Journal
 from benchmarks.lab.lab import BenchLab
 from benchmarks.lab.ledger import Clock, Ledger
@@ -155,11 +155,11 @@ def test_a_candidate_is_exported_validated_and_free(lab: BenchLab):
     made = lab.candidate(net, lab.space.smallest(), limit_ms=lab.limits[0])
     assert lab.budget.spent("evaluations") == 0 and (made.path / "model.safetensors").exists()
     assert made.valid.loss == pytest.approx(lab.evaluate(net, lab.space.smallest()).loss, abs=1e-5)
-    assert lab.propose(made) and lab.proposals == 1
+    assert lab.accept(made) and lab.proposals == 1
     entry = lab.journal.candidates(1)[0]
     assert entry["limit_share"] == 0.5 and entry["spent"]["tokens"] == 0
-    with pytest.raises(MethodFault, match="twice"):
-        lab.propose(made)
+    with pytest.raises(ContractViolationError, match="twice"):
+        lab.accept(made)
 
 
 def test_what_is_proposed_after_the_time_is_up_does_not_count(make: Any):
@@ -173,14 +173,14 @@ def test_what_is_proposed_after_the_time_is_up_does_not_count(make: Any):
     lab = make(ledger=Ledger(ALLOWANCE, Clock(time)))
     made = lab.candidate(lab.supernet(), lab.space.smallest())
     time.now = 600.0
-    assert not lab.propose(made) and lab.proposals == 0
+    assert not lab.accept(made) and lab.proposals == 0
     with pytest.raises(BudgetExhausted, match="seconds"):
         lab.candidate(lab.supernet(), lab.space.smallest())
 
 
 def test_what_is_no_architecture_is_a_fault(lab: BenchLab):
     for wrong in (None, 3, {"encoder_embed_dim": 32}, "largest"):
-        with pytest.raises(MethodFault, match="not an architecture of space mt-smoke"):
+        with pytest.raises(ContractViolationError, match="not an architecture of space mt-smoke"):
             lab.probe(wrong)
     assert lab.budget.spent("probes") == 0
 

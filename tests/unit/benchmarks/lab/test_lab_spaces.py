@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from benchmarks.api import BudgetExhausted, TaskInfo, Window
-from benchmarks.lab.candidates import MethodFault
+from benchmarks.lab.candidates import ContractViolationError
 from benchmarks.lab.journal import Journal
 from benchmarks.lab.lab import BenchLab
 from benchmarks.lab.ledger import Clock, Ledger
@@ -73,18 +73,18 @@ def test_architectures_of_a_space_of_its_own_go_everywhere(lab: BenchLab) -> Non
     made = lab.candidate(net, small)
     module, about = export.load(made.path)
     assert sum(p.numel() for p in module.parameters()) == lab.size(small)
-    assert lab.propose(made)
+    assert lab.accept(made)
     (entry,) = lab.journal.candidates(1)
     assert entry["space"]["name"] == "own"
     alone = lab.supernet(only=small)
     assert alone.source.flat.numel() == lab.size(small)
-    with pytest.raises(MethodFault, match="not an architecture of space own"):
+    with pytest.raises(ContractViolationError, match="not an architecture of space own"):
         lab.evaluate(net, lab.space.smallest())
 
 
 def test_the_tasks_own_space_is_not_written_down_again(lab: BenchLab) -> None:
     made = lab.candidate(lab.supernet(), lab.space.smallest())
-    lab.propose(made)
+    lab.accept(made)
     assert "space" not in lab.journal.candidates(1)[0]
 
 
@@ -95,10 +95,10 @@ def test_sizes_are_counted_free_of_charge_and_held_to(lab: BenchLab) -> None:
     assert fits and all(50_000 <= lab.size(a) <= 60_000 for a in fits)
     assert lab.budget.spent("probes") == 0
     made = lab.candidate(lab.supernet(), fits[0], limit_ms=window)
-    lab.propose(made)
+    lab.accept(made)
     entry = lab.journal.candidates(1)[0]
     assert entry["window"] == [50_000, 60_000] and entry["limit_ms"] is None
-    with pytest.raises(MethodFault, match=r"the window of 1e-05-2e-05 M parameters has 0\.\d+ M"):
+    with pytest.raises(ContractViolationError, match=r"the window of 1e-05-2e-05 M parameters has 0\.\d+ M"):
         lab.candidate(lab.supernet(), fits[0], limit_ms=tiny)
 
 
@@ -146,7 +146,7 @@ def test_lessons_are_paid_for(lab: BenchLab) -> None:
 
 
 def test_who_takes_weights_pays_for_them_once(lab: BenchLab, tmp_path: Path) -> None:
-    with pytest.raises(MethodFault, match="set `inherits = True`"):
+    with pytest.raises(ContractViolationError, match="set `inherits = True`"):
         lab.inherit()
     net = lab.supernet(space=OWN)
     architecture = OWN.largest()
@@ -154,7 +154,7 @@ def test_who_takes_weights_pays_for_them_once(lab: BenchLab, tmp_path: Path) -> 
     sha256 = export.save(folder, net.export(architecture), net.family.spec(), architecture)
     lab.given = ((None, architecture),)
     spent = {"tokens": 5_000.0, "evaluations": 1.0, "seconds": 3.0}
-    lab.left = {"candidates": [(str(folder), sha256)], "spent": spent}
+    lab.leader_artifacts = {"candidates": [(str(folder), sha256)], "spent": spent}
     before = torch.get_rng_state()
     got = [lab.inherit() for _ in range(2)][1]
     assert torch.equal(before, torch.get_rng_state())
@@ -163,8 +163,8 @@ def test_who_takes_weights_pays_for_them_once(lab: BenchLab, tmp_path: Path) -> 
     ours, theirs = (n.export(n.space.largest())(tokens) for n in (got, net))
     assert torch.equal(ours, theirs)
     assert got.meter is not None, "training it on is charged"
-    lab.left = {"candidates": [(str(folder), "0" * 64)], "spent": {}}
-    with pytest.raises(MethodFault, match="not the weights that its record names"):
+    lab.leader_artifacts = {"candidates": [(str(folder), "0" * 64)], "spent": {}}
+    with pytest.raises(ContractViolationError, match="not the weights that its record names"):
         lab.inherit()
 
 
@@ -173,13 +173,13 @@ def test_weights_over_another_vocabulary_are_refused(lab: BenchLab, tmp_path: Pa
     net = SuperNet(family, SharedSlices(family, torch.Generator().manual_seed(0)))
     architecture = OWN.largest()
     sha256 = export.save(tmp_path / "x", net.export(architecture), family.spec(), architecture)
-    lab.left = {"candidates": [(str(tmp_path / "x"), sha256)], "spent": {}}
-    with pytest.raises(MethodFault, match="a network over 77 pieces, and this task has 300"):
+    lab.leader_artifacts = {"candidates": [(str(tmp_path / "x"), sha256)], "spent": {}}
+    with pytest.raises(ContractViolationError, match="a network over 77 pieces, and this task has 300"):
         lab.inherit()
 
 
 def test_weights_that_cost_more_than_is_left_are_refused(lab: BenchLab, tmp_path: Path) -> None:
-    lab.left = {"candidates": [(str(tmp_path), "0" * 64)], "spent": {"tokens": 30_000.0}}
+    lab.leader_artifacts = {"candidates": [(str(tmp_path), "0" * 64)], "spent": {"tokens": 30_000.0}}
     with pytest.raises(BudgetExhausted, match="asked for 30000"):
         lab.inherit()
 

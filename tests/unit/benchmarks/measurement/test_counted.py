@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.lab.batches import derived
+from benchmarks.lab.batches import derive_seed
 from benchmarks.lab.lab import BenchLab
 from benchmarks.measurement import counted, latency
 from benchmarks.measurement.latency import Workload
@@ -45,7 +45,7 @@ def test_the_prices_are_those_of_the_published_probes(family: Seq2SeqFamily):
         if record["spec"]["tier"] != "smoke" or method == "fairseq-transformer":  # probed on another day
             continue
         # Every search draws its probes from the same generator, so their keys name what is drawn here.
-        drawn, space = np.random.default_rng(derived(1, TASK.name, method)), family.space
+        drawn, space = np.random.default_rng(derive_seed(1, TASK.name, method)), family.space
         asked = [space.largest(), space.smallest(), *(space.sample(drawn) for _ in range(22))]
         known = {architecture.key(): architecture for architecture in asked}
         timings = record["timings"]["probes"][::8]

@@ -13,7 +13,7 @@ from torch import nn
 
 from benchmarks.api import TaskInfo
 from benchmarks.hardware.profiles import Profile
-from benchmarks.lab.candidates import MethodFault
+from benchmarks.lab.candidates import ContractViolationError
 from benchmarks.lab.journal import Journal
 from benchmarks.lab.lab import BenchLab
 from benchmarks.lab.ledger import Clock, Ledger
@@ -108,11 +108,11 @@ def test_wrong_policies_are_faults_that_cost_nothing(lab: BenchLab) -> None:
             lambda policy: lab.probe(architecture, policy=policy),
             lambda policy: lab.candidate(net, architecture, policy),
         ):
-            with pytest.raises(MethodFault, match=said):
+            with pytest.raises(ContractViolationError, match=said):
                 call(wrong)
     if "bf16" not in lab.precisions:
         with pytest.raises(
-            MethodFault, match="no precision 'bf16' in runtime ort, choose one of fp32, int8, w4"
+            ContractViolationError, match="no precision 'bf16' in runtime ort, choose one of fp32, int8, w4"
         ):
             lab.probe(architecture, {"head": "bf16"})
     assert not lab.budget.spent("evaluations") and not lab.budget.spent("probes")

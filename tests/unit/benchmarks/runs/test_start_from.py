@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.api import TaskInfo, UsageError
 from benchmarks.cli import main
-from benchmarks.lab.candidates import MethodFault
+from benchmarks.lab.candidates import ContractViolationError
 from benchmarks.lab.journal import Journal
 from benchmarks.lab.lab import BenchLab
 from benchmarks.lab.ledger import Clock, Ledger
@@ -99,7 +99,7 @@ def test_every_network_of_the_lab_starts_from_the_model(data, folder, tmp_path):
             with torch.no_grad():
                 found = net.export(net.space.largest())(ours)
                 assert torch.allclose(found, model(theirs).logits[..., moved], atol=1e-4)
-        with pytest.raises(MethodFault, match="--start-from: .* cannot start from"):
+        with pytest.raises(ContractViolationError, match="--start-from: .* cannot start from"):
             lab.supernet(space=get_space("nas-bert-smoke"))
 
 

@@ -20,7 +20,7 @@ from benchmarks.analysis import tables
 from benchmarks.api import TaskInfo
 from benchmarks.hardware import energy
 from benchmarks.hardware.profiles import Profile
-from benchmarks.lab.candidates import MethodFault
+from benchmarks.lab.candidates import ContractViolationError
 from benchmarks.lab.journal import Diverged, Journal
 from benchmarks.lab.lab import BenchLab
 from benchmarks.lab.ledger import Clock, Ledger
@@ -529,7 +529,7 @@ def test_the_validation_score_is_that_of_the_quantised_network(make_lab: Any) ->
     assert 0 < abs(low.valid.loss - plain.valid.loss) < 0.05
     assert low.valid.loss == lab._validate(export.deployed(low.path)).loss
     assert lab.candidate(net, architecture, dict.fromkeys(policy, "fp32")).policy is None
-    with pytest.raises(MethodFault, match="nearest name"):
+    with pytest.raises(ContractViolationError, match="nearest name"):
         lab.candidate(net, architecture, {"encoder.0": "int8"})
 
 
@@ -538,10 +538,14 @@ def test_whoever_asks_for_a_policy_that_cannot_be_is_told_why(make_lab: Any, ask
     lab = make_lab()
     net, architecture = lab.supernet(), lab.space.smallest()
     given = (net, architecture) if ask in ("evaluate", "candidate") else (architecture,)
-    with pytest.raises(MethodFault, match=r"names 'nope', which is no linear layer .* the nearest name is"):
+    with pytest.raises(
+        ContractViolationError, match=r"names 'nope', which is no linear layer .* the nearest name is"
+    ):
         getattr(lab, ask)(*given, policy={"nope": "int8"})
     layer = next(iter(lab.units(architecture)))
-    with pytest.raises(MethodFault, match=r"no precision 'int3', choose one of fp32, bf16, int8, w4"):
+    with pytest.raises(
+        ContractViolationError, match=r"no precision 'int3', choose one of fp32, bf16, int8, w4"
+    ):
         getattr(lab, ask)(*given, policy={layer: "int3"})
     assert lab.budget.spent("evaluations") == lab.budget.spent("probes") == 0
 
@@ -551,7 +555,9 @@ def test_a_candidate_of_weights_that_are_no_numbers_is_refused(make_lab: Any) ->
     net, architecture = lab.supernet(), lab.space.smallest()
     net.source.flat.data.fill_(float("nan"))
     for policy in (None, {next(iter(lab.units(architecture))): "int8"}):
-        with pytest.raises(MethodFault, match=r"candidate \d\d: weights that are not finite numbers"):
+        with pytest.raises(
+            ContractViolationError, match=r"candidate \d\d: weights that are not finite numbers"
+        ):
             lab.candidate(net, architecture, policy)
 
 
