@@ -80,15 +80,17 @@ class Pace:
             pairs = [(p, real) for id, real in expected.items() if real and (p := self._left.get(id))]
         factor = sum(real for _, real in pairs) / sum(p for p, _ in pairs) if pairs else self._slowdown
         ended = [real for _, real in self._took]
-        usual, left = sum(ended) / len(ended) if ended else None, 0.0
+        usual, left, longest = sum(ended) / len(ended) if ended else None, 0.0, 0.0
         for id, planned in self._left.items():
             seen, whole = self._active.get(id), expected.get(id)
             if whole is None:
                 whole = usual if planned is None else factor * planned
             if whole is None:
                 return None
-            left += max(0.0, whole - (now - seen.began)) if seen is not None else whole
-        return left / self._jobs
+            own = max(0.0, whole - (now - seen.began)) if seen is not None else whole
+            left, longest = left + own, max(longest, own)
+        # A run is never divided among jobs: with fewer runs than jobs the longest decides.
+        return max(left / self._jobs, longest)
 
 
 SCORING_SHARE = 0.3

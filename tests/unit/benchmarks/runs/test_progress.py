@@ -111,6 +111,7 @@ def test_no_estimate_passes_what_will_stop_the_run():
 def test_before_anything_is_seen_planned_work_is_as_slow_as_the_load_says():
     runs = [SimpleNamespace(spec=SimpleNamespace(id=str(i)), estimate=100.0) for i in range(4)]
     assert Pace(SimpleNamespace(pending=runs), 2, 3.0).command(0.0) == 600
+    assert Pace(SimpleNamespace(pending=runs[:1]), 16, 3.0).command(0.0) == 300, "one run, however many jobs"
     runs[0].estimate = None
     assert Pace(SimpleNamespace(pending=runs), 2).command(0.0) is None
 
