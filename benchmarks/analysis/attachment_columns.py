@@ -14,8 +14,8 @@ from benchmarks.api import InvalidRecord
 from benchmarks.comparability.run_summary import Run, labelled
 from benchmarks.records import runtime_latencies
 from benchmarks.records.attachments import Stored, date
-from benchmarks.records.selection import plain
 from benchmarks.records.store import Record
+from benchmarks.records.text import sanitize
 from benchmarks.stats import intervals, quantities
 from benchmarks.verification import verdict_files
 
@@ -98,7 +98,7 @@ def columns(
                     continue  # of another candidate, or measured anew since
                 seen.add(title)
                 timed.setdefault(title, {}).setdefault(key, []).append(made)
-                signatures.setdefault(title, set()).add(plain(made["latency"]["signature"]))
+                signatures.setdefault(title, set()).add(sanitize(made["latency"]["signature"]))
     found = {
         title: {key: _mean(made, runs[key]) for key, made in there.items()}
         for title, there in sorted(timed.items())
@@ -151,12 +151,12 @@ def texts(made: Stored, profile: str) -> dict[str, Any]:
         "times PyTorch": [latency[k] for k in ("ratio", "ratio_low", "ratio_high")],
         "PyTorch, ms": latency["pytorch_p50"],
         "other programs meanwhile, processors": latency["others_cpu"],
-        "made as": plain(latency["signature"]),
+        "made as": sanitize(latency["signature"]),
         "profile": made["profile"],
         "on": date(made),
         "compared": [
-            f"{plain(x['what'], 60)}: {plain(x['value'], 60)} ({plain(x['signature'], 160)})"
+            f"{sanitize(x['what'], 60)}: {sanitize(x['value'], 60)} ({sanitize(x['signature'], 160)})"
             for x in made["checks"]
         ],
-        "commit": plain(told["commit"] or "none", 64),
+        "commit": sanitize(told["commit"] or "none", 64),
     }

@@ -13,6 +13,7 @@ import pandas as pd
 
 from benchmarks.analysis.number_format import NONE, ranged
 from benchmarks.records import selection
+from benchmarks.records.text import sanitize
 from benchmarks.stats import intervals, quantities
 from benchmarks.stats.quantities import Quantity
 
@@ -54,18 +55,18 @@ class _Figures:
             for name, scores in sorted(((line["candidate"] or {}).get("test") or {}).items()):
                 there = {metric: f for metric, f in scores.items() if selection.tuned(f)}
                 for metric in sorted(there, key=selection.tuned_place):
-                    self._add(selection.plain(name, 40), metric, there[metric], key, line["seed"])
+                    self._add(sanitize(name, 40), metric, there[metric], key, line["seed"])
 
     def _add(self, task: str, metric: str, figure: Mapping[str, Any], key: Key, seed: int) -> None:
-        head = f"{task}: {selection.TUNED.get(metric, selection.plain(metric, 40))}"
+        head = f"{task}: {selection.TUNED.get(metric, sanitize(metric, 40))}"
         self.tasks.setdefault(task, head)
         self.metrics[head] = metric
         self.found.setdefault(head, {}).setdefault(key, {})[seed] = list(figure["values"])
         # One table, one mean: what is left out for one row is left out for all.
         if "unfit" in figure:
-            self.unfit[task] = selection.plain(figure["unfit"])
+            self.unfit[task] = sanitize(figure["unfit"])
         # The chosen rate is each network's own; the grid is the same.
-        said = re.sub(r"\|lr:[^|]+", "|lr:chosen", selection.plain(figure["signature"], 600))
+        said = re.sub(r"\|lr:[^|]+", "|lr:chosen", sanitize(figure["signature"], 600))
         self.signatures[said] = None
 
     def quantity(self, head: str) -> Quantity:

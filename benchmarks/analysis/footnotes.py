@@ -9,7 +9,7 @@ import pandas as pd
 
 from benchmarks.comparability import run_summary
 from benchmarks.comparability.run_summary import Run
-from benchmarks.records import selection
+from benchmarks.records.text import sanitize
 from benchmarks.stats import intervals
 from benchmarks.stats.quantiles import DISTURBED
 
@@ -29,7 +29,7 @@ def untimed(lines: pd.DataFrame) -> list[str]:
     found: dict[str, set[str]] = {}
     for method, head in zip(lines["method"], lines["headline"], strict=True):
         if head.untimed:
-            found.setdefault(head.untimed, set()).add(selection.plain(method, 60))
+            found.setdefault(head.untimed, set()).add(sanitize(method, 60))
     return [
         f"Not timed: {', '.join(sorted(methods))}: {reason}." for reason, methods in sorted(found.items())
     ]

@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.analysis import row_intervals, test_sets
 from benchmarks.analysis.tables import Table
-from benchmarks.records import selection
+from benchmarks.records.text import sanitize
 from benchmarks.stats import quantities
 from benchmarks.stats.quantities import Quantity
 
@@ -23,7 +23,7 @@ _TEXT = re.compile(r"(-?[\d.,]+)(?: \+- [\d.]+)?(?: \[(-?[\d.,]+), (-?[\d.,]+)\]
 def impossible(table: Table) -> list[str]:
     """Return a line for each figure of a table that cannot be, with its row."""
     return [
-        f"{selection.plain(row['method'], 60)} at limit {row['limit']}: {problem}"
+        f"{sanitize(row['method'], 60)} at limit {row['limit']}: {problem}"
         for line in (_rows(table), _test_sets(table), _comparisons(table), _volumes(table))
         for row, problem in line
     ]

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.analysis.number_format import NONE
 from benchmarks.comparability.run_summary import Run
-from benchmarks.records import attachments, selection
+from benchmarks.records import attachments
+from benchmarks.records.text import sanitize
 from benchmarks.verification import verdict_files
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def texts(made: attachments.Stored, fingerprint: object) -> dict[str, Any]:
         "date": attachments.date(made),
         "machine": verdict_files.machine(made, fingerprint),
         "differing": verdict_files.differing(made),
-        "reasons": [selection.plain(reason) for reason in made["reasons"][:20]],
+        "reasons": [sanitize(reason) for reason in made["reasons"][:20]],
         "checks": [_check(check) for check in made["checks"]],
     }
 
@@ -63,9 +64,9 @@ def _check(check: Mapping[str, Any]) -> str:
     known = ["none" if v is None else f"{v:.4g}" for v in (check["published"], check["now"])]
     span = "" if check["low"] is None else f" in [{check['low']:.4g}, {check['high']:.4g}]"
     return (
-        f"{check['what']} at limit {selection.plain(check['limit'], 40)}: published {known[0]},"
+        f"{check['what']} at limit {sanitize(check['limit'], 40)}: published {known[0]},"
         f" now {known[1]}"
-        f"{span}: {word} ({selection.plain(check['how'], 120)})"
+        f"{span}: {word} ({sanitize(check['how'], 120)})"
     )
 
 
@@ -76,7 +77,7 @@ def frame(lines: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
-                "method": selection.plain(line["method"], 60),
+                "method": sanitize(line["method"], 60),
                 "seed": str(line["seed"]),
                 "record": line["record"],
                 "verdict": line["answer"],

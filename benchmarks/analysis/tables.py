@@ -25,6 +25,7 @@ from benchmarks.records import (
 )
 from benchmarks.records.selection import Axis
 from benchmarks.records.store import Record
+from benchmarks.records.text import sanitize
 from benchmarks.stats import intervals, quantities
 
 ROW_SEEDS = 3
@@ -367,10 +368,10 @@ def _sets(lines: pd.DataFrame) -> pd.DataFrame:
                     over = intervals.interval(figure["values"], quantities.of_metric(metric))
                     figure = {**figure, "low": over.low, "high": over.high}
                 flat.append(
-                    {"method": line["method"], "limit": line["limit"], "set": selection.plain(name, 40)}
+                    {"method": line["method"], "limit": line["limit"], "set": sanitize(name, 40)}
                     | {
-                        "metric": selection.plain(metric, 40),
-                        "signature": selection.plain(figure["signature"]),
+                        "metric": sanitize(metric, 40),
+                        "signature": sanitize(figure["signature"]),
                     }
                     | {"value": figure["value"], "low": figure.get("low"), "high": figure.get("high")}
                     | {"own": "fine-tunings" if selection.tuned(figure) else "sentences"}
@@ -410,11 +411,11 @@ def _signatures(lines: pd.DataFrame, metric: str) -> dict[str, str]:
             found.setdefault("peak memory", set()).add(memory)
     told = {}
     for name, texts in found.items():
-        shown = {selection.plain(text) for text in texts}
+        shown = {sanitize(text) for text in texts}
         if name == "latency":
             # The number of timed inferences differs from candidate to candidate: one line with its range.
             shown = {re.sub(r"\|n:\d+", "|n:{n}", text) for text in shown}
-        told[selection.plain(name, 60)] = "  and  ".join(sorted(shown))
+        told[sanitize(name, 60)] = "  and  ".join(sorted(shown))
     if timed:
         n = f"{min(timed)}-{max(timed)}" if min(timed) < max(timed) else str(timed[0])
         told["latency"] = told["latency"].replace("{n}", n)

@@ -55,6 +55,7 @@ from benchmarks.comparability.run_summary import Run
 from benchmarks.records import selection
 from benchmarks.records.store import Record
 from benchmarks.records.study_files import Study
+from benchmarks.records.text import sanitize
 from benchmarks.stats import intervals
 
 
@@ -215,7 +216,7 @@ def _unfit(claim: Claim, run: Run) -> str:
     """Why runs like this one do not count, or nothing."""
     profile = run.facts["profile"]
     if profile not in claim.profiles:
-        return f"profile {selection.plain(profile, 80)} is not one that the claim asks for"
+        return f"profile {sanitize(profile, 80)} is not one that the claim asks for"
     least = claim.profiles[profile]
     if run.tokens is not None and run.tokens < least:
         return f"allowance of {run.tokens:,.10g} tokens on {profile}, below {least:,.10g}"
@@ -357,7 +358,7 @@ def judge(
     """A verdict for every claim (default: all of ``claims.toml``), in their order.
 
     Pure: the same records in any order give the same verdicts. Texts of records reach a verdict only
-    through ``report.comparable.facts`` and ``rows.plain``; escape them for where they go.
+    through ``report.comparable.facts`` and ``text.sanitize``; escape them for where they go.
     """
     found = ((record, measured(record, of)) for record in records)
     return judge_runs(

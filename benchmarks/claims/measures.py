@@ -8,6 +8,7 @@ from typing import Any
 
 from benchmarks.records import selection
 from benchmarks.records.store import Record
+from benchmarks.records.text import sanitize
 from benchmarks.stats import intervals
 
 Figure = float | Mapping[str, float]
@@ -75,7 +76,7 @@ def _glue(record: Record, limit: float | None) -> Figure | None:
             )
             figure = scores[there[0]] if there else {"value": None}
             if figure["value"] is not None and "unfit" not in figure:
-                found[f"{selection.plain(task, 40)} at {at}"] = float(figure["value"])
+                found[f"{sanitize(task, 40)} at {at}"] = float(figure["value"])
     return found or None
 
 

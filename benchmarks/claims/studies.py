@@ -22,9 +22,9 @@ from benchmarks.claims.hypotheses import (
     decide,
     sign_flip,
 )
-from benchmarks.records.selection import plain
 from benchmarks.records.studies import STUDIES, module
 from benchmarks.records.study_files import Study
+from benchmarks.records.text import sanitize
 from benchmarks.stats import intervals
 
 
@@ -77,13 +77,13 @@ def _evidence(claim: Claim, study: Study, pair: str, p: float | None) -> Evidenc
     found = study.paired[pair]
     if found.withdrawn:
         where = f"study {study.name}, {pair}"
-        why = plain(found.withdrawn, 200)
+        why = sanitize(found.withdrawn, 200)
         return Evidence(where, pair.partition(":")[0], (), None, None, None, None, NOT_TESTED, why, ())
-    commit = plain(study.commit[:12]) if study.commit else "not known"
+    commit = sanitize(study.commit[:12]) if study.commit else "not known"
     where, table = f"study {study.name}, {pair}, commit {commit}", pair.partition(":")[0]
     seeds = tuple(range(1, len(found.values) + 1))
     if found.unit != claim.unit or not seeds:
-        why = f"its unit is {plain(found.unit, 60)}" if seeds else f"0 of {claim.n} {claim.replicates}"
+        why = f"its unit is {sanitize(found.unit, 60)}" if seeds else f"0 of {claim.n} {claim.replicates}"
         return Evidence(where, table, seeds, None, None, None, None, UNDECIDED, why, ())
     interval = intervals.t_interval(found.values)
     if found.bounds is not None:

@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks import registry
 from benchmarks.api import Option, UsageError
 from benchmarks.options import typed
-from benchmarks.records.selection import plain
+from benchmarks.records.text import sanitize
 
 
 def listing(options: argparse.Namespace) -> int:
@@ -130,4 +130,4 @@ def _cell(value: Any) -> str:
             f"{device}: " + ", ".join(f"{v:g} {k}" for k, v in kinds.items())
             for device, kinds in value.items()
         )
-    return plain(value, 200)  # a stranger's file says it
+    return sanitize(value, 200)  # a stranger's file says it

@@ -11,8 +11,8 @@ from typing import Any
 from benchmarks.api import InvalidRecord, UsageError
 from benchmarks.leaderboard import submission
 from benchmarks.records import runtime_latencies, store
-from benchmarks.records.selection import plain
 from benchmarks.records.store import Record
+from benchmarks.records.text import sanitize
 from benchmarks.verification import verdict_files
 
 
@@ -61,7 +61,7 @@ def misplaced(path: Path, record: Record) -> list[str]:
     """Return what is wrong with a record's place: the board reads no file of another name."""
     due = store.relative_path(record)
     if path.name != due.name:
-        return [f"file name: '{plain(path.name, 80)}' would not be read: rename it to {due.name}"]
+        return [f"file name: '{sanitize(path.name, 80)}' would not be read: rename it to {due.name}"]
     parts = path.absolute().parts
     below = parts[len(parts) - parts[::-1].index("records") :] if "records" in parts else due.parts
     if below != due.parts:
@@ -93,10 +93,10 @@ def _files(paths: Sequence[Path]) -> list[Path]:
         elif path.exists():
             found.append(path)
         else:
-            raise UsageError(f"no '{plain(path, 200)}': give a record's file, or a folder of them")
+            raise UsageError(f"no '{sanitize(path, 200)}': give a record's file, or a folder of them")
     if not found:
         raise UsageError(
-            f"no records in {', '.join(plain(p, 200) for p in paths)}: they are files named *.json"
+            f"no records in {', '.join(sanitize(p, 200) for p in paths)}: they are files named *.json"
         )
     return list(dict.fromkeys(found))
 
@@ -115,7 +115,7 @@ def _say(
         print(json.dumps({"records": len(files), "refused": bad, "problems": listed}, indent=1))
         return
     for path, field, said in problems:
-        print(": ".join(plain(part, 300) for part in (path, field, said) if str(part)))
+        print(": ".join(sanitize(part, 300) for part in (path, field, said) if str(part)))
     kind = "file" if any(p.parent.parent.name in BESIDE for p in files) else "record"
     count = f"{len(files)} {kind}{'s' * (len(files) != 1)}"
     print(f"{count}: " + (f"{bad} must not be published" if bad else "ready to be published"))

@@ -17,8 +17,8 @@ from benchmarks import identity, registry
 from benchmarks.api import UsageError
 from benchmarks.records import attachments, store
 from benchmarks.records.provenance import source_state
-from benchmarks.records.selection import plain
 from benchmarks.records.store import Record
+from benchmarks.records.text import sanitize
 from benchmarks.runs.plan import Folders
 from benchmarks.verification import compare, rerun, verdict_files
 
@@ -82,7 +82,8 @@ def named(options: argparse.Namespace, known: Sequence[Record]) -> tuple[Record,
             f"{what} with {word} in {options.results / 'records'}{listed}\ngive a file or its id"
         )
     raise UsageError(
-        f"no record '{plain(word, 200)}': give a file, or the id of one under {options.results / 'records'}\n"
+        f"no record '{sanitize(word, 200)}': give a file, or the id of one under"
+        f" {options.results / 'records'}\n"
         "list the published ones: results/LEADERBOARD.md"
     )
 
@@ -136,7 +137,7 @@ def _verify(
         if digests != published:
             names = sorted(n for n in {*digests, *published} if digests.get(n) != published.get(n))
             raise OtherData(
-                f"the data are not the published ones: {', '.join(plain(n, 60) for n in names[:6])}"
+                f"the data are not the published ones: {', '.join(sanitize(n, 60) for n in names[:6])}"
             )
         return replace(ready, limits=limits or ready.limits)
 
@@ -174,22 +175,24 @@ def _say(verdict: compare.Verdict, path: Path | None) -> None:
         word = {True: "holds", False: "DOES NOT HOLD", None: "cannot tell"}[check.holds]
         span = "" if check.low is None or check.high is None else f" in [{check.low:.4g}, {check.high:.4g}]"
         told = f"published {_figure(check.published)}   now {_figure(check.now)}{span}"
-        print(f" {check.what:14} limit {check.limit:10} {told}   {word} ({plain(check.how, 120)})")
+        print(f" {check.what:14} limit {check.limit:10} {told}   {word} ({sanitize(check.how, 120)})")
     if verdict.checks:
         if verdict.identical:
             bits = "identical candidates, weights, translations and ledger"
         else:
-            bits = f"differ, first in {plain(verdict.first_difference, 80)}"
+            bits = f"differ, first in {sanitize(verdict.first_difference, 80)}"
         timings = "the published timings" if verdict.repeated_timings else "timings of its own"
         print(f" {'bits':14} {bits}; the search was told {timings}")
     for part, before, today in verdict.code:
-        print(f" {'code':14} of the {part} differs: published {plain(before, 19)}, now {plain(today, 19)}")
+        print(
+            f" {'code':14} of the {part} differs: published {sanitize(before, 19)}, now {sanitize(today, 19)}"
+        )
     for name, old, new in verdict.differences[:SHOWN]:
-        print(f" {'differs':14} {plain(name, 60)}: published {plain(old, 60)}, now {plain(new, 60)}")
+        print(f" {'differs':14} {sanitize(name, 60)}: published {sanitize(old, 60)}, now {sanitize(new, 60)}")
     if len(verdict.differences) > SHOWN:
         print(f" {'':14} and {len(verdict.differences) - SHOWN} more fields: see --json")
     for reason in verdict.reasons:
-        first, *rest = (plain(line, 240) for line in reason.splitlines())
+        first, *rest = (sanitize(line, 240) for line in reason.splitlines())
         print(f" because        {first}" + "".join(f"\n{'':16}{line}" for line in rest))
     if path is not None:
         print(f" written        {os.path.relpath(path)}")

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from benchmarks import identity
 from benchmarks.api import LIMITED, UsageError
 from benchmarks.records import rulesets, store
-from benchmarks.records.selection import plain, usual_metric
+from benchmarks.records.selection import usual_metric
+from benchmarks.records.text import sanitize
 
 if TYPE_CHECKING:
     from benchmarks.comparability.run_summary import Run
@@ -38,14 +39,19 @@ def _facts(
     task: str, tier: str, profile: str, space: str, settings: str, budget: tuple[float | None, ...],
     ruleset: str, code: tuple[str, ...], data: tuple[tuple[str, str], ...],
 ) -> dict[str, str]:  # fmt: skip
-    shown = {"task": plain(task), "tier": plain(tier), "profile": plain(profile), "space": plain(space)}
+    shown = {
+        "task": sanitize(task),
+        "tier": sanitize(tier),
+        "profile": sanitize(profile),
+        "space": sanitize(space),
+    }
     for kind, amount in zip(COUNTED, budget, strict=True):
         shown[f"budget.{kind}"] = "no limit" if amount is None else f"{amount:,.10g}"
     shown["settings_sha256"] = settings[:12]
     if ruleset != rulesets.SELF:
         shown["ruleset"] = ruleset
     # A text with a space is no digest but a commit that stands for one.
-    told = [plain(digest, 40) if " " in digest else digest[:12] for digest in code]
+    told = [sanitize(digest, 40) if " " in digest else digest[:12] for digest in code]
     shown["task_sha256"], shown["substrate_sha256"] = told
     if data:
         shown["data"] = hashlib.sha256(store.canonical(dict(data))).hexdigest()[:12]
@@ -103,7 +109,7 @@ def labels(runs: Sequence[Run]) -> dict[str, str]:
     kinds: dict[str, dict[tuple[str, str], list[str]]] = {}
     for run in runs:
         options = " ".join(f"{k}={v}" for k, v in sorted(run.options.items()))
-        kind = plain(options, 60), run.source[:7]
+        kind = sanitize(options, 60), run.source[:7]
         kinds.setdefault(run.method, {}).setdefault(kind, []).append(run.id)
     named: dict[str, str] = {}
     for method, others in kinds.items():

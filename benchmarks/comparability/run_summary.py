@@ -18,8 +18,9 @@ import numpy as np
 
 from benchmarks.comparability import grouping
 from benchmarks.records import selection, store
-from benchmarks.records.selection import P90_FROM, Limit, plain
+from benchmarks.records.selection import P90_FROM, Limit
 from benchmarks.records.store import Record
+from benchmarks.records.text import sanitize
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -130,13 +131,13 @@ def of(record: Record, *, keep: bool, place: int = 0, measured: Measured | None 
         inherits=any(e["phase"] == "inherited" and e["amount"] > 0 for e in ledger["entries"]),
         jobs=made.get("jobs") or 1,
         status=sys.intern(record["status"]),
-        message=plain(record["message"]),
+        message=sanitize(record["message"]),
         ended=made["ended"],
         facts=grouping.facts(record),
         tokens=spec["budget"].get("tokens"),
         fingerprint=made["machine"].get("fingerprint"),
         spent=_figures([*spent, totals.get("seconds"), joules]),
-        energy_source=sys.intern(plain(energy["source"], 120)) if joules is not None else None,
+        energy_source=sys.intern(sanitize(energy["source"], 120)) if joules is not None else None,
         harness_seconds=sum(ledger.get("harness_seconds", {}).values()),
         others_cpu=max(timed, default=0.0),
         metric=selection.deciding_metric([record]),
@@ -198,14 +199,14 @@ def _headline(limit: Limit, c: Mapping[str, Any], keep: bool) -> Headline:
     return Headline(
         number=c["index"],
         limit=limit,
-        origin=sys.intern(plain(c["origin"], 30)),
+        origin=sys.intern(sanitize(c["origin"], 30)),
         figures=_figures(figures),
         recipes=_recipes(tuple((name, figure["signature"]) for name, figure in scores.items())),
         scores=_figures([f.get(k) for f in scores.values() for k in ("value", "low", "high")]),
         latency=None if signature is None else sys.intern(signature),
         timed=latency.get("n", 0),
         memory=None if source is None else sys.intern(source),
-        untimed=plain(c.get("not_measured") or ""),
+        untimed=sanitize(c.get("not_measured") or ""),
         candidate=c if keep else None,
     )
 

@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks.api import LIMITED
 from benchmarks.conformance.suite import Ended, Runs
 from benchmarks.options import IGNORED
-from benchmarks.records.selection import plain
+from benchmarks.records.text import sanitize
 
 OK, FAILED, OPEN = "ok", "FAILED", "not judged"
 EXPORT_TOLERANCE = 1e-4
@@ -57,12 +57,12 @@ def contract(runs: Runs) -> Check:
     why = "A run that breaks the contract is a failed record: it enters no table."
     if outcome["status"] == "failed":
         mend = "Mend what the message names; the line in brackets is yours. The log has the whole traceback."
-        return Check(name, FAILED, plain(outcome["message"], 400), why, mend)
+        return Check(name, FAILED, sanitize(outcome["message"], 400), why, mend)
     if IGNORED in outcome["message"]:
-        return Check(name, FAILED, plain(outcome["message"], 400), why, READ)
+        return Check(name, FAILED, sanitize(outcome["message"], 400), why, READ)
     tuned = runs.tuned.outcome if runs.tuned else {"status": "done", "message": ""}
     if tuned["status"] == "failed" or IGNORED in tuned["message"]:
-        told = f"under external tuning: {plain(tuned['message'], 400)}"
+        told = f"under external tuning: {sanitize(tuned['message'], 400)}"
         return Check(name, FAILED, told, why, f"Every trial is a run of its own under other options. {READ}")
     inside = _inside(runs.whole, "contract")
     inside += [f"imports {m} ({f})" for m, f in runs.imports.items() if not _knows_data(m)]
@@ -85,7 +85,7 @@ def budget(runs: Runs) -> Check:
             "Ask lab.budget.left(...) or lab.train_batches(share) before you begin something, keep a part for"
             " it, and yield a first candidate early: what was yielded counts, whatever happens later."
         )
-        said = plain(whole.outcome["message"], 200)
+        said = sanitize(whole.outcome["message"], 200)
         proposed = len(whole.outcome["candidates"])
         return Check(name, FAILED, f"{said}; {proposed} candidates were proposed by then", why, mend)
     told = [*_inside(whole, "budget"), *_uncharged(runs)]
@@ -99,7 +99,7 @@ def budget(runs: Runs) -> Check:
     refused = runs.refused
     if refused is None:
         return Check(name, OPEN, NOT_ENDED)
-    status, said = refused.outcome["status"], plain(refused.outcome["message"], 200)
+    status, said = refused.outcome["status"], sanitize(refused.outcome["message"], 200)
     if status == "failed" or "did not stop" in said or said.startswith("seconds:"):
         why = "On a slower machine or a smaller budget the allowance ends earlier than you planned for."
         mend = (
@@ -233,7 +233,7 @@ def test_split(runs: Runs) -> Check:
     told = _inside(runs.whole, "test split")
     told += [f"imports {m} ({file})" for m, file in runs.imports.items() if _knows_data(m)]
     told += [
-        f"reached for {plain(file, 80)} of the sealed test split" + (f" in {at}" if at else "")
+        f"reached for {sanitize(file, 80)} of the sealed test split" + (f" in {at}" if at else "")
         for file, at in runs.whole.seen.get("sealed", {}).items()
     ]
     if told:
@@ -255,7 +255,9 @@ def _repeats(runs: Runs) -> bool:
 
 def _inside(ended: Ended, check: str) -> list[str]:
     found: Mapping[str, str] = ended.seen.get("inside", {}).get(check, {})
-    return [f"takes {plain(what, 60)} ({at}), which is not in benchmarks.api" for what, at in found.items()]
+    return [
+        f"takes {sanitize(what, 60)} ({at}), which is not in benchmarks.api" for what, at in found.items()
+    ]
 
 
 def _knows_data(module: str) -> bool:
@@ -265,7 +267,7 @@ def _knows_data(module: str) -> bool:
 def difference(ours: Ended, theirs: Ended) -> str:
     """The first thing in which two runs differ, in words."""
     if ours.outcome["status"] != theirs.outcome["status"]:
-        said = plain(theirs.outcome["message"], 200)
+        said = sanitize(theirs.outcome["message"], 200)
         return f"one ended as {ours.outcome['status']}, the other as {theirs.outcome['status']} ({said})"
     for number, (one, two) in enumerate(zip(ours.calls, theirs.calls, strict=False)):
         if one != two:

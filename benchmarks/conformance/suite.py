@@ -22,7 +22,7 @@ from benchmarks import registry
 from benchmarks.api import UsageError
 from benchmarks.records import rulesets, selection, store
 from benchmarks.records.assembly import OUTCOME, assemble, read_json
-from benchmarks.records.selection import plain
+from benchmarks.records.text import sanitize
 from benchmarks.registry import MethodRef
 from benchmarks.runs import worker
 from benchmarks.runs.executor import Executor, wait_any
@@ -239,7 +239,7 @@ class _Suite:
             UsageError: that run left nothing.
         """
         if not leader.well:
-            said = plain(leader.outcome["message"], 200)
+            said = sanitize(leader.outcome["message"], 200)
             raise UsageError(f"{self.ref.name} takes the weights of {self.ref.follows}, which failed: {said}")
         chosen = selection.by_limit(leader.outcome["candidates"]).values()
         self.given = [(c.get("window") or c["limit_ms"], c["architecture"], c.get("space")) for c in chosen]

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.export.source import Delivery
-from benchmarks.records.selection import direct, plain
+from benchmarks.records.selection import direct
+from benchmarks.records.text import sanitize
 from benchmarks.report.text_formats import md
 from benchmarks.runs.repeat import command
 
@@ -60,9 +61,9 @@ def card(
     front = ["---", "license: other", "tags: [supernet-bench]", "library_name: " + LIBRARIES[target], "---"]
     parts = [
         "\n".join(front),
-        f"# {md(plain(spec['method'], 80))} on {md(plain(spec['task'], 80))}",
-        f"One sub-network that {md(plain(spec['method'], 80))} found, exported by supernet-bench"
-        f" from record `{plain(record['id'], 16)}`, candidate {candidate['index']}.",
+        f"# {md(sanitize(spec['method'], 80))} on {md(sanitize(spec['task'], 80))}",
+        f"One sub-network that {md(sanitize(spec['method'], 80))} found, exported by supernet-bench"
+        f" from record `{sanitize(record['id'], 16)}`, candidate {candidate['index']}.",
         LOADING[target].format(auto=auto),
         "## Figures",
         "Of the record, on its own machine and in PyTorch:",
@@ -84,7 +85,7 @@ def card(
         ),
         "## Licence",
         "The program is MIT-licensed. The weights were trained on data with terms of their own:"
-        f" {md(plain(licence))}.",
+        f" {md(sanitize(licence))}.",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -102,7 +103,7 @@ def table(rows: Sequence[Row]) -> str:
     if not rows:
         return "none"
     lines = ["| what | value | signature |", "| :-- | :-- | :-- |"]
-    lines += ["| " + " | ".join(md(plain(cell, 300)) for cell in row) + " |" for row in rows]
+    lines += ["| " + " | ".join(md(sanitize(cell, 300)) for cell in row) + " |" for row in rows]
     return "\n".join(lines)
 
 

@@ -10,8 +10,9 @@ from typing import Any
 
 from benchmarks.api import UsageError
 from benchmarks.records import store
-from benchmarks.records.selection import by_limit, plain
+from benchmarks.records.selection import by_limit
 from benchmarks.records.store import Record
+from benchmarks.records.text import sanitize
 from benchmarks.runs.plan import Folders
 from benchmarks.runs.repeat import command
 
@@ -94,7 +95,7 @@ def _same(folder: Path, candidate: Mapping[str, Any]) -> Path:
     if found != candidate["weights_sha256"]:
         raise UsageError(
             f"{folder}: its weights have sha256 {found[:12]}..., and the record names"
-            f" {plain(candidate['weights_sha256'], 12)}...: they are of another run, or were changed\n"
+            f" {sanitize(candidate['weights_sha256'], 12)}...: they are of another run, or were changed\n"
             "name the record of the run that left them"
         )
     return folder
@@ -123,7 +124,7 @@ def vocabulary(
     if here != there:
         raise UsageError(
             f"the data of {spec['task']} {spec['tier']} give another vocabulary here"
-            f" ({str(here)[:12]}, the record's is {plain(there, 12)}): its words would be others'\n"
+            f" ({str(here)[:12]}, the record's is {sanitize(there, 12)}): its words would be others'\n"
             "take the commit that made the record, and its data: --data-dir DIR, or --start-from DIR"
         )
     for name in ("tokenizer.json", "vocabulary.model"):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.analysis.number_format import NONE
 from benchmarks.claims import hypotheses
 from benchmarks.claims.hypotheses import LOOKS, NOT_TESTED, UNDECIDED, Claim, Evidence, Verdict, format_p
-from benchmarks.records.selection import plain
+from benchmarks.records.text import sanitize
 from benchmarks.report.text_formats import md
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def without_command(verdict: Verdict) -> str:
         return ""
     if any(one.looks == len(LOOKS) for one in verdict.evidence):
         return "no command can: both looks are spent, and it takes a new claim on new seeds"
-    return f"no command can yet: {plain(verdict.why)}"
+    return f"no command can yet: {sanitize(verdict.why)}"
 
 
 def markdown(verdicts: Sequence[Verdict]) -> str:
@@ -125,7 +125,7 @@ def _table(verdicts: Sequence[Verdict]) -> str:
     lines.append("| :-- | :-- | --: | --: | :-- | --: | :-- |")
     for v in verdicts:
         told = [v.claim.id, v.claim.statement, _paper(v), effect(v), v.claim.unit, str(v.n), said(v)]
-        lines.append("| " + " | ".join(md(plain(cell)) for cell in told) + " |")
+        lines.append("| " + " | ".join(md(sanitize(cell)) for cell in told) + " |")
     return "\n".join(lines)
 
 
@@ -141,7 +141,11 @@ def evidence(verdict: Verdict) -> list[dict[str, Any]]:
         over_what = f" over {len(one.seeds)} {verdict.claim.replicates}" if one.seeds else ""
         told = f"{_interval(verdict.claim, one)}{over_what}{p}: {one.verdict},"
         found.append(
-            {"where": plain(one.where), "told": plain(f"{told} {one.why}{over}", 600), "records": one.records}
+            {
+                "where": sanitize(one.where),
+                "told": sanitize(f"{told} {one.why}{over}", 600),
+                "records": one.records,
+            }
         )
     return found
 
@@ -155,11 +159,11 @@ def _details(verdict: Verdict) -> str:
         ("Supported by", claim.rule),
         ("Verdict", said(verdict)),
     ]
-    shown = [f"- {name}: {md(plain(text, 600))}" for name, text in lines]
+    shown = [f"- {name}: {md(sanitize(text, 600))}" for name, text in lines]
     for found in evidence(verdict):
         ids = " ".join(f"`{i}`" for i in found["records"])
         shown.append(f"- {md(found['where'])}: {md(found['told'])}" + (f"; records {ids}" if ids else ""))
-    shown += [f"- Left out: {md(plain(why))}" for why in verdict.left_out]
+    shown += [f"- Left out: {md(sanitize(why))}" for why in verdict.left_out]
     if verdict.command:
         shown.append(f"- To decide it: `{verdict.command}`")
     elif without_command(verdict):

@@ -17,8 +17,9 @@ from benchmarks.comparability.grouping import COUNTED
 from benchmarks.hardware import profiles
 from benchmarks.options import IGNORED
 from benchmarks.records import rulesets, store
-from benchmarks.records.selection import P90_FROM, plain
+from benchmarks.records.selection import P90_FROM
 from benchmarks.records.store import Record
+from benchmarks.records.text import sanitize
 from benchmarks.runs import repeat
 from benchmarks.runs.plan import scaled
 from benchmarks.stats import quantities
@@ -52,7 +53,7 @@ def elsewhere(made: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """What forbids publishing a valid latency of another runtime, as ``(field, what is wrong)``."""
     name, told = made["profile"], made["provenance"]
     if name not in profiles.names():
-        yield "profile", f"'{plain(name, 60)}' is not declared; known: {' '.join(profiles.names())}"
+        yield "profile", f"'{sanitize(name, 60)}' is not declared; known: {' '.join(profiles.names())}"
     elif not isinstance(told["machine"], Mapping):
         yield "provenance.machine", "says nothing"
     else:
@@ -96,7 +97,7 @@ def _profile(record: Record) -> Iterator[str]:
         yield "spec.profile: undeclared, and tables of undeclared machines are not published"
         return
     if name not in profiles.names():
-        yield f"spec.profile: no profile '{plain(name, 80)}'; known: {' '.join(profiles.names())}"
+        yield f"spec.profile: no profile '{sanitize(name, 80)}'; known: {' '.join(profiles.names())}"
         return
     for field, said in unlike(name, machine):
         yield f"provenance.{field}: {said}"
@@ -111,9 +112,9 @@ def unlike(name: str, machine: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "machine", f"says nothing of {', '.join(missing)}"
         return
     gpus = [g for g in machine["gpus"] if isinstance(g, Mapping)]
-    gpus = [{"name": plain(g.get("name"), 80), "memory_gib": _size(g.get("memory_gib"))} for g in gpus]
+    gpus = [{"name": sanitize(g.get("name"), 80), "memory_gib": _size(g.get("memory_gib"))} for g in gpus]
     # Of the processor's flags a record keeps a hash: they were compared where it ran, not again here.
-    stated = {"arch": plain(machine["arch"], 40), "cpus": machine["cpus"], "gpus": gpus}
+    stated = {"arch": sanitize(machine["arch"], 40), "cpus": machine["cpus"], "gpus": gpus}
     stated["isa"] = declared.machine.get("isa", ())
     for what, wanted, is_ in profiles.differences(declared, stated):
         yield "machine", f"{what} is {is_}, profile {name} declares {wanted}"
@@ -132,7 +133,7 @@ def _settings(record: Record, known: set[str]) -> Iterator[str]:
         tier = task.tier(spec["tier"], device)
     except UsageError as error:
         if spec["settings_sha256"] not in known:
-            yield f"spec.task: {plain(str(error).splitlines()[0], 160)}"
+            yield f"spec.task: {sanitize(str(error).splitlines()[0], 160)}"
         return
     if spec["settings_sha256"] == tier.sha256:
         allowance = scaled(tier.budget, rulesets.parts(spec))
@@ -141,7 +142,7 @@ def _settings(record: Record, known: set[str]) -> Iterator[str]:
             if own != due:
                 yield f"spec.budget.{kind}: {_number(own)}, the tier's allowance is {_number(due)}"
         if spec["space"] != tier.space:
-            yield f"spec.space: {plain(spec['space'], 80)}, the tier's is {tier.space}"
+            yield f"spec.space: {sanitize(spec['space'], 80)}, the tier's is {tier.space}"
     elif spec["settings_sha256"] not in known:
         yield (
             f"spec.settings_sha256: {spec['settings_sha256'][:12]} is neither this code's settings of"
@@ -160,11 +161,11 @@ def _options(record: Record) -> Iterator[str]:
         try:
             kept = options.checked(ref.name, ref.options, spec["options"], "spec.options.")
             for name in sorted(set(spec["options"]) - set(kept)):
-                yield f"spec.options.{plain(name, 40)}: stands at its default: run it without"
+                yield f"spec.options.{sanitize(name, 40)}: stands at its default: run it without"
         except UsageError as error:
-            yield plain(str(error).splitlines()[0], 200).replace("=", ": ", 1)
+            yield sanitize(str(error).splitlines()[0], 200).replace("=", ": ", 1)
     if (at := record["message"].find(IGNORED)) >= 0 and spec["options"]:
-        yield f"message: {plain(record['message'][at:], 120)}: they had no effect: run it without"
+        yield f"message: {sanitize(record['message'][at:], 120)}: they had no effect: run it without"
 
 
 def _ledger(record: Record) -> Iterator[str]:
@@ -189,17 +190,17 @@ def _ledger(record: Record) -> Iterator[str]:
         yield "ledger.totals: candidates without a token trained or an evaluation made"
     for entry in record["ledger"]["entries"]:
         if entry["amount"] < 0:
-            field = f"ledger.entries.{plain(entry['phase'], 40)}.{entry['kind']}"
+            field = f"ledger.entries.{sanitize(entry['phase'], 40)}.{entry['kind']}"
             yield f"{field}: {entry['amount']:g} is below 0"
     energy = record["energy"]
-    if energy and energy.get("joules") is not None and not plain(energy["source"]):
+    if energy and energy.get("joules") is not None and not sanitize(energy["source"]):
         yield "energy.source: empty; every figure says where it comes from"
 
 
 def _candidate(record: Record, candidate: Mapping[str, Any]) -> Iterator[str]:
     for name, metrics in (candidate.get("test") or {}).items():
         for metric, figure in metrics.items():
-            yield from _scored(f"test.{plain(name, 40)}.{plain(metric, 40)}", metric, figure)
+            yield from _scored(f"test.{sanitize(name, 40)}.{sanitize(metric, 40)}", metric, figure)
     latency = candidate.get("latency")
     if latency:
         yield from _latency(record, latency)
@@ -208,7 +209,7 @@ def _candidate(record: Record, candidate: Mapping[str, Any]) -> Iterator[str]:
             yield f"{field}: {problem}"
     for name, amount in (("memory", "peak_bytes"), ("energy", "joules_per_sentence")):
         part = candidate.get(name)
-        if part and part.get(amount) is not None and not plain(part["source"]):
+        if part and part.get(amount) is not None and not sanitize(part["source"]):
             yield f"{name}.source: empty; every figure says where it comes from"
 
 
@@ -234,7 +235,7 @@ def _scored(field: str, metric: str, figure: Mapping[str, Any]) -> Iterator[str]
     if value is None:
         return
     if not _SIGNED.fullmatch(figure["signature"]):
-        yield f"{field}.signature: {plain(figure['signature'], 60)!r} does not say how the figure was made"
+        yield f"{field}.signature: {sanitize(figure['signature'], 60)!r} does not say how the figure was made"
     elif "version:" not in figure["signature"]:
         yield f"{field}.signature: names no version"
     for side in ("value",) if _PLAIN_T in figure["signature"] else ("value", "low", "high"):
@@ -251,9 +252,9 @@ def _latency(record: Record, latency: Mapping[str, Any]) -> Iterator[str]:
     else:
         ours = record["spec"]["profile"]
         if parts["prof"] != ours:
-            yield f"latency.signature: profile {plain(parts['prof'], 60)}, the run's is {ours}"
+            yield f"latency.signature: profile {sanitize(parts['prof'], 60)}, the run's is {ours}"
         if parts["n"] != str(latency["n"]):
-            yield f"latency.signature: n is {plain(parts['n'], 20)}, the field n says {latency['n']}"
+            yield f"latency.signature: n is {sanitize(parts['n'], 20)}, the field n says {latency['n']}"
     p50, p90, n = latency["p50"], latency.get("p90"), latency["n"]
     if p90 is not None and p90 < p50:
         yield f"latency.p90: {p90:g} ms is below the median of {p50:g} ms"
@@ -276,6 +277,6 @@ def _provenance(record: Record) -> Iterator[str]:
     try:
         began, ended = (datetime.fromisoformat(made[k]) for k in ("started", "ended"))
         if ended < began:
-            yield f"provenance.ended: {plain(made['ended'], 40)} is before it started"
+            yield f"provenance.ended: {sanitize(made['ended'], 40)} is before it started"
     except (ValueError, TypeError):
         yield "provenance.started, provenance.ended: not two ISO times of one kind"

@@ -22,6 +22,7 @@ from benchmarks.comparability.run_summary import Run
 from benchmarks.leaderboard.site import run_files
 from benchmarks.records import store
 from benchmarks.records.store import Record
+from benchmarks.records.text import sanitize
 
 
 @dataclass(frozen=True)
@@ -185,13 +186,11 @@ def _board(job: Job, group: Sequence[Run], mark: str, apart: str, given: Mapping
 def _brief(table: Any, title: str, records: int) -> str:
     """One table of a large board: how much there is, and the best row at each limit."""
     from benchmarks.analysis import number_format
-    from benchmarks.records import selection
     from benchmarks.report.text_formats import md
 
     best = table.rows[table.rows["compared"]].dropna(subset=["quality"]).drop_duplicates("limit")
     told = [
-        f"{row['limit']}: {selection.plain(row['method'], 60)}, {number_format.interval(row)}"
-        f" {table.metric_name}"
+        f"{row['limit']}: {sanitize(row['method'], 60)}, {number_format.interval(row)} {table.metric_name}"
         for row in best.head(10).to_dict("records")
     ]
     head = f"## {title}\n\n{records} records, {len(table.rows)} rows; best at each limit:\n"

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.records.selection import plain
+from benchmarks.records.text import sanitize
 
 OUTCOME = "search.json"
 """File in which a search leaves how it ended."""
@@ -87,7 +87,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def last_line(log: Path) -> str:
     """The end of a log, for a message."""
     lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
-    return plain(lines[-1], 200) if lines else "its process left no word"
+    return sanitize(lines[-1], 200) if lines else "its process left no word"
 
 
 def now() -> str:

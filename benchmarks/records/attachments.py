@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.api import InvalidRecord
-from benchmarks.records import selection, store
+from benchmarks.records import store
 from benchmarks.records.store import Record
+from benchmarks.records.text import sanitize
 
 LARGEST = 2**20
 """Bytes. Such a file holds kilobytes; a larger one is not one of ours and is not read."""
@@ -85,12 +86,12 @@ def load(
         error = best_match(_schema(schema).iter_errors(made))
         if error:
             said = error.message if len(error.message) < 160 else "... " + error.message[-90:]
-            field = selection.plain(error.json_path.removeprefix("$").removeprefix("."), 80) or "(all)"
-            raise InvalidRecord(f"{path}: field {field}: {selection.plain(said)}")
+            field = sanitize(error.json_path.removeprefix("$").removeprefix("."), 80) or "(all)"
+            raise InvalidRecord(f"{path}: field {field}: {sanitize(said)}")
         if made["seal"] != seal(made):
             raise InvalidRecord(f"{path}: field seal: changed after writing")
     except (OSError, ValueError, RecursionError) as error:
-        raise InvalidRecord(f"{path}: not a {what} that can be read: {selection.plain(error)}") from None
+        raise InvalidRecord(f"{path}: not a {what} that can be read: {sanitize(error)}") from None
     if wrong := contradiction(made):
         raise InvalidRecord(f"{path}: field {wrong[0]}: {wrong[1]}")
     return made  # type: ignore[no-any-return]

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.hardware.probe import probe
+from benchmarks.records.text import without_folders
 from benchmarks.registry import MethodRef
 
 COMMIT_VARIABLE = "SUPERNET_BENCH_COMMIT"
@@ -79,7 +80,7 @@ def provenance(
         "versions": versions(),
         "data": dict(data or {}),
         "machine": machine(),
-        "command": shown(sys.argv if command is None else command),
+        "command": without_folders(sys.argv if command is None else command),
         "env": {name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
         "started": started,
         "ended": ended,
@@ -249,22 +250,3 @@ def _boot(path: Path = Path("/proc/sys/kernel/random/boot_id")) -> str | None:
         return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     except OSError:
         return None
-
-
-def shown(command: Sequence[str]) -> list[str]:
-    """A command fit for publication: every path is cut to its last part, also in ``--name=path``."""
-    return [_shown(word) for word in command]
-
-
-def _shown(word: str) -> str:
-    name, equals, value = word.partition("=")
-    if equals and "/" not in name:
-        return f"{name}={_shown(value)}"
-    return ",".join(_last_part(part) for part in word.split(","))
-
-
-def _last_part(word: str) -> str:
-    """``mine.py:Mine`` of ``/home/me/mine.py:Mine``, ``data`` of ``../data/``; addresses stay."""
-    if "://" in word or "/" not in word:
-        return word
-    return word.rstrip("/").rpartition("/")[2]

@@ -14,8 +14,9 @@ from typing import Any
 
 from benchmarks.records import attachments
 from benchmarks.records.attachments import Stored, Wrong
-from benchmarks.records.selection import P90_FROM, plain
+from benchmarks.records.selection import P90_FROM
 from benchmarks.records.store import Record
+from benchmarks.records.text import sanitize
 
 SCHEMA = "supernet-bench/runtime/1"
 FOLDER, WHAT = "runtimes", "latency in another runtime"
@@ -84,7 +85,7 @@ def _contradictions(made: Stored) -> Iterator[Wrong]:
         # Of all layers, some may have no int8: then both stand there.
         said = told.get(name, "")
         if said != value and not (name == "prec" and value in said.split("+")):
-            yield "latency.signature", f"{name} is '{plain(said, 40)}', due is {plain(value, 60)}"
+            yield "latency.signature", f"{name} is '{sanitize(said, 40)}', due is {sanitize(value, 60)}"
     for name in ("p50", "ratio"):
         value, low, high = (latency[f"{name}{part}"] for part in ("", "_low", "_high"))
         if not low <= value <= high:

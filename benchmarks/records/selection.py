@@ -22,15 +22,6 @@ P90_FROM = 64
 """Timed inferences: with fewer, a 90th percentile has no 99 % confidence (one sample may lie above)."""
 
 
-def plain(text: object, limit: int = 300) -> str:
-    """One printable line of a text that may be hostile: no control or direction characters."""
-    cleaned = str(text)
-    if not cleaned.isprintable():
-        cleaned = "".join(c if c.isprintable() else " " for c in cleaned)
-    cleaned = " ".join(cleaned.split())
-    return cleaned if len(cleaned) <= limit else cleaned[: limit - 3] + "..."
-
-
 def deciding_metric(records: Sequence[Record]) -> str | None:
     """The metric that decides: ``bleu`` where there is one, else the first one recorded, if any; none of
     fine-tuning."""

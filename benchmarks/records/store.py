@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.api import InvalidRecord
+from benchmarks.records.text import ascii_excerpt, printable
 
 SCHEMA = "supernet-bench/record/1"
 LARGEST = 64 * 2**20
@@ -164,7 +165,9 @@ def _check_schema(record: Any) -> None:
     from jsonschema.exceptions import best_match
 
     if isinstance(record, dict) and record.get("schema") != SCHEMA:
-        raise InvalidRecord(f"field schema: {_shown(record.get('schema'))}, this version reads {SCHEMA!r}")
+        raise InvalidRecord(
+            f"field schema: {ascii_excerpt(record.get('schema'))}, this version reads {SCHEMA!r}"
+        )
     error = best_match(_validator().iter_errors(record))
     if error:
         field = error.json_path.removeprefix("$").removeprefix(".") or "(the whole record)"
@@ -184,17 +187,13 @@ def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
         yield path, value
 
 
-def _shown(value: Any) -> str:
-    return text if len(text := ascii(value)) <= 60 else text[:57] + "..."
-
-
 def _unstorable(record: Mapping[str, Any]) -> tuple[str, str] | None:
     """The first ``(field, what is wrong)`` of the figures and texts that JSON cannot hold, or None."""
     for path, value in _leaves(record, ""):
         if isinstance(value, float | int) and not abs(value) < 1e300:
-            return path, f"{_shown(value)} is not a finite number"
+            return path, f"{ascii_excerpt(value)} is not a finite number"
         if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
-            return path, f"{_shown(value)} is not valid Unicode text"
+            return path, f"{ascii_excerpt(value)} is not valid Unicode text"
     return None
 
 
@@ -348,8 +347,9 @@ def load(path: Path) -> Record:
         problem = str(error)
     except (ValueError, RecursionError) as error:
         problem = f"truncated or not JSON: {error}"
-    printable = "".join(c if c.isprintable() else "?" for c in problem)
-    raise InvalidRecord(f"{path}: {printable}\nmove the file away and make it again: {_again(record)}")
+    raise InvalidRecord(
+        f"{path}: {printable(problem)}\nmove the file away and make it again: {_again(record)}"
+    )
 
 
 def _again(record: Any) -> str:

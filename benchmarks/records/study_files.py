@@ -19,6 +19,7 @@ from typing import Any
 from benchmarks.api import InvalidRecord
 from benchmarks.records.store import canonical
 from benchmarks.records.studies import Outcome
+from benchmarks.records.text import printable
 
 FOLDER = "studies"
 """Under the results folder."""
@@ -115,9 +116,8 @@ def load(path: Path, figures: bool = True) -> Study:
         problem = str(error)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         problem = f"not a study file: {error!r}"
-    printable = "".join(c if c.isprintable() else "?" for c in problem)
     again = f"supernet-bench study {name}" if _NAME.fullmatch(name) else "supernet-bench study"
-    raise InvalidRecord(f"{path}: {printable}\nmove the file away and make it again: {again}")
+    raise InvalidRecord(f"{path}: {printable(problem)}\nmove the file away and make it again: {again}")
 
 
 def _study(name: str, whole: Mapping[str, Any]) -> Study:

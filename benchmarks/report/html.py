@@ -14,8 +14,8 @@ from markupsafe import Markup
 from benchmarks.analysis import number_format, test_sets
 from benchmarks.analysis.tables import Table
 from benchmarks.comparability import grouping, run_summary
-from benchmarks.records import selection
 from benchmarks.records.store import Record
+from benchmarks.records.text import sanitize
 from benchmarks.report import text_formats
 from benchmarks.report.plots import performance_profiles
 from benchmarks.report.text_formats import TEXTS
@@ -112,7 +112,7 @@ def _provenance(records: Sequence[Record]) -> list[tuple[str, str]]:
         flat |= {f"machine: {k}": v for k, v in made["machine"].items()}
         flat |= {f"environment: {k}": v for k, v in (made.get("env") or {}).items()}
         for key, value in flat.items():
-            found.setdefault(selection.plain(key, 80), set()).add(selection.plain(value, 160))
+            found.setdefault(sanitize(key, 80), set()).add(sanitize(value, 160))
     return [(key, "  and  ".join(sorted(values))) for key, values in found.items()]
 
 
@@ -122,12 +122,12 @@ def _runs(records: Sequence[Record]) -> pd.DataFrame:
         [
             {
                 "run": r["id"],
-                "method": selection.plain(named[r["id"]], 60),
+                "method": sanitize(named[r["id"]], 60),
                 "seed": str(r["spec"]["seed"]),
                 "status": r["status"],
                 "candidates": str(len(r["candidates"])),
                 "digest": r["digest"][:16],
-                "started": selection.plain(r["provenance"]["started"], 32),
+                "started": sanitize(r["provenance"]["started"], 32),
             }
             for r in records
         ]
@@ -160,7 +160,7 @@ def page(records: Sequence[Record], table: Table, images: Mapping[str, bytes], t
     single = grid(text_formats.over_sentences(table), text_formats.OVER_SENTENCES, left)
     main = f"{metric} and latency of each method's best network by validation at each limit, best first"
     return _environment().get_template("report.html").render(
-        title=selection.plain(title),
+        title=sanitize(title),
         caption=text_formats.caption(table),
         shared=table.shared,
         main=grid(text_formats.cells(table), main, left, list(table.rows["limit"])),

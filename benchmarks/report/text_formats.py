@@ -1,6 +1,6 @@
 """A ``Table`` as text: cells for people, and as Markdown, CSV, JSON and LaTeX.
 
-Every text is escaped for where it goes; ``report.rows.plain`` has taken control characters out.
+Every text is escaped for where it goes; ``records.text.sanitize`` has taken control characters out.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from benchmarks.analysis import attachment_columns, row_status, test_sets
 from benchmarks.analysis.comparisons import MOST_PAIRS
 from benchmarks.analysis.number_format import NONE, Row, interval, item, measured, number, sig
 from benchmarks.analysis.tables import Table
-from benchmarks.records.selection import Limit, plain, results_version
+from benchmarks.records.selection import Limit, results_version
+from benchmarks.records.text import sanitize
 from benchmarks.report.latex import tabular
 from benchmarks.stats import paired_bleu
 from benchmarks.stats.quantiles import DISTURBED
@@ -52,7 +53,7 @@ Column = tuple[str, Callable[[Row], str]]
 def columns(table: Table) -> dict[str, Column]:
     """Short key -> (heading, cell of a row), in the order shown."""
     shown: dict[str, Column] = {
-        "method": ("method", lambda r: plain(r["method"], 60)),
+        "method": ("method", lambda r: sanitize(r["method"], 60)),
         "limit": ("limit", _limit),
         "quality": (f"{table.metric_name} [95 %]", interval),
         "status": ("status", lambda r: r["status"]),
@@ -242,7 +243,7 @@ def _md_table(frame: pd.DataFrame) -> str:
 def markdown(table: Table, title: str, level: int = 1) -> str:
     """The whole comparison as Markdown: table, footnotes, signatures, differences, each test set."""
     head = "#" * level
-    parts = [f"{head} {md(plain(title))}", md(caption(table))]
+    parts = [f"{head} {md(sanitize(title))}", md(caption(table))]
     if table.notices:
         first, *reasons = table.notices
         parts.append("\n".join([f"> **{md(first)}**", ">", *(f"> - {md(reason)}" for reason in reasons)]))

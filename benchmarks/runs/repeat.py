@@ -11,14 +11,14 @@ from typing import Any
 from benchmarks.api import LIMITED, UsageError
 from benchmarks.options import typed
 from benchmarks.records import rulesets
-from benchmarks.records.selection import plain
 from benchmarks.records.store import Record
+from benchmarks.records.text import sanitize
 from benchmarks.runs.plan import scaled
 
 
 def command(record: Record, leaders: Mapping[str, Record] | None = None, *, here: bool = False) -> str:
     """Return the command of ``words`` as it is typed."""
-    return shlex.join(plain(word, 200) for word in words(record, leaders, here=here))
+    return shlex.join(sanitize(word, 200) for word in words(record, leaders, here=here))
 
 
 def words(record: Record, leaders: Mapping[str, Record] | None = None, *, here: bool = False) -> list[str]:
@@ -115,11 +115,11 @@ def hindrances(record: Record, known: set[str]) -> Iterator[str]:
     if method is None:  # a record of before methods said where they are from
         if spec["method_sha256"] not in known and not _installed(spec["method"]):
             yield (
-                f"provenance.method: none, and no installed method is '{plain(spec['method'], 60)}':"
+                f"provenance.method: none, and no installed method is '{sanitize(spec['method'], 60)}':"
                 f" run it again with this version. {PLACES}"
             )
     elif not isinstance(method, Mapping) or not obtainable(method, made):
-        word = plain(method.get("word") if isinstance(method, Mapping) else method, 80)
+        word = sanitize(method.get("word") if isinstance(method, Mapping) else method, 80)
         yield f"provenance.method: {word} is in no package, commit or URL that is named. {PLACES}"
 
 

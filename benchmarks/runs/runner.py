@@ -23,6 +23,7 @@ from benchmarks.records import selection, store
 from benchmarks.records.assembly import OUTCOME, assemble, failure, finished_search, last_line, now, read_json
 from benchmarks.records.provenance import method, provenance
 from benchmarks.records.store import write_text
+from benchmarks.records.text import sanitize
 from benchmarks.runs import worker
 from benchmarks.runs.executor import Executor, Worker, wait_any
 from benchmarks.runs.heartbeat import JOURNAL
@@ -206,7 +207,7 @@ class Runner:
     def _skip(self, run: Planned, note: Path) -> None:
         reason = json.loads(note.read_text())["reason"] if note.exists() else "interrupted"
         run.state = "skipped"
-        self.display.finish(run, f"skipped: {selection.plain(reason, 600)}")
+        self.display.finish(run, f"skipped: {sanitize(reason, 600)}")
 
     def _record(self, active: Active, outcome: Mapping[str, Any]) -> None:
         """Write the record of a run that has ended, and clear what only a resumption needs."""
@@ -240,7 +241,7 @@ class Runner:
         if run.state != "failed":
             for leftover in ("checkpoints", "scratch"):
                 shutil.rmtree(active.folder / leftover, ignore_errors=True)
-        said = selection.plain(record["message"], 200)
+        said = sanitize(record["message"], 200)
         log = active.folder / ("score.txt" if (active.folder / "score.txt").exists() else "log.txt")
         said += f"; log: {os.path.relpath(log)}" if run.state == "failed" and log.exists() else ""
         how = "stopped by its seconds, compared with none" if run.state == "stopped" else record["status"]

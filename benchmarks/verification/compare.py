@@ -21,6 +21,7 @@ from typing import Any
 from benchmarks import identity
 from benchmarks.records import selection, store
 from benchmarks.records.store import Record
+from benchmarks.records.text import sanitize
 from benchmarks.stats.quantiles import DISTURBED
 
 SCHEMA = "supernet-bench/verify/2"
@@ -169,7 +170,7 @@ def compare(
         return Verdict(quality, UNKNOWN, [reason], differences=differences, code=list(code))
 
     if again["status"] == "failed":
-        return nothing(UNKNOWN if code else NO, f"the second run failed: {selection.plain(again['message'])}")
+        return nothing(UNKNOWN if code else NO, f"the second run failed: {sanitize(again['message'])}")
     if (
         again["status"] == "budget"
         and published["status"] == "done"

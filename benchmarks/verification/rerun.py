@@ -13,8 +13,8 @@ from benchmarks.hardware import profiles
 from benchmarks.hardware.profiles import Profile
 from benchmarks.records import store
 from benchmarks.records.provenance import source_state
-from benchmarks.records.selection import plain
 from benchmarks.records.store import Record
+from benchmarks.records.text import sanitize
 from benchmarks.registry import MethodRef
 from benchmarks.runs.plan import Folders, Plan, Planned, RunSpec
 from benchmarks.tasks import code_digest, get_task, starting
@@ -65,7 +65,7 @@ def prepare(
         return Rerun(hindrances=[f"{error}\n{hint}"])
     wanted = record["provenance"]["data"].get("start")
     if wanted is not None and start is None:
-        sha256 = plain(wanted, 12)
+        sha256 = sanitize(wanted, 12)
         made.hindrances.append(
             f"its networks started from a pre-trained model with sha256 {sha256}...: --start-from DIR"
         )
@@ -158,17 +158,17 @@ def _start(wanted: object, start: Path | None) -> str:
         return ""
     if wanted is None:
         return "it started from no pre-trained model: leave out --start-from\n"
-    return f"it started from a model with sha256 {plain(wanted, 12)}...: is {start} that one?\n"
+    return f"it started from a model with sha256 {sanitize(wanted, 12)}...: is {start} that one?\n"
 
 
 def _checkout(record: Record) -> str:
     """What to type to have the published code."""
     made = record["provenance"]
-    commit = plain(made.get("commit") or "", 64)
+    commit = sanitize(made.get("commit") or "", 64)
     if not commit:
         package = made.get("package")
         if isinstance(package, Mapping):
-            release = f"{plain(package.get('name'), 60)}=={plain(package.get('version'), 40)}"
+            release = f"{sanitize(package.get('name'), 60)}=={sanitize(package.get('version'), 40)}"
             return f"it was made by an installed release: pip install {release}"
         return "the record names no commit: take the version of the code that made it"
     dirty = ", and changes that were never committed" if made.get("dirty_sha256") else ""
@@ -215,7 +215,8 @@ def _first(
     found = _leader(spec, profile, known, method)
     if found is None:
         hindrances.append(
-            f"it follows run {plain(spec['follows'], 40)}, which is not here, nor is it what this code runs\n"
+            f"it follows run {sanitize(spec['follows'], 40)}, which is not here,"
+            " nor is it what this code runs\n"
             f"put that record beside it, as under results/records; {_checkout(record)}"
         )
     return found

@@ -12,9 +12,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.records import attachments, selection
+from benchmarks.records import attachments
 from benchmarks.records.attachments import Stored, Wrong, date
 from benchmarks.records.store import Record
+from benchmarks.records.text import sanitize
 from benchmarks.verification import compare
 from benchmarks.verification.compare import NO, UNKNOWN, YES, Verdict
 
@@ -102,7 +103,7 @@ def _contradiction(made: Stored) -> Wrong | None:
     if made["identical"] != (made["first_difference"] is None) and holds:
         return (
             "identical",
-            f"{made['identical']}, first_difference: {selection.plain(made['first_difference'], 60)}",
+            f"{made['identical']}, first_difference: {sanitize(made['first_difference'], 60)}",
         )
     if {made[part] for part in PARTS} != {UNKNOWN} and attachments.ended(made) is None:
         return "provenance.ended", "no ISO time; a verdict says when and where it was made"
@@ -132,7 +133,7 @@ def _misfit(made: Stored, record: Record) -> Wrong | None:
         if key not in due:
             return (
                 f"checks[{i}]",
-                f"the record has no {selection.plain(key[0], 40)} at limit {selection.plain(key[1], 40)}",
+                f"the record has no {sanitize(key[0], 40)} at limit {sanitize(key[1], 40)}",
             )
         if check["published"] != due[key]:
             return f"checks[{i}].published", f"{check['published']}, the record says {due[key]}"
@@ -154,7 +155,7 @@ def machine(made: Stored, there: object) -> str:
     gpus = here.get("gpus")
     names = [g.get("name") for g in gpus if isinstance(g, Mapping)] if isinstance(gpus, list) else []
     what = ", ".join(map(str, names)) or here.get("cpu") or "unknown"
-    return "another kind of machine: " + selection.plain(what, 80)
+    return "another kind of machine: " + sanitize(what, 80)
 
 
 def differing(made: Stored) -> str:
@@ -163,9 +164,9 @@ def differing(made: Stored) -> str:
         told = ["results identical to the bit"]
     else:
         first = made["first_difference"]
-        told = [f"results differ, first in {selection.plain(first, 60)}"] if first else []
+        told = [f"results differ, first in {sanitize(first, 60)}"] if first else []
     told += [f"code of the {line['part']}" for line in made["code"]]
-    names = [selection.plain(line["field"], 60) for line in made["differences"]]
+    names = [sanitize(line["field"], 60) for line in made["differences"]]
     told.append(("provenance: " + ", ".join(names)) if names else "provenance alike")
     return "; ".join(told)
 

@@ -255,9 +255,7 @@ def test_rows_are_filtered_by_what_second_runs_said(visit, built):
     }
     page.select_option("#verified", "quality does not reproduce")
     assert set(column(page, 1)) == {"hat"}
-    assert set(column(page, 5)) == {
-        "quality does not reproduce; latency reproduces: 2 of 3 runs, 2026-02-03"
-    }
+    assert set(column(page, 5)) == {"quality does not reproduce; latency reproduces: 2 of 3 runs, 2026-02-03"}
     assert page.locator("#legend li").count() == 1 and page.locator("#plot [role=listitem]").count() == 3
     page.select_option("#verified", "quality reproduces")
     assert set(column(page, 5)) == {"quality reproduces; latency cannot tell: 1 of 3 runs, 2026-04-05"}

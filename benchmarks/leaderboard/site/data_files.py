@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from benchmarks.records import selection
+from benchmarks.records.text import sanitize
 
 TEXT_LIMIT = 2000
 """Characters of a text that are shown."""
@@ -47,13 +47,13 @@ def exact(value: Any) -> orjson.Fragment:
 
 @lru_cache(maxsize=4096)
 def _name(key: str) -> str:
-    return selection.plain(key, 200)
+    return sanitize(key, 200)
 
 
 def _clean(value: Any, inside: int = 0) -> Any:
     """Hostile texts without control and direction characters, figures to six digits, NaN as null."""
     if isinstance(value, str):
-        return selection.plain(value, TEXT_LIMIT)
+        return sanitize(value, TEXT_LIMIT)
     if isinstance(value, float):
         return float(f"{value:.6g}") if -1e300 < value < 1e300 else None
     if isinstance(value, dict | list | tuple) and inside > _DEEPEST:

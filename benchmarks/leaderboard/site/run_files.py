@@ -17,6 +17,7 @@ from benchmarks.analysis.attachment_columns import Beside
 from benchmarks.leaderboard.site import data_files
 from benchmarks.records import selection, store
 from benchmarks.records.store import Record
+from benchmarks.records.text import sanitize
 from benchmarks.runs import repeat
 
 RUNS_A_FILE = 100
@@ -61,7 +62,7 @@ def _run(record: Record, given: Beside) -> dict[str, Any]:
     ]
     return {
         "id": record["id"], "status": record["status"],
-        "message": selection.plain(record["message"], data_files.TEXT_LIMIT),
+        "message": sanitize(record["message"], data_files.TEXT_LIMIT),
         "path": path, "digest": record["digest"], "seal": record["seal"], "spec": spec,
         "totals": record["ledger"]["totals"], "cpu": record["ledger"].get("cpu_seconds"),
         "energy": record["energy"], "candidates": headline,

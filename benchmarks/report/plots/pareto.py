@@ -20,8 +20,8 @@ from matplotlib.figure import Figure
 
 from benchmarks.analysis.number_format import item
 from benchmarks.analysis.tables import Table
-from benchmarks.records import selection
 from benchmarks.records.store import Record, write_text
+from benchmarks.records.text import sanitize
 from benchmarks.stats import intervals, quantities
 
 INK, GREY, PALE = "#1a1a1a", "#666666", "#c9c9c9"
@@ -87,7 +87,7 @@ def small(names: Iterable[str]) -> float:
 
 def short(name: str, limit: int = LONG) -> str:
     """A method's name as a legend can hold it: what stands in brackets goes to a line of its own."""
-    clean = selection.plain(name)
+    clean = sanitize(name)
     if len(clean) <= limit:
         return clean
     lines = clean.replace(" (", "\n(", 1).split("\n")

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 
 from benchmarks.analysis.tables import Table
 from benchmarks.comparability import grouping, run_summary
-from benchmarks.records import selection
 from benchmarks.records.store import Record
+from benchmarks.records.text import sanitize
 from benchmarks.report.plots import pareto
 
 PANELS = {
@@ -59,9 +59,7 @@ def spending(records: Sequence[Record]) -> pd.DataFrame:
                 if not allowed:
                     continue
                 amount = 100 * amount / allowed
-            flat.append(
-                (method, selection.plain(phase, 32), kind, amount / 1000 if kind == "joules" else amount)
-            )
+            flat.append((method, sanitize(phase, 32), kind, amount / 1000 if kind == "joules" else amount))
     frame = pd.DataFrame(flat, columns=["method", "phase", "kind", "amount"]).astype({"amount": "float64"})
     keys = ["method", "phase", "kind"]
     total = frame.groupby(keys, sort=False, as_index=False).agg(amount=("amount", "sum"))
