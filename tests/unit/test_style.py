@@ -1,0 +1,216 @@
+"""Names and prose of the product: docstrings begin with their thing, names say what they hold.
+
+Ruff's D401 checks functions' first word; what it cannot check is here.
+"""
+
+import ast
+import builtins
+import re
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import ROOT
+
+FIRST_WORDS = re.compile(r"(Of|What|Who|Whose|Whether|Where|How|Which|That|When)\b")
+"""Words that no docstring begins with: they put off naming the thing."""
+WORDS = 25
+"""Most words in the first sentence of a docstring."""
+NAMES = {"found", "told", "made", "one", "there", "whole", "left", "said"}
+"""Names that fit anything, and so name nothing."""
+SIGNALS = {"BudgetExhausted"}
+"""Exceptions that end a search as planned, and that methods of others catch by this name."""
+
+UNSWEPT = (
+    "benchmarks/analysis",
+    "benchmarks/api.py",
+    "benchmarks/claims",
+    "benchmarks/cli",
+    "benchmarks/comparability",
+    "benchmarks/conformance",
+    "benchmarks/export",
+    "benchmarks/hardware",
+    "benchmarks/identity.py",
+    "benchmarks/lab",
+    "benchmarks/latency_tables",
+    "benchmarks/leaderboard",
+    "benchmarks/measurement",
+    "benchmarks/options.py",
+    "benchmarks/records",
+    "benchmarks/registry.py",
+    "benchmarks/report",
+    "benchmarks/runs",
+    "benchmarks/scoring",
+    "benchmarks/stats",
+    "benchmarks/studies",
+    "benchmarks/tasks",
+    "benchmarks/verification",
+    "baselines",
+    "mos",
+    "simq",
+    "supernet",
+    "noxfile.py",
+)
+"""Rooms not yet swept. The list only gets shorter."""
+
+
+def rooms() -> list[str]:
+    """Packages below benchmarks, its modules, and everything else that is product."""
+    inside = sorted((ROOT / "benchmarks").iterdir())
+    names = [path for path in inside if path.suffix == ".py" or (path / "__init__.py").is_file()]
+    others = [ROOT / name for name in ("baselines", "mos", "simq", "supernet", "noxfile.py")]
+    return [path.relative_to(ROOT).as_posix() for path in (*names, *others)]
+
+
+def trees(room: str) -> Iterator[tuple[Path, ast.Module]]:
+    """Every module of a room, parsed."""
+    path = ROOT / room
+    for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+        yield file.relative_to(ROOT), ast.parse(file.read_text(encoding="utf-8"))
+
+
+def docstrings(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Line and text of every docstring, those of constants and attributes too."""
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        for statement in body if isinstance(body, list) else ():
+            if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
+                if isinstance(statement.value.value, str):
+                    yield statement.lineno, statement.value.value.strip()
+
+
+def bound_names(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Line and name of everything that gets a name: variables, arguments, attributes, functions, classes."""
+    for node in ast.walk(tree):
+        name: str | None = None
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            name = node.id
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            name = node.attr
+        elif isinstance(node, ast.arg):
+            name = node.arg
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            name = node.name
+        elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar):
+            name = node.name
+        elif isinstance(node, ast.MatchMapping):
+            name = node.rest
+        elif isinstance(node, ast.alias):
+            name = node.asname
+        if name:
+            yield getattr(node, "lineno", 0), name
+
+
+def misnamed_exceptions(classes: list[tuple[str, ast.ClassDef]]) -> list[tuple[str, int, str]]:
+    """Place, line and name of every exception class that does not end in Error, however far its base is."""
+    known = {
+        name
+        for name, kind in vars(builtins).items()
+        if isinstance(kind, type) and issubclass(kind, Exception)
+    }
+    ours: dict[str, tuple[str, int, str]] = {}
+    while True:
+        fresh = {
+            node.name: (place, node.lineno, node.name)
+            for place, node in classes
+            if node.name not in ours
+            and known & {getattr(base, "id", getattr(base, "attr", "")) for base in node.bases}
+        }
+        if not fresh:
+            break
+        ours |= fresh
+        known |= set(fresh)
+    return [entry for name, entry in ours.items() if not name.endswith("Error") and name not in SIGNALS]
+
+
+def faults(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Line and description of everything in a module that breaks a rule on prose or names."""
+    for line, text in docstrings(tree):
+        sentence = re.split(r"(?<=[.:;])\s", " ".join(text.split()))[0]
+        if FIRST_WORDS.match(text):
+            yield line, f'"{sentence[:50]}": begin with the thing, or with an imperative verb'
+        if len(sentence.split()) > WORDS:
+            yield line, f'"{sentence[:50]}...": {len(sentence.split())} words, at most {WORDS}'
+    for line, name in bound_names(tree):
+        if name.strip("_") in NAMES:
+            yield line, f"{name}: name what it holds"
+
+
+@pytest.mark.parametrize("room", [room for room in rooms() if room not in UNSWEPT])
+def test_docstrings_name_their_thing_and_names_what_they_hold(room: str):
+    seen = [f"{file}:{line}: {text}" for file, tree in trees(room) for line, text in faults(tree)]
+    assert not seen, "\n" + "\n".join(seen)
+
+
+def test_exceptions_end_in_error():
+    classes = [
+        (file.as_posix(), node)
+        for room in rooms()
+        for file, tree in trees(room)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+    ]
+    unswept = tuple(UNSWEPT)
+    wrong = [
+        f"{place}:{line}: {name}Error?"
+        for place, line, name in misnamed_exceptions(classes)
+        if not place.startswith(unswept)
+    ]
+    assert not wrong, "\n" + "\n".join(wrong)
+
+
+def test_only_rooms_that_exist_are_unswept():
+    assert set(UNSWEPT) <= set(rooms()) and len(set(UNSWEPT)) == len(UNSWEPT)
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ('"""What a run does."""', "begin with the thing"),
+        ('X = 1\n"""Of a batch."""', "begin with the thing"),
+        ('class A:\n    """Where it is."""', "begin with the thing"),
+        ('"""A front' + " of points" * 12 + '."""', "26 words, at most 25"),
+        ("found = 1", "found: name"),
+        ("for _left, x in y: pass", "_left: name"),
+        ("[x for told in y]", "told: name"),
+        ("def f(*, made): pass", "made: name"),
+        ("def whole(): pass", "whole: name"),
+        ("a.said = 1", "said: name"),
+        ("import a as one", "one: name"),
+        ("from a import b as there", "there: name"),
+        ("try: pass\nexcept OSError as told: pass", "told: name"),
+        ("match a:\n    case {'b': [*_], **left}: pass", "left: name"),
+    ],
+)
+def test_the_rules_see_what_breaks_them(code: str, expected: str):
+    (seen,) = [text for _, text in faults(ast.parse(code))]
+    assert expected in seen
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        '"""Whatever a method proposes; what is not measured stays out."""',
+        '"""A front' + " of points" * 11 + " x.\n\n" + "More words. " * 30 + '"""',
+        "left_margin = one_by_one = 1\nprint(a.left, found(3))",
+        "import sys",
+        "x = 'What'",
+    ],
+)
+def test_the_rules_let_the_rest_pass(code: str):
+    assert not list(faults(ast.parse(code)))
+
+
+def test_an_exception_is_seen_through_its_bases():
+    code = """
+        class Far(Near): ...
+        class Near(x.SomeError): ...
+        class SomeError(ValueError): ...
+        class Stop(BaseException): ...
+        class BudgetExhausted(Exception): ...
+    """
+    tree = ast.parse(textwrap.dedent(code))
+    classes = [("a.py", node) for node in tree.body if isinstance(node, ast.ClassDef)]
+    assert sorted(name for _, _, name in misnamed_exceptions(classes)) == ["Far", "Near"]
