@@ -169,7 +169,7 @@ def _ctranslate2(
         return rows, "", None
     words = [[pieces[4]] * (int(tier.workload["source_len"]) - 1)]  # it adds the end itself
     steps, beam = int(tier.workload["steps"]), int(tier.workload["beam"])
-    told = latency.runtime_latency(
+    told = latency.measure_runtime_latency(
         lambda: translator.translate_batch(
             words, beam_size=beam, min_decoding_length=steps, max_decoding_length=steps
         ),
@@ -210,6 +210,7 @@ def _onnx(
     options: argparse.Namespace, found: Delivery, module: nn.Module, about: Any, out: Path, say: Any
 ) -> Written:
     from benchmarks.measurement import latency, serving
+    from benchmarks.measurement.workload import Workload
     from benchmarks.tasks import get_task
     from supernet.interop import onnx
     from supernet.quantization import onnx_runtime, precisions
@@ -227,7 +228,7 @@ def _onnx(
         return rows, "", None
     spec = found.record["spec"]
     table = dict(get_task(spec["task"]).tier(spec["tier"], "cpu").workload) | {"runtime": "ort"}
-    workload = latency.Workload.of(table)
+    workload = Workload.of(table)
     source = workload.source("cpu")
     serve: Callable[[], Any]
     if workload.steps:
@@ -236,9 +237,9 @@ def _onnx(
     else:
         # An encoder is timed up to its states: its head, and what the policy says of it, is not in the graph.
         body = {name: low for name, low in policy.items() if not name.startswith("head.") or workload.image}
-        served: Any = serving.served(module, body, workload, threads=1)
+        served: Any = serving.serve(module, body, workload, threads=1)
         serve, recipe = partial(workload.run, served, source), served.recipe()
-    return rows, "", latency.runtime_latency(serve, recipe, module, workload, _here())
+    return rows, "", latency.measure_runtime_latency(serve, recipe, module, workload, _here())
 
 
 def _inputs(options: argparse.Namespace, found: Delivery, say: Any) -> tuple[list[Any], str]:

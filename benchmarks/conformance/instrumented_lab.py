@@ -26,7 +26,7 @@ from benchmarks import registry
 from benchmarks.api import Budget, Candidate, Lab, Measurement, TrainBatches
 from benchmarks.lab.candidates import untouched_random_state
 from benchmarks.lab.lab import BenchLab
-from benchmarks.measurement import latency
+from benchmarks.measurement.workload import Workload
 from benchmarks.records.store import write_text
 from supernet import export
 from supernet.cost import cost
@@ -227,7 +227,7 @@ class CheckedLab(BenchLab):
         return shown
 
     def timed(self, architecture: Any, policy: Mapping[str, str] | None = None) -> float:
-        work = latency.Workload.of(self._tier.workload)
+        work = Workload.of(self._tier.workload)
         lengths: dict[str, Any] = {"source_len": work.source_len, "target_len": work.target_len}
         if self._largest is None:
             self._largest = cost(self.family, self.space.largest(), **lengths).macs

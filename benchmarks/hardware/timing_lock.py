@@ -32,10 +32,10 @@ _mine = _State()
 
 @contextmanager
 def working() -> Iterator[None]:
-    """Share the machine with others at work, and stop for timings at every ``breathe``."""
+    """Share the machine with others at work, and stop for timings at every ``yield_to_timing``."""
     _mine.work, _mine.gate = _open_lock(MACHINE), _open_lock(GATE)
     try:
-        breathe()
+        yield_to_timing()
         yield
     finally:
         os.close(_mine.work)
@@ -43,8 +43,8 @@ def working() -> Iterator[None]:
         _mine.work, _mine.sharing = None, False
 
 
-def wanted() -> bool:
-    """Whether ``breathe`` would wait: somebody times, or means to."""
+def timing_requested() -> bool:
+    """Whether ``yield_to_timing`` would wait: somebody times, or means to."""
     if _mine.work is None:
         return False
     try:
@@ -55,13 +55,13 @@ def wanted() -> bool:
     return not _mine.sharing
 
 
-def breathe(settle: Callable[[], object] | None = None) -> None:
+def yield_to_timing(settle: Callable[[], object] | None = None) -> None:
     """Between two steps of work: let those who wait to time go first.
 
     Args:
         settle: waits for what was launched on a device, called before the machine is let go.
     """
-    if _mine.work is None or not wanted():
+    if _mine.work is None or not timing_requested():
         return
     if settle is not None:
         settle()
@@ -78,7 +78,7 @@ def exclusive() -> Iterator[float]:
 
     One lock for all devices: timing on a GPU is bound by the processor that launches its kernels.
     May be entered again inside. A worker that times has let go of its share afterwards, and takes
-    it again at its next ``breathe``.
+    it again at its next ``yield_to_timing``.
     """
     if _mine.timing:
         _mine.timing += 1

@@ -50,7 +50,7 @@ class ChargedBatches(TrainBatches):
                 return
             self.spent += cost
             batch.prepaid = self._passes
-            self._lab.breathe()
+            self._lab.yield_to_timing()
             yield batch
 
     def state(self) -> dict[str, Any]:

@@ -45,11 +45,11 @@ class LabBookkeeping(Lab):
     def progress(self, done: float, total: float, note: str = "") -> None:
         self.note = (float(done), float(total), str(note)[:80])
 
-    def breathe(self) -> None:
+    def yield_to_timing(self) -> None:
         """Stand still, off the clock, while somebody times something on this machine."""
-        if timing_lock.wanted():
+        if timing_lock.timing_requested():
             with self.ledger.clock.pause("timing lock"):
-                timing_lock.breathe(torch.cuda.synchronize if self.device == "cuda" else None)
+                timing_lock.yield_to_timing(torch.cuda.synchronize if self.device == "cuda" else None)
 
     def _pass(self, tokens: float) -> None:
         if tokens:

@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from benchmarks.api import Measurement, Window
-from benchmarks.measurement.latency import Workload
-from benchmarks.measurement.serving import answering
+from benchmarks.measurement.serving import scoring_module
+from benchmarks.measurement.workload import Workload
 from supernet import export
 from supernet.elastic import SuperNet
 from supernet.quantization.precisions import Policy
@@ -59,7 +59,7 @@ def write_candidate(
     module, about = export.load(folder)
     if policy or (workload.runtime != "torch" and device == "cpu"):
         try:
-            module, device = answering(module, policy, workload), "cpu"
+            module, device = scoring_module(module, policy, workload), "cpu"
         except ValueError as error:
             raise ContractViolationError(f"candidate {folder.name}: {error}") from None
     found = evaluate(module.to(device), device)

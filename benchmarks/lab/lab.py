@@ -35,8 +35,8 @@ from benchmarks.lab.checkpoints import CheckpointStore
 from benchmarks.lab.journal import Journal
 from benchmarks.lab.ledger import Ledger
 from benchmarks.lab.probes import LatencyProbe
-from benchmarks.measurement import counted, latency
-from benchmarks.measurement.workload import reference_network
+from benchmarks.measurement import counted
+from benchmarks.measurement.workload import Workload, reference_network
 from supernet import cost
 from supernet.cost import parameters
 from supernet.elastic import SuperNet
@@ -114,7 +114,7 @@ class BenchLab(LabBookkeeping):
         self._candidates = 0
         self.search_log: list[dict[str, Any]] = []
         self._precision = str(tier.settings.get("evaluate_precision", "fp32"))
-        self._workload = latency.Workload.of(tier.workload)
+        self._workload = Workload.of(tier.workload)
         reference = partial(reference_network, self.family)
         self._prober = LatencyProbe(self._workload, device, reference, reference_ms, ledger.clock.pause, say)
         self.precisions = self._prober.precisions
@@ -227,7 +227,7 @@ class BenchLab(LabBookkeeping):
             key += f" {type(objective).__name__} {share:g}"
         known = self._ask("evaluate", key, "evaluations", share)
         if known is None:
-            self.breathe()
+            self.yield_to_timing()
             if policy:
                 plain = net.export(architecture).to(self.device)
                 module = FakeQuantized(plain, runtime=self._workload.runtime).select([policy])
@@ -337,13 +337,13 @@ class BenchLab(LabBookkeeping):
             with untouched_random_state(self.device):
                 return counted.milliseconds(family, architecture, self._workload, self.device, prices)
         found = self._prober.ms(self._building(architecture), policy)
-        self.breathe()
+        self.yield_to_timing()
         return found
 
     def metered(self, architecture: Any, policy: Mapping[str, str] | None = None) -> float:
         """Joules of one inference, measured now, as ``LatencyProbe.joules``."""
         found = self._prober.joules(self._building(architecture), policy)
-        self.breathe()
+        self.yield_to_timing()
         return found
 
     def _building(self, architecture: Any) -> Callable[[], nn.Module]:
@@ -363,7 +363,7 @@ class BenchLab(LabBookkeeping):
         key = f"{architecture.key()} {origin} {limit_ms}"
         key += f" {sorted(policy.items())}" if policy else ""
         known = self._ask("candidate", key, None)
-        self.breathe()
+        self.yield_to_timing()
         index = self._candidates
         folder = self.folder / "candidates" / f"{index:02d}"
         with self.ledger.clock.pause("export"), untouched_random_state(self.device):

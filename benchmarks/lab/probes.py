@@ -7,9 +7,11 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from torch import nn
 
-from benchmarks.hardware import threads
+from benchmarks.hardware import threads, timing_lock
 from benchmarks.lab.candidates import ContractViolationError, untouched_random_state
 from benchmarks.measurement import latency, serving
+from benchmarks.measurement.interleaved import MeasurementRejectedError
+from benchmarks.measurement.workload import RUNTIMES, Workload
 
 SECONDS = 0.3
 """Of inferences in a row, that a probe of energy takes."""
@@ -31,7 +33,7 @@ class LatencyProbe:
 
     def __init__(
         self,
-        workload: latency.Workload,
+        workload: Workload,
         device: str,
         reference: Callable[[], nn.Module],
         reference_ms: float,
@@ -47,7 +49,7 @@ class LatencyProbe:
     @property
     def precisions(self) -> tuple[str, ...]:
         """Those that the workload's runtime has here."""
-        return latency.RUNTIMES[self.workload.runtime]
+        return RUNTIMES[self.workload.runtime]
 
     def ms(self, build: Callable[[], nn.Module], policy: Mapping[str, str] | None = None) -> float:
         """Milliseconds of one inference.
@@ -58,7 +60,7 @@ class LatencyProbe:
         with self._alone(build, policy) as module:
             if self._reference is None:
                 self._reference = self._served(self._build_reference())
-            share = latency.quick(module, self.workload, self.device, self._reference)
+            share = latency.probe_latency(module, self.workload, self.device, self._reference)
         return float(self._reference_ms * share)
 
     def joules(self, build: Callable[[], nn.Module], policy: Mapping[str, str] | None = None) -> float:
@@ -68,7 +70,9 @@ class LatencyProbe:
             ContractViolationError: as ``ms``, or nothing here tells of energy.
         """
         with self._alone(build, policy) as module:
-            found = latency.energy(module, self.workload, self.device, threads.applied(), seconds=SECONDS)
+            found = latency.measure_energy(
+                module, self.workload, self.device, threads.applied(), seconds=SECONDS
+            )
         if found["joules_per_sentence"] is None:
             raise ContractViolationError(f"no energy: {found['source']}")
         if not self._told:
@@ -82,7 +86,7 @@ class LatencyProbe:
         with untouched_random_state(self.device), ExitStack() as alone:
             module = self._served(build(), policy)
             with self._pause("timing lock"):
-                alone.enter_context(latency.exclusive())
+                alone.enter_context(timing_lock.exclusive())
             yield module
 
     def _served(self, plain: nn.Module, policy: Mapping[str, str] | None = None) -> nn.Module:
@@ -95,6 +99,6 @@ class LatencyProbe:
             )
         try:
             number = threads.declared()
-            return serving.checked(plain.requires_grad_(False).eval(), policy, self.workload, number)
-        except latency.Refused as error:
+            return serving.serve_checked(plain.requires_grad_(False).eval(), policy, self.workload, number)
+        except MeasurementRejectedError as error:
             raise ContractViolationError(f"no latency: {error}") from None

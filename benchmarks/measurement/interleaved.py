@@ -21,17 +21,17 @@ from benchmarks.stats.quantiles import DISTURBED, bound, quantile, ratio
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 WARM_UP = 3
-FEWEST = 8
+MIN_ROUNDS = 8
 """Timed rounds below which there is no latency at all."""
-ATTEMPTS = 3
+MAX_ATTEMPTS = 3
 
 
-class Refused(Exception):
+class MeasurementRejectedError(Exception):
     """A latency that may not be reported; the message says why."""
 
 
 @contextmanager
-def still(threads: int | None) -> Iterator[None]:
+def quiesced(threads: int | None) -> Iterator[None]:
     """Declared threads, true float32 products, no garbage collection; all put back afterwards."""
     before = torch.get_num_threads()
     precision = torch.get_float32_matmul_precision()
@@ -53,7 +53,7 @@ def still(threads: int | None) -> Iterator[None]:
             torch.set_num_threads(before)
 
 
-def _in(module: nn.Module, device: str, precision: str) -> nn.Module:
+def _prepare(module: nn.Module, device: str, precision: str) -> nn.Module:
     """``module`` on the device in the precision and evaluation mode; a copy where that changes it."""
     if precision not in PRECISIONS:
         raise ValueError(f"precision {precision!r}: choose one of {', '.join(PRECISIONS)}")
@@ -66,11 +66,11 @@ def _in(module: nn.Module, device: str, precision: str) -> nn.Module:
     return module.eval()
 
 
-class Timed:
+class TimedNetwork:
     """One network and its workload, ready to be timed."""
 
     def __init__(self, module: nn.Module, workload: Workload, device: str, precision: str) -> None:
-        self.module = _in(module, device, precision)
+        self.module = _prepare(module, device, precision)
         self.source, self.kept = workload.source(device), workload.source(device)
         self.workload, self.cuda = workload, torch.device(device).type == "cuda"
 
@@ -95,18 +95,20 @@ class Timed:
         """Refuse what no honest network does.
 
         Raises:
-            Refused: outputs that are no numbers or not of the expected shape, or a changed input.
+            MeasurementRejectedError: outputs are not finite, not of the expected shape, or the input changed.
         """
         out = self.run()
         if out.ndim != 2 or out.shape[0] != self.workload.beam:
-            raise Refused(f"gave outputs of shape {list(out.shape)}: one row of scores a beam is due")
+            raise MeasurementRejectedError(
+                f"gave outputs of shape {list(out.shape)}: one row of scores a beam is due"
+            )
         if not bool(torch.isfinite(out).all()):
-            raise Refused("gave outputs that are not finite numbers (NaN or infinity)")
+            raise MeasurementRejectedError("gave outputs that are not finite numbers (NaN or infinity)")
         if not torch.equal(self.source, self.kept):
-            raise Refused("changed its input")
+            raise MeasurementRejectedError("changed its input")
 
 
-class Request:
+class TimedRequest:
     """One request to another runtime, ready to be timed."""
 
     def __init__(self, serve: Callable[[], Any]) -> None:
@@ -126,8 +128,8 @@ class Request:
             self.ms()
 
 
-def in_turns(
-    timed: Sequence[Timed | Request],
+def time_interleaved(
+    timed: Sequence[TimedNetwork | TimedRequest],
     threads: int | None,
     *,
     min_n: int,
@@ -141,27 +143,27 @@ def in_turns(
         threads: of torch; None leaves them.
         min_n: rounds, at least.
         min_seconds: of timed rounds, at least.
-        max_seconds: after which it ends with fewer rounds, but at least ``FEWEST``.
+        max_seconds: after which it ends with fewer rounds, but at least ``MIN_ROUNDS``.
 
     Returns:
         The times; ``waited_seconds`` for the lock, ``others_cpu`` (processors' worth of time that other
         processes took meanwhile) and ``attempts``: where that was more than ``DISTURBED`` all rounds are
-        timed anew, at most ``ATTEMPTS`` times, and the least disturbed ones count; ``threads`` of torch.
+        timed anew, at most ``MAX_ATTEMPTS`` times, and the least disturbed ones count; ``threads`` of torch.
 
     Raises:
-        Refused: as ``check``.
+        MeasurementRejectedError: as ``check``.
     """
-    with exclusive() as waited, still(threads), torch.inference_mode():
+    with exclusive() as waited, quiesced(threads), torch.inference_mode():
         timed[0].check()
         for one in timed:
             one.warm_up()
         used = torch.get_num_threads()
-        times, load = rounds(timed, min_n, min_seconds, max_seconds)
+        times, load = time_rounds(timed, min_n, min_seconds, max_seconds)
         attempts = 1
-        while load > DISTURBED and attempts < ATTEMPTS:
+        while load > DISTURBED and attempts < MAX_ATTEMPTS:
             # By load alone, whatever the times say: choosing among times would be tuning.
-            stage.note(attempts, ATTEMPTS, "attempts (other programs are at work)")
-            again = rounds(timed, min_n, min_seconds, max_seconds)
+            stage.note(attempts, MAX_ATTEMPTS, "attempts (other programs are at work)")
+            again = time_rounds(timed, min_n, min_seconds, max_seconds)
             times, load = min((times, load), again, key=lambda found: found[1])
             attempts += 1
         timed[0].check()
@@ -169,7 +171,7 @@ def in_turns(
     return times, how | {"threads": used}
 
 
-def summary(times: Sequence[Sequence[float]], beside: str) -> dict[str, Any]:
+def summarize(times: Sequence[Sequence[float]], beside: str) -> dict[str, Any]:
     """What a record keeps of times in turns: percentiles of the first, their ratio to the second, and the
     second's median under the name ``beside``."""
     ours, theirs = times[0], times[1]
@@ -186,14 +188,14 @@ def summary(times: Sequence[Sequence[float]], beside: str) -> dict[str, Any]:
     }
 
 
-def rounds(
-    timed: Sequence[Timed | Request], min_n: int, min_seconds: float, max_seconds: float
+def time_rounds(
+    timed: Sequence[TimedNetwork | TimedRequest], min_n: int, min_seconds: float, max_seconds: float
 ) -> tuple[list[list[float]], float]:
     """Milliseconds of each network, timed in turns, and what other processes took meanwhile."""
     times: list[list[float]] = [[] for _ in timed]
     others, began = OtherLoad(), time.perf_counter()
     while len(times[0]) < min_n or time.perf_counter() - began < min_seconds:
-        if len(times[0]) >= FEWEST and time.perf_counter() - began > max_seconds:
+        if len(times[0]) >= MIN_ROUNDS and time.perf_counter() - began > max_seconds:
             break
         # Who goes first alternates: the next one finds caches that the one before it left.
         first, turns = len(times[0]) % len(timed), list(zip(timed, times, strict=True))

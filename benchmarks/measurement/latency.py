@@ -21,30 +21,24 @@ from benchmarks.hardware import profiles, threads
 from benchmarks.hardware.energy import EnergyMeter
 from benchmarks.hardware.load import OtherLoad
 from benchmarks.hardware.timing_lock import exclusive
-from benchmarks.measurement.interleaved import Refused, Request, Timed, in_turns, still, summary
+from benchmarks.measurement.interleaved import (
+    TimedNetwork,
+    TimedRequest,
+    quiesced,
+    summarize,
+    time_interleaved,
+)
 from benchmarks.measurement.memory import LiveBytes
-from benchmarks.measurement.workload import RUNTIMES, Workload
+from benchmarks.measurement.workload import Workload
 from benchmarks.stats.quantiles import median, ratio
 from supernet.quantization import precisions
 
-__all__ = [
-    "RUNTIMES",
-    "Refused",
-    "Workload",
-    "energy",
-    "exclusive",
-    "latency",
-    "peak_memory",
-    "quick",
-    "runtime_latency",
-]
-
 PROTOCOL = "0.1"
 """Version of this protocol; part of every signature."""
-QUICK = 10
+PROBE_ROUNDS = 10
 
 
-def quick(
+def probe_latency(
     module: nn.Module,
     workload: Workload | Mapping[str, Any],
     device: str,
@@ -57,16 +51,18 @@ def quick(
 
     Takes ``exclusive`` itself where the caller has not.
     """
-    timed = [Timed(x, Workload.of(workload), device, "fp32") for x in (module, beside) if x is not None]
-    with exclusive(), still(threads.declared()), torch.inference_mode():
+    timed = [
+        TimedNetwork(x, Workload.of(workload), device, "fp32") for x in (module, beside) if x is not None
+    ]
+    with exclusive(), quiesced(threads.declared()), torch.inference_mode():
         for one in timed:
             one.warm_up()
-        times = [[one.ms() for one in timed] for _ in range(QUICK)]
+        times = [[one.ms() for one in timed] for _ in range(PROBE_ROUNDS)]
     medians = np.median(np.array(times), axis=0)
     return float(medians[0] if beside is None else medians[0] / medians[1])
 
 
-def latency(
+def measure_latency(
     module: nn.Module,
     reference: nn.Module,
     workload: Workload | Mapping[str, Any],
@@ -95,20 +91,23 @@ def latency(
         ``reference_p50``; ``n``; ``ratio`` of the medians with ``ratio_low`` and ``ratio_high``
         (95 %); ``waited_seconds`` for the lock; ``others_cpu``: processors' worth of time that
         other processes took meanwhile; ``attempts``: where that was more than ``DISTURBED`` all rounds
-        are timed anew, at most ``ATTEMPTS`` times, and the least disturbed ones count; ``signature``. With
-        ``plain`` also ``fp32_p50`` and ``fp32_ratio``, ``fp32_ratio_low`` and ``fp32_ratio_high``: how many
-        times its own float32 self's median.
+        are timed anew, at most ``MAX_ATTEMPTS`` times, and the least disturbed ones count; ``signature``.
+        With ``plain`` also ``fp32_p50`` and ``fp32_ratio``, ``fp32_ratio_low`` and ``fp32_ratio_high``:
+        the ratio to its own float32 median.
 
     Raises:
-        Refused: the module changed its input or gave outputs that are not finite.
+        MeasurementRejectedError: the module changed its input or gave outputs that are not finite.
     """
     workload = Workload.of(workload)
-    ours = Timed(module, workload, device, precision)
-    timed = [ours, *(Timed(x, workload, device, precision) for x in (reference, plain) if x is not None)]
-    times, how = in_turns(
+    ours = TimedNetwork(module, workload, device, precision)
+    timed = [
+        ours,
+        *(TimedNetwork(x, workload, device, precision) for x in (reference, plain) if x is not None),
+    ]
+    times, how = time_interleaved(
         timed, profile.threads, min_n=min_n, min_seconds=min_seconds, max_seconds=max_seconds
     )
-    found = summary(times, "reference_p50")
+    found = summarize(times, "reference_p50")
     recipe = {"search": "no", "prec": precision, **precisions.recipe(ours.module)}
     mode = "eager" if workload.runtime == "torch" else "graph"
     recipe |= {"mode": mode, "thr": how.pop("threads"), "prof": profile.name}
@@ -120,7 +119,7 @@ def latency(
     return found
 
 
-def runtime_latency(
+def measure_runtime_latency(
     serve: Callable[[], Any],
     recipe: Mapping[str, Any],
     module: nn.Module,
@@ -147,9 +146,12 @@ def runtime_latency(
         ``ratio_low``, ``ratio_high`` to it. Also ``p50_low`` and ``p50_high`` (95 %).
     """
     workload = Workload.of(workload)
-    timed: list[Timed | Request] = [Request(serve), Timed(module, workload, "cpu", "fp32")]
-    times, how = in_turns(timed, 1, min_n=min_n, max_seconds=max_seconds)
-    found = summary(times, "pytorch_p50")
+    timed: list[TimedNetwork | TimedRequest] = [
+        TimedRequest(serve),
+        TimedNetwork(module, workload, "cpu", "fp32"),
+    ]
+    times, how = time_interleaved(timed, 1, min_n=min_n, max_seconds=max_seconds)
+    found = summarize(times, "pytorch_p50")
     _, found["p50_low"], found["p50_high"] = median(times[0])
     recipe = {"search": "no", **recipe, "mode": "graph", "thr": how.pop("threads"), "prof": profile.name}
     return found | {**how, "signature": _signature(found, workload, recipe)}
@@ -172,7 +174,7 @@ def _signature(found: Mapping[str, Any], workload: Workload, recipe: Mapping[str
     return "|".join(f"{key}:{value}" for key, value in fields.items())
 
 
-def energy(
+def measure_energy(
     module: nn.Module,
     workload: Workload | Mapping[str, Any],
     device: str,
@@ -190,10 +192,10 @@ def energy(
         ``joules_per_sentence`` (None: see ``source``), ``source``, ``sentences`` and ``seconds`` of the
         block, ``others_cpu`` as ``latency`` has it.
     """
-    timed = Timed(module, Workload.of(workload), device, precision)
+    timed = TimedNetwork(module, Workload.of(workload), device, precision)
     meter = EnergyMeter(profile)
     meter.ready()
-    with exclusive(), still(profile.threads), torch.inference_mode():
+    with exclusive(), quiesced(profile.threads), torch.inference_mode():
         timed.warm_up()
         meter.start()
         others, began, sentences = OtherLoad(), time.perf_counter(), 0
@@ -214,11 +216,11 @@ def energy(
     }
 
 
-def peak_memory(
+def measure_peak_memory(
     module: nn.Module, workload: Workload | Mapping[str, Any], device: str, *, precision: str = "fp32"
 ) -> dict[str, Any]:
     """Bytes that the weights and the workload need at their height, and how they were counted."""
-    timed = Timed(module, Workload.of(workload), device, precision)
+    timed = TimedNetwork(module, Workload.of(workload), device, precision)
     weights = _bytes([*timed.module.parameters(), *timed.module.buffers()])
     weights += precisions.packed_bytes(timed.module)
     with torch.inference_mode():

@@ -13,10 +13,11 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from benchmarks.measurement.latency import Refused, Workload
+from benchmarks.measurement.interleaved import MeasurementRejectedError
+from benchmarks.measurement.workload import Workload
 from supernet.quantization.precisions import OPERATORS, Policy
 
-FARTHEST = 0.5
+MAX_DISTANCE = 0.5
 """Distance between the outputs of a quantised network and its float32 self, over the length of the latter's,
 above which it is broken and not imprecise: of two unrelated outputs it is 1.4, of zeros 1."""
 
@@ -30,11 +31,11 @@ def check(
         quantized: ``plain`` under ``policy``, on the processor as that is.
 
     Returns:
-        the distance of their outputs, as ``FARTHEST`` has it.
+        the distance of their outputs, as ``MAX_DISTANCE`` has it.
 
     Raises:
-        Refused: the outputs are farther apart than ``FARTHEST``, the input is no longer what it was, or
-            other kernels ran than the policy says.
+        MeasurementRejectedError: the outputs are farther apart than ``MAX_DISTANCE``, the input changed, or
+            kernels ran that the policy does not imply.
     """
     workload = Workload.of(workload)
     source = workload.source("cpu")
@@ -43,24 +44,27 @@ def check(
         with _Operators() as ran:
             found = workload.run(quantized, source)
     if not torch.equal(source, workload.source("cpu")):
-        raise Refused("quantised, it changed its input")
+        raise MeasurementRejectedError("quantised, it changed its input")
     for operator, calls in due.items():
         seen = ran.calls.get(operator, 0)
         if seen != calls:
-            raise Refused(f"quantised, it ran {operator} {seen} times where its policy makes it {calls}")
+            raise MeasurementRejectedError(
+                f"quantised, it ran {operator} {seen} times where its policy makes it {calls}"
+            )
     return near(found, expected)
 
 
 def near(found: torch.Tensor, expected: torch.Tensor) -> float:
-    """The distance of outputs, as ``FARTHEST`` has it.
+    """The distance of outputs, as ``MAX_DISTANCE`` has it.
 
     Raises:
-        Refused: it is larger than that.
+        MeasurementRejectedError: it is larger than that.
     """
     apart = float((found - expected).norm() / expected.norm())
-    if not apart <= FARTHEST:
-        raise Refused(
-            f"quantised, its outputs are {apart:.2f} of their length from those in fp32, more than {FARTHEST}"
+    if not apart <= MAX_DISTANCE:
+        raise MeasurementRejectedError(
+            f"quantised, its outputs are {apart:.2f} of their length from those in fp32, more"
+            f" than {MAX_DISTANCE}"
         )
     return apart
 

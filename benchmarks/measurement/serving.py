@@ -13,12 +13,13 @@ import torch
 from torch import nn
 
 from benchmarks.measurement import parity
-from benchmarks.measurement.latency import Refused, Workload
+from benchmarks.measurement.interleaved import MeasurementRejectedError
+from benchmarks.measurement.workload import Workload
 from supernet.quantization.onnx_runtime import KERNELS, Ort, traced_encoder
 from supernet.quantization.precisions import Policy, check, quantize, units
 
 
-def served(
+def serve(
     plain: nn.Module,
     policy: Policy | None,
     workload: Workload,
@@ -61,16 +62,16 @@ def _traced(plain: nn.Module, workload: Workload) -> Any:
     return trace(plain, given, names=(names, ("output",)), axes=axes)
 
 
-def answering(
+def scoring_module(
     plain: nn.Module, policy: Policy | None, workload: Workload, threads: int | None = None
 ) -> nn.Module:
-    """``plain`` as it is scored: like ``served``, but also for what encoders are not timed on, their heads.
+    """``plain`` as it is scored: like ``serve``, but also for what encoders are not timed on, their heads.
 
     Those run in torch, under the same policy; an encoder in ONNX Runtime is asked sample by sample, as it is
     deployed, because ranges over a batch would be others.
 
     Raises:
-        ValueError: as ``served``.
+        ValueError: as ``serve``.
     """
     if workload.runtime == "torch":
         return quantize(plain, policy) if policy else plain
@@ -84,18 +85,18 @@ def answering(
     return whole
 
 
-def checked(
+def serve_checked(
     plain: nn.Module, policy: Policy | None, workload: Workload, threads: int | None = None
 ) -> nn.Module:
-    """What ``served`` gives, after the gates of ``benchmarks.measurement.parity``.
+    """What ``serve`` gives, after the gates of ``benchmarks.measurement.parity``.
 
     Raises:
-        Refused: it is not what it claims to be, or this machine cannot run it.
+        MeasurementRejectedError: it is not what it claims to be, or this machine cannot run it.
     """
     try:
-        made = served(plain, policy, workload, threads=threads)
+        made = serve(plain, policy, workload, threads=threads)
     except ValueError as error:
-        raise Refused(str(error)) from None
+        raise MeasurementRejectedError(str(error)) from None
     if isinstance(made, Ort):
         check_graph(made, plain, workload)
     elif policy:
@@ -105,14 +106,14 @@ def checked(
 
 def check_graph(made: Ort, plain: nn.Module, workload: Workload) -> float:
     """The gates for a network in ONNX Runtime: outputs near those of ``plain`` in torch, as
-    ``fidelity.FARTHEST`` has it; as many low-precision kernels run as the policy makes due, and no fewer
+    ``parity.MAX_DISTANCE`` has it; as many low-precision kernels run as the policy makes due, and no fewer
     products than the graph has; the input is left as it was.
 
     Returns:
         the distance of the outputs.
 
     Raises:
-        Refused: one of them is not met.
+        MeasurementRejectedError: one of them is not met.
     """
     source = workload.source("cpu")
     return check_served(
@@ -137,7 +138,7 @@ def check_served(
         the distance of the outputs to all of them.
 
     Raises:
-        Refused: one of the gates is not met.
+        MeasurementRejectedError: one of the gates is not met.
     """
     kept = [[x.clone() for x in inputs] for inputs in samples]
     with torch.inference_mode():
@@ -146,17 +147,19 @@ def check_served(
         found = torch.cat([run(made, *inputs) for inputs in samples])
     pairs = [pair for both in zip(samples, kept, strict=True) for pair in zip(*both, strict=True)]
     if not all(torch.equal(x, y) for x, y in pairs):
-        raise Refused("in ONNX Runtime, it changed its input")
+        raise MeasurementRejectedError("in ONNX Runtime, it changed its input")
     ran = made.executed(*samples[0])
     for precision, calls in made.due().items():
         seen = sum(ran.get(kind, 0) for kind in KERNELS[precision])
         if seen != calls:
-            raise Refused(
+            raise MeasurementRejectedError(
                 f"in ONNX Runtime, {seen} {precision} kernels ran where its policy makes it {calls}"
             )
     products, due = sum(ran.get(kind, 0) for kind in PRODUCTS), len(made.traced.calls)
     if products < due:
-        raise Refused(f"in ONNX Runtime, {products} products ran where the graph has {due} layers")
+        raise MeasurementRejectedError(
+            f"in ONNX Runtime, {products} products ran where the graph has {due} layers"
+        )
     return parity.near(found, expected)
 
 

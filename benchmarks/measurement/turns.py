@@ -21,7 +21,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.measurement.latency import Refused, exclusive
+from benchmarks.hardware.timing_lock import exclusive
+from benchmarks.measurement.interleaved import MeasurementRejectedError
 from benchmarks.stats.quantiles import ratio
 
 WARM_UP = 2
@@ -56,7 +57,7 @@ def in_turns(networks: Sequence[Network], fresh: Callable[[int], Inputs], rounds
         fresh: round -> inputs, the same for all networks of a round.
 
     Raises:
-        Refused: one changed its input.
+        MeasurementRejectedError: one changed its input.
     """
     times = np.empty((len(networks), rounds))
     collecting = gc.isenabled()
@@ -73,7 +74,7 @@ def in_turns(networks: Sequence[Network], fresh: Callable[[int], Inputs], rounds
                     networks[at](*inputs)
                     passed = time.process_time() - began
                     if not all(map(torch.equal, inputs, kept)):
-                        raise Refused(f"network {at} changed its input")
+                        raise MeasurementRejectedError(f"network {at} changed its input")
                     if i >= 0:
                         times[at, i] = 1e3 * passed
         finally:

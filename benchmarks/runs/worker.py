@@ -114,7 +114,7 @@ def _search(
         from benchmarks.lab.batches import derive_seed
         from benchmarks.lab.candidates import ContractViolationError
         from benchmarks.lab.lab import BenchLab
-        from benchmarks.measurement import latency
+        from benchmarks.measurement.workload import RUNTIMES, Workload
         from benchmarks.tasks import get_task
 
         spec = job["spec"]
@@ -138,7 +138,7 @@ def _search(
         task = get_task(spec["task"])
         tier = task.tier(spec["tier"], job["device"])
         # A method may have to know them before it has a Lab.
-        there = latency.RUNTIMES[latency.Workload.of(tier.workload).runtime]
+        there = RUNTIMES[Workload.of(tier.workload).runtime]
         settings = dict(tier.settings) | {"precisions": there}
         info = TaskInfo(task.name, task.suite, spec["tier"], task.metric, settings)
     kind = load(job["source"])
@@ -252,22 +252,22 @@ def reference(job: Mapping[str, Any]) -> None:
     ``job["out"]``."""
     from benchmarks.hardware import profiles, threads
     from benchmarks.measurement import counted, latency, serving
-    from benchmarks.measurement.workload import reference_network
+    from benchmarks.measurement.workload import Workload, reference_network
     from benchmarks.tasks import get_task
 
     threads.apply(profiles.get(job["profile"]))
     task = get_task(job["task"])
     tier = task.tier(job["tier"], job["device"])
-    family, workload = task.family(tier, job["prepared"]), latency.Workload.of(tier.workload)
+    family, workload = task.family(tier, job["prepared"]), Workload.of(tier.workload)
     if prices := getattr(tier, "counted", {}):
         ms = counted.milliseconds(family, family.space.largest(), workload, job["device"], prices)
         write_text(Path(job["out"]), json.dumps({"ms": ms, "key": job["key"]}))
         return
     network = reference_network(family)
-    module = serving.served(network, None, workload, job["device"])
-    with latency.exclusive():
+    module = serving.serve(network, None, workload, job["device"])
+    with timing_lock.exclusive():
         # The median of a few medians: one spell of a busy machine must not set every limit.
-        times = sorted(latency.quick(module, tier.workload, job["device"]) for _ in range(5))
+        times = sorted(latency.probe_latency(module, tier.workload, job["device"]) for _ in range(5))
     write_text(Path(job["out"]), json.dumps({"ms": times[2], "key": job["key"]}))
 
 

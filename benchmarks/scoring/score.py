@@ -27,7 +27,8 @@ from benchmarks.hardware import profiles, threads, timing_lock
 from benchmarks.hardware.energy import EnergyMeter
 from benchmarks.hardware.load import TreeSeconds
 from benchmarks.measurement import latency, serving
-from benchmarks.measurement.workload import reference_network
+from benchmarks.measurement.interleaved import MeasurementRejectedError
+from benchmarks.measurement.workload import Workload, reference_network
 from benchmarks.records import assembly
 from benchmarks.records.selection import by_limit
 from benchmarks.records.store import canonical, write_text
@@ -123,7 +124,7 @@ def _finetune(
                 of = f"fine-tuning {number + 1} of {len(heads)} on {name}"
                 stage.enter(part + number * len(names) + names.index(name), of)
                 with book.part("finetune"):
-                    found = task.finetune(module, prepared, tier, name, device, timing_lock.breathe)
+                    found = task.finetune(module, prepared, tier, name, device, timing_lock.yield_to_timing)
                 _check_finite(found, f" {name}")
                 entry = book.of(candidate)
                 book.add(candidate, entry | {"test": entry["test"] | {name: found}})
@@ -143,10 +144,10 @@ class _Bench:
         self.task, self.tier, self.prepared, self.profile = task, tier, prepared, profile
         self.device, self.book = device, book
         self.meter = EnergyMeter(profile)  # looks at the hardware while the first candidate is scored
-        self.workload = latency.Workload.of(tier.workload)
+        self.workload = Workload.of(tier.workload)
         reference = reference_network(task.family(tier, prepared))
         self.other = self.workload.runtime != "torch"
-        self.reference = serving.served(reference, None, self.workload, device, profile.threads)
+        self.reference = serving.serve(reference, None, self.workload, device, profile.threads)
         self.measurements: dict[Any, dict[str, Any]] = {}
         self.place = 0, ""
         """The part of the scoring that a candidate is, and its name."""
@@ -160,20 +161,20 @@ class _Bench:
                 plain = plain.to("cpu" if policy else self.device)
                 architecture = family.space.architecture(candidate["architecture"])
             with self.book.part("timing lock"):
-                timing_lock.breathe()
+                timing_lock.yield_to_timing()
             self.step("test split,", 0.0, 0.4)
             with self.book.part("score"):
                 module = plain
                 if policy or self.other:
-                    module = serving.checked(plain, policy, self.workload, self.profile.threads)
+                    module = serving.serve_checked(plain, policy, self.workload, self.profile.threads)
                 device = "cpu" if policy else self.device
-                asked = serving.answering(plain, policy, self.workload) if self.other else module
+                asked = serving.scoring_module(plain, policy, self.workload) if self.other else module
                 found = dict(self.task.score(asked, self.prepared, self.tier, device, PRECISION))
                 _sign(found, precisions.recipe(module))
             _check_finite(found)
             with self.book.part("measure"):
                 found |= self.measured(module, family, architecture, policy, plain)
-        except (Rejected, NotFinite, latency.Refused, export.CorruptExport) as error:
+        except (Rejected, NotFinite, MeasurementRejectedError, export.CorruptExport) as error:
             return {"failed": str(error)}
         except Exception as error:  # whatever it is, the other candidates must not suffer for it
             traceback.print_exc()
@@ -214,24 +215,22 @@ class _Bench:
         memory = (
             weights_alone(counted)
             if self.other
-            else latency.peak_memory(module, workload, self.device, precision=PRECISION)
+            else latency.measure_peak_memory(module, workload, self.device, precision=PRECISION)
         )
         self.step("timing", 0.4, 0.8)
         self.meter.ready()  # codecarbon must not look at the hardware while we time
-        timed = latency.latency(
+        timed = latency.measure_latency(
             module,
             self.reference,
             workload,
             self.device,
             self.profile,
             precision=PRECISION,
-            plain=serving.served(plain, None, self.workload, threads=self.profile.threads)
-            if policy
-            else None,
+            plain=serving.serve(plain, None, self.workload, threads=self.profile.threads) if policy else None,
             min_seconds=float(settings.get("min_seconds", 0.0)),
         )
         self.step("energy", 0.8, 1.0)
-        spent = latency.energy(
+        spent = latency.measure_energy(
             module, workload, self.device, self.profile, seconds=float(settings.get("energy_seconds", 2.0))
         )
         found = {"cost": counted, "latency": timed, "memory": memory, "energy": spent}

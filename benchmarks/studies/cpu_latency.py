@@ -111,7 +111,7 @@ def timed(
     import torch
 
     from benchmarks.measurement import latency as measure
-    from benchmarks.measurement.workload import reference_network
+    from benchmarks.measurement.workload import Workload, reference_network
     from supernet.cost import cost
     from supernet.quantization.precisions import quantize, uniform_int8
 
@@ -123,11 +123,11 @@ def timed(
             torch.manual_seed(0)
             plain = family.build(architecture).requires_grad_(False).eval()
         policy = uniform_int8(plain)
-        workload = measure.Workload.of(tier.workload)
+        workload = Workload.of(tier.workload)
         lengths = {"source_len": workload.source_len, "target_len": workload.target_len}
         counted = [cost(family, architecture, **lengths, policy=p) for p in (None, policy)]
         beside = reference_network(reference)
-        latency = measure.latency(
+        latency = measure.measure_latency(
             quantize(plain, policy), beside, workload, "cpu", profile, plain=plain, min_n=128
         )
         known[key] = {"latency": latency, "counted": counted}

@@ -131,7 +131,7 @@ def measured(folder: Path, name: str, most: int, asked: tuple[dict[str, Any], di
     """One architecture and policy: exported, written out, gated, and asked every item.
 
     Raises:
-        Refused: it does not pass a gate.
+        MeasurementRejectedError: it does not pass a gate.
     """
     torch.set_num_threads(1)
     net, held = _network(weights(folder, name)), items(folder, name, most)

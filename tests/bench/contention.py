@@ -28,7 +28,8 @@ def measured() -> dict[str, float]:
     import numpy as np
     import torch
 
-    from benchmarks.measurement import latency
+    from benchmarks.measurement import interleaved
+    from benchmarks.measurement.workload import Workload
     from supernet.data.images import ImageBatch
     from supernet.elastic import SuperNet
     from supernet.families import image_family
@@ -51,9 +52,9 @@ def measured() -> dict[str, float]:
         trainer.update([batch], 0.1)
     found = {"update_ms": 1e3 * (time.perf_counter() - began) / UPDATES}
 
-    workload = latency.Workload.of({"source_len": 17, "steps": 0, "beam": 1, "image": 8, "channels": 1})
+    workload = Workload.of({"source_len": 17, "steps": 0, "beam": 1, "image": 8, "channels": 1})
     both = [family.build(a).eval() for a in (family.space.largest(), family.space.smallest())]
-    timed = [latency.Timed(module, workload, "cpu", "fp32") for module in both]
+    timed = [interleaved.TimedNetwork(module, workload, "cpu", "fp32") for module in both]
     with torch.inference_mode():
         for one in timed:
             one.warm_up()

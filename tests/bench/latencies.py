@@ -50,7 +50,7 @@ def timed(net: Any, space: JointSpace, genomes: Genomes, rounds: int) -> tuple[T
     """All points in turns, the first one the anchor; twice, for the error of measuring.
 
     Raises:
-        Refused: one does not pass a gate.
+        MeasurementRejectedError: one does not pass a gate.
     """
     net.seen.clear()  # no latency depends on statistics, which take long to estimate
     generator = torch.Generator().manual_seed(0)

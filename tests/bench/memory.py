@@ -18,7 +18,8 @@ import time
 import numpy as np
 import torch
 
-from benchmarks.measurement import latency
+from benchmarks.measurement import interleaved
+from benchmarks.measurement.workload import Workload
 from supernet import allocator
 from supernet.families import image_family
 from supernet.space import layered_space
@@ -62,9 +63,9 @@ def latency_ratio() -> float:
     """The smallest Vision Transformer's median over the largest's."""
     space = layered_space("bench", layers=(2, 6), heads=(2, 4), ffn=(256, 1024), hidden=256, patch=4)
     family = image_family(space, 10, image=32, channels=3)
-    workload = latency.Workload.of({"source_len": 65, "steps": 0, "beam": 1, "image": 32, "channels": 3})
+    workload = Workload.of({"source_len": 65, "steps": 0, "beam": 1, "image": 32, "channels": 3})
     both = [family.build(a).eval() for a in (space.smallest(), space.largest())]
-    timed = [latency.Timed(module, workload, "cpu", "fp32") for module in both]
+    timed = [interleaved.TimedNetwork(module, workload, "cpu", "fp32") for module in both]
     with torch.inference_mode():
         for one in timed:
             one.warm_up()

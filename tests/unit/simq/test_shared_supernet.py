@@ -147,7 +147,7 @@ def test_tokens_that_statistics_would_use_up_are_refused(tmp_path: Path) -> None
 def test_energy_is_a_probe_that_names_its_source_and_is_repeated(tmp_path: Path, monkeypatch: Any) -> None:
     bench = Bench(digits, tmp_path)
     lab, there = bench.lab("one"), {"joules_per_sentence": 0.25, "source": "a meter"}
-    monkeypatch.setattr("benchmarks.measurement.latency.energy", lambda *a, **k: there)
+    monkeypatch.setattr("benchmarks.measurement.latency.measure_energy", lambda *a, **k: there)
     smallest = lab.space.smallest()
     assert lab.energy(smallest) == 0.25 and lab.energy(smallest, {"head": "int8"}) == 0.25
     assert lab.ledger.spent("probes") == 2 and bench.said == ["energy of probes: a meter"]

@@ -20,7 +20,7 @@ def work(log: Path, seconds: float) -> None:
     with timing_lock.working(), log.open("a", buffering=1) as out:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            timing_lock.breathe()
+            timing_lock.yield_to_timing()
             out.write(f"work {time.monotonic()}\n")
             time.sleep(0.005)
 
@@ -52,11 +52,11 @@ def test_a_worker_may_time_and_goes_on_working() -> None:
     with timing_lock.working():
         with timing_lock.exclusive() as waited, timing_lock.exclusive() as again:
             assert waited < 5 and again == 0.0
-        assert timing_lock.wanted(), "its share is taken again at the next breath"
-        timing_lock.breathe()
-        assert not timing_lock.wanted()
+        assert timing_lock.timing_requested(), "its share is taken again at the next breath"
+        timing_lock.yield_to_timing()
+        assert not timing_lock.timing_requested()
 
 
 def test_nothing_waits_outside_of_work() -> None:
-    assert not timing_lock.wanted()
-    timing_lock.breathe()
+    assert not timing_lock.timing_requested()
+    timing_lock.yield_to_timing()

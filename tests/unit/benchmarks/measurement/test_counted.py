@@ -14,7 +14,7 @@ import torch
 from benchmarks.lab.batches import derive_seed
 from benchmarks.lab.lab import BenchLab
 from benchmarks.measurement import counted, latency
-from benchmarks.measurement.latency import Workload
+from benchmarks.measurement.workload import Workload
 from benchmarks.runs import worker
 from benchmarks.tasks import get_task
 from supernet.seq2seq import Seq2SeqConfig, Seq2SeqFamily
@@ -71,7 +71,7 @@ def test_searches_of_smoke_time_nothing(
     def timed(*_: Any) -> float:
         raise AssertionError("a timing, which other programs move")
 
-    monkeypatch.setattr(latency, "quick", timed)
+    monkeypatch.setattr(latency, "probe_latency", timed)
     monkeypatch.setattr(TASK, "family", lambda tier, prepared: family, raising=False)
     lab = SimpleNamespace(_tier=TIER, _workload=WORKLOAD, device="cpu", family_of=lambda space: family)
     smallest = family.space.smallest()

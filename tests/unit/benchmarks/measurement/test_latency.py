@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from benchmarks.hardware import timing_lock
 from benchmarks.hardware.profiles import Profile
 from benchmarks.measurement import interleaved, latency
-from benchmarks.measurement.latency import Refused, Workload
+from benchmarks.measurement.interleaved import MeasurementRejectedError
 from benchmarks.measurement.memory import LiveBytes
+from benchmarks.measurement.workload import Workload
 from benchmarks.stats.quantiles import allowed_over, bound, needed, quantile, ratio
 from supernet.seq2seq import Seq2SeqConfig, Seq2SeqFamily
 from supernet.space import get_space
@@ -112,34 +113,34 @@ def hold(folder: Path, seconds: float) -> subprocess.Popen[str]:
 
 
 def test_one_at_a_time_over_processes(folder: Path) -> None:
-    with hold(folder, 0.7), latency.exclusive() as waited:
+    with hold(folder, 0.7), timing_lock.exclusive() as waited:
         assert 0.2 < waited < 30
-        with latency.exclusive() as again:
+        with timing_lock.exclusive() as again:
             assert again == 0.0
 
 
 def test_a_killed_holder_frees_it(folder: Path) -> None:
     with hold(folder, 60) as process:
         process.kill()
-        with latency.exclusive() as waited:
+        with timing_lock.exclusive() as waited:
             assert waited < 5
 
 
 def test_the_lock_is_free_again_after_an_error(folder: Path) -> None:
-    with pytest.raises(RuntimeError), latency.exclusive():
+    with pytest.raises(RuntimeError), timing_lock.exclusive():
         raise RuntimeError
-    with hold(folder, 0), latency.exclusive() as waited:
+    with hold(folder, 0), timing_lock.exclusive() as waited:
         assert waited < 5
 
 
 def test_no_link_is_followed_and_a_folder_without_room_is_told(folder: Path) -> None:
     aim, mine = folder / "aim", folder / f"{timing_lock.MACHINE}.{os.getuid()}"
     (folder / timing_lock.MACHINE).symlink_to(aim)
-    with latency.exclusive():
+    with timing_lock.exclusive():
         assert not aim.exists() and mine.exists()
     mine.unlink()
     mine.symlink_to(aim)
-    with pytest.raises(OSError, match="TMPDIR"), latency.exclusive():
+    with pytest.raises(OSError, match="TMPDIR"), timing_lock.exclusive():
         pass
 
 
@@ -194,18 +195,18 @@ def test_disturbed_rounds_are_timed_anew_and_the_least_disturbed_count(loads: li
     for seen, kept, attempts in (
         ([0.1], 0.1, 1),
         ([0.9, 0.2], 0.2, 2),
-        ([0.9, 0.5, 0.7], 0.5, interleaved.ATTEMPTS),
+        ([0.9, 0.5, 0.7], 0.5, interleaved.MAX_ATTEMPTS),
     ):
         loads[:] = seen
         theirs = Sleeper(0.1)
-        found = latency.latency(Sleeper(0.1), theirs, LOAD, "cpu", HERE)
+        found = latency.measure_latency(Sleeper(0.1), theirs, LOAD, "cpu", HERE)
         assert (found["others_cpu"], found["attempts"], found["n"]) == (kept, attempts, 64)
         assert theirs.calls == 64 * attempts + interleaved.WARM_UP and not loads
 
 
 def test_latency_of_known_sleepers(loads: list[float]) -> None:
     ours, theirs = Sleeper(4.0), Sleeper(12.0)
-    found = latency.latency(ours, theirs, LOAD, "cpu", HERE)
+    found = latency.measure_latency(ours, theirs, LOAD, "cpu", HERE)
     assert 4.0 <= found["p50"] < 12.0 <= found["reference_p50"]
     assert 0.2 < found["ratio_low"] <= found["ratio"] <= found["ratio_high"] < 0.9
     assert found["n"] == 64 and found["p50"] <= found["p90"] <= found["p90_bound"]
@@ -219,13 +220,13 @@ def test_latency_of_known_sleepers(loads: list[float]) -> None:
 
 
 def test_rounds_follow_n_and_seconds() -> None:
-    few = latency.latency(Sleeper(0.1), Sleeper(0.1), LOAD, "cpu", HERE, min_n=20)
+    few = latency.measure_latency(Sleeper(0.1), Sleeper(0.1), LOAD, "cpu", HERE, min_n=20)
     assert few["n"] == 20 and few["p90"] is None and few["p90_bound"] is None
     assert few["signature"].startswith("lat:p50|n:20|")
-    long = latency.latency(Sleeper(1), Sleeper(1), LOAD, "cpu", HERE, min_n=8, min_seconds=0.3)
+    long = latency.measure_latency(Sleeper(1), Sleeper(1), LOAD, "cpu", HERE, min_n=8, min_seconds=0.3)
     assert long["n"] > 40
-    cut = latency.latency(Sleeper(5), Sleeper(5), LOAD, "cpu", HERE, max_seconds=0.02)
-    assert cut["n"] == interleaved.FEWEST and cut["p90"] is None
+    cut = latency.measure_latency(Sleeper(5), Sleeper(5), LOAD, "cpu", HERE, max_seconds=0.02)
+    assert cut["n"] == interleaved.MIN_ROUNDS and cut["p90"] is None
 
 
 def test_declared_threads_and_garbage_collection_are_put_back() -> None:
@@ -235,7 +236,7 @@ def test_declared_threads_and_garbage_collection_are_put_back() -> None:
     torch.set_float32_matmul_precision("high")
     try:
         module = Sleeper(0)
-        latency.latency(module, Sleeper(0), LOAD, "cpu", Profile("two", "cpu", 2), min_n=8)
+        latency.measure_latency(module, Sleeper(0), LOAD, "cpu", Profile("two", "cpu", 2), min_n=8)
         assert {threads for _, _, threads, _ in module.seen} == {2}
         assert torch.get_num_threads() == before and gc.isenabled()
         assert torch.get_float32_matmul_precision() == "high"
@@ -245,10 +246,10 @@ def test_declared_threads_and_garbage_collection_are_put_back() -> None:
 
 def test_a_real_network(pair: tuple[nn.Module, nn.Module]) -> None:
     small, large = pair
-    found = latency.latency(small, large, LOAD, "cpu", HERE)
+    found = latency.measure_latency(small, large, LOAD, "cpu", HERE)
     assert 0 < found["ratio"] < 1
     assert all(math.isfinite(value) for value in found.values() if isinstance(value, float))
-    assert 0 < latency.quick(small, {"source_len": 6, "steps": 4, "beam": 3, "other": 1}, "cpu") < 1e4
+    assert 0 < latency.probe_latency(small, {"source_len": 6, "steps": 4, "beam": 3, "other": 1}, "cpu") < 1e4
 
 
 def test_what_is_timed_is_left_as_it_was(pair: tuple[nn.Module, nn.Module]) -> None:
@@ -256,15 +257,15 @@ def test_what_is_timed_is_left_as_it_was(pair: tuple[nn.Module, nn.Module]) -> N
     small.train()
     before = {name: p.clone() for name, p in small.state_dict().items()}
     try:
-        latency.quick(small, LOAD, "cpu")
+        latency.probe_latency(small, LOAD, "cpu")
         assert small.training
-        slow = latency.latency(small, large, LOAD, "cpu", HERE, precision="bf16", min_n=8)
+        slow = latency.measure_latency(small, large, LOAD, "cpu", HERE, precision="bf16", min_n=8)
         assert "|prec:bf16|" in slow["signature"]
         assert all(torch.equal(p, before[name]) for name, p in small.state_dict().items())
     finally:
         small.eval()
     with pytest.raises(ValueError, match="fp8"):
-        latency.latency(small, large, LOAD, "cpu", HERE, precision="fp8")
+        latency.measure_latency(small, large, LOAD, "cpu", HERE, precision="fp8")
 
 
 class Changer(Sleeper):
@@ -295,8 +296,8 @@ class Mute(Sleeper):
     [(Changer, "changed its input"), (Shouter, "finite"), (LateShouter, "finite"), (Mute, "shape")],
 )
 def test_dishonest_networks_get_no_latency(network: Callable[[float], nn.Module], reason: str) -> None:
-    with pytest.raises(Refused, match=reason):
-        latency.latency(network(0), Sleeper(0), LOAD, "cpu", HERE, min_n=30)
+    with pytest.raises(MeasurementRejectedError, match=reason):
+        latency.measure_latency(network(0), Sleeper(0), LOAD, "cpu", HERE, min_n=30)
 
 
 # memory
@@ -322,13 +323,13 @@ def test_peak_memory_is_weights_and_then_some(
     for name, module in (("small", small), ("large", large)):
         weights = sum(p.numel() * 4 for p in module.parameters())
         weights += sum(b.numel() * b.element_size() for b in module.buffers())
-        found[name] = latency.peak_memory(module, LOAD, "cpu")["peak_bytes"]
+        found[name] = latency.measure_peak_memory(module, LOAD, "cpu")["peak_bytes"]
         assert weights < found[name] < weights + 10**6
     assert found["small"] < found["large"]
-    assert latency.peak_memory(small, LOAD, "cpu") == latency.peak_memory(small, LOAD, "cpu")
-    longer = latency.peak_memory(small, Workload(60, 40, 3), "cpu")["peak_bytes"]
+    assert latency.measure_peak_memory(small, LOAD, "cpu") == latency.measure_peak_memory(small, LOAD, "cpu")
+    longer = latency.measure_peak_memory(small, Workload(60, 40, 3), "cpu")["peak_bytes"]
     assert longer > found["small"]
-    half = latency.peak_memory(small, LOAD, "cpu", precision="bf16")["peak_bytes"]
+    half = latency.measure_peak_memory(small, LOAD, "cpu", precision="bf16")["peak_bytes"]
     assert half < 0.6 * found["small"]
 
 
@@ -348,7 +349,7 @@ def test_peak_memory_agrees_with_the_profiler(pair: tuple[nn.Module, nn.Module])
     events.sort(key=lambda e: e.start_ns())
     outside = np.cumsum([e.nbytes() for e in events]).max()
     weights = latency._bytes([*small.parameters(), *small.buffers(), source])
-    ours = latency.peak_memory(small, LOAD, "cpu")["peak_bytes"] - weights
+    ours = latency.measure_peak_memory(small, LOAD, "cpu")["peak_bytes"] - weights
     assert ours == pytest.approx(outside, rel=0.25)
 
 
@@ -372,14 +373,14 @@ def test_energy_of_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
             return {"joules": 10.0 * covered, "source": "fake", "covered_seconds": covered}
 
     monkeypatch.setattr(latency, "EnergyMeter", Meter)
-    found = latency.energy(Sleeper(5), LOAD, "cpu", HERE, seconds=0.2)
+    found = latency.measure_energy(Sleeper(5), LOAD, "cpu", HERE, seconds=0.2)
     assert found["joules_per_sentence"] == pytest.approx(
         10.0 * found["seconds"] / found["sentences"], rel=0.05
     )
     assert 0.05 <= found["joules_per_sentence"] < 0.1 and found["source"] == "fake"
     silent = {"joules": None, "source": "no meter", "covered_seconds": 0.0}
     monkeypatch.setattr(Meter, "stop", lambda self: silent)
-    found = latency.energy(Sleeper(0), LOAD, "cpu", HERE, seconds=0)
+    found = latency.measure_energy(Sleeper(0), LOAD, "cpu", HERE, seconds=0)
     assert found["joules_per_sentence"] is None and found["source"] == "no meter"
     assert found["sentences"] == 1
 
@@ -388,10 +389,10 @@ def test_energy_of_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_on_a_gpu(pair: tuple[nn.Module, nn.Module]) -> None:
     small, large = (module.to("cuda") for module in pair)
     profile = Profile("gpu", "cuda", None)
-    found = latency.latency(small, large, LOAD, "cuda", profile)
+    found = latency.measure_latency(small, large, LOAD, "cuda", profile)
     assert 0 < found["ratio"] < 1.5 and found["p90"] is not None
-    memory = latency.peak_memory(small, LOAD, "cuda")
+    memory = latency.measure_peak_memory(small, LOAD, "cuda")
     assert memory["peak_bytes"] > latency._bytes(list(small.parameters()))
     assert re.match("weights and workload, torch.cuda", memory["source"])
-    here = latency.peak_memory(large, LOAD, "cpu")["peak_bytes"]
-    assert latency.peak_memory(large, LOAD, "cuda")["peak_bytes"] == pytest.approx(here, rel=0.5)
+    here = latency.measure_peak_memory(large, LOAD, "cpu")["peak_bytes"]
+    assert latency.measure_peak_memory(large, LOAD, "cuda")["peak_bytes"] == pytest.approx(here, rel=0.5)

@@ -18,7 +18,8 @@ from benchmarks.lab.journal import Journal
 from benchmarks.lab.lab import BenchLab
 from benchmarks.lab.ledger import Clock, Ledger
 from benchmarks.measurement import latency, parity, serving
-from benchmarks.measurement.latency import Refused, Workload
+from benchmarks.measurement.interleaved import MeasurementRejectedError
+from benchmarks.measurement.workload import RUNTIMES, Workload
 from benchmarks.tasks.vision import digits
 from supernet.bert import BertConfig, family_of
 from supernet.families import image_family
@@ -90,7 +91,7 @@ def test_what_was_evaluated_is_what_is_exported(lab: BenchLab) -> None:
     policy = lowest(lab, architecture)
     made = lab.candidate(net, architecture, policy, limit_ms=lab.limits[0])
     assert made.policy == policy
-    if lab.precisions == latency.RUNTIMES["ort"]:  # asked one by one, as it is deployed
+    if lab.precisions == RUNTIMES["ort"]:  # asked one by one, as it is deployed
         found = lab.evaluate(net, architecture, policy=policy)
         assert made.valid.loss == pytest.approx(found.loss, rel=1e-3)
 
@@ -128,8 +129,10 @@ def bert() -> nn.Module:
 def test_a_latency_in_onnx_runtime_says_so_and_is_timed_beside_fp32() -> None:
     module = bert()
     policy = dict.fromkeys(units(module), "int8")
-    made, plain = (serving.checked(module, one, ENCODER) for one in (policy, None))
-    found = latency.latency(made, plain, ENCODER, "cpu", Profile("here", "cpu", 1), plain=plain, min_n=8)
+    made, plain = (serving.serve_checked(module, one, ENCODER) for one in (policy, None))
+    found = latency.measure_latency(
+        made, plain, ENCODER, "cpu", Profile("here", "cpu", 1), plain=plain, min_n=8
+    )
     assert all(told in found["signature"] for told in ("rt:ort-", "prec:int8|", "int8:w8c-a8t"))
     assert "mode:graph" in found["signature"] and found["fp32_ratio"] > 0
 
@@ -137,22 +140,22 @@ def test_a_latency_in_onnx_runtime_says_so_and_is_timed_beside_fp32() -> None:
 def test_the_gates_refuse_what_is_not_what_it_claims(monkeypatch: pytest.MonkeyPatch) -> None:
     module = bert()
     policy = dict.fromkeys(units(module), "int8")
-    made = serving.checked(module, policy, ENCODER)
+    made = serving.serve_checked(module, policy, ENCODER)
     assert isinstance(made, Ort)
     assert 0 < serving.check_graph(made, module, ENCODER) < 0.2
     other = bert()
     for p in other.parameters():
         p.copy_(torch.randn_like(p))
-    with pytest.raises(Refused, match="from those in fp32"):
+    with pytest.raises(MeasurementRejectedError, match="from those in fp32"):
         serving.check_graph(made, other, ENCODER)
     ran = made.executed(ENCODER.source("cpu"))
     fewer = {kind: n - (kind == "DynamicQuantizeMatMul") for kind, n in ran.items()}
     monkeypatch.setattr(Ort, "executed", lambda *_: fewer)
-    with pytest.raises(Refused, match=r"int8 kernels ran where its policy makes it"):
+    with pytest.raises(MeasurementRejectedError, match=r"int8 kernels ran where its policy makes it"):
         serving.check_graph(made, module, ENCODER)
     monkeypatch.setattr(Ort, "executed", lambda *_: {"MatMul": 1})
-    with pytest.raises(Refused, match="products ran where the graph has"):
-        serving.check_graph(serving.served(module, None, ENCODER), module, ENCODER)
+    with pytest.raises(MeasurementRejectedError, match="products ran where the graph has"):
+        serving.check_graph(serving.serve(module, None, ENCODER), module, ENCODER)
     monkeypatch.undo()
     forward = Ort.forward
 
@@ -162,14 +165,14 @@ def test_the_gates_refuse_what_is_not_what_it_claims(monkeypatch: pytest.MonkeyP
         return y
 
     monkeypatch.setattr(Ort, "forward", meddling)
-    with pytest.raises(Refused, match="changed its input"):
+    with pytest.raises(MeasurementRejectedError, match="changed its input"):
         serving.check_graph(made, module, ENCODER)
 
 
 def test_a_scored_encoder_runs_in_the_runtime_sample_by_sample() -> None:
     module = bert()
     policy = dict.fromkeys(units(module), "int8")
-    asked = serving.answering(module, policy, ENCODER)
+    asked = serving.scoring_module(module, policy, ENCODER)
     x = torch.randint(5, 60, (4, 9))
     with torch.no_grad():
         whole = asked(x)
@@ -181,9 +184,9 @@ def test_a_scored_encoder_runs_in_the_runtime_sample_by_sample() -> None:
 def test_what_the_runtime_does_not_serve_is_said() -> None:
     module = bert()
     with pytest.raises(ValueError, match="on the processor, and this profile is cuda"):
-        serving.served(module, None, ENCODER, "cuda")
+        serving.serve(module, None, ENCODER, "cuda")
     with pytest.raises(ValueError, match="step by step"):
-        serving.served(module, None, dataclasses.replace(ENCODER, steps=3))
+        serving.serve(module, None, dataclasses.replace(ENCODER, steps=3))
     with pytest.raises(ValueError, match="runtime 'onnx': choose one of torch, ort"):
         Workload.of({"source_len": 4, "steps": 0, "beam": 1, "runtime": "onnx"})
 
@@ -223,7 +226,7 @@ def test_images_with_a_text_are_served_too() -> None:
     module = module.requires_grad_(False).eval()
     workload = Workload(29, 0, 1, image=64, channels=3, text=12, runtime="ort")
     x = workload.source("cpu")
-    made = serving.checked(module, None, workload)
+    made = serving.serve_checked(module, None, workload)
     torch.testing.assert_close(workload.run(made, x), workload.run(module, x), rtol=1e-4, atol=1e-4)
-    low = serving.checked(module, dict.fromkeys(units(module), "int8"), workload)
+    low = serving.serve_checked(module, dict.fromkeys(units(module), "int8"), workload)
     assert 0 < parity.near(workload.run(low, x), workload.run(module, x)) < 0.1

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from benchmarks.api import UsageError
-from benchmarks.measurement.latency import Refused
+from benchmarks.measurement.interleaved import MeasurementRejectedError
 from benchmarks.measurement.turns import Turns, in_turns
 from benchmarks.records import store
 from benchmarks.records.study_files import files as study_files
@@ -227,7 +227,7 @@ def test_turns_are_ratios_to_the_anchor_and_refuse_a_changed_input() -> None:
     seen: list[float] = []
     found = in_turns([lambda x: seen.append(float(x))] * 2, lambda i: [torch.tensor(float(i))], 3)
     assert found.ms.shape == (2, 3) and seen == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
-    with pytest.raises(Refused, match="changed its input"):
+    with pytest.raises(MeasurementRejectedError, match="changed its input"):
         in_turns([lambda x: x.add_(1)], lambda i: [torch.zeros(2)], 2)
 
 

@@ -12,6 +12,7 @@ import torch
 
 from benchmarks.api import UsageError
 from benchmarks.measurement import latency
+from benchmarks.measurement.workload import Workload
 from benchmarks.stats import bleu
 from benchmarks.tasks import Prepared, get_task, text
 from benchmarks.tasks.bert import BertTask
@@ -147,12 +148,12 @@ def test_the_bootstrap_of_a_mean_is_that_of_its_normal_limit() -> None:
 def test_an_encoder_is_timed_up_to_its_first_state(task: BertTask, tier: Tier, prepared: Prepared) -> None:
     family = task.family(tier, prepared)
     module = family.build(family.space.smallest())
-    workload = latency.Workload.of(tier.workload)
+    workload = Workload.of(tier.workload)
     with torch.inference_mode():
         out = workload.run(module, workload.source("cpu"))
     assert out.shape == (1, family.space.smallest()["width"])
     assert workload.target_len == 1
-    assert latency.quick(module, workload, "cpu") > 0
+    assert latency.probe_latency(module, workload, "cpu") > 0
 
 
 @pytest.mark.parametrize("damage", ["cut", "no xz", "no text", "bomb"])

@@ -17,7 +17,7 @@ import torch
 
 from benchmarks.api import UsageError
 from benchmarks.lab.batches import recipe_of
-from benchmarks.measurement.latency import Workload
+from benchmarks.measurement.workload import Workload
 from benchmarks.stats.bleu import corpus_bleu, digest, read_counts
 from benchmarks.tasks import DEVICES, Prepared, corpus, get_task, mt, task_names, tiers
 from benchmarks.tasks.mt import MTTask

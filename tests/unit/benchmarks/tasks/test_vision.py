@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from benchmarks.api import UsageError
-from benchmarks.measurement.latency import Workload
+from benchmarks.measurement.workload import Workload
 from benchmarks.stats import bleu
 from benchmarks.tasks import Prepared, images
 from benchmarks.tasks.datasets import datasets

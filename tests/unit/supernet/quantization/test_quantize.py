@@ -25,7 +25,8 @@ from benchmarks.lab.journal import Diverged, Journal
 from benchmarks.lab.lab import BenchLab
 from benchmarks.lab.ledger import Clock, Ledger
 from benchmarks.measurement import interleaved, latency, parity, serving
-from benchmarks.measurement.latency import Refused, Workload
+from benchmarks.measurement.interleaved import MeasurementRejectedError
+from benchmarks.measurement.workload import Workload
 from benchmarks.records import store
 from benchmarks.report import text_formats
 from benchmarks.report.plots import pareto
@@ -226,7 +227,7 @@ def test_the_cost_of_a_policy_for_another_network() -> None:
 def test_memory_counts_packed_weights() -> None:
     _, module = bert()
     made = precisions.quantize(module, uniform_int8(module))
-    plain, low = (latency.peak_memory(m, ENCODER, "cpu")["peak_bytes"] for m in (module, made))
+    plain, low = (latency.measure_peak_memory(m, ENCODER, "cpu")["peak_bytes"] for m in (module, made))
     saved = sum(p.numel() * 4 for p in module.parameters()) - sum(p.numel() * 4 for p in made.parameters())
     assert plain - low == pytest.approx(saved - precisions.packed_bytes(made), rel=0.2)
 
@@ -261,14 +262,16 @@ def garbage(made: Any) -> None:
 def test_outputs_that_are_garbage_are_refused() -> None:
     _, module = bert()
     policy = uniform_int8(module)
-    with pytest.raises(Refused, match=r"its outputs are \d\.\d\d of their length from those in fp32"):
+    with pytest.raises(
+        MeasurementRejectedError, match=r"its outputs are \d\.\d\d of their length from those in fp32"
+    ):
         parity.check(spoilt(module, garbage), module, policy, ENCODER)
 
     def nothing(made: Any) -> None:
         encode = made.encode
         made.encode = lambda tokens: encode(tokens) * float("nan")
 
-    with pytest.raises(Refused, match="outputs are nan"):
+    with pytest.raises(MeasurementRejectedError, match="outputs are nan"):
         parity.check(spoilt(module, nothing), module, policy, ENCODER)
 
 
@@ -285,10 +288,12 @@ def test_layers_that_run_in_float32_or_twice_are_refused() -> None:
         made.ops["0_attention"].q = Spoilt(inner, lambda y: y, lambda x: (inner(x), x)[1])
 
     for spoil, ran in ((fall_back, due - 1), (twice, due + 1)):
-        with pytest.raises(Refused, match=f"linear_dynamic {ran} times where its policy makes it {due}$"):
+        with pytest.raises(
+            MeasurementRejectedError, match=f"linear_dynamic {ran} times where its policy makes it {due}$"
+        ):
             parity.check(spoilt(module, spoil), module, policy, ENCODER)
     partly = {name: "int8" for name in list(policy)[:3]}
-    with pytest.raises(Refused, match=f"{due} times where its policy makes it 3"):
+    with pytest.raises(MeasurementRejectedError, match=f"{due} times where its policy makes it 3"):
         parity.check(precisions.quantize(module, policy), module, partly, ENCODER)
 
 
@@ -304,15 +309,15 @@ def test_a_changed_input_is_refused() -> None:
         return out
 
     made.encode = overwriting
-    with pytest.raises(Refused, match="changed its input"):
+    with pytest.raises(MeasurementRejectedError, match="changed its input"):
         parity.check(made, module, policy, ENCODER)
 
 
 def test_a_policy_that_cannot_be_deployed_is_refused() -> None:
     _, module = bert()
-    with pytest.raises(Refused, match="no linear layer"):
-        serving.checked(module, {"head": "int8"}, ENCODER)
-    assert isinstance(serving.checked(module, {"head.dense": "int8"}, ENCODER).head.dense, Int8Linear)
+    with pytest.raises(MeasurementRejectedError, match="no linear layer"):
+        serving.serve_checked(module, {"head": "int8"}, ENCODER)
+    assert isinstance(serving.serve_checked(module, {"head.dense": "int8"}, ENCODER).head.dense, Int8Linear)
 
 
 # timing
@@ -327,7 +332,7 @@ def test_a_quantised_network_is_timed_in_turns_with_itself(monkeypatch: Any, tmp
     for name, network in named.items():
         network.register_forward_pre_hook(lambda *_: None)
         network.encode = noting(network.encode, name, order)
-    found = latency.latency(
+    found = latency.measure_latency(
         named["low"],
         named["reference"],
         ENCODER,
@@ -343,7 +348,9 @@ def test_a_quantised_network_is_timed_in_turns_with_itself(monkeypatch: Any, tmp
     assert found["fp32_ratio"] == pytest.approx(found["p50"] / found["fp32_p50"])
     bits = precisions.activation_bits()
     assert f"|prec:int8|int8:{torch.backends.quantized.engine}-w8c-a{bits}t|mode:eager|" in found["signature"]
-    again = latency.latency(module, named["reference"], ENCODER, "cpu", Profile("here", "cpu", 1), min_n=8)
+    again = latency.measure_latency(
+        module, named["reference"], ENCODER, "cpu", Profile("here", "cpu", 1), min_n=8
+    )
     assert "|prec:fp32|mode:eager|" in again["signature"] and "fp32_ratio" not in again
 
 
