@@ -15,9 +15,9 @@ from typing import Any
 STUDIES = {
     "cpu-latency": "cpu_latency",
     "shape-latency": "shape_latency",
-    "simq-fronts": "simq_fronts",
-    "simq-fronts-accuracy": "simq_fronts_accuracy",
-    "simq-search": "simq_search",
+    "simq-fronts": "simq_fronts.study",
+    "simq-fronts-accuracy": "simq_fronts.accuracy",
+    "simq-search": "simq_search.study",
 }
 """Name on the command line -> module."""
 

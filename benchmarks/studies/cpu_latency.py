@@ -168,7 +168,7 @@ def rebuilt(record: Record, candidate: Mapping[str, Any]) -> tuple[Any, Any, Any
 
 def told(timings: Sequence[Timed], profile: str) -> Outcome:
     """The outcome of all timings."""
-    from benchmarks.studies import cpu_plot
+    from benchmarks.studies import cpu_latency_plot
 
     groups: dict[tuple[str, str], list[Timed]] = {}
     for one in timings:
@@ -215,7 +215,7 @@ def told(timings: Sequence[Timed], profile: str) -> Outcome:
         rows=rows,
         notes=notes,
         facts={"profile": profile, "rule": RULE, "timings": [asdict(one) for one in timings]},
-        pictures=cpu_plot.pictures(groups, profile),
+        pictures=cpu_latency_plot.pictures(groups, profile),
     )
 
 

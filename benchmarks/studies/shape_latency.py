@@ -95,7 +95,7 @@ def run(data_dir: Path | None, say: Say = lambda line: None) -> Outcome:
     Raises:
         UsageError: a table is absent or not what it should be.
     """
-    from benchmarks.studies import shape_plot
+    from benchmarks.studies import shape_latency_plot
 
     tables = [load(p, data_dir, say) for p in PROFILES.values() if p.family.by == "SuperShaper"]
     sizes = []
@@ -117,7 +117,7 @@ def run(data_dir: Path | None, say: Say = lambda line: None) -> Outcome:
         rows=[_cells(device) for device in found],
         notes=NOTES,
         facts=facts,
-        pictures=shape_plot.pictures(tables, sizes, found),
+        pictures=shape_latency_plot.pictures(tables, sizes, found),
     )
 
 

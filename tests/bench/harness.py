@@ -36,7 +36,7 @@ def seconds(count: int, results: Path) -> float:
 
 def searches(seeds: int = 2) -> dict[str, float]:
     """Processor seconds of a search on the first table, with the study's settings, by searcher."""
-    from benchmarks.studies.simq_search import OBJECTIVES, Plan
+    from benchmarks.studies.simq_search.study import OBJECTIVES, Plan
     from simq.arena import Arena
 
     place, plan, found = Arena(), Plan(), {}

@@ -11,13 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from benchmarks.studies.simq_tables.build import Stream
 from supernet.data.images import ImageBatches, Images
 from supernet.elastic import SuperNet
 from supernet.families import image_family
 from supernet.space import SearchSpace, layered_space, resnet_space
 from supernet.train import Recipe, Sandwich, SinglePath, Trainer
 from supernet.weights import SharedSlices
-from tests.bench.tabulate import Stream
 from tests.unit.supernet.test_resnet import layers
 from tests.unit.supernet.test_vit import copy_into
 

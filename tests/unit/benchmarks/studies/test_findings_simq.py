@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.studies import fronts_told
+from benchmarks.studies.simq_fronts import report
 from tests import ROOT
 
 
@@ -93,10 +93,10 @@ def fragments() -> dict[str, str]:
     )
     found["ceiling faster"] = f"{loss['ceiling faster']} times"
     found["ceiling smaller"] = f"{loss['ceiling smaller']} times"
-    d = fronts_told.DISCORDANT
+    d = report.DISCORDANT
     found["resolves"] = (
-        f"5,000 items resolve {100 * fronts_told.resolves(5000, d):.1f} points, 1,000 items"
-        f" {100 * fronts_told.resolves(1000, d):.1f}; half a point takes {fronts_told.needed(d):,}"
+        f"5,000 items resolve {100 * report.resolves(5000, d):.1f} points, 1,000 items"
+        f" {100 * report.resolves(1000, d):.1f}; half a point takes {report.needed(d):,}"
     )
     return found
 

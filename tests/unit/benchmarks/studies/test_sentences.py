@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.bench.sentences import Sentences, Shuffled, corpus, parted
+from benchmarks.studies.simq_tables.sentences import Sentences, Shuffled, corpus, parted
 
 
 def test_no_phrase_of_a_held_sentence_is_trained_on() -> None:

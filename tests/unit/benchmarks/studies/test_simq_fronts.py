@@ -16,10 +16,11 @@ from benchmarks.measurement.interleaved import MeasurementRejectedError
 from benchmarks.measurement.turns import Turns, in_turns
 from benchmarks.records import store
 from benchmarks.records.study_files import files as study_files
-from benchmarks.studies import fronts_again, fronts_measure, simq_fronts, simq_fronts_accuracy
-from benchmarks.studies.fronts_judge import error as error_of
-from benchmarks.studies.fronts_judge import judge
-from benchmarks.studies.simq_fronts import Plan
+from benchmarks.studies.simq_fronts import accuracy as accuracy_study
+from benchmarks.studies.simq_fronts import measure, rejudge, study
+from benchmarks.studies.simq_fronts.judge import error as error_of
+from benchmarks.studies.simq_fronts.judge import judge
+from benchmarks.studies.simq_fronts.study import Plan
 from simq.arena import Arena
 from simq.tabular import latency
 from simq.tabular.build import fill, layer_space
@@ -98,9 +99,9 @@ def test_latencies_of_another_table_are_refused(folder: Path, tmp_path: Path) ->
 
 
 def test_the_study_measures_what_it_reports(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(simq_fronts, "arena", Arena)
+    monkeypatch.setattr(study, "arena", Arena)
     plan = Plan(seeds=2, evaluations=40, population=10, inner=100, items=24, shown=2, rounds=4, jobs=1)
-    outcome = simq_fronts.study([folder / "tiny.npz"], folder, plan)
+    outcome = study.study([folder / "tiny.npz"], folder, plan)
     one = outcome.facts["tables"][0]
     table, net = read(folder / "tiny.npz"), supernet_file.load(folder / "tiny.safetensors")[0]
     for point in one["points"]:
@@ -114,7 +115,7 @@ def test_the_study_measures_what_it_reports(folder: Path, monkeypatch: pytest.Mo
     pair = outcome.facts["paired"]["tiny: times smaller than INT8"]
     assert pair["bounds"][0] <= pair["values"][0] <= pair["bounds"][1] and pair["unit"] == "ratio"
     measured = {point["place"] for point in one["points"]}
-    chosen = simq_fronts.choose(folder / "tiny.npz", plan)
+    chosen = study.choose(folder / "tiny.npz", plan)
     assert measured == set(chosen.places)
     assert one["largest_error_of_accuracy"] <= 2 / 24 + 1e-9
     assert outcome.pictures["png"][:4] == b"\x89PNG" and len(outcome.rows) >= 3 + 1
@@ -124,18 +125,18 @@ def test_the_study_measures_what_it_reports(folder: Path, monkeypatch: pytest.Mo
     for ending, content in study_files("simq-fronts", outcome, "c" * 40, None).items():
         store.write_text(path.with_suffix(f".{ending}"), content)
     monkeypatch.setattr(
-        fronts_again, "arena", lambda: SimpleNamespace(tables=lambda: {"tiny": folder / "tiny.npz"})
+        rejudge, "arena", lambda: SimpleNamespace(tables=lambda: {"tiny": folder / "tiny.npz"})
     )
-    again = fronts_again.again(path)
+    again = rejudge.again(path)
     assert again.rows == outcome.rows and again.facts["tables"] == outcome.facts["tables"]
 
 
 def test_every_point_of_a_front_that_searched_no_worse_is_measured(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(simq_fronts, "arena", Arena)
+    monkeypatch.setattr(study, "arena", Arena)
     plan = Plan(quality="error", seeds=2, evaluations=40, population=10, inner=99, shown=0)
-    chosen = simq_fronts.choose(folder / "tiny.npz", plan)
+    chosen = study.choose(folder / "tiny.npz", plan)
     table = read(folder / "tiny.npz")
     hits, size = table.columns["hits"], table.columns["bytes"]
     base = hits[chosen.largest["int8"]]
@@ -145,7 +146,7 @@ def test_every_point_of_a_front_that_searched_no_worse_is_measured(
     beaten = [any(a != b and a[0] <= b[0] and a[1] <= b[1] for a in rows) for b in rows]
     truth = {int(p) for p, by in zip(good, beaten, strict=True) if not by}
     assert set(chosen.fronts["int8", "smaller", 0]) == truth and truth
-    assert simq_fronts_accuracy.PLAN.quality == "error"
+    assert accuracy_study.PLAN.quality == "error"
 
 
 def facts(items: int = 5000, **points: tuple[float, float, float, float | None]) -> dict:
@@ -199,7 +200,7 @@ def test_without_items_the_error_is_the_widest_that_accuracies_allow() -> None:
     for _ in range(20):
         base = (rng.random(5000) < 0.8).astype(float)
         mine = np.where(rng.random(5000) < rng.random(), base, rng.random(5000) < 0.75).astype(float)
-        known = simq_fronts.against(mine, base)
+        known = study.against(mine, base)
         one = facts(a=(2.0, float(mine.mean()), 0.9, None))
         one["points"][0]["accuracy"] = float(base.mean())
         assert known[1] <= error_of(one, one["points"][1])[0] * 1.001
@@ -215,7 +216,7 @@ def test_a_published_file_judged_again_has_the_published_measurements() -> None:
     root = ROOT / "results" / "studies"
     for name in ("simq-fronts", "simq-fronts-accuracy"):
         sealed = json.loads((root / f"{name}.json").read_text("utf-8"))
-        again = fronts_again.again(root / f"{name}.json")
+        again = rejudge.again(root / f"{name}.json")
         assert json.loads(json.dumps(again.facts["tables"])) == sealed["tables"]
         assert json.loads(json.dumps(again.facts["paired"])) == sealed["paired"]
         assert [list(row) for row in again.rows] == sealed["page"]["rows"]
@@ -232,21 +233,21 @@ def test_turns_are_ratios_to_the_anchor_and_refuse_a_changed_input() -> None:
 
 
 def test_sentences_are_asked_without_padding() -> None:
-    some = fronts_measure.Items((torch.tensor([[2, 9, 3, 0, 0], [2, 9, 9, 9, 3]]),), torch.tensor([0, 1]))
+    some = measure.Items((torch.tensor([[2, 9, 3, 0, 0], [2, 9, 9, 9, 3]]),), torch.tensor([0, 1]))
     assert some[0][0].tolist() == [[2, 9, 3]] and some[1][0].shape == (1, 5)
 
 
 def test_the_supernet_of_another_table_is_refused(folder: Path) -> None:
     with pytest.raises(UsageError, match="is not the supernet of table tiny"):
-        fronts_measure.check(folder, {"name": "tiny", "weights_sha256": "f" * 64})
+        measure.check(folder, {"name": "tiny", "weights_sha256": "f" * 64})
 
 
 def test_what_is_missing_is_said(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(simq_fronts, "arena", Arena)
+    monkeypatch.setattr(study, "arena", Arena)
     with pytest.raises(UsageError, match=r"NAME\.safetensors"):
-        simq_fronts.run(tmp_path)
+        study.run(tmp_path)
     with pytest.raises(UsageError, match=r"tests\.bench\.items"):
-        fronts_measure.items(tmp_path, "tiny", 3)
+        measure.items(tmp_path, "tiny", 3)
     (tmp_path / "tiny.npz").write_bytes((folder / "tiny.npz").read_bytes())
     with pytest.raises(UsageError, match=r"tests\.bench\.latencies"):
-        simq_fronts.study([tmp_path / "tiny.npz"], tmp_path, Plan())
+        study.study([tmp_path / "tiny.npz"], tmp_path, Plan())

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from benchmarks import registry
-from benchmarks.studies import search_told, simq_search
-from benchmarks.studies.search_told import Group, compare, groups
-from benchmarks.studies.simq_search import (
+from benchmarks.studies.simq_search import report
+from benchmarks.studies.simq_search import study as simq_search
+from benchmarks.studies.simq_search.report import Group, compare, groups
+from benchmarks.studies.simq_search.study import (
     ARMS,
     BUDGETS,
     SEEDS,
@@ -31,7 +32,7 @@ RNG = np.random.default_rng
 @pytest.fixture
 def place(monkeypatch: pytest.MonkeyPatch) -> Arena:
     monkeypatch.setattr(simq_search, "arena", Arena)
-    monkeypatch.setattr(search_told, "arena", Arena)
+    monkeypatch.setattr(report, "arena", Arena)
     return Arena()
 
 
@@ -162,7 +163,7 @@ def test_a_difference_that_does_not_vary_has_no_interval(monkeypatch: pytest.Mon
     base = np.full((7, 3), 0.5)
     (one,) = compare(many({"linas": base + 0.25, "quant-then-arch": base}, monkeypatch), Plan(budgets=(200,)))
     assert one.p is None and one.verdict == "not tested"
-    assert search_told.percent(one.values, signed=True) == "+25.0"
+    assert report.percent(one.values, signed=True) == "+25.0"
 
 
 def test_the_paper_s_alphabet_is_a_question_of_its_own(place: Arena, tmp_path: Path) -> None:

@@ -239,7 +239,7 @@ def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_command_that_makes_tables(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from tests.bench.tabulate import main
+    from benchmarks.studies.simq_tables.build import main
 
     folder = str(tmp_path)
     where = ["--device", "cpu", "--cache", folder, "--out", folder, "--tokens", f"{kind}=2e3"]
@@ -261,9 +261,9 @@ def test_held_out_items_are_the_tables_first_then_the_rest_of_the_split(kind: st
 
     from safetensors.torch import load_file
 
-    from tests.bench.items import main
-    from tests.bench.tabulate import KINDS as MADE
-    from tests.bench.tabulate import of_images, tiny
+    from benchmarks.studies.simq_tables.build import KINDS as MADE
+    from benchmarks.studies.simq_tables.build import of_images, tiny
+    from benchmarks.studies.simq_tables.held_out import main
 
     main([kind, "--tiny", "--cache", str(tmp_path), "--out", str(tmp_path)])
     found = load_file(tmp_path / f"simq-{kind}.items.safetensors")

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure as Drawing
 from benchmarks.report.plots import pareto
 
 if TYPE_CHECKING:
-    from benchmarks.studies.simq_search import Judged, Plan
+    from benchmarks.studies.simq_search.study import Judged, Plan
 
 
 PICTURED = (

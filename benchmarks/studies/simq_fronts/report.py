@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.records.studies import Outcome
-from benchmarks.studies import fronts_plot
-from benchmarks.studies.fronts_judge import (
+from benchmarks.studies.simq_fronts import plot
+from benchmarks.studies.simq_fronts.judge import (
     AT_NO_LOSS,
     UNDECIDED,
     WITHDRAWN,
@@ -24,7 +24,7 @@ from benchmarks.studies.fronts_judge import (
     ratio,
     w4,
 )
-from benchmarks.studies.simq_fronts import AXES, LEVEL, MARGIN, PAPER, RULE, short
+from benchmarks.studies.simq_fronts.study import AXES, LEVEL, MARGIN, PAPER, RULE, short
 
 NAMED = {"loss": "simq-fronts", "error": "simq-fronts-accuracy"}
 DISCORDANT = 0.12
@@ -61,7 +61,7 @@ def outcome(about: Mapping[str, Any], tables: Sequence[Facts]) -> Outcome:
         rows=[row for one in tables for row in rows(one, answers)],
         notes=list(notes(about, tables, answers)),
         facts=facts,
-        pictures=fronts_plot.pictures(tables, about["profile"], quality),
+        pictures=plot.pictures(tables, about["profile"], quality),
     )
 
 

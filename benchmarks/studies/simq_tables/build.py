@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from benchmarks.studies.simq_tables import sentences
 from simq.tabular.build import fill, layer_space
 from simq.tabular.table import Table, write
 from supernet import allocator, supernet_file
@@ -28,7 +29,6 @@ from supernet.quantization.fake_quantize import FakeQuantized
 from supernet.space import SearchSpace, layered_space, resnet_space
 from supernet.train import Recipe, Sandwich, SinglePath, Trainer
 from supernet.weights import SharedSlices
-from tests.bench import sentences
 
 SEED = 1
 """Of a supernet, unless another is asked for, whose table is then called after it: ``simq-vit-s2``."""
@@ -169,6 +169,12 @@ def named(net: SuperNet) -> dict[str, torch.Tensor]:
     return {name: view for name, (view, _) in net.source.master.views.items()}
 
 
+def load(net: SuperNet, weights: Mapping[str, torch.Tensor]) -> None:
+    """Replace all weights of a supernet made by ``supernet``."""
+    assert isinstance(net.source, SharedSlices)
+    net.source.load(weights)
+
+
 def fit(
     name: str,
     net: SuperNet,
@@ -181,7 +187,7 @@ def fit(
     """Train a supernet by the sandwich rule with in-place distillation, a single network by itself; say how
     it goes, and how the largest network does on ``judged``."""
     alone = net.space.size() == 1
-    sampling = SinglePath() if alone else Sandwich(distill=True)
+    sampling: Any = SinglePath() if alone else Sandwich(distill=True)
     precision = "bf16" if net.device.type == "cuda" else "fp32"
     start, due = time.monotonic(), [tokens / REPORTS]
 
@@ -260,15 +266,16 @@ def of_images(key: str, kind: Kind, args: argparse.Namespace) -> Made:
             seen = evaluation_batches(train.first(min(ESTIMATED, len(train))), size, device=args.device)
             net.seen = [(batch.inputs, batch.tokens) for batch in seen]
 
-    said = {
+    said: dict[str, Any] = {
         "task": task.name,
         "data_sha256": dict(prepared.digests),
         "validation": f"the first {len(some)} validation images",
         "held_out": f"{len(held)} images of the test split, at equal distances",
         "metric": "accuracy",
     }
-    if train.texts is not None:
-        known, asked = ({"texts": x.texts.numpy(), "labels": x.labels.numpy()} for x in (train, held))
+    if train.texts is not None and held.texts is not None:
+        known = {"texts": train.texts.numpy(), "labels": train.labels.numpy()}
+        asked = {"texts": held.texts.numpy(), "labels": held.labels.numpy()}
         said["question_only"] = round(100 * mosaics.floor(known, asked), 2)
         print(f"{kind.name}: {said['question_only']:.1f} % of what is held out needs no image")
     if net.estimated_on:
@@ -284,7 +291,7 @@ def of_sentences(key: str, kind: Kind, args: argparse.Namespace) -> Made:
 
     found = sentences.corpus(args.cache / "sentences.npz", args.tiny, args.data_dir, print)
     space, length = space_of(key, kind.name, args.tiny), found.train.tokens.shape[1]
-    plain = {"dropout": 0.0, "attention_dropout": 0.0, "max_positions": length}
+    plain: dict[str, Any] = {"dropout": 0.0, "attention_dropout": 0.0, "max_positions": length}
     config = SentenceConfig(found.vocab, **plain | {"dropout": 0.1})
     net = supernet(SentenceFamily(space, config), args.device, args.seed)
     search, held = (some.to(args.device).batches(kind.walked) for some in (found.search, found.held_out))
@@ -296,12 +303,12 @@ def of_sentences(key: str, kind: Kind, args: argparse.Namespace) -> Made:
             if number:
                 # From here on every sub-network learns.
                 whole = supernet(family, args.device, args.seed)
-                whole.source.load(named(before))
+                load(whole, named(before))
                 before = whole
             rows = MaskedBatches(found.rows, recipe.batch_tokens, args.seed + number, device=args.device)
             fit(f"{kind.name}, masked words {number + 1}", before, recipe, rows, tokens, [], args.seed)
         begun = named(before)
-        net.source.load(named(net) | {n: x for n, x in begun.items() if not n.startswith("head.")})
+        load(net, named(net) | {n: x for n, x in begun.items() if not n.startswith("head.")})
         size = max(1, kind.recipe.batch_tokens // length)
         batches = sentences.Shuffled(found.train.to(args.device), size, args.seed)
         fit(kind.name, net, kind.recipe, batches, kind.tokens, search, args.seed)

@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure as Drawing
 
 from benchmarks.report.plots import pareto
-from benchmarks.studies.fronts_judge import WITHDRAWN, Facts
-from benchmarks.studies.fronts_judge import points as points_of
+from benchmarks.studies.simq_fronts.judge import WITHDRAWN, Facts
+from benchmarks.studies.simq_fronts.judge import points as points_of
 
 MARKS = {"int8": ("s", "white"), "linas": ("o", "#0072b2"), "arch-then-quant": ("^", "#d55e00")}
 LABELS = {"linas": "linas, joint", "arch-then-quant": "arch-then-quant", "int8": "uniform INT8 networks"}

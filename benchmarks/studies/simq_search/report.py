@@ -11,8 +11,8 @@ import numpy as np
 from benchmarks.records.studies import Outcome
 from benchmarks.registry import arena
 from benchmarks.stats import intervals
-from benchmarks.studies import search_plot
-from benchmarks.studies.simq_search import (
+from benchmarks.studies.simq_search import plot
+from benchmarks.studies.simq_search.study import (
     ARMS,
     COMPARISONS,
     MARGIN,
@@ -197,7 +197,7 @@ def outcome(judged: Sequence[Judged], more: More, plan: Plan) -> Outcome:
         notes=[*_about(judged, plan, [place.latency(path) for path in paths]),
                *_verdicts(asked, compared, plan), *_more(more, plan)],
         facts=facts,
-        pictures=search_plot.pictures([one for one in judged if not one.case.alphabet], plan),
+        pictures=plot.pictures([one for one in judged if not one.case.alphabet], plan),
     )  # fmt: skip
 
 

@@ -211,7 +211,7 @@ def run(data_dir: Path | None, say: Say = lambda line: None) -> Outcome:
 
 def study(paths: Sequence[Path], plan: Plan, say: Say = lambda line: None) -> Outcome:
     """The study over some tables."""
-    from benchmarks.studies import search_told
+    from benchmarks.studies.simq_search import report
 
     cases = [Case(path, asked) for asked in OBJECTIVES for path in paths if _has(path, asked)]
     cases += [Case(path, OBJECTIVES[0], PAPER) for path in paths if set(PAPER) < set(arena().uniform(path))]
@@ -228,7 +228,7 @@ def study(paths: Sequence[Path], plan: Plan, say: Say = lambda line: None) -> Ou
         for one in judged
         if one.case == Case(one.case.path, OBJECTIVES[0])
     }
-    return search_told.outcome(judged, more, plan)
+    return report.outcome(judged, more, plan)
 
 
 def _has(path: Path, objectives: Sequence[str]) -> bool:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from benchmarks.api import UsageError
 from benchmarks.records.studies import Outcome
 from benchmarks.registry import arena
-from benchmarks.studies.simq_search import nondominated
+from benchmarks.studies.simq_search.study import nondominated
 from benchmarks.tasks.datasets import Say
 
 SUMMARY = "joint fronts of tables against uniform INT8, measured in ONNX Runtime on held-out data"
@@ -109,7 +109,7 @@ def run(folder: Path, say: Say = lambda line: None, plan: Plan | None = None) ->
 def study(paths: Sequence[Path], folder: Path, plan: Plan, say: Say = lambda line: None) -> Outcome:
     """The study over some tables."""
     from benchmarks.hardware import profiles
-    from benchmarks.studies import fronts_told
+    from benchmarks.studies.simq_fronts import report
     from supernet.quantization.onnx_runtime import version
 
     for path in paths:
@@ -123,20 +123,20 @@ def study(paths: Sequence[Path], folder: Path, plan: Plan, say: Say = lambda lin
         "quality": plan.quality, "profile": profile, "seeds": plan.seeds, "evaluations": plan.evaluations,
         "inner": plan.inner, "shown": plan.shown, "rounds": plan.rounds,
     }  # fmt: skip
-    return fronts_told.outcome(about, [family(path, folder, plan, say) for path in paths])
+    return report.outcome(about, [family(path, folder, plan, say) for path in paths])
 
 
 def family(path: Path, folder: Path, plan: Plan, say: Say) -> dict[str, Any]:
     """Search one table and measure what was found: the facts of the study's file."""
-    from benchmarks.studies import fronts_measure
+    from benchmarks.studies.simq_fronts import measure
 
     place = arena()
     head = place.head(path)
-    fronts_measure.check(folder, head)
+    measure.check(folder, head)
     chosen = choose(path, plan)
     say(f"{head['name']}: {len(chosen.places)} networks to measure")
     networks = dict(zip(chosen.places, place.networks(path, chosen.places), strict=True))
-    ask = partial(fronts_measure.measured, folder, path.stem, plan.items)
+    ask = partial(measure.measured, folder, path.stem, plan.items)
     jobs = plan.jobs or len(os.sched_getaffinity(0))
     if jobs > 1:
         # Not by fork: kernels' threads do not survive it.
@@ -144,13 +144,13 @@ def family(path: Path, folder: Path, plan: Plan, say: Say) -> dict[str, Any]:
             points = dict(zip(networks, pool.map(ask, networks.values()), strict=True))
     else:
         points = {at: ask(network) for at, network in networks.items()}
-    held = fronts_measure.items(folder, path.stem, plan.items)
+    held = measure.items(folder, path.stem, plan.items)
     say(f"{head['name']}: timing")
     anchor, base = chosen.largest["fp32"], points[chosen.largest["int8"]]
     rest = [at for at in points if at != anchor]
-    times = fronts_measure.timed(points[anchor], [points[at] for at in rest], held, plan.rounds)
+    times = measure.timed(points[anchor], [points[at] for at in rest], held, plan.rounds)
     ratio = {at: times.median(i) for i, at in enumerate([anchor, *rest])}
-    low, turns = fronts_measure.bfloat16(folder, path.stem, plan.items, networks[anchor], plan.rounds)
+    low, turns = measure.bfloat16(folder, path.stem, plan.items, networks[anchor], plan.rounds)
     total = int(head["held_out_labels"])
     claimed = place.whole(path, ("held_hits",))[:, 0]
     apart = [abs(float(points[at].hits[:total].mean()) - claimed[at] / total) for at in points]

@@ -10,12 +10,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks.records.studies import Outcome
-from benchmarks.studies import simq_fronts
+from benchmarks.studies.simq_fronts import study
 from benchmarks.tasks.datasets import Say
 
 SUMMARY = "the same fronts, searched for accuracy"
-READS = simq_fronts.READS
-PLAN = simq_fronts.Plan(quality="error", items=1000, shown=2)
+READS = study.READS
+PLAN = study.Plan(quality="error", items=1000, shown=2)
 """Fewer points, and of items those of the tables."""
 
 
@@ -25,4 +25,4 @@ def run(folder: Path, say: Say = lambda line: None) -> Outcome:
     Raises:
         UsageError: none is, or one has no latencies.
     """
-    return simq_fronts.run(folder, say, PLAN)
+    return study.run(folder, say, PLAN)

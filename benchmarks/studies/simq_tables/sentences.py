@@ -53,7 +53,7 @@ class Sentences:
         lengths = (self.tokens != 0).sum(1)
         order = lengths.argsort(stable=True)
         found = []
-        for part in order.split(size):
+        for part in torch.split(order, size):
             there = Sentences(self.tokens[part, : int(lengths[part].max())], self.labels[part])
             found.append(there.batch(slice(None)))
         return found

@@ -15,8 +15,8 @@ from typing import Any
 from benchmarks.records import study_files
 from benchmarks.records.studies import Outcome
 from benchmarks.registry import arena
-from benchmarks.studies import fronts_told
-from benchmarks.studies.simq_fronts import described, short
+from benchmarks.studies.simq_fronts import report
+from benchmarks.studies.simq_fronts.study import described, short
 
 WIDTH = 2 * 1.959964
 """Ends of a two-sided 95 % interval apart, in standard errors."""
@@ -37,7 +37,7 @@ def again(path: Path) -> Outcome:
     about["measured"] = old.get("measured") or {"commit": old["written"]["commit"], "seal": seal}
     tables = [described(arena().tables()[one["table"]["name"]], upgraded(one), about["quality"])
               for one in old["tables"]]  # fmt: skip
-    return fronts_told.outcome(about, tables)
+    return report.outcome(about, tables)
 
 
 def upgraded(one: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def main(results: Path) -> None:
     from benchmarks.records import provenance, store
 
     commit, dirty = provenance.source_state()
-    for name in fronts_told.NAMED.values():
+    for name in report.NAMED.values():
         path = results / study_files.FOLDER / f"{name}.json"
         for ending, content in study_files.files(name, again(path), commit, dirty).items():
             target = path.with_suffix(f".{ending}")

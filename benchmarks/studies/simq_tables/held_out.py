@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
+from benchmarks.studies.simq_tables.build import KINDS, SEED, of_images, of_sentences, tiny
 from supernet.data.images import ImageBatch, Images
 from supernet.export import replace
-from tests.bench.tabulate import KINDS, SEED, of_images, of_sentences, tiny
 
 ITEMS = 5000
 """Of a table, at most."""
@@ -29,7 +29,7 @@ def others(test: Images, count: int) -> list[ImageBatch]:
     more = min(ITEMS - count, len(rest))
     kept = rest[np.arange(more) * len(rest) // max(more, 1)]
     index = torch.from_numpy(np.random.default_rng(SEED).permutation(kept))
-    return [test.batch(part) for part in index.split(1000)]
+    return [test.batch(part) for part in torch.split(index, 1000)]
 
 
 def main(words: list[str] | None = None) -> None:

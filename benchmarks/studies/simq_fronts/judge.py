@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.stats import intervals
-from benchmarks.studies.simq_fronts import LEVEL, MARGIN
+from benchmarks.studies.simq_fronts.study import LEVEL, MARGIN
 
 Facts = Mapping[str, Any]
 AT_NO_LOSS, WORSE, UNDECIDED = "at no loss", "worse", "undecided"

@@ -1,0 +1,1 @@
+"""Comparison of joint searches of architecture and precision on fully tabulated spaces."""

@@ -1,0 +1,1 @@
+"""Producers of the tables of ``simq/tabular/data``: supernets, tables, held-out items and latency models."""
