@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import tempfile
@@ -16,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.api import UsageError
-from benchmarks.cli.verify import named
+from benchmarks.cli.arguments import PUBLISHED, add_data_dir, add_json, add_results, add_start_from
+from benchmarks.cli.console import print_json
+from benchmarks.cli.record_argument import find_record
 from benchmarks.export import source as delivery
-from benchmarks.export.model_card import Row
 from benchmarks.export.source import Delivery
 from benchmarks.hardware import profiles
 from benchmarks.records import attachments, provenance, runtime_latencies, store
@@ -28,17 +28,56 @@ from benchmarks.tasks.datasets import datasets
 if TYPE_CHECKING:
     from torch import nn
 
+    from benchmarks.export.model_card import Row
+
+SUMMARY = "export a row's network to another runtime, and check it there"
 SENTENCES = 200
 """Of the validation split, that a translator is compared on in both decoders."""
 SAME_BLEU = 0.5
 """Largest difference of BLEU that the same weights may have in two decoders: they break ties differently."""
 
 
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Add this command's arguments."""
+    command.add_argument("record", metavar="RECORD", help="a file, or the id of a record")
+    command.add_argument(
+        "--to",
+        required=True,
+        choices=("onnx", "ctranslate2", "huggingface", "fairseq"),
+        help="target runtime",
+    )
+    command.add_argument(
+        "--candidate",
+        type=int,
+        metavar="N",
+        help="index of a candidate (default: the best at the last target)",
+    )
+    command.add_argument(
+        "--precision",
+        choices=("fp32", "int8"),
+        help="precision of linear layers (default: as the candidate is deployed)",
+    )
+    command.add_argument(
+        "--time", action="store_true", help="time it there, in turns with PyTorch, on one thread each"
+    )
+    command.add_argument(
+        "--out", type=Path, metavar="DIR", help="new folder (default: RESULTS/local/exports/...)"
+    )
+    add_results(command, PUBLISHED, "folder with records/ in it")
+    add_data_dir(command, "folder of real data, for the vocabulary")
+    add_start_from(command)
+    add_json(command)
+
+
 def run(options: argparse.Namespace) -> int:
-    """Export one candidate of a record; the folder appears whole or not at all."""
+    """Export one candidate of a record, into a folder that appears complete or not at all; return 0.
+
+    Raises:
+        UsageError: no such record or candidate, or the target format cannot represent the network.
+    """
     local = store.load_all(options.results / "local", [])
     known = [*{r["id"]: r for r in [*store.load_all(options.results / "records", []), *local]}.values()]
-    record, _ = named(options, known)
+    record, _ = find_record(options.record, known, options.results / "records")
     path = Path(options.record) if Path(options.record).is_file() else None
     found = delivery.find(record, options.candidate, path, options.results)
     out = options.out or options.results / "local" / "exports" / f"{found.label}.{options.to}"
@@ -61,7 +100,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         listed = [{"what": name, "value": value, "signature": by} for name, value, by in checks]
         where = {"folder": str(out), "latency": kept and str(kept), "record": record["id"]}
-        print(json.dumps(where | {"checks": listed}, indent=1))
+        print_json(where | {"checks": listed})
     else:
         for name, value, by in checks:
             print(f" {name:34} {value}" + (f"   {by}" if by else ""))
@@ -99,7 +138,7 @@ def _licence(found: Delivery) -> str:
     return data.note if data else f"what task {task.name} generates or brings"
 
 
-Written = tuple[list[Row], str, dict[str, Any] | None]
+Written = tuple[list["Row"], str, dict[str, Any] | None]
 """What was found, the class that reads the folder, and the latency there, if it was timed."""
 
 

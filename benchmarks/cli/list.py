@@ -3,68 +3,89 @@
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from benchmarks import registry
 from benchmarks.api import Option, UsageError
+from benchmarks.cli.arguments import add_json
+from benchmarks.cli.console import print_json, print_table
 from benchmarks.options import typed
-from benchmarks.records.text import sanitize
+
+SUMMARY = "list methods, tasks or profiles"
+OPTION_COLUMNS = ("method", "name", "type", "default", "allowed", "help")
+"""Columns of the table of options."""
+
+Row = Mapping[str, object]
+"""Column -> value of plain JSON types."""
 
 
-def listing(options: argparse.Namespace) -> int:
-    """Print what there is of one kind."""
-    rows = {"methods": methods, "tasks": tasks, "profiles": profiles}[options.what]()
-    if options.json:
-        print(json.dumps(rows, indent=1))
-        return 0
-    table([name for name in rows[0] if name not in ("sha256", "options")] if rows else ["name"], rows)
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Add this command's arguments."""
+    command.add_argument("what", choices=("methods", "tasks", "profiles"), help="what to list")
+    add_json(command)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print all entries of one kind; return 0."""
     if options.what == "methods":
-        print()
-        table(
-            OPTION, [{"method": row["name"], **_plain(option)} for row in rows for option in row["options"]]
-        )
-        print("\nto give one: --option METHOD.NAME=VALUE")
-        print("your own: --methods ./mine.py:Class (see CONTRIBUTING.md)")
+        _print_methods(as_json=options.json)
+        return 0
+    rows = task_rows() if options.what == "tasks" else profile_rows()
+    if options.json:
+        print_json(rows)
+    else:
+        print_rows(rows)
     return 0
 
 
-def methods() -> Sequence[dict[str, Any]]:
-    """One row a method; a broken one says what is wrong with it."""
-    found: Sequence[dict[str, Any]] = [
-        {
-            "name": name,
-            "version": "",
-            "follows": "",
-            "tasks": "",
-            "from": "",
-            "summary": f"broken: {ref}",
-            "sha256": "",
-            "options": [],
-        }
-        if isinstance(ref, UsageError)
-        else {
-            "name": name,
-            "version": ref.version,
-            "follows": ref.follows or "",
-            "tasks": (f"suite {ref.suite}" if ref.suite else "all") + ", asked when run" * ref.selective,
-            "from": ref.origin,
-            "summary": ref.summary,
-            "sha256": ref.sha256,
-            "options": [described(option) for option in ref.options],
-        }
-        for name, ref in registry.methods().items()
-    ]
-    return found
+def print_rows(rows: Sequence[Row]) -> None:
+    """Print rows that share their columns; only ``name`` if there are none."""
+    columns = list(rows[0]) if rows else ["name"]
+    print_table(columns, [[_budget(row[name]) for name in columns] for row in rows])
 
 
-OPTION = ("method", "name", "type", "default", "allowed", "help")
-"""Columns of the table of options."""
+def _print_methods(*, as_json: bool) -> None:
+    """Print every installed method with its options."""
+    methods = registry.methods()
+    options = {
+        name: [] if isinstance(ref, UsageError) else [option_row(option) for option in ref.options]
+        for name, ref in methods.items()
+    }
+    rows = {name: method_row(name, ref) for name, ref in methods.items()}
+    if as_json:
+        digests = {name: "" if isinstance(ref, UsageError) else ref.sha256 for name, ref in methods.items()}
+        print_json([{**row, "sha256": digests[n], "options": options[n]} for n, row in rows.items()])
+        return
+    print_rows([*rows.values()])
+    print()
+    cells = []
+    for name, declared in options.items():
+        for option in declared:
+            default = "computed" if option["default"] is None else typed(option["default"])
+            values = option | {"method": name, "default": default}
+            cells.append([values[column] for column in OPTION_COLUMNS])
+    print_table(OPTION_COLUMNS, cells)
+    print("\nto give one: --option METHOD.NAME=VALUE")
+    print("your own: --methods ./mine.py:Class (see CONTRIBUTING.md)")
 
 
-def described(option: Option) -> dict[str, Any]:
-    """Return one declared option as plain data."""
+def method_row(name: str, ref: registry.MethodRef | UsageError) -> Row:
+    """Return the row of a method; the summary of a broken one is its error."""
+    if isinstance(ref, UsageError):
+        blank = dict.fromkeys(("version", "follows", "tasks", "from"), "")
+        return {"name": name, **blank, "summary": f"broken: {ref}"}
+    return {
+        "name": name,
+        "version": ref.version,
+        "follows": ref.follows or "",
+        "tasks": (f"suite {ref.suite}" if ref.suite else "all") + ", asked when run" * ref.selective,
+        "from": ref.origin,
+        "summary": ref.summary,
+    }
+
+
+def option_row(option: Option) -> dict[str, object]:
+    """Return one declared option as plain JSON types."""
     return {
         "name": option.name,
         "type": option.kind.__name__,
@@ -74,39 +95,27 @@ def described(option: Option) -> dict[str, Any]:
     }
 
 
-def _plain(described: dict[str, Any]) -> dict[str, Any]:
-    """Return a described option with its default as it is typed."""
-    return described | {
-        "default": "computed" if described["default"] is None else typed(described["default"])
-    }
-
-
-def tasks() -> Sequence[dict[str, Any]]:
-    """One row a task and tier."""
+def task_rows() -> list[Row]:
+    """Return one row a task and tier."""
     from benchmarks.tasks import DEVICES, get_task, task_names
 
-    rows = []
+    rows: list[Row] = []
     for name in sorted(task_names()):
         task = get_task(name)
         for tier_name in task.tiers():
             tiers = {device: task.tier(tier_name, device) for device in DEVICES}
-            row = {
-                "name": name,
-                "suite": task.suite,
-                "tier": tier_name,
-                "space": tiers["cpu"].space,
-                "metric": task.metric,
-            }
-            rows.append(row | {"budget": {device: tier.budget for device, tier in tiers.items()}})
+            budgets = {device: tier.budget for device, tier in tiers.items()}
+            row = {"name": name, "suite": task.suite, "tier": tier_name, "space": tiers["cpu"].space}
+            rows.append(row | {"metric": task.metric, "budget": budgets})
     return rows
 
 
-def profiles() -> Sequence[dict[str, Any]]:
-    """One row a declared profile, and which one this machine is."""
+def profile_rows() -> list[Row]:
+    """Return one row a declared hardware profile, with whether this machine matches it."""
     from benchmarks.hardware import profiles as declared
 
     here = declared.matching()
-    rows = []
+    rows: list[Row] = []
     for name in declared.names():
         profile = declared.get(name)
         row = {"name": name, "device": profile.device, "threads": profile.threads, "summary": profile.summary}
@@ -114,20 +123,11 @@ def profiles() -> Sequence[dict[str, Any]]:
     return rows
 
 
-def table(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
-    """Print rows under their columns, as wide as they are: it may go through a pipe."""
-    cells = [[_cell(row[name]) for name in columns] for row in rows]
-    widths = [max(len(line[i]) for line in [[*columns], *cells]) for i in range(len(columns))]
-    for line in [[*columns], *cells]:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else ""
-    if isinstance(value, dict):
-        return "  ".join(
-            f"{device}: " + ", ".join(f"{v:g} {k}" for k, v in kinds.items())
-            for device, kinds in value.items()
-        )
-    return sanitize(value, 200)  # a stranger's file says it
+def _budget(value: object) -> object:
+    """Return a budget as text: device -> currency -> allowance; other values as they are."""
+    if not isinstance(value, Mapping):
+        return value
+    return "; ".join(
+        f"{device}: " + ", ".join(f"{amount:g} {kind}" for kind, amount in kinds.items())
+        for device, kinds in value.items()
+    )

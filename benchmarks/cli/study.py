@@ -3,40 +3,60 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
+from pathlib import Path
 
 from benchmarks import registry
 from benchmarks.api import UsageError
-from benchmarks.cli.list import table
+from benchmarks.cli.arguments import PUBLISHED, add_data_dir, add_json, add_results
+from benchmarks.cli.console import print_json, print_table
 from benchmarks.records import studies
 from benchmarks.records import study_files as stored
 from benchmarks.records.provenance import source_state
 from benchmarks.records.store import write_text
 
+SUMMARY = "test a claim against data that others published; no run is needed"
 
-def study(options: argparse.Namespace) -> int:
-    """Print a study's table and write it as Markdown, JSON and pictures; without a name list the studies."""
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Add this command's arguments."""
+    command.add_argument("name", nargs="?", metavar="NAME", help="study (default: list all studies)")
+    add_data_dir(command, "folder of real data")
+    command.add_argument(
+        "--weights", type=Path, metavar="DIR", help="folder of the supernets and held-out items of tables"
+    )
+    add_results(command, PUBLISHED, "folder of results; studies are written to its studies/")
+    add_json(command)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print a study's table and write it as Markdown, JSON and pictures; return 0.
+
+    Without a name list all studies.
+
+    Raises:
+        UsageError: no such study, or the folder that it reads is not given.
+    """
     if options.name is None:
         rows = [{"name": name, "summary": studies.module(name).SUMMARY} for name in studies.STUDIES]
         if options.json:
-            print(json.dumps(rows, indent=1))
+            print_json(rows)
         else:
-            table(("name", "summary"), rows)
+            print_table(("name", "summary"), [[row["name"], row["summary"]] for row in rows])
             print(f"\nsupernet-bench study {rows[0]['name']} --data-dir DIR")
         return 0
     if options.name not in studies.STUDIES:
         raise registry.unknown("study", options.name, studies.STUDIES, "list them: supernet-bench study")
-    asked = studies.module(options.name)
+    module = studies.module(options.name)
     sources = {"data": options.data_dir, "records": options.results / "records", "weights": options.weights}
-    source = sources.get(asked.READS)
-    if source is None and asked.READS == "weights":
+    source = sources.get(module.READS)
+    if source is None and module.READS == "weights":
         raise UsageError(
             f"study {options.name} runs trained supernets: supernet-bench study {options.name} --weights"
             " FOLDER with NAME.safetensors and NAME.items.safetensors"
         )
-    if source is None and asked.READS == "data":
+    if source is None and module.READS == "data":
         raise UsageError(
             f"study {options.name} reads published tables: supernet-bench study {options.name} --data-dir"
             " FOLDER with published/"
@@ -46,16 +66,16 @@ def study(options: argparse.Namespace) -> int:
         print(line, file=sys.stderr)
 
     state = source_state()  # before: code that changes meanwhile is not what runs
-    outcome = asked.run(source, say)
+    outcome = module.run(source, say)
     folder = options.results / stored.FOLDER
     files = stored.files(options.name, outcome, *state)
     for ending, content in files.items():
         write_text(folder / f"{options.name}.{ending}", content)
     if options.json:
-        print(json.dumps(outcome.facts, indent=1))
+        print_json(outcome.facts)
         return 0
     print(f"{outcome.title}\n{outcome.question}\n")
-    table(outcome.columns, [dict(zip(outcome.columns, row, strict=True)) for row in outcome.rows])
+    print_table(outcome.columns, outcome.rows)
     print(f"\nRule: {outcome.rule}")
     for note in outcome.notes:
         print(f"- {note}")

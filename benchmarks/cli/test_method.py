@@ -3,36 +3,56 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
+import shutil
 import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from benchmarks import registry
+from benchmarks.cli.arguments import add_data_dir, add_json, add_method_options, add_results
+from benchmarks.cli.console import print_json, print_table
 from benchmarks.options import checked, parse
+from benchmarks.runs.execution import exclusive
 
 if TYPE_CHECKING:
     from benchmarks.conformance.checks import Check
 
-SHORT = "mt-synthetic-en-de", "check"
-"""The task and tier that a method is tried on."""
+SUMMARY = "check that a method obeys the rules"
+TASK, TIER = "mt-synthetic-en-de", "check"
+"""Default task; tier that is preferred if the task has it."""
+PARAGRAPH_COLUMNS = 100
+"""Width of an explanation, in characters."""
 
 
-def test_methods(options: argparse.Namespace) -> int:
-    """Try methods one after the other; 1 where one fails a check."""
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Add this command's arguments."""
+    command.add_argument("methods", nargs="+", metavar="METHOD", help="methods, installed or path.py:Class")
+    command.add_argument("--task", metavar="T", help=f"task of the test runs (default: {TASK})")
+    command.add_argument("--tier", help=f"tier of the task (default: {TIER}, else its smallest)")
+    add_method_options(command)
+    add_data_dir(command, "folder of real data, if the task needs some")
+    add_results(command)
+    add_json(command)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Test methods one after the other; return 1 if one of them fails a check, else 0.
+
+    Raises:
+        UsageError: no such method, task or option, or a method that does not apply to the task.
+    """
     refs = [registry.find(word) for word in dict.fromkeys(options.methods)]
     given = parse(options.option)
     for name in set(given) - {ref.name for ref in refs}:
         then = "an option is METHOD.NAME=VALUE"
         raise registry.unknown("tested method", name, [r.name for r in refs], then)
     chosen = {ref.name: checked(ref.name, ref.options, given.get(ref.name, {})) for ref in refs}
-    from benchmarks.cli.run import alone
     from benchmarks.runs.executor import Executor
     from benchmarks.tasks import get_task, prepare
 
-    task = get_task(options.task or SHORT[0])
-    tier_name = options.tier or (SHORT[1] if SHORT[1] in task.tiers() else task.tiers()[0])
+    task = get_task(options.task or TASK)
+    tier_name = options.tier or (TIER if TIER in task.tiers() else task.tiers()[0])
     tier = task.tier(tier_name, "cpu")
     executor = Executor()
     executor.warm_up()
@@ -41,7 +61,7 @@ def test_methods(options: argparse.Namespace) -> int:
 
     home = options.results / "test-method"
     shown = []
-    with alone(home):
+    with exclusive(home):
         say = _silent if options.json else print
         prepared = prepare(task, tier, options.results / "cache", options.data_dir, say)
         for ref in refs:
@@ -55,7 +75,7 @@ def test_methods(options: argparse.Namespace) -> int:
             if not options.json:
                 _show(checks, os.path.relpath(own / "whole" / "log.txt"))
     if options.json:
-        print(json.dumps(shown, indent=1))
+        print_json(shown)
     return 0 if all(about["ok"] for about in shown) else 1
 
 
@@ -64,29 +84,16 @@ def _silent(_line: str) -> None:
 
 
 def _show(checks: Sequence[Check], log: str) -> None:
-    """The table, and a paragraph for each failure."""
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console()
+    """Print the table of checks, and a paragraph for each failure."""
     failed = [check for check in checks if check.verdict == "FAILED"]
-    grid = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for head in ("check", "verdict", "what was seen"):
-        grid.add_column(head, no_wrap=head != "what was seen")
-    styles = {"ok": "green", "FAILED": "bold red"}
-    for check in checks:
-        verdict = Text(check.verdict, style=styles.get(check.verdict, "dim"))
-        grid.add_row(Text(check.name), verdict, Text(check.seen))
-    console.print(grid)
+    print_table(("check", "verdict", "what was seen"), [(c.name, c.verdict, c.seen) for c in checks])
+    width = min(shutil.get_terminal_size().columns, PARAGRAPH_COLUMNS)
     for check in failed:
-        paragraph = f"{check.name}: {check.seen}. {check.why} {check.mend}"
-        console.print(Text("\n" + textwrap.fill(paragraph, min(console.width, 100))), soft_wrap=True)
-    open_ = len(checks) - len(failed) - sum(check.verdict == "ok" for check in checks)
+        print("\n" + textwrap.fill(f"{check.name}: {check.seen}. {check.why} {check.mend}", width))
+    unjudged = len(checks) - len(failed) - sum(check.verdict == "ok" for check in checks)
     if failed:
-        console.print(Text(f"\n{len(failed)} failed, {open_} not judged; log: {log}\n"))
-    elif open_:
-        console.print(Text(f"\nnothing failed, {open_} not judged\n"))
+        print(f"\n{len(failed)} failed, {unjudged} not judged; log: {log}\n")
+    elif unjudged:
+        print(f"\nnothing failed, {unjudged} not judged\n")
     else:
-        console.print(Text("\nall checks passed\n"))
+        print("\nall checks passed\n")

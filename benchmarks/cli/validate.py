@@ -1,64 +1,98 @@
-"""``supernet-bench validate``: may these records be published?"""
+"""``supernet-bench validate``: check records before publication."""
 
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import NamedTuple
 
 from benchmarks.api import InvalidRecord, UsageError
+from benchmarks.cli.arguments import PUBLISHED, add_json, add_results
+from benchmarks.cli.console import print_json
 from benchmarks.leaderboard import submission
 from benchmarks.records import runtime_latencies, store
 from benchmarks.records.store import Record
 from benchmarks.records.text import sanitize
-from benchmarks.verification import verdict_files
+
+SUMMARY = "check records that are to be published, or a folder of them"
 
 
-def validate(options: argparse.Namespace) -> int:
-    """Check records one by one and against one another; 1 where one must not be published.
+class Problem(NamedTuple):
+    """A reason not to publish a file."""
+
+    path: Path
+    field: str
+    """Field of the file, or empty."""
+    text: str
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Add this command's arguments."""
+    command.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a record, or a folder of them")
+    add_results(command, PUBLISHED, "folder with the records/ that are published already")
+    add_json(command)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Check records one by one and against one another; return 1 if one must not be published, else 0.
 
     Verdicts of ``verify`` (files below a folder ``verified``) and latencies of ``export --time`` (below
     ``runtimes``) are checked against the published records.
+
+    Raises:
+        UsageError: a path does not exist, or there are no files.
     """
-    files = _files(options.paths)
-    found: dict[Path, Record] = {}
-    problems: list[tuple[Path, str, str]] = []
-    published = _published(options.results)
-    ids = {record["id"]: record for record in published}
-    for path in files:
+    paths = _files(options.paths)
+    published = store.load_all(options.results / "records", [])
+    published_by_id = {record["id"]: record for record in published}
+    records: dict[Path, Record] = {}
+    problems: list[Problem] = []
+    for path in paths:
         try:
-            if (kind := BESIDE.get(path.absolute().parent.parent.name)) is not None:
-                problems += _beside(kind, path, ids)
+            if (kind := _attachment_kind(path)) is not None:
+                problems += _attachment_problems(kind, path, published_by_id)
             else:
-                found[path] = store.load(path)
+                records[path] = store.load(path)
         except InvalidRecord as error:
-            said = str(error).removeprefix(f"{path}: ").splitlines()[0]
-            field, _, rest = said.removeprefix("field ").partition(": ")
-            problems.append((path, field, rest) if said.startswith("field ") else (path, "", said))
-    known, methods = ({r["spec"][key] for r in published} for key in ("settings_sha256", "method_sha256"))
-    for path, record in found.items():
-        lines = [*misplaced(path, record), *submission.problems(record, known, methods)]
-        problems += [(path, *line.partition(": ")[::2]) for line in lines]
-    paths = {record["id"]: path for path, record in found.items()}
-    twice = [path for path, record in found.items() if paths[record["id"]] != path]
-    problems += [(path, "id", "a second record of the same run") for path in twice]
-    here = set(paths)
-    both = [*found.values(), *(r for r in published if r["id"] not in here)]
-    for run, lines in submission.unequal(both).items():
-        if run in here:
-            problems += [(paths[run], *line.partition(": ")[::2]) for line in lines]
-    _say(options, files, problems)
+            problems.append(_parse(path, error))
+    problems += _record_problems(records, published)
+    _print(options, paths, problems)
     return 1 if problems else 0
 
 
-BESIDE = {verdict_files.FOLDER: verdict_files, runtime_latencies.FOLDER: runtime_latencies}
-"""Folder -> what knows the files below it, which lie beside records."""
+def _parse(path: Path, error: InvalidRecord) -> Problem:
+    """Return the problem that an error of ``load`` describes."""
+    text = str(error).removeprefix(f"{path}: ").splitlines()[0]
+    if not text.startswith("field "):
+        return Problem(path, "", text)
+    field, _, rest = text.removeprefix("field ").partition(": ")
+    return Problem(path, field, rest)
+
+
+def _record_problems(records: Mapping[Path, Record], published: Sequence[Record]) -> Iterator[Problem]:
+    """Yield the problems of records: of each one, of repeated runs, and of unequal conditions."""
+    settings, methods = (
+        {record["spec"][key] for record in published} for key in ("settings_sha256", "method_sha256")
+    )
+    for path, record in records.items():
+        for line in [*misplaced(path, record), *submission.problems(record, settings, methods)]:
+            field, _, text = line.partition(": ")
+            yield Problem(path, field, text)
+    paths = {record["id"]: path for path, record in records.items()}
+    for path, record in records.items():
+        if paths[record["id"]] != path:
+            yield Problem(path, "id", "a second record of the same run")
+    others = (record for record in published if record["id"] not in paths)
+    for id, lines in submission.unequal([*records.values(), *others]).items():
+        for line in lines if id in paths else ():
+            field, _, text = line.partition(": ")
+            yield Problem(paths[id], field, text)
 
 
 def misplaced(path: Path, record: Record) -> list[str]:
-    """Return what is wrong with a record's place: the board reads no file of another name."""
+    """Return the problem of a record's place, if any: the leaderboard reads no file of another name."""
     due = store.relative_path(record)
     if path.name != due.name:
         return [f"file name: '{sanitize(path.name, 80)}' would not be read: rename it to {due.name}"]
@@ -69,53 +103,64 @@ def misplaced(path: Path, record: Record) -> list[str]:
     return []
 
 
-def _beside(kind: Any, path: Path, published: Mapping[str, Record]) -> list[tuple[Path, str, str]]:
-    """What forbids publishing a file beside a record that is not damaged."""
-    made = kind.load(path)
-    record = published.get(made["record"])
+def _attachment_kind(path: Path) -> ModuleType | None:
+    """Return the module that reads an attachment, by the folder that it lies in; None for a record."""
+    from benchmarks.verification import verdict_files
+
+    kinds = {verdict_files.FOLDER: verdict_files, runtime_latencies.FOLDER: runtime_latencies}
+    return kinds.get(path.absolute().parent.parent.name)
+
+
+def _attachment_problems(kind: ModuleType, path: Path, published: Mapping[str, Record]) -> Iterator[Problem]:
+    """Yield the problems of an attachment.
+
+    Raises:
+        InvalidRecord: the file is damaged.
+    """
+    attachment = kind.load(path)
+    record = published.get(attachment["record"])
     if record is None:
-        return [(path, "record", f"no published record {made['record']}")]
-    if not kind.of_record(record, [path]):
-        return [(path, "record_seal", "of an earlier version of the record: make it again")]
-    lines = submission.elsewhere(made) if kind is runtime_latencies else ()
-    return [(path, *line) for line in lines]
+        yield Problem(path, "record", f"no published record {attachment['record']}")
+    elif not kind.of_record(record, [path]):
+        yield Problem(path, "record_seal", "of an earlier version of the record: make it again")
+    elif kind is runtime_latencies:
+        for field, text in submission.elsewhere(attachment):
+            yield Problem(path, field, text)
 
 
 def _files(paths: Sequence[Path]) -> list[Path]:
-    """Every JSON file that is meant: a folder stands for all below it but those set aside."""
-    found: list[Path] = []
+    """Return all JSON files of the paths: a folder stands for all files below it that are not set aside.
+
+    Raises:
+        UsageError: a path does not exist, or there are no files.
+    """
+    files: list[Path] = []
     for path in paths:
         if path.is_dir():
             below = [p for p in path.rglob("*.json") if p.is_file()]
-            found += sorted(
+            files += sorted(
                 p for p in below if not p.stem.rpartition(".")[2].startswith(("failed-", "invalid-"))
             )
         elif path.exists():
-            found.append(path)
+            files.append(path)
         else:
             raise UsageError(f"no '{sanitize(path, 200)}': give a record's file, or a folder of them")
-    if not found:
+    if not files:
         raise UsageError(
             f"no records in {', '.join(sanitize(p, 200) for p in paths)}: they are files named *.json"
         )
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(files))
 
 
-def _published(results: Path) -> list[Record]:
-    return store.load_all(results / "records", [])
-
-
-def _say(
-    options: argparse.Namespace, files: Sequence[Path], problems: Sequence[tuple[Path, str, str]]
-) -> None:
-    """One line a problem; the texts in it may be hostile."""
-    bad = len({path for path, _, _ in problems})
+def _print(options: argparse.Namespace, files: Sequence[Path], problems: Sequence[Problem]) -> None:
+    """Print one line a problem; all texts are sanitised, because records may be hostile."""
+    refused = len({problem.path for problem in problems})
     if options.json:
-        listed = [{"file": str(path), "field": field, "problem": said} for path, field, said in problems]
-        print(json.dumps({"records": len(files), "refused": bad, "problems": listed}, indent=1))
+        listed = [{"file": str(path), "field": field, "problem": text} for path, field, text in problems]
+        print_json({"records": len(files), "refused": refused, "problems": listed})
         return
-    for path, field, said in problems:
-        print(": ".join(sanitize(part, 300) for part in (path, field, said) if str(part)))
-    kind = "file" if any(p.parent.parent.name in BESIDE for p in files) else "record"
+    for problem in problems:
+        print(": ".join(sanitize(part, 300) for part in problem if str(part)))
+    kind = "file" if any(_attachment_kind(path) for path in files) else "record"
     count = f"{len(files)} {kind}{'s' * (len(files) != 1)}"
-    print(f"{count}: " + (f"{bad} must not be published" if bad else "ready to be published"))
+    print(f"{count}: " + (f"{refused} must not be published" if refused else "ready to be published"))

@@ -1,181 +1,128 @@
-"""``supernet-bench verify``: run a published record again and say whether it reproduces."""
+"""``supernet-bench verify``: run a published record again and report whether it reproduces."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import random
-import re
-import shutil
+import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from benchmarks import identity, registry
-from benchmarks.api import UsageError
+from benchmarks.cli.arguments import PUBLISHED, add_data_dir, add_json, add_results, add_start_from
+from benchmarks.cli.console import print_json
+from benchmarks.cli.record_argument import find_record
 from benchmarks.records import attachments, store
-from benchmarks.records.provenance import source_state
 from benchmarks.records.store import Record
 from benchmarks.records.text import sanitize
-from benchmarks.runs.plan import Folders
-from benchmarks.verification import compare, rerun, verdict_files
 
 if TYPE_CHECKING:
-    from benchmarks.runs.task_context import Ready
+    from benchmarks.verification.compare import Verdict
 
-TIER = "smoke"
-"""Records of this tier are drawn from where none is named: their runs take about a minute."""
+SUMMARY = "run a published record again and report whether it reproduces"
+EPILOG = (
+    "exit code: 0 quality and latency each reproduce, or cannot be judged (with the reason); 1 quality does"
+    " not reproduce; 3 latency alone does not; 2 mistake"
+)
 QUALITY, LATENCY = 1, 3
-"""Status where quality does not reproduce, and where latency alone does not."""
+"""Exit codes if quality does not reproduce, and if latency alone does not."""
 SHOWN = 12
 """Differing fields of provenance that the terminal lists."""
 
 
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Add this command's arguments."""
+    command.add_argument(
+        "record",
+        nargs="?",
+        metavar="RECORD",
+        help="a file, or the id of a record under results/records (default: a smoke record drawn at random)",
+    )
+    add_results(command, PUBLISHED, "published records, and the folder for the verdict")
+    add_data_dir(command)
+    command.add_argument(
+        "--method", metavar="PATH.py:CLASS", help="file and class of a method that is not installed"
+    )
+    add_start_from(command)
+    add_json(command)
+
+
 def run(options: argparse.Namespace) -> int:
-    """Verify one record; the status is ``QUALITY`` or ``LATENCY`` where that does not reproduce, else 0."""
-    known = store.load_all(options.results / "records", [])
-    found = named(options, known) if options.record else _drawn(options, known)
-    if found is None:
+    """Verify one record; return ``QUALITY`` or ``LATENCY`` if that does not reproduce, else 0.
+
+    Raises:
+        UsageError: no such record.
+    """
+    from rich.console import Console
+
+    from benchmarks.verification import compare, verdict_files
+    from benchmarks.verification.reproduce import reproduce
+
+    published = store.load_all(options.results / "records", [])
+    chosen = _choose(options, published)
+    if chosen is None:
         return 0
-    record, beside = found
-    known = [*{r["id"]: r for r in [*known, *beside]}.values()]
+    record, beside = chosen
     if not options.json:
         spec = record["spec"]
         print(
             f"verifying {record['id']}: {spec['method']} seed {spec['seed']}, {spec['task']} {spec['tier']}"
         )
-    verdict, again = _verify(options, record, known)
+    verdict, again = reproduce(
+        record,
+        [*{r["id"]: r for r in [*published, *beside]}.values()],
+        options.results,
+        Console(file=sys.stderr if options.json else sys.stdout),
+        data_dir=options.data_dir,
+        method=options.method,
+        start_from=options.start_from,
+    )
     path = None
     if again is not None:
         stored = verdict_files.to_record(record, again, verdict)
-        # A row drawn at random is a check of the code: whoever wants its verdict published names it.
-        path = attachments.write(
-            options.results if options.record else options.results / "local", verdict_files.FOLDER, stored
-        )
+        # The verdict on a record drawn at random checks the code; to publish a verdict, name the record.
+        home = options.results if options.record else options.results / "local"
+        path = attachments.write(home, verdict_files.FOLDER, stored)
     if options.json:
-        print(
-            json.dumps(
-                verdict_files.to_record(record, again, verdict) | {"path": path and str(path)}, indent=1
-            )
-        )
+        print_json(verdict_files.to_record(record, again, verdict) | {"path": path and str(path)})
     else:
-        _say(verdict, path)
-    return QUALITY if verdict.quality == compare.NO else LATENCY if verdict.latency == compare.NO else 0
+        _print_verdict(verdict, path)
+        print(f" => {verdict_files.words(verdict_files.parts(verdict))}")
+    if verdict.quality == compare.NO:
+        return QUALITY
+    return LATENCY if verdict.latency == compare.NO else 0
 
 
-def named(options: argparse.Namespace, known: Sequence[Record]) -> tuple[Record, Sequence[Record]]:
-    """The record of a path or an id, and those that lie in its store."""
-    word, path = str(options.record), Path(options.record)
-    if path.is_file():
-        record, place = store.load(path), path.absolute()
-        root = place.parents[3] if place.parts[-4:] == store.relative_path(record).parts else None
-        return record, store.load_all(root, []) if root else []
-    if re.fullmatch(r"[0-9a-f]{4,16}", word):
-        hits = [r for r in known if r["id"].startswith(word)]
-        if len(hits) == 1:
-            return hits[0], []
-        what = "several records start" if hits else "no record starts"
-        listed = "".join(f"\n  {r['id']}  {store.relative_path(r)}" for r in hits[:9])
-        raise UsageError(
-            f"{what} with {word} in {options.results / 'records'}{listed}\ngive a file or its id"
-        )
-    raise UsageError(
-        f"no record '{sanitize(word, 200)}': give a file, or the id of one under"
-        f" {options.results / 'records'}\n"
-        "list the published ones: results/LEADERBOARD.md"
-    )
+def _choose(
+    options: argparse.Namespace, published: Sequence[Record]
+) -> tuple[Record, Sequence[Record]] | None:
+    """Return the named record, else a drawn one, with the records of its store; None if there is none."""
+    from benchmarks.verification import reproduce
 
-
-def _drawn(options: argparse.Namespace, known: Sequence[Record]) -> tuple[Record, Sequence[Record]] | None:
-    """Draw a record of the quickest tier, with the commit as the seed; None where there is none.
-
-    Records of today's whole code come first, whose bits must return; then those of its methods.
-    """
-    pool = [r for r in known if r["spec"]["tier"] == TIER and r["status"] != "failed"]
-    if not pool:
-        said = f"nothing to verify: no {TIER} records under {options.results / 'records'}"
-        print(json.dumps({"answer": None, "reasons": [said]}) if options.json else said)
+    folder = options.results / "records"
+    if options.record:
+        return find_record(options.record, published, folder)
+    drawn = reproduce.draw(published)
+    if drawn is None:
+        reason = f"nothing to verify: no {reproduce.TIER} records under {folder}"
+        if options.json:
+            print_json({"answer": None, "reasons": [reason]})
+        else:
+            print(reason)
         return None
-    mine = [r for r in pool if _current(r)]
-    now = identity.equivalent(identity.SUBSTRATE_KIND, identity.substrate())
-    mine = [r for r in mine if identity.of_record(r).substrate == now] or mine
-    seed = (source_state()[0] or "no commit")[:12]
-    record = random.Random(seed).choice(sorted(mine or pool, key=lambda r: str(r["id"])))
+    record, count, seed = drawn
     if not options.json:
-        print(f"drawn from {len(mine or pool)} {TIER} records of this code's methods, with seed {seed}")
+        print(f"drawn from {count} {reproduce.TIER} records of this code's methods, with seed {seed}")
     return record, []
 
 
-def _current(record: Record) -> bool:
-    try:
-        ours = identity.equivalent(identity.METHOD, registry.find(record["spec"]["method"]).sha256)
-        return ours == identity.of_record(record).method
-    except UsageError:
-        return False
-
-
-def _verify(
-    options: argparse.Namespace, record: Record, known: Sequence[Record]
-) -> tuple[compare.Verdict, Record | None]:
-    """The verdict, and the second run's record where there was a second run."""
-    from benchmarks.cli.run import alone, execute
-
-    if record["status"] == "failed":
-        return compare.cannot_tell("the published run failed: it has no figures to compare"), None
-    spec = record["spec"]
-    folders = Folders(options.results / "local" / "verify", spec["suite"], spec["tier"])
-    made = rerun.prepare(record, folders, known, options.method, options.start_from)
-    if made.hindrances:
-        return compare.cannot_tell(*made.hindrances), None
-    assert made.plan is not None and made.profile is not None
-    limits, published = rerun.limits(record), record["provenance"]["data"]
-
-    def before(ready: Ready) -> Ready:
-        digests = dict(ready.prepared.digests)
-        if digests != published:
-            names = sorted(n for n in {*digests, *published} if digests.get(n) != published.get(n))
-            raise OtherData(
-                f"the data are not the published ones: {', '.join(sanitize(n, 60) for n in names[:6])}"
-            )
-        return replace(ready, limits=limits or ready.limits)
-
-    jobs = record["provenance"].get("jobs")
-    how = argparse.Namespace(
-        json=options.json,
-        data_dir=options.data_dir,
-        checkpoint_seconds=30.0,
-        jobs=jobs if isinstance(jobs, int) and 0 < jobs < 64 else 1,  # it decides the number of threads
-    )
-    with alone(folders.home):
-        rerun.stamp(folders.runs, [*source_state(), identity.substrate(), made.run.method.sha256])
-        shutil.rmtree(folders.store, ignore_errors=True)
-        try:
-            command = ["supernet-bench", "verify", record["id"]]
-            execute(how, made.plan, [made.task], made.profile, command, before, made.timings)
-        except OtherData as error:
-            return compare.cannot_tell(f"{error}\ngive the folder that has them: --data-dir DIR"), None
-        again = made.run.record
-        # What is left would be found, and believed, by the next second run.
-        for folder in (folders.runs, folders.store):
-            shutil.rmtree(folder, ignore_errors=True)
-    if again is None:
-        return compare.cannot_tell("the method skips this task here"), None
-    return compare.compare(record, again, known, made.code), again
-
-
-class OtherData(UsageError):
-    """The data of this machine are not those of the record."""
-
-
-def _say(verdict: compare.Verdict, path: Path | None) -> None:
-    """The verdict for people; every text of a record made plain."""
+def _print_verdict(verdict: Verdict, path: Path | None) -> None:
+    """Print a verdict for people; every text of a record is sanitised."""
     for check in verdict.checks:
         word = {True: "holds", False: "DOES NOT HOLD", None: "cannot tell"}[check.holds]
         span = "" if check.low is None or check.high is None else f" in [{check.low:.4g}, {check.high:.4g}]"
-        told = f"published {_figure(check.published)}   now {_figure(check.now)}{span}"
-        print(f" {check.what:14} limit {check.limit:10} {told}   {word} ({sanitize(check.how, 120)})")
+        values = f"published {_figure(check.published)}   now {_figure(check.now)}{span}"
+        print(f" {check.what:14} limit {check.limit:10} {values}   {word} ({sanitize(check.how, 120)})")
     if verdict.checks:
         if verdict.identical:
             bits = "identical candidates, weights, translations and ledger"
@@ -196,8 +143,7 @@ def _say(verdict: compare.Verdict, path: Path | None) -> None:
         print(f" because        {first}" + "".join(f"\n{'':16}{line}" for line in rest))
     if path is not None:
         print(f" written        {os.path.relpath(path)}")
-    print(f" => {verdict_files.words(verdict_files.parts(verdict))}")
 
 
-def _figure(value: Any) -> str:
+def _figure(value: float | None) -> str:
     return "none" if value is None else f"{value:.4g}"

@@ -27,6 +27,7 @@ from benchmarks.records.text import sanitize
 from benchmarks.runs import worker
 from benchmarks.runs.executor import Executor, Worker, wait_any
 from benchmarks.runs.heartbeat import JOURNAL
+from benchmarks.runs.options import RunOptions
 from benchmarks.runs.plan import Plan, Planned, state_of
 from benchmarks.runs.progress import Display
 from benchmarks.runs.supervisor import Search
@@ -59,10 +60,7 @@ class Runner:
     """Works through a plan.
 
     Args:
-        jobs: runs at a time; what is timed is timed alone in any case.
-        checkpoint_seconds: between two saves of a long phase.
-        command: as typed, for the records.
-        timed: run id -> the published probes that its search is told instead of new ones (``verify``).
+        ready: task -> what its runs share.
     """
 
     def __init__(
@@ -72,23 +70,11 @@ class Runner:
         profile: Profile,
         executor: Executor,
         display: Display,
-        *,
-        jobs: int,
-        checkpoint_seconds: float,
-        command: Sequence[str],
-        timed: Mapping[str, Sequence[Any]] | None = None,
+        options: RunOptions,
     ) -> None:
-        self.plan, self.ready, self.profile, self.executor, self.display = (
-            plan,
-            ready,
-            profile,
-            executor,
-            display,
-        )
-        self.jobs, self.checkpoint_seconds = jobs, checkpoint_seconds
-        self.command = list(command)
-        self.timed = dict(timed or {})
-        self._common = provenance(command=self.command)
+        self.plan, self.ready, self.profile = plan, ready, profile
+        self.executor, self.display, self.options = executor, display, options
+        self._common = provenance(command=list(options.command))
         self._active: list[Active] = []
 
     def run(self) -> None:
@@ -101,7 +87,7 @@ class Runner:
         try:
             while waiting or self._active:
                 for run in [r for r in waiting if self._may_start(r, waiting)][
-                    : self.jobs - len(self._active)
+                    : self.options.jobs - len(self._active)
                 ]:
                     waiting.remove(run)
                     self._start(run)
@@ -157,10 +143,10 @@ class Runner:
             "reference_ms": ready.reference_ms,
             "given": _given(run.first, ready.limits),
             "left": _left(run, self.plan.folders.runs),
-            "timed": list(self.timed.get(run.spec.id, ())),
+            "timed": list(self.options.probe_answers.get(run.spec.id, ())),
             "device": self.profile.device,
-            "jobs": self.jobs,
-            "checkpoint_seconds": self.checkpoint_seconds,
+            "jobs": self.options.jobs,
+            "checkpoint_seconds": self.options.checkpoint_seconds,
         }
 
     def _look(self, active: Active) -> None:
@@ -199,7 +185,7 @@ class Runner:
     def _score(self, active: Active, outcome: Mapping[str, Any]) -> None:
         ready = self.ready[active.run.spec.task]
         job = {"folder": str(active.folder), "prepared": ready.prepared, "device": self.profile.device}
-        job["jobs"] = self.jobs
+        job["jobs"] = self.options.jobs
         (active.folder / stage.PROGRESS).unlink(missing_ok=True)
         active.scoring = self.executor.start(worker.score, job, active.folder / "score.txt")
         self.display.update(active.run, "score", {})
@@ -223,7 +209,7 @@ class Runner:
                 "method": method(run.method),
                 "started": active.started,
                 "ended": now(),
-                "jobs": self.jobs,
+                "jobs": self.options.jobs,
             },
         )
         record["timings"] = _timings(active.folder, ready.limits)

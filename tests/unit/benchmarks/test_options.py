@@ -14,7 +14,7 @@ from benchmarks.api import Need, Option, UsageError
 from benchmarks.claims import hypotheses
 from benchmarks.cli import list as list_command
 from benchmarks.cli import main
-from benchmarks.cli import run as runs
+from benchmarks.cli import plan as plans
 from benchmarks.options import Options, checked, completed, parse
 from benchmarks.records import store
 from tests import ROOT
@@ -198,12 +198,12 @@ def test_every_installed_method_declares_what_its_class_has():
 
 
 def test_the_list_of_methods_shows_every_option(capsys: pytest.CaptureFixture[str]):
-    list_command.listing(Namespace(what="methods", json=False))
+    list_command.run(Namespace(what="methods", json=False))
     shown = capsys.readouterr().out
     (line,) = [line for line in shown.splitlines() if line.startswith("mos-neuron") and "experts" in line]
     for part in ("int", "2", "whole number, at least 1", "copies of every mixed linear"):
         assert part in line
-    list_command.listing(Namespace(what="methods", json=True))
+    list_command.run(Namespace(what="methods", json=True))
     listed = {row["name"]: row["options"] for row in json.loads(capsys.readouterr().out)}
     assert listed["scratch"] == [] and [option["name"] for option in listed["hat"]] == ["after"]
     assert listed["hat"][0] == {
@@ -220,7 +220,7 @@ def planned(tmp_path: Path, *words: str) -> Any:
     options = main.parser().parse_args(
         ["plan", *words, "--results", str(tmp_path), "--profile", "undeclared"]
     )
-    return runs._planned(options)[0]
+    return plans.build_plan(options)[0]
 
 
 def test_the_plan_refuses_and_canonicalises_options(tmp_path: Path):

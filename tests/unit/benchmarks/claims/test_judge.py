@@ -19,7 +19,7 @@ from benchmarks.claims import hypotheses, judge
 from benchmarks.claims.hypotheses import NOT_TESTED, REFUTED, SUPPORTED, UNDECIDED
 from benchmarks.claims.measures import MEASURES
 from benchmarks.cli import main
-from benchmarks.cli import run as runs
+from benchmarks.cli import plan as plans
 from benchmarks.comparability import grouping
 from benchmarks.comparability import run_summary as report_runs
 from benchmarks.hardware import profiles
@@ -428,7 +428,7 @@ def _plans(claim, options, arms, results):
         assert claim.limit is None or claim.limit in tier.limits
         assert claim.measure != "hypervolume" or len(tier.limits) > 1
     options.profile, options.results = "undeclared", results  # this machine is another
-    made, _, _ = runs._planned(options)
+    made, _, _ = plans.build_plan(options)
     followed = {p.spec.follows for p in made.runs}
     planned = {
         (p.spec.method, json.dumps(p.spec.options), p.spec.seed)

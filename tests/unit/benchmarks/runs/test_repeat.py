@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks import registry
 from benchmarks.cli import main
-from benchmarks.cli import run as runs
+from benchmarks.cli import plan as plans
 from benchmarks.hardware import profiles
 from benchmarks.leaderboard import submission
 from benchmarks.records import provenance
@@ -42,7 +42,7 @@ def planned(words: list[str], results: Path) -> Any:
     """Return the last run that a typed command plans."""
     assert words[0] == "supernet-bench"
     options = main.parser().parse_args([*words[1:], "--results", str(results)])
-    return runs._planned(options)[0].runs[-1]
+    return plans.build_plan(options)[0].runs[-1]
 
 
 def shared(spec: dict[str, Any]) -> dict[str, Any]:
@@ -232,7 +232,7 @@ def test_a_plan_tells_what_could_not_be_published(tmp_path: Path):
         "--profile",
         "undeclared",
     ]
-    made = runs._planned(main.parser().parse_args([*words, "--results", str(tmp_path)]))[0]
+    made = plans.build_plan(main.parser().parse_args([*words, "--results", str(tmp_path)]))[0]
     assert [run.spec.method for run in made.runs] == ["hat", "mine", "mine+int8-uniform"]
     (note,) = [note for note in made.notes if "could not be published" in note]
     assert note.startswith("records of mine could not")
@@ -243,7 +243,7 @@ def test_a_file_alone_can_be_built_upon(tmp_path: Path):
     file.parent.mkdir()
     file.write_text("from baselines.hat import HAT\nclass Mine(HAT):\n    name = 'mine'\n")
     words = ["plan", "mt", "--methods", f"{file}:Mine+int8-uniform", "--profile", "undeclared"]
-    made = runs._planned(main.parser().parse_args([*words, "--results", str(tmp_path)]))[0]
+    made = plans.build_plan(main.parser().parse_args([*words, "--results", str(tmp_path)]))[0]
     assert [run.spec.method for run in made.runs] == ["mine", "mine+int8-uniform"]
 
 

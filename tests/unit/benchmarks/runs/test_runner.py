@@ -250,10 +250,10 @@ def test_an_outcome_says_what_stopped_the_search_and_what_it_took_of_processors(
 def test_the_exit_code_says_whether_anything_comparable_is_left(
     state: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ):
-    from benchmarks.cli import report, run
+    from benchmarks.cli import run
     from benchmarks.runs.plan import Folders, Plan
 
-    monkeypatch.setattr(report, "show", lambda *_, **__: None)
+    monkeypatch.setattr(run, "write_reports", lambda *_, **__: None)
     ledger = {"totals": {"seconds": 3600.4}, "cpu_seconds": {"search": 402.0}}
 
     def ended(seed: int, state: str) -> Planned:
@@ -262,12 +262,11 @@ def test_the_exit_code_says_whether_anything_comparable_is_left(
         return Planned(SimpleNamespace(method="hat", seed=seed), None, state=state, record=record)  # type: ignore[arg-type]
 
     plan = Plan(Folders(tmp_path, "mt", "smoke"), "undeclared", "cpu", [ended(1, state), ended(2, state)])
-    options = SimpleNamespace(json=False)
-    assert run._report(plan, options, False) == (0 if state == "done" else 1)  # type: ignore[arg-type]
+    assert run.report(plan, as_json=False) == (0 if state == "done" else 1)
     said = capsys.readouterr().out
     assert ("nothing comparable is left" in said) is (state != "done")
     plan.runs.append(ended(3, "stopped"))
-    assert run._report(plan, options, False) == (0 if state == "done" else 1)  # type: ignore[arg-type]
+    assert run.report(plan, as_json=False) == (0 if state == "done" else 1)
     said = capsys.readouterr().out
     line = next(line for line in said.splitlines() if line.startswith("stopped by their seconds"))
     assert "hat seed 3 (after 3,600 s, in which it had 402 s of a processor)" in line

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
@@ -15,9 +14,10 @@ from scipy import stats as scipy_stats
 
 from benchmarks import identity
 from benchmarks.api import InvalidRecord
+from benchmarks.cli import main
 from benchmarks.cli import verify as command
 from benchmarks.records import attachments, store
-from benchmarks.verification import compare, verdict_files
+from benchmarks.verification import compare, reproduce, verdict_files
 from tests.fake_records import fake
 
 
@@ -247,7 +247,8 @@ def test_the_status_says_what_does_not_reproduce(
     row = changed(fake(tier="smoke", limits=(0.5,)))
     again = changed(row, **change)
     store.write(tmp_path / "records", row)
-    monkeypatch.setattr(command, "_verify", lambda *given: (compare.compare(row, again), again))
-    options = argparse.Namespace(results=tmp_path, record=row["id"] if named else None, json=False)
+    monkeypatch.setattr(reproduce, "reproduce", lambda *_, **__: (compare.compare(row, again), again))
+    words = ["verify", *([row["id"]] if named else []), "--results", str(tmp_path)]
+    options = main.parser().parse_args(words)
     assert command.run(options) == status
     assert capsys.readouterr().out.rstrip().endswith(f"=> {said}")

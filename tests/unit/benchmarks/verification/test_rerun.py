@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import identity, registry
 from benchmarks.cli import main
-from benchmarks.cli import run as runs
+from benchmarks.cli import plan as plans
 from benchmarks.records import store
 from benchmarks.runs.plan import Folders
 from benchmarks.verification import rerun
@@ -25,7 +25,7 @@ def published(tmp_path: Path) -> dict[str, dict]:
     """A record of each run of a chain of three, by its method."""
     words = ["run", "mt", "--tier", "check", "--methods", CHAIN[-1], "--profile", "undeclared"]
     options: Namespace = main.parser().parse_args([*words, "--results", str(tmp_path)])
-    made, _, _ = runs._planned(options)
+    made, _, _ = plans.build_plan(options)
     found = {}
     for run in made.runs:
         record = fake(spec=run.spec.to_dict(), limits=(0.8,))

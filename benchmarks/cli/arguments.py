@@ -1,0 +1,66 @@
+"""Command-line arguments that several commands share. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+PUBLISHED = Path("results")
+"""Default folder of the published records and of the pages made from them."""
+LOCAL = Path("results/local")
+"""Default folder of the records of this machine."""
+
+
+def add_json(command: argparse.ArgumentParser) -> None:
+    """Add ``--json``."""
+    command.add_argument("--json", action="store_true", help="print JSON, for scripts")
+
+
+def add_results(
+    command: argparse.ArgumentParser, default: Path = LOCAL, help: str = "folder of the results"
+) -> None:
+    """Add ``--results``; the help text gets the default appended."""
+    command.add_argument(
+        "--results", type=Path, default=default, metavar="DIR", help=f"{help} (default: {default})"
+    )
+
+
+def add_data_dir(
+    command: argparse.ArgumentParser, help: str = "folder of real data, where nothing is downloaded"
+) -> None:
+    """Add ``--data-dir``."""
+    command.add_argument("--data-dir", type=Path, metavar="DIR", help=help)
+
+
+def add_start_from(command: argparse.ArgumentParser) -> None:
+    """Add ``--start-from``, the pre-trained model of a task."""
+    command.add_argument(
+        "--start-from",
+        type=Path,
+        metavar="DIR",
+        help="local model of transformers, with its vocabulary, from which all networks start (suite bert)",
+    )
+
+
+def add_method_options(command: argparse.ArgumentParser) -> None:
+    """Add ``--option``, parsed by ``benchmarks.options.parse``."""
+    command.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="METHOD.NAME=VALUE",
+        help="an option of a method (supernet-bench list methods); repeatable",
+    )
+
+
+def positive(text: str) -> int:
+    """Return the positive integer of an argument.
+
+    Raises:
+        argparse.ArgumentTypeError: the number is below 1.
+        ValueError: ``text`` is not an integer.
+    """
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text}: at least 1")
+    return number

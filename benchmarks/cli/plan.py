@@ -1,0 +1,247 @@
+"""``supernet-bench plan``: the runs that ``run`` would make, and an estimate of their cost."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks import registry
+from benchmarks.api import UsageError
+from benchmarks.cli.arguments import add_data_dir, add_json, add_method_options, add_results, add_start_from
+from benchmarks.cli.console import print_json, print_table
+from benchmarks.hardware import profiles
+from benchmarks.hardware.profiles import Profile
+from benchmarks.options import parse
+from benchmarks.records import provenance
+from benchmarks.records.rulesets import SELF, TRIALS
+from benchmarks.registry import MethodRef
+from benchmarks.runs import repeat
+from benchmarks.runs.estimate import duration, estimate
+from benchmarks.runs.plan import Folders, Plan, Planned, Request, build, parse_seeds, scaled
+from benchmarks.tasks import Task, code_digest, data_digest, get_task, starting, task_names
+
+SUMMARY = "show what `run` would do, with an estimate of its cost"
+COLUMNS = ("method", "seed", "task", "run", "state", "estimate", "basis")
+"""Columns of the table of runs."""
+
+
+class PlannedSuite(NamedTuple):
+    """A plan with the tasks and the hardware profile that its runs need."""
+
+    plan: Plan
+    tasks: Sequence[Task]
+    profile: Profile
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Add this command's arguments."""
+    add_selection(command)
+    add_json(command)
+
+
+def add_selection(command: argparse.ArgumentParser) -> None:
+    """Add the arguments that select runs; ``plan`` and ``run`` share them."""
+    command.add_argument("suite", help="suite, such as mt")
+    command.add_argument(
+        "--tier", default="smoke", help="smoke (minutes), small (real data) or paper (default: smoke)"
+    )
+    command.add_argument("--task", metavar="T,T", help="tasks of the suite (default: the tier's own)")
+    command.add_argument(
+        "--methods", metavar="M,M", help="methods, installed or path.py:Class (default: all installed)"
+    )
+    command.add_argument(
+        "--seeds",
+        metavar="N",
+        help="number of seeds (3: seeds 1 to 3), or the seeds (1,4) (default: the tier's own)",
+    )
+    command.add_argument(
+        "--profile", default="auto", help="hardware profile, auto or undeclared (default: auto)"
+    )
+    add_data_dir(command)
+    add_start_from(command)
+    command.add_argument(
+        "--budget-scale", type=float, default=1.0, metavar="X", help="multiply every allowance (default: 1)"
+    )
+    add_method_options(command)
+    command.add_argument(
+        "--ruleset",
+        choices=("self", "external"),
+        default="self",
+        help="self: methods as they are; external: each method tries its declared options on 5 allowances"
+        " (default: self)",
+    )
+    add_results(command)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the plan; return 0."""
+    plan, _, profile = build_plan(options)
+    if options.json:
+        print_json(plan.to_dict())
+    else:
+        print_plan(plan, profile, runs=True)
+    return 0
+
+
+def build_plan(options: argparse.Namespace) -> PlannedSuite:
+    """Return the plan that the options select, with estimates.
+
+    Raises:
+        UsageError: an option names something that does not exist or is not allowed.
+    """
+    scaled(dict.fromkeys(("tokens", "evaluations", "probes", "seconds"), 1.0), options.budget_scale)
+    tasks = [starting(task, options.start_from) for task in _select_tasks(options)]
+    methods = _select_methods(options, tasks[0])
+    profile = profiles.enforce(profiles.resolve(options.profile))
+    tier = tasks[0].tier(options.tier, profile.device)
+    folders = Folders(options.results, options.suite, options.tier)
+    request = Request(
+        tasks=tasks,
+        tier=options.tier,
+        methods=methods,
+        seeds=parse_seeds(options.seeds or str(tier.seeds_default)),
+        profile=profile.name,
+        device=profile.device,
+        budget_scale=options.budget_scale,
+        options=parse(options.option),
+        ruleset=options.ruleset,
+        code={task.name: code_digest(task.name) for task in tasks},
+        data={task.name: _data_digest(task, options, profile.device, folders.cache) for task in tasks},
+    )
+    plan = build(request, folders)
+    estimate(plan, request)
+    if plan.pending:
+        methods_by_source = {run.method.source: run.method for run in plan.pending}
+        plan.notes += _unpublishable(methods_by_source.values())
+    return PlannedSuite(plan, tasks, profile)
+
+
+def _select_tasks(options: argparse.Namespace) -> list[Task]:
+    """Return the tasks of ``--task``, by default the suite's first that has the tier.
+
+    Raises:
+        UsageError: no such suite, tier or task, or a task without the tier.
+    """
+    installed = {name: get_task(name) for name in task_names()}
+    suites = sorted({task.suite for task in installed.values()})
+    then = "list them: supernet-bench list tasks"
+    if options.suite not in suites:
+        raise registry.unknown("suite", options.suite, suites, then)
+    of_suite = {name: task for name, task in installed.items() if task.suite == options.suite}
+    tiers = sorted({tier for task in of_suite.values() for tier in task.tiers()})
+    if options.tier not in tiers:
+        raise registry.unknown("tier", options.tier, tiers, then)
+    if not options.task:
+        return [next(task for task in of_suite.values() if options.tier in task.tiers())]
+    selected = []
+    for name in dict.fromkeys(word.strip() for word in options.task.split(",")):
+        if name not in of_suite:
+            raise registry.unknown("task", name, of_suite, then)
+        if options.tier not in of_suite[name].tiers():
+            raise UsageError(
+                f"task '{name}' has no tier '{options.tier}'; it has: {' '.join(of_suite[name].tiers())}"
+            )
+        selected.append(of_suite[name])
+    return selected
+
+
+def _select_methods(options: argparse.Namespace, task: Task) -> list[MethodRef]:
+    """Return the methods of ``--methods``, by default all installed ones that suit the task.
+
+    Raises:
+        UsageError: no such method, or none at all.
+    """
+    names = split_methods(options.methods) if options.methods else sorted(registry.installed())
+    methods = [registry.find(name) for name in dict.fromkeys(names)]
+    if not options.methods:
+        suites = (task.suite,) if getattr(task, "own_methods", False) else (None, task.suite)
+        methods = [method for method in methods if method.suite in suites]
+    if not methods:
+        raise UsageError("--methods: none given, and none installed\nlist them: supernet-bench list methods")
+    return methods
+
+
+def split_methods(text: str) -> list[str]:
+    """Return the methods of ``--methods M,M``; the path of an existing file may contain commas."""
+    names: list[str] = []
+    parts = text.split(",")
+    while parts:
+        longest = 1
+        for count in range(len(parts), 1, -1):
+            path, _, class_name = ",".join(parts[:count]).rpartition(":")
+            if "," not in class_name and path.endswith(".py") and Path(path.strip()).expanduser().is_file():
+                longest = count
+                break
+        names.append(",".join(parts[:longest]).strip())
+        parts = parts[longest:]
+    return [name for name in names if name]
+
+
+def _unpublishable(methods: Iterable[MethodRef]) -> list[str]:
+    """Return notes on records that ``validate`` would refuse, before the runs that make them."""
+    origin = {"commit": provenance.source_state()[0], "package": provenance.released()[0]}
+    notes = [
+        f"no record of this plan could be published: {field} {problem}"
+        for field, problem in repeat.code(origin)
+    ]
+    for ref in methods:
+        if not repeat.obtainable(provenance.method(ref), origin):
+            notes.append(
+                f"records of {ref.name} could not be published: {ref.origin} is in no package,"
+                f" commit or URL that is named. {repeat.PLACES}"
+            )
+    return notes
+
+
+def _data_digest(task: Task, options: argparse.Namespace, device: str, cache: Path) -> str:
+    """Return the digest of a task's data; a reader's messages go to standard error."""
+    tier = task.tier(options.tier, device)
+    return data_digest(task, tier, cache, options.data_dir, lambda line: print(line, file=sys.stderr))
+
+
+def print_plan(plan: Plan, profile: Profile, *, runs: bool) -> None:
+    """Print the head and the totals of a plan.
+
+    Args:
+        runs: print the table of all runs too.
+    """
+    declared = profile.name != profiles.UNDECLARED
+    match = " (this machine matches)" if declared else " (never compared with declared ones)"
+    tasks = ", ".join(dict.fromkeys(run.spec.task for run in plan.runs))
+    head = [f"suite {plan.folders.suite}", f"tier {plan.folders.tier}", f"task {tasks}"]
+    head.append(f"profile {profile.name}{match}")
+    if (ruleset := plan.runs[0].spec.ruleset) != SELF:
+        head.append(f"{ruleset} tuning, {TRIALS} allowances a run")
+    print(" · ".join((f"supernet-bench {version('supernet-bench')}", *head)))
+    for note in plan.notes:
+        print(f"note: {note}")
+    if runs:
+        print_table(COLUMNS, [_row(run) for run in plan.runs])
+    methods = len({run.spec.method for run in plan.runs})
+    seeds = len({run.spec.seed for run in plan.runs})
+    done = len(plan.runs) - len(plan.pending)
+    budget = plan.runs[0].spec.budget
+    allowances = " | ".join(
+        (
+            f"train {budget['tokens'] / 1e6:.3g} M tokens",
+            f"{budget['evaluations']:g} evaluations",
+            f"{budget['probes']:g} probes",
+            f"{budget['seconds']:g} s",
+        )
+    )
+    remaining = f"about {duration(plan.seconds)}" if plan.pending else "nothing left to run"
+    counts = f"{methods} method{'s' * (methods != 1)} x {seeds} seed{'s' * (seeds != 1)}"
+    totals = f"plan: {counts} = {len(plan.runs)} runs, {done} done, {remaining}; each at most [{allowances}]"
+    print(totals, flush=True)
+    if plan.pending and not runs:
+        print(f"estimate: {'; '.join(dict.fromkeys(run.basis for run in plan.pending))}", flush=True)
+
+
+def _row(run: Planned) -> tuple[object, ...]:
+    """Return the cells of ``COLUMNS`` for a run."""
+    remaining = duration(run.estimate) if run.state != "done" else ""
+    return (run.spec.method, run.spec.seed, run.spec.task, run.spec.id, run.state, remaining, run.basis)

@@ -1,0 +1,104 @@
+"""Execution of a plan: lock the folder, prepare data and reference networks, work through the runs."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from benchmarks.api import UsageError
+from benchmarks.hardware.probe import usable_cpus
+from benchmarks.hardware.profiles import Profile
+from benchmarks.runs.options import RunOptions
+from benchmarks.runs.plan import Plan
+from benchmarks.tasks import Task, prepare
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from benchmarks.runs.task_context import Ready
+
+
+def execute(
+    plan: Plan,
+    tasks: Sequence[Task],
+    profile: Profile,
+    options: RunOptions,
+    console: Console,
+    *,
+    adapt: Callable[[Ready], Ready] = lambda ready: ready,
+    preload: Sequence[str] = (),
+) -> None:
+    """Make all pending runs of a plan.
+
+    Args:
+        tasks: at least the tasks of the pending runs.
+        console: for progress.
+        adapt: checks or changes the context that a task's runs share.
+        preload: modules imported while the fork server imports torch on another processor.
+
+    Raises:
+        UsageError: data or a reference network cannot be had.
+        KeyboardInterrupt: after all active runs have saved and ended.
+    """
+    from benchmarks.hardware import energy, load
+    from benchmarks.runs.executor import Executor
+    from benchmarks.runs.progress import Display
+
+    signal.signal(signal.SIGTERM, _interrupt)
+    machine_load, threads = load.look(), options.jobs * (profile.threads or usable_cpus())
+    display = Display(console, plan, options.jobs, machine_load.slowdown(threads))
+    display.note(machine_load.line(threads))
+    names = {run.spec.task for run in plan.pending}
+    pending = [task for task in tasks if task.name in names]
+    prepared = [
+        prepare(
+            task,
+            task.tier(plan.folders.tier, profile.device),
+            plan.folders.cache,
+            options.data_dir,
+            display.note,
+        )
+        for task in pending
+    ]
+    executor = Executor()
+    executor.warm_up()
+    energy.warm_up(profile)
+    for module in preload:
+        importlib.import_module(module)
+    from benchmarks.runs.runner import Runner
+    from benchmarks.runs.task_context import make_ready
+
+    contexts = {
+        task.name: adapt(make_ready(task, data, plan, profile, executor))
+        for task, data in zip(pending, prepared, strict=True)
+    }
+    with display:
+        Runner(plan, contexts, profile, executor, display, options).run()
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Hold the lock of a results folder, which is created if needed.
+
+    Raises:
+        UsageError: another command holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(
+                f"another supernet-bench works in {folder}: wait for it, or write elsewhere: --results DIR"
+            ) from None
+        yield
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
