@@ -9,11 +9,10 @@ from torch import Tensor
 from baselines.hand_designed import taught
 from baselines.teacher import Taught
 from benchmarks.api import Candidate, Lab, Option
-from supernet.architecture import Architecture
 from supernet.distill import Relations
 from supernet.elastic import SuperNet
 from supernet.pipeline import reachable, targets, train
-from supernet.space import get_space
+from supernet.space import Architecture, get_space
 from supernet.train import Sandwich, SinglePath
 
 

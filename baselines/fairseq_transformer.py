@@ -7,9 +7,9 @@ from itertools import product
 from typing import Any
 
 from benchmarks.api import Candidate, Lab, Method, Skip, TaskInfo
-from supernet.architecture import Architecture
 from supernet.interop.fairseq import command
 from supernet.interop.fairseq.checkpoint import standard_space
+from supernet.space import Architecture
 
 
 class FairseqTransformer(Method):

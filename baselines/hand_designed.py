@@ -9,11 +9,10 @@ from typing import Any
 
 from baselines.teacher import untaught
 from benchmarks.api import Candidate, Lab, Method, Skip, TaskInfo
-from supernet.architecture import Architecture
 from supernet.distill import Logits
 from supernet.elastic import PRECISIONS
 from supernet.pipeline import train
-from supernet.space import homogeneous_space
+from supernet.space import Architecture, homogeneous_space
 from supernet.train import Objective, SinglePath
 
 BASE = 12 / 768

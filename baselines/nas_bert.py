@@ -11,14 +11,12 @@ from baselines.hand_designed import taught
 from baselines.shrinking import Shrinking, architecture_of, blocks, cell_size
 from baselines.teacher import Taught
 from benchmarks.api import Candidate, Lab, Need
-from supernet.architecture import Architecture
 from supernet.bert import Cell, CellBert
 from supernet.cost import parameters
 from supernet.distill import Blocks, Logits, block_runs, score_block, teacher_states
 from supernet.elastic import SuperNet
 from supernet.pipeline import reachable, train
-from supernet.searchspace import SearchSpace
-from supernet.space import get_space
+from supernet.space import Architecture, SearchSpace, get_space
 from supernet.train import SinglePath
 
 

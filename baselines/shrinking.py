@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from supernet.architecture import Architecture
 from supernet.bert import Cell, CellBert, Shapes
 from supernet.elastic import SuperNet
-from supernet.searchspace import SearchSpace
+from supernet.space import Architecture, SearchSpace
 
 Losses = Callable[[SuperNet, int, Sequence[Cell]], Mapping[Cell, float]]
 

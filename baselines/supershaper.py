@@ -9,10 +9,10 @@ import numpy as np
 from sklearn.ensemble import GradientBoostingRegressor
 
 from benchmarks.api import Candidate, Lab, Method, Need, Option
-from supernet.architecture import Architecture
 from supernet.pipeline import AFTER, Allowed, Score, supernet_search
 from supernet.predict import MINIMUM_SAMPLES
 from supernet.search import Evolution
+from supernet.space import Architecture
 from supernet.train import Sandwich
 
 SAMPLED = 0.7

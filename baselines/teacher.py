@@ -7,8 +7,7 @@ from typing import Any
 
 from benchmarks.api import Candidate, Lab, Method, Skip, TaskInfo
 from supernet.pipeline import train
-from supernet.searchspace import SearchSpace
-from supernet.space import homogeneous_space
+from supernet.space import SearchSpace, homogeneous_space
 from supernet.train import SinglePath
 
 

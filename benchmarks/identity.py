@@ -93,13 +93,14 @@ NO_NUMBERS = (
     "supernet/interop/hat.py",
     "supernet/interop/huggingface/export.py",
     "supernet/interop/onnx.py",
-    "supernet/interop/fairseq/vocabularies.py",
+    "supernet/interop/huggingface/vocabularies.py",
     "supernet/quantization/onnx_translator.py",
     "supernet/supernet_file.py",
 )
 """Files that ``SUBSTRATE`` matches and that no figure of a record depends on."""
 FORMER_NO_NUMBERS = (
     "supernet/interop/automodels.py",
+    "supernet/interop/fairseq/vocabularies.py",
     "supernet/interop/huggingface.py",
     "supernet/interop/vocabularies.py",
     "supernet/onnx_translator.py",

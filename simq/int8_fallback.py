@@ -10,7 +10,7 @@ from benchmarks.api import BudgetExhausted, Candidate, Lab, Need, Option
 from simq.archive import Archive
 from simq.lab_evaluator import Measured, best
 from simq.methods import JointSearch
-from supernet.architecture import Architecture
+from supernet.space import Architecture
 
 
 class UniformInt8Fallback(JointSearch):

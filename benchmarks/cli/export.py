@@ -155,8 +155,8 @@ def _huggingface(
     options: argparse.Namespace, found: Delivery, module: nn.Module, about: Any, out: Path, say: Any
 ) -> Written:
     from supernet.bert import Bert
-    from supernet.interop.fairseq import vocabularies
     from supernet.interop.huggingface import export as huggingface
+    from supernet.interop.huggingface import vocabularies
     from supernet.vision_language import VisionLanguage
 
     if _low(options, about, module):
@@ -184,7 +184,7 @@ def _ctranslate2(
     from benchmarks.measurement import latency
     from supernet.interop import ctranslate2
     from supernet.interop.errors import Inexpressible
-    from supernet.interop.fairseq import vocabularies
+    from supernet.interop.huggingface import vocabularies
     from supernet.seq2seq import Transformer
 
     if not isinstance(module, Transformer):

@@ -17,7 +17,7 @@ Row = tuple[str, str, str]
 LOADING = {
     "huggingface": """\
 ```python
-import supernet.interop.automodels  # of supernet-bench: makes the auto classes know its networks
+import supernet.interop.huggingface.automodels  # registers these networks with the auto classes
 from transformers import {auto}
 
 model = {auto}.from_pretrained(".").eval()  # AutoTokenizer reads the vocabulary beside it, if any

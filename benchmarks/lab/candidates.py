@@ -125,7 +125,7 @@ def started(net: SuperNet, folder: Path) -> None:
     Raises:
         ContractViolationError: it cannot start from them.
     """
-    from supernet.interop.huggingface.start import initialise
+    from supernet.interop.huggingface.warm_start import initialise
 
     try:
         initialise(net, folder)

@@ -153,7 +153,7 @@ def timed(
 def rebuilt(record: Record, candidate: Mapping[str, Any]) -> tuple[Any, Any, Any]:
     """The family that the candidate was exported from, that of the reference network, and the tier."""
     from benchmarks.tasks import Prepared, get_task
-    from supernet.searchspace import SearchSpace
+    from supernet.space import SearchSpace
 
     task = get_task(record["spec"]["task"])
     tier = task.tier(record["spec"]["tier"], "cpu")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from supernet.bert import Bert, BertFamily
     from supernet.data.masked_text import MaskedBatch, MaskedBatches, PackedText
     from supernet.finetune import Pause
-    from supernet.searchspace import SearchSpace
+    from supernet.space import SearchSpace
 
 TABLES = Path(__file__).with_name("bert.toml")
 EVALUATION_TOKENS = {"cpu": 4096, "cuda": 65536}
@@ -78,7 +78,7 @@ class BertTask:
         found = read_tier(TABLES, self.name, tier, device)
         if self.start is None:
             return found
-        from supernet.interop.huggingface.start import digest, head_channels
+        from supernet.interop.huggingface.warm_start import digest, head_channels
 
         theirs = head_channels(self.start)
         heads = {name: _head_channels(self.name, name, device) for name in self.tiers()}
@@ -100,11 +100,11 @@ class BertTask:
         Raises:
             UsageError: the folder is no such model.
         """
-        from supernet.interop.huggingface import start
+        from supernet.interop.huggingface import warm_start
 
         try:
-            words = start.pieces(folder)
-            size = start.configuration(folder).get("vocab_size")
+            words = warm_start.pieces(folder)
+            size = warm_start.configuration(folder).get("vocab_size")
         except ValueError as error:
             raise UsageError(f"--start-from: {error}") from None
         if size != len(words):
@@ -113,7 +113,7 @@ class BertTask:
                 "take the vocabulary that it was trained with"
             )
         try:
-            start.check_whole(folder)
+            warm_start.check_whole(folder)
         except ValueError as error:
             raise UsageError(f"--start-from: {error}") from None
         task = BertTask(self.name, self.read, self.dataset)
@@ -151,7 +151,7 @@ class BertTask:
             pieces=self._pieces(),
         )
         if self.start is not None:
-            from supernet.interop.huggingface.start import digest
+            from supernet.interop.huggingface.warm_start import digest
 
             digests["start"] = digest(self.start)
         return replace(prepared, digests={**prepared.digests, **digests}, start=self.start)
@@ -160,7 +160,7 @@ class BertTask:
         """The vocabulary of the model that is started from; none of its own."""
         if self.start is None:
             return []
-        from supernet.interop.huggingface.start import pieces
+        from supernet.interop.huggingface.warm_start import pieces
 
         return pieces(self.start)
 

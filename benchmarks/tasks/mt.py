@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     import torch
 
     from supernet.data.sentence_pairs import Batch, PairData, TokenBatches
-    from supernet.searchspace import SearchSpace
     from supernet.seq2seq import Seq2SeqFamily
+    from supernet.space import SearchSpace
 
 TABLES = Path(__file__).with_name("mt.toml")
 EVALUATION_TOKENS = {"cpu": 4096, "cuda": 16384}

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import torch
 
     from supernet.data.images import ImageBatch, ImageBatches, Images
-    from supernet.searchspace import SearchSpace
+    from supernet.space import SearchSpace
 
 TABLES = Path(__file__).with_name("vision.toml")
 EVALUATION_TOKENS = {"cpu": 8192, "cuda": 131072}

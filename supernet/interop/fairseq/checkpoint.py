@@ -14,12 +14,10 @@ import torch
 from torch import Tensor
 
 from supernet import export
-from supernet.architecture import Choice
 from supernet.interop import pickle_reader
 from supernet.interop.fairseq import layout
-from supernet.searchspace import SearchSpace
 from supernet.seq2seq import PAD, Seq2SeqFamily
-from supernet.space import seq2seq_space
+from supernet.space import Choice, SearchSpace, seq2seq_space
 
 POST_LN = {
     "encoder_normalize_before": False,

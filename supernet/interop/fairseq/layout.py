@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from supernet import export
-from supernet.architecture import Architecture
 from supernet.seq2seq import Seq2SeqConfig, Seq2SeqFamily
+from supernet.space import Architecture
 
 IGNORED = re.compile(
     r"(version|embed_positions\._float_tensor|embed_positions\.weights"

@@ -3,7 +3,7 @@
 Importing this module is what makes ``AutoConfig`` and the auto classes know them; no code is downloaded or
 trusted:
 
-    import supernet.interop.automodels
+    import supernet.interop.huggingface.automodels
     model = AutoModelForMaskedLM.from_pretrained("folder")
 """
 

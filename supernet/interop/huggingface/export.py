@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from supernet import bert, resnet, seq2seq, vision_language, vit
 from supernet.finetune import Classifier
 from supernet.interop.errors import Inexpressible, require
-from supernet.interop.fairseq import stock
+from supernet.interop.huggingface import stock
 
 CLOSE = 1e-4
 """Largest difference of two logits that are said to be equal."""

@@ -19,7 +19,7 @@ from benchmarks.tasks import get_task, starting, text
 from benchmarks.verification import rerun
 from supernet.bert import BertConfig, family_of
 from supernet.elastic import SuperNet
-from supernet.interop.huggingface.start import initialise, special_first, vocabulary
+from supernet.interop.huggingface.warm_start import initialise, special_first, vocabulary
 from supernet.space import get_space, homogeneous_space
 from supernet.weights import SharedSlices
 from tests.fake_records import fake

@@ -25,8 +25,7 @@ from supernet.weights import SharedSlices
 
 transformers = pytest.importorskip("transformers", reason="needs the extra huggingface")
 
-from supernet.interop.fairseq import stock, vocabularies  # noqa: E402
-from supernet.interop.huggingface import export, start
+from supernet.interop.huggingface import export, stock, vocabularies, warm_start  # noqa: E402
 from tests.processor import needs_vnni
 
 STOCK, OWN = "stock", "own"
@@ -398,10 +397,10 @@ def layered():
 
 def started(family, folder, order="plain"):
     net = SuperNet(family, SharedSlices(family, torch.Generator().manual_seed(1)))
-    return net, start.initialise(net, folder, order)
+    return net, warm_start.initialise(net, folder, order)
 
 
-@pytest.mark.parametrize("order", start.ORDERS)
+@pytest.mark.parametrize("order", warm_start.ORDERS)
 def test_the_largest_sub_network_is_the_model_it_started_from(order, tmp_path):
     folder = bert_folder(tmp_path)
     net, told = started(layered(), folder, order)
@@ -435,7 +434,7 @@ def test_special_tokens_come_first_and_words_keep_their_weights(tmp_path):
     words += [f"w{i}" for i in range(50 - len(words))]
     (folder / "vocab.txt").write_text("\n".join(words) + "\n")
     net, _ = started(layered(), folder)
-    pieces = start.pieces(folder)
+    pieces = warm_start.pieces(folder)
     assert pieces[:5] == ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"] and sorted(pieces) == sorted(words)
     model = transformers.BertForMaskedLM.from_pretrained(folder).eval()
     said = ["[CLS]", "w3", "[MASK]", "w5", "unused2", "[SEP]"]
@@ -464,7 +463,7 @@ def test_supershaper_starts_from_the_model_through_identities(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["ViT", "Beit"])
-@pytest.mark.parametrize("order", start.ORDERS)
+@pytest.mark.parametrize("order", warm_start.ORDERS)
 def test_image_supernets_start_from_vit_and_beit(kind, order, tmp_path):
     family = image_family()
     config = {"hidden_size": 48, "num_hidden_layers": 4, "num_attention_heads": 3, "intermediate_size": 128}
@@ -507,26 +506,26 @@ def test_a_beit_with_relative_positions_says_what_is_left_out(tmp_path):
 )
 def test_a_model_that_does_not_fit_is_refused_with_the_reason(config, why, tmp_path):
     with pytest.raises(Inexpressible, match=why):
-        start.read(bert_folder(tmp_path, **config), layered())
+        warm_start.read(bert_folder(tmp_path, **config), layered())
 
 
 def test_bad_folders_are_refused_in_one_sentence(tmp_path):
     with pytest.raises(Foreign, match=r"config.json cannot be read"):
-        start.read(tmp_path / "nothing", layered())
+        warm_start.read(tmp_path / "nothing", layered())
     folder = bert_folder(tmp_path / "bert")
     with pytest.raises(Inexpressible, match="a supernet of kind vit cannot start from"):
-        start.read(folder, image_family())
+        warm_start.read(folder, image_family())
     with pytest.raises(ValueError, match="choose one of plain, norm"):
-        start.read(folder, layered(), "random")
+        warm_start.read(folder, layered(), "random")
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:2000])
     with pytest.raises(Foreign, match="its weights cannot be read"):
-        start.read(folder, layered())
+        warm_start.read(folder, layered())
     weights.unlink()
     torch.save({}, folder / "pytorch_model.bin")  # would have to be unpickled
     with pytest.raises(Foreign, match="its weights cannot be read"):
-        start.read(folder, layered())
+        warm_start.read(folder, layered())
     other = json.loads((folder / "config.json").read_text()) | {"model_type": "gpt2"}
     (folder / "config.json").write_text(json.dumps(other))
     with pytest.raises(Inexpressible, match="'gpt2': a supernet starts from bert, vit, beit"):
-        start.read(folder, layered())
+        warm_start.read(folder, layered())

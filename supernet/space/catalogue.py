@@ -1,8 +1,4 @@
-"""The spaces that this project searches, and the one door to what they are made of.
-
-``get_space("hat-space0")`` gives a ``SearchSpace``; a space of one's own is
-``SearchSpace(name, choices, constants)``.
-"""
+"""Catalogue of search spaces by name, and the functions that build their families."""
 
 from __future__ import annotations
 
@@ -11,19 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from supernet.architecture import Architecture, Choice
-from supernet.searchspace import SearchSpace
-
-__all__ = [
-    "HAT_FIELDS",
-    "SPACES",
-    "Architecture",
-    "Choice",
-    "SearchSpace",
-    "from_hat",
-    "get_space",
-    "seq2seq_space",
-]
+from supernet.space.architecture import Architecture, Choice
+from supernet.space.search_space import SearchSpace
 
 
 def seq2seq_space(

@@ -26,7 +26,7 @@ from supernet import bert
 from supernet.bert import BertFamily, CellBert
 from supernet.elastic import SuperNet
 from supernet.interop.errors import Foreign, Inexpressible, require
-from supernet.interop.fairseq import stock
+from supernet.interop.huggingface import stock
 from supernet.vit import ViTFamily
 from supernet.weights import SharedSlices
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from supernet.architecture import Architecture, Choice, Value, layers_of
+from supernet.space.architecture import Architecture, Choice, Value, layers_of
 
 
 class SearchSpace:

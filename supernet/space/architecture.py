@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from supernet.searchspace import SearchSpace
+    from supernet.space.search_space import SearchSpace
 
 Value = int | tuple[int, ...]
 
