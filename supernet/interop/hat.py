@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from supernet.elastic import SuperNet
 from supernet.interop import pickle_reader
 from supernet.interop.fairseq import layout
@@ -19,37 +21,41 @@ from supernet.seq2seq import SOURCES, Seq2SeqFamily
 from supernet.space import HAT_FIELDS, SearchSpace, from_hat, seq2seq_space
 
 ENDING = "_subtransformer"
-NUMBERS = re.compile(r"-?\d+|\[\s*-?\d+(\s*,\s*-?\d+)*\s*\]")
+WHOLE = re.compile(r"-?\d{1,9}(\.0*)?")
 MOST = 1 << 20
 """Bytes of a YAML file; HAT's have a thousand."""
 
 
 def read_config(path: Path) -> dict[str, int | list[int]]:
-    """The sub-network of one of HAT's YAML files, under the names of ``supernet.space.HAT_FIELDS``.
+    """Return the sub-network of one of HAT's YAML files, under the names of ``supernet.space.HAT_FIELDS``.
 
-    Such a file is lines of ``name: number`` and ``name: [number, ...]``; lines about training are skipped.
+    Other fields, such as those of training, are skipped. The file's syntax alone is read, no object is made.
 
     Raises:
-        ValueError: it cannot be read, or one of the ten fields is missing or no number.
+        ValueError: it cannot be read, or one of the ten fields is missing or no whole number.
     """
     try:
         if path.stat().st_size > MOST:
-            raise ValueError(f"{path}: larger than a configuration is")
-        lines = path.read_bytes().decode("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: no readable YAML file ({error})") from None
-    found: dict[str, int | list[int]] = {}
-    for number, line in enumerate(lines, start=1):
-        name, _, value = line.partition("#")[0].partition(":")
-        field, value = name.strip().replace("-", "_").removesuffix(ENDING), value.strip()
-        if field not in HAT_FIELDS or not name.strip().replace("-", "_").endswith(ENDING):
+            raise ValueError(f"{path}: larger than a configuration is ({MOST} bytes at most)")
+        top = yaml.compose(path.read_bytes().decode("utf-8-sig"), Loader=yaml.SafeLoader)
+    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
+        raise ValueError(f"{path}: no readable YAML file ({reason[:200]})") from None
+    fields: dict[str, int | list[int]] = {}
+    for key, value in top.value if isinstance(top, yaml.MappingNode) else ():
+        name = key.value.strip().replace("-", "_") if isinstance(key, yaml.ScalarNode) else ""
+        if not name.endswith(ENDING) or (name := name.removesuffix(ENDING)) not in HAT_FIELDS:
             continue
-        if not NUMBERS.fullmatch(value):
-            raise ValueError(f"{path}, line {number}: {value[:60]!r} is no number and no list of numbers")
-        numbers = [int(item) for item in re.findall(r"-?\d+", value)]
-        found[field] = numbers if value.startswith("[") else numbers[0]
-    complete(found, str(path))
-    return found
+        items = value.value if isinstance(value, yaml.SequenceNode) else [value]
+        texts = [item.value if isinstance(item, yaml.ScalarNode) else "" for item in items]
+        if not texts or not all(WHOLE.fullmatch(text) for text in texts):
+            shown = "a mapping" if isinstance(value, yaml.MappingNode) else repr(", ".join(texts)[:60])
+            line = value.start_mark.line + 1
+            raise ValueError(f"{path}, line {line}: {shown} is no whole number and no list of them")
+        numbers = [int(text.partition(".")[0]) for text in texts]
+        fields[name] = numbers if isinstance(value, yaml.SequenceNode) else numbers[0]
+    complete(fields, str(path))
+    return fields
 
 
 def complete(found: Mapping[str, Any], where: str) -> None:

@@ -1,11 +1,14 @@
-"""PyTorch checkpoints read without executing what stands in them.
+"""Reader of PyTorch checkpoints that executes nothing in them.
 
 ``torch.save`` writes a pickle, and a pickle may name any function of any module and call it. Here a
-name is never imported: tensors, storages and ordered dictionaries are made by this file, anything else
-becomes an :class:`Inert` object that remembers its attributes and does nothing. What no model has a use for,
-such as ``os.system``, is refused by name, so that whoever was sent such a file hears of it. Both of PyTorch's
-forms are read: the zip archive (since 1.6) and the sequence of pickles before it, in which HAT's checkpoints
-are.
+name is never imported: tensors, storages, NumPy numbers and ordered dictionaries are built by this file,
+anything else becomes an :class:`Inert` object that keeps its attributes and does nothing. Names without use
+in a model, such as ``os.system``, are refused, so that the receiver of such a file hears of it. Both of
+PyTorch's forms are read: the zip archive (since 1.6) and the sequence of pickles before it, which HAT's
+checkpoints have.
+
+The interpreter's own unpickler in C is not used: an index of 4 bytes makes it reserve gigabytes, and nested
+tuples of 60 bytes, used as a key, keep it hashing for ever.
 """
 
 from __future__ import annotations
@@ -15,15 +18,16 @@ import math
 import pickle
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import torch
 from torch import Tensor
 
 MAGIC = 0x1950A86A20F9469CFC6C
-"""What the older form begins with (PyTorch's ``serialization.py``)."""
+"""First pickle of the older form (PyTorch's ``serialization.py``)."""
 STORAGES = {
     "DoubleStorage": torch.float64,
     "FloatStorage": torch.float32,
@@ -37,22 +41,22 @@ STORAGES = {
     "BoolStorage": torch.bool,
 }
 MODULES = ("torch", "torch.storage", "torch.cuda")
-"""Where storages are said to come from."""
+"""Modules under which pickles name storages."""
 
 
 SUSPECT = frozenset(
     "_pickle code ctypes importlib marshal nt os pickle posix runpy shutil socket subprocess sys".split()
 )
-"""Modules of which a model's file names nothing."""
+"""Modules without any use in a model's file."""
 SUSPECT_BUILTINS = frozenset("__import__ breakpoint compile eval exec execfile input open".split())
 
 
 class CarriesCode(ValueError):
-    """A pickle that would have more than a model made; the message names what."""
+    """Refusal of a pickle that names functions without use in a model; the message gives the name."""
 
 
 class Inert:
-    """Stands for an object of a class that is not loaded: takes whatever a pickle gives it, does nothing.
+    """Object of a class that is not loaded: accepts any arguments, items and state, and does nothing.
 
     Its attributes are those that the pickle sets (``vars``), such as those of an ``argparse.Namespace``.
     """
@@ -66,14 +70,32 @@ class Inert:
     def __setitem__(self, key: Any, value: Any) -> None:
         pass
 
+    def __setstate__(self, state: Any) -> None:
+        """Keep named attributes, those of slots too; a state of another form is dropped."""
+        for part in state if isinstance(state, tuple) else (state,):
+            if isinstance(part, dict):
+                vars(self).update((name, value) for name, value in part.items() if isinstance(name, str))
+
     def append(self, item: Any) -> None:
-        """Nothing."""
+        """Drop the item."""
 
     extend = add = append
 
 
+class NumberType(Inert):
+    """NumPy's type of a number, by its code (``f8``) and byte order."""
+
+    def __init__(self, code: Any = "", *rest: Any) -> None:
+        self.code = code if isinstance(code, str) else ""
+        self.order = "="
+
+    def __setstate__(self, state: Any) -> None:
+        if isinstance(state, tuple) and len(state) > 1 and state[1] in ("<", ">", "=", "|"):
+            self.order = state[1]
+
+
 class Storage:
-    """A flat tensor as pickles name it; ``data`` may be filled in after the pickle has been read."""
+    """Flat tensor as pickles name it; ``data`` may be filled in after the pickle has been read."""
 
     def __init__(self, data: Tensor) -> None:
         self.data = data
@@ -82,91 +104,183 @@ class Storage:
 def strided(
     storage: Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *rest: Any
 ) -> Tensor:
-    """A tensor over a storage; PyTorch refuses one that reaches beyond its end."""
-    if not isinstance(storage, Storage) or min((offset, *size, *stride), default=0) < 0:
+    """Return a tensor over a storage; PyTorch refuses one that reaches beyond its end.
+
+    Raises:
+        ValueError: no storage, sizes that are no whole numbers from 0, or more elements than it holds.
+    """
+    numbers = [offset, *size, *stride]
+    whole = len(numbers) < 64 and all(type(n) is int and 0 <= n < 2**63 for n in numbers)
+    if not isinstance(storage, Storage) or not whole:
         raise ValueError("a tensor that lies in no storage")
     if math.prod(size) > storage.data.numel():  # one number may stand for a million of them
         raise ValueError(f"a tensor of {size} in a storage of {storage.data.numel()}")
-    # Filled in later, so it must be a view, also of what is a view of another type.
+    # Filled in later, so it must be a view, also of a view of another type.
     return storage.data.as_strided(size, stride, offset)
 
 
 def itself(data: Tensor, *rest: Any) -> Tensor:
-    """A parameter as the plain tensor that it is made of."""
+    """Return a parameter as its plain tensor."""
     return data
 
 
-MADE: dict[tuple[str, str], Any] = {
+def number(kind: NumberType, raw: bytes) -> bool | int | float | Inert:
+    """Return a NumPy scalar as a Python number; other scalars (strings, dates) are inert."""
+    plain = isinstance(kind, NumberType) and kind.code[:1] in tuple("biuf") and kind.code[1:] in tuple("1248")
+    if not plain or not isinstance(raw, bytes) or len(raw) != int(kind.code[1:]):
+        return Inert()
+    value: bool | int | float = np.frombuffer(raw, np.dtype(kind.code).newbyteorder(kind.order))[0].item()
+    return value
+
+
+def latin(text: str, encoding: str = "latin1") -> bytes:
+    """Return the bytes that Python 2's protocols write as text."""
+    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
+        raise ValueError("bytes in another encoding than latin1")
+    return text.encode("latin1")
+
+
+def plain_keys(keys: Iterable[Any]) -> None:
+    """Refuse keys other than text and numbers: hashing nested tuples can take for ever.
+
+    Raises:
+        ValueError: another key.
+    """
+    for key in keys:
+        if not (key is None or isinstance(key, (str, bytes, int, float, torch.dtype))):
+            raise ValueError(f"a {type(key).__name__} as a key")
+
+
+def ordered(pairs: Iterable[Any] = ()) -> OrderedDict[Any, Any]:
+    """Return an ordered dictionary of key and value pairs."""
+    items = [(key, value) for key, value in pairs]
+    plain_keys(key for key, _ in items)
+    return OrderedDict(items)
+
+
+def unordered(items: Iterable[Any] = ()) -> set[Any]:
+    """Return a set of plain items."""
+    items = list(items)
+    plain_keys(items)
+    return set(items)
+
+
+BUILDERS: dict[tuple[str, str], Callable[..., Any]] = {
     ("torch._utils", "_rebuild_tensor"): strided,
     ("torch._utils", "_rebuild_tensor_v2"): strided,
     ("torch._utils", "_rebuild_parameter"): itself,
-}
-TYPES: dict[tuple[str, str], type] = {
-    ("collections", "OrderedDict"): OrderedDict,
-    ("builtins", "set"): set,
-    ("__builtin__", "set"): set,
+    ("numpy.core.multiarray", "scalar"): number,
+    ("numpy._core.multiarray", "scalar"): number,
+    ("_codecs", "encode"): latin,
+    ("collections", "OrderedDict"): ordered,
+    ("builtins", "set"): unordered,
+    ("__builtin__", "set"): unordered,
 }
 
 
-class Unpickler(pickle.Unpickler):
-    """Imports nothing: names are looked up in ``STORAGES``, ``MADE`` and ``TYPES``, or made inert.
+class Unpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
+    """Unpickler without imports: names are looked up in ``STORAGES`` and ``BUILDERS``, or made inert.
 
     Args:
         storage: ``(key, dtype, elements)`` -> that storage.
     """
 
+    dispatch = dict(pickle._Unpickler.dispatch)  # type: ignore[attr-defined]
+
     def __init__(self, file: Any, storage: Callable[[str, torch.dtype, int], Storage]) -> None:
         super().__init__(file, encoding="utf-8")
         self._storage = storage
-        # New for each load: what a pickle may set on a class or a function is gone with it.
-        self._found: dict[tuple[str, str], Any] = {
-            name: lambda *given, make=make: make(*given) for name, make in MADE.items()
+        # New for each load: attributes that a pickle sets on a class or a function are gone with it.
+        self._names: dict[tuple[str, str], Any] = {
+            name: lambda *given, build=build: build(*given) for name, build in BUILDERS.items()
         }
+        self._names |= dict.fromkeys((("numpy", "dtype"), ("numpy.dtype", "dtype")), NumberType)
 
     def find_class(self, module: str, name: str) -> Any:
         if module in MODULES and name in STORAGES:
             return STORAGES[name]
-        if (module, name) in TYPES:
-            return TYPES[module, name]
         builtin = module in ("builtins", "__builtin__") and name in SUSPECT_BUILTINS
         if builtin or module.partition(".")[0] in SUSPECT:
             shown = "".join(c if c.isprintable() else "?" for c in f"{module}.{name}"[:80])
             raise CarriesCode(f"carries code: it names {shown}, which no model does; nothing was executed")
-        return self._found.setdefault((module, name), type("Inert", (Inert,), {"__qualname__": name}))
+        inert = type("Inert", (Inert,), {"__qualname__": name})
+        return self._names.setdefault((module, name), inert)
 
     def persistent_load(self, pid: Any) -> Any:
         kind, dtype, key, _, elements, *view = pid
-        if kind != "storage" or not isinstance(dtype, torch.dtype) or any(part is not None for part in view):
-            raise ValueError(f"a stored object of kind {str(kind)[:40]!r}")
-        return self._storage(str(key), dtype, int(elements))
+        plain = isinstance(key, (str, int)) and isinstance(elements, int) and all(v is None for v in view)
+        if kind != "storage" or not isinstance(dtype, torch.dtype) or not plain:
+            shown = repr(kind[:40]) if isinstance(kind, str) else type(kind).__name__
+            raise ValueError(f"a stored object of kind {shown}")
+        return self._storage(str(key), dtype, elements)
+
+    def _refuse_keys(self, first: int, step: int) -> None:
+        """Check the items above the mark, every ``step``-th of which becomes a key."""
+        plain_keys(self.stack[first::step])
+
+    def load_setitem(self) -> None:
+        plain_keys(self.stack[-2:-1])
+        super().load_setitem()
+
+    def load_setitems(self) -> None:
+        self._refuse_keys(0, 2)
+        super().load_setitems()
+
+    def load_dict(self) -> None:
+        self._refuse_keys(0, 2)
+        super().load_dict()
+
+    def load_additems(self) -> None:
+        self._refuse_keys(0, 1)
+        super().load_additems()
+
+    def load_frozenset(self) -> None:
+        self._refuse_keys(0, 1)
+        super().load_frozenset()
+
+    def load_build(self) -> None:
+        """Set the state of an inert object; attributes of anything else stay as they are."""
+        if not isinstance(self.stack[-2], (Inert, OrderedDict)):
+            raise ValueError(f"a state for a {type(self.stack[-2]).__name__}")
+        state = self.stack.pop()
+        if isinstance(target := self.stack[-1], Inert):
+            target.__setstate__(state)
+
+    dispatch |= {
+        pickle.SETITEM[0]: load_setitem,
+        pickle.SETITEMS[0]: load_setitems,
+        pickle.DICT[0]: load_dict,
+        pickle.ADDITEMS[0]: load_additems,
+        pickle.FROZENSET[0]: load_frozenset,
+        pickle.BUILD[0]: load_build,
+    }
 
 
 def load(path: Path) -> dict[str, Any]:
-    """What ``torch.save`` wrote of a dictionary, tensors on the processor.
+    """Return the dictionary that ``torch.save`` wrote, tensors on the processor.
 
     Raises:
-        CarriesCode: it names what no model does.
+        CarriesCode: it names a function without use in a model.
         ValueError: it is no such file, or a damaged one.
     """
     try:
         with path.open("rb") as file:
             size = path.stat().st_size
-            found = _zipped(file, size) if zipfile.is_zipfile(file) else _sequence(file, size)
+            content = _zipped(file, size) if zipfile.is_zipfile(file) else _sequence(file, size)
     except CarriesCode as error:
         raise CarriesCode(f"{path}: {error}") from None
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror or error})") from None
     except Exception as error:  # whatever a broken pickle brings about
-        raise ValueError(
-            f"{path}: not a whole PyTorch checkpoint ({error or type(error).__name__})"
-        ) from None
-    if not isinstance(found, dict):
+        reason = str(error)[:200] or type(error).__name__
+        raise ValueError(f"{path}: not a whole PyTorch checkpoint ({reason})") from None
+    if not isinstance(content, dict):
         raise ValueError(f"{path}: holds no dictionary, as checkpoints do")
-    return found
+    return content
 
 
 def _zipped(file: BinaryIO, size: int) -> Any:
-    """The archive ``NAME/data.pkl`` with ``NAME/data/KEY``."""
+    """Read the archive ``NAME/data.pkl`` with ``NAME/data/KEY``."""
     with zipfile.ZipFile(file) as archive:
         entries = {entry.filename: entry for entry in archive.infolist()}
         top = next((name[: -len("data.pkl")] for name in entries if name.endswith("data.pkl")), None)
@@ -192,13 +306,13 @@ def _zipped(file: BinaryIO, size: int) -> Any:
 
 
 def _sequence(file: BinaryIO, size: int) -> Any:
-    """A magic number, a version, facts of the machine, the object, the storages' keys, their contents."""
+    """Read the older form: magic number, version, machine, object, storages' keys, storages."""
     file.seek(0)
     storages: dict[str, Storage] = {}
 
     def storage(key: str, dtype: torch.dtype, elements: int) -> Storage:
         if key not in storages:
-            held = sum(one.data.nbytes for one in storages.values())
+            held = sum(other.data.nbytes for other in storages.values())
             if not 0 <= elements * dtype.itemsize <= size - held:
                 raise ValueError(f"storage {key} is larger than the file")
             storages[key] = Storage(torch.zeros(elements, dtype=dtype))
@@ -215,7 +329,7 @@ def _sequence(file: BinaryIO, size: int) -> Any:
     if following() != MAGIC:
         raise ValueError("another pickle")
     following(), following()
-    found = following()
+    content = following()
     for key in following():
         data = storages[str(key)].data
         if int.from_bytes(file.read(8), "little") != data.numel():
@@ -225,4 +339,4 @@ def _sequence(file: BinaryIO, size: int) -> Any:
             raise ValueError("it ends too early")
         if raw:
             data.copy_(torch.frombuffer(raw, dtype=data.dtype))
-    return found
+    return content

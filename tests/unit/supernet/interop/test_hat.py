@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml as pyyaml
 
 torch = pytest.importorskip("torch")
 
@@ -218,7 +219,15 @@ def test_all_28_published_configurations_have_their_published_size(data_dir: Pat
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("decoder-layer-num-subtransformer: !!python/object/apply:os.system ['true']", "is no number"),
+        (
+            "decoder-layer-num-subtransformer: !!python/object/apply:os.system ['true']",
+            "'true' is no whole number",
+        ),
+        ("decoder-layer-num-subtransformer: 2.5", "line 14: '2.5' is no whole number"),
+        ("decoder-layer-num-subtransformer: {a: 1}", "a mapping is no whole number"),
+        ("decoder-layer-num-subtransformer: []", "is no whole number"),
+        ("decoder-layer-num-subtransformer: " + "[" * 200_000, "no readable YAML file .nested too deeply"),
+        ("decoder-layer-num-subtransformer: [1", "no readable YAML file"),
         ("decoder-layer-num-subtransformer: 5", "5 is not in space"),
         ("", "lacks decoder-layer-num-subtransformer"),
     ],
@@ -229,6 +238,24 @@ def test_a_bad_yaml_file_is_one_message(tmp_path: Path, line: str, message: str)
     config.write_text(config.read_text() + line + "\n")
     with pytest.raises(ValueError, match=message):
         hat.network(path, config)
+
+
+def test_yaml_as_pyyaml_writes_it(tmp_path: Path) -> None:
+    fields = {f"{k.replace('_', '-')}-subtransformer": v for k, v in SUB.items()}
+    expected = hat.read_config(yaml(tmp_path / "ours.yml", SUB))
+    path = tmp_path / "theirs.yml"
+    texts = [
+        pyyaml.safe_dump(
+            fields | {"lr": 1e-7, "user-dir": "a: b", "nested": {"deep": [1]}}, default_flow_style=False
+        ),
+        pyyaml.safe_dump(fields, default_flow_style=False, default_style='"'),
+        pyyaml.safe_dump(fields, indent=4, explicit_start=True, explicit_end=True, width=20),
+        "".join(f"{k}: {v if isinstance(v, list) else float(v)}\n" for k, v in fields.items()),
+    ]
+    for text in texts:
+        for raw in (text.encode(), text.encode("utf-8-sig"), text.replace("\n", "\r\n").encode()):
+            path.write_bytes(raw)
+            assert hat.read_config(path) == expected
 
 
 def test_other_models_are_named(tmp_path: Path) -> None:

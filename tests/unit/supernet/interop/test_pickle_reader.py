@@ -4,11 +4,15 @@ import argparse
 import io
 import os
 import pickle
+import random
+import subprocess
+import sys
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -134,3 +138,107 @@ def test_a_tensor_beyond_its_storage_is_refused(tmp_path: Path) -> None:
     path.write_bytes(state.getvalue().replace(b"K\x04", b"K\x05"))  # elements, size
     with pytest.raises(ValueError, match="bad.pt"):
         pickle_reader.load(path)
+
+
+class WithSlots:
+    """Pickles with a state of two parts, one of them of slots."""
+
+    __slots__ = ("__dict__", "rate")
+
+    def __init__(self) -> None:
+        self.rate, self.name = 0.5, "Adam"
+
+
+class WithTuple:
+    """Pickles with a state that is a tuple, such as a generator's."""
+
+    def __getstate__(self) -> Any:
+        return ("MT19937", (1, 2, 3), 4)
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before-1.6"])
+@pytest.mark.parametrize("protocol", [2, 3, 4])
+def test_numpy_and_generators_beside_the_model(tmp_path: Path, zipped: bool, protocol: int) -> None:
+    if not zipped and protocol != 2:
+        pytest.skip("the older form has protocol 2")
+    numbers = [
+        np.float64(27.5),
+        np.float32(0.25),
+        np.int64(-3),
+        np.uint8(200),
+        np.bool_(True),
+        np.array(7)[()],
+    ]
+    others = [
+        np.arange(6).reshape(2, 3),
+        np.array(["a", "b"]),
+        np.array([None, 1], dtype=object),
+        np.str_("word"),
+        np.datetime64("2020-01-01"),
+        np.random.default_rng(0),
+        np.random.RandomState(0),
+        np.random.get_state(),
+        random.Random(0),
+        random.getstate(),
+        WithSlots(),
+        WithTuple(),
+        np.dtype([("a", "f4")]),
+        {1, 2},
+        1 + 2j,
+        frozenset("ab"),
+        bytearray(b"x"),
+        Path("a/b"),
+        torch.Generator().get_state(),
+        slice(1, 2),
+        range(3),
+    ]
+    path = tmp_path / "some.pt"
+    whole = contents() | {"extra_state": {"best": numbers, "others": others}}
+    torch.save(whole, path, _use_new_zipfile_serialization=zipped, pickle_protocol=protocol)
+    extra = pickle_reader.load(path)["extra_state"]
+    assert extra["best"] == numbers and [type(n) for n in extra["best"]] == [
+        float,
+        float,
+        int,
+        int,
+        bool,
+        int,
+    ]
+    assert len(extra["others"]) == len(others)
+    slots = extra["others"][10]
+    assert isinstance(slots, pickle_reader.Inert) and vars(slots) == {"rate": 0.5, "name": "Adam"}
+
+
+HOSTILE = {
+    # PROTO 2, EMPTY_LIST, LONG_BINPUT 0x1fffffff: the C unpickler reserves 4 GiB for its memo.
+    "memo": b"\x80\x02]r\xff\xff\xff\x1f.",
+    # A tuple of a tuple twice, 40 times over, as the key of a dictionary, and as an item of a set.
+    "key": b"\x80\x02})" + b"q\x00h\x00\x86" * 40 + b"K\x01s.",
+    "keys": b"\x80\x02}()" + b"q\x00h\x00\x86" * 40 + b"K\x01u.",
+    "item": b"\x80\x04\x8f()" + b"q\x00h\x00\x86" * 40 + b"\x90.",
+    "frozen": b"\x80\x04()" + b"q\x00h\x00\x86" * 40 + b"\x91.",
+    "pairs": b"\x80\x02ccollections\nOrderedDict\n(](" + b")" + b"q\x00h\x00\x86" * 40 + b"K\x01\x86etR.",
+    "kind": b"\x80\x02)" + b"q\x00h\x00\x86" * 40 + b"K\x01\x86K\x01K\x01\x87Q.",
+    "size": b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(NK\x00)" + b"q\x00h\x00\x86" * 40 + b")tR.",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_few_bytes_neither_hang_nor_fill_the_memory(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "hostile.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/data.pkl", HOSTILE[name])
+    code = (
+        "import resource, sys; from pathlib import Path; from supernet.interop import pickle_reader\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "try: pickle_reader.load(Path(sys.argv[1]))\n"
+        "except ValueError as error: print(error)\n"
+        "assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 65536, 'KiB'"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=60
+    )
+    assert ended.returncode == 0 and "hostile.pt: " in ended.stdout, ended.stderr
