@@ -6,13 +6,13 @@ import argparse
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from benchmarks.api import UsageError
 from benchmarks.cli.arguments import PUBLISHED, add_data_dir, add_json, add_results, add_start_from
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from benchmarks.export.model_card import Row
+    from benchmarks.measurement.latency import RuntimeLatency
 
 SUMMARY = "export a row's network to another runtime, and check it there"
 SENTENCES = 200
@@ -112,7 +113,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _exported(
     options: argparse.Namespace, found: Delivery, out: Path
-) -> tuple[list[Row], dict[str, Any] | None]:
+) -> tuple[list[Row], RuntimeLatency | None]:
     """Write the folder of one runtime; what was found when it was checked, and its latency where timed."""
     from benchmarks.export.model_card import card
     from supernet import export
@@ -138,7 +139,7 @@ def _licence(found: Delivery) -> str:
     return data.note if data else f"what task {task.name} generates or brings"
 
 
-Written = tuple[list["Row"], str, dict[str, Any] | None]
+Written: TypeAlias = "tuple[list[Row], str, RuntimeLatency | None]"
 """What was found, the class that reads the folder, and the latency there, if it was timed."""
 
 
@@ -308,7 +309,7 @@ def _here() -> profiles.Profile:
     return profiles.get(profiles.resolve("auto"))
 
 
-def _rows(told: Mapping[str, Any]) -> list[Row]:
+def _rows(told: RuntimeLatency) -> list[Row]:
     """A latency as rows."""
     by = told["signature"]
     span = f"{told['p50']:.4g} [{told['p50_low']:.4g}, {told['p50_high']:.4g}]"
@@ -321,7 +322,7 @@ def _rows(told: Mapping[str, Any]) -> list[Row]:
 
 
 def _stored(
-    options: argparse.Namespace, found: Delivery, checks: Sequence[Row], told: Any, began: str
+    options: argparse.Namespace, found: Delivery, checks: Sequence[Row], told: RuntimeLatency, began: str
 ) -> Path:
     """Write a latency beside the published records if it is of one of them, else beside the local ones."""
     published = store.relative_path(found.record)

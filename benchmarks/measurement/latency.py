@@ -1,34 +1,34 @@
-"""The only place where latency, memory and energy per sentence are measured.
+"""Latency and energy of one inference: the only place where they are measured.
 
-What is timed is what would be deployed: the exported sub-network with baked weights, in evaluation
-mode without autograd, in one stated precision, warmed up, synchronised, on the declared threads,
-eager (on a GPU the step-by-step decoder is bound by kernel launches; that is part of what PyTorch
-deploys). Timed rounds alternate with a frozen reference network, so that the ratio of the two
-medians survives a machine that drifts, and one timing at a time has the machine.
+The timed network is the one that would be deployed: the exported sub-network with baked weights, in
+evaluation mode without autograd, in one stated precision, warmed up, synchronised, on the declared threads.
+It runs eagerly: on a GPU the step-by-step decoder is bound by kernel launches, which PyTorch deploys too.
+Timed rounds alternate with a frozen reference network, so that the ratio of the two medians survives a
+machine that drifts. One timing at a time has the machine.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from benchmarks.hardware import profiles, threads
 from benchmarks.hardware.energy import EnergyMeter
 from benchmarks.hardware.load import OtherLoad
 from benchmarks.hardware.timing_lock import exclusive
 from benchmarks.measurement.interleaved import (
+    Timeable,
     TimedNetwork,
     TimedRequest,
     quiesced,
     summarize,
     time_interleaved,
 )
-from benchmarks.measurement.memory import LiveBytes
 from benchmarks.measurement.workload import Workload
 from benchmarks.stats.quantiles import median, ratio
 from supernet.quantization import precisions
@@ -36,6 +36,62 @@ from supernet.quantization import precisions
 PROTOCOL = "0.1"
 """Version of this protocol; part of every signature."""
 PROBE_ROUNDS = 10
+"""Inferences of a probe."""
+
+
+class Timing(TypedDict):
+    """A latency as a record holds it, in milliseconds.
+
+    Percentiles and ratios are those of ``interleaved.Percentiles``; ``waited_seconds``, ``others_cpu`` and
+    ``attempts`` those of ``interleaved.Conditions``.
+    """
+
+    p50: float
+    p90: float | None
+    p90_bound: float | None
+    n: int
+    ratio: float
+    ratio_low: float
+    ratio_high: float
+    waited_seconds: float
+    others_cpu: float
+    attempts: int
+    signature: str
+
+
+class Latency(Timing):
+    """A latency whose ratio is to the reference network, with its median ``reference_p50``.
+
+    The fields ``fp32_*`` are of quantised networks alone: median of the same network in float32, and the
+    ratio to it with its 95 % interval.
+    """
+
+    reference_p50: float
+    fp32_p50: NotRequired[float]
+    fp32_ratio: NotRequired[float]
+    fp32_ratio_low: NotRequired[float]
+    fp32_ratio_high: NotRequired[float]
+
+
+class RuntimeLatency(Timing):
+    """A latency in another runtime, whose ratio is to the same network in PyTorch.
+
+    ``pytorch_p50`` is the median in PyTorch; ``p50_low`` and ``p50_high`` are the 95 % interval of ``p50``.
+    """
+
+    pytorch_p50: float
+    p50_low: float
+    p50_high: float
+
+
+class Energy(TypedDict):
+    """Energy of one sentence in joules, or None with the reason in ``source``, and the metered block."""
+
+    joules_per_sentence: float | None
+    source: str
+    sentences: int
+    seconds: float
+    others_cpu: float
 
 
 def probe_latency(
@@ -44,20 +100,22 @@ def probe_latency(
     device: str,
     beside: nn.Module | None = None,
 ) -> float:
-    """A probe, good for a search and no claim: median milliseconds of ten inferences after warm-up.
+    """Return the median milliseconds of ten inferences after warm-up: enough for a search, not for a claim.
 
-    With ``beside``, timed in turns with it: how many times its median. On a machine that drifts, two
-    processes find the same network up to twice as slow, but agree on ratios.
+    Args:
+        workload: one inference, or a tier's table of it.
+        device: ``cpu`` or ``cuda``.
+        beside: a network to alternate with. The result is then the ratio to its median: on a machine that
+            drifts, two processes time the same network up to twice as slow, but agree on ratios.
 
     Takes ``exclusive`` itself where the caller has not.
     """
-    timed = [
-        TimedNetwork(x, Workload.of(workload), device, "fp32") for x in (module, beside) if x is not None
-    ]
+    networks = [module] if beside is None else [module, beside]
+    timed = [TimedNetwork(network, Workload.of(workload), device, "fp32") for network in networks]
     with exclusive(), quiesced(threads.declared()), torch.inference_mode():
-        for one in timed:
-            one.warm_up()
-        times = [[one.ms() for one in timed] for _ in range(PROBE_ROUNDS)]
+        for network in timed:
+            network.warm_up()
+        times = [[network.ms() for network in timed] for _ in range(PROBE_ROUNDS)]
     medians = np.median(np.array(times), axis=0)
     return float(medians[0] if beside is None else medians[0] / medians[1])
 
@@ -74,94 +132,113 @@ def measure_latency(
     min_n: int = 64,
     min_seconds: float = 0.0,
     max_seconds: float = 600.0,
-) -> dict[str, Any]:
-    """Time ``module`` in turns with ``reference``, both warmed up, until n and seconds are reached.
+) -> Latency:
+    """Time ``module`` interleaved with ``reference``, both warmed up.
 
     Args:
-        precision: ``fp32`` (true float32 products, no TF32), ``bf16`` or ``fp16``; of all networks, but for
-            what ``supernet.quantization.precisions`` made of layers of ``module``.
-        plain: of a quantised ``module`` the same network in float32, to be timed in turns with both.
-        min_n: rounds, at least; below 64 there is no p90.
-        min_seconds: of timed rounds, at least.
-        max_seconds: after which it ends with fewer rounds (but at least 8) and so without a p90.
-
-    Returns:
-        Milliseconds ``p50``, ``p90`` (as observed; None below 64 rounds), ``p90_bound`` (MLPerf's
-        early-stopping estimate: 90 % of inferences stay under it, at 99 % confidence) and
-        ``reference_p50``; ``n``; ``ratio`` of the medians with ``ratio_low`` and ``ratio_high``
-        (95 %); ``waited_seconds`` for the lock; ``others_cpu``: processors' worth of time that
-        other processes took meanwhile; ``attempts``: where that was more than ``DISTURBED`` all rounds
-        are timed anew, at most ``MAX_ATTEMPTS`` times, and the least disturbed ones count; ``signature``.
-        With ``plain`` also ``fp32_p50`` and ``fp32_ratio``, ``fp32_ratio_low`` and ``fp32_ratio_high``:
-        the ratio to its own float32 median.
+        workload: one inference, or a tier's table of it.
+        device: ``cpu`` or ``cuda``.
+        profile: declared hardware; its threads are set.
+        precision: ``fp32`` (true float32 products, no TF32), ``bf16`` or ``fp16``. It holds for all networks,
+            except for layers of ``module`` that a policy has quantised.
+        plain: of a quantised ``module`` the same network in float32, to be interleaved with both.
+        min_n: fewest rounds; below 64 there is no p90.
+        min_seconds: fewest seconds of timed rounds.
+        max_seconds: seconds after which timing ends with fewer rounds (but at least 8) and so without a p90.
 
     Raises:
         MeasurementRejectedError: the module changed its input or gave outputs that are not finite.
     """
     workload = Workload.of(workload)
-    ours = TimedNetwork(module, workload, device, precision)
-    timed = [
-        ours,
-        *(TimedNetwork(x, workload, device, precision) for x in (reference, plain) if x is not None),
-    ]
-    times, how = time_interleaved(
+    networks = [module, reference] if plain is None else [module, reference, plain]
+    timed = [TimedNetwork(network, workload, device, precision) for network in networks]
+    times, conditions = time_interleaved(
         timed, profile.threads, min_n=min_n, min_seconds=min_seconds, max_seconds=max_seconds
     )
-    found = summarize(times, "reference_p50")
-    recipe = {"search": "no", "prec": precision, **precisions.recipe(ours.module)}
-    mode = "eager" if workload.runtime == "torch" else "graph"
-    recipe |= {"mode": mode, "thr": how.pop("threads"), "prof": profile.name}
-    found |= {**how, "signature": _signature(found, workload, recipe)}
+    percentiles = summarize(times)
+    recipe: dict[str, object] = {"search": "no", "prec": precision, **precisions.recipe(timed[0].module)}
+    recipe["mode"] = "eager" if workload.runtime == "torch" else "graph"
+    recipe |= {"thr": conditions.threads, "prof": profile.name}
+    figures: Latency = {
+        "p50": percentiles.p50,
+        "p90": percentiles.p90,
+        "p90_bound": percentiles.p90_bound,
+        "n": percentiles.n,
+        "ratio": percentiles.ratio,
+        "ratio_low": percentiles.ratio_low,
+        "ratio_high": percentiles.ratio_high,
+        "reference_p50": percentiles.beside_p50,
+        "waited_seconds": conditions.waited_seconds,
+        "others_cpu": conditions.others_cpu,
+        "attempts": conditions.attempts,
+        "signature": _signature(percentiles.p90, percentiles.n, workload, recipe),
+    }
     if plain is not None:
         centre, low, high = ratio(times[0], times[2])
-        found |= {"fp32_p50": float(np.median(times[2]))}
-        found |= {"fp32_ratio": centre, "fp32_ratio_low": low, "fp32_ratio_high": high}
-    return found
+        figures["fp32_p50"] = float(np.median(times[2]))
+        figures["fp32_ratio"], figures["fp32_ratio_low"], figures["fp32_ratio_high"] = centre, low, high
+    return figures
 
 
 def measure_runtime_latency(
-    serve: Callable[[], Any],
-    recipe: Mapping[str, Any],
+    serve: Callable[[], object],
+    recipe: Mapping[str, object],
     module: nn.Module,
     workload: Workload | Mapping[str, Any],
     profile: profiles.Profile,
     *,
     min_n: int = 64,
     max_seconds: float = 600.0,
-) -> dict[str, Any]:
-    """Time what another runtime needs for the workload, in turns with the same network in PyTorch.
+) -> RuntimeLatency:
+    """Time another runtime on the workload, interleaved with the same network in PyTorch.
 
-    Both on one thread of the processor: their thread pools spin against each other. It is a figure of its
-    own, with the runtime in its signature, and stands beside no figure of ``latency``.
+    Both run on one thread of the processor, because their thread pools spin against each other. The figure
+    has the runtime in its signature and is compared with no figure of ``measure_latency``.
 
     Args:
-        serve: one request of the workload; it has been loaded with one thread.
-        recipe: how the runtime computes, for the signature: ``rt``, its name and version, such as
-            ``ctranslate2-4.8.5``; ``prec``; ``search``, ``yes`` where it chooses tokens and reorders beams,
+        serve: one request of the workload, to a runtime that was loaded with one thread.
+        recipe: computation of the runtime, for the signature: ``rt``, its name and version, such as
+            ``ctranslate2-4.8.5``; ``prec``; ``search``, ``yes`` if it chooses tokens and reorders beams,
             which PyTorch's side never does.
         module: the exported network, float32.
+        workload: one inference, or a tier's table of it.
+        profile: declared hardware, for the signature.
+        min_n: fewest rounds.
+        max_seconds: seconds after which timing ends with fewer rounds.
 
-    Returns:
-        As ``latency``; the reference is the same network in PyTorch: ``pytorch_p50``, and ``ratio``,
-        ``ratio_low``, ``ratio_high`` to it. Also ``p50_low`` and ``p50_high`` (95 %).
+    Raises:
+        MeasurementRejectedError: as ``time_interleaved``.
     """
     workload = Workload.of(workload)
-    timed: list[TimedNetwork | TimedRequest] = [
-        TimedRequest(serve),
-        TimedNetwork(module, workload, "cpu", "fp32"),
-    ]
-    times, how = time_interleaved(timed, 1, min_n=min_n, max_seconds=max_seconds)
-    found = summarize(times, "pytorch_p50")
-    _, found["p50_low"], found["p50_high"] = median(times[0])
-    recipe = {"search": "no", **recipe, "mode": "graph", "thr": how.pop("threads"), "prof": profile.name}
-    return found | {**how, "signature": _signature(found, workload, recipe)}
+    timed: list[Timeable] = [TimedRequest(serve), TimedNetwork(module, workload, "cpu", "fp32")]
+    times, conditions = time_interleaved(timed, 1, min_n=min_n, max_seconds=max_seconds)
+    percentiles = summarize(times)
+    _, low, high = median(times[0])
+    computed = {"mode": "graph", "thr": conditions.threads, "prof": profile.name}
+    recipe = {"search": "no", **recipe, **computed}
+    return {
+        "p50": percentiles.p50,
+        "p90": percentiles.p90,
+        "p90_bound": percentiles.p90_bound,
+        "n": percentiles.n,
+        "ratio": percentiles.ratio,
+        "ratio_low": percentiles.ratio_low,
+        "ratio_high": percentiles.ratio_high,
+        "pytorch_p50": percentiles.beside_p50,
+        "p50_low": low,
+        "p50_high": high,
+        "waited_seconds": conditions.waited_seconds,
+        "others_cpu": conditions.others_cpu,
+        "attempts": conditions.attempts,
+        "signature": _signature(percentiles.p90, percentiles.n, workload, recipe),
+    }
 
 
-def _signature(found: Mapping[str, Any], workload: Workload, recipe: Mapping[str, Any]) -> str:
-    """How a latency was made: what was timed, then ``recipe``, then the version of the protocol."""
+def _signature(p90: float | None, n: int, workload: Workload, recipe: Mapping[str, object]) -> str:
+    """Return how a latency was measured: workload, ``recipe``, version of the protocol."""
     fields = {
-        "lat": "p50" if found["p90"] is None else "p90",
-        "n": found["n"],
+        "lat": "p50" if p90 is None else "p90",
+        "n": n,
         "b": 1,
         "beam": workload.beam,
         "len": workload.source_len,
@@ -182,15 +259,18 @@ def measure_energy(
     *,
     precision: str = "fp32",
     seconds: float = 2.0,
-) -> dict[str, Any]:
-    """Joules of the whole machine for one sentence of the workload, batch 1, over a block of many.
+) -> Energy:
+    """Meter the whole machine's energy for one sentence of the workload, batch 1, over a block of many.
 
-    Mean power over the block times the time of one sentence: what the meter takes to start and stop
-    is no part of it.
+    The figure is mean power over the block times the time of one sentence, so the meter's own start and stop
+    are no part of it.
 
-    Returns:
-        ``joules_per_sentence`` (None: see ``source``), ``source``, ``sentences`` and ``seconds`` of the
-        block, ``others_cpu`` as ``latency`` has it.
+    Args:
+        workload: one inference, or a tier's table of it.
+        device: ``cpu`` or ``cuda``.
+        profile: declared hardware; its threads are set, its watts are the meter's.
+        precision: as for ``measure_latency``.
+        seconds: length of the block.
     """
     timed = TimedNetwork(module, Workload.of(workload), device, precision)
     meter = EnergyMeter(profile)
@@ -214,32 +294,3 @@ def measure_energy(
         "seconds": round(passed, 3),
         "others_cpu": load,
     }
-
-
-def measure_peak_memory(
-    module: nn.Module, workload: Workload | Mapping[str, Any], device: str, *, precision: str = "fp32"
-) -> dict[str, Any]:
-    """Bytes that the weights and the workload need at their height, and how they were counted."""
-    timed = TimedNetwork(module, Workload.of(workload), device, precision)
-    weights = _bytes([*timed.module.parameters(), *timed.module.buffers()])
-    weights += precisions.packed_bytes(timed.module)
-    with torch.inference_mode():
-        if timed.cuda:
-            timed.run()  # libraries allocate their workspaces once
-            torch.cuda.synchronize()
-            rest = torch.cuda.memory_allocated() - weights
-            torch.cuda.reset_peak_memory_stats()
-            timed.run()
-            torch.cuda.synchronize()
-            peak = torch.cuda.max_memory_allocated() - rest
-            source = "weights and workload, torch.cuda.max_memory_allocated"
-            return {"peak_bytes": int(peak), "source": source}
-        with LiveBytes() as live:
-            timed.run()
-    source = "weights and live tensors of the workload, counted at every operator, kernels' scratch left out"
-    return {"peak_bytes": weights + _bytes([timed.source]) + live.peak, "source": source}
-
-
-def _bytes(tensors: Sequence[Tensor]) -> int:
-    """Of the storages behind ``tensors``, each counted once."""
-    return sum({s.data_ptr(): s.nbytes() for s in (t.untyped_storage() for t in tensors)}.values())

@@ -1,4 +1,4 @@
-"""Whether a quantised network is what it claims to be, before any figure of it counts.
+"""Parity checks of quantised networks, before any figure of theirs counts.
 
 Graphs that fall back to float32, overflow, or lose half of their layers on the way are fast and wrong; each
 of them has been published as a speed-up somewhere.
@@ -11,27 +11,32 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from benchmarks.measurement.counted import OperatorCounter
 from benchmarks.measurement.interleaved import MeasurementRejectedError
 from benchmarks.measurement.workload import Workload
 from supernet.quantization.precisions import OPERATORS, Policy
 
 MAX_DISTANCE = 0.5
-"""Distance between the outputs of a quantised network and its float32 self, over the length of the latter's,
-above which it is broken and not imprecise: of two unrelated outputs it is 1.4, of zeros 1."""
+"""Relative distance of outputs above which a quantised network is broken rather than imprecise.
+
+It is the norm of the difference over the norm of the float32 outputs: about 1.4 for unrelated outputs, 1 for
+zeros."""
 
 
-def check(
+def check_quantized(
     quantized: nn.Module, plain: nn.Module, policy: Policy, workload: Workload | Mapping[str, Any]
 ) -> float:
-    """Run both networks on the workload's input, once.
+    """Run both networks once on the workload's input and compare outputs and kernels.
 
     Args:
-        quantized: ``plain`` under ``policy``, on the processor as that is.
+        quantized: ``plain`` under ``policy``, on the processor.
+        plain: the network in float32.
+        policy: precision of each layer by name.
+        workload: one inference, or a tier's table of it.
 
     Returns:
-        the distance of their outputs, as ``MAX_DISTANCE`` has it.
+        The distance of their outputs, as ``MAX_DISTANCE`` defines it.
 
     Raises:
         MeasurementRejectedError: the outputs are farther apart than ``MAX_DISTANCE``, the input changed, or
@@ -40,27 +45,27 @@ def check(
     workload = Workload.of(workload)
     source = workload.source("cpu")
     with torch.inference_mode():
-        due, expected = _calls(plain, policy, lambda: workload.run(plain, source.clone()))
-        with _Operators() as ran:
-            found = workload.run(quantized, source)
+        due, expected = _due_calls(plain, policy, lambda: workload.run(plain, source.clone()))
+        with OperatorCounter() as ran:
+            outputs = workload.run(quantized, source)
     if not torch.equal(source, workload.source("cpu")):
         raise MeasurementRejectedError("quantised, it changed its input")
     for operator, calls in due.items():
-        seen = ran.calls.get(operator, 0)
-        if seen != calls:
+        actual = ran.calls.get(operator, 0)
+        if actual != calls:
             raise MeasurementRejectedError(
-                f"quantised, it ran {operator} {seen} times where its policy makes it {calls}"
+                f"quantised, it ran {operator} {actual} times where its policy makes it {calls}"
             )
-    return near(found, expected)
+    return check_distance(outputs, expected)
 
 
-def near(found: torch.Tensor, expected: torch.Tensor) -> float:
-    """The distance of outputs, as ``MAX_DISTANCE`` has it.
+def check_distance(outputs: torch.Tensor, expected: torch.Tensor) -> float:
+    """Return the distance of outputs, as ``MAX_DISTANCE`` defines it.
 
     Raises:
-        MeasurementRejectedError: it is larger than that.
+        MeasurementRejectedError: it is larger than ``MAX_DISTANCE``.
     """
-    apart = float((found - expected).norm() / expected.norm())
+    apart = float((outputs - expected).norm() / expected.norm())
     if not apart <= MAX_DISTANCE:
         raise MeasurementRejectedError(
             f"quantised, its outputs are {apart:.2f} of their length from those in fp32, more"
@@ -69,13 +74,14 @@ def near(found: torch.Tensor, expected: torch.Tensor) -> float:
     return apart
 
 
-def _calls(plain: nn.Module, policy: Policy, run: Callable[[], Any]) -> tuple[dict[str, int], Any]:
-    """How often each low-precision operator is due by what ``run`` asks of the policy's layers, and what
-    ``run`` gives."""
+def _due_calls(
+    plain: nn.Module, policy: Policy, run: Callable[[], torch.Tensor]
+) -> tuple[dict[str, int], torch.Tensor]:
+    """Call ``run``, and count the low-precision calls that the policy implies for it, by operator."""
     due = dict.fromkeys(OPERATORS.values(), 0)
 
     def hook(operator: str) -> Callable[..., None]:
-        def count(*_: Any) -> None:
+        def count(*_: object) -> None:
             due[operator] += 1
 
         return count
@@ -89,18 +95,5 @@ def _calls(plain: nn.Module, policy: Policy, run: Callable[[], Any]) -> tuple[di
     try:
         return due, run()
     finally:
-        for one in hooks:
-            one.remove()
-
-
-class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the operators that the dispatcher runs."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.calls: dict[str, int] = {}
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = str(func.overloadpacket)
-        self.calls[name] = self.calls.get(name, 0) + 1
-        return func(*args, **(kwargs or {}))
+        for handle in hooks:
+            handle.remove()

@@ -1,7 +1,7 @@
-"""What serves an exported network under a policy: torch, or ONNX Runtime where the tier's workload says so.
+"""Serving of exported networks under a policy: by torch, or by ONNX Runtime if the tier's workload says so.
 
-A tier's ``workload.runtime`` decides for all of its networks, the reference included, so that two runtimes
-are never compared; the signature of a latency names the one that is not torch (``rt:ort-1.32.0``).
+A tier's ``workload.runtime`` decides for all of its networks, the reference included, so two runtimes are
+never compared. The signature of a latency names any runtime but torch (``rt:ort-1.32.0``).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from benchmarks.measurement import parity
 from benchmarks.measurement.interleaved import MeasurementRejectedError
 from benchmarks.measurement.workload import Workload
 from supernet.quantization.onnx_runtime import KERNELS, Ort, traced_encoder
+from supernet.quantization.onnx_trace import Traced
 from supernet.quantization.precisions import Policy, check, quantize, units
 
 
@@ -26,13 +27,17 @@ def serve(
     device: str = "cpu",
     threads: int | None = None,
 ) -> nn.Module:
-    """``plain`` as it is timed: under the policy, in the workload's runtime.
+    """Return ``plain`` as it is timed: under the policy, in the workload's runtime.
 
     Args:
-        threads: of ONNX Runtime, fixed from here on; by default as many as torch has now.
+        plain: the exported network in float32.
+        policy: precision of each layer by name; None for float32.
+        workload: one inference; its ``runtime`` serves the network.
+        device: ``cpu`` or ``cuda``.
+        threads: threads of ONNX Runtime, fixed from here on; None for torch's current number.
 
     Raises:
-        ValueError: the policy is none for this network and runtime, or the machine cannot run it.
+        ValueError: the policy does not fit this network and runtime, or the machine cannot run it.
     """
     if workload.runtime == "torch":
         return quantize(plain, policy) if policy else plain.to(device)
@@ -44,127 +49,130 @@ def serve(
 
 
 def _graph(plain: nn.Module, policy: Policy | None, workload: Workload, threads: int | None) -> Ort:
-    """What the workload runs of ``plain``, under what the policy says of that: encoders leave their heads."""
+    """Return the part of ``plain`` that the workload runs, under the policy: of encoders no head."""
     check(policy or {}, units(plain))
-    traced = _traced(plain, workload)
+    traced = _trace(plain, workload)
     body = {name: precision for name, precision in (policy or {}).items() if name in traced.layers}
     return Ort(traced, body, threads=threads or torch.get_num_threads())
 
 
-def _traced(plain: nn.Module, workload: Workload) -> Any:
+def _trace(plain: nn.Module, workload: Workload) -> Traced:
     if not workload.image:
         return traced_encoder(plain, workload.source_len)
     from supernet.quantization.onnx_trace import trace
 
-    given = [x.repeat(2, *[1] * (x.dim() - 1)) for x in workload.inputs(workload.source("cpu"))]
-    names = ("pixels", "tokens")[: len(given)]
+    inputs = [x.repeat(2, *[1] * (x.dim() - 1)) for x in workload.inputs(workload.source("cpu"))]
+    names = ("pixels", "tokens")[: len(inputs)]
     axes = {name: {0: "batch"} for name in (*names, "output")}
-    return trace(plain, given, names=(names, ("output",)), axes=axes)
+    return trace(plain, inputs, names=(names, ("output",)), axes=axes)
 
 
 def scoring_module(
     plain: nn.Module, policy: Policy | None, workload: Workload, threads: int | None = None
 ) -> nn.Module:
-    """``plain`` as it is scored: like ``serve``, but also for what encoders are not timed on, their heads.
+    """Return ``plain`` as it is scored: like ``serve``, but with the heads that encoders are timed without.
 
-    Those run in torch, under the same policy; an encoder in ONNX Runtime is asked sample by sample, as it is
-    deployed, because ranges over a batch would be others.
+    The heads run in torch, under the same policy. ONNX Runtime runs an encoder sample by sample, as it is
+    deployed, because activation ranges over a batch would differ.
 
     Raises:
         ValueError: as ``serve``.
     """
     if workload.runtime == "torch":
         return quantize(plain, policy) if policy else plain
-    answers = _graph(plain, policy, workload, threads).one_by_one()
+    graph = _graph(plain, policy, workload, threads).one_by_one()
     if workload.image:
-        return answers
-    rest = {name: p for name, p in (policy or {}).items() if name not in answers.traced.layers}
-    made: Any = quantize(plain, rest)
-    made.encode = answers.encode
-    whole: nn.Module = made
-    return whole
+        return graph
+    heads = {name: p for name, p in (policy or {}).items() if name not in graph.traced.layers}
+    module: Any = quantize(plain, heads)
+    module.encode = graph.encode
+    scored: nn.Module = module
+    return scored
 
 
 def serve_checked(
     plain: nn.Module, policy: Policy | None, workload: Workload, threads: int | None = None
 ) -> nn.Module:
-    """What ``serve`` gives, after the gates of ``benchmarks.measurement.parity``.
+    """Serve ``plain`` on the processor and pass it through the gates of ``benchmarks.measurement.parity``.
 
     Raises:
-        MeasurementRejectedError: it is not what it claims to be, or this machine cannot run it.
+        MeasurementRejectedError: the network fails a gate, or this machine cannot run it.
     """
     try:
-        made = serve(plain, policy, workload, threads=threads)
+        served = serve(plain, policy, workload, threads=threads)
     except ValueError as error:
         raise MeasurementRejectedError(str(error)) from None
-    if isinstance(made, Ort):
-        check_graph(made, plain, workload)
+    if isinstance(served, Ort):
+        check_graph(served, plain, workload)
     elif policy:
-        parity.check(made, plain, policy, workload)
-    return made
+        parity.check_quantized(served, plain, policy, workload)
+    return served
 
 
-def check_graph(made: Ort, plain: nn.Module, workload: Workload) -> float:
-    """The gates for a network in ONNX Runtime: outputs near those of ``plain`` in torch, as
-    ``parity.MAX_DISTANCE`` has it; as many low-precision kernels run as the policy makes due, and no fewer
-    products than the graph has; the input is left as it was.
+def check_graph(graph: Ort, plain: nn.Module, workload: Workload) -> float:
+    """Check a network in ONNX Runtime against ``plain`` in torch, on the workload's input.
+
+    The gates: outputs near those of ``plain``, as ``parity.MAX_DISTANCE`` defines it; as many low-precision
+    kernels as the policy implies, and no fewer products than the graph has; an unchanged input.
 
     Returns:
-        the distance of the outputs.
+        The distance of the outputs.
 
     Raises:
-        MeasurementRejectedError: one of them is not met.
+        MeasurementRejectedError: the network fails a gate.
     """
     source = workload.source("cpu")
     return check_served(
-        made, plain, [workload.inputs(source)], lambda net, *given: workload.run(net, given[0])
+        graph, plain, [workload.inputs(source)], lambda net, *inputs: workload.run(net, inputs[0])
     )
 
 
 def check_served(
-    made: Ort,
+    graph: Ort,
     plain: nn.Module,
     samples: Sequence[Sequence[torch.Tensor]],
-    run: Callable[..., torch.Tensor] = lambda net, *given: net(*given),
+    run: Callable[..., torch.Tensor] = lambda net, *inputs: net(*inputs),
 ) -> float:
-    """The gates of ``check_graph`` on some samples.
+    """Check a network in ONNX Runtime by the gates of ``check_graph``, on some samples.
 
     Args:
-        samples: inputs of one row each. Of a single one a classifier may say next to nothing, which is far
-            from anything else.
+        graph: the network in ONNX Runtime.
+        plain: the same network in torch, float32.
+        samples: inputs of one row each. On a single one a classifier's output may be near zero, and so far
+            from any other.
         run: ``(network, *inputs) -> output``.
 
     Returns:
-        the distance of the outputs to all of them.
+        The distance of the outputs over all samples.
 
     Raises:
-        MeasurementRejectedError: one of the gates is not met.
+        MeasurementRejectedError: the network fails a gate.
     """
     kept = [[x.clone() for x in inputs] for inputs in samples]
     with torch.inference_mode():
         expected = torch.cat([run(plain, *inputs) for inputs in kept])
         kept = [[x.clone() for x in inputs] for inputs in samples]
-        found = torch.cat([run(made, *inputs) for inputs in samples])
+        outputs = torch.cat([run(graph, *inputs) for inputs in samples])
     pairs = [pair for both in zip(samples, kept, strict=True) for pair in zip(*both, strict=True)]
     if not all(torch.equal(x, y) for x, y in pairs):
         raise MeasurementRejectedError("in ONNX Runtime, it changed its input")
-    ran = made.executed(*samples[0])
-    for precision, calls in made.due().items():
-        seen = sum(ran.get(kind, 0) for kind in KERNELS[precision])
-        if seen != calls:
+    ran = graph.executed(*samples[0])
+    for precision, calls in graph.due().items():
+        actual = sum(ran.get(kind, 0) for kind in KERNELS[precision])
+        if actual != calls:
             raise MeasurementRejectedError(
-                f"in ONNX Runtime, {seen} {precision} kernels ran where its policy makes it {calls}"
+                f"in ONNX Runtime, {actual} {precision} kernels ran where its policy makes it {calls}"
             )
-    products, due = sum(ran.get(kind, 0) for kind in PRODUCTS), len(made.traced.calls)
+    products, due = sum(ran.get(kind, 0) for kind in PRODUCTS), len(graph.traced.calls)
     if products < due:
         raise MeasurementRejectedError(
             f"in ONNX Runtime, {products} products ran where the graph has {due} layers"
         )
-    return parity.near(found, expected)
+    return parity.check_distance(outputs, expected)
 
 
 PRODUCTS = (
     *(kind for kinds in KERNELS.values() for kind in kinds),
     *("MatMul", "FusedMatMul", "Gemm", "FusedGemm", "Conv", "FusedConv", "NhwcFusedConv"),
 )
-"""Operators of which one runs for each layer, whatever the optimiser fuses."""
+"""Operators of which one runs for each layer, however the optimiser fuses them."""

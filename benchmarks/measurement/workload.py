@@ -1,4 +1,4 @@
-"""What is timed: one sentence or image, as a tier's table gives it."""
+"""Workload: the one sentence or image that is timed, as a tier's table gives it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from supernet.decode import forced_steps
 from supernet.quantization import precisions
 
 IMAGE_SEED = 0
+"""Seed of the image's noise."""
 REFERENCE_SEED = 0
+"""Seed of the reference network's weights."""
 RUNTIMES: dict[str, tuple[str, ...]] = {"torch": tuple(precisions.PRECISIONS), "ort": ("fp32", "int8", "w4")}
-"""Runtime -> the precisions that it has kernels for on the processor."""
+"""Runtime -> precisions for which it has kernels on the processor."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +25,20 @@ class Workload:
     """One sentence of ``source_len`` tokens, then ``steps`` decoder steps of ``beam`` rows.
 
     No tokens are chosen and no beams reordered (``search:no`` in the signature): see
-    ``supernet.decode.forced_steps``. Without steps it is an encoder that is timed, up to the state of the
-    sentence's first token, which is what classifiers read. With ``image`` it is a classifier of images of so
-    many pixels on each side and so many ``channels``: one of them, from pixels to classes, with a ``text`` of
-    so many tokens where that is more than none. ``runtime`` says what serves it: see
-    ``benchmarks.measurement.serving``.
+    ``supernet.decode.forced_steps``.
+
+    Attributes:
+        source_len: tokens of the sentence.
+        steps: decoder steps. With 0 an encoder is timed, up to the state of the sentence's first token, which
+            classifiers read.
+        beam: rows of the decoder.
+        image: pixels on each side of an image; above 0 a classifier is timed on one image, up to the logits.
+        channels: channels of the image.
+        text: tokens of the text beside the image; 0 for none.
+        runtime: runtime that serves the networks, a key of ``RUNTIMES``.
+
+    Raises:
+        ValueError: there is no such runtime.
     """
 
     source_len: int
@@ -44,7 +55,7 @@ class Workload:
 
     @classmethod
     def of(cls, value: Workload | Mapping[str, Any]) -> Workload:
-        """A workload from a tier's table, whose other entries do not concern it."""
+        """Return the workload of a tier's table, whose other entries are ignored."""
         if isinstance(value, Workload):
             return value
         names = "image", "channels", "text"
@@ -54,11 +65,11 @@ class Workload:
 
     @property
     def target_len(self) -> int:
-        """Positions that are predicted."""
+        """Number of predicted positions."""
         return max(1, self.steps)
 
     def run(self, module: nn.Module, source: Tensor) -> Tensor:
-        """Serve ``source`` once: ``[beam, ...]``."""
+        """Run the network on ``source`` once and return its output ``[beam, ...]``."""
         if self.steps:
             return forced_steps(module, source, self.steps, self.beam)
         if self.image:
@@ -69,12 +80,15 @@ class Workload:
         return state
 
     def inputs(self, source: Tensor) -> tuple[Tensor, ...]:
-        """What a network is called with for ``source``: with it, and the text where there is one."""
+        """Return the inputs of a network for ``source``: itself, and the text if there is one."""
         return (source, source.new_ones((1, self.text), dtype=torch.long)) if self.text else (source,)
 
     def source(self, device: str) -> Tensor:
-        """The sentence: ``[1, source_len]``, one ordinary token over and over (as in HAT), then the end; or
-        the image, noise of a fixed seed: ``[1, channels, image, image]``."""
+        """Return the sentence or the image.
+
+        The sentence ``[1, source_len]`` repeats one ordinary token (as in HAT) and ends with the end token.
+        The image ``[1, channels, image, image]`` is noise of a fixed seed.
+        """
         if self.image:
             generator = torch.Generator().manual_seed(IMAGE_SEED)
             shape = 1, self.channels, self.image, self.image
@@ -85,7 +99,7 @@ class Workload:
 
 
 def reference_network(family: Any) -> nn.Module:
-    """Return the frozen network that latencies are ratios to: the largest of a space, with fixed weights."""
+    """Return the frozen reference network of latency ratios: the largest of a space, with fixed weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(REFERENCE_SEED)
         module: nn.Module = family.build(family.space.largest())

@@ -26,7 +26,7 @@ from benchmarks import stage
 from benchmarks.hardware import profiles, threads, timing_lock
 from benchmarks.hardware.energy import EnergyMeter
 from benchmarks.hardware.load import TreeSeconds
-from benchmarks.measurement import latency, serving
+from benchmarks.measurement import latency, memory, serving
 from benchmarks.measurement.interleaved import MeasurementRejectedError
 from benchmarks.measurement.workload import Workload, reference_network
 from benchmarks.records import assembly
@@ -212,10 +212,10 @@ class _Bench:
         if policy and self.device != "cpu":
             why = f"low-precision layers run on the processor, profile {self.profile.name} is {self.device}"
             return {"cost": counted, "not_measured": why}
-        memory = (
+        peak = (
             weights_alone(counted)
             if self.other
-            else latency.measure_peak_memory(module, workload, self.device, precision=PRECISION)
+            else memory.measure_peak_memory(module, workload, self.device, precision=PRECISION)
         )
         self.step("timing", 0.4, 0.8)
         self.meter.ready()  # codecarbon must not look at the hardware while we time
@@ -233,7 +233,7 @@ class _Bench:
         spent = latency.measure_energy(
             module, workload, self.device, self.profile, seconds=float(settings.get("energy_seconds", 2.0))
         )
-        found = {"cost": counted, "latency": timed, "memory": memory, "energy": spent}
+        found = {"cost": counted, "latency": timed, "memory": peak, "energy": spent}
         self.measurements[key] = found
         return found
 

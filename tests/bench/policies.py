@@ -37,7 +37,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.measurement import turns
+from benchmarks.measurement import process_time
 from benchmarks.measurement.serving import check_served
 from supernet import allocator
 from supernet.families import image_family
@@ -192,14 +192,16 @@ def compared(times: dict[str, list[float]]) -> dict[str, Any]:
 
 
 def timed(module: nn.Module, policies: list[dict[str, str]]) -> list[float]:
-    """Latency of each policy over that of fp32, as ``benchmarks.measurement.turns`` has it:"
+    """Latency of each policy over that of fp32, as ``benchmarks.measurement.process_time`` has it:"
     " one thread on one core, the
     least of rounds that take all of them in turns, a new input each round."""
     traced, generator = trace(module, [torch.randn(2, 3, 32, 32)]), torch.Generator().manual_seed(0)
     served = [Ort(traced), *(Ort(traced, policy) for policy in policies)]
     for one in served:
         check_served(one, module, [[torch.randn(1, 3, 32, 32, generator=generator)]])
-    found = turns.in_turns(served, lambda _: [torch.randn(1, 3, 32, 32, generator=generator)], TIMED)
+    found = process_time.time_networks(
+        served, lambda _: [torch.randn(1, 3, 32, 32, generator=generator)], TIMED
+    )
     return [float(ratio) for ratio in found.least()]
 
 

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.api import UsageError
-from benchmarks.measurement import turns
-from benchmarks.measurement.deployed import traced
+from benchmarks.measurement import process_time
 from benchmarks.measurement.serving import check_served
+from benchmarks.measurement.tracing import trace_network
 from supernet import supernet_file
 from supernet.quantization.onnx_runtime import Ort, opened
 
@@ -139,7 +139,7 @@ def measured(folder: Path, name: str, most: int, asked: tuple[dict[str, Any], di
     plain = net.export(net.space.architecture(architecture))
     width = max(held.inputs[0].shape[-1], 2)
     two = tuple(x[:2, :width] if x.dim() == 2 else x[:2] for x in held.inputs)
-    served = Ort(traced(plain, two), policy)
+    served = Ort(trace_network(plain, two), policy)
     apart = check_served(served, plain, [held[i] for i in range(min(GATED, len(held)))])
     with torch.inference_mode():
         logits = torch.cat([served(*held[i]) for i in range(len(held))])
@@ -161,15 +161,15 @@ def network(graph: bytes) -> Callable[..., Any]:
     return run
 
 
-def timed(anchor: Point, points: Sequence[Point], held: Items, rounds: int) -> turns.Turns:
+def timed(anchor: Point, points: Sequence[Point], held: Items, rounds: int) -> process_time.RoundTimes:
     """Points in turns with the anchor, another held-out item every round."""
     served = [network(point.graph) for point in (anchor, *points)]
-    return turns.in_turns(served, lambda i: held[i % len(held)], rounds)
+    return process_time.time_networks(served, lambda i: held[i % len(held)], rounds)
 
 
 def bfloat16(
     folder: Path, name: str, most: int, asked: tuple[dict[str, Any], dict[str, str]], rounds: int
-) -> tuple[Point, turns.Turns]:
+) -> tuple[Point, process_time.RoundTimes]:
     """A network with all layers of the policy in bfloat16, by torch's kernels, for ONNX Runtime has none; in
     turns with itself in fp32, also in torch. Its size is that of its weights."""
     from supernet.quantization.precisions import quantize
@@ -188,5 +188,5 @@ def bfloat16(
     from supernet.cost import weight_bytes
 
     size = weight_bytes(net.family, architecture, dict.fromkeys(policy, "bf16"))
-    found = turns.in_turns([plain, low], lambda i: held[i % len(held)], rounds)
+    found = process_time.time_networks([plain, low], lambda i: held[i % len(held)], rounds)
     return Point(losses, hits, size, b"", apart), found

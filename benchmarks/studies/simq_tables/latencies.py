@@ -16,9 +16,9 @@ import numpy as np
 import torch
 
 from benchmarks.hardware import profiles
-from benchmarks.measurement.deployed import example, traced
+from benchmarks.measurement.process_time import RoundTimes, time_networks
 from benchmarks.measurement.serving import check_served
-from benchmarks.measurement.turns import Turns, in_turns
+from benchmarks.measurement.tracing import random_inputs, trace_network
 from simq.genome import Genomes, JointSpace
 from simq.tabular import latency, table
 from supernet import supernet_file
@@ -46,7 +46,7 @@ def drawn(space: JointSpace, count: int) -> Genomes:
     return np.stack(list(found.values()))
 
 
-def timed(net: Any, space: JointSpace, genomes: Genomes, rounds: int) -> tuple[Turns, Turns]:
+def timed(net: Any, space: JointSpace, genomes: Genomes, rounds: int) -> tuple[RoundTimes, RoundTimes]:
     """All points in turns, the first one the anchor; twice, for the error of measuring.
 
     Raises:
@@ -54,18 +54,18 @@ def timed(net: Any, space: JointSpace, genomes: Genomes, rounds: int) -> tuple[T
     """
     net.seen.clear()  # no latency depends on statistics, which take long to estimate
     generator = torch.Generator().manual_seed(0)
-    some = example(net.family, GATED, generator)
+    some = random_inputs(net.family, GATED, generator)
     served = []
     for genome in genomes:
         architecture, policy = space.decode(genome)
         plain = net.export(architecture)
-        served.append(Ort(traced(plain, [x[:2] for x in some]), policy))
+        served.append(Ort(trace_network(plain, [x[:2] for x in some]), policy))
         check_served(served[-1], plain, [[x[i : i + 1] for x in some] for i in range(GATED)])
 
     def fresh(_: int) -> tuple[torch.Tensor, ...]:
-        return example(net.family, 1, generator)
+        return random_inputs(net.family, 1, generator)
 
-    return in_turns(served, fresh, rounds), in_turns(served, fresh, rounds)
+    return time_networks(served, fresh, rounds), time_networks(served, fresh, rounds)
 
 
 def fit(net: Any, space: JointSpace, counts: tuple[int, int, int]) -> tuple[OperatorTable, dict[str, Any]]:

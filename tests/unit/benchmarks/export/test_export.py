@@ -12,7 +12,7 @@ import torch
 
 from benchmarks.cli import main
 from benchmarks.export import model_card, source
-from benchmarks.measurement.deployed import example
+from benchmarks.measurement.tracing import random_inputs
 from benchmarks.records import runtime_latencies, store
 from benchmarks.runs import repeat
 from benchmarks.runs.plan import Folders
@@ -126,7 +126,7 @@ def test_a_network_of_images_and_texts_becomes_a_folder_of_transformers(asked, t
     assert "AutoModelForVisualQuestionAnswering" in text and "no tokenizer" in text
     model = transformers.AutoModelForVisualQuestionAnswering.from_pretrained(out)
     module, _ = export.load(source.find(store.load(asked[1]), None, asked[1], asked[0]).folder)
-    inputs = example(asked[2], 2, torch.Generator().manual_seed(0))
+    inputs = random_inputs(asked[2], 2, torch.Generator().manual_seed(0))
     with torch.no_grad():
         found = model(pixel_values=inputs[0], input_ids=inputs[1], labels=torch.tensor([0, 1]))
         assert torch.allclose(found.logits, module(*inputs), atol=1e-5) and found.loss > 0
@@ -142,7 +142,7 @@ def test_a_network_of_images_and_texts_becomes_an_onnx_file(asked, tmp_path, cap
     assert float(told["same largest logit"].rstrip("%")) >= 99.5 and "latency p50, ms, 95 %" in told
     session = onnxruntime.InferenceSession(out / "model.onnx", providers=["CPUExecutionProvider"])
     module, _ = export.load(source.find(store.load(asked[1]), None, asked[1], asked[0]).folder)
-    inputs = example(asked[2], 3, torch.Generator().manual_seed(0))
+    inputs = random_inputs(asked[2], 3, torch.Generator().manual_seed(0))
     given = {one.name: x.numpy() for one, x in zip(session.get_inputs(), inputs, strict=True)}
     said = torch.from_numpy(session.run(None, given)[0])
     with torch.no_grad():

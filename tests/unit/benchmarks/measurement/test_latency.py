@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from benchmarks.hardware import timing_lock
 from benchmarks.hardware.profiles import Profile
-from benchmarks.measurement import interleaved, latency
+from benchmarks.measurement import interleaved, latency, memory
 from benchmarks.measurement.interleaved import MeasurementRejectedError
 from benchmarks.measurement.memory import LiveBytes
 from benchmarks.measurement.workload import Workload
@@ -323,13 +323,13 @@ def test_peak_memory_is_weights_and_then_some(
     for name, module in (("small", small), ("large", large)):
         weights = sum(p.numel() * 4 for p in module.parameters())
         weights += sum(b.numel() * b.element_size() for b in module.buffers())
-        found[name] = latency.measure_peak_memory(module, LOAD, "cpu")["peak_bytes"]
+        found[name] = memory.measure_peak_memory(module, LOAD, "cpu")["peak_bytes"]
         assert weights < found[name] < weights + 10**6
     assert found["small"] < found["large"]
-    assert latency.measure_peak_memory(small, LOAD, "cpu") == latency.measure_peak_memory(small, LOAD, "cpu")
-    longer = latency.measure_peak_memory(small, Workload(60, 40, 3), "cpu")["peak_bytes"]
+    assert memory.measure_peak_memory(small, LOAD, "cpu") == memory.measure_peak_memory(small, LOAD, "cpu")
+    longer = memory.measure_peak_memory(small, Workload(60, 40, 3), "cpu")["peak_bytes"]
     assert longer > found["small"]
-    half = latency.measure_peak_memory(small, LOAD, "cpu", precision="bf16")["peak_bytes"]
+    half = memory.measure_peak_memory(small, LOAD, "cpu", precision="bf16")["peak_bytes"]
     assert half < 0.6 * found["small"]
 
 
@@ -348,8 +348,8 @@ def test_peak_memory_agrees_with_the_profiler(pair: tuple[nn.Module, nn.Module])
         pytest.skip("this torch's profiler keeps no list of allocations")
     events.sort(key=lambda e: e.start_ns())
     outside = np.cumsum([e.nbytes() for e in events]).max()
-    weights = latency._bytes([*small.parameters(), *small.buffers(), source])
-    ours = latency.measure_peak_memory(small, LOAD, "cpu")["peak_bytes"] - weights
+    weights = memory._bytes([*small.parameters(), *small.buffers(), source])
+    ours = memory.measure_peak_memory(small, LOAD, "cpu")["peak_bytes"] - weights
     assert ours == pytest.approx(outside, rel=0.25)
 
 
@@ -391,8 +391,8 @@ def test_on_a_gpu(pair: tuple[nn.Module, nn.Module]) -> None:
     profile = Profile("gpu", "cuda", None)
     found = latency.measure_latency(small, large, LOAD, "cuda", profile)
     assert 0 < found["ratio"] < 1.5 and found["p90"] is not None
-    memory = latency.measure_peak_memory(small, LOAD, "cuda")
-    assert memory["peak_bytes"] > latency._bytes(list(small.parameters()))
-    assert re.match("weights and workload, torch.cuda", memory["source"])
-    here = latency.measure_peak_memory(large, LOAD, "cpu")["peak_bytes"]
-    assert latency.measure_peak_memory(large, LOAD, "cuda")["peak_bytes"] == pytest.approx(here, rel=0.5)
+    peak = memory.measure_peak_memory(small, LOAD, "cuda")
+    assert peak["peak_bytes"] > memory._bytes(list(small.parameters()))
+    assert re.match("weights and workload, torch.cuda", peak["source"])
+    here = memory.measure_peak_memory(large, LOAD, "cpu")["peak_bytes"]
+    assert memory.measure_peak_memory(large, LOAD, "cuda")["peak_bytes"] == pytest.approx(here, rel=0.5)

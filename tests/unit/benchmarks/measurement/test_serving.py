@@ -176,7 +176,7 @@ def test_a_scored_encoder_runs_in_the_runtime_sample_by_sample() -> None:
     x = torch.randint(5, 60, (4, 9))
     with torch.no_grad():
         whole = asked(x)
-        assert parity.near(whole, module(x)) < 0.3
+        assert parity.check_distance(whole, module(x)) < 0.3
         alone = torch.cat([asked.encode(x[i : i + 1]) for i in range(4)])
         assert torch.equal(asked.encode(x), alone)
 
@@ -229,4 +229,4 @@ def test_images_with_a_text_are_served_too() -> None:
     made = serving.serve_checked(module, None, workload)
     torch.testing.assert_close(workload.run(made, x), workload.run(module, x), rtol=1e-4, atol=1e-4)
     low = serving.serve_checked(module, dict.fromkeys(units(module), "int8"), workload)
-    assert 0 < parity.near(workload.run(low, x), workload.run(module, x)) < 0.1
+    assert 0 < parity.check_distance(workload.run(low, x), workload.run(module, x)) < 0.1

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from benchmarks.api import UsageError
 from benchmarks.measurement.interleaved import MeasurementRejectedError
-from benchmarks.measurement.turns import Turns, in_turns
+from benchmarks.measurement.process_time import RoundTimes, time_networks
 from benchmarks.records import store
 from benchmarks.records.study_files import files as study_files
 from benchmarks.studies.simq_fronts import accuracy as accuracy_study
@@ -223,13 +223,13 @@ def test_a_published_file_judged_again_has_the_published_measurements() -> None:
 
 
 def test_turns_are_ratios_to_the_anchor_and_refuse_a_changed_input() -> None:
-    turns = Turns(np.array([[2.0, 4.0, 2.0], [1.0, 2.0, 1.0]]))
+    turns = RoundTimes(np.array([[2.0, 4.0, 2.0], [1.0, 2.0, 1.0]]))
     assert turns.least().tolist() == [0.5] and turns.median(1)[0] == 0.5
     seen: list[float] = []
-    found = in_turns([lambda x: seen.append(float(x))] * 2, lambda i: [torch.tensor(float(i))], 3)
+    found = time_networks([lambda x: seen.append(float(x))] * 2, lambda i: [torch.tensor(float(i))], 3)
     assert found.ms.shape == (2, 3) and seen == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
     with pytest.raises(MeasurementRejectedError, match="changed its input"):
-        in_turns([lambda x: x.add_(1)], lambda i: [torch.zeros(2)], 2)
+        time_networks([lambda x: x.add_(1)], lambda i: [torch.zeros(2)], 2)
 
 
 def test_sentences_are_asked_without_padding() -> None:

@@ -64,13 +64,13 @@ def test_fifty_policies_say_what_onnx_runtime_says(kind: str) -> None:
     """The gate: the same class for 99.5 % of items, outputs within 1 % of their length."""
     pytest.importorskip("onnx", reason="needs the extra onnx")
     pytest.importorskip("onnxruntime", reason="needs the extra onnx")
-    from benchmarks.measurement.deployed import traced
+    from benchmarks.measurement.tracing import trace_network
     from supernet.quantization.onnx_runtime import Ort
 
     (module, _), given = network(kind), inputs(kind)
     policies = [drawn(module, seed, ("fp32", "int8", "w4")) for seed in range(50)]
     found = FakeQuantized(module, runtime="ort")(policies, *given)
-    written = traced(module, [x[:2] for x in given])
+    written = trace_network(module, [x[:2] for x in given])
     real = torch.stack([Ort(written, policy).one_by_one()(*given) for policy in policies])
     with torch.no_grad():
         moved = (real - module(*given)).norm()

@@ -24,7 +24,7 @@ from benchmarks.lab.candidates import ContractViolationError
 from benchmarks.lab.journal import Diverged, Journal
 from benchmarks.lab.lab import BenchLab
 from benchmarks.lab.ledger import Clock, Ledger
-from benchmarks.measurement import interleaved, latency, parity, serving
+from benchmarks.measurement import interleaved, latency, memory, parity, serving
 from benchmarks.measurement.interleaved import MeasurementRejectedError
 from benchmarks.measurement.workload import Workload
 from benchmarks.records import store
@@ -136,7 +136,7 @@ def test_every_linear_layer_is_exchanged_and_the_given_module_stays(make: Any) -
     work = TRANSLATOR if make is translator else ENCODER
     with torch.inference_mode():
         assert torch.equal(work.run(module, work.source("cpu")), work.run(before, work.source("cpu")))
-    assert 0 < parity.check(made, module, policy, work) < 0.1
+    assert 0 < parity.check_quantized(made, module, policy, work) < 0.1
 
 
 def test_tied_output_layers_stay_fp32_and_others_do_not() -> None:
@@ -227,7 +227,7 @@ def test_the_cost_of_a_policy_for_another_network() -> None:
 def test_memory_counts_packed_weights() -> None:
     _, module = bert()
     made = precisions.quantize(module, uniform_int8(module))
-    plain, low = (latency.measure_peak_memory(m, ENCODER, "cpu")["peak_bytes"] for m in (module, made))
+    plain, low = (memory.measure_peak_memory(m, ENCODER, "cpu")["peak_bytes"] for m in (module, made))
     saved = sum(p.numel() * 4 for p in module.parameters()) - sum(p.numel() * 4 for p in made.parameters())
     assert plain - low == pytest.approx(saved - precisions.packed_bytes(made), rel=0.2)
 
@@ -265,14 +265,14 @@ def test_outputs_that_are_garbage_are_refused() -> None:
     with pytest.raises(
         MeasurementRejectedError, match=r"its outputs are \d\.\d\d of their length from those in fp32"
     ):
-        parity.check(spoilt(module, garbage), module, policy, ENCODER)
+        parity.check_quantized(spoilt(module, garbage), module, policy, ENCODER)
 
     def nothing(made: Any) -> None:
         encode = made.encode
         made.encode = lambda tokens: encode(tokens) * float("nan")
 
     with pytest.raises(MeasurementRejectedError, match="outputs are nan"):
-        parity.check(spoilt(module, nothing), module, policy, ENCODER)
+        parity.check_quantized(spoilt(module, nothing), module, policy, ENCODER)
 
 
 def test_layers_that_run_in_float32_or_twice_are_refused() -> None:
@@ -291,10 +291,10 @@ def test_layers_that_run_in_float32_or_twice_are_refused() -> None:
         with pytest.raises(
             MeasurementRejectedError, match=f"linear_dynamic {ran} times where its policy makes it {due}$"
         ):
-            parity.check(spoilt(module, spoil), module, policy, ENCODER)
+            parity.check_quantized(spoilt(module, spoil), module, policy, ENCODER)
     partly = {name: "int8" for name in list(policy)[:3]}
     with pytest.raises(MeasurementRejectedError, match=f"{due} times where its policy makes it 3"):
-        parity.check(precisions.quantize(module, policy), module, partly, ENCODER)
+        parity.check_quantized(precisions.quantize(module, policy), module, partly, ENCODER)
 
 
 def test_a_changed_input_is_refused() -> None:
@@ -310,7 +310,7 @@ def test_a_changed_input_is_refused() -> None:
 
     made.encode = overwriting
     with pytest.raises(MeasurementRejectedError, match="changed its input"):
-        parity.check(made, module, policy, ENCODER)
+        parity.check_quantized(made, module, policy, ENCODER)
 
 
 def test_a_policy_that_cannot_be_deployed_is_refused() -> None:
