@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.records import attachments, runtime_latencies, store
+from benchmarks.records import attachments, integrity, runtime_latencies, store
+from benchmarks.records.canonical import canonical
+from benchmarks.records.spec import spec_id
 from benchmarks.stats import bleu
 from benchmarks.verification import compare, verdict_files
 
@@ -108,7 +110,7 @@ def fake(
             "started": "2026-01-01T00:00:00+00:00", "ended": f"2026-01-01T00:{10 + seed:02d}:00+00:00",
         },
     }  # fmt: skip
-    return store.seal(record | changes)
+    return integrity.seal(record | changes)
 
 
 def _candidate(
@@ -173,7 +175,7 @@ def with_counts(record: dict[str, Any], sentences: int = 200) -> dict[str, Any]:
         sets = [["test_2016_flickr", sentences - 50], ["test_2017_flickr", 50]]
         made["sentences"] = {"sets": sets, "bleu": bleu.sentence_counts(outputs, references)}
         pooled["value"] = bleu.bleu(outputs, references).value
-    return store.seal(record)
+    return integrity.seal(record)
 
 
 def run_again(record: dict[str, Any], day: str = "2026-02-03", **changes: Any) -> dict[str, Any]:
@@ -187,7 +189,7 @@ def run_again(record: dict[str, Any], day: str = "2026-02-03", **changes: Any) -
         candidate["test"]["pooled"]["bleu"]["value"] += changes.get("quality", 0.0)
         candidate["latency"]["ratio"] *= changes.get("ratio", 1.0)
     again["spec"]["profile"] = changes.get("profile", record["spec"]["profile"])
-    again = store.seal(again)
+    again = integrity.seal(again)
     code = changes.get("code", ())
     return verdict_files.to_record(record, again, compare.compare(first, again, code=code))
 
@@ -252,9 +254,9 @@ def many(folder: Path, count: int, *, methods: int = 50, seeds: int = 20, senten
                     figure |= {k: base[k] + shift for k in ("value", "low", "high")}
             for key in ("p50", "p90", "ratio"):
                 candidate["latency"][key] = known["latency"][key] * (1 + method / 500)
-        record["id"] = store.spec_id(record["spec"])
-        record["digest"] = store.digest(record)
-        record["seal"] = hashlib.sha256(store.canonical(store.sealed_part(record))).hexdigest()
+        record["id"] = spec_id(record["spec"])
+        record["digest"] = integrity.digest(record)
+        record["seal"] = hashlib.sha256(canonical(integrity.sealed_part(record))).hexdigest()
         path = folder / store.relative_path(record)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(json.dumps(record, indent=1).encode())

@@ -14,7 +14,7 @@ from benchmarks.api import InvalidRecord
 from benchmarks.comparability.run_summary import Run, labelled
 from benchmarks.records import runtime_latencies
 from benchmarks.records.attachments import Stored, date
-from benchmarks.records.store import Record
+from benchmarks.records.record import Record
 from benchmarks.records.text import sanitize
 from benchmarks.stats import intervals, quantities
 from benchmarks.verification import verdict_files

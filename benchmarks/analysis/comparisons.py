@@ -12,6 +12,7 @@ import pandas as pd
 from benchmarks.api import InvalidRecord
 from benchmarks.claims.hypotheses import Evidence
 from benchmarks.records import selection
+from benchmarks.records.record import Candidate
 from benchmarks.stats import bleu, intervals, paired_bleu
 from benchmarks.stats.quantities import Quantity
 
@@ -129,7 +130,7 @@ Counted = tuple[tuple[tuple[str, int], ...], paired_bleu.Counts]
 """Test sets with their sizes, and the statistics of every sentence."""
 
 
-def _counted(candidate: Mapping[str, Any]) -> Counted | None:
+def _counted(candidate: Candidate) -> Counted | None:
     """A candidate's sentence statistics; None where it has none, or they are not those of its BLEU."""
     kept = candidate.get("sentences")
     value = (

@@ -23,8 +23,8 @@ from benchmarks.comparability.run_summary import Run
 from benchmarks.records import (
     selection,
 )
+from benchmarks.records.record import Record
 from benchmarks.records.selection import Axis
-from benchmarks.records.store import Record
 from benchmarks.records.text import sanitize
 from benchmarks.stats import intervals, quantities
 

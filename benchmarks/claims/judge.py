@@ -53,7 +53,7 @@ from benchmarks.claims.measures import MEASURES, Figure
 from benchmarks.comparability import grouping, run_summary
 from benchmarks.comparability.run_summary import Run
 from benchmarks.records import selection
-from benchmarks.records.store import Record
+from benchmarks.records.record import Record
 from benchmarks.records.study_files import Study
 from benchmarks.records.text import sanitize
 from benchmarks.stats import intervals

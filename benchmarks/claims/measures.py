@@ -4,10 +4,9 @@ no torch."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from benchmarks.records import selection
-from benchmarks.records.store import Record
+from benchmarks.records.record import Candidate, Record
 from benchmarks.records.text import sanitize
 from benchmarks.stats import intervals
 
@@ -15,12 +14,12 @@ Figure = float | Mapping[str, float]
 """One, or several parts by name whose mean it is: runs are compared over the parts that they all have."""
 
 
-def _at(record: Record, limit: float | None) -> list[Mapping[str, Any]]:
+def _at(record: Record, limit: float | None) -> list[Candidate]:
     wanted = selection.Limit(0, 0.0) if limit is None else selection.Limit(1, limit)
     return [c for c in record["candidates"] if selection.limit_of(c) == wanted]
 
 
-def _test(candidate: Mapping[str, Any], metric: str) -> float | None:
+def _test(candidate: Candidate, metric: str) -> float | None:
     scores = (candidate.get("test") or {}).get(selection.deciding_set(candidate) or "", {})
     value = (scores.get(metric) or {}).get("value")
     return None if value is None else float(value)
@@ -43,7 +42,7 @@ def _gap(record: Record, limit: float | None) -> float | None:
     return _gap_among(record, _at(record, limit))
 
 
-def _gap_among(record: Record, there: Sequence[Mapping[str, Any]]) -> float | None:
+def _gap_among(record: Record, there: Sequence[Candidate]) -> float | None:
     metric = selection.metric_of([record])
     both = [
         (_test(alone, metric), _test(shared, metric))
@@ -58,7 +57,7 @@ def _gap_among(record: Record, there: Sequence[Mapping[str, Any]]) -> float | No
 
 def _gap_at_each(record: Record, limit: float | None) -> Figure | None:
     """The size of the gap at every limit or size that the run was asked for."""
-    apart: dict[selection.Limit, list[Mapping[str, Any]]] = {}
+    apart: dict[selection.Limit, list[Candidate]] = {}
     for candidate in record["candidates"]:
         apart.setdefault(selection.limit_of(candidate), []).append(candidate)
     gaps = {str(at): _gap_among(record, there) for at, there in apart.items()}

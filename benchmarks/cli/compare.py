@@ -9,7 +9,9 @@ from benchmarks import registry
 from benchmarks.api import UsageError
 from benchmarks.cli.arguments import add_json, add_results
 from benchmarks.cli.console import print_json, print_rich
-from benchmarks.records import rulesets, store
+from benchmarks.records import store
+from benchmarks.records.record import Record
+from benchmarks.records.spec import ruleset_of
 from benchmarks.registry import MethodRef
 from benchmarks.runs.plan import Folders
 
@@ -53,14 +55,12 @@ def run(options: argparse.Namespace) -> int:
     print_rich(report.terminal(chosen, baseline=baseline))  # refuses runs with unequal allowances
     budget = chosen[0]["spec"]["budget"]
     allowances = " | ".join(f"{budget[kind]:,.10g} {kind}" for kind in COUNTED if budget[kind] is not None)
-    ruleset = rulesets.of(chosen[0]["spec"])
+    ruleset = ruleset_of(chosen[0]["spec"])
     print(f"\n equal budgets: all {len(chosen)} runs were allowed {allowances}, under {ruleset} tuning")
     return 0
 
 
-def _selected(
-    records: Sequence[store.Record], folders: Folders, options: argparse.Namespace
-) -> list[store.Record]:
+def _selected(records: Sequence[Record], folders: Folders, options: argparse.Namespace) -> list[Record]:
     """Return the records of the task, profile and ruleset of the options.
 
     Raises:
@@ -68,22 +68,26 @@ def _selected(
     """
     selected = list(records)
     for field, value in (("task", options.task), ("profile", options.profile)):
-        known = sorted({record["spec"][field] for record in selected})
+        known = sorted({_stated(record, field) for record in selected})
         if value is not None and value not in known:
             raise registry.unknown(field, value, known, f"with records in {folders.store}")
         if value is None and len(known) > 1:
             raise UsageError(
                 f"there are records of several {field}s: {' '.join(known)}\nname one: --{field} {known[0]}"
             )
-        selected = [record for record in selected if value in (None, record["spec"][field])]
+        selected = [record for record in selected if value in (None, _stated(record, field))]
     if options.ruleset:
-        selected = [record for record in selected if rulesets.of(record["spec"]) == options.ruleset]
+        selected = [record for record in selected if ruleset_of(record["spec"]) == options.ruleset]
     return selected
 
 
+def _stated(record: Record, field: str) -> str:
+    return record["spec"]["task"] if field == "task" else record["spec"]["profile"]
+
+
 def _of_method(
-    ref: MethodRef, records: Sequence[store.Record], folders: Folders, options: argparse.Namespace
-) -> list[store.Record]:
+    ref: MethodRef, records: Sequence[Record], folders: Folders, options: argparse.Namespace
+) -> list[Record]:
     """Return the records of a method's present code.
 
     Raises:

@@ -330,7 +330,8 @@ def _stored(
     home = options.results if of_published else options.results / "local"
     policy = options.precision or ("deployed" if found.candidate.get("policy") else "fp32")
     made = provenance.provenance(started=began, ended=_now())
-    made["versions"] |= {name: version(name) for name in ("onnxruntime", "ctranslate2") if _has(name)}
+    runtimes = {name: version(name) for name in ("onnxruntime", "ctranslate2") if _has(name)}
+    made["versions"] = {**made["versions"], **runtimes}
     kept = runtime_latencies.to_record(
         found.record, found.candidate, policy, _here().name, told, checks, made
     )

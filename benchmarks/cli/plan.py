@@ -17,7 +17,7 @@ from benchmarks.hardware import profiles
 from benchmarks.hardware.profiles import Profile
 from benchmarks.options import parse
 from benchmarks.records import provenance
-from benchmarks.records.rulesets import SELF, TRIALS
+from benchmarks.records.spec import SELF, TRIALS
 from benchmarks.registry import MethodRef
 from benchmarks.runs import repeat
 from benchmarks.runs.estimate import duration, estimate

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.api import UsageError
 from benchmarks.records import store
-from benchmarks.records.store import Record
+from benchmarks.records.record import Record
 from benchmarks.records.text import sanitize
 
 LISTED = 9

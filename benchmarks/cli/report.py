@@ -10,6 +10,7 @@ from benchmarks.api import UsageError
 from benchmarks.cli.arguments import add_json, add_results
 from benchmarks.cli.console import print_json, print_rich
 from benchmarks.records import store
+from benchmarks.records.record import Record
 from benchmarks.runs.plan import Folders
 
 SUMMARY = "rewrite tables, plots and the page of existing records"
@@ -47,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def write_reports(
-    records: Sequence[store.Record], folders: Folders, *, as_json: bool, baseline: str | None
+    records: Sequence[Record], folders: Folders, *, as_json: bool, baseline: str | None
 ) -> None:
     """Write one report for each group of comparable records; print the tables and the paths."""
     from benchmarks import report as reports

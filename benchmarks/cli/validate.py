@@ -13,7 +13,7 @@ from benchmarks.cli.arguments import PUBLISHED, add_json, add_results
 from benchmarks.cli.console import print_json
 from benchmarks.leaderboard import submission
 from benchmarks.records import runtime_latencies, store
-from benchmarks.records.store import Record
+from benchmarks.records.record import Record
 from benchmarks.records.text import sanitize
 
 SUMMARY = "check records that are to be published, or a folder of them"

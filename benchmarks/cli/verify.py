@@ -13,7 +13,7 @@ from benchmarks.cli.arguments import PUBLISHED, add_data_dir, add_json, add_resu
 from benchmarks.cli.console import print_json
 from benchmarks.cli.record_argument import find_record
 from benchmarks.records import attachments, store
-from benchmarks.records.store import Record
+from benchmarks.records.record import Record
 from benchmarks.records.text import sanitize
 
 if TYPE_CHECKING:

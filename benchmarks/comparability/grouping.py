@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks import identity
 from benchmarks.api import LIMITED, UsageError
-from benchmarks.records import rulesets, store
+from benchmarks.records.canonical import canonical
 from benchmarks.records.selection import usual_metric
+from benchmarks.records.spec import SELF, ruleset_of
 from benchmarks.records.text import sanitize
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def facts(record: Mapping[str, Any]) -> Mapping[str, str]:
     return _facts(
         *(spec[name] for name in ("task", "tier", "profile", "space", "settings_sha256")),
         tuple(spec["budget"].get(kind) for kind in COUNTED),
-        rulesets.of(spec),
+        ruleset_of(spec),
         identity.of_record(record)[1:],
         tuple(record["provenance"]["data"].items()),
     )
@@ -48,13 +49,13 @@ def _facts(
     for kind, amount in zip(COUNTED, budget, strict=True):
         shown[f"budget.{kind}"] = "no limit" if amount is None else f"{amount:,.10g}"
     shown["settings_sha256"] = settings[:12]
-    if ruleset != rulesets.SELF:
+    if ruleset != SELF:
         shown["ruleset"] = ruleset
     # A text with a space is no digest but a commit that stands for one.
     told = [sanitize(digest, 40) if " " in digest else digest[:12] for digest in code]
     shown["task_sha256"], shown["substrate_sha256"] = told
     if data:
-        shown["data"] = hashlib.sha256(store.canonical(dict(data))).hexdigest()[:12]
+        shown["data"] = hashlib.sha256(canonical(dict(data))).hexdigest()[:12]
     return shown
 
 
@@ -84,7 +85,7 @@ def require_comparable(runs: Sequence[Run]) -> None:
     for name in dict.fromkeys(name for group in apart for name in group[0].facts):
         seen: dict[str, list[str]] = {}
         for run in runs:
-            value = run.facts.get(name, rulesets.SELF if name == "ruleset" else None)
+            value = run.facts.get(name, SELF if name == "ruleset" else None)
             if value is not None:
                 seen.setdefault(value, []).append(f"{run.method} seed {run.seed}")
         if len(seen) > 1:

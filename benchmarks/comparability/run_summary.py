@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from benchmarks.comparability import grouping
-from benchmarks.records import selection, store
+from benchmarks.records import selection
+from benchmarks.records.canonical import canonical
+from benchmarks.records.record import Candidate, Record
 from benchmarks.records.selection import P90_FROM, Limit
-from benchmarks.records.store import Record
 from benchmarks.records.text import sanitize
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Headline(NamedTuple):
     """Source."""
     untimed: str
     """Why it has no latency, where the record says so."""
-    candidate: Mapping[str, Any] | None
+    candidate: Candidate | None
     """The whole of it; None where the record was not kept."""
 
     def score(self, metric: str) -> tuple[float, float, float]:
@@ -117,15 +118,15 @@ class Run(NamedTuple):
 def of(record: Record, *, keep: bool, place: int = 0, measured: Measured | None = None) -> Run:
     """What tables need of a valid record; with ``keep`` the record itself as well."""
     spec, ledger, made = record["spec"], record["ledger"], record["provenance"]
-    totals, share, energy = ledger["totals"], ledger["share"], record["energy"] or {}
-    joules = energy.get("joules")
+    totals, share, energy = ledger["totals"], ledger["share"], record["energy"]
+    joules = energy["joules"] if energy is not None else None
     spent = [share.get(kind, 0.0) for kind in SPENT[:3]]
     timed = [(c.get("latency") or {}).get("others_cpu") or 0.0 for c in record["candidates"]]
     return Run(
         id=record["id"],
         method=sys.intern(spec["method"]),
         source=sys.intern(spec["method_sha256"]),
-        options=_shared(store.canonical(spec["options"])) if spec["options"] else {},
+        options=_shared(canonical(spec["options"])) if spec["options"] else {},
         seed=spec["seed"],
         follows=spec.get("follows") or "",
         inherits=any(e["phase"] == "inherited" and e["amount"] > 0 for e in ledger["entries"]),
@@ -137,7 +138,7 @@ def of(record: Record, *, keep: bool, place: int = 0, measured: Measured | None 
         tokens=spec["budget"].get("tokens"),
         fingerprint=made["machine"].get("fingerprint"),
         spent=_figures([*spent, totals.get("seconds"), joules]),
-        energy_source=sys.intern(sanitize(energy["source"], 120)) if joules is not None else None,
+        energy_source=sys.intern(sanitize(energy["source"], 120)) if energy and joules is not None else None,
         harness_seconds=sum(ledger.get("harness_seconds", {}).values()),
         others_cpu=max(timed, default=0.0),
         metric=selection.deciding_metric([record]),
@@ -187,14 +188,16 @@ def records_of(runs: Iterable[Run]) -> list[Record]:
     return [run.record for run in runs if run.record is not None]
 
 
-def _headline(limit: Limit, c: Mapping[str, Any], keep: bool) -> Headline:
+def _headline(limit: Limit, c: Candidate, keep: bool) -> Headline:
     scores = (c.get("test") or {}).get(selection.deciding_set(c) or "", {})
     latency, cost, memory = c.get("latency") or {}, c.get("cost") or {}, c.get("memory") or {}
     p90 = latency.get("p90") if latency.get("n", 0) >= P90_FROM else None
-    figures = [c["limit_ms"], c["valid"]["loss"], latency.get("p50"), p90]
-    figures += [latency.get(k) for k in ("ratio", "ratio_low", "ratio_high", "reference_p50")]
-    figures += [cost.get(k) for k in ("params", "macs", "bytes")]
-    figures += [memory.get("peak_bytes"), c.get("spent", {}).get("seconds")]
+    figures = (
+        c["limit_ms"], c["valid"]["loss"], latency.get("p50"), p90,
+        latency.get("ratio"), latency.get("ratio_low"), latency.get("ratio_high"),
+        latency.get("reference_p50"), cost.get("params"), cost.get("macs"), cost.get("bytes"),
+        memory.get("peak_bytes"), c.get("spent", {}).get("seconds"),
+    )  # fmt: skip
     signature, source = latency.get("signature"), memory.get("source")
     return Headline(
         number=c["index"],
@@ -202,7 +205,7 @@ def _headline(limit: Limit, c: Mapping[str, Any], keep: bool) -> Headline:
         origin=sys.intern(sanitize(c["origin"], 30)),
         figures=_figures(figures),
         recipes=_recipes(tuple((name, figure["signature"]) for name, figure in scores.items())),
-        scores=_figures([f.get(k) for f in scores.values() for k in ("value", "low", "high")]),
+        scores=_figures([x for f in scores.values() for x in (f.get("value"), f.get("low"), f.get("high"))]),
         latency=None if signature is None else sys.intern(signature),
         timed=latency.get("n", 0),
         memory=None if source is None else sys.intern(source),

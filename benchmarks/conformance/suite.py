@@ -20,14 +20,15 @@ from typing import Any
 
 from benchmarks import registry
 from benchmarks.api import UsageError
-from benchmarks.records import rulesets, selection, store
-from benchmarks.records.assembly import OUTCOME, assemble, read_json
+from benchmarks.records import selection
+from benchmarks.records.assembly import SEARCH_FILE, outcome_digest, read_json
+from benchmarks.records.record import SearchOutcome
+from benchmarks.records.spec import EXTERNAL, TRIALS, RunSpec, tuning_trials
 from benchmarks.records.text import sanitize
 from benchmarks.registry import MethodRef
 from benchmarks.runs import worker
 from benchmarks.runs.executor import Executor, wait_any
 from benchmarks.runs.heartbeat import JOURNAL
-from benchmarks.runs.plan import RunSpec
 from benchmarks.runs.supervisor import Search
 
 AT_A_TIME = 2
@@ -46,7 +47,7 @@ Job = dict[str, Any]
 class Ended:
     """What one run has left: its outcome, the calls it made of the Lab, what the watch saw."""
 
-    outcome: dict[str, Any]
+    outcome: SearchOutcome
     calls: list[tuple[str, str]] = field(default_factory=list)
     seen: dict[str, Any] = field(default_factory=dict)
     interruptions: int = 0
@@ -59,7 +60,7 @@ class Ended:
     @property
     def digest(self) -> str:
         """As a record's, of the search alone."""
-        return store.digest(assemble({}, self.outcome, {}, {}))
+        return outcome_digest(self.outcome)
 
     def total(self, kind: str) -> float:
         """What the ledger says of one kind."""
@@ -204,9 +205,9 @@ class _Suite:
         budget = dict(self.spec.budget) | ({"seconds": seconds} if seconds else {})
         spec = replace(self.spec, seed=seed, budget=budget)
         if tuned:
-            budget = {kind: rulesets.TRIALS * amount for kind, amount in budget.items()}
-            trials = rulesets.trials(self.ref, {})
-            spec = replace(spec, budget=budget, options={}, ruleset=rulesets.EXTERNAL, trials=trials)
+            budget = {kind: TRIALS * amount for kind, amount in budget.items()}
+            trials = tuning_trials(self.ref, {})
+            spec = replace(spec, budget=budget, options={}, ruleset=EXTERNAL, trials=trials)
         sealed = str(self.prepared.sealed.resolve()) if self.prepared.sealed else ""
         return {
             "folder": str(self.home / name),
@@ -276,7 +277,7 @@ class _Suite:
                     search.look()
                     if search.worker.running:
                         continue
-                    killed = search.worker.exitcode == -9 and not (search.folder / OUTCOME).exists()
+                    killed = search.worker.exitcode == -9 and not (search.folder / SEARCH_FILE).exists()
                     if killed and sessions < len(chains[name]):
                         active[name] = self._start(chains[name][sessions]), sessions + 1
                         continue

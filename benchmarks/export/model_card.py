@@ -3,10 +3,11 @@ is escaped: a record may be a stranger's."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.export.source import Delivery
+from benchmarks.records.record import Candidate
 from benchmarks.records.selection import direct
 from benchmarks.records.text import sanitize
 from benchmarks.report.text_formats import md
@@ -107,7 +108,7 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def _measured(candidate: Mapping[str, Any]) -> list[Row]:
+def _measured(candidate: Candidate) -> list[Row]:
     """Quality on every test set, latency, size."""
     found: list[Row] = []
     for name, scores in direct(candidate):
@@ -115,11 +116,11 @@ def _measured(candidate: Mapping[str, Any]) -> list[Row]:
             span = f" [{_figure(score.get('low'))}, {_figure(score.get('high'))}]"
             found.append((f"{metric} on {name}", _figure(score["value"]) + span, str(score["signature"])))
     latency = candidate.get("latency") or {}
-    for name in ("p50", "p90"):
-        if latency.get(name) is not None:
-            found.append((f"latency {name}, ms", _figure(latency[name]), str(latency.get("signature"))))
+    for name, value in (("p50", latency.get("p50")), ("p90", latency.get("p90"))):
+        if value is not None:
+            found.append((f"latency {name}, ms", _figure(value), str(latency.get("signature"))))
     cost = candidate.get("cost") or {}
-    found += [(name, str(value), "") for name, value in cost.items() if isinstance(value, int | float)]
+    found += [(part, str(count), "") for part, count in cost.items() if isinstance(count, int | float)]
     return found
 
 

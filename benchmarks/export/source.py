@@ -10,8 +10,8 @@ from typing import Any
 
 from benchmarks.api import UsageError
 from benchmarks.records import store
+from benchmarks.records.record import Candidate, Record
 from benchmarks.records.selection import by_limit
-from benchmarks.records.store import Record
 from benchmarks.records.text import sanitize
 from benchmarks.runs.plan import Folders
 from benchmarks.runs.repeat import command
@@ -22,7 +22,7 @@ class Delivery:
     """One candidate of a record, as it lies on disk."""
 
     record: Record
-    candidate: Mapping[str, Any]
+    candidate: Candidate
     folder: Path
     """Exported sub-network; its weights are those that the record names."""
 
@@ -33,7 +33,7 @@ class Delivery:
         return f"{spec['method']}-{spec['task']}-{self.record['id'][:8]}-{self.candidate['index']:02d}"
 
 
-def chosen(record: Record, index: int | None) -> Mapping[str, Any]:
+def chosen(record: Record, index: int | None) -> Candidate:
     """The candidate ``index``; by default the best one of the record's last target.
 
     Raises:
@@ -46,7 +46,7 @@ def chosen(record: Record, index: int | None) -> Mapping[str, Any]:
         return list(by_limit(candidates).values())[-1]
     for candidate in candidates:
         if candidate["index"] == index:
-            return candidate  # type: ignore[no-any-return]
+            return candidate
     known = ", ".join(str(candidate["index"]) for candidate in candidates[:40])
     raise UsageError(f"record {record['id']} has no candidate {index}: choose one of {known}")
 

@@ -16,9 +16,10 @@ from benchmarks.api import LIMITED, UsageError
 from benchmarks.comparability.grouping import COUNTED
 from benchmarks.hardware import profiles
 from benchmarks.options import IGNORED
-from benchmarks.records import rulesets, store
+from benchmarks.records import integrity
+from benchmarks.records.record import Record
 from benchmarks.records.selection import P90_FROM
-from benchmarks.records.store import Record
+from benchmarks.records.spec import allowances, ruleset_of
 from benchmarks.records.text import sanitize
 from benchmarks.runs import repeat
 from benchmarks.runs.plan import scaled
@@ -42,7 +43,7 @@ def problems(record: Record, settings: Iterable[str] = (), methods: Iterable[str
         methods: ``method_sha256``, likewise.
     """
     # A seal that was made anew over a changed field does not make that field's own hash anew.
-    found = [f"{field}: changed after writing" for field in store.tampered(record)]
+    found = [f"{field}: changed after writing" for field in integrity.tampered(record)]
     found += [*_profile(record), *_settings(record, set(settings)), *_ledger(record)]
     for i, candidate in enumerate(record["candidates"]):
         found += [f"candidates[{i}].{line}" for line in _candidate(record, candidate)]
@@ -70,7 +71,7 @@ def unequal(records: Sequence[Record]) -> dict[str, list[str]]:
     for record in records:
         spec = record["spec"]
         named = (spec[k] for k in ("task", "tier", "profile", "settings_sha256"))
-        place = (*named, rulesets.of(spec))
+        place = (*named, ruleset_of(spec))
         allowance = tuple(spec["budget"][kind] for kind in COUNTED)
         apart.setdefault(place, {}).setdefault(allowance, []).append(record)
     found: dict[str, list[str]] = {}
@@ -136,7 +137,7 @@ def _settings(record: Record, known: set[str]) -> Iterator[str]:
             yield f"spec.task: {sanitize(str(error).splitlines()[0], 160)}"
         return
     if spec["settings_sha256"] == tier.sha256:
-        allowance = scaled(tier.budget, rulesets.parts(spec))
+        allowance = scaled(tier.budget, allowances(spec))
         for kind in COUNTED:
             own, due = spec["budget"].get(kind), allowance[kind]
             if own != due:

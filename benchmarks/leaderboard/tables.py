@@ -21,7 +21,8 @@ from benchmarks.comparability import grouping, run_summary
 from benchmarks.comparability.run_summary import Run
 from benchmarks.leaderboard.site import run_files
 from benchmarks.records import store
-from benchmarks.records.store import Record
+from benchmarks.records.canonical import canonical
+from benchmarks.records.record import Record
 from benchmarks.records.text import sanitize
 
 
@@ -121,7 +122,7 @@ def _named(groups: list[list[Run]]) -> list[tuple[list[Run], str, str]]:
         place = [facts[k] for k in ("task", "tier", "profile")]
         rivals = [g for g in groups if [g[0].facts[k] for k in ("task", "tier", "profile")] == place]
         largest = max(rivals, key=len)
-        mark = "" if group is largest else hashlib.sha256(store.canonical(facts)).hexdigest()[:6]
+        mark = "" if group is largest else hashlib.sha256(canonical(facts)).hexdigest()[:6]
         found.append((group, mark, _apart(facts, largest[0].facts)))
     return found
 

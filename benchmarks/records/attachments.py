@@ -20,7 +20,8 @@ from typing import Any
 
 from benchmarks.api import InvalidRecord
 from benchmarks.records import store
-from benchmarks.records.store import Record
+from benchmarks.records.canonical import canonical
+from benchmarks.records.record import Record
 from benchmarks.records.text import sanitize
 
 LARGEST = 2**20
@@ -34,7 +35,7 @@ Wrong = tuple[str, str]
 
 def seal(made: Mapping[str, Any]) -> str:
     """sha256 of all but the seal."""
-    return hashlib.sha256(store.canonical({k: v for k, v in made.items() if k != "seal"})).hexdigest()
+    return hashlib.sha256(canonical({k: v for k, v in made.items() if k != "seal"})).hexdigest()
 
 
 def sealed(made: Mapping[str, Any]) -> Stored:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.hardware.probe import probe
+from benchmarks.records.record import Gpu, Machine, MethodOrigin, Provenance
 from benchmarks.records.text import without_folders
 from benchmarks.registry import MethodRef
 
@@ -63,7 +64,7 @@ def provenance(
     command: Sequence[str] | None = None,
     started: str = "",
     ended: str = "",
-) -> dict[str, Any]:
+) -> Provenance:
     """The record's ``provenance``.
 
     Args:
@@ -73,7 +74,7 @@ def provenance(
     """
     commit, dirty = source_state()
     package, changed = released() if commit is None else (None, None)
-    return {
+    origin: Any = {
         "commit": commit,
         "dirty_sha256": dirty or changed,
         **({"package": package} if package else {}),
@@ -85,6 +86,7 @@ def provenance(
         "started": started,
         "ended": ended,
     }
+    return origin  # type: ignore[no-any-return]
 
 
 def source_state(folder: Path | None = None) -> tuple[str | None, str | None]:
@@ -151,12 +153,12 @@ def released(name: str = DISTRIBUTION) -> tuple[dict[str, str] | None, str | Non
     return {"name": name, "version": about.version}, changed.hexdigest() if differs else None
 
 
-def method(ref: MethodRef) -> dict[str, Any]:
+def method(ref: MethodRef) -> MethodOrigin:
     """Return where others get a method: its package and version, its place in a repository, or its address.
 
     ``word`` is what stands after ``--methods``; a file's path there is cut to its last part.
     """
-    found: dict[str, Any] = {"word": _word(ref)}
+    found: MethodOrigin = {"word": _word(ref)}
     where, _, class_name = ref.source.rpartition(":")
     if not where.endswith(".py"):
         try:
@@ -214,7 +216,7 @@ def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
     return found
 
 
-def machine() -> dict[str, Any]:
+def machine() -> Machine:
     """The hardware fingerprint: what it is, not whose.
 
     ``fingerprint`` is a digest over what must be equal for two machines to count as alike: processor,
@@ -223,8 +225,8 @@ def machine() -> dict[str, Any]:
     """
     probed = probe()
     flags = hashlib.sha256(" ".join(probed["isa"]).encode()).hexdigest()[:16]
-    gpus = [{"name": g["name"], "memory_gib": g["memory_gib"]} for g in probed["gpus"]]
-    fixed = {
+    gpus: list[Gpu] = [{"name": g["name"], "memory_gib": g["memory_gib"]} for g in probed["gpus"]]
+    fixed: Machine = {
         "cpu": probed["cpu"],
         "arch": probed["arch"],
         "cpus": probed["cpus"],

@@ -14,8 +14,8 @@ from typing import Any
 
 from benchmarks.records import attachments
 from benchmarks.records.attachments import Stored, Wrong
+from benchmarks.records.record import Record
 from benchmarks.records.selection import P90_FROM
-from benchmarks.records.store import Record
 from benchmarks.records.text import sanitize
 
 SCHEMA = "supernet-bench/runtime/1"

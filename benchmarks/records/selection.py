@@ -10,13 +10,13 @@ choose nothing.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-from benchmarks.records.store import Record
+from benchmarks.records.record import Candidate, Figure, Record, Scores
 
 P90_FROM = 64
 """Timed inferences: with fewer, a 90th percentile has no 99 % confidence (one sample may lie above)."""
@@ -45,7 +45,7 @@ def usual_metric(task: str) -> str:
     return {"mt": "bleu", "bert": "mlm_accuracy"}.get(task.partition("-")[0], "accuracy")
 
 
-def tuned(figure: Mapping[str, Any]) -> bool:
+def tuned(figure: Figure) -> bool:
     """Whether a figure is of fine-tuned copies: it has a value of each."""
     return "values" in figure
 
@@ -67,7 +67,7 @@ def tuned_place(metric: str) -> tuple[int, str]:
     return (order.index(metric) if metric in order else len(order)), metric
 
 
-def direct(candidate: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def direct(candidate: Candidate) -> Iterator[tuple[str, Scores]]:
     """The test sets, with their scores, on which the network itself was scored, not copies fine-tuned on
     something."""
     for name, scores in (candidate.get("test") or {}).items():
@@ -75,7 +75,7 @@ def direct(candidate: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield name, scores
 
 
-def deciding_set(candidate: Mapping[str, Any]) -> str | None:
+def deciding_set(candidate: Candidate) -> str | None:
     """The test set that decides: ``pooled``, else the first; none that was fine-tuned on."""
     first = None
     for name, _ in direct(candidate):
@@ -100,7 +100,7 @@ class Limit:
         return told[self.rank]
 
 
-def limit_of(candidate: Mapping[str, Any]) -> Limit:
+def limit_of(candidate: Candidate) -> Limit:
     """By share of the reference's latency where recorded: milliseconds drift between runs."""
     if (window := candidate.get("window")) is not None:
         return Limit(3, *(float(f"{count / 1e6:.4g}") for count in reversed(window)))
@@ -114,14 +114,14 @@ def _limit(share: float | None, milliseconds: float | None) -> Limit:
     return Limit(0, 0.0) if milliseconds is None else Limit(2, float(f"{milliseconds:.3g}"))
 
 
-def best(candidates: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+def best(candidates: Sequence[Candidate]) -> Candidate:
     """Return the candidate that speaks for a run at one limit: of the origin proposed last, the one with the
     best validation score (BLEU where all of that origin have it, else the loss)."""
     last = max(candidates, key=lambda c: c["index"])["origin"]
     return _best([c for c in candidates if c["origin"] == last])
 
 
-def _best(candidates: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+def _best(candidates: Sequence[Candidate]) -> Candidate:
     if len(candidates) == 1:
         return candidates[0]
     if all(c["valid"].get("bleu") is not None for c in candidates):
@@ -130,21 +130,21 @@ def _best(candidates: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     return min(scored, key=lambda c: (c["valid"]["loss"] or 0.0, c["index"]))
 
 
-def _apart(candidates: Iterable[Mapping[str, Any]]) -> dict[Limit, list[Mapping[str, Any]]]:
+def _apart(candidates: Iterable[Candidate]) -> dict[Limit, list[Candidate]]:
     """The candidates of each limit, tightest limit first and no limit last."""
-    apart: dict[Limit, list[Mapping[str, Any]]] = {}
+    apart: dict[Limit, list[Candidate]] = {}
     for candidate in candidates:
         apart.setdefault(limit_of(candidate), []).append(candidate)
     ordered = sorted(apart, key=lambda limit: (limit.rank == 0, limit.rank, limit.value))
     return {limit: apart[limit] for limit in ordered}
 
 
-def by_limit(candidates: Iterable[Mapping[str, Any]]) -> dict[Limit, Mapping[str, Any]]:
+def by_limit(candidates: Iterable[Candidate]) -> dict[Limit, Candidate]:
     """The headline candidate of each limit, tightest limit first and no limit last."""
     return {limit: best(those) for limit, those in _apart(candidates).items()}
 
 
-def earlier_origins(candidates: Iterable[Mapping[str, Any]]) -> list[tuple[Limit, Mapping[str, Any]]]:
+def earlier_origins(candidates: Iterable[Candidate]) -> list[tuple[Limit, Candidate]]:
     """The best candidate by validation of each limit and origin that is not the run's product there."""
     chosen = []
     for limit, those in _apart(candidates).items():

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.api import InvalidRecord
-from benchmarks.records.store import canonical
+from benchmarks.records.canonical import canonical
 from benchmarks.records.studies import Outcome
 from benchmarks.records.text import printable
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.api import UsageError
-from benchmarks.records.store import Record, write_text
+from benchmarks.records.record import Record
+from benchmarks.records.store import write_text
 
 
 def _table(records: Sequence[Record], baseline: str | None) -> Any:

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from benchmarks.analysis import number_format, test_sets
 from benchmarks.analysis.tables import Table
 from benchmarks.comparability import grouping, run_summary
-from benchmarks.records.store import Record
+from benchmarks.records.record import Record
 from benchmarks.records.text import sanitize
 from benchmarks.report import text_formats
 from benchmarks.report.plots import performance_profiles

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from benchmarks.records import store
-from benchmarks.runs.plan import Plan, Request, RunSpec
+from benchmarks.records.spec import RunSpec
+from benchmarks.runs.plan import Plan, Request
 
 
 def estimate(plan: Plan, request: Request) -> None:

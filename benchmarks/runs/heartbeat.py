@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.lab.journal import Corrupt, Journal
-from benchmarks.records.assembly import OUTCOME
+from benchmarks.records.assembly import SEARCH_FILE
+from benchmarks.records.record import SearchOutcome
 from benchmarks.records.store import write_text
 from benchmarks.stage import EVERY_S
 
@@ -73,7 +74,7 @@ def elapsed(beat: Mapping[str, Any], now: float) -> float:
     return float(beat["clock"] + (0.0 if beat["pause"] else max(0.0, now - beat["at"])))
 
 
-def conclude(folder: Path, status: str, message: str, seconds: float = 0.0) -> dict[str, Any]:
+def conclude(folder: Path, status: str, message: str, seconds: float = 0.0) -> SearchOutcome:
     """Write ``search.json``, the outcome of a search, from what the run has left on disk.
 
     The same for a search that ended and for one that was killed; ``seconds`` is then the time on its
@@ -106,7 +107,7 @@ def conclude(folder: Path, status: str, message: str, seconds: float = 0.0) -> d
     if "cpu" in beat:
         ledger["cpu_seconds"] = {"search": round(beat["cpu"], 3)}
     stopped_by = "seconds" if seconds else beat.get("stopped_by")
-    outcome = {
+    outcome: Any = {
         "status": status,
         "message": message,
         **({"stopped_by": stopped_by} if status == "budget" and stopped_by else {}),
@@ -118,5 +119,5 @@ def conclude(folder: Path, status: str, message: str, seconds: float = 0.0) -> d
         ],
         "search_log": beat.get("search_log", []),
     }
-    write_text(folder / OUTCOME, json.dumps(outcome, indent=1))
-    return outcome
+    write_text(folder / SEARCH_FILE, json.dumps(outcome, indent=1))
+    return outcome  # type: ignore[no-any-return]

@@ -8,56 +8,17 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from benchmarks import identity
 from benchmarks.api import LIMITED, InvalidRecord, Need, UsageError
 from benchmarks.options import checked
-from benchmarks.records import rulesets, store
+from benchmarks.records import store
+from benchmarks.records.record import Record
+from benchmarks.records.spec import EXTERNAL, SELF, TRIALS, RunSpec, tuning_trials
 from benchmarks.registry import MethodRef, find, suggest
-
-
-@dataclass(frozen=True)
-class RunSpec:
-    """Everything that decides what a run does; equal specs are the same run."""
-
-    suite: str
-    task: str
-    tier: str
-    method: str
-    method_version: str
-    method_sha256: str
-    profile: str
-    seed: int
-    budget: Mapping[str, float]
-    options: Mapping[str, Any]
-    space: str
-    settings_sha256: str
-    follows: str | None = None
-    """Id of the run whose architectures this one is given."""
-    ruleset: str = rulesets.SELF
-    trials: Sequence[Mapping[str, Any]] = ()
-    """Under external tuning: the options of every trial."""
-    task_sha256: str | None = None
-    """Of the code of the task, of the data that it reads, and of everything else of ours that makes numbers
-    (``benchmarks.identity``); None in specs of before there were these three."""
-    data_sha256: str | None = None
-    substrate_sha256: str | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """As the record has it."""
-        found = asdict(self)
-        if self.ruleset == rulesets.SELF:
-            del found["ruleset"], found["trials"]
-        return {k: v for k, v in found.items() if v is not None or not k.endswith("_sha256")}
-
-    @cached_property
-    def id(self) -> str:
-        """16 hex digits of the content hash."""
-        return store.spec_id(self.to_dict())
 
 
 @dataclass(frozen=True)
@@ -100,7 +61,7 @@ class Planned:
     state: str = "new"
     """``done`` (a finished record is there), ``failed`` or ``stopped`` by its seconds (both are run again),
     ``partial``, ``new``."""
-    record: dict[str, Any] | None = None
+    record: Record | None = None
     estimate: float | None = None
     """Seconds that it will still take; None where unknown."""
     basis: str = ""
@@ -163,7 +124,7 @@ class Request:
     budget_scale: float = 1.0
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Method -> option -> value, as text or typed."""
-    ruleset: str = rulesets.SELF
+    ruleset: str = SELF
     code: Mapping[str, str] = field(default_factory=dict)
     """Task -> digest of its code; ``data``: task -> digest of its data."""
     data: Mapping[str, str] = field(default_factory=dict)
@@ -300,7 +261,7 @@ def _planned(
     tier = task.tier(request.tier, request.device)
     options = checked(method.name, method.options, request.options.get(method.name, {}))
     scale = request.budget_scale
-    tuned = request.ruleset == rulesets.EXTERNAL
+    tuned = request.ruleset == EXTERNAL
     spec = RunSpec(
         suite=task.suite,
         task=task.name,
@@ -310,13 +271,13 @@ def _planned(
         method_sha256=method.sha256,
         profile=request.profile,
         seed=seed,
-        budget=scaled(tier.budget, scale * (rulesets.TRIALS if tuned else 1)),
+        budget=scaled(tier.budget, scale * (TRIALS if tuned else 1)),
         options=options,
         space=tier.space,
         settings_sha256=tier.sha256,
         follows=first.spec.id if first else None,
         ruleset=request.ruleset,
-        trials=rulesets.trials(method, options) if tuned else (),
+        trials=tuning_trials(method, options) if tuned else (),
         task_sha256=request.code.get(task.name),
         data_sha256=request.data.get(task.name),
         substrate_sha256=identity.substrate(),
@@ -344,7 +305,7 @@ def _add(plan: Plan, request: Request, run: Planned) -> None:
         plan.runs.append(run)
 
 
-def state_of(record: Mapping[str, Any]) -> str:
+def state_of(record: Record) -> str:
     """Return the state of a run that has a record."""
     if record["status"] == "failed":
         return "failed"

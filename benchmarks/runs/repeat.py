@@ -10,8 +10,8 @@ from typing import Any
 
 from benchmarks.api import LIMITED, UsageError
 from benchmarks.options import typed
-from benchmarks.records import rulesets
-from benchmarks.records.store import Record
+from benchmarks.records.record import Record
+from benchmarks.records.spec import SELF, Spec, allowances, ruleset_of
 from benchmarks.records.text import sanitize
 from benchmarks.runs.plan import scaled
 
@@ -41,7 +41,7 @@ def words(record: Record, leaders: Mapping[str, Record] | None = None, *, here: 
             found += ["--option", f"{one['method']}.{name}={typed(value)}"]
     if (scale := _scale(spec)) != 1:
         found += ["--budget-scale", repr(scale) if scale % 1 else f"{scale:g}"]
-    if (ruleset := rulesets.of(spec)) != rulesets.SELF:
+    if (ruleset := ruleset_of(spec)) != SELF:
         found += ["--ruleset", ruleset]
     if (jobs := made.get("jobs")) not in (None, 1):
         found += ["--jobs", str(jobs)]  # it decides the number of threads
@@ -66,13 +66,13 @@ def _given(data: Mapping[str, str]) -> bool:
     return any(one.url is None for name, one in datasets().items() if name in folders)
 
 
-def _scale(spec: Mapping[str, Any]) -> float:
+def _scale(spec: Spec) -> float:
     """Return the share of the tier's allowance, in as few digits as give the specification's own.
 
     It is 1 where the tier is not known here.
     """
     own = tuple(spec["budget"].get(kind) for kind in LIMITED)
-    return _factor(spec["task"], spec["tier"], spec["profile"], rulesets.parts(spec), own)
+    return _factor(spec["task"], spec["tier"], spec["profile"], allowances(spec), own)
 
 
 @lru_cache(maxsize=4096)

@@ -20,8 +20,20 @@ from benchmarks.api import InvalidRecord
 from benchmarks.hardware.profiles import Profile
 from benchmarks.lab.journal import Corrupt, Journal
 from benchmarks.records import selection, store
-from benchmarks.records.assembly import OUTCOME, assemble, failure, finished_search, last_line, now, read_json
+from benchmarks.records.assembly import (
+    SCORE_FILE,
+    SEARCH_FILE,
+    assemble_record,
+    failed_outcome,
+    finished_search,
+    last_line,
+    now,
+    read_json,
+    read_scores,
+    read_search,
+)
 from benchmarks.records.provenance import method, provenance
+from benchmarks.records.record import SearchOutcome, Settings, Timings
 from benchmarks.records.store import write_text
 from benchmarks.records.text import sanitize
 from benchmarks.runs import worker
@@ -33,7 +45,6 @@ from benchmarks.runs.progress import Display
 from benchmarks.runs.supervisor import Search
 from benchmarks.runs.task_context import Ready
 
-SCORES = "score.json"
 GRACE_S = 15.0
 """For saving, after Ctrl-C."""
 
@@ -106,14 +117,14 @@ class Runner:
 
     def _start(self, run: Planned) -> None:
         folder = self.plan.folders.runs / run.spec.id
-        last = read_json(folder / OUTCOME)
+        last = read_search(folder)
         if run.state == "stopped" and last and store.stopped_by_seconds(last):
             shutil.rmtree(folder)  # its clock has run out: it starts afresh
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "spec.json", json.dumps(run.spec.to_dict(), indent=1))
         missing = _nothing_to_follow(run, self.plan.folders.runs)
         if missing:
-            self._record(Active(run, folder, now()), failure(missing))
+            self._record(Active(run, folder, now()), failed_outcome(missing))
             return
         skipped = folder / worker.SKIPPED
         if skipped.exists():
@@ -122,11 +133,11 @@ class Runner:
         active = Active(run, folder, now())
         outcome = finished_search(folder)
         if outcome is not None:  # only its scoring is missing
-            (folder / SCORES).unlink(missing_ok=True)
+            (folder / SCORE_FILE).unlink(missing_ok=True)
             self._active.append(active)
             self._score(active, outcome)
             return
-        for leftover in (OUTCOME, SCORES):
+        for leftover in (SEARCH_FILE, SCORE_FILE):
             (folder / leftover).unlink(missing_ok=True)
         active.search = Search(self.executor, folder, self._job(run, folder), self.profile)
         self._active.append(active)
@@ -164,7 +175,7 @@ class Runner:
                 self._active.remove(active)
                 self._skip(active.run, active.folder / worker.SKIPPED)
                 return
-            write_text(active.folder / OUTCOME, json.dumps(outcome, indent=1))
+            write_text(active.folder / SEARCH_FILE, json.dumps(outcome, indent=1))
             if outcome["status"] == "failed" or not outcome["candidates"]:
                 self._active.remove(active)
                 self._record(active, outcome)
@@ -175,14 +186,14 @@ class Runner:
                 self.display.update(active.run, "score", read_json(active.folder / stage.PROGRESS))
                 return
             self._active.remove(active)
-            outcome = json.loads((active.folder / OUTCOME).read_text())
-            scores = read_json(active.folder / SCORES)
+            searched = read_search(active.folder) or failed_outcome("its search has left no outcome")
+            scores = read_scores(active.folder)
             if not scores or scores["message"]:
                 said = scores["message"] if scores else last_line(active.folder / "score.txt")
-                outcome |= {"status": "failed", "message": f"could not be scored: {said}"}
-            self._record(active, outcome)
+                searched["status"], searched["message"] = "failed", f"could not be scored: {said}"
+            self._record(active, searched)
 
-    def _score(self, active: Active, outcome: Mapping[str, Any]) -> None:
+    def _score(self, active: Active, outcome: SearchOutcome) -> None:
         ready = self.ready[active.run.spec.task]
         job = {"folder": str(active.folder), "prepared": ready.prepared, "device": self.profile.device}
         job["jobs"] = self.options.jobs
@@ -195,16 +206,16 @@ class Runner:
         run.state = "skipped"
         self.display.finish(run, f"skipped: {sanitize(reason, 600)}")
 
-    def _record(self, active: Active, outcome: Mapping[str, Any]) -> None:
+    def _record(self, active: Active, outcome: SearchOutcome) -> None:
         """Write the record of a run that has ended, and clear what only a resumption needs."""
         run, ready = active.run, self.ready[active.run.spec.task]
-        scores = read_json(active.folder / SCORES)
-        record = assemble(
+        scores = read_scores(active.folder)
+        record = assemble_record(
             run.spec.to_dict(),
             outcome,
             scores,
-            self._common
-            | {
+            {
+                **self._common,
                 "data": dict(ready.prepared.digests),
                 "method": method(run.method),
                 "started": active.started,
@@ -218,8 +229,11 @@ class Runner:
         except InvalidRecord as error:
             if record["status"] == "failed":
                 raise
-            record = assemble(
-                run.spec.to_dict(), failure(f"its record is not valid: {error}"), {}, record["provenance"]
+            record = assemble_record(
+                run.spec.to_dict(),
+                failed_outcome(f"its record is not valid: {error}"),
+                {},
+                record["provenance"],
             )
             path = store.write(self.plan.folders.store, record)
         run.record = store.load(path)
@@ -251,7 +265,7 @@ class Runner:
                     active.search.energy.close()
 
 
-def _timings(folder: Path, limits: Sequence[tuple[float, float]]) -> dict[str, Any]:
+def _timings(folder: Path, limits: Sequence[tuple[float, float]]) -> Timings:
     """What the search was told of time: with it, ``verify`` repeats the search's decisions."""
     path, probes = folder / JOURNAL, []
     if path.exists():
@@ -283,7 +297,7 @@ def _nothing_to_follow(run: Planned, runs: Path) -> str:
 
 def _given(
     first: Planned | None, limits: Sequence[tuple[float, float]]
-) -> list[tuple[Any, dict[str, Any], dict[str, Any] | None]]:
+) -> list[tuple[Sequence[int] | float | None, Settings, Settings | None]]:
     """Limit, architecture and space of what the run that this one follows proposed: the best at each limit,
     at today's limits; no space where it is the task's."""
     if first is None or first.record is None:

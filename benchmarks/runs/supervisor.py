@@ -11,7 +11,8 @@ from typing import Any
 
 from benchmarks.hardware.energy import EnergyMeter
 from benchmarks.hardware.profiles import Profile
-from benchmarks.records.assembly import OUTCOME
+from benchmarks.records.assembly import SEARCH_FILE
+from benchmarks.records.record import RunEnergy, SearchOutcome
 from benchmarks.records.store import write_text
 from benchmarks.runs import worker
 from benchmarks.runs.executor import ASK_TO_STOP, Executor, Worker
@@ -94,13 +95,13 @@ class Search:
         """End it at once; what it saved stays."""
         self.worker.signal(signal.SIGKILL)
 
-    def ended(self) -> dict[str, Any] | None:
+    def ended(self) -> SearchOutcome | None:
         """After its end: the outcome; None where it was interrupted (or skipped) and has none."""
         self.energy.close()
         code = self.worker.exitcode
-        path = self.folder / OUTCOME
+        path = self.folder / SEARCH_FILE
         if path.exists():
-            outcome: dict[str, Any] = json.loads(path.read_text())
+            outcome: SearchOutcome = json.loads(path.read_text())
         elif code == worker.STOPPED_CODE or (self.folder / worker.SKIPPED).exists():
             return None
         elif self._terminated is not None:
@@ -108,7 +109,7 @@ class Search:
             outcome = conclude(self.folder, status, self._message, self._seconds)
         else:
             outcome = conclude(self.folder, "failed", _died(code))
-        return outcome | {"energy": self.energy.total(), "joules": self.energy.joules}
+        return {**outcome, "energy": self.energy.total(), "joules": self.energy.joules}
 
 
 def _died(code: int | None) -> str:
@@ -164,7 +165,7 @@ class PhaseEnergy:
         """Phase -> joules."""
         return dict(self._kept["joules"])
 
-    def total(self) -> dict[str, Any] | None:
+    def total(self) -> RunEnergy | None:
         """For the record: all phases together and the source; None where nothing was asked."""
         if not self._kept["source"]:
             return None

@@ -26,8 +26,8 @@ from benchmarks.hardware.load import TreeSeconds, end_children
 from benchmarks.lab.journal import Corrupt, Diverged, Journal
 from benchmarks.lab.ledger import Clock, Ledger
 from benchmarks.options import IGNORED, Options
-from benchmarks.records import rulesets
-from benchmarks.records.assembly import OUTCOME
+from benchmarks.records.assembly import SEARCH_FILE
+from benchmarks.records.spec import SELF, allowances, ruleset_of
 from benchmarks.records.store import write_text
 from benchmarks.registry import load
 from benchmarks.runs.executor import ASK_TO_STOP
@@ -51,10 +51,10 @@ def search(job: Mapping[str, Any]) -> None:
     folder = Path(job["folder"])
     clock = Clock()
     lock = _sole(folder)
-    if (folder / OUTCOME).exists():
+    if (folder / SEARCH_FILE).exists():
         return  # another command was faster
     spec = job["spec"]
-    ledger = Ledger(spec["budget"], clock, rulesets.parts(spec))
+    ledger = Ledger(spec["budget"], clock, allowances(spec))
     before = last(folder)
     before = {
         "active": before.get("active_before", 0.0) + before.get("active", 0.0),
@@ -177,7 +177,7 @@ def _search(
         at_work.callback(lab.close)
         with ledger.clock.pause("timing lock"):
             at_work.enter_context(timing_lock.working())
-        if rulesets.of(spec) == rulesets.SELF:
+        if ruleset_of(spec) == SELF:
             return _iterate(method, lab, options)
         told = []
         for number, trial in enumerate(spec["trials"], 1):

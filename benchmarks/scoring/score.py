@@ -30,15 +30,16 @@ from benchmarks.measurement import latency, memory, serving
 from benchmarks.measurement.interleaved import MeasurementRejectedError
 from benchmarks.measurement.workload import Workload, reference_network
 from benchmarks.records import assembly
+from benchmarks.records.canonical import canonical
+from benchmarks.records.record import Candidate, CandidateScore
 from benchmarks.records.selection import by_limit
-from benchmarks.records.store import canonical, write_text
+from benchmarks.records.store import write_text
 from supernet import export
 from supernet.cost import cost
 from supernet.decode import NotFinite
 from supernet.families import from_spec
 from supernet.quantization import precisions
 
-SEARCH, SCORES = "search.json", "score.json"
 PARTIAL = "score.partial.json"
 """Candidates scored so far; ``score.json`` appears when all of them are."""
 PRECISION = "fp32"
@@ -71,7 +72,7 @@ def score_run(
     from benchmarks.tasks import get_task
 
     spec = json.loads((run_dir / "spec.json").read_text("utf-8"))
-    proposed = json.loads((run_dir / SEARCH).read_text("utf-8"))["candidates"]
+    proposed: list[Candidate] = json.loads((run_dir / assembly.SEARCH_FILE).read_text("utf-8"))["candidates"]
     profile = profiles.get(spec["profile"])
     threads.apply(profile, jobs)
     task = get_task(spec["task"])
@@ -95,7 +96,7 @@ def score_run(
 def _finetune(
     run_dir: Path,
     book: _Book,
-    proposed: Sequence[Mapping[str, Any]],
+    proposed: Sequence[Candidate],
     task: Any,
     tier: Any,
     prepared: Any,
@@ -109,10 +110,10 @@ def _finetune(
     with which this begins.
     """
     names = getattr(tier, "finetune", {}).get("tasks", ())
-    heads = by_limit(assembly.joined(proposed, book.entries)).values() if names else ()
+    heads = by_limit(assembly.merge_scores(proposed, book.entries)).values() if names else ()
     for number, candidate in enumerate(heads):
         index = candidate["index"]
-        todo = [name for name in names if name not in candidate.get("test", {})]
+        todo = [name for name in names if name not in (candidate.get("test") or {})]
         # INT8 comes after fine-tuning: a policy's weights are another run's, fine-tuned there.
         if not todo or book.of(candidate)["failed"] or candidate.get("policy"):
             continue
@@ -127,12 +128,12 @@ def _finetune(
                     found = task.finetune(module, prepared, tier, name, device, timing_lock.yield_to_timing)
                 _check_finite(found, f" {name}")
                 entry = book.of(candidate)
-                book.add(candidate, entry | {"test": entry["test"] | {name: found}})
+                book.add(candidate, {**entry, "test": {**(entry["test"] or {}), name: found}})
                 say(f"candidate {index}: fine-tuned on {name} ({time.perf_counter() - began:.1f} s)")
         except Exception as error:  # whatever it is, what has been scored is kept
             traceback.print_exc()
             failed = f"fine-tuning: {type(error).__name__}: {error}"[:500]
-            book.add(candidate, book.of(candidate) | {"failed": failed})
+            book.add(candidate, {**book.of(candidate), "failed": failed})
 
 
 class _Bench:
@@ -251,7 +252,7 @@ class _Book:
         # A score is good for the same weights, test data, device and way of measuring only.
         basis = {"data": dict(prepared.digests), "profile": profile, "protocol": latency.PROTOCOL}
         self.basis = hashlib.sha256(canonical(basis)).hexdigest()
-        self.entries: dict[int, dict[str, Any]] = {}
+        self.entries: dict[int, CandidateScore] = {}
         self.seconds: dict[str, float] = {}
         self.cpu, self._cpu_before = TreeSeconds(), 0.0
         try:
@@ -277,21 +278,22 @@ class _Book:
         entry = self.entries.get(candidate["index"])
         return bool(entry and entry["weights_sha256"] == candidate["weights_sha256"] and not entry["failed"])
 
-    def of(self, candidate: Mapping[str, Any]) -> dict[str, Any]:
+    def of(self, candidate: Candidate) -> CandidateScore:
         """The entry of a candidate."""
         return self.entries[candidate["index"]]
 
     def add(self, candidate: Mapping[str, Any], found: Mapping[str, Any]) -> None:
         """Keep one candidate's score."""
         index = candidate["index"]
-        self.entries[index] = {"index": index, "weights_sha256": candidate["weights_sha256"], **found}
+        entry: Any = {"index": index, "weights_sha256": candidate["weights_sha256"], **found}
+        self.entries[index] = entry
         self._write(PARTIAL, {"basis": self.basis, "candidates": list(self.entries.values())})
 
-    def close(self, proposed: list[dict[str, Any]]) -> dict[str, Any]:
+    def close(self, proposed: Sequence[Candidate]) -> dict[str, Any]:
         """Write ``score.json`` with the proposed candidates, in their order."""
         entries = [self.of(candidate) for candidate in proposed]
         failures = [f"candidate {e['index']}: {e['failed']}" for e in entries if e["failed"]]
-        result = self._write(SCORES, {"candidates": entries, "message": "; ".join(failures)})
+        result = self._write(assembly.SCORE_FILE, {"candidates": entries, "message": "; ".join(failures)})
         (self.run_dir / PARTIAL).unlink(missing_ok=True)
         return result
 

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.api import UsageError
+from benchmarks.records.record import Record
 from benchmarks.records.selection import by_limit
-from benchmarks.records.store import Record, load_all
+from benchmarks.records.store import load_all
 from benchmarks.records.studies import Outcome
 from benchmarks.tasks.datasets import Say
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from benchmarks.api import Measurement, UsageError
 from benchmarks.identity import TASKS
-from benchmarks.records.store import canonical
+from benchmarks.records.canonical import canonical
 from benchmarks.registry import digest, module_file, unknown
 from benchmarks.stats.task_units import TaskUnits
 

@@ -19,8 +19,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from benchmarks import identity
-from benchmarks.records import selection, store
-from benchmarks.records.store import Record
+from benchmarks.records import integrity, selection
+from benchmarks.records.canonical import JsonObject, JsonView, canonical
+from benchmarks.records.record import Candidate, Figure, Latency, Record
 from benchmarks.records.text import sanitize
 from benchmarks.stats.quantiles import DISTURBED
 
@@ -85,22 +86,22 @@ def provenance_differences(published: Record, again: Record) -> list[tuple[str, 
     """Every field of provenance, and what of the spec may differ, with both values; times and which start of
     the machine it was left out."""
 
-    def told(record: Record) -> dict[str, Any]:
-        kept = {k: v for k, v in record["provenance"].items() if k not in ("started", "ended", "command")}
+    def leaves(record: Record) -> JsonObject:
+        provenance: JsonView = record["provenance"]
+        kept = {k: v for k, v in provenance.items() if k not in ("started", "ended", "command")}
         kept["machine"] = {k: v for k, v in kept["machine"].items() if k != "boot"}
-        spec = {
-            k: record["spec"][k] for k in ("profile", "method_sha256", "method_version", "settings_sha256")
-        }
+        names = ("profile", "method_sha256", "method_version", "settings_sha256")
+        spec = {k: v for k, v in record["spec"].items() if k in names}
         return flat(kept) | flat(spec, "spec")
 
-    ours, theirs = told(again), told(published)
+    ours, theirs = leaves(again), leaves(published)
     names = sorted({*ours, *theirs})
     return [(n, theirs.get(n), ours.get(n)) for n in names if ours.get(n) != theirs.get(n)]
 
 
 def outcome(record: Record) -> dict[str, Any]:
     """What a run found, to the bit, wherever it ran: no times, no provenance."""
-    kept = store.digested_part(record)
+    kept = integrity.digested_part(record)
     return {k: v for k, v in kept.items() if k not in ("schema", "id", "spec", "provenance")}
 
 
@@ -113,7 +114,7 @@ def first_difference(one: Any, other: Any, path: str = "") -> str | None:
             return path
         pairs = [(f"{path}[{i}]", a, b) for i, (a, b) in enumerate(zip(one, other, strict=True))]
     else:
-        return None if store.canonical(one) == store.canonical(other) else path
+        return None if canonical(one) == canonical(other) else path
     return next((found for p, a, b in pairs if (found := first_difference(a, b, p)) is not None), None)
 
 
@@ -127,8 +128,8 @@ def siblings(published: Record, others: Sequence[Record]) -> list[Record]:
 
     def kind(record: Record) -> bytes:
         spec = {k: v for k, v in record["spec"].items() if k not in apart}
-        spec["budget"] = {k: v for k, v in spec["budget"].items() if k != "seconds"}  # a safety net
-        return store.canonical([spec, record["provenance"]["data"], identity.of_record(record)])
+        spec["budget"] = {k: v for k, v in record["spec"]["budget"].items() if k != "seconds"}  # a safety net
+        return canonical([spec, record["provenance"]["data"], identity.of_record(record)])
 
     found = {published["id"]: published}
     for record in others:
@@ -250,18 +251,17 @@ def published_figures(record: Record) -> dict[tuple[str, str], float | None]:
     return found
 
 
-def _figure(candidate: Mapping[str, Any] | None, metric: str) -> Mapping[str, Any]:
+def _figure(candidate: Candidate | None, metric: str) -> Figure:
     if candidate is None:
         return {}
     scores = (candidate.get("test") or {}).get(selection.deciding_set(candidate) or "", {})
-    found: Mapping[str, Any] = scores.get(metric) or {}
-    return found
+    return scores.get(metric) or {}
 
 
 def _quality(
     limit: selection.Limit,
-    published: Mapping[str, Any],
-    now: Mapping[str, Any] | None,
+    published: Candidate,
+    now: Candidate | None,
     runs: Sequence[Record],
     metric: str,
 ) -> Check:
@@ -284,10 +284,7 @@ def _quality(
 
 
 def _latency(limit: selection.Limit, published: Record, again: Record, runs: Sequence[Record]) -> Check:
-    theirs, ours = (
-        (selection.by_limit(r["candidates"]).get(limit) or {}).get("latency") or {}
-        for r in (published, again)
-    )
+    theirs, ours = (_timed(record, limit) for record in (published, again))
     value, found = theirs.get("ratio"), ours.get("ratio")
 
     def check(holds: bool | None, how: str, low: float | None = None, high: float | None = None) -> Check:
@@ -316,6 +313,11 @@ def _latency(limit: selection.Limit, published: Record, again: Record, runs: Seq
         if spread and spread[0] is not None and spread[1] is not None and spread[1] - spread[0] > high - low:
             low, high, how = spread[0], spread[1], name
     return check(low <= found <= high, how, low, high)
+
+
+def _timed(record: Record, limit: selection.Limit) -> Latency:
+    candidate = selection.by_limit(record["candidates"]).get(limit)
+    return (candidate.get("latency") if candidate is not None else None) or {}
 
 
 def _equal(published: Record, again: Record, key: str) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from benchmarks import identity, registry
 from benchmarks.api import UsageError
 from benchmarks.records.provenance import source_state
-from benchmarks.records.store import Record
+from benchmarks.records.record import Record
 from benchmarks.records.text import sanitize
 from benchmarks.runs.execution import exclusive, execute
 from benchmarks.runs.options import RunOptions

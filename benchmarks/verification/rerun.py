@@ -13,10 +13,11 @@ from benchmarks.hardware import profiles
 from benchmarks.hardware.profiles import Profile
 from benchmarks.records import store
 from benchmarks.records.provenance import source_state
-from benchmarks.records.store import Record
+from benchmarks.records.record import Record
+from benchmarks.records.spec import RunSpec, spec_id
 from benchmarks.records.text import sanitize
 from benchmarks.registry import MethodRef
-from benchmarks.runs.plan import Folders, Plan, Planned, RunSpec
+from benchmarks.runs.plan import Folders, Plan, Planned
 from benchmarks.tasks import code_digest, get_task, starting
 
 
@@ -100,11 +101,11 @@ def prepare(
     while chain and chain[0].first is not None:
         chain.insert(0, chain[0].first)
     made.plan.runs += [run for run in chain if run.state != "done"]
-    own = RunSpec(**{**spec, "profile": made.profile.name})
+    own = replace(RunSpec(**spec), profile=made.profile.name)
     made.plan.runs.append(Planned(own, method, first))
     published = {r["id"]: r for r in [*known, record]}
     for run in made.plan.runs:
-        id = store.spec_id({**run.spec.to_dict(), "profile": spec["profile"]})
+        id = spec_id({**run.spec.to_dict(), "profile": spec["profile"]})
         told = published.get(id)
         if told is None or told["status"] == "done":
             run.spec = _patient(run.spec)
@@ -234,7 +235,7 @@ def _leader(
         own = dict(beside["spec"]) if beside is not None else _plain(spec, leader, spec["follows"])
     except UsageError:
         return None
-    if store.spec_id(own) != spec["follows"] or not _same_method({"spec": own, "provenance": {}}, leader):
+    if spec_id(own) != spec["follows"] or not _same_method({"spec": own, "provenance": {}}, leader):
         return None
     first = None
     if own["follows"] is not None and (first := _leader(own, profile, known, leader)) is None:
@@ -250,7 +251,7 @@ def _plain(spec: Mapping[str, Any], leader: MethodRef, id: str | None = None) ->
         UsageError: it follows a method that is not here.
     """
     specs = _specs(spec, leader)
-    return next((own for own in specs if store.spec_id(own) == id), specs[0])
+    return next((own for own in specs if spec_id(own) == id), specs[0])
 
 
 def _specs(spec: Mapping[str, Any], leader: MethodRef) -> list[dict[str, Any]]:
@@ -258,7 +259,7 @@ def _specs(spec: Mapping[str, Any], leader: MethodRef) -> list[dict[str, Any]]:
     facts = {"method": leader.name, "method_version": leader.version, "options": {}}
     follows: list[str | None] = [None]
     if leader.follows is not None:
-        follows = [store.spec_id(own) for own in _specs(spec, registry.find(leader.follows))]
+        follows = [spec_id(own) for own in _specs(spec, registry.find(leader.follows))]
     return [
         {**spec, **facts, "method_sha256": digest, "follows": first}
         for digest in [leader.sha256, *identity.same_as(leader.sha256)]

@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.records import attachments
 from benchmarks.records.attachments import Stored, Wrong, date
-from benchmarks.records.store import Record
+from benchmarks.records.record import Record
 from benchmarks.records.text import sanitize
 from benchmarks.verification import compare
 from benchmarks.verification.compare import NO, UNKNOWN, YES, Verdict

@@ -19,7 +19,7 @@ from benchmarks.claims import hypotheses
 from benchmarks.comparability.run_summary import Headline, Run, labelled
 from benchmarks.leaderboard import claims_page
 from benchmarks.leaderboard.site import data_files, run_files
-from benchmarks.records import store
+from benchmarks.records.canonical import canonical
 from benchmarks.report import text_formats
 from benchmarks.stats import intervals, quantities
 from benchmarks.verification import verdict_files
@@ -84,7 +84,7 @@ def write_table(
         brief: without the scores on each test set, which stand in the runs' files all the same.
     """
     alike = {**group[0].facts, **group[-1].facts}
-    identity = hashlib.sha256(store.canonical(alike)).hexdigest()[:12]
+    identity = hashlib.sha256(canonical(alike)).hexdigest()[:12]
     lines = _rows(table)
     downloads = _downloads(folder, table, f"{name}-{identity[:6]}", brief)
     shown = {

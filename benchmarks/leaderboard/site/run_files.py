@@ -16,7 +16,8 @@ from benchmarks.analysis import attachment_columns, row_status
 from benchmarks.analysis.attachment_columns import Beside
 from benchmarks.leaderboard.site import data_files
 from benchmarks.records import selection, store
-from benchmarks.records.store import Record
+from benchmarks.records.canonical import canonical
+from benchmarks.records.record import Record
 from benchmarks.records.text import sanitize
 from benchmarks.runs import repeat
 
@@ -43,7 +44,7 @@ class File:
     def add(self, record: Record, given: Beside) -> None:
         """The next run, with what lies beside it."""
         made = {k: v for k, v in record["provenance"].items() if k not in ("command", "started", "ended")}
-        place = self._made.setdefault(store.canonical(made), len(self._made))
+        place = self._made.setdefault(canonical(made), len(self._made))
         self._runs.append(data_files.exact(_run(record, given) | {"made": place}))
 
     def write(self) -> None:

@@ -11,7 +11,7 @@ from benchmarks.analysis.number_format import item
 from benchmarks.analysis.tables import Table
 from benchmarks.comparability import run_summary
 from benchmarks.records import selection
-from benchmarks.records.store import Record
+from benchmarks.records.record import Record
 from benchmarks.report.plots import pareto
 from benchmarks.stats import intervals, quantities
 

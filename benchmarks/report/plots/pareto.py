@@ -20,7 +20,8 @@ from matplotlib.figure import Figure
 
 from benchmarks.analysis.number_format import item
 from benchmarks.analysis.tables import Table
-from benchmarks.records.store import Record, write_text
+from benchmarks.records.record import Record
+from benchmarks.records.store import write_text
 from benchmarks.records.text import sanitize
 from benchmarks.stats import intervals, quantities
 

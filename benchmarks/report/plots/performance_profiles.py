@@ -11,8 +11,8 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from benchmarks.analysis.tables import Table
+from benchmarks.records.record import Record
 from benchmarks.records.selection import Limit
-from benchmarks.records.store import Record
 from benchmarks.report.plots import pareto
 
 METHODS, WORKLOADS = 3, 3

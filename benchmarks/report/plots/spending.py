@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.analysis.tables import Table
 from benchmarks.comparability import grouping, run_summary
-from benchmarks.records.store import Record
+from benchmarks.records.record import Record
 from benchmarks.records.text import sanitize
 from benchmarks.report.plots import pareto
 
@@ -50,7 +50,8 @@ def spending(records: Sequence[Record]) -> pd.DataFrame:
         entries += [(OFF, "seconds", amount) for amount in ledger.get("harness_seconds", {}).values()]
         earlier = zip(("seconds", "joules"), led.get(record["id"], ()), strict=False)
         entries += [(LED, kind, amount) for kind, amount in earlier if amount == amount]
-        joules = (record["energy"] or {}).get("joules")
+        energy = record["energy"]
+        joules = energy["joules"] if energy is not None else None
         if joules is not None and not any(kind == "joules" and at != LED for at, kind, _ in entries):
             entries.append(("all phases", "joules", joules))
         for phase, kind, amount in entries:

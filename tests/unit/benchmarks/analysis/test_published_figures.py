@@ -18,6 +18,7 @@ from benchmarks.leaderboard.site import (
     pages,
 )
 from benchmarks.records import (
+    integrity,
     selection,
     store,
 )
@@ -55,7 +56,7 @@ def wild(method="hat", spread_ms=((5.0, 8.0), (6.0, 9.0), (20.0, 60.0))):
         ratio = record["candidates"][0]["latency"]["ratio"]
         record["candidates"][0]["latency"] |= {"p50": p50, "p90": p90, "reference_p50": p50 / ratio}
         record["energy"]["joules"] = 1000.0 * 9**seed
-        made.append(store.seal(record))
+        made.append(integrity.seal(record))
     return made
 
 
@@ -100,7 +101,7 @@ def test_the_board_refuses_an_interval_outside_its_range(name, tmp_path, monkeyp
 def test_the_board_refuses_a_share_above_its_allowance():
     record = fake(limits=(0.6,))
     record["ledger"]["share"]["evaluations"] = 1.02
-    table = tables.of_runs(run_summary.whole([store.seal(record)]))
+    table = tables.of_runs(run_summary.whole([integrity.seal(record)]))
     # Such a run has spent more than others were allowed: it is not compared either.
     assert table.obstacles == {record["id"]: "spent 102% of its evaluations"}
     assert any("1.02 of the allowance is impossible" in line for line in ranges.impossible(table))
@@ -122,7 +123,7 @@ def test_two_systems_of_no_bleu_do_not_differ_significantly():
             references = [" ".join(map(str, range(12)))] * n
             made["sentences"]["bleu"] = metrics.sentence_counts(words, references)
             made["test"]["pooled"]["bleu"] |= {"value": 0.0, "low": 0.0, "high": 0.0}
-        found.append(store.seal(record))
+        found.append(integrity.seal(record))
     (line,) = text_formats.over_sentences(tables.build(found)).to_dict("records")
     assert (line["BLEU minus hat [95 %]"], line["p"]) == ("+0.00 (no interval)", "1.0000")
 
@@ -160,7 +161,7 @@ def test_a_stopped_run_is_shown_with_why_and_never_compared(why, tmp_path):
     cut = fake("mos-neuron", 1, status="budget", message=STOPPED[why])
     for candidate in cut["candidates"]:  # what the cut left is very good: it must not win
         candidate["test"]["pooled"]["bleu"] |= {"value": 99.0, "low": 98.0, "high": 99.5}
-    cut = store.seal(cut)
+    cut = integrity.seal(cut)
     found = [*study(("hat", "scratch", "mos-layer"), 3), *study(("mos-neuron",), 3)[1:], cut]
     table = tables.build(found)
     (run,) = (run for run in run_summary.whole([cut]))
@@ -188,7 +189,7 @@ def test_a_follower_of_a_stopped_run_is_not_compared():
     leader = fake("hat", 1, status="budget")
     follower = fake("scratch", 1)
     follower["spec"]["follows"] = leader["id"]
-    follower = store.seal(follower)
+    follower = integrity.seal(follower)
     found = grouping.obstacles(run_summary.whole([leader, follower, fake("mos-layer")]))
     assert set(found) == {leader["id"], follower["id"]}
     assert found[follower["id"]].startswith("follows hat seed 1, which stopped:")
@@ -198,7 +199,8 @@ def test_a_run_that_may_be_compared_counts_before_a_later_one_that_may_not():
     good = fake("hat", 1)
     late = fake("hat", 1, status="budget")
     late["provenance"]["ended"] = "2027-01-01T00:00:00+00:00"
-    assert [run.status for run in grouping.latest(run_summary.whole([good, store.seal(late)]))] == ["done"]
+    runs = grouping.latest(run_summary.whole([good, integrity.seal(late)]))
+    assert [run.status for run in runs] == ["done"]
 
 
 def origins(method="hat", seed=1, *, losses=((2.0, 20.0), (2.5, 18.0))):
@@ -209,7 +211,7 @@ def origins(method="hat", seed=1, *, losses=((2.0, 20.0), (2.5, 18.0))):
     ):
         candidate |= {"origin": origin, "valid": {"loss": loss, "bleu": None}}
         candidate["test"]["pooled"]["bleu"] |= {"value": bleu, "low": bleu - 1, "high": bleu + 1}
-    return store.seal(record)
+    return integrity.seal(record)
 
 
 def test_a_runs_product_speaks_for_it_and_each_earlier_origin_has_a_row_beneath():
@@ -237,7 +239,7 @@ def sized(method, seed=1, task="bert-enwiki", params=3_600_000):
     candidate = record["candidates"][0]
     candidate |= {"window": [3_400_000, 4_000_000], "limit_ms": None, "limit_share": None}
     candidate["cost"]["params"] = params
-    return store.seal(record)
+    return integrity.seal(record)
 
 
 def test_where_targets_are_sizes_quality_is_traded_against_parameters():
@@ -258,7 +260,7 @@ def test_networks_over_their_limit_are_crossed_out_and_not_in_the_front():
     candidate = over["candidates"][0]
     candidate["latency"] |= {"ratio": 0.66, "ratio_low": 0.65, "ratio_high": 0.67}
     candidate["test"]["pooled"]["bleu"] |= {"value": 60.0, "low": 59.0, "high": 61.0}
-    table = tables.build([fake("hat", limits=(0.6,)), store.seal(over)])
+    table = tables.build([fake("hat", limits=(0.6,)), integrity.seal(over)])
     axes = pareto.pareto([], table).axes[0]
     crossed = next(line for line in axes.lines if line.get_marker() == "x")
     assert list(crossed.get_ydata()) == [60.0]
@@ -273,7 +275,7 @@ def test_a_follower_that_took_weights_shows_what_they_cost():
     taken = {"phase": "inherited", "kind": "tokens", "amount": 1.0}
     follower["ledger"]["entries"].append(taken)
     own = follower["ledger"]["totals"]["seconds"]
-    table = tables.build([leader, store.seal(follower)])
+    table = tables.build([leader, integrity.seal(follower)])
     line = next(x for x in table.each if x["method"] == "mos-layer")
     assert line["seconds"] == pytest.approx(own + leader["ledger"]["totals"]["seconds"])
     alone = tables.build([follower]).each[0]
@@ -296,7 +298,7 @@ def test_networks_at_the_level_of_word_frequencies_are_counted_from_the_records(
     for record in records_:
         low = record["spec"]["method"] == "hat"
         record["candidates"][0]["valid"]["loss"] = 3.9 if low else 1.0
-    table = tables.build([store.seal(r) for r in records_])
+    table = tables.build([integrity.seal(r) for r in records_])
     told = caveats.notices("t", "small", table.lines)
     assert told[0] == "Not a ranking of methods until then." and told[-1] == "why"
     assert "2 of 4 networks" in told[1] and told[1].endswith("hat (2 seeds).")
@@ -308,7 +310,7 @@ def test_a_smaller_board_names_what_it_differs_in_and_compares_without_hat(tmp_p
     few = study(("mos-neuron", "scratch"), 2, limits=(0.6,))
     for record in few:
         record["spec"]["settings_sha256"] = "ab" * 32
-    for record in [*many, *map(store.seal, few)]:
+    for record in [*many, *map(integrity.seal, few)]:
         store.write(tmp_path / "records", record)
     build.build(tmp_path)
     groups = json.loads((tmp_path / "leaderboard.json").read_text())["groups"]
@@ -321,7 +323,7 @@ def test_a_smaller_board_names_what_it_differs_in_and_compares_without_hat(tmp_p
 def test_the_reference_method_is_found_among_its_options():
     other = fake("hat", 2)
     other["spec"]["options"] = {"after": "continue"}
-    table = tables.build([fake("hat"), store.seal(other), fake("mos-layer")])
+    table = tables.build([fake("hat"), integrity.seal(other), fake("mos-layer")])
     assert table.baseline == "hat (default options)"
 
 
@@ -351,6 +353,6 @@ def test_a_large_board_is_checked_too(tmp_path, monkeypatch):
     assert build.build(tmp_path)
     bad = fake("hat", 3, limits=(0.6,))
     bad["ledger"]["share"]["probes"] = 1.5
-    store.write(tmp_path / "records", store.seal(bad))
+    store.write(tmp_path / "records", integrity.seal(bad))
     with pytest.raises(InvalidRecord, match="1.5 of the allowance is impossible"):
         build.build(tmp_path)

@@ -20,8 +20,8 @@ from benchmarks.analysis import comparisons, number_format, row_intervals, table
 from benchmarks.api import UsageError
 from benchmarks.comparability import grouping, run_summary
 from benchmarks.records import (
+    integrity,
     selection,
-    store,
 )
 from benchmarks.report import (
     html,
@@ -103,7 +103,7 @@ def candidate(index, loss, bleu, test, limit=0.6):
     ids=["loss", "bleu", "bleu-missing", "tie-takes-the-first", "diverged"],
 )
 def test_the_headline_is_chosen_by_validation_never_by_test(candidates, chosen):
-    record = store.seal(fake() | {"candidates": candidates})
+    record = integrity.seal(fake() | {"candidates": candidates})
     line = row(tables.build([record]), "hat")
     assert line["quality"] == candidates[chosen]["test"]["pooled"]["bleu"]["value"]
 
@@ -334,7 +334,7 @@ def test_a_seed_counts_once_the_last_run_wins():
     new["spec"]["follows"] = "0123456789abcdef"
     new["provenance"]["ended"] = "2026-06-01T00:00:00+00:00"
     new["candidates"][0]["test"]["pooled"]["bleu"]["value"] = 1.0
-    new = store.seal(new)
+    new = integrity.seal(new)
     for order in ([old, new], [new, old]):
         table = tables.build(order)
         assert row(table, "hat", 0.4)["n"] == 1 and row(table, "hat", 0.4)["quality"] == 1.0
@@ -377,7 +377,7 @@ def test_the_baseline_is_the_method_with_its_default_options():
     other = [fake("hat", seed) for seed in (1, 2)]
     for record in other:
         record["spec"]["options"] = {"after": "continue"}
-    table = tables.build([*study(("hat", "mos-neuron"), 2), *map(store.seal, other)])
+    table = tables.build([*study(("hat", "mos-neuron"), 2), *map(integrity.seal, other)])
     assert table.baseline == "hat (default options)"
 
 
@@ -427,7 +427,7 @@ def hostile():
         made["latency"]["signature"] = NASTY
     record["provenance"]["machine"] = {NASTY: NASTY}
     record["provenance"]["versions"] = {NASTY: NASTY}
-    return [store.seal(record), other]
+    return [integrity.seal(record), other]
 
 
 def test_hostile_texts_stay_texts_in_markdown_csv_json_and_latex():
@@ -537,7 +537,7 @@ def test_the_word_is_found_where_it_may_stand():
 def test_networks_are_tested_over_sentences_where_both_records_keep_their_statistics():
     found = [with_counts(r) for r in study(("hat", "mos-neuron"), 2)]
     del found[0]["candidates"][0]["sentences"]
-    lines = tables.build([store.seal(r) for r in found]).sentences
+    lines = tables.build([integrity.seal(r) for r in found]).sentences
     assert [(x.limit, x.seed) for x in lines.itertuples()] == [
         ("0.4 x ref", 2), ("0.6 x ref", 1), ("0.6 x ref", 2), ("0.8 x ref", 1), ("0.8 x ref", 2),
     ]  # fmt: skip
@@ -577,7 +577,7 @@ def test_statistics_that_do_not_fit_are_not_used(what):
         made["test"]["pooled"]["bleu"]["value"] += 1.0
     else:
         made["sentences"]["bleu"] = "AAAA"
-    assert len(tables.build([hat, store.seal(mine)]).sentences) == 0
+    assert len(tables.build([hat, integrity.seal(mine)]).sentences) == 0
     assert len(tables.build([hat, with_counts(fake("scratch", 1, limits=(0.6,)))]).sentences) == 1
 
 
@@ -614,7 +614,7 @@ def test_reference_points_are_frozen_per_task_and_version():
 def test_a_failed_run_with_other_options_is_a_method_of_its_own_without_candidates():
     failed = fake("hat", 2, status="failed")
     failed["spec"]["options"] = {"after": "scratch"}
-    table = tables.build([fake("hat"), store.seal(failed)])
+    table = tables.build([fake("hat"), integrity.seal(failed)])
     names = ["hat (default options)"] * 3 + ["hat (after=scratch)"]
     assert list(table.rows["method"]) == names and table.rows["limit"].iloc[-1] is None
 
@@ -649,7 +649,7 @@ def test_a_network_that_was_not_timed_has_no_hypervolume_to_compare():
                     "policy": {"a": "int8"},
                     "not_measured": "on the processor only",
                 }
-    table = tables.build([store.seal(record) for record in found])
+    table = tables.build([integrity.seal(record) for record in found])
     lines = table.comparisons
     assert set(lines["what"]) == {"quality"}
     assert table.volumes.set_index("method")["volume"].isna().to_dict() == {"hat": False, "mos-layer": True}

@@ -24,7 +24,7 @@ from benchmarks.comparability import grouping
 from benchmarks.comparability import run_summary as report_runs
 from benchmarks.hardware import profiles
 from benchmarks.leaderboard import build, claims_page
-from benchmarks.records import store
+from benchmarks.records import integrity, store
 from benchmarks.registry import find
 from benchmarks.stats import intervals
 from benchmarks.tasks import get_task
@@ -45,7 +45,7 @@ def run(method, seed, inherited=20.0, alone=30.0, origin="retrained", options=No
         made["valid"] = {"loss": 3.0 - quality / 100, "bleu": None}
         made["test"]["pooled"]["bleu"]["value"] = quality
     record["spec"]["options"] = options or {}
-    return store.seal(record)
+    return integrity.seal(record)
 
 
 def judged(name, found, **changes):
@@ -126,7 +126,7 @@ def test_neither_are_settings_data_sources_and_options(what):
             record["spec"]["options"] = {"after": "inherit"}
         else:
             record["spec"][what] = "0" * 64
-    assert judged("mos-gap-neuron", [store.seal(r) for r in found]).n == 3
+    assert judged("mos-gap-neuron", [integrity.seal(r) for r in found]).n == 3
 
 
 def test_groups_that_contradict_one_another_leave_it_open_and_one_that_decides_is_enough():
@@ -159,7 +159,7 @@ def tuned(method, seed, tasks, widths=((3.4e6, 4e6), (4.6e6, 5.4e6)), **conditio
             unfit = {"unfit": "too small"} if isinstance(value, str) else {}
             figure = {"value": float(value), "values": [float(value)], "signature": "glue"} | unfit
             made["test"][name] = {"accuracy": figure, "f1": figure | {"value": 0.0, "values": [0.0]}}
-    return store.seal(record)
+    return integrity.seal(record)
 
 
 def test_glue_is_a_mean_over_sizes_and_over_tasks_that_rank_every_network_compared():
@@ -224,7 +224,7 @@ def test_overhead_is_relative_and_a_shared_machine_does_not_count():
             for entry in record["ledger"]["entries"]:
                 if (entry["phase"], entry["kind"]) == ("supernet", "seconds"):
                     entry["amount"] = 500.0 * slower
-            found.append(store.seal(record))
+            found.append(integrity.seal(record))
     verdict = judged("mos-overhead", found)
     assert verdict.verdict == SUPPORTED and verdict.effect == pytest.approx(4.35)
     assert judged("mos-overhead", found, margin=2.0).verdict == REFUTED
@@ -240,14 +240,14 @@ def test_failed_runs_do_not_count_and_a_seed_counts_once():
     assert judged("mos-gap-neuron", [*found[:1], broken, *found[2:]]).n == 5
     again = run("hat", 1, 0.0, 30.0)
     again["spec"]["follows"], again["provenance"]["ended"] = "0" * 16, "2025-01-01T00:00:00+00:00"
-    assert judged("mos-gap-neuron", [*found, store.seal(again)]).verdict == SUPPORTED
+    assert judged("mos-gap-neuron", [*found, integrity.seal(again)]).verdict == SUPPORTED
 
 
 @pytest.mark.parametrize("status", ["budget", "failed"])
 def test_a_run_that_was_stopped_never_decides(status):
     found = gaps(SMALL, LARGE)
     found[0]["status"], found[0]["message"] = status, "stopped: seconds"
-    stopped = judged("mos-gap-neuron", [store.seal(record) for record in found])
+    stopped = judged("mos-gap-neuron", [integrity.seal(record) for record in found])
     assert (stopped.verdict, stopped.n) == (NOT_TESTED, 5) and "5 of 6" in stopped.why
 
 
@@ -477,7 +477,7 @@ def test_hostile_texts_stay_texts():
     found = gaps(SMALL, LARGE)
     for record in found:
         record["spec"]["space"] = "\x1b[31m<script>alert(1)</script>\u202e|`"
-    for text in rendered([store.seal(r) for r in found]):
+    for text in rendered([integrity.seal(r) for r in found]):
         assert "\x1b" not in text and "\u202e" not in text and "<script>" not in text
 
 

@@ -14,6 +14,7 @@ from benchmarks.cli import main
 from benchmarks.export import model_card, source
 from benchmarks.measurement.tracing import random_inputs
 from benchmarks.records import runtime_latencies, store
+from benchmarks.records.spec import spec_id
 from benchmarks.runs import repeat
 from benchmarks.runs.plan import Folders
 from benchmarks.tasks import get_task
@@ -54,7 +55,7 @@ def left(results: Path, task_name: str, edits: dict, family=None, at: str = "che
     record["provenance"]["commit"] = HOSTILE
     for name, value in changes.items():
         record["spec"][name] = value
-    run = folders.runs / store.spec_id(record["spec"]) / "candidates" / "00"
+    run = folders.runs / spec_id(record["spec"]) / "candidates" / "00"
     module, generator = net.export(architecture), torch.Generator().manual_seed(2)
     for parameter in module.parameters():
         parameter.data.add_(torch.randn(parameter.shape, generator=generator), alpha=0.05)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from benchmarks.cli import main
 from benchmarks.hardware import profiles
 from benchmarks.leaderboard import submission
-from benchmarks.records import store
+from benchmarks.records import integrity, store
 from tests.fake_records import fake
 
 MACHINE = {"fingerprint": "m", "cpu": "Fake", "arch": "x86_64", "cpus": 2, "gpus": []}
@@ -26,7 +26,7 @@ def good(*arguments, **options):
         for metrics in candidate["test"].values():
             for figure in metrics.values():
                 figure["value"] = min(figure["value"], figure["high"])
-    return store.seal(record)
+    return integrity.seal(record)
 
 
 def broken(path, value, **options):
@@ -35,7 +35,7 @@ def broken(path, value, **options):
     for key in path[:-1]:
         inner = inner[key]
     inner[path[-1]] = value
-    return store.seal(record)
+    return integrity.seal(record)
 
 
 def test_an_honest_record_has_no_problem():
@@ -170,16 +170,16 @@ def test_the_command_reads_files_and_folders(tmp_path: Path, capsys):
 def test_hostile_texts_stay_on_their_one_line(text):
     record = broken(("candidates", 0, "test", "pooled", "bleu", "signature"), text)
     record["provenance"] |= {"started": text, "machine": MACHINE | {"arch": text}}
-    lines = submission.problems(store.seal(record), SETTINGS)
+    lines = submission.problems(integrity.seal(record), SETTINGS)
     assert lines and all(line.isprintable() for line in lines)
 
 
 def test_a_seal_made_anew_over_a_changed_field_does_not_hide_it():
     record = good()
     record["candidates"][0]["test"]["pooled"]["bleu"] |= {"value": 44.0, "low": 43.0, "high": 45.0}
-    record["digest"] = store.digest(record)
-    record["seal"] = store._seal(record)
-    store.validate(record)
+    record["digest"] = integrity.digest(record)
+    record["seal"] = integrity._seal(record)
+    integrity.validate(record)
     assert submission.problems(record, SETTINGS) == ["candidates[0].test: changed after writing"]
 
 

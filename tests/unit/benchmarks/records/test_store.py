@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.api import InvalidRecord
-from benchmarks.records import store
+from benchmarks.records import integrity, store
+from benchmarks.records.canonical import canonical
 from tests.fake_records import fake
 
 
@@ -48,7 +49,7 @@ def leaves(value, path=()):
 def unsealed_fields(record):
     """As records were before each field had its hash."""
     old = {k: v for k, v in record.items() if k not in ("seals", "seal")}
-    return old | {"seal": hashlib.sha256(store.canonical(old)).hexdigest()}
+    return old | {"seal": hashlib.sha256(canonical(old)).hexdigest()}
 
 
 def test_a_written_record_is_read_back_as_it_was(tmp_path: Path):
@@ -84,12 +85,12 @@ def test_the_id_is_the_content_of_the_spec_alone():
 def test_times_and_energy_leave_the_digest_alone_but_not_the_seal(path, value):
     record = fake()
     other = edit(record, path, value)
-    assert store.digest(other) == record["digest"]
-    assert store.seal(other)["seal"] != record["seal"]
+    assert integrity.digest(other) == record["digest"]
+    assert integrity.seal(other)["seal"] != record["seal"]
     with pytest.raises(InvalidRecord, match=f"field {re.escape(field(path))}: changed after writing"):
-        store.validate(other)
+        integrity.validate(other)
     with pytest.raises(InvalidRecord, match="field seal: .* changed after writing"):
-        store.validate(edit(unsealed_fields(record), path, value))
+        integrity.validate(edit(unsealed_fields(record), path, value))
 
 
 @pytest.mark.parametrize(
@@ -103,9 +104,9 @@ def test_times_and_energy_leave_the_digest_alone_but_not_the_seal(path, value):
 )
 def test_everything_else_is_in_the_digest(path, value):
     with pytest.raises(InvalidRecord, match=f"field {re.escape(field(path))}: changed after writing"):
-        store.validate(edit(fake(), path, value))
+        integrity.validate(edit(fake(), path, value))
     with pytest.raises(InvalidRecord, match="field digest: .* changed after writing"):
-        store.validate(edit(unsealed_fields(fake()), path, value))
+        integrity.validate(edit(unsealed_fields(fake()), path, value))
 
 
 @settings(max_examples=300, deadline=None)
@@ -116,9 +117,9 @@ def test_any_single_change_of_any_leaf_is_named(path, data):
     for key in path:
         old = old[key]
     kinds = st.one_of(st.integers(0, 9), st.floats(0, 1), st.text(max_size=3), st.none(), st.just(KeyError))
-    value = data.draw(kinds.filter(lambda v: v is KeyError or store.canonical(v) != store.canonical(old)))
+    value = data.draw(kinds.filter(lambda v: v is KeyError or canonical(v) != canonical(old)))
     with pytest.raises(InvalidRecord) as caught:
-        store.validate(edit(record, path, value))
+        integrity.validate(edit(record, path, value))
     # A value of the wrong kind is named by the schema; a hash that was changed, with what it is of.
     parents = {path[1], "seals"} if path[0] == "seals" else {field(path), path[0], *map(str, path[-2:])}
     assert str(caught.value).startswith("field ")
@@ -130,15 +131,15 @@ def test_any_single_change_of_any_leaf_is_named(path, data):
 def test_a_record_from_before_each_field_had_its_hash_is_valid():
     old = unsealed_fields(fake())
     assert "seals" not in old
-    store.validate(old)
-    assert store.digest(old) == fake()["digest"]
+    integrity.validate(old)
+    assert integrity.digest(old) == fake()["digest"]
 
 
 def test_a_changed_spec_no_longer_fits_the_id():
     with pytest.raises(InvalidRecord, match=r"field spec\.seed: changed after writing"):
-        store.validate(edit(fake(), ("spec", "seed"), 7))
+        integrity.validate(edit(fake(), ("spec", "seed"), 7))
     with pytest.raises(InvalidRecord, match="field id: "):
-        store.validate(edit(unsealed_fields(fake()), ("spec", "seed"), 7))
+        integrity.validate(edit(unsealed_fields(fake()), ("spec", "seed"), 7))
 
 
 @pytest.mark.parametrize(
@@ -173,19 +174,19 @@ def test_a_changed_spec_no_longer_fits_the_id():
 )
 def test_an_invalid_field_is_named(path, value, field):
     with pytest.raises(InvalidRecord, match=field):
-        store.validate(edit(fake(), path, value))
+        integrity.validate(edit(fake(), path, value))
 
 
-@pytest.mark.parametrize("nonsense", [None, 3, [], "text", {}, {"schema": store.SCHEMA}])
+@pytest.mark.parametrize("nonsense", [None, 3, [], "text", {}, {"schema": integrity.SCHEMA}])
 def test_what_is_no_record_at_all_is_refused(nonsense):
     with pytest.raises(InvalidRecord):
-        store.validate(nonsense)
+        integrity.validate(nonsense)
 
 
 def test_two_candidates_with_one_index_are_refused():
     record = edit(fake(), ("candidates", 1, "index"), 0)
     with pytest.raises(InvalidRecord, match="same index"):
-        store.validate(record)
+        integrity.validate(record)
 
 
 def test_nan_becomes_null_and_figures_of_numpy_plain_ones():
@@ -193,8 +194,8 @@ def test_nan_becomes_null_and_figures_of_numpy_plain_ones():
     record["candidates"][0]["valid"]["loss"] = math.nan
     record["candidates"][0]["cost"]["params"] = np.int64(5)
     record["message"] = "bad \udc80 byte"
-    sealed = store.seal(record)
-    store.validate(sealed)
+    sealed = integrity.seal(record)
+    integrity.validate(sealed)
     assert sealed["candidates"][0]["valid"]["loss"] is None
     assert sealed["candidates"][0]["cost"]["params"] == 5
     assert sealed["message"] == "bad ? byte"
@@ -204,7 +205,7 @@ def test_sealing_something_incomplete_names_the_field():
     record = fake()
     del record["ledger"]
     with pytest.raises(InvalidRecord, match="ledger"):
-        store.seal(record)
+        integrity.seal(record)
 
 
 @pytest.mark.parametrize("cut", [0, 1, 100, -200, -2])
@@ -312,5 +313,5 @@ def test_a_failing_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pyte
 def test_any_text_survives_sealing(message, versions):
     record = fake(status="budget", message=message or "x")
     record["provenance"]["versions"] = versions
-    sealed = store.seal(record)
-    store.validate(json.loads(json.dumps(sealed)))
+    sealed = integrity.seal(record)
+    integrity.validate(json.loads(json.dumps(sealed)))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from benchmarks.analysis import tables
 from benchmarks.analysis.comparisons import volumes_of
-from benchmarks.records import store
+from benchmarks.records import integrity
 from benchmarks.report import html, text_formats
 from benchmarks.report.plots import performance_profiles
 from tests.fake_records import METHODS, fake, study
@@ -73,7 +73,7 @@ def test_the_time_of_a_follower_holds_that_of_the_run_it_follows():
     followers = study(("scratch",), 3)
     for record in followers:
         record["spec"]["follows"] = ids[record["spec"]["seed"]]["id"]
-    table = tables.build([*leaders, *map(store.seal, followers)])
+    table = tables.build([*leaders, *map(integrity.seal, followers)])
     costs = performance_profiles.time_costs(table)
     own = tables.build([*leaders, *study(("scratch",), 3)])
     alone = performance_profiles.time_costs(own)["scratch"]

@@ -10,7 +10,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 
 from benchmarks.analysis import tables
-from benchmarks.records import store
+from benchmarks.records import integrity
 from benchmarks.report.plots import curves, spending
 from benchmarks.report.plots import pareto as plots
 from tests.fake_records import METHODS, fake, study
@@ -36,7 +36,7 @@ def without_energy(record):
     ledger = record["ledger"]
     ledger["entries"] = [e for e in ledger["entries"] if e["kind"] != "joules"]
     del ledger["totals"]["joules"]
-    return store.seal(record | {"energy": None})
+    return integrity.seal(record | {"energy": None})
 
 
 @pytest.fixture(autouse=True)

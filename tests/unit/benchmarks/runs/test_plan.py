@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from benchmarks.api import InvalidRecord, Option, UsageError
-from benchmarks.records import rulesets, store
+from benchmarks.records import store
+from benchmarks.records.spec import EXTERNAL, RunSpec, spec_id
 from benchmarks.registry import MethodRef, find
 from benchmarks.runs import plan as planning
 from benchmarks.runs.estimate import duration, estimate
-from benchmarks.runs.plan import Folders, Request, RunSpec, build, parse_seeds, scaled
+from benchmarks.runs.plan import Folders, Request, build, parse_seeds, scaled
 from tests import ROOT
 
 BUDGET = {"tokens": 1000, "evaluations": 10, "probes": 5, "seconds": 60}
@@ -240,7 +241,7 @@ def test_a_plan_is_json(folders: Folders):
 
     data = json.loads(json.dumps(build(request(), folders).to_dict()))
     assert [run["state"] for run in data["runs"]] == ["new", "new"]
-    assert store.spec_id(data["runs"][0]["spec"]) == data["runs"][0]["id"]
+    assert spec_id(data["runs"][0]["spec"]) == data["runs"][0]["id"]
 
 
 TRIALS = ({"after": "scratch"}, {"after": "inherit"})
@@ -249,13 +250,13 @@ TUNED = MethodRef("tuned", "tuned:Tuned", "c" * 64, "here", trials=TRIALS, optio
 
 def test_external_tuning_is_another_run_with_five_allowances(folders: Folders):
     (own,) = build(request(methods=[TUNED], seeds=[1]), folders).runs
-    (tuned,) = build(request(methods=[TUNED], seeds=[1], ruleset=rulesets.EXTERNAL), folders).runs
+    (tuned,) = build(request(methods=[TUNED], seeds=[1], ruleset=EXTERNAL), folders).runs
     assert "ruleset" not in own.spec.to_dict() and "trials" not in own.spec.to_dict()
     assert tuned.spec.to_dict()["ruleset"] == "external" and tuned.spec.id != own.spec.id
     assert tuned.spec.to_dict()["trials"] == TRIALS
     assert tuned.spec.budget == {kind: 5 * amount for kind, amount in BUDGET.items()}
     fewer = replace(TUNED, trials=TRIALS[:1])
-    (other,) = build(request(methods=[fewer], seeds=[1], ruleset=rulesets.EXTERNAL), folders).runs
+    (other,) = build(request(methods=[fewer], seeds=[1], ruleset=EXTERNAL), folders).runs
     assert other.spec.id != tuned.spec.id
 
 

@@ -14,8 +14,8 @@ import pytest
 from benchmarks.hardware.profiles import Profile
 from benchmarks.lab.journal import Journal
 from benchmarks.lab.ledger import Clock, Ledger
-from benchmarks.records import store
-from benchmarks.records.assembly import OUTCOME, assemble, failure, finished_search
+from benchmarks.records import integrity, store
+from benchmarks.records.assembly import SEARCH_FILE, assemble_record, failed_outcome, finished_search
 from benchmarks.runs import heartbeat, supervisor, worker
 from benchmarks.runs.heartbeat import HEARTBEAT, JOURNAL, conclude, elapsed
 from benchmarks.runs.plan import Planned
@@ -192,7 +192,7 @@ def test_a_death_without_a_word_is_a_failure(search: Any, tmp_path: Path, now: N
 
 def test_a_run_that_was_asked_to_stop_has_no_outcome(search: Any, tmp_path: Path):
     search.worker.exitcode = worker.STOPPED_CODE
-    assert search.ended() is None and not (tmp_path / OUTCOME).exists()
+    assert search.ended() is None and not (tmp_path / SEARCH_FILE).exists()
 
 
 def test_energy_adds_up_over_sessions_and_says_when_it_is_shared(
@@ -221,14 +221,14 @@ def test_what_a_killed_run_proposed_is_in_its_outcome(tmp_path: Path, now: Now):
     outcome = conclude(tmp_path, "budget", "cut", seconds=4.0)
     assert [c["index"] for c in outcome["candidates"]] == [0], "the second was proposed after the last word"
     assert outcome["ledger"]["totals"]["seconds"] == 4.0
-    assert outcome == json.loads((tmp_path / OUTCOME).read_text())
+    assert outcome == json.loads((tmp_path / SEARCH_FILE).read_text())
 
 
 def test_an_outcome_without_anything(tmp_path: Path):
     outcome = conclude(tmp_path, "failed", "did not begin")
     assert outcome["candidates"] == [] and outcome["ledger"]["entries"] == []
-    record = store.seal(assemble(SPEC, outcome, {}, ORIGIN))
-    store.validate(record)
+    record = integrity.seal(assemble_record(SPEC, outcome, {}, ORIGIN))
+    integrity.validate(record)
 
 
 def test_an_outcome_says_what_stopped_the_search_and_what_it_took_of_processors(tmp_path: Path, now: Now):
@@ -238,12 +238,12 @@ def test_an_outcome_says_what_stopped_the_search_and_what_it_took_of_processors(
     assert "stopped_by" not in conclude(tmp_path, "done", "")
     assert conclude(tmp_path, "budget", "killed", seconds=12.0)["stopped_by"] == "seconds"
     scores = {"candidates": [], "harness_seconds": {}, "cpu_seconds": {"score": 2.5}, "message": ""}
-    record = store.seal(assemble(SPEC, outcome, scores, ORIGIN))
-    store.validate(record)
+    record = integrity.seal(assemble_record(SPEC, outcome, scores, ORIGIN))
+    integrity.validate(record)
     assert record["ledger"]["cpu_seconds"] == {"search": 1.25, "score": 2.5}
     assert record["stopped_by"] == "evaluations"
     del record["ledger"]["cpu_seconds"]
-    assert store.digest(record) == record["digest"], "two runs that did the same took other times"
+    assert integrity.digest(record) == record["digest"], "two runs that did the same took other times"
 
 
 @pytest.mark.parametrize("state", ["failed", "stopped", "done"])
@@ -304,7 +304,7 @@ def scored(index: int) -> dict[str, Any]:
 
 
 def test_a_record_is_what_was_asked_left_and_scored(tmp_path: Path):
-    outcome = failure("") | {"status": "done", "candidates": [made(0)], "joules": {"search": 4.0}}
+    outcome = failed_outcome("") | {"status": "done", "candidates": [made(0)], "joules": {"search": 4.0}}
     outcome["ledger"] = {
         "entries": [{"phase": "search", "kind": "tokens", "amount": 1.0}],
         "totals": {"tokens": 1.0, "seconds": 2.0},
@@ -312,7 +312,7 @@ def test_a_record_is_what_was_asked_left_and_scored(tmp_path: Path):
         "harness_seconds": {"export": 1.0},
     }
     scores = {"candidates": [scored(0)], "harness_seconds": {"score": 2.0}, "message": ""}
-    path = store.write(tmp_path, assemble(SPEC, outcome, scores, ORIGIN))
+    path = store.write(tmp_path, assemble_record(SPEC, outcome, scores, ORIGIN))
     record = store.load(path)
     (candidate,) = record["candidates"]
     assert candidate["valid"] == {"loss": 1.0, "accuracy": 0.5, "bleu": 3.0}
@@ -325,14 +325,14 @@ def test_a_record_is_what_was_asked_left_and_scored(tmp_path: Path):
 def test_a_finished_search_needs_scoring_only(tmp_path: Path):
     assert finished_search(tmp_path) is None
     for outcome, kept in (
-        (failure("x"), False),
+        (failed_outcome("x"), False),
         ({"status": "done", "candidates": [made(0)]}, True),
         ({"status": "budget", "candidates": [made(0)]}, True),
         ({"status": "budget", "candidates": []}, False),
     ):
-        (tmp_path / OUTCOME).write_text(json.dumps(outcome))
+        (tmp_path / SEARCH_FILE).write_text(json.dumps(outcome))
         assert (finished_search(tmp_path) is not None) is kept
-    (tmp_path / OUTCOME).write_text('{"status": "do')
+    (tmp_path / SEARCH_FILE).write_text('{"status": "do')
     assert finished_search(tmp_path) is None
 
 

@@ -22,7 +22,7 @@ from benchmarks.analysis import tables, test_sets
 from benchmarks.api import UsageError
 from benchmarks.leaderboard import submission
 from benchmarks.leaderboard.site import pages
-from benchmarks.records import selection, store
+from benchmarks.records import integrity, selection, store
 from benchmarks.report import html, text_formats
 from benchmarks.stats import intervals, quantities
 from benchmarks.tasks import finetuning, get_task, glue, text
@@ -353,7 +353,7 @@ def tuned_record(method: str, seed: int, shift: float = 0.0) -> dict[str, Any]:
         "cola": {"mcc": figure([1.0, -1.0], "cola", unfit="too small | for it")},
         "test": {"mlm_accuracy": {"value": 40.0, "low": 39.0, "high": 41.0, "signature": "mlm:x|version:1"}},
     }
-    return store.seal(
+    return integrity.seal(
         {k: v for k, v in record.items() if k not in ("id", "digest", "seal", "seals", "schema")}
     )
 

@@ -16,7 +16,8 @@ from benchmarks import identity
 from benchmarks.api import InvalidRecord
 from benchmarks.cli import main
 from benchmarks.cli import verify as command
-from benchmarks.records import attachments, store
+from benchmarks.records import attachments, integrity, store
+from benchmarks.records.canonical import canonical
 from benchmarks.verification import compare, reproduce, verdict_files
 from tests.fake_records import fake
 
@@ -31,7 +32,7 @@ def changed(record, *, quality=0.0, ratio=1.0, load=0.0, fingerprint="m", boot="
         for name in ("ratio", "ratio_low", "ratio_high"):
             candidate["latency"][name] *= ratio
         candidate["latency"]["others_cpu"] = load
-    return store.seal(copy | timings)
+    return integrity.seal(copy | timings)
 
 
 BASE = changed(fake(limits=(0.5,)))
@@ -69,14 +70,14 @@ def test_the_answer_follows_from_interval_and_ratio_alone(quality, ratio, finger
     assert holds(verdict, "latency ratio") == [quick if alike else None]
     assert verdict.quality == (compare.YES if good else compare.NO)
     assert verdict.latency == ((compare.YES if quick else compare.NO) if alike else compare.UNKNOWN)
-    assert verdict.identical == (store.canonical(figure) == store.canonical(now["test"]["pooled"]["bleu"]))
+    assert verdict.identical == (canonical(figure) == canonical(now["test"]["pooled"]["bleu"]))
 
 
 def test_milliseconds_decide_nothing():
     again = json.loads(json.dumps(BASE))
     for name in ("p50", "p90", "reference_p50"):
         again["candidates"][0]["latency"][name] *= 3
-    assert compare.compare(BASE, store.seal(again)).latency == compare.YES
+    assert compare.compare(BASE, integrity.seal(again)).latency == compare.YES
 
 
 @pytest.mark.parametrize(("fingerprint", "load"), [("other", 0.0), ("m", 0.5), ("m", 0.2)])
@@ -106,22 +107,22 @@ def test_under_other_code_a_figure_outside_its_interval_answers_nothing():
     assert failed.quality == compare.UNKNOWN
     # Nor can the bits be demanded, as they are under the same code.
     told = {"timings": {"limits": [[0.5, 15.0]], "probes": [[0, "a", 1.5]]}}
-    published = store.seal(BASE | told)
+    published = integrity.seal(BASE | told)
     other = json.loads(json.dumps(published))
     other["candidates"][0]["weights_sha256"] = "0" * 64
-    other = store.seal(other)
+    other = integrity.seal(other)
     assert compare.compare(published, other).quality == compare.NO
     assert compare.compare(published, other, code=code).quality == compare.YES
     # Another commit of the same code is no excuse.
     other["provenance"]["commit"] = "e" * 40
-    assert compare.compare(published, store.seal(other)).quality == compare.NO
+    assert compare.compare(published, integrity.seal(other)).quality == compare.NO
 
 
 def test_runs_of_equivalent_code_are_runs_of_one_row(monkeypatch: pytest.MonkeyPatch):
     runs = [fake(seed=s, limits=(0.5,)) for s in (1, 2, 3)]
     for run, substrate in zip(runs, ("a", "a", "b"), strict=True):
         run["spec"] |= {"task_sha256": "1" * 64, "substrate_sha256": substrate * 64}
-    runs = [store.seal(run) for run in runs]
+    runs = [integrity.seal(run) for run in runs]
     assert len(compare.siblings(runs[0], runs)) == 2
     known = {"method": {}, "task": {}, "substrate": {"a" * 64: "b" * 64}}
     monkeypatch.setattr(identity, "declared", lambda: known)
@@ -132,7 +133,7 @@ def test_the_rows_own_interval_counts_where_it_is_wider():
     wide = json.loads(json.dumps(BASE))
     ratio = wide["candidates"][0]["latency"]["ratio"]
     wide["candidates"][0]["latency"] |= {"ratio_low": ratio * 0.7, "ratio_high": ratio * 1.3}
-    wide = store.seal(wide)
+    wide = integrity.seal(wide)
     assert holds(compare.compare(wide, changed(wide, ratio=1.2)), "latency ratio") == [True]
     assert holds(compare.compare(wide, changed(wide, ratio=1.4)), "latency ratio") == [False]
 
@@ -159,23 +160,23 @@ def test_on_another_profile_quality_is_judged_and_latency_is_not():
 
 def test_the_same_machine_versions_and_timings_must_give_the_same_bits():
     told = {"timings": {"limits": [[0.5, 15.0]], "probes": [[0, "a", 1.5]]}}
-    published = store.seal(BASE | told)
+    published = integrity.seal(BASE | told)
     other = json.loads(json.dumps(published))
     other["candidates"][0]["weights_sha256"] = "0" * 64
-    verdict = compare.compare(published, store.seal(other))
+    verdict = compare.compare(published, integrity.seal(other))
     assert verdict.quality == compare.NO and "candidates[0].weights_sha256 differs" in verdict.reasons[-1]
     # Which start of the machine it was decides about latencies, not about bits.
     restarted = changed(other, boot="another")
     verdict = compare.compare(published, restarted)
     assert verdict.quality == compare.NO and verdict.differences == []
     other["provenance"]["versions"]["torch"] = "9"
-    verdict = compare.compare(published, store.seal(other))
+    verdict = compare.compare(published, integrity.seal(other))
     assert verdict.quality == compare.YES and not verdict.identical
     assert verdict.differences == [("versions.torch", "2.13.0", "9")]
     # Where the search had timings of its own it may decide otherwise: that alone is no failure.
     other["provenance"]["versions"]["torch"] = "2.13.0"
     other["timings"] = {"limits": [[0.5, 15.0]], "probes": [[0, "a", 1.6]]}
-    assert compare.compare(published, store.seal(other)).quality == compare.YES
+    assert compare.compare(published, integrity.seal(other)).quality == compare.YES
 
 
 def test_failures_other_data_and_missing_candidates():
@@ -184,7 +185,7 @@ def test_failures_other_data_and_missing_candidates():
     assert (verdict.quality, verdict.latency) == (compare.UNKNOWN, compare.UNKNOWN)
     verdict = compare.compare(BASE, failed)
     assert verdict.quality == compare.NO and "boom" in verdict.reasons[0] and "\x1b" not in verdict.reasons[0]
-    data = store.seal(BASE | {"provenance": BASE["provenance"] | {"data": {"train.en": "0"}}})
+    data = integrity.seal(BASE | {"provenance": BASE["provenance"] | {"data": {"train.en": "0"}}})
     assert compare.compare(BASE, data).quality == compare.UNKNOWN
     fewer = changed(fake(limits=(0.6,)))
     assert holds(compare.compare(BASE, fewer), "quality") == [False]

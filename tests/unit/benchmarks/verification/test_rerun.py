@@ -10,7 +10,7 @@ import pytest
 from benchmarks import identity, registry
 from benchmarks.cli import main
 from benchmarks.cli import plan as plans
-from benchmarks.records import store
+from benchmarks.records import integrity, store
 from benchmarks.runs.plan import Folders
 from benchmarks.verification import rerun
 from tests import ROOT
@@ -30,7 +30,7 @@ def published(tmp_path: Path) -> dict[str, dict]:
     for run in made.runs:
         record = fake(spec=run.spec.to_dict(), limits=(0.8,))
         record["timings"] = {"limits": [], "probes": [[1, run.spec.method, 2.0]]}
-        found[run.spec.method] = store.seal(record)
+        found[run.spec.method] = integrity.seal(record)
     assert tuple(found) == CHAIN
     return found
 
@@ -67,10 +67,10 @@ def test_weights_are_made_again_and_architectures_taken_from_a_record(published)
 def test_options_of_a_leader_are_those_of_its_record(published):
     leader = published[CHAIN[1]]
     leader["spec"]["options"] = {"dropout": 0.1}
-    leader = store.seal(leader)
+    leader = integrity.seal(leader)
     last = published[CHAIN[-1]]
     last["spec"]["follows"] = leader["id"]
-    last = store.seal(last)
+    last = integrity.seal(last)
     made = planned(last, [leader])
     assert names(made) == [*CHAIN] and made.run.first.spec.options == {"dropout": 0.1}
     assert "which is not here" in rerun.prepare(last, FOLDERS, []).hindrances[0]
@@ -80,24 +80,24 @@ def test_options_of_a_leader_are_those_of_its_record(published):
 def test_a_leader_of_other_code_hinders(published, change):
     leader = published[CHAIN[1]]
     leader["spec"] |= change
-    leader = store.seal(leader)
+    leader = integrity.seal(leader)
     last = published[CHAIN[-1]]
     last["spec"]["follows"] = leader["id"]
-    last = store.seal(last)
+    last = integrity.seal(last)
     said = rerun.prepare(last, FOLDERS, [leader]).hindrances
     assert len(said) == 1 and f"it follows run {leader['id']}" in said[0]
 
 
 def test_seconds_that_stopped_the_published_run_stop_the_second(published):
     record = published[CHAIN[0]]
-    stopped = store.seal(record | {"status": "budget", "message": "seconds: the allowance is spent"})
+    stopped = integrity.seal(record | {"status": "budget", "message": "seconds: the allowance is spent"})
     assert planned(stopped, []).run.spec.budget == record["spec"]["budget"]
 
 
 def test_the_parts_whose_code_differs_are_named(published, monkeypatch: pytest.MonkeyPatch):
     record = published[CHAIN[0]]
     assert planned(record, []).code == []
-    other = store.seal(record | {"spec": record["spec"] | {"substrate_sha256": "b" * 64}})
+    other = integrity.seal(record | {"spec": record["spec"] | {"substrate_sha256": "b" * 64}})
     assert planned(other, []).code == [("substrate", "b" * 64, identity.substrate())]
     equal = {"method": {}, "task": {}, "substrate": {"b" * 64: identity.substrate()}}
     monkeypatch.setattr(identity, "declared", lambda path=None: equal)

@@ -27,7 +27,7 @@ from benchmarks.lab.ledger import Clock, Ledger
 from benchmarks.measurement import interleaved, latency, memory, parity, serving
 from benchmarks.measurement.interleaved import MeasurementRejectedError
 from benchmarks.measurement.workload import Workload
-from benchmarks.records import store
+from benchmarks.records import integrity
 from benchmarks.report import text_formats
 from benchmarks.report.plots import pareto
 from benchmarks.scoring import score
@@ -431,7 +431,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 def scored(run: Any) -> list[dict[str, Any]]:
     prepared = types.SimpleNamespace(digests={"data": "1"})
     found = score.score_run(run.folder, prepared=prepared, device="cpu", say=lambda _: None)["candidates"]
-    schema = json.loads(store.SCHEMA_FILE.read_text())
+    schema = json.loads(integrity.SCHEMA_FILE.read_text())
     for made, entry in zip(run.proposed, found, strict=True):
         if entry["failed"] is None:
             jsonschema.validate({**made, **entry}, {"$defs": schema["$defs"], "$ref": "#/$defs/candidate"})
@@ -586,15 +586,15 @@ def untimed(seed: int = 1) -> dict[str, Any]:
         for name in ("latency", "memory", "energy"):
             del candidate[name]
         candidate |= {"policy": {"fc": "int8"}, "not_measured": "no kernels on this device"}
-    return store.seal(record)
+    return integrity.seal(record)
 
 
 def test_a_record_without_latency_needs_a_policy_and_a_reason() -> None:
-    store.validate(untimed())
+    integrity.validate(untimed())
     for name in ("policy", "not_measured"):
         bad = untimed()
         bad["candidates"][0].pop(name)
-        assert store.contradiction(bad) == (
+        assert integrity.contradiction(bad) == (
             "candidates[0].latency",
             "missing, but the run's status is done",
         )

@@ -1,0 +1,256 @@
+"""Integrity of a record: schema, content digest, seals and contradictions between its fields.
+
+Everything here works on parsed JSON that may be a stranger's; ``validate`` is what makes it a ``Record``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Collection, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.api import InvalidRecord
+from benchmarks.records.canonical import JsonObject, JsonView, canonical
+from benchmarks.records.record import Record
+from benchmarks.records.spec import spec_id
+from benchmarks.records.text import ascii_excerpt
+
+if TYPE_CHECKING:
+    import jsonschema_rs
+
+SCHEMA = "supernet-bench/record/1"
+SCHEMA_FILE = Path(__file__).parent / "schema" / "record-1.json"
+_TIMED_KINDS = frozenset(("seconds", "joules"))
+# A limit is a share of the measured latency of the reference network: a time as well.
+_TIMED_FIELDS = frozenset(("latency", "memory", "energy", "limit_ms", "at"))
+_UNDIGESTED = frozenset(("digest", "seal", "seals", "energy", "timings"))
+_HUGE = re.compile(rb"e\+3[0-9]{2}[,\]}]")
+"""A figure of 1e300 or more in canonical JSON."""
+
+
+def digest(record: JsonView) -> str:
+    """Return the sha256 of what two runs of one spec share: everything but times, energy and the digests."""
+    return hashlib.sha256(canonical(digested_part(record))).hexdigest()
+
+
+def digested_part(record: JsonView) -> JsonObject:
+    """Return the fields that ``digest`` covers; unchanged parts are shared with the record."""
+    kept = _without(record, _UNDIGESTED)
+    ledger = _without(kept["ledger"], ("timeline", "harness_seconds", "lost_seconds", "cpu_seconds"))
+    ledger["entries"] = [e for e in ledger["entries"] if e["kind"] not in _TIMED_KINDS]
+    for name in ("totals", "share"):
+        ledger[name] = _without(ledger[name], _TIMED_KINDS)
+    kept["ledger"] = ledger
+    if "search_log" in kept:
+        kept["search_log"] = [_without(line, _TIMED_KINDS) for line in kept["search_log"]]
+    kept["candidates"] = [_without(c, _TIMED_FIELDS) for c in kept["candidates"]]
+    for candidate in kept["candidates"]:
+        if "spent" in candidate:
+            candidate["spent"] = _without(candidate["spent"], _TIMED_KINDS)
+    kept["provenance"] = _without(kept["provenance"], ("started", "ended"))
+    return kept
+
+
+def _without(fields: JsonView, names: Collection[str]) -> JsonObject:
+    return {key: value for key, value in fields.items() if key not in names}
+
+
+def _sealed_text(record: JsonView) -> bytes:
+    """Return the canonical text that a seal covers: everything but the seal itself."""
+    return canonical(_without(record, ("seal",)))
+
+
+def sections(record: JsonView) -> dict[str, str]:
+    """Return field -> 16 hex digits of its sha256: ``spec.seed``, ``candidates[0].latency``, ``status``...
+
+    Objects are taken apart once and candidates twice: fine enough to name a change, at few bytes.
+    """
+    values: JsonObject = {}
+    for name, value in record.items():
+        if name in ("schema", "id", "digest", "seal", "seals"):
+            continue
+        parts = {name: value}
+        if name == "candidates":
+            values["candidates (their number)"] = len(value)
+            parts = {f"{name}[{i}]": candidate for i, candidate in enumerate(value)}
+        for field, part in parts.items():
+            if isinstance(part, Mapping):
+                values |= {f"{field}.{key}": inner for key, inner in part.items()}
+                values[f"{field} (its fields)"] = sorted(part)
+            else:
+                values[field] = part
+    return {field: hashlib.sha256(canonical(value)).hexdigest()[:16] for field, value in values.items()}
+
+
+def tampered(record: JsonView) -> list[str]:
+    """Return the fields that do not match their hash in ``seals``; none if an old record has no seals."""
+    if "seals" not in record:
+        return []
+    actual, stated = sections(record), record["seals"]
+    return sorted(field for field in {*actual, *stated} if actual.get(field) != stated.get(field))
+
+
+def _seal_of(record: JsonView) -> str:
+    return hashlib.sha256(_sealed_text(record)).hexdigest()
+
+
+def _storable(value: object) -> object:
+    """Return a copy that JSON can hold: figures that are not finite become null, texts valid UTF-8."""
+    value = value.item() if hasattr(value, "item") else value  # a figure of numpy's
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, Mapping):
+        return {_storable(str(k)): _storable(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_storable(v) for v in value]
+    return value
+
+
+def seal(record: JsonView) -> Record:
+    """Return a copy with ``schema``, ``id``, ``digest``, ``seals`` and ``seal`` filled in.
+
+    Figures that are not finite become null, so that a method that emits NaN still has a record.
+
+    Raises:
+        InvalidRecord: a field is missing or of the wrong kind.
+    """
+    fields = {key: _storable(value) for key, value in record.items()}
+    digests = {"schema": SCHEMA, "id": "0" * 16, "digest": "0" * 64, "seal": "0" * 64, "seals": {}}
+    sealed: JsonObject = fields | digests
+    _check_schema(sealed)
+    sealed["id"] = spec_id(sealed["spec"])
+    sealed["digest"] = digest(sealed)
+    sealed["seals"] = sections(sealed)
+    sealed["seal"] = _seal_of(sealed)
+    return _as_record(sealed)
+
+
+def _as_record(checked: JsonObject) -> Record:
+    """Return checked JSON under its type."""
+    record: Record = checked  # type: ignore[assignment]
+    return record
+
+
+@cache
+def _schema() -> JsonObject:
+    schema: JsonObject = json.loads(SCHEMA_FILE.read_text("utf-8"))
+    return schema
+
+
+@cache
+def _compiled_schema() -> jsonschema_rs.Draft202012Validator:
+    import jsonschema_rs
+
+    return jsonschema_rs.Draft202012Validator(_schema())
+
+
+def intact(record: object) -> Record | None:
+    """Return a parsed record that is valid and unchanged, otherwise None; ``validate`` names the fault."""
+    if not isinstance(record, dict) or not _compiled_schema().is_valid(record):
+        return None
+    try:
+        text = _sealed_text(record)
+        unchanged = (
+            record["seal"] == hashlib.sha256(text).hexdigest()
+            and record["id"] == spec_id(record["spec"])
+            and record["digest"] == digest(record)
+        )
+    except (TypeError, ValueError, RecursionError):
+        return None
+    if not unchanged or contradiction(record) or _HUGE.search(text):
+        return None
+    return _as_record(record)
+
+
+def _check_schema(record: object) -> None:
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import best_match
+
+    if isinstance(record, dict) and record.get("schema") != SCHEMA:
+        stated = ascii_excerpt(record.get("schema"))
+        raise InvalidRecord(f"field schema: {stated}, this version reads {SCHEMA!r}")
+    error = best_match(Draft202012Validator(_schema()).iter_errors(record))
+    if error:
+        field = error.json_path.removeprefix("$").removeprefix(".") or "(the whole record)"
+        reason = error.message
+        if len(reason) >= 160:
+            reason = reason[:60] + " ... " + reason[-90:]
+        raise InvalidRecord(f"field {field}: {reason}")
+
+
+def _leaves(value: object, path: str) -> Iterator[tuple[str, object]]:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield path, key
+            yield from _leaves(item, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list):
+        for i, item in enumerate(value):
+            yield from _leaves(item, f"{path}[{i}]")
+    else:
+        yield path, value
+
+
+def _unstorable(record: JsonView) -> tuple[str, str] | None:
+    """Return the first field with a figure or text that JSON cannot hold, and its fault; None if all can."""
+    for path, value in _leaves(record, ""):
+        if isinstance(value, float | int) and not abs(value) < 1e300:
+            return path, f"{ascii_excerpt(value)} is not a finite number"
+        if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
+            return path, f"{ascii_excerpt(value)} is not valid Unicode text"
+    return None
+
+
+def contradiction(record: JsonView) -> tuple[str, str] | None:
+    """Return the first field that contradicts another of the record, and its fault; None if none does."""
+    totals = record["ledger"]["totals"]
+    for kind in ("tokens", "evaluations", "probes"):
+        booked = sum(e["amount"] for e in record["ledger"]["entries"] if e["kind"] == kind)
+        if not math.isclose(booked, totals.get(kind, 0), rel_tol=1e-9, abs_tol=1e-6):
+            return f"ledger.totals.{kind}", f"{totals.get(kind, 0):g} but the entries sum to {booked:g}"
+    status, candidates = record["status"], record["candidates"]
+    if status == "failed" and not record["message"].strip():
+        return "message", "a failed run must say why"
+    if status == "done" and not candidates:
+        return "candidates", "a run that is done has at least one (otherwise its status is failed)"
+    indices = [c["index"] for c in candidates]
+    if len(set(indices)) != len(indices):
+        return "candidates", f"two have the same index: {indices}"
+    for i, candidate in enumerate(candidates):
+        # Low-precision layers run on the processor only: on another device there is no latency, for a reason.
+        excused = candidate.get("policy") and candidate.get("not_measured")
+        for name in ("test", "cost") if excused else ("test", "cost", "latency"):
+            if status == "done" and not candidate.get(name):
+                return f"candidates[{i}].{name}", "missing, but the run's status is done"
+    return None
+
+
+def validate(record: object) -> Record:
+    """Return parsed JSON as a record, once its schema, id and digests are checked.
+
+    Raises:
+        InvalidRecord: with the field and its fault.
+    """
+    _check_schema(record)
+    assert isinstance(record, dict)
+    if unstorable := _unstorable(record):
+        raise InvalidRecord(f"field {unstorable[0]}: {unstorable[1]}")
+    seal_ = _seal_of(record)
+    changed = tampered(record) if record["seal"] != seal_ else []
+    named = f"field {', '.join(changed[:3])}{', ...' if len(changed) > 3 else ''}: changed after writing"
+    if problem := contradiction(record):
+        fault = f"field {problem[0]}: {problem[1]}"
+        raise InvalidRecord(f"{fault} ({named})" if changed else fault)
+    if changed:
+        raise InvalidRecord(f"{named}: does not match its hash in `seals`")
+    expected = {"id": spec_id(record["spec"]), "digest": digest(record), "seal": seal_}
+    for name, value in expected.items():
+        if record[name] != value:
+            raise InvalidRecord(f"field {name}: {record[name]}, not {value}: changed after writing")
+    return _as_record(record)

@@ -1,0 +1,140 @@
+"""Specification of a run, and the two rulesets after AlgoPerf (Dahl et al. 2023, section 4).
+
+``self``: a method sets its options within its own run and allowance. ``external``: the method ships a few
+sets of options, the same for every task (``Method.trials``). One run makes every trial with a whole allowance
+of its own, all of it is charged, and validation chooses among their candidates. Runs of different rulesets
+never share a table.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any, TypedDict
+
+from benchmarks.api import UsageError
+from benchmarks.options import checked
+from benchmarks.records.canonical import canonical
+from benchmarks.registry import MethodRef
+
+SELF, EXTERNAL = "self", "external"
+TRIALS = 5
+"""Greatest number of trials of external tuning; the run's allowance is this many times the tier's."""
+
+
+class _RequiredSpec(TypedDict):
+    suite: str
+    task: str
+    tier: str
+    method: str
+    method_version: str
+    method_sha256: str
+    profile: str
+    seed: int
+    budget: Mapping[str, float]
+    options: Mapping[str, Any]
+    space: str
+    settings_sha256: str
+    follows: str | None
+
+
+class Spec(_RequiredSpec, total=False):
+    """The specification of a run as its record stores it; see ``RunSpec``."""
+
+    ruleset: str
+    trials: Sequence[Mapping[str, Any]]
+    task_sha256: str
+    data_sha256: str
+    substrate_sha256: str
+
+
+def spec_id(spec: Mapping[str, object]) -> str:
+    """Return 16 hex digits: the content hash of a run's specification."""
+    return hashlib.sha256(canonical(spec)).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """Everything that decides a run's result; equal specs are the same run.
+
+    Attributes:
+        budget: allowance by kind.
+        follows: id of the run whose architectures this one is given; None if it follows none.
+        trials: under external tuning the options of every trial.
+        task_sha256: digest of the task's code; like the next two None in specs from before they were kept.
+        data_sha256: digest of the checksums of the task's data.
+        substrate_sha256: digest of the remaining code that numbers depend on (``benchmarks.identity``).
+    """
+
+    suite: str
+    task: str
+    tier: str
+    method: str
+    method_version: str
+    method_sha256: str
+    profile: str
+    seed: int
+    budget: Mapping[str, float]
+    options: Mapping[str, Any]
+    space: str
+    settings_sha256: str
+    follows: str | None = None
+    ruleset: str = SELF
+    trials: Sequence[Mapping[str, Any]] = ()
+    task_sha256: str | None = None
+    data_sha256: str | None = None
+    substrate_sha256: str | None = None
+
+    def to_dict(self) -> Spec:
+        """Return the specification as a record stores it: without fields of no effect."""
+        stored: Any = asdict(self)
+        if self.ruleset == SELF:
+            del stored["ruleset"], stored["trials"]
+        kept: Any = {k: v for k, v in stored.items() if v is not None or not k.endswith("_sha256")}
+        return kept  # type: ignore[no-any-return]
+
+    @cached_property
+    def id(self) -> str:
+        """16 hex digits of the content hash."""
+        return spec_id(self.to_dict())
+
+
+def ruleset_of(spec: Spec) -> str:
+    """Return the ruleset of a run; specs under ``self`` do not state it."""
+    return spec.get("ruleset", SELF)
+
+
+def allowances(spec: Spec) -> int:
+    """Return the number of equal allowances in a run's budget: one for each trial, used or not."""
+    return TRIALS if ruleset_of(spec) == EXTERNAL else 1
+
+
+def tuning_trials(ref: MethodRef, options: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
+    """Return the trials of a method under external tuning.
+
+    Raises:
+        UsageError: the method declares no trials, too many or two equal ones; a trial has an undeclared or
+            wrong option; or options were given as well.
+    """
+    if not ref.trials:
+        raise UsageError(
+            f"{ref.name} declares no trials, so it cannot be tuned from outside\n"
+            'declare them in its class body, such as trials = ({"after": "scratch"}, {"after": "continue"}),'
+            " or run it as it is: --ruleset self"
+        )
+    if len(ref.trials) > TRIALS:
+        raise UsageError(f"{ref.name} declares {len(ref.trials)} trials; external tuning has {TRIALS}")
+    if options:
+        named = " ".join(f"--option {ref.name}.{key}" for key in options)
+        raise UsageError(f"{named}: under external tuning options come from the method's trials alone")
+    checked_trials = [
+        checked(ref.name, ref.options, trial, f"{ref.name}, trial {n}: ")
+        for n, trial in enumerate(ref.trials, 1)
+    ]
+    for n, trial in enumerate(checked_trials):
+        if trial in checked_trials[:n]:
+            first = checked_trials.index(trial) + 1
+            raise UsageError(f"{ref.name}: trials {first} and {n + 1} are the same run: leave one out")
+    return ref.trials
