@@ -35,8 +35,8 @@ def run(options: argparse.Namespace) -> int:
     """
     from benchmarks.tasks import fairseq_data
 
-    languages = fairseq_data.sides(options.task)
     task = get_task(options.task)
+    languages = fairseq_data.languages_of(task)
     tier = task.tier(options.tier, "cpu")
     require_new_folder(options.to)
 

@@ -1,7 +1,7 @@
-"""Tasks: data, a sealed test split, a quality metric and a search space for every tier.
+"""Tasks: data, a sealed test split, metrics and a search space for every tier.
 
-A task is an object (see ``Task``) behind an entry point of the group ``supernet_bench.tasks``, so that
-other people's tasks stand beside ours.
+A task is an object (see ``Task``) behind an entry point of the group ``supernet_bench.tasks``. Tasks of other
+packages are treated like ours.
 """
 
 from __future__ import annotations
@@ -24,37 +24,37 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEVICES", "GROUP", "Prepared", "Task", "code_digest", "data_digest", "get_task", "is_ours",
-    "lexicon", "prepare", "starting", "task_names", "units_of",
+    "lexicon_digest", "prepare", "starting", "task_names", "units_of",
 ]  # fmt: skip
 
 GROUP = "supernet_bench.tasks"
 DEVICES = ("cpu", "cuda")
-"""Kinds of device that a tier may have numbers of its own for."""
+"""Kinds of device; a tier may have different settings for each."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A task's data, ready to train on. Of the test split it knows at most where it is."""
+    """Prepared data of a task: where it lies, its checksums and its vocabulary sizes."""
 
     folder: Path
-    """Training and validation data."""
+    """Folder of training and validation data."""
     sealed: Path | None
-    """The test split, in another place; None for any process but the one that scores."""
+    """Folder of the test split; None in every process but the scoring one."""
     digests: Mapping[str, str]
     """SHA-256 of the data by name, for the record."""
     source_vocab: int
     target_vocab: int
     start: Path | None = None
-    """Folder of a pre-trained model that every network starts from."""
+    """Folder of a pre-trained model that every network starts from; None: networks start untrained."""
 
 
 class Task(Protocol):
-    """What the harness asks of a task; ``benchmarks.tasks.mt.MTTask`` is one.
+    """Interface of a task; ``benchmarks.tasks.mt.MTTask`` implements it.
 
-    Where a tier has a table ``finetune`` with names under ``tasks``, scoring also calls the task's
-    ``finetune`` for each of them, as ``benchmarks.tasks.bert.BertTask`` has it.
+    If a tier has a table ``finetune`` with names under ``tasks``, scoring also calls the task's ``finetune``
+    for each of them (see ``benchmarks.tasks.bert.BertTask``).
 
-    A task with ``own_methods = True`` is run by the methods of its suite alone where none are named.
+    ``own_methods = True`` restricts a run that names no methods to the methods of the task's suite.
 
     An optional attribute ``units``, a ``benchmarks.stats.task_units.TaskUnits``, declares the range and
     display name of every metric, the noun for one test item and the unit of the loss. Without it ``metric``
@@ -66,40 +66,47 @@ class Task(Protocol):
     metric: str
 
     def tiers(self) -> tuple[str, ...]:
-        """The tiers it has."""
+        """Return the names of its tiers, smallest first."""
 
     def tier(self, tier: str, device: str) -> Any:
-        """The settings of a tier on a kind of device (``cpu``, ``cuda``).
+        """Return the settings of a tier on a kind of device (``cpu``, ``cuda``).
 
-        Raises UsageError for a tier that it does not have.
+        Raises:
+            UsageError: the task has no such tier.
         """
 
     def prepare(self, tier: Any, cache: Path, data_dir: Path | None, progress: Say) -> Prepared:
-        """The data of a tier, made once and then found; ``progress`` takes lines for the user."""
+        """Prepare the data of a tier, or find it prepared; ``progress`` shows lines to the user."""
 
     def family(self, tier: Any, prepared: Prepared, space: Any = None) -> Any:
-        """All sub-networks of a space, by default the tier's: a model family of ``supernet``."""
+        """Return the model family (of ``supernet``) of a space, by default the tier's."""
 
     def training(self, prepared: Prepared) -> Any:
-        """The training split."""
+        """Return the training split."""
 
     def batches(self, training: Any, max_tokens: int, seed: int, device: str) -> Any:
-        """Training batches without end; ``supernet.train.Batch`` says what one is. Batch ``i`` depends on
-        the seed and ``i`` alone, ``state()`` and ``restore(state)`` stop and go on."""
+        """Return an endless stream of ``supernet.objective.Batch``; see ``supernet.train.Stream``.
+
+        Batch ``i`` depends on the seed and ``i`` only.
+        """
 
     def validation(self, prepared: Prepared) -> Any:
-        """The validation split."""
+        """Return the validation split."""
 
     def validation_batches(self, pairs: Any, device: str, share: float) -> list[Any]:
-        """The first ``share`` of a split as batches, at least one, the same each time."""
+        """Return the first ``share`` of a split as batches, at least one, the same each time."""
 
     def evaluate(self, module: Any, pairs: Any, device: str, precision: str) -> Measurement:
-        """The loss of a sub-network on a split, exact and deterministic."""
+        """Return the loss of a sub-network on a split; the same network gets the same loss each time."""
 
     def score(
         self, module: Any, prepared: Prepared, tier: Any, device: str, precision: str
     ) -> dict[str, Any]:
-        """Quality on the sealed test split, as a record keeps it; for the scoring process only."""
+        """Return the scores on the sealed test split as a record keeps them.
+
+        Returns:
+            ``test``: test set -> metric -> ``value``, ``low``, ``high`` and ``signature``; ``test_loss``.
+        """
 
 
 def _installed() -> dict[str, EntryPoint]:
@@ -107,15 +114,15 @@ def _installed() -> dict[str, EntryPoint]:
 
 
 def task_names() -> list[str]:
-    """Every installed task."""
+    """Return the names of all installed tasks."""
     return sorted(_installed())
 
 
 def get_task(name: str) -> Task:
-    """The task called ``name``.
+    """Return the installed task of this name.
 
     Raises:
-        UsageError: there is none, or what brings it is broken.
+        UsageError: no task has this name, or its package does not load.
     """
     entries = _installed()
     if name not in entries:
@@ -147,10 +154,10 @@ def units_of(task: Task) -> TaskUnits:
 
 
 def code_digest(name: str) -> str:
-    """Return the digest of a task's code: its module and the modules of its own package that it brings.
+    """Return the digest of a task's code: its module and the modules of its package that it imports.
 
     Raises:
-        UsageError: there is no such task, or its module is not there.
+        UsageError: no task has this name, or its module does not exist.
     """
     entries = _installed()
     if name not in entries:
@@ -162,40 +169,40 @@ def code_digest(name: str) -> str:
     return digest(file, module, TASKS if module.startswith(f"{TASKS}.") else None)
 
 
-def lexicon() -> dict[str, str]:
-    """Return the checksum of the words that generated text is made of."""
+def lexicon_digest() -> dict[str, str]:
+    """Return the checksum of the lexicon of generated text."""
     words = Path(__file__).parent / "grammar" / "lexicon.toml"
     return {"grammar/lexicon.toml": hashlib.sha256(words.read_bytes()).hexdigest()}
 
 
 def is_ours(reader: object) -> bool:
-    """Return whether a reader of raw data is this project's: code and checksums then fix the data."""
+    """Return whether a reader of raw data belongs to this project, whose code and checksums fix the data."""
     return str(getattr(reader, "__module__", "")).startswith(f"{TASKS}.")
 
 
 def prepare(task: Task, tier: Any, cache: Path, data_dir: Path | None, say: Say) -> Prepared:
-    """Return the data of a task's tier; a plug-in's cache is apart for each version of its code.
+    """Return the prepared data of a task's tier; each version of a plug-in's code has a cache of its own.
 
     Raises:
-        UsageError: the data is missing or not what it should be.
+        UsageError: data is missing or differs from its checksum.
     """
-    place = cache if _is_own(task) else cache / f"{task.name}-{code_digest(task.name)[:16]}"
-    return task.prepare(tier, place, data_dir, say)
+    folder = cache if _is_own(task) else cache / f"{task.name}-{code_digest(task.name)[:16]}"
+    return task.prepare(tier, folder, data_dir, say)
 
 
 def data_digest(task: Task, tier: Any, cache: Path, data_dir: Path | None, say: Say) -> str:
     """Return the digest of the data that a run would read.
 
-    Our own tasks' data follow from declared checksums, without reading them; a plug-in's are read.
+    Declared checksums determine it for our own tasks, whose data is not read. A plug-in's data is prepared.
 
     Raises:
-        UsageError: a plug-in's data is missing or not what it should be.
+        UsageError: a plug-in's data is missing or differs from its checksum.
     """
     if _is_own(task):
-        found = task.declared(tier)  # type: ignore[attr-defined]
+        digests = task.declared(tier)  # type: ignore[attr-defined]
     else:
-        found = prepare(task, tier, cache, data_dir, say).digests
-    return hashlib.sha256(canonical(dict(found))).hexdigest()
+        digests = prepare(task, tier, cache, data_dir, say).digests
+    return hashlib.sha256(canonical(dict(digests))).hexdigest()
 
 
 def _is_own(task: Task) -> bool:
@@ -203,11 +210,11 @@ def _is_own(task: Task) -> bool:
     return entry is not None and entry.value.startswith(f"{TASKS}.")
 
 
-def starting(task: Task, folder: Path | None) -> Any:
-    """The task, where all networks start from the pre-trained model in ``folder``; without one, itself.
+def starting(task: Task, folder: Path | None) -> Task:
+    """Return the task with all networks starting from the pre-trained model in ``folder``; None: unchanged.
 
     Raises:
-        UsageError: its networks start from no such model, or the folder is none.
+        UsageError: the task's networks cannot start from a model, or the folder does not hold one.
     """
     if folder is None:
         return task
@@ -215,4 +222,5 @@ def starting(task: Task, folder: Path | None) -> Any:
         raise UsageError(
             f"--start-from: the networks of task '{task.name}' start from no model of transformers"
         )
-    return task.starting(folder)
+    started: Task = task.starting(folder)
+    return started

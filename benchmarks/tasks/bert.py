@@ -1,87 +1,74 @@
 """Masked language modelling with BERT-like encoders: generated English and Wikipedia.
 
-One class for all; what differs is the text and the numbers in ``bert.toml``.
+One class for both; they differ in the text and in the numbers of ``bert.toml``.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING, Any, TypedDict
 
-from benchmarks.api import Measurement, UsageError
+from benchmarks.api import UsageError
 from benchmarks.stats import task_units
-from benchmarks.tasks import Prepared, glue, is_ours, lexicon, text
+from benchmarks.tasks import Prepared, glue, lexicon_digest, text
+from benchmarks.tasks.base import PredictionTask
 from benchmarks.tasks.datasets import Say, datasets
-from benchmarks.tasks.precision import autocast
-from benchmarks.tasks.tiers import Tier, read_tier, tier_names
+from benchmarks.tasks.prepare import RawData
+from benchmarks.tasks.tiers import Tier
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
 
+    from benchmarks.tasks import finetuning
     from supernet.bert import Bert, BertFamily
     from supernet.data.masked_text import MaskedBatch, MaskedBatches, PackedText
     from supernet.finetune import Pause
     from supernet.space import SearchSpace
 
-TABLES = Path(__file__).with_name("bert.toml")
 EVALUATION_TOKENS = {"cpu": 4096, "cuda": 65536}
 """Tokens of a batch in evaluation."""
 VERSION = 1
-"""Of the masked-word score; raised whenever equal networks would get another figure."""
+"""Version of the masked-word score; raised whenever equal networks would get another figure."""
 EVALUATION_SEED = 1
-"""Of the masks of validation and test text: the same for every method, machine and run."""
+"""Seed of the masks of validation and test text: the same for every method, machine and run."""
 
 
-def _head_channels(task: str, tier: str, device: str) -> int:
-    """Of every head of a tier's networks, whatever their space."""
-    return int(read_tier(TABLES, task, tier, device).settings["teacher"]["head_dim"])
+class EncoderScore(TypedDict):
+    """Score of one encoder on all test sets, as a record keeps it."""
+
+    test: dict[str, dict[str, Any]]
+    """Test set -> metric -> value, low, high (bootstrap over rows), signature."""
+    test_loss: float
+    """Nats per predicted token, of the last set."""
 
 
-class BertTask:
-    """One task of masked language modelling.
-
-    Args:
-        name: of the task, and of its tables in ``bert.toml``.
-        read: gives the raw documents for the tier's ``data`` settings.
-        dataset: the published dataset that it reads, if any.
-    """
+class BertTask(PredictionTask[text.Texts, "PackedText", "MaskedBatch"]):
+    """A task of masked language modelling."""
 
     suite = "bert"
     units = task_units.MASKED_WORDS
-    metric = units.metric
-
-    def __init__(
-        self,
-        name: str,
-        read: Callable[[Mapping[str, Any], Path | None, Say], text.Texts],
-        dataset: str | None = None,
-    ) -> None:
-        self.name, self.read, self.dataset = name, read, dataset
-        self.start: Path | None = None
-        self._batches: WeakKeyDictionary[PackedText, dict[str, list[MaskedBatch]]] = WeakKeyDictionary()
-
-    def tiers(self) -> tuple[str, ...]:
-        """The tiers it has, smallest first."""
-        return tier_names(TABLES, self.name)
+    tables = Path(__file__).with_name("bert.toml")
+    start: Path | None = None
+    """Folder of the pre-trained model that every network starts from; None: they start untrained."""
 
     def tier(self, tier: str, device: str) -> Tier:
-        """The settings of a tier on a kind of device (``cpu``, ``cuda``).
+        """Return the settings of a tier on a kind of device (``cpu``, ``cuda``).
 
         Raises:
             UsageError: the task has no such tier, or its networks cannot start from the model.
         """
-        found = read_tier(TABLES, self.name, tier, device)
+        settings = super().tier(tier, device)
         if self.start is None:
-            return found
+            return settings
         from supernet.interop.huggingface.warm_start import digest, head_channels
 
         theirs = head_channels(self.start)
-        heads = {name: _head_channels(self.name, name, device) for name in self.tiers()}
+        heads = {
+            name: int(super(BertTask, self).tier(name, device).settings["teacher"]["head_dim"])
+            for name in self.tiers()
+        }
         if theirs != heads[tier]:
             fitting = [name for name, ours in heads.items() if ours == theirs]
             hint = f"take one that fits: --tier {' or '.join(fitting)}" if fitting else "no tier fits"
@@ -90,15 +77,18 @@ class BertTask:
                 f" {heads[tier]}\n{hint}"
             )
 
-        # Runs that start from other weights are other runs, which nothing compares with these.
-        sha256 = hashlib.sha256(f"{found.sha256} {digest(self.start)}".encode()).hexdigest()
-        return replace(found, sha256=sha256)
+        # Runs that start from other weights must not be compared with runs that start untrained.
+        sha256 = hashlib.sha256(f"{settings.sha256} {digest(self.start)}".encode()).hexdigest()
+        return replace(settings, sha256=sha256)
 
     def starting(self, folder: Path) -> BertTask:
-        """The same task, where every network starts from a pre-trained model and speaks its vocabulary.
+        """Return a copy of the task whose networks start from a pre-trained model and use its vocabulary.
+
+        Args:
+            folder: a BERT in the format of Hugging Face transformers.
 
         Raises:
-            UsageError: the folder is no such model.
+            UsageError: the folder does not hold such a model.
         """
         from supernet.interop.huggingface import warm_start
 
@@ -121,51 +111,42 @@ class BertTask:
         return task
 
     def declared(self, tier: Tier) -> dict[str, str]:
-        """Return the checksums that fix the data of a tier, as far as its code and settings do not."""
-        return {
-            **lexicon(),
-            **(datasets()[self.dataset].digests() if self.dataset else {}),
-            **(datasets()[glue.DATASET].digests() if tier.finetune.get("tasks") else {}),
-        }
+        """Return the checksums that, with code and settings, determine the data of a tier."""
+        finetuned = datasets()[glue.DATASET].digests() if tier.finetune.get("tasks") else {}
+        return {**lexicon_digest(), **super().declared(tier), **finetuned}
 
     def prepare(self, tier: Tier, cache: Path, data_dir: Path | None, progress: Say) -> Prepared:
-        """The text of a tier and what its networks are fine-tuned on, made once and then found.
+        """Prepare the text of a tier and the rows to fine-tune on, or find them prepared.
 
         Raises:
-            UsageError: the data is missing or not what it should be.
+            UsageError: data is missing or differs from its checksum, or a task of fine-tuning is unknown.
         """
         names = tier.finetune.get("tasks", ())
         glue.check(names)
         digests: dict[str, str] = {}
         for name in names:
             digests |= glue.prepare(name, cache / "sealed", data_dir, progress)
-        prepared = text.prepare(
-            f"{self.name}-{tier.name}",
-            lambda: self.read(tier.data, data_dir, progress),
-            declared=datasets()[self.dataset].digests() if self.dataset else {},
-            settings=tier.data,
-            vocab=tier.vocab,
-            ours=is_ours(self.read),
-            cache=cache,
-            say=progress,
-            pieces=self._pieces(),
-        )
+        prepared = super().prepare(tier, cache, data_dir, progress)
         if self.start is not None:
             from supernet.interop.huggingface.warm_start import digest
 
             digests["start"] = digest(self.start)
         return replace(prepared, digests={**prepared.digests, **digests}, start=self.start)
 
-    def _pieces(self) -> list[str]:
-        """The vocabulary of the model that is started from; none of its own."""
+    def prepare_data(self, raw: RawData[text.Texts], tier: Tier) -> Prepared:
+        """Return the prepared text, in the vocabulary of the model to start from if there is one.
+
+        Raises:
+            UsageError: the text is too small for the tier's vocabulary.
+        """
         if self.start is None:
-            return []
+            return text.prepare(raw, tier.vocab)
         from supernet.interop.huggingface.warm_start import pieces
 
-        return pieces(self.start)
+        return text.prepare(raw, tier.vocab, pieces(self.start))
 
     def family(self, tier: Tier, prepared: Prepared, space: SearchSpace | None = None) -> BertFamily:
-        """All sub-networks of a space, by default the tier's, over the prepared vocabulary."""
+        """Return the encoders of a space, by default the tier's, over the prepared vocabulary."""
         from supernet.bert import BertConfig, family_of
         from supernet.space import get_space
 
@@ -173,83 +154,53 @@ class BertTask:
         return family_of(space)(space, BertConfig(prepared.source_vocab, **tier.model))
 
     def training(self, prepared: Prepared) -> PackedText:
-        """The training text in rows."""
+        """Return the training text in rows."""
         return text.read_packed(prepared.folder, "train")
 
     def validation(self, prepared: Prepared) -> PackedText:
-        """The validation text in rows."""
+        """Return the validation text in rows."""
         return text.read_packed(prepared.folder, "valid")
 
     def batches(self, rows: PackedText, max_tokens: int, seed: int, device: str) -> MaskedBatches:
-        """Training batches without end, masked anew each time, as the seed decides."""
+        """Return an endless stream of training batches, masked anew each time as the seed determines."""
         from supernet.data.masked_text import MaskedBatches
 
         return MaskedBatches(rows, max_tokens, seed, device=device)
 
-    def evaluate(
-        self, module: torch.nn.Module, rows: PackedText, device: str, precision: str = "fp32"
-    ) -> Measurement:
-        """Loss in nats per predicted token over all rows, and the percentage predicted right.
-
-        The same masks on every device and each time; sums are in double precision.
-        """
-        losses, hits = self.predictions(module, rows, device, precision)
-        return Measurement(float(losses.mean()), {"mlm_accuracy": 100 * float(hits.mean())})
-
-    def validation_batches(self, rows: PackedText, device: str, share: float = 1.0) -> list[MaskedBatch]:
-        """The first ``share`` of the rows in batches, masked the same each time."""
+    def evaluation_batches(self, rows: PackedText, share: float, device: str) -> list[MaskedBatch]:
+        """Return the first ``share`` of the rows in batches, masked the same each time."""
         import torch
 
         from supernet.data.masked_text import evaluation_batches
 
-        kept = self._batches.setdefault(rows, {})
-        key = f"{device} {share:g}"
-        if key not in kept:
-            size = EVALUATION_TOKENS[torch.device(device).type]
-            some = rows.first(max(1, round(share * len(rows)))) if share < 1 else rows
-            kept[key] = evaluation_batches(some, size, EVALUATION_SEED, device=device)
-        return kept[key]
+        part = rows.first(max(1, round(share * len(rows)))) if share < 1 else rows
+        size = EVALUATION_TOKENS[torch.device(device).type]
+        return evaluation_batches(part, size, EVALUATION_SEED, device=device)
 
-    def predictions(
-        self, module: torch.nn.Module, rows: PackedText, device: str, precision: str
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Of every row, mean loss and share of right predictions: both ``[rows]``, float64."""
-        import torch
+    def judge(self, logits: torch.Tensor, batch: MaskedBatch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return mean loss (nats per predicted token) and share of right predictions of every row."""
         import torch.nn.functional as F
 
-        training = module.training
-        module.eval()
-        losses, hits = [], []
-        try:
-            with torch.no_grad(), autocast(device, precision):
-                for batch in self.validation_batches(rows, device):
-                    logits = module(*batch.inputs).float()
-                    loss = F.cross_entropy(logits, batch.labels, reduction="none")
-                    losses.append(loss.double().view(len(batch.shown), -1).mean(1).cpu())
-                    right = logits.argmax(-1) == batch.labels
-                    hits.append(right.double().view(len(batch.shown), -1).mean(1).cpu())
-        finally:
-            module.train(training)
-        return torch.cat(losses).numpy(), torch.cat(hits).numpy()
+        loss = F.cross_entropy(logits, batch.labels, reduction="none")
+        right = logits.argmax(-1) == batch.labels
+        count = len(batch.shown)
+        return loss.double().view(count, -1).mean(1), right.double().view(count, -1).mean(1)
 
     def score(
         self, module: torch.nn.Module, prepared: Prepared, tier: Tier, device: str, precision: str = "fp32"
-    ) -> dict[str, Any]:
+    ) -> EncoderScore:
         """Predict masked tokens of the sealed test text, for the scoring process.
 
-        Returns:
-            ``test``: set -> metric -> value, low, high (bootstrap over rows), signature; ``test_loss`` of
-            the last set.
+        Raises:
+            ValueError: this process has no access to the test split.
         """
-        if prepared.sealed is None:
-            raise ValueError(f"{self.name}: the test split is sealed off from this process")
         from benchmarks.stats import bleu
 
         pieces = text.load_vocabulary(prepared.folder)
-        scores: dict[str, Any] = {}
+        scores: dict[str, dict[str, Any]] = {}
         loss = 0.0
-        for name, documents in text.read_tests(prepared.sealed).items():
-            rows = text.packed(prepared.folder, text.encode(pieces, documents))
+        for name, documents in text.read_tests(self.sealed(prepared)).items():
+            rows = text.pack(prepared.folder, text.encode(pieces, documents))
             losses, hits = self.predictions(module, rows, device, precision)
             length, size = rows.rows.shape[1], len(rows)
             recipe = f"mask:15%|mask-seed:{EVALUATION_SEED}|len:{length}|vocab:{rows.vocab}|rows:{size}"
@@ -260,25 +211,26 @@ class BertTask:
 
     def finetune(
         self, module: Bert, prepared: Prepared, tier: Tier, name: str, device: str, pause: Pause | None = None
-    ) -> dict[str, Any]:
+    ) -> dict[str, finetuning.FinetunedScore]:
         """Fine-tune an exported encoder on one of ``tier.finetune``'s tasks, for the scoring process.
 
         Args:
-            module: it is not changed.
-            prepared: with the sealed test split.
-            tier: of the run.
-            name: of the task of fine-tuning.
-            device: where to run.
-            pause: called between two steps with what waits for the device.
+            module: the exported encoder; it is not changed.
+            prepared: data with the sealed test split.
+            tier: settings of the run.
+            name: name of the task of fine-tuning.
+            device: ``cpu`` or ``cuda``.
+            pause: called between two steps.
 
         Returns:
-            Metric -> figure, as ``benchmarks.tasks.finetuning.measure`` describes it.
+            Metric -> its score over the fine-tuning seeds.
+
+        Raises:
+            ValueError: this process has no access to the test split.
         """
-        if prepared.sealed is None:
-            raise ValueError(f"{self.name}: the test split is sealed off from this process")
         from benchmarks.tasks import finetuning
 
-        rows = glue.read(name, prepared.sealed.parent)
+        rows = glue.read(name, self.sealed(prepared).parent)
         pieces = text.load_vocabulary(prepared.folder)
         settings = finetuning.Settings(**tier.finetune)
         return finetuning.measure(module, glue.TASKS[name], rows, pieces, settings, device, pause)

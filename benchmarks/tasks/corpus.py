@@ -1,8 +1,7 @@
-"""From sentence pairs to a folder of token ids: joint subwords, a sealed test split, a cache.
+"""Sentence pairs: readers of each corpus, joint subwords, prepared token ids, a sealed test split.
 
-The subwords are learnt on the training split alone, cased and unnormalised, so that what a network
-says is raw text again. The cache is addressed by all that went into it: checksums of the data,
-settings, this code and the version of sentencepiece.
+The subwords are learnt on the training split alone, cased and unnormalised, so that a network's output is
+raw text again.
 """
 
 from __future__ import annotations
@@ -10,18 +9,20 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from benchmarks.api import UsageError
 from benchmarks.stats.bleu import digest
 from benchmarks.tasks import Prepared
-from benchmarks.tasks.datasets import Say, build, datasets, locate, read_lines, sha256
+from benchmarks.tasks.datasets import Say, datasets, locate, read_lines, sha256
+from benchmarks.tasks.prepare import RawData, write_info
+from benchmarks.tasks.tiers import Table
 
 if TYPE_CHECKING:
     from sentencepiece import SentencePieceProcessor
@@ -31,34 +32,37 @@ if TYPE_CHECKING:
 BOS, PAD, EOS, UNK = 0, 1, 2, 3
 """Special tokens, in fairseq's order."""
 POOL = "pooled"
-"""Name of all test sets taken together, where there are several."""
+"""Name of all test sets taken together, if there are several."""
 VOCABULARY = "vocabulary.model"
-INFO = "info.json"
 
 Pair = tuple[str, str]
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Raw sentence pairs ``(source, target)``; ``tests`` by name of the set."""
+    """Raw sentence pairs ``(source, target)`` of each split; ``tests`` by name of the set."""
 
     train: Sequence[Pair]
     valid: Sequence[Pair]
     tests: Mapping[str, Sequence[Pair]]
 
 
-def synthetic(settings: Mapping[str, Any], data_dir: Path | None, say: Say) -> Corpus:
-    """The generated task: ``settings`` has the seed and the size of each split."""
+def synthetic(settings: Table, data_dir: Path | None, say: Say) -> Corpus:
+    """Draw the generated corpus; ``settings`` has the seed and the size of each split."""
     from benchmarks.tasks.grammar import corpus
 
     sizes = {name: int(settings[name]) for name in ("train", "valid", "test")}
     say(f"drawing {sum(sizes.values()):,} sentence pairs from the grammar (seed {settings['seed']})")
-    made = corpus(sizes, np.random.default_rng(settings["seed"]))
-    return Corpus(made["train"], made["valid"], {"test": made["test"]})
+    pairs = corpus(sizes, np.random.default_rng(settings["seed"]))
+    return Corpus(pairs["train"], pairs["valid"], {"test": pairs["test"]})
 
 
-def multi30k(settings: Mapping[str, Any], data_dir: Path | None, say: Say) -> Corpus:
-    """Multi30k English-German with its three Flickr test sets."""
+def multi30k(settings: Table, data_dir: Path | None, say: Say) -> Corpus:
+    """Read Multi30k English-German (Elliott et al. 2016) with its three Flickr test sets.
+
+    Raises:
+        UsageError: a file is missing or altered, or its two sides differ in length.
+    """
     data = datasets()["multi30k"]
     files = locate(data, data_dir, say)
 
@@ -74,8 +78,12 @@ def multi30k(settings: Mapping[str, Any], data_dir: Path | None, say: Say) -> Co
     return Corpus(pairs("train"), pairs("val"), {year: pairs(year) for year in years})
 
 
-def tatoeba(settings: Mapping[str, Any], data_dir: Path | None, say: Say) -> Corpus:
-    """Tatoeba English-German."""
+def tatoeba(settings: Table, data_dir: Path | None, say: Say) -> Corpus:
+    """Read Tatoeba English-German (Tiedemann 2020).
+
+    Raises:
+        UsageError: a file is missing or altered, or a line does not have two columns.
+    """
     data = datasets()["tatoeba_en-de"]
     files = locate(data, data_dir, say)
 
@@ -89,48 +97,27 @@ def tatoeba(settings: Mapping[str, Any], data_dir: Path | None, say: Say) -> Cor
     return Corpus(pairs("train"), pairs("dev"), {"test": pairs("test")})
 
 
-def prepare(
-    name: str,
-    read: Callable[[], Corpus],
-    *,
-    declared: Mapping[str, str],
-    settings: Mapping[str, Any],
-    vocab: int,
-    ours: bool,
-    cache: Path,
-    say: Say,
-) -> Prepared:
-    """Make or find the prepared data of one task and tier.
-
-    Training and validation data go to ``cache/prepared``, the test split to ``cache/sealed``; each
-    appears whole or not at all.
+def prepare(raw: RawData[Corpus], vocab: int) -> Prepared:
+    """Prepare the corpus of one task and tier, or find it prepared.
 
     Args:
-        name: of task and tier, for people who look into the cache.
-        read: gives the raw text; one of ours is called only when there is something to make.
-        declared: checksums of the published files, empty for generated data.
-        ours: what ``read`` gives follows from all the others; otherwise the text itself tells data apart.
-        settings: of the data: ``max_tokens`` leaves longer training sentences out.
+        raw: ``settings.max_tokens`` leaves longer training sentences out.
         vocab: size of the joint vocabulary, special tokens included.
+
+    Raises:
+        UsageError: the corpus has too few different parts for the vocabulary.
     """
-    made_from = {"data": dict(declared), "settings": dict(settings), "vocab": vocab, "code": code_version()}
-    texts: list[Corpus] = []
-
-    def corpus() -> Corpus:
-        if not texts:
-            texts.append(read())
-        return texts[0]
-
-    if not ours:
-        splits = {"train": corpus().train, "valid": corpus().valid, **corpus().tests}
-        made_from["read"] = {split: _digest(pairs) for split, pairs in splits.items()}
-    key = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:16]
-    folder, sealed = cache / "prepared" / f"{name}-{key}", cache / "sealed" / f"{name}-{key}"
-    build(sealed, lambda fresh: write_tests(corpus(), fresh))
-    if build(folder, lambda fresh: write_open(corpus(), fresh, declared, settings, vocab, say)):
-        say(f"{name}: prepared in {folder}")
-    info = json.loads((folder / INFO).read_text())
+    folder, sealed, info = raw.folders(
+        {"vocab": vocab, "code": code_version()},
+        lambda corpus: {name: _digest(pairs) for name, pairs in _splits(corpus).items()},
+        write_tests,
+        lambda corpus, fresh: write_open(corpus, fresh, raw.declared, raw.settings, vocab, raw.say),
+    )
     return Prepared(folder, sealed, info["digests"], info["vocab"], info["vocab"])
+
+
+def _splits(corpus: Corpus) -> dict[str, Sequence[Pair]]:
+    return {"train": corpus.train, "valid": corpus.valid, **corpus.tests}
 
 
 def _digest(pairs: Iterable[Pair]) -> str:
@@ -138,7 +125,7 @@ def _digest(pairs: Iterable[Pair]) -> str:
 
 
 def code_version() -> str:
-    """Changes whenever the code or the lexicon that makes the data does."""
+    """Return a digest of the code, lexicon and library that prepared data depends on."""
     here = Path(__file__).parent
     files = [Path(__file__), *sorted((here / "grammar").glob("*.py")), here / "grammar" / "lexicon.toml"]
     return digest([*map(sha256, files), version("sentencepiece")])
@@ -148,11 +135,15 @@ def write_open(
     corpus: Corpus,
     folder: Path,
     declared: Mapping[str, str],
-    settings: Mapping[str, Any],
+    settings: Table,
     vocab: int,
     say: Say,
 ) -> None:
-    """Vocabulary, training and validation pairs; raises UsageError where the text is too small for it."""
+    """Write vocabulary, training and validation pairs.
+
+    Raises:
+        UsageError: the corpus has too few different parts for the vocabulary.
+    """
     train = [pair for pair in corpus.train if pair[0].strip() and pair[1].strip()]
     say(f"learning {vocab:,} joint subwords on {len(train):,} training pairs")
     model = learn([sentence for pair in train for sentence in pair], vocab)
@@ -167,16 +158,14 @@ def write_open(
             ]
             source, target = [source[i] for i in keep], [target[i] for i in keep]
         write_pairs(folder / f"{split}.npz", source, target)
-    digests = dict(declared) or {
-        split: _digest(pairs)
-        for split, pairs in (("train", train), ("valid", corpus.valid), *corpus.tests.items())
-    }
+    splits = {**_splits(corpus), "train": train}
+    digests = dict(declared) or {split: _digest(pairs) for split, pairs in splits.items()}
     digests["vocabulary"] = hashlib.sha256(model).hexdigest()
-    (folder / INFO).write_text(json.dumps({"vocab": subwords.get_piece_size(), "digests": digests}, indent=1))
+    write_info(folder, {"vocab": subwords.get_piece_size(), "digests": digests})
 
 
 def write_tests(corpus: Corpus, folder: Path) -> None:
-    """Each test set as raw lines, sources apart from references, and the order of the sets."""
+    """Write each test set as raw lines, sources apart from references, and the order of the sets."""
     for name, pairs in corpus.tests.items():
         for side, kind in enumerate(("source", "reference")):
             lines = [pair[side] for pair in pairs]
@@ -187,7 +176,7 @@ def write_tests(corpus: Corpus, folder: Path) -> None:
 
 
 def read_tests(sealed: Path) -> dict[str, tuple[list[str], list[str]]]:
-    """Name of each test set -> sources and references."""
+    """Return the name of each test set -> sources and references."""
 
     def lines(name: str, kind: str) -> list[str]:
         text = (sealed / f"{name}.{kind}.txt").read_bytes().decode("utf-8")
@@ -198,10 +187,10 @@ def read_tests(sealed: Path) -> dict[str, tuple[list[str], list[str]]]:
 
 
 def learn(sentences: Sequence[str], vocab: int) -> bytes:
-    """A byte-pair encoding of ``vocab`` pieces; the same bytes for the same sentences.
+    """Learn a byte-pair encoding of ``vocab`` pieces; equal sentences give equal bytes.
 
     Raises:
-        UsageError: the sentences have not enough different parts.
+        UsageError: the sentences have too few different parts.
     """
     from sentencepiece import SentencePieceTrainer
 
@@ -212,7 +201,7 @@ def learn(sentences: Sequence[str], vocab: int) -> bytes:
             model_writer=model,
             model_type="bpe",
             vocab_size=vocab,
-            # All letters of a small corpus; of a large one, all but what is too rare to learn.
+            # A large corpus has letters that are too rare to learn.
             character_coverage=0.9999 if len(sentences) > 200_000 else 1.0,
             normalization_rule_name="identity",
             bos_id=BOS,
@@ -223,29 +212,32 @@ def learn(sentences: Sequence[str], vocab: int) -> bytes:
             minloglevel=2,
         )
     except RuntimeError as error:
-        raise UsageError(f"{len(sentences):,} sentences do not give {vocab:,} subwords: {error}") from None
+        raise UsageError(
+            f"{len(sentences):,} sentences do not give {vocab:,} subwords: {error}\n"
+            "give more text, or a smaller vocabulary (the tier's vocab)"
+        ) from None
     return model.getvalue()
 
 
 def load_vocabulary(folder: Path) -> SentencePieceProcessor:
-    """The subwords of a prepared folder."""
+    """Load the subwords of a prepared folder."""
     from sentencepiece import SentencePieceProcessor
 
     return SentencePieceProcessor(model_proto=(folder / VOCABULARY).read_bytes())
 
 
 def write_pairs(path: Path, source: Sequence[Sequence[int]], target: Sequence[Sequence[int]]) -> None:
-    """Ragged ids as flat arrays and lengths."""
-    arrays: dict[str, Any] = {}
+    """Write ragged token ids as flat arrays and lengths."""
+    arrays: dict[str, np.ndarray] = {}
     for side, sentences in (("source", source), ("target", target)):
         arrays[side] = np.array([i for sentence in sentences for i in sentence], dtype=np.int32)
         arrays[f"{side}_length"] = np.array([len(sentence) for sentence in sentences], dtype=np.int32)
     with path.open("wb") as file:
-        np.savez(file, **arrays)
+        np.savez(file, allow_pickle=False, **arrays)
 
 
 def read_pairs(path: Path) -> PairData:
-    """The pairs that ``write_pairs`` wrote."""
+    """Read the pairs that ``write_pairs`` wrote."""
     from supernet.data.sentence_pairs import PairData
 
     with np.load(path, allow_pickle=False) as arrays:

@@ -1,9 +1,8 @@
-"""Published data by checksum, and folders that are either whole or not there.
+"""Published datasets by checksum, and folders that appear atomically.
 
-A dataset is declared with the SHA-256 and size of every file. ``locate`` finds them below
-``--data-dir``; ``fetch`` downloads them for users with a network, resumes what broke off, and lets
-nothing stand under its name that is not what was declared. ``build`` makes a folder of prepared data
-atomically, and notices when a file in it has been altered since.
+A dataset is declared with the SHA-256 and size of every file. ``locate`` finds its files below
+``--data-dir``. ``fetch`` downloads them, resumes interrupted downloads, and keeps no file that differs from
+its declaration. ``build`` makes a folder of prepared data atomically, and detects files altered since.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from pathlib import Path
 from benchmarks.api import UsageError
 
 Say = Callable[[str], None]
-"""Takes one line for the user."""
+"""Function that shows one line to the user."""
 
 MANIFEST = "manifest.json"
 BLOCK = 1 << 20
@@ -42,7 +41,7 @@ TIMEOUT = 30.0
 
 @dataclass(frozen=True)
 class DataFile:
-    """One file as it must be."""
+    """Declaration of one file."""
 
     sha256: str
     size: int
@@ -51,26 +50,25 @@ class DataFile:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Files that belong together, below a folder of the dataset's name.
-
-    ``url`` is the folder they can be fetched from (None: they cannot); ``unpacked`` the bytes that one
-    of them may at most unpack to; ``note`` says where else they come from, and under what licence.
-    """
+    """Files that belong together, below a folder of the dataset's name."""
 
     name: str
     files: Mapping[str, DataFile]
     url: str | None
+    """Folder that the files can be fetched from; None: they cannot be fetched."""
     unpacked: int
+    """Most bytes that one file may unpack to."""
     note: str
+    """Other sources of the files, and their licence."""
 
     def digests(self) -> dict[str, str]:
-        """``name/file`` -> SHA-256, for provenance."""
+        """Return ``name/file`` -> SHA-256, for provenance."""
         return {f"{self.name}/{file}": declared.sha256 for file, declared in self.files.items()}
 
 
 @cache
 def datasets() -> dict[str, Dataset]:
-    """What ``datasets.toml`` declares, by name."""
+    """Return the datasets that ``datasets.toml`` declares, by name."""
     rows = tomllib.loads(Path(__file__).with_name("datasets.toml").read_text(encoding="utf-8"))
     return {
         name: Dataset(
@@ -85,14 +83,14 @@ def datasets() -> dict[str, Dataset]:
 
 
 def cache_folder() -> Path:
-    """Where fetched data is kept: ``$XDG_CACHE_HOME/supernet-bench``, by default below ``~/.cache``."""
+    """Return the folder of fetched data: ``$XDG_CACHE_HOME/supernet-bench``, or that below ``~/.cache``."""
     base = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG specification has relative paths ignored.
+    # By the XDG specification, relative paths are ignored.
     return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "supernet-bench"
 
 
 def locate(data: Dataset, data_dir: Path | None, say: Say) -> dict[str, Path]:
-    """Every file of a dataset, checked: below ``data_dir``, or else fetched into the cache.
+    """Return the checked path of every file of a dataset, below ``data_dir`` or fetched into the cache.
 
     Raises:
         UsageError: a file is missing, truncated or altered, or cannot be fetched.
@@ -102,54 +100,54 @@ def locate(data: Dataset, data_dir: Path | None, say: Say) -> dict[str, Path]:
     folder = data_dir / data.name
     if not folder.is_dir():
         inside = data_dir.is_dir() and any((data_dir / file).exists() for file in data.files)
-        there = f"'{data_dir}' is that folder itself" if inside else "it is not there"
+        reason = f"'{data_dir}' is that folder itself" if inside else "it is not there"
         raise UsageError(
-            f"no folder '{folder}' with the files {', '.join(data.files)}: {there}\n"
-            f"--data-dir names the folder above {data.name}/, such as {_hint(data, data_dir, inside)}"
+            f"no folder '{folder}' with the files {', '.join(data.files)}: {reason}\n"
+            f"--data-dir names the folder above {data.name}/, such as {_folder_hint(data, data_dir, inside)}"
         )
     for file, declared in data.files.items():
         if fault := differs(folder / file, declared):
-            raise UsageError(f"{fault}\n{_then(data, folder / file)}")
+            raise UsageError(f"{fault}\n{_repair_hint(data, folder / file)}")
     return {file: folder / file for file in data.files}
 
 
-def _hint(data: Dataset, data_dir: Path, inside: bool) -> str:
+def _folder_hint(data: Dataset, data_dir: Path, inside: bool) -> str:
     if inside:
         return f"--data-dir '{data_dir.resolve().parent}'"
     return "--data-dir ../data" + ("; without it the files are fetched" if data.url else f" ({data.note})")
 
 
-def _then(data: Dataset, path: Path) -> str:
+def _repair_hint(data: Dataset, path: Path) -> str:
     if data.url:
         return f"put it right with: curl -L -o '{path}' {data.url}/{path.name}"
     return f"put the declared file there: {data.note}"
 
 
 def differs(path: Path, declared: DataFile) -> str:
-    """What is wrong with a file, naming it, what was expected and what is there; empty when nothing is."""
+    """Describe how a file differs from its declaration; empty if it does not."""
     if not path.is_file():
         return f"'{path}' is missing: expected {declared.size:,} bytes with sha256 {declared.sha256}"
     size = path.stat().st_size
     if size != declared.size:
         kind = "is cut short" if size < declared.size else "is too long"
         return f"'{path}' {kind}: expected {declared.size:,} bytes, found {size:,}"
-    found = sha256(path)
-    if found != declared.sha256:
-        return f"'{path}' has been altered: expected sha256 {declared.sha256}, found {found}"
+    actual = sha256(path)
+    if actual != declared.sha256:
+        return f"'{path}' has been altered: expected sha256 {declared.sha256}, found {actual}"
     return ""
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+    """Return the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fetch(data: Dataset, folder: Path, say: Say) -> dict[str, Path]:
-    """Download what is not yet in ``folder``; a download that broke off goes on where it was.
+    """Download the files that ``folder`` lacks; an interrupted download resumes.
 
     Raises:
-        UsageError: there is nowhere to fetch from, no way there, or what came is not what was declared.
+        UsageError: the dataset has no URL, the download fails, or a file differs from its declaration.
     """
     missing = {file: d for file, d in data.files.items() if differs(folder / file, d)}
     if missing and data.url is None:
@@ -171,7 +169,7 @@ def _download(url: str, path: Path, declared: DataFile) -> None:
     trouble = ""
     for attempt in range(ATTEMPTS):
         if not differs(path, declared):
-            return  # another process was quicker
+            return  # another process has fetched it
         if attempt:
             time.sleep(attempt)
         try:
@@ -179,53 +177,53 @@ def _download(url: str, path: Path, declared: DataFile) -> None:
         except (OSError, ValueError, http.client.HTTPException) as error:  # URLError is an OSError
             trouble = str(getattr(error, "reason", None) or error)
             if isinstance(error, urllib.error.HTTPError) and error.code == 416:
-                part.unlink(missing_ok=True)  # what is there cannot be continued
+                part.unlink(missing_ok=True)  # the server cannot resume this part
             continue
         trouble = differs(part, declared).replace(part.name, path.name)
         if not trouble:
             os.replace(part, path)
             return
         if part.stat().st_size >= declared.size:
-            part.unlink()  # wrong bytes: nothing to go on from
+            part.unlink()  # wrong bytes cannot be resumed
     raise UsageError(
         f"could not fetch {url}: {trouble}\n"
-        "try again (it goes on where it was), or fetch it elsewhere and give the folder above "
+        "try again (the download resumes), or fetch it elsewhere and give the folder above "
         f"{path.parent.name}/: --data-dir FOLDER"
     )
 
 
 def _receive(url: str, part: Path, size: int) -> None:
-    """Append to ``part`` what is missing of ``size`` bytes; one byte more is kept as a sign of too many."""
-    have = part.stat().st_size if part.exists() else 0
-    if have > size:
+    """Append the missing bytes to ``part``; a file that is too long gets one byte more than ``size``."""
+    present = part.stat().st_size if part.exists() else 0
+    if present > size:
         part.unlink()
-        have = 0
-    if have == size:
+        present = 0
+    if present == size:
         return
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    request = urllib.request.Request(url, headers={"Range": f"bytes={present}-"} if present else {})
     with urllib.request.urlopen(request, timeout=TIMEOUT) as reply:
         # A server that ignores the range (and file://) sends all of it again.
-        resumed = have and getattr(reply, "status", None) == 206
+        resumed = present and getattr(reply, "status", None) == 206
         with part.open("ab" if resumed else "wb") as file:
-            left = size + 1 - (have if resumed else 0)
-            while left > 0 and (block := reply.read(min(BLOCK, left))):
+            room = size + 1 - (present if resumed else 0)
+            while room > 0 and (block := reply.read(min(BLOCK, room))):
                 file.write(block)
-                left -= len(block)
+                room -= len(block)
 
 
 def read_lines(path: Path, unpacked: int) -> list[str]:
-    """The lines of a UTF-8 text packed by gzip or xz, unpacked to at most ``unpacked`` bytes.
+    """Read the lines of a UTF-8 text packed by gzip or xz.
 
     Raises:
-        UsageError: it is no such text, or larger.
+        UsageError: the file is not packed UTF-8 text, or unpacks to more than ``unpacked`` bytes.
     """
     parts: list[bytes] = []
-    left = unpacked
+    room = unpacked
     try:
         with lzma.open(path) if path.suffix == ".xz" else gzip.open(path) as file:
-            while block := file.read(min(BLOCK, left + 1)):
-                left -= len(block)
-                if left < 0:
+            while block := file.read(min(BLOCK, room + 1)):
+                room -= len(block)
+                if room < 0:
                     raise UsageError(f"'{path}' unpacks to more than the {unpacked:,} bytes allowed")
                 parts.append(block)
         # Only \n ends a line: str.splitlines would also split at a form feed or U+2028.
@@ -237,23 +235,23 @@ def read_lines(path: Path, unpacked: int) -> list[str]:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Only one process at a time; freed by the system whatever becomes of it."""
+    """Hold an exclusive lock on a file; the system frees it when the process ends."""
     with path.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def build(folder: Path, make: Callable[[Path], None]) -> bool:
-    """Make ``folder`` by ``make(empty folder)`` unless it is there and whole; True when it was made.
+    """Fill ``folder`` by ``make(empty folder)`` unless it exists intact; return True if it was made.
 
-    It appears under its name complete, with a manifest of its files' checksums, or not at all. One
-    whose files have since been lost or altered is made anew.
+    The folder appears under its name complete, with a manifest of its files' checksums, or not at all. One
+    with lost or altered files is made anew.
     """
-    if whole(folder):
+    if intact(folder):
         return False
     folder.parent.mkdir(parents=True, exist_ok=True)
     with locked(folder.with_name(f".{folder.name}.lock")):
-        if whole(folder):
+        if intact(folder):
             return False
         fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         try:
@@ -269,8 +267,8 @@ def build(folder: Path, make: Callable[[Path], None]) -> bool:
     return True
 
 
-def whole(folder: Path) -> bool:
-    """Whether a folder made by ``build`` is as it was made."""
+def intact(folder: Path) -> bool:
+    """Return whether all files of a folder made by ``build`` match its manifest."""
     try:
         sums = json.loads((folder / MANIFEST).read_text())
         return all(sha256(folder / name) == digest for name, digest in sums.items())

@@ -1,43 +1,47 @@
-"""A translation task's prepared data as a fairseq ``data-bin``, with the very ids that networks here see."""
+"""Export of a translation task's prepared data as a fairseq ``data-bin``, with the same token ids."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from benchmarks.api import UsageError
-from benchmarks.tasks import Prepared, corpus
+from benchmarks.tasks import Prepared, Task, corpus
 from supernet.interop.fairseq.databin import write_dictionary, write_sentences
 
 SPLITS = ("train", "valid")
 
 
-def sides(task: str) -> tuple[str, str]:
-    """Source and target language of a task, as its name ends: ``mt-multi30k-en-de``.
+def languages_of(task: Task) -> tuple[str, str]:
+    """Return the source and target language that a task declares as ``languages``.
 
     Raises:
-        UsageError: it is no translation task.
+        UsageError: the task does not translate.
     """
-    words = task.split("-")
-    if words[0] != "mt" or len(words) < 3:
+    languages: tuple[str, str] | None = getattr(task, "languages", None)
+    if languages is None:
         raise UsageError(
-            f"task '{task}' does not translate: only sentence pairs make a data-bin; for tasks that do, type"
-            " supernet-bench list tasks"
+            f"task '{task.name}' does not translate: only sentence pairs make a data-bin; for tasks that do,"
+            " type supernet-bench list tasks"
         )
-    return words[-2], words[-1]
+    return languages
 
 
 def export(prepared: Prepared, languages: tuple[str, str], folder: Path) -> list[str]:
     """Write dictionaries, training and validation data, and the test sets as ``test``, ``test1``...
 
-    ``fairseq-train`` and ``fairseq-generate`` take the folder; the names of the test sets come back in order.
-    The folder appears whole or not at all.
+    ``fairseq-train`` and ``fairseq-generate`` read the folder, which appears complete or not at all.
+
+    Returns:
+        The names of the test sets, in order.
+
+    Raises:
+        ValueError: this process has no access to the test split.
     """
     if prepared.sealed is None:
         raise ValueError("the test split is sealed off from this process")
@@ -63,7 +67,7 @@ def _write(
     vocab = subwords.get_piece_size()
     pair = "-".join(languages)
 
-    def write(split: str, side: int, sentences: Iterable[Any]) -> None:
+    def write(split: str, side: int, sentences: Iterable[Sequence[int]]) -> None:
         write_sentences(folder / f"{split}.{pair}.{languages[side]}", sentences, vocab)
 
     for split in SPLITS:
@@ -71,7 +75,7 @@ def _write(
         for side, (flat, length) in enumerate(
             ((pairs.source, pairs.source_length), (pairs.target, pairs.target_length))
         ):
-            write(split, side, np.split(flat, np.cumsum(length)[:-1]))
+            write(split, side, [part.tolist() for part in np.split(flat, np.cumsum(length)[:-1])])
             if split == "train":
                 symbols = [subwords.id_to_piece(i) for i in range(vocab)]
                 counts = np.bincount(flat, minlength=vocab).tolist()

@@ -1,14 +1,14 @@
 """Fine-tuning as a measurement: one grid and one recipe for the networks of all methods.
 
-The learning rate is chosen on a part of *train* with one fixed seed; then as many copies as there are
-seeds are trained on all of train, and dev is looked at once. Nothing of it is charged to a method.
+The learning rate is chosen on a held-out part of *train* with one fixed seed. One copy for each seed is then
+trained on all of train and evaluated once on dev. No method is charged for it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,31 +25,45 @@ if TYPE_CHECKING:
     from supernet.finetune import Examples, Pause
 
 VERSION = 1
-"""Raised whenever the same table of settings would give other figures."""
+"""Version of the measurement; raised whenever equal settings would give other scores."""
 DRAW_SEED, GRID_SEED = 0, 0
-"""Of the rows of train that are taken and held out; of the copies that try the grid."""
+"""Seed that draws and holds out rows of train; seed of the copies that try the grid."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The table ``finetune`` of a tier."""
+    """Settings of fine-tuning: the table ``finetune`` of a tier."""
 
     tasks: Sequence[str]
     learning_rates: Sequence[float]
-    """The grid, the same for every method."""
+    """Grid of learning rates, the same for every method."""
     epochs: int
     batch: int
     seeds: int
-    """Copies of the chosen setting, with the seeds from 1 on."""
+    """Number of copies trained at the chosen learning rate, with seeds from 1 on."""
     train_most: int
-    """Rows of train at most, drawn by a fixed seed."""
+    """Most rows of train, drawn by a fixed seed."""
     held_out: float
     """Share of these rows on which the grid is judged."""
     warmup: float
     precision: str = "fp32"
 
 
-Figure = dict[str, Any]
+class FinetunedScore(TypedDict):
+    """One metric over the fine-tuning seeds, as a record keeps it."""
+
+    value: float | None
+    """Mean over seeds."""
+    low: float | None
+    """95 % t-interval of the mean."""
+    high: float | None
+    deviation: float | None
+    """Standard deviation of one seed; None for a single seed."""
+    values: list[float]
+    """Score of each seed, in order."""
+    signature: str
+    unfit: NotRequired[str]
+    """Reason why the task cannot rank networks of this size."""
 
 
 def measure(
@@ -60,22 +74,20 @@ def measure(
     settings: Settings,
     device: str,
     pause: Pause | None = None,
-) -> dict[str, Figure]:
+) -> dict[str, FinetunedScore]:
     """Fine-tune an exported encoder on one task.
 
     Args:
-        module: it is not changed.
-        task: what ``rows`` are of.
-        rows: of train and dev.
+        module: the encoder; it is not changed.
+        task: the task that ``rows`` belong to.
+        rows: rows of train and dev.
         pieces: the encoder's vocabulary.
         settings: the recipe.
         device: ``cpu`` or ``cuda``.
         pause: called between two steps.
 
     Returns:
-        Metric -> ``value`` (mean over seeds), ``deviation`` of one seed, ``low`` and ``high`` (95 %
-        t-interval of the mean over fine-tuning seeds), ``values`` (of each seed, in order),
-        ``signature``, and where the task cannot rank networks of this size ``unfit`` (the reason).
+        Metric -> its score over the fine-tuning seeds.
     """
     from supernet.finetune import Copy, Recipe, Stack, mean_loss
 
@@ -86,22 +98,22 @@ def measure(
     train = examples(task, [rows["train"][i] for i in drawn], pieces)
     dev = examples(task, rows["dev"], pieces)
 
-    def said(copies: Sequence[Copy], on: Examples, about: Examples) -> Tensor:
-        return Stack(module, outputs, copies, device).fit(on, recipe, pause).predict(about)
+    def predict(copies: Sequence[Copy], fitted_on: Examples, evaluated_on: Examples) -> Tensor:
+        return Stack(module, outputs, copies, device).fit(fitted_on, recipe, pause).predict(evaluated_on)
 
     held = max(1, round(settings.held_out * len(train)))
-    tried = said(
+    tried = predict(
         [Copy(rate, GRID_SEED) for rate in settings.learning_rates],
         train.at(slice(held, None)),
         train.at(slice(held)),
     )
     truth = train.labels[:held]
-    # Held-out parts are small: of rates with the same score, the one with the lower loss.
+    # Held-out parts are small, so that scores tie: the lower loss then decides.
     losses = np.nan_to_num(mean_loss(tried, truth.expand(len(tried), -1)).numpy(), nan=np.inf)
-    scores = [figure(task.metrics[0], logits, truth.numpy()) for logits in tried.double().numpy()]
+    scores = [compute_metric(task.metrics[0], logits, truth.numpy()) for logits in tried.double().numpy()]
     best = max(range(len(tried)), key=lambda i: (scores[i], -losses[i]))
     rate = settings.learning_rates[best]
-    found = said([Copy(rate, seed) for seed in range(1, settings.seeds + 1)], train, dev)
+    predicted = predict([Copy(rate, seed) for seed in range(1, settings.seeds + 1)], train, dev)
     grid = ",".join(f"{rate:g}" for rate in settings.learning_rates)
     recipe_text = (
         f"glue:{task.name}|split:dev|n:{len(dev)}|train:{len(train)}|lr:{rate:g}|grid:{grid}|held-out:{held}"
@@ -111,42 +123,47 @@ def measure(
     )
     unfit = task.unfit(max([module.plan.out, *(op.width for op in module.plan.ops)]))
     labels = dev.labels.numpy()
-    return {
-        metric: over_seeds(
-            [figure(metric, logits, labels) for logits in found.double().numpy()],
-            f"metric:{metric}|{recipe_text}",
-        )
-        | ({"unfit": unfit} if unfit else {})
-        for metric in task.metrics
-    }
+    scores_by_metric: dict[str, FinetunedScore] = {}
+    for metric in task.metrics:
+        values = [compute_metric(metric, logits, labels) for logits in predicted.double().numpy()]
+        score = summarize_seeds(values, f"metric:{metric}|{recipe_text}")
+        if unfit:
+            score["unfit"] = unfit
+        scores_by_metric[metric] = score
+    return scores_by_metric
 
 
-def over_seeds(values: Sequence[float], signature: str) -> Figure:
-    """One metric's figure from those of each seed."""
+def summarize_seeds(values: Sequence[float], signature: str) -> FinetunedScore:
+    """Return the score of one metric over seeds, rounded to ``DIGITS`` decimals."""
     kept = [round(value, DIGITS) for value in values]
     interval = intervals.t_interval(kept)
-    found: Figure = {"value": interval.mean, "low": interval.low, "high": interval.high}
-    found["deviation"] = float(np.std(kept, ddof=1)) if len(kept) > 1 else None
-    rounded = {name: None if x is None else round(x, DIGITS) for name, x in found.items()}
-    return rounded | {"values": kept, "signature": signature}
+    deviation = float(np.std(kept, ddof=1)) if len(kept) > 1 else None
+    value, low, high, deviation = (
+        None if x is None else round(x, DIGITS)
+        for x in (interval.mean, interval.low, interval.high, deviation)
+    )
+    return {
+        "value": value, "low": low, "high": high, "deviation": deviation, "values": kept,
+        "signature": signature,
+    }  # fmt: skip
 
 
-def figure(metric: str, said: NDArray[np.float64], labels: NDArray[Any]) -> float:
-    """One metric, times 100.
+def compute_metric(metric: str, logits: NDArray[np.float64], labels: NDArray[np.generic]) -> float:
+    """Return one metric, times 100.
 
     Args:
         metric: ``accuracy``, ``f1`` (of class 1), ``mcc``, ``spearman`` or ``pearson``.
-        said: ``[N, outputs]``: of every class, or the number itself; what a diverged copy says is none
-            and counts as 0.
+        logits: ``[N, outputs]``, one output for each class or the predicted number. Outputs of a diverged
+            copy, which are not finite, count as 0.
         labels: ``[N]``.
     """
-    finite = np.nan_to_num(said, nan=0.0, posinf=0.0, neginf=0.0)
+    finite = np.nan_to_num(logits, nan=0.0, posinf=0.0, neginf=0.0)
     if metric in ("spearman", "pearson"):
         from scipy import stats as tests
 
         numbers = finite[:, 0]
         if np.ptp(numbers) == 0 or np.ptp(labels) == 0:
-            return 0.0  # one answer to everything orders nothing
+            return 0.0  # a constant has no rank correlation
         correlation = tests.spearmanr if metric == "spearman" else tests.pearsonr
         return 100 * float(correlation(numbers, labels).statistic)
     from sklearn import metrics
@@ -161,9 +178,9 @@ def figure(metric: str, said: NDArray[np.float64], labels: NDArray[Any]) -> floa
 
 
 def examples(task: GlueTask, rows: Sequence[Row], pieces: Tokenizer) -> Examples:
-    """Rows as token ids ``[CLS] a [SEP]`` or ``[CLS] a [SEP] b [SEP]``, padded to the task's length.
+    """Encode rows as token ids ``[CLS] a [SEP]`` or ``[CLS] a [SEP] b [SEP]``, padded to the task's length.
 
-    What does not fit is cut off at the end; of a pair, from whichever is longer.
+    Sentences that do not fit are cut at their end; of a pair, the longer one first.
     """
     import torch
 
@@ -171,7 +188,7 @@ def examples(task: GlueTask, rows: Sequence[Row], pieces: Tokenizer) -> Examples
     from supernet.finetune import Examples
 
     parts = [
-        [one.ids for one in pieces.encode_batch([texts[i] for texts, _ in rows])]
+        [encoding.ids for encoding in pieces.encode_batch([texts[i] for texts, _ in rows])]
         for i in range(len(task.columns))
     ]
     tokens = np.full((len(rows), task.length), PAD, dtype=np.int64)
@@ -179,7 +196,7 @@ def examples(task: GlueTask, rows: Sequence[Row], pieces: Tokenizer) -> Examples
     for row, ids in enumerate(zip(*parts, strict=True)):
         at = 1
         tokens[row, 0] = CLS
-        for segment, kept in enumerate(cut(ids, task.length - 1 - len(ids))):
+        for segment, kept in enumerate(truncate(ids, task.length - 1 - len(ids))):
             end = at + len(kept) + 1
             tokens[row, at:end] = [*kept, SEP]
             segments[row, at:end] = segment
@@ -191,8 +208,8 @@ def examples(task: GlueTask, rows: Sequence[Row], pieces: Tokenizer) -> Examples
     return Examples(torch.from_numpy(tokens), torch.from_numpy(segments), numbers)
 
 
-def cut(ids: Sequence[Sequence[int]], room: int) -> list[Sequence[int]]:
-    """One sentence or two with at most ``room`` tokens, taken from the longer one first."""
+def truncate(ids: Sequence[Sequence[int]], room: int) -> list[Sequence[int]]:
+    """Cut one sentence or two to at most ``room`` tokens in all, the longer one first."""
     if len(ids) == 1:
         return [ids[0][:room]]
     first, second = ids

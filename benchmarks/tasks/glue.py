@@ -1,7 +1,7 @@
-"""What encoders are fine-tuned on: tasks of GLUE (Wang et al. 2019) and one made from the grammar.
+"""Tasks of fine-tuning: those of GLUE (Wang et al. 2019), and one generated from the grammar.
 
-Labels of dev are test data: all that is read here goes below the sealed folder, which only scoring
-sees. Imports no torch.
+Labels of dev are test data, so that all rows go below the sealed folder, which only the scoring process
+reads. Imports no torch.
 """
 
 from __future__ import annotations
@@ -19,45 +19,45 @@ from benchmarks.stats.bleu import digest
 from benchmarks.tasks.datasets import Say, build, datasets, locate, read_lines, sha256
 
 Row = tuple[tuple[str, ...], str]
-"""The sentence or the two, and the label as it is written."""
+"""One or two sentences, and the label as text."""
 Splits = Mapping[str, Sequence[Row]]
-"""``train`` and ``dev``."""
+"""Rows of ``train`` and ``dev``."""
 DATASET, HUB, ROWS = "glue", "nyu-mll/glue", "rows.json"
 DIGESTS = "digests.json"
 
 
 @dataclass(frozen=True)
 class GlueTask:
-    """One task of fine-tuning."""
+    """A task of fine-tuning."""
 
     name: str
     source: str
     """Folder below ``glue/``, ``hub:<configuration>`` or ``grammar:<seed>``."""
     columns: tuple[str, ...]
     labels: tuple[str, ...]
-    """In the order of their numbers; none: a number from 0 to ``MOST_SIMILAR``."""
+    """Labels in the order of their class numbers; empty: a label is a number from 0 to ``MOST_SIMILAR``."""
     metrics: tuple[str, ...]
-    """The first one chooses and is averaged."""
+    """Names of the metrics; the first chooses the learning rate and enters means over tasks."""
     length: int
-    """Tokens of every row, special ones and padding included."""
+    """Tokens of every row, special tokens and padding included."""
     rows: tuple[int, int]
-    """Of train and dev, as they must be."""
+    """Required numbers of rows of train and dev."""
     dev: str = "dev"
-    """What the split is called where it comes from."""
+    """Name of the dev split in ``source``."""
     unranked: float = 0.0
-    """Networks up to this width cannot be ranked by it,"""
+    """Largest width of networks that the task cannot rank."""
     because: str = ""
-    """for this reason."""
+    """Reason why it cannot rank them."""
 
     def unfit(self, width: int) -> str | None:
-        """Why a mean over tasks leaves it out for networks up to ``width``; None where it does not."""
+        """Return why means over tasks omit it for networks of this width; None if they include it."""
         return self.because if width <= self.unranked else None
 
     def label(self, text: str, where: str) -> str:
-        """``text`` if it is a label.
+        """Return ``text``, checked to be a label.
 
         Raises:
-            UsageError: it is none; the message begins with ``where``.
+            UsageError: it is not a label; the message begins with ``where``.
         """
         if self.labels:
             if text in self.labels:
@@ -74,7 +74,7 @@ class GlueTask:
 
 
 MOST_SIMILAR = 5.0
-"""Of STS-B: the same meaning."""
+"""Largest label of STS-B: two sentences of the same meaning."""
 _PAIR = ("sentence1", "sentence2")
 _SMALL = 256
 TASKS: dict[str, GlueTask] = {
@@ -123,26 +123,26 @@ def check(names: Sequence[str]) -> None:
 
 
 def prepare(name: str, sealed: Path, data_dir: Path | None, say: Say) -> dict[str, str]:
-    """Make or find the rows of a task below ``sealed``; gives their checksums.
+    """Prepare the rows of a task below ``sealed``, or find them prepared; return their checksums.
 
     Raises:
-        UsageError: they are missing or not what they should be.
+        UsageError: files are missing or altered, or the rows are not those of the task.
     """
     task, folder = TASKS[name], _folder(name, sealed)
     if build(folder, lambda fresh: _write(task, fresh, data_dir, say)):
         say(f"{name}: rows to fine-tune on in {folder}")
-    found: dict[str, str] = json.loads((folder / DIGESTS).read_text())
-    return found
+    digests: dict[str, str] = json.loads((folder / DIGESTS).read_text())
+    return digests
 
 
 def read(name: str, sealed: Path) -> Splits:
-    """The rows that ``prepare`` left, for the scoring process."""
-    kept = json.loads((_folder(name, sealed) / ROWS).read_text("utf-8"))
-    return {split: [(tuple(texts), label) for texts, label in rows] for split, rows in kept.items()}
+    """Return the rows that ``prepare`` wrote, for the scoring process."""
+    splits = json.loads((_folder(name, sealed) / ROWS).read_text("utf-8"))
+    return {split: [(tuple(texts), label) for texts, label in rows] for split, rows in splits.items()}
 
 
 def _folder(name: str, sealed: Path) -> Path:
-    """Where a task's rows are: in another place whenever another file or other code makes them."""
+    """Return the folder of a task's rows, addressed by the files and the code that they are made from."""
     here = Path(__file__)
     grammar = [*sorted((here.parent / "grammar").glob("*.py")), here.parent / "grammar" / "lexicon.toml"]
     made_from = {"task": asdict(TASKS[name]), "code": [sha256(file) for file in (here, *grammar)]}
@@ -168,10 +168,10 @@ def _write(task: GlueTask, folder: Path, data_dir: Path | None, say: Say) -> Non
             for split in ("train", "dev")
         }
         digests = data.digests()
-    for (split, rows), wanted in zip(splits.items(), task.rows, strict=True):
-        if len(rows) != wanted:
+    for (split, rows), expected in zip(splits.items(), task.rows, strict=True):
+        if len(rows) != expected:
             raise UsageError(
-                f"{task.name}: {len(rows):,} rows of {split} in {task.source}, {wanted:,} are expected:"
+                f"{task.name}: {len(rows):,} rows of {split} in {task.source}, {expected:,} are expected:"
                 " take the official files"
             )
         if kind in ("hub", "grammar"):
@@ -181,21 +181,21 @@ def _write(task: GlueTask, folder: Path, data_dir: Path | None, say: Say) -> Non
 
 
 def read_table(path: Path, task: GlueTask, unpacked: int) -> list[Row]:
-    """The rows of a packed file with a header; a field ends at a tab, whatever quotes are in it.
+    """Read the rows of a packed file with a header; only tabs separate fields, quotes are text.
 
     Raises:
-        UsageError: other columns, a missing sentence or an unknown label; names file and line.
+        UsageError: other columns, an empty sentence or an unknown label, with file and line.
     """
     header, *lines = read_lines(path, unpacked)
-    wanted = [*task.columns, "label"]
-    if header.split("\t") != wanted:
-        raise UsageError(f"'{path}', line 1: columns {header[:80]!r}, {task.name} has {', '.join(wanted)}")
+    columns = [*task.columns, "label"]
+    if header.split("\t") != columns:
+        raise UsageError(f"'{path}', line 1: columns {header[:80]!r}, {task.name} has {', '.join(columns)}")
     rows = []
     for number, line in enumerate(lines, 2):
         where = f"'{path}', line {number}"
         *texts, label = line.split("\t")
         if len(texts) != len(task.columns):
-            raise UsageError(f"{where}: {len(texts) + 1} columns, not {len(wanted)} ({', '.join(wanted)})")
+            raise UsageError(f"{where}: {len(texts) + 1} columns, not {len(columns)} ({', '.join(columns)})")
         rows.append((_texts(texts, where), task.label(label, where)))
     return rows
 
@@ -207,10 +207,10 @@ def _texts(texts: Sequence[str], where: str) -> tuple[str, ...]:
 
 
 def from_hub(task: GlueTask, configuration: str, say: Say) -> dict[str, list[Row]]:
-    """The rows through the library ``datasets``, for users with a network.
+    """Fetch rows with the library ``datasets``, for users with a network.
 
     Raises:
-        UsageError: it is not installed, cannot fetch them, or they have other labels.
+        UsageError: the library is not installed or cannot fetch the rows, or their labels differ.
     """
     try:
         from datasets import load_dataset
@@ -220,19 +220,20 @@ def from_hub(task: GlueTask, configuration: str, say: Say) -> dict[str, list[Row
             "install it (python -m pip install 'supernet-bench[glue]'), or take it out of finetune.tasks"
         ) from None
     say(f"fetching {HUB}, {configuration}")
-    found = {}
-    for split, there in (("train", "train"), ("dev", task.dev)):
+    splits = {}
+    for split, hub_split in (("train", "train"), ("dev", task.dev)):
         try:
-            table = load_dataset(HUB, configuration, split=there)
+            table = load_dataset(HUB, configuration, split=hub_split)
             names = table.features["label"].names
             lines = list(table)
-        except Exception as error:  # whatever the library says, it is about the network or its cache
+        except Exception as error:  # the library raises many kinds; all concern the network or its cache
             raise UsageError(
                 f"{task.name}: {HUB} could not be read ({type(error).__name__}: {str(error)[:200]})\n"
                 "try again with a network, or take the task out of finetune.tasks"
             ) from error
-        found[split] = list(_numbered(lines, names, task, f"{HUB} {configuration} {there}"))
-    return found
+        where = f"{HUB} {configuration} {hub_split}"
+        splits[split] = list(_numbered(lines, names, task, where))
+    return splits
 
 
 def _numbered(
@@ -246,40 +247,40 @@ def _numbered(
 
 
 def from_grammar(task: GlueTask, seed: int) -> dict[str, list[Row]]:
-    """Generated sentences: is the subject of the main clause one, or many? As many of either answer.
+    """Generate sentences labelled by the number of the main clause's subject, both labels equally often.
 
     Train and dev are sentences of the translation task's training and test splits, so that no encoder
-    has been trained on one of dev; none is written alike in both.
+    has been trained on one of dev. No text occurs in both.
     """
     import numpy as np
 
     from benchmarks.tasks.grammar import derive, english, split_of
-    from benchmarks.tasks.grammar.derive import Dice, NounPhrase
+    from benchmarks.tasks.grammar.derive import Dice, NounPhrase, Pronoun
 
-    def answer(subject: Any) -> str:
+    def answer(subject: NounPhrase | Pronoun | None) -> str:
         if isinstance(subject, NounPhrase):
             return task.labels[subject.plural]
-        # "you" may be either, and who asks for a subject names none.
+        # "you" may be either; a question for the subject has none.
         several = {"I": 0, "he": 0, "she": 0, "we": 1, "they": 1}
         word = subject.word if subject else ""
         return task.labels[several[word]] if word in several else ""
 
     dice = Dice(np.random.default_rng(seed))
     places = {"train": "train", "test": "dev"}
-    left = {
+    missing = {
         (split, label): size // len(task.labels)
         for split, size in zip(("train", "dev"), task.rows, strict=True)
         for label in task.labels
     }
     rows: dict[str, list[Row]] = {"train": [], "dev": []}
     seen: set[str] = set()
-    while any(left.values()):
+    while any(missing.values()):
         sentence = derive(dice)
         split = places.get(split_of(sentence), "")
         label = answer(sentence.main.subject)
         text = english(sentence)
-        if left.get((split, label)) and text not in seen:
+        if missing.get((split, label)) and text not in seen:
             seen.add(text)
-            left[split, label] -= 1
+            missing[split, label] -= 1
             rows[split].append(((text,), label))
     return rows

@@ -1,9 +1,8 @@
-"""Questions about mosaics, small pictures in a square: what is where, how often, and whether two are alike.
+"""Generated visual questions about mosaics: small pictures in a square grid.
 
-Visual questions without a download of their own: the pictures are those of Fashion-MNIST (Xiao et al. 2017),
-or of digits for a quick check. Four templates, each as often as the others; within a template the answer is
-drawn first and the mosaic made to fit, so that a question says as little as possible about its answer. No
-picture of one split is in a mosaic of another.
+The pictures are those of Fashion-MNIST (Xiao et al. 2017), or digits for a quick check. Four templates are
+equally frequent. Within a template the answer is drawn first and the mosaic second, so that a question
+reveals as little as possible of its answer. No picture of one split is in a mosaic of another.
 """
 
 from __future__ import annotations
@@ -20,24 +19,26 @@ from numpy.typing import NDArray
 from benchmarks.api import UsageError
 from benchmarks.tasks.datasets import Say, datasets, locate
 from benchmarks.tasks.images import Split, Splits, digits
+from benchmarks.tasks.tiers import Table
 
 Array = NDArray[Any]
 
 CLOTHES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 FASHION = {"train": ("train", 60_000), "test": ("t10k", 10_000)}
-"""Split -> how its files begin, and its images."""
+"""Split -> first part of its files' names, and its number of images."""
 SIDE = 28
+"""Side of a picture in pixels."""
 MOST = 3
-"""A count is asked up to this number."""
+"""Largest count that is asked for."""
 ANSWERS = ("yes", "no", *map(str, range(MOST + 1)))
-"""Before the classes, which are answers too."""
+"""Answers before the classes, which are answers too."""
 LENGTH = 7
 """Words of the longest question."""
 
 
-def mosaics(settings: Mapping[str, Any], data_dir: Path | None, say: Say) -> Splits:
-    """Mosaics and questions about them.
+def mosaics(settings: Table, data_dir: Path | None, say: Say) -> Splits:
+    """Draw mosaics and questions about them.
 
     Args:
         settings: ``tiles``: ``fashion_mnist`` or ``digits``; ``grid``: pictures of a side; ``train``,
@@ -45,7 +46,7 @@ def mosaics(settings: Mapping[str, Any], data_dir: Path | None, say: Say) -> Spl
             train that validation mosaics are made of; ``length`` of a question in words; ``seed``.
 
     Raises:
-        UsageError: a file is missing or not what it should be, or questions do not fit.
+        UsageError: a file is missing or altered, the grid or the questions are too small.
     """
     grid, length = int(settings["grid"]), int(settings["length"])
     if grid < 2 or length < LENGTH:
@@ -53,8 +54,8 @@ def mosaics(settings: Mapping[str, Any], data_dir: Path | None, say: Say) -> Spl
             f"mosaics of {grid}x{grid} and questions of {length} words: at least 2x2 and {LENGTH}"
         )
     if settings["tiles"] == "digits":
-        found = digits({"seed": settings["seed"], "test": 360}, data_dir, say)
-        pools, digests, classes = {"train": found.train, "test": found.test}, found.digests, DIGITS
+        tiles = digits({"seed": settings["seed"], "test": 360}, data_dir, say)
+        pools, digests, classes = {"train": tiles.train, "test": tiles.test}, tiles.digests, DIGITS
     else:
         pools, digests = fashion(data_dir, say)
         classes = CLOTHES
@@ -64,35 +65,39 @@ def mosaics(settings: Mapping[str, Any], data_dir: Path | None, say: Say) -> Spl
     order = rng.permutation(len(pools["train"]["labels"]))
     held = np.sort(order[: settings["tiles_valid"]])
     kept = np.sort(order[settings["tiles_valid"] :])
-    tiles = {split: pools["test" if split == "test" else "train"] for split in ("train", "valid", "test")}
+    pool_of = {split: pools["test" if split == "test" else "train"] for split in ("train", "valid", "test")}
     which = {"train": kept, "valid": held, "test": np.arange(len(pools["test"]["labels"]))}
     say(f"drawing questions about mosaics of {grid}x{grid} (seed {settings['seed']})")
-    made = {}
-    for split, pool in tiles.items():
-        some = {name: values[which[split]] for name, values in pool.items()}
-        made[split] = questions(some, classes, grid, int(settings[split]), length, number, rng)
-    say(f"answered without looking: {100 * floor(made['train'], made['test']):.1f} % of the test questions")
-    return Splits(made["train"], made["test"], digests, words, made["valid"])
+    splits = {}
+    for split, pool in pool_of.items():
+        pictures = {name: values[which[split]] for name, values in pool.items()}
+        splits[split] = draw_questions(pictures, classes, grid, int(settings[split]), length, number, rng)
+    blind = question_only_accuracy(splits["train"], splits["test"])
+    say(f"answered without looking: {100 * blind:.1f} % of the test questions")
+    return Splits(splits["train"], splits["test"], digests, words, splits["valid"])
 
 
 def fashion(data_dir: Path | None, say: Say) -> tuple[dict[str, Split], dict[str, str]]:
-    """Fashion-MNIST from ``fashion_mnist/`` below ``data_dir``: pictures of each split, checksums of files.
+    """Read Fashion-MNIST from ``fashion_mnist/`` below ``data_dir``.
+
+    Returns:
+        The pictures of each split, and the checksums of the files.
 
     Raises:
-        UsageError: a file is missing or not what it should be.
+        UsageError: a file is missing or altered.
     """
     data = datasets()["fashion_mnist"]
     files = locate(data, data_dir, say)
-    found: dict[str, Split] = {}
+    pools: dict[str, Split] = {}
     for split, (start, count) in FASHION.items():
-        pixels = _idx(files[f"{start}-images-idx3-ubyte.gz"], (count, SIDE, SIDE))
-        labels = _idx(files[f"{start}-labels-idx1-ubyte.gz"], (count,))
-        found[split] = {"pixels": pixels[:, None], "labels": labels}
-    return found, data.digests()
+        pixels = _read_idx(files[f"{start}-images-idx3-ubyte.gz"], (count, SIDE, SIDE))
+        labels = _read_idx(files[f"{start}-labels-idx1-ubyte.gz"], (count,))
+        pools[split] = {"pixels": pixels[:, None], "labels": labels}
+    return pools, data.digests()
 
 
-def _idx(path: Path, shape: tuple[int, ...]) -> Array:
-    """The bytes of a packed idx file, behind its header: two zeros, 8, the number of axes, their sizes."""
+def _read_idx(path: Path, shape: tuple[int, ...]) -> Array:
+    """Read the bytes of a packed idx file; its header is two zeros, 8, the number of axes, their sizes."""
     header = bytes([0, 0, 8, len(shape)]) + b"".join(n.to_bytes(4, "big") for n in shape)
     size = len(header) + int(np.prod(shape))
     try:
@@ -106,12 +111,12 @@ def _idx(path: Path, shape: tuple[int, ...]) -> Array:
 
 
 def vocabulary(classes: tuple[str, ...], grid: int) -> tuple[str, ...]:
-    """Words of questions in the order of their ids; ``1``, ``2`` and so on are places, row by row."""
+    """Return the words of questions in the order of their ids; ``1``, ``2`` ... are places, row by row."""
     plain = ("is", "there", "a", "how", "many", "are", "what", "left", "of", "the", "like", "?")
     return ("<pad>", "<unknown>", *plain, *map(str, range(1, grid**2 + 1)), *classes)
 
 
-def questions(
+def draw_questions(
     pool: Split,
     classes: tuple[str, ...],
     grid: int,
@@ -120,7 +125,11 @@ def questions(
     number: Mapping[str, int],
     rng: np.random.Generator,
 ) -> Split:
-    """``count`` questions about as many mosaics of the pictures in ``pool``."""
+    """Draw ``count`` questions, each about a mosaic of its own made of the pictures in ``pool``.
+
+    Raises:
+        UsageError: a class has no picture.
+    """
     cells = grid**2
     by_class = [np.flatnonzero(pool["labels"] == label) for label in range(len(classes))]
     if not all(map(len, by_class)):
@@ -128,13 +137,13 @@ def questions(
     texts = np.zeros((count, length), dtype=np.int16)
     shown = np.zeros((count, cells), dtype=np.int64)
     labels = np.zeros(count, dtype=np.uint8)
-    templates = (presence, amount, left_of, alike)
+    templates = (ask_presence, ask_count, ask_left_of, ask_alike)
     for row, kind in enumerate(rng.integers(len(templates), size=count)):
         question, answer, seen = templates[kind](classes, grid, rng)
         ids = [number[word] for word in question.split()]
         texts[row, : len(ids)], labels[row], shown[row] = ids, answer, seen
-    # One picture of each class that is shown, drawn anew for every place.
-    sizes = np.array([len(found) for found in by_class])
+    # A picture of its class is drawn anew for every place.
+    sizes = np.array([len(pictures) for pictures in by_class])
     chosen = (rng.random(shown.shape) * sizes[shown]).astype(np.int64)
     ragged = np.concatenate(by_class)
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
@@ -143,54 +152,56 @@ def questions(
 
 
 Asked = tuple[str, int, Array]
-"""A question, the number of its answer, and the class of each place."""
+"""A question, the number of its answer, and the class at each place."""
 
 
-def _without(some: int, count: int, classes: int, rng: np.random.Generator) -> Array:
-    """``count`` classes, none of which is ``some``."""
-    found: Array = (some + 1 + rng.integers(classes - 1, size=count)) % classes
-    return found
+def _draw_others(excluded: int, count: int, classes: int, rng: np.random.Generator) -> Array:
+    """Draw ``count`` class numbers, none of which is ``excluded``."""
+    drawn: Array = (excluded + 1 + rng.integers(classes - 1, size=count)) % classes
+    return drawn
 
 
-def presence(classes: tuple[str, ...], grid: int, rng: np.random.Generator) -> Asked:
-    """Whether there is one of a class; where there is, once or twice."""
+def ask_presence(classes: tuple[str, ...], grid: int, rng: np.random.Generator) -> Asked:
+    """Ask for the presence of a class, which is shown once or twice if the answer is yes."""
     asked, answer = int(rng.integers(len(classes))), int(rng.integers(2))
-    seen = _without(asked, grid**2, len(classes), rng)
+    seen = _draw_others(asked, grid**2, len(classes), rng)
     if not answer:
         seen[rng.permutation(grid**2)[: rng.integers(1, 3)]] = asked
     return f"is there a {classes[asked]} ?", answer, seen
 
 
-def amount(classes: tuple[str, ...], grid: int, rng: np.random.Generator) -> Asked:
-    """How many there are of a class."""
-    asked, there = int(rng.integers(len(classes))), int(rng.integers(MOST + 1))
-    seen = _without(asked, grid**2, len(classes), rng)
-    seen[rng.permutation(grid**2)[:there]] = asked
-    return f"how many {classes[asked]} are there ?", ANSWERS.index(str(there)), seen
+def ask_count(classes: tuple[str, ...], grid: int, rng: np.random.Generator) -> Asked:
+    """Ask for the number of pictures of a class."""
+    asked, count = int(rng.integers(len(classes))), int(rng.integers(MOST + 1))
+    seen = _draw_others(asked, grid**2, len(classes), rng)
+    seen[rng.permutation(grid**2)[:count]] = asked
+    return f"how many {classes[asked]} are there ?", ANSWERS.index(str(count)), seen
 
 
-def left_of(classes: tuple[str, ...], grid: int, rng: np.random.Generator) -> Asked:
-    """What is left of the only one of a class."""
+def ask_left_of(classes: tuple[str, ...], grid: int, rng: np.random.Generator) -> Asked:
+    """Ask for the class to the left of the only picture of another class."""
     answer = int(rng.integers(len(classes)))
-    asked = int(_without(answer, 1, len(classes), rng)[0])
-    seen = _without(asked, grid**2, len(classes), rng)
+    asked = int(_draw_others(answer, 1, len(classes), rng)[0])
+    seen = _draw_others(asked, grid**2, len(classes), rng)
     place = int(rng.integers(grid)) * grid + int(rng.integers(1, grid))
     seen[place], seen[place - 1] = asked, answer
     return f"what is left of the {classes[asked]} ?", len(ANSWERS) + answer, seen
 
 
-def alike(classes: tuple[str, ...], grid: int, rng: np.random.Generator) -> Asked:
-    """Whether two places show the same class."""
+def ask_alike(classes: tuple[str, ...], grid: int, rng: np.random.Generator) -> Asked:
+    """Ask for the equality of the classes at two places."""
     first, second = sorted(rng.permutation(grid**2)[:2].tolist())
     answer = int(rng.integers(2))
     seen: Array = rng.integers(len(classes), size=grid**2)
-    seen[second] = seen[first] if not answer else _without(int(seen[first]), 1, len(classes), rng)[0]
+    seen[second] = seen[first] if not answer else _draw_others(int(seen[first]), 1, len(classes), rng)[0]
     return f"is {first + 1} like {second + 1} ?", answer, seen
 
 
-def floor(train: Split, test: Split) -> float:
-    """Share of ``test`` answered right by the most frequent answer in ``train`` to the very question: what
-    the questions alone are worth. A question never asked before counts as answered wrong."""
+def question_only_accuracy(train: Split, test: Split) -> float:
+    """Return the accuracy on ``test``, from 0 to 1, of each question's most frequent answer in ``train``.
+
+    A question that does not occur in ``train`` counts as answered wrong.
+    """
     tallies: dict[bytes, Array] = {}
     most = int(max(train["labels"].max(), test["labels"].max())) + 1
     for text, label in zip(train["texts"], train["labels"], strict=True):

@@ -1,98 +1,81 @@
-"""Machine translation: generated English-German, Multi30k and Tatoeba, in up to three tiers.
+"""Machine translation: generated English-German, Multi30k and Tatoeba.
 
-One class for all of them; what differs is the corpus and the numbers in ``mt.toml``.
+One class for all of them; they differ in the corpus and in the numbers of ``mt.toml``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING, Any, TypedDict
+
+import numpy as np
 
 from benchmarks import stage
 from benchmarks.api import Measurement
 from benchmarks.stats import task_units
-from benchmarks.tasks import Prepared, corpus, is_ours, lexicon
-from benchmarks.tasks.datasets import Say, datasets
-from benchmarks.tasks.precision import autocast
-from benchmarks.tasks.tiers import Tier, read_tier, tier_names
+from benchmarks.tasks import Prepared, corpus, lexicon_digest
+from benchmarks.tasks.base import TieredTask, autocast, evaluating
+from benchmarks.tasks.prepare import RawData
+from benchmarks.tasks.tiers import Tier
 
 if TYPE_CHECKING:
     import torch
+    from sentencepiece import SentencePieceProcessor
 
     from supernet.data.sentence_pairs import Batch, PairData, TokenBatches
     from supernet.seq2seq import Seq2SeqFamily
     from supernet.space import SearchSpace
 
-TABLES = Path(__file__).with_name("mt.toml")
 EVALUATION_TOKENS = {"cpu": 4096, "cuda": 16384}
 """Padded tokens of a validation batch."""
 PADDING = {"cpu": 1, "cuda": 8}
 """Lengths of training batches are padded to a multiple of this (8 suits tensor cores)."""
 DECODING_SENTENCES = {"cpu": 64, "cuda": 512}
+"""Sentences decoded together."""
 
 
-class MTTask:
-    """One translation task.
+class Sentences(TypedDict):
+    """Statistics of a record's translations, sentence by sentence."""
 
-    Args:
-        name: of the task, and of its tables in ``mt.toml``.
-        read: gives the raw text for the tier's ``data`` settings.
-        dataset: the published dataset that it reads, if any.
-    """
+    sets: list[list[str | int]]
+    """Name and number of sentences of each test set."""
+    bleu: str
+    """Packed by ``benchmarks.stats.bleu.sentence_counts``."""
+
+
+class TranslationScore(TypedDict):
+    """Score of one network on all test sets, as a record keeps it."""
+
+    test: dict[str, dict[str, Any]]
+    """Test set -> metric -> value, low, high, signature; all sets pooled first if there are several."""
+    sentences_sha256: str
+    sentences: Sentences
+    test_loss: float
+
+
+class MTTask(TieredTask[corpus.Corpus, "PairData", "Batch"]):
+    """A translation task."""
 
     suite = "mt"
     units = task_units.TRANSLATION
-    metric = units.metric
-
-    def __init__(
-        self,
-        name: str,
-        read: Callable[[Mapping[str, Any], Path | None, Say], corpus.Corpus],
-        dataset: str | None = None,
-    ) -> None:
-        self.name, self.read, self.dataset = name, read, dataset
-        self._batches: WeakKeyDictionary[PairData, dict[str, list[Batch]]] = WeakKeyDictionary()
-
-    def tiers(self) -> tuple[str, ...]:
-        """The tiers it has, smallest first."""
-        return tier_names(TABLES, self.name)
-
-    def tier(self, tier: str, device: str) -> Tier:
-        """The settings of a tier on a kind of device (``cpu``, ``cuda``).
-
-        Raises:
-            UsageError: the task has no such tier.
-        """
-        return read_tier(TABLES, self.name, tier, device)
+    tables = Path(__file__).with_name("mt.toml")
+    languages = "en", "de"
+    """Source and target language."""
 
     def declared(self, tier: Tier) -> dict[str, str]:
-        """Return the checksums that fix the data of a tier, as far as its code and settings do not."""
-        return {
-            **lexicon(),
-            **(datasets()[self.dataset].digests() if self.dataset else {}),
-        }
+        """Return the checksums that, with code and settings, determine the data of a tier."""
+        return {**lexicon_digest(), **super().declared(tier)}
 
-    def prepare(self, tier: Tier, cache: Path, data_dir: Path | None, progress: Say) -> Prepared:
-        """The data of a tier, made once and then found.
+    def prepare_data(self, raw: RawData[corpus.Corpus], tier: Tier) -> Prepared:
+        """Return the prepared sentence pairs.
 
         Raises:
-            UsageError: the data is missing or not what it should be.
+            UsageError: the corpus is too small for the tier's vocabulary.
         """
-        return corpus.prepare(
-            f"{self.name}-{tier.name}",
-            lambda: self.read(tier.data, data_dir, progress),
-            declared=datasets()[self.dataset].digests() if self.dataset else {},
-            settings=tier.data,
-            vocab=tier.vocab,
-            ours=is_ours(self.read),
-            cache=cache,
-            say=progress,
-        )
+        return corpus.prepare(raw, tier.vocab)
 
     def family(self, tier: Tier, prepared: Prepared, space: SearchSpace | None = None) -> Seq2SeqFamily:
-        """All sub-networks of a space, by default the tier's, over the prepared vocabulary."""
+        """Return the encoder-decoders of a space, by default the tier's, over the prepared vocabulary."""
         from supernet.seq2seq import Seq2SeqConfig, Seq2SeqFamily
         from supernet.space import get_space
 
@@ -100,15 +83,15 @@ class MTTask:
         return Seq2SeqFamily(space or get_space(tier.space), config)
 
     def training(self, prepared: Prepared) -> PairData:
-        """The training pairs."""
+        """Return the training pairs."""
         return corpus.read_pairs(prepared.folder / "train.npz")
 
     def validation(self, prepared: Prepared) -> PairData:
-        """The validation pairs."""
+        """Return the validation pairs."""
         return corpus.read_pairs(prepared.folder / "valid.npz")
 
     def batches(self, pairs: PairData, max_tokens: int, seed: int, device: str) -> TokenBatches:
-        """Training batches without end, in an order that the seed decides."""
+        """Return an endless stream of training batches, in an order that the seed determines."""
         from supernet.data.sentence_pairs import TokenBatches
 
         multiple = PADDING[device]
@@ -117,64 +100,56 @@ class MTTask:
     def evaluate(
         self, module: torch.nn.Module, pairs: PairData, device: str, precision: str = "fp32"
     ) -> Measurement:
-        """Teacher-forced loss in nats per target token over all pairs, end of sentence included.
+        """Return the teacher-forced loss in nats per target token, end of sentence included.
 
-        The same batches in the same order each time; sums are in double precision.
+        The batches and their order are the same each time; sums are in double precision.
         """
         import torch
         import torch.nn.functional as F
 
         batches = self.validation_batches(pairs, device)
-        training = module.training
-        module.eval()
         total = torch.zeros((), dtype=torch.float64, device=device)
-        try:
-            with torch.no_grad(), autocast(device, precision):
-                for batch in batches:
-                    logits = module(*batch.inputs).float()
-                    losses = F.cross_entropy(logits, batch.labels, reduction="none")
-                    total += losses.sum(dtype=torch.float64)
-        finally:
-            module.train(training)
+        with evaluating(module, device, precision):
+            for batch in batches:
+                logits = module(*batch.inputs).float()
+                losses = F.cross_entropy(logits, batch.labels, reduction="none")
+                total += losses.sum(dtype=torch.float64)
         return Measurement(total.item() / sum(batch.tokens for batch in batches))
 
-    def validation_batches(self, pairs: PairData, device: str, share: float = 1.0) -> list[Batch]:
-        """All pairs in batches, the same each time; of them the first ``share``, at least one."""
+    def evaluation_batches(self, pairs: PairData, share: float, device: str) -> list[Batch]:
+        """Return all pairs in batches; ``validation_batches`` takes a share of the batches."""
         import torch
 
         from supernet.data.sentence_pairs import validation_batches
 
-        kept = self._batches.setdefault(pairs, {})
-        if device not in kept:
-            size = EVALUATION_TOKENS[torch.device(device).type]
-            kept[device] = validation_batches(pairs, size, device=device)
-        return kept[device][: max(1, round(share * len(kept[device])))]
+        return validation_batches(pairs, EVALUATION_TOKENS[torch.device(device).type], device=device)
+
+    def validation_batches(self, pairs: PairData, device: str, share: float = 1.0) -> list[Batch]:
+        """Return the first ``share`` of all batches of pairs, at least one batch."""
+        batches = super().validation_batches(pairs, device)
+        return batches[: max(1, round(share * len(batches)))]
 
     def score(
         self, module: torch.nn.Module, prepared: Prepared, tier: Tier, device: str, precision: str = "fp32"
-    ) -> dict[str, Any]:
+    ) -> TranslationScore:
         """Translate the sealed test sets and compare with the references, for the scoring process.
 
-        Returns:
-            ``test``: set -> metric -> value, low, high, signature, all sets pooled first where there
-            are several; of all translations in that order ``sentences_sha256`` and ``sentences``, their
-            BLEU statistics; ``test_loss``.
+        Raises:
+            ValueError: this process has no access to the test split.
         """
-        if prepared.sealed is None:
-            raise ValueError(f"{self.name}: the test split is sealed off from this process")
         from benchmarks.stats import bleu
         from supernet.data.sentence_pairs import PairData
 
         subwords = corpus.load_vocabulary(prepared.folder)
-        tests = corpus.read_tests(prepared.sealed)
+        tests = corpus.read_tests(self.sealed(prepared))
         sources = [line for lines, _ in tests.values() for line in lines]
         references = [line for _, lines in tests.values() for line in lines]
         ids = [subwords.encode(lines, out_type=int) for lines in (sources, references)]
-        # A hostile sentence longer than the network can embed is cut, as it would be in use.
+        # A sentence longer than the network can embed is cut, as it would be in use.
         most = int(tier.model["max_positions"]) - 1
         ids = [[sentence[:most] for sentence in side] for side in ids]
         outputs = self.translate(module, ids[0], tier, device, precision, subwords)
-        scores: dict[str, Any] = {}
+        scores: dict[str, dict[str, Any]] = {}
         if len(tests) > 1:
             scores[corpus.POOL] = bleu.translation(outputs, references)
         start = 0
@@ -182,7 +157,7 @@ class MTTask:
             scores[name] = bleu.translation(outputs[start : start + len(lines)], lines)
             start += len(lines)
         loss = self.evaluate(module, PairData(*map(_arrays, ids)), device, precision).loss
-        sizes = [[name, len(lines)] for name, (lines, _) in tests.items()]
+        sizes: list[list[str | int]] = [[name, len(lines)] for name, (lines, _) in tests.items()]
         return {
             "test": scores,
             "sentences_sha256": bleu.digest(outputs),
@@ -197,15 +172,15 @@ class MTTask:
         tier: Tier,
         device: str,
         precision: str,
-        subwords: Any,
+        subwords: SentencePieceProcessor,
     ) -> list[str]:
-        """Raw text for sources given as token ids."""
+        """Translate sources given as token ids into raw text."""
         import torch
 
         from supernet.decode import translate
 
         with autocast(device, precision):
-            found = translate(
+            hypotheses = translate(
                 module,
                 ids,
                 **tier.decode,
@@ -213,13 +188,11 @@ class MTTask:
                 device=device,
                 progress=lambda done, total: stage.note(done, total, "sentences"),
             )
-        outputs: list[str] = subwords.decode([hypothesis.tokens for hypothesis in found])
+        outputs: list[str] = subwords.decode([hypothesis.tokens for hypothesis in hypotheses])
         return outputs
 
 
-def _arrays(sentences: list[list[int]]) -> list[Any]:
-    import numpy as np
-
+def _arrays(sentences: list[list[int]]) -> list[np.ndarray]:
     return [np.array(sentence, dtype=np.int32) for sentence in sentences]
 
 

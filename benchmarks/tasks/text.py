@@ -1,27 +1,24 @@
-"""From documents to a folder of token ids: WordPiece learnt on the training text, a sealed test split.
-
-The cache is addressed by all that went into it: checksums of the data, settings, this code and the
-version of tokenizers.
-"""
+"""Documents: readers of each text, WordPiece learnt on the training split, token ids, a sealed test split."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from benchmarks.api import UsageError
 from benchmarks.stats.bleu import digest
 from benchmarks.tasks import Prepared
-from benchmarks.tasks.datasets import Say, build, datasets, locate, read_lines, sha256
+from benchmarks.tasks.datasets import Say, datasets, locate, read_lines, sha256
+from benchmarks.tasks.prepare import RawData, read_info, write_info
+from benchmarks.tasks.tiers import Table
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -29,13 +26,12 @@ if TYPE_CHECKING:
     from supernet.data.masked_text import PackedText
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-"""In the order of ``supernet.bert``."""
+"""Special tokens, in the order of ``supernet.bert``."""
 VOCABULARY = "tokenizer.json"
-INFO = "info.json"
 MOST_LETTERS = 1000
-"""Of the alphabet, the most frequent ones; words with others are unknown."""
+"""Size of the alphabet: the most frequent letters. Words with other letters are unknown."""
 DOCUMENT = 20
-"""Generated sentences that make one document."""
+"""Generated sentences in one document."""
 
 
 @dataclass(frozen=True)
@@ -47,49 +43,51 @@ class Texts:
     tests: Mapping[str, Sequence[str]]
 
 
-def synthetic(settings: Mapping[str, Any], data_dir: Path | None, say: Say) -> Texts:
-    """The English half of the generated translation task, sentence after sentence."""
+def synthetic(settings: Table, data_dir: Path | None, say: Say) -> Texts:
+    """Draw the English half of the generated translation corpus, in documents of ``DOCUMENT`` sentences."""
     from benchmarks.tasks.grammar import corpus
 
     sizes = {name: int(settings[name]) for name in ("train", "valid", "test")}
     say(f"drawing {sum(sizes.values()):,} sentences from the grammar (seed {settings['seed']})")
-    made = corpus(sizes, np.random.default_rng(settings["seed"]))
+    pairs = corpus(sizes, np.random.default_rng(settings["seed"]))
 
     def documents(split: str) -> list[str]:
-        lines = [english for english, _ in made[split]]
+        lines = [english for english, _ in pairs[split]]
         return ["\n".join(lines[i : i + DOCUMENT]) for i in range(0, len(lines), DOCUMENT)]
 
     return Texts(documents("train"), documents("valid"), {"test": documents("test")})
 
 
-def enwiki(settings: Mapping[str, Any], data_dir: Path | None, say: Say) -> Texts:
-    """Articles of the English Wikipedia of 2015; ``settings`` cuts each split to so many characters."""
+def enwiki(settings: Table, data_dir: Path | None, say: Say) -> Texts:
+    """Read articles of the English Wikipedia of 2015; ``settings`` has the characters of each split.
+
+    Raises:
+        UsageError: a file is missing or altered.
+    """
     data = datasets()["enwiki2015"]
     files = locate(data, data_dir, say)
     shards = [file for file in sorted(data.files) if file.startswith("train_")]
 
-    def some(names: Iterable[str], most: float) -> list[str]:
+    def split(name: str) -> list[str]:
+        paths = [files[file] for file in (shards if name == "train" else [f"{name}.txt.xz"])]
         kept: list[str] = []
-        left = most
-        for article in articles((files[name] for name in names), data.unpacked):
-            if left <= 0:
+        remaining = float(settings[f"{name}_characters"])
+        for article in articles(paths, data.unpacked):
+            if remaining <= 0:
                 break
             kept.append(article)
-            left -= len(article)
+            remaining -= len(article)
         return kept
-
-    def split(name: str) -> list[str]:
-        return some(shards if name == "train" else [f"{name}.txt.xz"], float(settings[f"{name}_characters"]))
 
     say("reading Wikipedia articles")
     return Texts(split("train"), split("valid"), {"test": split("test")})
 
 
 def articles(paths: Iterable[Path], unpacked: int) -> Iterator[str]:
-    """Articles of packed text: each ends with an empty line.
+    """Yield the articles of packed text; an empty line ends an article.
 
     Raises:
-        UsageError: a file is no such text, or unpacks to more than allowed.
+        UsageError: a file is not packed text, or unpacks to more than ``unpacked`` bytes.
     """
     for path in paths:
         for kind, lines in groupby(read_lines(path, unpacked), key=bool):
@@ -97,57 +95,35 @@ def articles(paths: Iterable[Path], unpacked: int) -> Iterator[str]:
                 yield "\n".join(lines)
 
 
-def prepare(
-    name: str,
-    read: Callable[[], Texts],
-    *,
-    declared: Mapping[str, str],
-    settings: Mapping[str, Any],
-    vocab: int,
-    ours: bool,
-    cache: Path,
-    say: Say,
-    pieces: Sequence[str] = (),
-) -> Prepared:
-    """Make or find the prepared text of one task and tier.
-
-    Training and validation text go to ``cache/prepared`` as token ids, the test split to
-    ``cache/sealed`` as raw documents; each appears whole or not at all.
+def prepare(raw: RawData[Texts], vocab: int, pieces: Sequence[str] = ()) -> Prepared:
+    """Prepare the text of one task and tier, or find it prepared.
 
     Args:
-        name: of task and tier, for people who look into the cache.
-        read: gives the raw text; one of ours is called only when there is something to make.
-        declared: checksums of the published files, empty for generated data.
-        ours: what ``read`` gives follows from all the others; otherwise the text itself tells data apart.
-        settings: of the data.
+        raw: ``settings.length`` is the length of a row in tokens.
         vocab: size of the vocabulary, special tokens included.
-        pieces: a vocabulary to use, special tokens first, in place of one learnt on the text.
+        pieces: vocabulary to use, special tokens first; empty: a vocabulary is learnt on the training text.
+
+    Raises:
+        UsageError: the text has too few different parts for the vocabulary.
     """
-    made_from: dict[str, Any] = {"data": dict(declared), "settings": dict(settings), "vocab": vocab}
-    made_from["code"] = code_version()
+    inputs: dict[str, object] = {"vocab": vocab, "code": code_version()}
     if pieces:
-        made_from["pieces"] = digest(pieces)
-    read_once: list[Texts] = []
-
-    def texts() -> Texts:
-        if not read_once:
-            read_once.append(read())
-        return read_once[0]
-
-    if not ours:
-        splits = {"train": texts().train, "valid": texts().valid, **texts().tests}
-        made_from["read"] = {split: digest(documents) for split, documents in splits.items()}
-    key = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:16]
-    folder, sealed = cache / "prepared" / f"{name}-{key}", cache / "sealed" / f"{name}-{key}"
-    build(sealed, lambda fresh: write_tests(texts(), fresh))
-    if build(folder, lambda fresh: write_open(texts(), fresh, declared, settings, vocab, say, pieces)):
-        say(f"{name}: prepared in {folder}")
-    info = json.loads((folder / INFO).read_text())
+        inputs["pieces"] = digest(pieces)
+    folder, sealed, info = raw.folders(
+        inputs,
+        lambda texts: {name: digest(documents) for name, documents in _splits(texts).items()},
+        write_tests,
+        lambda texts, fresh: write_open(texts, fresh, raw.declared, raw.settings, vocab, raw.say, pieces),
+    )
     return Prepared(folder, sealed, info["digests"], info["vocab"], info["vocab"])
 
 
+def _splits(texts: Texts) -> dict[str, Sequence[str]]:
+    return {"train": texts.train, "valid": texts.valid, **texts.tests}
+
+
 def code_version() -> str:
-    """Changes whenever the code or the lexicon that makes the data does."""
+    """Return a digest of the code, lexicon and library that prepared data depends on."""
     here = Path(__file__).parent
     files = [Path(__file__), *sorted((here / "grammar").glob("*.py")), here / "grammar" / "lexicon.toml"]
     return digest([*map(sha256, files), version("tokenizers")])
@@ -157,47 +133,50 @@ def write_open(
     texts: Texts,
     folder: Path,
     declared: Mapping[str, str],
-    settings: Mapping[str, Any],
+    settings: Table,
     vocab: int,
     say: Say,
     pieces: Sequence[str] = (),
 ) -> None:
-    """Vocabulary, training and validation text; raises UsageError where the text is too small for it."""
+    """Write vocabulary, training and validation text.
+
+    Raises:
+        UsageError: the text has too few different parts for the vocabulary.
+    """
     if pieces:
-        tokenizer = word_pieces({piece: i for i, piece in enumerate(pieces)})
+        tokenizer = word_piece_tokenizer({piece: i for i, piece in enumerate(pieces)})
     else:
         say(f"learning {vocab:,} word pieces on {len(texts.train):,} training documents")
         tokenizer = learn(texts.train, vocab)
     (folder / VOCABULARY).write_text(tokenizer.to_str(), encoding="utf-8")
     for split, documents in (("train", texts.train), ("valid", texts.valid)):
         with (folder / f"{split}.npz").open("wb") as file:
-            np.savez(file, **flat(encode(tokenizer, documents)))
-    splits = (("train", texts.train), ("valid", texts.valid), *texts.tests.items())
-    digests = dict(declared) or {split: digest(documents) for split, documents in splits}
+            np.savez(file, allow_pickle=False, **flatten(encode(tokenizer, documents)))
+    digests = dict(declared) or {split: digest(documents) for split, documents in _splits(texts).items()}
     digests["vocabulary"] = digest([tokenizer.to_str()])
-    info = {"vocab": tokenizer.get_vocab_size(), "length": int(settings["length"]), "digests": digests}
-    (folder / INFO).write_text(json.dumps(info, indent=1))
+    vocab = tokenizer.get_vocab_size()
+    write_info(folder, {"vocab": vocab, "length": int(settings["length"]), "digests": digests})
 
 
 def write_tests(texts: Texts, folder: Path) -> None:
-    """Every test set as a list of raw documents."""
+    """Write every test set as a list of raw documents."""
     (folder / "sets.json").write_text(json.dumps({name: list(docs) for name, docs in texts.tests.items()}))
 
 
 def read_tests(sealed: Path) -> dict[str, list[str]]:
-    """Name of each test set -> raw documents."""
-    found: dict[str, list[str]] = json.loads((sealed / "sets.json").read_text())
-    return found
+    """Return the name of each test set -> raw documents."""
+    tests: dict[str, list[str]] = json.loads((sealed / "sets.json").read_text())
+    return tests
 
 
 def learn(documents: Sequence[str], vocab: int) -> Tokenizer:
-    """Uncased WordPiece of ``vocab`` pieces, as BERT splits text (Devlin et al. 2019).
+    """Learn an uncased WordPiece vocabulary of ``vocab`` pieces, as BERT splits text (Devlin et al. 2019).
 
-    The same pieces in the same order for the same documents. Special tokens are pieces that no text has:
-    a document that spells one out is split like any other.
+    Equal documents give equal pieces in the same order. Special tokens never result from text: a document
+    that spells one out is split like any other.
 
     Raises:
-        UsageError: the documents have not enough different parts.
+        UsageError: the documents have too few different parts.
     """
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
@@ -205,12 +184,11 @@ def learn(documents: Sequence[str], vocab: int) -> Tokenizer:
     letters: Counter[str] = Counter()
     for document in documents:
         letters.update(normalizer.normalize_str(document))
-    common = [
-        c for c, _ in sorted(letters.items(), key=lambda found: (-found[1], found[0])) if not c.isspace()
-    ]
+    by_frequency = sorted(letters.items(), key=lambda letter: (-letter[1], letter[0]))
+    common = [letter for letter, _ in by_frequency if not letter.isspace()]
     alphabet = sorted(common[:MOST_LETTERS])
-    made = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    made.normalizer, made.pre_tokenizer = normalizer, pre_tokenizers.BertPreTokenizer()
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, pre_tokenizers.BertPreTokenizer()
     # The trainer numbers inner letters as a hash map has them, and breaks ties by number: name them first.
     first = [*SPECIAL, *(f"##{letter}" for letter in alphabet)]
     trainer = trainers.WordPieceTrainer(
@@ -221,28 +199,28 @@ def learn(documents: Sequence[str], vocab: int) -> Tokenizer:
         limit_alphabet=len(alphabet),
         show_progress=False,
     )
-    made.train_from_iterator(documents, trainer)
-    if made.get_vocab_size() < vocab:
+    tokenizer.train_from_iterator(documents, trainer)
+    if tokenizer.get_vocab_size() < vocab:
         raise UsageError(
-            f"{len(documents):,} documents give {made.get_vocab_size():,} word pieces, not {vocab:,}:"
-            " more text is needed, or a smaller vocabulary"
+            f"{len(documents):,} documents give {tokenizer.get_vocab_size():,} word pieces, not {vocab:,}:"
+            " give more text, or a smaller vocabulary (the tier's vocab)"
         )
-    return word_pieces(made.get_vocab())
+    return word_piece_tokenizer(tokenizer.get_vocab())
 
 
-def word_pieces(vocab: Mapping[str, int]) -> Tokenizer:
-    """Uncased WordPiece over a given vocabulary."""
+def word_piece_tokenizer(vocab: Mapping[str, int]) -> Tokenizer:
+    """Return an uncased WordPiece tokenizer over a given vocabulary, piece -> id."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-    made = Tokenizer(models.WordPiece(dict(vocab), unk_token="[UNK]"))
-    made.normalizer = normalizers.BertNormalizer(lowercase=True)
-    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    made.decoder = decoders.WordPiece()
-    return made
+    tokenizer = Tokenizer(models.WordPiece(dict(vocab), unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    return tokenizer
 
 
 def load_vocabulary(folder: Path) -> Tokenizer:
-    """The word pieces of a prepared folder."""
+    """Load the tokenizer of a prepared folder."""
     from tokenizers import Tokenizer
 
     tokenizer: Tokenizer = Tokenizer.from_file(str(folder / VOCABULARY))
@@ -250,27 +228,27 @@ def load_vocabulary(folder: Path) -> Tokenizer:
 
 
 def encode(tokenizer: Tokenizer, documents: Sequence[str]) -> list[np.ndarray]:
-    """Token ids of each document, without special tokens."""
-    found = tokenizer.encode_batch(list(documents))
-    return [np.array(one.ids, dtype=np.int32) for one in found]
+    """Return the token ids of each document, without special tokens."""
+    encodings = tokenizer.encode_batch(list(documents))
+    return [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
 
 
-def flat(documents: Sequence[np.ndarray]) -> dict[str, Any]:
-    """Ragged ids as one array and lengths."""
+def flatten(documents: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    """Return ragged token ids as one array ``ids`` and their lengths ``length``."""
     lengths = np.array([len(document) for document in documents], dtype=np.int32)
     return {"ids": np.concatenate([np.empty(0, np.int32), *documents]), "length": lengths}
 
 
 def read_packed(folder: Path, split: str) -> PackedText:
-    """The ``train`` or ``valid`` documents of a prepared folder, packed into rows."""
+    """Read the ``train`` or ``valid`` documents of a prepared folder, packed into rows."""
     with np.load(folder / f"{split}.npz", allow_pickle=False) as arrays:
         documents = np.split(arrays["ids"], np.cumsum(arrays["length"])[:-1])
-    return packed(folder, documents)
+    return pack(folder, documents)
 
 
-def packed(folder: Path, documents: Sequence[np.ndarray]) -> PackedText:
-    """Token ids of documents in rows as long as those of a prepared folder."""
+def pack(folder: Path, documents: Sequence[np.ndarray]) -> PackedText:
+    """Pack token ids of documents into rows as long as those of a prepared folder."""
     from supernet.data.masked_text import PackedText
 
-    info = json.loads((folder / INFO).read_text())
+    info = read_info(folder)
     return PackedText(documents, info["length"], info["vocab"])

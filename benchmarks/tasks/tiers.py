@@ -1,4 +1,4 @@
-"""What a task's TOML file says of a tier, resolved for one kind of device."""
+"""Settings of a task's tiers, read from TOML and resolved for one kind of device."""
 
 from __future__ import annotations
 
@@ -13,50 +13,52 @@ from typing import Any
 
 from benchmarks.registry import unknown
 
+Table = Mapping[str, Any]
+"""A table of a TOML file, as it was read."""
+
 UNDIGESTED = ("budget", "seeds_default", "throughput")
-"""Settings that a run's spec states by itself, or that change nothing in it."""
+"""Settings outside the digest: a run's spec states them by itself, or they change nothing in a run."""
 
 
 @dataclass(frozen=True)
 class Tier:
-    """The numbers of one task and tier on one kind of device; the TOML file says what each means."""
+    """Settings of one task and tier on one kind of device; the TOML file explains each of them."""
 
     space: str
     vocab: int
-    data: Mapping[str, Any]
-    model: Mapping[str, Any]
-    recipe: Mapping[str, Any]
+    data: Table
+    model: Table
+    recipe: Table
     budget: Mapping[str, float]
-    settings: Mapping[str, Any]
+    settings: Table
     limits: tuple[float, ...]
     workload: Mapping[str, int]
     seeds_default: int
     throughput: float | None
     name: str
     sha256: str
-    """Of all of the above that decides what one run does, its budget aside: two runs with equal digests
-    and budgets do the same."""
-    decode: Mapping[str, Any] = field(default_factory=dict)
-    """Of translation."""
+    """Digest of all settings that determine a run, except its budget: runs with equal digests and budgets do
+    the same."""
+    decode: Table = field(default_factory=dict)
+    """Beam search of translation tasks."""
     windows: tuple[tuple[int, int], ...] = ()
-    """Deployment targets that are sizes: fewest and most parameters."""
+    """Fewest and most parameters of each deployment target that is a size."""
     counted: Mapping[str, float] = field(default_factory=dict)
-    """Prices of ``benchmarks.measurement.counted``, where searches are told counted latencies; empty:
-    they are timed."""
-    finetune: Mapping[str, Any] = field(default_factory=dict)
-    """What encoders are fine-tuned on, and how (``benchmarks.tasks.finetuning.Settings``); empty: nothing."""
+    """Prices of counted latencies (``benchmarks.measurement.counted``); empty: latencies are timed."""
+    finetune: Table = field(default_factory=dict)
+    """Tasks and recipe of fine-tuning (``benchmarks.tasks.finetuning.Settings``); empty: no fine-tuning."""
 
 
 def tier_names(file: Path, task: str) -> tuple[str, ...]:
-    """The tiers that a file has of a task, smallest first."""
+    """Return the names of a task's tiers in a file, smallest first."""
     return tuple(_tables(file)[task])
 
 
 def read_tier(file: Path, task: str, tier: str, device: str) -> Tier:
-    """The settings of a task's tier on a kind of device (``cpu``, ``cuda``).
+    """Read the settings of a task's tier on a kind of device (``cpu``, ``cuda``).
 
-    A tier lies over the file's ``[all]``; a table ``{cpu = ..., cuda = ...}`` has a value for each kind of
-    device, at any place.
+    A tier's settings override those of the file's ``[all]``. A table
+    ``{cpu = ..., cuda = ...}``, at any place, has one value for each kind of device.
 
     Raises:
         UsageError: the task has no such tier.
@@ -65,7 +67,7 @@ def read_tier(file: Path, task: str, tier: str, device: str) -> Tier:
     if tier not in known:
         raise unknown(f"tier of {task}", tier, known, f"choose one: --tier {known[0]}")
     tables = _tables(file)
-    table = _on(device, _merged(tables["all"], tables[task][tier], {"name": tier}))
+    table = _resolved(device, _merged(tables["all"], tables[task][tier], {"name": tier}))
     table["limits"] = tuple(table.get("limits", ()))
     decisive = {key: value for key, value in table.items() if key not in UNDIGESTED}
     text = json.dumps({"task": task, **decisive}, sort_keys=True)
@@ -78,8 +80,8 @@ def _tables(file: Path) -> dict[str, Any]:
     return tomllib.loads(file.read_text(encoding="utf-8"))
 
 
-def _merged(*tables: Mapping[str, Any]) -> dict[str, Any]:
-    """Tables laid over one another, the last on top."""
+def _merged(*tables: Table) -> dict[str, Any]:
+    """Merge tables recursively; later ones override earlier ones."""
     out: dict[str, Any] = {}
     for table in tables:
         for key, value in table.items():
@@ -92,10 +94,12 @@ def _merged(*tables: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-def _on(device: str, value: Any) -> Any:
-    """``value`` with every table that has a value for each kind of device replaced by that of ``device``."""
+def _resolved(device: str, value: Any) -> Any:
+    """Replace every table that has a value for each kind of device by that of ``device``."""
     if not isinstance(value, Mapping):
         return value
     return (
-        _on(device, value[device]) if device in value else {k: _on(device, part) for k, part in value.items()}
+        _resolved(device, value[device])
+        if device in value
+        else {key: _resolved(device, part) for key, part in value.items()}
     )

@@ -65,7 +65,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
     folder = tmp_path_factory.mktemp("data")
     task = get_task(TASK)
     prepared = task.prepare(task.tier("smoke", "cpu"), folder / "cache", None, print)
-    fairseq_data.export(prepared, fairseq_data.sides(TASK), folder / "bin")
+    fairseq_data.export(prepared, ("en", "de"), folder / "bin")
     assert prepared.sealed is not None
     sources, references = corpus.read_tests(prepared.sealed)["test"]
     subwords = corpus.load_vocabulary(prepared.folder)

@@ -276,7 +276,7 @@ def of_images(key: str, kind: Kind, args: argparse.Namespace) -> Made:
     if train.texts is not None and held.texts is not None:
         known = {"texts": train.texts.numpy(), "labels": train.labels.numpy()}
         asked = {"texts": held.texts.numpy(), "labels": held.labels.numpy()}
-        said["question_only"] = round(100 * mosaics.floor(known, asked), 2)
+        said["question_only"] = round(100 * mosaics.question_only_accuracy(known, asked), 2)
         print(f"{kind.name}: {said['question_only']:.1f} % of what is held out needs no image")
     if net.estimated_on:
         said["statistics"] = f"of batch norms: the first {min(ESTIMATED, len(train))} training images"

@@ -80,7 +80,7 @@ def test_a_document_cannot_spell_a_special_token() -> None:
 
 
 def test_too_little_text_is_told() -> None:
-    with pytest.raises(UsageError, match="not 5,000: more text is needed"):
+    with pytest.raises(UsageError, match="not 5,000: give more text"):
         text.learn(["a b c"], 5000)
 
 

@@ -257,7 +257,7 @@ def test_two_builds_at_once_make_one(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert len(made) == 1
-    assert data.whole(tmp_path / "made")
+    assert data.intact(tmp_path / "made")
 
 
 def test_declarations_are_plain(data_dir: Path) -> None:

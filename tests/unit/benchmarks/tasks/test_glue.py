@@ -218,11 +218,11 @@ def test_the_longer_sentence_is_cut_first(first: int, second: int, room: int) ->
     lengths = [first, second]
     while sum(lengths) > room:
         lengths[lengths[0] < lengths[1]] -= 1
-    kept = finetuning.cut(ids, room)
+    kept = finetuning.truncate(ids, room)
     assert sum(map(len, kept)) == sum(lengths)
     assert sorted(map(len, kept)) == sorted(lengths)
     assert all(part == whole[: len(part)] for part, whole in zip(kept, ids, strict=True))
-    assert finetuning.cut(ids[:1], room) == [ids[0][:room]]
+    assert finetuning.truncate(ids[:1], room) == [ids[0][:room]]
 
 
 @pytest.fixture(scope="module")
@@ -252,17 +252,19 @@ def test_metrics_are_their_definitions() -> None:
     hit, false = ((choice == 1) & (labels == 1)).sum(), ((choice == 1) & (labels == 0)).sum()
     missed, right = ((choice == 0) & (labels == 1)).sum(), ((choice == 0) & (labels == 0)).sum()
     product = math.sqrt((hit + false) * (hit + missed) * (right + false) * (right + missed))
-    assert finetuning.figure("accuracy", said, labels) == pytest.approx(2 * (hit + right))
-    assert finetuning.figure("f1", said, labels) == pytest.approx(200 * hit / (2 * hit + false + missed))
-    assert finetuning.figure("mcc", said, labels) == pytest.approx(
+    assert finetuning.compute_metric("accuracy", said, labels) == pytest.approx(2 * (hit + right))
+    assert finetuning.compute_metric("f1", said, labels) == pytest.approx(
+        200 * hit / (2 * hit + false + missed)
+    )
+    assert finetuning.compute_metric("mcc", said, labels) == pytest.approx(
         100 * (hit * right - false * missed) / product
     )
     numbers = np.arange(50.0)
     for metric in ("spearman", "pearson"):
-        assert finetuning.figure(metric, numbers[:, None], -numbers) == pytest.approx(-100)
-        assert finetuning.figure(metric, np.full((50, 1), np.nan), numbers) == 0
-    assert finetuning.figure("spearman", np.exp(numbers[:, None] / 5), numbers) == pytest.approx(100)
-    assert finetuning.figure("mcc", np.full((50, 2), np.nan), labels) == 0
+        assert finetuning.compute_metric(metric, numbers[:, None], -numbers) == pytest.approx(-100)
+        assert finetuning.compute_metric(metric, np.full((50, 1), np.nan), numbers) == 0
+    assert finetuning.compute_metric("spearman", np.exp(numbers[:, None] / 5), numbers) == pytest.approx(100)
+    assert finetuning.compute_metric("mcc", np.full((50, 2), np.nan), labels) == 0
 
 
 def small(task: str, **changes: Any) -> finetuning.Settings:
@@ -338,7 +340,7 @@ def test_a_task_without_seal_cannot_be_fine_tuned_on() -> None:
 
 
 def figure(values: list[float], task: str, rate: float = 1e-3, **more: Any) -> dict[str, Any]:
-    over = finetuning.over_seeds(values, f"metric:x|glue:{task}|lr:{rate:g}|grid:1,2|version:1")
+    over = finetuning.summarize_seeds(values, f"metric:x|glue:{task}|lr:{rate:g}|grid:1,2|version:1")
     return over | more
 
 

@@ -78,8 +78,8 @@ def test_questions_say_little_about_their_answers(splits: images.Splits) -> None
         assert total == pytest.approx(1500, abs=150)
         assert max(counts.values()) < 1.35 * total / len(counts), "balanced answers"
     # A half, a quarter, a ninth and a half of the four templates, and what chance adds in a small sample.
-    assert mosaics.floor(splits.train, splits.test) == pytest.approx(0.34, abs=0.07)
-    assert mosaics.floor(splits.train, splits.train) > 0.34
+    assert mosaics.question_only_accuracy(splits.train, splits.test) == pytest.approx(0.34, abs=0.07)
+    assert mosaics.question_only_accuracy(splits.train, splits.train) > 0.34
 
 
 def test_the_floor_is_the_share_of_most_frequent_answers() -> None:
@@ -87,7 +87,7 @@ def test_the_floor_is_the_share_of_most_frequent_answers() -> None:
         return {"texts": np.array([[t, 0] for t, _ in rows]), "labels": np.array([a for _, a in rows])}
 
     train = split([(1, 5), (1, 5), (1, 6), (2, 7)])
-    assert mosaics.floor(train, split([(1, 5), (1, 6), (2, 7), (3, 5)])) == 0.5
+    assert mosaics.question_only_accuracy(train, split([(1, 5), (1, 6), (2, 7), (3, 5)])) == 0.5
 
 
 def test_a_mosaic_is_laid_row_by_row_and_each_picture_mirrored_alone() -> None:
@@ -133,4 +133,4 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
         mosaics.mosaics(SETTINGS | {"tiles_valid": 3}, None, lambda line: None)
     (tmp_path / "a.gz").write_bytes(b"no gzip")
     with pytest.raises(UsageError, match="not packed by gzip"):
-        mosaics._idx(tmp_path / "a.gz", (3,))
+        mosaics._read_idx(tmp_path / "a.gz", (3,))

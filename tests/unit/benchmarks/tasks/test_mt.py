@@ -100,7 +100,7 @@ def test_the_digest_is_of_what_decides_a_run_on_that_device(monkeypatch: pytest.
         return task.tier("small", "cpu").sha256, task.tier("small", "cuda").sha256
 
     cpu, cuda = digests()
-    tables = copy.deepcopy(tiers._tables(mt.TABLES))
+    tables = copy.deepcopy(tiers._tables(mt.MTTask.tables))
     monkeypatch.setattr(tiers, "_tables", lambda file: tables)
     small = tables[task.name]["small"]
     small["throughput"], small["budget"]["cpu"]["tokens"] = {"cpu": 1.0, "cuda": 1.0}, 7

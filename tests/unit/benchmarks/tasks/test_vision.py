@@ -236,7 +236,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tier: Tier, prepa
 def test_cifar10_is_the_published_one(data_dir: Path) -> None:
     if not (data_dir / "cifar10").is_dir():
         pytest.skip(f"no cifar10 in {data_dir}")
-    found = images.unpredicted(data_dir / "cifar10" / "test.med.xz")
+    found = images.decode_median_residuals(data_dir / "cifar10" / "test.med.xz")
     with np.load(data_dir / "cifar10" / "labels.npz", allow_pickle=False) as arrays:
         labels = arrays["test"]
     assert found.shape == (10_000, 3, 32, 32)
@@ -286,10 +286,10 @@ def test_bad_cifar10_ends_in_one_message(tmp_path: Path) -> None:
     hostile = tmp_path / "bomb.xz"
     hostile.write_bytes(lzma.compress(bytes(40_000_000)))
     with pytest.raises(UsageError, match="unpacks to 30,720,001 bytes or more"):
-        images.unpredicted(hostile)
+        images.decode_median_residuals(hostile)
     hostile.write_bytes(b"no xz")
     with pytest.raises(UsageError, match="not packed by xz"):
-        images.unpredicted(hostile)
+        images.decode_median_residuals(hostile)
 
 
 # Easy-VQA
