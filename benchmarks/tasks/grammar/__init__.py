@@ -28,16 +28,16 @@ SHARES = {"test": 0.10, "valid": 0.05}
 """Share of all derivations that falls to each held-out split; the rest is for training."""
 
 PATIENCE = 50
-"""Draws a wanted sentence after which a request for more sentences than the grammar has is refused."""
+"""Draws per requested sentence, after which a request is refused as more than the grammar has."""
 
 
 def fingerprint(sentence: Sentence) -> bytes:
-    """Eight bytes that stand for a derivation on every machine."""
+    """Return eight bytes that identify a derivation, the same on every machine."""
     return hashlib.blake2b(repr(sentence).encode(), digest_size=8).digest()
 
 
 def split_of(sentence: Sentence) -> str:
-    """``train``, ``valid`` or ``test``: a property of the derivation alone."""
+    """Return the split of a derivation (``train``, ``valid`` or ``test``), whatever the seed."""
     point = int.from_bytes(fingerprint(sentence), "big") / 2**64
     for name, share in SHARES.items():
         if point < share:
@@ -47,23 +47,23 @@ def split_of(sentence: Sentence) -> str:
 
 
 def corpus(sizes: Mapping[str, int], rng: np.random.Generator) -> dict[str, list[Pair]]:
-    """Distinct sentence pairs ``(English, German)`` for each split of ``sizes``.
+    """Draw distinct sentence pairs ``(English, German)`` for each split of ``sizes``.
 
     Args:
-        sizes: sentences wanted by split: ``train``, ``valid``, ``test``.
-        rng: decides which sentences; never which split a sentence belongs to.
+        sizes: number of sentences of each split: ``train``, ``valid``, ``test``.
+        rng: determines the sentences, but not the split that a sentence belongs to.
 
     Raises:
-        ValueError: an unknown split, or more distinct sentences than the grammar gives.
+        ValueError: an unknown split, or more distinct sentences than the grammar has.
     """
     unknown = set(sizes) - {"train", *SHARES}
     if unknown:
         raise ValueError(f"no split {sorted(unknown)[0]!r}: choose among train, valid, test")
     pairs: dict[str, list[Pair]] = {name: [] for name in sizes}
-    wanted, made, dice = sum(sizes.values()), 0, Dice(rng)
+    requested, drawn, dice = sum(sizes.values()), 0, Dice(rng)
     seen: set[bytes] = set()
-    for _ in range(1000 + PATIENCE * wanted):
-        if made == wanted:
+    for _ in range(1000 + PATIENCE * requested):
+        if drawn == requested:
             return pairs
         sentence = derive(dice)
         split, mark = split_of(sentence), fingerprint(sentence)
@@ -71,5 +71,5 @@ def corpus(sizes: Mapping[str, int], rng: np.random.Generator) -> dict[str, list
             continue
         seen.add(mark)
         pairs[split].append((english(sentence), german(sentence)))
-        made += 1
-    raise ValueError(f"the grammar gave {made} distinct sentences of {wanted} asked for: ask for fewer")
+        drawn += 1
+    raise ValueError(f"the grammar gave {drawn} distinct sentences of {requested} asked for: ask for fewer")

@@ -1,7 +1,8 @@
-"""Derivations: what a sentence says, before either language says it.
+"""Derivations: the content of a sentence, drawn before it is written in either language.
 
-A derivation is a tree of frozen dataclasses whose ``repr`` is canonical. Chances are constants of
-the language, chosen so that sentences stay short and every construction is frequent enough to learn.
+A derivation is a tree of frozen dataclasses whose ``repr`` is canonical: it decides the split, so that no
+class or field may be renamed. Probabilities are constants of the language, chosen so that sentences stay
+short and every construction is frequent enough to learn.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from benchmarks.tasks.grammar.words import Adjective, Lexicon, Noun, Verb, Word,
 T = TypeVar("T")
 
 DETERMINERS = ("the", "the", "the", "the", "a", "a", "this", "every", "my", "his", "her", "our")
-"""Before a singular; repeated ones are likelier."""
+"""Determiners of a singular; repeated ones are likelier."""
 PLURALS = ("the", "the", "these", "my", "her", "two", "three", "many", "some", "")
-"""Before a plural; the empty one is no determiner."""
+"""Determiners of a plural; the empty one stands for none."""
 SPEAKERS = ("I", "he", "she", "we", "they")
 
 
@@ -31,17 +32,17 @@ class Dice:
         self.stock: list[float] = []
 
     def roll(self) -> float:
-        """A number in [0, 1)."""
+        """Return a number in [0, 1)."""
         if not self.stock:
             self.stock = self.rng.random(4096).tolist()
         return self.stock.pop()
 
     def chance(self, p: float) -> bool:
-        """True with probability ``p``."""
+        """Return True with probability ``p``."""
         return self.roll() < p
 
     def pick(self, options: Sequence[T]) -> T:
-        """One of ``options``, uniformly."""
+        """Return one of ``options``, uniformly."""
         return options[int(self.roll() * len(options))]
 
 
@@ -67,10 +68,10 @@ class NounPhrase:
 
 @dataclass(frozen=True)
 class Clause:
-    """One clause. In a relative clause the noun it describes is missing: ``gap`` says as what.
+    """One clause. A relative clause lacks the noun that it describes: ``gap`` is its role in the clause.
 
-    ``verb`` None is *to be* with ``adjective``. ``tense``: present, past, future or modal.
-    ``asked``: empty, or what is asked for: yes, who, whom, where, when.
+    ``verb`` None is *to be* with ``adjective``. ``tense``: present, past, future or modal. ``asked`` is the
+    kind of question (yes, who, whom, where, when), empty for a statement.
     """
 
     subject: NounPhrase | Pronoun | None
@@ -92,7 +93,7 @@ class Clause:
 
 @dataclass(frozen=True)
 class Sentence:
-    """A main clause and what goes with it. ``conjunction`` None with ``second`` is *that*."""
+    """A main clause, perhaps with a second one; without a ``conjunction``, *that* links the two."""
 
     main: Clause
     second: Clause | None = None
@@ -103,23 +104,23 @@ class Sentence:
 
 def derive(dice: Dice) -> Sentence:
     """Draw one sentence."""
-    return Drawing(dice, lexicon()).sentence()
+    return Drawing(dice, lexicon()).draw_sentence()
 
 
 class Drawing:
-    """The drawing of one sentence; ``you`` is its second person, where it has one."""
+    """State of drawing one sentence; ``you`` is its second person, empty if it has none."""
 
     def __init__(self, dice: Dice, words: Lexicon) -> None:
         self.dice, self.words = dice, words
         self.you = ""
 
-    def sentence(self) -> Sentence:
+    def draw_sentence(self) -> Sentence:
         dice, kind = self.dice, self.dice.roll()
         if kind < 0.40:
-            return Sentence(self.fronted(self.clause()))
+            return Sentence(self.maybe_front_time(self.draw_clause()))
         if kind < 0.62:
-            main, conjunction = self.clause(), dice.pick(self.words.conjunctions)
-            second = self.clause(after=main)
+            main, conjunction = self.draw_clause(), dice.pick(self.words.conjunctions)
+            second = self.draw_clause(after=main)
             if conjunction.english == "before":
                 second = replace(second, negative=False)
             # What a pronoun stands for comes first, so only sentences without one may be turned round.
@@ -129,19 +130,19 @@ class Drawing:
         if kind < 0.74:
             verb = dice.pick([v for v in self.words.verbs if v.frame == "that"])
             tense = dice.pick(("present", "present", "past"))
-            main = Clause(self.subject(), verb, tense, negative=dice.chance(0.2))
-            return Sentence(main, self.clause())
+            main = Clause(self.draw_subject(), verb, tense, negative=dice.chance(0.2))
+            return Sentence(main, self.draw_clause())
         if kind < 0.90:
             addressee = dice.pick(self.words.addressees)
             self.you = addressee.also[0]
-            main = self.clause(subject=Pronoun(self.you))
+            main = self.draw_clause(subject=Pronoun(self.you))
             if dice.chance(0.6):
-                main = self.question(main, ("yes", "yes", "yes", "where", "when", "whom"))
+                main = self.as_question(main, ("yes", "yes", "yes", "where", "when", "whom"))
             return Sentence(main, addressee=addressee)
-        return Sentence(self.question(self.clause(), ("yes", "yes", "who", "whom", "where", "when")))
+        return Sentence(self.as_question(self.draw_clause(), ("yes", "yes", "who", "whom", "where", "when")))
 
-    def question(self, clause: Clause, kinds: tuple[str, ...]) -> Clause:
-        """``clause`` as a question, of a kind that it can be."""
+    def as_question(self, clause: Clause, kinds: tuple[str, ...]) -> Clause:
+        """Turn ``clause`` into a question of one of ``kinds``; a yes-or-no question if that does not fit."""
         kind = self.dice.pick(kinds)
         if kind == "who" and clause.verb:
             return replace(clause, asked=kind, subject=None, negative=False)
@@ -154,12 +155,12 @@ class Drawing:
             return replace(clause, asked=kind, time=None, negative=False)
         return replace(clause, asked="yes")
 
-    def fronted(self, clause: Clause) -> Clause:
-        """The time first, now and then."""
+    def maybe_front_time(self, clause: Clause) -> Clause:
+        """Put the time of a clause first, with probability 0.35."""
         return replace(clause, fronted=True) if clause.time and self.dice.chance(0.35) else clause
 
-    def clause(self, subject: NounPhrase | Pronoun | None = None, after: Clause | None = None) -> Clause:
-        """A clause; ``after`` is one whose participants its pronouns may stand for."""
+    def draw_clause(self, subject: NounPhrase | Pronoun | None = None, after: Clause | None = None) -> Clause:
+        """Draw a clause, whose pronouns may refer to participants of ``after``."""
         dice = self.dice
         direct: NounPhrase | Pronoun | None = None
         thing = after.direct if after else None
@@ -169,44 +170,44 @@ class Drawing:
                 "they" if thing.plural else "it", "pl" if thing.plural else known.gender.replace("w", "m")
             )
             if dice.chance(0.5) and self.words.describing[known]:
-                return self.being(pronoun, known, after)
+                return self.draw_being(pronoun, known, after)
             verbs = [v for v in self.words.taking[known] if v.frame in ("acc", "dat")]
             if verbs:
-                return self.doing(subject or self.subject(after), dice.pick(verbs), pronoun, after)
+                return self.draw_doing(subject or self.draw_subject(after), dice.pick(verbs), pronoun, after)
         if dice.chance(0.15) and subject is None:
-            phrase = self.phrase(dice.pick(self.words.clear), plain=True)
-            return self.being(phrase, phrase.noun, after)
+            phrase = self.draw_phrase(dice.pick(self.words.clear), plain=True)
+            return self.draw_being(phrase, phrase.noun, after)
         verb = dice.pick(self.words.verbs)
         while verb.frame == "that":
             verb = dice.pick(self.words.verbs)
-        subject = subject or self.subject(after)
+        subject = subject or self.draw_subject(after)
         if verb.frame not in ("none", "to"):
-            direct = self.object(verb)
-        return self.doing(subject, verb, direct, after)
+            direct = self.draw_object(verb)
+        return self.draw_doing(subject, verb, direct, after)
 
-    def tense(self, after: Clause | None) -> str:
-        """A tense; in a clause beside another one that goes with its tense."""
+    def draw_tense(self, after: Clause | None) -> str:
+        """Draw a tense that agrees with the tense of ``after``."""
         if after is None:
             return self.dice.pick(("present", "present", "past", "past", "future", "modal"))
         return "past" if after.tense == "past" else self.dice.pick(("present", "present", "modal"))
 
-    def being(self, subject: NounPhrase | Pronoun, noun: Noun, after: Clause | None) -> Clause:
-        """``subject`` is so; ``noun`` is what it is."""
-        options, tense = self.words.describing[noun], self.tense(after).replace("modal", "present")
+    def draw_being(self, subject: NounPhrase | Pronoun, noun: Noun, after: Clause | None) -> Clause:
+        """Draw a clause with *to be* and an adjective that fits ``noun``."""
+        options, tense = self.words.describing[noun], self.draw_tense(after).replace("modal", "present")
         return Clause(
             subject, None, tense, adjective=self.dice.pick(options), negative=self.dice.chance(0.15)
         )
 
-    def doing(
+    def draw_doing(
         self,
         subject: NounPhrase | Pronoun,
         verb: Verb,
         direct: NounPhrase | Pronoun | None,
         after: Clause | None,
     ) -> Clause:
-        """``subject`` does something, in some tense, somehow, somewhere."""
+        """Draw tense, modal, indirect object, time, manner and place of a clause with a full verb."""
         dice, words = self.dice, self.words
-        tense, negative = self.tense(after), dice.chance(0.18)
+        tense, negative = self.draw_tense(after), dice.chance(0.18)
         modal = (
             dice.pick([m for m in words.modals if not (negative and m.english == "may")])
             if tense == "modal"
@@ -214,20 +215,20 @@ class Drawing:
         )
         indirect, shifted, place = None, False, None
         if verb.frame == "give":
-            indirect = self.person() if dice.chance(0.7) else self.speaker()
+            indirect = self.draw_person() if dice.chance(0.7) else self.draw_speaker()
             shifted = " " in verb.base or isinstance(direct, Pronoun) or dice.chance(0.4)
         if verb.frame == "to" or (verb.frame == "none" and verb.classes and dice.chance(0.8)):
-            place = self.place(verb.classes)
+            place = self.draw_place(verb.classes)
         elif verb.frame == "acc" and "thing" in verb.classes and dice.chance(0.15):
-            place = self.place(frozenset(["town"]))
+            place = self.draw_place(frozenset(["town"]))
         time = dice.pick([t for t in words.times if tense in t.also]) if dice.chance(0.4) else None
         manner = dice.pick(words.manners) if dice.chance(0.2) else None
         return Clause(
             subject, verb, tense, modal, negative, None, direct, indirect, shifted, time, False, manner, place
         )
 
-    def subject(self, after: Clause | None = None) -> NounPhrase | Pronoun:
-        """Who does it; perhaps the subject of the clause before."""
+    def draw_subject(self, after: Clause | None = None) -> NounPhrase | Pronoun:
+        """Draw a subject, possibly a pronoun for the subject of ``after``."""
         earlier = after.subject if after else None
         if isinstance(earlier, NounPhrase) and self.dice.chance(0.4):
             if earlier.plural:
@@ -235,29 +236,29 @@ class Drawing:
             for word in ("he", "she"):
                 if word in earlier.noun.classes:
                     return Pronoun(word)
-        return self.speaker() if self.dice.chance(0.25) else self.person()
+        return self.draw_speaker() if self.dice.chance(0.25) else self.draw_person()
 
-    def speaker(self) -> Pronoun:
-        """A person by pronoun alone."""
+    def draw_speaker(self) -> Pronoun:
+        """Draw a personal pronoun."""
         return Pronoun(self.dice.pick(SPEAKERS))
 
-    def person(self) -> NounPhrase:
-        """A person by name of what they are."""
-        return self.phrase(self.dice.pick(self.words.by_class[frozenset(["person"])]))
+    def draw_person(self) -> NounPhrase:
+        """Draw a noun phrase for a person."""
+        return self.draw_phrase(self.dice.pick(self.words.by_class[frozenset(["person"])]))
 
-    def object(self, verb: Verb) -> NounPhrase | Pronoun:
-        """What a verb is done to."""
+    def draw_object(self, verb: Verb) -> NounPhrase | Pronoun:
+        """Draw the direct object of a verb."""
         if "person" in verb.classes and self.dice.chance(0.25):
-            return self.speaker()
-        return self.phrase(self.dice.pick(self.words.by_class[verb.classes]))
+            return self.draw_speaker()
+        return self.draw_phrase(self.dice.pick(self.words.by_class[verb.classes]))
 
-    def place(self, setting: frozenset[str]) -> NounPhrase:
-        """A place of a setting, mostly a certain one."""
-        found = self.phrase(self.dice.pick(self.words.by_class[setting]), plain=True)
-        return replace(found, determiner="the", plural=False) if self.dice.chance(0.6) else found
+    def draw_place(self, setting: frozenset[str]) -> NounPhrase:
+        """Draw a place of a setting, definite with probability 0.6."""
+        place = self.draw_phrase(self.dice.pick(self.words.by_class[setting]), plain=True)
+        return replace(place, determiner="the", plural=False) if self.dice.chance(0.6) else place
 
-    def phrase(self, noun: Noun, plain: bool = False) -> NounPhrase:
-        """A noun with what surrounds it; ``plain`` without a relative clause."""
+    def draw_phrase(self, noun: Noun, plain: bool = False) -> NounPhrase:
+        """Draw a noun phrase around a noun; a ``plain`` one has no relative clause."""
         dice, words = self.dice, self.words
         plural = dice.chance(0.25)
         determiner = dice.pick(PLURALS if plural else DETERMINERS)
@@ -267,11 +268,11 @@ class Drawing:
         adjective = dice.pick(options) if options and dice.chance(0.3) else None
         extending = words.extending[noun]
         modifier = dice.pick(extending) if extending and dice.chance(0.3) else None
-        relative = None if plain or not dice.chance(0.1) else self.relative(noun)
+        relative = None if plain or not dice.chance(0.1) else self.draw_relative(noun)
         return NounPhrase(noun, determiner, plural, adjective, modifier, relative)
 
-    def relative(self, noun: Noun) -> Clause:
-        """What ``noun`` does or what is done to it: short, so that the rest of the sentence stays clear."""
+    def draw_relative(self, noun: Noun) -> Clause:
+        """Draw a short relative clause that describes ``noun``."""
         dice, words = self.dice, self.words
         tense = dice.pick(("present", "past"))
         if "person" in noun.classes and dice.chance(0.5):
@@ -279,8 +280,8 @@ class Drawing:
             direct = (
                 None
                 if verb.frame == "none"
-                else self.phrase(dice.pick(words.by_class[verb.classes]), plain=True)
+                else self.draw_phrase(dice.pick(words.by_class[verb.classes]), plain=True)
             )
             return Clause(None, verb, tense, direct=direct, gap="subject")
-        subject = self.phrase(dice.pick(words.by_class[frozenset(["person"])]), plain=True)
+        subject = self.draw_phrase(dice.pick(words.by_class[frozenset(["person"])]), plain=True)
         return Clause(subject, dice.pick(words.taking[noun]), tense, gap="direct")

@@ -12,12 +12,12 @@ from pathlib import Path
 class Noun:
     """A noun of either language; ``gender`` is m, f, n, or w for a weak masculine.
 
-    Places also say where one is and where one goes: ``at``, ``to`` (English), ``bei``, ``zu`` (German).
+    Places also have prepositions of location and direction: ``at``, ``to`` (English), ``bei``, ``zu`` (German).
     """
 
     classes: frozenset[str]
-    one: str
-    many: str
+    singular: str
+    plural: str
     german: str
     gender: str
     german_many: str
@@ -103,14 +103,14 @@ class Lexicon:
 
 @cache
 def lexicon() -> Lexicon:
-    """The words of ``lexicon.toml``."""
+    """Read the words of ``lexicon.toml``."""
     rows = tomllib.loads(Path(__file__).with_name("lexicon.toml").read_text(encoding="utf-8"))
     nouns = tuple(Noun(frozenset(row[5:]), *row[:5]) for row in rows["nouns"])
     places = tuple(Noun(frozenset(["place", *row[9:]]), *row[:9]) for row in rows["places"])
     verbs = tuple(Verb(frozenset(row[9:]), *row[:9]) for row in rows["verbs"])
     adjectives = tuple(Adjective(frozenset(row[3:]), *row[:3]) for row in rows["adjectives"])
     wanted = {verb.classes for verb in verbs} | {frozenset([name]) for name in ("person", "town")}
-    english = [noun.one for noun in nouns]
+    english = [noun.singular for noun in nouns]
     flat = {
         name: tuple(
             Word(row[0], row[1], tuple(row[1:] if name == "modals" else row[2:])) for row in rows[name]
@@ -133,7 +133,7 @@ def lexicon() -> Lexicon:
             )
             for noun in nouns
         },
-        clear=tuple(noun for noun in nouns if english.count(noun.one) == 1),
+        clear=tuple(noun for noun in nouns if english.count(noun.singular) == 1),
         extending={
             noun: tuple(word for word in flat["modifiers"] if noun.classes.intersection(word.also))
             for noun in (*nouns, *places)

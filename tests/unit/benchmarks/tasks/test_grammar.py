@@ -284,5 +284,5 @@ def test_words_that_share_an_english_form_never_meet() -> None:
     every: list[Noun] = [*WORDS.nouns, *WORDS.places]
     for i, a in enumerate(every):
         for b in every[i + 1 :]:
-            if a.one == b.one:
+            if a.singular == b.singular:
                 assert not (a.classes & b.classes) - {"place"}, (a, b)
