@@ -45,7 +45,6 @@ UNSWEPT = (
     "benchmarks/scoring",
     "benchmarks/stats",
     "benchmarks/studies",
-    "benchmarks/tasks",
     "benchmarks/verification",
     "baselines",
     "mos",

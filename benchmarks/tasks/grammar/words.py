@@ -12,7 +12,7 @@ from pathlib import Path
 class Noun:
     """A noun of either language; ``gender`` is m, f, n, or w for a weak masculine.
 
-    Places also have prepositions of location and direction: ``at``, ``to`` (English), ``bei``, ``zu`` (German).
+    Places also have prepositions of location and direction: ``at`` and ``to``, in German ``bei`` and ``zu``.
     """
 
     classes: frozenset[str]
