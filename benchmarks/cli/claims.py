@@ -10,8 +10,6 @@ from benchmarks.cli.arguments import PUBLISHED, add_json, add_results
 from benchmarks.cli.console import print_json, print_rich
 from benchmarks.records import store
 
-SUMMARY = "judge each claim of the papers by the records"
-
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""

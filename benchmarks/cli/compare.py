@@ -15,8 +15,6 @@ from benchmarks.records.spec import ruleset_of
 from benchmarks.registry import MethodRef
 from benchmarks.runs.plan import Folders
 
-SUMMARY = "print the table of existing records of chosen methods"
-
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""

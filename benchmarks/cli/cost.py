@@ -11,8 +11,6 @@ from benchmarks.api import UsageError
 from benchmarks.cli.arguments import add_json, positive
 from benchmarks.cli.console import print_json
 
-SUMMARY = "count parameters, MACs and bytes of one architecture"
-
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""

@@ -16,7 +16,6 @@ from benchmarks.cli.arguments import add_data_dir, add_json, add_results
 from benchmarks.cli.console import print_json, print_table
 from benchmarks.hardware import profiles as declared
 
-SUMMARY = "check this environment: versions, threads, profile, disk, data"
 NEEDED = (
     "torch",
     "numpy",

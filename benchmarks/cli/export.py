@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from benchmarks.export.model_card import Row
     from benchmarks.measurement.latency import RuntimeLatency
 
-SUMMARY = "export a row's network to another runtime, and check it there"
 SENTENCES = 200
 """Of the validation split, that a translator is compared on in both decoders."""
 SAME_BLEU = 0.5

@@ -12,8 +12,6 @@ from benchmarks.cli.console import print_json
 from benchmarks.cli.import_network import require_new_folder
 from benchmarks.tasks import get_task
 
-SUMMARY = "write a task's prepared data as a fairseq data-bin"
-
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""

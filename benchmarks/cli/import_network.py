@@ -14,8 +14,6 @@ from benchmarks.cli.console import print_json
 if TYPE_CHECKING:
     from torch import nn
 
-SUMMARY = "import a network from a checkpoint of fairseq or HAT"
-
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""

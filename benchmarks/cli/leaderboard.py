@@ -7,8 +7,6 @@ import os
 
 from benchmarks.cli.arguments import PUBLISHED, add_results
 
-SUMMARY = "rebuild the leaderboard from the published records"
-
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""

@@ -11,7 +11,6 @@ from benchmarks.cli.arguments import add_json
 from benchmarks.cli.console import print_json, print_table
 from benchmarks.options import typed
 
-SUMMARY = "list methods, tasks or profiles"
 OPTION_COLUMNS = ("method", "name", "type", "default", "allowed", "help")
 """Columns of the table of options."""
 

@@ -6,32 +6,14 @@ A mistake of the user ends in ``error: ...`` and exit code 2; Ctrl-C in 130, and
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import Protocol
+from typing import NamedTuple
 
 from benchmarks.api import UsageError
-from benchmarks.cli import (
-    claims,
-    compare,
-    cost,
-    doctor,
-    export,
-    export_data,
-    import_network,
-    leaderboard,
-    plan,
-    profiles,
-    report,
-    run,
-    study,
-    test_method,
-    validate,
-    verify,
-)
-from benchmarks.cli import list as list_
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
@@ -46,46 +28,43 @@ Compare methods that search for fast, small Transformers: equal budgets, one har
 """
 
 
-class Command(Protocol):
-    """A module of one command."""
+class Command(NamedTuple):
+    """A command and its module, which is imported when the command is typed."""
 
-    SUMMARY: str
-    """One line for ``--help``."""
-
-    @property
-    def add_arguments(self) -> Callable[[argparse.ArgumentParser], None]:
-        """The function that adds the command's arguments to its parser."""
-
-    @property
-    def run(self) -> Callable[[argparse.Namespace], int]:
-        """The function that runs the command and returns its exit code."""
+    module: str
+    """Has ``add_arguments(parser)``, ``run(options) -> exit code`` and possibly ``EPILOG``."""
+    summary: str
 
 
-COMMANDS: dict[str, Command] = {
-    "list": list_,
-    "plan": plan,
-    "run": run,
-    "compare": compare,
-    "report": report,
-    "leaderboard": leaderboard,
-    "claims": claims,
-    "test-method": test_method,
-    "verify": verify,
-    "export": export,
-    "validate": validate,
-    "import": import_network,
-    "export-data": export_data,
-    "profiles": profiles,
-    "study": study,
-    "doctor": doctor,
-    "cost": cost,
+COMMANDS = {
+    "list": Command("list", "list methods, tasks or profiles"),
+    "plan": Command("plan", "show what `run` would do, with an estimate of its cost"),
+    "run": Command("run", "run a suite: every method on every task with every seed, then the report"),
+    "compare": Command("compare", "print the table of existing records of chosen methods"),
+    "report": Command("report", "rewrite tables, plots and the page of existing records"),
+    "leaderboard": Command("leaderboard", "rebuild the leaderboard from the published records"),
+    "claims": Command("claims", "judge each claim of the papers by the records"),
+    "test-method": Command("test_method", "check that a method obeys the rules"),
+    "verify": Command("verify", "run a published record again and report whether it reproduces"),
+    "export": Command("export", "export a row's network to another runtime, and check it there"),
+    "validate": Command("validate", "check records that are to be published, or a folder of them"),
+    "import": Command("import_network", "import a network from a checkpoint of fairseq or HAT"),
+    "export-data": Command("export_data", "write a task's prepared data as a fairseq data-bin"),
+    "profiles": Command(
+        "profiles", "show declared hardware, this machine, and latency predictors on table profiles"
+    ),
+    "study": Command("study", "test a claim against data that others published; no run is needed"),
+    "doctor": Command("doctor", "check this environment: versions, threads, profile, disk, data"),
+    "cost": Command("cost", "count parameters, MACs and bytes of one architecture"),
 }
-"""Name on the command line -> module, in the order of ``--help``. A module may have an ``EPILOG``."""
+"""Name on the command line -> command, in the order of ``--help``."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
-    options = parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    named = next((word for word in words if not word.startswith("-")), "")
+    options = parser([named]).parse_args(words)
     command: Callable[[argparse.Namespace], int] = options.run
     try:
         return command(options)
@@ -100,18 +79,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of all commands."""
+def parser(complete: Collection[str] = tuple(COMMANDS)) -> argparse.ArgumentParser:
+    """Return the parser of all commands.
+
+    Args:
+        complete: commands whose arguments are added, for which their modules are imported.
+    """
     top = argparse.ArgumentParser(
         prog="supernet-bench", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     top.add_argument("--version", action="version", version=_version())
-    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for name, module in COMMANDS.items():
-        epilog = getattr(module, "EPILOG", None)
-        command = commands.add_parser(name, help=module.SUMMARY, description=module.SUMMARY, epilog=epilog)
-        module.add_arguments(command)
-        command.set_defaults(run=module.run)
+    subparsers = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name, command in COMMANDS.items():
+        subparser = subparsers.add_parser(name, help=command.summary, description=command.summary)
+        if name in complete:
+            module = importlib.import_module(f"benchmarks.cli.{command.module}")
+            subparser.epilog = getattr(module, "EPILOG", None)
+            module.add_arguments(subparser)
+            subparser.set_defaults(run=module.run)
     return top
 
 

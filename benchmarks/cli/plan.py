@@ -24,7 +24,6 @@ from benchmarks.runs.estimate import duration, estimate
 from benchmarks.runs.plan import Folders, Plan, Planned, Request, build, parse_seeds, scaled
 from benchmarks.tasks import Task, code_digest, data_digest, get_task, starting, task_names
 
-SUMMARY = "show what `run` would do, with an estimate of its cost"
 COLUMNS = ("method", "seed", "task", "run", "state", "estimate", "basis")
 """Columns of the table of runs."""
 

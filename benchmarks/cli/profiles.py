@@ -8,8 +8,6 @@ from benchmarks.cli.arguments import add_data_dir, add_json
 from benchmarks.cli.console import print_json, print_table
 from benchmarks.cli.list import print_rows, profile_rows
 
-SUMMARY = "show declared hardware, this machine, and latency predictors on table profiles"
-
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""

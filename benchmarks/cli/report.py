@@ -13,7 +13,6 @@ from benchmarks.records import store
 from benchmarks.records.record import Record
 from benchmarks.runs.plan import Folders
 
-SUMMARY = "rewrite tables, plots and the page of existing records"
 PLOTS = ("pareto.png", "hypervolume.png", "budget.png", "search.png", "performance.png")
 """Plots whose paths are printed, in this order."""
 

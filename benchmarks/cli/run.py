@@ -16,7 +16,6 @@ from benchmarks.runs.execution import exclusive, execute
 from benchmarks.runs.options import RunOptions
 from benchmarks.runs.plan import Plan, Planned
 
-SUMMARY = "run a suite: every method on every task with every seed, then the report"
 EPILOG = (
     "exit code: 0 all runs ended (runs stopped by their seconds are compared with none); 1 a run failed, or"
     " nothing comparable is left; 2 mistake; 130 interrupted"

@@ -16,8 +16,6 @@ from benchmarks.records import study_files as stored
 from benchmarks.records.provenance import source_state
 from benchmarks.records.store import write_text
 
-SUMMARY = "test a claim against data that others published; no run is needed"
-
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""

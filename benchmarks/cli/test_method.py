@@ -18,7 +18,6 @@ from benchmarks.runs.execution import exclusive
 if TYPE_CHECKING:
     from benchmarks.conformance.checks import Check
 
-SUMMARY = "check that a method obeys the rules"
 TASK, TIER = "mt-synthetic-en-de", "check"
 """Default task; tier that is preferred if the task has it."""
 PARAGRAPH_COLUMNS = 100

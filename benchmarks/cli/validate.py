@@ -16,8 +16,6 @@ from benchmarks.records import runtime_latencies, store
 from benchmarks.records.record import Record
 from benchmarks.records.text import sanitize
 
-SUMMARY = "check records that are to be published, or a folder of them"
-
 
 class Problem(NamedTuple):
     """A reason not to publish a file."""

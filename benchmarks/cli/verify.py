@@ -19,7 +19,6 @@ from benchmarks.records.text import sanitize
 if TYPE_CHECKING:
     from benchmarks.verification.compare import Verdict
 
-SUMMARY = "run a published record again and report whether it reproduces"
 EPILOG = (
     "exit code: 0 quality and latency each reproduce, or cannot be judged (with the reason); 1 quality does"
     " not reproduce; 3 latency alone does not; 2 mistake"

@@ -129,7 +129,8 @@ def test_nothing_imports_results_or_tests() -> None:
     "module", ["cli.main", "runs.plan", "registry", "records.store", "report", "stats.intervals"]
 )
 def test_loads_no_torch(module: str) -> None:
-    heavy = "{'torch', 'pandas', 'matplotlib'}" if module in ("cli", "plan", "registry") else "{'torch'}"
+    light = module in ("cli.main", "runs.plan", "registry")
+    heavy = "{'torch', 'pandas', 'matplotlib'}" if light else "{'torch'}"
     code = f"import sys, benchmarks.{module}; sys.exit(', '.join({heavy} & set(sys.modules)) or None)"
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr

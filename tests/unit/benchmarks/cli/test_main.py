@@ -1,0 +1,87 @@
+"""The program's parser: golden help texts, one module a command, nothing heavy loaded."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.api import UsageError
+from benchmarks.cli import doctor, main
+from tests import ROOT
+from tests.golden_files import FOLDER, require_golden
+
+COLUMNS = "100"
+HEAVY = {"torch", "pandas", "matplotlib", "numpy", "rich", "codecarbon", "scipy", "sklearn", "transformers"}
+
+
+def parser_of(command: str) -> argparse.ArgumentParser:
+    top = main.parser()
+    if not command:
+        return top
+    (commands,) = (action for action in top._actions if isinstance(action, argparse._SubParsersAction))
+    return commands.choices[command]
+
+
+@pytest.mark.parametrize("command", ["", *main.COMMANDS])
+def test_help_is_the_golden_text(command: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", COLUMNS)
+    require_golden(f"help/{command or 'supernet-bench'}.txt", parser_of(command).format_help())
+
+
+def test_every_golden_help_is_of_a_command():
+    names = {path.stem for path in (FOLDER / "help").glob("*.txt")}
+    assert names == {"supernet-bench", *main.COMMANDS}
+
+
+@pytest.mark.parametrize("command", ["", *main.COMMANDS])
+def test_every_argument_is_explained(command: str):
+    for action in parser_of(command)._actions:
+        assert action.help or action.metavar == "COMMAND", action
+
+
+def test_one_file_a_command():
+    shared = {"__init__", "main", "arguments", "console", "record_argument"}
+    files = {path.stem for path in Path(main.__file__).parent.glob("*.py")} - shared
+    assert files == {command.module for command in main.COMMANDS.values()}
+
+
+def loaded(words: str) -> set[str]:
+    code = f"import sys; from benchmarks.cli import main; main.parser({words}); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_the_parser_loads_nothing_heavy():
+    assert not HEAVY & loaded("")
+
+
+def test_help_of_the_program_loads_no_command():
+    assert {name for name in loaded("[]") if name.startswith("benchmarks")} == {
+        "benchmarks",
+        "benchmarks.api",
+        "benchmarks.cli",
+        "benchmarks.cli.main",
+    }
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [(UsageError("no such thing"), 2, "error: no such thing"), (KeyboardInterrupt(), 130, "interrupted")],
+)
+def test_exit_codes(
+    error: BaseException,
+    code: int,
+    text: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    def fail(_options: argparse.Namespace) -> int:
+        raise error
+
+    monkeypatch.setattr(doctor, "run", fail)
+    assert main.main(["doctor"]) == code
+    assert text in capsys.readouterr().err
