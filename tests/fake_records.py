@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from benchmarks.records import attachments, integrity, runtime_latencies, store
-from benchmarks.records.canonical import canonical
 from benchmarks.records.spec import spec_id
 from benchmarks.stats import bleu
 from benchmarks.verification import compare, verdict_files
@@ -256,7 +255,7 @@ def many(folder: Path, count: int, *, methods: int = 50, seeds: int = 20, senten
                 candidate["latency"][key] = known["latency"][key] * (1 + method / 500)
         record["id"] = spec_id(record["spec"])
         record["digest"] = integrity.digest(record)
-        record["seal"] = hashlib.sha256(canonical(integrity.sealed_part(record))).hexdigest()
+        record["seal"] = integrity.seal_of(record)
         path = folder / store.relative_path(record)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(json.dumps(record, indent=1).encode())

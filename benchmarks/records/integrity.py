@@ -95,7 +95,8 @@ def tampered(record: JsonView) -> list[str]:
     return sorted(field for field in {*actual, *stated} if actual.get(field) != stated.get(field))
 
 
-def _seal_of(record: JsonView) -> str:
+def seal_of(record: JsonView) -> str:
+    """Return the sha256 over everything in a record but its seal."""
     return hashlib.sha256(_sealed_text(record)).hexdigest()
 
 
@@ -128,7 +129,7 @@ def seal(record: JsonView) -> Record:
     sealed["id"] = spec_id(sealed["spec"])
     sealed["digest"] = digest(sealed)
     sealed["seals"] = sections(sealed)
-    sealed["seal"] = _seal_of(sealed)
+    sealed["seal"] = seal_of(sealed)
     return _as_record(sealed)
 
 
@@ -241,7 +242,7 @@ def validate(record: object) -> Record:
     assert isinstance(record, dict)
     if unstorable := _unstorable(record):
         raise InvalidRecord(f"field {unstorable[0]}: {unstorable[1]}")
-    seal_ = _seal_of(record)
+    seal_ = seal_of(record)
     changed = tampered(record) if record["seal"] != seal_ else []
     named = f"field {', '.join(changed[:3])}{', ...' if len(changed) > 3 else ''}: changed after writing"
     if problem := contradiction(record):

@@ -178,7 +178,7 @@ def test_a_seal_made_anew_over_a_changed_field_does_not_hide_it():
     record = good()
     record["candidates"][0]["test"]["pooled"]["bleu"] |= {"value": 44.0, "low": 43.0, "high": 45.0}
     record["digest"] = integrity.digest(record)
-    record["seal"] = integrity._seal(record)
+    record["seal"] = integrity.seal_of(record)
     integrity.validate(record)
     assert submission.problems(record, SETTINGS) == ["candidates[0].test: changed after writing"]
 

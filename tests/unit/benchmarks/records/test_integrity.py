@@ -35,7 +35,7 @@ def resealed(record):
     try:
         record["id"] = spec_id(record["spec"])
         record["digest"] = integrity.digest(record)
-        record["seal"] = integrity._seal_of(record)
+        record["seal"] = integrity.seal_of(record)
     except (AttributeError, KeyError, TypeError, ValueError, UnicodeError):
         pass
     return record
