@@ -6,6 +6,7 @@ import argparse
 import os
 import platform
 import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -15,6 +16,7 @@ from benchmarks.api import UsageError
 from benchmarks.cli.arguments import add_data_dir, add_json, add_results
 from benchmarks.cli.console import print_json, print_table
 from benchmarks.hardware import profiles as declared
+from benchmarks.hardware.file_lock import lock
 
 NEEDED = (
     "torch",
@@ -125,7 +127,12 @@ def _folders(options: argparse.Namespace) -> Iterator[Finding]:
     free = shutil.disk_usage(place).free / 1e9
     yield Finding("ok" if free > FREE_GB else "note", "disk", f"{free:.0f} GB free for results")
     if os.access(place, os.W_OK):
-        yield Finding("ok", "results folder", "can be written")
+        try:
+            with tempfile.NamedTemporaryFile("w", dir=place, prefix=".doctor-") as file:
+                lock(file)  # type: ignore[arg-type]
+            yield Finding("ok", "results folder", "can be written and locked")
+        except (UsageError, OSError) as error:
+            yield Finding("bad", "results folder", str(error))
     else:
         yield Finding("bad", "results folder", f"{options.results} cannot be written: --results DIR")
     if options.data_dir is None:

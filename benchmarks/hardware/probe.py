@@ -51,20 +51,54 @@ def _cpuinfo(path: Path = Path("/proc/cpuinfo")) -> tuple[str, list[str]]:
 def usable_cpus() -> int:
     """Hardware threads this process may use: its affinity, cut to its container's quota."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _quota(Path("/sys/fs/cgroup"))
+    quota = _quota(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup"))
     return count if quota is None else max(1, min(count, int(quota + 0.01)))
 
 
-def _quota(root: Path) -> float | None:
-    """Processors' worth of time that the control group (version 2 or 1) allows; None for no limit."""
-    for files in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
-        try:
-            words = " ".join((root / name).read_text("ascii") for name in files).split()
-            allowed, period = float(words[0]), float(words[1])
-        except (OSError, ValueError, IndexError):
-            continue  # no such file, or "max": no limit
-        return allowed / period if allowed > 0 and period > 0 else None
-    return None
+LIMIT_2, LIMIT_1 = ("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+"""Files of a control group of version 2 and 1 that hold its quota and period, in microseconds."""
+
+
+def _quota(root: Path, membership: Path) -> float | None:
+    """Return the least processor time a second that this process' control groups allow; None without limit.
+
+    A limit may stand at any group above the process' own: all are read, in version 2 and in version 1.
+
+    Args:
+        root: where control groups are mounted.
+        membership: ``/proc/self/cgroup``, lines of ``hierarchy:controllers:path``.
+    """
+    quotas = []
+    for version, group in _groups(membership):
+        top, names = (root, LIMIT_2) if version == 2 else (root / "cpu", LIMIT_1)
+        parts = [part for part in group.split("/") if part not in ("", ".", "..")]
+        for depth in range(len(parts) + 1):
+            try:
+                folder = top.joinpath(*parts[:depth])
+                words = " ".join((folder / name).read_text("ascii") for name in names).split()
+                allowed, period = float(words[0]), float(words[1])
+            except (OSError, ValueError, IndexError):
+                continue  # no such file, or "max": no limit
+            if allowed > 0 and period > 0:
+                quotas.append(allowed / period)
+    return min(quotas, default=None)
+
+
+def _groups(membership: Path) -> list[tuple[int, str]]:
+    """Return version and path of the control groups that limit this process' time, with the roots."""
+    groups = [(2, "/"), (1, "/")]
+    try:
+        lines = membership.read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return groups
+    for line in lines:
+        number, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if number == "0" and not controllers:
+            groups.append((2, path))
+        elif "cpu" in controllers.split(","):
+            groups.append((1, path))
+    return groups
 
 
 def _gpus() -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """One timing at a time on a machine, and nobody at work meanwhile: over all processes. No torch.
 
+The lock files lie in one folder of the machine, whatever ``TMPDIR`` is: two jobs of one node must meet.
 Two lock files. Whoever works (trains, evaluates, translates) shares the *machine* lock and looks at
 the *gate* between two steps. Whoever times takes the gate, at which the workers stop and let go of
 the machine, and then the machine. The kernel gives up the locks of a process that ends.
@@ -7,15 +8,21 @@ the machine, and then the machine. The kernel gives up the locks of a process th
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks.api import UsageError
+
 MACHINE, GATE = "supernet-bench-timing.lock", "supernet-bench-timing.gate"
+FOLDER_VARIABLE = "SUPERNET_BENCH_LOCKS"
+"""Names the folder of the locks, such as one that all containers of a node mount."""
+FOLDERS = ("/dev/shm", "/tmp", "/var/tmp")
+"""Folders of the locks; the first one that exists counts."""
 
 
 class _State:
@@ -107,11 +114,28 @@ def exclusive() -> Iterator[float]:
 
 def _open_lock(lock: str) -> int:
     """The lock file of all users of the machine; of this one where another's may not be opened."""
-    folder = Path(tempfile.gettempdir())
+    named = os.environ.get(FOLDER_VARIABLE)
+    folder = Path(named or next((name for name in FOLDERS if os.path.isdir(name)), "/tmp"))
     for name in (lock, f"{lock}.{os.getuid()}"):
         for flags in (0, os.O_CREAT):
             try:
-                return os.open(folder / name, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o666)
+                opened = os.open(folder / name, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o666)
             except OSError:
                 continue
-    raise OSError(f"cannot open the timing lock {lock} in the temporary folder: set TMPDIR to a writable one")
+            try:
+                fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                fcntl.flock(opened, fcntl.LOCK_UN)
+            except BlockingIOError:
+                pass  # held by somebody else, so it can be locked
+            except OSError as error:
+                os.close(opened)
+                raise _unusable(folder, error.errno) from None
+            return opened
+    raise _unusable(folder, errno.EACCES)
+
+
+def _unusable(folder: Path, number: int | None) -> UsageError:
+    """Return the error of a folder that holds no timing locks."""
+    reason = os.strerror(number) if number else "no locks"
+    advice = f"set {FOLDER_VARIABLE} to a writable folder of this machine, the same one for all its jobs"
+    return UsageError(f"cannot lock the machine for timings in {folder} ({reason}): {advice}")

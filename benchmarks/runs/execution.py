@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import importlib
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +11,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from benchmarks.api import UsageError
+from benchmarks.hardware.file_lock import lock
 from benchmarks.hardware.probe import usable_cpus
 from benchmarks.hardware.profiles import Profile
 from benchmarks.runs.options import RunOptions
@@ -92,7 +92,7 @@ def exclusive(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(file, wait=False)
         except BlockingIOError:
             raise UsageError(
                 f"another supernet-bench works in {folder}: wait for it, or write elsewhere: --results DIR"

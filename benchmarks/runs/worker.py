@@ -5,7 +5,6 @@ Imports nothing heavy at the top: the command that plans and supervises imports 
 
 from __future__ import annotations
 
-import fcntl
 import importlib
 import json
 import os
@@ -22,6 +21,7 @@ from typing import IO, Any
 
 from benchmarks.api import BudgetExhausted, Method, Skip, TaskInfo, UsageError
 from benchmarks.hardware import timing_lock
+from benchmarks.hardware.file_lock import lock
 from benchmarks.hardware.load import TreeSeconds, end_children
 from benchmarks.lab.journal import Corrupt, Diverged, Journal
 from benchmarks.lab.ledger import Clock, Ledger
@@ -274,7 +274,7 @@ def reference(job: Mapping[str, Any]) -> None:
 def _sole(folder: Path) -> IO[str]:
     """Wait until this is the only process that works on the run; until the file is closed."""
     file = (folder / "lock").open("w")
-    fcntl.flock(file, fcntl.LOCK_EX)
+    lock(file)
     return file
 
 

@@ -108,12 +108,14 @@ def sentence_counts(outputs: Sequence[str], references: Sequence[str]) -> str:
 
     A paired test needs no more than this, so that two rows of a leaderboard can be tested against each
     other without their translations. Six 16-bit numbers a sentence (tokens of the output, tokens of the
-    reference, matching n-grams of 1 to 4 tokens), one after the other over all sentences, zlib, base64.
+    reference, matching n-grams of 1 to 4 tokens), one after the other over all sentences, zlib, base64;
+    32-bit numbers where a sentence has more than 65,535 tokens.
     """
     from sacrebleu.metrics.bleu import BLEU
 
     found = np.array(BLEU()._extract_corpus_statistics(outputs, [references]), dtype=np.int64)
-    kept = np.minimum(found[:, : 2 + ORDERS], np.iinfo(np.uint16).max).astype("<u2")
+    kept = found[:, : 2 + ORDERS]
+    kept = kept.astype("<u2" if kept.max(initial=0) <= np.iinfo(np.uint16).max else "<u4")
     return base64.b64encode(zlib.compress(kept.T.tobytes(), 9)).decode()
 
 
@@ -124,17 +126,18 @@ def read_counts(text: str, sentences: int) -> NDArray[np.int64]:
     Raises:
         InvalidRecord: the text is damaged or holds another number of sentences.
     """
-    size = sentences * (2 + ORDERS) * 2
+    size = sentences * (2 + ORDERS) * 4
     try:
         if not 0 < sentences <= MOST_SENTENCES:
             raise ValueError(f"of {sentences} sentences")
         reader = zlib.decompressobj()
         data = reader.decompress(base64.b64decode(text, validate=True), size + 1)  # no more: it may be a bomb
-        if len(data) != size or not reader.eof:
+        if len(data) not in (size // 2, size) or not reader.eof:
             raise ValueError(f"not of {sentences} sentences")
     except (ValueError, binascii.Error, zlib.error) as error:
         raise InvalidRecord(f"sentence counts: {error}") from None
-    kept = np.frombuffer(data, "<u2").reshape(2 + ORDERS, sentences).T.astype(np.int64)
+    numbers = np.frombuffer(data, "<u4" if len(data) == size else "<u2")
+    kept = numbers.reshape(2 + ORDERS, sentences).T.astype(np.int64)
     totals = np.maximum(kept[:, :1] - np.arange(ORDERS), 0)
     return np.hstack([kept, totals])
 

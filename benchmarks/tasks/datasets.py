@@ -7,7 +7,6 @@ its declaration. ``build`` makes a folder of prepared data atomically, and detec
 
 from __future__ import annotations
 
-import fcntl
 import gzip
 import hashlib
 import http.client
@@ -28,6 +27,7 @@ from functools import cache
 from pathlib import Path
 
 from benchmarks.api import UsageError
+from benchmarks.hardware.file_lock import lock
 
 Say = Callable[[str], None]
 """Function that shows one line to the user."""
@@ -237,7 +237,7 @@ def read_lines(path: Path, unpacked: int) -> list[str]:
 def locked(path: Path) -> Iterator[None]:
     """Hold an exclusive lock on a file; the system frees it when the process ends."""
     with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        lock(file)
         yield
 
 

@@ -99,10 +99,7 @@ def _stepped(module: Any, folder: Path, source: Tensor, target: Tensor) -> tuple
     encoder, step = load(folder / "encoder.onnx"), load(folder / "step.onnx")
     cache = module.decoder_cache(module.encode(source))
     asked = run(encoder, [source])
-    kept = [
-        torch.zeros(len(source), shape[1], 0, shape[3])
-        for shape in (x.shape for i, x in enumerate(asked) if i % 3 < 2)
-    ]
+    kept = _empty_cache(step, len(source))
     ours, theirs = [], []
     for tokens in target.T:
         ours.append(module.step(tokens, cache))
@@ -110,6 +107,15 @@ def _stepped(module: Any, folder: Path, source: Tensor, target: Tensor) -> tuple
         theirs.append(found)
     real = target.T != seq2seq.PAD
     return torch.stack(ours)[real], torch.stack(theirs)[real]
+
+
+def _empty_cache(step: Any, rows: int) -> list[Tensor]:
+    """Return self-attention's keys and values before the first step, each ``[rows, heads, 0, width]``.
+
+    Heads are those of the step's own inputs: attention to the source may have others.
+    """
+    own = [entry.shape for entry in step.get_inputs() if entry.name.startswith("own.")]
+    return [torch.zeros(rows, shape[1], 0, shape[3]) for shape in own]
 
 
 def forced_steps(folder: Path, source: Tensor, steps: int, beam: int, token: int = 4) -> Callable[[], Tensor]:
@@ -121,8 +127,7 @@ def forced_steps(folder: Path, source: Tensor, steps: int, beam: int, token: int
     """
     encoder, step = load(folder / "encoder.onnx"), load(folder / "step.onnx")
     tokens = torch.full((beam,), token)
-    own = [entry.shape for entry in step.get_inputs() if entry.name.startswith("own.")]
-    nothing = [torch.zeros(beam, shape[1], 0, shape[3]) for shape in own]
+    nothing = _empty_cache(step, beam)
 
     def served() -> Tensor:
         asked, kept = run(encoder, [source]), nothing

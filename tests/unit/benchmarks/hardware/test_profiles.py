@@ -165,7 +165,33 @@ def test_container_quota(tmp_path: Path, files: dict[str, str], quota: float | N
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    assert probe._quota(tmp_path) == quota
+    assert probe._quota(tmp_path, tmp_path / "none") == quota
+
+
+@pytest.mark.parametrize(
+    ("membership", "files", "quota"),
+    [
+        ("0::/job/step\n", {"cpu.max": "max 100000", "job/cpu.max": "50000 100000"}, 0.5),
+        ("0::/job/step\n", {"job/cpu.max": "200000 100000", "job/step/cpu.max": "50000 100000"}, 0.5),
+        ("0::/job/step\n", {"job/cpu.max": "50000 100000", "job/step/cpu.max": "max 100000"}, 0.5),
+        ("0::/job\n", {"other/cpu.max": "50000 100000"}, None),
+        ("0::/../../etc\n", {"cpu.max": "150000 100000"}, 1.5),
+        (
+            "5:cpu,cpuacct:/slurm\n4:memory:/\n",
+            {"cpu/slurm/cpu.cfs_quota_us": "50000", "cpu/slurm/cpu.cfs_period_us": "100000"},
+            0.5,
+        ),
+        ("\x00nonsense", {}, None),
+    ],
+)
+def test_quotas_of_nested_groups(
+    tmp_path: Path, membership: str, files: dict[str, str], quota: float | None
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    (tmp_path / "self").write_text(membership)
+    assert probe._quota(tmp_path, tmp_path / "self") == quota
 
 
 @pytest.mark.parametrize(

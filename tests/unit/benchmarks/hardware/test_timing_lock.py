@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import multiprocessing as mp
+import os
 import time
 from pathlib import Path
 
 import pytest
 
-from benchmarks.hardware import timing_lock
+from benchmarks.api import UsageError
+from benchmarks.cli.main import main
+from benchmarks.hardware import file_lock, timing_lock
+from benchmarks.runs import execution
 
 
 @pytest.fixture(autouse=True)
 def own_locks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(timing_lock.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setenv(timing_lock.FOLDER_VARIABLE, str(tmp_path))
 
 
 def work(log: Path, seconds: float) -> None:
@@ -60,3 +66,34 @@ def test_a_worker_may_time_and_goes_on_working() -> None:
 def test_nothing_waits_outside_of_work() -> None:
     assert not timing_lock.timing_requested()
     timing_lock.yield_to_timing()
+
+
+def test_jobs_with_temporary_folders_of_their_own_share_the_locks(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folders = set()
+    for job in "ab":
+        monkeypatch.setenv("TMPDIR", str(tmp_path / job))
+        monkeypatch.delenv(timing_lock.FOLDER_VARIABLE, raising=False)
+        opened = timing_lock._open_lock("supernet-bench-test.lock")
+        folders.add(os.readlink(f"/proc/self/fd/{opened}"))
+        os.close(opened)
+    (path,) = folders
+    Path(path).unlink()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK])
+def test_a_file_system_without_locks_is_one_message(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, number: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(UsageError, match="set SUPERNET_BENCH_LOCKS to a writable folder"):
+        timing_lock._open_lock(timing_lock.MACHINE)
+    with (tmp_path / "lock").open("w") as file, pytest.raises(UsageError, match="locks.*--results DIR"):
+        file_lock.lock(file)
+    with pytest.raises(UsageError, match="without locks"), execution.exclusive(tmp_path):
+        pass
+    assert main(["doctor", "--results", str(tmp_path)]) == 1

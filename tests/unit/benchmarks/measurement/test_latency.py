@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch import Tensor, nn
 
+from benchmarks.api import UsageError
 from benchmarks.hardware import timing_lock
 from benchmarks.hardware.profiles import Profile
 from benchmarks.measurement import interleaved, latency, memory
@@ -94,7 +95,7 @@ def test_ratio_of_medians_and_its_interval() -> None:
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(timing_lock.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setenv(timing_lock.FOLDER_VARIABLE, str(tmp_path))
     return tmp_path
 
 
@@ -104,7 +105,7 @@ def hold(folder: Path, seconds: float) -> subprocess.Popen[str]:
         "import sys, time; from benchmarks.hardware.timing_lock import exclusive\n"
         f"with exclusive(): print('in', flush=True); time.sleep({seconds})"
     )
-    environment = {**os.environ, "TMPDIR": str(folder)}
+    environment = {**os.environ, timing_lock.FOLDER_VARIABLE: str(folder), "TMPDIR": str(folder / "other")}
     process = subprocess.Popen(
         [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True
     )
@@ -140,7 +141,7 @@ def test_no_link_is_followed_and_a_folder_without_room_is_told(folder: Path) -> 
         assert not aim.exists() and mine.exists()
     mine.unlink()
     mine.symlink_to(aim)
-    with pytest.raises(OSError, match="TMPDIR"), timing_lock.exclusive():
+    with pytest.raises(UsageError, match=timing_lock.FOLDER_VARIABLE), timing_lock.exclusive():
         pass
 
 

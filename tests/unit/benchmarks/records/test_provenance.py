@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -170,3 +171,11 @@ def test_the_fingerprint_is_stable_and_about_hardware_alone(monkeypatch: pytest.
 
 def test_versions_leave_out_what_is_not_installed() -> None:
     assert set(provenance.versions(["numpy", "no-such-package-here"])) == {"python", "numpy"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a folder to another owner")
+def test_a_checkout_of_another_owner_keeps_its_commit(checkout: Path) -> None:
+    commit, dirty = provenance.source_state(checkout)
+    for path in (checkout, *checkout.rglob("*")):
+        os.chown(path, 12345, 12345, follow_symlinks=False)
+    assert commit and provenance.source_state(checkout) == (commit, dirty)

@@ -73,7 +73,7 @@ def task(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeTask:
     monkeypatch.setattr(score, "EnergyMeter", SilentMeter)
     monkeypatch.setattr(latency, "EnergyMeter", SilentMeter)
     (tmp_path / "locks").mkdir()
-    monkeypatch.setattr(timing_lock.tempfile, "gettempdir", lambda: str(tmp_path / "locks"))
+    monkeypatch.setenv(timing_lock.FOLDER_VARIABLE, str(tmp_path / "locks"))
     return made
 
 

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+import sacrebleu
 
 from benchmarks.api import InvalidRecord
 from benchmarks.stats import bleu
@@ -89,3 +90,11 @@ def test_no_torch_at_import() -> None:
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_sentences_of_more_tokens_than_16_bits_hold() -> None:
+    outputs, references = ["a b c d " * 20_000, "short"], ["a b c d " * 20_000, "another"]
+    statistics = bleu.read_counts(bleu.sentence_counts(outputs, references), 2)
+    assert statistics[0, 0] == 80_000
+    expected = sacrebleu.corpus_bleu(outputs, [references]).score
+    assert bleu.corpus_bleu(statistics) == pytest.approx(expected, abs=1e-9) and expected <= 100

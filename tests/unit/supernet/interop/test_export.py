@@ -253,6 +253,16 @@ def test_onnx_translators_that_read_two_layers(tmp_path):
     assert onnx.write(module, tmp_path)["apart"] <= 1e-4
 
 
+@pytest.mark.parametrize(("own", "cross"), [([4, 2], [2, 4]), ([2, 2], [4, 4]), ([4, 4], [2, 2])])
+def test_onnx_translators_whose_attentions_differ_in_heads(own, cross, tmp_path):
+    pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+    from supernet.interop import onnx
+
+    family = pair_family("none")
+    module, _ = exported(family, of(family, 0, decoder_self_heads=own, decoder_cross_heads=cross))
+    assert onnx.write(module, tmp_path)["apart"] <= 1e-4
+
+
 def test_the_latency_workload_is_the_same_one_in_onnx_runtime(translator, tmp_path):
     pytest.importorskip("onnxruntime", reason="needs the extra onnx")
     from supernet import decode

@@ -1,0 +1,35 @@
+"""Locks on files, which the kernel gives up when their process ends."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+from pathlib import Path
+from typing import IO
+
+from benchmarks.api import UsageError
+
+UNSUPPORTED = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP})
+"""Errors of file systems without locks, such as some network and cluster ones."""
+
+
+def lock(file: IO[str], *, wait: bool = True) -> None:
+    """Lock an open file for this process alone, until it is closed.
+
+    Args:
+        wait: False: raise at once if another process holds the lock.
+
+    Raises:
+        BlockingIOError: another process holds the lock.
+        UsageError: the file system has no locks.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+        folder = Path(file.name).parent
+        raise UsageError(
+            f"{folder} is on a file system without locks ({error.strerror}): two runs could overwrite"
+            " each other there; write to a local disk instead: --results DIR"
+        ) from None
