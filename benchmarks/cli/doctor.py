@@ -129,7 +129,7 @@ def _folders(options: argparse.Namespace) -> Iterator[Finding]:
     if os.access(place, os.W_OK):
         try:
             with tempfile.NamedTemporaryFile("w", dir=place, prefix=".doctor-") as file:
-                lock(file)  # type: ignore[arg-type]
+                lock(file)
             yield Finding("ok", "results folder", "can be written and locked")
         except (UsageError, OSError) as error:
             yield Finding("bad", "results folder", str(error))
