@@ -9,7 +9,7 @@ from torch import Tensor
 from baselines.hand_designed import taught
 from baselines.teacher import Taught
 from benchmarks.api import Candidate, Lab, Option
-from supernet.distill import Relations
+from supernet.distill import RelationDistillation
 from supernet.elastic import SuperNet
 from supernet.pipeline import reachable, targets, train
 from supernet.space import Architecture, get_space
@@ -40,7 +40,7 @@ class AutoDistil(Taught):
         settings = lab.task.settings["autodistil"]
         how, after = lab.options["spaces"], lab.options["after"]
         spaces = [get_space(name) for name in settings[how]]
-        objective = Relations(taught(lab), settings["relation_heads"], lab.options["raw"])
+        objective = RelationDistillation(taught(lab), settings["relation_heads"], lab.options["raw"])
         continued = lab.task.settings["retrain_share"] if after == "continue" else 0.0
         share = lab.budget.left("tokens") / lab.budget.total("tokens") - continued
         ranked: list[tuple[float, Architecture, SuperNet]] = []

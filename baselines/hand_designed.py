@@ -9,7 +9,7 @@ from typing import Any
 
 from baselines.teacher import untaught
 from benchmarks.api import Candidate, Lab, Method, Skip, TaskInfo
-from supernet.distill import Logits
+from supernet.distill import LogitDistillation
 from supernet.elastic import PRECISIONS
 from supernet.pipeline import train
 from supernet.space import Architecture, homogeneous_space
@@ -62,7 +62,7 @@ class HandDesignedDistilled(HandDesigned):
 
     def lessons(self, lab: Lab) -> tuple[Objective | None, float]:
         teacher = taught(lab)
-        return Logits(teacher), lab.budget.left("tokens") / lab.budget.total("tokens")
+        return LogitDistillation(teacher), lab.budget.left("tokens") / lab.budget.total("tokens")
 
 
 def taught(lab: Lab) -> Any:

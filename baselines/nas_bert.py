@@ -13,7 +13,7 @@ from baselines.teacher import Taught
 from benchmarks.api import Candidate, Lab, Need
 from supernet.bert import Cell, CellBert
 from supernet.cost import parameters
-from supernet.distill import Blocks, Logits, block_runs, score_block, teacher_states
+from supernet.distill import BlockDistillation, LogitDistillation, block_runs, score_block, teacher_states
 from supernet.elastic import SuperNet
 from supernet.pipeline import reachable, train
 from supernet.space import Architecture, SearchSpace, get_space
@@ -52,7 +52,7 @@ class NasBert(Taught):
             sizes = {name: settings[name] for name in ("bins", "keep", "warm_up")}
             shrinking = Shrinking(net.family, table.of_cell, losses, **sizes)
             share = lab.budget.left("tokens") / lab.budget.total("tokens") - retrain
-            train(lab, net, shrinking, share, "supernet", objective=Blocks(teacher, net.family))
+            train(lab, net, shrinking, share, "supernet", objective=BlockDistillation(teacher, net.family))
             shrinking.finish(net)
         winners = []
         with lab.phase("search"):
@@ -69,7 +69,7 @@ class NasBert(Taught):
         for i, (limit, architecture) in enumerate(winners):
             with lab.phase("retrain"):
                 fresh, part = lab.supernet(only=architecture), retrain / len(winners)
-                train(lab, fresh, SinglePath(), part, f"retrain-{i}", objective=Logits(teacher))
+                train(lab, fresh, SinglePath(), part, f"retrain-{i}", objective=LogitDistillation(teacher))
                 yield lab.candidate(fresh, architecture, origin="retrained", limit_ms=limit)
 
 
@@ -81,7 +81,7 @@ def outer(teacher: SuperNet, family: CellBert) -> dict[str, Any]:
 
 def whole_size(family: CellBert, architecture: Architecture) -> int:
     """Parameters of the network that is trained from scratch: factorised embedding, no adapters."""
-    return parameters(family.only(architecture), architecture)
+    return parameters(family.restrict_to(architecture), architecture)
 
 
 def scored(

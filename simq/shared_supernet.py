@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 
 from benchmarks.api import Candidate, Lab, Method, UsageError
-from supernet.elastic import FORWARD, SuperNet
+from supernet.elastic import FORWARD_COST, SuperNet
 from supernet.pipeline import train
 from supernet.train import Sandwich
 
@@ -40,13 +40,13 @@ class JointSupernet(Method):
 def larger(lab: Lab, net: SuperNet) -> str:
     """Return the advice to take an allowance that trains: some of the statistics grow with it."""
     tokens, evaluations = (lab.budget.total(kind) for kind in ("tokens", "evaluations"))
-    batches = net.estimated_on * lab.recipe.batch_tokens
-    fixed = batches * (1 + FORWARD * (len(lab.limits) + 1))
+    batches = net.statistics_batch_count * lab.recipe.batch_tokens
+    fixed = batches * (1 + FORWARD_COST * (len(lab.limits) + 1))
     # 0.9 s tokens >= fixed + s FORWARD evaluations batches; one evaluation more where they are rounded up
-    growing = 0.9 * tokens - FORWARD * evaluations * batches
+    growing = 0.9 * tokens - FORWARD_COST * evaluations * batches
     if growing <= 0:
         return "no larger --budget-scale helps, for evaluations grow with it: take another tier"
-    times = math.ceil(10 * (fixed + FORWARD * batches) / growing) / 10
+    times = math.ceil(10 * (fixed + FORWARD_COST * batches) / growing) / 10
     return f"give {times:g} times as much, with --budget-scale"
 
 
@@ -54,16 +54,16 @@ def kept_back(lab: Lab, net: SuperNet) -> float:
     """Tokens that the statistics of all networks cost that this supernet's own run and one search in it
     evaluate and export; none for networks without statistics."""
     passes = lab.budget.total("evaluations") + len(lab.limits) + 1
-    return float(net.estimated_on * lab.recipe.batch_tokens * (1 + FORWARD * passes))
+    return float(net.statistics_batch_count * lab.recipe.batch_tokens * (1 + FORWARD_COST * passes))
 
 
 def taken_over(lab: Lab) -> SuperNet:
     """The supernet of the run that this one follows, which is charged for it."""
     net, whole = lab.supernet(), lab.inherit()
     net.source.adopt(whole.source.bake(whole.space.largest()))
-    if net.estimated_on:
+    if net.statistics_batch_count:
         # Half a batch more: a share is compared with sums of tokens.
-        wanted = (net.estimated_on + 0.5) * lab.recipe.batch_tokens
-        net.remember(lab.train_batches(wanted / lab.budget.total("tokens")))
+        wanted = (net.statistics_batch_count + 0.5) * lab.recipe.batch_tokens
+        net.keep_batches(lab.train_batches(wanted / lab.budget.total("tokens")))
     net.model.eval()
     return net

@@ -480,7 +480,7 @@ class BertFamily(ABC):
             merged[f"linears.{single.names[0]}.bias"] = bias
         return merged
 
-    def only(self, architecture: Architecture) -> BertFamily:
+    def restrict_to(self, architecture: Architecture) -> BertFamily:
         """The family of just this architecture, to be trained by itself."""
         return self._as("plain", architecture)
 
@@ -489,7 +489,7 @@ class BertFamily(ABC):
         return self._as("merged" if self.form == "hub" else self.form, architecture)
 
     def _as(self, form: str, architecture: Mapping[str, Any]) -> BertFamily:
-        return type(self)(self.space.only(architecture), self.config, form)
+        return type(self)(self.space.restrict_to(architecture), self.config, form)
 
     def spec(self) -> dict[str, Any]:
         """What an exported sub-network carries besides its architecture and weights."""
@@ -564,7 +564,7 @@ class BottleneckBert(BertFamily):
         stages.append(Bridge((f"{len(widths) - 1}_out",), before, hub))
         return Plan(hub, tuple(stages))
 
-    def only(self, architecture: Architecture) -> BertFamily:
+    def restrict_to(self, architecture: Architecture) -> BertFamily:
         return self._as("merged", architecture)
 
 

@@ -23,7 +23,7 @@ LEAVE_AT = 0.75
 """Share of live sentences below which the others are taken out of the batch."""
 
 
-class NotFinite(ArithmeticError):
+class NonFiniteError(ArithmeticError):
     """A model gave NaN or infinity where scores were due."""
 
 
@@ -78,7 +78,7 @@ def translate(
 
     Raises:
         ValueError: an argument out of range, or a source longer than the model can embed.
-        NotFinite: the model gave scores that are no numbers.
+        NonFiniteError: the model gave scores that are no numbers.
     """
     for name, value, least in (("beam", beam, 1), ("batch_tokens", batch_tokens, 1), ("min_len", min_len, 0)):
         if value < least:
@@ -231,7 +231,9 @@ class BeamSearch:
     def check(self, sane: bool) -> None:
         """Raise where the model gave no numbers."""
         if not sane:
-            raise NotFinite("the model's scores are not finite: NaN or infinity in its weights or outputs")
+            raise NonFiniteError(
+                "the model's scores are not finite: NaN or infinity in its weights or outputs"
+            )
 
     def leave(self, steps: int, which: np.ndarray) -> None:
         """Read the best hypotheses of live sentences ``which`` off the history, last token first."""

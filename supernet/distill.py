@@ -16,35 +16,35 @@ from torch import Tensor, nn
 from supernet.bert import Bert, Cell, CellBert, Op
 from supernet.data.masked_text import MaskedBatch
 from supernet.elastic import SuperNet
-from supernet.train import TEACHING, Batch, Objective, token_loss
+from supernet.train import TEACHER_COST, Batch, Objective, token_loss
 
 
 @dataclass(frozen=True)
-class Logits:
+class LogitDistillation:
     """Labels and the teacher's predictions: ``(1 - share) * MLM + share * KL(teacher || student)``
     (NAS-BERT, section 3.4, where the share is 0.5)."""
 
     teacher: Bert
     share: float = 0.5
-    teaching: ClassVar[float] = TEACHING
+    teacher_cost: ClassVar[float] = TEACHER_COST
 
     def __call__(
-        self, model: Bert, batch: MaskedBatch, lesson: Tensor | None
+        self, model: Bert, batch: MaskedBatch, teacher_output: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
-        if lesson is None:
+        if teacher_output is None:
             with torch.no_grad():
-                lesson = self.teacher(*batch.inputs).log_softmax(-1, dtype=torch.float32)
+                teacher_output = self.teacher(*batch.inputs).log_softmax(-1, dtype=torch.float32)
         logits = model(*batch.inputs)
         logp = F.log_softmax(logits, -1, dtype=torch.float32)
-        apart = F.kl_div(logp, lesson, reduction="sum", log_target=True)
-        return (1 - self.share) * token_loss(logits, batch.labels, 0.0) + self.share * apart, lesson
+        apart = F.kl_div(logp, teacher_output, reduction="sum", log_target=True)
+        return (1 - self.share) * token_loss(logits, batch.labels, 0.0) + self.share * apart, teacher_output
 
     def weight(self, batch: MaskedBatch) -> int:
         return len(batch.labels)
 
 
 @dataclass(frozen=True)
-class Relations:
+class RelationDistillation:
     """Self-attention relations of the last layer (AutoDistil, Xu et al. 2022, section 3.2).
 
     Queries, keys and values are each split anew into ``heads`` parts, as many for every width; a part's
@@ -57,18 +57,18 @@ class Relations:
     teacher: Bert
     heads: int = 12
     raw: bool = False
-    teaching: ClassVar[float] = TEACHING
+    teacher_cost: ClassVar[float] = TEACHER_COST
 
     def __call__(
-        self, model: Bert, batch: MaskedBatch, lesson: list[Tensor] | None
+        self, model: Bert, batch: MaskedBatch, teacher_output: list[Tensor] | None
     ) -> tuple[Tensor, list[Tensor]]:
         tokens = batch.original
-        if lesson is None:
+        if teacher_output is None:
             with torch.no_grad():
-                lesson = [self.relation(x) for x in self.teacher.projections(tokens)]
+                teacher_output = [self.relation(x) for x in self.teacher.projections(tokens)]
         ours = [self.relation(x) for x in model.projections(tokens)]
-        apart = sum(F.mse_loss(a, b) for a, b in zip(ours, lesson, strict=True))
-        return len(tokens) * torch.as_tensor(apart), lesson
+        apart = sum(F.mse_loss(a, b) for a, b in zip(ours, teacher_output, strict=True))
+        return len(tokens) * torch.as_tensor(apart), teacher_output
 
     def relation(self, x: Tensor) -> Tensor:
         """``[B, T, D]`` to relations ``[B, heads, T, T]`` in float32."""
@@ -86,25 +86,25 @@ class Relations:
 
 
 @dataclass(frozen=True)
-class Blocks:
+class BlockDistillation:
     """Every block learns the teacher's states after its share of the teacher's layers from the states
     before it (NAS-BERT, section 3.2). Blocks do not see one another."""
 
     teacher: Bert
     family: CellBert
-    teaching: ClassVar[float] = TEACHING
+    teacher_cost: ClassVar[float] = TEACHER_COST
 
     def __call__(
-        self, model: Bert, batch: MaskedBatch, lesson: list[Tensor] | None
+        self, model: Bert, batch: MaskedBatch, teacher_output: list[Tensor] | None
     ) -> tuple[Tensor, list[Tensor]]:
         blocks = self.family.space.constants["blocks"]
-        if lesson is None:
-            lesson = teacher_states(self.teacher, batch.original, blocks)
-        apart = torch.zeros((), device=lesson[0].device)
+        if teacher_output is None:
+            teacher_output = teacher_states(self.teacher, batch.original, blocks)
+        apart = torch.zeros((), device=teacher_output[0].device)
         for block, stages in enumerate(split(model.plan.ops, self.family)):
-            found = model.run(lesson[block], stages=stages)
-            apart = apart + F.mse_loss(found, lesson[block + 1])
-        return len(batch.shown) * apart, lesson
+            found = model.run(teacher_output[block], stages=stages)
+            apart = apart + F.mse_loss(found, teacher_output[block + 1])
+        return len(batch.shown) * apart, teacher_output
 
     def weight(self, batch: MaskedBatch) -> int:
         return len(batch.shown)
@@ -167,7 +167,7 @@ def score_block(
         cells: the candidates.
     """
     family: CellBert = net.family
-    model: Bert = net.whole().eval()  # type: ignore[assignment]
+    model: Bert = net.bind_all().eval()  # type: ignore[assignment]
     wanted = set(cells)
     runs, codes = beginnings(wanted), family.space.choice(f"ops_{block}").options
     names: list[Cell] = []
@@ -207,14 +207,16 @@ def score_block(
 
 
 @torch.no_grad()
-def mean_loss(model: nn.Module, objective: Objective, batches: Sequence[Batch], lessons: list[Any]) -> float:
+def mean_loss(
+    model: nn.Module, objective: Objective, batches: Sequence[Batch], teacher_outputs: list[Any]
+) -> float:
     """Loss of one network per unit of ``objective.weight`` over ``batches``.
 
-    ``lessons`` has one entry a batch, None at first: the teacher is asked once, however many networks
+    ``teacher_outputs`` has one entry a batch, None at first: the teacher is asked once, however many networks
     are judged.
     """
     total: Any = 0.0
     for i, batch in enumerate(batches):
-        loss, lessons[i] = objective(model, batch, lessons[i])
+        loss, teacher_outputs[i] = objective(model, batch, teacher_outputs[i])
         total = total + loss
     return float(total) / sum(objective.weight(batch) for batch in batches)

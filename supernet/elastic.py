@@ -11,7 +11,7 @@ from torch import nn
 from supernet.space import Architecture
 from supernet.weights import SharedSlices, WeightSource
 
-FORWARD = 1 / 3
+FORWARD_COST = 1 / 3
 """A forward pass, in forward-backward passes."""
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -36,7 +36,7 @@ class SuperNet:
             # cuDNN's attention plans every new shape anew, 24 ms each on an H200; shapes never repeat here.
             torch.backends.cuda.enable_cudnn_sdp(False)
         self.meter: Callable[[float], None] | None = None
-        self.seen: list[tuple[tuple[torch.Tensor, ...], int]] = []
+        self.statistics_batches: list[tuple[tuple[torch.Tensor, ...], int]] = []
         """The last training batches, inputs and tokens, where statistics are estimated on them."""
         self.model: nn.Module = family.skeleton(self.device)
         self._sites: dict[str, tuple[dict[str, Any], str]] = {}
@@ -56,39 +56,39 @@ class SuperNet:
         for name, weight in self.source.bind(architecture).items():
             parameters, key = self._sites[name]
             parameters[key] = weight
-        if self.estimated_on:
-            self._estimate()
+        if self.statistics_batch_count:
+            self._recalibrate()
         return self.model
 
     @property
-    def estimated_on(self) -> int:
+    def statistics_batch_count(self) -> int:
         """How many training batches a sub-network's statistics are estimated on; 0: it has none, or keeps
         running averages."""
-        return 0 if getattr(self.family, "single", True) else int(self.family.estimated_on)
+        return 0 if getattr(self.family, "single", True) else int(self.family.statistics_batch_count)
 
-    def remember(self, batches: Iterable[Any]) -> None:
-        """Keep training batches for ``estimated_on``, as many as it takes."""
-        if most := self.estimated_on:
+    def keep_batches(self, batches: Iterable[Any]) -> None:
+        """Keep training batches for ``statistics_batch_count``, as many as it takes."""
+        if most := self.statistics_batch_count:
             # In the layout in which a checkpoint gives them back: by layout, kernels differ in the last bits.
             for batch in batches:
                 inputs = tuple(x.clone(memory_format=torch.contiguous_format) for x in batch.inputs)
-                self.seen = [*self.seen, (inputs, batch.tokens)][-most:]
+                self.statistics_batches = [*self.statistics_batches, (inputs, batch.tokens)][-most:]
 
     @property
-    def price(self) -> float:
+    def statistics_cost(self) -> float:
         """What estimating the statistics of a sub-network is charged, each time that one is bound or exported
         outside training: the forward passes that it takes, in tokens."""
-        return FORWARD * sum(tokens for _, tokens in self.seen)
+        return FORWARD_COST * sum(tokens for _, tokens in self.statistics_batches)
 
-    def _estimate(self) -> None:
+    def _recalibrate(self) -> None:
         """Give the bound sub-network its statistics."""
-        self.family.prepare(self.model)
-        if self.seen and not self.model.training:
+        self.family.reset_statistics(self.model)
+        if self.statistics_batches and not self.model.training:
             if self.meter:
-                self.meter(self.price)
-            self.family.estimate(self.model, [inputs for inputs, _ in self.seen])
+                self.meter(self.statistics_cost)
+            self.family.recalibrate(self.model, [inputs for inputs, _ in self.statistics_batches])
 
-    def whole(self) -> nn.Module:
+    def bind_all(self) -> nn.Module:
         """The skeleton with every tensor bound at its full size, for families whose candidate operations
         have weights of their own. It stands until the next ``activate``."""
         for name, slot in self.family.slots().items():
@@ -111,7 +111,7 @@ class SuperNet:
 
     def buffers(self, architecture: Mapping[str, Any]) -> dict[str, torch.Tensor]:
         """What a sub-network has besides weights, by name."""
-        if self.estimated_on:
+        if self.statistics_batch_count:
             training = self.model.training
             self.model.eval()
             self.activate(architecture)

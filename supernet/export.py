@@ -25,7 +25,7 @@ from supernet.quantization.precisions import Policy, quantize
 from supernet.weights import SharedSlices
 
 
-class CorruptExport(ValueError):
+class CorruptExportError(ValueError):
     """An exported sub-network that cannot be what it claims."""
 
 
@@ -45,13 +45,13 @@ def save(
     folder.mkdir(parents=True, exist_ok=True)
     kept = dict(module.named_parameters()) | persistent(module)
     weights = {name: tensor.detach().contiguous().cpu() for name, tensor in kept.items()}
-    replace(folder / "model.safetensors", lambda path: save_file(weights, path))
+    write_atomically(folder / "model.safetensors", lambda path: save_file(weights, path))
     digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     plain = {k: list(v) if isinstance(v, (tuple, list)) else v for k, v in architecture.items()}
     about = {"spec": dict(spec), "architecture": plain, "weights_sha256": digest}
     about |= {"policy": dict(policy)} if policy else {}
     text = json.dumps(about, indent=1, sort_keys=True)
-    replace(folder / "architecture.json", lambda path: Path(path).write_text(text, encoding="utf-8"))
+    write_atomically(folder / "architecture.json", lambda path: Path(path).write_text(text, encoding="utf-8"))
     return digest
 
 
@@ -60,23 +60,23 @@ def load(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
     ``policy`` is None where it is deployed as it is.
 
     Raises:
-        CorruptExport: a file is missing, truncated or altered.
+        CorruptExportError: a file is missing, truncated or altered.
     """
     try:
         about = json.loads((folder / "architecture.json").read_text(encoding="utf-8"))
         found = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
         if found != about["weights_sha256"]:
-            raise CorruptExport(
+            raise CorruptExportError(
                 f"{folder}: model.safetensors has sha256 {found}, not {about['weights_sha256']}"
             )
         family = from_spec(about["spec"])
         module = family.build(family.space.architecture(about["architecture"]))
         weights = load_file(folder / "model.safetensors")
         module.load_state_dict(tied(module, weights) | {name: weights[name] for name in persistent(module)})
-    except CorruptExport:
+    except CorruptExportError:
         raise
     except (OSError, KeyError, TypeError, ValueError, SafetensorError, RuntimeError) as error:
-        raise CorruptExport(f"{folder}: not an exported sub-network ({error})") from error
+        raise CorruptExportError(f"{folder}: not an exported sub-network ({error})") from error
     return module.requires_grad_(False), {"policy": None, **about}
 
 
@@ -84,7 +84,7 @@ def deployed(folder: Path) -> nn.Module:
     """The exported sub-network as it runs in use, on the processor: under its policy, where it has one.
 
     Raises:
-        CorruptExport: a file is missing, truncated or altered.
+        CorruptExportError: a file is missing, truncated or altered.
         ValueError: the policy is none for this network, or this machine cannot run it.
     """
     module, about = load(folder)
@@ -109,7 +109,7 @@ def persistent(module: nn.Module) -> dict[str, Tensor]:
     return {name: buffer for name, buffer in module.named_buffers() if name in state}
 
 
-def replace(path: Path, write: Any) -> None:
+def write_atomically(path: Path, write: Any) -> None:
     """Have ``write`` fill a temporary file beside ``path``, then move it there."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)

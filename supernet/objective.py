@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from supernet.elastic import FORWARD
+from supernet.elastic import FORWARD_COST
 
 
 class Batch(Protocol):
@@ -72,22 +72,22 @@ def soft_loss(logits: Tensor, teacher: Tensor) -> Tensor:
     return -(teacher.float().softmax(-1) * F.log_softmax(logits, -1, dtype=torch.float32)).sum()
 
 
-TEACHING = FORWARD
+TEACHER_COST = FORWARD_COST
 """A teacher's forward pass, in forward-backward passes."""
 
 
 class Objective(Protocol):
     """What a pass is trained towards.
 
-    ``teaching``: what making the first lesson of a batch costs besides the passes, as a number of passes.
+    ``teacher_cost``: what making the first lesson of a batch costs besides the passes, as a number of passes.
     """
 
-    teaching: ClassVar[float]
+    teacher_cost: ClassVar[float]
 
-    def __call__(self, model: Any, batch: Any, lesson: Any) -> tuple[Tensor, Any]:
+    def __call__(self, model: Any, batch: Any, teacher_output: Any) -> tuple[Tensor, Any]:
         """Summed loss of ``model`` on ``batch``, and the lesson for later passes over the same batch.
 
-        ``lesson`` is None on the first pass over a batch in an update.
+        ``teacher_output`` is None on the first pass over a batch in an update.
         """
 
     def weight(self, batch: Any) -> int:
@@ -101,12 +101,14 @@ class Labels:
 
     smoothing: float = 0.0
     distill: bool = False
-    teaching: ClassVar[float] = 0.0
+    teacher_cost: ClassVar[float] = 0.0
 
-    def __call__(self, model: Any, batch: Batch, lesson: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def __call__(
+        self, model: Any, batch: Batch, teacher_output: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
         logits = model(*batch.inputs)
-        if lesson is not None:
-            return soft_loss(logits, lesson), lesson
+        if teacher_output is not None:
+            return soft_loss(logits, teacher_output), teacher_output
         return token_loss(logits, batch.labels, self.smoothing), logits.detach() if self.distill else None
 
     def weight(self, batch: Batch) -> int:

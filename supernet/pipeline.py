@@ -14,7 +14,7 @@ import numpy as np
 
 from supernet.elastic import SuperNet
 from supernet.predict import LatencyPredictor, features
-from supernet.search import Evolution, Infeasible, random_search
+from supernet.search import Evolution, InfeasibleError, random_search
 from supernet.space import Architecture, SearchSpace
 from supernet.train import Objective, Sampling, SinglePath, Trainer
 
@@ -109,7 +109,7 @@ def train(
     """Train ``net`` on ``share`` of the run's tokens, resumable under ``name``."""
     recipe = replace(lab.recipe, learning_rate=lab.recipe.learning_rate * rate_factor)
     trainer = Trainer(net, recipe, sampling, lab.seed, objective)
-    batches = lab.train_batches(share, sampling.passes + trainer.objective.teaching)
+    batches = lab.train_batches(share, sampling.passes + trainer.objective.teacher_cost)
     return trainer.fit(batches, lab.checkpoint(name), lab.progress)
 
 
@@ -137,7 +137,7 @@ def reachable(lab: Any, space: SearchSpace, size: Callable[[Architecture], int] 
         size: parameters of a network; by default ``lab.size``.
 
     Raises:
-        Infeasible: none can be met.
+        InfeasibleError: none can be met.
     """
     size = size or lab.size
     smallest, largest = (size(a) for a in (space.smallest(), space.largest()))
@@ -154,7 +154,7 @@ def reachable(lab: Any, space: SearchSpace, size: Callable[[Architecture], int] 
         )
         lab.say(told[-1])
     if not met:
-        raise Infeasible("; ".join(told))
+        raise InfeasibleError("; ".join(told))
     return met
 
 

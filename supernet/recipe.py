@@ -72,7 +72,7 @@ class Sampling(Protocol):
         """Draw from now on as a sampling in this state would."""
 
 
-class Steady:
+class StatelessSampling:
     """A sampling that stays as it is."""
 
     def after(self, net: SuperNet, done: float) -> None:
@@ -86,7 +86,7 @@ class Steady:
 
 
 @dataclass(frozen=True)
-class SinglePath(Steady):
+class SinglePath(StatelessSampling):
     """One architecture, uniformly at random (HAT, section 3.2)."""
 
     passes: int = 1
@@ -97,7 +97,7 @@ class SinglePath(Steady):
 
 
 @dataclass(frozen=True)
-class Sandwich(Steady):
+class Sandwich(StatelessSampling):
     """The largest, ``random`` random ones and the smallest on the same batch (Yu and Huang, 2019).
 
     With ``distill``, the others learn from the largest one's predictions instead of the labels.

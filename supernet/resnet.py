@@ -1,17 +1,17 @@
-"""Residual networks in Once-for-All's space: all of it in this single file.
+"""Residual networks in Once-for-All's space (Cai et al., ICLR 2020): all of it in this single file.
 
 Bottleneck blocks (He et al., CVPR 2016) with a stem of three convolutions and an average pool before every
-shortcut that halves the image (ResNet-D, He et al., CVPR 2019). Once-for-All (Cai et al., ICLR 2020; the
-ResNet-50 of its public code) frees the number of blocks of every stage, the inner width of every block as a
-share of its stage's width, the widths of stages and stem, and whether the stem has its middle convolution,
-which is added to what comes in. Every sub-network uses the leading channels of every kernel.
+shortcut that halves the image (ResNet-D, He et al., CVPR 2019). As in the ResNet-50 of Once-for-All's public
+code, a sub-network chooses the number of blocks of every stage, the inner width of every block as a share of
+its stage's width, the widths of stages and stem, and whether the stem has its residual middle convolution.
+Every sub-network uses the leading channels of every kernel.
 
-Batch norms need the mean and variance of what they see, and those are of one sub-network: another one's are
-wrong for it. In training every batch has its own. A network of a single architecture keeps running averages
-of them, which cost nothing. A supernet keeps its last ``ESTIMATED_ON`` training batches instead; what
-evaluates or exports a sub-network first runs them through it and takes the means over batches, which is
-charged as the forward passes that it is. So a method that spends its whole allowance on training has no
-evaluation left: keep some tokens back, as methods that train their winners on do.
+Batch-norm recalibration: means and variances of batch norms belong to one sub-network and are wrong for
+another one. In training every batch has its own. A network of a single architecture keeps running averages,
+which cost nothing. A supernet keeps its last ``STATISTICS_BATCH_COUNT`` training batches instead; before a
+sub-network is evaluated or exported, these batches run through it and its statistics become the means over
+them. That is charged as the forward passes that it takes. A method that spends its whole allowance on
+training therefore has no evaluation left: reserve tokens for it, as methods do that train their winners on.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from supernet.weights import Init, Slot, spread
 
 EPS, MOMENTUM = 1e-5, 0.1
 """Of the batch norms; of their running averages, the share of the newest batch."""
-ESTIMATED_ON = 4
+STATISTICS_BATCH_COUNT = 4
 """Training batches that statistics of a sub-network are taken over."""
 DIVISOR = 8
 """Channels come in multiples of this."""
@@ -89,18 +89,18 @@ class BatchNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(width))
         self.momentum = MOMENTUM
 
-    def fresh(self) -> None:
+    def reset_statistics(self) -> None:
         """Begin again with the statistics of nothing seen."""
         self.running_mean = torch.zeros_like(self.weight, requires_grad=False, dtype=torch.float32).detach()
         self.running_var = torch.ones_like(self.running_mean)
 
-    def forget(self) -> None:
+    def drop_statistics(self) -> None:
         """Have none: in training every batch has its own."""
         self.running_mean = self.running_var = None
 
     def forward(self, x: Tensor) -> Tensor:
         if self.running_mean is None and not self.training:
-            self.fresh()  # bound in training, evaluated before it was bound again
+            self.reset_statistics()  # bound in training, evaluated before it was bound again
         statistics = self.running_mean, self.running_var
         # Statistics are float32 whatever the weights are, and what is bound beside them must be as they are.
         weight, bias = self.weight.float(), self.bias.float()
@@ -189,8 +189,8 @@ class ResNetFamily:
 
     kind: ClassVar[str] = "resnet"
     form: ClassVar[str] = "plain"
-    estimated_on: ClassVar[int] = ESTIMATED_ON
-    """Training batches that ``estimate`` takes."""
+    statistics_batch_count: ClassVar[int] = STATISTICS_BATCH_COUNT
+    """Training batches that ``recalibrate`` takes."""
     outside = ("head.",)
     """Beginnings of the parameter names that do not count as the body."""
 
@@ -278,16 +278,16 @@ class ResNetFamily:
         """Set what is not a weight."""
         model.configure(self.shape(architecture))
 
-    def prepare(self, model: ResNet) -> None:
+    def reset_statistics(self, model: ResNet) -> None:
         """Statistics of nothing seen for the weights that are now bound, in training none. A network of a
         single architecture keeps its own."""
         for norm in [] if self.single else norms(model):
             if model.training or norm.weight.is_meta:
-                norm.forget()
+                norm.drop_statistics()
             else:
-                norm.fresh()
+                norm.reset_statistics()
 
-    def estimate(self, model: ResNet, batches: Sequence[tuple[Tensor, ...]]) -> None:
+    def recalibrate(self, model: ResNet, batches: Sequence[tuple[Tensor, ...]]) -> None:
         """Give the weights that are now bound the means over batches of every batch norm's statistics.
 
         Args:
@@ -319,13 +319,13 @@ class ResNetFamily:
         """Weights of ``extents`` as those of the exported sub-network: the same."""
         return dict(weights)
 
-    def only(self, architecture: Architecture) -> ResNetFamily:
+    def restrict_to(self, architecture: Architecture) -> ResNetFamily:
         """The family of just this architecture, to be trained by itself."""
         return self.collapsed(architecture)
 
     def collapsed(self, architecture: Mapping[str, Any]) -> ResNetFamily:
         """The family of just this architecture in the form in which it is exported."""
-        return ResNetFamily(self.space.only(architecture), self.config)
+        return ResNetFamily(self.space.restrict_to(architecture), self.config)
 
     def spec(self) -> dict[str, Any]:
         """What an exported sub-network carries besides its architecture, weights and statistics."""

@@ -16,7 +16,7 @@ Score = Callable[[Architecture], float]
 Allowed = Callable[[Sequence[Architecture]], np.ndarray]
 
 
-class Infeasible(ValueError):
+class InfeasibleError(ValueError):
     """Nothing in the space meets the constraint."""
 
 
@@ -57,7 +57,7 @@ class Evolution:
             progress: told of evaluations done, evaluations possible, and the best score.
 
         Raises:
-            Infeasible: nothing allowed was found.
+            InfeasibleError: nothing allowed was found.
         """
         known = {} if known is None else known
         size = self.parents + self.mutants + self.crossovers
@@ -127,5 +127,7 @@ def draw(
         if len(kept) >= count:
             return kept[:count]
     if not kept:
-        raise Infeasible(f"none of {ATTEMPTS} architectures drawn meets the constraint: loosen the limit")
+        raise InfeasibleError(
+            f"none of {ATTEMPTS} architectures drawn meets the constraint: loosen the limit"
+        )
     return kept

@@ -511,13 +511,13 @@ class Seq2SeqFamily:
         model = Transformer(self.config, architecture, qkv_dim=self.qkv_dim, position_dim=self.position_dim)
         return model.eval()
 
-    def only(self, architecture: Architecture) -> Seq2SeqFamily:
+    def restrict_to(self, architecture: Architecture) -> Seq2SeqFamily:
         """The family of just this architecture, with the same table of positions."""
-        return Seq2SeqFamily(self.space.only(architecture), self.config, self.position_dim)
+        return Seq2SeqFamily(self.space.restrict_to(architecture), self.config, self.position_dim)
 
     def collapsed(self, architecture: Architecture) -> Seq2SeqFamily:
         """The family of just this architecture in the form in which it is exported: the same."""
-        return self.only(architecture)
+        return self.restrict_to(architecture)
 
     def merge(self, weights: Mapping[str, Tensor], architecture: Mapping[str, Any]) -> dict[str, Tensor]:
         """Weights of ``extents`` as those of the exported sub-network: the same."""

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from supernet.elastic import SuperNet
-from supernet.export import CorruptExport, replace
+from supernet.export import CorruptExportError, write_atomically
 from supernet.families import from_spec
 from supernet.weights import SharedSlices, WeightSource
 
@@ -37,18 +37,18 @@ def save(path: Path, net: SuperNet, about: Mapping[str, str]) -> None:
         about: what else its metadata says.
     """
     tensors = {name: view.detach().cpu().contiguous() for name, (view, _) in net.source.master.views.items()}
-    for i, (inputs, _) in enumerate(net.seen):
+    for i, (inputs, _) in enumerate(net.statistics_batches):
         tensors |= {f"{SEEN}{i}.{j}": x.cpu().contiguous() for j, x in enumerate(inputs)}
     told = {"spec": json.dumps(net.family.spec()), "weights_sha256": digest(net.source)}
-    told["seen_tokens"] = json.dumps([tokens for _, tokens in net.seen])
-    replace(path, lambda name: save_file(tensors, name, dict(about) | told))
+    told["seen_tokens"] = json.dumps([tokens for _, tokens in net.statistics_batches])
+    write_atomically(path, lambda name: save_file(tensors, name, dict(about) | told))
 
 
 def load(path: Path, device: str = "cpu") -> tuple[SuperNet, dict[str, str]]:
     """The supernet that ``save`` wrote, and the file's metadata.
 
     Raises:
-        CorruptExport: the file is none, is cut short, or its weights are not those that it names.
+        CorruptExportError: the file is none, is cut short, or its weights are not those that it names.
     """
     try:
         with safe_open(path, "pt") as file:
@@ -60,11 +60,11 @@ def load(path: Path, device: str = "cpu") -> tuple[SuperNet, dict[str, str]]:
         net = SuperNet(family, source)
         for i, tokens in enumerate(json.loads(about["seen_tokens"])):
             parts = sorted(name for name in tensors if name.startswith(f"{SEEN}{i}."))
-            net.seen.append((tuple(tensors[name].to(device) for name in parts), int(tokens)))
+            net.statistics_batches.append((tuple(tensors[name].to(device) for name in parts), int(tokens)))
         if digest(source) != about["weights_sha256"]:
-            raise CorruptExport(f"{path}: the weights are not those that it names")
-    except CorruptExport:
+            raise CorruptExportError(f"{path}: the weights are not those that it names")
+    except CorruptExportError:
         raise
     except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
-        raise CorruptExport(f"{path}: no supernet ({error})") from error
+        raise CorruptExportError(f"{path}: no supernet ({error})") from error
     return net, about

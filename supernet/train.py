@@ -17,23 +17,23 @@ from torch import Tensor
 
 from supernet.cuda_graphs import recorded
 from supernet.elastic import SuperNet, copy_buffers
-from supernet.objective import TEACHING, Batch, Labels, Objective, soft_loss, token_loss
-from supernet.recipe import Recipe, Sampling, Sandwich, SinglePath, Steady
+from supernet.objective import TEACHER_COST, Batch, Labels, Objective, soft_loss, token_loss
+from supernet.recipe import Recipe, Sampling, Sandwich, SinglePath, StatelessSampling
 from supernet.space import Architecture
 
 __all__ = [
     "CHECK_EVERY",
-    "TEACHING",
+    "TEACHER_COST",
     "Batch",
-    "Keeper",
+    "CheckpointStore",
     "Labels",
     "Objective",
     "Recipe",
-    "Recording",
+    "RecordedUpdate",
     "Sampling",
     "Sandwich",
     "SinglePath",
-    "Steady",
+    "StatelessSampling",
     "Stream",
     "Trainer",
     "soft_loss",
@@ -55,7 +55,7 @@ class Stream(Protocol):
     def restore(self, state: Mapping[str, Any]) -> None: ...
 
 
-class Keeper(Protocol):
+class CheckpointStore(Protocol):
     """Where ``Trainer.fit`` keeps its state."""
 
     def due(self) -> bool: ...
@@ -87,7 +87,7 @@ class Trainer:
         self.updates, self.snapshots, self.taken = 0, 0, 0
         self.flat = net.source.flat
         self.average: Tensor | None = None
-        self.recording: Recording | None = None
+        self.recording: RecordedUpdate | None = None
         self.optimizer = torch.optim.AdamW(
             [self.flat], lr=0.0, betas=recipe.betas, weight_decay=recipe.weight_decay, fused=True
         )
@@ -100,7 +100,7 @@ class Trainer:
     def fit(
         self,
         batches: Stream,
-        checkpoint: Keeper | None = None,
+        checkpoint: CheckpointStore | None = None,
         progress: Callable[[float, float, str], None] | None = None,
     ) -> SuperNet:
         """Train until ``batches`` end; return the network, in full precision.
@@ -184,7 +184,7 @@ class Trainer:
             self.optimizer.param_groups[0]["lr"] = rate
             loss = self.step(architectures, group, self.charge)
         self.updates += 1
-        self.net.remember(group)
+        self.net.keep_batches(group)
         return loss
 
     def repeats(self, group: list[Batch]) -> bool:
@@ -194,9 +194,9 @@ class Trainer:
 
     def replay(self, architecture: Architecture, batch: Batch, rate: float) -> Tensor:
         """``step`` over one batch as a CUDA graph, recorded at the first."""
-        self.charge(batch, 1 + self.objective.teaching)
+        self.charge(batch, 1 + self.objective.teacher_cost)
         if self.recording is None:
-            self.recording = Recording(self, architecture, batch)
+            self.recording = RecordedUpdate(self, architecture, batch)
         self.recording.load(batch, rate)
         self.recording.run()
         self.net.source.version += 1
@@ -212,13 +212,13 @@ class Trainer:
         source = self.net.source
         weight = sum(self.objective.weight(batch) for batch in group)
         total = torch.zeros((), device=self.flat.device)
-        lessons: list[Any] = [None] * len(group)
+        teacher_outputs: list[Any] = [None] * len(group)
         for architecture in architectures:
             model = self.net.activate(architecture)
             for j, batch in enumerate(group):
                 if charge:
-                    charge(batch, 1 if lessons[j] is not None else 1 + self.objective.teaching)
-                loss, lessons[j] = self.objective(model, batch, lessons[j])
+                    charge(batch, 1 if teacher_outputs[j] is not None else 1 + self.objective.teacher_cost)
+                loss, teacher_outputs[j] = self.objective(model, batch, teacher_outputs[j])
                 self.scaler.scale(loss / (weight * len(architectures))).backward()
                 total += loss.detach()
             source.collect()
@@ -279,7 +279,7 @@ class Trainer:
             "average": self.average,
             "sampling": self.sampling.state(),
             "buffers": dict(self.net.model.named_buffers()),
-            "seen": self.net.seen,
+            "seen": self.net.statistics_batches,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -296,12 +296,14 @@ class Trainer:
         self.sampling.restore(state["sampling"])
         if state["seen"]:
             device = self.flat.device
-            self.net.seen = [(tuple(x.to(device) for x in inputs), n) for inputs, n in state["seen"]]
+            self.net.statistics_batches = [
+                (tuple(x.to(device) for x in inputs), n) for inputs, n in state["seen"]
+            ]
         copy_buffers(state["buffers"], self.net.model)
         self.net.source.refresh()
 
 
-class Recording:
+class RecordedUpdate:
     """An update of one architecture as a CUDA graph.
 
     Args:

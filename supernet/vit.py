@@ -264,13 +264,13 @@ class ViTFamily:
         """Weights of ``extents`` as those of the exported sub-network: the same."""
         return dict(weights)
 
-    def only(self, architecture: Architecture) -> Self:
+    def restrict_to(self, architecture: Architecture) -> Self:
         """The family of just this architecture, to be trained by itself."""
         return self.collapsed(architecture)
 
     def collapsed(self, architecture: Mapping[str, Any]) -> Self:
         """The family of just this architecture in the form in which it is exported."""
-        return type(self)(self.space.only(architecture), self.config)
+        return type(self)(self.space.restrict_to(architecture), self.config)
 
     def spec(self) -> dict[str, Any]:
         """What an exported sub-network carries besides its architecture and weights."""

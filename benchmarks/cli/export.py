@@ -183,12 +183,12 @@ def _ctranslate2(
 ) -> Written:
     from benchmarks.measurement import latency
     from supernet.interop import ctranslate2
-    from supernet.interop.errors import Inexpressible
+    from supernet.interop.errors import InexpressibleError
     from supernet.interop.huggingface import vocabularies
     from supernet.seq2seq import Transformer
 
     if not isinstance(module, Transformer):
-        raise Inexpressible("CTranslate2 translates, and this network does not")
+        raise InexpressibleError("CTranslate2 translates, and this network does not")
     low = "int8" if _low(options, about, module) else ""
     file, prepared, tier = delivery.vocabulary(
         found, options.results / "local", options.data_dir, say, options.start_from

@@ -73,7 +73,7 @@ def intact(folder: Path, sha256: str) -> bool:
     """Whether a candidate that an earlier session wrote is still what it was."""
     try:
         _, about = export.load(folder)
-    except export.CorruptExport:
+    except export.CorruptExportError:
         return False
     return bool(about["weights_sha256"] == sha256)
 

@@ -96,7 +96,7 @@ class BenchLab(LabBookkeeping):
         self.leader_artifacts: Mapping[str, Any] | None = None
         """What the run that this one follows has left: ``candidates``, their folders and digests, as
         ``given`` has them, and ``spent``."""
-        self._lessons: dict[Any, list[Any]] = {}
+        self._teacher_outputs: dict[Any, list[Any]] = {}
         self._method, self.trial = method, 0
         """The trial of external tuning; 0: there are none."""
         self.published_probes: dict[tuple[int, str], float] = {}
@@ -166,7 +166,7 @@ class BenchLab(LabBookkeeping):
             family = self.family_of(space)
         else:
             architecture = self._architecture(only)
-            family = self.family_of(architecture.space).only(architecture)
+            family = self.family_of(architecture.space).restrict_to(architecture)
         net = SuperNet(family, (source or SharedSlices)(family, generator, self.device))
         net.meter = self._pass
         if self._prepared.start is not None:
@@ -238,7 +238,7 @@ class BenchLab(LabBookkeeping):
             known["at"] = self.ledger.clock.now()
             self.journal.add("evaluate", key, **known)
         elif not net.model.training:
-            self._pass(net.price)
+            self._pass(net.statistics_cost)
         if own:
             self._improved(known["loss"])
         return Measurement(known["loss"], known["metrics"])
@@ -261,8 +261,8 @@ class BenchLab(LabBookkeeping):
         from supernet.train import Labels
 
         objective, batches = objective or Labels(), self._held_out(share)
-        lessons = self._lessons.setdefault((objective, share), [None] * len(batches))
-        return Measurement(mean_loss(module, objective, batches, lessons))
+        teacher_outputs = self._teacher_outputs.setdefault((objective, share), [None] * len(batches))
+        return Measurement(mean_loss(module, objective, batches, teacher_outputs))
 
     def probe(self, architecture: Any, policy: Mapping[str, str] | None = None) -> float:
         return self._probed("probe", "ms", self.timed, architecture, policy)
@@ -383,7 +383,7 @@ class BenchLab(LabBookkeeping):
                     known |= {"trial": self.trial} if self.trial else {}
                     self.journal.add("candidate", key, **known)
             else:
-                self._pass(net.price)
+                self._pass(net.statistics_cost)
         self._improved(known["valid"]["loss"])
         made = Candidate(
             index=index,

@@ -36,7 +36,7 @@ from benchmarks.records.selection import by_limit
 from benchmarks.records.store import write_text
 from supernet import export
 from supernet.cost import cost
-from supernet.decode import NotFinite
+from supernet.decode import NonFiniteError
 from supernet.families import from_spec
 from supernet.quantization import precisions
 
@@ -175,7 +175,7 @@ class _Bench:
             _check_finite(found)
             with self.book.part("measure"):
                 found |= self.measured(module, family, architecture, policy, plain)
-        except (Rejected, NotFinite, MeasurementRejectedError, export.CorruptExport) as error:
+        except (Rejected, NonFiniteError, MeasurementRejectedError, export.CorruptExportError) as error:
             return {"failed": str(error)}
         except Exception as error:  # whatever it is, the other candidates must not suffer for it
             traceback.print_exc()

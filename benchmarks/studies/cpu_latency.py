@@ -163,7 +163,7 @@ def rebuilt(record: Record, candidate: Mapping[str, Any]) -> tuple[Any, Any, Any
     space = SearchSpace.from_dict(candidate["space"]) if "space" in candidate else None
     family = task.family(tier, prepared, space) if space else own
     if candidate["origin"] in ALONE:
-        family = family.only(family.space.architecture(candidate["architecture"]))
+        family = family.restrict_to(family.space.architecture(candidate["architecture"]))
     return family, own, tier
 
 

@@ -82,8 +82,8 @@ def attach(table: Table, path: Path) -> dict[str, Any]:
 
 def write(path: Path, operators: OperatorTable, family: Any, about: Mapping[str, Any]) -> None:
     """Write the file of latencies of the table ``path``."""
-    from supernet.export import replace
+    from supernet.export import write_atomically
 
     told = {**about, "operators": operators.state(), "spec": family.spec()}
     text = json.dumps(told, indent=1) + "\n"
-    replace(beside(path), lambda name: Path(name).write_text(text, "utf-8"))
+    write_atomically(beside(path), lambda name: Path(name).write_text(text, "utf-8"))

@@ -185,7 +185,7 @@ def joint_space(head: Mapping[str, Any]) -> JointSpace:
 
 def write(table: Table, path: Path) -> None:
     """Write a table; losses in ``STEPS`` steps, the rest exactly."""
-    from supernet.export import replace
+    from supernet.export import write_atomically
 
     packed: dict[str, NDArray[Any]] = {}
     scales = {}
@@ -202,7 +202,7 @@ def write(table: Table, path: Path) -> None:
         with open(name, "wb") as file:
             np.savez_compressed(file, head=np.frombuffer(head, np.uint8), **packed)
 
-    replace(path, save)
+    write_atomically(path, save)
 
 
 def read(path: Path) -> Table:

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from supernet import seq2seq
-from supernet.export import CorruptExport
-from supernet.interop.errors import Inexpressible, require
+from supernet.export import CorruptExportError
+from supernet.interop.errors import InexpressibleError, require
 
 QUANTIZATIONS = ("float32", "int8")
 """Of the weights; int8 with dynamic ranges of activations."""
@@ -35,8 +35,8 @@ def convert(
         quantization: one of ``QUANTIZATIONS``; empty for float32.
 
     Raises:
-        Inexpressible: CTranslate2 has no words for this network.
-        Missing: it is not installed.
+        InexpressibleError: CTranslate2 has no words for this network.
+        MissingPackageError: it is not installed.
         FileExistsError: ``out`` is there.
     """
     if quantization and quantization not in QUANTIZATIONS:
@@ -62,12 +62,12 @@ def specification(module: seq2seq.Transformer) -> Any:
     """CTranslate2's description of a translator, weights filled in.
 
     Raises:
-        Inexpressible: heads differ between layers, or the decoder reads several encoder layers.
+        InexpressibleError: heads differ between layers, or the decoder reads several encoder layers.
     """
     sides: Any = (list(module.encoder)[: module.encoder_depth], list(module.decoder)[: module.decoder_depth])
     encoder, decoder = sides
     if any(min(layer.cross.sources, len(encoder)) > 1 for layer in decoder):
-        raise Inexpressible(
+        raise InexpressibleError(
             "CTranslate2's decoders read the last encoder layer alone, and this one reads more"
         )
     heads = [
@@ -75,7 +75,9 @@ def specification(module: seq2seq.Transformer) -> Any:
         {layer.attention.heads for layer in decoder} | {layer.cross.heads for layer in decoder},
     ]
     if any(len(found) > 1 for found in heads):
-        raise Inexpressible("CTranslate2 has one number of heads a side, and here it differs between layers")
+        raise InexpressibleError(
+            "CTranslate2 has one number of heads a side, and here it differs between layers"
+        )
     specs = require("ctranslate2.specs", "ctranslate2")
     inner = encoder[0].attention.out.in_features
     made = [
@@ -134,13 +136,13 @@ def load(folder: Path, threads: int = 1) -> Any:
     """CTranslate2's translator of a folder that ``convert`` wrote, on the processor.
 
     Raises:
-        CorruptExport: it is none, or a file is truncated.
+        CorruptExportError: it is none, or a file is truncated.
     """
     runtime = require("ctranslate2", "ctranslate2")
     try:
         return runtime.Translator(str(folder), device="cpu", inter_threads=1, intra_threads=threads)
     except (RuntimeError, ValueError) as error:
-        raise CorruptExport(f"{folder}: not a model of CTranslate2 ({error})") from error
+        raise CorruptExportError(f"{folder}: not a model of CTranslate2 ({error})") from error
 
 
 def translate(

@@ -6,15 +6,15 @@ import importlib
 from types import ModuleType
 
 
-class Missing(ValueError):
+class MissingPackageError(ValueError):
     """A runtime that is not installed."""
 
 
-class Inexpressible(ValueError):
+class InexpressibleError(ValueError):
     """What another program has no words for; the message says what and why."""
 
 
-class Foreign(ValueError):
+class UnreadableModelError(ValueError):
     """A file or folder that is not what it is taken for."""
 
 
@@ -22,11 +22,11 @@ def require(package: str, extra: str) -> ModuleType:
     """The module of an optional package.
 
     Raises:
-        Missing: it is not installed, or it cannot be imported.
+        MissingPackageError: it is not installed, or it cannot be imported.
     """
     try:
         return importlib.import_module(package)
     except ImportError as error:
-        raise Missing(
+        raise MissingPackageError(
             f"{package} cannot be imported ({error}): python3 -m pip install 'supernet-bench[{extra}]'"
         ) from error

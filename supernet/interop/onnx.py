@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from supernet import seq2seq, vision_language
-from supernet.export import CorruptExport
+from supernet.export import CorruptExportError
 from supernet.interop.errors import require
-from supernet.interop.huggingface.export import CLOSE, IMAGES, Unequal, sample
+from supernet.interop.huggingface.export import CLOSE, IMAGES, OutputMismatchError, sample
 from supernet.quantization.onnx_trace import to_onnx
 from supernet.quantization.onnx_translator import encoder_and_step
 from supernet.quantization.precisions import Policy, lowered, quantize
@@ -31,24 +31,23 @@ ROWS = 64
 def write(
     module: nn.Module, folder: Path, policy: Policy | None = None, given: Sequence[Tensor] = ()
 ) -> dict[str, float]:
-    """Write a network's files and compare what ONNX Runtime makes of them with the network, under the same
-    policy.
+    """Write a network's files and compare ONNX Runtime's outputs with the network's under the same policy.
 
     Args:
         module: exported, float32.
         folder: for the files.
-        policy: precisions of layers.
-        given: what they are compared on: tokens, images, images and texts, or sources and what targets begin
-            with; by default random, of which a network in low precision may not know what to think.
+        policy: layer -> precision.
+        given: inputs of the comparison: tokens, images, images and texts, or sources and beginnings of
+            targets; random by default, on which networks in low precision may be undecided.
 
     Returns:
-        ``apart``: largest difference of two logits; ``agreeing``: share of positions where the largest logit
-        is the same one.
+        ``apart``: largest difference of two logits; ``agreeing``: share of positions with the same
+            largest logit.
 
     Raises:
-        Unequal: logits in float32 differ by more than 1e-4, or under any policy more than 0.5 % of the
-            largest ones are others.
-        Missing: onnx or onnxruntime is not installed.
+        OutputMismatchError: float32 logits differ by more than 1e-4, or under any policy more than 0.5
+            % of the positions have another largest logit.
+        MissingPackageError: onnx or onnxruntime is not installed.
         ValueError: the policy cannot be written.
     """
     require("onnxruntime", "onnx")
@@ -76,7 +75,7 @@ def write(
     apart = float((theirs - ours).abs().max())
     agreeing = float((theirs.argmax(-1) == ours.argmax(-1)).float().mean())
     if not (agreeing >= AGREEING and (lowered(policy) or apart <= CLOSE)):
-        raise Unequal(
+        raise OutputMismatchError(
             f"ONNX Runtime's logits differ by {apart:.2g} from PyTorch's, the largest is the same one at"
             f" {agreeing:.2%} of positions"
         )
@@ -123,7 +122,7 @@ def forced_steps(folder: Path, source: Tensor, steps: int, beam: int, token: int
     run, on one thread; it gives the last logits ``[beam, V]``.
 
     Raises:
-        CorruptExport: a file is missing, truncated or no model.
+        CorruptExportError: a file is missing, truncated or no model.
     """
     encoder, step = load(folder / "encoder.onnx"), load(folder / "step.onnx")
     tokens = torch.full((beam,), token)
@@ -142,7 +141,7 @@ def load(path: Path, threads: int = 1) -> Any:
     """A session of ONNX Runtime on the processor.
 
     Raises:
-        CorruptExport: the file is missing, truncated or no model.
+        CorruptExportError: the file is missing, truncated or no model.
     """
     runtime = require("onnxruntime", "onnx")
     options = runtime.SessionOptions()
@@ -152,7 +151,7 @@ def load(path: Path, threads: int = 1) -> Any:
         return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its classes are made at run time
         said = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise CorruptExport(f"{path}: not a model of ONNX Runtime ({said})") from error
+        raise CorruptExportError(f"{path}: not a model of ONNX Runtime ({said})") from error
 
 
 def run(session: Any, given: Sequence[Tensor]) -> list[Tensor]:

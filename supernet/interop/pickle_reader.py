@@ -51,7 +51,7 @@ SUSPECT = frozenset(
 SUSPECT_BUILTINS = frozenset("__import__ breakpoint compile eval exec execfile input open".split())
 
 
-class CarriesCode(ValueError):
+class UnsafePickleError(ValueError):
     """Refusal of a pickle that names functions without use in a model; the message gives the name."""
 
 
@@ -202,7 +202,9 @@ class Unpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
         builtin = module in ("builtins", "__builtin__") and name in SUSPECT_BUILTINS
         if builtin or module.partition(".")[0] in SUSPECT:
             shown = "".join(c if c.isprintable() else "?" for c in f"{module}.{name}"[:80])
-            raise CarriesCode(f"carries code: it names {shown}, which no model does; nothing was executed")
+            raise UnsafePickleError(
+                f"carries code: it names {shown}, which no model does; nothing was executed"
+            )
         inert = type("Inert", (Inert,), {"__qualname__": name})
         return self._names.setdefault((module, name), inert)
 
@@ -260,15 +262,15 @@ def load(path: Path) -> dict[str, Any]:
     """Return the dictionary that ``torch.save`` wrote, tensors on the processor.
 
     Raises:
-        CarriesCode: it names a function without use in a model.
+        UnsafePickleError: it names a function without use in a model.
         ValueError: it is no such file, or a damaged one.
     """
     try:
         with path.open("rb") as file:
             size = path.stat().st_size
             content = _zipped(file, size) if zipfile.is_zipfile(file) else _sequence(file, size)
-    except CarriesCode as error:
-        raise CarriesCode(f"{path}: {error}") from None
+    except UnsafePickleError as error:
+        raise UnsafePickleError(f"{path}: {error}") from None
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror or error})") from None
     except Exception as error:  # whatever a broken pickle brings about

@@ -239,7 +239,7 @@ class SearchSpace:
                 parts += layers + [0.0] * (choice.repeat - len(layers))
         return np.array(parts, dtype=np.float64)
 
-    def only(self, arch: Mapping[str, Any]) -> SearchSpace:
+    def restrict_to(self, arch: Mapping[str, Any]) -> SearchSpace:
         """The space whose one architecture is ``arch``; encodings stay those of this space."""
         kept = self.architecture(arch)
         if isinstance(arch, Architecture):

@@ -27,10 +27,10 @@ from mos.mixture import Mixture
 from supernet import allocator
 from supernet.bert import Bert, BertConfig, BertFamily, family_of
 from supernet.data.masked_text import SHARE, SPECIAL, MaskedBatches, PackedText
-from supernet.distill import Blocks, Relations, mean_loss, score_block, teacher_states
+from supernet.distill import BlockDistillation, RelationDistillation, mean_loss, score_block, teacher_states
 from supernet.elastic import PRECISIONS, SuperNet
 from supernet.space import Architecture, SearchSpace, get_space, homogeneous_space
-from supernet.train import Sampling, Sandwich, SinglePath, Steady, Trainer
+from supernet.train import Sampling, Sandwich, SinglePath, StatelessSampling, Trainer
 from supernet.weights import SharedSlices
 from tests.bench.roofline import Roofline, launch_rate
 from tests.bench.timing import (
@@ -66,7 +66,7 @@ operands a GPU reads element by element."""
 
 
 @dataclass(frozen=True)
-class Largest(Steady):
+class Largest(StatelessSampling):
     """The largest network alone, update after update."""
 
     passes: int = 1
@@ -251,7 +251,9 @@ def scoring(bench: Bench) -> None:
 
     family: Any = bench.family(get_space("nas-bert-s"))
     blocks = family.space.constants["blocks"]
-    steps = bench.trainer(family, SinglePath(), objective=Blocks(teacher(bench, precision), family))
+    steps = bench.trainer(
+        family, SinglePath(), objective=BlockDistillation(teacher(bench, precision), family)
+    )
     steps.net.precision("fp32")
     states = teacher_states(exact, held_out.original, blocks)
     cells = list(cells_of(family.space, 0))
@@ -261,14 +263,14 @@ def scoring(bench: Bench) -> None:
 
     family = bench.family(get_space("autodistil-s-base"))
     every = list(family.space)
-    goal = Relations(exact, RELATION_HEADS)
+    goal = RelationDistillation(exact, RELATION_HEADS)
     steps = bench.trainer(family, Sandwich(), objective=replace(goal, teacher=teacher(bench, precision)))
     steps.net.precision("fp32")
 
     def ranking() -> None:
-        lessons = [None]
+        teacher_outputs = [None]
         for a in every:
-            mean_loss(steps.net.activate(a).eval(), goal, [held_out], lessons)
+            mean_loss(steps.net.activate(a).eval(), goal, [held_out], teacher_outputs)
 
     spent = bench.once(ranking)
     note("all students ranked by their relations", steps, len(every), spent, 1)

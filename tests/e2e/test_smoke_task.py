@@ -37,7 +37,7 @@ def test_the_largest_network_is_at_least_5_bleu_better_than_the_smallest(tmp_pat
 
     bleu = {}
     for architecture in (family.space.smallest(), family.space.largest()):
-        alone = family.only(architecture)
+        alone = family.restrict_to(architecture)
         net = SuperNet(alone, SharedSlices(alone, torch.Generator().manual_seed(1)))
         Trainer(net, recipe, SinglePath(), 1).fit(Tokens())
         found = task.score(net.export(architecture), prepared, tier, "cpu")

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from benchmarks.api import BudgetExhausted, Method
-from supernet.train import SinglePath, Steady, Trainer
+from supernet.train import SinglePath, StatelessSampling, Trainer
 from supernet.weights import SharedSlices
 
 
@@ -153,7 +153,7 @@ class Unmetered(Method):
     name = "unmetered"
 
     def search(self, lab):
-        class Twice(Steady):
+        class Twice(StatelessSampling):
             passes, distill = 2, False
 
             def draw(self, space, rng):

@@ -192,7 +192,7 @@ def test_an_exported_sub_network_is_decoded_by_fairseq_to_the_same_bleu(
     chosen |= {"decoder_embed_dim": 48, "decoder_layers": 1, "decoder_ffn": [96], "decoder_self_heads": [2]}
     chosen |= {"decoder_cross_heads": [2], "decoder_cross_source": [-1]}
     architecture = space.architecture(chosen)
-    alone = family.only(architecture)
+    alone = family.restrict_to(architecture)
     net = SuperNet(alone, SharedSlices(alone, torch.Generator().manual_seed(1)))
     recipe = Recipe(learning_rate=4e-3, schedule="cosine", batch_tokens=384)
     Trainer(net, recipe, SinglePath(), 1).fit(Limited(data.pairs, 250_000))

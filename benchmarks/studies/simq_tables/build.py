@@ -261,10 +261,10 @@ def of_images(key: str, kind: Kind, args: argparse.Namespace) -> Made:
     def run() -> None:
         batches: Any = task.batches(train, kind.recipe.batch_tokens, args.seed, args.device)
         fit(kind.name, net, kind.recipe, batches, kind.tokens, sets[0], args.seed)
-        if net.estimated_on:
-            size = train.tokens * ESTIMATED // net.estimated_on
+        if net.statistics_batch_count:
+            size = train.tokens * ESTIMATED // net.statistics_batch_count
             seen = evaluation_batches(train.first(min(ESTIMATED, len(train))), size, device=args.device)
-            net.seen = [(batch.inputs, batch.tokens) for batch in seen]
+            net.statistics_batches = [(batch.inputs, batch.tokens) for batch in seen]
 
     said: dict[str, Any] = {
         "task": task.name,
@@ -278,7 +278,7 @@ def of_images(key: str, kind: Kind, args: argparse.Namespace) -> Made:
         asked = {"texts": held.texts.numpy(), "labels": held.labels.numpy()}
         said["question_only"] = round(100 * mosaics.question_only_accuracy(known, asked), 2)
         print(f"{kind.name}: {said['question_only']:.1f} % of what is held out needs no image")
-    if net.estimated_on:
+    if net.statistics_batch_count:
         said["statistics"] = f"of batch norms: the first {min(ESTIMATED, len(train))} training images"
     return Made(net, sets[0], sets[1], said, run, test=test)
 
@@ -298,7 +298,7 @@ def of_sentences(key: str, kind: Kind, args: argparse.Namespace) -> Made:
 
     def run() -> None:
         family = LayeredBert(space, BertConfig(found.vocab, **plain))
-        before = supernet(family.only(space.largest()), args.device, args.seed)
+        before = supernet(family.restrict_to(space.largest()), args.device, args.seed)
         for number, (recipe, tokens) in enumerate(kind.before):
             if number:
                 # From here on every sub-network learns.

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from benchmarks.studies.simq_tables.build import KINDS, SEED, of_images, of_sentences, tiny
 from supernet.data.images import ImageBatch, Images
-from supernet.export import replace
+from supernet.export import write_atomically
 
 ITEMS = 5000
 """Of a table, at most."""
@@ -61,7 +61,7 @@ def main(words: list[str] | None = None) -> None:
             tensors = {name: x[order].contiguous() for name, x in tensors.items()}
         args.out.mkdir(parents=True, exist_ok=True)
         path = args.out / f"{kind.name}.items.safetensors"
-        replace(path, lambda name, made=tensors: save_file(made, name))
+        write_atomically(path, lambda name, made=tensors: save_file(made, name))
         print(f"wrote {path}, {len(labels)} items, {path.stat().st_size:,} bytes", flush=True)
 
 

@@ -52,7 +52,7 @@ def timed(net: Any, space: JointSpace, genomes: Genomes, rounds: int) -> tuple[R
     Raises:
         MeasurementRejectedError: one does not pass a gate.
     """
-    net.seen.clear()  # no latency depends on statistics, which take long to estimate
+    net.statistics_batches.clear()  # no latency depends on statistics, which take long to estimate
     generator = torch.Generator().manual_seed(0)
     some = random_inputs(net.family, GATED, generator)
     served = []

@@ -20,7 +20,7 @@ from benchmarks.tasks import glue, text
 from benchmarks.tasks.datasets import Say, datasets, locate
 from supernet.data.images import ImageBatch
 from supernet.data.masked_text import PackedText
-from supernet.export import replace as written
+from supernet.export import write_atomically
 
 LENGTH, VOCABULARY, CHARACTERS = 64, 4000, 60e6
 """Tokens of a row or of a sentence at most; word pieces; Wikipedia's characters."""
@@ -90,7 +90,7 @@ def corpus(path: Path, tiny: bool, data_dir: Path | None, say: Say) -> Corpus:
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         arrays = _made(tiny, data_dir, say)
-        written(path, lambda name: _save(name, arrays))
+        write_atomically(path, lambda name: _save(name, arrays))
     with np.load(path, allow_pickle=False) as file:
         about = json.loads(file["about"].tobytes())
         rows = PackedText([file["text"].astype(np.int32)], about["length"], about["vocab"])

@@ -217,7 +217,7 @@ def to_fairseq(folder: Path, out: Path) -> None:
         "last_optimizer_state": None,
     }
     out.parent.mkdir(parents=True, exist_ok=True)
-    export.replace(out, lambda path: torch.save(found, path))
+    export.write_atomically(out, lambda path: torch.save(found, path))
 
 
 def arguments(spec: Mapping[str, Any], sides: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ ORPHANED = "SUPERNET_BENCH_ENDS_WITH_PARENT"
 PROBE = "import importlib.util as u, sys; sys.exit(u.find_spec('fairseq') is None)"
 
 
-class Failed(RuntimeError):
+class FairseqFailedError(RuntimeError):
     """A program of fairseq ended with an error; the message has the last of what it said."""
 
 
@@ -55,7 +55,7 @@ def running(program: str, arguments: Sequence[str], log: Path) -> Iterator[subpr
 
     Raises:
         LookupError: fairseq is not installed.
-        Failed: it ended with an error.
+        FairseqFailedError: it ended with an error.
     """
     python = interpreter()
     with log.open("wb") as output:
@@ -71,7 +71,7 @@ def running(program: str, arguments: Sequence[str], log: Path) -> Iterator[subpr
             yield process
             if code := process.wait():
                 said = log.read_text(errors="replace").splitlines()[-3:]
-                raise Failed(
+                raise FairseqFailedError(
                     f"{program} ended with exit code {code}: {' / '.join(said)[-500:]} (all of it: {log})"
                 )
         finally:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from supernet import bert, resnet, seq2seq, vision_language, vit
 from supernet.finetune import Classifier
-from supernet.interop.errors import Inexpressible, require
+from supernet.interop.errors import InexpressibleError, require
 from supernet.interop.huggingface import stock
 
 CLOSE = 1e-4
@@ -26,7 +26,7 @@ IMAGES = (vit.ViT, resnet.ResNet)
 """Networks that classify images."""
 
 
-class Unequal(ArithmeticError):
+class OutputMismatchError(ArithmeticError):
     """A copy that does not say what the original says."""
 
 
@@ -38,12 +38,12 @@ def to_huggingface(module: nn.Module, about: Mapping[str, Any]) -> Any:
         about: ``spec`` and ``architecture`` of the sub-network, as ``supernet.export.load`` gives them.
 
     Raises:
-        Missing: transformers is not installed.
+        MissingPackageError: transformers is not installed.
     """
     require("transformers", "huggingface")
     try:
         return stock.model_of(module)
-    except Inexpressible:
+    except InexpressibleError:
         return registered(module, about)
 
 
@@ -78,7 +78,9 @@ def _registered_kind(module: nn.Module) -> tuple[str, str, dict[str, Any]]:
         ends |= {"tie_word_embeddings": module.config.share == "all"}
         ends |= {"vocab_size": module.config.target_vocab}
         return "SupernetForSeq2SeqLM", "network.", ends
-    raise Inexpressible(f"a {type(module).__name__} has no class in supernet.interop.huggingface.automodels")
+    raise InexpressibleError(
+        f"a {type(module).__name__} has no class in supernet.interop.huggingface.automodels"
+    )
 
 
 def save(model: Any, module: nn.Module, out: Path) -> float:
@@ -88,7 +90,7 @@ def save(model: Any, module: nn.Module, out: Path) -> float:
         The largest difference of two logits over random inputs.
 
     Raises:
-        Unequal: it is more than ``CLOSE``.
+        OutputMismatchError: it is more than ``CLOSE``.
     """
     require("supernet.interop.huggingface.automodels", "huggingface")
     model.save_pretrained(out)
@@ -99,7 +101,9 @@ def save(model: Any, module: nn.Module, out: Path) -> float:
         ours = logits(module, given)
     apart = float((theirs - ours).abs().max())
     if not apart <= CLOSE:
-        raise Unequal(f"{out}: logits differ by {apart:.2g} from those of the exported sub-network")
+        raise OutputMismatchError(
+            f"{out}: logits differ by {apart:.2g} from those of the exported sub-network"
+        )
     return apart
 
 
@@ -133,7 +137,7 @@ def sample(module: nn.Module, rows: int = 2) -> dict[str, Tensor]:
         return {"pixel_values": images, "input_ids": texts}
     net: Any = module.encoder if isinstance(module, Classifier) else module
     if not isinstance(net, bert.Bert | seq2seq.Transformer):
-        raise Inexpressible(f"no inputs are known for a {type(module).__name__}")
+        raise InexpressibleError(f"no inputs are known for a {type(module).__name__}")
     length = min(12, net.config.max_positions - 1)
 
     def ids(vocab: int) -> Tensor:

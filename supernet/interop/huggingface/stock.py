@@ -12,7 +12,7 @@ from torch import Tensor
 from supernet import bert, seq2seq, vit
 from supernet.bert import Plan
 from supernet.finetune import Classifier
-from supernet.interop.errors import Inexpressible, require
+from supernet.interop.errors import InexpressibleError, require
 
 Names = Iterator[tuple[str, str]]
 """Pairs of our name and theirs."""
@@ -22,8 +22,8 @@ def model_of(module: torch.nn.Module) -> Any:
     """A stock model with the weights of an exported sub-network, in evaluation mode.
 
     Raises:
-        Inexpressible: no stock class is this network; the message says what is in the way.
-        Missing: transformers is not installed.
+        InexpressibleError: no stock class is this network; the message says what is in the way.
+        MissingPackageError: transformers is not installed.
     """
     if isinstance(module, bert.Bert):
         return bert_for_masked_words(module)
@@ -33,7 +33,7 @@ def model_of(module: torch.nn.Module) -> Any:
         return vit_classifier(module)
     if isinstance(module, seq2seq.Transformer):
         return fsmt(module)
-    raise Inexpressible(f"transformers has no stock class for a {type(module).__name__}")
+    raise InexpressibleError(f"transformers has no stock class for a {type(module).__name__}")
 
 
 def _filled(model: Any, weights: Mapping[str, Tensor]) -> Any:
@@ -46,14 +46,14 @@ def layers_of(plan: Plan) -> list[tuple[bert.Op, bert.Op]]:
     """Attention and feed-forward of each layer of an encoder that has no other stages.
 
     Raises:
-        Inexpressible: it has.
+        InexpressibleError: it has.
     """
     if plan.bridges:
-        raise Inexpressible("its widths differ from layer to layer")
+        raise InexpressibleError("its widths differ from layer to layer")
     ops = plan.ops
     kinds = [op.kind for op in ops]
     if not ops or kinds != ["attention", "feed_forward"] * (len(ops) // 2):
-        raise Inexpressible("its operations are not attention and feed-forward in turns")
+        raise InexpressibleError("its operations are not attention and feed-forward in turns")
     return list(zip(ops[::2], ops[1::2], strict=True))
 
 
@@ -89,15 +89,15 @@ def bert_config(module: bert.Bert) -> Any:
     """Of a stock encoder with the shape of ``module``.
 
     Raises:
-        Inexpressible: stock encoders have layers that are all alike, with heads that share the width.
+        InexpressibleError: stock encoders have layers that are all alike, with heads that share the width.
     """
     layers = layers_of(module.plan)
     shapes = {(a.width, a.inner, a.heads, f.width, f.inner) for a, f in layers}
     if len(shapes) > 1:
-        raise Inexpressible("its layers are not all alike")
+        raise InexpressibleError("its layers are not all alike")
     width, inner, heads, _, ffn = shapes.pop()
     if inner != width:
-        raise Inexpressible(f"its heads have {inner} channels together and a layer has {width}")
+        raise InexpressibleError(f"its heads have {inner} channels together and a layer has {width}")
     own = module.config
     return require("transformers", "huggingface").BertConfig(
         vocab_size=own.vocab,
@@ -152,11 +152,11 @@ def vit_classifier(module: vit.ViT) -> Any:
     layers: Any = list(module.layers)[: module.depth]
     shapes = {(x.attention.heads, x.attention.q.out_features, x.ffn.fc1.out_features) for x in layers}
     if len(shapes) > 1:
-        raise Inexpressible("its layers are not all alike")
+        raise InexpressibleError("its layers are not all alike")
     heads, inner, ffn = shapes.pop()
     own, width = module.config, module.norm.weight.shape[0]
     if inner != width:
-        raise Inexpressible(f"its heads have {inner} channels together and a layer has {width}")
+        raise InexpressibleError(f"its heads have {inner} channels together and a layer has {width}")
     transformers = require("transformers", "huggingface")
     config = transformers.ViTConfig(
         hidden_size=width,
@@ -182,31 +182,32 @@ def vit_classifier(module: vit.ViT) -> Any:
 
 
 def fsmt(module: seq2seq.Transformer) -> Any:
-    """``FSMTForConditionalGeneration``: the only stock class whose positions are fairseq's, as ours are.
+    """Build an ``FSMTForConditionalGeneration``, the only stock class with fairseq's positions, which are
+    ours.
 
     Raises:
-        Inexpressible: its layers differ, widths of the two sides or of the heads differ, the decoder reads
-            more than the last encoder layer, or positions are cut from a wider table.
+        InexpressibleError: layers are not all alike, widths of the two sides or of the heads differ,
+            the decoder reads more than the last encoder layer, or positions are cut from a wider table.
     """
     encoder: Any = list(module.encoder)[: module.encoder_depth]
     decoder: Any = list(module.decoder)[: module.decoder_depth]
     width = module.encoder_width
     if module.decoder_width != width:
-        raise Inexpressible(f"its encoder is {width} wide and its decoder {module.decoder_width}")
+        raise InexpressibleError(f"its encoder is {width} wide and its decoder {module.decoder_width}")
     if any(min(x.cross.sources, len(encoder)) > 1 for x in decoder):
-        raise Inexpressible("its decoder reads more than the last encoder layer")
+        raise InexpressibleError("its decoder reads more than the last encoder layer")
     inner = encoder[0].attention.out.in_features
     if inner != width:
-        raise Inexpressible(f"its heads have {inner} channels together and a layer has {width}")
+        raise InexpressibleError(f"its heads have {inner} channels together and a layer has {width}")
     if module.positions.shape[1] != width:
-        raise Inexpressible(
+        raise InexpressibleError(
             f"its positions are the first {width} columns of a table {module.positions.shape[1]} wide"
         )
     shapes = [
         {(x.attention.heads, x.feed_forward.fc1.out_features) for x in side} for side in (encoder, decoder)
     ]
     if any(len(found) > 1 for found in shapes) or any(x.cross.heads != x.attention.heads for x in decoder):
-        raise Inexpressible("its layers are not all alike")
+        raise InexpressibleError("its layers are not all alike")
     (heads, ffn), (decoder_heads, decoder_ffn) = (found.pop() for found in shapes)
     own = module.config
     transformers = require("transformers", "huggingface")

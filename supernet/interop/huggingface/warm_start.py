@@ -25,7 +25,7 @@ from torch import Tensor
 from supernet import bert
 from supernet.bert import BertFamily, CellBert
 from supernet.elastic import SuperNet
-from supernet.interop.errors import Foreign, Inexpressible, require
+from supernet.interop.errors import InexpressibleError, UnreadableModelError, require
 from supernet.interop.huggingface import stock
 from supernet.vit import ViTFamily
 from supernet.weights import SharedSlices
@@ -62,9 +62,9 @@ def read(folder: Path, family: Any, order: str = "plain") -> Start:
     """The weights of a local folder for a family. No file is unpickled, nothing is downloaded.
 
     Raises:
-        Foreign: the folder is missing, is no model, or a file in it is truncated.
-        Inexpressible: it is a model that this family cannot start from; the message says why.
-        Missing: transformers is not installed.
+        UnreadableModelError: the folder is missing, is no model, or a file in it is truncated.
+        InexpressibleError: it is a model that this family cannot start from; the message says why.
+        MissingPackageError: transformers is not installed.
     """
     if order not in ORDERS:
         raise ValueError(f"order {order!r}: choose one of {', '.join(ORDERS)}")
@@ -72,7 +72,9 @@ def read(folder: Path, family: Any, order: str = "plain") -> Start:
     kind = model.config.model_type
     fits = BertFamily if kind == "bert" else ViTFamily
     if not isinstance(family, fits) or isinstance(family, CellBert):
-        raise Inexpressible(f"{folder} is a {kind}, which a supernet of kind {family.kind} cannot start from")
+        raise InexpressibleError(
+            f"{folder} is a {kind}, which a supernet of kind {family.kind} cannot start from"
+        )
     if kind == "bert":
         start = Start(_bert(model, family, missing, order), kind, digest(folder))
         words = special_first(vocabulary(folder), model.config.vocab_size)
@@ -87,7 +89,7 @@ def read(folder: Path, family: Any, order: str = "plain") -> Start:
         start.left_out.append("relative positions, which this family has not")
     for name, weight in start.weights.items():
         if any(a < b for a, b in zip(weight.shape, slots[name].shape, strict=True)):
-            raise Inexpressible(
+            raise InexpressibleError(
                 f"{folder}: {name} is {list(weight.shape)} there and {list(slots[name].shape)} in the"
                 " supernet: it can be cut, not made larger"
             )
@@ -95,13 +97,14 @@ def read(folder: Path, family: Any, order: str = "plain") -> Start:
 
 
 def initialise(net: SuperNet, folder: Path, order: str = "plain") -> Start:
-    """Let a supernet start from the weights of a local folder; what the folder lacks stays as it is.
+    """Start a supernet from the weights of a local folder; tensors that the folder lacks keep their values.
 
     Raises:
-        Foreign, Inexpressible, Missing: as ``read`` has it; or the supernet's weights are no shared slices.
+        InexpressibleError: as ``read``, or the supernet's weights are not shared slices.
+        UnreadableModelError, MissingPackageError: as ``read``.
     """
     if not isinstance(net.source, SharedSlices):
-        raise Inexpressible("only a supernet of shared slices starts from weights of one network")
+        raise InexpressibleError("only a supernet of shared slices starts from weights of one network")
     start = read(folder, net.family, order)
     net.source.adopt(start.weights)
     return start
@@ -119,16 +122,16 @@ def configuration(folder: Path) -> dict[str, Any]:
     """What a folder's ``config.json`` says.
 
     Raises:
-        Foreign: there is none.
+        UnreadableModelError: there is none.
     """
     try:
         found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise Foreign(
+        raise UnreadableModelError(
             f"{folder}: not a folder of transformers, its config.json cannot be read ({error})"
         ) from None
     if not isinstance(found, dict):
-        raise Foreign(f"{folder}: not a folder of transformers, its config.json holds no object")
+        raise UnreadableModelError(f"{folder}: not a folder of transformers, its config.json holds no object")
     return found
 
 
@@ -136,37 +139,37 @@ def check_whole(folder: Path) -> None:
     """Refuse a folder without weights, or with a file that was cut short, before anything is made of it.
 
     Raises:
-        Foreign: naming the file.
+        UnreadableModelError: naming the file.
     """
     files = sorted(folder.glob("*.safetensors"))
     if not files:
-        raise Foreign(f"{folder}: no weights in it as *.safetensors; pickled ones are not read")
+        raise UnreadableModelError(f"{folder}: no weights in it as *.safetensors; pickled ones are not read")
     for path in files:
         try:
             with safe_open(path, framework="pt"):
                 pass
         except (OSError, SafetensorError) as error:
-            raise Foreign(f"{path}: not a whole file of weights ({error})") from None
+            raise UnreadableModelError(f"{path}: not a whole file of weights ({error})") from None
 
 
 def head_channels(folder: Path) -> int:
     """Channels of each head of a folder's model.
 
     Raises:
-        Foreign: its configuration does not say.
+        UnreadableModelError: its configuration does not say.
     """
     told = configuration(folder)
     try:
         return int(told["hidden_size"]) // int(told["num_attention_heads"])
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
-        raise Foreign(f"{folder}: its config.json does not say how wide its heads are") from None
+        raise UnreadableModelError(f"{folder}: its config.json does not say how wide its heads are") from None
 
 
 def _model(folder: Path) -> tuple[Any, set[str]]:
     """The model of a folder, and the names that its files lack."""
     kind = configuration(folder).get("model_type")
     if kind not in CLASSES:
-        raise Inexpressible(f"{folder} is a {kind!r}: a supernet starts from {', '.join(CLASSES)}")
+        raise InexpressibleError(f"{folder} is a {kind!r}: a supernet starts from {', '.join(CLASSES)}")
     reader = getattr(require("transformers", "huggingface"), CLASSES[kind])
     try:
         model, told = reader.from_pretrained(
@@ -174,20 +177,20 @@ def _model(folder: Path) -> tuple[Any, set[str]]:
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise Foreign(f"{folder}: its weights cannot be read ({said})") from None
+        raise UnreadableModelError(f"{folder}: its weights cannot be read ({said})") from None
     return model.eval(), set(told["missing_keys"])
 
 
 def _spaced(have: int, need: int) -> list[int]:
     """For each of ``need`` layers, the one of ``have`` that it starts from: evenly spaced."""
     if have < need:
-        raise Inexpressible(f"the model has {have} layers, the supernet up to {need}")
+        raise InexpressibleError(f"the model has {have} layers, the supernet up to {need}")
     return [i * have // need for i in range(need)]
 
 
 def _same(what: str, theirs: object, ours: object) -> None:
     if theirs != ours:
-        raise Inexpressible(f"{what}: {theirs} in the model, {ours} in the supernet")
+        raise InexpressibleError(f"{what}: {theirs} in the model, {ours} in the supernet")
 
 
 def _bert(model: Any, family: BertFamily, missing: set[str], order: str) -> dict[str, Tensor]:
@@ -294,7 +297,7 @@ def vocabulary(folder: Path) -> dict[str, int]:
     """Word piece -> id of a folder's ``vocab.txt``, else ``tokenizer.json``; empty where it has neither.
 
     Raises:
-        Foreign: the file is none.
+        UnreadableModelError: the file is none.
     """
     try:
         if (path := folder / "vocab.txt").is_file():
@@ -305,7 +308,7 @@ def vocabulary(folder: Path) -> dict[str, int]:
             added = {token["content"]: token["id"] for token in made.get("added_tokens", ())}
             return {**made["model"]["vocab"], **added}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise Foreign(f"{path}: not a vocabulary ({error})") from None
+        raise UnreadableModelError(f"{path}: not a vocabulary ({error})") from None
     return {}
 
 
@@ -313,19 +316,23 @@ def pieces(folder: Path) -> list[str]:
     """The word pieces of a folder, in the order of our ids.
 
     Raises:
-        Foreign: there are none, or they are not numbered without a gap.
-        Inexpressible: a special token is missing, or letters keep their case, which ours do not.
+        UnreadableModelError: there are none, or they are not numbered without a gap.
+        InexpressibleError: a special token is missing, or letters keep their case, which ours do not.
     """
     told = folder / "tokenizer_config.json"
     try:
         cased = told.is_file() and json.loads(told.read_text(encoding="utf-8")).get("do_lower_case") is False
     except (OSError, ValueError, AttributeError) as error:
-        raise Foreign(f"{told}: cannot be read ({error})") from None
+        raise UnreadableModelError(f"{told}: cannot be read ({error})") from None
     if cased:
-        raise Inexpressible(f"{folder} is a cased model: text is in lower case here, take an uncased one")
+        raise InexpressibleError(
+            f"{folder} is a cased model: text is in lower case here, take an uncased one"
+        )
     found = vocabulary(folder)
     if sorted(found.values()) != list(range(len(found))) or not found:
-        raise Foreign(f"{folder}: no vocab.txt or tokenizer.json with pieces numbered without a gap")
+        raise UnreadableModelError(
+            f"{folder}: no vocab.txt or tokenizer.json with pieces numbered without a gap"
+        )
     by_id = sorted(found, key=found.__getitem__)
     return [by_id[i] for i in special_first(found, len(found))]
 
@@ -335,7 +342,7 @@ def special_first(found: Mapping[str, int], size: int) -> list[int]:
     stood there; all others stay. Without a vocabulary, as they are.
 
     Raises:
-        Inexpressible: a special token is missing, or the model has not as many words.
+        InexpressibleError: a special token is missing, or the model has not as many words.
     """
     order = list(range(size))
     if not found:
@@ -343,7 +350,7 @@ def special_first(found: Mapping[str, int], size: int) -> list[int]:
     _same("word pieces", size, len(found))
     for ours, token in SPECIAL:
         if token not in found:
-            raise Inexpressible(f"the vocabulary has no {token}")
+            raise InexpressibleError(f"the vocabulary has no {token}")
         at = order.index(found[token])
         order[ours], order[at] = order[at], order[ours]
     return order

@@ -104,8 +104,10 @@ def test_a_search_has_the_whole_supernet_and_is_charged_for_it(task: VisionTask,
     net = taken_over(lab)
     paid = lab.ledger.spent("tokens")
     # Statistics of batch norms are of training batches, which whoever needs them draws and pays.
-    drawn = net.estimated_on * lab.recipe.batch_tokens
-    assert paid == pytest.approx(trained + drawn) and len(net.seen) == net.estimated_on
+    drawn = net.statistics_batch_count * lab.recipe.batch_tokens
+    assert (
+        paid == pytest.approx(trained + drawn) and len(net.statistics_batches) == net.statistics_batch_count
+    )
     whole = dict(load(made.path)[0].named_parameters())
     rng = np.random.default_rng(0)
     net.meter, meter = None, net.meter  # looking is free
@@ -115,7 +117,7 @@ def test_a_search_has_the_whole_supernet_and_is_charged_for_it(task: VisionTask,
             assert np.array_equal(weight.numpy(), leading.numpy()), name
     net.meter = meter
     found = lab.evaluate(net, net.space.largest()).loss
-    assert found == pytest.approx(made.valid.loss, rel=1e-5 if not net.estimated_on else 0.3)
+    assert found == pytest.approx(made.valid.loss, rel=1e-5 if not net.statistics_batch_count else 0.3)
     # What was kept back is enough for all that a search may evaluate and propose.
     for _ in range(int(lab.budget.left("evaluations"))):
         lab.evaluate(net, net.space.sample(rng), policy={"head": "int8"})
@@ -123,8 +125,8 @@ def test_a_search_has_the_whole_supernet_and_is_charged_for_it(task: VisionTask,
         lab.candidate(net, net.space.sample(rng), {"head": "int8"}, limit_ms=limit)
     # A second search sees the same statistics.
     again = taken_over(bench.following("again", leader, made))
-    assert len(again.seen) == len(net.seen)
-    for (ours, _), (theirs, _) in zip(net.seen, again.seen, strict=True):
+    assert len(again.statistics_batches) == len(net.statistics_batches)
+    for (ours, _), (theirs, _) in zip(net.statistics_batches, again.statistics_batches, strict=True):
         assert np.array_equal(ours[0].numpy(), theirs[0].numpy())
 
 

@@ -190,7 +190,7 @@ def test_cells_made_by_themselves_bridge_only_where_the_width_changes() -> None:
     common = {"layers_0": 1, "ops_0": [0], "layers_1": 2, "ops_1": [2, 1]}
     for widths, bridges in (((16, 16), 0), ((8, 8), 1), ((16, 8), 1), ((8, 16), 2)):
         arch = fam.space.architecture({"width_0": widths[0], "width_1": widths[1], **common})
-        plan = fam.only(arch).plan(arch)
+        plan = fam.restrict_to(arch).plan(arch)
         assert (plan.embedding, len(plan.bridges), plan.out) == (16, bridges, widths[1])
         inherited = fam.collapsed(arch).plan(arch)
         assert (inherited.embedding, len(inherited.bridges), inherited.out) == (24, 3, 24)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from supernet import decode
-from supernet.decode import Hypothesis, NotFinite, batches, forced_steps, translate
+from supernet.decode import Hypothesis, NonFiniteError, batches, forced_steps, translate
 from supernet.seq2seq import Seq2SeqConfig, Seq2SeqFamily, Transformer
 from supernet.space import seq2seq_space
 
@@ -268,7 +268,7 @@ def test_a_model_without_numbers_is_refused(bad: float, often: int, monkeypatch:
     monkeypatch.setitem(decode.CHECK_EVERY, "cpu", often)
     model = network(0)
     model.decoder[1].feed_forward.fc2.bias[0] = bad
-    with pytest.raises(NotFinite, match="not finite"):
+    with pytest.raises(NonFiniteError, match="not finite"):
         translate(model, [[4, 5], [6]])
 
 

@@ -14,9 +14,9 @@ from supernet import distill
 from supernet.bert import Bert, BertConfig, CellBert, HomogeneousBert
 from supernet.data.masked_text import SPECIAL, MaskedBatch, MaskedBatches, PackedText, masked
 from supernet.distill import (
-    Blocks,
-    Logits,
-    Relations,
+    BlockDistillation,
+    LogitDistillation,
+    RelationDistillation,
     block_runs,
     mean_loss,
     score_block,
@@ -74,7 +74,7 @@ def test_the_original_rows_are_those_that_were_masked() -> None:
 @pytest.mark.parametrize("raw", [False, True])
 def test_relations_are_what_the_paper_says(teacher: Bert, raw: bool) -> None:
     _, model = student()
-    loss, _ = Relations(teacher, heads=4, raw=raw)(model, batch(), None)
+    loss, _ = RelationDistillation(teacher, heads=4, raw=raw)(model, batch(), None)
     tokens = batch().original
     expected = 0.0
     for ours, theirs in zip(model.projections(tokens), teacher.projections(tokens), strict=True):
@@ -93,7 +93,7 @@ def test_relations_are_what_the_paper_says(teacher: Bert, raw: bool) -> None:
 def test_relations_to_oneself_are_learnt_already_and_the_last_feed_forward_learns_nothing(
     teacher: Bert,
 ) -> None:
-    goal = Relations(teacher, heads=3)
+    goal = RelationDistillation(teacher, heads=3)
     assert goal(teacher, batch(), None)[0].item() == 0
     net, model = student()
     goal(model, batch(), None)[0].backward()
@@ -104,19 +104,19 @@ def test_relations_to_oneself_are_learnt_already_and_the_last_feed_forward_learn
     assert grads["embedding.word.weight"] > 0
     assert all(p.grad is None for p in teacher.parameters())
     with pytest.raises(ValueError, match="relation heads: use fewer"):
-        Relations(teacher, heads=99)(model, batch(), None)
+        RelationDistillation(teacher, heads=99)(model, batch(), None)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_logits_mix_labels_and_teacher(teacher: Bert, share: float) -> None:
     _, model = student()
-    loss, lesson = Logits(teacher, share)(model, batch(), None)
+    loss, teacher_output = LogitDistillation(teacher, share)(model, batch(), None)
     logp = model(*batch().inputs).double().log_softmax(-1)
     p = teacher(*batch().inputs).double().softmax(-1)
     labels = F.nll_loss(logp, batch().labels, reduction="sum").item()
     apart = (p * (p.log() - logp)).sum().item()
     assert loss.item() == pytest.approx((1 - share) * labels + share * apart, rel=1e-4)
-    again, _ = Logits(teacher, share)(model, batch(), lesson)
+    again, _ = LogitDistillation(teacher, share)(model, batch(), teacher_output)
     assert again.item() == pytest.approx(loss.item(), rel=1e-6)
 
 
@@ -131,7 +131,7 @@ def test_blocks_start_from_the_teachers_states_and_aim_at_them(teacher: Bert) ->
         stages = family.block(block, arch[f"width_{block}"], arch[f"ops_{block}"])
         found = model.run(states[block], stages=stages)
         expected += 4 * ((found - states[block + 1]) ** 2).mean().item()
-    loss, _ = Blocks(teacher, family)(model, batch(), None)
+    loss, _ = BlockDistillation(teacher, family)(model, batch(), None)
     assert loss.item() == pytest.approx(expected, rel=1e-5)
     with pytest.raises(ValueError, match="does not divide into 3 blocks"):
         teacher_states(teacher, batch().original, 3)
@@ -167,7 +167,9 @@ def test_all_architectures_of_a_block_are_scored_as_each_would_be_alone(
 def test_students_are_scored_as_each_would_be_alone_and_the_teacher_is_asked_once_a_batch(
     teacher: Bert, goal: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    objective = Relations(teacher, heads=4) if goal == "relations" else Logits(teacher, 0.5)
+    objective = (
+        RelationDistillation(teacher, heads=4) if goal == "relations" else LogitDistillation(teacher, 0.5)
+    )
     net = network(NARROW, HomogeneousBert, 2)
     some = [net.space.largest(), net.space.smallest(), net.space.sample(np.random.default_rng(5))]
     batches = [batch(2), batch(3)]
@@ -180,8 +182,8 @@ def test_students_are_scored_as_each_would_be_alone_and_the_teacher_is_asked_onc
     for name in ("projections", "forward"):
         real = getattr(teacher, name)
         monkeypatch.setattr(teacher, name, lambda *x, real=real: asked.append(1) or real(*x))
-    lessons = [None] * len(batches)
-    found = [mean_loss(net.activate(a).eval(), objective, batches, lessons) for a in some]
+    teacher_outputs = [None] * len(batches)
+    found = [mean_loss(net.activate(a).eval(), objective, batches, teacher_outputs) for a in some]
     assert found == pytest.approx(expected, rel=1e-5)
     assert len(asked) == len(batches)
     assert len({round(loss, 6) for loss in expected}) == len(some)
@@ -192,9 +194,9 @@ def test_training_comes_nearer_to_the_teacher(teacher: Bert, goal: str) -> None:
     cells = goal == "blocks"
     net = network(CELLS, CellBert, 2) if cells else network(NARROW, HomogeneousBert, 2)
     objective = {
-        "relations": Relations(teacher, heads=4),
-        "logits": Logits(teacher, 1.0),  # the labels are random: nothing can be learnt of them
-        "blocks": Blocks(teacher, net.family) if cells else None,
+        "relations": RelationDistillation(teacher, heads=4),
+        "logits": LogitDistillation(teacher, 1.0),  # the labels are random: nothing can be learnt of them
+        "blocks": BlockDistillation(teacher, net.family) if cells else None,
     }[goal]
     sampling = SinglePath() if cells else Sandwich(random=2)
     trainer = Trainer(net, Recipe(learning_rate=3e-3, label_smoothing=0.0), sampling, 0, objective)

@@ -135,7 +135,7 @@ def test_a_damaged_export_is_refused_in_one_sentence(tmp_path, damage: str) -> N
         weights.unlink()
     else:
         (folder / "architecture.json").write_text("{")
-    with pytest.raises(export.CorruptExport, match="one"):
+    with pytest.raises(export.CorruptExportError, match="one"):
         export.load(folder)
 
 

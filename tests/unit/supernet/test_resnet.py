@@ -16,7 +16,7 @@ from mos.mixture import Mixture
 from supernet import export
 from supernet.cost import cost, policy_units
 from supernet.data.images import ImageBatches, Images
-from supernet.elastic import FORWARD, SuperNet
+from supernet.elastic import FORWARD_COST, SuperNet
 from supernet.families import family_of, image_family
 from supernet.resnet import ResNetConfig, ResNetFamily, norms
 from supernet.space import get_space, resnet_space
@@ -138,7 +138,7 @@ def test_statistics_are_those_of_the_last_training_batches(net: SuperNet) -> Non
     first = model.stem["first"]
     hook = first.conv.register_forward_hook(lambda _m, _x, y: seen.append(y.detach()))
     with torch.no_grad():
-        for inputs, _ in net.seen:
+        for inputs, _ in net.statistics_batches:
             model(*inputs)
     hook.remove()
     assert len(seen) == 4
@@ -155,7 +155,7 @@ def test_estimating_is_charged_as_forward_passes() -> None:
     net.meter = charged.append
     net.activate(fam.space.smallest())
     net.export(fam.space.largest())
-    assert charged == [pytest.approx(4 * 40 * FORWARD)] * 2
+    assert charged == [pytest.approx(4 * 40 * FORWARD_COST)] * 2
     net.model.train()
     net.activate(fam.space.smallest())
     assert len(charged) == 2, "in training every batch has its own"
@@ -164,13 +164,13 @@ def test_estimating_is_charged_as_forward_passes() -> None:
 def test_a_network_alone_keeps_running_averages_free_of_charge() -> None:
     fam = family()
     arch = fam.space.smallest()
-    single = fam.only(arch)
+    single = fam.restrict_to(arch)
     net = SuperNet(single, SharedSlices(single, torch.Generator().manual_seed(0)))
     charged: list[float] = []
     Trainer(net, Recipe(), SinglePath(), seed=5).fit(Few(20))
     net.meter = charged.append
     model = net.activate(single.space.largest())
-    assert not charged and not net.seen
+    assert not charged and not net.statistics_batches
     assert all(norm.running_mean.abs().sum() > 0 for norm in norms(model))
     with torch.no_grad():
         assert torch.equal(net.export(arch)(images()), model(images()))
@@ -187,7 +187,7 @@ def test_an_untrained_network_exports_and_evaluates_alike() -> None:
 @pytest.mark.parametrize("alone", [False, True])
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(alone: bool) -> None:
     fam = family()
-    fam = fam.only(fam.space.smallest()) if alone else fam
+    fam = fam.restrict_to(fam.space.smallest()) if alone else fam
     keeper = Kept(after=4)
     whole = trained(fam, keeper)
     again = trained(fam, Kept(after=99, given=keeper.kept))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from supernet.search import Evolution, Infeasible, random_search
+from supernet.search import Evolution, InfeasibleError, random_search
 from supernet.space import Choice, SearchSpace
 
 SPACE = SearchSpace("toy", (Choice("width", (1, 2, 3, 4)), Choice("inner", (1, 2, 3, 4), 3)), {})
@@ -69,5 +69,5 @@ def test_random_search_returns_the_best_it_saw() -> None:
 
 
 def test_an_impossible_limit_is_said() -> None:
-    with pytest.raises(Infeasible, match="loosen the limit"):
+    with pytest.raises(InfeasibleError, match="loosen the limit"):
         random_search(SPACE, score, lambda a: size(a) < 0, np.random.default_rng(0), 10)

@@ -65,7 +65,7 @@ def test_json_round_trip_gives_an_equal_architecture(name: str, seed: int) -> No
 def test_only_leaves_one_architecture_with_the_encoding_of_the_whole_space(name: str, seed: int) -> None:
     space, rng = get_space(name), np.random.default_rng(seed)
     arch = space.sample(rng)
-    single = space.only(arch)
+    single = space.restrict_to(arch)
     assert single.size() == 1
     for other in (single.sample(rng), single.largest(), single.smallest(), single.mutate(arch, 0.0, rng)):
         assert other == arch
@@ -229,7 +229,7 @@ def test_hat_field_names_are_read() -> None:
 @pytest.mark.parametrize("name", sorted(SPACES))
 def test_a_space_survives_json(name: str) -> None:
     space = get_space(name)
-    space = space.only(space.smallest()) if name == "mt-smoke" else space
+    space = space.restrict_to(space.smallest()) if name == "mt-smoke" else space
     again = SearchSpace.from_dict(json.loads(json.dumps(space.to_dict())))
     assert again.to_dict() == space.to_dict()
     assert again.size() == space.size()

@@ -17,10 +17,10 @@ from benchmarks.lab.ledger import Clock, Ledger
 from benchmarks.tasks import get_task
 from supernet import export
 from supernet.bert import BertConfig, HomogeneousBert
-from supernet.distill import TEACHING, Relations
+from supernet.distill import TEACHER_COST, RelationDistillation
 from supernet.elastic import SuperNet
 from supernet.pipeline import reachable, targets, train
-from supernet.search import Infeasible
+from supernet.search import InfeasibleError
 from supernet.space import bottleneck_space, homogeneous_space
 from supernet.train import SinglePath
 from supernet.weights import SharedSlices
@@ -107,8 +107,8 @@ def test_an_impossible_window_is_told_with_the_nearest_possible_one(lab: BenchLa
     (told,) = lab.said  # type: ignore[attr-defined]
     assert "no network of space bert-smoke has 1e-05-2e-05 M parameters" in told
     assert "the nearest window is 0.02-0.02 M" in told
-    with pytest.raises(Infeasible, match="nearest window is"):
-        reachable(lab, OWN.only(OWN.smallest()))
+    with pytest.raises(InfeasibleError, match="nearest window is"):
+        reachable(lab, OWN.restrict_to(OWN.smallest()))
     allowed = targets(lab, lab.space)(lab.limits[0])
     some = list(lab.space)[::7]
     assert allowed(some).tolist() == [lab.fits(a, lab.limits[0]) for a in some]
@@ -118,11 +118,11 @@ def test_an_impossible_window_is_told_with_the_nearest_possible_one(lab: BenchLa
 def test_an_objective_is_judged_on_a_part_of_the_validation_data(lab: BenchLab) -> None:
     net = lab.supernet(space=OWN)
     teacher = net.export(OWN.largest())
-    found = lab.evaluate(net, OWN.smallest(), Relations(teacher, 1), 0.25)
+    found = lab.evaluate(net, OWN.smallest(), RelationDistillation(teacher, 1), 0.25)
     assert found.loss > 0
     assert lab.budget.spent("evaluations") == 0.25
     assert not lab.search_log, "another loss is no progress of the task's"
-    same = lab.evaluate(net, OWN.largest(), Relations(teacher, 1), 0.25)
+    same = lab.evaluate(net, OWN.largest(), RelationDistillation(teacher, 1), 0.25)
     assert same.loss == pytest.approx(0, abs=1e-8)
     rows = sum(len(batch.shown) for batch in lab.validation_batches(0.25))
     assert rows == round(0.25 * len(lab.validation))
@@ -139,9 +139,9 @@ def test_lessons_are_paid_for(lab: BenchLab) -> None:
     teacher = net.export(OWN.largest())
     seen: list[int] = []
     teacher.embedding.register_forward_hook(lambda module, given, out: seen.append(given[0].numel()))
-    train(lab, net, SinglePath(), 0.5, "s", objective=Relations(teacher, 1))
+    train(lab, net, SinglePath(), 0.5, "s", objective=RelationDistillation(teacher, 1))
     spent = lab.budget.spent("tokens")
-    assert spent == pytest.approx(sum(seen) * (1 + TEACHING))
+    assert spent == pytest.approx(sum(seen) * (1 + TEACHER_COST))
     assert 9_000 < spent <= 10_000
 
 

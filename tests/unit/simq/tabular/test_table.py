@@ -19,7 +19,7 @@ from supernet.bert_classifier import SentenceConfig, SentenceFamily
 from supernet.cost import weight_bytes
 from supernet.data.images import ImageBatch
 from supernet.elastic import SuperNet
-from supernet.export import CorruptExport
+from supernet.export import CorruptExportError
 from supernet.quantization.fake_quantize import FakeQuantized
 from supernet.resnet import ResNetConfig, ResNetFamily
 from supernet.space import SearchSpace, layered_space, resnet_space
@@ -61,7 +61,7 @@ def supernet(kind: str) -> tuple[SuperNet, JointSpace, list]:
     ]
     net = SuperNet(family, SharedSlices(family, generator, "cpu"))
     if kind == "resnet":
-        net.seen = [((torch.randn(6, 1, 4, 4, generator=generator),), 30) for _ in range(2)]
+        net.statistics_batches = [((torch.randn(6, 1, 4, 4, generator=generator),), 30) for _ in range(2)]
     return net, layer_space(family), batches
 
 
@@ -145,11 +145,11 @@ def test_a_supernet_on_disk_exports_what_it_did(kind: str, tmp_path: Path) -> No
         assert torch.equal(alone(again, space, genome, batches[0]), alone(net, space, genome, batches[0]))
     whole = (tmp_path / "t.safetensors").read_bytes()
     (tmp_path / "t.safetensors").write_bytes(whole[:-40])
-    with pytest.raises(CorruptExport, match="no supernet"):
+    with pytest.raises(CorruptExportError, match="no supernet"):
         supernet_file.load(tmp_path / "t.safetensors")
     (tmp_path / "t.safetensors").write_bytes(whole[:-4] + b"\x01\x02\x03\x04")
     if kind != "resnet":  # whose last bytes are of an image
-        with pytest.raises(CorruptExport, match="not those"):
+        with pytest.raises(CorruptExportError, match="not those"):
             supernet_file.load(tmp_path / "t.safetensors")
 
 

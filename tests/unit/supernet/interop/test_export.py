@@ -17,9 +17,9 @@ from supernet import resnet, seq2seq, vision_language, vit
 from supernet.bert import BertConfig, family_of
 from supernet.decode import translate
 from supernet.elastic import SuperNet
-from supernet.export import CorruptExport
+from supernet.export import CorruptExportError
 from supernet.finetune import Classifier
-from supernet.interop.errors import Foreign, Inexpressible, Missing, require
+from supernet.interop.errors import InexpressibleError, MissingPackageError, UnreadableModelError, require
 from supernet.space import get_space
 from supernet.weights import SharedSlices
 
@@ -124,7 +124,7 @@ def test_a_copy_that_differs_is_refused(tmp_path):
     module, about = exported(family, of(family, 0))
     model = export.to_huggingface(module, about)
     next(module.parameters()).data.mul_(1.5)
-    with pytest.raises(export.Unequal, match="differ by"):
+    with pytest.raises(export.OutputMismatchError, match="differ by"):
         export.save(model, module, tmp_path)
 
 
@@ -286,10 +286,10 @@ def test_an_onnx_file_that_differs_is_refused(tmp_path, monkeypatch):
     right = onnx._whole(module, [export.sample(module, 2)["pixel_values"]], None)
     next(module.parameters()).data.mul_(1.5)
     monkeypatch.setattr(onnx, "_whole", lambda *_: right)
-    with pytest.raises(export.Unequal, match="differ by"):
+    with pytest.raises(export.OutputMismatchError, match="differ by"):
         onnx.write(module, tmp_path)
     (tmp_path / "model.onnx").write_bytes(right[:500])
-    with pytest.raises(CorruptExport, match="not a model of ONNX Runtime"):
+    with pytest.raises(CorruptExportError, match="not a model of ONNX Runtime"):
         onnx.load(tmp_path / "model.onnx")
 
 
@@ -354,7 +354,7 @@ def test_what_ctranslate2_has_no_words_for_is_refused_with_the_reason(tmp_path):
         ({"decoder_cross_source": [-1, -1], "decoder_self_heads": [4, 2]}, "number of heads"),
     ):
         module, _ = exported(family, of(family, 0, **edits))
-        with pytest.raises(Inexpressible, match=why):
+        with pytest.raises(InexpressibleError, match=why):
             ctranslate2.convert(module, VOCABULARY, tmp_path / "model")
     module, _ = exported(family, of(family, 0, decoder_cross_source=[-1, -1]))
     with pytest.raises(ValueError, match="39 pieces"):
@@ -365,12 +365,12 @@ def test_what_ctranslate2_has_no_words_for_is_refused_with_the_reason(tmp_path):
     weights = tmp_path / "model" / "model.bin"
     weights.write_bytes(weights.read_bytes()[:1000])
     for folder in (tmp_path / "model", tmp_path / "nothing"):
-        with pytest.raises(CorruptExport, match="not a model of CTranslate2"):
+        with pytest.raises(CorruptExportError, match="not a model of CTranslate2"):
             ctranslate2.load(folder)
 
 
 def test_a_runtime_that_is_not_there_is_named_with_what_to_type():
-    with pytest.raises(Missing, match=r"pip install 'supernet-bench\[ctranslate2\]'"):
+    with pytest.raises(MissingPackageError, match=r"pip install 'supernet-bench\[ctranslate2\]'"):
         require("a_package_that_nobody_has", "ctranslate2")
 
 
@@ -515,27 +515,27 @@ def test_a_beit_with_relative_positions_says_what_is_left_out(tmp_path):
     ],
 )
 def test_a_model_that_does_not_fit_is_refused_with_the_reason(config, why, tmp_path):
-    with pytest.raises(Inexpressible, match=why):
+    with pytest.raises(InexpressibleError, match=why):
         warm_start.read(bert_folder(tmp_path, **config), layered())
 
 
 def test_bad_folders_are_refused_in_one_sentence(tmp_path):
-    with pytest.raises(Foreign, match=r"config.json cannot be read"):
+    with pytest.raises(UnreadableModelError, match=r"config.json cannot be read"):
         warm_start.read(tmp_path / "nothing", layered())
     folder = bert_folder(tmp_path / "bert")
-    with pytest.raises(Inexpressible, match="a supernet of kind vit cannot start from"):
+    with pytest.raises(InexpressibleError, match="a supernet of kind vit cannot start from"):
         warm_start.read(folder, image_family())
     with pytest.raises(ValueError, match="choose one of plain, norm"):
         warm_start.read(folder, layered(), "random")
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:2000])
-    with pytest.raises(Foreign, match="its weights cannot be read"):
+    with pytest.raises(UnreadableModelError, match="its weights cannot be read"):
         warm_start.read(folder, layered())
     weights.unlink()
     torch.save({}, folder / "pytorch_model.bin")  # would have to be unpickled
-    with pytest.raises(Foreign, match="its weights cannot be read"):
+    with pytest.raises(UnreadableModelError, match="its weights cannot be read"):
         warm_start.read(folder, layered())
     other = json.loads((folder / "config.json").read_text()) | {"model_type": "gpt2"}
     (folder / "config.json").write_text(json.dumps(other))
-    with pytest.raises(Inexpressible, match="'gpt2': a supernet starts from bert, vit, beit"):
+    with pytest.raises(InexpressibleError, match="'gpt2': a supernet starts from bert, vit, beit"):
         warm_start.read(folder, layered())
