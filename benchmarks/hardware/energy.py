@@ -89,8 +89,13 @@ def _rapl(root: Path = Path("/sys/class/powercap")) -> bool:
 
 
 def _tracker(watts: dict[str, Any]) -> Any:
-    from codecarbon import OfflineEmissionsTracker
+    from codecarbon import OfflineEmissionsTracker, emissions_tracker
 
+    if not hasattr(emissions_tracker, "get_hierarchical_config"):
+        raise RuntimeError("this version's own settings cannot be kept out of the figures")
+    # CODECARBON_* variables and .codecarbon.config files of the user's would multiply joules under the same
+    # source line, or end the tracker when malformed.
+    emissions_tracker.get_hierarchical_config = dict
     logging.getLogger("codecarbon").setLevel(logging.ERROR)  # its import sets it to INFO
     # The online class would, without a network, assume a country in silence. Emissions are not
     # recorded: nobody declared where the machine stands, and the class wants some country.

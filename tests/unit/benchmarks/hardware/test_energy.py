@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 import threading
@@ -14,6 +16,7 @@ import pytest
 from benchmarks.hardware import energy
 from benchmarks.hardware.energy import EnergyMeter
 from benchmarks.hardware.profiles import Profile, get
+from tests import ROOT
 
 PROFILE = Profile("x", "cpu", 1, energy={"cpu_watts": 8.0, "ram_watts": 20.0})
 
@@ -53,11 +56,9 @@ class FakeTracker:
 def tracker(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FakeTracker]]:
     """A fresh fake codecarbon, and nothing looked at yet."""
     fake = type("Fake", (FakeTracker,), {"made": []})
-    monkeypatch.setitem(
-        sys.modules,
-        "codecarbon",
-        types.SimpleNamespace(OfflineEmissionsTracker=fake),  # type: ignore[arg-type]
-    )
+    settings = types.SimpleNamespace(get_hierarchical_config=dict)
+    module = types.SimpleNamespace(OfflineEmissionsTracker=fake, emissions_tracker=settings)
+    monkeypatch.setitem(sys.modules, "codecarbon", module)  # type: ignore[arg-type]
     monkeypatch.setattr(energy, "_probes", {})
     monkeypatch.setattr(energy, "_rapl", lambda: False)
     yield fake
@@ -248,3 +249,23 @@ def test_the_real_codecarbon_in_a_process_of_its_own() -> None:
         told = get("cpu-2core-avx512.v1").energy
         most = (told["cpu_watts"] + told["ram_watts"]) * (found["covered_seconds"] + 0.1)
         assert told["ram_watts"] * 1.0 < found["joules"] < most
+
+
+@pytest.mark.parametrize("file", ["[codecarbon]\npue = 10\nforce_cpu_power = 5000\n", "malformed ["])
+def test_settings_of_the_users_change_no_joule(
+    file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("codecarbon")
+    code = (
+        "import json; from benchmarks.hardware import energy\n"
+        "tracker = energy._tracker({'force_cpu_power': 40.0, 'force_ram_power': 5.0})\n"
+        "print(json.dumps([tracker._pue, tracker._force_cpu_power, tracker._external_conf]))"
+    )
+    (tmp_path / ".codecarbon.config").write_text(file)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
+    environment |= {"CODECARBON_PUE": "10", "CODECARBON_FORCE_CPU_POWER": "5000"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == [1.0, 40.0, {}]
