@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 from benchmarks.analysis.number_format import NONE, Row, ranged
 from benchmarks.api import InvalidRecord
-from benchmarks.comparability.run_summary import Run, labelled
+from benchmarks.comparability.run_summary import RunSummary, labelled
 from benchmarks.records import runtime_latencies
-from benchmarks.records.attachments import Stored, date
+from benchmarks.records.attachments import Attachment, date
 from benchmarks.records.record import Record
 from benchmarks.records.text import sanitize
 from benchmarks.stats import intervals, quantities
@@ -30,8 +30,8 @@ class Files(NamedTuple):
 class Beside(NamedTuple):
     """What was found about one record, checked, the newest first."""
 
-    verdicts: Sequence[Stored] = ()
-    latencies: Sequence[Stored] = ()
+    verdicts: Sequence[Attachment] = ()
+    latencies: Sequence[Attachment] = ()
 
 
 def files(root: Path, published: Sequence[Path]) -> Files:
@@ -70,7 +70,7 @@ Column = dict[tuple[str, str], Figure]
 
 
 def columns(
-    latest: Sequence[Run],
+    latest: Sequence[RunSummary],
     named: Mapping[str, str],
     beside: Mapping[str, Beside],
     obstacles: Mapping[str, str] | None = None,
@@ -84,7 +84,7 @@ def columns(
         beside: record id -> what lies beside it.
         obstacles: of ``comparable.obstacles``.
     """
-    timed: dict[str, dict[tuple[str, str], list[Stored]]] = {}
+    timed: dict[str, dict[tuple[str, str], list[Attachment]]] = {}
     signatures: dict[str, set[str]] = {}
     runs: dict[tuple[str, str], int] = {}
     for run in latest:
@@ -106,7 +106,7 @@ def columns(
     return found, {title: "  and  ".join(sorted(told)) for title, told in sorted(signatures.items())}
 
 
-def _mean(there: Sequence[Stored], of: int) -> dict[str, Any]:
+def _mean(there: Sequence[Attachment], of: int) -> dict[str, Any]:
     """One row's figure: over its runs, or of the one that was timed."""
     latencies = [made["latency"] for made in there]
     figure = {"runs": len(there), "of": of, "ratio": sum(x["ratio"] for x in latencies) / len(there)}
@@ -140,7 +140,7 @@ def figure_of(column: Column, row: Row) -> Figure | None:
     return column.get((str(row["method"]), str(row["limit"])))
 
 
-def texts(made: Stored, profile: str) -> dict[str, Any]:
+def texts(made: Attachment, profile: str) -> dict[str, Any]:
     """One latency as plain data for a row's page."""
     latency, told = made["latency"], made["provenance"]
     return {

@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from benchmarks.comparability import run_summary
-from benchmarks.comparability.run_summary import Run
+from benchmarks.comparability.run_summary import RunSummary
 from benchmarks.records.text import sanitize
 from benchmarks.stats import intervals
 from benchmarks.stats.quantiles import DISTURBED
 
 
 def troubles(
-    latest: Sequence[Run], named: dict[str, str], obstacles: Mapping[str, str], superseded: int
+    latest: Sequence[RunSummary], named: dict[str, str], obstacles: Mapping[str, str], superseded: int
 ) -> list[str]:
     """A line for each run that is not compared, with the reason, and how many records were left out."""
     told = [f"{named[run.id]}, seed {run.seed}: {obstacles[run.id]}" for run in latest if run.id in obstacles]
@@ -44,7 +44,7 @@ def _words(origins: str) -> list[str]:
     return [part.split(" ")[0] for part in origins.split(", ")]
 
 
-def notes(table: pd.DataFrame, latest: Sequence[Run]) -> list[str]:
+def notes(table: pd.DataFrame, latest: Sequence[RunSummary]) -> list[str]:
     """Footnotes about the whole table."""
     told = []
     if (table["n"] > 1).any():

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.analysis.number_format import NONE
-from benchmarks.comparability.run_summary import Run
+from benchmarks.comparability.run_summary import RunSummary
 from benchmarks.records import attachments
 from benchmarks.records.text import sanitize
 from benchmarks.verification import verdict_files
@@ -14,12 +14,12 @@ from benchmarks.verification import verdict_files
 if TYPE_CHECKING:
     import pandas as pd
 
-Verdicts = Mapping[str, Sequence[attachments.Stored]]
+Verdicts = Mapping[str, Sequence[attachments.Attachment]]
 """Record id -> the checked verdicts on it, newest first; what is not in it was never verified."""
 
 
 def column(
-    table: pd.DataFrame, latest: Sequence[Run], named: Mapping[str, str], verdicts: Verdicts
+    table: pd.DataFrame, latest: Sequence[RunSummary], named: Mapping[str, str], verdicts: Verdicts
 ) -> list[str]:
     """For each row of a table, what may be said of it: the answer, and from how many of its runs."""
     of_method: dict[str, dict[str, str]] = {}
@@ -32,11 +32,11 @@ def column(
             found.append(NONE)  # a second run is judged by its product
             continue
         ids = [mine[seed] for seed in seeds.split()] or list(mine.values())
-        found.append(verdict_files.standing([verdicts.get(i, ()) for i in ids]))
+        found.append(verdict_files.row_status([verdicts.get(i, ()) for i in ids]))
     return found
 
 
-def told(latest: Sequence[Run], named: Mapping[str, str], verdicts: Verdicts) -> list[dict[str, Any]]:
+def told(latest: Sequence[RunSummary], named: Mapping[str, str], verdicts: Verdicts) -> list[dict[str, Any]]:
     """Every verdict on the runs of a table as plain texts, newest first for each run."""
     return [
         {"method": named[run.id], "seed": run.seed, "record": run.id, **texts(made, run.fingerprint)}
@@ -45,7 +45,7 @@ def told(latest: Sequence[Run], named: Mapping[str, str], verdicts: Verdicts) ->
     ]
 
 
-def texts(made: attachments.Stored, fingerprint: object) -> dict[str, Any]:
+def texts(made: attachments.Attachment, fingerprint: object) -> dict[str, Any]:
     """One verdict as plain texts; ``fingerprint``: of the machine of the published run."""
     return {
         "answer": verdict_files.words(made),

@@ -19,7 +19,7 @@ from benchmarks.analysis import attachment_columns as besides
 from benchmarks.analysis import caveats, comparisons, footnotes, row_intervals, row_status
 from benchmarks.analysis.attachment_columns import Beside
 from benchmarks.comparability import grouping, run_summary
-from benchmarks.comparability.run_summary import Run
+from benchmarks.comparability.run_summary import RunSummary
 from benchmarks.records import (
     selection,
 )
@@ -80,7 +80,7 @@ class Table:
     notes: list[str]
     verdicts: list[dict[str, Any]]
     elsewhere: dict[str, besides.Column]
-    runs: list[Run]
+    runs: list[RunSummary]
     named: dict[str, str]
     lines: pd.DataFrame
     axis: Axis
@@ -140,12 +140,12 @@ def build(
     """
     from benchmarks.claims import judge
 
-    every = [run_summary.of(record, keep=True, measured=judge.measured(record)) for record in records]
+    every = [run_summary.summarize(record, keep=True, measured=judge.measured(record)) for record in records]
     return of_runs(every, baseline, beside)
 
 
 def of_runs(
-    every: Sequence[Run], baseline: str | None = None, beside: Mapping[str, Beside] | None = None
+    every: Sequence[RunSummary], baseline: str | None = None, beside: Mapping[str, Beside] | None = None
 ) -> Table:
     """``build`` from runs whose records need not be within reach; then nobody may ask for what needs them."""
     from benchmarks.claims import judge
@@ -153,7 +153,7 @@ def of_runs(
     grouping.require_comparable(every)
     latest = grouping.latest(every)
     named = grouping.labels(latest)
-    obstacles, before = grouping.obstacles(latest), run_summary.before(every)
+    obstacles, before = grouping.obstacles(latest), run_summary.spent_by_leaders(every)
     counted = [run for run in latest if run.status != "failed"]
     metric = grouping.metric_of(counted or latest)
     lines = run_summary.headlines(counted, named, metric, obstacles)
@@ -206,7 +206,7 @@ def _leave_costs_to_products(table: pd.DataFrame) -> None:
 
 
 def _costs(
-    latest: Sequence[Run], named: dict[str, str], before: Mapping[str, tuple[float, float]]
+    latest: Sequence[RunSummary], named: dict[str, str], before: Mapping[str, tuple[float, float]]
 ) -> pd.DataFrame:
     """One line per run: what its search spent; seconds and joules with those of a run whose weights it took,
     as tokens, evaluations and probes are charged for them."""

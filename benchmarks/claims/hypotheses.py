@@ -157,7 +157,7 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ClaimVerdict:
     """A claim with its verdict; ``effect``, ``low``, ``high`` and ``n`` are those of the deciding group. Over
     several pairs of a study there is no such figure, and ``n`` is the least."""
 

@@ -43,15 +43,15 @@ from benchmarks.claims.hypotheses import (
     NOT_TESTED,
     UNDECIDED,
     Claim,
+    ClaimVerdict,
     Evidence,
-    Verdict,
     claims,
     compare_with_margin,
     format_p,
 )
 from benchmarks.claims.measures import MEASURES, Figure
 from benchmarks.comparability import grouping, run_summary
-from benchmarks.comparability.run_summary import Run
+from benchmarks.comparability.run_summary import RunSummary
 from benchmarks.records import selection
 from benchmarks.records.record import Record
 from benchmarks.records.study_files import Study
@@ -59,9 +59,9 @@ from benchmarks.records.text import sanitize
 from benchmarks.stats import intervals
 
 
-def _runs(group: Iterable[Run], method: str, options: Mapping[str, Any]) -> dict[int, Run]:
+def _runs(group: Iterable[RunSummary], method: str, options: Mapping[str, Any]) -> dict[int, RunSummary]:
     """Seed -> run of one method in one group; of its sources the one with most seeds, the last to end."""
-    sources: dict[str, list[Run]] = {}
+    sources: dict[str, list[RunSummary]] = {}
     for run in group:
         if run.method == method and run.options == options and grouping.is_comparable(run):
             sources.setdefault(run.source, []).append(run)
@@ -88,7 +88,7 @@ class _Pairs:
         return [self.effects[seed] for seed in seeds] if self.effects.keys() >= set(seeds) else None
 
 
-def _pairs(claim: Claim, group: Sequence[Run]) -> _Pairs | None:
+def _pairs(claim: Claim, group: Sequence[RunSummary]) -> _Pairs | None:
     """Return the paired effects in a group; None if it has no run of the claim's methods."""
     ours = _runs(group, claim.method, claim.method_options)
     theirs = _runs(group, claim.against, claim.against_options) if claim.against else ours
@@ -111,7 +111,7 @@ def _pairs(claim: Claim, group: Sequence[Run]) -> _Pairs | None:
     return _Pairs(effects, {seed: tuple(runs[seed].id for runs in both) for seed in effects}, parts)
 
 
-def in_group(family: Sequence[Claim], group: Sequence[Run]) -> dict[str, Evidence]:
+def in_group(family: Sequence[Claim], group: Sequence[RunSummary]) -> dict[str, Evidence]:
     """Judge a family of claims in one group of comparable records.
 
     Args:
@@ -164,7 +164,7 @@ def _or_one(p: float | None) -> float:
     return 1.0 if p is None else p
 
 
-def _untested(claim: Claim, run: Run, pairs: _Pairs) -> Evidence:
+def _untested(claim: Claim, run: RunSummary, pairs: _Pairs) -> Evidence:
     """Return evidence on a claim whose first look has not been reached."""
     seeds = [seed for seed in pairs.effects if seed <= claim.n]
     why = f"{len(seeds)} of {claim.n} paired seeds"
@@ -175,7 +175,7 @@ def _untested(claim: Claim, run: Run, pairs: _Pairs) -> Evidence:
 
 def _evidence(
     claim: Claim,
-    run: Run,
+    run: RunSummary,
     pairs: _Pairs,
     seeds: Iterable[int],
     *,
@@ -212,7 +212,7 @@ def _mean(figure: Figure, parts: Sequence[str]) -> float | None:
     return sum(figure[part] for part in parts) / len(parts) if parts else None
 
 
-def _unfit(claim: Claim, run: Run) -> str:
+def _unfit(claim: Claim, run: RunSummary) -> str:
     """Why runs like this one do not count, or nothing."""
     profile = run.facts["profile"]
     if profile not in claim.profiles:
@@ -223,7 +223,9 @@ def _unfit(claim: Claim, run: Run) -> str:
     return ""
 
 
-def _judged_family(family: Sequence[Claim], groups: Sequence[Sequence[Run]]) -> dict[str, Verdict]:
+def _judged_family(
+    family: Sequence[Claim], groups: Sequence[Sequence[RunSummary]]
+) -> dict[str, ClaimVerdict]:
     """Return the verdict on each claim of a family, by its id."""
     judged = [in_group(family, group) for group in groups]
     order = {profile: place for claim in reversed(family) for place, profile in enumerate(claim.profiles)}
@@ -235,7 +237,7 @@ def _judged_family(family: Sequence[Claim], groups: Sequence[Sequence[Run]]) -> 
 
     # Chosen by what was run, never by what it shows.
     weighed = sorted((evidence for evidence in judged if evidence), key=weight, reverse=True)
-    verdicts: dict[str, Verdict] = {}
+    verdicts: dict[str, ClaimVerdict] = {}
     for claim in family:
         unfit = tuple(
             why for group in groups if (why := _unfit(claim, group[0])) and _pairs(claim, group) is not None
@@ -253,7 +255,7 @@ def _verdict(
     decides: Evidence | None,
     evidence: tuple[Evidence, ...],
     left_out: tuple[str, ...],
-) -> Verdict:
+) -> ClaimVerdict:
     """Return the verdict on one claim, from the evidence of the deciding group and of all groups.
 
     Args:
@@ -266,7 +268,7 @@ def _verdict(
     if decides is None:
         why = "no records of its methods" + (f" on {profile}, which decides its family" if evidence else "")
         command = command_for(claim, profile, claim.n)
-        return Verdict(claim, NOT_TESTED, why, evidence=evidence, left_out=left_out, command=command)
+        return ClaimVerdict(claim, NOT_TESTED, why, evidence=evidence, left_out=left_out, command=command)
     verdict, why, command = decides.verdict, decides.why, ""
     if len({one.verdict for one in evidence} - {UNDECIDED, NOT_TESTED}) > 1:
         verdict, why = UNDECIDED, "the groups of records contradict one another"
@@ -275,7 +277,7 @@ def _verdict(
             why += f" ({decides.profile} decides, of {len(evidence)} groups of records)"
         if verdict in (NOT_TESTED, UNDECIDED) and decides.looks < len(LOOKS):
             command = command_for(claim, profile, LOOKS[decides.looks][0] * claim.n)
-    return Verdict(
+    return ClaimVerdict(
         claim,
         verdict,
         why,
@@ -294,7 +296,7 @@ Key = tuple[str, str, str, str]
 """A line of a table's comparisons: label of the method, of the baseline, compared figure, limit."""
 
 
-def compared(group: Sequence[Run], named: Mapping[str, str]) -> dict[Key, tuple[str, Evidence]]:
+def compared(group: Sequence[RunSummary], named: Mapping[str, str]) -> dict[Key, tuple[str, Evidence]]:
     """Return the comparisons of a group that claims have tested: its line -> verdict in words, and evidence.
 
     Args:
@@ -311,7 +313,7 @@ def compared(group: Sequence[Run], named: Mapping[str, str]) -> dict[Key, tuple[
             if shared and not claim.margin and claim.id in evidence and evidence[claim.id].looks:
                 judged = evidence[claim.id]
                 ours, theirs = (named.get(name, "") for name in judged.records[:2])
-                words = f"{Verdict(claim, judged.verdict, judged.why).words} (claim {claim.id})"
+                words = f"{ClaimVerdict(claim, judged.verdict, judged.why).words} (claim {claim.id})"
                 lines[ours, theirs, "quality", str(selection.Limit(1, claim.limit or 0.0))] = words, judged
     return lines
 
@@ -354,7 +356,7 @@ def measured(record: Record, of: Sequence[Claim] | None = None) -> run_summary.M
 
 def judge(
     records: Iterable[Record], of: Sequence[Claim] | None = None, studies: Mapping[str, Study] | None = None
-) -> list[Verdict]:
+) -> list[ClaimVerdict]:
     """A verdict for every claim (default: all of ``claims.toml``), in their order.
 
     Pure: the same records in any order give the same verdicts. Texts of records reach a verdict only
@@ -362,25 +364,25 @@ def judge(
     """
     found = ((record, measured(record, of)) for record in records)
     return judge_runs(
-        [run_summary.of(r, keep=False, measured=m) for r, m in found if m is not None], of, studies
+        [run_summary.summarize(r, keep=False, measured=m) for r, m in found if m is not None], of, studies
     )
 
 
 def judge_runs(
-    found: Iterable[Run], of: Sequence[Claim] | None = None, studies: Mapping[str, Study] | None = None
-) -> list[Verdict]:
+    found: Iterable[RunSummary], of: Sequence[Claim] | None = None, studies: Mapping[str, Study] | None = None
+) -> list[ClaimVerdict]:
     """``judge`` from runs with what the same claims ``measured`` in them."""
     asked = claims() if of is None else of
-    relevant: dict[tuple[str, str], list[Run]] = {}
+    relevant: dict[tuple[str, str], list[RunSummary]] = {}
     for run in found:
         relevant.setdefault((run.facts["task"], run.facts["tier"]), []).append(run)
     grouped = {place: grouping.groups(of_place) for place, of_place in relevant.items()}
-    verdicts: dict[str, Verdict] = {}
+    verdicts: dict[str, ClaimVerdict] = {}
     for (_, task, tier), family in families(asked).items():
         verdicts |= _judged_family(family, grouped.get((task, tier), []))
     for claim in asked:
         if claim.untested:
-            verdicts[claim.id] = Verdict(claim, NOT_TESTED, claim.untested)
+            verdicts[claim.id] = ClaimVerdict(claim, NOT_TESTED, claim.untested)
         elif claim.study:
             verdicts[claim.id] = claim_studies.judge(claim, studies or {})
     return [verdicts[claim.id] for claim in asked]

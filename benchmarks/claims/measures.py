@@ -28,13 +28,13 @@ def _test(candidate: Candidate, metric: str) -> float | None:
 def _quality(record: Record, limit: float | None) -> float | None:
     """Test figure of the best network by validation at the limit."""
     there = _at(record, limit)
-    return _test(selection.best(there), selection.metric_of([record])) if there else None
+    return _test(selection.best_by_validation(there), selection.metric_of([record])) if there else None
 
 
 def _inherited(record: Record, limit: float | None) -> float | None:
     """The same of the best one with the supernet's own weights."""
     there = [c for c in _at(record, limit) if c["origin"] == "inherited"]
-    return _test(selection.best(there), selection.metric_of([record])) if there else None
+    return _test(selection.best_by_validation(there), selection.metric_of([record])) if there else None
 
 
 def _gap(record: Record, limit: float | None) -> float | None:
@@ -68,7 +68,7 @@ def _glue(record: Record, limit: float | None) -> Figure | None:
     """Of the best network by validation at every size: what its copies reach on each task that they were
     fine-tuned on and that can rank networks of this size, by the task's first metric."""
     found = {}
-    for at, chosen in selection.by_limit(record["candidates"]).items():
+    for at, chosen in selection.headline_candidates(record["candidates"]).items():
         for task, scores in (chosen.get("test") or {}).items():
             there = sorted(
                 (m for m, figure in scores.items() if selection.tuned(figure)), key=selection.tuned_place
@@ -87,7 +87,10 @@ def _absolute_gap(record: Record, limit: float | None) -> float | None:
 
 def _hypervolume(record: Record, limit: float | None) -> float | None:
     """Of the best network by validation at each limit, from the task's frozen reference point."""
-    chosen, metric = selection.by_limit(record["candidates"]).values(), selection.metric_of([record])
+    chosen, metric = (
+        selection.headline_candidates(record["candidates"]).values(),
+        selection.metric_of([record]),
+    )
     points = [(_test(c, metric), (c.get("latency") or {}).get("ratio")) for c in chosen]
     pairs = [(q, float(x)) for q, x in points if q is not None and x is not None]
     return intervals.hypervolume(pairs, selection.reference_point(record["spec"]["task"])) if pairs else None

@@ -17,8 +17,8 @@ from benchmarks.claims.hypotheses import (
     SUPPORTED,
     UNDECIDED,
     Claim,
+    ClaimVerdict,
     Evidence,
-    Verdict,
     decide,
     sign_flip,
 )
@@ -28,14 +28,14 @@ from benchmarks.records.text import sanitize
 from benchmarks.stats import intervals
 
 
-def judge(claim: Claim, studies: Mapping[str, Study]) -> Verdict:
+def judge(claim: Claim, studies: Mapping[str, Study]) -> ClaimVerdict:
     """The verdict on a claim that names a study, from those there are."""
     study = studies.get(claim.study)
     if study is None:
-        return Verdict(claim, UNDECIDED, f"no study {claim.study}", command=command_for(claim))
+        return ClaimVerdict(claim, UNDECIDED, f"no study {claim.study}", command=command_for(claim))
     if lacking := [pair for pair in claim.pairs if pair not in study.paired]:
         why = f"study {claim.study} has no pair '{lacking[0]}'"
-        return Verdict(claim, UNDECIDED, why, command=command_for(claim))
+        return ClaimVerdict(claim, UNDECIDED, why, command=command_for(claim))
     sampled = [p for p in claim.pairs if study.paired[p].bounds is None and study.paired[p].p is None]
     tested = {pair: sign_flip(claim, study.paired[pair].values) for pair in sampled}
     adjusted = intervals.holm({pair: p for pair, p in tested.items() if p is not None})
@@ -55,7 +55,7 @@ def judge(claim: Claim, studies: Mapping[str, Study]) -> Verdict:
         verdict = UNDECIDED
         why = "its tables differ: " + ", ".join(f"{one.profile} {one.verdict}" for one in evidence)
     only = evidence[0] if len(evidence) == 1 else None
-    return Verdict(
+    return ClaimVerdict(
         claim,
         verdict,
         why,

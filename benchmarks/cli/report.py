@@ -53,7 +53,7 @@ def write_reports(
     from benchmarks import report as reports
     from benchmarks.comparability import grouping, run_summary
 
-    groups = grouping.groups(run_summary.whole(records))
+    groups = grouping.groups(run_summary.summarize_all(records))
     documents: list[object] = []
     for number, comparable in enumerate(groups, 1):
         group = run_summary.records_of(comparable)

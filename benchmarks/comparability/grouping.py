@@ -15,7 +15,7 @@ from benchmarks.records.spec import SELF, ruleset_of
 from benchmarks.records.text import sanitize
 
 if TYPE_CHECKING:
-    from benchmarks.comparability.run_summary import Run
+    from benchmarks.comparability.run_summary import RunSummary
 
 
 COUNTED = tuple(kind for kind in LIMITED if kind != "seconds")
@@ -59,7 +59,7 @@ def _facts(
     return shown
 
 
-def groups(runs: Iterable[Run]) -> list[list[Run]]:
+def groups(runs: Iterable[RunSummary]) -> list[list[RunSummary]]:
     """Runs apart by everything that forbids comparing them, in a fixed order.
 
     A run that failed before it had data goes with the runs that are otherwise like it.
@@ -68,7 +68,7 @@ def groups(runs: Iterable[Run]) -> list[list[Run]]:
     for run in runs:
         place = "data" not in run.facts, tuple(run.facts.values()), run.method, run.seed, run.id
         keyed.append((place, run))
-    found: dict[tuple[str, ...], list[Run]] = {}
+    found: dict[tuple[str, ...], list[RunSummary]] = {}
     for (without, key, *_), run in sorted(keyed, key=lambda pair: pair[0]):
         if without:
             key = next((known for known in found if known[:-1] == key), key)
@@ -76,7 +76,7 @@ def groups(runs: Iterable[Run]) -> list[list[Run]]:
     return [found[key] for key in sorted(found)]
 
 
-def require_comparable(runs: Sequence[Run]) -> None:
+def require_comparable(runs: Sequence[RunSummary]) -> None:
     """Raise UsageError, listing every difference, where runs must not share a table."""
     apart = groups(runs)
     if len(apart) < 2:
@@ -101,7 +101,7 @@ def require_comparable(runs: Sequence[Run]) -> None:
     )
 
 
-def labels(runs: Sequence[Run]) -> dict[str, str]:
+def labels(runs: Sequence[RunSummary]) -> dict[str, str]:
     """Record id -> the method's name in the table.
 
     Runs of one name with other options or another source are different methods: the name carries what
@@ -121,7 +121,7 @@ def labels(runs: Sequence[Run]) -> dict[str, str]:
     return named
 
 
-def obstacle(run: Run) -> str:
+def obstacle(run: RunSummary) -> str:
     """Why a run by itself must not be compared, ranked, drawn into a front or tested; empty where it may.
 
     A method that was cut off would be judged by what the cut left of it.
@@ -136,17 +136,17 @@ def obstacle(run: Run) -> str:
     return ""
 
 
-def is_comparable(run: Run) -> bool:
+def is_comparable(run: RunSummary) -> bool:
     """Return whether nothing in a run itself forbids comparing it; see ``obstacles`` for those it follows."""
     return not obstacle(run)
 
 
-def obstacles(runs: Iterable[Run]) -> dict[str, str]:
+def obstacles(runs: Iterable[RunSummary]) -> dict[str, str]:
     """Record id -> why that run must not be compared: ``obstacle`` of it, or of one that it follows."""
     by_id = {run.id: run for run in runs}
     reasons: dict[str, str] = {}
     for run in by_id.values():
-        at: Run | None = run
+        at: RunSummary | None = run
         seen: set[str] = set()
         while at is not None and at.id not in seen:
             if reason := obstacle(at):
@@ -158,17 +158,17 @@ def obstacles(runs: Iterable[Run]) -> dict[str, str]:
     return reasons
 
 
-def latest(runs: Sequence[Run]) -> list[Run]:
+def latest(runs: Sequence[RunSummary]) -> list[RunSummary]:
     """One run for each (method label, seed): where there are several, the one that ended last, and one that
     may be compared before any that may not."""
     named = labels(runs)
-    kept: dict[tuple[str, int], Run] = {}
+    kept: dict[tuple[str, int], RunSummary] = {}
     for run in sorted(runs, key=lambda r: (is_comparable(r), r.status != "failed", r.ended, r.id)):
         kept[named[run.id], run.seed] = run
     return sorted(kept.values(), key=lambda r: (named[r.id], r.seed))
 
 
-def metric_of(runs: Sequence[Run]) -> str:
+def metric_of(runs: Sequence[RunSummary]) -> str:
     """The metric that decides: ``bleu`` where there is one, else the first one recorded, and the task's own
     where nothing was scored."""
     found = [run.metric for run in runs if run.metric is not None]

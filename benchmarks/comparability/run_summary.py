@@ -1,7 +1,7 @@
-"""What tables keep of a record: two thousand bytes of figures instead of a tree of some hundred thousand.
+"""Summaries of records for tables: two thousand bytes of figures instead of some hundred thousand.
 
-Every table is made of ``Run``s. The record itself stays within reach only where ``keep`` says so: on boards
-of a hundred thousand records it does not fit into memory.
+Every table is made of ``RunSummary`` objects. A summary refers to its record only if it was made with
+``keep``: the records of a board of a hundred thousand do not fit into memory.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Headline(NamedTuple):
         return math.nan, math.nan, math.nan
 
 
-class Run(NamedTuple):
+class RunSummary(NamedTuple):
     """One record, as far as tables and claims need it."""
 
     id: str
@@ -115,14 +115,14 @@ class Run(NamedTuple):
     """None where it was not kept."""
 
 
-def of(record: Record, *, keep: bool, place: int = 0, measured: Measured | None = None) -> Run:
+def summarize(record: Record, *, keep: bool, place: int = 0, measured: Measured | None = None) -> RunSummary:
     """What tables need of a valid record; with ``keep`` the record itself as well."""
     spec, ledger, made = record["spec"], record["ledger"], record["provenance"]
     totals, share, energy = ledger["totals"], ledger["share"], record["energy"]
     joules = energy["joules"] if energy is not None else None
     spent = [share.get(kind, 0.0) for kind in SPENT[:3]]
     timed = [(c.get("latency") or {}).get("others_cpu") or 0.0 for c in record["candidates"]]
-    return Run(
+    return RunSummary(
         id=record["id"],
         method=sys.intern(spec["method"]),
         source=sys.intern(spec["method_sha256"]),
@@ -143,7 +143,8 @@ def of(record: Record, *, keep: bool, place: int = 0, measured: Measured | None 
         others_cpu=max(timed, default=0.0),
         metric=selection.deciding_metric([record]),
         headlines=tuple(
-            _headline(limit, c, keep) for limit, c in selection.by_limit(record["candidates"]).items()
+            _headline(limit, c, keep)
+            for limit, c in selection.headline_candidates(record["candidates"]).items()
         ),
         earlier=tuple(
             _headline(limit, c, keep) for limit, c in selection.earlier_origins(record["candidates"])
@@ -154,23 +155,23 @@ def of(record: Record, *, keep: bool, place: int = 0, measured: Measured | None 
     )
 
 
-def whole(records: Iterable[Record]) -> list[Run]:
+def summarize_all(records: Iterable[Record]) -> list[RunSummary]:
     """A run for each record, with the record."""
-    return [of(record, keep=True) for record in records]
+    return [summarize(record, keep=True) for record in records]
 
 
 def finished(records: Iterable[Record]) -> list[Record]:
     """Of each (method label, seed) the record that counts, without those that are not comparable."""
-    latest = grouping.latest(whole(records))
+    latest = grouping.latest(summarize_all(records))
     obstacles = grouping.obstacles(latest)
     return records_of(run for run in latest if run.id not in obstacles)
 
 
-def before(every: Iterable[Run]) -> dict[str, tuple[float, float]]:
+def spent_by_leaders(every: Iterable[RunSummary]) -> dict[str, tuple[float, float]]:
     """Run id -> seconds and joules that those which it follows had spent; NaN where one is not here."""
     by_id = {run.id: run for run in every}
 
-    def spent(run: Run, known: frozenset[str] = frozenset()) -> tuple[float, float]:
+    def spent(run: RunSummary, known: frozenset[str] = frozenset()) -> tuple[float, float]:
         if not run.follows:
             return 0.0, 0.0
         leader = by_id.get(run.follows)
@@ -183,7 +184,7 @@ def before(every: Iterable[Run]) -> dict[str, tuple[float, float]]:
     return {run.id: spent(run) for run in by_id.values()}
 
 
-def records_of(runs: Iterable[Run]) -> list[Record]:
+def records_of(runs: Iterable[RunSummary]) -> list[Record]:
     """The records of runs that were kept with theirs."""
     return [run.record for run in runs if run.record is not None]
 
@@ -233,7 +234,7 @@ def _shared(canonical: bytes) -> Any:
 SCORES = ("quality", "low", "high", "chrf", "chrf_low", "chrf_high")
 
 
-def labelled(run: Run, name: str, stopped: bool) -> list[tuple[str, Headline]]:
+def labelled(run: RunSummary, name: str, stopped: bool) -> list[tuple[str, Headline]]:
     """The rows that a run has a part in: the method's own, and beneath it one for each earlier origin; of a
     stopped run one apart from all others.
 
@@ -249,7 +250,10 @@ def labelled(run: Run, name: str, stopped: bool) -> list[tuple[str, Headline]]:
 
 
 def headlines(
-    runs: Sequence[Run], named: Mapping[str, str], metric: str, obstacles: Mapping[str, str] | None = None
+    runs: Sequence[RunSummary],
+    named: Mapping[str, str],
+    metric: str,
+    obstacles: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """One line per (method, seed, limit): names, ``SCORES`` and ``FIGURES``; what is lacking is NaN.
 

@@ -242,7 +242,7 @@ class _Suite:
         if not leader.well:
             said = sanitize(leader.outcome["message"], 200)
             raise UsageError(f"{self.ref.name} takes the weights of {self.ref.follows}, which failed: {said}")
-        chosen = selection.by_limit(leader.outcome["candidates"]).values()
+        chosen = selection.headline_candidates(leader.outcome["candidates"]).values()
         self.given = [(c.get("window") or c["limit_ms"], c["architecture"], c.get("space")) for c in chosen]
         kept = [(str(folder / "candidates" / f"{c['index']:02d}"), c["weights_sha256"]) for c in chosen]
         self.left = {"candidates": kept, "spent": leader.outcome["ledger"]["totals"]}

@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks.api import UsageError
 from benchmarks.records import store
 from benchmarks.records.record import Candidate, Record
-from benchmarks.records.selection import by_limit
+from benchmarks.records.selection import headline_candidates
 from benchmarks.records.text import sanitize
 from benchmarks.runs.plan import Folders
 from benchmarks.runs.repeat import command
@@ -43,7 +43,7 @@ def chosen(record: Record, index: int | None) -> Candidate:
     if not candidates:
         raise UsageError(f"record {record['id']} ended without a candidate: there is nothing to export")
     if index is None:
-        return list(by_limit(candidates).values())[-1]
+        return list(headline_candidates(candidates).values())[-1]
     for candidate in candidates:
         if candidate["index"] == index:
             return candidate

@@ -23,7 +23,7 @@ from benchmarks.records.store import write_text
 
 if TYPE_CHECKING:
     from benchmarks.analysis.attachment_columns import Beside
-    from benchmarks.comparability.run_summary import Run
+    from benchmarks.comparability.run_summary import RunSummary
     from benchmarks.leaderboard import tables
 
 SCHEMA = "supernet-bench/leaderboard/1"
@@ -64,7 +64,7 @@ def _contents(root: Path, site_dir: Path) -> dict[str, bytes]:
     brief = len(paths) > DETAILED
     job = tables.Job(root, site_dir, brief, attachment_columns.files(root, paths))
     made: list[tables.Board] = []
-    concerned: list[Run] = []
+    concerned: list[RunSummary] = []
     with tables.uncollected() if brief else nullcontext():  # figures, which are not brief, do leave garbage
         for folder, given in _folders(job, paths):
             made += tables.tables_of(job, folder, given)
@@ -90,9 +90,9 @@ def _contents(root: Path, site_dir: Path) -> dict[str, bytes]:
     return files
 
 
-def _folders(job: tables.Job, paths: Sequence[Path]) -> Iterator[tuple[list[Run], dict[str, Beside]]]:
+def _folders(job: tables.Job, paths: Sequence[Path]) -> Iterator[tuple[list[RunSummary], dict[str, Beside]]]:
     """The runs of one folder after the other, with what lies beside them."""
-    runs: list[Run] = []
+    runs: list[RunSummary] = []
     given: dict[str, Beside] = {}
     for read in _in_parallel(job, paths):
         given |= read.beside
@@ -105,7 +105,7 @@ def _folders(job: tables.Job, paths: Sequence[Path]) -> Iterator[tuple[list[Run]
         yield runs, given
 
 
-def _folder(run: Run) -> tuple[str, str]:
+def _folder(run: RunSummary) -> tuple[str, str]:
     return run.facts["task"], run.facts["profile"]
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.analysis.number_format import NONE
 from benchmarks.claims import hypotheses
-from benchmarks.claims.hypotheses import LOOKS, NOT_TESTED, UNDECIDED, Claim, Evidence, Verdict, format_p
+from benchmarks.claims.hypotheses import LOOKS, NOT_TESTED, UNDECIDED, Claim, ClaimVerdict, Evidence, format_p
 from benchmarks.records.text import sanitize
 from benchmarks.report.text_formats import md
 
@@ -30,7 +30,7 @@ RULES = (
 )
 
 
-def effect(verdict: Verdict) -> str:
+def effect(verdict: ClaimVerdict) -> str:
     """``+0.19 [-1.64, +2.02]``, or why there is no interval; over several pairs of a study, one for each."""
     if len(verdict.claim.pairs) > 1 and verdict.evidence:
         told = (f"{one.profile} {_interval(verdict.claim, one)}" for one in verdict.evidence)
@@ -38,7 +38,7 @@ def effect(verdict: Verdict) -> str:
     return _interval(verdict.claim, verdict)
 
 
-def _interval(claim: Claim, found: Verdict | Evidence) -> str:
+def _interval(claim: Claim, found: ClaimVerdict | Evidence) -> str:
     if found.effect is None:
         return NONE
     mean = f"{found.effect:+.{claim.digits}f}"
@@ -47,7 +47,7 @@ def _interval(claim: Claim, found: Verdict | Evidence) -> str:
     return f"{mean} [{found.low:+.{claim.digits}f}, {found.high:+.{claim.digits}f}]"
 
 
-def _paper(verdict: Verdict) -> str:
+def _paper(verdict: ClaimVerdict) -> str:
     value = verdict.claim.value
     return NONE if value is None else f"{value:+g}"
 
@@ -55,7 +55,7 @@ def _paper(verdict: Verdict) -> str:
 class Terminal:
     """All verdicts for a rich console: one table, then what would decide the open ones."""
 
-    def __init__(self, verdicts: Sequence[Verdict]) -> None:
+    def __init__(self, verdicts: Sequence[ClaimVerdict]) -> None:
         self.verdicts = verdicts
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -95,12 +95,12 @@ class Terminal:
         yield Text(RULES, style="dim")
 
 
-def said(verdict: Verdict) -> str:
+def said(verdict: ClaimVerdict) -> str:
     """Return the verdict with its confounds, if any, and its reason."""
     return f"{verdict.words}: {verdict.why}"
 
 
-def without_command(verdict: Verdict) -> str:
+def without_command(verdict: ClaimVerdict) -> str:
     """Why no command would decide an open claim; empty where one would, or where it is decided."""
     if verdict.command or verdict.verdict not in (UNDECIDED, NOT_TESTED) or verdict.claim.untested:
         return ""
@@ -109,7 +109,7 @@ def without_command(verdict: Verdict) -> str:
     return f"no command can yet: {sanitize(verdict.why)}"
 
 
-def markdown(verdicts: Sequence[Verdict]) -> str:
+def markdown(verdicts: Sequence[ClaimVerdict]) -> str:
     """A page: a table for each paper, then every claim with what it rests on."""
     made = "Generated from `records/` and `studies/` by `supernet-bench leaderboard`; do not edit."
     parts = ["# The papers' claims", made, RULES]
@@ -120,7 +120,7 @@ def markdown(verdicts: Sequence[Verdict]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _table(verdicts: Sequence[Verdict]) -> str:
+def _table(verdicts: Sequence[ClaimVerdict]) -> str:
     lines = ["| id | claim | paper | ours \\[95 %\\] | unit | n | verdict |"]
     lines.append("| :-- | :-- | --: | --: | :-- | --: | :-- |")
     for v in verdicts:
@@ -129,7 +129,7 @@ def _table(verdicts: Sequence[Verdict]) -> str:
     return "\n".join(lines)
 
 
-def evidence(verdict: Verdict) -> list[dict[str, Any]]:
+def evidence(verdict: ClaimVerdict) -> list[dict[str, Any]]:
     """What a verdict rests on: where, what is told of it, and the records used."""
     found = []
     for one in verdict.evidence:
@@ -150,14 +150,14 @@ def evidence(verdict: Verdict) -> list[dict[str, Any]]:
     return found
 
 
-def _details(verdict: Verdict) -> str:
+def _details(verdict: ClaimVerdict) -> str:
     claim = verdict.claim
     lines: list[tuple[str, Any]] = [
         ("The paper", claim.figure),
         ("What we measure", claim.estimand),
         *([("Confounded with", claim.confounded)] if claim.confounded else []),
         ("Supported by", claim.rule),
-        ("Verdict", said(verdict)),
+        ("ClaimVerdict", said(verdict)),
     ]
     shown = [f"- {name}: {md(sanitize(text, 600))}" for name, text in lines]
     for found in evidence(verdict):

@@ -18,7 +18,7 @@ from benchmarks.analysis import attachment_columns
 from benchmarks.analysis.attachment_columns import Beside, Files
 from benchmarks.api import InvalidRecord
 from benchmarks.comparability import grouping, run_summary
-from benchmarks.comparability.run_summary import Run
+from benchmarks.comparability.run_summary import RunSummary
 from benchmarks.leaderboard.site import run_files
 from benchmarks.records import store
 from benchmarks.records.canonical import canonical
@@ -41,7 +41,7 @@ class Job:
 class Read:
     """Some records, checked and reduced, in the order of their files; their pages' data are written."""
 
-    runs: list[Run]
+    runs: list[RunSummary]
     beside: dict[str, Beside]
 
 
@@ -93,7 +93,9 @@ def read(job: Job, first: int, paths: Sequence[Path]) -> Read:
                 if any(given):
                     found.beside[record["id"]] = given
                 measured = judge.measured(record)
-                found.runs.append(run_summary.of(record, keep=not job.brief, place=place, measured=measured))
+                found.runs.append(
+                    run_summary.summarize(record, keep=not job.brief, place=place, measured=measured)
+                )
                 file.add(record, given)
             file.write()
     return found
@@ -107,16 +109,16 @@ def _load(job: Job, path: Path) -> Record:
     return record
 
 
-def tables_of(job: Job, folder: Sequence[Run], given: Mapping[str, Beside]) -> list[Board]:
+def tables_of(job: Job, folder: Sequence[RunSummary], given: Mapping[str, Beside]) -> list[Board]:
     """The tables of all runs of one folder; their part of the site is written."""
     with uncollected():
         return [_board(job, *named, given) for named in _named(grouping.groups(folder))]
 
 
-def _named(groups: list[list[Run]]) -> list[tuple[list[Run], str, str]]:
+def _named(groups: list[list[RunSummary]]) -> list[tuple[list[RunSummary], str, str]]:
     """Each group with a mark and with what sets it apart: both empty for the largest of a task, tier and
     profile, so that a later group with another allowance takes no one's file names."""
-    found: list[tuple[list[Run], str, str]] = []
+    found: list[tuple[list[RunSummary], str, str]] = []
     for group in groups:
         facts = group[0].facts
         place = [facts[k] for k in ("task", "tier", "profile")]
@@ -137,7 +139,9 @@ BRIEF = ("shared", "metric", "rows", "baseline", "comparisons", "notes")
 """What ``leaderboard.json`` has of a table of a large board."""
 
 
-def _board(job: Job, group: Sequence[Run], mark: str, apart: str, given: Mapping[str, Beside]) -> Board:
+def _board(
+    job: Job, group: Sequence[RunSummary], mark: str, apart: str, given: Mapping[str, Beside]
+) -> Board:
     from benchmarks.analysis import ranges, tables
     from benchmarks.leaderboard.site import pages
     from benchmarks.report import text_formats

@@ -28,8 +28,8 @@ LARGEST = 2**20
 """Bytes. Such a file holds kilobytes; a larger one is not one of ours and is not read."""
 
 _RECORD, _FILE = re.compile(r"[0-9a-f]{16}"), re.compile(r"[0-9a-f]{16}\.json")
-Stored = dict[str, Any]
-Wrong = tuple[str, str]
+Attachment = dict[str, Any]
+FieldError = tuple[str, str]
 """A field, and what is wrong with it."""
 
 
@@ -38,7 +38,7 @@ def seal(made: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical({k: v for k, v in made.items() if k != "seal"})).hexdigest()
 
 
-def sealed(made: Mapping[str, Any]) -> Stored:
+def sealed(made: Mapping[str, Any]) -> Attachment:
     """A copy with its seal."""
     return {**made, "seal": seal(made)}
 
@@ -63,8 +63,11 @@ def _schema(name: str) -> Any:
 
 
 def load(
-    path: Path, schemas: Mapping[str, str], what: str, contradiction: Callable[[Stored], Wrong | None]
-) -> Stored:
+    path: Path,
+    schemas: Mapping[str, str],
+    what: str,
+    contradiction: Callable[[Attachment], FieldError | None],
+) -> Attachment:
     """A file, checked against its schema, its seal and itself.
 
     Args:
@@ -125,9 +128,9 @@ def of_record(
     record: Record,
     files: Sequence[Path],
     folder: str,
-    read: Callable[[Path], Stored],
-    misfit: Callable[[Stored, Record], Wrong | None],
-) -> list[Stored]:
+    read: Callable[[Path], Attachment],
+    misfit: Callable[[Attachment, Record], FieldError | None],
+) -> list[Attachment]:
     """The files about one published record, the newest first; those about an earlier version of it left out.
 
     Raises:
@@ -147,7 +150,7 @@ def of_record(
     return found
 
 
-def ended(made: Stored) -> datetime | None:
+def ended(made: Attachment) -> datetime | None:
     """When the work that a file tells of ended; None where it does not say."""
     try:
         return datetime.fromisoformat((made["provenance"] or {})["ended"])
@@ -155,7 +158,7 @@ def ended(made: Stored) -> datetime | None:
         return None
 
 
-def date(made: Stored) -> str:
+def date(made: Attachment) -> str:
     """The day of ``ended``, ISO; empty where there is none."""
     when = ended(made)
     return when.date().isoformat() if when else ""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.records import attachments
-from benchmarks.records.attachments import Stored, Wrong
+from benchmarks.records.attachments import Attachment, FieldError
 from benchmarks.records.record import Record
 from benchmarks.records.selection import P90_FROM
 from benchmarks.records.text import sanitize
@@ -33,7 +33,7 @@ def to_record(
     latency: Mapping[str, Any],
     checks: Sequence[tuple[str, str, str]],
     provenance: Mapping[str, Any],
-) -> Stored:
+) -> Attachment:
     """One latency as it is stored (``schema/runtime-1.json``), sealed.
 
     Args:
@@ -64,7 +64,7 @@ def signed(signature: str) -> dict[str, str]:
     return dict(part.partition(":")[::2] for part in signature.split("|"))
 
 
-def load(path: Path) -> Stored:
+def load(path: Path) -> Attachment:
     """A stored latency, checked against its schema, its seal and itself.
 
     Raises:
@@ -75,7 +75,7 @@ def load(path: Path) -> Stored:
     )
 
 
-def _contradictions(made: Stored) -> Iterator[Wrong]:
+def _contradictions(made: Attachment) -> Iterator[FieldError]:
     """Fields in which a latency contradicts itself."""
     latency = made["latency"]
     told = signed(latency["signature"])
@@ -104,7 +104,7 @@ def paths(results: Path) -> dict[str, tuple[Path, ...]]:
     return attachments.paths(results, FOLDER, WHAT)
 
 
-def of_record(record: Record, files: Sequence[Path]) -> list[Stored]:
+def of_record(record: Record, files: Sequence[Path]) -> list[Attachment]:
     """The latencies of one published record, the newest first; those of an earlier version of it left out.
 
     Raises:
@@ -113,7 +113,7 @@ def of_record(record: Record, files: Sequence[Path]) -> list[Stored]:
     return attachments.of_record(record, files, FOLDER, load, _misfit)
 
 
-def _misfit(made: Stored, record: Record) -> Wrong | None:
+def _misfit(made: Attachment, record: Record) -> FieldError | None:
     """Where a latency is of what its record does not have, or None."""
     index = made["candidate"]
     mine = next((c for c in record["candidates"] if c["index"] == index), None)
@@ -126,7 +126,7 @@ def _misfit(made: Stored, record: Record) -> Wrong | None:
     return None
 
 
-def heading(made: Stored, profile: str) -> str:
+def heading(made: Attachment, profile: str) -> str:
     """What a column of such latencies is called in a table of ``profile``."""
     name, _, version = made["runtime"].partition("-")
     policy = "as deployed" if made["policy"] == "deployed" else made["policy"]

@@ -114,7 +114,7 @@ def _limit(share: float | None, milliseconds: float | None) -> Limit:
     return Limit(0, 0.0) if milliseconds is None else Limit(2, float(f"{milliseconds:.3g}"))
 
 
-def best(candidates: Sequence[Candidate]) -> Candidate:
+def best_by_validation(candidates: Sequence[Candidate]) -> Candidate:
     """Return the candidate that speaks for a run at one limit: of the origin proposed last, the one with the
     best validation score (BLEU where all of that origin have it, else the loss)."""
     last = max(candidates, key=lambda c: c["index"])["origin"]
@@ -139,16 +139,16 @@ def _apart(candidates: Iterable[Candidate]) -> dict[Limit, list[Candidate]]:
     return {limit: apart[limit] for limit in ordered}
 
 
-def by_limit(candidates: Iterable[Candidate]) -> dict[Limit, Candidate]:
+def headline_candidates(candidates: Iterable[Candidate]) -> dict[Limit, Candidate]:
     """The headline candidate of each limit, tightest limit first and no limit last."""
-    return {limit: best(those) for limit, those in _apart(candidates).items()}
+    return {limit: best_by_validation(those) for limit, those in _apart(candidates).items()}
 
 
 def earlier_origins(candidates: Iterable[Candidate]) -> list[tuple[Limit, Candidate]]:
     """The best candidate by validation of each limit and origin that is not the run's product there."""
     chosen = []
     for limit, those in _apart(candidates).items():
-        product = best(those)["origin"]
+        product = best_by_validation(those)["origin"]
         for origin in dict.fromkeys(c["origin"] for c in those if c["origin"] != product):
             chosen.append((limit, _best([c for c in those if c["origin"] == origin])))
     return chosen

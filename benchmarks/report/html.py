@@ -117,7 +117,7 @@ def _provenance(records: Sequence[Record]) -> list[tuple[str, str]]:
 
 
 def _runs(records: Sequence[Record]) -> pd.DataFrame:
-    named = grouping.labels(run_summary.whole(records))
+    named = grouping.labels(run_summary.summarize_all(records))
     return pd.DataFrame(
         [
             {

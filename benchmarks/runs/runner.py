@@ -304,7 +304,7 @@ def _given(
         return []
     now_ms = dict(limits)
     out = []
-    for candidate in selection.by_limit(first.record["candidates"]).values():
+    for candidate in selection.headline_candidates(first.record["candidates"]).values():
         limit = now_ms.get(candidate.get("limit_share") or 0.0, candidate["limit_ms"])
         out.append((candidate.get("window") or limit, candidate["architecture"], candidate.get("space")))
     return out
@@ -316,7 +316,7 @@ def _left(run: Planned, runs: Path) -> dict[str, Any] | None:
     if not run.method.inherits or first is None or first.record is None:
         return None
     kept = runs / first.spec.id / "candidates"
-    chosen = selection.by_limit(first.record["candidates"]).values()
+    chosen = selection.headline_candidates(first.record["candidates"]).values()
     return {
         "candidates": [(str(kept / f"{c['index']:02d}"), c["weights_sha256"]) for c in chosen],
         "spent": dict(first.record["ledger"]["totals"]),

@@ -32,7 +32,7 @@ from benchmarks.measurement.workload import Workload, reference_network
 from benchmarks.records import assembly
 from benchmarks.records.canonical import canonical
 from benchmarks.records.record import Candidate, CandidateScore
-from benchmarks.records.selection import by_limit
+from benchmarks.records.selection import headline_candidates
 from benchmarks.records.store import write_text
 from supernet import export
 from supernet.cost import cost
@@ -80,7 +80,7 @@ def score_run(
     todo = [candidate for candidate in proposed if not book.has(candidate)]
     tier = task.tier(spec["tier"], device)
     tunings = len(getattr(tier, "finetune", {}).get("tasks", ()))
-    with stage.following(run_dir, len(todo) + tunings * len(by_limit(proposed))):
+    with stage.following(run_dir, len(todo) + tunings * len(headline_candidates(proposed))):
         if todo:
             bench = _Bench(task, tier, prepared, profile, device, book)
             for number, candidate in enumerate(todo):
@@ -110,7 +110,7 @@ def _finetune(
     with which this begins.
     """
     names = getattr(tier, "finetune", {}).get("tasks", ())
-    heads = by_limit(assembly.merge_scores(proposed, book.entries)).values() if names else ()
+    heads = headline_candidates(assembly.merge_scores(proposed, book.entries)).values() if names else ()
     for number, candidate in enumerate(heads):
         index = candidate["index"]
         todo = [name for name in names if name not in (candidate.get("test") or {})]

@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.api import UsageError
 from benchmarks.records.record import Record
-from benchmarks.records.selection import by_limit
+from benchmarks.records.selection import headline_candidates
 from benchmarks.records.store import load_all
 from benchmarks.records.studies import Outcome
 from benchmarks.tasks.datasets import Say
@@ -93,7 +93,7 @@ def found(records: Sequence[Record]) -> Iterator[tuple[Record, str, Mapping[str,
         spec = record["spec"]
         if (spec["suite"], spec["tier"], record["status"]) != (SUITE, TIER, "done"):
             continue
-        for limit, candidate in by_limit(record["candidates"]).items():
+        for limit, candidate in headline_candidates(record["candidates"]).items():
             if candidate.get("window") and not candidate.get("policy"):
                 yield record, str(limit), candidate
 

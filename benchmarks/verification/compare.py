@@ -34,7 +34,7 @@ YES, NO, UNKNOWN = "reproduces", "does not reproduce", "cannot tell"
 
 
 @dataclass(frozen=True)
-class Check:
+class FigureCheck:
     """One figure of the row: ``holds`` is None where it cannot be told."""
 
     what: str
@@ -57,7 +57,7 @@ class Verdict:
     latency: str
     reasons: list[str] = field(default_factory=list)
     """Why not, or why it cannot be told; with what to type where there is something."""
-    checks: list[Check] = field(default_factory=list)
+    checks: list[FigureCheck] = field(default_factory=list)
     identical: bool = False
     """The same candidates, weights, translations and ledger, to the bit."""
     first_difference: str | None = None
@@ -182,7 +182,7 @@ def compare(
     if published["provenance"]["data"] != again["provenance"]["data"]:
         return nothing(UNKNOWN, "the data are not the published ones")
     runs = siblings(published, others)
-    ours, theirs = (selection.by_limit(r["candidates"]) for r in (again, published))
+    ours, theirs = (selection.headline_candidates(r["candidates"]) for r in (again, published))
     if not theirs:
         return nothing(UNKNOWN, "the published run has no candidates")
     metric = selection.metric_of([published])
@@ -228,7 +228,7 @@ def _on_gpus(record: Record) -> bool:
     return bool(record["provenance"]["machine"].get("gpus"))
 
 
-def _under_other_code(check: Check) -> Check:
+def _under_other_code(check: FigureCheck) -> FigureCheck:
     if check.holds is not False:
         return check
     outside = f"{_shown(check.now)} is outside [{_shown(check.low)}, {_shown(check.high)}]"
@@ -244,7 +244,7 @@ def _repeated(published: Record, again: Record) -> bool:
 def published_figures(record: Record) -> dict[tuple[str, str], float | None]:
     """Return (what, limit) -> the published figure, of everything that ``compare`` checks."""
     found, metric = {}, selection.metric_of([record])
-    for limit, candidate in selection.by_limit(record["candidates"]).items():
+    for limit, candidate in selection.headline_candidates(record["candidates"]).items():
         found["quality", str(limit)] = _figure(candidate, metric).get("value")
         if not candidate.get("not_measured"):
             found["latency ratio", str(limit)] = (candidate.get("latency") or {}).get("ratio")
@@ -264,7 +264,7 @@ def _quality(
     now: Candidate | None,
     runs: Sequence[Record],
     metric: str,
-) -> Check:
+) -> FigureCheck:
     figure, ours = _figure(published, metric), _figure(now, metric)
     value, found = figure.get("value"), ours.get("value")
     low, high, how = figure.get("low"), figure.get("high"), "95 % over the sentences of this row"
@@ -280,15 +280,17 @@ def _quality(
         holds, how = None, "the published row has no interval"
     else:
         holds = low <= found <= high
-    return Check("quality", str(limit), value, found, low, high, how, holds)
+    return FigureCheck("quality", str(limit), value, found, low, high, how, holds)
 
 
-def _latency(limit: selection.Limit, published: Record, again: Record, runs: Sequence[Record]) -> Check:
+def _latency(limit: selection.Limit, published: Record, again: Record, runs: Sequence[Record]) -> FigureCheck:
     theirs, ours = (_timed(record, limit) for record in (published, again))
     value, found = theirs.get("ratio"), ours.get("ratio")
 
-    def check(holds: bool | None, how: str, low: float | None = None, high: float | None = None) -> Check:
-        return Check("latency ratio", str(limit), value, found, low, high, how, holds)
+    def check(
+        holds: bool | None, how: str, low: float | None = None, high: float | None = None
+    ) -> FigureCheck:
+        return FigureCheck("latency ratio", str(limit), value, found, low, high, how, holds)
 
     profiles = [r["spec"]["profile"] for r in (published, again)]
     if profiles[0] != profiles[1]:
@@ -316,7 +318,7 @@ def _latency(limit: selection.Limit, published: Record, again: Record, runs: Seq
 
 
 def _timed(record: Record, limit: selection.Limit) -> Latency:
-    candidate = selection.by_limit(record["candidates"]).get(limit)
+    candidate = selection.headline_candidates(record["candidates"]).get(limit)
     return (candidate.get("latency") if candidate is not None else None) or {}
 
 
@@ -327,7 +329,7 @@ def _equal(published: Record, again: Record, key: str) -> bool:
 
 
 def _over_runs(runs: Sequence[Record], limit: selection.Limit, read: Any) -> tuple[float, float] | None:
-    chosen = [selection.by_limit(run["candidates"]).get(limit) for run in runs]
+    chosen = [selection.headline_candidates(run["candidates"]).get(limit) for run in runs]
     values = [read(c) for c in chosen if c is not None]
     known = [v for v in values if v is not None]
     return prediction_interval(known) if len(known) >= RUNS else None

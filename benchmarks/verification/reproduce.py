@@ -92,8 +92,8 @@ def reproduce(
     spec, provenance = record["spec"], record["provenance"]
     folders = Folders(results / "local" / "verify", spec["suite"], spec["tier"])
     prepared = rerun.prepare(record, folders, published, method, start_from)
-    if prepared.hindrances:
-        return compare.cannot_tell(*prepared.hindrances), None
+    if prepared.obstacles:
+        return compare.cannot_tell(*prepared.obstacles), None
     assert prepared.plan is not None and prepared.profile is not None
     limits = rerun.limits(record)
 

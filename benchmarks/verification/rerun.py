@@ -23,12 +23,12 @@ from benchmarks.tasks import code_digest, get_task, starting
 
 @dataclass
 class Rerun:
-    """What is to be run; ``hindrances`` say why it cannot be, each with what to type."""
+    """What is to be run; ``obstacles`` say why it cannot be, each with what to type."""
 
     plan: Plan | None = None
     task: Any = None
     profile: Profile | None = None
-    hindrances: list[str] = field(default_factory=list)
+    obstacles: list[str] = field(default_factory=list)
     timings: dict[str, list[Any]] = field(default_factory=dict)
     """Run -> the published answers to its probes, where there is a published record of it."""
     code: list[tuple[str, str, str]] = field(default_factory=list)
@@ -63,37 +63,37 @@ def prepare(
         made.task = starting(get_task(spec["task"]), start)
     except UsageError as error:
         hint = "install the package that brings it, or name its file: --method ./its_file.py:Class"
-        return Rerun(hindrances=[f"{error}\n{hint}"])
+        return Rerun(obstacles=[f"{error}\n{hint}"])
     wanted = record["provenance"]["data"].get("start")
     if wanted is not None and start is None:
         sha256 = sanitize(wanted, 12)
-        made.hindrances.append(
+        made.obstacles.append(
             f"its networks started from a pre-trained model with sha256 {sha256}...: --start-from DIR"
         )
         return made
     if method.name != spec["method"]:
-        made.hindrances.append(f"the record is of method '{spec['method']}', {source} is '{method.name}'")
+        made.obstacles.append(f"the record is of method '{spec['method']}', {source} is '{method.name}'")
     elif not _same_method(record, method):
-        made.hindrances.append(
+        made.obstacles.append(
             f"the code of method '{method.name}' differs: published {identity.of_record(record).method[:12]},"
             f" here {method.sha256[:12]}\n{_checkout(record)}"
         )
-    made.profile = _profile(record, made.hindrances)
+    made.profile = _profile(record, made.obstacles)
     if made.profile is None:
         return made
     try:
         tier = made.task.tier(spec["tier"], made.profile.device)
     except UsageError as error:
-        made.hindrances.append(str(error))
+        made.obstacles.append(str(error))
         return made
     if tier.sha256 != spec["settings_sha256"]:
-        made.hindrances.append(
+        made.obstacles.append(
             f"the settings of {spec['task']} {spec['tier']} differ: published"
             f" {spec['settings_sha256'][:12]}, here {tier.sha256[:12]}\n{_start(wanted, start)}"
             f"{_checkout(record)}"
         )
-    first = _first(record, made.profile, known, method, made.hindrances)
-    if made.hindrances:
+    first = _first(record, made.profile, known, method, made.obstacles)
+    if made.obstacles:
         return made
     made.code = _other_code(record)
     made.plan = Plan(folders, made.profile.name, made.profile.device)
@@ -176,7 +176,7 @@ def _checkout(record: Record) -> str:
     return f"it was made by commit {commit}{dirty}: git checkout {commit}"
 
 
-def _profile(record: Record, hindrances: list[str]) -> Profile | None:
+def _profile(record: Record, obstacles: list[str]) -> Profile | None:
     """The record's profile where this machine is one, else the machine's own for the same kind of device."""
     name = record["spec"]["profile"]
     if name == profiles.UNDECLARED:
@@ -192,9 +192,9 @@ def _profile(record: Record, hindrances: list[str]) -> Profile | None:
         if here.device == declared.device:
             return here
     else:
-        hindrances.append(f"no profile '{name}' here\nsee what there is: supernet-bench profiles")
+        obstacles.append(f"no profile '{name}' here\nsee what there is: supernet-bench profiles")
         return None
-    hindrances.append(
+    obstacles.append(
         f"the record is of {name} ({declared.device}), and this machine has no such device\n"
         f"on a machine that has: supernet-bench verify {record['id']}"
     )
@@ -206,7 +206,7 @@ def _first(
     profile: Profile,
     known: Sequence[Record],
     method: MethodRef,
-    hindrances: list[str],
+    obstacles: list[str],
 ) -> Planned | None:
     """The run that the record follows, with those that it follows in turn: each a published one, else one
     that will be run first."""
@@ -215,7 +215,7 @@ def _first(
         return None
     found = _leader(spec, profile, known, method)
     if found is None:
-        hindrances.append(
+        obstacles.append(
             f"it follows run {sanitize(spec['follows'], 40)}, which is not here,"
             " nor is it what this code runs\n"
             f"put that record beside it, as under results/records; {_checkout(record)}"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.records import attachments
-from benchmarks.records.attachments import Stored, Wrong, date
+from benchmarks.records.attachments import Attachment, FieldError, date
 from benchmarks.records.record import Record
 from benchmarks.records.text import sanitize
 from benchmarks.verification import compare
@@ -34,9 +34,9 @@ def parts(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def to_record(published: Record, again: Record | None, verdict: Verdict) -> Stored:
+def to_record(published: Record, again: Record | None, verdict: Verdict) -> Attachment:
     """The verdict as it is stored (``schema/verify-2.json``), sealed."""
-    made: Stored = {
+    made: Attachment = {
         "schema": compare.SCHEMA,
         "record": published["id"],
         "record_seal": published["seal"],
@@ -47,7 +47,7 @@ def to_record(published: Record, again: Record | None, verdict: Verdict) -> Stor
     return attachments.sealed(made)
 
 
-def load(path: Path) -> Stored:
+def load(path: Path) -> Attachment:
     """A stored verdict, checked against its schema, its seal and itself.
 
     Raises:
@@ -62,7 +62,7 @@ PARTS = {"quality": "quality", "latency": "latency ratio"}
 """Each answer, and what its checks are called."""
 
 
-def _current(made: Stored) -> Stored:
+def _current(made: Attachment) -> Attachment:
     """A verdict in the form of now; version 1 had one answer for quality and latency together."""
     if made["schema"] == compare.SCHEMA:
         return made
@@ -74,7 +74,7 @@ def _current(made: Stored) -> Stored:
     return {**kept, "schema": compare.SCHEMA, **answers, "code": []}
 
 
-def _contradiction(made: Stored) -> Wrong | None:
+def _contradiction(made: Attachment) -> FieldError | None:
     """The first ``(field, what is wrong)`` where a verdict contradicts itself, or None."""
     for i, check in enumerate(made["checks"]):
         now, low, high = check["now"], check["low"], check["high"]
@@ -115,7 +115,7 @@ def paths(results: Path) -> dict[str, tuple[Path, ...]]:
     return attachments.paths(results, FOLDER, WHAT)
 
 
-def of_record(record: Record, files: Sequence[Path]) -> list[Stored]:
+def of_record(record: Record, files: Sequence[Path]) -> list[Attachment]:
     """The verdicts on one published record, the newest first; those on an earlier version of it left out.
 
     Raises:
@@ -124,7 +124,7 @@ def of_record(record: Record, files: Sequence[Path]) -> list[Stored]:
     return attachments.of_record(record, files, FOLDER, load, _misfit)
 
 
-def _misfit(made: Stored, record: Record) -> Wrong | None:
+def _misfit(made: Attachment, record: Record) -> FieldError | None:
     """The first ``(field, what is wrong)`` where a verdict tells of figures that its record does not have."""
     due = compare.published_figures(record)
     told = {}
@@ -145,7 +145,7 @@ def _misfit(made: Stored, record: Record) -> Wrong | None:
     return None
 
 
-def machine(made: Stored, there: object) -> str:
+def machine(made: Attachment, there: object) -> str:
     """Where the second run ran, in a few words; ``there``: the fingerprint of the first run's machine."""
     here = (made["provenance"] or {}).get("machine")
     if not isinstance(here, Mapping):
@@ -158,7 +158,7 @@ def machine(made: Stored, there: object) -> str:
     return "another kind of machine: " + sanitize(what, 80)
 
 
-def differing(made: Stored) -> str:
+def differing(made: Attachment) -> str:
     """What differed, in one line: nothing, or where the results part and which provenance does."""
     if made["identical"]:
         told = ["results identical to the bit"]
@@ -171,26 +171,26 @@ def differing(made: Stored) -> str:
     return "; ".join(told)
 
 
-def decisive(verdicts: Sequence[Stored], part: str) -> Stored | None:
+def deciding_verdict(verdicts: Sequence[Attachment], part: str) -> Attachment | None:
     """Return the verdict that counts for one of ``PARTS``: the newest that answers, else the newest."""
     return next((made for made in verdicts if made[part] != UNKNOWN), verdicts[0] if verdicts else None)
 
 
-def words(made: Stored) -> str:
+def words(made: Attachment) -> str:
     """Return both answers of a verdict in a few words."""
     how = " to the bit" if made["identical"] and made["quality"] == YES else ""
     under = " under other code" if made["code"] and made["quality"] == YES else ""
     return f"quality {made['quality']}{how}{under}; latency {made['latency']}"
 
 
-def standing(of_runs: Sequence[Sequence[Stored]]) -> str:
+def row_status(of_runs: Sequence[Sequence[Attachment]]) -> str:
     """Return in words what may be said of a row, given the verdicts on each of its runs, newest first.
 
     One run that does not reproduce outweighs those that do, and one that does those that nobody can tell of.
     """
     told, dates = [], []
     for part in PARTS:
-        counted = [made for verdicts in of_runs if (made := decisive(verdicts, part)) is not None]
+        counted = [made for verdicts in of_runs if (made := deciding_verdict(verdicts, part)) is not None]
         for answer in (NO, YES, UNKNOWN):
             ours = [made for made in counted if made[part] == answer]
             if ours:

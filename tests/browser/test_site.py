@@ -343,7 +343,7 @@ def test_a_method_named_script_is_text(visit, tmp_path):
         record["spec"]["method"] = EVIL
         record["spec"]["options"] = {EVIL: EVIL}
         record["provenance"]["machine"] = {EVIL: EVIL}
-    kept = [run_summary.of(record, keep=True, place=i) for i, record in enumerate(found)]
+    kept = [run_summary.summarize(record, keep=True, place=i) for i, record in enumerate(found)]
     (name,) = set(grouping.labels(kept).values())
     assert name.startswith(f"{EVIL} ({EVIL}")  # a row names its options, hostile or not
     file = run_files.File(tmp_path, 0)

@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks.analysis import attachment_columns, row_intervals, test_sets
 from benchmarks.analysis.tables import METRICS, Table
 from benchmarks.claims import hypotheses
-from benchmarks.comparability.run_summary import Headline, Run, labelled
+from benchmarks.comparability.run_summary import Headline, RunSummary, labelled
 from benchmarks.leaderboard import claims_page
 from benchmarks.leaderboard.site import data_files, run_files
 from benchmarks.records.canonical import canonical
@@ -36,7 +36,10 @@ _FIGURES = ("limit_ms", "limit_share", "valid_loss", "p50", "p90", "ratio", "par
 
 
 def write_pages(
-    folder: Path, entries: Iterable[Mapping[str, Any]], records: int, judged: Sequence[hypotheses.Verdict]
+    folder: Path,
+    entries: Iterable[Mapping[str, Any]],
+    records: int,
+    judged: Sequence[hypotheses.ClaimVerdict],
 ) -> None:
     """Write what does not depend on one table alone: pages, library, the list of tables, the claims."""
     web = Path(__file__).parent / "web"
@@ -69,7 +72,7 @@ def _library() -> bytes:
 
 
 def write_table(
-    folder: Path, group: Sequence[Run], table: Table, title: str, name: str,
+    folder: Path, group: Sequence[RunSummary], table: Table, title: str, name: str,
     pictures: Mapping[str, tuple[bytes, str]] | None = None, brief: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Write one table's data, pictures and downloads into the site; return its entry in the list of tables.

@@ -59,7 +59,7 @@ def _run(record: Record, given: Beside) -> dict[str, Any]:
     made, spec = record["provenance"], record["spec"]
     headline = [
         {"limit": str(limit)} | {k: c.get(k) for k in _CANDIDATE}
-        for limit, c in selection.by_limit(record["candidates"]).items()
+        for limit, c in selection.headline_candidates(record["candidates"]).items()
     ]
     return {
         "id": record["id"], "status": record["status"],

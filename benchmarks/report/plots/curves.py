@@ -32,7 +32,7 @@ def _volume_steps(record: Record, kind: str, table: Table) -> Steps:
     earlier = table.before[record["id"]][0] if kind == "seconds" else 0.0
     made = sorted(record["candidates"], key=lambda c: (c["spent"][kind], c["index"]))
     for i, candidate in enumerate(made):
-        run = run_summary.of(record | {"candidates": made[: i + 1]}, keep=False)
+        run = run_summary.summarize(record | {"candidates": made[: i + 1]}, keep=False)
         column, metric = run_summary.FIGURES.index(axis.figure), run.metric or ""
         points = [(head.score(metric)[0], head.figures[column] * axis.scale) for head in run.headlines]
         pairs = [(q, x) for q, x in points if q == q and x == x]

@@ -39,8 +39,8 @@ _FILLS = (
 
 def spending(records: Sequence[Record]) -> pd.DataFrame:
     """(method, phase, kind) -> mean amount over the method's runs, in the panel's unit."""
-    every = run_summary.whole(records)
-    named, before, flat = grouping.labels(every), run_summary.before(every), []
+    every = run_summary.summarize_all(records)
+    named, before, flat = grouping.labels(every), run_summary.spent_by_leaders(every), []
     led = {run.id: before[run.id] for run in every if run.inherits}
     tried: dict[str, int] = {}
     for record in records:

@@ -40,7 +40,10 @@ PUBLISHED = ROOT / "results" / "records"
 
 def published():
     """The committed boards, as tables."""
-    return [tables.of_runs(group) for group in grouping.groups(run_summary.whole(store.load_all(PUBLISHED)))]
+    return [
+        tables.of_runs(group)
+        for group in grouping.groups(run_summary.summarize_all(store.load_all(PUBLISHED)))
+    ]
 
 
 BOARDS = published()
@@ -101,7 +104,7 @@ def test_the_board_refuses_an_interval_outside_its_range(name, tmp_path, monkeyp
 def test_the_board_refuses_a_share_above_its_allowance():
     record = fake(limits=(0.6,))
     record["ledger"]["share"]["evaluations"] = 1.02
-    table = tables.of_runs(run_summary.whole([integrity.seal(record)]))
+    table = tables.of_runs(run_summary.summarize_all([integrity.seal(record)]))
     # Such a run has spent more than others were allowed: it is not compared either.
     assert table.obstacles == {record["id"]: "spent 102% of its evaluations"}
     assert any("1.02 of the allowance is impossible" in line for line in ranges.impossible(table))
@@ -164,7 +167,7 @@ def test_a_stopped_run_is_shown_with_why_and_never_compared(why, tmp_path):
     cut = integrity.seal(cut)
     found = [*study(("hat", "scratch", "mos-layer"), 3), *study(("mos-neuron",), 3)[1:], cut]
     table = tables.build(found)
-    (run,) = (run for run in run_summary.whole([cut]))
+    (run,) = (run for run in run_summary.summarize_all([cut]))
     assert not grouping.is_comparable(run) and grouping.obstacle(run).endswith(STOPPED[why])
     apart = [line for line in table.each if line["method"] == "mos-neuron, stopped"]
     assert [line["quality"] for line in apart] == [99.0] * 3 and not any(x["compared"] for x in apart)
@@ -190,7 +193,7 @@ def test_a_follower_of_a_stopped_run_is_not_compared():
     follower = fake("scratch", 1)
     follower["spec"]["follows"] = leader["id"]
     follower = integrity.seal(follower)
-    found = grouping.obstacles(run_summary.whole([leader, follower, fake("mos-layer")]))
+    found = grouping.obstacles(run_summary.summarize_all([leader, follower, fake("mos-layer")]))
     assert set(found) == {leader["id"], follower["id"]}
     assert found[follower["id"]].startswith("follows hat seed 1, which stopped:")
 
@@ -199,7 +202,7 @@ def test_a_run_that_may_be_compared_counts_before_a_later_one_that_may_not():
     good = fake("hat", 1)
     late = fake("hat", 1, status="budget")
     late["provenance"]["ended"] = "2027-01-01T00:00:00+00:00"
-    runs = grouping.latest(run_summary.whole([good, integrity.seal(late)]))
+    runs = grouping.latest(run_summary.summarize_all([good, integrity.seal(late)]))
     assert [run.status for run in runs] == ["done"]
 
 
@@ -230,7 +233,7 @@ def test_within_its_product_validation_chooses():
     record = fake(limits=(0.6, 0.6))
     for candidate, loss in zip(record["candidates"], (2.0, 2.5), strict=True):
         candidate |= {"origin": "retrained", "valid": {"loss": loss, "bleu": None}}
-    assert selection.best(record["candidates"])["index"] == 0
+    assert selection.best_by_validation(record["candidates"])["index"] == 0
     assert selection.earlier_origins(record["candidates"]) == []
 
 

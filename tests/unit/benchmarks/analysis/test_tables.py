@@ -233,7 +233,7 @@ def test_unequal_conditions_are_refused_and_named(other, said):
     told = str(caught.value)
     assert f"  {said} " in told and "hat seed 1" in told and "mos-neuron seed 1" in told
     assert "supernet-bench leaderboard" in told
-    assert len(grouping.groups(run_summary.whole(mixed))) == 2
+    assert len(grouping.groups(run_summary.summarize_all(mixed))) == 2
 
 
 def test_other_data_is_refused_but_a_run_that_failed_before_it_had_any_is_shown():

@@ -120,7 +120,7 @@ def test_other_nets_of_seconds_are_the_same_comparison():
 
     records = [good(seed=1), good(seed=2), broken(("spec", "budget", "seconds"), 3600)]
     assert submission.unequal(records) == {}
-    assert len(grouping.groups(run_summary.whole(records))) == 1
+    assert len(grouping.groups(run_summary.summarize_all(records))) == 1
     told = [line for line in submission.problems(records[2], SETTINGS) if line.startswith("spec.budget")]
     assert told == [] and "budget.seconds" not in grouping.facts(records[2])
 

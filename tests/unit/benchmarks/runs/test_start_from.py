@@ -193,4 +193,4 @@ def test_verify_asks_for_the_model(tmp_path):
     record["spec"]["suite"] = "bert"
     record["provenance"]["data"]["start"] = "a" * 64
     made = rerun.prepare(record, Folders(tmp_path, "bert", "check"), [])
-    assert made.plan is None and "--start-from DIR" in made.hindrances[0]
+    assert made.plan is None and "--start-from DIR" in made.obstacles[0]

@@ -37,7 +37,7 @@ def published(tmp_path: Path) -> dict[str, dict]:
 
 def planned(record, known):
     made = rerun.prepare(record, FOLDERS, known)
-    assert not made.hindrances, made.hindrances
+    assert not made.obstacles, made.obstacles
     return made
 
 
@@ -73,7 +73,7 @@ def test_options_of_a_leader_are_those_of_its_record(published):
     last = integrity.seal(last)
     made = planned(last, [leader])
     assert names(made) == [*CHAIN] and made.run.first.spec.options == {"dropout": 0.1}
-    assert "which is not here" in rerun.prepare(last, FOLDERS, []).hindrances[0]
+    assert "which is not here" in rerun.prepare(last, FOLDERS, []).obstacles[0]
 
 
 @pytest.mark.parametrize("change", [{"method_sha256": "ab" * 32}, {"follows": "0" * 16}])
@@ -84,7 +84,7 @@ def test_a_leader_of_other_code_hinders(published, change):
     last = published[CHAIN[-1]]
     last["spec"]["follows"] = leader["id"]
     last = integrity.seal(last)
-    said = rerun.prepare(last, FOLDERS, [leader]).hindrances
+    said = rerun.prepare(last, FOLDERS, [leader]).obstacles
     assert len(said) == 1 and f"it follows run {leader['id']}" in said[0]
 
 

@@ -75,19 +75,20 @@ def test_the_newest_verdict_that_answers_counts_and_one_failure_outweighs(result
     found = verdict_files.of_record(record, files)
     assert [attachments.date(v) for v in found] == ["2026-02-09", "2026-02-03", "2026-02-01"]
     both = "quality reproduces; latency reproduces: 1 of 2 runs, 2026-02-09"
-    assert verdict_files.standing([found, []]) == both  # each part by the newest that answers it
+    assert verdict_files.row_status([found, []]) == both  # each part by the newest that answers it
     one = "quality does not reproduce; latency reproduces: 3 of 3 runs, 2026-02-03"
-    assert verdict_files.standing([[bad], [good], [open_]]) == one
+    assert verdict_files.row_status([[bad], [good], [open_]]) == one
     late = "quality reproduces; latency does not reproduce: 2 of 2 runs, 2026-02-09"
-    assert verdict_files.standing([[slow], [open_]]) == late
+    assert verdict_files.row_status([[slow], [open_]]) == late
     assert (
-        verdict_files.standing([[open_]]) == "quality reproduces; latency cannot tell: 1 of 1 run, 2026-02-09"
+        verdict_files.row_status([[open_]])
+        == "quality reproduces; latency cannot tell: 1 of 1 run, 2026-02-09"
     )
-    assert verdict_files.standing([[], []]) == "not verified"
+    assert verdict_files.row_status([[], []]) == "not verified"
     code = [("substrate", "a" * 64, "b" * 64)]
     under = run_again(record, "2026-02-10", code=code)
     told = "quality reproduces under other code; latency reproduces: 1 of 1 run, 2026-02-10"
-    assert verdict_files.standing([[under]]) == told
+    assert verdict_files.row_status([[under]]) == told
 
 
 def test_a_verdict_of_version_1_is_read_with_an_answer_for_each_part(results):
