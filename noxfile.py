@@ -168,6 +168,12 @@ def verify(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none", requires=["env"])
+def mutants(session: nox.Session) -> None:
+    """Mutation testing of the core: ``-- [--mutants N] [--seed S] [MODULE...]``; see docs/tests.md."""
+    run(session, "python", "-m", "tests.mutants", *session.posargs, env=ONE_THREAD)
+
+
+@nox.session(venv_backend="none", requires=["env"])
 def bench(session: nox.Session) -> None:
     """Speed, each figure a ratio inside one run; what follows ``--`` goes to tests/bench/speed.py and
     tests/bench/pretraining.py."""
