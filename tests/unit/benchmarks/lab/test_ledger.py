@@ -160,3 +160,49 @@ def test_a_part_of_the_allowance_is_an_allowance_of_its_own(time: Time):
     report = ledger.report()
     assert (report["totals"]["tokens"], report["share"]["tokens"]) == (35, 0.35)
     assert report["timeline"][-1]["tokens"] <= 35
+
+
+def test_a_tallied_kind_has_spent_what_was_charged(ledger: Ledger):
+    assert ledger.spent("predictor_calls") == 0
+    ledger.charge("predictor_calls", 3)
+    ledger.next_part()
+    assert ledger.spent("predictor_calls") == 3
+
+
+def test_points_of_the_timeline_are_a_second_apart_and_at_every_change_of_phase(ledger: Ledger, time: Time):
+    for _ in range(8):
+        ledger.charge("tokens", 1)
+        time.now += 0.5
+    assert [(point["at"], point["tokens"]) for point in ledger.timeline] == [(0, 1), (1, 3), (2, 5), (3, 7)]
+    time.now += 0.1234567
+    with ledger.in_phase("retrain"):
+        ledger.charge("tokens", 1)
+    assert ledger.timeline[4:] == [
+        {"at": 4.123, "tokens": 8, "phase": "retrain"},
+        {"at": 4.123, "tokens": 9, "phase": "search"},
+    ]
+
+
+def test_a_long_timeline_keeps_every_second_point_and_doubles_its_spacing(time: Time):
+    ledger = Ledger({**ALLOWANCE, "tokens": 1e6, "seconds": 1e6}, Clock(time))
+    for _ in range(2 * TIMELINE_POINTS):
+        ledger.charge("tokens", 1)
+        time.now += 1
+    assert [point["at"] for point in ledger.timeline] == [*range(2 * TIMELINE_POINTS)]
+    ledger.charge("tokens", 1)
+    assert [point["at"] for point in ledger.timeline] == [*range(0, 2 * TIMELINE_POINTS + 1, 2)]
+    assert len(ledger.timeline) == TIMELINE_POINTS + 1
+    for _ in range(4):
+        time.now += 1
+        ledger.charge("tokens", 1)
+    assert [point["at"] for point in ledger.timeline][-3:] == [2 * TIMELINE_POINTS + i for i in (0, 2, 4)]
+    assert ledger.timeline[-1]["tokens"] == ledger.spent("tokens") == 2 * TIMELINE_POINTS + 5
+
+
+def test_a_restored_timeline_goes_on_from_the_last_point(ledger: Ledger, time: Time):
+    ledger.charge("tokens", 2)
+    time.now += 5
+    resumed = Ledger(ALLOWANCE, Clock(Time()))
+    resumed.restore(ledger.state())
+    resumed.charge("tokens", 1)
+    assert [(point["at"], point["tokens"]) for point in resumed.timeline] == [(0, 2), (5, 3)]
