@@ -169,7 +169,7 @@ def verify(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["env"])
 def mutants(session: nox.Session) -> None:
-    """Mutation testing of the core: ``-- [--mutants N] [--seed S] [MODULE...]``; see docs/tests.md."""
+    """Mutation testing of the core: ``-- [--mutants N] [--seed S] [MODULE...]``; see docs/house.md."""
     run(session, "python", "-m", "tests.mutants", *session.posargs, env=ONE_THREAD)
 
 

@@ -51,8 +51,12 @@ ELSEWHERE = {
         "tests/unit/benchmarks/analysis/test_tables.py",
         "tests/unit/benchmarks/analysis/test_published_figures.py",
     ),
+    "benchmarks/runs/plan.py": (
+        "tests/unit/benchmarks/runs/test_plan.py",
+        "tests/unit/benchmarks/runs/test_needs.py",
+    ),
 }
-"""Package -> its tests, where they stand with those of another package."""
+"""Package or module -> its tests, where a file of its own does not hold them all."""
 PRELOADED = ("numpy", "scipy.stats", "sklearn", "torch", "hypothesis", "sacrebleu")
 """Libraries of others that are imported once for all mutants."""
 SLACK = 5.0, 20.0
@@ -223,7 +227,7 @@ def tests_of(file: str) -> list[str]:
         FileNotFoundError: there are none.
     """
     folder = Path("tests/unit", file).parent
-    if elsewhere := ELSEWHERE.get(Path(file).parent.as_posix()):
+    if elsewhere := ELSEWHERE.get(file) or ELSEWHERE.get(Path(file).parent.as_posix()):
         return list(elsewhere)
     for tests in (folder / f"test_{Path(file).stem}.py", folder, folder.with_name(f"test_{folder.name}.py")):
         if (ROOT / tests).exists():

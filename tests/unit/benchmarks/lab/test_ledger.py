@@ -55,8 +55,9 @@ def test_amounts_are_finite_and_not_negative(ledger: Ledger, amount: float):
 
 @pytest.mark.parametrize("kind", ["seconds", "joules", "money"])
 def test_only_what_a_method_may_charge(ledger: Ledger, kind: str):
-    with pytest.raises(ValueError, match="cannot charge"):
+    with pytest.raises(ValueError, match="cannot charge .* may charge tokens,") as refused:
         ledger.charge(kind, 1)
+    assert "seconds" not in str(refused.value).partition("may charge")[2]
 
 
 def test_tallied_kinds_have_no_allowance(ledger: Ledger):
@@ -206,3 +207,9 @@ def test_a_restored_timeline_goes_on_from_the_last_point(ledger: Ledger, time: T
     resumed.restore(ledger.state())
     resumed.charge("tokens", 1)
     assert [(point["at"], point["tokens"]) for point in resumed.timeline] == [(0, 2), (5, 3)]
+
+
+def test_any_positive_allowance_will_do_and_none_may_be_missing(time: Time):
+    assert Ledger({**ALLOWANCE, "probes": 0.5}, Clock(time)).left("probes") == 0.5
+    with pytest.raises(ValueError, match="no allowance of probes"):
+        Ledger({kind: amount for kind, amount in ALLOWANCE.items() if kind != "probes"}, Clock(time))

@@ -208,6 +208,60 @@ def test_bad_seeds(text: str):
         parse_seeds(text)
 
 
+def test_a_list_of_seeds_may_begin_at_zero():
+    assert parse_seeds("0,4") == [0, 4]
+
+
+def test_where_a_suite_stands_and_that_prepared_data_is_shared(tmp_path: Path):
+    folders = Folders(tmp_path, "mt", "smoke")
+    assert folders.home == tmp_path / "mt-smoke"
+    assert (folders.store, folders.runs) == (tmp_path / "mt-smoke/records", tmp_path / "mt-smoke/runs")
+    assert folders.cache == Folders(tmp_path, "bert", "small").cache == tmp_path / "cache"
+
+
+@pytest.mark.parametrize(
+    ("factor", "message"),
+    [
+        (1e-8, "--budget-scale 1e-08 makes next to nothing of 60 seconds"),
+        (1e13, "--budget-scale 1e\\+13 makes more than can be counted of 1000 tokens"),
+    ],
+)
+def test_a_scale_that_leaves_no_number_is_refused(factor: float, message: str):
+    with pytest.raises(UsageError, match=message):
+        scaled(BUDGET if factor > 1 else {**BUDGET, "tokens": 1e9, "evaluations": 1e9, "probes": 1e9}, factor)
+
+
+def test_scales_up_to_the_largest_exact_number_and_down_to_a_millionth_are_taken():
+    large = {**BUDGET, "tokens": planning.LARGEST}
+    assert scaled(large, 1)["tokens"] == planning.LARGEST
+    small = scaled(dict.fromkeys(BUDGET, 1.0), 1e-6)
+    assert small == {"tokens": 1, "evaluations": 1, "probes": 1, "seconds": 1e-6}
+
+
+def test_counts_are_rounded_up_and_seconds_kept_to_the_microsecond():
+    assert scaled(BUDGET, 0.1011) == {"tokens": 102, "evaluations": 2, "probes": 1, "seconds": 6.066}
+    assert scaled(BUDGET, 1 / 7)["seconds"] == 8.571429
+    # 0.07 * 100 is 7.000000000000001 in floating point: still 7 evaluations
+    assert scaled({**BUDGET, "evaluations": 100}, 0.07)["evaluations"] == 7
+
+
+def test_an_allowance_that_is_missing_or_no_number_is_refused():
+    for budget in ({k: v for k, v in BUDGET.items() if k != "tokens"}, {**BUDGET, "tokens": float("nan")}):
+        with pytest.raises(UsageError, match="tokens: each kind needs one above zero"):
+            scaled(budget, 1.0)
+
+
+def test_the_seconds_of_a_plan_are_those_of_the_runs_that_are_left(folders: Folders):
+    plan = build(request(seeds=[1, 2, 3]), folders)
+    assert plan.seconds is None
+    for run, seconds in zip(plan.runs, (1.5, 2.0, 4.0), strict=True):
+        run.estimate = seconds
+    assert plan.seconds == 7.5
+    plan.runs[1].state = "done"
+    assert plan.seconds == 5.5 and plan.pending == [plan.runs[0], plan.runs[2]]
+    assert plan.to_dict()["estimate_seconds"] == 5.5 and plan.runs[0].label == "hat seed 1"
+
+
 def test_options_for_a_method_that_is_not_run_are_refused(folders: Folders):
     with pytest.raises(UsageError, match="'mos' is not among"):
         build(request(options={"mos": {"experts": 4}}), folders)
