@@ -194,6 +194,69 @@ def test_sessions_and_commands_that_the_texts_name_exist() -> None:
             assert line in commands, f"{name}: supernet-bench {line}"
 
 
+TEXTS = (
+    "README.md",
+    "CONTRIBUTING.md",
+    *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))),
+)
+PLACES = (*PACKAGES, "docs", "examples", "results", "tests", ".ci", ".github")
+GENERATED = ("results/local",)
+"""Folders that commands make and that no commit holds."""
+
+
+def named_paths(text: str) -> set[str]:
+    """Paths below the project's top that a text names in backticks; ``<id>`` stands for any name."""
+    words = {word for code in re.findall(r"`([^`\n]+)`", text) for word in code.split()}
+    return {
+        word
+        for word in words
+        if word.partition("/")[0] in PLACES and "/" in word and not word.startswith(GENERATED)
+    }
+
+
+def named_modules(text: str) -> set[str]:
+    """Dotted names of ours that a text names in backticks or imports."""
+    return set(re.findall(rf"(?<![\w/.-])(?:{'|'.join(PACKAGES)})(?:\.[A-Za-z_]\w*)+", text))
+
+
+def exists(path: str) -> bool:
+    return any(ROOT.glob(re.sub(r"<[^>]*>", "*", path.rstrip("/"))))
+
+
+def defined(name: str) -> bool:
+    """Whether a dotted name is a module or package, or stands in one."""
+    parts = name.split(".")
+    for count in range(len(parts), 0, -1):
+        base = ROOT.joinpath(*parts[:count])
+        file = base.with_suffix(".py") if base.with_suffix(".py").is_file() else base / "__init__.py"
+        if file.is_file():
+            return all(re.search(rf"\b{part}\b", file.read_text()) for part in parts[count:])
+    return False
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_paths_modules_and_links_that_the_texts_name_exist(name: str) -> None:
+    text = (ROOT / name).read_text()
+    targets = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
+    missing = [link for link in targets if link and not (ROOT / name).parent.joinpath(link).exists()]
+    missing += [path for path in named_paths(text) if not exists(path)]
+    missing += [module for module in named_modules(text) if not defined(module)]
+    assert not missing, f"{name}: {', '.join(missing)}"
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().split()) <= 900
+
+
+def test_the_check_of_paths_sees_what_is_missing() -> None:
+    text = "`benchmarks/no.py` `results/records/<id>` `a/b` `benchmarks.lab.ledger.Ledger` benchmarks.nowhere"
+    assert named_paths(text) == {"benchmarks/no.py", "results/records/<id>"}
+    assert not exists("benchmarks/no.py") and exists("results/records/<id>") and exists("tests/oracles/")
+    assert named_modules(text) == {"benchmarks.lab.ledger.Ledger", "benchmarks.nowhere"}
+    assert defined("benchmarks.lab.ledger.Ledger") and defined("benchmarks.lab")
+    assert not defined("benchmarks.nowhere") and not defined("benchmarks.lab.ledger.Nothing")
+
+
 def test_the_two_commands_stand_at_the_top_of_the_readme() -> None:
     top = "\n".join((ROOT / "README.md").read_text().splitlines()[:40])
     assert "python3 -m pip install nox && nox -s reproduce-mt" in top

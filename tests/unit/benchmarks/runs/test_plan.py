@@ -233,7 +233,10 @@ def test_a_scale_that_leaves_no_number_is_refused(factor: float, message: str):
 
 def test_scales_up_to_the_largest_exact_number_and_down_to_a_millionth_are_taken():
     large = {**BUDGET, "tokens": planning.LARGEST}
-    assert scaled(large, 1)["tokens"] == planning.LARGEST
+    assert scaled(large, 1)["tokens"] == planning.LARGEST == 1e15
+    assert scaled(large, 0.5)["tokens"] == 5e14
+    with pytest.raises(UsageError, match="more than can be counted"):
+        scaled({**BUDGET, "tokens": 1e15 + 1}, 1)
     small = scaled(dict.fromkeys(BUDGET, 1.0), 1e-6)
     assert small == {"tokens": 1, "evaluations": 1, "probes": 1, "seconds": 1e-6}
 
