@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
     executor = Executor()
     executor.warm_up()
     from benchmarks.conformance.checks import FAILED, judge
-    from benchmarks.conformance.suite import examine
+    from benchmarks.conformance.suite import UNDISTURBED, run_suite
 
     home = options.results / "test-method"
     shown = []
@@ -67,12 +67,12 @@ def run(options: argparse.Namespace) -> int:
             if not options.json:
                 print(f"{ref.name} ({ref.origin}) on {task.name}, tier {tier_name}", flush=True)
             own = home / ref.name
-            checks = judge(examine(ref, task, tier_name, prepared, own, chosen[ref.name], executor))
+            checks = judge(run_suite(ref, task, tier_name, prepared, own, chosen[ref.name], executor))
             about = {"method": ref.name, "sha256": ref.sha256, "task": task.name, "tier": tier_name}
             about["ok"] = not any(check.verdict == FAILED for check in checks)
             shown.append(about | {"checks": [check.to_dict() for check in checks]})
             if not options.json:
-                _show(checks, os.path.relpath(own / "whole" / "log.txt"))
+                _show(checks, os.path.relpath(own / UNDISTURBED / "log.txt"))
     if options.json:
         print_json(shown)
     return 0 if all(about["ok"] for about in shown) else 1
@@ -85,10 +85,10 @@ def _silent(_line: str) -> None:
 def _show(checks: Sequence[Check], log: str) -> None:
     """Print the table of checks, and a paragraph for each failure."""
     failed = [check for check in checks if check.verdict == "FAILED"]
-    print_table(("check", "verdict", "what was seen"), [(c.name, c.verdict, c.seen) for c in checks])
+    print_table(("check", "verdict", "what was seen"), [(c.name, c.verdict, c.observed) for c in checks])
     width = min(shutil.get_terminal_size().columns, PARAGRAPH_COLUMNS)
     for check in failed:
-        print("\n" + textwrap.fill(f"{check.name}: {check.seen}. {check.why} {check.mend}", width))
+        print("\n" + textwrap.fill(f"{check.name}: {check.observed}. {check.reason} {check.fix}", width))
     unjudged = len(checks) - len(failed) - sum(check.verdict == "ok" for check in checks)
     if failed:
         print(f"\n{len(failed)} failed, {unjudged} not judged; log: {log}\n")

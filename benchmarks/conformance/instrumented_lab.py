@@ -1,13 +1,12 @@
-"""The Lab of the conformance suite: the harness's own, watching. Lives in the method's process.
+"""The conformance suite's Lab: the harness's own, instrumented. It lives in the method's process.
 
-What it sees goes to ``checks.json`` in the run's folder; ``benchmarks.conformance.suite`` judges it.
+Its observations go to ``checks.json`` in the run's folder; ``benchmarks.conformance.checks`` judges them.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib
-import json
 import os
 import random
 import signal
@@ -24,44 +23,46 @@ import torch
 
 from benchmarks import registry
 from benchmarks.api import Budget, Candidate, Lab, Measurement, TrainBatches
+from benchmarks.conformance.observations import LIMIT_MS, ExportDifference, Instrumentation, Observations
 from benchmarks.lab.candidates import untouched_random_state
 from benchmarks.lab.lab import BenchLab
 from benchmarks.measurement.workload import Workload
-from benchmarks.records.store import write_text
 from supernet import export
 from supernet.cost import cost
 from supernet.elastic import SuperNet
 
-CHECKS = "checks.json"
-LIMIT_MS = 100.0
-"""Modelled latency of the space's largest network."""
 AUDITED = ("open", "os.listdir", "os.scandir", "subprocess.Popen", "os.system", "os.posix_spawn")
 """Events by which a process reaches for a file; see the table of audit events in Python's manual."""
 PRIVATE = {
     "test split": ("_prepared", "_task", "_tier", "folder"),
     "budget": ("ledger", "training", "validation", "try_charge", "journal"),
 }
-"""Which check it concerns that a method takes something below the Lab's surface; else the contract."""
+"""Check -> non-public attributes of the Lab whose use fails it; the use of any other fails the contract."""
+Trace = Callable[[FrameType, str, object], Any]
 
 
 def surface(kind: type) -> frozenset[str]:
-    """The public names of an interface."""
+    """Return the public names of an interface."""
     names = {name for base in kind.__mro__ for name in (*vars(base), *getattr(base, "__annotations__", ()))}
     return frozenset(name for name in names if not name.startswith("_"))
 
 
 def import_libraries(source: str) -> None:
-    """Import what a method's files import of others: some libraries draw from global state while they are
-    imported, and that is not the method's doing."""
-    paths = registry.sources(source).values()
-    for name in {name for path in paths for name in registry.imports(path)}:
-        if name.partition(".")[0] not in ("baselines", "benchmarks", "mos"):
+    """Import the libraries that a method's files import.
+
+    Some libraries draw from global random state while they are imported, for which the method is
+    not to blame. The harness's modules and those of the method's own package are left out.
+    """
+    own = registry.sources(source)
+    packages = {"benchmarks", *(name.partition(".")[0] for name in own)}
+    for name in {name for path in own.values() for name in registry.imports(path)}:
+        if name.partition(".")[0] not in packages:
             with suppress(ImportError):
                 importlib.import_module(name)
 
 
 def states() -> dict[str, bytes]:
-    """Fingerprints of the global generators."""
+    """Return fingerprints of the global random generators."""
     kind, keys, *rest = np.random.get_state()
     return {
         "random": repr(hash(random.getstate())).encode(),
@@ -70,73 +71,67 @@ def states() -> dict[str, bytes]:
     }
 
 
-class Watch:
-    """Eyes on a search process, from before the method's file is executed.
+class ProcessMonitor:
+    """Monitor of a search process, from before the method's file is executed.
 
     Args:
-        folder: of the run.
-        checks: ``files``: the method's source; ``sealed``: sha256 of the path of the test split, so that
-            the path itself is nowhere in this process; ``trace``: find the lines that touch global random
-            state; ``kill`` and ``refuse``: when, as ``{"tokens": amount, "calls": number}``.
+        folder: folder of the run.
+        settings: what to watch for, and when to interfere.
     """
 
-    def __init__(self, folder: Path, checks: Mapping[str, Any]) -> None:
-        self.folder, self.checks = folder, checks
-        self.files = frozenset(checks["files"])
-        self.inside: dict[str, dict[str, str]] = {}
-        self.sealed: dict[str, str] = {}
-        self.moved: dict[str, str] = {}
-        self.exports: list[dict[str, Any]] = []
-        self.passes = 0
+    def __init__(self, folder: Path, settings: Instrumentation) -> None:
+        self.folder, self.settings = folder, settings
+        self.files = frozenset(settings["files"])
+        self.observed = Observations()
         self.batches: dict[int, int] = {}
         self._states = states()
         self._frames: dict[FrameType, tuple[int, dict[str, bytes]]] = {}
         sys.addaudithook(self._audit)
         self._count_passes()
-        if checks["trace"]:
+        if settings["trace"]:
             sys.settrace(self._trace)
 
-    def where(self) -> str:
-        """``mine.py:41``: the innermost line of the method's own files that is being executed."""
+    def locate(self) -> str:
+        """Return the innermost line of the method's own files that is being executed, as ``mine.py:41``."""
         frame: FrameType | None = sys._getframe(1)
         while frame is not None and frame.f_code.co_filename not in self.files:
             frame = frame.f_back
         return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}" if frame else ""
 
-    def look_inside(self, what: str, name: str) -> None:
-        """The method takes ``what.name``, which is not on the surface."""
-        place = self.where()
+    def record_access(self, label: str, name: str) -> None:
+        """Record that the method used ``label.name``, which is not public."""
+        place = self.locate()
         if place:
             check = next((c for c, names in PRIVATE.items() if name in names), "contract")
-            check = "budget" if what == "lab.budget" else check
-            self.inside.setdefault(check, {}).setdefault(f"{what}.{name}", place)
+            check = "budget" if label == "lab.budget" else check
+            self.observed.private.setdefault(check, {}).setdefault(f"{label}.{name}", place)
 
-    def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
+    def _audit(self, event: str, arguments: tuple[object, ...]) -> None:
         if event not in AUDITED:
             return
-        flat: list[Any] = []
+        flat: list[object] = []
         for argument in arguments:
             flat += argument if isinstance(argument, list | tuple) else [argument]
         words = [os.fsdecode(a) for a in flat if isinstance(a, str | bytes | os.PathLike)]
         for word in [part for text in words for part in (text, *text.split())]:
             path = Path(os.path.realpath(word))
             for place in (path, *path.parents):
-                if hashlib.sha256(str(place).encode()).hexdigest() == self.checks["sealed"]:
-                    self.sealed.setdefault(path.name, self.where())
+                if hashlib.sha256(str(place).encode()).hexdigest() == self.settings["sealed"]:
+                    self.observed.sealed.setdefault(path.name, self.locate())
 
-    def _trace(self, frame: FrameType, _event: str, _argument: Any) -> Any:
-        """Of ``sys.settrace``: watch the lines of the method's own files, and of no other."""
+    def _trace(self, frame: FrameType, _event: str, _argument: object) -> Trace | None:
+        """Trace the lines of the method's own files, and of no other; for ``sys.settrace``."""
         if frame.f_code.co_filename not in self.files:
             return None
         self._frames[frame] = frame.f_lineno, states()
         return self._line
 
-    def _line(self, frame: FrameType, event: str, _argument: Any) -> Any:
+    def _line(self, frame: FrameType, event: str, _argument: object) -> Trace:
         line, before = self._frames.get(frame, (frame.f_lineno, self._states))
         now = states()
         for name in now:
             if now[name] != before[name]:
-                self.moved.setdefault(name, f"{Path(frame.f_code.co_filename).name}:{line}")
+                self.observed.moved.setdefault(name, f"{Path(frame.f_code.co_filename).name}:{line}")
         if event == "return":
             self._frames.pop(frame, None)
         else:
@@ -144,64 +139,60 @@ class Watch:
         return self._line
 
     def compare_states(self) -> None:
-        """Note which global generators are not where they were when the process was seeded."""
+        """Record each global generator whose state differs from the one that the process was seeded with."""
         now = states()
         for name in now:
             if now[name] != self._states[name]:
-                self.moved.setdefault(name, "")
+                self.observed.moved.setdefault(name, "")
 
     def _count_passes(self) -> None:
-        """Count target tokens of every training pass of every supernet, whatever its meter says."""
-        make, watch = SuperNet.__init__, self
+        """Count the target tokens of every training pass of every supernet, whatever its meter charges."""
+        initialise, monitor = SuperNet.__init__, self
 
-        def counted(module: Any, arguments: tuple[Any, ...], output: Any) -> None:
+        def counted(module: torch.nn.Module, arguments: tuple[object, ...], output: object) -> None:
             if isinstance(output, torch.Tensor) and output.requires_grad:
-                known = [watch.batches.get(a.data_ptr()) for a in arguments if isinstance(a, torch.Tensor)]
+                known = [monitor.batches.get(a.data_ptr()) for a in arguments if isinstance(a, torch.Tensor)]
                 rows = output.numel() // output.shape[-1]
-                watch.passes += next((tokens for tokens in known if tokens is not None), rows)
+                tokens = next((tokens for tokens in known if tokens is not None), rows)
+                monitor.observed.trained_tokens += tokens
 
         def init(net: SuperNet, *arguments: Any, **more: Any) -> None:
-            make(net, *arguments, **more)
+            initialise(net, *arguments, **more)
             net.model.register_forward_hook(counted)
 
         SuperNet.__init__ = init  # type: ignore[assignment, method-assign]
 
-    def write(self) -> None:
-        """Leave ``checks.json``."""
-        seen = {"inside": self.inside, "sealed": self.sealed, "moved": self.moved, "exports": self.exports}
-        write_text(self.folder / CHECKS, json.dumps(seen | {"passes": self.passes}))
 
+class AccessProxy:
+    """Proxy that records access to non-public attributes and forwards it."""
 
-class Handed:
-    """What the method is given: an object's surface. A look underneath is noted, and granted."""
-
-    def __init__(self, watch: Watch, inner: Any, what: str, kind: type) -> None:
-        self.__dict__["_handed"] = watch, inner, what, surface(kind)
+    def __init__(self, monitor: ProcessMonitor, inner: object, label: str, kind: type) -> None:
+        self.__dict__["_proxied"] = monitor, inner, label, surface(kind)
 
     def __getattr__(self, name: str) -> Any:
-        watch, inner, what, public = self.__dict__["_handed"]
+        monitor, inner, label, public = self.__dict__["_proxied"]
         if name not in public:
-            watch.look_inside(what, name)
+            monitor.record_access(label, name)
         return getattr(inner, name)
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        watch, inner, what, _ = self.__dict__["_handed"]
-        watch.look_inside(what, name)
+    def __setattr__(self, name: str, value: object) -> None:
+        monitor, inner, label, _ = self.__dict__["_proxied"]
+        monitor.record_access(label, name)
         setattr(inner, name, value)
 
 
-class Noted(TrainBatches):
-    """Training batches that the watch knows again when a network is given them."""
+class TrackedBatches(TrainBatches):
+    """Training batches whose tensors the monitor recognises in a network's forward pass."""
 
-    def __init__(self, watch: Watch, inner: TrainBatches) -> None:
-        self._watch, self._inner = watch, inner
+    def __init__(self, monitor: ProcessMonitor, inner: TrainBatches) -> None:
+        self._monitor, self._inner = monitor, inner
         self.total, self.spent = inner.total, inner.spent
 
     def __iter__(self) -> Iterator[Any]:
         for batch in self._inner:
             self.spent = self._inner.spent
             tensors = [value for value in vars(batch).values() if isinstance(value, torch.Tensor)]
-            self._watch.batches |= {tensor.data_ptr(): batch.tokens for tensor in tensors}
+            self._monitor.batches |= {tensor.data_ptr(): batch.tokens for tensor in tensors}
             yield batch
 
     def state(self) -> dict[str, Any]:
@@ -212,40 +203,39 @@ class Noted(TrainBatches):
         self.spent = self._inner.spent
 
 
-class CheckedLab(BenchLab):
-    """See ``BenchLab``. Latency and energy are modelled by multiply-adds, so that equal seeds can do equal
-    things."""
+class InstrumentedLab(BenchLab):
+    """A ``BenchLab`` whose latency and energy are modelled by multiply-adds, so that equal seeds repeat."""
 
-    def __init__(self, watch: Watch, *arguments: Any, **more: Any) -> None:
+    def __init__(self, monitor: ProcessMonitor, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
-        self.watch = watch
+        self.monitor = monitor
         self._largest: int | None = None
 
     def method_view(self) -> Any:
-        shown = Handed(self.watch, self, "lab", Lab)
-        self.budget: Any = Handed(self.watch, self.ledger, "lab.budget", Budget)
-        return shown
+        view = AccessProxy(self.monitor, self, "lab", Lab)
+        self.budget: Any = AccessProxy(self.monitor, self.ledger, "lab.budget", Budget)
+        return view
 
     def timed(self, architecture: Any, policy: Mapping[str, str] | None = None) -> float:
-        work = Workload.of(self._tier.workload)
-        lengths: dict[str, Any] = {"source_len": work.source_len, "target_len": work.target_len}
+        workload = Workload.of(self._tier.workload)
+        count = partial(cost, source_len=workload.source_len, target_len=workload.target_len)
         if self._largest is None:
-            self._largest = cost(self.family, self.space.largest(), **lengths).macs
+            self._largest = count(self.family, self.space.largest()).macs
         family = self.family_of(architecture.space)
         lighter = self.bytes(architecture, policy) / self.bytes(architecture)
-        return LIMIT_MS * lighter * cost(family, architecture, **lengths).macs / self._largest
+        return float(LIMIT_MS * lighter * count(family, architecture).macs / self._largest)
 
     def metered(self, architecture: Any, policy: Mapping[str, str] | None = None) -> float:
         return self.timed(architecture, policy) / 1e3
 
     def train_batches(self, share: float = 1.0, passes: float = 1) -> TrainBatches:
-        return Noted(self.watch, super().train_batches(share, passes))
+        return TrackedBatches(self.monitor, super().train_batches(share, passes))
 
     def try_charge(self, kind: str, amount: float) -> bool:
         self._refuse("tokens", self.ledger.spent("tokens"))
-        took = super().try_charge(kind, amount)
+        charged = super().try_charge(kind, amount)
         self._kill("tokens", self.ledger.spent("tokens"))
-        return took
+        return charged
 
     def _ask(self, call: str, key: str, kind: str | None, amount: float = 1) -> dict[str, Any] | None:
         self._refuse("calls", self.journal.next)
@@ -255,51 +245,51 @@ class CheckedLab(BenchLab):
         return known
 
     def _refuse(self, kind: str, amount: float) -> None:
-        """Once the point is reached, all that is left is spent: every further charge is refused."""
-        if amount >= (self.watch.checks["refuse"] or {}).get(kind, float("inf")):
+        """Spend the whole allowance once the point is reached, so that every further charge is refused."""
+        if amount >= (self.monitor.settings["refuse"] or {}).get(kind, float("inf")):
             for limited in ("tokens", "evaluations", "probes"):
                 self.ledger.book(limited, self.ledger.left(limited))
 
     def _kill(self, kind: str, amount: float) -> None:
-        if amount >= (self.watch.checks["kill"] or {}).get(kind, float("inf")):
+        if amount >= (self.monitor.settings["kill"] or {}).get(kind, float("inf")):
             os.kill(os.getpid(), signal.SIGKILL)
 
     def candidate(self, net: Any, architecture: Any, *arguments: Any, **more: Any) -> Candidate:
-        made = super().candidate(net, architecture, *arguments, **more)
+        candidate = super().candidate(net, architecture, *arguments, **more)
         with self.ledger.clock.pause("checks"), untouched_random_state(self.device):
-            meter, net.meter = net.meter, None  # statistics for these checks are no business of the method's
+            meter, net.meter = net.meter, None  # statistics for these checks are not the method's to pay
             module = net.activate(self._architecture(architecture, net.family))
             net.meter = meter
             training = module.training
             ours, outputs = self._outputs(module.eval())
             module.train(training)
-            baked, exported = self._outputs(export.load(made.path)[0].to(self.device))
-            apart = max(float((a - b).abs().max()) for a, b in zip(outputs, exported, strict=True))
-            found = {"index": made.index, "apart": apart, "supernet": ours.loss, "exported": baked.loss}
-            self.watch.exports.append(found)
-        return made
+            baked, exported = self._outputs(export.load(candidate.path)[0].to(self.device))
+            distance = max(float((a - b).abs().max()) for a, b in zip(outputs, exported, strict=True))
+            difference = ExportDifference(candidate.index, distance, ours.loss, baked.loss)
+            self.monitor.observed.exports.append(difference)
+        return candidate
 
     def _outputs(self, module: torch.nn.Module) -> tuple[Measurement, list[torch.Tensor]]:
-        """Validation, and what the network said to every batch of it."""
-        said: list[torch.Tensor] = []
-        hook = module.register_forward_hook(lambda _module, _given, output: said.append(output.detach()))
+        """Validate a network, and return its output on every batch too."""
+        outputs: list[torch.Tensor] = []
+        hook = module.register_forward_hook(lambda _module, _inputs, output: outputs.append(output.detach()))
         try:
-            return self._validate(module), said
+            return self._validate(module), outputs
         finally:
             hook.remove()
 
     def accept(self, item: object) -> bool:
-        self.watch.compare_states()
+        self.monitor.compare_states()
         return super().accept(item)
 
     def close(self) -> None:
         sys.settrace(None)
-        self.watch.compare_states()
-        self.watch.write()
+        self.monitor.compare_states()
+        self.monitor.observed.write(self.monitor.folder)
         super().close()
 
 
-def watching(source: str) -> Callable[[Path, Mapping[str, Any]], Callable[..., CheckedLab]]:
-    """Import the libraries of a method, and return what makes its watched Lab from a folder and checks."""
+def instrument(source: str) -> Callable[[Path, Instrumentation], Callable[..., InstrumentedLab]]:
+    """Import the libraries of a method; return a factory of its instrumented Lab from folder and settings."""
     import_libraries(source)
-    return lambda folder, checks: partial(CheckedLab, Watch(folder, checks))
+    return lambda folder, settings: partial(InstrumentedLab, ProcessMonitor(folder, settings))

@@ -1,10 +1,10 @@
-"""The conformance suite: what every method must do, tried for real on a tiny budget. No torch.
+"""The conformance suite: runs of one method that the checks compare. No torch.
 
-The method is run a few times in processes of its own under a ``checkedlab.CheckedLab``: once as it is;
-with the same seed under another PYTHONHASHSEED and other global random states; with another seed;
-killed twice and resumed; with every charge refused from half-way on. Latency is modelled by
-multiply-adds there, so that equal seeds can do equal things to the last bit. ``judge`` reads what
-the runs have left.
+The method is run a few times on a tiny budget, in processes of its own under an
+``instrumented_lab.InstrumentedLab``: undisturbed; with the same seed under another PYTHONHASHSEED and other
+global random states; with another seed; killed twice and resumed; with every charge refused from half-way on.
+Latency is modelled by multiply-adds there, so that equal seeds repeat to the last bit. ``checks.judge`` reads
+the results.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any
 
 from benchmarks import registry
 from benchmarks.api import UsageError
+from benchmarks.conformance.observations import LIMIT_MS, Instrumentation, Observations
 from benchmarks.records import selection
 from benchmarks.records.assembly import SEARCH_FILE, outcome_digest, read_json
 from benchmarks.records.record import SearchOutcome
@@ -34,64 +35,69 @@ from benchmarks.runs.supervisor import Search
 AT_A_TIME = 2
 """Runs at once, one thread each."""
 SEED, OTHER_SEED = 1, 2
-CHECKS_FILE = "checks.json"
-LIMIT_MS = 100.0
-"""Modelled latency of the reference network; see ``checkedlab``."""
 PATIENCE = 4.0
-"""A run whose charges are refused may take this many times what the whole one took."""
+"""Times the seconds of the undisturbed run that a run with refused charges may take."""
+KILLS = ((0.35, 0.34), (0.8, 0.67))
+"""Points at which a run is killed: shares of its tokens and of its calls, whichever comes first."""
 
 Job = dict[str, Any]
+UNDISTURBED = "undisturbed"
 
 
 @dataclass
-class Ended:
-    """What one run has left: its outcome, the calls it made of the Lab, what the watch saw."""
+class FinishedRun:
+    """Outcome of one run, its calls of the Lab as ``(call, key)``, and the instrumented Lab's observations.
+
+    ``observed`` is None if the run never had a Lab, or did not close it.
+    """
 
     outcome: SearchOutcome
     calls: list[tuple[str, str]] = field(default_factory=list)
-    seen: dict[str, Any] = field(default_factory=dict)
+    observed: Observations | None = None
     interruptions: int = 0
 
     @property
     def well(self) -> bool:
-        """It ended by itself with something proposed."""
+        """True if the run ended by itself with something proposed."""
         return bool(self.outcome["status"] == "done")
 
     @property
     def digest(self) -> str:
-        """As a record's, of the search alone."""
+        """Digest as a record's, of the search alone."""
         return outcome_digest(self.outcome)
 
     def total(self, kind: str) -> float:
-        """What the ledger says of one kind."""
+        """Return the amount of one kind that the ledger has charged."""
         return float(self.outcome["ledger"]["totals"].get(kind, 0.0))
 
 
 @dataclass
 class Runs:
-    """All that ``judge`` needs. Those that were not made, because a run before them failed, are None."""
+    """All runs of a method. Runs that were not made, because a run before them failed, are None."""
 
-    whole: Ended
+    undisturbed: FinishedRun
     budget: Mapping[str, float]
-    same: Ended | None = None
+    perturbed: FinishedRun | None = None
     """The same seed, another PYTHONHASHSEED, other global random states."""
-    again: Ended | None = None
-    """As ``whole``; made only where ``same`` differs, as are the next two."""
-    hashed: Ended | None = None
-    """The same seed and global states, another PYTHONHASHSEED."""
-    traced: Ended | None = None
-    """Watched line by line for touches of global random state."""
-    other: Ended | None = None
+    repeated: FinishedRun | None = None
+    """As ``undisturbed``; made only if ``perturbed`` differs, as are the next two."""
+    rehashed: FinishedRun | None = None
+    """The same seed and global random states, another PYTHONHASHSEED."""
+    traced: FinishedRun | None = None
+    """Traced line by line for touches of global random state."""
+    reseeded: FinishedRun | None = None
     """Another seed."""
-    resumed: Ended | None = None
-    refused: Ended | None = None
-    tuned: Ended | None = None
-    """Under external tuning, where the method declares trials."""
+    resumed: FinishedRun | None = None
+    """Killed twice and resumed."""
+    refused: FinishedRun | None = None
+    """Every charge refused from half-way on."""
+    tuned: FinishedRun | None = None
+    """Under external tuning, if the method declares trials."""
     imports: Mapping[str, str] = field(default_factory=dict)
     """Modules of the harness that the method imports -> file."""
 
 
-def examine(
+def run_suite(
     ref: MethodRef,
     task: Any,
     tier_name: str,
@@ -103,56 +109,59 @@ def examine(
     """Run the method as often as the checks need.
 
     Args:
+        ref: the method.
         task: a ``benchmarks.tasks.Task``; it is run on the processor, in its tier ``tier_name``.
         prepared: the task's data, sealed test split included.
-        home: a folder for the runs; what it holds is removed.
-        executor: of all runs but those under another hash seed.
+        home: a folder for the runs; its content is removed.
+        options: options of the method.
+        executor: runs all processes but those under another hash seed.
 
     Raises:
-        UsageError: the method does not take the task.
+        UsageError: the method does not apply to the task.
     """
     suite = _Suite(ref, task, tier_name, prepared, home, options, executor)
     if ref.inherits and ref.follows:
         leader = registry.find(ref.follows)
         lead = _Suite(leader, task, tier_name, prepared, home / "leader", {}, executor)
-        suite.follow(lead.together({"whole": [lead.job("whole")]})["whole"], lead.home / "whole")
-    found = suite.together({"whole": [suite.job("whole")], "same": [suite.job("same", hashed=True)]})
-    whole, same = found["whole"], found["same"]
-    runs = Runs(whole, suite.spec.budget, imports=_imports(ref.source))
-    if whole.well:
-        runs.same = same
-        tokens, calls = whole.total("tokens"), len(whole.calls)
-        asked = sum(call != "candidate" for call, _ in whole.calls)
-        # In the middle of what the method spends: of its search, or where it has none of its training.
-        refuse = {"calls": max(1, calls // 2)} if asked > 1 else {"tokens": tokens / 2}
-        kills = [
-            ({"tokens": share * tokens} if tokens else {}) | {"calls": max(1, int(part * calls))}
-            for share, part in KILLS
-        ]
-        patience = max(15.0, PATIENCE * whole.total("seconds"))
-        chains = {
-            "other": [suite.job("other", seed=OTHER_SEED)],
-            "resumed": [suite.job("resumed", kill=kill) for kill in (*kills, None)],
-            "refused": [suite.job("refused", refuse=refuse, seconds=patience)],
-        }
-        if ref.trials:
-            chains["tuned"] = [suite.job("tuned", tuned=True)]
-        if same.digest != whole.digest:
-            chains["again"] = [suite.job("again")]
-            chains["hashed"] = [suite.job("hashed", hashed=True, salt=())]
-        if whole.seen["moved"] or same.digest != whole.digest:
-            chains["traced"] = [suite.job("traced", trace=True)]
-        for name, ended in suite.together(chains).items():
-            setattr(runs, name, ended)
+        (run,) = lead.run_chains({UNDISTURBED: [lead.job(UNDISTURBED)]}).values()
+        suite.follow(run, lead.home / UNDISTURBED)
+    first = suite.run_chains(
+        {UNDISTURBED: [suite.job(UNDISTURBED)], "perturbed": [suite.job("perturbed", hashed=True)]}
+    )
+    undisturbed, perturbed = first[UNDISTURBED], first["perturbed"]
+    runs = Runs(undisturbed, suite.spec.budget, imports=_imports(ref.source))
+    if not undisturbed.well:
+        return runs
+    runs.perturbed = perturbed
+    tokens, calls = undisturbed.total("tokens"), len(undisturbed.calls)
+    asked = sum(call != "candidate" for call, _ in undisturbed.calls)
+    # In the middle of what the method spends: of its search, or where it has none of its training.
+    refuse = {"calls": max(1, calls // 2)} if asked > 1 else {"tokens": tokens / 2}
+    kills = [
+        ({"tokens": share * tokens} if tokens else {}) | {"calls": max(1, int(part * calls))}
+        for share, part in KILLS
+    ]
+    patience = max(15.0, PATIENCE * undisturbed.total("seconds"))
+    chains = {
+        "reseeded": [suite.job("reseeded", seed=OTHER_SEED)],
+        "resumed": [suite.job("resumed", kill=kill) for kill in (*kills, None)],
+        "refused": [suite.job("refused", refuse=refuse, seconds=patience)],
+    }
+    if ref.trials:
+        chains["tuned"] = [suite.job("tuned", tuned=True)]
+    differs = perturbed.digest != undisturbed.digest
+    if differs:
+        chains["repeated"] = [suite.job("repeated")]
+        chains["rehashed"] = [suite.job("rehashed", hashed=True, salt=())]
+    if differs or (undisturbed.observed is not None and undisturbed.observed.moved):
+        chains["traced"] = [suite.job("traced", trace=True)]
+    for name, run in suite.run_chains(chains).items():
+        setattr(runs, name, run)
     return runs
 
 
-KILLS = ((0.35, 0.34), (0.8, 0.67))
-"""Where a run is killed: at a share of its tokens or of its calls of the Lab, whichever comes first."""
-
-
 class _Suite:
-    """Makes and runs jobs."""
+    """Jobs of one method's runs, and their execution."""
 
     def __init__(
         self,
@@ -184,8 +193,8 @@ class _Suite:
         )
         self.limits = tuple((share, share * LIMIT_MS) for share in tier.limits)
         self.targets = [ms for _, ms in self.limits] + [list(w) for w in getattr(tier, "windows", ())]
-        self.given: list[tuple[Any, Any, Any]] = self._given() if ref.follows else []
-        self.left: dict[str, Any] | None = None
+        self.leader_candidates: list[tuple[Any, Any, Any]] = self._stand_ins() if ref.follows else []
+        self.leader_artifacts: dict[str, Any] | None = None
         self.files = [str(path) for path in registry.sources(ref.source).values()]
 
     def job(
@@ -201,7 +210,7 @@ class _Suite:
         seconds: float | None = None,
         tuned: bool = False,
     ) -> Job:
-        """One session of one run, for ``worker.search``."""
+        """Return one session of one run, for ``worker.search``."""
         budget = dict(self.spec.budget) | ({"seconds": seconds} if seconds else {})
         spec = replace(self.spec, seed=seed, budget=budget)
         if tuned:
@@ -209,6 +218,14 @@ class _Suite:
             trials = tuning_trials(self.ref, {})
             spec = replace(spec, budget=budget, options={}, ruleset=EXTERNAL, trials=trials)
         sealed = str(self.prepared.sealed.resolve()) if self.prepared.sealed else ""
+        instrumentation: Instrumentation = {
+            "salt": ("another",) if hashed and salt is None else (salt or ()),
+            "sealed": hashlib.sha256(sealed.encode()).hexdigest(),
+            "files": self.files,
+            "trace": trace,
+            "kill": kill,
+            "refuse": refuse,
+        }
         return {
             "folder": str(self.home / name),
             "spec": spec.to_dict(),
@@ -216,39 +233,41 @@ class _Suite:
             "prepared": replace(self.prepared, sealed=None),
             "limits": self.limits,
             "reference_ms": LIMIT_MS,
-            "given": self.given,
-            "left": self.left,
+            "given": self.leader_candidates,
+            "left": self.leader_artifacts,
             "device": "cpu",
             "jobs": AT_A_TIME,
             "checkpoint_seconds": 0.0,
             "hashed": hashed,
-            "lab": "benchmarks.conformance.instrumented_lab:watching",
-            "checks": {
-                "salt": ("another",) if hashed and salt is None else (salt or ()),
-                "sealed": hashlib.sha256(sealed.encode()).hexdigest(),
-                "files": self.files,
-                "trace": trace,
-                "kill": kill,
-                "refuse": refuse,
-            },
+            "lab": "benchmarks.conformance.instrumented_lab:instrument",
+            "checks": instrumentation,
         }
 
-    def follow(self, leader: Ended, folder: Path) -> None:
-        """Give the method what a run of the one that it inherits from has left.
+    def follow(self, leader: FinishedRun, folder: Path) -> None:
+        """Hand the method the candidates and weights of a run of the method that it inherits from.
+
+        Args:
+            leader: that run.
+            folder: its folder.
 
         Raises:
-            UsageError: that run left nothing.
+            UsageError: that run failed.
         """
         if not leader.well:
-            said = sanitize(leader.outcome["message"], 200)
-            raise UsageError(f"{self.ref.name} takes the weights of {self.ref.follows}, which failed: {said}")
+            message = sanitize(leader.outcome["message"], 200)
+            raise UsageError(
+                f"{self.ref.name} takes the weights of {self.ref.follows}, which failed: {message}\n"
+                f"check that method first: supernet-bench test-method {self.ref.follows}"
+            )
         chosen = selection.headline_candidates(leader.outcome["candidates"]).values()
-        self.given = [(c.get("window") or c["limit_ms"], c["architecture"], c.get("space")) for c in chosen]
+        self.leader_candidates = [
+            (c.get("window") or c["limit_ms"], c["architecture"], c.get("space")) for c in chosen
+        ]
         kept = [(str(folder / "candidates" / f"{c['index']:02d}"), c["weights_sha256"]) for c in chosen]
-        self.left = {"candidates": kept, "spent": leader.outcome["ledger"]["totals"]}
+        self.leader_artifacts = {"candidates": kept, "spent": leader.outcome["ledger"]["totals"]}
 
-    def _given(self) -> list[tuple[Any, Any, Any]]:
-        """Architectures drawn at random stand in for those of the run that the method follows."""
+    def _stand_ins(self) -> list[tuple[Any, Any, Any]]:
+        """Draw random architectures in place of those of the run that the method follows."""
         import numpy as np
 
         from supernet.space import get_space
@@ -256,13 +275,13 @@ class _Suite:
         space, rng = get_space(self.spec.space), np.random.default_rng(SEED)
         return [(target, space.sample(rng).to_dict(), None) for target in self.targets]
 
-    def together(self, chains: Mapping[str, Sequence[Job]]) -> dict[str, Ended]:
+    def run_chains(self, chains: Mapping[str, Sequence[Job]]) -> dict[str, FinishedRun]:
         """Run chains of sessions, ``AT_A_TIME`` chains at once.
 
         Raises:
-            UsageError: the method does not take the task.
+            UsageError: the method does not apply to the task.
         """
-        waiting, found = list(chains), dict[str, Ended]()
+        waiting, finished = list(chains), dict[str, FinishedRun]()
         active: dict[str, tuple[Search, int]] = {}
         try:
             while waiting or active:
@@ -282,41 +301,42 @@ class _Suite:
                         active[name] = self._start(chains[name][sessions]), sessions + 1
                         continue
                     del active[name]
-                    found[name] = self._ended(search, sessions - 1)
+                    finished[name] = self._finish(search, sessions - 1)
         finally:
             for search, _ in active.values():
                 search.kill()
                 search.worker.join(5)
-        return {name: found[name] for name in chains}
+        return {name: finished[name] for name in chains}
 
     def _start(self, job: Job) -> Search:
         executor = self.hashed if job["hashed"] else self.executor
         return Search(executor, Path(job["folder"]), job, None)
 
-    def _ended(self, search: Search, interruptions: int) -> Ended:
+    def _finish(self, search: Search, interruptions: int) -> FinishedRun:
         outcome = search.ended()
         if outcome is None:
             reason = read_json(search.folder / worker.SKIPPED).get("reason", "it was interrupted")
             raise UsageError(
-                f"{self.ref.name} does not take {self.spec.task}: {reason}\n"
-                "name a task and tier that it takes: --task TASK --tier TIER (supernet-bench list tasks)"
+                f"{self.ref.name} does not apply to {self.spec.task}: {reason}\n"
+                "name a task and tier that it applies to: --task TASK --tier TIER (supernet-bench list tasks)"
             )
-        return Ended(outcome, _calls(search.folder), read_json(search.folder / CHECKS_FILE), interruptions)
+        observed = Observations.read(search.folder)
+        return FinishedRun(outcome, _calls(search.folder), observed, interruptions)
 
 
 def _calls(folder: Path) -> list[tuple[str, str]]:
-    """What the method asked of the Lab, in order."""
+    """Return the calls of the Lab that a run journaled, in order, as ``(call, key)``."""
     lines = (folder / JOURNAL).read_text().splitlines() if (folder / JOURNAL).exists() else []
     entries = [json.loads(line) for line in lines]
     return [(entry["call"], entry["key"]) for entry in entries if entry["call"] != "yield"]
 
 
 def _imports(source: str) -> dict[str, str]:
-    """Modules of the harness, the api aside, that a method's files import -> file name."""
-    found: dict[str, str] = {}
+    """Return the modules of the harness, but the api, that a method's files import -> file name."""
+    modules: dict[str, str] = {}
     for path in registry.sources(source).values():
         for name in registry.imports(path):
             parts = name.split(".")
             if parts[0] == "benchmarks" and parts[1:2] not in ([], ["api"]):
-                found.setdefault(".".join(parts[:2]), path.name)
-    return found
+                modules.setdefault(".".join(parts[:2]), path.name)
+    return modules

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from benchmarks.api import BudgetExhausted, Skip, TaskInfo, UsageError
-from benchmarks.conformance.instrumented_lab import LIMIT_MS
+from benchmarks.conformance.observations import LIMIT_MS
 from benchmarks.hardware import profiles
 from benchmarks.lab.candidates import ContractViolationError
 from benchmarks.lab.journal import Journal
@@ -156,7 +156,7 @@ def test_energy_is_a_probe_that_names_its_source_and_is_repeated(tmp_path: Path,
     told = lab.journal.probes()
     assert [row[2] for row in told] == [0.25, 0.25] and told[0][0] == 0
     again = bench.lab("two")
-    again.published = {(call, key): 7.0 for call, key, _ in told}
+    again.published_probes = {(call, key): 7.0 for call, key, _ in told}
     assert again.energy(smallest) == 7.0
     there["joules_per_sentence"], there["source"] = None, "codecarbon is not installed"
     with pytest.raises(ContractViolationError, match="no energy: codecarbon is not installed"):
