@@ -28,13 +28,13 @@ def _test(candidate: Candidate, metric: str) -> float | None:
 def _quality(record: Record, limit: float | None) -> float | None:
     """Test figure of the best network by validation at the limit."""
     there = _at(record, limit)
-    return _test(selection.best_by_validation(there), selection.metric_of([record])) if there else None
+    return _test(selection.best_by_validation(there), selection.metric_of(record)) if there else None
 
 
 def _inherited(record: Record, limit: float | None) -> float | None:
     """The same of the best one with the supernet's own weights."""
     there = [c for c in _at(record, limit) if c["origin"] == "inherited"]
-    return _test(selection.best_by_validation(there), selection.metric_of([record])) if there else None
+    return _test(selection.best_by_validation(there), selection.metric_of(record)) if there else None
 
 
 def _gap(record: Record, limit: float | None) -> float | None:
@@ -43,7 +43,7 @@ def _gap(record: Record, limit: float | None) -> float | None:
 
 
 def _gap_among(record: Record, there: Sequence[Candidate]) -> float | None:
-    metric = selection.metric_of([record])
+    metric = selection.metric_of(record)
     both = [
         (_test(alone, metric), _test(shared, metric))
         for alone in there
@@ -89,7 +89,7 @@ def _hypervolume(record: Record, limit: float | None) -> float | None:
     """Of the best network by validation at each limit, from the task's frozen reference point."""
     chosen, metric = (
         selection.headline_candidates(record["candidates"]).values(),
-        selection.metric_of([record]),
+        selection.metric_of(record),
     )
     points = [(_test(c, metric), (c.get("latency") or {}).get("ratio")) for c in chosen]
     pairs = [(q, float(x)) for q, x in points if q is not None and x is not None]

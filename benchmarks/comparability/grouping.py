@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from benchmarks import identity
 from benchmarks.api import LIMITED, UsageError
 from benchmarks.records.canonical import canonical
-from benchmarks.records.selection import usual_metric
 from benchmarks.records.spec import SELF, ruleset_of
 from benchmarks.records.text import sanitize
 
@@ -169,7 +168,7 @@ def latest(runs: Sequence[RunSummary]) -> list[RunSummary]:
 
 
 def metric_of(runs: Sequence[RunSummary]) -> str:
-    """The metric that decides: ``bleu`` where there is one, else the first one recorded, and the task's own
-    where nothing was scored."""
-    found = [run.metric for run in runs if run.metric is not None]
-    return "bleu" if "bleu" in found else (found or [usual_metric(runs[0].facts["task"])])[0]
+    """Return the deciding metric of comparable runs: the task's own, else the first that one of them has."""
+    metric = runs[0].units.metric
+    scored = [run.metric for run in runs if run.metric is not None]
+    return metric if metric in scored or not scored else scored[0]

@@ -22,6 +22,7 @@ from benchmarks.records.canonical import canonical
 from benchmarks.records.record import Candidate, Record
 from benchmarks.records.selection import P90_FROM, Limit
 from benchmarks.records.text import sanitize
+from benchmarks.stats.task_units import TaskUnits
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,8 +102,10 @@ class RunSummary(NamedTuple):
     """Scoring and timing, off the clock."""
     others_cpu: float
     """The most processors that other programs took while a candidate of it was timed."""
+    units: TaskUnits
+    """Metrics, test item and loss unit of its task."""
     metric: str | None
-    """The metric that decides, as far as this run has one."""
+    """Deciding metric; None if nothing was scored."""
     headlines: tuple[Headline, ...]
     """Tightest limit first, no limit last."""
     earlier: tuple[Headline, ...]
@@ -141,7 +144,8 @@ def summarize(record: Record, *, keep: bool, place: int = 0, measured: Measured 
         energy_source=sys.intern(sanitize(energy["source"], 120)) if energy and joules is not None else None,
         harness_seconds=sum(ledger.get("harness_seconds", {}).values()),
         others_cpu=max(timed, default=0.0),
-        metric=selection.deciding_metric([record]),
+        units=selection.units_of(record),
+        metric=selection.deciding_metric(record),
         headlines=tuple(
             _headline(limit, c, keep)
             for limit, c in selection.headline_candidates(record["candidates"]).items()

@@ -28,13 +28,13 @@ SCHEMA_FILE = Path(__file__).parent / "schema" / "record-1.json"
 _TIMED_KINDS = frozenset(("seconds", "joules"))
 # A limit is a share of the measured latency of the reference network: a time as well.
 _TIMED_FIELDS = frozenset(("latency", "memory", "energy", "limit_ms", "at"))
-_UNDIGESTED = frozenset(("digest", "seal", "seals", "energy", "timings"))
+_UNDIGESTED = frozenset(("digest", "seal", "seals", "energy", "timings", "units"))
 _HUGE = re.compile(rb"e\+3[0-9]{2}[,\]}]")
 """A figure of 1e300 or more in canonical JSON."""
 
 
 def digest(record: JsonView) -> str:
-    """Return the sha256 of what two runs of one spec share: everything but times, energy and the digests."""
+    """Return the sha256 of what two runs of one spec share: all but times, energy, units and digests."""
     return hashlib.sha256(canonical(digested_part(record))).hexdigest()
 
 
@@ -215,6 +215,11 @@ def contradiction(record: JsonView) -> tuple[str, str] | None:
         booked = sum(e["amount"] for e in record["ledger"]["entries"] if e["kind"] == kind)
         if not math.isclose(booked, totals.get(kind, 0), rel_tol=1e-9, abs_tol=1e-6):
             return f"ledger.totals.{kind}", f"{totals.get(kind, 0):g} but the entries sum to {booked:g}"
+    if (units := record.get("units")) is not None:
+        deciding = units["metrics"].get(units["metric"])
+        if deciding is None or not deciding["higher_is_better"]:
+            fault = "not among the metrics" if deciding is None else "less of it is better"
+            return "units.metric", f"{ascii_excerpt(units['metric'])}: {fault}"
     status, candidates = record["status"], record["candidates"]
     if status == "failed" and not record["message"].strip():
         return "message", "a failed run must say why"

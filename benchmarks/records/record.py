@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NotRequired, TypedDict
 
 from benchmarks.records.spec import Spec
+from benchmarks.stats.task_units import StoredUnits
 
 Precisions = Mapping[str, str]
 """Unit of a network -> precision that it is deployed under."""
@@ -317,6 +318,7 @@ class UnsealedRecord(TypedDict):
     search_log: NotRequired[list[SearchPoint]]
     stopped_by: NotRequired[str]
     timings: NotRequired[Timings]
+    units: NotRequired[StoredUnits]
 
 
 class Record(UnsealedRecord):

@@ -9,6 +9,7 @@ choose nothing.
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,33 +17,45 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
+from benchmarks.records.canonical import canonical
 from benchmarks.records.record import Candidate, Figure, Record, Scores
+from benchmarks.stats import task_units
+from benchmarks.stats.task_units import TaskUnits
 
 P90_FROM = 64
 """Timed inferences: with fewer, a 90th percentile has no 99 % confidence (one sample may lie above)."""
 
 
-def deciding_metric(records: Sequence[Record]) -> str | None:
-    """The metric that decides: ``bleu`` where there is one, else the first one recorded, if any; none of
-    fine-tuning."""
-    first = None
-    for record in records:
-        for candidate in record["candidates"]:
-            for _, scores in direct(candidate):
-                if "bleu" in scores:
-                    return "bleu"
-                first = first or next(iter(scores), None)
-    return first
+def units_of(record: Record) -> TaskUnits:
+    """Return the units of a record's task: as the record states them, else as known from before it could."""
+    stated = record.get("units")
+    text = canonical(stated) if stated is not None else None
+    return _units(text, record["spec"]["task"], next(_metrics(record), None))
 
 
-def metric_of(records: Sequence[Record]) -> str:
-    """``deciding_metric``, and the task's own where nothing was scored."""
-    return deciding_metric(records) or usual_metric(records[0]["spec"]["task"])
+@lru_cache(maxsize=4096)
+def _units(stated: bytes | None, task: str, metric: str | None) -> TaskUnits:
+    """Return one object for equal units."""
+    return task_units.of_record(None if stated is None else json.loads(stated), task, metric)
 
 
-def usual_metric(task: str) -> str:
-    """What decides on a task, by its name."""
-    return {"mt": "bleu", "bert": "mlm_accuracy"}.get(task.partition("-")[0], "accuracy")
+def _metrics(record: Record) -> Iterator[str]:
+    """Yield the metric of each test score, those of fine-tuned copies left out."""
+    for candidate in record["candidates"]:
+        for _, scores in direct(candidate):
+            yield from scores
+
+
+def deciding_metric(record: Record) -> str | None:
+    """Return the task's metric, else the first with a score; None if nothing was scored."""
+    scored = list(_metrics(record))
+    metric = units_of(record).metric
+    return metric if metric in scored else next(iter(scored), None)
+
+
+def metric_of(record: Record) -> str:
+    """Return the deciding metric; the task's own if nothing was scored."""
+    return deciding_metric(record) or units_of(record).metric
 
 
 def tuned(figure: Figure) -> bool:

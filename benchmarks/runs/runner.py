@@ -44,6 +44,7 @@ from benchmarks.runs.plan import Plan, Planned, state_of
 from benchmarks.runs.progress import Display
 from benchmarks.runs.supervisor import Search
 from benchmarks.runs.task_context import Ready
+from benchmarks.tasks import units_of
 
 GRACE_S = 15.0
 """For saving, after Ctrl-C."""
@@ -224,6 +225,7 @@ class Runner:
             },
         )
         record["timings"] = _timings(active.folder, ready.limits)
+        record["units"] = units_of(ready.task).to_dict()
         try:
             path = store.write(self.plan.folders.store, record)
         except InvalidRecord as error:

@@ -27,8 +27,9 @@ class StoredQuantity(TypedDict, total=False):
 
 
 class StoredUnits(TypedDict):
-    """JSON form of ``TaskUnits``."""
+    """JSON form of ``TaskUnits``; ``metric`` decides."""
 
+    metric: str
     metrics: dict[str, StoredQuantity]
     item: str
     loss_unit: str
@@ -72,6 +73,7 @@ class TaskUnits:
     def to_dict(self) -> StoredUnits:
         """Return the JSON form."""
         return {
+            "metric": self.metric,
             "metrics": {name: _stored(quantity) for name, quantity in self.metrics.items()},
             "item": self.item,
             "loss_unit": self.loss_unit,
@@ -84,7 +86,9 @@ class TaskUnits:
         Raises:
             ValueError: see ``TaskUnits``.
         """
-        metrics = {name: Quantity(**quantity) for name, quantity in stored["metrics"].items()}
+        deciding = stored["metric"]
+        names = [deciding, *(name for name in stored["metrics"] if name != deciding)]
+        metrics = {name: Quantity(**stored["metrics"][name]) for name in names}
         return cls(metrics, stored["item"], stored["loss_unit"])
 
 

@@ -185,7 +185,7 @@ def compare(
     ours, theirs = (selection.headline_candidates(r["candidates"]) for r in (again, published))
     if not theirs:
         return nothing(UNKNOWN, "the published run has no candidates")
-    metric = selection.metric_of([published])
+    metric = selection.metric_of(published)
     checks = [_quality(limit, theirs[limit], ours.get(limit), runs, metric) for limit in theirs]
     timed = [limit for limit in theirs if not theirs[limit].get("not_measured")]
     checks += [_latency(limit, published, again, runs) for limit in timed]
@@ -243,7 +243,7 @@ def _repeated(published: Record, again: Record) -> bool:
 
 def published_figures(record: Record) -> dict[tuple[str, str], float | None]:
     """Return (what, limit) -> the published figure, of everything that ``compare`` checks."""
-    found, metric = {}, selection.metric_of([record])
+    found, metric = {}, selection.metric_of(record)
     for limit, candidate in selection.headline_candidates(record["candidates"]).items():
         found["quality", str(limit)] = _figure(candidate, metric).get("value")
         if not candidate.get("not_measured"):

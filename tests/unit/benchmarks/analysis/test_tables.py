@@ -279,7 +279,7 @@ def test_where_nothing_was_scored_the_task_says_what_would_have_been():
 
 @pytest.mark.parametrize("name", task_names())
 def test_the_usual_metric_of_a_task_is_its_own(name):
-    assert selection.usual_metric(name) == get_task(name).metric
+    assert selection.metric_of(fake(task=name, status="failed")) == get_task(name).metric
 
 
 def test_a_missing_limit_and_a_limit_that_was_not_kept_are_told():

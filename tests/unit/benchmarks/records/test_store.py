@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from benchmarks.api import InvalidRecord
 from benchmarks.records import integrity, store
 from benchmarks.records.canonical import canonical
+from benchmarks.stats import task_units
 from tests.fake_records import fake
 
 
@@ -315,3 +316,12 @@ def test_any_text_survives_sealing(message, versions):
     record["provenance"]["versions"] = versions
     sealed = integrity.seal(record)
     integrity.validate(json.loads(json.dumps(sealed)))
+
+
+def test_units_of_the_task_are_in_the_seal_and_not_in_the_digest():
+    without = fake("hat")
+    record = integrity.seal(without | {"units": task_units.TRANSLATION.to_dict()})
+    assert record["digest"] == without["digest"] and record["seal"] != without["seal"]
+    wrong = record["units"] | {"metric": "ter"}
+    with pytest.raises(InvalidRecord, match="field units.metric: 'ter': not among the metrics"):
+        integrity.validate(integrity.seal(record | {"units": wrong}))

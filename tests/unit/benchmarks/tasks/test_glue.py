@@ -364,7 +364,7 @@ def test_what_copies_were_fine_tuned_on_decides_nothing() -> None:
     record = tuned_record("hat", 1)
     candidate = record["candidates"][0]
     assert next(iter(candidate["test"])) == "a-set"
-    assert selection.deciding_set(candidate) == "test" and selection.metric_of([record]) == "mlm_accuracy"
+    assert selection.deciding_set(candidate) == "test" and selection.metric_of(record) == "mlm_accuracy"
     assert not [told for told in submission.problems(record) if told.startswith("test.")]
 
 
