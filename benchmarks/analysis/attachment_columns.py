@@ -1,13 +1,12 @@
-"""What lies beside published records and is shown with their rows: verdicts of second runs, and latencies in
-other runtimes, which have columns of their own.
-"""
+"""Columns of a table from files beside its records: verdicts of second runs, latencies in other runtimes."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 from benchmarks.analysis.number_format import NONE, Row, ranged
 from benchmarks.api import InvalidRecord
@@ -19,70 +18,93 @@ from benchmarks.records.text import sanitize
 from benchmarks.stats import intervals, quantities
 from benchmarks.verification import verdict_files
 
+if TYPE_CHECKING:
+    import pandas as pd
 
-class Files(NamedTuple):
-    """Record id -> the files about it, of each kind."""
+
+NOT_VERIFIED = verdict_files.NOT_YET
+"""Text for a row that no second run has verified."""
+
+
+class AttachedFiles(NamedTuple):
+    """Record id -> paths of the files about that record, of each kind."""
 
     verdicts: Mapping[str, tuple[Path, ...]] = {}
     latencies: Mapping[str, tuple[Path, ...]] = {}
 
 
-class Beside(NamedTuple):
-    """What was found about one record, checked, the newest first."""
+class Attached(NamedTuple):
+    """Checked contents of the files about one record, the newest first."""
 
     verdicts: Sequence[Attachment] = ()
     latencies: Sequence[Attachment] = ()
 
 
-def files(root: Path, published: Sequence[Path]) -> Files:
-    """All such files under a folder of results; every one must be about a published record.
+def find_attached(root: Path, published: Sequence[Path]) -> AttachedFiles:
+    """Return all such files under a folder of results; every one must be about a published record.
 
     Raises:
-        InvalidRecord: one is not, or is not named as they are.
+        InvalidRecord: a file is about no published record, or its name is not of the expected form.
     """
-    found = Files(verdict_files.paths(root), runtime_latencies.paths(root))
-    known = {path.stem for path in published} if any(found) else set()
-    for kind in found:
-        for record, there in kind.items():
+    files = AttachedFiles(verdict_files.paths(root), runtime_latencies.paths(root))
+    known = {path.stem for path in published} if any(files) else set()
+    for kind in files:
+        for record, paths in kind.items():
             if record not in known:
-                raise InvalidRecord(f"{there[0]}: field record: no published record {record}: remove it")
-    return found
+                raise InvalidRecord(f"{paths[0]}: field record: no published record {record}: remove it")
+    return files
 
 
-def of_record(record: Record, there: Files) -> Beside:
-    """What lies beside one record.
+def read_attached(record: Record, files: AttachedFiles) -> Attached:
+    """Read and check the files about one record.
 
     Raises:
         InvalidRecord: a file is damaged, misplaced, or does not fit the record.
     """
     name = record["id"]
-    return Beside(
-        verdict_files.of_record(record, there.verdicts.get(name, ())),
-        runtime_latencies.of_record(record, there.latencies.get(name, ())),
+    return Attached(
+        verdict_files.of_record(record, files.verdicts.get(name, ())),
+        runtime_latencies.of_record(record, files.latencies.get(name, ())),
     )
 
 
-Figure = dict[str, Any]
-"""Of a row: ``ms`` with ``ms_low`` and ``ms_high``, over ``interval``; ``ratio`` to the
-same network in PyTorch; ``runs`` of the row that it is a mean over; ``of``, all that it has."""
-Column = dict[tuple[str, str], Figure]
-"""(method, limit in words) -> its figure."""
+@dataclass(frozen=True)
+class RuntimeFigure:
+    """Latency of one row's network in another runtime: over the row's runs, or of the one that was timed."""
+
+    runs: int
+    """Runs of the row that were timed in that runtime."""
+    of: int
+    """All runs of the row."""
+    ratio: float
+    """Times the latency of the same network in PyTorch."""
+    others_cpu: float
+    """The most processors that other programs took during a timing."""
+    ms: float
+    ms_low: float
+    """End of the 95 % interval; NaN if there is none."""
+    ms_high: float
+    interval: str
+    """``seeds`` or ``timings``: what the interval is over."""
 
 
-def columns(
+RuntimeColumn = dict[tuple[str, str], RuntimeFigure]
+"""(method, limit in words) -> figure."""
+
+
+def runtime_columns(
     latest: Sequence[RunSummary],
     named: Mapping[str, str],
-    beside: Mapping[str, Beside],
+    attached: Mapping[str, Attached],
     obstacles: Mapping[str, str] | None = None,
-) -> tuple[dict[str, Column], dict[str, str]]:
-    """Heading -> the column of each runtime, policy and profile that any run of a table was timed in, and
-    heading -> signature.
+) -> tuple[dict[str, RuntimeColumn], dict[str, str]]:
+    """Return, by heading, the column and the signature of each runtime, policy and profile with timings.
 
     Args:
         latest: runs of the table.
-        named: of ``comparable.labels``.
-        beside: record id -> what lies beside it.
-        obstacles: of ``comparable.obstacles``.
+        named: of ``grouping.labels``.
+        attached: record id -> contents of the files about it.
+        obstacles: of ``grouping.obstacles``.
     """
     timed: dict[str, dict[tuple[str, str], list[Attachment]]] = {}
     signatures: dict[str, set[str]] = {}
@@ -91,72 +113,134 @@ def columns(
         for label, head in labelled(run, named[run.id], run.id in (obstacles or {})):
             key = label, str(head.limit)
             runs[key] = runs.get(key, 0) + 1
-            seen = set()
-            for made in beside.get(run.id, Beside()).latencies:
-                title = runtime_latencies.heading(made, run.facts["profile"])
-                if made["candidate"] != head.number or title in seen:
+            headings = set()
+            for stored in attached.get(run.id, Attached()).latencies:
+                heading = runtime_latencies.heading(stored, run.facts["profile"])
+                if stored["candidate"] != head.number or heading in headings:
                     continue  # of another candidate, or measured anew since
-                seen.add(title)
-                timed.setdefault(title, {}).setdefault(key, []).append(made)
-                signatures.setdefault(title, set()).add(sanitize(made["latency"]["signature"]))
-    found = {
-        title: {key: _mean(made, runs[key]) for key, made in there.items()}
-        for title, there in sorted(timed.items())
+                headings.add(heading)
+                timed.setdefault(heading, {}).setdefault(key, []).append(stored)
+                signatures.setdefault(heading, set()).add(sanitize(stored["latency"]["signature"]))
+    columns = {
+        heading: {key: _mean(stored, runs[key]) for key, stored in rows.items()}
+        for heading, rows in sorted(timed.items())
     }
-    return found, {title: "  and  ".join(sorted(told)) for title, told in sorted(signatures.items())}
+    return columns, {heading: "  and  ".join(sorted(texts)) for heading, texts in sorted(signatures.items())}
 
 
-def _mean(there: Sequence[Attachment], of: int) -> dict[str, Any]:
-    """One row's figure: over its runs, or of the one that was timed."""
-    latencies = [made["latency"] for made in there]
-    figure = {"runs": len(there), "of": of, "ratio": sum(x["ratio"] for x in latencies) / len(there)}
-    figure["others_cpu"] = max(x["others_cpu"] for x in latencies)
-    if len(there) > 1:
-        over = intervals.interval([x["p50"] for x in latencies], quantities.FIGURES["p50"])
+def _mean(stored: Sequence[Attachment], of: int) -> RuntimeFigure:
+    """Return one row's figure: over its runs, or of the one that was timed."""
+    latencies = [entry["latency"] for entry in stored]
+    runs = len(latencies)
+    ratio = sum(latency["ratio"] for latency in latencies) / runs
+    load = max(latency["others_cpu"] for latency in latencies)
+    if runs > 1:
+        over = intervals.interval([latency["p50"] for latency in latencies], quantities.FIGURES["p50"])
         low, high = (math.nan if end is None else end for end in (over.low, over.high))
-        return figure | {"ms": over.mean, "ms_low": low, "ms_high": high, "interval": "seeds"}
-    (one,) = latencies
-    ends = {"ms_low": one["p50_low"], "ms_high": one["p50_high"]}
-    return figure | {"ms": one["p50"], **ends, "interval": "timings"}
+        return RuntimeFigure(runs, of, ratio, load, over.mean, low, high, "seeds")
+    (latency,) = latencies
+    ends = latency["p50_low"], latency["p50_high"]
+    return RuntimeFigure(runs, of, ratio, load, latency["p50"], *ends, "timings")
 
 
-def disturbed(columns: Iterable[Column]) -> float:
-    """The most processors that other programs took during any timing of these columns."""
-    return max((figure["others_cpu"] for column in columns for figure in column.values()), default=0.0)
+def most_disturbed(columns: Iterable[RuntimeColumn]) -> float:
+    """Return the most processors that other programs took during any timing of these columns."""
+    return max((figure.others_cpu for column in columns for figure in column.values()), default=0.0)
 
 
-def cell(column: Column, row: Row) -> str:
-    """``1.23 [1.20, 1.27] t, 0.45 x PyTorch``, and of how many runs where not of all."""
-    figure = figure_of(column, row)
+def runtime_cell(column: RuntimeColumn, row: Row) -> str:
+    """Return ``1.23 [1.20, 1.27] t, 0.45 x PyTorch``, with the number of runs unless all were timed."""
+    figure = figure_of_row(column, row)
     if figure is None:
         return NONE
-    text = ranged(figure["ms"], figure["ms_low"], figure["ms_high"], "sig", figure["interval"])
-    text += f", {figure['ratio']:.2f} x PyTorch"
-    return text if figure["runs"] == figure["of"] else f"{text} ({figure['runs']} of {figure['of']} runs)"
+    text = ranged(figure.ms, figure.ms_low, figure.ms_high, "sig", figure.interval)
+    text += f", {figure.ratio:.2f} x PyTorch"
+    return text if figure.runs == figure.of else f"{text} ({figure.runs} of {figure.of} runs)"
 
 
-def figure_of(column: Column, row: Row) -> Figure | None:
-    """The figure of a table's row, if it has one."""
+def figure_of_row(column: RuntimeColumn, row: Row) -> RuntimeFigure | None:
+    """Return the figure of a table's row; None if it has none."""
     return column.get((str(row["method"]), str(row["limit"])))
 
 
-def texts(made: Attachment, profile: str) -> dict[str, Any]:
-    """One latency as plain data for a row's page."""
-    latency, told = made["latency"], made["provenance"]
+class VerdictTexts(TypedDict):
+    """One verdict of a second run as plain texts."""
+
+    answer: str
+    quality: str
+    date: str
+    machine: str
+    differing: str
+    reasons: list[str]
+    checks: list[str]
+
+
+class VerdictLine(VerdictTexts):
+    """A verdict with the run that it is about."""
+
+    method: str
+    seed: int
+    record: str
+
+
+Verdicts = Mapping[str, Sequence[Attachment]]
+"""Record id -> the checked verdicts on it, newest first; a record without an entry was never verified."""
+
+
+def verified_column(
+    rows: pd.DataFrame, latest: Sequence[RunSummary], named: Mapping[str, str], verdicts: Verdicts
+) -> list[str]:
+    """Return, for each row of a table, the answer of second runs and from how many of its runs."""
+    of_method: dict[str, dict[str, str]] = {}
+    for run in latest:
+        of_method.setdefault(named[run.id], {})[str(run.seed)] = run.id
+    column = []
+    for method, seeds, compared in zip(rows["of"], rows["seeds"], rows["compared"], strict=True):
+        mine = of_method[method]
+        if seeds and not compared:
+            column.append(NONE)  # a second run is judged by its product
+            continue
+        ids = [mine[seed] for seed in seeds.split()] or list(mine.values())
+        column.append(verdict_files.row_status([verdicts.get(i, ()) for i in ids]))
+    return column
+
+
+def verdict_lines(
+    latest: Sequence[RunSummary], named: Mapping[str, str], verdicts: Verdicts
+) -> list[VerdictLine]:
+    """Return every verdict on the runs of a table as plain texts, newest first for each run."""
+    return [
+        {
+            "method": named[run.id],
+            "seed": run.seed,
+            "record": run.id,
+            **verdict_texts(stored, run.fingerprint),
+        }
+        for run in latest
+        for stored in verdicts.get(run.id, ())
+    ]
+
+
+def verdict_texts(stored: Attachment, fingerprint: object) -> VerdictTexts:
+    """Return one verdict as plain texts; ``fingerprint``: of the machine of the published run."""
     return {
-        "what": runtime_latencies.heading(made, profile),
-        "candidate": made["candidate"],
-        "p50": [latency[k] for k in ("p50", "p50_low", "p50_high")],
-        "p90": latency["p90"],
-        "times PyTorch": [latency[k] for k in ("ratio", "ratio_low", "ratio_high")],
-        "PyTorch, ms": latency["pytorch_p50"],
-        "other programs meanwhile, processors": latency["others_cpu"],
-        "made as": sanitize(latency["signature"]),
-        "profile": made["profile"],
-        "on": date(made),
-        "compared": [
-            f"{sanitize(x['what'], 60)}: {sanitize(x['value'], 60)} ({sanitize(x['signature'], 160)})"
-            for x in made["checks"]
-        ],
-        "commit": sanitize(told["commit"] or "none", 64),
+        "answer": verdict_files.words(stored),
+        "quality": stored["quality"],
+        "date": date(stored),
+        "machine": verdict_files.machine(stored, fingerprint),
+        "differing": verdict_files.differing(stored),
+        "reasons": [sanitize(reason) for reason in stored["reasons"][:20]],
+        "checks": [_check(check) for check in stored["checks"]],
     }
+
+
+def _check(check: Attachment) -> str:
+    """Return one figure, published and now, in one line."""
+    word = {True: "holds", False: "does not hold", None: "cannot tell"}[check["holds"]]
+    known = ["none" if v is None else f"{v:.4g}" for v in (check["published"], check["now"])]
+    span = "" if check["low"] is None else f" in [{check['low']:.4g}, {check['high']:.4g}]"
+    return (
+        f"{check['what']} at limit {sanitize(check['limit'], 40)}: published {known[0]},"
+        f" now {known[1]}"
+        f"{span}: {word} ({sanitize(check['how'], 120)})"
+    )

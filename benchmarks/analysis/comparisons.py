@@ -13,8 +13,8 @@ from benchmarks.api import InvalidRecord
 from benchmarks.claims.hypotheses import Evidence
 from benchmarks.records import selection
 from benchmarks.records.record import Candidate
-from benchmarks.stats import bleu, intervals, paired_bleu
-from benchmarks.stats.quantities import Quantity
+from benchmarks.stats import bleu, intervals, paired_bleu, pareto
+from benchmarks.stats.quantities import DIFFERENCE
 
 MOST_PAIRS = 120
 """Pairs of networks in one table that are tested over sentences; each costs a tenth of a second."""
@@ -34,13 +34,10 @@ def volumes_of(lines: pd.DataFrame, axis: selection.Axis) -> pd.DataFrame:
     keys = pd.DataFrame(ordered, columns=["method", "seed"])
     if axis.reference is None:
         return keys.assign(volume=np.nan)
-    volumes = intervals.hypervolumes(points[..., 0], points[..., 1], axis.reference)
+    volumes = pareto.hypervolumes(points[..., 0], points[..., 1], axis.reference)
     volumes[~np.isfinite(points).all(axis=2).any(axis=1)] = np.nan
     return keys.assign(volume=volumes)
 
-
-DIFFERENCE = Quantity("a difference")
-"""It may be any number: its interval is Student's, and there is none where no pair differs from another."""
 
 Figures = Iterable[tuple[str, int, float]]
 """Method, seed, figure."""

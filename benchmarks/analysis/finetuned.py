@@ -15,7 +15,7 @@ from benchmarks.analysis.number_format import NONE, ranged
 from benchmarks.records import selection
 from benchmarks.records.text import sanitize
 from benchmarks.stats import intervals, quantities
-from benchmarks.stats.quantities import Quantity
+from benchmarks.stats.quantities import DIFFERENCE, Quantity
 
 MEAN = "mean over tasks"
 Key = tuple[str, str]
@@ -163,7 +163,7 @@ def _difference(ours: Mapping[int, Sequence[float]], theirs: Mapping[int, Sequen
         return NONE
     apart = [[a - b for a, b in zip(ours[seed], theirs[seed], strict=False)] for seed in seeds]
     means = [float(np.mean(copies)) for copies in apart]
-    found = _interval(means, apart[0], Quantity("a difference"))
+    found = _interval(means, apart[0], DIFFERENCE)
     return ranged(found.mean, _number(found.low), _number(found.high), "+.1f", _over(means))
 
 

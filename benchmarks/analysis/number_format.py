@@ -7,15 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 NONE = "-"
-IMAGES = ("vision-", "vl-")
-"""Beginnings of the names of tasks whose test items are images, or questions about them."""
-
-
-def item(task: str) -> str:
-    """What a task is tested on and timed for."""
-    return "image" if task.startswith(IMAGES) else "sentence"
-
-
 OVER = {"sentences": " s", "timings": " t", "fine-tunings": " f"}
 """Mark behind an interval that is not over seeds."""
 DEEPER = 3

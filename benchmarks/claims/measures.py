@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from benchmarks.records import selection
 from benchmarks.records.record import Candidate, Record
 from benchmarks.records.text import sanitize
-from benchmarks.stats import intervals
+from benchmarks.stats import pareto
 
 Figure = float | Mapping[str, float]
 """One, or several parts by name whose mean it is: runs are compared over the parts that they all have."""
@@ -93,7 +93,7 @@ def _hypervolume(record: Record, limit: float | None) -> float | None:
     )
     points = [(_test(c, metric), (c.get("latency") or {}).get("ratio")) for c in chosen]
     pairs = [(q, float(x)) for q, x in points if q is not None and x is not None]
-    return intervals.hypervolume(pairs, selection.reference_point(record["spec"]["task"])) if pairs else None
+    return pareto.hypervolume(pairs, selection.reference_point(record["spec"]["task"])) if pairs else None
 
 
 def _seconds_per_token(record: Record, limit: float | None) -> float | None:

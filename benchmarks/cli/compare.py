@@ -44,13 +44,16 @@ def run(options: argparse.Namespace) -> int:
     records = _selected(store.load_all(folders.store), folders, options)
     chosen = [record for ref in refs for record in _of_method(ref, records, folders, options)]
     baseline = registry.find(options.baseline).name if options.baseline else None
-    from benchmarks import report
+    from benchmarks.analysis.table import build_table
     from benchmarks.comparability.grouping import COUNTED
+    from benchmarks.report.console import Terminal
+    from benchmarks.report.data_formats import as_json
 
+    table = build_table(chosen, baseline)  # refuses runs with unequal allowances
     if options.json:
-        print_json(report.as_json(chosen, baseline=baseline))
+        print_json(as_json(table))
         return 0
-    print_rich(report.terminal(chosen, baseline=baseline))  # refuses runs with unequal allowances
+    print_rich(Terminal(table))
     budget = chosen[0]["spec"]["budget"]
     allowances = " | ".join(f"{budget[kind]:,.10g} {kind}" for kind in COUNTED if budget[kind] is not None)
     ruleset = ruleset_of(chosen[0]["spec"])

@@ -49,27 +49,40 @@ def run(options: argparse.Namespace) -> int:
 def write_reports(
     records: Sequence[Record], folders: Folders, *, as_json: bool, baseline: str | None
 ) -> None:
-    """Write one report for each group of comparable records; print the tables and the paths."""
-    from benchmarks import report as reports
+    """Write one report for each group of comparable records, and a site of all; print tables and paths."""
+    from benchmarks.analysis.table import build_from_runs
+    from benchmarks.claims import judge
     from benchmarks.comparability import grouping, run_summary
+    from benchmarks.leaderboard import local_site
+    from benchmarks.report import data_formats, files
+    from benchmarks.report.console import Terminal
 
-    groups = grouping.groups(run_summary.summarize_all(records))
+    runs = [
+        run_summary.summarize(record, keep=True, place=place, measured=judge.measured(record))
+        for place, record in enumerate(records)
+    ]
+    groups = grouping.groups(runs)
     documents: list[object] = []
-    for number, comparable in enumerate(groups, 1):
-        group = run_summary.records_of(comparable)
-        spec, home = group[0]["spec"], folders.home
+    comparisons: list[local_site.Comparison] = []
+    for number, group in enumerate(groups, 1):
+        table, home = build_from_runs(group, baseline), folders.home
         if len(groups) > 1:
-            home = home / "reports" / f"{number}-{spec['task']}-{spec['profile']}"
-        written = reports.render(group, home, baseline=baseline)
+            home = home / "reports" / f"{number}-{table.shared['task']}-{table.shared['profile']}"
+        written = files.write_report(table, home)
+        images = {name: written[name].read_bytes() for name in written if name.endswith(".svg")}
+        comparisons.append(local_site.Comparison(group, table, images))
         paths = {name: os.path.relpath(path) for name, path in written.items()}
         if as_json:
-            documents.append({"paths": paths, **reports.as_json(group, baseline=baseline)})
+            paths["index.html"] = os.path.relpath(folders.site / "index.html")
+            documents.append({"paths": paths, **data_formats.as_json(table)})
             continue
         print()
-        print_rich(reports.terminal(group, baseline=baseline))
+        print_rich(Terminal(table))
         plots = "  ".join(paths[name] for name in PLOTS if name in paths)
         print(f"\n table   {paths['table.md']}  {paths['table.csv']}")
         print(f" plots   {plots}  (and .svg)" if plots else " plots   none: nothing to draw")
-        print(f" report  {paths['index.html']}")
+    page = local_site.write_site(folders.site, runs, comparisons, folders.store.as_posix())
     if as_json:
         print_json(documents[0] if len(documents) == 1 else documents)
+    else:
+        print(f" page    {os.path.relpath(page)}")

@@ -20,7 +20,7 @@ EPILOG = (
     "exit code: 0 all runs ended (runs stopped by their seconds are compared with none); 1 a run failed, or"
     " nothing comparable is left; 2 mistake; 130 interrupted"
 )
-REPORT_MODULES = ("benchmarks.report.html", "benchmarks.report.plots.pareto")
+REPORT_MODULES = ("benchmarks.report.files", "benchmarks.leaderboard.local_site")
 """Modules that the report needs, imported while the fork server starts."""
 
 

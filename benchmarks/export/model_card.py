@@ -10,7 +10,7 @@ from benchmarks.export.source import Delivery
 from benchmarks.records.record import Candidate
 from benchmarks.records.selection import direct
 from benchmarks.records.text import sanitize
-from benchmarks.report.text_formats import md
+from benchmarks.report.table_markup import escape_markdown
 from benchmarks.runs.repeat import command
 
 Row = tuple[str, str, str]
@@ -62,9 +62,9 @@ def card(
     front = ["---", "license: other", "tags: [supernet-bench]", "library_name: " + LIBRARIES[target], "---"]
     parts = [
         "\n".join(front),
-        f"# {md(sanitize(spec['method'], 80))} on {md(sanitize(spec['task'], 80))}",
-        f"One sub-network that {md(sanitize(spec['method'], 80))} found, exported by supernet-bench"
-        f" from record `{sanitize(record['id'], 16)}`, candidate {candidate['index']}.",
+        f"# {escape_markdown(sanitize(spec['method'], 80))} on {escape_markdown(sanitize(spec['task'], 80))}",
+        f"One sub-network that {escape_markdown(sanitize(spec['method'], 80))} found, exported by"
+        f" supernet-bench from record `{sanitize(record['id'], 16)}`, candidate {candidate['index']}.",
         LOADING[target].format(auto=auto),
         "## Figures",
         "Of the record, on its own machine and in PyTorch:",
@@ -86,7 +86,7 @@ def card(
         ),
         "## Licence",
         "The program is MIT-licensed. The weights were trained on data with terms of their own:"
-        f" {md(sanitize(licence))}.",
+        f" {escape_markdown(sanitize(licence))}.",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -104,7 +104,7 @@ def table(rows: Sequence[Row]) -> str:
     if not rows:
         return "none"
     lines = ["| what | value | signature |", "| :-- | :-- | :-- |"]
-    lines += ["| " + " | ".join(md(sanitize(cell, 300)) for cell in row) + " |" for row in rows]
+    lines += ["| " + " | ".join(escape_markdown(sanitize(cell, 300)) for cell in row) + " |" for row in rows]
     return "\n".join(lines)
 
 

@@ -1,7 +1,6 @@
-"""The leaderboard, rebuilt from records, what lies beside them (verdicts, latencies in other runtimes) and
-studies alone, always the same bytes.
+"""Leaderboard files, rebuilt from records, files beside records, and studies alone, always the same bytes.
 
-Records are apart by task, tier, profile, allowance, settings and data; a table never mixes them.
+A table never mixes records of different task, tier, profile, allowance, settings or data.
 """
 
 from __future__ import annotations
@@ -17,12 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.api import UsageError
-from benchmarks.records import store
-from benchmarks.records import study_files as stored
+from benchmarks.records import store, study_files
 from benchmarks.records.store import write_text
 
 if TYPE_CHECKING:
-    from benchmarks.analysis.attachment_columns import Beside
+    from benchmarks.analysis.attachment_columns import Attached
     from benchmarks.comparability.run_summary import RunSummary
     from benchmarks.leaderboard import tables
 
@@ -52,80 +50,83 @@ There are no result records yet. Make one with `supernet-bench run mt`, then add
 
 
 def _contents(root: Path, site_dir: Path) -> dict[str, bytes]:
-    """Every generated file that is committed, by its path under the results folder; the site is written."""
-    from benchmarks.analysis import attachment_columns
+    """Return every committed generated file, by its path under the results folder; the site is written."""
+    from benchmarks.analysis.attachment_columns import find_attached
     from benchmarks.claims import judge
     from benchmarks.leaderboard import claims_page, tables
     from benchmarks.leaderboard.site import pages
     from benchmarks.records import selection
-    from benchmarks.report import text_formats
+    from benchmarks.report import data_formats
 
     paths = store.paths(root / "records")
     brief = len(paths) > DETAILED
-    job = tables.Job(root, site_dir, brief, attachment_columns.files(root, paths))
-    made: list[tables.Board] = []
+    source = tables.BoardSource(root, site_dir, brief, find_attached(root, paths))
+    boards: list[tables.Board] = []
     concerned: list[RunSummary] = []
-    with tables.uncollected() if brief else nullcontext():  # figures, which are not brief, do leave garbage
-        for folder, given in _folders(job, paths):
-            made += tables.tables_of(job, folder, given)
+    # The figures of a board that is not brief do leave garbage.
+    with tables.without_garbage_collection() if brief else nullcontext():
+        for folder, attached in _folders(source, paths):
+            boards += tables.build_boards(source, folder, attached)
             concerned += [run for run in folder if run.measured is not None]
-    made.sort(key=lambda board: board.order)
-    studies = stored.load_all(root)
+    boards.sort(key=lambda board: board.order)
+    studies = study_files.load_all(root)
     judged = judge.judge_runs(concerned, studies=studies)
-    pages.write_pages(site_dir, [board.site for board in made], len(paths), judged)
-    files = {name: data for board in made for name, data in board.files.items()}
-    files |= {f"{stored.FOLDER}/{study.name}.md": study.page.encode() for study in studies.values()}
-    board = {
+    pages.write_pages(site_dir, [board.site for board in boards], len(paths), judged)
+    files = {name: data for board in boards for name, data in board.files.items()}
+    files |= {f"{study_files.FOLDER}/{study.name}.md": study.page.encode() for study in studies.values()}
+    index = {
         "schema": SCHEMA,
         "version": selection.results_version(),
         "records": len(paths),
-        "groups": [board.entry for board in made],
+        "groups": [board.entry for board in boards],
         "studies": {study.name: study.seal for study in studies.values()},
         "files": sorted([JSON, PAGE, CLAIMS, *files]),
     }
     head = _HEAD + ("" if paths else _EMPTY) + (_BRIEF if brief else "")
-    files[JSON] = (text_formats.json_text(board) if not brief else json.dumps(board) + "\n").encode()
+    files[JSON] = (data_formats.json_text(index) if not brief else json.dumps(index) + "\n").encode()
     files[CLAIMS] = claims_page.markdown(judged).encode()
-    files[PAGE] = "\n".join([head, *(board.markdown for board in made)]).encode()
+    files[PAGE] = "\n".join([head, *(board.markdown for board in boards)]).encode()
     return files
 
 
-def _folders(job: tables.Job, paths: Sequence[Path]) -> Iterator[tuple[list[RunSummary], dict[str, Beside]]]:
-    """The runs of one folder after the other, with what lies beside them."""
+def _folders(
+    source: tables.BoardSource, paths: Sequence[Path]
+) -> Iterator[tuple[list[RunSummary], dict[str, Attached]]]:
+    """Yield the runs of one folder after the other, with the contents of the files beside them."""
     runs: list[RunSummary] = []
-    given: dict[str, Beside] = {}
-    for read in _in_parallel(job, paths):
-        given |= read.beside
-        for run in read.runs:
+    attached: dict[str, Attached] = {}
+    for batch in _in_parallel(source, paths):
+        attached |= batch.attached
+        for run in batch.runs:
             if runs and _folder(runs[0]) != _folder(run):
-                yield runs, given
-                runs, given = [], dict(read.beside)
+                yield runs, attached
+                runs, attached = [], dict(batch.attached)
             runs.append(run)
     if runs:
-        yield runs, given
+        yield runs, attached
 
 
 def _folder(run: RunSummary) -> tuple[str, str]:
     return run.facts["task"], run.facts["profile"]
 
 
-def _in_parallel(job: tables.Job, paths: Sequence[Path]) -> Iterator[tables.Read]:
+def _in_parallel(source: tables.BoardSource, paths: Sequence[Path]) -> Iterator[tables.RecordBatch]:
     """Read the records in order; those of large boards on every core, a little ahead of the caller."""
     from benchmarks.leaderboard import tables
 
-    parts = [(job, first, paths[first : first + AT_ONCE]) for first in range(0, len(paths), AT_ONCE)]
+    parts = [(source, first, paths[first : first + AT_ONCE]) for first in range(0, len(paths), AT_ONCE)]
     cores = min(len(os.sched_getaffinity(0)), len(parts))
-    if cores < 2 or not job.brief:
-        yield from (tables.read(*part) for part in parts)
+    if cores < 2 or not source.brief:
+        yield from (tables.read_records(*part) for part in parts)
         return
     from concurrent.futures import Future, ProcessPoolExecutor
     from multiprocessing import get_context
 
     # Started anew, not forked: numpy's threads do not survive a fork.
     with ProcessPoolExecutor(cores, mp_context=get_context("spawn")) as pool:
-        ahead: deque[Future[tables.Read]] = deque()
+        ahead: deque[Future[tables.RecordBatch]] = deque()
         for part in parts:
-            ahead.append(pool.submit(tables.read, *part))
+            ahead.append(pool.submit(tables.read_records, *part))
             if len(ahead) > AHEAD * cores:
                 yield ahead.popleft().result()
         while ahead:
@@ -149,7 +150,7 @@ def build(results_dir: Path) -> dict[str, Path]:
     with tempfile.TemporaryDirectory(prefix=f".{SITE}.", dir=root) as scratch:
         new = Path(scratch) / "new"
         files = _contents(root, new)
-        stale = _made_before(root) - set(files)
+        stale = _listed_plots(root) - set(files)
         for name, data in files.items():
             if _read(root / name) != data:
                 write_text(root / name, data)
@@ -161,8 +162,8 @@ def build(results_dir: Path) -> dict[str, Path]:
     return {name: root / name for name in files} | {f"{SITE}/index.html": root / SITE / "index.html"}
 
 
-def _made_before(root: Path) -> set[str]:
-    """The plots that the leaderboard now in place lists as its own; hostile names are ignored."""
+def _listed_plots(root: Path) -> set[str]:
+    """Return the plots that the leaderboard in place lists as its own; hostile names are ignored."""
     try:
         listed = json.loads((root / JSON).read_text("utf-8"))["files"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -178,7 +179,7 @@ def _read(path: Path) -> bytes | None:
 
 
 def check(results_dir: Path) -> list[str]:
-    """The generated files that are missing, out of date or left over; empty when all is current.
+    """Return the generated files that are missing, out of date or left over; empty when all is current.
 
     The site is not committed: it is built twice, and files in which the two differ are named.
     Plots drawn by another matplotlib release have other bytes: then only that they exist is checked.
@@ -188,30 +189,31 @@ def check(results_dir: Path) -> list[str]:
         once, again = Path(scratch) / "once", Path(scratch) / "again"
         files = _contents(root, once)
         _contents(root, again)
-        differing = [f"{SITE}/{name}" for name in _unequal(once, again)]
-    differing += sorted(_made_before(root) - set(files))
-    differing += stored.differing_pictures(root, [*stored.load_all(root).values()])
+        differing = [f"{SITE}/{name}" for name in _differing_files(once, again)]
+    differing += sorted(_listed_plots(root) - set(files))
+    differing += study_files.differing_pictures(root, [*study_files.load_all(root).values()])
     for name, data in files.items():
-        there = _read(root / name)
-        if there is None or (there != data and not (_PLOT.fullmatch(name) and _other_release(there, data))):
+        old = _read(root / name)
+        if old is None or (old != data and not (_PLOT.fullmatch(name) and _other_release(old, data))):
             differing.append(name)
     return sorted(differing)
 
 
-def _unequal(one: Path, other: Path) -> list[str]:
-    """The files that are not the same in both folders."""
-    names = {p.relative_to(top).as_posix() for top in (one, other) for p in top.rglob("*") if p.is_file()}
-    return sorted(name for name in names if _read(one / name) != _read(other / name))
+def _differing_files(first: Path, second: Path) -> list[str]:
+    """Return the files that are not the same in both folders."""
+    names = {p.relative_to(top).as_posix() for top in (first, second) for p in top.rglob("*") if p.is_file()}
+    return sorted(name for name in names if _read(first / name) != _read(second / name))
 
 
 def _other_release(ours: bytes, theirs: bytes) -> bool:
+    """Return whether two plots were drawn by different releases of matplotlib."""
     pattern = re.compile(rb"Matplotlib v(?:ersion)?([0-9][0-9.a-z+]*)")
-    found = [pattern.search(data) for data in (ours, theirs)]
-    return all(found) and found[0].group(1) != found[1].group(1)  # type: ignore[union-attr]
+    first, second = pattern.search(ours), pattern.search(theirs)
+    return first is not None and second is not None and first.group(1) != second.group(1)
 
 
 def require_current(results_dir: Path) -> None:
-    """Raise UsageError, naming the files and the command, where the leaderboard is out of date."""
+    """Raise UsageError, naming the files and the command, if the leaderboard is out of date."""
     differing = check(results_dir)
     if differing:
         listed = "\n".join(f"  {name}" for name in differing[:20])

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
+
+import pandas as pd
 
 from benchmarks.analysis.number_format import NONE
 from benchmarks.claims import hypotheses
 from benchmarks.claims.hypotheses import LOOKS, NOT_TESTED, UNDECIDED, Claim, ClaimVerdict, Evidence, format_p
 from benchmarks.records.text import sanitize
-from benchmarks.report.text_formats import md
+from benchmarks.report.table_markup import escape_markdown, markdown_table, rich_table
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -30,21 +32,28 @@ RULES = (
 )
 
 
+class EvidenceTexts(TypedDict):
+    """Evidence of a verdict as plain texts."""
+
+    where: str
+    told: str
+    records: Sequence[str]
+
+
 def effect(verdict: ClaimVerdict) -> str:
-    """``+0.19 [-1.64, +2.02]``, or why there is no interval; over several pairs of a study, one for each."""
+    """Return ``+0.19 [-1.64, +2.02]``, one for each pair of a study; or why there is no interval."""
     if len(verdict.claim.pairs) > 1 and verdict.evidence:
-        told = (f"{one.profile} {_interval(verdict.claim, one)}" for one in verdict.evidence)
-        return "; ".join(told)
+        return "; ".join(f"{part.profile} {_interval(verdict.claim, part)}" for part in verdict.evidence)
     return _interval(verdict.claim, verdict)
 
 
-def _interval(claim: Claim, found: ClaimVerdict | Evidence) -> str:
-    if found.effect is None:
+def _interval(claim: Claim, result: ClaimVerdict | Evidence) -> str:
+    if result.effect is None:
         return NONE
-    mean = f"{found.effect:+.{claim.digits}f}"
-    if found.low is None or found.high is None:
+    mean = f"{result.effect:+.{claim.digits}f}"
+    if result.low is None or result.high is None:
         return f"{mean} (one seed: no interval)"
-    return f"{mean} [{found.low:+.{claim.digits}f}, {found.high:+.{claim.digits}f}]"
+    return f"{mean} [{result.low:+.{claim.digits}f}, {result.high:+.{claim.digits}f}]"
 
 
 def _paper(verdict: ClaimVerdict) -> str:
@@ -53,39 +62,36 @@ def _paper(verdict: ClaimVerdict) -> str:
 
 
 class Terminal:
-    """All verdicts for a rich console: one table, then what would decide the open ones."""
+    """All verdicts for a rich console: one table a paper, then what would decide the open ones."""
 
     def __init__(self, verdicts: Sequence[ClaimVerdict]) -> None:
         self.verdicts = verdicts
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield the tables and the lines under them."""
-        from rich.box import SIMPLE_HEAD
         from rich.padding import Padding
-        from rich.table import Table as Grid
         from rich.text import Text
 
         for paper, title in hypotheses.papers().items():
-            grid = Grid(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
-            for head in ("id", "claim", "paper", "ours [95 %]", "n", "verdict"):
-                left = head in ("id", "claim", "verdict")
-                grid.add_column(head, justify="left" if left else "right", no_wrap=head in ("id", "n"))
+            heads = ("id", "claim", "paper", "ours [95 %]", "n", "verdict")
+            rows = []
             for v in self.verdicts:
                 if v.claim.paper == paper:
-                    unit = f" {v.claim.unit}" if effect(v) != NONE else ""
-                    told = [v.claim.id, v.claim.statement, _paper(v), effect(v) + unit, str(v.n), said(v)]
-                    grid.add_row(*map(Text, told))
+                    ours = effect(v) + (f" {v.claim.unit}" if effect(v) != NONE else "")
+                    claim = v.claim.id, v.claim.statement
+                    rows.append((*claim, _paper(v), ours, str(v.n), verdict_with_reason(v)))
+            right = ("paper", "ours [95 %]", "n")
             yield Text(title, style="bold")
-            yield grid
+            yield rich_table(pd.DataFrame(rows, columns=heads), right=right, unbroken=("id", "n"))
             yield Text()
         for v in self.verdicts:
             if v.records:
                 yield Padding(Text(f"{v.claim.id}: records {' '.join(v.records)}", style="dim"), (0, 0, 0, 1))
-        wanted: dict[str, list[str]] = {}
+        claims_of: dict[str, list[str]] = {}
         for v in self.verdicts:
             if v.command:
-                wanted.setdefault(v.command, []).append(v.claim.id)
-        for command, names in wanted.items():
+                claims_of.setdefault(v.command, []).append(v.claim.id)
+        for command, names in claims_of.items():
             yield Text(f"to decide {', '.join(names)}:")
             yield Padding(Text(command, overflow="fold"), (0, 0, 0, 2))
         for v in self.verdicts:
@@ -95,77 +101,73 @@ class Terminal:
         yield Text(RULES, style="dim")
 
 
-def said(verdict: ClaimVerdict) -> str:
+def verdict_with_reason(verdict: ClaimVerdict) -> str:
     """Return the verdict with its confounds, if any, and its reason."""
     return f"{verdict.words}: {verdict.why}"
 
 
 def without_command(verdict: ClaimVerdict) -> str:
-    """Why no command would decide an open claim; empty where one would, or where it is decided."""
+    """Return why no command would decide an open claim; empty if one would, or if it is decided."""
     if verdict.command or verdict.verdict not in (UNDECIDED, NOT_TESTED) or verdict.claim.untested:
         return ""
-    if any(one.looks == len(LOOKS) for one in verdict.evidence):
+    if any(part.looks == len(LOOKS) for part in verdict.evidence):
         return "no command can: both looks are spent, and it takes a new claim on new seeds"
     return f"no command can yet: {sanitize(verdict.why)}"
 
 
 def markdown(verdicts: Sequence[ClaimVerdict]) -> str:
-    """A page: a table for each paper, then every claim with what it rests on."""
-    made = "Generated from `records/` and `studies/` by `supernet-bench leaderboard`; do not edit."
-    parts = ["# The papers' claims", made, RULES]
+    """Return a page: a table for each paper, then every claim with its evidence."""
+    generated = "Generated from `records/` and `studies/` by `supernet-bench leaderboard`; do not edit."
+    parts = ["# The papers' claims", generated, RULES]
     for paper, title in hypotheses.papers().items():
         ours = [v for v in verdicts if v.claim.paper == paper]
-        parts += [f"## {md(title)}", _table(ours)]
+        parts += [f"## {escape_markdown(title)}", _table(ours)]
         parts += [_details(v) for v in ours]
     return "\n\n".join(parts) + "\n"
 
 
 def _table(verdicts: Sequence[ClaimVerdict]) -> str:
-    lines = ["| id | claim | paper | ours \\[95 %\\] | unit | n | verdict |"]
-    lines.append("| :-- | :-- | --: | --: | :-- | --: | :-- |")
+    rows = []
     for v in verdicts:
-        told = [v.claim.id, v.claim.statement, _paper(v), effect(v), v.claim.unit, str(v.n), said(v)]
-        lines.append("| " + " | ".join(md(sanitize(cell)) for cell in told) + " |")
-    return "\n".join(lines)
+        claim = v.claim.id, v.claim.statement, _paper(v)
+        rows.append(map(sanitize, (*claim, effect(v), v.claim.unit, str(v.n), verdict_with_reason(v))))
+    heads = ["id", "claim", "paper", "ours [95 %]", "unit", "n", "verdict"]
+    return markdown_table(pd.DataFrame(map(list, rows), columns=heads))
 
 
-def evidence(verdict: ClaimVerdict) -> list[dict[str, Any]]:
-    """What a verdict rests on: where, what is told of it, and the records used."""
-    found = []
-    for one in verdict.evidence:
+def evidence(verdict: ClaimVerdict) -> list[EvidenceTexts]:
+    """Return the evidence of a verdict: where it is, its figures, and the records used."""
+    texts: list[EvidenceTexts] = []
+    for part in verdict.evidence:
         holm = " after Holm" if len(verdict.claim.pairs) > 1 else ""
         searched = "sign-flip p" if verdict.claim.replicates == "paired seeds" else "p"
         test = searched if verdict.claim.study else "t-test p"
-        p = "" if one.p is None else f", {test} {format_p(one.p)}{holm}"
-        over = f"; mean over {', '.join(one.parts)}" if one.parts else ""
-        over_what = f" over {len(one.seeds)} {verdict.claim.replicates}" if one.seeds else ""
-        told = f"{_interval(verdict.claim, one)}{over_what}{p}: {one.verdict},"
-        found.append(
-            {
-                "where": sanitize(one.where),
-                "told": sanitize(f"{told} {one.why}{over}", 600),
-                "records": one.records,
-            }
-        )
-    return found
+        p = "" if part.p is None else f", {test} {format_p(part.p)}{holm}"
+        over = f"; mean over {', '.join(part.parts)}" if part.parts else ""
+        replicates = f" over {len(part.seeds)} {verdict.claim.replicates}" if part.seeds else ""
+        figures = f"{_interval(verdict.claim, part)}{replicates}{p}: {part.verdict},"
+        told = sanitize(f"{figures} {part.why}{over}", 600)
+        texts.append({"where": sanitize(part.where), "told": told, "records": part.records})
+    return texts
 
 
 def _details(verdict: ClaimVerdict) -> str:
     claim = verdict.claim
-    lines: list[tuple[str, Any]] = [
+    lines = [
         ("The paper", claim.figure),
         ("What we measure", claim.estimand),
         *([("Confounded with", claim.confounded)] if claim.confounded else []),
         ("Supported by", claim.rule),
-        ("ClaimVerdict", said(verdict)),
+        ("Verdict", verdict_with_reason(verdict)),
     ]
-    shown = [f"- {name}: {md(sanitize(text, 600))}" for name, text in lines]
-    for found in evidence(verdict):
-        ids = " ".join(f"`{i}`" for i in found["records"])
-        shown.append(f"- {md(found['where'])}: {md(found['told'])}" + (f"; records {ids}" if ids else ""))
-    shown += [f"- Left out: {md(sanitize(why))}" for why in verdict.left_out]
+    shown = [f"- {name}: {escape_markdown(sanitize(text, 600))}" for name, text in lines]
+    for part in evidence(verdict):
+        ids = " ".join(f"`{i}`" for i in part["records"])
+        line = f"- {escape_markdown(part['where'])}: {escape_markdown(part['told'])}"
+        shown.append(line + (f"; records {ids}" if ids else ""))
+    shown += [f"- Left out: {escape_markdown(sanitize(why))}" for why in verdict.left_out]
     if verdict.command:
         shown.append(f"- To decide it: `{verdict.command}`")
     elif without_command(verdict):
-        shown.append(f"- To decide it: {md(without_command(verdict))}")
-    return f"### {md(claim.id)}\n\n{md(claim.statement)}\n\n" + "\n".join(shown)
+        shown.append(f"- To decide it: {escape_markdown(without_command(verdict))}")
+    return f"### {escape_markdown(claim.id)}\n\n{escape_markdown(claim.statement)}\n\n" + "\n".join(shown)

@@ -1,5 +1,4 @@
-"""From record files to finished tables, in two steps: reading, a file's worth of runs at a time and in any
-process, and making the tables of one folder.
+"""From record files to finished tables: records are read by any process, tables made a folder at a time.
 
 Records that may share a table have one task and one profile, hence one folder; so folders are independent.
 """
@@ -12,55 +11,65 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from benchmarks.analysis import attachment_columns
-from benchmarks.analysis.attachment_columns import Beside, Files
+from benchmarks.analysis.attachment_columns import Attached, AttachedFiles, read_attached
+from benchmarks.analysis.run_page import run_page
 from benchmarks.api import InvalidRecord
 from benchmarks.comparability import grouping, run_summary
 from benchmarks.comparability.run_summary import RunSummary
-from benchmarks.leaderboard.site import run_files
+from benchmarks.leaderboard.site.run_files import RUNS_A_FILE, RunFile
 from benchmarks.records import store
 from benchmarks.records.canonical import canonical
 from benchmarks.records.record import Record
-from benchmarks.records.text import sanitize
+
+if TYPE_CHECKING:
+    from benchmarks.analysis.table import Table
+    from benchmarks.leaderboard.site.pages import TableEntry
+
+PUBLISHED_RECORDS = "results/records"
+"""Folder of the records in the commands that the site shows."""
 
 
 @dataclass(frozen=True)
-class Job:
-    """What a leaderboard is made of. ``brief``: it is too large for plots and details, and records are not
-    kept; ``files``: those that lie beside records."""
+class BoardSource:
+    """Inputs and places of a leaderboard."""
 
     results_dir: Path
     site: Path
     brief: bool
-    files: Files = field(default_factory=Files)
+    """True if it is too large for plots and details; records are then not kept."""
+    files: AttachedFiles = field(default_factory=AttachedFiles)
+    """Files that lie beside records."""
 
 
 @dataclass(frozen=True)
-class Read:
+class RecordBatch:
     """Some records, checked and reduced, in the order of their files; their pages' data are written."""
 
     runs: list[RunSummary]
-    beside: dict[str, Beside]
+    attached: dict[str, Attached]
 
 
 @dataclass(frozen=True)
 class Board:
-    """One finished table. ``order`` sorts the tables of all folders; ``files`` are its plots."""
+    """One finished table with its part of every generated file."""
 
     order: tuple[str, ...]
+    """Sorts the tables of all folders."""
     title: str
     markdown: str
-    entry: dict[str, Any]
-    site: dict[str, Any]
+    entry: dict[str, object]
+    """Its part of ``leaderboard.json``."""
+    site: TableEntry
     files: dict[str, bytes] = field(default_factory=dict)
+    """Its plots, by path."""
 
 
 @contextmanager
-def uncollected() -> Iterator[None]:
-    """No garbage collection meanwhile: records and tables are trees in which there is nothing to collect, and
-    looking through them again and again costs a third of the time."""
+def without_garbage_collection() -> Iterator[None]:
+    """Suspend garbage collection: records and tables are trees without garbage, and visiting them again and
+    again costs a third of the time."""
     before = gc.isenabled()
     gc.disable()
     try:
@@ -70,11 +79,11 @@ def uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def read(job: Job, first: int, paths: Sequence[Path]) -> Read:
+def read_records(source: BoardSource, first: int, paths: Sequence[Path]) -> RecordBatch:
     """Read and check records, and write their part of the site.
 
     Args:
-        job: of the whole leaderboard.
+        source: of the whole leaderboard.
         first: number of the first of ``paths`` among all; starts a file of the site.
         paths: of the records, in order.
 
@@ -83,128 +92,151 @@ def read(job: Job, first: int, paths: Sequence[Path]) -> Read:
     """
     from benchmarks.claims import judge
 
-    found = Read([], {})
-    with uncollected():
-        for start in range(0, len(paths), run_files.RUNS_A_FILE):
-            file = run_files.File(job.site, first + start)
-            for place, path in enumerate(paths[start : start + run_files.RUNS_A_FILE], first + start):
-                record = _load(job, path)
-                given = attachment_columns.of_record(record, job.files)
-                if any(given):
-                    found.beside[record["id"]] = given
+    batch = RecordBatch([], {})
+    with without_garbage_collection():
+        for start in range(0, len(paths), RUNS_A_FILE):
+            file = RunFile(source.site, first + start)
+            for place, path in enumerate(paths[start : start + RUNS_A_FILE], first + start):
+                record = _load(source, path)
+                attached = read_attached(record, source.files)
+                if any(attached):
+                    batch.attached[record["id"]] = attached
                 measured = judge.measured(record)
-                found.runs.append(
-                    run_summary.summarize(record, keep=not job.brief, place=place, measured=measured)
-                )
-                file.add(record, given)
+                run = run_summary.summarize(record, keep=not source.brief, place=place, measured=measured)
+                batch.runs.append(run)
+                file.add(run_page(record, attached, PUBLISHED_RECORDS))
             file.write()
-    return found
+    return batch
 
 
-def _load(job: Job, path: Path) -> Record:
+def _load(source: BoardSource, path: Path) -> Record:
     record = store.load(path)
-    if path.as_posix() != f"{job.results_dir.as_posix()}/records/{store.place(record)}":
-        due = job.results_dir / "records" / store.relative_path(record)
+    if path.as_posix() != f"{source.results_dir.as_posix()}/records/{store.place(record)}":
+        due = source.results_dir / "records" / store.relative_path(record)
         raise InvalidRecord(f"{path}: belongs in {due.parent}\nmove it there, under the name {due.name}")
     return record
 
 
-def tables_of(job: Job, folder: Sequence[RunSummary], given: Mapping[str, Beside]) -> list[Board]:
-    """The tables of all runs of one folder; their part of the site is written."""
-    with uncollected():
-        return [_board(job, *named, given) for named in _named(grouping.groups(folder))]
+def build_boards(
+    source: BoardSource, folder: Sequence[RunSummary], attached: Mapping[str, Attached]
+) -> list[Board]:
+    """Return the tables of all runs of one folder; their part of the site is written."""
+    with without_garbage_collection():
+        return [_board(source, group, attached) for group in _table_groups(grouping.groups(folder))]
 
 
-def _named(groups: list[list[RunSummary]]) -> list[tuple[list[RunSummary], str, str]]:
-    """Each group with a mark and with what sets it apart: both empty for the largest of a task, tier and
-    profile, so that a later group with another allowance takes no one's file names."""
-    found: list[tuple[list[RunSummary], str, str]] = []
+@dataclass(frozen=True)
+class _TableGroup:
+    """The runs of one table; mark and difference are empty for the largest of a task, tier and profile."""
+
+    runs: list[RunSummary]
+    mark: str
+    """Digits behind the names of its files, so that a later group takes no other's names."""
+    difference: str
+    """Facts that keep the group out of the main table."""
+
+
+def _table_groups(groups: list[list[RunSummary]]) -> list[_TableGroup]:
+    marked = []
     for group in groups:
         facts = group[0].facts
         place = [facts[k] for k in ("task", "tier", "profile")]
         rivals = [g for g in groups if [g[0].facts[k] for k in ("task", "tier", "profile")] == place]
         largest = max(rivals, key=len)
         mark = "" if group is largest else hashlib.sha256(canonical(facts)).hexdigest()[:6]
-        found.append((group, mark, _apart(facts, largest[0].facts)))
-    return found
+        marked.append(_TableGroup(group, mark, _difference(facts, largest[0].facts)))
+    return marked
 
 
-def _apart(own: Mapping[str, str], main: Mapping[str, str]) -> str:
-    """Which facts keep a group out of the main table of its task, tier and profile."""
+def _difference(own: Mapping[str, str], main: Mapping[str, str]) -> str:
+    """Return the facts that keep a group out of the main table of its task, tier and profile."""
     unlike = [name for name in {**main, **own} if own.get(name) != main.get(name)]
     return ", ".join(f"{name} {own.get(name, '-')} (there {main.get(name, '-')})" for name in unlike)
 
 
 BRIEF = ("shared", "metric", "rows", "baseline", "comparisons", "notes")
-"""What ``leaderboard.json`` has of a table of a large board."""
+"""Fields that ``leaderboard.json`` has of a table of a large board."""
 
 
-def _board(
-    job: Job, group: Sequence[RunSummary], mark: str, apart: str, given: Mapping[str, Beside]
-) -> Board:
-    from benchmarks.analysis import ranges, tables
+def identity_of(group: Sequence[RunSummary]) -> str:
+    """Return 12 hex digits, the same for tables of the same facts."""
+    return hashlib.sha256(canonical({**group[0].facts, **group[-1].facts})).hexdigest()[:12]
+
+
+def _board(source: BoardSource, group: _TableGroup, attached: Mapping[str, Attached]) -> Board:
+    from benchmarks.analysis.table import build_from_runs
     from benchmarks.leaderboard.site import pages
-    from benchmarks.report import text_formats
+    from benchmarks.report import data_formats, figure_texts
+    from benchmarks.report.markdown import markdown
+    from benchmarks.report.table_markup import escape_markdown
 
-    table = tables.of_runs(group, beside=given)
-    if apart:
+    table = build_from_runs(group.runs, attached=attached)
+    if group.difference:
         table.notes.append(
             "Not comparable with the larger table of this task, tier and profile; that differs in (its own in"
-            f" brackets): {apart}."
+            f" brackets): {group.difference}."
         )
-    if problems := ranges.impossible(table):
-        raise InvalidRecord(
-            "\n".join(
-                [f"{table.shared['task']}, {table.shared['profile']}: impossible figures", *problems[:20]]
-            )
-            + "\nfind the record with: supernet-bench validate "
-            + (job.results_dir / "records").as_posix()
-        )
-    shared = table.shared
-    title = f"{shared['task']}, {shared['tier']}, {shared['profile']}" + (f" ({mark})" if mark else "")
-    slug = "-".join([shared["task"], shared["tier"], shared["profile"], *([mark] if mark else [])])
-    entry = text_formats.as_json(table, only=BRIEF if job.brief else ())
+    _refuse_impossible(table, source)
+    names = [table.shared[k] for k in ("task", "tier", "profile")]
+    title = ", ".join(names) + (f" ({group.mark})" if group.mark else "")
+    slug = "-".join([*names, *([group.mark] if group.mark else [])])
+    entry: dict[str, object] = {"title": title}
+    entry |= data_formats.as_json(table, only=BRIEF if source.brief else ())
     files: dict[str, bytes] = {}
     pictures = {}
-    if job.brief:
-        text = _brief(table, title, len(group))
-        entry["records"] = len(group)
+    if source.brief:
+        text = _brief(table, title, len(group.runs))
+        entry["records"] = len(group.runs)
     else:
-        from benchmarks.report import html
-        from benchmarks.report.plots import pareto
+        from benchmarks.report.plots import gallery
 
-        records = run_summary.records_of(group)
-        files = {f"plots/{slug}-{file}": data for file, data in pareto.images(records, table).items()}
-        drawn = [f"![{_alt(f)}]({f})\n" for f in sorted(files) if f.endswith(".svg")]
-        text = "\n".join([text_formats.markdown(table, title, level=2), *drawn])
-        entry["records"] = [_entry(record) for record in records]
+        files = {f"plots/{slug}-{file}": data for file, data in gallery.images(table).items()}
+        drawn = [f"![{_alternative(f)}]({f})\n" for f in sorted(files) if f.endswith(".svg")]
+        text = "\n".join([markdown(table, title, level=2), *drawn])
+        entry["records"] = [_record_entry(record) for record in run_summary.records_of(group.runs)]
         if picture := files.get(f"plots/{slug}-performance.svg"):
-            pictures["performance"] = picture, html.alternative("performance", table)
-    if apart:
+            pictures["performance"] = picture, figure_texts.alternative("performance", table)
+    if group.difference:
         text += (
-            f"\nNot compared with the other table of this task, tier and profile: {text_formats.md(apart)}.\n"
+            "\nNot compared with the other table of this task, tier and profile:"
+            f" {escape_markdown(group.difference)}.\n"
         )
-    shown = pages.write_table(job.site, group, table, title, slug, pictures, job.brief)
-    return Board(tuple(group[0].facts.values()), title, text, {"title": title, **entry}, shown, files)
+    shown = pages.write_table(
+        source.site, table, identity_of(group.runs), title, slug, pictures, source.brief
+    )
+    return Board(tuple(group.runs[0].facts.values()), title, text, entry, shown, files)
 
 
-def _brief(table: Any, title: str, records: int) -> str:
-    """One table of a large board: how much there is, and the best row at each limit."""
+def _refuse_impossible(table: Table, source: BoardSource) -> None:
+    """Raise InvalidRecord with the impossible figures of a table, if it has any."""
+    from benchmarks.analysis import plausibility
+
+    if problems := plausibility.impossible(table):
+        head = f"{table.shared['task']}, {table.shared['profile']}: impossible figures"
+        folder = (source.results_dir / "records").as_posix()
+        raise InvalidRecord(
+            "\n".join([head, *problems[:20]]) + f"\nfind the record with: supernet-bench validate {folder}"
+        )
+
+
+def _brief(table: Table, title: str, records: int) -> str:
+    """Return one table of a large board: its numbers of records and rows, and the best row at each limit."""
     from benchmarks.analysis import number_format
-    from benchmarks.report.text_formats import md
+    from benchmarks.records.text import sanitize
+    from benchmarks.report.table_markup import escape_markdown
 
     best = table.rows[table.rows["compared"]].dropna(subset=["quality"]).drop_duplicates("limit")
-    told = [
+    lines = [
         f"{row['limit']}: {sanitize(row['method'], 60)}, {number_format.interval(row)} {table.metric_name}"
         for row in best.head(10).to_dict("records")
     ]
     head = f"## {title}\n\n{records} records, {len(table.rows)} rows; best at each limit:\n"
-    return "\n".join([head, *(f"- {md(line)}" for line in told), ""])
+    return "\n".join([head, *(f"- {escape_markdown(line)}" for line in lines), ""])
 
 
-def _alt(file: str) -> str:
+def _alternative(file: str) -> str:
     return file.removeprefix("plots/").removesuffix(".svg")
 
 
-def _entry(record: Record) -> dict[str, str]:
+def _record_entry(record: Record) -> dict[str, str]:
     return {"path": store.relative_path(record).as_posix(), "digest": record["digest"]}

@@ -40,6 +40,11 @@ class Folders:
         return self.home / "records"
 
     @property
+    def site(self) -> Path:
+        """Pages about all records of the store; replaced as a whole by each report."""
+        return self.home / "site"
+
+    @property
     def runs(self) -> Path:
         """What unfinished runs need, and their logs."""
         return self.home / "runs"

@@ -11,10 +11,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from benchmarks.stats.quantities import Quantity
 
@@ -80,7 +79,9 @@ def interval(values: Sequence[float], quantity: Quantity) -> Interval:
     return none if math.isnan(low) else Interval(mean, float(low), float(high), n)
 
 
-def bounded(mean: Any, deviation: Any, n: Any, least: float, most: float) -> tuple[Any, Any]:
+def bounded(
+    mean: ArrayLike, deviation: ArrayLike, n: ArrayLike, least: float, most: float
+) -> tuple[Array, Array]:
     """Compute the ends of ``interval`` from means, standard deviations and numbers, which may be arrays.
 
     NaN where there is no interval: for fewer than two figures, for figures that do not differ, of which a
@@ -219,46 +220,6 @@ def verdict(p_adjusted: float | None, pairs: int, comparisons: int = 1) -> str:
         if pairs >= needed
         else f"undecided: {comparisons} comparisons need {needed} paired seeds"
     )
-
-
-def front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The points ``(quality, latency)`` that no other beats: quality up, latency down.
-
-    Ordered by latency; of equal points one is kept.
-    """
-    kept: list[tuple[float, float]] = []
-    for quality, latency in sorted(set(points), key=lambda p: (p[1], -p[0])):
-        if not kept or quality > kept[-1][0]:
-            kept.append((quality, latency))
-    return kept
-
-
-def hypervolume(points: Sequence[tuple[float, float]], reference: tuple[float, float]) -> float:
-    """Area that ``(quality, latency)`` points dominate, down to a frozen reference point.
-
-    Args:
-        points: any number, also none; those beyond the reference add nothing.
-        reference: (lowest quality, highest latency) that count.
-    """
-    import moocore
-
-    if not points:
-        return 0.0
-    array = np.asarray(points, dtype=np.float64)
-    return float(moocore.hypervolume(array, ref=list(reference), maximise=[True, False]))
-
-
-def hypervolumes(quality: Array, latency: Array, reference: tuple[float, float]) -> Array:
-    """``hypervolume`` of many sets of points at once: ``[k]`` of figures ``[k, points]``; NaN is no point."""
-    floor, ceiling = reference
-    inside = (quality > floor) & (latency < ceiling)
-    at = np.where(inside, latency, ceiling)
-    order = np.argsort(at, axis=1)
-    at = np.take_along_axis(at, order, axis=1)
-    height = np.take_along_axis(np.where(inside, quality - floor, 0.0), order, axis=1)
-    widths = np.diff(at, axis=1, append=np.full((len(at), 1), ceiling))
-    areas: Array = (np.maximum.accumulate(height, axis=1) * widths).sum(axis=1)
-    return areas
 
 
 def kendall(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float]:

@@ -94,6 +94,8 @@ FIGURES: Mapping[str, Quantity] = {
 """Name of a figure in tables -> its quantity; the deciding figure, ``quality``, is its metric's."""
 
 PROBABILITY = Quantity("p", "", 0.0, 1.0)
+DIFFERENCE = Quantity("a difference")
+"""Difference of two figures: any number, with Student's interval; none if no pair differs from another."""
 
 
 def of_metric(name: str) -> Quantity:
@@ -101,6 +103,6 @@ def of_metric(name: str) -> Quantity:
     return METRICS.get(name) or Quantity(name, higher_is_better=True)
 
 
-def of(name: str, metric: str) -> Quantity:
-    """Return the quantity of a table's column, of which ``quality`` is the deciding metric's."""
-    return of_metric(metric) if name == "quality" else FIGURES.get(name) or of_metric(name)
+def of_column(name: str, quality: Quantity) -> Quantity:
+    """Return the quantity of a table's column; ``quality`` is that of the deciding metric."""
+    return quality if name == "quality" else FIGURES.get(name) or of_metric(name)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure as Drawing
 
-from benchmarks.report.plots import pareto
+from benchmarks.report.plots import style
 
 if TYPE_CHECKING:
     from benchmarks.studies.cpu_latency import Timed
@@ -17,9 +16,7 @@ if TYPE_CHECKING:
 
 def pictures(groups: Mapping[tuple[str, str], Sequence[Timed]], profile: str) -> dict[str, bytes]:
     """``png`` and ``svg`` -> bytes. ``groups``: (size, method) -> its seeds' networks."""
-    with mpl.rc_context(pareto.STYLE):
-        figure = draw(groups, profile)
-        return {kind: pareto.image(figure, kind) for kind in ("png", "svg")}
+    return style.render(lambda: draw(groups, profile))
 
 
 def draw(groups: Mapping[tuple[str, str], Sequence[Timed]], profile: str) -> Drawing:
@@ -29,9 +26,9 @@ def draw(groups: Mapping[tuple[str, str], Sequence[Timed]], profile: str) -> Dra
     height = 2.2 + 0.34 * most
     figure = Drawing(figsize=(5.4 * len(limits), height))
     figure.text(0.012, 1 - 0.12 / height, "INT8 on a processor, before and after", fontsize=14,
-                fontweight="bold", va="top", color=pareto.INK)  # fmt: skip
+                fontweight="bold", va="top", color=style.INK)  # fmt: skip
     about = f"{profile}  |  one row, batch 1  |  hollow: float32, filled: INT8; one pair a seed"
-    figure.text(0.012, 1 - 0.5 / height, about, fontsize=10, va="top", color=pareto.GREY)
+    figure.text(0.012, 1 - 0.5 / height, about, fontsize=10, va="top", color=style.GREY)
     most_ms = max(max(one.fp32_ms, one.int8_ms) for ones in groups.values() for one in ones)
     for i, limit in enumerate(limits):
         axes = figure.add_axes(((i + 0.36) / len(limits), 0.75 / height, 0.6 / len(limits), 1 - 1.8 / height))
@@ -41,15 +38,15 @@ def draw(groups: Mapping[tuple[str, str], Sequence[Timed]], profile: str) -> Dra
             offsets = np.linspace(-0.2, 0.2, len(mine[method])) if len(mine[method]) > 1 else np.zeros(1)
             for one, offset in zip(mine[method], offsets, strict=True):
                 axes.plot(
-                    [one.fp32_ms, one.int8_ms], [y + offset] * 2, color=pareto.PALE, linewidth=1.2, zorder=1
+                    [one.fp32_ms, one.int8_ms], [y + offset] * 2, color=style.PALE, linewidth=1.2, zorder=1
                 )
                 axes.plot(
-                    one.fp32_ms, y + offset, "o", color=pareto.INK, markerfacecolor="white", markersize=5
+                    one.fp32_ms, y + offset, "o", color=style.INK, markerfacecolor="white", markersize=5
                 )
                 axes.plot(one.int8_ms, y + offset, "o", color="#0072b2", markersize=5)
         axes.set_yticks(range(len(order)), order)
         axes.set_ylim(-0.6, len(order) - 0.4)
         axes.set_xlim(0, 1.06 * most_ms)
         axes.set_xlabel("latency, ms (lower is better)")
-        axes.set_title(f"{limit} parameters", fontsize=10, loc="left", color=pareto.INK)
+        axes.set_title(f"{limit} parameters", fontsize=10, loc="left", color=style.INK)
     return figure

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure as Drawing
 
 from benchmarks.latency_tables.tables import Array, Table
-from benchmarks.report.plots import pareto
+from benchmarks.report.plots import style
 
 if TYPE_CHECKING:
     from benchmarks.studies.shape_latency import Device
@@ -20,9 +19,7 @@ if TYPE_CHECKING:
 
 def pictures(tables: Sequence[Table], sizes: Sequence[Array], found: Sequence[Device]) -> dict[str, bytes]:
     """``png`` and ``svg`` -> bytes."""
-    with mpl.rc_context(pareto.STYLE):
-        figure = draw(tables, sizes, found)
-        return {kind: pareto.image(figure, kind) for kind in ("png", "svg")}
+    return style.render(lambda: draw(tables, sizes, found))
 
 
 def draw(tables: Sequence[Table], sizes: Sequence[Array], found: Sequence[Device]) -> Drawing:
@@ -30,9 +27,9 @@ def draw(tables: Sequence[Table], sizes: Sequence[Array], found: Sequence[Device
     count = len(tables)
     figure = Drawing(figsize=(3.95 * count + 1.7, 4.9))
     figure.text(0.012, 0.975, "Is latency insensitive to shape?", fontsize=14, fontweight="bold", va="top",
-                color=pareto.INK)  # fmt: skip
+                color=style.INK)  # fmt: skip
     told = "SuperShaper's encoders, 12 layers of random widths. Between the dashed lines: one size."
-    figure.text(0.012, 0.905, told, fontsize=10, va="top", color=pareto.INK)
+    figure.text(0.012, 0.905, told, fontsize=10, va="top", color=style.INK)
     left, wide = 0.75 / figure.get_figwidth(), 3.2 / figure.get_figwidth()
     step = 3.95 / figure.get_figwidth()
     shade = ScalarMappable(Normalize(0, 1.08), "cividis")  # its very end is too light on white
@@ -42,20 +39,20 @@ def draw(tables: Sequence[Table], sizes: Sequence[Array], found: Sequence[Device
         axes.scatter(size, table.ms, c=shade.to_rgba(order), s=5, linewidths=0, rasterized=True)
         slope, intercept = np.polyfit(size, table.ms, 1)
         ends = np.array([size.min(), size.max()])
-        axes.plot(ends, slope * ends + intercept, color=pareto.INK, linewidth=1.2)
+        axes.plot(ends, slope * ends + intercept, color=style.INK, linewidth=1.2)
         for edge in device.window:
-            axes.axvline(edge, color=pareto.INK, linewidth=0.9, linestyle=(0, (4, 3)))
+            axes.axvline(edge, color=style.INK, linewidth=0.9, linestyle=(0, (4, 3)))
         axes.set_ylim(0, None)
         axes.set_xlabel("parameters, millions")
         axes.set_ylabel("latency of one batch, ms")
         axes.set_title(
             f"{device.device}\nR² {device.r2.value:.2f}, CV {device.cv.value:.1%}, without drift"
             f" {device.steady.value:.1%}\n{device.verdict}",
-            fontsize=9.5, loc="left", color=pareto.INK,
+            fontsize=9.5, loc="left", color=style.INK,
         )  # fmt: skip
     bar = figure.add_axes((left + count * step - 0.03, 0.14, 0.011, 0.56))
     shades = figure.colorbar(shade, cax=bar, ticks=[0, 1])
     shades.ax.set_ylim(0, 1)
     shades.ax.set_yticklabels(["first", "last"])
-    shades.ax.set_title("measured", fontsize=9, loc="left", color=pareto.INK)
+    shades.ax.set_title("measured", fontsize=9, loc="left", color=style.INK)
     return figure

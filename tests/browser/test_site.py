@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.analysis import tables
-from benchmarks.analysis.attachment_columns import Beside
+from benchmarks.analysis.attachment_columns import Attached
+from benchmarks.analysis.run_page import run_page
+from benchmarks.analysis.table import build_from_runs
 from benchmarks.comparability import grouping, run_summary
 from benchmarks.leaderboard import build
 from benchmarks.leaderboard.site import pages, run_files
 from benchmarks.records import attachments, runtime_latencies, store
-from benchmarks.report.plots import pareto
+from benchmarks.report.plots import gallery
 from tests.fake_records import fake, publish, run_again, study, timed_elsewhere
 
 pytestmark = pytest.mark.browser
@@ -56,7 +57,7 @@ def built(tmp_path_factory):
     (other, _) = (r for r in found if r["spec"]["task"] == "mt-other")
     attachments.write(root, runtime_latencies.FOLDER, timed_elsewhere(other, ms=1234.0))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pareto, "images", lambda *_: {"performance.svg": PICTURE})
+        patch.setattr(gallery, "images", lambda *_: {"performance.svg": PICTURE})
         build.build(root)
     return root / "site"
 
@@ -346,11 +347,11 @@ def test_a_method_named_script_is_text(visit, tmp_path):
     kept = [run_summary.summarize(record, keep=True, place=i) for i, record in enumerate(found)]
     (name,) = set(grouping.labels(kept).values())
     assert name.startswith(f"{EVIL} ({EVIL}")  # a row names its options, hostile or not
-    file = run_files.File(tmp_path, 0)
+    file = run_files.RunFile(tmp_path, 0)
     for record in found:
-        file.add(record, Beside())
+        file.add(run_page(record, Attached(), "records"))
     file.write()
-    entry = pages.write_table(tmp_path, kept, tables.of_runs(kept), EVIL, "evil")
+    entry = pages.write_table(tmp_path, build_from_runs(kept), "0123456789ab", EVIL, "evil")
     pages.write_pages(tmp_path, [entry], 2, [])
     page = overview(visit, tmp_path)
     assert column(page, 1) == [name] * 3

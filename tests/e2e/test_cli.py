@@ -161,10 +161,10 @@ def test_records_are_reported_and_compared(bench, records, tmp_path: Path):
         "pareto.svg",
         "hypervolume.png",
         "budget.svg",
-        "index.html",
+        "site/index.html",
     ):
         assert (tmp_path / "results/local/tiny-smoke" / name).stat().st_size > 0
-    assert "index.html" in done.stdout
+    assert "site/index.html" in done.stdout
     (good,) = [r for r in records() if r["spec"]["method"] == "tiny-good"]
     assert good["energy"]["source"] and good["provenance"]["data"] == {"tiny": "0" * 64}
     assert good["ledger"]["totals"]["predictor_calls"] == 17 and good["ledger"]["totals"]["probes"] == 4

@@ -1,18 +1,16 @@
-"""How the site's data files are written: each hands one value to ``common.js``, hostile texts cleaned."""
+"""Data files of the site: each hands one value to ``common.js``, hostile texts cleaned."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import orjson
 
+from benchmarks.analysis.run_page import LONGEST_TEXT
 from benchmarks.records.text import sanitize
 
-TEXT_LIMIT = 2000
-"""Characters of a text that are shown."""
-_SOON = 2**16
+_SMALL = 2**16
 """Bytes of a part that is not searched for texts that are too long."""
 _DEEPEST = 100
 """Levels of nested data; no method of ours has more than ten."""
@@ -20,29 +18,31 @@ _EXACT = 2**53
 """Whole numbers up to here are the same in a browser."""
 
 
-def write(path: Path, kind: str, value: Any) -> None:
+def write(path: Path, kind: str, value: object) -> None:
     """Write a data file.
 
     Args:
         path: of the file.
-        kind: what ``common.js`` keeps it as.
-        value: plain data, texts may be hostile; in it parts of ``exact``.
+        kind: name under which ``common.js`` keeps the value.
+        value: plain data with hostile texts, and parts made by ``exact``.
     """
     text = orjson.dumps(_clean(value)).replace(b"<", b"\\u003c")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"supernetBench." + kind.encode() + b"(" + text + b");\n")
 
 
-def exact(value: Any) -> orjson.Fragment:
-    """A part of a data file, figures with all their digits where no text has to be cleaned, as in most runs:
-    that is soon seen, and takes a tenth of the time."""
+def exact(value: object) -> orjson.Fragment:
+    """Return a part of a data file, figures with all their digits if no text has to be cleaned.
+
+    Most runs are such; the test for it is fast, and saves nine tenths of the time.
+    """
     try:
         text = orjson.dumps(value)
     except TypeError:  # numbers of more than 64 bits, data nested too deep
         return orjson.Fragment(orjson.dumps(_clean(value)))
     # What is not printable is escaped or not ASCII, but for the last character of ASCII.
     printable = text.isascii() and b"\\" not in text and b"\x7f" not in text
-    return orjson.Fragment(text if printable and len(text) <= _SOON else orjson.dumps(_clean(value)))
+    return orjson.Fragment(text if printable and len(text) <= _SMALL else orjson.dumps(_clean(value)))
 
 
 @lru_cache(maxsize=4096)
@@ -50,10 +50,10 @@ def _name(key: str) -> str:
     return sanitize(key, 200)
 
 
-def _clean(value: Any, inside: int = 0) -> Any:
-    """Hostile texts without control and direction characters, figures to six digits, NaN as null."""
+def _clean(value: object, inside: int = 0) -> object:
+    """Return a value with sanitised texts, figures to six digits, and null for NaN."""
     if isinstance(value, str):
-        return sanitize(value, TEXT_LIMIT)
+        return sanitize(value, LONGEST_TEXT)
     if isinstance(value, float):
         return float(f"{value:.6g}") if -1e300 < value < 1e300 else None
     if isinstance(value, dict | list | tuple) and inside > _DEEPEST:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure as Drawing
 
-from benchmarks.report.plots import pareto
+from benchmarks.report.plots import style
 from benchmarks.studies.simq_fronts.judge import WITHDRAWN, Facts
 from benchmarks.studies.simq_fronts.judge import points as points_of
 
@@ -20,9 +19,7 @@ UNIFORM = {"fp32": "P", "int8": "*", "w4": "X"}
 
 def pictures(found: Sequence[Facts], profile: str, quality: str) -> dict[str, bytes]:
     """``png`` and ``svg`` -> bytes."""
-    with mpl.rc_context(pareto.STYLE):
-        figure = draw(found, profile, quality)
-        return {kind: pareto.image(figure, kind) for kind in ("png", "svg")}
+    return style.render(lambda: draw(found, profile, quality))
 
 
 def held_out(point: Facts, quality: str) -> float:
@@ -35,10 +32,10 @@ def draw(found: Sequence[Facts], profile: str, quality: str) -> Drawing:
     wide, tall = 4.5 * len(found) + 2.2, 8.4
     figure = Drawing(figsize=(wide, tall))
     figure.text(0.012, 1 - 0.12 / tall, "Fronts in ONNX Runtime, against uniform INT8", fontsize=14,
-                fontweight="bold", va="top", color=pareto.INK)  # fmt: skip
+                fontweight="bold", va="top", color=style.INK)  # fmt: skip
     told = f"held-out {quality}; all points measured, w4 with float32 sums"
     about = f"{profile}, one thread  |  {told}  |  lower left is better"
-    figure.text(0.012, 1 - 0.46 / tall, about, fontsize=10, va="top", color=pareto.GREY)
+    figure.text(0.012, 1 - 0.46 / tall, about, fontsize=10, va="top", color=style.GREY)
     lines: dict[str, Any] = {}
     for column, one in enumerate(found):
         points, name = points_of(one), one["table"]["name"]
@@ -66,21 +63,21 @@ def draw(found: Sequence[Facts], profile: str, quality: str) -> Drawing:
                 x = [at(place) for place in places]
                 y = [held_out(points[place], quality) for place in places]
                 drawn = axes.scatter(x, y, marker=marker, s=60 if search == "int8" else 26,
-                                     facecolor=colour, edgecolor=pareto.INK, linewidth=0.8, zorder=3,
+                                     facecolor=colour, edgecolor=style.INK, linewidth=0.8, zorder=3,
                                      alpha=0.9)  # fmt: skip
                 lines.setdefault(LABELS[search], drawn)
                 if x and search != "arch-then-quant":  # of which there are candidates alone
-                    axes.step(x, np.minimum.accumulate(y), where="post", linewidth=1.0, color=pareto.INK,
+                    axes.step(x, np.minimum.accumulate(y), where="post", linewidth=1.0, color=style.INK,
                               linestyle=":" if search == "int8" else "-", zorder=2)  # fmt: skip
             for precision, place in one["largest"].items():
                 drawn = axes.scatter(at(place), held_out(points[place], quality), s=110, zorder=4,
                                      marker=UNIFORM.get(precision, "D"), facecolor="0.75",
-                                     edgecolor=pareto.INK, linewidth=0.9)  # fmt: skip
+                                     edgecolor=style.INK, linewidth=0.9)  # fmt: skip
                 lines.setdefault(f"largest network, {precision}", drawn)
             axes.set_xlabel("latency, ms" if axis == "faster" else "ONNX file, MB")
             axes.set_ylabel("held-out loss, nats" if quality == "loss" else "held-out error, %")
             told = f"{name} (no INT8 baseline yet)" if (name, axis) in WITHDRAWN else name
-            axes.set_title(told, fontsize=10, loc="left", color=pareto.INK)
+            axes.set_title(told, fontsize=10, loc="left", color=style.INK)
     figure.legend(list(lines.values()), list(lines), loc="upper left", fontsize=9, frameon=False,
                   bbox_to_anchor=((4.5 * len(found) + 0.1) / wide, 1 - 1.1 / tall))  # fmt: skip
     return figure

@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure as Drawing
 
-from benchmarks.report.plots import pareto
+from benchmarks.report.plots import style
 
 if TYPE_CHECKING:
     from benchmarks.studies.simq_search.study import Judged, Plan
@@ -27,9 +26,7 @@ PICTURED = (
 
 def pictures(found: Sequence[Judged], plan: Plan) -> dict[str, bytes]:
     """``png`` and ``svg`` -> bytes."""
-    with mpl.rc_context(pareto.STYLE):
-        figure = draw(found, plan)
-        return {kind: pareto.image(figure, kind) for kind in ("png", "svg")}
+    return style.render(lambda: draw(found, plan))
 
 
 def draw(found: Sequence[Judged], plan: Plan) -> Drawing:
@@ -39,13 +36,13 @@ def draw(found: Sequence[Judged], plan: Plan) -> Drawing:
     wide, tall = 4.6 * len(tables) + 2.6, 3.9 * len(asked) + 1.0
     figure = Drawing(figsize=(wide, tall))
     figure.text(0.012, 1 - 0.12 / tall, "Which search finds most?", fontsize=14, fontweight="bold", va="top",
-                color=pareto.INK)  # fmt: skip
+                color=style.INK)  # fmt: skip
     told = (
         f"Share of the true front's hypervolume. Mean of {plan.seeds} search seeds; band: lowest to highest."
     )
-    figure.text(0.012, 1 - 0.46 / tall, told, fontsize=10, va="top", color=pareto.INK)
+    figure.text(0.012, 1 - 0.46 / tall, told, fontsize=10, va="top", color=style.INK)
     shown = {id(j): {name: c for name, c in j.curves.items() if name in PICTURED} for j in found}
-    style = pareto.looks(name for curves in shown.values() for name in curves)
+    styles = style.method_styles(name for curves in shown.values() for name in curves)
     lowest = min(float(c[:, plan.budgets[0] - 1].mean()) for some in shown.values() for c in some.values())
     labels: dict[str, Any] = {}
     for judged in found:
@@ -56,7 +53,7 @@ def draw(found: Sequence[Judged], plan: Plan) -> Drawing:
         for name, curves in shown[id(judged)].items():
             at = np.arange(plan.budgets[0], curves.shape[1] + 1, max(1, curves.shape[1] // 80))
             band = 100 * curves[:, at - 1]
-            look = style[name]
+            look = styles[name]
             (line,) = axes.plot(at, band.mean(axis=0), color=look.colour, linestyle=look.line, linewidth=1.6,
                                 marker=look.marker, mfc=look.face, markersize=5, markevery=0.2)  # fmt: skip
             labels.setdefault(name, line)
@@ -67,7 +64,7 @@ def draw(found: Sequence[Judged], plan: Plan) -> Drawing:
         axes.set_xlabel("evaluations")
         axes.set_ylabel("% of the true front        higher is better \u2192")
         title = f"{judged.head['name']}: {', '.join(judged.case.objectives)}"
-        axes.set_title(title, fontsize=10, loc="left", color=pareto.INK)
+        axes.set_title(title, fontsize=10, loc="left", color=style.INK)
     figure.legend(list(labels.values()), list(labels), loc="upper left", fontsize=9, frameon=False,
                   bbox_to_anchor=((4.75 + 4.6 * (len(tables) - 1)) / wide, 1 - 1.2 / tall))  # fmt: skip
     return figure

@@ -312,10 +312,10 @@ def test_every_file_of_the_harness_is_of_the_substrate_or_says_that_it_makes_no_
 def test_rows_of_unlike_substrates_stand_in_tables_of_their_own(tmp_path: Path, monkeypatch):
     """With a line on what sets them apart; once declared to make the same numbers they share one again."""
     from benchmarks.leaderboard import build
-    from benchmarks.report.plots import pareto
+    from benchmarks.report.plots import gallery
     from tests.fake_records import study
 
-    monkeypatch.setattr(pareto, "images", lambda *_: {})
+    monkeypatch.setattr(gallery, "images", lambda *_: {})
     made = study(("hat", "mos-neuron", "scratch"), 2, limits=(0.5,))
     for record in made:
         letter = "b" if record["spec"]["method"] == "mos-neuron" else "a"

@@ -8,7 +8,8 @@ import re
 
 import pytest
 
-from benchmarks.analysis import caveats, number_format, ranges, row_intervals, tables, test_sets
+from benchmarks.analysis import notes, number_format, performance_profiles, plausibility, row_intervals
+from benchmarks.analysis.table import build_from_runs, build_table
 from benchmarks.api import InvalidRecord
 from benchmarks.comparability import grouping, run_summary
 from benchmarks.leaderboard import (
@@ -22,14 +23,11 @@ from benchmarks.records import (
     selection,
     store,
 )
-from benchmarks.report import (
-    html,
-    text_formats,
-)
-from benchmarks.report.plots import (
-    pareto,
-    performance_profiles,
-)
+from benchmarks.report import data_formats, texts
+from benchmarks.report.figure_texts import alternative
+from benchmarks.report.files import write_report
+from benchmarks.report.markdown import markdown
+from benchmarks.report.plots import pareto
 from benchmarks.stats import bleu as metrics
 from benchmarks.stats import intervals
 from tests import ROOT
@@ -41,7 +39,7 @@ PUBLISHED = ROOT / "results" / "records"
 def published():
     """The committed boards, as tables."""
     return [
-        tables.of_runs(group)
+        build_from_runs(group)
         for group in grouping.groups(run_summary.summarize_all(store.load_all(PUBLISHED)))
     ]
 
@@ -65,8 +63,8 @@ def wild(method="hat", spread_ms=((5.0, 8.0), (6.0, 9.0), (20.0, 60.0))):
 
 @each_board
 def test_no_committed_board_shows_an_impossible_figure(table):
-    assert ranges.impossible(table) == []
-    for line in text_formats.cells(table).to_dict("records"):
+    assert plausibility.impossible(table) == []
+    for line in texts.cells(table).to_dict("records"):
         for head, cell in line.items():
             assert not re.search(r"\[-0|\[0, 0\]", cell), (head, cell)
             if head in ("p50 ms", "p90 ms", "s", "kJ", "x ref", "valid loss", "peak MB"):
@@ -76,7 +74,7 @@ def test_no_committed_board_shows_an_impossible_figure(table):
 
 
 def test_positive_figures_of_few_seeds_keep_above_zero():
-    table = tables.build(wild())
+    table = build_table(wild())
     (line,) = table.each
     for name in ("p50", "p90", "joules"):
         assert 0 < line[f"{name}_low"] < line[name] < line[f"{name}_high"], name
@@ -94,8 +92,8 @@ def test_the_board_refuses_an_interval_outside_its_range(name, tmp_path, monkeyp
         store.write(tmp_path / "records", record)
     assert build.build(tmp_path)
     monkeypatch.setattr(intervals, "bounded", plain)
-    table = tables.build(wild())
-    assert any("impossible" in line for line in ranges.impossible(table))
+    table = build_table(wild())
+    assert any("impossible" in line for line in plausibility.impossible(table))
     for act in (build.build, build.check):
         with pytest.raises(InvalidRecord, match="impossible figures\nhat at limit 0.6 x ref"):
             act(tmp_path)
@@ -104,16 +102,16 @@ def test_the_board_refuses_an_interval_outside_its_range(name, tmp_path, monkeyp
 def test_the_board_refuses_a_share_above_its_allowance():
     record = fake(limits=(0.6,))
     record["ledger"]["share"]["evaluations"] = 1.02
-    table = tables.of_runs(run_summary.summarize_all([integrity.seal(record)]))
+    table = build_from_runs(run_summary.summarize_all([integrity.seal(record)]))
     # Such a run has spent more than others were allowed: it is not compared either.
     assert table.obstacles == {record["id"]: "spent 102% of its evaluations"}
-    assert any("1.02 of the allowance is impossible" in line for line in ranges.impossible(table))
+    assert any("1.02 of the allowance is impossible" in line for line in plausibility.impossible(table))
 
 
 def test_the_board_refuses_a_p_of_no_difference():
-    table = tables.build(study(("hat", "scratch"), 1, limits=(0.6,)))
+    table = build_table(study(("hat", "scratch"), 1, limits=(0.6,)))
     table.comparisons.loc[0, ["difference", "p"]] = 0.0, 1e-4
-    assert any("p 0.0001 of a difference of zero" in line for line in ranges.impossible(table))
+    assert any("p 0.0001 of a difference of zero" in line for line in plausibility.impossible(table))
 
 
 def test_two_systems_of_no_bleu_do_not_differ_significantly():
@@ -127,13 +125,13 @@ def test_two_systems_of_no_bleu_do_not_differ_significantly():
             made["sentences"]["bleu"] = metrics.sentence_counts(words, references)
             made["test"]["pooled"]["bleu"] |= {"value": 0.0, "low": 0.0, "high": 0.0}
         found.append(integrity.seal(record))
-    (line,) = text_formats.over_sentences(tables.build(found)).to_dict("records")
+    (line,) = texts.sentence_differences(build_table(found)).to_dict("records")
     assert (line["BLEU minus hat [95 %]"], line["p"]) == ("+0.00 (no interval)", "1.0000")
 
 
 @each_board
 def test_a_limit_shows_no_milliseconds_of_another_session(table):
-    for line in text_formats.cells(table).to_dict("records"):
+    for line in texts.cells(table).to_dict("records"):
         assert " ms" not in line["limit"], line["limit"]
     for row in pages._rows(table):
         assert not (row["limit_share"] and row["limit_ms"] == row["limit_ms"] and row["limit_ms"])
@@ -141,10 +139,10 @@ def test_a_limit_shows_no_milliseconds_of_another_session(table):
 
 @each_board
 def test_each_mark_has_its_note_and_each_note_its_mark(table):
-    notes = text_formats.footnotes(table)
-    frames = [text_formats.cells(table), *(one.frame for one in test_sets.scores(table))]
+    notes = texts.footnotes(table)
+    frames = [texts.cells(table), *(one.frame for one in table.scores)]
     cells = [str(cell) for frame in frames for head in frame for cell in frame[head]]
-    stars = {mark for cell in text_formats.cells(table)["kJ"] for mark in re.findall(r"(?<= )\*+\d*", cell)}
+    stars = {mark for cell in texts.cells(table)["kJ"] for mark in re.findall(r"(?<= )\*+\d*", cell)}
     assert stars == {note.split(" ")[0] for note in notes if note.startswith("*")}
     letters = {mark for cell in cells for mark in re.findall(r"\] ([a-z])(?=$|,)", cell)}
     noted = {note[0] for note in notes if re.match(r"[a-z]: one network", note)}
@@ -152,7 +150,7 @@ def test_each_mark_has_its_note_and_each_note_its_mark(table):
 
 
 def test_no_two_sources_share_a_mark():
-    marks = [text_formats.mark(i) for i in range(12)]
+    marks = [texts.mark(i) for i in range(12)]
     assert len(set(marks)) == 12
 
 
@@ -166,7 +164,7 @@ def test_a_stopped_run_is_shown_with_why_and_never_compared(why, tmp_path):
         candidate["test"]["pooled"]["bleu"] |= {"value": 99.0, "low": 98.0, "high": 99.5}
     cut = integrity.seal(cut)
     found = [*study(("hat", "scratch", "mos-layer"), 3), *study(("mos-neuron",), 3)[1:], cut]
-    table = tables.build(found)
+    table = build_table(found)
     (run,) = (run for run in run_summary.summarize_all([cut]))
     assert not grouping.is_comparable(run) and grouping.obstacle(run).endswith(STOPPED[why])
     apart = [line for line in table.each if line["method"] == "mos-neuron, stopped"]
@@ -182,9 +180,9 @@ def test_a_stopped_run_is_shown_with_why_and_never_compared(why, tmp_path):
     assert set(table.volumes[table.volumes["method"] == "mos-neuron"]["seed"]) == {2, 3}
     assert performance_profiles.common_seeds(table)[1] == [2, 3]
     assert cut["id"] not in {r["id"] for r in run_summary.finished(found)}
-    drawn = pareto.pareto(found, table)
+    drawn = pareto.draw(table)
     assert all(max(line.get_ydata(), default=0) < 90 for line in drawn.axes[0].lines if len(line.get_xdata()))
-    assert "99" not in html.alternative("pareto", table)
+    assert "99" not in alternative("pareto", table)
     assert [row["compared"] for row in pages._rows(table) if "stopped" in row["method"]] == [False] * 3
 
 
@@ -202,8 +200,8 @@ def test_a_run_that_may_be_compared_counts_before_a_later_one_that_may_not():
     good = fake("hat", 1)
     late = fake("hat", 1, status="budget")
     late["provenance"]["ended"] = "2027-01-01T00:00:00+00:00"
-    runs = grouping.latest(run_summary.summarize_all([good, integrity.seal(late)]))
-    assert [run.status for run in runs] == ["done"]
+    latest = grouping.latest(run_summary.summarize_all([good, integrity.seal(late)]))
+    assert [run.status for run in latest] == ["done"]
 
 
 def origins(method="hat", seed=1, *, losses=((2.0, 20.0), (2.5, 18.0))):
@@ -218,13 +216,13 @@ def origins(method="hat", seed=1, *, losses=((2.0, 20.0), (2.5, 18.0))):
 
 
 def test_a_runs_product_speaks_for_it_and_each_earlier_origin_has_a_row_beneath():
-    table = tables.build([origins(), fake("scratch", limits=(0.6,))])
+    table = build_table([origins(), fake("scratch", limits=(0.6,))])
     ours = [(x["method"], x["origin"], x["quality"], x["compared"]) for x in table.each if x["of"] == "hat"]
     assert ours == [("hat", "retrained", 18.0, True), ("hat, inherited", "inherited", 20.0, False)]
     at = [line["method"] for line in table.each]
     assert at.index("hat, inherited") == at.index("hat") + 1
     assert set(table.comparisons["method"]) | {table.baseline} == {"hat", "scratch"}
-    cells = text_formats.cells(table).set_index("method")
+    cells = texts.cells(table).set_index("method")
     assert cells.loc["hat, inherited", "s"] == "-" and cells.loc["hat", "s"] != "-"
     assert any("(inherited)" in note for note in table.notes)
 
@@ -246,16 +244,16 @@ def sized(method, seed=1, task="bert-enwiki", params=3_600_000):
 
 
 def test_where_targets_are_sizes_quality_is_traded_against_parameters():
-    table = tables.build([sized("hat"), sized("scratch", params=3_900_000)])
+    table = build_table([sized("hat"), sized("scratch", params=3_900_000)])
     assert table.axis.figure == "params"
     volume = table.volumes.set_index("method")["volume"]
     quality = table.compared.set_index("method")["quality"]
     assert volume["hat"] == pytest.approx(quality["hat"] * (8.1 - 3.6))
-    figure = pareto.pareto([], table)
+    figure = pareto.draw(table)
     assert "parameters" in figure.axes[0].get_xlabel() and "ms" not in figure.axes[0].get_xlabel()
-    shown = text_formats.as_json(table, only=["hypervolume"])["hypervolume"]
+    shown = data_formats.as_json(table, only=["hypervolume"])["hypervolume"]
     assert shown["reference"] == {"quality": 0.0, "parameters_millions": 8.1}
-    assert not tables.build([sized("hat", task="bert-theirs")]).volumes["volume"].notna().any()
+    assert not build_table([sized("hat", task="bert-theirs")]).volumes["volume"].notna().any()
 
 
 def test_networks_over_their_limit_are_crossed_out_and_not_in_the_front():
@@ -263,8 +261,8 @@ def test_networks_over_their_limit_are_crossed_out_and_not_in_the_front():
     candidate = over["candidates"][0]
     candidate["latency"] |= {"ratio": 0.66, "ratio_low": 0.65, "ratio_high": 0.67}
     candidate["test"]["pooled"]["bleu"] |= {"value": 60.0, "low": 59.0, "high": 61.0}
-    table = tables.build([fake("hat", limits=(0.6,)), integrity.seal(over)])
-    axes = pareto.pareto([], table).axes[0]
+    table = build_table([fake("hat", limits=(0.6,)), integrity.seal(over)])
+    axes = pareto.draw(table).axes[0]
     crossed = next(line for line in axes.lines if line.get_marker() == "x")
     assert list(crossed.get_ydata()) == [60.0]
     front = next(line for line in axes.lines if str(line.get_label()).startswith("best of all"))
@@ -278,17 +276,17 @@ def test_a_follower_that_took_weights_shows_what_they_cost():
     taken = {"phase": "inherited", "kind": "tokens", "amount": 1.0}
     follower["ledger"]["entries"].append(taken)
     own = follower["ledger"]["totals"]["seconds"]
-    table = tables.build([leader, integrity.seal(follower)])
+    table = build_table([leader, integrity.seal(follower)])
     line = next(x for x in table.each if x["method"] == "mos-layer")
     assert line["seconds"] == pytest.approx(own + leader["ledger"]["totals"]["seconds"])
-    alone = tables.build([follower]).each[0]
+    alone = build_table([follower]).each[0]
     assert alone["seconds"] != alone["seconds"]  # not known here
 
 
 def test_a_board_that_ranks_no_methods_says_so_above_its_rows():
     table = next(t for t in BOARDS if (t.shared["task"], t.shared["tier"]) == ("bert-enwiki", "small"))
     assert table.notices[0].startswith("Not a ranking of methods until")
-    text = text_formats.markdown(table, "t")
+    text = markdown(table, "t")
     assert text.index("Not a ranking of methods") < text.index("| method |")
     others = [t for t in BOARDS if t.shared["task"] != "bert-enwiki"]
     assert others and not any(t.notices for t in others)
@@ -296,16 +294,16 @@ def test_a_board_that_ranks_no_methods_says_so_above_its_rows():
 
 def test_networks_at_the_level_of_word_frequencies_are_counted_from_the_records(monkeypatch):
     entry = {"task": "t", "tier": "small", "until": "then", "reasons": ["why"], "unigram": 4.0, "near": 0.5}
-    monkeypatch.setattr(caveats, "_file", lambda: [entry])
+    monkeypatch.setattr(notes, "_entries", lambda: [entry])
     records_ = study(("hat", "scratch"), 2, limits=(0.6,))
     for record in records_:
         low = record["spec"]["method"] == "hat"
         record["candidates"][0]["valid"]["loss"] = 3.9 if low else 1.0
-    table = tables.build([integrity.seal(r) for r in records_])
-    told = caveats.notices("t", "small", table.lines)
+    table = build_table([integrity.seal(r) for r in records_])
+    told = notes.notices("t", "small", table.lines)
     assert told[0] == "Not a ranking of methods until then." and told[-1] == "why"
     assert "2 of 4 networks" in told[1] and told[1].endswith("hat (2 seeds).")
-    assert caveats.notices("t", "paper", table.lines) == []
+    assert notes.notices("t", "paper", table.lines) == []
 
 
 def test_a_smaller_board_names_what_it_differs_in_and_compares_without_hat(tmp_path):
@@ -326,7 +324,7 @@ def test_a_smaller_board_names_what_it_differs_in_and_compares_without_hat(tmp_p
 def test_the_reference_method_is_found_among_its_options():
     other = fake("hat", 2)
     other["spec"]["options"] = {"after": "continue"}
-    table = tables.build([fake("hat"), integrity.seal(other), fake("mos-layer")])
+    table = build_table([fake("hat"), integrity.seal(other), fake("mos-layer")])
     assert table.baseline == "hat (default options)"
 
 
@@ -339,14 +337,12 @@ def test_intervals_too_narrow_for_their_digits_are_shown_to_more():
 
 @pytest.mark.parametrize("status", ["budget", "failed"])
 def test_a_report_of_nothing_but_stopped_runs_shows_them_and_compares_nothing(status, tmp_path):
-    from benchmarks import report
-
     found = [fake(method, seed, status=status) for method in ("hat", "scratch") for seed in (1, 2)]
-    paths = report.render(found, tmp_path)
+    paths = write_report(build_table(found), tmp_path)
     text = paths["table.md"].read_text()
     assert "Against" not in text and ("not compared" if status == "budget" else "failed") in text
-    table = tables.build(found)
-    assert table.baseline is None and table.volumes.empty and ranges.impossible(table) == []
+    table = build_table(found)
+    assert table.baseline is None and table.volumes.empty and plausibility.impossible(table) == []
 
 
 def test_a_large_board_is_checked_too(tmp_path, monkeypatch):

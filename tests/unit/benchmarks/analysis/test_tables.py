@@ -15,19 +15,19 @@ from hypothesis import strategies as st
 from rich.console import Console
 from scipy import stats as scipy_stats
 
-from benchmarks import report
-from benchmarks.analysis import comparisons, number_format, row_intervals, tables, test_sets
+from benchmarks.analysis import comparisons, number_format, row_intervals, test_sets
+from benchmarks.analysis.table import build_table
 from benchmarks.api import UsageError
 from benchmarks.comparability import grouping, run_summary
 from benchmarks.records import (
     integrity,
     selection,
 )
-from benchmarks.report import (
-    html,
-    latex,
-    text_formats,
-)
+from benchmarks.report import data_formats, texts
+from benchmarks.report.console import Terminal
+from benchmarks.report.latex import latex
+from benchmarks.report.markdown import markdown
+from benchmarks.report.table_markup import latex_table
 from benchmarks.stats import bleu as metrics
 from benchmarks.stats import intervals, paired_bleu, quantities
 from benchmarks.tasks import get_task, task_names
@@ -44,7 +44,7 @@ def row(table, method, limit=0.6):
 
 
 def test_one_row_per_method_and_limit_best_first():
-    table = tables.build(study())
+    table = build_table(study())
     assert len(table.rows) == len(METHODS) * len(LIMITS)
     for share, part in table.rows.groupby("limit_share"):
         assert list(part["quality"]) == sorted(part["quality"], reverse=True), share
@@ -53,7 +53,7 @@ def test_one_row_per_method_and_limit_best_first():
 
 def test_means_and_intervals_over_seeds_are_recomputed_by_hand():
     study_records = study(("hat",), 3)
-    line = row(tables.build(study_records), "hat", 0.4)
+    line = row(build_table(study_records), "hat", 0.4)
     values = [r["candidates"][0]["test"]["pooled"]["bleu"]["value"] for r in study_records]
     expected = intervals.interval(values, quantities.of_metric("bleu"))
     assert (line["quality"], line["low"], line["high"]) == pytest.approx(
@@ -69,18 +69,18 @@ def test_means_and_intervals_over_seeds_are_recomputed_by_hand():
 
 
 def test_with_one_seed_the_interval_is_over_sentences_and_says_so():
-    table = tables.build([fake()])
+    table = build_table([fake()])
     line = row(table, "hat")
     figure = fake()["candidates"][1]["test"]["pooled"]["bleu"]
     assert (line["low"], line["high"]) == (figure["low"], figure["high"])
     assert line["status"] == "provisional (1 seed)"
     assert number_format.interval(line).endswith(" s")
-    assert any(note.startswith("s: one network") for note in text_formats.footnotes(table))
+    assert any(note.startswith("s: one network") for note in texts.footnotes(table))
 
 
 def test_two_seeds_are_provisional_and_three_are_a_row():
-    assert row(tables.build(study(("hat",), 2)), "hat")["status"] == "provisional (2 seeds)"
-    assert row(tables.build(study(("hat",), 3)), "hat")["status"] == "3 seeds"
+    assert row(build_table(study(("hat",), 2)), "hat")["status"] == "provisional (2 seeds)"
+    assert row(build_table(study(("hat",), 3)), "hat")["status"] == "3 seeds"
 
 
 def candidate(index, loss, bleu, test, limit=0.6):
@@ -104,7 +104,7 @@ def candidate(index, loss, bleu, test, limit=0.6):
 )
 def test_the_headline_is_chosen_by_validation_never_by_test(candidates, chosen):
     record = integrity.seal(fake() | {"candidates": candidates})
-    line = row(tables.build([record]), "hat")
+    line = row(build_table([record]), "hat")
     assert line["quality"] == candidates[chosen]["test"]["pooled"]["bleu"]["value"]
 
 
@@ -112,19 +112,19 @@ def test_the_pooled_set_decides_wherever_it_stands():
     record = fake(limits=(0.6,))
     sets = record["candidates"][0]["test"]
     record["candidates"][0]["test"] = {"test_2016_flickr": sets["test_2016_flickr"], "pooled": sets["pooled"]}
-    assert row(tables.build([record]), "hat")["quality"] == sets["pooled"]["bleu"]["value"]
+    assert row(build_table([record]), "hat")["quality"] == sets["pooled"]["bleu"]["value"]
 
 
 def test_a_p90_on_too_few_timings_is_not_shown():
     record = fake(limits=(0.6,))
     record["candidates"][0]["latency"]["n"] = 63
-    shown = text_formats.cells(tables.build([record]))
+    shown = texts.cells(build_table([record]))
     assert shown["p90 ms"][0] == "-" and shown["p50 ms"][0] != "-"
 
 
 def test_every_measured_figure_has_its_interval_over_seeds():
     found = study(("hat", "scratch"), 3)
-    table = tables.build([*found, fake("broken", status="failed"), fake("broken", 2, status="failed")])
+    table = build_table([*found, fake("broken", status="failed"), fake("broken", 2, status="failed")])
     line = row(table, "hat", 0.4)
     runs = [r for r in found if r["spec"]["method"] == "hat"]
     made = [r["candidates"][0] for r in runs]
@@ -148,16 +148,14 @@ def test_every_measured_figure_has_its_interval_over_seeds():
 
 
 def test_with_one_seed_a_figure_has_the_interval_of_its_own_or_none():
-    table = tables.build([fake()])
+    table = build_table([fake()])
     line, made = row(table, "hat"), fake()["candidates"][1]
     assert line["chrf_low"] == made["test"]["pooled"]["chrf"]["low"] and line["chrf_interval"] == "sentences"
     assert line["ratio_high"] == made["latency"]["ratio_high"] and line["ratio_interval"] == "timings"
     assert math.isnan(line["p50_low"]) and math.isnan(line["seconds_low"])
-    shown = text_formats.cells(table).iloc[1]
+    shown = texts.cells(table).iloc[1]
     assert shown["chrF"].endswith("] s") and shown["x ref"].endswith("] t") and "[" not in shown["p50 ms"]
-    assert any(
-        note.startswith("t: one network") and "timings" in note for note in text_formats.footnotes(table)
-    )
+    assert any(note.startswith("t: one network") and "timings" in note for note in texts.footnotes(table))
 
 
 UNCOUNTED = {"limit", "params M", "MMACs", "MB", "seeds", "method", "weights", "status", "verified"}
@@ -169,35 +167,35 @@ UNCOUNTED |= {"tokens %", "evals %", "probes %"}
 def test_no_measured_figure_of_a_row_stands_without_brackets(seeds, uneven):
     found = study(("hat", "scratch"), seeds)
     found += [fake("mos-layer", 9), fake("mos-layer", 10)] if uneven else []
-    table = tables.build(found, beside={})
-    for head, column in text_formats.cells(table).items():
+    table = build_table(found, beside={})
+    for head, column in texts.cells(table).items():
         if head not in UNCOUNTED:
             assert all("[" in cell and "]" in cell for cell in column), head
-    for one in test_sets.scores(table):
+    for one in table.scores:
         assert all("[" in cell for name in one.sets for cell in one.frame[name])
 
 
 def test_each_test_set_has_figures_with_intervals_and_a_signature():
     found = study(("hat", "scratch"), 3, limits=(0.6,))
-    table = tables.build(found)
-    first = test_sets.scores(table)[0]
+    table = build_table(found)
+    first = table.scores[0]
     assert (first.metric, first.sets[0], len(first.sets)) == ("bleu", "pooled", 4)
     assert first.signature == BLEU_SIGNATURE and list(first.frame["method"]) == list(table.rows["method"])
     values = [r["candidates"][0]["test"]["test_2017_flickr"]["bleu"]["value"] for r in found[:3]]
     expected = intervals.interval(values, quantities.of_metric("bleu"))
     cell = first.frame.set_index("method")["test_2017_flickr"]["hat"]
     assert cell == f"{expected.mean:.1f} [{expected.low:.1f}, {expected.high:.1f}]"
-    assert test_sets.scores(tables.build(found[:1]))[0].frame["pooled"][0].endswith("] s")
+    assert test_sets.scores(build_table(found[:1]))[0].frame["pooled"][0].endswith("] s")
     for text in (
-        text_formats.markdown(table, "t").replace("\\", ""),
-        text_formats.latex(table).replace("\\", ""),
+        markdown(table, "t").replace("\\", ""),
+        latex(table).replace("\\", ""),
     ):
         assert cell in text and BLEU_SIGNATURE in text
     line = next(
-        x for x in csv.DictReader(io.StringIO(text_formats.sets_csv(table))) if x["set"] == "test_2017_flickr"
+        x for x in csv.DictReader(io.StringIO(data_formats.sets_csv(table))) if x["set"] == "test_2017_flickr"
     )
     assert line["metric"] == "bleu" and float(line["low"]) < float(line["value"]) < float(line["high"])
-    listed = text_formats.as_json(table)["test_sets"][0]
+    listed = data_formats.as_json(table)["test_sets"][0]
     assert listed["low"] < listed["value"] < listed["high"]
 
 
@@ -229,7 +227,7 @@ def test_a_figure_is_written_with_its_interval(arguments, said):
 def test_unequal_conditions_are_refused_and_named(other, said):
     mixed = [fake("hat"), fake("mos-neuron", **other)]
     with pytest.raises(UsageError, match="cannot share a table") as caught:
-        tables.build(mixed)
+        build_table(mixed)
     told = str(caught.value)
     assert f"  {said} " in told and "hat seed 1" in told and "mos-neuron seed 1" in told
     assert "supernet-bench leaderboard" in told
@@ -240,41 +238,41 @@ def test_other_data_is_refused_but_a_run_that_failed_before_it_had_any_is_shown(
     other = fake("mos-neuron")
     other["provenance"]["data"]["train.en"] = "0" * 64
     with pytest.raises(UsageError, match="data"):
-        tables.build([fake(), other])
+        build_table([fake(), other])
     early = fake("broken", status="failed")
     early["provenance"]["data"] = {}
-    table = tables.build([early, fake()])
+    table = build_table([early, fake()])
     assert list(table.rows["method"])[-1] == "broken"
 
 
 def test_failed_and_stopped_runs_are_shown_not_hidden():
-    table = tables.build(
+    table = build_table(
         [*study(("hat",), 3), fake("hat", 4, status="failed"), fake("hat", 5, status="budget")]
     )
     line = row(table, "hat")
     assert line["seeds"] == "1 2 3"
     assert line["status"] == "3 seeds; failed: seed 4; not compared: seed 5"
-    assert "hat, seed 4: failed: ValueError: nonsense" in table.troubles
-    assert "hat, seed 5: stopped: stopped at 100 % of tokens" in table.troubles
+    assert "hat, seed 4: failed: ValueError: nonsense" in table.failures
+    assert "hat, seed 5: stopped: stopped at 100 % of tokens" in table.failures
     apart = row(table, "hat, stopped")
     assert (apart["seeds"], apart["compared"]) == ("5", False)
     assert apart["status"] == "not compared: seed 5: stopped: stopped at 100 % of tokens"
 
 
 def test_a_method_with_nothing_but_failures_has_a_row():
-    table = tables.build([fake("broken", status="failed"), fake("hat")])
+    table = build_table([fake("broken", status="failed"), fake("hat")])
     last = table.rows.iloc[-1]
     assert (last["method"], last["status"], last["n"]) == ("broken", "failed: seed 1", 0)
-    assert "broken" in text_formats.markdown(table, "t")
-    only = tables.build([fake("broken", status="failed")])
+    assert "broken" in markdown(table, "t")
+    only = build_table([fake("broken", status="failed")])
     assert len(only.rows) == 1 and only.baseline is None
 
 
 def test_where_nothing_was_scored_the_task_says_what_would_have_been():
     """Its own metric, not translation's."""
-    table = tables.build([fake("broken", status="failed", task="vision-digits")])
+    table = build_table([fake("broken", status="failed", task="vision-digits")])
     assert table.metric == "accuracy"
-    assert tables.build([fake("broken", status="failed")]).metric == "bleu"
+    assert build_table([fake("broken", status="failed")]).metric == "bleu"
 
 
 @pytest.mark.parametrize("name", task_names())
@@ -283,49 +281,49 @@ def test_the_usual_metric_of_a_task_is_its_own(name):
 
 
 def test_a_missing_limit_and_a_limit_that_was_not_kept_are_told():
-    table = tables.build([fake("hat", 1), fake("hat", 2, limits=(0.4,))])
+    table = build_table([fake("hat", 1), fake("hat", 2, limits=(0.4,))])
     assert row(table, "hat", 0.6)["status"] == "provisional (1 seed); no candidate: seed 2"
     record = fake(limits=(0.6,))
     record["candidates"][0]["latency"]["ratio"] = 0.6 * 1.1
-    assert row(tables.build([record]), "hat")["status"] == "provisional (1 seed); over its limit by 10%"
+    assert row(build_table([record]), "hat")["status"] == "provisional (1 seed); over its limit by 10%"
     # A slower hour makes other milliseconds, and the limit is a share of the reference.
     record["candidates"][0]["latency"]["ratio"] = 0.59
     record["candidates"][0]["latency"]["p50"] *= 2
-    assert row(tables.build([record]), "hat")["status"] == "provisional (1 seed)"
+    assert row(build_table([record]), "hat")["status"] == "provisional (1 seed)"
     record["candidates"][0] |= {
         "limit_share": None,
         "limit_ms": record["candidates"][0]["latency"]["p50"] / 1.1,
     }
-    told = tables.build([record]).rows["status"]
+    told = build_table([record]).rows["status"]
     assert list(told) == ["provisional (1 seed); over its limit by 10%"]
 
 
 def test_rows_are_grouped_by_share_when_the_reference_drifts_and_by_ms_without_one():
     drifting = [fake(seed=s) for s in (1, 2, 3)]
     assert len({r["candidates"][0]["limit_ms"] for r in drifting}) == 3
-    assert len(tables.build(drifting).rows) == len(LIMITS)
+    assert len(build_table(drifting).rows) == len(LIMITS)
     for record in drifting:
         for made in record["candidates"]:
             made |= {"limit_share": None, "limit_ms": 10.0 + made["index"]}
-    assert [str(x) for x in tables.build(drifting).rows["limit"]] == ["10 ms", "11 ms", "12 ms"]
+    assert [str(x) for x in build_table(drifting).rows["limit"]] == ["10 ms", "11 ms", "12 ms"]
 
 
 def test_no_limit_sorts_last_and_says_none():
-    table = tables.build([fake(limits=(None, 0.5))])
+    table = build_table([fake(limits=(None, 0.5))])
     assert [str(x) for x in table.rows["limit"]] == ["0.5 x ref", "none"]
 
 
 def test_other_options_or_other_source_is_another_method():
     plain, tuned = fake(), fake(seed=2)
     tuned["spec"]["options"] = {"population": 10}
-    assert set(tables.build([plain, tuned]).rows["method"]) == {
+    assert set(build_table([plain, tuned]).rows["method"]) == {
         "hat (default options)",
         "hat (population=10)",
     }
-    assert set(tables.build([tuned]).rows["method"]) == {"hat (population=10)"}
+    assert set(build_table([tuned]).rows["method"]) == {"hat (population=10)"}
     edited = fake(seed=2)
     edited["spec"]["method_sha256"] = "f" * 64
-    names = set(tables.build([plain, edited]).rows["method"])
+    names = set(build_table([plain, edited]).rows["method"])
     assert "hat @fffffff" in names and len(names) == 2
 
 
@@ -336,17 +334,17 @@ def test_a_seed_counts_once_the_last_run_wins():
     new["candidates"][0]["test"]["pooled"]["bleu"]["value"] = 1.0
     new = integrity.seal(new)
     for order in ([old, new], [new, old]):
-        table = tables.build(order)
+        table = build_table(order)
         assert row(table, "hat", 0.4)["n"] == 1 and row(table, "hat", 0.4)["quality"] == 1.0
-        assert any("left out" in line for line in table.troubles)
+        assert any("left out" in line for line in table.failures)
 
 
 def test_differences_are_paired_and_never_significant_below_six():
-    table = tables.build(study(seeds=3))
+    table = build_table(study(seeds=3))
     assert table.baseline == "hat"
     assert set(table.comparisons["verdict"]) == {"not tested: 3 of 6 paired seeds"}
     assert table.comparisons["p"].isna().all()
-    assert "significant" not in text_formats.markdown(table, "t").replace("claim of significance", "")
+    assert "significant" not in markdown(table, "t").replace("claim of significance", "")
     line = table.comparisons.query("method == 'mos-neuron' and what == 'quality'").iloc[0]
     ours, theirs = ([fake(m, s)["candidates"][0]["test"]["pooled"]["bleu"]["value"] for s in (1, 2, 3)]
                     for m in ("mos-neuron", "hat"))  # fmt: skip
@@ -354,7 +352,7 @@ def test_differences_are_paired_and_never_significant_below_six():
 
 
 def test_six_paired_seeds_are_tested_with_holm_over_the_whole_table():
-    table = tables.build(study(("hat", "mos-neuron"), 6))
+    table = build_table(study(("hat", "mos-neuron"), 6))
     lines = table.comparisons
     assert len(lines) == len(LIMITS) + 1 and (lines["pairs"] == 6).all()
     claimed = lines["verdict"].str.contains("claim mos-bleu-at-limit")
@@ -370,19 +368,19 @@ def test_six_paired_seeds_are_tested_with_holm_over_the_whole_table():
     ]
     first = lines.query("what == 'quality'").iloc[0]
     assert first["p"] == pytest.approx(scipy_stats.ttest_1samp(differences, 0).pvalue)
-    assert "exploratory" in text_formats.markdown(table, "t")
+    assert "exploratory" in markdown(table, "t")
 
 
 def test_the_baseline_is_the_method_with_its_default_options():
     other = [fake("hat", seed) for seed in (1, 2)]
     for record in other:
         record["spec"]["options"] = {"after": "continue"}
-    table = tables.build([*study(("hat", "mos-neuron"), 2), *map(integrity.seal, other)])
+    table = build_table([*study(("hat", "mos-neuron"), 2), *map(integrity.seal, other)])
     assert table.baseline == "hat (default options)"
 
 
 def test_only_common_seeds_are_paired():
-    table = tables.build([*study(("hat",), 3), fake("mos-neuron", 3), fake("mos-neuron", 7)])
+    table = build_table([*study(("hat",), 3), fake("mos-neuron", 3), fake("mos-neuron", 7)])
     assert set(table.comparisons["pairs"]) == {1}
 
 
@@ -391,7 +389,7 @@ def test_hypervolume_uses_the_frozen_reference_point():
     made = record["candidates"][0]
     quality, ratio = made["test"]["pooled"]["bleu"]["value"], made["latency"]["ratio"]
     floor, ceiling = selection.reference_point("mt-multi30k-en-de")
-    volume = tables.build([record]).volumes["volume"][0]
+    volume = build_table([record]).volumes["volume"][0]
     assert volume == pytest.approx((quality - floor) * (ceiling - ratio))
     assert selection.reference_point("somebody-elses-task") == (0.0, 1.1)
 
@@ -400,20 +398,20 @@ def test_signatures_are_listed_and_timings_collapse_to_a_range():
     one, two = fake(seed=1), fake(seed=2)
     for made in two["candidates"]:
         made["latency"] |= {"n": 256, "signature": made["latency"]["signature"].replace("n:128", "n:256")}
-    table = tables.build([one, two])
+    table = build_table([one, two])
     assert "|n:128-256|" in table.signatures["latency"]
     assert table.signatures["BLEU"].startswith("nrefs:1|case:mixed")
     assert next(iter(table.signatures)) == "BLEU"
 
 
 def test_energy_sources_are_footnotes_by_row():
-    table = tables.build([fake("hat", source="A"), fake("scratch", source="B")])
-    shown = text_formats.cells(table)
+    table = build_table([fake("hat", source="A"), fake("scratch", source="B")])
+    shown = texts.cells(table)
     assert shown[shown["method"] == "hat"]["kJ"].iloc[0].endswith(" *")
     assert shown[shown["method"] == "scratch"]["kJ"].iloc[0].endswith(" **")
-    assert "* energy: A" in text_formats.footnotes(table) and "** energy: B" in text_formats.footnotes(table)
-    nothing = tables.build([fake(energy=None)])
-    assert text_formats.cells(nothing)["kJ"][0] == "-" and nothing.sources == []
+    assert "* energy: A" in texts.footnotes(table) and "** energy: B" in texts.footnotes(table)
+    nothing = build_table([fake(energy=None)])
+    assert texts.cells(nothing)["kJ"][0] == "-" and nothing.sources == []
 
 
 def hostile():
@@ -431,12 +429,12 @@ def hostile():
 
 
 def test_hostile_texts_stay_texts_in_markdown_csv_json_and_latex():
-    table = tables.build(hostile())
+    table = build_table(hostile())
     outputs = {
-        "md": text_formats.markdown(table, NASTY),
-        "csv": text_formats.csv(table),
-        "json": text_formats.json_text(text_formats.as_json(table)),
-        "tex": text_formats.latex(table),
+        "md": markdown(table, NASTY),
+        "csv": data_formats.csv(table),
+        "json": data_formats.json_text(data_formats.as_json(table)),
+        "tex": latex(table),
     }
     for name, text in outputs.items():
         assert "\x1b" not in text and "\u202e" not in text, name
@@ -455,23 +453,21 @@ def test_hostile_texts_stay_texts_in_markdown_csv_json_and_latex():
 
 
 def test_csv_and_json_carry_the_figures():
-    table = tables.build(study())
-    lines = list(csv.DictReader(io.StringIO(text_formats.csv(table))))
+    table = build_table(study())
+    lines = list(csv.DictReader(io.StringIO(data_formats.csv(table))))
     assert len(lines) == 18
     assert float(lines[0]["bleu"]) == pytest.approx(table.rows["quality"][0], rel=1e-5)
     assert lines[0]["energy_source"].startswith("codecarbon")
-    data = text_formats.as_json(table)
+    data = data_formats.as_json(table)
     assert data["rows"][0]["limit"] == "0.4 x ref" and data["rows"][0]["limit_share"] == 0.4
     assert data["hypervolume"]["reference"] == {"quality": 0.0, "latency_ratio": 1.1}
-    assert report.as_json(study()) == data
 
 
 @pytest.mark.parametrize("width", [80, 100, 200])
 def test_the_terminal_table_is_whole_at_every_width(width):
     console = Console(width=width, file=io.StringIO(), force_terminal=False)
-    console.print(
-        report.terminal([*study(seeds=1), fake("broken", status="failed", message="[red]boom[/red]")])
-    )
+    records = [*study(seeds=1), fake("broken", status="failed", message="[red]boom[/red]")]
+    console.print(Terminal(build_table(records)))
     text = console.file.getvalue()
     assert max(len(line.rstrip()) for line in text.splitlines()) <= width
     assert "\u2026" not in text.replace("...", "")
@@ -482,17 +478,17 @@ def test_the_terminal_table_is_whole_at_every_width(width):
 def test_disturbed_timings_are_told():
     record = fake()
     record["candidates"][0]["latency"]["others_cpu"] = 0.7
-    assert any("up to 0.7 processors" in note for note in tables.build([record]).notes)
-    assert not any("disturbed" in note for note in tables.build([fake()]).notes)
+    assert any("up to 0.7 processors" in note for note in build_table([record]).notes)
+    assert not any("disturbed" in note for note in build_table([fake()]).notes)
 
 
 def test_a_smoke_run_says_that_it_says_nothing():
-    assert any("says nothing about the methods" in n for n in tables.build([fake(tier="smoke")]).notes)
+    assert any("says nothing about the methods" in n for n in build_table([fake(tier="smoke")]).notes)
 
 
 def test_no_records_is_a_usage_error_with_the_next_command():
     with pytest.raises(UsageError, match="supernet-bench run mt"):
-        report.terminal([])
+        build_table([])
 
 
 def test_nothing_here_imports_torch_and_the_package_itself_not_even_pandas():
@@ -500,44 +496,39 @@ def test_nothing_here_imports_torch_and_the_package_itself_not_even_pandas():
         "import sys, benchmarks.records.store, benchmarks.report\n"
         "import benchmarks.records.selection\n"
         "assert not {'torch', 'pandas', 'matplotlib', 'scipy', 'jsonschema'} & set(sys.modules)\n"
-        "import benchmarks.report.html, benchmarks.report.plots.pareto, benchmarks.leaderboard.build\n"
-        "import benchmarks.report.console\n"
+        "import benchmarks.report.files, benchmarks.report.console, benchmarks.leaderboard.build\n"
+        "import benchmarks.leaderboard.local_site\n"
         "assert 'torch' not in sys.modules and 'matplotlib.pyplot' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def every_text(table, found):
+def every_text(table):
     console = Console(width=100, file=io.StringIO(), force_terminal=False)
-    console.print(report.console.Terminal(table))
-    texts = [
-        console.file.getvalue(),
-        text_formats.markdown(table, "t"),
-        text_formats.csv(table),
-        text_formats.latex(table),
-    ]
-    return [*texts, text_formats.json_text(text_formats.as_json(table)), html.page(found, table, {}, "t")]
+    console.print(Terminal(table))
+    data = data_formats.json_text(data_formats.as_json(table))
+    return [console.file.getvalue(), markdown(table, "t"), data_formats.csv(table), latex(table), data]
 
 
 @settings(deadline=None, max_examples=12)
 @given(st.integers(1, 5), st.sampled_from(METHODS), st.booleans(), st.sampled_from(["smoke", "small"]))
 def test_below_six_paired_seeds_no_output_says_significant(seeds, other, counts, tier):
     found = study(("hat", other) if other != "hat" else ("hat",), seeds, limits=(0.6,), tier=tier)
-    table = tables.build([with_counts(r, 60) for r in found] if counts else found)
-    for text in every_text(table, found):
+    table = build_table([with_counts(r, 60) for r in found] if counts else found)
+    for text in every_text(table):
         assert "significant" not in text.lower()
         assert seeds > 2 or "provisional" in text
 
 
 def test_the_word_is_found_where_it_may_stand():
     found = study(("hat", "mos-neuron"), 8)
-    assert "significant" in text_formats.markdown(tables.build(found), "t")
+    assert "significant" in markdown(build_table(found), "t")
 
 
 def test_networks_are_tested_over_sentences_where_both_records_keep_their_statistics():
     found = [with_counts(r) for r in study(("hat", "mos-neuron"), 2)]
     del found[0]["candidates"][0]["sentences"]
-    lines = tables.build([integrity.seal(r) for r in found]).sentences
+    lines = build_table([integrity.seal(r) for r in found]).sentences
     assert [(x.limit, x.seed) for x in lines.itertuples()] == [
         ("0.4 x ref", 2), ("0.6 x ref", 1), ("0.6 x ref", 2), ("0.8 x ref", 1), ("0.8 x ref", 2),
     ]  # fmt: skip
@@ -555,9 +546,9 @@ def test_networks_are_tested_over_sentences_where_both_records_keep_their_statis
 
 def test_old_records_show_nothing_over_sentences_and_new_ones_say_what_it_is():
     label = "over test sentences, one trained network each"
-    assert label not in text_formats.markdown(tables.build(study(("hat", "scratch"), 1)), "t").lower()
+    assert label not in markdown(build_table(study(("hat", "scratch"), 1)), "t").lower()
     found = [with_counts(r) for r in study(("hat", "scratch"), 1)]
-    for text in every_text(tables.build(found), found):
+    for text in every_text(build_table(found), found):
         if "minus hat [95 %]" in text.replace("\\", ""):
             assert label in " ".join(text.lower().split())
             assert "says nothing about training noise" in " ".join(text.split())
@@ -577,18 +568,18 @@ def test_statistics_that_do_not_fit_are_not_used(what):
         made["test"]["pooled"]["bleu"]["value"] += 1.0
     else:
         made["sentences"]["bleu"] = "AAAA"
-    assert len(tables.build([hat, integrity.seal(mine)]).sentences) == 0
-    assert len(tables.build([hat, with_counts(fake("scratch", 1, limits=(0.6,)))]).sentences) == 1
+    assert len(build_table([hat, integrity.seal(mine)]).sentences) == 0
+    assert len(build_table([hat, with_counts(fake("scratch", 1, limits=(0.6,)))]).sentences) == 1
 
 
 def test_more_pairs_than_a_table_can_test_are_left_out(monkeypatch):
     monkeypatch.setattr(comparisons, "MOST_PAIRS", 2)
-    table = tables.build([with_counts(r) for r in study(("hat", "scratch"), 1)])
+    table = build_table([with_counts(r) for r in study(("hat", "scratch"), 1)])
     assert len(table.sentences) == 2
 
 
 def test_a_difference_of_one_pair_says_why_it_has_no_interval():
-    shown = text_formats.comparisons(tables.build(study(("hat", "scratch"), 1)))
+    shown = texts.paired_differences(build_table(study(("hat", "scratch"), 1)))
     assert all(cell.endswith("(one pair: no interval)") for cell in shown["minus hat [95 %]"])
 
 
@@ -614,15 +605,15 @@ def test_reference_points_are_frozen_per_task_and_version():
 def test_a_failed_run_with_other_options_is_a_method_of_its_own_without_candidates():
     failed = fake("hat", 2, status="failed")
     failed["spec"]["options"] = {"after": "scratch"}
-    table = tables.build([fake("hat"), integrity.seal(failed)])
+    table = build_table([fake("hat"), integrity.seal(failed)])
     names = ["hat (default options)"] * 3 + ["hat (after=scratch)"]
     assert list(table.rows["method"]) == names and table.rows["limit"].iloc[-1] is None
 
 
 def test_latex_is_what_pandas_writes_and_no_mark_is_a_command():
     frame = pd.DataFrame({"a & b": ["50 %", "#1_{2}$"], "c": ["", "é <x>"]})
-    assert latex.tabular(frame) == frame.to_latex(index=False, escape=True)
-    assert r"\textbackslash{}n \textasciitilde{} \textasciicircum{}2 " in latex.tabular(
+    assert latex_table(frame) == frame.to_latex(index=False, escape=True)
+    assert r"\textbackslash{}n \textasciitilde{} \textasciicircum{}2 " in latex_table(
         pd.DataFrame({"h": [r"\n ~ ^2"]})
     )
 
@@ -630,12 +621,10 @@ def test_latex_is_what_pandas_writes_and_no_mark_is_a_command():
 def test_what_no_row_of_a_task_can_have_is_no_column():
     from dataclasses import replace
 
-    from benchmarks.report.text_formats import columns, latex
-
-    table = tables.build(study())
-    assert "chrf" in columns(table)
+    table = build_table(study())
+    assert "chrf" in texts.columns(table)
     other = replace(table, metric="mlm_accuracy")
-    assert "chrf" not in columns(other)
+    assert "chrf" not in texts.columns(other)
     assert "chrF" not in latex(other, each_set=False)
 
 
@@ -649,7 +638,7 @@ def test_a_network_that_was_not_timed_has_no_hypervolume_to_compare():
                     "policy": {"a": "int8"},
                     "not_measured": "on the processor only",
                 }
-    table = tables.build([integrity.seal(record) for record in found])
+    table = build_table([integrity.seal(record) for record in found])
     lines = table.comparisons
     assert set(lines["what"]) == {"quality"}
     assert table.volumes.set_index("method")["volume"].isna().to_dict() == {"hat": False, "mos-layer": True}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from scipy import stats as scipy_stats
 
-from benchmarks.analysis import tables
+from benchmarks.analysis.table import build_table
 from benchmarks.api import UsageError
 from benchmarks.claims import hypotheses, judge
 from benchmarks.claims.hypotheses import NOT_TESTED, REFUTED, SUPPORTED, UNDECIDED
@@ -341,13 +341,13 @@ def test_the_board_and_the_claims_agree_on_every_pair_that_they_share():
     published = [*store.load_all(ROOT / "results" / "records")]
     judgements, count = judge.judge(published), 0
     for group in grouping.groups(report_runs.whole(published)):
-        count += agree(tables.build(report_runs.records_of(group)), judgements)
+        count += agree(build_table(report_runs.records_of(group)), judgements)
     assert count >= 1
     for ours, theirs in ((SMALL, LARGE), (LARGE, SMALL), (SMALL, [*SMALL[3:], *SMALL[:3]])):
         made = [
             run(m, s, 1, x) for m, xs in (("mos-neuron", ours), ("hat", theirs)) for s, x in enumerate(xs, 1)
         ]
-        assert agree(tables.build(made), judge.judge(made)) == 1
+        assert agree(build_table(made), judge.judge(made)) == 1
 
 
 def test_a_confounded_verdict_is_never_shown_bare():
@@ -358,7 +358,7 @@ def test_a_confounded_verdict_is_never_shown_bare():
     assert verdict.verdict == SUPPORTED
     words = "supported, confounded with the sandwich rule and the after-search path"
     assert verdict.to_dict()["verdict"] == words and claims_page.said(verdict).startswith(f"{words}: ")
-    assert next(iter(shown(tables.build(quality)).values()))["verdict"].startswith(words)
+    assert next(iter(shown(build_table(quality)).values()))["verdict"].startswith(words)
 
 
 def test_a_claim_that_no_design_tests_says_why_whatever_records_there_are():

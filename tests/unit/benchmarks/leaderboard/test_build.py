@@ -7,12 +7,12 @@ import re
 import matplotlib
 import pytest
 
-from benchmarks.analysis import tables
+from benchmarks.analysis.table import build_table
 from benchmarks.api import InvalidRecord, UsageError
 from benchmarks.leaderboard import build
 from benchmarks.leaderboard.site import data_files, run_files
 from benchmarks.records import store
-from benchmarks.report.plots import pareto
+from benchmarks.report.plots import gallery, pareto, style
 from tests.fake_records import fake, many, study
 
 
@@ -24,7 +24,7 @@ def contents(folder):
 def quick_plots(monkeypatch):
     """Real figures have tests of their own; here only their names and bytes matter."""
     drawn = {f"pareto.{kind}": b"<g> Matplotlib v3.11.2, </g>" for kind in ("svg", "png")}
-    monkeypatch.setattr(pareto, "images", lambda *_: dict(drawn))
+    monkeypatch.setattr(gallery, "images", lambda *_: dict(drawn))
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_a_plot_of_another_matplotlib_is_not_a_difference(results):
 @pytest.mark.parametrize("kind", ["svg", "png"])
 def test_real_plots_name_the_matplotlib_that_drew_them(kind):
     found = [fake(limits=(0.5,))]
-    drawn = pareto.image(pareto.pareto(found, tables.build(found)), kind)
+    drawn = style.image_bytes(pareto.draw(build_table(found)), kind)
     version = matplotlib.__version__.encode()
     assert version in drawn
     other = drawn.replace(version, b"0.9")
@@ -149,7 +149,7 @@ def test_the_site_is_replaced_as_a_whole_and_holds_no_record_in_a_page(results):
 def test_check_names_what_a_second_build_of_the_site_does_otherwise(results, monkeypatch):
     build.build(results)
     texts = iter(range(100))
-    monkeypatch.setattr("benchmarks.report.text_formats.latex", lambda *_: str(next(texts)))
+    monkeypatch.setattr("benchmarks.report.latex.latex", lambda *_: str(next(texts)))
     assert {name[-4:] for name in build.check(results)} == {".tex"}
 
 

@@ -6,13 +6,13 @@ import json
 
 import pytest
 
-from benchmarks.analysis import tables
+from benchmarks.analysis.table import build_table
 from benchmarks.api import InvalidRecord
 from benchmarks.cli.main import main
 from benchmarks.leaderboard import build
 from benchmarks.records import attachments, runtime_latencies, store
-from benchmarks.report import text_formats
-from benchmarks.report.plots import pareto
+from benchmarks.report import texts
+from benchmarks.report.plots import gallery
 from tests.fake_records import fake, study, timed_elsewhere
 
 EVIL = "<script>alert(1)</script>"
@@ -20,7 +20,7 @@ EVIL = "<script>alert(1)</script>"
 
 @pytest.fixture(autouse=True)
 def no_plots(monkeypatch):
-    monkeypatch.setattr(pareto, "images", lambda *_: {})
+    monkeypatch.setattr(gallery, "images", lambda *_: {})
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_the_board_has_a_column_for_each_runtime_and_precision(results):
     assert build.check(results) == []
     mixed = {row["method"]: row["p50"] for row in group["rows"]}
     assert mixed == {row["method"]: row["p50"] for row in _bare(results)["groups"][0]["rows"]}
-    assert not [x for x in text_formats.cells(tables.build([fake()])) if "Runtime" in x], (
+    assert not [x for x in texts.cells(build_table([fake()])) if "Runtime" in x], (
         "a local table has none"
     )
 

@@ -8,11 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.analysis import tables
+from benchmarks.analysis import performance_profiles
 from benchmarks.analysis.comparisons import volumes_of
+from benchmarks.analysis.table import build_table
 from benchmarks.records import integrity
-from benchmarks.report import html, text_formats
-from benchmarks.report.plots import performance_profiles
+from benchmarks.report import data_formats
+from benchmarks.report.figure_texts import alternative
+from benchmarks.report.markdown import markdown
+from benchmarks.report.plots.performance_profiles import draw
 from tests.fake_records import METHODS, fake, study
 
 COST = st.floats(1e-3, 1e3) | st.just(math.inf)
@@ -39,7 +42,7 @@ def test_factors_and_shares_are_those_of_the_definition(lists):
 
 
 def test_hypervolume_factors_are_best_over_own():
-    table = tables.build(study())
+    table = build_table(study())
     costs = performance_profiles.panels(table)["hypervolume"]
     factors = performance_profiles.ratios(costs)
     volumes = volumes_of(table.lines, table.axis).set_index(["method", "seed"])["volume"]
@@ -52,7 +55,7 @@ def test_hypervolume_factors_are_best_over_own():
 @pytest.mark.parametrize("ended", ["failed", "budget"])
 def test_time_counts_only_where_the_target_is_reached_and_seeds_with_a_stopped_run_are_left_out(ended):
     found = [r for r in study() if (r["spec"]["method"], r["spec"]["seed"]) != ("mos-layer", 2)]
-    table = tables.build([*found, fake("mos-layer", 2, status=ended)])
+    table = build_table([*found, fake("mos-layer", 2, status=ended)])
     costs = performance_profiles.time_costs(table)
     assert all(len(mine) == 6 for mine in costs.values())
     quality = {(r.method, r.seed, str(r.limit)): r.quality for r in table.compared.itertuples()}
@@ -73,20 +76,20 @@ def test_the_time_of_a_follower_holds_that_of_the_run_it_follows():
     followers = study(("scratch",), 3)
     for record in followers:
         record["spec"]["follows"] = ids[record["spec"]["seed"]]["id"]
-    table = tables.build([*leaders, *map(integrity.seal, followers)])
+    table = build_table([*leaders, *map(integrity.seal, followers)])
     costs = performance_profiles.time_costs(table)
-    own = tables.build([*leaders, *study(("scratch",), 3)])
+    own = build_table([*leaders, *study(("scratch",), 3)])
     alone = performance_profiles.time_costs(own)["scratch"]
     for i, (cost, before) in enumerate(zip(costs["scratch"], alone, strict=True)):
         assert cost == pytest.approx(before + ids[i // 3 + 1]["ledger"]["totals"]["seconds"])
-    missing = tables.build([r for r in [*leaders, *followers] if r["spec"]["method"] != "hat"])
+    missing = build_table([r for r in [*leaders, *followers] if r["spec"]["method"] != "hat"])
     assert performance_profiles.time_costs(missing) == {}
 
 
 @pytest.mark.parametrize("methods", [3, 6])
 def test_every_line_of_a_profile_lies_between_0_and_100_per_cent(methods):
-    table = tables.build(study(METHODS[:methods], 3))
-    made = performance_profiles.figure([], table)
+    table = build_table(study(METHODS[:methods], 3))
+    made = draw(table)
     for axes in made.axes:
         low, high = axes.get_ylim()
         assert (low, high) == (0, 100)
@@ -109,19 +112,18 @@ def test_every_line_of_a_profile_lies_between_0_and_100_per_cent(methods):
     ],
 )
 def test_there_is_one_only_for_three_methods_on_three_workloads(found, shown):
-    found = found()
-    table = tables.build(found)
+    table = build_table(found())
     assert set(performance_profiles.panels(table)) == shown
-    assert (performance_profiles.figure(found, table) is not None) == bool(shown)
+    assert (draw(table) is not None) == bool(shown)
 
 
 def test_it_is_a_picture_and_no_table_knows_of_it():
-    table = tables.build(study())
+    table = build_table(study())
     for text in (
-        text_formats.markdown(table, "t"),
-        text_formats.csv(table),
-        text_formats.json_text(text_formats.as_json(table)),
+        markdown(table, "t"),
+        data_formats.csv(table),
+        data_formats.json_text(data_formats.as_json(table)),
     ):
         assert "performance" not in text.lower() and "within this factor" not in text
-    said = html.alternative("performance", table)
+    said = alternative("performance", table)
     assert "hypervolume: on the share of workloads" in said and "mos-neuron" in said and "time:" in said

@@ -9,10 +9,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 
-from benchmarks.analysis import tables
+from benchmarks.analysis import progress
+from benchmarks.analysis.table import build_table
 from benchmarks.records import integrity
-from benchmarks.report.plots import curves, spending
-from benchmarks.report.plots import pareto as plots
+from benchmarks.report.files import write_report
+from benchmarks.report.plots import gallery, style
 from tests.fake_records import METHODS, fake, study
 from tests.unit.benchmarks.analysis.test_tables import hostile
 
@@ -40,17 +41,14 @@ def without_energy(record):
 
 
 @pytest.fixture(autouse=True)
-def style():
-    with mpl.rc_context(plots.STYLE):
+def plot_style():
+    with mpl.rc_context(style.RC_PARAMS):
         yield
 
 
 def figures(case):
-    found = CASES[case]()
-    table = tables.build(found)
-    return {
-        name: figure for name, draw in plots.drawings().items() if (figure := draw(found, table)) is not None
-    }
+    table = build_table(CASES[case]())
+    return {name: figure for name, draw in gallery.DRAWINGS.items() if (figure := draw(table)) is not None}
 
 
 def tick_labels(axes):
@@ -84,13 +82,13 @@ def test_no_text_is_clipped_and_headings_recipes_and_labels_do_not_overlap(case)
 
 def test_the_same_records_give_the_same_bytes_in_any_order():
     found = [*study(("hat", "mos-neuron"), 2), fake("broken", status="failed")]
-    first = plots.images(found, tables.build(found))
+    first = gallery.images(build_table(found))
     found.reverse()
-    assert plots.images(found, tables.build(found)) == first
+    assert gallery.images(build_table(found)) == first
 
 
 def test_svgs_are_well_formed_have_no_date_and_no_script():
-    for name, data in plots.images(hostile(), tables.build(hostile()), ["svg"]).items():
+    for name, data in gallery.images(build_table(hostile()), ["svg"]).items():
         root = ET.fromstring(data)
         tags = {element.tag.rpartition("}")[2] for element in root.iter()}
         assert not {"script", "date", "foreignObject", "image"} & tags, name
@@ -100,18 +98,17 @@ def test_svgs_are_well_formed_have_no_date_and_no_script():
 
 def test_files_are_written_as_png_and_svg(tmp_path):
     found = study(("hat",), 1)
-    paths = plots.save(found, tables.build(found), tmp_path)
-    assert set(paths) == {
-        f"{n}.{k}" for n in ("pareto", "hypervolume", "search", "budget") for k in ("png", "svg")
-    }
-    assert all(path.stat().st_size > 5000 for path in paths.values())
+    paths = write_report(build_table(found), tmp_path)
+    drawn = {f"{n}.{k}" for n in ("pareto", "hypervolume", "search", "budget") for k in ("png", "svg")}
+    assert drawn == {name for name in paths if name.endswith((".png", ".svg"))}
+    assert all(paths[name].stat().st_size > 5000 for name in drawn)
 
 
 def test_looks_differ_without_colour_and_do_not_depend_on_company():
-    everyone = plots.looks([*METHODS, "mine", "other"])
+    everyone = style.method_styles([*METHODS, "mine", "other"])
     assert len({(look.marker, look.face == "white") for look in everyone.values()}) == len(everyone)
     assert len({str(look.line) for look in everyone.values()}) >= 6
-    assert all(plots.looks([name])[name] == everyone[name] for name in METHODS)
+    assert all(style.method_styles([name])[name] == everyone[name] for name in METHODS)
     for look in everyone.values():
         red, green, blue = to_rgb(look.colour)
         assert 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.75, "too pale for white paper"
@@ -151,7 +148,7 @@ def test_a_figure_says_what_it_shows():
 
 def test_bars_add_up_to_the_ledger():
     found = study(("hat", "scratch"), 2)
-    spent = spending.spending(found)
+    spent = build_table(found).spending
     for method in ("hat", "scratch"):
         mine = [r for r in found if r["spec"]["method"] == method]
         part = spent[spent["method"] == method].groupby("kind")["amount"].sum()
@@ -166,7 +163,7 @@ def test_bars_add_up_to_the_ledger():
 def test_energy_without_phases_is_one_bar():
     record = fake()
     record["ledger"]["entries"] = [e for e in record["ledger"]["entries"] if e["kind"] != "joules"]
-    spent = spending.spending([record])
+    spent = build_table([record]).spending
     part = spent[spent["kind"] == "joules"]
     assert list(part["phase"]) == ["all phases"]
     assert part["amount"].sum() == pytest.approx(record["energy"]["joules"] / 1000)
@@ -174,8 +171,8 @@ def test_energy_without_phases_is_one_bar():
 
 def test_hypervolume_steps_end_at_the_final_value_and_never_fall():
     record = fake()
-    table = tables.build([record])
-    steps = curves._volume_steps(record, "seconds", table)
+    table = build_table([record])
+    steps = progress.volume_steps(record, "seconds", table.axis)
     assert steps[0] == (0.0, 0.0) and len(steps) == 4
     assert [s for s, _ in steps] == sorted(s for s, _ in steps)
     assert [v for _, v in steps] == sorted(v for _, v in steps)
@@ -187,5 +184,5 @@ def test_what_a_winner_comes_to_when_trained_on_is_not_the_search():
     after = min(c["valid"]["loss"] for c in record["candidates"])
     point = {"tokens": 1.0, "evaluations": 60.0, "seconds": 1.0}
     found = [point | {"evaluations": 3.0, "best_valid_loss": 9.0}, point | {"best_valid_loss": after}]
-    assert curves._searched(record | {"search_log": found}) == [(3.0, 9.0)]
-    assert curves.search([record | {"search_log": found[1:]}], tables.build([record])) is None
+    assert progress.search_steps(record | {"search_log": found}) == [(3.0, 9.0)]
+    assert build_table([record | {"search_log": found[1:]}]).search_progress is None

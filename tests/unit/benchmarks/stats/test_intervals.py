@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from benchmarks.stats import intervals, quantities
+from benchmarks.stats import intervals, pareto, quantities
 from benchmarks.stats.quantities import Quantity
 
 
@@ -186,10 +186,10 @@ def brute_volume(points, reference, cells=200):
 def test_front_and_hypervolume_against_brute_force(seed):
     draw = random.Random(seed)
     points = [(draw.uniform(15, 40), draw.uniform(0.1, 1.3)) for _ in range(draw.randrange(8))]
-    assert intervals.front(points) == brute_front(points)
-    volume = intervals.hypervolume(points, (20.0, 1.1))
+    assert pareto.front(points) == brute_front(points)
+    volume = pareto.hypervolume(points, (20.0, 1.1))
     assert volume == pytest.approx(brute_volume(points, (20.0, 1.1)), abs=0.25)
-    assert volume == pytest.approx(intervals.hypervolume(intervals.front(points), (20.0, 1.1)))
+    assert volume == pytest.approx(pareto.hypervolume(pareto.front(points), (20.0, 1.1)))
 
 
 def test_many_hypervolumes_are_those_of_each_set(rng):
@@ -198,23 +198,23 @@ def test_many_hypervolumes_are_those_of_each_set(rng):
     latency[rng.random(quality.shape) < 0.2] = np.nan
     there = [~np.isnan(q) & ~np.isnan(x) for q, x in zip(quality, latency, strict=True)]
     each = [
-        intervals.hypervolume(list(zip(q[t], x[t], strict=True)), (20.0, 1.1))
+        pareto.hypervolume(list(zip(q[t], x[t], strict=True)), (20.0, 1.1))
         for q, x, t in zip(quality, latency, there, strict=True)
     ]
-    assert intervals.hypervolumes(quality, latency, (20.0, 1.1)) == pytest.approx(each, abs=1e-12)
-    assert intervals.hypervolumes(quality[:0], latency[:0], (20.0, 1.1)).shape == (0,)
-    assert (intervals.hypervolumes(quality[:, :0], latency[:, :0], (20.0, 1.1)) == 0).all()
+    assert pareto.hypervolumes(quality, latency, (20.0, 1.1)) == pytest.approx(each, abs=1e-12)
+    assert pareto.hypervolumes(quality[:0], latency[:0], (20.0, 1.1)).shape == (0,)
+    assert (pareto.hypervolumes(quality[:, :0], latency[:, :0], (20.0, 1.1)) == 0).all()
 
 
 def test_hypervolume_by_hand():
-    assert intervals.hypervolume([], (0.0, 1.0)) == 0.0
-    assert intervals.hypervolume([(30.0, 0.5)], (20.0, 1.0)) == pytest.approx(5.0)
-    assert intervals.hypervolume([(30.0, 0.5), (25.0, 0.25)], (20.0, 1.0)) == pytest.approx(5.0 + 1.25)
-    assert intervals.hypervolume([(10.0, 0.5), (30.0, 2.0)], (20.0, 1.0)) == 0.0
+    assert pareto.hypervolume([], (0.0, 1.0)) == 0.0
+    assert pareto.hypervolume([(30.0, 0.5)], (20.0, 1.0)) == pytest.approx(5.0)
+    assert pareto.hypervolume([(30.0, 0.5), (25.0, 0.25)], (20.0, 1.0)) == pytest.approx(5.0 + 1.25)
+    assert pareto.hypervolume([(10.0, 0.5), (30.0, 2.0)], (20.0, 1.0)) == 0.0
 
 
 def test_equal_points_count_once_on_the_front():
-    assert intervals.front([(1.0, 1.0), (1.0, 1.0), (1.0, 2.0), (0.5, 1.0)]) == [(1.0, 1.0)]
+    assert pareto.front([(1.0, 1.0), (1.0, 1.0), (1.0, 2.0), (0.5, 1.0)]) == [(1.0, 1.0)]
 
 
 def brute_tau_b(a, b):

@@ -18,12 +18,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.analysis import tables, test_sets
+from benchmarks.analysis.table import build_table
 from benchmarks.api import UsageError
 from benchmarks.leaderboard import submission
 from benchmarks.leaderboard.site import pages
 from benchmarks.records import integrity, selection, store
-from benchmarks.report import html, text_formats
+from benchmarks.report.markdown import markdown
 from benchmarks.stats import intervals, quantities
 from benchmarks.tasks import finetuning, get_task, glue, text
 from benchmarks.tasks.bert import BertTask
@@ -372,8 +372,8 @@ def test_what_copies_were_fine_tuned_on_decides_nothing() -> None:
 def test_fine_tuned_copies_have_a_table_with_a_mean_over_what_can_rank(seeds: int) -> None:
     found = [tuned_record("hat", seed) for seed in range(1, seeds + 1)]
     found += [tuned_record("scratch", seed, 2.0 + seed / 10) for seed in range(1, seeds + 1)]
-    table = tables.build(found)
-    direct, copies, versus = test_sets.scores(table)
+    table = build_table(found)
+    direct, copies, versus = table.scores
     assert (direct.metric, direct.sets) == ("mlm_accuracy", ["test"])
     heads = ["a-set: accuracy %", "b-set: Spearman x 100", "b-set: Pearson x 100", "cola: MCC x 100"]
     heads.insert(0, "mean over tasks")
@@ -395,9 +395,9 @@ def test_fine_tuned_copies_have_a_table_with_a_mean_over_what_can_rank(seeds: in
     if seeds > 1:
         expected += f" [{interval.low:+.1f}, {interval.high:+.1f}]{mark}"
     assert difference["a-set: accuracy %"]["scratch"] == expected
-    shown = text_formats.markdown(table, "t").replace("\\", "")
+    shown = markdown(table, "t").replace("\\", "")
     assert "fine-tuned copies on each test set" in shown and copies.notes[1] in shown
-    assert "Left out of the mean" in html.page(found, table, {}, "t")
+    assert "Left out of the mean" in markdown(table, "t")
     assert "Left out of the mean" in pages._sets(table)["fine-tuned"]["signature"]
     kinds = dict(zip(table.sets["set"], table.sets["interval"], strict=True))
     assert kinds == dict.fromkeys(("a-set", "b-set", "cola"), "fine-tunings" if seeds == 1 else "seeds") | {
@@ -406,5 +406,5 @@ def test_fine_tuned_copies_have_a_table_with_a_mean_over_what_can_rank(seeds: in
 
 
 def test_records_without_fine_tuning_have_no_such_table() -> None:
-    table = tables.build([fake("hat", 1)])
-    assert not [one for one in test_sets.scores(table) if "fine-tuned" in one.metric]
+    table = build_table([fake("hat", 1)])
+    assert not [one for one in table.scores if "fine-tuned" in one.metric]

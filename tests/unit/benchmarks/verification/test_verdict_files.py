@@ -6,13 +6,13 @@ import json
 
 import pytest
 
-from benchmarks.analysis import tables
+from benchmarks.analysis.table import build_table
 from benchmarks.api import InvalidRecord
 from benchmarks.cli.main import main
 from benchmarks.leaderboard import build
 from benchmarks.records import attachments, store
-from benchmarks.report import text_formats
-from benchmarks.report.plots import pareto
+from benchmarks.report import texts
+from benchmarks.report.plots import gallery
 from benchmarks.verification import compare, verdict_files
 from tests.fake_records import fake, publish, run_again, study
 
@@ -21,7 +21,7 @@ EVIL = "<script>alert(1)</script>"
 
 @pytest.fixture(autouse=True)
 def no_plots(monkeypatch):
-    monkeypatch.setattr(pareto, "images", lambda *_: {})
+    monkeypatch.setattr(gallery, "images", lambda *_: {})
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_the_board_shows_what_second_runs_said(results):
     assert "| quality does not reproduce; latency reproduces | 2026-02-03 |" in text
     assert "quality at limit" in text
     assert build.check(results) == []
-    assert "verified" not in text_formats.cells(tables.build([fake()])), "a local table has no such column"
+    assert "verified" not in texts.cells(build_table([fake()])), "a local table has no such column"
 
 
 def test_the_newest_verdict_that_answers_counts_and_one_failure_outweighs(results):

@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks.analysis import tables
+from benchmarks.analysis.table import build_table
 from benchmarks.api import TaskInfo
 from benchmarks.hardware import energy
 from benchmarks.hardware.profiles import Profile
@@ -28,8 +28,8 @@ from benchmarks.measurement import interleaved, latency, memory, parity, serving
 from benchmarks.measurement.interleaved import MeasurementRejectedError
 from benchmarks.measurement.workload import Workload
 from benchmarks.records import integrity
-from benchmarks.report import text_formats
-from benchmarks.report.plots import pareto
+from benchmarks.report.markdown import markdown
+from benchmarks.report.plots import gallery
 from benchmarks.scoring import score
 from benchmarks.verification import compare
 from supernet import export
@@ -602,13 +602,13 @@ def test_a_record_without_latency_needs_a_policy_and_a_reason() -> None:
 
 def test_tables_and_plots_bear_rows_without_latency() -> None:
     both = [fake("hat", 1), untimed()]
-    table = tables.build(both)
+    table = build_table(both)
     row = next(r for r in table.rows.to_dict("records") if r["method"] == "int8-uniform")
     assert np.isnan(row["ratio"]) and row["quality"] > 0
     assert "Not timed: int8-uniform: no kernels on this device." in table.notes
-    text = text_formats.markdown(table, "t")
+    text = markdown(table, "t")
     assert "Not timed: int8-uniform" in text and "nan" not in text.lower()
-    assert pareto.images(both, table)
+    assert gallery.images(table)
     verdict = compare.compare(untimed(), untimed())
     assert (verdict.quality, verdict.latency) == (compare.YES, compare.UNKNOWN)
 

@@ -1,17 +1,18 @@
-"""Impossible figures of a finished table: intervals outside their quantity's range, shares above one.
+"""Search for impossible figures in a finished table: intervals outside their range, shares above one.
 
-A table is refused rather than published with one (``leaderboard``, also with ``--check``).
+``leaderboard``, also with ``--check``, refuses a table with such a figure.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
-from benchmarks.analysis import row_intervals, test_sets
-from benchmarks.analysis.tables import Table
+from benchmarks.analysis import row_intervals
+from benchmarks.analysis.attachment_columns import figure_of_row
+from benchmarks.analysis.number_format import Row
+from benchmarks.analysis.table import Table
 from benchmarks.records.text import sanitize
 from benchmarks.stats import quantities
 from benchmarks.stats.quantities import Quantity
@@ -21,7 +22,7 @@ _TEXT = re.compile(r"(-?[\d.,]+)(?: \+- [\d.]+)?(?: \[(-?[\d.,]+), (-?[\d.,]+)\]
 
 
 def impossible(table: Table) -> list[str]:
-    """Return a line for each figure of a table that cannot be, with its row."""
+    """Return a line for each impossible figure of a table, with its row."""
     return [
         f"{sanitize(row['method'], 60)} at limit {row['limit']}: {problem}"
         for line in (_rows(table), _test_sets(table), _comparisons(table), _volumes(table))
@@ -29,7 +30,8 @@ def impossible(table: Table) -> list[str]:
     ]
 
 
-Problems = Iterator[tuple[Mapping[Any, Any], str]]
+Problems = Iterator[tuple[Row, str]]
+"""Rows with what is impossible in them."""
 
 
 def _problem(quantity: Quantity, value: float, low: float, high: float) -> str:
@@ -45,6 +47,7 @@ def _problem(quantity: Quantity, value: float, low: float, high: float) -> str:
 
 def _rows(table: Table) -> Problems:
     measured = {*row_intervals.MEASURED, *row_intervals.SPENT}
+    quality = table.quantity(table.metric)
     for row in table.each:
         for name in ("quality", *quantities.FIGURES, "chrf"):
             if name not in row or row[name] is None:
@@ -54,27 +57,25 @@ def _rows(table: Table) -> Problems:
             low, high = (row[side] if span else math.nan for side in sides)
             # One run's own interval is the record's: narrow ones are what was measured.
             own = row.get("interval" if name == "quality" else f"{name}_interval", "seeds") != "seeds"
-            problem = _problem(quantities.of(name, table.metric), row[name], low, high)
+            problem = _problem(quantities.of_column(name, quality), row[name], low, high)
             if problem and not (own and problem.endswith("without width")):
                 yield row, problem
         for column in table.elsewhere.values():
-            figure = column.get((str(row["method"]), str(row["limit"])))
-            if figure and (
-                problem := quantities.FIGURES["p50"].trespass(
-                    *(figure[name] for name in ("ms", "ms_low", "ms_high"))
-                )
-            ):
+            figure = figure_of_row(column, row)
+            if figure is None:
+                continue
+            if problem := quantities.FIGURES["p50"].trespass(figure.ms, figure.ms_low, figure.ms_high):
                 yield row, problem
 
 
 def _test_sets(table: Table) -> Problems:
     if not table.detailed:
         return
-    for scores in test_sets.scores(table):
+    for scores in table.scores:
         for row in scores.frame.to_dict("records"):
             for name in scores.sets if not scores.metric.endswith("paired") else ():
-                found = _TEXT.match(str(row.get(name, "")))
-                values = [float(x.replace(",", "")) for x in found.groups() if x] if found else []
+                match = _TEXT.match(str(row.get(name, "")))
+                values = [float(x.replace(",", "")) for x in match.groups() if x] if match else []
                 if problem := scores.quantities[name].trespass(*values):
                     yield row, f"{name}: {problem}"
 

@@ -1,0 +1,88 @@
+"""Contents of a run's page: its record with provenance, files beside it, and commands that make it again.
+
+Computed while records are read, by many processes: imports neither pandas nor matplotlib.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from benchmarks.analysis.attachment_columns import Attached, verdict_texts
+from benchmarks.records import runtime_latencies, selection, store
+from benchmarks.records.attachments import Attachment, date
+from benchmarks.records.canonical import canonical
+from benchmarks.records.record import Record
+from benchmarks.records.text import sanitize
+from benchmarks.runs import repeat
+
+LONGEST_TEXT = 2000
+"""Characters of a text that are shown."""
+
+_CANDIDATE = ("index", "origin", "architecture", "policy", "weights_sha256", "test", "valid", "latency",
+              "memory", "cost")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RunPage:
+    """A run as JSON-like data; texts may be hostile."""
+
+    fields: Mapping[str, object]
+    """Fields of the run itself."""
+    origin: bytes
+    """Canonical JSON of its provenance without command and times; many runs share one."""
+
+
+def run_page(record: Record, attached: Attached, records_root: str) -> RunPage:
+    """Return a run's page.
+
+    Args:
+        record: of the run.
+        attached: contents of the files beside it.
+        records_root: folder of the records as commands name it, such as ``results/records``.
+    """
+    path = f"{records_root}/{store.place(record)}"
+    provenance, spec = record["provenance"], record["spec"]
+    origin = {k: v for k, v in provenance.items() if k not in ("command", "started", "ended")}
+    headline = [
+        {"limit": str(limit)} | {k: c.get(k) for k in _CANDIDATE}
+        for limit, c in selection.headline_candidates(record["candidates"]).items()
+    ]
+    fingerprint = provenance["machine"].get("fingerprint")
+    fields = {
+        "id": record["id"], "status": record["status"],
+        "message": sanitize(record["message"], LONGEST_TEXT),
+        "path": path, "digest": record["digest"], "seal": record["seal"], "spec": spec,
+        "totals": record["ledger"]["totals"], "cpu": record["ledger"].get("cpu_seconds"),
+        "energy": record["energy"], "candidates": headline,
+        "started": provenance.get("started"), "ended": provenance.get("ended"),
+        "command": shlex.join(str(word) for word in provenance.get("command") or ()),
+        "again": repeat.command(record),
+        "verify": shlex.join(["supernet-bench", "verify", path]),
+        "verdicts": [verdict_texts(stored, fingerprint) for stored in attached.verdicts],
+        "elsewhere": [_latency_texts(stored, spec["profile"]) for stored in attached.latencies],
+    }  # fmt: skip
+    return RunPage(fields, canonical(origin))
+
+
+def _latency_texts(stored: Attachment, profile: str) -> dict[str, object]:
+    """Return one latency of another runtime as plain data."""
+    latency, provenance = stored["latency"], stored["provenance"]
+    return {
+        "what": runtime_latencies.heading(stored, profile),
+        "candidate": stored["candidate"],
+        "p50": [latency[k] for k in ("p50", "p50_low", "p50_high")],
+        "p90": latency["p90"],
+        "times PyTorch": [latency[k] for k in ("ratio", "ratio_low", "ratio_high")],
+        "PyTorch, ms": latency["pytorch_p50"],
+        "other programs meanwhile, processors": latency["others_cpu"],
+        "made as": sanitize(latency["signature"]),
+        "profile": stored["profile"],
+        "on": date(stored),
+        "compared": [
+            f"{sanitize(x['what'], 60)}: {sanitize(x['value'], 60)} ({sanitize(x['signature'], 160)})"
+            for x in stored["checks"]
+        ],
+        "commit": sanitize(provenance["commit"] or "none", 64),
+    }

@@ -1,0 +1,31 @@
+"""All figures of a comparison, by file name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from benchmarks.analysis.table import Table
+from benchmarks.report.plots import hypervolume, pareto, performance_profiles, search, spending, style
+
+DRAWINGS: Mapping[str, Callable[[Table], Figure | None]] = {
+    "pareto": pareto.draw,
+    "hypervolume": hypervolume.draw,
+    "search": search.draw,
+    "budget": spending.draw,
+    "performance": performance_profiles.draw,
+}
+"""File name without ending -> function that draws the figure; it returns None if there is nothing to draw."""
+
+
+def images(table: Table, kinds: Sequence[str] = style.FORMATS) -> dict[str, bytes]:
+    """Return ``pareto.svg``... -> image of every figure for which the table has data."""
+    drawn: dict[str, bytes] = {}
+    with mpl.rc_context(style.RC_PARAMS):
+        for name, draw in DRAWINGS.items():
+            figure = draw(table)
+            if figure is not None:
+                drawn |= {f"{name}.{kind}": style.image_bytes(figure, kind) for kind in kinds}
+    return drawn
