@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, NotRequired, TypedDict
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from benchmarks.measurement.interleaved import (
     time_interleaved,
 )
 from benchmarks.measurement.workload import Workload
+from benchmarks.records.record import InferenceEnergy, Latency
 from benchmarks.stats.quantiles import median, ratio
 from supernet.quantization import precisions
 
@@ -39,41 +40,7 @@ PROBE_ROUNDS = 10
 """Inferences of a probe."""
 
 
-class Timing(TypedDict):
-    """A latency as a record holds it, in milliseconds.
-
-    Percentiles and ratios are those of ``interleaved.Percentiles``; ``waited_seconds``, ``others_cpu`` and
-    ``attempts`` those of ``interleaved.Conditions``.
-    """
-
-    p50: float
-    p90: float | None
-    p90_bound: float | None
-    n: int
-    ratio: float
-    ratio_low: float
-    ratio_high: float
-    waited_seconds: float
-    others_cpu: float
-    attempts: int
-    signature: str
-
-
-class Latency(Timing):
-    """A latency whose ratio is to the reference network, with its median ``reference_p50``.
-
-    The fields ``fp32_*`` are of quantised networks alone: median of the same network in float32, and the
-    ratio to it with its 95 % interval.
-    """
-
-    reference_p50: float
-    fp32_p50: NotRequired[float]
-    fp32_ratio: NotRequired[float]
-    fp32_ratio_low: NotRequired[float]
-    fp32_ratio_high: NotRequired[float]
-
-
-class RuntimeLatency(Timing):
+class RuntimeLatency(Latency, total=False):
     """A latency in another runtime, whose ratio is to the same network in PyTorch.
 
     ``pytorch_p50`` is the median in PyTorch; ``p50_low`` and ``p50_high`` are the 95 % interval of ``p50``.
@@ -82,16 +49,6 @@ class RuntimeLatency(Timing):
     pytorch_p50: float
     p50_low: float
     p50_high: float
-
-
-class Energy(TypedDict):
-    """Energy of one sentence in joules, or None with the reason in ``source``, and the metered block."""
-
-    joules_per_sentence: float | None
-    source: str
-    sentences: int
-    seconds: float
-    others_cpu: float
 
 
 def probe_latency(
@@ -259,7 +216,7 @@ def measure_energy(
     *,
     precision: str = "fp32",
     seconds: float = 2.0,
-) -> Energy:
+) -> InferenceEnergy:
     """Meter the whole machine's energy for one sentence of the workload, batch 1, over a block of many.
 
     The figure is mean power over the block times the time of one sentence, so the meter's own start and stop

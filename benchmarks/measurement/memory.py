@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from benchmarks.measurement.interleaved import TimedNetwork
 from benchmarks.measurement.workload import Workload
+from benchmarks.records.record import Memory
 from supernet.quantization import precisions
 
 
@@ -46,16 +47,9 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
 
-class PeakMemory(TypedDict):
-    """Bytes that weights and workload need at their height, and how they were counted."""
-
-    peak_bytes: int
-    source: str
-
-
 def measure_peak_memory(
     module: nn.Module, workload: Workload | Mapping[str, Any], device: str, *, precision: str = "fp32"
-) -> PeakMemory:
+) -> Memory:
     """Count the bytes that weights and workload need at their height."""
     timed = TimedNetwork(module, Workload.of(workload), device, precision)
     weights = _bytes([*timed.module.parameters(), *timed.module.buffers()])
