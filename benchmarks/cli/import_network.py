@@ -12,7 +12,7 @@ from benchmarks.cli.arguments import add_json
 from benchmarks.cli.console import print_json
 
 if TYPE_CHECKING:
-    from torch import nn
+    from supernet.seq2seq import Transformer
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
     from supernet.cost import cost
     from supernet.interop import hat
     from supernet.interop.fairseq import checkpoint
-    from supernet.interop.fairseq.databin import dictionaries
+    from supernet.interop.fairseq.databin import dictionaries, languages
 
     if options.config is not None and options.kind != "hat":
         raise UsageError(
@@ -57,10 +57,11 @@ def run(options: argparse.Namespace) -> int:
     require_new_folder(options.to)
     try:
         vocab = tuple(map(len, dictionaries(options.data))) if options.data else ()
+        pair = languages(options.data) if options.data else None
         if options.kind == "hat":
-            imported = hat.network(options.checkpoint, options.config, vocab)
+            imported = hat.network(options.checkpoint, options.config, vocab, pair)
         else:
-            imported = checkpoint.network(options.checkpoint, vocab)
+            imported = checkpoint.network(options.checkpoint, vocab, pair)
         loss = _validation_loss(imported.network(), options.data) if options.data else None
         sha256 = imported.save(options.to)
     except ValueError as error:
@@ -103,10 +104,19 @@ def require_new_folder(folder: Path) -> None:
         raise UsageError(f"--to {folder} exists and is not empty: name a new folder")
 
 
-def _validation_loss(module: nn.Module, folder: Path) -> float:
+def _validation_loss(module: Transformer, folder: Path) -> float:
     """Return the loss on the validation split of a data-bin, in nats a target token."""
-    from benchmarks.tasks.mt import synthetic
+    from benchmarks.tasks.mt import EVALUATION_TOKENS, synthetic
     from supernet.data.sentence_pairs import PairData
     from supernet.interop.fairseq.databin import read_split
 
-    return float(synthetic.evaluate(module, PairData(*read_split(folder, "valid")), "cpu").loss)
+    sources, targets = read_split(folder, "valid")
+    most = min(module.config.max_positions, EVALUATION_TOKENS["cpu"]) - 1  # one for the end of sentence
+    for side, sentences in (("source", sources), ("target", targets)):
+        for number, sentence in enumerate(sentences, start=1):
+            if len(sentence) > most:
+                raise ValueError(
+                    f"{folder}: {side} sentence {number} of valid has {len(sentence)} tokens, and at most"
+                    f" {most} fit here: leave it out of the data-bin (fairseq-preprocess after a cut by length)"
+                )
+    return float(synthetic.evaluate(module, PairData(sources, targets), "cpu").loss)

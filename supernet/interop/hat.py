@@ -16,7 +16,7 @@ import yaml
 from supernet.elastic import SuperNet
 from supernet.interop import pickle_reader
 from supernet.interop.fairseq import layout
-from supernet.interop.fairseq.checkpoint import BROKEN, POST_LN, matched, settings
+from supernet.interop.fairseq.checkpoint import BROKEN, POST_LN, matched, same_direction, settings
 from supernet.seq2seq import SOURCES, Seq2SeqFamily
 from supernet.space import HAT_FIELDS, SearchSpace, from_hat, seq2seq_space
 
@@ -65,12 +65,18 @@ def complete(found: Mapping[str, Any], where: str) -> None:
         raise ValueError(f"{where}: no HAT sub-network: it lacks {fields}")
 
 
-def network(path: Path, config: Path | None = None, vocab: tuple[int, ...] = ()) -> layout.Imported:
+def network(
+    path: Path,
+    config: Path | None = None,
+    vocab: tuple[int, ...] = (),
+    languages: tuple[str, str] | None = None,
+) -> layout.Imported:
     """A HAT checkpoint; ``architecture`` is the sub-network of ``config``, else the one that it was trained
     as, else the largest of the supernet.
 
     Args:
         vocab: sizes of the source and target dictionary, where they are known.
+        languages: source and target language of the data that it is used with, where they are known.
 
     Raises:
         ValueError: no such checkpoint, another model, dictionaries of other sizes, or a sub-network that is
@@ -80,6 +86,7 @@ def network(path: Path, config: Path | None = None, vocab: tuple[int, ...] = ())
     args = settings(found, path)
     try:
         layout.plain(args, POST_LN | {"vocab_original_scaling": False})
+        same_direction(found, languages)
         for side in layout.LAYERS:
             told, has = layout.number(args, f"{side}_layers"), layout.depth(found["model"], side)
             if told != has:

@@ -53,19 +53,47 @@ def settings(found: Mapping[str, Any], path: Path) -> Any:
     return args
 
 
-def network(path: Path, vocab: Sequence[int] = ()) -> layout.Imported:
+def translation_of(content: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return the languages that a checkpoint translates from and to; None if it names none."""
+    cfg = content.get("cfg")
+    for holder in (cfg.get("task") if isinstance(cfg, Mapping) else None, content.get("args")):
+        if isinstance(holder, (Mapping, pickle_reader.Inert)):
+            sides = [layout.attribute(holder, name) for name in ("source_lang", "target_lang")]
+            if all(isinstance(side, str) and side for side in sides):
+                return str(sides[0]), str(sides[1])
+    return None
+
+
+def same_direction(content: Mapping[str, Any], languages: tuple[str, str] | None) -> None:
+    """Compare a checkpoint's languages, if it names any, with those of the data.
+
+    Raises:
+        ValueError: they are others, or the same ones in the other direction.
+    """
+    own = translation_of(content)
+    if languages and own and own != languages:
+        ours, theirs = "-".join(own)[:40], "-".join(languages)
+        raise ValueError(f"it translates {ours} and the data is {theirs}: name the data-bin of {ours}")
+
+
+def network(
+    path: Path, vocab: Sequence[int] = (), languages: tuple[str, str] | None = None
+) -> layout.Imported:
     """The Transformer that ``fairseq-train`` saved; nothing in the file is executed.
 
     Args:
         vocab: sizes of the source and target dictionary, where they are known.
+        languages: source and target language of the data that it is used with, where they are known.
 
     Raises:
-        ValueError: no such checkpoint, another model, or dictionaries of other sizes.
+        ValueError: no such checkpoint, another model, dictionaries of other sizes, another direction, or
+            weights that are not finite.
     """
     found = pickle_reader.load(path)
     args = settings(found, path)
     try:
         layout.plain(args, POST_LN)
+        same_direction(found, languages)
         return _network(args, found["model"], vocab)
     except BROKEN as error:
         arch = layout.attribute(args, "arch") or layout.attribute(args, "_name") or "unnamed"

@@ -129,6 +129,9 @@ def to_weights(state: Mapping[str, Tensor], share: str) -> dict[str, Tensor]:
                     weights[f"{ours}.{mine}.{part}"] = take(f"{theirs}.{name}.{part}")
     if left:
         raise ValueError(f"it has a tensor {min(left)!r}, which a post-LN Transformer has not")
+    for name, tensor in weights.items():
+        if not tensor.is_meta and not torch.isfinite(tensor).all():
+            raise ValueError(f"{name} holds NaN or infinite numbers: its training diverged")
     return weights
 
 

@@ -146,6 +146,39 @@ def test_import_holds_the_data_against_the_network(
     file.write_bytes(file.read_bytes()[:-2])
     assert main([*words, str(tmp_path / "c")]) == 2
     assert "not a whole fairseq dataset" in capsys.readouterr().err
+    dictionaries(20)
+    databin.write_sentences(data / "valid.en-de.de", [[4, 5], [6] * 40], 20)
+    assert main([*words, str(tmp_path / "d")]) == 2
+    assert "target sentence 2 of valid has 40 tokens, and at most 39 fit" in capsys.readouterr().err
+    assert not (tmp_path / "d").exists()
+
+
+@pytest.mark.parametrize("form", ["args", "cfg"])
+def test_data_of_the_other_direction_is_refused(tmp_path: Path, form: str) -> None:
+    path = tmp_path / "net.pt"
+    fairseq.to_fairseq(exported(tmp_path / "net"), path)
+    content = torch.load(path, weights_only=False)
+    sides = {"source_lang": "de", "target_lang": "en"}
+    if form == "args":
+        vars(content["args"]).update(sides)
+    else:
+        content["cfg"] = {"model": content.pop("args"), "task": sides}
+    torch.save(content, path)
+    with pytest.raises(ValueError, match="translates de-en and the data is en-de"):
+        fairseq.network(path, languages=("en", "de"))
+    fairseq.network(path, languages=("de", "en"))
+    fairseq.network(path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_of_a_training_that_diverged_are_refused(tmp_path: Path, value: float) -> None:
+    path = tmp_path / "net.pt"
+    fairseq.to_fairseq(exported(tmp_path / "net"), path)
+    content = torch.load(path, weights_only=False)
+    content["model"]["decoder.layers.1.fc2.bias"][3] = value
+    torch.save(content, path)
+    with pytest.raises(ValueError, match="decoder.1.feed_forward.fc2.bias holds NaN or infinite numbers"):
+        fairseq.network(path)
 
 
 def test_prepared_data_is_what_the_data_bin_has(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
