@@ -117,6 +117,6 @@ def _validation_loss(module: Transformer, folder: Path) -> float:
             if len(sentence) > most:
                 raise ValueError(
                     f"{folder}: {side} sentence {number} of valid has {len(sentence)} tokens, and at most"
-                    f" {most} fit here: leave it out of the data-bin (fairseq-preprocess after a cut by length)"
+                    f" {most} fit here: leave it out (a cut by length, then fairseq-preprocess)"
                 )
     return float(synthetic.evaluate(module, PairData(sources, targets), "cpu").loss)
