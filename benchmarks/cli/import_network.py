@@ -12,7 +12,7 @@ from benchmarks.cli.arguments import add_json
 from benchmarks.cli.console import print_json
 
 if TYPE_CHECKING:
-    from supernet.seq2seq import Transformer
+    from torch import nn
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -62,7 +62,8 @@ def run(options: argparse.Namespace) -> int:
             imported = hat.network(options.checkpoint, options.config, vocab, pair)
         else:
             imported = checkpoint.network(options.checkpoint, vocab, pair)
-        loss = _validation_loss(imported.network(), options.data) if options.data else None
+        positions = imported.family.config.max_positions
+        loss = _validation_loss(imported.network(), positions, options.data) if options.data else None
         sha256 = imported.save(options.to)
     except ValueError as error:
         raise UsageError(str(error)) from None
@@ -104,14 +105,14 @@ def require_new_folder(folder: Path) -> None:
         raise UsageError(f"--to {folder} exists and is not empty: name a new folder")
 
 
-def _validation_loss(module: Transformer, folder: Path) -> float:
+def _validation_loss(module: nn.Module, positions: int, folder: Path) -> float:
     """Return the loss on the validation split of a data-bin, in nats a target token."""
     from benchmarks.tasks.mt import EVALUATION_TOKENS, synthetic
     from supernet.data.sentence_pairs import PairData
     from supernet.interop.fairseq.databin import read_split
 
     sources, targets = read_split(folder, "valid")
-    most = min(module.config.max_positions, EVALUATION_TOKENS["cpu"]) - 1  # one for the end of sentence
+    most = min(positions, EVALUATION_TOKENS["cpu"]) - 1  # one for the end of sentence
     for side, sentences in (("source", sources), ("target", targets)):
         for number, sentence in enumerate(sentences, start=1):
             if len(sentence) > most:
