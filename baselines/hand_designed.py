@@ -41,9 +41,7 @@ class HandDesigned(Method):
         for i, (limit, architecture) in enumerate(found):
             with lab.phase("train"):
                 fresh = lab.supernet(only=architecture)
-                net = train(
-                    lab, fresh, SinglePath(), left / len(found), f"train-{i}", objective=objective
-                )
+                net = train(lab, fresh, SinglePath(), left / len(found), f"train-{i}", objective=objective)
                 yield lab.candidate(net, architecture, origin="scratch", limit_ms=limit)
 
     def lessons(self, lab: Lab) -> tuple[Objective | None, float]:

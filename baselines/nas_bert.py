@@ -84,9 +84,7 @@ def whole_size(family: CellBert, architecture: Architecture) -> int:
     return parameters(family.restrict_to(architecture), architecture)
 
 
-def scored(
-    lab: Lab, net: SuperNet, teacher: Any, block: int, cells: Sequence[Cell]
-) -> Mapping[Cell, float]:
+def scored(lab: Lab, net: SuperNet, teacher: Any, block: int, cells: Sequence[Cell]) -> Mapping[Cell, float]:
     """Losses of candidates of one block on a part of the validation data.
 
     Candidates that begin alike share the beginning; charged as the share of evaluations of whole

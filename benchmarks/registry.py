@@ -22,7 +22,6 @@ from benchmarks import identity
 from benchmarks.api import Method, Need, Option, UsageError
 
 GROUP = "supernet_bench.methods"
-SEARCHES = "supernet_bench.searches"
 DECLARED = {"options": Option, "needs": Need}
 """Attribute of a method class -> the kind of declarations in it."""
 FACTS = ("name", "version", "summary", "follows", "inherits", "suite", "trials", "url", *DECLARED)
@@ -72,17 +71,6 @@ def unknown(kind: str, word: str, known: Iterable[str], then: str) -> UsageError
 def installed() -> dict[str, importlib.metadata.EntryPoint]:
     """Name -> entry point of every installed method."""
     return {entry.name: entry for entry in importlib.metadata.entry_points(group=GROUP)}
-
-
-def arena() -> Any:
-    """The searches and tables of ``supernet_bench.searches``, of which there is one set.
-
-    Raises:
-        UsageError: none is installed.
-    """
-    for entry in importlib.metadata.entry_points(group=SEARCHES):
-        return entry.load()()
-    raise UsageError("no searches are installed: install the project again (nox -s env)")
 
 
 def methods() -> dict[str, MethodRef | UsageError]:

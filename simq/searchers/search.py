@@ -77,3 +77,5 @@ SEARCHERS = {
     ),
 }
 """Name -> searcher, the same for tables and trained networks."""
+SEQUENTIAL = frozenset({"arch-then-quant", "quant-then-arch"})
+"""Searchers that divide their evaluations in advance, so that each budget is a search of its own."""

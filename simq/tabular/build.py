@@ -1,4 +1,4 @@
-"""Fill a table: what every point of a closed space says on data of its own and on data that no search sees.
+"""Build a table: evaluate every point of a closed space on search data and on held-out data.
 
 On a GPU products are TF32, in which those of int8 layers are exact. Activations of w4 layers are float32, as
 in torch's kernels; ONNX Runtime's round them to int8, which moves outputs by about 1 %.
@@ -13,21 +13,23 @@ import numpy as np
 import torch
 
 from simq.genome import JointSpace, Unit, units_of
-from simq.tabular.enumerate import walk
-from simq.tabular.table import Table, describe, points
+from simq.tabular.enumerate import Batch, enumerator
+from simq.tabular.table import Table, describe_space, enumerate_points
 from supernet.cost import policy_units, weight_bytes
 from supernet.elastic import SuperNet
 
 ALPHABET = ("fp32", "int8", "w4")
 CONVOLUTIONS = ("fp32", "int8")
-"""What both runtimes have for convolutions: neither has one with weights of four bits, and ONNX Runtime none
-of bfloat16."""
+"""Precisions of convolutions in both runtimes: neither has weights of four bits, and ONNX Runtime has no
+bfloat16."""
 WITHIN = ("layers.", "ops.", "blocks.")
 
 
 def layer_space(family: Any, alphabet: Sequence[str] | None = None) -> JointSpace:
-    """The space of a family with one precision a layer, of residual networks a block; what is before and
-    behind them stays fp32."""
+    """Return the joint space of a family with one precision a layer, or a block of residual networks.
+
+    Modules before and after the layers stay fp32.
+    """
     convolutions = "stages" in family.space.constants
     grouped = units_of(family, "block" if convolutions else "layer")
     within = [unit for unit in grouped if unit.name.startswith(WITHIN)]
@@ -35,17 +37,17 @@ def layer_space(family: Any, alphabet: Sequence[str] | None = None) -> JointSpac
     return JointSpace(family.space, bare, alphabet or (CONVOLUTIONS if convolutions else ALPHABET))
 
 
-def fill(
+def build_table(
     net: SuperNet,
     space: JointSpace,
-    search: Sequence[Any],
-    held_out: Sequence[Any],
+    search: Sequence[Batch],
+    held_out: Sequence[Batch],
     head: Mapping[str, Any],
     *,
     lengths: tuple[int, int] = (1, 1),
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Table:
-    """The table of a supernet's sub-networks.
+    """Evaluate all sub-networks of a supernet under all policies and return the table.
 
     Columns: ``loss`` and ``hits`` over ``search``, ``held_loss`` and ``held_hits`` over ``held_out``;
     ``bytes`` of the deployed weights; ``macs``.
@@ -53,46 +55,46 @@ def fill(
     Args:
         net: trained; of a family that ``simq.tabular.enumerate`` knows.
         space: of ``layer_space``.
-        search: batches with ``inputs`` and ``labels``, on the net's device, for searches to look at.
-        held_out: others, which no search sees.
-        head: what else the table's head says: name, recipe, commit.
-        lengths: tokens of the one pass whose MACs are counted, where the family does not fix them, and how
-            many of them are predicted.
-        progress: called with the points done, over all batches, and their number.
+        search: batches that searches see, on the net's device.
+        held_out: batches that no search sees.
+        head: further fields of the table's head: name, recipe, commit.
+        lengths: input and predicted tokens of the pass whose MACs are counted, if the family does not fix
+            them.
+        progress: called with the number of points done, over all batches, and their total.
     """
-    every = points(space)
-    places = {key: i for i, key in enumerate(space.keys(every))}
-    sums = torch.zeros(len(every), 4, dtype=torch.float64, device=net.device)
+    points = enumerate_points(space)
+    indices = {key: i for i, key in enumerate(space.keys(points))}
+    sums = torch.zeros(len(points), 4, dtype=torch.float64, device=net.device)
     counts = [sum(len(batch.labels) for batch in batches) for batches in (search, held_out)]
-    total, done = len(every) * (len(search) + len(held_out)), 0
+    total, done = len(points) * (len(search) + len(held_out)), 0
     tf32, torch.backends.cuda.matmul.allow_tf32 = torch.backends.cuda.matmul.allow_tf32, True
     try:
         with torch.inference_mode():
-            go = walk(net, space)
+            evaluate = enumerator(net, space)
             for column, batches in ((0, search), (2, held_out)):
                 for batch in batches:
                     rows: list[int] = []
-                    found = []
-                    for genomes, said in go(batch):
-                        rows += [places[key] for key in space.keys(genomes)]
-                        found.append(said)
+                    statistics = []
+                    for genomes, of_points in evaluate(batch):
+                        rows += [indices[key] for key in space.keys(genomes)]
+                        statistics.append(of_points)
                         progress(done + len(rows), total)
                     done += len(rows)
                     # Once a batch: nothing before waits for the device.
                     index = torch.tensor(rows, device=net.device)
-                    sums[:, column : column + 2].index_add_(0, index, torch.cat(found))
+                    sums[:, column : column + 2].index_add_(0, index, torch.cat(statistics))
     finally:
         torch.backends.cuda.matmul.allow_tf32 = tf32
     figures = sums.cpu().numpy()
     more = {"labels": counts[0], "held_out_labels": counts[1], "device": str(net.device.type)}
     return Table(
-        describe(space) | more | dict(head),
+        describe_space(space) | more | dict(head),
         {
             "loss": figures[:, 0] / counts[0],
             "hits": figures[:, 1].astype(np.int64),
             "held_loss": figures[:, 2] / counts[1],
             "held_hits": figures[:, 3].astype(np.int64),
-            **costs(net.family, space, every, lengths),
+            **costs(net.family, space, points, lengths),
         },
     )
 
@@ -100,7 +102,7 @@ def fill(
 def costs(
     family: Any, space: JointSpace, genomes: np.ndarray, lengths: tuple[int, int] = (1, 1)
 ) -> dict[str, np.ndarray]:
-    """``bytes`` of the weights as deployed and ``macs`` of one pass, of every genome."""
+    """Return ``bytes`` of the deployed weights and ``macs`` of one pass, ``[n]`` each, of every genome."""
     from supernet.quantization.precisions import stored_bytes
 
     first = space.architecture_genes
@@ -115,10 +117,10 @@ def costs(
         full[i] = weight_bytes(family, architecture)
         macs[i] = sum(family.macs(architecture, *lengths))
         for u, unit in enumerate(space.units):
-            there = [shapes[name] for name in unit.layers if name in policy]
+            present = [shapes[name] for name in unit.layers if name in policy]
             for letter, precision in enumerate(space.alphabet):
                 saved[i, u, letter] = sum(
-                    stored_bytes("fp32", shape) - stored_bytes(precision, shape) for shape in there
+                    stored_bytes("fp32", shape) - stored_bytes(precision, shape) for shape in present
                 )
     letters = genomes[:, first:]
     less = saved[back[:, None], np.arange(len(space.units)), letters].sum(axis=1)

@@ -1,7 +1,7 @@
-"""Every point of a table's space on one batch, with the work of common beginnings done once.
+"""Evaluate every point of a joint space on one batch, computing shared prefixes of networks once.
 
-Points whose first layers agree share those layers' outputs, and a shallow network is the beginning of a deep
-one. So a space is walked as a tree, a layer of the network an edge, and a point costs little more than its
+Points whose first layers agree share those layers' outputs, and a shallow network is a prefix of a deep one.
+The space is traversed as a tree with one layer of the network an edge, so a point costs little more than its
 last layer and the head. Precisions are those of ``supernet.quantization.fake_quantize``, one sample at a
 time.
 """
@@ -22,62 +22,73 @@ from supernet.elastic import SuperNet
 from supernet.quantization.fake_quantize import FakeQuantized, together
 from supernet.quantization.precisions import units
 
-Figures = Iterator[tuple[Genomes, Tensor]]
-"""Genomes ``[n, genes]`` and of each the loss in nats and the hits, summed over a batch: ``[n, 2]``."""
+PointStatistics = Iterator[tuple[Genomes, Tensor]]
+"""Genomes ``[n, genes]``, and summed loss in nats and hits of each over a batch ``[n, 2]``."""
 
 
-class Walk(Protocol):
-    """Goes over all points of a space."""
+class Batch(Protocol):
+    """Inputs and labels of some items."""
 
-    def __call__(self, batch: Any) -> Figures:
-        """Each point once; ``batch`` has ``inputs`` and ``labels``, on the supernet's device."""
+    labels: Tensor
 
-
-def walk(net: SuperNet, space: JointSpace) -> Walk:
-    """The walk for the sub-networks of ``net``."""
-    return Blocks(net, space) if "stages" in net.space.constants else Layers(net, space)
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """Arguments of a network."""
 
 
-def figures(logits: Tensor, labels: Tensor, points: int = 1) -> Tensor:
-    """Loss and hits of ``points`` networks, whose logits lie one after the other: ``[points, 2]``."""
-    again = labels.repeat(points)
-    loss = F.cross_entropy(logits.float(), again, reduction="none").double()
-    hits = (logits.argmax(-1) == again).double()
+class Enumerator(Protocol):
+    """Evaluation of all points of a space on a batch."""
+
+    def __call__(self, batch: Batch) -> PointStatistics:
+        """Yield the statistics of each point once; the batch is on the supernet's device."""
+
+
+def enumerator(net: SuperNet, space: JointSpace) -> Enumerator:
+    """Return the enumerator for the sub-networks of ``net``."""
+    resnet = "stages" in net.space.constants
+    return ResNetEnumerator(net, space) if resnet else TransformerEnumerator(net, space)
+
+
+def statistics(logits: Tensor, labels: Tensor, points: int = 1) -> Tensor:
+    """Return summed loss and hits ``[points, 2]`` of networks with logits ``[points * B, classes]``."""
+    repeated = labels.repeat(points)
+    loss = F.cross_entropy(logits.float(), repeated, reduction="none").double()
+    hits = (logits.argmax(-1) == repeated).double()
     return torch.stack([part.unflatten(0, (points, -1)).sum(1) for part in (loss, hits)], 1)
 
 
-def heads(attention: Any, x: Tensor, bias: Tensor | None) -> Tensor:
-    """What the heads of an attention say of normed tokens, before its output layer: ``[B, T, inner]``."""
+def attention_heads(attention: Any, x: Tensor, bias: Tensor | None) -> Tensor:
+    """Return the heads' outputs ``[B, T, inner]`` for normed tokens, before the output layer."""
     q, k, v = (
-        said.unflatten(-1, (attention.heads, -1)).transpose(1, 2)
-        for said in together((attention.q, attention.k, attention.v), x)
+        projected.unflatten(-1, (attention.heads, -1)).transpose(1, 2)
+        for projected in together((attention.q, attention.k, attention.v), x)
     )
     return F.scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(1, 2).flatten(2)
 
 
-def first_asks(attention: Any, x: Tensor, bias: Tensor | None) -> Tensor:
-    """``heads`` for the first token alone: ``[B, 1, inner]``; float32 activations.
+def first_token_heads(attention: Any, x: Tensor, bias: Tensor | None) -> Tensor:
+    """Return ``attention_heads`` of the first token alone ``[B, 1, inner]``, with float32 activations.
 
-    With one to ask, no key or value of any token is made: scores are products of the tokens and of its
-    query times the weight of the keys, whose bias adds the same to all; and the mean of the values is the
-    value of the mean token.
+    With a single query, no key or value is computed. Scores are products of the tokens with the query times
+    the key weights, whose bias adds the same to all scores. The mean of the values is the value of the mean
+    token.
     """
     q = attention.q(x, 1).unflatten(-1, (attention.heads, -1)).transpose(0, 2).squeeze(1)  # [heads, B, dim]
     key, value = (
         layer.float_weight().unflatten(0, (attention.heads, -1)) for layer in (attention.k, attention.v)
     )
-    asked = torch.bmm(q * q.shape[-1] ** -0.5, key).transpose(0, 1)  # [B, heads, width]
-    scores = asked @ x.mT
+    weighted_query = torch.bmm(q * q.shape[-1] ** -0.5, key).transpose(0, 1)  # [B, heads, width]
+    scores = weighted_query @ x.mT
     shares = (scores if bias is None else scores + bias[:, 0]).softmax(-1)
     mean = (shares @ x).transpose(0, 1)  # [heads, B, width]
     return (torch.bmm(mean, value.mT).transpose(0, 1).flatten(1) + attention.v.layer.bias)[:, None]
 
 
-class Half:
-    """An exported network of full depth in one precision, in pieces of its layers.
+class PrecisionVariant:
+    """An exported network of full depth in one precision, split into parts of its layers.
 
-    Of the last layer's states the first token's alone is classified, so it is all that is made of them. Where
-    activations are not float32, layers are given all tokens: in int8 these decide on ranges.
+    Only the first token of the last layer is classified, so only its state is computed there. If activations
+    are not float32, layers still get all tokens, because int8 ranges depend on all of them.
     """
 
     def __init__(self, module: nn.Module, precision: str, names: Sequence[str]) -> None:
@@ -87,52 +98,53 @@ class Half:
         self.floats = precision in ("fp32", "w4")
         self.bias: Tensor | None = None
 
-    def asking(self, last: bool) -> int | None:
-        """Tokens that a layer must follow up to its last product; None: all."""
+    def tokens_needed(self, last: bool) -> int | None:
+        """Return the number of leading tokens that a layer must compute; None for all."""
         return 1 if last and self.floats else None
 
     def parts(self, at: int) -> tuple[Any, list[Any]]:
-        """Attention and feed-forwards of layer ``at``."""
+        """Return the attention and the feed-forwards of layer ``at``."""
         raise NotImplementedError
 
     def begin(self, inputs: Sequence[Tensor]) -> None:
-        """What all its layers must know of the inputs."""
+        """Set the attention bias and the padding of a batch."""
 
     def start(self, inputs: Sequence[Tensor]) -> Any:
-        """Embedded tokens."""
+        """Return the embedded tokens."""
         raise NotImplementedError
 
     def ready(self, at: int, x: Any) -> Tensor:
-        """Tokens as the heads of layer ``at`` see them, in any precision."""
+        """Return the normed tokens that enter the heads of layer ``at``, the same in any precision."""
         raise NotImplementedError
 
     def mix(self, at: int, ready: Tensor, last: bool) -> Tensor:
-        """What the heads of layer ``at`` say; ``last``: nothing but the head of the network follows."""
-        return (first_asks if self.asking(last) else heads)(self.parts(at)[0], ready, self.bias)
+        """Return the heads' outputs of layer ``at``; ``last``: only the network's head follows the layer."""
+        heads = first_token_heads if self.tokens_needed(last) else attention_heads
+        return heads(self.parts(at)[0], ready, self.bias)
 
     def attend(self, at: int, x: Any, mixed: Tensor, last: bool) -> Any:
-        """States behind the attention of layer ``at``."""
+        """Return the states after the attention of layer ``at``."""
         raise NotImplementedError
 
     def widen(self, at: int, x: Any) -> Any:
-        """Inside the feed-forward of layer ``at``, between its two products."""
+        """Return the hidden activations of the feed-forward of layer ``at``."""
         raise NotImplementedError
 
     def feed(self, at: int, x: Any, wide: Any, last: bool) -> Any:
-        """States behind the feed-forward of layer ``at``."""
+        """Return the states after the feed-forward of layer ``at``."""
         raise NotImplementedError
 
     def first(self, x: Any) -> Tensor:
-        """State of the token that is classified ``[B, width]``."""
+        """Return the state of the classified token ``[B, width]``."""
         return x[:, 0]  # type: ignore[no-any-return]
 
     def finish(self, x: Tensor) -> Tensor:
-        """Logits ``[B, classes]`` from such states."""
+        """Return logits ``[B, classes]`` from states of classified tokens."""
         return self.net.head(self.net.norm(x))  # type: ignore[no-any-return]
 
 
-class ImageHalf(Half):
-    """Of a Vision Transformer."""
+class ImageVariant(PrecisionVariant):
+    """Vision Transformer."""
 
     def parts(self, at: int) -> tuple[Any, list[Any]]:
         layer = self.net.layers[at]
@@ -148,7 +160,7 @@ class ImageHalf(Half):
         return self.net.layers[at].attention_norm(x)  # type: ignore[no-any-return]
 
     def attend(self, at: int, x: Tensor, mixed: Tensor, last: bool) -> Tensor:
-        return x[:, : self.asking(last)] + self.net.layers[at].attention.out(mixed)  # type: ignore[no-any-return]
+        return x[:, : self.tokens_needed(last)] + self.net.layers[at].attention.out(mixed)  # type: ignore[no-any-return]
 
     def widen(self, at: int, x: Tensor) -> Tensor:
         layer = self.net.layers[at]
@@ -159,8 +171,8 @@ class ImageHalf(Half):
         return x[:, :first] + self.net.layers[at].ffn.fc2(wide, first)  # type: ignore[no-any-return]
 
 
-class QuestionHalf(Half):
-    """Of an encoder of images and text: states of both modalities, the image's first."""
+class VisionLanguageVariant(PrecisionVariant):
+    """Encoder of images and text: modality -> states, the image's first."""
 
     def parts(self, at: int) -> tuple[Any, list[Any]]:
         layer = self.net.layers[at]
@@ -178,12 +190,12 @@ class QuestionHalf(Half):
         return torch.cat([experts[name].attention_norm(state) for name, state in x.items()], 1)
 
     def attend(self, at: int, x: dict[str, Tensor], mixed: Tensor, last: bool) -> dict[str, Tensor]:
-        x = {name: state[:, : self.asking(last)] for name, state in self._left(x, last).items()}
-        y, start, found = self.net.layers[at].attention.out(mixed), 0, {}
+        x = {name: state[:, : self.tokens_needed(last)] for name, state in self._continuing(x, last).items()}
+        y, start, attended = self.net.layers[at].attention.out(mixed), 0, {}
         for name, state in x.items():
-            found[name] = state + y[:, start : start + state.shape[1]]
+            attended[name] = state + y[:, start : start + state.shape[1]]
             start += state.shape[1]
-        return found
+        return attended
 
     def widen(self, at: int, x: dict[str, Tensor]) -> dict[str, Tensor]:
         experts = self.net.layers[at].experts
@@ -197,13 +209,13 @@ class QuestionHalf(Half):
         return next(iter(x.values()))[:, 0]
 
     @staticmethod
-    def _left(x: dict[str, Tensor], last: bool) -> dict[str, Tensor]:
-        """The last layer leaves the text behind once it is attended to."""
+    def _continuing(x: dict[str, Tensor], last: bool) -> dict[str, Tensor]:
+        """Return the modalities that are computed after the attention: in the last layer the image alone."""
         return dict([next(iter(x.items()))]) if last else x
 
 
-class SentenceHalf(Half):
-    """Of a classifier of sentences, which may be padded: no range of an int8 layer sees padding."""
+class SentenceVariant(PrecisionVariant):
+    """Classifier of padded sentences; padding is excluded from the ranges of int8 layers."""
 
     def parts(self, at: int) -> tuple[Any, list[Any]]:
         attention, feed = (self.net.ops[stage.name] for stage in self.net.plan.stages[2 * at : 2 * at + 2])
@@ -223,7 +235,7 @@ class SentenceHalf(Half):
 
     def attend(self, at: int, x: Tensor, mixed: Tensor, last: bool) -> Tensor:
         attention = self.parts(at)[0]
-        return attention.norm(x[:, : self.asking(last)] + attention.out(mixed))  # type: ignore[no-any-return]
+        return attention.norm(x[:, : self.tokens_needed(last)] + attention.out(mixed))  # type: ignore[no-any-return]
 
     def widen(self, at: int, x: Tensor) -> Tensor:
         return gelu(self.parts(at)[1][0].fc1(x))
@@ -236,28 +248,28 @@ class SentenceHalf(Half):
         return self.net.head(x)  # type: ignore[no-any-return]
 
 
-HALVES: dict[str, type[Half]] = {
-    "vit": ImageHalf,
-    "vision-language": QuestionHalf,
-    "bert-sentences": SentenceHalf,
+VARIANTS: dict[str, type[PrecisionVariant]] = {
+    "vit": ImageVariant,
+    "vision-language": VisionLanguageVariant,
+    "bert-sentences": SentenceVariant,
 }
 
 
-class Layers:
-    """The walk over Transformers with ``layers``, ``heads`` and ``ffn`` and one precision a layer.
+class TransformerEnumerator:
+    """Enumerator of Transformers with ``layers``, ``heads`` and ``ffn`` and one precision a layer.
 
-    What an attention says does not depend on the width of the feed-forward behind it; and where weights are
-    shared, fewer heads are the first of more, and a narrow feed-forward is the beginning of a wide one: what
-    each channel of theirs says is made once. Only the products behind them differ, and ranges with them.
+    An attention's output does not depend on the width of the next feed-forward. With shared weights, few
+    heads are a prefix of many, and a narrow feed-forward is a prefix of a wide one, so each channel is
+    computed once. Only the products after them, and their ranges, differ.
 
     Raises:
-        ValueError: networks of another family.
+        ValueError: the networks are of another family.
     """
 
     def __init__(self, net: SuperNet, space: JointSpace) -> None:
-        if net.family.kind not in HALVES:
-            raise ValueError(f"no table of {net.family.kind}: only of {', '.join(HALVES)} and resnet")
-        half, self.space = HALVES[net.family.kind], space
+        if net.family.kind not in VARIANTS:
+            raise ValueError(f"no table of {net.family.kind}: only of {', '.join(VARIANTS)} and resnet")
+        variant_class, self.space = VARIANTS[net.family.kind], space
         self.depths = space.space.allowed[space.names.index("layers")]
         self.deepest = max(self.depths)
         first = space.architecture_genes
@@ -268,32 +280,36 @@ class Layers:
         heads, ffn = (space.space.allowed[genes] for genes in self.genes[0][:2])
         names = [layer for unit in space.units for layer in unit.layers]
 
-        def made(heads: int, ffn: int, precision: str) -> Half:
+        def variant_of(heads: int, ffn: int, precision: str) -> PrecisionVariant:
             genes = {"layers": self.deepest, "heads": [heads] * self.deepest, "ffn": [ffn] * self.deepest}
-            return half(net.export(space.space.architecture(genes)).to(net.device), precision, names)
+            return variant_class(net.export(space.space.architecture(genes)).to(net.device), precision, names)
 
-        self.attentions = [[made(n, max(ffn), word) for n in heads] for word in space.alphabet]
-        self.feeds = [[made(max(heads), n, word) for n in ffn] for word in space.alphabet]
-        # Channels of the heads and of the feed-forwards, which all layers of a half have alike.
-        self.mixed = [half.parts(0)[0].out.layer.in_features for half in self.attentions[0]]
-        self.widened = [half.parts(0)[1][0].fc2.layer.in_features for half in self.feeds[0]]
-        self.mixers = [beginnings(halves, self.deepest, projections) for halves in self.attentions]
-        self.wideners = [beginnings(halves, self.deepest, widenings) for halves in self.feeds]
+        self.attentions = [[variant_of(n, max(ffn), word) for n in heads] for word in space.alphabet]
+        self.feeds = [[variant_of(max(heads), n, word) for n in ffn] for word in space.alphabet]
+        # Channels of the heads and of the feed-forwards, which all layers of a variant have alike.
+        self.mixed = [variant.parts(0)[0].out.layer.in_features for variant in self.attentions[0]]
+        self.widened = [variant.parts(0)[1][0].fc2.layer.in_features for variant in self.feeds[0]]
+        self.mixers = [
+            sharing_variants(variants, self.deepest, query_key_value_layers) for variants in self.attentions
+        ]
+        self.wideners = [
+            sharing_variants(variants, self.deepest, first_feed_forward_layers) for variants in self.feeds
+        ]
 
-    def __call__(self, batch: Any) -> Figures:
-        for letter in (*self.attentions, *self.feeds):
-            for half in letter:
-                half.begin(batch.inputs)
-        whole = self.feeds[0][0]
+    def __call__(self, batch: Batch) -> PointStatistics:
+        for variants in (*self.attentions, *self.feeds):
+            for variant in variants:
+                variant.begin(batch.inputs)
+        base = self.feeds[0][0]
         genome = np.zeros(len(self.space.levels), dtype=np.int64)
         depth_gene = self.space.names.index("layers")
 
-        def below(x: Any, at: int) -> Figures:
+        def below(x: Any, at: int) -> PointStatistics:
             last = at + 1 == self.deepest
             genomes: list[Any] = []
-            said: list[Tensor] = []
+            states: list[Tensor] = []
             for h, letter, y in self._attended(x, at, last):
-                wide: dict[Half, Any] = {}
+                wide: dict[PrecisionVariant, Any] = {}
                 for f, (feed, widener) in enumerate(
                     zip(self.feeds[letter], self.wideners[letter], strict=True)
                 ):
@@ -304,72 +320,73 @@ class Layers:
                     if at + 1 in self.depths:
                         genome[depth_gene] = self.depths.index(at + 1)
                         genomes.append(genome.copy())
-                        said.append(whole.first(z))
+                        states.append(base.first(z))
                     if not last:
                         yield from below(z, at + 1)
             if genomes:
-                logits = whole.finish(torch.cat(said))
-                yield np.stack(genomes), figures(logits, batch.labels, len(genomes))
+                logits = base.finish(torch.cat(states))
+                yield np.stack(genomes), statistics(logits, batch.labels, len(genomes))
             genome[self.genes[at]] = 0
 
-        yield from below(whole.start(batch.inputs), 0)
+        yield from below(base.start(batch.inputs), 0)
 
     def _attended(self, x: Any, at: int, last: bool) -> Iterator[tuple[int, int, Any]]:
-        """Option of the heads, letter and states behind the attention of layer ``at``, of all such."""
+        """Yield each option of the heads, each letter, and the states after the attention of layer ``at``."""
         ready = self.feeds[0][0].ready(at, x)
-        for letter, (halves, mixers) in enumerate(zip(self.attentions, self.mixers, strict=True)):
-            mixed: dict[Half, Tensor] = {}
-            for h, (attention, mixer) in enumerate(zip(halves, mixers, strict=True)):
+        for letter, (variants, mixers) in enumerate(zip(self.attentions, self.mixers, strict=True)):
+            mixed: dict[PrecisionVariant, Tensor] = {}
+            for h, (attention, mixer) in enumerate(zip(variants, mixers, strict=True)):
                 if mixer not in mixed:
                     mixed[mixer] = mixer.mix(at, ready, last)
                 yield h, letter, attention.attend(at, x, leading(mixed[mixer], self.mixed[h]), last)
 
 
 def gelu(x: Tensor) -> Tensor:
-    """In place: the pages of one more tensor of this size would cost as much as the arithmetic."""
+    """Apply GELU in place: allocating another tensor of this size would cost as much as the arithmetic."""
     y: Tensor = torch.ops.aten.gelu_(x)
     return y
 
 
 def leading(x: Any, channels: int) -> Any:
-    """The first channels of states."""
+    """Return the first channels of states."""
     if isinstance(x, dict):
         return {name: state[..., :channels] for name, state in x.items()}
     return x[..., :channels]
 
 
-def projections(attention: Any, _: Sequence[Any]) -> list[Any]:
-    """The layers that an attention begins with."""
+def query_key_value_layers(attention: Any, _: Sequence[Any]) -> list[Any]:
+    """Return the input layers of an attention."""
     return [attention.q, attention.k, attention.v]
 
 
-def widenings(_: Any, feeds: Sequence[Any]) -> list[Any]:
-    """The layers that feed-forwards begin with."""
+def first_feed_forward_layers(_: Any, feeds: Sequence[Any]) -> list[Any]:
+    """Return the input layers of feed-forwards."""
     return [feed.fc1 for feed in feeds]
 
 
-def beginnings(halves: Sequence[Half], depth: int, layers: Callable[..., list[Any]]) -> list[Half]:
-    """For each of ``halves`` the widest one, if the own ``layers`` are the beginning of that one's, else
-    itself."""
+def sharing_variants(
+    variants: Sequence[PrecisionVariant], depth: int, layers: Callable[..., list[Any]]
+) -> list[PrecisionVariant]:
+    """Return for each variant the widest one if its ``layers`` are a prefix of that one's, else itself."""
     tensors = [
-        [x for at in range(depth) for layer in layers(*half.parts(at)) for x in layer.layer.parameters()]
-        for half in halves
+        [x for at in range(depth) for layer in layers(*variant.parts(at)) for x in layer.layer.parameters()]
+        for variant in variants
     ]
-    most = max(range(len(halves)), key=lambda i: len(tensors[i][0]))
+    most = max(range(len(variants)), key=lambda i: len(tensors[i][0]))
     return [
-        halves[most]
+        variants[most]
         if all(torch.equal(x, y[: len(x)]) for x, y in zip(narrow, tensors[most], strict=True))
-        else half
-        for half, narrow in zip(halves, tensors, strict=True)
+        else variant
+        for variant, narrow in zip(variants, tensors, strict=True)
     ]
 
 
-class Blocks:
-    """The walk over residual networks with one precision a block: architectures as the tree, all policies of
-    one architecture at once, folded into the batch.
+class ResNetEnumerator:
+    """Enumerator of residual networks with one precision a block.
 
-    What a block's batch norms have seen depends on the blocks before it alone, so two architectures that
-    begin alike share the outputs of what is alike.
+    Architectures form the tree; all policies of one architecture are evaluated at once, folded into the
+    batch. Statistics of a block's batch norms depend only on the blocks before it, so architectures share the
+    outputs of their common prefix.
     """
 
     def __init__(self, net: SuperNet, space: JointSpace) -> None:
@@ -382,20 +399,22 @@ class Blocks:
             for c in space.space.choices
             if not c.layered and not c.name.startswith("layers_")
         ]
-        self.kept: dict[bytes, FakeQuantized] = {}
+        self.networks: dict[bytes, FakeQuantized] = {}
 
-    def __call__(self, batch: Any) -> Figures:
+    def __call__(self, batch: Batch) -> PointStatistics:
         for options in product(*(range(self.space.levels[gene]) for gene in self.free)):
             genome = np.zeros(len(self.space.levels), dtype=np.int64)
             genome[self.free] = options
             net: Any = self._network(genome).select([None])
             yield from self._below(net.start(*batch.inputs), 0, 0, genome, genome[None], batch)
 
-    def _below(self, x: Tensor, stage: int, at: int, genome: Any, policies: Genomes, batch: Any) -> Figures:
-        """Through block ``at`` of a stage and all that may follow.
+    def _below(
+        self, x: Tensor, stage: int, at: int, genome: Any, policies: Genomes, batch: Batch
+    ) -> PointStatistics:
+        """Yield the statistics of all points from block ``at`` of a stage on.
 
         Args:
-            x: what comes in under each of the policies, one after the other.
+            x: input of the block under each of the policies, concatenated.
             genome: the architecture so far, elsewhere option 0.
             policies: the same with the precisions of the blocks so far ``[n, genes]``.
         """
@@ -415,20 +434,20 @@ class Blocks:
                 outputs.append(net.blocks[name](x))
                 many.append(policies.copy())
                 many[-1][:, expand], many[-1][:, gene] = option, letter
-            y, found = torch.cat(outputs), np.concatenate(many)
+            y, genomes = torch.cat(outputs), np.concatenate(many)
             if at + 1 in depths:
-                found[:, depth_gene] = depths.index(at + 1)
+                genomes[:, depth_gene] = depths.index(at + 1)
                 if stage + 1 == self.stages:
-                    yield found.copy(), figures(net.head(y.mean((2, 3))), batch.labels, len(found))
+                    yield genomes.copy(), statistics(net.head(y.mean((2, 3))), batch.labels, len(genomes))
                 else:
-                    yield from self._below(y, stage + 1, 0, here, found, batch)
+                    yield from self._below(y, stage + 1, 0, here, genomes, batch)
             if at + 1 < max(depths):
-                yield from self._below(y, stage, at + 1, here, found, batch)
+                yield from self._below(y, stage, at + 1, here, genomes, batch)
 
     def _network(self, genome: Any) -> FakeQuantized:
-        """The exported network of an architecture."""
+        """Return the exported network of an architecture."""
         key = genome[: self.space.architecture_genes].astype(np.uint8).tobytes()
-        if key not in self.kept:
+        if key not in self.networks:
             architecture, _ = self.space.decode(genome)
-            self.kept[key] = FakeQuantized(self.net.export(architecture).to(self.net.device))
-        return self.kept[key]
+            self.networks[key] = FakeQuantized(self.net.export(architecture).to(self.net.device))
+        return self.networks[key]

@@ -1,8 +1,8 @@
-"""Tables of every point of a small joint space: a search study without a network.
+"""Tabular benchmark: measured objectives of every point of a small joint space, as in NAS-Bench-201.
 
-A table is closed: its space is enumerated in full, as NAS-Bench-201's is, so that whatever a search asks was
-measured, and the true front is known. One ``npz`` file without pickles: columns of small integers in the
-order of ``points``, and a head in JSON with the space, the recipe and where the weights came from.
+The space is enumerated in full, so every query of a search was measured and the true front is known. The
+file is one ``npz`` without pickles: columns of small integers in the order of ``enumerate_points``, and a
+JSON head with the space, the training recipe and the source of the weights.
 """
 
 from __future__ import annotations
@@ -21,46 +21,55 @@ from supernet.space import SearchSpace
 
 VERSION = 1
 STEPS = 65_535
-"""A loss is stored as one of so many steps between the smallest and the largest of its column."""
-ERRORS = {"error": ("hits", "labels"), "held_error": ("held_hits", "held_out_labels")}
-"""Objectives that follow from a column and a figure of the head."""
+"""Quantization steps of a stored loss, between the minimum and the maximum of its column."""
+ERROR_RATES = {"error": ("hits", "labels"), "held_error": ("held_hits", "held_out_labels")}
+"""Derived objective -> column of correct items and head field with the number of items."""
 COUNTED = ("bytes", "macs", "latency")
-"""Columns that follow from a point alone."""
+"""Columns that are computed from the genome and cost a search no evaluation."""
 TABLES = Path(__file__).with_name("data")
-MOST = 5_000_000
-"""Genomes, inactive genes included, that are enumerated."""
+MAX_GENOMES = 5_000_000
+"""Largest number of genomes that are enumerated, inactive genes included."""
 
 
-def points(genes: Genes) -> Genomes:
-    """Every point once, inactive genes 0, in the order of option numbers.
+def enumerate_points(genes: Genes) -> Genomes:
+    """Return every point of a space once ``[points, genes]``, in the order of option numbers.
+
+    Inactive genes are 0.
 
     Raises:
-        ValueError: the space is too large to be listed.
+        ValueError: the space has more than ``MAX_GENOMES`` genomes.
     """
     count = int(np.prod(genes.levels.astype(float)))
-    if count > MOST:
-        raise ValueError(f"a space of {count:.3g} genomes cannot be tabulated in full: at most {MOST:.3g}")
-    every = np.indices(tuple(genes.levels)).reshape(len(genes.levels), -1).T
-    return every[(genes.canonical(every) == every).all(axis=1)].astype(np.int64)
+    if count > MAX_GENOMES:
+        raise ValueError(
+            f"a space of {count:.3g} genomes cannot be tabulated in full: at most {MAX_GENOMES:.3g}"
+        )
+    genomes = np.indices(tuple(genes.levels)).reshape(len(genes.levels), -1).T
+    return genomes[(genes.canonical(genomes) == genomes).all(axis=1)].astype(np.int64)
 
 
 class Table:
     """Columns over all points of a joint space.
 
     Args:
-        head: what ``describe`` gives, and more.
-        columns: name -> ``[points]``.
+        head: ``describe_space`` of the space, and further facts.
+        columns: name -> values ``[points]``.
+
+    Attributes:
+        points: genomes ``[points, genes]`` in the order of the rows.
+        latency_model: facts of the fitted latency model, empty without one; see ``simq.tabular.latency``.
 
     Raises:
-        ValueError: columns that are not as long as the space is large, or another version.
+        ValueError: a column has another length than the space, or the version is another.
     """
 
     def __init__(self, head: Mapping[str, Any], columns: Mapping[str, NDArray[Any]]) -> None:
         if head.get("version") != VERSION:
             raise ValueError(f"a table of version {head.get('version')}, this reads {VERSION}")
         self.head, self.columns = dict(head), dict(columns)
-        self.space = joint_space(head)
-        self.points = points(self.space)
+        self.space = space_from_head(head)
+        self.points = enumerate_points(self.space)
+        self.latency_model: dict[str, Any] = {}
         for name, column in self.columns.items():
             if column.shape != (len(self.points),):
                 raise ValueError(f"column {name}: {column.shape}, the space has {len(self.points)} points")
@@ -70,50 +79,57 @@ class Table:
 
     @property
     def name(self) -> str:
-        """What the head calls it."""
+        """Name of the table, such as ``simq-vit``."""
         return str(self.head["name"])
 
-    def places(self, genomes: Genomes) -> NDArray[np.int64]:
-        """Rows of genomes ``[n]``; inactive genes do not count."""
+    def indices(self, genomes: Genomes) -> NDArray[np.int64]:
+        """Return the row of each genome ``[n]``; inactive genes are ignored."""
         return np.searchsorted(self._codes, self.space.canonical(genomes) @ self._steps)
 
-    def rows(self, objectives: Sequence[str], genomes: Genomes) -> Array:
-        """Objectives ``[n, m]`` of genomes."""
-        return self.whole(objectives)[self.places(genomes)]
+    def values_of(self, objectives: Sequence[str], genomes: Genomes) -> Array:
+        """Return the objectives ``[n, m]`` of genomes ``[n, genes]``."""
+        return self.values(objectives)[self.indices(genomes)]
 
-    def whole(self, objectives: Sequence[str]) -> Array:
-        """Objectives of all points ``[points, m]``: columns, or ``error`` and ``held_error``, the shares of
-        items that are wrong.
+    def values(self, objectives: Sequence[str]) -> Array:
+        """Return objectives of all points ``[points, m]``: columns, or the error rates of ``ERROR_RATES``.
 
         Raises:
             ValueError: no such column.
         """
-        there = {**self.columns}
-        for name, (hits, labels) in ERRORS.items():
-            if hits in there:
-                there[name] = 1 - there[hits].astype(np.float64) / self.head[labels]
-        unknown = [name for name in objectives if name not in there]
+        columns = {**self.columns}
+        for name, (hits, labels) in ERROR_RATES.items():
+            if hits in columns:
+                columns[name] = 1 - columns[hits].astype(np.float64) / self.head[labels]
+        unknown = [name for name in objectives if name not in columns]
         if unknown:
-            raise ValueError(f"table {self.name} has no {unknown[0]!r}: one of {', '.join(there)}")
-        return np.column_stack([there[name].astype(np.float64) for name in objectives])
+            raise ValueError(f"table {self.name} has no {unknown[0]!r}: one of {', '.join(columns)}")
+        return np.column_stack([columns[name].astype(np.float64) for name in objectives])
 
     @cached_property
     def uniform(self) -> dict[str, NDArray[np.int64]]:
-        """Precision -> places of the points that have it in every unit."""
-        found = {}
+        """Precision -> rows of the points that have it in every active unit."""
+        return {name: self.within([name]) for name in self.space.alphabet}
+
+    def within(self, alphabet: Sequence[str]) -> NDArray[np.int64]:
+        """Return the rows of the points whose active units have only precisions of ``alphabet``."""
         first = self.space.architecture_genes
-        for letter, name in enumerate(self.space.alphabet):
-            there = self.space.active(self.points)[:, first:]
-            found[name] = np.flatnonzero(((self.points[:, first:] == letter) | ~there).all(axis=1))
-        return found
+        letters = [self.space.alphabet.index(name) for name in alphabet]
+        active = self.space.active(self.points)[:, first:]
+        return np.flatnonzero((np.isin(self.points[:, first:], letters) | ~active).all(axis=1))
+
+    @property
+    def largest(self) -> dict[str, int]:
+        """Precision -> row of the network with most MACs that has it everywhere."""
+        macs = self.columns["macs"]
+        return {name: int(rows[macs[rows].argmax()]) for name, rows in self.uniform.items()}
 
 
-class Tabulated:
-    """A table as an evaluator.
+class TabularEvaluator:
+    """Evaluator that looks objectives up in a table.
 
     Args:
-        counted: objectives that a search gets without measuring. Bytes are counted and latencies follow from
-            the operator table, as they do for trained networks.
+        counted: objectives that a search gets without an evaluation. Bytes are counted and latencies follow
+            from the operator table, as they do for trained networks.
     """
 
     def __init__(
@@ -124,37 +140,42 @@ class Tabulated:
     ) -> None:
         self.table, self.objectives = table, tuple(objectives)
         self.genes: Genes = table.space
-        self._rows = table.whole(self.objectives)
+        self._values = table.values(self.objectives)
         self._measured = [name not in counted for name in self.objectives]
 
     def __call__(self, genomes: Genomes) -> Array:
-        return self._rows[self.table.places(self.lift(genomes))]
+        return self._values[self.table.indices(self.lift(genomes))]
 
     def lift(self, genomes: Genomes) -> Genomes:
-        """Return the same points as genomes of the table."""
+        """Return the same points as genomes of the table's space."""
         return genomes
 
     def known(self, genomes: Genomes) -> Array:
-        """Return the counted objectives ``[n, m]``, NaN in the other columns."""
+        """Return the counted objectives ``[n, m]``, NaN in the measured columns."""
         return np.where(self._measured, np.nan, self(genomes))
 
 
-class Restricted(Tabulated):
-    """A table as an evaluator of the points that have some of its precisions alone."""
+class RestrictedEvaluator(TabularEvaluator):
+    """Evaluator of those points of a table that have only precisions of ``alphabet``."""
 
-    def __init__(self, whole: Tabulated, alphabet: Sequence[str]) -> None:
-        self.__dict__ |= vars(whole)
-        space = whole.table.space
-        self.genes = JointSpace(space.space, space.units, alphabet)
-        self._letters = np.array([space.alphabet.index(name) for name in alphabet])
+    def __init__(
+        self,
+        table: Table,
+        objectives: Sequence[str],
+        alphabet: Sequence[str],
+        counted: Collection[str] = COUNTED,
+    ) -> None:
+        super().__init__(table, objectives, counted)
+        self.genes = JointSpace(table.space.space, table.space.units, alphabet)
+        self._letters = np.array([table.space.alphabet.index(name) for name in alphabet])
 
     def lift(self, genomes: Genomes) -> Genomes:
         first = self.table.space.architecture_genes
         return np.hstack([genomes[:, :first], self._letters[genomes[:, first:]]])
 
 
-def describe(space: JointSpace) -> dict[str, Any]:
-    """The part of a head that says what the space is."""
+def describe_space(space: JointSpace) -> dict[str, Any]:
+    """Return the fields of a head from which ``space_from_head`` rebuilds the space."""
     units = [
         {"name": u.name, "layers": list(u.layers), "depth": u.depth, "at": u.at, "deeper": list(u.deeper)}
         for u in space.units
@@ -168,8 +189,8 @@ def describe(space: JointSpace) -> dict[str, Any]:
     }
 
 
-def joint_space(head: Mapping[str, Any]) -> JointSpace:
-    """The space that a head describes."""
+def space_from_head(head: Mapping[str, Any]) -> JointSpace:
+    """Rebuild the joint space of a table from its head."""
     units = [
         Unit(
             u["name"],
@@ -183,8 +204,8 @@ def joint_space(head: Mapping[str, Any]) -> JointSpace:
     return JointSpace(SearchSpace.from_dict(head["space"]), units, head["alphabet"])
 
 
-def write(table: Table, path: Path) -> None:
-    """Write a table; losses in ``STEPS`` steps, the rest exactly."""
+def write_table(table: Table, path: Path) -> None:
+    """Write a table; float columns are quantized to ``STEPS`` steps, integers are exact."""
     from supernet.export import write_atomically
 
     packed: dict[str, NDArray[Any]] = {}
@@ -205,11 +226,11 @@ def write(table: Table, path: Path) -> None:
     write_atomically(path, save)
 
 
-def read(path: Path) -> Table:
-    """Read what ``write`` wrote.
+def read_table(path: Path) -> Table:
+    """Read a file of ``write_table``.
 
     Raises:
-        ValueError: it is no table.
+        ValueError: the file is no table.
     """
     with np.load(path, allow_pickle=False) as file:
         if "head" not in file.files:
@@ -221,6 +242,6 @@ def read(path: Path) -> Table:
     return Table(head, columns)
 
 
-def shipped() -> dict[str, Path]:
-    """Name -> file of the tables that come along."""
+def shipped_tables() -> dict[str, Path]:
+    """Return name -> file of the tables in ``simq/tabular/data``."""
     return {path.stem: path for path in sorted(TABLES.glob("*.npz"))}

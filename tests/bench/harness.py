@@ -36,18 +36,20 @@ def seconds(count: int, results: Path) -> float:
 
 def searches(seeds: int = 2) -> dict[str, float]:
     """Processor seconds of a search on the first table, with the study's settings, by searcher."""
-    from benchmarks.studies.simq_search.study import OBJECTIVES, Plan
-    from simq.arena import Arena
+    from benchmarks.studies.simq_search.plan import OBJECTIVES, SearchPlan
+    from simq.tabular.latency import load_table
+    from simq.tabular.search import search_table
+    from simq.tabular.table import shipped_tables
 
-    place, plan, found = Arena(), Plan(), {}
-    path = next(iter(place.tables().values()))
+    plan, population, costs = SearchPlan(), 50, {}
+    table = load_table(next(iter(shipped_tables().values())))
     for name in SEARCHES:
-        place.run(path, OBJECTIVES[0], name, 2 * plan.population, 0, plan.population, plan.inner)  # warm up
+        search_table(table, OBJECTIVES[0], name, 2 * population, 0, population, plan.inner)  # warm up
         began = time.process_time()
         for seed in range(1, seeds + 1):
-            place.run(path, OBJECTIVES[0], name, max(plan.budgets), seed, plan.population, plan.inner)
-        found[name] = (time.process_time() - began) / seeds
-    return found
+            search_table(table, OBJECTIVES[0], name, max(plan.budgets), seed, population, plan.inner)
+        costs[name] = (time.process_time() - began) / seeds
+    return costs
 
 
 def main() -> int:

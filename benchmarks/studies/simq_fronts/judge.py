@@ -1,22 +1,38 @@
-"""Verdicts on measured fronts: which networks lose no accuracy, and the bounds of what they save.
+"""Verdicts on measured fronts: which networks lose no accuracy, and bounds of what they save.
 
-Everything follows from the facts of a table in the study's file (``simq_fronts.family``), so that a published
-file can be judged again without its machine. Standard errors are those of paired differences over items where
-the file has them. Where it has not, they are bounded by the two accuracies alone: two networks differ on at
-most ``min(p + q, 2 - p - q)`` of all items.
+Everything follows from the facts of a table in the study's file, so that a published file can be judged again
+without its machine. Standard errors are those of paired differences over items, if the file has them.
+Otherwise the two accuracies alone bound them: two networks with accuracies p and q differ on at most
+``min(p + q, 2 - p - q)`` of all items.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from benchmarks.stats import intervals
-from benchmarks.studies.simq_fronts.study import LEVEL, MARGIN
+from benchmarks.studies.simq_fronts.facts import PointFacts, TableFacts, points_by_place
 
-Facts = Mapping[str, Any]
+MARGIN = 0.005
+"""Accuracy, half a point, that a network at no loss may surely not lose. Fixed before any candidate was
+judged by it; the rule before it asked for no significant difference, which few items never show."""
+LEVEL = 0.95
+"""One-sided confidence of each verdict, over all candidates of a table and axis together."""
+PAPER = {"faster": 4.80, "smaller": 3.44}
+"""Axis -> largest ratio that the paper reports against fully INT8 baselines."""
+RULE = (
+    "a network is at no loss where its accuracy minus that of the largest network in uniform INT8 lies above"
+    f" -{100 * MARGIN:g} points, one-sided {LEVEL:.0%}, over all held-out items that were evaluated; it is"
+    " worse where that lies below, and undecided where the items cannot tell. Candidates are all measured"
+    " networks that are faster (smaller) than that one and whose {quality} on the search's own data is not"
+    " above its. That choice is made on other items, but the best of them is chosen on the items that judge"
+    " it, so verdicts hold after Holm over the candidates of a table and axis. The answer is the fastest"
+    " (smallest) candidate at no loss. The true ratio lies between that one's (1 where none is) and the"
+    " ceiling: INT8 of the largest network over the cheapest network of the whole space."
+)
+"""Rule of decision, with a placeholder for the quality."""
 AT_NO_LOSS, WORSE, UNDECIDED = "at no loss", "worse", "undecided"
 WITHDRAWN = {
     ("simq-resnet", "faster"): "its INT8 has convolutions with ranges of each input, the wrong baseline for"
@@ -28,14 +44,15 @@ WITHDRAWN = {
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A candidate of one table and axis.
+class JudgedNetwork:
+    """A candidate of one table and axis with its verdict.
 
     Attributes:
-        times: faster (smaller) than the largest network in INT8; for latency the lower end of its interval is
-            ``least``, for bytes the same figure.
-        difference, error: accuracy minus that network's, and the standard error of that.
-        bounded: the error is a bound and no estimate.
+        times: ratio by which it is faster (smaller) than the largest network in INT8.
+        least: lower end of that ratio's interval for latency; for bytes the ratio itself.
+        difference: accuracy minus that network's.
+        error: standard error of the difference.
+        bounded: the error is an upper bound and no estimate.
         verdict: one of ``AT_NO_LOSS``, ``WORSE``, ``UNDECIDED``, after Holm.
     """
 
@@ -50,12 +67,12 @@ class Judged:
     @property
     def resolved(self) -> float:
         """Half width of the one-sided interval without correction, in accuracy."""
-        return quantile() * self.error
+        return normal_quantile() * self.error
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What is known of one table and axis.
+    """Result for one table and axis.
 
     Attributes:
         candidates: the cheapest first.
@@ -64,80 +81,75 @@ class Answer:
             chosen on the items that judge it, and so optimistic.
     """
 
-    candidates: Sequence[Judged]
+    candidates: Sequence[JudgedNetwork]
     low: float
     high: float
     estimate: float
 
 
-def quantile() -> float:
+def normal_quantile() -> float:
     """Return the normal quantile of ``LEVEL``."""
     from scipy.stats import norm
 
     return float(norm.ppf(LEVEL))
 
 
-def points(facts: Facts) -> dict[int, Facts]:
-    """Return the measured points of a table by place."""
-    return {point["place"]: point for point in facts["points"]}
+def ratio_to_int8(facts: TableFacts, place: int, axis: str) -> tuple[float, float]:
+    """Return how many times faster (smaller) than the largest network in INT8 a point is.
 
-
-def ratio(facts: Facts, place: int, axis: str) -> tuple[float, float]:
-    """Return how many times faster (smaller) than the largest network in INT8 a point is, and the least that
-    the timings allow."""
-    found = points(facts)
-    base, mine = found[facts["largest"]["int8"]], found[place]
+    The second number is the least ratio that the timings allow.
+    """
+    points = points_by_place(facts)
+    base, point = points[facts["largest"]["int8"]], points[place]
     if axis == "smaller":
-        return base["bytes"] / mine["bytes"], base["bytes"] / mine["bytes"]
-    return base["ratio"][0] / mine["ratio"][0], base["ratio"][1] / mine["ratio"][2]
+        return base["bytes"] / point["bytes"], base["bytes"] / point["bytes"]
+    return base["ratio"][0] / point["ratio"][0], base["ratio"][1] / point["ratio"][2]
 
 
-def w4(point: Facts) -> bool:
+def has_w4(point: PointFacts) -> bool:
     """Return whether some layer has weights of four bits."""
     return "w4" in point["policy"].values()
 
 
-def candidates(facts: Facts, axis: str) -> list[int]:
-    """Return the places that can answer, the cheapest first.
+def candidate_places(facts: TableFacts, axis: str) -> list[int]:
+    """Return the places of the candidates of an axis, the cheapest first.
 
     W4 layers were timed with float32 sums in the published file, so that their latencies answer nothing.
     """
     base = facts["largest"]["int8"]
     good = [
         place
-        for place, point in points(facts).items()
+        for place, point in points_by_place(facts).items()
         if place != base
         and point["searched"] <= facts["searched_int8"]
-        and ratio(facts, place, axis)[0] > 1
-        and not (axis == "faster" and w4(point))
+        and ratio_to_int8(facts, place, axis)[0] > 1
+        and not (axis == "faster" and has_w4(point))
     ]
-    return sorted(good, key=lambda place: -ratio(facts, place, axis)[0])
+    return sorted(good, key=lambda place: -ratio_to_int8(facts, place, axis)[0])
 
 
-def error(facts: Facts, point: Facts) -> tuple[float, bool]:
+def standard_error(facts: TableFacts, point: PointFacts) -> tuple[float, bool]:
     """Return the standard error of a point's accuracy minus that of INT8, and whether it is a bound."""
-    known = point["accuracy_above_int8"][1]
-    if known is not None:
-        return float(known), False
-    mine, base = point["accuracy"], points(facts)[facts["largest"]["int8"]]["accuracy"]
-    discordant = min(mine + base, 2 - mine - base)
-    return math.sqrt((discordant - (mine - base) ** 2) / facts["items"]), True
+    measured = point["accuracy_above_int8"][1]
+    if measured is not None:
+        return float(measured), False
+    accuracy, base = point["accuracy"], points_by_place(facts)[facts["largest"]["int8"]]["accuracy"]
+    discordant = min(accuracy + base, 2 - accuracy - base)
+    return math.sqrt((discordant - (accuracy - base) ** 2) / facts["items"]), True
 
 
-def judge(facts: Facts, axis: str) -> Answer:
-    """Judge all candidates of a table and axis."""
+def judge(facts: TableFacts, axis: str) -> Answer:
+    """Judge all candidates of a table and axis by ``RULE``."""
     from scipy.stats import norm
 
-    places = candidates(facts, axis)
-    found = {place: points(facts)[place] for place in places}
-    errors = {place: error(facts, point) for place, point in found.items()}
+    places = candidate_places(facts, axis)
+    points = {place: points_by_place(facts)[place] for place in places}
+    errors = {place: standard_error(facts, point) for place, point in points.items()}
+    differences = {place: point["accuracy_above_int8"][0] or 0.0 for place, point in points.items()}
     # An error of zero: the same answers on every item.
-    above = {
-        place: (point["accuracy_above_int8"][0] + MARGIN) / max(errors[place][0], 1e-12)
-        for place, point in found.items()
-    }
-    kept = intervals.holm({str(place): float(norm.sf(z)) for place, z in above.items()})
-    lost = intervals.holm({str(place): float(norm.cdf(z)) for place, z in above.items()})
+    scores = {place: (differences[place] + MARGIN) / max(errors[place][0], 1e-12) for place in places}
+    kept = intervals.holm({str(place): float(norm.sf(z)) for place, z in scores.items()})
+    lost = intervals.holm({str(place): float(norm.cdf(z)) for place, z in scores.items()})
     judged = []
     for place in places:
         verdict = UNDECIDED
@@ -145,12 +157,12 @@ def judge(facts: Facts, axis: str) -> Answer:
             verdict = AT_NO_LOSS
         elif lost[str(place)] < 1 - LEVEL:
             verdict = WORSE
-        difference = found[place]["accuracy_above_int8"][0]
-        judged.append(Judged(place, *ratio(facts, place, axis), difference, *errors[place], verdict))
-    seen = [ratio(facts, place, axis)[0] for place in points(facts)]
+        ratios = ratio_to_int8(facts, place, axis)
+        judged.append(JudgedNetwork(place, *ratios, differences[place], *errors[place], verdict))
+    ratios_of_all = [ratio_to_int8(facts, place, axis)[0] for place in points_by_place(facts)]
     return Answer(
         judged,
-        max([1.0, *(one.least for one in judged if one.verdict == AT_NO_LOSS)]),
-        max(facts["ceilings"][axis][1], *seen),
-        max([1.0, *(one.times for one in judged if one.difference > -MARGIN)]),
+        max([1.0, *(network.least for network in judged if network.verdict == AT_NO_LOSS)]),
+        max(facts["ceilings"][axis][1], *ratios_of_all),
+        max([1.0, *(network.times for network in judged if network.difference > -MARGIN)]),
     )

@@ -1,10 +1,8 @@
-"""Points of tables as what they are deployed as: ONNX files, run and timed in ONNX Runtime.
+"""Deployed accuracy, size and latency of points of tables: ONNX files, run and timed in ONNX Runtime.
 
-A table's supernet lies in a folder as ``NAME.safetensors`` (``supernet.supernet_file``) and the held-out
-data as
-``NAME.items.safetensors``: ``inputs0``, ``inputs1`` where there are two, and ``labels``. Files of one
-architecture and policy are made once, gated, and asked item by item, as they are deployed; sentences without
-their padding.
+A folder holds a table's supernet as ``NAME.safetensors`` (``supernet.supernet_file``) and its held-out data
+as ``NAME.items.safetensors``: ``inputs0``, ``inputs1`` for a second input, and ``labels``. Each network is
+exported once, checked by the gates, and evaluated item by item, as it is deployed; sentences without padding.
 """
 
 from __future__ import annotations
@@ -26,23 +24,28 @@ from benchmarks.measurement import process_time
 from benchmarks.measurement.serving import check_served
 from benchmarks.measurement.tracing import trace_network
 from supernet import supernet_file
+from supernet.elastic import SuperNet
 from supernet.quantization.onnx_runtime import Ort, opened
 
 Array = NDArray[np.float64]
 PAD = 0
 GATED = 16
-"""Items that a point is compared with fp32 on."""
+"""Items on which a point is compared with fp32."""
+
+Network = tuple[dict[str, Any], dict[str, str]]
+"""Architecture and policy: linear layer or convolution -> precision."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """A network of a table under a policy, measured.
+    """Measurements of one network of a table under one policy.
 
     Attributes:
-        losses, hits: of every held-out item ``[items]``: nats, and whether the likeliest class is right.
+        losses: cross-entropy in nats of every held-out item ``[items]``.
+        hits: 1 for every item ``[items]`` whose likeliest class is right, else 0.
         size: bytes of its ONNX file.
         graph: the file.
-        apart: distance of its outputs from those in fp32, as ``benchmarks.measurement.parity`` has it.
+        apart: distance of its outputs from those in fp32; see ``benchmarks.measurement.parity``.
     """
 
     losses: Array
@@ -54,7 +57,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Items:
-    """Held-out items, each of one row."""
+    """Held-out items; indexing returns the inputs of one item as a batch of one row."""
 
     inputs: tuple[Tensor, ...]
     labels: Tensor
@@ -63,39 +66,39 @@ class Items:
         return len(self.labels)
 
     def __getitem__(self, i: int) -> tuple[Tensor, ...]:
-        found = tuple(x[i : i + 1] for x in self.inputs)
-        if len(found) == 1 and not found[0].is_floating_point():
-            found = (found[0][:, : int((found[0] != PAD).sum())],)
-        return found
+        row = tuple(x[i : i + 1] for x in self.inputs)
+        if len(row) == 1 and not row[0].is_floating_point():
+            row = (row[0][:, : int((row[0] != PAD).sum())],)
+        return row
 
 
-def weights(folder: Path, name: str) -> Path:
-    """The file of a table's supernet.
+def supernet_path(folder: Path, name: str) -> Path:
+    """Return the file of a table's supernet.
 
     Raises:
-        UsageError: it is not there.
+        UsageError: the file does not exist.
     """
     path = folder / f"{name}.safetensors"
     if not path.is_file():
         raise UsageError(
-            f"'{path}' is not there: the supernet of a table is made with it, by python -m"
-            " tests.bench.tabulate --cache FOLDER --out FOLDER"
+            f"'{path}' is not there: a table and its supernet are made together, by supernet-bench study"
+            " simq-tables build --cache FOLDER --out FOLDER"
         )
     return path
 
 
-def check(folder: Path, head: Mapping[str, Any]) -> None:
-    """Whether the supernet in the folder is the one that a table was made with.
+def check_supernet(folder: Path, head: Mapping[str, Any]) -> None:
+    """Check that the supernet in the folder is the one that a table was made with.
 
     Raises:
-        UsageError: it is another, or there is none.
+        UsageError: the file is missing or belongs to another supernet.
     """
     from safetensors import safe_open
 
-    path = weights(folder, str(head["name"]))
+    path = supernet_path(folder, str(head["name"]))
     with safe_open(path, "pt") as file:
-        found = (file.metadata() or {}).get("weights_sha256")
-    if found != head.get("weights_sha256"):
+        digest = (file.metadata() or {}).get("weights_sha256")
+    if digest != head.get("weights_sha256"):
         raise UsageError(
             f"'{path}' is not the supernet of table {head['name']}, whose weights are"
             f" {str(head.get('weights_sha256'))[:12]}...: take the file that was written with the table"
@@ -103,39 +106,39 @@ def check(folder: Path, head: Mapping[str, Any]) -> None:
 
 
 @lru_cache(maxsize=4)
-def items(folder: Path, name: str, most: int) -> Items:
-    """The first ``most`` held-out items of a table.
+def load_items(folder: Path, name: str, most: int) -> Items:
+    """Return the first ``most`` held-out items of a table.
 
     Raises:
-        UsageError: they are not there.
+        UsageError: their file does not exist.
     """
     from safetensors.torch import load_file
 
     path = folder / f"{name}.items.safetensors"
     if not path.is_file():
         raise UsageError(
-            f"'{path}' is not there: python -m tests.bench.items --cache FOLDER --out '{folder}' writes the"
-            " held-out data of tables"
+            f"'{path}' is not there: supernet-bench study simq-tables held-out --cache FOLDER --out"
+            f" '{folder}' writes the held-out data of tables"
         )
-    found = load_file(path)
-    inputs = tuple(found[key][:most] for key in sorted(found) if key.startswith("inputs"))
-    return Items(inputs, found["labels"][:most])
+    tensors = load_file(path)
+    inputs = tuple(tensors[key][:most] for key in sorted(tensors) if key.startswith("inputs"))
+    return Items(inputs, tensors["labels"][:most])
 
 
 @lru_cache(maxsize=1)
-def _network(path: Path) -> Any:
+def _supernet(path: Path) -> SuperNet:
     return supernet_file.load(path)[0]
 
 
-def measured(folder: Path, name: str, most: int, asked: tuple[dict[str, Any], dict[str, str]]) -> Point:
-    """One architecture and policy: exported, written out, gated, and asked every item.
+def measure_point(folder: Path, name: str, most: int, network: Network) -> Point:
+    """Export one architecture and policy as an ONNX file, check it, and evaluate it on every item.
 
     Raises:
         MeasurementRejectedError: it does not pass a gate.
     """
     torch.set_num_threads(1)
-    net, held = _network(weights(folder, name)), items(folder, name, most)
-    architecture, policy = asked
+    net, held = _supernet(supernet_path(folder, name)), load_items(folder, name, most)
+    architecture, policy = network
     plain = net.export(net.space.architecture(architecture))
     width = max(held.inputs[0].shape[-1], 2)
     two = tuple(x[:2, :width] if x.dim() == 2 else x[:2] for x in held.inputs)
@@ -150,10 +153,10 @@ def measured(folder: Path, name: str, most: int, asked: tuple[dict[str, Any], di
     )
 
 
-def network(graph: bytes) -> Callable[..., Any]:
-    """An ONNX file, to be called with tensors; one thread."""
+def open_graph(graph: bytes) -> Callable[..., Any]:
+    """Return a callable that runs an ONNX file on tensors, with one thread."""
     session = opened(graph)
-    names = [given.name for given in session.get_inputs()]
+    names = [value.name for value in session.get_inputs()]
 
     def run(*inputs: Tensor) -> Any:
         return session.run(None, {name: x.numpy() for name, x in zip(names, inputs, strict=True)})
@@ -161,22 +164,25 @@ def network(graph: bytes) -> Callable[..., Any]:
     return run
 
 
-def timed(anchor: Point, points: Sequence[Point], held: Items, rounds: int) -> process_time.RoundTimes:
-    """Points in turns with the anchor, another held-out item every round."""
-    served = [network(point.graph) for point in (anchor, *points)]
+def time_points(anchor: Point, points: Sequence[Point], held: Items, rounds: int) -> process_time.RoundTimes:
+    """Time points interleaved with the anchor, on another held-out item every round."""
+    served = [open_graph(point.graph) for point in (anchor, *points)]
     return process_time.time_networks(served, lambda i: held[i % len(held)], rounds)
 
 
-def bfloat16(
-    folder: Path, name: str, most: int, asked: tuple[dict[str, Any], dict[str, str]], rounds: int
+def measure_bfloat16(
+    folder: Path, name: str, most: int, network: Network, rounds: int
 ) -> tuple[Point, process_time.RoundTimes]:
-    """A network with all layers of the policy in bfloat16, by torch's kernels, for ONNX Runtime has none; in
-    turns with itself in fp32, also in torch. Its size is that of its weights."""
+    """Measure a network with all layers of the policy in bfloat16, interleaved with itself in fp32.
+
+    Both run in torch, because ONNX Runtime has no bfloat16 kernels. The size is that of the weights.
+    """
+    from supernet.cost import weight_bytes
     from supernet.quantization.precisions import quantize
 
     torch.set_num_threads(1)
-    net, held = _network(weights(folder, name)), items(folder, name, most)
-    architecture, policy = asked
+    net, held = _supernet(supernet_path(folder, name)), load_items(folder, name, most)
+    architecture, policy = network
     plain = net.export(net.space.architecture(architecture))
     low = quantize(plain, dict.fromkeys(policy, "bf16"))
     with torch.inference_mode():
@@ -185,8 +191,6 @@ def bfloat16(
         apart /= max(float(logits[:8].norm()), math.ulp(1.0))
     losses = torch.nn.functional.cross_entropy(logits, held.labels, reduction="none").double().numpy()
     hits = (logits.argmax(-1) == held.labels).double().numpy()
-    from supernet.cost import weight_bytes
-
     size = weight_bytes(net.family, architecture, dict.fromkeys(policy, "bf16"))
-    found = process_time.time_networks([plain, low], lambda i: held[i % len(held)], rounds)
-    return Point(losses, hits, size, b"", apart), found
+    times = process_time.time_networks([plain, low], lambda i: held[i % len(held)], rounds)
+    return Point(losses, hits, size, b"", apart), times

@@ -1,52 +1,74 @@
-"""The outcome of ``simq_fronts`` in words, tables and facts, from the facts of each table alone."""
+"""Outcome of the study of fronts: table, notes and facts, from the facts of each table alone."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
 from benchmarks.records.studies import Outcome
 from benchmarks.studies.simq_fronts import plot
+from benchmarks.studies.simq_fronts.facts import AXES, TableFacts, points_by_place, six_digits
 from benchmarks.studies.simq_fronts.judge import (
     AT_NO_LOSS,
+    LEVEL,
+    MARGIN,
+    PAPER,
+    RULE,
     UNDECIDED,
     WITHDRAWN,
     WORSE,
     Answer,
-    Facts,
-    Judged,
+    JudgedNetwork,
+    has_w4,
     judge,
-    points,
-    quantile,
-    ratio,
-    w4,
+    normal_quantile,
+    ratio_to_int8,
 )
-from benchmarks.studies.simq_fronts.study import AXES, LEVEL, MARGIN, PAPER, RULE, short
 
-NAMED = {"loss": "simq-fronts", "error": "simq-fronts-accuracy"}
+NAMES = {"loss": "simq-fronts", "error": "simq-fronts-accuracy"}
+"""Quality -> name of the study."""
 DISCORDANT = 0.12
-"""Share of items that two networks answer differently, for the table of what items resolve: that of the
+"""Share of items that two networks answer differently, for the note on the resolution of items: that of the
 Vision Transformers, the largest measured."""
 
+Answers = Mapping[tuple[str, str], Answer]
+"""Table and axis -> answer."""
 
-def outcome(about: Mapping[str, Any], tables: Sequence[Facts]) -> Outcome:
-    """Return the study's outcome.
 
-    Args:
-        about: signature, quality, and how much was run.
-        tables: ``simq_fronts.family`` of each.
-    """
+class MeasuredAt(TypedDict):
+    """Origin of a file that is judged again: its commit and its seal."""
+
+    commit: str
+    seal: str
+
+
+class About(TypedDict):
+    """Signature of the latencies, quality, and amounts of work."""
+
+    signature: str
+    quality: str
+    profile: str
+    seeds: int
+    evaluations: int
+    inner: int
+    shown: int
+    rounds: int
+    measured: NotRequired[MeasuredAt]
+
+
+def outcome(about: About, tables: Sequence[TableFacts]) -> Outcome:
+    """Return the study's outcome."""
     quality = about["quality"]
     rule = RULE.format(quality=quality)
-    answers = {(one["table"]["name"], axis): judge(one, axis) for one in tables for axis in AXES}
-    facts = {
-        "study": NAMED[quality], "rule": rule, **about, "margin": MARGIN, "level": LEVEL,
+    answers = {(facts["table"]["name"], axis): judge(facts, axis) for facts in tables for axis in AXES}
+    content = {
+        "study": NAMES[quality], "rule": rule, **about, "margin": MARGIN, "level": LEVEL,
         "paper": {"times_faster": PAPER["faster"], "times_smaller": PAPER["smaller"]},
-        "tables": [{**one, "answers": _answers(one, answers)} for one in tables],
-        "paired": {f"{name}: times {axis} than INT8": _pair(name, axis, answer)
+        "tables": [{**facts, "answers": _answer_facts(facts, answers)} for facts in tables],
+        "paired": {f"{name}: times {axis} than INT8": _claim_figure(name, axis, answer)
                    for (name, axis), answer in answers.items()},
     }  # fmt: skip
     return Outcome(
@@ -58,74 +80,76 @@ def outcome(about: Mapping[str, Any], tables: Sequence[Facts]) -> Outcome:
             *("table", "network", "ms", "times faster", "MB", "times smaller", "accuracy, %"),
             *(f"points above INT8 [one-sided {LEVEL:.0%} each]", "verdict"),
         ),
-        rows=[row for one in tables for row in rows(one, answers)],
+        rows=[row for facts in tables for row in table_rows(facts, answers)],
         notes=list(notes(about, tables, answers)),
-        facts=facts,
+        facts=content,
         pictures=plot.pictures(tables, about["profile"], quality),
     )
 
 
-def _pair(name: str, axis: str, answer: Answer) -> dict[str, Any]:
+def _claim_figure(name: str, axis: str, answer: Answer) -> dict[str, Any]:
     if reason := WITHDRAWN.get((name, axis)):
         return {"values": [], "unit": "ratio", "withdrawn": reason}
-    bounds = [short(answer.low), short(answer.high)]
-    return {"values": [short(answer.estimate)], "unit": "ratio", "bounds": bounds}
+    bounds = [six_digits(answer.low), six_digits(answer.high)]
+    return {"values": [six_digits(answer.estimate)], "unit": "ratio", "bounds": bounds}
 
 
-def _answers(one: Facts, answers: Mapping[tuple[str, str], Answer]) -> dict[str, Any]:
-    name = one["table"]["name"]
-    found: dict[str, Any] = {}
+def _answer_facts(facts: TableFacts, answers: Answers) -> dict[str, Any]:
+    name = facts["table"]["name"]
+    content: dict[str, Any] = {}
     for axis in AXES:
         answer = answers[name, axis]
-        found[axis] = {
+        content[axis] = {
             "withdrawn": WITHDRAWN.get((name, axis), ""),
             "candidates": [
                 {
-                    "place": c.place, "times": short(c.times), "verdict": c.verdict,
-                    "accuracy_above_int8": short(c.difference), "resolved": short(c.resolved),
+                    "place": c.place, "times": six_digits(c.times), "verdict": c.verdict,
+                    "accuracy_above_int8": six_digits(c.difference), "resolved": six_digits(c.resolved),
                     "resolved_is_bound": c.bounded,
                 }
                 for c in answer.candidates
             ],
-            "at_no_loss": short(answer.low), "ceiling": short(answer.high), "estimate":
-        short(answer.estimate), }  # fmt: skip
-    return found
+            "at_no_loss": six_digits(answer.low), "ceiling": six_digits(answer.high),
+            "estimate": six_digits(answer.estimate),
+        }  # fmt: skip
+    return content
 
 
-def rows(one: Facts, answers: Mapping[tuple[str, str], Answer]) -> Iterator[tuple[str, ...]]:
+def table_rows(facts: TableFacts, answers: Answers) -> Iterator[tuple[str, ...]]:
     """Yield uniform precisions of the largest network, then every candidate of each axis with a baseline."""
-    name = one["table"]["name"]
-    for precision, at in one["largest"].items():
-        yield (*_row(one, f"largest, {precision}", at), "", "")
-    low = one["bf16_in_torch"]
+    name = facts["table"]["name"]
+    for precision, place in facts["largest"].items():
+        yield (*_network_cells(facts, f"largest, {precision}", place), "", "")
+    bf16 = facts["bf16_in_torch"]
     yield (
-        name, "largest, bf16 in torch", "", f"{low['times_fp32']:.2f} x fp32 in torch",
-        f"{low['bytes'] / 1e6:.2f} (weights)", "", f"{100 * low['accuracy']:.1f}", "", "",
+        name, "largest, bf16 in torch", "", f"{bf16['times_fp32']:.2f} x fp32 in torch",
+        f"{bf16['bytes'] / 1e6:.2f} (weights)", "", f"{100 * bf16['accuracy']:.1f}", "", "",
     )  # fmt: skip
     for axis in (axis for axis in AXES if (name, axis) not in WITHDRAWN):
-        for found in answers[name, axis].candidates:
+        for candidate in answers[name, axis].candidates:
+            place = candidate.place
             yield (
-                *_row(one, f"{axis}: {_searches(one, axis, found.place)}", found.place),
-                _points(found),
-                found.verdict,
+                *_network_cells(facts, f"{axis}: {_search_names(facts, axis, place)}", place),
+                _points_above_int8(candidate),
+                candidate.verdict,
             )
 
 
-def _searches(one: Facts, axis: str, place: int) -> str:
+def _search_names(facts: TableFacts, axis: str, place: int) -> str:
     names = {"int8": "uniform INT8"}
-    found = {
+    searches = {
         names.get(front["search"], front["search"])
-        for front in one["fronts"]
+        for front in facts["fronts"]
         if front["axis"] == axis and place in front["places"]
     }
-    return ", ".join(sorted(found)) or "measured for the other axis"
+    return ", ".join(sorted(searches)) or "measured for the other axis"
 
 
-def _row(one: Facts, network: str, at: int) -> tuple[str, ...]:
-    name, point = one["table"]["name"], points(one)[at]
-    times = {axis: f"{ratio(one, at, axis)[0]:.2f}" for axis in AXES}
-    ms = f"{one['anchor_ms'] * point['ratio'][0]:.2f}"
-    if w4(point):
+def _network_cells(facts: TableFacts, network: str, place: int) -> tuple[str, ...]:
+    name, point = facts["table"]["name"], points_by_place(facts)[place]
+    times = {axis: f"{ratio_to_int8(facts, place, axis)[0]:.2f}" for axis in AXES}
+    ms = f"{facts['anchor_ms'] * point['ratio'][0]:.2f}"
+    if has_w4(point):
         ms, times["faster"] = f"{ms} (w4)", "withdrawn"
     for axis in AXES:
         if (name, axis) in WITHDRAWN:
@@ -136,32 +160,34 @@ def _row(one: Facts, network: str, at: int) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def _points(found: Judged) -> str:
-    low, high = found.difference - found.resolved, found.difference + found.resolved
-    told = f"{100 * found.difference:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
-    return told + (" at most" if found.bounded else "")
+def _points_above_int8(network: JudgedNetwork) -> str:
+    low, high = network.difference - network.resolved, network.difference + network.resolved
+    text = f"{100 * network.difference:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
+    return text + (" at most" if network.bounded else "")
 
 
-def resolves(items: int, discordant: float) -> float:
-    """Return the half width, in accuracy, of a one-sided interval of two networks that differ on a share of
-    ``items``."""
-    return quantile() * math.sqrt(discordant / items)
+def resolution(items: int, discordant: float) -> float:
+    """Return the half width, in accuracy, of a one-sided interval of a difference of two networks.
+
+    Args:
+        discordant: share of the items on which they differ.
+    """
+    return normal_quantile() * math.sqrt(discordant / items)
 
 
-def needed(discordant: float) -> int:
-    """Return the items that resolve ``MARGIN`` where two networks differ on a share of them."""
-    return math.ceil(discordant * (quantile() / MARGIN) ** 2)
+def items_needed(discordant: float) -> int:
+    """Return the number of items that resolve ``MARGIN`` if two networks differ on a share of them."""
+    return math.ceil(discordant * (normal_quantile() / MARGIN) ** 2)
 
 
-def notes(
-    about: Mapping[str, Any], tables: Sequence[Facts], answers: Mapping[tuple[str, str], Answer]
-) -> Iterator[str]:
-    """Yield what a reader must know, then what each table says beside the paper's figures."""
-    counts = sorted({one["items"] for one in tables})
-    told = ", ".join(f"{n:,} items {100 * resolves(n, DISCORDANT):.2f} points" for n in counts)
+def notes(about: About, tables: Sequence[TableFacts], answers: Answers) -> Iterator[str]:
+    """Yield notes on the method, then the answers of each table beside the paper's figures."""
+    counts = sorted({facts["items"] for facts in tables})
+    resolved = ", ".join(f"{n:,} items {100 * resolution(n, DISCORDANT):.2f} points" for n in counts)
     yield (
         f"What items resolve, one-sided {LEVEL:.0%} and before any correction, where two networks differ on"
-        f" {DISCORDANT:.0%} of them: {told}; {100 * MARGIN:g} points take {needed(DISCORDANT):,} items. More"
+        f" {DISCORDANT:.0%} of them: {resolved}; {100 * MARGIN:g} points take {items_needed(DISCORDANT):,}"
+        " items. More"
         " than the split has cannot be asked."
     )
     yield (
@@ -198,45 +224,46 @@ def notes(
             " significant difference for no loss."
         )
     yield f"Signature: {about['signature']}"
-    for one in tables:
-        name = one["table"]["name"]
+    for facts in tables:
+        name = facts["table"]["name"]
         for axis in AXES:
-            yield f"{name}: {_verdict(name, axis, one, answers[name, axis])}"
-        yield f"{name}: {_table(one)}"
+            yield f"{name}: {_answer_note(name, axis, facts, answers[name, axis])}"
+        yield f"{name}: {_table_note(facts)}"
 
 
-def _verdict(name: str, axis: str, one: Facts, answer: Answer) -> str:
+def _answer_note(name: str, axis: str, facts: TableFacts, answer: Answer) -> str:
     if reason := WITHDRAWN.get((name, axis)):
         return f"times {axis} than INT8: {reason}."
-    words = (AT_NO_LOSS, WORSE, UNDECIDED)
-    counts = {word: sum(one.verdict == word for one in answer.candidates) for word in words}
-    told = ", ".join(f"{count} {word}" for word, count in counts.items() if count) or "none there"
-    paper, ours = (f"{ceiling:.2f}" for ceiling in one["ceilings"][axis])
-    alone = "" if paper == ours else f" ({paper} in fp32 and int8)"
+    verdicts = (AT_NO_LOSS, WORSE, UNDECIDED)
+    counts = {verdict: sum(c.verdict == verdict for c in answer.candidates) for verdict in verdicts}
+    candidates = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
+    paper, ours = (f"{ceiling:.2f}" for ceiling in facts["ceilings"][axis])
+    paper_space = "" if paper == ours else f" ({paper} in fp32 and int8)"
     best = f"{answer.low:.2f} times {axis}" if answer.low > 1 else f"nothing {axis}"
-    resolved = [100 * found.resolved for found in answer.candidates if found.verdict == UNDECIDED]
-    doubt = f" Undecided: the items resolve only +-{min(resolved):.1f}" if resolved else ""
+    resolved = [100 * c.resolved for c in answer.candidates if c.verdict == UNDECIDED]
+    undecided = f" Undecided: the items resolve only +-{min(resolved):.1f}" if resolved else ""
     if resolved and f"{min(resolved):.1f}" != f"{max(resolved):.1f}":
-        doubt += f" to {max(resolved):.1f}"
+        undecided += f" to {max(resolved):.1f}"
     return (
-        f"{best} than INT8 is shown to be at no loss (candidates: {told}; ceiling {ours}{alone}; paper: up to"
-        f" {PAPER[axis]:.2f}).{doubt}{' points.' if resolved else ''} Best candidate whose estimate is above"
-        f" -{100 * MARGIN:g} points, chosen on the same items: {answer.estimate:.2f} times {axis}."
+        f"{best} than INT8 is shown to be at no loss (candidates: {candidates or 'none there'}; ceiling"
+        f" {ours}{paper_space}; paper: up to {PAPER[axis]:.2f}).{undecided}{' points.' if resolved else ''}"
+        f" Best candidate whose estimate is above -{100 * MARGIN:g} points, chosen on the same items:"
+        f" {answer.estimate:.2f} times {axis}."
     )
 
 
-def _table(one: Facts) -> str:
-    apart = one["largest_error_of_accuracy"]
-    accuracy = "" if apart is None else f", its accuracies by at most {100 * apart:.1f} points"
+def _table_note(facts: TableFacts) -> str:
+    error = facts["largest_error_of_accuracy"]
+    accuracy = "" if error is None else f", its accuracies by at most {100 * error:.1f} points"
     return (
-        f"{len(one['points'])} networks on {one['items']} held-out items; the table's latencies err by"
-        f" {100 * prior(one):.1f} % (median) on them{accuracy}.{_words(one)}"
+        f"{len(facts['points'])} networks on {facts['items']} held-out items; the table's latencies err by"
+        f" {100 * median_latency_error(facts):.1f} % (median) on them{accuracy}.{_embedding_note(facts)}"
     )
 
 
-def _words(one: Facts) -> str:
-    """Return what words in int8 would save of the largest network in INT8; empty where that is little."""
-    words, largest = one["words"], points(one)[one["largest"]["int8"]]["bytes"]
+def _embedding_note(facts: TableFacts) -> str:
+    """Return the saving of int8 word embeddings in the largest INT8 network; empty if it is small."""
+    words, largest = facts["words"], points_by_place(facts)[facts["largest"]["int8"]]["bytes"]
     if not words or words["fp32"] < largest / 10:
         return ""
     saved = words["fp32"] - words["int8"]
@@ -246,6 +273,6 @@ def _words(one: Facts) -> str:
     )
 
 
-def prior(one: Facts) -> float:
-    """Return the median error of the predicted latencies over the measured networks."""
-    return float(np.median([abs(point["predicted"] / point["ratio"][0] - 1) for point in one["points"]]))
+def median_latency_error(facts: TableFacts) -> float:
+    """Return the median relative error of the predicted latencies over the measured networks."""
+    return float(np.median([abs(point["predicted"] / point["ratio"][0] - 1) for point in facts["points"]]))

@@ -1,56 +1,54 @@
-"""The picture of ``simq_search``: share of the true front against evaluations.
+"""Plot of the study of searches: share of the true front against evaluations.
 
-A column of panels is a table, a row what is searched for.
+A column of panels is a table, a row a pair of objectives.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure as Drawing
 
 from benchmarks.report.plots import style
+from benchmarks.studies.simq_search.plan import SearchPlan
+from benchmarks.studies.simq_search.score import CaseResult
 
-if TYPE_CHECKING:
-    from benchmarks.studies.simq_search.study import Judged, Plan
-
-
-PICTURED = (
+DRAWN = (
     *("random-joint", "nsga2-joint, population 50", "nsga2-joint, population 10", "linas-as-published"),
     *("linas", "bayes-joint", "arch-then-quant", "quant-then-arch"),
 )
-"""Arms that are drawn."""
+"""Names of the arms that are drawn."""
 
 
-def pictures(found: Sequence[Judged], plan: Plan) -> dict[str, bytes]:
-    """``png`` and ``svg`` -> bytes."""
-    return style.render(lambda: draw(found, plan))
+def pictures(results: Sequence[CaseResult], plan: SearchPlan) -> dict[str, bytes]:
+    """Return the plot as file ending (``png``, ``svg``) -> bytes."""
+    return style.render(lambda: draw(results, plan))
 
 
-def draw(found: Sequence[Judged], plan: Plan) -> Drawing:
-    """Searches differ in line, marker and colour; bands go from the lowest to the highest seed."""
-    tables = list(dict.fromkeys(str(judged.head["name"]) for judged in found))
-    asked = list(dict.fromkeys(judged.case.objectives for judged in found))
-    wide, tall = 4.6 * len(tables) + 2.6, 3.9 * len(asked) + 1.0
+def draw(results: Sequence[CaseResult], plan: SearchPlan) -> Drawing:
+    """Draw searches in different lines, markers and colours, with bands from lowest to highest seed."""
+    tables = list(dict.fromkeys(str(result.head["name"]) for result in results))
+    objectives = list(dict.fromkeys(result.case.objectives for result in results))
+    wide, tall = 4.6 * len(tables) + 2.6, 3.9 * len(objectives) + 1.0
     figure = Drawing(figsize=(wide, tall))
     figure.text(0.012, 1 - 0.12 / tall, "Which search finds most?", fontsize=14, fontweight="bold", va="top",
                 color=style.INK)  # fmt: skip
-    told = (
+    subtitle = (
         f"Share of the true front's hypervolume. Mean of {plan.seeds} search seeds; band: lowest to highest."
     )
-    figure.text(0.012, 1 - 0.46 / tall, told, fontsize=10, va="top", color=style.INK)
-    shown = {id(j): {name: c for name, c in j.curves.items() if name in PICTURED} for j in found}
+    figure.text(0.012, 1 - 0.46 / tall, subtitle, fontsize=10, va="top", color=style.INK)
+    shown = {id(j): {name: c for name, c in j.curves.items() if name in DRAWN} for j in results}
     styles = style.method_styles(name for curves in shown.values() for name in curves)
     lowest = min(float(c[:, plan.budgets[0] - 1].mean()) for some in shown.values() for c in some.values())
     labels: dict[str, Any] = {}
-    for judged in found:
-        column, row = tables.index(str(judged.head["name"])), asked.index(judged.case.objectives)
+    for result in results:
+        column, row = tables.index(str(result.head["name"])), objectives.index(result.case.objectives)
         axes = figure.add_axes(
             ((0.75 + 4.6 * column) / wide, 1 - (3.9 * row + 4.2) / tall, 3.75 / wide, 2.9 / tall)
         )
-        for name, curves in shown[id(judged)].items():
+        for name, curves in shown[id(result)].items():
             at = np.arange(plan.budgets[0], curves.shape[1] + 1, max(1, curves.shape[1] // 80))
             band = 100 * curves[:, at - 1]
             look = styles[name]
@@ -63,7 +61,7 @@ def draw(found: Sequence[Judged], plan: Plan) -> Drawing:
         axes.set_ylim(min(95.0, 100 * lowest - 2), 100.5)
         axes.set_xlabel("evaluations")
         axes.set_ylabel("% of the true front        higher is better \u2192")
-        title = f"{judged.head['name']}: {', '.join(judged.case.objectives)}"
+        title = f"{result.head['name']}: {', '.join(result.case.objectives)}"
         axes.set_title(title, fontsize=10, loc="left", color=style.INK)
     figure.legend(list(labels.values()), list(labels), loc="upper left", fontsize=9, frameon=False,
                   bbox_to_anchor=((4.75 + 4.6 * (len(tables) - 1)) / wide, 1 - 1.2 / tall))  # fmt: skip

@@ -1,189 +1,61 @@
-"""The outcome of ``simq_search``: comparisons over supernets, tables, notes and facts."""
+"""Outcome of the study of searches: table, notes, and the facts of its JSON file."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from benchmarks.records.studies import Outcome
-from benchmarks.registry import arena
 from benchmarks.stats import intervals
 from benchmarks.studies.simq_search import plot
-from benchmarks.studies.simq_search.study import (
-    ARMS,
-    COMPARISONS,
-    MARGIN,
-    OBJECTIVES,
-    REACHED,
-    RULE,
-    Judged,
-    Plan,
+from benchmarks.studies.simq_search.compare import (
+    Comparison,
+    Group,
+    compare,
+    group_results,
+    paired_figures,
 )
+from benchmarks.studies.simq_search.plan import ARMS, MARGIN, OBJECTIVES, REACHED, RULE, SearchPlan
+from benchmarks.studies.simq_search.score import Array, CaseResult
+from simq.tabular.latency import load_table
 
-More = Mapping[str, Mapping[str, float]]
-"""Table -> difference that more predictions make -> points."""
-
-
-@dataclass(frozen=True)
-class Group:
-    """The cases of one question, a supernet each.
-
-    Attributes:
-        name: ``all``, with objectives and alphabet where they are not the first ones.
-    """
-
-    name: str
-    cases: tuple[Judged, ...]
-
-    def mean(self, arm: str, at: int) -> list[float]:
-        """Return the mean share over seeds of each supernet."""
-        return [float(case.shares[arm][:, at].mean()) for case in self.cases]
+PredictionGains = Mapping[str, Mapping[str, float]]
+"""Table -> comparison -> difference in shares of hypervolume that more predictions make."""
 
 
-@dataclass(frozen=True)
-class Compared:
-    """One of ``COMPARISONS`` over supernets.
-
-    Attributes:
-        values: mean difference of each supernet.
-        families: the same, averaged over each family's supernets.
-        p: Student's t-test, after Holm over the comparisons of the question; None where it cannot be made.
-    """
-
-    ours: str
-    theirs: str
-    values: tuple[float, ...]
-    families: Mapping[str, float]
-    p: float | None
-    verdict: str
-
-
-def groups(judged: Sequence[Judged]) -> list[Group]:
-    """Gather the cases of each question."""
-    asked = dict.fromkeys((one.case.objectives, one.case.alphabet) for one in judged)
-    found = []
-    for objectives, alphabet in asked:
-        cases = tuple(
-            one for one in judged if (one.case.objectives, one.case.alphabet) == (objectives, alphabet)
-        )
-        if alphabet:
-            # Tables that have no other precision are cases of the paper's alphabet as they are.
-            plain = [one for one in judged if one.case.objectives == objectives and not one.case.alphabet]
-            cases += tuple(one for one in plain if set(one.uniform) == set(alphabet))
-        found.append(Group(_name("all", objectives, alphabet), cases))
-    return found
-
-
-def _name(name: str, objectives: tuple[str, ...], alphabet: tuple[str, ...]) -> str:
-    parts = [", ".join(objectives)] if objectives != OBJECTIVES[0] else []
-    parts += ["int8 and fp32"] if alphabet else []
-    return ", ".join([name, *parts])
-
-
-def compare(group: Group, plan: Plan) -> list[Compared]:
-    """Return those comparisons of which both searches ran in every case of the group."""
-    at = plan.budgets.index(plan.decides)
-    arms = set.intersection(*(set(case.shares) for case in group.cases))
-    values = {
-        (a, b): np.array(group.mean(a, at)) - np.array(group.mean(b, at))
-        for a, b in COMPARISONS
-        if {a, b} <= arms
-    }
-    raw = {f"{a}|{b}": p for (a, b), v in values.items() if (p := t_test(v.tolist())) is not None}
-    adjusted = intervals.holm(raw)
-    families = [case.family for case in group.cases]
-    found = []
-    for (a, b), v in values.items():
-        p = adjusted.get(f"{a}|{b}")
-        within = {name: float(np.mean([x for x, f in zip(v, families, strict=True) if f == name]))
-                  for name in dict.fromkeys(families)}  # fmt: skip
-        verdict = "significant" if p is not None and p < intervals.ALPHA else "no difference shown"
-        if p is None:
-            few = len(v) < intervals.SIGNIFICANT_FROM
-            verdict = "not tested" + (f": {len(v)} of {intervals.SIGNIFICANT_FROM} supernets" if few else "")
-        found.append(Compared(a, b, tuple(v.tolist()), within, p, verdict))
-    return found
-
-
-def t_test(values: Sequence[float]) -> float | None:
-    """Return the two-sided p of Student's test that the mean is zero; None where nothing varies."""
-    from scipy.stats import ttest_1samp
-
-    if len(values) < intervals.SIGNIFICANT_FROM or np.ptp(values) == 0:
-        return None
-    return float(ttest_1samp(values, 0.0).pvalue)
-
-
-def paired(judged: Sequence[Judged], plan: Plan) -> dict[str, Any]:
-    """Return the figures for claims: ``NAME: OURS - THEIRS`` -> one value a supernet.
-
-    The name is ``all`` or a family. ``uniform-int8`` is no search: it is the share that all points in that
-    precision have together, ``best uniform`` the greatest such share of any precision.
-    """
-    at = plan.budgets.index(plan.decides)
-    found: dict[str, Any] = {}
-
-    def put(key: str, values: Sequence[float], p: float | None = None) -> None:
-        found[key] = {"values": [round(x, 6) for x in values], "unit": "share of hypervolume"}
-        if p is not None:
-            found[key]["p"] = float(f"{p:.6g}")
-
-    for group in groups(judged):
-        for one in compare(group, plan):
-            put(f"{group.name}: {one.ours} - {one.theirs}", one.values, one.p)
-        if "linas" not in set.intersection(*(set(case.shares) for case in group.cases)):
-            continue
-        against = {
-            "uniform-int8": [case.uniform["int8"] for case in group.cases],
-            "best uniform": [max(case.uniform.values()) for case in group.cases],
-        }
-        for theirs, shares in against.items():
-            values = np.array(group.mean("linas", at)) - np.array(shares)
-            put(f"{group.name}: linas - {theirs}", values.tolist())
-            for family in dict.fromkeys(case.family for case in group.cases):
-                mine = [
-                    x for x, case in zip(values.tolist(), group.cases, strict=True) if case.family == family
-                ]
-                put(f"{group.name.replace('all', family, 1)}: linas - {theirs}", mine)
-    return {
-        key: entry for key, entry in found.items()
-        if len(entry["values"]) == 1 or len(set(entry["values"])) > 1
-    }  # fmt: skip
-
-
-def outcome(judged: Sequence[Judged], more: More, plan: Plan) -> Outcome:
+def outcome(results: Sequence[CaseResult], gains: PredictionGains, plan: SearchPlan) -> Outcome:
     """Return the study's outcome."""
-    asked = groups(judged)
-    compared = {group.name: compare(group, plan) for group in asked}
-    paths = [
-        one.case.path for one in judged if not one.case.alphabet and one.case.objectives == OBJECTIVES[0]
+    groups = group_results(results)
+    comparisons = {group.name: compare(group, plan) for group in groups}
+    tables = [
+        load_table(result.case.path)
+        for result in results
+        if not result.case.alphabet and result.case.objectives == OBJECTIVES[0]
     ]
-    place = arena()
     facts = {
         "study": "simq-search", "rule": RULE, "objectives": list(map(list, OBJECTIVES)), "margin": MARGIN,
         "seeds": plan.seeds, "budgets": list(plan.budgets), "decides": plan.decides, "inner": plan.inner,
         "arms": {name: {**vars(arm), "first_batch": plan.first_batch(name)} for name, arm in ARMS.items()},
-        "latencies": {place.head(path)["name"]: place.latency(path) for path in paths},
-        "tables": [_facts(one) for one in judged],
+        "latencies": {table.name: table.latency_model for table in tables},
+        "tables": [_result_facts(result) for result in results],
         "supernets": {
             group.name: {
                 "tables": [case.head["name"] for case in group.cases],
                 "means": {
-                    arm: [_ends(group.mean(arm, at)) for at in range(len(plan.budgets))]
-                    for arm in _arms(group)
+                    arm: [_rounded_interval(group.mean(arm, at)) for at in range(len(plan.budgets))]
+                    for arm in _ordered_arms(group)
                 },
-                "comparisons": [_comparison(one) for one in compared[group.name]],
+                "comparisons": [_comparison_facts(comparison) for comparison in comparisons[group.name]],
             }
-            for group in asked
+            for group in groups
         },
         "inner_full": plan.full, "full_seeds": plan.full_seeds,
         "with_inner_full": {
-            table: {key: round(value, 6) for key, value in values.items()} for table, values in more.items()
+            table: {key: round(value, 6) for key, value in values.items()} for table, values in gains.items()
         },
-        "paired": paired(judged, plan),
+        "paired": paired_figures(results, plan),
     }  # fmt: skip
     return Outcome(
         title="Which search of architecture and precision finds most?",
@@ -192,18 +64,17 @@ def outcome(judged: Sequence[Judged], more: More, plan: Plan) -> Outcome:
         " measurements?",
         rule=RULE,
         columns=("table", "search", *(f"after {b}, %" for b in plan.budgets), "held out, %", "to 95 %"),
-        rows=[*(row for group in asked for row in _means(group, plan)),
-              *(row for one in judged for row in _rows(one, plan))],
-        notes=[*_about(judged, plan, [place.latency(path) for path in paths]),
-               *_verdicts(asked, compared, plan), *_more(more, plan)],
+        rows=[*(row for group in groups for row in _group_rows(group, plan)),
+              *(row for result in results for row in _result_rows(result, plan))],
+        notes=[*_method_notes(results, plan, [table.latency_model for table in tables]),
+               *_comparison_notes(groups, comparisons, plan), *_gain_notes(gains, plan)],
         facts=facts,
-        pictures=plot.pictures([one for one in judged if not one.case.alphabet], plan),
+        pictures=plot.pictures([result for result in results if not result.case.alphabet], plan),
     )  # fmt: skip
 
 
-def _arms(group: Group) -> list[str]:
-    arms = set.intersection(*(set(case.shares) for case in group.cases))
-    return [name for name in ARMS if name in arms]
+def _ordered_arms(group: Group) -> list[str]:
+    return [name for name in ARMS if name in group.arms]
 
 
 def percent(values: Sequence[float], signed: bool = False) -> str:
@@ -216,48 +87,50 @@ def percent(values: Sequence[float], signed: bool = False) -> str:
     return f"{100 * interval.mean:{form}} [{100 * interval.low:{form}}, {100 * high:{form}}]"
 
 
-def _means(group: Group, plan: Plan) -> Iterator[tuple[str, ...]]:
-    arms = sorted(_arms(group), key=lambda arm: -float(np.mean(group.mean(arm, -1))))
+def _group_rows(group: Group, plan: SearchPlan) -> Iterator[tuple[str, ...]]:
+    arms = sorted(_ordered_arms(group), key=lambda arm: -float(np.mean(group.mean(arm, -1))))
     name = f"{len(group.cases)} supernets" + group.name.removeprefix("all")
     for arm in arms:
         cells = [percent(group.mean(arm, at)) for at in range(len(plan.budgets))]
-        cells = [_random(cell, arm, b, plan) for cell, b in zip(cells, plan.budgets, strict=True)]
+        cells = [_mark_random(cell, arm, b, plan) for cell, b in zip(cells, plan.budgets, strict=True)]
         held = float(np.mean([case.held[arm].mean() for case in group.cases]))
         yield (name, arm, *cells, f"{100 * held:.1f}", "")
 
 
-def _random(cell: str, arm: str, budget: int, plan: Plan) -> str:
-    """Return a cell, marked where the search has taken nothing but its first batch, which is random."""
-    alone = ARMS[arm].searcher != "random-joint" and budget <= plan.first_batch(arm)
-    return f"{cell} (random)" if alone else cell
+def _mark_random(cell: str, arm: str, budget: int, plan: SearchPlan) -> str:
+    """Mark a cell if the search has evaluated only its first batch, which is random."""
+    only_first = ARMS[arm].searcher != "random-joint" and budget <= plan.first_batch(arm)
+    return f"{cell} (random)" if only_first else cell
 
 
-def _rows(judged: Judged, plan: Plan) -> list[tuple[str, ...]]:
+def _result_rows(result: CaseResult, plan: SearchPlan) -> list[tuple[str, ...]]:
     last = max(plan.budgets)
-    order = sorted(judged.shares, key=lambda name: -float(judged.shares[name][:, -1].mean()))
-    found = []
+    order = sorted(result.shares, key=lambda name: -float(result.shares[name][:, -1].mean()))
+    rows = []
     for name in order:
         times = sorted(
             int(np.argmax(curve >= REACHED)) + 1 if (curve >= REACHED).any() else last + 1
-            for curve in judged.curves[name]
+            for curve in result.curves[name]
         )
         middle = times[(len(times) - 1) // 2]
         cells = [
-            _random(_spread(column), name, budget, plan)
-            for column, budget in zip(judged.shares[name].T, plan.budgets, strict=True)
+            _mark_random(_spread(column), name, budget, plan)
+            for column, budget in zip(result.shares[name].T, plan.budgets, strict=True)
         ]
-        held = f"{100 * float(judged.held[name].mean()):.1f}"
-        found.append((judged.name, name, *cells, held, f"> {last}" if middle > last else str(middle)))
-    return found
+        held = f"{100 * float(result.held[name].mean()):.1f}"
+        rows.append((result.name, name, *cells, held, f"> {last}" if middle > last else str(middle)))
+    return rows
 
 
-def _spread(column: Any) -> str:
-    """Return the mean over seeds, with the lowest and the highest seed where they differ in print."""
+def _spread(column: Array) -> str:
+    """Return the mean over seeds, with the lowest and the highest seed if they differ in print."""
     low, high = f"{100 * column.min():.1f}", f"{100 * column.max():.1f}"
     return f"{100 * column.mean():.1f}" + (f" ({low} to {high})" if low != high else "")
 
 
-def _about(judged: Sequence[Judged], plan: Plan, latencies: Sequence[Mapping[str, Any]]) -> list[str]:
+def _method_notes(
+    results: Sequence[CaseResult], plan: SearchPlan, latencies: Sequence[Mapping[str, Any]]
+) -> list[str]:
     notes = [
         "Share of the true front's hypervolume of loss and bytes, or of what is named. Rows of supernets:"
         f" mean over supernets, each the mean of {plan.seeds} search seeds, with a 95 % t-interval over"
@@ -283,77 +156,83 @@ def _about(judged: Sequence[Judged], plan: Plan, latencies: Sequence[Mapping[str
         " than those that exports have now: what w4 is worth in latency is understated.",
     ]
     notes += [
-        f"{one['table']}: latency is predicted by an operator table, in units of the largest network in"
-        f" fp32; median error {100 * one['median_error']:.1f} % over {one['held_out']} policies that"
-        f" were measured and not fitted ({one['signature']})."
-        for one in latencies
-        if one
+        f"{model['table']}: latency is predicted by an operator table, in units of the largest network in"
+        f" fp32; median error {100 * model['median_error']:.1f} % over {model['held_out']} policies that"
+        f" were measured and not fitted ({model['signature']})."
+        for model in latencies
+        if model
     ]
-    for one in judged:
-        told = "; ".join(f"{precision} {100 * share:.1f}" for precision, share in one.uniform.items())
+    for result in results:
+        shares = "; ".join(f"{precision} {100 * share:.1f}" for precision, share in result.uniform.items())
         notes.append(
-            f"{one.name}: the front of one precision everywhere has, in % of the true front: {told}."
+            f"{result.name}: the front of one precision everywhere has, in % of the true front: {shares}."
         )
     return notes
 
 
-def _verdicts(
-    asked: Sequence[Group], compared: Mapping[str, Sequence[Compared]], plan: Plan
+def _comparison_notes(
+    groups: Sequence[Group], comparisons: Mapping[str, Sequence[Comparison]], plan: SearchPlan
 ) -> Iterator[str]:
-    for group in asked:
-        for one in compared[group.name]:
-            families = ", ".join(f"{name} {100 * value:+.1f}" for name, value in one.families.items())
-            p = "" if one.p is None else f"p {one.p:.3g}, "
+    for group in groups:
+        for comparison in comparisons[group.name]:
+            families = ", ".join(f"{name} {100 * mean:+.1f}" for name, mean in comparison.families.items())
+            p = "" if comparison.p is None else f"p {comparison.p:.3g}, "
+            values = comparison.values
             yield (
-                f"{group.name}: {one.ours} minus {one.theirs} after {plan.decides}:"
-                f" {percent(one.values, signed=True)} over {len(one.values)} supernets"
-                f" ({p}{one.verdict}); positive on {sum(v > 0 for v in one.values)}. By family: {families}."
+                f"{group.name}: {comparison.ours} minus {comparison.theirs} after {plan.decides}:"
+                f" {percent(values, signed=True)} over {len(values)} supernets"
+                f" ({p}{comparison.verdict}); positive on {sum(v > 0 for v in values)}. By family:"
+                f" {families}."
             )
         at = plan.budgets.index(plan.decides)
-        if "linas" in _arms(group):
+        if "linas" in group.arms:
             best = [max(case.uniform.values()) for case in group.cases]
-            left = [1 - share for share in best]
+            remaining = [1 - share for share in best]
             gain = (np.array(group.mean("linas", at)) - np.array(best)).tolist()
             yield (
                 f"{group.name}: linas minus the best uniform precision after {plan.decides}:"
                 f" {percent(gain, signed=True)} over {len(gain)} supernets. A perfect search gains"
-                f" {100 * min(left):.1f} to {100 * max(left):.1f}, on average"
-                f" {100 * float(np.mean(left)):.1f}."
+                f" {100 * min(remaining):.1f} to {100 * max(remaining):.1f}, on average"
+                f" {100 * float(np.mean(remaining)):.1f}."
             )
 
 
-def _more(more: More, plan: Plan) -> Iterator[str]:
-    keys = dict.fromkeys(key for values in more.values() for key in values)
+def _gain_notes(gains: PredictionGains, plan: SearchPlan) -> Iterator[str]:
+    keys = dict.fromkeys(key for of_table in gains.values() for key in of_table)
     for key in keys:
-        values = [values[key] for values in more.values()]
+        values = [of_table[key] for of_table in gains.values()]
         yield (
             f"{key} between two batches, after {plan.decides}: {percent(values, signed=True)} over"
             f" {len(values)} supernets, search seeds of each: {min(plan.seeds, plan.full_seeds)}."
         )
 
 
-def _facts(judged: Judged) -> dict[str, Any]:
+def _result_facts(result: CaseResult) -> dict[str, Any]:
     kept = ("name", "task", "commit", "recipe", "points", "weights_sha256", "validation", "device")
     return {
-        "table": {key: judged.head[key] for key in kept if key in judged.head},
-        "family": judged.family,
-        "objectives": list(judged.case.objectives),
-        "alphabet": list(judged.case.alphabet or judged.uniform),
-        "shares": {name: np.round(shares, 6).tolist() for name, shares in judged.shares.items()},
-        "held_out": {name: np.round(shares, 6).tolist() for name, shares in judged.held.items()},
-        "uniform": {name: float(f"{share:.6g}") for name, share in judged.uniform.items()},
+        "table": {key: result.head[key] for key in kept if key in result.head},
+        "family": result.family,
+        "objectives": list(result.case.objectives),
+        "alphabet": list(result.case.alphabet or result.uniform),
+        "shares": {name: np.round(shares, 6).tolist() for name, shares in result.shares.items()},
+        "held_out": {name: np.round(shares, 6).tolist() for name, shares in result.held.items()},
+        "uniform": {name: float(f"{share:.6g}") for name, share in result.uniform.items()},
     }
 
 
-def _comparison(one: Compared) -> dict[str, Any]:
+def _comparison_facts(comparison: Comparison) -> dict[str, Any]:
+    p = comparison.p
     return {
-        "ours": one.ours, "theirs": one.theirs, "p_holm": None if one.p is None else float(f"{one.p:.6g}"),
-        "verdict": one.verdict, "difference": _ends(one.values),
-        "families": {name: round(value, 6) for name, value in one.families.items()},
-    }  # fmt: skip
+        "ours": comparison.ours,
+        "theirs": comparison.theirs,
+        "p_holm": None if p is None else float(f"{p:.6g}"),
+        "verdict": comparison.verdict,
+        "difference": _rounded_interval(comparison.values),
+        "families": {name: round(value, 6) for name, value in comparison.families.items()},
+    }
 
 
-def _ends(values: Sequence[float]) -> list[float | None]:
+def _rounded_interval(values: Sequence[float]) -> list[float | None]:
     """Return mean, lower and upper end of the t-interval over ``values``, to six digits."""
     interval = intervals.t_interval(values)
     if np.ptp(values) == 0:

@@ -20,8 +20,8 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.studies.simq_tables import sentences
-from simq.tabular.build import fill, layer_space
-from simq.tabular.table import Table, write
+from simq.tabular.build import build_table, layer_space
+from simq.tabular.table import Table, write_table
 from supernet import allocator, supernet_file
 from supernet.data.images import Images
 from supernet.elastic import SuperNet
@@ -232,7 +232,7 @@ def apart(net: SuperNet, table: Table, batches: list[Any], count: int = 8) -> fl
                     fake.pad((batch.inputs[0] != 0)[..., None])
                 total += float(F.cross_entropy(module(*batch.inputs), batch.labels, reduction="sum"))
         found.append(total / sum(len(batch.labels) for batch in batches))
-    return float(np.abs(table.rows(["loss"], genomes)[:, 0] - found).max())
+    return float(np.abs(table.values_of(["loss"], genomes)[:, 0] - found).max())
 
 
 def of_images(key: str, kind: Kind, args: argparse.Namespace) -> Made:
@@ -354,7 +354,7 @@ def make(key: str, kind: Kind, args: argparse.Namespace) -> tuple[Table, SuperNe
             took = time.monotonic() - start
             print(f"{kind.name}: {done} of {total}, {took / done * (total - done):.0f} s left", flush=True)
 
-    table = fill(
+    table = build_table(
         net,
         layer_space(net.family),
         made.search,
@@ -415,7 +415,7 @@ def main(words: list[str] | None = None) -> None:
             continue
         table, net = make(key, kind, args)
         args.out.mkdir(parents=True, exist_ok=True)
-        write(table, args.out / f"{kind.name}.npz")
+        write_table(table, args.out / f"{kind.name}.npz")
         supernet_file.save(args.out / f"{kind.name}.safetensors", net, {"table": kind.name})
         for file in (args.out / f"{kind.name}{end}" for end in (".npz", ".safetensors")):
             print(f"wrote {file}, {file.stat().st_size:,} bytes", flush=True)

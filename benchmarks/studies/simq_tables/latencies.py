@@ -76,7 +76,7 @@ def fit(net: Any, space: JointSpace, counts: tuple[int, int, int]) -> tuple[Oper
     decoded = [space.decode(genome) for genome in genomes[1:]]
     ratios, again = first.least(), second.least()
     measured = [
-        (latency.layers(net.family, arch), policy, float(ratio))
+        (latency.layer_shapes(net.family, arch), policy, float(ratio))
         for (arch, policy), ratio in zip(decoded, ratios, strict=True)
     ]
     operators = OperatorTable(measured[:fitted])
@@ -114,7 +114,7 @@ def main(words: list[str] | None = None) -> int:
             print(f"{path.stem}: no {file}, left out")
             continue
         net, _ = supernet_file.load(file)
-        operators, about = fit(net, table.read(path).space, (args.fitted, args.held_out, args.rounds))
+        operators, about = fit(net, table.read_table(path).space, (args.fitted, args.held_out, args.rounds))
         signature = f"lat:min|clk:cpu|n:{args.rounds}|b:1|thr:1|rt:{version()}|prof:{profile}"
         error = about["median_error"]
         print(
@@ -127,7 +127,9 @@ def main(words: list[str] | None = None) -> int:
             print(f"{path.stem}: more than {100 * LARGEST_ERROR:g} %, not written", flush=True)
             failed = True
             continue
-        latency.write(path, operators, net.family, {"table": path.stem, "signature": signature, **about})
+        latency.write_latencies(
+            path, operators, net.family, {"table": path.stem, "signature": signature, **about}
+        )
     return int(failed)
 
 

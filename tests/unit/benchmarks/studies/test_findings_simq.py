@@ -95,8 +95,8 @@ def fragments() -> dict[str, str]:
     found["ceiling smaller"] = f"{loss['ceiling smaller']} times"
     d = report.DISCORDANT
     found["resolves"] = (
-        f"5,000 items resolve {100 * report.resolves(5000, d):.1f} points, 1,000 items"
-        f" {100 * report.resolves(1000, d):.1f}; half a point takes {report.needed(d):,}"
+        f"5,000 items resolve {100 * report.resolution(5000, d):.1f} points, 1,000 items"
+        f" {100 * report.resolution(1000, d):.1f}; half a point takes {report.items_needed(d):,}"
     )
     return found
 

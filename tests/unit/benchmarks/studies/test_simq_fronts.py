@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,15 +15,15 @@ from benchmarks.measurement.interleaved import MeasurementRejectedError
 from benchmarks.measurement.process_time import RoundTimes, time_networks
 from benchmarks.records import store
 from benchmarks.records.study_files import files as study_files
-from benchmarks.studies.simq_fronts import accuracy as accuracy_study
 from benchmarks.studies.simq_fronts import measure, rejudge, study
-from benchmarks.studies.simq_fronts.judge import error as error_of
-from benchmarks.studies.simq_fronts.judge import judge
-from benchmarks.studies.simq_fronts.study import Plan
-from simq.arena import Arena
+from benchmarks.studies.simq_fronts.accuracy import PLAN as ACCURACY_PLAN
+from benchmarks.studies.simq_fronts.facts import paired_difference
+from benchmarks.studies.simq_fronts.judge import judge, standard_error
+from benchmarks.studies.simq_fronts.study import FrontsPlan, select_networks
 from simq.tabular import latency
-from simq.tabular.build import fill, layer_space
-from simq.tabular.table import read, write
+from simq.tabular.build import build_table, layer_space
+from simq.tabular.latency import load_table
+from simq.tabular.table import read_table, write_table
 from supernet import supernet_file
 from supernet.cost import policy_units
 from supernet.data.images import ImageBatch
@@ -53,14 +52,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         for _ in range(2)
     ]
-    table = fill(
+    table = build_table(
         net,
         layer_space(family),
         batches[:1],
         batches[1:],
         {"name": "tiny", "weights_sha256": supernet_file.digest(net.source)},
     )
-    write(table, place / "tiny.npz")
+    write_table(table, place / "tiny.npz")
     supernet_file.save(place / "tiny.safetensors", net, {"table": "tiny"})
     save_file(
         {"inputs0": batches[1].inputs[0], "labels": batches[1].labels}, place / "tiny.items.safetensors"
@@ -71,39 +70,39 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     operators = OperatorTable([(shapes, policy, 0.2 + 0.01 * len(shapes)) for shapes, policy in layers])
     about = {"table": "tiny", "median_error": 0.01, "held_out": 4, "signature": "lat:min|prof:none"}
-    latency.write(place / "tiny.npz", operators, family, about)
+    latency.write_latencies(place / "tiny.npz", operators, family, about)
     return place
 
 
 def test_the_column_of_latencies_is_what_the_operators_say(folder: Path) -> None:
-    table = read(folder / "tiny.npz")
+    table = read_table(folder / "tiny.npz")
     assert "latency" not in table.columns
-    about = latency.attach(table, folder / "tiny.npz")
+    latency.attach(table, folder / "tiny.npz")
+    about = table.latency_model
     assert about["median_error"] == 0.01 and "operators" not in about
     net, _ = supernet_file.load(folder / "tiny.safetensors")
     genomes = table.points[::17]
     operators = OperatorTable([(policy_units(net.family, a), p, 1.0 + i) for i, (a, p) in enumerate(
         table.space.decode(genome) for genome in genomes)])  # fmt: skip
     again = OperatorTable.from_state(operators.state())
-    found = latency.predicted(again, net.family, table.space, genomes)
+    found = latency.predict(again, net.family, table.space, genomes)
     alone = [operators(policy_units(net.family, a), p) for a, p in map(table.space.decode, genomes)]
     assert np.allclose(found, alone) and np.ptp(found) > 0
 
 
 def test_latencies_of_another_table_are_refused(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "x.latency.json").write_bytes((folder / "tiny.latency.json").read_bytes())
-    table = read(folder / "tiny.npz")
+    table = read_table(folder / "tiny.npz")
     table.head["name"] = "x"
     with pytest.raises(ValueError, match="latencies of table tiny, not of x"):
         latency.attach(table, tmp_path / "x.npz")
 
 
 def test_the_study_measures_what_it_reports(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study, "arena", Arena)
-    plan = Plan(seeds=2, evaluations=40, population=10, inner=100, items=24, shown=2, rounds=4, jobs=1)
+    plan = FrontsPlan(seeds=2, evaluations=40, population=10, inner=100, items=24, shown=2, rounds=4, jobs=1)
     outcome = study.study([folder / "tiny.npz"], folder, plan)
     one = outcome.facts["tables"][0]
-    table, net = read(folder / "tiny.npz"), supernet_file.load(folder / "tiny.safetensors")[0]
+    table, net = read_table(folder / "tiny.npz"), supernet_file.load(folder / "tiny.safetensors")[0]
     for point in one["points"]:
         architecture, policy = table.space.decode(table.points[point["place"]])
         assert point["policy"] == policy and point["apart"] < 0.5
@@ -115,7 +114,7 @@ def test_the_study_measures_what_it_reports(folder: Path, monkeypatch: pytest.Mo
     pair = outcome.facts["paired"]["tiny: times smaller than INT8"]
     assert pair["bounds"][0] <= pair["values"][0] <= pair["bounds"][1] and pair["unit"] == "ratio"
     measured = {point["place"] for point in one["points"]}
-    chosen = study.choose(folder / "tiny.npz", plan)
+    chosen = select_networks(load_table(folder / "tiny.npz"), plan)
     assert measured == set(chosen.places)
     assert one["largest_error_of_accuracy"] <= 2 / 24 + 1e-9
     assert outcome.pictures["png"][:4] == b"\x89PNG" and len(outcome.rows) >= 3 + 1
@@ -124,20 +123,17 @@ def test_the_study_measures_what_it_reports(folder: Path, monkeypatch: pytest.Mo
     path = folder / "results" / "simq-fronts.json"
     for ending, content in study_files("simq-fronts", outcome, "c" * 40, None).items():
         store.write_text(path.with_suffix(f".{ending}"), content)
-    monkeypatch.setattr(
-        rejudge, "arena", lambda: SimpleNamespace(tables=lambda: {"tiny": folder / "tiny.npz"})
-    )
-    again = rejudge.again(path)
+    monkeypatch.setattr(rejudge, "shipped_tables", lambda: {"tiny": folder / "tiny.npz"})
+    again = rejudge.rejudge(path)
     assert again.rows == outcome.rows and again.facts["tables"] == outcome.facts["tables"]
 
 
 def test_every_point_of_a_front_that_searched_no_worse_is_measured(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(study, "arena", Arena)
-    plan = Plan(quality="error", seeds=2, evaluations=40, population=10, inner=99, shown=0)
-    chosen = study.choose(folder / "tiny.npz", plan)
-    table = read(folder / "tiny.npz")
+    plan = FrontsPlan(quality="error", seeds=2, evaluations=40, population=10, inner=99, shown=0)
+    chosen = select_networks(load_table(folder / "tiny.npz"), plan)
+    table = read_table(folder / "tiny.npz")
     hits, size = table.columns["hits"], table.columns["bytes"]
     base = hits[chosen.largest["int8"]]
     uniform = table.uniform["int8"]
@@ -146,7 +142,7 @@ def test_every_point_of_a_front_that_searched_no_worse_is_measured(
     beaten = [any(a != b and a[0] <= b[0] and a[1] <= b[1] for a in rows) for b in rows]
     truth = {int(p) for p, by in zip(good, beaten, strict=True) if not by}
     assert set(chosen.fronts["int8", "smaller", 0]) == truth and truth
-    assert accuracy_study.PLAN.quality == "error"
+    assert ACCURACY_PLAN.quality == "error"
 
 
 def facts(items: int = 5000, **points: tuple[float, float, float, float | None]) -> dict:
@@ -200,10 +196,10 @@ def test_without_items_the_error_is_the_widest_that_accuracies_allow() -> None:
     for _ in range(20):
         base = (rng.random(5000) < 0.8).astype(float)
         mine = np.where(rng.random(5000) < rng.random(), base, rng.random(5000) < 0.75).astype(float)
-        known = study.against(mine, base)
+        known = paired_difference(mine, base)
         one = facts(a=(2.0, float(mine.mean()), 0.9, None))
         one["points"][0]["accuracy"] = float(base.mean())
-        assert known[1] <= error_of(one, one["points"][1])[0] * 1.001
+        assert known[1] <= standard_error(one, one["points"][1])[0] * 1.001
 
 
 def test_w4_latencies_of_the_published_kernels_answer_nothing() -> None:
@@ -216,7 +212,7 @@ def test_a_published_file_judged_again_has_the_published_measurements() -> None:
     root = ROOT / "results" / "studies"
     for name in ("simq-fronts", "simq-fronts-accuracy"):
         sealed = json.loads((root / f"{name}.json").read_text("utf-8"))
-        again = rejudge.again(root / f"{name}.json")
+        again = rejudge.rejudge(root / f"{name}.json")
         assert json.loads(json.dumps(again.facts["tables"])) == sealed["tables"]
         assert json.loads(json.dumps(again.facts["paired"])) == sealed["paired"]
         assert [list(row) for row in again.rows] == sealed["page"]["rows"]
@@ -239,15 +235,14 @@ def test_sentences_are_asked_without_padding() -> None:
 
 def test_the_supernet_of_another_table_is_refused(folder: Path) -> None:
     with pytest.raises(UsageError, match="is not the supernet of table tiny"):
-        measure.check(folder, {"name": "tiny", "weights_sha256": "f" * 64})
+        measure.check_supernet(folder, {"name": "tiny", "weights_sha256": "f" * 64})
 
 
 def test_what_is_missing_is_said(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study, "arena", Arena)
     with pytest.raises(UsageError, match=r"NAME\.safetensors"):
         study.run(tmp_path)
-    with pytest.raises(UsageError, match=r"tests\.bench\.items"):
-        measure.items(tmp_path, "tiny", 3)
+    with pytest.raises(UsageError, match=r"simq-tables held-out"):
+        measure.load_items(tmp_path, "tiny", 3)
     (tmp_path / "tiny.npz").write_bytes((folder / "tiny.npz").read_bytes())
-    with pytest.raises(UsageError, match=r"tests\.bench\.latencies"):
-        study.study([tmp_path / "tiny.npz"], tmp_path, Plan())
+    with pytest.raises(UsageError, match=r"simq-tables latencies"):
+        study.study([tmp_path / "tiny.npz"], tmp_path, FrontsPlan())

@@ -2,53 +2,48 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmarks import registry
-from benchmarks.studies.simq_search import report
-from benchmarks.studies.simq_search import study as simq_search
-from benchmarks.studies.simq_search.report import Group, compare, groups
-from benchmarks.studies.simq_search.study import (
-    ARMS,
-    BUDGETS,
-    SEEDS,
-    Case,
-    Judged,
-    Plan,
-    anytime,
-    area,
-    bounds,
-    study,
-)
-from simq.arena import Arena
+from benchmarks.api import UsageError
+from benchmarks.studies.simq_search import study as study_module
+from benchmarks.studies.simq_search.compare import Group, compare, group_results
+from benchmarks.studies.simq_search.plan import ARMS, BUDGETS, OBJECTIVES, SEEDS, Case, SearchPlan
+from benchmarks.studies.simq_search.report import percent
+from benchmarks.studies.simq_search.score import CaseResult, anytime, reference_volume
+from benchmarks.studies.simq_search.study import run, study
 from simq.genome import JointSpace
-from simq.tabular.table import Table, describe, points, read, write
+from simq.searchers.pareto import hypervolume
+from simq.tabular.latency import load_table
+from simq.tabular.table import (
+    Table,
+    describe_space,
+    enumerate_points,
+    read_table,
+    shipped_tables,
+    write_table,
+)
 from tests import ROOT
 from tests.unit.simq.problems import Toy, space
 
 RNG = np.random.default_rng
-@pytest.fixture
-def place(monkeypatch: pytest.MonkeyPatch) -> Arena:
-    monkeypatch.setattr(simq_search, "arena", Arena)
-    monkeypatch.setattr(report, "arena", Arena)
-    return Arena()
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """A table of a known function."""
     genes = space(4, 2)
-    every = points(genes)
+    every = enumerate_points(genes)
     rows = Toy(genes)(every)
     columns = {
         "loss": rows[:, 0],
         "held_loss": rows[:, 0] * 1.01,
         "bytes": np.rint(1e4 * rows[:, 1]).astype(int),
     }
-    head = describe(genes) | {"name": "toy", "commit": "abc"}
-    write(Table(head, columns), tmp_path / "toy.npz")
+    head = describe_space(genes) | {"name": "toy", "commit": "abc"}
+    write_table(Table(head, columns), tmp_path / "toy.npz")
     return tmp_path / "toy.npz"
 
 
@@ -56,20 +51,22 @@ def test_anytime_is_the_hypervolume_of_all_that_came_before() -> None:
     rows = RNG(0).random((60, 2))
     reference = np.array([0.9, 0.8])
     curve = anytime(rows, reference, 70)
-    assert np.allclose(curve[:60], [area(rows[: i + 1], reference) for i in range(60)])
+    assert np.allclose(curve[:60], [hypervolume(rows[: i + 1], reference) for i in range(60)])
     assert (curve[60:] == curve[59]).all()
 
 
 def test_bounds_are_those_of_the_true_front_alone() -> None:
     rows = np.array([[1.0, 5.0], [2.0, 2.0], [6.0, 1.0], [9.0, 9.0]])
-    reference, volume = bounds(rows)
+    reference, volume = reference_volume(rows)
     assert reference.tolist() == [6.5, 5.4]
-    assert volume == pytest.approx(area(rows, reference)) and area(rows[:3], reference) == volume
+    assert (
+        volume == pytest.approx(hypervolume(rows, reference)) and hypervolume(rows[:3], reference) == volume
+    )
 
 
-def test_the_study_on_a_small_table(place: Arena, path: Path) -> None:
+def test_the_study_on_a_small_table(path: Path) -> None:
     names = ("random-joint", "nsga2-joint, population 20", "linas", "arch-then-quant")
-    plan = Plan(seeds=6, budgets=(20, 60), decides=60, population=20, inner=400, arms=names, jobs=1)
+    plan = SearchPlan(seeds=6, budgets=(20, 60), decides=60, population=20, inner=400, arms=names, jobs=1)
     outcome = study([path], plan)
     facts = outcome.facts["tables"][0]
     shares = {name: np.array(facts["shares"][name]) for name in names}
@@ -98,22 +95,22 @@ def test_the_study_on_a_small_table(place: Arena, path: Path) -> None:
 
 
 def test_more_predictions_are_compared_with_the_same_search(
-    place: Arena, path: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
-    run = Arena.run
+    search_table = study_module.search_table
 
-    def noted(self: Arena, *args: object, **more: object) -> np.ndarray:
+    def noted(*args: Any, **more: Any) -> np.ndarray:
         asked.append((args[2], args[3], args[6]))
-        return run(self, *args, **more)
+        return search_table(*args, **more)
 
-    monkeypatch.setattr(Arena, "run", noted)
+    monkeypatch.setattr(study_module, "search_table", noted)
     common = {"seeds": 2, "full_seeds": 2, "budgets": (20, 40), "decides": 20, "population": 10}
     common |= {"jobs": 1, "inner": 60}
-    plan = Plan(**common, full=60, arms=("linas", "random-joint"))
+    plan = SearchPlan(**common, full=60, arms=("linas", "random-joint"))
     outcome = study([path], plan)
     assert outcome.facts["with_inner_full"] == {"toy": {"linas with 60 predictions minus 60": 0}}
-    fuller = study([path], Plan(**common, full=300, arms=("linas", "linas-as-published")))
+    fuller = study([path], SearchPlan(**common, full=300, arms=("linas", "linas-as-published")))
     assert ("linas-as-published", 20, 300) in asked and ("linas", 20, 300) in asked
     ours, theirs, apart = fuller.facts["with_inner_full"]["toy"].values()
     shares = fuller.facts["tables"][0]["shares"]
@@ -127,7 +124,7 @@ def many(shares: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch) -> Grou
     monkeypatch.setattr(Case, "__str__", lambda self: "t")
     count = len(next(iter(shares.values())))
     cases = [
-        Judged(
+        CaseResult(
             Case(Path(f"t{i}"), ("loss", "bytes")),
             {"name": f"simq-{'vit' if i < 4 else 'text'}-s{i}"},
             {name: values[i][:, None] for name, values in shares.items()},
@@ -137,7 +134,7 @@ def many(shares: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch) -> Grou
         )
         for i in range(count)
     ]
-    return groups(cases)[0]
+    return group_results(cases)[0]
 
 
 def test_supernets_are_compared_and_not_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,75 +144,67 @@ def test_supernets_are_compared_and_not_seeds(monkeypatch: pytest.MonkeyPatch) -
     base = np.repeat(rng.random((7, 1)) * 0.5, 20, axis=1)
     apart = rng.normal(0.05, 0.03, (7, 1))
     shares = {"linas": base + apart, "nsga2-joint, population 10": base, "quant-then-arch": base + 0.2}
-    first, second = compare(many(shares, monkeypatch), Plan(budgets=(200,)))
+    first, second = compare(many(shares, monkeypatch), SearchPlan(budgets=(200,)))
     p = ttest_1samp(apart[:, 0], 0).pvalue
     assert first.values == pytest.approx(apart[:, 0]) and first.verdict == "significant"
     others = ttest_1samp(apart[:, 0] - 0.2, 0).pvalue
     assert first.p == pytest.approx(max(p, 2 * min(p, others)) if p > others else 2 * p)
     assert first.families == pytest.approx({"vit": apart[:4].mean(), "text": apart[4:].mean()})
     more = {name: np.repeat(values, 10, axis=1) for name, values in shares.items()}
-    again, _ = compare(many(more, monkeypatch), Plan(budgets=(200,)))
+    again, _ = compare(many(more, monkeypatch), SearchPlan(budgets=(200,)))
     assert again.p == pytest.approx(first.p)  # more seeds of the search say nothing of other supernets
     assert second.values == pytest.approx(apart[:, 0] - 0.2)
 
 
 def test_a_difference_that_does_not_vary_has_no_interval(monkeypatch: pytest.MonkeyPatch) -> None:
     base = np.full((7, 3), 0.5)
-    (one,) = compare(many({"linas": base + 0.25, "quant-then-arch": base}, monkeypatch), Plan(budgets=(200,)))
+    (one,) = compare(
+        many({"linas": base + 0.25, "quant-then-arch": base}, monkeypatch), SearchPlan(budgets=(200,))
+    )
     assert one.p is None and one.verdict == "not tested"
-    assert report.percent(one.values, signed=True) == "+25.0"
+    assert percent(one.values, signed=True) == "+25.0"
 
 
-def test_the_paper_s_alphabet_is_a_question_of_its_own(place: Arena, tmp_path: Path) -> None:
+def test_the_paper_s_alphabet_is_a_question_of_its_own(tmp_path: Path) -> None:
     genes = JointSpace(space(4, 2).space, space(4, 2).units, ("fp32", "int8", "w4"))
-    every = points(genes)
+    every = enumerate_points(genes)
     rows = Toy(genes)(every)
     columns = {"loss": rows[:, 0], "held_loss": rows[:, 0], "bytes": np.rint(1e4 * rows[:, 1]).astype(int)}
-    write(Table(describe(genes) | {"name": "simq-toy"}, columns), tmp_path / "toy.npz")
-    plan = Plan(seeds=2, budgets=(40,), decides=40, population=20, inner=200, arms=("linas",), jobs=1)
+    write_table(Table(describe_space(genes) | {"name": "simq-toy"}, columns), tmp_path / "toy.npz")
+    plan = SearchPlan(seeds=2, budgets=(40,), decides=40, population=20, inner=200, arms=("linas",), jobs=1)
     outcome = study([tmp_path / "toy.npz"], plan)
     ours, papers = outcome.facts["tables"]
     assert papers["alphabet"] == ["fp32", "int8"] and set(papers["uniform"]) == {"fp32", "int8"}
-    table = read(tmp_path / "toy.npz")
-    inside = place.within(tmp_path / "toy.npz", ("fp32", "int8"))
-    whole = table.whole(("loss", "bytes"))
-    reference, volume = bounds(whole[inside])
-    assert papers["uniform"]["int8"] == pytest.approx(area(whole[table.uniform["int8"]], reference) / volume)
+    table = read_table(tmp_path / "toy.npz")
+    inside = table.within(("fp32", "int8"))
+    whole = table.values(("loss", "bytes"))
+    reference, volume = reference_volume(whole[inside])
+    assert papers["uniform"]["int8"] == pytest.approx(
+        hypervolume(whole[table.uniform["int8"]], reference) / volume
+    )
     assert max(map(max, papers["shares"]["linas"])) <= 1 + 1e-9
     keys = set(outcome.facts["paired"])
     assert {"all, int8 and fp32: linas - uniform-int8", "toy: linas - best uniform"} <= keys
 
 
 def test_without_a_table_the_study_says_how_to_make_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Arena, "tables", lambda self: {})
-    monkeypatch.setattr(simq_search, "arena", Arena)
-    with pytest.raises(Exception, match="tests.bench.tabulate"):
-        simq_search.run(None)
+    monkeypatch.setattr(study_module, "shipped_tables", dict)
+    with pytest.raises(UsageError, match="supernet-bench study simq-tables build"):
+        run(None)
 
 
-def test_the_searches_are_found_as_an_entry_point() -> None:
-    assert registry.arena().name == "simq"
-
-
-def test_with_latencies_there_are_two_questions(
-    place: Arena, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_with_latencies_there_are_two_questions(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = {"table": "toy", "median_error": 0.02, "held_out": 9, "signature": "lat:min"}
-    whole = Arena.whole
-
-    def with_latency(self: Arena, path: Path, columns: tuple[str, ...]) -> np.ndarray:
-        return whole(self, path, ["bytes" if name == "latency" else name for name in columns])
-
-    monkeypatch.setattr(Arena, "whole", with_latency)
-    monkeypatch.setattr(Arena, "latency", lambda self, path: said)
+    table = load_table(path)  # the study reads it from the cache
+    table.columns["latency"], table.latency_model = table.columns["bytes"], said
     monkeypatch.setattr(
-        Arena,
-        "run",
-        lambda self, path, asked, *rest, **more: np.arange(12) + (7 if "latency" in asked else 0),
+        study_module,
+        "search_table",
+        lambda table, asked, *rest, **more: np.arange(12) + (7 if "latency" in asked else 0),
     )
-    plan = Plan(seeds=2, budgets=(12,), decides=12, arms=("linas", "random-joint"), jobs=1)
+    plan = SearchPlan(seeds=2, budgets=(12,), decides=12, arms=("linas", "random-joint"), jobs=1)
     outcome = study([path], plan)
-    assert [one["objectives"] for one in outcome.facts["tables"]] == list(map(list, simq_search.OBJECTIVES))
+    assert [one["objectives"] for one in outcome.facts["tables"]] == list(map(list, OBJECTIVES))
     tables = {"toy", "toy (loss, latency)", "1 supernets", "1 supernets, loss, latency"}
     assert {row[0] for row in outcome.rows} == tables
     assert any("median error 2.0 % over 9 policies" in note for note in outcome.notes)
@@ -233,8 +222,8 @@ def test_shipped_tables_give_the_sealed_study_s_figures(
     sealed = json.loads((ROOT / "results" / "studies" / "simq-search.json").read_text("utf-8"))
     key = lambda one: (one["table"]["name"], *one["objectives"], *one["alphabet"])  # noqa: E731
     expected = {key(one): one["shares"] for one in sealed["tables"]}
-    paths = sorted(Arena().tables().values())[-tables:]
-    plan = Plan(arms=arms, full=200, jobs=1, seeds=SEEDS if tables > 1 else 6)
+    paths = sorted(shipped_tables().values())[-tables:]
+    plan = SearchPlan(arms=arms, full=200, jobs=1, seeds=SEEDS if tables > 1 else 6)
     found = study(paths, plan).facts["tables"]
     assert len(found) >= tables
     for one in found:

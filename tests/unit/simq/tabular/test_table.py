@@ -1,6 +1,5 @@
 """Tables: every point is there, and each figure is that of the network it stands for, built and run alone."""
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +8,26 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from simq.arena import Arena
 from simq.genome import JointSpace
-from simq.tabular.build import fill, layer_space
-from simq.tabular.enumerate import ImageHalf, Layers, beginnings, projections, walk
-from simq.tabular.table import Restricted, Table, Tabulated, points, read, write
+from simq.tabular.build import build_table, layer_space
+from simq.tabular.enumerate import (
+    ImageVariant,
+    TransformerEnumerator,
+    enumerator,
+    query_key_value_layers,
+    sharing_variants,
+)
+from simq.tabular.latency import embedding_bytes
+from simq.tabular.search import search_table
+from simq.tabular.table import (
+    RestrictedEvaluator,
+    Table,
+    TabularEvaluator,
+    enumerate_points,
+    read_table,
+    shipped_tables,
+    write_table,
+)
 from supernet import supernet_file
 from supernet.bert_classifier import SentenceConfig, SentenceFamily
 from supernet.cost import weight_bytes
@@ -78,10 +92,10 @@ def alone(net: SuperNet, space: JointSpace, genome: np.ndarray, batch: ImageBatc
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_figure_is_that_of_the_network_alone(kind: str) -> None:
     net, space, batches = supernet(kind)
-    table = fill(net, space, batches[:1], batches[1:], {"name": kind})
+    table = build_table(net, space, batches[:1], batches[1:], {"name": kind})
     assert len(table.points) == space.size() == (800 if kind == "resnet" else 12 + 144)
     for genome in space.sample(12, np.random.default_rng(0)):
-        row = table.rows(["loss", "hits", "held_loss", "held_hits", "bytes", "macs"], genome[None])[0]
+        row = table.values_of(["loss", "hits", "held_loss", "held_hits", "bytes", "macs"], genome[None])[0]
         for batch, said in zip(batches, (row[:2], row[2:4]), strict=True):
             logits = alone(net, space, genome, batch)
             assert np.isclose(said[0], F.cross_entropy(logits, batch.labels), atol=1e-5)
@@ -96,14 +110,16 @@ def test_widths_that_share_no_weights_share_no_products() -> None:
     net, space, _ = supernet("vit")
     architecture = space.space.largest()
     narrow = space.space.architecture(architecture.to_dict() | {"heads": [1, 1]})
-    halves = [ImageHalf(net.export(one), "int8", ()) for one in (narrow, architecture)]
-    assert beginnings(halves, 2, projections) == [halves[1], halves[1]]
+    halves = [ImageVariant(net.export(one), "int8", ()) for one in (narrow, architecture)]
+    assert sharing_variants(halves, 2, query_key_value_layers) == [halves[1], halves[1]]
     other = net.export(narrow)
     other.layers[1].attention.v.bias.data[0] += 1  # type: ignore[index,union-attr]
-    halves[0] = ImageHalf(other, "int8", ())
-    assert beginnings(halves, 2, projections) == halves
-    go = walk(net, space)
-    assert isinstance(go, Layers) and all(len(set(mixers)) == 1 for mixers in (*go.mixers, *go.wideners))
+    halves[0] = ImageVariant(other, "int8", ())
+    assert sharing_variants(halves, 2, query_key_value_layers) == halves
+    evaluate = enumerator(net, space)
+    assert isinstance(evaluate, TransformerEnumerator) and all(
+        len(set(mixers)) == 1 for mixers in (*evaluate.mixers, *evaluate.wideners)
+    )
 
 
 @pytest.mark.parametrize("alphabet", [("bf16", "int8"), ("w4", "bf16")])
@@ -111,7 +127,7 @@ def test_widths_that_share_no_weights_share_no_products() -> None:
 def test_any_alphabet_is_walked(kind: str, alphabet: tuple[str, ...]) -> None:
     net, _, batches = supernet(kind)
     space = layer_space(net.family, alphabet)
-    genomes, said = (list(part) for part in zip(*walk(net, space)(batches[0]), strict=True))
+    genomes, said = (list(part) for part in zip(*enumerator(net, space)(batches[0]), strict=True))
     rows = dict(zip(space.keys(np.concatenate(genomes)), torch.cat(said), strict=True))
     assert len(rows) == space.size()
     for genome in space.sample(6, np.random.default_rng(0)):
@@ -155,9 +171,9 @@ def test_a_supernet_on_disk_exports_what_it_did(kind: str, tmp_path: Path) -> No
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     net, space, batches = supernet("vit")
-    table = fill(net, space, batches[:1], batches[1:], {"name": "t", "commit": "abc"})
-    write(table, tmp_path / "t.npz")
-    again = read(tmp_path / "t.npz")
+    table = build_table(net, space, batches[:1], batches[1:], {"name": "t", "commit": "abc"})
+    write_table(table, tmp_path / "t.npz")
+    again = read_table(tmp_path / "t.npz")
     assert again.head["commit"] == "abc" and (again.points == table.points).all()
     span = np.ptp(table.columns["loss"])
     assert np.abs(again.columns["loss"] - table.columns["loss"]).max() <= span / 65_535
@@ -169,57 +185,57 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
 
 def test_an_evaluator_answers_for_any_genome() -> None:
     net, space, batches = supernet("vit")
-    table = fill(net, space, batches[:1], batches[1:], {"name": "t"})
-    ask = Tabulated(table, ("loss", "bytes"))
+    table = build_table(net, space, batches[:1], batches[1:], {"name": "t"})
+    ask = TabularEvaluator(table, ("loss", "bytes"))
     genomes = space.sample(200, np.random.default_rng(0))
     assert (ask(genomes) == ask(space.canonical(genomes))).all()
-    assert (ask(table.points) == table.whole(("loss", "bytes"))).all()
+    assert (ask(table.points) == table.values(("loss", "bytes"))).all()
     with pytest.raises(ValueError, match="no 'watts'.*loss"):
-        Tabulated(table, ("watts",))
+        TabularEvaluator(table, ("watts",))
 
 
 def test_columns_that_follow_from_a_point_are_known_unless_all_is_predicted() -> None:
     net, space, batches = supernet("vit")
-    table = fill(net, space, batches[:1], batches[1:], {"name": "t"})
-    ask, genomes = Tabulated(table, ("loss", "bytes")), space.sample(50, np.random.default_rng(0))
+    table = build_table(net, space, batches[:1], batches[1:], {"name": "t"})
+    ask, genomes = TabularEvaluator(table, ("loss", "bytes")), space.sample(50, np.random.default_rng(0))
     known = ask.known(genomes)
     assert np.isnan(known[:, 0]).all() and (known[:, 1] == ask(genomes)[:, 1]).all()
-    assert np.isnan(Tabulated(table, ("loss", "bytes"), ()).known(genomes)).all()
+    assert np.isnan(TabularEvaluator(table, ("loss", "bytes"), ()).known(genomes)).all()
 
 
-def test_a_restricted_table_has_the_points_of_its_precisions_alone(tmp_path: Path) -> None:
+def test_a_restricted_table_has_the_points_of_its_precisions_alone() -> None:
     net, space, batches = supernet("vit")
-    table = fill(net, space, batches[:1], batches[1:], {"name": "t"})
-    few = Restricted(Tabulated(table), ("int8", "fp32"))
-    every = points(few.genes)
-    places = table.places(few.lift(every))
-    write(table, tmp_path / "t.npz")
-    assert sorted(places) == Arena().within(tmp_path / "t.npz", ("int8", "fp32")).tolist()
-    assert (few(every) == Tabulated(table)(few.lift(every))).all() and len(places) == 4 * 2 + 16 * 4
+    table = build_table(net, space, batches[:1], batches[1:], {"name": "t"})
+    few = RestrictedEvaluator(table, ("loss", "bytes"), ("int8", "fp32"))
+    every = enumerate_points(few.genes)
+    places = table.indices(few.lift(every))
+    assert sorted(places) == table.within(("int8", "fp32")).tolist()
+    assert (few(every) == TabularEvaluator(table)(few.lift(every))).all() and len(places) == 4 * 2 + 16 * 4
+    assert isinstance(few.genes, JointSpace)
     for genome in few.genes.sample(5, np.random.default_rng(0)):
-        architecture, policy = few.genes.decode(genome)
+        architecture, policy = few.genes.decode(genome.tolist())
         again, lifted = space.decode(few.lift(genome[None])[0])
         assert (architecture, policy) == (again, lifted) and "w4" not in policy.values()
-    found = Arena().run(tmp_path / "t.npz", ("loss", "bytes"), "linas", 30, 1, 10, 100, alphabet=("int8",))
+    found = search_table(table, ("loss", "bytes"), "linas", 30, 1, 10, 100, alphabet=("int8",))
     assert set(found) == set(table.uniform["int8"])
 
 
-def test_words_are_counted_in_both_precisions() -> None:
-    tables = Arena().tables()
-    assert Arena().words(tables["simq-text"]) == {"fp32": 4000 * 256 * 4, "int8": 4000 * (256 + 4)}
-    assert Arena().words(tables["simq-vit"]) == {} and Arena().words(tables["simq-text-s2"]) == {}
+def test_word_embeddings_are_counted_in_both_precisions() -> None:
+    tables = shipped_tables()
+    assert embedding_bytes(tables["simq-text"]) == {"fp32": 4000 * 256 * 4, "int8": 4000 * (256 + 4)}
+    assert embedding_bytes(tables["simq-vit"]) == {} and embedding_bytes(tables["simq-text-s2"]) == {}
 
 
 def test_points_are_all_and_each_once() -> None:
     _, space, _ = supernet("text")
-    every = points(space)
+    every = enumerate_points(space)
     assert len(set(space.keys(every))) == len(every) == space.size()
 
 
 def test_errors_are_the_shares_that_are_wrong() -> None:
     net, space, batches = supernet("vit")
-    table = fill(net, space, batches[:1], batches[1:], {"name": "t"})
-    found = table.whole(("error", "held_error"))
+    table = build_table(net, space, batches[:1], batches[1:], {"name": "t"})
+    found = table.values(("error", "held_error"))
     assert np.allclose(found[:, 0], 1 - table.columns["hits"] / table.head["labels"])
     assert np.allclose(found[:, 1], 1 - table.columns["held_hits"] / table.head["held_out_labels"])
     assert "error" not in table.columns
@@ -227,54 +243,11 @@ def test_errors_are_the_shares_that_are_wrong() -> None:
 
 def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
     net, space, batches = supernet("vit")
-    table = fill(net, space, batches[:1], batches[1:], {"name": "t"})
+    table = build_table(net, space, batches[:1], batches[1:], {"name": "t"})
     with pytest.raises(ValueError, match="column loss"):
         Table(table.head, {"loss": table.columns["loss"][:-1]})
     with pytest.raises(ValueError, match="version 9"):
         Table(table.head | {"version": 9}, table.columns)
     np.savez(tmp_path / "other.npz", a=np.ones(3))
     with pytest.raises(ValueError, match="no table"):
-        read(tmp_path / "other.npz")
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_command_that_makes_tables(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from benchmarks.studies.simq_tables.build import main
-
-    folder = str(tmp_path)
-    where = ["--device", "cpu", "--cache", folder, "--out", folder, "--tokens", f"{kind}=2e3"]
-    main([kind, "--tiny", "--commit", "abc", *where])
-    table = read(tmp_path / f"simq-{kind}.npz")
-    assert table.head["commit"] == "abc" and len(table.points) == (72 if kind == "resnet" else 12 + 144)
-    assert table.head["labels"] >= 20 and table.head["held_out_labels"] >= 16
-    net, about = supernet_file.load(tmp_path / f"simq-{kind}.safetensors")
-    assert about["weights_sha256"] == table.head["weights_sha256"] and about["table"] == f"simq-{kind}"
-    assert (points(layer_space(net.family)) == table.points).all()
-    said = re.search("run alone differs by ([0-9.e-]+)", capsys.readouterr().out)
-    assert said is not None and float(said[1]) < 1e-5
-    assert (table.head.get("question_only", 0) > 20) == (kind == "vl")
-
-
-@pytest.mark.parametrize("kind", ["vit", "vl"])
-def test_held_out_items_are_the_tables_first_then_the_rest_of_the_split(kind: str, tmp_path: Path) -> None:
-    from argparse import Namespace
-
-    from safetensors.torch import load_file
-
-    from benchmarks.studies.simq_tables.build import KINDS as MADE
-    from benchmarks.studies.simq_tables.build import of_images, tiny
-    from benchmarks.studies.simq_tables.held_out import main
-
-    main([kind, "--tiny", "--cache", str(tmp_path), "--out", str(tmp_path)])
-    found = load_file(tmp_path / f"simq-{kind}.items.safetensors")
-    small = tiny(kind, MADE[kind])
-    made = of_images(kind, small, Namespace(cache=tmp_path, data_dir=None, device="cpu", seed=1, tiny=True))
-    first = torch.cat([batch.inputs[0] for batch in made.held_out])
-    assert len(first) == small.units[1] and torch.equal(found["inputs0"][: len(first)], first)
-    assert made.test is not None
-    whole = made.test.batch(slice(None))
-    for key, x in zip(("inputs0", "inputs1"), whole.inputs, strict=False):
-        assert sorted(row.numpy().tobytes() for row in found[key]) == sorted(
-            row.numpy().tobytes() for row in x
-        )
-    assert found["labels"].bincount().equal(whole.labels.bincount())
+        read_table(tmp_path / "other.npz")
