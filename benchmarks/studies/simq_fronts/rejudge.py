@@ -35,7 +35,8 @@ def rejudge(path: Path) -> Outcome:
     }  # type: ignore[assignment]
     about["quality"] = old.get("quality", "loss")
     about["rounds"] = old.get("rounds") or int(old["signature"].split("|n:")[1].split("|")[0])
-    about["measured"] = old.get("measured") or {"commit": old["written"]["commit"], "seal": seal}
+    measured: report.MeasuredAt = {"commit": old["written"]["commit"], "seal": seal}
+    about["measured"] = old.get("measured", measured)
     paths = shipped_tables()
     tables = [
         add_table_facts(paths[table["table"]["name"]], upgrade(table), about["quality"])
