@@ -7,8 +7,8 @@ import os
 import sys
 from pathlib import Path
 
-from benchmarks import registry
 from benchmarks.api import UsageError
+from benchmarks.cli import simq_tables
 from benchmarks.cli.arguments import PUBLISHED, add_data_dir, add_json, add_results
 from benchmarks.cli.console import print_json, print_table
 from benchmarks.records import studies
@@ -19,13 +19,22 @@ from benchmarks.records.store import write_text
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
-    command.add_argument("name", nargs="?", metavar="NAME", help="study (default: list all studies)")
-    add_data_dir(command, "folder of real data")
-    command.add_argument(
-        "--weights", type=Path, metavar="DIR", help="folder of the supernets and held-out items of tables"
-    )
-    add_results(command, PUBLISHED, "folder of results; studies are written to its studies/")
     add_json(command)
+    names = command.add_subparsers(
+        dest="name", metavar="NAME", help=f"study (default: list all studies), or {simq_tables.NAME}"
+    )
+    for name in studies.STUDIES:
+        study = names.add_parser(name)
+        add_data_dir(study, "folder of real data")
+        study.add_argument(
+            "--weights", type=Path, metavar="DIR", help="folder of the supernets and held-out items of tables"
+        )
+        add_results(study, PUBLISHED, "folder of results; studies are written to its studies/")
+        study.add_argument(
+            "--json", action="store_true", default=argparse.SUPPRESS, help="print JSON, for scripts"
+        )
+    tables = names.add_parser(simq_tables.NAME, description=simq_tables.SUMMARY)
+    simq_tables.add_arguments(tables)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -34,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     Without a name list all studies.
 
     Raises:
-        UsageError: no such study, or the folder that it reads is not given.
+        UsageError: the folder that the study reads is not given.
     """
     if options.name is None:
         rows = [{"name": name, "summary": studies.module(name).SUMMARY} for name in studies.STUDIES]
@@ -42,10 +51,9 @@ def run(options: argparse.Namespace) -> int:
             print_json(rows)
         else:
             print_table(("name", "summary"), [[row["name"], row["summary"]] for row in rows])
-            print(f"\nsupernet-bench study {rows[0]['name']} --data-dir DIR")
+            print(f"\nsupernet-bench study {rows[0]['name']}")
+            print(f"supernet-bench study {simq_tables.NAME} --help    {simq_tables.SUMMARY}")
         return 0
-    if options.name not in studies.STUDIES:
-        raise registry.unknown("study", options.name, studies.STUDIES, "list them: supernet-bench study")
     module = studies.module(options.name)
     sources = {"data": options.data_dir, "records": options.results / "records", "weights": options.weights}
     source = sources.get(module.READS)

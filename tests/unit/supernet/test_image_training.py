@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from benchmarks.studies.simq_tables.build import Stream
+from benchmarks.studies.simq_tables.training import LimitedBatches
 from supernet.data.images import ImageBatches, Images
 from supernet.elastic import SuperNet
 from supernet.families import image_family
@@ -188,7 +188,7 @@ def test_a_supernet_learns_a_few_examples_by_heart(kind: str, precision: str) ->
     net = supernet(SPACES[kind], **({"vocab": WORDS + 1, "text": 2} if words else {}))
     some, sampling = noise(64, words), Sandwich(distill=True)
     recipe = replace(RECIPE, learning_rate=4e-3, precision=precision, label_smoothing=0.0)
-    stream = Stream(ImageBatches(some, 32, 1), sampling.passes, 60 * sampling.passes * len(some))
+    stream = LimitedBatches(ImageBatches(some, 32, 1), sampling.passes, 60 * sampling.passes * len(some))
     Trainer(net, recipe, sampling, 1).fit(stream)
     batch = some.batch(slice(None))
     # The smallest residual network has not learnt all by then; batch norms had other statistics in training.

@@ -1,0 +1,135 @@
+"""``supernet-bench study simq-tables``: build the tables on which the studies of SimQ search."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+
+from benchmarks.api import UsageError
+from benchmarks.cli.arguments import add_data_dir, positive
+from benchmarks.registry import unknown
+
+NAME = "simq-tables"
+SUMMARY = "build the tables on which the studies simq-search and simq-fronts search"
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Add the steps ``build``, ``held-out`` and ``latencies`` with their arguments."""
+    steps = command.add_subparsers(title="steps", metavar="STEP", required=True)
+
+    build = steps.add_parser("build", help="train supernets and evaluate every point of their spaces")
+    _add_sources(build)
+    build.add_argument("--device", metavar="NAME", help="cpu or cuda (default: cuda if there is one)")
+    build.add_argument("--commit", metavar="HASH", help="of this code (default: the checkout's)")
+    build.add_argument("--seed", type=positive, default=1, metavar="N", help="of the supernets (default: 1)")
+    build.add_argument(
+        "--tokens",
+        action="append",
+        default=[],
+        metavar="TABLE=N",
+        help="tokens of a supernet's training, all passes counted; repeatable",
+    )
+    build.add_argument("--prepare-only", action="store_true", help="prepare the data, which needs no GPU")
+    build.set_defaults(run=run_build)
+
+    held_out = steps.add_parser("held-out", help="write the held-out data that study simq-fronts reads")
+    _add_sources(held_out)
+    held_out.set_defaults(run=run_held_out)
+
+    latencies = steps.add_parser("latencies", help="fit the latency model of each table on this machine")
+    latencies.add_argument(
+        "--weights", type=Path, required=True, metavar="DIR", help="folder of the supernets, NAME.safetensors"
+    )
+    latencies.add_argument(
+        "--tables", type=Path, metavar="DIR", help="folder of NAME.npz (default: simq/tabular/data)"
+    )
+    latencies.add_argument(
+        "--fitted", type=positive, default=96, metavar="N", help="networks to fit to (default: 96)"
+    )
+    latencies.add_argument(
+        "--held-out", type=positive, default=32, metavar="N", help="networks to test on (default: 32)"
+    )
+    latencies.add_argument(
+        "--rounds", type=positive, default=25, metavar="N", help="inferences of each network (default: 25)"
+    )
+    latencies.set_defaults(run=run_latencies)
+
+
+def _add_sources(step: argparse.ArgumentParser) -> None:
+    step.add_argument("tables", nargs="*", metavar="TABLE", help="vit, resnet, text or vl (default: all)")
+    step.add_argument("--cache", type=Path, required=True, metavar="DIR", help="folder of prepared data")
+    step.add_argument(
+        "--out", type=Path, default=Path("."), metavar="DIR", help="folder of the files (default: .)"
+    )
+    add_data_dir(step)
+    step.add_argument("--tiny", action="store_true", help="generated data and tiny networks, for tests")
+
+
+def run_build(options: argparse.Namespace) -> int:
+    """Build tables, or only prepare their data; return 0.
+
+    Raises:
+        UsageError: there is no such table, or ``--tokens`` is not TABLE=N.
+    """
+    import torch
+
+    from benchmarks.records.provenance import source_state
+    from benchmarks.studies.simq_tables.build import build, prepare
+    from benchmarks.studies.simq_tables.sources import SourceOptions
+
+    tables = _known(options.tables)
+    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if options.prepare_only:
+        device = "cpu"
+    source = SourceOptions(options.cache, options.data_dir, device, options.seed, options.tiny)
+    if options.prepare_only:
+        prepare(tables, source, _say)
+        return 0
+    commit = options.commit or source_state()[0] or "unknown"
+    build(tables, source, options.out, commit, dict(map(_tokens, options.tokens)), _say)
+    return 0
+
+
+def run_held_out(options: argparse.Namespace) -> int:
+    """Write the held-out data of tables; return 0.
+
+    Raises:
+        UsageError: there is no such table.
+    """
+    from benchmarks.studies.simq_tables.held_out import write_held_out
+    from benchmarks.studies.simq_tables.sources import SourceOptions
+
+    source = SourceOptions(options.cache, options.data_dir, tiny=options.tiny)
+    write_held_out(_known(options.tables), source, options.out, _say)
+    return 0
+
+
+def run_latencies(options: argparse.Namespace) -> int:
+    """Fit latency models; return 1 if the error of one is too large, else 0."""
+    from benchmarks.studies.simq_tables.latencies import fit_tables
+    from simq.tabular.table import TABLES
+
+    counts = options.fitted, options.held_out, options.rounds
+    return int(not fit_tables(options.weights, options.tables or TABLES, counts, _say))
+
+
+def _known(tables: Iterable[str]) -> list[str]:
+    from benchmarks.studies.simq_tables.recipes import RECIPES
+
+    for table in tables:
+        if table not in RECIPES:
+            raise unknown("table", table, RECIPES, f"all of them: supernet-bench study {NAME} build")
+    return list(tables) or list(RECIPES)
+
+
+def _tokens(text: str) -> tuple[str, float]:
+    table, _, tokens = text.partition("=")
+    try:
+        return _known([table])[0], float(tokens)
+    except ValueError:
+        raise UsageError(f"--tokens {text}: TABLE=N, such as --tokens vit=1.8e9") from None
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

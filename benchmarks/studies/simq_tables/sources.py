@@ -1,0 +1,158 @@
+"""Supernets and data of tables: images of a task, or the sentences of ``sentences``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.studies.simq_tables import sentences
+from benchmarks.studies.simq_tables.recipes import SEED, TableRecipe, space_of
+from benchmarks.studies.simq_tables.training import fit, load_weights, named_weights, new_supernet
+from benchmarks.tasks import images, mosaics, vision
+from benchmarks.tasks.datasets import Say
+from supernet.data.images import ImageBatch, Images, evaluation_batches
+from supernet.elastic import SuperNet
+
+ESTIMATED = 512
+"""Training images, without augmentation, on which statistics of batch norms are estimated."""
+TASKS = (
+    vision.cifar10,
+    vision.cifar10_resnet,
+    vision.fashion_mosaics,
+    vision.digits,
+    vision.digits_resnet,
+)
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """Location of the data, and the supernet's device and seed.
+
+    Attributes:
+        cache: folder of prepared data.
+        data_dir: folder of real data; None: it is downloaded.
+        tiny: generated or small data, for tests.
+    """
+
+    cache: Path
+    data_dir: Path | None = None
+    device: str = "cpu"
+    seed: int = SEED
+    tiny: bool = False
+
+
+@dataclass(frozen=True)
+class TableSource:
+    """An untrained supernet, its training, and the data of its table.
+
+    Attributes:
+        search, held_out: batches on the supernet's device.
+        head: facts of the data, for the table's head.
+        train: trains the supernet.
+        lengths: input and predicted tokens of the pass whose MACs are counted.
+        test: the whole test split, ``held_out`` among it, if there is more of it.
+    """
+
+    net: SuperNet
+    search: list[ImageBatch]
+    held_out: list[ImageBatch]
+    head: dict[str, Any]
+    train: Callable[[], None]
+    lengths: tuple[int, int] = (1, 1)
+    test: Images | None = None
+
+
+def prepare_source(key: str, recipe: TableRecipe, options: SourceOptions, say: Say) -> TableSource:
+    """Prepare the data of a table and its untrained supernet."""
+    return (_images if recipe.task else _sentences)(key, recipe, options, say)
+
+
+def _images(key: str, recipe: TableRecipe, options: SourceOptions, say: Say) -> TableSource:
+    task = next(task for task in TASKS if task.name == recipe.task)
+    tier = task.tier("check" if options.tiny else "small", options.device)
+    prepared = task.prepare(tier, options.cache, options.data_dir, say)
+    family = task.family(tier, prepared, space_of(key, recipe.name, options.tiny))
+    net = new_supernet(family, options.device, options.seed)
+    train, sealed = task.training(prepared), prepared.sealed
+    assert sealed is not None
+    validation = task.validation(prepared).first(recipe.units[0])
+    test = images.read_images(prepared.folder, sealed / "test.npz")
+    held_out = test.spread(recipe.units[1])
+    search_batches, held_batches = (
+        evaluation_batches(x, recipe.batch * x.tokens, device=options.device) for x in (validation, held_out)
+    )
+
+    def run() -> None:
+        batches: Any = task.batches(train, recipe.recipe.batch_tokens, options.seed, options.device)
+        fit(recipe.name, net, recipe.recipe, batches, recipe.tokens, search_batches, options.seed, say)
+        if net.statistics_batch_count:
+            size = train.tokens * ESTIMATED // net.statistics_batch_count
+            unchanged = train.first(min(ESTIMATED, len(train)))
+            statistics = evaluation_batches(unchanged, size, device=options.device)
+            net.statistics_batches = [(batch.inputs, batch.tokens) for batch in statistics]
+
+    head: dict[str, Any] = {
+        "task": task.name,
+        "data_sha256": dict(prepared.digests),
+        "validation": f"the first {len(validation)} validation images",
+        "held_out": f"{len(held_out)} images of the test split, at equal distances",
+        "metric": "accuracy",
+    }
+    if train.texts is not None and held_out.texts is not None:
+        known = {"texts": train.texts.numpy(), "labels": train.labels.numpy()}
+        questions = {"texts": held_out.texts.numpy(), "labels": held_out.labels.numpy()}
+        head["question_only"] = round(100 * mosaics.question_only_accuracy(known, questions), 2)
+        say(f"{recipe.name}: {head['question_only']:.1f} % of the held-out questions need no image")
+    if net.statistics_batch_count:
+        head["statistics"] = f"of batch norms: the first {min(ESTIMATED, len(train))} training images"
+    return TableSource(net, search_batches, held_batches, head, run, test=test)
+
+
+def _sentences(key: str, recipe: TableRecipe, options: SourceOptions, say: Say) -> TableSource:
+    """Prepare classifiers of sentences, pre-trained on masked words and fine-tuned as a supernet."""
+    from supernet.bert import BertConfig, LayeredBert
+    from supernet.bert_classifier import SentenceConfig, SentenceFamily
+    from supernet.data.masked_text import MaskedBatches
+
+    corpus = sentences.load_corpus(options.cache / "sentences.npz", options.tiny, options.data_dir, say)
+    space, length = space_of(key, recipe.name, options.tiny), corpus.train.tokens.shape[1]
+    plain: dict[str, Any] = {"dropout": 0.0, "attention_dropout": 0.0, "max_positions": length}
+    config = SentenceConfig(corpus.vocab, **plain | {"dropout": 0.1})
+    device, seed = options.device, options.seed
+    net = new_supernet(SentenceFamily(space, config), device, seed)
+    search, held_out = (split.to(device).batches(recipe.batch) for split in (corpus.search, corpus.held_out))
+
+    def run() -> None:
+        family = LayeredBert(space, BertConfig(corpus.vocab, **plain))
+        encoder = new_supernet(family.restrict_to(space.largest()), device, seed)
+        for number, (stage, tokens) in enumerate(recipe.pretraining):
+            if number:
+                # From here on every sub-network learns.
+                elastic = new_supernet(family, device, seed)
+                load_weights(elastic, named_weights(encoder))
+                encoder = elastic
+            rows = MaskedBatches(corpus.rows, stage.batch_tokens, seed + number, device=device)
+            fit(f"{recipe.name}, masked words {number + 1}", encoder, stage, rows, tokens, [], seed, say)
+        pretrained = {n: x for n, x in named_weights(encoder).items() if not n.startswith("head.")}
+        load_weights(net, named_weights(net) | pretrained)
+        size = max(1, recipe.recipe.batch_tokens // length)
+        batches = sentences.Shuffled(corpus.train.to(device), size, seed)
+        fit(recipe.name, net, recipe.recipe, batches, recipe.tokens, search, seed, say)
+
+    head = {
+        "task": "generated sentences" if options.tiny else "SST-2",
+        "data_sha256": corpus.digests,
+        "pretraining": [
+            f"masked words, {tokens:g} tokens of passes, rate {stage.learning_rate:g}"
+            for stage, tokens in recipe.pretraining
+        ],
+        "validation": f"{len(corpus.search)} whole sentences of train, no phrase of which is trained on",
+        "held_out": f"{len(corpus.held_out)} sentences, dev and test",
+        "metric": "accuracy",
+    }
+    tokens = torch.cat([(batch.inputs[0] != 0).sum(1) for batch in search])
+    return TableSource(net, search, held_out, head, run, (round(float(tokens.float().mean())), 1))

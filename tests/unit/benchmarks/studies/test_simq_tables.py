@@ -1,0 +1,110 @@
+"""Producers of tables: the commands on tiny networks, and sentences without overlap or needless padding."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from benchmarks.cli.main import main
+from benchmarks.studies.simq_tables.recipes import recipe_of
+from benchmarks.studies.simq_tables.sentences import Sentences, Shuffled, load_corpus, split_sentences
+from benchmarks.studies.simq_tables.sources import SourceOptions, prepare_source
+from simq.tabular.build import layer_space
+from simq.tabular.table import enumerate_points, read_table
+from supernet import supernet_file
+
+KINDS = ("vit", "vl", "text", "resnet")
+COMMAND = ("study", "simq-tables")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_command_that_builds_tables(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = str(tmp_path)
+    where = ["--device", "cpu", "--cache", folder, "--out", folder, "--tokens", f"{kind}=2e3"]
+    assert main([*COMMAND, "build", kind, "--tiny", "--commit", "abc", *where]) == 0
+    table = read_table(tmp_path / f"simq-{kind}.npz")
+    assert table.head["commit"] == "abc" and len(table.points) == (72 if kind == "resnet" else 12 + 144)
+    assert table.head["labels"] >= 20 and table.head["held_out_labels"] >= 16
+    net, about = supernet_file.load(tmp_path / f"simq-{kind}.safetensors")
+    assert about["weights_sha256"] == table.head["weights_sha256"] and about["table"] == f"simq-{kind}"
+    assert (enumerate_points(layer_space(net.family)) == table.points).all()
+    difference = re.search("run alone differs by ([0-9.e-]+)", capsys.readouterr().out)
+    assert difference is not None and float(difference[1]) < 1e-5
+    assert (table.head.get("question_only", 0) > 20) == (kind == "vl")
+
+
+@pytest.mark.parametrize("kind", ["vit", "vl"])
+def test_held_out_items_are_the_tables_first_then_the_rest_of_the_split(kind: str, tmp_path: Path) -> None:
+    words = [*COMMAND, "held-out", kind, "--tiny", "--cache", str(tmp_path), "--out", str(tmp_path)]
+    assert main(words) == 0
+    written = load_file(tmp_path / f"simq-{kind}.items.safetensors")
+    recipe = recipe_of(kind, tiny=True)
+    source = prepare_source(kind, recipe, SourceOptions(tmp_path, tiny=True), lambda line: None)
+    first = torch.cat([batch.inputs[0] for batch in source.held_out])
+    assert len(first) == recipe.units[1] and torch.equal(written["inputs0"][: len(first)], first)
+    assert source.test is not None
+    test = source.test.batch(slice(None))
+    for key, x in zip(("inputs0", "inputs1"), test.inputs, strict=False):
+        assert sorted(row.numpy().tobytes() for row in written[key]) == sorted(
+            row.numpy().tobytes() for row in x
+        )
+    assert written["labels"].bincount().equal(test.labels.bincount())
+
+
+def test_wrong_arguments_are_one_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cache = ["--cache", str(tmp_path)]
+    assert main([*COMMAND, "build", "vitt", *cache]) == 2
+    assert "no table 'vitt'. Did you mean 'vit'?" in capsys.readouterr().err
+    assert main([*COMMAND, "build", "vit", "--tokens", "vit=many", *cache]) == 2
+    assert "--tokens vit=1.8e9" in capsys.readouterr().err
+
+
+def test_a_seed_and_tokens_change_name_and_training_alone() -> None:
+    plain, other = recipe_of("vit"), recipe_of("vit", seed=2, tokens=1e6)
+    assert (other.name, other.tokens) == ("simq-vit-s2", 1e6) and other.recipe == plain.recipe
+
+
+def test_no_phrase_of_a_held_sentence_is_trained_on() -> None:
+    texts = ["a b c d", "a b", "c d", "e f g", "f g", "h i", "b", "x y", "d h"]
+    rows = [((text,), str(i % 2)) for i, text in enumerate(texts)]
+    for count in (1, 2):
+        train, held = split_sentences(rows, [(("x y",), "0")], count)
+        whole = {"a b c d", "e f g", "h i", "x y", "d h"}
+        assert len(held) == count and {texts[0] for texts, _ in held} <= whole
+        for (sentence,), _ in held:
+            assert all(f" {row[0][0]} " not in f" {sentence} " for row in train)
+        assert all(row[0][0] != "x y" for row in train)
+        kept = {row[0][0] for row in train} | {text for (text,), _ in held}
+        lost = set(texts) - kept - {"x y"}
+        assert all(any(f" {text} " in f" {s[0]} " for s, _ in held) for text in lost)
+
+
+def test_batches_have_every_sentence_once_and_hardly_any_padding() -> None:
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randint(5, 50, (40, 12), generator=generator)
+    lengths = torch.randint(1, 13, (40,), generator=generator)
+    tokens[torch.arange(12) >= lengths[:, None]] = 0
+    some = Sentences(tokens.int(), torch.arange(40))
+    batches = some.batches(9)
+    assert sorted(torch.cat([b.labels for b in batches]).tolist()) == list(range(40))
+    for batch in batches:
+        there = (batch.images != 0).sum(1)
+        assert there.tolist() == lengths[batch.labels].tolist() and batch.images.shape[1] == there.max()
+    first = [b.labels.tolist() for b, _ in zip(Shuffled(some, 16, 3), range(4), strict=False)]
+    assert first == [b.labels.tolist() for b, _ in zip(Shuffled(some, 16, 3), range(4), strict=False)]
+    assert len(set(first[0] + first[1])) == 32 and first[0] != first[2]
+
+
+def test_a_made_corpus_is_found_again_without_a_tokenizer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "sentences.npz"
+    made = load_corpus(path, True, None, lambda line: None)
+    monkeypatch.setattr("benchmarks.tasks.text.learn", None)
+    again = load_corpus(path, True, None, lambda line: None)
+    assert torch.equal(made.search.tokens, again.search.tokens) and made.vocab == again.vocab == 300
+    assert len(made.rows) > 100 and made.rows.rows.shape[1] == made.train.tokens.shape[1] == 24
