@@ -108,10 +108,9 @@ def run_held_out(options: argparse.Namespace) -> int:
 def run_latencies(options: argparse.Namespace) -> int:
     """Fit latency models; return 1 if the error of one is too large, else 0."""
     from benchmarks.studies.simq_tables.latencies import fit_tables
-    from simq.tabular.table import TABLES
 
     counts = options.fitted, options.held_out, options.rounds
-    return int(not fit_tables(options.weights, options.tables or TABLES, counts, _say))
+    return int(not fit_tables(options.weights, options.tables, counts, _say))
 
 
 def _known(tables: Iterable[str]) -> list[str]:

@@ -20,7 +20,7 @@ from benchmarks.measurement.tracing import random_inputs, trace_network
 from benchmarks.tasks.datasets import Say
 from simq.genome import Genomes, JointSpace
 from simq.tabular.latency import layer_shapes, write_latencies
-from simq.tabular.table import read_table
+from simq.tabular.table import TABLES, read_table
 from supernet import supernet_file
 from supernet.elastic import SuperNet
 from supernet.quantization.latency_model import OperatorTable
@@ -34,12 +34,12 @@ LARGEST_ERROR = 0.08
 """Median relative error on held-out points above which a model is not written."""
 
 
-def fit_tables(weights: Path, tables: Path, counts: tuple[int, int, int], say: Say) -> bool:
+def fit_tables(weights: Path, tables: Path | None, counts: tuple[int, int, int], say: Say) -> bool:
     """Fit and write the latency model of every table whose supernet is in a folder.
 
     Args:
         weights: folder of ``NAME.safetensors``.
-        tables: folder of ``NAME.npz``.
+        tables: folder of ``NAME.npz``; None: ``simq/tabular/data``.
         counts: points fitted, points held out, and rounds.
 
     Returns:
@@ -48,7 +48,7 @@ def fit_tables(weights: Path, tables: Path, counts: tuple[int, int, int], say: S
     fitted, held_out, rounds = counts
     profile, complete = profiles.matching() or "undeclared", True
     torch.set_num_threads(1)
-    for path in sorted(tables.glob("*.npz")):
+    for path in sorted((tables or TABLES).glob("*.npz")):
         file = weights / f"{path.stem}.safetensors"
         if not file.is_file():
             say(f"{path.stem}: no {file}, skipped")
