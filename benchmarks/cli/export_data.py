@@ -33,8 +33,8 @@ def run(options: argparse.Namespace) -> int:
     """
     from benchmarks.tasks import fairseq_data
 
-    task = get_task(options.task)
-    languages = fairseq_data.languages_of(task)
+    task = fairseq_data.require_translation(get_task(options.task))
+    languages = task.languages
     tier = task.tier(options.tier, "cpu")
     require_new_folder(options.to)
 

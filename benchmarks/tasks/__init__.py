@@ -7,11 +7,11 @@ packages are treated like ours.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from benchmarks.api import Measurement, UsageError
 from benchmarks.identity import TASKS
@@ -20,11 +20,17 @@ from benchmarks.registry import digest, module_file, unknown
 from benchmarks.stats.task_units import TaskUnits
 
 if TYPE_CHECKING:
+    import torch
+
     from benchmarks.tasks.datasets import Say
+    from benchmarks.tasks.tiers import Table
+    from supernet.objective import Batch
+    from supernet.space import Architecture, SearchSpace
+    from supernet.train import Stream
 
 __all__ = [
-    "DEVICES", "GROUP", "Prepared", "Task", "code_digest", "data_digest", "get_task", "is_ours",
-    "lexicon_digest", "prepare", "starting", "task_names", "units_of",
+    "DEVICES", "GROUP", "Family", "Prepared", "Split", "Task", "TierSettings", "code_digest", "data_digest",
+    "get_task", "is_ours", "lexicon_digest", "prepare", "starting", "task_names", "units_of",
 ]  # fmt: skip
 
 GROUP = "supernet_bench.tasks"
@@ -48,6 +54,69 @@ class Prepared:
     """Folder of a pre-trained model that every network starts from; None: networks start untrained."""
 
 
+class TierSettings(Protocol):
+    """Settings of a tier on one kind of device; ``benchmarks.tasks.tiers.Tier`` has them and more.
+
+    Optional attributes: ``limits`` (latencies as shares of the reference network's), ``windows`` (fewest and
+    most parameters), ``decode``, ``finetune`` and ``counted``.
+    """
+
+    @property
+    def space(self) -> str:
+        """Name of the search space."""
+
+    @property
+    def vocab(self) -> int:
+        """Size of the vocabulary, or number of classes."""
+
+    @property
+    def recipe(self) -> Table:
+        """Fields of ``supernet.recipe.Recipe``."""
+
+    @property
+    def budget(self) -> Mapping[str, float]:
+        """Allowance of tokens, evaluations, probes and seconds."""
+
+    @property
+    def settings(self) -> Table:
+        """Settings for search methods."""
+
+    @property
+    def workload(self) -> Mapping[str, int]:
+        """Fields of ``benchmarks.measurement.workload.Workload``."""
+
+    @property
+    def seeds_default(self) -> int:
+        """Number of seeds of a command that names none."""
+
+    @property
+    def throughput(self) -> float | None:
+        """Expected training tokens a second, for estimates; None if unknown."""
+
+    @property
+    def sha256(self) -> str:
+        """Digest of all settings that determine a run, except the budget."""
+
+
+class Family(Protocol):
+    """Networks of a search space: a model family of ``supernet``."""
+
+    space: SearchSpace
+
+    def build(self, arch: Architecture) -> torch.nn.Module:
+        """Return the network of one architecture, with random weights."""
+
+    def restrict_to(self, arch: Architecture) -> Family:
+        """Return the family whose only network is that of ``arch``."""
+
+
+class Split(Protocol):
+    """Training, validation or test data in memory."""
+
+    def __len__(self) -> int:
+        """Return the number of items."""
+
+
 class Task(Protocol):
     """Interface of a task; ``benchmarks.tasks.mt.MTTask`` implements it.
 
@@ -68,40 +137,45 @@ class Task(Protocol):
     def tiers(self) -> tuple[str, ...]:
         """Return the names of its tiers, smallest first."""
 
-    def tier(self, tier: str, device: str) -> Any:
+    def tier(self, tier: str, device: str) -> TierSettings:
         """Return the settings of a tier on a kind of device (``cpu``, ``cuda``).
 
         Raises:
             UsageError: the task has no such tier.
         """
 
-    def prepare(self, tier: Any, cache: Path, data_dir: Path | None, progress: Say) -> Prepared:
+    def prepare(self, tier: TierSettings, cache: Path, data_dir: Path | None, progress: Say) -> Prepared:
         """Prepare the data of a tier, or find it prepared; ``progress`` shows lines to the user."""
 
-    def family(self, tier: Any, prepared: Prepared, space: Any = None) -> Any:
+    def family(self, tier: TierSettings, prepared: Prepared, space: SearchSpace | None = None) -> Family:
         """Return the model family (of ``supernet``) of a space, by default the tier's."""
 
-    def training(self, prepared: Prepared) -> Any:
+    def training(self, prepared: Prepared) -> Split:
         """Return the training split."""
 
-    def batches(self, training: Any, max_tokens: int, seed: int, device: str) -> Any:
+    def batches(self, training: Split, max_tokens: int, seed: int, device: str) -> Stream:
         """Return an endless stream of ``supernet.objective.Batch``; see ``supernet.train.Stream``.
 
         Batch ``i`` depends on the seed and ``i`` only.
         """
 
-    def validation(self, prepared: Prepared) -> Any:
+    def validation(self, prepared: Prepared) -> Split:
         """Return the validation split."""
 
-    def validation_batches(self, pairs: Any, device: str, share: float) -> list[Any]:
+    def validation_batches(self, split: Split, device: str, share: float) -> Sequence[Batch]:
         """Return the first ``share`` of a split as batches, at least one, the same each time."""
 
-    def evaluate(self, module: Any, pairs: Any, device: str, precision: str) -> Measurement:
+    def evaluate(self, module: torch.nn.Module, split: Split, device: str, precision: str) -> Measurement:
         """Return the loss of a sub-network on a split; the same network gets the same loss each time."""
 
     def score(
-        self, module: Any, prepared: Prepared, tier: Any, device: str, precision: str
-    ) -> dict[str, Any]:
+        self,
+        module: torch.nn.Module,
+        prepared: Prepared,
+        tier: TierSettings,
+        device: str,
+        precision: str,
+    ) -> Table:
         """Return the scores on the sealed test split as a record keeps them.
 
         Returns:
@@ -180,7 +254,7 @@ def is_ours(reader: object) -> bool:
     return str(getattr(reader, "__module__", "")).startswith(f"{TASKS}.")
 
 
-def prepare(task: Task, tier: Any, cache: Path, data_dir: Path | None, say: Say) -> Prepared:
+def prepare(task: Task, tier: TierSettings, cache: Path, data_dir: Path | None, say: Say) -> Prepared:
     """Return the prepared data of a task's tier; each version of a plug-in's code has a cache of its own.
 
     Raises:
@@ -190,7 +264,7 @@ def prepare(task: Task, tier: Any, cache: Path, data_dir: Path | None, say: Say)
     return task.prepare(tier, folder, data_dir, say)
 
 
-def data_digest(task: Task, tier: Any, cache: Path, data_dir: Path | None, say: Say) -> str:
+def data_digest(task: Task, tier: TierSettings, cache: Path, data_dir: Path | None, say: Say) -> str:
     """Return the digest of the data that a run would read.
 
     Declared checksums determine it for our own tasks, whose data is not read. A plug-in's data is prepared.

@@ -6,12 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 from benchmarks.api import Measurement
 from benchmarks.stats.task_units import TaskUnits
-from benchmarks.tasks import Prepared, is_ours
+from benchmarks.tasks import Family, Prepared, Split, is_ours
 from benchmarks.tasks.datasets import Say, datasets
 from benchmarks.tasks.prepare import RawData
 from benchmarks.tasks.tiers import Table, Tier, read_tier, tier_names
@@ -29,13 +29,6 @@ class EvaluationBatch(Protocol):
     @property
     def inputs(self) -> tuple[torch.Tensor, ...]:
         """Arguments of the network."""
-
-
-class Split(Protocol):
-    """Training, validation or test data in memory."""
-
-    def __len__(self) -> int:
-        """Return the number of items."""
 
 
 Raw = TypeVar("Raw")
@@ -108,7 +101,7 @@ class TieredTask(ABC, Generic[Raw, Data, Batch]):
         """Return the prepared folders of raw data."""
 
     @abstractmethod
-    def family(self, tier: Tier, prepared: Prepared, space: SearchSpace | None = None) -> Any:
+    def family(self, tier: Tier, prepared: Prepared, space: SearchSpace | None = None) -> Family:
         """Return the model family of a space, by default the tier's, over the prepared data."""
 
     @abstractmethod

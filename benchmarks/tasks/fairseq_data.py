@@ -12,24 +12,24 @@ import numpy as np
 
 from benchmarks.api import UsageError
 from benchmarks.tasks import Prepared, Task, corpus
+from benchmarks.tasks.mt import MTTask
 from supernet.interop.fairseq.databin import write_dictionary, write_sentences
 
 SPLITS = ("train", "valid")
 
 
-def languages_of(task: Task) -> tuple[str, str]:
-    """Return the source and target language that a task declares as ``languages``.
+def require_translation(task: Task | MTTask) -> MTTask:
+    """Return the task, checked to be a translation task of this project.
 
     Raises:
-        UsageError: the task does not translate.
+        UsageError: it is another one, whose prepared data has no sentence pairs.
     """
-    languages: tuple[str, str] | None = getattr(task, "languages", None)
-    if languages is None:
+    if not isinstance(task, MTTask):
         raise UsageError(
             f"task '{task.name}' does not translate: only sentence pairs make a data-bin; for tasks that do,"
             " type supernet-bench list tasks"
         )
-    return languages
+    return task
 
 
 def export(prepared: Prepared, languages: tuple[str, str], folder: Path) -> list[str]:
