@@ -194,3 +194,247 @@ def test_a_seal_made_anew_over_a_changed_field_does_not_hide_it():
 def test_every_kind_of_signature_is_one(signature):
     record = broken(("candidates", 0, "test", "pooled", "bleu", "signature"), signature)
     assert submission.problems(record, SETTINGS) == []
+
+
+def problems_of(record, field, **known):
+    """The problems of a record that begin with a field."""
+    found = submission.problems(record, known.get("settings", SETTINGS), known.get("methods", ()))
+    return [line for line in found if line.startswith(field)]
+
+
+def unsealed(path, value):
+    """A record with a field that the schema refuses: the checks hold by themselves."""
+    record = good()
+    inner = record
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    return record
+
+
+def on_h100(**gpu):
+    record = broken(("spec", "profile"), "nvidia-h100.v1")
+    gpus = [{"name": "NVIDIA H100 80GB HBM3", "memory_gib": 79.6} | gpu]
+    record["provenance"]["machine"] = MACHINE | {"cpus": 16, "gpus": gpus}
+    return integrity.seal(record)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "expected"),
+    [
+        ({}, []),
+        ({"memory_gib": 76}, []),
+        ({"memory_gib": 40.0}, ["gpu memory is 40 GiB"]),
+        ({"memory_gib": "much"}, ["gpu memory is 0 GiB"]),
+        ({"memory_gib": None}, ["gpu memory is 0 GiB"]),
+        ({"name": "A100"}, ["gpu is A100 x1"]),
+    ],
+)
+def test_the_gpu_of_a_record_is_that_of_its_profile(gpu, expected):
+    seen = problems_of(on_h100(**gpu), "provenance.machine")
+    assert len(seen) == len(expected) and all(e in line for e, line in zip(expected, seen, strict=True))
+
+
+def test_settings_of_a_task_that_is_not_installed_must_be_published_ones():
+    record = broken(("spec", "task"), "task-of-a-stranger")
+    assert problems_of(record, "spec.task", settings=()) == ["spec.task: no task 'task-of-a-stranger'."]
+    assert problems_of(record, "spec.task") == []
+
+
+def test_the_tiers_own_settings_come_with_its_space():
+    from benchmarks.tasks import get_task
+
+    tier = get_task("mt-multi30k-en-de").tier("small", "cpu")
+    record = good()
+    record["spec"] |= {"settings_sha256": tier.sha256, "space": "nowhere", "budget": dict(tier.budget)}
+    assert problems_of(integrity.seal(record), "spec.space") == [
+        f"spec.space: nowhere, the tier's is {tier.space}"
+    ]
+    record["spec"]["space"] = tier.space
+    assert problems_of(integrity.seal(record), "spec.") == []
+    record["spec"]["budget"]["probes"] += 1
+    assert len(problems_of(integrity.seal(record), "spec.budget.probes")) == 1
+
+
+def test_options_that_had_no_effect_are_named_wherever_the_message_says_so():
+    from benchmarks.options import IGNORED
+
+    for message in (f"{IGNORED}: beam", f"stopped; {IGNORED}: beam"):
+        record = good(message=message)
+        assert problems_of(record, "message") == []
+        record["spec"]["options"] = {"beam": 3}
+        assert problems_of(integrity.seal(record), "message") == [
+            f"message: {IGNORED}: beam: they had no effect: run it without"
+        ]
+
+
+def test_an_option_at_its_default_is_another_name_for_the_same_run():
+    from benchmarks.registry import find
+
+    record = good()
+    record["spec"] |= {"method_sha256": find("hat").sha256, "options": {"after": "scratch"}}
+    (line,) = problems_of(integrity.seal(record), "spec.options")
+    assert line.startswith("spec.options.after: stands at its default")
+    record["spec"]["options"] = {"aftre": "scratch"}
+    assert len(problems_of(integrity.seal(record), "spec.options.aftre")) == 1
+    record["spec"]["method_sha256"] = "0" * 64  # another version of it may have declared another default
+    assert problems_of(integrity.seal(record), "spec.options") == []
+
+
+def with_totals(kind, amount):
+    """A record whose total of a kind is changed, share and entries with it."""
+    record = good()
+    ledger, allowance = record["ledger"], record["spec"]["budget"][kind]
+    for entry in ledger["entries"]:
+        if entry["kind"] == kind:
+            entry["amount"] *= amount / ledger["totals"][kind]
+    ledger["totals"][kind], ledger["share"][kind] = amount, amount / allowance
+    return integrity.seal(record)
+
+
+@pytest.mark.parametrize(
+    ("kind", "amount", "allowed"),
+    [
+        ("evaluations", 600, True),
+        ("evaluations", 600.5, False),
+        ("seconds", 900 * 1.049, True),
+        ("seconds", 900 * 1.051, False),
+    ],
+)
+def test_totals_may_reach_the_allowance_and_seconds_a_little_more(kind, amount, allowed):
+    assert (problems_of(with_totals(kind, amount), "ledger.totals") == []) == allowed
+    assert kind != "seconds" or problems_of(with_totals(kind, amount), "ledger.share") == []
+
+
+def test_what_is_not_in_the_totals_is_nothing():
+    record = good()
+    ledger = record["ledger"]
+    for kind in ("probes", "seconds"):
+        del ledger["totals"][kind], ledger["share"][kind]
+        ledger["entries"] = [entry for entry in ledger["entries"] if entry["kind"] != kind]
+    assert problems_of(integrity.seal(record), "ledger.") == []
+    ledger["share"]["probes"] = 0.25
+    assert problems_of(integrity.seal(record), "ledger.") == ["ledger.share.probes: 0.25, but 0 of 300 is 0"]
+
+
+def test_a_share_is_held_against_an_allowance_of_one_too():
+    record = good()
+    record["spec"]["budget"]["probes"] = record["ledger"]["totals"]["probes"] = 1
+    record["ledger"]["share"]["probes"] = 0.5
+    (line,) = problems_of(integrity.seal(record), "ledger.share")
+    assert line == "ledger.share.probes: 0.5, but 1 of 1 is 1"
+
+
+def test_amounts_below_nothing_and_runs_that_did_nothing_are_named():
+    record = good()
+    record["ledger"]["entries"][0]["amount"] *= -1
+    assert problems_of(record, "ledger.entries.supernet.tokens: -")
+    idle = good()
+    for kind in ("tokens", "evaluations"):
+        idle["ledger"]["totals"][kind] = idle["ledger"]["share"][kind] = 0.0
+    assert problems_of(integrity.seal(idle), "ledger.totals:") == [
+        "ledger.totals: candidates without a token trained or an evaluation made"
+    ]
+    idle["ledger"]["totals"]["evaluations"], idle["ledger"]["share"]["evaluations"] = 6.0, 0.01
+    assert problems_of(integrity.seal(idle), "ledger.totals:") == []
+    failed = good(status="failed")
+    for kind in ("tokens", "evaluations"):
+        failed["ledger"]["totals"][kind] = failed["ledger"]["share"][kind] = 0.0
+    assert problems_of(integrity.seal(failed), "ledger.totals:") == []
+
+
+@pytest.mark.parametrize("name", ["p50", "p90", "ratio", "reference_p50", "ratio_low", "p50_high"])
+def test_no_latency_is_below_nothing(name):
+    record = unsealed(("candidates", 0, "latency", name), -1.0)
+    seen = problems_of(record, f"candidates[0].latency.{name}: -1")
+    assert len([line for line in seen if "impossible" in line]) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        (("cost", "params"), "cost.params"),
+        (("cost", "macs"), "cost.macs"),
+        (("cost", "bytes"), "cost.bytes"),
+        (("memory", "peak_bytes"), "memory.peak_bytes"),
+        (("limit_ms",), "limit_ms"),
+    ],
+)
+def test_no_figure_is_below_nothing(path, field):
+    assert len(problems_of(unsealed(("candidates", 0, *path), -1.0), f"candidates[0].{field}: -1")) == 1
+
+
+def test_a_ratio_is_that_of_the_two_medians_within_five_per_cent():
+    latency = good()["candidates"][0]["latency"]
+    for factor, fits in ((1.04, True), (1.06, False), (0.96, True), (0.94, False)):
+        changed = broken(("candidates", 0, "latency", "reference_p50"), latency["reference_p50"] * factor)
+        assert (problems_of(changed, "candidates[0].latency.ratio") == []) == fits, factor
+    (line,) = problems_of(
+        unsealed(("candidates", 0, "latency", "ratio"), None), "candidates[0].latency.ratio"
+    )
+    assert "missing; latencies are compared as ratios" in line
+
+
+def test_a_p90_may_be_the_median_and_takes_64_timings():
+    median = good()["candidates"][0]["latency"]["p50"]
+    assert problems_of(broken(("candidates", 0, "latency", "p90"), median), "candidates[0].latency.p90") == []
+    for count, fits in ((64, True), (63, False)):
+        record = good()
+        latency = record["candidates"][0]["latency"]
+        latency["n"], parts = count, latency["signature"].split("|")
+        latency["signature"] = "|".join(f"n:{count}" if p.startswith("n:") else p for p in parts)
+        assert (problems_of(integrity.seal(record), "candidates[0].latency.n") == []) == fits
+
+
+def test_a_value_may_stand_at_an_end_of_its_interval():
+    figure = good()["candidates"][0]["test"]["pooled"]["bleu"]
+    for end in ("low", "high"):
+        path = ("candidates", 0, "test", "pooled", "bleu", end)
+        assert problems_of(broken(path, figure["value"]), "candidates[0].test") == []
+    outside = problems_of(
+        broken(("candidates", 0, "test", "pooled", "bleu", "high"), figure["value"] - 0.1), "cand"
+    )
+    assert len(outside) == 1 and "is outside its own interval" in outside[0]
+
+
+def test_ends_that_tables_compute_anew_may_pass_the_range():
+    record = good()
+    record["candidates"][0]["test"]["pooled"]["bleu"] |= {
+        "value": 99.0, "low": 97.0, "high": 101.0,
+        "signature": "metric:bleu|version:1|ci:t95-over-fine-tuning-seeds",
+    }  # fmt: skip
+    assert problems_of(integrity.seal(record), "candidates[0].test") == []
+    record["candidates"][0]["test"]["pooled"]["bleu"]["value"] = 100.5
+    assert len(problems_of(integrity.seal(record), "candidates[0].test")) == 1
+
+
+def test_a_run_may_end_when_it_started():
+    started = good()["provenance"]["started"]
+    assert problems_of(broken(("provenance", "ended"), started), "provenance.ended") == []
+
+
+def test_latencies_of_other_runtimes_come_from_a_declared_profile_and_published_code():
+    from benchmarks.hardware.profiles import names
+
+    told = {"commit": "0" * 40, "dirty_sha256": None, "machine": dict(MACHINE)}
+    kept = {"profile": "cpu-2core-avx512.v1", "provenance": told}
+    assert list(submission.elsewhere(kept)) == []
+    ((field, reason),) = submission.elsewhere(kept | {"profile": "mars.v1"})
+    assert field == "profile" and f"'mars.v1' is not declared; known: {names()[0]}" in reason
+    ((field, _),) = submission.elsewhere(kept | {"provenance": told | {"machine": None}})
+    assert field == "provenance.machine"
+    ((field, _),) = submission.elsewhere(kept | {"provenance": told | {"machine": MACHINE | {"cpus": 3}}})
+    assert field == "provenance.machine"
+    ((field, _),) = submission.elsewhere(kept | {"provenance": told | {"commit": None}})
+    assert field == "provenance.commit"
+
+
+def test_the_allowance_of_most_is_the_usual_one_and_no_limit_is_the_least():
+    several = [good(seed=s) for s in (1, 2)] + [good("mos-layer", s, tokens=9e6) for s in (1, 2, 3)]
+    assert list(submission.unequal(several)) == [record["id"] for record in several[:2]]
+    free = broken(("spec", "budget", "tokens"), None)
+    assert submission.unequal([free, good(seed=2)]) == {
+        free["id"]: ["spec.budget.tokens: no limit, the others of this comparison have 2,000,000"]
+    }
+    elsewhere = good(seed=3, tokens=9e6, tier="smoke")
+    assert submission.unequal([good(seed=1), elsewhere]) == {}
