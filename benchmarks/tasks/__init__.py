@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from benchmarks.api import Measurement, UsageError
 from benchmarks.identity import TASKS
@@ -20,13 +20,8 @@ from benchmarks.registry import digest, module_file, unknown
 from benchmarks.stats.task_units import TaskUnits
 
 if TYPE_CHECKING:
-    import torch
-
     from benchmarks.tasks.datasets import Say
     from benchmarks.tasks.tiers import Table
-    from supernet.objective import Batch
-    from supernet.space import Architecture, SearchSpace
-    from supernet.train import Stream
 
 __all__ = [
     "DEVICES", "GROUP", "Family", "Prepared", "Split", "Task", "TierSettings", "code_digest", "data_digest",
@@ -36,6 +31,17 @@ __all__ = [
 GROUP = "supernet_bench.tasks"
 DEVICES = ("cpu", "cuda")
 """Kinds of device; a tier may have different settings for each."""
+
+
+# Tables and the leaderboard import this file and must not import torch, not even for its types.
+Network = Any
+"""A ``torch.nn.Module``."""
+SearchSpace = Any
+"""A ``supernet.space.SearchSpace``."""
+Architecture = Any
+"""A ``supernet.space.Architecture``."""
+Stream = Any
+"""A ``supernet.train.Stream`` of ``supernet.objective.Batch``."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +109,7 @@ class Family(Protocol):
 
     space: SearchSpace
 
-    def build(self, arch: Architecture) -> torch.nn.Module:
+    def build(self, arch: Architecture) -> Network:
         """Return the network of one architecture, with random weights."""
 
     def restrict_to(self, arch: Architecture) -> Family:
@@ -162,15 +168,15 @@ class Task(Protocol):
     def validation(self, prepared: Prepared) -> Split:
         """Return the validation split."""
 
-    def validation_batches(self, split: Split, device: str, share: float) -> Sequence[Batch]:
+    def validation_batches(self, split: Split, device: str, share: float) -> Sequence[Any]:
         """Return the first ``share`` of a split as batches, at least one, the same each time."""
 
-    def evaluate(self, module: torch.nn.Module, split: Split, device: str, precision: str) -> Measurement:
+    def evaluate(self, module: Network, split: Split, device: str, precision: str) -> Measurement:
         """Return the loss of a sub-network on a split; the same network gets the same loss each time."""
 
     def score(
         self,
-        module: torch.nn.Module,
+        module: Network,
         prepared: Prepared,
         tier: TierSettings,
         device: str,
