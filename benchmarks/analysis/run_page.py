@@ -58,7 +58,7 @@ def run_page(record: Record, attached: Attached, records_root: str) -> RunPage:
         "energy": record["energy"], "candidates": headline,
         "started": provenance.get("started"), "ended": provenance.get("ended"),
         "command": shlex.join(str(word) for word in provenance.get("command") or ()),
-        "again": repeat.command(record),
+        "again": repeat.repeat_command(record),
         "verify": shlex.join(["supernet-bench", "verify", path]),
         "verdicts": [verdict_texts(stored, fingerprint) for stored in attached.verdicts],
         "elsewhere": [_latency_texts(stored, spec["profile"]) for stored in attached.latencies],

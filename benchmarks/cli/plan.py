@@ -20,8 +20,8 @@ from benchmarks.records import provenance
 from benchmarks.records.spec import SELF, TRIALS
 from benchmarks.registry import MethodRef
 from benchmarks.runs import repeat
-from benchmarks.runs.estimate import duration, estimate
-from benchmarks.runs.plan import Folders, Plan, Planned, Request, build, parse_seeds, scaled
+from benchmarks.runs.estimate import estimate_runs, format_duration
+from benchmarks.runs.plan import Folders, Plan, PlannedRun, PlanRequest, lay_out, parse_seeds, scale_budget
 from benchmarks.tasks import Task, code_digest, data_digest, get_task, starting, task_names
 
 COLUMNS = ("method", "seed", "task", "run", "state", "estimate", "basis")
@@ -92,13 +92,13 @@ def build_plan(options: argparse.Namespace) -> PlannedSuite:
     Raises:
         UsageError: an option names something that does not exist or is not allowed.
     """
-    scaled(dict.fromkeys(("tokens", "evaluations", "probes", "seconds"), 1.0), options.budget_scale)
+    scale_budget(dict.fromkeys(("tokens", "evaluations", "probes", "seconds"), 1.0), options.budget_scale)
     tasks = [starting(task, options.start_from) for task in _select_tasks(options)]
     methods = _select_methods(options, tasks[0])
     profile = profiles.enforce(profiles.resolve(options.profile))
     tier = tasks[0].tier(options.tier, profile.device)
     folders = Folders(options.results, options.suite, options.tier)
-    request = Request(
+    request = PlanRequest(
         tasks=tasks,
         tier=options.tier,
         methods=methods,
@@ -111,8 +111,8 @@ def build_plan(options: argparse.Namespace) -> PlannedSuite:
         code={task.name: code_digest(task.name) for task in tasks},
         data={task.name: _data_digest(task, options, profile.device, folders.cache) for task in tasks},
     )
-    plan = build(request, folders)
-    estimate(plan, request)
+    plan = lay_out(request, folders)
+    estimate_runs(plan, request)
     if plan.pending:
         methods_by_source = {run.method.source: run.method for run in plan.pending}
         plan.notes += _unpublishable(methods_by_source.values())
@@ -185,13 +185,13 @@ def _unpublishable(methods: Iterable[MethodRef]) -> list[str]:
     origin = {"commit": provenance.source_state()[0], "package": provenance.released()[0]}
     notes = [
         f"no record of this plan could be published: {field} {problem}"
-        for field, problem in repeat.code(origin)
+        for field, problem in repeat.code_obstacles(origin)
     ]
     for ref in methods:
-        if not repeat.obtainable(provenance.method(ref), origin):
+        if not repeat.is_obtainable(provenance.method(ref), origin):
             notes.append(
                 f"records of {ref.name} could not be published: {ref.origin} is in no package,"
-                f" commit or URL that is named. {repeat.PLACES}"
+                f" commit or URL that is named. {repeat.HOW_TO_PUBLISH}"
             )
     return notes
 
@@ -232,7 +232,7 @@ def print_plan(plan: Plan, profile: Profile, *, runs: bool) -> None:
             f"{budget['seconds']:g} s",
         )
     )
-    remaining = f"about {duration(plan.seconds)}" if plan.pending else "nothing left to run"
+    remaining = f"about {format_duration(plan.seconds)}" if plan.pending else "nothing left to run"
     counts = f"{methods} method{'s' * (methods != 1)} x {seeds} seed{'s' * (seeds != 1)}"
     totals = f"plan: {counts} = {len(plan.runs)} runs, {done} done, {remaining}; each at most [{allowances}]"
     print(totals, flush=True)
@@ -240,7 +240,7 @@ def print_plan(plan: Plan, profile: Profile, *, runs: bool) -> None:
         print(f"estimate: {'; '.join(dict.fromkeys(run.basis for run in plan.pending))}", flush=True)
 
 
-def _row(run: Planned) -> tuple[object, ...]:
+def _row(run: PlannedRun) -> tuple[object, ...]:
     """Return the cells of ``COLUMNS`` for a run."""
-    remaining = duration(run.estimate) if run.state != "done" else ""
+    remaining = format_duration(run.estimate) if run.state != "done" else ""
     return (run.spec.method, run.spec.seed, run.spec.task, run.spec.id, run.state, remaining, run.basis)

@@ -14,7 +14,7 @@ from benchmarks.cli.arguments import add_json, positive
 from benchmarks.cli.report import write_reports
 from benchmarks.runs.execution import exclusive, execute
 from benchmarks.runs.options import RunOptions
-from benchmarks.runs.plan import Plan, Planned
+from benchmarks.runs.plan import Plan, PlannedRun
 
 EPILOG = (
     "exit code: 0 all runs ended (runs stopped by their seconds are compared with none); 1 a run failed, or"
@@ -105,7 +105,7 @@ def report(plan: Plan, *, as_json: bool) -> int:
     return 1 if failed or not comparable else 0
 
 
-def _stopped(runs: Sequence[Planned]) -> str:
+def _stopped(runs: Sequence[PlannedRun]) -> str:
     """Return one line that lists the runs stopped by their seconds, and the command that repeats them."""
     names = ", ".join(f"{run.label} ({_processor_time(run.record)})" for run in runs if run.record)
     return (

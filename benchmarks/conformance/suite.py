@@ -30,7 +30,7 @@ from benchmarks.registry import MethodRef
 from benchmarks.runs import worker
 from benchmarks.runs.executor import Executor, wait_any
 from benchmarks.runs.heartbeat import JOURNAL
-from benchmarks.runs.supervisor import Search
+from benchmarks.runs.supervisor import SupervisedSearch
 
 AT_A_TIME = 2
 """Runs at once, one thread each."""
@@ -282,7 +282,7 @@ class _Suite:
             UsageError: the method does not apply to the task.
         """
         waiting, finished = list(chains), dict[str, FinishedRun]()
-        active: dict[str, tuple[Search, int]] = {}
+        active: dict[str, tuple[SupervisedSearch, int]] = {}
         try:
             while waiting or active:
                 while waiting and len(active) < AT_A_TIME:
@@ -308,11 +308,11 @@ class _Suite:
                 search.worker.join(5)
         return {name: finished[name] for name in chains}
 
-    def _start(self, job: Job) -> Search:
+    def _start(self, job: Job) -> SupervisedSearch:
         executor = self.hashed if job["hashed"] else self.executor
-        return Search(executor, Path(job["folder"]), job, None)
+        return SupervisedSearch(executor, Path(job["folder"]), job, None)
 
-    def _finish(self, search: Search, interruptions: int) -> FinishedRun:
+    def _finish(self, search: SupervisedSearch, interruptions: int) -> FinishedRun:
         outcome = search.ended()
         if outcome is None:
             reason = read_json(search.folder / worker.SKIPPED).get("reason", "it was interrupted")

@@ -11,7 +11,7 @@ from benchmarks.records.record import Candidate
 from benchmarks.records.selection import direct
 from benchmarks.records.text import sanitize
 from benchmarks.report.table_markup import escape_markdown
-from benchmarks.runs.repeat import command
+from benchmarks.runs.repeat import repeat_command
 
 Row = tuple[str, str, str]
 """Name, figure, signature."""
@@ -81,7 +81,7 @@ def card(
                 ("commit", str(made.get("commit")), ""),
                 ("weights", f"sha256 {candidate['weights_sha256']}", ""),
                 *((f"data: {name}", f"sha256 {value}", "") for name, value in made["data"].items()),
-                ("run again", command(record), ""),
+                ("run again", repeat_command(record), ""),
             ]
         ),
         "## Licence",

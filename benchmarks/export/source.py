@@ -14,7 +14,7 @@ from benchmarks.records.record import Candidate, Record
 from benchmarks.records.selection import headline_candidates
 from benchmarks.records.text import sanitize
 from benchmarks.runs.plan import Folders
-from benchmarks.runs.repeat import command
+from benchmarks.runs.repeat import repeat_command
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def find(record: Record, index: int | None, path: Path | None, results: Path) ->
         f"the weights of run {record['id']} are not on this machine, and a record holds none\n"
         f"make them again, to the bit on a machine like its own: supernet-bench verify {record['id']}\n"
         "or make others, and export the record of that run, under results/local:"
-        f" {command(record, here=True)}"
+        f" {repeat_command(record, here=True)}"
     )
 
 

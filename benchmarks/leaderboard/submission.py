@@ -22,7 +22,7 @@ from benchmarks.records.selection import P90_FROM
 from benchmarks.records.spec import allowances, ruleset_of
 from benchmarks.records.text import sanitize
 from benchmarks.runs import repeat
-from benchmarks.runs.plan import scaled
+from benchmarks.runs.plan import scale_budget
 from benchmarks.stats import quantities
 from benchmarks.tasks import get_task
 
@@ -47,7 +47,7 @@ def problems(record: Record, settings: Iterable[str] = (), methods: Iterable[str
     found += [*_profile(record), *_settings(record, set(settings)), *_ledger(record)]
     for i, candidate in enumerate(record["candidates"]):
         found += [f"candidates[{i}].{line}" for line in _candidate(record, candidate)]
-    return [*found, *repeat.hindrances(record, set(methods)), *_options(record), *_provenance(record)]
+    return [*found, *repeat.obstacles(record, set(methods)), *_options(record), *_provenance(record)]
 
 
 def elsewhere(made: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -59,7 +59,7 @@ def elsewhere(made: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "provenance.machine", "says nothing"
     else:
         yield from ((f"provenance.{field}", said) for field, said in unlike(name, told["machine"]))
-    yield from ((f"provenance.{field}", said) for field, said in repeat.code(told))
+    yield from ((f"provenance.{field}", said) for field, said in repeat.code_obstacles(told))
 
 
 def unequal(records: Sequence[Record]) -> dict[str, list[str]]:
@@ -137,7 +137,7 @@ def _settings(record: Record, known: set[str]) -> Iterator[str]:
             yield f"spec.task: {sanitize(str(error).splitlines()[0], 160)}"
         return
     if spec["settings_sha256"] == tier.sha256:
-        allowance = scaled(tier.budget, allowances(spec))
+        allowance = scale_budget(tier.budget, allowances(spec))
         for kind in COUNTED:
             own, due = spec["budget"].get(kind), allowance[kind]
             if own != due:

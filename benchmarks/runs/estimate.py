@@ -8,10 +8,10 @@ from typing import Any
 
 from benchmarks.records import store
 from benchmarks.records.spec import RunSpec
-from benchmarks.runs.plan import Plan, Request
+from benchmarks.runs.plan import Plan, PlanRequest
 
 
-def estimate(plan: Plan, request: Request) -> None:
+def estimate_runs(plan: Plan, request: PlanRequest) -> None:
     """Set the seconds, and where they come from, of each run that is left."""
     if not plan.pending:
         return
@@ -58,7 +58,7 @@ def _by_throughput(spec: RunSpec, rate: float | None) -> tuple[float | None, str
     return seconds, f"the tier's own figure of {rate:,g} training tokens a second"
 
 
-def duration(seconds: float | None) -> str:
+def format_duration(seconds: float | None) -> str:
     """``45 s``, ``12 min``, ``3.4 h``, or ``?``."""
     if seconds is None:
         return "?"

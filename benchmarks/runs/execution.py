@@ -21,7 +21,7 @@ from benchmarks.tasks import Task, prepare
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from benchmarks.runs.task_context import Ready
+    from benchmarks.runs.task_context import TaskContext
 
 
 def execute(
@@ -31,7 +31,7 @@ def execute(
     options: RunOptions,
     console: Console,
     *,
-    adapt: Callable[[Ready], Ready] = lambda ready: ready,
+    adapt: Callable[[TaskContext], TaskContext] = lambda ready: ready,
     preload: Sequence[str] = (),
 ) -> None:
     """Make all pending runs of a plan.
@@ -72,10 +72,10 @@ def execute(
     for module in preload:
         importlib.import_module(module)
     from benchmarks.runs.runner import Runner
-    from benchmarks.runs.task_context import make_ready
+    from benchmarks.runs.task_context import prepare_task_context
 
     contexts = {
-        task.name: adapt(make_ready(task, data, plan, profile, executor))
+        task.name: adapt(prepare_task_context(task, data, plan, profile, executor))
         for task, data in zip(pending, prepared, strict=True)
     }
     with display:

@@ -33,7 +33,7 @@ PR_SET_PDEATHSIG = 1
 Job = Mapping[str, Any]
 
 
-class Worker:
+class WorkerProcess:
     """One process that runs ``target(job)``; its output goes to a log file."""
 
     def __init__(self, process: Any) -> None:
@@ -41,7 +41,7 @@ class Worker:
 
     @property
     def sentinel(self) -> int:
-        """Ready once the process has ended, for ``wait_any``."""
+        """TaskContext once the process has ended, for ``wait_any``."""
         return int(self._process.sentinel)
 
     @property
@@ -98,7 +98,7 @@ class Executor:
 
         ensure_running()
 
-    def start(self, target: Callable[[Job], None], job: Job, log: Path) -> Worker:
+    def start(self, target: Callable[[Job], None], job: Job, log: Path) -> WorkerProcess:
         """Run ``target(job)`` in a process of its own."""
         log.parent.mkdir(parents=True, exist_ok=True)
         process = self._context.Process(
@@ -110,10 +110,10 @@ class Executor:
             process.start()
         finally:
             os.environ["PYTHONHASHSEED"] = usual
-        return Worker(process)
+        return WorkerProcess(process)
 
 
-def wait_any(workers: list[Worker], seconds: float) -> None:
+def wait_any(workers: list[WorkerProcess], seconds: float) -> None:
     """Return when one of them has ended, or after ``seconds``."""
     wait([worker.sentinel for worker in workers], seconds)
 

@@ -60,7 +60,7 @@ class Heartbeat:
         self.write()
 
 
-def last(folder: Path) -> dict[str, Any]:
+def read_heartbeat(folder: Path) -> dict[str, Any]:
     """The last heartbeat of a run; empty where there is none that can be read."""
     try:
         state = json.loads((folder / HEARTBEAT).read_text())
@@ -74,13 +74,13 @@ def elapsed(beat: Mapping[str, Any], now: float) -> float:
     return float(beat["clock"] + (0.0 if beat["pause"] else max(0.0, now - beat["at"])))
 
 
-def conclude(folder: Path, status: str, message: str, seconds: float = 0.0) -> SearchOutcome:
+def write_outcome(folder: Path, status: str, message: str, seconds: float = 0.0) -> SearchOutcome:
     """Write ``search.json``, the outcome of a search, from what the run has left on disk.
 
     The same for a search that ended and for one that was killed; ``seconds`` is then the time on its
     account as its supervisor has it: they were what stopped it.
     """
-    beat = last(folder)
+    beat = read_heartbeat(folder)
     try:
         with Journal(folder / JOURNAL) as journal:
             candidates = journal.candidates(beat.get("proposals", 0))

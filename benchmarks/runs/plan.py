@@ -56,12 +56,12 @@ class Folders:
 
 
 @dataclass(eq=False)
-class Planned:
+class PlannedRun:
     """One run of the plan."""
 
     spec: RunSpec
     method: MethodRef
-    first: Planned | None = None
+    first: PlannedRun | None = None
     """The run that it follows."""
     state: str = "new"
     """``done`` (a finished record is there), ``failed`` or ``stopped`` by its seconds (both are run again),
@@ -85,11 +85,11 @@ class Plan:
     folders: Folders
     profile: str
     device: str
-    runs: list[Planned] = field(default_factory=list)
+    runs: list[PlannedRun] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     @property
-    def pending(self) -> list[Planned]:
+    def pending(self) -> list[PlannedRun]:
         """What is not done yet."""
         return [run for run in self.runs if run.state != "done"]
 
@@ -116,7 +116,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Request:
+class PlanRequest:
     """What was asked for, checked as far as it can be without its parts."""
 
     tasks: Sequence[Any]
@@ -139,7 +139,7 @@ LARGEST = 1e15
 """Of an allowance: whole numbers up to here are exact."""
 
 
-def scaled(budget: Mapping[str, float], factor: float) -> dict[str, float]:
+def scale_budget(budget: Mapping[str, float], factor: float) -> dict[str, float]:
     """A budget ``factor`` times as large; countable kinds rounded up to whole ones.
 
     Raises:
@@ -174,7 +174,7 @@ def parse_seeds(text: str) -> list[int]:
     return seeds
 
 
-def build(request: Request, folders: Folders) -> Plan:
+def lay_out(request: PlanRequest, folders: Folders) -> Plan:
     """Lay out every run and look up what is done.
 
     Raises:
@@ -182,12 +182,12 @@ def build(request: Request, folders: Folders) -> Plan:
             ``follows``, a budget that is none or below what a method needs.
     """
     plan = Plan(folders, request.profile, request.device)
-    known: dict[str, Planned] = {}
+    known: dict[str, PlannedRun] = {}
     for task in request.tasks:
         # Seeds outermost: a command that is cut short leaves whole comparisons.
         for seed in request.seeds:
             for method in request.methods:
-                _add(plan, request, _planned(request, folders, task, method, seed, known, ()))
+                _append(plan, request, _plan_run(request, folders, task, method, seed, known, ()))
     used = {run.spec.method for run in known.values()}
     for name in request.options:
         if name not in used:
@@ -195,11 +195,11 @@ def build(request: Request, folders: Folders) -> Plan:
                 f"--option {name}.NAME: '{name}' is not among this run's methods. {suggest(name, used)}\n"
                 f"they are: {' '.join(sorted(used))}"
             )
-    _afford(request, plan)
+    _require_affordable(request, plan)
     return plan
 
 
-def _afford(request: Request, plan: Plan) -> None:
+def _require_affordable(request: PlanRequest, plan: Plan) -> None:
     """Refuse a plan whose allowances are below what a method needs to work at all.
 
     Raises:
@@ -210,10 +210,10 @@ def _afford(request: Request, plan: Plan) -> None:
     for run in plan.pending:
         tier = tiers[run.spec.task]
         for need, least in _needs(run.method, tier):
-            has = scaled(tier.budget, request.budget_scale)[need.currency]
+            has = scale_budget(tier.budget, request.budget_scale)[need.currency]
             if has < least:
                 short.append(f"{run.spec.method} needs {least} {need.currency} and has {has:g}: {need.why}")
-            scale = max(scale, enough(tier.budget, need.currency, least))
+            scale = max(scale, sufficient_scale(tier.budget, need.currency, least))
     if short:
         lines = "\n".join(dict.fromkeys(short))
         raise UsageError(
@@ -234,7 +234,7 @@ def _needs(method: MethodRef, tier: Any) -> list[tuple[Need, int]]:
     return found
 
 
-def enough(budget: Mapping[str, float], currency: str, least: int) -> float:
+def sufficient_scale(budget: Mapping[str, float], currency: str, least: int) -> float:
     """Return the smallest scale, of two digits, that leaves ``least`` of a countable currency."""
     exact = max((least - 1) / budget[currency], 1e-6)
     step = 10.0 ** (math.floor(math.log10(exact)) - 1)
@@ -243,26 +243,26 @@ def enough(budget: Mapping[str, float], currency: str, least: int) -> float:
     return next(factor for factor in factors if math.ceil(budget[currency] * factor - 1e-9) >= least)
 
 
-def _planned(
-    request: Request,
+def _plan_run(
+    request: PlanRequest,
     folders: Folders,
     task: Any,
     method: MethodRef,
     seed: int,
-    known: dict[str, Planned],
+    known: dict[str, PlannedRun],
     chain: tuple[str, ...],
-) -> Planned:
+) -> PlannedRun:
     """One run and, as its ``first``, the one that it follows."""
     if method.name in chain:
         raise UsageError(f"methods follow one another in a circle: {' -> '.join((*chain, method.name))}")
-    first: Planned | None = None
+    first: PlannedRun | None = None
     if method.follows is not None:
         leader = (
             method.leader
             or next((m for m in request.methods if m.name == method.follows), None)
             or find(method.follows)
         )
-        first = _planned(request, folders, task, leader, seed, known, (*chain, method.name))
+        first = _plan_run(request, folders, task, leader, seed, known, (*chain, method.name))
     tier = task.tier(request.tier, request.device)
     options = checked(method.name, method.options, request.options.get(method.name, {}))
     scale = request.budget_scale
@@ -276,7 +276,7 @@ def _planned(
         method_sha256=method.sha256,
         profile=request.profile,
         seed=seed,
-        budget=scaled(tier.budget, scale * (TRIALS if tuned else 1)),
+        budget=scale_budget(tier.budget, scale * (TRIALS if tuned else 1)),
         options=options,
         space=tier.space,
         settings_sha256=tier.sha256,
@@ -287,17 +287,17 @@ def _planned(
         data_sha256=request.data.get(task.name),
         substrate_sha256=identity.substrate(),
     )
-    run = known.setdefault(spec.id, Planned(spec, method, first))
-    look_up(run, folders)
+    run = known.setdefault(spec.id, PlannedRun(spec, method, first))
+    read_state(run, folders)
     return run
 
 
-def _add(plan: Plan, request: Request, run: Planned) -> None:
+def _append(plan: Plan, request: PlanRequest, run: PlannedRun) -> None:
     """Append a run after the one it follows, which a finished record may stand for."""
     if run.first is not None:
         leader, asked = run.first.spec.method, any(m.name == run.first.spec.method for m in request.methods)
         if asked or run.first.state != "done":
-            _add(plan, request, run.first)
+            _append(plan, request, run.first)
         how = (
             "taken from the records there are"
             if run.first.state == "done"
@@ -317,7 +317,7 @@ def state_of(record: Record) -> str:
     return "stopped" if store.stopped_by_seconds(record) else "done"
 
 
-def look_up(run: Planned, folders: Folders) -> None:
+def read_state(run: PlannedRun, folders: Folders) -> None:
     """Set ``state`` and ``record`` from what is on disk.
 
     A run that failed or that its seconds stopped is run again; so is one whose record cannot be read.

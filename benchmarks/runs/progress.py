@@ -13,8 +13,8 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from benchmarks.runs.estimate import duration
-from benchmarks.runs.plan import Plan, Planned
+from benchmarks.runs.estimate import format_duration
+from benchmarks.runs.plan import Plan, PlannedRun
 
 BAR = 10
 PLAIN_EVERY_S = 20.0
@@ -35,13 +35,13 @@ class Pace:
         self._left = {run.spec.id: run.estimate for run in plan.pending}
         self._jobs, self._slowdown = jobs, slowdown
         self._took: list[tuple[float | None, float]] = []
-        """Planned and real seconds of runs that ended."""
+        """PlannedRun and real seconds of runs that ended."""
         self._scoring: list[float] = []
         """Seconds that scorings took."""
         self._phases: dict[str, tuple[str, float, float]] = {}
         self._active: dict[str, _Seen] = {}
 
-    def seen(self, run: Planned, stage: str, beat: Mapping[str, Any], now: float) -> None:
+    def seen(self, run: PlannedRun, stage: str, beat: Mapping[str, Any], now: float) -> None:
         """Take where a run stands at ``now``; ``stage`` is search or score."""
         known = self._active.setdefault(run.spec.id, _Seen(run, now))
         if stage == "score" and known.scoring is None:
@@ -49,7 +49,7 @@ class Pace:
         known.beat = beat or known.beat if stage == known.stage else beat
         known.stage = stage
 
-    def finished(self, run: Planned, now: float) -> None:
+    def finished(self, run: PlannedRun, now: float) -> None:
         """A run has ended at ``now``."""
         planned, known = self._left.pop(run.spec.id, None), self._active.pop(run.spec.id, None)
         if known is not None and run.state == "done":
@@ -57,7 +57,7 @@ class Pace:
             if known.scoring is not None:
                 self._scoring.append(now - known.scoring)
 
-    def phase(self, run: Planned, beat: Mapping[str, Any]) -> float | None:
+    def phase(self, run: PlannedRun, beat: Mapping[str, Any]) -> float | None:
         """Seconds left of the run's phase, from its own pace so far; no more than it is allowed."""
         done, total, note = beat["progress"]
         # A scoring is one phase: what it is at changes all the time.
@@ -104,7 +104,7 @@ SETTLED_S = 5.0
 class _Seen:
     """A run that goes on, as last seen."""
 
-    def __init__(self, run: Planned, began: float) -> None:
+    def __init__(self, run: PlannedRun, began: float) -> None:
         self.run, self.began = run, began
         self.stage = ""
         self.scoring: float | None = None
@@ -151,7 +151,7 @@ class Display:
         self.console, self.pace = console, Pace(plan, jobs, slowdown)
         self._total = len(plan.pending)
         self._done = 0
-        self._active: dict[str, tuple[Planned, str, dict[str, Any], float]] = {}
+        self._active: dict[str, tuple[PlannedRun, str, dict[str, Any], float]] = {}
         self._plain: dict[str, tuple[str, float]] = {}
         self._live = Live(console=console, get_renderable=self._render, refresh_per_second=4, transient=True)
 
@@ -170,7 +170,7 @@ class Display:
         """One line that stays."""
         self.console.print(escape(line), highlight=False, soft_wrap=True)
 
-    def update(self, run: Planned, stage: str, beat: dict[str, Any]) -> None:
+    def update(self, run: PlannedRun, stage: str, beat: dict[str, Any]) -> None:
         """Where a run stands; ``stage`` is search or score."""
         began = self._active[run.spec.id][3] if run.spec.id in self._active else time.monotonic()
         self._active[run.spec.id] = (run, stage, beat, began)
@@ -185,16 +185,16 @@ class Display:
             line = " · ".join(cell for cell in cells if cell)
             self.console.print(escape(f"{run.label}: {line}"), highlight=False, soft_wrap=True)
 
-    def finish(self, run: Planned, line: str) -> None:
+    def finish(self, run: PlannedRun, line: str) -> None:
         """A run has ended; ``line`` says how."""
         _, _, _, began = self._active.pop(run.spec.id, (run, "", {}, time.monotonic()))
         self._done += 1
         seconds = time.monotonic() - began
         self.pace.finished(run, time.monotonic())
-        took = f"({duration(seconds)}, {self._done} of {self._total})"
+        took = f"({format_duration(seconds)}, {self._done} of {self._total})"
         self.note(f" {run.spec.method:14} seed {run.spec.seed}  {line}  {took}")
 
-    def _cells(self, run: Planned, stage: str, beat: Mapping[str, Any]) -> list[str]:
+    def _cells(self, run: PlannedRun, stage: str, beat: Mapping[str, Any]) -> list[str]:
         if not beat:
             words = {"search": "starting", "score": "scoring: sealed test split, latency, memory, energy"}
             return ["", words[stage], "", "", ""]
@@ -202,7 +202,7 @@ class Display:
         full = round(BAR * min(1.0, done / total)) if total else 0
         bar = f"[{'#' * full}{'.' * (BAR - full)}]"
         left = self.pace.phase(run, beat)
-        ends = f"ETA {duration(left)}" if left is not None else ""
+        ends = f"ETA {format_duration(left)}" if left is not None else ""
         if stage == "score":
             return [bar, f"scoring: {note}", "", "", ends]
         totals, share = beat["ledger"]["totals"], beat["ledger"]["share"]
@@ -222,7 +222,7 @@ class Display:
     def _in_all(self) -> str:
         """The time that the whole command will still take."""
         left = self.pace.command(time.monotonic())
-        return f"about {duration(left)} left" if left is not None and left >= 1 else ""
+        return f"about {format_duration(left)} left" if left is not None and left >= 1 else ""
 
     def _render(self) -> Table:
         grid = Table.grid(padding=(0, 2))

@@ -13,15 +13,17 @@ from benchmarks.options import typed
 from benchmarks.records.record import Record
 from benchmarks.records.spec import SELF, Spec, allowances, ruleset_of
 from benchmarks.records.text import sanitize
-from benchmarks.runs.plan import scaled
+from benchmarks.runs.plan import scale_budget
 
 
-def command(record: Record, leaders: Mapping[str, Record] | None = None, *, here: bool = False) -> str:
-    """Return the command of ``words`` as it is typed."""
-    return shlex.join(sanitize(word, 200) for word in words(record, leaders, here=here))
+def repeat_command(record: Record, leaders: Mapping[str, Record] | None = None, *, here: bool = False) -> str:
+    """Return the command of ``command_words`` as it is typed."""
+    return shlex.join(sanitize(word, 200) for word in command_words(record, leaders, here=here))
 
 
-def words(record: Record, leaders: Mapping[str, Record] | None = None, *, here: bool = False) -> list[str]:
+def command_words(
+    record: Record, leaders: Mapping[str, Record] | None = None, *, here: bool = False
+) -> list[str]:
     """Return the words of the command whose plan has a record's specification.
 
     Args:
@@ -94,7 +96,7 @@ def _factor(task: str, tier: str, profile: str, parts: int, own: tuple[float | N
             for digits in range(1, 17):
                 factor = float(f"{ratio:.{digits}g}")
                 try:
-                    made = scaled(due, factor * parts)
+                    made = scale_budget(due, factor * parts)
                 except UsageError:
                     break
                 if all(made[k] == budget[k] for k in kinds):
@@ -103,33 +105,33 @@ def _factor(task: str, tier: str, profile: str, parts: int, own: tuple[float | N
     return float(f"{ratio:.4g}") or 1.0
 
 
-def hindrances(record: Record, known: set[str]) -> Iterator[str]:
+def obstacles(record: Record, known: set[str]) -> Iterator[str]:
     """Yield what keeps others from running a record again: its code or its method is nowhere to be had.
 
     Args:
         known: digests of methods of published records.
     """
     made, spec = record["provenance"], record["spec"]
-    yield from ((f"provenance.{field}: {said}") for field, said in code(made))
+    yield from ((f"provenance.{field}: {said}") for field, said in code_obstacles(made))
     method = made.get("method")
     if method is None:  # a record of before methods said where they are from
         if spec["method_sha256"] not in known and not _installed(spec["method"]):
             yield (
                 f"provenance.method: none, and no installed method is '{sanitize(spec['method'], 60)}':"
-                f" run it again with this version. {PLACES}"
+                f" run it again with this version. {HOW_TO_PUBLISH}"
             )
-    elif not isinstance(method, Mapping) or not obtainable(method, made):
+    elif not isinstance(method, Mapping) or not is_obtainable(method, made):
         word = sanitize(method.get("word") if isinstance(method, Mapping) else method, 80)
-        yield f"provenance.method: {word} is in no package, commit or URL that is named. {PLACES}"
+        yield f"provenance.method: {word} is in no package, commit or URL that is named. {HOW_TO_PUBLISH}"
 
 
-PLACES = (
+HOW_TO_PUBLISH = (
     "Bring the method in a package, commit and push its file to a repository, or state in its class"
     ' url = "https://..." of its file; then run it again'
 )
 
 
-def code(made: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def code_obstacles(made: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield ``(field, what is wrong)`` where nobody can get the code that made something."""
     package = made.get("package")
     named = isinstance(package, Mapping) and all(
@@ -145,7 +147,7 @@ def code(made: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "dirty_sha256", "made with changes that were not committed or released: commit them, run again"
 
 
-def obtainable(method: Mapping[str, Any], made: Mapping[str, Any]) -> bool:
+def is_obtainable(method: Mapping[str, Any], made: Mapping[str, Any]) -> bool:
     """Return whether provenance names a package and version, a commit, or an address of a method."""
 
     def text(key: str) -> bool:

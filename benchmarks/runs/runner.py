@@ -37,13 +37,13 @@ from benchmarks.records.record import SearchOutcome, Settings, Timings
 from benchmarks.records.store import write_text
 from benchmarks.records.text import sanitize
 from benchmarks.runs import worker
-from benchmarks.runs.executor import Executor, Worker, wait_any
+from benchmarks.runs.executor import Executor, WorkerProcess, wait_any
 from benchmarks.runs.heartbeat import JOURNAL
 from benchmarks.runs.options import RunOptions
-from benchmarks.runs.plan import Plan, Planned, state_of
+from benchmarks.runs.plan import Plan, PlannedRun, state_of
 from benchmarks.runs.progress import Display
-from benchmarks.runs.supervisor import Search
-from benchmarks.runs.task_context import Ready
+from benchmarks.runs.supervisor import SupervisedSearch
+from benchmarks.runs.task_context import TaskContext
 from benchmarks.tasks import units_of
 
 GRACE_S = 15.0
@@ -54,14 +54,14 @@ GRACE_S = 15.0
 class Active:
     """A run that goes on."""
 
-    run: Planned
+    run: PlannedRun
     folder: Path
     started: str
-    search: Search | None = None
-    scoring: Worker | None = None
+    search: SupervisedSearch | None = None
+    scoring: WorkerProcess | None = None
 
     @property
-    def process(self) -> Worker:
+    def process(self) -> WorkerProcess:
         """What is waited for."""
         found = self.search.worker if self.search else self.scoring
         assert found is not None
@@ -78,7 +78,7 @@ class Runner:
     def __init__(
         self,
         plan: Plan,
-        ready: Mapping[str, Ready],
+        ready: Mapping[str, TaskContext],
         profile: Profile,
         executor: Executor,
         display: Display,
@@ -111,12 +111,12 @@ class Runner:
             self._stop()
             raise
 
-    def _may_start(self, run: Planned, waiting: Sequence[Planned]) -> bool:
+    def _may_start(self, run: PlannedRun, waiting: Sequence[PlannedRun]) -> bool:
         return run.first is None or not (
             run.first in waiting or any(a.run is run.first for a in self._active)
         )
 
-    def _start(self, run: Planned) -> None:
+    def _start(self, run: PlannedRun) -> None:
         folder = self.plan.folders.runs / run.spec.id
         last = read_search(folder)
         if run.state == "stopped" and last and store.stopped_by_seconds(last):
@@ -140,11 +140,11 @@ class Runner:
             return
         for leftover in (SEARCH_FILE, SCORE_FILE):
             (folder / leftover).unlink(missing_ok=True)
-        active.search = Search(self.executor, folder, self._job(run, folder), self.profile)
+        active.search = SupervisedSearch(self.executor, folder, self._job(run, folder), self.profile)
         self._active.append(active)
         self.display.update(run, "search", {})
 
-    def _job(self, run: Planned, folder: Path) -> dict[str, Any]:
+    def _job(self, run: PlannedRun, folder: Path) -> dict[str, Any]:
         ready = self.ready[run.spec.task]
         return {
             "folder": str(folder),
@@ -202,7 +202,7 @@ class Runner:
         active.scoring = self.executor.start(worker.score, job, active.folder / "score.txt")
         self.display.update(active.run, "score", {})
 
-    def _skip(self, run: Planned, note: Path) -> None:
+    def _skip(self, run: PlannedRun, note: Path) -> None:
         reason = json.loads(note.read_text())["reason"] if note.exists() else "interrupted"
         run.state = "skipped"
         self.display.finish(run, f"skipped: {sanitize(reason, 600)}")
@@ -276,7 +276,7 @@ def _timings(folder: Path, limits: Sequence[tuple[float, float]]) -> Timings:
     return {"limits": [list(limit) for limit in limits], "probes": probes}
 
 
-def _nothing_to_follow(run: Planned, runs: Path) -> str:
+def _nothing_to_follow(run: PlannedRun, runs: Path) -> str:
     """Why a run has nothing to go by; empty where it has, or follows nobody."""
     if run.first is None:
         return ""
@@ -298,7 +298,7 @@ def _nothing_to_follow(run: Planned, runs: Path) -> str:
 
 
 def _given(
-    first: Planned | None, limits: Sequence[tuple[float, float]]
+    first: PlannedRun | None, limits: Sequence[tuple[float, float]]
 ) -> list[tuple[Sequence[int] | float | None, Settings, Settings | None]]:
     """Limit, architecture and space of what the run that this one follows proposed: the best at each limit,
     at today's limits; no space where it is the task's."""
@@ -312,7 +312,7 @@ def _given(
     return out
 
 
-def _left(run: Planned, runs: Path) -> dict[str, Any] | None:
+def _left(run: PlannedRun, runs: Path) -> dict[str, Any] | None:
     """What the run that this one inherits from has left on disk, in the order of ``_given``."""
     first = run.first
     if not run.method.inherits or first is None or first.record is None:

@@ -15,8 +15,8 @@ from benchmarks.records.assembly import SEARCH_FILE
 from benchmarks.records.record import RunEnergy, SearchOutcome
 from benchmarks.records.store import write_text
 from benchmarks.runs import worker
-from benchmarks.runs.executor import ASK_TO_STOP, Executor, Worker
-from benchmarks.runs.heartbeat import HEARTBEAT, conclude, elapsed, last
+from benchmarks.runs.executor import ASK_TO_STOP, Executor, WorkerProcess
+from benchmarks.runs.heartbeat import HEARTBEAT, elapsed, read_heartbeat, write_outcome
 
 TERMINATE_AT = 1.02
 """Share of the seconds allowance at which a run gets SIGTERM."""
@@ -29,7 +29,7 @@ PAUSE_S = 1800.0
 ENERGY = "energy.json"
 
 
-class Search:
+class SupervisedSearch:
     """A running search process.
 
     Args:
@@ -43,8 +43,8 @@ class Search:
     ) -> None:
         self.folder, self.allowance = folder, float(job["spec"]["budget"]["seconds"])
         # An earlier session's heartbeat must not be taken for this one's.
-        self.before = last(folder)
-        self.worker: Worker = executor.start(worker.search, job, folder / "log.txt")
+        self.before = read_heartbeat(folder)
+        self.worker: WorkerProcess = executor.start(worker.search, job, folder / "log.txt")
         self.energy = PhaseEnergy(folder, meter_profile, shared=int(job["jobs"]))
         self._began = time.monotonic()
         self._paused_since: float | None = None
@@ -55,7 +55,7 @@ class Search:
 
     def look(self) -> list[str]:
         """Read the heartbeat, enforce the clock; new lines that the run has for the user."""
-        beat, now = last(self.folder), time.monotonic()
+        beat, now = read_heartbeat(self.folder), time.monotonic()
         if beat.get("at", 0.0) >= self._began:
             self.beat = beat
             self.energy.phase(beat["phase"])
@@ -106,9 +106,9 @@ class Search:
             return None
         elif self._terminated is not None:
             status = "budget" if self.beat else "failed"
-            outcome = conclude(self.folder, status, self._message, self._seconds)
+            outcome = write_outcome(self.folder, status, self._message, self._seconds)
         else:
-            outcome = conclude(self.folder, "failed", _died(code))
+            outcome = write_outcome(self.folder, "failed", _died(code))
         return {**outcome, "energy": self.energy.total(), "joules": self.energy.joules}
 
 
@@ -173,4 +173,4 @@ class PhaseEnergy:
         return {"joules": joules, "source": self._kept["source"], "kg_co2": None}
 
 
-__all__ = ["HEARTBEAT", "PhaseEnergy", "Search"]
+__all__ = ["HEARTBEAT", "PhaseEnergy", "SupervisedSearch"]

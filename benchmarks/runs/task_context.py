@@ -17,7 +17,7 @@ from benchmarks.tasks import code_digest
 
 
 @dataclass(frozen=True)
-class Ready:
+class TaskContext:
     """A task with all that its runs share."""
 
     task: Any
@@ -31,7 +31,9 @@ class Ready:
     """Latency of the reference network."""
 
 
-def make_ready(task: Any, prepared: Any, plan: Plan, profile: Profile, executor: Executor) -> Ready:
+def prepare_task_context(
+    task: Any, prepared: Any, plan: Plan, profile: Profile, executor: Executor
+) -> TaskContext:
     """Measure a task's reference network, or find that done.
 
     Raises:
@@ -57,4 +59,4 @@ def make_ready(task: Any, prepared: Any, plan: Plan, profile: Profile, executor:
                 f"the reference network of {task.name} could not be measured: {last_line(log)}\nlog: {log}"
             )
     limits = tuple((share, float(f"{share * known['ms']:.4g}")) for share in tier.limits)
-    return Ready(task, prepared, sealed_off, limits, known["ms"])
+    return TaskContext(task, prepared, sealed_off, limits, known["ms"])

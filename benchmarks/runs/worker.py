@@ -31,7 +31,7 @@ from benchmarks.records.spec import SELF, allowances, ruleset_of
 from benchmarks.records.store import write_text
 from benchmarks.registry import load
 from benchmarks.runs.executor import ASK_TO_STOP
-from benchmarks.runs.heartbeat import JOURNAL, Heartbeat, conclude, last
+from benchmarks.runs.heartbeat import JOURNAL, Heartbeat, read_heartbeat, write_outcome
 
 SKIPPED = "skip.json"
 """Written instead of an outcome by a method that does not apply to the task."""
@@ -55,7 +55,7 @@ def search(job: Mapping[str, Any]) -> None:
         return  # another command was faster
     spec = job["spec"]
     ledger = Ledger(spec["budget"], clock, allowances(spec))
-    before = last(folder)
+    before = read_heartbeat(folder)
     before = {
         "active": before.get("active_before", 0.0) + before.get("active", 0.0),
         "off": before.get("off", {}),
@@ -66,7 +66,7 @@ def search(job: Mapping[str, Any]) -> None:
 
     def end(status: str, message: str) -> None:
         heart.close()
-        conclude(folder, status, message)
+        write_outcome(folder, status, message)
 
     code = 0
     try:

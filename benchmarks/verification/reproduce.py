@@ -22,7 +22,7 @@ from benchmarks.verification import compare, rerun
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from benchmarks.runs.task_context import Ready
+    from benchmarks.runs.task_context import TaskContext
 
 TIER = "smoke"
 """Tier of the records that are drawn: their runs take about a minute."""
@@ -97,7 +97,7 @@ def reproduce(
     assert prepared.plan is not None and prepared.profile is not None
     limits = rerun.limits(record)
 
-    def adapt(ready: Ready) -> Ready:
+    def adapt(ready: TaskContext) -> TaskContext:
         """Refuse data other than the record's, and set its limits."""
         digests, expected = dict(ready.prepared.digests), provenance["data"]
         if digests != expected:

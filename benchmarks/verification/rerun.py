@@ -17,7 +17,7 @@ from benchmarks.records.record import Record
 from benchmarks.records.spec import RunSpec, spec_id
 from benchmarks.records.text import sanitize
 from benchmarks.registry import MethodRef
-from benchmarks.runs.plan import Folders, Plan, Planned
+from benchmarks.runs.plan import Folders, Plan, PlannedRun
 from benchmarks.tasks import code_digest, get_task, starting
 
 
@@ -35,7 +35,7 @@ class Rerun:
     """``task`` or ``substrate`` where today's code is another, with the digests published and now."""
 
     @property
-    def run(self) -> Planned:
+    def run(self) -> PlannedRun:
         """The second run of the record; what it follows comes before it in the plan."""
         assert self.plan is not None
         return self.plan.runs[-1]
@@ -102,7 +102,7 @@ def prepare(
         chain.insert(0, chain[0].first)
     made.plan.runs += [run for run in chain if run.state != "done"]
     own = replace(RunSpec(**spec), profile=made.profile.name)
-    made.plan.runs.append(Planned(own, method, first))
+    made.plan.runs.append(PlannedRun(own, method, first))
     published = {r["id"]: r for r in [*known, record]}
     for run in made.plan.runs:
         id = spec_id({**run.spec.to_dict(), "profile": spec["profile"]})
@@ -207,7 +207,7 @@ def _first(
     known: Sequence[Record],
     method: MethodRef,
     obstacles: list[str],
-) -> Planned | None:
+) -> PlannedRun | None:
     """The run that the record follows, with those that it follows in turn: each a published one, else one
     that will be run first."""
     spec = record["spec"]
@@ -225,11 +225,11 @@ def _first(
 
 def _leader(
     spec: Mapping[str, Any], profile: Profile, known: Sequence[Record], method: MethodRef
-) -> Planned | None:
+) -> PlannedRun | None:
     """What a run of ``method`` follows, ready to be planned; None where this code does not run it."""
     beside = next((r for r in known if r["id"] == spec["follows"] and r["status"] != "failed"), None)
     if beside is not None and not method.inherits:  # a record has no weights: they are made again
-        return Planned(RunSpec(**beside["spec"]), method, state="done", record=beside)
+        return PlannedRun(RunSpec(**beside["spec"]), method, state="done", record=beside)
     try:
         leader = registry.find(method.follows or "")
         own = dict(beside["spec"]) if beside is not None else _plain(spec, leader, spec["follows"])
@@ -240,7 +240,7 @@ def _leader(
     first = None
     if own["follows"] is not None and (first := _leader(own, profile, known, leader)) is None:
         return None
-    return Planned(RunSpec(**{**own, "profile": profile.name}), leader, first)
+    return PlannedRun(RunSpec(**{**own, "profile": profile.name}), leader, first)
 
 
 def _plain(spec: Mapping[str, Any], leader: MethodRef, id: str | None = None) -> dict[str, Any]:

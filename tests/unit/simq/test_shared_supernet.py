@@ -255,9 +255,9 @@ def test_uniform_int8_names_convolutions_of_images_too() -> None:
 
 def test_what_a_row_follows_is_made_again_however_far_back(tmp_path: Path) -> None:
     profile = profiles.get("undeclared")
-    request = plan.Request([digits], "check", [find("linas+int8-uniform")], [3], "undeclared", "cpu")
+    request = plan.PlanRequest([digits], "check", [find("linas+int8-uniform")], [3], "undeclared", "cpu")
     folders = plan.Folders(tmp_path, "simq", "check")
-    made = plan.build(request, folders)
+    made = plan.lay_out(request, folders)
     assert [run.spec.method for run in made.runs] == ["joint-supernet", "linas", "linas+int8-uniform"]
     last = made.runs[-1]
     record = {"spec": last.spec.to_dict(), "id": last.spec.id, "provenance": {"commit": "c"}}

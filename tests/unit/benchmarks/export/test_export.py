@@ -293,7 +293,7 @@ def test_the_command_that_makes_weights_again_has_the_scale_and_the_options():
     spec = record["spec"]
     due = get_task("mt-synthetic-en-de").tier("smoke", "cpu").budget["tokens"]
     spec |= {"budget": {"tokens": due * 0.5}, "options": {"a": 2}, "method": "x; rm -rf ~"}
-    said = repeat.command(record)
+    said = repeat.repeat_command(record)
     assert "--budget-scale 0.5" in said and "--option 'x; rm -rf ~.a=2'" in said
     assert "--methods 'x; rm -rf ~'" in said
 

@@ -11,7 +11,7 @@ import pytest
 from benchmarks.lab.journal import Journal
 from benchmarks.records.assembly import SEARCH_FILE
 from benchmarks.runs import heartbeat
-from benchmarks.runs.heartbeat import HEARTBEAT, JOURNAL, Heartbeat, conclude, elapsed, last
+from benchmarks.runs.heartbeat import HEARTBEAT, JOURNAL, Heartbeat, elapsed, last, write_outcome
 
 ALLOWANCE = 20.0
 
@@ -87,7 +87,7 @@ def test_the_clock_runs_on_after_the_last_beat_unless_it_was_paused(pause: str, 
 
 def test_seconds_that_the_supervisor_saw_and_the_run_did_not_are_booked_to_the_open_phase(tmp_path: Path):
     leave(tmp_path)
-    outcome = conclude(tmp_path, "budget", "stopped", seconds=10.0)
+    outcome = write_outcome(tmp_path, "budget", "stopped", seconds=10.0)
     kept = outcome["ledger"]
     assert kept["entries"][2:] == [{"phase": "retrain", "kind": "seconds", "amount": 6.0}]
     assert kept["totals"] == {"tokens": 5, "seconds": 10.0}
@@ -98,7 +98,7 @@ def test_seconds_that_the_supervisor_saw_and_the_run_did_not_are_booked_to_the_o
 @pytest.mark.parametrize("seconds", [0.0, 3.0, 4.0])
 def test_seconds_that_the_run_had_booked_are_not_booked_again(tmp_path: Path, seconds: float):
     leave(tmp_path)
-    assert conclude(tmp_path, "done", "", seconds=seconds)["ledger"] == {
+    assert write_outcome(tmp_path, "done", "", seconds=seconds)["ledger"] == {
         **ledger(4.0),
         "harness_seconds": {},
         "lost_seconds": 0.0,
@@ -107,18 +107,18 @@ def test_seconds_that_the_run_had_booked_are_not_booked_again(tmp_path: Path, se
 
 def test_time_off_the_account_is_kept_beside_it(tmp_path: Path):
     leave(tmp_path, off={"export": 2.5}, lost=1.5, cpu=3.14159, search_log=["a line"])
-    outcome = conclude(tmp_path, "done", "well")
+    outcome = write_outcome(tmp_path, "done", "well")
     kept = outcome["ledger"]
     assert (kept["harness_seconds"], kept["lost_seconds"]) == ({"export": 2.5}, 1.5)
     assert kept["cpu_seconds"] == {"search": 3.142} and outcome["search_log"] == ["a line"]
     assert (outcome["status"], outcome["message"]) == ("done", "well")
     leave(tmp_path, lost=-0.25)
-    assert conclude(tmp_path, "done", "")["ledger"]["lost_seconds"] == 0.0
-    assert "cpu_seconds" not in conclude(tmp_path, "done", "")["ledger"]
+    assert write_outcome(tmp_path, "done", "")["ledger"]["lost_seconds"] == 0.0
+    assert "cpu_seconds" not in write_outcome(tmp_path, "done", "")["ledger"]
 
 
 def test_a_run_that_left_nothing_has_an_empty_outcome(tmp_path: Path):
-    outcome = conclude(tmp_path, "failed", "killed", seconds=9.0)
+    outcome = write_outcome(tmp_path, "failed", "killed", seconds=9.0)
     assert outcome == json.loads((tmp_path / SEARCH_FILE).read_text())
     assert outcome == {
         "status": "failed",
@@ -139,7 +139,7 @@ def test_candidates_are_those_of_the_journal_as_far_as_the_last_beat_counts(tmp_
     }  # fmt: skip
     propose(tmp_path, full, {"trial": 2, "window": [1, 2], "space": {"name": "own"}}, full)
     leave(tmp_path, proposals=2)
-    first, second = conclude(tmp_path, "done", "")["candidates"]
+    first, second = write_outcome(tmp_path, "done", "")["candidates"]
     assert first == {"index": 0, "valid": {"loss": 1.0}, **full}
     assert second["index"] == 1 and second["architecture"] is None
     assert (second["trial"], second["window"], second["space"]) == (2, [1, 2], {"name": "own"})
@@ -157,6 +157,6 @@ def test_a_damaged_journal_makes_a_failed_outcome_without_candidates(
 ):
     (tmp_path / JOURNAL).write_text(line)
     leave(tmp_path, proposals=1, stopped_by="tokens")
-    outcome = conclude(tmp_path, "budget", message)
+    outcome = write_outcome(tmp_path, "budget", message)
     assert (outcome["status"], outcome["message"], outcome["candidates"]) == ("failed", expected, [])
     assert "stopped_by" not in outcome

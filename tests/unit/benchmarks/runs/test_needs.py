@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import registry
 from benchmarks.api import UsageError
-from benchmarks.runs.plan import Folders, Plan, Request, build, enough, scaled
+from benchmarks.runs.plan import Folders, Plan, PlanRequest, lay_out, scale_budget, sufficient_scale
 from benchmarks.tasks import DEVICES, get_task, task_names
 from supernet.predict import MINIMUM_SAMPLES
 from supernet.space import get_space
@@ -27,11 +27,11 @@ def planned(name: str, tier: str, device: str, scale: float, *methods: str, **mo
     task = get_task(name)
     ours = [ref for ref in METHODS.values() if ref.suite in (None, task.suite)]
     chosen = [METHODS.get(method) or registry.find(method) for method in methods] or ours
-    request = Request(
+    request = PlanRequest(
         tasks=[task], tier=tier, methods=chosen, seeds=[1], profile="undeclared", device=device,
         budget_scale=scale, **more,
     )  # fmt: skip
-    return build(request, Folders(Path("nowhere"), task.suite, tier))
+    return lay_out(request, Folders(Path("nowhere"), task.suite, tier))
 
 
 @pytest.mark.parametrize("method", ["hat", "random-search", "mos-neuron", "hat-sandwich"])
@@ -90,9 +90,9 @@ def test_under_external_tuning_each_trial_needs_its_own(tmp_path: Path):
 @pytest.mark.parametrize("least", [2, 3, 8, 12, 24, 100])
 def test_enough_is_enough_and_hardly_more(least: int):
     for amount in (7, 24, 300, 3750):
-        factor = enough({"probes": amount}, "probes", least)
+        factor = sufficient_scale({"probes": amount}, "probes", least)
         budget = dict.fromkeys(("tokens", "evaluations", "seconds"), 1e6) | {"probes": amount}
-        assert scaled(budget, factor)["probes"] >= least > scaled(budget, factor * 0.89)["probes"]
+        assert scale_budget(budget, factor)["probes"] >= least > scale_budget(budget, factor * 0.89)["probes"]
 
 
 @pytest.mark.parametrize(
@@ -109,5 +109,5 @@ def test_enough_is_enough_and_hardly_more(least: int):
 def test_a_scale_that_is_none_is_one_message_that_names_one_that_works(factor: float, said: str):
     budget = get_task("mt-synthetic-en-de").tier("smoke", "cpu").budget
     with pytest.raises(UsageError, match=said) as error:
-        scaled(budget, factor)
+        scale_budget(budget, factor)
     assert "the tier's own allowance is --budget-scale 1" in str(error.value)

@@ -12,8 +12,8 @@ from benchmarks.records import store
 from benchmarks.records.spec import EXTERNAL, RunSpec, spec_id
 from benchmarks.registry import MethodRef, find
 from benchmarks.runs import plan as planning
-from benchmarks.runs.estimate import duration, estimate
-from benchmarks.runs.plan import Folders, Request, build, parse_seeds, scaled
+from benchmarks.runs.estimate import estimate_runs, format_duration
+from benchmarks.runs.plan import Folders, PlanRequest, lay_out, parse_seeds, scale_budget
 from tests import ROOT
 
 BUDGET = {"tokens": 1000, "evaluations": 10, "probes": 5, "seconds": 60}
@@ -42,8 +42,8 @@ HAT = MethodRef("hat", "baselines.hat:HAT", "a" * 64, "here", options=(AFTER,))
 SCRATCH = MethodRef("scratch", "baselines.scratch:Scratch", "b" * 64, "here", follows="hat")
 
 
-def request(**changes: Any) -> Request:
-    base = Request(
+def request(**changes: Any) -> PlanRequest:
+    base = PlanRequest(
         tasks=[Task()], tier="smoke", methods=[HAT], seeds=[1, 2], profile="undeclared", device="cpu"
     )
     return replace(base, **changes)
@@ -54,7 +54,7 @@ def folders(tmp_path: Path) -> Folders:
     return Folders(tmp_path, "mt", "smoke")
 
 
-def finished(run: planning.Planned, folders: Folders, status: str = "done", seconds: float = 30.0) -> Path:
+def finished(run: planning.PlannedRun, folders: Folders, status: str = "done", seconds: float = 30.0) -> Path:
     candidate = {
         "index": 0,
         "architecture": {"a": 1},
@@ -85,8 +85,8 @@ def finished(run: planning.Planned, folders: Folders, status: str = "done", seco
 
 
 def test_equal_specs_are_the_same_run_and_any_change_makes_another(folders: Folders):
-    ids = {run.spec.id for run in build(request(), folders).runs}
-    assert len(ids) == 2 and ids == {run.spec.id for run in build(request(), folders).runs}
+    ids = {run.spec.id for run in lay_out(request(), folders).runs}
+    assert len(ids) == 2 and ids == {run.spec.id for run in lay_out(request(), folders).runs}
     other = replace(HAT, sha256="d" * 64)
     settings = Task(made=Tier(sha256="1" * 64))
     for change in (
@@ -97,26 +97,26 @@ def test_equal_specs_are_the_same_run_and_any_change_makes_another(folders: Fold
         {"profile": "cpu-2core-avx512.v1"},
         {"seeds": [3]},
     ):
-        assert not ids & {run.spec.id for run in build(request(**change), folders).runs}, change
+        assert not ids & {run.spec.id for run in lay_out(request(**change), folders).runs}, change
 
 
 def test_a_follower_comes_after_its_leader_and_knows_its_id(folders: Folders):
-    runs = build(request(methods=[SCRATCH, HAT]), folders).runs
+    runs = lay_out(request(methods=[SCRATCH, HAT]), folders).runs
     assert [run.label for run in runs] == ["hat seed 1", "scratch seed 1", "hat seed 2", "scratch seed 2"]
     assert runs[1].spec.follows == runs[0].spec.id and runs[1].first is runs[0]
     assert runs[0].spec.follows is None
 
 
 def test_a_leader_nobody_asked_for_is_added_with_a_note(folders: Folders):
-    plan = build(request(methods=[SCRATCH], seeds=[1]), folders)
+    plan = lay_out(request(methods=[SCRATCH], seeds=[1]), folders)
     assert [run.spec.method for run in plan.runs] == ["hat", "scratch"]
     assert plan.notes == ["scratch follows hat: its runs are added to the plan"]
 
 
 def test_a_leader_with_a_record_is_taken_from_it(folders: Folders):
-    leader = build(request(methods=[find("hat")], seeds=[1]), folders).runs[0]
+    leader = lay_out(request(methods=[find("hat")], seeds=[1]), folders).runs[0]
     finished(leader, folders)
-    plan = build(request(methods=[SCRATCH], seeds=[1]), folders)
+    plan = lay_out(request(methods=[SCRATCH], seeds=[1]), folders)
     assert [run.spec.method for run in plan.runs] == ["scratch"]
     assert plan.runs[0].first.record["id"] == leader.spec.id
     assert plan.notes == ["scratch follows hat: taken from the records there are"]
@@ -126,13 +126,13 @@ def test_following_in_a_circle_is_refused(folders: Folders):
     a = MethodRef("a", "x:A", "a" * 64, "here", follows="b")
     b = MethodRef("b", "x:B", "b" * 64, "here", follows="a")
     with pytest.raises(UsageError, match="a -> b -> a"):
-        build(request(methods=[a, b]), folders)
+        lay_out(request(methods=[a, b]), folders)
 
 
 @pytest.mark.parametrize(("status", "state"), [("done", "done"), ("budget", "done"), ("failed", "failed")])
 def test_finished_runs_are_served_and_failed_ones_are_not(folders: Folders, status: str, state: str):
-    finished(build(request(), folders).runs[0], folders, status)
-    runs = build(request(), folders).runs
+    finished(lay_out(request(), folders).runs[0], folders, status)
+    runs = lay_out(request(), folders).runs
     assert [run.state for run in runs] == [state, "new"]
 
 
@@ -157,13 +157,13 @@ def stopped(run: Any, folders: Folders, message: str, **more: Any) -> Path:
 def test_runs_that_seconds_stopped_run_again_and_their_record_is_kept_aside(
     folders: Folders, message: str, more: dict[str, Any], state: str
 ):
-    run = build(request(), folders).runs[0]
+    run = lay_out(request(), folders).runs[0]
     path = stopped(run, folders, message, **more)
-    plan = build(request(), folders)
+    plan = lay_out(request(), folders)
     assert plan.runs[0].state == state and (plan.runs[0] in plan.pending) is (state == "stopped")
     if state == "stopped":
         assert finished(run, folders) == path
-        assert build(request(), folders).runs[0].state == "done"
+        assert lay_out(request(), folders).runs[0].state == "done"
         assert [p.name for p in path.parent.glob("*.stopped-1.json")] == [f"{run.spec.id}.stopped-1.json"]
     else:
         with pytest.raises(InvalidRecord, match="append-only"):
@@ -171,30 +171,30 @@ def test_runs_that_seconds_stopped_run_again_and_their_record_is_kept_aside(
 
 
 def test_an_unreadable_record_is_run_again(folders: Folders):
-    path = finished(build(request(), folders).runs[0], folders)
+    path = finished(lay_out(request(), folders).runs[0], folders)
     path.write_text(path.read_text()[:-40])
-    plan = build(request(), folders)
+    plan = lay_out(request(), folders)
     assert plan.runs[0].state == "unreadable" and len(plan.pending) == 2
 
 
 def test_a_started_run_is_partial(folders: Folders):
-    run = build(request(), folders).runs[0]
+    run = lay_out(request(), folders).runs[0]
     (folders.runs / run.spec.id).mkdir(parents=True)
     (folders.runs / run.spec.id / "spec.json").write_text("{}")
-    assert build(request(), folders).runs[0].state == "partial"
+    assert lay_out(request(), folders).runs[0].state == "partial"
 
 
 @pytest.mark.parametrize("factor", [0, -1, float("nan"), float("inf")])
 def test_a_budget_of_nothing_is_refused(factor: float):
     with pytest.raises(UsageError, match="--budget-scale"):
-        scaled(BUDGET, factor)
+        scale_budget(BUDGET, factor)
     with pytest.raises(UsageError, match="budget of 0 probes"):
-        scaled({**BUDGET, "probes": 0}, 1.0)
+        scale_budget({**BUDGET, "probes": 0}, 1.0)
 
 
 def test_scaling_keeps_whole_counts_above_zero():
-    assert scaled(BUDGET, 0.05) == {"tokens": 50, "evaluations": 1, "probes": 1, "seconds": 3.0}
-    assert scaled(BUDGET, 3) == {"tokens": 3000, "evaluations": 30, "probes": 15, "seconds": 180.0}
+    assert scale_budget(BUDGET, 0.05) == {"tokens": 50, "evaluations": 1, "probes": 1, "seconds": 3.0}
+    assert scale_budget(BUDGET, 3) == {"tokens": 3000, "evaluations": 30, "probes": 15, "seconds": 180.0}
 
 
 @pytest.mark.parametrize(("text", "seeds"), [("3", [1, 2, 3]), ("2,5", [2, 5]), ("7,", [7]), ("1", [1])])
@@ -228,34 +228,36 @@ def test_where_a_suite_stands_and_that_prepared_data_is_shared(tmp_path: Path):
 )
 def test_a_scale_that_leaves_no_number_is_refused(factor: float, message: str):
     with pytest.raises(UsageError, match=message):
-        scaled(BUDGET if factor > 1 else {**BUDGET, "tokens": 1e9, "evaluations": 1e9, "probes": 1e9}, factor)
+        scale_budget(
+            BUDGET if factor > 1 else {**BUDGET, "tokens": 1e9, "evaluations": 1e9, "probes": 1e9}, factor
+        )
 
 
 def test_scales_up_to_the_largest_exact_number_and_down_to_a_millionth_are_taken():
     large = {**BUDGET, "tokens": planning.LARGEST}
-    assert scaled(large, 1)["tokens"] == planning.LARGEST == 1e15
-    assert scaled(large, 0.5)["tokens"] == 5e14
+    assert scale_budget(large, 1)["tokens"] == planning.LARGEST == 1e15
+    assert scale_budget(large, 0.5)["tokens"] == 5e14
     with pytest.raises(UsageError, match="more than can be counted"):
-        scaled({**BUDGET, "tokens": 1e15 + 1}, 1)
-    small = scaled(dict.fromkeys(BUDGET, 1.0), 1e-6)
+        scale_budget({**BUDGET, "tokens": 1e15 + 1}, 1)
+    small = scale_budget(dict.fromkeys(BUDGET, 1.0), 1e-6)
     assert small == {"tokens": 1, "evaluations": 1, "probes": 1, "seconds": 1e-6}
 
 
 def test_counts_are_rounded_up_and_seconds_kept_to_the_microsecond():
-    assert scaled(BUDGET, 0.1011) == {"tokens": 102, "evaluations": 2, "probes": 1, "seconds": 6.066}
-    assert scaled(BUDGET, 1 / 7)["seconds"] == 8.571429
+    assert scale_budget(BUDGET, 0.1011) == {"tokens": 102, "evaluations": 2, "probes": 1, "seconds": 6.066}
+    assert scale_budget(BUDGET, 1 / 7)["seconds"] == 8.571429
     # 0.07 * 100 is 7.000000000000001 in floating point: still 7 evaluations
-    assert scaled({**BUDGET, "evaluations": 100}, 0.07)["evaluations"] == 7
+    assert scale_budget({**BUDGET, "evaluations": 100}, 0.07)["evaluations"] == 7
 
 
 def test_an_allowance_that_is_missing_or_no_number_is_refused():
     for budget in ({k: v for k, v in BUDGET.items() if k != "tokens"}, {**BUDGET, "tokens": float("nan")}):
         with pytest.raises(UsageError, match="tokens: each kind needs one above zero"):
-            scaled(budget, 1.0)
+            scale_budget(budget, 1.0)
 
 
 def test_the_seconds_of_a_plan_are_those_of_the_runs_that_are_left(folders: Folders):
-    plan = build(request(seeds=[1, 2, 3]), folders)
+    plan = lay_out(request(seeds=[1, 2, 3]), folders)
     assert plan.seconds is None
     for run, seconds in zip(plan.runs, (1.5, 2.0, 4.0), strict=True):
         run.estimate = seconds
@@ -267,20 +269,20 @@ def test_the_seconds_of_a_plan_are_those_of_the_runs_that_are_left(folders: Fold
 
 def test_options_for_a_method_that_is_not_run_are_refused(folders: Folders):
     with pytest.raises(UsageError, match="'mos' is not among"):
-        build(request(options={"mos": {"experts": 4}}), folders)
+        lay_out(request(options={"mos": {"experts": 4}}), folders)
 
 
 def test_estimates_say_where_they_come_from(folders: Folders):
     def estimated(**changes: Any) -> list[tuple[float | None, str]]:
         asked = request(**changes)
-        plan = build(asked, folders)
-        estimate(plan, asked)
+        plan = lay_out(asked, folders)
+        estimate_runs(plan, asked)
         return [(run.estimate, run.basis) for run in plan.pending]
 
     assert estimated()[0] == (60, "at most: the whole allowance of seconds")
     throughput = Task(made=Tier(throughput=50.0))
     assert estimated(tasks=[throughput])[0] == (20, "the tier's own figure of 50 training tokens a second")
-    finished(build(request(), folders).runs[0], folders)
+    finished(lay_out(request(), folders).runs[0], folders)
     assert estimated() == [(40, "measured on 1 past run")]
     assert estimated(budget_scale=2)[0] == (80, "measured on 1 past run")
     assert estimated(methods=[SCRATCH, HAT], seeds=[1]) == [(40, "measured on 1 past run of other methods")]
@@ -290,13 +292,13 @@ def test_estimates_say_where_they_come_from(folders: Folders):
     ("seconds", "text"), [(None, "?"), (5, "5 s"), (99.4, "99 s"), (600, "10 min"), (7200, "2.0 h")]
 )
 def test_durations(seconds: float | None, text: str):
-    assert duration(seconds) == text
+    assert format_duration(seconds) == text
 
 
 def test_a_plan_is_json(folders: Folders):
     import json
 
-    data = json.loads(json.dumps(build(request(), folders).to_dict()))
+    data = json.loads(json.dumps(lay_out(request(), folders).to_dict()))
     assert [run["state"] for run in data["runs"]] == ["new", "new"]
     assert spec_id(data["runs"][0]["spec"]) == data["runs"][0]["id"]
 
@@ -306,14 +308,14 @@ TUNED = MethodRef("tuned", "tuned:Tuned", "c" * 64, "here", trials=TRIALS, optio
 
 
 def test_external_tuning_is_another_run_with_five_allowances(folders: Folders):
-    (own,) = build(request(methods=[TUNED], seeds=[1]), folders).runs
-    (tuned,) = build(request(methods=[TUNED], seeds=[1], ruleset=EXTERNAL), folders).runs
+    (own,) = lay_out(request(methods=[TUNED], seeds=[1]), folders).runs
+    (tuned,) = lay_out(request(methods=[TUNED], seeds=[1], ruleset=EXTERNAL), folders).runs
     assert "ruleset" not in own.spec.to_dict() and "trials" not in own.spec.to_dict()
     assert tuned.spec.to_dict()["ruleset"] == "external" and tuned.spec.id != own.spec.id
     assert tuned.spec.to_dict()["trials"] == TRIALS
     assert tuned.spec.budget == {kind: 5 * amount for kind, amount in BUDGET.items()}
     fewer = replace(TUNED, trials=TRIALS[:1])
-    (other,) = build(request(methods=[fewer], seeds=[1], ruleset=EXTERNAL), folders).runs
+    (other,) = lay_out(request(methods=[fewer], seeds=[1], ruleset=EXTERNAL), folders).runs
     assert other.spec.id != tuned.spec.id
 
 

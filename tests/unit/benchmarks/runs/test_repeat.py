@@ -17,10 +17,10 @@ from benchmarks.cli import main
 from benchmarks.cli import plan as plans
 from benchmarks.hardware import profiles
 from benchmarks.leaderboard import submission
-from benchmarks.records import provenance
+from benchmarks.records import integrity, provenance
 from benchmarks.records import store as records
 from benchmarks.runs import repeat
-from benchmarks.runs.plan import scaled
+from benchmarks.runs.plan import scale_budget
 from benchmarks.tasks import get_task
 from tests import ROOT
 from tests.fake_records import fake
@@ -64,7 +64,7 @@ def kinds() -> list[Any]:
 @pytest.mark.usefixtures("anywhere")
 def test_the_command_of_every_published_record_plans_its_run(record: dict[str, Any], tmp_path: Path):
     leaders = {one["id"]: one for one in PUBLISHED}
-    words = shlex.split(repeat.command(record, leaders))
+    words = shlex.split(repeat.repeat_command(record, leaders))
     run = planned(words, tmp_path)
     assert shared(run.spec.to_dict()) == shared(record["spec"])
     assert ("--data-dir" in words) == (record["spec"]["task"] == "bert-enwiki"), "what nobody can fetch"
@@ -89,7 +89,7 @@ def test_scale_options_and_ruleset_come_back(scale: float, ruleset: str, tmp_pat
     first = planned(words, tmp_path)
     method = provenance.method(first.method) | {"word": f"{file}:T"}
     record = {"spec": first.spec.to_dict(), "provenance": {"data": {}, "jobs": 1, "method": method}}
-    again = repeat.words(record)
+    again = repeat.command_words(record)
     assert planned(again, tmp_path).spec == first.spec
     assert len(again[again.index("--budget-scale") + 1]) <= len(repr(scale))
 
@@ -102,19 +102,19 @@ def test_options_of_a_leader_come_back(tmp_path: Path):
         {"id": one.spec.id, "spec": one.spec.to_dict(), "provenance": {"data": {}}}
         for one in (run, run.first)
     )
-    assert planned(repeat.words(record, {leader["id"]: leader}), tmp_path).spec.id == run.spec.id
-    assert planned(repeat.words(record), tmp_path).spec.id != run.spec.id
+    assert planned(repeat.command_words(record, {leader["id"]: leader}), tmp_path).spec.id == run.spec.id
+    assert planned(repeat.command_words(record), tmp_path).spec.id != run.spec.id
 
 
 def test_a_hostile_method_is_one_quoted_word():
     record = fake()
     record["spec"] |= {"method": "x; rm -rf ~", "options": {"a": 2}}
-    assert "--methods 'x; rm -rf ~'" in repeat.command(record)
+    assert "--methods 'x; rm -rf ~'" in repeat.repeat_command(record)
 
 
 def line(record: dict[str, Any], field: str) -> str:
     """Return the problem of one field, or nothing."""
-    found = [text for text in submission.problems(records.seal(record), SETTINGS) if text.startswith(field)]
+    found = [text for text in submission.problems(integrity.seal(record), SETTINGS) if text.startswith(field)]
     return "\n".join(found)
 
 
@@ -281,5 +281,5 @@ def test_scales_that_tiers_have_are_found_from_budgets():
     tier = get_task("mt-multi30k-en-de").tier("small", "cuda")
     for scale in (0.5, 0.44, 1 / 7, 3):
         spec = copy.deepcopy(fake()["spec"]) | {"task": "mt-multi30k-en-de", "tier": "small"}
-        spec |= {"profile": "nvidia-h100.v1", "budget": scaled(tier.budget, scale)}
-        assert scaled(tier.budget, repeat._scale(spec)) == spec["budget"]
+        spec |= {"profile": "nvidia-h100.v1", "budget": scale_budget(tier.budget, scale)}
+        assert scale_budget(tier.budget, repeat._scale(spec)) == spec["budget"]

@@ -17,8 +17,8 @@ from benchmarks.lab.ledger import Clock, Ledger
 from benchmarks.records import integrity, store
 from benchmarks.records.assembly import SEARCH_FILE, assemble_record, failed_outcome, finished_search
 from benchmarks.runs import heartbeat, supervisor, worker
-from benchmarks.runs.heartbeat import HEARTBEAT, JOURNAL, conclude, elapsed
-from benchmarks.runs.plan import Planned
+from benchmarks.runs.heartbeat import HEARTBEAT, JOURNAL, elapsed, write_outcome
+from benchmarks.runs.plan import PlannedRun
 from benchmarks.runs.runner import _given, _left, _nothing_to_follow
 
 SPEC = {
@@ -84,10 +84,10 @@ def now(monkeypatch: pytest.MonkeyPatch) -> Now:
 
 
 @pytest.fixture
-def search(tmp_path: Path, now: Now, monkeypatch: pytest.MonkeyPatch) -> supervisor.Search:
+def search(tmp_path: Path, now: Now, monkeypatch: pytest.MonkeyPatch) -> supervisor.SupervisedSearch:
     monkeypatch.setattr(supervisor, "EnergyMeter", Meter)
     job = {"spec": SPEC, "jobs": 1}
-    return supervisor.Search(Executor(), tmp_path, job, Profile("undeclared", "cpu", None))
+    return supervisor.SupervisedSearch(Executor(), tmp_path, job, Profile("undeclared", "cpu", None))
 
 
 def beat(folder: Path, now: Now, clock: float, **more: Any) -> None:
@@ -98,11 +98,11 @@ def beat(folder: Path, now: Now, clock: float, **more: Any) -> None:
     (folder / HEARTBEAT).write_text(json.dumps(state | {"ledger": report, "off": {}, "lost": 0.0} | more))
 
 
-def signals(search: supervisor.Search) -> list[int]:
+def signals(search: supervisor.SupervisedSearch) -> list[int]:
     return search.worker.signals  # type: ignore[attr-defined]
 
 
-def test_a_run_inside_its_time_is_left_alone(search: supervisor.Search, tmp_path: Path, now: Now):
+def test_a_run_inside_its_time_is_left_alone(search: supervisor.SupervisedSearch, tmp_path: Path, now: Now):
     for second in range(10):
         beat(tmp_path, now, clock=second)
         search.look()
@@ -218,14 +218,14 @@ def test_what_a_killed_run_proposed_is_in_its_outcome(tmp_path: Path, now: Now):
             journal.add("candidate", f"k{index}", index=index, architecture={"a": index}, valid={"loss": 1.0})
             journal.proposed(index, index)
     beat(tmp_path, now, clock=3.0, proposals=1)
-    outcome = conclude(tmp_path, "budget", "cut", seconds=4.0)
+    outcome = write_outcome(tmp_path, "budget", "cut", seconds=4.0)
     assert [c["index"] for c in outcome["candidates"]] == [0], "the second was proposed after the last word"
     assert outcome["ledger"]["totals"]["seconds"] == 4.0
     assert outcome == json.loads((tmp_path / SEARCH_FILE).read_text())
 
 
 def test_an_outcome_without_anything(tmp_path: Path):
-    outcome = conclude(tmp_path, "failed", "did not begin")
+    outcome = write_outcome(tmp_path, "failed", "did not begin")
     assert outcome["candidates"] == [] and outcome["ledger"]["entries"] == []
     record = integrity.seal(assemble_record(SPEC, outcome, {}, ORIGIN))
     integrity.validate(record)
@@ -233,10 +233,10 @@ def test_an_outcome_without_anything(tmp_path: Path):
 
 def test_an_outcome_says_what_stopped_the_search_and_what_it_took_of_processors(tmp_path: Path, now: Now):
     beat(tmp_path, now, clock=3.0, stopped_by="evaluations", cpu=1.25)
-    outcome = conclude(tmp_path, "budget", "evaluations: asked for 1, 0 left")
+    outcome = write_outcome(tmp_path, "budget", "evaluations: asked for 1, 0 left")
     assert outcome["stopped_by"] == "evaluations" and outcome["ledger"]["cpu_seconds"] == {"search": 1.25}
-    assert "stopped_by" not in conclude(tmp_path, "done", "")
-    assert conclude(tmp_path, "budget", "killed", seconds=12.0)["stopped_by"] == "seconds"
+    assert "stopped_by" not in write_outcome(tmp_path, "done", "")
+    assert write_outcome(tmp_path, "budget", "killed", seconds=12.0)["stopped_by"] == "seconds"
     scores = {"candidates": [], "harness_seconds": {}, "cpu_seconds": {"score": 2.5}, "message": ""}
     record = integrity.seal(assemble_record(SPEC, outcome, scores, ORIGIN))
     integrity.validate(record)
@@ -256,10 +256,10 @@ def test_the_exit_code_says_whether_anything_comparable_is_left(
     monkeypatch.setattr(run, "write_reports", lambda *_, **__: None)
     ledger = {"totals": {"seconds": 3600.4}, "cpu_seconds": {"search": 402.0}}
 
-    def ended(seed: int, state: str) -> Planned:
+    def ended(seed: int, state: str) -> PlannedRun:
         status = {"failed": "failed", "stopped": "budget", "done": "done"}[state]
         record = {"status": status, "spec": SPEC, "ledger": ledger}
-        return Planned(SimpleNamespace(method="hat", seed=seed), None, state=state, record=record)  # type: ignore[arg-type]
+        return PlannedRun(SimpleNamespace(method="hat", seed=seed), None, state=state, record=record)  # type: ignore[arg-type]
 
     plan = Plan(Folders(tmp_path, "mt", "smoke"), "undeclared", "cpu", [ended(1, state), ended(2, state)])
     assert run.report(plan, as_json=False) == (0 if state == "done" else 1)
@@ -338,7 +338,7 @@ def test_a_finished_search_needs_scoring_only(tmp_path: Path):
 
 def test_a_follower_is_given_the_best_of_each_limit_at_todays_limits():
     candidates = [made(0, 2.0, 0.5, 3.0), made(1, 2.0, 0.5, 1.0), made(2, 4.0, 1.0), made(3, 7.0, 0.9)]
-    first = Planned(None, None, record={"candidates": candidates})  # type: ignore[arg-type]
+    first = PlannedRun(None, None, record={"candidates": candidates})  # type: ignore[arg-type]
     given = _given(first, [(0.5, 2.2), (1.0, 4.4)])
     expected = [(2.2, {"a": 1}, None), (4.4, {"a": 2}, None), (7.0, {"a": 3}, None)]
     assert sorted(given, key=lambda entry: entry[0]) == expected
@@ -347,7 +347,7 @@ def test_a_follower_is_given_the_best_of_each_limit_at_todays_limits():
 
 def test_a_follower_is_given_sizes_and_spaces_as_they_were():
     own = made(0) | {"limit_ms": None, "limit_share": None, "window": [5, 9], "space": {"name": "mine"}}
-    first = Planned(None, None, record={"candidates": [own]})  # type: ignore[arg-type]
+    first = PlannedRun(None, None, record={"candidates": [own]})  # type: ignore[arg-type]
     assert _given(first, [(0.5, 2.2)]) == [([5, 9], {"a": 0}, {"name": "mine"})]
 
 
@@ -355,20 +355,20 @@ def test_who_inherits_is_told_where_weights_are_and_what_they_cost(tmp_path: Pat
     spec = {"task": "t", "profile": "p", "method": "hat"}
     record = {"candidates": [made(0, loss=2.0), made(1)], "ledger": {"totals": {"tokens": 7.0}}}
     record |= {"spec": spec, "id": "abc"}
-    leader = Planned(SimpleNamespace(method="hat", seed=1, id="abc"), None, state="done", record=record)  # type: ignore[arg-type]
-    follower = Planned(None, SimpleNamespace(inherits=True), leader)  # type: ignore[arg-type]
+    leader = PlannedRun(SimpleNamespace(method="hat", seed=1, id="abc"), None, state="done", record=record)  # type: ignore[arg-type]
+    follower = PlannedRun(None, SimpleNamespace(inherits=True), leader)  # type: ignore[arg-type]
     place = tmp_path / "abc" / "candidates" / "01"
     assert _left(follower, tmp_path) == {"candidates": [(str(place), "c" * 64)], "spent": {"tokens": 7.0}}
     assert "move its record t/p/hat/abc.json away" in _nothing_to_follow(follower, tmp_path)
     place.mkdir(parents=True)
     assert _nothing_to_follow(follower, tmp_path) == ""
-    stranger = Planned(None, SimpleNamespace(inherits=False), leader)  # type: ignore[arg-type]
+    stranger = PlannedRun(None, SimpleNamespace(inherits=False), leader)  # type: ignore[arg-type]
     assert _left(stranger, tmp_path) is None
 
 
 def test_a_follower_needs_a_leader_with_candidates():
-    leader = Planned(SimpleNamespace(method="hat", seed=1), None)  # type: ignore[arg-type]
-    follower = Planned(None, SimpleNamespace(inherits=False), leader)  # type: ignore[arg-type]
+    leader = PlannedRun(SimpleNamespace(method="hat", seed=1), None)  # type: ignore[arg-type]
+    follower = PlannedRun(None, SimpleNamespace(inherits=False), leader)  # type: ignore[arg-type]
     runs = Path("none")
     assert _nothing_to_follow(leader, runs) == ""
     assert _nothing_to_follow(follower, runs) == "hat seed 1, which it follows, has no result"
@@ -386,7 +386,7 @@ def test_heartbeats_are_whole(tmp_path: Path):
     try:
         for _ in range(200):
             heart.write()
-            assert len(heartbeat.last(tmp_path)["filler"]) == 10000
+            assert len(heartbeat.read_heartbeat(tmp_path)["filler"]) == 10000
     finally:
         heart.close()
-    assert heartbeat.last(tmp_path)["n"] >= 200
+    assert heartbeat.read_heartbeat(tmp_path)["n"] >= 200
