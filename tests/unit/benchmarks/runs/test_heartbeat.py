@@ -11,7 +11,7 @@ import pytest
 from benchmarks.lab.journal import Journal
 from benchmarks.records.assembly import SEARCH_FILE
 from benchmarks.runs import heartbeat
-from benchmarks.runs.heartbeat import HEARTBEAT, JOURNAL, Heartbeat, elapsed, last, write_outcome
+from benchmarks.runs.heartbeat import HEARTBEAT, JOURNAL, Heartbeat, elapsed, read_heartbeat, write_outcome
 
 ALLOWANCE = 20.0
 
@@ -54,12 +54,12 @@ def test_a_heartbeat_is_there_at_once_beats_by_itself_and_ends_with_a_last_word(
 
     began = time.monotonic()
     heart = Heartbeat(tmp_path, read)
-    first = last(tmp_path)
+    first = read_heartbeat(tmp_path)
     assert first["n"] == 0 and began <= first["at"] <= time.monotonic()
     assert beats.wait(30), "the thread never wrote"
     state["n"] = 7
     heart.close()
-    assert last(tmp_path)["n"] == 7 and last(tmp_path)["at"] >= first["at"]
+    assert read_heartbeat(tmp_path)["n"] == 7 and read_heartbeat(tmp_path)["at"] >= first["at"]
     assert sorted(path.name for path in tmp_path.iterdir()) == [HEARTBEAT]
     assert "heartbeat" not in {thread.name for thread in threading.enumerate() if thread.is_alive()}
 
@@ -75,7 +75,7 @@ def test_the_thread_of_a_heartbeat_ends_with_the_process(tmp_path: Path):
 def test_no_readable_heartbeat_is_an_empty_one(tmp_path: Path, text: str | None):
     if text is not None:
         (tmp_path / HEARTBEAT).write_bytes(text.encode("utf-8", "surrogateescape"))
-    assert last(tmp_path) == {}
+    assert read_heartbeat(tmp_path) == {}
 
 
 @pytest.mark.parametrize(
