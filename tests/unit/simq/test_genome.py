@@ -1,5 +1,6 @@
 """Joint genomes: what is active, what is one point, how large the space is, features without dead genes."""
 
+import re
 from itertools import product
 
 import numpy as np
@@ -183,3 +184,126 @@ def test_codes_tell_genomes_apart_and_only_them() -> None:
         codes = genes.codes(some)
         assert len(set(codes)) == len(np.unique(some, axis=0)) and codes[:50] == codes[300:]
         assert isinstance(codes[0], int) == (float(np.prod(genes.levels.astype(float))) < 2**63)
+
+
+def test_codes_number_the_genomes_in_their_order() -> None:
+    space = tiny()
+    assert space.codes(every(space)) == list(range(len(every(space))))
+    wide = JointSpace(
+        SearchSpace("wide", [Choice("a", (1, 2))]), [Unit(str(i), (str(i),)) for i in range(70)], ("x", "y")
+    )
+    first, second = wide.codes(np.array([[0] * 70 + [1], [0] * 71]))
+    assert isinstance(first, bytes) and first != second and len(first) == 2 * 71
+
+
+def test_names_levels_and_features_of_a_small_space() -> None:
+    space = tiny()
+    assert space.names == ("layers", "ffn[0]", "ffn[1]", "precision patch", "precision l0", "precision l1")
+    assert space.levels.tolist() == [2, 2, 2, 3, 3, 3] and space.architecture_genes == 3
+    shallow, deep = np.array([[0, 1, 1, 2, 1, 2], [1, 1, 1, 2, 1, 2]])
+    assert space.active(np.array([shallow, deep])).tolist() == [
+        [True, True, False, True, True, False],
+        [True] * 6,
+    ]
+    assert space.features(deep[None]).tolist() == [[0, 1, 0, 1, 0, 1, 0, 0, 1, 0, 1, 0, 0, 0, 1]]
+    assert space.features(shallow[None]).tolist() == [[1, 0, 0, 1, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0]]
+    assert space.canonical(shallow[None]).tolist() == [[0, 1, 0, 2, 1, 0]]
+    architecture, policy = space.decode(shallow)
+    assert architecture.to_dict() == {"layers": 1, "ffn": [16]}
+    assert policy == {"patch": "w4", "l0.a": "int8", "l0.b": "int8"}
+    assert space.log10_size == pytest.approx(np.log10(3 * (2 * 3 + 4 * 9)))
+
+
+def test_samples_reach_every_option_and_only_options() -> None:
+    space = tiny()
+    drawn = space.sample(400, np.random.default_rng(0))
+    assert drawn.shape == (400, 6) and drawn.min() == 0
+    assert [len(set(column)) for column in drawn.T.tolist()] == space.levels.tolist()
+
+
+@pytest.mark.parametrize("gene", range(6))
+def test_an_option_that_is_none_is_refused_and_the_last_one_is_taken(gene: int) -> None:
+    space = tiny()
+    genome = np.zeros(6, dtype=np.int64)
+    genome[gene] = space.levels[gene] - 1
+    space.decode(genome)
+    for option in (-1, space.levels[gene]):
+        genome[gene] = option
+        with pytest.raises(ValueError, match="a genome of 6 genes below"):
+            space.decode(genome)
+    with pytest.raises(ValueError, match="a genome of 6 genes below"):
+        space.decode(genome[:5])
+
+
+def test_spaces_that_cannot_be_are_refused() -> None:
+    space, units = tiny().space, tiny().units
+    for alphabet in ((), ("fp32", "fp32")):
+        with pytest.raises(ValueError, match="distinct and at least one"):
+            JointSpace(space, units, alphabet)
+    with pytest.raises(ValueError, match="share a name or a layer"):
+        JointSpace(space, [Unit("a", ("x",)), Unit("a", ("y",))], ("fp32",))
+    with pytest.raises(ValueError, match="none of the precisions fp32"):
+        JointSpace(space, [Unit("a", ("x",), precisions=("int8",))], ("fp32",))
+    for depth in ("depth", "ffn"):
+        with pytest.raises(ValueError, match=f"no plain choice of space tiny is named {depth}"):
+            JointSpace(space, [Unit("a", ("x",), depth)], ("fp32",))
+
+
+def test_a_policy_outside_the_alphabet_is_refused_and_a_dead_layer_has_no_precision() -> None:
+    space = tiny()
+    architecture, policy = space.decode([0, 0, 0, 0, 0, 0])
+    with pytest.raises(ValueError, match="unit patch: one of .*got {'fp16'}"):
+        space.encode(architecture, policy | {"patch": "fp16"})
+    with pytest.raises(ValueError, match="must name these layers: l0.a, l0.b, patch"):
+        space.encode(architecture, policy | {"l1.a": "fp32", "l1.b": "fp32"})
+
+
+def test_one_precision_everywhere_leaves_the_architecture() -> None:
+    space = tiny()
+    genomes = space.sample(5, np.random.default_rng(0))
+    before = genomes.copy()
+    plain = space.uniform(genomes, "int8")
+    assert (plain[:, :3] == genomes[:, :3]).all() and (plain[:, 3:] == 1).all() and (genomes == before).all()
+
+
+def test_a_slice_has_the_points_of_its_space() -> None:
+    space = tiny()
+    bases = np.array([[0, 1, 1, 2, 1, 2], [1, 0, 1, 0, 0, 0]])
+    part = Slice(space, np.arange(6) >= 3, bases)
+    assert part.levels.tolist() == [2, 3, 3, 3]
+    assert part.names == ("base", "precision patch", "precision l0", "precision l1")
+    own = np.array([[0, 0, 0, 0], [0, 0, 0, 2], [1, 0, 0, 2]])
+    assert part.lift(own).tolist() == [[0, 1, 1, 0, 0, 0], [0, 1, 1, 0, 0, 2], [1, 0, 1, 0, 0, 2]]
+    keys = part.keys(own)
+    assert keys == space.keys(part.lift(own)) and keys[0] == keys[1] != keys[2]
+    assert part.active(own).tolist() == [[True, True, True, False]] * 2 + [[True] * 4]
+    single = Slice(space, np.arange(6) >= 3, bases[0])
+    assert single.levels.tolist() == [1, 3, 3, 3] and single.lift(own[:1]).tolist() == [[0, 1, 1, 0, 0, 0]]
+
+
+def test_units_name_their_depth_their_place_and_what_they_can_be() -> None:
+    from supernet.space import get_space
+    from supernet.vit import ViTConfig, ViTFamily
+
+    family = ViTFamily(get_space("vit-smoke"), ViTConfig(3, 8, 1))
+    with pytest.raises(ValueError, match="grouping 'all': choose one of linear, block, layer"):
+        units_of(family, "all")
+    depths = sorted(family.space.choice("layers").options)
+    for grouping in ("linear", "block", "layer"):
+        units = units_of(family, grouping)
+        assert len({unit.name for unit in units}) == len(units)
+        for unit in units:
+            numbers = {int(n) for layer in unit.layers for n in re.findall(r"\.(\d+)\.", layer)}
+            assert len(numbers) <= 1, "a unit is of one layer"
+            number = numbers.pop() if numbers else -1
+            always = number < depths[0]
+            expected = (None, 0) if always else ("layers", max(d for d in depths if d <= number))
+            assert (unit.depth, unit.at) == expected
+            assert unit.deeper == () and unit.precisions and "fp32" in unit.precisions
+    linear = {layer for unit in units_of(family) for layer in unit.layers}
+    assert linear == {layer for unit in units_of(family, "layer") for layer in unit.layers}
+
+
+def test_a_unit_lacks_the_layers_that_are_deeper_than_the_architecture() -> None:
+    unit = Unit("u", ("a", "b", "c"), deeper=(("b", "layers", 2), ("c", "layers", 3)))
+    assert [unit.within({"layers": n}) for n in (2, 3, 4)] == [("a",), ("a", "b"), ("a", "b", "c")]

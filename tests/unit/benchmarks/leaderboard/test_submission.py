@@ -438,3 +438,15 @@ def test_the_allowance_of_most_is_the_usual_one_and_no_limit_is_the_least():
     }
     elsewhere = good(seed=3, tokens=9e6, tier="smoke")
     assert submission.unequal([good(seed=1), elsewhere]) == {}
+
+
+@pytest.mark.parametrize("end", ["ratio_low", "ratio_high"])
+def test_a_ratio_may_stand_at_an_end_of_its_interval(end):
+    record = good()
+    latency = record["candidates"][0]["latency"]
+    latency |= {"ratio_low": latency["ratio"] * 0.9, "ratio_high": latency["ratio"] * 1.1}
+    latency[end] = latency["ratio"]
+    assert problems_of(integrity.seal(record), "candidates[0].latency.ratio") == []
+    latency[end] = latency["ratio"] * (1.01 if end == "ratio_low" else 0.99)
+    (line,) = problems_of(integrity.seal(record), "candidates[0].latency.ratio")
+    assert "is outside its own interval" in line
