@@ -247,3 +247,147 @@ def test_a_space_survives_json(name: str) -> None:
 def test_inconsistent_spaces_are_refused(choices: list[Choice]) -> None:
     with pytest.raises(ValueError):
         SearchSpace("bad", choices)
+
+
+def small() -> SearchSpace:
+    """Two depths of three widths, and one plain choice: 2 * (3 + 9) architectures."""
+    choices = [Choice("depth", (1, 2)), Choice("width", (4, 16, 8), 2, "depth"), Choice("heads", (2, 1))]
+    return SearchSpace("small", choices, {"qkv": 8})
+
+
+def test_a_small_space_lists_every_architecture_once() -> None:
+    space = small()
+    listed = list(space)
+    assert len(listed) == len(set(listed)) == space.size() == 24
+    assert listed[0].to_dict() == {"depth": 1, "width": [4], "heads": 2}
+    assert listed[-1].to_dict() == {"depth": 2, "width": [8, 8], "heads": 1}
+    assert repr(space) == "SearchSpace('small', 24 architectures)"
+    assert space.choice("heads") is space.choices[2] and space.constants == {"qkv": 8}
+    assert SearchSpace("plain", [Choice("a", (1, 2)), Choice("b", (1,), 3)]).size() == 2
+    assert SearchSpace("plain", [Choice("a", (1, 2)), Choice("b", (1, 5), 3)]).size() == 2 * 2**3
+
+
+def test_an_allowed_subset_counts_alone_and_keeps_the_encoding() -> None:
+    choices = small().choices
+    space = SearchSpace("part", choices, allowed=[(2,), (4, 8), (16,), (1,)])
+    assert space.size() == 2 and {a.key() for a in space} == {"2_4.16_1", "2_8.16_1"}
+    assert space.largest().genes == (2, 8, 16, 1) and space.smallest().genes == (2, 4, 16, 1)
+    assert space.encode(space.smallest(), "fine").tolist() == [1, 0.25, 1, 0.5]
+    with pytest.raises(ValueError, match="4 genes, but 3 lists of allowed values"):
+        SearchSpace("part", choices, allowed=[(2,), (4, 8), (16,)])
+    for width in ((), (4, 5)):
+        with pytest.raises(ValueError, match="part: width allows"):
+            SearchSpace("part", choices, allowed=[(2,), width, (16,), (1,)])
+
+
+@pytest.mark.parametrize(
+    ("genes", "message"),
+    [
+        ((1, 4, 4), "space small has 4 genes, got 3"),
+        ((1, 4, 4, 2, 2), "space small has 4 genes, got 5"),
+        ((1, 4, 5, 2), "width: 5 is not in space small; allowed: .4, 16, 8."),
+    ],
+)
+def test_genotypes_have_every_gene_in_its_options(genes: tuple[int, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        small().from_genes(genes)
+
+
+def test_inactive_layers_are_filled_with_the_largest_option() -> None:
+    space = small()
+    read = space.architecture({"depth": 1, "width": (4,), "heads": np.int64(2)})
+    assert read.genes == (1, 4, 16, 2) and read["heads"] == 2 and read.space is space
+    assert space.largest().genes == (2, 16, 16, 2) and space.smallest().genes == (1, 4, 4, 1)
+    assert space.encode(read).tolist() == [0.5, 0.25, 1]
+    assert space.encode(read, "fine").tolist() == [0.5, 0.25, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"x": 1}, "space small: unknown field x .fields: depth, width, heads."),
+        ({"x": 1, "y": 2}, "unknown fields x, y .fields"),
+        ({"depth": 2}, "width: 2 layers expected, got 1: .4."),
+        ({"width": [4, 4]}, "width: 1 layers expected, got 2: .4, 4."),
+        ({"width": [True]}, "width .layer 0.: True is not in space small; allowed: 4, 16, 8"),
+        ({"heads": 3}, "heads: 3 is not in space small; allowed: 2, 1"),
+        ({"heads": 2.0}, "heads: 2.0 is not in space small"),
+        ({"heads": True}, "heads: True is not in space small"),
+        ({"width": 4}, "width: expected a list with one integer per layer of .4, 16, 8., got 4"),
+        ({"heads": [2]}, "heads: expected an integer of .2, 1., got .2."),
+    ],
+)
+def test_wrong_fields_are_named(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        small().architecture({"depth": 1, "width": [4], "heads": 2} | change)
+    with pytest.raises(ValueError, match="missing fields depth, width .fields"):
+        small().validate({"heads": 2})
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        (lambda: Choice("a", ()), "a: options must be distinct and not empty"),
+        (lambda: Choice("a", (1, 1)), "a: options must be distinct"),
+        (lambda: Choice("a", (1,), 0), "a: repeat must be at least 1, got 0"),
+        (lambda: Choice("a", (1, 2), codes={1: 5}), "a: codes must name every option"),
+    ],
+)
+def test_choices_that_cannot_be_are_refused(choice: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        choice()  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("depths", "message"),
+    [
+        ((0, 1), "width: depth in .0, 1. needs 1..2 layers"),
+        ((1, 3), "width: depth in .1, 3. needs 1..2 layers"),
+    ],
+)
+def test_a_depth_has_its_layers(depths: tuple[int, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        SearchSpace("bad", [Choice("depth", depths), Choice("width", (4,), 2, "depth")])
+    for name in ("nothing", "width"):
+        with pytest.raises(ValueError, match=f"no plain choice is named '{name}'"):
+            SearchSpace("bad", [Choice("width", (4,), 2), Choice("b", (4,), 2, name)])
+
+
+def test_codes_stand_for_options_in_encodings_and_in_the_order_of_sizes() -> None:
+    choice = Choice("mode", (7, 9, 8), 1, codes={7: 3, 9: -4, 8: 1})
+    assert [choice.code(option) for option in (7, 9, 8)] == [3, -4, 1] and choice.scale == 4
+    space = SearchSpace("coded", [choice])
+    assert space.largest()["mode"] == 7 and space.smallest()["mode"] == 9
+    assert space.encode({"mode": 9}).tolist() == [-1] and space.encode({"mode": 7}).tolist() == [0.75]
+    assert Choice("zero", (0,)).scale == 1
+    assert not choice.layered and Choice("a", (1,), 2).layered and Choice("a", (1,), 1, "depth").layered
+
+
+def test_architectures_are_mappings_equal_by_active_values() -> None:
+    space = small()
+    one, other = space.from_genes((1, 4, 8, 2)), space.from_genes((1, 4, 16, 2))
+    assert one == other and hash(one) == hash(other) and one.genes != other.genes
+    assert one != space.from_genes((1, 8, 8, 2)) and one != {"depth": 1, "width": (4,), "heads": 2}
+    assert list(one) == ["depth", "width", "heads"] and len(one) == 3
+    assert one.key() == "1_4_2" and repr(one) == "Architecture(1_4_2)"
+    assert (
+        space.from_genes((2, 4, 4, 2)).key() == "2_4x2_2"
+        and space.from_genes((2, 4, 8, 2)).key() == "2_4.8_2"
+    )
+
+
+def test_only_what_is_restricted_to_keeps_its_inactive_genes() -> None:
+    space = small()
+    arch = space.from_genes((1, 4, 8, 2))
+    assert space.restrict_to(arch).largest().genes == (1, 4, 8, 2)
+    assert space.restrict_to(arch.to_dict()).largest().genes == (1, 4, 16, 2)
+    assert space.restrict_to(arch).name == "small:1_4_2" and space.restrict_to(arch).constants == {"qkv": 8}
+
+
+def test_crossover_takes_either_parent_equally_often() -> None:
+    space, rng = get_space("hat-space0"), np.random.default_rng(0)
+    a, b = space.largest(), space.smallest()
+    children = [space.crossover(a, b, rng) for _ in range(400)]
+    several = [i for i, (x, y) in enumerate(zip(a.genes, b.genes, strict=True)) if x != y]
+    shares = [np.mean([child.genes[i] == a.genes[i] for child in children]) for i in several]
+    assert all(abs(share - 0.5) < 0.12 for share in shares)
