@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from benchmarks.stats import task_units
-from benchmarks.tasks import Prepared, images, mosaics
+from benchmarks.tasks import Prepared, cifar, images, mosaics
 from benchmarks.tasks.base import PredictionTask
 from benchmarks.tasks.prepare import RawData
 from benchmarks.tasks.tiers import Tier
@@ -110,7 +110,7 @@ class VisionTask(PredictionTask[images.Splits, "Images", "ImageBatch"]):
 
 digits = VisionTask("vision-digits", images.digits)
 digits_resnet = VisionTask("vision-digits-resnet", images.digits)
-cifar10 = VisionTask("vision-cifar10", images.cifar10, "cifar10")
-cifar10_resnet = VisionTask("vision-cifar10-resnet", images.cifar10, "cifar10")
+cifar10 = VisionTask("vision-cifar10", cifar.cifar10, "cifar10")
+cifar10_resnet = VisionTask("vision-cifar10-resnet", cifar.cifar10, "cifar10")
 easy_vqa = VisionTask("vl-easy-vqa", images.easy_vqa, "easy_vqa")
 fashion_mosaics = VisionTask("vl-fashion-mosaics", mosaics.mosaics, "fashion_mnist")

@@ -16,7 +16,7 @@ from scipy.stats import binomtest
 from benchmarks.api import UsageError
 from benchmarks.measurement.workload import Workload
 from benchmarks.stats import bleu
-from benchmarks.tasks import Prepared, images
+from benchmarks.tasks import Prepared, cifar, images
 from benchmarks.tasks.datasets import datasets
 from benchmarks.tasks.tiers import Tier
 from benchmarks.tasks.vision import VisionTask, cifar10, cifar10_resnet, digits, digits_resnet, easy_vqa
@@ -236,7 +236,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tier: Tier, prepa
 def test_cifar10_is_the_published_one(data_dir: Path) -> None:
     if not (data_dir / "cifar10").is_dir():
         pytest.skip(f"no cifar10 in {data_dir}")
-    found = images.decode_median_residuals(data_dir / "cifar10" / "test.med.xz")
+    found = cifar.decode_median_residuals(data_dir / "cifar10" / "test.med.xz")
     with np.load(data_dir / "cifar10" / "labels.npz", allow_pickle=False) as arrays:
         labels = arrays["test"]
     assert found.shape == (10_000, 3, 32, 32)
@@ -249,7 +249,7 @@ def test_cifar10_is_the_published_one(data_dir: Path) -> None:
 def test_both_layouts_of_cifar10_prepare_the_same(data_dir: Path, tmp_path: Path) -> None:
     if not (data_dir / "cifar10").is_dir():
         pytest.skip(f"no cifar10 in {data_dir}")
-    packed = images.cifar10({}, data_dir, silent)
+    packed = cifar.cifar10({}, data_dir, silent)
     records = np.hstack([packed.train["labels"][:, None], packed.train["pixels"].reshape(50_000, -1)])
     records = records[np.random.default_rng(0).permutation(50_000)]
     (tmp_path / "cifar10").mkdir()
@@ -257,7 +257,7 @@ def test_both_layouts_of_cifar10_prepare_the_same(data_dir: Path, tmp_path: Path
         records[i * 10_000 : (i + 1) * 10_000].tofile(tmp_path / "cifar10" / f"data_batch_{i + 1}.bin")
     test = np.hstack([packed.test["labels"][:, None], packed.test["pixels"].reshape(10_000, -1)])
     test.tofile(tmp_path / "cifar10" / "test_batch.bin")
-    official = images.cifar10({}, tmp_path, silent)
+    official = cifar.cifar10({}, tmp_path, silent)
     assert official.digests == packed.digests
     assert np.array_equal(official.train["pixels"], packed.train["pixels"])
     # The published mean of the training images' first channel.
@@ -265,31 +265,31 @@ def test_both_layouts_of_cifar10_prepare_the_same(data_dir: Path, tmp_path: Path
     test[0, 5] ^= 1
     test.tofile(tmp_path / "cifar10" / "test_batch.bin")
     with pytest.raises(UsageError, match="the test images in .* are not CIFAR-10's"):
-        images.cifar10({}, tmp_path, silent)
+        cifar.cifar10({}, tmp_path, silent)
 
 
 def test_bad_cifar10_ends_in_one_message(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no folder '.*cifar10' with the files labels.npz(.|\n)*--data-dir"):
-        images.cifar10({}, tmp_path, silent)
+        cifar.cifar10({}, tmp_path, silent)
     (tmp_path / "cifar10").mkdir()
     with pytest.raises(UsageError, match=r"'.*labels.npz' is missing: expected 30,266 bytes"):
-        images.cifar10({}, tmp_path, silent)
+        cifar.cifar10({}, tmp_path, silent)
     for file, declared in datasets()["cifar10"].files.items():
         (tmp_path / "cifar10" / file).write_bytes(
             bytes(10) if file.startswith("train") else bytes(declared.size)
         )
     with pytest.raises(UsageError, match=r"has been altered|is cut short"):
-        images.cifar10({}, tmp_path, silent)
+        cifar.cifar10({}, tmp_path, silent)
     (tmp_path / "cifar10" / "data_batch_1.bin").write_bytes(bytes(100))
     with pytest.raises(UsageError, match=r"data_batch_1.bin' is cut short or too long: expected 30,730,000"):
-        images.cifar10({}, tmp_path, silent)
+        cifar.cifar10({}, tmp_path, silent)
     hostile = tmp_path / "bomb.xz"
     hostile.write_bytes(lzma.compress(bytes(40_000_000)))
     with pytest.raises(UsageError, match="unpacks to 30,720,001 bytes or more"):
-        images.decode_median_residuals(hostile)
+        cifar.decode_median_residuals(hostile)
     hostile.write_bytes(b"no xz")
     with pytest.raises(UsageError, match="not packed by xz"):
-        images.decode_median_residuals(hostile)
+        cifar.decode_median_residuals(hostile)
 
 
 # Easy-VQA
