@@ -213,3 +213,19 @@ def test_any_positive_allowance_will_do_and_none_may_be_missing(time: Time):
     assert Ledger({**ALLOWANCE, "probes": 0.5}, Clock(time)).left("probes") == 0.5
     with pytest.raises(ValueError, match="no allowance of probes"):
         Ledger({kind: amount for kind, amount in ALLOWANCE.items() if kind != "probes"}, Clock(time))
+
+
+def test_nothing_may_be_charged_too(ledger: Ledger):
+    ledger.charge("tokens", 0)
+    assert ledger.spent("tokens") == 0
+
+
+def test_the_spacing_of_the_timeline_doubles_each_time(time: Time):
+    ledger = Ledger({**ALLOWANCE, "tokens": 1e6, "seconds": 1e6}, Clock(time))
+    for _ in range(8 * TIMELINE_POINTS + 1):
+        ledger.charge("tokens", 1)
+        time.now += 1
+    ats = [point["at"] for point in ledger.timeline]
+    assert len(ats) <= 2 * TIMELINE_POINTS and ats[0] == 0
+    assert {later - earlier for earlier, later in zip(ats, ats[1:], strict=False)} == {8.0}
+    assert TIMELINE_POINTS == 240, "records of all ages have as many points"
