@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from scipy import stats as scipy_stats
 
-from benchmarks.analysis import comparisons, number_format, row_intervals, test_sets
+from benchmarks.analysis import comparisons, number_format, row_intervals
 from benchmarks.analysis.table import build_table
 from benchmarks.api import UsageError
 from benchmarks.comparability import grouping, run_summary
@@ -137,7 +137,7 @@ def test_every_measured_figure_has_its_interval_over_seeds():
     } | {name: [c["latency"][name] for c in made] for name in ("p50", "p90", "ratio")}
     assert set(values) == {*row_intervals.MEASURED, *row_intervals.SPENT}
     for name, seen in values.items():
-        expected = intervals.interval(seen, quantities.of(name, "bleu"))
+        expected = intervals.interval(seen, quantities.of_column(name, quantities.of_metric("bleu")))
         told = line[[name, f"{name}_low", f"{name}_high"]].to_list()
         assert told == pytest.approx([expected.mean, expected.low, expected.high]), name
     assert (line["chrf_interval"], line["ratio_interval"]) == ("seeds", "seeds")
@@ -167,7 +167,7 @@ UNCOUNTED |= {"tokens %", "evals %", "probes %"}
 def test_no_measured_figure_of_a_row_stands_without_brackets(seeds, uneven):
     found = study(("hat", "scratch"), seeds)
     found += [fake("mos-layer", 9), fake("mos-layer", 10)] if uneven else []
-    table = build_table(found, beside={})
+    table = build_table(found, attached={})
     for head, column in texts.cells(table).items():
         if head not in UNCOUNTED:
             assert all("[" in cell and "]" in cell for cell in column), head
@@ -185,7 +185,7 @@ def test_each_test_set_has_figures_with_intervals_and_a_signature():
     expected = intervals.interval(values, quantities.of_metric("bleu"))
     cell = first.frame.set_index("method")["test_2017_flickr"]["hat"]
     assert cell == f"{expected.mean:.1f} [{expected.low:.1f}, {expected.high:.1f}]"
-    assert test_sets.scores(build_table(found[:1]))[0].frame["pooled"][0].endswith("] s")
+    assert build_table(found[:1]).scores[0].frame["pooled"][0].endswith("] s")
     for text in (
         markdown(table, "t").replace("\\", ""),
         latex(table).replace("\\", ""),
@@ -548,7 +548,7 @@ def test_old_records_show_nothing_over_sentences_and_new_ones_say_what_it_is():
     label = "over test sentences, one trained network each"
     assert label not in markdown(build_table(study(("hat", "scratch"), 1)), "t").lower()
     found = [with_counts(r) for r in study(("hat", "scratch"), 1)]
-    for text in every_text(build_table(found), found):
+    for text in every_text(build_table(found)):
         if "minus hat [95 %]" in text.replace("\\", ""):
             assert label in " ".join(text.lower().split())
             assert "says nothing about training noise" in " ".join(text.split())
