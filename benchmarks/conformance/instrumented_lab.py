@@ -25,11 +25,13 @@ from benchmarks import registry
 from benchmarks.api import Budget, Candidate, Lab, Measurement, TrainBatches
 from benchmarks.conformance.observations import LIMIT_MS, ExportDifference, Instrumentation, Observations
 from benchmarks.lab.candidates import untouched_random_state
+from benchmarks.lab.journal import Entry
 from benchmarks.lab.lab import BenchLab
 from benchmarks.measurement.workload import Workload
 from supernet import export
 from supernet.cost import cost
 from supernet.elastic import SuperNet
+from supernet.space import Architecture
 
 AUDITED = ("open", "os.listdir", "os.scandir", "subprocess.Popen", "os.system", "os.posix_spawn")
 """Events by which a process reaches for a file; see the table of audit events in Python's manual."""
@@ -216,7 +218,7 @@ class InstrumentedLab(BenchLab):
         self.budget: Any = AccessProxy(self.monitor, self.ledger, "lab.budget", Budget)
         return view
 
-    def timed(self, architecture: Any, policy: Mapping[str, str] | None = None) -> float:
+    def probe_ms(self, architecture: Architecture, policy: Mapping[str, str] | None = None) -> float:
         workload = Workload.of(self._tier.workload)
         count = partial(cost, source_len=workload.source_len, target_len=workload.target_len)
         if self._largest is None:
@@ -225,8 +227,8 @@ class InstrumentedLab(BenchLab):
         lighter = self.bytes(architecture, policy) / self.bytes(architecture)
         return float(LIMIT_MS * lighter * count(family, architecture).macs / self._largest)
 
-    def metered(self, architecture: Any, policy: Mapping[str, str] | None = None) -> float:
-        return self.timed(architecture, policy) / 1e3
+    def probe_joules(self, architecture: Architecture, policy: Mapping[str, str] | None = None) -> float:
+        return self.probe_ms(architecture, policy) / 1e3
 
     def train_batches(self, share: float = 1.0, passes: float = 1) -> TrainBatches:
         return TrackedBatches(self.monitor, super().train_batches(share, passes))
@@ -237,11 +239,11 @@ class InstrumentedLab(BenchLab):
         self._kill("tokens", self.ledger.spent("tokens"))
         return charged
 
-    def _ask(self, call: str, key: str, kind: str | None, amount: float = 1) -> dict[str, Any] | None:
-        self._refuse("calls", self.journal.next)
-        known = super()._ask(call, key, kind, amount)
+    def _replay(self, call: str, key: str, kind: str | None, amount: float = 1) -> Entry | None:
+        self._refuse("calls", self.journal.next_call)
+        known = super()._replay(call, key, kind, amount)
         if known is None:
-            self._kill("calls", self.journal.next)
+            self._kill("calls", self.journal.next_call)
         return known
 
     def _refuse(self, kind: str, amount: float) -> None:
@@ -258,7 +260,7 @@ class InstrumentedLab(BenchLab):
         candidate = super().candidate(net, architecture, *arguments, **more)
         with self.ledger.clock.pause("checks"), untouched_random_state(self.device):
             meter, net.meter = net.meter, None  # statistics for these checks are not the method's to pay
-            module = net.activate(self._architecture(architecture, net.family))
+            module = net.activate(self._resolve_architecture(architecture, net.family))
             net.meter = meter
             training = module.training
             ours, outputs = self._outputs(module.eval())

@@ -1,4 +1,4 @@
-"""Training batches against an allowance, and the seeds of everything that a run draws."""
+"""Training batches charged against an allowance, and the seeds of all random draws of a run."""
 
 from __future__ import annotations
 
@@ -14,19 +14,29 @@ if TYPE_CHECKING:
 
 
 def derive_seed(*parts: object) -> int:
-    """A seed of 63 bits from readable parts: equal parts, equal seed, on every machine."""
+    """Return a seed of 63 bits from readable parts: equal parts give an equal seed on every machine."""
     text = "/".join(map(str, parts)).encode()
     return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1
 
 
 def recipe_of(fields: Mapping[str, Any]) -> Recipe:
-    """The recipe that a tier's table states."""
+    """Return the training recipe in a tier's table."""
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
     return Recipe(**values)
 
 
 class ChargedBatches(TrainBatches):
-    """Batches for a share of the token allowance; see ``TrainBatches``."""
+    """Batches for a share of the token allowance; see ``TrainBatches``.
+
+    Args:
+        lab: the Lab that is charged.
+        share: share of the total token allowance, in (0, 1].
+        passes: charged passes over each batch, at least 1.
+        number: number of the stream, which its order depends on.
+
+    Raises:
+        ValueError: ``share`` or ``passes`` is out of range.
+    """
 
     def __init__(self, lab: BenchLab, share: float, passes: float, number: int) -> None:
         if not 0 < share <= 1 or passes < 1:
@@ -45,7 +55,7 @@ class ChargedBatches(TrainBatches):
         for batch in self._source:
             cost = self._passes * batch.tokens
             if self.spent + cost > self.total or not self._lab.try_charge("tokens", cost):
-                # What is left is less than a batch: over for good, so that a resumed stream ends here too.
+                # The rest is less than a batch. It ends for good, so that a resumed stream ends here too.
                 self._over = True
                 return
             self.spent += cost

@@ -1,4 +1,4 @@
-"""What a run's Lab keeps: charges, answers, proposals, and all that a resumed process begins with."""
+"""Lab bookkeeping: ledger charges, journal replay, accepted candidates and resume state."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from benchmarks.api import BudgetExhausted, Candidate, Lab
 from benchmarks.hardware import timing_lock
 from benchmarks.lab.candidates import ContractViolationError
 from benchmarks.lab.checkpoints import Interrupted, random_states, set_random_states
-from benchmarks.lab.journal import Journal
+from benchmarks.lab.journal import Entry, Journal
 from benchmarks.lab.ledger import Ledger
 
 
 class LabBookkeeping(Lab):
-    """The side of ``benchmarks.lab.lab.BenchLab`` that knows of no network; it makes the attributes."""
+    """The part of ``benchmarks.lab.lab.BenchLab`` that handles no network; that class sets the attributes."""
 
     ledger: Ledger
     journal: Journal
@@ -31,12 +31,12 @@ class LabBookkeeping(Lab):
     note: tuple[float, float, str]
     proposals: int
     on_proposal: Callable[[], None]
-    search_log: list[dict[str, Any]]
-    _made: dict[int, Candidate]
-    _candidates: int
-    _streams: int
-    _nets: int
-    _paid: bool
+    search_log: list[dict[str, float]]
+    _issued: dict[int, Candidate]
+    _candidate_count: int
+    _stream_count: int
+    _net_count: int
+    _leader_charged: bool
 
     def phase(self, name: str) -> AbstractContextManager[None]:
         self.note = (0, 0, "")
@@ -46,20 +46,20 @@ class LabBookkeeping(Lab):
         self.note = (float(done), float(total), str(note)[:80])
 
     def yield_to_timing(self) -> None:
-        """Stand still, off the clock, while somebody times something on this machine."""
+        """Wait, off the clock, while another process times something on this machine."""
         if timing_lock.timing_requested():
             with self.ledger.clock.pause("timing lock"):
                 timing_lock.yield_to_timing(torch.cuda.synchronize if self.device == "cuda" else None)
 
-    def _pass(self, tokens: float) -> None:
+    def _charge_tokens(self, tokens: float) -> None:
         if tokens:
             self.ledger.charge("tokens", tokens)
 
     def try_charge(self, kind: str, amount: float) -> bool:
-        """Charge, or say that the allowance does not reach.
+        """Charge an amount, or return False if the allowance does not reach.
 
         Raises:
-            BudgetExhausted: the time is up.
+            BudgetExhausted: the seconds are used up.
         """
         try:
             self.ledger.charge(kind, amount)
@@ -70,11 +70,18 @@ class LabBookkeeping(Lab):
         self.unsaved = True
         return True
 
-    def _ask(self, call: str, key: str, kind: str | None, amount: float = 1) -> dict[str, Any] | None:
-        """Charge the coming call; its answer where an earlier session has it, else None."""
+    def _replay(self, call: str, key: str, kind: str | None, amount: float = 1) -> Entry | None:
+        """Charge the coming call, and return its answer if an earlier session stored it, else None.
+
+        Args:
+            call: name of the call in the journal.
+            key: key of the call in the journal.
+            kind: charged kind; None for a call free of charge.
+            amount: charged amount.
+        """
         if self.stopping and not self.unsaved:
             raise Interrupted
-        known = self.journal.known(call, key)
+        known = self.journal.replay(call, key)
         if kind is not None:
             self.ledger.charge(kind, amount)
         else:
@@ -83,7 +90,7 @@ class LabBookkeeping(Lab):
             self.ledger.clock.advance(known["at"])
         return known
 
-    def _improved(self, loss: float) -> None:
+    def _log_improvement(self, loss: float) -> None:
         best = self.search_log[-1]["best_valid_loss"] if self.search_log else math.inf
         if loss < best:
             spent = self.ledger.totals()
@@ -91,46 +98,47 @@ class LabBookkeeping(Lab):
             self.search_log.append(point | {"best_valid_loss": loss})
 
     def accept(self, item: object) -> bool:
-        """Take what the method yielded; False once the time is up, when it counts no more.
+        """Accept a proposal; return False if the seconds are used up, when proposals no longer count.
 
         Raises:
-            ContractViolationError: it is nothing that ``candidate`` made, or it came before.
+            ContractViolationError: ``item`` is no result of ``candidate``, or was proposed before.
         """
-        if not isinstance(item, Candidate) or self._made.get(item.index) is not item:
+        if not isinstance(item, Candidate) or self._issued.get(item.index) is not item:
             raise ContractViolationError(
                 f"search() yielded {str(item)[:80]!r}: yield what lab.candidate(...) returns, nothing else"
             )
-        if item.index in self.journal.yields[: self.proposals]:
+        if item.index in self.journal.proposed[: self.proposals]:
             raise ContractViolationError(f"search() yielded candidate {item.index} twice")
         if not self.ledger.left("seconds"):
             return False
-        self.journal.proposed(self.proposals, item.index)
+        self.journal.record_proposal(self.proposals, item.index)
         self.proposals += 1
         self.on_proposal()
         return True
 
     def snapshot(self) -> dict[str, Any]:
-        """All that a resumed process needs besides the method's own state."""
+        """Return all state that a resumed process needs besides the method's own."""
         return {
             "ledger": self.ledger.state(),
-            "calls": self.journal.next,
-            "candidates": self._candidates,
+            "calls": self.journal.next_call,
+            "candidates": self._candidate_count,
             "proposals": self.proposals,
             "search_log": list(self.search_log),
-            "streams": self._streams,
-            "nets": self._nets,
-            "paid": self._paid,
+            "streams": self._stream_count,
+            "nets": self._net_count,
+            "paid": self._leader_charged,
             "rng": self.rng.bit_generator.state,
             "global": random_states(self.device),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Stand where ``snapshot`` was taken."""
+        """Restore the state that ``snapshot`` returned."""
         self.ledger.restore(state["ledger"])
-        self.journal.next = state["calls"]
-        self._candidates, self._made = state["candidates"], {}
+        self.journal.next_call = state["calls"]
+        self._candidate_count, self._issued = state["candidates"], {}
         self.proposals, self.search_log = state["proposals"], list(state["search_log"])
-        self._streams, self._nets, self._paid = state["streams"], state["nets"], state["paid"]
+        self._stream_count, self._net_count = state["streams"], state["nets"]
+        self._leader_charged = state["paid"]
         self.rng.bit_generator.state = state["rng"]
         set_random_states(state["global"])
         self.unsaved = False

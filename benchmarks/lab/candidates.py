@@ -1,4 +1,4 @@
-"""Exported candidates: written, read back, and validated as they are on disk."""
+"""Candidates: exported to disk, read back from there, and validated."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import nn
@@ -18,32 +18,48 @@ from benchmarks.measurement.workload import Workload
 from supernet import export
 from supernet.elastic import SuperNet
 from supernet.quantization.precisions import Policy
+from supernet.space import Architecture
 
 
 class ContractViolationError(Exception):
-    """The method broke its contract; the message says how."""
+    """The method broke its contract; the message states how."""
+
+
+class StoredMeasurement(TypedDict):
+    """A validation evaluation as the journal holds it; ``loss`` in the task's unit."""
+
+    loss: float
+    metrics: Mapping[str, float]
+
+
+class WrittenCandidate(TypedDict):
+    """Digest of the exported weights, and their validation."""
+
+    weights_sha256: str
+    valid: StoredMeasurement
 
 
 def write_candidate(
     folder: Path,
+    net: SuperNet,
     module: nn.Module,
-    spec: Mapping[str, Any],
-    architecture: Mapping[str, Any],
+    architecture: Architecture,
     policy: Policy | None,
     device: str,
     evaluate: Callable[[nn.Module, str], Measurement],
     workload: Workload,
-) -> dict[str, Any]:
-    """Write one sub-network and validate what was written, not what the supernet claims.
+) -> WrittenCandidate:
+    """Write one sub-network, and validate the exported files rather than the supernet.
 
     Args:
-        policy: under which it is deployed; what is validated is then the quantised network.
-        device: where it runs; with a policy, which needs the processor's kernels, that is the processor.
-        evaluate: validates a network on a device.
-        workload: says which runtime serves it.
-
-    Returns:
-        ``weights_sha256`` and ``valid`` (``loss``, ``metrics``).
+        folder: folder of the export; its content is replaced.
+        net: the supernet.
+        module: its sub-network of ``architecture``.
+        architecture: the sub-network's architecture.
+        policy: precision of each layer in which it is deployed and validated; None for float32.
+        device: ``cpu`` or ``cuda``. A quantised network is validated on the processor, which has its kernels.
+        evaluate: ``(network, device)`` -> validation.
+        workload: one inference; its runtime serves the network.
 
     Raises:
         ContractViolationError: weights or validation loss are not finite, or the policy does not fit this
@@ -55,22 +71,22 @@ def write_candidate(
             f"candidate {folder.name}: weights that are not finite numbers (NaN or infinite) in {bad[0]}"
         )
     shutil.rmtree(folder, ignore_errors=True)
-    export.save(folder, module, spec, architecture, policy)
+    export.save(folder, module, net.family.spec(), architecture, policy)
     module, about = export.load(folder)
     if policy or (workload.runtime != "torch" and device == "cpu"):
         try:
             module, device = scoring_module(module, policy, workload), "cpu"
         except ValueError as error:
             raise ContractViolationError(f"candidate {folder.name}: {error}") from None
-    found = evaluate(module.to(device), device)
-    if not math.isfinite(found.loss):
-        raise ContractViolationError(f"candidate {folder.name}: its validation loss is {found.loss}")
-    valid = {"loss": float(found.loss), "metrics": dict(found.metrics)}
+    measured = evaluate(module.to(device), device)
+    if not math.isfinite(measured.loss):
+        raise ContractViolationError(f"candidate {folder.name}: its validation loss is {measured.loss}")
+    valid: StoredMeasurement = {"loss": float(measured.loss), "metrics": dict(measured.metrics)}
     return {"weights_sha256": about["weights_sha256"], "valid": valid}
 
 
-def intact(folder: Path, sha256: str) -> bool:
-    """Whether a candidate that an earlier session wrote is still what it was."""
+def is_intact(folder: Path, sha256: str) -> bool:
+    """Return True if the export in a folder is readable and has the weights of this digest."""
     try:
         _, about = export.load(folder)
     except export.CorruptExportError:
@@ -80,7 +96,10 @@ def intact(folder: Path, sha256: str) -> bool:
 
 @contextmanager
 def untouched_random_state(device: str) -> Iterator[None]:
-    """Work of the harness's own inside: a resumed run skips it, so it must draw from nobody's state."""
+    """Restore the global random state of torch on exit.
+
+    For the harness's own work, which a resumed run skips: it must move no state that the method draws from.
+    """
     devices = [torch.cuda.current_device()] if device == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         yield
@@ -99,8 +118,14 @@ def check_size(module: nn.Module, window: Window) -> None:
         )
 
 
-def inherited(folder: Path, sha256: str, family: Any, device: str) -> SuperNet:
-    """What another run exported, as a network to go on with.
+def load_inherited(folder: Path, sha256: str, family: Any, device: str) -> SuperNet:
+    """Return the sub-network that another run exported, as a network to train on.
+
+    Args:
+        folder: folder of the export.
+        sha256: digest of its weights in that run's record.
+        family: model family of the task.
+        device: ``cpu`` or ``cuda``.
 
     Raises:
         ContractViolationError: its weights are not those of that run's record, or its vocabulary is not the
@@ -110,7 +135,7 @@ def inherited(folder: Path, sha256: str, family: Any, device: str) -> SuperNet:
     if about["weights_sha256"] != sha256:
         raise ContractViolationError(f"{folder}: these are not the weights that its record names")
     net = export.network(module, about, device)
-    theirs, ours = (getattr(one.config, "vocab", None) for one in (net.family, family))
+    theirs, ours = (getattr(f.config, "vocab", None) for f in (net.family, family))
     if theirs != ours:
         raise ContractViolationError(
             f"{folder}: a network over {theirs} pieces, and this task has {ours}: take weights of a run on"
@@ -119,11 +144,11 @@ def inherited(folder: Path, sha256: str, family: Any, device: str) -> SuperNet:
     return net
 
 
-def started(net: SuperNet, folder: Path) -> None:
-    """Give a network the weights of the pre-trained model that all of the run's networks start from.
+def initialise_from(net: SuperNet, folder: Path) -> None:
+    """Copy the weights of the pre-trained model that all of the run's networks start from into ``net``.
 
     Raises:
-        ContractViolationError: it cannot start from them.
+        ContractViolationError: the network cannot start from them.
     """
     from supernet.interop.huggingface.warm_start import initialise
 

@@ -1,7 +1,7 @@
-"""Saved states of long phases: tensors as safetensors, the rest as JSON, one folder a save.
+"""Checkpoints of long phases: tensors as safetensors, the rest as JSON, one folder a save.
 
-A save is a new folder ``<name>/<number>``, complete before it gets its name; the one before it is
-kept, so that a damaged save costs the work since then and no more. Nothing is pickled.
+A save is a new folder ``<name>/<number>``, complete before it gets its name. The one before it is kept, so
+that a damaged save costs only the work since then. Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from benchmarks.api import Checkpoint
-from benchmarks.lab.journal import Corrupt
+from benchmarks.lab.journal import CorruptFileError
 
 if TYPE_CHECKING:
     from benchmarks.lab.lab import BenchLab
 
 KEPT = 2
+"""Saves that are kept."""
 TENSORS, STATE = "tensors.safetensors", "state.json"
 
 
@@ -35,7 +36,7 @@ def save(folder: Path, state: Mapping[str, Any]) -> Path:
     """Write ``state``: nested dicts, lists and tuples of tensors, arrays, numbers and text.
 
     Raises:
-        TypeError: something in ``state`` is none of these; the message has its place.
+        TypeError: something in ``state`` is none of these; the message gives its place.
     """
     tensors: dict[str, torch.Tensor] = {}
     tree = _pack(state, "", tensors)
@@ -57,16 +58,19 @@ def save(folder: Path, state: Mapping[str, Any]) -> Path:
 
 
 def load(folder: Path, say: Callable[[str], None]) -> dict[str, Any] | None:
-    """The newest whole save, tensors on the CPU; None where there is none.
+    """Return the newest undamaged save, tensors on the processor; None if there is none.
 
-    A damaged save is set aside (``<number>.damaged``), ``say`` gets one line, and the one before it
-    is taken.
+    A damaged save is set aside (``<number>.damaged``), and the one before it is loaded.
+
+    Args:
+        folder: folder of the saves.
+        say: shows one line to the user for each damaged save.
     """
     for number in reversed(_numbers(folder)):
         place = folder / f"{number:06d}"
         try:
             return _read(place)
-        except Corrupt as error:
+        except CorruptFileError as error:
             aside = place.with_suffix(".damaged")
             shutil.rmtree(aside, ignore_errors=True)
             os.rename(place, aside)
@@ -83,14 +87,14 @@ def _read(place: Path) -> dict[str, Any]:
     try:
         head, _, text = (place / STATE).read_text().partition("\n")
         if json.loads(head)["sha256"] != hashlib.sha256(text.encode()).hexdigest():
-            raise Corrupt(f"{STATE} is not what was written")
+            raise CorruptFileError(f"{STATE} is not what was written")
         data = json.loads(text)
         if _sha256(place / TENSORS) != data["sha256"]:
-            raise Corrupt(f"{TENSORS} is not what was written")
+            raise CorruptFileError(f"{TENSORS} is not what was written")
         state: dict[str, Any] = _unpack(data["state"], load_file(place / TENSORS))
         return state
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise Corrupt(f"{type(error).__name__}: {error}") from None
+        raise CorruptFileError(f"{type(error).__name__}: {error}") from None
 
 
 def _sha256(path: Path) -> str:
@@ -134,14 +138,18 @@ def _unpack(tree: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
 
 
 class Interrupted(BaseException):
-    """The user asked the run to stop, and it stands where it can go on from."""
+    """The user has asked the run to stop, and its state is saved."""
 
 
 class CheckpointStore(Checkpoint):
-    """One named place below the run's ``checkpoints``; ledger, counters and random states go with it."""
+    """Saves of one name below the run's ``checkpoints``, with ledger, counters and random states.
+
+    Raises:
+        ValueError: the name has other characters than letters, digits, - and _.
+    """
 
     COST_SHARE = 30
-    """At least this many times what the last save took lies between two."""
+    """Least time between two saves, in multiples of the time that the last one took."""
 
     def __init__(self, lab: BenchLab, name: str) -> None:
         if not name or not name.replace("-", "").replace("_", "").isalnum():
@@ -165,23 +173,23 @@ class CheckpointStore(Checkpoint):
 
     def load(self) -> dict[str, Any] | None:
         with self._lab.ledger.clock.pause("checkpoint"):
-            found = load(self.folder, self._lab.say)
-            if found is None:
+            saved = load(self.folder, self._lab.say)
+            if saved is None:
                 return None
-            self._lab.restore(found["harness"])
+            self._lab.restore(saved["harness"])
         self._saved_at = time.monotonic()
-        method: dict[str, Any] = found["method"]
+        method: dict[str, Any] = saved["method"]
         return method
 
 
 def random_states(device: str) -> dict[str, Any]:
-    """The states of all global generators, which a method should not use, and some do."""
+    """Return the states of all global random generators, which a method should not use, but may."""
     states = {"python": random.getstate(), "numpy": np.random.get_state(), "torch": torch.get_rng_state()}
     return states | ({"cuda": torch.cuda.get_rng_state()} if device == "cuda" else {})
 
 
 def set_random_states(states: Mapping[str, Any]) -> None:
-    """The inverse of ``random_states``."""
+    """Set the states that ``random_states`` returned."""
     random.setstate(states["python"])
     np.random.set_state(states["numpy"])
     torch.set_rng_state(states["torch"])

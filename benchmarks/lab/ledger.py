@@ -1,7 +1,7 @@
-"""The ledger: what a run may spend, what it has spent, and in which phase. No torch.
+"""The ledger: allowances of a run, and its charges by phase and kind. No torch.
 
-Two rules: a charge that would pass the allowance is refused whole, and wall-clock seconds run on by
-themselves except while the harness works for its own purposes (``Clock.pause``).
+Two rules: a charge beyond the allowance is refused entirely, and wall-clock seconds run on by themselves,
+except while the harness works for its own purposes (``Clock.pause``).
 """
 
 from __future__ import annotations
@@ -11,23 +11,28 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TypedDict
 
 from benchmarks.api import LIMITED, TALLIED, Budget, BudgetExhausted
+from benchmarks.records import record
 
 FIRST_PHASE = "search"
-"""Where charges go that a method makes outside any ``Lab.phase``."""
+"""Phase of charges outside any ``Lab.phase``."""
 TIMELINE_POINTS = 240
-"""Half of those that are kept, at most; the record holds the shape of the spending, not every batch."""
+"""Half of the most points that are kept: a record holds the shape of the spending, not every batch."""
 FIRST_SPACING_S = 1.0
-"""Between two points of the timeline, until they are too many."""
+"""Seconds between two points of the timeline, until there are too many."""
 
 
 class Clock:
-    """Seconds on the method's account, monotonic; read by the heartbeat's thread as well.
+    """Monotonic clock of the seconds on the method's account; the heartbeat's thread reads it too.
 
-    ``active`` counts this process's own seconds, ``now`` the run's: it jumps forward where an
-    earlier session's work is taken over, so that repeated work is not counted twice.
+    ``active`` counts this process's own seconds, ``now`` the run's. ``now`` jumps forward when an earlier
+    session's work is taken over, so that repeated work is not counted twice.
+
+    Attributes:
+        reason: reason of the current pause; empty while the clock runs.
+        off: seconds off the account, by reason.
     """
 
     def __init__(self, source: Callable[[], float] = time.monotonic) -> None:
@@ -37,9 +42,7 @@ class Clock:
         self._active = 0.0
         self._offset = 0.0
         self.reason = ""
-        """Why it stands still; empty while it runs."""
         self.off: dict[str, float] = {}
-        """Seconds off the account, by reason."""
 
     @property
     def active(self) -> float:
@@ -48,18 +51,18 @@ class Clock:
             return self._active + (self._source() - self._since if self._since is not None else 0.0)
 
     def now(self) -> float:
-        """Seconds on the run's account."""
+        """Return the seconds on the run's account."""
         with self._lock:
             return self._offset + self.active
 
     def advance(self, to: float) -> None:
-        """Take over work that an earlier session had finished at ``to``; never goes back."""
+        """Move forward to ``to``, where an earlier session had finished the same work; never back."""
         with self._lock:
             self._offset += max(0.0, to - self.now())
 
     @contextmanager
     def pause(self, reason: str) -> Iterator[None]:
-        """Off the account while inside; inner pauses belong to the outermost one."""
+        """Stop the clock while inside; inner pauses count under the outermost one's reason."""
         if self._since is None:
             yield
             return
@@ -75,14 +78,28 @@ class Clock:
                 self.off[reason] = self.off.get(reason, 0.0) + self._since - began
 
 
+class LedgerState(TypedDict):
+    """State of a ledger in a checkpoint; ``booked`` holds ``(phase, kind, amount)``."""
+
+    clock: float
+    booked: list[tuple[str, str, float]]
+    timeline: list[record.TimelinePoint]
+
+
 class Ledger(Budget):
     """Charges by phase and kind against fixed allowances.
 
     Args:
         allowance: one positive number for each of ``LIMITED``.
-        clock: gives the seconds.
-        parts: equal parts that the allowance is spent in, one after the other (``next_part``). ``total``,
-            ``spent`` and ``left`` are of the open part.
+        clock: clock of the seconds.
+        parts: number of equal parts in which the allowance is spent, one after the other (``next_part``).
+            ``total``, ``spent`` and ``left`` refer to the open part.
+
+    Attributes:
+        stopped_by: the kind whose end cut the search short; None if none did.
+
+    Raises:
+        ValueError: an allowance is missing or not positive.
     """
 
     def __init__(self, allowance: Mapping[str, float], clock: Clock, parts: int = 1) -> None:
@@ -92,17 +109,16 @@ class Ledger(Budget):
         self.allowance = {kind: float(allowance[kind]) for kind in LIMITED}
         self.clock, self._parts = clock, parts
         self.stopped_by: str | None = None
-        """The kind whose end cut the search short; None where nothing did."""
         self._before = dict.fromkeys(LIMITED, 0.0)
         self._booked: dict[tuple[str, str], float] = {}
         self._phases = [FIRST_PHASE]
         self._seconds_booked = 0.0
-        self.timeline: list[dict[str, Any]] = []
+        self.timeline: list[record.TimelinePoint] = []
         self._spacing = FIRST_SPACING_S
 
     @property
     def phase(self) -> str:
-        """The phase that charges go to now."""
+        """Phase to which charges go now."""
         return self._phases[-1]
 
     def total(self, kind: str) -> float:
@@ -114,11 +130,11 @@ class Ledger(Budget):
         return self._all(kind) - self._before.get(kind, 0.0)
 
     def next_part(self) -> None:
-        """Close the open part: what is left of it is lost."""
+        """Close the open part; its rest is lost."""
         self._before = {kind: self._all(kind) for kind in LIMITED}
 
     def _all(self, kind: str) -> float:
-        """What all parts together have spent."""
+        """Return the charges of all parts together."""
         if kind == "seconds":
             return self.clock.now()
         return math.fsum(amount for (_, booked), amount in tuple(self._booked.items()) if booked == kind)
@@ -135,12 +151,16 @@ class Ledger(Budget):
         self.book(kind, amount)
 
     def check_seconds(self) -> None:
-        """Raise ``BudgetExhausted`` once the time is up."""
+        """Check the allowance of seconds.
+
+        Raises:
+            BudgetExhausted: it is used up.
+        """
         if not self.left("seconds"):
             raise BudgetExhausted("seconds", 0, 0)
 
     def book(self, kind: str, amount: float) -> None:
-        """Enter an amount without asking whether it is allowed (joules; what has happened anyway)."""
+        """Book an amount regardless of the allowance, for joules and for things that have happened anyway."""
         key = (self.phase, kind)
         self._booked[key] = self._booked.get(key, 0.0) + amount
         if not self.timeline or self.clock.now() - self.timeline[-1]["at"] >= self._spacing:
@@ -148,7 +168,7 @@ class Ledger(Budget):
 
     @contextmanager
     def in_phase(self, name: str) -> Iterator[None]:
-        """Book what is charged inside under ``name``."""
+        """Book charges inside under the phase ``name``."""
         self._book_seconds()
         self._phases.append(name)
         self._point()
@@ -160,11 +180,11 @@ class Ledger(Budget):
             self._point()
 
     def _book_seconds(self) -> None:
-        """Seconds belong to the phase that was open while they passed."""
+        """Book the seconds since the last booking under the open phase."""
         self._booked, self._seconds_booked = self._with_seconds()
 
     def _with_seconds(self) -> tuple[dict[tuple[str, str], float], float]:
-        """What is booked with the open phase's seconds, and the time; the heartbeat only reads."""
+        """Return the bookings with the open phase's seconds, and the time; change nothing."""
         booked, now, key = dict(self._booked), self.clock.now(), (self.phase, "seconds")
         booked[key] = booked.get(key, 0.0) + max(0.0, now - self._seconds_booked)
         return booked, now
@@ -175,26 +195,26 @@ class Ledger(Budget):
         if len(self.timeline) > 2 * TIMELINE_POINTS:  # a long run, or many short phases
             self.timeline, self._spacing = self.timeline[::2], 2 * self._spacing
 
-    def state(self) -> dict[str, Any]:
-        """Everything, as plain JSON types; ``restore`` reads it back."""
+    def state(self) -> LedgerState:
+        """Return the state as plain JSON types; ``restore`` reads it back."""
         booked, now = self._with_seconds()
-        entries = [[phase, kind, amount] for (phase, kind), amount in booked.items()]
+        entries = [(phase, kind, amount) for (phase, kind), amount in booked.items()]
         return {"clock": now, "booked": entries, "timeline": list(self.timeline)}
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Stand where ``state`` was taken; the open phases stay those of the caller."""
+    def restore(self, state: LedgerState) -> None:
+        """Restore a state; the open phases stay those of the caller."""
         self._booked = {(phase, kind): amount for phase, kind, amount in state["booked"]}
         self.timeline = list(state["timeline"])
         self.clock.advance(state["clock"])
         self._seconds_booked = state["clock"]
 
     def totals(self) -> dict[str, float]:
-        """Kind -> amount; every limited kind is there, tallied ones where charged."""
+        """Return kind -> amount, of every kind with an allowance and of the others that were charged."""
         kinds = [*LIMITED, *(k for k in TALLIED if any(kind == k for _, kind in tuple(self._booked)))]
         return {kind: self._all(kind) for kind in kinds}
 
-    def report(self) -> dict[str, Any]:
-        """The ledger as a record has it: entries, totals, share, timeline."""
+    def report(self) -> record.Ledger:
+        """Return the ledger as a record holds it: entries, totals, share, timeline."""
         booked, now = self._with_seconds()
         totals = {**self.totals(), "seconds": now}
         return {

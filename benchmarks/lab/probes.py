@@ -1,4 +1,4 @@
-"""What probes of a run measure: latency and energy of one network that no other run disturbs."""
+"""Latency and energy probes of a run: one network at a time, undisturbed by other runs."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ from benchmarks.measurement.interleaved import MeasurementRejectedError
 from benchmarks.measurement.workload import RUNTIMES, Workload
 
 SECONDS = 0.3
-"""Of inferences in a row, that a probe of energy takes."""
+"""Seconds of back-to-back inferences in an energy probe."""
 
 
 class LatencyProbe:
-    """Times networks in turns with the task's reference network, and meters their energy.
+    """Probe that times networks interleaved with the task's reference network, and meters their energy.
+
+    Networks are passed as functions that build them, because building draws random numbers, which must move
+    no state that the method draws from.
 
     Args:
         workload: one inference.
-        device: where it runs.
-        reference: builds the reference network, when it is first needed.
-        reference_ms: its latency; limits are shares of this one measurement, and so is a probe.
-        pause: the run's clock stands for as long as this is entered, for the reason that it is given.
-        say: takes one line for the user.
-
-    Networks come as what builds them, for building draws random numbers that nobody is to see.
+        device: ``cpu`` or ``cuda``.
+        reference: builds the reference network; called when it is first needed.
+        reference_ms: its latency in milliseconds; limits and probes are shares of this one measurement.
+        pause: ``(reason)`` -> context manager that stops the run's clock.
+        say: shows one line to the user.
     """
 
     def __init__(
@@ -44,53 +45,54 @@ class LatencyProbe:
         self._build_reference, self._reference_ms = reference, reference_ms
         self._pause, self._say = pause, say
         self._reference: nn.Module | None = None
-        self._told = False
+        self._announced = False
 
     @property
     def precisions(self) -> tuple[str, ...]:
-        """Those that the workload's runtime has here."""
+        """Precisions that the workload's runtime has on the processor."""
         return RUNTIMES[self.workload.runtime]
 
     def ms(self, build: Callable[[], nn.Module], policy: Mapping[str, str] | None = None) -> float:
-        """Milliseconds of one inference.
+        """Time one inference, in milliseconds.
 
         Raises:
             ContractViolationError: it cannot be served under this policy here, or fails the parity checks.
         """
         with self._alone(build, policy) as module:
             if self._reference is None:
-                self._reference = self._served(self._build_reference())
+                self._reference = self._serve(self._build_reference())
             share = latency.probe_latency(module, self.workload, self.device, self._reference)
         return float(self._reference_ms * share)
 
     def joules(self, build: Callable[[], nn.Module], policy: Mapping[str, str] | None = None) -> float:
-        """Joules of one inference.
+        """Meter one inference, in joules.
 
         Raises:
-            ContractViolationError: as ``ms``, or nothing here tells of energy.
+            ContractViolationError: as ``ms``, or nothing here meters energy.
         """
         with self._alone(build, policy) as module:
-            found = latency.measure_energy(
+            metered = latency.measure_energy(
                 module, self.workload, self.device, threads.applied(), seconds=SECONDS
             )
-        if found["joules_per_sentence"] is None:
-            raise ContractViolationError(f"no energy: {found['source']}")
-        if not self._told:
-            self._told = True
-            self._say(f"energy of probes: {found['source']}")
-        return float(found["joules_per_sentence"])
+        joules = metered["joules_per_sentence"]
+        if joules is None:
+            raise ContractViolationError(f"no energy: {metered['source']}")
+        if not self._announced:
+            self._announced = True
+            self._say(f"energy of probes: {metered['source']}")
+        return float(joules)
 
     @contextmanager
     def _alone(self, build: Callable[[], nn.Module], policy: Mapping[str, str] | None) -> Iterator[nn.Module]:
-        """A network as it is measured, while all other runs of this machine stand still."""
+        """Build a network and serve it as it is measured, while all other runs of this machine wait."""
         with untouched_random_state(self.device), ExitStack() as alone:
-            module = self._served(build(), policy)
+            module = self._serve(build(), policy)
             with self._pause("timing lock"):
                 alone.enter_context(timing_lock.exclusive())
             yield module
 
-    def _served(self, plain: nn.Module, policy: Mapping[str, str] | None = None) -> nn.Module:
-        """A network as it is timed; checked, where torch does not compute it as it stands."""
+    def _serve(self, plain: nn.Module, policy: Mapping[str, str] | None = None) -> nn.Module:
+        """Return a network as it is timed, checked unless torch runs it as it stands."""
         if not policy and self.workload.runtime == "torch":
             return plain.to(self.device)
         if self.device != "cpu":

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.lab.journal import Corrupt, Journal
+from benchmarks.lab.journal import CorruptFileError, Journal
 from benchmarks.records.assembly import SEARCH_FILE
 from benchmarks.records.record import SearchOutcome
 from benchmarks.records.store import write_text
@@ -84,7 +84,7 @@ def write_outcome(folder: Path, status: str, message: str, seconds: float = 0.0)
     try:
         with Journal(folder / JOURNAL) as journal:
             candidates = journal.candidates(beat.get("proposals", 0))
-    except (Corrupt, KeyError) as error:
+    except (CorruptFileError, KeyError) as error:
         status, message, candidates = "failed", f"{message}; {error}".lstrip("; "), []
     fields = (
         "index",

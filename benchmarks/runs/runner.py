@@ -18,7 +18,7 @@ from typing import Any
 from benchmarks import stage
 from benchmarks.api import InvalidRecord
 from benchmarks.hardware.profiles import Profile
-from benchmarks.lab.journal import Corrupt, Journal
+from benchmarks.lab.journal import CorruptFileError, Journal
 from benchmarks.records import selection, store
 from benchmarks.records.assembly import (
     SCORE_FILE,
@@ -271,7 +271,7 @@ def _timings(folder: Path, limits: Sequence[tuple[float, float]]) -> Timings:
     """What the search was told of time: with it, ``verify`` repeats the search's decisions."""
     path, probes = folder / JOURNAL, []
     if path.exists():
-        with suppress(Corrupt), Journal(path) as journal:
+        with suppress(CorruptFileError), Journal(path) as journal:
             probes = journal.probes()
     return {"limits": [list(limit) for limit in limits], "probes": probes}
 

@@ -23,7 +23,7 @@ from benchmarks.api import BudgetExhausted, Method, Skip, TaskInfo, UsageError
 from benchmarks.hardware import timing_lock
 from benchmarks.hardware.file_lock import lock
 from benchmarks.hardware.load import TreeSeconds, end_children
-from benchmarks.lab.journal import Corrupt, Diverged, Journal
+from benchmarks.lab.journal import CorruptFileError, Journal, ReplayDivergedError
 from benchmarks.lab.ledger import Clock, Ledger
 from benchmarks.options import IGNORED, Options
 from benchmarks.records.assembly import SEARCH_FILE
@@ -79,7 +79,7 @@ def search(job: Mapping[str, Any]) -> None:
     except Terminated:
         allowed, ledger.stopped_by = ledger.allowance["seconds"], "seconds"
         end("budget", f"did not stop by itself: terminated after 102 % of its {allowed:g} seconds")
-    except Diverged as error:
+    except ReplayDivergedError as error:
         traceback.print_exc()
         end("failed", f"{error}. What it left is set aside, the next attempt starts afresh")
         _set_aside(folder)
@@ -282,7 +282,7 @@ def _journal(folder: Path, said: list[str]) -> Journal:
     """The run's journal; a damaged one goes aside together with what builds on it."""
     try:
         return Journal(folder / JOURNAL)
-    except Corrupt as error:
+    except CorruptFileError as error:
         said.append(f"{error}: journal and checkpoints are moved aside, the run starts afresh")
         _set_aside(folder)
         return Journal(folder / JOURNAL)

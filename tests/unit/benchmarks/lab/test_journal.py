@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.lab.journal import Corrupt, Diverged, Journal
+from benchmarks.lab.journal import CorruptFileError, Journal, ReplayDivergedError
 
 
 @pytest.fixture
@@ -14,22 +14,22 @@ def path(tmp_path: Path) -> Path:
 
 def fill(path: Path) -> None:
     with Journal(path) as journal:
-        assert journal.known("evaluate", "a") is None
-        journal.add("evaluate", "a", loss=1.5)
-        journal.add("probe", "b", ms=3.0)
-        journal.add("candidate", "c", index=0)
-        journal.proposed(0, 0)
+        assert journal.replay("evaluate", "a") is None
+        journal.record("evaluate", "a", loss=1.5)
+        journal.record("probe", "b", ms=3.0)
+        journal.record("candidate", "c", index=0)
+        journal.record_proposal(0, 0)
 
 
 def test_a_resumed_run_gets_its_answers_in_order(path: Path):
     fill(path)
     with Journal(path) as journal:
-        assert journal.known("evaluate", "a")["loss"] == 1.5
-        assert journal.known("probe", "b")["ms"] == 3.0
-        assert journal.known("candidate", "c")["index"] == 0
-        journal.proposed(0, 0)
-        assert journal.known("evaluate", "new") is None
-        journal.add("evaluate", "new", loss=float("nan"))
+        assert journal.replay("evaluate", "a")["loss"] == 1.5
+        assert journal.replay("probe", "b")["ms"] == 3.0
+        assert journal.replay("candidate", "c")["index"] == 0
+        journal.record_proposal(0, 0)
+        assert journal.replay("evaluate", "new") is None
+        journal.record("evaluate", "new", loss=float("nan"))
         assert [e["index"] for e in journal.candidates(1)] == [0] and journal.candidates(0) == []
     assert len(path.read_text().splitlines()) == 5
 
@@ -37,14 +37,14 @@ def test_a_resumed_run_gets_its_answers_in_order(path: Path):
 @pytest.mark.parametrize(("call", "key"), [("evaluate", "b"), ("probe", "a")])
 def test_another_question_under_a_number_is_divergence(path: Path, call: str, key: str):
     fill(path)
-    with Journal(path) as journal, pytest.raises(Diverged, match=r"call 0 was evaluate\(a\)"):
-        journal.known(call, key)
+    with Journal(path) as journal, pytest.raises(ReplayDivergedError, match=r"call 0 was evaluate\(a\)"):
+        journal.replay(call, key)
 
 
 def test_another_proposal_is_divergence(path: Path):
     fill(path)
-    with Journal(path) as journal, pytest.raises(Diverged, match="proposal 0"):
-        journal.proposed(0, 1)
+    with Journal(path) as journal, pytest.raises(ReplayDivergedError, match="proposal 0"):
+        journal.record_proposal(0, 1)
 
 
 def test_a_line_cut_short_is_dropped_and_the_file_goes_on(path: Path):
@@ -52,9 +52,9 @@ def test_a_line_cut_short_is_dropped_and_the_file_goes_on(path: Path):
     whole = path.read_bytes()
     path.write_bytes(whole[:-7])
     with Journal(path) as journal:
-        assert journal.yields == []
-        journal.next = 3
-        journal.proposed(0, 0)
+        assert journal.proposed == []
+        journal.next_call = 3
+        journal.record_proposal(0, 0)
     assert path.read_bytes() == whole
 
 
@@ -63,5 +63,5 @@ def test_a_damaged_line_is_noticed(path: Path, line: bytes):
     fill(path)
     lines = path.read_bytes().splitlines()
     path.write_bytes(b"\n".join([lines[0], line, *lines[1:]]) + b"\n")
-    with pytest.raises(Corrupt, match="journal.jsonl, line 2"):
+    with pytest.raises(CorruptFileError, match="journal.jsonl, line 2"):
         Journal(path)

@@ -195,7 +195,7 @@ def test_a_checkpoint_takes_counters_ledger_and_generators_along(make: Any):
     one.journal.close()
     two = make()
     assert two.checkpoint("a").load() == {"x": 1}
-    assert two.rng.random() == drawn and two.journal.next == 1
+    assert two.rng.random() == drawn and two.journal.next_call == 1
     assert two.ledger.totals()["evaluations"] == spent["evaluations"] == 1
     assert two.ledger.totals()["seconds"] >= spent["seconds"] - 1
     assert make().checkpoint("b").load() is None

@@ -76,7 +76,7 @@ def test_searches_of_smoke_time_nothing(
     lab = SimpleNamespace(_tier=TIER, _workload=WORKLOAD, device="cpu", family_of=lambda space: family)
     smallest = family.space.smallest()
     due, before = ms(family, smallest), torch.get_rng_state()
-    assert BenchLab.timed(lab, smallest) == due  # type: ignore[arg-type]
+    assert BenchLab.probe_ms(lab, smallest) == due  # type: ignore[arg-type]
     assert torch.equal(torch.get_rng_state(), before), "building networks to count draws nothing of the run's"
     job = {"profile": "undeclared", "task": TASK.name, "tier": "smoke", "prepared": None, "device": "cpu"}
     worker.reference(job | {"out": str(tmp_path / "ms.json"), "key": {}})

@@ -37,8 +37,8 @@ def leave(folder: Path, **state: Any) -> None:
 def propose(folder: Path, *entries: dict[str, Any]) -> None:
     with Journal(folder / JOURNAL) as journal:
         for order, entry in enumerate(entries):
-            journal.add("candidate", f"key {order}", index=order, valid={"loss": 1.0}, **entry)
-            journal.proposed(order, order)
+            journal.record("candidate", f"key {order}", index=order, valid={"loss": 1.0}, **entry)
+            journal.record_proposal(order, order)
 
 
 def test_a_heartbeat_is_there_at_once_beats_by_itself_and_ends_with_a_last_word(

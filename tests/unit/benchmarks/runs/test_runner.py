@@ -215,8 +215,10 @@ def test_energy_adds_up_over_sessions_and_says_when_it_is_shared(
 def test_what_a_killed_run_proposed_is_in_its_outcome(tmp_path: Path, now: Now):
     with Journal(tmp_path / JOURNAL) as journal:
         for index in range(2):
-            journal.add("candidate", f"k{index}", index=index, architecture={"a": index}, valid={"loss": 1.0})
-            journal.proposed(index, index)
+            journal.record(
+                "candidate", f"k{index}", index=index, architecture={"a": index}, valid={"loss": 1.0}
+            )
+            journal.record_proposal(index, index)
     beat(tmp_path, now, clock=3.0, proposals=1)
     outcome = write_outcome(tmp_path, "budget", "cut", seconds=4.0)
     assert [c["index"] for c in outcome["candidates"]] == [0], "the second was proposed after the last word"

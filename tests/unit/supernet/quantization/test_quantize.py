@@ -21,7 +21,7 @@ from benchmarks.api import TaskInfo
 from benchmarks.hardware import energy
 from benchmarks.hardware.profiles import Profile
 from benchmarks.lab.candidates import ContractViolationError
-from benchmarks.lab.journal import Diverged, Journal
+from benchmarks.lab.journal import Journal, ReplayDivergedError
 from benchmarks.lab.lab import BenchLab
 from benchmarks.lab.ledger import Clock, Ledger
 from benchmarks.measurement import interleaved, latency, memory, parity, serving
@@ -576,7 +576,7 @@ def test_a_resumed_search_that_asks_for_another_policy_is_noticed(make_lab: Any)
             lab.candidate(net, architecture, {policy: "int8"})
             lab.journal.close()
         else:
-            with pytest.raises(Diverged):
+            with pytest.raises(ReplayDivergedError):
                 lab.candidate(net, architecture, {policy: "int8"})
 
 
