@@ -45,7 +45,7 @@ from supernet.quantization import precisions
 from supernet.quantization.fake_quantize import FakeQuantized
 from supernet.quantization.precisions import lowered
 from supernet.space import Architecture, SearchSpace
-from supernet.train import Objective
+from supernet.train import Batch, Objective
 from supernet.weights import SharedSlices
 
 
@@ -259,13 +259,13 @@ class BenchLab(LabBookkeeping):
             self._log_improvement(known["loss"])
         return Measurement(known["loss"], known["metrics"])
 
-    def validation_batches(self, share: float) -> list[Any]:
+    def validation_batches(self, share: float) -> Sequence[Batch]:
         if not 0 < share <= 1:
             raise ValueError(f"lab.validation_batches(share={share!r}): a share in (0, 1]")
         self.ledger.charge("evaluations", share)
         return self._validation_part(share)
 
-    def _validation_part(self, share: float) -> list[Any]:
+    def _validation_part(self, share: float) -> Sequence[Batch]:
         """Return the first ``share`` of the validation data as batches, off the clock and free of charge."""
         with self.ledger.clock.pause("data"):
             return self._task.validation_batches(self.validation, self.device, share)

@@ -266,7 +266,7 @@ def test_what_a_row_follows_is_made_again_however_far_back(tmp_path: Path) -> No
     assert found is not None and not hindrances
     assert [found.spec.id, found.first.spec.id] == [made.runs[1].spec.id, made.runs[0].spec.id]
     tuned = {"spec": made.runs[1].spec.to_dict() | {"options": {"unit": "block"}}, "status": "done"}
-    tuned["id"] = rerun.store.spec_id(tuned["spec"])
+    tuned["id"] = rerun.spec_id(tuned["spec"])
     record["spec"]["follows"] = tuned["id"]
     assert rerun._first(record, profile, [], last.method, []) is None  # nobody knows its options
     again = rerun._first(record, profile, [tuned], last.method, [])
