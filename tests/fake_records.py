@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.records import attachments, integrity, runtime_latencies, store
+from benchmarks.records import integrity, runtime_latencies, store
 from benchmarks.records.spec import spec_id
 from benchmarks.stats import bleu
 from benchmarks.verification import compare, verdict_files
@@ -190,7 +190,7 @@ def run_again(record: dict[str, Any], day: str = "2026-02-03", **changes: Any) -
     again["spec"]["profile"] = changes.get("profile", record["spec"]["profile"])
     again = integrity.seal(again)
     code = changes.get("code", ())
-    return verdict_files.to_record(record, again, compare.compare(first, again, code=code))
+    return verdict_files.to_attachment(record, again, compare.compare(first, again, code=code))
 
 
 def timed_elsewhere(
@@ -215,14 +215,14 @@ def timed_elsewhere(
     ended = {"ended": f"{day}T10:00:00+00:00", "machine": machine}
     checks = [("largest difference of two logits", "1e-06", "random inputs")]
     made = record["provenance"] | ended
-    return runtime_latencies.to_record(
+    return runtime_latencies.to_attachment(
         record, record["candidates"][0], policy, profile, latency, checks, made
     )
 
 
 def publish(results: Path, verdict: dict[str, Any]) -> Path:
     """Write a verdict where the leaderboard finds it."""
-    path = attachments.path_of(results, verdict_files.FOLDER, verdict)
+    path = verdict_files.VERDICTS.path(results, verdict)
     store.write_text(path, json.dumps(verdict))
     return path
 

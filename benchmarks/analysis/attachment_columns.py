@@ -12,11 +12,13 @@ from benchmarks.analysis.number_format import NONE, Row, ranged
 from benchmarks.api import InvalidRecord
 from benchmarks.comparability.run_summary import RunSummary, labelled
 from benchmarks.records import runtime_latencies
-from benchmarks.records.attachments import Attachment, date
+from benchmarks.records.attachments import date
 from benchmarks.records.record import Record
+from benchmarks.records.runtime_latencies import StoredLatency
 from benchmarks.records.text import sanitize
 from benchmarks.stats import intervals, quantities
 from benchmarks.verification import verdict_files
+from benchmarks.verification.verdict_files import StoredCheck, StoredVerdict
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,8 +38,8 @@ class AttachedFiles(NamedTuple):
 class Attached(NamedTuple):
     """Checked contents of the files about one record, the newest first."""
 
-    verdicts: Sequence[Attachment] = ()
-    latencies: Sequence[Attachment] = ()
+    verdicts: Sequence[StoredVerdict] = ()
+    latencies: Sequence[StoredLatency] = ()
 
 
 def find_attached(root: Path, published: Sequence[Path]) -> AttachedFiles:
@@ -46,7 +48,7 @@ def find_attached(root: Path, published: Sequence[Path]) -> AttachedFiles:
     Raises:
         InvalidRecord: a file is about no published record, or its name is not of the expected form.
     """
-    files = AttachedFiles(verdict_files.paths(root), runtime_latencies.paths(root))
+    files = AttachedFiles(verdict_files.VERDICTS.paths(root), runtime_latencies.LATENCIES.paths(root))
     known = {path.stem for path in published} if any(files) else set()
     for kind in files:
         for record, paths in kind.items():
@@ -63,8 +65,8 @@ def read_attached(record: Record, files: AttachedFiles) -> Attached:
     """
     name = record["id"]
     return Attached(
-        verdict_files.of_record(record, files.verdicts.get(name, ())),
-        runtime_latencies.of_record(record, files.latencies.get(name, ())),
+        verdict_files.VERDICTS.of_record(record, files.verdicts.get(name, ())),
+        runtime_latencies.LATENCIES.of_record(record, files.latencies.get(name, ())),
     )
 
 
@@ -106,7 +108,7 @@ def runtime_columns(
         attached: record id -> contents of the files about it.
         obstacles: of ``grouping.obstacles``.
     """
-    timed: dict[str, dict[tuple[str, str], list[Attachment]]] = {}
+    timed: dict[str, dict[tuple[str, str], list[StoredLatency]]] = {}
     signatures: dict[str, set[str]] = {}
     runs: dict[tuple[str, str], int] = {}
     for run in latest:
@@ -128,7 +130,7 @@ def runtime_columns(
     return columns, {heading: "  and  ".join(sorted(texts)) for heading, texts in sorted(signatures.items())}
 
 
-def _mean(stored: Sequence[Attachment], of: int) -> RuntimeFigure:
+def _mean(stored: Sequence[StoredLatency], of: int) -> RuntimeFigure:
     """Return one row's figure: over its runs, or of the one that was timed."""
     latencies = [entry["latency"] for entry in stored]
     runs = len(latencies)
@@ -183,7 +185,7 @@ class VerdictLine(VerdictTexts):
     record: str
 
 
-Verdicts = Mapping[str, Sequence[Attachment]]
+Verdicts = Mapping[str, Sequence[StoredVerdict]]
 """Record id -> the checked verdicts on it, newest first; a record without an entry was never verified."""
 
 
@@ -221,20 +223,20 @@ def verdict_lines(
     ]
 
 
-def verdict_texts(stored: Attachment, fingerprint: object) -> VerdictTexts:
+def verdict_texts(stored: StoredVerdict, fingerprint: object) -> VerdictTexts:
     """Return one verdict as plain texts; ``fingerprint``: of the machine of the published run."""
     return {
-        "answer": verdict_files.words(stored),
+        "answer": verdict_files.describe(stored),
         "quality": stored["quality"],
         "date": date(stored),
-        "machine": verdict_files.machine(stored, fingerprint),
-        "differing": verdict_files.differing(stored),
+        "machine": verdict_files.describe_machine(stored, fingerprint),
+        "differing": verdict_files.describe_differences(stored),
         "reasons": [sanitize(reason) for reason in stored["reasons"][:20]],
         "checks": [_check(check) for check in stored["checks"]],
     }
 
 
-def _check(check: Attachment) -> str:
+def _check(check: StoredCheck) -> str:
     """Return one figure, published and now, in one line."""
     word = {True: "holds", False: "does not hold", None: "cannot tell"}[check["holds"]]
     known = ["none" if v is None else f"{v:.4g}" for v in (check["published"], check["now"])]

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 from benchmarks.analysis.attachment_columns import Attached, verdict_texts
 from benchmarks.records import runtime_latencies, selection, store
-from benchmarks.records.attachments import Attachment, date
+from benchmarks.records.attachments import date
 from benchmarks.records.canonical import canonical
 from benchmarks.records.record import Record
+from benchmarks.records.runtime_latencies import StoredLatency
 from benchmarks.records.text import sanitize
 from benchmarks.runs import repeat
 
@@ -66,7 +67,7 @@ def run_page(record: Record, attached: Attached, records_root: str) -> RunPage:
     return RunPage(fields, canonical(origin))
 
 
-def _latency_texts(stored: Attachment, profile: str) -> dict[str, object]:
+def _latency_texts(stored: StoredLatency, profile: str) -> dict[str, object]:
     """Return one latency of another runtime as plain data."""
     latency, provenance = stored["latency"], stored["provenance"]
     return {
@@ -84,5 +85,5 @@ def _latency_texts(stored: Attachment, profile: str) -> dict[str, object]:
             f"{sanitize(x['what'], 60)}: {sanitize(x['value'], 60)} ({sanitize(x['signature'], 160)})"
             for x in stored["checks"]
         ],
-        "commit": sanitize(provenance["commit"] or "none", 64),
+        "commit": sanitize((provenance and provenance.get("commit")) or "none", 64),
     }

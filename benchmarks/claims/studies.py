@@ -22,8 +22,7 @@ from benchmarks.claims.hypotheses import (
     decide,
     sign_flip,
 )
-from benchmarks.records.studies import STUDIES, module
-from benchmarks.records.study_files import Study
+from benchmarks.records.study_files import STUDIES, Study, study_module
 from benchmarks.records.text import sanitize
 from benchmarks.stats import intervals
 
@@ -100,5 +99,5 @@ def _evidence(claim: Claim, study: Study, pair: str, p: float | None) -> Evidenc
 
 def command_for(claim: Claim) -> str:
     """What makes the study; with a folder of data where it reads one."""
-    reads = module(claim.study).READS if claim.study in STUDIES else None
+    reads = study_module(claim.study).READS if claim.study in STUDIES else None
     return f"supernet-bench study {claim.study}" + (" --data-dir DIR" if reads == "data" else "")

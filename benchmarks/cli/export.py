@@ -21,7 +21,7 @@ from benchmarks.cli.record_argument import find_record
 from benchmarks.export import source as delivery
 from benchmarks.export.source import Delivery
 from benchmarks.hardware import profiles
-from benchmarks.records import attachments, provenance, runtime_latencies, store
+from benchmarks.records import provenance, runtime_latencies, store
 from benchmarks.records.store import write_text
 from benchmarks.tasks.datasets import datasets
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from benchmarks.export.model_card import Row
-    from benchmarks.measurement.latency import RuntimeLatency
+    from benchmarks.records.runtime_latencies import RuntimeLatency
 
 SENTENCES = 200
 """Of the validation split, that a translator is compared on in both decoders."""
@@ -331,10 +331,10 @@ def _stored(
     made = provenance.provenance(started=began, ended=_now())
     runtimes = {name: version(name) for name in ("onnxruntime", "ctranslate2") if _has(name)}
     made["versions"] = {**made["versions"], **runtimes}
-    kept = runtime_latencies.to_record(
+    kept = runtime_latencies.to_attachment(
         found.record, found.candidate, policy, _here().name, told, checks, made
     )
-    return attachments.write(home, runtime_latencies.FOLDER, kept)
+    return runtime_latencies.LATENCIES.write(home, kept)
 
 
 def _now() -> str:

@@ -11,8 +11,7 @@ from benchmarks.api import UsageError
 from benchmarks.cli import simq_tables
 from benchmarks.cli.arguments import PUBLISHED, add_data_dir, add_json, add_results
 from benchmarks.cli.console import print_json, print_table
-from benchmarks.records import studies
-from benchmarks.records import study_files as stored
+from benchmarks.records import study_files
 from benchmarks.records.provenance import source_state
 from benchmarks.records.store import write_text
 
@@ -23,7 +22,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     names = command.add_subparsers(
         dest="name", metavar="NAME", help=f"study (default: list all studies), or {simq_tables.NAME}"
     )
-    for name in studies.STUDIES:
+    for name in study_files.STUDIES:
         study = names.add_parser(name)
         add_data_dir(study, "folder of real data")
         study.add_argument(
@@ -46,7 +45,9 @@ def run(options: argparse.Namespace) -> int:
         UsageError: the folder that the study reads is not given.
     """
     if options.name is None:
-        rows = [{"name": name, "summary": studies.module(name).SUMMARY} for name in studies.STUDIES]
+        rows = [
+            {"name": name, "summary": study_files.study_module(name).SUMMARY} for name in study_files.STUDIES
+        ]
         if options.json:
             print_json(rows)
         else:
@@ -54,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
             print(f"\nsupernet-bench study {rows[0]['name']}")
             print(f"supernet-bench study {simq_tables.NAME} --help    {simq_tables.SUMMARY}")
         return 0
-    module = studies.module(options.name)
+    module = study_files.study_module(options.name)
     sources = {"data": options.data_dir, "records": options.results / "records", "weights": options.weights}
     source = sources.get(module.READS)
     if source is None and module.READS == "weights":
@@ -73,8 +74,8 @@ def run(options: argparse.Namespace) -> int:
 
     state = source_state()  # before: code that changes meanwhile is not what runs
     outcome = module.run(source, say)
-    folder = options.results / stored.FOLDER
-    files = stored.files(options.name, outcome, *state)
+    folder = options.results / study_files.FOLDER
+    files = study_files.to_files(options.name, outcome, *state)
     for ending, content in files.items():
         write_text(folder / f"{options.name}.{ending}", content)
     if options.json:

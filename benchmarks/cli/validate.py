@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from benchmarks.api import InvalidRecord, UsageError
 from benchmarks.cli.arguments import PUBLISHED, add_json, add_results
 from benchmarks.cli.console import print_json
 from benchmarks.leaderboard import submission
 from benchmarks.records import runtime_latencies, store
+from benchmarks.records.attachments import AttachmentKind
 from benchmarks.records.record import Record
 from benchmarks.records.text import sanitize
 
@@ -101,15 +101,18 @@ def misplaced(path: Path, record: Record) -> list[str]:
     return []
 
 
-def _attachment_kind(path: Path) -> ModuleType | None:
-    """Return the module that reads an attachment, by the folder that it lies in; None for a record."""
+def _attachment_kind(path: Path) -> AttachmentKind[Any] | None:
+    """Return the kind of an attachment, by the folder that it lies in; None for a record."""
     from benchmarks.verification import verdict_files
 
-    kinds = {verdict_files.FOLDER: verdict_files, runtime_latencies.FOLDER: runtime_latencies}
-    return kinds.get(path.absolute().parent.parent.name)
+    kinds: tuple[AttachmentKind[Any], ...] = (verdict_files.VERDICTS, runtime_latencies.LATENCIES)
+    folder = path.absolute().parent.parent.name
+    return next((kind for kind in kinds if kind.folder == folder), None)
 
 
-def _attachment_problems(kind: ModuleType, path: Path, published: Mapping[str, Record]) -> Iterator[Problem]:
+def _attachment_problems(
+    kind: AttachmentKind[Any], path: Path, published: Mapping[str, Record]
+) -> Iterator[Problem]:
     """Yield the problems of an attachment.
 
     Raises:
@@ -121,7 +124,7 @@ def _attachment_problems(kind: ModuleType, path: Path, published: Mapping[str, R
         yield Problem(path, "record", f"no published record {attachment['record']}")
     elif not kind.of_record(record, [path]):
         yield Problem(path, "record_seal", "of an earlier version of the record: make it again")
-    elif kind is runtime_latencies:
+    elif kind is runtime_latencies.LATENCIES:
         for field, text in submission.elsewhere(attachment):
             yield Problem(path, field, text)
 

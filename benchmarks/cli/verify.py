@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from benchmarks.cli.arguments import PUBLISHED, add_data_dir, add_json, add_results, add_start_from
 from benchmarks.cli.console import print_json
 from benchmarks.cli.record_argument import find_record
-from benchmarks.records import attachments, store
+from benchmarks.records import store
 from benchmarks.records.record import Record
 from benchmarks.records.text import sanitize
 
@@ -78,15 +78,15 @@ def run(options: argparse.Namespace) -> int:
     )
     path = None
     if again is not None:
-        stored = verdict_files.to_record(record, again, verdict)
+        stored = verdict_files.to_attachment(record, again, verdict)
         # The verdict on a record drawn at random checks the code; to publish a verdict, name the record.
         home = options.results if options.record else options.results / "local"
-        path = attachments.write(home, verdict_files.FOLDER, stored)
+        path = verdict_files.VERDICTS.write(home, stored)
     if options.json:
-        print_json(verdict_files.to_record(record, again, verdict) | {"path": path and str(path)})
+        print_json(verdict_files.to_attachment(record, again, verdict) | {"path": path and str(path)})
     else:
         _print_verdict(verdict, path)
-        print(f" => {verdict_files.words(verdict_files.parts(verdict))}")
+        print(f" => {verdict_files.describe(verdict_files.to_fields(verdict))}")
     if verdict.quality == compare.NO:
         return QUALITY
     return LATENCY if verdict.latency == compare.NO else 0

@@ -191,7 +191,7 @@ def check(results_dir: Path) -> list[str]:
         _contents(root, again)
         differing = [f"{SITE}/{name}" for name in _differing_files(once, again)]
     differing += sorted(_listed_plots(root) - set(files))
-    differing += study_files.differing_pictures(root, [*study_files.load_all(root).values()])
+    differing += study_files.changed_pictures(root, [*study_files.load_all(root).values()])
     for name, data in files.items():
         old = _read(root / name)
         if old is None or (old != data and not (_PLOT.fullmatch(name) and _other_release(old, data))):

@@ -31,6 +31,7 @@ from benchmarks.measurement.interleaved import (
 )
 from benchmarks.measurement.workload import Workload
 from benchmarks.records.record import InferenceEnergy, Latency
+from benchmarks.records.runtime_latencies import RuntimeLatency
 from benchmarks.stats.quantiles import median, ratio
 from supernet.quantization import precisions
 
@@ -38,17 +39,6 @@ PROTOCOL = "0.1"
 """Version of this protocol; part of every signature."""
 PROBE_ROUNDS = 10
 """Inferences of a probe."""
-
-
-class RuntimeLatency(Latency, total=False):
-    """A latency in another runtime, whose ratio is to the same network in PyTorch.
-
-    ``pytorch_p50`` is the median in PyTorch; ``p50_low`` and ``p50_high`` are the 95 % interval of ``p50``.
-    """
-
-    pytorch_p50: float
-    p50_low: float
-    p50_high: float
 
 
 def probe_latency(

@@ -1,164 +1,170 @@
-"""Sealed files about published records: ``results/FOLDER/<record id>/<16 digits of the file's seal>.json``.
+"""Attachments: sealed files about published records, ``results/FOLDER/<record id>/<seal's start>.json``.
 
-Verdicts of second runs (``benchmarks.verification.verdict_files``) and latencies in other runtimes
-(``benchmarks.records.runtime_latencies``)
-are such files. One is a stranger's until it is checked: against its schema and seal here, against the record
-that it is about by its own module. No torch.
+There are two kinds: verdicts of second runs (``verification.verdict_files``) and latencies in other runtimes
+(``records.runtime_latencies``). A file is a stranger's until it is checked: against its schema, its seal and
+itself, then against the record that it is about. No torch.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Generic, TypedDict, TypeVar
 
 from benchmarks.api import InvalidRecord
-from benchmarks.records import store
-from benchmarks.records.canonical import canonical
-from benchmarks.records.record import Record
+from benchmarks.records import integrity, store
+from benchmarks.records.canonical import JsonObject
+from benchmarks.records.record import Provenance, Record
 from benchmarks.records.text import sanitize
 
+if TYPE_CHECKING:
+    from jsonschema import Draft202012Validator
+
 LARGEST = 2**20
-"""Bytes. Such a file holds kilobytes; a larger one is not one of ours and is not read."""
+"""Bytes. Such a file holds kilobytes; a larger file is refused unread."""
 
 _RECORD, _FILE = re.compile(r"[0-9a-f]{16}"), re.compile(r"[0-9a-f]{16}\.json")
-Attachment = dict[str, Any]
 FieldError = tuple[str, str]
-"""A field, and what is wrong with it."""
+"""A field and its fault."""
 
 
-def seal(made: Mapping[str, Any]) -> str:
-    """sha256 of all but the seal."""
-    return hashlib.sha256(canonical({k: v for k, v in made.items() if k != "seal"})).hexdigest()
+class Attachment(TypedDict):
+    """Fields of every attachment; ``record_seal`` is the seal of the record that it is about."""
+
+    schema: str
+    record: str
+    record_seal: str
+    provenance: Provenance | None
+    seal: str
 
 
-def sealed(made: Mapping[str, Any]) -> Attachment:
-    """A copy with its seal."""
-    return {**made, "seal": seal(made)}
+A = TypeVar("A", bound=Attachment)
 
 
-def path_of(results: Path, folder: str, made: Mapping[str, Any]) -> Path:
-    """Where a file lies."""
-    return results / folder / str(made["record"]) / f"{made['seal'][:16]}.json"
+@dataclass(frozen=True)
+class AttachmentKind(Generic[A]):
+    """One kind of attachment: its folder, its schemas and its checks.
 
+    Attributes:
+        folder: under the results folder.
+        noun: for messages, such as ``verdict``.
+        schemas: allowed value of the field ``schema`` -> file in the folder ``schema``; newest last.
+        contradiction: the first field that contradicts another; None if none does.
+        misfit: the first field that does not fit the record; None if all do.
+        upgrade: turns a file of an older schema into one of the newest; None if there is no older schema.
+    """
 
-def write(results: Path, folder: str, made: Mapping[str, Any]) -> Path:
-    """Write a sealed file to its place."""
-    path = path_of(results, folder, made)
-    store.write_text(path, json.dumps(made, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-    return path
+    folder: str
+    noun: str
+    schemas: Mapping[str, str]
+    contradiction: Callable[[A], FieldError | None]
+    misfit: Callable[[A, Record], FieldError | None]
+    upgrade: Callable[[JsonObject], A] | None = None
+
+    def path(self, results: Path, attachment: A) -> Path:
+        """Return the place of an attachment."""
+        return results / self.folder / attachment["record"] / f"{attachment['seal'][:16]}.json"
+
+    def write(self, results: Path, attachment: A) -> Path:
+        """Write an attachment to its place."""
+        path = self.path(results, attachment)
+        store.write_text(path, json.dumps(attachment, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        return path
+
+    def load(self, path: Path) -> A:
+        """Read one attachment and check it against its schema, its seal and itself.
+
+        Raises:
+            InvalidRecord: naming the file, the field and its fault.
+        """
+        from jsonschema.exceptions import best_match
+
+        try:
+            if path.stat().st_size > LARGEST:
+                raise InvalidRecord(f"{path}: larger than {LARGEST:,} bytes")
+            parsed = json.loads(path.read_bytes().decode())
+            stated = parsed.get("schema") if isinstance(parsed, dict) else None
+            schema = self.schemas.get(str(stated), [*self.schemas.values()][-1])
+            error = best_match(_schema(schema).iter_errors(parsed))
+            if error:
+                fault = error.message if len(error.message) < 160 else "... " + error.message[-90:]
+                field = sanitize(error.json_path.removeprefix("$").removeprefix("."), 80) or "(all)"
+                raise InvalidRecord(f"{path}: field {field}: {sanitize(fault)}")
+            if parsed["seal"] != integrity.seal_of(parsed):
+                raise InvalidRecord(f"{path}: field seal: changed after writing")
+        except (OSError, ValueError, RecursionError) as error:
+            raise InvalidRecord(f"{path}: not a {self.noun} that can be read: {sanitize(error)}") from None
+        attachment: A = self.upgrade(parsed) if self.upgrade is not None else parsed
+        if fault_in := self.contradiction(attachment):
+            raise InvalidRecord(f"{path}: field {fault_in[0]}: {fault_in[1]}")
+        return attachment
+
+    def paths(self, results: Path) -> dict[str, tuple[Path, ...]]:
+        """Return record id -> the files about that record, in a fixed order.
+
+        Raises:
+            InvalidRecord: a file under the folder is not named as an attachment.
+        """
+        by_record: dict[str, list[Path]] = {}
+        top = results / self.folder
+        for below, _, names in os.walk(top):
+            for name in sorted(names):
+                path = Path(below, name)
+                if (
+                    path.parent.parent != top
+                    or not _RECORD.fullmatch(path.parent.name)
+                    or not _FILE.fullmatch(name)
+                ):
+                    raise InvalidRecord(
+                        f"{path}: not named as a {self.noun} is ({self.folder}/<record id>/<16 digits>.json):"
+                        " remove it"
+                    )
+                by_record.setdefault(path.parent.name, []).append(path)
+        return {name: tuple(by_record[name]) for name in sorted(by_record)}
+
+    def of_record(self, record: Record, files: Sequence[Path]) -> list[A]:
+        """Return the attachments of one published record, newest first, without those of an earlier version.
+
+        Raises:
+            InvalidRecord: a file is damaged, misplaced, or does not fit the record.
+        """
+        attachments = []
+        for path in files:
+            attachment = self.load(path)
+            if attachment["record"] != record["id"] or path.stem != attachment["seal"][:16]:
+                raise InvalidRecord(f"{path}: field record: belongs in {self.path(Path('.'), attachment)}")
+            if attachment["record_seal"] != record["seal"]:
+                continue
+            if fault := self.misfit(attachment, record):
+                raise InvalidRecord(f"{path}: field {fault[0]}: {fault[1]}")
+            attachments.append(attachment)
+        attachments.sort(key=lambda attachment: (date(attachment), attachment["seal"]), reverse=True)
+        return attachments
 
 
 @cache
-def _schema(name: str) -> Any:
+def _schema(name: str) -> Draft202012Validator:
     from jsonschema import Draft202012Validator
 
     return Draft202012Validator(json.loads((Path(__file__).parent / "schema" / name).read_text("utf-8")))
 
 
-def load(
-    path: Path,
-    schemas: Mapping[str, str],
-    what: str,
-    contradiction: Callable[[Attachment], FieldError | None],
-) -> Attachment:
-    """A file, checked against its schema, its seal and itself.
-
-    Args:
-        path: of the file.
-        schemas: what the field ``schema`` may be, with each one's file in the folder ``schema``; newest last.
-        what: it is, for messages, as ``verdict``.
-        contradiction: the first field in which it contradicts itself, or None.
-
-    Raises:
-        InvalidRecord: naming the file and what is wrong.
-    """
-    from jsonschema.exceptions import best_match
-
+def ended(attachment: Attachment) -> datetime | None:
+    """Return the end of the work behind an attachment; None if no time is stated."""
+    provenance = attachment["provenance"]
     try:
-        if path.stat().st_size > LARGEST:
-            raise InvalidRecord(f"{path}: larger than {LARGEST:,} bytes")
-        made = json.loads(path.read_bytes().decode())
-        named = made.get("schema") if isinstance(made, dict) else None
-        schema = schemas.get(str(named), [*schemas.values()][-1])
-        error = best_match(_schema(schema).iter_errors(made))
-        if error:
-            said = error.message if len(error.message) < 160 else "... " + error.message[-90:]
-            field = sanitize(error.json_path.removeprefix("$").removeprefix("."), 80) or "(all)"
-            raise InvalidRecord(f"{path}: field {field}: {sanitize(said)}")
-        if made["seal"] != seal(made):
-            raise InvalidRecord(f"{path}: field seal: changed after writing")
-    except (OSError, ValueError, RecursionError) as error:
-        raise InvalidRecord(f"{path}: not a {what} that can be read: {sanitize(error)}") from None
-    if wrong := contradiction(made):
-        raise InvalidRecord(f"{path}: field {wrong[0]}: {wrong[1]}")
-    return made  # type: ignore[no-any-return]
-
-
-def paths(results: Path, folder: str, what: str) -> dict[str, tuple[Path, ...]]:
-    """Record id -> the files about it, in a fixed order.
-
-    Raises:
-        InvalidRecord: something under the folder is not named as a file of ours is.
-    """
-    found: dict[str, list[Path]] = {}
-    top = results / folder
-    for below, _, names in os.walk(top):
-        for name in sorted(names):
-            path = Path(below, name)
-            if (
-                path.parent.parent != top
-                or not _RECORD.fullmatch(path.parent.name)
-                or not _FILE.fullmatch(name)
-            ):
-                raise InvalidRecord(
-                    f"{path}: not named as a {what} is ({folder}/<record id>/<16 digits>.json): remove it"
-                )
-            found.setdefault(path.parent.name, []).append(path)
-    return {name: tuple(found[name]) for name in sorted(found)}
-
-
-def of_record(
-    record: Record,
-    files: Sequence[Path],
-    folder: str,
-    read: Callable[[Path], Attachment],
-    misfit: Callable[[Attachment, Record], FieldError | None],
-) -> list[Attachment]:
-    """The files about one published record, the newest first; those about an earlier version of it left out.
-
-    Raises:
-        InvalidRecord: a file is damaged, misplaced, or does not fit the record.
-    """
-    found = []
-    for path in files:
-        made = read(path)
-        if made["record"] != record["id"] or path.stem != made["seal"][:16]:
-            raise InvalidRecord(f"{path}: field record: belongs in {path_of(Path('.'), folder, made)}")
-        if made["record_seal"] != record["seal"]:
-            continue
-        if wrong := misfit(made, record):
-            raise InvalidRecord(f"{path}: field {wrong[0]}: {wrong[1]}")
-        found.append(made)
-    found.sort(key=lambda made: (date(made), made["seal"]), reverse=True)
-    return found
-
-
-def ended(made: Attachment) -> datetime | None:
-    """When the work that a file tells of ended; None where it does not say."""
-    try:
-        return datetime.fromisoformat((made["provenance"] or {})["ended"])
+        return None if provenance is None else datetime.fromisoformat(provenance["ended"])
     except (KeyError, TypeError, ValueError):
         return None
 
 
-def date(made: Attachment) -> str:
-    """The day of ``ended``, ISO; empty where there is none."""
-    when = ended(made)
-    return when.date().isoformat() if when else ""
+def date(attachment: Attachment) -> str:
+    """Return the day of ``ended``, ISO; empty if there is none."""
+    end = ended(attachment)
+    return end.date().isoformat() if end else ""

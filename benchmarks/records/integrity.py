@@ -96,8 +96,13 @@ def tampered(record: JsonView) -> list[str]:
 
 
 def seal_of(record: JsonView) -> str:
-    """Return the sha256 over everything in a record but its seal."""
+    """Return the sha256 over everything in an object but its seal."""
     return hashlib.sha256(_sealed_text(record)).hexdigest()
+
+
+def with_seal(fields: JsonView) -> JsonObject:
+    """Return a copy of an object with its seal."""
+    return {**fields, "seal": seal_of(fields)}
 
 
 def _storable(value: object) -> object:

@@ -1,134 +1,156 @@
 """Published latencies in other runtimes: ``results/runtimes/<record id>/<16 digits of the seal>.json``.
 
-``supernet-bench export --time`` writes them. Each is of one candidate of one published record, timed in turns
-with the same network in PyTorch, and says on which profile, which need not be the record's. They stand in
-columns of their own and are compared with no latency of PyTorch's. No torch.
+``supernet-bench export --time`` writes them. Each is of one candidate of a published record, interleaved with
+the same network in PyTorch, under a profile that need not be the record's. Such latencies have columns of
+their own and are compared with no latency of PyTorch's. No torch.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TypedDict
 
-from benchmarks.records import attachments
-from benchmarks.records.attachments import Attachment, FieldError
-from benchmarks.records.record import Record
+from benchmarks.records import attachments, integrity
+from benchmarks.records.attachments import Attachment, AttachmentKind, FieldError
+from benchmarks.records.canonical import JsonObject
+from benchmarks.records.record import Candidate, Latency, Provenance, Record
 from benchmarks.records.selection import P90_FROM
 from benchmarks.records.text import sanitize
 
 SCHEMA = "supernet-bench/runtime/1"
-FOLDER, WHAT = "runtimes", "latency in another runtime"
 NAMES = {"ort": "ONNX Runtime", "ctranslate2": "CTranslate2"}
 POLICIES = ("fp32", "int8", "deployed")
-"""float32; int8 in every linear layer; what the candidate itself is deployed under."""
+"""float32; int8 in every linear layer; the candidate's own deployment policy."""
 
 
-def to_record(
+class RuntimeLatency(Latency, total=False):
+    """A latency in another runtime, whose ratio is to the same network in PyTorch.
+
+    ``pytorch_p50`` is the median in PyTorch; ``p50_low`` and ``p50_high`` are the 95 % interval of ``p50``.
+    """
+
+    pytorch_p50: float
+    p50_low: float
+    p50_high: float
+
+
+class CopyCheck(TypedDict):
+    """One comparison of the exported copy with the original."""
+
+    what: str
+    value: str
+    signature: str
+
+
+class StoredLatency(Attachment):
+    """A latency of one candidate in another runtime, as ``schema/runtime-1.json`` states it."""
+
+    candidate: int
+    weights_sha256: str
+    runtime: str
+    policy: str
+    profile: str
+    latency: RuntimeLatency
+    checks: list[CopyCheck]
+
+
+def to_attachment(
     published: Record,
-    candidate: Mapping[str, Any],
+    candidate: Candidate,
     policy: str,
     profile: str,
-    latency: Mapping[str, Any],
+    latency: RuntimeLatency,
     checks: Sequence[tuple[str, str, str]],
-    provenance: Mapping[str, Any],
-) -> Attachment:
-    """One latency as it is stored (``schema/runtime-1.json``), sealed.
+    provenance: Provenance,
+) -> StoredLatency:
+    """Return one latency as it is stored, sealed.
 
     Args:
+        published: record of the candidate.
+        candidate: one of the record's.
         policy: one of ``POLICIES``.
-        latency: of ``measure.runtime_latency``.
-        checks: what, value and signature of how the copy compares with the original.
+        profile: of the machine that it was timed on.
+        latency: of ``measurement.latency.runtime_latency``.
+        checks: name, value and signature of each comparison of the copy with the original.
         provenance: of ``provenance.provenance``.
     """
-    return attachments.sealed(
-        {
-            "schema": SCHEMA,
-            "record": published["id"],
-            "record_seal": published["seal"],
-            "candidate": candidate["index"],
-            "weights_sha256": candidate["weights_sha256"],
-            "runtime": signed(latency["signature"]).get("rt", ""),
-            "policy": policy,
-            "profile": profile,
-            "latency": dict(latency),
-            "checks": [dict(zip(("what", "value", "signature"), line, strict=True)) for line in checks],
-            "provenance": dict(provenance),
-        }
-    )
+    fields: JsonObject = {
+        "schema": SCHEMA,
+        "record": published["id"],
+        "record_seal": published["seal"],
+        "candidate": candidate["index"],
+        "weights_sha256": candidate["weights_sha256"],
+        "runtime": signature_parts(latency["signature"]).get("rt", ""),
+        "policy": policy,
+        "profile": profile,
+        "latency": dict(latency),
+        "checks": [dict(zip(("what", "value", "signature"), line, strict=True)) for line in checks],
+        "provenance": dict(provenance),
+    }
+    attachment: StoredLatency = integrity.with_seal(fields)  # type: ignore[assignment]
+    return attachment
 
 
-def signed(signature: str) -> dict[str, str]:
-    """The parts of a signature by name."""
+def signature_parts(signature: str) -> dict[str, str]:
+    """Return the parts of a signature by name."""
     return dict(part.partition(":")[::2] for part in signature.split("|"))
 
 
-def load(path: Path) -> Attachment:
-    """A stored latency, checked against its schema, its seal and itself.
-
-    Raises:
-        InvalidRecord: naming the file and what is wrong.
-    """
-    return attachments.load(
-        path, {SCHEMA: "runtime-1.json"}, WHAT, lambda made: next(_contradictions(made), None)
-    )
-
-
-def _contradictions(made: Attachment) -> Iterator[FieldError]:
-    """Fields in which a latency contradicts itself."""
-    latency = made["latency"]
-    told = signed(latency["signature"])
-    due = {"rt": made["runtime"], "prof": made["profile"], "n": str(latency["n"]), "thr": "1"}
-    due |= {} if made["policy"] == "deployed" else {"prec": made["policy"]}
-    for name, value in due.items():
+def _contradictions(attachment: StoredLatency) -> Iterator[FieldError]:
+    """Yield the fields in which a latency contradicts itself."""
+    latency = attachment["latency"]
+    stated = signature_parts(latency["signature"])
+    expected = {"rt": attachment["runtime"], "prof": attachment["profile"], "n": str(latency["n"])}
+    expected["thr"] = "1"
+    if attachment["policy"] != "deployed":
+        expected["prec"] = attachment["policy"]
+    for name, value in expected.items():
         # Of all layers, some may have no int8: then both stand there.
-        said = told.get(name, "")
-        if said != value and not (name == "prec" and value in said.split("+")):
-            yield "latency.signature", f"{name} is '{sanitize(said, 40)}', due is {sanitize(value, 60)}"
-    for name in ("p50", "ratio"):
-        value, low, high = (latency[f"{name}{part}"] for part in ("", "_low", "_high"))
-        if not low <= value <= high:
-            yield f"latency.{name}", f"{value:g} is outside its own interval [{low:g}, {high:g}]"
+        part = stated.get(name, "")
+        if part != value and not (name == "prec" and value in part.split("+")):
+            yield "latency.signature", f"{name} is '{sanitize(part, 40)}', due is {sanitize(value, 60)}"
+    for name, figure, low, high in (
+        ("p50", latency["p50"], latency["p50_low"], latency["p50_high"]),
+        ("ratio", latency["ratio"], latency["ratio_low"], latency["ratio_high"]),
+    ):
+        if not low <= figure <= high:
+            yield f"latency.{name}", f"{figure:g} is outside its own interval [{low:g}, {high:g}]"
     if not math.isclose(latency["ratio"] * latency["pytorch_p50"], latency["p50"], rel_tol=1e-6):
         yield "latency.ratio", f"{latency['ratio']:g} x {latency['pytorch_p50']:g} ms is not the median"
     p90, n = latency["p90"], latency["n"]
     if p90 is not None and (p90 < latency["p50"] or n < P90_FROM):
         yield "latency.p90", f"{p90:g} ms: below the median, or of fewer than {P90_FROM} timings ({n})"
-    if attachments.ended(made) is None:
+    if attachments.ended(attachment) is None:
         yield "provenance.ended", "no ISO time; a latency says when and where it was measured"
 
 
-def paths(results: Path) -> dict[str, tuple[Path, ...]]:
-    """Record id -> the files of its latencies, as ``sealed.paths``."""
-    return attachments.paths(results, FOLDER, WHAT)
-
-
-def of_record(record: Record, files: Sequence[Path]) -> list[Attachment]:
-    """The latencies of one published record, the newest first; those of an earlier version of it left out.
-
-    Raises:
-        InvalidRecord: a file is damaged, misplaced, or does not fit the record.
-    """
-    return attachments.of_record(record, files, FOLDER, load, _misfit)
-
-
-def _misfit(made: Attachment, record: Record) -> FieldError | None:
-    """Where a latency is of what its record does not have, or None."""
-    index = made["candidate"]
-    mine = next((c for c in record["candidates"] if c["index"] == index), None)
-    if mine is None:
+def _misfit(attachment: StoredLatency, record: Record) -> FieldError | None:
+    """Return the first field of a latency that its record does not have, and its fault; None if it fits."""
+    index = attachment["candidate"]
+    candidate = next((c for c in record["candidates"] if c["index"] == index), None)
+    if candidate is None:
         return "candidate", f"the record has no candidate {index}"
-    if mine["weights_sha256"] != made["weights_sha256"]:
+    if candidate["weights_sha256"] != attachment["weights_sha256"]:
         return "weights_sha256", f"of another network than the record's candidate {index}"
-    if made["policy"] == "deployed" and not mine.get("policy"):
+    if attachment["policy"] == "deployed" and not candidate.get("policy"):
         return "policy", f"candidate {index} is deployed without one: fp32"
     return None
 
 
-def heading(made: Attachment, profile: str) -> str:
-    """What a column of such latencies is called in a table of ``profile``."""
-    name, _, version = made["runtime"].partition("-")
-    policy = "as deployed" if made["policy"] == "deployed" else made["policy"]
-    other = "" if made["profile"] == profile else f", on {made['profile']}"
+LATENCIES: AttachmentKind[StoredLatency] = AttachmentKind(
+    folder="runtimes",
+    noun="latency in another runtime",
+    schemas={SCHEMA: "runtime-1.json"},
+    contradiction=lambda attachment: next(_contradictions(attachment), None),
+    misfit=_misfit,
+)
+"""The latencies under ``results/runtimes``."""
+
+
+def heading(attachment: StoredLatency, profile: str) -> str:
+    """Return the heading of a column of such latencies in a table of ``profile``."""
+    name, _, version = attachment["runtime"].partition("-")
+    policy = "as deployed" if attachment["policy"] == "deployed" else attachment["policy"]
+    other = "" if attachment["profile"] == profile else f", on {attachment['profile']}"
     return f"ms ({NAMES[name]} {version}, {policy}{other})"

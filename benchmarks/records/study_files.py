@@ -1,8 +1,11 @@
-"""A study as it lies under ``results/studies``: one JSON file, from which its page follows. Imports no torch.
+"""Studies: their names, their outcome, and the file under ``results/studies`` that stores one. No torch.
 
-The file holds the study's facts, the texts of its page, the hash of each picture, the commit that made it
-and a seal over all of that, as records have one: who edits a figure or a sentence is found out by
-``leaderboard --check``.
+A study is a module of ``benchmarks.studies`` with ``SUMMARY``, ``READS`` (``data``, ``records``, ``weights``,
+or None) and ``run(folder, say) -> StudyOutcome``. ``supernet-bench study NAME`` prints its outcome and writes
+it to ``results/studies``. Its rule of decision is written down in its module.
+
+The JSON file holds the study's facts, the texts of its page, the hash of each picture, the commit that made
+it and a seal over all of that: ``leaderboard --check`` detects an edited figure or sentence.
 """
 
 from __future__ import annotations
@@ -13,30 +16,79 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from benchmarks.api import InvalidRecord
-from benchmarks.records.canonical import canonical
-from benchmarks.records.studies import Outcome
+from benchmarks.records import integrity
+from benchmarks.records.canonical import JsonObject, JsonView
 from benchmarks.records.text import printable
 
+STUDIES = {
+    "cpu-latency": "cpu_latency",
+    "shape-latency": "shape_latency",
+    "simq-fronts": "simq_fronts.study",
+    "simq-fronts-accuracy": "simq_fronts.accuracy",
+    "simq-search": "simq_search.study",
+}
+"""Name on the command line -> module."""
 FOLDER = "studies"
 """Under the results folder."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,59}")
 _PAGE = ("title", "question", "rule", "columns", "rows", "notes")
-_OURS = frozenset(("page", "pictures", "written", "seal"))
+_RESERVED = frozenset(("page", "pictures", "written", "seal"))
+
+
+def study_module(name: str) -> ModuleType:
+    """Return the module of a study, by a name of ``STUDIES``."""
+    return import_module(f"benchmarks.studies.{STUDIES[name]}")
 
 
 @dataclass(frozen=True)
-class Pair:
+class StudyOutcome:
+    """Result of a study.
+
+    Attributes:
+        title: of its page.
+        question: in words.
+        rule: how its verdicts follow from its figures.
+        columns: headings of its table.
+        rows: lines of its table, as texts.
+        notes: remarks that a reader of the figures needs.
+        facts: all of it as plain JSON types.
+        pictures: file ending (``png``, ``svg``) -> bytes.
+    """
+
+    title: str
+    question: str
+    rule: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str]
+    facts: Mapping[str, Any]
+    pictures: Mapping[str, bytes]
+
+    def markdown(self, name: str) -> str:
+        """Return the outcome as a page; ``name`` is that of its picture, without ending."""
+        lines = [f"# {self.title}", "", self.question, "", f"Rule: {self.rule}", ""]
+        lines += ["| " + " | ".join(self.columns) + " |", "|" + " :-- |" * len(self.columns)]
+        lines += ["| " + " | ".join(row) + " |" for row in self.rows]
+        lines += ["", *(f"- {note}" for note in self.notes), ""]
+        lines += [f"![{self.title}]({name}.png)", ""]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class PairedFigure:
     """One figure of a study for claims, in ``unit``.
 
     Attributes:
         values: differences or ratios, one a replicate; with ``bounds`` the one estimate.
-        bounds: lower and upper end, where the study bounds the figure itself.
-        p: of the study's own test against zero, after its correction; None where it made none.
-        withdrawn: reason why the figure is not shown; ``values`` are then none.
+        bounds: lower and upper end if the study bounds the figure itself, else None.
+        withdrawn: reason why the figure is not shown; ``values`` are then empty.
+        p: of the study's own test against zero, after its correction; None if it made no test.
     """
 
     values: tuple[float, ...]
@@ -48,54 +100,52 @@ class Pair:
 
 @dataclass(frozen=True)
 class Study:
-    """A study file that is in order."""
+    """A study file that is in order.
+
+    Attributes:
+        commit: of the code that made it; None if it is not known.
+        paired: figures for claims, by name.
+        page: Markdown.
+        pictures: file ending -> sha256.
+    """
 
     name: str
     commit: str | None
-    """Of the code that made it; None where that is not known."""
     seal: str
-    paired: Mapping[str, Pair]
+    paired: Mapping[str, PairedFigure]
     page: str
-    """Markdown."""
     pictures: Mapping[str, str]
-    """Ending -> sha256."""
 
 
-def files(
-    name: str, outcome: Outcome, commit: str | None, dirty_sha256: str | None
+def to_files(
+    name: str, outcome: StudyOutcome, commit: str | None, dirty_sha256: str | None
 ) -> dict[str, str | bytes]:
-    """Ending -> content of each file of a study.
+    """Return file ending -> content of each file of a study.
 
     Raises:
         ValueError: its facts have a key that the file needs for itself, or a figure that ``load`` refuses.
     """
-    if taken := _OURS & set(outcome.facts):
-        raise ValueError(f"study {name}: facts named {', '.join(sorted(taken))} are the file's own")
+    if reserved := _RESERVED & set(outcome.facts):
+        raise ValueError(f"study {name}: facts named {', '.join(sorted(reserved))} are the file's own")
     pictures = {ending: hashlib.sha256(data).hexdigest() for ending, data in outcome.pictures.items()}
-    whole = {
+    fields: JsonObject = {
         **json.loads(json.dumps(outcome.facts, allow_nan=False)),
         "page": {part: getattr(outcome, part) for part in _PAGE},
         "pictures": pictures,
         "written": {"commit": commit, "dirty_sha256": dirty_sha256},
     }
-    for key, entry in whole.get("paired", {}).items():
-        _pair(str(key), entry)
-    whole["seal"] = _seal(whole)
-    text = json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    for key, entry in fields.get("paired", {}).items():
+        _paired_figure(str(key), entry)
+    text = json.dumps(integrity.with_seal(fields), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     return {"md": outcome.markdown(name), "json": text, **outcome.pictures}
-
-
-def _seal(whole: Mapping[str, Any]) -> str:
-    rest = {key: value for key, value in whole.items() if key != "seal"}
-    return hashlib.sha256(canonical(rest)).hexdigest()
 
 
 def load(path: Path, figures: bool = True) -> Study:
     """Read and check one study file.
 
     Args:
-        figures: whether the figures for claims are read; a file that is judged again may have some that are
-            refused today.
+        path: of the file.
+        figures: whether to read the figures for claims; an older file may have some that are refused today.
 
     Raises:
         InvalidRecord: it is no study, or was changed after it was written.
@@ -104,12 +154,12 @@ def load(path: Path, figures: bool = True) -> Study:
     try:
         if not _NAME.fullmatch(name):
             raise InvalidRecord("the name of a study has small letters, digits and hyphens")
-        whole = json.loads(path.read_bytes())
-        if not isinstance(whole, dict) or "seal" not in whole:
+        fields = json.loads(path.read_bytes())
+        if not isinstance(fields, dict) or "seal" not in fields:
             raise InvalidRecord("field seal: missing")
-        if whole["seal"] != _seal(whole):
+        if fields["seal"] != integrity.seal_of(fields):
             raise InvalidRecord("field seal: does not match the rest: changed after writing")
-        return _study(name, whole if figures else {**whole, "paired": {}})
+        return _study(name, fields if figures else {**fields, "paired": {}})
     except OSError as error:
         problem = f"cannot be read: {error.strerror}"
     except InvalidRecord as error:
@@ -120,28 +170,28 @@ def load(path: Path, figures: bool = True) -> Study:
     raise InvalidRecord(f"{path}: {printable(problem)}\nmove the file away and make it again: {again}")
 
 
-def _study(name: str, whole: Mapping[str, Any]) -> Study:
-    outcome = Outcome(**{part: whole["page"][part] for part in _PAGE}, facts={}, pictures={})
-    paired = {str(key): _pair(str(key), entry) for key, entry in whole.get("paired", {}).items()}
-    commit = whole["written"]["commit"]
+def _study(name: str, fields: JsonView) -> Study:
+    outcome = StudyOutcome(**{part: fields["page"][part] for part in _PAGE}, facts={}, pictures={})
+    paired = {str(key): _paired_figure(str(key), entry) for key, entry in fields.get("paired", {}).items()}
+    commit = fields["written"]["commit"]
     return Study(
         name=name,
         commit=None if commit is None else str(commit),
-        seal=str(whole["seal"]),
+        seal=str(fields["seal"]),
         paired=paired,
         page=outcome.markdown(name),
-        pictures={str(ending): str(sha256) for ending, sha256 in whole["pictures"].items()},
+        pictures={str(ending): str(sha256) for ending, sha256 in fields["pictures"].items()},
     )
 
 
-def _pair(key: str, entry: Mapping[str, Any]) -> Pair:
+def _paired_figure(key: str, entry: JsonView) -> PairedFigure:
     """Return one figure of a study.
 
     Raises:
         ValueError: replicates that do not vary, so that their interval would have no width; ends in the wrong
             order or at the same place; or a withdrawn figure with values.
     """
-    values = tuple(_figure(key, value) for value in entry["values"])
+    values = tuple(_number(key, value) for value in entry["values"])
     withdrawn = str(entry.get("withdrawn", ""))
     if len(values) > 1 and min(values) == max(values):
         raise ValueError(
@@ -149,46 +199,46 @@ def _pair(key: str, entry: Mapping[str, Any]) -> Pair:
         )
     bounds = None
     if "bounds" in entry:
-        low, high = (_figure(key, value) for value in entry["bounds"])
+        low, high = (_number(key, value) for value in entry["bounds"])
         if not (len(values) == 1 and low <= values[0] <= high and low < high):
             raise ValueError(f"pair {key}: {values} with bounds {low:g} to {high:g}")
         bounds = low, high
     if bool(withdrawn) == bool(values):
         raise ValueError(f"pair {key}: either values, or the reason why they are withdrawn")
-    p = _figure(key, entry["p"]) if "p" in entry else None
-    return Pair(values, str(entry["unit"]), bounds, withdrawn, p)
+    p = _number(key, entry["p"]) if "p" in entry else None
+    return PairedFigure(values, str(entry["unit"]), bounds, withdrawn, p)
 
 
-def _figure(key: object, value: object) -> float:
+def _number(key: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError(f"pair {key}: {value!r} is not a finite figure")
     return float(value)
 
 
 def load_all(results: Path, problems: list[str] | None = None) -> dict[str, Study]:
-    """Every study under a results folder by its name, in order; none where there is no such folder.
+    """Return every study under a results folder by its name, in order; empty if there is no such folder.
 
     Raises:
         InvalidRecord: for the first bad file, unless ``problems`` is given: then its message is appended
             there and the rest is read.
     """
-    found: dict[str, Study] = {}
+    studies: dict[str, Study] = {}
     for path in sorted((results / FOLDER).glob("*.json")):
         try:
-            found[path.stem] = load(path)
+            studies[path.stem] = load(path)
         except InvalidRecord as error:
             if problems is None:
                 raise
             problems.append(str(error))
-    return found
+    return studies
 
 
-def differing_pictures(results: Path, studies: Sequence[Study]) -> list[str]:
-    """The pictures under a results folder that are missing or not those that came with their study."""
-    found = []
+def changed_pictures(results: Path, studies: Sequence[Study]) -> list[str]:
+    """Return the pictures of studies that are missing under a results folder or were changed."""
+    changed = []
     for study in studies:
         for ending, sha256 in study.pictures.items():
             path = results / FOLDER / f"{study.name}.{ending}"
             if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
-                found.append(path.relative_to(results).as_posix())
-    return found
+                changed.append(path.relative_to(results).as_posix())
+    return changed

@@ -18,7 +18,7 @@ from benchmarks.api import UsageError
 from benchmarks.records.record import Record
 from benchmarks.records.selection import headline_candidates
 from benchmarks.records.store import load_all
-from benchmarks.records.studies import Outcome
+from benchmarks.records.study_files import StudyOutcome
 from benchmarks.tasks.datasets import Say
 
 SUMMARY = "what INT8 does to the latency of published encoders on this machine's processor"
@@ -54,7 +54,7 @@ class Timed:
     signature: str
 
 
-def run(folder: Path, say: Say) -> Outcome:
+def run(folder: Path, say: Say) -> StudyOutcome:
     """Time every winner of the published encoders.
 
     Args:
@@ -167,7 +167,7 @@ def rebuilt(record: Record, candidate: Mapping[str, Any]) -> tuple[Any, Any, Any
     return family, own, tier
 
 
-def told(timings: Sequence[Timed], profile: str) -> Outcome:
+def told(timings: Sequence[Timed], profile: str) -> StudyOutcome:
     """The outcome of all timings."""
     from benchmarks.studies import cpu_latency_plot
 
@@ -197,7 +197,7 @@ def told(timings: Sequence[Timed], profile: str) -> Outcome:
         f"Other programs took up to {worst:g} processors while timing.",
         f"Signature: {timings[0].signature}",
     ]
-    return Outcome(
+    return StudyOutcome(
         title="INT8 on two CPU cores, before and after",
         question="Winners found and trained on a GPU, as they would run on a processor: what does INT8"
         " in every linear layer buy?",

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from benchmarks.latency_tables.evaluation import drift, left_out
 from benchmarks.latency_tables.tables import PROFILES, Array, Table, load
-from benchmarks.records.studies import Outcome
+from benchmarks.records.study_files import StudyOutcome
 from benchmarks.tasks.datasets import Say
 
 SUMMARY = "is latency insensitive to shape? SuperShaper's tables of two GPUs and a cloud Xeon"
@@ -89,7 +89,7 @@ class Device:
     verdict: str
 
 
-def run(data_dir: Path | None, say: Say = lambda line: None) -> Outcome:
+def run(data_dir: Path | None, say: Say = lambda line: None) -> StudyOutcome:
     """The study over every table of SuperShaper's.
 
     Raises:
@@ -108,7 +108,7 @@ def run(data_dir: Path | None, say: Say = lambda line: None) -> Outcome:
         "bootstrap": {"draws": DRAWS, "block_rows": BLOCK, "seed": SEED},
         "devices": [_rounded(asdict(device)) for device in found],
     }  # fmt: skip
-    return Outcome(
+    return StudyOutcome(
         title="Is latency insensitive to shape?",
         question="Do encoders of SuperShaper's space that have equally many parameters take equally long,"
         " whatever widths their layers have? Latencies measured by its authors.",

@@ -12,7 +12,7 @@ from benchmarks.analysis.table import build_from_runs
 from benchmarks.comparability import grouping, run_summary
 from benchmarks.leaderboard import build
 from benchmarks.leaderboard.site import pages, run_files
-from benchmarks.records import attachments, runtime_latencies, store
+from benchmarks.records import runtime_latencies, store
 from benchmarks.report.plots import gallery
 from tests.fake_records import fake, publish, run_again, study, timed_elsewhere
 
@@ -55,7 +55,7 @@ def built(tmp_path_factory):
     publish(root, run_again(again["scratch"], "2026-03-04", fingerprint="x"))
     publish(root, run_again(again["scratch"], "2026-04-05", profile="undeclared", fingerprint="y"))
     (other, _) = (r for r in found if r["spec"]["task"] == "mt-other")
-    attachments.write(root, runtime_latencies.FOLDER, timed_elsewhere(other, ms=1234.0))
+    runtime_latencies.LATENCIES.write(root, timed_elsewhere(other, ms=1234.0))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gallery, "images", lambda *_: {"performance.svg": PICTURE})
         build.build(root)

@@ -51,7 +51,7 @@ def test_a_row_reproduces_to_the_bit_and_the_verdict_is_kept(bench, published: P
     assert "the search was told the published timings" in done.stdout
     kept = list((tmp_path / "results/verified").rglob("*.json"))
     assert [path.parent.name for path in kept] == [files["tiny-good"].stem]
-    verdict = verdict_files.load(kept[0])
+    verdict = verdict_files.VERDICTS.load(kept[0])
     assert verdict["identical"] and verdict["repeated_timings"] and verdict["differences"] == []
     assert all(check["holds"] for check in verdict["checks"] if check["what"] == "quality")
     # A timing of a network this small may drift on a busy machine; that is said of latency alone.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.records.studies import Outcome
+from benchmarks.records.study_files import StudyOutcome
 from benchmarks.studies.simq_fronts import study
 from benchmarks.tasks.datasets import Say
 
@@ -19,7 +19,7 @@ PLAN = study.FrontsPlan(quality="error", items=1000, shown=2)
 """Fewer points than the study of losses, and the held-out items of the tables."""
 
 
-def run(folder: Path, say: Say = lambda line: None) -> Outcome:
+def run(folder: Path, say: Say = lambda line: None) -> StudyOutcome:
     """Run the study over the shipped tables whose supernets are in ``folder``.
 
     Raises:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.records import study_files
-from benchmarks.records.studies import Outcome
+from benchmarks.records.study_files import StudyOutcome
 from benchmarks.studies.simq_fronts import report
 from benchmarks.studies.simq_fronts.facts import TableFacts, add_table_facts, six_digits
 from simq.tabular.table import shipped_tables
@@ -22,7 +22,7 @@ WIDTH = 2 * 1.959964
 """Width of a two-sided 95 % interval in standard errors."""
 
 
-def rejudge(path: Path) -> Outcome:
+def rejudge(path: Path) -> StudyOutcome:
     """Return the outcome of a study's file by the rule of today.
 
     Raises:
@@ -74,7 +74,7 @@ def main(results: Path) -> None:
     commit, dirty = provenance.source_state()
     for name in report.NAMES.values():
         path = results / study_files.FOLDER / f"{name}.json"
-        for ending, content in study_files.files(name, rejudge(path), commit, dirty).items():
+        for ending, content in study_files.to_files(name, rejudge(path), commit, dirty).items():
             target = path.with_suffix(f".{ending}")
             if isinstance(content, str):
                 store.write_text(target, content)

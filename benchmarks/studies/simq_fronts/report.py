@@ -1,4 +1,4 @@
-"""Outcome of the study of fronts: table, notes and facts, from the facts of each table alone."""
+"""StudyOutcome of the study of fronts: table, notes and facts, from the facts of each table alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
-from benchmarks.records.studies import Outcome
+from benchmarks.records.study_files import StudyOutcome
 from benchmarks.studies.simq_fronts import plot
 from benchmarks.studies.simq_fronts.facts import AXES, TableFacts, points_by_place, six_digits
 from benchmarks.studies.simq_fronts.judge import (
@@ -59,7 +59,7 @@ class About(TypedDict):
     measured: NotRequired[MeasuredAt]
 
 
-def outcome(about: About, tables: Sequence[TableFacts]) -> Outcome:
+def outcome(about: About, tables: Sequence[TableFacts]) -> StudyOutcome:
     """Return the study's outcome."""
     quality = about["quality"]
     rule = RULE.format(quality=quality)
@@ -71,7 +71,7 @@ def outcome(about: About, tables: Sequence[TableFacts]) -> Outcome:
         "paired": {f"{name}: times {axis} than INT8": _claim_figure(name, axis, answer)
                    for (name, axis), answer in answers.items()},
     }  # fmt: skip
-    return Outcome(
+    return StudyOutcome(
         title="How much faster and smaller than uniform INT8, at no loss of quality?",
         question=f"Joint searches of architecture and precision for {quality}, their fronts measured"
         " with real kernels on held-out data, against the largest network in uniform INT8.",

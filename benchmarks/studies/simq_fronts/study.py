@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.api import UsageError
-from benchmarks.records.studies import Outcome
+from benchmarks.records.study_files import StudyOutcome
 from benchmarks.studies.simq_fronts import measure
 from benchmarks.studies.simq_fronts.facts import (
     AXES,
@@ -87,7 +87,7 @@ class Selection:
         return sorted({place for places in groups for place in places})
 
 
-def run(folder: Path, say: Say = lambda line: None, plan: FrontsPlan | None = None) -> Outcome:
+def run(folder: Path, say: Say = lambda line: None, plan: FrontsPlan | None = None) -> StudyOutcome:
     """Run the study over the shipped tables whose supernets are in ``folder``.
 
     Raises:
@@ -102,7 +102,9 @@ def run(folder: Path, say: Say = lambda line: None, plan: FrontsPlan | None = No
     return study(paths, folder, plan or FrontsPlan(), say)
 
 
-def study(paths: Sequence[Path], folder: Path, plan: FrontsPlan, say: Say = lambda line: None) -> Outcome:
+def study(
+    paths: Sequence[Path], folder: Path, plan: FrontsPlan, say: Say = lambda line: None
+) -> StudyOutcome:
     """Run the study over some tables."""
     from benchmarks.hardware import profiles
     from supernet.quantization.onnx_runtime import version

@@ -1,4 +1,4 @@
-"""Outcome of the study of searches: table, notes, and the facts of its JSON file."""
+"""StudyOutcome of the study of searches: table, notes, and the facts of its JSON file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.records.studies import Outcome
+from benchmarks.records.study_files import StudyOutcome
 from benchmarks.stats import intervals
 from benchmarks.studies.simq_search import plot
 from benchmarks.studies.simq_search.compare import (
@@ -25,7 +25,7 @@ PredictionGains = Mapping[str, Mapping[str, float]]
 """Table -> comparison -> difference in shares of hypervolume that more predictions make."""
 
 
-def outcome(results: Sequence[CaseResult], gains: PredictionGains, plan: SearchPlan) -> Outcome:
+def outcome(results: Sequence[CaseResult], gains: PredictionGains, plan: SearchPlan) -> StudyOutcome:
     """Return the study's outcome."""
     groups = group_results(results)
     comparisons = {group.name: compare(group, plan) for group in groups}
@@ -57,7 +57,7 @@ def outcome(results: Sequence[CaseResult], gains: PredictionGains, plan: SearchP
         },
         "paired": paired_figures(results, plan),
     }  # fmt: skip
-    return Outcome(
+    return StudyOutcome(
         title="Which search of architecture and precision finds most?",
         question="Loss and bytes of every network of a closed space were measured once, and its latency was"
         " predicted; how much of the true front's hypervolume does each search find with how many"

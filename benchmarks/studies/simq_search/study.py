@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.api import UsageError
-from benchmarks.records.studies import Outcome
+from benchmarks.records.study_files import StudyOutcome
 from benchmarks.studies.simq_search.plan import (
     ARMS,
     DYNAMIC,
@@ -51,7 +51,7 @@ Task = tuple[Case, Run]
 ParallelMap = Callable[[Callable[[Task], Rows], Sequence[Task]], Iterable[Rows]]
 
 
-def run(data_dir: Path | None, say: Say = lambda line: None) -> Outcome:
+def run(data_dir: Path | None, say: Say = lambda line: None) -> StudyOutcome:
     """Run the study over the shipped tables.
 
     Raises:
@@ -66,7 +66,7 @@ def run(data_dir: Path | None, say: Say = lambda line: None) -> Outcome:
     return study(list(paths.values()), SearchPlan(), say)
 
 
-def study(paths: Sequence[Path], plan: SearchPlan, say: Say = lambda line: None) -> Outcome:
+def study(paths: Sequence[Path], plan: SearchPlan, say: Say = lambda line: None) -> StudyOutcome:
     """Run the study over some tables."""
     cases = [Case(path, pair) for pair in OBJECTIVES for path in paths if _searchable(path, pair)]
     cases += [

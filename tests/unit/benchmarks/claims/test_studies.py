@@ -16,8 +16,8 @@ from benchmarks.claims import hypotheses, judge
 from benchmarks.claims.hypotheses import REFUTED, SUPPORTED, UNDECIDED
 from benchmarks.cli import main
 from benchmarks.leaderboard import build, claims_page
-from benchmarks.records import store, study_files
-from benchmarks.records.studies import STUDIES, Outcome, module
+from benchmarks.records import integrity, store, study_files
+from benchmarks.records.study_files import STUDIES, StudyOutcome, study_module
 
 VIT, TEXT = "simq-vit: linas - nsga2-joint", "simq-text: linas - nsga2-joint"
 CLAIM = next(
@@ -34,8 +34,10 @@ def publish(results: Path, paired, name="simq-search", unit=CLAIM.unit, **facts)
     """Write a study as the command does."""
     entries = {key: {"values": values, "unit": unit} for key, values in paired.items()}
     facts = {"paired": entries, **facts}
-    outcome = Outcome("Which?", "Why?", "So.", ("a", "b"), [("1", "2")], ["a note"], facts, {"png": b"p"})
-    for ending, content in study_files.files(name, outcome, "c" * 40, None).items():
+    outcome = StudyOutcome(
+        "Which?", "Why?", "So.", ("a", "b"), [("1", "2")], ["a note"], facts, {"png": b"p"}
+    )
+    for ending, content in study_files.to_files(name, outcome, "c" * 40, None).items():
         store.write_text(results / "studies" / f"{name}.{ending}", content)
     return results / "studies" / f"{name}.json"
 
@@ -83,8 +85,10 @@ def bounded(results: Path, **figures):
         else {"values": [figure[0]], "bounds": list(figure[1:]), "unit": "ratio"}
         for table, figure in figures.items()
     }
-    outcome = Outcome("Which?", "Why?", "So.", ("a",), [("1",)], ["n"], {"paired": entries}, {"png": b"p"})
-    for ending, content in study_files.files("simq-fronts", outcome, None, None).items():
+    outcome = StudyOutcome(
+        "Which?", "Why?", "So.", ("a",), [("1",)], ["n"], {"paired": entries}, {"png": b"p"}
+    )
+    for ending, content in study_files.to_files("simq-fronts", outcome, None, None).items():
         store.write_text(results / "studies" / f"simq-fronts.{ending}", content)
     pairs = tuple(entries)
     return {
@@ -122,8 +126,8 @@ def test_a_comparison_has_one_verdict_the_study_s_after_its_correction(tmp_path:
     claim = replace(CLAIM, pairs=(VIT,), replicates="supernets", n=6)
     for p, verdict in ((0.03, SUPPORTED), (0.08, UNDECIDED)):
         entries = {VIT: {"values": UP[:7], "unit": CLAIM.unit, "p": p}}
-        outcome = Outcome("?", "?", "So.", ("a",), [("1",)], ["n"], {"paired": entries}, {"png": b"p"})
-        for ending, content in study_files.files("simq-search", outcome, None, None).items():
+        outcome = StudyOutcome("?", "?", "So.", ("a",), [("1",)], ["n"], {"paired": entries}, {"png": b"p"})
+        for ending, content in study_files.to_files("simq-search", outcome, None, None).items():
             store.write_text(tmp_path / "studies" / f"simq-search.{ending}", content)
         found = judged(tmp_path, claim)
         assert (found.verdict, found.evidence[0].p) == (verdict, p)
@@ -138,7 +142,7 @@ def test_an_interval_of_no_width_is_refused(tmp_path: Path):
     path = publish(tmp_path, {VIT: UP})
     whole = json.loads(path.read_text())
     whole["paired"][VIT]["values"] = [0.223] * 10
-    whole["seal"] = study_files._seal(whole)
+    whole["seal"] = integrity.seal_of(whole)
     path.write_text(json.dumps(whole))
     with pytest.raises(InvalidRecord, match="no width"):
         study_files.load(path)
@@ -166,7 +170,7 @@ def test_every_command_on_a_study_is_one(tmp_path: Path):
     for claim in hypotheses.claims():
         if claim.study in STUDIES:
             words = judged(tmp_path, claim).command.split()[1:]
-            assert main.parser().parse_args(words).name == claim.study and module(claim.study).run
+            assert main.parser().parse_args(words).name == claim.study and study_module(claim.study).run
 
 
 @pytest.mark.parametrize("what", ["figure", "sentence", "commit", "seal", "nothing", "picture", "page"])
@@ -219,7 +223,7 @@ def test_figures_are_figures(tmp_path: Path, values):
     whole = json.loads(path.read_text())
     whole["paired"][VIT]["values"] = values
     with pytest.raises((InvalidRecord, ValueError)):
-        whole["seal"] = study_files._seal(whole)
+        whole["seal"] = integrity.seal_of(whole)
         path.write_text(json.dumps(whole))
         study_files.load(path)
 

@@ -199,12 +199,12 @@ def test_a_row_becomes_an_onnx_file(made, which, precision, timed, tmp_path, cap
     if timed:
         signature = told["latency p50, ms, 95 %"]["signature"]
         assert "|rt:ort-" in signature and f"|prec:{precision}" in signature and "|search:no|" in signature
-        kept = runtime_latencies.load(Path(said["latency"]))
+        kept = runtime_latencies.LATENCIES.load(Path(said["latency"]))
         record = store.load(made[which])
         assert Path(said["latency"]).is_relative_to(made[0] / "local/runtimes" / record["id"])
         assert (kept["policy"], kept["latency"]["signature"]) == (precision, signature)
         assert kept["weights_sha256"] == record["candidates"][0]["weights_sha256"]
-        assert runtime_latencies.of_record(record, [Path(said["latency"])]) == [kept]
+        assert runtime_latencies.LATENCIES.of_record(record, [Path(said["latency"])]) == [kept]
     else:
         assert said["latency"] is None
 

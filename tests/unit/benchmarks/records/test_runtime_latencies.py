@@ -10,7 +10,7 @@ from benchmarks.analysis.table import build_table
 from benchmarks.api import InvalidRecord
 from benchmarks.cli.main import main
 from benchmarks.leaderboard import build
-from benchmarks.records import attachments, runtime_latencies, store
+from benchmarks.records import integrity, runtime_latencies, store
 from benchmarks.report import texts
 from benchmarks.report.plots import gallery
 from tests.fake_records import fake, study, timed_elsewhere
@@ -36,14 +36,14 @@ def only(results, method="hat", seed=1):
 
 
 def publish(results, made):
-    return attachments.write(results, runtime_latencies.FOLDER, made)
+    return runtime_latencies.LATENCIES.write(results, made)
 
 
 def forged(made, **changes):
     """A latency that was changed and sealed anew; ``latency`` adds to it."""
     copy = json.loads(json.dumps(made))
     copy["latency"] |= changes.pop("latency", {})
-    return attachments.sealed(copy | changes)
+    return integrity.with_seal(copy | changes)
 
 
 def test_the_board_has_a_column_for_each_runtime_and_precision(results):
@@ -72,9 +72,7 @@ def test_the_board_has_a_column_for_each_runtime_and_precision(results):
     assert build.check(results) == []
     mixed = {row["method"]: row["p50"] for row in group["rows"]}
     assert mixed == {row["method"]: row["p50"] for row in _bare(results)["groups"][0]["rows"]}
-    assert not [x for x in texts.cells(build_table([fake()])) if "Runtime" in x], (
-        "a local table has none"
-    )
+    assert not [x for x in texts.cells(build_table([fake()])) if "Runtime" in x], "a local table has none"
 
 
 def _bare(results):

@@ -11,7 +11,7 @@ import pytest
 from benchmarks.api import UsageError
 from benchmarks.cli.main import main
 from benchmarks.latency_tables.tables import PROFILES, Table
-from benchmarks.records.studies import STUDIES, module
+from benchmarks.records.study_files import STUDIES, study_module
 from benchmarks.studies import shape_latency
 from benchmarks.studies.shape_latency import Figure, judge, nearby, verdict, window_of
 
@@ -106,7 +106,7 @@ def test_studies_are_listed_also_for_an_unknown_name(capsys: pytest.CaptureFixtu
     assert all(name in told for name in STUDIES)
     assert main(["study", "--json"]) == 0
     assert [row["name"] for row in json.loads(capsys.readouterr().out)] == list(STUDIES)
-    assert all(module(name).SUMMARY for name in STUDIES)
+    assert all(study_module(name).SUMMARY for name in STUDIES)
     with pytest.raises(SystemExit, match="2"):
         main(["study", "shape-latncy"])
     assert "shape-latency" in capsys.readouterr().err

@@ -14,7 +14,7 @@ from benchmarks.api import UsageError
 from benchmarks.measurement.interleaved import MeasurementRejectedError
 from benchmarks.measurement.process_time import RoundTimes, time_networks
 from benchmarks.records import store
-from benchmarks.records.study_files import files as study_files
+from benchmarks.records.study_files import to_files as study_files
 from benchmarks.studies.simq_fronts import measure, rejudge, study
 from benchmarks.studies.simq_fronts.accuracy import PLAN as ACCURACY_PLAN
 from benchmarks.studies.simq_fronts.facts import paired_difference

@@ -16,7 +16,7 @@ from benchmarks import identity
 from benchmarks.api import InvalidRecord
 from benchmarks.cli import main
 from benchmarks.cli import verify as command
-from benchmarks.records import attachments, integrity, store
+from benchmarks.records import integrity, store
 from benchmarks.records.canonical import canonical
 from benchmarks.verification import compare, reproduce, verdict_files
 from tests.fake_records import fake
@@ -200,20 +200,20 @@ def test_nothing_differs_from_itself(value):
 
 
 def test_a_stored_verdict_is_sealed(tmp_path: Path):
-    stored = verdict_files.to_record(BASE, BASE, compare.compare(BASE, BASE))
-    path = attachments.path_of(tmp_path, verdict_files.FOLDER, stored)
+    stored = verdict_files.to_attachment(BASE, BASE, compare.compare(BASE, BASE))
+    path = verdict_files.VERDICTS.path(tmp_path, stored)
     store.write_text(path, json.dumps(stored))
-    assert verdict_files.load(path) == json.loads(json.dumps(stored))
+    assert verdict_files.VERDICTS.load(path) == json.loads(json.dumps(stored))
     assert path.parent.name == BASE["id"] and path.stem == stored["seal"][:16]
     path.write_text(path.read_text().replace('"reproduces"', '"cannot tell"', 1))
     with pytest.raises(InvalidRecord, match="field seal: changed after writing"):
-        verdict_files.load(path)
+        verdict_files.VERDICTS.load(path)
     path.write_text("{}")
     with pytest.raises(InvalidRecord, match="required"):
-        verdict_files.load(path)
+        verdict_files.VERDICTS.load(path)
     path.write_text("[")
     with pytest.raises(InvalidRecord, match="not a verdict"):
-        verdict_files.load(path)
+        verdict_files.VERDICTS.load(path)
 
 
 def test_comparing_needs_no_torch():

@@ -10,7 +10,7 @@ from benchmarks.analysis.table import build_table
 from benchmarks.api import InvalidRecord
 from benchmarks.cli.main import main
 from benchmarks.leaderboard import build
-from benchmarks.records import attachments, store
+from benchmarks.records import attachments, integrity, store
 from benchmarks.report import texts
 from benchmarks.report.plots import gallery
 from benchmarks.verification import compare, verdict_files
@@ -39,7 +39,7 @@ def only(results, method="hat", seed=1):
 def forged(verdict, **changes):
     """A verdict that was changed and sealed anew."""
     made = json.loads(json.dumps(verdict | changes))
-    return attachments.sealed(made)
+    return integrity.with_seal(made)
 
 
 def test_the_board_shows_what_second_runs_said(results):
@@ -72,7 +72,7 @@ def test_the_newest_verdict_that_answers_counts_and_one_failure_outweighs(result
         ("reproduces", "does not reproduce"),
     ]
     files = [publish(results, v) for v in (good, bad, open_)]
-    found = verdict_files.of_record(record, files)
+    found = verdict_files.VERDICTS.of_record(record, files)
     assert [attachments.date(v) for v in found] == ["2026-02-09", "2026-02-03", "2026-02-01"]
     both = "quality reproduces; latency reproduces: 1 of 2 runs, 2026-02-09"
     assert verdict_files.row_status([found, []]) == both  # each part by the newest that answers it
@@ -103,7 +103,7 @@ def test_a_verdict_of_version_1_is_read_with_an_answer_for_each_part(results):
         answer = compare.answer([check["holds"] for check in made["checks"]])
         old = {k: v for k, v in made.items() if k not in ("quality", "latency", "code", "seal")}
         old |= {"schema": "supernet-bench/verify/1", "answer": answer}
-        read = verdict_files.load(publish(results, attachments.sealed(old)))
+        read = verdict_files.VERDICTS.load(publish(results, integrity.with_seal(old)))
         assert (read["quality"], read["latency"], read["code"]) == (quality, latency, [])
 
 
