@@ -13,18 +13,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from supernet import bert
 from supernet.bert import BertFamily, CellBert
 from supernet.elastic import SuperNet
+from supernet.interop import pickle_reader
 from supernet.interop.errors import InexpressibleError, UnreadableModelError, require
 from supernet.interop.huggingface import stock
 from supernet.vit import ViTFamily
@@ -59,7 +63,7 @@ class Start:
 
 
 def read(folder: Path, family: Any, order: str = "plain") -> Start:
-    """The weights of a local folder for a family. No file is unpickled, nothing is downloaded.
+    """The weights of a local folder for a family. Nothing is executed, nothing is downloaded.
 
     Raises:
         UnreadableModelError: the folder is missing, is no model, or a file in it is truncated.
@@ -111,9 +115,9 @@ def initialise(net: SuperNet, folder: Path, order: str = "plain") -> Start:
 
 
 def digest(folder: Path) -> str:
-    """sha256 over names and contents of the configuration and weights of a folder."""
+    """Return the sha256 over names and contents of the configuration and weights of a folder."""
     found = hashlib.sha256()
-    for path in sorted((*folder.glob("*.safetensors"), folder / "config.json")):
+    for path in sorted((*weight_files(folder), folder / "config.json")):
         found.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return found.hexdigest()
 
@@ -126,7 +130,7 @@ def configuration(folder: Path) -> dict[str, Any]:
     """
     try:
         found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UnreadableModelError(
             f"{folder}: not a folder of transformers, its config.json cannot be read ({error})"
         ) from None
@@ -141,15 +145,46 @@ def check_whole(folder: Path) -> None:
     Raises:
         UnreadableModelError: naming the file.
     """
-    files = sorted(folder.glob("*.safetensors"))
+    files = weight_files(folder)
     if not files:
-        raise UnreadableModelError(f"{folder}: no weights in it as *.safetensors; pickled ones are not read")
+        raise UnreadableModelError(f"{folder}: no weights in it as *.safetensors or pytorch_model*.bin")
     for path in files:
         try:
+            if path.suffix == ".bin":
+                pickle_reader.load(path)
+                continue
             with safe_open(path, framework="pt"):
                 pass
         except (OSError, SafetensorError) as error:
             raise UnreadableModelError(f"{path}: not a whole file of weights ({error})") from None
+        except ValueError as error:
+            raise UnreadableModelError(str(error)) from None
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the files of weights: those of safetensors, else PyTorch's pickles, of which nothing is executed."""
+    return sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
+
+
+@contextmanager
+def _as_safetensors(folder: Path) -> Iterator[Path]:
+    """Yield a folder with the same model as safetensors; a temporary one where its weights are pickles.
+
+    Raises:
+        ValueError: a pickle that carries code, is damaged or holds no tensors.
+    """
+    files = weight_files(folder)
+    if not files or files[0].suffix != ".bin":
+        yield folder
+        return
+    weights = {name: tensor for path in files for name, tensor in pickle_reader.load(path).items()}
+    if not all(isinstance(tensor, Tensor) for tensor in weights.values()):
+        raise ValueError("it holds other things than tensors")
+    with TemporaryDirectory() as name:
+        # Copies, since tensors of one file may share memory, which safetensors refuses.
+        save_file({key: tensor.clone() for key, tensor in weights.items()}, Path(name) / "model.safetensors")
+        (Path(name) / "config.json").write_bytes((folder / "config.json").read_bytes())
+        yield Path(name)
 
 
 def head_channels(folder: Path) -> int:
@@ -172,9 +207,10 @@ def _model(folder: Path) -> tuple[Any, set[str]]:
         raise InexpressibleError(f"{folder} is a {kind!r}: a supernet starts from {', '.join(CLASSES)}")
     reader = getattr(require("transformers", "huggingface"), CLASSES[kind])
     try:
-        model, told = reader.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, output_loading_info=True
-        )
+        with _as_safetensors(folder) as whole:
+            model, told = reader.from_pretrained(
+                whole, local_files_only=True, use_safetensors=True, output_loading_info=True
+            )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UnreadableModelError(f"{folder}: its weights cannot be read ({said})") from None
@@ -307,7 +343,7 @@ def vocabulary(folder: Path) -> dict[str, int]:
             made = json.loads(path.read_text(encoding="utf-8"))
             added = {token["content"]: token["id"] for token in made.get("added_tokens", ())}
             return {**made["model"]["vocab"], **added}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UnreadableModelError(f"{path}: not a vocabulary ({error})") from None
     return {}
 
@@ -322,7 +358,7 @@ def pieces(folder: Path) -> list[str]:
     told = folder / "tokenizer_config.json"
     try:
         cased = told.is_file() and json.loads(told.read_text(encoding="utf-8")).get("do_lower_case") is False
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise UnreadableModelError(f"{told}: cannot be read ({error})") from None
     if cased:
         raise InexpressibleError(

@@ -4,6 +4,7 @@ The oracle is the real runtime."""
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 
 from supernet import resnet, seq2seq, vision_language, vit
 from supernet.bert import BertConfig, family_of
@@ -519,6 +521,38 @@ def test_a_model_that_does_not_fit_is_refused_with_the_reason(config, why, tmp_p
         warm_start.read(bert_folder(tmp_path, **config), layered())
 
 
+@pytest.mark.parametrize("shards", [1, 3])
+def test_pickled_weights_are_read_without_executing_them(shards, tmp_path):
+    folder = bert_folder(tmp_path / "bert")
+    expected, digest = warm_start.read(folder, layered()), warm_start.digest(folder)
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    names = list(weights)
+    for shard in range(shards):
+        part = {name: weights[name] for name in names[shard::shards]}
+        name = f"pytorch_model-{shard + 1:05}-of-{shards:05}.bin" if shards > 1 else "pytorch_model.bin"
+        torch.save(part, folder / name)
+    warm_start.check_whole(folder)
+    start = warm_start.read(folder, layered())
+    assert start.weights.keys() == expected.weights.keys() and warm_start.digest(folder) != digest
+    assert all(torch.equal(start.weights[name], weight) for name, weight in expected.weights.items())
+
+
+def test_json_nested_beyond_reading_is_one_sentence(tmp_path):
+    folder, deep = bert_folder(tmp_path / "bert"), "[" * 100_000
+    (folder / "vocab.txt").write_text("[PAD]")
+    (folder / "tokenizer_config.json").write_text(deep)
+    with pytest.raises(UnreadableModelError, match="cannot be read"):
+        warm_start.pieces(folder)
+    (folder / "vocab.txt").unlink()
+    (folder / "tokenizer.json").write_text(deep)
+    with pytest.raises(UnreadableModelError, match="not a vocabulary"):
+        warm_start.vocabulary(folder)
+    (folder / "config.json").write_text(deep)
+    with pytest.raises(UnreadableModelError, match=r"config.json cannot be read"):
+        warm_start.read(folder, layered())
+
+
 def test_bad_folders_are_refused_in_one_sentence(tmp_path):
     with pytest.raises(UnreadableModelError, match=r"config.json cannot be read"):
         warm_start.read(tmp_path / "nothing", layered())
@@ -532,9 +566,14 @@ def test_bad_folders_are_refused_in_one_sentence(tmp_path):
     with pytest.raises(UnreadableModelError, match="its weights cannot be read"):
         warm_start.read(folder, layered())
     weights.unlink()
-    torch.save({}, folder / "pytorch_model.bin")  # would have to be unpickled
-    with pytest.raises(UnreadableModelError, match="its weights cannot be read"):
+    torch.save({"a": [1]}, folder / "pytorch_model.bin")
+    with pytest.raises(UnreadableModelError, match="its weights cannot be read .it holds other things"):
         warm_start.read(folder, layered())
+    torch.save({"a": os.mkdir}, folder / "pytorch_model.bin")
+    with pytest.raises(UnreadableModelError, match="carries code"):
+        warm_start.read(folder, layered())
+    with pytest.raises(UnreadableModelError, match="carries code"):
+        warm_start.check_whole(folder)
     other = json.loads((folder / "config.json").read_text()) | {"model_type": "gpt2"}
     (folder / "config.json").write_text(json.dumps(other))
     with pytest.raises(InexpressibleError, match="'gpt2': a supernet starts from bert, vit, beit"):
