@@ -162,7 +162,7 @@ def check_whole(folder: Path) -> None:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """Return the files of weights: those of safetensors, else PyTorch's pickles, of which nothing is executed."""
+    """Return the files of weights: those of safetensors, else those that PyTorch pickled."""
     return sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
 
 
