@@ -13,7 +13,7 @@ from benchmarks.api import Measurement
 from benchmarks.stats.task_units import TaskUnits
 from benchmarks.tasks import Family, Prepared, Split, is_ours
 from benchmarks.tasks.datasets import Say, datasets
-from benchmarks.tasks.prepare import RawData
+from benchmarks.tasks.prepared_data import RawData
 from benchmarks.tasks.tiers import Table, Tier, read_tier, tier_names
 
 if TYPE_CHECKING:

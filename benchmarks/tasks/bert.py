@@ -15,7 +15,7 @@ from benchmarks.stats import task_units
 from benchmarks.tasks import Prepared, glue, lexicon_digest, text
 from benchmarks.tasks.base import PredictionTask
 from benchmarks.tasks.datasets import Say, datasets
-from benchmarks.tasks.prepare import RawData
+from benchmarks.tasks.prepared_data import RawData
 from benchmarks.tasks.tiers import Tier
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from benchmarks.api import UsageError
 from benchmarks.tasks import Prepared
 from benchmarks.tasks.datasets import Say, datasets, locate, read_lines, sha256
-from benchmarks.tasks.prepare import RawData, read_info, write_info
+from benchmarks.tasks.prepared_data import RawData, read_info, write_info
 from benchmarks.tasks.tiers import Table
 
 if TYPE_CHECKING:

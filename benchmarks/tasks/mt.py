@@ -15,7 +15,7 @@ from benchmarks.api import Measurement
 from benchmarks.stats import task_units
 from benchmarks.tasks import Prepared, corpus, lexicon_digest
 from benchmarks.tasks.base import TieredTask, autocast, evaluating
-from benchmarks.tasks.prepare import RawData
+from benchmarks.tasks.prepared_data import RawData
 from benchmarks.tasks.tiers import Tier
 
 if TYPE_CHECKING:

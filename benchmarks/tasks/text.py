@@ -17,7 +17,7 @@ from benchmarks.api import UsageError
 from benchmarks.stats.bleu import digest
 from benchmarks.tasks import Prepared
 from benchmarks.tasks.datasets import Say, datasets, locate, read_lines, sha256
-from benchmarks.tasks.prepare import RawData, read_info, write_info
+from benchmarks.tasks.prepared_data import RawData, read_info, write_info
 from benchmarks.tasks.tiers import Table
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from benchmarks.stats import task_units
 from benchmarks.tasks import Prepared, cifar, images, mosaics
 from benchmarks.tasks.base import PredictionTask
-from benchmarks.tasks.prepare import RawData
+from benchmarks.tasks.prepared_data import RawData
 from benchmarks.tasks.tiers import Tier
 
 if TYPE_CHECKING:

@@ -140,6 +140,14 @@ def test_no_utils() -> None:
     assert not [path for path in sources() if path.stem in ("utils", "helpers", "common", "misc")]
 
 
+def test_no_module_hides_a_function_of_its_package() -> None:
+    """Importing ``package.name`` binds it in the package, over a function of that name."""
+    for init in (path for path in sources() if path.name == "__init__.py"):
+        defined = {getattr(node, "name", "") for node in ast.parse(init.read_text()).body}
+        modules = {path.stem for path in init.parent.iterdir() if path.suffix == ".py" or path.is_dir()}
+        assert not defined & modules, f"{init.relative_to(ROOT)}: {', '.join(defined & modules)}"
+
+
 def entry_points() -> list[tuple[str, str, str]]:
     groups = PROJECT["entry-points"]
     return [(group, name, target) for group, points in groups.items() for name, target in points.items()]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.tasks.prepare import INFO, RawData, read_info, write_info
+from benchmarks.tasks.prepared_data import INFO, RawData, read_info, write_info
 
 Lines = dict[str, str]
 
