@@ -17,6 +17,7 @@ from benchmarks.cli.arguments import add_data_dir, add_json, add_results
 from benchmarks.cli.console import print_json, print_table
 from benchmarks.hardware import profiles as declared
 from benchmarks.hardware.file_lock import lock
+from benchmarks.hardware.probe import probe
 
 NEEDED = (
     "torch",
@@ -94,7 +95,7 @@ def _software() -> Iterator[Finding]:
 
 def _hardware() -> Iterator[Finding]:
     """Check the hardware profile, processor, threads, load and GPUs of this machine."""
-    machine, matching = declared.probe(), declared.matching()
+    machine, matching = probe(), declared.matching()
     if matching:
         yield Finding("ok", "profile", matching)
     else:

@@ -7,6 +7,7 @@ import argparse
 from benchmarks.cli.arguments import add_data_dir, add_json
 from benchmarks.cli.console import print_json, print_table
 from benchmarks.cli.list import print_rows, profile_rows
+from benchmarks.hardware.probe import probe
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -17,10 +18,9 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print declared profiles, this machine and, with data, the predictors of table profiles; return 0."""
-    from benchmarks.hardware import profiles as declared
     from benchmarks.latency_tables import evaluation
 
-    rows, machine = profile_rows(), declared.probe()
+    rows, machine = profile_rows(), probe()
     left_out: list[str] = []
     evaluated = evaluation.evaluate_tables(options.data_dir, say=left_out.append) if options.data_dir else []
     if options.json:

@@ -1,10 +1,9 @@
 """Energy through codecarbon's offline tracker, its source recorded with every figure. Imports no torch.
 
-Nothing here is invented: where neither codecarbon nor a counter answers, ``joules`` is None and
-``source`` says why. A figure without counters is a model of load and time, not a measurement, and
-says so. Nothing raises into a run.
+If neither codecarbon nor a counter answers, ``joules`` is None and ``source`` states the reason. A figure
+without counters is a model of load and time, not a measurement, and is marked so. Nothing raises into a run.
 
-The first tracker of a process looks at the hardware for seconds; ``warm_up`` lets a thread do that.
+The first tracker of a process probes the hardware for seconds; ``warm_up`` lets a thread do that.
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ import os
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from benchmarks.hardware.probe import probe
 from benchmarks.hardware.profiles import Profile
 
 JOULES_PER_KWH = 3.6e6
 PROBE_SECONDS = 60.0
-"""How long ``ready`` waits for codecarbon's look at the hardware, at most."""
+"""Seconds that ``ready`` waits for codecarbon's probe of the hardware, at most."""
 
 _CPU_MODES = {
     "intel_rapl": "RAPL",
@@ -32,7 +31,7 @@ _CPU_MODES = {
 
 
 class _Probe:
-    """The one look at the hardware that codecarbon takes in a process, in a thread of its own."""
+    """Codecarbon's probe of the hardware, once a process, in a thread of its own."""
 
     def __init__(self, watts: dict[str, float]) -> None:
         self.watts, self.error = watts, ""
@@ -59,7 +58,7 @@ _probes_lock = threading.Lock()
 
 
 def warm_up(profile: Profile | None = None) -> None:
-    """Begin codecarbon's look at the hardware in the background; at once, and once a process."""
+    """Begin codecarbon's probe of the hardware in the background; at once, and once a process."""
     _probe(profile)
 
 
@@ -73,7 +72,7 @@ def _probe(profile: Profile | None) -> _Probe:
 
 
 def _pinned(profile: Profile | None) -> dict[str, float]:
-    """Arguments of codecarbon for the profile's declared watts; real counters come before them."""
+    """Return codecarbon's arguments for the profile's declared watts; real counters come before them."""
     declared = profile.energy if profile else {}
     watts: dict[str, float] = {}
     if "cpu_watts" in declared and not _rapl():
@@ -84,7 +83,7 @@ def _pinned(profile: Profile | None) -> dict[str, float]:
 
 
 def _rapl(root: Path = Path("/sys/class/powercap")) -> bool:
-    """True where the processor's energy counters may be read."""
+    """Return whether the processor's energy counters may be read."""
     return any(os.access(path, os.R_OK) for path in root.glob("intel-rapl*/energy_uj"))
 
 
@@ -110,6 +109,20 @@ def _tracker(watts: dict[str, Any]) -> Any:
     )
 
 
+class EnergyReading(TypedDict):
+    """Energy between ``start`` and ``stop``.
+
+    ``joules`` is None if nothing answered: ``source`` then states the reason. ``kg_co2`` is always None.
+    ``covered_seconds`` is the part of ``seconds`` that codecarbon measured.
+    """
+
+    joules: float | None
+    source: str
+    kg_co2: None
+    seconds: float
+    covered_seconds: float
+
+
 class EnergyMeter:
     """Energy of the whole machine between ``start`` and ``stop``; one meter a measurement.
 
@@ -129,7 +142,7 @@ class EnergyMeter:
         return self._probe.wait(seconds)
 
     def start(self) -> None:
-        """Begin; returns at once, also when codecarbon is still looking at the hardware."""
+        """Begin; return at once, also while codecarbon still probes the hardware."""
         self._began = time.perf_counter()
         self._reason = "codecarbon was still looking at the hardware"
         if self._probe.wait(0):
@@ -156,13 +169,8 @@ class EnergyMeter:
             except Exception as error:
                 self._reason = f"codecarbon failed: {type(error).__name__}: {error}"
 
-    def stop(self) -> dict[str, Any]:
-        """End, and say what was counted.
-
-        Returns:
-            ``joules`` (None: see ``source``), ``source``, ``kg_co2`` (always None), ``seconds`` since
-            ``start`` and ``covered_seconds``: how long the meter ran, less where codecarbon was late.
-        """
+    def stop(self) -> EnergyReading:
+        """End the measurement and return its reading."""
         with self._lock:
             if self._began is None:
                 return _answer(None, "the meter was not started", 0.0, 0.0)
@@ -179,7 +187,7 @@ class EnergyMeter:
                 self._reason = f"{type(error).__name__}: {error}"
         return _answer(None, self._reason, seconds, 0.0)
 
-    def _read(self, seconds: float) -> dict[str, Any]:
+    def _read(self, seconds: float) -> EnergyReading:
         tracker, self._tracker = self._tracker, None
         tracker.stop()
         # codecarbon swallows its own exceptions: without a result there is no such attribute.
@@ -192,7 +200,7 @@ class EnergyMeter:
         return _answer(joules, _source(tracker, self._probe.watts), seconds, data.duration)
 
 
-def _answer(joules: float | None, source: str, seconds: float, covered: float) -> dict[str, Any]:
+def _answer(joules: float | None, source: str, seconds: float, covered: float) -> EnergyReading:
     return {
         "joules": joules,
         "source": source,
@@ -203,17 +211,17 @@ def _answer(joules: float | None, source: str, seconds: float, covered: float) -
 
 
 def _source(tracker: Any, watts: dict[str, float]) -> str:
-    """Which codecarbon, which counters and models, and the watts they were told."""
+    """Return codecarbon's version, its counters and models, and the watts they were given."""
     hardware = getattr(tracker, "_hardware", [])
     modes = [getattr(part, "_mode", None) for part in hardware]
     cpu = next((_CPU_MODES.get(mode, mode) for mode in modes if isinstance(mode, str)), "CPU unknown")
     parts = ["NVML"] if any(type(part).__name__ == "GPU" for part in hardware) else []
-    told = [
+    declared = [
         f"{name} {watts[key]:g} W"
         for name, key in (("CPU", "force_cpu_power"), ("RAM", "force_ram_power"))
         if key in watts
     ]
-    pinned = f", {' and '.join(told)} pinned" if told else ""
+    pinned = f", {' and '.join(declared)} pinned" if declared else ""
     parts.append(f"{cpu} (estimate{pinned})" if cpu != "RAPL" else f"RAPL (RAM an estimate{pinned})")
     try:
         version = importlib.metadata.version("codecarbon")
@@ -223,7 +231,7 @@ def _source(tracker: Any, watts: dict[str, float]) -> str:
 
 
 def _nvml_millijoules() -> int | None:
-    """The energy counters of this process's GPUs, added up; None where there is no counter."""
+    """Return the sum of the energy counters of this process's GPUs; None if there is no counter."""
     try:
         import pynvml
     except ImportError:

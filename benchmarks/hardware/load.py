@@ -1,4 +1,4 @@
-"""Processor time: what other programs take of this machine, and what a run's own processes took. No torch."""
+"""Processor time of other programs on this machine, and of a run's own processes. No torch."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from benchmarks.hardware.probe import usable_cpus
 from benchmarks.stats.quantiles import DISTURBED
 
 SAMPLES, SAMPLE_S = 10, 0.1
-"""Of one look at the machine: their number, and seconds between two."""
+"""Number of samples in a load measurement, and seconds between two."""
 CHILDREN_EVERY_S = 5.0
-"""Between two looks at the children that run: each reads the table of all processes."""
+"""Seconds between two readings of running children: each reads the table of all processes."""
 
 
 class OtherLoad:
-    """Processors' worth of time that others than this process take: a disturbed timing shows."""
+    """Meter of the processors' worth of time that other processes use; it shows a disturbed timing."""
 
     def __init__(self) -> None:
         self._began, self._busy = time.perf_counter(), self._others()
@@ -33,12 +33,13 @@ class OtherLoad:
         return float(sum(machine) - idle - guest - own.user - own.system)
 
     def read(self) -> float:
+        """Return the processors' worth of time since the meter was made."""
         passed = max(time.perf_counter() - self._began, 1e-9)
         return round(max(0.0, self._others() - self._busy) / passed, 2)
 
 
 class TreeSeconds:
-    """Processor seconds, user and system, of this process and all that it has started, ended or not."""
+    """Meter of processor seconds, user and system, of this process and all its children, ended or not."""
 
     def __init__(self) -> None:
         self._children, self._at = 0.0, float("-inf")
@@ -62,28 +63,28 @@ def _running_children() -> float:
 
 
 def end_children() -> None:
-    """End all that this process has started and that still runs."""
+    """Kill all running children of this process."""
     for child in psutil.Process().children(recursive=True):
         with suppress(psutil.Error):
             child.kill()
 
 
 @dataclass(frozen=True)
-class Look:
-    """What other programs do on this machine just now."""
+class MachineLoad:
+    """Present load of this machine by other programs."""
 
     cpus: int
     used: float
-    """Processors' worth of time that they take."""
+    """Processors' worth of time that other programs use."""
     ready: float
-    """Threads of theirs that run or wait for a processor, on average; no less than ``used``."""
+    """Their threads that run or wait for a processor, on average; no less than ``used``."""
 
     def slowdown(self, threads: int) -> float:
-        """Return how many times as long work of so many threads takes, processors shared out evenly."""
+        """Return the factor by which work of so many threads is slower, with processors shared evenly."""
         return max(1.0, (self.ready + min(threads, self.cpus)) / self.cpus)
 
     def line(self, threads: int) -> str:
-        """Return what to tell whoever starts runs of so many threads."""
+        """Return the load in one line, with the expected slowdown of runs of so many threads."""
         cores = f"{self.cpus} core{'s' * (self.cpus != 1)}"
         line = f"load: {cores}, other programs use {self.used:.1f} of {'them' if self.cpus != 1 else 'it'}"
         if self.used <= DISTURBED:
@@ -94,18 +95,18 @@ class Look:
         return f"{line}: expect {expect}; latencies will be marked as disturbed"
 
 
-def look(samples: int = SAMPLES, every: float = SAMPLE_S) -> Look:
-    """Watch the machine for about a second."""
+def measure_load(samples: int = SAMPLES, every: float = SAMPLE_S) -> MachineLoad:
+    """Measure the load of the machine for about a second."""
     others, ready = OtherLoad(), []
     for _ in range(samples):
         time.sleep(every)
         ready.append(_ready())
     used = others.read()
-    return Look(psutil.cpu_count() or usable_cpus(), used, max(used, sum(ready) / len(ready)))
+    return MachineLoad(psutil.cpu_count() or usable_cpus(), used, max(used, sum(ready) / len(ready)))
 
 
 def _ready(path: Path = Path("/proc/loadavg")) -> float:
-    """Threads that run or wait for a processor, besides this one; 0 where the system does not tell."""
+    """Return the threads that run or wait for a processor, without this one; 0 if the system states none."""
     try:
         return max(0.0, float(path.read_text("ascii").split()[3].partition("/")[0]) - 1)
     except (OSError, ValueError, IndexError):

@@ -1,4 +1,4 @@
-"""What this machine offers to this process: processor, memory, GPUs. Imports no torch."""
+"""Probe of this machine: processor, memory and GPUs that this process may use. Imports no torch."""
 
 from __future__ import annotations
 
@@ -8,19 +8,41 @@ import shutil
 import subprocess
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 GPU_QUERY_SECONDS = 20
-"""What ``nvidia-smi`` may take before the machine counts as one without a GPU."""
+"""Seconds that ``nvidia-smi`` may take before the machine counts as one without a GPU."""
+
+
+class ProbedGpu(TypedDict):
+    """One usable GPU."""
+
+    name: str
+    memory_gib: float | None
+    driver: str
+    uuid: str
+
+
+class ProbedMachine(TypedDict):
+    """Hardware that this process may use.
+
+    ``cpus`` counts hardware threads, ``cpu`` is the model's name, ``isa`` the sorted flags.
+    """
+
+    arch: str
+    cpus: int
+    cpu: str
+    isa: list[str]
+    memory_gib: float
+    gpus: list[ProbedGpu]
 
 
 @cache
-def probe() -> dict[str, Any]:
-    """What this machine offers to this process; found out once a process.
-
-    Keys: ``arch``, ``cpus`` (hardware threads usable), ``cpu`` (model name), ``isa`` (flags, sorted),
-    ``memory_gib``, ``gpus`` (``name``, ``memory_gib``, ``driver``, ``uuid`` of each usable one).
-    """
+def probe() -> ProbedMachine:
+    """Return the hardware that this process may use; probed once a process."""
     cpu, isa = _cpuinfo()
     return {
         "arch": platform.machine(),
@@ -33,7 +55,7 @@ def probe() -> dict[str, Any]:
 
 
 def _cpuinfo(path: Path = Path("/proc/cpuinfo")) -> tuple[str, list[str]]:
-    """Model name and flags of the first processor; empty where the system does not say."""
+    """Return model name and flags of the first processor; empty if the system states none."""
     model, flags = "", ""
     try:
         lines = path.read_text("utf-8", "replace").split("\n\n", 1)[0].splitlines()
@@ -49,7 +71,7 @@ def _cpuinfo(path: Path = Path("/proc/cpuinfo")) -> tuple[str, list[str]]:
 
 
 def usable_cpus() -> int:
-    """Hardware threads this process may use: its affinity, cut to its container's quota."""
+    """Return the number of hardware threads of this process: its affinity, cut to its container's quota."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _quota(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup"))
     return count if quota is None else max(1, min(count, int(quota + 0.01)))
@@ -101,8 +123,8 @@ def _groups(membership: Path) -> list[tuple[int, str]]:
     return groups
 
 
-def _gpus() -> list[dict[str, Any]]:
-    """NVIDIA GPUs of the machine, by the driver's library or else by ``nvidia-smi``."""
+def _gpus() -> list[ProbedGpu]:
+    """Return the NVIDIA GPUs of the machine, by the driver's library or else by ``nvidia-smi``."""
     try:
         import pynvml
     except ImportError:
@@ -119,7 +141,7 @@ def _gpus() -> list[dict[str, Any]]:
         pynvml.nvmlShutdown()
 
 
-def _nvml_device(nvml: Any, index: int) -> dict[str, Any]:
+def _nvml_device(nvml: ModuleType, index: int) -> ProbedGpu:
     def text(value: str | bytes) -> str:
         return value.decode() if isinstance(value, bytes) else value
 
@@ -132,7 +154,7 @@ def _nvml_device(nvml: Any, index: int) -> dict[str, Any]:
     }
 
 
-def _nvidia_smi() -> list[dict[str, Any]]:
+def _nvidia_smi() -> list[ProbedGpu]:
     program = shutil.which("nvidia-smi")
     if program is None:
         return []
@@ -154,12 +176,12 @@ def _nvidia_smi() -> list[dict[str, Any]]:
     ]
 
 
-def _visible(gpus: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Those of ``gpus`` that ``CUDA_VISIBLE_DEVICES`` leaves to this process."""
+def _visible(gpus: list[ProbedGpu]) -> list[ProbedGpu]:
+    """Return those of ``gpus`` that ``CUDA_VISIBLE_DEVICES`` leaves to this process."""
     allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
     if allowed is None:
         return gpus
-    kept: list[dict[str, Any]] = []
+    kept: list[ProbedGpu] = []
     for word in allowed.split(","):
         word = word.strip()
         if word.isdigit():

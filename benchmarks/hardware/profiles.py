@@ -1,35 +1,22 @@
-"""Declared hardware: what a profile says, what this machine is, and what differs. Imports no torch.
+"""Declared hardware: profiles, and their comparison with this machine. Imports no torch.
 
-A profile is one file of ``profiles/``. Results are compared inside one profile only, so a run under a
-profile that the machine is not is refused. ``undeclared`` is the name of no profile: any machine may
-run under it, and its results stay among themselves.
+A profile is one file of ``declared/``. Results are compared inside one profile only, so a run under a
+profile that does not fit the machine is refused. ``undeclared`` stands for no profile: any machine may
+run under it, and its results are compared among themselves only.
 """
 
 from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from benchmarks.api import ProfileMismatch, UsageError
-from benchmarks.hardware.probe import probe
-
-__all__ = [
-    "UNDECLARED",
-    "Profile",
-    "ProfileMismatch",
-    "differences",
-    "enforce",
-    "get",
-    "matching",
-    "names",
-    "probe",
-    "resolve",
-]
+from benchmarks.hardware.probe import ProbedGpu, ProbedMachine, probe
 
 FOLDER = Path(__file__).parent / "declared"
 UNDECLARED = "undeclared"
@@ -37,15 +24,30 @@ _KEYS = {"summary", "device", "threads", "machine", "energy"}
 _MACHINE_KEYS = {"arch", "cpus", "isa", "lacks", "gpu", "gpus", "gpu_memory_gib"}
 
 
+class MachineRequirement(TypedDict, total=False):
+    """Hardware that a machine must have; absent fields are free.
+
+    ``isa`` and ``lacks`` are processor flags that it must and must not have; ``gpus`` is the number of GPUs
+    and ``gpu_memory_gib`` the least memory of each.
+    """
+
+    arch: str
+    cpus: int
+    isa: Sequence[str]
+    lacks: Sequence[str]
+    gpu: str
+    gpus: int
+    gpu_memory_gib: float
+
+
 @dataclass(frozen=True)
 class Profile:
     """One declared kind of machine.
 
     Attributes:
-        device: where networks run, ``cpu`` or ``cuda``.
-        threads: of torch; None leaves torch's own number (``undeclared`` only).
-        machine: what the machine must be: ``arch``, ``cpus``, ``isa`` flags, ``gpu`` name, number of
-            ``gpus``, least ``gpu_memory_gib``; what is absent is free.
+        device: of the networks, ``cpu`` or ``cuda``.
+        threads: number of torch's threads; None leaves torch's own number (``undeclared`` only).
+        machine: hardware that the machine must have.
         energy: ``cpu_watts`` and ``ram_watts`` for the energy model of a machine without counters.
     """
 
@@ -53,17 +55,17 @@ class Profile:
     device: str
     threads: int | None
     summary: str = ""
-    machine: Mapping[str, Any] = field(default_factory=dict)
+    machine: MachineRequirement = field(default_factory=MachineRequirement)
     energy: Mapping[str, float] = field(default_factory=dict)
 
 
 def names() -> list[str]:
-    """The declared profiles, sorted; without ``undeclared``."""
+    """Return the names of the declared profiles, sorted; without ``undeclared``."""
     return sorted(path.name.removesuffix(".toml") for path in FOLDER.glob("*.toml"))
 
 
 def get(name: str) -> Profile:
-    """The profile called ``name``; ``undeclared`` has the device that was found.
+    """Return the profile called ``name``; ``undeclared`` has the device of this machine.
 
     Raises:
         UsageError: there is none of that name.
@@ -100,8 +102,8 @@ def _read(path: Path) -> Profile:
     )
 
 
-def matching(machine: Mapping[str, Any] | None = None) -> str | None:
-    """The declared profile that this machine is, one with a GPU before one without; None for none."""
+def matching(machine: ProbedMachine | None = None) -> str | None:
+    """Return the declared profile that fits this machine, with a GPU before without; None if none fits."""
     machine = probe() if machine is None else machine
     fits = [profile for profile in map(get, names()) if not differences(profile, machine)]
     fits.sort(key=lambda profile: (profile.device != "cuda", profile.name))
@@ -109,25 +111,25 @@ def matching(machine: Mapping[str, Any] | None = None) -> str | None:
 
 
 def resolve(name: str) -> str:
-    """``auto`` as the profile that matches this machine, or ``undeclared``; other names checked."""
+    """Return ``auto`` as the profile that fits this machine, or ``undeclared``; check other names."""
     if name == "auto":
         return matching() or UNDECLARED
     return get(name).name
 
 
-def enforce(name: str, machine: Mapping[str, Any] | None = None) -> Profile:
-    """The profile called ``name``, if this machine is one.
+def enforce(name: str, machine: ProbedMachine | None = None) -> Profile:
+    """Return the profile called ``name`` if it fits this machine.
 
     Raises:
         UsageError: there is no such profile.
-        ProfileMismatch: with a line for everything that differs.
+        ProfileMismatch: with a line for every difference.
     """
     profile = get(name)
     machine = probe() if machine is None else machine
-    found = differences(profile, machine)
-    if not found:
+    differing = differences(profile, machine)
+    if not differing:
         return profile
-    rows = [f"  {what:<10}{'declared ' + declared:<31}found {is_}" for what, declared, is_ in found]
+    rows = [f"  {part:<10}{'declared ' + declared:<31}found {actual}" for part, declared, actual in differing]
     here = matching(machine)
     way = (
         f"run on what this machine is: --profile {here}, or measure it apart from all others:"
@@ -137,10 +139,10 @@ def enforce(name: str, machine: Mapping[str, Any] | None = None) -> Profile:
     raise ProfileMismatch("\n".join([f"this machine is not {name}", *rows, f"{way} --profile {UNDECLARED}"]))
 
 
-def differences(profile: Profile, machine: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """``(what, declared, found)`` for everything in which ``machine`` (see ``probe``) is not ``profile``."""
+def differences(profile: Profile, machine: ProbedMachine) -> list[tuple[str, str, str]]:
+    """Return part, declared and actual value of every difference between ``machine`` and ``profile``."""
     want, out = profile.machine, []
-    gpus: list[Mapping[str, Any]] = machine["gpus"]
+    gpus = machine["gpus"]
     if "gpu" in want:
         usable = [g for g in gpus if g["name"] == want["gpu"]]
         if len(usable) != want["gpus"] or len(gpus) != want["gpus"]:
@@ -161,6 +163,6 @@ def differences(profile: Profile, machine: Mapping[str, Any]) -> list[tuple[str,
     return out
 
 
-def _gpu_text(gpus: list[Mapping[str, Any]]) -> str:
+def _gpu_text(gpus: Sequence[ProbedGpu]) -> str:
     kinds = [g["name"] for g in gpus]
     return ", ".join(f"{name} x{kinds.count(name)}" for name in dict.fromkeys(kinds)) or "none"

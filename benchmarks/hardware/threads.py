@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import torch
 
-from benchmarks.hardware.profiles import UNDECLARED, Profile, ProfileMismatch, get
+from benchmarks.api import ProfileMismatch
+from benchmarks.hardware.profiles import UNDECLARED, Profile, get
 
 
 def apply(profile: Profile, jobs: int = 1) -> int:
     """Give torch the declared number of threads; once a process, before its first parallel work.
 
     Args:
-        profile: declares them. Whatever is timed, is timed on all of them.
-        jobs: processes that work side by side and share them: each waits at every product for its own
-            slowest thread, so that more threads than processors slow all down many times over.
+        profile: declares the threads. A timing uses all of them.
+        jobs: processes that share the threads. Each waits at every product for its own slowest thread, so
+            more threads than processors slow all of them down many times over.
 
     Returns:
-        the threads torch now uses.
+        The number of threads that torch uses now.
 
     Raises:
         ProfileMismatch: the profile's device is a GPU and this torch cannot use one.
@@ -37,10 +38,10 @@ _applied: list[Profile] = []
 
 
 def applied() -> Profile:
-    """What ``apply`` was last told in this process; an undeclared machine where it was told none."""
+    """Return the profile of the last ``apply`` in this process; ``undeclared`` before the first."""
     return _applied[-1] if _applied else get(UNDECLARED)
 
 
 def declared() -> int | None:
-    """The threads of ``applied``, to time with, whatever is used to train; None for torch's own number."""
+    """Return the number of threads for timing, whatever training uses; None: torch's own number."""
     return applied().threads

@@ -1,9 +1,9 @@
-"""One timing at a time on a machine, and nobody at work meanwhile: over all processes. No torch.
+"""Timing lock of a machine: one timing at a time, while all other processes pause. No torch.
 
-The lock files lie in one folder of the machine, whatever ``TMPDIR`` is: two jobs of one node must meet.
-Two lock files. Whoever works (trains, evaluates, translates) shares the *machine* lock and looks at
-the *gate* between two steps. Whoever times takes the gate, at which the workers stop and let go of
-the machine, and then the machine. The kernel gives up the locks of a process that ends.
+There are two lock files, in one folder of the machine whatever ``TMPDIR`` is: two jobs of one node must meet.
+A process at work (training, evaluating, translating) shares the *machine* lock and checks the *gate* between
+two steps. A process that times takes the gate, at which workers stop and release the machine, and then the
+machine. The kernel releases the locks of a process that ends.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FOLDERS = ("/dev/shm", "/tmp", "/var/tmp")
 
 
 class _State:
-    """What this process holds. One thread of a process works or times."""
+    """Locks that this process holds. One thread of a process works or times."""
 
     timing = 0
     work: int | None = None
@@ -39,7 +39,7 @@ _mine = _State()
 
 @contextmanager
 def working() -> Iterator[None]:
-    """Share the machine with others at work, and stop for timings at every ``yield_to_timing``."""
+    """Share the machine with other workers, and stop for timings at every ``yield_to_timing``."""
     _mine.work, _mine.gate = _open_lock(MACHINE), _open_lock(GATE)
     try:
         yield_to_timing()
@@ -51,7 +51,7 @@ def working() -> Iterator[None]:
 
 
 def timing_requested() -> bool:
-    """Whether ``yield_to_timing`` would wait: somebody times, or means to."""
+    """Return whether ``yield_to_timing`` would wait: a timing runs or has been requested."""
     if _mine.work is None:
         return False
     try:
@@ -63,7 +63,7 @@ def timing_requested() -> bool:
 
 
 def yield_to_timing(settle: Callable[[], object] | None = None) -> None:
-    """Between two steps of work: let those who wait to time go first.
+    """Let waiting timings run first; called between two steps of work.
 
     Args:
         settle: waits for what was launched on a device, called before the machine is let go.
@@ -81,11 +81,11 @@ def yield_to_timing(settle: Callable[[], object] | None = None) -> None:
 
 @contextmanager
 def exclusive() -> Iterator[float]:
-    """Have the machine to oneself; gives the seconds waited for it.
+    """Hold the machine alone; yield the seconds waited for it.
 
     One lock for all devices: timing on a GPU is bound by the processor that launches its kernels.
-    May be entered again inside. A worker that times has let go of its share afterwards, and takes
-    it again at its next ``yield_to_timing``.
+    It may be nested. A worker that times releases its share, and takes it again at its next
+    ``yield_to_timing``.
     """
     if _mine.timing:
         _mine.timing += 1
@@ -113,7 +113,7 @@ def exclusive() -> Iterator[float]:
 
 
 def _open_lock(lock: str) -> int:
-    """The lock file of all users of the machine; of this one where another's may not be opened."""
+    """Open the lock file shared by all users; this user's own if another's may not be opened."""
     named = os.environ.get(FOLDER_VARIABLE)
     folder = Path(named or next((name for name in FOLDERS if os.path.isdir(name)), "/tmp"))
     for name in (lock, f"{lock}.{os.getuid()}"):

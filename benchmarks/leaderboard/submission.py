@@ -15,6 +15,7 @@ from benchmarks import options, registry
 from benchmarks.api import LIMITED, UsageError
 from benchmarks.comparability.grouping import COUNTED
 from benchmarks.hardware import profiles
+from benchmarks.hardware.probe import ProbedGpu, ProbedMachine
 from benchmarks.options import IGNORED
 from benchmarks.records import integrity
 from benchmarks.records.record import Record
@@ -113,10 +114,20 @@ def unlike(name: str, machine: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "machine", f"says nothing of {', '.join(missing)}"
         return
     gpus = [g for g in machine["gpus"] if isinstance(g, Mapping)]
-    gpus = [{"name": sanitize(g.get("name"), 80), "memory_gib": _size(g.get("memory_gib"))} for g in gpus]
     # Of the processor's flags a record keeps a hash: they were compared where it ran, not again here.
-    stated = {"arch": sanitize(machine["arch"], 40), "cpus": machine["cpus"], "gpus": gpus}
-    stated["isa"] = declared.machine.get("isa", ())
+    stated = ProbedMachine(
+        arch=sanitize(machine["arch"], 40),
+        cpus=machine["cpus"],
+        cpu="",
+        isa=[*declared.machine.get("isa", ())],
+        memory_gib=0.0,
+        gpus=[
+            ProbedGpu(
+                name=sanitize(g.get("name"), 80), memory_gib=_size(g.get("memory_gib")), driver="", uuid=""
+            )
+            for g in gpus
+        ],
+    )
     for what, wanted, is_ in profiles.differences(declared, stated):
         yield "machine", f"{what} is {is_}, profile {name} declares {wanted}"
 

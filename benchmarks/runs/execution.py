@@ -51,7 +51,7 @@ def execute(
     from benchmarks.runs.progress import Display
 
     signal.signal(signal.SIGTERM, _interrupt)
-    machine_load, threads = load.look(), options.jobs * (profile.threads or usable_cpus())
+    machine_load, threads = load.measure_load(), options.jobs * (profile.threads or usable_cpus())
     display = Display(console, plan, options.jobs, machine_load.slowdown(threads))
     display.note(machine_load.line(threads))
     names = {run.spec.task for run in plan.pending}

@@ -10,6 +10,7 @@ from typing import Any
 from benchmarks import identity, registry
 from benchmarks.api import UsageError
 from benchmarks.hardware import profiles
+from benchmarks.hardware.probe import probe
 from benchmarks.hardware.profiles import Profile
 from benchmarks.records import store
 from benchmarks.records.provenance import source_state
@@ -186,7 +187,7 @@ def _profile(record: Record, obstacles: list[str]) -> Profile | None:
             return declared
     elif name in profiles.names():
         declared = profiles.get(name)
-        if not profiles.differences(declared, profiles.probe()):
+        if not profiles.differences(declared, probe()):
             return declared
         here = profiles.get(profiles.resolve("auto"))
         if here.device == declared.device:

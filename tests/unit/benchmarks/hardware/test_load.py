@@ -9,35 +9,35 @@ from pathlib import Path
 import pytest
 
 from benchmarks.hardware import load
-from benchmarks.hardware.load import Look, TreeSeconds
+from benchmarks.hardware.load import MachineLoad, TreeSeconds
 
 BURN = "import time\nwhile time.process_time() < {:g}: pass\n"
 
 
 def test_one_line_says_what_to_expect_beside_other_programs():
-    told = Look(cpus=2, used=1.9, ready=2.0).line(threads=2)
+    told = MachineLoad(cpus=2, used=1.9, ready=2.0).line(threads=2)
     assert told == (
         "load: 2 cores, other programs use 1.9 of them: expect about twice the time;"
         " latencies will be marked as disturbed"
     )
-    assert "expect about 4 times the time" in Look(2, 2.0, 6.0).line(threads=2)
-    assert "expect the usual time" in Look(8, 3.0, 3.0).line(threads=2)
-    assert Look(2, 0.1, 0.1).line(threads=2) == "load: 2 cores, other programs use 0.1 of them"
+    assert "expect about 4 times the time" in MachineLoad(2, 2.0, 6.0).line(threads=2)
+    assert "expect the usual time" in MachineLoad(8, 3.0, 3.0).line(threads=2)
+    assert MachineLoad(2, 0.1, 0.1).line(threads=2) == "load: 2 cores, other programs use 0.1 of them"
 
 
 def test_work_is_as_slow_as_processors_are_shared():
-    assert Look(2, 0.0, 0.0).slowdown(2) == 1
-    assert Look(2, 2.0, 2.0).slowdown(2) == 2
-    assert Look(2, 2.0, 2.0).slowdown(1) == 1.5
-    assert Look(2, 2.0, 2.0).slowdown(16) == 2, "never more threads than processors"
-    assert Look(64, 30.0, 30.0).slowdown(2) == 1
+    assert MachineLoad(2, 0.0, 0.0).slowdown(2) == 1
+    assert MachineLoad(2, 2.0, 2.0).slowdown(2) == 2
+    assert MachineLoad(2, 2.0, 2.0).slowdown(1) == 1.5
+    assert MachineLoad(2, 2.0, 2.0).slowdown(16) == 2, "never more threads than processors"
+    assert MachineLoad(64, 30.0, 30.0).slowdown(2) == 1
 
 
 def test_a_busy_loop_is_seen():
-    before = load.look(samples=2, every=0.1)
+    before = load.measure_load(samples=2, every=0.1)
     loop = subprocess.Popen([sys.executable, "-c", BURN.format(60)])
     try:
-        seen = load.look(samples=5, every=0.1)
+        seen = load.measure_load(samples=5, every=0.1)
     finally:
         loop.kill()
         loop.wait()
