@@ -1,12 +1,13 @@
-"""Where the weights and the vocabulary of a published row are: a record holds neither."""
+"""Weights and vocabulary of a published row, found on this machine: a record holds neither."""
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from benchmarks.api import UsageError
 from benchmarks.records import store
@@ -16,28 +17,36 @@ from benchmarks.records.text import sanitize
 from benchmarks.runs.plan import Folders
 from benchmarks.runs.repeat import repeat_command
 
+if TYPE_CHECKING:
+    from benchmarks.tasks import Prepared, TierSettings
+
 
 @dataclass(frozen=True)
-class Delivery:
-    """One candidate of a record, as it lies on disk."""
+class StoredCandidate:
+    """One candidate of a record with its exported sub-network on disk.
+
+    Attributes:
+        record: the record.
+        candidate: its candidate.
+        folder: folder of the exported sub-network, whose weights have the digest in the record.
+    """
 
     record: Record
     candidate: Candidate
     folder: Path
-    """Exported sub-network; its weights are those that the record names."""
 
     @property
     def label(self) -> str:
-        """For people and folder names."""
+        """Name for folders."""
         spec = self.record["spec"]
         return f"{spec['method']}-{spec['task']}-{self.record['id'][:8]}-{self.candidate['index']:02d}"
 
 
-def chosen(record: Record, index: int | None) -> Candidate:
-    """The candidate ``index``; by default the best one of the record's last target.
+def choose_candidate(record: Record, index: int | None) -> Candidate:
+    """Return the candidate ``index``; by default the best one of the record's last target.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is no such candidate.
     """
     candidates = record["candidates"]
     if not candidates:
@@ -51,19 +60,19 @@ def chosen(record: Record, index: int | None) -> Candidate:
     raise UsageError(f"record {record['id']} has no candidate {index}: choose one of {known}")
 
 
-def find(record: Record, index: int | None, path: Path | None, results: Path) -> Delivery:
-    """The exported sub-network of a record's candidate.
+def find_candidate(record: Record, index: int | None, path: Path | None, results: Path) -> StoredCandidate:
+    """Find the exported sub-network of a record's candidate.
 
     Args:
-        record: of the run.
-        index: of the candidate; see ``chosen``.
-        path: of the record's file, beside whose store a run leaves its folder.
-        results: folder of results, and of local ones in ``local``.
+        record: record of the run.
+        index: index of the candidate; see ``choose_candidate``.
+        path: file of the record, beside whose store a run leaves its folder; None if it is in no file.
+        results: folder of results, with local ones in ``local``.
 
     Raises:
-        UsageError: its weights are not on this machine, or not those of the record.
+        UsageError: its weights are not on this machine, or differ from the record's digest.
     """
-    candidate, spec = chosen(record, index), record["spec"]
+    candidate, spec = choose_candidate(record, index), record["spec"]
     # A record of another machine names folders here: nothing but plain names may.
     if not all(re.fullmatch(r"[\w.-]{1,80}", str(spec[part])) for part in ("suite", "tier")):
         raise UsageError(f"record {record['id']} is of no suite and tier that could have run here")
@@ -76,7 +85,7 @@ def find(record: Record, index: int | None, path: Path | None, results: Path) ->
     for runs in homes:
         folder = runs / record["id"] / "candidates" / f"{candidate['index']:02d}"
         if folder.is_dir():
-            return Delivery(record, candidate, _same(folder, candidate))
+            return StoredCandidate(record, candidate, _check_weights(folder, candidate))
     raise UsageError(
         f"the weights of run {record['id']} are not on this machine, and a record holds none\n"
         f"make them again, to the bit on a machine like its own: supernet-bench verify {record['id']}\n"
@@ -85,49 +94,70 @@ def find(record: Record, index: int | None, path: Path | None, results: Path) ->
     )
 
 
-def _same(folder: Path, candidate: Mapping[str, Any]) -> Path:
-    import hashlib
-
+def _check_weights(folder: Path, candidate: Candidate) -> Path:
     try:
-        found = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+        sha256 = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     except OSError as error:
         raise UsageError(f"{folder}: its weights cannot be read ({error.strerror})") from None
-    if found != candidate["weights_sha256"]:
+    if sha256 != candidate["weights_sha256"]:
         raise UsageError(
-            f"{folder}: its weights have sha256 {found[:12]}..., and the record names"
+            f"{folder}: its weights have sha256 {sha256[:12]}..., and the record names"
             f" {sanitize(candidate['weights_sha256'], 12)}...: they are of another run, or were changed\n"
             "name the record of the run that left them"
         )
     return folder
 
 
-def vocabulary(
-    delivery: Delivery,
+@dataclass(frozen=True)
+class Vocabulary:
+    """Vocabulary of a network.
+
+    Attributes:
+        file: its file.
+        prepared: prepared data of the network's task.
+        tier: tier of the network's task.
+    """
+
+    file: Path
+    prepared: Prepared
+    tier: TierSettings
+
+
+def find_vocabulary(
+    stored: StoredCandidate,
     results: Path,
     data_dir: Path | None,
     say: Callable[[str], None],
     start: Path | None = None,
-) -> tuple[Path, Any, Any]:
-    """File of the vocabulary that a network speaks, with the task's prepared data and its tier.
+) -> Vocabulary:
+    """Find the vocabulary of a network, and prepare its task's data.
+
+    Args:
+        stored: the network.
+        results: folder of results, with the cache of prepared data.
+        data_dir: folder of real data; None if the task generates its own.
+        say: shows one line to the user.
+        start: folder of the pre-trained model that the run started from; None for none.
 
     Raises:
         UsageError: the task or its data is not here, or gives another vocabulary.
     """
     from benchmarks.tasks import get_task, prepare, starting
 
-    spec = delivery.record["spec"]
+    spec = stored.record["spec"]
     task = starting(get_task(spec["task"]), start)
     tier = task.tier(spec["tier"], "cpu")
     cache = Folders(results, spec["suite"], spec["tier"]).cache
     prepared = prepare(task, tier, cache, data_dir, say)
-    here, there = prepared.digests.get("vocabulary"), delivery.record["provenance"]["data"].get("vocabulary")
-    if here != there:
+    here = prepared.digests.get("vocabulary")
+    recorded = stored.record["provenance"]["data"].get("vocabulary")
+    if here != recorded:
         raise UsageError(
             f"the data of {spec['task']} {spec['tier']} give another vocabulary here"
-            f" ({str(here)[:12]}, the record's is {sanitize(there, 12)}): its words would be others'\n"
+            f" ({str(here)[:12]}, the record's is {sanitize(recorded, 12)}): its words would be others'\n"
             "take the commit that made the record, and its data: --data-dir DIR, or --start-from DIR"
         )
     for name in ("tokenizer.json", "vocabulary.model"):
         if (prepared.folder / name).is_file():
-            return prepared.folder / name, prepared, tier
+            return Vocabulary(prepared.folder / name, prepared, tier)
     raise UsageError(f"{spec['task']} has no vocabulary that could travel")

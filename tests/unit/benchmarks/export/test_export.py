@@ -12,6 +12,7 @@ import torch
 
 from benchmarks.cli import main
 from benchmarks.export import model_card, source
+from benchmarks.export.targets import TARGETS
 from benchmarks.measurement.tracing import random_inputs
 from benchmarks.records import runtime_latencies, store
 from benchmarks.records.spec import spec_id
@@ -103,7 +104,7 @@ def test_a_classifier_of_images_becomes_a_folder_of_transformers(made, tmp_path)
     assert call(made[0], made[3], "--to", "huggingface", "--out", str(out)) == 0
     assert "AutoModelForImageClassification" in (out / "README.md").read_text()
     model = transformers.AutoModelForImageClassification.from_pretrained(out)
-    module, _ = export.load(source.find(store.load(made[3]), None, made[3], made[0]).folder)
+    module, _ = export.load(source.find_candidate(store.load(made[3]), None, made[3], made[0]).folder)
     pixels = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         assert torch.allclose(model(pixel_values=pixels).logits, module(pixels), atol=1e-5)
@@ -126,7 +127,7 @@ def test_a_network_of_images_and_texts_becomes_a_folder_of_transformers(asked, t
     text = (out / "README.md").read_text()
     assert "AutoModelForVisualQuestionAnswering" in text and "no tokenizer" in text
     model = transformers.AutoModelForVisualQuestionAnswering.from_pretrained(out)
-    module, _ = export.load(source.find(store.load(asked[1]), None, asked[1], asked[0]).folder)
+    module, _ = export.load(source.find_candidate(store.load(asked[1]), None, asked[1], asked[0]).folder)
     inputs = random_inputs(asked[2], 2, torch.Generator().manual_seed(0))
     with torch.no_grad():
         found = model(pixel_values=inputs[0], input_ids=inputs[1], labels=torch.tensor([0, 1]))
@@ -142,7 +143,7 @@ def test_a_network_of_images_and_texts_becomes_an_onnx_file(asked, tmp_path, cap
     told = {x["what"]: x["value"] for x in json.loads(capsys.readouterr().out)["checks"]}
     assert float(told["same largest logit"].rstrip("%")) >= 99.5 and "latency p50, ms, 95 %" in told
     session = onnxruntime.InferenceSession(out / "model.onnx", providers=["CPUExecutionProvider"])
-    module, _ = export.load(source.find(store.load(asked[1]), None, asked[1], asked[0]).folder)
+    module, _ = export.load(source.find_candidate(store.load(asked[1]), None, asked[1], asked[0]).folder)
     inputs = random_inputs(asked[2], 3, torch.Generator().manual_seed(0))
     given = {one.name: x.numpy() for one, x in zip(session.get_inputs(), inputs, strict=True)}
     said = torch.from_numpy(session.run(None, given)[0])
@@ -155,7 +156,7 @@ def test_a_policy_has_no_words_in_transformers(asked, capsys, tmp_path):
     words = ["--to", "huggingface", "--precision", "int8", "--out", str(tmp_path / "out")]
     assert call(*asked[:2], *words) == 2
     said = capsys.readouterr().err
-    assert "no words for a policy of precisions: --precision fp32" in said and "Traceback" not in said
+    assert "cannot represent a policy of precisions: --precision fp32" in said and "Traceback" not in said
     assert not (tmp_path / "out").exists()
 
 
@@ -211,8 +212,8 @@ def test_a_row_becomes_an_onnx_file(made, which, precision, timed, tmp_path, cap
 
 def test_a_card_shows_a_strangers_text_and_obeys_none_of_it(made):
     record = store.load(made[1])
-    found = source.find(record, None, made[1], made[0])
-    text = model_card.card(found, "onnx", [(HOSTILE, HOSTILE, HOSTILE)], HOSTILE)
+    found = source.find_candidate(record, None, made[1], made[0])
+    text = model_card.render_card(found, TARGETS["onnx"], [(HOSTILE, HOSTILE, HOSTILE)], HOSTILE)
     for mark in ("</td>", "`$(", "](http", "# ![img", "[a]"):
         assert mark not in text.replace("\\<", "").replace("\\`", "").replace("\\]", "").replace("\\#", "")
     assert "\u202e" not in text and "\n# !" not in text
@@ -225,7 +226,7 @@ def test_a_card_shows_a_strangers_text_and_obeys_none_of_it(made):
     ("which", "words", "why"),
     [
         (2, ["--to", "ctranslate2"], "CTranslate2 translates, and this network does not"),
-        (2, ["--to", "huggingface", "--precision", "int8"], "no words for a policy"),
+        (2, ["--to", "huggingface", "--precision", "int8"], "cannot represent a policy"),
         (3, ["--to", "fairseq"], "fairseq's Transformer translates"),
         (1, ["--to", "onnx", "--candidate", "9"], "has no candidate 9: choose one of 0"),
     ],
@@ -243,7 +244,7 @@ def test_weights_that_are_absent_altered_or_truncated(made, tmp_path, capsys):
     shutil.copytree(made[0], results)
     path = results / made[1].relative_to(made[0])
     record = store.load(path)
-    folder = source.find(record, None, path, results).folder
+    folder = source.find_candidate(record, None, path, results).folder
     (folder / "architecture.json").write_text("{")
     assert call(results, path, "--to", "onnx") == 2
     assert "not an exported sub-network" in capsys.readouterr().err
