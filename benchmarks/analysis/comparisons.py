@@ -1,10 +1,10 @@
-"""Methods against one another: hypervolume of each run, differences paired over seeds, and differences
-of two networks over the test sentences."""
+"""Comparisons of methods: hypervolume of each run, differences paired over seeds, and over test sentences."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 import pandas as pd
@@ -21,8 +21,10 @@ MOST_PAIRS = 120
 
 
 def volumes_of(lines: pd.DataFrame, axis: selection.Axis) -> pd.DataFrame:
-    """Hypervolume of each run's headline candidates: test quality up, the table's axis down; NaN where none
-    of them has both, or no reference point is frozen."""
+    """Return the hypervolume of each run's headline candidates: test quality up, the table's axis down.
+
+    NaN if none of them has both figures, or if no reference point is frozen.
+    """
     runs: dict[tuple[str, int], list[tuple[float, float]]] = {}
     columns = (lines[name] for name in ("method", "seed", "quality"))
     for method, seed, quality, at in zip(*columns, lines[axis.figure] * axis.scale, strict=True):
@@ -40,16 +42,32 @@ def volumes_of(lines: pd.DataFrame, axis: selection.Axis) -> pd.DataFrame:
 
 
 Figures = Iterable[tuple[str, int, float]]
-"""Method, seed, figure."""
+"""Method, seed and figure of some runs."""
+
+
+class PairedLine(TypedDict):
+    """Difference of a method from the baseline in one figure at one limit, paired over seeds."""
+
+    method: str
+    baseline: str
+    what: str
+    limit: str
+    pairs: int
+    difference: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+    p_holm: float | None
+    verdict: str
 
 
 def _by_method(figures: Figures) -> dict[str, dict[int, float]]:
-    """Method -> seed -> figure, methods in order; NaN is left out."""
-    found: dict[str, dict[int, float]] = {}
+    """Return method -> seed -> figure, methods in order; NaN is left out."""
+    by_method: dict[str, dict[int, float]] = {}
     for method, seed, value in figures:
         if value == value:
-            found.setdefault(method, {})[seed] = value
-    return dict(sorted(found.items()))
+            by_method.setdefault(method, {})[seed] = value
+    return dict(sorted(by_method.items()))
 
 
 def compare(
@@ -61,7 +79,7 @@ def compare(
     """Compare every method with the baseline, paired over seeds.
 
     Args:
-        lines: of ``runs.headlines``.
+        lines: of ``run_summary.headlines``.
         volumes: of ``volumes_of``.
         baseline: a method's label.
         registered: comparisons that claims of the papers have tested (``claims.compared``). Their lines have
@@ -74,61 +92,71 @@ def compare(
     of_runs = zip(volumes["method"], volumes["seed"], volumes["volume"], strict=True)
     series = [("quality", str(limit), _by_method(apart[limit])) for limit in sorted(apart)]
     series.append(("hypervolume", "all", _by_method(of_runs)))
-    found: list[dict[str, Any]] = []
+    compared: list[PairedLine] = []
+    registered_lines: set[int] = set()
     for what, limit, by_method in series:
         theirs = by_method.get(baseline or "", {})
         for method, ours in by_method.items():
             seeds = sorted(set(ours) & set(theirs))
-            if method == baseline or not seeds:
+            if method == baseline or baseline is None or not seeds:
                 continue
-            a, b = [ours[s] for s in seeds], [theirs[s] for s in seeds]
-            differences = [x - y for x, y in zip(a, b, strict=True)]
+            key = method, baseline, what, limit
+            if registered and key in registered:
+                registered_lines.add(len(compared))
+                compared.append(_registered_line(*key, *registered[key]))
+                continue
+            differences = [ours[seed] - theirs[seed] for seed in seeds]
             interval = intervals.interval(differences, DIFFERENCE)
             p = intervals.t_test(differences) if len(seeds) >= intervals.SIGNIFICANT_FROM else None
-            found.append(
-                {"method": method, "baseline": baseline, "what": what, "limit": limit, "pairs": len(seeds)}
-                | {"difference": interval.mean, "low": interval.low, "high": interval.high, "p": p}
-            )
-    for line in found:
-        key = line["method"], line["baseline"], line["what"], line["limit"]
-        if registered and key in registered:
-            line |= _of_claim(*registered[key])
-    free = {str(i): line["p"] for i, line in enumerate(found) if "verdict" not in line}
-    adjusted = intervals.holm({i: p for i, p in free.items() if p is not None})
+            ends = interval.mean, interval.low, interval.high
+            compared.append(_paired_line(*key, len(seeds), *ends, p))
+    free = [i for i in range(len(compared)) if i not in registered_lines]
+    adjusted = intervals.holm({str(i): p for i in free if (p := compared[i]["p"]) is not None})
     for i in free:
-        line = found[int(i)]
-        line["p_holm"] = adjusted.get(i)
+        line = compared[i]
+        line["p_holm"] = adjusted.get(str(i))
         line["verdict"] = intervals.verdict(line["p_holm"], line["pairs"])
-    columns = [
-        "method",
-        "baseline",
-        "what",
-        "limit",
-        "pairs",
-        "difference",
-        "low",
-        "high",
-        "p",
-        "p_holm",
-        "verdict",
-    ]
-    frame = pd.DataFrame(found, columns=columns)
+    frame = pd.DataFrame(compared, columns=[*PairedLine.__annotations__])
     return frame.astype(dict.fromkeys(("difference", "low", "high", "p", "p_holm"), "float64"))
 
 
-def _of_claim(words: str, evidence: Evidence) -> dict[str, Any]:
-    """Return what a claim puts into its line."""
-    interval = {"difference": evidence.effect, "low": evidence.low, "high": evidence.high}
-    tests = {"pairs": len(evidence.seeds), "p": evidence.p, "p_holm": evidence.p_holm}
-    return interval | tests | {"verdict": words}
+def _paired_line(
+    method: str, baseline: str, what: str, limit: str, pairs: int, difference: float | None,
+    low: float | None, high: float | None, p: float | None, p_holm: float | None = None, verdict: str = "",
+) -> PairedLine:  # fmt: skip
+    return {
+        "method": method, "baseline": baseline, "what": what, "limit": limit, "pairs": pairs,
+        "difference": difference, "low": low, "high": high, "p": p, "p_holm": p_holm, "verdict": verdict,
+    }  # fmt: skip
 
 
-Counted = tuple[tuple[tuple[str, int], ...], paired_bleu.Counts]
-"""Test sets with their sizes, and the statistics of every sentence."""
+def _registered_line(
+    method: str, baseline: str, what: str, limit: str, words: str, evidence: Evidence
+) -> PairedLine:
+    """Return the line of a comparison that a claim has tested, with the claim's figures."""
+    ends = evidence.effect, evidence.low, evidence.high
+    pairs, p, p_holm = len(evidence.seeds), evidence.p, evidence.p_holm
+    return _paired_line(method, baseline, what, limit, pairs, *ends, p, p_holm, words)
 
 
-def _counted(candidate: Candidate) -> Counted | None:
-    """A candidate's sentence statistics; None where it has none, or they are not those of its BLEU."""
+TestSetSizes = tuple[tuple[str, int], ...]
+"""Test sets with their numbers of sentences."""
+
+
+@dataclass(frozen=True)
+class SentencePair:
+    """A trained network and the baseline's of the same seed and limit, on the same sentences."""
+
+    method: str
+    limit: str
+    seed: int
+    sets: TestSetSizes
+    ours: paired_bleu.Counts
+    theirs: paired_bleu.Counts
+
+
+def _counted(candidate: Candidate) -> tuple[TestSetSizes, paired_bleu.Counts] | None:
+    """Return a candidate's sentence statistics; None without them, or if they do not give its BLEU."""
     kept = candidate.get("sentences")
     value = (
         (candidate.get("test") or {}).get(selection.deciding_set(candidate) or "", {}).get("bleu") or {}
@@ -144,40 +172,38 @@ def _counted(candidate: Candidate) -> Counted | None:
 
 
 def over_sentences(lines: pd.DataFrame, baseline: str | None, metric: str) -> pd.DataFrame:
-    """Each trained network against the baseline's of the same seed and limit, over the test sentences.
+    """Compare each trained network with the baseline's of the same seed and limit, over the test sentences.
 
-    Only where both records keep the statistics of the same sentences. Holm over all lines. It says
-    nothing about the noise of training.
+    Only pairs whose records keep the statistics of the same sentences are tested, with Holm over all lines.
+    The noise of training is not in these tests.
     """
-    found: list[dict[str, Any]] = []
-    pairs: dict[tuple[Any, ...], list[tuple[int, tuple[paired_bleu.Counts, paired_bleu.Counts]]]] = {}
+    pairs: list[SentencePair] = []
     kept = lines if metric == "bleu" and baseline is not None else lines.iloc[:0]
     for (limit, seed), part in kept.groupby(["limit", "seed"], sort=True):
         candidates = dict(zip(part["method"], part["candidate"], strict=True))
         theirs = _counted(candidates[baseline]) if baseline in candidates else None
         for method in sorted(set(candidates) - {baseline}) if theirs else ():
             ours = _counted(candidates[method])
-            # Column 1 is the length of the reference: other references, other sentences.
-            if ours is None or theirs is None or ours[0] != theirs[0]:
+            if ours is None or theirs is None or ours[0] != theirs[0] or len(pairs) == MOST_PAIRS:
                 continue
-            if len(found) < MOST_PAIRS and np.array_equal(ours[1][:, 1], theirs[1][:, 1]):
-                pairs.setdefault(ours[0], []).append((len(found), (ours[1], theirs[1])))
-                found.append({"method": method, "baseline": baseline, "limit": str(limit), "seed": seed})
-    for members in pairs.values():
-        tested = [pair for _, pair in members]
-        ps = paired_bleu.approximate_randomisation(tested, np.random.default_rng(bleu.SEED))
-        spans = paired_bleu.bootstrap(tested, np.random.default_rng(bleu.SEED))
-        for (i, (counts, _)), span, p in zip(members, spans, ps, strict=True):
-            found[i] |= {
-                "sentences": len(counts),
-                "difference": span.value,
-                "low": span.low,
-                "high": span.high,
-            }
-            found[i] |= {"p_bootstrap": span.p, "p": p}
-    adjusted = intervals.holm({str(i): line["p"] for i, line in enumerate(found)})
-    for i, line in enumerate(found):
-        line["p_holm"] = adjusted[str(i)]
+            # Column 1 is the length of the reference: other references, other sentences.
+            if np.array_equal(ours[1][:, 1], theirs[1][:, 1]):
+                pairs.append(SentencePair(method, str(limit), int(str(seed)), ours[0], ours[1], theirs[1]))
+    by_sets: dict[TestSetSizes, list[int]] = {}
+    for i, pair in enumerate(pairs):
+        by_sets.setdefault(pair.sets, []).append(i)
+    tests: dict[int, tuple[paired_bleu.Difference, float]] = {}
+    for members in by_sets.values():
+        counts = [(pairs[i].ours, pairs[i].theirs) for i in members]
+        ps = paired_bleu.approximate_randomisation(counts, np.random.default_rng(bleu.SEED))
+        spans = paired_bleu.bootstrap(counts, np.random.default_rng(bleu.SEED))
+        tests |= dict(zip(members, zip(spans, ps, strict=True), strict=True))
+    adjusted = intervals.holm({str(i): tests[i][1] for i in range(len(pairs))})
+    rows = []
+    for i, pair in enumerate(pairs):
+        span, p = tests[i]
+        names = pair.method, baseline, pair.limit, pair.seed, len(pair.ours)
+        rows.append((*names, span.value, span.low, span.high, span.p, p, adjusted[str(i)]))
     figures = ["difference", "low", "high", "p_bootstrap", "p", "p_holm"]
-    frame = pd.DataFrame(found, columns=["method", "baseline", "limit", "seed", "sentences", *figures])
+    frame = pd.DataFrame(rows, columns=["method", "baseline", "limit", "seed", "sentences", *figures])
     return frame.astype(dict.fromkeys(figures, "float64"))

@@ -24,17 +24,17 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True)
 class Tuned:
-    """What is said of fine-tuned copies; both frames have one row per (method, limit)."""
+    """Tables of fine-tuned copies; both frames have one row per (method, limit)."""
 
     frame: pd.DataFrame
     against: pd.DataFrame
-    """Differences from the baseline; empty where there is nothing to pair."""
+    """Differences from the baseline; empty if there is nothing to pair."""
     heads: list[str]
     """Columns of figures, of ``frame``."""
     quantities: dict[str, Quantity]
-    """Value of each."""
+    """Quantity of each column."""
     tasks: list[str]
-    """What was fine-tuned on: names of test sets."""
+    """Names of the test sets that copies were fine-tuned for."""
     signature: str
     notes: list[str]
 
@@ -43,7 +43,8 @@ class _Figures:
     """Per (method, limit): search seed -> value of each fine-tuned copy, by column."""
 
     def __init__(self, lines: pd.DataFrame) -> None:
-        self.found: dict[str, dict[Key, dict[int, list[float]]]] = {}
+        self.values: dict[str, dict[Key, dict[int, list[float]]]] = {}
+        """Column -> (method, limit) -> search seed -> a value of each copy."""
         self.metrics: dict[str, str] = {}
         """Column -> metric."""
         self.unfit: dict[str, str] = {}
@@ -53,38 +54,38 @@ class _Figures:
         for line in lines.to_dict("records"):
             key = line["method"], str(line["limit"])
             for name, scores in sorted(((line["candidate"] or {}).get("test") or {}).items()):
-                there = {metric: f for metric, f in scores.items() if selection.tuned(f)}
-                for metric in sorted(there, key=selection.tuned_place):
-                    self._add(sanitize(name, 40), metric, there[metric], key, line["seed"])
+                tuned = {metric: f for metric, f in scores.items() if selection.tuned(f)}
+                for metric in sorted(tuned, key=selection.tuned_place):
+                    self._add(sanitize(name, 40), metric, tuned[metric], key, line["seed"])
 
     def _add(self, task: str, metric: str, figure: Mapping[str, Any], key: Key, seed: int) -> None:
         head = f"{task}: {selection.TUNED.get(metric, sanitize(metric, 40))}"
         self.tasks.setdefault(task, head)
         self.metrics[head] = metric
-        self.found.setdefault(head, {}).setdefault(key, {})[seed] = list(figure["values"])
-        # One table, one mean: what is left out for one row is left out for all.
+        self.values.setdefault(head, {}).setdefault(key, {})[seed] = list(figure["values"])
+        # One table, one mean: a task that is left out for one row is left out for all.
         if "unfit" in figure:
             self.unfit[task] = sanitize(figure["unfit"])
         # The chosen rate is each network's own; the grid is the same.
-        said = re.sub(r"\|lr:[^|]+", "|lr:chosen", sanitize(figure["signature"], 600))
-        self.signatures[said] = None
+        recipe = re.sub(r"\|lr:[^|]+", "|lr:chosen", sanitize(figure["signature"], 600))
+        self.signatures[recipe] = None
 
     def quantity(self, head: str) -> Quantity:
-        """The quantity of a column; a mean over tasks keeps to the widest range of them."""
+        """Return the quantity of a column; a mean over tasks keeps to the widest range of them."""
         if head != MEAN:
             return quantities.of_metric(self.metrics[head])
         over = [quantities.of_metric(self.metrics[name]) for name in self.ranking()]
         return Quantity(MEAN, "", min(q.low for q in over), max(q.high for q in over))
 
     def ranking(self) -> list[str]:
-        """Columns of the tasks that can rank these networks."""
+        """Return the columns of the tasks that can rank these networks."""
         return [head for task, head in self.tasks.items() if task not in self.unfit]
 
     def of(self, head: str, key: Key) -> dict[int, list[float]]:
-        """Search seed -> values of one column; the mean's are means over tasks, copy by copy."""
+        """Return search seed -> values of one column; the mean's are means over tasks, copy by copy."""
         if head != MEAN:
-            return self.found[head].get(key, {})
-        parts = [self.found[name].get(key, {}) for name in self.ranking()]
+            return self.values[head].get(key, {})
+        parts = [self.values[name].get(key, {}) for name in self.ranking()]
         seeds = sorted(set.intersection(*(set(part) for part in parts)))
         means = {}
         for seed in seeds:
@@ -99,21 +100,21 @@ def _number(value: float | None) -> float:
 
 
 def build(lines: pd.DataFrame, order: Iterable[Key], baseline: str | None) -> Tuned | None:
-    """All fine-tuned figures of a table; None where there are none.
+    """Return all fine-tuned figures of a table; None if there are none.
 
     Args:
-        lines: ``rows.headlines``.
+        lines: of ``run_summary.headlines``.
         order: (method, limit) of the table's rows, in their order.
         baseline: the method that the others are compared with.
     """
     figures = _Figures(lines)
-    if not figures.found:
+    if not figures.values:
         return None
     ranking = figures.ranking()
     averaged = [MEAN] if len(ranking) > 1 else []
-    heads = [*averaged, *figures.found]
-    there = {key for by_key in figures.found.values() for key in by_key}
-    keys = [key for key in order if key in there]
+    heads = [*averaged, *figures.values]
+    present = {key for by_key in figures.values.values() for key in by_key}
+    keys = [key for key in order if key in present]
     shown = [_titled(key) | {head: _cell(figures, head, key) for head in heads} for key in keys]
     differences = []
     ours = lines[lines["compared"]]
@@ -131,8 +132,8 @@ def build(lines: pd.DataFrame, order: Iterable[Key], baseline: str | None) -> Tu
         " the standard deviation of one copy. Nothing here decides the order of rows."
     ]
     if figures.unfit:
-        told = "; ".join(f"{task} ({reason})" for task, reason in figures.unfit.items())
-        notes.append(f"Left out of the mean, as they cannot rank networks of this size: {told}.")
+        unfit = "; ".join(f"{task} ({reason})" for task, reason in figures.unfit.items())
+        notes.append(f"Left out of the mean, as they cannot rank networks of this size: {unfit}.")
     recipe = "  and  ".join(figures.signatures)
     kinds = {head: figures.quantity(head) for head in heads}
     against, tasks = pd.DataFrame(differences), list(figures.tasks)
@@ -144,7 +145,7 @@ def _titled(key: Key) -> dict[str, str]:
 
 
 def _cell(figures: _Figures, head: str, key: Key) -> str:
-    """``84.1 +- 0.4 [83.6, 84.6]``: mean over searches, then over copies."""
+    """Return ``84.1 +- 0.4 [83.6, 84.6]``: mean over searches, then over copies."""
     values = figures.of(head, key)
     if not values:
         return NONE
@@ -157,18 +158,18 @@ def _cell(figures: _Figures, head: str, key: Key) -> str:
 
 
 def _difference(ours: Mapping[int, Sequence[float]], theirs: Mapping[int, Sequence[float]]) -> str:
-    """Paired over searches of equal seed; with one of them, over its copies of equal seed."""
+    """Return the difference paired over searches of equal seed, or over copies of the one search."""
     seeds = sorted(set(ours) & set(theirs))
     if not seeds:
         return NONE
     apart = [[a - b for a, b in zip(ours[seed], theirs[seed], strict=False)] for seed in seeds]
     means = [float(np.mean(copies)) for copies in apart]
-    found = _interval(means, apart[0], DIFFERENCE)
-    return ranged(found.mean, _number(found.low), _number(found.high), "+.1f", _over(means))
+    over = _interval(means, apart[0], DIFFERENCE)
+    return ranged(over.mean, _number(over.low), _number(over.high), "+.1f", _over(means))
 
 
 def _interval(means: Sequence[float], copies: Sequence[float], quantity: Quantity) -> intervals.Interval:
-    """Over searches, or with one of them over its copies."""
+    """Return the interval over searches, or over the copies of the one search."""
     return intervals.interval(means if len(means) > 1 else copies, quantity)
 
 

@@ -1,4 +1,4 @@
-"""One figure as text: to so many digits, with its interval, and a mark for what that is over."""
+"""Figures as text: rounded, with their interval, and a mark for the interval's kind."""
 
 from __future__ import annotations
 
@@ -8,33 +8,34 @@ from typing import Any
 
 NONE = "-"
 OVER = {"sentences": " s", "timings": " t", "fine-tunings": " f"}
-"""Mark behind an interval that is not over seeds."""
+"""Kind of an interval that is not over seeds -> mark behind it."""
 DEEPER = 3
 """Decimals that may be added for the ends of an interval to differ."""
 Row = Mapping[Any, Any]
+"""A row of a table, as pandas gives it."""
 
 
 def number(value: float, form: str = ".1f", scale: float = 1.0) -> str:
-    """A figure for people; a dash where there is none."""
+    """Return a figure for people; a dash for NaN."""
     return NONE if value is None or math.isnan(value) else format(value * scale, form)
 
 
 def sig(value: float, digits: int = 3) -> str:
-    """A figure to so many significant digits, trailing zeros kept."""
+    """Return a figure to so many significant digits, trailing zeros kept; a dash for NaN."""
     if value is None or math.isnan(value):
         return NONE
     return f"{value:,.0f}" if abs(value) >= 10 ** (digits - 1) else f"{value:#.{digits}g}"
 
 
 def ranged(value: float, low: float, high: float, form: str, over: str = "seeds", scale: float = 1.0) -> str:
-    """``34.2 [33.8, 34.6]``, a letter of ``OVER`` behind it where the interval is not over seeds.
+    """Return ``34.2 [33.8, 34.6]``, with a mark of ``OVER`` if the interval is not over seeds.
 
     Args:
         value: the figure; a dash where it is NaN.
         low, high: of its 95 % interval; none is written where they are NaN.
         form: of all three, a format specification, or ``sig`` for three significant digits.
         over: ``seeds``, ``sentences``, ``timings`` or ``fine-tunings``.
-        scale: what all three are multiplied with.
+        scale: factor of all three.
     """
     if form == "sig":
         # Ends to as many decimals as the figure has, so that the three can be compared.
@@ -55,13 +56,13 @@ def ranged(value: float, low: float, high: float, form: str, over: str = "seeds"
 
 
 def measured(row: Row, name: str, form: str, scale: float = 1.0) -> str:
-    """A figure of a table's row (``report.spread``) with its interval."""
+    """Return a figure of a table's row (``row_intervals``) with its interval."""
     over = row.get(f"{name}_interval", "seeds")
     return ranged(row[name], row[f"{name}_low"], row[f"{name}_high"], form, over, scale)
 
 
 def interval(row: Row, digits: str = ".1f") -> str:
-    """The deciding figure or a difference with its interval; or why there is none."""
+    """Return the deciding figure or a difference with its interval, or why there is none."""
     key = "quality" if "quality" in row else "difference"
     sign = "" if key == "quality" else "+"
     text = ranged(row[key], row["low"], row["high"], sign + digits, row.get("interval", "seeds"))

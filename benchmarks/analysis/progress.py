@@ -45,7 +45,7 @@ def volume_progress(
         runs: comparable ones, with their records.
         named: label of each run.
         before: seconds and joules that those which a run follows had spent.
-        axis: what quality is traded for.
+        axis: figure that quality is traded for.
 
     Returns:
         None if no reference point is frozen, or if candidates lack the moment at which they were proposed.

@@ -73,7 +73,7 @@ class Table:
     lines: pd.DataFrame
     """Headline candidates of the runs (``run_summary.headlines``)."""
     axis: Axis
-    """What quality is traded for."""
+    """Figure that quality is traded for."""
     obstacles: dict[str, str]
     """Record id -> why that run is not compared."""
     before: dict[str, tuple[float, float]]

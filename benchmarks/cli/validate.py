@@ -75,7 +75,7 @@ def _record_problems(records: Mapping[Path, Record], published: Sequence[Record]
         {record["spec"][key] for record in published} for key in ("settings_sha256", "method_sha256")
     )
     for path, record in records.items():
-        for line in [*misplaced(path, record), *submission.problems(record, settings, methods)]:
+        for line in [*misplaced(path, record), *submission.find_problems(record, settings, methods)]:
             field, _, text = line.partition(": ")
             yield Problem(path, field, text)
     paths = {record["id"]: path for path, record in records.items()}
@@ -83,7 +83,7 @@ def _record_problems(records: Mapping[Path, Record], published: Sequence[Record]
         if paths[record["id"]] != path:
             yield Problem(path, "id", "a second record of the same run")
     others = (record for record in published if record["id"] not in paths)
-    for id, lines in submission.unequal([*records.values(), *others]).items():
+    for id, lines in submission.find_unequal_allowances([*records.values(), *others]).items():
         for line in lines if id in paths else ():
             field, _, text = line.partition(": ")
             yield Problem(paths[id], field, text)
@@ -125,7 +125,7 @@ def _attachment_problems(
     elif not kind.of_record(record, [path]):
         yield Problem(path, "record_seal", "of an earlier version of the record: make it again")
     elif kind is runtime_latencies.LATENCIES:
-        for field, text in submission.elsewhere(attachment):
+        for field, text in submission.find_latency_problems(attachment):
             yield Problem(path, field, text)
 
 

@@ -36,7 +36,7 @@ class EvidenceTexts(TypedDict):
     """Evidence of a verdict as plain texts."""
 
     where: str
-    told: str
+    text: str
     records: Sequence[str]
 
 
@@ -146,8 +146,8 @@ def evidence(verdict: ClaimVerdict) -> list[EvidenceTexts]:
         over = f"; mean over {', '.join(part.parts)}" if part.parts else ""
         replicates = f" over {len(part.seeds)} {verdict.claim.replicates}" if part.seeds else ""
         figures = f"{_interval(verdict.claim, part)}{replicates}{p}: {part.verdict},"
-        told = sanitize(f"{figures} {part.why}{over}", 600)
-        texts.append({"where": sanitize(part.where), "told": told, "records": part.records})
+        text = sanitize(f"{figures} {part.why}{over}", 600)
+        texts.append({"where": sanitize(part.where), "text": text, "records": part.records})
     return texts
 
 
@@ -163,7 +163,7 @@ def _details(verdict: ClaimVerdict) -> str:
     shown = [f"- {name}: {escape_markdown(sanitize(text, 600))}" for name, text in lines]
     for part in evidence(verdict):
         ids = " ".join(f"`{i}`" for i in part["records"])
-        line = f"- {escape_markdown(part['where'])}: {escape_markdown(part['told'])}"
+        line = f"- {escape_markdown(part['where'])}: {escape_markdown(part['text'])}"
         shown.append(line + (f"; records {ids}" if ids else ""))
     shown += [f"- Left out: {escape_markdown(sanitize(why))}" for why in verdict.left_out]
     if verdict.command:

@@ -1,6 +1,6 @@
-"""What a record must be to be published: pure checks over records, beyond what ``records.validate`` refuses.
+"""Publication rules: pure checks over records, beyond those of ``integrity.validate``.
 
-Each problem is one line that names the field. Nothing here runs or trusts what a record says. No torch.
+Each problem is one line that names the field. Nothing in a record is run or trusted. No torch.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 from benchmarks import options, registry
 from benchmarks.api import LIMITED, UsageError
@@ -18,7 +17,8 @@ from benchmarks.hardware import profiles
 from benchmarks.hardware.probe import ProbedGpu, ProbedMachine
 from benchmarks.options import IGNORED
 from benchmarks.records import integrity
-from benchmarks.records.record import Record
+from benchmarks.records.record import Candidate, Figure, Latency, Record
+from benchmarks.records.runtime_latencies import StoredLatency
 from benchmarks.records.selection import P90_FROM
 from benchmarks.records.spec import allowances, ruleset_of
 from benchmarks.records.text import sanitize
@@ -28,65 +28,67 @@ from benchmarks.stats import quantities
 from benchmarks.tasks import get_task
 
 OVER = {"seconds": 1.05}
-"""Share of an allowance that a total may reach: a run is stopped at 102 % of its seconds, with a grace."""
+"""Kind -> share of its allowance that a total may reach: a run is stopped at 102 % of its seconds."""
 # Ends of figures under this recipe may pass their range: tables compute them anew from the figure's values.
 _PLAIN_T = "|ci:t95-over-fine-tuning-seeds"
 _SIGNED = re.compile(r"([\w.-]+\|)?[\w.-]+:[^|]+(\|[\w.-]+:[^|]+)+")
-"""A signature: what the metric is called, then names with their values."""
+"""Form of a signature: the metric's name, then names with their values."""
 
 
-def problems(record: Record, settings: Iterable[str] = (), methods: Iterable[str] = ()) -> list[str]:
-    """What forbids publishing one valid record, a line each.
+def find_problems(record: Record, settings: Iterable[str] = (), methods: Iterable[str] = ()) -> list[str]:
+    """Return a line for each reason against publishing one valid record.
 
     Args:
-        record: valid (``records.validate``).
+        record: valid (``integrity.validate``).
         settings: ``settings_sha256`` known otherwise than from this code: of the published records.
         methods: ``method_sha256``, likewise.
     """
     # A seal that was made anew over a changed field does not make that field's own hash anew.
-    found = [f"{field}: changed after writing" for field in integrity.tampered(record)]
-    found += [*_profile(record), *_settings(record, set(settings)), *_ledger(record)]
+    lines = [f"{field}: changed after writing" for field in integrity.tampered(record)]
+    lines += [*_profile(record), *_settings(record, set(settings)), *_ledger(record)]
     for i, candidate in enumerate(record["candidates"]):
-        found += [f"candidates[{i}].{line}" for line in _candidate(record, candidate)]
-    return [*found, *repeat.obstacles(record, set(methods)), *_options(record), *_provenance(record)]
+        lines += [f"candidates[{i}].{line}" for line in _candidate(record, candidate)]
+    return [*lines, *repeat.obstacles(record, set(methods)), *_options(record), *_provenance(record)]
 
 
-def elsewhere(made: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What forbids publishing a valid latency of another runtime, as ``(field, what is wrong)``."""
-    name, told = made["profile"], made["provenance"]
+def find_latency_problems(latency: StoredLatency) -> Iterator[tuple[str, str]]:
+    """Yield each reason against publishing a valid latency of another runtime, as ``(field, reason)``."""
+    name, provenance = latency["profile"], latency["provenance"]
     if name not in profiles.names():
         yield "profile", f"'{sanitize(name, 60)}' is not declared; known: {' '.join(profiles.names())}"
-    elif not isinstance(told["machine"], Mapping):
+    elif provenance is None or not isinstance(provenance["machine"], Mapping):
         yield "provenance.machine", "says nothing"
     else:
-        yield from ((f"provenance.{field}", said) for field, said in unlike(name, told["machine"]))
-    yield from ((f"provenance.{field}", said) for field, said in repeat.code_obstacles(told))
+        for field, reason in machine_differences(name, provenance["machine"]):
+            yield f"provenance.{field}", reason
+    for field, reason in repeat.code_obstacles(provenance or {}):
+        yield f"provenance.{field}", reason
 
 
-def unequal(records: Sequence[Record]) -> dict[str, list[str]]:
-    """Record id -> problems of allowances that differ inside a comparison.
+def find_unequal_allowances(records: Sequence[Record]) -> dict[str, list[str]]:
+    """Return record id -> a line for each allowance that differs inside a comparison.
 
     One task, tier, profile and settings have one allowance: the one that most of the records have.
     """
-    apart: dict[tuple[str, ...], dict[tuple[Any, ...], list[Record]]] = {}
+    apart: dict[tuple[str, ...], dict[tuple[float | None, ...], list[Record]]] = {}
     for record in records:
         spec = record["spec"]
         named = (spec[k] for k in ("task", "tier", "profile", "settings_sha256"))
         place = (*named, ruleset_of(spec))
         allowance = tuple(spec["budget"][kind] for kind in COUNTED)
         apart.setdefault(place, {}).setdefault(allowance, []).append(record)
-    found: dict[str, list[str]] = {}
+    lines_of: dict[str, list[str]] = {}
     for kinds in apart.values():
         usual = max(kinds, key=lambda a: (len(kinds[a]), [v is not None and v for v in a]))
-        for allowance, group in kinds.items():
+        for own_allowance, group in kinds.items():
             lines = [
                 f"spec.budget.{kind}: {_number(own)}, the others of this comparison have {_number(theirs)}"
-                for kind, own, theirs in zip(COUNTED, allowance, usual, strict=True)
+                for kind, own, theirs in zip(COUNTED, own_allowance, usual, strict=True)
                 if own != theirs
             ]
             for record in group if lines else ():
-                found[record["id"]] = lines
-    return found
+                lines_of[record["id"]] = lines
+    return lines_of
 
 
 def _number(value: float | None) -> str:
@@ -101,23 +103,24 @@ def _profile(record: Record) -> Iterator[str]:
     if name not in profiles.names():
         yield f"spec.profile: no profile '{sanitize(name, 80)}'; known: {' '.join(profiles.names())}"
         return
-    for field, said in unlike(name, machine):
-        yield f"provenance.{field}: {said}"
+    for field, reason in machine_differences(name, machine):
+        yield f"provenance.{field}: {reason}"
 
 
-def unlike(name: str, machine: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Where a machine, as provenance tells of it, is not what a declared profile says."""
+def machine_differences(name: str, machine: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    """Yield each difference of a recorded machine from a declared profile, as ``(field, difference)``."""
     declared = profiles.get(name)
     facts: dict[str, type | tuple[type, ...]] = {"arch": str, "cpus": int, "gpus": list, "fingerprint": str}
     missing = [k for k, kind in facts.items() if not isinstance(machine.get(k), kind)]
     if missing:
         yield "machine", f"says nothing of {', '.join(missing)}"
         return
-    gpus = [g for g in machine["gpus"] if isinstance(g, Mapping)]
+    listed, cpus = machine["gpus"], machine["cpus"]
+    gpus = [g for g in listed if isinstance(g, Mapping)] if isinstance(listed, list) else []
     # Of the processor's flags a record keeps a hash: they were compared where it ran, not again here.
     stated = ProbedMachine(
         arch=sanitize(machine["arch"], 40),
-        cpus=machine["cpus"],
+        cpus=cpus if isinstance(cpus, int) else 0,
         cpu="",
         isa=[*declared.machine.get("isa", ())],
         memory_gib=0.0,
@@ -132,12 +135,12 @@ def unlike(name: str, machine: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "machine", f"{what} is {is_}, profile {name} declares {wanted}"
 
 
-def _size(value: Any) -> float:
+def _size(value: object) -> float:
     return float(value) if isinstance(value, int | float) else 0.0
 
 
 def _settings(record: Record, known: set[str]) -> Iterator[str]:
-    """The tier's settings and allowance are those of this code, or of a published record."""
+    """Yield settings and allowances that are neither those of this code nor those of a published record."""
     spec = record["spec"]
     try:
         task = get_task(spec["task"])
@@ -163,7 +166,7 @@ def _settings(record: Record, known: set[str]) -> Iterator[str]:
 
 
 def _options(record: Record) -> Iterator[str]:
-    """Options that had no effect would make a row look like another one's."""
+    """Yield options without effect, which would make a row look like another one's."""
     spec = record["spec"]
     try:
         ref = registry.find(spec["method"])
@@ -209,7 +212,7 @@ def _ledger(record: Record) -> Iterator[str]:
         yield "energy.source: empty; every figure says where it comes from"
 
 
-def _candidate(record: Record, candidate: Mapping[str, Any]) -> Iterator[str]:
+def _candidate(record: Record, candidate: Candidate) -> Iterator[str]:
     for name, metrics in (candidate.get("test") or {}).items():
         for metric, figure in metrics.items():
             yield from _scored(f"test.{sanitize(name, 40)}.{sanitize(metric, 40)}", metric, figure)
@@ -219,31 +222,38 @@ def _candidate(record: Record, candidate: Mapping[str, Any]) -> Iterator[str]:
     for field, name, value in _figures(candidate):
         if problem := quantities.FIGURES[name].trespass(value):
             yield f"{field}: {problem}"
-    for name, amount in (("memory", "peak_bytes"), ("energy", "joules_per_sentence")):
-        part = candidate.get(name)
-        if part and part.get(amount) is not None and not sanitize(part["source"]):
-            yield f"{name}.source: empty; every figure says where it comes from"
+    memory, energy = candidate.get("memory"), candidate.get("energy")
+    if memory and memory.get("peak_bytes") is not None and not sanitize(memory["source"]):
+        yield "memory.source: empty; every figure says where it comes from"
+    if energy and energy.get("joules_per_sentence") is not None and not sanitize(energy["source"]):
+        yield "energy.source: empty; every figure says where it comes from"
 
 
 _INTERVALS = {"ratio_low": "ratio", "ratio_high": "ratio", "p50_low": "p50", "p50_high": "p50"}
-"""End of a latency's interval -> the quantity that it is of."""
+"""End of a latency's interval -> its quantity."""
 
 
-def _figures(candidate: Mapping[str, Any]) -> Iterator[tuple[str, str, float | None]]:
-    """Field, quantity and value of every figure of a candidate but its scores."""
+def _figures(candidate: Candidate) -> Iterator[tuple[str, str, float | None]]:
+    """Yield field, quantity and value of every figure of a candidate but its scores."""
     latency, cost = candidate.get("latency") or {}, candidate.get("cost") or {}
     for name in ("p50", "p90", "ratio", "reference_p50", *_INTERVALS):
-        yield f"latency.{name}", _INTERVALS.get(name, name), latency.get(name)
-    yield from ((f"cost.{name}", name, cost.get(name)) for name in ("params", "macs", "bytes"))
+        yield f"latency.{name}", _INTERVALS.get(name, name), _value(latency, name)
+    yield from ((f"cost.{name}", name, _value(cost, name)) for name in ("params", "macs", "bytes"))
     yield "valid.loss", "valid_loss", candidate["valid"]["loss"]
     yield "memory.peak_bytes", "peak_bytes", (candidate.get("memory") or {}).get("peak_bytes")
     yield "energy.joules_per_sentence", "joules", (candidate.get("energy") or {}).get("joules_per_sentence")
     for name in ("limit_ms", "limit_share"):
-        yield name, name, candidate.get(name)
+        yield name, name, _value(candidate, name)
 
 
-def _scored(field: str, metric: str, figure: Mapping[str, Any]) -> Iterator[str]:
-    value, low, high = (figure.get(k) for k in ("value", "low", "high"))
+def _value(part: Mapping[str, object], name: str) -> float | None:
+    """Return a figure of a part of a record; None if it has none."""
+    value = part.get(name)
+    return value if isinstance(value, int | float) else None
+
+
+def _scored(field: str, metric: str, figure: Figure) -> Iterator[str]:
+    value, low, high = (_value(figure, side) for side in ("value", "low", "high"))
     if value is None:
         return
     if not _SIGNED.fullmatch(figure["signature"]):
@@ -251,13 +261,13 @@ def _scored(field: str, metric: str, figure: Mapping[str, Any]) -> Iterator[str]
     elif "version:" not in figure["signature"]:
         yield f"{field}.signature: names no version"
     for side in ("value",) if _PLAIN_T in figure["signature"] else ("value", "low", "high"):
-        if problem := quantities.of_metric(metric).trespass(figure.get(side)):
+        if problem := quantities.of_metric(metric).trespass(_value(figure, side)):
             yield f"{field}.{side}: {problem}"
     if low is not None and high is not None and not low <= value <= high:
         yield f"{field}: {value:g} is outside its own interval [{low:g}, {high:g}]"
 
 
-def _latency(record: Record, latency: Mapping[str, Any]) -> Iterator[str]:
+def _latency(record: Record, latency: Latency) -> Iterator[str]:
     parts = dict(p.partition(":")[::2] for p in str(latency.get("signature", "")).split("|"))
     if not {"lat", "n", "prof"} <= {*parts}:
         yield "latency.signature: must give lat, n and prof, as in lat:p90|n:64|...|prof:cpu-2core-avx512.v1"
@@ -272,7 +282,7 @@ def _latency(record: Record, latency: Mapping[str, Any]) -> Iterator[str]:
         yield f"latency.p90: {p90:g} ms is below the median of {p50:g} ms"
     if p90 is not None and n < P90_FROM:
         yield f"latency.n: {n} timings, a p90 takes at least {P90_FROM}"
-    ratio, low, high = (latency.get(k) for k in ("ratio", "ratio_low", "ratio_high"))
+    ratio, low, high = (_value(latency, name) for name in ("ratio", "ratio_low", "ratio_high"))
     if ratio is None or latency.get("reference_p50") is None:
         yield "latency.ratio: missing; latencies are compared as ratios to the reference network"
         return
@@ -283,12 +293,12 @@ def _latency(record: Record, latency: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _provenance(record: Record) -> Iterator[str]:
-    made = record["provenance"]
-    if record["status"] != "failed" and not made["data"]:
+    provenance = record["provenance"]
+    if record["status"] != "failed" and not provenance["data"]:
         yield "provenance.data: no checksums of the data"
     try:
-        began, ended = (datetime.fromisoformat(made[k]) for k in ("started", "ended"))
+        began, ended = (datetime.fromisoformat(provenance[k]) for k in ("started", "ended"))
         if ended < began:
-            yield f"provenance.ended: {sanitize(made['ended'], 40)} is before it started"
+            yield f"provenance.ended: {sanitize(provenance['ended'], 40)} is before it started"
     except (ValueError, TypeError):
         yield "provenance.started, provenance.ended: not two ISO times of one kind"

@@ -30,7 +30,7 @@ ORDERS = 4
 """BLEU counts n-grams of 1 to 4 tokens."""
 MOST_SENTENCES = 1_000_000
 Z95 = 1.959963984540054
-"""Of the normal distribution, what 95 % lie within."""
+"""Standard deviations within which 95 % of a normal distribution lie."""
 DIGITS = 6
 """Decimals kept: the last bits of ``exp`` and ``log`` differ between machines, a record's digest must not."""
 
@@ -45,19 +45,19 @@ class Score:
     signature: str
 
     def to_dict(self) -> dict[str, float | str]:
-        """As in a record."""
+        """Return the score as a record holds it."""
         return asdict(self)
 
 
 def bleu(outputs: Sequence[str], references: Sequence[str], seed: int = SEED) -> Score:
-    """SacreBLEU (Post 2018) of raw text against one raw reference a sentence: 13a tokens, mixed case."""
+    """Compute sacreBLEU (Post 2018) of raw text against one raw reference each: 13a tokens, mixed case."""
     from sacrebleu.metrics.bleu import BLEU
 
     return _score(BLEU(), outputs, references, seed)
 
 
 def chrf(outputs: Sequence[str], references: Sequence[str], seed: int = SEED) -> Score:
-    """ChrF (Popovic 2015) of raw text, character n-grams up to 6, beta 2, as sacreBLEU computes it."""
+    """Compute chrF (Popovic 2015) of raw text, character n-grams up to 6, beta 2, as sacreBLEU does."""
     from sacrebleu.metrics.chrf import CHRF
 
     return _score(CHRF(), outputs, references, seed)
@@ -66,7 +66,7 @@ def chrf(outputs: Sequence[str], references: Sequence[str], seed: int = SEED) ->
 def bleu_tok_lc(
     outputs: Sequence[str], references: Sequence[str], seed: int = SEED, language: str = "de"
 ) -> Score:
-    """BLEU as papers on Multi30k print it: lower-cased, normalised and tokenised as ``moses`` does it.
+    """Compute BLEU as papers on Multi30k print it: lower-cased, normalised and tokenised by ``moses``.
 
     Outputs and references go through the same three steps. Its tokens are coarser and caseless, so it is
     higher than ``bleu`` and must never be compared with it.
@@ -80,14 +80,16 @@ def bleu_tok_lc(
     return Score(score.value, score.low, score.high, signature)
 
 
-def translation(outputs: Sequence[str], references: Sequence[str], seed: int = SEED) -> dict[str, Any]:
-    """All three, as a record keeps them for one test set."""
+def translation(
+    outputs: Sequence[str], references: Sequence[str], seed: int = SEED
+) -> dict[str, dict[str, float | str]]:
+    """Return all three scores, as a record keeps them for one test set."""
     scores = {"bleu": bleu, "chrf": chrf, "bleu_tok_lc": bleu_tok_lc}
     return {name: score(outputs, references, seed).to_dict() for name, score in scores.items()}
 
 
 def moses(lines: Iterable[str], language: str) -> list[str]:
-    """Lower-cased, punctuation normalised, tokenised, special characters escaped: in that order.
+    """Lower-case, normalise punctuation, tokenise and escape special characters, in that order.
 
     The order and the options are those of Multi30k's own ``task1-tokenize.sh``; the German halves of
     its sets come out with the very numbers of tokens it publishes.
@@ -104,24 +106,25 @@ def _moses(language: str) -> tuple[Any, Any]:
 
 
 def sentence_counts(outputs: Sequence[str], references: Sequence[str]) -> str:
-    """What corpus BLEU is made of, sentence by sentence, as a record keeps it.
+    """Return the sufficient statistics of corpus BLEU for each sentence, packed as a record keeps them.
 
-    A paired test needs no more than this, so that two rows of a leaderboard can be tested against each
-    other without their translations. Six 16-bit numbers a sentence (tokens of the output, tokens of the
+    A paired test needs no more, so that two rows of a leaderboard can be tested against each other without
+    their translations. Six 16-bit numbers a sentence (tokens of the output, tokens of the
     reference, matching n-grams of 1 to 4 tokens), one after the other over all sentences, zlib, base64;
     32-bit numbers where a sentence has more than 65,535 tokens.
     """
     from sacrebleu.metrics.bleu import BLEU
 
-    found = np.array(BLEU()._extract_corpus_statistics(outputs, [references]), dtype=np.int64)
-    kept = found[:, : 2 + ORDERS]
+    statistics = np.array(BLEU()._extract_corpus_statistics(outputs, [references]), dtype=np.int64)
+    kept = statistics[:, : 2 + ORDERS]
     kept = kept.astype("<u2" if kept.max(initial=0) <= np.iinfo(np.uint16).max else "<u4")
     return base64.b64encode(zlib.compress(kept.T.tobytes(), 9)).decode()
 
 
 def read_counts(text: str, sentences: int) -> NDArray[np.int64]:
-    """The statistics ``[sentences, 10]`` that ``sentence_counts`` packed, in sacreBLEU's order:
-    lengths of output and reference, matching n-grams, n-grams of the output.
+    """Return the statistics ``[sentences, 10]`` that ``sentence_counts`` packed, in sacreBLEU's order.
+
+    They are lengths of output and reference, matching n-grams, and n-grams of the output.
 
     Raises:
         InvalidRecord: the text is damaged or holds another number of sentences.
@@ -143,7 +146,7 @@ def read_counts(text: str, sentences: int) -> NDArray[np.int64]:
 
 
 def corpus_bleu(statistics: NDArray[np.int64]) -> float:
-    """BLEU of sentences by their statistics ``[sentences, 10]``, or by the sum of these ``[10]``."""
+    """Return the BLEU of sentences from their statistics ``[sentences, 10]``, or from their sum ``[10]``."""
     from sacrebleu.metrics.bleu import BLEU
 
     total = statistics.sum(0) if statistics.ndim == 2 else statistics
@@ -151,16 +154,16 @@ def corpus_bleu(statistics: NDArray[np.int64]) -> float:
 
 
 def digest(lines: Iterable[str]) -> str:
-    """SHA-256 of sentences in order: equal for two systems that say the same, sentence by sentence."""
-    found = hashlib.sha256()
+    """Return the SHA-256 of sentences in order; two systems with the same output have the same digest."""
+    hashed = hashlib.sha256()
     for line in lines:
-        found.update(line.encode())
-        found.update(b"\n")
-    return found.hexdigest()
+        hashed.update(line.encode())
+        hashed.update(b"\n")
+    return hashed.hexdigest()
 
 
 def mean(values: NDArray[np.float64], recipe: str, seed: int = SEED) -> Score:
-    """Mean of one figure an item ``[n]`` with the percentile interval of the bootstrap over items."""
+    """Return the mean of one figure an item ``[n]`` with the bootstrap's percentile interval over items."""
     draws = np.random.default_rng(seed).integers(0, len(values), (RESAMPLES, len(values)))
     resampled = np.sort(values[draws].mean(1))
     cut = RESAMPLES // 40
@@ -169,7 +172,7 @@ def mean(values: NDArray[np.float64], recipe: str, seed: int = SEED) -> Score:
 
 
 def proportion(hits: int, items: int, recipe: str) -> Score:
-    """Percentage of items that are right, with Wilson's interval (1927)."""
+    """Return the percentage of items that are right, with Wilson's interval (1927)."""
     z2, share = Z95**2, hits / items
     centre = (share + z2 / (2 * items)) / (1 + z2 / items)
     half = Z95 / (1 + z2 / items) * math.sqrt(share * (1 - share) / items + z2 / (4 * items**2))

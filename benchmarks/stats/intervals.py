@@ -1,7 +1,7 @@
-"""Intervals, paired tests and hypervolume. Pure functions over numbers; no torch.
+"""Intervals and paired tests. Pure functions over numbers; no torch.
 
-Every random draw comes from a generator that is an argument. "Significant" is a word that only
-``verdict`` may say, and never below ``SIGNIFICANT_FROM`` paired seeds.
+Every random draw comes from a generator that is an argument. Only ``verdict`` returns the word "significant",
+and never below ``SIGNIFICANT_FROM`` paired seeds.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _values(values: Sequence[float]) -> Array:
 
 
 def t_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
-    """Student's interval for a mean difference; with one there is none. Of a quantity: ``interval``."""
+    """Return Student's interval of a mean difference; none for one value. For a quantity: ``interval``."""
     array = _values(values)
     n = len(array)
     mean = float(np.add.reduce(array)) / n
@@ -109,7 +109,7 @@ def bounded(
 
 @lru_cache(maxsize=1024)
 def _quantile(freedom: int, at: float) -> float:
-    """Of Student's distribution."""
+    """Return a quantile of Student's distribution."""
     from scipy.special import stdtrit  # what scipy.stats.t.ppf comes to, without its import and its checks
 
     return float(stdtrit(freedom, at))
@@ -118,7 +118,7 @@ def _quantile(freedom: int, at: float) -> float:
 def bootstrap_interval(
     values: Sequence[float], rng: np.random.Generator, *, level: float = LEVEL, draws: int = 10_000
 ) -> Interval:
-    """Percentile bootstrap of the mean. With few figures it is too narrow: see ``t_interval``."""
+    """Return the bootstrap's percentile interval of the mean; too narrow for few figures (``t_interval``)."""
     array = _values(values)
     n = len(array)
     if n < 2:
@@ -131,7 +131,7 @@ def bootstrap_interval(
 def paired_bootstrap(
     ours: Sequence[float], theirs: Sequence[float], rng: np.random.Generator, *, draws: int = 10_000
 ) -> Interval:
-    """Interval of the mean difference ``ours - theirs`` over the same seeds (or sentences)."""
+    """Return the bootstrap interval of the mean difference ``ours - theirs`` over the same seeds."""
     return bootstrap_interval(_differences(ours, theirs), rng, draws=draws)
 
 
@@ -142,7 +142,7 @@ def _differences(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
 
 
 def sign_flip(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """Exact two-sided p of "the mean paired difference is zero" under flips of sign.
+    """Return the exact two-sided p of "the mean paired difference is zero" under flips of sign.
 
     All 2**n sign patterns count, n at most 20. They are counted and not listed: each is a pattern of one
     half of the pairs with a pattern of the other, so 2**(n/2) look-ups among sorted sums find them all.
@@ -158,14 +158,14 @@ def sign_flip(ours: Sequence[float], theirs: Sequence[float]) -> float:
     observed = abs(float(differences.sum())) - 1e-9 * float(sizes.sum())
     if observed <= 0:
         return 1.0
-    one, other = _signed_sums(sizes[: n // 2]), np.sort(_signed_sums(sizes[n // 2 :]))
-    below = int(np.searchsorted(other, observed - one, side="left").sum())
+    first, second = _signed_sums(sizes[: n // 2]), np.sort(_signed_sums(sizes[n // 2 :]))
+    below = int(np.searchsorted(second, observed - first, side="left").sum())
     # As many patterns sum to -x as to x.
     return float(2 * (2**n - below) / 2**n)
 
 
 def _signed_sums(sizes: Array) -> Array:
-    """The sums ``[2**k]`` of ``k`` sizes under every pattern of signs."""
+    """Return the sums ``[2**k]`` of ``k`` sizes under every pattern of signs."""
     sums = np.zeros(1)
     for size in sizes:
         sums = np.concatenate([sums + size, sums - size])
@@ -191,7 +191,7 @@ def t_test(values: Sequence[float]) -> float | None:
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """Holm's step-down adjusted p values (family-wise error), by name."""
+    """Return Holm's step-down adjusted p values (family-wise error), by name."""
     ordered = sorted(p_values.items(), key=lambda item: item[1])
     adjusted: dict[str, float] = {}
     running = 0.0
@@ -202,12 +202,12 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
 
 
 def pairs_needed(comparisons: int) -> int:
-    """Paired seeds from which a sign-flip test can reach ``ALPHA`` after Holm over so many comparisons."""
+    """Return the paired seeds from which a sign-flip test can reach ``ALPHA`` after Holm over comparisons."""
     return next(n for n in itertools.count(SIGNIFICANT_FROM) if comparisons * 2 / 2**n < ALPHA)
 
 
 def verdict(p_adjusted: float | None, pairs: int, comparisons: int = 1) -> str:
-    """What may be said of one of ``comparisons`` tested together, over ``pairs`` paired seeds."""
+    """Return the verdict on one of ``comparisons`` tested together, over ``pairs`` paired seeds."""
     if pairs < SIGNIFICANT_FROM:
         return f"not tested: {pairs} of {SIGNIFICANT_FROM} paired seeds"
     if p_adjusted is None:
@@ -223,7 +223,7 @@ def verdict(p_adjusted: float | None, pairs: int, comparisons: int = 1) -> str:
 
 
 def kendall(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float]:
-    """Kendall's tau-b of two rankings and its two-sided p.
+    """Return Kendall's tau-b of two rankings and its two-sided p.
 
     Raises:
         ValueError: fewer than two figures, unequal lengths, or one side is constant.

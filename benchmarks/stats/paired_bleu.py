@@ -1,13 +1,13 @@
-"""Two translation systems on the same sentences: paired bootstrap and approximate randomisation of BLEU.
+"""Paired tests of two translation systems: bootstrap and approximate randomisation of BLEU.
 
-From the statistics that records keep for each sentence (``metrics.read_counts``). With the generator
-``default_rng(metrics.SEED)`` equal to sacreBLEU's ``PairedTest`` but where that understates p: it counts
-only shuffles that differ *more*, so that of two systems of equal BLEU, or on one sentence, no shuffle counts
-and p is 1 / (trials + 1). Here a shuffle that differs as much counts too, and k sentences on which two
-systems differ never say less than the 2 / 2**k of an exact test.
+They use the statistics that records keep for each sentence (``bleu.read_counts``). With the generator
+``default_rng(bleu.SEED)`` they equal to sacreBLEU's ``PairedTest``, except where that understates p: it
+counts only shuffles that differ *more*, so that for two systems of equal BLEU, or on one sentence, no shuffle
+counts and p is 1 / (trials + 1). Here a shuffle that differs as much counts too, and for k sentences on which
+two systems differ p is never below the 2 / 2**k of an exact test.
 
-These tests ask whether two *trained networks* differ beyond the choice of test sentences. They know
-nothing of the noise of training: for methods, pair over seeds (``stats.sign_flip``).
+These tests compare two *trained networks* beyond the choice of test sentences. The noise of training is not
+in them: for methods, pair over seeds (``intervals.sign_flip``).
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,28 +27,30 @@ Counts = NDArray[np.int64]
 """``[sentences, 10]``: lengths of output and reference, matching n-grams, n-grams of the output."""
 
 _CELLS = 2**22
-"""Of a block of resamples x sentences: bounds the memory."""
+"""Cells of a block of resamples x sentences; bounds the memory."""
 _TIE = 1e-9
-"""BLEU. Differences nearer than this are equal: only the last bits tell them apart."""
+"""BLEU below which two differences are equal: only their last bits differ."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """BLEU of one system minus that of another, with its 95 % interval over resampled sentences; NaN where
-    resamples do not differ."""
+    """BLEU of one system minus that of another, with its 95 % interval over resampled sentences.
+
+    The interval is NaN if resamples do not differ.
+    """
 
     value: float
     low: float
     high: float
     p: float
-    """Of the paired bootstrap (Koehn 2004), two-sided; 1 where the systems have the same BLEU."""
+    """Two-sided p of the paired bootstrap (Koehn 2004); 1 if the systems have the same BLEU."""
 
 
 def bleu_of_sums(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Corpus BLEU ``[k]`` of summed statistics ``[k, 10]``, smoothed as sacreBLEU's default (``exp``)."""
-    made, reference, correct, total = sums[:, 0], sums[:, 1], sums[:, 2:6], sums[:, 6:]
+    """Return corpus BLEU ``[k]`` of summed statistics ``[k, 10]``, smoothed as by sacreBLEU (``exp``)."""
+    output, reference, correct, total = sums[:, 0], sums[:, 1], sums[:, 2:6], sums[:, 6:]
     with np.errstate(divide="ignore", invalid="ignore"):
-        brevity = np.where(made < reference, np.exp(1 - reference / made), 1.0)
+        brevity = np.where(output < reference, np.exp(1 - reference / output), 1.0)
         missing = correct == 0
         precision = 100 * np.where(missing, 0.5 ** np.cumsum(missing, axis=1), correct) / total
         score = brevity * np.exp(np.log(precision).sum(axis=1) / bleu.ORDERS)
@@ -60,7 +61,7 @@ def bleu_of_sums(sums: NDArray[np.float64]) -> NDArray[np.float64]:
 def bootstrap(
     pairs: Sequence[tuple[Counts, Counts]], rng: np.random.Generator, *, draws: int = RESAMPLES
 ) -> list[Difference]:
-    """Paired bootstrap resampling of each ``(ours, theirs)``; all pairs see the same resamples.
+    """Resample each pair ``(ours, theirs)`` with the paired bootstrap; all pairs share the resamples.
 
     Raises:
         ValueError: pairs that are not over equally many sentences.
@@ -68,10 +69,9 @@ def bootstrap(
     sentences = _sentences(pairs)
     if not pairs:
         return []
-    columns: Any = np.hstack([side for pair in pairs for side in pair])
-    # Sums below 2**24 are exact in single precision, which is twice as fast.
-    exact: Any = np.float32 if sentences * int(columns.max(initial=0)) < 2**24 else np.float64
-    columns, sums = columns.astype(exact), []
+    counts = np.hstack([side for pair in pairs for side in pair])
+    exact = _exact_type(sentences * int(counts.max(initial=0)))
+    columns, sums = counts.astype(exact), []
     for block in _blocks(draws, sentences):
         picked = rng.choice(sentences, size=(block, sentences), replace=True)
         picked += np.arange(block)[:, None] * sentences
@@ -94,7 +94,7 @@ def bootstrap(
 
 
 def _least_p(ours: Counts, theirs: Counts) -> float:
-    """The smallest two-sided p of an exact test that swaps the sentences on which two systems differ."""
+    """Return the smallest two-sided p of an exact test that swaps the sentences on which systems differ."""
     differing = int((ours != theirs).any(axis=1).sum())
     return min(1.0, math.ldexp(2.0, -differing))
 
@@ -102,7 +102,7 @@ def _least_p(ours: Counts, theirs: Counts) -> float:
 def approximate_randomisation(
     pairs: Sequence[tuple[Counts, Counts]], rng: np.random.Generator, *, trials: int = TRIALS
 ) -> list[float]:
-    """Two-sided p of each ``(ours, theirs)`` (Riezler and Maxwell 2005); all see the same shuffles.
+    """Return the two-sided p of each ``(ours, theirs)`` (Riezler and Maxwell 2005); all share the shuffles.
 
     Raises:
         ValueError: pairs that are not over equally many sentences.
@@ -110,9 +110,9 @@ def approximate_randomisation(
     sentences = _sentences(pairs)
     if not pairs:
         return []
-    moved: Any = np.hstack([theirs - ours for ours, theirs in pairs])
-    exact: Any = np.float32 if int(np.abs(moved).sum(axis=0).max(initial=0)) < 2**24 else np.float64
-    moved, sums = moved.astype(exact), []
+    differences = np.hstack([theirs - ours for ours, theirs in pairs])
+    exact = _exact_type(int(np.abs(differences).sum(axis=0).max(initial=0)))
+    moved, sums = differences.astype(exact), []
     for block in _blocks(trials, sentences):
         swapped = rng.integers(2, size=(block, sentences), dtype=bool)
         sums.append((swapped.astype(exact) @ moved).astype(np.int64))
@@ -127,6 +127,11 @@ def approximate_randomisation(
     return results
 
 
+def _exact_type(largest: int) -> np.dtype[np.floating]:
+    """Return a type in which sums up to ``largest`` are exact; single precision is twice as fast."""
+    return np.dtype(np.float32) if largest < 2**24 else np.dtype(np.float64)
+
+
 def _sentences(pairs: Sequence[tuple[Counts, Counts]]) -> int:
     shapes = {side.shape for pair in pairs for side in pair}
     if len(shapes) > 1 or any(len(s) != 2 or s[1] != 10 or not s[0] for s in shapes):
@@ -135,8 +140,10 @@ def _sentences(pairs: Sequence[tuple[Counts, Counts]]) -> int:
 
 
 def _blocks(rows: int, sentences: int) -> Iterator[int]:
-    """Heights of blocks of rows. Multiples of 32: so many random bits are drawn at a time, and the
-    stream is that of one draw."""
+    """Yield heights of blocks of rows, multiples of 32.
+
+    As many random bits are drawn at a time, so that the stream is that of one draw.
+    """
     height = max(32, _CELLS // sentences // 32 * 32)
     while rows > 0:
         yield min(height, rows)

@@ -1,4 +1,4 @@
-"""How many timed inferences a percentile takes, and what n of them support. No torch."""
+"""Latency percentiles with MLPerf's early-stopping estimate, and bootstrap intervals of medians. No torch."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ CONFIDENCE = 0.99
 DRAWS = 2000
 """Bootstrap draws of a ratio of medians."""
 DISTURBED = 0.2
-"""Processors' worth of other programs beside a timing, from which it counts as disturbed."""
+"""Processors that other programs take during a timing, from which the timing counts as disturbed."""
 
 
 def allowed_over(n: int, share: float, confidence: float = CONFIDENCE) -> int:
-    """Of ``n`` timed inferences, how many may lie above a bound of the ``share`` quantile.
+    """Return the number of ``n`` timed inferences that may lie above a bound of the ``share`` quantile.
 
     MLPerf's early-stopping rule (tolerance 0): the largest t for which t or fewer of n inferences
     lie above the true quantile with probability at most ``1 - confidence``. The (t+1)-th largest is
@@ -33,7 +33,7 @@ def allowed_over(n: int, share: float, confidence: float = CONFIDENCE) -> int:
 
 
 def needed(share: float, confidence: float = CONFIDENCE) -> int:
-    """Timed inferences that a claim about the ``share`` quantile takes: one may lie above its bound.
+    """Return the timed inferences that a claim about the ``share`` quantile takes: one may exceed its bound.
 
     64 for p90 and 662 for p99 at 99 % confidence.
     """
@@ -44,20 +44,20 @@ def needed(share: float, confidence: float = CONFIDENCE) -> int:
 
 
 def quantile(samples: Sequence[float], share: float) -> float | None:
-    """The observed ``share`` quantile, or None where there are too few samples to claim it."""
+    """Return the observed ``share`` quantile; None if there are too few samples to claim it."""
     if share > 0.5 and allowed_over(len(samples), share) < 1:
         return None
     return float(np.quantile(np.asarray(samples), share, method="median_unbiased"))
 
 
 def bound(samples: Sequence[float], share: float) -> float | None:
-    """What ``share`` of all inferences stay under, at 99 % confidence; None for too few samples."""
+    """Return a bound of the ``share`` quantile at 99 % confidence; None for too few samples."""
     over = allowed_over(len(samples), share)
     return None if over < 1 else float(sorted(samples, reverse=True)[over])
 
 
 def median(samples: Sequence[float], seed: int = 0) -> tuple[float, float, float]:
-    """The median and its 95 % bootstrap interval."""
+    """Return the median and its 95 % bootstrap interval."""
     times = np.asarray(samples)
     if times.size == 0:
         raise ValueError("no samples")
@@ -68,7 +68,7 @@ def median(samples: Sequence[float], seed: int = 0) -> tuple[float, float, float
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float], seed: int = 0) -> tuple[float, float, float]:
-    """Ratio of medians and its 95 % bootstrap interval; rounds are drawn in pairs."""
+    """Return the ratio of medians and its 95 % bootstrap interval; rounds are drawn in pairs."""
     pairs = np.stack([np.asarray(ours), np.asarray(theirs)])
     if pairs.shape[1] == 0:
         raise ValueError("no samples")

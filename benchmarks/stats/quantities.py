@@ -35,7 +35,7 @@ class Quantity:
         return f"{self.low:g} to {self.high:g}"
 
     def trespass(self, *values: float | None) -> str:
-        """Return the first of some figures that is out of range, with the range; empty where none is."""
+        """Return a message about the first figure that is out of range; empty if none is."""
         for value in values:
             if value is not None and not math.isnan(value) and not self.holds(value):
                 unit = f" {self.unit}" if self.unit else ""

@@ -24,7 +24,6 @@ SIGNALS = {"BudgetExhausted"}
 """Exceptions that end a search as planned, and that methods of others catch by this name."""
 
 UNSWEPT = (
-    "benchmarks/analysis",
     "benchmarks/api.py",
     "benchmarks/claims",
     "benchmarks/cli",
@@ -34,14 +33,11 @@ UNSWEPT = (
     "benchmarks/identity.py",
     "benchmarks/lab",
     "benchmarks/latency_tables",
-    "benchmarks/leaderboard",
     "benchmarks/options.py",
     "benchmarks/records",
     "benchmarks/registry.py",
-    "benchmarks/report",
     "benchmarks/runs",
     "benchmarks/scoring",
-    "benchmarks/stats",
     "benchmarks/studies",
     "benchmarks/verification",
     "baselines",

@@ -77,7 +77,7 @@ def write_pages(
         {**v.to_dict()["claim"], "verdict": v.verdict, "n": v.n, "records": v.records, "command": v.command}
         | {
             "shown": claims_page.effect(v),
-            "said": claims_page.verdict_with_reason(v),
+            "verdict_with_reason": claims_page.verdict_with_reason(v),
             "decide": claims_page.without_command(v),
         }
         | {"evidence": claims_page.evidence(v)}

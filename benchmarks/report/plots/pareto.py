@@ -123,13 +123,13 @@ def _sessions(lines: pd.DataFrame) -> str:
 
 def _draw_windows(axes: Axes, lines: pd.DataFrame) -> None:
     """Shade the windows of sizes that were asked for."""
-    left, right = axes.get_xlim()
+    start, end = axes.get_xlim()
     for limit in sorted({limit for limit in lines["limit"] if limit.rank == 3}):
         axes.axvspan(limit.low, limit.value, color=PALE, alpha=0.3, zorder=0, linewidth=0)
         axes.text((limit.low + limit.value) / 2, 1.01, f"asked for: {limit}", fontsize=8, color=INK,
                   ha="center", va="bottom", transform=axes.get_xaxis_transform())  # fmt: skip
-        left, right = min(left, limit.low), max(right, limit.value)
-    axes.set_xlim(left, right)
+        start, end = min(start, limit.low), max(end, limit.value)
+    axes.set_xlim(start, end)
 
 
 def _crop(crop: Callable[[float, float], object], now: tuple[float, float], at: pd.Series[float]) -> None:
@@ -144,28 +144,28 @@ def _draw_front(axes: Axes, shown: pd.DataFrame) -> None:
     points = pareto.front([(float(q), float(x)) for q, x in zip(shown["quality"], shown["at"], strict=True)])
     if not points:
         return
-    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
-    xs, ys = [points[0][1], *(x for _, x in points), right], [low, *(q for q, _ in points), points[-1][0]]
+    (start, end), (low, high) = axes.get_xlim(), axes.get_ylim()
+    xs, ys = [points[0][1], *(x for _, x in points), end], [low, *(q for q, _ in points), points[-1][0]]
     axes.plot(xs, ys, drawstyle="steps-post", color=PALE, linewidth=5, zorder=1, label="best of all (front)")
-    axes.set_xlim(left, right)
+    axes.set_xlim(start, end)
     axes.set_ylim(low, high)
 
 
 def _draw_limits(axes: Axes, lines: pd.DataFrame) -> None:
     """Draw a dashed line at each latency limit, with its label where there is room."""
-    left, right = axes.get_xlim()
+    start, end = axes.get_xlim()
     reference = float(lines["reference_p50"].median())
     taken = [-math.inf, -math.inf]  # where the last label of each of two levels stands
     for limit in sorted(set(lines["limit"])):
         at = limit.value if limit.rank == 1 else limit.value / reference
-        if limit.rank not in (1, 2) or not left < at:
+        if limit.rank not in (1, 2) or not start < at:
             continue
-        right = max(right, at * 1.01)
+        end = max(end, at * 1.01)
         axes.axvline(at, color=INK, linestyle=(0, (4, 3)), linewidth=1, zorder=2)
-        free = [level for level in (0, 1) if at - taken[level] > 0.14 * (right - left)]
+        free = [level for level in (0, 1) if at - taken[level] > 0.14 * (end - start)]
         if not free:  # three limits in one place: the line must do
             continue
         taken[free[0]] = at
         axes.text(at, 1.01 + 0.085 * free[0], f"limit {limit}", fontsize=8, color=INK,
                   ha="center", va="bottom", transform=axes.get_xaxis_transform())  # fmt: skip
-    axes.set_xlim(left, right)
+    axes.set_xlim(start, end)

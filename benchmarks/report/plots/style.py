@@ -105,9 +105,9 @@ class HeadedFigure:
     bottom: float
     top: float
 
-    def axes(self, left: float, width: float) -> Axes:
-        """Add axes over the free height."""
-        return self.figure.add_axes((left, self.bottom, width, self.top - self.bottom))
+    def axes(self, start: float, width: float) -> Axes:
+        """Add axes over the free height; ``start`` and ``width`` are shares of the figure's width."""
+        return self.figure.add_axes((start, self.bottom, width, self.top - self.bottom))
 
 
 def figure_with_header(

@@ -14,9 +14,9 @@
     const used = found => found.records.length ? [el("details", {}, el("summary", {}, `${found.records.length} records`),
       el("code", {}, found.records.join(" ")))] : [];
     const evidence = one.evidence.length
-      ? el("ul", {}, ...one.evidence.map(found => el("li", {}, `${found.where}: ${found.told}`, ...used(found)))) : "nothing yet";
+      ? el("ul", {}, ...one.evidence.map(found => el("li", {}, `${found.where}: ${found.text}`, ...used(found)))) : "nothing yet";
     return el("article", {"aria-labelledby": id}, el("h3", {id}, one.id), el("p", {}, one.statement),
-      el("p", {class: "verdict " + one.verdict.replace(" ", "-")}, one.said),
+      el("p", {class: "verdict " + one.verdict.replace(" ", "-")}, one.verdict_with_reason),
       ...(one.confounded ? [el("p", {}, "Confounded with " + one.confounded)] : []),
       el("dl", {class: "facts"}, pair("the paper", one.figure), pair("ours, with 95 % interval", one.shown === "-" ? "nothing measured yet" : `${one.shown} ${one.unit}`),
         pair("paired seeds", String(one.n)), pair("supported by", one.rule),

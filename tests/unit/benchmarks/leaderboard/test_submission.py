@@ -39,8 +39,8 @@ def broken(path, value, **options):
 
 
 def test_an_honest_record_has_no_problem():
-    assert submission.problems(good(), SETTINGS) == []
-    assert submission.unequal([good(seed=1), good("mos-layer", 2)]) == {}
+    assert submission.find_problems(good(), SETTINGS) == []
+    assert submission.find_unequal_allowances([good(seed=1), good("mos-layer", 2)]) == {}
 
 
 @pytest.mark.parametrize(
@@ -93,14 +93,14 @@ def test_an_honest_record_has_no_problem():
     ],
 )
 def test_each_rule_names_its_field(path, value, said):
-    assert any(said in line for line in submission.problems(broken(path, value), SETTINGS))
+    assert any(said in line for line in submission.find_problems(broken(path, value), SETTINGS))
 
 
 def test_the_tiers_own_settings_come_with_the_tiers_allowance():
     from benchmarks.tasks import get_task
 
     tier = get_task("mt-multi30k-en-de").tier("small", "cpu")
-    lines = submission.problems(broken(("spec", "settings_sha256"), tier.sha256))
+    lines = submission.find_problems(broken(("spec", "settings_sha256"), tier.sha256))
     assert any(line.startswith("spec.budget.tokens: 2,000,000, the tier's") for line in lines) or (
         tier.budget["tokens"] == 2_000_000
     )
@@ -109,8 +109,8 @@ def test_the_tiers_own_settings_come_with_the_tiers_allowance():
 
 def test_unequal_allowances_are_named_for_those_that_differ():
     same, odd = [good(seed=s) for s in (1, 2, 3)], good("mos-neuron", 1, tokens=9e6)
-    assert list(submission.unequal([*same, odd])) == [odd["id"]]
-    assert submission.unequal([*same, odd])[odd["id"]] == [
+    assert list(submission.find_unequal_allowances([*same, odd])) == [odd["id"]]
+    assert submission.find_unequal_allowances([*same, odd])[odd["id"]] == [
         "spec.budget.tokens: 9,000,000, the others of this comparison have 2,000,000"
     ]
 
@@ -119,16 +119,16 @@ def test_other_nets_of_seconds_are_the_same_comparison():
     from benchmarks.comparability import grouping, run_summary
 
     records = [good(seed=1), good(seed=2), broken(("spec", "budget", "seconds"), 3600)]
-    assert submission.unequal(records) == {}
+    assert submission.find_unequal_allowances(records) == {}
     assert len(grouping.groups(run_summary.summarize_all(records))) == 1
-    told = [line for line in submission.problems(records[2], SETTINGS) if line.startswith("spec.budget")]
+    told = [line for line in submission.find_problems(records[2], SETTINGS) if line.startswith("spec.budget")]
     assert told == [] and "budget.seconds" not in grouping.facts(records[2])
 
 
 def test_every_declared_profile_is_checked_against_the_machine():
     for name in profiles.names():
         record = broken(("spec", "profile"), name)
-        lines = [line for line in submission.problems(record, SETTINGS) if "provenance.machine" in line]
+        lines = [line for line in submission.find_problems(record, SETTINGS) if "provenance.machine" in line]
         assert bool(lines) == (profiles.get(name).device == "cuda")
 
 
@@ -170,7 +170,7 @@ def test_the_command_reads_files_and_folders(tmp_path: Path, capsys):
 def test_hostile_texts_stay_on_their_one_line(text):
     record = broken(("candidates", 0, "test", "pooled", "bleu", "signature"), text)
     record["provenance"] |= {"started": text, "machine": MACHINE | {"arch": text}}
-    lines = submission.problems(integrity.seal(record), SETTINGS)
+    lines = submission.find_problems(integrity.seal(record), SETTINGS)
     assert lines and all(line.isprintable() for line in lines)
 
 
@@ -180,7 +180,7 @@ def test_a_seal_made_anew_over_a_changed_field_does_not_hide_it():
     record["digest"] = integrity.digest(record)
     record["seal"] = integrity.seal_of(record)
     integrity.validate(record)
-    assert submission.problems(record, SETTINGS) == ["candidates[0].test: changed after writing"]
+    assert submission.find_problems(record, SETTINGS) == ["candidates[0].test: changed after writing"]
 
 
 @pytest.mark.parametrize(
@@ -193,12 +193,12 @@ def test_a_seal_made_anew_over_a_changed_field_does_not_hide_it():
 )
 def test_every_kind_of_signature_is_one(signature):
     record = broken(("candidates", 0, "test", "pooled", "bleu", "signature"), signature)
-    assert submission.problems(record, SETTINGS) == []
+    assert submission.find_problems(record, SETTINGS) == []
 
 
 def problems_of(record, field, **known):
     """The problems of a record that begin with a field."""
-    found = submission.problems(record, known.get("settings", SETTINGS), known.get("methods", ()))
+    found = submission.find_problems(record, known.get("settings", SETTINGS), known.get("methods", ()))
     return [line for line in found if line.startswith(field)]
 
 
@@ -418,26 +418,28 @@ def test_latencies_of_other_runtimes_come_from_a_declared_profile_and_published_
 
     told = {"commit": "0" * 40, "dirty_sha256": None, "machine": dict(MACHINE)}
     kept = {"profile": "cpu-2core-avx512.v1", "provenance": told}
-    assert list(submission.elsewhere(kept)) == []
-    ((field, reason),) = submission.elsewhere(kept | {"profile": "mars.v1"})
+    assert list(submission.find_latency_problems(kept)) == []
+    ((field, reason),) = submission.find_latency_problems(kept | {"profile": "mars.v1"})
     assert field == "profile" and f"'mars.v1' is not declared; known: {names()[0]}" in reason
-    ((field, _),) = submission.elsewhere(kept | {"provenance": told | {"machine": None}})
+    ((field, _),) = submission.find_latency_problems(kept | {"provenance": told | {"machine": None}})
     assert field == "provenance.machine"
-    ((field, _),) = submission.elsewhere(kept | {"provenance": told | {"machine": MACHINE | {"cpus": 3}}})
+    ((field, _),) = submission.find_latency_problems(
+        kept | {"provenance": told | {"machine": MACHINE | {"cpus": 3}}}
+    )
     assert field == "provenance.machine"
-    ((field, _),) = submission.elsewhere(kept | {"provenance": told | {"commit": None}})
+    ((field, _),) = submission.find_latency_problems(kept | {"provenance": told | {"commit": None}})
     assert field == "provenance.commit"
 
 
 def test_the_allowance_of_most_is_the_usual_one_and_no_limit_is_the_least():
     several = [good(seed=s) for s in (1, 2)] + [good("mos-layer", s, tokens=9e6) for s in (1, 2, 3)]
-    assert list(submission.unequal(several)) == [record["id"] for record in several[:2]]
+    assert list(submission.find_unequal_allowances(several)) == [record["id"] for record in several[:2]]
     free = broken(("spec", "budget", "tokens"), None)
-    assert submission.unequal([free, good(seed=2)]) == {
+    assert submission.find_unequal_allowances([free, good(seed=2)]) == {
         free["id"]: ["spec.budget.tokens: no limit, the others of this comparison have 2,000,000"]
     }
     elsewhere = good(seed=3, tokens=9e6, tier="smoke")
-    assert submission.unequal([good(seed=1), elsewhere]) == {}
+    assert submission.find_unequal_allowances([good(seed=1), elsewhere]) == {}
 
 
 @pytest.mark.parametrize("end", ["ratio_low", "ratio_high"])

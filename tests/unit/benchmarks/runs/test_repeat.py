@@ -114,7 +114,9 @@ def test_a_hostile_method_is_one_quoted_word():
 
 def line(record: dict[str, Any], field: str) -> str:
     """Return the problem of one field, or nothing."""
-    found = [text for text in submission.problems(integrity.seal(record), SETTINGS) if text.startswith(field)]
+    found = [
+        text for text in submission.find_problems(integrity.seal(record), SETTINGS) if text.startswith(field)
+    ]
     return "\n".join(found)
 
 
@@ -145,7 +147,9 @@ def test_an_old_record_of_a_method_that_is_not_installed_is_refused_unless_publi
     record = good("mine")
     assert "no installed method is 'mine'" in line(record, "provenance.method")
     known = {record["spec"]["method_sha256"]}
-    assert not [p for p in submission.problems(record, SETTINGS, known) if p.startswith("provenance.method")]
+    assert not [
+        p for p in submission.find_problems(record, SETTINGS, known) if p.startswith("provenance.method")
+    ]
 
 
 def test_a_release_stands_for_a_commit():

@@ -365,7 +365,7 @@ def test_what_copies_were_fine_tuned_on_decides_nothing() -> None:
     candidate = record["candidates"][0]
     assert next(iter(candidate["test"])) == "a-set"
     assert selection.deciding_set(candidate) == "test" and selection.metric_of(record) == "mlm_accuracy"
-    assert not [told for told in submission.problems(record) if told.startswith("test.")]
+    assert not [told for told in submission.find_problems(record) if told.startswith("test.")]
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
