@@ -1,4 +1,4 @@
-"""What may share a table, what counts as one method there, and which run speaks for a seed."""
+"""Groups of comparable records, labels of their methods, and the run that counts for each seed."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ if TYPE_CHECKING:
 
 
 COUNTED = tuple(kind for kind in LIMITED if kind != "seconds")
-"""Allowances that comparable runs share. Seconds are a safety net: a run that they did not stop is the same
-under any, and one that they stopped is compared with none."""
+"""Kinds of allowance that comparable runs share.
+
+Seconds are a safety net: a run that they did not stop is the same under any, and a stopped one is never
+compared.
+"""
 
 
 def facts(record: Mapping[str, Any]) -> Mapping[str, str]:
-    """What two records must have in common to stand in one table, as texts."""
+    """Return the facts that two records of one table share, as texts."""
     spec = record["spec"]
     return _facts(
         *(spec[name] for name in ("task", "tier", "profile", "space", "settings_sha256")),
@@ -51,32 +54,36 @@ def _facts(
     if ruleset != SELF:
         shown["ruleset"] = ruleset
     # A text with a space is no digest but a commit that stands for one.
-    told = [sanitize(digest, 40) if " " in digest else digest[:12] for digest in code]
-    shown["task_sha256"], shown["substrate_sha256"] = told
+    digests = [sanitize(digest, 40) if " " in digest else digest[:12] for digest in code]
+    shown["task_sha256"], shown["substrate_sha256"] = digests
     if data:
         shown["data"] = hashlib.sha256(canonical(dict(data))).hexdigest()[:12]
     return shown
 
 
 def groups(runs: Iterable[RunSummary]) -> list[list[RunSummary]]:
-    """Runs apart by everything that forbids comparing them, in a fixed order.
+    """Return the groups of runs that may be compared, in a fixed order.
 
-    A run that failed before it had data goes with the runs that are otherwise like it.
+    A run that failed before it had data joins the runs that share its other facts.
     """
     keyed = []
     for run in runs:
         place = "data" not in run.facts, tuple(run.facts.values()), run.method, run.seed, run.id
         keyed.append((place, run))
-    found: dict[tuple[str, ...], list[RunSummary]] = {}
+    grouped: dict[tuple[str, ...], list[RunSummary]] = {}
     for (without, key, *_), run in sorted(keyed, key=lambda pair: pair[0]):
         if without:
-            key = next((known for known in found if known[:-1] == key), key)
-        found.setdefault(key, []).append(run)
-    return [found[key] for key in sorted(found)]
+            key = next((known for known in grouped if known[:-1] == key), key)
+        grouped.setdefault(key, []).append(run)
+    return [grouped[key] for key in sorted(grouped)]
 
 
 def require_comparable(runs: Sequence[RunSummary]) -> None:
-    """Raise UsageError, listing every difference, where runs must not share a table."""
+    """Refuse runs that must not share a table.
+
+    Raises:
+        UsageError: listing every difference.
+    """
     apart = groups(runs)
     if len(apart) < 2:
         return
@@ -88,11 +95,11 @@ def require_comparable(runs: Sequence[RunSummary]) -> None:
             if value is not None:
                 seen.setdefault(value, []).append(f"{run.method} seed {run.seed}")
         if len(seen) > 1:
-            told = [
+            values = [
                 f"{value} ({', '.join(who[:2])}{', ...' if len(who) > 2 else ''})"
                 for value, who in seen.items()
             ]
-            lines.append(f"  {name:18} " + "   ".join(told))
+            lines.append(f"  {name:18} " + "   ".join(values))
     raise UsageError(
         "these records cannot share a table; they differ in\n" + "\n".join(lines) + "\n"
         "only equal allowances on equal hardware and data are compared. One table for each:"
@@ -101,10 +108,10 @@ def require_comparable(runs: Sequence[RunSummary]) -> None:
 
 
 def labels(runs: Sequence[RunSummary]) -> dict[str, str]:
-    """Record id -> the method's name in the table.
+    """Return record id -> the method's label in a table.
 
-    Runs of one name with other options or another source are different methods: the name carries what
-    tells them apart, so that they are never averaged, and every option that is not the default.
+    Runs of one method with other options or another source are different methods and are never averaged: the
+    label adds the options that are not default, and the source if there are several.
     """
     kinds: dict[str, dict[tuple[str, str], list[str]]] = {}
     for run in runs:
@@ -121,9 +128,9 @@ def labels(runs: Sequence[RunSummary]) -> dict[str, str]:
 
 
 def obstacle(run: RunSummary) -> str:
-    """Why a run by itself must not be compared, ranked, drawn into a front or tested; empty where it may.
+    """Return the reason why a run must not be compared, ranked, drawn or tested; empty if it may.
 
-    A method that was cut off would be judged by what the cut left of it.
+    A stopped method would be judged by an accident of the time at which it was stopped.
     """
     if run.status == "failed":
         return f"failed: {run.message}"
@@ -136,12 +143,12 @@ def obstacle(run: RunSummary) -> str:
 
 
 def is_comparable(run: RunSummary) -> bool:
-    """Return whether nothing in a run itself forbids comparing it; see ``obstacles`` for those it follows."""
+    """Return whether a run by itself may be compared; ``obstacles`` also checks the runs that it follows."""
     return not obstacle(run)
 
 
 def obstacles(runs: Iterable[RunSummary]) -> dict[str, str]:
-    """Record id -> why that run must not be compared: ``obstacle`` of it, or of one that it follows."""
+    """Return record id -> the reason why a run, or one that it follows, must not be compared."""
     by_id = {run.id: run for run in runs}
     reasons: dict[str, str] = {}
     for run in by_id.values():
@@ -158,8 +165,10 @@ def obstacles(runs: Iterable[RunSummary]) -> dict[str, str]:
 
 
 def latest(runs: Sequence[RunSummary]) -> list[RunSummary]:
-    """One run for each (method label, seed): where there are several, the one that ended last, and one that
-    may be compared before any that may not."""
+    """Return one run for each method label and seed.
+
+    Of several the last to end counts, and a comparable one before any that is not.
+    """
     named = labels(runs)
     kept: dict[tuple[str, int], RunSummary] = {}
     for run in sorted(runs, key=lambda r: (is_comparable(r), r.status != "failed", r.ended, r.id)):

@@ -31,16 +31,16 @@ FIGURES = (
     "limit_ms", "valid_loss", "p50", "p90", "ratio", "ratio_low", "ratio_high", "reference_p50", "params",
     "macs", "bytes", "peak_bytes", "spent_seconds",
 )  # fmt: skip
-"""Of a headline, in this order; the last is what its search had spent when it was proposed."""
+"""Figures of a headline, in this order; the last is the search's seconds up to its proposal."""
 SPENT = ("tokens", "evaluations", "probes", "seconds", "joules")
-"""Of a run, in this order: shares of the allowance, then seconds and joules."""
+"""Spending of a run, in this order: shares of the allowance, then seconds and joules."""
 
 Measured = Mapping[tuple[str, float | None], float | Mapping[str, float] | None]
-"""(measure, limit) -> what a claim of the papers finds in a record (``benchmarks.claims.judge``)."""
+"""Measure and limit -> the figure of a record that a claim is about (``benchmarks.claims.measures``)."""
 
 
 class Headline(NamedTuple):
-    """The candidate that speaks for a run at one limit; figures that it lacks are NaN."""
+    """Headline candidate of a run at one limit; figures that it lacks are NaN."""
 
     number: int
     """Index of the candidate in its record."""
@@ -59,12 +59,12 @@ class Headline(NamedTuple):
     memory: str | None
     """Source."""
     untimed: str
-    """Why it has no latency, where the record says so."""
+    """Reason why it has no latency, as its record states it; else empty."""
     candidate: Candidate | None
-    """The whole of it; None where the record was not kept."""
+    """The candidate itself; None if the record was not kept."""
 
     def score(self, metric: str) -> tuple[float, float, float]:
-        """Value, low and high of one metric."""
+        """Return value, low and high of one metric; NaN if it was not scored."""
         for i, (name, _) in enumerate(self.recipes):
             if name == metric:
                 return self.scores[3 * i], self.scores[3 * i + 1], self.scores[3 * i + 2]
@@ -72,7 +72,7 @@ class Headline(NamedTuple):
 
 
 class RunSummary(NamedTuple):
-    """One record, as far as tables and claims need it."""
+    """Summary of one record: all that tables and claims need."""
 
     id: str
     method: str
@@ -83,25 +83,25 @@ class RunSummary(NamedTuple):
     follows: str
     """Id of the run that it took its architectures from; empty where it follows none."""
     inherits: bool
-    """Whether it was charged what that run had spent, because it took its weights."""
+    """True if it was charged the spending of the run that it follows, because it took its weights."""
     jobs: int
     """Runs that shared its machine, itself among them."""
     status: str
     message: str
     ended: str
     facts: Mapping[str, str]
-    """What two runs must have in common to stand in one table."""
+    """Facts that two runs of one table share."""
     tokens: float | None
     """Allowed."""
-    fingerprint: Any
-    """Of its machine."""
+    fingerprint: str | None
+    """Fingerprint of its machine; None in old records."""
     spent: array[float]
     """``SPENT``; NaN where not measured."""
     energy_source: str | None
     harness_seconds: float
     """Scoring and timing, off the clock."""
     others_cpu: float
-    """The most processors that other programs took while a candidate of it was timed."""
+    """Largest number of processors that other programs used while one of its candidates was timed."""
     units: TaskUnits
     """Metrics, test item and loss unit of its task."""
     metric: str | None
@@ -109,18 +109,18 @@ class RunSummary(NamedTuple):
     headlines: tuple[Headline, ...]
     """Tightest limit first, no limit last."""
     earlier: tuple[Headline, ...]
-    """Networks of other origins, proposed before those (``rows.earlier_origins``)."""
+    """Networks of earlier origins (``selection.earlier_origins``)."""
     place: int
     """Its number among all records of a leaderboard."""
     measured: Measured | None
-    """None where no claim looks at such runs."""
+    """None if no claim is about such runs."""
     record: Record | None
-    """None where it was not kept."""
+    """None if it was not kept."""
 
 
 def summarize(record: Record, *, keep: bool, place: int = 0, measured: Measured | None = None) -> RunSummary:
-    """What tables need of a valid record; with ``keep`` the record itself as well."""
-    spec, ledger, made = record["spec"], record["ledger"], record["provenance"]
+    """Return the summary of a valid record; with ``keep`` it refers to the record."""
+    spec, ledger, provenance = record["spec"], record["ledger"], record["provenance"]
     totals, share, energy = ledger["totals"], ledger["share"], record["energy"]
     joules = energy["joules"] if energy is not None else None
     spent = [share.get(kind, 0.0) for kind in SPENT[:3]]
@@ -133,13 +133,13 @@ def summarize(record: Record, *, keep: bool, place: int = 0, measured: Measured 
         seed=spec["seed"],
         follows=spec.get("follows") or "",
         inherits=any(e["phase"] == "inherited" and e["amount"] > 0 for e in ledger["entries"]),
-        jobs=made.get("jobs") or 1,
+        jobs=provenance.get("jobs") or 1,
         status=sys.intern(record["status"]),
         message=sanitize(record["message"]),
-        ended=made["ended"],
+        ended=provenance["ended"],
         facts=grouping.facts(record),
         tokens=spec["budget"].get("tokens"),
-        fingerprint=made["machine"].get("fingerprint"),
+        fingerprint=provenance["machine"].get("fingerprint"),
         spent=_figures([*spent, totals.get("seconds"), joules]),
         energy_source=sys.intern(sanitize(energy["source"], 120)) if energy and joules is not None else None,
         harness_seconds=sum(ledger.get("harness_seconds", {}).values()),
@@ -160,19 +160,19 @@ def summarize(record: Record, *, keep: bool, place: int = 0, measured: Measured 
 
 
 def summarize_all(records: Iterable[Record]) -> list[RunSummary]:
-    """A run for each record, with the record."""
+    """Return a summary of each record, with the record."""
     return [summarize(record, keep=True) for record in records]
 
 
 def finished(records: Iterable[Record]) -> list[Record]:
-    """Of each (method label, seed) the record that counts, without those that are not comparable."""
+    """Return the comparable records, one for each method label and seed."""
     latest = grouping.latest(summarize_all(records))
     obstacles = grouping.obstacles(latest)
     return records_of(run for run in latest if run.id not in obstacles)
 
 
 def spent_by_leaders(every: Iterable[RunSummary]) -> dict[str, tuple[float, float]]:
-    """Run id -> seconds and joules that those which it follows had spent; NaN where one is not here."""
+    """Return run id -> seconds and joules of the runs that it follows; NaN if one of them is missing."""
     by_id = {run.id: run for run in every}
 
     def spent(run: RunSummary, known: frozenset[str] = frozenset()) -> tuple[float, float]:
@@ -189,7 +189,7 @@ def spent_by_leaders(every: Iterable[RunSummary]) -> dict[str, tuple[float, floa
 
 
 def records_of(runs: Iterable[RunSummary]) -> list[Record]:
-    """The records of runs that were kept with theirs."""
+    """Return the records of summaries that refer to theirs."""
     return [run.record for run in runs if run.record is not None]
 
 
@@ -225,13 +225,13 @@ def _figures(values: Sequence[float | None]) -> array[float]:
 
 @lru_cache(maxsize=4096)
 def _recipes(recipes: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
-    """The same object for equal recipes."""
+    """Return one object for equal recipes."""
     return recipes
 
 
 @lru_cache(maxsize=4096)
 def _shared(canonical: bytes) -> Any:
-    """The same object for equal texts; nobody changes it."""
+    """Return one object for equal texts; it is never changed."""
     return json.loads(canonical)
 
 
@@ -239,12 +239,13 @@ SCORES = ("quality", "low", "high", "chrf", "chrf_low", "chrf_high")
 
 
 def labelled(run: RunSummary, name: str, stopped: bool) -> list[tuple[str, Headline]]:
-    """The rows that a run has a part in: the method's own, and beneath it one for each earlier origin; of a
-    stopped run one apart from all others.
+    """Return label and headline of each row that a run contributes to.
+
+    These are the method's own row and one for each earlier origin. A stopped run has a row of its own.
 
     Args:
         run: with its headlines.
-        name: of ``comparable.labels``.
+        name: its label, of ``grouping.labels``.
         stopped: whether it is not comparable.
     """
     if stopped:
@@ -259,17 +260,17 @@ def headlines(
     metric: str,
     obstacles: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
-    """One line per (method, seed, limit): names, ``SCORES`` and ``FIGURES``; what is lacking is NaN.
+    """Return one line per method, seed and limit: names, ``SCORES`` and ``FIGURES``; NaN if lacking.
 
-    ``headline`` is the line's ``Headline``, ``candidate`` the whole candidate where the record was kept.
-    ``of`` is the method whose run it is, ``method`` the row that it has a part in (``labelled``);
-    ``compared`` whether it may be compared, ranked or drawn: the product of a comparable run.
+    ``headline`` is the line's ``Headline``, ``candidate`` the candidate if the record was kept. ``of`` is the
+    run's method and ``method`` the row that it contributes to (``labelled``). ``compared`` is true for the
+    product of a comparable run, which may be compared, ranked and drawn.
 
     Args:
         runs: at most one for each method and seed.
-        named: of ``comparable.labels``.
-        metric: that decides.
-        obstacles: of ``comparable.obstacles``.
+        named: of ``grouping.labels``.
+        metric: the deciding one.
+        obstacles: of ``grouping.obstacles``.
     """
     import pandas as pd
 

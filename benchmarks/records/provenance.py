@@ -1,6 +1,6 @@
-"""What a result was made from: code, versions, machine, command. Imports no torch.
+"""Provenance of a result: code, versions, machine and command. Imports no torch.
 
-Nothing here tells where on somebody's disk things lie, nor who they are.
+It holds no path of a disk and no name of a user.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from benchmarks.records.text import without_folders
 from benchmarks.registry import MethodRef
 
 COMMIT_VARIABLE = "SUPERNET_BENCH_COMMIT"
-"""Gives the commit where the tree travels without its history; recorded as given."""
+"""Environment variable with the commit of a tree without its history; recorded as given."""
 
 DISTRIBUTION = "supernet-bench"
 PACKAGES = (
@@ -55,7 +55,7 @@ ENVIRONMENT = (
 )
 GIT_SECONDS = 30
 LARGEST_HASHED = 2**26
-"""Bytes. Of a larger file that git does not know, name and size count."""
+"""Bytes. Of a larger untracked file only name and size enter the digest."""
 
 
 def provenance(
@@ -65,12 +65,13 @@ def provenance(
     started: str = "",
     ended: str = "",
 ) -> Provenance:
-    """The record's ``provenance``.
+    """Return the record's ``provenance``.
 
     Args:
         data: sha256 of every data file by name.
         command: as typed; this process's own by default. Paths are cut to their last part.
-        started: ISO time; ``ended`` likewise.
+        started: ISO time.
+        ended: ISO time.
     """
     commit, dirty = source_state()
     package, changed = released() if commit is None else (None, None)
@@ -90,16 +91,16 @@ def provenance(
 
 
 def source_state(folder: Path | None = None) -> tuple[str | None, str | None]:
-    """Commit of the running code, and a digest of what differs from it.
+    """Return the commit of the running code, and a digest of its uncommitted changes.
 
     Returns:
         ``(commit, None)`` for a clean tree; ``(commit, sha256)`` where tracked files differ from
         the commit or there are untracked ones (the digest is over both); ``(None, None)`` outside a
         checkout or without git. ``SUPERNET_BENCH_COMMIT`` comes before all of it.
     """
-    given = os.environ.get(COMMIT_VARIABLE, "").strip()
-    if given:
-        return given, None
+    stated = os.environ.get(COMMIT_VARIABLE, "").strip()
+    if stated:
+        return stated, None
     root = Path(__file__).resolve().parents[2] if folder is None else folder
     top = _git(root, "rev-parse", "--show-toplevel")
     # An installed package may lie inside somebody else's checkout.
@@ -107,7 +108,7 @@ def source_state(folder: Path | None = None) -> tuple[str | None, str | None]:
         return None, None
     head = _git(root, "rev-parse", "--verify", "HEAD")
     commit = head.decode().strip() if head else None
-    # Results are what the code makes, not what it is.
+    # Results are products of the code, not part of it.
     ours = ("--", ".", ":(exclude)results")
     changed = _git(root, "diff", "--no-ext-diff", "--binary", "HEAD", *ours) if head else b""
     others = _git(root, "ls-files", "--others", "--exclude-standard", "-z", *ours)
@@ -126,10 +127,10 @@ def source_state(folder: Path | None = None) -> tuple[str | None, str | None]:
 
 
 def released(name: str = DISTRIBUTION) -> tuple[dict[str, str] | None, str | None]:
-    """Return name and version of the installed release that runs, and a digest of what differs from it.
+    """Return name and version of the running installed release, and a digest of its changed files.
 
     Returns:
-        ``(None, None)`` where the running code is no installed release, such as an editable install.
+        ``(None, None)`` if the running code is no installed release, such as an editable install.
     """
     try:
         about = importlib.metadata.distribution(name)
@@ -143,38 +144,38 @@ def released(name: str = DISTRIBUTION) -> tuple[dict[str, str] | None, str | Non
     differs = False
     for file in sorted(hashed, key=str):
         try:
-            found = hashlib.sha256(file.read_binary()).digest()
+            actual = hashlib.sha256(file.read_binary()).digest()
         except OSError:
-            found = b""
+            actual = b""
         stated = file.hash
-        if stated is not None and base64.urlsafe_b64encode(found).decode().rstrip("=") != stated.value:
+        if stated is not None and base64.urlsafe_b64encode(actual).decode().rstrip("=") != stated.value:
             differs = True
-            changed.update(str(file).encode() + b"\0" + found)
+            changed.update(str(file).encode() + b"\0" + actual)
     return {"name": name, "version": about.version}, changed.hexdigest() if differs else None
 
 
 def method(ref: MethodRef) -> MethodOrigin:
-    """Return where others get a method: its package and version, its place in a repository, or its address.
+    """Return the origin of a method: its package and version, its place in a repository, or its address.
 
     ``word`` is what stands after ``--methods``; a file's path there is cut to its last part.
     """
-    found: MethodOrigin = {"word": _word(ref)}
+    origin: MethodOrigin = {"word": _word(ref)}
     where, _, class_name = ref.source.rpartition(":")
     if not where.endswith(".py"):
         try:
-            return found | {"package": ref.origin, "version": importlib.metadata.version(ref.origin)}
+            return origin | {"package": ref.origin, "version": importlib.metadata.version(ref.origin)}
         except importlib.metadata.PackageNotFoundError:
-            return found
+            return origin
     file = Path(where)
     if ref.url:
-        found["url"] = ref.url
+        origin["url"] = ref.url
     top = _git(file.parent, "rev-parse", "--show-toplevel")
     if top is None:
-        return found
+        return origin
     root = Path(os.fsdecode(top).strip())
     place = file.resolve().relative_to(root.resolve()).as_posix()
     if root.resolve() == Path(__file__).resolve().parents[2]:
-        return found | {"path": place, "word": f"./{place}:{class_name}"}
+        return origin | {"path": place, "word": f"./{place}:{class_name}"}
     head = _git(root, "rev-parse", "--verify", "HEAD")
     clean = _git(root, "ls-files", "--error-unmatch", "--", place) is not None and (
         _git(root, "diff", "--quiet", "HEAD", "--", place) is not None
@@ -183,19 +184,19 @@ def method(ref: MethodRef) -> MethodOrigin:
     if head and clean and address:
         bare = re.sub(r"^(\w+://)[^/@]*@", r"\1", os.fsdecode(address).strip())  # without credentials
         if "://" in bare or re.match(r"[\w.-]+@[\w.-]+:", bare):  # no path of this machine
-            found |= {"path": place, "repository": bare, "commit": head.decode().strip()}
-    return found
+            origin |= {"path": place, "repository": bare, "commit": head.decode().strip()}
+    return origin
 
 
 def _word(ref: MethodRef) -> str:
-    """Return what stands after ``--methods`` for a method."""
+    """Return the word after ``--methods`` that selects a method."""
     where, _, class_name = ref.source.rpartition(":")
     own = f"./{Path(where).name}:{class_name}" if where.endswith(".py") else ref.name.rpartition("+")[2]
     return f"{_word(ref.leader)}+{own}" if ref.leader is not None else own
 
 
 def _git(folder: Path, *arguments: str) -> bytes | None:
-    """What git prints, or None where it fails, hangs or does not exist."""
+    """Return the output of git; None if it fails, hangs or does not exist."""
     env = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
     try:
         # Another owner's checkout, as in containers, is refused otherwise; its code is running already.
@@ -207,22 +208,22 @@ def _git(folder: Path, *arguments: str) -> bytes | None:
 
 
 def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
-    """Installed version of each package that is installed, and of Python."""
-    found = {"python": platform.python_version()}
+    """Return the version of each package that is installed, and of Python."""
+    installed = {"python": platform.python_version()}
     for name in packages:
         try:
-            found[name] = importlib.metadata.version(name)
+            installed[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def machine() -> Machine:
-    """The hardware fingerprint: what it is, not whose.
+    """Return the hardware of this machine, without its owner.
 
-    ``fingerprint`` is a digest over what must be equal for two machines to count as alike: processor,
-    threads, flags, memory and GPUs, not the kernel and driver. ``boot`` tells one of them from the others,
-    until it is started anew; None where the system does not say.
+    ``fingerprint`` is a digest over the parts that machines alike share: processor, threads, flags, memory
+    and GPUs, not the kernel and driver. ``boot`` distinguishes one of them from the others until it is
+    started anew; None if the system states none.
     """
     probed = probe()
     flags = hashlib.sha256(" ".join(probed["isa"]).encode()).hexdigest()[:16]
@@ -248,7 +249,7 @@ def machine() -> Machine:
 
 
 def _boot(path: Path = Path("/proc/sys/kernel/random/boot_id")) -> str | None:
-    """A digest of the number that the system drew when it started."""
+    """Return a digest of the number that the system drew at its start."""
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     except OSError:

@@ -1,10 +1,9 @@
-"""Which candidate of a record speaks for its run at each limit, and how records' texts are shown.
+"""Selection of the headline candidate of a run at each limit, and of its deciding figures.
 
-A limit is a latency or a window of sizes. A run may propose networks of several origins at one: with the
-weights that they inherit, and then, trained on or anew, its product. The rule, fixed before any result is
-looked at: the *product* is the origin that the run proposed last at that limit, and its network with the best
-*validation* score speaks for the run. No score of an earlier origin can take its place, and test scores
-choose nothing.
+A limit is a latency or a window of sizes. A run may propose networks of several origins at one limit: first
+with inherited weights and then, trained further or anew, its product. The rule was fixed before any result
+was seen. The *product* is the origin that the run proposed last at that limit; its network with the best
+*validation* score is the headline. No score of an earlier origin can replace it, and no test score chooses.
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ def metric_of(record: Record) -> str:
 
 
 def tuned(figure: Figure) -> bool:
-    """Whether a figure is of fine-tuned copies: it has a value of each."""
+    """Return whether a figure is of fine-tuned copies: it has a value of each."""
     return "values" in figure
 
 
@@ -70,26 +69,24 @@ TUNED = {
     "f1": "F1 %",
     "pearson": "Pearson x 100",
 }
-"""Metrics of fine-tuned copies, as people write them; the first of these that a task has is the one that a
-mean over tasks takes."""
+"""Metric of fine-tuned copies -> its display name; a mean over tasks takes the first that a task has."""
 
 
 def tuned_place(metric: str) -> tuple[int, str]:
-    """Sorts metrics as ``TUNED`` has them, others last."""
+    """Return a sort key that orders metrics as ``TUNED`` does, others last."""
     order = list(TUNED)
     return (order.index(metric) if metric in order else len(order)), metric
 
 
 def direct(candidate: Candidate) -> Iterator[tuple[str, Scores]]:
-    """The test sets, with their scores, on which the network itself was scored, not copies fine-tuned on
-    something."""
+    """Yield each test set on which the network itself was scored, not a fine-tuned copy, and its scores."""
     for name, scores in (candidate.get("test") or {}).items():
         if not any(map(tuned, scores.values())):
             yield name, scores
 
 
 def deciding_set(candidate: Candidate) -> str | None:
-    """The test set that decides: ``pooled``, else the first; none that was fine-tuned on."""
+    """Return the deciding test set: ``pooled``, else the first; None if there are only fine-tuned ones."""
     first = None
     for name, _ in direct(candidate):
         if name == "pooled":
@@ -100,7 +97,7 @@ def deciding_set(candidate: Candidate) -> str | None:
 
 @dataclass(frozen=True, order=True)
 class Limit:
-    """What a network was searched for, as rows are grouped by it: none sorts last."""
+    """Target of a search, by which rows are grouped; no limit sorts last."""
 
     rank: int
     """0: none; 1: share of the reference network's latency; 2: milliseconds; 3: parameters, ``low`` to
@@ -109,12 +106,12 @@ class Limit:
     low: float = 0.0
 
     def __str__(self) -> str:
-        told = "none", f"{self.value:g} x ref", f"{self.value:g} ms", f"{self.low:g}-{self.value:g} M"
-        return told[self.rank]
+        texts = "none", f"{self.value:g} x ref", f"{self.value:g} ms", f"{self.low:g}-{self.value:g} M"
+        return texts[self.rank]
 
 
 def limit_of(candidate: Candidate) -> Limit:
-    """By share of the reference's latency where recorded: milliseconds drift between runs."""
+    """Return a candidate's limit, by share of the reference's latency if recorded: milliseconds drift."""
     if (window := candidate.get("window")) is not None:
         return Limit(3, *(float(f"{count / 1e6:.4g}") for count in reversed(window)))
     return _limit(candidate.get("limit_share"), candidate["limit_ms"])
@@ -128,8 +125,11 @@ def _limit(share: float | None, milliseconds: float | None) -> Limit:
 
 
 def best_by_validation(candidates: Sequence[Candidate]) -> Candidate:
-    """Return the candidate that speaks for a run at one limit: of the origin proposed last, the one with the
-    best validation score (BLEU where all of that origin have it, else the loss)."""
+    """Return the headline candidate among those of one limit.
+
+    It is the best by validation of the origin proposed last: by BLEU if all of that origin have it, else by
+    loss.
+    """
     last = max(candidates, key=lambda c: c["index"])["origin"]
     return _best([c for c in candidates if c["origin"] == last])
 
@@ -144,7 +144,7 @@ def _best(candidates: Sequence[Candidate]) -> Candidate:
 
 
 def _apart(candidates: Iterable[Candidate]) -> dict[Limit, list[Candidate]]:
-    """The candidates of each limit, tightest limit first and no limit last."""
+    """Return the candidates of each limit, tightest limit first and no limit last."""
     apart: dict[Limit, list[Candidate]] = {}
     for candidate in candidates:
         apart.setdefault(limit_of(candidate), []).append(candidate)
@@ -153,12 +153,12 @@ def _apart(candidates: Iterable[Candidate]) -> dict[Limit, list[Candidate]]:
 
 
 def headline_candidates(candidates: Iterable[Candidate]) -> dict[Limit, Candidate]:
-    """The headline candidate of each limit, tightest limit first and no limit last."""
+    """Return the headline candidate of each limit, tightest limit first and no limit last."""
     return {limit: best_by_validation(those) for limit, those in _apart(candidates).items()}
 
 
 def earlier_origins(candidates: Iterable[Candidate]) -> list[tuple[Limit, Candidate]]:
-    """The best candidate by validation of each limit and origin that is not the run's product there."""
+    """Return the best candidate by validation of each limit and earlier origin: all but the products."""
     chosen = []
     for limit, those in _apart(candidates).items():
         product = best_by_validation(those)["origin"]
@@ -173,19 +173,19 @@ def _targets() -> dict[str, Any]:
 
 
 def reference_point(task: str) -> tuple[float, float]:
-    """(lowest quality, highest latency ratio) that count in this task's hypervolume; frozen."""
+    """Return lowest quality and highest latency ratio that count in this task's hypervolume; frozen."""
     target = _targets()["task"].get(task, _targets()["default"])
     return float(target["quality"]), float(target["latency"])
 
 
 @dataclass(frozen=True)
 class Axis:
-    """What is traded for quality in fronts and hypervolumes: what networks were asked to keep to."""
+    """Cost axis of fronts and hypervolumes: the quantity that the targets of a table bound."""
 
     figure: str
     """Column of ``runs.headlines``."""
     scale: float
-    """What a figure is multiplied with to be shown."""
+    """Factor from a figure to its display."""
     name: str
     """In words, before the unit."""
     reference: tuple[float, float] | None
@@ -193,7 +193,7 @@ class Axis:
 
     @property
     def bound(self) -> str:
-        """The highest figure that counts, in words."""
+        """Highest figure that counts, in words."""
         assert self.reference is not None
         return f"{self.reference[1]:g} " + ("x reference" if self.figure == "ratio" else "M parameters")
 
@@ -212,5 +212,5 @@ def axis(limits: Iterable[Limit], task: str, tier: str) -> Axis:
 
 
 def results_version() -> str:
-    """The version of the frozen reference points."""
+    """Return the version of the frozen reference points."""
     return str(_targets()["version"])

@@ -19,6 +19,9 @@ from benchmarks.options import checked
 from benchmarks.records.canonical import canonical
 from benchmarks.registry import MethodRef
 
+Options = Mapping[str, Any]
+"""Values of a method's options by name, as the method declares them (``benchmarks.api.Option``)."""
+
 SELF, EXTERNAL = "self", "external"
 TRIALS = 5
 """Greatest number of trials of external tuning; the run's allowance is this many times the tier's."""
@@ -34,7 +37,7 @@ class _RequiredSpec(TypedDict):
     profile: str
     seed: int
     budget: Mapping[str, float]
-    options: Mapping[str, Any]
+    options: Options
     space: str
     settings_sha256: str
     follows: str | None
@@ -44,7 +47,7 @@ class Spec(_RequiredSpec, total=False):
     """The specification of a run as its record stores it; see ``RunSpec``."""
 
     ruleset: str
-    trials: Sequence[Mapping[str, Any]]
+    trials: Sequence[Options]
     task_sha256: str
     data_sha256: str
     substrate_sha256: str
@@ -77,12 +80,12 @@ class RunSpec:
     profile: str
     seed: int
     budget: Mapping[str, float]
-    options: Mapping[str, Any]
+    options: Options
     space: str
     settings_sha256: str
     follows: str | None = None
     ruleset: str = SELF
-    trials: Sequence[Mapping[str, Any]] = ()
+    trials: Sequence[Options] = ()
     task_sha256: str | None = None
     data_sha256: str | None = None
     substrate_sha256: str | None = None
@@ -111,7 +114,7 @@ def allowances(spec: Spec) -> int:
     return TRIALS if ruleset_of(spec) == EXTERNAL else 1
 
 
-def tuning_trials(ref: MethodRef, options: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
+def tuning_trials(ref: MethodRef, options: Options) -> tuple[Options, ...]:
     """Return the trials of a method under external tuning.
 
     Raises:

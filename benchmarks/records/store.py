@@ -26,21 +26,21 @@ _STORED = re.compile(r"[0-9a-f]{16}\.json")
 
 
 def stopped_by_seconds(record: UnsealedRecord | SearchOutcome) -> bool:
-    """Return whether the clock cut the search of a record, or of a search's outcome, short."""
+    """Return whether its seconds stopped the search of a record or of an outcome."""
     kind = record.get("stopped_by")
     if record["status"] != "budget" or kind is not None:
         return bool(record["status"] == "budget" and kind == "seconds")
-    # Records of before ``stopped_by`` have nothing but their message.
+    # Older records have no ``stopped_by`` but a message.
     return re.search(r"(^|trial \d+: )(seconds: |did not )", record["message"]) is not None
 
 
 def relative_path(record: JsonView) -> Path:
-    """Where a record lies in a store: ``<task>/<profile>/<method>/<id>.json``."""
+    """Return the place of a record in a store: ``<task>/<profile>/<method>/<id>.json``."""
     return Path(place(record))
 
 
 def place(record: JsonView) -> str:
-    """``relative_path`` as text, with slashes."""
+    """Return ``relative_path`` as text, with slashes."""
     spec = record["spec"]
     return f"{spec['task']}/{spec['profile']}/{spec['method']}/{record['id']}.json"
 
@@ -48,11 +48,11 @@ def place(record: JsonView) -> str:
 def write(store: Path, record: UnsealedRecord) -> Path:
     """Seal, validate and write one record; the store only ever grows.
 
-    An equal record already there is left alone. Under the same id one that failed, that the clock stopped or
-    that cannot be read is set aside (renamed) and kept: a crash is never served instead of a run.
+    An equal record in its place stays as it is. A record of the same id that failed, was stopped by its
+    seconds or cannot be read is renamed and kept, so that it never stands for a finished run.
 
     Raises:
-        InvalidRecord: the record is not valid, or a finished one with other content is there.
+        InvalidRecord: the record is not valid, or a finished one with other content is in its place.
     """
     sealed = integrity.seal(record)
     integrity.validate(sealed)
@@ -84,7 +84,7 @@ def _set_aside(path: Path, why: str) -> None:
 
 
 def write_text(path: Path, text: str | bytes) -> None:
-    """Write a file in one step: readers see the old one or the whole new one, also after a crash."""
+    """Write a file in one step: readers see the old or the complete new one, also after a crash."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
@@ -148,30 +148,30 @@ def _again(parsed: object) -> str:
 
 
 def paths(folder: Path) -> list[Path]:
-    """Every record file under ``folder``, in a fixed order; none where it does not exist."""
-    found = [
+    """Return every record file under ``folder``, in a fixed order; none if it does not exist."""
+    split = [
         [*top.split(os.sep), name]
         for top, _, names in os.walk(folder)
         for name in names
         if _STORED.fullmatch(name)
     ]
-    return [Path(os.sep.join(parts)) for parts in sorted(found)]
+    return [Path(os.sep.join(parts)) for parts in sorted(split)]
 
 
 def load_all(folder: Path, problems: list[str] | None = None) -> list[Record]:
-    """Every record under ``folder`` (none where it does not exist), by task, profile, method and seed.
+    """Return every record under ``folder`` by task, profile, method and seed; none if it does not exist.
 
     Raises:
         InvalidRecord: for the first bad file, unless ``problems`` is given: then its message is
             appended there and the rest is read.
     """
-    found: list[Record] = []
+    records: list[Record] = []
     for path in paths(folder):
         try:
-            found.append(load(path))
+            records.append(load(path))
         except InvalidRecord as error:
             if problems is None:
                 raise
             problems.append(str(error))
-    found.sort(key=lambda r: (*relative_path(r).parts[:-1], r["spec"]["seed"], r["id"]))
-    return found
+    records.sort(key=lambda r: (*relative_path(r).parts[:-1], r["spec"]["seed"], r["id"]))
+    return records
