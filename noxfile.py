@@ -1,4 +1,4 @@
-"""Every way to run things. ``nox -l`` lists them; what follows ``--`` goes to the command behind.
+"""Sessions of nox: every way to run things. ``nox -l`` lists them; arguments after ``--`` go to the command.
 
 All sessions share one environment, ``.nox/env``, made by the session of that name from
 constraints.txt and used again as long as neither that file nor pyproject.toml changes. Only fairseq,
@@ -36,7 +36,7 @@ FAIRSEQ_NEEDS = (
 
 
 def envdir(session: nox.Session) -> Path:
-    """The folder of the shared environment."""
+    """Return the folder of the shared environment."""
     return Path(session.cache_dir).parent / "env"
 
 
@@ -62,14 +62,14 @@ def run(
 
 
 def same_python() -> bool:
-    """Whether the environment, if there is one, was made for the Python that now runs nox."""
+    """Return False if the environment was made for another Python than the one that runs nox."""
     about = ROOT / ".nox" / "env" / "pyvenv.cfg"
     return not about.is_file() or f" {platform.python_version()}" in about.read_text()
 
 
 @nox.session(reuse_venv=same_python())
 def env(session: nox.Session) -> None:
-    """The environment that all other sessions run in; installed once."""
+    """Install the environment that all other sessions run in, unless it is up to date."""
     digest = hashlib.sha256(str(ROOT).encode())
     for name in REQUIREMENTS:
         digest.update((ROOT / name).read_bytes())
@@ -86,25 +86,25 @@ def env(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["env"])
 def tests(session: nox.Session) -> None:
-    """All tests but the slow ones."""
+    """Run all tests but the slow ones."""
     run(session, "python", "-m", "pytest", *session.posargs, env=ONE_THREAD)
 
 
 @nox.session(venv_backend="none", requires=["env"])
 def slow(session: nox.Session) -> None:
-    """The tests of more than 10 s each."""
+    """Run the tests of more than 10 s each."""
     run(session, "python", "-m", "pytest", "-m", "slow", *session.posargs, env=ONE_THREAD)
 
 
 @nox.session(venv_backend="none", requires=["env"])
 def browser(session: nox.Session) -> None:
-    """The leaderboard's site in headless Chromium, which must be on this machine."""
+    """Test the leaderboard's site in headless Chromium, which must be on this machine."""
     run(session, "python", "-m", "pytest", "-m", "browser", *session.posargs, env=ONE_THREAD)
 
 
 @nox.session(reuse_venv=same_python(), requires=["env"])
 def fairseq(session: nox.Session) -> None:
-    """What is exchanged with fairseq, against fairseq 0.12.2 itself, installed for this session alone."""
+    """Test the exchange with fairseq against fairseq 0.12.2 itself, installed for this session alone."""
     find_links = {"UV_FIND_LINKS": os.environ.get("PIP_FIND_LINKS", "")}
     session.install("--constraint", "constraints.txt", *FAIRSEQ_NEEDS, env=find_links)
     session.install("--no-deps", "--no-cache-dir", "fairseq==0.12.2", env=find_links)
@@ -124,38 +124,38 @@ def fairseq(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["env"])
 def lint(session: nox.Session) -> None:
-    """Style, and who may import whom."""
+    """Check style and import contracts."""
     run(session, "ruff", "check", ".")
     run(session, "lint-imports", "--no-cache")
 
 
 @nox.session(venv_backend="none", requires=["env"])
 def types(session: nox.Session) -> None:
-    """Strict type checks of the harness."""
+    """Check the types of the harness, strictly."""
     run(session, "mypy", *session.posargs)
 
 
 @nox.session(name="reproduce-mt", venv_backend="none", requires=["env"])
 def reproduce_mt(session: nox.Session) -> None:
-    """HAT against mixture-of-supernets on machine translation: ``supernet-bench run mt``."""
+    """Compare HAT with mixture-of-supernets on machine translation: ``supernet-bench run mt``."""
     run(session, "supernet-bench", "run", "mt", *session.posargs)
 
 
 @nox.session(name="reproduce-bert", venv_backend="none", requires=["env"])
 def reproduce_bert(session: nox.Session) -> None:
-    """SuperShaper, NAS-BERT, AutoDistil and mixtures on masked words: ``supernet-bench run bert``."""
+    """Compare SuperShaper, NAS-BERT, AutoDistil and mixtures on masked words: ``supernet-bench run bert``."""
     run(session, "supernet-bench", "run", "bert", *session.posargs)
 
 
 @nox.session(name="reproduce-simq", venv_backend="none", requires=["env"])
 def reproduce_simq(session: nox.Session) -> None:
-    """Joint and sequential searches of architecture and precision: ``supernet-bench run simq``."""
+    """Compare joint and sequential searches of architecture and precision: ``supernet-bench run simq``."""
     run(session, "supernet-bench", "run", "simq", *session.posargs)
 
 
 @nox.session(venv_backend="none", requires=["env"])
 def leaderboard(session: nox.Session) -> None:
-    """Rebuild the leaderboard from results/records; ``-- --check`` only says whether it is current."""
+    """Rebuild the leaderboard from results/records; ``-- --check`` only checks that it is current."""
     run(session, "supernet-bench", "leaderboard", *session.posargs, env={"MPLBACKEND": "Agg"})
 
 
@@ -169,14 +169,16 @@ def verify(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["env"])
 def mutants(session: nox.Session) -> None:
-    """Mutation testing of the core: ``-- [--mutants N] [--seed S] [MODULE...]``; see docs/house.md."""
+    """Test the core's tests by mutants: ``-- [--mutants N] [--seed S] [MODULE...]``; see docs/house.md."""
     run(session, "python", "-m", "tests.mutants", *session.posargs, env=ONE_THREAD)
 
 
 @nox.session(venv_backend="none", requires=["env"])
 def bench(session: nox.Session) -> None:
-    """Speed, each figure a ratio inside one run; what follows ``--`` goes to tests/bench/speed.py and
-    tests/bench/pretraining.py."""
+    """Measure speed, each figure a ratio inside one run.
+
+    Arguments after ``--`` go to tests/bench/speed.py and tests/bench/pretraining.py.
+    """
     run(session, "python", "-m", "tests.bench.speed", *session.posargs)
     run(session, "python", "-m", "tests.bench.pretraining", *session.posargs)
     run(session, "python", "-m", "tests.bench.policies")
