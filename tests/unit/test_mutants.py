@@ -58,6 +58,7 @@ def test_faults(code: str, expected: list[str]):
         "if TYPE_CHECKING:\n    import a",
         "@cache(1)\ndef f(): pass",
         "x: tuple[int, 3]",
+        "x = zip(a, b, strict=True)",
     ],
 )
 def test_what_no_test_could_notice_is_left(code: str):
