@@ -16,12 +16,11 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks import registry
 from benchmarks.api import UsageError
 from benchmarks.conformance.observations import LIMIT_MS, Instrumentation, Observations
-from benchmarks.records import selection
 from benchmarks.records.assembly import SEARCH_FILE, outcome_digest, read_json
 from benchmarks.records.record import SearchOutcome
 from benchmarks.records.spec import EXTERNAL, TRIALS, RunSpec, tuning_trials
@@ -30,6 +29,14 @@ from benchmarks.registry import MethodRef
 from benchmarks.runs import worker
 from benchmarks.runs.executor import Executor, wait_any
 from benchmarks.runs.heartbeat import JOURNAL
+from benchmarks.runs.job import (
+    LabFactory,
+    LeaderArtifacts,
+    LeaderCandidate,
+    SearchJob,
+    leader_artifacts,
+    leader_candidates,
+)
 from benchmarks.runs.supervisor import SupervisedSearch
 
 AT_A_TIME = 2
@@ -40,8 +47,16 @@ PATIENCE = 4.0
 KILLS = ((0.35, 0.34), (0.8, 0.67))
 """Points at which a run is killed: shares of its tokens and of its calls, whichever comes first."""
 
-Job = dict[str, Any]
 UNDISTURBED = "undisturbed"
+LAB = "benchmarks.conformance.instrumented_lab:instrument"
+"""Factory of the instrumented Lab, for ``runs.job.LabFactory``."""
+
+
+class Session(NamedTuple):
+    """One session of a run; ``hashed``: under another PYTHONHASHSEED."""
+
+    search: SearchJob
+    hashed: bool
 
 
 @dataclass
@@ -193,8 +208,8 @@ class _Suite:
         )
         self.limits = tuple((share, share * LIMIT_MS) for share in tier.limits)
         self.targets = [ms for _, ms in self.limits] + [list(w) for w in getattr(tier, "windows", ())]
-        self.leader_candidates: list[tuple[Any, Any, Any]] = self._stand_ins() if ref.follows else []
-        self.leader_artifacts: dict[str, Any] | None = None
+        self.leader_candidates = self._stand_ins() if ref.follows else ()
+        self.leader_artifacts: LeaderArtifacts | None = None
         self.files = [str(path) for path in registry.sources(ref.source).values()]
 
     def job(
@@ -209,7 +224,7 @@ class _Suite:
         refuse: Mapping[str, float] | None = None,
         seconds: float | None = None,
         tuned: bool = False,
-    ) -> Job:
+    ) -> Session:
         """Return one session of one run, for ``worker.search``."""
         budget = dict(self.spec.budget) | ({"seconds": seconds} if seconds else {})
         spec = replace(self.spec, seed=seed, budget=budget)
@@ -226,22 +241,21 @@ class _Suite:
             "kill": kill,
             "refuse": refuse,
         }
-        return {
-            "folder": str(self.home / name),
-            "spec": spec.to_dict(),
-            "source": self.ref.source,
-            "prepared": replace(self.prepared, sealed=None),
-            "limits": self.limits,
-            "reference_ms": LIMIT_MS,
-            "given": self.leader_candidates,
-            "left": self.leader_artifacts,
-            "device": "cpu",
-            "jobs": AT_A_TIME,
-            "checkpoint_seconds": 0.0,
-            "hashed": hashed,
-            "lab": "benchmarks.conformance.instrumented_lab:instrument",
-            "checks": instrumentation,
-        }
+        job = SearchJob(
+            folder=self.home / name,
+            spec=spec,
+            source=self.ref.source,
+            prepared=replace(self.prepared, sealed=None),
+            limits=self.limits,
+            reference_ms=LIMIT_MS,
+            device="cpu",
+            jobs=AT_A_TIME,
+            checkpoint_seconds=0.0,
+            leader_candidates=self.leader_candidates,
+            leader_artifacts=self.leader_artifacts,
+            lab=LabFactory(LAB, instrumentation, salt=instrumentation["salt"]),
+        )
+        return Session(job, hashed)
 
     def follow(self, leader: FinishedRun, folder: Path) -> None:
         """Hand the method the candidates and weights of a run of the method that it inherits from.
@@ -259,23 +273,20 @@ class _Suite:
                 f"{self.ref.name} takes the weights of {self.ref.follows}, which failed: {message}\n"
                 f"check that method first: supernet-bench test-method {self.ref.follows}"
             )
-        chosen = selection.headline_candidates(leader.outcome["candidates"]).values()
-        self.leader_candidates = [
-            (c.get("window") or c["limit_ms"], c["architecture"], c.get("space")) for c in chosen
-        ]
-        kept = [(str(folder / "candidates" / f"{c['index']:02d}"), c["weights_sha256"]) for c in chosen]
-        self.leader_artifacts = {"candidates": kept, "spent": leader.outcome["ledger"]["totals"]}
+        outcome = leader.outcome
+        self.leader_candidates = leader_candidates(outcome["candidates"])
+        self.leader_artifacts = leader_artifacts(folder, outcome["candidates"], outcome["ledger"]["totals"])
 
-    def _stand_ins(self) -> list[tuple[Any, Any, Any]]:
+    def _stand_ins(self) -> tuple[LeaderCandidate, ...]:
         """Draw random architectures in place of those of the run that the method follows."""
         import numpy as np
 
         from supernet.space import get_space
 
         space, rng = get_space(self.spec.space), np.random.default_rng(SEED)
-        return [(target, space.sample(rng).to_dict(), None) for target in self.targets]
+        return tuple(LeaderCandidate(target, space.sample(rng).to_dict()) for target in self.targets)
 
-    def run_chains(self, chains: Mapping[str, Sequence[Job]]) -> dict[str, FinishedRun]:
+    def run_chains(self, chains: Mapping[str, Sequence[Session]]) -> dict[str, FinishedRun]:
         """Run chains of sessions, ``AT_A_TIME`` chains at once.
 
         Raises:
@@ -293,7 +304,7 @@ class _Suite:
                     active[name] = self._start(chains[name][0]), 1
                 wait_any([search.worker for search, _ in active.values()], 0.1)
                 for name, (search, sessions) in list(active.items()):
-                    search.look()
+                    search.poll()
                     if search.worker.running:
                         continue
                     killed = search.worker.exitcode == -9 and not (search.folder / SEARCH_FILE).exists()
@@ -308,9 +319,9 @@ class _Suite:
                 search.worker.join(5)
         return {name: finished[name] for name in chains}
 
-    def _start(self, job: Job) -> SupervisedSearch:
-        executor = self.hashed if job["hashed"] else self.executor
-        return SupervisedSearch(executor, Path(job["folder"]), job, None)
+    def _start(self, job: Session) -> SupervisedSearch:
+        executor = self.hashed if job.hashed else self.executor
+        return SupervisedSearch(executor, job.search, None)
 
     def _finish(self, search: SupervisedSearch, interruptions: int) -> FinishedRun:
         outcome = search.ended()

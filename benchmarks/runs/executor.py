@@ -1,7 +1,7 @@
 """Processes for runs: forked from one server that has imported torch once, killed as a group.
 
-The server initialises no CUDA and starts no threads of its own, so what is forked from it may. A
-worker ends with its parent: a killed command leaves nobody behind that writes on.
+The server initialises no CUDA and starts no threads of its own, so its forks may do both. A worker ends with
+its parent: no process of a killed command writes on.
 """
 
 from __future__ import annotations
@@ -12,52 +12,58 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from multiprocessing.connection import wait
+from multiprocessing.context import ForkServerContext, SpawnContext
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from supernet import allocator
 
 PRELOAD = "benchmarks.runs.preload"
+"""Module that the server imports."""
 ASK_TO_STOP = signal.SIGUSR1
-"""Save and stop, please."""
+"""Signal that asks a search to save and stop."""
 SPINS = 5_000
-"""Turns for which a thread of GNU OpenMP waits awake for the others, in place of its own 300,000. Whoever
-waits awake keeps a processor from the one it waits for: beside other programs small networks train several
-times as fast this way, and as fast as ever on an idle machine, where latencies stay the same too (fewer turns
-change them). ``tests.bench.contention`` measures it."""
-PR_SET_PDEATHSIG = 1
-"""Of Linux: the signal a process gets when its parent ends."""
+"""GOMP_SPINCOUNT: turns for which a thread of GNU OpenMP spins before it sleeps, in place of 300,000.
 
-Job = Mapping[str, Any]
+Short spinning avoids oversubscription when several runs share cores: a spinning thread keeps a processor
+from the one that it waits for. Beside other programs small networks train several times as fast; on an idle
+machine speed and latencies stay the same. Fewer turns would change latencies.
+``tests.bench.contention`` measures it.
+"""
+PR_SET_PDEATHSIG = 1
+"""Option of Linux's ``prctl``: the signal that a process gets when its parent ends."""
+
+Job = TypeVar("Job")
 
 
 class WorkerProcess:
     """One process that runs ``target(job)``; its output goes to a log file."""
 
-    def __init__(self, process: Any) -> None:
+    def __init__(self, process: BaseProcess) -> None:
         self._process = process
 
     @property
     def sentinel(self) -> int:
-        """TaskContext once the process has ended, for ``wait_any``."""
-        return int(self._process.sentinel)
+        """Handle that is ready once the process has ended, for ``wait_any``."""
+        return self._process.sentinel
 
     @property
     def running(self) -> bool:
-        """False once it has ended."""
-        return bool(self._process.is_alive())
+        """False once the process has ended."""
+        return self._process.is_alive()
 
     @property
     def exitcode(self) -> int | None:
-        """As ``multiprocessing``: negative for a signal; None while it runs."""
-        code: int | None = self._process.exitcode
-        return code
+        """Exit code as of ``multiprocessing``: negative for a signal; None while the process runs."""
+        return self._process.exitcode
 
     def signal(self, number: int) -> None:
-        """Send a signal; to the whole group where it is to end, so that nothing it started stays."""
+        """Send a signal; SIGKILL goes to the whole group, so that nothing that the process started stays."""
         pid = self._process.pid
+        assert pid is not None
         try:
             if number == signal.SIGKILL and os.getpgid(pid) == pid:
                 os.killpg(pid, number)
@@ -67,7 +73,7 @@ class WorkerProcess:
             pass
 
     def join(self, seconds: float | None = None) -> bool:
-        """Wait for the end; False when it still runs."""
+        """Wait for the end; return False if the process still runs."""
         self._process.join(seconds)
         return not self.running
 
@@ -76,8 +82,8 @@ class Executor:
     """Starts workers. The first one starts the server, which takes as long as importing torch.
 
     Args:
-        hash_seed: every worker is a new interpreter under this PYTHONHASHSEED, and there is no server:
-            what is forked from one shares its seed.
+        hash_seed: PYTHONHASHSEED of every worker, which is then a new interpreter. There is no server,
+            because its forks would share its seed.
     """
 
     def __init__(self, hash_seed: str | None = None) -> None:
@@ -88,22 +94,29 @@ class Executor:
             os.environ.setdefault("GOMP_SPINCOUNT", str(SPINS))
         # Asking for GPUs must not initialise CUDA in the process that others are forked from.
         os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
-        self._context: Any = multiprocessing.get_context("spawn" if hash_seed else "forkserver")
-        if not hash_seed:
+        self._context: SpawnContext | ForkServerContext
+        if hash_seed:
+            self._context = multiprocessing.get_context("spawn")
+        else:
+            self._context = multiprocessing.get_context("forkserver")
             self._context.set_forkserver_preload([PRELOAD])
 
     def warm_up(self) -> None:
-        """Start the server now; returns at once, while it imports."""
+        """Start the server now; return at once, while the server imports."""
         from multiprocessing.forkserver import ensure_running
 
         ensure_running()
 
     def start(self, target: Callable[[Job], None], job: Job, log: Path) -> WorkerProcess:
-        """Run ``target(job)`` in a process of its own."""
+        """Run ``target(job)`` in a process of its own.
+
+        Args:
+            target: a function of a module, so that it can be pickled.
+            job: its argument, pickled too.
+            log: file that the process's output is appended to.
+        """
         log.parent.mkdir(parents=True, exist_ok=True)
-        process = self._context.Process(
-            target=_enter, args=(target, dict(job), str(log)), name=target.__name__
-        )
+        process = self._context.Process(target=_enter, args=(target, job, str(log)), name=target.__name__)
         usual = os.environ["PYTHONHASHSEED"]
         try:
             os.environ["PYTHONHASHSEED"] = self._hash_seed or usual
@@ -114,12 +127,12 @@ class Executor:
 
 
 def wait_any(workers: list[WorkerProcess], seconds: float) -> None:
-    """Return when one of them has ended, or after ``seconds``."""
+    """Return when one of the workers has ended, or after ``seconds``."""
     wait([worker.sentinel for worker in workers], seconds)
 
 
 def _enter(target: Callable[[Job], None], job: Job, log: str) -> None:
-    """In the new process: own group, own log, and an end when the parent ends."""
+    """Run ``target(job)`` in the new process: own group, own log, and an end when the parent ends."""
     os.setsid()
     _end_with_parent()
     allocator.keep_freed()
@@ -134,7 +147,7 @@ def _enter(target: Callable[[Job], None], job: Job, log: str) -> None:
 
 
 def _end_with_parent() -> None:
-    """SIGKILL for this process once the command is gone: the server ends with it, and we with the server."""
+    """Arrange SIGKILL for this process at the end of the command, with which the server ends, too."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
     parent = multiprocessing.parent_process()
@@ -144,5 +157,5 @@ def _end_with_parent() -> None:
         parent.join()
         os.killpg(0, signal.SIGKILL)
 
-    # Also where the system has no such call, and for what the method itself has started.
+    # For systems without prctl, and for processes that the method itself has started.
     threading.Thread(target=watch, name="parent-watch", daemon=True).start()

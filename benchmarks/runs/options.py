@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+
+from benchmarks.runs.job import ProbeAnswers
 
 
 @dataclass(frozen=True)
@@ -20,5 +21,5 @@ class RunOptions:
     """Runs at a time; timed inferences are alone on the machine in any case."""
     checkpoint_seconds: float = 30.0
     """Seconds between two checkpoints of a long phase."""
-    probe_answers: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    probe_answers: Mapping[str, ProbeAnswers] = field(default_factory=dict)
     """Run id -> published latencies that its search gets in place of new measurements (``verify``)."""

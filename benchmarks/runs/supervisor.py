@@ -1,70 +1,69 @@
-"""One search under supervision: its clock is watched, its end is enforced, its outcome is written."""
+"""One search under supervision: watch its clock, enforce its end, write its outcome."""
 
 from __future__ import annotations
 
 import json
 import signal
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from benchmarks.hardware.energy import EnergyMeter
 from benchmarks.hardware.profiles import Profile
-from benchmarks.records.assembly import SEARCH_FILE
+from benchmarks.records.assembly import read_json, read_search
 from benchmarks.records.record import RunEnergy, SearchOutcome
 from benchmarks.records.store import write_text
 from benchmarks.runs import worker
 from benchmarks.runs.executor import ASK_TO_STOP, Executor, WorkerProcess
-from benchmarks.runs.heartbeat import HEARTBEAT, elapsed, read_heartbeat, write_outcome
+from benchmarks.runs.heartbeat import Beat, elapsed, read_heartbeat, write_outcome
+from benchmarks.runs.job import SearchJob
 
 TERMINATE_AT = 1.02
 """Share of the seconds allowance at which a run gets SIGTERM."""
 KILL_AFTER_S = 10.0
-"""From SIGTERM to SIGKILL."""
+"""Seconds from SIGTERM to SIGKILL."""
 START_S = 600.0
-"""A process that has not begun by then is given up."""
+"""Seconds after which a process without a heartbeat is terminated."""
 PAUSE_S = 1800.0
-"""The longest that the clock may stand still: a method's own code runs during an export, too."""
+"""Longest pause of the clock, in seconds: the method's own code also runs during an export."""
 ENERGY = "energy.json"
+"""File in a run's folder."""
 
 
 class SupervisedSearch:
     """A running search process.
 
     Args:
-        folder: of the run.
         job: for ``worker.search``.
-        meter_profile: whose declared watts the energy meter is told; None: energy is not metered.
+        meter_profile: profile whose declared watts the energy meter uses; None: energy is not metered.
     """
 
-    def __init__(
-        self, executor: Executor, folder: Path, job: Mapping[str, Any], meter_profile: Profile | None
-    ) -> None:
-        self.folder, self.allowance = folder, float(job["spec"]["budget"]["seconds"])
-        # An earlier session's heartbeat must not be taken for this one's.
-        self.before = read_heartbeat(folder)
-        self.worker: WorkerProcess = executor.start(worker.search, job, folder / "log.txt")
-        self.energy = PhaseEnergy(folder, meter_profile, shared=int(job["jobs"]))
+    def __init__(self, executor: Executor, job: SearchJob, meter_profile: Profile | None) -> None:
+        self.folder, self.allowance = job.folder, float(job.spec.budget["seconds"])
+        self.worker: WorkerProcess = executor.start(worker.search, job, job.folder / "log.txt")
+        self.energy = PhaseEnergy(job.folder, meter_profile, shared=job.jobs)
         self._began = time.monotonic()
         self._paused_since: float | None = None
         self._terminated: float | None = None
         self._message, self._seconds = "", 0.0
-        self.beat: dict[str, Any] = {}
-        self._said = 0
+        self.beat: Beat = {}
+        """Last heartbeat of this session; empty before the first."""
+        self._messages_read = 0
 
-    def look(self) -> list[str]:
-        """Read the heartbeat, enforce the clock; new lines that the run has for the user."""
+    def poll(self) -> list[str]:
+        """Read the heartbeat and enforce the clock; return the run's new lines for the user."""
         beat, now = read_heartbeat(self.folder), time.monotonic()
+        # The heartbeat of an earlier session is older.
         if beat.get("at", 0.0) >= self._began:
             self.beat = beat
             self.energy.phase(beat["phase"])
         self._enforce(now)
-        said: list[str] = self.beat.get("said", [])[self._said :]
-        self._said += len(said)
-        return said
+        messages = self.beat.get("messages", [])[self._messages_read :]
+        self._messages_read += len(messages)
+        return messages
 
     def _enforce(self, now: float) -> None:
+        """Terminate a search that has not begun, whose time is up, or that pauses too long."""
         if self._terminated is not None:
             if now - self._terminated > KILL_AFTER_S:
                 self.worker.signal(signal.SIGKILL)
@@ -88,20 +87,20 @@ class SupervisedSearch:
         self.worker.signal(signal.SIGTERM)
 
     def stop(self) -> None:
-        """Ask it to save and stop."""
+        """Ask the search to save and stop."""
         self.worker.signal(ASK_TO_STOP)
 
     def kill(self) -> None:
-        """End it at once; what it saved stays."""
+        """End the search at once; its checkpoints stay."""
         self.worker.signal(signal.SIGKILL)
 
     def ended(self) -> SearchOutcome | None:
-        """After its end: the outcome; None where it was interrupted (or skipped) and has none."""
+        """Return the outcome of a search whose process has ended; None if it was interrupted or skipped."""
         self.energy.close()
         code = self.worker.exitcode
-        path = self.folder / SEARCH_FILE
-        if path.exists():
-            outcome: SearchOutcome = json.loads(path.read_text())
+        outcome = read_search(self.folder)
+        if outcome is not None:
+            pass
         elif code == worker.STOPPED_CODE or (self.folder / worker.SKIPPED).exists():
             return None
         elif self._terminated is not None:
@@ -109,10 +108,12 @@ class SupervisedSearch:
             outcome = write_outcome(self.folder, status, self._message, self._seconds)
         else:
             outcome = write_outcome(self.folder, "failed", _died(code))
-        return {**outcome, "energy": self.energy.total(), "joules": self.energy.joules}
+        outcome["energy"], outcome["joules"] = self.energy.total(), self.energy.joules
+        return outcome
 
 
 def _died(code: int | None) -> str:
+    """Return the message for a process that ended without an outcome."""
     if code is None or code >= 0:
         return f"its process ended with exit code {code} and no outcome; see log.txt"
     name = signal.Signals(-code).name
@@ -120,57 +121,60 @@ def _died(code: int | None) -> str:
     return f"its process was killed by {name}{hint}; see log.txt"
 
 
+class _Metered(TypedDict):
+    """Content of ``energy.json``: joules by phase, and the meter that gave them."""
+
+    joules: dict[str, float]
+    source: str
+
+
 class PhaseEnergy:
     """Energy of the machine by phase of one run, over all its sessions.
 
-    Metered by the supervisor, so that a killed process's joules are counted as well. Where several
-    runs share the machine each meter counts all of it, and the source says so.
+    The supervisor meters it, so that a killed process's joules are counted as well. If several runs share
+    the machine, each meter counts all of its energy, and the source states so.
+
+    Args:
+        folder: of the run.
+        profile: profile whose declared watts the meter uses; None: nothing is metered.
+        shared: largest number of runs at a time.
     """
 
     def __init__(self, folder: Path, profile: Profile | None, shared: int) -> None:
         self._path, self._profile, self._shared = folder / ENERGY, profile, shared
-        try:
-            self._kept: dict[str, Any] = json.loads(self._path.read_text())
-        except (OSError, ValueError):
-            self._kept = {"joules": {}, "source": ""}
+        stored = read_json(self._path)
+        self._metered: _Metered = {"joules": stored.get("joules", {}), "source": stored.get("source", "")}
         self._phase, self._meter = "", EnergyMeter(profile) if profile else None
 
     def phase(self, name: str) -> None:
-        """The run is in phase ``name`` now."""
+        """Book all energy from now on to phase ``name``."""
         if name == self._phase or self._profile is None:
             return
-        self._stop()
+        self.close()
         self._phase, self._meter = name, EnergyMeter(self._profile)
         self._meter.start()
 
-    def _stop(self) -> None:
+    def close(self) -> None:
+        """Stop metering and store the joules of the open phase."""
         if not self._phase or self._meter is None:
             return
-        answer = self._meter.stop()
-        if answer["joules"] is not None:
-            joules = self._kept["joules"]
-            joules[self._phase] = joules.get(self._phase, 0.0) + answer["joules"]
-        if answer["joules"] is not None or not self._kept["joules"]:
+        reading, joules = self._meter.stop(), self._metered["joules"]
+        if reading["joules"] is not None:
+            joules[self._phase] = joules.get(self._phase, 0.0) + reading["joules"]
+        if reading["joules"] is not None or not joules:
             note = f"; machine shared by up to {self._shared} runs" if self._shared > 1 else ""
-            self._kept["source"] = answer["source"] + note
+            self._metered["source"] = reading["source"] + note
         self._phase = ""
-        write_text(self._path, json.dumps(self._kept))
-
-    def close(self) -> None:
-        """Stop and keep what was counted."""
-        self._stop()
+        write_text(self._path, json.dumps(self._metered))
 
     @property
     def joules(self) -> dict[str, float]:
-        """Phase -> joules."""
-        return dict(self._kept["joules"])
+        """Joules by phase."""
+        return dict(self._metered["joules"])
 
     def total(self) -> RunEnergy | None:
-        """For the record: all phases together and the source; None where nothing was asked."""
-        if not self._kept["source"]:
+        """Return the energy of all phases for the record; None if no meter was used."""
+        if not self._metered["source"]:
             return None
-        joules = sum(self._kept["joules"].values()) if self._kept["joules"] else None
-        return {"joules": joules, "source": self._kept["source"], "kg_co2": None}
-
-
-__all__ = ["HEARTBEAT", "PhaseEnergy", "SupervisedSearch"]
+        joules = sum(self._metered["joules"].values()) if self._metered["joules"] else None
+        return {"joules": joules, "source": self._metered["source"], "kg_co2": None}

@@ -1,4 +1,4 @@
-"""What runs in a process of its own: a search, a scoring, the reference measurement.
+"""Processes of runs: a search, a scoring, the measurement of a reference network.
 
 Imports nothing heavy at the top: the command that plans and supervises imports this module too.
 """
@@ -13,13 +13,13 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING
 
-from benchmarks.api import BudgetExhausted, Method, Skip, TaskInfo, UsageError
+from benchmarks.api import BudgetExhausted, Method, Skip, TaskInfo, UsageError, Window
 from benchmarks.hardware import timing_lock
 from benchmarks.hardware.file_lock import lock
 from benchmarks.hardware.load import TreeSeconds, end_children
@@ -27,42 +27,37 @@ from benchmarks.lab.journal import CorruptFileError, Journal, ReplayDivergedErro
 from benchmarks.lab.ledger import Clock, Ledger
 from benchmarks.options import IGNORED, Options
 from benchmarks.records.assembly import SEARCH_FILE
-from benchmarks.records.spec import SELF, allowances, ruleset_of
+from benchmarks.records.spec import SELF, allowances
 from benchmarks.records.store import write_text
 from benchmarks.registry import load
 from benchmarks.runs.executor import ASK_TO_STOP
-from benchmarks.runs.heartbeat import JOURNAL, Heartbeat, read_heartbeat, write_outcome
+from benchmarks.runs.heartbeat import JOURNAL, Beat, Heartbeat, read_heartbeat, write_outcome
+from benchmarks.runs.job import LeaderCandidate, ReferenceJob, ScoreJob, SearchJob
+
+if TYPE_CHECKING:
+    from benchmarks.lab.lab import BenchLab
+    from supernet.space import Architecture
 
 SKIPPED = "skip.json"
-"""Written instead of an outcome by a method that does not apply to the task."""
+"""File written instead of an outcome if the method does not apply to the task."""
 STOPPED_CODE = 75
 """Exit code of a run that was asked to stop and will go on."""
 
 
 class Terminated(BaseException):
-    """SIGTERM: the supervisor found the time to be over."""
+    """Raised at SIGTERM: by the supervisor's clock the time is over."""
 
 
-def search(job: Mapping[str, Any]) -> None:
-    """Run one method's search; leaves ``search.json`` (or ``skip.json``) in the run's folder.
-
-    The job has no path of the sealed test split, and neither has anything that it names.
-    """
-    folder = Path(job["folder"])
+def search(job: SearchJob) -> None:
+    """Run one session of a method's search; leave ``search.json`` or ``skip.json`` in the run's folder."""
+    folder = job.folder
     clock = Clock()
-    lock = _sole(folder)
+    run_lock = _hold_lock(folder)
     if (folder / SEARCH_FILE).exists():
         return  # another command was faster
-    spec = job["spec"]
-    ledger = Ledger(spec["budget"], clock, allowances(spec))
-    before = read_heartbeat(folder)
-    before = {
-        "active": before.get("active_before", 0.0) + before.get("active", 0.0),
-        "off": before.get("off", {}),
-        "cpu": before.get("cpu", 0.0),
-    }
-    state: dict[str, Any] = {"lab": None, "said": [], "cpu": TreeSeconds()}
-    heart = state["heart"] = Heartbeat(folder, lambda: _beat(ledger, clock, before, state))
+    ledger = Ledger(job.spec.budget, clock, allowances(job.spec.to_dict()))
+    session = _Session(job, ledger, read_heartbeat(folder))
+    heart = session.heart = Heartbeat(folder, session.beat)
 
     def end(status: str, message: str) -> None:
         heart.close()
@@ -70,12 +65,12 @@ def search(job: Mapping[str, Any]) -> None:
 
     code = 0
     try:
-        _handle_signals(state)
-        found = _search(job, folder, ledger, state)
-        if isinstance(found, Skip):
-            write_text(folder / SKIPPED, json.dumps({"reason": str(found.reason)}))
+        _handle_signals(session)
+        result = _search(job, session)
+        if isinstance(result, Skip):
+            write_text(folder / SKIPPED, json.dumps({"reason": str(result.reason)}))
         else:
-            end(*found)
+            end(*result)
     except Terminated:
         allowed, ledger.stopped_by = ledger.allowance["seconds"], "seconds"
         end("budget", f"did not stop by itself: terminated after 102 % of its {allowed:g} seconds")
@@ -85,27 +80,72 @@ def search(job: Mapping[str, Any]) -> None:
         _set_aside(folder)
     except Exception as error:
         traceback.print_exc()
-        end("failed", _told(error, job["source"]))
+        end("failed", _describe(error, job.source))
     except BaseException as error:
         from benchmarks.lab.checkpoints import Interrupted
 
         if isinstance(error, Interrupted | KeyboardInterrupt):
             heart.close()
             code = STOPPED_CODE
-        else:  # SystemExit and the like: leaving the process is no way to end a search
+        else:  # SystemExit and the like: a search must not end by leaving the process
             traceback.print_exc()
-            end("failed", _told(error, job["source"]))
+            end("failed", _describe(error, job.source))
     sys.stdout.flush()
     sys.stderr.flush()
-    lock.close()
+    run_lock.close()
     end_children()
     os._exit(code)  # a method's own threads must not keep the process
 
 
-def _search(
-    job: Mapping[str, Any], folder: Path, ledger: Ledger, state: dict[str, Any]
-) -> tuple[str, str] | Skip:
-    """The search proper: ``(status, message)``, or the method's reason not to run."""
+class _Session:
+    """State of one session of a search, which heartbeat and signal handlers share.
+
+    Args:
+        before: last heartbeat of the earlier sessions; empty if this one is the first.
+    """
+
+    def __init__(self, job: SearchJob, ledger: Ledger, before: Beat) -> None:
+        self.ledger = ledger
+        self.lab: BenchLab | None = None
+        self.heart: Heartbeat | None = None
+        self.messages: list[str] = []
+        self._cpu = TreeSeconds()
+        self._active_before = before.get("active_before", 0.0) + before.get("active", 0.0)
+        self._off_before = before.get("off", {})
+        self._cpu_before = before.get("cpu", 0.0)
+
+    def beat(self) -> Beat:
+        """Return the state for the heartbeat, but for its time."""
+        lab, clock = self.lab, self.ledger.clock
+        active, now = clock.active, clock.now()
+        off = dict(self._off_before)
+        for reason, seconds in tuple(clock.off.items()):
+            off[reason] = off.get(reason, 0.0) + seconds
+        return {
+            "clock": now,
+            "active": active,
+            "active_before": self._active_before,
+            "lost": self._active_before + active - now,
+            "off": off,
+            "pause": clock.reason,
+            "cpu": self._cpu_before + self._cpu.read(),
+            "stopped_by": self.ledger.stopped_by,
+            "phase": self.ledger.phase,
+            "progress": lab.note if lab else (0, 0, ""),
+            "proposals": lab.proposals if lab else 0,
+            "search_log": list(lab.search_log) if lab else [],  # type: ignore[arg-type]
+            "messages": list(self.messages),
+            "ledger": self.ledger.report(),  # type: ignore[typeddict-item]
+        }
+
+
+def _search(job: SearchJob, session: _Session) -> tuple[str, str] | Skip:
+    """Return ``(status, message)`` of a search, or the method's reason not to run.
+
+    Raises:
+        ContractViolationError: the method breaks the rules of ``benchmarks.api``.
+    """
+    ledger, spec = session.ledger, job.spec
     with ledger.clock.pause("start"):
         import numpy as np
         import torch
@@ -117,11 +157,9 @@ def _search(
         from benchmarks.measurement.workload import RUNTIMES, Workload
         from benchmarks.tasks import get_task
 
-        spec = job["spec"]
-        threads.apply(profiles.get(spec["profile"]), job["jobs"])
-        checks = job.get("checks")
-        salt = () if checks is None else checks["salt"]
-        seed = derive_seed(spec["seed"], spec["task"], spec["method"], "global", *salt)
+        threads.apply(profiles.get(spec.profile), job.jobs)
+        salt = () if job.lab is None else job.lab.salt
+        seed = derive_seed(spec.seed, spec.task, spec.method, "global", *salt)
 
         def seed_globals() -> None:
             random.seed(seed)
@@ -129,20 +167,20 @@ def _search(
             torch.manual_seed(seed)
 
         seed_globals()
-        make: Callable[..., BenchLab] = BenchLab
-        if checks is not None:
-            where, _, name = str(job["lab"]).partition(":")
-            watched = getattr(importlib.import_module(where), name)(job["source"])
+        make_lab: Callable[..., BenchLab] = BenchLab
+        if job.lab is not None:
+            module, _, name = job.lab.function.partition(":")
+            factory = getattr(importlib.import_module(module), name)(job.source)
             seed_globals()
-            make = watched(folder, checks)
-        task = get_task(spec["task"])
-        tier = task.tier(spec["tier"], job["device"])
-        # A method may have to know them before it has a Lab.
-        there = RUNTIMES[Workload.of(tier.workload).runtime]
-        settings = dict(tier.settings) | {"precisions": there}
-        info = TaskInfo(task.name, task.suite, spec["tier"], task.metric, settings)
-    kind = load(job["source"])
-    options = Options(kind.options, spec["options"])
+            make_lab = factory(job.folder, job.lab.settings)
+        task = get_task(spec.task)
+        tier = task.tier(spec.tier, job.device)
+        # Declared here, too, for methods whose `supports` depends on them.
+        precisions = RUNTIMES[Workload.of(tier.workload).runtime]
+        settings = dict(tier.settings) | {"precisions": precisions}
+        info = TaskInfo(task.name, task.suite, spec.tier, task.metric, settings)
+    kind = load(job.source)
+    options = Options(kind.options, spec.options)
     method = kind()
     answer = method.supports(info)
     if isinstance(answer, Skip):
@@ -150,82 +188,83 @@ def _search(
     if answer is not None:
         raise ContractViolationError(f"supports() returned {answer!r}: None, or Skip('why not')")
     with ledger.clock.pause("start"):
-        journal = _journal(folder, state["said"])
-        lab = make(
-            folder,
+        journal = _open_journal(job.folder, session.messages)
+        lab = make_lab(
+            job.folder,
             info,
             task,
             tier,
-            job["prepared"],
+            job.prepared,
             ledger=ledger,
             journal=journal,
-            seed=spec["seed"],
-            method=spec["method"],
-            device=job["device"],
-            limits=job["limits"],
-            reference_ms=job["reference_ms"],
+            seed=spec.seed,
+            method=spec.method,
+            device=job.device,
+            limits=job.limits,
+            reference_ms=job.reference_ms,
             options=options,
-            checkpoint_seconds=job["checkpoint_seconds"],
-            say=state["said"].append,
+            checkpoint_seconds=job.checkpoint_seconds,
+            say=session.messages.append,
         )
-        lab.given = tuple(_given(lab, *entry) for entry in job["given"])
-        lab.leader_artifacts = job.get("left")
-        lab.published_probes = {(call, key): ms for call, key, ms in job.get("timed", ())}
-        lab.on_proposal = state["heart"].write
-        state["lab"] = lab
+        lab.given = tuple(_leader_entry(lab, candidate) for candidate in job.leader_candidates)
+        lab.leader_artifacts = job.leader_artifacts
+        lab.published_probes = dict(job.probe_answers)
+        if session.heart is not None:
+            lab.on_proposal = session.heart.write
+        session.lab = lab
     with ExitStack() as at_work:
         at_work.callback(lab.close)
         with ledger.clock.pause("timing lock"):
             at_work.enter_context(timing_lock.working())
-        if ruleset_of(spec) == SELF:
-            return _iterate(method, lab, options)
-        told = []
-        for number, trial in enumerate(spec["trials"], 1):
+        if spec.ruleset == SELF:
+            return _run_method(method, lab, options)
+        results = []
+        for number, trial in enumerate(spec.trials, 1):
             seed_globals()
             options = Options(kind.options, trial)
             lab.begin_trial(number, options)
             with ledger.in_phase(f"trial {number}"):
-                told.append((number, *_iterate(kind(), lab, options)))
-            if told[-1][1] == "failed":
+                results.append((number, *_run_method(kind(), lab, options)))
+            if results[-1][1] == "failed":
                 break
-    worst = max((status for _, status, _ in told), key=("done", "budget", "failed").index)
-    return worst, "; ".join(f"trial {number}: {message}" for number, _, message in told if message)
+    worst = max((status for _, status, _ in results), key=("done", "budget", "failed").index)
+    return worst, "; ".join(f"trial {number}: {message}" for number, _, message in results if message)
 
 
-def _given(lab: Any, limit: Any, values: Any, space: Any) -> tuple[Any, Any]:
-    """One entry of ``lab.given`` from plain values."""
-    from benchmarks.api import Window
+def _leader_entry(lab: BenchLab, candidate: LeaderCandidate) -> tuple[float | Window | None, Architecture]:
+    """Return one entry of ``lab.given`` from plain values."""
     from supernet.space import SearchSpace
 
-    of = lab.space if space is None else SearchSpace.from_dict(space)
-    return Window(*limit) if isinstance(limit, list | tuple) else limit, of.architecture(values)
+    target, values, space = candidate
+    own = lab.space if space is None else SearchSpace.from_dict(space)
+    return Window(*target) if isinstance(target, Sequence) else target, own.architecture(values)
 
 
-def _iterate(method: Method, lab: Any, options: Options) -> tuple[str, str]:
-    """Take proposals until the method ends or its allowance does; name options that it did not read."""
-    status, message = _propose(method, lab)
+def _run_method(method: Method, lab: BenchLab, options: Options) -> tuple[str, str]:
+    """Run ``method.search`` to its end; name options in the message that the method did not read."""
+    status, message = _take_proposals(method, lab)
     if options.ignored:
         message = f"{message}; {IGNORED}: {', '.join(options.ignored)}".lstrip("; ")
     return status, message
 
 
-def _propose(method: Method, lab: Any) -> tuple[str, str]:
-    """Take proposals until the method ends or its allowance does.
+def _take_proposals(method: Method, lab: BenchLab) -> tuple[str, str]:
+    """Accept candidates until the method ends or its allowance does; return status and message.
 
-    ``done``: it returned, or let the refusal of tokens, evaluations or probes rise after it had
-    proposed something. ``budget``: the clock cut it, or a refusal left it with nothing.
+    ``done``: it returned, or let the refusal of tokens, evaluations or probes rise after its first
+    candidate. ``budget``: the clock stopped it, or a refusal left it without a candidate.
     """
     message, before = "", lab.proposals
     try:
-        found = method.search(lab.method_view())
-        if not hasattr(found, "__iter__"):
+        candidates = method.search(lab.method_view())
+        if not hasattr(candidates, "__iter__"):
             from benchmarks.lab.candidates import ContractViolationError
 
             raise ContractViolationError(
-                f"search() returned {found!r}: yield what lab.candidate(...) returns"
+                f"search() returned {candidates!r}: yield what lab.candidate(...) returns"
             )
-        for item in found:
-            if not lab.accept(item):
+        for candidate in candidates:
+            if not lab.accept(candidate):
                 raise BudgetExhausted("seconds", 0, 0)
     except BudgetExhausted as refused:
         message = str(refused)
@@ -237,63 +276,63 @@ def _propose(method: Method, lab: Any) -> tuple[str, str]:
     return "done", message
 
 
-def score(job: Mapping[str, Any]) -> None:
-    """Score what a search proposed on the sealed test split; leaves ``score.json``."""
+def score(job: ScoreJob) -> None:
+    """Score the candidates of a search on the sealed test split; leave ``score.json``."""
     from benchmarks.scoring.score import score_run
 
-    lock = _sole(Path(job["folder"]))
+    run_lock = _hold_lock(job.folder)
     with timing_lock.working():
-        score_run(Path(job["folder"]), prepared=job["prepared"], device=job["device"], jobs=job["jobs"])
-    lock.close()
+        score_run(job.folder, prepared=job.prepared, device=job.device, jobs=job.jobs)
+    run_lock.close()
 
 
-def reference(job: Mapping[str, Any]) -> None:
-    """Measure the reference network once, or count it where the tier does; leaves ``{"ms": ...}`` in the file
-    ``job["out"]``."""
+def reference(job: ReferenceJob) -> None:
+    """Measure a task's reference network, or count its latency if the tier does; write ``job.out``."""
     from benchmarks.hardware import profiles, threads
     from benchmarks.measurement import counted, latency, serving
     from benchmarks.measurement.workload import Workload, reference_network
     from benchmarks.tasks import get_task
 
-    threads.apply(profiles.get(job["profile"]))
-    task = get_task(job["task"])
-    tier = task.tier(job["tier"], job["device"])
-    family, workload = task.family(tier, job["prepared"]), Workload.of(tier.workload)
+    threads.apply(profiles.get(job.profile))
+    task = get_task(job.task)
+    tier = task.tier(job.tier, job.device)
+    family, workload = task.family(tier, job.prepared), Workload.of(tier.workload)
     if prices := getattr(tier, "counted", {}):
-        ms = counted.milliseconds(family, family.space.largest(), workload, job["device"], prices)
-        write_text(Path(job["out"]), json.dumps({"ms": ms, "key": job["key"]}))
+        ms = counted.milliseconds(family, family.space.largest(), workload, job.device, prices)
+        write_text(job.out, json.dumps({"ms": ms, "key": job.key}))
         return
     network = reference_network(family)
-    module = serving.serve(network, None, workload, job["device"])
+    module = serving.serve(network, None, workload, job.device)
     with timing_lock.exclusive():
         # The median of a few medians: one spell of a busy machine must not set every limit.
-        times = sorted(latency.probe_latency(module, tier.workload, job["device"]) for _ in range(5))
-    write_text(Path(job["out"]), json.dumps({"ms": times[2], "key": job["key"]}))
+        times = sorted(latency.probe_latency(module, tier.workload, job.device) for _ in range(5))
+    write_text(job.out, json.dumps({"ms": times[2], "key": job.key}))
 
 
-def _sole(folder: Path) -> IO[str]:
-    """Wait until this is the only process that works on the run; until the file is closed."""
+def _hold_lock(folder: Path) -> IO[str]:
+    """Wait until no other process works on the run; the lock is held until the file is closed."""
     file = (folder / "lock").open("w")
     lock(file)
     return file
 
 
-def _journal(folder: Path, said: list[str]) -> Journal:
-    """The run's journal; a damaged one goes aside together with what builds on it."""
+def _open_journal(folder: Path, messages: list[str]) -> Journal:
+    """Return the run's journal; a damaged one is moved aside together with the checkpoints."""
     try:
         return Journal(folder / JOURNAL)
     except CorruptFileError as error:
-        said.append(f"{error}: journal and checkpoints are moved aside, the run starts afresh")
+        messages.append(f"{error}: journal and checkpoints are moved aside, the run starts afresh")
         _set_aside(folder)
         return Journal(folder / JOURNAL)
 
 
-def _handle_signals(state: dict[str, Any]) -> None:
+def _handle_signals(session: _Session) -> None:
+    """Let the Lab stop at ``ASK_TO_STOP``, and raise ``Terminated`` at SIGTERM."""
+
     def stop(_number: int, _frame: FrameType | None) -> None:
-        lab = state["lab"]
-        if lab is None:
+        if session.lab is None:
             raise KeyboardInterrupt  # nothing has begun
-        lab.stopping = True
+        session.lab.stopping = True
 
     def terminate(_number: int, _frame: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -303,49 +342,20 @@ def _handle_signals(state: dict[str, Any]) -> None:
     signal.signal(signal.SIGTERM, terminate)
 
 
-def _beat(
-    ledger: Ledger, clock: Clock, before: Mapping[str, Any], state: Mapping[str, Any]
-) -> dict[str, Any]:
-    lab = state["lab"]
-    active, now = clock.active, clock.now()
-    off = dict(before["off"])
-    for reason, seconds in tuple(clock.off.items()):
-        off[reason] = off.get(reason, 0.0) + seconds
-    return {
-        "clock": now,
-        "active": active,
-        "active_before": before["active"],
-        "lost": before["active"] + active - now,
-        "off": off,
-        "pause": clock.reason,
-        "cpu": before["cpu"] + state["cpu"].read(),
-        "stopped_by": ledger.stopped_by,
-        "phase": ledger.phase,
-        "progress": lab.note if lab else (0, 0, ""),
-        "proposals": lab.proposals if lab else 0,
-        "search_log": list(lab.search_log) if lab else [],
-        "said": list(state["said"]),
-        "ledger": ledger.report(),
-    }
-
-
-def _told(error: BaseException, source: str) -> str:
-    """One line for the record: what was raised, and where in the method's own file."""
+def _describe(error: BaseException, source: str) -> str:
+    """Return one line for the record: the error, and its place in the method's own file."""
     where = source.rpartition(":")[0]
     module = sys.modules.get(where)
     file = getattr(module, "__file__", where)
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
     place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    kind = (
-        ""
-        if isinstance(error, UsageError) or type(error).__name__ == "ContractViolationError"
-        else f"{type(error).__name__}: "
-    )
+    expected = isinstance(error, UsageError) or type(error).__name__ == "ContractViolationError"
+    kind = "" if expected else f"{type(error).__name__}: "
     return f"{kind}{error}{place}"[:500] or type(error).__name__
 
 
 def _set_aside(folder: Path) -> None:
-    """Put the journal and the checkpoints of a run that cannot go on where nothing reads them."""
+    """Rename the journal and the checkpoints of a run that cannot go on, so that nothing reads them."""
     stamp = time.strftime("%Y%m%d-%H%M%S")
     for name in (JOURNAL, "checkpoints"):
         if (folder / name).exists():

@@ -112,7 +112,10 @@ def reproduce(
         command=["supernet-bench", "verify", record["id"]],
         data_dir=data_dir,
         jobs=jobs if isinstance(jobs, int) and 0 < jobs < MOST_JOBS else 1,  # decides the number of threads
-        probe_answers=prepared.timings,
+        probe_answers={
+            run: {(int(call), str(key)): float(answer) for call, key, answer in probes}
+            for run, probes in prepared.timings.items()
+        },
     )
     with exclusive(folders.home):
         rerun.stamp(folders.runs, [*source_state(), identity.substrate(), prepared.run.method.sha256])

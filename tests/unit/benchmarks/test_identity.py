@@ -288,7 +288,7 @@ RECORDS_ONLY = (
     "latency_tables/*", "leaderboard/*", "measurement/__init__", "measurement/process_time",
     "measurement/tracing", "options", "records/*", "registry", "report/*", "runs/__init__", "runs/estimate",
     "runs/execution", "runs/executor", "runs/heartbeat", "runs/job", "runs/options", "runs/plan",
-    "runs/preload", "runs/progress", "runs/repeat",
+    "runs/preload", "runs/progress", "runs/remaining_time", "runs/repeat",
     "runs/runner", "runs/supervisor", "scoring/__init__", "stage", "stats/__init__", "stats/intervals",
     "stats/paired_bleu", "stats/quantities", "stats/task_units", "studies/*", "verification/*",
 )  # fmt: skip

@@ -16,6 +16,7 @@ from benchmarks.lab.lab import BenchLab
 from benchmarks.measurement import counted, latency
 from benchmarks.measurement.workload import Workload
 from benchmarks.runs import worker
+from benchmarks.runs.job import ReferenceJob
 from benchmarks.tasks import get_task
 from supernet.seq2seq import Seq2SeqConfig, Seq2SeqFamily
 from supernet.space import get_space
@@ -78,8 +79,8 @@ def test_searches_of_smoke_time_nothing(
     due, before = ms(family, smallest), torch.get_rng_state()
     assert BenchLab.probe_ms(lab, smallest) == due  # type: ignore[arg-type]
     assert torch.equal(torch.get_rng_state(), before), "building networks to count draws nothing of the run's"
-    job = {"profile": "undeclared", "task": TASK.name, "tier": "smoke", "prepared": None, "device": "cpu"}
-    worker.reference(job | {"out": str(tmp_path / "ms.json"), "key": {}})
+    out = tmp_path / "ms.json"
+    worker.reference(ReferenceJob("undeclared", TASK.name, "smoke", None, "cpu", out, {}))  # type: ignore[arg-type]
     assert json.loads((tmp_path / "ms.json").read_text())["ms"] == ms(family, family.space.largest())
 
 

@@ -16,10 +16,11 @@ from benchmarks.lab.journal import Journal
 from benchmarks.lab.ledger import Clock, Ledger
 from benchmarks.records import integrity, store
 from benchmarks.records.assembly import SEARCH_FILE, assemble_record, failed_outcome, finished_search
+from benchmarks.records.spec import RunSpec
 from benchmarks.runs import heartbeat, supervisor, worker
 from benchmarks.runs.heartbeat import HEARTBEAT, JOURNAL, elapsed, write_outcome
+from benchmarks.runs.job import SearchJob, artifacts_of, leader_candidates, missing_leader
 from benchmarks.runs.plan import PlannedRun
-from benchmarks.runs.runner import _given, _left, _nothing_to_follow
 
 SPEC = {
     "suite": "mt",
@@ -86,13 +87,14 @@ def now(monkeypatch: pytest.MonkeyPatch) -> Now:
 @pytest.fixture
 def search(tmp_path: Path, now: Now, monkeypatch: pytest.MonkeyPatch) -> supervisor.SupervisedSearch:
     monkeypatch.setattr(supervisor, "EnergyMeter", Meter)
-    job = {"spec": SPEC, "jobs": 1}
-    return supervisor.SupervisedSearch(Executor(), tmp_path, job, Profile("undeclared", "cpu", None))
+    spec = RunSpec(**SPEC)  # type: ignore[arg-type]
+    job = SearchJob(tmp_path, spec, "a:B", None, (), 1.0, "cpu", 1, 30.0)  # type: ignore[arg-type]
+    return supervisor.SupervisedSearch(Executor(), job, Profile("undeclared", "cpu", None))
 
 
 def beat(folder: Path, now: Now, clock: float, **more: Any) -> None:
     ledger = Ledger(SPEC["budget"], Clock(lambda: clock))
-    state = {"at": now.at, "clock": clock, "pause": "", "phase": "search", "proposals": 0, "said": []}
+    state = {"at": now.at, "clock": clock, "pause": "", "phase": "search", "proposals": 0, "messages": []}
     report = ledger.report()
     report["totals"]["seconds"], report["share"]["seconds"] = clock, clock / 10
     (folder / HEARTBEAT).write_text(json.dumps(state | {"ledger": report, "off": {}, "lost": 0.0} | more))
@@ -105,23 +107,23 @@ def signals(search: supervisor.SupervisedSearch) -> list[int]:
 def test_a_run_inside_its_time_is_left_alone(search: supervisor.SupervisedSearch, tmp_path: Path, now: Now):
     for second in range(10):
         beat(tmp_path, now, clock=second)
-        search.look()
+        search.poll()
         now.at += 1
     assert signals(search) == []
 
 
 def test_terminated_at_102_per_cent_and_killed_ten_seconds_later(search: Any, tmp_path: Path, now: Now):
     beat(tmp_path, now, clock=10.1)
-    search.look()
+    search.poll()
     assert signals(search) == []
     beat(tmp_path, now, clock=10.3)
-    search.look()
+    search.poll()
     assert signals(search) == [signal.SIGTERM]
     now.at += 9.9
-    search.look()
+    search.poll()
     assert signals(search) == [signal.SIGTERM]
     now.at += 0.2
-    search.look()
+    search.poll()
     assert signals(search) == [signal.SIGTERM, signal.SIGKILL]
     search.worker.exitcode = -9
     outcome = search.ended()
@@ -130,12 +132,12 @@ def test_terminated_at_102_per_cent_and_killed_ten_seconds_later(search: Any, tm
 
 def test_a_heart_that_stopped_does_not_stop_the_clock(search: Any, tmp_path: Path, now: Now):
     beat(tmp_path, now, clock=1.0)
-    search.look()
+    search.poll()
     now.at += 9.0
-    search.look()
+    search.poll()
     assert signals(search) == []
     now.at += 0.3
-    search.look()
+    search.poll()
     assert signals(search) == [signal.SIGTERM]
     search.worker.exitcode = -9
     outcome = search.ended()
@@ -147,18 +149,18 @@ def test_what_is_off_the_clock_takes_its_time_but_not_for_ever(search: Any, tmp_
     beat(tmp_path, now, clock=1.0, pause="timing lock")
     for _ in range(3):
         now.at += 2 * supervisor.PAUSE_S
-        search.look()
+        search.poll()
     assert signals(search) == []
     beat(tmp_path, now, clock=1.0, pause="export")
-    search.look()
+    search.poll()
     now.at += supervisor.PAUSE_S + 1
-    search.look()
+    search.poll()
     assert signals(search) == [signal.SIGTERM]
 
 
 def test_a_process_that_does_not_begin_is_given_up(search: Any, now: Now):
     now.at += supervisor.START_S + 1
-    search.look()
+    search.poll()
     assert signals(search) == [signal.SIGTERM]
     search.worker.exitcode = -15
     assert search.ended()["status"] == "failed"
@@ -168,7 +170,7 @@ def test_an_earlier_sessions_heartbeat_is_not_this_ones(search: Any, tmp_path: P
     early = Now()
     early.at = now.at - 100
     beat(tmp_path, early, clock=500.0)
-    search.look()
+    search.poll()
     assert search.beat == {} and signals(search) == []
 
 
@@ -183,7 +185,7 @@ def test_an_earlier_sessions_heartbeat_is_not_this_ones(search: Any, tmp_path: P
 )
 def test_a_death_without_a_word_is_a_failure(search: Any, tmp_path: Path, now: Now, code: int, said: str):
     beat(tmp_path, now, clock=1.0)
-    search.look()
+    search.poll()
     search.worker.exitcode = code
     outcome = search.ended()
     assert outcome["status"] == "failed" and said in outcome["message"]
@@ -249,7 +251,7 @@ def test_an_outcome_says_what_stopped_the_search_and_what_it_took_of_processors(
 
 
 @pytest.mark.parametrize("state", ["failed", "stopped", "done"])
-def test_the_exit_code_says_whether_anything_comparable_is_left(
+def test_the_exit_code_says_whether_anything_comparable_isartifacts_of(
     state: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ):
     from benchmarks.cli import run
@@ -341,16 +343,15 @@ def test_a_finished_search_needs_scoring_only(tmp_path: Path):
 def test_a_follower_is_given_the_best_of_each_limit_at_todays_limits():
     candidates = [made(0, 2.0, 0.5, 3.0), made(1, 2.0, 0.5, 1.0), made(2, 4.0, 1.0), made(3, 7.0, 0.9)]
     first = PlannedRun(None, None, record={"candidates": candidates})  # type: ignore[arg-type]
-    given = _given(first, [(0.5, 2.2), (1.0, 4.4)])
+    given = leader_candidates(first.record["candidates"], [(0.5, 2.2), (1.0, 4.4)])
     expected = [(2.2, {"a": 1}, None), (4.4, {"a": 2}, None), (7.0, {"a": 3}, None)]
     assert sorted(given, key=lambda entry: entry[0]) == expected
-    assert _given(None, []) == []
+    assert leader_candidates([], []) == ()
 
 
 def test_a_follower_is_given_sizes_and_spaces_as_they_were():
     own = made(0) | {"limit_ms": None, "limit_share": None, "window": [5, 9], "space": {"name": "mine"}}
-    first = PlannedRun(None, None, record={"candidates": [own]})  # type: ignore[arg-type]
-    assert _given(first, [(0.5, 2.2)]) == [([5, 9], {"a": 0}, {"name": "mine"})]
+    assert leader_candidates([own], [(0.5, 2.2)]) == (([5, 9], {"a": 0}, {"name": "mine"}),)
 
 
 def test_who_inherits_is_told_where_weights_are_and_what_they_cost(tmp_path: Path):
@@ -360,26 +361,29 @@ def test_who_inherits_is_told_where_weights_are_and_what_they_cost(tmp_path: Pat
     leader = PlannedRun(SimpleNamespace(method="hat", seed=1, id="abc"), None, state="done", record=record)  # type: ignore[arg-type]
     follower = PlannedRun(None, SimpleNamespace(inherits=True), leader)  # type: ignore[arg-type]
     place = tmp_path / "abc" / "candidates" / "01"
-    assert _left(follower, tmp_path) == {"candidates": [(str(place), "c" * 64)], "spent": {"tokens": 7.0}}
-    assert "move its record t/p/hat/abc.json away" in _nothing_to_follow(follower, tmp_path)
+    assert artifacts_of(follower, tmp_path) == {
+        "candidates": [(str(place), "c" * 64)],
+        "spent": {"tokens": 7.0},
+    }
+    assert "move its record t/p/hat/abc.json away" in missing_leader(follower, tmp_path)
     place.mkdir(parents=True)
-    assert _nothing_to_follow(follower, tmp_path) == ""
+    assert missing_leader(follower, tmp_path) == ""
     stranger = PlannedRun(None, SimpleNamespace(inherits=False), leader)  # type: ignore[arg-type]
-    assert _left(stranger, tmp_path) is None
+    assert artifacts_of(stranger, tmp_path) is None
 
 
 def test_a_follower_needs_a_leader_with_candidates():
     leader = PlannedRun(SimpleNamespace(method="hat", seed=1), None)  # type: ignore[arg-type]
     follower = PlannedRun(None, SimpleNamespace(inherits=False), leader)  # type: ignore[arg-type]
     runs = Path("none")
-    assert _nothing_to_follow(leader, runs) == ""
-    assert _nothing_to_follow(follower, runs) == "hat seed 1, which it follows, has no result"
+    assert missing_leader(leader, runs) == ""
+    assert missing_leader(follower, runs) == "hat seed 1, which it follows, has no result"
     leader.state = "stopped"
-    assert _nothing_to_follow(follower, runs) == "hat seed 1, which it follows, was stopped by its seconds"
+    assert missing_leader(follower, runs) == "hat seed 1, which it follows, was stopped by its seconds"
     leader.state, leader.record = "done", {"candidates": []}
-    assert _nothing_to_follow(follower, runs).endswith("ended without a candidate")
+    assert missing_leader(follower, runs).endswith("ended without a candidate")
     leader.record = {"candidates": [made(0)]}
-    assert _nothing_to_follow(follower, runs) == ""
+    assert missing_leader(follower, runs) == ""
 
 
 def test_heartbeats_are_whole(tmp_path: Path):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.runs.progress import Pace
+from benchmarks.runs.remaining_time import RemainingTime
 from tests import ROOT
 
 RECORDS = ROOT / "results/records"
@@ -62,16 +62,16 @@ def played(
     found = [r for r in found if r["spec"]["method"] != "fairseq-transformer"]
     assert found, "no published records"
     runs = [Played(record, factor, record["spec"]["budget"]["tokens"] / rate) for record in found]
-    pace, now = Pace(SimpleNamespace(pending=[p.run for p in runs]), 1), 0.0
+    remaining, now = RemainingTime(SimpleNamespace(pending=[p.run for p in runs]), 1), 0.0
     end = sum(run.whole for run in runs)
     for one in runs:
         began, step = now, max(0.5, one.whole / 200)
         while now < began + one.whole:
-            pace.seen(one.run, *one.beat(now - began), now)
-            yield now, pace.command(now), end - now
+            remaining.update(one.run, *one.beat(now - began), now)
+            yield now, remaining.command(now), end - now
             now += step
         now = began + one.whole
-        pace.finished(one.run, now)
+        remaining.finish(one.run, now)
 
 
 @pytest.mark.parametrize("factor", [0.4, 1, 4, 12])
@@ -97,33 +97,35 @@ def test_an_estimate_is_within_a_factor_of_two_after_the_first_minute(
 def test_no_estimate_passes_what_will_stop_the_run():
     spec = SimpleNamespace(id="a", budget={"tokens": 1e6, "seconds": 240.0})
     run = SimpleNamespace(spec=spec, estimate=100.0, state="new")
-    pace = Pace(SimpleNamespace(pending=[run]), 1)
+    remaining = RemainingTime(SimpleNamespace(pending=[run]), 1)
     ledger = {"totals": {"tokens": 1e4}, "entries": []}
     beat = {"at": 100.0, "clock": 100.0, "ledger": ledger, "phase": "train", "progress": [10, 1000, ""]}
-    pace.seen(run, "search", beat, 0.0)
-    assert pace.phase(run, beat) is None
+    remaining.update(run, "search", beat, 0.0)
+    assert remaining.phase(run, beat) is None
     later = beat | {"at": 110.0, "clock": 110.0, "progress": [11, 1000, ""]}
-    assert pace.phase(run, later) == 130.0, "9,890 s at this pace, but 130 s are left to it"
-    pace.seen(run, "search", later, 110.0)
-    assert pace.command(110.0) <= 130 + 0.3 * 240
+    assert remaining.phase(run, later) == 130.0, "9,890 s at this remaining, but 130 s are left to it"
+    remaining.update(run, "search", later, 110.0)
+    assert remaining.command(110.0) <= 130 + 0.3 * 240
 
 
 def test_before_anything_is_seen_planned_work_is_as_slow_as_the_load_says():
     runs = [SimpleNamespace(spec=SimpleNamespace(id=str(i)), estimate=100.0) for i in range(4)]
-    assert Pace(SimpleNamespace(pending=runs), 2, 3.0).command(0.0) == 600
-    assert Pace(SimpleNamespace(pending=runs[:1]), 16, 3.0).command(0.0) == 300, "one run, however many jobs"
+    assert RemainingTime(SimpleNamespace(pending=runs), 2, 3.0).command(0.0) == 600
+    assert RemainingTime(SimpleNamespace(pending=runs[:1]), 16, 3.0).command(0.0) == 300, (
+        "one run, however many jobs"
+    )
     runs[0].estimate = None
-    assert Pace(SimpleNamespace(pending=runs), 2).command(0.0) is None
+    assert RemainingTime(SimpleNamespace(pending=runs), 2).command(0.0) is None
 
 
 def test_runs_that_failed_say_nothing_of_the_others():
     runs = [SimpleNamespace(spec=SimpleNamespace(id=str(i)), estimate=100.0, state="new") for i in range(3)]
-    pace = Pace(SimpleNamespace(pending=runs), 1)
-    pace.seen(runs[0], "search", {}, 0.0)
+    remaining = RemainingTime(SimpleNamespace(pending=runs), 1)
+    remaining.update(runs[0], "search", {}, 0.0)
     runs[0].state = "failed"
-    pace.finished(runs[0], 1.0)
-    assert pace.command(1.0) == 200
-    pace.seen(runs[1], "search", {}, 1.0)
+    remaining.finish(runs[0], 1.0)
+    assert remaining.command(1.0) == 200
+    remaining.update(runs[1], "search", {}, 1.0)
     runs[1].state = "done"
-    pace.finished(runs[1], 301.0)
-    assert pace.command(301.0) == 300
+    remaining.finish(runs[1], 301.0)
+    assert remaining.command(301.0) == 300
