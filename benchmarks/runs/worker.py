@@ -135,7 +135,7 @@ class _Session:
             "proposals": lab.proposals if lab else 0,
             "search_log": list(lab.search_log) if lab else [],  # type: ignore[arg-type]
             "messages": list(self.messages),
-            "ledger": self.ledger.report(),  # type: ignore[typeddict-item]
+            "ledger": self.ledger.report(),
         }
 
 
