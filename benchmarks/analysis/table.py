@@ -23,7 +23,7 @@ from benchmarks.comparability.run_summary import RunSummary
 from benchmarks.records import selection
 from benchmarks.records.record import Record
 from benchmarks.records.selection import Axis
-from benchmarks.stats import quantities, task_units
+from benchmarks.stats import quantities
 from benchmarks.stats.quantities import Quantity
 from benchmarks.stats.task_units import TaskUnits
 
@@ -196,7 +196,7 @@ def build_from_runs(
     counted = [run for run in latest if run.status != "failed"]
     metric = grouping.metric_of(counted or latest)
     facts = latest[0].facts
-    units = task_units.of_record(None, facts["task"], metric)
+    units = latest[0].units
     quality = units.metrics.get(metric) or quantities.of_metric(metric)
     lines = run_summary.headlines(counted, named, metric, obstacles)
     costs = rows.run_costs(latest, named, before)

@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     elif options.markdown:
         print(claims_page.markdown(verdicts), end="")
     else:
-        print_rich(claims_page.Terminal(verdicts))
+        print_rich(claims_page.TerminalClaims(verdicts))
     for problem in problems:
         print(f"left out: {problem}", file=sys.stderr)
     return 0

@@ -46,14 +46,14 @@ def run(options: argparse.Namespace) -> int:
     baseline = registry.find(options.baseline).name if options.baseline else None
     from benchmarks.analysis.table import build_table
     from benchmarks.comparability.grouping import COUNTED
-    from benchmarks.report.console import Terminal
+    from benchmarks.report.console import TerminalTable
     from benchmarks.report.data_formats import as_json
 
     table = build_table(chosen, baseline)  # refuses runs with unequal allowances
     if options.json:
         print_json(as_json(table))
         return 0
-    print_rich(Terminal(table))
+    print_rich(TerminalTable(table))
     budget = chosen[0]["spec"]["budget"]
     allowances = " | ".join(f"{budget[kind]:,.10g} {kind}" for kind in COUNTED if budget[kind] is not None)
     ruleset = ruleset_of(chosen[0]["spec"])

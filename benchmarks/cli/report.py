@@ -55,7 +55,7 @@ def write_reports(
     from benchmarks.comparability import grouping, run_summary
     from benchmarks.leaderboard import local_site
     from benchmarks.report import data_formats, files
-    from benchmarks.report.console import Terminal
+    from benchmarks.report.console import TerminalTable
 
     runs = [
         run_summary.summarize(record, keep=True, place=place, measured=judge.measured(record))
@@ -77,7 +77,7 @@ def write_reports(
             documents.append({"paths": paths, **data_formats.as_json(table)})
             continue
         print()
-        print_rich(Terminal(table))
+        print_rich(TerminalTable(table))
         plots = "  ".join(paths[name] for name in PLOTS if name in paths)
         print(f"\n table   {paths['table.md']}  {paths['table.csv']}")
         print(f" plots   {plots}  (and .svg)" if plots else " plots   none: nothing to draw")

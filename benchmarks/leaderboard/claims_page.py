@@ -61,7 +61,7 @@ def _paper(verdict: ClaimVerdict) -> str:
     return NONE if value is None else f"{value:+g}"
 
 
-class Terminal:
+class TerminalClaims:
     """All verdicts for a rich console: one table a paper, then what would decide the open ones."""
 
     def __init__(self, verdicts: Sequence[ClaimVerdict]) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _SHORTER = {"difference in": "in", "paired seeds": "pairs"}
 
 
-class Terminal:
+class TerminalTable:
     """The comparison for a rich console: one table where it fits, else quality, speed and cost apart."""
 
     def __init__(self, table: Table) -> None:

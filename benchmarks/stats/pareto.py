@@ -55,18 +55,3 @@ def hypervolumes(quality: Array, cost: Array, reference: tuple[float, float]) ->
     widths = np.diff(at, axis=1, append=np.full((len(at), 1), ceiling))
     areas: Array = (np.maximum.accumulate(height, axis=1) * widths).sum(axis=1)
     return areas
-
-
-def nondominated(rows: Array) -> NDArray[np.bool_]:
-    """Return which rows ``[n, objectives]`` no other dominates; less is better, equal rows are all kept."""
-    import moocore
-
-    kept: NDArray[np.bool_] = moocore.is_nondominated(rows, keep_weakly=True)
-    return kept
-
-
-def dominated_volume(rows: Array, reference: Sequence[float]) -> float:
-    """Return the volume between rows ``[n, objectives]`` and a reference ``[objectives]``; less is better."""
-    import moocore
-
-    return float(moocore.hypervolume(rows, ref=reference))

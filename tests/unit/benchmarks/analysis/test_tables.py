@@ -24,7 +24,7 @@ from benchmarks.records import (
     selection,
 )
 from benchmarks.report import data_formats, texts
-from benchmarks.report.console import Terminal
+from benchmarks.report.console import TerminalTable
 from benchmarks.report.latex import latex
 from benchmarks.report.markdown import markdown
 from benchmarks.report.table_markup import latex_table
@@ -467,7 +467,7 @@ def test_csv_and_json_carry_the_figures():
 def test_the_terminal_table_is_whole_at_every_width(width):
     console = Console(width=width, file=io.StringIO(), force_terminal=False)
     records = [*study(seeds=1), fake("broken", status="failed", message="[red]boom[/red]")]
-    console.print(Terminal(build_table(records)))
+    console.print(TerminalTable(build_table(records)))
     text = console.file.getvalue()
     assert max(len(line.rstrip()) for line in text.splitlines()) <= width
     assert "\u2026" not in text.replace("...", "")
@@ -505,7 +505,7 @@ def test_nothing_here_imports_torch_and_the_package_itself_not_even_pandas():
 
 def every_text(table):
     console = Console(width=100, file=io.StringIO(), force_terminal=False)
-    console.print(Terminal(table))
+    console.print(TerminalTable(table))
     data = data_formats.json_text(data_formats.as_json(table))
     return [console.file.getvalue(), markdown(table, "t"), data_formats.csv(table), latex(table), data]
 

@@ -421,7 +421,7 @@ def test_the_command_that_would_decide_a_claim_plans_the_runs_that_it_counts(cla
 
 def _plans(claim, options, arms, results):
     """Check that a command plans the runs of these methods with these options, and no other."""
-    assert options.profile in claim.profiles and options.function == "run"
+    assert options.profile in claim.profiles and options.run.__module__ == "benchmarks.cli.run"
     for name, least in claim.profiles.items():  # whoever has this hardware gets an allowance that counts
         tier = get_task(claim.task).tier(claim.tier, profiles.get(name).device)
         assert tier.budget["tokens"] >= least
@@ -452,7 +452,7 @@ def test_the_file_has_both_papers_and_what_each_claim_needs():
 def rendered(found):
     judgements = judge.judge(found)
     console = Console(width=120, file=io.StringIO(), force_terminal=False)
-    console.print(claims_page.Terminal(judgements))
+    console.print(claims_page.TerminalClaims(judgements))
     return claims_page.markdown(judgements), console.file.getvalue()
 
 
