@@ -89,6 +89,10 @@
     at("profiles").hidden = !picture;
     at("profiles").querySelector(".picture").replaceChildren(
       ...(picture ? [el("img", {src: picture.path, alt: picture.alternative})] : []));
+    const others = Object.entries(table.pictures).filter(([name]) => name !== "performance");
+    at("pictures").hidden = !others.length;
+    at("pictures").querySelector(".picture").replaceChildren(
+      ...others.map(([, other]) => el("img", {src: other.path, alt: other.alternative})));
     list("notes", table.notes);
     list("troubles", table.troubles);
     at("troubles-title").hidden = !table.troubles.length;
