@@ -26,10 +26,7 @@ SIGNALS = {"BudgetExhausted"}
 UNSWEPT = (
     "benchmarks/api.py",
     "benchmarks/claims",
-    "benchmarks/cli",
     "benchmarks/comparability",
-    "benchmarks/export",
-    "benchmarks/hardware",
     "benchmarks/identity.py",
     "benchmarks/latency_tables",
     "benchmarks/options.py",
