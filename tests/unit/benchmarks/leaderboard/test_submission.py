@@ -277,6 +277,8 @@ def test_an_option_at_its_default_is_another_name_for_the_same_run():
     assert line.startswith("spec.options.after: stands at its default")
     record["spec"]["options"] = {"aftre": "scratch"}
     assert len(problems_of(integrity.seal(record), "spec.options.aftre")) == 1
+    record["spec"]["options"] = {"after": "a=b"}
+    assert problems_of(integrity.seal(record), "spec.options.after: a=b: 'a=b' is not allowed")
     record["spec"]["method_sha256"] = "0" * 64  # another version of it may have declared another default
     assert problems_of(integrity.seal(record), "spec.options") == []
 
