@@ -26,11 +26,9 @@ SIGNALS = {"BudgetExhausted"}
 UNSWEPT = (
     "benchmarks/api.py",
     "benchmarks/claims",
-    "benchmarks/comparability",
     "benchmarks/identity.py",
     "benchmarks/latency_tables",
     "benchmarks/options.py",
-    "benchmarks/records",
     "benchmarks/registry.py",
     "benchmarks/runs",
     "benchmarks/scoring",
