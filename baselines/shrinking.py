@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from supernet.bert import Cell, CellBert, Shapes
+from supernet.bert import Cell, CellBert, op_shapes
 from supernet.elastic import SuperNet
 from supernet.space import Architecture, SearchSpace
 
@@ -31,10 +31,10 @@ def cells_of(space: SearchSpace, block: int) -> Iterator[Cell]:
 
 def cell_size(family: CellBert, block: int, cell: Cell) -> int:
     """Parameters of the operations of one candidate."""
-    shapes = Shapes()
+    shapes: dict[str, tuple[int, ...]] = {}
     for layer, code in enumerate(cell[1]):
-        shapes.op(family.op(block, layer, code, cell[0]))
-    return sum(math.prod(shape) for shape in shapes.found.values())
+        shapes |= op_shapes(family.op(block, layer, code, cell[0]))
+    return sum(math.prod(shape) for shape in shapes.values())
 
 
 def architecture_of(space: SearchSpace, cells: Sequence[Cell]) -> Architecture:

@@ -17,15 +17,27 @@ and timed is their product.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from supernet.layers import (
+    ElasticNorm,
+    Shapes,
+    dropout,
+    feed_forward_shapes,
+    linear_shapes,
+    norm_shapes,
+    padding_bias,
+    project,
+    split_heads,
+)
+from supernet.model_family import ModelFamily, Spec
 from supernet.space import Architecture, SearchSpace
 from supernet.weights import Init, Slot, spread
 
@@ -101,21 +113,6 @@ class Plan:
         return [stage for stage in self.stages if isinstance(stage, Bridge)]
 
 
-class Norm(nn.LayerNorm):
-    """LayerNorm over as many features as its weight has, so that a prefix may be bound."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__(width, eps=EPS)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
-
-
-def drop(x: Tensor, p: float, training: bool) -> Tensor:
-    """Dropout that costs nothing when there is none."""
-    return F.dropout(x, p, True) if training and p > 0 else x
-
-
 class Attention(nn.Module):
     """Multi-head self-attention."""
 
@@ -125,26 +122,20 @@ class Attention(nn.Module):
         self.k = nn.Linear(op.width, op.inner)
         self.v = nn.Linear(op.width, op.inner)
         self.out = nn.Linear(op.inner, op.width)
-        self.norm = Norm(op.width)
+        self.norm = ElasticNorm(op.width, EPS)
         self.heads, self.config = op.heads, config
 
     def projections(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values ``[B, T, inner]``."""
-        if not self.training:
-            return self.q(x), self.k(x), self.v(x)
-        # One wide product repays the copy of its weights in the backward pass, which then has one
-        # gradient of x to make and none to add up.
-        parts = self.q, self.k, self.v
-        weight, bias = (torch.cat([getattr(part, name) for part in parts]) for name in ("weight", "bias"))
-        q, k, v = F.linear(x, weight, bias).chunk(3, -1)
+        """Return queries, keys and values ``[B, T, inner]``."""
+        q, k, v = project(x, (self.q, self.k, self.v), self.training)
         return q, k, v
 
     def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        q, k, v = (y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in self.projections(x))
+        q, k, v = (split_heads(y, self.heads) for y in self.projections(x))
         p = self.config.attention_dropout if self.training else 0.0
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=p)
         y = self.out(y.transpose(1, 2).flatten(2))
-        return self.norm(x + drop(y, self.config.dropout, self.training))
+        return self.norm(x + dropout(y, self.config.dropout, self.training))
 
 
 class FeedForward(nn.Module):
@@ -154,12 +145,12 @@ class FeedForward(nn.Module):
         super().__init__()
         self.fc1 = nn.Linear(op.width, op.inner)
         self.fc2 = nn.Linear(op.inner, op.width)
-        self.norm = Norm(op.width)
+        self.norm = ElasticNorm(op.width, EPS)
         self.config = config
 
     def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
         y = self.fc2(F.gelu(self.fc1(x)))
-        return self.norm(x + drop(y, self.config.dropout, self.training))
+        return self.norm(x + dropout(y, self.config.dropout, self.training))
 
 
 class Unit(nn.Module):
@@ -169,13 +160,13 @@ class Unit(nn.Module):
         super().__init__()
         self.depthwise = nn.Conv1d(op.width, op.width, op.inner, padding=op.inner // 2, groups=op.width)
         self.pointwise = nn.Linear(op.width, op.width)
-        self.norm = Norm(op.width)
+        self.norm = ElasticNorm(op.width, EPS)
         self.config = config
 
     def forward(self, x: Tensor, real: Tensor | None) -> Tensor:
         seen = x if real is None else x * real
         y = self.pointwise(self.depthwise(seen.transpose(1, 2)).transpose(1, 2))
-        return self.norm(x + drop(F.gelu(y), self.config.dropout, self.training))
+        return self.norm(x + dropout(F.gelu(y), self.config.dropout, self.training))
 
 
 class Convolution(nn.Module):
@@ -206,7 +197,7 @@ class Embedding(nn.Module):
         self.word = nn.Embedding(config.vocab, width, PAD)
         self.position = nn.Embedding(config.max_positions, width)
         self.segment = nn.Embedding(config.segments, width)
-        self.norm = Norm(width)
+        self.norm = ElasticNorm(width, EPS)
         self.config = config
 
     def forward(self, tokens: Tensor, segments: Tensor | None) -> Tensor:
@@ -216,7 +207,7 @@ class Embedding(nn.Module):
         # Of one segment, what a place adds is the same in every row: summed before it meets them.
         place = self.position.weight[: tokens.shape[1]] + kind
         x = F.embedding(tokens, self.word.weight, PAD) + place
-        return drop(self.norm(x), self.config.dropout, self.training)
+        return dropout(self.norm(x), self.config.dropout, self.training)
 
 
 class Head(nn.Module):
@@ -225,7 +216,7 @@ class Head(nn.Module):
     def __init__(self, config: BertConfig, start: int, width: int) -> None:
         super().__init__()
         self.dense = nn.Linear(start, width)
-        self.norm = Norm(width)
+        self.norm = ElasticNorm(width, EPS)
         self.bias = nn.Parameter(torch.zeros(config.vocab))
 
     def forward(self, x: Tensor, words: Tensor) -> Tensor:
@@ -308,9 +299,7 @@ class Bert(nn.Module):
 
 def mask(tokens: Tensor, dtype: torch.dtype) -> Tensor:
     """Additive mask ``[B, 1, 1, T]``: minus infinity at padding."""
-    bias = torch.zeros(tokens.shape, dtype=dtype, device=tokens.device)
-    # Not in place: the tokens may be several copies' under vmap.
-    return bias.masked_fill(tokens == PAD, float("-inf"))[:, None, None, :]
+    return padding_bias(tokens == PAD, dtype)
 
 
 def product(w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> tuple[Tensor, Tensor]:
@@ -318,54 +307,24 @@ def product(w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> tuple[Tensor, Ten
     return w2 @ w1, torch.addmv(b2, w2, b1)
 
 
-@dataclass(frozen=True)
-class Shapes:
-    """Collects names and shapes of a network's parameters."""
-
-    found: dict[str, tuple[int, ...]] = field(default_factory=dict)
-
-    def linear(self, name: str, start: int, end: int) -> None:
-        self.found[f"{name}.weight"], self.found[f"{name}.bias"] = (end, start), (end,)
-
-    def norm(self, name: str, width: int) -> None:
-        self.found[f"{name}.weight"] = self.found[f"{name}.bias"] = (width,)
-
-    def op(self, op: Op) -> None:
-        name = f"ops.{op.name}"
-        if op.kind == "attention":
-            for part in ("q", "k", "v"):
-                self.linear(f"{name}.{part}", op.width, op.inner)
-            self.linear(f"{name}.out", op.inner, op.width)
-        elif op.kind == "feed_forward":
-            self.linear(f"{name}.fc1", op.width, op.inner)
-            self.linear(f"{name}.fc2", op.inner, op.width)
-        else:
-            for unit in (f"{name}.first", f"{name}.second"):
-                self.found[f"{unit}.depthwise.weight"] = (op.width, 1, op.inner)
-                self.found[f"{unit}.depthwise.bias"] = (op.width,)
-                self.linear(f"{unit}.pointwise", op.width, op.width)
-                self.norm(f"{unit}.norm", op.width)
-            return
-        self.norm(f"{name}.norm", op.width)
-
-    def plan(self, config: BertConfig, plan: Plan, more: Sequence[Op | Bridge] = ()) -> None:
-        width = plan.embedding
-        for table, rows in (
-            ("word", config.vocab),
-            ("position", config.max_positions),
-            ("segment", config.segments),
-        ):
-            self.found[f"embedding.{table}.weight"] = (rows, width)
-        self.norm("embedding.norm", width)
-        for stage in (*plan.stages, *more):
-            if isinstance(stage, Op):
-                self.op(stage)
-            else:
-                for name, start, end in stage.ends():
-                    self.linear(f"linears.{name}", start, end)
-        self.linear("head.dense", plan.out, width)
-        self.norm("head.norm", width)
-        self.found["head.bias"] = (config.vocab,)
+def op_shapes(op: Op) -> Shapes:
+    """Return the shapes of one operation's parameters."""
+    name = f"ops.{op.name}"
+    shapes: Shapes = {}
+    if op.kind == "attention":
+        for part in ("q", "k", "v"):
+            shapes |= linear_shapes(f"{name}.{part}", op.width, op.inner)
+        shapes |= linear_shapes(f"{name}.out", op.inner, op.width)
+    elif op.kind == "feed_forward":
+        shapes |= feed_forward_shapes(name, op.width, op.inner)
+    else:
+        for unit in (f"{name}.first", f"{name}.second"):
+            shapes[f"{unit}.depthwise.weight"] = (op.width, 1, op.inner)
+            shapes[f"{unit}.depthwise.bias"] = (op.width,)
+            shapes |= linear_shapes(f"{unit}.pointwise", op.width, op.width)
+            shapes |= norm_shapes(f"{unit}.norm", op.width)
+        return shapes
+    return shapes | norm_shapes(f"{name}.norm", op.width)
 
 
 FORMS = ("hub", "merged", "plain")
@@ -373,7 +332,7 @@ FORMS = ("hub", "merged", "plain")
 with a bridge only where the width changes."""
 
 
-class BertFamily(ABC):
+class BertFamily(ModelFamily):
     """All sub-networks of one search space over one vocabulary.
 
     Tells the substrate which tensors there are (``slots``), which leading part of each an architecture
@@ -391,10 +350,10 @@ class BertFamily(ABC):
     """Beginnings of the parameter names that do not count as the body."""
 
     def __init__(self, space: SearchSpace, config: BertConfig, form: str | None = None) -> None:
-        self.space, self.config, self.form = space, config, form or self.supernet_form
+        super().__init__(space, config)
+        self.form = form or self.supernet_form
         if self.form not in FORMS:
             raise ValueError(f"form {form!r}: choose one of {', '.join(FORMS)}")
-        self.largest = space.largest()
         shapes = self.shapes(self.plan(self.largest), self.more())
         self._slots = {name: Slot(shape, self.initial(name, shape)) for name, shape in shapes.items()}
 
@@ -406,25 +365,28 @@ class BertFamily(ABC):
         """Stages that the largest architecture does not have and others do."""
         return []
 
-    def slots(self) -> dict[str, Slot]:
-        """Name -> full shape and initialisation of every tensor of the supernet."""
-        return self._slots
-
     def mixable(self) -> list[tuple[str, str]]:
-        """``(layer, linear)`` of every linear that a mixture-of-supernets mixes: the two of each
-        feed-forward (MoS, section 3.2)."""
+        """Return ``(layer, linear)`` of the two linear layers of each feed-forward (MoS, section 3.2)."""
         names = [f"ops.{op.name}" for op in self.plan(self.largest).ops if op.kind == "feed_forward"]
         return [(name, f"{name}.{fc}") for name in names for fc in ("fc1", "fc2")]
 
-    def extents(self, architecture: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-        """Name -> leading extents of every tensor that ``architecture`` uses."""
+    def extents(self, architecture: Mapping[str, Any]) -> Shapes:
         return self.shapes(self.plan(architecture))
 
-    def shapes(self, plan: Plan, more: Sequence[Op | Bridge] = ()) -> dict[str, tuple[int, ...]]:
+    def shapes(self, plan: Plan, more: Sequence[Op | Bridge] = ()) -> Shapes:
         """Names and shapes of all parameters of a plan, and of more operations besides."""
-        shapes = Shapes()
-        shapes.plan(self.config, plan, more)
-        return shapes.found
+        config, width = self.config, plan.embedding
+        rows = {"word": config.vocab, "position": config.max_positions, "segment": config.segments}
+        shapes: Shapes = {f"embedding.{table}.weight": (count, width) for table, count in rows.items()}
+        shapes |= norm_shapes("embedding.norm", width)
+        for stage in (*plan.stages, *more):
+            if isinstance(stage, Op):
+                shapes |= op_shapes(stage)
+            else:
+                for name, start, end in stage.ends():
+                    shapes |= linear_shapes(f"linears.{name}", start, end)
+        shapes |= linear_shapes("head.dense", plan.out, width) | norm_shapes("head.norm", width)
+        return shapes | {"head.bias": (config.vocab,)}
 
     def macs(self, architecture: Mapping[str, Any], source_len: int, target_len: int) -> tuple[int, int]:
         """MACs of the stages of the exported network over ``source_len`` tokens, and of the
@@ -454,16 +416,13 @@ class BertFamily(ABC):
         return Init("normal", 0.02, zero_row=PAD if name == "embedding.word.weight" else None)
 
     def skeleton(self, device: torch.device | str = "cpu") -> Bert:
-        """All operations without storage of their own; a supernet binds weights into them."""
         with torch.device("meta"):
             return self.network(self.config, self.plan(self.largest), self.more())
 
     def configure(self, model: Bert, architecture: Mapping[str, Any]) -> None:
-        """Set what is not a weight."""
         model.configure(self.plan(architecture))
 
     def build(self, architecture: Mapping[str, Any]) -> Bert:
-        """One sub-network with parameters of its own (torch's initial values), as it would be exported."""
         family = self.collapsed(architecture)
         return self.network(self.config, family.plan(architecture)).eval()
 
@@ -480,19 +439,16 @@ class BertFamily(ABC):
             merged[f"linears.{single.names[0]}.bias"] = bias
         return merged
 
-    def restrict_to(self, architecture: Architecture) -> BertFamily:
-        """The family of just this architecture, to be trained by itself."""
+    def restrict_to(self, architecture: Architecture) -> Self:
         return self._as("plain", architecture)
 
-    def collapsed(self, architecture: Mapping[str, Any]) -> BertFamily:
-        """The family of just this architecture in the form in which it is exported."""
+    def collapsed(self, architecture: Mapping[str, Any]) -> Self:
         return self._as("merged" if self.form == "hub" else self.form, architecture)
 
-    def _as(self, form: str, architecture: Mapping[str, Any]) -> BertFamily:
+    def _as(self, form: str, architecture: Mapping[str, Any]) -> Self:
         return type(self)(self.space.restrict_to(architecture), self.config, form)
 
-    def spec(self) -> dict[str, Any]:
-        """What an exported sub-network carries besides its architecture and weights."""
+    def spec(self) -> Spec:
         form = "merged" if self.form == "hub" else self.form
         return {"kind": self.kind, "form": form, "config": asdict(self.config), "space": self.space.to_dict()}
 
@@ -564,7 +520,7 @@ class BottleneckBert(BertFamily):
         stages.append(Bridge((f"{len(widths) - 1}_out",), before, hub))
         return Plan(hub, tuple(stages))
 
-    def restrict_to(self, architecture: Architecture) -> BertFamily:
+    def restrict_to(self, architecture: Architecture) -> Self:
         return self._as("merged", architecture)
 
 

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from supernet.bert import Bert, BertConfig, Bridge, LayeredBert, Op, Plan, drop
+from supernet.bert import Bert, BertConfig, Bridge, LayeredBert, Op, Plan
+from supernet.layers import Shapes, dropout, linear_shapes
 from supernet.space import SearchSpace
 
 
@@ -35,7 +36,7 @@ class SentenceHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         pooled = torch.tanh(self.pooler(x))
-        return self.out(drop(pooled, self.config.dropout, self.training))  # type: ignore[no-any-return]
+        return self.out(dropout(pooled, self.config.dropout, self.training))  # type: ignore[no-any-return]
 
 
 class SentenceBert(Bert):
@@ -57,11 +58,10 @@ class SentenceFamily(LayeredBert):
     network = SentenceBert
     config: SentenceConfig
 
-    def shapes(self, plan: Plan, more: Sequence[Op | Bridge] = ()) -> dict[str, tuple[int, ...]]:
+    def shapes(self, plan: Plan, more: Sequence[Op | Bridge] = ()) -> Shapes:
         width, classes = plan.out, self.config.classes
-        found = {n: shape for n, shape in super().shapes(plan, more).items() if not n.startswith("head.")}
-        found |= {"head.pooler.weight": (width, width), "head.pooler.bias": (width,)}
-        return found | {"head.out.weight": (classes, width), "head.out.bias": (classes,)}
+        shapes = {n: shape for n, shape in super().shapes(plan, more).items() if not n.startswith("head.")}
+        return shapes | linear_shapes("head.pooler", width, width) | linear_shapes("head.out", width, classes)
 
     def macs(self, architecture: Mapping[str, Any], source_len: int, target_len: int = 1) -> tuple[int, int]:
         """MACs of the layers over ``source_len`` tokens, and of the head, once a sentence."""

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from supernet.model_family import ModelFamily
 from supernet.space import Architecture
 from supernet.weights import SharedSlices, WeightSource
 
@@ -28,7 +29,7 @@ class SuperNet:
             those its batch was drawn for; the harness charges them.
     """
 
-    def __init__(self, family: Any, source: WeightSource) -> None:
+    def __init__(self, family: ModelFamily, source: WeightSource) -> None:
         self.family, self.source = family, source
         self.space = family.space
         self.device = source.flat.device
@@ -64,7 +65,8 @@ class SuperNet:
     def statistics_batch_count(self) -> int:
         """How many training batches a sub-network's statistics are estimated on; 0: it has none, or keeps
         running averages."""
-        return 0 if getattr(self.family, "single", True) else int(self.family.statistics_batch_count)
+        count = self.family.statistics_batch_count
+        return 0 if count and self.family.single else count
 
     def keep_batches(self, batches: Iterable[Any]) -> None:
         """Keep training batches for ``statistics_batch_count``, as many as it takes."""

@@ -22,8 +22,9 @@ from torch.func import functional_call, stack_module_state, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils import skip_init
 
-from supernet.bert import Bert, drop
+from supernet.bert import Bert
 from supernet.cuda_graphs import recorded
+from supernet.layers import dropout
 
 BETAS, EPS = (0.9, 0.999), 1e-6
 """AdamW's, as BERT was fine-tuned with."""
@@ -129,7 +130,7 @@ class Classifier(nn.Module):
         """``[B, T]`` ids to ``[B, outputs]``; padding is kept out."""
         first = self.encoder.encode(tokens, segments, padded=True)[:, 0]
         pooled = torch.tanh(self.pooler(first))
-        found: Tensor = self.out(drop(pooled, self.encoder.config.dropout, self.training))
+        found: Tensor = self.out(dropout(pooled, self.encoder.config.dropout, self.training))
         return found
 
 

@@ -18,14 +18,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from supernet.space import Architecture, SearchSpace
+from supernet.layers import Shapes, linear_shapes, norm_shapes
+from supernet.model_family import ModelFamily
+from supernet.space import SearchSpace
 from supernet.weights import Init, Slot, spread
 
 EPS, MOMENTUM = 1e-5, 0.1
@@ -179,7 +181,7 @@ class ResNet(nn.Module):
         return self.head(x)  # type: ignore[no-any-return]
 
 
-class ResNetFamily:
+class ResNetFamily(ModelFamily):
     """All sub-networks of one search space over images of one size.
 
     Args:
@@ -195,10 +197,8 @@ class ResNetFamily:
     """Beginnings of the parameter names that do not count as the body."""
 
     def __init__(self, space: SearchSpace, config: ResNetConfig) -> None:
-        self.space, self.config = space, config
-        self.largest = space.largest()
+        super().__init__(space, config)
         self.stem_stride = space.constants["stem_stride"]
-        self.single = space.size() == 1
         self._slots = {n: Slot(shape, initial(n, shape)) for n, shape in self.extents(self.largest).items()}
 
     def shape(self, architecture: Mapping[str, Any]) -> Shape:
@@ -218,10 +218,6 @@ class ResNetFamily:
                 blocks.append(Block(f"{stage}_{i}", before, inner, end, stride, not i))
                 before = end
         return Shape(middle, stem, bool(architecture["stem"]), tuple(blocks))
-
-    def slots(self) -> dict[str, Slot]:
-        """Name -> full shape and initialisation of every tensor of the supernet."""
-        return self._slots
 
     def mixable(self) -> list[tuple[str, str]]:
         """``(layer, linear)`` of every linear that a mixture-of-supernets mixes: the only one that there is,
@@ -246,14 +242,12 @@ class ResNetFamily:
             side = after
         return found
 
-    def extents(self, architecture: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-        """Name -> leading extents of every tensor that ``architecture`` uses."""
-        found: dict[str, tuple[int, ...]] = {}
+    def extents(self, architecture: Mapping[str, Any]) -> Shapes:
+        shapes: Shapes = {}
         for name, start, end, kernel, _ in self.convolutions(architecture):
-            found[f"{name}.conv.weight"] = (end, start, kernel, kernel)
-            found[f"{name}.norm.weight"] = found[f"{name}.norm.bias"] = (end,)
-        last = self.shape(architecture).blocks[-1].end
-        return found | {"head.weight": (self.config.classes, last), "head.bias": (self.config.classes,)}
+            shapes[f"{name}.conv.weight"] = (end, start, kernel, kernel)
+            shapes |= norm_shapes(f"{name}.norm", end)
+        return shapes | linear_shapes("head", self.shape(architecture).blocks[-1].end, self.config.classes)
 
     def macs(
         self, architecture: Mapping[str, Any], source_len: int = 0, target_len: int = 1
@@ -275,7 +269,6 @@ class ResNetFamily:
         return model
 
     def configure(self, model: ResNet, architecture: Mapping[str, Any]) -> None:
-        """Set what is not a weight."""
         model.configure(self.shape(architecture))
 
     def reset_statistics(self, model: ResNet) -> None:
@@ -309,27 +302,13 @@ class ResNetFamily:
                 norm.eval()
 
     def build(self, architecture: Mapping[str, Any]) -> ResNet:
-        """One sub-network with parameters of its own (torch's initial values), as it would be exported."""
         return self._module(architecture).eval()
 
     def _module(self, architecture: Mapping[str, Any]) -> ResNet:
         return ResNet(self.config, self.shape(architecture), self.stem_stride)
 
-    def merge(self, weights: Mapping[str, Tensor], architecture: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Weights of ``extents`` as those of the exported sub-network: the same."""
-        return dict(weights)
-
-    def restrict_to(self, architecture: Architecture) -> ResNetFamily:
-        """The family of just this architecture, to be trained by itself."""
-        return self.collapsed(architecture)
-
-    def collapsed(self, architecture: Mapping[str, Any]) -> ResNetFamily:
-        """The family of just this architecture in the form in which it is exported."""
-        return ResNetFamily(self.space.restrict_to(architecture), self.config)
-
-    def spec(self) -> dict[str, Any]:
-        """What an exported sub-network carries besides its architecture, weights and statistics."""
-        return {"kind": self.kind, "config": asdict(self.config), "space": self.space.to_dict()}
+    def collapsed(self, architecture: Mapping[str, Any]) -> Self:
+        return type(self)(self.space.restrict_to(architecture), self.config)
 
 
 def norms(model: nn.Module) -> list[BatchNorm]:

@@ -15,13 +15,24 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from supernet.space import Architecture, SearchSpace
+from supernet.layers import (
+    ElasticNorm,
+    Shapes,
+    dropout,
+    feed_forward_shapes,
+    linear_shapes,
+    norm_shapes,
+    padding_bias,
+    split_heads,
+)
+from supernet.model_family import ModelFamily, Spec
+from supernet.space import SearchSpace
 from supernet.weights import Init, Slot
 
 BOS, PAD, EOS, UNK = 0, 1, 2, 3
@@ -78,23 +89,6 @@ class Memory:
         return torch.cat(states, dim=1), self.bias.repeat(1, 1, 1, len(states))
 
 
-def heads_first(x: Tensor, heads: int) -> Tensor:
-    """``[B, T, H * h]`` as ``[B, H, T, h]``."""
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
-
-
-def drop(x: Tensor, p: float, training: bool) -> Tensor:
-    """Dropout that costs nothing when there is none."""
-    return F.dropout(x, p, True) if training and p > 0 else x
-
-
-class Norm(nn.LayerNorm):
-    """LayerNorm over as many features as its weight has, so that a prefix may be bound."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
-
-
 def attend(
     q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, dropout: float, causal: bool = False
 ) -> Tensor:
@@ -104,7 +98,7 @@ def attend(
         # needs up to twice the time of plain products (H200, 24 tokens). Small batches are bound by
         # launches instead, of which this has more.
         weights = (torch.matmul(q * q.shape[-1] ** -0.5, k.transpose(-1, -2)) + bias).softmax(-1)
-        y = torch.matmul(drop(weights, dropout, True), v)
+        y = torch.matmul(dropout(weights, dropout, True), v)
     else:
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout, is_causal=causal)
     return y.transpose(1, 2).flatten(2)
@@ -123,7 +117,7 @@ class SelfAttention(nn.Module):
     def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values of ``[B, T, d]``, each ``[B, H, T, h]``."""
         q, k, v = self.qkv(x).chunk(3, dim=-1)
-        return heads_first(q, self.heads), heads_first(k, self.heads), heads_first(v, self.heads)
+        return split_heads(q, self.heads), split_heads(k, self.heads), split_heads(v, self.heads)
 
     def forward(self, x: Tensor, bias: Tensor | None = None, causal: bool = False) -> Tensor:
         q, k, v = self.split(x)
@@ -147,11 +141,11 @@ class CrossAttention(nn.Module):
         """Keys and values ``[B, H, sources * S, h]`` of the encoder, and their mask."""
         states, bias = memory.reach(self.sources)
         k, v = self.kv(states).chunk(2, dim=-1)
-        return heads_first(k, self.heads), heads_first(v, self.heads), bias
+        return split_heads(k, self.heads), split_heads(v, self.heads), bias
 
     def forward(self, x: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
         p = self.attention_dropout if self.training else 0.0
-        return self.out(attend(heads_first(self.q(x), self.heads), k, v, bias, p))
+        return self.out(attend(split_heads(self.q(x), self.heads), k, v, bias, p))
 
 
 class FeedForward(nn.Module):
@@ -164,7 +158,7 @@ class FeedForward(nn.Module):
         self.activation_dropout = 0.0
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(drop(F.relu(self.fc1(x)), self.activation_dropout, self.training))
+        return self.fc2(dropout(F.relu(self.fc1(x)), self.activation_dropout, self.training))
 
 
 class EncoderLayer(nn.Module):
@@ -173,15 +167,15 @@ class EncoderLayer(nn.Module):
     def __init__(self, width: int, inner: int, qkv_dim: int, heads: int) -> None:
         super().__init__()
         self.attention = SelfAttention(width, qkv_dim, heads)
-        self.attention_norm = Norm(width)
+        self.attention_norm = ElasticNorm(width)
         self.feed_forward = FeedForward(width, inner)
-        self.feed_forward_norm = Norm(width)
+        self.feed_forward_norm = ElasticNorm(width)
         self.attention_residual_dropout = self.dropout = 0.0
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
-        y = drop(self.attention(x, bias), self.attention_residual_dropout, self.training)
+        y = dropout(self.attention(x, bias), self.attention_residual_dropout, self.training)
         x = self.attention_norm(x + y)
-        y = drop(self.feed_forward(x), self.dropout, self.training)
+        y = dropout(self.feed_forward(x), self.dropout, self.training)
         return self.feed_forward_norm(x + y)
 
 
@@ -200,22 +194,22 @@ class DecoderLayer(nn.Module):
     ) -> None:
         super().__init__()
         self.attention = SelfAttention(width, qkv_dim, heads)
-        self.attention_norm = Norm(width)
+        self.attention_norm = ElasticNorm(width)
         self.cross = CrossAttention(width, memory_width, qkv_dim, cross_heads, sources)
-        self.cross_norm = Norm(width)
+        self.cross_norm = ElasticNorm(width)
         self.feed_forward = FeedForward(width, inner)
-        self.feed_forward_norm = Norm(width)
+        self.feed_forward_norm = ElasticNorm(width)
         self.dropout = 0.0
 
     def forward(self, x: Tensor, memory: Memory) -> Tensor:
         # Targets are padded on the right, so the causal mask alone keeps real tokens off padding.
-        y = drop(self.attention(x, causal=True), self.dropout, self.training)
+        y = dropout(self.attention(x, causal=True), self.dropout, self.training)
         return self.rest(self.attention_norm(x + y), *self.cross.remember(memory))
 
     def rest(self, x: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
         """What comes after self-attention, the same in training and step by step."""
-        x = self.cross_norm(x + drop(self.cross(x, k, v, bias), self.dropout, self.training))
-        return self.feed_forward_norm(x + drop(self.feed_forward(x), self.dropout, self.training))
+        x = self.cross_norm(x + dropout(self.cross(x, k, v, bias), self.dropout, self.training))
+        return self.feed_forward_norm(x + dropout(self.feed_forward(x), self.dropout, self.training))
 
 
 @dataclass
@@ -319,9 +313,8 @@ class Transformer(nn.Module):
     def encode(self, source: Tensor) -> Memory:
         """Encode ``[B, S]`` token ids, padded on the right."""
         x = self.embed(self.source_embedding, source, self.encoder_width)
-        bias = torch.zeros(source.shape, dtype=x.dtype, device=x.device)
-        bias = bias.masked_fill_(source == PAD, float("-inf"))[:, None, None, :]
-        x = drop(x, self.embedding_dropout[0], self.training)
+        bias = padding_bias(source == PAD, x.dtype)
+        x = dropout(x, self.embedding_dropout[0], self.training)
         states: list[Tensor] = []
         for layer in self.encoder[: self.encoder_depth]:
             x = layer(x, bias)
@@ -335,7 +328,7 @@ class Transformer(nn.Module):
         """
         memory = self.encode(source)
         x = self.embed(self.target_embedding, target_in, self.decoder_width)
-        x = drop(x, self.embedding_dropout[1], self.training)
+        x = dropout(x, self.embedding_dropout[1], self.training)
         for layer in self.decoder[: self.decoder_depth]:
             x = layer(x, memory)
         return self.logits(x if real is None else x.flatten(0, 1).index_select(0, real))
@@ -378,7 +371,7 @@ def position_table(length: int, width: int) -> Tensor:
     return F.pad(table, (0, width - 2 * half))
 
 
-class Seq2SeqFamily:
+class Seq2SeqFamily(ModelFamily):
     """All sub-networks of one search space over one pair of vocabularies.
 
     Tells the substrate which tensors there are (``slots``), which leading part of each an
@@ -390,18 +383,13 @@ class Seq2SeqFamily:
     """Beginnings of the parameter names that HAT's published counts leave out."""
 
     def __init__(self, space: SearchSpace, config: Seq2SeqConfig, position_dim: int | None = None) -> None:
-        self.space, self.config = space, config
+        super().__init__(space, config)
         self.qkv_dim = space.constants["qkv_dim"]
-        self.largest = space.largest()
         widest = max(self.largest["encoder_embed_dim"], self.largest["decoder_embed_dim"])
         self.position_dim = position_dim or widest
         self._slots = {
             name: Slot(shape, initial(name, shape)) for name, shape in self.extents(self.largest).items()
         }
-
-    def slots(self) -> dict[str, Slot]:
-        """Name -> full shape and initialisation of every tensor of the supernet."""
-        return self._slots
 
     def mixable(self) -> list[tuple[str, str]]:
         """``(layer, linear)`` of every linear that a mixture-of-supernets mixes: the two of each
@@ -410,11 +398,10 @@ class Seq2SeqFamily:
         layers += [f"decoder.{i}" for i in range(self.largest["decoder_layers"])]
         return [(layer, f"{layer}.feed_forward.{fc}") for layer in layers for fc in ("fc1", "fc2")]
 
-    def extents(self, architecture: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-        """Name -> leading extents of every tensor that ``architecture`` uses."""
+    def extents(self, architecture: Mapping[str, Any]) -> Shapes:
         a, qkv = architecture, self.qkv_dim
         enc, dec = a["encoder_embed_dim"], a["decoder_embed_dim"]
-        shapes: dict[str, tuple[int, ...]] = {}
+        shapes: Shapes = {}
         if self.config.share == "all":
             shapes["source_embedding.weight"] = (self.config.source_vocab, max(enc, dec))
         else:
@@ -423,32 +410,25 @@ class Seq2SeqFamily:
         if self.config.share == "none":
             shapes["output.weight"] = (self.config.target_vocab, dec)
 
-        def linear(name: str, rows: int, columns: int) -> None:
-            shapes[f"{name}.weight"], shapes[f"{name}.bias"] = (rows, columns), (rows,)
+        def attention(layer: str, width: int) -> Shapes:
+            projections = linear_shapes(f"{layer}.attention.qkv", width, 3 * qkv)
+            projections |= linear_shapes(f"{layer}.attention.out", qkv, width)
+            return projections | norm_shapes(f"{layer}.attention_norm", width)
 
-        def norm(name: str, width: int) -> None:
-            shapes[f"{name}.weight"] = shapes[f"{name}.bias"] = (width,)
-
-        def attention(layer: str, width: int) -> None:
-            linear(f"{layer}.attention.qkv", 3 * qkv, width)
-            linear(f"{layer}.attention.out", width, qkv)
-            norm(f"{layer}.attention_norm", width)
-
-        def feed_forward(layer: str, width: int, inner: int) -> None:
-            linear(f"{layer}.feed_forward.fc1", inner, width)
-            linear(f"{layer}.feed_forward.fc2", width, inner)
-            norm(f"{layer}.feed_forward_norm", width)
+        def feed_forward(layer: str, width: int, inner: int) -> Shapes:
+            linears = feed_forward_shapes(f"{layer}.feed_forward", width, inner)
+            return linears | norm_shapes(f"{layer}.feed_forward_norm", width)
 
         for i in range(a["encoder_layers"]):
-            attention(f"encoder.{i}", enc)
-            feed_forward(f"encoder.{i}", enc, a["encoder_ffn"][i])
+            shapes |= attention(f"encoder.{i}", enc)
+            shapes |= feed_forward(f"encoder.{i}", enc, a["encoder_ffn"][i])
         for i in range(a["decoder_layers"]):
-            attention(f"decoder.{i}", dec)
-            linear(f"decoder.{i}.cross.q", qkv, dec)
-            linear(f"decoder.{i}.cross.kv", 2 * qkv, enc)
-            linear(f"decoder.{i}.cross.out", dec, qkv)
-            norm(f"decoder.{i}.cross_norm", dec)
-            feed_forward(f"decoder.{i}", dec, a["decoder_ffn"][i])
+            shapes |= attention(f"decoder.{i}", dec)
+            shapes |= linear_shapes(f"decoder.{i}.cross.q", dec, qkv)
+            shapes |= linear_shapes(f"decoder.{i}.cross.kv", enc, 2 * qkv)
+            shapes |= linear_shapes(f"decoder.{i}.cross.out", qkv, dec)
+            shapes |= norm_shapes(f"decoder.{i}.cross_norm", dec)
+            shapes |= feed_forward(f"decoder.{i}", dec, a["decoder_ffn"][i])
         return shapes
 
     def macs(self, architecture: Mapping[str, Any], source_len: int, target_len: int) -> tuple[int, int]:
@@ -511,20 +491,11 @@ class Seq2SeqFamily:
         model = Transformer(self.config, architecture, qkv_dim=self.qkv_dim, position_dim=self.position_dim)
         return model.eval()
 
-    def restrict_to(self, architecture: Architecture) -> Seq2SeqFamily:
-        """The family of just this architecture, with the same table of positions."""
-        return Seq2SeqFamily(self.space.restrict_to(architecture), self.config, self.position_dim)
+    def collapsed(self, architecture: Mapping[str, Any]) -> Self:
+        """Return the family of this one architecture, with the same table of positions."""
+        return type(self)(self.space.restrict_to(architecture), self.config, self.position_dim)
 
-    def collapsed(self, architecture: Architecture) -> Seq2SeqFamily:
-        """The family of just this architecture in the form in which it is exported: the same."""
-        return self.restrict_to(architecture)
-
-    def merge(self, weights: Mapping[str, Tensor], architecture: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Weights of ``extents`` as those of the exported sub-network: the same."""
-        return dict(weights)
-
-    def spec(self) -> dict[str, Any]:
-        """What an exported sub-network carries besides its architecture and weights."""
+    def spec(self) -> Spec:
         return {
             "kind": self.kind,
             **asdict(self.config),

@@ -16,20 +16,25 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from supernet.layers import (
+    ElasticNorm,
+    Shapes,
+    dropout,
+    feed_forward_shapes,
+    linear_shapes,
+    norm_shapes,
+    padding_bias,
+)
 from supernet.space import SearchSpace
 from supernet.vit import (
+    EPS,
     Attention,
     Embedding,
     FeedForward,
-    Norm,
     Shape,
     ViTConfig,
     ViTFamily,
-    attention,
-    drop,
-    feed_forward,
-    linear,
-    norm,
+    attention_shapes,
     patches,
 )
 
@@ -52,9 +57,9 @@ class Expert(nn.Module):
 
     def __init__(self, width: int, inner: int) -> None:
         super().__init__()
-        self.attention_norm = Norm(width)
+        self.attention_norm = ElasticNorm(width, EPS)
         if inner:
-            self.ffn_norm, self.ffn = Norm(width), FeedForward(width, inner)
+            self.ffn_norm, self.ffn = ElasticNorm(width, EPS), FeedForward(width, inner)
 
 
 class Layer(nn.Module):
@@ -74,7 +79,7 @@ class Layer(nn.Module):
         mixed = self.attention(torch.cat(normed, 1) if len(normed) > 1 else normed[0], bias)
         parts = mixed.split([x.shape[1] for x in normed], 1)
         return {
-            name: x + drop(part, self.dropout, self.training)
+            name: x + dropout(part, self.dropout, self.training)
             for (name, x), part in zip(states.items(), parts, strict=True)
         }
 
@@ -85,7 +90,7 @@ class Layer(nn.Module):
             if last and name == LANGUAGE:
                 continue
             expert: Any = self.experts[name]
-            out[name] = x + drop(expert.ffn(expert.ffn_norm(x)), self.dropout, self.training)
+            out[name] = x + dropout(expert.ffn(expert.ffn_norm(x)), self.dropout, self.training)
         return out
 
 
@@ -124,7 +129,7 @@ class VisionLanguage(nn.Module):
             Layer(shape.width, heads, head_dim, experts(config, shape, i), config.dropout)
             for i, (heads, _) in enumerate(shape.layers)
         )
-        self.norm = Norm(shape.width)
+        self.norm = ElasticNorm(shape.width, EPS)
         self.head = nn.Linear(shape.width, config.classes)
         self.depth = len(shape.layers)
 
@@ -140,16 +145,15 @@ class VisionLanguage(nn.Module):
         x: dict[str, Tensor] = {VISION: self.embedding["image"](self.patch(seen))}
         if tokens is not None:
             x[LANGUAGE] = self.embedding["text"](tokens)
-        return {name: drop(state, self.config.dropout, self.training) for name, state in x.items()}
+        return {name: dropout(state, self.config.dropout, self.training) for name, state in x.items()}
 
     def bias(self, images: Tensor, tokens: Tensor | None = None) -> Tensor | None:
         """Additive mask ``[B, 1, 1, T]``: minus infinity at padding of the texts, where there are some."""
         if tokens is None:
             return None
         place: Any = self.embedding["image"].position
-        there = torch.cat([tokens.new_ones(tokens.shape[0], len(place)), tokens], 1) != PAD
-        bias = torch.zeros(there.shape, dtype=place.dtype, device=there.device)
-        return bias.masked_fill(~there, float("-inf"))[:, None, None, :]
+        padding = torch.cat([tokens.new_ones(tokens.shape[0], len(place)), tokens], 1) == PAD
+        return padding_bias(padding, place.dtype)
 
     def states(self, images: Tensor, tokens: Tensor | None = None) -> Tensor:
         """The image's states after the last layer, not yet normed ``[B, T, width]``."""
@@ -196,22 +200,24 @@ class VLFamily(ViTFamily):
         ]
         return [(name, f"{name}.{fc}") for name in names for fc in ("fc1", "fc2")]
 
-    def extents(self, architecture: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    def extents(self, architecture: Mapping[str, Any]) -> Shapes:
         shape, config = self.shape(architecture), self.config
         width = shape.width
-        found = linear("patch", config.channels * self.patch**2, width)
-        found |= {"embedding.image.token": (1, width), "embedding.image.position": (self.tokens, width)}
+        shapes = linear_shapes("patch", config.channels * self.patch**2, width)
+        shapes |= {"embedding.image.token": (1, width), "embedding.image.position": (self.tokens, width)}
         if config.vocab:
-            found |= {"embedding.text.word.weight": (config.vocab, width)}
-            found |= {"embedding.text.place": (config.text, width)}
+            shapes |= {"embedding.text.word.weight": (config.vocab, width)}
+            shapes |= {"embedding.text.place": (config.text, width)}
         for i, (heads, _) in enumerate(shape.layers):
-            found |= attention(f"layers.{i}.attention", width, heads * self.head_dim)
+            shapes |= attention_shapes(f"layers.{i}.attention", width, heads * self.head_dim)
             for modality, inner in experts(config, shape, i).items():
                 name = f"layers.{i}.experts.{modality}"
-                found |= norm(f"{name}.attention_norm", width)
+                shapes |= norm_shapes(f"{name}.attention_norm", width)
                 if inner:
-                    found |= norm(f"{name}.ffn_norm", width) | feed_forward(f"{name}.ffn", width, inner)
-        return found | norm("norm", width) | linear("head", width, config.classes)
+                    shapes |= norm_shapes(f"{name}.ffn_norm", width) | feed_forward_shapes(
+                        f"{name}.ffn", width, inner
+                    )
+        return shapes | norm_shapes("norm", width) | linear_shapes("head", width, config.classes)
 
     def macs(
         self, architecture: Mapping[str, Any], source_len: int = 0, target_len: int = 1

@@ -10,14 +10,25 @@ choice for all of them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from supernet.space import Architecture, SearchSpace
+from supernet.layers import (
+    ElasticNorm,
+    Shapes,
+    dropout,
+    feed_forward_shapes,
+    linear_shapes,
+    norm_shapes,
+    project,
+    split_heads,
+)
+from supernet.model_family import ModelFamily
+from supernet.space import SearchSpace
 from supernet.weights import Init, Slot
 
 EPS = 1e-6
@@ -43,21 +54,6 @@ class Shape:
     layers: tuple[tuple[int, int], ...]
 
 
-class Norm(nn.LayerNorm):
-    """LayerNorm over as many features as its weight has, so that a prefix may be bound."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__(width, eps=EPS)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
-
-
-def drop(x: Tensor, p: float, training: bool) -> Tensor:
-    """Dropout that costs nothing when there is none."""
-    return F.dropout(x, p, True) if training and p > 0 else x
-
-
 class Attention(nn.Module):
     """Multi-head self-attention of ``heads * head_dim`` channels over normed tokens ``[B, T, width]``."""
 
@@ -68,18 +64,13 @@ class Attention(nn.Module):
         self.heads = heads
 
     def projections(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values ``[B, T, heads * head_dim]``."""
-        if not self.training:
-            return self.q(x), self.k(x), self.v(x)
-        # As in supernet.bert: one wide product has one gradient of x to make.
-        parts = self.q, self.k, self.v
-        weight, bias = (torch.cat([getattr(part, name) for part in parts]) for name in ("weight", "bias"))
-        q, k, v = F.linear(x, weight, bias).chunk(3, -1)
+        """Return queries, keys and values ``[B, T, heads * head_dim]``."""
+        q, k, v = project(x, (self.q, self.k, self.v), self.training)
         return q, k, v
 
     def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """``bias`` ``[B, 1, 1, T]`` is minus infinity at tokens that are not there."""
-        q, k, v = (y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in self.projections(x))
+        q, k, v = (split_heads(y, self.heads) for y in self.projections(x))
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         return self.out(y.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
@@ -101,14 +92,14 @@ class Layer(nn.Module):
 
     def __init__(self, width: int, heads: int, inner: int, head_dim: int, dropout: float) -> None:
         super().__init__()
-        self.attention_norm, self.ffn_norm = Norm(width), Norm(width)
+        self.attention_norm, self.ffn_norm = ElasticNorm(width, EPS), ElasticNorm(width, EPS)
         self.attention = Attention(width, heads, head_dim)
         self.ffn = FeedForward(width, inner)
         self.dropout = dropout
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + drop(self.attention(self.attention_norm(x)), self.dropout, self.training)
-        return x + drop(self.ffn(self.ffn_norm(x)), self.dropout, self.training)
+        x = x + dropout(self.attention(self.attention_norm(x)), self.dropout, self.training)
+        return x + dropout(self.ffn(self.ffn_norm(x)), self.dropout, self.training)
 
 
 class Embedding(nn.Module):
@@ -149,7 +140,7 @@ class ViT(nn.Module):
         self.layers = nn.ModuleList(
             Layer(shape.width, heads, inner, head_dim, config.dropout) for heads, inner in shape.layers
         )
-        self.norm = Norm(shape.width)
+        self.norm = ElasticNorm(shape.width, EPS)
         self.head = nn.Linear(shape.width, config.classes)
         self.depth = len(shape.layers)
 
@@ -162,7 +153,7 @@ class ViT(nn.Module):
     def states(self, images: Tensor) -> Tensor:
         """Tokens after the last layer, not yet normed ``[B, T, width]``."""
         x = self.embedding(self.patch(patches(images, self.patch_size).to(self.embedding.position.dtype)))
-        x = drop(x, self.config.dropout, self.training)
+        x = dropout(x, self.config.dropout, self.training)
         for layer in self.layers[: self.depth]:
             x = layer(x)
         return x  # type: ignore[no-any-return]
@@ -176,7 +167,7 @@ class ViT(nn.Module):
         return self.head(self.norm(self.states(images)[:, 0]))  # type: ignore[no-any-return]
 
 
-class ViTFamily:
+class ViTFamily(ModelFamily):
     """All sub-networks of one search space over images of one size.
 
     Args:
@@ -194,11 +185,10 @@ class ViTFamily:
     """Beginnings of the parameter names that do not count as the body."""
 
     def __init__(self, space: SearchSpace, config: ViTConfig) -> None:
-        self.space, self.config = space, config
+        super().__init__(space, config)
         self.patch, self.head_dim = space.constants["patch"], space.constants["head_dim"]
         if config.image % self.patch:
             raise ValueError(f"patches of {self.patch} pixels do not tile an image of {config.image}")
-        self.largest = space.largest()
         self._slots = {name: Slot(shape, initial(name)) for name, shape in self.extents(self.largest).items()}
 
     @property
@@ -211,27 +201,23 @@ class ViTFamily:
         width = architecture["hidden"] if "hidden" in architecture else self.space.constants["hidden"]
         return Shape(width, tuple(zip(architecture["heads"], architecture["ffn"], strict=True)))
 
-    def slots(self) -> dict[str, Slot]:
-        """Name -> full shape and initialisation of every tensor of the supernet."""
-        return self._slots
-
     def mixable(self) -> list[tuple[str, str]]:
         """``(layer, linear)`` of every linear that a mixture-of-supernets mixes: the two of each
         feed-forward (MoS, section 3.2)."""
         names = [f"layers.{i}.ffn" for i in range(len(self.largest["heads"]))]
         return [(name, f"{name}.{fc}") for name in names for fc in ("fc1", "fc2")]
 
-    def extents(self, architecture: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-        """Name -> leading extents of every tensor that ``architecture`` uses."""
+    def extents(self, architecture: Mapping[str, Any]) -> Shapes:
         shape, channels = self.shape(architecture), self.config.channels
-        found: dict[str, tuple[int, ...]] = linear("patch", channels * self.patch**2, shape.width)
-        found |= {"embedding.token": (1, shape.width), "embedding.position": (self.tokens, shape.width)}
+        width = shape.width
+        shapes = linear_shapes("patch", channels * self.patch**2, width)
+        shapes |= {"embedding.token": (1, width), "embedding.position": (self.tokens, width)}
         for i, (heads, inner) in enumerate(shape.layers):
             name = f"layers.{i}"
-            found |= norm(f"{name}.attention_norm", shape.width) | norm(f"{name}.ffn_norm", shape.width)
-            found |= attention(f"{name}.attention", shape.width, heads * self.head_dim)
-            found |= feed_forward(f"{name}.ffn", shape.width, inner)
-        return found | norm("norm", shape.width) | linear("head", shape.width, self.config.classes)
+            shapes |= norm_shapes(f"{name}.attention_norm", width) | norm_shapes(f"{name}.ffn_norm", width)
+            shapes |= attention_shapes(f"{name}.attention", width, heads * self.head_dim)
+            shapes |= feed_forward_shapes(f"{name}.ffn", width, inner)
+        return shapes | norm_shapes("norm", width) | linear_shapes("head", width, self.config.classes)
 
     def macs(
         self, architecture: Mapping[str, Any], source_len: int = 0, target_len: int = 1
@@ -245,59 +231,28 @@ class ViTFamily:
         return body, target_len * shape.width * self.config.classes
 
     def skeleton(self, device: torch.device | str = "cpu") -> ViT:
-        """All layers without storage of their own; a supernet binds weights into them."""
         with torch.device("meta"):
             return self._module(self.largest)
 
     def configure(self, model: ViT, architecture: Mapping[str, Any]) -> None:
-        """Set what is not a weight."""
         model.configure(self.shape(architecture))
 
     def build(self, architecture: Mapping[str, Any]) -> ViT:
-        """One sub-network with parameters of its own (torch's initial values), as it would be exported."""
         return self._module(architecture).eval()
 
     def _module(self, architecture: Mapping[str, Any]) -> ViT:
         return ViT(self.config, self.shape(architecture), self.patch, self.head_dim)
 
-    def merge(self, weights: Mapping[str, Tensor], architecture: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Weights of ``extents`` as those of the exported sub-network: the same."""
-        return dict(weights)
-
-    def restrict_to(self, architecture: Architecture) -> Self:
-        """The family of just this architecture, to be trained by itself."""
-        return self.collapsed(architecture)
-
     def collapsed(self, architecture: Mapping[str, Any]) -> Self:
-        """The family of just this architecture in the form in which it is exported."""
         return type(self)(self.space.restrict_to(architecture), self.config)
 
-    def spec(self) -> dict[str, Any]:
-        """What an exported sub-network carries besides its architecture and weights."""
-        return {"kind": self.kind, "config": asdict(self.config), "space": self.space.to_dict()}
 
-
-def linear(name: str, start: int, end: int) -> dict[str, tuple[int, ...]]:
-    """Shapes of a linear layer's tensors."""
-    return {f"{name}.weight": (end, start), f"{name}.bias": (end,)}
-
-
-def norm(name: str, width: int) -> dict[str, tuple[int, ...]]:
-    """Shapes of a norm's tensors."""
-    return {f"{name}.weight": (width,), f"{name}.bias": (width,)}
-
-
-def attention(name: str, width: int, inner: int) -> dict[str, tuple[int, ...]]:
-    """Shapes of an ``Attention``'s tensors."""
-    found = linear(f"{name}.out", inner, width)
+def attention_shapes(name: str, width: int, inner: int) -> Shapes:
+    """Return the shapes of an ``Attention``'s parameters."""
+    shapes = linear_shapes(f"{name}.out", inner, width)
     for part in ("q", "k", "v"):
-        found |= linear(f"{name}.{part}", width, inner)
-    return found
-
-
-def feed_forward(name: str, width: int, inner: int) -> dict[str, tuple[int, ...]]:
-    """Shapes of a ``FeedForward``'s tensors."""
-    return linear(f"{name}.fc1", width, inner) | linear(f"{name}.fc2", inner, width)
+        shapes |= linear_shapes(f"{name}.{part}", width, inner)
+    return shapes
 
 
 def layer_macs(tokens: int, width: int, heads_width: int, inner: int) -> int:

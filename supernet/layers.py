@@ -1,0 +1,65 @@
+"""Layers, masks and parameter shapes that several model families share.
+
+The norm and the linear layers here run on whatever tensors are bound to them, so that a supernet may bind the
+leading part of each of its tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Shapes = dict[str, tuple[int, ...]]
+"""Parameter name -> shape, in the order of the parameters."""
+
+
+class ElasticNorm(nn.LayerNorm):
+    """LayerNorm over as many features as its weight has, so that a leading part may be bound."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
+
+
+def dropout(x: Tensor, p: float, training: bool) -> Tensor:
+    """Apply dropout; return ``x`` itself, at no cost, in evaluation or where ``p`` is 0."""
+    return F.dropout(x, p, True) if training and p > 0 else x
+
+
+def project(x: Tensor, linears: Sequence[nn.Linear], training: bool) -> Sequence[Tensor]:
+    """Apply linear layers of one input width to ``x`` ``[B, T, width]``: one ``[B, T, inner]`` each."""
+    if not training:
+        return [linear(x) for linear in linears]
+    # One wide product repays the copy of its weights in the backward pass, which then computes one gradient
+    # of x and adds up none.
+    weight, bias = (torch.cat([getattr(linear, name) for linear in linears]) for name in ("weight", "bias"))
+    return F.linear(x, weight, bias).chunk(len(linears), -1)
+
+
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """Reshape ``[B, T, H * h]`` to ``[B, H, T, h]``."""
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def padding_bias(padding: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return an additive mask ``[B, 1, 1, T]``: minus infinity where ``padding`` ``[B, T]`` is true."""
+    bias = torch.zeros(padding.shape, dtype=dtype, device=padding.device)
+    # Not in place: under vmap the tokens may be those of several copies.
+    return bias.masked_fill(padding, float("-inf"))[:, None, None, :]
+
+
+def linear_shapes(name: str, width_in: int, width_out: int) -> Shapes:
+    """Return the shapes of a linear layer's parameters."""
+    return {f"{name}.weight": (width_out, width_in), f"{name}.bias": (width_out,)}
+
+
+def norm_shapes(name: str, width: int) -> Shapes:
+    """Return the shapes of a norm's parameters."""
+    return {f"{name}.weight": (width,), f"{name}.bias": (width,)}
+
+
+def feed_forward_shapes(name: str, width: int, inner: int) -> Shapes:
+    """Return the shapes of the linear layers ``fc1`` and ``fc2``."""
+    return linear_shapes(f"{name}.fc1", width, inner) | linear_shapes(f"{name}.fc2", inner, width)
