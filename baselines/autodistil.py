@@ -11,7 +11,7 @@ from baselines.teacher import Taught
 from benchmarks.api import Candidate, Lab, Option
 from supernet.distill import RelationDistillation
 from supernet.elastic import SuperNet
-from supernet.pipeline import reachable, targets, train
+from supernet.pipeline import limit_tests, reachable_limits, train
 from supernet.space import Architecture, get_space
 from supernet.train import Sandwich, SinglePath
 
@@ -56,7 +56,7 @@ class AutoDistil(Taught):
                     lab.progress(len(ranked), sum(s.size() for s in spaces), "ranking")
         winners = []
         union = get_space(settings["one"][0])
-        limits, allowed = reachable(lab, union), targets(lab, union)
+        limits, allowed = reachable_limits(lab, union), limit_tests(lab, union)
         for limit in limits:
             fits = allowed(limit)([architecture for _, architecture, _ in ranked])
             found = [(loss, a.key(), i) for i, (loss, a, _) in enumerate(ranked) if fits[i]]

@@ -15,7 +15,7 @@ from supernet.bert import Cell, CellBert
 from supernet.cost import parameters
 from supernet.distill import BlockDistillation, LogitDistillation, block_runs, score_block, teacher_states
 from supernet.elastic import SuperNet
-from supernet.pipeline import reachable, train
+from supernet.pipeline import reachable_limits, train
 from supernet.space import Architecture, SearchSpace, get_space
 from supernet.train import SinglePath
 
@@ -40,7 +40,7 @@ class NasBert(Taught):
     def search(self, lab: Lab) -> Iterable[Candidate]:
         settings, retrain = lab.task.settings["nas_bert"], lab.task.settings["retrain_share"]
         teacher, net = taught(lab), lab.supernet(space=get_space(settings["space"]))
-        limits = reachable(lab, net.space, lambda a: whole_size(net.family, a))
+        limits = reachable_limits(lab, net.space, lambda a: whole_size(net.family, a))
         with lab.phase("latency"):
             table = OperationTable(lab, net.space)
         with lab.phase("supernet"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from benchmarks.api import Candidate, Lab, Method, Need, Option
-from supernet.pipeline import AFTER, drawn, supernet_search
+from supernet.pipeline import AFTER, find_at_random, supernet_search
 from supernet.predict import MINIMUM_SAMPLES
 from supernet.train import SinglePath
 
@@ -22,4 +22,6 @@ class RandomSearch(Method):
     )
 
     def search(self, lab: Lab) -> Iterable[Candidate]:
-        yield from supernet_search(lab, sampling=SinglePath(), after=lab.options["after"], find=drawn)
+        yield from supernet_search(
+            lab, sampling=SinglePath(), after=lab.options["after"], find=find_at_random
+        )

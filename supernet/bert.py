@@ -38,7 +38,7 @@ from supernet.layers import (
     split_heads,
 )
 from supernet.model_family import ModelFamily, Spec
-from supernet.space import Architecture, SearchSpace
+from supernet.space import Architecture, ArchitectureLike, SearchSpace
 from supernet.weights import Init, Slot, spread
 
 PAD, UNK, CLS, SEP, MASK = range(5)
@@ -358,7 +358,7 @@ class BertFamily(ModelFamily):
         self._slots = {name: Slot(shape, self.initial(name, shape)) for name, shape in shapes.items()}
 
     @abstractmethod
-    def plan(self, architecture: Mapping[str, Any]) -> Plan:
+    def plan(self, architecture: ArchitectureLike) -> Plan:
         """What ``architecture`` means."""
 
     def more(self) -> list[Op | Bridge]:
@@ -370,7 +370,7 @@ class BertFamily(ModelFamily):
         names = [f"ops.{op.name}" for op in self.plan(self.largest).ops if op.kind == "feed_forward"]
         return [(name, f"{name}.{fc}") for name in names for fc in ("fc1", "fc2")]
 
-    def extents(self, architecture: Mapping[str, Any]) -> Shapes:
+    def extents(self, architecture: ArchitectureLike) -> Shapes:
         return self.shapes(self.plan(architecture))
 
     def shapes(self, plan: Plan, more: Sequence[Op | Bridge] = ()) -> Shapes:
@@ -388,7 +388,7 @@ class BertFamily(ModelFamily):
         shapes |= linear_shapes("head.dense", plan.out, width) | norm_shapes("head.norm", width)
         return shapes | {"head.bias": (config.vocab,)}
 
-    def macs(self, architecture: Mapping[str, Any], source_len: int, target_len: int) -> tuple[int, int]:
+    def macs(self, architecture: ArchitectureLike, source_len: int, target_len: int) -> tuple[int, int]:
         """MACs of the stages of the exported network over ``source_len`` tokens, and of the
         masked-language-model head over ``target_len`` of them."""
         plan, t = self.collapsed(architecture).plan(architecture), source_len
@@ -419,14 +419,14 @@ class BertFamily(ModelFamily):
         with torch.device("meta"):
             return self.network(self.config, self.plan(self.largest), self.more())
 
-    def configure(self, model: Bert, architecture: Mapping[str, Any]) -> None:
+    def configure(self, model: Bert, architecture: ArchitectureLike) -> None:
         model.configure(self.plan(architecture))
 
-    def build(self, architecture: Mapping[str, Any]) -> Bert:
+    def build(self, architecture: ArchitectureLike) -> Bert:
         family = self.collapsed(architecture)
         return self.network(self.config, family.plan(architecture)).eval()
 
-    def merge(self, weights: Mapping[str, Tensor], architecture: Mapping[str, Any]) -> dict[str, Tensor]:
+    def merge(self, weights: Mapping[str, Tensor], architecture: ArchitectureLike) -> dict[str, Tensor]:
         """Weights of ``extents`` as those of the exported sub-network: factors of bridges multiplied."""
         if self.form != "hub":
             return dict(weights)
@@ -442,10 +442,10 @@ class BertFamily(ModelFamily):
     def restrict_to(self, architecture: Architecture) -> Self:
         return self._as("plain", architecture)
 
-    def collapsed(self, architecture: Mapping[str, Any]) -> Self:
+    def collapsed(self, architecture: ArchitectureLike) -> Self:
         return self._as("merged" if self.form == "hub" else self.form, architecture)
 
-    def _as(self, form: str, architecture: Mapping[str, Any]) -> Self:
+    def _as(self, form: str, architecture: ArchitectureLike) -> Self:
         return type(self)(self.space.restrict_to(architecture), self.config, form)
 
     def spec(self) -> Spec:
@@ -464,7 +464,7 @@ class HomogeneousBert(BertFamily):
     kind = "bert-homogeneous"
     supernet_form = "plain"
 
-    def plan(self, architecture: Mapping[str, Any]) -> Plan:
+    def plan(self, architecture: ArchitectureLike) -> Plan:
         a = architecture
         width, heads, layers = a["width"], a["heads"], a["layers"]
         inner = heads * self.space.constants["head_dim"] or width
@@ -486,7 +486,7 @@ class LayeredBert(BertFamily):
     kind = "bert-layers"
     supernet_form = "plain"
 
-    def plan(self, architecture: Mapping[str, Any]) -> Plan:
+    def plan(self, architecture: ArchitectureLike) -> Plan:
         width, head_dim = (self.space.constants[name] for name in ("hidden", "head_dim"))
         stages: list[Op | Bridge] = []
         for i, (heads, ffn) in enumerate(zip(architecture["heads"], architecture["ffn"], strict=True)):
@@ -504,7 +504,7 @@ class BottleneckBert(BertFamily):
     kind = "bert-bottleneck"
     supernet_form = "hub"
 
-    def plan(self, architecture: Mapping[str, Any]) -> Plan:
+    def plan(self, architecture: ArchitectureLike) -> Plan:
         hub, heads, ffn = (self.space.constants[name] for name in ("hub", "heads", "ffn"))
         widths = architecture["widths"]
         stages: list[Op | Bridge] = []
@@ -543,7 +543,7 @@ class CellBert(BertFamily):
     kind = "bert-cells"
     supernet_form = "hub"
 
-    def plan(self, architecture: Mapping[str, Any]) -> Plan:
+    def plan(self, architecture: ArchitectureLike) -> Plan:
         constants = self.space.constants
         hub = constants["hub"]
         embedding = constants["embedding"] if self.form == "plain" else hub
@@ -615,7 +615,7 @@ def family_of(space: SearchSpace) -> type[BertFamily]:
     return next((kind for name, kind in told.items() if name in constants), HomogeneousBert)
 
 
-def from_spec(spec: Mapping[str, Any]) -> BertFamily:
+def from_spec(spec: Spec) -> BertFamily:
     """The family that ``BertFamily.spec`` describes."""
     space = SearchSpace.from_dict(spec["space"])
     return FAMILIES[spec["kind"]](space, BertConfig(**spec["config"]), spec["form"])

@@ -6,16 +6,16 @@ searches: every sub-network is a classifier, with the head of BERT over the firs
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from supernet.bert import Bert, BertConfig, Bridge, LayeredBert, Op, Plan
 from supernet.layers import Shapes, dropout, linear_shapes
-from supernet.space import SearchSpace
+from supernet.model_family import Spec
+from supernet.space import ArchitectureLike, SearchSpace
 
 
 @dataclass(frozen=True)
@@ -63,14 +63,14 @@ class SentenceFamily(LayeredBert):
         shapes = {n: shape for n, shape in super().shapes(plan, more).items() if not n.startswith("head.")}
         return shapes | linear_shapes("head.pooler", width, width) | linear_shapes("head.out", width, classes)
 
-    def macs(self, architecture: Mapping[str, Any], source_len: int, target_len: int = 1) -> tuple[int, int]:
+    def macs(self, architecture: ArchitectureLike, source_len: int, target_len: int = 1) -> tuple[int, int]:
         """MACs of the layers over ``source_len`` tokens, and of the head, once a sentence."""
         width = self.plan(architecture).out
         body, _ = super().macs(architecture, source_len, 0)
         return body, target_len * width * (width + self.config.classes)
 
 
-def from_spec(spec: Mapping[str, Any]) -> SentenceFamily:
+def from_spec(spec: Spec) -> SentenceFamily:
     """The family that ``SentenceFamily.spec`` describes."""
     return SentenceFamily(
         SearchSpace.from_dict(spec["space"]), SentenceConfig(**spec["config"]), spec["form"]

@@ -10,12 +10,12 @@ left out, as ``torch.utils.flop_counter`` does too; one MAC is two of the FLOPs 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
 
+from supernet.model_family import ModelFamily
 from supernet.quantization.precisions import Policy, check
 from supernet.quantization.rounding import FP32_BYTES, stored_bytes
+from supernet.space import ArchitectureLike
 
 EMBEDDINGS = ("embedding.", "source_embedding", "target_embedding")
 """Beginnings of the names of tables, which are matrices and no linear layers."""
@@ -46,7 +46,12 @@ class Cost:
 
 
 def cost(
-    family: Any, arch: Mapping[str, Any], *, source_len: int, target_len: int, policy: Policy | None = None
+    family: ModelFamily,
+    arch: ArchitectureLike,
+    *,
+    source_len: int,
+    target_len: int,
+    policy: Policy | None = None,
 ) -> Cost:
     """Count one sub-network.
 
@@ -70,12 +75,12 @@ def cost(
     return Cost(params, body, macs_body + output, macs_body, weight_bytes(family, arch, policy))
 
 
-def parameters(family: Any, arch: Mapping[str, Any]) -> int:
+def parameters(family: ModelFamily, arch: ArchitectureLike) -> int:
     """Every parameter of the exported sub-network, shared tables once."""
     return sum(exported_sizes(family, arch).values())
 
 
-def weight_bytes(family: Any, arch: Mapping[str, Any], policy: Policy | None = None) -> int:
+def weight_bytes(family: ModelFamily, arch: ArchitectureLike, policy: Policy | None = None) -> int:
     """Bytes of every parameter of the exported sub-network as it is deployed.
 
     Raises:
@@ -87,7 +92,7 @@ def weight_bytes(family: Any, arch: Mapping[str, Any], policy: Policy | None = N
     return FP32_BYTES * parameters(family, arch) - saved
 
 
-def policy_units(family: Any, arch: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+def policy_units(family: ModelFamily, arch: ArchitectureLike) -> dict[str, tuple[int, ...]]:
     """Linears and convolutions of the exported sub-network, with the shapes of their weights: what a policy
     may name."""
     return {
@@ -97,7 +102,7 @@ def policy_units(family: Any, arch: Mapping[str, Any]) -> dict[str, tuple[int, .
     }
 
 
-def exported_sizes(family: Any, arch: Mapping[str, Any]) -> dict[str, int]:
+def exported_sizes(family: ModelFamily, arch: ArchitectureLike) -> dict[str, int]:
     """Name -> numbers in it, of every tensor of the exported sub-network."""
     shapes = family.collapsed(arch).extents(arch)
     return {name: math.prod(shape) for name, shape in shapes.items()}

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from supernet.model_family import ModelFamily
-from supernet.space import Architecture
+from supernet.space import Architecture, ArchitectureLike
 from supernet.weights import SharedSlices, WeightSource
 
 FORWARD_COST = 1 / 3
@@ -51,7 +51,7 @@ class SuperNet:
             raise ValueError(f"precision {name!r}: choose one of {', '.join(PRECISIONS)}")
         self.source.precision(PRECISIONS[name])
 
-    def activate(self, architecture: Mapping[str, Any]) -> nn.Module:
+    def activate(self, architecture: ArchitectureLike) -> nn.Module:
         """The skeleton with this architecture's weights bound. It stands until the next call."""
         self.family.configure(self.model, architecture)
         for name, weight in self.source.bind(architecture).items():
@@ -98,7 +98,7 @@ class SuperNet:
             parameters[key] = self.source.home(name).leaf(name, slot.shape)
         return self.model
 
-    def export(self, architecture: Mapping[str, Any]) -> nn.Module:
+    def export(self, architecture: ArchitectureLike) -> nn.Module:
         """One sub-network as plain modules with baked float32 weights, in evaluation mode.
 
         Its outputs are the supernet's (float32: at most 1e-5 apart); it holds no other weights,
@@ -111,7 +111,7 @@ class SuperNet:
         copy_buffers(self.buffers(architecture), module)
         return module.requires_grad_(False)
 
-    def buffers(self, architecture: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    def buffers(self, architecture: ArchitectureLike) -> dict[str, torch.Tensor]:
         """What a sub-network has besides weights, by name."""
         if self.statistics_batch_count:
             training = self.model.training

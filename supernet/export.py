@@ -21,7 +21,9 @@ from torch import Tensor, nn
 
 from supernet.elastic import SuperNet, copy_buffers, tied
 from supernet.families import from_spec
+from supernet.model_family import Spec
 from supernet.quantization.precisions import Policy, quantize
+from supernet.space import ArchitectureLike
 from supernet.weights import SharedSlices
 
 
@@ -32,8 +34,8 @@ class CorruptExportError(ValueError):
 def save(
     folder: Path,
     module: nn.Module,
-    spec: Mapping[str, Any],
-    architecture: Mapping[str, Any],
+    spec: Spec,
+    architecture: ArchitectureLike,
     policy: Policy | None = None,
 ) -> str:
     """Write ``module`` to ``folder``, with the policy that it is to be deployed under; each file appears

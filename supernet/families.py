@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from supernet import bert, bert_classifier, resnet, seq2seq, vision_language, vit
+from supernet.model_family import ModelFamily, Spec
 from supernet.space import SearchSpace
 
-FROM_SPEC: dict[str, Callable[[Mapping[str, Any]], Any]] = {
+FROM_SPEC: dict[str, Callable[[Spec], ModelFamily]] = {
     seq2seq.Seq2SeqFamily.kind: seq2seq.from_spec,
     **dict.fromkeys(bert.FAMILIES, bert.from_spec),
     bert_classifier.SentenceFamily.kind: bert_classifier.from_spec,
@@ -19,7 +20,7 @@ FROM_SPEC: dict[str, Callable[[Mapping[str, Any]], Any]] = {
 """Kind of family -> what makes the family of a spec."""
 
 
-def from_spec(spec: Mapping[str, Any]) -> Any:
+def from_spec(spec: Spec) -> ModelFamily:
     """The family that a family's ``spec()`` describes.
 
     Raises:
@@ -29,7 +30,7 @@ def from_spec(spec: Mapping[str, Any]) -> Any:
     return FROM_SPEC[spec["kind"]](spec)
 
 
-def family_of(space: SearchSpace, vocab: Sequence[int]) -> Any:
+def family_of(space: SearchSpace, vocab: Sequence[int]) -> ModelFamily:
     """The family of a space over one vocabulary, or a source and a target vocabulary; of images, over so
     many classes, with the images of its configuration's default.
 
@@ -48,7 +49,7 @@ def family_of(space: SearchSpace, vocab: Sequence[int]) -> Any:
     return bert.family_of(space)(space, bert.BertConfig(vocab[0]))
 
 
-def image_family(space: SearchSpace, classes: int, **config: Any) -> Any:
+def image_family(space: SearchSpace, classes: int, **config: Any) -> ModelFamily:
     """The family of a space of networks over images; ``config`` says what these are like.
 
     Raises:

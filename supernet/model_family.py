@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from supernet.layers import Shapes
-from supernet.space import Architecture, SearchSpace
+from supernet.space import Architecture, ArchitectureLike, SearchSpace
 from supernet.weights import Slot
 
-Spec = dict[str, Any]
+Spec = Mapping[str, Any]
 """JSON description of a family; ``supernet.families.from_spec`` reads it."""
 
 
@@ -60,11 +60,11 @@ class ModelFamily(ABC):
         """Return ``(layer, linear)`` of each linear layer that a mixture-of-supernets mixes (MoS, 3.2)."""
 
     @abstractmethod
-    def extents(self, architecture: Mapping[str, Any]) -> Shapes:
+    def extents(self, architecture: ArchitectureLike) -> Shapes:
         """Return name -> leading extents of every tensor that ``architecture`` uses."""
 
     @abstractmethod
-    def macs(self, architecture: Mapping[str, Any], source_len: int, target_len: int) -> tuple[int, int]:
+    def macs(self, architecture: ArchitectureLike, source_len: int, target_len: int) -> tuple[int, int]:
         """Return the multiply-accumulates of the body and of the output layer, for one sample."""
 
     @abstractmethod
@@ -72,14 +72,14 @@ class ModelFamily(ABC):
         """Build the largest network without storage of its own; a supernet binds weights into it."""
 
     @abstractmethod
-    def configure(self, model: Any, architecture: Mapping[str, Any]) -> None:
+    def configure(self, model: Any, architecture: ArchitectureLike) -> None:
         """Set everything about ``model`` that is not a weight: depth, heads, strides, dropout rates."""
 
     @abstractmethod
-    def build(self, architecture: Mapping[str, Any]) -> nn.Module:
+    def build(self, architecture: ArchitectureLike) -> nn.Module:
         """Build one sub-network as it is exported, in evaluation mode, with torch's initial values."""
 
-    def merge(self, weights: Mapping[str, Tensor], architecture: Mapping[str, Any]) -> dict[str, Tensor]:
+    def merge(self, weights: Mapping[str, Tensor], architecture: ArchitectureLike) -> dict[str, Tensor]:
         """Return the weights of ``extents`` as those of the exported sub-network: by default the same."""
         return dict(weights)
 
@@ -88,7 +88,7 @@ class ModelFamily(ABC):
         return self.collapsed(architecture)
 
     @abstractmethod
-    def collapsed(self, architecture: Mapping[str, Any]) -> Self:
+    def collapsed(self, architecture: ArchitectureLike) -> Self:
         """Return the family of this one architecture in the form in which it is exported."""
 
     def spec(self) -> Spec:

@@ -1,38 +1,112 @@
-"""The four steps that methods with a supernet share: train it, learn the device's latency, search
-for each deployment target, train the winners on. A method states what differs.
+"""The four steps of methods with a supernet: train it, fit a latency predictor, search once for each
+deployment target, train the winners on. A method states what differs.
 
-``lab`` is duck-typed (``benchmarks.api.Lab``): the substrate does not know the harness.
+``Lab`` declares what these steps need of the harness; ``benchmarks.api.Lab`` provides it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from supernet.elastic import SuperNet
 from supernet.predict import LatencyPredictor, features
-from supernet.search import Evolution, InfeasibleError, random_search
+from supernet.search import Allowed, Evolution, InfeasibleError, Score, random_search
 from supernet.space import Architecture, SearchSpace
-from supernet.train import Objective, Sampling, SinglePath, Trainer
+from supernet.train import CheckpointStore, Objective, Recipe, Sampling, SinglePath, Stream, Trainer
+from supernet.weights import WeightSource
 
 AFTER = ("inherit", "continue", "scratch")
-"""What becomes of a winner: keep its inherited weights; train those on; train it anew."""
+"""Treatments of a winner: keep its inherited weights; train those on; train it anew."""
+
+C = TypeVar("C", covariant=True)
+"""Type of the candidates that a lab makes."""
 
 
-Score = Callable[[Architecture], float]
-Allowed = Callable[[Sequence[Architecture]], np.ndarray]
-Find = Callable[[Any, Score, Allowed, int, dict[Architecture, float]], Architecture]
-"""``(lab, score, allowed, evaluations, known)`` -> the best architecture found that is allowed, with at
-most so many calls of ``score``; ``known`` has the scores of all searches of this run and takes new ones."""
+class SizeWindow(Protocol):
+    """A deployment target of ``low`` to ``high`` parameters, embeddings included."""
+
+    @property
+    def low(self) -> int: ...
+    @property
+    def high(self) -> int: ...
 
 
-def evolved(
-    lab: Any, score: Score, allowed: Allowed, evaluations: int, known: dict[Architecture, float]
+Limit = float | SizeWindow
+"""One deployment target: a latency in milliseconds, or a window of sizes."""
+
+
+class TaskSettings(Protocol):
+    """The task of a run, as far as searches read it."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Numbers of the tier by name: population, generations, probes, shares."""
+
+
+class Budget(Protocol):
+    """Allowances of a run by currency, such as ``evaluations`` and ``probes``."""
+
+    def total(self, kind: str) -> float: ...
+    def left(self, kind: str) -> float: ...
+    def charge(self, kind: str, amount: float = 1) -> None: ...
+
+
+class Evaluation(Protocol):
+    """Result of one validation evaluation; ``loss`` in nats per target token."""
+
+    @property
+    def loss(self) -> float: ...
+
+
+class Lab(Protocol[C]):
+    """Everything that the steps below need of the harness; anything that costs is charged there."""
+
+    @property
+    def task(self) -> TaskSettings: ...
+    @property
+    def space(self) -> SearchSpace: ...
+    @property
+    def recipe(self) -> Recipe: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def rng(self) -> np.random.Generator: ...
+    @property
+    def budget(self) -> Budget: ...
+    @property
+    def limits(self) -> Sequence[Limit]: ...
+    @property
+    def say(self) -> Callable[[str], object]: ...
+    def supernet(
+        self, source: Callable[..., WeightSource] | None = None, only: Architecture | None = None
+    ) -> SuperNet: ...
+    def train_batches(self, share: float = 1.0, passes: float = 1) -> Stream: ...
+    def evaluate(self, net: SuperNet, architecture: Architecture) -> Evaluation: ...
+    def probe(self, architecture: Architecture) -> float: ...
+    def size(self, architecture: Architecture) -> int: ...
+    def candidate(
+        self, net: SuperNet, architecture: Architecture, *, origin: str, limit_ms: Any = None
+    ) -> C: ...
+    def checkpoint(self, name: str) -> CheckpointStore: ...
+    def phase(self, name: str) -> AbstractContextManager[None]: ...
+    def progress(self, done: float, total: float, note: str = "") -> None: ...
+
+
+AnyLab = Lab[object]
+Find = Callable[[AnyLab, Score, Allowed, int, dict[Architecture, float]], Architecture]
+"""``(lab, score, allowed, evaluations, known)`` -> the best allowed architecture of one search, after at most
+``evaluations`` calls of ``score``; ``known`` holds the scores of all searches of this run and grows."""
+
+
+def find_by_evolution(
+    lab: AnyLab, score: Score, allowed: Allowed, evaluations: int, known: dict[Architecture, float]
 ) -> Architecture:
-    """HAT's evolution with the tier's sizes, every architecture scored."""
+    """Search by HAT's evolution (section 3.3) with the tier's sizes; every architecture is scored."""
     settings = lab.task.settings
     search = Evolution(
         parents=settings["parents"],
@@ -45,37 +119,41 @@ def evolved(
     return search.run(lab.space, score, allowed, lab.rng, known=known, progress=lab.progress)[0][1]
 
 
-def drawn(
-    lab: Any, score: Score, allowed: Allowed, evaluations: int, known: dict[Architecture, float]
+def find_at_random(
+    lab: AnyLab, score: Score, allowed: Allowed, evaluations: int, known: dict[Architecture, float]
 ) -> Architecture:
-    """The best of as many random architectures."""
+    """Return the best of ``evaluations`` random architectures."""
     return random_search(lab.space, score, allowed, lab.rng, evaluations)[0][1]
 
 
 def supernet_search(
-    lab: Any,
+    lab: Lab[C],
     *,
     sampling: Sampling,
     after: str,
-    source: Callable[..., Any] | None = None,
-    find: Find = evolved,
-) -> Iterator[Any]:
-    """Yield one candidate per limit with inherited weights and, as ``after`` says, one trained on.
+    source: Callable[..., WeightSource] | None = None,
+    find: Find = find_by_evolution,
+) -> Iterator[C]:
+    """Yield one candidate per limit with inherited weights, then one trained on, unless ``after`` forbids it.
 
-    Token shares come from the tier: ``retrain_share`` of the allowance is split evenly over the
-    winners, the rest trains the supernet.
+    The tier sets the shares of tokens: ``retrain_share`` of the allowance is split evenly over the winners,
+    the rest trains the supernet.
+
+    Raises:
+        ValueError: ``after`` is none of ``AFTER``.
+        InfeasibleError: the space has no architecture within any limit.
     """
     if after not in AFTER:
         raise ValueError(f"after={after!r}: choose one of {', '.join(AFTER)}")
     retrain = lab.task.settings["retrain_share"] if after != "inherit" else 0.0
     net = lab.supernet(source)
-    limits = reachable(lab, net.space)  # before anything is spent
+    limits = reachable_limits(lab, net.space)  # before anything is spent
     with lab.phase("supernet"):
         net = train(lab, net, sampling, 1 - retrain, "supernet")
-    allowed_under = targets(lab, net.space)
+    allowed_under = limit_tests(lab, net.space)
     known: dict[Architecture, float] = {}
     evaluations = int(lab.budget.total("evaluations")) // len(limits)
-    winners: list[tuple[Any, Architecture]] = []
+    winners: list[tuple[Limit, Architecture]] = []
     for limit in limits:
         with lab.phase("search"):
 
@@ -98,7 +176,7 @@ def supernet_search(
 
 
 def train(
-    lab: Any,
+    lab: Lab[C],
     net: SuperNet,
     sampling: Sampling,
     share: float,
@@ -113,25 +191,30 @@ def train(
     return trainer.fit(batches, lab.checkpoint(name), lab.progress)
 
 
-def targets(lab: Any, space: SearchSpace) -> Callable[[Any], Allowed]:
-    """For each of ``lab.limits`` the test whether architectures of ``space`` meet it: sizes are counted,
-    latencies predicted from probes, which are made where there is a latency among the limits."""
-    latencies = [limit for limit in lab.limits if isinstance(limit, (int, float))]
-    under = latency_limits(lab, space) if latencies else None
+def limit_tests(lab: Lab[C], space: SearchSpace) -> Callable[[Limit], Allowed]:
+    """Return, for each of ``lab.limits``, the test which architectures of ``space`` meet it.
 
-    def meets(limit: Any) -> Allowed:
+    Sizes are counted. Latencies are predicted from probes, made only if a limit is a latency.
+    """
+    latencies = [limit for limit in lab.limits if isinstance(limit, (int, float))]
+    under = latency_tests(lab, space) if latencies else None
+
+    def test_of(limit: Limit) -> Allowed:
         if under is not None and isinstance(limit, (int, float)):
             return under(limit)
         return lambda architectures: np.array(
             [limit.low <= lab.size(a) <= limit.high for a in architectures], dtype=bool
         )
 
-    return meets
+    return test_of
 
 
-def reachable(lab: Any, space: SearchSpace, size: Callable[[Architecture], int] | None = None) -> list[Any]:
-    """Those of ``lab.limits`` that networks of ``space`` can meet; the others are told, with the nearest
-    window that can be met.
+def reachable_limits(
+    lab: Lab[C], space: SearchSpace, size: Callable[[Architecture], int] | None = None
+) -> list[Limit]:
+    """Return those of ``lab.limits`` that some network of ``space`` can meet.
+
+    Each other limit is reported through ``lab.say`` with the nearest window that can be met.
 
     Args:
         size: parameters of a network; by default ``lab.size``.
@@ -141,25 +224,29 @@ def reachable(lab: Any, space: SearchSpace, size: Callable[[Architecture], int] 
     """
     size = size or lab.size
     smallest, largest = (size(a) for a in (space.smallest(), space.largest()))
-    met, told = [], []
+    reachable: list[Limit] = []
+    refusals = []
     for limit in lab.limits:
         if isinstance(limit, (int, float)) or (limit.low <= largest and smallest <= limit.high):
-            met.append(limit)
+            reachable.append(limit)
             continue
         width = limit.high - limit.low
         low = smallest if limit.high < smallest else max(largest - width, smallest)
-        told.append(
+        refusals.append(
             f"no network of space {space.name} has {limit} parameters: they have {smallest / 1e6:.2f} to"
             f" {largest / 1e6:.2f} M; the nearest window is {low / 1e6:.2f}-{(low + width) / 1e6:.2f} M"
         )
-        lab.say(told[-1])
-    if not met:
-        raise InfeasibleError("; ".join(told))
-    return met
+        lab.say(refusals[-1])
+    if not reachable:
+        raise InfeasibleError("; ".join(refusals))
+    return reachable
 
 
-def latency_limits(lab: Any, space: SearchSpace) -> Callable[[float], Allowed]:
-    """Probe the device, fit a predictor, and give for each limit the test ``predicted <= limit``."""
+def latency_tests(lab: Lab[C], space: SearchSpace) -> Callable[[float], Allowed]:
+    """Probe the device, fit a latency predictor, and return for each limit the test ``predicted <= limit``.
+
+    The first two probes are the largest and the smallest network; limits and probes are in milliseconds.
+    """
     count = min(int(lab.task.settings["predictor_probes"]), int(lab.budget.left("probes")))
     with lab.phase("latency"):
         sampled = [space.largest(), space.smallest()]

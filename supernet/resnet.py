@@ -17,17 +17,17 @@ training therefore has no evaluation left: reserve tokens for it, as methods do 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from supernet.layers import Shapes, linear_shapes, norm_shapes
-from supernet.model_family import ModelFamily
-from supernet.space import SearchSpace
+from supernet.model_family import ModelFamily, Spec
+from supernet.space import ArchitectureLike, SearchSpace
 from supernet.weights import Init, Slot, spread
 
 EPS, MOMENTUM = 1e-5, 0.1
@@ -201,7 +201,7 @@ class ResNetFamily(ModelFamily):
         self.stem_stride = space.constants["stem_stride"]
         self._slots = {n: Slot(shape, initial(n, shape)) for n, shape in self.extents(self.largest).items()}
 
-    def shape(self, architecture: Mapping[str, Any]) -> Shape:
+    def shape(self, architecture: ArchitectureLike) -> Shape:
         """What ``architecture`` means."""
         constants, width = self.space.constants, architecture["width"]
         if isinstance(width, int):
@@ -224,7 +224,7 @@ class ResNetFamily(ModelFamily):
         the head."""
         return [("head", "head")]
 
-    def convolutions(self, architecture: Mapping[str, Any]) -> list[tuple[str, int, int, int, int]]:
+    def convolutions(self, architecture: ArchitectureLike) -> list[tuple[str, int, int, int, int]]:
         """Name, channels in and out, kernel and pixels of a side that comes out of every convolution."""
         shape, side = self.shape(architecture), -(-self.config.image // self.stem_stride)
         found = [("stem.first", self.config.channels, shape.middle, 3, side)]
@@ -242,7 +242,7 @@ class ResNetFamily(ModelFamily):
             side = after
         return found
 
-    def extents(self, architecture: Mapping[str, Any]) -> Shapes:
+    def extents(self, architecture: ArchitectureLike) -> Shapes:
         shapes: Shapes = {}
         for name, start, end, kernel, _ in self.convolutions(architecture):
             shapes[f"{name}.conv.weight"] = (end, start, kernel, kernel)
@@ -250,7 +250,7 @@ class ResNetFamily(ModelFamily):
         return shapes | linear_shapes("head", self.shape(architecture).blocks[-1].end, self.config.classes)
 
     def macs(
-        self, architecture: Mapping[str, Any], source_len: int = 0, target_len: int = 1
+        self, architecture: ArchitectureLike, source_len: int = 0, target_len: int = 1
     ) -> tuple[int, int]:
         """MACs over one image up to the head, and of the head; ``source_len`` is not looked at."""
         body = sum(side**2 * a * b * k**2 for _, a, b, k, side in self.convolutions(architecture))
@@ -268,7 +268,7 @@ class ResNetFamily(ModelFamily):
             )
         return model
 
-    def configure(self, model: ResNet, architecture: Mapping[str, Any]) -> None:
+    def configure(self, model: ResNet, architecture: ArchitectureLike) -> None:
         model.configure(self.shape(architecture))
 
     def reset_statistics(self, model: ResNet) -> None:
@@ -301,13 +301,13 @@ class ResNetFamily(ModelFamily):
                 norm.momentum = MOMENTUM
                 norm.eval()
 
-    def build(self, architecture: Mapping[str, Any]) -> ResNet:
+    def build(self, architecture: ArchitectureLike) -> ResNet:
         return self._module(architecture).eval()
 
-    def _module(self, architecture: Mapping[str, Any]) -> ResNet:
+    def _module(self, architecture: ArchitectureLike) -> ResNet:
         return ResNet(self.config, self.shape(architecture), self.stem_stride)
 
-    def collapsed(self, architecture: Mapping[str, Any]) -> Self:
+    def collapsed(self, architecture: ArchitectureLike) -> Self:
         return type(self)(self.space.restrict_to(architecture), self.config)
 
 
@@ -325,6 +325,6 @@ def initial(name: str, shape: tuple[int, ...]) -> Init:
     return spread(0.01, shape) if name == "head.weight" else Init("constant", 1.0)
 
 
-def from_spec(spec: Mapping[str, Any]) -> ResNetFamily:
+def from_spec(spec: Spec) -> ResNetFamily:
     """The family that ``ResNetFamily.spec`` describes."""
     return ResNetFamily(SearchSpace.from_dict(spec["space"]), ResNetConfig(**spec["config"]))

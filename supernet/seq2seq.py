@@ -13,9 +13,8 @@ to end along time. Heads re-partition a fixed ``qkv_dim`` and so change no param
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -32,7 +31,7 @@ from supernet.layers import (
     split_heads,
 )
 from supernet.model_family import ModelFamily, Spec
-from supernet.space import SearchSpace
+from supernet.space import ArchitectureLike, SearchSpace
 from supernet.weights import Init, Slot
 
 BOS, PAD, EOS, UNK = 0, 1, 2, 3
@@ -259,7 +258,7 @@ class Transformer(nn.Module):
     positions: Tensor
 
     def __init__(
-        self, config: Seq2SeqConfig, architecture: Mapping[str, Any], *, qkv_dim: int, position_dim: int
+        self, config: Seq2SeqConfig, architecture: ArchitectureLike, *, qkv_dim: int, position_dim: int
     ) -> None:
         super().__init__()
         a = architecture
@@ -398,7 +397,7 @@ class Seq2SeqFamily(ModelFamily):
         layers += [f"decoder.{i}" for i in range(self.largest["decoder_layers"])]
         return [(layer, f"{layer}.feed_forward.{fc}") for layer in layers for fc in ("fc1", "fc2")]
 
-    def extents(self, architecture: Mapping[str, Any]) -> Shapes:
+    def extents(self, architecture: ArchitectureLike) -> Shapes:
         a, qkv = architecture, self.qkv_dim
         enc, dec = a["encoder_embed_dim"], a["decoder_embed_dim"]
         shapes: Shapes = {}
@@ -431,7 +430,7 @@ class Seq2SeqFamily(ModelFamily):
             shapes |= feed_forward(f"decoder.{i}", dec, a["decoder_ffn"][i])
         return shapes
 
-    def macs(self, architecture: Mapping[str, Any], source_len: int, target_len: int) -> tuple[int, int]:
+    def macs(self, architecture: ArchitectureLike, source_len: int, target_len: int) -> tuple[int, int]:
         """MACs of encoder and decoder layers, and of the output layer, for one sentence pair.
 
         Cross-attention over k encoder layers has ``k * source_len`` keys, each projected anew by every
@@ -457,7 +456,7 @@ class Seq2SeqFamily(ModelFamily):
         model.positions = position_table(self.config.max_positions, self.position_dim).to(device)
         return model
 
-    def configure(self, model: Transformer, architecture: Mapping[str, Any]) -> None:
+    def configure(self, model: Transformer, architecture: ArchitectureLike) -> None:
         """Set what is not a weight: depth, heads, cross-attention sources and dropout rates.
 
         Dropout shrinks with width as in HAT's code: p times sub-network width over supernet width,
@@ -486,12 +485,12 @@ class Seq2SeqFamily(ModelFamily):
             )
             layer.dropout = dec
 
-    def build(self, architecture: Mapping[str, Any]) -> Transformer:
+    def build(self, architecture: ArchitectureLike) -> Transformer:
         """One sub-network with parameters of its own (torch's initial values), in evaluation mode."""
         model = Transformer(self.config, architecture, qkv_dim=self.qkv_dim, position_dim=self.position_dim)
         return model.eval()
 
-    def collapsed(self, architecture: Mapping[str, Any]) -> Self:
+    def collapsed(self, architecture: ArchitectureLike) -> Self:
         """Return the family of this one architecture, with the same table of positions."""
         return type(self)(self.space.restrict_to(architecture), self.config, self.position_dim)
 
@@ -504,7 +503,7 @@ class Seq2SeqFamily(ModelFamily):
         }
 
 
-def from_spec(spec: Mapping[str, Any]) -> Seq2SeqFamily:
+def from_spec(spec: Spec) -> Seq2SeqFamily:
     """The family that ``Seq2SeqFamily.spec`` describes."""
     fields = {k: v for k, v in spec.items() if k not in ("kind", "position_dim", "space")}
     return Seq2SeqFamily(SearchSpace.from_dict(spec["space"]), Seq2SeqConfig(**fields), spec["position_dim"])

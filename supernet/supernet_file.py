@@ -11,7 +11,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -54,7 +53,7 @@ def load(path: Path, device: str = "cpu") -> tuple[SuperNet, dict[str, str]]:
         with safe_open(path, "pt") as file:
             about: dict[str, str] = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        family: Any = from_spec(json.loads(about["spec"]))
+        family = from_spec(json.loads(about["spec"]))
         source = SharedSlices(family, torch.Generator().manual_seed(0), device)
         source.load(tensors)
         net = SuperNet(family, source)

@@ -25,7 +25,8 @@ from supernet.layers import (
     norm_shapes,
     padding_bias,
 )
-from supernet.space import SearchSpace
+from supernet.model_family import Spec
+from supernet.space import ArchitectureLike, SearchSpace
 from supernet.vit import (
     EPS,
     Attention,
@@ -200,7 +201,7 @@ class VLFamily(ViTFamily):
         ]
         return [(name, f"{name}.{fc}") for name in names for fc in ("fc1", "fc2")]
 
-    def extents(self, architecture: Mapping[str, Any]) -> Shapes:
+    def extents(self, architecture: ArchitectureLike) -> Shapes:
         shape, config = self.shape(architecture), self.config
         width = shape.width
         shapes = linear_shapes("patch", config.channels * self.patch**2, width)
@@ -220,7 +221,7 @@ class VLFamily(ViTFamily):
         return shapes | norm_shapes("norm", width) | linear_shapes("head", width, config.classes)
 
     def macs(
-        self, architecture: Mapping[str, Any], source_len: int = 0, target_len: int = 1
+        self, architecture: ArchitectureLike, source_len: int = 0, target_len: int = 1
     ) -> tuple[int, int]:
         """MACs over one image with one text of the full length, where there are texts, up to the head, and of
         the head; ``source_len`` is not looked at."""
@@ -234,10 +235,10 @@ class VLFamily(ViTFamily):
                 body += 2 * (image if modality == VISION else text) * shape.width * wide
         return body, target_len * shape.width * config.classes
 
-    def _module(self, architecture: Mapping[str, Any]) -> VisionLanguage:  # type: ignore[override]
+    def _module(self, architecture: ArchitectureLike) -> VisionLanguage:  # type: ignore[override]
         return VisionLanguage(self.config, self.shape(architecture), self.patch, self.head_dim)
 
 
-def from_spec(spec: Mapping[str, Any]) -> VLFamily:
+def from_spec(spec: Spec) -> VLFamily:
     """The family that ``VLFamily.spec`` describes."""
     return VLFamily(SearchSpace.from_dict(spec["space"]), VLConfig(**spec["config"]))

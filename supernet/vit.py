@@ -9,9 +9,8 @@ choice for all of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import torch
 import torch.nn.functional as F
@@ -27,8 +26,8 @@ from supernet.layers import (
     project,
     split_heads,
 )
-from supernet.model_family import ModelFamily
-from supernet.space import SearchSpace
+from supernet.model_family import ModelFamily, Spec
+from supernet.space import ArchitectureLike, SearchSpace
 from supernet.weights import Init, Slot
 
 EPS = 1e-6
@@ -196,7 +195,7 @@ class ViTFamily(ModelFamily):
         """Of one image: its patches and the class token."""
         return (self.config.image // self.patch) ** 2 + 1
 
-    def shape(self, architecture: Mapping[str, Any]) -> Shape:
+    def shape(self, architecture: ArchitectureLike) -> Shape:
         """What ``architecture`` means."""
         width = architecture["hidden"] if "hidden" in architecture else self.space.constants["hidden"]
         return Shape(width, tuple(zip(architecture["heads"], architecture["ffn"], strict=True)))
@@ -207,7 +206,7 @@ class ViTFamily(ModelFamily):
         names = [f"layers.{i}.ffn" for i in range(len(self.largest["heads"]))]
         return [(name, f"{name}.{fc}") for name in names for fc in ("fc1", "fc2")]
 
-    def extents(self, architecture: Mapping[str, Any]) -> Shapes:
+    def extents(self, architecture: ArchitectureLike) -> Shapes:
         shape, channels = self.shape(architecture), self.config.channels
         width = shape.width
         shapes = linear_shapes("patch", channels * self.patch**2, width)
@@ -220,7 +219,7 @@ class ViTFamily(ModelFamily):
         return shapes | norm_shapes("norm", width) | linear_shapes("head", width, self.config.classes)
 
     def macs(
-        self, architecture: Mapping[str, Any], source_len: int = 0, target_len: int = 1
+        self, architecture: ArchitectureLike, source_len: int = 0, target_len: int = 1
     ) -> tuple[int, int]:
         """MACs over one image up to the head, and of the head. How many tokens an image has is the
         configuration's word, not ``source_len``'s."""
@@ -234,16 +233,16 @@ class ViTFamily(ModelFamily):
         with torch.device("meta"):
             return self._module(self.largest)
 
-    def configure(self, model: ViT, architecture: Mapping[str, Any]) -> None:
+    def configure(self, model: ViT, architecture: ArchitectureLike) -> None:
         model.configure(self.shape(architecture))
 
-    def build(self, architecture: Mapping[str, Any]) -> ViT:
+    def build(self, architecture: ArchitectureLike) -> ViT:
         return self._module(architecture).eval()
 
-    def _module(self, architecture: Mapping[str, Any]) -> ViT:
+    def _module(self, architecture: ArchitectureLike) -> ViT:
         return ViT(self.config, self.shape(architecture), self.patch, self.head_dim)
 
-    def collapsed(self, architecture: Mapping[str, Any]) -> Self:
+    def collapsed(self, architecture: ArchitectureLike) -> Self:
         return type(self)(self.space.restrict_to(architecture), self.config)
 
 
@@ -271,6 +270,6 @@ def initial(name: str) -> Init:
     return Init("normal", 0.02) if name == "head.weight" else Init("xavier", 1.0)
 
 
-def from_spec(spec: Mapping[str, Any]) -> ViTFamily:
+def from_spec(spec: Spec) -> ViTFamily:
     """The family that ``ViTFamily.spec`` describes."""
     return ViTFamily(SearchSpace.from_dict(spec["space"]), ViTConfig(**spec["config"]))

@@ -18,10 +18,12 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+
+from supernet.space import ArchitectureLike
 
 # Gradients of leading parts are strided like the parts themselves, which autograd calls unusual.
 warnings.filterwarnings("ignore", message="grad and param do not obey the gradient layout contract")
@@ -72,6 +74,16 @@ class Slot:
     init: Init
 
 
+class SlicedTensors(Protocol):
+    """Tensors of which every architecture uses leading parts; model families are such."""
+
+    def slots(self) -> Mapping[str, Slot]:
+        """Return name -> full shape and initialisation."""
+
+    def extents(self, architecture: ArchitectureLike) -> Mapping[str, tuple[int, ...]]:
+        """Return name -> leading extents of every tensor that ``architecture`` uses."""
+
+
 class Buffer:
     """A flat tensor seen as named tensors, with a gradient of the same layout.
 
@@ -119,7 +131,7 @@ class WeightSource(nn.Module, ABC):
 
     def __init__(
         self,
-        family: Any,
+        family: SlicedTensors,
         slots: Mapping[str, Slot],
         plain: int,
         generator: torch.Generator,
@@ -156,7 +168,7 @@ class WeightSource(nn.Module, ABC):
         if self.compute is not self.master:
             self.compute.data.copy_(self.master.data[: self.plain_size])
 
-    def bind(self, architecture: Mapping[str, Any]) -> dict[str, Tensor]:
+    def bind(self, architecture: ArchitectureLike) -> dict[str, Tensor]:
         """Leaf tensors in the compute precision, by name, for one architecture.
 
         Valid until the next ``bind``. After the backward passes over it call ``collect`` once.
@@ -168,7 +180,7 @@ class WeightSource(nn.Module, ABC):
             for name, extents in self.family.extents(architecture).items()
         }
 
-    def prepare(self, architecture: Mapping[str, Any]) -> None:
+    def prepare(self, architecture: ArchitectureLike) -> None:
         """What must be made for this architecture before ``bind``; nothing for plain sharing."""
 
     def home(self, name: str) -> Buffer:
@@ -182,18 +194,18 @@ class WeightSource(nn.Module, ABC):
             self.compute.grad.zero_()
 
     @abstractmethod
-    def bake(self, architecture: Mapping[str, Any]) -> dict[str, Tensor]:
+    def bake(self, architecture: ArchitectureLike) -> dict[str, Tensor]:
         """Float32 copies of one architecture's weights, from the master values, for export."""
 
 
 class SharedSlices(WeightSource):
     """Plain weight sharing: every sub-network uses the leading part of each tensor (HAT, 3.1)."""
 
-    def __init__(self, family: Any, generator: torch.Generator, device: str = "cpu") -> None:
+    def __init__(self, family: SlicedTensors, generator: torch.Generator, device: str = "cpu") -> None:
         slots = family.slots()
         super().__init__(family, slots, len(slots), generator, device)
 
-    def bake(self, architecture: Mapping[str, Any]) -> dict[str, Tensor]:
+    def bake(self, architecture: ArchitectureLike) -> dict[str, Tensor]:
         return {
             name: self.master.leaf(name, extents).detach().clone()
             for name, extents in self.family.extents(architecture).items()

@@ -41,7 +41,7 @@ SearchSpace = Any
 Architecture = Any
 """A ``supernet.space.Architecture``."""
 Stream = Any
-"""A ``supernet.train.Stream`` of ``supernet.objective.Batch``."""
+"""A ``supernet.train.Stream`` of ``supernet.train.Batch``."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class TierSettings(Protocol):
 
     @property
     def recipe(self) -> Table:
-        """Fields of ``supernet.recipe.Recipe``."""
+        """Fields of ``supernet.train.Recipe``."""
 
     @property
     def budget(self) -> Mapping[str, float]:
@@ -160,7 +160,7 @@ class Task(Protocol):
         """Return the training split."""
 
     def batches(self, training: Split, max_tokens: int, seed: int, device: str) -> Stream:
-        """Return an endless stream of ``supernet.objective.Batch``; see ``supernet.train.Stream``.
+        """Return an endless stream of ``supernet.train.Batch``; see ``supernet.train.Stream``.
 
         Batch ``i`` depends on the seed and ``i`` only.
         """

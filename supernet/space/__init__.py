@@ -4,7 +4,7 @@
 ``SearchSpace(name, choices, constants)``. An ``Architecture`` is one point of a space. Needs no torch.
 """
 
-from supernet.space.architecture import Architecture, Choice, Value, layers_of
+from supernet.space.architecture import Architecture, ArchitectureLike, Choice, Value, layers_of
 from supernet.space.catalogue import (
     HAT_FIELDS,
     SPACES,
@@ -23,6 +23,7 @@ __all__ = [
     "HAT_FIELDS",
     "SPACES",
     "Architecture",
+    "ArchitectureLike",
     "Choice",
     "SearchSpace",
     "Value",

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from supernet.space.search_space import SearchSpace
 
 Value = int | tuple[int, ...]
+ArchitectureLike = Mapping[str, Any]
+"""An ``Architecture``, or plain values of its fields: each an integer, or one integer a layer."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from supernet.space.architecture import Architecture, Choice, Value, layers_of
+from supernet.space.architecture import Architecture, ArchitectureLike, Choice, Value, layers_of
 
 
 class SearchSpace:
@@ -131,7 +131,7 @@ class SearchSpace:
                 values[choice.name] = layers_of(values[choice.name])[: layers_of(values[choice.depth])[0]]
         return Architecture(values, genes, self)
 
-    def architecture(self, mapping: Mapping[str, Any]) -> Architecture:
+    def architecture(self, mapping: ArchitectureLike) -> Architecture:
         """Read an architecture from plain values, such as parsed JSON.
 
         Genes of inactive layers are filled with the largest option.
@@ -158,7 +158,7 @@ class SearchSpace:
             genes[start : start + len(layers)] = layers
         return self.from_genes(genes)
 
-    def _read(self, choice: Choice, value: Any, mapping: Mapping[str, Any]) -> list[int]:
+    def _read(self, choice: Choice, value: Any, mapping: ArchitectureLike) -> list[int]:
         if choice.layered != isinstance(value, (list, tuple)):
             expected = "a list with one integer per layer" if choice.layered else "an integer"
             raise ValueError(f"{choice.name}: expected {expected} of {choice.options}, got {value!r}")
@@ -177,7 +177,7 @@ class SearchSpace:
                 )
         return [int(item) for item in layers]
 
-    def validate(self, arch: Mapping[str, Any]) -> None:
+    def validate(self, arch: ArchitectureLike) -> None:
         """Raise ``ValueError`` where ``arch`` is not an architecture of this space."""
         self.architecture(arch)
 
@@ -217,7 +217,7 @@ class SearchSpace:
         """The smallest option everywhere (by code)."""
         return self.from_genes(self._extreme(min))
 
-    def encode(self, arch: Mapping[str, Any], kind: str = "aggr") -> NDArray[np.float64]:
+    def encode(self, arch: ArchitectureLike, kind: str = "aggr") -> NDArray[np.float64]:
         """Architecture as numbers in [0, 1] (for options that are not negative).
 
         Args:
@@ -239,7 +239,7 @@ class SearchSpace:
                 parts += layers + [0.0] * (choice.repeat - len(layers))
         return np.array(parts, dtype=np.float64)
 
-    def restrict_to(self, arch: Mapping[str, Any]) -> SearchSpace:
+    def restrict_to(self, arch: ArchitectureLike) -> SearchSpace:
         """The space whose one architecture is ``arch``; encodings stay those of this space."""
         kept = self.architecture(arch)
         if isinstance(arch, Architecture):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from supernet.recipe import Recipe
+from supernet.train import Recipe
 from supernet.space import SearchSpace, layered_space, resnet_space
 
 SEED = 1

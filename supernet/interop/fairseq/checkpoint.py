@@ -16,8 +16,9 @@ from torch import Tensor
 from supernet import export
 from supernet.interop import pickle_reader
 from supernet.interop.fairseq import layout
+from supernet.model_family import Spec
 from supernet.seq2seq import PAD, Seq2SeqFamily
-from supernet.space import Choice, SearchSpace, seq2seq_space
+from supernet.space import ArchitectureLike, Choice, SearchSpace, seq2seq_space
 
 POST_LN = {
     "encoder_normalize_before": False,
@@ -161,7 +162,7 @@ def standard_space(
     return SearchSpace(space.name, choices, space.constants)
 
 
-def uniform(architecture: Mapping[str, Any], qkv_dim: int) -> dict[str, dict[str, int]]:
+def uniform(architecture: ArchitectureLike, qkv_dim: int) -> dict[str, dict[str, int]]:
     """Width, feed-forward width, heads and depth of ``encoder`` and ``decoder``, each the same in all layers.
 
     Raises:
@@ -248,7 +249,7 @@ def to_fairseq(folder: Path, out: Path) -> None:
     export.write_atomically(out, lambda path: torch.save(found, path))
 
 
-def arguments(spec: Mapping[str, Any], sides: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
+def arguments(spec: Spec, sides: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
     """Options of fairseq for a network of ``spec``; ``sides`` as ``uniform`` gives them."""
     equal = sides["encoder"]["width"] == sides["decoder"]["width"]
     args: dict[str, Any] = {

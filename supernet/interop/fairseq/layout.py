@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from supernet import export
 from supernet.seq2seq import Seq2SeqConfig, Seq2SeqFamily
-from supernet.space import Architecture
+from supernet.space import Architecture, ArchitectureLike
 
 IGNORED = re.compile(
     r"(version|embed_positions\._float_tensor|embed_positions\.weights"
@@ -56,7 +56,7 @@ class Imported:
 
 
 def cut(
-    weights: Mapping[str, Tensor], family: Seq2SeqFamily, architecture: Mapping[str, Any]
+    weights: Mapping[str, Tensor], family: Seq2SeqFamily, architecture: ArchitectureLike
 ) -> dict[str, Tensor]:
     """The leading parts of ``weights`` that ``architecture`` uses.
 

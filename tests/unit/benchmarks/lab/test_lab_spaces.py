@@ -19,7 +19,7 @@ from supernet import export
 from supernet.bert import BertConfig, HomogeneousBert
 from supernet.distill import TEACHER_COST, RelationDistillation
 from supernet.elastic import SuperNet
-from supernet.pipeline import reachable, targets, train
+from supernet.pipeline import limit_tests, reachable_limits, train
 from supernet.search import InfeasibleError
 from supernet.space import bottleneck_space, homogeneous_space
 from supernet.train import SinglePath
@@ -103,13 +103,13 @@ def test_sizes_are_counted_free_of_charge_and_held_to(lab: BenchLab) -> None:
 
 
 def test_an_impossible_window_is_told_with_the_nearest_possible_one(lab: BenchLab) -> None:
-    assert reachable(lab, lab.space) == [lab.limits[0]]
+    assert reachable_limits(lab, lab.space) == [lab.limits[0]]
     (told,) = lab.said  # type: ignore[attr-defined]
     assert "no network of space bert-smoke has 1e-05-2e-05 M parameters" in told
     assert "the nearest window is 0.02-0.02 M" in told
     with pytest.raises(InfeasibleError, match="nearest window is"):
-        reachable(lab, OWN.restrict_to(OWN.smallest()))
-    allowed = targets(lab, lab.space)(lab.limits[0])
+        reachable_limits(lab, OWN.restrict_to(OWN.smallest()))
+    allowed = limit_tests(lab, lab.space)(lab.limits[0])
     some = list(lab.space)[::7]
     assert allowed(some).tolist() == [lab.fits(a, lab.limits[0]) for a in some]
     assert lab.budget.spent("probes") == 0, "sizes need no probes"

@@ -57,8 +57,10 @@ class Recipe:
 class Sampling(Protocol):
     """Which architectures one update trains."""
 
-    passes: int
-    distill: bool
+    @property
+    def passes(self) -> int: ...
+    @property
+    def distill(self) -> bool: ...
 
     def draw(self, space: SearchSpace, rng: np.random.Generator) -> list[Architecture]: ...
 

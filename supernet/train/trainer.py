@@ -17,28 +17,9 @@ from torch import Tensor
 
 from supernet.cuda_graphs import recorded
 from supernet.elastic import SuperNet, copy_buffers
-from supernet.objective import TEACHER_COST, Batch, Labels, Objective, soft_loss, token_loss
-from supernet.recipe import Recipe, Sampling, Sandwich, SinglePath, StatelessSampling
 from supernet.space import Architecture
-
-__all__ = [
-    "CHECK_EVERY",
-    "TEACHER_COST",
-    "Batch",
-    "CheckpointStore",
-    "Labels",
-    "Objective",
-    "Recipe",
-    "RecordedUpdate",
-    "Sampling",
-    "Sandwich",
-    "SinglePath",
-    "StatelessSampling",
-    "Stream",
-    "Trainer",
-    "soft_loss",
-    "token_loss",
-]
+from supernet.train.objective import Batch, Labels, Objective
+from supernet.train.recipe import Recipe, Sampling
 
 CHECK_EVERY = 50
 """Updates between looks at the loss: each look waits for the device."""
