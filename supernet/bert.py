@@ -1,8 +1,8 @@
 """BERT-like encoders in four kinds of search space: all of it in this single file.
 
-One class, :class:`Bert`, runs a *plan*: operations (attention, feed-forward, separable convolution),
-each post-LN with its own residual, and linear *bridges* between different widths. The kinds of space
-differ in the plans they make:
+One class, :class:`Bert`, runs a *plan*: operations (attention, feed-forward, separable convolution), each
+post-LN with its own residual, and linear *bridges* between different widths. The kinds of space differ in
+their plans:
 
 * homogeneous: all layers alike; width, heads, feed-forward width and depth are free (AutoDistil, Xu et
   al., NeurIPS 2022; mixture-of-supernets' space v5.1);
@@ -11,8 +11,8 @@ differ in the plans they make:
   et al. 2021; mixture-of-supernets' space v1);
 * cells: a few blocks of one width each, free operations inside (NAS-BERT, Xu et al., KDD 2021).
 
-A bridge over a hub is linear after linear. A supernet keeps both factors; what is exported, counted
-and timed is their product.
+A bridge over a hub is one linear layer after another. A supernet keeps both factors; exported, counted and
+timed is their product.
 """
 
 from __future__ import annotations
@@ -42,29 +42,29 @@ from supernet.space import Architecture, ArchitectureLike, SearchSpace
 from supernet.weights import Init, Slot, spread
 
 PAD, UNK, CLS, SEP, MASK = range(5)
-"""Special tokens, in the order in which the vocabulary is learnt."""
+"""Ids of the special tokens, in the order in which the vocabulary is learnt."""
 EPS = 1e-12
-"""Of BERT's layer norms."""
+"""Epsilon of BERT's layer norms."""
 
 
 @dataclass(frozen=True)
 class BertConfig:
-    """What a family of sub-networks has in common."""
+    """Configuration common to all sub-networks of a family."""
 
     vocab: int
     dropout: float = 0.1
     attention_dropout: float = 0.1
     max_positions: int = 512
     segments: int = 2
-    """Kinds of sentence that the input tells apart."""
+    """Number of segment embeddings (sentence A, sentence B)."""
 
 
 @dataclass(frozen=True)
 class Op:
     """One operation of a plan, with residual and layer norm.
 
-    ``kind`` is ``attention`` (``inner``: width of all heads together), ``feed_forward`` (``inner``:
-    hidden width) or ``convolution`` (``inner``: kernel size).
+    ``kind`` is ``attention`` (``inner``: width of all heads together), ``feed_forward`` (``inner``: hidden
+    width) or ``convolution`` (``inner``: kernel size).
     """
 
     name: str
@@ -76,7 +76,7 @@ class Op:
 
 @dataclass(frozen=True)
 class Bridge:
-    """A change of width by the linears ``names``, one after the other, ``through`` another width."""
+    """A change of width by the linear layers ``names``, one after the other, ``through`` another width."""
 
     names: tuple[str, ...]
     start: int
@@ -84,14 +84,14 @@ class Bridge:
     through: int = 0
 
     def ends(self) -> list[tuple[str, int, int]]:
-        """Every linear of it: name, input and output width."""
+        """Return name, input width and output width of every linear layer."""
         widths = [self.start, *([self.through] if len(self.names) == 2 else []), self.end]
         return [(name, widths[i], widths[i + 1]) for i, name in enumerate(self.names)]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One sub-network: width of the embedding, what follows on it, width that comes out."""
+    """One sub-network: width of the embedding, and the stages that follow it."""
 
     embedding: int
     stages: tuple[Op | Bridge, ...]
@@ -114,7 +114,7 @@ class Plan:
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention."""
+    """Multi-head self-attention with residual and layer norm: ``[B, T, width]`` to ``[B, T, width]``."""
 
     def __init__(self, op: Op, config: BertConfig) -> None:
         super().__init__()
@@ -139,7 +139,7 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Linear, GELU, linear."""
+    """Linear, GELU, linear, with residual and layer norm: ``[B, T, width]`` to ``[B, T, width]``."""
 
     def __init__(self, op: Op, config: BertConfig) -> None:
         super().__init__()
@@ -154,7 +154,7 @@ class FeedForward(nn.Module):
 
 
 class Unit(nn.Module):
-    """Depthwise convolution over time, pointwise linear, GELU."""
+    """Depthwise convolution over time, pointwise linear, GELU, with residual and layer norm."""
 
     def __init__(self, op: Op, config: BertConfig) -> None:
         super().__init__()
@@ -170,7 +170,7 @@ class Unit(nn.Module):
 
 
 class Convolution(nn.Module):
-    """Separable convolution: two units, one on the other (NAS-BERT, section 3.1)."""
+    """Separable convolution: two units in sequence (NAS-BERT, section 3.1)."""
 
     def __init__(self, op: Op, config: BertConfig) -> None:
         super().__init__()
@@ -190,7 +190,7 @@ OPERATIONS: dict[str, type[nn.Module]] = {
 
 
 class Embedding(nn.Module):
-    """Words, positions and segments, summed and normalised."""
+    """Word, position and segment embeddings, summed and normalised: ids ``[B, T]`` to ``[B, T, width]``."""
 
     def __init__(self, config: BertConfig, width: int) -> None:
         super().__init__()
@@ -211,7 +211,7 @@ class Embedding(nn.Module):
 
 
 class Head(nn.Module):
-    """Masked-language-model head; its output layer is the table of words."""
+    """Masked-language-model head; its output layer is the word embedding."""
 
     def __init__(self, config: BertConfig, start: int, width: int) -> None:
         super().__init__()
@@ -227,7 +227,7 @@ class Bert(nn.Module):
     """One sub-network, or the skeleton of all of them.
 
     Args:
-        config: what the family has in common.
+        config: common to the family.
         plan: of the sub-network; ``configure`` sets another one over the same modules.
         more: operations and bridges besides the plan's, for a skeleton.
     """
@@ -247,7 +247,7 @@ class Bert(nn.Module):
         self.configure(plan)
 
     def configure(self, plan: Plan) -> None:
-        """Run ``plan`` from now on."""
+        """Set the plan to run."""
         self.plan = plan
         for op in plan.ops:
             if op.kind == "attention":
@@ -255,11 +255,12 @@ class Bert(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the network runs."""
+        """Device of the network."""
         return self.embedding.word.weight.device
 
     def bridge(self, stage: Bridge, x: Tensor) -> Tensor:
-        """Through a bridge; its two linears are multiplied first, which batches are wide enough to repay."""
+        """Apply a bridge; the product of its two linear layers is computed first, which pays off for wide
+        batches."""
         first, *rest = (self.linears[name] for name in stage.names)
         if not rest:
             return first(x)  # type: ignore[no-any-return]
@@ -268,18 +269,19 @@ class Bert(nn.Module):
     def run(
         self, x: Tensor, bias: Tensor | None = None, stages: Sequence[Op | Bridge] | None = None
     ) -> Tensor:
-        """The plan, or some of its stages, on embedded tokens ``[B, T, width]``."""
+        """Run the plan, or some of its stages, on embedded tokens ``[B, T, width]``."""
         for stage in self.plan.stages if stages is None else stages:
             x = self.bridge(stage, x) if isinstance(stage, Bridge) else self.ops[stage.name](x, bias)
         return x
 
     def encode(self, tokens: Tensor, segments: Tensor | None = None, padded: bool = False) -> Tensor:
-        """``[B, T]`` token ids to ``[B, T, out]``; with ``padded``, padding is kept out of attention."""
+        """Encode ``[B, T]`` token ids as ``[B, T, out]``; with ``padded``, attention ignores padding."""
         x = self.embedding(tokens, segments)
         return self.run(x, mask(tokens, x.dtype) if padded else None)
 
     def projections(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values of the last attention ``[B, T, inner]``; what follows it is not run."""
+        """Return queries, keys and values ``[B, T, inner]`` of the last attention; later stages are not
+        run."""
         stages = self.plan.stages
         last = max(i for i, s in enumerate(stages) if isinstance(s, Op) and s.kind == "attention")
         x = self.run(self.embedding(tokens, None), stages=stages[:last])
@@ -288,8 +290,11 @@ class Bert(nn.Module):
         return q, k, v
 
     def forward(self, tokens: Tensor, places: Tensor | None = None) -> Tensor:
-        """Logits ``[B, T, V]`` of every position of packed text; with ``places`` ``[N]``, indices into
-        ``B * T``, logits ``[N, V]`` of those alone."""
+        """Return logits ``[B, T, V]`` of every position of packed text.
+
+        With ``places`` ``[N]``, indices into ``B * T``, return the logits ``[N, V]`` of those positions
+        alone.
+        """
         x = self.encode(tokens)
         if places is not None:
             x = x.flatten(0, 1).index_select(0, places)
@@ -298,12 +303,12 @@ class Bert(nn.Module):
 
 
 def mask(tokens: Tensor, dtype: torch.dtype) -> Tensor:
-    """Additive mask ``[B, 1, 1, T]``: minus infinity at padding."""
+    """Return the additive mask ``[B, 1, 1, T]``: minus infinity at padding."""
     return padding_bias(tokens == PAD, dtype)
 
 
 def product(w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> tuple[Tensor, Tensor]:
-    """Weight and bias of linear 2 after linear 1."""
+    """Return weight and bias of linear layer 2 after linear layer 1."""
     return w2 @ w1, torch.addmv(b2, w2, b1)
 
 
@@ -328,19 +333,19 @@ def op_shapes(op: Op) -> Shapes:
 
 
 FORMS = ("hub", "merged", "plain")
-"""Of a family: a supernet with bridges over a hub; what is exported of it; a network made by itself,
-with a bridge only where the width changes."""
+"""Forms of a family.
+
+``hub``: supernet with bridges over a hub; ``merged``: its export; ``plain``: a network trained by itself,
+with a bridge only where the width changes.
+"""
 
 
 class BertFamily(ModelFamily):
     """All sub-networks of one search space over one vocabulary.
 
-    Tells the substrate which tensors there are (``slots``), which leading part of each an architecture
-    uses (``extents``), and makes modules.
-
     Args:
-        space: its ``constants`` have the widths that nobody searches.
-        form: one of ``FORMS``; by default the kind's own for a supernet.
+        space: its ``constants`` are the widths that are not searched.
+        form: one of ``FORMS``; by default the supernet's form of the kind.
     """
 
     kind: ClassVar[str]
@@ -359,10 +364,10 @@ class BertFamily(ModelFamily):
 
     @abstractmethod
     def plan(self, architecture: ArchitectureLike) -> Plan:
-        """What ``architecture`` means."""
+        """Return the plan of ``architecture``."""
 
     def more(self) -> list[Op | Bridge]:
-        """Stages that the largest architecture does not have and others do."""
+        """Return the stages of other architectures that the largest one does not have."""
         return []
 
     def mixable(self) -> list[tuple[str, str]]:
@@ -374,7 +379,7 @@ class BertFamily(ModelFamily):
         return self.shapes(self.plan(architecture))
 
     def shapes(self, plan: Plan, more: Sequence[Op | Bridge] = ()) -> Shapes:
-        """Names and shapes of all parameters of a plan, and of more operations besides."""
+        """Return names and shapes of all parameters of a plan and of more stages."""
         config, width = self.config, plan.embedding
         rows = {"word": config.vocab, "position": config.max_positions, "segment": config.segments}
         shapes: Shapes = {f"embedding.{table}.weight": (count, width) for table, count in rows.items()}
@@ -389,8 +394,8 @@ class BertFamily(ModelFamily):
         return shapes | {"head.bias": (config.vocab,)}
 
     def macs(self, architecture: ArchitectureLike, source_len: int, target_len: int) -> tuple[int, int]:
-        """MACs of the stages of the exported network over ``source_len`` tokens, and of the
-        masked-language-model head over ``target_len`` of them."""
+        """Return MACs of the exported body over ``source_len`` tokens, and of the head over ``target_len`` of
+        them."""
         plan, t = self.collapsed(architecture).plan(architecture), source_len
         body = sum(t * bridge.start * bridge.end for bridge in plan.bridges)
         for op in plan.ops:
@@ -403,8 +408,11 @@ class BertFamily(ModelFamily):
         return body, target_len * plan.embedding * (plan.out + self.config.vocab)
 
     def initial(self, name: str, shape: tuple[int, ...]) -> Init:
-        """BERT's initialisation: N(0, 0.02), in feed-forwards uniform with that deviation, so that mixtures
-        start at the same scale; zero biases; a hub's factors start as the identity."""
+        """Return BERT's initialisation: N(0, 0.02) for weights, zero for biases.
+
+        Feed-forwards are uniform with that deviation, so that mixtures start at the same scale. A hub's
+        factors start as the identity.
+        """
         if name.endswith("bias"):
             return Init("constant", 0.0)
         if "norm" in name:
@@ -427,7 +435,8 @@ class BertFamily(ModelFamily):
         return self.network(self.config, family.plan(architecture)).eval()
 
     def merge(self, weights: Mapping[str, Tensor], architecture: ArchitectureLike) -> dict[str, Tensor]:
-        """Weights of ``extents`` as those of the exported sub-network: factors of bridges multiplied."""
+        """Return the weights of ``extents`` as those of the exported sub-network: factors of bridges
+        multiplied."""
         if self.form != "hub":
             return dict(weights)
         merged = {name: weight for name, weight in weights.items() if not name.startswith("linears.")}
@@ -454,10 +463,10 @@ class BertFamily(ModelFamily):
 
 
 class HomogeneousBert(BertFamily):
-    """All layers alike. A shallow sub-network takes layers evenly spaced over the deepest one.
+    """All layers alike; a shallow sub-network uses layers evenly spaced over those of the deepest one.
 
     Space: ``width``, ``heads``, ``ffn_tenths`` (feed-forward width in tenths of ``width``), ``layers``.
-    Constant ``head_dim``: width of one head, whatever the width of the layer (AutoDistil's code: 64); 0:
+    Constant ``head_dim``: width of one head, independent of the layer's width (AutoDistil's code: 64); with 0
     the heads share the layer's width.
     """
 
@@ -478,7 +487,8 @@ class HomogeneousBert(BertFamily):
 
 
 class LayeredBert(BertFamily):
-    """One width, with heads and feed-forward width of every layer; a shallow sub-network has the first ones.
+    """One width, with heads and feed-forward width of every layer; a shallow sub-network uses the first
+    layers.
 
     Space: ``layers``, ``heads`` and ``ffn`` (one a layer). Constants ``hidden``, ``head_dim``.
     """
@@ -496,7 +506,7 @@ class LayeredBert(BertFamily):
 
 
 class BottleneckBert(BertFamily):
-    """A width per layer, each reached from a hub and left to it; neighbours' bridges merge.
+    """A width per layer, each reached from a hub and left to it; neighbours' bridges merge (SuperShaper).
 
     Space: ``widths``, one a layer. Constants ``hub``, ``heads``, ``ffn``.
     """
@@ -525,19 +535,19 @@ class BottleneckBert(BertFamily):
 
 
 CELLS = ("attention", "feed_forward", "convolution-3", "convolution-5", "convolution-7")
-"""NAS-BERT's operations by the number that stands for them in an architecture."""
+"""NAS-BERT's operations, indexed by their code in an architecture."""
 
 
 Cell = tuple[int, tuple[int, ...]]
-"""One candidate of a block: its width and the numbers of its operations."""
+"""One candidate of a block: its width and the codes of its operations."""
 
 
 class CellBert(BertFamily):
-    """Blocks of one width each with free operations (NAS-BERT). Every candidate has weights of its own.
+    """Blocks of one width each with free operations (NAS-BERT); every candidate has weights of its own.
 
-    Space, for each block ``b``: ``width_b``, ``layers_b``, ``ops_b`` (see ``CELLS``). Constants
-    ``blocks``, ``hub`` (width of the teacher, whose states a block starts from and aims at),
-    ``head_dim``, ``ffn_ratio``, ``embedding`` (of a network made by itself).
+    Space, for each block ``b``: ``width_b``, ``layers_b``, ``ops_b`` (see ``CELLS``). Constants: ``blocks``;
+    ``hub``, width of the teacher, whose states are a block's input and target; ``head_dim``; ``ffn_ratio``;
+    ``embedding``, of a network trained by itself.
     """
 
     kind = "bert-cells"
@@ -566,18 +576,18 @@ class CellBert(BertFamily):
         return Plan(embedding, tuple(stages))
 
     def block(self, block: int, width: int, ops: Sequence[int]) -> list[Op | Bridge]:
-        """One block by itself, from the hub and back to it."""
+        """Return the stages of one block by itself, from the hub and back to it."""
         hub = self.space.constants["hub"]
         inside = [self.op(block, i, code, width) for i, code in enumerate(ops)]
         enter = Bridge((self.name("in", block, width),), hub, width)
         return [enter, *inside, Bridge((self.name("out", block, width),), width, hub)]
 
     def name(self, end: str, block: int, width: int) -> str:
-        """What a block's way in or out is called; every width has its own."""
+        """Return the name of a block's input or output bridge; every width has its own."""
         return f"{block}_{end}_{width}"
 
     def op(self, block: int, layer: int, code: int, width: int) -> Op:
-        """Candidate operation ``code`` of a layer at one width."""
+        """Return candidate operation ``code`` of a layer at one width."""
         kind, _, kernel = CELLS[code].partition("-")
         name = f"{block}_{layer}_{kind}{kernel}_{width}"
         if kind == "attention":
@@ -609,13 +619,13 @@ FAMILIES: dict[str, type[BertFamily]] = {
 
 
 def family_of(space: SearchSpace) -> type[BertFamily]:
-    """The kind of family that a space is one of, by its constants."""
+    """Return the kind of family of a space, decided by the names of its constants."""
     constants = space.constants
     told = {"blocks": CellBert, "hub": BottleneckBert, "hidden": LayeredBert}
     return next((kind for name, kind in told.items() if name in constants), HomogeneousBert)
 
 
 def from_spec(spec: Spec) -> BertFamily:
-    """The family that ``BertFamily.spec`` describes."""
+    """Build the family that ``BertFamily.spec`` describes."""
     space = SearchSpace.from_dict(spec["space"])
     return FAMILIES[spec["kind"]](space, BertConfig(**spec["config"]), spec["form"])

@@ -1,7 +1,7 @@
-"""Classifiers of sentences with elastic layers: the encoder of ``supernet.bert``, a pooler, a linear layer.
+"""Sentence classifiers with elastic layers: the encoder of ``supernet.bert``, a pooler, a linear layer.
 
-What InstaTune (Sridhar et al., 2023) makes of a pre-trained encoder while it is fine-tuned, and SimQ-NAS
-searches: every sub-network is a classifier, with the head of BERT over the first token's state.
+InstaTune (Sridhar et al., 2023) turns a pre-trained encoder into such a supernet during fine-tuning, and
+SimQ-NAS searches it: every sub-network is a classifier, with BERT's head over the first token's state.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from supernet.space import ArchitectureLike, SearchSpace
 
 @dataclass(frozen=True)
 class SentenceConfig(BertConfig):
-    """What a family of classifiers has in common."""
+    """Configuration common to all classifiers of a family."""
 
     classes: int = 2
 
@@ -47,7 +47,7 @@ class SentenceBert(Bert):
         self.head = SentenceHead(config, plan.out)  # type: ignore[assignment]
 
     def forward(self, tokens: Tensor) -> Tensor:  # type: ignore[override]
-        """``[B, T]`` ids, padding behind the sentences, to logits ``[B, classes]``."""
+        """Classify ``[B, T]`` ids, padded on the right: logits ``[B, classes]``."""
         return self.head(self.encode(tokens, padded=True)[:, 0])  # type: ignore[no-any-return, call-arg]
 
 
@@ -64,14 +64,14 @@ class SentenceFamily(LayeredBert):
         return shapes | linear_shapes("head.pooler", width, width) | linear_shapes("head.out", width, classes)
 
     def macs(self, architecture: ArchitectureLike, source_len: int, target_len: int = 1) -> tuple[int, int]:
-        """MACs of the layers over ``source_len`` tokens, and of the head, once a sentence."""
+        """Return MACs of the layers over ``source_len`` tokens, and of the head, once a sentence."""
         width = self.plan(architecture).out
         body, _ = super().macs(architecture, source_len, 0)
         return body, target_len * width * (width + self.config.classes)
 
 
 def from_spec(spec: Spec) -> SentenceFamily:
-    """The family that ``SentenceFamily.spec`` describes."""
+    """Build the family that ``SentenceFamily.spec`` describes."""
     return SentenceFamily(
         SearchSpace.from_dict(spec["space"]), SentenceConfig(**spec["config"]), spec["form"]
     )

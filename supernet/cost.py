@@ -1,10 +1,10 @@
-"""The one accounting of parameters, multiply-accumulates and bytes.
+"""Accounting of parameters, multiply-accumulates and bytes; the only one in the project.
 
-Parameters are counted from the tensors that an exported architecture has. Multiply-accumulates (MACs)
-are those of matrix products and convolutions alone, of one pass over one sentence (pair,
-teacher-forced): projections, both products of every attention (the causal half is not left out:
-kernels compute it), feed-forward and output layer. Additions, normalisation, softmax and scaling are
-left out, as ``torch.utils.flop_counter`` does too; one MAC is two of the FLOPs that papers print.
+Parameters are counted from the tensors of the exported architecture. Multiply-accumulates (MACs) are those of
+matrix products and convolutions in one pass over one sentence (pair, teacher-forced): projections, both
+products of every attention (the causal half included, since kernels compute it), feed-forward and output
+layer. Additions, normalisation, softmax and scaling are left out, as in ``torch.utils.flop_counter``. One MAC
+is two of the FLOPs that papers print.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from supernet.quantization.rounding import FP32_BYTES, stored_bytes
 from supernet.space import ArchitectureLike
 
 EMBEDDINGS = ("embedding.", "source_embedding", "target_embedding")
-"""Beginnings of the names of tables, which are matrices and no linear layers."""
+"""Prefixes of the names of embedding tables, whose matrices are no linear layers."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one sub-network costs.
+    """Cost of one sub-network.
 
     Attributes:
         params: every parameter of the exported sub-network, shared tables once.
         params_body: without embedding tables and output layer, as HAT publishes them.
         macs: of one pass at the stated lengths, output layer included.
         macs_body: without the output layer, as HAT publishes them (there: FLOPs, twice as many).
-        bytes: of the parameters as they are deployed: float32, and where a policy says otherwise the weights
-            of a linear layer in its precision with their scales.
+        bytes: of the parameters as deployed: float32, or for layers of a policy the weight in its precision
+            with its scales.
     """
 
     params: int
@@ -41,7 +41,7 @@ class Cost:
     bytes: int
 
     def to_dict(self) -> dict[str, int]:
-        """Plain JSON types, for records."""
+        """Return plain JSON types, for records."""
         return asdict(self)
 
 
@@ -53,15 +53,14 @@ def cost(
     target_len: int,
     policy: Policy | None = None,
 ) -> Cost:
-    """Count one sub-network.
+    """Return the cost of one sub-network.
 
     Args:
         family: vocabulary and space of the network.
         arch: an architecture of ``family.space``.
         source_len: tokens of the (source) sentence, padding and end token included.
-        target_len: decoder positions; of an encoder, positions that are predicted.
-        policy: linear layer -> precision (``supernet.quantization.precisions``), of a network that is not
-        all float32.
+        target_len: decoder positions; for an encoder, predicted positions.
+        policy: linear layer -> precision (``supernet.quantization.precisions``); None for all float32.
 
     Raises:
         ValueError: a length below 1, or a policy for layers that the network does not have.
@@ -76,12 +75,12 @@ def cost(
 
 
 def parameters(family: ModelFamily, arch: ArchitectureLike) -> int:
-    """Every parameter of the exported sub-network, shared tables once."""
+    """Return the number of parameters of the exported sub-network, shared tables once."""
     return sum(exported_sizes(family, arch).values())
 
 
 def weight_bytes(family: ModelFamily, arch: ArchitectureLike, policy: Policy | None = None) -> int:
-    """Bytes of every parameter of the exported sub-network as it is deployed.
+    """Return the bytes of all parameters of the exported sub-network as deployed.
 
     Raises:
         ValueError: a policy for layers that the network does not have, or precisions that they cannot have.
@@ -93,8 +92,7 @@ def weight_bytes(family: ModelFamily, arch: ArchitectureLike, policy: Policy | N
 
 
 def policy_units(family: ModelFamily, arch: ArchitectureLike) -> dict[str, tuple[int, ...]]:
-    """Linears and convolutions of the exported sub-network, with the shapes of their weights: what a policy
-    may name."""
+    """Return name -> weight shape of the linear layers and convolutions that a policy may name."""
     return {
         name.removesuffix(".weight"): tuple(shape)
         for name, shape in family.collapsed(arch).extents(arch).items()
@@ -103,6 +101,6 @@ def policy_units(family: ModelFamily, arch: ArchitectureLike) -> dict[str, tuple
 
 
 def exported_sizes(family: ModelFamily, arch: ArchitectureLike) -> dict[str, int]:
-    """Name -> numbers in it, of every tensor of the exported sub-network."""
+    """Return name -> number of elements of every tensor of the exported sub-network."""
     shapes = family.collapsed(arch).extents(arch)
     return {name: math.prod(shape) for name, shape in shapes.items()}

@@ -1,4 +1,4 @@
-"""A supernet: a model family and the source its sub-networks' weights come from."""
+"""Supernets: a model family together with the source of its sub-networks' weights."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from supernet.space import Architecture, ArchitectureLike
 from supernet.weights import SharedSlices, WeightSource
 
 FORWARD_COST = 1 / 3
-"""A forward pass, in forward-backward passes."""
+"""Cost of a forward pass, in forward-backward passes."""
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""Name of a compute precision -> torch dtype."""
 
 
 class SuperNet:
@@ -22,11 +23,13 @@ class SuperNet:
 
     Args:
         family: such as :class:`supernet.seq2seq.Seq2SeqFamily`.
-        source: the weights; it decides the device.
+        source: the weights; their device is the supernet's.
 
     Attributes:
-        meter: called with the number of target tokens of every training pass over a batch beyond
-            those its batch was drawn for; the harness charges them.
+        meter: called with the target tokens of every training pass over a batch beyond those for which the
+            batch was drawn; the harness charges them. None: nothing is charged.
+        statistics_batches: inputs and tokens of the last training batches, kept for batch-norm
+            recalibration.
     """
 
     def __init__(self, family: ModelFamily, source: WeightSource) -> None:
@@ -52,7 +55,7 @@ class SuperNet:
         self.source.precision(PRECISIONS[name])
 
     def activate(self, architecture: ArchitectureLike) -> nn.Module:
-        """The skeleton with this architecture's weights bound. It stands until the next call."""
+        """Bind one architecture's weights into the skeleton and return it; valid until the next call."""
         self.family.configure(self.model, architecture)
         for name, weight in self.source.bind(architecture).items():
             parameters, key = self._sites[name]
@@ -63,13 +66,13 @@ class SuperNet:
 
     @property
     def statistics_batch_count(self) -> int:
-        """How many training batches a sub-network's statistics are estimated on; 0: it has none, or keeps
-        running averages."""
+        """Training batches of a batch-norm recalibration; 0 without batch norms, or if they keep running
+        averages."""
         count = self.family.statistics_batch_count
         return 0 if count and self.family.single else count
 
     def keep_batches(self, batches: Iterable[Any]) -> None:
-        """Keep training batches for ``statistics_batch_count``, as many as it takes."""
+        """Keep the last ``statistics_batch_count`` of these training batches."""
         if most := self.statistics_batch_count:
             # In the layout in which a checkpoint gives them back: by layout, kernels differ in the last bits.
             for batch in batches:
@@ -78,12 +81,14 @@ class SuperNet:
 
     @property
     def statistics_cost(self) -> float:
-        """What estimating the statistics of a sub-network is charged, each time that one is bound or exported
-        outside training: the forward passes that it takes, in tokens."""
+        """Cost of one batch-norm recalibration in tokens: the forward passes over ``statistics_batches``.
+
+        It is charged each time that a sub-network is bound or exported outside training.
+        """
         return FORWARD_COST * sum(tokens for _, tokens in self.statistics_batches)
 
     def _recalibrate(self) -> None:
-        """Give the bound sub-network its statistics."""
+        """Estimate the batch-norm statistics of the bound sub-network."""
         self.family.reset_statistics(self.model)
         if self.statistics_batches and not self.model.training:
             if self.meter:
@@ -91,18 +96,20 @@ class SuperNet:
             self.family.recalibrate(self.model, [inputs for inputs, _ in self.statistics_batches])
 
     def bind_all(self) -> nn.Module:
-        """The skeleton with every tensor bound at its full size, for families whose candidate operations
-        have weights of their own. It stands until the next ``activate``."""
+        """Bind every tensor at its full size and return the skeleton; valid until the next ``activate``.
+
+        For families in which candidate operations have weights of their own.
+        """
         for name, slot in self.family.slots().items():
             parameters, key = self._sites[name]
             parameters[key] = self.source.home(name).leaf(name, slot.shape)
         return self.model
 
     def export(self, architecture: ArchitectureLike) -> nn.Module:
-        """One sub-network as plain modules with baked float32 weights, in evaluation mode.
+        """Build one sub-network as plain modules with baked float32 weights, in evaluation mode.
 
-        Its outputs are the supernet's (float32: at most 1e-5 apart); it holds no other weights,
-        no router and no reference to the supernet.
+        Its outputs are the supernet's (float32: at most 1e-5 apart). It holds no other weights, no router and
+        no reference to the supernet.
         """
         with torch.device("meta"):
             module: nn.Module = self.family.build(architecture)
@@ -112,7 +119,7 @@ class SuperNet:
         return module.requires_grad_(False)
 
     def buffers(self, architecture: ArchitectureLike) -> dict[str, torch.Tensor]:
-        """What a sub-network has besides weights, by name."""
+        """Return the buffers of a sub-network, such as batch-norm statistics, by name."""
         if self.statistics_batch_count:
             training = self.model.training
             self.model.eval()
@@ -121,7 +128,7 @@ class SuperNet:
         return dict(self.model.named_buffers())
 
     def collapse(self, architecture: Architecture) -> SuperNet:
-        """A network of this one architecture with the weights it has here, to go on training."""
+        """Return a trainable network of this one architecture with the weights that it has here."""
         family = self.family.collapsed(architecture)
         source = SharedSlices(family, torch.Generator().manual_seed(0), str(self.device))
         source.load(self.family.merge(self.source.bake(architecture), architecture))
@@ -132,7 +139,7 @@ class SuperNet:
 
 
 def copy_buffers(buffers: Mapping[str, torch.Tensor], module: nn.Module) -> None:
-    """Give ``module`` copies of those that it has, too, where its own are, if anywhere."""
+    """Copy each buffer that ``module`` also has, onto that buffer's device."""
     for name, own in list(module.named_buffers()):
         if name in buffers:
             parent, _, key = name.rpartition(".")
@@ -141,6 +148,6 @@ def copy_buffers(buffers: Mapping[str, torch.Tensor], module: nn.Module) -> None
 
 
 def tied(module: nn.Module, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """``weights`` (one name a tensor) under every name ``module`` knows it by."""
+    """Return ``weights`` (one name a tensor) under every name that ``module`` has for a tensor."""
     names: dict[int, str] = {id(p): name for name, p in module.named_parameters()}
     return {name: weights[names[id(p)]] for name, p in module.named_parameters(remove_duplicate=False)}

@@ -1,4 +1,4 @@
-"""Which model family a search space or an exported sub-network belongs to."""
+"""Registry of model families: the family of a search space, or of an exported sub-network."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ FROM_SPEC: dict[str, Callable[[Spec], ModelFamily]] = {
     resnet.ResNetFamily.kind: resnet.from_spec,
     vision_language.VLFamily.kind: vision_language.from_spec,
 }
-"""Kind of family -> what makes the family of a spec."""
+"""Kind of family -> function that builds the family of a spec."""
 
 
 def from_spec(spec: Spec) -> ModelFamily:
-    """The family that a family's ``spec()`` describes.
+    """Build the family that a family's ``spec()`` describes.
 
     Raises:
         KeyError: no such kind, or an entry is missing.
@@ -31,8 +31,10 @@ def from_spec(spec: Spec) -> ModelFamily:
 
 
 def family_of(space: SearchSpace, vocab: Sequence[int]) -> ModelFamily:
-    """The family of a space over one vocabulary, or a source and a target vocabulary; of images, over so
-    many classes, with the images of its configuration's default.
+    """Return the family of a space over one vocabulary, or a source and a target vocabulary.
+
+    For networks over images ``vocab`` is the number of classes, and images have the default size of their
+    configuration.
 
     Raises:
         ValueError: two vocabularies for an encoder, or patches that do not tile those images.
@@ -50,7 +52,7 @@ def family_of(space: SearchSpace, vocab: Sequence[int]) -> ModelFamily:
 
 
 def image_family(space: SearchSpace, classes: int, **config: Any) -> ModelFamily:
-    """The family of a space of networks over images; ``config`` says what these are like.
+    """Return the family of a space of networks over images; ``config`` describes the images.
 
     Raises:
         ValueError: patches do not tile the images.

@@ -1,13 +1,13 @@
 """Latency predictors over architecture features.
 
-Latency of a Transformer is close to a constant plus, for every stack whose depth is searched, depth
-times a polynomial in the widths; that is the model, fitted as a ridge regression whose strength
-leave-one-out error chooses. It needs no random numbers and works from some 30 samples on.
+The latency of a Transformer is close to a constant plus, for every stack whose depth is searched, depth times
+a polynomial in the widths. That is the model, fitted as a ridge regression whose strength minimises the
+leave-one-out error. It needs no random numbers, and about 30 samples.
 
-Measured latencies carry noise that is skewed (a throttled or interrupted device is slow, never
-fast) and that grows with the latency. So residuals are weighted by one over the square root of
-the predicted latency, and the loss adds a small absolute term to the square: squares alone are
-driven by the slow outliers, absolute values alone predict the median, which lies below the mean.
+Measured latencies carry noise that is skewed (a throttled or interrupted device is slow, never fast) and that
+grows with the latency. So residuals are weighted by one over the square root of the predicted latency, and
+the loss adds a small absolute term to the square. Squares alone are driven by the slow outliers; absolute
+values alone predict the median, which lies below the mean.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 """Candidate ridge strengths, per sample, on standardised features."""
 
 ABSOLUTE = 0.2
-"""Weight of the absolute term of the loss, in units of the root-mean-square residual. Chosen on the
-published latency tables, where 0.1 to 0.2 serve both kinds of error."""
+"""Weight of the loss's absolute term, in units of the root-mean-square residual. Chosen on the published
+latency tables, where 0.1 to 0.2 serve both kinds of error."""
 
 MINIMUM_SAMPLES = 8
+"""Fewest measured latencies of a fit."""
 
 
 class LatencyPredictor:
@@ -54,7 +55,7 @@ class LatencyPredictor:
 
     @classmethod
     def for_space(cls, space: SearchSpace) -> LatencyPredictor:
-        """A predictor for ``features(space, architectures)``."""
+        """Return an unfitted predictor for ``features(space, architectures)``."""
         governors = {choice.depth for choice in space.choices}
         return cls([i for i, choice in enumerate(space.choices) if choice.name in governors])
 
@@ -108,7 +109,7 @@ class LatencyPredictor:
         return self
 
     def predict(self, x: ArrayLike) -> Array:
-        """Latencies ``[n]`` in milliseconds for features ``[n, k]`` (or one vector ``[k]``).
+        """Return latencies ``[n]`` in milliseconds for features ``[n, k]`` (or one vector ``[k]``).
 
         Raises:
             ValueError: not fitted, or another number of features.
@@ -123,7 +124,7 @@ class LatencyPredictor:
         return out
 
     def _expand(self, x: Array) -> tuple[Array, Array]:
-        """Columns that are not shrunk (constant, depths) and those that are."""
+        """Return the columns that are not shrunk (constant, depths) and those that are."""
         x = x / self._scale
         widths = x[:, self._rest]
         i, j = np.triu_indices(widths.shape[1])
@@ -140,7 +141,7 @@ class LatencyPredictor:
 
 
 def features(space: SearchSpace, architectures: Iterable[Mapping[str, Any]]) -> Array:
-    """What ``LatencyPredictor.for_space(space)`` reads: ``[n, number of choices]``."""
+    """Return the input of ``LatencyPredictor.for_space(space)``: ``[n, number of choices]``."""
     return np.stack([space.encode(arch, "aggr") for arch in architectures])
 
 
@@ -151,7 +152,7 @@ def _solve(design: Array, y: Array, penalty: Array, weights: Array) -> Array:
 
 
 def _leave_one_out(design: Array, y: Array, penalty: Array, weights: Array) -> Array:
-    """Residuals of each sample under the weighted ridge regression fitted on all others."""
+    """Return residuals of each sample under the weighted ridge regression fitted on all others."""
     weighted = design * (weights / weights.mean())[:, None]
     hat = design @ np.linalg.solve(weighted.T @ design + np.diag(penalty), weighted.T)
     return np.asarray((y - hat @ y) / np.maximum(1 - np.diag(hat), 1e-6), dtype=np.float64)

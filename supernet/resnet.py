@@ -31,16 +31,16 @@ from supernet.space import ArchitectureLike, SearchSpace
 from supernet.weights import Init, Slot, spread
 
 EPS, MOMENTUM = 1e-5, 0.1
-"""Of the batch norms; of their running averages, the share of the newest batch."""
+"""Epsilon of the batch norms, and the weight of the newest batch in their running averages."""
 STATISTICS_BATCH_COUNT = 4
-"""Training batches that statistics of a sub-network are taken over."""
+"""Training batches of a batch-norm recalibration."""
 DIVISOR = 8
-"""Channels come in multiples of this."""
+"""Divisor of every number of channels."""
 
 
 @dataclass(frozen=True)
 class ResNetConfig:
-    """What a family of sub-networks has in common besides its space's constants."""
+    """Configuration common to all sub-networks of a family, besides the space's constants."""
 
     classes: int
     image: int = 224
@@ -63,7 +63,8 @@ class Block:
 
 @dataclass(frozen=True)
 class Shape:
-    """One sub-network: widths of both halves of the stem, whether it has the middle one, and the blocks."""
+    """One sub-network: widths of both halves of the stem, presence of its middle convolution, and the
+    blocks."""
 
     middle: int
     stem: int
@@ -72,13 +73,14 @@ class Shape:
 
 
 def channels(width: float) -> int:
-    """The nearest multiple of ``DIVISOR``, upwards from the middle, but never a tenth less than asked."""
+    """Round a width to the nearest multiple of ``DIVISOR``, halves upwards, but never to less than 90 % of
+    it."""
     near = max(DIVISOR, int(width + DIVISOR / 2) // DIVISOR * DIVISOR)
     return near + DIVISOR if near < 0.9 * width else near
 
 
 class BatchNorm(nn.Module):
-    """Batch norm over as many channels as its weight has, with statistics of its own or none."""
+    """Batch norm over as many channels as its weight has, with running statistics of its own or none."""
 
     running_mean: Tensor | None
     running_var: Tensor | None
@@ -92,12 +94,12 @@ class BatchNorm(nn.Module):
         self.momentum = MOMENTUM
 
     def reset_statistics(self) -> None:
-        """Begin again with the statistics of nothing seen."""
+        """Reset the running statistics to mean 0 and variance 1."""
         self.running_mean = torch.zeros_like(self.weight, requires_grad=False, dtype=torch.float32).detach()
         self.running_var = torch.ones_like(self.running_mean)
 
     def drop_statistics(self) -> None:
-        """Have none: in training every batch has its own."""
+        """Drop the running statistics: in training every batch has its own."""
         self.running_mean = self.running_var = None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -119,7 +121,7 @@ class Convolution(nn.Sequential):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions, added to what came in or to its projection."""
+    """1x1, 3x3 and 1x1 convolutions, added to the input or to its projection."""
 
     def __init__(self, block: Block) -> None:
         super().__init__()
@@ -142,9 +144,9 @@ class ResNet(nn.Module):
     """One sub-network, or the skeleton of all of them.
 
     Args:
-        config: what the family has in common.
+        config: common to the family.
         shape: of the sub-network; ``configure`` sets another one over the same modules.
-        stem_stride: 2 halves the image in the stem and pools it; 1 leaves it whole.
+        stem_stride: 2 halves the image in the stem and pools it; 1 keeps its size.
     """
 
     def __init__(self, config: ResNetConfig, shape: Shape, stem_stride: int) -> None:
@@ -159,11 +161,11 @@ class ResNet(nn.Module):
         self.configure(shape)
 
     def configure(self, shape: Shape) -> None:
-        """Run ``shape`` from now on."""
+        """Set the shape to run."""
         self.deep, self.active = shape.deep, [block.name for block in shape.blocks]
 
     def start(self, images: Tensor) -> Tensor:
-        """Through the stem."""
+        """Apply the stem."""
         x = F.relu(self.stem["first"](images.to(self.stem["first"].norm.weight.dtype)))
         if self.deep:
             x = x + F.relu(self.stem["middle"](x))
@@ -171,7 +173,7 @@ class ResNet(nn.Module):
         return F.max_pool2d(x, 3, 2, 1) if self.stem_stride > 1 else x
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images ``[B, C, H, W]``, normalised, to logits ``[B, classes]``."""
+        """Classify normalised images ``[B, C, H, W]``: logits ``[B, classes]``."""
         x = self.start(images)
         for name in self.active:
             x = self.blocks[name](x)
@@ -192,9 +194,9 @@ class ResNetFamily(ModelFamily):
     kind: ClassVar[str] = "resnet"
     form: ClassVar[str] = "plain"
     statistics_batch_count: ClassVar[int] = STATISTICS_BATCH_COUNT
-    """Training batches that ``recalibrate`` takes."""
+    """Training batches that ``recalibrate`` needs."""
     outside = ("head.",)
-    """Beginnings of the parameter names that do not count as the body."""
+    """Prefixes of the parameter names that do not count as the body."""
 
     def __init__(self, space: SearchSpace, config: ResNetConfig) -> None:
         super().__init__(space, config)
@@ -202,7 +204,7 @@ class ResNetFamily(ModelFamily):
         self._slots = {n: Slot(shape, initial(n, shape)) for n, shape in self.extents(self.largest).items()}
 
     def shape(self, architecture: ArchitectureLike) -> Shape:
-        """What ``architecture`` means."""
+        """Return the shape of ``architecture``."""
         constants, width = self.space.constants, architecture["width"]
         if isinstance(width, int):
             width = (width,) * (2 + constants["stages"])
@@ -220,12 +222,11 @@ class ResNetFamily(ModelFamily):
         return Shape(middle, stem, bool(architecture["stem"]), tuple(blocks))
 
     def mixable(self) -> list[tuple[str, str]]:
-        """``(layer, linear)`` of every linear that a mixture-of-supernets mixes: the only one that there is,
-        the head."""
+        """Return ``(layer, linear)`` of the only linear layer, the head."""
         return [("head", "head")]
 
     def convolutions(self, architecture: ArchitectureLike) -> list[tuple[str, int, int, int, int]]:
-        """Name, channels in and out, kernel and pixels of a side that comes out of every convolution."""
+        """Return name, channels in and out, kernel size and output side in pixels of every convolution."""
         shape, side = self.shape(architecture), -(-self.config.image // self.stem_stride)
         found = [("stem.first", self.config.channels, shape.middle, 3, side)]
         if shape.deep:
@@ -252,12 +253,12 @@ class ResNetFamily(ModelFamily):
     def macs(
         self, architecture: ArchitectureLike, source_len: int = 0, target_len: int = 1
     ) -> tuple[int, int]:
-        """MACs over one image up to the head, and of the head; ``source_len`` is not looked at."""
+        """Return MACs of one image up to the head, and of the head; ``source_len`` is ignored."""
         body = sum(side**2 * a * b * k**2 for _, a, b, k, side in self.convolutions(architecture))
         return body, target_len * self.shape(architecture).blocks[-1].end * self.config.classes
 
     def skeleton(self, device: torch.device | str = "cpu") -> ResNet:
-        """All blocks without weights of their own; a supernet binds some into them."""
+        """Build all blocks without weights; a supernet binds weights into them."""
         with torch.device("meta"):
             model = self._module(self.largest)
         for norm in norms(model):
@@ -272,8 +273,10 @@ class ResNetFamily(ModelFamily):
         model.configure(self.shape(architecture))
 
     def reset_statistics(self, model: ResNet) -> None:
-        """Statistics of nothing seen for the weights that are now bound, in training none. A network of a
-        single architecture keeps its own."""
+        """Reset the batch-norm statistics for the bound weights; in training drop them.
+
+        A network of a single architecture keeps its own.
+        """
         for norm in [] if self.single else norms(model):
             if model.training or norm.weight.is_meta:
                 norm.drop_statistics()
@@ -281,11 +284,11 @@ class ResNetFamily(ModelFamily):
                 norm.reset_statistics()
 
     def recalibrate(self, model: ResNet, batches: Sequence[tuple[Tensor, ...]]) -> None:
-        """Give the weights that are now bound the means over batches of every batch norm's statistics.
+        """Set the batch-norm statistics of the bound weights to the means over ``batches``.
 
         Args:
             model: in evaluation mode.
-            batches: what it is called with, one after the other.
+            batches: inputs of its calls, one after the other.
         """
         found = norms(model)
         for norm in found:
@@ -312,12 +315,12 @@ class ResNetFamily(ModelFamily):
 
 
 def norms(model: nn.Module) -> list[BatchNorm]:
-    """Every batch norm of a network."""
+    """Return every batch norm of a network."""
     return [module for module in model.modules() if isinstance(module, BatchNorm)]
 
 
 def initial(name: str, shape: tuple[int, ...]) -> Init:
-    """He's for convolutions, by what goes out; a deviation of 0.01 for the head."""
+    """Return He's initialisation by fan-out for convolutions; a deviation of 0.01 for the head."""
     if len(shape) == 4:
         return Init("normal", math.sqrt(2 / (shape[0] * shape[2] * shape[3])))
     if name.endswith("bias"):
@@ -326,5 +329,5 @@ def initial(name: str, shape: tuple[int, ...]) -> Init:
 
 
 def from_spec(spec: Spec) -> ResNetFamily:
-    """The family that ``ResNetFamily.spec`` describes."""
+    """Build the family that ``ResNetFamily.spec`` describes."""
     return ResNetFamily(SearchSpace.from_dict(spec["space"]), ResNetConfig(**spec["config"]))

@@ -1,4 +1,4 @@
-"""Search over a space under a constraint: evolution as in HAT, and random search."""
+"""Search over a space under a constraint: HAT's evolution, and random search."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ import numpy as np
 from supernet.space import Architecture, SearchSpace
 
 ATTEMPTS = 10_000
-"""Draws for one allowed architecture before the constraint is called impossible."""
+"""Draws for one allowed architecture before the constraint counts as impossible."""
 
 Score = Callable[[Architecture], float]
+"""Objective of a search; lower is better."""
 Allowed = Callable[[Sequence[Architecture]], np.ndarray]
+"""Constraint of a search: boolean mask ``[n]`` over ``n`` architectures."""
 
 
 class InfeasibleError(ValueError):
-    """Nothing in the space meets the constraint."""
+    """No architecture of the space meets the constraint."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Evolution:
     """HAT's evolutionary search (section 3.3): 125 = 25 parents + 50 mutants + 50 crossovers.
 
     Keeps the ``parents`` lowest scores (elitist), redraws each gene of a mutant with
-    ``mutation_probability``, crosses genes uniformly, and redraws whatever is not allowed.
+    ``mutation_probability``, crosses genes uniformly, and redraws every architecture that is not allowed.
     ``evaluations`` caps the distinct architectures scored; a repeated one costs nothing.
     """
 
@@ -46,18 +48,18 @@ class Evolution:
         known: dict[Architecture, float] | None = None,
         progress: Callable[[float, float, str], None] | None = None,
     ) -> list[tuple[float, Architecture]]:
-        """The final parents, best first.
+        """Return the final parents with their scores, best first.
 
         Args:
-            space: where to look.
+            space: space to search.
             score: lower is better; called once for each distinct architecture.
             allowed: boolean mask over a batch of architectures.
-            rng: of every draw.
-            known: scores found before; new ones are added to it.
-            progress: told of evaluations done, evaluations possible, and the best score.
+            rng: generator of every draw.
+            known: scores of earlier searches; new ones are added to it.
+            progress: called with evaluations done, evaluations possible, and the best score.
 
         Raises:
-            InfeasibleError: nothing allowed was found.
+            InfeasibleError: no allowed architecture was drawn.
         """
         known = {} if known is None else known
         size = self.parents + self.mutants + self.crossovers
@@ -86,7 +88,7 @@ class Evolution:
         allowed: Allowed,
         rng: np.random.Generator,
     ) -> list[Architecture]:
-        """Mutants and crossovers of ``parents``, each redrawn until it is allowed."""
+        """Return mutants and crossovers of ``parents``, each redrawn until it is allowed."""
 
         def mutant(r: np.random.Generator) -> Architecture:
             return space.mutate(pick(parents, r), self.mutation_probability, r)
@@ -100,7 +102,8 @@ class Evolution:
 def random_search(
     space: SearchSpace, score: Score, allowed: Allowed, rng: np.random.Generator, evaluations: int
 ) -> list[tuple[float, Architecture]]:
-    """The best of ``evaluations`` distinct allowed architectures first."""
+    """Score ``evaluations`` allowed random architectures; return the distinct ones with scores, best
+    first."""
     scored: dict[Architecture, float] = {}
     for architecture in draw(space.sample, allowed, evaluations, rng):
         if architecture not in scored:
@@ -109,7 +112,7 @@ def random_search(
 
 
 def pick(parents: Sequence[Architecture], rng: np.random.Generator) -> Architecture:
-    """One of them, uniformly."""
+    """Draw one of the parents uniformly."""
     return parents[int(rng.integers(len(parents)))]
 
 
@@ -119,7 +122,7 @@ def draw(
     count: int,
     rng: np.random.Generator,
 ) -> list[Architecture]:
-    """``count`` allowed architectures; the constraint is asked about many at a time."""
+    """Draw ``count`` allowed architectures; the constraint is evaluated on many at a time."""
     kept: list[Architecture] = []
     for _ in range(max(1, ATTEMPTS // max(count, 1))):
         batch = [make(rng) for _ in range(max(count, 16))]

@@ -1,13 +1,13 @@
 """Encoder-decoder Transformer in HAT's search space: all of it in this single file.
 
-One class, :class:`Transformer`, made of plain ``nn.Linear``, ``nn.Embedding`` and ``nn.LayerNorm``
-modules, is both what a sub-network is exported as and the skeleton into which a supernet binds the
-weights of one architecture after another, so there is a single forward pass to be right about.
+One class, :class:`Transformer`, of plain ``nn.Linear``, ``nn.Embedding`` and ``nn.LayerNorm`` modules, serves
+two purposes. It is the exported sub-network, and it is the skeleton into which a supernet binds the weights
+of one architecture after another. So there is a single forward pass to verify.
 
-The space is that of HAT (Wang et al., ACL 2020, section 3.1): post-LN, one width for the encoder
-and one for the decoder, a feed-forward width and a number of heads per layer, 1 to 6 decoder
-layers, and cross-attention over the last one, two or three encoder layers, whose keys are laid end
-to end along time. Heads re-partition a fixed ``qkv_dim`` and so change no parameter.
+The space is that of HAT (Wang et al., ACL 2020, section 3.1): post-LN, one width for the encoder and one for
+the decoder, a feed-forward width and a number of heads per layer, 1 to 6 decoder layers, and cross-attention
+over the last one, two or three encoder layers, whose keys are concatenated along time. Heads re-partition a
+fixed ``qkv_dim`` and so change no parameter.
 """
 
 from __future__ import annotations
@@ -35,24 +35,24 @@ from supernet.space import ArchitectureLike, SearchSpace
 from supernet.weights import Init, Slot
 
 BOS, PAD, EOS, UNK = 0, 1, 2, 3
-"""Special tokens, in fairseq's order. ``EOS`` also opens the decoder's input, as in fairseq."""
+"""Ids of the special tokens, in fairseq's order. ``EOS`` also opens the decoder's input, as in fairseq."""
 
 SOURCES = {-1: 1, 1: 2, 2: 3}
-"""HAT's code of a cross-attention source -> how many of the last encoder layers it reads."""
+"""HAT's code of a cross-attention source -> number of last encoder layers attended to."""
 
 LARGE = 6_000_000
-"""Numbers in the queries from which masked attention on a GPU is worth its own products."""
+"""Elements of the queries from which masked attention on a GPU uses separate matrix products."""
 
 
 @dataclass(frozen=True)
 class Seq2SeqConfig:
-    """What a family of sub-networks has in common."""
+    """Configuration common to all sub-networks of a family."""
 
     source_vocab: int
     target_vocab: int
     share: str = "all"
-    """Embedding tables: ``all`` (encoder, decoder and output share one), ``decoder`` (decoder and
-    output share one) or ``none``. HAT shares all on WMT and none on IWSLT."""
+    """Embedding tables: ``all`` (encoder, decoder and output share one), ``decoder`` (decoder and output
+    share one) or ``none``. HAT shares all on WMT and none on IWSLT."""
     dropout: float = 0.3
     attention_dropout: float = 0.1
     activation_dropout: float = 0.0
@@ -70,17 +70,18 @@ class Seq2SeqConfig:
 
 @dataclass
 class Memory:
-    """What the encoder leaves to the decoder.
+    """Encoder output that the decoder attends to.
 
-    ``states``: outputs of the last up to three encoder layers, newest first, each ``[B, S, d]``.
-    ``bias``: additive mask ``[B, 1, 1, S]``, 0 or minus infinity.
+    ``states``: outputs of the last up to three encoder layers, newest first, each ``[B, S, d]``. ``bias``:
+    additive mask ``[B, 1, 1, S]``, 0 or minus infinity.
     """
 
     states: list[Tensor]
     bias: Tensor
 
     def reach(self, layers: int) -> tuple[Tensor, Tensor]:
-        """The last ``layers`` encoder outputs end to end: ``[B, layers * S, d]`` and its mask."""
+        """Return the last ``layers`` encoder outputs, concatenated over time ``[B, layers * S, d]``, and
+        their mask."""
         if layers == 1:
             return self.states[0], self.bias
         # A shallow encoder has fewer layers to offer than HAT's code may ask for.
@@ -91,7 +92,7 @@ class Memory:
 def attend(
     q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, dropout: float, causal: bool = False
 ) -> Tensor:
-    """Scaled dot-product attention, ``[B, H, T, h]`` in and ``[B, T, H * h]`` out."""
+    """Apply scaled dot-product attention, ``[B, H, T, h]`` in and ``[B, T, H * h]`` out."""
     if bias is not None and q.is_cuda and q.requires_grad and q.numel() >= LARGE:
         # Short sentences waste the tiles of the fused kernel that takes a mask: its backward pass
         # needs up to twice the time of plain products (H200, 24 tokens). Small batches are bound by
@@ -114,7 +115,7 @@ class SelfAttention(nn.Module):
         self.attention_dropout = 0.0
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values of ``[B, T, d]``, each ``[B, H, T, h]``."""
+        """Return queries, keys and values of ``[B, T, d]``, each ``[B, H, T, h]``."""
         q, k, v = self.qkv(x).chunk(3, dim=-1)
         return split_heads(q, self.heads), split_heads(k, self.heads), split_heads(v, self.heads)
 
@@ -137,7 +138,7 @@ class CrossAttention(nn.Module):
         self.attention_dropout = 0.0
 
     def remember(self, memory: Memory) -> tuple[Tensor, Tensor, Tensor]:
-        """Keys and values ``[B, H, sources * S, h]`` of the encoder, and their mask."""
+        """Return keys and values ``[B, H, sources * S, h]`` of the encoder, and their mask."""
         states, bias = memory.reach(self.sources)
         k, v = self.kv(states).chunk(2, dim=-1)
         return split_heads(k, self.heads), split_heads(v, self.heads), bias
@@ -148,7 +149,7 @@ class CrossAttention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Linear, ReLU, linear."""
+    """Linear, ReLU, linear: ``[B, T, width]`` to ``[B, T, width]``."""
 
     def __init__(self, width: int, inner: int) -> None:
         super().__init__()
@@ -206,15 +207,15 @@ class DecoderLayer(nn.Module):
         return self.rest(self.attention_norm(x + y), *self.cross.remember(memory))
 
     def rest(self, x: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
-        """What comes after self-attention, the same in training and step by step."""
+        """Apply cross-attention and feed-forward, the same in training and in step-by-step decoding."""
         x = self.cross_norm(x + dropout(self.cross(x, k, v, bias), self.dropout, self.training))
         return self.feed_forward_norm(x + dropout(self.feed_forward(x), self.dropout, self.training))
 
 
 @dataclass
 class LayerCache:
-    """Of one decoder layer: the encoder's keys and values ``[B, H, S, h]`` with their mask, and its
-    own keys and values ``[N, H, t, h]``."""
+    """Cache of one decoder layer: keys, values ``[B, H, S, h]`` and mask of the encoder, and keys and values
+    ``[N, H, t, h]`` of its own self-attention."""
 
     cross: tuple[Tensor, Tensor, Tensor]
     own: tuple[Tensor, Tensor] | None = None
@@ -223,15 +224,15 @@ class LayerCache:
 class DecoderCache:
     """Decoder state of ``N = B * beam`` rows, ``beam`` consecutive rows a sentence.
 
-    The encoder's keys and values are kept once a sentence: the beams of a sentence ask them as
-    so many queries, so reordering beams within a sentence touches the decoder's own only.
+    The encoder's keys and values are kept once a sentence: its beams attend to them as queries of one row. So
+    reordering beams within a sentence changes only the decoder's own keys and values.
     """
 
     def __init__(self, layers: list[LayerCache], beam: int) -> None:
         self.layers, self.beam, self.length = layers, beam, 0
 
     def reorder(self, rows: Tensor) -> None:
-        """Row i becomes old row ``rows[i]`` ``[N]``, which must be of the same sentence."""
+        """Replace row i by old row ``rows[i]`` ``[N]``, which must be of the same sentence."""
         for layer in self.layers:
             if layer.own is not None:
                 layer.own = (layer.own[0].index_select(0, rows), layer.own[1].index_select(0, rows))
@@ -249,8 +250,8 @@ class Transformer(nn.Module):
     """One sub-network, or the skeleton of all of them.
 
     Args:
-        config: what the family has in common.
-        architecture: widths, depths and heads (``supernet.space`` names of HAT's space).
+        config: common to the family.
+        architecture: widths, depths and heads (field names of HAT's space in ``supernet.space``).
         qkv_dim: total width of the heads, fixed over the space.
         position_dim: width of the supernet's table of positions, of which a prefix is used.
     """
@@ -297,11 +298,11 @@ class Transformer(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the network runs."""
+        """Device of the network."""
         return self.positions.device
 
     def embed(self, table: nn.Embedding, tokens: Tensor, width: int, start: int = 0) -> Tensor:
-        """Scaled token embeddings plus positions: ``[B, T] -> [B, T, width]``."""
+        """Return scaled token embeddings plus positions: ``[B, T] -> [B, T, width]``."""
         if start + tokens.shape[1] > self.config.max_positions:
             raise ValueError(
                 f"{start + tokens.shape[1]} tokens: at most {self.config.max_positions} are embedded"
@@ -321,9 +322,10 @@ class Transformer(nn.Module):
         return Memory(states[:-4:-1], bias)
 
     def forward(self, source: Tensor, target_in: Tensor, real: Tensor | None = None) -> Tensor:
-        """Logits ``[B, T, V]`` of every next token given ``source`` and ``target_in`` ``[B, T]``.
+        """Return logits ``[B, T, V]`` of every next token given ``source`` ``[B, S]`` and ``target_in`` ``[B,
+        T]``.
 
-        With ``real`` ``[N]``, indices into ``B * T``: logits ``[N, V]`` of those positions alone.
+        With ``real`` ``[N]``, indices into ``B * T``, return logits ``[N, V]`` of those positions alone.
         """
         memory = self.encode(source)
         x = self.embed(self.target_embedding, target_in, self.decoder_width)
@@ -333,19 +335,19 @@ class Transformer(nn.Module):
         return self.logits(x if real is None else x.flatten(0, 1).index_select(0, real))
 
     def logits(self, x: Tensor) -> Tensor:
-        """The output layer: ``[..., d] -> [..., V]``."""
+        """Apply the output layer: ``[..., d] -> [..., V]``."""
         if self.output is not None:
             return self.output(x)
         return F.linear(x, self.target_embedding.weight[:, : self.decoder_width])
 
     def decoder_cache(self, memory: Memory, beam: int = 1) -> DecoderCache:
-        """A fresh cache for ``beam`` rows a sentence."""
+        """Return a fresh cache for ``beam`` rows a sentence."""
         return DecoderCache(
             [LayerCache(x.cross.remember(memory)) for x in self.decoder[: self.decoder_depth]], beam
         )
 
     def step(self, tokens: Tensor, cache: DecoderCache) -> Tensor:
-        """Logits ``[N, V]`` after one more token a row, ``[N]``; the cache grows by one position."""
+        """Return logits ``[N, V]`` after one more token a row, ``[N]``; the cache grows by one position."""
         rows, beam = tokens.shape[0], cache.beam
         x = self.embed(self.target_embedding, tokens[:, None], self.decoder_width, cache.length)
         for layer, kept in zip(self.decoder[: self.decoder_depth], cache.layers, strict=True):
@@ -361,8 +363,8 @@ class Transformer(nn.Module):
 
 
 def position_table(length: int, width: int) -> Tensor:
-    """Sinusoidal positions ``[length, width]`` in fairseq's layout: sines, then cosines, counted
-    from ``PAD + 1``."""
+    """Return sinusoidal positions ``[length, width]`` in fairseq's layout: sines, then cosines, counted from
+    ``PAD + 1``."""
     half = width // 2
     rate = torch.exp(torch.arange(half, dtype=torch.float32) * -(math.log(10000) / max(half - 1, 1)))
     angle = torch.arange(PAD + 1, PAD + 1 + length, dtype=torch.float32)[:, None] * rate
@@ -373,13 +375,15 @@ def position_table(length: int, width: int) -> Tensor:
 class Seq2SeqFamily(ModelFamily):
     """All sub-networks of one search space over one pair of vocabularies.
 
-    Tells the substrate which tensors there are (``slots``), which leading part of each an
-    architecture uses (``extents``), and makes modules.
+    Args:
+        space: one of ``supernet.space.seq2seq_space``.
+        config: vocabularies, sharing and dropout.
+        position_dim: width of the table of positions; by default the space's largest width.
     """
 
     kind = "seq2seq"
     outside = ("source_embedding.", "target_embedding.", "output.")
-    """Beginnings of the parameter names that HAT's published counts leave out."""
+    """Prefixes of the parameter names that HAT's published counts leave out."""
 
     def __init__(self, space: SearchSpace, config: Seq2SeqConfig, position_dim: int | None = None) -> None:
         super().__init__(space, config)
@@ -391,8 +395,7 @@ class Seq2SeqFamily(ModelFamily):
         }
 
     def mixable(self) -> list[tuple[str, str]]:
-        """``(layer, linear)`` of every linear that a mixture-of-supernets mixes: the two of each
-        feed-forward (MoS, section 3.2)."""
+        """Return ``(layer, linear)`` of the two linear layers of each feed-forward (MoS, section 3.2)."""
         layers = [f"encoder.{i}" for i in range(self.largest["encoder_layers"])]
         layers += [f"decoder.{i}" for i in range(self.largest["decoder_layers"])]
         return [(layer, f"{layer}.feed_forward.{fc}") for layer in layers for fc in ("fc1", "fc2")]
@@ -431,7 +434,7 @@ class Seq2SeqFamily(ModelFamily):
         return shapes
 
     def macs(self, architecture: ArchitectureLike, source_len: int, target_len: int) -> tuple[int, int]:
-        """MACs of encoder and decoder layers, and of the output layer, for one sentence pair.
+        """Return MACs of encoder and decoder layers, and of the output layer, for one sentence pair.
 
         Cross-attention over k encoder layers has ``k * source_len`` keys, each projected anew by every
         decoder layer that reads them.
@@ -450,17 +453,17 @@ class Seq2SeqFamily(ModelFamily):
         return body, t * dec * self.config.target_vocab
 
     def skeleton(self, device: torch.device | str = "cpu") -> Transformer:
-        """The largest sub-network without storage of its own; a supernet binds weights into it."""
+        """Build the largest sub-network without storage; a supernet binds weights into it."""
         with torch.device("meta"):
             model = self.build(self.largest)
         model.positions = position_table(self.config.max_positions, self.position_dim).to(device)
         return model
 
     def configure(self, model: Transformer, architecture: ArchitectureLike) -> None:
-        """Set what is not a weight: depth, heads, cross-attention sources and dropout rates.
+        """Set depth, heads, cross-attention sources and dropout rates.
 
-        Dropout shrinks with width as in HAT's code: p times sub-network width over supernet width,
-        for all but the residual of the encoder's self-attention.
+        Dropout shrinks with width as in HAT's code: p times sub-network width over supernet width, except at
+        the residual of the encoder's self-attention.
         """
         a, c, top = architecture, self.config, self.largest
         model.encoder_width, model.decoder_width = a["encoder_embed_dim"], a["decoder_embed_dim"]
@@ -486,7 +489,7 @@ class Seq2SeqFamily(ModelFamily):
             layer.dropout = dec
 
     def build(self, architecture: ArchitectureLike) -> Transformer:
-        """One sub-network with parameters of its own (torch's initial values), in evaluation mode."""
+        """Build one sub-network with torch's initial values, in evaluation mode."""
         model = Transformer(self.config, architecture, qkv_dim=self.qkv_dim, position_dim=self.position_dim)
         return model.eval()
 
@@ -504,13 +507,13 @@ class Seq2SeqFamily(ModelFamily):
 
 
 def from_spec(spec: Spec) -> Seq2SeqFamily:
-    """The family that ``Seq2SeqFamily.spec`` describes."""
+    """Build the family that ``Seq2SeqFamily.spec`` describes."""
     fields = {k: v for k, v in spec.items() if k not in ("kind", "position_dim", "space")}
     return Seq2SeqFamily(SearchSpace.from_dict(spec["space"]), Seq2SeqConfig(**fields), spec["position_dim"])
 
 
 def initial(name: str, shape: tuple[int, ...]) -> Init:
-    """HAT's initialisation: Xavier-uniform matrices, zero biases, embeddings N(0, 1/width)."""
+    """Return HAT's initialisation: Xavier-uniform matrices, zero biases, embeddings N(0, 1/width)."""
     if name.endswith("bias"):
         return Init("constant", 0.0)
     if "norm" in name:

@@ -1,10 +1,11 @@
 """Encoders of images and text with modality experts: all of it in this single file.
 
 After BEiT-3 (Wang et al., CVPR 2023): the patches of an image and the tokens of a text are one sequence.
-Attention is shared; norms and feed-forwards are a modality's own, its *experts*. An image by itself passes
-through the vision experts alone. What is classified is the image's class token, whose last states nothing of
-the text's last feed-forward reaches: the last layer has none. The sub-layer norms of BEiT-3's code are left
-out. SimQ-NAS frees heads and feed-forward width of every layer, both experts of a layer alike, and depth.
+Attention is shared; each modality has norms and feed-forwards of its own, its *experts*. An image without
+text passes through the vision experts alone. The classifier reads the image's class token. The text's last
+feed-forward cannot reach that token, so the last layer has none. The sub-layer norms of BEiT-3's code are
+left out. SimQ-NAS searches heads and feed-forward width of every layer, equal for both experts of a layer,
+and depth.
 """
 
 from __future__ import annotations
@@ -46,15 +47,17 @@ VISION, LANGUAGE = "vision", "language"
 
 @dataclass(frozen=True)
 class VLConfig(ViTConfig):
-    """What a family of sub-networks has in common; without ``vocab`` there are the vision experts alone."""
+    """Configuration common to all sub-networks of a family; without ``vocab`` there are vision experts
+    alone."""
 
     vocab: int = 0
     text: int = 0
-    """Tokens of a text, padding included, at most."""
+    """Largest number of tokens of a text, padding included."""
 
 
 class Expert(nn.Module):
-    """What one modality has of its own in a layer; the last layer's language expert only feeds attention."""
+    """Norms and feed-forward of one modality in a layer; the last layer's language expert has only the norm
+    before attention."""
 
     def __init__(self, width: int, inner: int) -> None:
         super().__init__()
@@ -75,7 +78,7 @@ class Layer(nn.Module):
         self.dropout = dropout
 
     def attend(self, states: dict[str, Tensor], bias: Tensor | None) -> dict[str, Tensor]:
-        """States ``[B, T, width]`` of each modality, image first, to those after the shared attention."""
+        """Apply shared attention to the states ``[B, T, width]`` of each modality, image first."""
         normed = [self.experts[name].attention_norm(x) for name, x in states.items()]  # type: ignore[operator, union-attr]
         mixed = self.attention(torch.cat(normed, 1) if len(normed) > 1 else normed[0], bias)
         parts = mixed.split([x.shape[1] for x in normed], 1)
@@ -85,7 +88,7 @@ class Layer(nn.Module):
         }
 
     def feed(self, states: dict[str, Tensor], last: bool) -> dict[str, Tensor]:
-        """Through the experts' feed-forwards; the last layer leaves the text behind."""
+        """Apply the experts' feed-forwards; the last layer drops the text."""
         out = {}
         for name, x in states.items():
             if last and name == LANGUAGE:
@@ -96,7 +99,7 @@ class Layer(nn.Module):
 
 
 class Words(nn.Module):
-    """Words and their places."""
+    """Word and position embeddings of a text: ids ``[B, L]`` to ``[B, L, width]``."""
 
     def __init__(self, vocab: int, length: int, width: int) -> None:
         super().__init__()
@@ -113,9 +116,9 @@ class VisionLanguage(nn.Module):
     """One sub-network, or the skeleton of all of them.
 
     Args:
-        config: what the family has in common.
+        config: common to the family.
         shape: of the sub-network; ``configure`` sets another one over the same modules.
-        patch: height and width of a patch.
+        patch: height and width of a patch in pixels.
         head_dim: width of one head.
     """
 
@@ -135,13 +138,13 @@ class VisionLanguage(nn.Module):
         self.depth = len(shape.layers)
 
     def configure(self, shape: Shape) -> None:
-        """Run ``shape`` from now on."""
+        """Set the shape to run."""
         self.depth = len(shape.layers)
         for layer, (heads, _) in zip(self.layers, shape.layers, strict=False):
             layer.attention.heads = heads  # type: ignore[union-attr, assignment]
 
     def start(self, images: Tensor, tokens: Tensor | None = None) -> dict[str, Tensor]:
-        """Embedded patches and words: states of each modality, image first."""
+        """Embed patches and words: states of each modality, image first."""
         seen = patches(images, self.patch_size).to(self.embedding["image"].position.dtype)
         x: dict[str, Tensor] = {VISION: self.embedding["image"](self.patch(seen))}
         if tokens is not None:
@@ -149,7 +152,8 @@ class VisionLanguage(nn.Module):
         return {name: dropout(state, self.config.dropout, self.training) for name, state in x.items()}
 
     def bias(self, images: Tensor, tokens: Tensor | None = None) -> Tensor | None:
-        """Additive mask ``[B, 1, 1, T]``: minus infinity at padding of the texts, where there are some."""
+        """Return the additive mask ``[B, 1, 1, T]``, minus infinity at padding of the texts; None without
+        texts."""
         if tokens is None:
             return None
         place: Any = self.embedding["image"].position
@@ -157,23 +161,24 @@ class VisionLanguage(nn.Module):
         return padding_bias(padding, place.dtype)
 
     def states(self, images: Tensor, tokens: Tensor | None = None) -> Tensor:
-        """The image's states after the last layer, not yet normed ``[B, T, width]``."""
+        """Return the image's states ``[B, T, width]`` after the last layer, before the last norm."""
         x, bias = self.start(images, tokens), self.bias(images, tokens)
         for i, layer in enumerate(self.layers[: self.depth]):
             x = layer.feed(layer.attend(x, bias), i == self.depth - 1)  # type: ignore[operator, union-attr]
         return x[VISION]
 
     def encode(self, images: Tensor, tokens: Tensor | None = None) -> Tensor:
-        """The image's states ``[B, T, width]``, the class token's first, normed."""
+        """Return the image's normed states ``[B, T, width]``, the class token's first."""
         return self.norm(self.states(images, tokens))  # type: ignore[no-any-return]
 
     def forward(self, images: Tensor, tokens: Tensor | None = None) -> Tensor:
-        """Images ``[B, C, H, W]``, normalised, alone or with texts ``[B, L]``, to logits ``[B, classes]``."""
+        """Classify normalised images ``[B, C, H, W]``, alone or with texts ``[B, L]``: logits ``[B,
+        classes]``."""
         return self.head(self.norm(self.states(images, tokens)[:, 0]))  # type: ignore[no-any-return]
 
 
 def experts(config: VLConfig, shape: Shape, layer: int) -> dict[str, int]:
-    """Modality -> feed-forward width of its expert in a layer; 0 where it has none."""
+    """Return modality -> feed-forward width of its expert in a layer; 0 without a feed-forward."""
     inner = shape.layers[layer][1]
     last = layer == len(shape.layers) - 1
     return {VISION: inner} | ({LANGUAGE: 0 if last else inner} if config.vocab else {})
@@ -183,7 +188,7 @@ class VLFamily(ViTFamily):
     """All sub-networks of one search space over images of one size and texts over one vocabulary.
 
     Args:
-        space: as ``ViTFamily``'s.
+        space: as for ``ViTFamily``.
         config: classes, images and texts.
     """
 
@@ -191,7 +196,8 @@ class VLFamily(ViTFamily):
     config: VLConfig
 
     def mixable(self) -> list[tuple[str, str]]:
-        """``(layer, linear)`` of the two linears of every expert's feed-forward (MoS, section 3.2)."""
+        """Return ``(layer, linear)`` of the two linear layers of every expert's feed-forward (MoS, section
+        3.2)."""
         shape = self.shape(self.largest)
         names = [
             f"layers.{i}.experts.{name}.ffn"
@@ -223,8 +229,8 @@ class VLFamily(ViTFamily):
     def macs(
         self, architecture: ArchitectureLike, source_len: int = 0, target_len: int = 1
     ) -> tuple[int, int]:
-        """MACs over one image with one text of the full length, where there are texts, up to the head, and of
-        the head; ``source_len`` is not looked at."""
+        """Return MACs up to the head of one image with one text of full length (if there are texts), and of
+        the head."""
         shape, config = self.shape(architecture), self.config
         image, text = self.tokens, config.text if config.vocab else 0
         body = (image - 1) * config.channels * self.patch**2 * shape.width
@@ -240,5 +246,5 @@ class VLFamily(ViTFamily):
 
 
 def from_spec(spec: Spec) -> VLFamily:
-    """The family that ``VLFamily.spec`` describes."""
+    """Build the family that ``VLFamily.spec`` describes."""
     return VLFamily(SearchSpace.from_dict(spec["space"]), VLConfig(**spec["config"]))

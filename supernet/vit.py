@@ -31,12 +31,12 @@ from supernet.space import ArchitectureLike, SearchSpace
 from supernet.weights import Init, Slot
 
 EPS = 1e-6
-"""Of the layer norms, as in the paper's code."""
+"""Epsilon of the layer norms, as in the paper's code."""
 
 
 @dataclass(frozen=True)
 class ViTConfig:
-    """What a family of sub-networks has in common besides its space's constants."""
+    """Configuration common to all sub-networks of a family, besides the space's constants."""
 
     classes: int
     image: int = 224
@@ -68,14 +68,14 @@ class Attention(nn.Module):
         return q, k, v
 
     def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        """``bias`` ``[B, 1, 1, T]`` is minus infinity at tokens that are not there."""
+        """Attend over ``x`` ``[B, T, width]``; ``bias`` ``[B, 1, 1, T]`` is minus infinity at padding."""
         q, k, v = (split_heads(y, self.heads) for y in self.projections(x))
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         return self.out(y.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
 
 class FeedForward(nn.Module):
-    """Linear, GELU, linear."""
+    """Linear, GELU, linear: ``[B, T, width]`` to ``[B, T, width]``."""
 
     def __init__(self, width: int, inner: int) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ class FeedForward(nn.Module):
 
 
 class Layer(nn.Module):
-    """Attention and feed-forward, each behind a norm and added to what came in."""
+    """Pre-norm layer: attention and feed-forward, each behind a norm and with a residual."""
 
     def __init__(self, width: int, heads: int, inner: int, head_dim: int, dropout: float) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class Layer(nn.Module):
 
 
 class Embedding(nn.Module):
-    """The class token and the positions of it and of every patch."""
+    """Class token, and position embeddings of it and of every patch."""
 
     def __init__(self, patches: int, width: int) -> None:
         super().__init__()
@@ -110,13 +110,15 @@ class Embedding(nn.Module):
         self.position = nn.Parameter(0.02 * torch.randn(patches + 1, width))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Patches ``[B, N, width]`` to tokens ``[B, N + 1, width]``."""
+        """Embed patches ``[B, N, width]`` as tokens ``[B, N + 1, width]``."""
         return torch.cat([self.token.expand(x.shape[0], 1, -1), x], 1) + self.position
 
 
 def patches(images: Tensor, size: int) -> Tensor:
-    """Images ``[B, C, H, W]`` as patches ``[B, N, C * size * size]``, row by row; within a patch channel by
-    channel, as the weights of a convolution lie."""
+    """Cut images ``[B, C, H, W]`` into patches ``[B, N, C * size * size]``, row by row.
+
+    Within a patch values lie channel by channel, like the weights of a convolution.
+    """
     x = images.unflatten(3, (-1, size)).unflatten(2, (-1, size))
     return x.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
 
@@ -125,9 +127,9 @@ class ViT(nn.Module):
     """One sub-network, or the skeleton of all of them.
 
     Args:
-        config: what the family has in common.
+        config: common to the family.
         shape: of the sub-network; ``configure`` sets another one over the same modules.
-        patch: height and width of a patch.
+        patch: height and width of a patch in pixels.
         head_dim: width of one head.
     """
 
@@ -144,13 +146,13 @@ class ViT(nn.Module):
         self.depth = len(shape.layers)
 
     def configure(self, shape: Shape) -> None:
-        """Run ``shape`` from now on."""
+        """Set the shape to run."""
         self.depth = len(shape.layers)
         for layer, (heads, _) in zip(self.layers, shape.layers, strict=False):
             layer.attention.heads = heads  # type: ignore[union-attr, assignment]
 
     def states(self, images: Tensor) -> Tensor:
-        """Tokens after the last layer, not yet normed ``[B, T, width]``."""
+        """Return the tokens after the last layer ``[B, T, width]``, before the last norm."""
         x = self.embedding(self.patch(patches(images, self.patch_size).to(self.embedding.position.dtype)))
         x = dropout(x, self.config.dropout, self.training)
         for layer in self.layers[: self.depth]:
@@ -158,11 +160,11 @@ class ViT(nn.Module):
         return x  # type: ignore[no-any-return]
 
     def encode(self, images: Tensor) -> Tensor:
-        """Images ``[B, C, H, W]`` to states ``[B, T, width]``, the class token's first."""
+        """Encode images ``[B, C, H, W]`` as states ``[B, T, width]``, the class token's first."""
         return self.norm(self.states(images))  # type: ignore[no-any-return]
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images ``[B, C, H, W]``, normalised, to logits ``[B, classes]``."""
+        """Classify normalised images ``[B, C, H, W]``: logits ``[B, classes]``."""
         return self.head(self.norm(self.states(images)[:, 0]))  # type: ignore[no-any-return]
 
 
@@ -181,7 +183,7 @@ class ViTFamily(ModelFamily):
     kind: ClassVar[str] = "vit"
     form: ClassVar[str] = "plain"
     outside = ("embedding.", "head.")
-    """Beginnings of the parameter names that do not count as the body."""
+    """Prefixes of the parameter names that do not count as the body."""
 
     def __init__(self, space: SearchSpace, config: ViTConfig) -> None:
         super().__init__(space, config)
@@ -192,17 +194,16 @@ class ViTFamily(ModelFamily):
 
     @property
     def tokens(self) -> int:
-        """Of one image: its patches and the class token."""
+        """Tokens of one image: its patches and the class token."""
         return (self.config.image // self.patch) ** 2 + 1
 
     def shape(self, architecture: ArchitectureLike) -> Shape:
-        """What ``architecture`` means."""
+        """Return the shape of ``architecture``."""
         width = architecture["hidden"] if "hidden" in architecture else self.space.constants["hidden"]
         return Shape(width, tuple(zip(architecture["heads"], architecture["ffn"], strict=True)))
 
     def mixable(self) -> list[tuple[str, str]]:
-        """``(layer, linear)`` of every linear that a mixture-of-supernets mixes: the two of each
-        feed-forward (MoS, section 3.2)."""
+        """Return ``(layer, linear)`` of the two linear layers of each feed-forward (MoS, section 3.2)."""
         names = [f"layers.{i}.ffn" for i in range(len(self.largest["heads"]))]
         return [(name, f"{name}.{fc}") for name in names for fc in ("fc1", "fc2")]
 
@@ -221,8 +222,8 @@ class ViTFamily(ModelFamily):
     def macs(
         self, architecture: ArchitectureLike, source_len: int = 0, target_len: int = 1
     ) -> tuple[int, int]:
-        """MACs over one image up to the head, and of the head. How many tokens an image has is the
-        configuration's word, not ``source_len``'s."""
+        """Return MACs of one image up to the head, and of the head; the configuration decides the number of
+        tokens, not ``source_len``."""
         shape, t = self.shape(architecture), self.tokens
         body = (t - 1) * self.config.channels * self.patch**2 * shape.width
         for heads, inner in shape.layers:
@@ -255,12 +256,13 @@ def attention_shapes(name: str, width: int, inner: int) -> Shapes:
 
 
 def layer_macs(tokens: int, width: int, heads_width: int, inner: int) -> int:
-    """MACs of one layer: projections, both products of attention, feed-forward."""
+    """Return MACs of one layer: projections, both products of attention, feed-forward."""
     return 4 * tokens * width * heads_width + 2 * tokens**2 * heads_width + 2 * tokens * width * inner
 
 
 def initial(name: str) -> Init:
-    """Xavier's for linear layers, as in the paper's code; N(0, 0.02) for tables and head; zero biases."""
+    """Return the paper's initialisation: Xavier for linear layers, N(0, 0.02) for tables and head, zero
+    biases."""
     if name.startswith("embedding."):
         return Init("normal", 0.02)
     if name.endswith("bias"):
@@ -271,5 +273,5 @@ def initial(name: str) -> Init:
 
 
 def from_spec(spec: Spec) -> ViTFamily:
-    """The family that ``ViTFamily.spec`` describes."""
+    """Build the family that ``ViTFamily.spec`` describes."""
     return ViTFamily(SearchSpace.from_dict(spec["space"]), ViTConfig(**spec["config"]))

@@ -1,14 +1,14 @@
-"""Where the weights of one architecture come from.
+"""Sources of the weights of sub-networks: one flat vector, of which every architecture uses parts.
 
-A supernet keeps all its trainable numbers in one flat float32 vector. A :class:`WeightSource` hands
-out, for one architecture, the tensors its sub-network runs on (``bind``) and takes their gradients
-back (``collect``). Plain weight sharing (:class:`SharedSlices`) and a mixture of supernets differ in
-this object alone; models, training, search and export do not know which one they have.
+A supernet keeps all its trainable numbers in one flat float32 vector. A :class:`WeightSource` returns, for
+one architecture, the tensors that its sub-network runs on (``bind``) and folds their gradients back
+(``collect``). Plain weight sharing (:class:`SharedSlices`) and a mixture of supernets differ in this object
+alone; models, training, search and export are the same for both.
 
-What ``bind`` returns are leaf tensors that *alias* prefixes of persistent buffers, and whose
-``.grad`` aliases the same prefix of a persistent gradient buffer. Autograd accumulates into an
-existing ``.grad`` in place, so slicing costs neither a copy in the forward nor a full-size gradient
-in the backward pass, and a step over a new architecture launches nothing but the network itself.
+The tensors of ``bind`` are leaf tensors that *alias* leading parts of persistent buffers; their ``.grad``
+aliases the same part of a persistent gradient buffer. Autograd accumulates into an existing ``.grad`` in
+place. So slicing costs neither a copy in the forward nor a full-size gradient in the backward pass, and a
+step over a new architecture launches only the network's own kernels.
 """
 
 from __future__ import annotations
@@ -31,10 +31,11 @@ warnings.filterwarnings("ignore", message="grad and param do not obey the gradie
 
 @dataclass(frozen=True)
 class Init:
-    """How a tensor starts: ``constant`` value, ``normal`` deviation, ``uniform`` bound, ``xavier``
-    uniform gain, or ``identity``.
+    """Initialisation of a tensor.
 
-    ``blocks`` row blocks have a fan each (fused projections); ``zero_row`` is set to zero (padding).
+    ``kind`` decides the meaning of ``value``: ``constant`` value, ``normal`` deviation, ``uniform`` bound,
+    ``xavier`` uniform gain; ``identity`` ignores it. ``blocks`` row blocks have a fan each (fused
+    projections); ``zero_row`` is set to zero (padding).
     """
 
     kind: str
@@ -61,21 +62,24 @@ class Init:
 
 
 def spread(deviation: float, shape: Sequence[int]) -> Init:
-    """Uniform with this deviation, told as a gain over the fans of ``shape``: the form in which a mixture of
-    experts can scale it. What mixtures mix must not be ``normal``, which they would take for a gain."""
+    """Return the uniform initialisation with this standard deviation, for a tensor of this shape.
+
+    It is expressed as a gain over the fans, so that a mixture of experts can scale it. Tensors that are mixed
+    must not be ``normal``, whose deviation a mixture would take for a gain.
+    """
     return Init("xavier", deviation * math.sqrt((shape[0] + shape[1]) / 2))
 
 
 @dataclass(frozen=True)
 class Slot:
-    """One tensor of the supernet: its full shape and how it starts."""
+    """One tensor of the supernet: its full shape and its initialisation."""
 
     shape: tuple[int, ...]
     init: Init
 
 
 class SlicedTensors(Protocol):
-    """Tensors of which every architecture uses leading parts; model families are such."""
+    """Tensors of which every architecture uses leading parts, such as those of a model family."""
 
     def slots(self) -> Mapping[str, Slot]:
         """Return name -> full shape and initialisation."""
@@ -85,10 +89,10 @@ class SlicedTensors(Protocol):
 
 
 class Buffer:
-    """A flat tensor seen as named tensors, with a gradient of the same layout.
+    """A flat tensor with views of it by name, and a gradient of the same layout.
 
-    ``leaf`` returns a cached leaf over a leading part of one of them; its ``.grad`` is the same
-    part of the gradient, so backward passes add up there.
+    ``leaf`` returns a cached leaf over the leading part of one view; its ``.grad`` is the same part of the
+    gradient, so that backward passes accumulate there.
     """
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]], data: Tensor, grad: Tensor) -> None:
@@ -105,6 +109,7 @@ class Buffer:
         self._leaves: dict[tuple[str, tuple[int, ...]], Tensor] = {}
 
     def leaf(self, name: str, extents: tuple[int, ...]) -> Tensor:
+        """Return the leaf over the leading ``extents`` of tensor ``name``."""
         key = (name, extents)
         found = self._leaves.get(key)
         if found is None:
@@ -120,11 +125,15 @@ class WeightSource(nn.Module, ABC):
     """Weights for any architecture of a family.
 
     Args:
-        family: gives ``slots()`` and ``extents(architecture)``.
-        slots: what is trained, in the order it lies in ``flat``. The first ``plain`` entries are
-            bound directly; a subclass makes the other weights of a sub-network from the rest.
-        plain: how many of them.
+        family: ``slots()`` and ``extents(architecture)``.
+        slots: trained tensors, in the order in which they lie in ``flat``. The first ``plain`` entries are
+            bound directly; a subclass computes the other weights of a sub-network from the rest.
+        plain: number of directly bound entries.
         generator: CPU generator for the initial values.
+
+    Attributes:
+        flat: all trained numbers, float32.
+        version: number of changes of ``flat`` so far.
     """
 
     flat: nn.Parameter
@@ -163,15 +172,15 @@ class WeightSource(nn.Module, ABC):
         self.refresh()
 
     def refresh(self) -> None:
-        """To be called whenever ``flat`` has changed: once per update."""
+        """Register a change of ``flat``; call it once per update."""
         self.version += 1
         if self.compute is not self.master:
             self.compute.data.copy_(self.master.data[: self.plain_size])
 
     def bind(self, architecture: ArchitectureLike) -> dict[str, Tensor]:
-        """Leaf tensors in the compute precision, by name, for one architecture.
+        """Return leaf tensors in the compute precision, by name, for one architecture.
 
-        Valid until the next ``bind``. After the backward passes over it call ``collect`` once.
+        They are valid until the next ``bind``. Call ``collect`` once after the backward passes over them.
         """
         self.prepare(architecture)
         home = self.home
@@ -181,10 +190,10 @@ class WeightSource(nn.Module, ABC):
         }
 
     def prepare(self, architecture: ArchitectureLike) -> None:
-        """What must be made for this architecture before ``bind``; nothing for plain sharing."""
+        """Compute the weights that ``bind`` needs for this architecture; nothing to do for plain sharing."""
 
     def home(self, name: str) -> Buffer:
-        """The buffer that holds weight ``name``."""
+        """Return the buffer that holds weight ``name``."""
         return self.compute
 
     def collect(self) -> None:
@@ -195,11 +204,11 @@ class WeightSource(nn.Module, ABC):
 
     @abstractmethod
     def bake(self, architecture: ArchitectureLike) -> dict[str, Tensor]:
-        """Float32 copies of one architecture's weights, from the master values, for export."""
+        """Return float32 copies of one architecture's weights, from the master values, for export."""
 
 
 class SharedSlices(WeightSource):
-    """Plain weight sharing: every sub-network uses the leading part of each tensor (HAT, 3.1)."""
+    """Plain weight sharing: every sub-network uses the leading part of each tensor (HAT, section 3.1)."""
 
     def __init__(self, family: SlicedTensors, generator: torch.Generator, device: str = "cpu") -> None:
         slots = family.slots()
@@ -212,7 +221,8 @@ class SharedSlices(WeightSource):
         }
 
     def adopt(self, weights: Mapping[str, Tensor]) -> None:
-        """Start from the leading parts of tensors that are at least as large; others stay as they are.
+        """Warm start from the leading parts of tensors at least as large as ours; tensors without a
+        counterpart stay.
 
         Raises:
             ValueError: a name is not known here, or a tensor is smaller.

@@ -1,4 +1,4 @@
-"""Choices of a search space, and the architectures made of them."""
+"""Choices of a search space, and the architectures that combine their options."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from supernet.space.search_space import SearchSpace
 
 Value = int | tuple[int, ...]
+"""Value of one field: an integer, or one integer a layer."""
 ArchitectureLike = Mapping[str, Any]
 """An ``Architecture``, or plain values of its fields: each an integer, or one integer a layer."""
 
@@ -23,9 +24,10 @@ class Choice:
         name: field of the architecture.
         options: allowed values.
         repeat: genes of this choice, one a layer; 1 without ``depth`` makes a plain integer field.
-        depth: name of the choice that says how many of the ``repeat`` layers are active.
-        codes: option -> number that stands for it in encodings and in the order of sizes, for
-            options whose values are labels (by default the option itself).
+        depth: name of the choice that holds the number of active layers, at most ``repeat``; None if all
+            are active.
+        codes: option -> number that represents it in encodings and in the order of sizes, for options whose
+            values are labels; by default the option itself.
     """
 
     name: str
@@ -50,24 +52,24 @@ class Choice:
         return self.repeat > 1 or self.depth is not None
 
     def code(self, option: int) -> int:
-        """The number that stands for ``option`` in encodings."""
+        """Return the number that represents ``option`` in encodings."""
         return option if self.codes is None else self.codes[option]
 
     @property
     def scale(self) -> int:
-        """Largest magnitude of a code: what encodings are divided by."""
+        """Largest magnitude of a code, by which encodings are divided."""
         return max(abs(self.code(option)) for option in self.options) or 1
 
 
 class Architecture(Mapping[str, Value]):
-    """The active values of one architecture; immutable, hashable, equal by active values."""
+    """Active values of one architecture; immutable, hashable, equal by active values."""
 
     __slots__ = ("_hash", "_values", "genes", "space")
 
     genes: tuple[int, ...]
-    """The full genotype as option values, inactive layers included; not part of equality."""
+    """Full genotype as option values, inactive layers included; not part of equality."""
     space: SearchSpace | None
-    """Of which it is one; not part of equality."""
+    """Search space of the architecture, or None; not part of equality."""
 
     def __init__(
         self, values: Mapping[str, Value], genes: Sequence[int], space: SearchSpace | None = None
@@ -98,19 +100,20 @@ class Architecture(Mapping[str, Value]):
         return f"Architecture({self.key()})"
 
     def key(self) -> str:
-        """Canonical short name, such as ``640_6_3072x6_8x6_512_1_2048_8_4_-1``; fit for file names."""
+        """Return the canonical short name, such as ``640_6_3072x6_8x6_512_1_2048_8_4_-1``; fit for file
+        names."""
         return "_".join(
             ".".join(_run(value, len(list(group))) for value, group in groupby(layers_of(field)))
             for field in self._values.values()
         )
 
     def to_dict(self) -> dict[str, int | list[int]]:
-        """Plain JSON types; ``SearchSpace.architecture`` reads it back."""
+        """Return plain JSON types; ``SearchSpace.architecture`` reads them back."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in self.items()}
 
 
 def layers_of(value: Value) -> tuple[int, ...]:
-    """A field as one value per layer; a plain integer counts as one layer."""
+    """Return a field as one value per layer; a plain integer counts as one layer."""
     return value if isinstance(value, tuple) else (value,)
 
 

@@ -22,7 +22,7 @@ def seq2seq_space(
     decoder_layers: tuple[int, ...],
     cross_source: tuple[int, ...] = (-1, 1, 2),
 ) -> SearchSpace:
-    """HAT's family of encoder-decoder spaces (Wang et al. 2020, section 3.1).
+    """Build one of HAT's encoder-decoder spaces (Wang et al. 2020, section 3.1).
 
     ``cross_source`` keeps HAT's labels: -1 attends to the last encoder layer, 1 to the last two,
     2 to the last three. Heads only partition ``qkv_dim``.
@@ -54,7 +54,7 @@ def seq2seq_space(
 
 
 def hat_space0() -> SearchSpace:
-    """HAT's space for the WMT tasks, 4.18e14 architectures."""
+    """Build HAT's space for the WMT tasks, 4.18e14 architectures."""
     return seq2seq_space(
         "hat-space0",
         embed=(640, 512),
@@ -67,7 +67,7 @@ def hat_space0() -> SearchSpace:
 
 
 def hat_space1() -> SearchSpace:
-    """HAT's space for IWSLT'14 De-En, of the same cardinality as ``hat-space0``."""
+    """Build HAT's space for IWSLT'14 De-En, of the same cardinality as ``hat-space0``."""
     return seq2seq_space(
         "hat-space1",
         embed=(640, 512),
@@ -80,7 +80,7 @@ def hat_space1() -> SearchSpace:
 
 
 def iwslt_s() -> SearchSpace:
-    """Scaled down from ``hat-space1`` for IWSLT-sized data on one small device."""
+    """Build ``hat-space1`` scaled down for IWSLT-sized data on one small device."""
     return seq2seq_space(
         "iwslt-s",
         embed=(384, 256),
@@ -93,7 +93,7 @@ def iwslt_s() -> SearchSpace:
 
 
 def multi30k_xs() -> SearchSpace:
-    """Scaled down from ``hat-space1`` for 29,000 image captions."""
+    """Build ``hat-space1`` scaled down for 29,000 image captions."""
     return seq2seq_space(
         "multi30k-xs",
         embed=(256, 192),
@@ -106,7 +106,8 @@ def multi30k_xs() -> SearchSpace:
 
 
 def mt_smoke() -> SearchSpace:
-    """Minutes on two CPU cores; two encoder layers leave no third one to attend to."""
+    """Build a translation space for minutes on two CPU cores; its two encoder layers leave no third one to
+    attend to."""
     return seq2seq_space(
         "mt-smoke",
         embed=(64, 32),
@@ -128,7 +129,8 @@ def homogeneous_space(
     layers: Sequence[int],
     head_dim: int,
 ) -> SearchSpace:
-    """Encoders whose layers are all alike; ``head_dim`` 0 lets the heads share the layer's width."""
+    """Build a space of encoders with identical layers; with ``head_dim`` 0 the heads share the layer's
+    width."""
     choices = {"width": width, "heads": heads, "ffn_tenths": ffn_tenths, "layers": layers}
     return SearchSpace(
         name, [Choice(c, tuple(options)) for c, options in choices.items()], {"head_dim": head_dim}
@@ -136,8 +138,10 @@ def homogeneous_space(
 
 
 def autodistil(size: str) -> SearchSpace:
-    """One of AutoDistil's three sub-spaces of 256 (Xu et al. 2022, table 1), or ``all``: the smallest
-    product of options that has them all, for the ablation with one supernet."""
+    """Build one of AutoDistil's three sub-spaces of 256 architectures (Xu et al. 2022, table 1).
+
+    ``all`` is the smallest product of options that contains the three, for the ablation with one supernet.
+    """
     width, tenths, heads, layers = {
         "tiny": (range(128, 225, 32), (20, 25, 30, 35), range(7, 11), range(4, 8)),
         "small": (range(256, 353, 32), (25, 30, 35, 40), range(7, 11), range(9, 13)),
@@ -157,8 +161,10 @@ def autodistil(size: str) -> SearchSpace:
 def autodistil_scaled(
     name: str, size: str, widths: Sequence[int], layers: Sequence[int], head_dim: int
 ) -> SearchSpace:
-    """Scaled-down AutoDistil: sub-spaces of 81 architectures, apart in width: ``small`` has the first three
-    of six, ``base`` the others, ``all`` is just both."""
+    """Build a scaled-down AutoDistil sub-space of 81 architectures.
+
+    ``small`` has the first three of six widths, ``base`` the others, ``all`` all six.
+    """
     width = {"small": widths[:3], "base": widths[3:], "all": widths}[size]
     return homogeneous_space(
         f"{name}-{size}",
@@ -187,7 +193,7 @@ autodistil_smoke = partial(
 
 
 def mos_bert_v5() -> SearchSpace:
-    """Mixture-of-supernets' homogeneous space v5.1: 550 architectures."""
+    """Build mixture-of-supernets' homogeneous space v5.1: 550 architectures."""
     return homogeneous_space(
         "mos-bert-v5.1",
         width=range(120, 769, 12),
@@ -199,7 +205,8 @@ def mos_bert_v5() -> SearchSpace:
 
 
 def bert_smoke() -> SearchSpace:
-    """Minutes on two CPU cores; depth decides most of the latency of networks as small as these."""
+    """Build an encoder space for minutes on two CPU cores; depth decides most of the latency of such small
+    networks."""
     return homogeneous_space(
         "bert-smoke",
         width=(32, 48, 64, 96),
@@ -213,7 +220,7 @@ def bert_smoke() -> SearchSpace:
 def bottleneck_space(
     name: str, widths: Sequence[int], layers: int, *, hub: int, heads: int, ffn: int
 ) -> SearchSpace:
-    """Encoders with a width of its own for each layer (SuperShaper)."""
+    """Build a space of encoders with one width for each layer (SuperShaper)."""
     constants = {"hub": hub, "heads": heads, "ffn": ffn}
     return SearchSpace(name, [Choice("widths", tuple(widths), layers)], constants)
 
@@ -229,8 +236,12 @@ def cell_space(
     head_dim: int = 64,
     ffn_ratio: int = 4,
 ) -> SearchSpace:
-    """NAS-BERT's blocks (Xu et al. 2021, section 3.1). No operation at all is a layer less, at the end of
-    its block, so that no network has two names. Operations: ``supernet.bert.CELLS``."""
+    """Build a space of NAS-BERT's blocks (Xu et al. 2021, section 3.1), with operations
+    ``supernet.bert.CELLS``.
+
+    NAS-BERT's identity operation is expressed as one layer less at the end of its block, so that every
+    network has one name.
+    """
     choices = []
     for block in range(blocks):
         choices += [
@@ -260,8 +271,11 @@ def layered_space(
     hidden: int | Sequence[int],
     **constants: int,
 ) -> SearchSpace:
-    """Stacks of one width with heads and feed-forward width of each layer (SimQ-NAS): encoders of text, and
-    with ``patch`` of images, with ``experts``, one for each, of both. Several ``hidden`` are searched."""
+    """Build a space of stacks of one width with heads and feed-forward width of each layer (SimQ-NAS).
+
+    The stacks encode text; with the constant ``patch`` images; with ``experts``, one for each modality, both.
+    Several ``hidden`` widths are searched, one is a constant.
+    """
     deepest = max(layers)
     choices = [
         Choice("layers", tuple(layers)),
@@ -276,7 +290,7 @@ def layered_space(
 
 
 simq_base = partial(layered_space, heads=(6, 8, 10, 12), hidden=768)
-"""What SimQ-NAS' spaces of Transformers of BERT's base size share."""
+"""SimQ-NAS' spaces of Transformers of BERT's base size."""
 
 
 def resnet_space(
@@ -292,17 +306,21 @@ def resnet_space(
     alike: bool = False,
     stem: Sequence[int] = (0, 1),
 ) -> SearchSpace:
-    """Bottleneck residual networks as Once-for-All has them: blocks a stage, inner width of each block as a
-    percentage of its stage's width, width of every stage and of both halves of the stem in per cent.
+    """Build a space of bottleneck residual networks as in Once-for-All (Cai et al., ICLR 2020).
+
+    Searched are the blocks of each stage, the inner width of each block in per cent of its stage's width, and
+    the widths of every stage and of both halves of the stem in per cent.
 
     Args:
         name: of the space.
         stages: fewest blocks of each stage; a stage has up to ``deeper`` more.
-        widths: full width of each stage.
-        stem_width: full width of the stem.
-        stem_stride: 2, as for photographs, halves the stem's image and pools it; 1 leaves small images whole.
-        alike: one width for all, in place of one for every stage and both halves of the stem.
-        stem: whether the stem may lack or have its middle convolution.
+        widths: full width of each stage in channels.
+        stem_width: full width of the stem in channels.
+        stem_stride: 2 halves the image in the stem and pools it, as for photographs; 1 keeps the size of
+            small images.
+        alike: search one width factor for everything instead of one for every stage and both halves of the
+            stem.
+        stem: options of the stem's middle convolution: 0 without, 1 with.
     """
     wide = Choice("width", tuple(width)) if alike else Choice("width", tuple(width), 2 + len(stages))
     choices = [Choice("stem", tuple(stem)), wide]
@@ -422,10 +440,11 @@ SPACES: dict[str, Callable[[], SearchSpace]] = {
         experts=2,
     ),
 }
+"""Name -> builder of the space."""
 
 
 def get_space(name: str) -> SearchSpace:
-    """The space called ``name``.
+    """Return the space called ``name``.
 
     Raises:
         ValueError: no such space; the message has the known names and the nearest one.
@@ -453,7 +472,7 @@ HAT_FIELDS = {
 
 
 def from_hat(space: SearchSpace, published: Mapping[str, Any]) -> Architecture:
-    """An architecture written with the field names of HAT's published files.
+    """Read an architecture written with the field names of HAT's published files.
 
     Per-layer lists may be longer than the depth (HAT's own files are): the rest is ignored.
 

@@ -1,9 +1,8 @@
-"""A finite search space over named integer choices: sample, mutate, cross over, encode, validate.
+"""Finite search spaces over named integer choices: sample, mutate, cross over, encode, validate.
 
-A space works on *genotypes* (one option value per gene, inactive layers included) and hands out
-``Architecture`` objects (active values only), so that mutation and crossover stay simple while two
-genotypes that build the same network are equal. Needs NumPy only; every random draw comes from
-the generator that the caller passes.
+A space works on *genotypes* (one option value per gene, inactive layers included) and returns
+``Architecture`` objects (active values only). So mutation and crossover stay simple, and two genotypes that
+build the same network are equal. Needs NumPy only; every random draw comes from the caller's generator.
 """
 
 from __future__ import annotations
@@ -24,11 +23,11 @@ class SearchSpace:
     """A finite set of architectures.
 
     Args:
-        name: how tables and records call it.
+        name: used in tables and records.
         choices: in gene order.
-        constants: dimensions that the model family needs and nobody searches (``qkv_dim``).
-        allowed: option values per gene, a subset of the choice's options; default all of them.
-            Encodings and field names stay those of the whole space.
+        constants: dimensions of the model family that are not searched, such as ``qkv_dim``.
+        allowed: option values per gene, a subset of the choice's options; default all of them. Encodings
+            and field names stay those of the unrestricted space.
     """
 
     def __init__(
@@ -78,7 +77,7 @@ class SearchSpace:
         return f"SearchSpace({self.name!r}, {self.size():.3g} architectures)"
 
     def choice(self, name: str) -> Choice:
-        """The choice called ``name``."""
+        """Return the choice called ``name``."""
         return self._by_name[name]
 
     def _genes_of(self, choice: Choice) -> slice:
@@ -86,7 +85,7 @@ class SearchSpace:
         return slice(start, start + choice.repeat)
 
     def size(self) -> int:
-        """How many distinct architectures there are (by active values)."""
+        """Return the number of distinct architectures (by active values)."""
         total = 1
         governors = {choice.depth for choice in self.choices if choice.depth is not None}
         for choice in self.choices:
@@ -102,7 +101,8 @@ class SearchSpace:
         return total
 
     def __iter__(self) -> Iterator[Architecture]:
-        """Every architecture once, in the order of the options; for spaces small enough to be listed."""
+        """Iterate over every architecture once, in the order of the options; feasible for small spaces
+        only."""
         seen: set[Architecture] = set()
         for genes in product(*self.allowed):
             architecture = self.from_genes(genes)
@@ -111,7 +111,7 @@ class SearchSpace:
                 yield architecture
 
     def from_genes(self, genes: Sequence[int]) -> Architecture:
-        """The architecture of a full genotype of option values (``Architecture.genes``).
+        """Return the architecture of a full genotype of option values (``Architecture.genes``).
 
         Raises:
             ValueError: wrong length, or a value outside the gene's options.
@@ -178,15 +178,15 @@ class SearchSpace:
         return [int(item) for item in layers]
 
     def validate(self, arch: ArchitectureLike) -> None:
-        """Raise ``ValueError`` where ``arch`` is not an architecture of this space."""
+        """Raise ``ValueError`` if ``arch`` is not an architecture of this space."""
         self.architecture(arch)
 
     def sample(self, rng: np.random.Generator) -> Architecture:
-        """Every gene drawn uniformly and independently."""
+        """Draw an architecture: every gene uniformly and independently."""
         return self._pick(rng.integers(0, self._counts))
 
     def mutate(self, arch: Architecture, p: float, rng: np.random.Generator) -> Architecture:
-        """Each gene is drawn anew, uniformly, with probability ``p`` (it may come out the same)."""
+        """Draw each gene anew, uniformly, with probability ``p``; a redrawn gene may keep its value."""
         redraw = rng.random(len(self._counts)) < p
         fresh = self._pick(rng.integers(0, self._counts)).genes
         return self.from_genes(
@@ -194,7 +194,7 @@ class SearchSpace:
         )
 
     def crossover(self, a: Architecture, b: Architecture, rng: np.random.Generator) -> Architecture:
-        """Each gene comes from ``a`` or from ``b`` with equal chance."""
+        """Combine two architectures: each gene comes from ``a`` or from ``b`` with equal probability."""
         first = rng.random(len(self._counts)) < 0.5
         return self.from_genes([x if f else y for x, y, f in zip(a.genes, b.genes, first, strict=True)])
 
@@ -210,15 +210,15 @@ class SearchSpace:
         return genes
 
     def largest(self) -> Architecture:
-        """The largest option everywhere (by code)."""
+        """Return the architecture with the largest option everywhere (by code)."""
         return self.from_genes(self._extreme(max))
 
     def smallest(self) -> Architecture:
-        """The smallest option everywhere (by code)."""
+        """Return the architecture with the smallest option everywhere (by code)."""
         return self.from_genes(self._extreme(min))
 
     def encode(self, arch: ArchitectureLike, kind: str = "aggr") -> NDArray[np.float64]:
-        """Architecture as numbers in [0, 1] (for options that are not negative).
+        """Encode an architecture as numbers in [0, 1] (if no option is negative).
 
         Args:
             arch: an architecture of this space.
@@ -240,7 +240,7 @@ class SearchSpace:
         return np.array(parts, dtype=np.float64)
 
     def restrict_to(self, arch: ArchitectureLike) -> SearchSpace:
-        """The space whose one architecture is ``arch``; encodings stay those of this space."""
+        """Return the space of the one architecture ``arch``; encodings stay those of this space."""
         kept = self.architecture(arch)
         if isinstance(arch, Architecture):
             kept = self.from_genes(arch.genes)  # keeps its inactive genes, so that operators accept it
@@ -249,7 +249,7 @@ class SearchSpace:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON description; ``from_dict`` reads it back."""
+        """Return a plain JSON description; ``from_dict`` reads it back."""
         choices = [
             {
                 "name": choice.name,
@@ -269,7 +269,7 @@ class SearchSpace:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> SearchSpace:
-        """The inverse of ``to_dict``."""
+        """Build a space from the description that ``to_dict`` returns."""
         choices = [
             Choice(
                 item["name"],

@@ -1,4 +1,4 @@
-"""What a network is trained towards: losses over batches."""
+"""Training objectives: losses over batches."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from supernet.elastic import FORWARD_COST
 
 
 class Batch(Protocol):
-    """What a network is trained on: ``model(*inputs)`` gives logits ``[N, V]`` for ``labels`` ``[N]``.
+    """One training batch: ``model(*inputs)`` returns logits ``[N, V]`` for ``labels`` ``[N]``.
 
-    ``tokens`` is what one pass over it is charged; ``prepaid`` passes were charged when it was drawn,
-    ``passes`` counts those made. ``tensors`` are given for batches that all have the same shapes; None where
-    shapes differ.
+    ``tokens``: cost of one pass over it. ``prepaid``: passes charged when it was drawn; ``passes``: passes so
+    far. ``tensors``: all tensors if every batch of the stream has the same shapes, else None.
     """
 
     labels: Tensor
@@ -35,8 +34,8 @@ class Batch(Protocol):
 class TokenLoss(torch.autograd.Function):
     """Label-smoothed cross-entropy with its gradient in closed form.
 
-    A third of the memory traffic of the composed operations, which at a vocabulary of thousands is
-    what this loss costs.
+    It takes a third of the memory traffic of the composed operations, which at a vocabulary of thousands
+    dominates the cost of this loss.
     """
 
     @staticmethod
@@ -60,7 +59,7 @@ class TokenLoss(torch.autograd.Function):
 
 
 def token_loss(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
-    """Summed label-smoothed cross-entropy in nats of ``[N, V]`` logits and ``[N]`` labels.
+    """Return the summed label-smoothed cross-entropy in nats of ``[N, V]`` logits and ``[N]`` labels.
 
     The smoothing mass is spread over the whole vocabulary, the label included (fairseq's 0.8).
     """
@@ -68,36 +67,41 @@ def token_loss(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
 
 
 def soft_loss(logits: Tensor, teacher: Tensor) -> Tensor:
-    """Summed cross-entropy of ``[N, V]`` logits against the teacher's distribution."""
+    """Return the summed cross-entropy in nats of ``[N, V]`` logits against the teacher's logits ``[N,
+    V]``."""
     return -(teacher.float().softmax(-1) * F.log_softmax(logits, -1, dtype=torch.float32)).sum()
 
 
 TEACHER_COST = FORWARD_COST
-"""A teacher's forward pass, in forward-backward passes."""
+"""Cost of a teacher's forward pass, in forward-backward passes."""
 
 
 class Objective(Protocol):
-    """What a pass is trained towards.
+    """Loss that a pass minimises.
 
-    ``teacher_cost``: what making the first lesson of a batch costs besides the passes, as a number of passes.
+    ``teacher_cost``: cost of computing a batch's teacher output, in passes.
     """
 
     teacher_cost: ClassVar[float]
 
     def __call__(self, model: Any, batch: Any, teacher_output: Any) -> tuple[Tensor, Any]:
-        """Summed loss of ``model`` on ``batch``, and the lesson for later passes over the same batch.
+        """Return the summed loss of ``model`` on ``batch``, and the teacher output for later passes over that
+        batch.
 
         ``teacher_output`` is None on the first pass over a batch in an update.
         """
 
     def weight(self, batch: Any) -> int:
-        """How many things the loss of ``batch`` is a sum over."""
+        """Return the number of terms in the summed loss of ``batch``."""
 
 
 @dataclass(frozen=True)
 class Labels:
-    """Label-smoothed cross-entropy. With ``distill``, passes after the first learn from its predictions
-    instead (in-place distillation, Yu and Huang, 2019)."""
+    """Label-smoothed cross-entropy.
+
+    With ``distill``, passes after the first learn from the first one's logits (in-place distillation, Yu and
+    Huang, 2019).
+    """
 
     smoothing: float = 0.0
     distill: bool = False

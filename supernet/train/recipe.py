@@ -1,4 +1,4 @@
-"""How a network is trained: rates and batches, and which architectures an update trains."""
+"""Training recipes (rates, batches, precision) and samplings: the architectures that one update trains."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from supernet.space import Architecture, SearchSpace
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained; the same for every method of a comparison."""
+    """Training hyper-parameters; the same for every method of a comparison."""
 
     learning_rate: float = 1e-3
     """Peak of the schedule."""
@@ -30,7 +30,7 @@ class Recipe:
     accumulate: int = 1
     """Micro-batches an update."""
     clip_norm: float = 0.0
-    """Largest gradient norm; 0 leaves gradients as they are."""
+    """Largest gradient norm; 0 disables clipping."""
     precision: str = "fp32"
     """``fp32``, ``bf16`` or ``fp16`` (with loss scaling)."""
     average_checkpoints: int = 0
@@ -44,7 +44,7 @@ class Recipe:
             raise ValueError(f"warmup {self.warmup}: a share of training between 0 and 1")
 
     def rate(self, done: float) -> float:
-        """Learning rate after a share ``done`` of training."""
+        """Return the learning rate after a share ``done`` of training."""
         if done < self.warmup:
             return self.learning_rate * done / self.warmup
         if self.schedule == "cosine":
@@ -55,7 +55,11 @@ class Recipe:
 
 
 class Sampling(Protocol):
-    """Which architectures one update trains."""
+    """Choice of the architectures that one update trains.
+
+    ``passes``: architectures an update; ``distill``: those after the first learn from the first one's
+    outputs.
+    """
 
     @property
     def passes(self) -> int: ...
@@ -68,23 +72,23 @@ class Sampling(Protocol):
         """Called after every update with the share of training done."""
 
     def state(self) -> Any:
-        """What ``restore`` needs, where later draws depend on more than their generator."""
+        """Return the state for ``restore`` if later draws depend on more than their generator, else None."""
 
     def restore(self, state: Any) -> None:
-        """Draw from now on as a sampling in this state would."""
+        """Continue from a ``state``."""
 
 
 class StatelessSampling:
-    """A sampling that stays as it is."""
+    """Base of samplings that keep no state."""
 
     def after(self, net: SuperNet, done: float) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
     def state(self) -> None:
-        """None."""
+        """Return None."""
 
     def restore(self, state: None) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
 
 @dataclass(frozen=True)
@@ -100,9 +104,10 @@ class SinglePath(StatelessSampling):
 
 @dataclass(frozen=True)
 class Sandwich(StatelessSampling):
-    """The largest, ``random`` random ones and the smallest on the same batch (Yu and Huang, 2019).
+    """Sandwich rule: the largest, ``random`` random and the smallest architecture on the same batch.
 
-    With ``distill``, the others learn from the largest one's predictions instead of the labels.
+    Yu and Huang (2019). With ``distill``, the others learn from the largest one's predictions instead of the
+    labels (in-place distillation).
     """
 
     random: int = 1

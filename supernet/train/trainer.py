@@ -1,7 +1,7 @@
-"""Training a supernet, or one sub-network (a supernet whose space has one architecture).
+"""Training of a supernet, or of one sub-network (a supernet whose space has one architecture).
 
-Every update draws its architectures from (seed, update) and its dropout from (seed, update, rank),
-so a run resumed from a checkpoint draws what an uninterrupted one would have drawn.
+Every update draws its architectures from (seed, update) and its dropout from (seed, update, rank), so that a
+run resumed from a checkpoint draws the same as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from supernet.train.objective import Batch, Labels, Objective
 from supernet.train.recipe import Recipe, Sampling
 
 CHECK_EVERY = 50
-"""Updates between looks at the loss: each look waits for the device."""
+"""Updates between checks of the loss; each check waits for the device."""
 
 
 class Stream(Protocol):
-    """What ``Trainer.fit`` trains on: batches with an end, a position and a measure of progress."""
+    """Training batches with an end, a position and a measure of progress in tokens."""
 
     total: float
     spent: float
@@ -37,7 +37,7 @@ class Stream(Protocol):
 
 
 class CheckpointStore(Protocol):
-    """Where ``Trainer.fit`` keeps its state."""
+    """Storage for the state of ``Trainer.fit``."""
 
     def due(self) -> bool: ...
     def save(self, state: Mapping[str, Any]) -> None: ...
@@ -50,9 +50,9 @@ class Trainer:
     Args:
         net: its weights are trained in place.
         recipe: rates, batches, precision.
-        sampling: which architectures an update trains.
+        sampling: choice of the architectures that an update trains.
         seed: of architectures and dropout.
-        objective: what they are trained towards; by default the labels, as recipe and sampling say.
+        objective: by default the labels, with the recipe's smoothing and the sampling's distillation.
     """
 
     def __init__(
@@ -86,8 +86,12 @@ class Trainer:
     ) -> SuperNet:
         """Train until ``batches`` end; return the network, in full precision.
 
-        In a process group (``torchrun``) every rank calls this with a stream and a checkpoint of its
-        own. All ranks stop when the first stream ends, and save after the same updates.
+        In a process group (``torchrun``) every rank calls this with a stream and a checkpoint of its own. All
+        ranks stop when the first stream ends, and save after the same updates.
+
+        Args:
+            checkpoint: storage to resume from and to save to, or None.
+            progress: called with tokens spent, total tokens and a note.
 
         Raises:
             FloatingPointError: the loss is not finite.
@@ -136,9 +140,10 @@ class Trainer:
         return self.net
 
     def agree(self, ready: bool, batches: Stream, save: bool) -> tuple[bool, float, bool]:
-        """Over all ranks: whether each has a batch, the share of training done, whether one would save.
+        """Reduce over all ranks: whether each has a batch, the share of training done, whether one is due to
+        save.
 
-        Ranks that went by their own would run apart: their streams differ in tokens, so in rates.
+        Without this, ranks would diverge, because their streams differ in tokens and so in rates.
         """
         if self.world == 1:
             return ready, batches.spent / batches.total, save
@@ -150,9 +155,9 @@ class Trainer:
         return not unready, spent / total, saving > 0
 
     def update(self, group: list[Batch], done: float) -> Tensor:
-        """One optimiser step over the micro-batches of ``group``; the mean loss of this rank.
+        """Run one optimiser step over the micro-batches of ``group``; return the mean loss of this rank.
 
-        Weights are bound, and a mixture mixed, once per architecture: micro-batches go inside.
+        Weights are bound, and a mixture mixed, once per architecture; the loop over micro-batches is inside.
         """
         torch.manual_seed(
             int(np.random.SeedSequence([self.seed, self.updates, self.rank]).generate_state(1)[0])
@@ -169,12 +174,14 @@ class Trainer:
         return loss
 
     def repeats(self, group: list[Batch]) -> bool:
-        """Whether every update launches the same kernels over the same shapes: one architecture, trained
-        by itself on one GPU."""
+        """Return whether every update launches the same kernels over the same shapes.
+
+        That holds for one architecture trained by itself on one GPU.
+        """
         return self.alone and len(group) == 1 and group[0].tensors is not None
 
     def replay(self, architecture: Architecture, batch: Batch, rate: float) -> Tensor:
-        """``step`` over one batch as a CUDA graph, recorded at the first."""
+        """Run ``step`` over one batch as a CUDA graph, which is recorded at the first call."""
         self.charge(batch, 1 + self.objective.teacher_cost)
         if self.recording is None:
             self.recording = RecordedUpdate(self, architecture, batch)
@@ -189,7 +196,7 @@ class Trainer:
         group: Sequence[Batch],
         charge: Callable[[Batch, float], None] | None,
     ) -> Tensor:
-        """Gradients of all architectures over all micro-batches, and what the optimiser makes of them."""
+        """Accumulate gradients of all architectures over all micro-batches, and take the optimiser step."""
         source = self.net.source
         weight = sum(self.objective.weight(batch) for batch in group)
         total = torch.zeros((), device=self.flat.device)
@@ -215,14 +222,15 @@ class Trainer:
         return total / (weight * len(architectures))
 
     def charge(self, batch: Batch, passes: float) -> None:
-        """Tell the meter of passes that the batch was not drawn for."""
+        """Report passes beyond those for which the batch was drawn to the network's meter."""
         batch.passes += passes
         beyond = min(passes, batch.passes - batch.prepaid)
         if self.net.meter and beyond > 1e-6:
             self.net.meter(batch.tokens * beyond)
 
     def reduce(self, weight: int) -> None:
-        """Average gradients over ranks by what each summed over: the gradient of one large batch."""
+        """Average gradients over ranks, weighted by the terms of each sum: the gradient of one large
+        batch."""
         count = torch.tensor([float(weight)], device=self.flat.device)
         self.flat.grad.mul_(count)  # type: ignore[union-attr]
         dist.all_reduce(self.flat.grad)
@@ -230,7 +238,7 @@ class Trainer:
         self.flat.grad.div_(count)  # type: ignore[union-attr]
 
     def keep_average(self, done: float) -> None:
-        """Take a snapshot whenever another part of the last ``average_span`` is over."""
+        """Add a snapshot to the average whenever another part of the last ``average_span`` is over."""
         n, start = self.recipe.average_checkpoints, 1 - self.recipe.average_span
         if not n or done < start:
             return
@@ -243,12 +251,12 @@ class Trainer:
                 self.average.lerp_(self.flat.detach(), 1 / self.taken)
 
     def look(self, loss: Tensor) -> None:
-        """Wait for the device and refuse a loss that is not a number."""
+        """Wait for the device and refuse a loss that is not finite."""
         if not torch.isfinite(loss):
             raise FloatingPointError(f"the training loss is {loss.item()} after {self.updates} updates")
 
     def state(self) -> dict[str, Any]:
-        """All that the next update depends on: tensors and numbers."""
+        """Return all tensors and numbers on which the next update depends."""
         moments = self.optimizer.state.get(self.flat, {})
         return {
             "flat": self.flat.detach(),
@@ -264,7 +272,7 @@ class Trainer:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from ``state``."""
+        """Continue from a ``state``."""
         with torch.no_grad():
             self.flat.copy_(state["flat"])
         if state["moments"]:
@@ -285,10 +293,10 @@ class Trainer:
 
 
 class RecordedUpdate:
-    """An update of one architecture as a CUDA graph.
+    """One update of one architecture as a CUDA graph.
 
     Args:
-        trainer: whose optimiser keeps its rate on the device from now on.
+        trainer: its optimiser keeps the learning rate on the device from now on.
         architecture: the only one.
         batch: of the shapes that all batches have.
     """
@@ -313,7 +321,7 @@ class RecordedUpdate:
         trainer.net.source.refresh()
 
     def load(self, batch: Batch, rate: float) -> None:
-        """Put a batch and the learning rate where ``run`` reads them."""
+        """Copy a batch and the learning rate to the addresses from which ``run`` reads them."""
         for mine, new in zip(self.batch.tensors or (), batch.tensors or (), strict=True):
             mine.copy_(new)
         self.rate.fill_(rate)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from supernet.train import Recipe
 from supernet.space import SearchSpace, layered_space, resnet_space
+from supernet.train import Recipe
 
 SEED = 1
 """Default seed of a supernet; tables of other seeds are named after theirs, such as ``simq-vit-s2``."""

@@ -12,8 +12,7 @@ import torch
 from benchmarks.tasks.datasets import Say
 from supernet.data.images import ImageBatch
 from supernet.elastic import SuperNet
-from supernet.train import Recipe, Sandwich, SinglePath
-from supernet.train import Trainer
+from supernet.train import Recipe, Sandwich, SinglePath, Trainer
 from supernet.weights import SharedSlices
 
 REPORTS = 8
