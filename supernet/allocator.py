@@ -1,4 +1,4 @@
-"""How this process handles the memory of its tensors."""
+"""Memory allocator settings of this process."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import ctypes
 import sys
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
-"""Of ``mallopt`` in the GNU C library."""
+"""Parameters of ``mallopt`` in the GNU C library."""
 
 
 def keep_freed() -> bool:
-    """Have the C library hand freed memory out again, in place of giving it back to the system.
+    """Make the C library reuse freed memory instead of returning it to the system.
 
-    Large tensors otherwise get new pages each time, and every page is a fault at first touch: on a virtual
-    machine more time than the arithmetic. ``tests.bench.memory`` measures it. Trainings hold up to a fifth
-    more memory; what makes little but one large tensor again and again holds several times that tensor.
+    Otherwise large tensors get new pages each time, with a page fault at first touch of each: on a virtual
+    machine that takes more time than the arithmetic. Trainings hold up to a fifth more memory; a program that
+    repeatedly allocates one large tensor holds several times its size.
 
     Returns:
-        Whether it did: False without the GNU C library.
+        True if the setting took effect; False without the GNU C library.
     """
     if sys.platform != "linux":
         return False

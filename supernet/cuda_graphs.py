@@ -1,4 +1,4 @@
-"""Steps as CUDA graphs: launching the kernels of a small network takes longer than running them."""
+"""Steps as CUDA graphs: for a small network, launching kernels takes longer than running them."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import torch
 from torch import Tensor
 
 WARM_UP_STEPS = 3
-"""Before a step is recorded; what they do is undone."""
+"""Steps before the recording; their effects are undone."""
 
 
 def recorded(step: Callable[[], object], keep: Callable[[], Iterable[Tensor]]) -> Callable[[], None]:
-    """``step`` as one CUDA graph, to be called in its place.
+    """Record ``step`` as one CUDA graph and return the function that replays it.
 
     Args:
-        step: reads and writes tensors of fixed place on the current device, and waits for nothing.
-        keep: the tensors that it changes and that a later step depends on; after recording they are as they
-            were, those that the first step makes are zero.
+        step: reads and writes tensors at fixed addresses on the current device, without synchronisation.
+        keep: returns the tensors that ``step`` changes and that a later step depends on. After recording
+            they have their previous values; those that the first step creates are zero.
     """
     before = [(tensor, tensor.clone()) for tensor in keep()]
     side = torch.cuda.Stream()

@@ -1,9 +1,8 @@
 """Batched beam search with a key/value cache; fairseq's rules and its length penalty.
 
-What a sentence is translated to depends on that sentence and the model alone, never on what it was
-batched with: its length limit comes from its own length, padding is masked, and a sentence that is
-done is frozen until it leaves the batch. Batching may still move a float by its last bits and so
-break an exact tie the other way.
+The translation of a sentence depends on that sentence and the model alone, never on its batch: its length
+limit follows from its own length, padding is masked, and a finished sentence is frozen until it leaves the
+batch. Batching may still move a float by its last bits, and so break an exact tie the other way.
 """
 
 from __future__ import annotations
@@ -17,22 +16,23 @@ import torch
 from torch import Tensor
 
 CHECK_EVERY = {"cpu": 1}
-"""Decoder steps between two looks at who is done, by device; a look waits for all that was launched."""
+"""Decoder steps between checks for finished sentences, by device; a check waits for all launched work."""
 CHECK_ELSEWHERE = 4
+"""Decoder steps between those checks on other devices."""
 LEAVE_AT = 0.75
-"""Share of live sentences below which the others are taken out of the batch."""
+"""Share of live sentences below which the finished ones are removed from the batch."""
 
 
 class NonFiniteError(ArithmeticError):
-    """A model gave NaN or infinity where scores were due."""
+    """A model returned NaN or infinity as scores."""
 
 
 @dataclass(frozen=True)
 class Hypothesis:
     """A finished translation.
 
-    ``tokens`` without the end token; ``score`` is the sum of log-probabilities, the end token's
-    included, over ``(len(tokens) + 1) ** lenpen``.
+    ``tokens`` without the end token; ``score`` is the sum of log-probabilities, the end token's included,
+    over ``(len(tokens) + 1) ** lenpen``.
     """
 
     tokens: list[int]
@@ -56,7 +56,7 @@ def translate(
     device: torch.device | str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Hypothesis]:
-    """The best hypothesis for every source, in the order given.
+    """Return the best hypothesis for every source, in the order given.
 
     fairseq's search: the decoder starts from ``eos``; each step keeps the ``2 * beam`` best
     candidates of a sentence; an ``eos`` among the first ``beam`` of them finishes a hypothesis, any
@@ -110,7 +110,7 @@ def translate(
 
 
 def batches(lengths: Sequence[int], most_tokens: int, most_sentences: int) -> list[list[int]]:
-    """Sentence numbers in batches of like lengths, longest first, ``B * S <= most_tokens``.
+    """Return sentence numbers in batches of similar lengths, longest first, ``B * S <= most_tokens``.
 
     A sentence longer than ``most_tokens`` is a batch of its own.
     """
@@ -125,11 +125,11 @@ def batches(lengths: Sequence[int], most_tokens: int, most_sentences: int) -> li
 
 
 class BeamSearch:
-    """The search over one batch of ``B`` sentences; everything about it stays on the device.
+    """Beam search over one batch of ``B`` sentences; its state stays on the device.
 
     Args:
         source: ``[B, S]`` with end tokens, padded on the right.
-        limits: tokens before the end token, at most, a sentence.
+        limits: largest number of tokens before the end token, a sentence.
     """
 
     def __init__(self, model: Any, source: Tensor, limits: Sequence[int], beam: int) -> None:
@@ -150,7 +150,7 @@ class BeamSearch:
         self.found: list[Hypothesis | None] = [None] * size
 
     def run(self, lenpen: float, min_len: int, eos: int, pad: int) -> list[Hypothesis]:
-        """Search to the end; the best hypothesis of each sentence."""
+        """Search to the end; return the best hypothesis of each sentence."""
         often = CHECK_EVERY.get(self.device.type, CHECK_ELSEWHERE)
         tokens = torch.full((len(self.place) * self.beam,), eos, device=self.device)
         for step in range(int(self.limits.max()) + 1):
@@ -165,7 +165,8 @@ class BeamSearch:
         return self.found  # type: ignore[return-value]
 
     def advance(self, step: int, logits: Tensor, lenpen: float, min_len: int, eos: int, pad: int) -> Tensor:
-        """Take one step of every sentence from logits ``[B * beam, V]``; the next tokens."""
+        """Take one step of every sentence from logits ``[B * beam, V]``; return the next tokens ``[B *
+        beam]``."""
         size, beam = self.scores.shape
         logp = logits.log_softmax(1)
         ending = logp[:, eos].clone()
@@ -211,7 +212,7 @@ class BeamSearch:
         return word.view(-1)
 
     def compact(self, steps: int, tokens: Tensor) -> Tensor:
-        """Let finished sentences leave when enough of them are; the tokens of those that stay."""
+        """Remove finished sentences once they are numerous enough; return the tokens of the others."""
         state = torch.cat([self.done, self.sane[None]]).cpu().numpy()  # the one wait a step
         self.check(bool(state[-1]))
         done = state[:-1]
@@ -229,14 +230,14 @@ class BeamSearch:
         return tokens.view(-1, self.beam)[stay].view(-1)
 
     def check(self, sane: bool) -> None:
-        """Raise where the model gave no numbers."""
+        """Raise ``NonFiniteError`` unless all scores so far were finite."""
         if not sane:
             raise NonFiniteError(
                 "the model's scores are not finite: NaN or infinity in its weights or outputs"
             )
 
     def leave(self, steps: int, which: np.ndarray) -> None:
-        """Read the best hypotheses of live sentences ``which`` off the history, last token first."""
+        """Read the best hypotheses of live sentences ``which`` from the history, last token first."""
         if not which.any():
             return
         self.check(bool(self.sane))
@@ -256,10 +257,10 @@ class BeamSearch:
 
 @torch.inference_mode()
 def forced_steps(model: Any, source: Tensor, steps: int, beam: int, token: int = 4) -> Tensor:
-    """The latency workload: encode ``source`` ``[1, S]``, then ``steps`` decoder steps of ``beam`` rows.
+    """Run the latency workload: encode ``source`` ``[1, S]``, then ``steps`` decoder steps of ``beam`` rows.
 
-    Every step feeds a fixed token and ends in the output layer. Choosing tokens and reordering the
-    cache are left out, as in HAT (its section 4): they depend on the search, hardly on the network.
+    Every step feeds a fixed token and ends in the output layer. Choosing tokens and reordering the cache are
+    left out, as in HAT (section 4): they depend on the search, hardly on the network.
 
     Returns:
         the last logits ``[beam, V]``.

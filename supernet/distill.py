@@ -1,6 +1,6 @@
-"""Training an encoder towards a teacher: objectives for ``supernet.train.Trainer``.
+"""Distillation of encoders from a teacher: objectives for ``supernet.train.Trainer``.
 
-The teacher is a :class:`supernet.bert.Bert`; it stays as it is, and nothing flows back into it.
+The teacher is a frozen :class:`supernet.bert.Bert`; no gradient flows into it.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ from supernet.train import TEACHER_COST, Batch, Objective, token_loss
 
 @dataclass(frozen=True)
 class LogitDistillation:
-    """Labels and the teacher's predictions: ``(1 - share) * MLM + share * KL(teacher || student)``
-    (NAS-BERT, section 3.4, where the share is 0.5)."""
+    """Labels and teacher logits: ``(1 - share) * MLM + share * KL(teacher || student)``, summed nats.
+
+    NAS-BERT (Xu et al. 2021), section 3.4, where the share is 0.5.
+    """
 
     teacher: Bert
     share: float = 0.5
@@ -47,11 +49,11 @@ class LogitDistillation:
 class RelationDistillation:
     """Self-attention relations of the last layer (AutoDistil, Xu et al. 2022, section 3.2).
 
-    Queries, keys and values are each split anew into ``heads`` parts, as many for every width; a part's
-    relation is ``softmax(A A' / sqrt(d))``, and the loss its mean squared difference to the teacher's,
-    summed over the three. Operations after the last attention's projections learn nothing from it. With
-    ``raw``, as in the public code, scores are compared before the softmax. Channels that ``heads`` does
-    not divide are left out, as there.
+    Queries, keys and values are each split anew into ``heads`` parts, the same number for every width. A
+    part's relation is ``softmax(A A' / sqrt(d))``, and the loss its mean squared difference to the teacher's,
+    summed over the three. Operations after the last attention's projections get no gradient. With ``raw``, as
+    in the public code, scores are compared before the softmax. Channels beyond a multiple of ``heads`` are
+    left out, as there.
     """
 
     teacher: Bert
@@ -71,7 +73,7 @@ class RelationDistillation:
         return len(tokens) * torch.as_tensor(apart), teacher_output
 
     def relation(self, x: Tensor) -> Tensor:
-        """``[B, T, D]`` to relations ``[B, heads, T, T]`` in float32."""
+        """Return the relations ``[B, heads, T, T]`` of ``[B, T, D]`` in float32."""
         width = x.shape[-1] // self.heads
         if not width:
             raise ValueError(f"{x.shape[-1]} channels do not make {self.heads} relation heads: use fewer")
@@ -87,8 +89,11 @@ class RelationDistillation:
 
 @dataclass(frozen=True)
 class BlockDistillation:
-    """Every block learns the teacher's states after its share of the teacher's layers from the states
-    before it (NAS-BERT, section 3.2). Blocks do not see one another."""
+    """Block-wise distillation (NAS-BERT, section 3.2).
+
+    The input of every block is the teacher's states before its share of the teacher's layers, and its target
+    the states after them. Blocks are independent of one another.
+    """
 
     teacher: Bert
     family: CellBert
@@ -111,7 +116,7 @@ class BlockDistillation:
 
 
 def split(ops: Sequence[Op], family: CellBert) -> Iterator[list]:
-    """A plan's operations block by block, each with its own way in and out."""
+    """Yield a plan's operations block by block, each with its own input and output bridge."""
     for block in range(family.space.constants["blocks"]):
         mine = [op for op in ops if op.name.startswith(f"{block}_")]
         stages = family.block(block, mine[0].width, [])
@@ -119,7 +124,8 @@ def split(ops: Sequence[Op], family: CellBert) -> Iterator[list]:
 
 
 def teacher_states(teacher: Bert, tokens: Tensor, blocks: int) -> list[Tensor]:
-    """States ``[B, T, hub]`` before the first block and after each: ``blocks + 1`` of them.
+    """Return the teacher's states ``[B, T, hub]`` before the first block and after each: ``blocks + 1`` of
+    them.
 
     Raises:
         ValueError: the teacher's layers do not divide into the blocks.
@@ -136,34 +142,34 @@ def teacher_states(teacher: Bert, tokens: Tensor, blocks: int) -> list[Tensor]:
 
 
 def beginnings(cells: Iterable[Cell]) -> set[Cell]:
-    """The candidates themselves and all that they begin with."""
+    """Return all prefixes of the candidates, the candidates included."""
     return {(width, ops[: i + 1]) for width, ops in cells for i in range(len(ops))}
 
 
 def block_runs(cells: Iterable[Cell]) -> int:
-    """Operations that ``score_block`` runs on each batch."""
+    """Return the number of operations that ``score_block`` runs on each batch."""
     return len(beginnings(cells))
 
 
 PIECE = {"cuda": 65536, "cpu": 2048}
-"""Tokens that ``score_block`` sends through an operation at once: on a GPU as many as fill it, on a CPU as
-many as its cache holds."""
+"""Tokens that ``score_block`` sends through an operation at once, by device: enough to fill a GPU, few enough
+for a CPU's cache."""
 
 
 @torch.no_grad()
 def score_block(
     net: SuperNet, block: int, states: Sequence[tuple[Tensor, Tensor]], cells: Iterable[Cell]
 ) -> dict[Cell, float]:
-    """Loss of candidates of one block: mean squared error to the teacher's states after it.
+    """Return the loss of each candidate of one block: mean squared error to the teacher's states after it.
 
-    Candidates that begin alike share the states up to where they part, so each costs one operation
-    and one way out, whatever its depth. Beginnings of one length go through an operation together,
-    ``PIECE`` tokens at a time, and nothing waits for the device before the end.
+    Candidates with a common prefix share its states, so that each costs one operation and one output bridge,
+    whatever its depth. Prefixes of one length go through an operation together, ``PIECE`` tokens at a time,
+    and the only wait for the device is at the end.
 
     Args:
         net: over a :class:`CellBert` with shared slices.
-        block: which one.
-        states: the teacher's states before and after it, for some batches.
+        block: index of the block.
+        states: the teacher's states ``[B, T, hub]`` before and after it, for some batches.
         cells: the candidates.
     """
     family: CellBert = net.family
@@ -210,10 +216,10 @@ def score_block(
 def mean_loss(
     model: nn.Module, objective: Objective, batches: Sequence[Batch], teacher_outputs: list[Any]
 ) -> float:
-    """Loss of one network per unit of ``objective.weight`` over ``batches``.
+    """Return the loss of one network per unit of ``objective.weight`` over ``batches``.
 
-    ``teacher_outputs`` has one entry a batch, None at first: the teacher is asked once, however many networks
-    are judged.
+    ``teacher_outputs`` has one entry a batch, at first None, and is filled here. So the teacher runs once,
+    however many networks are evaluated.
     """
     total: Any = 0.0
     for i, batch in enumerate(batches):

@@ -1,7 +1,7 @@
 """One sub-network on disk: ``model.safetensors`` with baked weights, ``architecture.json`` beside it.
 
-The weights are float32, also of a network that is deployed in other precisions: its policy stands in
-``architecture.json``, and ``deployed`` makes of both what runs.
+The weights are float32 even if the network is deployed in other precisions: its policy is in
+``architecture.json``, and ``deployed`` builds the network under it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from supernet.weights import SharedSlices
 
 
 class CorruptExportError(ValueError):
-    """An exported sub-network that cannot be what it claims."""
+    """An exported sub-network with a missing, truncated or altered file."""
 
 
 def save(
@@ -38,8 +38,8 @@ def save(
     architecture: ArchitectureLike,
     policy: Policy | None = None,
 ) -> str:
-    """Write ``module`` to ``folder``, with the policy that it is to be deployed under; each file appears
-    whole or not at all.
+    """Write ``module`` to ``folder``, with its precision policy for deployment; each file is written
+    atomically.
 
     Returns:
         sha256 of the weights file.
@@ -58,8 +58,9 @@ def save(
 
 
 def load(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """The exported float32 module in evaluation mode, and what ``architecture.json`` says of it; its
-    ``policy`` is None where it is deployed as it is.
+    """Return the exported float32 module in evaluation mode, and the content of ``architecture.json``.
+
+    Its ``policy`` is None if the network is deployed in float32.
 
     Raises:
         CorruptExportError: a file is missing, truncated or altered.
@@ -83,7 +84,7 @@ def load(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
 
 
 def deployed(folder: Path) -> nn.Module:
-    """The exported sub-network as it runs in use, on the processor: under its policy, where it has one.
+    """Load the exported sub-network as it is deployed, on the processor, under its policy if it has one.
 
     Raises:
         CorruptExportError: a file is missing, truncated or altered.
@@ -94,7 +95,8 @@ def deployed(folder: Path) -> nn.Module:
 
 
 def network(module: nn.Module, about: Mapping[str, Any], device: str = "cpu") -> SuperNet:
-    """What ``load`` gave as a network of that one architecture, to be trained on or exported again."""
+    """Build a ``SuperNet`` of one architecture from the result of ``load``, to be trained on or exported
+    again."""
     family = from_spec(about["spec"])
     architecture = family.space.architecture(about["architecture"])
     family = family.collapsed(architecture)
@@ -106,13 +108,13 @@ def network(module: nn.Module, about: Mapping[str, Any], device: str = "cpu") ->
 
 
 def persistent(module: nn.Module) -> dict[str, Tensor]:
-    """What a module keeps with its weights: statistics of batch norms."""
+    """Return the buffers that a module stores with its weights: statistics of batch norms."""
     state = module.state_dict()
     return {name: buffer for name, buffer in module.named_buffers() if name in state}
 
 
 def write_atomically(path: Path, write: Any) -> None:
-    """Have ``write`` fill a temporary file beside ``path``, then move it there."""
+    """Call ``write`` with a temporary path beside ``path``, then move the file to ``path``."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
     try:

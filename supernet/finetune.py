@@ -1,9 +1,9 @@
 """Fine-tuning of exported encoders, several copies at once.
 
-A network as small as these leaves a device idle between two kernels, and every figure needs several
-seeds. So all copies (seeds, or points of a grid) are one stack: each tensor has a leading dimension
-``C``, and one pass trains all of them. Nothing goes from one copy to another: each has learning rate,
-order of examples and initial head of its own, and ends where it would have ended alone.
+A small network leaves a device idle between two kernels, and every figure needs several seeds. So all copies
+(seeds, or points of a grid) are one stack: each tensor has a leading dimension ``C``, and one pass trains all
+of them. Copies are independent: each has its own learning rate, order of examples and initial head, and
+reaches the result of a run by itself.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from supernet.cuda_graphs import recorded
 from supernet.layers import dropout
 
 BETAS, EPS = (0.9, 0.999), 1e-6
-"""AdamW's, as BERT was fine-tuned with."""
+"""AdamW's coefficients in BERT's fine-tuning."""
 
 Pause = Callable[[Callable[[], object]], object]
 """Called between two steps with a function that waits for the device."""
@@ -37,9 +37,9 @@ Pause = Callable[[Callable[[], object]], object]
 class Examples:
     """Encoded sentences or pairs of one length.
 
-    ``tokens`` ``[N, T]`` begin with ``[CLS]`` and end in padding, ``segments`` ``[N, T]`` are 0 for the
-    first sentence and 1 for the second; ``labels`` ``[N]`` are classes (int64) or what a regression
-    aims at (float32).
+    ``tokens`` ``[N, T]`` begin with ``[CLS]`` and end in padding; ``segments`` ``[N, T]`` are 0 for the first
+    sentence and 1 for the second; ``labels`` ``[N]`` are classes (int64) or targets of a regression
+    (float32).
     """
 
     tokens: Tensor
@@ -50,17 +50,17 @@ class Examples:
         return len(self.labels)
 
     def to(self, device: torch.device | str) -> Examples:
-        """The same on another device."""
+        """Copy the examples to another device."""
         return Examples(self.tokens.to(device), self.segments.to(device), self.labels.to(device))
 
     def at(self, index: Tensor | slice) -> Examples:
-        """Those at ``index``; its shape comes in place of ``N``."""
+        """Select examples; the shape of ``index`` replaces ``N``."""
         return Examples(self.tokens[index], self.segments[index], self.labels[index])
 
 
 @dataclass(frozen=True)
 class Copy:
-    """What one copy has of its own; ``seed`` decides its head, its order and its dropout."""
+    """Hyper-parameters of one copy; ``seed`` decides its head, its order and its dropout."""
 
     learning_rate: float
     """Peak of the schedule."""
@@ -69,10 +69,10 @@ class Copy:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What all copies share. The rate rises over the share ``warmup`` of the steps, then falls to zero.
+    """Hyper-parameters common to all copies.
 
-    ``precision`` is ``fp32`` or ``bf16`` (autocast); weights and moments stay in fp32. Matrices decay,
-    biases and norms do not.
+    The rate rises over the share ``warmup`` of the steps, then falls to zero. ``precision`` is ``fp32`` or
+    ``bf16`` (autocast); weights and moments stay in fp32. Matrices decay, biases and norms do not.
     """
 
     epochs: int = 3
@@ -90,11 +90,11 @@ class Recipe:
             raise ValueError(f"{self.epochs} epochs of batches of {self.batch}: at least 1 of each")
 
     def steps(self, examples: int) -> int:
-        """Updates over ``examples``; what does not fill the last batch of an epoch waits for the next."""
+        """Return the updates over ``examples``; the incomplete last batch of an epoch is left out."""
         return self.epochs * (examples // self.batch)
 
     def factors(self, steps: int) -> list[float]:
-        """Share of the peak rate at each of ``steps`` updates; none is zero."""
+        """Return the share of the peak rate at each of ``steps`` updates; none is zero."""
         rise = math.ceil(self.warmup * steps)
         return [(i + 1) / rise if i < rise else (steps - i) / (steps - rise) for i in range(steps)]
 
@@ -127,7 +127,7 @@ class Classifier(nn.Module):
             segment.copy_(segment[0].expand_as(segment).clone())
 
     def forward(self, tokens: Tensor, segments: Tensor) -> Tensor:
-        """``[B, T]`` ids to ``[B, outputs]``; padding is kept out."""
+        """Classify ``[B, T]`` ids: ``[B, outputs]``; attention ignores padding."""
         first = self.encoder.encode(tokens, segments, padded=True)[:, 0]
         pooled = torch.tanh(self.pooler(first))
         found: Tensor = self.out(dropout(pooled, self.encoder.config.dropout, self.training))
@@ -138,10 +138,10 @@ class Stack:
     """Copies of one encoder, with a classifier each, on one device.
 
     Args:
-        bert: the encoder that all start from; it is not changed.
+        bert: initial encoder of all copies; it is not changed.
         outputs: classes; 1 for a regression.
-        copies: what each has of its own.
-        device: where they are trained.
+        copies: hyper-parameters of each.
+        device: of the training.
     """
 
     def __init__(
@@ -156,7 +156,7 @@ class Stack:
         self.random = config.dropout > 0 or config.attention_dropout > 0
 
     def forward(self, weights: dict[str, Tensor], tokens: Tensor, segments: Tensor) -> Tensor:
-        """``[C, B, T]`` ids to ``[C, B, outputs]``, copy by copy."""
+        """Apply each copy to its batch: ``[C, B, T]`` ids to ``[C, B, outputs]``."""
 
         def one(weights: dict[str, Tensor], tokens: Tensor, segments: Tensor) -> Tensor:
             found: Tensor = functional_call(self.model, weights, (tokens, segments))
@@ -200,7 +200,7 @@ class Stack:
         return self
 
     def predict(self, examples: Examples, batch: int = 256) -> Tensor:
-        """What each copy says, in fp32: ``[C, N, outputs]`` on the CPU."""
+        """Return the outputs of each copy in fp32: ``[C, N, outputs]`` on the CPU."""
         there = examples.to(self.device)
         found = []
         with torch.no_grad():
@@ -210,14 +210,15 @@ class Stack:
         return torch.cat(found, 1)
 
     def state(self, number: int) -> dict[str, Tensor]:
-        """The weights of one copy, by name."""
+        """Return the weights of one copy, by name."""
         return {name: stacked[number].detach().clone() for name, stacked in self.parameters.items()}
 
 
 def _flattened(
     stacked: dict[str, Any], device: torch.device, like: bool = False
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Tensors ``[C, ...]`` as views of one vector, each a leaf; zeros of their shapes with ``like``."""
+    """Return tensors ``[C, ...]`` as views of one vector, each a leaf; zeros of their shapes with
+    ``like``."""
     flat = torch.zeros(sum(tensor.numel() for tensor in stacked.values()), device=device)
     views, at = {}, 0
     for name, tensor in stacked.items():
@@ -231,7 +232,10 @@ def _flattened(
 
 
 class _Training:
-    """AdamW over a stack. What a step reads lies in buffers of fixed place, so that it can be recorded."""
+    """AdamW over a stack.
+
+    A step reads from buffers at fixed addresses, so that it can be recorded as a CUDA graph.
+    """
 
     def __init__(self, stack: Stack, examples: Examples, recipe: Recipe) -> None:
         self.stack, self.examples, self.recipe = stack, examples, recipe
@@ -239,7 +243,7 @@ class _Training:
         self.index = torch.zeros(count, recipe.batch, dtype=torch.long, device=device)
         self.peak = torch.tensor([one.learning_rate for one in stack.copies], device=device)
         self.numbers = torch.zeros(3, device=device)
-        """Share of the peak rate and what the two moments are divided by."""
+        """Share of the peak rate, and the bias corrections of the two moments."""
         self.order = torch.empty(0)
         self.weights = stack.flat.detach()
         self.slope, slopes = _flattened(stack.parameters, device, like=True)
@@ -249,7 +253,7 @@ class _Training:
             parameter.grad = slopes[name]
 
     def load(self, number: int, steps: int) -> None:
-        """Put the examples and the rate of update ``number`` in place."""
+        """Copy the examples and the rate of update ``number`` to their buffers."""
         size = self.recipe.batch
         each = steps // self.recipe.epochs
         epoch, at = divmod(number, each)
@@ -268,11 +272,11 @@ class _Training:
         self.numbers.copy_(self.table[number])
 
     def changed(self) -> tuple[Tensor, ...]:
-        """What a step changes and the next one depends on."""
+        """Return the tensors that a step changes and that the next one depends on."""
         return self.weights, self.first, self.second
 
     def step(self) -> None:
-        """One update of every copy."""
+        """Update every copy once."""
         batch = self.examples.at(self.index)
         self.slope.zero_()
         enabled = self.recipe.precision == "bf16"
@@ -296,8 +300,10 @@ class _Training:
 
 
 def mean_loss(said: Tensor, labels: Tensor) -> Tensor:
-    """Of each copy, the mean over examples ``[C]``: cross-entropy of ``[C, B, outputs]`` against classes
-    ``[C, B]``, or squared error against numbers."""
+    """Return each copy's mean loss over examples ``[C]``.
+
+    Cross-entropy of ``[C, B, outputs]`` against classes ``[C, B]``, or squared error against numbers.
+    """
     if labels.is_floating_point():
         return (said.squeeze(-1) - labels).square().mean(-1)
     return F.cross_entropy(said.transpose(1, 2), labels, reduction="none").mean(-1)

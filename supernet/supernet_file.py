@@ -1,8 +1,8 @@
-"""A whole supernet on disk: one ``safetensors`` file, from which any sub-network is exported again.
+"""A whole supernet on disk: one safetensors file, from which any sub-network can be exported.
 
-Tensors are those of ``SharedSlices``, float32, by slot name; where a family estimates statistics, also the
-inputs that it estimates them on, as ``seen.BATCH.INPUT``. Metadata: ``spec`` of the family,
-``weights_sha256``, and whatever else the writer says.
+Tensors are those of ``SharedSlices``, float32, by slot name; for families with batch norms also the inputs of
+their recalibration, as ``seen.BATCH.INPUT``. Metadata: ``spec`` of the family, ``weights_sha256``,
+``seen_tokens``, and the writer's own entries.
 """
 
 from __future__ import annotations
@@ -22,18 +22,19 @@ from supernet.families import from_spec
 from supernet.weights import SharedSlices, WeightSource
 
 SEEN = "seen."
+"""Prefix of the names of recalibration inputs."""
 
 
 def digest(source: WeightSource) -> str:
-    """SHA-256 of all weights, in slot order."""
+    """Return the SHA-256 of all weights, in slot order."""
     return hashlib.sha256(source.flat.detach().cpu().numpy().tobytes()).hexdigest()
 
 
 def save(path: Path, net: SuperNet, about: Mapping[str, str]) -> None:
-    """Write a supernet with plain weight sharing; the file appears whole or not at all.
+    """Write a supernet with plain weight sharing, atomically.
 
     Args:
-        about: what else its metadata says.
+        about: further entries of the metadata.
     """
     tensors = {name: view.detach().cpu().contiguous() for name, (view, _) in net.source.master.views.items()}
     for i, (inputs, _) in enumerate(net.statistics_batches):
@@ -44,10 +45,10 @@ def save(path: Path, net: SuperNet, about: Mapping[str, str]) -> None:
 
 
 def load(path: Path, device: str = "cpu") -> tuple[SuperNet, dict[str, str]]:
-    """The supernet that ``save`` wrote, and the file's metadata.
+    """Return the supernet that ``save`` wrote, and the file's metadata.
 
     Raises:
-        CorruptExportError: the file is none, is cut short, or its weights are not those that it names.
+        CorruptExportError: no supernet file, a truncated one, or weights other than those of its digest.
     """
     try:
         with safe_open(path, "pt") as file:

@@ -1,1 +1,1 @@
-"""Batches of sentence pairs, masked text and images."""
+"""Training and validation batches: sentence pairs, masked text and images."""

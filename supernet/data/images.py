@@ -1,7 +1,7 @@
 """Labelled images for training and evaluation: normalised, in training cropped and flipped, on the device.
 
-The currency of a network of images is the token, too: one pass over one image costs as many as the image is
-said to have, whichever network looks at it.
+Networks over images are charged in tokens, too: one pass over one image costs a fixed number of tokens,
+whichever network processes it.
 """
 
 from __future__ import annotations
@@ -18,11 +18,10 @@ from torch import Tensor
 
 @dataclass
 class ImageBatch:
-    """``B`` images ``[B, C, H, W]`` (float32, normalised) with ``labels`` ``[B]``, and where they are about
-    texts with ``texts`` ``[B, L]`` (token ids, 0 is padding).
+    """``B`` images ``[B, C, H, W]`` (float32, normalised) with ``labels`` ``[B]``.
 
-    ``tokens`` is what one pass over them is charged. ``prepaid`` and ``passes`` as in
-    ``supernet.data.sentence_pairs.Batch``.
+    Questions about images come with ``texts`` ``[B, L]`` (token ids, 0 is padding). ``tokens`` is the cost of
+    one pass; ``prepaid`` and ``passes`` as in ``supernet.train.Batch``.
     """
 
     images: Tensor
@@ -34,33 +33,33 @@ class ImageBatch:
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:
-        """What the network is called with."""
+        """Arguments of the network."""
         return (self.images,) if self.texts is None else (self.images, self.texts)
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
-        """All of them: every training batch of a stream has the same shapes."""
+        """All tensors; every training batch of a stream has the same shapes."""
         return *self.inputs, self.labels
 
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Examples: images of bytes with labels ``[N]``, and how they are shown to a network.
+    """Examples: images of bytes with labels ``[N]``, and their augmentation.
 
     Attributes:
-        pixels: uint8 ``[M, C, H, W]``; M is N, unless ``which`` says otherwise.
+        pixels: uint8 ``[M, C, H, W]``; M is N unless ``which`` is given.
         labels: int64 classes.
         mean, deviation: of each channel of the training images, in bytes.
-        tokens: of one example.
-        crop: in training, a window of the image's size is cut out of the image with so many black pixels
-            on every side; 0: it is shown as it is.
-        flip: in training, every other image, by chance, is shown as in a mirror.
-        texts: int64 token ids ``[N, L]`` of what is asked of each image; 0 is padding.
-        which: int64 number of the image of each example ``[N]``, where several share one; ``[N, G * G]``: an
-            example is a mosaic of so many images, row by row, which are cut and mirrored one by one.
+        tokens: cost of one example.
+        crop: in training, pad the image with so many black pixels on every side and cut out a random window
+            of its size; 0 disables it.
+        flip: in training, mirror the image with probability one half.
+        texts: int64 token ids ``[N, L]`` of the question about each image; 0 is padding.
+        which: int64 number of the image of each example ``[N]`` if several share one; ``[N, G * G]`` makes
+            each example a mosaic of so many images, row by row, each cropped and flipped by itself.
 
     Raises:
-        ValueError: there are not as many labels as images, or none.
+        ValueError: labels and images differ in number, or there are none.
     """
 
     pixels: Tensor
@@ -82,17 +81,17 @@ class Images:
         return len(self.labels)
 
     def first(self, count: int) -> Images:
-        """The first ``count`` examples."""
+        """Return the first ``count`` examples."""
         pixels = self.pixels[:count] if self.which is None else self.pixels
         return self._with(lambda x: x[:count], pixels)
 
     def spread(self, count: int) -> Images:
-        """``count`` examples at equal distances, for data that lie in some order."""
+        """Return ``count`` evenly spaced examples, for data in some order."""
         index = torch.arange(count) * len(self) // count
         return self._with(lambda x: x[index], self.pixels[index] if self.which is None else self.pixels)
 
     def to(self, device: torch.device | str) -> Images:
-        """The same on another device."""
+        """Copy the examples to another device."""
         return self._with(lambda x: x.to(device), self.pixels.to(device))
 
     def _with(self, change: Callable[[Tensor], Tensor], pixels: Tensor) -> Images:
@@ -100,7 +99,8 @@ class Images:
         return replace(self, pixels=pixels, labels=change(self.labels), texts=texts, which=which)
 
     def batch(self, index: Tensor | slice, generator: torch.Generator | None = None) -> ImageBatch:
-        """Those at ``index``; with a generator, which is of the device, as training shows them."""
+        """Return a batch of the examples at ``index``; with a ``generator`` of the device, augmented as in
+        training."""
         labels = self.labels[index]
         pixels = self.pixels[index if self.which is None else self.which[index]]
         tiles = pixels.shape[1] if pixels.dim() == 5 else 0
@@ -119,13 +119,13 @@ class Images:
 
 
 def mosaic(tiles: Tensor) -> Tensor:
-    """Images ``[B, G * G, C, H, W]`` side by side, row by row: ``[B, C, G * H, G * W]``."""
+    """Arrange images ``[B, G * G, C, H, W]`` row by row: ``[B, C, G * H, G * W]``."""
     grid = math.isqrt(tiles.shape[1])
     return tiles.unflatten(1, (grid, grid)).permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
 
 
 def moved(images: Tensor, crop: int, flip: bool, generator: torch.Generator) -> Tensor:
-    """Images ``[B, C, H, W]`` shifted by up to ``crop`` pixels each way, and mirrored by chance."""
+    """Shift images ``[B, C, H, W]`` by up to ``crop`` pixels each way, and mirror them at random."""
     b, _, height, width = images.shape
     device = images.device
     if crop:
@@ -145,13 +145,13 @@ class ImageBatches:
     """An endless stream of training batches; batch ``i`` depends on the seed and ``i`` alone.
 
     Args:
-        images: they move to the device once.
+        images: copied to the device once.
         max_tokens: of a batch.
         seed: of order, crops and mirrors.
         rank, world: of a distributed run; ranks get different batches of the same epoch.
 
     Raises:
-        ValueError: there are not enough images for one batch, or too few tokens for one image.
+        ValueError: too few images for one batch, or too few tokens for one image.
     """
 
     def __init__(
@@ -189,17 +189,17 @@ class ImageBatches:
             self.epoch, self.position = self.epoch + 1, 0
 
     def state(self) -> dict[str, int]:
-        """Where the stream stands."""
+        """Return the position of the stream."""
         return {"epoch": self.epoch, "position": self.position}
 
     def restore(self, state: dict[str, int]) -> None:
-        """Go on where ``state`` stood."""
+        """Continue from a ``state``."""
         self.epoch, self.position = int(state["epoch"]), int(state["position"])
 
 
 def evaluation_batches(
     images: Images, max_tokens: int, *, device: torch.device | str = "cpu"
 ) -> list[ImageBatch]:
-    """All images once, as they are, in order."""
+    """Return all images once, without augmentation, in order."""
     there, size = images.to(device), max(1, max_tokens // images.tokens)
     return [there.batch(slice(start, start + size)) for start in range(0, len(images), size)]

@@ -13,19 +13,19 @@ from torch import Tensor
 from supernet.bert import CLS, MASK, SEP
 
 SPECIAL = 5
-"""Token ids below this are never masked and never put in another one's place."""
+"""Number of special tokens; ids below it are never masked and never replace another token."""
 SHARE, TO_MASK, TO_RANDOM = 0.15, 0.8, 0.1
-"""Of BERT (Devlin et al. 2019, section 3.1): predicted tokens of a row; what is shown in their place
-(else the token itself)."""
+"""BERT's masking (Devlin et al. 2019, section 3.1): share of predicted tokens of a row; of these, the shares
+shown as ``[MASK]`` and as a random token. The rest is shown unchanged."""
 
 
 @dataclass
 class MaskedBatch:
     """``B`` rows of packed text with the predicted places masked.
 
-    ``shown`` ``[B, T]`` is what the network sees; ``places`` ``[N]`` are the predicted indices into
-    ``B * T``, in order, and ``labels`` ``[N]`` what stood there. ``tokens`` is ``B * T``: all of them
-    pass through the network. ``prepaid`` and ``passes`` as in ``supernet.data.sentence_pairs.Batch``.
+    ``shown`` ``[B, T]`` is the input; ``places`` ``[N]`` are the predicted indices into ``B * T``, in order,
+    and ``labels`` ``[N]`` their original tokens. ``tokens`` is ``B * T``, since all of them pass through the
+    network. ``prepaid`` and ``passes`` as in ``supernet.train.Batch``.
     """
 
     shown: Tensor
@@ -36,22 +36,22 @@ class MaskedBatch:
 
     @property
     def tokens(self) -> int:
-        """Input tokens, which is what training is charged by."""
+        """Number of input tokens, by which training is charged."""
         return self.shown.numel()
 
     @property
     def original(self) -> Tensor:
-        """The rows as they were before masking ``[B, T]``."""
+        """Rows before masking ``[B, T]``."""
         return self.shown.flatten().index_copy(0, self.places, self.labels).view_as(self.shown)
 
     @property
     def inputs(self) -> tuple[Tensor, Tensor]:
-        """What the network is called with."""
+        """Arguments of the network."""
         return self.shown, self.places
 
     @property
     def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
-        """All of them: every batch of a stream has the same shapes."""
+        """All tensors; every batch of a stream has the same shapes."""
         return self.shown, self.places, self.labels
 
 
@@ -60,7 +60,7 @@ class PackedText:
 
     Args:
         documents: token ids without special tokens.
-        length: tokens of a row, ``[CLS]`` included. What does not fill the last row is left out.
+        length: tokens of a row, ``[CLS]`` included. The incomplete last row is left out.
         vocab: size of the vocabulary.
 
     Raises:
@@ -80,7 +80,7 @@ class PackedText:
         return len(self.rows)
 
     def first(self, count: int) -> PackedText:
-        """The first ``count`` rows."""
+        """Return the first ``count`` rows."""
         some = copy.copy(self)
         some.rows = self.rows[:count]
         return some
@@ -89,8 +89,8 @@ class PackedText:
 def masked(rows: Tensor, vocab: int, generator: torch.Generator) -> MaskedBatch:
     """Mask ``SHARE`` of the tokens of each row ``[B, T]``, special ones excepted.
 
-    Every row has as many predicted places, so that shapes repeat. Draws from ``generator``, which is of
-    the rows' device.
+    Every row has the same number of predicted places, so that shapes repeat. ``generator`` is on the rows'
+    device.
     """
     rows = rows.long()
     b, t = rows.shape
@@ -112,7 +112,7 @@ class MaskedBatches:
     """An endless stream of training batches; batch ``i`` depends on the seed and ``i`` alone.
 
     Args:
-        text: rows; they move to the device once.
+        text: rows, copied to the device once.
         max_tokens: of a batch.
         seed: of order and masks.
         rank, world: of a distributed run; ranks get different batches of the same epoch.
@@ -156,18 +156,18 @@ class MaskedBatches:
             self.epoch, self.position = self.epoch + 1, 0
 
     def state(self) -> dict[str, int]:
-        """Where the stream stands."""
+        """Return the position of the stream."""
         return {"epoch": self.epoch, "position": self.position}
 
     def restore(self, state: dict[str, int]) -> None:
-        """Go on where ``state`` stood."""
+        """Continue from a ``state``."""
         self.epoch, self.position = int(state["epoch"]), int(state["position"])
 
 
 def evaluation_batches(
     text: PackedText, max_tokens: int, seed: int, *, device: torch.device | str = "cpu"
 ) -> list[MaskedBatch]:
-    """All rows once with masks that the seed alone decides: the same on every device."""
+    """Return all rows once; the masks depend on the seed alone, and are the same on every device."""
     size = max(1, max_tokens // text.rows.shape[1])
     whole = masked(text.rows, text.vocab, torch.Generator().manual_seed(seed))
     each = len(whole.labels) // len(text)

@@ -11,17 +11,17 @@ from torch import Tensor
 
 PAD, EOS = 1, 2
 CHUNK = 256
-"""Batches that are padded and sent to the device together."""
+"""Batches that are padded and copied to the device together."""
 
 
 @dataclass
 class Batch:
     """One padded batch of ``B`` pairs.
 
-    ``source`` ``[B, S]``, ``target_in`` and ``target_out`` ``[B, T]`` are int64 token ids padded on
-    the right; ``real`` ``[N]`` are the places in ``B * T`` that hold no padding, ``labels`` ``[N]``
-    what ``target_out`` has there, and ``tokens`` is N: the target tokens, end of sentence included.
-    ``prepaid`` passes were charged when the batch was drawn; ``passes`` counts those made.
+    ``source`` ``[B, S]``, ``target_in`` and ``target_out`` ``[B, T]`` are int64 token ids padded on the
+    right. ``real`` ``[N]`` are the indices into ``B * T`` without padding, ``labels`` ``[N]`` the entries of
+    ``target_out`` there. ``tokens`` is N: the target tokens, end of sentence included. ``prepaid`` passes
+    were charged when the batch was drawn; ``passes`` counts those made.
     """
 
     source: Tensor
@@ -35,12 +35,12 @@ class Batch:
 
     @property
     def inputs(self) -> tuple[Tensor, Tensor, Tensor]:
-        """What the network is called with."""
+        """Arguments of the network."""
         return self.source, self.target_in, self.real
 
     @property
     def tensors(self) -> None:
-        """None: shapes differ from batch to batch."""
+        """None, since shapes differ from batch to batch."""
 
 
 class PairData:
@@ -70,9 +70,9 @@ class PairData:
         return int(self.target_length.sum()) + len(self)
 
     def plan(self, max_tokens: int, generator: np.random.Generator | None) -> list[np.ndarray]:
-        """Batches as arrays of sentence numbers, shortest first: ``B * max(S, T) <= max_tokens``.
+        """Return batches as arrays of sentence numbers, shortest first: ``B * max(S, T) <= max_tokens``.
 
-        With a generator, sentences of equal length are dealt anew each time. A pair longer than
+        With a generator, sentences of equal length are shuffled anew each time. A pair longer than
         ``max_tokens`` is left out.
         """
         longest = np.maximum(self.source_length, self.target_length) + 1
@@ -156,7 +156,7 @@ class TokenBatches:
             self.epoch, self.position = self.epoch + 1, 0
 
     def order(self, epoch: int) -> list[np.ndarray]:
-        """The batches of one epoch for this rank: as many for each rank."""
+        """Return the batches of one epoch for this rank; every rank gets the same number."""
         generator = np.random.default_rng([self.seed, epoch])
         batches = self.data.plan(self.max_tokens, generator)
         shuffled = [batches[i] for i in generator.permutation(len(batches))]
@@ -169,23 +169,23 @@ class TokenBatches:
         return shuffled[self.rank : count * self.world : self.world]
 
     def state(self) -> dict[str, int]:
-        """Where the stream stands."""
+        """Return the position of the stream."""
         return {"epoch": self.epoch, "position": self.position}
 
     def restore(self, state: dict[str, int]) -> None:
-        """Go on where ``state`` stood."""
+        """Continue from a ``state``."""
         self.epoch, self.position = int(state["epoch"]), int(state["position"])
 
 
 def validation_batches(
     data: PairData, max_tokens: int, *, device: torch.device | str = "cpu", multiple: int = 1
 ) -> list[Batch]:
-    """All pairs once, shortest first."""
+    """Return all pairs once, shortest first."""
     return data.collate(data.plan(max_tokens, None), device, multiple)
 
 
 def flatten(sentences: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Sentences end to end, with the start and length of each."""
+    """Concatenate sentences; return them with the start and length of each."""
     length = np.array([len(s) for s in sentences], dtype=np.int64)
     return np.concatenate(sentences).astype(np.int64), np.cumsum(length) - length, length
 
@@ -193,7 +193,7 @@ def flatten(sentences: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np
 def fill(
     flat: np.ndarray, start: np.ndarray, length: np.ndarray, width: int, shift: int, end: int | None
 ) -> np.ndarray:
-    """Ragged rows of ``flat`` as ``[B, width]``, shifted right, closed by ``end``, padded."""
+    """Return ragged rows of ``flat`` as ``[B, width]``, shifted right, closed by ``end``, padded."""
     out = np.full((len(start), width), PAD, dtype=np.int64)
     columns = np.arange(width)
     inside = (columns >= shift) & (columns < length[:, None] + shift)
@@ -204,5 +204,5 @@ def fill(
 
 
 def up(n: int, multiple: int) -> int:
-    """``n`` rounded up to a multiple."""
+    """Round ``n`` up to a multiple of ``multiple``."""
     return -(-n // multiple) * multiple

@@ -1,2 +1,4 @@
-"""Exchange with other people's toolkits: fairseq's data, dictionaries and checkpoints, HAT's checkpoints and
-configurations. Needs none of those toolkits and runs no code that stands in a file."""
+"""Exchange with other toolkits: fairseq, HAT, transformers, CTranslate2 and ONNX Runtime.
+
+Reading needs none of fairseq and HAT, and executes no code from a file.
+"""

@@ -1,7 +1,7 @@
 """Translators in CTranslate2, which decodes them faster on a processor than PyTorch does.
 
-Its Transformers have one width and one number of heads on each side and read the last encoder layer; the two
-sides may differ, and so may the feed-forward widths of layers, since weights carry their own shapes.
+Its Transformers have one width and one number of heads on each side and attend to the last encoder layer. The
+two sides may differ, and so may the feed-forward widths of layers, since weights carry their own shapes.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from supernet.export import CorruptExportError
 from supernet.interop.errors import InexpressibleError, require
 
 QUANTIZATIONS = ("float32", "int8")
-"""Of the weights; int8 with dynamic ranges of activations."""
+"""Precisions of the weights; int8 with dynamic ranges of activations."""
 
 
 def convert(
     module: seq2seq.Transformer, vocabulary: Sequence[str], out: Path, quantization: str = ""
 ) -> None:
-    """Write a translator to the folder ``out``, which must not be there.
+    """Write a translator to the new folder ``out``.
 
     Args:
         module: exported, float32.
@@ -35,9 +35,9 @@ def convert(
         quantization: one of ``QUANTIZATIONS``; empty for float32.
 
     Raises:
-        InexpressibleError: CTranslate2 has no words for this network.
-        MissingPackageError: it is not installed.
-        FileExistsError: ``out`` is there.
+        InexpressibleError: CTranslate2 cannot represent this network.
+        MissingPackageError: CTranslate2 is not installed.
+        FileExistsError: ``out`` exists.
     """
     if quantization and quantization not in QUANTIZATIONS:
         raise ValueError(f"quantization {quantization!r}: choose one of {', '.join(QUANTIZATIONS)}")
@@ -59,7 +59,7 @@ def convert(
 
 
 def specification(module: seq2seq.Transformer) -> Any:
-    """CTranslate2's description of a translator, weights filled in.
+    """Return CTranslate2's specification of a translator, weights filled in.
 
     Raises:
         InexpressibleError: heads differ between layers, or the decoder reads several encoder layers.
@@ -133,10 +133,10 @@ def _array(tensor: Tensor) -> np.ndarray:
 
 
 def load(folder: Path, threads: int = 1) -> Any:
-    """CTranslate2's translator of a folder that ``convert`` wrote, on the processor.
+    """Return CTranslate2's translator of a folder that ``convert`` wrote, on the processor.
 
     Raises:
-        CorruptExportError: it is none, or a file is truncated.
+        CorruptExportError: no such folder, or a file is truncated.
     """
     runtime = require("ctranslate2", "ctranslate2")
     try:
@@ -156,8 +156,10 @@ def translate(
     batch: int = 64,
     pad: str = "<pad>",
 ) -> list[list[str]]:
-    """The best translation of every source, both as pieces; rules as in ``supernet.decode``, whose
-    translations these are but for ties."""
+    """Return the best translation of every source, both as pieces.
+
+    The rules are those of ``supernet.decode``, and so are the translations except for ties.
+    """
     found: list[list[str]] = [[] for _ in sources]
     order = sorted(range(len(sources)), key=lambda i: len(sources[i]))
     for length, same in groupby(order, key=lambda i: len(sources[i])):

@@ -1,4 +1,4 @@
-"""What other programs need, and what they cannot do."""
+"""Errors of exchange with other programs, and the import of optional packages."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from types import ModuleType
 
 
 class MissingPackageError(ValueError):
-    """A runtime that is not installed."""
+    """An optional package is not installed."""
 
 
 class InexpressibleError(ValueError):
-    """What another program has no words for; the message says what and why."""
+    """The target format cannot represent this network; the message gives the reason."""
 
 
 class UnreadableModelError(ValueError):
-    """A file or folder that is not what it is taken for."""
+    """A file or folder is not of the expected format, or damaged."""
 
 
 def require(package: str, extra: str) -> ModuleType:
-    """The module of an optional package.
+    """Import an optional package and return its module.
 
     Raises:
         MissingPackageError: it is not installed, or it cannot be imported.

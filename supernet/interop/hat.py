@@ -59,7 +59,7 @@ def read_config(path: Path) -> dict[str, int | list[int]]:
 
 
 def complete(found: Mapping[str, Any], where: str) -> None:
-    """Raise ``ValueError`` where a field of a sub-network is missing."""
+    """Raise ``ValueError`` if a field of a sub-network is missing."""
     if missing := [name for name in HAT_FIELDS if name not in found]:
         fields = ", ".join(f"{name}{ENDING}".replace("_", "-") for name in missing)
         raise ValueError(f"{where}: no HAT sub-network: it lacks {fields}")
@@ -71,16 +71,17 @@ def network(
     vocab: tuple[int, ...] = (),
     languages: tuple[str, str] | None = None,
 ) -> layout.Imported:
-    """A HAT checkpoint; ``architecture`` is the sub-network of ``config``, else the one that it was trained
-    as, else the largest of the supernet.
+    """Read a HAT checkpoint.
+
+    ``architecture`` is the sub-network of ``config``; without one, that of the checkpoint's options, else the
+    largest of the supernet.
 
     Args:
-        vocab: sizes of the source and target dictionary, where they are known.
-        languages: source and target language of the data that it is used with, where they are known.
+        vocab: sizes of the source and target dictionary, if known.
 
     Raises:
-        ValueError: no such checkpoint, another model, dictionaries of other sizes, or a sub-network that is
-            none of its space.
+        ValueError: no such checkpoint, another model, dictionaries of other sizes, or a sub-network outside
+            its space.
     """
     found = pickle_reader.load(path)
     args = settings(found, path)
@@ -104,7 +105,7 @@ def network(
 
 
 def supernet(path: Path) -> SuperNet:
-    """All sub-networks of a HAT checkpoint, to evaluate, search, export or train on.
+    """Return the supernet of a HAT checkpoint, to evaluate, search, export or train on.
 
     Raises:
         ValueError: as ``network``.
@@ -120,7 +121,7 @@ def supernet(path: Path) -> SuperNet:
 
 
 def space_of(args: Any) -> SearchSpace:
-    """The space that a checkpoint's options state, its own size included."""
+    """Return the space that a checkpoint's options state, its own size included."""
     width = layout.number(args, "encoder_embed_dim")
     if width != layout.number(args, "decoder_embed_dim"):
         raise ValueError("encoder and decoder of a supernet are equally wide here")
@@ -156,7 +157,7 @@ def space_of(args: Any) -> SearchSpace:
 
 
 def trained_as(args: Any) -> dict[str, Any] | None:
-    """The sub-network that a checkpoint's options name; None for a supernet's."""
+    """Return the sub-network that a checkpoint's options name; None for a supernet's."""
     found = {name: layout.attribute(args, f"{name}{ENDING}") for name in HAT_FIELDS}
     named = {name: value for name, value in found.items() if value is not None}
     if named:

@@ -1,8 +1,8 @@
 """Exported sub-networks as ONNX files that ONNX Runtime runs, in float32 or under a precision policy.
 
-Encoders and classifiers are one file, ``model.onnx``: logits of every position of text, of an image, or of an
-image with a text, padded to the length that its network was made for. A translator is two, ``encoder.onnx``
-and ``step.onnx``, as ``supernet.quantization.onnx_translator`` describes them.
+Encoders and classifiers are one file, ``model.onnx``. It returns logits of every position of text, of an
+image, or of an image with a text, padded to its network's full length. A translator is two files,
+``encoder.onnx`` and ``step.onnx``, described in ``supernet.quantization.onnx_translator``.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from supernet.quantization.onnx_translator import encoder_and_step
 from supernet.quantization.precisions import Policy, lowered, quantize
 
 AGREEING = 0.995
-"""Share of positions whose largest logit must be the same one."""
+"""Least share of positions with the same largest logit."""
 ROWS = 64
-"""Of the random inputs that a file is compared on."""
+"""Rows of the random inputs for the comparison."""
 
 
 def write(
@@ -83,7 +83,7 @@ def write(
 
 
 def _whole(module: nn.Module, given: Sequence[Tensor], policy: Policy | None) -> bytes:
-    """A network that answers at once."""
+    """Return the ONNX file of a network that is not a translator."""
     names = ["tokens"]
     if isinstance(module, (*IMAGES, vision_language.VisionLanguage)):
         names = ["images", "texts"][: len(given)]
@@ -94,7 +94,7 @@ def _whole(module: nn.Module, given: Sequence[Tensor], policy: Policy | None) ->
 
 
 def _stepped(module: Any, folder: Path, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits ``[N, V]`` of every next token of given targets: the network's and the files'."""
+    """Return logits ``[N, V]`` of every next token of given targets: the network's and the files'."""
     encoder, step = load(folder / "encoder.onnx"), load(folder / "step.onnx")
     cache = module.decoder_cache(module.encode(source))
     asked = run(encoder, [source])
@@ -118,8 +118,10 @@ def _empty_cache(step: Any, rows: int) -> list[Tensor]:
 
 
 def forced_steps(folder: Path, source: Tensor, steps: int, beam: int, token: int = 4) -> Callable[[], Tensor]:
-    """The latency workload of a translator's files: what ``supernet.decode.forced_steps`` does, ready to be
-    run, on one thread; it gives the last logits ``[beam, V]``.
+    """Return the latency workload of a translator's files, as ``supernet.decode.forced_steps``, on one
+    thread.
+
+    The returned function runs it and returns the last logits ``[beam, V]``.
 
     Raises:
         CorruptExportError: a file is missing, truncated or no model.
@@ -138,7 +140,7 @@ def forced_steps(folder: Path, source: Tensor, steps: int, beam: int, token: int
 
 
 def load(path: Path, threads: int = 1) -> Any:
-    """A session of ONNX Runtime on the processor.
+    """Open a session of ONNX Runtime on the processor.
 
     Raises:
         CorruptExportError: the file is missing, truncated or no model.
@@ -155,7 +157,7 @@ def load(path: Path, threads: int = 1) -> Any:
 
 
 def run(session: Any, given: Sequence[Tensor]) -> list[Tensor]:
-    """All outputs for all inputs, both in the order of the file."""
+    """Return all outputs for all inputs, both in the order of the file."""
     names = [entry.name for entry in session.get_inputs()]
     feed = {name: x.numpy() for name, x in zip(names, given, strict=True)}
     return [torch.from_numpy(y) for y in session.run(None, feed)]

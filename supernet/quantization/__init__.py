@@ -1,1 +1,2 @@
-"""Low precision: rounding, kernels, fake quantisation, ONNX lowering, latency model."""
+"""Mixed-precision policies: rounding, torch and ONNX Runtime back-ends, fake quantization, a latency
+prior."""

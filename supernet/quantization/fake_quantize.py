@@ -1,12 +1,12 @@
-"""What networks say under precision policies, thousands of them, without converting any.
+"""Batched fake quantization: evaluate one network under many precision policies without converting it.
 
-Operators that follow the deployed arithmetic of one sample at a time: activation ranges are those of each
-sample, so that batches change nothing; int8 products are sums of whole numbers, as in the kernels: in int32
-where the processor multiplies such numbers exactly, in float32 elsewhere. Each weight is rounded once per
-precision, at first use; a policy picks one of them.
+Operators follow the deployed arithmetic of one sample at a time. Activation ranges are those of each sample,
+so that batches change nothing. int8 products are sums of whole numbers, as in the kernels: in int32 where the
+processor multiplies such numbers exactly, in float32 elsewhere. Each weight is rounded once per precision, at
+first use; a policy picks one of them.
 
-Many policies of one architecture run at once, folded into the batch: layer by layer, all policies that agree
-on its precision share one product. Works wherever torch does, so on a GPU too, where the real kernels do not.
+Many policies of one architecture run at once, folded into the batch: layer by layer, all policies with the
+same precision share one product. It runs wherever torch does, also on a GPU, which lacks the real kernels.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ from supernet.quantization.rounding import GROUP, LARGEST, w4_grid, w8_grid
 ROWS = {"cpu": 32}
 """Samples that run at once: on the processor few enough for its caches, which halves the time of products."""
 ROWS_ELSEWHERE = 4096
+"""Samples that run at once on other devices."""
 
 
 class _Layer(Fake):
-    """A linear or convolution in the precisions that ``chosen`` names, one for each part of the batch."""
+    """A linear layer or convolution in the precisions ``chosen``, one for each part of the batch."""
 
     def __init__(self, layer: Any, exact: bool = True, grouped: bool = False) -> None:
         super().__init__()
@@ -40,12 +41,13 @@ class _Layer(Fake):
         self.choose(("fp32",))
 
     def choose(self, precisions: Sequence[str]) -> None:
-        """Compute in ``precisions`` from now on, one for each part of the batch."""
+        """Set the precisions, one for each part of the batch."""
         self.chosen = tuple(precisions)
         self.rows: dict[str, Tensor] = {}
 
     def forward(self, x: Tensor, first: int | None = None) -> Tensor:
-        """With ``first``, of each sample its first places alone; ranges are those of all."""
+        """Apply the layer; with ``first``, to each sample's first places alone, with ranges over all
+        places."""
         if len(set(self.chosen)) == 1:
             return self._in(self.chosen[0], x, first)
         parts = x.unflatten(0, (len(self.chosen), -1))
@@ -63,7 +65,7 @@ class _Layer(Fake):
         return y
 
     def float_weight(self) -> Tensor:
-        """The weight in the one precision that is chosen, fp32 or w4."""
+        """Return the weight in the one chosen precision, fp32 or w4."""
         (precision,) = set(self.chosen)
         weight: Tensor = self.layer.weight if precision == "fp32" else self._grid(precision)[0]
         return weight
@@ -84,7 +86,7 @@ class _Layer(Fake):
         return self._counted(*self._numbers(x, first))
 
     def _numbers(self, x: Tensor, first: int | None) -> tuple[Tensor, Tensor, Tensor]:
-        """What int8 products take of an input, with the step and the zero of each sample."""
+        """Return the input of int8 products, with the step and the zero of each sample."""
         if self.real is not None and self.real.dim() == x.dim():
             x = x.masked_fill(~self.real, 0.0)  # every range has zero in it
         step, zero = _ranges(x)
@@ -96,7 +98,7 @@ class _Layer(Fake):
         return numbers, step, zero
 
     def _counted(self, numbers: Tensor, step: Tensor, zero: Tensor) -> Tensor:
-        """The int8 product."""
+        """Return the int8 product."""
         weight, unit = self._grid("int8")
         assert unit is not None
         if numbers.dtype == torch.int8:
@@ -107,7 +109,7 @@ class _Layer(Fake):
         return self._plus(y.mul_(step * self._column(unit)))
 
     def _whole(self, x: Tensor) -> bool:
-        """Whether int8 products are made of whole numbers here."""
+        """Return whether int8 products use whole numbers on this device."""
         return isinstance(self.layer, nn.Linear) and x.device.type == "cpu" and exact_products()
 
     def _product(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -117,7 +119,7 @@ class _Layer(Fake):
         return y
 
     def _column(self, values: Tensor) -> Tensor:
-        """One value an output channel, as it meets outputs."""
+        """Reshape one value an output channel so that it broadcasts over outputs."""
         return values if isinstance(self.layer, nn.Linear) else values.view(-1, *[1] * (self._axes - 2))
 
     def _plus(self, y: Tensor) -> Tensor:
@@ -128,8 +130,10 @@ class _Layer(Fake):
         return int(self.layer.weight.dim())
 
     def _grid(self, precision: str) -> tuple[Tensor, Tensor | None]:
-        """The weight in a precision, and for int8 the steps that its whole numbers stand for; those numbers
-        ``[in, out]`` where they are multiplied as such."""
+        """Return the weight in a precision and, for int8, the steps of its whole numbers.
+
+        Whole numbers are ``[in, out]`` if they are multiplied as such.
+        """
         if precision not in self.grids:
             weight = self.layer.weight.detach()
             if precision == "bf16":
@@ -151,8 +155,10 @@ class _Layer(Fake):
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """``F.linear``, without gradients; float32 on a processor by oneDNN: by MKL, as torch does it, that takes
-    twice as long on AMD's."""
+    """Compute ``F.linear`` without gradients.
+
+    On a processor float32 products use oneDNN; MKL, torch's default, takes twice as long on AMD's.
+    """
     if x.device.type == "cpu" and x.dtype == torch.float32 and torch.backends.mkldnn.is_available():
         y: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
         return y
@@ -160,7 +166,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def together(layers: Sequence[_Layer], x: Tensor) -> list[Tensor]:
-    """What layers of one precision say of the same input: its range and its whole numbers are made once."""
+    """Apply several layers of one precision to the same input; its range and its whole numbers are computed
+    once."""
     if {precision for layer in layers for precision in layer.chosen} != {"int8"}:
         return [layer(x) for layer in layers]
     numbers = layers[0]._numbers(x, None)
@@ -168,14 +175,17 @@ def together(layers: Sequence[_Layer], x: Tensor) -> list[Tensor]:
 
 
 def levels(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Activations of int8 layers, ``[B, ...]``: whole numbers from 0 to 255 less the one that stands for
-    zero, and the step of each sample, ``[B, 1, ...]``, as ONNX's DynamicQuantizeLinear has them."""
+    """Quantize activations ``[B, ...]`` as int8 layers do, like ONNX's DynamicQuantizeLinear.
+
+    Returns:
+        whole numbers from 0 to 255 minus the zero point, and the step of each sample, ``[B, 1, ...]``.
+    """
     step, zero = _ranges(x)
     return _levels(x, step, zero), step
 
 
 def _ranges(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Step of each sample and the number that stands for zero, ``[B, 1, ...]``."""
+    """Return the step and the zero point of each sample, ``[B, 1, ...]``."""
     over = tuple(range(1, x.dim()))
     low, high = x.amin(over, keepdim=True).clamp_(max=0), x.amax(over, keepdim=True).clamp_(min=0)
     step = (high - low).div_(255)
@@ -197,7 +207,7 @@ def _levels(x: Tensor, step: Tensor, zero: Tensor) -> Tensor:
 
 @cache
 def exact_products() -> bool:
-    """Whether torch's products of int8 matrices are right on this processor; without VNNI they may overflow
+    """Return whether torch's int8 matrix products are exact on this processor; without VNNI they may overflow
     in 16 bits."""
     if not torch.backends.mkldnn.is_available():
         return False
@@ -210,18 +220,18 @@ def exact_products() -> bool:
 class FakeQuantized:
     """One exported network under any policy.
 
-    The first axis of what its layers are given must be samples: rows of several samples that were
-    flattened together get ranges of their own, which no deployed network has.
+    The first axis of every layer's input must be samples. Rows of several samples that were flattened
+    together would get ranges of their own, which no deployed network has.
 
     Args:
         module: plain, on the device where it is to run; it is copied.
-        exact: fp32 layers give the module's own bits; else what the fastest library here gives.
-        runtime: that of the deployed network. In ONNX Runtime (``ort``) w4 layers round their activations to
-            int8 in groups; in ``torch`` they do not.
+        exact: fp32 layers return the module's own bits; else they use the fastest library of this machine.
+        runtime: runtime of the deployed network. In ONNX Runtime (``ort``) w4 layers round their
+            activations to int8 in groups; in ``torch`` they do not.
 
     Attributes:
-        net: the network under the policies that ``select`` was given last; in evaluation mode.
-        units: what a policy may name, with the shapes of the weights.
+        net: the network under the last policies of ``select``; in evaluation mode.
+        units: layers that a policy may name, with the shapes of the weights.
     """
 
     def __init__(self, module: nn.Module, exact: bool = True, runtime: str = "torch") -> None:
@@ -237,10 +247,11 @@ class FakeQuantized:
         self.net = root.get_submodule("net")
 
     def select(self, policies: Sequence[Policy | None]) -> nn.Module:
-        """The network under ``policies``: it takes inputs repeated once a policy, one policy after the other.
+        """Return the network under ``policies``; it takes inputs repeated once a policy, one policy after the
+        other.
 
         Raises:
-            ValueError: there are none, or one is none of this network.
+            ValueError: there are no policies, or one does not fit this network.
         """
         if not policies:
             raise ValueError("no policies to evaluate")
@@ -251,10 +262,10 @@ class FakeQuantized:
         return self.net
 
     def pad(self, real: Tensor | None) -> None:
-        """Keep what is padding out of the ranges of activations, as in what is deployed, which has none.
+        """Exclude padding from the ranges of activations, as in deployed networks, which have none.
 
         Args:
-            real: which places of the next inputs are none ``[B, T, 1]``, once a policy; None: all.
+            real: places of the next inputs without padding ``[B, T, 1]``, once a policy; None: all.
         """
         for layer in self._layers.values():
             layer.real = real
@@ -266,16 +277,16 @@ class FakeQuantized:
         call: Callable[..., Tensor] | None = None,
         rows: int | None = None,
     ) -> Tensor:
-        """What the network says under each policy to each sample: ``[policies, batch, ...]``.
+        """Return the network's outputs under each policy for each sample: ``[policies, batch, ...]``.
 
         Args:
-            inputs: ``[batch, ...]``, all of one length: there is no padding in what is deployed.
+            inputs: ``[batch, ...]``, all of one length: deployed networks have no padding.
             call: ``(module, *inputs) -> output``; by default the module's forward.
-            rows: samples that run at once, over all policies; bounds the memory. By default as many as suit
-                the device.
+            rows: samples that run at once, over all policies, which bounds the memory; the default suits the
+                device.
 
         Raises:
-            ValueError: there are no policies, or one is none of this network.
+            ValueError: there are no policies, or one does not fit this network.
         """
         if not policies:
             raise ValueError("no policies to evaluate")

@@ -1,8 +1,7 @@
 """Latency under a policy as a sum over layers: a table of (shape, precision), fitted to measured policies.
 
-A prior for searches and no measurement: what is reported is timed. Each layer's time is its multiply-adds
-times a rate per precision, corrected by as much as the measurements bear (ridge regression; how much is
-chosen by their leave-one-out error).
+A prior for searches, not a measurement: reported latencies are timed. Each layer's time is its multiply-adds
+times a rate per precision, corrected by ridge regression, whose strength minimises the leave-one-out error.
 """
 
 from __future__ import annotations
@@ -16,26 +15,29 @@ import numpy as np
 from supernet.quantization.precisions import Policy, check
 
 Layers = Mapping[str, tuple[int, ...]]
+"""Name of a layer -> shape of its weight."""
 Measured = tuple[Layers, Policy, float]
 """Layers of a network with the shapes of their weights, a policy, milliseconds."""
 RATE = {"fp32": 1.0, "bf16": 0.5, "int8": 0.35, "w4": 1.0}
-"""Time of a layer before anything is measured, of its time in fp32."""
+"""Time of a layer before any measurement, relative to its time in fp32."""
 STRENGTHS = tuple(10.0**power for power in range(-4, 4))
+"""Candidate ridge strengths."""
 FEWEST = 4
+"""Fewest measured networks of a fit."""
 
 
 class OperatorTable:
-    """Fitted to networks measured on one machine, in one runtime, on one workload.
+    """Latency table of one machine, one runtime and one workload.
 
     Args:
-        measured: at least ``FEWEST``; of one architecture or of several.
+        measured: at least ``FEWEST`` networks, of one architecture or of several.
 
     Attributes:
-        constant: milliseconds of what no layer accounts for.
-        error: leave-one-out, median over the measured networks, as a share of their latency.
+        constant: milliseconds that belong to no layer.
+        error: leave-one-out error, median over the measured networks, as a share of their latency.
 
     Raises:
-        ValueError: too few, a latency that is not positive, or a policy for other layers.
+        ValueError: too few networks, a latency that is not positive, or a policy for other layers.
     """
 
     def __init__(self, measured: Sequence[Measured]) -> None:
@@ -56,28 +58,29 @@ class OperatorTable:
         self.error = float(np.median(np.abs(left) / ms))
 
     def __call__(self, layers: Layers, policy: Policy | None = None) -> float:
-        """Milliseconds of a network under a policy; shapes that were never measured go by their size.
+        """Return the predicted milliseconds of a network under a policy; unmeasured shapes are estimated by
+        size.
 
         Raises:
-            ValueError: the policy is none for these layers.
+            ValueError: the policy does not fit these layers.
         """
         check(policy or {}, layers)
         each = (self.layer(shape, (policy or {}).get(name, "fp32")) for name, shape in layers.items())
         return self.constant + sum(each)
 
     def layer(self, shape: Sequence[int], precision: str) -> float:
-        """Milliseconds that a layer with a weight of this shape adds."""
+        """Return the milliseconds that a layer with a weight of this shape adds."""
         rate = self._rate + self._more.get((tuple(shape), precision), 0.0)
         return math.prod(shape) * RATE[precision] * rate
 
     def state(self) -> dict[str, Any]:
-        """All that a prediction takes, as plain JSON types."""
+        """Return the fitted numbers as plain JSON types."""
         more = [[list(shape), precision, value] for (shape, precision), value in self._more.items()]
         return {"constant": self.constant, "rate": self._rate, "more": more, "error": self.error}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
-        """The table that ``state`` was taken of."""
+        """Build the table of a ``state``."""
         made = cls.__new__(cls)
         made.constant, made._rate = float(state["constant"]), float(state["rate"])
         made._more = {(tuple(shape), str(word)): float(value) for shape, word, value in state["more"]}
@@ -90,7 +93,8 @@ class OperatorTable:
 
 
 def _work(layers: Layers, policy: Policy) -> dict[tuple[tuple[int, ...], str], float]:
-    """(Shape, precision) -> multiply-adds of all such layers, a position, times the precision's rate."""
+    """Return (shape, precision) -> multiply-adds a position of all such layers, times the precision's
+    rate."""
     check(policy, layers)
     found: dict[tuple[tuple[int, ...], str], float] = {}
     for name, shape in layers.items():
@@ -104,7 +108,7 @@ def _ridge(
     y: np.ndarray[tuple[int], np.dtype[np.float64]],
     strength: float,
 ) -> tuple[np.ndarray[tuple[int], np.dtype[np.float64]], np.ndarray[tuple[int], np.dtype[np.float64]]]:
-    """Weights, the first two without penalty, and leave-one-out residuals."""
+    """Return weights, the first two without penalty, and leave-one-out residuals."""
     penalty = np.full(x.shape[1], strength)
     penalty[:2] = 1e-9
     inverse = np.linalg.pinv(x.T @ x + np.diag(penalty))

@@ -1,7 +1,7 @@
-"""Precisions of single layers as ONNX operators that ONNX Runtime has kernels for on the processor.
+"""Lowering of single layers, in each precision, to ONNX operators with kernels on the processor.
 
-int8 is written in standard operators (``DynamicQuantizeLinear``, ``MatMulInteger``, ``ConvInteger``), which
-ONNX Runtime fuses; w4 is its ``MatMulNBits``, whose activations become int8 within it.
+int8 uses standard operators (``DynamicQuantizeLinear``, ``MatMulInteger``, ``ConvInteger``), which ONNX
+Runtime fuses; w4 uses its ``MatMulNBits``, which rounds activations to int8 internally.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ time of fp32; 1 keeps them in float32, in 1.02 to 1.05 of it."""
 
 
 def refusal(precision: str, shape: Sequence[int]) -> str | None:
-    """Why a layer with a weight of this shape cannot be written in this precision; None where it can."""
+    """Return the reason against this precision for a layer with a weight of this shape; None if there is
+    none."""
     if precision == "bf16":
         return (
             "ONNX Runtime has no bfloat16 MatMul or Conv on the processor (NOT_IMPLEMENTED, 1.32):"
@@ -32,7 +33,7 @@ def refusal(precision: str, shape: Sequence[int]) -> str | None:
 
 
 class Graph:
-    """A graph in which opaque nodes are exchanged for what they stand for, in place."""
+    """A graph in which opaque layer nodes are replaced by operators, in place."""
 
     def __init__(self, proto: Any) -> None:
         from onnx import helper, numpy_helper
@@ -50,7 +51,7 @@ class Graph:
         self.replaced: dict[str, list[Any]] = {}
 
     def write(self, node: Any, name: str, precision: str) -> None:
-        """Exchange an opaque ``node`` for layer ``name`` in ``precision``."""
+        """Replace an opaque ``node`` by the operators of layer ``name`` in ``precision``."""
         times = self.count[name] = self.count.get(name, 0) + 1
         self.name, self.label = name, name if times == 1 else f"{name}:{times}"
         self.nodes = []
@@ -61,7 +62,7 @@ class Graph:
         self.replaced[node.output[0]] = self.nodes
 
     def close(self) -> None:
-        """Put the new nodes in their places, and leave out what nothing reads any more."""
+        """Insert the new nodes and drop unused ones."""
         nodes: list[Any] = []
         for node in self.proto.node:
             nodes += self.replaced.get(node.output[0], [node])
@@ -84,7 +85,7 @@ class Graph:
         return name
 
     def _add(self, kind: str, inputs: list[str], output: str = "", **more: Any) -> str:
-        """One node; with ``output`` it is the layer's last one."""
+        """Append one node; with ``output`` it is the layer's last one."""
         name = more.pop("name", f"{self.label}/{kind}")
         made = self.make.make_node(kind, inputs, [output or f"{name}:0"], name=name, **more)
         self.nodes.append(made)
@@ -95,7 +96,7 @@ class Graph:
         return {key: value for key, value in named.items() if key != "name"}
 
     def _plus(self, y: str, bias: Any, output: str) -> None:
-        """The bias, where there is one; else the last node gives the output itself."""
+        """Add the bias; without one, rename the last node's output to ``output``."""
         if bias is None:
             self.nodes[-1].output[0] = output
         else:

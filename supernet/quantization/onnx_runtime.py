@@ -1,6 +1,6 @@
 """Exported networks in ONNX Runtime, on the processor, under a precision policy.
 
-``Ort`` stands where the PyTorch network would: it encodes, or answers. Needs the extra ``onnx``.
+``Ort`` replaces the PyTorch network: it encodes, or returns logits. Needs the extra ``onnx``.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from supernet.quantization.precisions import Policy, Served, lowered
 from supernet.quantization.rounding import LARGEST
 
 NAME = "ort"
+"""Name of the runtime in options and signatures."""
 KERNELS = {
     "int8": ("MatMulIntegerToFloat", "DynamicQuantizeMatMul", "MatMulInteger", "ConvInteger"),
     "w4": ("MatMulNBits",),
@@ -29,13 +30,13 @@ KERNELS = {
 
 
 def version() -> str:
-    """Of the runtime, for signatures."""
+    """Return name and version of the runtime, for signatures."""
     return f"{NAME}-{needed('onnxruntime').__version__}"
 
 
 def recipe(layers: Iterable[str], policy: Policy | None) -> dict[str, str]:
-    """How networks compute here whose ``layers`` are under ``policy``: ``rt``, ``prec`` and, of each
-    precision but fp32, how."""
+    """Return the arithmetic of networks whose ``layers`` are under ``policy``: ``rt``, ``prec``, and an entry
+    for each precision except fp32."""
     used = sorted({(policy or {}).get(name, "fp32") for name in layers})
     how = {"int8": "w8c-a8t", "w4": "w4g32-a8g32"}
     return {"rt": version(), "prec": "+".join(used)} | {name: how[name] for name in used if name in how}
@@ -43,10 +44,10 @@ def recipe(layers: Iterable[str], policy: Policy | None) -> dict[str, str]:
 
 @cache
 def check_machine() -> None:
-    """Refuse int8 where whole-number products overflow (x86 without VNNI adds pairs of them in 16 bits).
+    """Refuse int8 on processors whose integer products overflow (x86 without VNNI adds pairs in 16 bits).
 
     Raises:
-        ValueError: they do, or ONNX Runtime is not installed.
+        ValueError: they overflow, or ONNX Runtime is not installed.
     """
     net = nn.Linear(64, 32, bias=False)
     nn.init.constant_(net.weight, float(LARGEST))
@@ -59,10 +60,10 @@ def check_machine() -> None:
 
 
 def opened(graph: bytes, threads: int = 1, profile: str | None = None) -> Any:
-    """An ONNX file as a session of the runtime, on so many threads.
+    """Open an ONNX file as a session of the runtime, on ``threads`` threads.
 
     Args:
-        profile: beginning of the name of a file that says what has run.
+        profile: prefix of the profile's file; None: no profiling.
     """
     runtime = needed("onnxruntime")
     options = runtime.SessionOptions()
@@ -76,13 +77,13 @@ def opened(graph: bytes, threads: int = 1, profile: str | None = None) -> Any:
 
 
 class Ort(Served):
-    """A traced network under a policy, called with tensors; single-threaded unless told otherwise.
+    """A traced network under a policy, called with tensors; single-threaded by default.
 
     Attributes:
-        policy: what of it is not fp32.
+        policy: its part that is not fp32.
 
     Raises:
-        ValueError: ONNX Runtime is not installed, has no such kernel, or is wrong on this machine.
+        ValueError: ONNX Runtime is not installed, has no such kernel, or computes wrongly on this machine.
     """
 
     def __init__(
@@ -108,17 +109,17 @@ class Ort(Served):
         return y
 
     def one_by_one(self) -> Ort:
-        """Have ``forward`` run every sample of a batch alone, as it is deployed, from now on."""
+        """Make ``forward`` run every sample of a batch alone, as it is deployed; return the network."""
         self.alone = True
         return self
 
     def encode(self, tokens: Tensor) -> Tensor:
-        """Where it was traced so: states ``[B, T, width]``."""
+        """Return the states ``[B, T, width]`` of a network that was traced as an encoder."""
         y: Tensor = self(tokens)
         return y
 
     def due(self) -> dict[str, int]:
-        """Precision -> layers of the graph that are to run in it."""
+        """Return precision -> number of the graph's layers that must run in it."""
         found = dict.fromkeys(KERNELS, 0)
         for name in self.traced.calls:
             if self.policy.get(name) in found:
@@ -126,7 +127,7 @@ class Ort(Served):
         return found
 
     def executed(self, *inputs: Tensor) -> dict[str, int]:
-        """Operator -> how often it runs for these inputs, by the runtime's own profile."""
+        """Return operator -> number of its runs for these inputs, from the runtime's own profile."""
         with tempfile.TemporaryDirectory() as folder:
             session = self._session(os.path.join(folder, "run"))
             session.run(None, {name: x.numpy() for name, x in zip(self.inputs, inputs, strict=True)})
@@ -139,12 +140,12 @@ class Ort(Served):
         return found
 
     def recipe(self) -> dict[str, str]:
-        """How it computes, for the signatures of its figures."""
+        """Return the arithmetic of the network, for the signatures of its figures."""
         return recipe(self.traced.layers, self.policy)
 
 
 def encoder(module: nn.Module, policy: Policy | None = None, *, length: int = 8, threads: int = 1) -> Ort:
-    """The encoder of an exported network (``encode``: token ids to states).
+    """Return the encoder of an exported network in ONNX Runtime (``encode``: token ids to states).
 
     Raises:
         ValueError: as ``Ort``, or the policy names a layer that encoding does not run.
@@ -153,7 +154,7 @@ def encoder(module: nn.Module, policy: Policy | None = None, *, length: int = 8,
 
 
 def traced_encoder(module: nn.Module, length: int = 8) -> Traced:
-    """To be written out under many policies."""
+    """Trace the encoder of an exported network, to be written out under many policies."""
     tokens = torch.full((2, length), 4)
     return trace(
         module, [tokens], call=lambda net, *given: net.encode(*given), axes={"tokens": {0: "b", 1: "t"}}

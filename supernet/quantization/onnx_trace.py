@@ -1,10 +1,10 @@
-"""Exported networks as ONNX graphs in which every linear and convolution keeps its PyTorch name.
+"""Exported networks as ONNX graphs in which every linear layer and convolution keeps its PyTorch name.
 
-A network is traced once with its layers as opaque nodes (``trace``); a precision policy then decides which
-ONNX operators stand for each of them (``Traced.under``), which takes milliseconds. ``to_onnx`` does both.
+A network is traced once with its layers as opaque nodes (``trace``). A precision policy then decides the ONNX
+operators of each of them (``Traced.under``), which takes milliseconds. ``to_onnx`` does both.
 
-In the finished graph the node that multiplies is named as the layer (``ops.0.q``), with its float32 weight
-``ops.0.q.weight``. Needs the extra ``onnx``; nothing is imported before it is used.
+In the finished graph the node that multiplies has the layer's name (``ops.0.q``), and its float32 weight is
+``ops.0.q.weight``. Needs the extra ``onnx``, imported at first use.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ from supernet.quantization import onnx_lowering
 from supernet.quantization.precisions import LAYERS, Policy, check, units
 
 OPSET = 17
-"""Of standard ONNX operators; the newest that torch's tracer writes and runtimes have had for years."""
+"""Version of the standard ONNX operators; the newest that torch's tracer writes, supported by runtimes for
+years."""
 MARK = "supernet"
-"""Domain of the opaque nodes, none of which is left in a finished graph."""
+"""Domain of the opaque nodes; a finished graph has none of them."""
 
 
 def needed(name: str = "onnx") -> Any:
-    """The module ``name`` of the extra ``onnx``.
+    """Import the module ``name`` of the extra ``onnx``.
 
     Raises:
         ValueError: it is not installed; the message says how to.
@@ -47,7 +48,7 @@ def needed(name: str = "onnx") -> Any:
 
 
 class _Linear(torch.autograd.Function):
-    """A linear layer that the tracer writes down as one node."""
+    """A linear layer that the tracer writes as one node."""
 
     @staticmethod
     def forward(_ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, _name: str, _axes: int) -> Tensor:
@@ -61,7 +62,7 @@ class _Linear(torch.autograd.Function):
 
 
 class _Convolution(torch.autograd.Function):
-    """A convolution that the tracer writes down as one node."""
+    """A convolution that the tracer writes as one node."""
 
     @staticmethod
     def forward(
@@ -84,7 +85,7 @@ def _given(bias: Any) -> list[Any]:
 
 
 class _Marked(nn.Module):
-    """Stands in for a layer while it is traced."""
+    """Replacement of a layer during the trace."""
 
     def __init__(self, layer: Any, name: str) -> None:
         super().__init__()
@@ -106,7 +107,7 @@ class _Marked(nn.Module):
 
 
 class _Served(nn.Module):
-    """What is traced: ``call`` of a network whose layers are marked."""
+    """Traced module: ``call`` of a network whose layers are marked."""
 
     def __init__(self, net: nn.Module, call: Callable[..., Any]) -> None:
         super().__init__()
@@ -126,8 +127,8 @@ class Traced:
     """A traced network, to be written out under any policy.
 
     Attributes:
-        layers: shape of the weight of every linear and convolution that ran, by name.
-        calls: their names in the order of the graph, one for each time that a layer is called.
+        layers: shape of the weight of every linear layer and convolution that ran, by name.
+        calls: their names in the order of the graph, one for each call of a layer.
     """
 
     model: Any
@@ -135,11 +136,10 @@ class Traced:
     calls: tuple[str, ...]
 
     def under(self, policy: Policy | None = None) -> bytes:
-        """The ONNX file of the network under ``policy``.
+        """Return the ONNX file of the network under ``policy``.
 
         Raises:
-            ValueError: the policy names what is no layer of the graph or a precision that the ONNX back-end
-                does not have for it.
+            ValueError: the policy names an unknown layer, or a precision that the ONNX back-end lacks for it.
         """
         policy = policy or {}
         check(policy, self.layers)
@@ -175,8 +175,8 @@ def trace(
         inputs: of two or more rows and two or more places, so that no axis is mistaken for one of size one.
         call: ``(module, *inputs) -> output(s)``; by default the module's forward.
         names: of the inputs and of the outputs.
-        axes: which axes may change, by name of input or output; by default the first two of every input
-            that is not a picture, and the first of the others and of the outputs.
+        axes: variable axes, by name of input or output; by default the first two of every input that is not
+            an image, and the first of the others and of the outputs.
 
     Raises:
         ValueError: ``onnx`` is not installed, or a layer cannot be written.
@@ -209,13 +209,13 @@ def trace(
 
 
 def _layer(node: Any) -> str:
-    """Which layer an opaque node stands for."""
+    """Return the name of an opaque node's layer."""
     name: str = next(a.s.decode() for a in node.attribute if a.name == "name")
     return name
 
 
 def to_onnx(module: nn.Module, inputs: Sequence[Tensor], policy: Policy | None = None, **how: Any) -> bytes:
-    """The ONNX file of an exported network under a policy; ``how`` as in ``trace``.
+    """Return the ONNX file of an exported network under a policy; ``how`` as in ``trace``.
 
     Raises:
         ValueError: as in ``trace`` and ``Traced.under``.
@@ -225,7 +225,7 @@ def to_onnx(module: nn.Module, inputs: Sequence[Tensor], policy: Policy | None =
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without torch's notes that shapes are compared in Python, which they are, against fixed limits."""
+    """Suppress torch's notes that shapes are compared in Python; they are, against fixed limits."""
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
         yield

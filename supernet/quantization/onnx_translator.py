@@ -1,9 +1,9 @@
-"""A translator as two ONNX graphs: what is run once a sentence, and what is run for every token.
+"""A translator as two ONNX graphs: one that runs once a sentence, and one that runs for every token.
 
-The first takes ``source`` ``[B, S]`` to the keys and values that each decoder layer asks the sentence for,
-and its mask. The second takes these, one token a row ``[N]`` (``N / B`` beams a sentence) and what the
-decoder has kept of the tokens before (``own``, of length 0 at first), to ``logits`` ``[N, V]`` and what it
-keeps now. Searching, and reordering what is kept, is the caller's.
+The first maps ``source`` ``[B, S]`` to the keys and values that each decoder layer attends to, and their
+mask. The second maps these, one token a row ``[N]`` (``N / B`` beams a sentence) and the decoder's cache
+(``own``, of length 0 at first) to ``logits`` ``[N, V]`` and the grown cache. Searching, and reordering the
+cache, is left to the caller.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ from supernet.quantization.precisions import Policy, check, units
 from supernet.seq2seq import DecoderCache, LayerCache, Transformer
 
 CROSS = ("keys", "values", "mask")
+"""Parts of a layer's cross-attention state."""
 
 
 def encoder_and_step(module: Transformer, policy: Policy | None = None) -> tuple[bytes, bytes]:
-    """Both graphs of an exported translator under a policy.
+    """Return both graphs of an exported translator under a policy: encoder, decoder step.
 
     Raises:
-        ValueError: the policy names what is no layer, a precision that ONNX Runtime does not have for it, or
-            the extra ``onnx`` is not installed.
+        ValueError: the policy names an unknown layer or a precision that ONNX Runtime lacks for it, or the
+            extra ``onnx`` is not installed.
     """
     policy = policy or {}
     check(policy, units(module))
@@ -63,7 +64,7 @@ def encoder_and_step(module: Transformer, policy: Policy | None = None) -> tuple
 
 
 def _nothing(module: Any, rows: int) -> list[Tensor]:
-    """Keys and values of no token yet."""
+    """Return empty keys and values of every decoder layer."""
     found = []
     for layer in module.decoder[: module.decoder_depth]:
         heads = layer.attention.heads

@@ -1,17 +1,16 @@
-"""From a precision policy to real low-precision modules.
+"""Precision policies, and the conversion of networks to real low-precision modules.
 
-A policy maps names of linear layers and convolutions, as ``named_modules`` has them, to precisions of
-``PRECISIONS``; a layer that it leaves out stays fp32. What is neither always does: embeddings, norms,
-attention products, GELU, residual sums, and an output layer that is the table of words itself (masked
-language models, translators that share it).
+A policy maps names of linear layers and convolutions, as in ``named_modules``, to precisions of
+``PRECISIONS``; other layers stay fp32. Everything else always stays fp32: embeddings, norms, attention
+products, GELU, residual sums, and an output layer that is the embedding table itself (masked language models,
+translators with shared tables).
 
-Nothing is trained or calibrated. int8: weights symmetric per output channel, activations asymmetric per
-tensor, from their smallest and largest value. w4: weights of four bits in groups
-(``supernet.quantization.rounding``);
-activations float32 in torch, and int8 in the same groups in ONNX Runtime, which moves outputs by about 1 %.
-bf16: both rounded to bfloat16. ``supernet.quantization.torch_kernels`` has the layers of torch;
-``supernet.quantization.onnx_runtime`` runs the same policies in ONNX Runtime;
-``supernet.quantization.fake_quantize`` predicts either.
+There is no training and no calibration. int8: weights symmetric per output channel, activations asymmetric
+per tensor, from their smallest and largest value. w4: weights of four bits in groups
+(``supernet.quantization.rounding``); activations float32 in torch, and int8 in the same groups in ONNX
+Runtime, which moves outputs by about 1 %. bf16: both rounded to bfloat16. The layers of torch are in
+``supernet.quantization.torch_kernels``; ``supernet.quantization.onnx_runtime`` runs the same policies in ONNX
+Runtime; ``supernet.quantization.fake_quantize`` predicts either.
 """
 
 from __future__ import annotations
@@ -36,18 +35,19 @@ from supernet.quantization.torch_kernels import (
 )
 
 Policy = Mapping[str, str]
+"""Name of a layer -> precision."""
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d)
-"""Kinds of layer that have a precision of their own."""
+"""Kinds of layer with a precision of their own."""
 
 
 @dataclass(frozen=True)
 class Precision:
-    """What a layer of a policy may be.
+    """One precision of a layer.
 
     Attributes:
-        linear: makes the layer from a ``nn.Linear``.
-        convolution: from a convolution, where there is such a thing.
-        recipe: how it computes on this machine, for signatures.
+        linear: builds the layer from a ``nn.Linear``.
+        convolution: builds it from a convolution; None if there is no kernel.
+        recipe: arithmetic of the layer on this machine, for signatures.
     """
 
     linear: Callable[[nn.Linear], nn.Module]
@@ -65,39 +65,42 @@ PRECISIONS = {
     ),
     "w4": Precision(W4Linear, None, lambda: "torch-w4g32-a32"),
 }
-"""All that a policy can ask for."""
+"""Name -> precision, for every precision of a policy."""
 
 
 OPERATORS = {kind.precision: kind.operator for kind in (Int8Linear, W4Linear)}
-"""Precision -> the kernel that runs for its layers and for nothing else, as the dispatcher calls it."""
+"""Precision -> kernel that runs only for its layers, as named by the dispatcher."""
 
 
 def units(module: nn.Module) -> dict[str, tuple[int, ...]]:
-    """Every linear and convolution of a network, with the shape of its weight: what a policy may name."""
+    """Return the linear layers and convolutions of a network, with the shape of each weight."""
     return {
         name: tuple(layer.weight.shape) for name, layer in module.named_modules() if isinstance(layer, LAYERS)
     }
 
 
 def choices(shape: Sequence[int]) -> tuple[str, ...]:
-    """The precisions that a layer with a weight of this shape can have."""
+    """Return the precisions available to a layer with a weight of this shape."""
     return tuple(name for name in PRECISIONS if refusal(name, shape) is None)
 
 
 def uniform_int8(module: nn.Module) -> dict[str, str]:
-    """The policy of int8 in every linear layer and convolution over images: projections, feed-forwards,
-    bridges, pooler, dense layers of heads, and an output layer with weights of its own."""
+    """Return the policy of int8 in every linear layer and image convolution.
+
+    That includes projections, feed-forwards, bridges, pooler, dense layers of heads, and an output layer with
+    weights of its own.
+    """
     kinds = nn.Linear | nn.Conv2d
     return {name: "int8" for name, layer in module.named_modules() if isinstance(layer, kinds)}
 
 
 def lowered(policy: Policy | None) -> dict[str, str] | None:
-    """The part of a policy that changes a network; None where nothing does."""
+    """Return the part of a policy that changes a network; None if it is empty."""
     return {name: precision for name, precision in (policy or {}).items() if precision != "fp32"} or None
 
 
 def quantize(module: nn.Module, policy: Policy | None) -> nn.Module:
-    """``module`` as it is deployed under ``policy``: a new module in evaluation mode; the given one stays.
+    """Return a copy of ``module`` as deployed under ``policy``, in evaluation mode.
 
     Raises:
         ValueError: the policy names what is no layer or no precision of it, or this machine cannot run it.
@@ -116,13 +119,13 @@ def quantize(module: nn.Module, policy: Policy | None) -> nn.Module:
 
 
 def check(policy: Policy, layers: Mapping[str, Sequence[int]] | Iterable[str]) -> None:
-    """Whether a policy can be one of a network with these layers.
+    """Check a policy against the layers of a network.
 
     Args:
-        layers: names, with the shapes of their weights where those are known.
+        layers: names, with the shapes of their weights if known.
 
     Raises:
-        ValueError: it cannot; the message names the layer and what there is.
+        ValueError: an unknown layer or precision; the message names the layer and the choices.
     """
     shapes = layers if isinstance(layers, Mapping) else dict.fromkeys(layers, ())
     for name, precision in policy.items():
@@ -140,7 +143,7 @@ def check(policy: Policy, layers: Mapping[str, Sequence[int]] | Iterable[str]) -
 
 
 def precisions(module: nn.Module) -> dict[str, str]:
-    """Linear layer -> the precision that it runs in; convolutions only where that is not fp32."""
+    """Return linear layer -> its precision; convolutions only if it is not fp32."""
     found = {}
     for name, layer in module.named_modules():
         if isinstance(layer, LowPrecision | nn.Linear):
@@ -149,37 +152,41 @@ def precisions(module: nn.Module) -> dict[str, str]:
 
 
 def low(module: nn.Module) -> bool:
-    """Whether some layer is not computed in fp32, by whatever means: casting it again would be wrong."""
+    """Return whether some layer is not computed in fp32, by whatever means; such a module must not be cast
+    again."""
     return any(isinstance(layer, LowPrecision | Served | Fake) for layer in module.modules())
 
 
 class Fake(nn.Module):
-    """A layer that imitates one of low precision."""
+    """Base of layers that imitate low precision."""
 
 
 class Served(nn.Module):
-    """A network that another runtime than torch computes."""
+    """Base of networks that another runtime than torch computes."""
 
     def recipe(self) -> dict[str, str]:
-        """How, as ``recipe`` has it, with the runtime as ``rt``."""
+        """Return the arithmetic in the form of ``recipe``, with the runtime as ``rt``."""
         raise NotImplementedError
 
 
 def packed_bytes(module: nn.Module) -> int:
-    """Bytes of the weights that are no parameters of the module."""
+    """Return the bytes of packed weights, which are no parameters of the module."""
     return sum(layer.bytes for layer in module.modules() if isinstance(layer, LowPrecision))
 
 
 def policy_bytes(module: nn.Module, policy: Policy | None = None) -> dict[str, int]:
-    """Bytes of the weight of every linear and convolution under a policy, with its steps, without bias."""
+    """Return the bytes of every layer's weight under a policy, with its steps, without bias."""
     policy, shapes = policy or {}, units(module)
     check(policy, shapes)
     return {name: stored_bytes(policy.get(name, "fp32"), shape) for name, shape in shapes.items()}
 
 
 def recipe(module: nn.Module) -> dict[str, str]:
-    """How a module computes, for the signatures of its figures: ``prec``, as ``int8`` or ``fp32+int8``, and
-    of each precision but fp32 how it was computed here; empty where all is fp32 in torch."""
+    """Return the arithmetic of a module, for the signatures of its figures.
+
+    ``prec`` is for example ``int8`` or ``fp32+int8``; each precision except fp32 has an entry with its
+    arithmetic on this machine. Empty if everything is fp32 in torch.
+    """
     if isinstance(module, Served):
         return module.recipe()
     used = sorted(set(precisions(module).values()))

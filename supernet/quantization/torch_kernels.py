@@ -1,8 +1,8 @@
 """Layers that torch computes in low precision, by kernels of its own, on the processor.
 
-Activations are asymmetric per tensor from the smallest and largest value of each call (int8), or stay float32
-(w4) or become bfloat16 (bf16); sums are made in int32 or float32, the bias is float32. The tensor is the
-whole batch: what a row comes out as in int8 depends, a little, on its neighbours.
+Activations are asymmetric per tensor from the smallest and largest value of each call (int8), stay float32
+(w4) or become bfloat16 (bf16). Sums are int32 or float32, the bias is float32. The tensor is the whole batch:
+the int8 output of a row depends, a little, on the other rows.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from torch import Tensor, nn
 from supernet.quantization.rounding import GROUP, LARGEST, stored_bytes, w4_grid, w8_grid
 
 ROWS = 16
-"""Output channels are padded to a multiple of this by torch's w4 kernel."""
+"""Multiple to which torch's w4 kernel pads output channels."""
 
 
 class LowPrecision(nn.Module):
-    """A layer that is not computed in fp32. It has no parameters: it is for use, not for training."""
+    """Base of layers that are not computed in fp32; without parameters, for inference only."""
 
     precision: ClassVar[str]
     operator: ClassVar[str | None] = None
-    """What the dispatcher calls the kernel, so that it can be seen to run; None where fp32 runs it too."""
+    """Kernel as named by the dispatcher, so that its runs can be observed; None if fp32 uses it, too."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
@@ -38,14 +38,14 @@ class LowPrecision(nn.Module):
                 f"{self.precision} layers run on the processor, and these weights are on {weight.device}"
             )
         self.bytes = stored_bytes(self.precision, self.shape) + (0 if bias is None else bias.numel() * 4)  # type: ignore[operator]
-        """Of its numbers; kernels pad them to their own tiles."""
+        """Bytes of its numbers; kernels pad them to their own tiles."""
 
 
 class Int8Linear(LowPrecision):
-    """``[..., in_features]`` to ``[..., out_features]``.
+    """Int8 linear layer: ``[..., in_features]`` to ``[..., out_features]``.
 
     Raises:
-        ValueError: torch has no such kernel here, or the weights lie elsewhere.
+        ValueError: torch has no such kernel on this machine, or the weights are not on the processor.
     """
 
     precision, operator = "int8", "quantized.linear_dynamic"
@@ -61,13 +61,14 @@ class Int8Linear(LowPrecision):
 
 
 class Int8Convolution(LowPrecision):
-    """``nn.Conv1d`` or ``nn.Conv2d``, not grouped, as one product of its unfolded input.
+    """Int8 ``nn.Conv1d`` or ``nn.Conv2d``, not grouped, as one product of its unfolded input.
 
-    torch's own dynamic int8 convolutions are not taken: they round their outputs to 256 values as well, so
-    that what they say is no farther from fp32 than from int8 in any other runtime.
+    torch's own dynamic int8 convolutions also round their outputs to 256 values, so that their error would be
+    as large against other int8 runtimes as against fp32. They are not used.
 
     Raises:
-        ValueError: torch has no such kernel here, the layer is grouped, or the weights lie elsewhere.
+        ValueError: torch has no such kernel on this machine, the layer is grouped, or the weights are not
+            on the processor.
     """
 
     precision, operator = "int8", Int8Linear.operator
@@ -100,10 +101,11 @@ class Int8Convolution(LowPrecision):
 
 
 class W4Linear(LowPrecision):
-    """Weights of four bits, float32 activations: ``[..., in_features]`` to ``[..., out_features]``.
+    """Linear layer of 4-bit weights and float32 activations: ``[..., in_features]`` to ``[...,
+    out_features]``.
 
     Raises:
-        ValueError: the inputs do not divide into groups, or the weights lie elsewhere.
+        ValueError: the inputs do not divide into groups, or the weights are not on the processor.
     """
 
     precision, operator = "w4", "aten._weight_int4pack_mm_for_cpu"
@@ -125,7 +127,7 @@ class W4Linear(LowPrecision):
 
 
 class Bf16(LowPrecision):
-    """A linear or a convolution in bfloat16, taking and giving float32."""
+    """A linear layer or convolution in bfloat16, with float32 input and output."""
 
     precision = "bf16"
 
@@ -148,7 +150,7 @@ def _bias(bias: Tensor | None) -> Tensor | None:
 
 
 def _quantized(weight: Tensor) -> Tensor:
-    """As torch's int8 tensor, one scale an output channel."""
+    """Return a weight as torch's int8 tensor, one scale an output channel."""
     numbers, step = (torch.from_numpy(part) for part in w8_grid(weight.detach().numpy()))
     zero = torch.zeros(len(step), dtype=torch.long)
     made: Tensor = torch._make_per_channel_quantized_tensor(numbers, step.double(), zero, 0)
@@ -156,17 +158,17 @@ def _quantized(weight: Tensor) -> Tensor:
 
 
 def _packed(weight: Tensor, bias: Tensor | None) -> object:
-    """Weights in the kernel's layout."""
+    """Return weights in the kernel's layout."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch deprecates quantised tensors, and has no other way in yet
         return torch.ops.quantized.linear_prepack(_quantized(weight), _bias(bias))
 
 
 def activation_bits() -> int:
-    """Of an int8 layer's activations here: 8, or 7 where 8 would overflow.
+    """Return the bits of an int8 layer's activations on this machine: 8, or 7 if 8 would overflow.
 
-    x86 processors without VNNI add pairs of products in 16 bits, which full-range numbers exceed without
-    a word; one bit less fits.
+    x86 processors without VNNI add pairs of products in 16 bits, which full-range numbers silently exceed;
+    one bit less fits.
 
     Raises:
         ValueError: torch has no int8 kernels on this processor.
@@ -184,7 +186,8 @@ def _activation_bits(engine: str) -> int:
 
 
 def refusal(precision: str, shape: Sequence[int]) -> str | None:
-    """Why a layer with a weight of this shape cannot be of this precision; None where it can."""
+    """Return the reason against this precision for a layer with a weight of this shape; None if there is
+    none."""
     if precision == "w4" and len(shape) != 2:
         return "w4 is for linear layers: neither runtime has a convolution with weights of four bits"
     if precision == "w4" and shape[1] % GROUP:

@@ -1,1 +1,1 @@
-"""fairseq's data, dictionaries, checkpoints and training."""
+"""Exchange with fairseq: data, dictionaries, checkpoints and training."""

@@ -1,6 +1,6 @@
-"""Transformer checkpoints of fairseq: read into a network of ``supernet.seq2seq``, and written of one.
+"""fairseq's Transformer checkpoints: reading into ``supernet.seq2seq``, and writing.
 
-Checkpoints of fairseq 0.6 to 0.12 are read; what is written is what fairseq 0.12.2 reads.
+Checkpoints of fairseq 0.6 to 0.12 can be read; written checkpoints are for fairseq 0.12.2.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ POST_LN = {
     "no_cross_attention": False,
     "activation_fn": "relu",
 }
-"""Settings that our Transformer has no other of."""
+"""Settings of fairseq for which our Transformer has no alternative."""
 BROKEN = (ValueError, RuntimeError, IndexError, TypeError, AttributeError)
-"""What tensors of other shapes than expected bring about."""
+"""Errors that tensors of unexpected shapes raise."""
 
 
 def settings(found: Mapping[str, Any], path: Path) -> Any:
-    """What a checkpoint tells of its model: ``args`` (to 0.9) or ``cfg["model"]``."""
+    """Return a checkpoint's settings of its model: ``args`` (to 0.9) or ``cfg["model"]``."""
     cfg = found.get("cfg")
     args = cfg.get("model") if isinstance(cfg, Mapping) else None
     args = found.get("args") if args is None else args
@@ -80,15 +80,13 @@ def same_direction(content: Mapping[str, Any], languages: tuple[str, str] | None
 def network(
     path: Path, vocab: Sequence[int] = (), languages: tuple[str, str] | None = None
 ) -> layout.Imported:
-    """The Transformer that ``fairseq-train`` saved; nothing in the file is executed.
+    """Read the Transformer of a ``fairseq-train`` checkpoint; nothing in the file is executed.
 
     Args:
-        vocab: sizes of the source and target dictionary, where they are known.
-        languages: source and target language of the data that it is used with, where they are known.
+        vocab: sizes of the source and target dictionary, if known.
 
     Raises:
-        ValueError: no such checkpoint, another model, dictionaries of other sizes, another direction, or
-            weights that are not finite.
+        ValueError: no such checkpoint, another model, or dictionaries of other sizes.
     """
     found = pickle_reader.load(path)
     args = settings(found, path)
@@ -127,7 +125,7 @@ def _network(args: Any, state: Mapping[str, Tensor], vocab: Sequence[int]) -> la
 
 
 def matched(vocab: Sequence[int], embedded: tuple[int, int]) -> None:
-    """Raise ``ValueError`` where dictionaries (source, target) are not of the embedded sizes."""
+    """Raise ``ValueError`` if dictionaries (source, target) differ from the embedded sizes."""
     for side, have, need in zip(("source", "target"), vocab, embedded, strict=False):
         if have != need:
             raise ValueError(
@@ -139,7 +137,7 @@ def matched(vocab: Sequence[int], embedded: tuple[int, int]) -> None:
 def standard_space(
     width: int, layers: Mapping[str, int], heads: Mapping[str, int], ffn: Mapping[str, int]
 ) -> SearchSpace:
-    """The space whose one architecture is a standard Transformer, as fairseq's options state it; by side."""
+    """Return the space of the one standard Transformer that fairseq's options state; arguments by side."""
     space = seq2seq_space(
         f"fairseq-{width}-{layers['encoder']}x{ffn['encoder']}x{heads['encoder']}"
         f"-{layers['decoder']}x{ffn['decoder']}x{heads['decoder']}",
@@ -163,10 +161,11 @@ def standard_space(
 
 
 def uniform(architecture: ArchitectureLike, qkv_dim: int) -> dict[str, dict[str, int]]:
-    """Width, feed-forward width, heads and depth of ``encoder`` and ``decoder``, each the same in all layers.
+    """Return width, feed-forward width, heads and depth of ``encoder`` and ``decoder``.
 
     Raises:
-        ValueError: they are not, or fairseq's Transformer has no such thing; says what.
+        ValueError: they differ between layers, or fairseq's Transformer cannot represent them; the message
+            gives the reason.
     """
     a = architecture
     if set(a["decoder_cross_source"]) != {-1}:
@@ -200,13 +199,13 @@ def uniform(architecture: ArchitectureLike, qkv_dim: int) -> dict[str, dict[str,
 def to_fairseq(folder: Path, out: Path) -> None:
     """Write an exported sub-network as the checkpoint file ``out``, which ``fairseq-generate`` decodes.
 
-    The outputs are the network's. Where its heads together are narrower than its width, fairseq's, which
-    are not, are filled up with zeros; where its positions are a part of a wider table, they are written
-    as learned ones. Dictionaries are not part of a checkpoint: ``supernet-bench export-data`` writes them.
+    The outputs are the network's. If its heads together are narrower than its width, they are padded with
+    zeros to fairseq's. If its positions are a part of a wider table, they are written as learned ones.
+    Dictionaries are not part of a checkpoint: ``supernet-bench export-data`` writes them.
 
     Raises:
-        ValueError: no exported sub-network of translation, or one that fairseq's Transformer cannot express;
-            the message says why.
+        ValueError: no exported translator, or one that fairseq's Transformer cannot represent; the message
+            gives the reason.
     """
     module, about = export.load(folder)
     if about["spec"]["kind"] != Seq2SeqFamily.kind:
@@ -250,7 +249,7 @@ def to_fairseq(folder: Path, out: Path) -> None:
 
 
 def arguments(spec: Spec, sides: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
-    """Options of fairseq for a network of ``spec``; ``sides`` as ``uniform`` gives them."""
+    """Return fairseq's options for a network of ``spec``; ``sides`` as ``uniform`` returns them."""
     equal = sides["encoder"]["width"] == sides["decoder"]["width"]
     args: dict[str, Any] = {
         "arch": "transformer",

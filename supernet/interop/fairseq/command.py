@@ -1,4 +1,4 @@
-"""Programs of fairseq, run in the environment in which fairseq is installed, by ``shim.py``."""
+"""Programs of fairseq, run by ``shim.py`` in the environment that has fairseq."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from contextlib import contextmanager
 from pathlib import Path
 
 VARIABLE = "SUPERNET_BENCH_FAIRSEQ"
-"""Names the Python interpreter of that environment; without it, this one is tried."""
+"""Environment variable with the Python interpreter of that environment; default: this interpreter."""
 INSTALL = (
     'python3 -m venv fairseq-env && fairseq-env/bin/pip install "torch==2.13.0" numpy "hydra-core>=1.3,<1.4"'
     ' "omegaconf>=2.3,<2.4" bitarray regex sacrebleu tqdm;\n'
     f"fairseq-env/bin/pip install --no-deps fairseq==0.12.2 && export {VARIABLE}=$PWD/fairseq-env/bin/python"
 )
-"""Two lines, since its own requirements cannot be resolved any more."""
+"""Commands that install fairseq. Two lines, since its own requirements cannot be resolved any more."""
 SHIM = Path(__file__).with_name("shim.py")
 ORPHANED = "SUPERNET_BENCH_ENDS_WITH_PARENT"
-"""Tells the shim to end with the process that started it, however that one ends."""
+"""Environment variable that makes the shim end with its parent process, however that one ends."""
 PROBE = "import importlib.util as u, sys; sys.exit(u.find_spec('fairseq') is None)"
 
 
 class FairseqFailedError(RuntimeError):
-    """A program of fairseq ended with an error; the message has the last of what it said."""
+    """A program of fairseq ended with an error; the message quotes the end of its output."""
 
 
 def interpreter() -> str:
-    """The Python that has fairseq.
+    """Return the Python interpreter that has fairseq.
 
     Raises:
         LookupError: there is none; the message says how to get one.
@@ -49,9 +49,9 @@ def interpreter() -> str:
 
 @contextmanager
 def running(program: str, arguments: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Start ``fairseq-train`` or another program, what it says in ``log``; it ends with the block.
+    """Start ``fairseq-train`` or another program, with its output in ``log``; it ends with the block.
 
-    It hears no Ctrl-C of the terminal's: who started it decides.
+    The program gets no Ctrl-C from the terminal: its parent decides when it ends.
 
     Raises:
         LookupError: fairseq is not installed.
@@ -80,7 +80,7 @@ def running(program: str, arguments: Sequence[str], log: Path) -> Iterator[subpr
 
 
 def run(program: str, arguments: Sequence[str], log: Path) -> str:
-    """The same to its end: what it said."""
+    """Run a program to its end; return its output."""
     with running(program, arguments, log):
         pass
     return log.read_text(errors="replace")

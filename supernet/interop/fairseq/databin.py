@@ -1,9 +1,9 @@
 """fairseq's dictionaries and binary data, read and written without fairseq.
 
-A ``data-bin`` folder has, of every split and side, ``train.en-de.en.idx`` and ``.bin``, and a
-``dict.en.txt`` a side. Both of fairseq's binary forms are read, ``mmap`` (what ``fairseq-preprocess``
-writes by default) and the older one (``lazy``, ``cached``); ``mmap`` is written. Nothing that a file
-says of itself is believed before it has been held against the file's size.
+A ``data-bin`` folder has, of every split and side, ``train.en-de.en.idx`` and ``.bin``, and a ``dict.en.txt``
+a side. Both of fairseq's binary forms are read, ``mmap`` (the default of ``fairseq-preprocess``) and the
+older one (``lazy``, ``cached``); ``mmap`` is written. Every size that a file states is checked against the
+file's size first.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import BinaryIO
 import numpy as np
 
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
-"""What every dictionary starts with and no dictionary file names."""
+"""First symbols of every dictionary, which no dictionary file lists."""
 EOS = 2
 MAPPED, OLDER = b"MMIDIDX\x00\x00", b"TNTIDX\x00\x00"
 INTEGERS = {1: "u1", 2: "i1", 3: "<i2", 4: "<i4", 5: "<i8", 8: "<u2", 9: "<u4", 10: "<u8"}
@@ -34,14 +34,14 @@ class Sentences:
     lengths: np.ndarray
 
     def lists(self) -> list[np.ndarray]:
-        """One array a sentence, without its end token."""
+        """Return one array a sentence, without its end token."""
         ends = np.cumsum(self.lengths)
         parts = np.split(self.tokens, ends[:-1]) if len(ends) else []
         return [part[:-1] if len(part) and part[-1] == EOS else part for part in parts]
 
 
 def read_dictionary(path: Path) -> list[str]:
-    """The symbols of a dictionary in the order of their ids, the special ones first.
+    """Return the symbols of a dictionary in the order of their ids, the special ones first.
 
     Raises:
         ValueError: it cannot be read, or a line is not ``symbol count``; names the line.
@@ -99,7 +99,7 @@ def write_sentences(prefix: Path, sentences: Iterable[Sequence[int]], vocab: int
 
 
 def languages(folder: Path) -> tuple[str, str]:
-    """Source and target of a ``data-bin``, as its files are named.
+    """Return source and target language of a ``data-bin``, from its files' names.
 
     Raises:
         ValueError: there are no such files, or of several pairs.
@@ -112,7 +112,7 @@ def languages(folder: Path) -> tuple[str, str]:
 
 
 def dictionaries(folder: Path) -> tuple[list[str], list[str]]:
-    """The symbols of a ``data-bin``'s source and target.
+    """Return the symbols of a ``data-bin``'s source and target.
 
     Raises:
         ValueError: as ``languages`` and ``read_dictionary``.
@@ -122,7 +122,8 @@ def dictionaries(folder: Path) -> tuple[list[str], list[str]]:
 
 
 def read_split(folder: Path, split: str) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Sources and targets of a split (``train``, ``valid``, ``test``) of a ``data-bin``, without end tokens.
+    """Return sources and targets of a split (``train``, ``valid``, ``test``) of a ``data-bin``, without end
+    tokens.
 
     Raises:
         ValueError: as ``read_sentences``, or the sides have not as many sentences.
@@ -180,7 +181,7 @@ def _numbers(file: BinaryIO, form: str, size: int) -> tuple[int, ...]:
 
 
 def _array(file: BinaryIO, dtype: str, count: int, size: int) -> np.ndarray:
-    """So many numbers, which must still be there: nothing is allocated on the file's word."""
+    """Read ``count`` numbers, after a check that the file is long enough for them."""
     need = count * np.dtype(dtype).itemsize
     if need > size - file.tell():
         raise ValueError(f"the index states {count:,} entries and ends after {size:,} bytes")
@@ -194,7 +195,7 @@ def _dtype(code: int) -> np.dtype:
 
 
 def _mapped(file: BinaryIO, size: int) -> tuple[np.dtype, np.ndarray, np.ndarray, int]:
-    """Type, lengths in tokens, starts in bytes, and what is to be taken from each token."""
+    """Return type, lengths in tokens, starts in bytes, and the offset of each token's id."""
     version, code, count = _numbers(file, "<QBQ", size)
     if version != 1:
         raise ValueError(f"version {version}, not 1")
@@ -203,7 +204,7 @@ def _mapped(file: BinaryIO, size: int) -> tuple[np.dtype, np.ndarray, np.ndarray
 
 
 def _older(file: BinaryIO, size: int) -> tuple[np.dtype, np.ndarray, np.ndarray, int]:
-    """The same of TorchNet's form, which counts tokens from 1."""
+    """Return the same of TorchNet's form, which counts tokens from 1."""
     version, code, width, count, dimensions = _numbers(file, "<QQQQQ", size)
     dtype = _dtype(code)
     if version != 1 or width != dtype.itemsize or dimensions != count:
@@ -219,7 +220,7 @@ def _older(file: BinaryIO, size: int) -> tuple[np.dtype, np.ndarray, np.ndarray,
 
 
 def _gather(raw: np.ndarray, dtype: np.dtype, lengths: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """The tokens of all sentences end to end, which is how both forms lay them."""
+    """Return the tokens of all sentences end to end, as both forms store them."""
     if not len(lengths):
         return np.zeros(0, dtype=dtype)
     most = len(raw) // dtype.itemsize

@@ -1,8 +1,8 @@
-"""The names and shapes of fairseq's Transformer, and of HAT's supernet, which is made after it.
+"""Names and shapes of the tensors of fairseq's Transformer, and of HAT's supernet, which derives from it.
 
-Both call their tensors alike; they differ in whether queries, keys and values are one matrix
-(``in_proj_weight``, HAT and fairseq before 0.9) or three (``q_proj.weight``), and in the output layer.
-Here ``state`` is theirs, ``weights`` are those of ``supernet.seq2seq``.
+Both use the same names. They differ in the output layer, and in whether queries, keys and values are one
+matrix (``in_proj_weight``, HAT and fairseq before 0.9) or three (``q_proj.weight``). In this file ``state``
+is theirs, ``weights`` are those of ``supernet.seq2seq``.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ IGNORED = re.compile(
     r"(version|embed_positions\._float_tensor|embed_positions\.weights"
     r"|encoder\.layers\.\d+\.(in_proj|out_proj|fc1|fc2)_(weight|bias))$"
 )
-"""Names of what carries no weight of its own: a format's number, sinusoids, and the second copies that
+"""Names of tensors without weights of their own: format version, sinusoids, and the second copies that
 fairseq 0.12 keeps of its encoder's linear layers."""
 LAYERS = ("encoder", "decoder")
 POSITIONS, LONGEST = 1024, 1 << 16
-"""fairseq's default of positions, and the most of anything that is believed."""
+"""fairseq's default number of positions, and the largest size that is accepted."""
 
 
 @dataclass(frozen=True)
 class Imported:
-    """A network as it came from elsewhere: all its weights, under the names of ``supernet.seq2seq``.
+    """A network from another toolkit: all its weights, under the names of ``supernet.seq2seq``.
 
-    ``architecture`` is the one of ``family`` that it is (of a supernet: its largest).
+    ``architecture`` is its architecture within ``family``; of a supernet, the largest.
     """
 
     family: Seq2SeqFamily
@@ -43,7 +43,7 @@ class Imported:
     weights: Mapping[str, Tensor]
 
     def network(self) -> nn.Module:
-        """The network alone, in evaluation mode; a supernet's weights are cut to ``architecture``."""
+        """Build the network alone, in evaluation mode; a supernet's weights are cut to ``architecture``."""
         from supernet.elastic import tied
 
         module = self.family.build(self.architecture)
@@ -51,14 +51,14 @@ class Imported:
         return module.requires_grad_(False)
 
     def save(self, folder: Path) -> str:
-        """Write the network as an exported sub-network (``supernet.export``); the weights' sha256."""
+        """Write the network as an exported sub-network (``supernet.export``); return the weights' SHA-256."""
         return export.save(folder, self.network(), self.family.spec(), self.architecture)
 
 
 def cut(
     weights: Mapping[str, Tensor], family: Seq2SeqFamily, architecture: ArchitectureLike
 ) -> dict[str, Tensor]:
-    """The leading parts of ``weights`` that ``architecture`` uses.
+    """Return the leading parts of ``weights`` that ``architecture`` uses.
 
     Raises:
         ValueError: a tensor is missing or too small; names it.
@@ -77,7 +77,7 @@ def cut(
 
 
 def to_weights(state: Mapping[str, Tensor], share: str) -> dict[str, Tensor]:
-    """Tensors of fairseq or HAT under our names, q, k and v fused.
+    """Return tensors of fairseq or HAT under our names, q, k and v fused.
 
     Args:
         share: which embeddings are one table (``Seq2SeqConfig.share``).
@@ -136,7 +136,7 @@ def to_weights(state: Mapping[str, Tensor], share: str) -> dict[str, Tensor]:
 
 
 def projections(take: Any, left: Mapping[str, Tensor], name: str) -> list[tuple[Tensor, Tensor]]:
-    """Weight and bias of queries, keys and values of one attention, in whichever form they are."""
+    """Return weight and bias of queries, keys and values of one attention, in either form."""
     if f"{name}.q_proj.weight" in left:
         return [(take(f"{name}.{x}_proj.weight"), take(f"{name}.{x}_proj.bias")) for x in "qkv"]
     if f"{name}.q_proj_weight" in left:
@@ -147,13 +147,13 @@ def projections(take: Any, left: Mapping[str, Tensor], name: str) -> list[tuple[
 
 
 def fused(name: str, parts: Sequence[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
-    """Projections of one input as one linear layer."""
+    """Concatenate projections of one input into one linear layer."""
     weights, biases = zip(*parts, strict=True)
     return {f"{name}.weight": torch.cat(weights), f"{name}.bias": torch.cat(biases)}
 
 
 def depth(state: Mapping[str, Any], side: str) -> int:
-    """How many layers a side has."""
+    """Return the number of layers of a side."""
     start = f"{side}.layers."
     found = {name[len(start) :].partition(".")[0] for name in state if name.startswith(start)}
     if not found or found != {str(i) for i in range(len(found))}:
@@ -162,15 +162,15 @@ def depth(state: Mapping[str, Any], side: str) -> int:
 
 
 def same(a: Tensor, b: Tensor) -> bool:
-    """Whether two tensors are one table; what has no contents agrees by its shape."""
+    """Return whether two tensors are one table; tensors without data are compared by shape."""
     return a.shape == b.shape and (a.is_meta or torch.equal(a, b))
 
 
 def to_state(module: Any, width: Mapping[str, int]) -> dict[str, Tensor]:
-    """A network of ours under fairseq's names.
+    """Return a network of ours under fairseq's names.
 
-    fairseq's heads fill the width of their side. Where ours are narrower, each head is filled up with
-    zeros, and its queries scaled by the root of the ratio, which undoes fairseq's scale: the outputs stay.
+    fairseq's heads fill the width of their side. Where ours are narrower, each head is padded with zeros, and
+    its queries are scaled by the root of the ratio, which undoes fairseq's scale: the outputs stay.
 
     Args:
         module: a ``supernet.seq2seq.Transformer``.
@@ -214,12 +214,12 @@ def to_state(module: Any, width: Mapping[str, int]) -> dict[str, Tensor]:
 
 
 def split(linear: Any, parts: int) -> list[tuple[Tensor, Tensor]]:
-    """Weight and bias of each of the projections that one linear layer holds."""
+    """Return weight and bias of each of the projections in one linear layer."""
     return list(zip(linear.weight.chunk(parts), linear.bias.chunk(parts), strict=True))
 
 
 def filled(rows: Tensor, heads: int, size: int) -> Tensor:
-    """Rows of ``heads`` heads, each filled up with zero rows, ``size`` rows in all."""
+    """Pad each of ``heads`` heads with zero rows, to ``size`` rows in all."""
     split = rows.unflatten(0, (heads, -1))
     out = split.new_zeros((heads, size // heads, *rows.shape[1:]))
     out[:, : split.shape[1]] = split
@@ -227,7 +227,7 @@ def filled(rows: Tensor, heads: int, size: int) -> Tensor:
 
 
 def attribute(args: Any, name: str, default: Any = None) -> Any:
-    """An entry of what a checkpoint tells of its model, whether that is a dictionary or a namespace."""
+    """Return an entry of a checkpoint's settings, whether they are a dictionary or a namespace."""
     return args.get(name, default) if isinstance(args, Mapping) else vars(args).get(name, default)
 
 
@@ -244,14 +244,14 @@ def number(args: Any, name: str) -> int:
 
 
 def shared(args: Any) -> str:
-    """Which embeddings are one table."""
+    """Return the sharing of embedding tables (``Seq2SeqConfig.share``)."""
     if attribute(args, "share_all_embeddings", False):
         return "all"
     return "decoder" if attribute(args, "share_decoder_input_output_embed", False) else "none"
 
 
 def config_of(args: Any, weights: Mapping[str, Tensor], share: str) -> Seq2SeqConfig:
-    """What a checkpoint tells of its model besides its sizes."""
+    """Return the configuration of a checkpoint's model."""
     source = weights["source_embedding.weight"]
     most = [attribute(args, f"max_{side}_positions") for side in ("source", "target")]
     return Seq2SeqConfig(
@@ -266,7 +266,7 @@ def config_of(args: Any, weights: Mapping[str, Tensor], share: str) -> Seq2SeqCo
 
 
 def plain(args: Any, wanted: Mapping[str, Any]) -> None:
-    """Hold a model's settings against the only ones that can be imported.
+    """Check a model's settings against the only ones that can be imported.
 
     Raises:
         ValueError: one differs; an absent setting is as wanted.
@@ -278,6 +278,6 @@ def plain(args: Any, wanted: Mapping[str, Any]) -> None:
 
 
 def rate(args: Any, name: str) -> float:
-    """A dropout rate; 0 where none is told."""
+    """Return a dropout rate; 0 if the settings have none."""
     value = attribute(args, name, 0.0)
     return float(value) if isinstance(value, (int, float)) and 0 <= value < 1 else 0.0

@@ -19,7 +19,8 @@ HASHED = ("fairseq", "hydra", "omegaconf")
 
 
 def prepare() -> None:
-    """Make fairseq importable; call it before the first import of fairseq."""
+    """Patch Python, NumPy and PyTorch so that fairseq can be imported; call it before fairseq's first
+    import."""
     # It loads checkpoints whole, and executes what stands in them: give it only those that you made.
     os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"
     original: Any = dataclasses.dataclass

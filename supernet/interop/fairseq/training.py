@@ -1,4 +1,4 @@
-"""One pass of ``fairseq-train`` over given sentence pairs, under a recipe of ours."""
+"""One pass of ``fairseq-train`` over given sentence pairs, under one of our recipes."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from supernet.train import Recipe
 LANGUAGES = ("s", "t")
 UPDATES = re.compile(r"num_updates\D+(\d+)")
 EVERY = 0.5
-"""Seconds between two looks at how far it is."""
+"""Seconds between two updates of the progress."""
 
 
 def pairs_of(batches: Any) -> tuple[list[list[int]], list[list[int]]]:
-    """Sources and targets of batches of ``supernet.data.sentence_pairs``, without special tokens."""
+    """Return sources and targets of batches of ``supernet.data.sentence_pairs``, without special tokens."""
     sides: tuple[list[list[int]], list[list[int]]] = ([], [])
     for batch in batches:
         for side, rows in zip(sides, (batch.source, batch.target_out), strict=True):
@@ -34,8 +34,10 @@ def pairs_of(batches: Any) -> tuple[list[list[int]], list[list[int]]]:
 
 
 def count_batches(lengths: Sequence[Sequence[int]], max_tokens: int) -> int:
-    """How many batches fairseq makes of pairs (end tokens counted): sorted by source, then target length,
-    each as many as fit, padded to the longest."""
+    """Return the number of fairseq's batches of pairs of these lengths (end tokens counted).
+
+    fairseq sorts by source, then target length, and fills each batch, padded to the longest pair.
+    """
     source, target = (np.asarray(side) for side in lengths)
     sizes = np.maximum(source, target)[np.lexsort((target, source))]
     batches = longest = inside = 0
@@ -95,7 +97,7 @@ def train(
 
 
 def at(log: Path) -> int:
-    """Updates done, as the log's end has it."""
+    """Return the number of updates, from the end of the log."""
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - 4096))
         found = UPDATES.findall(file.read().decode(errors="replace"))
@@ -103,7 +105,7 @@ def at(log: Path) -> int:
 
 
 def options(family: Any, recipe: Recipe, updates: int, device: str) -> list[str]:
-    """The command line of ``fairseq-train`` for a family of one architecture and a recipe."""
+    """Return the command line of ``fairseq-train`` for a family of one architecture and a recipe."""
     sides = checkpoint.uniform(family.largest, family.qkv_dim)
     spec = family.spec()
     words: list[str] = ["--source-lang", LANGUAGES[0], "--target-lang", LANGUAGES[1]]
@@ -132,7 +134,7 @@ def options(family: Any, recipe: Recipe, updates: int, device: str) -> list[str]
 
 
 def averaged(folder: Path, most: int) -> dict[str, Tensor]:
-    """The weights of the last checkpoint, or the mean of the last ``most`` that were saved on the way."""
+    """Return the weights of the last checkpoint, or the mean of the last ``most`` intermediate ones."""
     on_the_way = sorted(folder.glob("checkpoint_*_*.pt"), key=lambda path: int(path.stem.rpartition("_")[2]))
     chosen = on_the_way[-most:] if most else []
     found = [checkpoint.network(path).weights for path in chosen or [folder / "checkpoint_last.pt"]]

@@ -1,1 +1,1 @@
-"""Networks of transformers: export, automatic classes, starting weights."""
+"""Exchange with transformers: export, stock and automatic classes, tokenizers, warm starts."""

@@ -1,6 +1,6 @@
 """Any exported sub-network as a model of transformers.
 
-Importing this module is what makes ``AutoConfig`` and the auto classes know them; no code is downloaded or
+Importing this module registers the models with ``AutoConfig`` and the auto classes; no code is downloaded or
 trusted:
 
     import supernet.interop.huggingface.automodels
@@ -39,7 +39,7 @@ from supernet.seq2seq import Memory, position_table
 
 
 class SupernetConfig(PreTrainedConfig):
-    """A family's ``spec`` and the ``architecture`` of one of its sub-networks."""
+    """Configuration: a family's ``spec`` and the ``architecture`` of one of its sub-networks."""
 
     model_type = "supernet-bench"
 
@@ -50,7 +50,7 @@ class SupernetConfig(PreTrainedConfig):
         self.spec, self.architecture = spec, architecture
 
     def network(self) -> nn.Module:
-        """The sub-network, its weights as they come."""
+        """Build the sub-network with torch's initial values."""
         if self.spec is None or self.architecture is None:
             raise ValueError("a config without spec and architecture describes no network")
         family = from_spec(self.spec)
@@ -59,7 +59,7 @@ class SupernetConfig(PreTrainedConfig):
 
 
 class SupernetModel(PreTrainedModel):
-    """What the models share."""
+    """Base of the models."""
 
     config_class = SupernetConfig
     base_model_prefix = "network"
@@ -72,7 +72,7 @@ class SupernetModel(PreTrainedModel):
 
     @property
     def all_tied_weights_keys(self) -> dict[str, str]:
-        """Of a network whose encoder and decoder share one table of words."""
+        """Names of tied weights, for networks whose encoder and decoder share one table of words."""
         return dict(getattr(self, "_tied", {}))
 
     @all_tied_weights_keys.setter
@@ -81,7 +81,7 @@ class SupernetModel(PreTrainedModel):
 
 
 def real(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-    """Additive mask ``[B, 1, 1, T]`` of an attention mask; None where nothing is masked."""
+    """Return the additive mask ``[B, 1, 1, T]`` of an attention mask; None if nothing is masked."""
     if mask is None or bool(mask.all()):
         return None
     bias = torch.zeros(mask.shape, dtype=dtype, device=mask.device)
@@ -91,14 +91,14 @@ def real(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
 def encoded(
     encoder: Any, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None
 ) -> Tensor:
-    """States ``[B, T, width]`` of an encoder."""
+    """Return the states ``[B, T, width]`` of an encoder."""
     x = encoder.embedding(input_ids, token_type_ids)
     states: Tensor = encoder.run(x, real(attention_mask, x.dtype))
     return states
 
 
 class SupernetForMaskedLM(SupernetModel):
-    """An encoder with the head it was pre-trained with."""
+    """An encoder with its masked-language-model head."""
 
     def __init__(self, config: SupernetConfig) -> None:
         super().__init__(config)
@@ -120,7 +120,7 @@ class SupernetForMaskedLM(SupernetModel):
 
 
 class SupernetForSequenceClassification(SupernetModel):
-    """A fine-tuned encoder; of one label, a regression."""
+    """A fine-tuned encoder; with one label, a regression."""
 
     def __init__(self, config: SupernetConfig) -> None:
         super().__init__(config)
@@ -187,7 +187,7 @@ class SupernetForVisualQuestionAnswering(SupernetModel):
 
 
 class Encoder(nn.Module):
-    """The encoder by itself, as ``generate`` calls it."""
+    """Encoder in the form that ``generate`` calls."""
 
     main_input_name = "input_ids"
 
@@ -202,7 +202,7 @@ class Encoder(nn.Module):
 
 
 class SupernetForSeq2SeqLM(SupernetModel, GenerationMixin):
-    """A translator. It decodes without a cache: for speed, use it as it was exported."""
+    """A translator; decodes without a cache, so the exported network is faster."""
 
     def __init__(self, config: SupernetConfig) -> None:
         super().__init__(config)
@@ -215,7 +215,7 @@ class SupernetForSeq2SeqLM(SupernetModel, GenerationMixin):
             self._tied = dict(self._tied_weights_keys)
 
     def get_encoder(self, modality: str | None = None) -> Encoder:
-        """Half of what ``generate`` needs."""
+        """Return the encoder for ``generate``."""
         return Encoder(self.network)
 
     def forward(
@@ -249,7 +249,7 @@ class SupernetForSeq2SeqLM(SupernetModel, GenerationMixin):
         return Seq2SeqLMOutput(loss=loss, logits=logits, encoder_last_hidden_state=states)
 
     def prepare_inputs_for_generation(self, input_ids: Tensor, **kwargs: Any) -> dict[str, Any]:
-        """All of the target so far, every time."""
+        """Return the whole target so far, at every step."""
         kept = {k: kwargs.get(k) for k in ("attention_mask", "encoder_outputs")}
         return {"decoder_input_ids": input_ids, **kept}
 

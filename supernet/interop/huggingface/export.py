@@ -1,8 +1,8 @@
 """Exported sub-networks as folders that ``from_pretrained`` reads.
 
-A network that a stock class of transformers can say exactly becomes one of it, any other a class of
-``supernet.interop.huggingface.automodels``. Either gives the logits of the network it was made of;
-``save`` checks.
+A network that a stock class of transformers can represent exactly becomes one, any other a class of
+``supernet.interop.huggingface.automodels``. Either returns the logits of the original network; ``save``
+checks it.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from supernet.interop.errors import InexpressibleError, require
 from supernet.interop.huggingface import stock
 
 CLOSE = 1e-4
-"""Largest difference of two logits that are said to be equal."""
+"""Largest difference of two logits that count as equal."""
 
 IMAGES = (vit.ViT, resnet.ResNet)
-"""Networks that classify images."""
+"""Classes of networks that classify images."""
 
 
 class OutputMismatchError(ArithmeticError):
-    """A copy that does not say what the original says."""
+    """The outputs of an exported copy differ from those of the original network."""
 
 
 def to_huggingface(module: nn.Module, about: Mapping[str, Any]) -> Any:
-    """A model of transformers with the weights of ``module``, in evaluation mode.
+    """Return a model of transformers with the weights of ``module``, in evaluation mode.
 
     Args:
         module: an exported sub-network, or a ``Classifier`` over one.
@@ -48,7 +48,7 @@ def to_huggingface(module: nn.Module, about: Mapping[str, Any]) -> Any:
 
 
 def registered(module: nn.Module, about: Mapping[str, Any]) -> Any:
-    """``module`` as a class of ``supernet.interop.huggingface.automodels``."""
+    """Return ``module`` as a class of ``supernet.interop.huggingface.automodels``."""
     models = require("supernet.interop.huggingface.automodels", "huggingface")
     kind, prefix, extra = _registered_kind(module)
     plain = {k: list(v) if isinstance(v, (tuple, list)) else v for k, v in about["architecture"].items()}
@@ -60,7 +60,7 @@ def registered(module: nn.Module, about: Mapping[str, Any]) -> Any:
 
 
 def _registered_kind(module: nn.Module) -> tuple[str, str, dict[str, Any]]:
-    """Class, beginning of its weights' names, entries of its config."""
+    """Return class, prefix of the weights' names, and entries of the config."""
     if isinstance(module, bert.Bert):
         words = {"vocab_size": module.config.vocab, "pad_token_id": bert.PAD}
         return "SupernetForMaskedLM", "network.", words
@@ -84,10 +84,10 @@ def _registered_kind(module: nn.Module) -> tuple[str, str, dict[str, Any]]:
 
 
 def save(model: Any, module: nn.Module, out: Path) -> float:
-    """Write ``model`` to ``out``, read it back with the auto class, compare with ``module``.
+    """Write ``model`` to ``out``, read it back with the auto class, and compare it with ``module``.
 
     Returns:
-        The largest difference of two logits over random inputs.
+        largest difference of two logits over random inputs.
 
     Raises:
         OutputMismatchError: it is more than ``CLOSE``.
@@ -108,19 +108,19 @@ def save(model: Any, module: nn.Module, out: Path) -> float:
 
 
 def reload(model: Any, folder: Path) -> Any:
-    """What the auto class of a model reads from a folder, in evaluation mode."""
+    """Read a folder with the auto class of a model, in evaluation mode."""
     return getattr(require("transformers", "huggingface"), auto_class(model)).from_pretrained(folder).eval()
 
 
 def auto_class(model: Any) -> str:
-    """The auto class that loads a model."""
+    """Return the name of the auto class that loads a model."""
     name, ends = type(model).__name__, {"ForConditionalGeneration": "ForSeq2SeqLM"}
     end = "For" + name.rpartition("For")[2]
     return f"AutoModel{ends.get(end, end)}"
 
 
 def sample(module: nn.Module, rows: int = 2) -> dict[str, Tensor]:
-    """Random inputs of a network, by transformers' names; the same each time."""
+    """Return random inputs of a network, by transformers' names; the same each time."""
     generator = torch.Generator().manual_seed(0)
     if isinstance(module, IMAGES):
         own = module.config
@@ -158,7 +158,7 @@ def sample(module: nn.Module, rows: int = 2) -> dict[str, Tensor]:
 
 
 def logits(module: nn.Module, given: Mapping[str, Tensor]) -> Tensor:
-    """What ``module`` says to ``sample``'s inputs."""
+    """Return the outputs of ``module`` for the inputs of ``sample``."""
     if isinstance(module, IMAGES):
         return module(given["pixel_values"])  # type: ignore[no-any-return]
     if isinstance(module, vision_language.VisionLanguage):

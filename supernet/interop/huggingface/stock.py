@@ -1,5 +1,4 @@
-"""Sub-networks as stock classes of transformers, where one says exactly the same: names of weights, and what
-keeps a network from being one."""
+"""Sub-networks as stock classes of transformers: names of weights, and reasons that rule a network out."""
 
 from __future__ import annotations
 
@@ -15,14 +14,14 @@ from supernet.finetune import Classifier
 from supernet.interop.errors import InexpressibleError, require
 
 Names = Iterator[tuple[str, str]]
-"""Pairs of our name and theirs."""
+"""Pairs of our name and the name in transformers."""
 
 
 def model_of(module: torch.nn.Module) -> Any:
-    """A stock model with the weights of an exported sub-network, in evaluation mode.
+    """Return a stock model with the weights of an exported sub-network, in evaluation mode.
 
     Raises:
-        InexpressibleError: no stock class is this network; the message says what is in the way.
+        InexpressibleError: no stock class can represent this network; the message gives the reason.
         MissingPackageError: transformers is not installed.
     """
     if isinstance(module, bert.Bert):
@@ -37,16 +36,16 @@ def model_of(module: torch.nn.Module) -> Any:
 
 
 def _filled(model: Any, weights: Mapping[str, Tensor]) -> Any:
-    """A model of transformers with exactly these weights."""
+    """Load exactly these weights into a model of transformers."""
     model.load_state_dict({name: tensor.detach().clone() for name, tensor in weights.items()}, strict=True)
     return model.eval()
 
 
 def layers_of(plan: Plan) -> list[tuple[bert.Op, bert.Op]]:
-    """Attention and feed-forward of each layer of an encoder that has no other stages.
+    """Return attention and feed-forward of each layer of a plain encoder.
 
     Raises:
-        InexpressibleError: it has.
+        InexpressibleError: it has other stages.
     """
     if plan.bridges:
         raise InexpressibleError("its widths differ from layer to layer")
@@ -58,7 +57,7 @@ def layers_of(plan: Plan) -> list[tuple[bert.Op, bert.Op]]:
 
 
 def bert_names(layers: list[tuple[bert.Op, bert.Op]]) -> Names:
-    """Of an encoder with its embedding; ours and those of ``BertModel``."""
+    """Yield the names of an encoder with its embedding: ours and those of ``BertModel``."""
     for ours, theirs in (("word", "word"), ("position", "position"), ("segment", "token_type")):
         yield f"embedding.{ours}.weight", f"embeddings.{theirs}_embeddings.weight"
     linears = [("embedding.norm", "embeddings.LayerNorm")]
@@ -76,20 +75,21 @@ BERT_HEAD = (
     ("head.dense", "cls.predictions.transform.dense"),
     ("head.norm", "cls.predictions.transform.LayerNorm"),
 )
+"""Pairs of names of the masked-language-model head."""
 
 
 def both(linears: Iterable[tuple[str, str]]) -> Names:
-    """Weight and bias of each pair of linears or norms."""
+    """Yield weight and bias of each pair of linear layers or norms."""
     for ours, theirs in linears:
         for part in ("weight", "bias"):
             yield f"{ours}.{part}", f"{theirs}.{part}"
 
 
 def bert_config(module: bert.Bert) -> Any:
-    """Of a stock encoder with the shape of ``module``.
+    """Return the ``BertConfig`` of a stock encoder with the shape of ``module``.
 
     Raises:
-        InexpressibleError: stock encoders have layers that are all alike, with heads that share the width.
+        InexpressibleError: layers are not all alike, or heads do not share the width, as in stock encoders.
     """
     layers = layers_of(module.plan)
     shapes = {(a.width, a.inner, a.heads, f.width, f.inner) for a, f in layers}
@@ -115,7 +115,7 @@ def bert_config(module: bert.Bert) -> Any:
 
 
 def bert_for_masked_words(module: bert.Bert) -> Any:
-    """``BertForMaskedLM``."""
+    """Return the network as ``BertForMaskedLM``."""
     config, ours = bert_config(module), dict(module.named_parameters())
     body = [(o, f"bert.{t}") for o, t in bert_names(layers_of(module.plan))]
     weights = {theirs: ours[name] for name, theirs in (*body, *both(BERT_HEAD))}
@@ -125,7 +125,7 @@ def bert_for_masked_words(module: bert.Bert) -> Any:
 
 
 def bert_classifier(module: Classifier) -> Any:
-    """``BertForSequenceClassification``; of one output, a regression."""
+    """Return the network as ``BertForSequenceClassification``; with one output, a regression."""
     config, ours = bert_config(module.encoder), dict(module.named_parameters())
     config.num_labels = module.out.out_features
     body = [(f"encoder.{o}", f"bert.{t}") for o, t in bert_names(layers_of(module.encoder.plan))]
@@ -135,7 +135,7 @@ def bert_classifier(module: Classifier) -> Any:
 
 
 def vit_names(depth: int) -> Names:
-    """Of an image classifier; ours and those of ``ViTForImageClassification``."""
+    """Yield the names of an image classifier: ours and those of ``ViTForImageClassification``."""
     linears = [("norm", "vit.layernorm"), ("head", "classifier")]
     for i in range(depth):
         a, there = f"layers.{i}.attention", f"vit.layers.{i}"
@@ -276,4 +276,4 @@ FSMT_NAMES = (
     ("cross.out", "encoder_attn.out_proj"),
     ("cross_norm", "encoder_attn_layer_norm"),
 )
-"""Of a layer; the last three are a decoder's alone."""
+"""Pairs of names of a layer; the last three are a decoder's alone."""

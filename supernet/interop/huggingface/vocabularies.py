@@ -1,4 +1,4 @@
-"""Vocabularies beside exported networks, as transformers' tokenizers: equal ids for equal text."""
+"""Vocabularies of exported networks as transformers' tokenizers: equal ids for equal text."""
 
 from __future__ import annotations
 
@@ -42,8 +42,10 @@ def save_word_pieces(path: Path, out: Path, longest: int) -> Any:
 
 
 def save_subwords(path: Path, out: Path, longest: int) -> Any:
-    """Write the tokenizer of a translator, from the joint sentencepiece model at ``path``: text is split by
-    sentencepiece itself, and ends with ``</s>``."""
+    """Write the tokenizer of a translator, from the joint sentencepiece model at ``path``.
+
+    sentencepiece itself splits the text; ``</s>`` is appended.
+    """
     pieces = subwords(path)
     transformers = require("transformers", "huggingface")
     with TemporaryDirectory() as folder:
@@ -57,7 +59,7 @@ def save_subwords(path: Path, out: Path, longest: int) -> Any:
 
 
 def subwords(path: Path) -> list[str]:
-    """Every piece of a sentencepiece model, by its id."""
+    """Return every piece of a sentencepiece model, by its id."""
     from sentencepiece import SentencePieceProcessor
 
     model = SentencePieceProcessor(model_proto=path.read_bytes())

@@ -42,12 +42,13 @@ SPECIAL = (
     (bert.MASK, "[MASK]"),
 )
 ORDERS = ("plain", "norm")
+"""Orders of heads and channels: as trained, or by descending L1 norm."""
 CLASSES = {
     "bert": "BertForMaskedLM",
     "vit": "ViTForImageClassification",
     "beit": "BeitForImageClassification",
 }
-"""Kind of model -> what reads it."""
+"""Kind of model -> class of transformers that reads it."""
 
 
 @dataclass
@@ -57,9 +58,9 @@ class Start:
     weights: dict[str, Tensor]
     kind: str
     sha256: str
-    """Of the folder's configuration and weights."""
+    """Digest of the folder's configuration and weights."""
     left_out: list[str] = field(default_factory=list)
-    """What the model has and the family has no place for, or the family has and the model lacks."""
+    """Tensors without a counterpart, in the model or in the family."""
 
 
 def read(folder: Path, family: Any, order: str = "plain") -> Start:
@@ -115,7 +116,7 @@ def initialise(net: SuperNet, folder: Path, order: str = "plain") -> Start:
 
 
 def digest(folder: Path) -> str:
-    """Return the sha256 over names and contents of the configuration and weights of a folder."""
+    """Return the SHA-256 over names and contents of the configuration and weights of a folder."""
     found = hashlib.sha256()
     for path in sorted((*weight_files(folder), folder / "config.json")):
         found.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
@@ -188,7 +189,7 @@ def _as_safetensors(folder: Path) -> Iterator[Path]:
 
 
 def head_channels(folder: Path) -> int:
-    """Channels of each head of a folder's model.
+    """Return the channels of each head of a folder's model.
 
     Raises:
         UnreadableModelError: its configuration does not say.
@@ -201,7 +202,7 @@ def head_channels(folder: Path) -> int:
 
 
 def _model(folder: Path) -> tuple[Any, set[str]]:
-    """The model of a folder, and the names that its files lack."""
+    """Return the model of a folder, and the names that its files lack."""
     kind = configuration(folder).get("model_type")
     if kind not in CLASSES:
         raise InexpressibleError(f"{folder} is a {kind!r}: a supernet starts from {', '.join(CLASSES)}")
@@ -218,7 +219,7 @@ def _model(folder: Path) -> tuple[Any, set[str]]:
 
 
 def _spaced(have: int, need: int) -> list[int]:
-    """For each of ``need`` layers, the one of ``have`` that it starts from: evenly spaced."""
+    """Return, for each of ``need`` layers, the index of its source among ``have`` evenly spaced layers."""
     if have < need:
         raise InexpressibleError(f"the model has {have} layers, the supernet up to {need}")
     return [i * have // need for i in range(need)]
@@ -310,7 +311,7 @@ def _sort(
     projections: tuple[str, ...],
     linears: tuple[str, str],
 ) -> None:
-    """Heads and feed-forward channels of one layer, those of the largest L1 norm first, in place."""
+    """Sort heads and feed-forward channels of one layer by descending L1 norm, in place."""
     rows = [weights[f"{attention}.{name}.weight"] for name in projections]
     size = torch.stack([row.abs().sum(1) for row in rows]).sum(0)
     size = size + weights[f"{attention}.out.weight"].abs().sum(0)
@@ -330,7 +331,8 @@ def _permute(weights: dict[str, Tensor], before: list[str], after: str, order: T
 
 
 def vocabulary(folder: Path) -> dict[str, int]:
-    """Word piece -> id of a folder's ``vocab.txt``, else ``tokenizer.json``; empty where it has neither.
+    """Return word piece -> id of a folder's ``vocab.txt``, else ``tokenizer.json``; empty if it has
+    neither.
 
     Raises:
         UnreadableModelError: the file is none.
@@ -349,7 +351,7 @@ def vocabulary(folder: Path) -> dict[str, int]:
 
 
 def pieces(folder: Path) -> list[str]:
-    """The word pieces of a folder, in the order of our ids.
+    """Return the word pieces of a folder, in the order of our ids.
 
     Raises:
         UnreadableModelError: there are none, or they are not numbered without a gap.
