@@ -598,16 +598,16 @@ class CellBert(BertFamily):
     def more(self) -> list[Op | Bridge]:
         if self.form != "hub":
             return []
-        found: list[Op | Bridge] = []
+        stages: list[Op | Bridge] = []
         hub, blocks = self.space.constants["hub"], self.space.constants["blocks"]
         for block in range(blocks):
             ops = self.space.choice(f"ops_{block}")
             for width in self.space.choice(f"width_{block}").options:
-                found.append(Bridge((self.name("in", block, width),), hub, width))
-                found.append(Bridge((self.name("out", block, width),), width, hub))
+                stages.append(Bridge((self.name("in", block, width),), hub, width))
+                stages.append(Bridge((self.name("out", block, width),), width, hub))
                 for layer in range(ops.repeat):
-                    found += [self.op(block, layer, code, width) for code in ops.options]
-        return found
+                    stages += [self.op(block, layer, code, width) for code in ops.options]
+        return stages
 
     def mixable(self) -> list[tuple[str, str]]:
         return []
@@ -621,8 +621,8 @@ FAMILIES: dict[str, type[BertFamily]] = {
 def family_of(space: SearchSpace) -> type[BertFamily]:
     """Return the kind of family of a space, decided by the names of its constants."""
     constants = space.constants
-    told = {"blocks": CellBert, "hub": BottleneckBert, "hidden": LayeredBert}
-    return next((kind for name, kind in told.items() if name in constants), HomogeneousBert)
+    kinds = {"blocks": CellBert, "hub": BottleneckBert, "hidden": LayeredBert}
+    return next((kind for name, kind in kinds.items() if name in constants), HomogeneousBert)
 
 
 def from_spec(spec: Spec) -> BertFamily:

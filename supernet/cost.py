@@ -11,14 +11,31 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from typing import Protocol
 
-from supernet.model_family import ModelFamily
 from supernet.quantization.precisions import Policy, check
 from supernet.quantization.rounding import FP32_BYTES, stored_bytes
 from supernet.space import ArchitectureLike
 
 EMBEDDINGS = ("embedding.", "source_embedding", "target_embedding")
 """Prefixes of the names of embedding tables, whose matrices are no linear layers."""
+
+
+class CountedFamily(Protocol):
+    """Model family, as far as costs need it; see ``supernet.model_family.ModelFamily``."""
+
+    @property
+    def outside(self) -> tuple[str, ...]:
+        """Prefixes of the names of parameters outside the body."""
+
+    def collapsed(self, architecture: ArchitectureLike, /) -> CountedFamily:
+        """Return the family of this one architecture in the form in which it is exported."""
+
+    def extents(self, architecture: ArchitectureLike, /) -> Mapping[str, tuple[int, ...]]:
+        """Return name -> leading extents of every tensor that ``architecture`` uses."""
+
+    def macs(self, architecture: ArchitectureLike, source_len: int, target_len: int, /) -> tuple[int, int]:
+        """Return the multiply-accumulates of the body and of the output layer, for one sample."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +63,7 @@ class Cost:
 
 
 def cost(
-    family: ModelFamily,
+    family: CountedFamily,
     arch: ArchitectureLike,
     *,
     source_len: int,
@@ -74,12 +91,12 @@ def cost(
     return Cost(params, body, macs_body + output, macs_body, weight_bytes(family, arch, policy))
 
 
-def parameters(family: ModelFamily, arch: ArchitectureLike) -> int:
+def parameters(family: CountedFamily, arch: ArchitectureLike) -> int:
     """Return the number of parameters of the exported sub-network, shared tables once."""
     return sum(exported_sizes(family, arch).values())
 
 
-def weight_bytes(family: ModelFamily, arch: ArchitectureLike, policy: Policy | None = None) -> int:
+def weight_bytes(family: CountedFamily, arch: ArchitectureLike, policy: Policy | None = None) -> int:
     """Return the bytes of all parameters of the exported sub-network as deployed.
 
     Raises:
@@ -91,7 +108,7 @@ def weight_bytes(family: ModelFamily, arch: ArchitectureLike, policy: Policy | N
     return FP32_BYTES * parameters(family, arch) - saved
 
 
-def policy_units(family: ModelFamily, arch: ArchitectureLike) -> dict[str, tuple[int, ...]]:
+def policy_units(family: CountedFamily, arch: ArchitectureLike) -> dict[str, tuple[int, ...]]:
     """Return name -> weight shape of the linear layers and convolutions that a policy may name."""
     return {
         name.removesuffix(".weight"): tuple(shape)
@@ -100,7 +117,7 @@ def policy_units(family: ModelFamily, arch: ArchitectureLike) -> dict[str, tuple
     }
 
 
-def exported_sizes(family: ModelFamily, arch: ArchitectureLike) -> dict[str, int]:
+def exported_sizes(family: CountedFamily, arch: ArchitectureLike) -> dict[str, int]:
     """Return name -> number of elements of every tensor of the exported sub-network."""
     shapes = family.collapsed(arch).extents(arch)
     return {name: math.prod(shape) for name, shape in shapes.items()}

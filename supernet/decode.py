@@ -90,7 +90,7 @@ def translate(
     if most is not None:
         # As many decoder inputs as generated tokens and the start.
         limits = [min(limit, most - 1) for limit in limits]
-    found: list[Hypothesis | None] = [None] * len(sources)
+    hypotheses: list[Hypothesis | None] = [None] * len(sources)
     training, done = model.training, 0
     model.eval()
     try:
@@ -100,13 +100,13 @@ def translate(
                 tokens[row, : lengths[i]] = [*sources[i], eos]
             search = BeamSearch(model, torch.from_numpy(tokens).to(device), [limits[i] for i in rows], beam)
             for i, best in zip(rows, search.run(lenpen, min_len, eos, pad), strict=True):
-                found[i] = best
+                hypotheses[i] = best
             done += len(rows)
             if progress is not None:
                 progress(done, len(sources))
     finally:
         model.train(training)
-    return found  # type: ignore[return-value]
+    return hypotheses  # type: ignore[return-value]
 
 
 def batches(lengths: Sequence[int], most_tokens: int, most_sentences: int) -> list[list[int]]:
@@ -147,7 +147,7 @@ class BeamSearch:
         self.done = torch.zeros(size, dtype=torch.bool, device=self.device)
         self.sane = torch.ones((), dtype=torch.bool, device=self.device)
         self.history = torch.zeros((2, steps, size, beam), dtype=torch.long, device=self.device)
-        self.found: list[Hypothesis | None] = [None] * size
+        self.hypotheses: list[Hypothesis | None] = [None] * size
 
     def run(self, lenpen: float, min_len: int, eos: int, pad: int) -> list[Hypothesis]:
         """Search to the end; return the best hypothesis of each sentence."""
@@ -162,7 +162,7 @@ class BeamSearch:
                     break
         else:
             self.leave(int(self.history.shape[1]), np.ones(len(self.place), dtype=bool))
-        return self.found  # type: ignore[return-value]
+        return self.hypotheses  # type: ignore[return-value]
 
     def advance(self, step: int, logits: Tensor, lenpen: float, min_len: int, eos: int, pad: int) -> Tensor:
         """Take one step of every sentence from logits ``[B * beam, V]``; return the next tokens ``[B *
@@ -252,7 +252,7 @@ class BeamSearch:
             out[:, step] = words[step, rows, beam]
             beam = np.where(inside, origin[step, rows, beam], beam)
         for row, place in enumerate(self.place[which]):
-            self.found[place] = Hypothesis(out[row, : end[row]].tolist(), float(score[row]))
+            self.hypotheses[place] = Hypothesis(out[row, : end[row]].tolist(), float(score[row]))
 
 
 @torch.inference_mode()

@@ -107,8 +107,8 @@ class BlockDistillation:
             teacher_output = teacher_states(self.teacher, batch.original, blocks)
         apart = torch.zeros((), device=teacher_output[0].device)
         for block, stages in enumerate(split(model.plan.ops, self.family)):
-            found = model.run(teacher_output[block], stages=stages)
-            apart = apart + F.mse_loss(found, teacher_output[block + 1])
+            states = model.run(teacher_output[block], stages=stages)
+            apart = apart + F.mse_loss(states, teacher_output[block + 1])
         return len(batch.shown) * apart, teacher_output
 
     def weight(self, batch: MaskedBatch) -> int:
@@ -186,25 +186,25 @@ def score_block(
             begun = [([()], model.run(before, stages=[enter]))]
             while begun:
                 done, x = begun.pop()
-                made: list[tuple[int, ...]] = []
+                grown: list[tuple[int, ...]] = []
                 outputs: list[Tensor] = []
                 for code in codes:
                     going = [i for i, start in enumerate(done) if (width, (*start, code)) in runs]
                     if not going:
                         continue
-                    made += [(*done[i], code) for i in going]
+                    grown += [(*done[i], code) for i in going]
                     some = x
                     if len(going) < len(done):
                         some = x.unflatten(0, (len(done), -1))[going].flatten(0, 1)
                     outputs.append(model.run(some, stages=[family.op(block, len(done[0]), code, width)]))
-                if not made:
+                if not grown:
                     continue
                 y = torch.cat(outputs)
-                found = model.run(y, stages=[leave]).unflatten(0, (len(made), -1))
-                losses.append((found.float() - after.float()).square_().flatten(1).mean(1))
-                names += [(width, one) for one in made]
+                states_after = model.run(y, stages=[leave]).unflatten(0, (len(grown), -1))
+                losses.append((states_after.float() - after.float()).square_().flatten(1).mean(1))
+                names += [(width, ops) for ops in grown]
                 pieces = y.split(most * len(before))
-                begun += [(made[i * most : (i + 1) * most], piece) for i, piece in enumerate(pieces)]
+                begun += [(grown[i * most : (i + 1) * most], piece) for i, piece in enumerate(pieces)]
     totals: dict[Cell, float] = {}
     for name, loss in zip(names, torch.cat(losses).tolist(), strict=True):
         if name in wanted:

@@ -143,8 +143,8 @@ def copy_buffers(buffers: Mapping[str, torch.Tensor], module: nn.Module) -> None
     for name, own in list(module.named_buffers()):
         if name in buffers:
             parent, _, key = name.rpartition(".")
-            found = buffers[name].clone()
-            module.get_submodule(parent)._buffers[key] = found if own.is_meta else found.to(own.device)
+            copied = buffers[name].clone()
+            module.get_submodule(parent)._buffers[key] = copied if own.is_meta else copied.to(own.device)
 
 
 def tied(module: nn.Module, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -67,10 +67,10 @@ def load(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
     """
     try:
         about = json.loads((folder / "architecture.json").read_text(encoding="utf-8"))
-        found = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-        if found != about["weights_sha256"]:
+        digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+        if digest != about["weights_sha256"]:
             raise CorruptExportError(
-                f"{folder}: model.safetensors has sha256 {found}, not {about['weights_sha256']}"
+                f"{folder}: model.safetensors has sha256 {digest}, not {about['weights_sha256']}"
             )
         family = from_spec(about["spec"])
         module = family.build(family.space.architecture(about["architecture"]))

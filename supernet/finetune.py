@@ -130,8 +130,8 @@ class Classifier(nn.Module):
         """Classify ``[B, T]`` ids: ``[B, outputs]``; attention ignores padding."""
         first = self.encoder.encode(tokens, segments, padded=True)[:, 0]
         pooled = torch.tanh(self.pooler(first))
-        found: Tensor = self.out(dropout(pooled, self.encoder.config.dropout, self.training))
-        return found
+        logits: Tensor = self.out(dropout(pooled, self.encoder.config.dropout, self.training))
+        return logits
 
 
 class Stack:
@@ -148,9 +148,9 @@ class Stack:
         self, bert: Bert, outputs: int, copies: Sequence[Copy], device: torch.device | str = "cpu"
     ) -> None:
         self.copies, self.device, self.outputs = tuple(copies), torch.device(device), outputs
-        made = [Classifier(bert, outputs, one.seed).requires_grad_(True) for one in self.copies]
-        self.model = copy.deepcopy(made[0]).to("meta")
-        stacked, _ = stack_module_state(made)  # type: ignore[arg-type]
+        classifiers = [Classifier(bert, outputs, copy_.seed).requires_grad_(True) for copy_ in self.copies]
+        self.model = copy.deepcopy(classifiers[0]).to("meta")
+        stacked, _ = stack_module_state(classifiers)  # type: ignore[arg-type]
         self.flat, self.parameters = _flattened(stacked, self.device)
         config = bert.config
         self.random = config.dropout > 0 or config.attention_dropout > 0
@@ -158,12 +158,12 @@ class Stack:
     def forward(self, weights: dict[str, Tensor], tokens: Tensor, segments: Tensor) -> Tensor:
         """Apply each copy to its batch: ``[C, B, T]`` ids to ``[C, B, outputs]``."""
 
-        def one(weights: dict[str, Tensor], tokens: Tensor, segments: Tensor) -> Tensor:
-            found: Tensor = functional_call(self.model, weights, (tokens, segments))
-            return found
+        def single(weights: dict[str, Tensor], tokens: Tensor, segments: Tensor) -> Tensor:
+            outputs: Tensor = functional_call(self.model, weights, (tokens, segments))
+            return outputs
 
         shared = None if tokens.dim() == 2 else 0
-        many = vmap(one, (0, shared, shared), randomness="different" if self.model.training else "error")
+        many = vmap(single, (0, shared, shared), randomness="different" if self.model.training else "error")
         # Fused attention cannot be stacked: torch would run it copy after copy.
         with sdpa_kernel(SDPBackend.MATH):
             return many(weights, tokens, segments)  # type: ignore[no-any-return]
@@ -185,7 +185,7 @@ class Stack:
         wait = torch.cuda.synchronize if cuda else (lambda: None)
         try:
             with torch.random.fork_rng(devices=cuda):
-                seeds = [one.seed for one in self.copies]
+                seeds = [copy_.seed for copy_ in self.copies]
                 torch.manual_seed(int(np.random.SeedSequence(seeds).generate_state(1)[0]))
                 step: Callable[[], object] = training.step
                 if cuda and not self.random:
@@ -201,13 +201,13 @@ class Stack:
 
     def predict(self, examples: Examples, batch: int = 256) -> Tensor:
         """Return the outputs of each copy in fp32: ``[C, N, outputs]`` on the CPU."""
-        there = examples.to(self.device)
-        found = []
+        on_device = examples.to(self.device)
+        outputs = []
         with torch.no_grad():
-            for start in range(0, len(there), batch):
-                part = there.at(slice(start, start + batch))
-                found.append(self.forward(self.parameters, part.tokens, part.segments).float().cpu())
-        return torch.cat(found, 1)
+            for start in range(0, len(on_device), batch):
+                part = on_device.at(slice(start, start + batch))
+                outputs.append(self.forward(self.parameters, part.tokens, part.segments).float().cpu())
+        return torch.cat(outputs, 1)
 
     def state(self, number: int) -> dict[str, Tensor]:
         """Return the weights of one copy, by name."""
@@ -241,7 +241,7 @@ class _Training:
         self.stack, self.examples, self.recipe = stack, examples, recipe
         count, device = len(stack.copies), stack.device
         self.index = torch.zeros(count, recipe.batch, dtype=torch.long, device=device)
-        self.peak = torch.tensor([one.learning_rate for one in stack.copies], device=device)
+        self.peak = torch.tensor([copy_.learning_rate for copy_ in stack.copies], device=device)
         self.numbers = torch.zeros(3, device=device)
         """Share of the peak rate, and the bias corrections of the two moments."""
         self.order = torch.empty(0)
@@ -259,8 +259,8 @@ class _Training:
         epoch, at = divmod(number, each)
         if at == 0:
             orders = [
-                np.random.default_rng([one.seed, epoch]).permutation(len(self.examples))
-                for one in self.stack.copies
+                np.random.default_rng([copy_.seed, epoch]).permutation(len(self.examples))
+                for copy_ in self.stack.copies
             ]
             self.order = torch.from_numpy(np.stack(orders)).to(self.stack.device)
         if number == 0:
@@ -281,9 +281,9 @@ class _Training:
         self.slope.zero_()
         enabled = self.recipe.precision == "bf16"
         with torch.autocast(self.stack.device.type, torch.bfloat16, enabled=enabled):
-            said = self.stack.forward(self.stack.parameters, batch.tokens, batch.segments)
+            outputs = self.stack.forward(self.stack.parameters, batch.tokens, batch.segments)
         # The sum over copies: gradients do not depend on how many there are.
-        mean_loss(said.float(), batch.labels).sum().backward()
+        mean_loss(outputs.float(), batch.labels).sum().backward()
         with torch.no_grad():
             self.first.lerp_(self.slope, 1 - BETAS[0])
             self.second.mul_(BETAS[1]).addcmul_(self.slope, self.slope, value=1 - BETAS[1])
@@ -299,11 +299,11 @@ class _Training:
                 parameter.addcmul_(change, rates.view(-1, *[1] * (parameter.dim() - 1)))
 
 
-def mean_loss(said: Tensor, labels: Tensor) -> Tensor:
+def mean_loss(outputs: Tensor, labels: Tensor) -> Tensor:
     """Return each copy's mean loss over examples ``[C]``.
 
     Cross-entropy of ``[C, B, outputs]`` against classes ``[C, B]``, or squared error against numbers.
     """
     if labels.is_floating_point():
-        return (said.squeeze(-1) - labels).square().mean(-1)
-    return F.cross_entropy(said.transpose(1, 2), labels, reduction="none").mean(-1)
+        return (outputs.squeeze(-1) - labels).square().mean(-1)
+    return F.cross_entropy(outputs.transpose(1, 2), labels, reduction="none").mean(-1)

@@ -52,7 +52,7 @@ class Budget(Protocol):
     """Allowances of a run by currency, such as ``evaluations`` and ``probes``."""
 
     def total(self, kind: str) -> float: ...
-    def left(self, kind: str) -> float: ...
+    def spent(self, kind: str) -> float: ...
     def charge(self, kind: str, amount: float = 1) -> None: ...
 
 
@@ -247,7 +247,8 @@ def latency_tests(lab: Lab[C], space: SearchSpace) -> Callable[[float], Allowed]
 
     The first two probes are the largest and the smallest network; limits and probes are in milliseconds.
     """
-    count = min(int(lab.task.settings["predictor_probes"]), int(lab.budget.left("probes")))
+    affordable = max(0.0, lab.budget.total("probes") - lab.budget.spent("probes"))
+    count = min(int(lab.task.settings["predictor_probes"]), int(affordable))
     with lab.phase("latency"):
         sampled = [space.largest(), space.smallest()]
         sampled += [space.sample(lab.rng) for _ in range(count - len(sampled))]

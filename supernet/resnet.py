@@ -228,20 +228,20 @@ class ResNetFamily(ModelFamily):
     def convolutions(self, architecture: ArchitectureLike) -> list[tuple[str, int, int, int, int]]:
         """Return name, channels in and out, kernel size and output side in pixels of every convolution."""
         shape, side = self.shape(architecture), -(-self.config.image // self.stem_stride)
-        found = [("stem.first", self.config.channels, shape.middle, 3, side)]
+        convolutions = [("stem.first", self.config.channels, shape.middle, 3, side)]
         if shape.deep:
-            found.append(("stem.middle", shape.middle, shape.middle, 3, side))
-        found.append(("stem.last", shape.middle, shape.stem, 3, side))
+            convolutions.append(("stem.middle", shape.middle, shape.middle, 3, side))
+        convolutions.append(("stem.last", shape.middle, shape.stem, 3, side))
         side = -(-side // self.stem_stride)
         for block in shape.blocks:
             name, after = f"blocks.{block.name}", -(-side // block.stride)
-            found.append((f"{name}.reduce", block.start, block.inner, 1, side))
-            found.append((f"{name}.spatial", block.inner, block.inner, 3, after))
-            found.append((f"{name}.expand", block.inner, block.end, 1, after))
+            convolutions.append((f"{name}.reduce", block.start, block.inner, 1, side))
+            convolutions.append((f"{name}.spatial", block.inner, block.inner, 3, after))
+            convolutions.append((f"{name}.expand", block.inner, block.end, 1, after))
             if block.first:
-                found.append((f"{name}.shortcut", block.start, block.end, 1, after))
+                convolutions.append((f"{name}.shortcut", block.start, block.end, 1, after))
             side = after
-        return found
+        return convolutions
 
     def extents(self, architecture: ArchitectureLike) -> Shapes:
         shapes: Shapes = {}
@@ -290,17 +290,17 @@ class ResNetFamily(ModelFamily):
             model: in evaluation mode.
             batches: inputs of its calls, one after the other.
         """
-        found = norms(model)
-        for norm in found:
+        batch_norms = norms(model)
+        for norm in batch_norms:
             norm.train()
         try:
             with torch.no_grad():
                 for i, inputs in enumerate(batches):
-                    for norm in found:
+                    for norm in batch_norms:
                         norm.momentum = 1 / (i + 1)
                     model(*inputs)
         finally:
-            for norm in found:
+            for norm in batch_norms:
                 norm.momentum = MOMENTUM
                 norm.eval()
 

@@ -39,9 +39,9 @@ def save(path: Path, net: SuperNet, about: Mapping[str, str]) -> None:
     tensors = {name: view.detach().cpu().contiguous() for name, (view, _) in net.source.master.views.items()}
     for i, (inputs, _) in enumerate(net.statistics_batches):
         tensors |= {f"{SEEN}{i}.{j}": x.cpu().contiguous() for j, x in enumerate(inputs)}
-    told = {"spec": json.dumps(net.family.spec()), "weights_sha256": digest(net.source)}
-    told["seen_tokens"] = json.dumps([tokens for _, tokens in net.statistics_batches])
-    write_atomically(path, lambda name: save_file(tensors, name, dict(about) | told))
+    metadata = {"spec": json.dumps(net.family.spec()), "weights_sha256": digest(net.source)}
+    metadata["seen_tokens"] = json.dumps([tokens for _, tokens in net.statistics_batches])
+    write_atomically(path, lambda name: save_file(tensors, name, dict(about) | metadata))
 
 
 def load(path: Path, device: str = "cpu") -> tuple[SuperNet, dict[str, str]]:

@@ -111,14 +111,14 @@ class Buffer:
     def leaf(self, name: str, extents: tuple[int, ...]) -> Tensor:
         """Return the leaf over the leading ``extents`` of tensor ``name``."""
         key = (name, extents)
-        found = self._leaves.get(key)
-        if found is None:
+        leaf = self._leaves.get(key)
+        if leaf is None:
             part = tuple(slice(0, n) for n in extents)
             data, grad = self.views[name]
-            found = data.detach()[part].requires_grad_()
-            found.grad = grad[part]
-            self._leaves[key] = found
-        return found
+            leaf = data.detach()[part].requires_grad_()
+            leaf.grad = grad[part]
+            self._leaves[key] = leaf
+        return leaf
 
 
 class WeightSource(nn.Module, ABC):
@@ -242,7 +242,7 @@ class SharedSlices(WeightSource):
         """
         for name, shape in self.shapes.items():
             if name not in weights or tuple(weights[name].shape) != shape:
-                found = tuple(weights[name].shape) if name in weights else "nothing"
-                raise ValueError(f"{name}: needs shape {shape}, found {found}")
+                actual = tuple(weights[name].shape) if name in weights else "nothing"
+                raise ValueError(f"{name}: needs shape {shape}, found {actual}")
             self.master.views[name][0].copy_(weights[name])
         self.refresh()

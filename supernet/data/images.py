@@ -179,13 +179,13 @@ class ImageBatches:
     def __iter__(self) -> Iterator[ImageBatch]:
         while True:
             order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.images))
-            there = torch.from_numpy(order).to(self.images.pixels.device)
+            on_device = torch.from_numpy(order).to(self.images.pixels.device)
             while self.position < self.count:
                 at = self.position * self.world + self.rank
                 mixed = np.random.SeedSequence([self.seed, self.epoch, at]).generate_state(1, np.uint64)
                 self.generator.manual_seed(int(mixed[0]) >> 1)
                 self.position += 1
-                yield self.images.batch(there[at * self.size : (at + 1) * self.size], self.generator)
+                yield self.images.batch(on_device[at * self.size : (at + 1) * self.size], self.generator)
             self.epoch, self.position = self.epoch + 1, 0
 
     def state(self) -> dict[str, int]:
@@ -201,5 +201,5 @@ def evaluation_batches(
     images: Images, max_tokens: int, *, device: torch.device | str = "cpu"
 ) -> list[ImageBatch]:
     """Return all images once, without augmentation, in order."""
-    there, size = images.to(device), max(1, max_tokens // images.tokens)
-    return [there.batch(slice(start, start + size)) for start in range(0, len(images), size)]
+    on_device, size = images.to(device), max(1, max_tokens // images.tokens)
+    return [on_device.batch(slice(start, start + size)) for start in range(0, len(images), size)]

@@ -169,8 +169,8 @@ def evaluation_batches(
 ) -> list[MaskedBatch]:
     """Return all rows once; the masks depend on the seed alone, and are the same on every device."""
     size = max(1, max_tokens // text.rows.shape[1])
-    whole = masked(text.rows, text.vocab, torch.Generator().manual_seed(seed))
-    each = len(whole.labels) // len(text)
+    everything = masked(text.rows, text.vocab, torch.Generator().manual_seed(seed))
+    each = len(everything.labels) // len(text)
     t = text.rows.shape[1]
     batches = []
     for start in range(0, len(text), size):
@@ -178,9 +178,9 @@ def evaluation_batches(
         part = slice(start * each, end * each)
         batches.append(
             MaskedBatch(
-                whole.shown[start:end].to(device),
-                (whole.places[part] - start * t).to(device),
-                whole.labels[part].to(device),
+                everything.shown[start:end].to(device),
+                (everything.places[part] - start * t).to(device),
+                everything.labels[part].to(device),
             )
         )
     return batches

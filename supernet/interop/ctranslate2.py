@@ -74,22 +74,22 @@ def specification(module: seq2seq.Transformer) -> Any:
         {layer.attention.heads for layer in encoder},
         {layer.attention.heads for layer in decoder} | {layer.cross.heads for layer in decoder},
     ]
-    if any(len(found) > 1 for found in heads):
+    if any(len(numbers) > 1 for numbers in heads):
         raise InexpressibleError(
             "CTranslate2 has one number of heads a side, and here it differs between layers"
         )
     specs = require("ctranslate2.specs", "ctranslate2")
     inner = encoder[0].attention.out.in_features
-    made = [
+    side_specs = [
         kind(len(layers), number, pre_norm=False, head_dim=inner // number)
         for kind, layers, number in zip(
             (specs.TransformerEncoderSpec, specs.TransformerDecoderSpec),
             sides,
-            (found.pop() for found in heads),
+            (numbers.pop() for numbers in heads),
             strict=True,
         )
     ]
-    spec = specs.TransformerSpec(*made)
+    spec = specs.TransformerSpec(*side_specs)
     for side, table, width in (
         (spec.encoder, module.source_embedding, module.encoder_width),
         (spec.decoder, module.target_embedding, module.decoder_width),
@@ -99,37 +99,39 @@ def specification(module: seq2seq.Transformer) -> Any:
         side.scale_embeddings = True
         side.position_encodings.encodings = _array(module.positions[:, :width])
     for layers, side in zip(sides, (spec.encoder, spec.decoder), strict=True):
-        for layer, there in zip(layers, side.layer, strict=True):
-            _attention(there.self_attention, layer.attention_norm, layer.attention.qkv, layer.attention.out)
+        for layer, layer_spec in zip(layers, side.layer, strict=True):
+            _attention(
+                layer_spec.self_attention, layer.attention_norm, layer.attention.qkv, layer.attention.out
+            )
             if side is spec.decoder:
                 cross = layer.cross
-                _attention(there.attention, layer.cross_norm, cross.q, cross.kv, cross.out)
-            _linear(there.ffn.linear_0, layer.feed_forward.fc1)
-            _linear(there.ffn.linear_1, layer.feed_forward.fc2)
-            _norm(there.ffn.layer_norm, layer.feed_forward_norm)
+                _attention(layer_spec.attention, layer.cross_norm, cross.q, cross.kv, cross.out)
+            _linear(layer_spec.ffn.linear_0, layer.feed_forward.fc1)
+            _linear(layer_spec.ffn.linear_1, layer.feed_forward.fc2)
+            _norm(layer_spec.ffn.layer_norm, layer.feed_forward_norm)
     output = module.target_embedding if module.output is None else module.output
     spec.decoder.projection.weight = _array(output.weight[:, : module.decoder_width])
     return spec
 
 
-def _attention(there: Any, norm: nn.Module, *linears: nn.Module) -> None:
-    _norm(there.layer_norm, norm)
-    for place, linear in zip(there.linear, linears, strict=True):
+def _attention(target: Any, norm: nn.Module, *linears: nn.Module) -> None:
+    _norm(target.layer_norm, norm)
+    for place, linear in zip(target.linear, linears, strict=True):
         _linear(place, linear)
 
 
-def _linear(there: Any, linear: Any) -> None:
-    there.weight, there.bias = _array(linear.weight), _array(linear.bias)
+def _linear(target: Any, linear: Any) -> None:
+    target.weight, target.bias = _array(linear.weight), _array(linear.bias)
 
 
-def _norm(there: Any, norm: Any) -> None:
-    there.gamma, there.beta = _array(norm.weight), _array(norm.bias)
+def _norm(target: Any, norm: Any) -> None:
+    target.gamma, target.beta = _array(norm.weight), _array(norm.bias)
 
 
 def _array(tensor: Tensor) -> np.ndarray:
     # A copy: CTranslate2 rescales what it is given in place.
-    found: np.ndarray = tensor.detach().float().clone(memory_format=torch.contiguous_format).numpy()
-    return found
+    array: np.ndarray = tensor.detach().float().clone(memory_format=torch.contiguous_format).numpy()
+    return array
 
 
 def load(folder: Path, threads: int = 1) -> Any:
@@ -160,7 +162,7 @@ def translate(
 
     The rules are those of ``supernet.decode``, and so are the translations except for ties.
     """
-    found: list[list[str]] = [[] for _ in sources]
+    translations: list[list[str]] = [[] for _ in sources]
     order = sorted(range(len(sources)), key=lambda i: len(sources[i]))
     for length, same in groupby(order, key=lambda i: len(sources[i])):
         indices = list(same)
@@ -174,5 +176,5 @@ def translate(
             suppress_sequences=[[pad]],
         )
         for i, result in zip(indices, results, strict=True):
-            found[i] = result.hypotheses[0]
-    return found
+            translations[i] = result.hypotheses[0]
+    return translations

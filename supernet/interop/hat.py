@@ -58,11 +58,11 @@ def read_config(path: Path) -> dict[str, int | list[int]]:
     return fields
 
 
-def complete(found: Mapping[str, Any], where: str) -> None:
+def complete(fields: Mapping[str, Any], where: str) -> None:
     """Raise ``ValueError`` if a field of a sub-network is missing."""
-    if missing := [name for name in HAT_FIELDS if name not in found]:
-        fields = ", ".join(f"{name}{ENDING}".replace("_", "-") for name in missing)
-        raise ValueError(f"{where}: no HAT sub-network: it lacks {fields}")
+    if missing := [name for name in HAT_FIELDS if name not in fields]:
+        names = ", ".join(f"{name}{ENDING}".replace("_", "-") for name in missing)
+        raise ValueError(f"{where}: no HAT sub-network: it lacks {names}")
 
 
 def network(
@@ -83,17 +83,17 @@ def network(
         ValueError: no such checkpoint, another model, dictionaries of other sizes, or a sub-network outside
             its space.
     """
-    found = pickle_reader.load(path)
-    args = settings(found, path)
+    content = pickle_reader.load(path)
+    args = settings(content, path)
     try:
         layout.plain(args, POST_LN | {"vocab_original_scaling": False})
-        same_direction(found, languages)
+        same_direction(content, languages)
         for side in layout.LAYERS:
-            told, has = layout.number(args, f"{side}_layers"), layout.depth(found["model"], side)
-            if told != has:
-                raise ValueError(f"it tells of {told} {side} layers and has {has}")
+            stated, has = layout.number(args, f"{side}_layers"), layout.depth(content["model"], side)
+            if stated != has:
+                raise ValueError(f"it tells of {stated} {side} layers and has {has}")
         share, space = layout.shared(args), space_of(args)
-        weights = layout.to_weights(found["model"], share)
+        weights = layout.to_weights(content["model"], share)
         family = Seq2SeqFamily(space, layout.config_of(args, weights, share))
         matched(vocab, (family.config.source_vocab, family.config.target_vocab))
         layout.cut(weights, family, family.largest)
@@ -114,10 +114,10 @@ def supernet(path: Path) -> SuperNet:
 
     from supernet.weights import SharedSlices
 
-    found = network(path)
-    source = SharedSlices(found.family, torch.Generator().manual_seed(0))
-    source.load(found.weights)
-    return SuperNet(found.family, source)
+    imported = network(path)
+    source = SharedSlices(imported.family, torch.Generator().manual_seed(0))
+    source.load(imported.weights)
+    return SuperNet(imported.family, source)
 
 
 def space_of(args: Any) -> SearchSpace:
@@ -127,7 +127,7 @@ def space_of(args: Any) -> SearchSpace:
         raise ValueError("encoder and decoder of a supernet are equally wide here")
 
     def options(largest: int, *names: str) -> tuple[int, ...]:
-        """What may be chosen, up to the supernet's own, which is the largest."""
+        """Return the choices up to the supernet's own value, which is the largest."""
         listed = [n for name in names for n in layout.attribute(args, f"{name}_choice", None) or ()]
         own = [layout.attribute(args, f"{name}{ENDING}", None) for name in names]
         own += [n for name in names for n in layout.attribute(args, f"{name}_all{ENDING}", None) or ()]
@@ -158,8 +158,8 @@ def space_of(args: Any) -> SearchSpace:
 
 def trained_as(args: Any) -> dict[str, Any] | None:
     """Return the sub-network that a checkpoint's options name; None for a supernet's."""
-    found = {name: layout.attribute(args, f"{name}{ENDING}") for name in HAT_FIELDS}
-    named = {name: value for name, value in found.items() if value is not None}
+    options = {name: layout.attribute(args, f"{name}{ENDING}") for name in HAT_FIELDS}
+    named = {name: value for name, value in options.items() if value is not None}
     if named:
         complete(named, "its options")
     return named or None

@@ -61,7 +61,7 @@ def write(
     if isinstance(module, seq2seq.Transformer):
         files = dict(zip(("encoder.onnx", "step.onnx"), encoder_and_step(module, policy), strict=True))
     else:
-        files = {"model.onnx": _whole(module, given, policy)}
+        files = {"model.onnx": _single_graph(module, given, policy)}
     folder.mkdir(parents=True, exist_ok=True)
     for name, data in files.items():
         (folder / name).write_bytes(data)
@@ -82,7 +82,7 @@ def write(
     return {"apart": apart, "agreeing": agreeing}
 
 
-def _whole(module: nn.Module, given: Sequence[Tensor], policy: Policy | None) -> bytes:
+def _single_graph(module: nn.Module, given: Sequence[Tensor], policy: Policy | None) -> bytes:
     """Return the ONNX file of a network that is not a translator."""
     names = ["tokens"]
     if isinstance(module, (*IMAGES, vision_language.VisionLanguage)):
@@ -102,8 +102,8 @@ def _stepped(module: Any, folder: Path, source: Tensor, target: Tensor) -> tuple
     ours, theirs = [], []
     for tokens in target.T:
         ours.append(module.step(tokens, cache))
-        found, *kept = run(step, [tokens.contiguous(), *asked, *kept])
-        theirs.append(found)
+        logits, *kept = run(step, [tokens.contiguous(), *asked, *kept])
+        theirs.append(logits)
     real = target.T != seq2seq.PAD
     return torch.stack(ours)[real], torch.stack(theirs)[real]
 
@@ -152,8 +152,8 @@ def load(path: Path, threads: int = 1) -> Any:
     try:
         return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its classes are made at run time
-        said = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise CorruptExportError(f"{path}: not a model of ONNX Runtime ({said})") from error
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise CorruptExportError(f"{path}: not a model of ONNX Runtime ({reason})") from error
 
 
 def run(session: Any, given: Sequence[Tensor]) -> list[Tensor]:

@@ -110,8 +110,8 @@ def strided(
         ValueError: no storage, sizes that are no whole numbers from 0, or more elements than it holds.
     """
     numbers = [offset, *size, *stride]
-    whole = len(numbers) < 64 and all(type(n) is int and 0 <= n < 2**63 for n in numbers)
-    if not isinstance(storage, Storage) or not whole:
+    valid = len(numbers) < 64 and all(type(n) is int and 0 <= n < 2**63 for n in numbers)
+    if not isinstance(storage, Storage) or not valid:
         raise ValueError("a tensor that lies in no storage")
     if math.prod(size) > storage.data.numel():  # one number may stand for a million of them
         raise ValueError(f"a tensor of {size} in a storage of {storage.data.numel()}")

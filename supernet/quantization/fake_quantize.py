@@ -54,8 +54,8 @@ class _Layer(Fake):
         y: Tensor | None = None
         for precision in dict.fromkeys(self.chosen):
             if precision not in self.rows:  # kept: making them waits for a GPU
-                found = [i for i, one in enumerate(self.chosen) if one == precision]
-                self.rows[precision] = torch.tensor(found, device=x.device)
+                places = [i for i, chosen in enumerate(self.chosen) if chosen == precision]
+                self.rows[precision] = torch.tensor(places, device=x.device)
             rows = self.rows[precision]
             part = self._in(precision, parts.index_select(0, rows).flatten(0, 1), first)
             if y is None:
@@ -91,7 +91,7 @@ class _Layer(Fake):
             x = x.masked_fill(~self.real, 0.0)  # every range has zero in it
         step, zero = _ranges(x)
         x = x if first is None else x[:, :first]
-        if not self._whole(x):
+        if not self._exact_integers(x):
             return _levels(x, step, zero), step, zero
         # The kernels' own numbers, 128 less so that they are signed; what that takes away is added again.
         numbers = (x / step).round_().add_(zero - 128).clamp_(-128, 127).to(torch.int8)
@@ -108,7 +108,7 @@ class _Layer(Fake):
             y = self._product(numbers, weight)
         return self._plus(y.mul_(step * self._column(unit)))
 
-    def _whole(self, x: Tensor) -> bool:
+    def _exact_integers(self, x: Tensor) -> bool:
         """Return whether int8 products use whole numbers on this device."""
         return isinstance(self.layer, nn.Linear) and x.device.type == "cpu" and exact_products()
 
@@ -146,7 +146,7 @@ class _Layer(Fake):
                 if precision == "w4":
                     values = numbers.float().unflatten(1, (-1, GROUP)) * step[..., None]
                     self.grids[precision] = values.flatten(1), None
-                elif self._whole(weight):
+                elif self._exact_integers(weight):
                     self.grids[precision] = numbers.t().contiguous(), step
                     self.sums = numbers.sum(1, dtype=torch.int32)
                 else:
@@ -213,8 +213,8 @@ def exact_products() -> bool:
         return False
     x = torch.full((32, 64), -128, dtype=torch.int8)
     x[::2] = 127
-    found = torch._int_mm(x, torch.full((64, 32), LARGEST, dtype=torch.int8))
-    return bool((found == x.int().sum(1, keepdim=True) * LARGEST).all())
+    product = torch._int_mm(x, torch.full((64, 32), LARGEST, dtype=torch.int8))
+    return bool((product == x.int().sum(1, keepdim=True) * LARGEST).all())
 
 
 class FakeQuantized:
@@ -293,13 +293,13 @@ class FakeQuantized:
         call = call or (lambda net, *given: net(*given))
         rows = rows or ROWS.get(inputs[0].device.type, ROWS_ELSEWHERE)
         many = max(1, rows // len(inputs[0]))
-        found = []
+        outputs = []
         with torch.inference_mode():
             for i in range(0, len(policies), many):
                 some = policies[i : i + many]
                 net = self.select(some)
                 parts = zip(*(x.split(rows) for x in inputs), strict=True)
                 folded = ([x.repeat(len(some), *[1] * (x.dim() - 1)) for x in part] for part in parts)
-                said = [call(net, *part).unflatten(0, (len(some), -1)) for part in folded]
-                found.append(torch.cat(said, 1))
-        return torch.cat(found)
+                outputs_of_rows = [call(net, *part).unflatten(0, (len(some), -1)) for part in folded]
+                outputs.append(torch.cat(outputs_of_rows, 1))
+        return torch.cat(outputs)

@@ -50,12 +50,12 @@ class OperatorTable:
         self._keys = sorted({key for work in works for key in work})
         self._scale = float(np.mean([sum(work.values()) for work in works])) or 1.0
         x = np.array([self._row(work) for work in works])
-        found = [_ridge(x, ms, strength) for strength in STRENGTHS]
-        weights, left = min(found, key=lambda one: float(np.median(np.abs(one[1]) / ms)))
+        fits = [_ridge(x, ms, strength) for strength in STRENGTHS]
+        weights, residuals = min(fits, key=lambda fit: float(np.median(np.abs(fit[1]) / ms)))
         self.constant = float(weights[0])
         self._rate = float(weights[1]) / self._scale
         self._more = {key: float(x) / self._scale for key, x in zip(self._keys, weights[2:], strict=True)}
-        self.error = float(np.median(np.abs(left) / ms))
+        self.error = float(np.median(np.abs(residuals) / ms))
 
     def __call__(self, layers: Layers, policy: Policy | None = None) -> float:
         """Return the predicted milliseconds of a network under a policy; unmeasured shapes are estimated by
@@ -81,11 +81,11 @@ class OperatorTable:
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
         """Build the table of a ``state``."""
-        made = cls.__new__(cls)
-        made.constant, made._rate = float(state["constant"]), float(state["rate"])
-        made._more = {(tuple(shape), str(word)): float(value) for shape, word, value in state["more"]}
-        made.error = float(state["error"])
-        return made
+        table = cls.__new__(cls)
+        table.constant, table._rate = float(state["constant"]), float(state["rate"])
+        table._more = {(tuple(shape), str(word)): float(value) for shape, word, value in state["more"]}
+        table.error = float(state["error"])
+        return table
 
     def _row(self, work: Mapping[tuple[tuple[int, ...], str], float]) -> list[float]:
         shares = [work.get(key, 0.0) / self._scale for key in self._keys]
@@ -96,11 +96,11 @@ def _work(layers: Layers, policy: Policy) -> dict[tuple[tuple[int, ...], str], f
     """Return (shape, precision) -> multiply-adds a position of all such layers, times the precision's
     rate."""
     check(policy, layers)
-    found: dict[tuple[tuple[int, ...], str], float] = {}
+    work: dict[tuple[tuple[int, ...], str], float] = {}
     for name, shape in layers.items():
         key = tuple(shape), policy.get(name, "fp32")
-        found[key] = found.get(key, 0.0) + math.prod(shape) * RATE[key[1]]
-    return found
+        work[key] = work.get(key, 0.0) + math.prod(shape) * RATE[key[1]]
+    return work
 
 
 def _ridge(

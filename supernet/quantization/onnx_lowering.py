@@ -46,7 +46,7 @@ class Graph:
         # The exporter writes equal tensors once, and the others as their identities.
         self.same = {node.output[0]: node.input[0] for node in proto.node if node.op_type == "Identity"}
         self.nodes: list[Any] = []
-        self.made: dict[str, Any] = {}
+        self.initializers: dict[str, Any] = {}
         self.count: dict[str, int] = {}
         self.replaced: dict[str, list[Any]] = {}
 
@@ -67,7 +67,7 @@ class Graph:
         for node in self.proto.node:
             nodes += self.replaced.get(node.output[0], [node])
         used = {name for node in nodes for name in node.input} | {out.name for out in self.proto.output}
-        kept = [t for t in self.proto.initializer if t.name in used] + list(self.made.values())
+        kept = [t for t in self.proto.initializer if t.name in used] + list(self.initializers.values())
         nodes = [n for n in nodes if n.op_type not in ("Constant", "Identity") or n.output[0] in used]
         del self.proto.node[:], self.proto.initializer[:], self.proto.value_info[:]
         self.proto.node.extend(nodes)
@@ -80,16 +80,16 @@ class Graph:
 
     def _constant(self, part: str, values: np.ndarray[Any, Any]) -> str:
         name = f"{self.name}.{part}"
-        if name not in self.made:
-            self.made[name] = self.numpy.from_array(np.ascontiguousarray(values), name)
+        if name not in self.initializers:
+            self.initializers[name] = self.numpy.from_array(np.ascontiguousarray(values), name)
         return name
 
     def _add(self, kind: str, inputs: list[str], output: str = "", **more: Any) -> str:
         """Append one node; with ``output`` it is the layer's last one."""
         name = more.pop("name", f"{self.label}/{kind}")
-        made = self.make.make_node(kind, inputs, [output or f"{name}:0"], name=name, **more)
-        self.nodes.append(made)
-        return str(made.output[0])
+        node = self.make.make_node(kind, inputs, [output or f"{name}:0"], name=name, **more)
+        self.nodes.append(node)
+        return str(node.output[0])
 
     def _conv_attributes(self, node: Any) -> dict[str, Any]:
         named = {a.name: self.make.get_attribute_value(a) for a in node.attribute}

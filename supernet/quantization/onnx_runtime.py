@@ -52,8 +52,8 @@ def check_machine() -> None:
     net = nn.Linear(64, 32, bias=False)
     nn.init.constant_(net.weight, float(LARGEST))
     x = torch.full((1, 4, 64), 255.0)
-    found = Ort(trace(net, [x.repeat(2, 1, 1)]), {"": "int8"}, checked=True)(x)
-    if not bool((found - 64 * LARGEST * 255).abs().max() < 1):
+    products = Ort(trace(net, [x.repeat(2, 1, 1)]), {"": "int8"}, checked=True)(x)
+    if not bool((products - 64 * LARGEST * 255).abs().max() < 1):
         raise ValueError(
             "int8 products of ONNX Runtime overflow on this processor (no VNNI): fp32 and w4 are right here"
         )
@@ -120,11 +120,11 @@ class Ort(Served):
 
     def due(self) -> dict[str, int]:
         """Return precision -> number of the graph's layers that must run in it."""
-        found = dict.fromkeys(KERNELS, 0)
+        counts = dict.fromkeys(KERNELS, 0)
         for name in self.traced.calls:
-            if self.policy.get(name) in found:
-                found[self.policy[name]] += 1
-        return found
+            if self.policy.get(name) in counts:
+                counts[self.policy[name]] += 1
+        return counts
 
     def executed(self, *inputs: Tensor) -> dict[str, int]:
         """Return operator -> number of its runs for these inputs, from the runtime's own profile."""
@@ -132,12 +132,12 @@ class Ort(Served):
             session = self._session(os.path.join(folder, "run"))
             session.run(None, {name: x.numpy() for name, x in zip(self.inputs, inputs, strict=True)})
             events = json.loads(Path(session.end_profiling()).read_text("utf-8"))
-        found: dict[str, int] = {}
+        counts: dict[str, int] = {}
         for event in events:
             if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
                 kind = event["args"]["op_name"]
-                found[kind] = found.get(kind, 0) + 1
-        return found
+                counts[kind] = counts.get(kind, 0) + 1
+        return counts
 
     def recipe(self) -> dict[str, str]:
         """Return the arithmetic of the network, for the signatures of its figures."""

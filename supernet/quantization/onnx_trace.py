@@ -56,9 +56,9 @@ class _Linear(torch.autograd.Function):
 
     @staticmethod
     def symbolic(g: Any, x: Any, weight: Any, bias: Any, name: str, axes: int) -> Any:
-        made = g.op(f"{MARK}::Linear", x, weight, *_given(bias), name_s=name)
+        node = g.op(f"{MARK}::Linear", x, weight, *_given(bias), name_s=name)
         # What other operators ask of the type: how many axes there are, and how long the last is.
-        return made.setType(x.type().with_sizes([*[None] * (axes - 1), weight.type().sizes()[0]]))
+        return node.setType(x.type().with_sizes([*[None] * (axes - 1), weight.type().sizes()[0]]))
 
 
 class _Convolution(torch.autograd.Function):
@@ -75,9 +75,9 @@ class _Convolution(torch.autograd.Function):
         sides = list(layer.padding) * 2
         attributes = {"strides_i": layer.stride, "dilations_i": layer.dilation, "pads_i": sides}
         attributes = {key: list(value) for key, value in attributes.items()} | {"group_i": layer.groups}
-        made = g.op(f"{MARK}::Conv", x, weight, *_given(bias), **attributes, name_s=name)
+        node = g.op(f"{MARK}::Conv", x, weight, *_given(bias), **attributes, name_s=name)
         rows, *window = weight.type().sizes()[0], *layer.kernel_size
-        return made.setType(x.type().with_sizes([None, rows, *[None] * len(window)]))
+        return node.setType(x.type().with_sizes([None, rows, *[None] * len(window)]))
 
 
 def _given(bias: Any) -> list[Any]:
@@ -113,8 +113,8 @@ class _Served(nn.Module):
         super().__init__()
         self.net = copy.deepcopy(net).eval().cpu()
         self.call = call
-        found = [(name, layer) for name, layer in self.net.named_modules() if isinstance(layer, LAYERS)]
-        for name, layer in found:
+        layers = [(name, layer) for name, layer in self.net.named_modules() if isinstance(layer, LAYERS)]
+        for name, layer in layers:
             parent, _, key = f"net.{name}".rstrip(".").rpartition(".")
             self.get_submodule(parent).add_module(key, _Marked(layer, name))
 
@@ -183,12 +183,12 @@ def trace(
     """
     onnx = needed()
     served = _Served(module, call or (lambda net, *given: net(*given)))
-    given, told = list(names[0]), list(names[1])
+    given, outputs = list(names[0]), list(names[1])
     if axes is None:
         axes = {
             name: {0: "batch"} | ({1: "length"} if x.dim() in (2, 3) else {})
             for name, x in zip(given, inputs, strict=True)
-        } | {name: {0: "batch"} for name in told}
+        } | {name: {0: "batch"} for name in outputs}
     file = io.BytesIO()
     with _quiet(), torch.no_grad():
         torch.onnx.export(
@@ -198,7 +198,7 @@ def trace(
             dynamo=False,
             opset_version=OPSET,
             input_names=given,
-            output_names=told,
+            output_names=outputs,
             dynamic_axes={name: dict(which) for name, which in axes.items()},
             do_constant_folding=False,  # it would write a second, transposed copy of a shared table of words
             custom_opsets={MARK: 1},

@@ -56,20 +56,20 @@ def encoder_and_step(module: Transformer, policy: Policy | None = None) -> tuple
         | {name: {0: "rows", 2: "kept_now"} for name in grown}
         | {"tokens": {0: "rows"}, "logits": {0: "rows"}},
     )
-    made = [
+    files = [
         graph.under({name: p for name, p in policy.items() if name in graph.layers})
         for graph in (encoder, step)
     ]
-    return made[0], made[1]
+    return files[0], files[1]
 
 
 def _nothing(module: Any, rows: int) -> list[Tensor]:
     """Return empty keys and values of every decoder layer."""
-    found = []
+    tensors = []
     for layer in module.decoder[: module.decoder_depth]:
         heads = layer.attention.heads
-        found += [torch.zeros(rows, heads, 0, layer.attention.out.in_features // heads)] * 2
-    return found
+        tensors += [torch.zeros(rows, heads, 0, layer.attention.out.in_features // heads)] * 2
+    return tensors
 
 
 def _remember(module: Any, source: Tensor) -> list[Tensor]:

@@ -144,11 +144,11 @@ def check(policy: Policy, layers: Mapping[str, Sequence[int]] | Iterable[str]) -
 
 def precisions(module: nn.Module) -> dict[str, str]:
     """Return linear layer -> its precision; convolutions only if it is not fp32."""
-    found = {}
+    by_layer = {}
     for name, layer in module.named_modules():
         if isinstance(layer, LowPrecision | nn.Linear):
-            found[name] = layer.precision if isinstance(layer, LowPrecision) else "fp32"
-    return found
+            by_layer[name] = layer.precision if isinstance(layer, LowPrecision) else "fp32"
+    return by_layer
 
 
 def low(module: nn.Module) -> bool:
@@ -190,5 +190,5 @@ def recipe(module: nn.Module) -> dict[str, str]:
     if isinstance(module, Served):
         return module.recipe()
     used = sorted(set(precisions(module).values()))
-    told = {name: PRECISIONS[name].recipe() for name in used if name != "fp32"}
-    return {"prec": "+".join(used)} | told if told else {}
+    arithmetic = {name: PRECISIONS[name].recipe() for name in used if name != "fp32"}
+    return {"prec": "+".join(used)} | arithmetic if arithmetic else {}

@@ -83,10 +83,10 @@ class Int8Convolution(LowPrecision):
         if isinstance(layer.padding, str) or layer.padding_mode != "zeros":
             raise ValueError(f"int8 convolutions pad with zeros, so many: {layer.padding!r} is no number")
         # A convolution over time is one over pictures of height one.
-        one = len(layer.kernel_size) == 1
-        lead = (lambda value: (1, *value)) if one else tuple
+        over_time = len(layer.kernel_size) == 1
+        lead = (lambda value: (1, *value)) if over_time else tuple
         self.kernel, self.stride, self.dilation = map(lead, (layer.kernel_size, layer.stride, layer.dilation))
-        self.padding = (0, *layer.padding) if one else tuple(layer.padding)
+        self.padding = (0, *layer.padding) if over_time else tuple(layer.padding)
         self.reduced = activation_bits() < 8
         self.packed = _packed(layer.weight.flatten(1), layer.bias)
 
@@ -153,8 +153,8 @@ def _quantized(weight: Tensor) -> Tensor:
     """Return a weight as torch's int8 tensor, one scale an output channel."""
     numbers, step = (torch.from_numpy(part) for part in w8_grid(weight.detach().numpy()))
     zero = torch.zeros(len(step), dtype=torch.long)
-    made: Tensor = torch._make_per_channel_quantized_tensor(numbers, step.double(), zero, 0)
-    return made
+    tensor: Tensor = torch._make_per_channel_quantized_tensor(numbers, step.double(), zero, 0)
+    return tensor
 
 
 def _packed(weight: Tensor, bias: Tensor | None) -> object:

@@ -69,7 +69,7 @@ class Sampling(Protocol):
     def draw(self, space: SearchSpace, rng: np.random.Generator) -> list[Architecture]: ...
 
     def after(self, net: SuperNet, done: float) -> None:
-        """Called after every update with the share of training done."""
+        """Adapt to the share of training done; called after every update."""
 
     def state(self) -> Any:
         """Return the state for ``restore`` if later draws depend on more than their generator, else None."""

@@ -37,7 +37,6 @@ UNSWEPT = (
     "baselines",
     "mos",
     "simq",
-    "supernet",
 )
 """Rooms not yet swept. The list only gets shorter."""
 

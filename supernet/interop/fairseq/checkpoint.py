@@ -39,17 +39,17 @@ BROKEN = (ValueError, RuntimeError, IndexError, TypeError, AttributeError)
 """Errors that tensors of unexpected shapes raise."""
 
 
-def settings(found: Mapping[str, Any], path: Path) -> Any:
+def settings(content: Mapping[str, Any], path: Path) -> Any:
     """Return a checkpoint's settings of its model: ``args`` (to 0.9) or ``cfg["model"]``."""
-    cfg = found.get("cfg")
+    cfg = content.get("cfg")
     args = cfg.get("model") if isinstance(cfg, Mapping) else None
-    args = found.get("args") if args is None else args
-    state = found.get("model")
+    args = content.get("args") if args is None else args
+    state = content.get("model")
     tensors = isinstance(state, Mapping) and all(isinstance(tensor, Tensor) for tensor in state.values())
     if not isinstance(args, (Mapping, pickle_reader.Inert)) or not tensors:
         raise ValueError(
             f"{path}: no checkpoint of fairseq's: it needs 'model' and 'cfg' or 'args', and has"
-            f" {', '.join(map(str, list(found)[:8])) or 'nothing'}"
+            f" {', '.join(map(str, list(content)[:8])) or 'nothing'}"
         )
     return args
 
@@ -88,12 +88,12 @@ def network(
     Raises:
         ValueError: no such checkpoint, another model, or dictionaries of other sizes.
     """
-    found = pickle_reader.load(path)
-    args = settings(found, path)
+    content = pickle_reader.load(path)
+    args = settings(content, path)
     try:
         layout.plain(args, POST_LN)
-        same_direction(found, languages)
-        return _network(args, found["model"], vocab)
+        same_direction(content, languages)
+        return _network(args, content["model"], vocab)
     except BROKEN as error:
         arch = layout.attribute(args, "arch") or layout.attribute(args, "_name") or "unnamed"
         raise ValueError(f"{path} (model {str(arch)[:40]!r}) cannot be imported: {error}") from None
@@ -181,18 +181,18 @@ def uniform(architecture: ArchitectureLike, qkv_dim: int) -> dict[str, dict[str,
                 raise ValueError(
                     f"{what} {', '.join(map(str, sorted(values)))} in one {side}: fairseq's has one"
                 )
-        one = {
+        sizes = {
             "width": a[f"{side}_embed_dim"],
             "ffn": ffn.pop(),
             "heads": heads.pop(),
             "layers": a[f"{side}_layers"],
         }
-        if qkv_dim > one["width"] or one["width"] % one["heads"]:
+        if qkv_dim > sizes["width"] or sizes["width"] % sizes["heads"]:
             raise ValueError(
-                f"{one['heads']} heads of {qkv_dim} in all on a width of {one['width']} ({side}): fairseq's"
-                " heads divide the width among them"
+                f"{sizes['heads']} heads of {qkv_dim} in all on a width of {sizes['width']} ({side}):"
+                " fairseq's heads divide the width among them"
             )
-        out[side] = one
+        out[side] = sizes
     return out
 
 
@@ -220,7 +220,7 @@ def to_fairseq(folder: Path, out: Path) -> None:
         sides = uniform(about["architecture"], about["spec"]["space"]["constants"]["qkv_dim"])
     except ValueError as error:
         raise ValueError(f"{folder}: fairseq's Transformer cannot express it: {error}") from None
-    state = layout.to_state(module, {side: one["width"] for side, one in sides.items()})
+    state = layout.to_state(module, {side: sizes["width"] for side, sizes in sides.items()})
     args = arguments(about["spec"], sides)
     for side in sides:
         if args[f"{side}_learned_pos"]:
@@ -234,7 +234,7 @@ def to_fairseq(folder: Path, out: Path) -> None:
         state[f"{side}.version"] = torch.tensor([3.0])
     # The names of languages only say which files of a data-bin are read; the command line overrides them.
     task = argparse.Namespace(task="translation", source_lang=None, target_lang=None, **args)
-    found = {
+    content = {
         "args": task,
         "cfg": None,
         "model": state,
@@ -245,7 +245,7 @@ def to_fairseq(folder: Path, out: Path) -> None:
         "last_optimizer_state": None,
     }
     out.parent.mkdir(parents=True, exist_ok=True)
-    export.write_atomically(out, lambda path: torch.save(found, path))
+    export.write_atomically(out, lambda path: torch.save(content, path))
 
 
 def arguments(spec: Spec, sides: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
@@ -260,9 +260,9 @@ def arguments(spec: Spec, sides: Mapping[str, Mapping[str, int]]) -> dict[str, A
         "max_target_positions": spec["max_positions"],
     }
     args |= {name: spec[name] for name in ("dropout", "attention_dropout", "activation_dropout")}
-    for side, one in sides.items():
-        args[f"{side}_embed_dim"], args[f"{side}_ffn_embed_dim"] = one["width"], one["ffn"]
-        args[f"{side}_layers"], args[f"{side}_attention_heads"] = one["layers"], one["heads"]
-        args[f"{side}_learned_pos"] = one["width"] != spec["position_dim"]
+    for side, sizes in sides.items():
+        args[f"{side}_embed_dim"], args[f"{side}_ffn_embed_dim"] = sizes["width"], sizes["ffn"]
+        args[f"{side}_layers"], args[f"{side}_attention_heads"] = sizes["layers"], sizes["heads"]
+        args[f"{side}_learned_pos"] = sizes["width"] != spec["position_dim"]
         args[f"{side}_normalize_before"] = False
     return args

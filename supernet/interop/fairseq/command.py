@@ -35,10 +35,12 @@ def interpreter() -> str:
     """
     python = os.environ.get(VARIABLE) or sys.executable
     try:
-        found = subprocess.run([python, "-P", "-c", PROBE], capture_output=True, timeout=60).returncode == 0
+        installed = (
+            subprocess.run([python, "-P", "-c", PROBE], capture_output=True, timeout=60).returncode == 0
+        )
     except (OSError, subprocess.TimeoutExpired):
-        found = False
-    if found:
+        installed = False
+    if installed:
         return python
     where = f"{VARIABLE}={python}" if VARIABLE in os.environ else f"{python}; {VARIABLE} is not set"
     raise LookupError(
@@ -70,9 +72,10 @@ def running(program: str, arguments: Sequence[str], log: Path) -> Iterator[subpr
         try:
             yield process
             if code := process.wait():
-                said = log.read_text(errors="replace").splitlines()[-3:]
+                last_lines = log.read_text(errors="replace").splitlines()[-3:]
                 raise FairseqFailedError(
-                    f"{program} ended with exit code {code}: {' / '.join(said)[-500:]} (all of it: {log})"
+                    f"{program} ended with exit code {code}: {' / '.join(last_lines)[-500:]}"
+                    f" (all of it: {log})"
                 )
         finally:
             process.kill()

@@ -63,7 +63,7 @@ def cut(
     Raises:
         ValueError: a tensor is missing or too small; names it.
     """
-    found: dict[str, Tensor] = {}
+    parts: dict[str, Tensor] = {}
     for name, extents in family.extents(architecture).items():
         weight = weights.get(name)
         if weight is None:
@@ -72,8 +72,8 @@ def cut(
             have < need for have, need in zip(weight.shape, extents, strict=True)
         ):
             raise ValueError(f"{name}: {list(weight.shape)} in the checkpoint, {list(extents)} needed")
-        found[name] = weight[tuple(slice(0, n) for n in extents)]
-    return found
+        parts[name] = weight[tuple(slice(0, n) for n in extents)]
+    return parts
 
 
 def to_weights(state: Mapping[str, Tensor], share: str) -> dict[str, Tensor]:
@@ -85,19 +85,19 @@ def to_weights(state: Mapping[str, Tensor], share: str) -> dict[str, Tensor]:
     Raises:
         ValueError: a tensor that belongs there is missing, or one is left that has no place here.
     """
-    left = {name: tensor for name, tensor in state.items() if not IGNORED.search(name)}
+    remaining = {name: tensor for name, tensor in state.items() if not IGNORED.search(name)}
 
     def take(name: str) -> Tensor:
-        if not isinstance(left.get(name), Tensor):
+        if not isinstance(remaining.get(name), Tensor):
             raise ValueError(f"it has no tensor {name!r}: another kind of model than a post-LN Transformer")
-        return left.pop(name).float()
+        return remaining.pop(name).float()
 
     weights = {"source_embedding.weight": take("encoder.embed_tokens.weight")}
     target = take("decoder.embed_tokens.weight")
     output = [
-        left.pop(name).float()
+        remaining.pop(name).float()
         for name in ("decoder.embed_out", "decoder.output_projection.weight")
-        if name in left
+        if name in remaining
     ]
     if share != "all":
         weights["target_embedding.weight"] = target
@@ -118,28 +118,28 @@ def to_weights(state: Mapping[str, Tensor], share: str) -> dict[str, Tensor]:
                 "feed_forward.fc2": "fc2",
                 "feed_forward_norm": "final_layer_norm",
             }
-            qkv = projections(take, left, f"{theirs}.self_attn")
+            qkv = projections(take, remaining, f"{theirs}.self_attn")
             weights |= fused(f"{ours}.attention.qkv", qkv)
             if side == "decoder":
                 moved |= {"cross.out": "encoder_attn.out_proj", "cross_norm": "encoder_attn_layer_norm"}
-                q, k, v = projections(take, left, f"{theirs}.encoder_attn")
+                q, k, v = projections(take, remaining, f"{theirs}.encoder_attn")
                 weights |= fused(f"{ours}.cross.q", [q]) | fused(f"{ours}.cross.kv", [k, v])
             for mine, name in moved.items():
                 for part in ("weight", "bias"):
                     weights[f"{ours}.{mine}.{part}"] = take(f"{theirs}.{name}.{part}")
-    if left:
-        raise ValueError(f"it has a tensor {min(left)!r}, which a post-LN Transformer has not")
+    if remaining:
+        raise ValueError(f"it has a tensor {min(remaining)!r}, which a post-LN Transformer has not")
     for name, tensor in weights.items():
         if not tensor.is_meta and not torch.isfinite(tensor).all():
             raise ValueError(f"{name} holds NaN or infinite numbers: its training diverged")
     return weights
 
 
-def projections(take: Any, left: Mapping[str, Tensor], name: str) -> list[tuple[Tensor, Tensor]]:
+def projections(take: Any, remaining: Mapping[str, Tensor], name: str) -> list[tuple[Tensor, Tensor]]:
     """Return weight and bias of queries, keys and values of one attention, in either form."""
-    if f"{name}.q_proj.weight" in left:
+    if f"{name}.q_proj.weight" in remaining:
         return [(take(f"{name}.{x}_proj.weight"), take(f"{name}.{x}_proj.bias")) for x in "qkv"]
-    if f"{name}.q_proj_weight" in left:
+    if f"{name}.q_proj_weight" in remaining:
         weights: Sequence[Tensor] = [take(f"{name}.{x}_proj_weight") for x in "qkv"]
     else:
         weights = take(f"{name}.in_proj_weight").chunk(3)
@@ -155,10 +155,10 @@ def fused(name: str, parts: Sequence[tuple[Tensor, Tensor]]) -> dict[str, Tensor
 def depth(state: Mapping[str, Any], side: str) -> int:
     """Return the number of layers of a side."""
     start = f"{side}.layers."
-    found = {name[len(start) :].partition(".")[0] for name in state if name.startswith(start)}
-    if not found or found != {str(i) for i in range(len(found))}:
+    numbers = {name[len(start) :].partition(".")[0] for name in state if name.startswith(start)}
+    if not numbers or numbers != {str(i) for i in range(len(numbers))}:
         raise ValueError(f"it has no {side} of numbered layers ({start}0...): no Transformer of fairseq's")
-    return len(found)
+    return len(numbers)
 
 
 def same(a: Tensor, b: Tensor) -> bool:
@@ -272,9 +272,9 @@ def plain(args: Any, wanted: Mapping[str, Any]) -> None:
         ValueError: one differs; an absent setting is as wanted.
     """
     for name, value in wanted.items():
-        found = attribute(args, name, value)
-        if found != value and (found or value):
-            raise ValueError(f"its {name} is {found!r}; only {value!r} can be expressed here")
+        setting = attribute(args, name, value)
+        if setting != value and (setting or value):
+            raise ValueError(f"its {name} is {setting!r}; only {value!r} can be expressed here")
 
 
 def rate(args: Any, name: str) -> float:

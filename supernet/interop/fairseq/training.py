@@ -70,9 +70,9 @@ def train(
         command.Failed: it ended with an error.
     """
     data, saved = folder / "data-bin", folder / "checkpoints"
-    for made in (data, saved):
-        made.mkdir(parents=True, exist_ok=True)
-        for file in made.iterdir():  # of an attempt that was broken off
+    for subfolder in (data, saved):
+        subfolder.mkdir(parents=True, exist_ok=True)
+        for file in subfolder.iterdir():  # of an attempt that was broken off
             file.unlink()
     config = family.config
     for language, side, vocab in zip(
@@ -100,8 +100,8 @@ def at(log: Path) -> int:
     """Return the number of updates, from the end of the log."""
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - 4096))
-        found = UPDATES.findall(file.read().decode(errors="replace"))
-    return int(found[-1]) if found else 0
+        counts = UPDATES.findall(file.read().decode(errors="replace"))
+    return int(counts[-1]) if counts else 0
 
 
 def options(family: Any, recipe: Recipe, updates: int, device: str) -> list[str]:
@@ -137,5 +137,5 @@ def averaged(folder: Path, most: int) -> dict[str, Tensor]:
     """Return the weights of the last checkpoint, or the mean of the last ``most`` intermediate ones."""
     on_the_way = sorted(folder.glob("checkpoint_*_*.pt"), key=lambda path: int(path.stem.rpartition("_")[2]))
     chosen = on_the_way[-most:] if most else []
-    found = [checkpoint.network(path).weights for path in chosen or [folder / "checkpoint_last.pt"]]
-    return {name: torch.stack([weights[name] for weights in found]).mean(0) for name in found[0]}
+    checkpoints = [checkpoint.network(path).weights for path in chosen or [folder / "checkpoint_last.pt"]]
+    return {name: torch.stack([weights[name] for weights in checkpoints]).mean(0) for name in checkpoints[0]}

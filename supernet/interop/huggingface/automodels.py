@@ -143,8 +143,8 @@ class SupernetForSequenceClassification(SupernetModel):
         logits = self.out(pooled)
         loss = None
         if labels is not None:
-            one = self.config.num_labels == 1
-            loss = F.mse_loss(logits[:, 0], labels.float()) if one else F.cross_entropy(logits, labels)
+            regression = self.config.num_labels == 1
+            loss = F.mse_loss(logits[:, 0], labels.float()) if regression else F.cross_entropy(logits, labels)
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
 

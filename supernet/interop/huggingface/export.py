@@ -94,10 +94,10 @@ def save(model: Any, module: nn.Module, out: Path) -> float:
     """
     require("supernet.interop.huggingface.automodels", "huggingface")
     model.save_pretrained(out)
-    found = reload(model, out)
+    reloaded = reload(model, out)
     given = sample(module)
     with torch.no_grad():
-        theirs = found(**given).logits
+        theirs = reloaded(**given).logits
         ours = logits(module, given)
     apart = float((theirs - ours).abs().max())
     if not apart <= CLOSE:

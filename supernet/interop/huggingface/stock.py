@@ -62,12 +62,12 @@ def bert_names(layers: list[tuple[bert.Op, bert.Op]]) -> Names:
         yield f"embedding.{ours}.weight", f"embeddings.{theirs}_embeddings.weight"
     linears = [("embedding.norm", "embeddings.LayerNorm")]
     for i, (attention, ffn) in enumerate(layers):
-        a, f, there = f"ops.{attention.name}", f"ops.{ffn.name}", f"encoder.layer.{i}"
-        own = f"{there}.attention"
+        a, f, theirs = f"ops.{attention.name}", f"ops.{ffn.name}", f"encoder.layer.{i}"
+        own = f"{theirs}.attention"
         linears += [(f"{a}.{p[0]}", f"{own}.self.{p}") for p in ("query", "key", "value")]
         linears += [(f"{a}.out", f"{own}.output.dense"), (f"{a}.norm", f"{own}.output.LayerNorm")]
-        linears += [(f"{f}.fc1", f"{there}.intermediate.dense"), (f"{f}.fc2", f"{there}.output.dense")]
-        linears += [(f"{f}.norm", f"{there}.output.LayerNorm")]
+        linears += [(f"{f}.fc1", f"{theirs}.intermediate.dense"), (f"{f}.fc2", f"{theirs}.output.dense")]
+        linears += [(f"{f}.norm", f"{theirs}.output.LayerNorm")]
     yield from both(linears)
 
 
@@ -138,12 +138,12 @@ def vit_names(depth: int) -> Names:
     """Yield the names of an image classifier: ours and those of ``ViTForImageClassification``."""
     linears = [("norm", "vit.layernorm"), ("head", "classifier")]
     for i in range(depth):
-        a, there = f"layers.{i}.attention", f"vit.layers.{i}"
-        linears += [(f"{a}.{p}", f"{there}.attention.{p}_proj") for p in ("q", "k", "v")]
-        linears += [(f"{a}.out", f"{there}.attention.o_proj")]
-        linears += [(f"layers.{i}.ffn.{p}", f"{there}.mlp.{p}") for p in ("fc1", "fc2")]
-        linears += [(f"layers.{i}.attention_norm", f"{there}.layernorm_before")]
-        linears += [(f"layers.{i}.ffn_norm", f"{there}.layernorm_after")]
+        a, theirs = f"layers.{i}.attention", f"vit.layers.{i}"
+        linears += [(f"{a}.{p}", f"{theirs}.attention.{p}_proj") for p in ("q", "k", "v")]
+        linears += [(f"{a}.out", f"{theirs}.attention.o_proj")]
+        linears += [(f"layers.{i}.ffn.{p}", f"{theirs}.mlp.{p}") for p in ("fc1", "fc2")]
+        linears += [(f"layers.{i}.attention_norm", f"{theirs}.layernorm_before")]
+        linears += [(f"layers.{i}.ffn_norm", f"{theirs}.layernorm_after")]
     yield from both(linears)
 
 
@@ -172,12 +172,12 @@ def vit_classifier(module: vit.ViT) -> Any:
     )
     ours = dict(module.named_parameters())
     weights = {theirs: ours[name] for name, theirs in vit_names(len(layers))}
-    patch, there = module.patch_size, "vit.embeddings"
+    patch, embeddings = module.patch_size, "vit.embeddings"
     kernel = ours["patch.weight"].view(width, own.channels, patch, patch)
-    weights[f"{there}.patch_embeddings.projection.weight"] = kernel
-    weights[f"{there}.patch_embeddings.projection.bias"] = ours["patch.bias"]
-    weights[f"{there}.cls_token"] = ours["embedding.token"][None]
-    weights[f"{there}.position_embeddings"] = ours["embedding.position"][None]
+    weights[f"{embeddings}.patch_embeddings.projection.weight"] = kernel
+    weights[f"{embeddings}.patch_embeddings.projection.bias"] = ours["patch.bias"]
+    weights[f"{embeddings}.cls_token"] = ours["embedding.token"][None]
+    weights[f"{embeddings}.position_embeddings"] = ours["embedding.position"][None]
     return _filled(transformers.ViTForImageClassification(config), weights)
 
 
@@ -206,9 +206,11 @@ def fsmt(module: seq2seq.Transformer) -> Any:
     shapes = [
         {(x.attention.heads, x.feed_forward.fc1.out_features) for x in side} for side in (encoder, decoder)
     ]
-    if any(len(found) > 1 for found in shapes) or any(x.cross.heads != x.attention.heads for x in decoder):
+    if any(len(distinct) > 1 for distinct in shapes) or any(
+        x.cross.heads != x.attention.heads for x in decoder
+    ):
         raise InexpressibleError("its layers are not all alike")
-    (heads, ffn), (decoder_heads, decoder_ffn) = (found.pop() for found in shapes)
+    (heads, ffn), (decoder_heads, decoder_ffn) = (distinct.pop() for distinct in shapes)
     own = module.config
     transformers = require("transformers", "huggingface")
     config = transformers.FSMTConfig(
@@ -244,7 +246,7 @@ def fsmt(module: seq2seq.Transformer) -> Any:
 def _fsmt_weights(module: seq2seq.Transformer, encoder: int, decoder: int) -> dict[str, Tensor]:
     ours = dict(module.named_parameters(remove_duplicate=False))
     output = module.target_embedding.weight if module.output is None else module.output.weight
-    found = {
+    weights = {
         "model.encoder.embed_tokens.weight": ours["source_embedding.weight"],
         "model.decoder.embed_tokens.weight": ours["target_embedding.weight"],
         "model.decoder.output_projection.weight": output,
@@ -252,18 +254,18 @@ def _fsmt_weights(module: seq2seq.Transformer, encoder: int, decoder: int) -> di
     for part in ("weight", "bias"):
         for side, depth in (("encoder", encoder), ("decoder", decoder)):
             for i in range(depth):
-                here, there = f"{side}.{i}", f"model.{side}.layers.{i}"
+                here, theirs = f"{side}.{i}", f"model.{side}.layers.{i}"
                 for name, tensor in zip("qkv", ours[f"{here}.attention.qkv.{part}"].chunk(3), strict=True):
-                    found[f"{there}.self_attn.{name}_proj.{part}"] = tensor
+                    weights[f"{theirs}.self_attn.{name}_proj.{part}"] = tensor
                 if side == "decoder":
                     k, v = ours[f"{here}.cross.kv.{part}"].chunk(2)
-                    found |= {
-                        f"{there}.encoder_attn.k_proj.{part}": k,
-                        f"{there}.encoder_attn.v_proj.{part}": v,
+                    weights |= {
+                        f"{theirs}.encoder_attn.k_proj.{part}": k,
+                        f"{theirs}.encoder_attn.v_proj.{part}": v,
                     }
                 for own, other in FSMT_NAMES if side == "decoder" else FSMT_NAMES[:5]:
-                    found[f"{there}.{other}.{part}"] = ours[f"{here}.{own}.{part}"]
-    return found
+                    weights[f"{theirs}.{other}.{part}"] = ours[f"{here}.{own}.{part}"]
+    return weights
 
 
 FSMT_NAMES = (

@@ -31,14 +31,14 @@ def save_word_pieces(path: Path, out: Path, longest: int) -> Any:
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=ends
     )
-    made = require("transformers", "huggingface").PreTrainedTokenizerFast(
+    saved = require("transformers", "huggingface").PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         model_max_length=longest,
         model_input_names=["input_ids", "token_type_ids", "attention_mask"],
         **WORD_PIECES,
     )
-    made.save_pretrained(out)
-    return made
+    saved.save_pretrained(out)
+    return saved
 
 
 def save_subwords(path: Path, out: Path, longest: int) -> Any:
@@ -51,11 +51,11 @@ def save_subwords(path: Path, out: Path, longest: int) -> Any:
     with TemporaryDirectory() as folder:
         vocab = Path(folder) / "vocab.json"
         vocab.write_text(json.dumps({piece: i for i, piece in enumerate(pieces)}), encoding="utf-8")
-        made = transformers.MarianTokenizer(
+        saved = transformers.MarianTokenizer(
             source_spm=str(path), target_spm=str(path), vocab=str(vocab), model_max_length=longest
         )
-        made.save_pretrained(out)
-    return made
+        saved.save_pretrained(out)
+    return saved
 
 
 def subwords(path: Path) -> list[str]:

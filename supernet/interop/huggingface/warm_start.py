@@ -64,7 +64,7 @@ class Start:
 
 
 def read(folder: Path, family: Any, order: str = "plain") -> Start:
-    """The weights of a local folder for a family. Nothing is executed, nothing is downloaded.
+    """Read the weights of a local folder for a family. Nothing is executed, nothing is downloaded.
 
     Raises:
         UnreadableModelError: the folder is missing, is no model, or a file in it is truncated.
@@ -117,27 +117,27 @@ def initialise(net: SuperNet, folder: Path, order: str = "plain") -> Start:
 
 def digest(folder: Path) -> str:
     """Return the SHA-256 over names and contents of the configuration and weights of a folder."""
-    found = hashlib.sha256()
+    sha256 = hashlib.sha256()
     for path in sorted((*weight_files(folder), folder / "config.json")):
-        found.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
-    return found.hexdigest()
+        sha256.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return sha256.hexdigest()
 
 
 def configuration(folder: Path) -> dict[str, Any]:
-    """What a folder's ``config.json`` says.
+    """Return the content of a folder's ``config.json``.
 
     Raises:
         UnreadableModelError: there is none.
     """
     try:
-        found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise UnreadableModelError(
             f"{folder}: not a folder of transformers, its config.json cannot be read ({error})"
         ) from None
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise UnreadableModelError(f"{folder}: not a folder of transformers, its config.json holds no object")
-    return found
+    return content
 
 
 def check_whole(folder: Path) -> None:
@@ -194,9 +194,9 @@ def head_channels(folder: Path) -> int:
     Raises:
         UnreadableModelError: its configuration does not say.
     """
-    told = configuration(folder)
+    config = configuration(folder)
     try:
-        return int(told["hidden_size"]) // int(told["num_attention_heads"])
+        return int(config["hidden_size"]) // int(config["num_attention_heads"])
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
         raise UnreadableModelError(f"{folder}: its config.json does not say how wide its heads are") from None
 
@@ -208,14 +208,14 @@ def _model(folder: Path) -> tuple[Any, set[str]]:
         raise InexpressibleError(f"{folder} is a {kind!r}: a supernet starts from {', '.join(CLASSES)}")
     reader = getattr(require("transformers", "huggingface"), CLASSES[kind])
     try:
-        with _as_safetensors(folder) as whole:
-            model, told = reader.from_pretrained(
-                whole, local_files_only=True, use_safetensors=True, output_loading_info=True
+        with _as_safetensors(folder) as readable:
+            model, info = reader.from_pretrained(
+                readable, local_files_only=True, use_safetensors=True, output_loading_info=True
             )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UnreadableModelError(f"{folder}: its weights cannot be read ({said})") from None
-    return model.eval(), set(told["missing_keys"])
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UnreadableModelError(f"{folder}: its weights cannot be read ({reason})") from None
+    return model.eval(), set(info["missing_keys"])
 
 
 def _spaced(have: int, need: int) -> list[int]:
@@ -241,21 +241,21 @@ def _bert(model: Any, family: BertFamily, missing: set[str], order: str) -> dict
         _same("channels of a head", head_dim, attention.inner // attention.heads)
     # Each supernet layer is looked up under its own name; they stand in the model's order.
     layers = _spaced(config.num_hidden_layers, len(pairs))
-    there = dict(stock.bert_names(pairs))
-    found = {}
-    for ours, name in there.items():
+    names = dict(stock.bert_names(pairs))
+    weights = {}
+    for ours, name in names.items():
         if name.startswith("encoder.layer."):
             _, _, number, rest = name.split(".", 3)
             name = f"encoder.layer.{layers[int(number)]}.{rest}"
-        found[ours] = theirs[f"bert.{name}"].detach().clone()
+        weights[ours] = theirs[f"bert.{name}"].detach().clone()
     for ours, name in (*stock.both(stock.BERT_HEAD), ("head.bias", "cls.predictions.bias")):
         if name not in missing:
-            found[ours] = theirs[name].detach().clone()
+            weights[ours] = theirs[name].detach().clone()
     if order == "norm":
         for attention, ffn in pairs:
             a, f = f"ops.{attention.name}", f"ops.{ffn.name}"
-            _sort(found, a, f, head_dim, ("q", "k", "v"), ("fc1", "fc2"))
-    return found
+            _sort(weights, a, f, head_dim, ("q", "k", "v"), ("fc1", "fc2"))
+    return weights
 
 
 def _vit(model: Any, family: ViTFamily, order: str) -> dict[str, Tensor]:
@@ -269,14 +269,14 @@ def _vit(model: Any, family: ViTFamily, order: str) -> dict[str, Tensor]:
     depth = len(family.largest["heads"])
     layers = _spaced(config.num_hidden_layers, depth)
     stem = "embeddings"
-    found = {
+    weights = {
         "patch.weight": theirs[f"{stem}.patch_embeddings.projection.weight"].flatten(1),
         "patch.bias": theirs[f"{stem}.patch_embeddings.projection.bias"],
         "embedding.token": theirs[f"{stem}.cls_token"][0],
     }
     position = theirs.get(f"{stem}.position_embeddings")
     if position is not None:
-        found["embedding.position"] = position[0]
+        weights["embedding.position"] = position[0]
     for ours, name in stock.vit_names(depth):
         name = name.removeprefix("vit.")
         if name.startswith("layers."):
@@ -285,22 +285,24 @@ def _vit(model: Any, family: ViTFamily, order: str) -> dict[str, Tensor]:
         elif name.startswith("layernorm.") and name not in theirs:
             name = f"pooler.{name}"  # BEiT's, of the mean over patches
         if name in theirs:
-            found[ours] = theirs[name]
+            weights[ours] = theirs[name]
         elif name.endswith("k_proj.bias"):  # BEiT's keys have none
-            found[ours] = torch.zeros(config.hidden_size)
+            weights[ours] = torch.zeros(config.hidden_size)
     for i, layer in enumerate(layers):  # what BEiT scales a branch by goes into its last linear
         for scale, last in (("lambda_1", "attention.out"), ("lambda_2", "ffn.fc2")):
             if (by := theirs.get(f"layers.{layer}.{scale}")) is not None:
-                found[f"layers.{i}.{last}.weight"] = found[f"layers.{i}.{last}.weight"] * by[:, None]
-                found[f"layers.{i}.{last}.bias"] = found[f"layers.{i}.{last}.bias"] * by
-    if len(found["head.bias"]) != family.config.classes:
-        del found["head.weight"], found["head.bias"]
-    found = {name: tensor.clone() for name, tensor in found.items()}
+                weights[f"layers.{i}.{last}.weight"] = weights[f"layers.{i}.{last}.weight"] * by[:, None]
+                weights[f"layers.{i}.{last}.bias"] = weights[f"layers.{i}.{last}.bias"] * by
+    if len(weights["head.bias"]) != family.config.classes:
+        del weights["head.weight"], weights["head.bias"]
+    weights = {name: tensor.clone() for name, tensor in weights.items()}
     if order == "norm":
         for i in range(depth):
             here = f"layers.{i}"
-            _sort(found, f"{here}.attention", f"{here}.ffn", family.head_dim, ("q", "k", "v"), ("fc1", "fc2"))
-    return found
+            _sort(
+                weights, f"{here}.attention", f"{here}.ffn", family.head_dim, ("q", "k", "v"), ("fc1", "fc2")
+            )
+    return weights
 
 
 def _sort(
@@ -342,9 +344,9 @@ def vocabulary(folder: Path) -> dict[str, int]:
             lines = path.read_text(encoding="utf-8").splitlines()
             return {piece: i for i, piece in enumerate(lines)}
         if (path := folder / "tokenizer.json").is_file():
-            made = json.loads(path.read_text(encoding="utf-8"))
-            added = {token["content"]: token["id"] for token in made.get("added_tokens", ())}
-            return {**made["model"]["vocab"], **added}
+            tokenizer = json.loads(path.read_text(encoding="utf-8"))
+            added = {token["content"]: token["id"] for token in tokenizer.get("added_tokens", ())}
+            return {**tokenizer["model"]["vocab"], **added}
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UnreadableModelError(f"{path}: not a vocabulary ({error})") from None
     return {}
@@ -357,38 +359,43 @@ def pieces(folder: Path) -> list[str]:
         UnreadableModelError: there are none, or they are not numbered without a gap.
         InexpressibleError: a special token is missing, or letters keep their case, which ours do not.
     """
-    told = folder / "tokenizer_config.json"
+    settings = folder / "tokenizer_config.json"
     try:
-        cased = told.is_file() and json.loads(told.read_text(encoding="utf-8")).get("do_lower_case") is False
+        cased = (
+            settings.is_file()
+            and json.loads(settings.read_text(encoding="utf-8")).get("do_lower_case") is False
+        )
     except (OSError, ValueError, AttributeError, RecursionError) as error:
-        raise UnreadableModelError(f"{told}: cannot be read ({error})") from None
+        raise UnreadableModelError(f"{settings}: cannot be read ({error})") from None
     if cased:
         raise InexpressibleError(
             f"{folder} is a cased model: text is in lower case here, take an uncased one"
         )
-    found = vocabulary(folder)
-    if sorted(found.values()) != list(range(len(found))) or not found:
+    ids = vocabulary(folder)
+    if sorted(ids.values()) != list(range(len(ids))) or not ids:
         raise UnreadableModelError(
             f"{folder}: no vocab.txt or tokenizer.json with pieces numbered without a gap"
         )
-    by_id = sorted(found, key=found.__getitem__)
-    return [by_id[i] for i in special_first(found, len(found))]
+    by_id = sorted(ids, key=ids.__getitem__)
+    return [by_id[i] for i in special_first(ids, len(ids))]
 
 
-def special_first(found: Mapping[str, int], size: int) -> list[int]:
-    """A model's word ids by our id: special tokens first, as ``supernet.bert`` has them, in exchange for what
-    stood there; all others stay. Without a vocabulary, as they are.
+def special_first(ids: Mapping[str, int], size: int) -> list[int]:
+    """Return a model's word ids in the order of ours: special tokens first, as in ``supernet.bert``.
+
+    Each special token swaps places with the word there; all others stay. Without a vocabulary, ids are
+    unchanged.
 
     Raises:
-        InexpressibleError: a special token is missing, or the model has not as many words.
+        InexpressibleError: a special token is missing, or the numbers of words differ.
     """
     order = list(range(size))
-    if not found:
+    if not ids:
         return order
-    _same("word pieces", size, len(found))
+    _same("word pieces", size, len(ids))
     for ours, token in SPECIAL:
-        if token not in found:
+        if token not in ids:
             raise InexpressibleError(f"the vocabulary has no {token}")
-        at = order.index(found[token])
+        at = order.index(ids[token])
         order[ours], order[at] = order[at], order[ours]
     return order
