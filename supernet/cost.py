@@ -10,6 +10,7 @@ is two of the FLOPs that papers print.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Protocol
 

@@ -115,6 +115,19 @@ class Family(Protocol):
     def restrict_to(self, arch: Architecture) -> Family:
         """Return the family whose only network is that of ``arch``."""
 
+    @property
+    def outside(self) -> tuple[str, ...]:
+        """Prefixes of the names of parameters outside the body."""
+
+    def collapsed(self, arch: Architecture, /) -> Family:
+        """Return the family of one architecture in the form in which it is exported."""
+
+    def extents(self, arch: Architecture, /) -> Mapping[str, tuple[int, ...]]:
+        """Return name -> shape of every parameter of ``arch``."""
+
+    def macs(self, arch: Architecture, source_len: int, target_len: int, /) -> tuple[int, int]:
+        """Return the multiply-accumulates of the body and of the output layer, for one sample."""
+
 
 class Split(Protocol):
     """Training, validation or test data in memory."""
