@@ -221,7 +221,7 @@ def mean_loss(
     ``teacher_outputs`` has one entry a batch, at first None, and is filled here. So the teacher runs once,
     however many networks are evaluated.
     """
-    total: Any = 0.0
+    total: Tensor | float = 0.0
     for i, batch in enumerate(batches):
         loss, teacher_outputs[i] = objective(model, batch, teacher_outputs[i])
         total = total + loss

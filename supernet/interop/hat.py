@@ -120,7 +120,7 @@ def supernet(path: Path) -> SuperNet:
     return SuperNet(imported.family, source)
 
 
-def space_of(args: Any) -> SearchSpace:
+def space_of(args: layout.Settings) -> SearchSpace:
     """Return the space that a checkpoint's options state, its own size included."""
     width = layout.number(args, "encoder_embed_dim")
     if width != layout.number(args, "decoder_embed_dim"):
@@ -156,7 +156,7 @@ def space_of(args: Any) -> SearchSpace:
     )
 
 
-def trained_as(args: Any) -> dict[str, Any] | None:
+def trained_as(args: layout.Settings) -> dict[str, Any] | None:
     """Return the sub-network that a checkpoint's options name; None for a supernet's."""
     options = {name: layout.attribute(args, f"{name}{ENDING}") for name in HAT_FIELDS}
     named = {name: value for name, value in options.items() if value is not None}

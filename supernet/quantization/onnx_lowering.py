@@ -12,8 +12,12 @@ from typing import Any
 import numpy as np
 
 from supernet.quantization import torch_kernels
-from supernet.quantization.rounding import GROUP, w4_grid, w8_grid
+from supernet.quantization.rounding import GROUP, Array, w4_grid, w8_grid
 
+Node = Any
+"""An ``onnx.NodeProto``."""
+TensorProto = Any
+"""An ``onnx.TensorProto``."""
 MICROSOFT = "com.microsoft"
 """Domain of ONNX Runtime's own operators."""
 ACCURACY_LEVEL = 4
@@ -45,12 +49,12 @@ class Graph:
         }
         # The exporter writes equal tensors once, and the others as their identities.
         self.same = {node.output[0]: node.input[0] for node in proto.node if node.op_type == "Identity"}
-        self.nodes: list[Any] = []
-        self.initializers: dict[str, Any] = {}
+        self.nodes: list[Node] = []
+        self.initializers: dict[str, TensorProto] = {}
         self.count: dict[str, int] = {}
-        self.replaced: dict[str, list[Any]] = {}
+        self.replaced: dict[str, list[Node]] = {}
 
-    def write(self, node: Any, name: str, precision: str) -> None:
+    def write(self, node: Node, name: str, precision: str) -> None:
         """Replace an opaque ``node`` by the operators of layer ``name`` in ``precision``."""
         times = self.count[name] = self.count.get(name, 0) + 1
         self.name, self.label = name, name if times == 1 else f"{name}:{times}"
@@ -63,7 +67,7 @@ class Graph:
 
     def close(self) -> None:
         """Insert the new nodes and drop unused ones."""
-        nodes: list[Any] = []
+        nodes: list[Node] = []
         for node in self.proto.node:
             nodes += self.replaced.get(node.output[0], [node])
         used = {name for node in nodes for name in node.input} | {out.name for out in self.proto.output}
@@ -73,12 +77,12 @@ class Graph:
         self.proto.node.extend(nodes)
         self.proto.initializer.extend(kept)
 
-    def _tensor(self, name: str) -> Any:
+    def _tensor(self, name: str) -> TensorProto:
         while name in self.same:
             name = self.same[name]
         return self.given[name] if name in self.given else self.constants[name]
 
-    def _constant(self, part: str, values: np.ndarray[Any, Any]) -> str:
+    def _constant(self, part: str, values: Array) -> str:
         name = f"{self.name}.{part}"
         if name not in self.initializers:
             self.initializers[name] = self.numpy.from_array(np.ascontiguousarray(values), name)
@@ -91,38 +95,38 @@ class Graph:
         self.nodes.append(node)
         return str(node.output[0])
 
-    def _conv_attributes(self, node: Any) -> dict[str, Any]:
+    def _conv_attributes(self, node: Node) -> dict[str, Any]:
         named = {a.name: self.make.get_attribute_value(a) for a in node.attribute}
         return {key: value for key, value in named.items() if key != "name"}
 
-    def _plus(self, y: str, bias: Any, output: str) -> None:
+    def _plus(self, y: str, bias: Array | None, output: str) -> None:
         """Add the bias; without one, rename the last node's output to ``output``."""
         if bias is None:
             self.nodes[-1].output[0] = output
         else:
             self._add("Add", [y, self._constant("bias", bias)], output)
 
-    def _linear_fp32(self, node: Any, weight: Any, bias: Any) -> None:
+    def _linear_fp32(self, node: Node, weight: Array, bias: Array | None) -> None:
         y = self._add("MatMul", [node.input[0], self._constant("weight", weight.T)], name=self.label)
         self._plus(y, bias, node.output[0])
 
-    def _conv_fp32(self, node: Any, weight: Any, bias: Any) -> None:
+    def _conv_fp32(self, node: Node, weight: Array, bias: Array | None) -> None:
         inputs = [node.input[0], self._constant("weight", weight)]
         inputs += [] if bias is None else [self._constant("bias", bias)]
         self._add("Conv", inputs, node.output[0], name=self.label, **self._conv_attributes(node))
 
-    def _linear_int8(self, node: Any, weight: Any, bias: Any) -> None:
+    def _linear_int8(self, node: Node, weight: Array, bias: Array | None) -> None:
         numbers, scale = w8_grid(weight)
         self._int8(node, "MatMulInteger", numbers.T, scale, {})
         self._plus(self.nodes[-1].output[0], bias, node.output[0])
 
-    def _conv_int8(self, node: Any, weight: Any, bias: Any) -> None:
+    def _conv_int8(self, node: Node, weight: Array, bias: Array | None) -> None:
         numbers, scale = w8_grid(weight)
         column = (-1, *[1] * (weight.ndim - 2))
         self._int8(node, "ConvInteger", numbers, scale.reshape(column), self._conv_attributes(node))
         self._plus(self.nodes[-1].output[0], None if bias is None else bias.reshape(column), node.output[0])
 
-    def _int8(self, node: Any, kind: str, numbers: Any, scale: Any, attributes: dict[str, Any]) -> None:
+    def _int8(self, node: Node, kind: str, numbers: Array, scale: Array, attributes: dict[str, Any]) -> None:
         name = f"{self.label}/DynamicQuantizeLinear"
         x, step, zero = (f"{name}:{i}" for i in range(3))
         quantise = self.make.make_node("DynamicQuantizeLinear", [node.input[0]], [x, step, zero], name=name)
@@ -133,7 +137,7 @@ class Graph:
         scales = self._add("Mul", [step, self._constant("scale", scale)], name=f"{self.label}/scales")
         self._add("Mul", [real, scales], name=f"{self.label}/Mul")
 
-    def _linear_w4(self, node: Any, weight: Any, bias: Any) -> None:
+    def _linear_w4(self, node: Node, weight: Array, bias: Array | None) -> None:
         numbers, scale = w4_grid(weight)
         rows, columns = weight.shape
         nibbles = (numbers + 8).astype(np.uint8).reshape(rows, columns // GROUP, GROUP)

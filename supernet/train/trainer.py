@@ -7,7 +7,7 @@ run resumed from a checkpoint draws the same as an uninterrupted one.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -31,7 +31,7 @@ class Stream(Protocol):
     total: float
     spent: float
 
-    def __iter__(self) -> Any: ...
+    def __iter__(self) -> Iterator[Batch]: ...
     def state(self) -> dict[str, Any]: ...
     def restore(self, state: Mapping[str, Any]) -> None: ...
 

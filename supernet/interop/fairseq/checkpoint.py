@@ -39,7 +39,7 @@ BROKEN = (ValueError, RuntimeError, IndexError, TypeError, AttributeError)
 """Errors that tensors of unexpected shapes raise."""
 
 
-def settings(content: Mapping[str, Any], path: Path) -> Any:
+def settings(content: Mapping[str, Any], path: Path) -> layout.Settings:
     """Return a checkpoint's settings of its model: ``args`` (to 0.9) or ``cfg["model"]``."""
     cfg = content.get("cfg")
     args = cfg.get("model") if isinstance(cfg, Mapping) else None
@@ -99,7 +99,7 @@ def network(
         raise ValueError(f"{path} (model {str(arch)[:40]!r}) cannot be imported: {error}") from None
 
 
-def _network(args: Any, state: Mapping[str, Tensor], vocab: Sequence[int]) -> layout.Imported:
+def _network(args: layout.Settings, state: Mapping[str, Tensor], vocab: Sequence[int]) -> layout.Imported:
     share = layout.shared(args)
     weights = layout.to_weights(state, share)
     source = weights["source_embedding.weight"]

@@ -8,7 +8,7 @@ is theirs, ``weights`` are those of ``supernet.seq2seq``.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from supernet import export
-from supernet.seq2seq import Seq2SeqConfig, Seq2SeqFamily
+from supernet.interop import pickle_reader
+from supernet.seq2seq import Seq2SeqConfig, Seq2SeqFamily, Transformer
 from supernet.space import Architecture, ArchitectureLike
 
 IGNORED = re.compile(
@@ -26,6 +27,8 @@ IGNORED = re.compile(
 )
 """Names of tensors without weights of their own: format version, sinusoids, and the second copies that
 fairseq 0.12 keeps of its encoder's linear layers."""
+Settings = Mapping[str, Any] | pickle_reader.Inert
+"""Settings of a checkpoint's model: a dictionary, or a namespace that was not loaded."""
 LAYERS = ("encoder", "decoder")
 POSITIONS, LONGEST = 1024, 1 << 16
 """fairseq's default number of positions, and the largest size that is accepted."""
@@ -135,7 +138,9 @@ def to_weights(state: Mapping[str, Tensor], share: str) -> dict[str, Tensor]:
     return weights
 
 
-def projections(take: Any, remaining: Mapping[str, Tensor], name: str) -> list[tuple[Tensor, Tensor]]:
+def projections(
+    take: Callable[[str], Tensor], remaining: Mapping[str, Tensor], name: str
+) -> list[tuple[Tensor, Tensor]]:
     """Return weight and bias of queries, keys and values of one attention, in either form."""
     if f"{name}.q_proj.weight" in remaining:
         return [(take(f"{name}.{x}_proj.weight"), take(f"{name}.{x}_proj.bias")) for x in "qkv"]
@@ -152,7 +157,7 @@ def fused(name: str, parts: Sequence[tuple[Tensor, Tensor]]) -> dict[str, Tensor
     return {f"{name}.weight": torch.cat(weights), f"{name}.bias": torch.cat(biases)}
 
 
-def depth(state: Mapping[str, Any], side: str) -> int:
+def depth(state: Mapping[str, Tensor], side: str) -> int:
     """Return the number of layers of a side."""
     start = f"{side}.layers."
     numbers = {name[len(start) :].partition(".")[0] for name in state if name.startswith(start)}
@@ -166,7 +171,7 @@ def same(a: Tensor, b: Tensor) -> bool:
     return a.shape == b.shape and (a.is_meta or torch.equal(a, b))
 
 
-def to_state(module: Any, width: Mapping[str, int]) -> dict[str, Tensor]:
+def to_state(module: Transformer, width: Mapping[str, int]) -> dict[str, Tensor]:
     """Return a network of ours under fairseq's names.
 
     fairseq's heads fill the width of their side. Where ours are narrower, each head is padded with zeros, and
@@ -184,7 +189,7 @@ def to_state(module: Any, width: Mapping[str, int]) -> dict[str, Tensor]:
     tied = state["decoder.embed_tokens.weight"]
     state["decoder.output_projection.weight"] = tied if module.output is None else module.output.weight
 
-    def put(name: str, linear: Any) -> None:
+    def put(name: str, linear: nn.Linear | nn.LayerNorm) -> None:
         state[f"{name}.weight"], state[f"{name}.bias"] = linear.weight, linear.bias
 
     def attention(name: str, parts: Sequence[tuple[Tensor, Tensor]], out: nn.Linear, heads: int) -> None:
@@ -213,7 +218,7 @@ def to_state(module: Any, width: Mapping[str, int]) -> dict[str, Tensor]:
     return {name: tensor.detach().float().clone().contiguous() for name, tensor in state.items()}
 
 
-def split(linear: Any, parts: int) -> list[tuple[Tensor, Tensor]]:
+def split(linear: nn.Linear, parts: int) -> list[tuple[Tensor, Tensor]]:
     """Return weight and bias of each of the projections in one linear layer."""
     return list(zip(linear.weight.chunk(parts), linear.bias.chunk(parts), strict=True))
 
@@ -226,12 +231,12 @@ def filled(rows: Tensor, heads: int, size: int) -> Tensor:
     return out.flatten(0, 1)
 
 
-def attribute(args: Any, name: str, default: Any = None) -> Any:
+def attribute(args: Settings, name: str, default: Any = None) -> Any:
     """Return an entry of a checkpoint's settings, whether they are a dictionary or a namespace."""
     return args.get(name, default) if isinstance(args, Mapping) else vars(args).get(name, default)
 
 
-def number(args: Any, name: str) -> int:
+def number(args: Settings, name: str) -> int:
     """One of its sizes.
 
     Raises:
@@ -243,14 +248,14 @@ def number(args: Any, name: str) -> int:
     return value
 
 
-def shared(args: Any) -> str:
+def shared(args: Settings) -> str:
     """Return the sharing of embedding tables (``Seq2SeqConfig.share``)."""
     if attribute(args, "share_all_embeddings", False):
         return "all"
     return "decoder" if attribute(args, "share_decoder_input_output_embed", False) else "none"
 
 
-def config_of(args: Any, weights: Mapping[str, Tensor], share: str) -> Seq2SeqConfig:
+def config_of(args: Settings, weights: Mapping[str, Tensor], share: str) -> Seq2SeqConfig:
     """Return the configuration of a checkpoint's model."""
     source = weights["source_embedding.weight"]
     most = [attribute(args, f"max_{side}_positions") for side in ("source", "target")]
@@ -265,7 +270,7 @@ def config_of(args: Any, weights: Mapping[str, Tensor], share: str) -> Seq2SeqCo
     )
 
 
-def plain(args: Any, wanted: Mapping[str, Any]) -> None:
+def plain(args: Settings, wanted: Mapping[str, Any]) -> None:
     """Check a model's settings against the only ones that can be imported.
 
     Raises:
@@ -277,7 +282,7 @@ def plain(args: Any, wanted: Mapping[str, Any]) -> None:
             raise ValueError(f"its {name} is {setting!r}; only {value!r} can be expressed here")
 
 
-def rate(args: Any, name: str) -> float:
+def rate(args: Settings, name: str) -> float:
     """Return a dropout rate; 0 if the settings have none."""
     value = attribute(args, name, 0.0)
     return float(value) if isinstance(value, (int, float)) and 0 <= value < 1 else 0.0

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from supernet.data.sentence_pairs import Batch
 from supernet.interop.fairseq import checkpoint, command
 from supernet.interop.fairseq.databin import SPECIAL, write_dictionary, write_sentences
-from supernet.seq2seq import PAD
+from supernet.seq2seq import PAD, Seq2SeqFamily
 from supernet.train import Recipe
 
 LANGUAGES = ("s", "t")
@@ -23,7 +23,7 @@ EVERY = 0.5
 """Seconds between two updates of the progress."""
 
 
-def pairs_of(batches: Any) -> tuple[list[list[int]], list[list[int]]]:
+def pairs_of(batches: Iterable[Batch]) -> tuple[list[list[int]], list[list[int]]]:
     """Return sources and targets of batches of ``supernet.data.sentence_pairs``, without special tokens."""
     sides: tuple[list[list[int]], list[list[int]]] = ([], [])
     for batch in batches:
@@ -50,7 +50,7 @@ def count_batches(lengths: Sequence[Sequence[int]], max_tokens: int) -> int:
 
 def train(
     folder: Path,
-    family: Any,
+    family: Seq2SeqFamily,
     pairs: tuple[list[list[int]], list[list[int]]],
     recipe: Recipe,
     seed: int,
@@ -104,7 +104,7 @@ def at(log: Path) -> int:
     return int(counts[-1]) if counts else 0
 
 
-def options(family: Any, recipe: Recipe, updates: int, device: str) -> list[str]:
+def options(family: Seq2SeqFamily, recipe: Recipe, updates: int, device: str) -> list[str]:
     """Return the command line of ``fairseq-train`` for a family of one architecture and a recipe."""
     sides = checkpoint.uniform(family.largest, family.qkv_dim)
     spec = family.spec()

@@ -31,6 +31,7 @@ from supernet.elastic import SuperNet
 from supernet.interop import pickle_reader
 from supernet.interop.errors import InexpressibleError, UnreadableModelError, require
 from supernet.interop.huggingface import stock
+from supernet.model_family import ModelFamily
 from supernet.vit import ViTFamily
 from supernet.weights import SharedSlices
 
@@ -63,7 +64,7 @@ class Start:
     """Tensors without a counterpart, in the model or in the family."""
 
 
-def read(folder: Path, family: Any, order: str = "plain") -> Start:
+def read(folder: Path, family: ModelFamily, order: str = "plain") -> Start:
     """Read the weights of a local folder for a family. Nothing is executed, nothing is downloaded.
 
     Raises:
