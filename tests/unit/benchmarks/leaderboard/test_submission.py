@@ -319,6 +319,15 @@ def test_what_is_not_in_the_totals_is_nothing():
     assert problems_of(integrity.seal(record), "ledger.") == ["ledger.share.probes: 0.25, but 0 of 300 is 0"]
 
 
+def test_seconds_are_those_of_the_entries_to_the_millisecond():
+    seconds = good()["ledger"]["totals"]["seconds"]
+    for error, fits in ((0.0009, True), (0.01, False)):
+        record = good()
+        record["ledger"]["totals"]["seconds"] = seconds + error
+        record["ledger"]["share"]["seconds"] = (seconds + error) / 900
+        assert (problems_of(integrity.seal(record), "ledger.totals.seconds") == []) == fits
+
+
 def test_a_share_is_held_against_an_allowance_of_one_too():
     record = good()
     record["spec"]["budget"]["probes"] = record["ledger"]["totals"]["probes"] = 1
