@@ -65,8 +65,12 @@ def test_a_damaged_save_is_set_aside_for_the_one_before_it(tmp_path: Path, name:
     said: list[str] = []
     assert checkpoints.load(tmp_path / "a", said.append)["step"] == 0
     assert len(said) == 1 and "a/000001 is damaged" in said[0] and "000001.damaged" in said[0]
+    assert said[0].endswith("going on from the one before it")
     assert (tmp_path / "a" / "000001.damaged").is_dir()
     assert checkpoints.load(tmp_path / "a", pytest.fail)["step"] == 0
+    (tmp_path / "a" / "000000" / name).unlink()
+    assert checkpoints.load(tmp_path / "a", said.append) is None
+    assert said[1].endswith("starting this phase again")
 
 
 def test_a_save_that_was_killed_is_no_save(tmp_path: Path):

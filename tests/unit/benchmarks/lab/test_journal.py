@@ -65,3 +65,20 @@ def test_a_damaged_line_is_noticed(path: Path, line: bytes):
     path.write_bytes(b"\n".join([lines[0], line, *lines[1:]]) + b"\n")
     with pytest.raises(CorruptFileError, match="journal.jsonl, line 2"):
         Journal(path)
+
+
+def test_probes_are_listed_by_the_number_of_their_call(path: Path):
+    with Journal(path) as journal:
+        journal.record("evaluate", "a", loss=1.5)
+        journal.record("probe", "b", ms=3.0)
+        journal.record("energy", "c", joules=0.5)
+        journal.record("probe", "b", ms=2.0)
+        assert [tuple(probe) for probe in journal.probes()] == [(1, "b", 3.0), (2, "c", 0.5), (3, "b", 2.0)]
+    with Journal(path) as journal:
+        assert [probe[0] for probe in journal.probes()] == [1, 2, 3], "answers of an earlier session count"
+
+
+def test_an_answer_is_on_disk_at_once(path: Path):
+    with Journal(path) as journal:
+        journal.record("evaluate", "a", loss=1.5)
+        assert path.read_text().count("\n") == 1, "a killed process loses no answer"

@@ -325,3 +325,23 @@ def test_units_of_the_task_are_in_the_seal_and_not_in_the_digest():
     wrong = record["units"] | {"metric": "ter"}
     with pytest.raises(InvalidRecord, match="field units.metric: 'ter': not among the metrics"):
         integrity.validate(integrity.seal(record | {"units": wrong}))
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "stated", "expected"),
+    [
+        ("budget", "", "seconds", True),
+        ("budget", "seconds: the allowance is spent", "tokens", False),
+        ("done", "", "seconds", False),
+        ("failed", "seconds: x", None, False),
+        ("budget", "seconds: the allowance is spent", None, True),
+        ("budget", "trial 12: seconds: the allowance is spent", None, True),
+        ("budget", "did not stop and was killed", None, True),
+        ("budget", "trial 2: did not stop", None, True),
+        ("budget", "evaluations: asked for 1, 0 left", None, False),
+        ("budget", "milliseconds: x", None, False),
+    ],
+)
+def test_what_stopped_a_search_is_stated_or_in_older_messages(status, message, stated, expected):
+    record = {"status": status, "message": message} | ({} if stated is None else {"stopped_by": stated})
+    assert store.stopped_by_seconds(record) is expected

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import sacrebleu
 
@@ -98,3 +99,27 @@ def test_sentences_of_more_tokens_than_16_bits_hold() -> None:
     assert statistics[0, 0] == 80_000
     expected = sacrebleu.corpus_bleu(outputs, [references]).score
     assert bleu.corpus_bleu(statistics) == pytest.approx(expected, abs=1e-9) and expected <= 100
+
+
+def test_figures_have_six_decimals_whatever_the_machine():
+    third = bleu.proportion(1, 3, "acc")
+    assert (third.value, third.low, third.high) == tuple(
+        round(x, 6) for x in (100 / 3, third.low, third.high)
+    )
+    assert third.value == 33.333333
+
+
+def test_the_bootstrap_interval_leaves_25_of_1000_means_out_on_each_side():
+    values = np.random.default_rng(0).normal(50, 10, 40)
+    draws = np.random.default_rng(bleu.SEED).integers(0, 40, (1000, 40))
+    means = sorted(values[draws].mean(1))
+    score = bleu.mean(values, "acc")
+    assert (score.low, score.high) == (round(means[25], 6), round(means[-26], 6))
+    assert score.value == round(values.mean(), 6) and score.signature == f"acc|bs:1000|seed:{bleu.SEED}"
+
+
+def test_a_proportion_has_wilsons_interval():
+    score = bleu.proportion(9, 10, "acc")
+    assert (score.value, score.low, score.high) == (90, 59.584997, 98.212379)
+    assert score.signature == "acc|ci:wilson95" and bleu.proportion(10, 10, "acc").high == 100
+    assert bleu.proportion(0, 10, "acc").low == 0
