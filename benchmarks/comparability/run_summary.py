@@ -164,13 +164,6 @@ def summarize_all(records: Iterable[Record]) -> list[RunSummary]:
     return [summarize(record, keep=True) for record in records]
 
 
-def finished(records: Iterable[Record]) -> list[Record]:
-    """Return the comparable records, one for each method label and seed."""
-    latest = grouping.latest(summarize_all(records))
-    obstacles = grouping.obstacles(latest)
-    return records_of(run for run in latest if run.id not in obstacles)
-
-
 def spent_by_leaders(every: Iterable[RunSummary]) -> dict[str, tuple[float, float]]:
     """Return run id -> seconds and joules of the runs that it follows; NaN if one of them is missing."""
     by_id = {run.id: run for run in every}

@@ -9,7 +9,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 
-from benchmarks.analysis import progress
 from benchmarks.analysis.table import build_table
 from benchmarks.records import integrity
 from benchmarks.report.files import write_report
@@ -144,45 +143,3 @@ def test_a_figure_says_what_it_shows():
     assert "over test sentences" in words(figures("one-seed")["pareto"])
     assert "no comparable run has a scored candidate" in words(figures("failed")["pareto"])
     assert "not measured" in words(figures("no-energy")["budget"])
-
-
-def test_bars_add_up_to_the_ledger():
-    found = study(("hat", "scratch"), 2)
-    spent = build_table(found).spending
-    for method in ("hat", "scratch"):
-        mine = [r for r in found if r["spec"]["method"] == method]
-        part = spent[spent["method"] == method].groupby("kind")["amount"].sum()
-        assert part["tokens"] == pytest.approx(100 * sum(r["ledger"]["share"]["tokens"] for r in mine) / 2)
-        assert part["joules"] == pytest.approx(sum(r["energy"]["joules"] for r in mine) / 2000)
-        seconds = [
-            r["ledger"]["totals"]["seconds"] + sum(r["ledger"]["harness_seconds"].values()) for r in mine
-        ]
-        assert part["seconds"] == pytest.approx(sum(seconds) / 2)
-
-
-def test_energy_without_phases_is_one_bar():
-    record = fake()
-    record["ledger"]["entries"] = [e for e in record["ledger"]["entries"] if e["kind"] != "joules"]
-    spent = build_table([record]).spending
-    part = spent[spent["kind"] == "joules"]
-    assert list(part["phase"]) == ["all phases"]
-    assert part["amount"].sum() == pytest.approx(record["energy"]["joules"] / 1000)
-
-
-def test_hypervolume_steps_end_at_the_final_value_and_never_fall():
-    record = fake()
-    table = build_table([record])
-    steps = progress.volume_steps(record, "seconds", table.axis)
-    assert steps[0] == (0.0, 0.0) and len(steps) == 4
-    assert [s for s, _ in steps] == sorted(s for s, _ in steps)
-    assert [v for _, v in steps] == sorted(v for _, v in steps)
-    assert steps[-1][1] == pytest.approx(table.volumes["volume"][0])
-
-
-def test_what_a_winner_comes_to_when_trained_on_is_not_the_search():
-    record = fake("hat")
-    after = min(c["valid"]["loss"] for c in record["candidates"])
-    point = {"tokens": 1.0, "evaluations": 60.0, "seconds": 1.0}
-    found = [point | {"evaluations": 3.0, "best_valid_loss": 9.0}, point | {"best_valid_loss": after}]
-    assert progress.search_steps(record | {"search_log": found}) == [(3.0, 9.0)]
-    assert build_table([record | {"search_log": found[1:]}]).search_progress is None
