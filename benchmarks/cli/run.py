@@ -47,6 +47,11 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--fresh", action="store_true", help="discard the state of this plan's unfinished runs"
     )
+    command.add_argument(
+        "--resume-changed",
+        action="store_true",
+        help="go on with runs begun under another torch, Python or processor count; records name both",
+    )
     add_json(command)
 
 
@@ -71,6 +76,7 @@ def run(options: argparse.Namespace) -> int:
             data_dir=options.data_dir,
             jobs=options.jobs,
             checkpoint_seconds=options.checkpoint_seconds,
+            resume_changed=options.resume_changed,
         )
         console = Console(file=sys.stderr if options.json else sys.stdout)
         with exclusive(plan.folders.home):

@@ -236,14 +236,28 @@ class _Circumstances(TypedDict):
     ended: str
 
 
+class Origin(TypedDict):
+    """Commit and environment of one part of a run that was interrupted and resumed."""
+
+    commit: str | None
+    dirty_sha256: str | None
+    versions: Mapping[str, str]
+    env: Mapping[str, str]
+    cpus: int
+
+
 class Provenance(_Circumstances, total=False):
-    """Code, versions, data digests, machine and command that made a result."""
+    """Code, versions, data digests, machine and command that made a result.
+
+    ``resumed_from``: origins of earlier parts, where a run went on under another commit or environment.
+    """
 
     commit: str | None
     dirty_sha256: str | None
     package: Mapping[str, str]
     command: Sequence[str]
     env: Mapping[str, str]
+    resumed_from: Sequence[Origin]
     method: MethodOrigin
     jobs: int
 

@@ -21,5 +21,7 @@ class RunOptions:
     """Runs at a time; timed inferences are alone on the machine in any case."""
     checkpoint_seconds: float = 30.0
     """Seconds between two checkpoints of a long phase."""
+    resume_changed: bool = False
+    """True: go on with runs that were begun under another torch, Python or number of processors."""
     probe_answers: Mapping[str, ProbeAnswers] = field(default_factory=dict)
     """Run id -> published latencies that its search gets in place of new measurements (``verify``)."""

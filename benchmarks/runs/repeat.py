@@ -113,6 +113,9 @@ def obstacles(record: Record, known: set[str]) -> Iterator[str]:
     """
     made, spec = record["provenance"], record["spec"]
     yield from ((f"provenance.{field}: {said}") for field, said in code_obstacles(made))
+    for number, part in enumerate(made.get("resumed_from", ())):
+        if part["dirty_sha256"]:
+            yield f"provenance.resumed_from.{number}.dirty_sha256: begun with changes that were not committed"
     method = made.get("method")
     if method is None:  # a record of before methods said where they are from
         if spec["method_sha256"] not in known and not _installed(spec["method"]):

@@ -34,7 +34,7 @@ from benchmarks.records.provenance import method, provenance
 from benchmarks.records.record import SearchOutcome, Timings
 from benchmarks.records.store import write_text
 from benchmarks.records.text import sanitize
-from benchmarks.runs import worker
+from benchmarks.runs import origins, worker
 from benchmarks.runs.executor import Executor, WorkerProcess, wait_any
 from benchmarks.runs.heartbeat import JOURNAL, read_scoring
 from benchmarks.runs.job import ScoreJob, SearchJob, artifacts_of, leader_candidates, missing_leader
@@ -86,15 +86,20 @@ class Runner:
         self.plan, self.contexts, self.profile = plan, contexts, profile
         self.executor, self.display, self.options = executor, display, options
         self._common = provenance(command=list(options.command))
+        self._origin = origins.origin_of(self._common)
         self._active: list[ActiveRun] = []
 
     def run(self) -> None:
         """Make all pending runs; write each record as its run ends.
 
         Raises:
+            UsageError: a run was begun in an environment that may give other numbers.
             KeyboardInterrupt: after all active runs have saved and ended.
         """
         waiting = list(self.plan.pending)
+        if not self.options.resume_changed:
+            runs = self.plan.folders.runs
+            origins.check([(run.label, runs / run.spec.id) for run in waiting], self._origin)
         try:
             while waiting or self._active:
                 for run in [r for r in waiting if self._may_start(r, waiting)][
@@ -124,6 +129,7 @@ class Runner:
             shutil.rmtree(folder)  # its seconds are spent: it starts afresh
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "spec.json", json.dumps(run.spec.to_dict(), indent=1))
+        origins.enter(folder, self._origin)
         missing = missing_leader(run, self.plan.folders.runs)
         if missing:
             self._record(ActiveRun(run, folder, now()), failed_outcome(missing))
@@ -226,6 +232,8 @@ class Runner:
                 "jobs": self.options.jobs,
             },
         )
+        if earlier := origins.earlier(active.folder):
+            record["provenance"]["resumed_from"] = earlier
         record["timings"] = _timings(active.folder, context.limits)
         record["units"] = units_of(context.task).to_dict()
         try:

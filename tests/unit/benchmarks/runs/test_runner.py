@@ -251,7 +251,7 @@ def test_an_outcome_says_what_stopped_the_search_and_what_it_took_of_processors(
 
 
 @pytest.mark.parametrize("state", ["failed", "stopped", "done"])
-def test_the_exit_code_says_whether_anything_comparable_isartifacts_of(
+def test_the_exit_code_says_whether_anything_comparable_is_left(
     state: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ):
     from benchmarks.cli import run

@@ -1,0 +1,80 @@
+"""Commits and environments under which the parts of a resumed run were made.
+
+Code that numbers depend on is part of a run's identity, so a run never goes on under other code of that
+kind. Its commit, its torch and its processors are not: each is kept, and a run goes on under another torch
+or with other processors only if asked to.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.api import UsageError
+from benchmarks.records.record import Origin, Provenance
+from benchmarks.records.store import write_text
+
+FILE = "origins.json"
+"""In a run's folder: one entry for each commit or environment, the first one first."""
+DECISIVE = ("python", "torch", "numpy")
+"""Packages of which another version may change numbers."""
+FLAG = "--resume-changed"
+
+
+def origin_of(made: Provenance) -> Origin:
+    """Return the part of a command's provenance that may differ between parts of a run."""
+    return {
+        "commit": made["commit"],
+        "dirty_sha256": made["dirty_sha256"],
+        "versions": dict(made["versions"]),
+        "env": dict(made["env"]),
+        "cpus": made["machine"]["cpus"],
+    }
+
+
+def changes(before: Origin, now: Origin) -> list[str]:
+    """Return one phrase for each difference that may change numbers: ``torch 2.11.0, now 2.13.0``."""
+    pairs = [(name, before["versions"].get(name), now["versions"].get(name)) for name in DECISIVE]
+    pairs.append(("usable processors", str(before["cpus"]), str(now["cpus"])))
+    return [f"{name} {old}, now {new}" for name, old, new in pairs if old != new]
+
+
+def read(folder: Path) -> list[Origin]:
+    """Return the origins of a run's parts; none if it has not begun, or the file is damaged."""
+    try:
+        entries: list[Origin] = list(json.loads((folder / FILE).read_text(encoding="utf-8")))
+        for entry in entries:
+            changes(entry, entry)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
+    return entries
+
+
+def check(runs: Sequence[tuple[str, Path]], now: Origin) -> None:
+    """Refuse to go on with runs that were begun in an environment that may give other numbers.
+
+    Args:
+        runs: label and folder of each run.
+
+    Raises:
+        UsageError: one of them was.
+    """
+    for label, folder in runs:
+        if (entries := read(folder)) and (differences := changes(entries[-1], now)):
+            raise UsageError(
+                f"{label} was begun under {'; '.join(differences)}: go on there, start it anew with --fresh,"
+                f" or accept a record that names both with {FLAG}"
+            )
+
+
+def enter(folder: Path, now: Origin) -> None:
+    """Add today's origin to a run's, unless its last part has the same one."""
+    entries = read(folder)
+    if not entries or entries[-1] != now:
+        write_text(folder / FILE, json.dumps([*entries, now], indent=1))
+
+
+def earlier(folder: Path) -> list[Origin]:
+    """Return the origins of a run's parts but the last, which is the record's own."""
+    return read(folder)[:-1]
