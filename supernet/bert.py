@@ -90,7 +90,7 @@ class Bridge:
 
 
 @dataclass(frozen=True)
-class Plan:
+class EncoderPlan:
     """One sub-network: width of the embedding, and the stages that follow it."""
 
     embedding: int
@@ -232,7 +232,7 @@ class Bert(nn.Module):
         more: operations and bridges besides the plan's, for a skeleton.
     """
 
-    def __init__(self, config: BertConfig, plan: Plan, more: Sequence[Op | Bridge] = ()) -> None:
+    def __init__(self, config: BertConfig, plan: EncoderPlan, more: Sequence[Op | Bridge] = ()) -> None:
         super().__init__()
         self.config = config
         self.embedding = Embedding(config, plan.embedding)
@@ -246,7 +246,7 @@ class Bert(nn.Module):
         self.head = Head(config, plan.out, plan.embedding)
         self.configure(plan)
 
-    def configure(self, plan: Plan) -> None:
+    def configure(self, plan: EncoderPlan) -> None:
         """Set the plan to run."""
         self.plan = plan
         for op in plan.ops:
@@ -363,7 +363,7 @@ class BertFamily(ModelFamily):
         self._slots = {name: Slot(shape, self.initial(name, shape)) for name, shape in shapes.items()}
 
     @abstractmethod
-    def plan(self, architecture: ArchitectureLike) -> Plan:
+    def plan(self, architecture: ArchitectureLike) -> EncoderPlan:
         """Return the plan of ``architecture``."""
 
     def more(self) -> list[Op | Bridge]:
@@ -378,7 +378,7 @@ class BertFamily(ModelFamily):
     def extents(self, architecture: ArchitectureLike) -> Shapes:
         return self.shapes(self.plan(architecture))
 
-    def shapes(self, plan: Plan, more: Sequence[Op | Bridge] = ()) -> Shapes:
+    def shapes(self, plan: EncoderPlan, more: Sequence[Op | Bridge] = ()) -> Shapes:
         """Return names and shapes of all parameters of a plan and of more stages."""
         config, width = self.config, plan.embedding
         rows = {"word": config.vocab, "position": config.max_positions, "segment": config.segments}
@@ -473,7 +473,7 @@ class HomogeneousBert(BertFamily):
     kind = "bert-homogeneous"
     supernet_form = "plain"
 
-    def plan(self, architecture: ArchitectureLike) -> Plan:
+    def plan(self, architecture: ArchitectureLike) -> EncoderPlan:
         a = architecture
         width, heads, layers = a["width"], a["heads"], a["layers"]
         inner = heads * self.space.constants["head_dim"] or width
@@ -483,7 +483,7 @@ class HomogeneousBert(BertFamily):
             at = i * deepest // layers
             stages.append(Op(f"{at}_attention", "attention", width, inner, heads))
             stages.append(Op(f"{at}_feed_forward", "feed_forward", width, width * a["ffn_tenths"] // 10))
-        return Plan(width, tuple(stages))
+        return EncoderPlan(width, tuple(stages))
 
 
 class LayeredBert(BertFamily):
@@ -496,13 +496,13 @@ class LayeredBert(BertFamily):
     kind = "bert-layers"
     supernet_form = "plain"
 
-    def plan(self, architecture: ArchitectureLike) -> Plan:
+    def plan(self, architecture: ArchitectureLike) -> EncoderPlan:
         width, head_dim = (self.space.constants[name] for name in ("hidden", "head_dim"))
         stages: list[Op | Bridge] = []
         for i, (heads, ffn) in enumerate(zip(architecture["heads"], architecture["ffn"], strict=True)):
             stages.append(Op(f"{i}_attention", "attention", width, heads * head_dim, heads))
             stages.append(Op(f"{i}_feed_forward", "feed_forward", width, ffn))
-        return Plan(width, tuple(stages))
+        return EncoderPlan(width, tuple(stages))
 
 
 class BottleneckBert(BertFamily):
@@ -514,7 +514,7 @@ class BottleneckBert(BertFamily):
     kind = "bert-bottleneck"
     supernet_form = "hub"
 
-    def plan(self, architecture: ArchitectureLike) -> Plan:
+    def plan(self, architecture: ArchitectureLike) -> EncoderPlan:
         hub, heads, ffn = (self.space.constants[name] for name in ("hub", "heads", "ffn"))
         widths = architecture["widths"]
         stages: list[Op | Bridge] = []
@@ -528,7 +528,7 @@ class BottleneckBert(BertFamily):
             stages.append(Op(f"{i}_feed_forward", "feed_forward", width, ffn))
             before = width
         stages.append(Bridge((f"{len(widths) - 1}_out",), before, hub))
-        return Plan(hub, tuple(stages))
+        return EncoderPlan(hub, tuple(stages))
 
     def restrict_to(self, architecture: Architecture) -> Self:
         return self._as("merged", architecture)
@@ -553,7 +553,7 @@ class CellBert(BertFamily):
     kind = "bert-cells"
     supernet_form = "hub"
 
-    def plan(self, architecture: ArchitectureLike) -> Plan:
+    def plan(self, architecture: ArchitectureLike) -> EncoderPlan:
         constants = self.space.constants
         hub = constants["hub"]
         embedding = constants["embedding"] if self.form == "plain" else hub
@@ -573,7 +573,7 @@ class CellBert(BertFamily):
         if self.form != "plain":
             last = self.name("out", constants["blocks"] - 1, before)
             stages.append(Bridge((last,), before, hub))
-        return Plan(embedding, tuple(stages))
+        return EncoderPlan(embedding, tuple(stages))
 
     def block(self, block: int, width: int, ops: Sequence[int]) -> list[Op | Bridge]:
         """Return the stages of one block by itself, from the hub and back to it."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from supernet.bert import Bert, BertConfig, Bridge, LayeredBert, Op, Plan
+from supernet.bert import Bert, BertConfig, Bridge, EncoderPlan, LayeredBert, Op
 from supernet.layers import Shapes, dropout, linear_shapes
 from supernet.model_family import Spec
 from supernet.space import ArchitectureLike, SearchSpace
@@ -42,7 +42,7 @@ class SentenceHead(nn.Module):
 class SentenceBert(Bert):
     """One classifier, or the skeleton of all of them; see ``Bert``."""
 
-    def __init__(self, config: SentenceConfig, plan: Plan, more: Sequence[Op | Bridge] = ()) -> None:
+    def __init__(self, config: SentenceConfig, plan: EncoderPlan, more: Sequence[Op | Bridge] = ()) -> None:
         super().__init__(config, plan, more)
         self.head = SentenceHead(config, plan.out)  # type: ignore[assignment]
 
@@ -58,7 +58,7 @@ class SentenceFamily(LayeredBert):
     network = SentenceBert
     config: SentenceConfig
 
-    def shapes(self, plan: Plan, more: Sequence[Op | Bridge] = ()) -> Shapes:
+    def shapes(self, plan: EncoderPlan, more: Sequence[Op | Bridge] = ()) -> Shapes:
         width, classes = plan.out, self.config.classes
         shapes = {n: shape for n, shape in super().shapes(plan, more).items() if not n.startswith("head.")}
         return shapes | linear_shapes("head.pooler", width, width) | linear_shapes("head.out", width, classes)

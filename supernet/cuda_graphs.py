@@ -11,7 +11,7 @@ WARM_UP_STEPS = 3
 """Steps before the recording; their effects are undone."""
 
 
-def recorded(step: Callable[[], object], keep: Callable[[], Iterable[Tensor]]) -> Callable[[], None]:
+def record_graph(step: Callable[[], object], keep: Callable[[], Iterable[Tensor]]) -> Callable[[], None]:
     """Record ``step`` as one CUDA graph and return the function that replays it.
 
     Args:

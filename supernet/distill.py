@@ -141,14 +141,14 @@ def teacher_states(teacher: Bert, tokens: Tensor, blocks: int) -> list[Tensor]:
     return states
 
 
-def beginnings(cells: Iterable[Cell]) -> set[Cell]:
+def prefixes(cells: Iterable[Cell]) -> set[Cell]:
     """Return all prefixes of the candidates, the candidates included."""
     return {(width, ops[: i + 1]) for width, ops in cells for i in range(len(ops))}
 
 
 def block_runs(cells: Iterable[Cell]) -> int:
     """Return the number of operations that ``score_block`` runs on each batch."""
-    return len(beginnings(cells))
+    return len(prefixes(cells))
 
 
 PIECE = {"cuda": 65536, "cpu": 2048}
@@ -175,7 +175,7 @@ def score_block(
     family: CellBert = net.family
     model: Bert = net.bind_all().eval()  # type: ignore[assignment]
     wanted = set(cells)
-    runs, codes = beginnings(wanted), family.space.choice(f"ops_{block}").options
+    runs, codes = prefixes(wanted), family.space.choice(f"ops_{block}").options
     names: list[Cell] = []
     losses: list[Tensor] = []
     for before, after in states:

@@ -1,7 +1,7 @@
 """One sub-network on disk: ``model.safetensors`` with baked weights, ``architecture.json`` beside it.
 
 The weights are float32 even if the network is deployed in other precisions: its policy is in
-``architecture.json``, and ``deployed`` builds the network under it.
+``architecture.json``, and ``load_deployed`` builds the network under it.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def load(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
     return module.requires_grad_(False), {"policy": None, **about}
 
 
-def deployed(folder: Path) -> nn.Module:
+def load_deployed(folder: Path) -> nn.Module:
     """Load the exported sub-network as it is deployed, on the processor, under its policy if it has one.
 
     Raises:

@@ -23,7 +23,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils import skip_init
 
 from supernet.bert import Bert
-from supernet.cuda_graphs import recorded
+from supernet.cuda_graphs import record_graph
 from supernet.layers import dropout
 
 BETAS, EPS = (0.9, 0.999), 1e-6
@@ -68,7 +68,7 @@ class Copy:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class FineTuneRecipe:
     """Hyper-parameters common to all copies.
 
     The rate rises over the share ``warmup`` of the steps, then falls to zero. ``precision`` is ``fp32`` or
@@ -168,7 +168,7 @@ class Stack:
         with sdpa_kernel(SDPBackend.MATH):
             return many(weights, tokens, segments)  # type: ignore[no-any-return]
 
-    def fit(self, examples: Examples, recipe: Recipe, pause: Pause | None = None) -> Stack:
+    def fit(self, examples: Examples, recipe: FineTuneRecipe, pause: Pause | None = None) -> Stack:
         """Train all copies on ``examples``.
 
         On a GPU a step is recorded once and replayed, unless dropout makes each different.
@@ -189,7 +189,7 @@ class Stack:
                 torch.manual_seed(int(np.random.SeedSequence(seeds).generate_state(1)[0]))
                 step: Callable[[], object] = training.step
                 if cuda and not self.random:
-                    step = recorded(step, training.changed)
+                    step = record_graph(step, training.changed)
                 for number in range(steps):
                     if pause is not None:
                         pause(wait)
@@ -237,7 +237,7 @@ class _Training:
     A step reads from buffers at fixed addresses, so that it can be recorded as a CUDA graph.
     """
 
-    def __init__(self, stack: Stack, examples: Examples, recipe: Recipe) -> None:
+    def __init__(self, stack: Stack, examples: Examples, recipe: FineTuneRecipe) -> None:
         self.stack, self.examples, self.recipe = stack, examples, recipe
         count, device = len(stack.copies), stack.device
         self.index = torch.zeros(count, recipe.batch, dtype=torch.long, device=device)

@@ -62,7 +62,7 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Shape:
+class ResNetShape:
     """One sub-network: widths of both halves of the stem, presence of its middle convolution, and the
     blocks."""
 
@@ -98,7 +98,7 @@ class BatchNorm(nn.Module):
         self.running_mean = torch.zeros_like(self.weight, requires_grad=False, dtype=torch.float32).detach()
         self.running_var = torch.ones_like(self.running_mean)
 
-    def drop_statistics(self) -> None:
+    def discard_statistics(self) -> None:
         """Drop the running statistics: in training every batch has its own."""
         self.running_mean = self.running_var = None
 
@@ -149,7 +149,7 @@ class ResNet(nn.Module):
         stem_stride: 2 halves the image in the stem and pools it; 1 keeps its size.
     """
 
-    def __init__(self, config: ResNetConfig, shape: Shape, stem_stride: int) -> None:
+    def __init__(self, config: ResNetConfig, shape: ResNetShape, stem_stride: int) -> None:
         super().__init__()
         self.config, self.stem_stride = config, stem_stride
         self.stem = nn.ModuleDict({"first": Convolution(config.channels, shape.middle, 3, stem_stride)})
@@ -160,7 +160,7 @@ class ResNet(nn.Module):
         self.head = nn.Linear(shape.blocks[-1].end, config.classes)
         self.configure(shape)
 
-    def configure(self, shape: Shape) -> None:
+    def configure(self, shape: ResNetShape) -> None:
         """Set the shape to run."""
         self.deep, self.active = shape.deep, [block.name for block in shape.blocks]
 
@@ -203,7 +203,7 @@ class ResNetFamily(ModelFamily):
         self.stem_stride = space.constants["stem_stride"]
         self._slots = {n: Slot(shape, initial(n, shape)) for n, shape in self.extents(self.largest).items()}
 
-    def shape(self, architecture: ArchitectureLike) -> Shape:
+    def shape(self, architecture: ArchitectureLike) -> ResNetShape:
         """Return the shape of ``architecture``."""
         constants, width = self.space.constants, architecture["width"]
         if isinstance(width, int):
@@ -219,7 +219,7 @@ class ResNetFamily(ModelFamily):
                 stride = 2 if stage and not i else 1
                 blocks.append(Block(f"{stage}_{i}", before, inner, end, stride, not i))
                 before = end
-        return Shape(middle, stem, bool(architecture["stem"]), tuple(blocks))
+        return ResNetShape(middle, stem, bool(architecture["stem"]), tuple(blocks))
 
     def mixable(self) -> list[tuple[str, str]]:
         """Return ``(layer, linear)`` of the only linear layer, the head."""
@@ -279,7 +279,7 @@ class ResNetFamily(ModelFamily):
         """
         for norm in [] if self.single else norms(model):
             if model.training or norm.weight.is_meta:
-                norm.drop_statistics()
+                norm.discard_statistics()
             else:
                 norm.reset_statistics()
 

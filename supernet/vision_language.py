@@ -33,9 +33,9 @@ from supernet.vit import (
     Attention,
     Embedding,
     FeedForward,
-    Shape,
     ViTConfig,
     ViTFamily,
+    ViTShape,
     attention_shapes,
     patches,
 )
@@ -122,7 +122,7 @@ class VisionLanguage(nn.Module):
         head_dim: width of one head.
     """
 
-    def __init__(self, config: VLConfig, shape: Shape, patch: int, head_dim: int) -> None:
+    def __init__(self, config: VLConfig, shape: ViTShape, patch: int, head_dim: int) -> None:
         super().__init__()
         self.config, self.patch_size = config, patch
         self.patch = nn.Linear(config.channels * patch * patch, shape.width)
@@ -137,7 +137,7 @@ class VisionLanguage(nn.Module):
         self.head = nn.Linear(shape.width, config.classes)
         self.depth = len(shape.layers)
 
-    def configure(self, shape: Shape) -> None:
+    def configure(self, shape: ViTShape) -> None:
         """Set the shape to run."""
         self.depth = len(shape.layers)
         for layer, (heads, _) in zip(self.layers, shape.layers, strict=False):
@@ -177,7 +177,7 @@ class VisionLanguage(nn.Module):
         return self.head(self.norm(self.states(images, tokens)[:, 0]))  # type: ignore[no-any-return]
 
 
-def experts(config: VLConfig, shape: Shape, layer: int) -> dict[str, int]:
+def experts(config: VLConfig, shape: ViTShape, layer: int) -> dict[str, int]:
     """Return modality -> feed-forward width of its expert in a layer; 0 without a feed-forward."""
     inner = shape.layers[layer][1]
     last = layer == len(shape.layers) - 1

@@ -46,7 +46,7 @@ class ViTConfig:
 
 
 @dataclass(frozen=True)
-class Shape:
+class ViTShape:
     """One sub-network: width between the layers, then ``(heads, feed-forward width)`` of each layer."""
 
     width: int
@@ -133,7 +133,7 @@ class ViT(nn.Module):
         head_dim: width of one head.
     """
 
-    def __init__(self, config: ViTConfig, shape: Shape, patch: int, head_dim: int) -> None:
+    def __init__(self, config: ViTConfig, shape: ViTShape, patch: int, head_dim: int) -> None:
         super().__init__()
         self.config, self.patch_size = config, patch
         self.patch = nn.Linear(config.channels * patch * patch, shape.width)
@@ -145,7 +145,7 @@ class ViT(nn.Module):
         self.head = nn.Linear(shape.width, config.classes)
         self.depth = len(shape.layers)
 
-    def configure(self, shape: Shape) -> None:
+    def configure(self, shape: ViTShape) -> None:
         """Set the shape to run."""
         self.depth = len(shape.layers)
         for layer, (heads, _) in zip(self.layers, shape.layers, strict=False):
@@ -197,10 +197,10 @@ class ViTFamily(ModelFamily):
         """Tokens of one image: its patches and the class token."""
         return (self.config.image // self.patch) ** 2 + 1
 
-    def shape(self, architecture: ArchitectureLike) -> Shape:
+    def shape(self, architecture: ArchitectureLike) -> ViTShape:
         """Return the shape of ``architecture``."""
         width = architecture["hidden"] if "hidden" in architecture else self.space.constants["hidden"]
-        return Shape(width, tuple(zip(architecture["heads"], architecture["ffn"], strict=True)))
+        return ViTShape(width, tuple(zip(architecture["heads"], architecture["ffn"], strict=True)))
 
     def mixable(self) -> list[tuple[str, str]]:
         """Return ``(layer, linear)`` of the two linear layers of each feed-forward (MoS, section 3.2)."""

@@ -444,7 +444,7 @@ class BenchLab(LabBookkeeping):
             raise ContractViolationError(f"not an architecture of space {space.name}: {error}") from None
 
     def _validate(self, module: nn.Module, device: str | None = None) -> Measurement:
-        pairs, precision = self.validation, "fp32" if precisions.low(module) else self._precision
+        pairs, precision = self.validation, "fp32" if precisions.is_low_precision(module) else self._precision
         return self._task.evaluate(module, pairs, device or self.device, precision)
 
 

@@ -89,9 +89,9 @@ def measure(
     Returns:
         Metric -> its score over the fine-tuning seeds.
     """
-    from supernet.finetune import Copy, Recipe, Stack, mean_loss
+    from supernet.finetune import Copy, FineTuneRecipe, Stack, mean_loss
 
-    recipe = Recipe(settings.epochs, settings.batch, settings.warmup, precision=settings.precision)
+    recipe = FineTuneRecipe(settings.epochs, settings.batch, settings.warmup, precision=settings.precision)
     outputs = len(task.labels) or 1
     task = replace(task, length=min(task.length, module.config.max_positions))
     drawn = np.random.default_rng(DRAW_SEED).permutation(len(rows["train"]))[: settings.train_most]

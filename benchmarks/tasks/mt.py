@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import torch
     from sentencepiece import SentencePieceProcessor
 
-    from supernet.data.sentence_pairs import Batch, PairData, TokenBatches
+    from supernet.data.sentence_pairs import PairBatch, PairData, TokenBatches
     from supernet.seq2seq import Seq2SeqFamily
     from supernet.space import SearchSpace
 
@@ -53,7 +53,7 @@ class TranslationScore(TypedDict):
     test_loss: float
 
 
-class MTTask(TieredTask[corpus.Corpus, "PairData", "Batch"]):
+class MTTask(TieredTask[corpus.Corpus, "PairData", "PairBatch"]):
     """A translation task."""
 
     suite = "mt"
@@ -116,7 +116,7 @@ class MTTask(TieredTask[corpus.Corpus, "PairData", "Batch"]):
                 total += losses.sum(dtype=torch.float64)
         return Measurement(total.item() / sum(batch.tokens for batch in batches))
 
-    def evaluation_batches(self, pairs: PairData, share: float, device: str) -> list[Batch]:
+    def evaluation_batches(self, pairs: PairData, share: float, device: str) -> list[PairBatch]:
         """Return all pairs in batches; ``validation_batches`` takes a share of the batches."""
         import torch
 
@@ -124,7 +124,7 @@ class MTTask(TieredTask[corpus.Corpus, "PairData", "Batch"]):
 
         return validation_batches(pairs, EVALUATION_TOKENS[torch.device(device).type], device=device)
 
-    def validation_batches(self, pairs: PairData, device: str, share: float = 1.0) -> list[Batch]:
+    def validation_batches(self, pairs: PairData, device: str, share: float = 1.0) -> list[PairBatch]:
         """Return the first ``share`` of all batches of pairs, at least one batch."""
         batches = super().validation_batches(pairs, device)
         return batches[: max(1, round(share * len(batches)))]

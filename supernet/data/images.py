@@ -107,7 +107,7 @@ class Images:
         if tiles:
             pixels = pixels.flatten(0, 1)
         if generator is not None:
-            pixels = moved(pixels, self.crop, self.flip, generator)
+            pixels = augment(pixels, self.crop, self.flip, generator)
         if tiles:
             pixels = mosaic(pixels.unflatten(0, (-1, tiles)))
         mean, deviation = (
@@ -124,7 +124,7 @@ def mosaic(tiles: Tensor) -> Tensor:
     return tiles.unflatten(1, (grid, grid)).permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
 
 
-def moved(images: Tensor, crop: int, flip: bool, generator: torch.Generator) -> Tensor:
+def augment(images: Tensor, crop: int, flip: bool, generator: torch.Generator) -> Tensor:
     """Shift images ``[B, C, H, W]`` by up to ``crop`` pixels each way, and mirror them at random."""
     b, _, height, width = images.shape
     device = images.device

@@ -15,7 +15,7 @@ CHUNK = 256
 
 
 @dataclass
-class Batch:
+class PairBatch:
     """One padded batch of ``B`` pairs.
 
     ``source`` ``[B, S]``, ``target_in`` and ``target_out`` ``[B, T]`` are int64 token ids padded on the
@@ -90,13 +90,15 @@ class PairData:
             start = end
         return batches
 
-    def collate(self, groups: Sequence[np.ndarray], device: torch.device | str, multiple: int) -> list[Batch]:
+    def collate(
+        self, groups: Sequence[np.ndarray], device: torch.device | str, multiple: int
+    ) -> list[PairBatch]:
         """Pad groups of sentence numbers and move them to ``device`` in one transfer."""
         blocks: list[np.ndarray] = []
         shapes: list[tuple[int, int, int, int]] = []
         for rows in groups:
-            s = up(int(self.source_length[rows].max()) + 1, multiple)
-            t = up(int(self.target_length[rows].max()) + 1, multiple)
+            s = round_up(int(self.source_length[rows].max()) + 1, multiple)
+            t = round_up(int(self.target_length[rows].max()) + 1, multiple)
             source = fill(self.source, self.source_start[rows], self.source_length[rows], s, 0, EOS)
             out = fill(self.target, self.target_start[rows], self.target_length[rows], t, 0, EOS)
             into = fill(self.target, self.target_start[rows], self.target_length[rows], t, 1, None)
@@ -112,7 +114,7 @@ class PairData:
         for b, s, t, n in shapes:
             sizes = [b * s, b * t, b * t, n, n]
             source, into, out, real, labels = flat[at : at + sum(sizes)].split(sizes)
-            batches.append(Batch(source.view(b, s), into.view(b, t), out.view(b, t), real, labels, n))
+            batches.append(PairBatch(source.view(b, s), into.view(b, t), out.view(b, t), real, labels, n))
             at += sum(sizes)
         return batches
 
@@ -143,7 +145,7 @@ class TokenBatches:
         self.device, self.rank, self.world, self.multiple = device, rank, world, multiple
         self.epoch, self.position = 0, 0
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[PairBatch]:
         while True:
             mine = self.order(self.epoch)
             while self.position < len(mine):
@@ -179,7 +181,7 @@ class TokenBatches:
 
 def validation_batches(
     data: PairData, max_tokens: int, *, device: torch.device | str = "cpu", multiple: int = 1
-) -> list[Batch]:
+) -> list[PairBatch]:
     """Return all pairs once, shortest first."""
     return data.collate(data.plan(max_tokens, None), device, multiple)
 
@@ -203,6 +205,6 @@ def fill(
     return out
 
 
-def up(n: int, multiple: int) -> int:
+def round_up(n: int, multiple: int) -> int:
     """Round ``n`` up to a multiple of ``multiple``."""
     return -(-n // multiple) * multiple

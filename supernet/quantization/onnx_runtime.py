@@ -59,7 +59,7 @@ def check_machine() -> None:
         )
 
 
-def opened(graph: bytes, threads: int = 1, profile: str | None = None) -> Any:
+def open_session(graph: bytes, threads: int = 1, profile: str | None = None) -> Any:
     """Open an ONNX file as a session of the runtime, on ``threads`` threads.
 
     Args:
@@ -99,7 +99,7 @@ class Ort(Served):
         self.inputs = [given.name for given in self.session.get_inputs()]
 
     def _session(self, profile: str | None = None) -> Any:
-        return opened(self.graph, self.threads, profile)
+        return open_session(self.graph, self.threads, profile)
 
     def forward(self, *inputs: Tensor) -> Tensor:
         if self.alone and len(inputs[0]) > 1:

@@ -151,7 +151,7 @@ def precisions(module: nn.Module) -> dict[str, str]:
     return by_layer
 
 
-def low(module: nn.Module) -> bool:
+def is_low_precision(module: nn.Module) -> bool:
     """Return whether some layer is not computed in fp32, by whatever means; such a module must not be cast
     again."""
     return any(isinstance(layer, LowPrecision | Served | Fake) for layer in module.modules())

@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from supernet.cuda_graphs import recorded
+from supernet.cuda_graphs import record_graph
 from supernet.elastic import SuperNet, copy_buffers
 from supernet.space import Architecture
 from supernet.train.objective import Batch, Labels, Objective
@@ -317,7 +317,7 @@ class RecordedUpdate:
             moments = optimizer.state.get(trainer.flat, {}).values()
             return [trainer.flat.detach(), *moments, *trainer.net.model.buffers()]
 
-        self.run = recorded(step, changed)
+        self.run = record_graph(step, changed)
         trainer.net.source.refresh()
 
     def load(self, batch: Batch, rate: float) -> None:

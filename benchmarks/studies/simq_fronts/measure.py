@@ -25,7 +25,7 @@ from benchmarks.measurement.serving import check_served
 from benchmarks.measurement.tracing import trace_network
 from supernet import supernet_file
 from supernet.elastic import SuperNet
-from supernet.quantization.onnx_runtime import Ort, opened
+from supernet.quantization.onnx_runtime import Ort, open_session
 
 Array = NDArray[np.float64]
 PAD = 0
@@ -155,7 +155,7 @@ def measure_point(folder: Path, name: str, most: int, network: Network) -> Point
 
 def open_graph(graph: bytes) -> Callable[..., Any]:
     """Return a callable that runs an ONNX file on tensors, with one thread."""
-    session = opened(graph)
+    session = open_session(graph)
     names = [value.name for value in session.get_inputs()]
 
     def run(*inputs: Tensor) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from supernet.data.sentence_pairs import Batch
+from supernet.data.sentence_pairs import PairBatch
 from supernet.interop.fairseq import checkpoint, command
 from supernet.interop.fairseq.databin import SPECIAL, write_dictionary, write_sentences
 from supernet.seq2seq import PAD, Seq2SeqFamily
@@ -23,7 +23,7 @@ EVERY = 0.5
 """Seconds between two updates of the progress."""
 
 
-def pairs_of(batches: Iterable[Batch]) -> tuple[list[list[int]], list[list[int]]]:
+def pairs_of(batches: Iterable[PairBatch]) -> tuple[list[list[int]], list[list[int]]]:
     """Return sources and targets of batches of ``supernet.data.sentence_pairs``, without special tokens."""
     sides: tuple[list[list[int]], list[list[int]]] = ([], [])
     for batch in batches:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from supernet import bert, seq2seq, vit
-from supernet.bert import Plan
+from supernet.bert import EncoderPlan
 from supernet.finetune import Classifier
 from supernet.interop.errors import InexpressibleError, require
 
@@ -41,7 +41,7 @@ def _filled(model: Any, weights: Mapping[str, Tensor]) -> Any:
     return model.eval()
 
 
-def layers_of(plan: Plan) -> list[tuple[bert.Op, bert.Op]]:
+def layers_of(plan: EncoderPlan) -> list[tuple[bert.Op, bert.Op]]:
     """Return attention and feed-forward of each layer of a plain encoder.
 
     Raises:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from supernet.bert import CLS, PAD, Bert, BertConfig, family_of
-from supernet.finetune import Classifier, Copy, Examples, Recipe, Stack
+from supernet.finetune import Classifier, Copy, Examples, FineTuneRecipe, Stack
 from supernet.space import get_space
 
 COPIES = (Copy(1e-3, 1), Copy(3e-4, 2), Copy(1e-3, 3))
@@ -36,7 +36,7 @@ def rows(n: int, length: int = 12, seed: int = 1) -> Examples:
 
 @pytest.mark.parametrize("space", ["bert-smoke", "supershaper-s", "nas-bert-s"])
 def test_every_copy_ends_where_it_would_have_ended_alone(space: str) -> None:
-    start, examples, recipe = encoder(space), rows(16), Recipe(epochs=2, batch=8)
+    start, examples, recipe = encoder(space), rows(16), FineTuneRecipe(epochs=2, batch=8)
     stack = Stack(start, 2, COPIES).fit(examples, recipe)
     for number, one in enumerate(COPIES):
         fresh = Stack(start, 2, [one])
@@ -52,7 +52,7 @@ def test_every_copy_ends_where_it_would_have_ended_alone(space: str) -> None:
 
 
 def test_a_step_is_adamw() -> None:
-    start, examples, recipe = encoder(), rows(8), Recipe(epochs=3, batch=8, warmup=0.5)
+    start, examples, recipe = encoder(), rows(8), FineTuneRecipe(epochs=3, batch=8, warmup=0.5)
     stack = Stack(start, 2, [Copy(1e-3, 5)]).fit(examples, recipe)
     model = Classifier(start, 2, 5).requires_grad_(True).train()
     matrices = [p for p in model.parameters() if p.dim() > 1]
@@ -83,7 +83,7 @@ def test_padding_changes_nothing() -> None:
 
 
 def test_a_separable_task_is_learnt() -> None:
-    recipe = Recipe(epochs=4, batch=16)
+    recipe = FineTuneRecipe(epochs=4, batch=16)
     stack = Stack(encoder(), 2, [Copy(2e-3, 1), Copy(1e-3, 2)]).fit(rows(320), recipe)
     held = rows(200, seed=2)
     right = (stack.predict(held, batch=64).argmax(-1) == held.labels).double().mean(1)
@@ -92,7 +92,7 @@ def test_a_separable_task_is_learnt() -> None:
 
 def test_bf16_is_another_precision_of_the_same_training() -> None:
     full, half = (
-        Stack(encoder(), 2, COPIES[:1]).fit(rows(24), Recipe(epochs=1, batch=8, precision=precision))
+        Stack(encoder(), 2, COPIES[:1]).fit(rows(24), FineTuneRecipe(epochs=1, batch=8, precision=precision))
         for precision in ("fp32", "bf16")
     )
     assert half.state(0)["out.weight"].dtype == torch.float32
@@ -103,13 +103,13 @@ def test_bf16_is_another_precision_of_the_same_training() -> None:
 def test_a_regression_is_learnt() -> None:
     examples = rows(320)
     aims = Examples(examples.tokens, examples.segments, examples.labels.float())
-    stack = Stack(encoder(), 1, [Copy(2e-3, 1)]).fit(aims, Recipe(epochs=4, batch=16))
+    stack = Stack(encoder(), 1, [Copy(2e-3, 1)]).fit(aims, FineTuneRecipe(epochs=4, batch=16))
     error = (stack.predict(aims)[0, :, 0] - aims.labels).square().mean()
     assert error < 0.1 < aims.labels.var()
 
 
 def test_dropout_is_every_copys_own_and_leaves_global_state_alone() -> None:
-    twins, recipe = [Copy(1e-3, 1), Copy(1e-3, 1)], Recipe(epochs=1, batch=8)
+    twins, recipe = [Copy(1e-3, 1), Copy(1e-3, 1)], FineTuneRecipe(epochs=1, batch=8)
     before = torch.get_rng_state()
     stacks = [Stack(encoder(dropout=0.3), 2, twins).fit(rows(24), recipe) for _ in range(2)]
     assert torch.equal(torch.get_rng_state(), before)
@@ -123,30 +123,34 @@ def test_dropout_is_every_copys_own_and_leaves_global_state_alone() -> None:
 def test_the_encoder_is_not_changed_and_pauses_are_taken() -> None:
     start, pauses = encoder(), []
     before = {name: weight.clone() for name, weight in start.named_parameters()}
-    Stack(start, 2, COPIES[:1]).fit(rows(24), Recipe(epochs=2, batch=8), pauses.append)
+    Stack(start, 2, COPIES[:1]).fit(rows(24), FineTuneRecipe(epochs=2, batch=8), pauses.append)
     assert len(pauses) == 6
     assert all(torch.equal(before[name], weight) for name, weight in start.named_parameters())
 
 
 def test_rates_rise_and_fall() -> None:
-    assert Recipe(warmup=0.2).factors(10) == [0.5, 1.0, *(pytest.approx((10 - i) / 8) for i in range(2, 10))]
-    assert Recipe(warmup=0.0).factors(2) == [1.0, 0.5]
+    assert FineTuneRecipe(warmup=0.2).factors(10) == [
+        0.5,
+        1.0,
+        *(pytest.approx((10 - i) / 8) for i in range(2, 10)),
+    ]
+    assert FineTuneRecipe(warmup=0.0).factors(2) == [1.0, 0.5]
 
 
 @pytest.mark.parametrize("wrong", [{"precision": "fp8"}, {"warmup": 1.0}, {"epochs": 0}, {"batch": 0}])
 def test_a_recipe_that_is_none(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError):
-        Recipe(**wrong)  # type: ignore[arg-type]
+        FineTuneRecipe(**wrong)  # type: ignore[arg-type]
 
 
 def test_fewer_examples_than_a_batch() -> None:
     with pytest.raises(ValueError, match="7 examples do not fill a batch of 8"):
-        Stack(encoder(), 2, COPIES).fit(rows(7), Recipe(batch=8))
+        Stack(encoder(), 2, COPIES).fit(rows(7), FineTuneRecipe(batch=8))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU: a captured step is one of CUDA")
 def test_a_captured_step_is_the_step() -> None:
-    recipe = Recipe(epochs=2, batch=8)
+    recipe = FineTuneRecipe(epochs=2, batch=8)
     on_gpu, on_cpu = (Stack(encoder(), 2, COPIES, device).fit(rows(40), recipe) for device in ("cuda", "cpu"))
     for number in range(len(COPIES)):
         for name, weight in on_cpu.state(number).items():

@@ -15,7 +15,7 @@ import torch
 from mos.mixture import Mixture
 from supernet.bert import BertConfig, family_of
 from supernet.data.masked_text import SPECIAL, MaskedBatches, PackedText
-from supernet.data.sentence_pairs import Batch, PairData, TokenBatches, validation_batches
+from supernet.data.sentence_pairs import PairBatch, PairData, TokenBatches, validation_batches
 from supernet.elastic import SuperNet
 from supernet.space import homogeneous_space
 from supernet.train import Recipe, Sandwich, SinglePath, Trainer, soft_loss, token_loss
@@ -35,7 +35,7 @@ class Limited:
         self.stream = TokenBatches(words(), max_tokens, 5, **ranks)
         self.total, self.spent = float(total), 0.0
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[PairBatch]:
         for batch in self.stream:
             if self.spent + batch.tokens > self.total:
                 return

@@ -20,7 +20,7 @@ from benchmarks.tasks import Prepared, cifar, images
 from benchmarks.tasks.datasets import datasets
 from benchmarks.tasks.tiers import Tier
 from benchmarks.tasks.vision import VisionTask, cifar10, cifar10_resnet, digits, digits_resnet, easy_vqa
-from supernet.data.images import ImageBatches, Images, moved
+from supernet.data.images import ImageBatches, Images, augment
 from supernet.elastic import SuperNet
 from supernet.train import Recipe, Sandwich, Trainer
 from supernet.weights import SharedSlices
@@ -138,7 +138,7 @@ def test_batches_hold_every_image_once_an_epoch_normalised() -> None:
 @given(st.integers(0, 3), st.booleans(), st.integers(0, 2**31))
 def test_moved_images_are_windows_of_padded_ones(crop: int, flip: bool, seed: int) -> None:
     some = some_images().pixels + 1
-    found = moved(some, crop, flip, torch.Generator().manual_seed(seed))
+    found = augment(some, crop, flip, torch.Generator().manual_seed(seed))
     padded = torch.nn.functional.pad(some, (crop,) * 4)
     for before, after in zip(padded, found, strict=True):
         windows = [before[:, y : y + 4, x : x + 4] for y in range(2 * crop + 1) for x in range(2 * crop + 1)]

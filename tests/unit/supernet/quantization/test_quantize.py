@@ -495,7 +495,7 @@ def test_an_export_brings_its_policy_back(tmp_path: Path) -> None:
         assert about["policy"] == policy and set(precisions.precisions(read).values()) == {"fp32"}
         with torch.inference_mode():
             due = precisions.quantize(module, policy)(tokens)
-            assert torch.equal(export.deployed(tmp_path)(tokens), due)
+            assert torch.equal(export.load_deployed(tmp_path)(tokens), due)
 
 
 PLUGIN = ROOT / "tests" / "e2e" / "plugin" / "tiny_task.py"
@@ -534,7 +534,7 @@ def test_the_validation_score_is_that_of_the_quantised_network(make_lab: Any) ->
     plain, low = lab.candidate(net, architecture), lab.candidate(net, architecture, policy)
     assert low.policy == policy and plain.policy is None and low.weights_sha256 == plain.weights_sha256
     assert 0 < abs(low.valid.loss - plain.valid.loss) < 0.05
-    assert low.valid.loss == lab._validate(export.deployed(low.path)).loss
+    assert low.valid.loss == lab._validate(export.load_deployed(low.path)).loss
     assert lab.candidate(net, architecture, dict.fromkeys(policy, "fp32")).policy is None
     with pytest.raises(ContractViolationError, match="nearest name"):
         lab.candidate(net, architecture, {"encoder.0": "int8"})
