@@ -84,8 +84,8 @@ class Mixture(WeightSource):
         if not neuron_wise:
             trained["router.out.weight"] = Slot((r, experts, hidden), Init("xavier", 1.0))
             trained["router.out.bias"] = Slot((r, experts), Init("constant", 0.0))
-        # What the mixture makes, in the order it lies in ``mixed``: group by group, weights, then biases.
-        made: dict[str, tuple[int, ...]] = {}
+        # Shapes of the mixed tensors in their order in ``mixed``: group by group, weights, then biases.
+        mixed_shapes: dict[str, tuple[int, ...]] = {}
         for group, names in self.groups.items():
             weight, bias = slots[f"{names[0]}.weight"], slots[f"{names[0]}.bias"]
             n, rows = len(names), weight.shape[0]
@@ -95,18 +95,18 @@ class Mixture(WeightSource):
             if neuron_wise:
                 trained[f"router.{group}.weight"] = Slot((n, rows * experts, hidden), Init("xavier", 1.0))
                 trained[f"router.{group}.bias"] = Slot((n, rows * experts), Init("constant", 0.0))
-            made |= {f"{name}.weight": weight.shape for name in names}
-            made |= {f"{name}.bias": bias.shape for name in names}
-        self.made = made
-        ends = list(accumulate(math.prod(shape) for shape in made.values()))
-        self.start = dict(zip(made, [0, *ends], strict=False))
+            mixed_shapes |= {f"{name}.weight": weight.shape for name in names}
+            mixed_shapes |= {f"{name}.bias": bias.shape for name in names}
+        self.mixed_shapes = mixed_shapes
+        ends = list(accumulate(math.prod(shape) for shape in mixed_shapes.values()))
+        self.start = dict(zip(mixed_shapes, [0, *ends], strict=False))
         self.router_rows = {g: [router_of[name] for name in names] for g, names in self.groups.items()}
         super().__init__(family, trained, plain, generator, device)
 
     def precision(self, dtype: torch.dtype) -> None:
-        size = sum(math.prod(shape) for shape in self.made.values())
+        size = sum(math.prod(shape) for shape in self.mixed_shapes.values())
         data = torch.zeros(size, dtype=dtype, device=self.flat.device)
-        self.mixed = Buffer(self.made, data, torch.zeros_like(data))
+        self.mixed = Buffer(self.mixed_shapes, data, torch.zeros_like(data))
         self.rows = {g: torch.tensor(rows, device=self.flat.device) for g, rows in self.router_rows.items()}
         super().precision(dtype)
 
@@ -115,10 +115,10 @@ class Mixture(WeightSource):
         self._ready: tuple[Any, int] | None = None
 
     def home(self, name: str) -> Buffer:
-        return self.mixed if name in self.made else self.compute
+        return self.mixed if name in self.mixed_shapes else self.compute
 
     def parameter(self, name: str) -> Tensor:
-        """A trained tensor as a leaf whose gradient adds up in ``flat.grad``."""
+        """Return a trained tensor as a leaf whose gradient adds up in ``flat.grad``."""
         return self.master.leaf(name, self.shapes[name])
 
     def route(self, architecture: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -131,25 +131,25 @@ class Mixture(WeightSource):
             logits = torch.einsum("rkh,rh->rk", self.parameter("router.out.weight"), hidden)
             weights = (logits + self.parameter("router.out.bias")).softmax(-1)[:, None, :]
             return {group: weights[self.rows[group]] for group in self.groups}
-        found = {}
+        coefficients = {}
         for group in self.groups:
             weight, bias = self.parameter(f"router.{group}.weight"), self.parameter(f"router.{group}.bias")
             logits = torch.bmm(weight, hidden[self.rows[group]].unsqueeze(-1)).squeeze(-1) + bias
             # Row n * m + k of the router is expert k of neuron n, so a neuron keeps its logits at any width.
-            found[group] = logits.view(len(bias), -1, self.experts).softmax(-1)
-        return found
+            coefficients[group] = logits.view(len(bias), -1, self.experts).softmax(-1)
+        return coefficients
 
     def mix(self, architecture: Mapping[str, Any]) -> dict[str, tuple[Tensor, Tensor]]:
         """Group -> mixed weights ``[linears, rows, columns]`` and biases ``[linears, rows]``, full width."""
-        made = {}
+        stacks = {}
         for group, share in self.route(architecture).items():
             weight, bias = self.parameter(f"experts.{group}.weight"), self.parameter(f"experts.{group}.bias")
             w, b = share[..., 0, None] * weight[:, 0], share[..., 0] * bias[:, 0]
             for k in range(1, self.experts):
                 w = torch.addcmul(w, share[..., k, None], weight[:, k])
                 b = torch.addcmul(b, share[..., k], bias[:, k])
-            made[group] = (w, b)
-        return made
+            stacks[group] = (w, b)
+        return stacks
 
     def prepare(self, architecture: Mapping[str, Any]) -> None:
         if self._ready == (architecture, self.version) and not torch.is_grad_enabled():
@@ -162,8 +162,8 @@ class Mixture(WeightSource):
         self._ready = (architecture, self.version)
 
     def stack(self, flat: Tensor, names: list[str], part: str) -> Tensor:
-        """All linears of a group as one view ``[linears, ...]`` of a flat tensor laid out as ``made``."""
-        shape = self.made[f"{names[0]}.{part}"]
+        """All linears of a group as one view ``[linears, ...]`` of a flat tensor like ``mixed``."""
+        shape = self.mixed_shapes[f"{names[0]}.{part}"]
         start = self.start[f"{names[0]}.{part}"]
         return flat[start : start + len(names) * math.prod(shape)].view(len(names), *shape)
 
@@ -180,17 +180,16 @@ class Mixture(WeightSource):
 
     def bake(self, architecture: Mapping[str, Any]) -> dict[str, Tensor]:
         with torch.no_grad():
-            made: dict[str, Tensor] = {}
+            mixed: dict[str, Tensor] = {}
             for group, stacks in self.mix(architecture).items():
                 for part, stack in zip(("weight", "bias"), stacks, strict=True):
-                    made |= {
-                        f"{name}.{part}": one for name, one in zip(self.groups[group], stack, strict=True)
-                    }
-            whole = {
-                name: made[name] if name in made else self.master.views[name][0]
+                    names = self.groups[group]
+                    mixed |= {f"{name}.{part}": tensor for name, tensor in zip(names, stack, strict=True)}
+            full = {
+                name: mixed[name] if name in mixed else self.master.views[name][0]
                 for name in self.family.slots()
             }
             return {
-                name: whole[name][tuple(slice(0, n) for n in extents)].detach().clone()
+                name: full[name][tuple(slice(0, n) for n in extents)].detach().clone()
                 for name, extents in self.family.extents(architecture).items()
             }

@@ -56,6 +56,7 @@ ELSEWHERE = {
         "tests/unit/benchmarks/runs/test_plan.py",
         "tests/unit/benchmarks/runs/test_needs.py",
     ),
+    "benchmarks/stats/paired_bleu.py": ("tests/oracles/test_paired.py",),
 }
 """Package or module -> its tests, where a file of its own does not hold them all."""
 PRELOADED = ("numpy", "scipy.stats", "sklearn", "torch", "hypothesis", "sacrebleu")

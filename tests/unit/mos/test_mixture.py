@@ -38,7 +38,7 @@ def plain_of(net: SuperNet, expert: int = 0) -> SuperNet:
     source: Mixture = net.source
     weights = {}
     for name in net.family.slots():
-        if name in source.made:
+        if name in source.mixed_shapes:
             linear, part = name.rsplit(".", 1)
             group = next(g for g, names in source.groups.items() if linear in names)
             weights[name] = source.master.views[f"experts.{group}.{part}"][0][
@@ -132,7 +132,7 @@ def test_gradients_are_those_of_mixing_inside_the_forward_pass(neuron_wise: bool
     weights = {}
     for name, extents in net.family.extents(arch).items():
         part = tuple(slice(0, n) for n in extents)
-        if name in net.source.made:
+        if name in net.source.mixed_shapes:
             linear, kind = name.rsplit(".", 1)
             group = next(g for g, names in net.source.groups.items() if linear in names)
             weights[name] = made[group][kind == "bias"][net.source.groups[group].index(linear)][part]
