@@ -35,7 +35,6 @@ UNSWEPT = (
     "benchmarks/studies",
     "benchmarks/verification",
     "baselines",
-    "mos",
     "simq",
 )
 """Rooms not yet swept. The list only gets shorter."""
