@@ -285,9 +285,9 @@ def test_an_onnx_file_that_differs_is_refused(tmp_path, monkeypatch):
 
     family = image_family()
     module, _ = exported(family, of(family, 0))
-    right = onnx._whole(module, [export.sample(module, 2)["pixel_values"]], None)
+    right = onnx._single_graph(module, [export.sample(module, 2)["pixel_values"]], None)
     next(module.parameters()).data.mul_(1.5)
-    monkeypatch.setattr(onnx, "_whole", lambda *_: right)
+    monkeypatch.setattr(onnx, "_single_graph", lambda *_: right)
     with pytest.raises(export.OutputMismatchError, match="differ by"):
         onnx.write(module, tmp_path)
     (tmp_path / "model.onnx").write_bytes(right[:500])
