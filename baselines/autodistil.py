@@ -65,13 +65,13 @@ class AutoDistil(Taught):
                 continue
             _, architecture, net = ranked[min(found)[2]]
             winners.append((limit, architecture, net))
-            yield lab.candidate(net, architecture, origin="inherited", limit_ms=limit)
+            yield lab.candidate(net, architecture, origin="inherited", target=limit)
         for i, (limit, architecture, net) in enumerate(winners if after == "continue" else ()):
             with lab.phase("retrain"):
                 factor = lab.task.settings["continue_rate"]
                 own, part = net.collapse(architecture), continued / len(winners)
                 whole = train(lab, own, SinglePath(), part, f"retrain-{i}", factor)
-                yield lab.candidate(whole, architecture, origin="continued", limit_ms=limit)
+                yield lab.candidate(whole, architecture, origin="continued", target=limit)
 
 
 def start(teacher: SuperNet, net: SuperNet) -> Mapping[str, Tensor]:

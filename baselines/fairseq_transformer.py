@@ -42,7 +42,7 @@ class FairseqTransformer(Method):
             with lab.phase("train"):
                 net = lab.supernet(space=architecture.space)
                 net.source.load(trained(lab, net, 1 / len(chosen), i))
-                yield lab.candidate(net, architecture, origin="scratch", limit_ms=limit)
+                yield lab.candidate(net, architecture, origin="scratch", target=limit)
 
 
 def trained(lab: Lab, net: Any, share: float, number: int) -> Any:

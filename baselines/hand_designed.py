@@ -42,7 +42,7 @@ class HandDesigned(Method):
             with lab.phase("train"):
                 fresh = lab.supernet(only=architecture)
                 net = train(lab, fresh, SinglePath(), left / len(found), f"train-{i}", objective=objective)
-                yield lab.candidate(net, architecture, origin="scratch", limit_ms=limit)
+                yield lab.candidate(net, architecture, origin="scratch", target=limit)
 
     def lessons(self, lab: Lab) -> tuple[Objective | None, float]:
         """What it is trained towards, and the share of the tokens that is left for it."""

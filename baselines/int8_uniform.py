@@ -25,4 +25,4 @@ class Int8Uniform(Method):
         for i, (limit, architecture) in enumerate(lab.given):
             net = lab.inherit(i)
             policy = uniform_int8(net.export(architecture))
-            yield lab.candidate(net, architecture, policy, origin="int8", limit_ms=limit)
+            yield lab.candidate(net, architecture, policy, origin="int8", target=limit)

@@ -70,7 +70,7 @@ class NasBert(Taught):
             with lab.phase("retrain"):
                 fresh, part = lab.supernet(only=architecture), retrain / len(winners)
                 train(lab, fresh, SinglePath(), part, f"retrain-{i}", objective=LogitDistillation(teacher))
-                yield lab.candidate(fresh, architecture, origin="retrained", limit_ms=limit)
+                yield lab.candidate(fresh, architecture, origin="retrained", target=limit)
 
 
 def outer(teacher: SuperNet, family: CellBert) -> dict[str, Any]:

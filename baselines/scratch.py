@@ -27,4 +27,4 @@ class Scratch(Method):
                 net = train(
                     lab, lab.supernet(only=architecture), SinglePath(), 1 / len(lab.given), f"train-{i}"
                 )
-                yield lab.candidate(net, architecture, origin="scratch", limit_ms=limit)
+                yield lab.candidate(net, architecture, origin="scratch", target=limit)

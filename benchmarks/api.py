@@ -1,6 +1,6 @@
-"""The stable surface between a search method and the harness. Standard library only.
+"""Stable interface between a search method and the harness. Standard library only.
 
-A method proposes candidates; the harness measures them. A method file imports this module and
+A method proposes candidates; the harness alone measures them. A method's file imports this module and
 ``supernet``, nothing else of the project::
 
     class Mine(Method):
@@ -8,14 +8,15 @@ A method proposes candidates; the harness measures them. A method file imports t
 
         def search(self, lab):
             net = lab.supernet()
-            ...train on ``lab.train_batches()``, score with ``lab.evaluate(net, arch)``...
-            yield lab.candidate(net, arch)
+            ...train on ``lab.train_batches()``, score with ``lab.evaluate(net, architecture)``...
+            yield lab.candidate(net, architecture, target=lab.limits[0])
 """
 
 from __future__ import annotations
 
 import math
 import re
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -23,65 +24,81 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-LIMITED = ("tokens", "evaluations", "probes", "seconds")
-"""Currencies with an allowance: training tokens (one forward-backward pass over one target token, of an
-encoder over one input token, costs one), validation evaluations, latency probes, wall-clock seconds."""
+BUDGETED_KINDS = ("tokens", "evaluations", "probes", "seconds")
+"""Kinds of cost with an allowance: training tokens, validation evaluations, latency probes, seconds.
 
-TALLIED = ("predictor_fits", "predictor_calls", "joules")
-"""Currencies that are recorded and shown, but have no allowance."""
+One forward-backward pass over one target token costs one token; of an encoder, over one input token. Seconds
+are wall-clock time.
+"""
+
+UNLIMITED_KINDS = ("predictor_fits", "predictor_calls", "joules")
+"""Kinds of cost that are recorded and shown, but have no allowance."""
+
+OLD_TARGET = "limit_ms of a candidate is called target now; the old name works for one release"
+"""Message of the deprecation warning."""
 
 
 class UsageError(Exception):
-    """A mistake of the user's: the message names the value, what is allowed and what to type."""
+    """Mistake of the user: the message names the value, the allowed ones and the command to type next."""
 
 
 class BudgetExhausted(Exception):
-    """A charge that would pass the allowance was refused. A method may let it rise."""
+    """Refusal of a charge beyond the allowance. A method may let it rise: its candidates count.
 
-    def __init__(self, kind: str, asked: float, left: float) -> None:
-        said = f"asked for {asked:g}, {left:g} left" if asked else "the allowance is spent"
-        super().__init__(f"{kind}: {said}")
-        self.kind, self.asked, self.left = kind, asked, left
+    Attributes:
+        kind: one of ``BUDGETED_KINDS``.
+        asked: refused amount; 0 if the seconds are spent.
+        left: remaining amount.
+    """
+
+    def __init__(self, kind: str, asked: float, remaining: float) -> None:
+        reason = f"asked for {asked:g}, {remaining:g} left" if asked else "the allowance is spent"
+        super().__init__(f"{kind}: {reason}")
+        self.kind, self.asked, self.left = kind, asked, remaining
 
 
 class ProfileMismatch(UsageError):
-    """This machine is not the declared profile; the message lists every difference."""
+    """Mismatch of this machine and the declared hardware profile; the message lists every difference."""
 
 
 class InvalidRecord(UsageError):
-    """A result record is not what its schema or its own digest says; names file and field."""
+    """Violation of a record's schema or of its own digest; the message names file and field."""
 
 
 @dataclass(frozen=True)
 class Skip:
-    """Why a method does not apply to a task."""
+    """Reason why a method does not apply to a task; ``Method.supports`` returns it."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class Option:
-    """One option of a method: its name, type, default, allowed values, and a line of help.
+    """Declaration of one option of a method: name, type, default, allowed values and a line of help.
 
-    Declared in the class body, with literals or names of constants, so that a plan reads it without executing
-    the file. ``lab.options[name]`` is always there and of type ``kind``.
+    It stands in the class body, with literals or names of constants, so that a plan reads it without
+    executing the file. ``lab.options[name]`` always exists and has the type ``kind``.
     """
 
     name: str
     kind: type
     """``str``, ``int``, ``float`` or ``bool``."""
     default: Any
-    """None: the method computes it; the help states how."""
+    """Value if none is given; None if the method computes it, as the help states."""
     choices: tuple[Any, ...] = ()
-    """The only values; empty: any within ``low`` and ``high``."""
+    """Allowed values; if empty, any value from ``low`` to ``high``."""
     low: float | None = None
     high: float | None = None
     help: str = ""
     idle: tuple[str, Any] | None = None
-    """Name and value of another option under which this one changes nothing."""
+    """Name and value of another option under which this one has no effect."""
 
     def __post_init__(self) -> None:
-        """Refuse a declaration that no value could meet, or that explains nothing."""
+        """Check the declaration.
+
+        Raises:
+            ValueError: a malformed name, another type, no help, or a default that is not allowed.
+        """
         if not (isinstance(self.name, str) and re.fullmatch(r"[a-z]\w*", self.name)):
             raise ValueError(f"option {self.name!r}: its name is lower-case letters, digits and _")
         if self.kind not in (str, int, float, bool):
@@ -93,7 +110,7 @@ class Option:
 
     @property
     def allowed(self) -> str:
-        """The allowed values in words."""
+        """Allowed values in words."""
         if self.choices:
             return " | ".join(str(choice) for choice in self.choices)
         if self.kind in (bool, str):
@@ -106,7 +123,7 @@ class Option:
         """Return a typed value as the method receives it.
 
         Raises:
-            ValueError: it is of another type, not finite, or not allowed.
+            ValueError: the value has another type, is not finite, or is not allowed.
         """
         if self.kind is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
@@ -124,23 +141,28 @@ class Option:
 
 @dataclass(frozen=True)
 class Need:
-    """The least allowance of one currency that a method can work with; a plan below it is refused.
+    """Smallest allowance of one kind that a method can work with; a plan below it is refused.
 
-    Declared in the class body as ``Option`` is.
+    Declared in the class body like ``Option``.
     """
 
     currency: str
     """``evaluations`` or ``probes``."""
     least: int | Mapping[str, int]
-    """One number, or the task's search space -> number where it depends on that."""
+    """One number, or name of the search space -> number if it depends on the space."""
     each: bool = False
-    """For each deployment target, not in all."""
+    """True if ``least`` counts for each deployment target, not for the run."""
     timed: bool = False
-    """Only where a deployment target is a latency."""
+    """True if the need arises only for deployment targets that are latencies."""
     why: str = ""
+    """Purpose of the allowance, for the message."""
 
     def __post_init__(self) -> None:
-        """Refuse a currency that is not counted, or a need of nothing."""
+        """Check the declaration.
+
+        Raises:
+            ValueError: another currency, an amount below 1, or no reason.
+        """
         if self.currency not in ("evaluations", "probes"):
             raise ValueError(f"need of {self.currency!r}: evaluations or probes")
         counts = [*self.least.values()] if isinstance(self.least, Mapping) else [self.least]
@@ -150,19 +172,19 @@ class Need:
 
 @dataclass(frozen=True)
 class TaskInfo:
-    """What a method may know of its task: never a test sentence."""
+    """Facts about a task that a method may use; no test data."""
 
     name: str
     suite: str
     tier: str
     metric: str
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """The tier's settings for search methods: population, generations, probes, shares..."""
+    """Settings of the tier for search methods: population, generations, probes, shares and the like."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """A size that a deployment target asks for: ``low`` to ``high`` parameters, embeddings included."""
+    """Deployment target by size: ``low`` to ``high`` parameters, embeddings included."""
 
     low: int
     high: int
@@ -173,7 +195,10 @@ class Window:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One validation evaluation. ``loss`` is nats per target token, teacher-forced."""
+    """Result of one validation evaluation.
+
+    ``loss`` is in the task's unit, usually nats a target token, teacher-forced.
+    """
 
     loss: float
     metrics: Mapping[str, float] = field(default_factory=dict)
@@ -181,69 +206,89 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One exported sub-network: what the harness will score, time and count.
+    """One exported sub-network that the harness scores, times and counts; made by ``Lab.candidate`` only.
 
-    Made by ``Lab.candidate`` only. ``limit_ms`` is the one of ``Lab.limits`` it was searched for
-    (None: no limit); ``origin`` says where its weights come from, such as ``inherited``,
-    ``continued`` or ``scratch``.
+    Attributes:
+        index: number of the candidate in its run, from 0.
+        policy: layer -> precision; None for float32.
+        origin: training of its weights, such as ``inherited``, ``continued`` or ``scratch``.
+        target: the one of ``Lab.limits`` that it was searched for; None if it was searched for none.
+        path: folder of the exported sub-network.
     """
 
     index: int
     architecture: Mapping[str, Any]
     policy: Mapping[str, str] | None
     origin: str
-    limit_ms: float | Window | None
+    target: float | Window | None
     valid: Measurement
     weights_sha256: str
     path: Path
 
+    @property
+    def limit_ms(self) -> float | Window | None:
+        """Former name of ``target``."""
+        warnings.warn(OLD_TARGET, DeprecationWarning, stacklevel=2)
+        return self.target
+
 
 class Budget(ABC):
-    """The method's view of its ledger."""
+    """A run's allowances and charges, as its method uses them; ``kind`` is one of ``BUDGETED_KINDS``."""
 
     @abstractmethod
     def total(self, kind: str) -> float:
-        """The allowance of one of ``LIMITED``."""
+        """Return the allowance.
+
+        Raises:
+            ValueError: the kind has no allowance.
+        """
 
     @abstractmethod
     def spent(self, kind: str) -> float:
-        """What has been charged so far."""
+        """Return the amount charged so far."""
 
     @abstractmethod
     def charge(self, kind: str, amount: float = 1) -> None:
-        """Charge something the harness cannot see by itself (a predictor fit or its calls).
+        """Charge work that the harness cannot observe, such as a predictor's fit or its calls.
 
         Raises:
-            BudgetExhausted: the charge would pass the allowance; nothing is charged.
+            BudgetExhausted: the charge would exceed the allowance; nothing is charged.
+            ValueError: no such kind, or an amount that is negative or not finite.
         """
 
     def left(self, kind: str) -> float:
-        """What may still be charged, never negative."""
+        """Return the amount that may still be charged, from 0 up."""
         return max(0.0, self.total(kind) - self.spent(kind))
 
 
 class Checkpoint(ABC):
-    """Where a long phase keeps its state. The ledger is saved and restored with it, so that a
-    resumed run has charged exactly what an uninterrupted one has."""
+    """Stored state of a long phase.
+
+    The ledger is saved and restored with it, so that a resumed run has the charges of an uninterrupted one.
+    """
 
     @abstractmethod
     def due(self) -> bool:
-        """True when it is time to save; the harness decides, not the method."""
+        """Return whether it is time to save; the harness decides."""
 
     @abstractmethod
     def save(self, state: Mapping[str, Any]) -> None:
-        """Write ``state`` (nested dicts of tensors, numbers, strings) atomically."""
+        """Write ``state`` atomically: nested dicts of tensors, numbers and strings."""
 
     @abstractmethod
     def load(self) -> dict[str, Any] | None:
-        """The last saved state, or None on a fresh start."""
+        """Return the last saved state; None on a fresh start."""
 
 
 class TrainBatches(ABC):
     """Training batches within an allowance, in an order fixed by the seed.
 
-    Iterating charges ``passes`` tokens per target token before a batch is handed out and ends
-    when the share is spent. ``total`` is the share in tokens; ``spent`` what has been used of it.
+    Iteration charges ``passes`` tokens per target token before it yields a batch, and ends when the share is
+    spent.
+
+    Attributes:
+        total: the share, in tokens.
+        spent: tokens charged so far.
     """
 
     total: float
@@ -254,60 +299,66 @@ class TrainBatches(ABC):
 
     @abstractmethod
     def state(self) -> dict[str, Any]:
-        """What ``restore`` needs to go on after the last batch handed out."""
+        """Return the state from which ``restore`` continues after the last batch yielded."""
 
     @abstractmethod
-    def restore(self, state: Mapping[str, Any]) -> None: ...
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continue after the batch at which ``state`` was taken."""
 
 
 class Lab(ABC):
-    """All that a method is given. Anything that costs is charged here."""
+    """Interface of the harness to a running method. Every cost is charged here."""
 
     task: TaskInfo
     space: Any
     """A ``supernet.space.SearchSpace``."""
     recipe: Any
-    """The tier's ``supernet.train.Recipe``: the same for every method."""
+    """Training recipe of the tier, a ``supernet.recipe.Recipe``: the same for every method."""
     seed: int
     rng: Any
     """A ``numpy.random.Generator`` derived from the run's seed."""
     device: str
     budget: Budget
     limits: tuple[float | Window, ...]
-    """One per deployment target: a latency in milliseconds on this profile, or a window of sizes."""
+    """Deployment targets: latencies in milliseconds on this profile, or windows of sizes."""
     options: Mapping[str, Any]
-    """Every option that the method declares, typed: as given, else its default."""
+    """Values of all options that the method declares, typed."""
     given: tuple[tuple[float | Window | None, Any], ...]
-    """``(limit, architecture)`` of the run this one depends on (``Method.follows``)."""
+    """``(target, architecture)`` of the candidates of the run that this one follows (``Method.follows``)."""
     scratch: Path
+    """Folder for files of the method's own."""
     precisions: tuple[str, ...]
-    """What a layer of a policy may be in the runtime that serves this task's networks."""
+    """Precisions that a policy may assign to a layer, in the runtime that serves this task's networks."""
     say: Any
-    """Takes one line for the user and the log."""
+    """Function that shows one line to the user and writes it to the log."""
 
     @abstractmethod
     def supernet(self, source: Any = None, only: Any = None, space: Any = None) -> Any:
-        """A fresh ``supernet.elastic.SuperNet`` of the task's family, seeded, on ``device``.
+        """Return a fresh ``supernet.elastic.SuperNet`` of the task's family, seeded, on ``device``.
 
         Args:
-            source: ``(family, generator, device) -> WeightSource``; default ``SharedSlices``.
-            only: an architecture: a network of just that shape, for training it alone.
-            space: a ``SearchSpace`` of the method's own; what it has drawn, all of the Lab takes.
+            source: ``(family, generator, device) -> WeightSource``; by default ``SharedSlices``.
+            only: an architecture, for a network of just that shape that is trained alone.
+            space: a ``SearchSpace`` of the method's own, whose architectures the whole Lab then accepts.
         """
 
     @abstractmethod
     def inherit(self, index: int = 0) -> Any:
-        """Entry ``index`` of ``given`` as its run exported it: a network of just that shape.
+        """Return entry ``index`` of ``given`` with the weights that its run exported, in just that shape.
 
-        Whoever takes weights pays for them: at the first call all that the run they come from spent
-        of tokens, evaluations and probes is charged. For methods that declare ``inherits``.
+        Inherited weights are charged: the first call costs all tokens, evaluations and probes that the run
+        they come from spent. For methods that declare ``inherits``.
+
+        Raises:
+            BudgetExhausted: the allowance does not cover that.
         """
 
     @abstractmethod
     def train_batches(self, share: float = 1.0, passes: float = 1) -> TrainBatches:
-        """Batches for ``share`` of the *total* token allowance, ``passes`` passes over each.
+        """Return batches for ``share`` of the *total* token allowance.
 
-        The network's own meter charges every pass beyond the declared ones.
+        Args:
+            passes: forward-backward passes over each batch; the network's meter charges every further one.
         """
 
     @abstractmethod
@@ -319,50 +370,54 @@ class Lab(ABC):
         share: float = 1.0,
         policy: Mapping[str, str] | None = None,
     ) -> Measurement:
-        """Validation loss of one sub-network with the weights ``net`` gives it; one evaluation.
+        """Return the validation loss of one sub-network with its weights in ``net``; costs one evaluation.
 
         Args:
-            policy: of low precision, as in ``candidate``; computed by
-            ``supernet.quantization.fake_quantize``, on ``device``.
-            objective: a ``supernet.train.Objective`` to judge by instead of the task's own loss.
-            share: of the validation data, the first part, charged as that share of an evaluation.
+            objective: a ``supernet.objective.Objective`` in place of the task's own loss.
+            share: first part of the validation data, charged as that share of an evaluation.
+            policy: precisions as in ``candidate``, emulated by ``supernet.quantization.fake_quantize``.
+
+        Raises:
+            BudgetExhausted: the allowance does not cover it.
         """
 
     @abstractmethod
     def validation_batches(self, share: float) -> Any:
-        """The first ``share`` of the validation data as batches, for losses of a method's own.
+        """Return the first ``share`` of the validation data as batches, for losses of a method's own.
 
-        That share of an evaluation is charged for one pass over them; charge ``budget`` for what you run
-        beyond it.
+        One pass over them costs that share of an evaluation; charge further passes to ``budget``.
         """
 
     @abstractmethod
     def probe(self, architecture: Any, policy: Mapping[str, str] | None = None) -> float:
-        """Latency in milliseconds of the exported sub-network, random weights; one probe.
+        """Return the latency in milliseconds of the exported sub-network, random weights; costs one probe.
 
-        Timed on this machine; in translation's smoke tier counted, so that no other program decides."""
+        It is timed on this machine; in translation's smoke tier it is computed from operator counts, so that
+        other programs have no influence.
+        """
 
     @abstractmethod
     def energy(self, architecture: Any, policy: Mapping[str, str] | None = None) -> float:
-        """Joules that the machine takes for one inference of the exported sub-network, random weights; one
-        probe. Where it comes from, a meter or codecarbon's estimate, is said and stands in the record."""
+        """Return the joules of one inference of the exported sub-network, random weights; costs one probe.
+
+        The record states the source: a meter, or codecarbon's estimate.
+        """
 
     @abstractmethod
     def bytes(self, architecture: Any, policy: Mapping[str, str] | None = None) -> int:
-        """Of the exported sub-network's weights as they are deployed; free of charge."""
+        """Return the bytes of the exported sub-network's weights as deployed; free of charge."""
 
     @abstractmethod
     def units(self, architecture: Any) -> Mapping[str, tuple[int, ...]]:
-        """Every layer that a policy may name, with the shape of its weight; free of charge."""
+        """Return every layer that a policy may name, with the shape of its weight; free of charge."""
 
     @abstractmethod
     def size(self, architecture: Any) -> int:
-        """Parameters of the exported sub-network, embeddings included; free of charge."""
+        """Return the parameters of the exported sub-network, embeddings included; free of charge."""
 
     @abstractmethod
     def fits(self, architecture: Any, limit: Any) -> bool:
-        """Whether a sub-network meets one of ``limits``: sizes are counted, free of charge; latency
-        takes a probe."""
+        """Return whether a sub-network meets one of ``limits``; a latency costs one probe, a size nothing."""
 
     @abstractmethod
     def candidate(
@@ -372,35 +427,48 @@ class Lab(ABC):
         policy: Mapping[str, str] | None = None,
         *,
         origin: str = "inherited",
+        target: float | Window | None = None,
         limit_ms: float | Window | None = None,
     ) -> Candidate:
-        """Export one sub-network as the run's proposal. Validated by the harness, off the books.
+        """Export one sub-network as a candidate, to be yielded; the harness validates it free of charge.
 
-        Under a ``policy`` (linear or convolution -> precision, see ``units`` and ``precisions``) what is
-        validated, scored and timed is the network in that precision.
+        Args:
+            policy: layer -> precision, see ``units`` and ``precisions``. The network is validated, scored and
+                timed in these precisions; None: float32.
+            origin: training of its weights, such as ``inherited``, ``continued`` or ``scratch``.
+            target: the one of ``limits`` that it was searched for.
+            limit_ms: former name of ``target``, for one release.
         """
 
     @abstractmethod
     def checkpoint(self, name: str) -> Checkpoint:
-        """A named place for the state of a long phase."""
+        """Return the checkpoint of a long phase, by name."""
 
     @abstractmethod
     def phase(self, name: str) -> AbstractContextManager[None]:
-        """Everything charged inside is booked under ``name``."""
+        """Return a context manager; charges inside it are booked under ``name``."""
 
     @abstractmethod
     def progress(self, done: float, total: float, note: str = "") -> None:
-        """Report progress of the current phase; drives the bar and its estimate."""
+        """Report the progress of the current phase, for the bar and its estimate."""
 
 
 class Method(ABC):
     """A search method: one class, one file, no registration.
 
-    ``follows`` names a method whose candidates' architectures this one is given (as ``lab.given``):
-    its run comes first; with ``inherits``, their weights too (``lab.inherit``). ``suite``: the only suite
-    that it is for. ``options``: those it takes; one that is not declared is refused. ``needs``: the least
-    allowances. ``trials``: sets of options, literal, to be tried under external tuning. ``url``: where others
-    get its file, of this very version, where neither a package nor a repository brings it.
+    All attributes are plain constants in the class body: a plan reads them without executing the file.
+
+    Attributes:
+        name: lower-case letters, digits and hyphens.
+        version: to be raised when results change.
+        summary: one line for ``supernet-bench list methods``.
+        follows: name of a method whose run comes first, and whose candidates are ``lab.given``.
+        inherits: True if this method also takes their weights (``lab.inherit``).
+        suite: the only suite of the method; None for all.
+        options: declarations; any other option is refused.
+        needs: smallest allowances.
+        trials: sets of options to be tried under external tuning, literal.
+        url: address of the file in this version, if neither a package nor a repository has it.
     """
 
     name: ClassVar[str]
@@ -415,10 +483,10 @@ class Method(ABC):
     url: ClassVar[str] = ""
 
     def supports(self, task: TaskInfo) -> Skip | None:
-        """None when the method applies to ``task``, else the reason why not."""
+        """Return None if the method applies to ``task``, else the reason why not."""
         other = Skip(f"{self.name} is for the suite {self.suite}: supernet-bench run {self.suite}")
         return None if self.suite in (None, task.suite) else other
 
     @abstractmethod
     def search(self, lab: Lab) -> Iterable[Candidate]:
-        """Yield candidates. What was yielded before the budget ended counts."""
+        """Yield candidates; those yielded before the budget ends count."""

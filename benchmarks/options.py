@@ -11,7 +11,7 @@ from benchmarks.api import Option, UsageError
 
 WORDS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False)
 IGNORED = "options it never asked for"
-"""What the message of a run says of options that were given and never read."""
+"""Words of a run's message for options that were given and never read."""
 LISTED = "see them all: supernet-bench list methods"
 
 

@@ -1,4 +1,4 @@
-"""Which methods there are: entry points of ``supernet_bench.methods``, and ``path.py:Class``.
+"""Registry of methods: entry points of ``supernet_bench.methods``, and ``path.py:Class``.
 
 Nothing here imports a method: its file is parsed, so that listing and planning are quick and a
 stranger's file runs in its own process only. ``load`` is for that process.
@@ -25,7 +25,7 @@ GROUP = "supernet_bench.methods"
 DECLARED = {"options": Option, "needs": Need}
 """Attribute of a method class -> the kind of declarations in it."""
 FACTS = ("name", "version", "summary", "follows", "inherits", "suite", "trials", "url", *DECLARED)
-"""What the harness reads of a method class: plain constants in the class body, or inherited."""
+"""Attributes of a method class that the harness reads: plain constants in its body, or inherited."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class MethodRef:
     source: str
     """``package.module:Class`` or ``/path/to/file.py:Class``: what ``load`` takes."""
     sha256: str
-    """Of the code of the method's file and of the modules that it brings (``benchmarks.identity``)."""
+    """Digest of the code of the method's file and of the modules that it brings (``benchmarks.identity``)."""
     origin: str
     """The distribution that brings it, or the file as the user typed it."""
     version: str = "1"
@@ -62,7 +62,7 @@ def suggest(word: str, known: Iterable[str]) -> str:
 
 
 def unknown(kind: str, word: str, known: Iterable[str], then: str) -> UsageError:
-    """The error for a name that does not exist: the nearest one, all known ones, what to type."""
+    """Return the error for an unknown name, with the nearest name, all known ones and the command to type."""
     names = sorted(known)
     first = f"no {kind} '{word}'. {suggest(word, names)}".rstrip()
     return UsageError(f"{first}\nknown: {' '.join(names) or 'none'}\n{then}")
@@ -75,18 +75,19 @@ def installed() -> dict[str, importlib.metadata.EntryPoint]:
 
 def methods() -> dict[str, MethodRef | UsageError]:
     """Every installed method by name; a broken one is there as the error that says why."""
-    found: dict[str, MethodRef | UsageError] = {}
+    refs: dict[str, MethodRef | UsageError] = {}
     for name, entry in sorted(installed().items()):
         try:
-            found[name] = _from_entry(entry)
+            refs[name] = _from_entry(entry)
         except UsageError as error:
-            found[name] = error
-    return found
+            refs[name] = error
+    return refs
 
 
 def find(word: str) -> MethodRef:
-    """The method that a user calls ``word``: an installed name, ``path.py:Class``, or ``A+B``: B on top of
-    what A found, whomever else B would follow.
+    """Return a method by an installed name, ``path.py:Class``, or ``A+B``.
+
+    ``A+B`` is B that follows A in place of the method that B declares.
 
     Raises:
         UsageError: no such method, its file cannot be read as one, or B follows nobody.
@@ -130,10 +131,10 @@ def load(source: str) -> type[Method]:
         spec.loader.exec_module(module)
     else:
         module = importlib.import_module(where)
-    found: Any = getattr(module, class_name, None)
-    if not (isinstance(found, type) and issubclass(found, Method)):
-        raise UsageError(f"'{source}' is not a benchmarks.api.Method but {found!r}")
-    return found
+    loaded: object = getattr(module, class_name, None)
+    if not (isinstance(loaded, type) and issubclass(loaded, Method)):
+        raise UsageError(f"'{source}' is not a benchmarks.api.Method but {loaded!r}")
+    return loaded
 
 
 def _from_entry(entry: importlib.metadata.EntryPoint) -> MethodRef:
@@ -173,7 +174,7 @@ def _ref(source: str, origin: str, facts: dict[str, Any], sha256: str) -> Method
 
 
 def module_file(name: str) -> Path | None:
-    """Where module ``name`` stands, without importing its packages as ``find_spec`` would."""
+    """Return the file of a module, without importing its packages as ``find_spec`` would; None if absent."""
     top, *rest = name.split(".")
     try:
         spec = importlib.util.find_spec(top)
@@ -217,7 +218,7 @@ def _imports(tree: ast.Module) -> dict[str, tuple[str, str]]:
 
 
 def _facts(file: Path, class_name: str) -> dict[str, Any]:
-    """The constants in the body of a class and of its bases; ``supports`` where it is overridden."""
+    """Return the constants in the body of a class and of its bases; ``supports`` if it is overridden."""
     tree = _parse(file)
     classes = _classes(tree)
     if class_name not in classes:
@@ -252,12 +253,12 @@ def _facts(file: Path, class_name: str) -> dict[str, Any]:
 
 
 def _trials(file: Path, value: ast.expr) -> tuple[dict[str, Any], ...]:
-    """The literal ``trials`` of a class body."""
+    """Return the literal ``trials`` of a class body."""
     try:
-        found = tuple(ast.literal_eval(value))
-        json.dumps(found, allow_nan=False)
-        if all(isinstance(trial, dict) and all(isinstance(k, str) for k in trial) for trial in found):
-            return found
+        declared = tuple(ast.literal_eval(value))
+        json.dumps(declared, allow_nan=False)
+        if all(isinstance(trial, dict) and all(isinstance(k, str) for k in trial) for trial in declared):
+            return declared
     except (ValueError, TypeError):
         pass
     raise UsageError(
@@ -270,13 +271,13 @@ def _declarations(file: Path, tree: ast.Module, attribute: str, value: ast.expr)
     """Return the ``options`` or ``needs`` of a class body."""
     kind = DECLARED[attribute]
     try:
-        found = tuple(_evaluated(file, tree, value))
-        if not all(isinstance(entry, kind) for entry in found):
+        declared = tuple(_evaluated(file, tree, value))
+        if not all(isinstance(entry, kind) for entry in declared):
             raise ValueError(f"a tuple of {kind.__name__}(...) is needed")
-        names = [entry.name for entry in found if isinstance(entry, Option)]
+        names = [entry.name for entry in declared if isinstance(entry, Option)]
         if len(set(names)) != len(names):
             raise ValueError("two of one name")
-        idle = {entry.idle[0] for entry in found if isinstance(entry, Option) and entry.idle}
+        idle = {entry.idle[0] for entry in declared if isinstance(entry, Option) and entry.idle}
         if not idle <= set(names):
             raise ValueError(f"idle names no option of this class: {', '.join(sorted(idle - set(names)))}")
     except (ValueError, TypeError, SyntaxError) as error:
@@ -284,14 +285,14 @@ def _declarations(file: Path, tree: ast.Module, attribute: str, value: ast.expr)
             f"'{file.name}', line {value.lineno}: {attribute}: {error}\n"
             f"write literals, such as {EXAMPLES[attribute]}"
         ) from None
-    return found
+    return declared
 
 
 EXAMPLES = {
     "options": 'options = (Option("after", str, "scratch", choices=("scratch", "inherit"), help="..."),)',
     "needs": 'needs = (Need("probes", 8, why="its latency predictor"),)',
 }
-"""Of declarations, for messages."""
+"""Example of each declaration, for messages."""
 _KINDS = {kind.__name__: kind for kind in (str, int, float, bool)}
 
 
@@ -341,8 +342,11 @@ def _constant(file: Path, tree: ast.Module, name: str) -> Any:
 
 
 def sources(source: str) -> dict[str, Path]:
-    """The files a method consists of, by module name: its own, and those of its package, or beside it, that
-    it imports. ``source`` as in ``MethodRef``."""
+    """Return the files of a method by module name: its own, and imported ones of its package or folder.
+
+    Args:
+        source: as in ``MethodRef``.
+    """
     where = source.rpartition(":")[0]
     if where.endswith(".py"):
         return _files(Path(where), None)
@@ -371,14 +375,17 @@ def _source(path: Path) -> tuple[bytes, bool]:
 
 
 def _alone(file: Path, module: str) -> bool:
-    """Whether a module is in no package, and in a folder of its own."""
+    """Return whether a module is in no package, and not among installed packages."""
     inside = "." in module or file.name == "__init__.py"
     return not inside and file.parent.name not in ("site-packages", "dist-packages")
 
 
 def _files(file: Path, module: str | None, package: str | None = None) -> dict[str, Path]:
-    """The files of a module and of the modules that it brings: of ``package``, by default its top-level one;
-    of a file that is in none, those beside it (in a folder of installed packages they are other people's)."""
+    """Return the files of a module and of the modules that it brings.
+
+    Those are the modules of ``package``, by default its top-level one; of a file in no package, the modules
+    beside it, unless its folder holds installed packages.
+    """
     paths: dict[str, Path] = {}
 
     def installed_module(name: str) -> tuple[bytes, bool] | None:
@@ -415,7 +422,7 @@ def digest(file: Path, module: str | None, package: str | None = None) -> str:
         module: its dotted name; None for a file that is in no package.
         package: the modules of this package count; by default the top-level one.
     """
-    found = _files(file, module, package)
-    own = sorted({name.partition(".")[0] for name in found})
+    files = _files(file, module, package)
+    own = sorted({name.partition(".")[0] for name in files})
     ours = tuple(dict.fromkeys((*identity.OURS, *own)))
-    return identity.digest_of((path.read_bytes() for path in found.values()), ours)
+    return identity.digest_of((path.read_bytes() for path in files.values()), ours)

@@ -25,4 +25,4 @@ class Thrifty(Method):
             fast = [a for a in drawn if lab.fits(a, limit)] or [lab.space.smallest()]
             best = min(fast, key=lambda a: lab.evaluate(net, a).loss)
             winner = train(net.collapse(best), 0.8 / len(lab.limits), f"winner-{i}")
-            yield lab.candidate(winner, best, origin="continued", limit_ms=limit)
+            yield lab.candidate(winner, best, origin="continued", target=limit)

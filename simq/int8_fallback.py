@@ -47,7 +47,7 @@ class UniformInt8Fallback(JointSearch):
             architecture, policy = evaluator.space.decode(archive.genomes[best(evaluator, archive, limit)])
             with lab.phase("fallback"):
                 policy = fallen_back(lab, net, architecture, policy, tolerance, each)
-            yield lab.candidate(net, architecture, policy, origin="inherited", limit_ms=limit)
+            yield lab.candidate(net, architecture, policy, origin="inherited", target=limit)
 
 
 def fallen_back(

@@ -144,4 +144,4 @@ def proposed(lab: Lab, net: Any, evaluator: Measured, archive: Archive) -> Itera
     """For each limit its best measured network."""
     for limit in lab.limits if len(archive.rows) else ():
         architecture, policy = evaluator.space.decode(archive.genomes[best(evaluator, archive, limit)])
-        yield lab.candidate(net, architecture, policy, origin="inherited", limit_ms=limit)
+        yield lab.candidate(net, architecture, policy, origin="inherited", target=limit)

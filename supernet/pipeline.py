@@ -162,7 +162,7 @@ def supernet_search(
 
             best = find(lab, score, allowed_under(limit), evaluations, known)
             winners.append((limit, best))
-            yield lab.candidate(net, best, origin="inherited", limit_ms=limit)
+            yield lab.candidate(net, best, origin="inherited", target=limit)
     if after == "inherit":
         return
     for i, (limit, best) in enumerate(winners):
@@ -171,7 +171,7 @@ def supernet_search(
             factor = lab.task.settings["continue_rate"] if after == "continue" else 1.0
             train(lab, fresh, SinglePath(), retrain / len(winners), f"retrain-{i}", factor)
             yield lab.candidate(
-                fresh, best, origin="continued" if after == "continue" else "retrained", limit_ms=limit
+                fresh, best, origin="continued" if after == "continue" else "retrained", target=limit
             )
 
 

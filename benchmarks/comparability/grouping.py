@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import identity
-from benchmarks.api import LIMITED, UsageError
+from benchmarks.api import BUDGETED_KINDS, UsageError
 from benchmarks.records.canonical import canonical
 from benchmarks.records.spec import SELF, ruleset_of
 from benchmarks.records.text import sanitize
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from benchmarks.comparability.run_summary import RunSummary
 
 
-COUNTED = tuple(kind for kind in LIMITED if kind != "seconds")
+COUNTED = tuple(kind for kind in BUDGETED_KINDS if kind != "seconds")
 """Kinds of allowance that comparable runs share.
 
 Seconds are a safety net: a run that they did not stop is the same under any, and a stopped one is never
@@ -136,7 +136,7 @@ def obstacle(run: RunSummary) -> str:
         return f"failed: {run.message}"
     if run.status != "done":
         return f"stopped: {run.message}"
-    for kind, share in zip(LIMITED, run.spent, strict=False):
+    for kind, share in zip(BUDGETED_KINDS, run.spent, strict=False):
         if kind != "seconds" and share > 1 + 1e-6:
             return f"spent {share:.0%} of its {kind}"
     return ""

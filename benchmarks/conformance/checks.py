@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.api import LIMITED
+from benchmarks.api import BUDGETED_KINDS
 from benchmarks.conformance.suite import FinishedRun, Runs
 from benchmarks.options import IGNORED
 from benchmarks.records.text import sanitize
@@ -136,14 +136,14 @@ def check_budget(runs: Runs) -> Check:
         observed = f"when every charge was refused from half-way on: {message}"
         return Check(name, FAILED, observed, reason, fix)
     shares = run.outcome["ledger"]["share"]
-    spent = ", ".join(f"{kind} {shares.get(kind, 0):.0%}" for kind in LIMITED)
+    spent = ", ".join(f"{kind} {shares.get(kind, 0):.0%}" for kind in BUDGETED_KINDS)
     return Check(name, OK, f"stopped by itself at {spent}; refused charges end it well")
 
 
 def _uncharged(runs: Runs) -> Iterator[str]:
     """Yield a line for each kind that exceeds its allowance, or of which more was used than charged."""
     run = runs.undisturbed
-    for kind in LIMITED:
+    for kind in BUDGETED_KINDS:
         if run.total(kind) > runs.budget[kind] * (1 + 1e-9):
             yield f"{run.total(kind):g} {kind} were spent of {runs.budget[kind]:g}"
     used = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 
 from benchmarks.api import (
+    OLD_TARGET,
     Budget,
     Candidate,
     Checkpoint,
@@ -373,11 +375,15 @@ class BenchLab(LabBookkeeping):
         policy: Mapping[str, str] | None = None,
         *,
         origin: str = "inherited",
+        target: float | Window | None = None,
         limit_ms: float | Window | None = None,
     ) -> Candidate:
+        if limit_ms is not None:
+            warnings.warn(OLD_TARGET, DeprecationWarning, stacklevel=2)
+            target = limit_ms
         architecture = self._resolve_architecture(architecture, net.family)
         policy = self._resolve_policy(net.family, architecture, policy)
-        key = f"{architecture.key()} {origin} {limit_ms}"
+        key = f"{architecture.key()} {origin} {target}"
         key += f" {sorted(policy.items())}" if policy else ""
         known = self._replay("candidate", key, None)
         self.yield_to_timing()
@@ -386,14 +392,14 @@ class BenchLab(LabBookkeeping):
         with self.ledger.clock.pause("export"), untouched_random_state(self.device):
             if known is None or not is_intact(folder, known["weights_sha256"]):
                 module = net.export(architecture)
-                if isinstance(limit_ms, Window):
-                    check_size(module, limit_ms)
+                if isinstance(target, Window):
+                    check_size(module, target)
                 exported = net, module, architecture, policy
                 written = write_candidate(folder, *exported, self.device, self._validate, self._workload)
                 if known is None:
                     known = {**written, "index": index}
                     known |= {"architecture": architecture.to_dict(), "origin": origin}
-                    known |= {"policy": policy} | self._limit_fields(limit_ms)
+                    known |= {"policy": policy} | self._limit_fields(target)
                     spec = net.family.spec()
                     if spec["space"]["name"].partition(":")[0] != self.space.name:
                         known |= {"space": spec["space"]}
@@ -408,7 +414,7 @@ class BenchLab(LabBookkeeping):
             architecture=architecture,
             policy=known["policy"],
             origin=origin,
-            limit_ms=limit_ms,
+            target=target,
             valid=Measurement(known["valid"]["loss"], known["valid"]["metrics"]),
             weights_sha256=known["weights_sha256"],
             path=folder,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypedDict
 
-from benchmarks.api import LIMITED, TALLIED, Budget, BudgetExhausted
+from benchmarks.api import BUDGETED_KINDS, UNLIMITED_KINDS, Budget, BudgetExhausted
 from benchmarks.records import record
 
 FIRST_PHASE = "search"
@@ -90,7 +90,7 @@ class Ledger(Budget):
     """Charges by phase and kind against fixed allowances.
 
     Args:
-        allowance: one positive number for each of ``LIMITED``.
+        allowance: one positive number for each of ``BUDGETED_KINDS``.
         clock: clock of the seconds.
         parts: number of equal parts in which the allowance is spent, one after the other (``next_part``).
             ``total``, ``spent`` and ``left`` refer to the open part.
@@ -103,13 +103,13 @@ class Ledger(Budget):
     """
 
     def __init__(self, allowance: Mapping[str, float], clock: Clock, parts: int = 1) -> None:
-        for kind in LIMITED:
+        for kind in BUDGETED_KINDS:
             if not allowance.get(kind, 0) > 0:
                 raise ValueError(f"no allowance of {kind} in {dict(allowance)}")
-        self.allowance = {kind: float(allowance[kind]) for kind in LIMITED}
+        self.allowance = {kind: float(allowance[kind]) for kind in BUDGETED_KINDS}
         self.clock, self._parts = clock, parts
         self.stopped_by: str | None = None
-        self._before = dict.fromkeys(LIMITED, 0.0)
+        self._before = dict.fromkeys(BUDGETED_KINDS, 0.0)
         self._booked: dict[tuple[str, str], float] = {}
         self._phases = [FIRST_PHASE]
         self._seconds_booked = 0.0
@@ -123,7 +123,7 @@ class Ledger(Budget):
 
     def total(self, kind: str) -> float:
         if kind not in self.allowance:
-            raise ValueError(f"{kind!r} has no allowance; those that have: {', '.join(LIMITED)}")
+            raise ValueError(f"{kind!r} has no allowance; those that have: {', '.join(BUDGETED_KINDS)}")
         return self.allowance[kind] / self._parts
 
     def spent(self, kind: str) -> float:
@@ -131,7 +131,7 @@ class Ledger(Budget):
 
     def next_part(self) -> None:
         """Close the open part; its rest is lost."""
-        self._before = {kind: self._all(kind) for kind in LIMITED}
+        self._before = {kind: self._all(kind) for kind in BUDGETED_KINDS}
 
     def _all(self, kind: str) -> float:
         """Return the charges of all parts together."""
@@ -140,8 +140,8 @@ class Ledger(Budget):
         return math.fsum(amount for (_, booked), amount in tuple(self._booked.items()) if booked == kind)
 
     def charge(self, kind: str, amount: float = 1) -> None:
-        if kind not in (*LIMITED, *TALLIED) or kind in ("seconds", "joules"):
-            allowed = [k for k in (*LIMITED, *TALLIED) if k not in ("seconds", "joules")]
+        if kind not in (*BUDGETED_KINDS, *UNLIMITED_KINDS) or kind in ("seconds", "joules"):
+            allowed = [k for k in (*BUDGETED_KINDS, *UNLIMITED_KINDS) if k not in ("seconds", "joules")]
             raise ValueError(f"cannot charge {kind!r}; a method may charge {', '.join(allowed)}")
         if not (math.isfinite(amount) and amount >= 0):
             raise ValueError(f"cannot charge {amount!r} {kind}: a finite number from 0 up")
@@ -210,7 +210,8 @@ class Ledger(Budget):
 
     def totals(self) -> dict[str, float]:
         """Return kind -> amount, of every kind with an allowance and of the others that were charged."""
-        kinds = [*LIMITED, *(k for k in TALLIED if any(kind == k for _, kind in tuple(self._booked)))]
+        charged = {kind for _, kind in tuple(self._booked)}
+        kinds = [*BUDGETED_KINDS, *(kind for kind in UNLIMITED_KINDS if kind in charged)]
         return {kind: self._all(kind) for kind in kinds}
 
     def report(self) -> record.Ledger:
@@ -224,6 +225,6 @@ class Ledger(Budget):
                 if amount > 0
             ],
             "totals": totals,
-            "share": {kind: totals[kind] / self.allowance[kind] for kind in LIMITED},
+            "share": {kind: totals[kind] / self.allowance[kind] for kind in BUDGETED_KINDS},
             "timeline": list(self.timeline),
         }

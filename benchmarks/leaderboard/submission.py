@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from benchmarks import options, registry
-from benchmarks.api import LIMITED, UsageError
+from benchmarks.api import BUDGETED_KINDS, UsageError
 from benchmarks.comparability.grouping import COUNTED
 from benchmarks.hardware import profiles
 from benchmarks.hardware.probe import ProbedGpu, ProbedMachine
@@ -185,7 +185,7 @@ def _options(record: Record) -> Iterator[str]:
 
 def _ledger(record: Record) -> Iterator[str]:
     totals, share, budget = record["ledger"]["totals"], record["ledger"]["share"], record["spec"]["budget"]
-    for kind in LIMITED:
+    for kind in BUDGETED_KINDS:
         allowance, total = budget.get(kind), totals.get(kind, 0.0)
         if allowance is None:
             yield f"spec.budget.{kind}: no limit; only runs with an allowance are compared"

@@ -1,4 +1,4 @@
-"""How long what is planned will take: from past runs where there are any, else from the tier's figures."""
+"""Estimates of a plan's duration: from past runs if there are any, else from the tier's throughput."""
 
 from __future__ import annotations
 

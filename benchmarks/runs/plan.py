@@ -1,4 +1,4 @@
-"""What is to be run: task x method x seed as content-hashed run specs, with what is there already.
+"""Plan of runs: task x method x seed as content-hashed specifications, with the records that exist.
 
 No torch and no method code: planning the same command a second time costs milliseconds.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import identity
-from benchmarks.api import LIMITED, InvalidRecord, Need, UsageError
+from benchmarks.api import BUDGETED_KINDS, InvalidRecord, Need, UsageError
 from benchmarks.options import checked
 from benchmarks.records import store
 from benchmarks.records.record import Record
@@ -23,7 +23,7 @@ from benchmarks.registry import MethodRef, find, suggest
 
 @dataclass(frozen=True)
 class Folders:
-    """Where a suite's results on this machine stand: ``DIR/<suite>-<tier>``."""
+    """Folders of a suite's results on this machine: ``DIR/<suite>-<tier>``."""
 
     results: Path
     suite: str
@@ -46,7 +46,7 @@ class Folders:
 
     @property
     def runs(self) -> Path:
-        """What unfinished runs need, and their logs."""
+        """Folder of unfinished runs' files, and of all logs."""
         return self.home / "runs"
 
     @property
@@ -62,19 +62,19 @@ class PlannedRun:
     spec: RunSpec
     method: MethodRef
     first: PlannedRun | None = None
-    """The run that it follows."""
+    """Run that this one follows."""
     state: str = "new"
     """``done`` (a finished record is there), ``failed`` or ``stopped`` by its seconds (both are run again),
     ``partial``, ``new``."""
     record: Record | None = None
     estimate: float | None = None
-    """Seconds that it will still take; None where unknown."""
+    """Remaining seconds; None if unknown."""
     basis: str = ""
-    """Where the estimate comes from."""
+    """Source of the estimate."""
 
     @property
     def label(self) -> str:
-        """How a person calls it."""
+        """Name for people."""
         return f"{self.spec.method} seed {self.spec.seed}"
 
 
@@ -90,7 +90,7 @@ class Plan:
 
     @property
     def pending(self) -> list[PlannedRun]:
-        """What is not done yet."""
+        """Runs that are not done yet."""
         return [run for run in self.runs if run.state != "done"]
 
     @property
@@ -100,7 +100,7 @@ class Plan:
         return math.fsum(e for e in estimates if e is not None) if None not in estimates else None
 
     def to_dict(self) -> dict[str, Any]:
-        """For ``--json``."""
+        """Return the plan as ``--json`` prints it."""
         return {
             "suite": self.folders.suite,
             "tier": self.folders.tier,
@@ -117,7 +117,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class PlanRequest:
-    """What was asked for, checked as far as it can be without its parts."""
+    """Selection of runs: the arguments of a plan."""
 
     tasks: Sequence[Any]
     """``benchmarks.tasks`` objects."""
@@ -136,11 +136,11 @@ class PlanRequest:
 
 
 LARGEST = 1e15
-"""Of an allowance: whole numbers up to here are exact."""
+"""Largest allowance: whole numbers up to here are exact in floating point."""
 
 
 def scale_budget(budget: Mapping[str, float], factor: float) -> dict[str, float]:
-    """A budget ``factor`` times as large; countable kinds rounded up to whole ones.
+    """Return a budget ``factor`` times as large; countable kinds are rounded up to whole numbers.
 
     Raises:
         UsageError: a factor or an allowance that is not a positive number, or that leaves nothing of one.
@@ -149,11 +149,11 @@ def scale_budget(budget: Mapping[str, float], factor: float) -> dict[str, float]
     if not (math.isfinite(factor) and factor > 0):
         raise UsageError(f"--budget-scale {factor:g}: a budget must be above zero; {own}")
     out: dict[str, float] = {}
-    for kind in LIMITED:
+    for kind in BUDGETED_KINDS:
         amount = budget.get(kind, 0)
         if not (math.isfinite(amount) and amount > 0):
             raise UsageError(
-                f"budget of {amount:g} {kind}: each kind needs one above zero ({', '.join(LIMITED)})"
+                f"budget of {amount:g} {kind}: each kind needs one above zero ({', '.join(BUDGETED_KINDS)})"
             )
         if not 1e-6 <= amount * factor <= LARGEST:
             few = "next to nothing" if amount * factor < 1 else "more than can be counted"
@@ -163,12 +163,16 @@ def scale_budget(budget: Mapping[str, float], factor: float) -> dict[str, float]
 
 
 def parse_seeds(text: str) -> list[int]:
-    """``3`` means seeds 1 to 3; ``2,5`` those two; ``7,`` the one."""
+    """Return the seeds of a text: ``3`` means 1 to 3, ``2,5`` those two, ``7,`` the single seed 7.
+
+    Raises:
+        UsageError: the text is neither a count nor distinct seeds.
+    """
     try:
-        found = [int(part) for part in text.split(",") if part.strip()]
+        numbers = [int(part) for part in text.split(",") if part.strip()]
     except ValueError:
-        found = []
-    seeds = found if "," in text else list(range(1, found[0] + 1)) if found else []
+        numbers = []
+    seeds = numbers if "," in text else list(range(1, numbers[0] + 1)) if numbers else []
     if not seeds or min(seeds) < 0 or len(set(seeds)) != len(seeds):
         raise UsageError(f"--seeds '{text}': a count such as 3 (seeds 1 to 3), or distinct seeds: 1,4 or 7,")
     return seeds
@@ -226,12 +230,12 @@ def _needs(method: MethodRef, tier: Any) -> list[tuple[Need, int]]:
     """Return what a method needs in a tier, with the amounts."""
     limits = len(getattr(tier, "limits", ()))
     targets = limits + len(getattr(tier, "windows", ()))
-    found = []
+    needed = []
     for need in method.needs:
         least = need.least.get(tier.space, 0) if isinstance(need.least, Mapping) else need.least
         if least and (limits or not need.timed):
-            found.append((need, least * (max(targets, 1) if need.each else 1)))
-    return found
+            needed.append((need, least * (max(targets, 1) if need.each else 1)))
+    return needed
 
 
 def sufficient_scale(budget: Mapping[str, float], currency: str, least: int) -> float:

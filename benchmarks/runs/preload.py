@@ -1,4 +1,4 @@
-"""What the fork server imports, so that no run pays for it: everything heavy, nothing that runs.
+"""Imports of the fork server, so that no run pays for them: all heavy modules, none that acts.
 
 Imported for its imports alone. A module missing here costs time, not correctness.
 """

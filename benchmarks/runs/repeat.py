@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
-from benchmarks.api import LIMITED, UsageError
+from benchmarks.api import BUDGETED_KINDS, UsageError
 from benchmarks.options import typed
 from benchmarks.records.record import Record
 from benchmarks.records.spec import SELF, Spec, allowances, ruleset_of
@@ -30,33 +30,33 @@ def command_words(
         leaders: records by id, among which options of the run that this one follows are looked for.
         here: on this machine, whatever it is: without the record's profile.
     """
-    spec, made = record["spec"], record["provenance"]
-    found = ["supernet-bench", "run", spec["suite"], "--task", spec["task"], "--tier", spec["tier"]]
-    found += ["--methods", _method(spec, made), "--seeds", f"{spec['seed']},"]
-    found += [] if here else ["--profile", spec["profile"]]
+    spec, origin = record["spec"], record["provenance"]
+    words = ["supernet-bench", "run", spec["suite"], "--task", spec["task"], "--tier", spec["tier"]]
+    words += ["--methods", _method(spec, origin), "--seeds", f"{spec['seed']},"]
+    words += [] if here else ["--profile", spec["profile"]]
     chain, leader = [spec], spec
     while (leads := (leaders or {}).get(str(leader["follows"]))) is not None:
         leader = leads["spec"]
         chain.append(leader)
-    for one in chain:
-        for name, value in sorted(one["options"].items()):
-            found += ["--option", f"{one['method']}.{name}={typed(value)}"]
+    for link in chain:
+        for name, value in sorted(link["options"].items()):
+            words += ["--option", f"{link['method']}.{name}={typed(value)}"]
     if (scale := _scale(spec)) != 1:
-        found += ["--budget-scale", repr(scale) if scale % 1 else f"{scale:g}"]
+        words += ["--budget-scale", repr(scale) if scale % 1 else f"{scale:g}"]
     if (ruleset := ruleset_of(spec)) != SELF:
-        found += ["--ruleset", ruleset]
-    if (jobs := made.get("jobs")) not in (None, 1):
-        found += ["--jobs", str(jobs)]  # it decides the number of threads
-    if _given(made["data"]):
-        found += ["--data-dir", "DIR"]
-    if "start" in made["data"]:
-        found += ["--start-from", "DIR"]
-    return found
+        words += ["--ruleset", ruleset]
+    if (jobs := origin.get("jobs")) not in (None, 1):
+        words += ["--jobs", str(jobs)]  # it decides the number of threads
+    if _given(origin["data"]):
+        words += ["--data-dir", "DIR"]
+    if "start" in origin["data"]:
+        words += ["--start-from", "DIR"]
+    return words
 
 
-def _method(spec: Mapping[str, Any], made: Mapping[str, Any]) -> str:
+def _method(spec: Mapping[str, Any], origin: Mapping[str, Any]) -> str:
     """Return what stands after ``--methods``: a name, or the file that has the class."""
-    word = made["method"].get("word") if isinstance(made.get("method"), Mapping) else None
+    word = origin["method"].get("word") if isinstance(origin.get("method"), Mapping) else None
     return word if isinstance(word, str) and word else str(spec["method"])
 
 
@@ -65,7 +65,7 @@ def _given(data: Mapping[str, str]) -> bool:
     from benchmarks.tasks.datasets import datasets
 
     folders = {name.partition("/")[0] for name in data if "/" in name}
-    return any(one.url is None for name, one in datasets().items() if name in folders)
+    return any(dataset.url is None for name, dataset in datasets().items() if name in folders)
 
 
 def _scale(spec: Spec) -> float:
@@ -73,7 +73,7 @@ def _scale(spec: Spec) -> float:
 
     It is 1 where the tier is not known here.
     """
-    own = tuple(spec["budget"].get(kind) for kind in LIMITED)
+    own = tuple(spec["budget"].get(kind) for kind in BUDGETED_KINDS)
     return _factor(spec["task"], spec["tier"], spec["profile"], allowances(spec), own)
 
 
@@ -87,19 +87,19 @@ def _factor(task: str, tier: str, profile: str, parts: int, own: tuple[float | N
         due = get_task(task).tier(tier, device).budget
     except UsageError:
         return 1.0
-    budget = dict(zip(LIMITED, own, strict=True))
-    counted = [kind for kind in LIMITED if kind != "seconds"]
+    budget = dict(zip(BUDGETED_KINDS, own, strict=True))
+    counted = [kind for kind in BUDGETED_KINDS if kind != "seconds"]
     # Seconds are exact, tokens hardly rounded; a tier may have had other seconds when the record was made.
-    for kinds in (LIMITED, counted):
+    for kinds in (BUDGETED_KINDS, counted):
         for kind in ("seconds", "tokens"):
             ratio = (budget[kind] or 0) / (due[kind] * parts)
             for digits in range(1, 17):
                 factor = float(f"{ratio:.{digits}g}")
                 try:
-                    made = scale_budget(due, factor * parts)
+                    scaled = scale_budget(due, factor * parts)
                 except UsageError:
                     break
-                if all(made[k] == budget[k] for k in kinds):
+                if all(scaled[k] == budget[k] for k in kinds):
                     return factor
     ratio = (budget["tokens"] or 0) / (due["tokens"] * parts)
     return float(f"{ratio:.4g}") or 1.0
@@ -111,19 +111,19 @@ def obstacles(record: Record, known: set[str]) -> Iterator[str]:
     Args:
         known: digests of methods of published records.
     """
-    made, spec = record["provenance"], record["spec"]
-    yield from ((f"provenance.{field}: {said}") for field, said in code_obstacles(made))
-    for number, part in enumerate(made.get("resumed_from", ())):
+    origin, spec = record["provenance"], record["spec"]
+    yield from ((f"provenance.{field}: {text}") for field, text in code_obstacles(origin))
+    for number, part in enumerate(origin.get("resumed_from", ())):
         if part["dirty_sha256"]:
             yield f"provenance.resumed_from.{number}.dirty_sha256: begun with changes that were not committed"
-    method = made.get("method")
+    method = origin.get("method")
     if method is None:  # a record of before methods said where they are from
         if spec["method_sha256"] not in known and not _installed(spec["method"]):
             yield (
                 f"provenance.method: none, and no installed method is '{sanitize(spec['method'], 60)}':"
                 f" run it again with this version. {HOW_TO_PUBLISH}"
             )
-    elif not isinstance(method, Mapping) or not is_obtainable(method, made):
+    elif not isinstance(method, Mapping) or not is_obtainable(method, origin):
         word = sanitize(method.get("word") if isinstance(method, Mapping) else method, 80)
         yield f"provenance.method: {word} is in no package, commit or URL that is named. {HOW_TO_PUBLISH}"
 
@@ -134,23 +134,23 @@ HOW_TO_PUBLISH = (
 )
 
 
-def code_obstacles(made: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def code_obstacles(origin: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield ``(field, what is wrong)`` where nobody can get the code that made something."""
-    package = made.get("package")
+    package = origin.get("package")
     named = isinstance(package, Mapping) and all(
         isinstance(package.get(key), str) and package[key] for key in ("name", "version")
     )
-    if not made.get("commit") and not named:
+    if not origin.get("commit") and not named:
         yield (
             "commit",
             "none, and no package and version; others must be able to get the code that made it: run it in a"
             " clone, or from an installed release",
         )
-    if made.get("dirty_sha256"):
+    if origin.get("dirty_sha256"):
         yield "dirty_sha256", "made with changes that were not committed or released: commit them, run again"
 
 
-def is_obtainable(method: Mapping[str, Any], made: Mapping[str, Any]) -> bool:
+def is_obtainable(method: Mapping[str, Any], origin: Mapping[str, Any]) -> bool:
     """Return whether provenance names a package and version, a commit, or an address of a method."""
 
     def text(key: str) -> bool:
@@ -158,7 +158,7 @@ def is_obtainable(method: Mapping[str, Any], made: Mapping[str, Any]) -> bool:
 
     if text("package") and text("version"):
         return True
-    if text("path") and made.get("commit"):  # in the tree of the commit that made the record
+    if text("path") and origin.get("commit"):  # in the tree of the commit that made the record
         return True
     if text("repository") and text("commit"):
         return True

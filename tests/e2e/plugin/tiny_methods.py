@@ -42,13 +42,13 @@ class Good(Method):
                     lab.checkpoint("search").save(kept)
             lab.budget.charge("predictor_calls", 17)
             best = lab.space.architecture(kept["best"][1])
-            yield lab.candidate(net, best, limit_ms=lab.limits[0])
+            yield lab.candidate(net, best, target=lab.limits[0])
         with lab.phase("retrain"):
             alone = net.collapse(best)
             Trainer(alone, lab.recipe, SinglePath(), lab.seed).fit(
                 lab.train_batches(0.4), Slowly(lab.checkpoint("retrain"), slow), lab.progress
             )
-            yield lab.candidate(alone, best, origin="continued", limit_ms=lab.limits[0])
+            yield lab.candidate(alone, best, origin="continued", target=lab.limits[0])
 
 
 class Tuned(Method):
@@ -67,7 +67,7 @@ class Tuned(Method):
             Trainer(net, lab.recipe, SinglePath(), lab.seed).fit(batches, checkpoint, lab.progress)
         drawn = [lab.space.sample(lab.rng) for _ in range(int(lab.budget.left("evaluations")))]
         best = min(drawn, key=lambda a: lab.evaluate(net, a).loss)
-        yield lab.candidate(net, best, limit_ms=lab.limits[0])
+        yield lab.candidate(net, best, target=lab.limits[0])
 
 
 class Slowly:
@@ -95,4 +95,4 @@ class After(Method):
             Trainer(net, lab.recipe, SinglePath(), lab.seed).fit(
                 lab.train_batches(1 / len(lab.given)), lab.checkpoint(f"train-{i}"), lab.progress
             )
-            yield lab.candidate(net, architecture, origin="scratch", limit_ms=limit)
+            yield lab.candidate(net, architecture, origin="scratch", target=limit)

@@ -60,8 +60,8 @@ class FakeLab:
     def size(self, architecture) -> int:
         return 1000 * architecture["layers"]
 
-    def candidate(self, net, architecture, policy, origin, limit_ms):
-        return SimpleNamespace(architecture=architecture, policy=policy, limit=limit_ms)
+    def candidate(self, net, architecture, policy, origin, target):
+        return SimpleNamespace(architecture=architecture, policy=policy, limit=target)
 
 
 def space(alphabet=("fp32", "int8", "w4")) -> JointSpace:

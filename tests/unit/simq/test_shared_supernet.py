@@ -99,7 +99,7 @@ def test_a_search_has_the_whole_supernet_and_is_charged_for_it(task: VisionTask,
     leader = bench.lab("leader")
     (made,) = JointSupernet().search(leader)
     trained = leader.ledger.spent("tokens")
-    assert made.architecture == leader.space.largest() and made.limit_ms is None
+    assert made.architecture == leader.space.largest() and made.target is None
     lab = bench.following("follower", leader, made)
     net = taken_over(lab)
     paid = lab.ledger.spent("tokens")
@@ -122,7 +122,7 @@ def test_a_search_has_the_whole_supernet_and_is_charged_for_it(task: VisionTask,
     for _ in range(int(lab.budget.left("evaluations"))):
         lab.evaluate(net, net.space.sample(rng), policy={"head": "int8"})
     for limit in lab.limits:
-        lab.candidate(net, net.space.sample(rng), {"head": "int8"}, limit_ms=limit)
+        lab.candidate(net, net.space.sample(rng), {"head": "int8"}, target=limit)
     # A second search sees the same statistics.
     again = taken_over(bench.following("again", leader, made))
     assert len(again.statistics_batches) == len(net.statistics_batches)

@@ -152,7 +152,7 @@ def test_one_seed_makes_the_same_initial_weights_for_every_method(make: Any):
 
 def test_a_candidate_is_exported_validated_and_free(lab: BenchLab):
     net = lab.supernet()
-    made = lab.candidate(net, lab.space.smallest(), limit_ms=lab.limits[0])
+    made = lab.candidate(net, lab.space.smallest(), target=lab.limits[0])
     assert lab.budget.spent("evaluations") == 0 and (made.path / "model.safetensors").exists()
     assert made.valid.loss == pytest.approx(lab.evaluate(net, lab.space.smallest()).loss, abs=1e-5)
     assert lab.accept(made) and lab.proposals == 1
@@ -160,6 +160,15 @@ def test_a_candidate_is_exported_validated_and_free(lab: BenchLab):
     assert entry["limit_share"] == 0.5 and entry["spent"]["tokens"] == 0
     with pytest.raises(ContractViolationError, match="twice"):
         lab.accept(made)
+
+
+def test_the_former_name_of_a_target_works_for_one_release(lab: BenchLab):
+    with pytest.warns(DeprecationWarning, match="target"):
+        made = lab.candidate(lab.supernet(), lab.space.smallest(), limit_ms=lab.limits[0])
+    assert made.target == lab.limits[0]
+    with pytest.warns(DeprecationWarning, match="target"):
+        assert made.limit_ms == made.target
+    assert lab.accept(made) and lab.journal.candidates(1)[0]["limit_ms"] == lab.limits[0]
 
 
 def test_what_is_proposed_after_the_time_is_up_does_not_count(make: Any):

@@ -94,12 +94,12 @@ def test_sizes_are_counted_free_of_charge_and_held_to(lab: BenchLab) -> None:
     fits = [a for a in lab.space if lab.fits(a, window)]
     assert fits and all(50_000 <= lab.size(a) <= 60_000 for a in fits)
     assert lab.budget.spent("probes") == 0
-    made = lab.candidate(lab.supernet(), fits[0], limit_ms=window)
+    made = lab.candidate(lab.supernet(), fits[0], target=window)
     lab.accept(made)
     entry = lab.journal.candidates(1)[0]
     assert entry["window"] == [50_000, 60_000] and entry["limit_ms"] is None
     with pytest.raises(ContractViolationError, match=r"the window of 1e-05-2e-05 M parameters has 0\.\d+ M"):
-        lab.candidate(lab.supernet(), fits[0], limit_ms=tiny)
+        lab.candidate(lab.supernet(), fits[0], target=tiny)
 
 
 def test_an_impossible_window_is_told_with_the_nearest_possible_one(lab: BenchLab) -> None:

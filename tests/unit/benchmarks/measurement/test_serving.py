@@ -89,7 +89,7 @@ def test_a_policy_is_evaluated_probed_and_charged(lab: BenchLab) -> None:
 def test_what_was_evaluated_is_what_is_exported(lab: BenchLab) -> None:
     net, architecture = lab.supernet(), lab.space.smallest()
     policy = lowest(lab, architecture)
-    made = lab.candidate(net, architecture, policy, limit_ms=lab.limits[0])
+    made = lab.candidate(net, architecture, policy, target=lab.limits[0])
     assert made.policy == policy
     if lab.precisions == RUNTIMES["ort"]:  # asked one by one, as it is deployed
         found = lab.evaluate(net, architecture, policy=policy)
