@@ -1,10 +1,10 @@
-"""Scoring: what a search proposed, loaded anew in a process of its own, on the sealed test split.
+"""Scoring of a run's candidates on the sealed test split, in a process of its own.
 
-Only what lies on disk counts: the exported weights must be those whose digest the search process
-wrote down. A candidate with a precision policy is scored as the quantised network, on the processor, where
-its kernels are, whatever the profile's device is; it is timed only where that is the processor, too.
-One candidate's failure is written down with its reason and the others go on. What is scored is kept at
-once, so that a scoring that was interrupted goes on where it was.
+Candidates are loaded anew from disk, and their exported weights must have the digest that the search process
+wrote down. A candidate with a precision policy is scored as the quantised network on the processor, which has
+the kernels, whatever the profile's device is; it is timed only if that device is the processor too. A
+candidate that fails is recorded with the reason, and the others are still scored. Every score is kept at
+once, so that an interrupted scoring resumes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import nn
@@ -31,9 +31,10 @@ from benchmarks.measurement.interleaved import MeasurementRejectedError
 from benchmarks.measurement.workload import Workload, reference_network
 from benchmarks.records import assembly
 from benchmarks.records.canonical import canonical
-from benchmarks.records.record import Candidate, CandidateScore
+from benchmarks.records.record import Candidate, CandidateScore, Cost, Memory, ScoreOutcome
 from benchmarks.records.selection import headline_candidates
 from benchmarks.records.store import write_text
+from benchmarks.tasks import Prepared, Task, TierSettings
 from supernet import export
 from supernet.cost import cost
 from supernet.decode import NonFiniteError
@@ -45,29 +46,25 @@ PARTIAL = "score.partial.json"
 PRECISION = "fp32"
 
 
-class Rejected(Exception):
+class RejectedCandidateError(Exception):
     """A candidate that gets no score; the message is the reason."""
 
 
 def score_run(
-    run_dir: Path, *, prepared: Any, device: str, jobs: int = 1, say: Callable[[str], None] = print
-) -> dict[str, Any]:
-    """Score every candidate of ``search.json``; leaves ``score.json``.
+    run_dir: Path, *, prepared: Prepared, device: str, jobs: int = 1, say: Callable[[str], None] = print
+) -> ScoreOutcome:
+    """Score every candidate of ``search.json`` and write ``score.json``.
+
+    A candidate without latency, memory and energy has the reason in ``not_measured``. The best candidate by
+    validation at each limit also has test scores after fine-tuning, if the tier declares fine-tuning tasks.
+    Seconds include earlier attempts.
 
     Args:
-        run_dir: with ``spec.json``, ``search.json`` and ``candidates/<NN>/``.
+        run_dir: folder of the run, with ``spec.json``, ``search.json`` and ``candidates/<NN>/``.
         prepared: the task's data, sealed test split included.
-        device: where to run, ``cpu`` or ``cuda``.
+        device: ``cpu`` or ``cuda``.
         jobs: runs side by side, which share the threads while they translate.
-        say: takes a line for the log.
-
-    Returns:
-        ``candidates``: one entry each with ``index``, ``weights_sha256`` and ``failed`` (the reason, or
-        None), and where it did not fail what the task's scoring gives (``test``, ``test_loss``,
-        ``sentences_sha256``...), ``cost``, ``latency``, ``memory`` and ``energy`` or ``not_measured``, the
-        reason why there are none of these three; ``test`` of the best by validation at each limit also has
-        what they were fine-tuned on; ``harness_seconds`` by part and ``cpu_seconds``, earlier attempts
-        included; ``message``: the failures in one line.
+        say: writes a line to the log.
     """
     from benchmarks.tasks import get_task
 
@@ -86,9 +83,9 @@ def score_run(
             for number, candidate in enumerate(todo):
                 began = time.perf_counter()
                 bench.place = number, f"candidate {number + 1} of {len(todo)}"
-                book.add(candidate, bench.scored(run_dir, candidate))
-                said = book.of(candidate)["failed"] or "scored"
-                say(f"candidate {candidate['index']}: {said} ({time.perf_counter() - began:.1f} s)")
+                book.add(candidate, bench.score(run_dir, candidate))
+                result = book.of(candidate)["failed"] or "scored"
+                say(f"candidate {candidate['index']}: {result} ({time.perf_counter() - began:.1f} s)")
         _finetune(run_dir, book, proposed, task, tier, prepared, device, say, len(todo))
     return book.close(proposed)
 
@@ -98,16 +95,26 @@ def _finetune(
     book: _Book,
     proposed: Sequence[Candidate],
     task: Any,
-    tier: Any,
-    prepared: Any,
+    tier: TierSettings,
+    prepared: Prepared,
     device: str,
     say: Callable[[str], None],
     part: int,
 ) -> None:
-    """Fine-tune the candidates that speak for the run, where the tier says on what; kept task by task.
+    """Fine-tune the best candidate at each limit on the tier's fine-tuning tasks; keep it task by task.
 
-    It costs far more than the rest of scoring, so the other candidates go without. ``part``: of the scoring,
-    with which this begins.
+    It costs far more than the rest of scoring, so the other candidates are not fine-tuned.
+
+    Args:
+        run_dir: folder of the run.
+        book: scores so far.
+        proposed: the run's candidates.
+        task: the task, with a method ``finetune`` if its tier declares fine-tuning tasks.
+        tier: the task's tier.
+        prepared: the task's data.
+        device: ``cpu`` or ``cuda``.
+        say: writes a line to the log.
+        part: number of the part of the scoring with which this begins.
     """
     names = getattr(tier, "finetune", {}).get("tasks", ())
     heads = headline_candidates(assembly.merge_scores(proposed, book.entries)).values() if names else ()
@@ -125,10 +132,10 @@ def _finetune(
                 of = f"fine-tuning {number + 1} of {len(heads)} on {name}"
                 stage.enter(part + number * len(names) + names.index(name), of)
                 with book.part("finetune"):
-                    found = task.finetune(module, prepared, tier, name, device, timing_lock.yield_to_timing)
-                _check_finite(found, f" {name}")
+                    tuned = task.finetune(module, prepared, tier, name, device, timing_lock.yield_to_timing)
+                _check_finite(tuned, f" {name}")
                 entry = book.of(candidate)
-                book.add(candidate, {**entry, "test": {**(entry["test"] or {}), name: found}})
+                book.add(candidate, {**entry, "test": {**(entry["test"] or {}), name: tuned}})
                 say(f"candidate {index}: fine-tuned on {name} ({time.perf_counter() - began:.1f} s)")
         except Exception as error:  # whatever it is, what has been scored is kept
             traceback.print_exc()
@@ -137,10 +144,16 @@ def _finetune(
 
 
 class _Bench:
-    """What all candidates of a run are scored with."""
+    """Everything that all candidates of a run are scored with."""
 
     def __init__(
-        self, task: Any, tier: Any, prepared: Any, profile: profiles.Profile, device: str, book: _Book
+        self,
+        task: Task,
+        tier: TierSettings,
+        prepared: Prepared,
+        profile: profiles.Profile,
+        device: str,
+        book: _Book,
     ) -> None:
         self.task, self.tier, self.prepared, self.profile = task, tier, prepared, profile
         self.device, self.book = device, book
@@ -149,12 +162,12 @@ class _Bench:
         reference = reference_network(task.family(tier, prepared))
         self.other = self.workload.runtime != "torch"
         self.reference = serving.serve(reference, None, self.workload, device, profile.threads)
-        self.measurements: dict[Any, dict[str, Any]] = {}
+        self.measurements: dict[object, CandidateScore] = {}
         self.place = 0, ""
-        """The part of the scoring that a candidate is, and its name."""
+        """Part of the scoring that a candidate is, and its name."""
 
-    def scored(self, run_dir: Path, candidate: Mapping[str, Any]) -> dict[str, Any]:
-        """The score of one candidate, or the reason why it has none."""
+    def score(self, run_dir: Path, candidate: Candidate) -> CandidateScore:
+        """Return the score of one candidate, or the reason why it has none."""
         policy = candidate.get("policy")
         try:
             with self.book.part("load"):
@@ -170,12 +183,19 @@ class _Bench:
                     module = serving.serve_checked(plain, policy, self.workload, self.profile.threads)
                 device = "cpu" if policy else self.device
                 asked = serving.scoring_module(plain, policy, self.workload) if self.other else module
-                found = dict(self.task.score(asked, self.prepared, self.tier, device, PRECISION))
-                _sign(found, precisions.recipe(module))
-            _check_finite(found)
+                scores: dict[str, Any] = dict(
+                    self.task.score(asked, self.prepared, self.tier, device, PRECISION)
+                )
+                _sign(scores, precisions.recipe(module))
+            _check_finite(scores)
             with self.book.part("measure"):
-                found |= self.measured(module, family, architecture, policy, plain)
-        except (Rejected, NonFiniteError, MeasurementRejectedError, export.CorruptExportError) as error:
+                scores |= self.measure(module, family, architecture, policy, plain)
+        except (
+            RejectedCandidateError,
+            NonFiniteError,
+            MeasurementRejectedError,
+            export.CorruptExportError,
+        ) as error:
             return {"failed": str(error)}
         except Exception as error:  # whatever it is, the other candidates must not suffer for it
             traceback.print_exc()
@@ -183,33 +203,39 @@ class _Bench:
         finally:
             if self.device == "cuda":
                 torch.cuda.empty_cache()
-        return found | {"failed": None}
+        scored: CandidateScore = {**scores, "failed": None}  # type: ignore[typeddict-item]
+        return scored
 
-    def step(self, what: str, low: float, high: float) -> None:
-        """Show a step of the candidate, from and to which share of it."""
-        part, name = self.place
-        stage.enter(part, f"{name}: {what}", low, high)
+    def step(self, name: str, low: float, high: float) -> None:
+        """Show a step of the candidate, which lasts from one share of its scoring to another."""
+        part, candidate = self.place
+        stage.enter(part, f"{candidate}: {name}", low, high)
 
-    def measured(
+    def measure(
         self,
         module: nn.Module,
         family: Any,
         architecture: Any,
         policy: Mapping[str, str] | None,
         plain: nn.Module,
-    ) -> dict[str, Any]:
-        """Cost, latency, memory and energy of the exported sub-network, which is ``plain`` under a policy.
+    ) -> CandidateScore:
+        """Return cost, latency, memory and energy of an exported sub-network, ``plain`` under a policy.
 
-        None of them depends on the values of the weights, so candidates of a run that share
-        architecture and policy share one measurement.
+        None of them depends on the values of the weights, so candidates of a run that share architecture and
+        policy share one measurement.
         """
         form = getattr(family, "form", None)
         key = family.space.name, form, architecture, tuple(sorted((policy or {}).items()))
         if key in self.measurements:
             return self.measurements[key]
         workload, settings = self.workload, self.tier.workload
-        lengths: dict[str, Any] = {"source_len": workload.source_len, "target_len": workload.target_len}
-        counted = cost(family, architecture, **lengths, policy=policy).to_dict()
+        counted: Cost = cost(  # type: ignore[assignment]
+            family,
+            architecture,
+            source_len=workload.source_len,
+            target_len=workload.target_len,
+            policy=policy,
+        ).to_dict()
         if policy and self.device != "cpu":
             why = f"low-precision layers run on the processor, profile {self.profile.name} is {self.device}"
             return {"cost": counted, "not_measured": why}
@@ -234,22 +260,27 @@ class _Bench:
         spent = latency.measure_energy(
             module, workload, self.device, self.profile, seconds=float(settings.get("energy_seconds", 2.0))
         )
-        found = {"cost": counted, "latency": timed, "memory": peak, "energy": spent}
-        self.measurements[key] = found
-        return found
+        measured: CandidateScore = {"cost": counted, "latency": timed, "memory": peak, "energy": spent}
+        self.measurements[key] = measured
+        return measured
 
 
-def weights_alone(counted: Mapping[str, int]) -> dict[str, Any]:
-    """Memory of a network in another runtime, whose working memory nobody counts for us."""
+def weights_alone(counted: Cost) -> Memory:
+    """Return the memory of a network in another runtime, whose working memory is not counted."""
     return {"peak_bytes": counted["bytes"], "source": "weights alone: not the runtime's working memory"}
 
 
-class _Book:
-    """What is scored so far, on disk after every candidate."""
+class _Spent(TypedDict):
+    harness_seconds: Mapping[str, float]
+    cpu_seconds: Mapping[str, float]
 
-    def __init__(self, run_dir: Path, prepared: Any, profile: str) -> None:
+
+class _Book:
+    """Scores so far, on disk after every candidate."""
+
+    def __init__(self, run_dir: Path, prepared: Prepared, profile: str) -> None:
         self.run_dir = run_dir
-        # A score is good for the same weights, test data, device and way of measuring only.
+        # A score holds for the same weights, test data, device and protocol only.
         basis = {"data": dict(prepared.digests), "profile": profile, "protocol": latency.PROTOCOL}
         self.basis = hashlib.sha256(canonical(basis)).hexdigest()
         self.entries: dict[int, CandidateScore] = {}
@@ -262,82 +293,90 @@ class _Book:
                 self.seconds = {name: float(value) for name, value in kept["harness_seconds"].items()}
                 self._cpu_before = float(kept["cpu_seconds"]["score"])
         except (OSError, ValueError, KeyError, TypeError):
-            pass  # nothing kept, or nothing that can be read: score anew
+            pass  # no scores are kept, or none that can be read
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Book the time inside under ``name``."""
+        """Add the seconds inside to the part ``name``."""
         began = time.perf_counter()
         try:
             yield
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
 
-    def has(self, candidate: Mapping[str, Any]) -> bool:
-        """True where these very weights have a score; a failure is tried again."""
+    def has(self, candidate: Candidate) -> bool:
+        """Return True if these very weights have a score; a failed candidate is scored again."""
         entry = self.entries.get(candidate["index"])
         return bool(entry and entry["weights_sha256"] == candidate["weights_sha256"] and not entry["failed"])
 
     def of(self, candidate: Candidate) -> CandidateScore:
-        """The entry of a candidate."""
+        """Return the entry of a candidate."""
         return self.entries[candidate["index"]]
 
-    def add(self, candidate: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    def add(self, candidate: Candidate, score: CandidateScore) -> None:
         """Keep one candidate's score."""
         index = candidate["index"]
-        entry: Any = {"index": index, "weights_sha256": candidate["weights_sha256"], **found}
+        entry: Any = {"index": index, "weights_sha256": candidate["weights_sha256"], **score}
         self.entries[index] = entry
-        self._write(PARTIAL, {"basis": self.basis, "candidates": list(self.entries.values())})
+        entries = list(self.entries.values())
+        self._write(PARTIAL, {"basis": self.basis, "candidates": entries, **self._spent()})
 
-    def close(self, proposed: Sequence[Candidate]) -> dict[str, Any]:
+    def close(self, proposed: Sequence[Candidate]) -> ScoreOutcome:
         """Write ``score.json`` with the proposed candidates, in their order."""
         entries = [self.of(candidate) for candidate in proposed]
         failures = [f"candidate {e['index']}: {e['failed']}" for e in entries if e["failed"]]
-        result = self._write(assembly.SCORE_FILE, {"candidates": entries, "message": "; ".join(failures)})
+        outcome: ScoreOutcome = {"candidates": entries, "message": "; ".join(failures), **self._spent()}
+        self._write(assembly.SCORE_FILE, outcome)
         (self.run_dir / PARTIAL).unlink(missing_ok=True)
-        return result
+        return outcome
 
-    def _write(self, name: str, content: dict[str, Any]) -> dict[str, Any]:
-        content["harness_seconds"] = {part: round(value, 3) for part, value in self.seconds.items()}
-        content["cpu_seconds"] = {"score": round(self._cpu_before + self.cpu.read(), 3)}
+    def _spent(self) -> _Spent:
+        return {
+            "harness_seconds": {part: round(value, 3) for part, value in self.seconds.items()},
+            "cpu_seconds": {"score": round(self._cpu_before + self.cpu.read(), 3)},
+        }
+
+    def _write(self, name: str, content: Mapping[str, object]) -> None:
         write_text(self.run_dir / name, json.dumps(content, indent=1, allow_nan=False))
-        return content
 
 
-def load_candidate(run_dir: Path, candidate: Mapping[str, Any]) -> tuple[nn.Module, Any]:
-    """The exported sub-network of one entry of ``search.json`` and its family, checked to be the one
-    proposed.
+def load_candidate(run_dir: Path, candidate: Candidate) -> tuple[nn.Module, Any]:
+    """Load the exported sub-network of one entry of ``search.json`` with its family, and check its digest.
 
     Raises:
-        Rejected: its weights are not those that the search process wrote down, or hold no numbers.
+        RejectedCandidateError: its weights or policy differ from the search process's, or are not finite.
         export.CorruptExport: it cannot be read.
     """
     module, about = export.load(run_dir / "candidates" / f"{candidate['index']:02d}")
     if about["weights_sha256"] != candidate["weights_sha256"]:
-        raise Rejected(
+        raise RejectedCandidateError(
             f"its weights on disk (sha256 {about['weights_sha256'][:12]}) are not those that the search"
             f" proposed ({candidate['weights_sha256'][:12]})"
         )
     if about["policy"] != candidate.get("policy"):
-        raise Rejected("its policy on disk is not the one that the search proposed")
+        raise RejectedCandidateError("its policy on disk is not the one that the search proposed")
     for name, weight in module.named_parameters():
         if not bool(torch.isfinite(weight).all()):
-            raise Rejected(f"its weights {name} are not finite numbers (NaN or infinity)")
+            raise RejectedCandidateError(f"its weights {name} are not finite numbers (NaN or infinity)")
     return module, from_spec(about["spec"])
 
 
-def _sign(found: Mapping[str, Any], recipe: Mapping[str, str]) -> None:
-    """Add to the signature of each figure how a quantised network computed it."""
-    told = "".join(f"|{key}:{value}" for key, value in recipe.items())
-    for metrics in found["test"].values():
+def _sign(scores: Mapping[str, Any], recipe: Mapping[str, str]) -> None:
+    """Add the recipe of a quantised network's computation to the signature of each figure."""
+    addition = "".join(f"|{key}:{value}" for key, value in recipe.items())
+    for metrics in scores["test"].values():
         for figure in metrics.values():
-            figure["signature"] += told
+            figure["signature"] += addition
 
 
-def _check_finite(found: Any, name: str = "") -> None:
-    """Raise ``Rejected`` where a figure of the task's score is no number."""
-    if isinstance(found, Mapping):
-        for key, value in found.items():
-            _check_finite(value, f"{name} {key}")
-    elif isinstance(found, float) and not math.isfinite(found):
-        raise Rejected(f"its{name} is {found}")
+def _check_finite(value: object, name: str = "") -> None:
+    """Check that every figure of a task's score is finite.
+
+    Raises:
+        RejectedCandidateError: a figure is not.
+    """
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            _check_finite(part, f"{name} {key}")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise RejectedCandidateError(f"its{name} is {value}")
