@@ -40,6 +40,7 @@ CORE = (
     "benchmarks/runs/heartbeat.py",
     "benchmarks/leaderboard/submission.py",
     "benchmarks/records/store.py",
+    "benchmarks/records/integrity.py",
     "benchmarks/stats/*.py",
     "benchmarks/comparability/*.py",
     "supernet/space/architecture.py",
@@ -56,6 +57,7 @@ ELSEWHERE = {
         "tests/unit/benchmarks/runs/test_plan.py",
         "tests/unit/benchmarks/runs/test_needs.py",
     ),
+    "benchmarks/records/integrity.py": ("tests/unit/benchmarks/records/test_store.py",),
     "benchmarks/stats/paired_bleu.py": ("tests/oracles/test_paired.py",),
 }
 """Package or module -> its tests, where a file of its own does not hold them all."""
