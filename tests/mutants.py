@@ -59,6 +59,7 @@ ELSEWHERE = {
     ),
     "benchmarks/records/integrity.py": ("tests/unit/benchmarks/records/test_store.py",),
     "benchmarks/stats/paired_bleu.py": ("tests/oracles/test_paired.py",),
+    "benchmarks/stats/quantiles.py": ("tests/unit/benchmarks/measurement/test_latency.py",),
 }
 """Package or module -> its tests, where a file of its own does not hold them all."""
 PRELOADED = ("numpy", "scipy.stats", "sklearn", "torch", "hypothesis", "sacrebleu")
