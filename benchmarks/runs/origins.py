@@ -22,14 +22,14 @@ DECISIVE = ("python", "torch", "numpy")
 FLAG = "--resume-changed"
 
 
-def origin_of(made: Provenance) -> Origin:
+def origin_of(provenance: Provenance) -> Origin:
     """Return the part of a command's provenance that may differ between parts of a run."""
     return {
-        "commit": made["commit"],
-        "dirty_sha256": made["dirty_sha256"],
-        "versions": dict(made["versions"]),
-        "env": dict(made["env"]),
-        "cpus": made["machine"]["cpus"],
+        "commit": provenance["commit"],
+        "dirty_sha256": provenance["dirty_sha256"],
+        "versions": dict(provenance["versions"]),
+        "env": dict(provenance["env"]),
+        "cpus": provenance["machine"]["cpus"],
     }
 
 
