@@ -84,7 +84,7 @@ FORMER = (
     "benchmarks/timing.py",
     "benchmarks/workload.py",
 )
-"""Where files of ``SUBSTRATE`` stood before benchmarks had packages: published commits have them there."""
+"""Former paths of files of ``SUBSTRATE``: published commits have them there."""
 
 NO_NUMBERS = (
     # Exchange with other programs after a run: no record holds a figure of theirs.
@@ -106,7 +106,7 @@ FORMER_NO_NUMBERS = (
     "supernet/onnx_translator.py",
     "supernet/stored.py",
 )
-"""Where those stood before."""
+"""Former paths of those files."""
 
 UNDIGESTED = ("needs", "url")
 """Class-level names that change no number of a method that runs."""
@@ -163,7 +163,7 @@ class _Form:
         self.imports: set[str] = set()
 
     def block(self, statements: list[ast.stmt], *, of_class: bool = False) -> list[Any]:
-        found: list[Any] = []
+        kept: list[Any] = []
         for node in statements:
             if isinstance(node, ast.Import | ast.ImportFrom):
                 self.imports.update(self.imported(node))
@@ -172,14 +172,14 @@ class _Form:
             ):
                 continue  # a docstring, of an attribute as well
             elif isinstance(node, ast.If) and _only_for_types(node.test):
-                found += self.block(node.orelse)
+                kept += self.block(node.orelse)
             elif of_class and (_binds(node, UNDIGESTED) or _binds(node, ("options",), value=False)):
                 continue
             elif isinstance(node, ast.AnnAssign):
-                found += self.annotated(node, of_class)
+                kept += self.annotated(node, of_class)
             else:
-                found.append(self.node(node))
-        return found
+                kept.append(self.node(node))
+        return kept
 
     def imported(self, node: ast.Import | ast.ImportFrom) -> Iterator[str]:
         for alias in node.names:
@@ -212,10 +212,13 @@ class _Form:
             return ["JoinedStr", self.parts(node.values)]
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Option":
             # A default takes effect where a run gives none; choices, limits and help change no number.
-            given = dict(zip(("name", "kind", "default"), node.args, strict=False))
-            given |= {keyword.arg: keyword.value for keyword in node.keywords if keyword.arg is not None}
-            return ["Option", [self.node(given[key]) for key in ("name", "kind", "default") if key in given]]
-        found: list[Any] = [type(node).__name__]
+            arguments = dict(zip(("name", "kind", "default"), node.args, strict=False))
+            arguments |= {keyword.arg: keyword.value for keyword in node.keywords if keyword.arg is not None}
+            return [
+                "Option",
+                [self.node(arguments[key]) for key in ("name", "kind", "default") if key in arguments],
+            ]
+        form: list[Any] = [type(node).__name__]
         for name, value in ast.iter_fields(node):
             if name in ("ctx", "kind", "type_comment", "type_ignores", "annotation", "returns"):
                 continue
@@ -228,20 +231,20 @@ class _Form:
             else:
                 kept = self.node(value) if isinstance(value, ast.AST) else value
             if kept is not None and kept != []:
-                found.append([name, kept])
-        return found
+                form.append([name, kept])
+        return form
 
     def parts(self, values: list[ast.expr]) -> list[Any]:
         """An f-string: neighbouring texts joined, which Pythons cut at different places."""
-        found: list[Any] = []
+        texts: list[Any] = []
         for value in values:
             if not isinstance(value, ast.Constant):
-                found.append(self.node(value))
-            elif found and isinstance(found[-1], str):
-                found[-1] += str(value.value)
+                texts.append(self.node(value))
+            elif texts and isinstance(texts[-1], str):
+                texts[-1] += str(value.value)
             elif value.value:
-                found.append(str(value.value))
-        return [ascii(part) if isinstance(part, str) else part for part in found]
+                texts.append(str(value.value))
+        return [ascii(part) if isinstance(part, str) else part for part in texts]
 
 
 def _only_for_types(test: ast.expr) -> bool:
@@ -266,18 +269,18 @@ def modules(start: str, read: Read, package: str | None = None) -> dict[str, byt
         package: the modules of this package count, with the ``__init__`` of every package on the way; None:
             whatever ``read`` finds.
     """
-    found: dict[str, bytes] = {}
+    sources: dict[str, bytes] = {}
     waiting = [start]
     while waiting:
         name = waiting.pop()
         inside = package is None or name == package or name.startswith(f"{package}.")
-        if name in found or not inside or (read_ := read(name)) is None:
+        if name in sources or not inside or (read_ := read(name)) is None:
             continue
-        found[name], is_package = read_
+        sources[name], is_package = read_
         parents = name.split(".")
         waiting += [".".join(parents[:i]) for i in range(1, len(parents))]
-        waiting += _imported(found[name], parents if is_package else parents[:-1])
-    return found
+        waiting += _imported(sources[name], parents if is_package else parents[:-1])
+    return sources
 
 
 def _imported(source: bytes, package: list[str]) -> Iterator[str]:
@@ -333,13 +336,13 @@ def of_tree(tree: Mapping[str, bytes]) -> dict[str, Any]:
     return {
         "substrate": digest_of(content for path, content in tree.items() if in_substrate(path)),
         "tasks": {name: digest_of(brought(entry, TASKS).values()) for name, entry in tasks.items()},
-        "methods": {_text_digest(found): digest_of(found.values()) for found in methods},
+        "methods": {_text_digest(sources): digest_of(sources.values()) for sources in methods},
     }
 
 
-def _text_digest(found: Mapping[str, bytes]) -> str:
+def _text_digest(sources: Mapping[str, bytes]) -> str:
     """The digest that specs held before: of the text of a method's file and of the modules that it brings."""
-    texts = {name: hashlib.sha256(text).hexdigest() for name, text in found.items() if "." in name}
+    texts = {name: hashlib.sha256(text).hexdigest() for name, text in sources.items() if "." in name}
     if len(texts) == 1:
         return next(iter(texts.values()))
     lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(texts.items()))
@@ -347,7 +350,7 @@ def _text_digest(found: Mapping[str, bytes]) -> str:
 
 
 class Identity(NamedTuple):
-    """What made a record's numbers: three digests, each the one that its equivalents share."""
+    """Identity of the code behind a record: three digests, each the one that its equivalents share."""
 
     method: str
     task: str
@@ -367,9 +370,9 @@ def of_record(record: Mapping[str, Any]) -> Identity:
     return Identity(*(equivalent(kind, digest) for kind, digest in zip(KINDS, own, strict=True)))
 
 
-def _before(spec: Mapping[str, Any], made: Mapping[str, Any]) -> tuple[str, str, str]:
+def _before(spec: Mapping[str, Any], provenance: Mapping[str, Any]) -> tuple[str, str, str]:
     """The digests of a record whose spec holds the digest of its method's text alone."""
-    commit, dirty, text = made.get("commit"), made.get("dirty_sha256"), spec["method_sha256"]
+    commit, dirty, text = provenance.get("commit"), provenance.get("dirty_sha256"), spec["method_sha256"]
     known = {} if dirty else published()["commits"].get(commit, {})
     unknown = f"commit {str(commit)[:12]}" + (f" with {dirty[:12]}" if dirty else "")
     return (
@@ -385,8 +388,8 @@ def published() -> dict[str, Any]:
 
     ``commits``: commit -> ``substrate`` and ``tasks``; ``methods``: digest of a text -> digest of its code.
     """
-    found: dict[str, Any] = json.loads(Path(__file__).with_name("identities.json").read_text("utf-8"))
-    return found
+    table: dict[str, Any] = json.loads(Path(__file__).with_name("identities.json").read_text("utf-8"))
+    return table
 
 
 def equivalent(kind: str, digest: str) -> str:
@@ -409,7 +412,7 @@ def declared(path: Path | None = None) -> dict[str, dict[str, str]]:
     Raises:
         ValueError: a declaration is incomplete, doubled or runs in a circle.
     """
-    found: dict[str, dict[str, str]] = {}
+    chains: dict[str, dict[str, str]] = {}
     for kind, entries in declarations(path).items():
         steps: dict[str, str] = {}
         for entry in entries:
@@ -419,8 +422,8 @@ def declared(path: Path | None = None) -> dict[str, dict[str, str]]:
             if entry["old"] in steps:
                 raise ValueError(f"equivalences.toml, {kind}: {entry['old']} is declared twice")
             steps[entry["old"]] = entry["new"]
-        found[kind] = {start: _end(start, steps) for start in steps}
-    return found
+        chains[kind] = {start: _end(start, steps) for start in steps}
+    return chains
 
 
 def _end(start: str, steps: Mapping[str, str]) -> str:
@@ -446,17 +449,17 @@ def at_commits(commits: Iterable[str], root: Path) -> dict[str, Any]:
     Raises:
         CalledProcessError: git does not have one of them.
     """
-    found: dict[str, Any] = {"commits": {}, "methods": {}}
+    table: dict[str, Any] = {"commits": {}, "methods": {}}
     for commit in commits:
         command = ["git", "-C", str(root), "archive", "--format=tar", commit]
         packed = subprocess.run(command, capture_output=True, check=True).stdout
         with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
             names = [m for m in archive.getmembers() if m.name.endswith((".py", "pyproject.toml"))]
             tree = {m.name: file.read() for m in names if (file := archive.extractfile(m)) is not None}
-        made = of_tree(tree)
-        found["methods"] |= made.pop("methods")
-        found["commits"][commit] = made
-    return found
+        identities = of_tree(tree)
+        table["methods"] |= identities.pop("methods")
+        table["commits"][commit] = identities
+    return table
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a claim of a paper is, what evidence on it is, and the rule that turns an interval into a verdict.
+"""Claims of papers, evidence on them, and the rule that turns an interval into a verdict.
 
 Pure; imports no torch. ``claims`` judges claims by records, ``claim_studies`` by studies.
 """
@@ -32,7 +32,7 @@ Together they spend ``stats.ALPHA``, whatever the dependence between looks (Bonf
 
 @dataclass(frozen=True)
 class Claim:
-    """One hypothesis; ``claims.toml`` says what each field means."""
+    """One hypothesis; ``claims.toml`` explains each field."""
 
     id: str
     paper: str
@@ -108,7 +108,7 @@ class Claim:
 
     @property
     def rule(self) -> str:
-        """What would support it, in words."""
+        """Condition that supports the claim, in words."""
         if self.untested:
             return "nothing that can be run here"
         if self.task:
@@ -129,27 +129,29 @@ class Claim:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What one group of comparable records, or one pair of a study, says about a claim."""
+    """Evidence on a claim from one group of comparable records, or from one pair of a study."""
 
     where: str
-    """What the group's runs have in common, or the study with its pair and commit."""
+    """Shared facts of the group's runs, or the study with its pair and commit."""
     profile: str
-    """Of the runs; of a study its pair's table."""
+    """Profile of the runs, or the table of a study's pair."""
     seeds: tuple[int, ...]
     """Paired seeds."""
     effect: float | None
     low: float | None
     high: float | None
     p: float | None
-    """Of records: two-sided t-test of "the effect equals the margin", before any correction. Of a study:
-    exact two-sided sign-flip test of the same, after Holm over the pairs of the claim. None where not
-    tested."""
+    """p of "the effect equals the margin"; None if not tested.
+
+    On records it is of a two-sided t-test before any correction; on a study of an exact two-sided sign-flip
+    test after Holm over the pairs of the claim.
+    """
     verdict: str
     why: str
     records: tuple[str, ...]
     """Ids of the records used."""
     parts: tuple[str, ...] = ()
-    """What the figures are means over, where they are."""
+    """Parts that the figures are means over; empty if they are no means."""
     p_holm: float | None = None
     """``p`` after Holm over the family of claims; None where not tested by records."""
     looks: int = 0
@@ -173,7 +175,7 @@ class ClaimVerdict:
     left_out: tuple[str, ...] = ()
     """Groups of records that are about this claim but do not count: why."""
     command: str = ""
-    """What would produce the missing records; empty where the verdict stands or nothing can yet."""
+    """Command that produces the missing records; empty if the verdict stands or no command can."""
 
     @property
     def words(self) -> str:
@@ -183,7 +185,7 @@ class ClaimVerdict:
         return self.verdict
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data, six significant digits."""
+        """Return plain data, figures with six significant digits."""
         rounded: dict[str, Any] = _rounded(asdict(self))
         rounded["verdict"] = self.words
         rounded["claim"]["rule"] = self.claim.rule
@@ -205,15 +207,15 @@ def _file() -> dict[str, Any]:
 
 @cache
 def claims() -> tuple[Claim, ...]:
-    """Every claim, in the order of the file."""
-    found = tuple(Claim(**entry | {"pairs": tuple(entry.get("pairs", ()))}) for entry in _file()["claim"])
-    if len({c.id for c in found}) != len(found) or not {c.paper for c in found} <= set(papers()):
+    """Return every claim, in the order of the file."""
+    known = tuple(Claim(**entry | {"pairs": tuple(entry.get("pairs", ()))}) for entry in _file()["claim"])
+    if len({c.id for c in known}) != len(known) or not {c.paper for c in known} <= set(papers()):
         raise ValueError("claims.toml: two claims of one id, or a paper that is not named")
-    return found
+    return known
 
 
 def papers() -> dict[str, str]:
-    """Short name -> title and source of each paper."""
+    """Return short name -> title and source of each paper."""
     return {name: entry["title"] for name, entry in _file()["paper"].items()}
 
 
@@ -262,7 +264,7 @@ def decide(claim: Claim, interval: intervals.Interval) -> tuple[str, str]:
 
 
 def sign_flip(claim: Claim, effects: Sequence[float]) -> float | None:
-    """The test of "the effect equals the margin"; None where there is nothing to test or too little."""
+    """Return p of the exact sign-flip test against the margin; None if there are too few or many effects."""
     if claim.claimed == "within" or not intervals.SIGNIFICANT_FROM <= len(effects) <= EXACT_UP_TO:
         return None
     return intervals.sign_flip(effects, [claim.margin] * len(effects))

@@ -3,7 +3,7 @@
 The rule, for each claim of ``claims.toml`` on records. It was written down before the records that the newest
 claims need were there; the board's table of comparisons prints the same figures for the pairs that both have.
 
-1. Records are apart by everything that forbids comparing them (``report.comparable.groups``: task, tier,
+1. Records are apart by everything that forbids comparing them (``grouping.groups``: task, tier,
    profile, space, allowance, settings, data). Only declared profiles and allowances that the claim asks for
    count, and only runs that ended by themselves: one that failed or was stopped never decides. Within a
    group each method counts with one version of its source, the one with most seeds.
@@ -49,7 +49,7 @@ from benchmarks.claims.hypotheses import (
     compare_with_margin,
     format_p,
 )
-from benchmarks.claims.measures import MEASURES, Figure
+from benchmarks.claims.measures import MEASURES, MeasuredFigure
 from benchmarks.comparability import grouping, run_summary
 from benchmarks.comparability.run_summary import RunSummary
 from benchmarks.records import selection
@@ -60,7 +60,7 @@ from benchmarks.stats import intervals
 
 
 def _runs(group: Iterable[RunSummary], method: str, options: Mapping[str, Any]) -> dict[int, RunSummary]:
-    """Seed -> run of one method in one group; of its sources the one with most seeds, the last to end."""
+    """Return seed -> run of a method in a group, of the source with most seeds, on ties the last to end."""
     sources: dict[str, list[RunSummary]] = {}
     for run in group:
         if run.method == method and run.options == options and grouping.is_comparable(run):
@@ -95,7 +95,7 @@ def _pairs(claim: Claim, group: Sequence[RunSummary]) -> _Pairs | None:
     if not ours and not theirs:
         return None
     figure = claim.measure, claim.limit
-    figures: dict[int, tuple[Figure, Figure]] = {}
+    figures: dict[int, tuple[MeasuredFigure, MeasuredFigure]] = {}
     for seed in sorted(set(ours) & set(theirs)):
         a = (ours[seed].measured or {}).get(figure)
         b = (theirs[seed].measured or {}).get(figure) if claim.against else 0.0
@@ -116,7 +116,7 @@ def in_group(family: Sequence[Claim], group: Sequence[RunSummary]) -> dict[str, 
 
     Args:
         family: all claims that are corrected together.
-        group: runs of one group of ``comparable.groups``, with what the claims ``measured`` in them.
+        group: runs of one group of ``grouping.groups``, with what the claims ``measured`` in them.
 
     Returns:
         Claim's id -> evidence, for the claims of which the group has runs and whose conditions it meets.
@@ -200,20 +200,20 @@ def _evidence(
     )  # fmt: skip
 
 
-def _parts(figures: Iterable[Figure]) -> tuple[str, ...]:
-    """What all the figures that are means have in common."""
-    there = [set(figure) for figure in figures if isinstance(figure, Mapping)]
-    return tuple(sorted(set.intersection(*there))) if there else ()
+def _parts(figures: Iterable[MeasuredFigure]) -> tuple[str, ...]:
+    """Return the parts that all figures with parts share."""
+    parts = [set(figure) for figure in figures if isinstance(figure, Mapping)]
+    return tuple(sorted(set.intersection(*parts))) if parts else ()
 
 
-def _mean(figure: Figure, parts: Sequence[str]) -> float | None:
+def _mean(figure: MeasuredFigure, parts: Sequence[str]) -> float | None:
     if not isinstance(figure, Mapping):
         return figure
     return sum(figure[part] for part in parts) / len(parts) if parts else None
 
 
 def _unfit(claim: Claim, run: RunSummary) -> str:
-    """Why runs like this one do not count, or nothing."""
+    """Return the reason why runs like this one do not count; empty if they do."""
     profile = run.facts["profile"]
     if profile not in claim.profiles:
         return f"profile {sanitize(profile, 80)} is not one that the claim asks for"
@@ -231,9 +231,9 @@ def _judged_family(
     order = {profile: place for claim in reversed(family) for place, profile in enumerate(claim.profiles)}
 
     def weight(evidence: Mapping[str, Evidence]) -> tuple[int, int, int]:
-        seeds = [len(one.seeds) for one in evidence.values()]
-        tested = sum(one.verdict != NOT_TESTED for one in evidence.values())
-        return tested, sum(seeds), -min(order[one.profile] for one in evidence.values())
+        seeds = [len(entry.seeds) for entry in evidence.values()]
+        tested = sum(entry.verdict != NOT_TESTED for entry in evidence.values())
+        return tested, sum(seeds), -min(order[entry.profile] for entry in evidence.values())
 
     # Chosen by what was run, never by what it shows.
     weighed = sorted((evidence for evidence in judged if evidence), key=weight, reverse=True)
@@ -270,7 +270,7 @@ def _verdict(
         command = command_for(claim, profile, claim.n)
         return ClaimVerdict(claim, NOT_TESTED, why, evidence=evidence, left_out=left_out, command=command)
     verdict, why, command = decides.verdict, decides.why, ""
-    if len({one.verdict for one in evidence} - {UNDECIDED, NOT_TESTED}) > 1:
+    if len({entry.verdict for entry in evidence} - {UNDECIDED, NOT_TESTED}) > 1:
         verdict, why = UNDECIDED, "the groups of records contradict one another"
     else:
         if len(evidence) > 1 and decides.looks:
@@ -339,42 +339,42 @@ def command_for(claim: Claim, profile: str, seeds: int) -> str:
 
 
 def measured(record: Record, of: Sequence[Claim] | None = None) -> run_summary.Measured | None:
-    """What the claims (default: all of ``claims.toml``) find in a record; None where none looks at it."""
-    spec, asked = record["spec"], claims() if of is None else of
-    looking = [
+    """Return the figures of a record that claims (default: all) are about; None if no claim is about it."""
+    spec, registered = record["spec"], claims() if of is None else of
+    about = [
         claim
-        for claim in asked
+        for claim in registered
         if not claim.untested
         and (claim.task, claim.tier) == (spec["task"], spec["tier"])
         and spec["method"] in (claim.method, claim.against)
     ]
-    if not looking:
+    if not about:
         return None
-    wanted = {(claim.measure, claim.limit) for claim in looking}
-    return {(name, limit): MEASURES[name](record, limit) for name, limit in wanted}
+    measures = {(claim.measure, claim.limit) for claim in about}
+    return {(name, limit): MEASURES[name](record, limit) for name, limit in measures}
 
 
 def judge(
     records: Iterable[Record], of: Sequence[Claim] | None = None, studies: Mapping[str, Study] | None = None
 ) -> list[ClaimVerdict]:
-    """A verdict for every claim (default: all of ``claims.toml``), in their order.
+    """Return a verdict on every claim (default: all of ``claims.toml``), in their order.
 
     Pure: the same records in any order give the same verdicts. Texts of records reach a verdict only
-    through ``report.comparable.facts`` and ``text.sanitize``; escape them for where they go.
+    through ``grouping.facts`` and ``text.sanitize``; escape them for their destination.
     """
-    found = ((record, measured(record, of)) for record in records)
+    figures = ((record, measured(record, of)) for record in records)
     return judge_runs(
-        [run_summary.summarize(r, keep=False, measured=m) for r, m in found if m is not None], of, studies
+        [run_summary.summarize(r, keep=False, measured=m) for r, m in figures if m is not None], of, studies
     )
 
 
 def judge_runs(
-    found: Iterable[RunSummary], of: Sequence[Claim] | None = None, studies: Mapping[str, Study] | None = None
+    runs: Iterable[RunSummary], of: Sequence[Claim] | None = None, studies: Mapping[str, Study] | None = None
 ) -> list[ClaimVerdict]:
-    """``judge`` from runs with what the same claims ``measured`` in them."""
+    """Return the verdicts of ``judge`` from summaries that hold the figures ``measured`` for the claims."""
     asked = claims() if of is None else of
     relevant: dict[tuple[str, str], list[RunSummary]] = {}
-    for run in found:
+    for run in runs:
         relevant.setdefault((run.facts["task"], run.facts["tier"]), []).append(run)
     grouped = {place: grouping.groups(of_place) for place, of_place in relevant.items()}
     verdicts: dict[str, ClaimVerdict] = {}

@@ -1,5 +1,4 @@
-"""The figures of one record that the papers' claims are about (``benchmarks.claims.judge``). Imports
-no torch."""
+"""Figures of one record that the papers' claims are about (``benchmarks.claims.judge``). No torch."""
 
 from __future__ import annotations
 
@@ -10,8 +9,8 @@ from benchmarks.records.record import Candidate, Record
 from benchmarks.records.text import sanitize
 from benchmarks.stats import pareto
 
-Figure = float | Mapping[str, float]
-"""One, or several parts by name whose mean it is: runs are compared over the parts that they all have."""
+MeasuredFigure = float | Mapping[str, float]
+"""One value, or the parts by name whose mean it is: runs are compared over the parts that they share."""
 
 
 def _at(record: Record, limit: float | None) -> list[Candidate]:
@@ -26,67 +25,73 @@ def _test(candidate: Candidate, metric: str) -> float | None:
 
 
 def _quality(record: Record, limit: float | None) -> float | None:
-    """Test figure of the best network by validation at the limit."""
-    there = _at(record, limit)
-    return _test(selection.best_by_validation(there), selection.metric_of(record)) if there else None
+    """Return the test figure of the best network by validation at the limit."""
+    candidates = _at(record, limit)
+    return (
+        _test(selection.best_by_validation(candidates), selection.metric_of(record)) if candidates else None
+    )
 
 
 def _inherited(record: Record, limit: float | None) -> float | None:
-    """The same of the best one with the supernet's own weights."""
-    there = [c for c in _at(record, limit) if c["origin"] == "inherited"]
-    return _test(selection.best_by_validation(there), selection.metric_of(record)) if there else None
+    """Return the test figure of the best network with the supernet's own weights."""
+    candidates = [c for c in _at(record, limit) if c["origin"] == "inherited"]
+    return (
+        _test(selection.best_by_validation(candidates), selection.metric_of(record)) if candidates else None
+    )
 
 
 def _gap(record: Record, limit: float | None) -> float | None:
-    """Trained from scratch minus inherited, mean over the architectures that the run has as both."""
+    """Return trained from scratch minus inherited, averaged over the architectures that have both."""
     return _gap_among(record, _at(record, limit))
 
 
-def _gap_among(record: Record, there: Sequence[Candidate]) -> float | None:
+def _gap_among(record: Record, candidates: Sequence[Candidate]) -> float | None:
     metric = selection.metric_of(record)
     both = [
         (_test(alone, metric), _test(shared, metric))
-        for alone in there
+        for alone in candidates
         if alone["origin"] == "retrained"
-        for shared in there
+        for shared in candidates
         if shared["origin"] == "inherited" and shared["architecture"] == alone["architecture"]
     ]
     gaps = [a - b for a, b in both if a is not None and b is not None]
     return sum(gaps) / len(gaps) if gaps else None
 
 
-def _gap_at_each(record: Record, limit: float | None) -> Figure | None:
-    """The size of the gap at every limit or size that the run was asked for."""
+def _gap_at_each(record: Record, limit: float | None) -> MeasuredFigure | None:
+    """Return the size of the gap at every limit or size of the run."""
     apart: dict[selection.Limit, list[Candidate]] = {}
     for candidate in record["candidates"]:
         apart.setdefault(selection.limit_of(candidate), []).append(candidate)
-    gaps = {str(at): _gap_among(record, there) for at, there in apart.items()}
+    gaps = {str(at): _gap_among(record, candidates) for at, candidates in apart.items()}
     return {at: abs(gap) for at, gap in gaps.items() if gap is not None} or None
 
 
-def _glue(record: Record, limit: float | None) -> Figure | None:
-    """Of the best network by validation at every size: what its copies reach on each task that they were
-    fine-tuned on and that can rank networks of this size, by the task's first metric."""
-    found = {}
+def _glue(record: Record, limit: float | None) -> MeasuredFigure | None:
+    """Return the fine-tuned figures of the best network by validation at every size, by task.
+
+    A task counts by its first metric, and only if it can rank networks of this size.
+    """
+    figures = {}
     for at, chosen in selection.headline_candidates(record["candidates"]).items():
         for task, scores in (chosen.get("test") or {}).items():
-            there = sorted(
+            metrics = sorted(
                 (m for m, figure in scores.items() if selection.tuned(figure)), key=selection.tuned_place
             )
-            figure = scores[there[0]] if there else {"value": None}
+            figure = scores[metrics[0]] if metrics else {"value": None}
             if figure["value"] is not None and "unfit" not in figure:
-                found[f"{sanitize(task, 40)} at {at}"] = float(figure["value"])
-    return found or None
+                figures[f"{sanitize(task, 40)} at {at}"] = float(figure["value"])
+    return figures or None
 
 
 def _absolute_gap(record: Record, limit: float | None) -> float | None:
-    """The size of ``_gap``, as the papers report it."""
-    found = _gap(record, limit)
-    return None if found is None else abs(found)
+    """Return the size of ``_gap``, as the papers report it."""
+    gap = _gap(record, limit)
+    return None if gap is None else abs(gap)
 
 
 def _hypervolume(record: Record, limit: float | None) -> float | None:
-    """Of the best network by validation at each limit, from the task's frozen reference point."""
+    """Return the hypervolume of the headline candidates from the task's frozen reference point."""
     chosen, metric = (
         selection.headline_candidates(record["candidates"]).values(),
         selection.metric_of(record),
@@ -97,7 +102,7 @@ def _hypervolume(record: Record, limit: float | None) -> float | None:
 
 
 def _seconds_per_token(record: Record, limit: float | None) -> float | None:
-    """Of training the supernet; none where the run shared its machine: its seconds are not its own."""
+    """Return seconds a token of supernet training; None if the run shared its machine with others."""
     if record["provenance"].get("jobs", 1) != 1:
         return None
     spent = {
@@ -109,7 +114,7 @@ def _seconds_per_token(record: Record, limit: float | None) -> float | None:
     return spent["seconds"] / spent["tokens"] if all(spent.values()) else None
 
 
-MEASURES: dict[str, Callable[[Record, float | None], Figure | None]] = {
+MEASURES: dict[str, Callable[[Record, float | None], MeasuredFigure | None]] = {
     "quality": _quality,
     "inherited": _inherited,
     "gap": _gap,
@@ -119,4 +124,4 @@ MEASURES: dict[str, Callable[[Record, float | None], Figure | None]] = {
     "hypervolume": _hypervolume,
     "seconds-per-token": _seconds_per_token,
 }
-"""Name in ``claims.toml`` -> figure of one record at a limit (None: without one); None where it has none."""
+"""Name in ``claims.toml`` -> function of a record and a limit (None: no limit); None if it has no figure."""

@@ -28,7 +28,7 @@ from benchmarks.stats import intervals
 
 
 def judge(claim: Claim, studies: Mapping[str, Study]) -> ClaimVerdict:
-    """The verdict on a claim that names a study, from those there are."""
+    """Return the verdict on a claim that names a study."""
     study = studies.get(claim.study)
     if study is None:
         return ClaimVerdict(claim, UNDECIDED, f"no study {claim.study}", command=command_for(claim))
@@ -39,20 +39,20 @@ def judge(claim: Claim, studies: Mapping[str, Study]) -> ClaimVerdict:
     tested = {pair: sign_flip(claim, study.paired[pair].values) for pair in sampled}
     adjusted = intervals.holm({pair: p for pair, p in tested.items() if p is not None})
     evidence = tuple(_evidence(claim, study, pair, adjusted.get(pair)) for pair in claim.pairs)
-    said = {one.verdict for one in evidence}
+    verdicts = {entry.verdict for entry in evidence}
     if len(evidence) == 1:
         verdict, why = evidence[0].verdict, evidence[0].why
-    elif len(said) == 1:
-        verdict, why = said.pop(), f"so says each of its {len(evidence)} tables"
-    elif claim.quantifier == "some" and SUPPORTED in said:
-        reached = [one.profile for one in evidence if one.verdict == SUPPORTED]
+    elif len(verdicts) == 1:
+        verdict, why = verdicts.pop(), f"so says each of its {len(evidence)} tables"
+    elif claim.quantifier == "some" and SUPPORTED in verdicts:
+        reached = [entry.profile for entry in evidence if entry.verdict == SUPPORTED]
         verdict, why = SUPPORTED, f"some network reaches it: {', '.join(reached)}"
-    elif claim.quantifier == "every" and REFUTED in said:
-        against = [one.profile for one in evidence if one.verdict == REFUTED]
+    elif claim.quantifier == "every" and REFUTED in verdicts:
+        against = [entry.profile for entry in evidence if entry.verdict == REFUTED]
         verdict, why = REFUTED, f"not on every table: {', '.join(against)}"
     else:
         verdict = UNDECIDED
-        why = "its tables differ: " + ", ".join(f"{one.profile} {one.verdict}" for one in evidence)
+        why = "its tables differ: " + ", ".join(f"{entry.profile} {entry.verdict}" for entry in evidence)
     only = evidence[0] if len(evidence) == 1 else None
     return ClaimVerdict(
         claim,
@@ -61,7 +61,7 @@ def judge(claim: Claim, studies: Mapping[str, Study]) -> ClaimVerdict:
         effect=only.effect if only else None,
         low=only.low if only else None,
         high=only.high if only else None,
-        n=min(len(one.seeds) for one in evidence),
+        n=min(len(entry.seeds) for entry in evidence),
         evidence=evidence,
         command=command_for(claim) if verdict == UNDECIDED and _few(claim, evidence) else "",
     )
@@ -69,27 +69,27 @@ def judge(claim: Claim, studies: Mapping[str, Study]) -> ClaimVerdict:
 
 def _few(claim: Claim, evidence: tuple[Evidence, ...]) -> bool:
     """Return whether more tables of the study, or more seeds on them, could decide the claim."""
-    return claim.replicates == "paired seeds" and any(len(one.seeds) < claim.n for one in evidence)
+    return claim.replicates == "paired seeds" and any(len(entry.seeds) < claim.n for entry in evidence)
 
 
 def _evidence(claim: Claim, study: Study, pair: str, p: float | None) -> Evidence:
-    found = study.paired[pair]
-    if found.withdrawn:
+    figure = study.paired[pair]
+    if figure.withdrawn:
         where = f"study {study.name}, {pair}"
-        why = sanitize(found.withdrawn, 200)
+        why = sanitize(figure.withdrawn, 200)
         return Evidence(where, pair.partition(":")[0], (), None, None, None, None, NOT_TESTED, why, ())
     commit = sanitize(study.commit[:12]) if study.commit else "not known"
     where, table = f"study {study.name}, {pair}, commit {commit}", pair.partition(":")[0]
-    seeds = tuple(range(1, len(found.values) + 1))
-    if found.unit != claim.unit or not seeds:
-        why = f"its unit is {sanitize(found.unit, 60)}" if seeds else f"0 of {claim.n} {claim.replicates}"
+    seeds = tuple(range(1, len(figure.values) + 1))
+    if figure.unit != claim.unit or not seeds:
+        why = f"its unit is {sanitize(figure.unit, 60)}" if seeds else f"0 of {claim.n} {claim.replicates}"
         return Evidence(where, table, seeds, None, None, None, None, UNDECIDED, why, ())
-    interval = intervals.t_interval(found.values)
-    if found.bounds is not None:
-        interval = intervals.Interval(found.values[0], *found.bounds, claim.n)
+    interval = intervals.t_interval(figure.values)
+    if figure.bounds is not None:
+        interval = intervals.Interval(figure.values[0], *figure.bounds, claim.n)
     verdict, why = decide(claim, interval)
-    if found.p is not None:
-        p = found.p
+    if figure.p is not None:
+        p = figure.p
         if p >= intervals.ALPHA and verdict in (SUPPORTED, REFUTED):
             verdict, why = UNDECIDED, f"p {p:.3g} after the study's correction over its comparisons"
     return Evidence(
@@ -98,6 +98,6 @@ def _evidence(claim: Claim, study: Study, pair: str, p: float | None) -> Evidenc
 
 
 def command_for(claim: Claim) -> str:
-    """What makes the study; with a folder of data where it reads one."""
+    """Return the command that makes the study; with a folder of data if it reads one."""
     reads = study_module(claim.study).READS if claim.study in STUDIES else None
     return f"supernet-bench study {claim.study}" + (" --data-dir DIR" if reads == "data" else "")

@@ -1,4 +1,4 @@
-"""Two records of one spec compared, with an answer for quality and one for latency: pure functions, no torch.
+"""Comparison of two records of one spec, with an answer for quality and one for latency. Pure; no torch.
 
 Quality must lie where one more run of the row is expected: the 95 % prediction interval over the published
 runs of its group (three or more), else the row's own interval over sentences. A run that is equal to the bit
@@ -14,7 +14,7 @@ its interval reproduces under other code; one outside answers nothing, as code o
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -35,7 +35,7 @@ YES, NO, UNKNOWN = "reproduces", "does not reproduce", "cannot tell"
 
 @dataclass(frozen=True)
 class FigureCheck:
-    """One figure of the row: ``holds`` is None where it cannot be told."""
+    """One figure of the row; ``holds`` is None if it cannot be judged."""
 
     what: str
     """``quality`` or ``latency ratio``."""
@@ -45,7 +45,7 @@ class FigureCheck:
     low: float | None
     high: float | None
     how: str
-    """What the interval is over, or why there is no answer."""
+    """Origin of the interval, or the reason why there is no answer."""
     holds: bool | None
 
 
@@ -56,35 +56,37 @@ class Verdict:
     quality: str
     latency: str
     reasons: list[str] = field(default_factory=list)
-    """Why not, or why it cannot be told; with what to type where there is something."""
+    """Reasons against an answer, with the command that helps, if any."""
     checks: list[FigureCheck] = field(default_factory=list)
     identical: bool = False
-    """The same candidates, weights, translations and ledger, to the bit."""
+    """True if candidates, weights, translations and ledger are equal to the bit."""
     first_difference: str | None = None
     """The first field in which the results differ."""
     repeated_timings: bool = False
-    """The search was told the published timings, so that it decides as it did."""
+    """True if the search was given the published timings, so that it decides as before."""
     differences: list[tuple[str, Any, Any]] = field(default_factory=list)
     """Field of the provenance, published, now."""
     code: list[tuple[str, str, str]] = field(default_factory=list)
-    """``task`` or ``substrate`` where its code differs, with the digests published and now."""
+    """``task`` or ``substrate`` if its code differs, with the digests published and now."""
 
 
 def cannot_tell(*reasons: str) -> Verdict:
-    """Return the verdict where nothing was run."""
+    """Return the verdict of a verification that ran nothing."""
     return Verdict(UNKNOWN, UNKNOWN, list(reasons))
 
 
 def flat(value: Any, name: str = "") -> dict[str, Any]:
-    """Every leaf by its path; lists of texts stay whole."""
+    """Return every leaf by its path; lists stay unbroken."""
     if not isinstance(value, Mapping):
         return {name: value}
     return {k: v for key in value for k, v in flat(value[key], f"{name}.{key}" if name else key).items()}
 
 
 def provenance_differences(published: Record, again: Record) -> list[tuple[str, Any, Any]]:
-    """Every field of provenance, and what of the spec may differ, with both values; times and which start of
-    the machine it was left out."""
+    """Return field, published and present value of each difference in provenance.
+
+    Fields of the spec that may differ are included; times and the start of the machine are not.
+    """
 
     def leaves(record: Record) -> JsonObject:
         provenance: JsonView = record["provenance"]
@@ -100,22 +102,23 @@ def provenance_differences(published: Record, again: Record) -> list[tuple[str, 
 
 
 def outcome(record: Record) -> dict[str, Any]:
-    """What a run found, to the bit, wherever it ran: no times, no provenance."""
+    """Return the result of a run without times and provenance: equal to the bit wherever it ran."""
     kept = integrity.digested_part(record)
     return {k: v for k, v in kept.items() if k not in ("schema", "id", "spec", "provenance")}
 
 
-def first_difference(one: Any, other: Any, path: str = "") -> str | None:
-    """The path of the first place where two JSON values differ, or None."""
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        pairs = [(f"{path}.{k}".lstrip("."), one.get(k), other.get(k)) for k in sorted({*one, *other})]
-    elif isinstance(one, list) and isinstance(other, list):
-        if len(one) != len(other):
+def first_difference(first: Any, second: Any, path: str = "") -> str | None:
+    """Return the path of the first difference of two JSON values; None if they are equal."""
+    if isinstance(first, Mapping) and isinstance(second, Mapping):
+        names = sorted({*first, *second})
+        pairs = [(f"{path}.{k}".lstrip("."), first.get(k), second.get(k)) for k in names]
+    elif isinstance(first, list) and isinstance(second, list):
+        if len(first) != len(second):
             return path
-        pairs = [(f"{path}[{i}]", a, b) for i, (a, b) in enumerate(zip(one, other, strict=True))]
+        pairs = [(f"{path}[{i}]", a, b) for i, (a, b) in enumerate(zip(first, second, strict=True))]
     else:
-        return None if canonical(one) == canonical(other) else path
-    return next((found for p, a, b in pairs if (found := first_difference(a, b, p)) is not None), None)
+        return None if canonical(first) == canonical(second) else path
+    return next((place for p, a, b in pairs if (place := first_difference(a, b, p)) is not None), None)
 
 
 def siblings(published: Record, others: Sequence[Record]) -> list[Record]:
@@ -131,15 +134,15 @@ def siblings(published: Record, others: Sequence[Record]) -> list[Record]:
         spec["budget"] = {k: v for k, v in record["spec"]["budget"].items() if k != "seconds"}  # a safety net
         return canonical([spec, record["provenance"]["data"], identity.of_record(record)])
 
-    found = {published["id"]: published}
+    runs = {published["id"]: published}
     for record in others:
         if record["status"] != "failed" and kind(record) == kind(published):
-            found.setdefault(record["id"], record)
-    return list(found.values())
+            runs.setdefault(record["id"], record)
+    return list(runs.values())
 
 
 def prediction_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
-    """Where one more draw is expected with probability ``level``, by Student's t (normal figures)."""
+    """Return the interval that holds one more draw with probability ``level``, by Student's t."""
     from scipy.stats import t
 
     n = len(values)
@@ -236,19 +239,20 @@ def _under_other_code(check: FigureCheck) -> FigureCheck:
 
 
 def _repeated(published: Record, again: Record) -> bool:
-    """Whether all that the second search was told of time is what the first was told."""
-    told = [r.get("timings") for r in (published, again)]
-    return told[0] is not None and told[0] == told[1]
+    """Return whether both searches were given the same timings."""
+    timings = [record.get("timings") for record in (published, again)]
+    return timings[0] is not None and timings[0] == timings[1]
 
 
 def published_figures(record: Record) -> dict[tuple[str, str], float | None]:
-    """Return (what, limit) -> the published figure, of everything that ``compare`` checks."""
-    found, metric = {}, selection.metric_of(record)
+    """Return kind of check and limit -> the published figure, for every figure that ``compare`` checks."""
+    figures: dict[tuple[str, str], float | None] = {}
+    metric = selection.metric_of(record)
     for limit, candidate in selection.headline_candidates(record["candidates"]).items():
-        found["quality", str(limit)] = _figure(candidate, metric).get("value")
+        figures["quality", str(limit)] = _figure(candidate, metric).get("value")
         if not candidate.get("not_measured"):
-            found["latency ratio", str(limit)] = (candidate.get("latency") or {}).get("ratio")
-    return found
+            figures["latency ratio", str(limit)] = (candidate.get("latency") or {}).get("ratio")
+    return figures
 
 
 def _figure(candidate: Candidate | None, metric: str) -> Figure:
@@ -266,31 +270,31 @@ def _quality(
     metric: str,
 ) -> FigureCheck:
     figure, ours = _figure(published, metric), _figure(now, metric)
-    value, found = figure.get("value"), ours.get("value")
+    value, measured = figure.get("value"), ours.get("value")
     low, high, how = figure.get("low"), figure.get("high"), "95 % over the sentences of this row"
     spread = _over_runs(runs, limit, lambda c: _figure(c, metric).get("value"))
     if spread is not None:
         low, high, how = *spread, f"95 % for one more run, from {len(runs)} published ones"
-    if found is None:
+    if measured is None:
         holds: bool | None = False if now is None else None
         how = "the second run has no candidate at this limit" if now is None else "not measured"
-    elif found == value:
+    elif measured == value:
         holds = True
     elif low is None or high is None:
         holds, how = None, "the published row has no interval"
     else:
-        holds = low <= found <= high
-    return FigureCheck("quality", str(limit), value, found, low, high, how, holds)
+        holds = low <= measured <= high
+    return FigureCheck("quality", str(limit), value, measured, low, high, how, holds)
 
 
 def _latency(limit: selection.Limit, published: Record, again: Record, runs: Sequence[Record]) -> FigureCheck:
     theirs, ours = (_timed(record, limit) for record in (published, again))
-    value, found = theirs.get("ratio"), ours.get("ratio")
+    value, measured = theirs.get("ratio"), ours.get("ratio")
 
     def check(
         holds: bool | None, how: str, low: float | None = None, high: float | None = None
     ) -> FigureCheck:
-        return FigureCheck("latency ratio", str(limit), value, found, low, high, how, holds)
+        return FigureCheck("latency ratio", str(limit), value, measured, low, high, how, holds)
 
     profiles = [r["spec"]["profile"] for r in (published, again)]
     if profiles[0] != profiles[1]:
@@ -299,7 +303,7 @@ def _latency(limit: selection.Limit, published: Record, again: Record, runs: Seq
         return check(None, "measured on another kind of machine")
     if value is None or not value > 0:
         return check(None, "the published row has no ratio to the reference network")
-    if found is None:
+    if measured is None:
         return check(None, "not measured now")
     for latency, when in ((theirs, "when it was published"), (ours, "now")):
         load = latency.get("others_cpu") or 0.0
@@ -314,7 +318,7 @@ def _latency(limit: selection.Limit, published: Record, again: Record, runs: Seq
     for name, spread in (("the row's own interval", own), (f"{len(runs)} published runs", over_runs)):
         if spread and spread[0] is not None and spread[1] is not None and spread[1] - spread[0] > high - low:
             low, high, how = spread[0], spread[1], name
-    return check(low <= found <= high, how, low, high)
+    return check(low <= measured <= high, how, low, high)
 
 
 def _timed(record: Record, limit: selection.Limit) -> Latency:
@@ -323,12 +327,14 @@ def _timed(record: Record, limit: selection.Limit) -> Latency:
 
 
 def _equal(published: Record, again: Record, key: str) -> bool:
-    """Whether both tell the same of their machine, and tell it."""
+    """Return whether both records state the same value for a field of their machine."""
     first, second = (r["provenance"]["machine"].get(key) for r in (published, again))
     return first is not None and bool(first == second)
 
 
-def _over_runs(runs: Sequence[Record], limit: selection.Limit, read: Any) -> tuple[float, float] | None:
+def _over_runs(
+    runs: Sequence[Record], limit: selection.Limit, read: Callable[[Candidate], float | None]
+) -> tuple[float, float] | None:
     chosen = [selection.headline_candidates(run["candidates"]).get(limit) for run in runs]
     values = [read(c) for c in chosen if c is not None]
     known = [v for v in values if v is not None]

@@ -1,4 +1,4 @@
-"""A published record as a plan of this machine: what its second run is, or why there can be none."""
+"""Plan of a published record's second run on this machine, or the reasons why there can be none."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from benchmarks.hardware import profiles
 from benchmarks.hardware.probe import probe
 from benchmarks.hardware.profiles import Profile
 from benchmarks.records import store
+from benchmarks.records.canonical import JsonView
 from benchmarks.records.provenance import source_state
 from benchmarks.records.record import Record
 from benchmarks.records.spec import RunSpec, spec_id
@@ -24,7 +25,7 @@ from benchmarks.tasks import code_digest, get_task, starting
 
 @dataclass
 class Rerun:
-    """What is to be run; ``obstacles`` say why it cannot be, each with what to type."""
+    """Plan of a second run; ``obstacles`` are the reasons against it, each with the command that helps."""
 
     plan: Plan | None = None
     task: Any = None
@@ -49,74 +50,74 @@ def prepare(
     source: str | None = None,
     start: Path | None = None,
 ) -> Rerun:
-    """The plan of a second run.
+    """Return the plan of a second run.
 
     Args:
         record: the published one.
-        folders: where the second run works.
-        known: published records, among which the one that this ``follows`` is looked for.
+        folders: of the second run.
+        known: published records, among which the run that this one ``follows`` is looked up.
         source: ``path.py:Class`` of a method that is not installed.
         start: folder of the pre-trained model that its networks started from, if any.
     """
-    spec, made = record["spec"], Rerun()
+    spec, rerun = record["spec"], Rerun()
     try:
         method = registry.find(source or spec["method"])
-        made.task = starting(get_task(spec["task"]), start)
+        rerun.task = starting(get_task(spec["task"]), start)
     except UsageError as error:
         hint = "install the package that brings it, or name its file: --method ./its_file.py:Class"
         return Rerun(obstacles=[f"{error}\n{hint}"])
     wanted = record["provenance"]["data"].get("start")
     if wanted is not None and start is None:
         sha256 = sanitize(wanted, 12)
-        made.obstacles.append(
+        rerun.obstacles.append(
             f"its networks started from a pre-trained model with sha256 {sha256}...: --start-from DIR"
         )
-        return made
+        return rerun
     if method.name != spec["method"]:
-        made.obstacles.append(f"the record is of method '{spec['method']}', {source} is '{method.name}'")
+        rerun.obstacles.append(f"the record is of method '{spec['method']}', {source} is '{method.name}'")
     elif not _same_method(record, method):
-        made.obstacles.append(
+        rerun.obstacles.append(
             f"the code of method '{method.name}' differs: published {identity.of_record(record).method[:12]},"
             f" here {method.sha256[:12]}\n{_checkout(record)}"
         )
-    made.profile = _profile(record, made.obstacles)
-    if made.profile is None:
-        return made
+    rerun.profile = _profile(record, rerun.obstacles)
+    if rerun.profile is None:
+        return rerun
     try:
-        tier = made.task.tier(spec["tier"], made.profile.device)
+        tier = rerun.task.tier(spec["tier"], rerun.profile.device)
     except UsageError as error:
-        made.obstacles.append(str(error))
-        return made
+        rerun.obstacles.append(str(error))
+        return rerun
     if tier.sha256 != spec["settings_sha256"]:
-        made.obstacles.append(
+        rerun.obstacles.append(
             f"the settings of {spec['task']} {spec['tier']} differ: published"
             f" {spec['settings_sha256'][:12]}, here {tier.sha256[:12]}\n{_start(wanted, start)}"
             f"{_checkout(record)}"
         )
-    first = _first(record, made.profile, known, method, made.obstacles)
-    if made.obstacles:
-        return made
-    made.code = _other_code(record)
-    made.plan = Plan(folders, made.profile.name, made.profile.device)
+    first = _first(record, rerun.profile, known, method, rerun.obstacles)
+    if rerun.obstacles:
+        return rerun
+    rerun.code = _other_code(record)
+    rerun.plan = Plan(folders, rerun.profile.name, rerun.profile.device)
     chain = [first] if first is not None else []
     while chain and chain[0].first is not None:
         chain.insert(0, chain[0].first)
-    made.plan.runs += [run for run in chain if run.state != "done"]
-    own = replace(RunSpec(**spec), profile=made.profile.name)
-    made.plan.runs.append(PlannedRun(own, method, first))
+    rerun.plan.runs += [run for run in chain if run.state != "done"]
+    own = replace(RunSpec(**spec), profile=rerun.profile.name)
+    rerun.plan.runs.append(PlannedRun(own, method, first))
     published = {r["id"]: r for r in [*known, record]}
-    for run in made.plan.runs:
+    for run in rerun.plan.runs:
         id = spec_id({**run.spec.to_dict(), "profile": spec["profile"]})
-        told = published.get(id)
-        if told is None or told["status"] == "done":
+        known_record = published.get(id)
+        if known_record is None or known_record["status"] == "done":
             run.spec = _patient(run.spec)
-        if told is not None:
-            made.timings[run.spec.id] = timed(told)
-    return made
+        if known_record is not None:
+            rerun.timings[run.spec.id] = timed(known_record)
+    return rerun
 
 
 PATIENCE = 10
-"""Times the seconds of a run that they did not stop: on a slower or busy machine it is to end as it did."""
+"""Factor on the seconds of a run that they did not stop, so that it also ends on a slower machine."""
 
 
 def _patient(spec: RunSpec) -> RunSpec:
@@ -124,15 +125,17 @@ def _patient(spec: RunSpec) -> RunSpec:
     return replace(spec, budget={**spec.budget, "seconds": seconds * PATIENCE}) if seconds else spec
 
 
-def _same_method(record: Mapping[str, Any], method: MethodRef) -> bool:
+def _same_method(record: JsonView, method: MethodRef) -> bool:
     return identity.of_record(record).method == identity.equivalent(identity.METHOD, method.sha256)
 
 
 def _other_code(record: Record) -> list[tuple[str, str, str]]:
-    """The parts of what makes numbers whose code is not the record's, ``Rerun.code``."""
-    made = record["provenance"]
-    known = "substrate_sha256" in record["spec"] or made.get("commit") in identity.published()["commits"]
-    if not known and source_state() == (made.get("commit"), made.get("dirty_sha256")):
+    """Return task and substrate if their code is not the record's, as ``Rerun.code``."""
+    provenance = record["provenance"]
+    known = (
+        "substrate_sha256" in record["spec"] or provenance.get("commit") in identity.published()["commits"]
+    )
+    if not known and source_state() == (provenance.get("commit"), provenance.get("dirty_sha256")):
         return []
     now = {
         identity.TASK: code_digest(record["spec"]["task"]),
@@ -143,19 +146,22 @@ def _other_code(record: Record) -> list[tuple[str, str, str]]:
     return [(kind, before[kind], today[kind]) for kind in today if before[kind] != today[kind]]
 
 
-def timed(record: Mapping[str, Any]) -> list[Any]:
-    """The published answers to probes; none in a record of before they were kept."""
-    return list((record.get("timings") or {}).get("probes", ()))
+def timed(record: Record) -> list[Any]:
+    """Return the published answers to probes; empty for an old record that has none."""
+    timings = record.get("timings")
+    return list(timings["probes"]) if timings is not None else []
 
 
-def limits(record: Mapping[str, Any]) -> tuple[tuple[float, float], ...]:
-    """The published latency limits as (share, milliseconds); none in an old record."""
-    found = (record.get("timings") or {}).get("limits", ())
-    return tuple((float(share), float(ms)) for share, ms in found)
+def limits(record: Record) -> tuple[tuple[float, float], ...]:
+    """Return the published latency limits as (share, milliseconds); empty for an old record."""
+    timings = record.get("timings")
+    if timings is None:
+        return ()
+    return tuple((float(share), float(ms)) for share, ms in timings["limits"])
 
 
 def _start(wanted: object, start: Path | None) -> str:
-    """What to look at first where the settings differ and a pre-trained model is started from."""
+    """Return a hint on the pre-trained model, for settings that differ; empty if there is none."""
     if start is None:
         return ""
     if wanted is None:
@@ -164,21 +170,21 @@ def _start(wanted: object, start: Path | None) -> str:
 
 
 def _checkout(record: Record) -> str:
-    """What to type to have the published code."""
-    made = record["provenance"]
-    commit = sanitize(made.get("commit") or "", 64)
+    """Return the command that installs the published code."""
+    provenance = record["provenance"]
+    commit = sanitize(provenance.get("commit") or "", 64)
     if not commit:
-        package = made.get("package")
+        package = provenance.get("package")
         if isinstance(package, Mapping):
             release = f"{sanitize(package.get('name'), 60)}=={sanitize(package.get('version'), 40)}"
             return f"it was made by an installed release: pip install {release}"
         return "the record names no commit: take the version of the code that made it"
-    dirty = ", and changes that were never committed" if made.get("dirty_sha256") else ""
+    dirty = ", and changes that were never committed" if provenance.get("dirty_sha256") else ""
     return f"it was made by commit {commit}{dirty}: git checkout {commit}"
 
 
 def _profile(record: Record, obstacles: list[str]) -> Profile | None:
-    """The record's profile where this machine is one, else the machine's own for the same kind of device."""
+    """Return the record's profile if it fits this machine, else the machine's own of the same device."""
     name = record["spec"]["profile"]
     if name == profiles.UNDECLARED:
         gpus = record["provenance"]["machine"].get("gpus")
@@ -209,25 +215,24 @@ def _first(
     method: MethodRef,
     obstacles: list[str],
 ) -> PlannedRun | None:
-    """The run that the record follows, with those that it follows in turn: each a published one, else one
-    that will be run first."""
+    """Return the run that the record follows, with its own leaders: published, else to be run first."""
     spec = record["spec"]
     if spec["follows"] is None:
         return None
-    found = _leader(spec, profile, known, method)
-    if found is None:
+    leader = _leader(spec, profile, known, method)
+    if leader is None:
         obstacles.append(
             f"it follows run {sanitize(spec['follows'], 40)}, which is not here,"
             " nor is it what this code runs\n"
             f"put that record beside it, as under results/records; {_checkout(record)}"
         )
-    return found
+    return leader
 
 
 def _leader(
     spec: Mapping[str, Any], profile: Profile, known: Sequence[Record], method: MethodRef
 ) -> PlannedRun | None:
-    """What a run of ``method`` follows, ready to be planned; None where this code does not run it."""
+    """Return the run that a run of ``method`` follows, as planned; None if this code does not run it."""
     beside = next((r for r in known if r["id"] == spec["follows"] and r["status"] != "failed"), None)
     if beside is not None and not method.inherits:  # a record has no weights: they are made again
         return PlannedRun(RunSpec(**beside["spec"]), method, state="done", record=beside)
@@ -269,7 +274,7 @@ def _specs(spec: Mapping[str, Any], leader: MethodRef) -> list[dict[str, Any]]:
 
 
 def stamp(folder: Path, state: Sequence[str | None]) -> None:
-    """Clear what an interrupted second run has left where the code has changed since."""
+    """Clear the state of an interrupted second run if the code has changed since."""
     import json
     import shutil
 

@@ -20,8 +20,7 @@ from benchmarks.claims.hypotheses import NOT_TESTED, REFUTED, SUPPORTED, UNDECID
 from benchmarks.claims.measures import MEASURES
 from benchmarks.cli import main
 from benchmarks.cli import plan as plans
-from benchmarks.comparability import grouping
-from benchmarks.comparability import run_summary as report_runs
+from benchmarks.comparability import grouping, run_summary
 from benchmarks.hardware import profiles
 from benchmarks.leaderboard import build, claims_page
 from benchmarks.records import integrity, store
@@ -299,7 +298,7 @@ def interval_rule(effects):
 
 def test_at_most_one_family_in_twenty_has_a_wrong_verdict_over_both_looks(monkeypatch):
     family = [replace(BY_ID["mos-bleu-at-limit"], id=f"claim-{i}") for i in range(3)]
-    group = [report_runs.of(run("hat", 1), keep=False)]
+    group = [run_summary.summarize(run("hat", 1), keep=False)]
     rng, draws, wrong, before = np.random.default_rng(14), 1500, 0, 0
     drawn = {}
     monkeypatch.setattr(
@@ -340,8 +339,8 @@ def agree(table, judgements):
 def test_the_board_and_the_claims_agree_on_every_pair_that_they_share():
     published = [*store.load_all(ROOT / "results" / "records")]
     judgements, count = judge.judge(published), 0
-    for group in grouping.groups(report_runs.whole(published)):
-        count += agree(build_table(report_runs.records_of(group)), judgements)
+    for group in grouping.groups(run_summary.summarize_all(published)):
+        count += agree(build_table(run_summary.records_of(group)), judgements)
     assert count >= 1
     for ours, theirs in ((SMALL, LARGE), (LARGE, SMALL), (SMALL, [*SMALL[3:], *SMALL[:3]])):
         made = [
@@ -357,7 +356,8 @@ def test_a_confounded_verdict_is_never_shown_bare():
     verdict = judged("mos-bleu-at-limit", quality)
     assert verdict.verdict == SUPPORTED
     words = "supported, confounded with the sandwich rule and the after-search path"
-    assert verdict.to_dict()["verdict"] == words and claims_page.said(verdict).startswith(f"{words}: ")
+    assert verdict.to_dict()["verdict"] == words
+    assert claims_page.verdict_with_reason(verdict).startswith(f"{words}: ")
     assert next(iter(shown(build_table(quality)).values()))["verdict"].startswith(words)
 
 
