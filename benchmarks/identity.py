@@ -195,7 +195,7 @@ class _Form:
                 yield f"{origin}{alias.name} as {alias.asname or alias.name}"
 
     def annotated(self, node: ast.AnnAssign, of_class: bool) -> list[Any]:
-        """An annotated name: in a class a field, elsewhere an assignment or nothing."""
+        """Return the form of an annotated name: in a class a field, elsewhere an assignment or nothing."""
         target = self.node(node.target)
         if not of_class:
             return [["Assign", ["targets", [target]], ["value", self.node(node.value)]]] if node.value else []
@@ -235,7 +235,7 @@ class _Form:
         return form
 
     def parts(self, values: list[ast.expr]) -> list[Any]:
-        """An f-string: neighbouring texts joined, which Pythons cut at different places."""
+        """Return the parts of an f-string, neighbouring texts joined: Pythons cut them differently."""
         texts: list[Any] = []
         for value in values:
             if not isinstance(value, ast.Constant):
@@ -341,7 +341,7 @@ def of_tree(tree: Mapping[str, bytes]) -> dict[str, Any]:
 
 
 def _text_digest(sources: Mapping[str, bytes]) -> str:
-    """The digest that specs held before: of the text of a method's file and of the modules that it brings."""
+    """Return the digest of older specs: of the text of a method's file and of the modules that it brings."""
     texts = {name: hashlib.sha256(text).hexdigest() for name, text in sources.items() if "." in name}
     if len(texts) == 1:
         return next(iter(texts.values()))
@@ -371,7 +371,7 @@ def of_record(record: Mapping[str, Any]) -> Identity:
 
 
 def _before(spec: Mapping[str, Any], provenance: Mapping[str, Any]) -> tuple[str, str, str]:
-    """The digests of a record whose spec holds the digest of its method's text alone."""
+    """Return the digests of a record whose spec holds the digest of its method's text alone."""
     commit, dirty, text = provenance.get("commit"), provenance.get("dirty_sha256"), spec["method_sha256"]
     known = {} if dirty else published()["commits"].get(commit, {})
     unknown = f"commit {str(commit)[:12]}" + (f" with {dirty[:12]}" if dirty else "")

@@ -250,8 +250,9 @@ def _leader(
 
 
 def _plain(spec: Mapping[str, Any], leader: MethodRef, id: str | None = None) -> dict[str, Any]:
-    """The specification of a leader with default options, under the conditions of ``spec``; the one with this
-    id, where some digest of the leader's code, of before or equivalent, gives it.
+    """Return the specification of a leader with default options, under the conditions of ``spec``.
+
+    It is the one with this id if some digest of the leader's code, older or equivalent, gives it.
 
     Raises:
         UsageError: it follows a method that is not here.

@@ -25,12 +25,9 @@ SIGNALS = {"BudgetExhausted"}
 
 UNSWEPT = (
     "benchmarks/api.py",
-    "benchmarks/claims",
-    "benchmarks/identity.py",
     "benchmarks/latency_tables",
     "benchmarks/scoring",
     "benchmarks/studies",
-    "benchmarks/verification",
     "baselines",
     "simq",
 )
