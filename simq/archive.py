@@ -1,7 +1,7 @@
-"""What a search asks of the world, and the record of what it has asked.
+"""Interface between searches and what they measure: evaluators, and the archive of measured points.
 
-A search does not know whether it runs on a table, on a function or on trained networks: it asks an
-``Evaluator`` through an ``Archive``, which counts, and at whose end what was measured is the result.
+A search runs unchanged on a table, on a function or on trained networks. It measures genomes through an
+``Archive`` around an ``Evaluator``; the archive counts evaluations and holds the result.
 """
 
 from __future__ import annotations
@@ -13,73 +13,79 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.api import UsageError
-from simq.genome import Array, Genes, Genomes, Key, firsts
+from simq.genome import Array, Genes, Genomes, Key, unique_indices
 from simq.searchers import pareto
 
-ENOUGH = 8
-"""Distinct points of which an objective must tell some apart."""
+MIN_VARIED = 8
+"""Number of distinct points among which every objective must vary."""
 
 
 class Evaluator(Protocol):
-    """Measures genomes."""
+    """Objective function over genomes."""
 
     genes: Genes
     objectives: Sequence[str]
-    """What the columns are, in their order; all are to be small."""
+    """Names of the columns, in order; all are minimized."""
 
     def __call__(self, genomes: Genomes) -> Array:
-        """Objective rows ``[n, m]`` of genomes ``[n, genes]``."""
+        """Return objective rows ``[n, m]`` of genomes ``[n, genes]``."""
 
     def known(self, genomes: Genomes) -> Array:
-        """Return the objectives ``[n, m]`` that follow from the genomes alone, such as bytes; NaN in each
-        column that must be measured. It costs no evaluation."""
+        """Return the objectives ``[n, m]`` that need no evaluation, such as bytes.
+
+        Columns that must be measured are NaN.
+        """
 
 
 class Archive:
-    """What was measured, in order; no more than ``evaluations`` rows.
+    """Measured points in order, at most ``evaluations`` rows.
 
     Args:
-        evaluator: measures.
-        evaluations: allowed; each row counts, repeated points too.
-        told: called after each batch.
+        evaluator: objective function.
+        evaluations: allowance; each row counts, repeated points too.
+        on_batch: called after each batch.
         known: keys of points that count as measured, from another archive.
+
+    Attributes:
+        genomes: measured genomes ``[n, genes]``.
+        rows: their objectives ``[n, m]``.
     """
 
     def __init__(
         self,
         evaluator: Evaluator,
         evaluations: int,
-        told: Callable[[Archive], None] = lambda archive: None,
+        on_batch: Callable[[Archive], None] = lambda archive: None,
         known: Collection[Key] = (),
     ) -> None:
-        self.evaluator, self.evaluations, self._told = evaluator, evaluations, told
+        self.evaluator, self.evaluations, self._on_batch = evaluator, evaluations, on_batch
         self.genes = evaluator.genes
         self.genomes: Genomes = np.zeros((0, len(self.genes.levels)), dtype=np.int64)
         self.rows: Array = np.zeros((0, len(evaluator.objectives)))
         self.known: set[Key] = set(known)
 
     @property
-    def left(self) -> int:
+    def remaining(self) -> int:
         """Evaluations that are still allowed."""
         return self.evaluations - len(self.rows)
 
     def measure(self, genomes: Genomes) -> Array:
-        """Rows of the first of ``genomes``, as many as are allowed.
+        """Measure the first of ``genomes``, as many as are allowed, and return their rows.
 
         Raises:
-            UsageError: an objective is no number, or the same for all of ``ENOUGH`` points or more.
+            UsageError: an objective is not finite, or the same for all of ``MIN_VARIED`` points or more.
         """
-        asked = genomes[: self.left]
-        if not len(asked):
+        allowed = genomes[: self.remaining]
+        if not len(allowed):
             return self.rows[:0]
-        rows = np.asarray(self.evaluator(asked), dtype=np.float64)
-        if rows.shape != (len(asked), self.rows.shape[1]):
-            raise ValueError(f"expected rows {(len(asked), self.rows.shape[1])}, got {rows.shape}")
+        rows = np.asarray(self.evaluator(allowed), dtype=np.float64)
+        if rows.shape != (len(allowed), self.rows.shape[1]):
+            raise ValueError(f"expected rows {(len(allowed), self.rows.shape[1])}, got {rows.shape}")
         self._check_finite(rows)
-        self.genomes, self.rows = np.vstack([self.genomes, asked]), np.vstack([self.rows, rows])
-        self.known.update(self.genes.keys(asked))
+        self.genomes, self.rows = np.vstack([self.genomes, allowed]), np.vstack([self.rows, rows])
+        self.known.update(self.genes.keys(allowed))
         self._check_varied()
-        self._told(self)
+        self._on_batch(self)
         return rows
 
     def _check_finite(self, rows: Array) -> None:
@@ -96,14 +102,14 @@ class Archive:
             if column.min() < column.max():
                 continue
             points = len(set(self.genes.keys(self.genomes)))
-            if points >= ENOUGH:
+            if points >= MIN_VARIED:
                 raise UsageError(
                     f"objective {name} is {column[0]:g} for all of {points} different networks: nothing can"
                     " be searched by it. Leave it out: --option METHOD.objectives=..."
                 )
 
-    def new(self, genomes: Genomes) -> NDArray[np.bool_]:
-        """Which points were not measured yet, each once."""
+    def is_new(self, genomes: Genomes) -> NDArray[np.bool_]:
+        """Return a mask ``[n]`` of the points that were not measured yet; of equal points only the first."""
         seen = set(self.known)
         out = np.zeros(len(genomes), dtype=bool)
         for i, key in enumerate(self.genes.keys(genomes)):
@@ -111,17 +117,17 @@ class Archive:
             seen.add(key)
         return out
 
-    def fresh(self, count: int, rng: np.random.Generator) -> Genomes:
-        """Up to ``count`` random points that were not measured yet; fewer where the space is used up."""
-        found = np.zeros((0, len(self.genes.levels)), dtype=np.int64)
+    def sample_new(self, count: int, rng: np.random.Generator) -> Genomes:
+        """Draw up to ``count`` random points that were not measured yet; fewer if the space is exhausted."""
+        points = np.zeros((0, len(self.genes.levels)), dtype=np.int64)
         for _ in range(200):
-            drawn = np.vstack([found, self.genes.sample(max(count, 16), rng)])
-            found = drawn[self.new(drawn)][:count]
-            if len(found) == count:
+            drawn = np.vstack([points, self.genes.sample(max(count, 16), rng)])
+            points = drawn[self.is_new(drawn)][:count]
+            if len(points) == count:
                 break
-        return found
+        return points
 
     def front(self) -> NDArray[np.int64]:
-        """Places of the measured rows that no other beats, each point once."""
-        places = np.flatnonzero(pareto.front(self.rows))
-        return places[firsts(self.genes.keys(self.genomes[places]))]
+        """Return the indices of the nondominated rows, each point once."""
+        indices = np.flatnonzero(pareto.front(self.rows))
+        return indices[unique_indices(self.genes.keys(self.genomes[indices]))]

@@ -1,8 +1,8 @@
 """Joint genomes: the genes of an architecture and one precision gene for each unit of a policy.
 
-A genome is a row of option numbers, architecture genes first. Genes of layers that the genome's depth
-leaves out are inactive: two genomes that differ in them alone build the same network, are one point, and
-have the same features. Everything works on whole arrays ``[n, genes]`` at once.
+A genome is a row of option numbers, architecture genes first (SimQ-NAS, arXiv 2312.13301, section 3). Genes
+of layers beyond the genome's depth are inactive: two genomes that differ only in them build the same network,
+are one point, and have the same features. All functions work on arrays ``[n, genes]``.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ Genomes = NDArray[np.int64]
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Key = int | bytes
-"""What tells points apart: a number where the space has fewer than 2**63 genomes."""
+"""Hashable identity of a point: a number if the space has fewer than 2**63 genomes."""
 
 
-def firsts(keys: Sequence[Key]) -> list[int]:
-    """Places of the first of equal keys, ascending."""
+def unique_indices(keys: Sequence[Key]) -> list[int]:
+    """Return the index of the first occurrence of each key, ascending."""
     return sorted({key: i for i, key in reversed(list(enumerate(keys)))}.values())
 
 
 @dataclass(frozen=True)
-class Unit:
-    """Linear layers that share a precision.
+class PrecisionUnit:
+    """Linear layers and convolutions that share a precision.
 
     Attributes:
         name: of the gene.
-        layers: names of the linear layers, as a policy has them.
-        depth: the choice that says how many layers there are; None: the unit is always there.
-        at: the unit is there where the depth is above this number.
-        precisions: letters that these layers can have; None: all of the alphabet.
-        deeper: layers that the unit does not always have: name, choice and number, as ``depth`` and ``at``.
+        layers: names of the layers, as in a policy.
+        depth: the choice that counts the layers; None: the unit is always present.
+        at: the unit is present if the depth is above this number.
+        precisions: precisions that these layers support; None: all of the alphabet.
+        deeper: layers that are present at some depths only: name, choice and number, as ``depth`` and ``at``.
     """
 
     name: str
@@ -52,17 +52,17 @@ class Unit:
     precisions: tuple[str, ...] | None = None
     deeper: tuple[tuple[str, str, int], ...] = ()
 
-    def within(self, architecture: Mapping[str, Any]) -> tuple[str, ...]:
-        """Its layers that an architecture has, where it has the unit."""
+    def layers_in(self, architecture: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the unit's layers that an architecture has, if it has the unit."""
         missing = {layer for layer, depth, at in self.deeper if architecture[depth] <= at}
         return tuple(layer for layer in self.layers if layer not in missing)
 
 
 class Genes:
-    """What operators and predictors need to know of a genome.
+    """Base class of genome encodings, as variation operators and predictors use them.
 
     Attributes:
-        levels: options of each gene.
+        levels: number of options of each gene ``[genes]``.
         names: of the genes.
     """
 
@@ -70,37 +70,37 @@ class Genes:
     names: tuple[str, ...]
 
     def active(self, genomes: Genomes) -> Mask:
-        """Which genes count ``[n, genes]``."""
+        """Return a mask ``[n, genes]`` of the genes that affect the network."""
         raise NotImplementedError
 
     def canonical(self, genomes: Genomes) -> Genomes:
-        """The same points with option 0 in every inactive gene."""
+        """Return the same points with option 0 in every inactive gene."""
         return np.where(self.active(genomes), genomes, 0)
 
     def keys(self, genomes: Genomes) -> list[Key]:
-        """Equal for genomes that are the same point, whatever their inactive genes; else different."""
+        """Return one key a genome, equal for genomes of the same point, whatever their inactive genes."""
         return self.codes(self.canonical(genomes))
 
     def codes(self, genomes: Genomes) -> list[Key]:
-        """Equal for equal genomes, inactive genes included; else different."""
+        """Return one key a genome, equal only for genomes that agree in all genes, inactive ones too."""
         if self._steps is None:
             return [row.tobytes() for row in genomes.astype(np.uint16)]
         return (genomes @ self._steps).tolist()
 
     @cached_property
     def _steps(self) -> Genomes | None:
-        """What a gene's option is worth in a number of mixed radix; None: it would not fit."""
+        """Place values of the genes in a mixed-radix number; None if it would not fit into 63 bits."""
         levels = self.levels.tolist()
         if math.prod(levels) >= 2**63:
             return None
         return np.array([math.prod(levels[i + 1 :]) for i in range(len(levels))], dtype=np.int64)
 
     def sample(self, count: int, rng: np.random.Generator) -> Genomes:
-        """Every gene drawn uniformly and independently."""
+        """Draw genomes ``[count, genes]``, every gene uniformly and independently."""
         return rng.integers(0, self.levels, size=(count, len(self.levels)))
 
     def features(self, genomes: Genomes) -> Array:
-        """One column for each option of each gene, all zero where the gene is inactive."""
+        """Return one-hot features ``[n, options]``, all zero for an inactive gene."""
         hot = genomes[:, self._owner] == self._option
         return (hot & self.active(genomes)[:, self._owner]).astype(np.float64)
 
@@ -114,14 +114,18 @@ class Genes:
 
 
 class JointSpace(Genes):
-    """Architectures of ``space`` with a precision out of ``alphabet`` for each unit.
+    """Joint space: architectures of ``space`` with a precision of ``alphabet`` for each unit.
+
+    Attributes:
+        architecture_genes: number of the genes in front of the precision genes.
+        unit_precisions: precisions of each unit, in gene order.
 
     Raises:
         ValueError: a unit under a depth that the space does not have, two units of one name or layer, or
-            an alphabet without letters.
+            an empty alphabet.
     """
 
-    def __init__(self, space: SearchSpace, units: Sequence[Unit], alphabet: Sequence[str]) -> None:
+    def __init__(self, space: SearchSpace, units: Sequence[PrecisionUnit], alphabet: Sequence[str]) -> None:
         self.space, self.units, self.alphabet = space, tuple(units), tuple(alphabet)
         if not self.alphabet or len(set(self.alphabet)) != len(self.alphabet):
             raise ValueError(f"precisions must be distinct and at least one, got {self.alphabet}")
@@ -132,14 +136,13 @@ class JointSpace(Genes):
         self.architecture_genes = len(owners)
         names = [f"{c.name}[{i}]" if c.layered else c.name for c, i in owners]
         self.names = (*names, *(f"precision {unit.name}" for unit in self.units))
-        self.letters = [
+        self.unit_precisions = [
             tuple(x for x in self.alphabet if unit.precisions is None or x in unit.precisions)
             for unit in self.units
         ]
-        """Precisions of each unit, in gene order."""
-        if not all(self.letters):
-            raise ValueError(f"a unit can have none of the precisions {', '.join(self.alphabet)}")
-        counts = [len(options) for options in (*space.allowed, *self.letters)]
+        if not all(self.unit_precisions):
+            raise ValueError(f"a unit supports none of the precisions {', '.join(self.alphabet)}")
+        counts = [len(options) for options in (*space.allowed, *self.unit_precisions)]
         self.levels = np.array(counts, dtype=np.int64)
         plain = {c.name: i for i, (c, _) in enumerate(owners) if not c.layered}
         governed = [(c.depth, i) for c, i in owners] + [(unit.depth, unit.at) for unit in self.units]
@@ -147,20 +150,20 @@ class JointSpace(Genes):
         if unknown:
             raise ValueError(f"no plain choice of space {space.name} is named {', '.join(sorted(unknown))}")
         self._governor = np.array([plain[d] if d is not None else -1 for d, _ in governed], dtype=np.int64)
-        self._place = np.array([at for _, at in governed], dtype=np.int64)
+        self._position = np.array([at for _, at in governed], dtype=np.int64)
         widest = max(map(len, space.allowed))
         self._values = np.array([[*o, *[0] * (widest - len(o))] for o in space.allowed], dtype=np.int64)
 
     def active(self, genomes: Genomes) -> Mask:
         governed = self._governor >= 0
-        there = np.ones(genomes.shape, dtype=bool)
+        active = np.ones(genomes.shape, dtype=bool)
         owner = self._governor[governed]
         depth = self._values[owner, genomes[:, owner]]
-        there[:, governed] = depth > self._place[governed]
-        return there
+        active[:, governed] = depth > self._position[governed]
+        return active
 
     def size(self) -> int:
-        """Distinct points: what inactive genes hold does not count."""
+        """Return the number of distinct points; inactive genes do not count."""
         total = math.prod(
             int(self.levels[i])
             for i in range(len(self.levels))
@@ -169,105 +172,112 @@ class JointSpace(Genes):
         for governor in sorted(set(self._governor.tolist()) - {-1}):
             genes = np.flatnonzero(self._governor == governor)
             total *= sum(
-                math.prod(int(n) for n in self.levels[genes[self._place[genes] < depth]])
+                math.prod(int(n) for n in self.levels[genes[self._position[genes] < depth]])
                 for depth in self.space.allowed[governor]
             )
         return total
 
     @property
     def log10_size(self) -> float:
-        """Logarithm of ``size``."""
+        """Decimal logarithm of ``size``."""
         return math.log10(self.size())
 
     def decode(self, genome: Sequence[int]) -> tuple[Architecture, dict[str, str]]:
-        """The architecture and its policy: linear layer -> precision, of the layers that are there."""
+        """Return the architecture and its policy: layer -> precision, of the layers that it has.
+
+        Raises:
+            ValueError: the genome has another length, or an option that does not exist.
+        """
         row = np.asarray(genome, dtype=np.int64)
         if row.shape != self.levels.shape or (row < 0).any() or (row >= self.levels).any():
             raise ValueError(f"a genome of {len(self.levels)} genes below {self.levels.tolist()}, got {row}")
         options = zip(self.space.allowed, row.tolist(), strict=False)
         architecture = self.space.from_genes([values[i] for values, i in options])
-        there = self.active(row[None])[0, self.architecture_genes :]
-        chosen = zip(self.units, self.letters, row[self.architecture_genes :].tolist(), there, strict=True)
+        active = self.active(row[None])[0, self.architecture_genes :]
+        genes = row[self.architecture_genes :].tolist()
+        chosen = zip(self.units, self.unit_precisions, genes, active, strict=True)
         policy = {
-            layer: letters[gene]
-            for unit, letters, gene, on in chosen
+            layer: precisions[gene]
+            for unit, precisions, gene, on in chosen
             if on
-            for layer in unit.within(architecture)
+            for layer in unit.layers_in(architecture)
         }
         return architecture, policy
 
     def encode(self, arch: Mapping[str, Any], policy: Mapping[str, str]) -> Genomes:
-        """The inverse of ``decode`` for one point: ``[genes]``, inactive genes 0.
+        """Return the genome ``[genes]`` of an architecture and policy, inactive genes 0.
 
         Raises:
             ValueError: layers of one unit in two precisions, a precision outside the alphabet, or a layer
-                that the policy leaves out or that is none.
+                that the policy lacks or that does not exist.
         """
         architecture = self.space.architecture(arch)
         row = [o.index(gene) for o, gene in zip(self.space.allowed, architecture.genes, strict=True)]
         genome = np.array(row + [0] * len(self.units), dtype=np.int64)
-        there = self.active(genome[None])[0, self.architecture_genes :]
-        parts = [unit.within(architecture) for unit in self.units]
-        known = {x for layers, on in zip(parts, there, strict=True) if on for x in layers}
+        active = self.active(genome[None])[0, self.architecture_genes :]
+        parts = [unit.layers_in(architecture) for unit in self.units]
+        known = {x for layers, on in zip(parts, active, strict=True) if on for x in layers}
         if set(policy) != known:
             raise ValueError(f"the policy must name these layers: {', '.join(sorted(known))}")
-        for i, (unit, active) in enumerate(zip(self.units, there, strict=True)):
-            if not active:
+        for i, (unit, on) in enumerate(zip(self.units, active, strict=True)):
+            if not on:
                 continue
-            asked, letters = {policy[layer] for layer in parts[i]}, self.letters[i]
-            if len(asked) > 1 or not asked <= set(letters):
-                raise ValueError(f"unit {unit.name}: one of {letters} for all its layers, got {asked}")
-            genome[self.architecture_genes + i] = letters.index(asked.pop())
+            given, allowed = {policy[layer] for layer in parts[i]}, self.unit_precisions[i]
+            if len(given) > 1 or not given <= set(allowed):
+                raise ValueError(f"unit {unit.name}: one of {allowed} for all its layers, got {given}")
+            genome[self.architecture_genes + i] = allowed.index(given.pop())
         return self.canonical(genome[None])[0]
 
     def uniform(self, genomes: Genomes, precision: str) -> Genomes:
-        """The same architectures with one precision in every unit; units that cannot have it take the first
-        letter that they can have."""
+        """Return the same architectures with one precision in every unit.
+
+        Units that do not support it take the first precision that they support.
+        """
         out = genomes.copy()
         out[:, self.architecture_genes :] = [
-            letters.index(precision) if precision in letters else 0 for letters in self.letters
+            allowed.index(precision) if precision in allowed else 0 for allowed in self.unit_precisions
         ]
         return out
 
 
-class Slice(Genes):
-    """A part of a space: some genes free, the others as in one of ``bases`` ``[k, genes]``.
+class Subspace(Genes):
+    """Part of a space in which some genes are free and the others fixed to one of ``bases`` ``[k, genes]``.
 
-    Its own genomes are the number of the base and the free genes; ``lift`` gives them back.
+    Its genomes are the number of the base and the free genes; ``lift`` maps them to the parent space.
     """
 
-    def __init__(self, whole: Genes, free: Mask, bases: Genomes) -> None:
-        self.whole, self.bases = whole, np.atleast_2d(bases)
+    def __init__(self, parent: Genes, free: Mask, bases: Genomes) -> None:
+        self.parent, self.bases = parent, np.atleast_2d(bases)
         self.free = np.flatnonzero(free)
-        self.levels = np.array([len(self.bases), *whole.levels[self.free]], dtype=np.int64)
-        self.names = ("base", *(whole.names[i] for i in self.free))
+        self.levels = np.array([len(self.bases), *parent.levels[self.free]], dtype=np.int64)
+        self.names = ("base", *(parent.names[i] for i in self.free))
 
     def lift(self, genomes: Genomes) -> Genomes:
-        """As genomes of the whole space."""
+        """Return the same points as genomes of the parent space."""
         out = self.bases[genomes[:, 0]]
         out[:, self.free] = genomes[:, 1:]
         return out
 
     def keys(self, genomes: Genomes) -> list[Key]:
-        return self.whole.keys(self.lift(genomes))
+        return self.parent.keys(self.lift(genomes))
 
     def active(self, genomes: Genomes) -> Mask:
-        there = self.whole.active(self.lift(genomes))[:, self.free]
-        return np.column_stack([np.ones(len(genomes), dtype=bool), there])
+        active = self.parent.active(self.lift(genomes))[:, self.free]
+        return np.column_stack([np.ones(len(genomes), dtype=bool), active])
 
 
 GROUPINGS = ("linear", "block", "layer")
 NUMBERED = re.compile(r"(.*\.\d+)([._][^.]+)?")
-"""Layer number, and what of the layer, in the name of one of its linears."""
+"""Pattern of the names of linears: layer with its number, and part of the layer."""
 
 
-def units_of(family: Any, grouping: str = "linear") -> tuple[Unit, ...]:
-    """The policy units of a model family: every linear and convolution that its architectures export.
+def precision_units(family: Any, grouping: str = "linear") -> tuple[PrecisionUnit, ...]:
+    """Return the precision units of a model family: every linear and convolution that its networks export.
 
     Args:
         family: such as ``supernet.vit.ViTFamily``.
-        grouping: ``linear``: each linear or convolution is a unit; ``block``: all of an attention, all of a
-            feed-forward; ``layer``: all of a layer.
+        grouping: ``linear``: each linear or convolution is a unit; ``block``: each attention and each
+            feed-forward; ``layer``: each layer.
 
     Raises:
         ValueError: another grouping.
@@ -284,9 +294,9 @@ def units_of(family: Any, grouping: str = "linear") -> tuple[Unit, ...]:
         if choice.layered:
             continue
         for value in sorted(choice.options):
-            there = policy_units(family, shortened(space, choice.name, value))
-            under |= {name: (choice.name, value) for name in set(shapes) - set(there)}
-    able = {name: [choices(shape)] for name, shape in shapes.items()}
+            present = policy_units(family, largest_with(space, choice.name, value))
+            under |= {name: (choice.name, value) for name in set(shapes) - set(present)}
+    supported = {name: [choices(shape)] for name, shape in shapes.items()}
     for choice in space.choices:
         for value in choice.options:
             genes = space.largest().to_dict()
@@ -294,31 +304,31 @@ def units_of(family: Any, grouping: str = "linear") -> tuple[Unit, ...]:
             if choice.depth is None and isinstance(own, (list, tuple)):
                 narrow = space.architecture(genes | {choice.name: [value] * len(own)})
                 for name, shape in policy_units(family, narrow).items():
-                    able[name].append(choices(shape))  # of narrower layers, w4's groups may not fit
-    found: dict[str, list[str]] = {}
+                    supported[name].append(choices(shape))  # of narrower layers, w4's groups may not fit
+    groups: dict[str, list[str]] = {}
     for name in shapes:
         numbered = NUMBERED.match(name)
         if grouping == "linear" or numbered is None:
             unit = name
         else:
             unit = numbered[1] + ((numbered[2] or "") if grouping == "block" else "")
-        found.setdefault(unit, []).append(name)
-    made = []
-    for unit, names in found.items():
-        whole = under[names[0]]
-        deeper = [(name, *under[name]) for name in names if under[name] != whole]
-        letters = common([letters for name in names for letters in able[name]])
-        made.append(Unit(unit, tuple(names), *whole, letters, tuple(deeper)))
-    return tuple(made)
+        groups.setdefault(unit, []).append(name)
+    units = []
+    for unit, names in groups.items():
+        first = under[names[0]]
+        deeper = [(name, *under[name]) for name in names if under[name] != first]
+        precisions = common_precisions([options for name in names for options in supported[name]])
+        units.append(PrecisionUnit(unit, tuple(names), *first, precisions, tuple(deeper)))
+    return tuple(units)
 
 
-def common(options: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    """What is in all of them, in the order of the first."""
+def common_precisions(options: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """Return the precisions that are in all ``options``, in the order of the first."""
     return tuple(x for x in options[0] if all(x in other for other in options))
 
 
-def shortened(space: SearchSpace, name: str, value: int) -> Architecture:
-    """The largest architecture with another value of one choice, and as many layers as that leaves."""
+def largest_with(space: SearchSpace, name: str, value: int) -> Architecture:
+    """Return the largest architecture with another value of one choice, and as many layers as it allows."""
     genes = space.largest().to_dict() | {name: value}
     for choice in space.choices:
         if choice.depth == name:

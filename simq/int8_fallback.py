@@ -1,4 +1,4 @@
-"""Uniform INT8 with accuracy-driven fallback: what deployment tools do, as a baseline of its own."""
+"""Uniform INT8 with accuracy-driven fallback to fp32, as deployment tools do it: a control."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from typing import Any
 
 from benchmarks.api import BudgetExhausted, Candidate, Lab, Need, Option
 from simq.archive import Archive
-from simq.lab_evaluator import Measured, best
+from simq.lab_evaluator import LabEvaluator, best_within_limit
 from simq.methods import JointSearch
 from supernet.space import Architecture
 
 
 class UniformInt8Fallback(JointSearch):
-    """Control: architectures alone in INT8, on half of the evaluations, as ``uniform-int8`` finds them. Then,
-    for each limit, layers of its best network go back to fp32, those whose INT8 costs most validation loss
-    first, until the loss is within ``tolerance`` of the same network's in fp32, or the evaluations are spent.
+    """Control: INT8 networks whose most sensitive layers return to fp32.
 
-    What a layer costs is told by the loss with that layer alone in fp32, on as much of the validation data as
-    half of the limit's evaluations allow. The limit is met in INT8: what fallback costs in latency shows.
+    Half of the evaluations search architectures in INT8, as ``uniform-int8`` does. Then layers of each
+    limit's best network return to fp32, those whose INT8 costs most validation loss first, until the loss is
+    within ``tolerance`` of the same network's in fp32, or the evaluations are spent.
+
+    The cost of a layer is the change of the loss with that layer alone in fp32, on as much validation data as
+    half of the limit's evaluations allow. The limit is met in INT8; the fallback may exceed it.
     """
 
     name = "uniform-int8-fallback"
@@ -40,50 +42,52 @@ class UniformInt8Fallback(JointSearch):
     def evaluations(self, lab: Lab) -> int:
         return int(lab.budget.left("evaluations")) // 2
 
-    def propose(self, lab: Lab, net: Any, evaluator: Measured, archive: Archive) -> Iterable[Candidate]:
+    def propose(self, lab: Lab, net: Any, evaluator: LabEvaluator, archive: Archive) -> Iterable[Candidate]:
         tolerance = lab.options["tolerance"]
         each = lab.budget.left("evaluations") / len(lab.limits)
         for limit in lab.limits if len(archive.rows) else ():
-            architecture, policy = evaluator.space.decode(archive.genomes[best(evaluator, archive, limit)])
+            index = best_within_limit(evaluator, archive, limit)
+            architecture, policy = evaluator.space.decode(archive.genomes[index])
             with lab.phase("fallback"):
-                policy = fallen_back(lab, net, architecture, policy, tolerance, each)
+                policy = fall_back(lab, net, architecture, policy, tolerance, each)
             yield lab.candidate(net, architecture, policy, origin="inherited", target=limit)
 
 
-def fallen_back(
+def fall_back(
     lab: Lab, net: Any, architecture: Architecture, policy: dict[str, str], tolerance: float, each: float
 ) -> dict[str, str]:
-    """Return the policy with as many layers back in fp32 as the tolerance takes, or the best one evaluated.
+    """Return the policy with as many layers in fp32 as the tolerance needs, or the best one evaluated.
 
     Args:
-        policy: all INT8; returned where not even its own loss could be evaluated.
+        policy: all INT8; it is returned if not even its own loss could be evaluated.
+        tolerance: share of the fp32 loss by which the network may be worse.
         each: evaluations that the fallback may spend.
     """
     lowest: tuple[float, dict[str, str]] = (math.inf, policy)
     spent = lab.budget.spent("evaluations")
 
-    def left() -> float:
+    def remaining() -> float:
         return each - (lab.budget.spent("evaluations") - spent)
 
     try:
         allowed = lab.evaluate(net, architecture).loss * (1 + tolerance)
-        found = lab.evaluate(net, architecture, policy=policy).loss
-        if found <= allowed or left() <= 0:
+        loss = lab.evaluate(net, architecture, policy=policy).loss
+        if loss <= allowed or remaining() <= 0:
             return policy
-        lowest = found, policy
-        share = min(1.0, left() / 2 / len(policy))
+        lowest = loss, policy
+        share = min(1.0, remaining() / 2 / len(policy))
         costs = {
             name: lab.evaluate(net, architecture, share=share, policy=policy | {name: "fp32"}).loss
             for name in policy
         }
         now = policy
         for name in sorted(costs, key=lambda name: (costs[name], name)):
-            if left() < 1:
+            if remaining() < 1:
                 break
             now = now | {name: "fp32"}
-            found = lab.evaluate(net, architecture, policy=now).loss
-            lowest = min(lowest, (found, now), key=lambda pair: pair[0])
-            if found <= allowed:
+            loss = lab.evaluate(net, architecture, policy=now).loss
+            lowest = min(lowest, (loss, now), key=lambda pair: pair[0])
+            if loss <= allowed:
                 return now
     except BudgetExhausted as over:
         lab.say(f"fallback ends: {over}")

@@ -1,5 +1,4 @@
-"""Trained sub-networks as what searches measure: loss by the Lab, bytes counted, time and energy
-predicted."""
+"""Evaluator of trained sub-networks: loss by the Lab, bytes counted, latency and energy predicted."""
 
 from __future__ import annotations
 
@@ -12,14 +11,14 @@ from benchmarks.api import Candidate, Lab
 from simq.archive import Archive
 from simq.genome import Array, Genes, Genomes, JointSpace
 from simq.searchers.predictors import GaussianProcess
-from simq.searchers.sequential import largest
+from simq.searchers.sequential import largest_genome
 from supernet.quantization.rounding import stored_bytes
 from supernet.space import Architecture
 
 OBJECTIVES = ("loss", "latency", "bytes", "energy")
-"""What can be searched for: validation loss, predicted milliseconds, bytes of the weights as deployed,
+"""Objectives of a search: validation loss, predicted milliseconds, bytes of the deployed weights, and
 predicted joules of one inference."""
-TOGETHER = (
+OBJECTIVE_SETS = (
     "loss,latency",
     "loss,bytes",
     "loss,energy",
@@ -27,16 +26,15 @@ TOGETHER = (
     "loss,latency,energy",
     "loss,bytes,energy",
 )
-"""What can be searched for together."""
+"""Sets of objectives that can be searched together."""
 
 
-class Measured:
-    """An evaluator; what the device must be asked for is predicted from probes, half of them each where two
-    things are asked for.
+class LabEvaluator:
+    """Evaluator whose latency and energy are predicted from probes of the device, shared equally.
 
     Args:
         net: the trained supernet.
-        objectives: of ``OBJECTIVES``; the columns.
+        objectives: names of ``OBJECTIVES``, in the order of the columns.
     """
 
     def __init__(
@@ -44,69 +42,69 @@ class Measured:
     ) -> None:
         self.lab, self.net, self.space, self.objectives = lab, net, space, objectives
         self.genes: Genes = space
-        ask: dict[str, Callable[..., float]] = {}
+        probes: dict[str, Callable[..., float]] = {}
         if "latency" in objectives or any(isinstance(limit, (int, float)) for limit in lab.limits):
-            ask["latency"] = lab.probe
+            probes["latency"] = lab.probe
         if "energy" in objectives:
-            ask["energy"] = lab.energy
-        self._models = self._probed(ask, rng) if ask else {}
-        self._told: dict[tuple[str, bytes], float] = {}
+            probes["energy"] = lab.energy
+        self._models = self._fit_predictors(probes, rng) if probes else {}
+        self._predictions: dict[tuple[str, bytes], float] = {}
         self._shapes: dict[Architecture, tuple[int, Mapping[str, tuple[int, ...]]]] = {}
 
-    def _probed(
-        self, ask: dict[str, Callable[..., float]], rng: np.random.Generator
+    def _fit_predictors(
+        self, probes: dict[str, Callable[..., float]], rng: np.random.Generator
     ) -> dict[str, GaussianProcess]:
-        """Predictors, from networks at both ends of the space and random ones."""
+        """Fit predictors to probes of networks at both ends of the space and of random ones."""
         lab = self.lab
-        count = min(int(lab.task.settings["predictor_probes"]), int(lab.budget.left("probes")) // len(ask))
+        count = min(int(lab.task.settings["predictor_probes"]), int(lab.budget.left("probes")) // len(probes))
         with lab.phase("latency"):
-            ends = largest(self.space)
-            letters = np.array([[len(x) - 1 for x in self.space.letters]], dtype=np.int64)
+            ends = largest_genome(self.space)
+            last = np.array([[len(x) - 1 for x in self.space.unit_precisions]], dtype=np.int64)
             low = ends.copy()
-            low[:, self.space.architecture_genes :] = letters
+            low[:, self.space.architecture_genes :] = last
             genomes = np.vstack([ends, low, self.space.sample(max(count - 2, 0), rng)])[:count]
-            measured: dict[str, list[float]] = {name: [] for name in ask}
+            measured: dict[str, list[float]] = {name: [] for name in probes}
             for i, genome in enumerate(genomes):
                 architecture, policy = self.space.decode(genome)
-                for name, asked in ask.items():
-                    measured[name].append(asked(architecture, policy))
-                lab.progress(i + 1, count, f"probes of {' and '.join(ask)}")
-            lab.budget.charge("predictor_fits", len(ask))
+                for name, probe in probes.items():
+                    measured[name].append(probe(architecture, policy))
+                lab.progress(i + 1, count, f"probes of {' and '.join(probes)}")
+            lab.budget.charge("predictor_fits", len(probes))
             features = self.space.features(genomes)
-            return {name: GaussianProcess(features, np.log(found)) for name, found in measured.items()}
+            return {name: GaussianProcess(features, np.log(values)) for name, values in measured.items()}
 
-    def predicted(self, name: str, genomes: Genomes) -> Array:
-        """Milliseconds or joules ``[n]``; a point is predicted, and charged, once."""
+    def predict(self, name: str, genomes: Genomes) -> Array:
+        """Return milliseconds or joules ``[n]``; each point is predicted and charged once."""
         keys = self.space.keys(genomes)
-        fresh = [i for i, key in enumerate(keys) if (name, key) not in self._told]
+        fresh = [i for i, key in enumerate(keys) if (name, key) not in self._predictions]
         if fresh:
             self.lab.budget.charge("predictor_calls", len(fresh))
-            found = np.exp(self._models[name].mean(self.space.features(genomes[fresh])))
-            self._told |= {(name, keys[i]): float(x) for i, x in zip(fresh, found, strict=True)}
-        return np.array([self._told[name, key] for key in keys])
+            values = np.exp(self._models[name].mean(self.space.features(genomes[fresh])))
+            self._predictions |= {(name, keys[i]): float(x) for i, x in zip(fresh, values, strict=True)}
+        return np.array([self._predictions[name, key] for key in keys])
 
     def __call__(self, genomes: Genomes) -> Array:
         columns: dict[str, Array] = {}
-        for name in self._models:  # of every measured point, so that limits can be asked for at any time
-            columns[name] = self.predicted(name, genomes)
+        for name in self._models:  # of every measured point, so that limits can be checked at any time
+            columns[name] = self.predict(name, genomes)
         pairs = [self.space.decode(genome) for genome in genomes]
-        found = [self.lab.evaluate(self.net, arch, policy=policy).loss for arch, policy in pairs]
-        columns["loss"] = np.array(found)
+        losses = [self.lab.evaluate(self.net, arch, policy=policy).loss for arch, policy in pairs]
+        columns["loss"] = np.array(losses)
         columns |= {"bytes": self._bytes(genomes)} if "bytes" in self.objectives else {}
         return np.column_stack([columns[name] for name in self.objectives])
 
     def known(self, genomes: Genomes) -> Array:
-        """Return bytes, and latency and energy as they are predicted, ``[n, m]``; NaN for the loss."""
+        """Return bytes, and predicted latency and energy, ``[n, m]``; NaN for the loss."""
         rows = np.full((len(genomes), len(self.objectives)), np.nan)
         for column, name in enumerate(self.objectives):
             if name == "bytes":
                 rows[:, column] = self._bytes(genomes)
             elif name in self._models:
-                rows[:, column] = self.predicted(name, genomes)
+                rows[:, column] = self.predict(name, genomes)
         return rows
 
     def _bytes(self, genomes: Genomes) -> Array:
-        """Return the bytes ``[n]`` of the deployed weights; an architecture's shapes are asked for once."""
+        """Return the bytes ``[n]`` of the deployed weights; shapes of an architecture are cached."""
         sizes = []
         for genome in genomes:
             architecture, policy = self.space.decode(genome)
@@ -118,30 +116,33 @@ class Measured:
             sizes.append(float(full - sum(saved)))
         return np.array(sizes)
 
-    def told(self, archive: Archive) -> None:
-        """Progress."""
+    def report_progress(self, archive: Archive) -> None:
+        """Report the number of evaluations and the best loss."""
         best = archive.rows[:, self.objectives.index("loss")].min()
         self.lab.progress(len(archive.rows), archive.evaluations, f"best {best:.4f}")
 
     def excess(self, genomes: Genomes, limit: Any) -> Array:
-        """By how much each point misses a limit ``[n]``: milliseconds, or parameters; 0 where it meets it,
-        and everywhere where there is no limit."""
+        """Return the excess of each point over a limit ``[n]``, in milliseconds or parameters.
+
+        It is 0 for points that meet the limit, and for all points if the limit is None.
+        """
         if limit is None:
             return np.zeros(len(genomes))
         if isinstance(limit, (int, float)):
-            return np.maximum(self.predicted("latency", genomes) - limit, 0)
+            return np.maximum(self.predict("latency", genomes) - limit, 0)
         sizes = np.array([self.lab.size(self.space.decode(g)[0]) for g in genomes], dtype=float)
         return np.maximum(np.maximum(sizes - limit.high, limit.low - sizes), 0)
 
 
-def best(evaluator: Measured, archive: Archive, limit: Any) -> int:
-    """Place of the measured network of least loss that meets a limit, or of the nearest where none does."""
+def best_within_limit(evaluator: LabEvaluator, archive: Archive, limit: Any) -> int:
+    """Return the index of the measured network of least loss that meets a limit, or else of the nearest."""
     loss = archive.rows[:, evaluator.objectives.index("loss")]
     return int(np.lexsort((loss, evaluator.excess(archive.genomes, limit)))[0])
 
 
-def proposed(lab: Lab, net: Any, evaluator: Measured, archive: Archive) -> Iterable[Candidate]:
-    """For each limit its best measured network."""
+def propose_candidates(lab: Lab, net: Any, evaluator: LabEvaluator, archive: Archive) -> Iterable[Candidate]:
+    """Yield the best measured network for each limit."""
     for limit in lab.limits if len(archive.rows) else ():
-        architecture, policy = evaluator.space.decode(archive.genomes[best(evaluator, archive, limit)])
+        index = best_within_limit(evaluator, archive, limit)
+        architecture, policy = evaluator.space.decode(archive.genomes[index])
         yield lab.candidate(net, architecture, policy, origin="inherited", target=limit)

@@ -1,7 +1,7 @@
-"""The searches as methods of the harness: one supernet, one budget, what differs is who proposes.
+"""Joint searches of architecture and precision as methods of the harness (SimQ-NAS, arXiv 2312.13301).
 
-All take the supernet of ``joint-supernet`` and spend the evaluations on (architecture, policy) pairs. Nothing
-is trained on afterwards.
+All take the supernet of ``joint-supernet`` and spend the same evaluations on (architecture, policy) pairs;
+they differ in the searcher. Nothing is trained afterwards.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ import numpy as np
 
 from benchmarks.api import BudgetExhausted, Candidate, Lab, Method, Need, Option, Skip, TaskInfo, UsageError
 from simq.archive import Archive
-from simq.genome import GROUPINGS, JointSpace, Unit, units_of
-from simq.lab_evaluator import TOGETHER, Measured, proposed
+from simq.genome import GROUPINGS, JointSpace, PrecisionUnit, precision_units
+from simq.lab_evaluator import OBJECTIVE_SETS, LabEvaluator, propose_candidates
 from simq.searchers.linas_published import EXCHANGE, LinasAsPublished
 from simq.searchers.predictors import FOLDS
 from simq.searchers.search import SEARCHERS
 from simq.searchers.sequential import Searcher
-from simq.shared_supernet import taken_over
+from simq.shared_supernet import inherit_supernet
 
 GENERATIONS = 400
-"""Of the public code's search on predictors between two batches."""
+"""Generations of the public code's NSGA-II on predictions between two batches."""
 AIMS = (
-    Option("objectives", str, "loss,latency", choices=TOGETHER, help="what is to be small"),
+    Option("objectives", str, "loss,latency", choices=OBJECTIVE_SETS, help="what is to be small"),
     Option("unit", str, "linear", choices=GROUPINGS, help="what has a precision of its own"),
 )
 POPULATION = Option("population", int, None, low=2, help="of a batch; a fifth of the evaluations by default")
@@ -35,10 +35,10 @@ INNER = Option(
 
 
 class JointSearch(Method):
-    """A searcher of ``simq.searchers.search`` over architectures and precisions.
+    """Base class: a searcher of ``simq.searchers.search`` over architectures and precisions.
 
-    Without the option ``inner``, predictions between two batches are the tier's ``joint_generations``, else
-    400, of a population, 20,000 at most.
+    Without the option ``inner``, the predictions between two batches are a population times the tier's
+    ``joint_generations`` (400 by default), at most 20,000.
     """
 
     version = "4"
@@ -51,18 +51,18 @@ class JointSearch(Method):
         Need("evaluations", 2, why="two networks to choose from"),
     )
     searcher: ClassVar[str] = "linas"
-    """A name of ``SEARCHERS``."""
-    smallest: ClassVar[int] = 4
-    """Population that is searched with at least, where none is given."""
+    """Name in ``SEARCHERS``."""
+    minimum_population: ClassVar[int] = 4
+    """Smallest default population."""
     uniform: ClassVar[str] = ""
-    """The only precision there is; empty: those of the task's runtime."""
+    """The only precision; empty: all precisions of the task's runtime."""
 
     def supports(self, task: TaskInfo) -> Skip | None:
-        return super().supports(task) or unable(self.uniform, task)
+        return super().supports(task) or missing_precision(self.uniform, task)
 
     def search(self, lab: Lab) -> Iterable[Candidate]:
         objectives = tuple(lab.options["objectives"].split(","))
-        net = taken_over(lab)
+        net = inherit_supernet(lab)
         space = self.space(lab, net.family)
         if space.size() == 1:
             raise UsageError(
@@ -71,83 +71,87 @@ class JointSearch(Method):
             )
         lab.say(f"{len(space.levels)} genes, 10^{space.log10_size:.1f} networks")
         rng = np.random.default_rng(int(lab.rng.integers(2**63)))
-        evaluator = Measured(lab, net, space, objectives, rng)
+        evaluator = LabEvaluator(lab, net, space, objectives, rng)
         with lab.phase("search"):
-            archive = Archive(evaluator, self.evaluations(lab), evaluator.told)
+            archive = Archive(evaluator, self.evaluations(lab), evaluator.report_progress)
             try:
                 self.make(lab, archive.evaluations).search(archive, rng)
             except BudgetExhausted as spent:
-                lab.say(f"the search ends: {spent}")  # what was measured until then counts
+                lab.say(f"the search ends: {spent}")  # the points measured until then count
         yield from self.propose(lab, net, evaluator, archive)
 
     def evaluations(self, lab: Lab) -> int:
-        """Of the search."""
+        """Return the evaluations of the search."""
         return int(lab.budget.left("evaluations"))
 
-    def propose(self, lab: Lab, net: Any, evaluator: Measured, archive: Archive) -> Iterable[Candidate]:
-        """What comes of it."""
-        return proposed(lab, net, evaluator, archive)
+    def propose(self, lab: Lab, net: Any, evaluator: LabEvaluator, archive: Archive) -> Iterable[Candidate]:
+        """Return the candidates of the finished search."""
+        return propose_candidates(lab, net, evaluator, archive)
 
     def space(self, lab: Lab, family: Any) -> JointSpace:
-        """Of this method on this task."""
+        """Return the joint space of this method on this task."""
         alphabet = (self.uniform,) if self.uniform else lab.precisions
         if not set(alphabet) <= set(lab.precisions):
             raise UsageError(f"{self.name}: this task's runtime has {', '.join(lab.precisions)}")
-        return JointSpace(family.space, able(units_of(family, lab.options["unit"]), alphabet), alphabet)
+        return JointSpace(
+            family.space,
+            units_with_precisions(precision_units(family, lab.options["unit"]), alphabet),
+            alphabet,
+        )
 
-    def chosen(self, lab: Lab, name: str) -> int | None:
-        """Return the size that an option gives; None where it is computed, or is no option here."""
+    def option_value(self, lab: Lab, name: str) -> int | None:
+        """Return the size that an option gives; None if it is computed or this method lacks the option."""
         if name not in {option.name for option in self.options}:
             return None
-        given: int | None = lab.options[name]
-        return given
+        value: int | None = lab.options[name]
+        return value
 
     def make(self, lab: Lab, evaluations: int) -> Searcher:
-        """The searcher, its sizes as the options say; what it asks of predictors is charged."""
+        """Return the searcher with sizes from the options; its predictor fits and calls are charged."""
 
-        def fitted(count: int) -> None:
+        def charge_fits(count: int) -> None:
             lab.budget.charge("predictor_fits", count)
 
-        def called(count: int) -> None:
+        def charge_calls(count: int) -> None:
             lab.budget.charge("predictor_calls", count)
 
-        population, inner = (self.chosen(lab, name) for name in ("population", "inner"))
-        population = population or max(self.smallest, evaluations // 5)
+        population, inner = (self.option_value(lab, name) for name in ("population", "inner"))
+        population = population or max(self.minimum_population, evaluations // 5)
         generations = int(lab.task.settings.get("joint_generations", GENERATIONS))
         inner = inner or min(20_000, generations * population)
         if inner < population:
             raise UsageError(f"--option {self.name}.inner={inner}: at least the population of {population}")
-        return SEARCHERS[self.searcher].make(population, inner, fitted, called)
+        return SEARCHERS[self.searcher].make(population, inner, charge_fits, charge_calls)
 
 
-def able(units: Iterable[Unit], alphabet: Iterable[str]) -> list[Unit]:
-    """Those that can have a precision of the alphabet; the others stay fp32 and have no gene."""
+def units_with_precisions(units: Iterable[PrecisionUnit], alphabet: Iterable[str]) -> list[PrecisionUnit]:
+    """Return the units that support a precision of the alphabet; the others stay fp32 and have no gene."""
     return [u for u in units if u.precisions is None or set(u.precisions) & set(alphabet)]
 
 
-def unable(precision: str, task: TaskInfo) -> Skip | None:
-    """The reason where a task's networks are served by a runtime without this precision."""
-    there = task.settings.get("precisions", (precision,))
-    if not precision or precision in there:
+def missing_precision(precision: str, task: TaskInfo) -> Skip | None:
+    """Return the reason if a task's networks are served by a runtime without this precision, else None."""
+    precisions = task.settings.get("precisions", (precision,))
+    if not precision or precision in precisions:
         return None
-    return Skip(f"the runtime of {task.name} {task.tier} has {', '.join(there)}, and no {precision}")
+    return Skip(f"the runtime of {task.name} {task.tier} has {', '.join(precisions)}, and no {precision}")
 
 
 class LinasMethod(JointSearch):
-    """LINAS corrected; see ``simq.searchers.linas``."""
+    """LINAS corrected (``simq.searchers.linas``)."""
 
     name = "linas"
     summary = "SimQ-NAS' LINAS with its faults corrected, over architecture and precisions together"
 
 
 class LinasAsPublishedMethod(JointSearch):
-    """LINAS as its public code has it."""
+    """LINAS as its public code has it (``simq.searchers.linas_published``)."""
 
     name = "linas-as-published"
     version = "3"
     summary = "LINAS as its public code has it, faults included"
     searcher = "linas-as-published"
-    smallest = FOLDS
+    minimum_population = FOLDS
     options = (
         *AIMS,
         Option("population", int, None, low=FOLDS, help="of a batch; a fifth of the evaluations by default"),
@@ -156,13 +160,13 @@ class LinasAsPublishedMethod(JointSearch):
     )
 
     def make(self, lab: Lab, evaluations: int) -> Searcher:
-        found = super().make(lab, evaluations)
-        assert isinstance(found, LinasAsPublished)
-        return replace(found, exchange=lab.options["exchange"])
+        searcher = super().make(lab, evaluations)
+        assert isinstance(searcher, LinasAsPublished)
+        return replace(searcher, exchange=lab.options["exchange"])
 
 
 class NSGA2Joint(JointSearch):
-    """NSGA-II on measurements alone."""
+    """Control: NSGA-II on measurements alone (``simq.searchers.nsga2``)."""
 
     name = "nsga2-joint"
     version = "3"
@@ -172,7 +176,7 @@ class NSGA2Joint(JointSearch):
 
 
 class RandomJoint(JointSearch):
-    """Uniform genomes."""
+    """Control: uniformly random genomes."""
 
     name = "random-joint"
     version = "3"
@@ -182,7 +186,7 @@ class RandomJoint(JointSearch):
 
 
 class BayesJoint(JointSearch):
-    """Bayesian optimisation by hypervolume improvement; see ``simq.searchers.bayes``."""
+    """Bayesian optimisation by hypervolume improvement (``simq.searchers.bayes``)."""
 
     name = "bayes-joint"
     summary = "Bayesian optimisation of hypervolume over architecture and precisions"

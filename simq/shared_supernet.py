@@ -1,4 +1,4 @@
-"""The supernet of all joint searches: trained once a task, tier and seed, and charged to whoever takes it."""
+"""Supernet of all joint searches: trained once a task, tier and seed, and charged to every search in it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from supernet.train import Sandwich
 
 
 class JointSupernet(Method):
-    """A supernet under the sandwich rule with in-place distillation, on all tokens.
+    """Supernet under the sandwich rule (Yu and Huang 2019) with in-place distillation, on all tokens.
 
-    It proposes the largest network in float32 and searches for no limit. The weights of all others are
-    leading parts of that one's, so that what it exports is the whole supernet. Networks with statistics of
-    their own (batch norms) estimate them on training batches; for those it leaves the tokens that a search
-    will need.
+    It proposes the largest network in float32 and searches for no limit. The weights of all other networks
+    are leading slices of that one's, so the export is the complete supernet. Networks with batch norms
+    recalibrate their statistics on training batches; the tokens that a search needs for this are reserved.
     """
 
     name = "joint-supernet"
@@ -26,44 +25,46 @@ class JointSupernet(Method):
 
     def search(self, lab: Lab) -> Iterable[Candidate]:
         net = lab.supernet()
-        share = 1 - kept_back(lab, net) / lab.budget.total("tokens")
+        share = 1 - reserved_tokens(lab, net) / lab.budget.total("tokens")
         if share < 0.1:
             raise UsageError(
                 f"{lab.budget.total('tokens'):g} tokens do not train this supernet: {1 - share:.0%} of them"
-                f" go to statistics of the networks that a search evaluates\n{larger(lab, net)}"
+                f" go to statistics of the networks that a search evaluates\n{scale_advice(lab, net)}"
             )
         with lab.phase("supernet"):
             train(lab, net, Sandwich(distill=True), share, "supernet")
         yield lab.candidate(net, net.space.largest(), origin="inherited")
 
 
-def larger(lab: Lab, net: SuperNet) -> str:
-    """Return the advice to take an allowance that trains: some of the statistics grow with it."""
+def scale_advice(lab: Lab, net: SuperNet) -> str:
+    """Return advice on an allowance that is large enough; part of the statistics' cost grows with it."""
     tokens, evaluations = (lab.budget.total(kind) for kind in ("tokens", "evaluations"))
     batches = net.statistics_batch_count * lab.recipe.batch_tokens
     fixed = batches * (1 + FORWARD_COST * (len(lab.limits) + 1))
     # 0.9 s tokens >= fixed + s FORWARD evaluations batches; one evaluation more where they are rounded up
     growing = 0.9 * tokens - FORWARD_COST * evaluations * batches
     if growing <= 0:
-        return "no larger --budget-scale helps, for evaluations grow with it: take another tier"
+        return "no scale_advice --budget-scale helps, for evaluations grow with it: take another tier"
     times = math.ceil(10 * (fixed + FORWARD_COST * batches) / growing) / 10
     return f"give {times:g} times as much, with --budget-scale"
 
 
-def kept_back(lab: Lab, net: SuperNet) -> float:
-    """Tokens that the statistics of all networks cost that this supernet's own run and one search in it
-    evaluate and export; none for networks without statistics."""
+def reserved_tokens(lab: Lab, net: SuperNet) -> float:
+    """Return the tokens for batch-norm recalibration of all networks of this run and of one search in it.
+
+    It is 0 for networks without batch norms.
+    """
     passes = lab.budget.total("evaluations") + len(lab.limits) + 1
     return float(net.statistics_batch_count * lab.recipe.batch_tokens * (1 + FORWARD_COST * passes))
 
 
-def taken_over(lab: Lab) -> SuperNet:
-    """The supernet of the run that this one follows, which is charged for it."""
-    net, whole = lab.supernet(), lab.inherit()
-    net.source.adopt(whole.source.bake(whole.space.largest()))
+def inherit_supernet(lab: Lab) -> SuperNet:
+    """Return the supernet of the run that this one follows, charged to this run."""
+    net, inherited = lab.supernet(), lab.inherit()
+    net.source.adopt(inherited.source.bake(inherited.space.largest()))
     if net.statistics_batch_count:
         # Half a batch more: a share is compared with sums of tokens.
-        wanted = (net.statistics_batch_count + 0.5) * lab.recipe.batch_tokens
-        net.keep_batches(lab.train_batches(wanted / lab.budget.total("tokens")))
+        tokens = (net.statistics_batch_count + 0.5) * lab.recipe.batch_tokens
+        net.keep_batches(lab.train_batches(tokens / lab.budget.total("tokens")))
     net.model.eval()
     return net

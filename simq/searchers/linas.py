@@ -1,11 +1,15 @@
-"""LINAS corrected: predictors learn what was measured, evolution asks them, what it finds is measured.
+"""LINAS corrected: predictors fitted to measured points, NSGA-II on predictions, measured proposals.
 
-What differs from the public code (``simq.searchers.linas_published``) and why: variation that reaches
-every option; a
-feature for every gene that counts; no point measured twice, within a batch or over all of them; objectives
-that need no measurement, such as bytes, are exact and not predicted; evolution starts from the measured
-front; the predictor knows its doubt, and evolution gives it the benefit of it; the result is what was
-measured.
+The loop is that of Sarah et al. 2022 (arXiv 2205.10358) and SimQ-NAS (arXiv 2312.13301, section 3).
+Differences from the public code (``simq.searchers.linas_published``):
+
+* variation operators reach every option;
+* every active gene has a feature;
+* no point is measured twice;
+* objectives that need no measurement, such as bytes, are exact and not predicted;
+* evolution starts from the measured front (warm start);
+* evolution minimizes a lower confidence bound of a Gaussian process;
+* the result is the measured points, not the predicted ones.
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ import numpy as np
 
 from simq.archive import Archive
 from simq.genome import Array, Genomes
-from simq.searchers.nsga2 import evolve, survivors
+from simq.searchers.nsga2 import evolve, select_survivors
 from simq.searchers.predictors import Predictions
 
 
@@ -28,46 +32,46 @@ class Linas:
     Attributes:
         population: points measured in a batch.
         inner: predictor evaluations between two batches.
-        doubt: standard deviations by which a prediction is taken better than its mean.
-        warm: whether evolution starts from the measured front.
-        fitted, called: told of each predictor fit, and of how many predictions were made.
+        optimism: standard deviations of the lower confidence bound below the predicted mean.
+        warm: evolution starts from the measured front.
+        on_fit, on_predict: called with the number of predictor fits and of predictions.
     """
 
     population: int = 50
     inner: int = 20_000
-    doubt: float = 0.5
+    optimism: float = 0.5
     warm: bool = True
-    fitted: Callable[[int], None] = lambda count: None
-    called: Callable[[int], None] = lambda count: None
+    on_fit: Callable[[int], None] = lambda count: None
+    on_predict: Callable[[int], None] = lambda count: None
 
     def search(self, archive: Archive, rng: np.random.Generator) -> None:
-        """Measure until the archive allows no more, or the space is used up."""
+        """Measure until the archive allows no more, or the space is exhausted."""
         genes = archive.genes
-        archive.measure(archive.fresh(min(self.population, archive.left), rng))
-        while archive.left:
-            predicted = Predictions(archive, self.called)
-            self.fitted(len(predicted.models))
+        archive.measure(archive.sample_new(min(self.population, archive.remaining), rng))
+        while archive.remaining:
+            predicted = Predictions(archive, self.on_predict)
+            self.on_fit(len(predicted.models))
 
             def predict(genomes: Genomes, predicted: Predictions = predicted) -> Array:
                 mean, deviation = predicted(genomes)
-                return mean - self.doubt * deviation
+                return mean - self.optimism * deviation
 
             start = archive.genomes[archive.front()] if self.warm else None
             # Twice as many as are measured, for some of them have been measured before.
             proposed = evolve(
                 genes, predict, rng, evaluations=self.inner, population=2 * self.population, start=start
             )
-            batch = self._spread(proposed[archive.new(proposed)], predict)
+            batch = self._select(proposed[archive.is_new(proposed)], predict)
             if len(batch) < self.population:
-                more = archive.fresh(self.population, rng)
+                more = archive.sample_new(self.population, rng)
                 batch = np.vstack([batch, more])
-                batch = batch[archive.new(batch)][: self.population]
+                batch = batch[archive.is_new(batch)][: self.population]
             if not len(batch):
                 return
             archive.measure(batch)
 
-    def _spread(self, proposed: Genomes, predict: Callable[[Genomes], Array]) -> Genomes:
-        """As many as a batch takes, by front and crowding of what is predicted."""
+    def _select(self, proposed: Genomes, predict: Callable[[Genomes], Array]) -> Genomes:
+        """Return one batch of the proposed points, by rank and crowding distance of their predictions."""
         if len(proposed) <= self.population:
             return proposed
-        return proposed[survivors(predict(proposed), self.population)]
+        return proposed[select_survivors(predict(proposed), self.population)]

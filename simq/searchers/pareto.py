@@ -1,4 +1,4 @@
-"""Fronts of objective rows ``[n, m]``; every objective is to be small."""
+"""Pareto fronts of objective rows ``[n, m]``; every objective is minimized."""
 
 from __future__ import annotations
 
@@ -9,23 +9,26 @@ from simq.genome import Array
 
 
 def front(rows: Array) -> NDArray[np.bool_]:
-    """Which rows nothing beats; of equal rows all are kept."""
+    """Return a mask ``[n]`` of the nondominated rows; of equal rows all are kept."""
     import moocore
 
-    found: NDArray[np.bool_] = moocore.is_nondominated(rows, keep_weakly=True)
-    return found
+    mask: NDArray[np.bool_] = moocore.is_nondominated(rows, keep_weakly=True)
+    return mask
 
 
 def ranks(rows: Array) -> NDArray[np.int64]:
-    """Number of the front of each row, the best 0."""
+    """Return the nondomination rank of each row ``[n]``, the best 0."""
     import moocore
 
-    found: NDArray[np.int64] = moocore.pareto_rank(rows).astype(np.int64)
-    return found
+    rank: NDArray[np.int64] = moocore.pareto_rank(rows).astype(np.int64)
+    return rank
 
 
 def crowding(rows: Array, rank: NDArray[np.int64]) -> Array:
-    """Crowding distance of each row within its front (Deb et al., 2002); the ends of a front are infinite."""
+    """Return the crowding distance of each row within its front (Deb et al. 2002, section III-B).
+
+    The ends of a front have an infinite distance.
+    """
     distance = np.zeros(len(rows))
     for column in rows.T:
         order = np.lexsort((column, rank))
@@ -41,7 +44,7 @@ def crowding(rows: Array, rank: NDArray[np.int64]) -> Array:
 
 
 def hypervolume(rows: Array, reference: Array) -> float:
-    """Volume between rows and reference that some row beats."""
+    """Return the hypervolume that ``rows`` dominate, bounded by ``reference``; 0 without rows."""
     import moocore
 
     return float(moocore.hypervolume(np.asarray(rows, dtype=np.float64), ref=reference)) if len(rows) else 0.0

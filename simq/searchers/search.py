@@ -1,4 +1,4 @@
-"""The searchers by name: how a method, a study or a notebook gets one."""
+"""Registry of searchers by name, for methods and studies."""
 
 from __future__ import annotations
 
@@ -9,70 +9,73 @@ from functools import partial
 from simq.searchers.bayes import Bayes
 from simq.searchers.linas import Linas
 from simq.searchers.linas_published import LinasAsPublished
-from simq.searchers.nsga2 import NSGA2, Random
+from simq.searchers.nsga2 import NSGA2, RandomSearch
 from simq.searchers.sequential import Searcher, Sequential
 
+Count = Callable[[int], None]
+"""Receives a number of predictor fits or of predictions."""
 
-def silent(count: int) -> None:
-    """Told of predictor fits or calls, forgets them."""
+
+def ignore_count(count: int) -> None:
+    """Ignore a number of predictor fits or of predictions."""
 
 
 @dataclass(frozen=True)
-class Named:
-    """A searcher of ``SEARCHERS``.
+class SearcherFactory:
+    """Constructor of a searcher.
 
     Attributes:
-        summary: what it is.
-        build: makes it; see ``make``.
+        summary: one line of description.
+        build: constructs the searcher from the arguments of ``make``.
     """
 
     summary: str
-    build: Callable[[int, int, Callable[[int], None], Callable[[int], None]], Searcher]
+    build: Callable[[int, int, Count, Count], Searcher]
 
     def make(
         self,
         population: int = 50,
         inner: int = 20_000,
-        fitted: Callable[[int], None] = silent,
-        called: Callable[[int], None] = silent,
+        on_fit: Count = ignore_count,
+        on_predict: Count = ignore_count,
     ) -> Searcher:
-        """The searcher.
+        """Return a searcher.
 
         Args:
             population: points of a batch or of a generation; Bayesian optimisation starts from half as many
                 and has batches of a fifth.
-            inner: predictions between two batches; of Bayesian optimisation a fifth, for it has more batches.
-            fitted, called: told of predictor fits and predictions.
+            inner: predictions between two batches; Bayesian optimisation, with more batches, uses a fifth.
+            on_fit, on_predict: called with the number of predictor fits and of predictions.
         """
-        return self.build(population, inner, fitted, called)
+        return self.build(population, inner, on_fit, on_predict)
 
 
-def _published(
-    exchange: float, population: int, inner: int, fitted: Callable[[int], None], called: Callable[[int], None]
-) -> Searcher:
-    return LinasAsPublished(population, inner, exchange, fitted=fitted, called=called)
+def _published(exchange: float, population: int, inner: int, on_fit: Count, on_predict: Count) -> Searcher:
+    return LinasAsPublished(population, inner, exchange, on_fit=on_fit, on_predict=on_predict)
 
 
-def _sequential(
-    first: str, population: int, inner: int, fitted: Callable[[int], None], called: Callable[[int], None]
-) -> Searcher:
-    return Sequential(first, Linas(population, inner, fitted=fitted, called=called))
+def _sequential(first: str, population: int, inner: int, on_fit: Count, on_predict: Count) -> Searcher:
+    return Sequential(first, Linas(population, inner, on_fit=on_fit, on_predict=on_predict))
 
 
 SEARCHERS = {
-    "random-joint": Named("uniform over genes, no point twice", lambda *given: Random()),
-    "nsga2-joint": Named("NSGA-II with our operators, measured points alone", lambda p, *given: NSGA2(p)),
-    "linas-as-published": Named("LINAS as coded, pymoo since 0.6.1", partial(_published, 1.0)),
-    "linas-as-published-0.5": Named("LINAS as coded, pymoo up to 0.6.0.1", partial(_published, 0.5)),
-    "linas": Named("LINAS corrected", lambda p, i, f, c: Linas(p, i, fitted=f, called=c)),
-    "bayes-joint": Named(
-        "Bayesian optimisation, expected hypervolume improvement",
-        lambda p, i, f, c: Bayes(max(p // 2, 2), max(p // 5, 1), i // 5, fitted=f, called=c),
+    "random-joint": SearcherFactory("uniform over genes, no point twice", lambda *sizes: RandomSearch()),
+    "nsga2-joint": SearcherFactory(
+        "NSGA-II with our operators, measured points alone", lambda p, *_: NSGA2(p)
     ),
-    "arch-then-quant": Named(
+    "linas-as-published": SearcherFactory("LINAS as coded, pymoo since 0.6.1", partial(_published, 1.0)),
+    "linas-as-published-0.5": SearcherFactory(
+        "LINAS as coded, pymoo up to 0.6.0.1", partial(_published, 0.5)
+    ),
+    "linas": SearcherFactory("LINAS corrected", lambda p, i, f, c: Linas(p, i, on_fit=f, on_predict=c)),
+    "bayes-joint": SearcherFactory(
+        "Bayesian optimisation, expected hypervolume improvement",
+        lambda p, i, f, c: Bayes(max(p // 2, 2), max(p // 5, 1), i // 5, on_fit=f, on_predict=c),
+    ),
+    "arch-then-quant": SearcherFactory(
         "architectures in float32, then precisions", partial(_sequential, "architecture")
     ),
-    "quant-then-arch": Named(
+    "quant-then-arch": SearcherFactory(
         "precisions of the largest network, then architectures", partial(_sequential, "precision")
     ),
 }

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from simq.genome import JointSpace, Unit, units_of
+from simq.genome import JointSpace, PrecisionUnit, precision_units
 from simq.tabular.enumerate import Batch, enumerator
 from simq.tabular.table import Table, describe_space, enumerate_points
 from supernet.cost import policy_units, weight_bytes
@@ -31,9 +31,9 @@ def layer_space(family: Any, alphabet: Sequence[str] | None = None) -> JointSpac
     Modules before and after the layers stay fp32.
     """
     convolutions = "stages" in family.space.constants
-    grouped = units_of(family, "block" if convolutions else "layer")
+    grouped = precision_units(family, "block" if convolutions else "layer")
     within = [unit for unit in grouped if unit.name.startswith(WITHIN)]
-    bare = [Unit(unit.name, unit.layers, unit.depth, unit.at, deeper=unit.deeper) for unit in within]
+    bare = [PrecisionUnit(unit.name, unit.layers, unit.depth, unit.at, deeper=unit.deeper) for unit in within]
     return JointSpace(family.space, bare, alphabet or (CONVOLUTIONS if convolutions else ALPHABET))
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simq.genome import Array, Genes, Genomes, JointSpace, Unit
+from simq.genome import Array, Genes, Genomes, JointSpace, PrecisionUnit
 from supernet.space import SearchSpace
 
 VERSION = 1
@@ -192,7 +192,7 @@ def describe_space(space: JointSpace) -> dict[str, Any]:
 def space_from_head(head: Mapping[str, Any]) -> JointSpace:
     """Rebuild the joint space of a table from its head."""
     units = [
-        Unit(
+        PrecisionUnit(
             u["name"],
             tuple(u["layers"]),
             u["depth"],

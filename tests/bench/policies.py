@@ -121,7 +121,7 @@ def throughput(module: nn.Module, items: int, policies: int, device: str) -> dic
 def walked(items: int, real: int, device: str, depths: tuple[int, ...] = (2, 3, 4)) -> dict[str, Any]:
     """Seconds a point of a table's space by the walk over all of it, and one by one of ``real`` of them."""
     from simq.tabular.build import layer_space
-    from simq.tabular.enumerate import walk
+    from simq.tabular.enumerate import enumerator
     from supernet.data.images import ImageBatch
     from supernet.elastic import SuperNet
     from supernet.weights import SharedSlices
@@ -149,7 +149,7 @@ def walked(items: int, real: int, device: str, depths: tuple[int, ...] = (2, 3, 
 
     with torch.inference_mode():
         began = time.perf_counter()
-        go = walk(net, joint)
+        go = enumerator(net, joint)
         before = time.perf_counter() - began
         turns_taken = iter(range(ROUNDS))
         arms: dict[str, Callable[[], Any]] = {"walk": lambda: one_part(next(turns_taken))}

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 
 from simq.archive import Archive
-from simq.genome import Array, Genes, Genomes, JointSpace, Unit
+from simq.genome import Array, Genes, Genomes, JointSpace, PrecisionUnit
 from supernet.space import Choice, SearchSpace
 
 
@@ -14,7 +14,9 @@ def space(layers: int = 6, least: int = 3) -> JointSpace:
         Choice("layers", tuple(range(least, layers + 1))),
         Choice("ffn", (1, 2, 4), layers, "layers"),
     ]
-    units = [Unit(f"l{i}", (f"l{i}",), "layers", i) for i in range(layers)] + [Unit("head", ("head",))]
+    units = [PrecisionUnit(f"l{i}", (f"l{i}",), "layers", i) for i in range(layers)] + [
+        PrecisionUnit("head", ("head",))
+    ]
     return JointSpace(SearchSpace("toy", choices), units, ("fp32", "int8"))
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simq.genome import Genomes, JointSpace, Slice, Unit, units_of
+from simq.genome import Genomes, JointSpace, PrecisionUnit, Subspace, precision_units
 from simq.searchers.linas_published import masked_features
 from supernet.space import Choice, SearchSpace
 
@@ -21,16 +21,16 @@ def bert() -> JointSpace:
         Choice("ffn", (1024, 2048, 3072), 12, "layers"),
     ]
     names = [f"layers.{i}.{n}" for i in range(12) for n in ("q", "k", "v", "out", "fc1", "fc2")]
-    units = [Unit(n, (n,), "layers", int(n.split(".")[1])) for n in names]
-    units += [Unit("pooler", ("pooler",)), Unit("head", ("head",))]
+    units = [PrecisionUnit(n, (n,), "layers", int(n.split(".")[1])) for n in names]
+    units += [PrecisionUnit("pooler", ("pooler",)), PrecisionUnit("head", ("head",))]
     return JointSpace(SearchSpace("bert", choices), units, ("int8", "fp32"))
 
 
 def tiny() -> JointSpace:
     choices = [Choice("layers", (1, 2)), Choice("ffn", (8, 16), 2, "layers")]
     units = [
-        Unit("patch", ("patch",)),
-        *(Unit(f"l{i}", (f"l{i}.a", f"l{i}.b"), "layers", i) for i in range(2)),
+        PrecisionUnit("patch", ("patch",)),
+        *(PrecisionUnit(f"l{i}", (f"l{i}.a", f"l{i}.b"), "layers", i) for i in range(2)),
     ]
     return JointSpace(SearchSpace("tiny", choices), units, ("fp32", "int8", "w4"))
 
@@ -95,7 +95,7 @@ def test_a_slice_lifts_to_its_bases() -> None:
     space = tiny()
     bases = space.sample(4, np.random.default_rng(0))
     free = np.arange(len(space.levels)) >= space.architecture_genes
-    part = Slice(space, free, bases)
+    part = Subspace(space, free, bases)
     own = part.sample(50, np.random.default_rng(1))
     whole = part.lift(own)
     assert (whole[:, ~free] == bases[own[:, 0]][:, ~free]).all() and (whole[:, free] == own[:, 1:]).all()
@@ -118,11 +118,11 @@ def test_units_are_those_of_the_exported_network(name: str) -> None:
     family = ViTFamily(space, ViTConfig(3, 8, 1)) if vit else family_of(space)(space, BertConfig(50))
     net = SuperNet(family, SharedSlices(family, torch.Generator().manual_seed(0), "cpu"))
     for grouping in ("linear", "block", "layer"):
-        joint = JointSpace(space, units_of(family, grouping), ("fp32", "int8", "w4"))
+        joint = JointSpace(space, precision_units(family, grouping), ("fp32", "int8", "w4"))
         for genome in joint.sample(4, np.random.default_rng(0)):
             architecture, policy = joint.decode(genome)
             assert set(policy) == set(units(net.export(architecture)))
-    counts = [len(units_of(family, grouping)) for grouping in ("layer", "block", "linear")]
+    counts = [len(precision_units(family, grouping)) for grouping in ("layer", "block", "linear")]
     assert counts == [4 + 2, 8 + 2, 24 + 2] if vit else counts == [4 + 1, 8 + 1, 24 + 1]
 
 
@@ -136,12 +136,12 @@ def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(ValueError, match="below"):
         space.decode([9] * len(space.levels))
     with pytest.raises(ValueError, match="share"):
-        JointSpace(space.space, [Unit("a", ("x",)), Unit("b", ("x",))], ("fp32",))
+        JointSpace(space.space, [PrecisionUnit("a", ("x",)), PrecisionUnit("b", ("x",))], ("fp32",))
 
 
 def test_a_unit_has_only_the_precisions_that_it_can_have() -> None:
     space = tiny()
-    units = [Unit("patch", ("patch",), precisions=("fp32", "int8")), *space.units[1:]]
+    units = [PrecisionUnit("patch", ("patch",), precisions=("fp32", "int8")), *space.units[1:]]
     fewer = JointSpace(space.space, units, space.alphabet)
     assert fewer.levels[space.architecture_genes] == 2
     assert (
@@ -151,7 +151,10 @@ def test_a_unit_has_only_the_precisions_that_it_can_have() -> None:
 
 def test_a_layer_that_a_unit_does_not_always_have_is_in_no_policy_without_it() -> None:
     choices = [Choice("layers", (1, 2)), Choice("ffn", (8, 16), 2, "layers")]
-    units = [Unit("l0", ("a", "b"), deeper=(("b", "layers", 1),)), Unit("l1", ("c",), "layers", 1)]
+    units = [
+        PrecisionUnit("l0", ("a", "b"), deeper=(("b", "layers", 1),)),
+        PrecisionUnit("l1", ("c",), "layers", 1),
+    ]
     space = JointSpace(SearchSpace("tiny", choices), units, ("fp32", "int8"))
     assert space.size() == 2 * 2 + 4 * 4
     for genome in every(space):
@@ -171,7 +174,7 @@ def test_coarse_units_name_the_layers_that_are_there(name: str, grouping: str) -
     family = family_of(get_space(name), [10])
     if name == "vl-smoke":
         family = type(family)(family.space, replace(family.config, vocab=9, text=4))
-    space = JointSpace(family.space, units_of(family, grouping), ("fp32", "int8"))
+    space = JointSpace(family.space, precision_units(family, grouping), ("fp32", "int8"))
     for genome in space.sample(20, np.random.default_rng(0)):
         architecture, policy = space.decode(genome)
         assert set(policy) == set(policy_units(family, architecture))
@@ -190,7 +193,9 @@ def test_codes_number_the_genomes_in_their_order() -> None:
     space = tiny()
     assert space.codes(every(space)) == list(range(len(every(space))))
     wide = JointSpace(
-        SearchSpace("wide", [Choice("a", (1, 2))]), [Unit(str(i), (str(i),)) for i in range(70)], ("x", "y")
+        SearchSpace("wide", [Choice("a", (1, 2))]),
+        [PrecisionUnit(str(i), (str(i),)) for i in range(70)],
+        ("x", "y"),
     )
     first, second = wide.codes(np.array([[0] * 70 + [1], [0] * 71]))
     assert isinstance(first, bytes) and first != second and len(first) == 2 * 71
@@ -241,12 +246,12 @@ def test_spaces_that_cannot_be_are_refused() -> None:
         with pytest.raises(ValueError, match="distinct and at least one"):
             JointSpace(space, units, alphabet)
     with pytest.raises(ValueError, match="share a name or a layer"):
-        JointSpace(space, [Unit("a", ("x",)), Unit("a", ("y",))], ("fp32",))
-    with pytest.raises(ValueError, match="none of the precisions fp32"):
-        JointSpace(space, [Unit("a", ("x",), precisions=("int8",))], ("fp32",))
+        JointSpace(space, [PrecisionUnit("a", ("x",)), PrecisionUnit("a", ("y",))], ("fp32",))
+    with pytest.raises(ValueError, match="supports none of the precisions fp32"):
+        JointSpace(space, [PrecisionUnit("a", ("x",), precisions=("int8",))], ("fp32",))
     for depth in ("depth", "ffn"):
         with pytest.raises(ValueError, match=f"no plain choice of space tiny is named {depth}"):
-            JointSpace(space, [Unit("a", ("x",), depth)], ("fp32",))
+            JointSpace(space, [PrecisionUnit("a", ("x",), depth)], ("fp32",))
 
 
 def test_a_policy_outside_the_alphabet_is_refused_and_a_dead_layer_has_no_precision() -> None:
@@ -269,7 +274,7 @@ def test_one_precision_everywhere_leaves_the_architecture() -> None:
 def test_a_slice_has_the_points_of_its_space() -> None:
     space = tiny()
     bases = np.array([[0, 1, 1, 2, 1, 2], [1, 0, 1, 0, 0, 0]])
-    part = Slice(space, np.arange(6) >= 3, bases)
+    part = Subspace(space, np.arange(6) >= 3, bases)
     assert part.levels.tolist() == [2, 3, 3, 3]
     assert part.names == ("base", "precision patch", "precision l0", "precision l1")
     own = np.array([[0, 0, 0, 0], [0, 0, 0, 2], [1, 0, 0, 2]])
@@ -277,7 +282,7 @@ def test_a_slice_has_the_points_of_its_space() -> None:
     keys = part.keys(own)
     assert keys == space.keys(part.lift(own)) and keys[0] == keys[1] != keys[2]
     assert part.active(own).tolist() == [[True, True, True, False]] * 2 + [[True] * 4]
-    single = Slice(space, np.arange(6) >= 3, bases[0])
+    single = Subspace(space, np.arange(6) >= 3, bases[0])
     assert single.levels.tolist() == [1, 3, 3, 3] and single.lift(own[:1]).tolist() == [[0, 1, 1, 0, 0, 0]]
 
 
@@ -287,10 +292,10 @@ def test_units_name_their_depth_their_place_and_what_they_can_be() -> None:
 
     family = ViTFamily(get_space("vit-smoke"), ViTConfig(3, 8, 1))
     with pytest.raises(ValueError, match="grouping 'all': choose one of linear, block, layer"):
-        units_of(family, "all")
+        precision_units(family, "all")
     depths = sorted(family.space.choice("layers").options)
     for grouping in ("linear", "block", "layer"):
-        units = units_of(family, grouping)
+        units = precision_units(family, grouping)
         assert len({unit.name for unit in units}) == len(units)
         for unit in units:
             numbers = {int(n) for layer in unit.layers for n in re.findall(r"\.(\d+)\.", layer)}
@@ -300,10 +305,10 @@ def test_units_name_their_depth_their_place_and_what_they_can_be() -> None:
             expected = (None, 0) if always else ("layers", max(d for d in depths if d <= number))
             assert (unit.depth, unit.at) == expected
             assert unit.deeper == () and unit.precisions and "fp32" in unit.precisions
-    linear = {layer for unit in units_of(family) for layer in unit.layers}
-    assert linear == {layer for unit in units_of(family, "layer") for layer in unit.layers}
+    linear = {layer for unit in precision_units(family) for layer in unit.layers}
+    assert linear == {layer for unit in precision_units(family, "layer") for layer in unit.layers}
 
 
 def test_a_unit_lacks_the_layers_that_are_deeper_than_the_architecture() -> None:
-    unit = Unit("u", ("a", "b", "c"), deeper=(("b", "layers", 2), ("c", "layers", 3)))
-    assert [unit.within({"layers": n}) for n in (2, 3, 4)] == [("a",), ("a", "b"), ("a", "b", "c")]
+    unit = PrecisionUnit("u", ("a", "b", "c"), deeper=(("b", "layers", 2), ("c", "layers", 3)))
+    assert [unit.layers_in({"layers": n}) for n in (2, 3, 4)] == [("a",), ("a", "b"), ("a", "b", "c")]

@@ -9,10 +9,10 @@ import pytest
 from benchmarks.api import BudgetExhausted, UsageError, Window
 from benchmarks.options import Options, checked
 from simq.archive import Archive
-from simq.genome import JointSpace, units_of
-from simq.int8_fallback import fallen_back
-from simq.lab_evaluator import Measured, proposed
-from simq.methods import UniformInt8, able
+from simq.genome import JointSpace, precision_units
+from simq.int8_fallback import fall_back
+from simq.lab_evaluator import LabEvaluator, propose_candidates
+from simq.methods import UniformInt8, units_with_precisions
 from simq.searchers.search import SEARCHERS
 from supernet.cost import policy_units, weight_bytes
 from supernet.space import get_space
@@ -37,7 +37,7 @@ class FakeLab:
     def phase(self, name):
         return nullcontext()
 
-    def progress(self, *told) -> None: ...
+    def progress(self, *report_progress) -> None: ...
 
     def cheap(self, policy) -> float:
         return sum({"fp32": 1.0, "int8": 0.4, "w4": 0.9}[p] for p in policy.values()) / 10
@@ -65,18 +65,20 @@ class FakeLab:
 
 
 def space(alphabet=("fp32", "int8", "w4")) -> JointSpace:
-    return JointSpace(FAMILY.space, able(units_of(FAMILY, "block"), alphabet), alphabet)
+    return JointSpace(
+        FAMILY.space, units_with_precisions(precision_units(FAMILY, "block"), alphabet), alphabet
+    )
 
 
 @pytest.mark.parametrize("objectives", [("loss", "latency"), ("loss", "bytes"), ("loss", "latency", "bytes")])
 def test_what_is_measured_is_charged_and_limits_are_met(objectives) -> None:
     lab, rng = FakeLab(), np.random.default_rng(0)
-    evaluator = Measured(lab, None, space(), objectives, rng)
-    archive = Archive(evaluator, 40, evaluator.told)
+    evaluator = LabEvaluator(lab, None, space(), objectives, rng)
+    archive = Archive(evaluator, 40, evaluator.report_progress)
     SEARCHERS["linas"].make(10, 200).search(archive, rng)
     assert lab.spent["evaluations"] == 40 and lab.spent["probes"] == 20 and lab.spent["predictor_fits"] == 1
     assert archive.rows.shape == (40, len(objectives))
-    found = list(proposed(lab, None, evaluator, archive))
+    found = list(propose_candidates(lab, None, evaluator, archive))
     assert [c.limit for c in found] == [2.0, 4.0]
     for candidate in found if "latency" in objectives else ():
         assert lab.probe(candidate.architecture, candidate.policy) <= candidate.limit * 1.05
@@ -84,12 +86,12 @@ def test_what_is_measured_is_charged_and_limits_are_met(objectives) -> None:
 
 def test_bytes_are_counted_and_latencies_taken_as_they_are() -> None:
     lab, rng = FakeLab(), np.random.default_rng(0)
-    evaluator = Measured(lab, None, space(), ("loss", "latency", "bytes"), rng)
+    evaluator = LabEvaluator(lab, None, space(), ("loss", "latency", "bytes"), rng)
     genomes = evaluator.space.sample(60, rng)
     known = evaluator.known(genomes)
     pairs = [evaluator.space.decode(genome) for genome in genomes]
     assert np.isnan(known[:, 0]).all() and "evaluations" not in lab.spent
-    assert (known[:, 1] == evaluator.predicted("latency", genomes)).all()
+    assert (known[:, 1] == evaluator.predict("latency", genomes)).all()
     assert known[:, 2].tolist() == [weight_bytes(FAMILY, a, policy) for a, policy in pairs]
     assert lab.asked == len({a for a, _ in pairs}) < 60
     assert (evaluator(genomes)[:, 1:] == known[:, 1:]).all()
@@ -118,21 +120,21 @@ def test_fallback_returns_the_best_found_when_its_evaluations_are_refused() -> N
     names = [f"l{i}" for i in range(6)]
     for allowed in (1, 2, 5, 6, 7):
         lab, said = spending(losses, allowed)
-        found = fallen_back(lab, None, None, dict.fromkeys(names, "int8"), 0.0, 100.0)
+        found = fall_back(lab, None, None, dict.fromkeys(names, "int8"), 0.0, 100.0)
         # Two for both uniform networks and, whole, one for each layer's cost; what is left falls back.
         back = sum(precision == "fp32" for precision in found.values())
         assert back == max(0, allowed - 2 - 6) and said[0].startswith("fallback ends")
     lab, said = spending(losses, 11)
-    found = fallen_back(lab, None, None, dict.fromkeys(names, "int8"), 0.0, 100.0)
+    found = fall_back(lab, None, None, dict.fromkeys(names, "int8"), 0.0, 100.0)
     assert sum(precision == "fp32" for precision in found.values()) == 3  # as many as were evaluated
 
 
 def test_sizes_as_limits_need_no_probe() -> None:
     lab, rng = FakeLab(limits=(Window(1500, 2500),)), np.random.default_rng(0)
-    evaluator = Measured(lab, None, space(), ("loss", "bytes"), rng)
-    archive = Archive(evaluator, 30, evaluator.told)
+    evaluator = LabEvaluator(lab, None, space(), ("loss", "bytes"), rng)
+    archive = Archive(evaluator, 30, evaluator.report_progress)
     SEARCHERS["random-joint"].make().search(archive, rng)
-    (found,) = proposed(lab, None, evaluator, archive)
+    (found,) = propose_candidates(lab, None, evaluator, archive)
     assert found.architecture["layers"] == 2 and "probes" not in lab.spent
 
 
@@ -141,7 +143,7 @@ def test_uniform_controls_have_no_precision_to_search() -> None:
     assert (made.levels[made.architecture_genes :] == 1).all()
     policy = made.decode(made.sample(1, np.random.default_rng(0))[0])[1]
     assert set(policy.values()) == {"int8"}
-    w4 = JointSpace(FAMILY.space, able(units_of(FAMILY), ("w4",)), ("w4",))
+    w4 = JointSpace(FAMILY.space, units_with_precisions(precision_units(FAMILY), ("w4",)), ("w4",))
     assert "patch" not in {unit.name for unit in w4.units}  # its rows do not divide into groups of 32
 
 

@@ -23,11 +23,11 @@ from benchmarks.registry import find
 from benchmarks.runs import plan
 from benchmarks.tasks.vision import VisionTask, cifar10, cifar10_resnet, digits, digits_resnet, easy_vqa
 from benchmarks.verification import rerun
-from simq.archive import ENOUGH, Archive
-from simq.genome import units_of
-from simq.int8_fallback import fallen_back
+from simq.archive import MIN_VARIED, Archive
+from simq.genome import precision_units
+from simq.int8_fallback import fall_back
 from simq.methods import LinasMethod, UniformBf16, UniformFp32
-from simq.shared_supernet import JointSupernet, kept_back, larger, taken_over
+from simq.shared_supernet import JointSupernet, inherit_supernet, reserved_tokens, scale_advice
 from supernet.export import load
 from supernet.quantization.precisions import uniform_int8, units
 from supernet.space import layered_space
@@ -101,7 +101,7 @@ def test_a_search_has_the_whole_supernet_and_is_charged_for_it(task: VisionTask,
     trained = leader.ledger.spent("tokens")
     assert made.architecture == leader.space.largest() and made.target is None
     lab = bench.following("follower", leader, made)
-    net = taken_over(lab)
+    net = inherit_supernet(lab)
     paid = lab.ledger.spent("tokens")
     # Statistics of batch norms are of training batches, which whoever needs them draws and pays.
     drawn = net.statistics_batch_count * lab.recipe.batch_tokens
@@ -124,7 +124,7 @@ def test_a_search_has_the_whole_supernet_and_is_charged_for_it(task: VisionTask,
     for limit in lab.limits:
         lab.candidate(net, net.space.sample(rng), {"head": "int8"}, target=limit)
     # A second search sees the same statistics.
-    again = taken_over(bench.following("again", leader, made))
+    again = inherit_supernet(bench.following("again", leader, made))
     assert len(again.statistics_batches) == len(net.statistics_batches)
     for (ours, _), (theirs, _) in zip(net.statistics_batches, again.statistics_batches, strict=True):
         assert np.array_equal(ours[0].numpy(), theirs[0].numpy())
@@ -133,17 +133,17 @@ def test_a_search_has_the_whole_supernet_and_is_charged_for_it(task: VisionTask,
 def test_tokens_that_statistics_would_use_up_are_refused(tmp_path: Path) -> None:
     bench = Bench(digits_resnet, tmp_path, tokens=9000)
     lab = bench.lab("leader")
-    assert kept_back(lab, lab.supernet()) > 0
+    assert reserved_tokens(lab, lab.supernet()) > 0
     with pytest.raises(UsageError, match="go to statistics(.|\n)*--budget-scale") as error:
         list(JointSupernet().search(lab))
     # What the message recommends is enough, and not by chance.
     (times,) = re.findall(r"give ([\d.]+) times as much", str(error.value))
     bench.allowance = {kind: math.ceil(amount * float(times)) for kind, amount in bench.allowance.items()}
     enough = bench.lab("enough")
-    share = 1 - kept_back(enough, enough.supernet()) / enough.budget.total("tokens")
+    share = 1 - reserved_tokens(enough, enough.supernet()) / enough.budget.total("tokens")
     assert 0.1 <= share < 0.3
     bench.allowance["evaluations"] *= 100
-    assert "no larger --budget-scale helps" in larger(bench.lab("never"), lab.supernet())
+    assert "no scale_advice --budget-scale helps" in scale_advice(bench.lab("never"), lab.supernet())
 
 
 def test_energy_is_a_probe_that_names_its_source_and_is_repeated(tmp_path: Path, monkeypatch: Any) -> None:
@@ -180,21 +180,21 @@ def test_an_objective_that_tells_nothing_ends_the_search() -> None:
 
     genes, rng = space(), np.random.default_rng(0)
     archive = Archive(Column(genes, np.zeros), 40)
-    archive.measure(archive.fresh(ENOUGH - 1, rng))  # by chance, perhaps
+    archive.measure(archive.sample_new(MIN_VARIED - 1, rng))  # by chance, perhaps
     with pytest.raises(UsageError, match="objective bytes is 0 for all of 8 different networks"):
-        archive.measure(archive.fresh(1, rng))
+        archive.measure(archive.sample_new(1, rng))
     archive = Archive(Column(genes, lambda n: np.full(n, np.nan)), 40)
     with pytest.raises(UsageError, match="objective bytes is nan for 3 of 3 networks"):
-        archive.measure(archive.fresh(3, rng))
+        archive.measure(archive.sample_new(3, rng))
     archive = Archive(Column(genes, np.zeros), 40)
-    same = np.repeat(archive.fresh(1, rng), 20, axis=0)
+    same = np.repeat(archive.sample_new(1, rng), 20, axis=0)
     archive.measure(same)  # one point twenty times is no constant objective
 
 
 def test_a_space_of_one_point_is_refused(monkeypatch: Any) -> None:
     one = layered_space("one", layers=(2,), heads=(1,), ffn=(32,), hidden=48, head_dim=16, patch=2)
     net = SimpleNamespace(family=ViTFamily(one, ViTConfig(10, 8, 1)), space=one)
-    monkeypatch.setattr("simq.methods.taken_over", lambda lab: net)
+    monkeypatch.setattr("simq.methods.inherit_supernet", lambda lab: net)
     lab = SimpleNamespace(
         options=Options(UniformFp32.options, {}),
         precisions=("fp32", "int8"),
@@ -224,14 +224,14 @@ def test_layers_fall_back_in_the_order_of_what_they_cost() -> None:
     costs = {"a": 0.002, "b": 0.3, "c": 0.004, "d": 0.05}
     policy = dict.fromkeys(costs, "int8")
     lab = Losses(costs)
-    found = fallen_back(lab, None, None, policy, 0.01, 20)
+    found = fall_back(lab, None, None, policy, 0.01, 20)
     assert found == policy | {"b": "fp32", "d": "fp32"} and not lab.said
     assert lab.spent <= 20
-    assert fallen_back(Losses(dict.fromkeys("abcd", 1e-3)), None, None, policy, 0.01, 20) == policy
+    assert fall_back(Losses(dict.fromkeys("abcd", 1e-3)), None, None, policy, 0.01, 20) == policy
     short = Losses(costs)
-    found = fallen_back(short, None, None, policy, 0.0, 4)  # two for both ends, one for ranking, one step
+    found = fall_back(short, None, None, policy, 0.0, 4)  # two for both ends, one for ranking, one step
     assert found == policy | {"b": "fp32"} and short.spent <= 4 and "least loss found" in short.said[0]
-    assert fallen_back(Losses(costs, 1), None, None, policy, 0.01, 20) == policy
+    assert fall_back(Losses(costs, 1), None, None, policy, 0.01, 20) == policy
 
 
 def test_small_tiers_on_processors_are_served_by_onnx_runtime() -> None:
@@ -277,5 +277,5 @@ def test_a_layer_has_the_precisions_of_all_its_widths() -> None:
     family = digits_resnet.family(
         digits_resnet.tier("check", "cpu"), SimpleNamespace(source_vocab=0, target_vocab=10)
     )
-    (head,) = [unit for unit in units_of(family) if unit.name == "head"]
+    (head,) = [unit for unit in precision_units(family) if unit.name == "head"]
     assert head.precisions == ("fp32", "bf16", "int8")  # 80 of its 128 inputs are no multiple of 32

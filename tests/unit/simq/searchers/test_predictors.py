@@ -8,14 +8,14 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.svm import SVR
 
 from simq.searchers.predictors import (
-    BOXES,
-    RIDGES,
+    RIDGE_STRENGTHS,
+    SVR_STRENGTHS,
     Covariances,
     GaussianProcess,
     _likelihood,
-    published,
-    squares,
-    supported,
+    fit_published_predictor,
+    squared_distances,
+    support_vector_path,
 )
 
 RNG = np.random.default_rng(0)
@@ -33,13 +33,17 @@ def test_the_published_predictor_is_that_of_a_grid_search() -> None:
         x, y = data(bend=bend)
         scale = 10.0 ** (np.floor(np.log10(np.abs(y).max())) - 1)
         searches = [
-            GridSearchCV(Ridge(), {"alpha": RIDGES}, scoring="neg_mean_absolute_percentage_error"),
+            GridSearchCV(Ridge(), {"alpha": RIDGE_STRENGTHS}, scoring="neg_mean_absolute_percentage_error"),
             GridSearchCV(
-                SVR(gamma="auto", epsilon=0.0), {"C": BOXES}, scoring="neg_mean_absolute_percentage_error"
+                SVR(gamma="auto", epsilon=0.0),
+                {"C": SVR_STRENGTHS},
+                scoring="neg_mean_absolute_percentage_error",
             ),
         ]
         best = max((s.fit(x, y / scale) for s in searches), key=lambda s: s.best_score_)
-        assert np.allclose(published(x, y, BOXES)(new), scale * best.predict(new), rtol=2e-3)
+        assert np.allclose(
+            fit_published_predictor(x, y, SVR_STRENGTHS)(new), scale * best.predict(new), rtol=2e-3
+        )
 
 
 def test_the_published_predictor_does_not_know_values_that_it_has_not_seen() -> None:
@@ -47,7 +51,7 @@ def test_the_published_predictor_does_not_know_values_that_it_has_not_seen() -> 
     x[:, 3] = 0
     new = x[:5].copy()
     new[:, 3] = 1
-    model = published(x, y, BOXES)
+    model = fit_published_predictor(x, y, SVR_STRENGTHS)
     assert (model(new) == model(x[:5])).all()
 
 
@@ -56,8 +60,8 @@ def test_the_gaussian_process_is_the_one_of_scikit_learn() -> None:
     ours = GaussianProcess(x, y)
     centred, spread = x - x.mean(axis=0), y.std()
     kernel = (
-        ConstantKernel(ours.linear / ours._inner) * DotProduct(sigma_0=0)
-        + ConstantKernel(1 - ours.linear) * RBF(np.sqrt(ours.length * ours._apart))
+        ConstantKernel(ours.linear / ours._squared_norm) * DotProduct(sigma_0=0)
+        + ConstantKernel(1 - ours.linear) * RBF(np.sqrt(ours.length * ours._squared_distance))
         + WhiteKernel(ours.noise)
     )
     theirs = GaussianProcessRegressor(kernel, optimizer=None, alpha=0).fit(centred, (y - y.mean()) / spread)
@@ -87,8 +91,10 @@ def test_support_vectors_are_those_of_libsvm_to_its_tolerance() -> None:
     for bend in (0.0, 30.0):
         x, y = data(80, bend)
         x[1] = x[0]  # an equal row: the kernel is singular
-        kernel = np.exp(-squares(x, x) / x.shape[1])
-        for c, (weights, bias) in zip(BOXES, supported(kernel, y, BOXES), strict=True):
+        kernel = np.exp(-squared_distances(x, x) / x.shape[1])
+        for c, (weights, bias) in zip(
+            SVR_STRENGTHS, support_vector_path(kernel, y, SVR_STRENGTHS), strict=True
+        ):
             theirs = SVR(kernel="precomputed", C=c, epsilon=0.0, tol=1e-6).fit(kernel, y)
             assert np.abs(weights).max() <= c * (1 + 1e-8) and abs(weights.sum()) < 1e-6
             assert np.allclose(kernel @ weights + bias, theirs.predict(kernel), atol=1e-4)
