@@ -1,4 +1,4 @@
-"""How well the latency predictor does on devices that others measured (``supernet-bench profiles``).
+"""Held-out error of the latency predictor on published latency tables (``supernet-bench profiles``).
 
 The held-out error of a table's predictor is part of its profile. ``evaluate_tables`` measures it,
 beside that of HAT's own predictor, of a regression on the one feature that explains most, and of the noise
@@ -17,14 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.api import UsageError
-from benchmarks.latency_tables.tables import PROFILES, Array, Table, TableProfile, absent, load
+from benchmarks.latency_tables.tables import PROFILES, Array, LatencyTable, TableProfile, absent, load
 from benchmarks.tasks.datasets import Say
 
 __all__ = [
     "FOOTNOTE",
     "HEADER",
     "PROFILES",
-    "Table",
+    "LatencyTable",
     "TableProfile",
     "TableRow",
     "as_text",
@@ -45,20 +45,18 @@ SINGLE_MARGIN = 1.02
 
 @dataclass(frozen=True)
 class TableRow:
-    """How well one table is predicted. Errors are means over the splits; ms, and percent of the
-    measured latency.
+    """Prediction errors on one table: means over the splits, in ms and in percent of the measured latency.
 
     Attributes:
-        rmse, mape: of our predictor, fitted on ``fitted`` rows, on the ``held_out`` others.
-        public_rmse, public_mape: of its authors' predictor; None where no error of one is published.
+        rmse, mape: errors of our predictor, fitted on ``fitted`` rows, on the ``held_out`` others.
+        public_rmse, public_mape: errors of its authors' predictor; None if none is published.
         single, single_rmse, single_mape: one feature, and the errors of a linear regression on it, same
             rows, same splits.
-        floor_rmse, floor_mape: of our predictor in tenfold cross-validation over the whole table:
-            what is left when data are not what is missing.
-        noise_rmse: the part of ``floor_rmse`` that is certainly the device's: what residuals of
-            rows measured one after the other share, whose architectures are independent draws, and
-            the spread of the repeats.
-        within: splits on which every bound holds by itself.
+        floor_rmse, floor_mape: errors of our predictor in tenfold cross-validation over the whole table,
+            which more data would not lower.
+        noise_rmse: lower bound of the device's own part of ``floor_rmse``: covariance of residuals of rows
+            measured one after the other, whose architectures are independent draws, and spread of repeats.
+        within: number of splits on which every bound holds by itself.
     """
 
     profile: str
@@ -82,14 +80,14 @@ class TableRow:
 
     @property
     def holds(self) -> bool:
-        """True when the mean errors keep both bounds, in both measures."""
+        """True if the mean errors keep both bounds, in both measures."""
         public = None
         if self.public_rmse is not None and self.public_mape is not None:
             public = self.public_rmse, self.public_mape
         return _within((self.rmse, self.mape), (self.single_rmse, self.single_mape), public)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
+        """Return the row as plain JSON types."""
         return {**asdict(self), "holds": self.holds}
 
 
@@ -103,7 +101,7 @@ def _within(
 
 
 def split(rows: int, fit: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows to fit on and rows to hold out: one random row of every ``rows // fit`` in a row.
+    """Return rows to fit on and rows to hold out: one random row of every ``rows // fit`` in a row.
 
     The devices drifted and were throttled for minutes at a time (residuals of neighbouring rows
     correlate by up to 0.8), so both parts are drawn evenly over the time of measurement.
@@ -114,34 +112,36 @@ def split(rows: int, fit: int, rng: np.random.Generator) -> tuple[NDArray[np.int
 
 
 def errors(predicted: Array, measured: Array) -> tuple[float, float]:
-    """Root-mean-square error, and mean error relative to the measurement in percent."""
+    """Return the root-mean-square error, and the mean error relative to the measurement in percent."""
     gap = predicted - measured
     return float(np.sqrt(np.mean(gap**2))), float(100 * np.mean(np.abs(gap) / measured))
 
 
 def line(feature: Array, ms: Array, new: Array) -> Array:
-    """Least squares on one feature: the baseline that a predictor has to earn its keep by."""
+    """Return the predictions of a least-squares line on one feature, the baseline of every predictor."""
     slope, intercept = np.polyfit(feature, ms, 1)
     return np.asarray(slope * new + intercept, dtype=np.float64)
 
 
-def left_out(table: Table, rng: np.random.Generator, folds: int = 10) -> Array:
-    """Prediction of each row by the predictor fitted on the other folds of the table, in milliseconds."""
+def cross_predict(table: LatencyTable, rng: np.random.Generator, folds: int = 10) -> Array:
+    """Return the prediction of each row by the predictor fitted on the other folds, in milliseconds."""
     x, ms = table.features, table.ms
     fold = rng.permutation(len(ms)) % folds
-    found = np.empty_like(ms)
+    predicted = np.empty_like(ms)
     for k in range(folds):
-        found[fold == k] = table.blank().fit(x[fold != k], ms[fold != k]).predict(x[fold == k])
-    return found
+        predicted[fold == k] = table.blank().fit(x[fold != k], ms[fold != k]).predict(x[fold == k])
+    return predicted
 
 
 def drift(residual: Array) -> float:
-    """Variance that the residuals of rows measured one after the other share. Their architectures are
-    independent draws: it is the device's."""
+    """Return the covariance of residuals of rows measured one after the other, at least 0.
+
+    Their architectures are independent draws, so it is the device's own.
+    """
     return max(0.0, float(np.mean(residual[:-1] * residual[1:])))
 
 
-def evaluate(table: Table, *, fit: int = FIT_AT_MOST, splits: int = 10, seed: int = 1) -> TableRow:
+def evaluate(table: LatencyTable, *, fit: int = FIT_AT_MOST, splits: int = 10, seed: int = 1) -> TableRow:
     """Measure one table's predictor over ``splits`` random splits.
 
     Raises:
@@ -159,7 +159,7 @@ def evaluate(table: Table, *, fit: int = FIT_AT_MOST, splits: int = 10, seed: in
         a, b = split(len(ms), fit, rng)
         ours.append(errors(table.blank().fit(x[a], ms[a]).predict(x[b]), ms[b]))
         single.append(errors(line(feature[a], ms[a], feature[b]), ms[b]))
-    others = left_out(table, rng)
+    others = cross_predict(table, rng)
     repeats = float(np.mean(table.repeat_std**2)) / family.mean_of
     rmse, mape = (float(v) for v in np.mean(ours, axis=0))
     single_rmse, single_mape = (float(v) for v in np.mean(single, axis=0))
@@ -195,12 +195,12 @@ def evaluate_tables(
     seed: int = 1,
     say: Say = lambda line: None,
 ) -> list[TableRow]:
-    """``evaluate`` for every table profile, some seconds in all.
+    """Evaluate every table profile; takes some seconds in all.
 
     Args:
         data_dir: folder with ``published/``; None fetches the authors' files by checksum. Tables that are
             in no folder and cannot be fetched are left out.
-        say: told of downloads.
+        say: called with a line for each download.
 
     Raises:
         UsageError: as ``load`` and ``evaluate``.
@@ -228,7 +228,7 @@ at most 1.08 x public and 1.02 x one feature on average (on so many splits by th
 
 
 def as_text(rows: Iterable[TableRow]) -> list[tuple[str, ...]]:
-    """The cells that ``supernet-bench profiles --data-dir`` prints, under ``HEADER``."""
+    """Return the cells of ``supernet-bench profiles --data-dir``, under ``HEADER``."""
 
     def cells(row: TableRow) -> tuple[str, ...]:
         star = "" if row.public_shipped else "*"

@@ -1,4 +1,4 @@
-"""Table profiles: devices that nobody here owns, as latencies that others measured and published.
+"""Table profiles: devices represented by latencies that others measured and published.
 
 A table is a thousand or two random architectures of one space with their measured latencies: HAT's of
 encoder-decoders (Wang et al., ACL 2020, section 3.2; files of mit-han-lab/hardware-aware-transformers, MIT
@@ -30,7 +30,7 @@ Array = NDArray[np.float64]
 
 
 def latency_space() -> SearchSpace:
-    """The space the tables were drawn from: HAT's WMT space with one more FFN width and head count.
+    """Return the space the tables were drawn from: HAT's WMT space, one more FFN width and head count.
 
     The IWSLT table was drawn from it too.
     """
@@ -46,37 +46,37 @@ def latency_space() -> SearchSpace:
 
 
 Rows = tuple[Array, Array, Array]
-"""Of a table: features ``[n, k]``, milliseconds ``[n]``, deviation over the repeats of each row ``[n]``."""
+"""Columns of a table: features ``[n, k]``, ms ``[n]``, deviation of each row's repeats ``[n]``."""
 
 
 def _hat(rows: Array) -> Rows:
-    """Ten averages, then mean and deviation of encoder and decoder in milliseconds."""
+    """Return the rows of a file of ten averages, then mean and deviation of encoder and decoder in ms."""
     # The published averages are of the values themselves, and of 1, 2, 3 for the cross source.
     scales = np.array([choice.scale for choice in latency_space().choices], dtype=np.float64)
     return rows[:, :10] / scales, rows[:, 10] + rows[:, 11], np.hypot(rows[:, 12], rows[:, 13])
 
 
 def _supershaper(rows: Array) -> Rows:
-    """Twelve widths and seconds; the spread of repeats was not kept."""
+    """Return the rows of a file of twelve widths and seconds; the spread of repeats was not kept."""
     widths = rows[:, :12] / get_space("supershaper").choices[0].scale
     return np.column_stack([widths.mean(axis=1), widths]), 1e3 * rows[:, 12], np.zeros(len(rows))
 
 
 @dataclass(frozen=True)
-class Family:
-    """Tables that were measured in one way over one space.
+class TableFamily:
+    """Set of tables that were measured in one way over one space.
 
     Attributes:
-        by: whose they are.
-        encodings: of the space, whose numbers one after the other are a table's features.
-        header: of the file.
-        read: the figures of a file as rows.
+        by: name of the authors' method.
+        encodings: encodings of the space; concatenated they are a table's features.
+        header: first line of a file.
+        read: conversion of a file's figures to rows.
         size: name and column of the feature that explains most, through which the others act.
-        mean_of: repeats of which a latency is the mean.
-        prefix: of our file names.
-        original: name of the uncompressed file by its stem: the authors' own, where it is theirs.
-        url: where the authors have the same file byte for byte; None: theirs is of another form.
-        licence: of the data.
+        mean_of: number of repeats that a latency is the mean of.
+        prefix: beginning of our file names.
+        original: name of the uncompressed file by its stem, the authors' own if ``url`` is given.
+        url: address of the authors' folder with the same file byte for byte; None if theirs has another form.
+        licence: licence of the data.
         signature: how latency is defined, with the profile's fields to be filled in.
     """
 
@@ -95,7 +95,7 @@ class Family:
 
 
 FAMILIES = {
-    "hat": Family(
+    "hat": TableFamily(
         by="HAT",
         space=latency_space,
         encodings=("aggr",),
@@ -113,7 +113,7 @@ FAMILIES = {
         licence="latency tables of HAT, MIT licence",
         signature="lat:mean|enc+dec|b:{batch}|beam:5|src:{tokens}|steps:{tokens}|softmax:no|trim:10%",
     ),
-    "supershaper": Family(
+    "supershaper": TableFamily(
         by="SuperShaper",
         space=lambda: get_space("supershaper"),
         encodings=("aggr", "fine"),
@@ -128,23 +128,23 @@ FAMILIES = {
         signature="lat:mean|encoder|b:{batch}|len:{tokens}",
     ),
 }
-"""By the name that ``tables.toml`` has."""
+"""Families by their names in ``tables.toml``."""
 
 
 @dataclass(frozen=True)
 class TableProfile:
-    """One device and task, measured by others.
+    """Device and task of one published table.
 
     Attributes:
-        device: as its authors call it.
-        task: whose sentence length the measurement takes.
-        tokens: of one sentence: source tokens and decoding steps, or the encoder's.
+        device: name that the authors give it.
+        task: data set with the sentence length of the measurement.
+        tokens: tokens of one sentence: source tokens and decoding steps, or the encoder's.
         stem: file name without beginning and ending; ours is ``published/<prefix><stem>.csv.gz``.
-        sha256, size: of the uncompressed table.
-        family: what tables it is one of.
+        sha256, size: digest and bytes of the uncompressed table.
+        family: set of tables that it belongs to.
         batch: sentences of one measurement.
         public: root-mean-square error (ms) and mean relative error (%) of HAT's predictor on all
-            rows, its training rows included; None where nobody has published one.
+            rows, its training rows included; None if none is published.
         shipped: True where ``public`` is of the predictor that HAT ships, False where we refitted
             HAT's recipe on the table (mean of two seeds; on the other three tables that comes
             within 1 % of the shipped one's root-mean-square error).
@@ -157,7 +157,7 @@ class TableProfile:
     stem: str
     sha256: str
     size: int
-    family: Family
+    family: TableFamily
     batch: int = 1
     public: tuple[float, float] | None = None
     shipped: bool = True
@@ -174,7 +174,7 @@ class TableProfile:
 
     @property
     def dataset(self) -> datasets.Dataset:
-        """Where the authors publish it, by checksum."""
+        """Published file by address and checksum."""
         files = {self.original: datasets.DataFile(self.sha256, self.size)}
         family = self.family
         name = family.prefix.replace("_", "-").rstrip("-")
@@ -182,26 +182,26 @@ class TableProfile:
 
     @property
     def signature(self) -> str:
-        """How latency is defined: what one figure of the table is."""
+        """Definition of one figure of the table, such as ``lat:mean|encoder|b:1|len:128``."""
         how = self.family.signature.format(batch=self.batch, tokens=self.tokens)
         return f"{how}|dev:{self.device.replace(' ', '-').lower()}|by:{self.family.by}"
 
 
 def _read_profiles() -> dict[str, TableProfile]:
     tables = tomllib.loads(Path(__file__).with_name("tables.toml").read_text("utf-8"))
-    found = {}
+    profiles = {}
     for name, fields in tables.items():
         more = {"public": tuple(fields["public"])} if "public" in fields else {}
-        found[name] = TableProfile(name=name, **{**fields, **more, "family": FAMILIES[fields["family"]]})
-    return found
+        profiles[name] = TableProfile(name=name, **{**fields, **more, "family": FAMILIES[fields["family"]]})
+    return profiles
 
 
 PROFILES = _read_profiles()
 
 
 @dataclass(frozen=True)
-class Table:
-    """The rows of one table, in the order of its file, which is that of measurement.
+class LatencyTable:
+    """Rows of one table, in the order of its file, which is that of measurement.
 
     ``features [n, k]`` equal its space's encoding of each architecture; ``ms [n]``; ``repeat_std [n]`` the
     deviation over the repeats of a row, in milliseconds, zero where it was not kept.
@@ -213,34 +213,36 @@ class Table:
     repeat_std: Array
 
     def blank(self) -> LatencyPredictor:
-        """A predictor of this table's features, to be fitted."""
+        """Return a predictor of this table's features, not yet fitted."""
         return LatencyPredictor([self.profile.family.size[1]])
 
     def predictor(self) -> LatencyPredictor:
-        """Fitted on all rows, for ``predict_ms``. Its error is the one that ``evaluate`` prints."""
+        """Return a predictor fitted on all rows, for ``predict_ms``; ``evaluate`` gives its error."""
         return self.blank().fit(self.features, self.ms)
 
     def predict_ms(self, predictor: LatencyPredictor, architectures: Iterable[Mapping[str, Any]]) -> Array:
-        """Latency on this device of architectures of the table's spaces, in milliseconds."""
-        family, found = self.profile.family, list(architectures)
+        """Return the latency of architectures of the table's space on this device, in milliseconds."""
+        family = self.profile.family
         space = family.space()
-        encoded = [np.concatenate([space.encode(a, kind) for kind in family.encodings]) for a in found]
+        encoded = [
+            np.concatenate([space.encode(a, kind) for kind in family.encodings]) for a in architectures
+        ]
         return predictor.predict(encoded)
 
 
 def absent(profile: TableProfile, data_dir: Path) -> bool:
-    """Whether a folder has no file of a table."""
+    """Return whether a folder lacks the file of a table."""
     return not any((data_dir / place).is_file() for place in (profile.file, f"published/{profile.original}"))
 
 
-def load(profile: TableProfile, data_dir: Path | None, say: datasets.Say = lambda line: None) -> Table:
+def load(profile: TableProfile, data_dir: Path | None, say: datasets.Say = lambda line: None) -> LatencyTable:
     """Read and check one table.
 
     Args:
-        profile: which.
+        profile: profile of the table.
         data_dir: folder with ``published/``; the uncompressed table in it (HAT: the authors' own
             ``<stem>_all.csv``) is read too. None fetches that one into the cache.
-        say: told of a download.
+        say: called with a line for a download.
 
     Raises:
         UsageError: the folder or the file is absent, cut short, or not what its checksum says, or cannot be
@@ -267,33 +269,33 @@ def load(profile: TableProfile, data_dir: Path | None, say: datasets.Say = lambd
     try:
         raw = path.read_bytes()
         content = gzip.decompress(raw) if path.suffix == ".gz" else raw
-        found = hashlib.sha256(content).hexdigest()
+        digest = hashlib.sha256(content).hexdigest()
     except (OSError, EOFError, zlib.error) as error:
-        content, found = b"", f"an unreadable file ({error})"
-    if found != profile.sha256:
+        content, digest = b"", f"an unreadable file ({error})"
+    if digest != profile.sha256:
         raise UsageError(
             f"'{path}' is damaged or cut short: its table should have sha256 {profile.sha256}, "
-            f"found {found}\nremove it and {mend}"
+            f"found {digest}\nremove it and {mend}"
         )
     return parse(profile, content)
 
 
-def parse(profile: TableProfile, content: bytes) -> Table:
-    """A table from its CSV text.
+def parse(profile: TableProfile, content: bytes) -> LatencyTable:
+    """Return a table from its CSV text.
 
     Raises:
         UsageError: its columns are not those of its family, or a figure is none.
     """
     header, _, rest = content.partition(b"\n")
-    found, due = header.decode("utf-8", "replace").strip(), profile.family.header
+    columns, expected = header.decode("utf-8", "replace").strip(), profile.family.header
     try:
-        if found != due:
-            raise ValueError(f"its columns are {found[:60]}..., not {due[:60]}...")
+        if columns != expected:
+            raise ValueError(f"its columns are {columns[:60]}..., not {expected[:60]}...")
         if not rest.strip():
             raise ValueError("it has no rows")
         rows = np.loadtxt(io.BytesIO(rest), delimiter=",", ndmin=2)
-        if rows.shape[1:] != (due.count(",") + 1,) or not np.isfinite(rows).all():
-            raise ValueError(f"a row is not {due.count(',') + 1} finite figures")
+        if rows.shape[1:] != (expected.count(",") + 1,) or not np.isfinite(rows).all():
+            raise ValueError(f"a row is not {expected.count(',') + 1} finite figures")
     except ValueError as error:
         raise UsageError(f"table {profile.name} cannot be read: {error}") from None
-    return Table(profile, *profile.family.read(rows))
+    return LatencyTable(profile, *profile.family.read(rows))

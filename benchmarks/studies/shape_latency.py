@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.latency_tables.evaluation import drift, left_out
-from benchmarks.latency_tables.tables import PROFILES, Array, Table, load
+from benchmarks.latency_tables.evaluation import cross_predict, drift
+from benchmarks.latency_tables.tables import PROFILES, Array, LatencyTable, load
 from benchmarks.records.study_files import StudyOutcome
 from benchmarks.tasks.datasets import Say
 
@@ -121,7 +121,7 @@ def run(data_dir: Path | None, say: Say = lambda line: None) -> StudyOutcome:
     )
 
 
-def parameters(table: Table) -> Array:
+def parameters(table: LatencyTable) -> Array:
     """Millions of parameters ``[n]`` of the networks of a table, adjacent bottlenecks merged, by the
     project's accounting."""
     from supernet.bert import BertConfig, family_of
@@ -137,9 +137,9 @@ def parameters(table: Table) -> Array:
     return np.array(counted) / 1e6
 
 
-def judge(table: Table, size: Array, rng: np.random.Generator) -> Device:
+def judge(table: LatencyTable, size: Array, rng: np.random.Generator) -> Device:
     """Statistics and verdict of one table whose networks have ``size`` ``[n]`` million parameters."""
-    predicted = left_out(table, rng)
+    predicted = cross_predict(table, rng)
     rows = _Rows(size, table.ms, predicted)
     window = window_of(size)
     drawn = [rows.statistics(window, pick) for pick in _blocks(len(size), rng)]

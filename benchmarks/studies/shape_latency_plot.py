@@ -10,19 +10,21 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure as Drawing
 
-from benchmarks.latency_tables.tables import Array, Table
+from benchmarks.latency_tables.tables import Array, LatencyTable
 from benchmarks.report.plots import style
 
 if TYPE_CHECKING:
     from benchmarks.studies.shape_latency import Device
 
 
-def pictures(tables: Sequence[Table], sizes: Sequence[Array], found: Sequence[Device]) -> dict[str, bytes]:
+def pictures(
+    tables: Sequence[LatencyTable], sizes: Sequence[Array], found: Sequence[Device]
+) -> dict[str, bytes]:
     """``png`` and ``svg`` -> bytes."""
     return style.render(lambda: draw(tables, sizes, found))
 
 
-def draw(tables: Sequence[Table], sizes: Sequence[Array], found: Sequence[Device]) -> Drawing:
+def draw(tables: Sequence[LatencyTable], sizes: Sequence[Array], found: Sequence[Device]) -> Drawing:
     """Points are shaded by the order of measurement, so that drift shows as shades apart."""
     count = len(tables)
     figure = Drawing(figsize=(3.95 * count + 1.7, 4.9))

@@ -20,7 +20,7 @@ from benchmarks.latency_tables.evaluation import (
     line,
     split,
 )
-from benchmarks.latency_tables.tables import PROFILES, Table, TableProfile, latency_space, load, parse
+from benchmarks.latency_tables.tables import PROFILES, LatencyTable, TableProfile, latency_space, load, parse
 from benchmarks.tasks import datasets
 from supernet.predict import LatencyPredictor
 from supernet.space import from_hat
@@ -29,7 +29,7 @@ HATS = [name for name, profile in PROFILES.items() if profile.family.by == "HAT"
 
 
 @pytest.fixture(scope="module")
-def tables(data_dir: Path) -> dict[str, Table]:
+def tables(data_dir: Path) -> dict[str, LatencyTable]:
     if not (data_dir / "published").is_dir():
         pytest.skip(f"{data_dir / 'published'} is absent")
     return {name: load(profile, data_dir) for name, profile in PROFILES.items()}
@@ -37,7 +37,7 @@ def tables(data_dir: Path) -> dict[str, Table]:
 
 @pytest.mark.parametrize("name", sorted(PROFILES))
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_held_out_error_keeps_both_bounds(tables: dict[str, Table], name: str, seed: int) -> None:
+def test_held_out_error_keeps_both_bounds(tables: dict[str, LatencyTable], name: str, seed: int) -> None:
     row = evaluate(tables[name], splits=8, seed=seed)
     assert (row.fitted, row.held_out) == (500, len(tables[name].ms) - 500)
     if name in HATS:
@@ -52,7 +52,7 @@ def test_held_out_error_keeps_both_bounds(tables: dict[str, Table], name: str, s
 
 
 @pytest.mark.parametrize("name", HATS)
-def test_bounds_hold_on_average_over_wholly_random_splits(tables: dict[str, Table], name: str) -> None:
+def test_bounds_hold_on_average_over_wholly_random_splits(tables: dict[str, LatencyTable], name: str) -> None:
     # One such split alone may fall out by the luck of where the device's slow spells fell: on the
     # Raspberry Pi the root-mean-square error of a split varies by 3 %, whoever predicts.
     x, ms = tables[name].features, tables[name].ms
@@ -68,7 +68,7 @@ def test_bounds_hold_on_average_over_wholly_random_splits(tables: dict[str, Tabl
 
 
 @pytest.mark.parametrize("name", HATS)
-def test_what_is_left_is_noise(tables: dict[str, Table], name: str) -> None:
+def test_what_is_left_is_noise(tables: dict[str, LatencyTable], name: str) -> None:
     row = evaluate(tables[name], splits=2)
     assert row.noise_rmse < row.floor_rmse
     assert row.rmse < 1.04 * row.floor_rmse
@@ -79,7 +79,9 @@ def test_what_is_left_is_noise(tables: dict[str, Table], name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", HATS)
-def test_boosted_trees_on_three_times_the_rows_do_no_better(tables: dict[str, Table], name: str) -> None:
+def test_boosted_trees_on_three_times_the_rows_do_no_better(
+    tables: dict[str, LatencyTable], name: str
+) -> None:
     ensemble = pytest.importorskip("sklearn.ensemble")
     x, ms = tables[name].features, tables[name].ms
     a, b = split(len(ms), 500, np.random.default_rng(4))
@@ -88,10 +90,10 @@ def test_boosted_trees_on_three_times_the_rows_do_no_better(tables: dict[str, Ta
         n_estimators=200, learning_rate=0.04, subsample=0.5, min_samples_leaf=15, random_state=0
     )
     fold = np.random.default_rng(5).permutation(len(ms)) % 4
-    left_out = np.empty_like(ms)
+    cross_predict = np.empty_like(ms)
     for k in range(4):
-        left_out[fold == k] = trees.fit(x[fold != k], ms[fold != k]).predict(x[fold == k])
-    assert ours < 1.02 * errors(left_out[b], ms[b])[0]
+        cross_predict[fold == k] = trees.fit(x[fold != k], ms[fold != k]).predict(x[fold == k])
+    assert ours < 1.02 * errors(cross_predict[b], ms[b])[0]
 
 
 @pytest.mark.slow
@@ -104,7 +106,7 @@ def test_boosted_trees_on_three_times_the_rows_do_no_better(tables: dict[str, Ta
     ],
 )
 def test_hats_recipe_refitted_gives_the_stated_public_error(
-    tables: dict[str, Table], name: str, unit: float
+    tables: dict[str, LatencyTable], name: str, unit: float
 ) -> None:
     # The first is a shipped predictor's figure and shows that the refitted ones can stand for it.
     torch = pytest.importorskip("torch")
@@ -134,7 +136,7 @@ def test_hats_recipe_refitted_gives_the_stated_public_error(
     assert PROFILES[name].public[1] < 1.15 * mape
 
 
-def test_depth_alone_comes_out_as_published(tables: dict[str, Table]) -> None:
+def test_depth_alone_comes_out_as_published(tables: dict[str, LatencyTable]) -> None:
     for name, rmse, mape in (
         ("table-titanxp-wmt14ende.v1", 15.5, 5.5),
         ("table-xeon-wmt14ende.v1", 19.2, 6.0),
@@ -146,7 +148,7 @@ def test_depth_alone_comes_out_as_published(tables: dict[str, Table]) -> None:
 
 
 def test_tables_predict_the_latencies_published_with_the_found_sub_networks(
-    tables: dict[str, Table], data_dir: Path
+    tables: dict[str, LatencyTable], data_dir: Path
 ) -> None:
     published = json.loads((data_dir / "published" / "hat_subtransformers.json").read_text())["sub_networks"]
     device = {"titanxp": "TITAN Xp", "xeon": "Xeon", "raspberrypi4": "Raspberry Pi"}
@@ -173,7 +175,7 @@ def test_tables_predict_the_latencies_published_with_the_found_sub_networks(
     assert np.abs(off).mean() < 0.08
 
 
-def test_features_are_our_own_encoding(tables: dict[str, Table]) -> None:
+def test_features_are_our_own_encoding(tables: dict[str, LatencyTable]) -> None:
     space = latency_space()
     for table in (tables[name] for name in HATS):
         assert table.features.shape == (2000, len(space.choices))
@@ -183,7 +185,7 @@ def test_features_are_our_own_encoding(tables: dict[str, Table]) -> None:
         assert 1 / 3 - 1e-9 <= table.features[:, 9].min()
 
 
-def test_features_of_shapes_are_our_own_encoding(tables: dict[str, Table]) -> None:
+def test_features_of_shapes_are_our_own_encoding(tables: dict[str, LatencyTable]) -> None:
     for name, rows in (("gtx1080ti", 2000), ("k80", 1000), ("xeon2core", 2000)):
         table = tables[f"table-{name}-supershaper.v1"]
         space = table.profile.family.space()
@@ -198,7 +200,7 @@ def test_features_of_shapes_are_our_own_encoding(tables: dict[str, Table]) -> No
     assert tables["table-k80-supershaper.v1"].ms[0] == pytest.approx(773.276, abs=1e-3)  # seconds in the file
 
 
-def test_the_cloud_xeons_spread_is_its_drift(tables: dict[str, Table]) -> None:
+def test_the_cloud_xeons_spread_is_its_drift(tables: dict[str, LatencyTable]) -> None:
     row = evaluate(tables["table-xeon2core-supershaper.v1"], splits=2)
     assert row.noise_rmse > 0.85 * row.floor_rmse
 
@@ -220,7 +222,7 @@ def test_checksums_are_those_of_the_manifest(data_dir: Path) -> None:
         assert hashlib.sha256(gzip.decompress(raw)).hexdigest() == profile.sha256
 
 
-def test_the_printed_table_has_a_row_a_profile(data_dir: Path, tables: dict[str, Table]) -> None:
+def test_the_printed_table_has_a_row_a_profile(data_dir: Path, tables: dict[str, LatencyTable]) -> None:
     rows = evaluate_tables(data_dir, splits=1)
     cells = as_text(rows)
     assert [row[0] for row in cells] == list(PROFILES)
@@ -288,7 +290,7 @@ def test_a_table_that_cannot_be_fetched_says_so(tmp_path: Path) -> None:
 
 
 def test_tables_that_nobody_can_fetch_may_be_absent(
-    tmp_path: Path, data_dir: Path, tables: dict[str, Table]
+    tmp_path: Path, data_dir: Path, tables: dict[str, LatencyTable]
 ) -> None:
     (tmp_path / "published").mkdir()
     for name in HATS:
@@ -332,6 +334,6 @@ def test_without_a_folder_the_original_is_fetched_by_checksum(
 
 
 @pytest.mark.parametrize(("fit", "splits"), [(4, 1), (1500, 1), (100, 0)])
-def test_senseless_evaluations_are_refused(tables: dict[str, Table], fit: int, splits: int) -> None:
+def test_senseless_evaluations_are_refused(tables: dict[str, LatencyTable], fit: int, splits: int) -> None:
     with pytest.raises(UsageError, match="rows over"):
         evaluate(next(iter(tables.values())), fit=fit, splits=splits)

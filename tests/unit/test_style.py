@@ -25,8 +25,6 @@ SIGNALS = {"BudgetExhausted"}
 
 UNSWEPT = (
     "benchmarks/api.py",
-    "benchmarks/latency_tables",
-    "benchmarks/scoring",
     "benchmarks/studies",
     "baselines",
     "simq",

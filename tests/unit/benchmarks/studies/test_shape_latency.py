@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.api import UsageError
 from benchmarks.cli.main import main
-from benchmarks.latency_tables.tables import PROFILES, Table
+from benchmarks.latency_tables.tables import PROFILES, LatencyTable
 from benchmarks.records.study_files import STUDIES, study_module
 from benchmarks.studies import shape_latency
 from benchmarks.studies.shape_latency import Figure, judge, nearby, verdict, window_of
@@ -21,7 +21,7 @@ ROWS = 1200
 
 def device(
     *, shape: float = 0.0, drift: float = 0.0, noise: float = 0.001, seed: int = 0
-) -> tuple[Table, np.ndarray]:
+) -> tuple[LatencyTable, np.ndarray]:
     """A device on which latency is linear in size but for the stated relative effects."""
     rng = np.random.default_rng(seed)
     widths = rng.choice([120, 240, 360, 480, 540, 600, 768], (ROWS, 12)) / 768
@@ -31,7 +31,7 @@ def device(
     early /= early.std()
     slow = np.repeat(rng.standard_normal(ROWS // 100), 100)
     ms = 4 * size * (1 + shape * early) * (1 + drift * slow) * (1 + noise * rng.standard_normal(ROWS))
-    return Table(PROFILE, np.column_stack([mean, widths]), ms, np.zeros(ROWS)), size
+    return LatencyTable(PROFILE, np.column_stack([mean, widths]), ms, np.zeros(ROWS)), size
 
 
 @pytest.fixture(autouse=True)
