@@ -283,14 +283,16 @@ def test_a_declaration_is_whole_and_no_circle(tmp_path: Path):
 
 RECORDS_ONLY = (
     "__init__", "__main__", "analysis/*", "api", "claims/*", "cli/*", "comparability/*", "conformance/*",
-    "export/*", "hardware/__init__", "hardware/load", "hardware/probe", "hardware/profiles",
+    "export/*", "hardware/__init__", "hardware/file_lock", "hardware/load", "hardware/probe",
+    "hardware/profiles",
     "hardware/timing_lock", "identity", "lab/__init__", "lab/checkpoints", "lab/journal",
     "latency_tables/*", "leaderboard/*", "measurement/__init__", "measurement/process_time",
     "measurement/tracing", "options", "records/*", "registry", "report/*", "runs/__init__", "runs/estimate",
-    "runs/execution", "runs/executor", "runs/heartbeat", "runs/job", "runs/options", "runs/plan",
-    "runs/preload", "runs/progress", "runs/remaining_time", "runs/repeat",
+    "runs/execution", "runs/executor", "runs/heartbeat", "runs/job", "runs/options", "runs/origins",
+    "runs/plan", "runs/preload", "runs/progress", "runs/remaining_time", "runs/repeat",
     "runs/runner", "runs/supervisor", "scoring/__init__", "stage", "stats/__init__", "stats/intervals",
-    "stats/paired_bleu", "stats/quantities", "stats/task_units", "studies/*", "verification/*",
+    "stats/paired_bleu", "stats/pareto", "stats/quantities", "stats/task_units", "studies/*",
+    "verification/*",
 )  # fmt: skip
 """Files of the harness that contribute to no number of a record: they plan, supervise, store and show. What
 resumes (journal, checkpoint) gives the same bits as an undisturbed run, by other tests."""
