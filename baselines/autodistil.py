@@ -1,4 +1,4 @@
-"""AutoDistil (Xu et al., NeurIPS 2022): few sub-spaces, a supernet for each, taught attention relations."""
+"""AutoDistil (Xu et al., NeurIPS 2022): a supernet for each of few sub-spaces, distilled from a teacher."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
-from baselines.hand_designed import taught
-from baselines.teacher import Taught
+from baselines.hand_designed import load_teacher
+from baselines.teacher import TaughtMethod
 from benchmarks.api import Candidate, Lab, Option
 from supernet.distill import RelationDistillation
 from supernet.elastic import SuperNet
@@ -16,13 +16,15 @@ from supernet.space import Architecture, get_space
 from supernet.train import Sandwich, SinglePath
 
 
-class AutoDistil(Taught):
-    """A supernet for each of K disjoint sub-spaces of homogeneous encoders, started from the teacher's
-    leading rows and columns, learns the teacher's last self-attention relations under the sandwich rule
-    with two random sub-networks; no labels. All sub-networks are ranked by that loss on held-out text.
+class AutoDistil(TaughtMethod):
+    """Relation distillation into a supernet for each of K disjoint sub-spaces of homogeneous encoders.
 
-    The paper goes on to fine-tuning at once. What it leaves untrained, the masked-language-model head and
-    all after the last attention, learns from the labels by default (its "continued training"), so that
+    Each supernet starts from the teacher's leading rows and columns and learns the teacher's last
+    self-attention relations without labels, under the sandwich rule with two random sub-networks. All
+    sub-networks are ranked by that loss on held-out text.
+
+    The paper fine-tunes at once. Here the parts that it leaves untrained, the masked-language-model head and
+    the layers after the last attention, learn from the labels by default (its "continued training"), so that
     networks can be compared before fine-tuning too.
     """
 
@@ -40,7 +42,7 @@ class AutoDistil(Taught):
         settings = lab.task.settings["autodistil"]
         how, after = lab.options["spaces"], lab.options["after"]
         spaces = [get_space(name) for name in settings[how]]
-        objective = RelationDistillation(taught(lab), settings["relation_heads"], lab.options["raw"])
+        objective = RelationDistillation(load_teacher(lab), settings["relation_heads"], lab.options["raw"])
         continued = lab.task.settings["retrain_share"] if after == "continue" else 0.0
         share = lab.budget.left("tokens") / lab.budget.total("tokens") - continued
         ranked: list[tuple[float, Architecture, SuperNet]] = []
@@ -59,31 +61,31 @@ class AutoDistil(Taught):
         limits, allowed = reachable_limits(lab, union), limit_tests(lab, union)
         for limit in limits:
             fits = allowed(limit)([architecture for _, architecture, _ in ranked])
-            found = [(loss, a.key(), i) for i, (loss, a, _) in enumerate(ranked) if fits[i]]
-            if not found:
+            feasible = [(loss, a.key(), i) for i, (loss, a, _) in enumerate(ranked) if fits[i]]
+            if not feasible:
                 lab.say(f"no network of {', '.join(space.name for space in spaces)} meets {limit}")
                 continue
-            _, architecture, net = ranked[min(found)[2]]
+            _, architecture, net = ranked[min(feasible)[2]]
             winners.append((limit, architecture, net))
             yield lab.candidate(net, architecture, origin="inherited", target=limit)
         for i, (limit, architecture, net) in enumerate(winners if after == "continue" else ()):
             with lab.phase("retrain"):
                 factor = lab.task.settings["continue_rate"]
                 own, part = net.collapse(architecture), continued / len(winners)
-                whole = train(lab, own, SinglePath(), part, f"retrain-{i}", factor)
-                yield lab.candidate(whole, architecture, origin="continued", target=limit)
+                trained = train(lab, own, SinglePath(), part, f"retrain-{i}", factor)
+                yield lab.candidate(trained, architecture, origin="continued", target=limit)
 
 
 def start(teacher: SuperNet, net: SuperNet) -> Mapping[str, Tensor]:
-    """The teacher's tensors under the supernet's names, its layers evenly spaced over the teacher's."""
+    """Return the teacher's tensors under the supernet's names, with layers at even distances."""
     deepest = max(net.space.choice("layers").options)
     layers = teacher.space.largest()["layers"]
     own = teacher.source.bake(teacher.space.largest())
-    given: dict[str, Tensor] = {}
+    weights: dict[str, Tensor] = {}
     for name in net.source.shapes:
         where, _, rest = name.partition("_")
         if where.startswith("ops."):
-            given[name] = own[f"ops.{int(where[4:]) * layers // deepest}_{rest}"]
+            weights[name] = own[f"ops.{int(where[4:]) * layers // deepest}_{rest}"]
         else:
-            given[name] = own[name]
-    return given
+            weights[name] = own[name]
+    return weights

@@ -13,11 +13,11 @@ from supernet.space import Architecture
 
 
 class FairseqTransformer(Method):
-    """For each latency the largest standard Transformer that meets it, with one width, one feed-forward width
-    and one number of heads; ``fairseq-train`` trains it in a process and an environment of its own.
+    """Control: for each latency the largest standard Transformer that meets it, trained by fairseq.
 
-    Its sizes are those of the task's space, but that heads fill the width, as fairseq's do. What it trains on
-    are the batches that any method is handed for an even split of all tokens, each sentence once.
+    It has one width, one feed-forward width and one number of heads, of the task's space, with heads that
+    fill the width, as fairseq's do. ``fairseq-train`` runs in a process and an environment of its own, on the
+    batches that any method gets for an even split of all tokens, each sentence once.
     """
 
     name = "fairseq-transformer"
@@ -46,7 +46,7 @@ class FairseqTransformer(Method):
 
 
 def trained(lab: Lab, net: Any, share: float, number: int) -> Any:
-    """Weights after one pass of fairseq over ``share`` of the tokens."""
+    """Train by one pass of fairseq over ``share`` of the tokens and return the weights."""
     from supernet.interop.fairseq import training
 
     pairs = training.pairs_of(lab.train_batches(share))
@@ -56,31 +56,33 @@ def trained(lab: Lab, net: Any, share: float, number: int) -> Any:
 
 
 def largest_within(lab: Lab) -> list[tuple[Any, Architecture]]:
-    """The largest standard Transformer for each limit that one of them meets; widest limits first."""
-    left = sorted(standard(lab), key=lab.size, reverse=True)
+    """Return the largest standard Transformer for each limit that one of them meets; widest limits first."""
+    candidates = sorted(standard_transformers(lab), key=lab.size, reverse=True)
     chosen = []
     for limit in sorted(lab.limits, reverse=True):
         meets = False
-        while left and not meets and lab.budget.left("probes"):
-            meets = lab.fits(left[0], limit)
-            left = left if meets else left[1:]  # what misses this limit misses a narrower one
+        while candidates and not meets and lab.budget.left("probes"):
+            meets = lab.fits(candidates[0], limit)
+            candidates = candidates if meets else candidates[1:]  # it misses narrower limits too
         if meets:
-            chosen.append((limit, left[0]))
+            chosen.append((limit, candidates[0]))
         else:
             lab.say(f"no standard Transformer of this space's sizes found within {limit:g} ms")
     return chosen
 
 
-def standard(lab: Lab) -> list[Architecture]:
-    """Every standard Transformer of the space's widths, feed-forward widths and decoder depths, with as many
-    heads as its widest."""
+def standard_transformers(lab: Lab) -> list[Architecture]:
+    """Return every standard Transformer of the space's widths, feed-forward widths and decoder depths.
+
+    Each has the largest number of heads of the space that divides its width.
+    """
     options = {choice.name: choice.options for choice in lab.space.choices}
-    found = []
+    architectures = []
     for width, ffn, depth in product(
         options["encoder_embed_dim"], options["encoder_ffn"], options["decoder_layers"]
     ):
         heads = max((n for n in options["encoder_heads"] if width % n == 0), default=1)
         layers = {"encoder": max(options["encoder_layers"]), "decoder": depth}
         space = standard_space(width, layers, dict.fromkeys(layers, heads), dict.fromkeys(layers, ffn))
-        found.append(space.largest())
-    return found
+        architectures.append(space.largest())
+    return architectures

@@ -1,4 +1,4 @@
-"""Controls: BERT's own proportions at every size, as a person would choose them."""
+"""Controls: BERT's own proportions at every size, as an engineer would choose them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from itertools import product
 from typing import Any
 
-from baselines.teacher import untaught
+from baselines.teacher import missing_teacher
 from benchmarks.api import Candidate, Lab, Method, Skip, TaskInfo
 from supernet.distill import LogitDistillation
 from supernet.elastic import PRECISIONS
@@ -21,59 +21,67 @@ DEEPEST = 24
 
 
 class HandDesigned(Method):
-    """For each target the BERT shape that meets it with the depth-to-width ratio nearest BERT-base's: heads
-    as wide as the teacher's, feed-forward 4 times as wide. Trained alone on an even split of all tokens."""
+    """Control: for each target the BERT shape with the depth-to-width ratio nearest BERT-base's.
+
+    Heads are as wide as the teacher's, the feed-forward 4 times as wide as the network. Each network is
+    trained alone on an even split of all tokens.
+    """
 
     name = "hand-designed"
     suite = "bert"
     summary = "control: BERT's own proportions at each size, trained alone"
 
     def supports(self, task: TaskInfo) -> Skip | None:
-        return super().supports(task) or untaught(task)
+        return super().supports(task) or missing_teacher(task)
 
     def search(self, lab: Lab) -> Iterable[Candidate]:
-        objective, left = self.lessons(lab)
+        objective, share = self.training(lab)
         with lab.phase("search"):
             chosen = [(limit, proportioned(lab, limit)) for limit in lab.limits]
-        found = [(limit, architecture) for limit, architecture in chosen if architecture is not None]
-        if not found:
+        feasible = [(limit, architecture) for limit, architecture in chosen if architecture is not None]
+        if not feasible:
             raise RuntimeError(f"no BERT shape of at most {DEEPEST} layers meets {chosen[0][0]}")
-        for i, (limit, architecture) in enumerate(found):
+        for i, (limit, architecture) in enumerate(feasible):
             with lab.phase("train"):
                 fresh = lab.supernet(only=architecture)
-                net = train(lab, fresh, SinglePath(), left / len(found), f"train-{i}", objective=objective)
+                net = train(
+                    lab, fresh, SinglePath(), share / len(feasible), f"train-{i}", objective=objective
+                )
                 yield lab.candidate(net, architecture, origin="scratch", target=limit)
 
-    def lessons(self, lab: Lab) -> tuple[Objective | None, float]:
-        """What it is trained towards, and the share of the tokens that is left for it."""
+    def training(self, lab: Lab) -> tuple[Objective | None, float]:
+        """Return the training objective (None for labels) and the share of the tokens for training."""
         return None, 1.0
 
 
 class HandDesignedDistilled(HandDesigned):
-    """The same under NAS-BERT's loss: half labels, half the teacher's predictions; the teacher is paid for.
-    The fair control of what distils at equal size and cost."""
+    """Control: the same networks under NAS-BERT's loss, half labels and half teacher logits.
+
+    The teacher is charged. It is the fair control of distilling methods at equal size and cost.
+    """
 
     name = "hand-designed-kd"
     follows = "teacher"
     inherits = True
     summary = "control: BERT's own proportions, trained as NAS-BERT's winners are"
 
-    def lessons(self, lab: Lab) -> tuple[Objective | None, float]:
-        teacher = taught(lab)
+    def training(self, lab: Lab) -> tuple[Objective | None, float]:
+        teacher = load_teacher(lab)
         return LogitDistillation(teacher), lab.budget.left("tokens") / lab.budget.total("tokens")
 
 
-def taught(lab: Lab) -> Any:
-    """The teacher as a module in the precision that networks are trained in; it is paid for here."""
+def load_teacher(lab: Lab) -> Any:
+    """Return the teacher as a module in the training precision; its cost is charged to this run."""
     net = lab.inherit()
     module = net.export(net.space.largest())
     return module.to(lab.device, PRECISIONS[lab.recipe.precision])
 
 
 def proportioned(lab: Lab, limit: Any) -> Architecture | None:
-    """The BERT shape that meets ``limit`` and is nearest to BERT-base in layers a unit of width.
+    """Return the BERT shape that meets ``limit`` and is nearest to BERT-base in layers per unit of width.
 
-    Of a latency: the largest shape of just those proportions, as probes find from above.
+    For a latency it is the largest shape of nearly those proportions, found by probes from above. None if no
+    shape meets the limit.
     """
     shapes = [(abs(math.log(a["layers"] / a["width"] / BASE)), -lab.size(a), a) for a in bert_shapes(lab)]
     if isinstance(limit, (int, float)):
@@ -85,7 +93,7 @@ def proportioned(lab: Lab, limit: Any) -> Architecture | None:
 
 
 def bert_shapes(lab: Lab) -> Iterable[Architecture]:
-    """Every width that the teacher's heads make, up to the teacher's, at every depth."""
+    """Yield every multiple of the head width, up to the teacher's width, at every depth."""
     head, widest = (lab.task.settings["teacher"][name] for name in ("head_dim", "width"))
     for heads, layers in product(range(1, widest // head + 1), range(1, DEEPEST + 1)):
         width = heads * head

@@ -11,7 +11,7 @@ from supernet.train import Sandwich, SinglePath
 
 
 class HAT(Method):
-    """The paper's recipe: one random sub-network an update, the winners trained anew."""
+    """Recipe of the paper: one random sub-network an update, winners trained from scratch."""
 
     name = "hat"
     summary = "HAT: single-path supernet, latency predictor, evolution, winners trained from scratch"
@@ -28,7 +28,7 @@ class HAT(Method):
 
 
 class HATSandwich(Method):
-    """Control: HAT with the sandwich rule of the mixtures, so that the mixture alone differs."""
+    """Control: HAT under the sandwich rule of the mixtures, which differs from them by the mixture alone."""
 
     name = "hat-sandwich"
     summary = "control: HAT under the sandwich rule, winners' inherited weights trained on"

@@ -9,9 +9,10 @@ from supernet.quantization.precisions import uniform_int8
 
 
 class Int8Uniform(Method):
-    """NAS, then INT8: the strongest sequential baseline of a joint search. Nothing is trained or searched,
-    no layer falls back to float32, and ranges are dynamic, so that nothing is calibrated either. It is
-    charged what the run that it follows has spent; ``supershaper+int8-uniform`` follows another one.
+    """Control: NAS, then INT8 in every linear layer, the strongest sequential baseline of a joint search.
+
+    Nothing is trained or searched, no layer falls back to float32, and dynamic ranges need no calibration. It
+    is charged the full cost of the run that it follows; ``supershaper+int8-uniform`` follows another one.
     """
 
     name = "int8-uniform"

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from baselines.hand_designed import taught
+from baselines.hand_designed import load_teacher
 from baselines.shrinking import Shrinking, architecture_of, blocks, cell_size
-from baselines.teacher import Taught
+from baselines.teacher import TaughtMethod
 from benchmarks.api import Candidate, Lab, Need
 from supernet.bert import Cell, CellBert
 from supernet.cost import parameters
@@ -20,11 +20,14 @@ from supernet.space import Architecture, SearchSpace, get_space
 from supernet.train import SinglePath
 
 
-class NasBert(Taught):
-    """Every block learns the teacher's states after its layers from those before them, along single paths
-    and through learnt adapters; candidates of each block are halved epoch by epoch within bins of size and
-    latency; a table of additive losses, sizes and latencies gives the most promising whole networks, which
-    are evaluated; winners are trained from scratch on labels and the teacher's predictions.
+class NasBert(TaughtMethod):
+    """Block-wise distillation with progressive shrinking, selection from additive tables, and retraining.
+
+    * Each block learns the teacher's states after its layers from those before them, along single paths and
+      through learnt adapters.
+    * Candidates of each block are halved after every epoch within bins of size and latency (section 3.3).
+    * Sums of the blocks' losses, sizes and latencies rank the complete networks; the best are evaluated.
+    * Winners are trained from scratch on labels and teacher logits.
     """
 
     name = "nas-bert"
@@ -39,15 +42,15 @@ class NasBert(Taught):
 
     def search(self, lab: Lab) -> Iterable[Candidate]:
         settings, retrain = lab.task.settings["nas_bert"], lab.task.settings["retrain_share"]
-        teacher, net = taught(lab), lab.supernet(space=get_space(settings["space"]))
-        limits = reachable_limits(lab, net.space, lambda a: whole_size(net.family, a))
+        teacher, net = load_teacher(lab), lab.supernet(space=get_space(settings["space"]))
+        limits = reachable_limits(lab, net.space, lambda a: retrained_size(net.family, a))
         with lab.phase("latency"):
             table = OperationTable(lab, net.space)
         with lab.phase("supernet"):
-            net.source.adopt(outer(lab.inherit(), net.family))
+            net.source.adopt(teacher_outside(lab.inherit(), net.family))
 
             def losses(net: SuperNet, block: int, cells: Sequence[Cell]) -> Mapping[Cell, float]:
-                return scored(lab, net, teacher, block, cells)
+                return score_cells(lab, net, teacher, block, cells)
 
             sizes = {name: settings[name] for name in ("bins", "keep", "warm_up")}
             shrinking = Shrinking(net.family, table.of_cell, losses, **sizes)
@@ -56,13 +59,13 @@ class NasBert(Taught):
             shrinking.finish(net)
         winners = []
         with lab.phase("search"):
-            left = [shrinking.cells(block) for block in range(blocks(net.space))]
-            found = [losses(net, block, cells) for block, cells in enumerate(left)]
-            ranking = Ranking(net.family, left, found, table)
+            cells = [shrinking.cells(block) for block in range(blocks(net.space))]
+            cell_losses = [losses(net, block, of_block) for block, of_block in enumerate(cells)]
+            ranking = Ranking(net.family, cells, cell_losses, table)
             for limit in limits:
                 best = ranking.best(limit, settings["evaluated"])
                 if not best:
-                    lab.say(f"none of what shrinking has left meets {limit}")
+                    lab.say(f"no network of the remaining candidates meets {limit}")
                     continue
                 loss, _, winner = min((lab.evaluate(net, a).loss, a.key(), a) for a in best)
                 winners.append((limit, winner))
@@ -73,22 +76,24 @@ class NasBert(Taught):
                 yield lab.candidate(fresh, architecture, origin="retrained", target=limit)
 
 
-def outer(teacher: SuperNet, family: CellBert) -> dict[str, Any]:
-    """The teacher's words and output layer, which every block-wise network keeps."""
+def teacher_outside(teacher: SuperNet, family: CellBert) -> dict[str, Any]:
+    """Return the teacher's embeddings and output layer, which every block-wise network keeps."""
     weights = teacher.source.bake(teacher.space.largest())
     return {name: weight for name, weight in weights.items() if name.startswith(family.outside)}
 
 
-def whole_size(family: CellBert, architecture: Architecture) -> int:
-    """Parameters of the network that is trained from scratch: factorised embedding, no adapters."""
+def retrained_size(family: CellBert, architecture: Architecture) -> int:
+    """Return the parameters of the network trained from scratch: factorised embedding, no adapters."""
     return parameters(family.restrict_to(architecture), architecture)
 
 
-def scored(lab: Lab, net: SuperNet, teacher: Any, block: int, cells: Sequence[Cell]) -> Mapping[Cell, float]:
-    """Losses of candidates of one block on a part of the validation data.
+def score_cells(
+    lab: Lab, net: SuperNet, teacher: Any, block: int, cells: Sequence[Cell]
+) -> Mapping[Cell, float]:
+    """Return the losses of candidates of one block on a part of the validation data.
 
-    Candidates that begin alike share the beginning; charged as the share of evaluations of whole
-    networks that the operations run come to, besides the teacher's pass.
+    Candidates share common prefixes. The charge is the executed operations as a share of evaluations of
+    complete networks; the teacher's pass is not charged.
     """
     share, count = lab.task.settings["nas_bert"]["scored_on"], blocks(net.space)
     layers = net.space.choice(f"ops_{block}").repeat
@@ -96,16 +101,16 @@ def scored(lab: Lab, net: SuperNet, teacher: Any, block: int, cells: Sequence[Ce
     states = [teacher_states(teacher, b.original, count) for b in lab.validation_batches(share)]
     dtype, training = net.source.dtype, net.model.training
     pairs = [(s[block].to(dtype), s[block + 1].to(dtype)) for s in states]
-    found = score_block(net, block, pairs, cells)
+    losses = score_block(net, block, pairs, cells)
     net.model.train(training)
-    return found
+    return losses
 
 
 class OperationTable:
-    """Milliseconds of every operation at every width, by differences of probes.
+    """Milliseconds of every operation at every width, from differences of probes.
 
-    At each width: a network of all layers of one operation, for each of them, and one of a layer a block.
-    What is left of the latter without its operations is the ``base``: embedding, changes of width, output.
+    At each width, networks of all layers of one operation are probed, and a network of one layer a block. The
+    latter without its operations is the ``base``: embedding, changes of width, output.
     """
 
     def __init__(self, lab: Lab, space: SearchSpace) -> None:
@@ -129,19 +134,21 @@ class OperationTable:
             lab.progress(i + 1, len(widths), "latency of operations")
 
     def of_cell(self, block: int, cell: Cell) -> float:
-        """The operations of one candidate of a block."""
+        """Return the milliseconds of the operations of one candidate of a block."""
         return sum(self.ms[cell[0], code] for code in cell[1])
 
     def outside(self, cells: Sequence[Cell]) -> float:
-        """What a network of these candidates takes besides its operations."""
+        """Return the milliseconds of a network of these candidates outside its operations."""
         return sum(self.base[width] for width, _ in cells) / len(cells)
 
 
 class Ranking:
-    """All networks of what shrinking has left, by the sum of their blocks' losses.
+    """Ranking of all networks of the remaining candidates by the sum of their blocks' losses.
 
     Args:
-        cells: candidates of every block; ``losses`` of them.
+        cells: candidates of every block.
+        losses: block -> candidate -> loss.
+        table: latencies of operations.
     """
 
     def __init__(
@@ -158,23 +165,25 @@ class Ranking:
         self.width = [np.array([width for width, _ in part]) for part in cells]
 
     def best(self, limit: Any, count: int) -> list[Architecture]:
-        """The ``count`` networks of lowest loss that meet a limit, best first."""
-        found: list[tuple[float, tuple[int, ...]]] = []
-        for first in range(len(self.cells[0])):  # the whole table at the paper's size is a hundred million
+        """Return the ``count`` networks of lowest loss that meet a limit, best first."""
+        best: list[tuple[float, tuple[int, ...]]] = []
+        for first in range(
+            len(self.cells[0])
+        ):  # the full table at the paper's size has a hundred million entries
             loss = self._sum(self.loss, first)
             meets = np.flatnonzero(self._meets(limit, first))
             kept = meets[np.argsort(loss.ravel()[meets], kind="stable")[:count]]
             rest = np.unravel_index(kept, loss.shape)
             for i, at in enumerate(kept):
-                found.append((float(loss.ravel()[at]), (first, *(int(axis[i]) for axis in rest))))
-        chosen = sorted(found)[:count]
+                best.append((float(loss.ravel()[at]), (first, *(int(axis[i]) for axis in rest))))
+        chosen = sorted(best)[:count]
         return [
             architecture_of(self.family.space, [part[i] for part, i in zip(self.cells, place, strict=True)])
             for _, place in chosen
         ]
 
     def _sum(self, parts: Sequence[np.ndarray], first: int) -> np.ndarray:
-        """A figure of every network that begins with one candidate: an axis a further block."""
+        """Return sums over blocks of all networks that begin with one candidate, an axis a further block."""
         total = np.asarray(parts[0][first], dtype=np.float64)
         for part in parts[1:]:
             total = total[..., None] + part
@@ -188,7 +197,7 @@ class Ranking:
         return (sizes >= limit.low) & (sizes <= limit.high)
 
     def sizes(self, first: int) -> np.ndarray:
-        """Parameters of every whole network that begins with one candidate of the first block."""
+        """Return the parameters of every network that begins with one candidate of the first block."""
         config, e = self.family.config, self.family.space.constants["embedding"]
         # Tables and their norm, the head's norm and bias.
         fixed = e * (config.vocab + config.max_positions + config.segments) + 4 * e + config.vocab

@@ -11,7 +11,7 @@ from supernet.train import SinglePath
 
 
 class RandomSearch(Method):
-    """HAT with the evolution taken out: what search itself is worth."""
+    """Control: HAT without evolution, which measures the value of the search itself."""
 
     name = "random-search"
     summary = "control: HAT's supernet, best of random architectures under the limit"

@@ -10,9 +10,9 @@ from supernet.train import SinglePath
 
 
 class Scratch(Method):
-    """Trains the architectures that HAT found with the same seed, the allowance split evenly.
+    """Control: the architectures that HAT found with the same seed, trained alone on an even split.
 
-    Its architectures came for free: their search is on HAT's books.
+    Their search is charged to HAT, not to this method.
     """
 
     name = "scratch"

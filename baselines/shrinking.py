@@ -17,12 +17,12 @@ Losses = Callable[[SuperNet, int, Sequence[Cell]], Mapping[Cell, float]]
 
 
 def blocks(space: SearchSpace) -> int:
-    """Blocks of a cell space."""
+    """Return the number of blocks of a cell space."""
     return int(space.constants["blocks"])
 
 
 def cells_of(space: SearchSpace, block: int) -> Iterator[Cell]:
-    """Every candidate of a block: a width and one to all layers of operations."""
+    """Yield every candidate of a block: a width and one to all layers of operations."""
     ops = space.choice(f"ops_{block}")
     for width in space.choice(f"width_{block}").options:
         for depth in space.choice(f"layers_{block}").options:
@@ -30,7 +30,7 @@ def cells_of(space: SearchSpace, block: int) -> Iterator[Cell]:
 
 
 def cell_size(family: CellBert, block: int, cell: Cell) -> int:
-    """Parameters of the operations of one candidate."""
+    """Return the parameters of the operations of one candidate."""
     shapes: dict[str, tuple[int, ...]] = {}
     for layer, code in enumerate(cell[1]):
         shapes |= op_shapes(family.op(block, layer, code, cell[0]))
@@ -38,7 +38,7 @@ def cell_size(family: CellBert, block: int, cell: Cell) -> int:
 
 
 def architecture_of(space: SearchSpace, cells: Sequence[Cell]) -> Architecture:
-    """The network of one candidate a block."""
+    """Return the network of one candidate a block."""
     values: dict[str, Any] = {}
     for block, (width, codes) in enumerate(cells):
         values |= {f"width_{block}": width, f"layers_{block}": len(codes), f"ops_{block}": list(codes)}
@@ -46,7 +46,7 @@ def architecture_of(space: SearchSpace, cells: Sequence[Cell]) -> Architecture:
 
 
 class Shrinking:
-    """Single-path sampling over what is left, halved after every epoch (NAS-BERT, section 3.3).
+    """Single-path sampling over the remaining candidates, halved after every epoch (NAS-BERT, section 3.3).
 
     Bin ``b`` of ``bins`` keeps candidates whose size is between ``(b - 1) / bins`` and ``b / bins`` of the
     largest's; those whose latency is not in the same interval of the largest latency go at once. After
@@ -74,7 +74,7 @@ class Shrinking:
     ) -> None:
         self.family, self.losses, self.keep, self.warm_up, self.halved = family, losses, keep, warm_up, 0
         space = family.space
-        self.left = [
+        self.remaining = [
             binned(
                 {cell: cell_size(family, b, cell) for cell in cells_of(space, b)},
                 {cell: latencies(b, cell) for cell in cells_of(space, b)},
@@ -82,15 +82,15 @@ class Shrinking:
             )
             for b in range(blocks(space))
         ]
-        fullest = max(len(kept) for parts in self.left for kept in parts)
+        fullest = max(len(kept) for parts in self.remaining for kept in parts)
         self.rounds = max(0, math.ceil(math.log2(max(fullest / keep, 1))))
 
     def cells(self, block: int) -> list[Cell]:
-        """What is left of a block, by bins."""
-        return [cell for part in self.left[block] for cell in part]
+        """Return the remaining candidates of a block, in the order of bins."""
+        return [cell for part in self.remaining[block] for cell in part]
 
     def draw(self, space: SearchSpace, rng: np.random.Generator) -> list[Architecture]:
-        chosen = [self.cells(block) for block in range(len(self.left))]
+        chosen = [self.cells(block) for block in range(len(self.remaining))]
         picked = [those[int(rng.integers(len(those)))] for those in chosen]
         return [architecture_of(space, picked)]
 
@@ -100,13 +100,13 @@ class Shrinking:
             self.halve(net)
 
     def finish(self, net: SuperNet) -> None:
-        """At the end of training: the halving of the last epoch."""
+        """Halve for the last epoch, at the end of training."""
         while self.halved < self.rounds:
             self.halve(net)
 
     def halve(self, net: SuperNet) -> None:
         """Drop the worse half of every bin that has more than ``keep``."""
-        for block, parts in enumerate(self.left):
+        for block, parts in enumerate(self.remaining):
             loss = self.losses(net, block, self.cells(block))
             for part in parts:
                 part.sort(key=lambda cell: (loss[cell], cell))
@@ -115,18 +115,18 @@ class Shrinking:
         self.halved += 1
 
     def state(self) -> dict[str, Any]:
-        return {"left": self.left, "halved": self.halved}
+        return {"left": self.remaining, "halved": self.halved}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        self.left = [[[(w, tuple(ops)) for w, ops in part] for part in parts] for parts in state["left"]]
+        self.remaining = [[[(w, tuple(ops)) for w, ops in part] for part in parts] for parts in state["left"]]
         self.halved = state["halved"]
 
 
 def binned(sizes: Mapping[Cell, int], latencies: Mapping[Cell, float], bins: int) -> list[list[Cell]]:
-    """Candidates by size; without those whose latency falls into another interval than their size.
+    """Return the candidates in bins of size, without those whose latency lies in another interval.
 
-    Intervals are open below and closed above, shares of the largest. A bin that latency would empty keeps
-    its candidates: on some devices the two do not go together, and a size nobody has cannot be searched.
+    Intervals are shares of the largest, open below and closed above. A bin that latency would empty keeps
+    its candidates, because on some devices size and latency do not agree, and every size must be searchable.
     """
     largest, slowest = max(sizes.values()), max(latencies.values())
 

@@ -16,14 +16,15 @@ from supernet.space import Architecture
 from supernet.train import Sandwich
 
 SAMPLED = 0.7
-"""Of the evaluations, those that the predictor is fitted to; the rest checks what it proposes."""
+"""Share of the evaluations that the predictor is fitted to; the rest evaluates its proposals."""
 
 
 class SuperShaper(Method):
-    """The public code's recipe: each pass of the sandwich learns the labels; gradient-boosted trees learn
-    the supernet's loss over the shapes; evolution asks them, and its best are then evaluated for real.
+    """Recipe of the public code: sandwich rule, predicted loss, evolution, evaluated proposals.
 
-    The public code trusts the prediction. Bridges are merged before anything is timed or exported.
+    Each pass of the sandwich learns the labels. Gradient-boosted trees predict the supernet's loss from the
+    shape, evolution minimizes the prediction, and its best networks are evaluated; the public code trusts the
+    prediction instead. Bottlenecks are merged before anything is timed or exported.
     """
 
     name = "supershaper"
@@ -37,32 +38,32 @@ class SuperShaper(Method):
 
     def search(self, lab: Lab) -> Iterable[Candidate]:
         after = lab.options["after"]
-        yield from supernet_search(lab, sampling=Sandwich(), after=after, find=predicted)
+        yield from supernet_search(lab, sampling=Sandwich(), after=after, find=find_by_prediction)
 
 
-def predicted(
+def find_by_prediction(
     lab: Any, score: Score, allowed: Allowed, evaluations: int, known: dict[Architecture, float]
 ) -> Architecture:
-    """The best by real evaluation of those that evolution found best by prediction."""
+    """Return the network of least evaluated loss among those that evolution ranked best by prediction."""
     sampled = int(SAMPLED * evaluations)
     for _ in range(sampled):
         architecture = lab.space.sample(lab.rng)
         if architecture not in known:
             known[architecture] = score(architecture)
     lab.budget.charge("predictor_fits")
-    predict = fitted(lab, known)
-    guessed: dict[Architecture, float] = {}
+    predict = fit_predictor(lab, known)
+    predictions: dict[Architecture, float] = {}
 
-    def guess(architecture: Architecture) -> float:
+    def predict_loss(architecture: Architecture) -> float:
         lab.budget.charge("predictor_calls")
         return float(predict([architecture])[0])
 
     # The public code's sizes: 100 mutants at p 0.4 and 100 crossovers of 10 parents.
     search = Evolution(10, 100, 100, 0.4, lab.task.settings["generations"])
-    search.run(lab.space, guess, allowed, lab.rng, known=guessed)
+    search.run(lab.space, predict_loss, allowed, lab.rng, known=predictions)
     # Those evaluated before cost nothing, and of them some may be better than any that is proposed.
     permitted = [a for a, ok in zip(known, allowed(list(known)), strict=True) if ok] if known else []
-    proposed = sorted(guessed, key=lambda a: (guessed[a], a.key()))
+    proposed = sorted(predictions, key=lambda a: (predictions[a], a.key()))
     fits = [a for a, ok in zip(proposed, allowed(proposed), strict=True) if ok]
     for architecture in [a for a in fits if a not in known][: evaluations - sampled]:
         known[architecture] = score(architecture)
@@ -70,8 +71,8 @@ def predicted(
     return min(permitted, key=lambda a: (known[a], a.key()))
 
 
-def fitted(lab: Any, known: Mapping[Architecture, float]) -> Any:
-    """A predictor of validation loss from shapes, of the public code's size (depth 5, rate 0.1)."""
+def fit_predictor(lab: Any, known: Mapping[Architecture, float]) -> Any:
+    """Fit a predictor of validation loss from shapes, of the public code's size (depth 5, rate 0.1)."""
 
     def features(architectures: Sequence[Architecture]) -> np.ndarray:
         return np.stack([lab.space.encode(a, "fine") for a in architectures])

@@ -12,9 +12,9 @@ from supernet.train import SinglePath
 
 
 class Teacher(Method):
-    """A hand-designed encoder of the tier's ``teacher`` shape on the share ``teacher_share`` of the tokens.
+    """Hand-designed encoder of the tier's ``teacher`` shape on the share ``teacher_share`` of the tokens.
 
-    Whoever takes its weights is charged what it spent (``lab.inherit``), the same for every method.
+    Every method that takes its weights (``lab.inherit``) is charged its full cost.
     """
 
     name = "teacher"
@@ -22,7 +22,7 @@ class Teacher(Method):
     summary = "the teacher: one plain BERT; who learns from it is charged what it cost"
 
     def supports(self, task: TaskInfo) -> Skip | None:
-        return super().supports(task) or untaught(task)
+        return super().supports(task) or missing_teacher(task)
 
     def search(self, lab: Lab) -> Iterable[Candidate]:
         settings = lab.task.settings
@@ -33,20 +33,23 @@ class Teacher(Method):
             yield lab.candidate(net, architecture, origin="scratch")
 
 
-class Taught(Method):
-    """A method for encoders that takes the teacher's weights, and so pays for them."""
+class TaughtMethod(Method):
+    """Base class of methods for encoders that take the teacher's weights and are charged for them."""
 
     suite = "bert"
     follows = "teacher"
     inherits = True
 
     def supports(self, task: TaskInfo) -> Skip | None:
-        return super().supports(task) or untaught(task)
+        return super().supports(task) or missing_teacher(task)
 
 
 def teacher_space(shape: Mapping[str, Any]) -> SearchSpace:
-    """The space of one architecture: ``width``, ``heads`` of ``head_dim``, ``layers``, feed-forward 4 times
-    as wide."""
+    """Return the space of one architecture with a feed-forward 4 times as wide as the network.
+
+    Args:
+        shape: ``width``, ``heads``, ``head_dim`` and ``layers``.
+    """
     return homogeneous_space(
         "teacher",
         width=(shape["width"],),
@@ -57,8 +60,8 @@ def teacher_space(shape: Mapping[str, Any]) -> SearchSpace:
     )
 
 
-def untaught(task: TaskInfo) -> Skip | None:
-    """The reason where a task's tier has no teacher."""
+def missing_teacher(task: TaskInfo) -> Skip | None:
+    """Return the reason if a task's tier has no teacher, else None."""
     if "teacher" in task.settings:
         return None
     return Skip(f"{task.name} {task.tier} names no teacher")

@@ -1,4 +1,4 @@
-"""What INT8 does to the latency of encoders that were found elsewhere: on two CPU cores, before and after.
+"""Latency of published encoders on this machine's processor, in float32 and with INT8 linear layers.
 
 Published winners are rebuilt from their records alone, with random weights (no latency depends on their
 values), and timed on this machine: in float32, with every linear layer in INT8, and the tier's reference
@@ -15,17 +15,21 @@ from typing import Any
 import numpy as np
 
 from benchmarks.api import UsageError
-from benchmarks.records.record import Record
+from benchmarks.hardware.profiles import Profile
+from benchmarks.records.record import Latency, Record
 from benchmarks.records.selection import headline_candidates
 from benchmarks.records.store import load_all
 from benchmarks.records.study_files import StudyOutcome
 from benchmarks.tasks.datasets import Say
+from supernet.cost import Cost
 
-SUMMARY = "what INT8 does to the latency of published encoders on this machine's processor"
+SUMMARY = "effect of INT8 on the latency of published encoders on this machine's processor"
 READS = "records"
 SUITE, TIER = "bert", "small"
+Measurement = tuple[Latency, Cost, Cost]
+"""Latency of an INT8 network beside float32, and the costs of the float32 and of the INT8 network."""
 ALONE = ("scratch", "retrained")
-"""Origins of networks that were made by themselves, not cut out of a supernet."""
+"""Origins of networks that were trained alone, not extracted from a supernet."""
 RULE = (
     "INT8 is faster for a method at a size where the 95 % interval of the ratio of medians, INT8 over"
     " float32, lies below 1 for every seed's network; slower where it lies above 1 for every one; else"
@@ -34,9 +38,11 @@ RULE = (
 
 
 @dataclass(frozen=True)
-class Timed:
-    """One winner on this machine. Milliseconds are medians, ``ratio`` is INT8 over float32 (95 % interval
-    ``low`` to ``high``)."""
+class TimedWinner:
+    """Timings of one winner on this machine.
+
+    Milliseconds are medians; ``ratio`` is INT8 over float32 with its 95 % interval ``low`` to ``high``.
+    """
 
     method: str
     limit: str
@@ -59,10 +65,10 @@ def run(folder: Path, say: Say) -> StudyOutcome:
 
     Args:
         folder: of records, such as ``results/records``.
-        say: takes a line of progress.
+        say: receives lines of progress.
 
     Raises:
-        UsageError: there are no such records, or this machine is no declared CPU profile.
+        UsageError: there are no such records, or this machine matches no declared CPU profile.
     """
     from benchmarks.hardware import profiles
 
@@ -73,22 +79,22 @@ def run(folder: Path, say: Say) -> StudyOutcome:
             "study cpu-latency times on a declared CPU profile, and this machine is none:"
             " supernet-bench doctor says what differs"
         )
-    winners = list(found(load_all(folder)))
+    winners = list(select_winners(load_all(folder)))
     if not winners:
         raise UsageError(
             f"no encoders of tier {TIER} in {folder}: --results names the folder above records/, such as"
             " --results results"
         )
     timings = []
-    known: dict[str, Mapping[str, Any]] = {}
+    known: dict[str, Measurement] = {}
     for number, (record, limit, candidate) in enumerate(winners, 1):
         say(f"{number} of {len(winners)}: {record['spec']['method']} seed {record['spec']['seed']}, {limit}")
-        timings.append(timed(record, limit, candidate, profile, known))
-    return told(timings, profile.name)
+        timings.append(time_winner(record, limit, candidate, profile, known))
+    return outcome(timings, profile.name)
 
 
-def found(records: Sequence[Record]) -> Iterator[tuple[Record, str, Mapping[str, Any]]]:
-    """The float32 candidates that speak for their runs, one for each window of sizes."""
+def select_winners(records: Sequence[Record]) -> Iterator[tuple[Record, str, Mapping[str, Any]]]:
+    """Yield the float32 headline candidates of published encoders, one for each window of sizes."""
     for record in sorted(records, key=lambda r: (r["spec"]["method"], r["spec"]["seed"])):
         spec = record["spec"]
         if (spec["suite"], spec["tier"], record["status"]) != (SUITE, TIER, "done"):
@@ -98,16 +104,17 @@ def found(records: Sequence[Record]) -> Iterator[tuple[Record, str, Mapping[str,
                 yield record, str(limit), candidate
 
 
-def timed(
+def time_winner(
     record: Record,
     limit: str,
     candidate: Mapping[str, Any],
-    profile: Any,
-    known: dict[str, Mapping[str, Any]],
-) -> Timed:
-    """One winner timed in float32 and INT8 beside the reference network.
+    profile: Profile,
+    known: dict[str, Measurement],
+) -> TimedWinner:
+    """Time one winner in float32 and INT8, interleaved with the reference network.
 
-    Equal networks are timed once: ``known`` keeps them.
+    Args:
+        known: measurements by network, so that equal networks are timed once.
     """
     import torch
 
@@ -116,7 +123,7 @@ def timed(
     from supernet.cost import cost
     from supernet.quantization.precisions import quantize, uniform_int8
 
-    family, reference, tier = rebuilt(record, candidate)
+    family, reference, tier = rebuild(record, candidate)
     architecture = family.space.architecture(candidate["architecture"])
     key = f"{record['spec']['task']} {family.space.name} {family.form} {architecture.key()}"
     if key not in known:
@@ -126,14 +133,14 @@ def timed(
         policy = uniform_int8(plain)
         workload = Workload.of(tier.workload)
         lengths = {"source_len": workload.source_len, "target_len": workload.target_len}
-        counted = [cost(family, architecture, **lengths, policy=p) for p in (None, policy)]
+        before, after = (cost(family, architecture, **lengths, policy=p) for p in (None, policy))
         beside = reference_network(reference)
         latency = measure.measure_latency(
             quantize(plain, policy), beside, workload, "cpu", profile, plain=plain, min_n=128
         )
-        known[key] = {"latency": latency, "counted": counted}
-    latency, (before, after) = known[key]["latency"], known[key]["counted"]
-    return Timed(
+        known[key] = latency, before, after
+    latency, before, after = known[key]
+    return TimedWinner(
         method=record["spec"]["method"],
         limit=limit,
         seed=record["spec"]["seed"],
@@ -151,8 +158,8 @@ def timed(
     )
 
 
-def rebuilt(record: Record, candidate: Mapping[str, Any]) -> tuple[Any, Any, Any]:
-    """The family that the candidate was exported from, that of the reference network, and the tier."""
+def rebuild(record: Record, candidate: Mapping[str, Any]) -> tuple[Any, Any, Any]:
+    """Return the candidate's family, the family of the reference network, and the tier."""
     from benchmarks.tasks import Prepared, get_task
     from supernet.space import SearchSpace
 
@@ -167,29 +174,29 @@ def rebuilt(record: Record, candidate: Mapping[str, Any]) -> tuple[Any, Any, Any
     return family, own, tier
 
 
-def told(timings: Sequence[Timed], profile: str) -> StudyOutcome:
-    """The outcome of all timings."""
+def outcome(timings: Sequence[TimedWinner], profile: str) -> StudyOutcome:
+    """Return the outcome of all timings."""
     from benchmarks.studies import cpu_latency_plot
 
-    groups: dict[tuple[str, str], list[Timed]] = {}
-    for one in timings:
-        groups.setdefault((one.limit, one.method), []).append(one)
+    groups: dict[tuple[str, str], list[TimedWinner]] = {}
+    for timing in timings:
+        groups.setdefault((timing.limit, timing.method), []).append(timing)
     rows = []
-    for (limit, method), ones in sorted(groups.items(), key=lambda g: (g[0][0], median(g[1], "int8_ms"))):
+    for (limit, method), seeds in sorted(groups.items(), key=lambda g: (g[0][0], median(g[1], "int8_ms"))):
         rows.append(
             (
                 limit,
                 method,
-                str(len(ones)),
-                spread(ones, "fp32_ms", ".2f"),
-                spread(ones, "int8_ms", ".2f"),
-                spread(ones, "ratio", ".2f"),
-                f"{median(ones, 'fp32_bytes') / 1e6:.1f}",
-                f"{median(ones, 'int8_bytes') / 1e6:.1f}",
-                verdict(ones),
+                str(len(seeds)),
+                spread(seeds, "fp32_ms", ".2f"),
+                spread(seeds, "int8_ms", ".2f"),
+                spread(seeds, "ratio", ".2f"),
+                f"{median(seeds, 'fp32_bytes') / 1e6:.1f}",
+                f"{median(seeds, 'int8_bytes') / 1e6:.1f}",
+                verdict(seeds),
             )
         )
-    worst = max(one.others_cpu for one in timings)
+    worst = max(timing.others_cpu for timing in timings)
     notes = [
         "ms: median of at least 128 inferences of one row, in turns; middle of the seeds' networks,"
         " lowest to highest behind it where they differ.",
@@ -215,25 +222,25 @@ def told(timings: Sequence[Timed], profile: str) -> StudyOutcome:
         ),
         rows=rows,
         notes=notes,
-        facts={"profile": profile, "rule": RULE, "timings": [asdict(one) for one in timings]},
+        facts={"profile": profile, "rule": RULE, "timings": [asdict(timing) for timing in timings]},
         pictures=cpu_latency_plot.pictures(groups, profile),
     )
 
 
-def median(ones: Sequence[Timed], name: str) -> float:
-    """Of one figure over seeds."""
-    return float(np.median([getattr(one, name) for one in ones]))
+def median(seeds: Sequence[TimedWinner], name: str) -> float:
+    """Return the median of an attribute over seeds."""
+    return float(np.median([getattr(timing, name) for timing in seeds]))
 
 
-def spread(ones: Sequence[Timed], name: str, form: str) -> str:
-    """The middle of the seeds' networks, and their range where they differ."""
-    values = sorted(getattr(one, name) for one in ones)
+def spread(seeds: Sequence[TimedWinner], name: str, form: str) -> str:
+    """Format the median of an attribute over seeds, with the range if seeds differ."""
+    values = sorted(getattr(timing, name) for timing in seeds)
     low, high = format(values[0], form), format(values[-1], form)
-    return format(median(ones, name), form) + (f" ({low} to {high})" if low != high else "")
+    return format(median(seeds, name), form) + (f" ({low} to {high})" if low != high else "")
 
 
-def verdict(ones: Sequence[Timed]) -> str:
-    """What the rule says of one method at one size."""
-    if all(one.high < 1 for one in ones):
+def verdict(seeds: Sequence[TimedWinner]) -> str:
+    """Return the verdict of ``RULE`` on one method at one size."""
+    if all(timing.high < 1 for timing in seeds):
         return "faster"
-    return "slower" if all(one.low > 1 for one in ones) else "undecided"
+    return "slower" if all(timing.low > 1 for timing in seeds) else "undecided"

@@ -1,9 +1,9 @@
-"""Is the latency of an encoder insensitive to its shape? On SuperShaper's own tables of three devices.
+"""Sensitivity of an encoder's latency to its shape, on SuperShaper's own tables of three devices.
 
 The claim (Ganesan et al. 2021): networks of one size are equally fast, whatever widths their layers have, so
 that shapes can be searched without measuring. A table has random shapes with their latencies in the order
-in which they were measured, each once. What spreads among networks of one size is the effect of shape, the
-device's drift, which neighbours in the table share, and noise, which nobody shares.
+in which they were measured, each once. The spread among networks of one size has three parts: the effect of
+shape, the device's drift, which neighbours in the table share, and independent noise.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from benchmarks.tasks.datasets import Say
 SUMMARY = "is latency insensitive to shape? SuperShaper's tables of two GPUs and a cloud Xeon"
 READS = "data"
 VOCABULARY = 28_996
-"""Of the measured networks (BERT's cased one; their configurations stand in the authors' files)."""
+"""Vocabulary of the measured networks (BERT's cased one; their configurations are in the authors' files)."""
 WINDOW = (59.0, 61.0)
-"""Millions of parameters that count as one size."""
+"""Range of millions of parameters that counts as one size."""
 FEWEST = 30
-"""Rows below which the window is too thin; then the densest one as wide is taken."""
+"""Smallest number of rows in the window; below it the densest window of this width is used."""
 TOLERANCE = 0.02
-"""Share of the latency: what ``supernet-bench verify`` allows between two timings of one network on one
+"""Share of the latency that ``supernet-bench verify`` allows between two timings of one network on one
 machine. A difference that a second timing could make is of no use to a search."""
 NEIGHBOURS = 5
-"""Rows on either side from which the drift at a row is taken."""
+"""Rows on either side from which the drift at a row is estimated."""
 BLOCK = 100
 """Rows of a block of the bootstrap: residuals correlate over some 50 to 100 rows."""
 DRAWS = 2000
@@ -49,7 +49,7 @@ RULE = (
 
 
 @dataclass(frozen=True)
-class Figure:
+class Estimate:
     """A statistic of one table with its 95 % interval."""
 
     value: float
@@ -59,7 +59,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Device:
-    """What one table says. All but both R² are shares of the mean latency in the window.
+    """Statistics of one table. All but both R² are shares of the mean latency in the window.
 
     Attributes:
         r2: of the straight line from parameters to latency, over all rows; ``r2_steady``: to the latency over
@@ -80,20 +80,20 @@ class Device:
     rows: int
     window: tuple[float, float]
     n: int
-    r2: Figure
-    r2_steady: Figure
-    cv: Figure
-    drift: Figure
-    steady: Figure
-    shape: Figure
+    r2: Estimate
+    r2_steady: Estimate
+    cv: Estimate
+    drift: Estimate
+    steady: Estimate
+    shape: Estimate
     verdict: str
 
 
 def run(data_dir: Path | None, say: Say = lambda line: None) -> StudyOutcome:
-    """The study over every table of SuperShaper's.
+    """Run the study over every table of SuperShaper's.
 
     Raises:
-        UsageError: a table is absent or not what it should be.
+        UsageError: a table is missing or damaged.
     """
     from benchmarks.studies import shape_latency_plot
 
@@ -102,11 +102,11 @@ def run(data_dir: Path | None, say: Say = lambda line: None) -> StudyOutcome:
     for table in tables:
         say(f"counting the parameters of {len(table.ms):,} networks of {table.profile.name}")
         sizes.append(parameters(table))
-    found = [judge(t, p, np.random.default_rng(SEED)) for t, p in zip(tables, sizes, strict=True)]
+    devices = [judge(t, p, np.random.default_rng(SEED)) for t, p in zip(tables, sizes, strict=True)]
     facts = {
         "study": "shape-latency", "rule": RULE, "tolerance": TOLERANCE, "vocabulary": VOCABULARY,
         "bootstrap": {"draws": DRAWS, "block_rows": BLOCK, "seed": SEED},
-        "devices": [_rounded(asdict(device)) for device in found],
+        "devices": [_rounded(asdict(device)) for device in devices],
     }  # fmt: skip
     return StudyOutcome(
         title="Is latency insensitive to shape?",
@@ -114,16 +114,15 @@ def run(data_dir: Path | None, say: Say = lambda line: None) -> StudyOutcome:
         " whatever widths their layers have? Latencies measured by its authors.",
         rule=RULE,
         columns=COLUMNS,
-        rows=[_cells(device) for device in found],
+        rows=[_cells(device) for device in devices],
         notes=NOTES,
         facts=facts,
-        pictures=shape_latency_plot.pictures(tables, sizes, found),
+        pictures=shape_latency_plot.pictures(tables, sizes, devices),
     )
 
 
 def parameters(table: LatencyTable) -> Array:
-    """Millions of parameters ``[n]`` of the networks of a table, adjacent bottlenecks merged, by the
-    project's accounting."""
+    """Return millions of parameters ``[n]`` of the networks of a table, with adjacent bottlenecks merged."""
     from supernet.bert import BertConfig, family_of
     from supernet.cost import cost
 
@@ -138,18 +137,18 @@ def parameters(table: LatencyTable) -> Array:
 
 
 def judge(table: LatencyTable, size: Array, rng: np.random.Generator) -> Device:
-    """Statistics and verdict of one table whose networks have ``size`` ``[n]`` million parameters."""
+    """Return statistics and verdict of one table whose networks have ``size`` ``[n]`` million parameters."""
     predicted = cross_predict(table, rng)
     rows = _Rows(size, table.ms, predicted)
     window = window_of(size)
     drawn = [rows.statistics(window, pick) for pick in _blocks(len(size), rng)]
     value = rows.statistics(window, np.arange(len(size)))
 
-    def figure(name: str) -> Figure:
-        low, high = np.quantile([one[name] for one in drawn], [0.025, 0.975])
-        return Figure(value[name], float(low), float(high))
+    def estimate(name: str) -> Estimate:
+        low, high = np.quantile([statistics[name] for statistics in drawn], [0.025, 0.975])
+        return Estimate(value[name], float(low), float(high))
 
-    figures = {name: figure(name) for name in value}
+    estimates = {name: estimate(name) for name in value}
     profile = table.profile
     return Device(
         profile=profile.name,
@@ -159,20 +158,20 @@ def judge(table: LatencyTable, size: Array, rng: np.random.Generator) -> Device:
         rows=len(size),
         window=window,
         n=int(_inside(size, window).sum()),
-        verdict=verdict(figures["steady"], figures["shape"]),
-        **figures,
+        verdict=verdict(estimates["steady"], estimates["shape"]),
+        **estimates,
     )
 
 
-def verdict(steady: Figure, shape: Figure) -> str:
-    """``RULE``, in code."""
+def verdict(steady: Estimate, shape: Estimate) -> str:
+    """Return the verdict of ``RULE``."""
     if steady.high < TOLERANCE:
         return "insensitive"
     return "sensitive" if shape.low > TOLERANCE else "undecided"
 
 
 def window_of(size: Array) -> tuple[float, float]:
-    """``WINDOW``, or where that has fewer than ``FEWEST`` rows the densest one as wide."""
+    """Return ``WINDOW``, or the densest window of its width if it has fewer than ``FEWEST`` rows."""
     if _inside(size, WINDOW).sum() >= FEWEST:
         return WINDOW
     wide = WINDOW[1] - WINDOW[0]
@@ -183,8 +182,8 @@ def window_of(size: Array) -> tuple[float, float]:
 
 
 def _inside(size: Array, window: tuple[float, float]) -> NDArray[np.bool_]:
-    found: NDArray[np.bool_] = (size >= window[0]) & (size <= window[1])
-    return found
+    mask: NDArray[np.bool_] = (size >= window[0]) & (size <= window[1])
+    return mask
 
 
 class _Rows:
@@ -196,7 +195,7 @@ class _Rows:
         self.steady = ms / (1 + nearby(self.residual))
 
     def statistics(self, window: tuple[float, float], pick: NDArray[np.int64]) -> dict[str, float]:
-        """Every statistic over the rows ``pick``."""
+        """Compute every statistic over the rows ``pick``."""
         size, ms, steady = self.size[pick], self.ms[pick], self.steady[pick]
         slope, intercept = np.polyfit(size, ms, 1)
         line = slope * size + intercept
@@ -215,16 +214,16 @@ class _Rows:
 
 
 def nearby(residual: Array) -> Array:
-    """The drift at each row: the mean residual of up to ``NEIGHBOURS`` rows before it and as many after."""
+    """Return the drift at each row: the mean residual of up to ``NEIGHBOURS`` rows on either side."""
     total = np.concatenate([[0.0], np.cumsum(residual)])
     at = np.arange(len(residual))
     low, high = np.maximum(at - NEIGHBOURS, 0), np.minimum(at + NEIGHBOURS + 1, len(residual))
-    found: Array = (total[high] - total[low] - residual) / (high - low - 1)
-    return found
+    drift_at: Array = (total[high] - total[low] - residual) / (high - low - 1)
+    return drift_at
 
 
 def _blocks(rows: int, rng: np.random.Generator) -> list[NDArray[np.int64]]:
-    """Draws of rows for the bootstrap, in whole blocks of neighbours: a circular block bootstrap."""
+    """Draw rows for a circular block bootstrap, in blocks of neighbours."""
     count = math.ceil(rows / BLOCK)
     starts = rng.integers(0, rows, size=(DRAWS, count))
     picks = (starts[:, :, None] + np.arange(BLOCK)) % rows
@@ -257,7 +256,7 @@ NOTES = (
 
 
 def _cells(device: Device) -> tuple[str, ...]:
-    def percent(figure: Figure) -> str:
+    def percent(figure: Estimate) -> str:
         return f"{100 * figure.value:.2f} [{100 * figure.low:.2f}, {100 * figure.high:.2f}]"
 
     window = device.window
@@ -276,7 +275,7 @@ def _cells(device: Device) -> tuple[str, ...]:
 
 
 def _rounded(value: Any) -> Any:
-    """Figures to six significant digits: their last bits depend on the machine's linear algebra."""
+    """Round numbers to six significant digits, because the last bits depend on the linear algebra library."""
     if isinstance(value, float):
         return float(f"{value:.6g}")
     if isinstance(value, Mapping):

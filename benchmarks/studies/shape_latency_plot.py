@@ -1,4 +1,4 @@
-"""The picture of ``shape_latency``: latency against parameters, a panel a device."""
+"""Plot of study ``shape_latency``: latency against parameters, a panel a device."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ if TYPE_CHECKING:
 
 
 def pictures(
-    tables: Sequence[LatencyTable], sizes: Sequence[Array], found: Sequence[Device]
+    tables: Sequence[LatencyTable], sizes: Sequence[Array], devices: Sequence[Device]
 ) -> dict[str, bytes]:
-    """``png`` and ``svg`` -> bytes."""
-    return style.render(lambda: draw(tables, sizes, found))
+    """Return the plot as file ending (``png``, ``svg``) -> bytes."""
+    return style.render(lambda: draw(tables, sizes, devices))
 
 
-def draw(tables: Sequence[LatencyTable], sizes: Sequence[Array], found: Sequence[Device]) -> Drawing:
-    """Points are shaded by the order of measurement, so that drift shows as shades apart."""
+def draw(tables: Sequence[LatencyTable], sizes: Sequence[Array], devices: Sequence[Device]) -> Drawing:
+    """Draw points shaded by the order of measurement, so that drift is visible."""
     count = len(tables)
     figure = Drawing(figsize=(3.95 * count + 1.7, 4.9))
     figure.text(0.012, 0.975, "Is latency insensitive to shape?", fontsize=14, fontweight="bold", va="top",
                 color=style.INK)  # fmt: skip
-    told = "SuperShaper's encoders, 12 layers of random widths. Between the dashed lines: one size."
-    figure.text(0.012, 0.905, told, fontsize=10, va="top", color=style.INK)
-    left, wide = 0.75 / figure.get_figwidth(), 3.2 / figure.get_figwidth()
+    subtitle = "SuperShaper's encoders, 12 layers of random widths. Between the dashed lines: one size."
+    figure.text(0.012, 0.905, subtitle, fontsize=10, va="top", color=style.INK)
+    origin, wide = 0.75 / figure.get_figwidth(), 3.2 / figure.get_figwidth()
     step = 3.95 / figure.get_figwidth()
     shade = ScalarMappable(Normalize(0, 1.08), "cividis")  # its very end is too light on white
-    for i, (table, size, device) in enumerate(zip(tables, sizes, found, strict=True)):
-        axes = figure.add_axes((left + i * step, 0.14, wide, 0.56))
+    for i, (table, size, device) in enumerate(zip(tables, sizes, devices, strict=True)):
+        axes = figure.add_axes((origin + i * step, 0.14, wide, 0.56))
         order = np.linspace(0, 1, len(size))
         axes.scatter(size, table.ms, c=shade.to_rgba(order), s=5, linewidths=0, rasterized=True)
         slope, intercept = np.polyfit(size, table.ms, 1)
@@ -52,7 +52,7 @@ def draw(tables: Sequence[LatencyTable], sizes: Sequence[Array], found: Sequence
             f" {device.steady.value:.1%}\n{device.verdict}",
             fontsize=9.5, loc="left", color=style.INK,
         )  # fmt: skip
-    bar = figure.add_axes((left + count * step - 0.03, 0.14, 0.011, 0.56))
+    bar = figure.add_axes((origin + count * step - 0.03, 0.14, 0.011, 0.56))
     shades = figure.colorbar(shade, cax=bar, ticks=[0, 1])
     shades.ax.set_ylim(0, 1)
     shades.ax.set_yticklabels(["first", "last"])

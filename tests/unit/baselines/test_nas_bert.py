@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from baselines.nas_bert import OperationTable, Ranking, outer, whole_size
+from baselines.nas_bert import OperationTable, Ranking, retrained_size, teacher_outside
 from baselines.shrinking import Shrinking, architecture_of, binned, cell_size, cells_of
 from benchmarks.api import Window
 from supernet.bert import BertConfig, CellBert, HomogeneousBert
@@ -86,7 +86,7 @@ def test_sizes_of_whole_networks_are_those_that_are_counted(table: OperationTabl
         sizes = ranking.sizes(first)
         for second in range(9):
             architecture = architecture_of(SPACE, [cells[0][first], cells[1][second]])
-            assert sizes[second] == whole_size(FAMILY, architecture)
+            assert sizes[second] == retrained_size(FAMILY, architecture)
 
 
 @pytest.mark.parametrize("limit", [Window(6_000, 12_000), 1.9])
@@ -97,7 +97,7 @@ def test_the_ranking_is_that_of_brute_force(table: OperationTable, limit) -> Non
     for i, j in product(range(9), repeat=2):
         architecture = architecture_of(SPACE, [cells[0][i], cells[1][j]])
         if isinstance(limit, Window):
-            fits = limit.low <= whole_size(FAMILY, architecture) <= limit.high
+            fits = limit.low <= retrained_size(FAMILY, architecture) <= limit.high
         else:
             fits = FakeLab().probe(architecture) <= limit
         if fits:
@@ -129,17 +129,17 @@ def shrinking() -> Shrinking:
 
 def test_bins_are_halved_epoch_by_epoch_down_to_what_is_kept() -> None:
     made = shrinking()
-    before = [[len(part) for part in parts] for parts in made.left]
+    before = [[len(part) for part in parts] for parts in made.remaining]
     assert made.rounds == math.ceil(math.log2(max(map(max, before)) / 4))
     net, epochs = object(), 2 + made.rounds
     made.after(net, 2.5 / epochs)
-    assert [[len(part) for part in parts] for parts in made.left] == before, "warm-up"
+    assert [[len(part) for part in parts] for parts in made.remaining] == before, "warm-up"
     made.after(net, 3 / epochs)
     halves = [[n if n <= 4 else max(4, math.ceil(n / 2)) for n in parts] for parts in before]
-    assert [[len(part) for part in parts] for parts in made.left] == halves
+    assert [[len(part) for part in parts] for parts in made.remaining] == halves
     made.finish(net)
-    assert all(len(part) <= 4 for parts in made.left for part in parts)
-    for part, whole in zip(made.left[0], shrinking().left[0], strict=True):
+    assert all(len(part) <= 4 for parts in made.remaining for part in parts)
+    for part, whole in zip(made.remaining[0], shrinking().remaining[0], strict=True):
         assert sorted(size(0, c) for c in part) == sorted(size(0, c) for c in whole)[:4]
 
 
@@ -149,7 +149,7 @@ def test_only_what_is_left_is_drawn_also_after_a_resumption() -> None:
     state = json.loads(json.dumps(made.state()))
     again = shrinking()
     again.restore(state)
-    assert again.left == made.left and again.halved == made.halved
+    assert again.remaining == made.remaining and again.halved == made.halved
     rng = np.random.default_rng(0)
     for _ in range(50):
         (drawn,) = again.draw(SPACE, rng)
@@ -162,7 +162,7 @@ def test_words_and_output_are_the_teachers() -> None:
     teachers = HomogeneousBert(shape, FAMILY.config)
     teacher = SuperNet(teachers, SharedSlices(teachers, torch.Generator().manual_seed(1)))
     net = SuperNet(FAMILY, SharedSlices(FAMILY, torch.Generator().manual_seed(2)))
-    net.source.adopt(outer(teacher, FAMILY))
+    net.source.adopt(teacher_outside(teacher, FAMILY))
     ours, theirs = net.export(SPACE.smallest()), teacher.export(shape.largest())
     tokens = torch.arange(5, 17)[None]
     assert torch.equal(ours.embedding(tokens, None), theirs.embedding(tokens, None))

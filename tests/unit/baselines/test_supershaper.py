@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from baselines.supershaper import SuperShaper, predicted
+from baselines.supershaper import SuperShaper, find_by_prediction
 from benchmarks.api import TaskInfo
 from supernet.search import random_search
 from supernet.space import Architecture, get_space
@@ -41,7 +41,7 @@ def found(seed: int, evaluations: int) -> tuple[Architecture, int]:
         calls.append(architecture)
         return loss(architecture)
 
-    best = predicted(lab(seed), score, slim, evaluations, {})
+    best = find_by_prediction(lab(seed), score, slim, evaluations, {})
     assert len(calls) == len(set(calls)), "nothing is evaluated twice"
     return best, len(calls)
 
@@ -63,9 +63,9 @@ def test_it_beats_as_many_random_draws() -> None:
 def test_what_other_limits_have_shown_is_used() -> None:
     one = lab(0)
     known: dict[Architecture, float] = {}
-    predicted(one, loss, slim, 20, known)
+    find_by_prediction(one, loss, slim, 20, known)
     before = len(known)
-    best = predicted(one, loss, slim, 20, known)
+    best = find_by_prediction(one, loss, slim, 20, known)
     assert before < len(known) <= 40
     assert known[best] == min(known[a] for a in known if slim([a])[0])
 

@@ -11,11 +11,11 @@ import pytest
 from benchmarks.api import UsageError
 from benchmarks.hardware import profiles
 from benchmarks.studies import cpu_latency
-from benchmarks.studies.cpu_latency import Timed, verdict
+from benchmarks.studies.cpu_latency import TimedWinner, verdict
 from tests import ROOT
 
 RECORDS = ROOT / "results" / "records" / "bert-enwiki" / "nvidia-h100.v1"
-ONE = Timed("m", "3.4-4 M", 1, 10, 2.0, 1.0, 2.0, 0.5, 0.4, 0.6, 40, 10, 0.0, "lat:p50|n:128|prof:x")
+ONE = TimedWinner("m", "3.4-4 M", 1, 10, 2.0, 1.0, 2.0, 0.5, 0.4, 0.6, 40, 10, 0.0, "lat:p50|n:128|prof:x")
 
 
 def first(tmp_path: Path, *methods: str) -> Path:
@@ -32,7 +32,7 @@ def test_published_winners_are_timed_as_their_records_say(tmp_path, monkeypatch)
     folder = first(tmp_path, "nas-bert", "supershaper", "hand-designed+int8-uniform", "teacher")
     said: list[str] = []
     outcome = cpu_latency.run(folder, said.append)
-    timings = [Timed(**one) for one in outcome.facts["timings"]]
+    timings = [TimedWinner(**one) for one in outcome.facts["timings"]]
     assert {one.method for one in timings} == {"nas-bert", "supershaper"} and len(timings) == len(said) == 4
     for one, row in zip(timings, outcome.rows, strict=False):
         low, high = (float(end) * 1e6 for end in one.limit.removesuffix(" M").split("-"))

@@ -13,7 +13,7 @@ from benchmarks.cli.main import main
 from benchmarks.latency_tables.tables import PROFILES, LatencyTable
 from benchmarks.records.study_files import STUDIES, study_module
 from benchmarks.studies import shape_latency
-from benchmarks.studies.shape_latency import Figure, judge, nearby, verdict, window_of
+from benchmarks.studies.shape_latency import Estimate, judge, nearby, verdict, window_of
 
 PROFILE = PROFILES["table-k80-supershaper.v1"]
 ROWS = 1200
@@ -86,8 +86,8 @@ def test_a_thin_window_gives_way_to_the_densest_as_wide() -> None:
 
 
 def test_verdicts_follow_the_rule() -> None:
-    def figure(low: float, high: float) -> Figure:
-        return Figure((low + high) / 2, low, high)
+    def figure(low: float, high: float) -> Estimate:
+        return Estimate((low + high) / 2, low, high)
 
     calm = figure(0.01, 0.0199)
     assert verdict(calm, figure(0.0, 0.01)) == "insensitive"
