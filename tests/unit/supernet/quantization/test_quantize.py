@@ -634,7 +634,7 @@ def test_int8_uniform_quantises_what_it_inherits() -> None:
             return arguments, more
 
     found = list(Int8Uniform().search(Lab()))
-    assert made == [0, 1] and [more["limit_ms"] for _, more in found] == [1.0, 2.0]
+    assert made == [0, 1] and [more["target"] for _, more in found] == [1.0, 2.0]
     assert all(
         (net_, a, policy) == (net, arch, uniform_int8(module))
         for (net_, a, policy), arch in zip([x for x, _ in found], "ab", strict=True)
