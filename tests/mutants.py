@@ -283,7 +283,7 @@ def _child(tests: Sequence[str], importer: Importer | None) -> None:
 
 @dataclass
 class Outcome:
-    """How one mutant ended."""
+    """Outcome of one mutant."""
 
     file: str
     line: int

@@ -14,6 +14,8 @@ from benchmarks.api import UsageError
 from benchmarks.hardware.file_lock import lock
 from benchmarks.hardware.probe import usable_cpus
 from benchmarks.hardware.profiles import Profile
+from benchmarks.records.provenance import provenance
+from benchmarks.runs import origins
 from benchmarks.runs.options import RunOptions
 from benchmarks.runs.plan import Plan
 from benchmarks.tasks import Task, prepare
@@ -43,13 +45,20 @@ def execute(
         preload: modules imported while the fork server imports torch on another processor.
 
     Raises:
-        UsageError: data or a reference network cannot be had.
+        UsageError: a run was begun in an environment that may give other numbers; data or a reference network
+            cannot be had.
         KeyboardInterrupt: after all active runs have saved and ended.
     """
     from benchmarks.hardware import energy, load
     from benchmarks.runs.executor import Executor
     from benchmarks.runs.progress import Display
 
+    command_provenance = provenance(command=list(options.command))
+    if not options.resume_changed:
+        # A run that its seconds stopped starts afresh.
+        resumed = [run for run in plan.pending if run.state != "stopped"]
+        folders = [(run.label, plan.folders.runs / run.spec.id) for run in resumed]
+        origins.check(folders, origins.origin_of(command_provenance))
     signal.signal(signal.SIGTERM, _interrupt)
     machine_load, threads = load.measure_load(), options.jobs * (profile.threads or usable_cpus())
     display = Display(console, plan, options.jobs, machine_load.slowdown(threads))
@@ -79,7 +88,7 @@ def execute(
         for task, data in zip(pending, prepared, strict=True)
     }
     with display:
-        Runner(plan, contexts, profile, executor, display, options).run()
+        Runner(plan, contexts, profile, executor, display, options, command_provenance).run()
 
 
 @contextmanager

@@ -12,8 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.api import UsageError
+from benchmarks.records.assembly import SEARCH_FILE
 from benchmarks.records.record import Origin, Provenance
 from benchmarks.records.store import write_text
+from benchmarks.runs import worker
+from benchmarks.runs.heartbeat import JOURNAL
 
 FILE = "origins.json"
 """In a run's folder: one entry for each commit or environment, the first one first."""
@@ -51,8 +54,19 @@ def read(folder: Path) -> list[Origin]:
     return entries
 
 
+def is_resumable(folder: Path) -> bool:
+    """Return whether a run's folder holds work to go on from: answers, a checkpoint or a finished search."""
+    if (folder / worker.SKIPPED).exists():
+        return False
+    journal = folder / JOURNAL
+    answered = journal.is_file() and journal.stat().st_size > 0
+    return answered or (folder / SEARCH_FILE).exists() or any((folder / "checkpoints").glob("*"))
+
+
 def check(runs: Sequence[tuple[str, Path]], now: Origin) -> None:
     """Refuse to go on with runs that were begun in an environment that may give other numbers.
+
+    Runs without any work to go on from, such as skipped ones, simply start.
 
     Args:
         runs: label and folder of each run.
@@ -61,7 +75,8 @@ def check(runs: Sequence[tuple[str, Path]], now: Origin) -> None:
         UsageError: one of them was.
     """
     for label, folder in runs:
-        if (entries := read(folder)) and (differences := changes(entries[-1], now)):
+        entries = read(folder) if is_resumable(folder) else []
+        if entries and (differences := changes(entries[-1], now)):
             raise UsageError(
                 f"{label} was begun under {'; '.join(differences)}: go on there, start it anew with --fresh,"
                 f" or accept a record that names both with {FLAG}"
@@ -69,8 +84,8 @@ def check(runs: Sequence[tuple[str, Path]], now: Origin) -> None:
 
 
 def enter(folder: Path, now: Origin) -> None:
-    """Add today's origin to a run's, unless its last part has the same one."""
-    entries = read(folder)
+    """Add today's origin to those of a run that goes on; let a run that starts have this one alone."""
+    entries = read(folder) if is_resumable(folder) else []
     if not entries or entries[-1] != now:
         write_text(folder / FILE, json.dumps([*entries, now], indent=1))
 

@@ -30,8 +30,8 @@ from benchmarks.records.assembly import (
     read_scores,
     read_search,
 )
-from benchmarks.records.provenance import method, provenance
-from benchmarks.records.record import SearchOutcome, Timings
+from benchmarks.records.provenance import method
+from benchmarks.records.record import Provenance, SearchOutcome, Timings
 from benchmarks.records.store import write_text
 from benchmarks.records.text import sanitize
 from benchmarks.runs import origins, worker
@@ -72,6 +72,7 @@ class Runner:
 
     Args:
         contexts: task -> context of its runs.
+        command_provenance: provenance of this command, common to all records.
     """
 
     def __init__(
@@ -82,24 +83,21 @@ class Runner:
         executor: Executor,
         display: Display,
         options: RunOptions,
+        command_provenance: Provenance,
     ) -> None:
         self.plan, self.contexts, self.profile = plan, contexts, profile
         self.executor, self.display, self.options = executor, display, options
-        self._common = provenance(command=list(options.command))
-        self._origin = origins.origin_of(self._common)
+        self._common = command_provenance
+        self._origin = origins.origin_of(command_provenance)
         self._active: list[ActiveRun] = []
 
     def run(self) -> None:
         """Make all pending runs; write each record as its run ends.
 
         Raises:
-            UsageError: a run was begun in an environment that may give other numbers.
             KeyboardInterrupt: after all active runs have saved and ended.
         """
         waiting = list(self.plan.pending)
-        if not self.options.resume_changed:
-            runs = self.plan.folders.runs
-            origins.check([(run.label, runs / run.spec.id) for run in waiting], self._origin)
         try:
             while waiting or self._active:
                 for run in [r for r in waiting if self._may_start(r, waiting)][

@@ -1,4 +1,4 @@
-"""What other programs on the machine cost a training on two threads, and how threads should wait.
+"""Slowdown of a training on two threads beside other programs, by the way its threads wait.
 
 ``python -m tests.bench.contention``: milliseconds of an update of the smoke tier's Vision Transformers, with
 GNU OpenMP's own patience and with that of ``benchmarks.runs.executor``, on the machine as it is and beside
@@ -24,7 +24,7 @@ BUSY = "while True: pass"
 
 
 def measured() -> dict[str, float]:
-    """What one arm finds."""
+    """Return the figures of one arm."""
     import numpy as np
     import torch
 

@@ -1,4 +1,4 @@
-"""What the harness itself costs: no-op runs of the smoke tier, end to end, ``python -m tests.bench.harness``.
+"""Overhead of the harness: no-op runs of the smoke tier, end to end, ``python -m tests.bench.harness``.
 
 Predicted: a command pays once for importing torch (in the fork server) and drawing the report, some
 seconds; a run pays for a fork, a few small files and a record, a quarter of a second.

@@ -1,4 +1,4 @@
-"""What fresh pages cost, and what runs gain by keeping freed memory.
+"""Cost of fresh pages, and the gain of keeping freed memory.
 
 ``python -m tests.bench.memory``: milliseconds of an update of a 4-layer encoder of width 256 on 2,048 and
 4,096 tokens with a vocabulary of 8,192, page faults, the most memory held; and how long the smallest Vision
@@ -74,7 +74,7 @@ def latency_ratio() -> float:
 
 
 def measured(keep: bool) -> dict[str, float]:
-    """What one arm finds."""
+    """Return the figures of one arm."""
     torch.set_num_threads(2)
     if keep:
         allocator.keep_freed()

@@ -71,7 +71,7 @@ def drawn(module: nn.Module, rng: np.random.Generator, among: tuple[str, ...] = 
 
 
 def stock(traced: Traced, x: Tensor) -> Callable[[dict[str, str]], None]:
-    """What converting with the runtime's own tool costs: it reads and writes files."""
+    """Time a conversion by the runtime's own tool, which reads and writes files."""
     from onnxruntime import InferenceSession, SessionOptions
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -137,7 +137,7 @@ def walked(items: int, real: int, device: str, depths: tuple[int, ...] = (2, 3, 
     parts = x.to(device).split(part)
 
     def one_part(i: int) -> float:
-        """Of the loss, summed over all points; waits for the device."""
+        """Sum the loss over all points; wait for the device."""
         said = parts[i % len(parts)]
         batch = ImageBatch(said, torch.zeros(len(said), dtype=torch.long, device=device), 65)
         return float(sum(figures[:, 0].sum() for _, figures in go(batch)))
@@ -164,7 +164,7 @@ def walked(items: int, real: int, device: str, depths: tuple[int, ...] = (2, 3, 
 
 
 def runs_here() -> bool:
-    """Whether ONNX Runtime is installed."""
+    """Return whether ONNX Runtime is installed."""
     return all(importlib.util.find_spec(name) for name in ("onnx", "onnxruntime"))
 
 

@@ -84,7 +84,7 @@ SAMPLING: dict[str, Sampling] = {
 
 
 class Bench:
-    """What all parts share: the tier, its family and text, the rates of this machine."""
+    """State shared by all parts: the tier, its family and text, the rates of this machine."""
 
     def __init__(self, device: torch.device, seconds: float) -> None:
         self.device, self.seconds, self.notes = device, seconds, Notes(device)
@@ -213,7 +213,7 @@ def mixtures(bench: Bench) -> None:
 
 
 def teacher(bench: Bench, precision: str) -> Bert:
-    """Of random weights: six layers as wide as NAS-BERT's hub."""
+    """Build a teacher of random weights: six layers as wide as NAS-BERT's hub."""
     space = homogeneous_space("teacher", width=(256,), heads=(4,), ffn_tenths=(40,), layers=(6,), head_dim=64)
     family = bench.family(space)
     net = SuperNet(family, SharedSlices(family, torch.Generator().manual_seed(0), str(bench.device)))

@@ -1,4 +1,4 @@
-"""What a step must do, counted from the operations it dispatches: a roofline for each of them."""
+"""Roofline of a step, counted from the operations it dispatches."""
 
 from __future__ import annotations
 

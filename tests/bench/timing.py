@@ -1,4 +1,4 @@
-"""What the speed benches share: the rates of this machine, throughput, ratios of interleaved arms, notes."""
+"""Tools of the speed benches: the rates of this machine, throughput, ratios of interleaved arms, notes."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from supernet.elastic import PRECISIONS, SuperNet
 from supernet.train import Recipe, Sampling, Trainer
 
 ROUNDS = 7
-"""Of the arms of a comparison, one after the other."""
+"""Seconds of the arms of a comparison, one after the other."""
 
 
 @dataclass
 class Rates:
-    """What the device does: multiply-adds x 2 a second, bytes a second, launches a second."""
+    """Rates of the device: multiply-adds x 2 a second, bytes a second, launches a second."""
 
     matrix: float
     copy: float

@@ -21,7 +21,7 @@ LONGEST_S = 3 * 3600.0
 
 @contextmanager
 def busy(loops: int) -> Iterator[None]:
-    """That many processes that never rest while inside."""
+    """Keep so many processes busy while inside."""
     started = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(loops)]
     try:
         yield

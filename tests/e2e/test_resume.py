@@ -70,7 +70,7 @@ def undisturbed(environment, command, tmp_path_factory) -> dict[str, Any]:
 
 
 def alike(record: dict[str, Any], other: dict[str, Any]) -> None:
-    """What two runs of one spec must share: architectures, weights and charges, bit for bit."""
+    """Return the parts that two runs of one spec share: architectures, weights and charges, bit for bit."""
     for key in ("architecture", "weights_sha256", "valid", "test", "origin"):
         assert [c[key] for c in record["candidates"]] == [c[key] for c in other["candidates"]], key
     timed = {"seconds", "joules"}

@@ -14,7 +14,7 @@ from supernet.train import SinglePath, Trainer
 from supernet.weights import SharedSlices
 
 SHARE = 0.3
-"""Of a smoke run's training tokens. On all of them the largest has 91.3 BLEU and the smallest 67.4."""
+"""Share of a smoke run's training tokens. On all of them the largest has 91.3 BLEU and the smallest 67.4."""
 
 
 @pytest.mark.slow

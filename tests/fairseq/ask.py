@@ -1,4 +1,4 @@
-"""What fairseq itself makes of a checkpoint or of data, in its environment: ``ask.py SHIM WHAT ...``."""
+"""Answers of fairseq itself about a checkpoint or data, in its environment: ``ask.py SHIM WHAT ...``."""
 
 import importlib.util
 import sys

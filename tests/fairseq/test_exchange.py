@@ -106,7 +106,7 @@ def ask(python: str, *words: object) -> None:
 
 
 def theirs(data: Data, checkpoint: Path) -> list[str]:
-    """What ``fairseq-generate`` translates the test set to, in order."""
+    """Return the test set's translations by ``fairseq-generate``, in order."""
     words = [str(data.bin), *LANGUAGES, "--path", str(checkpoint), "--cpu", "--gen-subset", "test", *DECODE]
     words += ["--post-process", "sentencepiece", "--scoring", "sacrebleu"]
     said = command.run("fairseq-generate", words, data.folder / "generate.txt")

@@ -25,7 +25,7 @@ VOCABULARY = {"wmt14ende": 32768, "wmt19ende": 49600}
 
 
 def counted_besides(arch: Architecture, tokens: int) -> int:
-    """What the public counter counts on top of matrix products, one each an element:
+    """Return the public counter's additions to matrix products, one for each element:
 
     layer normalisation outputs, queries times 1/sqrt(head width), embeddings times sqrt(width),
     position numbers times the padding mask, and three products of scalars (batch times heads, for

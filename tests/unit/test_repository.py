@@ -1,4 +1,4 @@
-"""What the repository promises about itself: one version, honest requirements, no host, whole wheels."""
+"""Promises of the repository: one version, honest requirements, no host, whole wheels."""
 
 import ast
 import configparser
@@ -232,7 +232,7 @@ def exists(path: str) -> bool:
 
 
 def defined(name: str) -> bool:
-    """Whether a dotted name is a module or package, or stands in one."""
+    """Return whether a dotted name is a module or package, or stands in one."""
     parts = name.split(".")
     for count in range(len(parts), 0, -1):
         base = ROOT.joinpath(*parts[:count])

@@ -213,7 +213,7 @@ def test_no_expert_is_refused() -> None:
 @pytest.mark.parametrize("space", ["supershaper-s", "autodistil-s-all", "vit-s", "resnet-smoke", "vl-smoke"])
 @pytest.mark.parametrize("neuron_wise", [True, False])
 def test_mixed_weights_start_at_the_scale_of_plain_ones(space: str, neuron_wise: bool) -> None:
-    """Of every family: what the router mixes must not start smaller than what it stands in for."""
+    """Mixed weights start at the scale of the weights they replace, in every family."""
     fam = whatever(space)
     plain = SharedSlices(fam, torch.Generator().manual_seed(0)).bake(fam.space.largest())
     mixed = Mixture(fam, torch.Generator().manual_seed(1), experts=2, neuron_wise=neuron_wise)

@@ -55,7 +55,7 @@ def supernet(space: SearchSpace, **config: int) -> SuperNet:
 
 
 def losses(net: SuperNet, batches: ImageBatches, updates: int) -> list[float]:
-    """Of each update of a network by itself."""
+    """Return the loss of each update of a network by itself."""
     trainer, found = Trainer(net, RECIPE, SinglePath(), 1), []
     for number, batch in zip(range(updates), batches, strict=False):
         net.model.train()

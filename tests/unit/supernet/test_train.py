@@ -215,7 +215,7 @@ def test_passes_beyond_those_paid_for_reach_the_meter() -> None:
 
 
 def ranked(number: int, world: int) -> tuple[Trainer, Limited]:
-    """What one of ``world`` ranks trains with; without dropout, which every rank draws for itself."""
+    """Return the trainer of one of ``world`` ranks; without dropout, which every rank draws for itself."""
     fam = family(dropout=0.0, attention_dropout=0.0)
     net = SuperNet(fam, SharedSlices(fam, torch.Generator().manual_seed(0)))
     # The ranks' allowances differ: their streams end at different updates.

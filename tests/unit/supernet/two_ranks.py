@@ -1,4 +1,4 @@
-"""What ``torchrun`` starts in ``test_train``: fit once straight, once interrupted and resumed."""
+"""Program that ``torchrun`` starts in ``test_train``: fit once straight, once interrupted and resumed."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What no published figure may be: out of its range, of another session, of a stopped run, unexplained."""
+"""Faults that no published figure has: out of range, of another session, of a stopped run, unexplained."""
 
 from __future__ import annotations
 

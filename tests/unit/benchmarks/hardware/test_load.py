@@ -1,4 +1,4 @@
-"""What other programs take of a machine, and what a run's own processes take."""
+"""Processor shares of other programs, and those of a run's own processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the Lab does with spaces of a method's own, sizes as targets, and weights of another run."""
+"""The Lab with spaces of a method's own, sizes as targets, and weights of another run."""
 
 from __future__ import annotations
 

@@ -176,7 +176,7 @@ def test_a_large_board_is_brief_and_the_same_on_several_cores(results, monkeypat
 
 
 def data(path):
-    """What a data file of the site hands to the page."""
+    """Return the content of a data file of the site."""
     return json.loads(re.fullmatch(r"supernetBench\.\w+\((.*)\);\n", path.read_text(), re.DOTALL)[1])
 
 

@@ -1,4 +1,4 @@
-"""What may be published: each rule broken once, and texts that would like to be more than text."""
+"""Rules of publication: each one broken once, and texts that carry markup."""
 
 from __future__ import annotations
 

@@ -186,7 +186,7 @@ class Sleeper(nn.Module):
 
 @pytest.fixture
 def loads(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """What the next timings will see others take; nothing, when used up."""
+    """Processor shares of other programs at the next timings; zero when used up."""
     found: list[float] = []
     monkeypatch.setattr(interleaved.OtherLoad, "read", lambda _: found.pop(0) if found else 0.0)
     return found

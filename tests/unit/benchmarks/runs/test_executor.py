@@ -1,4 +1,4 @@
-"""What a worker process starts with."""
+"""Start of a worker process: its modules and environment."""
 
 from __future__ import annotations
 

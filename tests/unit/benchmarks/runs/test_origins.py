@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from benchmarks.api import UsageError
 from benchmarks.hardware.profiles import Profile
-from benchmarks.runs import origins
+from benchmarks.runs import execution, origins
 from benchmarks.runs.options import RunOptions
 from benchmarks.runs.repeat import obstacles
-from benchmarks.runs.runner import Runner
 from tests.fake_records import fake
 
 
 def origin(commit: str = "a" * 40, torch: str = "2.13.0", cpus: int = 2, dirty: str | None = None) -> Any:
     versions = {"python": "3.11.7", "torch": torch, "numpy": "2.4.0", "scipy": "1.0"}
     return {"commit": commit, "dirty_sha256": dirty, "versions": versions, "env": {}, "cpus": cpus}
+
+
+@pytest.fixture
+def tmp_path(tmp_path: Path) -> Path:
+    """A run's folder with work to go on from."""
+    (tmp_path / "journal.jsonl").write_text("{}")
+    return tmp_path
 
 
 def test_parts_of_a_run_are_kept_in_order(tmp_path: Path) -> None:
@@ -54,31 +61,67 @@ def test_a_damaged_file_counts_as_none(tmp_path: Path, text: str) -> None:
     assert origins.read(tmp_path) == []
 
 
-def runner(folder: Path, *, resume_changed: bool) -> Runner:
-    run = SimpleNamespace(label="hat seed 1", spec=SimpleNamespace(id="run"), first=None)
-    plan: Any = SimpleNamespace(pending=[run], folders=SimpleNamespace(runs=folder))
-    nothing: Any = None
-    options = RunOptions(command=["supernet-bench"], jobs=0, resume_changed=resume_changed)
-    return Runner(plan, {}, Profile("x", "cpu", 1), nothing, nothing, options)
+def plan_of(folder: Path, state: str = "new") -> Any:
+    run = SimpleNamespace(label="hat seed 1", spec=SimpleNamespace(id="run", task="none"), state=state)
+    return SimpleNamespace(pending=[run], folders=SimpleNamespace(runs=folder))
 
 
-def test_nothing_starts_where_one_run_was_begun_elsewhere(tmp_path: Path) -> None:
-    origins.enter(tmp_path / "run", origin(torch="1.0"))
-    with pytest.raises(UsageError, match=r"torch 1\.0, now"):
-        runner(tmp_path, resume_changed=False).run()
+class PreparationError(Exception):
+    """Raised in place of the preparation of data."""
 
 
-def test_it_goes_on_when_asked_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    origins.enter(tmp_path / "run", origin(torch="1.0"))
-    begun = runner(tmp_path, resume_changed=True)
+def execute(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, *, state: str = "new", resume_changed: bool = False
+) -> None:
+    """Execute a plan up to the preparation of its data."""
 
-    def start(self: Runner, run: Any) -> None:
-        raise KeyboardInterrupt  # it would have been started
+    def stop(*_: Any) -> None:
+        raise PreparationError
 
-    monkeypatch.setattr(Runner, "_start", start)
-    begun.options = RunOptions(command=[], jobs=1, resume_changed=True)
-    with pytest.raises(KeyboardInterrupt):
-        begun.run()
+    monkeypatch.setattr(execution, "signal", SimpleNamespace(signal=stop, SIGTERM=15))
+    options, nothing = RunOptions(command=["supernet-bench"], resume_changed=resume_changed), cast(Any, None)
+    execution.execute(plan_of(folder, state), [], Profile("x", "cpu", 1), options, nothing)
+
+
+def begun(folder: Path, file: str, text: str = "{}") -> None:
+    """Leave a run that was begun under another torch, with a file of its work."""
+    (folder / "run" / file).parent.mkdir(parents=True, exist_ok=True)
+    (folder / "run" / file).write_text(text)
+    (folder / "run" / origins.FILE).write_text(json.dumps([origin(torch="1.0")]))
+
+
+@pytest.mark.parametrize("work", ["journal.jsonl", "search.json", "checkpoints/train.pt"])
+def test_nothing_is_prepared_where_one_run_was_begun_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: str
+) -> None:
+    begun(tmp_path, work)
+    with pytest.raises(UsageError, match=r"hat seed 1 was begun under .*torch 1\.0, now"):
+        execute(tmp_path, monkeypatch)
+    with pytest.raises(PreparationError):
+        execute(tmp_path, monkeypatch, resume_changed=True)
+
+
+def test_a_run_without_work_starts_under_any_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun(tmp_path, "journal.jsonl", "")
+    with pytest.raises(PreparationError):
+        execute(tmp_path, monkeypatch)
+    origins.enter(tmp_path / "run", origin())
+    assert origins.read(tmp_path / "run") == [origin()], "the earlier attempt left nothing in the record"
+
+
+def test_a_run_that_its_seconds_stopped_starts_afresh(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun(tmp_path, "search.json")
+    with pytest.raises(PreparationError):
+        execute(tmp_path, monkeypatch, state="stopped")
+
+
+def test_a_skipped_run_never_stops_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun(tmp_path, "journal.jsonl")
+    begun(tmp_path, "skip.json")
+    with pytest.raises(PreparationError):
+        execute(tmp_path, monkeypatch)
 
 
 def test_a_part_with_uncommitted_changes_cannot_be_published() -> None:

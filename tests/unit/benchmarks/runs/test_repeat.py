@@ -29,7 +29,7 @@ from tests.unit.benchmarks.leaderboard.test_submission import SETTINGS, good
 PUBLISHED = records.load_all(ROOT / "results" / "records")
 CODE = ("method_version", "method_sha256", "settings_sha256", "follows", "task_sha256", "data_sha256",
         "substrate_sha256")  # fmt: skip
-"""Of a specification, what today's code decides, not the command."""
+"""Fields of a specification that today's code decides, not the command."""
 
 
 @pytest.fixture

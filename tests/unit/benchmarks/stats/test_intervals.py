@@ -182,7 +182,7 @@ POSITIVE, PERCENT = quantities.FIGURES["p50"], quantities.of_metric("bleu")
 
 
 def coverage(draw, centre, quantity, n, times=20_000):
-    """How often the interval of n figures holds the mean of what they are drawn from."""
+    """Return how often the interval of n figures holds the mean of their distribution."""
     values = draw(np.random.default_rng(n), (times, n))
     mean, deviation = values.mean(axis=1), values.std(axis=1, ddof=1)
     low, high = intervals.bounded(mean, deviation, n, quantity.low, quantity.high)

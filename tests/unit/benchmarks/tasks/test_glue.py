@@ -1,4 +1,4 @@
-"""What encoders are fine-tuned on: safe reading, sealed rows, one recipe, honest tables."""
+"""Fine-tuning data of encoders: safe reading, sealed rows, one recipe, honest tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a second run of a record is planned as, where it follows others."""
+"""Plan of a record's second run, with the runs that it follows."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def state_of(sizes: dict[str, int], share: str, device: str = "cpu") -> OrderedD
 
 
 def options(sizes: dict[str, int], share: str, sub: dict[str, Any] | None) -> argparse.Namespace:
-    """What HAT keeps of its command line."""
+    """Return a command line as HAT stores it."""
     args: dict[str, Any] = {"arch": "transformersuper", "qkv_dim": sizes["qkv"], "dropout": 0.3}
     args |= {"share_all_embeddings": share == "all", "share_decoder_input_output_embed": share == "all"}
     args |= {"vocab_original_scaling": False, "max_source_positions": 40, "max_target_positions": 40}

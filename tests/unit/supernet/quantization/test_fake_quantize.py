@@ -32,7 +32,7 @@ KINDS = ("bert-smoke", "vit-smoke", "resnet-smoke", "vl-smoke")
 
 
 def inputs(kind: str) -> tuple[Tensor, ...]:
-    """What a network of this kind is given: six samples."""
+    """Return six samples of a network's input."""
     x = network(kind)[1]
     text = torch.randint(5, WORDS, (6, 7), generator=generator(1))
     return (x, text) if kind == "vl-smoke" else (x,)
