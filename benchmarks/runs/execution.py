@@ -15,7 +15,6 @@ from benchmarks.hardware.file_lock import lock
 from benchmarks.hardware.probe import usable_cpus
 from benchmarks.hardware.profiles import Profile
 from benchmarks.records.provenance import provenance
-from benchmarks.runs import origins
 from benchmarks.runs.options import RunOptions
 from benchmarks.runs.plan import Plan
 from benchmarks.tasks import Task, prepare
@@ -50,6 +49,7 @@ def execute(
         KeyboardInterrupt: after all active runs have saved and ended.
     """
     from benchmarks.hardware import energy, load
+    from benchmarks.runs import origins
     from benchmarks.runs.executor import Executor
     from benchmarks.runs.progress import Display
 
