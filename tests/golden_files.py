@@ -14,11 +14,17 @@ FOLDER = ROOT / "tests" / "golden"
 REGENERATE = "REGENERATE_GOLDEN"
 
 
-def require_golden(name: str, text: str) -> None:
-    """Compare a text with the golden file ``name``, or write the file where ``REGENERATE_GOLDEN`` is set."""
+def require_golden(name: str, text: str, *, words: bool = False) -> None:
+    """Compare a text with the golden file ``name``, or write the file where ``REGENERATE_GOLDEN`` is set.
+
+    Args:
+        words: compare words in their order, not the white space between them.
+    """
     path = FOLDER / name
     if os.environ.get(REGENERATE):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     assert path.is_file(), f"no golden file {name}: run the test again with {REGENERATE}=1"
-    assert text == path.read_text(), f"not as in tests/golden/{name}; if meant, run again with {REGENERATE}=1"
+    expected = path.read_text()
+    same = text.split() == expected.split() if words else text == expected
+    assert same, f"not as in tests/golden/{name}; if meant, run again with {REGENERATE}=1"

@@ -29,7 +29,9 @@ def parser_of(command: str) -> argparse.ArgumentParser:
 @pytest.mark.parametrize("command", ["", *main.COMMANDS])
 def test_help_is_the_golden_text(command: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("COLUMNS", COLUMNS)
-    require_golden(f"help/{command or 'supernet-bench'}.txt", parser_of(command).format_help())
+    text = parser_of(command).format_help()
+    # Python 3.13 sets the column of subcommands two spaces wider, and then wraps none of their names.
+    require_golden(f"help/{command or 'supernet-bench'}.txt", text, words=not command)
 
 
 def test_every_golden_help_is_of_a_command():
