@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import NamedTuple
 
 from benchmarks.api import UsageError
+from benchmarks.cli import configuration
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
@@ -69,9 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")  # a terminal without the middle dot
     words = sys.argv[1:] if arguments is None else arguments
     named = next((word for word in words if not word.startswith("-")), "")
-    options = parser([named]).parse_args(words)
-    command: Callable[[argparse.Namespace], int] = options.run
     try:
+        options = parser([named], words).parse_args(words)
+        command: Callable[[argparse.Namespace], int] = options.run
         return command(options)
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -88,11 +89,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def parser(complete: Collection[str] = tuple(COMMANDS)) -> argparse.ArgumentParser:
+def parser(complete: Collection[str] = tuple(COMMANDS), words: Sequence[str] = ()) -> argparse.ArgumentParser:
     """Return the parser of all commands.
 
     Args:
         complete: commands whose arguments are added, for which their modules are imported.
+        words: that will be parsed; the study file that they name gives the defaults.
+
+    Raises:
+        UsageError: a mistake in that file.
     """
     top = argparse.ArgumentParser(
         prog="supernet-bench", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -105,6 +110,8 @@ def parser(complete: Collection[str] = tuple(COMMANDS)) -> argparse.ArgumentPars
             module = importlib.import_module(f"benchmarks.cli.{command.module}")
             subparser.epilog = getattr(module, "EPILOG", None)
             module.add_arguments(subparser)
+            if "configuration" in subparser._defaults:
+                configuration.apply(subparser, words)
             subparser.set_defaults(run=module.run)
     return top
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +14,7 @@ from typing import NamedTuple
 from benchmarks import registry
 from benchmarks.api import UsageError
 from benchmarks.cli.arguments import add_data_dir, add_json, add_method_options, add_results, add_start_from
+from benchmarks.cli.configuration import Configuration, add_config, effective, located, to_yaml
 from benchmarks.cli.console import print_json, print_table
 from benchmarks.hardware import profiles
 from benchmarks.hardware.profiles import Profile
@@ -44,7 +47,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def add_selection(command: argparse.ArgumentParser) -> None:
     """Add the arguments that select runs; ``plan`` and ``run`` share them."""
-    command.add_argument("suite", help="suite, such as mt")
+    command.add_argument("suite", nargs="?", help="suite, such as mt")
+    add_config(command)
     command.add_argument(
         "--tier", default="smoke", help="smoke (minutes), small (real data) or paper (default: smoke)"
     )
@@ -78,11 +82,15 @@ def add_selection(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the plan; return 0."""
-    plan, _, profile = build_plan(options)
+    plan, tasks, profile = build_plan(options)
+    study = effective(options, plan, _select_methods(options, tasks[0]))
     if options.json:
-        print_json(plan.to_dict())
+        print_json({"study": study, **plan.to_dict()})
     else:
         print_plan(plan, profile, runs=True)
+        if options.configuration is not None:
+            print(f"study, as {options.configuration.path} and the command line have it:")
+            print(textwrap.indent(to_yaml(study), "  "), end="")
     return 0
 
 
@@ -92,27 +100,42 @@ def build_plan(options: argparse.Namespace) -> PlannedSuite:
     Raises:
         UsageError: an option names something that does not exist or is not allowed.
     """
-    scale_budget(dict.fromkeys(("tokens", "evaluations", "probes", "seconds"), 1.0), options.budget_scale)
-    tasks = [starting(task, options.start_from) for task in _select_tasks(options)]
+    study: Configuration | None = options.configuration
+    scales = options.budget_scale if isinstance(options.budget_scale, list) else [options.budget_scale]
+    for scale in scales:
+        with located(study, "budget-scale", scale):
+            scale_budget(dict.fromkeys(("tokens", "evaluations", "probes", "seconds"), 1.0), scale)
+    tasks = _select_tasks(options)
+    with located(study, "start-from", options.start_from):
+        tasks = [starting(task, options.start_from) for task in tasks]
     methods = _select_methods(options, tasks[0])
-    profile = profiles.enforce(profiles.resolve(options.profile))
+    with located(study, "profile", options.profile):
+        profile = profiles.enforce(profiles.resolve(options.profile))
     tier = tasks[0].tier(options.tier, profile.device)
     folders = Folders(options.results, options.suite, options.tier)
+    with located(study, "seeds", options.seeds):
+        seeds = parse_seeds(options.seeds or str(tier.seeds_default))
+    given = parse(options.option)
     request = PlanRequest(
         tasks=tasks,
         tier=options.tier,
-        methods=methods,
-        seeds=parse_seeds(options.seeds or str(tier.seeds_default)),
+        methods=list(methods.values()),
+        seeds=seeds,
         profile=profile.name,
         device=profile.device,
-        budget_scale=options.budget_scale,
-        options=parse(options.option),
+        options=given,
+        sweeps=study.sweeps(methods, given) if study else {},
         ruleset=options.ruleset,
         code={task.name: code_digest(task.name) for task in tasks},
         data={task.name: _data_digest(task, options, profile.device, folders.cache) for task in tasks},
     )
-    plan = lay_out(request, folders)
-    estimate_runs(plan, request)
+    plan = Plan(folders, profile.name, profile.device)
+    for scale in dict.fromkeys(scales):
+        scaled = replace(request, budget_scale=scale)
+        part = lay_out(scaled, folders)
+        estimate_runs(part, scaled)
+        plan.runs += part.runs
+        plan.notes += [note for note in part.notes if note not in plan.notes]
     if plan.pending:
         methods_by_source = {run.method.source: run.method for run in plan.pending}
         plan.notes += _unpublishable(methods_by_source.values())
@@ -125,40 +148,53 @@ def _select_tasks(options: argparse.Namespace) -> list[Task]:
     Raises:
         UsageError: no such suite, tier or task, or a task without the tier.
     """
+    study = options.configuration
     installed = {name: get_task(name) for name in task_names()}
     suites = sorted({task.suite for task in installed.values()})
     then = "list them: supernet-bench list tasks"
-    if options.suite not in suites:
-        raise registry.unknown("suite", options.suite, suites, then)
+    if options.suite is None:
+        raise UsageError(f"no suite: name one, such as {suites[0]}\nknown: {' '.join(suites)}\n{then}")
+    with located(study, "suite", options.suite):
+        if options.suite not in suites:
+            raise registry.unknown("suite", options.suite, suites, then)
     of_suite = {name: task for name, task in installed.items() if task.suite == options.suite}
     tiers = sorted({tier for task in of_suite.values() for tier in task.tiers()})
-    if options.tier not in tiers:
-        raise registry.unknown("tier", options.tier, tiers, then)
+    with located(study, "tier", options.tier):
+        if options.tier not in tiers:
+            raise registry.unknown("tier", options.tier, tiers, then)
     if not options.task:
         return [next(task for task in of_suite.values() if options.tier in task.tiers())]
+    names = options.task if isinstance(options.task, list) else [options.task]
+    words = [word.strip() for name in names for word in name.split(",")]
     selected = []
-    for name in dict.fromkeys(word.strip() for word in options.task.split(",")):
-        if name not in of_suite:
-            raise registry.unknown("task", name, of_suite, then)
-        if options.tier not in of_suite[name].tiers():
-            raise UsageError(
-                f"task '{name}' has no tier '{options.tier}'; it has: {' '.join(of_suite[name].tiers())}"
-            )
+    for name in dict.fromkeys(words):
+        with located(study, "task", name):
+            if name not in of_suite:
+                raise registry.unknown("task", name, of_suite, then)
+            if options.tier not in of_suite[name].tiers():
+                has = " ".join(of_suite[name].tiers())
+                raise UsageError(f"task '{name}' has no tier '{options.tier}'; it has: {has}")
         selected.append(of_suite[name])
     return selected
 
 
-def _select_methods(options: argparse.Namespace, task: Task) -> list[MethodRef]:
-    """Return the methods of ``--methods``, by default all installed ones that suit the task.
+def _select_methods(options: argparse.Namespace, task: Task) -> dict[str, MethodRef]:
+    """Return the methods of ``--methods`` by word, by default all installed ones that suit the task.
 
     Raises:
         UsageError: no such method, or none at all.
     """
-    names = split_methods(options.methods) if options.methods else sorted(registry.installed())
-    methods = [registry.find(name) for name in dict.fromkeys(names)]
+    if isinstance(options.methods, list):
+        names = [name for word in options.methods for name in split_methods(word)]
+    else:
+        names = split_methods(options.methods) if options.methods else sorted(registry.installed())
+    methods = {}
+    for name in names:
+        with located(options.configuration, "methods", name):
+            methods[name] = registry.find(name)
     if not options.methods:
         suites = (task.suite,) if getattr(task, "own_methods", False) else (None, task.suite)
-        methods = [method for method in methods if method.suite in suites]
+        methods = {name: method for name, method in methods.items() if method.suite in suites}
     if not methods:
         raise UsageError("--methods: none given, and none installed\nlist them: supernet-bench list methods")
     return methods
@@ -243,4 +279,4 @@ def print_plan(plan: Plan, profile: Profile, *, runs: bool) -> None:
 def _row(run: PlannedRun) -> tuple[object, ...]:
     """Return the cells of ``COLUMNS`` for a run."""
     remaining = format_duration(run.estimate) if run.state != "done" else ""
-    return (run.spec.method, run.spec.seed, run.spec.task, run.spec.id, run.state, remaining, run.basis)
+    return (run.name, run.spec.seed, run.spec.task, run.spec.id, run.state, remaining, run.basis)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, TypedDict
 
@@ -92,16 +92,26 @@ class RunSpec:
 
     def to_dict(self) -> Spec:
         """Return the specification as a record stores it: without fields of no effect."""
-        stored: Any = asdict(self)
+        stored: Any = {name: getattr(self, name) for name in _FIELDS}
+        stored["budget"], stored["options"] = dict(self.budget), dict(self.options)
         if self.ruleset == SELF:
             del stored["ruleset"], stored["trials"]
-        kept: Any = {k: v for k, v in stored.items() if v is not None or not k.endswith("_sha256")}
-        return kept  # type: ignore[no-any-return]
+        else:
+            stored["trials"] = tuple(dict(trial) for trial in self.trials)
+        for name in _DIGESTS:
+            if stored[name] is None:
+                del stored[name]
+        return stored  # type: ignore[no-any-return]
 
     @cached_property
     def id(self) -> str:
         """16 hex digits of the content hash."""
         return spec_id(self.to_dict())
+
+
+_FIELDS = tuple(field.name for field in fields(RunSpec))
+_DIGESTS = ("task_sha256", "data_sha256", "substrate_sha256")
+"""Fields that older specs lack."""
 
 
 def ruleset_of(spec: Spec) -> str:

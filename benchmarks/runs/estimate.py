@@ -15,17 +15,26 @@ def estimate_runs(plan: Plan, request: PlanRequest) -> None:
     """Set the seconds, and where they come from, of each run that is left."""
     if not plan.pending:
         return
-    past = [r for r in store.load_all(plan.folders.store, []) if r["status"] != "failed"]
+    past: dict[tuple[str, ...], list[tuple[float, float]]] = {}
+    for record in store.load_all(plan.folders.store, []):
+        if record["status"] != "failed":
+            spec = record["spec"]
+            like = spec["task"], spec["tier"], spec["profile"]
+            a_token = tuple(read(record) / spec["budget"]["tokens"] for read in PARTS)
+            for key in (like, (*like, spec["method"])):
+                past.setdefault(key, []).append(a_token)  # type: ignore[arg-type]
+    means = {
+        key: (_mean(search for search, _ in pairs), _mean(rest for _, rest in pairs))
+        for key, pairs in past.items()
+    }
     tiers = {task.name: task.tier(request.tier, request.device) for task in request.tasks}
     for run in plan.pending:
-        like = [
-            r for r in past if all(r["spec"][k] == getattr(run.spec, k) for k in ("task", "tier", "profile"))
-        ]
-        same = [r for r in like if r["spec"]["method"] == run.spec.method]
-        if same or like:
-            kept, tokens = same or like, run.spec.budget["tokens"]
-            scales = [tokens / r["spec"]["budget"]["tokens"] for r in kept]
-            search, rest = (_mean(s * read(r) for s, r in zip(scales, kept, strict=True)) for read in PARTS)
+        key = run.spec.task, run.spec.tier, run.spec.profile
+        same = (*key, run.spec.method) in past
+        if key in past:
+            kept = past[(*key, run.spec.method) if same else key]
+            tokens = run.spec.budget["tokens"]
+            search, rest = (tokens * mean for mean in means[(*key, run.spec.method) if same else key])
             # Of the two, the search alone is stopped by its seconds.
             run.estimate = min(search, run.spec.budget["seconds"]) + rest
             run.basis = f"measured on {len(kept)} past run{'s' * (len(kept) > 1)}" + (

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 from benchmarks import identity
 from benchmarks.api import BUDGETED_KINDS, InvalidRecord, Need, UsageError
-from benchmarks.options import checked
+from benchmarks.options import checked, typed
 from benchmarks.records import store
 from benchmarks.records.record import Record
 from benchmarks.records.spec import EXTERNAL, SELF, TRIALS, RunSpec, tuning_trials
@@ -73,9 +74,14 @@ class PlannedRun:
     """Source of the estimate."""
 
     @property
+    def name(self) -> str:
+        """Method with the options that are not at their default: ``mos-neuron experts=4``."""
+        return " ".join([self.spec.method, *(f"{k}={typed(v)}" for k, v in self.spec.options.items())])
+
+    @property
     def label(self) -> str:
         """Name for people."""
-        return f"{self.spec.method} seed {self.spec.seed}"
+        return f"{self.name} seed {self.spec.seed}"
 
 
 @dataclass
@@ -129,6 +135,8 @@ class PlanRequest:
     budget_scale: float = 1.0
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Method -> option -> value, as text or typed."""
+    sweeps: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    """Method -> sets of options, each of which is a run of its own; ``options`` replaces values in all."""
     ruleset: str = SELF
     code: Mapping[str, str] = field(default_factory=dict)
     """Task -> digest of its code; ``data``: task -> digest of its data."""
@@ -186,13 +194,14 @@ def lay_out(request: PlanRequest, folders: Folders) -> Plan:
             ``follows``, a budget that is none or below what a method needs.
     """
     plan = Plan(folders, request.profile, request.device)
-    known: dict[str, PlannedRun] = {}
+    layout = _Layout(request, folders)
     for task in request.tasks:
         # Seeds outermost: a command that is cut short leaves whole comparisons.
         for seed in request.seeds:
             for method in request.methods:
-                _append(plan, request, _plan_run(request, folders, task, method, seed, known, ()))
-    used = {run.spec.method for run in known.values()}
+                for run in layout.runs(task, method, seed, ()):
+                    layout.append(plan, run)
+    used = {run.spec.method for run in layout.known.values()}
     for name in request.options:
         if name not in used:
             raise UsageError(
@@ -211,7 +220,7 @@ def _require_affordable(request: PlanRequest, plan: Plan) -> None:
     """
     tiers = {task.name: task.tier(request.tier, request.device) for task in request.tasks}
     short, scale = [], request.budget_scale
-    for run in plan.pending:
+    for run in {(run.spec.task, run.spec.method): run for run in plan.pending}.values():
         tier = tiers[run.spec.task]
         for need, least in _needs(run.method, tier):
             has = scale_budget(tier.budget, request.budget_scale)[need.currency]
@@ -247,70 +256,112 @@ def sufficient_scale(budget: Mapping[str, float], currency: str, least: int) -> 
     return next(factor for factor in factors if math.ceil(budget[currency] * factor - 1e-9) >= least)
 
 
-def _plan_run(
-    request: PlanRequest,
-    folders: Folders,
-    task: Any,
-    method: MethodRef,
-    seed: int,
-    known: dict[str, PlannedRun],
-    chain: tuple[str, ...],
-) -> PlannedRun:
-    """One run and, as its ``first``, the one that it follows."""
-    if method.name in chain:
-        raise UsageError(f"methods follow one another in a circle: {' -> '.join((*chain, method.name))}")
-    first: PlannedRun | None = None
-    if method.follows is not None:
-        leader = (
-            method.leader
-            or next((m for m in request.methods if m.name == method.follows), None)
-            or find(method.follows)
-        )
-        first = _plan_run(request, folders, task, leader, seed, known, (*chain, method.name))
-    tier = task.tier(request.tier, request.device)
-    options = checked(method.name, method.options, request.options.get(method.name, {}))
-    scale = request.budget_scale
-    tuned = request.ruleset == EXTERNAL
-    spec = RunSpec(
-        suite=task.suite,
-        task=task.name,
-        tier=request.tier,
-        method=method.name,
-        method_version=method.version,
-        method_sha256=method.sha256,
-        profile=request.profile,
-        seed=seed,
-        budget=scale_budget(tier.budget, scale * (TRIALS if tuned else 1)),
-        options=options,
-        space=tier.space,
-        settings_sha256=tier.sha256,
-        follows=first.spec.id if first else None,
-        ruleset=request.ruleset,
-        trials=tuning_trials(method, options) if tuned else (),
-        task_sha256=request.code.get(task.name),
-        data_sha256=request.data.get(task.name),
-        substrate_sha256=identity.substrate(),
-    )
-    run = known.setdefault(spec.id, PlannedRun(spec, method, first))
-    read_state(run, folders)
-    return run
+class _Layout:
+    """Runs of one request by their id, each made once.
 
+    Attributes:
+        known: id -> run.
+    """
 
-def _append(plan: Plan, request: PlanRequest, run: PlannedRun) -> None:
-    """Append a run after the one it follows, which a finished record may stand for."""
-    if run.first is not None:
-        leader, asked = run.first.spec.method, any(m.name == run.first.spec.method for m in request.methods)
-        if asked or run.first.state != "done":
-            _append(plan, request, run.first)
-        how = (
-            "taken from the records there are"
-            if run.first.state == "done"
-            else "its runs are added to the plan"
+    def __init__(self, request: PlanRequest, folders: Folders) -> None:
+        self.request = request
+        self._store, self._runs, self._substrate = folders.store, folders.runs, identity.substrate()
+        self.known: dict[str, PlannedRun] = {}
+        self._appended: set[str] = set()
+        self._asked = {method.name for method in request.methods}
+        self._tiers = {task.name: task.tier(request.tier, request.device) for task in request.tasks}
+        self._budgets: dict[str, dict[str, float]] = {}
+        self._options: dict[str, list[dict[str, Any]]] = {}
+        self._leaders: dict[tuple[str, str, int], list[PlannedRun]] = {}
+
+    def runs(self, task: Any, method: MethodRef, seed: int, chain: tuple[str, ...]) -> list[PlannedRun]:
+        """Return the runs of a method, one for each of its sets of options and each run that it follows.
+
+        Raises:
+            UsageError: the methods of ``chain``, which lead here, follow one another in a circle.
+        """
+        key = task.name, method.name, seed
+        if key in self._leaders:
+            return self._leaders[key]
+        if method.name in chain:
+            raise UsageError(f"methods follow one another in a circle: {' -> '.join((*chain, method.name))}")
+        leaders: Sequence[PlannedRun | None] = [None]
+        if method.follows is not None:
+            leader = (
+                method.leader
+                or next((m for m in self.request.methods if m.name == method.follows), None)
+                or find(method.follows)
+            )
+            leaders = self.runs(task, leader, seed, (*chain, method.name))
+        made = [
+            self._run(task, method, seed, options, first)
+            for first in leaders
+            for options in self._variants(method)
+        ]
+        self._leaders[key] = made
+        return made
+
+    def _variants(self, method: MethodRef) -> list[dict[str, Any]]:
+        """Return the sets of options of a method: those of its sweep, or the one of the command."""
+        if method.name not in self._options:
+            given = self.request.options.get(method.name, {})
+            self._options[method.name] = [
+                checked(method.name, method.options, {**swept, **given})
+                for swept in self.request.sweeps.get(method.name) or [{}]
+            ]
+        return self._options[method.name]
+
+    def _run(
+        self, task: Any, method: MethodRef, seed: int, options: dict[str, Any], first: PlannedRun | None
+    ) -> PlannedRun:
+        request, tier = self.request, self._tiers[task.name]
+        tuned = request.ruleset == EXTERNAL
+        if task.name not in self._budgets:
+            scale = request.budget_scale * (TRIALS if tuned else 1)
+            self._budgets[task.name] = scale_budget(tier.budget, scale)
+        spec = RunSpec(
+            suite=task.suite,
+            task=task.name,
+            tier=request.tier,
+            method=method.name,
+            method_version=method.version,
+            method_sha256=method.sha256,
+            profile=request.profile,
+            seed=seed,
+            budget=self._budgets[task.name],
+            options=options,
+            space=tier.space,
+            settings_sha256=tier.sha256,
+            follows=first.spec.id if first else None,
+            ruleset=request.ruleset,
+            trials=tuning_trials(method, options) if tuned else (),
+            task_sha256=request.code.get(task.name),
+            data_sha256=request.data.get(task.name),
+            substrate_sha256=self._substrate,
         )
-        note = f"{run.spec.method} follows {leader}: {how}"
-        if not asked and note not in plan.notes:
-            plan.notes.append(note)
-    if run not in plan.runs:
+        if spec.id in self.known:
+            return self.known[spec.id]
+        run = self.known[spec.id] = PlannedRun(spec, method, first)
+        read_state(run, self._store, self._runs)
+        return run
+
+    def append(self, plan: Plan, run: PlannedRun) -> None:
+        """Append a run after the one it follows, which a finished record may stand for."""
+        if run.spec.id in self._appended:
+            return
+        self._appended.add(run.spec.id)
+        if run.first is not None:
+            leader = run.first.spec.method
+            if leader in self._asked or run.first.state != "done":
+                self.append(plan, run.first)
+            how = (
+                "taken from the records there are"
+                if run.first.state == "done"
+                else "its runs are added to the plan"
+            )
+            note = f"{run.spec.method} follows {leader}: {how}"
+            if leader not in self._asked and note not in plan.notes:
+                plan.notes.append(note)
         plan.runs.append(run)
 
 
@@ -321,18 +372,19 @@ def state_of(record: Record) -> str:
     return "stopped" if store.stopped_by_seconds(record) else "done"
 
 
-def read_state(run: PlannedRun, folders: Folders) -> None:
+def read_state(run: PlannedRun, store_folder: Path, runs: Path) -> None:
     """Set ``state`` and ``record`` from what is on disk.
 
     A run that failed or that its seconds stopped is run again; so is one whose record cannot be read.
     """
-    path = folders.store / store.relative_path({"spec": run.spec.to_dict(), "id": run.spec.id})
-    if path.exists():
+    spec = run.spec
+    path = f"{store_folder}/{spec.task}/{spec.profile}/{spec.method}/{spec.id}.json"
+    if os.path.exists(path):
         try:
-            record = store.load(path)
+            record = store.load(Path(path))
         except InvalidRecord:
             run.state = "unreadable"
             return
         run.record, run.state = record, state_of(record)
-    elif (folders.runs / run.spec.id / "spec.json").exists():
+    elif os.path.exists(f"{runs}/{spec.id}/spec.json"):
         run.state = "partial"

@@ -71,7 +71,7 @@ class Display:
         seconds = time.monotonic() - began
         self.remaining.finish(run, time.monotonic())
         took = f"({format_duration(seconds)}, {self._done} of {self._total})"
-        self.note(f" {run.spec.method:14} seed {run.spec.seed}  {line}  {took}")
+        self.note(f" {run.name:14} seed {run.spec.seed}  {line}  {took}")
 
     def _cells(self, run: PlannedRun, stage: str, beat: Beat) -> list[str]:
         if not beat:
@@ -107,7 +107,7 @@ class Display:
         grid = Table.grid(padding=(0, 2))
         for run, stage, beat, _ in tuple(self._active.values()):
             grid.add_row(
-                escape(f" {run.spec.method}"),
+                escape(f" {run.name}"),
                 f"seed {run.spec.seed}",
                 *map(escape, self._cells(run, stage, beat)),
             )

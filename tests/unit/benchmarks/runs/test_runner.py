@@ -263,7 +263,9 @@ def test_the_exit_code_says_whether_anything_comparable_is_left(
     def ended(seed: int, state: str) -> PlannedRun:
         status = {"failed": "failed", "stopped": "budget", "done": "done"}[state]
         record = {"status": status, "spec": SPEC, "ledger": ledger}
-        return PlannedRun(SimpleNamespace(method="hat", seed=seed), None, state=state, record=record)  # type: ignore[arg-type]
+        return PlannedRun(
+            SimpleNamespace(method="hat", seed=seed, options={}), None, state=state, record=record
+        )  # type: ignore[arg-type]
 
     plan = Plan(Folders(tmp_path, "mt", "smoke"), "undeclared", "cpu", [ended(1, state), ended(2, state)])
     assert run.report(plan, as_json=False) == (0 if state == "done" else 1)
@@ -358,7 +360,9 @@ def test_who_inherits_is_told_where_weights_are_and_what_they_cost(tmp_path: Pat
     spec = {"task": "t", "profile": "p", "method": "hat"}
     record = {"candidates": [made(0, loss=2.0), made(1)], "ledger": {"totals": {"tokens": 7.0}}}
     record |= {"spec": spec, "id": "abc"}
-    leader = PlannedRun(SimpleNamespace(method="hat", seed=1, id="abc"), None, state="done", record=record)  # type: ignore[arg-type]
+    leader = PlannedRun(
+        SimpleNamespace(method="hat", seed=1, id="abc", options={}), None, state="done", record=record
+    )  # type: ignore[arg-type]
     follower = PlannedRun(None, SimpleNamespace(inherits=True), leader)  # type: ignore[arg-type]
     place = tmp_path / "abc" / "candidates" / "01"
     assert artifacts_of(follower, tmp_path) == {
@@ -373,7 +377,7 @@ def test_who_inherits_is_told_where_weights_are_and_what_they_cost(tmp_path: Pat
 
 
 def test_a_follower_needs_a_leader_with_candidates():
-    leader = PlannedRun(SimpleNamespace(method="hat", seed=1), None)  # type: ignore[arg-type]
+    leader = PlannedRun(SimpleNamespace(method="hat", seed=1, options={}), None)  # type: ignore[arg-type]
     follower = PlannedRun(None, SimpleNamespace(inherits=False), leader)  # type: ignore[arg-type]
     runs = Path("none")
     assert missing_leader(leader, runs) == ""

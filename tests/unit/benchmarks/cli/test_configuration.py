@@ -1,0 +1,139 @@
+"""Study files: the same plan as the flags, flags that win, lists that sweep, mistakes with their line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmarks.api import UsageError
+from benchmarks.cli import configuration, main
+
+STUDY = """\
+suite: mt
+tier: smoke
+methods: [hat, {mos-neuron: {experts: [2, 4], after: [continue, scratch]}}]  # a list is a sweep
+seeds: [1, 4]
+profile: undeclared
+"""
+
+
+def planned(path: Path, capsys: pytest.CaptureFixture[str], *words: str):
+    results = path.parent / "results"
+    assert main.main(["plan", "-C", str(path), "--json", "--results", str(results), *words]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "study.yml"
+    path.write_text(text)
+    return path
+
+
+def chosen(plan):
+    runs = [run["spec"] for run in plan["runs"]]
+    return {(spec["method"], spec["seed"], *sorted(map(str, spec["options"].items()))) for spec in runs}
+
+
+def test_lists_are_sweeps_and_the_plan_prints_a_study_of_the_same_runs(tmp_path, capsys):
+    plan = planned(write(tmp_path, STUDY), capsys)
+    assert len(plan["runs"]) == len(chosen(plan)) == 2 * (1 + 4)
+    again = planned(write(tmp_path, configuration.to_yaml(plan["study"])), capsys)
+    assert again["runs"] == plan["runs"]
+
+
+def test_flags_win(tmp_path, capsys):
+    path = write(tmp_path, STUDY + "budget-scale: [0.5, 1]\n")
+    assert len(planned(path, capsys)["runs"]) == 20
+    plan = planned(path, capsys, "--seeds", "7,", "--option", "mos-neuron.experts=3", "--budget-scale", "2")
+    specs = [run["spec"] for run in plan["runs"]]
+    assert {spec["seed"] for spec in specs} == {7} and len(specs) == 3
+    assert {spec["options"]["experts"] for spec in specs if spec["method"] == "mos-neuron"} == {3}
+    assert planned(path, capsys, "--methods", "hat")["runs"], "options of methods left out are left out"
+
+
+def test_one_seed_in_a_list_is_a_seed(tmp_path, capsys):
+    for text, seeds in (("3", {1, 2, 3}), ("[3]", {3})):
+        plan = planned(write(tmp_path, STUDY.replace("[1, 4]", text)), capsys)
+        assert {run["spec"]["seed"] for run in plan["runs"]} == seeds
+
+
+def test_a_run_that_follows_follows_each_run_of_a_sweep(tmp_path, capsys):
+    text = STUDY.replace("[hat, ", "[{hat: {after: [continue, scratch]}}, scratch, ")
+    runs = planned(write(tmp_path, text), capsys)["runs"]
+    leaders = {run["id"] for run in runs if run["spec"]["method"] == "hat"}
+    assert {r["spec"]["follows"] for r in runs if r["spec"]["method"] == "scratch"} == leaders
+    assert len(leaders) == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        ("suite: mt\nteir: smoke\n", 2, "no flag 'teir'. Did you mean 'tier'?"),
+        ("suite: mt\ntier: smok\n", 2, "Did you mean 'smoke'?"),
+        ("suite: nt\n", 1, "no suite 'nt'"),
+        ("suite: mt\n\nmethods:\n  - hat\n  - hatt\n", 5, "Did you mean 'hat'?"),
+        ("suite: mt\nmethods: [hat, hat]\nmethods: [hat]\n", 3, "methods stands in line 2 too"),
+        ("suite: mt\nmethods:\n- mos-neuron:\n    experts: [2,\n      no-number]\n", 5, "'no-number' is not"),
+        ("suite: mt\nmethods:\n- mos-neuron: {expert: 2}\n", 3, "Did you mean 'experts'?"),
+        ("suite: mt\nmethods:\n- {hat: {}, scratch: {}}\n", 3, "one method an item"),
+        ("suite: mt\nmethods:\n- {hat: {after: scratch}}\n- {hat: {}}\n", 4, "stands there twice"),
+        ("suite: mt\ntask: [mt-multi30k]\n", 2, "Did you mean"),
+        ("suite: mt\ntier: [smoke, small]\n", 2, "one value"),
+        ("suite: mt\njobs: 0\n", 2, "at least 1"),
+        ("suite: mt\nfresh: 2\n", 2, "neither true nor false"),
+        ("suite: mt\nruleset: me\n", 2, "allowed: self external"),
+        ("suite: mt\nprofile: nvidia-h100.v9\n", 2, "no profile"),
+        ("suite: mt\nbudget-scale: [1, -1]\n", 2, "a budget must be above zero"),
+        ("suite: mt\nseeds: []\n", 2, "an empty list"),
+        ("suite: mt\nseeds:\n", 2, "no value"),
+        ("suite: mt\nseeds: {a: 1}\n", 2, "one value"),
+        ("suite: mt\nconfig: other.yml\n", 2, "belongs on the command line"),
+        ("suite: mt\noption: hat.after=scratch\n", 2, "below their method"),
+        ("suite: &a mt\ntier: *a\n", 1, "no anchors"),
+        ("suite: [\n", 2, "not YAML"),
+        ("- mt\n", 1, "no mapping"),
+        ("", 1, "no mapping"),
+    ],
+)
+def test_a_mistake_is_told_with_its_line(tmp_path, capsys, text, line, message):
+    path = write(tmp_path, text)
+    assert main.main(["plan", "--config", str(path), "--results", str(tmp_path / "r")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {path}:{line}: ") and message in error
+
+
+def test_no_suite_and_no_file(tmp_path, capsys):
+    assert main.main(["plan"]) == 2 and "no suite" in capsys.readouterr().err
+    assert main.main(["plan", "-C", str(tmp_path / "none.yml")]) == 2
+    assert "cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "data", [b"\xff\xfe\x00", b"[" * 5000, b"a: !!python/object/apply:os.system [ls]", b"x" * 2**21]
+)
+def test_a_hostile_file_is_refused(tmp_path, data):
+    path = tmp_path / "study.yml"
+    path.write_bytes(data)
+    with pytest.raises(UsageError):
+        configuration.read(path)
+
+
+SCALARS = st.one_of(st.integers(), st.booleans(), st.text(max_size=5), st.floats(), st.none())
+VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3), max_leaves=4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.dictionaries(st.sampled_from([*configuration.run_flags(), "x"]), VALUES, max_size=3))
+def test_any_mapping_is_read_or_refused(tmp_path_factory, values):
+    path = tmp_path_factory.mktemp("any") / "study.yml"
+    path.write_text(yaml.safe_dump(values))
+    parser = main.parser(["plan"])
+    try:
+        configuration.set_defaults(parser, configuration.read(path))
+    except UsageError as error:
+        assert str(error).startswith(f"{path}:") or "YAML" in str(error)
