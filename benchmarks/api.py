@@ -18,7 +18,7 @@ import math
 import re
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +33,33 @@ are wall-clock time.
 
 UNLIMITED_KINDS = ("predictor_fits", "predictor_calls", "joules")
 """Kinds of cost that are recorded and shown, but have no allowance."""
+
+# Objects of other libraries, which this module does not import: each alias stands for the class in its text.
+Network = Any
+"""A ``supernet.elastic.SuperNet``."""
+SearchSpace = Any
+"""A ``supernet.space.SearchSpace``."""
+Recipe = Any
+"""A ``supernet.train.Recipe``."""
+Objective = Any
+"""A ``supernet.train.Objective``."""
+Batch = Any
+"""A ``supernet.train.Batch``."""
+WeightSource = Any
+"""A ``supernet.weights.WeightSource``."""
+Generator = Any
+"""A ``numpy.random.Generator``."""
+
+Architecture = Mapping[str, int | Sequence[int]]
+"""A ``supernet.space.Architecture``, or plain values of its fields: an integer, or one integer a layer."""
+Policy = Mapping[str, str]
+"""Layer -> precision."""
+OptionValue = str | int | float | bool | None
+"""Value of an option; None if the method computes it."""
+OptionValues = Mapping[str, Any]
+"""Name -> value of the options of a method, in the type that the method declares."""
+State = dict[str, Any]
+"""State of a phase: nested dicts of tensors, numbers and texts."""
 
 OLD_TARGET = "limit_ms of a candidate is called target now; the old name works for one release"
 """Message of the deprecation warning."""
@@ -83,14 +110,14 @@ class Option:
     name: str
     kind: type
     """``str``, ``int``, ``float`` or ``bool``."""
-    default: Any
+    default: OptionValue
     """Value if none is given; None if the method computes it, as the help states."""
-    choices: tuple[Any, ...] = ()
+    choices: tuple[OptionValue, ...] = ()
     """Allowed values; if empty, any value from ``low`` to ``high``."""
     low: float | None = None
     high: float | None = None
     help: str = ""
-    idle: tuple[str, Any] | None = None
+    idle: tuple[str, OptionValue] | None = None
     """Name and value of another option under which this one has no effect."""
 
     def __post_init__(self) -> None:
@@ -119,7 +146,7 @@ class Option:
         ends += [f"at most {self.high:g}"] if self.high is not None else []
         return ("whole number" if self.kind is int else "number") + (", " + ", ".join(ends) if ends else "")
 
-    def check(self, value: Any) -> Any:
+    def check(self, value: object) -> OptionValue:
         """Return a typed value as the method receives it.
 
         Raises:
@@ -134,7 +161,7 @@ class Option:
             fits = math.isfinite(value) and not (
                 (self.low is not None and value < self.low) or (self.high is not None and value > self.high)
             )
-        if not fits:
+        if not (fits and isinstance(value, str | int | float | bool)):
             raise ValueError(f"{self.name}={value}: allowed is {self.allowed}")
         return value
 
@@ -178,7 +205,7 @@ class TaskInfo:
     suite: str
     tier: str
     metric: str
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: OptionValues = field(default_factory=dict)
     """Settings of the tier for search methods: population, generations, probes, shares and the like."""
 
 
@@ -217,8 +244,8 @@ class Candidate:
     """
 
     index: int
-    architecture: Mapping[str, Any]
-    policy: Mapping[str, str] | None
+    architecture: Architecture
+    policy: Policy | None
     origin: str
     target: float | Window | None
     valid: Measurement
@@ -272,11 +299,11 @@ class Checkpoint(ABC):
         """Return whether it is time to save; the harness decides."""
 
     @abstractmethod
-    def save(self, state: Mapping[str, Any]) -> None:
+    def save(self, state: State) -> None:
         """Write ``state`` atomically: nested dicts of tensors, numbers and strings."""
 
     @abstractmethod
-    def load(self) -> dict[str, Any] | None:
+    def load(self) -> State | None:
         """Return the last saved state; None on a fresh start."""
 
 
@@ -295,14 +322,14 @@ class TrainBatches(ABC):
     spent: float
 
     @abstractmethod
-    def __iter__(self) -> Iterator[Any]: ...
+    def __iter__(self) -> Iterator[Batch]: ...
 
     @abstractmethod
-    def state(self) -> dict[str, Any]:
+    def state(self) -> State:
         """Return the state from which ``restore`` continues after the last batch yielded."""
 
     @abstractmethod
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def restore(self, state: State) -> None:
         """Continue after the batch at which ``state`` was taken."""
 
 
@@ -310,40 +337,45 @@ class Lab(ABC):
     """Interface of the harness to a running method. Every cost is charged here."""
 
     task: TaskInfo
-    space: Any
-    """A ``supernet.space.SearchSpace``."""
-    recipe: Any
-    """Training recipe of the tier, a ``supernet.recipe.Recipe``: the same for every method."""
+    space: SearchSpace
+    """Search space of the task."""
+    recipe: Recipe
+    """Training recipe of the tier: the same for every method."""
     seed: int
-    rng: Any
-    """A ``numpy.random.Generator`` derived from the run's seed."""
+    rng: Generator
+    """Random generator derived from the run's seed."""
     device: str
     budget: Budget
     limits: tuple[float | Window, ...]
     """Deployment targets: latencies in milliseconds on this profile, or windows of sizes."""
-    options: Mapping[str, Any]
+    options: OptionValues
     """Values of all options that the method declares, typed."""
-    given: tuple[tuple[float | Window | None, Any], ...]
+    given: tuple[tuple[float | Window | None, Architecture], ...]
     """``(target, architecture)`` of the candidates of the run that this one follows (``Method.follows``)."""
     scratch: Path
     """Folder for files of the method's own."""
     precisions: tuple[str, ...]
     """Precisions that a policy may assign to a layer, in the runtime that serves this task's networks."""
-    say: Any
+    say: Callable[[str], None]
     """Function that shows one line to the user and writes it to the log."""
 
     @abstractmethod
-    def supernet(self, source: Any = None, only: Any = None, space: Any = None) -> Any:
-        """Return a fresh ``supernet.elastic.SuperNet`` of the task's family, seeded, on ``device``.
+    def supernet(
+        self,
+        source: Callable[..., WeightSource] | None = None,
+        only: Architecture | None = None,
+        space: SearchSpace | None = None,
+    ) -> Network:
+        """Return a fresh supernet of the task's family, seeded, on ``device``.
 
         Args:
             source: ``(family, generator, device) -> WeightSource``; by default ``SharedSlices``.
             only: an architecture, for a network of just that shape that is trained alone.
-            space: a ``SearchSpace`` of the method's own, whose architectures the whole Lab then accepts.
+            space: a search space of the method's own, whose architectures the whole Lab then accepts.
         """
 
     @abstractmethod
-    def inherit(self, index: int = 0) -> Any:
+    def inherit(self, index: int = 0) -> Network:
         """Return entry ``index`` of ``given`` with the weights that its run exported, in just that shape.
 
         Inherited weights are charged: the first call costs all tokens, evaluations and probes that the run
@@ -364,16 +396,16 @@ class Lab(ABC):
     @abstractmethod
     def evaluate(
         self,
-        net: Any,
-        architecture: Any,
-        objective: Any = None,
+        net: Network,
+        architecture: Architecture,
+        objective: Objective | None = None,
         share: float = 1.0,
-        policy: Mapping[str, str] | None = None,
+        policy: Policy | None = None,
     ) -> Measurement:
         """Return the validation loss of one sub-network with its weights in ``net``; costs one evaluation.
 
         Args:
-            objective: a ``supernet.objective.Objective`` in place of the task's own loss.
+            objective: an objective in place of the task's own loss.
             share: first part of the validation data, charged as that share of an evaluation.
             policy: precisions as in ``candidate``, emulated by ``supernet.quantization.fake_quantize``.
 
@@ -382,14 +414,14 @@ class Lab(ABC):
         """
 
     @abstractmethod
-    def validation_batches(self, share: float) -> Any:
+    def validation_batches(self, share: float) -> Sequence[Batch]:
         """Return the first ``share`` of the validation data as batches, for losses of a method's own.
 
         One pass over them costs that share of an evaluation; charge further passes to ``budget``.
         """
 
     @abstractmethod
-    def probe(self, architecture: Any, policy: Mapping[str, str] | None = None) -> float:
+    def probe(self, architecture: Architecture, policy: Policy | None = None) -> float:
         """Return the latency in milliseconds of the exported sub-network, random weights; costs one probe.
 
         It is timed on this machine; in translation's smoke tier it is computed from operator counts, so that
@@ -397,34 +429,34 @@ class Lab(ABC):
         """
 
     @abstractmethod
-    def energy(self, architecture: Any, policy: Mapping[str, str] | None = None) -> float:
+    def energy(self, architecture: Architecture, policy: Policy | None = None) -> float:
         """Return the joules of one inference of the exported sub-network, random weights; costs one probe.
 
         The record states the source: a meter, or codecarbon's estimate.
         """
 
     @abstractmethod
-    def bytes(self, architecture: Any, policy: Mapping[str, str] | None = None) -> int:
+    def bytes(self, architecture: Architecture, policy: Policy | None = None) -> int:
         """Return the bytes of the exported sub-network's weights as deployed; free of charge."""
 
     @abstractmethod
-    def units(self, architecture: Any) -> Mapping[str, tuple[int, ...]]:
+    def units(self, architecture: Architecture) -> Mapping[str, tuple[int, ...]]:
         """Return every layer that a policy may name, with the shape of its weight; free of charge."""
 
     @abstractmethod
-    def size(self, architecture: Any) -> int:
+    def size(self, architecture: Architecture) -> int:
         """Return the parameters of the exported sub-network, embeddings included; free of charge."""
 
     @abstractmethod
-    def fits(self, architecture: Any, limit: Any) -> bool:
+    def fits(self, architecture: Architecture, limit: float | Window) -> bool:
         """Return whether a sub-network meets one of ``limits``; a latency costs one probe, a size nothing."""
 
     @abstractmethod
     def candidate(
         self,
-        net: Any,
-        architecture: Any,
-        policy: Mapping[str, str] | None = None,
+        net: Network,
+        architecture: Architecture,
+        policy: Policy | None = None,
         *,
         origin: str = "inherited",
         target: float | Window | None = None,
@@ -479,7 +511,7 @@ class Method(ABC):
     suite: ClassVar[str | None] = None
     options: ClassVar[tuple[Option, ...]] = ()
     needs: ClassVar[tuple[Need, ...]] = ()
-    trials: ClassVar[tuple[Mapping[str, Any], ...]] = ()
+    trials: ClassVar[tuple[OptionValues, ...]] = ()
     url: ClassVar[str] = ""
 
     def supports(self, task: TaskInfo) -> Skip | None:

@@ -27,7 +27,7 @@ import tomllib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 METHOD, TASK, SUBSTRATE_KIND = KINDS = ("method", "task", "substrate")
 OURS = ("baselines", "benchmarks", "mos", "simq", "supernet")
@@ -113,8 +113,32 @@ UNDIGESTED = ("needs", "url")
 DECLARATIONS = ("Option", "Need")
 """Names of ours whose import changes none."""
 
+JsonView = Mapping[str, Any]
+"""An object of parsed JSON whose fields have not been checked."""
+Form = list[Any]
+"""Nested lists of texts and numbers that stand for a syntax tree; JSON writes them."""
 Read = Callable[[str], tuple[bytes, bool] | None]
 """Dotted module name -> its source and whether it is a package's ``__init__``; None: there is none."""
+
+
+class TreeIdentities(TypedDict):
+    """Digests of the substrate and, by name, of each task in one commit."""
+
+    substrate: str
+    tasks: dict[str, str]
+
+
+class CommitIdentities(TreeIdentities):
+    """The same with the methods of the commit: digest of a text -> digest of its code."""
+
+    methods: dict[str, str]
+
+
+class PublishedIdentities(TypedDict):
+    """Content of ``identities.json``: digests by commit, and digest of a method's text -> of its code."""
+
+    commits: dict[str, TreeIdentities]
+    methods: dict[str, str]
 
 
 @lru_cache(maxsize=4096)
@@ -148,7 +172,7 @@ def digest_of(sources: Iterable[str | bytes], ours: tuple[str, ...] = OURS) -> s
     return combined(code_digest(source, ours) for source in sources)
 
 
-def canonical_form(source: str | bytes, ours: Collection[str] = OURS) -> list[Any]:
+def canonical_form(source: str | bytes, ours: Collection[str] = OURS) -> Form:
     """Return a module's imports and syntax tree as nested lists of texts, equal under every Python."""
     form = _Form(frozenset(ours))
     body = form.block(ast.parse(source).body)
@@ -162,8 +186,8 @@ class _Form:
         self.ours = ours
         self.imports: set[str] = set()
 
-    def block(self, statements: list[ast.stmt], *, of_class: bool = False) -> list[Any]:
-        kept: list[Any] = []
+    def block(self, statements: list[ast.stmt], *, of_class: bool = False) -> Form:
+        kept: Form = []
         for node in statements:
             if isinstance(node, ast.Import | ast.ImportFrom):
                 self.imports.update(self.imported(node))
@@ -194,7 +218,7 @@ class _Form:
                 origin = "" if own else f"{node.module}."
                 yield f"{origin}{alias.name} as {alias.asname or alias.name}"
 
-    def annotated(self, node: ast.AnnAssign, of_class: bool) -> list[Any]:
+    def annotated(self, node: ast.AnnAssign, of_class: bool) -> Form:
         """Return the form of an annotated name: in a class a field, elsewhere an assignment or nothing."""
         target = self.node(node.target)
         if not of_class:
@@ -204,7 +228,7 @@ class _Form:
         value = [["value", self.node(node.value)]] if node.value else []
         return [["Field", ["target", target], *value, *([["special", special]] if special else [])]]
 
-    def node(self, node: ast.AST) -> list[Any]:
+    def node(self, node: ast.AST) -> Form:
         if isinstance(node, ast.Constant):
             # Of a text ``repr`` depends on the Unicode tables of the Python at hand.
             return ["Constant", type(node.value).__name__, ascii(node.value)]
@@ -218,12 +242,12 @@ class _Form:
                 "Option",
                 [self.node(arguments[key]) for key in ("name", "kind", "default") if key in arguments],
             ]
-        form: list[Any] = [type(node).__name__]
+        form: Form = [type(node).__name__]
         for name, value in ast.iter_fields(node):
             if name in ("ctx", "kind", "type_comment", "type_ignores", "annotation", "returns"):
                 continue
             if isinstance(value, list) and value and isinstance(value[0], ast.stmt):
-                kept: Any = self.block(value, of_class=isinstance(node, ast.ClassDef))
+                kept: object = self.block(value, of_class=isinstance(node, ast.ClassDef))
             elif isinstance(value, list):
                 kept = [self.node(v) if isinstance(v, ast.AST) else v for v in value]
             elif isinstance(value, ast.JoinedStr) and name == "format_spec" and not value.values:
@@ -234,9 +258,9 @@ class _Form:
                 form.append([name, kept])
         return form
 
-    def parts(self, values: list[ast.expr]) -> list[Any]:
+    def parts(self, values: list[ast.expr]) -> Form:
         """Return the parts of an f-string, neighbouring texts joined: Pythons cut them differently."""
-        texts: list[Any] = []
+        texts: Form = []
         for value in values:
             if not isinstance(value, ast.Constant):
                 texts.append(self.node(value))
@@ -314,7 +338,7 @@ def _substrate(root: Path) -> str:
     return digest_of(path.read_bytes() for path in paths if in_substrate(path.relative_to(root).as_posix()))
 
 
-def of_tree(tree: Mapping[str, bytes]) -> dict[str, Any]:
+def of_tree(tree: Mapping[str, bytes]) -> CommitIdentities:
     """Return what ``identities.json`` holds of one commit.
 
     Args:
@@ -357,7 +381,7 @@ class Identity(NamedTuple):
     substrate: str
 
 
-def of_record(record: Mapping[str, Any]) -> Identity:
+def of_record(record: JsonView) -> Identity:
     """Return the identity of what made a record.
 
     Where an old record's commit is in no table, the commit stands for its task and its substrate.
@@ -370,25 +394,25 @@ def of_record(record: Mapping[str, Any]) -> Identity:
     return Identity(*(equivalent(kind, digest) for kind, digest in zip(KINDS, own, strict=True)))
 
 
-def _before(spec: Mapping[str, Any], provenance: Mapping[str, Any]) -> tuple[str, str, str]:
+def _before(spec: JsonView, provenance: JsonView) -> tuple[str, str, str]:
     """Return the digests of a record whose spec holds the digest of its method's text alone."""
     commit, dirty, text = provenance.get("commit"), provenance.get("dirty_sha256"), spec["method_sha256"]
-    known = {} if dirty else published()["commits"].get(commit, {})
+    known = None if dirty else published()["commits"].get(str(commit))
     unknown = f"commit {str(commit)[:12]}" + (f" with {dirty[:12]}" if dirty else "")
     return (
-        published()["methods"].get(text, text),
-        known.get("tasks", {}).get(spec["task"], unknown),
-        known.get("substrate", unknown),
+        published()["methods"].get(text) or str(text),
+        known["tasks"].get(spec["task"], unknown) if known else unknown,
+        known["substrate"] if known else unknown,
     )
 
 
 @cache
-def published() -> dict[str, Any]:
+def published() -> PublishedIdentities:
     """Return the digests of published records from before their specs held them (``identities.json``).
 
     ``commits``: commit -> ``substrate`` and ``tasks``; ``methods``: digest of a text -> digest of its code.
     """
-    table: dict[str, Any] = json.loads(Path(__file__).with_name("identities.json").read_text("utf-8"))
+    table: PublishedIdentities = json.loads(Path(__file__).with_name("identities.json").read_text("utf-8"))
     return table
 
 
@@ -443,13 +467,13 @@ def declarations(path: Path | None = None) -> dict[str, list[dict[str, str]]]:
     return {kind: list(tables.get(kind, [])) for kind in KINDS}
 
 
-def at_commits(commits: Iterable[str], root: Path) -> dict[str, Any]:
+def at_commits(commits: Iterable[str], root: Path) -> PublishedIdentities:
     """Return the content of ``identities.json`` for some commits, read from git.
 
     Raises:
         CalledProcessError: git does not have one of them.
     """
-    table: dict[str, Any] = {"commits": {}, "methods": {}}
+    table: PublishedIdentities = {"commits": {}, "methods": {}}
     for commit in commits:
         command = ["git", "-C", str(root), "archive", "--format=tar", commit]
         packed = subprocess.run(command, capture_output=True, check=True).stdout
@@ -457,8 +481,8 @@ def at_commits(commits: Iterable[str], root: Path) -> dict[str, Any]:
             names = [m for m in archive.getmembers() if m.name.endswith((".py", "pyproject.toml"))]
             tree = {m.name: file.read() for m in names if (file := archive.extractfile(m)) is not None}
         identities = of_tree(tree)
-        table["methods"] |= identities.pop("methods")
-        table["commits"][commit] = identities
+        table["methods"] |= identities["methods"]
+        table["commits"][commit] = {"substrate": identities["substrate"], "tasks": identities["tasks"]}
     return table
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from benchmarks.api import Option, UsageError
+from benchmarks.api import Option, OptionValue, OptionValues, UsageError
 
 WORDS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False)
 IGNORED = "options it never asked for"
@@ -36,8 +36,8 @@ def parse(words: Sequence[str]) -> dict[str, dict[str, str]]:
 
 
 def checked(
-    method: str, declared: Sequence[Option], given: Mapping[str, Any], where: str = ""
-) -> dict[str, Any]:
+    method: str, declared: Sequence[Option], given: OptionValues, where: str = ""
+) -> dict[str, OptionValue]:
     """Return the given options of one method, typed, without those that stand at their default.
 
     Args:
@@ -50,7 +50,7 @@ def checked(
     """
     where = where or f"--option {method}."
     known = {option.name: option for option in declared}
-    own: dict[str, Any] = {}
+    own: dict[str, OptionValue] = {}
     for name, value in given.items():
         if name not in known:
             raise UsageError(_undeclared(method, name, value, known, where))
@@ -67,7 +67,7 @@ def checked(
     return kept
 
 
-def completed(declared: Sequence[Option], given: Mapping[str, Any]) -> dict[str, Any]:
+def completed(declared: Sequence[Option], given: OptionValues) -> dict[str, OptionValue]:
     """Return every declared option with the value of ``given``, else its default.
 
     Raises:
@@ -84,7 +84,7 @@ def completed(declared: Sequence[Option], given: Mapping[str, Any]) -> dict[str,
     return {name: option.default for name, option in known.items()} | own
 
 
-def _typed(option: Option, value: Any, where: str) -> Any:
+def _typed(option: Option, value: object, where: str) -> OptionValue:
     """Return a value in the type of an option, from its text where it is one."""
     own = value
     if isinstance(value, str) and option.kind is not str:
@@ -110,7 +110,7 @@ def _typed(option: Option, value: Any, where: str) -> Any:
         ) from None
 
 
-def _undeclared(method: str, name: str, value: Any, known: Mapping[str, Option], where: str) -> str:
+def _undeclared(method: str, name: str, value: object, known: Mapping[str, Option], where: str) -> str:
     """Return the message for an option that a method does not declare."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     guess = f" Did you mean '{near[0]}'?" if near else ""
@@ -119,7 +119,7 @@ def _undeclared(method: str, name: str, value: Any, known: Mapping[str, Option],
     return f"{first}\noptions of {method}: {those or 'none'}\n{LISTED}"
 
 
-def typed(value: Any) -> str:
+def typed(value: object) -> str:
     """Return a value as it is typed on the command line."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
@@ -132,7 +132,7 @@ class Options(Mapping[str, Any]):
         given: of the run; the others have their defaults.
     """
 
-    def __init__(self, declared: Sequence[Option], given: Mapping[str, Any]) -> None:
+    def __init__(self, declared: Sequence[Option], given: OptionValues) -> None:
         self._values, self._given = completed(declared, given), set(given)
         self.asked: set[str] = set()
 

@@ -19,13 +19,15 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import identity
-from benchmarks.api import Method, Need, Option, UsageError
+from benchmarks.api import Method, Need, Option, OptionValues, UsageError
 
 GROUP = "supernet_bench.methods"
 DECLARED = {"options": Option, "needs": Need}
 """Attribute of a method class -> the kind of declarations in it."""
 FACTS = ("name", "version", "summary", "follows", "inherits", "suite", "trials", "url", *DECLARED)
 """Attributes of a method class that the harness reads: plain constants in its body, or inherited."""
+Facts = dict[str, Any]
+"""Attribute of a method class -> its value, of those in ``FACTS`` that the class has."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class MethodRef:
     inherits: bool = False
     """It takes the weights of the run that it follows."""
     suite: str | None = None
-    trials: tuple[dict[str, Any], ...] = ()
+    trials: tuple[OptionValues, ...] = ()
     selective: bool = False
     """It overrides ``supports``: only its own process can say which tasks it takes."""
     options: tuple[Option, ...] = ()
@@ -168,7 +170,7 @@ def _from_file(path: str, class_name: str) -> MethodRef:
     return _ref(f"{file}:{class_name}", f"{path}:{class_name}", facts, digest(file, None))
 
 
-def _ref(source: str, origin: str, facts: dict[str, Any], sha256: str) -> MethodRef:
+def _ref(source: str, origin: str, facts: Facts, sha256: str) -> MethodRef:
     known = {key: facts[key] for key in FACTS if facts.get(key) is not None}
     return MethodRef(source=source, origin=origin, sha256=sha256, selective="supports" in facts, **known)
 
@@ -217,7 +219,7 @@ def _imports(tree: ast.Module) -> dict[str, tuple[str, str]]:
     }
 
 
-def _facts(file: Path, class_name: str) -> dict[str, Any]:
+def _facts(file: Path, class_name: str) -> Facts:
     """Return the constants in the body of a class and of its bases; ``supports`` if it is overridden."""
     tree = _parse(file)
     classes = _classes(tree)
@@ -230,7 +232,7 @@ def _facts(file: Path, class_name: str) -> dict[str, Any]:
             f"no class '{class_name}' in '{file}'. {suggest(class_name, classes)}\n"
             f"classes in it: {', '.join(classes) or 'none'}"
         )
-    facts: dict[str, Any] = {}
+    facts: Facts = {}
     for base in reversed(classes[class_name].bases):
         if isinstance(base, ast.Name) and base.id in classes and base.id != class_name:
             facts |= _facts(file, base.id)
@@ -252,7 +254,7 @@ def _facts(file: Path, class_name: str) -> dict[str, Any]:
     return facts
 
 
-def _trials(file: Path, value: ast.expr) -> tuple[dict[str, Any], ...]:
+def _trials(file: Path, value: ast.expr) -> tuple[OptionValues, ...]:
     """Return the literal ``trials`` of a class body."""
     try:
         declared = tuple(ast.literal_eval(value))
@@ -267,7 +269,7 @@ def _trials(file: Path, value: ast.expr) -> tuple[dict[str, Any], ...]:
     )
 
 
-def _declarations(file: Path, tree: ast.Module, attribute: str, value: ast.expr) -> tuple[Any, ...]:
+def _declarations(file: Path, tree: ast.Module, attribute: str, value: ast.expr) -> tuple[Option | Need, ...]:
     """Return the ``options`` or ``needs`` of a class body."""
     kind = DECLARED[attribute]
     try:
@@ -304,7 +306,7 @@ def _evaluated(file: Path, tree: ast.Module, node: ast.expr) -> Any:
         ValueError: it is something else; TypeError: an argument that does not exist.
     """
     if isinstance(node, ast.Tuple | ast.List):
-        parts: list[Any] = []
+        parts: list[object] = []
         for item in node.elts:
             if isinstance(item, ast.Starred):
                 parts += _evaluated(file, tree, item.value)

@@ -12,7 +12,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from benchmarks.api import OptionValues
 from benchmarks.claims.measures import MEASURES
+from benchmarks.records.canonical import JsonObject
 from benchmarks.stats import intervals
 
 SUPPORTED, REFUTED, UNDECIDED = "supported", "refuted", "undecided"
@@ -56,10 +58,10 @@ class Claim:
     tier: str = ""
     profiles: Mapping[str, float] = field(default_factory=dict)
     method: str = ""
-    method_options: Mapping[str, Any] = field(default_factory=dict)
+    method_options: OptionValues = field(default_factory=dict)
     against: str = ""
     """Empty: the figure itself is the effect."""
-    against_options: Mapping[str, Any] = field(default_factory=dict)
+    against_options: OptionValues = field(default_factory=dict)
     measure: str = ""
     limit: float | None = None
     relative: bool = False
@@ -184,15 +186,15 @@ class ClaimVerdict:
             return f"{self.verdict}, confounded with {self.claim.confounded.partition(':')[0]}"
         return self.verdict
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Return plain data, figures with six significant digits."""
-        rounded: dict[str, Any] = _rounded(asdict(self))
+        rounded: JsonObject = _rounded(asdict(self))
         rounded["verdict"] = self.words
         rounded["claim"]["rule"] = self.claim.rule
         return rounded
 
 
-def _rounded(value: Any) -> Any:
+def _rounded(value: object) -> Any:
     if isinstance(value, float):
         return float(f"{value:.6g}")
     if isinstance(value, Mapping):
@@ -201,7 +203,7 @@ def _rounded(value: Any) -> Any:
 
 
 @cache
-def _file() -> dict[str, Any]:
+def _file() -> JsonObject:
     return tomllib.loads(Path(__file__).with_name("claims.toml").read_text("utf-8"))
 
 

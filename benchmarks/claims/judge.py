@@ -35,8 +35,8 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from benchmarks.api import OptionValues
 from benchmarks.claims import studies as claim_studies
 from benchmarks.claims.hypotheses import (
     LOOKS,
@@ -59,7 +59,7 @@ from benchmarks.records.text import sanitize
 from benchmarks.stats import intervals
 
 
-def _runs(group: Iterable[RunSummary], method: str, options: Mapping[str, Any]) -> dict[int, RunSummary]:
+def _runs(group: Iterable[RunSummary], method: str, options: OptionValues) -> dict[int, RunSummary]:
     """Return seed -> run of a method in a group, of the source with most seeds, on ties the last to end."""
     sources: dict[str, list[RunSummary]] = {}
     for run in group:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from benchmarks.api import UsageError
 from benchmarks.cli import plan as plan_command
 from benchmarks.cli.arguments import add_json, positive
 from benchmarks.cli.report import write_reports
+from benchmarks.records.canonical import JsonView
 from benchmarks.runs.execution import exclusive, execute
 from benchmarks.runs.options import RunOptions
 from benchmarks.runs.plan import Plan, PlannedRun
@@ -120,7 +120,7 @@ def _stopped(runs: Sequence[PlannedRun]) -> str:
     )
 
 
-def _processor_time(record: Mapping[str, Any]) -> str:
+def _processor_time(record: JsonView) -> str:
     """Return the seconds of a search, with the processor seconds that it got in them."""
     ledger, allowed = record["ledger"], record["spec"]["budget"]["seconds"]
     used = ledger.get("cpu_seconds", {}).get("search")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from benchmarks import identity
 from benchmarks.api import BUDGETED_KINDS, UsageError
-from benchmarks.records.canonical import canonical
+from benchmarks.records.canonical import JsonView, canonical
 from benchmarks.records.spec import SELF, ruleset_of
 from benchmarks.records.text import sanitize
 
@@ -25,7 +25,7 @@ compared.
 """
 
 
-def facts(record: Mapping[str, Any]) -> Mapping[str, str]:
+def facts(record: JsonView) -> Mapping[str, str]:
     """Return the facts that two records of one table share, as texts."""
     spec = record["spec"]
     return _facts(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from benchmarks.api import OptionValues
 from benchmarks.comparability import grouping
 from benchmarks.records import selection
 from benchmarks.records.canonical import canonical
@@ -78,7 +79,7 @@ class RunSummary(NamedTuple):
     method: str
     source: str
     """sha256 of the method's source."""
-    options: Mapping[str, Any]
+    options: OptionValues
     seed: int
     follows: str
     """Id of the run that it took its architectures from; empty where it follows none."""

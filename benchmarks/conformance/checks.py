@@ -7,13 +7,13 @@ not made are not judged rather than failed: one fault is one failure.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from benchmarks.api import BUDGETED_KINDS
 from benchmarks.conformance.suite import FinishedRun, Runs
 from benchmarks.options import IGNORED
+from benchmarks.records.record import Candidate
 from benchmarks.records.text import sanitize
 
 OK, FAILED, OPEN = "ok", "FAILED", "not judged"
@@ -298,7 +298,7 @@ def difference(ours: FinishedRun, theirs: FinishedRun) -> str:
             return f"call {number} of the Lab is {calls}"
     if len(ours.calls) != len(theirs.calls):
         return f"{len(ours.calls)} and {len(theirs.calls)} calls of the Lab"
-    candidates: Sequence[Mapping[str, Any]] = ours.outcome["candidates"]
+    candidates: Sequence[Candidate] = ours.outcome["candidates"]
     for first, second in zip(candidates, theirs.outcome["candidates"], strict=False):
         for key, words in FIELD_NAMES.items():
             if _without_seconds(first.get(key)) != _without_seconds(second.get(key)):

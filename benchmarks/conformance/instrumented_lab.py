@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from benchmarks import registry
-from benchmarks.api import Budget, Candidate, Lab, Measurement, TrainBatches
+from benchmarks.api import Batch, Budget, Candidate, Lab, Measurement, State, TrainBatches
 from benchmarks.conformance.observations import LIMIT_MS, ExportDifference, Instrumentation, Observations
 from benchmarks.lab.candidates import untouched_random_state
 from benchmarks.lab.journal import Entry
@@ -158,8 +158,8 @@ class ProcessMonitor:
                 tokens = next((tokens for tokens in known if tokens is not None), rows)
                 monitor.observed.trained_tokens += tokens
 
-        def init(net: SuperNet, *arguments: Any, **more: Any) -> None:
-            initialise(net, *arguments, **more)
+        def init(net: SuperNet, *arguments: object, **more: object) -> None:
+            initialise(net, *arguments, **more)  # type: ignore[arg-type]
             net.model.register_forward_hook(counted)
 
         SuperNet.__init__ = init  # type: ignore[assignment, method-assign]
@@ -190,17 +190,17 @@ class TrackedBatches(TrainBatches):
         self._monitor, self._inner = monitor, inner
         self.total, self.spent = inner.total, inner.spent
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Batch]:
         for batch in self._inner:
             self.spent = self._inner.spent
             tensors = [value for value in vars(batch).values() if isinstance(value, torch.Tensor)]
             self._monitor.batches |= {tensor.data_ptr(): batch.tokens for tensor in tensors}
             yield batch
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> State:
         return self._inner.state()
 
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def restore(self, state: State) -> None:
         self._inner.restore(state)
         self.spent = self._inner.spent
 
@@ -256,7 +256,7 @@ class InstrumentedLab(BenchLab):
         if amount >= (self.monitor.settings["kill"] or {}).get(kind, float("inf")):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def candidate(self, net: Any, architecture: Any, *arguments: Any, **more: Any) -> Candidate:
+    def candidate(self, net: SuperNet, architecture: object, *arguments: Any, **more: Any) -> Candidate:
         candidate = super().candidate(net, architecture, *arguments, **more)
         with self.ledger.clock.pause("checks"), untouched_random_state(self.device):
             meter, net.meter = net.meter, None  # statistics for these checks are not the method's to pay

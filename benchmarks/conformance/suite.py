@@ -16,10 +16,10 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from benchmarks import registry
-from benchmarks.api import UsageError
+from benchmarks.api import OptionValues, UsageError
 from benchmarks.conformance.observations import LIMIT_MS, Instrumentation, Observations
 from benchmarks.records.assembly import SEARCH_FILE, outcome_digest, read_json
 from benchmarks.records.record import SearchOutcome
@@ -38,6 +38,7 @@ from benchmarks.runs.job import (
     leader_candidates,
 )
 from benchmarks.runs.supervisor import SupervisedSearch
+from benchmarks.tasks import Prepared, Task
 
 AT_A_TIME = 2
 """Runs at once, one thread each."""
@@ -114,11 +115,11 @@ class Runs:
 
 def run_suite(
     ref: MethodRef,
-    task: Any,
+    task: Task,
     tier_name: str,
-    prepared: Any,
+    prepared: Prepared,
     home: Path,
-    options: Mapping[str, Any],
+    options: OptionValues,
     executor: Executor,
 ) -> Runs:
     """Run the method as often as the checks need.
@@ -181,11 +182,11 @@ class _Suite:
     def __init__(
         self,
         ref: MethodRef,
-        task: Any,
+        task: Task,
         tier_name: str,
-        prepared: Any,
+        prepared: Prepared,
         home: Path,
-        options: Mapping[str, Any],
+        options: OptionValues,
         executor: Executor,
     ) -> None:
         self.home, self.prepared, self.executor, self.ref = home, prepared, executor, ref
@@ -206,7 +207,7 @@ class _Suite:
             space=tier.space,
             settings_sha256=tier.sha256,
         )
-        self.limits = tuple((share, share * LIMIT_MS) for share in tier.limits)
+        self.limits = tuple((share, share * LIMIT_MS) for share in getattr(tier, "limits", ()))
         self.targets = [ms for _, ms in self.limits] + [list(w) for w in getattr(tier, "windows", ())]
         self.leader_candidates = self._stand_ins() if ref.follows else ()
         self.leader_artifacts: LeaderArtifacts | None = None

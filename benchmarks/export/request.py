@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from benchmarks.export.source import StoredCandidate, Vocabulary, find_vocabulary
+from benchmarks.records.canonical import JsonView
 
 if TYPE_CHECKING:
     from torch import nn
@@ -40,7 +41,7 @@ class ExportRequest:
     start: Path | None
     say: Callable[[str], None]
 
-    def policy(self, about: Mapping[str, Any], module: nn.Module) -> dict[str, str]:
+    def policy(self, about: JsonView, module: nn.Module) -> dict[str, str]:
         """Return the precision of each layer in the copy; empty for float32."""
         from supernet.quantization import precisions
 

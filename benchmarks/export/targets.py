@@ -7,7 +7,7 @@ a writer runs.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -18,6 +18,7 @@ from benchmarks.api import UsageError
 from benchmarks.export.request import ExportRequest, Written
 from benchmarks.export.source import StoredCandidate, Vocabulary
 from benchmarks.hardware import profiles
+from benchmarks.records.canonical import JsonView
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -40,7 +41,7 @@ class Target:
 
     library: str
     loading: str
-    write: Callable[[ExportRequest, nn.Module, Mapping[str, Any], Path], Written]
+    write: Callable[[ExportRequest, nn.Module, JsonView, Path], Written]
 
 
 def this_machine() -> profiles.Profile:
@@ -49,7 +50,7 @@ def this_machine() -> profiles.Profile:
 
 
 def write_huggingface(
-    request: ExportRequest, module: nn.Module, about: Mapping[str, Any], out: Path
+    request: ExportRequest, module: nn.Module, about: JsonView, out: Path
 ) -> Written:
     """Write a folder for transformers, with a tokenizer if the network reads text.
 
@@ -81,7 +82,7 @@ def write_huggingface(
 
 
 def write_ctranslate2(
-    request: ExportRequest, module: nn.Module, about: Mapping[str, Any], out: Path
+    request: ExportRequest, module: nn.Module, about: JsonView, out: Path
 ) -> Written:
     """Write a folder for CTranslate2, and compare BLEU on validation sentences.
 
@@ -158,7 +159,7 @@ def _compare_bleu(
     return scores[0], scores[1], str(metric.get_signature())
 
 
-def write_onnx(request: ExportRequest, module: nn.Module, about: Mapping[str, Any], out: Path) -> Written:
+def write_onnx(request: ExportRequest, module: nn.Module, about: JsonView, out: Path) -> Written:
     """Write ONNX files, and compare logits in ONNX Runtime.
 
     Raises:
@@ -223,7 +224,7 @@ def _comparison_inputs(request: ExportRequest) -> tuple[list[Tensor], str]:
     return inputs, f"rows:{len(inputs[0])} of valid"
 
 
-def write_fairseq(request: ExportRequest, module: nn.Module, about: Mapping[str, Any], out: Path) -> Written:
+def write_fairseq(request: ExportRequest, module: nn.Module, about: JsonView, out: Path) -> Written:
     """Write a checkpoint of fairseq.
 
     Raises:

@@ -21,7 +21,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from benchmarks.api import Checkpoint
+from benchmarks.api import Checkpoint, State
 from benchmarks.lab.journal import CorruptFileError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ KEPT = 2
 TENSORS, STATE = "tensors.safetensors", "state.json"
 
 
-def save(folder: Path, state: Mapping[str, Any]) -> Path:
+def save(folder: Path, state: State) -> Path:
     """Write ``state``: nested dicts, lists and tuples of tensors, arrays, numbers and text.
 
     Raises:
@@ -57,7 +57,7 @@ def save(folder: Path, state: Mapping[str, Any]) -> Path:
     return final
 
 
-def load(folder: Path, say: Callable[[str], None]) -> dict[str, Any] | None:
+def load(folder: Path, say: Callable[[str], None]) -> State | None:
     """Return the newest undamaged save, tensors on the processor; None if there is none.
 
     A damaged save is set aside (``<number>.damaged``), and the one before it is loaded.
@@ -83,7 +83,7 @@ def _numbers(folder: Path) -> list[int]:
     return sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit()) if folder.is_dir() else []
 
 
-def _read(place: Path) -> dict[str, Any]:
+def _read(place: Path) -> State:
     try:
         head, _, text = (place / STATE).read_text().partition("\n")
         if json.loads(head)["sha256"] != hashlib.sha256(text.encode()).hexdigest():
@@ -91,7 +91,7 @@ def _read(place: Path) -> dict[str, Any]:
         data = json.loads(text)
         if _sha256(place / TENSORS) != data["sha256"]:
             raise CorruptFileError(f"{TENSORS} is not what was written")
-        state: dict[str, Any] = _unpack(data["state"], load_file(place / TENSORS))
+        state: State = _unpack(data["state"], load_file(place / TENSORS))
         return state
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise CorruptFileError(f"{type(error).__name__}: {error}") from None
@@ -102,7 +102,7 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _pack(value: Any, at: str, tensors: dict[str, torch.Tensor]) -> Any:
+def _pack(value: object, at: str, tensors: dict[str, torch.Tensor]) -> object:
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, bool | int | float | str):
@@ -161,7 +161,7 @@ class CheckpointStore(Checkpoint):
         wait = max(self._lab.checkpoint_seconds, self.COST_SHARE * self._took)
         return self._lab.stopping or time.monotonic() - self._saved_at >= wait
 
-    def save(self, state: Mapping[str, Any]) -> None:
+    def save(self, state: State) -> None:
         began = time.monotonic()
         with self._lab.ledger.clock.pause("checkpoint"):
             save(self.folder, {"method": state, "harness": self._lab.snapshot()})
@@ -171,24 +171,24 @@ class CheckpointStore(Checkpoint):
         if self._lab.stopping:
             raise Interrupted
 
-    def load(self) -> dict[str, Any] | None:
+    def load(self) -> State | None:
         with self._lab.ledger.clock.pause("checkpoint"):
             saved = load(self.folder, self._lab.say)
             if saved is None:
                 return None
             self._lab.restore(saved["harness"])
         self._saved_at = time.monotonic()
-        method: dict[str, Any] = saved["method"]
+        method: State = saved["method"]
         return method
 
 
-def random_states(device: str) -> dict[str, Any]:
+def random_states(device: str) -> State:
     """Return the states of all global random generators, which a method should not use, but may."""
     states = {"python": random.getstate(), "numpy": np.random.get_state(), "torch": torch.get_rng_state()}
     return states | ({"cuda": torch.cuda.get_rng_state()} if device == "cuda" else {})
 
 
-def set_random_states(states: Mapping[str, Any]) -> None:
+def set_random_states(states: State) -> None:
     """Set the states that ``random_states`` returned."""
     random.setstate(states["python"])
     np.random.set_state(states["numpy"])

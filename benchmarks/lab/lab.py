@@ -99,7 +99,7 @@ class BenchLab(LabBookkeeping):
         device: str,
         limits: Sequence[tuple[float, float]],
         reference_ms: float,
-        options: Mapping[str, Any],
+        options: Mapping[str, object],
         checkpoint_seconds: float,
         say: Callable[[str], None],
     ) -> None:
@@ -117,7 +117,7 @@ class BenchLab(LabBookkeeping):
         self.limits = (*(ms for _, ms in limits), *windows)
         self.given: tuple[tuple[float | Window | None, Architecture], ...] = ()
         self.leader_artifacts: Mapping[str, Any] | None = None
-        self._teacher_outputs: dict[tuple[Objective, float], list[Any]] = {}
+        self._teacher_outputs: dict[tuple[Objective, float], list[torch.Tensor | None]] = {}
         self._method, self.trial = method, 0
         self.published_probes: dict[tuple[int, str], float] = {}
         self._start(folder / "scratch")
@@ -145,14 +145,14 @@ class BenchLab(LabBookkeeping):
         self.scratch = scratch
         self.scratch.mkdir(parents=True, exist_ok=True)
 
-    def begin_trial(self, number: int, options: Mapping[str, Any]) -> None:
+    def begin_trial(self, number: int, options: Mapping[str, object]) -> None:
         """Begin a trial of external tuning: a run of its own with the same seed and other options."""
         if number > 1:
             self.ledger.next_part()
         self.trial, self.options = number, options
         self._start(self.folder / "scratch" / f"trial-{number}")
 
-    def method_view(self) -> Any:
+    def method_view(self) -> LabBookkeeping:
         """Return the Lab as the method receives it."""
         return self
 
@@ -174,7 +174,12 @@ class BenchLab(LabBookkeeping):
         with self.ledger.clock.pause("data"):
             return self._task.validation(self._prepared)
 
-    def supernet(self, source: Any = None, only: Any = None, space: Any = None) -> SuperNet:
+    def supernet(
+        self,
+        source: Callable[..., Any] | None = None,
+        only: object = None,
+        space: SearchSpace | None = None,
+    ) -> SuperNet:
         # The same seed gives all methods of a task the same initial weights, so that seeds are paired.
         generator = torch.Generator().manual_seed(
             derive_seed(self.seed, self.task.name, "weights", self._net_count)
@@ -230,9 +235,9 @@ class BenchLab(LabBookkeeping):
 
     def evaluate(
         self,
-        net: Any,
-        architecture: Any,
-        objective: Any = None,
+        net: SuperNet,
+        architecture: object,
+        objective: Objective | None = None,
         share: float = 1.0,
         policy: Mapping[str, str] | None = None,
     ) -> Measurement:
@@ -272,7 +277,9 @@ class BenchLab(LabBookkeeping):
         with self.ledger.clock.pause("data"):
             return self._task.validation_batches(self.validation, self.device, share)
 
-    def _evaluate_objective(self, module: nn.Module, objective: Any, share: float) -> Measurement:
+    def _evaluate_objective(
+        self, module: nn.Module, objective: Objective | None, share: float
+    ) -> Measurement:
         """Return the mean loss of an objective over a part of the validation data; cache teacher outputs."""
         from supernet.distill import mean_loss
         from supernet.train import Labels
@@ -281,10 +288,10 @@ class BenchLab(LabBookkeeping):
         outputs = self._teacher_outputs.setdefault((objective, share), [None] * len(batches))
         return Measurement(mean_loss(module, objective, batches, outputs))
 
-    def probe(self, architecture: Any, policy: Mapping[str, str] | None = None) -> float:
+    def probe(self, architecture: object, policy: Mapping[str, str] | None = None) -> float:
         return self._probe("probe", "ms", self.probe_ms, architecture, policy)
 
-    def energy(self, architecture: Any, policy: Mapping[str, str] | None = None) -> float:
+    def energy(self, architecture: object, policy: Mapping[str, str] | None = None) -> float:
         return self._probe("energy", "joules", self.probe_joules, architecture, policy)
 
     def _probe(
@@ -292,7 +299,7 @@ class BenchLab(LabBookkeeping):
         call: str,
         unit: str,
         measure: Callable[..., float],
-        architecture: Any,
+        architecture: object,
         policy: Mapping[str, str] | None,
     ) -> float:
         """Answer a probe, from the published run if one is repeated."""
@@ -307,26 +314,26 @@ class BenchLab(LabBookkeeping):
             self.journal.record(call, key, **known)
         return float(known[unit])
 
-    def fits(self, architecture: Any, limit: Any) -> bool:
+    def fits(self, architecture: object, limit: float | Window) -> bool:
         if not isinstance(limit, Window):
             return self.probe(architecture) <= float(limit)
         return limit.low <= self.size(architecture) <= limit.high
 
-    def size(self, architecture: Any) -> int:
+    def size(self, architecture: object) -> int:
         architecture = self._resolve_architecture(architecture)
         return parameters(self.family_of(architecture.space), architecture)
 
-    def bytes(self, architecture: Any, policy: Mapping[str, str] | None = None) -> int:
+    def bytes(self, architecture: object, policy: Mapping[str, str] | None = None) -> int:
         architecture = self._resolve_architecture(architecture)
         family = self.family_of(architecture.space)
         return cost.weight_bytes(family, architecture, self._resolve_policy(family, architecture, policy))
 
-    def units(self, architecture: Any) -> dict[str, tuple[int, ...]]:
+    def units(self, architecture: object) -> dict[str, tuple[int, ...]]:
         architecture = self._resolve_architecture(architecture)
         return cost.policy_units(self.family_of(architecture.space), architecture)
 
     def _resolve_policy(
-        self, family: Any, architecture: Any, policy: Mapping[str, str] | None
+        self, family: Any, architecture: Architecture, policy: Mapping[str, str] | None
     ) -> dict[str, str] | None:
         """Return the layers of a policy that are not fp32; None if there are none.
 
@@ -370,8 +377,8 @@ class BenchLab(LabBookkeeping):
 
     def candidate(
         self,
-        net: Any,
-        architecture: Any,
+        net: SuperNet,
+        architecture: object,
         policy: Mapping[str, str] | None = None,
         *,
         origin: str = "inherited",
@@ -425,7 +432,7 @@ class BenchLab(LabBookkeeping):
 
     # arguments of calls
 
-    def _limit_fields(self, limit: float | Window | None) -> dict[str, Any]:
+    def _limit_fields(self, limit: float | Window | None) -> dict[str, object]:
         """Return the fields of a record that hold a candidate's limit."""
         if isinstance(limit, Window):
             return {"limit_ms": None, "limit_share": None, "window": [limit.low, limit.high]}
@@ -434,7 +441,7 @@ class BenchLab(LabBookkeeping):
         ms, share = next(iter(self._shares.items()))
         return {"limit_ms": limit, "limit_share": self._shares.get(limit, limit * share / ms)}
 
-    def _resolve_architecture(self, value: Any, family: Any = None) -> Any:
+    def _resolve_architecture(self, value: object, family: Any = None) -> Architecture:
         """Return a method's argument as an architecture.
 
         Its space is that of ``family``, else the space that drew it, else the task's.
@@ -445,7 +452,7 @@ class BenchLab(LabBookkeeping):
         own = value.space if isinstance(value, Architecture) and value.space is not None else self.space
         space = self.family_of(own).space if family is None else family.space
         try:
-            return space.architecture(value)
+            return space.architecture(value)  # type: ignore[no-any-return]
         except (ValueError, TypeError, AttributeError) as error:
             raise ContractViolationError(f"not an architecture of space {space.name}: {error}") from None
 

@@ -11,13 +11,13 @@ import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.api import UsageError
 from benchmarks.latency_tables.tables import PROFILES, Array, LatencyTable, TableProfile, absent, load
+from benchmarks.records.canonical import JsonObject
 from benchmarks.tasks.datasets import Say
 
 __all__ = [
@@ -86,7 +86,7 @@ class TableRow:
             public = self.public_rmse, self.public_mape
         return _within((self.rmse, self.mape), (self.single_rmse, self.single_mape), public)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Return the row as plain JSON types."""
         return {**asdict(self), "holds": self.holds}
 

@@ -14,8 +14,10 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import orjson
+
 from benchmarks.api import InvalidRecord
-from benchmarks.records.canonical import JsonObject, JsonView, canonical
+from benchmarks.records.canonical import JsonObject, JsonView, canonical, canonical_parsed
 from benchmarks.records.record import Record
 from benchmarks.records.spec import spec_id
 from benchmarks.records.text import ascii_excerpt
@@ -35,7 +37,11 @@ _HUGE = re.compile(rb"e\+3[0-9]{2}[,\]}]")
 
 def digest(record: JsonView) -> str:
     """Return the sha256 of what two runs of one spec share: all but times, energy, units and digests."""
-    return hashlib.sha256(canonical(digested_part(record))).hexdigest()
+    return _sha256(canonical(digested_part(record)))
+
+
+def _sha256(text: bytes) -> str:
+    return hashlib.sha256(text).hexdigest()
 
 
 def digested_part(record: JsonView) -> JsonObject:
@@ -60,9 +66,9 @@ def _without(fields: JsonView, names: Collection[str]) -> JsonObject:
     return {key: value for key, value in fields.items() if key not in names}
 
 
-def _sealed_text(record: JsonView) -> bytes:
-    """Return the canonical text that a seal covers: everything but the seal itself."""
-    return canonical(_without(record, ("seal",)))
+def _sealed_part(record: JsonView) -> JsonObject:
+    """Return the fields that a seal covers: everything but the seal itself."""
+    return _without(record, ("seal",))
 
 
 def sections(record: JsonView) -> dict[str, str]:
@@ -97,7 +103,7 @@ def tampered(record: JsonView) -> list[str]:
 
 def seal_of(record: JsonView) -> str:
     """Return the sha256 over everything in an object but its seal."""
-    return hashlib.sha256(_sealed_text(record)).hexdigest()
+    return _sha256(canonical(_sealed_part(record)))
 
 
 def with_seal(fields: JsonView) -> JsonObject:
@@ -157,16 +163,20 @@ def _compiled_schema() -> jsonschema_rs.Draft202012Validator:
     return jsonschema_rs.Draft202012Validator(_schema())
 
 
-def intact(record: object) -> Record | None:
-    """Return a parsed record that is valid and unchanged, otherwise None; ``validate`` names the fault."""
-    if not isinstance(record, dict) or not _compiled_schema().is_valid(record):
-        return None
+def intact(data: bytes) -> Record | None:
+    """Return the record in a file's content if it is valid and unchanged, otherwise None.
+
+    ``validate`` checks the same, slower, and names the fault.
+    """
     try:
-        text = _sealed_text(record)
+        record = orjson.loads(data)
+        if not isinstance(record, dict) or not _compiled_schema().is_valid(record):
+            return None
+        text = canonical_parsed(_sealed_part(record))
         unchanged = (
-            record["seal"] == hashlib.sha256(text).hexdigest()
+            record["seal"] == _sha256(text)
             and record["id"] == spec_id(record["spec"])
-            and record["digest"] == digest(record)
+            and record["digest"] == _sha256(canonical_parsed(digested_part(record)))
         )
     except (TypeError, ValueError, RecursionError):
         return None

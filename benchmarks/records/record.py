@@ -262,15 +262,18 @@ class Provenance(_Circumstances, total=False):
     jobs: int
 
 
+Probe = Sequence[int | str | float]
+"""Number of the call, key of the architecture, milliseconds or joules."""
+
+
 class Timings(TypedDict):
     """Measured times that a search was given, so that verification can repeat its decisions.
 
-    ``limits``: share of the reference network's latency, and milliseconds. ``probes``: number of the call,
-    key of the architecture, milliseconds or joules.
+    ``limits``: share of the reference network's latency, and milliseconds.
     """
 
     limits: Sequence[Sequence[float]]
-    probes: Sequence[Sequence[int | str | float]]
+    probes: Sequence[Probe]
 
 
 class _Outcome(TypedDict):

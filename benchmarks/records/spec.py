@@ -14,13 +14,10 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, TypedDict
 
-from benchmarks.api import UsageError
+from benchmarks.api import OptionValues, UsageError
 from benchmarks.options import checked
 from benchmarks.records.canonical import canonical
 from benchmarks.registry import MethodRef
-
-Options = Mapping[str, Any]
-"""Values of a method's options by name, as the method declares them (``benchmarks.api.Option``)."""
 
 SELF, EXTERNAL = "self", "external"
 TRIALS = 5
@@ -37,7 +34,7 @@ class _RequiredSpec(TypedDict):
     profile: str
     seed: int
     budget: Mapping[str, float]
-    options: Options
+    options: OptionValues
     space: str
     settings_sha256: str
     follows: str | None
@@ -47,7 +44,7 @@ class Spec(_RequiredSpec, total=False):
     """The specification of a run as its record stores it; see ``RunSpec``."""
 
     ruleset: str
-    trials: Sequence[Options]
+    trials: Sequence[OptionValues]
     task_sha256: str
     data_sha256: str
     substrate_sha256: str
@@ -80,12 +77,12 @@ class RunSpec:
     profile: str
     seed: int
     budget: Mapping[str, float]
-    options: Options
+    options: OptionValues
     space: str
     settings_sha256: str
     follows: str | None = None
     ruleset: str = SELF
-    trials: Sequence[Options] = ()
+    trials: Sequence[OptionValues] = ()
     task_sha256: str | None = None
     data_sha256: str | None = None
     substrate_sha256: str | None = None
@@ -124,7 +121,7 @@ def allowances(spec: Spec) -> int:
     return TRIALS if ruleset_of(spec) == EXTERNAL else 1
 
 
-def tuning_trials(ref: MethodRef, options: Options) -> tuple[Options, ...]:
+def tuning_trials(ref: MethodRef, options: OptionValues) -> tuple[OptionValues, ...]:
     """Return the trials of a method under external tuning.
 
     Raises:

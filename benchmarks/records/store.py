@@ -12,8 +12,6 @@ import re
 import tempfile
 from pathlib import Path
 
-import orjson
-
 from benchmarks.api import InvalidRecord
 from benchmarks.records import integrity
 from benchmarks.records.canonical import JsonView
@@ -112,7 +110,7 @@ def load(path: Path) -> Record:
             if (size := os.fstat(file.fileno()).st_size) > LARGEST:
                 raise InvalidRecord(f"larger than {LARGEST} bytes: not a record")
             data = file.read(size + 1)
-        record = _read_intact(data)
+        record = integrity.intact(data)
         if record is None:
             parsed = json.loads(data.decode())
             record = integrity.validate(parsed)
@@ -127,14 +125,6 @@ def load(path: Path) -> Record:
         problem = f"truncated or not JSON: {error}"
     again = f"move the file away and make it again: {_again(parsed)}"
     raise InvalidRecord(f"{path}: {printable(problem)}\n{again}")
-
-
-def _read_intact(data: bytes) -> Record | None:
-    """Return the record in ``data``; None if it is not in order."""
-    try:
-        return integrity.intact(orjson.loads(data))
-    except orjson.JSONDecodeError:
-        return None
 
 
 def _again(parsed: object) -> str:

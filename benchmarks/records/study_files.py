@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import NotRequired, TypedDict
 
 from benchmarks.api import InvalidRecord
 from benchmarks.records import integrity
@@ -67,7 +67,7 @@ class StudyOutcome:
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     notes: Sequence[str]
-    facts: Mapping[str, Any]
+    facts: JsonView
     pictures: Mapping[str, bytes]
 
     def markdown(self, name: str) -> str:
@@ -78,6 +78,16 @@ class StudyOutcome:
         lines += ["", *(f"- {note}" for note in self.notes), ""]
         lines += [f"![{self.title}]({name}.png)", ""]
         return "\n".join(lines)
+
+
+class ClaimFigure(TypedDict):
+    """One figure for claims as a study's file stores it; see ``PairedFigure``."""
+
+    values: Sequence[float]
+    unit: str
+    bounds: NotRequired[Sequence[float]]
+    withdrawn: NotRequired[str]
+    p: NotRequired[float]
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from benchmarks.records import store
+from benchmarks.records.canonical import JsonView
 from benchmarks.records.spec import RunSpec
 from benchmarks.runs.plan import Plan, PlanRequest
 
@@ -44,11 +44,11 @@ def estimate_runs(plan: Plan, request: PlanRequest) -> None:
             run.estimate, run.basis = _by_throughput(run.spec, tiers[run.spec.task].throughput)
 
 
-def _on_the_clock(record: Mapping[str, Any]) -> float:
+def _on_the_clock(record: JsonView) -> float:
     return float(record["ledger"]["totals"]["seconds"])
 
 
-def _off_the_clock(record: Mapping[str, Any]) -> float:
+def _off_the_clock(record: JsonView) -> float:
     return math.fsum(record["ledger"].get("harness_seconds", {}).values())
 
 

@@ -10,9 +10,9 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from benchmarks.lab.journal import CorruptFileError, Journal
 from benchmarks.records.assembly import SEARCH_FILE, read_json
@@ -66,7 +66,7 @@ class Beat(TypedDict, total=False):
     cpu: float
     stopped_by: str | None
     phase: str
-    progress: Sequence[Any]
+    progress: tuple[float, float, str]
     proposals: int
     search_log: list[SearchPoint]
     messages: list[str]

@@ -11,15 +11,16 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from benchmarks import identity
-from benchmarks.api import BUDGETED_KINDS, InvalidRecord, Need, UsageError
+from benchmarks.api import BUDGETED_KINDS, InvalidRecord, Need, OptionValues, UsageError
 from benchmarks.options import checked, typed
 from benchmarks.records import store
+from benchmarks.records.canonical import JsonObject
 from benchmarks.records.record import Record
 from benchmarks.records.spec import EXTERNAL, SELF, TRIALS, RunSpec, tuning_trials
 from benchmarks.registry import MethodRef, find, suggest
+from benchmarks.tasks import Task, TierSettings
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ class Plan:
         estimates = [run.estimate for run in self.pending]
         return math.fsum(e for e in estimates if e is not None) if None not in estimates else None
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Return the plan as ``--json`` prints it."""
         return {
             "suite": self.folders.suite,
@@ -125,17 +126,16 @@ class Plan:
 class PlanRequest:
     """Selection of runs: the arguments of a plan."""
 
-    tasks: Sequence[Any]
-    """``benchmarks.tasks`` objects."""
+    tasks: Sequence[Task]
     tier: str
     methods: Sequence[MethodRef]
     seeds: Sequence[int]
     profile: str
     device: str
     budget_scale: float = 1.0
-    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    options: Mapping[str, OptionValues] = field(default_factory=dict)
     """Method -> option -> value, as text or typed."""
-    sweeps: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    sweeps: Mapping[str, Sequence[OptionValues]] = field(default_factory=dict)
     """Method -> sets of options, each of which is a run of its own; ``options`` replaces values in all."""
     ruleset: str = SELF
     code: Mapping[str, str] = field(default_factory=dict)
@@ -235,7 +235,7 @@ def _require_affordable(request: PlanRequest, plan: Plan) -> None:
         )
 
 
-def _needs(method: MethodRef, tier: Any) -> list[tuple[Need, int]]:
+def _needs(method: MethodRef, tier: TierSettings) -> list[tuple[Need, int]]:
     """Return what a method needs in a tier, with the amounts."""
     limits = len(getattr(tier, "limits", ()))
     targets = limits + len(getattr(tier, "windows", ()))
@@ -271,10 +271,10 @@ class _Layout:
         self._asked = {method.name for method in request.methods}
         self._tiers = {task.name: task.tier(request.tier, request.device) for task in request.tasks}
         self._budgets: dict[str, dict[str, float]] = {}
-        self._options: dict[str, list[dict[str, Any]]] = {}
+        self._options: dict[str, list[JsonObject]] = {}
         self._leaders: dict[tuple[str, str, int], list[PlannedRun]] = {}
 
-    def runs(self, task: Any, method: MethodRef, seed: int, chain: tuple[str, ...]) -> list[PlannedRun]:
+    def runs(self, task: Task, method: MethodRef, seed: int, chain: tuple[str, ...]) -> list[PlannedRun]:
         """Return the runs of a method, one for each of its sets of options and each run that it follows.
 
         Raises:
@@ -301,7 +301,7 @@ class _Layout:
         self._leaders[key] = made
         return made
 
-    def _variants(self, method: MethodRef) -> list[dict[str, Any]]:
+    def _variants(self, method: MethodRef) -> list[JsonObject]:
         """Return the sets of options of a method: those of its sweep, or the one of the command."""
         if method.name not in self._options:
             given = self.request.options.get(method.name, {})
@@ -312,7 +312,7 @@ class _Layout:
         return self._options[method.name]
 
     def _run(
-        self, task: Any, method: MethodRef, seed: int, options: dict[str, Any], first: PlannedRun | None
+        self, task: Task, method: MethodRef, seed: int, options: JsonObject, first: PlannedRun | None
     ) -> PlannedRun:
         request, tier = self.request, self._tiers[task.name]
         tuned = request.ruleset == EXTERNAL

@@ -6,11 +6,11 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import Any
 
 from benchmarks.api import BUDGETED_KINDS, UsageError
 from benchmarks.options import typed
-from benchmarks.records.record import Record
+from benchmarks.records.canonical import JsonView
+from benchmarks.records.record import Provenance, Record
 from benchmarks.records.spec import SELF, Spec, allowances, ruleset_of
 from benchmarks.records.text import sanitize
 from benchmarks.runs.plan import scale_budget
@@ -54,7 +54,7 @@ def command_words(
     return words
 
 
-def _method(spec: Mapping[str, Any], origin: Mapping[str, Any]) -> str:
+def _method(spec: Spec, origin: Provenance) -> str:
     """Return what stands after ``--methods``: a name, or the file that has the class."""
     word = origin["method"].get("word") if isinstance(origin.get("method"), Mapping) else None
     return word if isinstance(word, str) and word else str(spec["method"])
@@ -134,7 +134,7 @@ HOW_TO_PUBLISH = (
 )
 
 
-def code_obstacles(origin: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def code_obstacles(origin: JsonView) -> Iterator[tuple[str, str]]:
     """Yield ``(field, what is wrong)`` where nobody can get the code that made something."""
     package = origin.get("package")
     named = isinstance(package, Mapping) and all(
@@ -150,7 +150,7 @@ def code_obstacles(origin: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "dirty_sha256", "made with changes that were not committed or released: commit them, run again"
 
 
-def is_obtainable(method: Mapping[str, Any], origin: Mapping[str, Any]) -> bool:
+def is_obtainable(method: JsonView, origin: JsonView) -> bool:
     """Return whether provenance names a package and version, a commit, or an address of a method."""
 
     def text(key: str) -> bool:

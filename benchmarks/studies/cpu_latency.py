@@ -7,7 +7,7 @@ network, all three in turns.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.api import UsageError
 from benchmarks.hardware.profiles import Profile
-from benchmarks.records.record import Latency, Record
+from benchmarks.records.record import Candidate, Latency, Record
 from benchmarks.records.selection import headline_candidates
 from benchmarks.records.store import load_all
 from benchmarks.records.study_files import StudyOutcome
@@ -93,7 +93,7 @@ def run(folder: Path, say: Say) -> StudyOutcome:
     return outcome(timings, profile.name)
 
 
-def select_winners(records: Sequence[Record]) -> Iterator[tuple[Record, str, Mapping[str, Any]]]:
+def select_winners(records: Sequence[Record]) -> Iterator[tuple[Record, str, Candidate]]:
     """Yield the float32 headline candidates of published encoders, one for each window of sizes."""
     for record in sorted(records, key=lambda r: (r["spec"]["method"], r["spec"]["seed"])):
         spec = record["spec"]
@@ -107,7 +107,7 @@ def select_winners(records: Sequence[Record]) -> Iterator[tuple[Record, str, Map
 def time_winner(
     record: Record,
     limit: str,
-    candidate: Mapping[str, Any],
+    candidate: Candidate,
     profile: Profile,
     known: dict[str, Measurement],
 ) -> TimedWinner:
@@ -158,7 +158,7 @@ def time_winner(
     )
 
 
-def rebuild(record: Record, candidate: Mapping[str, Any]) -> tuple[Any, Any, Any]:
+def rebuild(record: Record, candidate: Candidate) -> tuple[Any, Any, Any]:
     """Return the candidate's family, the family of the reference network, and the tier."""
     from benchmarks.tasks import Prepared, get_task
     from supernet.space import SearchSpace

@@ -12,7 +12,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -274,7 +273,7 @@ def _cells(device: Device) -> tuple[str, ...]:
     )
 
 
-def _rounded(value: Any) -> Any:
+def _rounded(value: object) -> object:
     """Round numbers to six significant digits, because the last bits depend on the linear algebra library."""
     if isinstance(value, float):
         return float(f"{value:.6g}")

@@ -16,7 +16,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from benchmarks import identity
 from benchmarks.records import integrity, selection
@@ -64,7 +63,7 @@ class Verdict:
     """The first field in which the results differ."""
     repeated_timings: bool = False
     """True if the search was given the published timings, so that it decides as before."""
-    differences: list[tuple[str, Any, Any]] = field(default_factory=list)
+    differences: list[tuple[str, object, object]] = field(default_factory=list)
     """Field of the provenance, published, now."""
     code: list[tuple[str, str, str]] = field(default_factory=list)
     """``task`` or ``substrate`` if its code differs, with the digests published and now."""
@@ -75,14 +74,14 @@ def cannot_tell(*reasons: str) -> Verdict:
     return Verdict(UNKNOWN, UNKNOWN, list(reasons))
 
 
-def flat(value: Any, name: str = "") -> dict[str, Any]:
+def flat(value: object, name: str = "") -> JsonObject:
     """Return every leaf by its path; lists stay unbroken."""
     if not isinstance(value, Mapping):
         return {name: value}
     return {k: v for key in value for k, v in flat(value[key], f"{name}.{key}" if name else key).items()}
 
 
-def provenance_differences(published: Record, again: Record) -> list[tuple[str, Any, Any]]:
+def provenance_differences(published: Record, again: Record) -> list[tuple[str, object, object]]:
     """Return field, published and present value of each difference in provenance.
 
     Fields of the spec that may differ are included; times and the start of the machine are not.
@@ -101,13 +100,13 @@ def provenance_differences(published: Record, again: Record) -> list[tuple[str, 
     return [(n, theirs.get(n), ours.get(n)) for n in names if ours.get(n) != theirs.get(n)]
 
 
-def outcome(record: Record) -> dict[str, Any]:
+def outcome(record: Record) -> JsonObject:
     """Return the result of a run without times and provenance: equal to the bit wherever it ran."""
     kept = integrity.digested_part(record)
     return {k: v for k, v in kept.items() if k not in ("schema", "id", "spec", "provenance")}
 
 
-def first_difference(first: Any, second: Any, path: str = "") -> str | None:
+def first_difference(first: object, second: object, path: str = "") -> str | None:
     """Return the path of the first difference of two JSON values; None if they are equal."""
     if isinstance(first, Mapping) and isinstance(second, Mapping):
         names = sorted({*first, *second})

@@ -94,7 +94,7 @@ def reproduce(
     prepared = rerun.prepare(record, folders, published, method, start_from)
     if prepared.obstacles:
         return compare.cannot_tell(*prepared.obstacles), None
-    assert prepared.plan is not None and prepared.profile is not None
+    assert prepared.plan is not None and prepared.profile is not None and prepared.task is not None
     limits = rerun.limits(record)
 
     def adapt(ready: TaskContext) -> TaskContext:

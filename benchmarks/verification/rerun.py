@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from benchmarks import identity, registry
 from benchmarks.api import UsageError
@@ -15,12 +14,12 @@ from benchmarks.hardware.profiles import Profile
 from benchmarks.records import store
 from benchmarks.records.canonical import JsonView
 from benchmarks.records.provenance import source_state
-from benchmarks.records.record import Record
-from benchmarks.records.spec import RunSpec, spec_id
+from benchmarks.records.record import Probe, Record
+from benchmarks.records.spec import RunSpec, Spec, spec_id
 from benchmarks.records.text import sanitize
 from benchmarks.registry import MethodRef
 from benchmarks.runs.plan import Folders, Plan, PlannedRun
-from benchmarks.tasks import code_digest, get_task, starting
+from benchmarks.tasks import Task, code_digest, get_task, starting
 
 
 @dataclass
@@ -28,10 +27,10 @@ class Rerun:
     """Plan of a second run; ``obstacles`` are the reasons against it, each with the command that helps."""
 
     plan: Plan | None = None
-    task: Any = None
+    task: Task | None = None
     profile: Profile | None = None
     obstacles: list[str] = field(default_factory=list)
-    timings: dict[str, list[Any]] = field(default_factory=dict)
+    timings: dict[str, list[Probe]] = field(default_factory=dict)
     """Run -> the published answers to its probes, where there is a published record of it."""
     code: list[tuple[str, str, str]] = field(default_factory=list)
     """``task`` or ``substrate`` where today's code is another, with the digests published and now."""
@@ -146,7 +145,7 @@ def _other_code(record: Record) -> list[tuple[str, str, str]]:
     return [(kind, before[kind], today[kind]) for kind in today if before[kind] != today[kind]]
 
 
-def timed(record: Record) -> list[Any]:
+def timed(record: Record) -> list[Probe]:
     """Return the published answers to probes; empty for an old record that has none."""
     timings = record.get("timings")
     return list(timings["probes"]) if timings is not None else []
@@ -230,7 +229,7 @@ def _first(
 
 
 def _leader(
-    spec: Mapping[str, Any], profile: Profile, known: Sequence[Record], method: MethodRef
+    spec: Spec, profile: Profile, known: Sequence[Record], method: MethodRef
 ) -> PlannedRun | None:
     """Return the run that a run of ``method`` follows, as planned; None if this code does not run it."""
     beside = next((r for r in known if r["id"] == spec["follows"] and r["status"] != "failed"), None)
@@ -238,7 +237,7 @@ def _leader(
         return PlannedRun(RunSpec(**beside["spec"]), method, state="done", record=beside)
     try:
         leader = registry.find(method.follows or "")
-        own = dict(beside["spec"]) if beside is not None else _plain(spec, leader, spec["follows"])
+        own = beside["spec"] if beside is not None else _plain(spec, leader, spec["follows"])
     except UsageError:
         return None
     if spec_id(own) != spec["follows"] or not _same_method({"spec": own, "provenance": {}}, leader):
@@ -246,10 +245,10 @@ def _leader(
     first = None
     if own["follows"] is not None and (first := _leader(own, profile, known, leader)) is None:
         return None
-    return PlannedRun(RunSpec(**{**own, "profile": profile.name}), leader, first)
+    return PlannedRun(replace(RunSpec(**own), profile=profile.name), leader, first)
 
 
-def _plain(spec: Mapping[str, Any], leader: MethodRef, id: str | None = None) -> dict[str, Any]:
+def _plain(spec: Spec, leader: MethodRef, id: str | None = None) -> Spec:
     """Return the specification of a leader with default options, under the conditions of ``spec``.
 
     It is the one with this id if some digest of the leader's code, older or equivalent, gives it.
@@ -261,14 +260,20 @@ def _plain(spec: Mapping[str, Any], leader: MethodRef, id: str | None = None) ->
     return next((own for own in specs if spec_id(own) == id), specs[0])
 
 
-def _specs(spec: Mapping[str, Any], leader: MethodRef) -> list[dict[str, Any]]:
+def _specs(spec: Spec, leader: MethodRef) -> list[Spec]:
     """Every specification of ``_plain``, with the digest of today first."""
-    facts = {"method": leader.name, "method_version": leader.version, "options": {}}
     follows: list[str | None] = [None]
     if leader.follows is not None:
         follows = [spec_id(own) for own in _specs(spec, registry.find(leader.follows))]
     return [
-        {**spec, **facts, "method_sha256": digest, "follows": first}
+        {
+            **spec,
+            "method": leader.name,
+            "method_version": leader.version,
+            "options": {},
+            "method_sha256": digest,
+            "follows": first,
+        }
         for digest in [leader.sha256, *identity.same_as(leader.sha256)]
         for first in follows
     ]

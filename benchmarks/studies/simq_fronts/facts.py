@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.records.canonical import JsonObject
 from simq.tabular.latency import embedding_bytes, load_table
 
 Array = NDArray[np.float64]
@@ -28,7 +29,7 @@ class PointFacts(TypedDict):
     """
 
     place: int
-    architecture: dict[str, Any]
+    architecture: JsonObject
     policy: dict[str, str]
     ratio: list[float]
     bytes: float
@@ -65,10 +66,10 @@ class TableFacts(TypedDict):
     the cheapest network in fp32 and int8, and to the cheapest of all; ``words`` are bytes of word embeddings.
     """
 
-    table: dict[str, Any]
+    table: JsonObject
     items: int
     anchor_ms: float
-    latency: dict[str, Any]
+    latency: JsonObject
     largest_error_of_accuracy: float | None
     bf16_in_torch: TorchFacts
     largest: dict[str, int]

@@ -8,7 +8,7 @@ exported once, checked by the gates, and evaluated item by item, as it is deploy
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +23,7 @@ from benchmarks.api import UsageError
 from benchmarks.measurement import process_time
 from benchmarks.measurement.serving import check_served
 from benchmarks.measurement.tracing import trace_network
+from benchmarks.records.canonical import JsonObject, JsonView
 from supernet import supernet_file
 from supernet.elastic import SuperNet
 from supernet.quantization.onnx_runtime import Ort, open_session
@@ -32,7 +33,7 @@ PAD = 0
 GATED = 16
 """Items on which a point is compared with fp32."""
 
-Network = tuple[dict[str, Any], dict[str, str]]
+Network = tuple[JsonObject, dict[str, str]]
 """Architecture and policy: linear layer or convolution -> precision."""
 
 
@@ -87,7 +88,7 @@ def supernet_path(folder: Path, name: str) -> Path:
     return path
 
 
-def check_supernet(folder: Path, head: Mapping[str, Any]) -> None:
+def check_supernet(folder: Path, head: JsonView) -> None:
     """Check that the supernet in the folder is the one that a table was made with.
 
     Raises:

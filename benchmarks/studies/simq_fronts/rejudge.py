@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 from benchmarks.records import study_files
+from benchmarks.records.canonical import JsonObject
 from benchmarks.records.study_files import StudyOutcome
 from benchmarks.studies.simq_fronts import report
 from benchmarks.studies.simq_fronts.facts import TableFacts, add_table_facts, six_digits
@@ -45,7 +45,7 @@ def rejudge(path: Path) -> StudyOutcome:
     return report.outcome(about, tables)
 
 
-def upgrade(table: dict[str, Any]) -> TableFacts:
+def upgrade(table: JsonObject) -> TableFacts:
     """Return the facts of a table of any version of the file, with differences to INT8 at each point.
 
     Older files have them for answers alone, as bootstrap intervals.

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NotRequired, TypedDict
+from typing import NotRequired, TypedDict
 
 import numpy as np
 
-from benchmarks.records.study_files import StudyOutcome
+from benchmarks.records.canonical import JsonObject
+from benchmarks.records.study_files import ClaimFigure, StudyOutcome
 from benchmarks.studies.simq_fronts import plot
 from benchmarks.studies.simq_fronts.facts import AXES, TableFacts, points_by_place, six_digits
 from benchmarks.studies.simq_fronts.judge import (
@@ -87,16 +88,16 @@ def outcome(about: About, tables: Sequence[TableFacts]) -> StudyOutcome:
     )
 
 
-def _claim_figure(name: str, axis: str, answer: Answer) -> dict[str, Any]:
+def _claim_figure(name: str, axis: str, answer: Answer) -> ClaimFigure:
     if reason := WITHDRAWN.get((name, axis)):
         return {"values": [], "unit": "ratio", "withdrawn": reason}
     bounds = [six_digits(answer.low), six_digits(answer.high)]
     return {"values": [six_digits(answer.estimate)], "unit": "ratio", "bounds": bounds}
 
 
-def _answer_facts(facts: TableFacts, answers: Answers) -> dict[str, Any]:
+def _answer_facts(facts: TableFacts, answers: Answers) -> JsonObject:
     name = facts["table"]["name"]
-    content: dict[str, Any] = {}
+    content: JsonObject = {}
     for axis in AXES:
         answer = answers[name, axis]
         content[axis] = {

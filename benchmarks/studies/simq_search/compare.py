@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from benchmarks.records.study_files import ClaimFigure
 from benchmarks.stats import intervals
 from benchmarks.studies.simq_search.plan import COMPARISONS, OBJECTIVES, SearchPlan
 from benchmarks.studies.simq_search.score import CaseResult
@@ -112,14 +112,14 @@ def t_test(values: Sequence[float]) -> float | None:
     return float(ttest_1samp(values, 0.0).pvalue)
 
 
-def paired_figures(results: Sequence[CaseResult], plan: SearchPlan) -> dict[str, Any]:
+def paired_figures(results: Sequence[CaseResult], plan: SearchPlan) -> dict[str, ClaimFigure]:
     """Return the figures for claims: ``NAME: OURS - THEIRS`` -> one value a supernet.
 
     The name is ``all`` or a family. ``uniform-int8`` is no search: it is the share that all points in that
     precision have together; ``best uniform`` is the greatest such share of any precision.
     """
     at = plan.budgets.index(plan.decides)
-    figures: dict[str, Any] = {}
+    figures: dict[str, ClaimFigure] = {}
 
     def put(key: str, values: Sequence[float], p: float | None = None) -> None:
         figures[key] = {"values": [round(x, 6) for x in values], "unit": "share of hypervolume"}

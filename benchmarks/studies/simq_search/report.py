@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
+from benchmarks.records.canonical import JsonObject, JsonView
 from benchmarks.records.study_files import StudyOutcome
 from benchmarks.stats import intervals
 from benchmarks.studies.simq_search import plot
@@ -129,7 +129,7 @@ def _spread(column: Array) -> str:
 
 
 def _method_notes(
-    results: Sequence[CaseResult], plan: SearchPlan, latencies: Sequence[Mapping[str, Any]]
+    results: Sequence[CaseResult], plan: SearchPlan, latencies: Sequence[JsonView]
 ) -> list[str]:
     notes = [
         "Share of the true front's hypervolume of loss and bytes, or of what is named. Rows of supernets:"
@@ -207,7 +207,7 @@ def _gain_notes(gains: PredictionGains, plan: SearchPlan) -> Iterator[str]:
         )
 
 
-def _result_facts(result: CaseResult) -> dict[str, Any]:
+def _result_facts(result: CaseResult) -> JsonObject:
     kept = ("name", "task", "commit", "recipe", "points", "weights_sha256", "validation", "device")
     return {
         "table": {key: result.head[key] for key in kept if key in result.head},
@@ -220,7 +220,7 @@ def _result_facts(result: CaseResult) -> dict[str, Any]:
     }
 
 
-def _comparison_facts(comparison: Comparison) -> dict[str, Any]:
+def _comparison_facts(comparison: Comparison) -> JsonObject:
     p = comparison.p
     return {
         "ours": comparison.ours,

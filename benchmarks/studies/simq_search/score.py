@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.records.canonical import JsonView
 from benchmarks.studies.simq_search.plan import ARMS, MARGIN, Case, Run, SearchPlan
 from simq.searchers.pareto import front, hypervolume
 from simq.searchers.search import SEQUENTIAL
@@ -31,7 +31,7 @@ class CaseResult:
     """
 
     case: Case
-    head: Mapping[str, Any]
+    head: JsonView
     shares: Mapping[str, Array]
     held: Mapping[str, Array]
     curves: Mapping[str, Array]

@@ -8,7 +8,6 @@ is fitted to some of them; its error is that on the others.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from benchmarks.hardware import profiles
 from benchmarks.measurement.process_time import RoundTimes, time_networks
 from benchmarks.measurement.serving import check_served
 from benchmarks.measurement.tracing import random_inputs, trace_network
+from benchmarks.records.canonical import JsonObject
 from benchmarks.tasks.datasets import Say
 from simq.genome import Genomes, JointSpace
 from simq.tabular.latency import layer_shapes, write_latencies
@@ -112,7 +112,7 @@ def time_twice(
 
 def fit(
     net: SuperNet, space: JointSpace, fitted: int, held_out: int, rounds: int
-) -> tuple[OperatorTable, dict[str, Any]]:
+) -> tuple[OperatorTable, JsonObject]:
     """Return the fitted latency model and the facts of its file."""
     genomes = draw_genomes(space, fitted + held_out)
     first, second = time_twice(net, space, genomes, rounds)

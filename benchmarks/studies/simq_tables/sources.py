@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from benchmarks.records.canonical import JsonObject
 from benchmarks.studies.simq_tables import sentences
 from benchmarks.studies.simq_tables.recipes import SEED, TableRecipe, space_of
 from benchmarks.studies.simq_tables.training import fit, load_weights, named_weights, new_supernet
@@ -60,7 +60,7 @@ class TableSource:
     net: SuperNet
     search: list[ImageBatch]
     held_out: list[ImageBatch]
-    head: dict[str, Any]
+    head: JsonObject
     train: Callable[[], None]
     lengths: tuple[int, int] = (1, 1)
     test: Images | None = None
@@ -87,7 +87,7 @@ def _images(key: str, recipe: TableRecipe, options: SourceOptions, say: Say) -> 
     )
 
     def run() -> None:
-        batches: Any = task.batches(train, recipe.recipe.batch_tokens, options.seed, options.device)
+        batches = task.batches(train, recipe.recipe.batch_tokens, options.seed, options.device)
         fit(recipe.name, net, recipe.recipe, batches, recipe.tokens, search_batches, options.seed, say)
         if net.statistics_batch_count:
             size = train.tokens * ESTIMATED // net.statistics_batch_count
@@ -95,7 +95,7 @@ def _images(key: str, recipe: TableRecipe, options: SourceOptions, say: Say) -> 
             statistics = evaluation_batches(unchanged, size, device=options.device)
             net.statistics_batches = [(batch.inputs, batch.tokens) for batch in statistics]
 
-    head: dict[str, Any] = {
+    head: JsonObject = {
         "task": task.name,
         "data_sha256": dict(prepared.digests),
         "validation": f"the first {len(validation)} validation images",
@@ -120,7 +120,7 @@ def _sentences(key: str, recipe: TableRecipe, options: SourceOptions, say: Say) 
 
     corpus = sentences.load_corpus(options.cache / "sentences.npz", options.tiny, options.data_dir, say)
     space, length = space_of(key, recipe.name, options.tiny), corpus.train.tokens.shape[1]
-    plain: dict[str, Any] = {"dropout": 0.0, "attention_dropout": 0.0, "max_positions": length}
+    plain: JsonObject = {"dropout": 0.0, "attention_dropout": 0.0, "max_positions": length}
     config = SentenceConfig(corpus.vocab, **plain | {"dropout": 0.1})
     device, seed = options.device, options.seed
     net = new_supernet(SentenceFamily(space, config), device, seed)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 
+from benchmarks.api import State
 from benchmarks.tasks.datasets import Say
 from supernet.data.images import ImageBatch
 from supernet.elastic import SuperNet
-from supernet.train import Recipe, Sandwich, SinglePath, Trainer
+from supernet.model_family import ModelFamily
+from supernet.train import Batch, Recipe, Sandwich, SinglePath, Trainer
 from supernet.weights import SharedSlices
 
 REPORTS = 8
@@ -22,10 +23,10 @@ REPORTS = 8
 class LimitedBatches:
     """Batches up to a number of tokens of passes, marked as paid for."""
 
-    def __init__(self, source: Iterable[Any], passes: float, total: float) -> None:
+    def __init__(self, source: Iterable[Batch], passes: float, total: float) -> None:
         self.source, self.passes, self.total, self.spent = source, passes, total, 0.0
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Batch]:
         for batch in self.source:
             if self.spent >= self.total:
                 return
@@ -33,13 +34,13 @@ class LimitedBatches:
             batch.prepaid = self.passes
             yield batch
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> State:
         return {}
 
-    def restore(self, state: Any) -> None: ...
+    def restore(self, state: Mapping[str, object]) -> None: ...
 
 
-def new_supernet(family: Any, device: str, seed: int) -> SuperNet:
+def new_supernet(family: ModelFamily, device: str, seed: int) -> SuperNet:
     """Return an untrained supernet with shared slices."""
     return SuperNet(family, SharedSlices(family, torch.Generator().manual_seed(seed), device))
 
@@ -59,7 +60,7 @@ def fit(
     name: str,
     net: SuperNet,
     recipe: Recipe,
-    batches: Iterable[Any],
+    batches: Iterable[Batch],
     tokens: float,
     validation: Sequence[ImageBatch],
     seed: int,
@@ -72,7 +73,7 @@ def fit(
         tokens: of training, all passes counted.
         validation: batches on which the largest network's accuracy is reported; may be empty.
     """
-    sampling: Any = SinglePath() if net.space.size() == 1 else Sandwich(distill=True)
+    sampling: SinglePath | Sandwich = SinglePath() if net.space.size() == 1 else Sandwich(distill=True)
     precision = "bf16" if net.device.type == "cuda" else "fp32"
     start, due = time.monotonic(), [tokens / REPORTS]
 

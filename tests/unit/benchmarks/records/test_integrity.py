@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.api import InvalidRecord
-from benchmarks.records import integrity, store
+from benchmarks.records import integrity
 from benchmarks.records.spec import spec_id
 from tests.fake_records import fake
 
@@ -43,7 +43,7 @@ def resealed(record):
 
 def test_what_is_intact_is_the_same_record():
     for record in (RECORD, fake("scratch", 2, status="budget"), fake(status="failed")):
-        assert store._read_intact(written(record)) == record
+        assert integrity.intact(written(record)) == record
 
 
 @given(st.data())
@@ -61,7 +61,7 @@ def test_both_checks_agree_on_forged_records(data):
     if data.draw(st.booleans()):
         resealed(record)
     text = written(record)
-    intact = store._read_intact(text)
+    intact = integrity.intact(text)
     if intact is None:
         return  # not sure: the check that names faults decides
     integrity.validate(json.loads(text))
@@ -73,7 +73,7 @@ def test_figures_out_of_range_are_refused(figure):
     record = copy.deepcopy(RECORD)
     record["candidates"][0]["valid"]["loss"] = figure
     text = written(resealed(record))
-    assert store._read_intact(text) is None
+    assert integrity.intact(text) is None
     with pytest.raises(InvalidRecord, match="not a finite number"):
         integrity.validate(json.loads(text))
 
@@ -82,7 +82,7 @@ def test_pairs_of_the_newer_schema_are_checked():
     record = copy.deepcopy(RECORD)
     record["candidates"][0]["sentences"] = {"sets": [[1, "pooled"]], "bleu": "AAAA"}
     text = written(resealed(record))
-    assert store._read_intact(text) is None
+    assert integrity.intact(text) is None
     with pytest.raises(InvalidRecord, match="sentences"):
         integrity.validate(json.loads(text))
 
@@ -91,5 +91,5 @@ def test_pairs_of_the_newer_schema_are_checked():
 def test_figures_are_sealed_as_python_writes_them(loss):
     record = copy.deepcopy(RECORD)
     record["candidates"][0]["valid"]["loss"] = loss
-    intact = store._read_intact(written(integrity.seal(record)))
+    intact = integrity.intact(written(integrity.seal(record)))
     assert intact is not None and intact["candidates"][0]["valid"]["loss"] == loss

@@ -1,0 +1,47 @@
+"""The quick canonical text of parsed JSON is the canonical text, byte for byte."""
+
+import json
+from pathlib import Path
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmarks.records import store
+from benchmarks.records.canonical import canonical, canonical_parsed
+from tests import ROOT
+
+NUMBERS = st.floats(allow_nan=False, allow_infinity=False) | st.floats(-1e-3, 1e-3)
+TEXTS = st.text() | st.from_regex(r'["\\:,\[\]e\-0.19]{0,12}', fullmatch=True)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | NUMBERS | TEXTS,
+    lambda inner: st.lists(inner) | st.dictionaries(TEXTS, inner),
+)
+
+
+@given(st.lists(VALUES, max_size=3))
+@settings(max_examples=300, deadline=None)
+def test_any_parsed_value_has_its_canonical_text(value):
+    parsed = orjson.loads(json.dumps(value))
+    assert canonical_parsed(parsed) == canonical(parsed)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [0.0001, 0.00001, -0.000012345, 1e-7, -1.5e-300, 5e-324, 1e15, 1e16, 1.5e300, -0.0],
+        {"a,1e-7,": 1e-7, "[0.00001]": [0.00001, ":0.00001,"]},
+        {'"': 1e-7, "\\": "0.00001", ',1e-7,"': [1e-7]},
+        ["0.00001", 0.00001, ",0.00001,", 0.00002],
+    ],
+)
+def test_small_numbers_are_written_as_python_does_and_texts_stay(value):
+    parsed = orjson.loads(json.dumps(value))
+    assert canonical_parsed(parsed) == canonical(parsed) == canonical(value)
+
+
+def test_published_records_need_no_slow_check(monkeypatch):
+    monkeypatch.setattr(store.integrity, "validate", lambda _: pytest.fail("took the slow way"))
+    files = store.paths(ROOT / "results" / "records")
+    assert len([store.load(Path(file)) for file in files]) > 100
