@@ -92,6 +92,7 @@ NO_NUMBERS = (
     "supernet/interop/ctranslate2.py",
     "supernet/interop/hat.py",
     "supernet/interop/huggingface/export.py",
+    "supernet/interop/huggingface/generation.py",
     "supernet/interop/onnx.py",
     "supernet/interop/huggingface/vocabularies.py",
     "supernet/quantization/onnx_translator.py",

@@ -24,7 +24,7 @@ from transformers import (
     PreTrainedConfig,
     PreTrainedModel,
 )
-from transformers.generation import GenerationMixin
+from transformers.generation import GenerationConfig, GenerationMixin, LogitsProcessor, LogitsProcessorList
 from transformers.modeling_outputs import (
     BaseModelOutput,
     ImageClassifierOutput,
@@ -201,6 +201,27 @@ class Encoder(nn.Module):
         return BaseModelOutput(last_hidden_state=torch.cat(memory.states, -1))
 
 
+class SourceLengthLimit(LogitsProcessor):
+    """Length limits that follow from the sources, as in ``supernet.decode``: at its limit a sentence ends.
+
+    Args:
+        lengths: tokens of each source, its end token counted, ``[B]``.
+        a, b: at most ``int(a * length + b)`` tokens before the end token.
+        most: tokens before the end token, at most, for all of them.
+    """
+
+    def __init__(self, lengths: Tensor, a: float, b: float, most: int) -> None:
+        limits = [min(max(1, int(a * length + b)), most) for length in lengths.tolist()]
+        self.limits = torch.tensor(limits, device=lengths.device)
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        limits = self.limits.repeat_interleave(len(scores) // len(self.limits))  # one row a beam
+        last = limits <= input_ids.shape[1] - 1  # the start token is no token of the translation
+        ended = scores.masked_fill(last[:, None], float("-inf"))
+        ended[:, seq2seq.EOS] = scores[:, seq2seq.EOS]
+        return ended
+
+
 class SupernetForSeq2SeqLM(SupernetModel, GenerationMixin):
     """A translator; decodes without a cache, so the exported network is faster."""
 
@@ -217,6 +238,26 @@ class SupernetForSeq2SeqLM(SupernetModel, GenerationMixin):
     def get_encoder(self, modality: str | None = None) -> Encoder:
         """Return the encoder for ``generate``."""
         return Encoder(self.network)
+
+    def generate(
+        self,
+        inputs: Tensor | None = None,
+        generation_config: GenerationConfig | None = None,
+        logits_processor: LogitsProcessorList | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Generate as transformers does; the config's ``max_len_a`` and ``max_len_b`` limit each sentence."""
+        config = generation_config or self.generation_config
+        source = kwargs.get("input_ids") if inputs is None else inputs
+        processors = LogitsProcessorList(logits_processor or [])
+        if source is not None:
+            if kwargs.get("attention_mask") is None:
+                kwargs["attention_mask"] = (source != seq2seq.PAD).long()
+            if hasattr(config, "max_len_a"):
+                lengths = (kwargs["attention_mask"] != 0).sum(1)
+                most = self.network.config.max_positions - 1
+                processors.append(SourceLengthLimit(lengths, config.max_len_a, config.max_len_b, most))
+        return super().generate(inputs, generation_config, processors, **kwargs)
 
     def forward(
         self,

@@ -59,6 +59,11 @@ def registered(module: nn.Module, about: Mapping[str, Any]) -> Any:
     return model.eval()
 
 
+def is_registered(model: Any) -> bool:
+    """Return whether a model is of a class of ``supernet.interop.huggingface.automodels``."""
+    return bool(type(model).__module__ == f"{__package__}.automodels")
+
+
 def _registered_kind(module: nn.Module) -> tuple[str, str, dict[str, Any]]:
     """Return class, prefix of the weights' names, and entries of the config."""
     if isinstance(module, bert.Bert):

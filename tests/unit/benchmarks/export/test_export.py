@@ -18,8 +18,9 @@ from benchmarks.records import runtime_latencies, store
 from benchmarks.records.spec import spec_id
 from benchmarks.runs import repeat
 from benchmarks.runs.plan import Folders
+from benchmarks.stats import bleu
 from benchmarks.tasks import get_task
-from supernet import export
+from supernet import decode, export
 from supernet.elastic import SuperNet
 from supernet.families import image_family
 from supernet.space import get_space
@@ -165,7 +166,7 @@ def test_a_translator_becomes_a_folder_of_ctranslate2(made, tmp_path, capsys):
     out = tmp_path / "out"
     assert call(made[0], made[1], "--to", "ctranslate2", "--out", str(out), "--time", "--json") == 0
     told = {x["what"]: x for x in json.loads(capsys.readouterr().out)["checks"]}
-    ours, theirs = told["BLEU in PyTorch, fp32"], told["BLEU in CTranslate2"]
+    ours, theirs = told["BLEU in PyTorch, fp32"], told["BLEU in ctranslate2"]
     assert float(theirs["value"]) == pytest.approx(float(ours["value"]), abs=0.5)
     assert "ctranslate2-" in theirs["signature"] and "tok:13a" in theirs["signature"]
     latency = told["latency p50, ms, 95 %"]
@@ -208,6 +209,71 @@ def test_a_row_becomes_an_onnx_file(made, which, precision, timed, tmp_path, cap
         assert runtime_latencies.LATENCIES.of_record(record, [Path(said["latency"])]) == [kept]
     else:
         assert said["latency"] is None
+
+
+@pytest.fixture(scope="module")
+def scored(made, tmp_path_factory):
+    """Results with a translator whose record has the scores of its very network."""
+    results = tmp_path_factory.mktemp("scored")
+    path = left(results, "mt-synthetic-en-de", {"decoder_cross_source": [-1, -1]})
+    record = store.load(path)
+    task = get_task("mt-synthetic-en-de")
+    tier = task.tier("check", "cpu")
+    prepared = task.prepare(tier, Folders(results / "local", task.suite, "check").cache, None, lambda _: None)
+    module, _ = export.load(source.find_candidate(record, None, path, results).folder)
+    return results, path, record, task.score(module, prepared, tier, "cpu")
+
+
+def with_sentences(path: Path, record: dict, sentences: dict) -> Path:
+    changed = json.loads(json.dumps(record))
+    changed["candidates"][0]["sentences"] = sentences
+    path.unlink(missing_ok=True)
+    return store.write(path.parents[3], changed)
+
+
+@needs("transformers", "ctranslate2")
+@pytest.mark.parametrize(("to", "runtime"), [("huggingface", "transformers"), ("ctranslate2", "ctranslate2")])
+def test_a_translators_copy_is_compared_with_pytorch_and_with_the_record(
+    scored, to, runtime, tmp_path, capsys
+):
+    results, path, record, score = scored
+    path = with_sentences(path, record, score["sentences"])
+    assert call(results, path, "--to", to, "--out", str(tmp_path / "out"), "--json") == 0
+    told = {x["what"]: x for x in json.loads(capsys.readouterr().out)["checks"]}
+    assert float(told["same translations"]["value"].rstrip("%")) >= 95
+    there, here = told["BLEU in the record, test"], told[f"BLEU in {runtime}, test"]
+    assert float(there["value"]) == pytest.approx(score["test"]["test"]["bleu"]["value"], abs=0.01)
+    assert float(here["value"]) == pytest.approx(float(there["value"]), abs=0.5)
+    assert "first 20 of test" in here["signature"]
+
+
+@needs("transformers")
+def test_generate_reads_its_rules_from_the_folder(scored, tmp_path):
+    import transformers
+
+    results, path, record, score = scored
+    path = with_sentences(path, record, score["sentences"])
+    assert call(results, path, "--to", "huggingface", "--out", str(tmp_path / "out")) == 0
+    __import__("supernet.interop.huggingface.automodels")
+    model = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "out")
+    module, _ = export.load(source.find_candidate(record, None, path, results).folder)
+    words = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")(["a dog sees the cat", "a cat"])
+    ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(x) for x in words["input_ids"]], True, 1)
+    rules = get_task("mt-synthetic-en-de").tier("check", "cpu").decode
+    ours = decode.translate(module, [x[:-1] for x in words["input_ids"]], **rules)
+    rows = model.generate(ids, attention_mask=(ids != 1).long()).tolist()
+    assert [row[1 : row.index(2, 1)] for row in rows] == [hypothesis.tokens for hypothesis in ours]
+
+
+@needs("ctranslate2")
+def test_a_copy_that_is_not_what_its_card_would_say_is_refused(scored, tmp_path, capsys):
+    results, path, record, score = scored
+    perfect = ["a sentence of seven words is here"] * 20
+    forged = score["sentences"] | {"bleu": bleu.sentence_counts(perfect, perfect)}
+    path = with_sentences(path, record, forged)
+    assert call(results, path, "--to", "ctranslate2", "--out", str(tmp_path / "out")) == 2
+    assert "not be what its card says" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_card_shows_a_strangers_text_and_obeys_none_of_it(made):

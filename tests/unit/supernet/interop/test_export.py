@@ -27,7 +27,7 @@ from supernet.weights import SharedSlices
 
 transformers = pytest.importorskip("transformers", reason="needs the extra huggingface")
 
-from supernet.interop.huggingface import export, stock, vocabularies, warm_start  # noqa: E402
+from supernet.interop.huggingface import export, generation, stock, vocabularies, warm_start  # noqa: E402
 from tests.processor import needs_vnni
 
 STOCK, OWN = "stock", "own"
@@ -578,3 +578,46 @@ def test_bad_folders_are_refused_in_one_sentence(tmp_path):
     (folder / "config.json").write_text(json.dumps(other))
     with pytest.raises(InexpressibleError, match="'gpt2': a supernet starts from bert, vit, beit"):
         warm_start.read(folder, layered())
+
+
+def decoded(family, edits, tmp_path, scale=1.5, **rules):
+    """Translations of random sources: by ``supernet.decode``, and by plain ``generate`` of a saved copy."""
+    module, about = exported(family, of(family, 0, **edits))
+    for parameter in module.parameters():
+        parameter.data.mul_(scale)
+    model = export.to_huggingface(module, about)
+    generation.configure(model, **rules)
+    export.save(model, module, tmp_path)
+    draws = np.random.default_rng(0)
+    sources = [draws.integers(4, 40, draws.integers(1, 12)).tolist() for _ in range(24)]
+    ours = [hypothesis.tokens for hypothesis in translate(module, sources, **rules)]
+    return sources, ours, export.reload(model, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("share", "rules"), [("all", {"beam": 1}), ("all", {"beam": 4, "lenpen": 0.6}), ("none", {"min_len": 3})]
+)
+def test_generate_of_our_class_decodes_as_we_do_to_the_limit_of_each_sentence(share, rules, tmp_path):
+    limits = {"max_len_a": 1.0, "max_len_b": 3}
+    sources, ours, model = decoded(
+        pair_family(share), {"decoder_cross_source": [1, -1]}, tmp_path, **rules, **limits
+    )
+    assert {len(tokens) - len(source) for tokens, source in zip(ours, sources, strict=True)} >= {4}
+    assert generation.generate(model, sources) == ours
+    padded = transformers.BatchEncoding(
+        {"input_ids": torch.nn.utils.rnn.pad_sequence([torch.tensor([*s, 2]) for s in sources], True, 1)}
+    )
+    rows = model.generate(**padded).tolist()
+    assert [row[1 : row.index(2, 1)] for row in rows] == ours
+
+
+@pytest.mark.parametrize("rules", [{"beam": 1}, {"beam": 5, "lenpen": 0.6}])
+def test_generate_of_a_stock_class_decodes_as_we_do_where_all_have_one_limit(rules, tmp_path):
+    limits = {"max_len_a": 0.0, "max_len_b": 9}
+    sources, ours, model = decoded(
+        pair_family("all"), {"decoder_cross_source": [-1, -1]}, tmp_path, **rules, **limits
+    )
+    assert type(model).__name__ == "FSMTForConditionalGeneration"
+    assert model.generation_config.max_new_tokens == 10
+    theirs = generation.generate(model, sources)
+    assert sum(a == b for a, b in zip(theirs, ours, strict=True)) >= 23  # its last end token is free
