@@ -5,10 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-PUBLISHED = Path("results")
-"""Default folder of the published records and of the pages made from them."""
-LOCAL = Path("results/local")
-"""Default folder of the records of this machine."""
+from benchmarks.records.folders import PUBLISHED, VARIABLE, local_results
 
 
 def add_json(command: argparse.ArgumentParser) -> None:
@@ -17,11 +14,20 @@ def add_json(command: argparse.ArgumentParser) -> None:
 
 
 def add_results(
-    command: argparse.ArgumentParser, default: Path = LOCAL, help: str = "folder of the results"
+    command: argparse.ArgumentParser, default: Path | None = None, help: str = "folder of the results"
 ) -> None:
-    """Add ``--results``; the help text gets the default appended."""
+    """Add ``--results``; the help text gets the default appended.
+
+    Args:
+        default: None for this machine's results, ``local_results``.
+    """
+    shown = str(default) if default else f"${VARIABLE}, else {PUBLISHED / 'local'}"
     command.add_argument(
-        "--results", type=Path, default=default, metavar="DIR", help=f"{help} (default: {default})"
+        "--results",
+        type=Path,
+        default=default or local_results(),
+        metavar="DIR",
+        help=f"{help} (default: {shown})",
     )
 
 

@@ -14,6 +14,7 @@ from benchmarks.export.request import ExportRequest
 from benchmarks.export.source import find_candidate
 from benchmarks.export.targets import TARGETS
 from benchmarks.records import store
+from benchmarks.records.folders import local_results
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -40,7 +41,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "--time", action="store_true", help="time it there, in turns with PyTorch, on one thread each"
     )
     command.add_argument(
-        "--out", type=Path, metavar="DIR", help="new folder (default: RESULTS/local/exports/...)"
+        "--out", type=Path, metavar="DIR", help="new folder (default: exports/... in the local results)"
     )
     add_results(command, PUBLISHED, "folder with records/ in it")
     add_data_dir(command, "folder of real data, for the vocabulary")
@@ -54,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         UsageError: no such record or candidate, or the target format cannot represent the network.
     """
-    local = store.load_all(options.results / "local", [])
+    local = store.load_all(local_results(options.results), [])
     known = [*{r["id"]: r for r in [*store.load_all(options.results / "records", []), *local]}.values()]
     record, _ = find_record(options.record, known, options.results / "records")
     path = Path(options.record) if Path(options.record).is_file() else None

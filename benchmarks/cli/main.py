@@ -52,6 +52,8 @@ COMMANDS = {
     "validate": Command("validate", "check records that are to be published, or a folder of them"),
     "import": Command("import_network", "import a network from a checkpoint of fairseq or HAT"),
     "export-data": Command("export_data", "write a task's prepared data as a fairseq data-bin"),
+    "pack": Command("pack", "put the records and runs of a suite into one file, for another machine"),
+    "unpack": Command("unpack", "add the records and runs of such a file to the results here"),
     "profiles": Command(
         "profiles", "show declared hardware, this machine, and latency predictors on table profiles"
     ),

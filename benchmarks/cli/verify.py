@@ -13,6 +13,7 @@ from benchmarks.cli.arguments import PUBLISHED, add_data_dir, add_json, add_resu
 from benchmarks.cli.console import print_json
 from benchmarks.cli.record_argument import find_record
 from benchmarks.records import store
+from benchmarks.records.folders import local_results
 from benchmarks.records.record import Record
 from benchmarks.records.text import sanitize
 
@@ -80,7 +81,7 @@ def run(options: argparse.Namespace) -> int:
     if again is not None:
         stored = verdict_files.to_attachment(record, again, verdict)
         # The verdict on a record drawn at random checks the code; to publish a verdict, name the record.
-        home = options.results if options.record else options.results / "local"
+        home = options.results if options.record else local_results(options.results)
         path = verdict_files.VERDICTS.write(home, stored)
     if options.json:
         print_json(verdict_files.to_attachment(record, again, verdict) | {"path": path and str(path)})

@@ -19,6 +19,7 @@ from benchmarks.export.request import ExportRequest, Row, Written
 from benchmarks.export.source import StoredCandidate
 from benchmarks.export.targets import TARGETS, this_machine
 from benchmarks.records import provenance, runtime_latencies, store
+from benchmarks.records.folders import local_results
 from benchmarks.records.store import write_text
 from benchmarks.tasks.datasets import datasets
 
@@ -53,7 +54,7 @@ def export_candidate(request: ExportRequest, target: str, out: Path | None = Non
         UsageError: the folder exists, or the target cannot represent the network.
     """
     stored = request.stored
-    out = out or request.results / "local" / "exports" / f"{stored.label}.{target}"
+    out = out or local_results(request.results) / "exports" / f"{stored.label}.{target}"
     if out.exists():
         raise UsageError(f"{out} is there already: move it away, or name another folder: --out DIR")
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -122,7 +123,7 @@ def _store_latency(
     """Write a latency beside the records among which its own is: the published or the local ones."""
     record, candidate = request.stored.record, request.stored.candidate
     published = (request.results / "records" / store.relative_path(record)).is_file()
-    home = request.results if published else request.results / "local"
+    home = request.results if published else local_results(request.results)
     policy = request.precision or ("deployed" if candidate.get("policy") else "fp32")
     origin = provenance.provenance(started=began, ended=_now())
     runtimes = {name: version(name) for name in ("onnxruntime", "ctranslate2") if find_spec(name) is not None}

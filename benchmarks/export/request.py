@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.export.source import StoredCandidate, Vocabulary, find_vocabulary
 from benchmarks.records.canonical import JsonView
+from benchmarks.records.folders import local_results
 
 if TYPE_CHECKING:
     from torch import nn
@@ -55,7 +56,7 @@ class ExportRequest:
         Raises:
             UsageError: the task or its data is not here, or gives another vocabulary.
         """
-        return find_vocabulary(self.stored, self.results / "local", self.data_dir, self.say, self.start)
+        return find_vocabulary(self.stored, local_results(self.results), self.data_dir, self.say, self.start)
 
 
 @dataclass(frozen=True)

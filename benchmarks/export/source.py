@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.api import UsageError
 from benchmarks.records import store
+from benchmarks.records.folders import local_results
 from benchmarks.records.record import Candidate, Record
 from benchmarks.records.selection import headline_candidates
 from benchmarks.records.text import sanitize
@@ -67,7 +68,7 @@ def find_candidate(record: Record, index: int | None, path: Path | None, results
         record: record of the run.
         index: index of the candidate; see ``choose_candidate``.
         path: file of the record, beside whose store a run leaves its folder; None if it is in no file.
-        results: folder of results, with local ones in ``local``.
+        results: folder of results; see ``local_results`` for local ones.
 
     Raises:
         UsageError: its weights are not on this machine, or differ from the record's digest.
@@ -76,8 +77,8 @@ def find_candidate(record: Record, index: int | None, path: Path | None, results
     # A record of another machine names folders here: nothing but plain names may.
     if not all(re.fullmatch(r"[\w.-]{1,80}", str(spec[part])) for part in ("suite", "tier")):
         raise UsageError(f"record {record['id']} is of no suite and tier that could have run here")
-    local = results / "local"
-    roots = [results, local, local / "verify", Path("results/local"), Path("results/local/verify")]
+    local, here = local_results(results), local_results()
+    roots = [results, local, local / "verify", here, here / "verify"]
     homes = [Folders(root, spec["suite"], spec["tier"]).runs for root in roots]
     depth = len(store.relative_path(record).parts)
     if path is not None and len(path.absolute().parents) > depth:

@@ -20,6 +20,7 @@ from benchmarks.export.source import Vocabulary
 from benchmarks.export.translations import DifferentTranslationsError, TranslationCheck, translation_check
 from benchmarks.hardware import profiles
 from benchmarks.records.canonical import JsonView
+from benchmarks.records.folders import local_results
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -220,7 +221,7 @@ def _comparison_inputs(request: ExportRequest) -> tuple[list[Tensor], str]:
     spec = request.stored.record["spec"]
     try:
         task = starting(get_task(spec["task"]), request.start)
-        cache = Folders(request.results / "local", spec["suite"], spec["tier"]).cache
+        cache = Folders(local_results(request.results), spec["suite"], spec["tier"]).cache
         prepared = prepare(task, task.tier(spec["tier"], "cpu"), cache, request.data_dir, request.say)
     except UsageError:
         return [], f"rows:{ROWS}|random inputs"

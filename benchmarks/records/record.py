@@ -244,6 +244,8 @@ class Origin(TypedDict):
     versions: Mapping[str, str]
     env: Mapping[str, str]
     cpus: int
+    machine: NotRequired[str]
+    """Fingerprint; absent in parts from before it was kept."""
 
 
 class Provenance(_Circumstances, total=False):

@@ -33,6 +33,7 @@ def origin_of(provenance: Provenance) -> Origin:
         "versions": dict(provenance["versions"]),
         "env": dict(provenance["env"]),
         "cpus": provenance["machine"]["cpus"],
+        "machine": provenance["machine"]["fingerprint"],
     }
 
 
@@ -40,6 +41,8 @@ def changes(before: Origin, now: Origin) -> list[str]:
     """Return one phrase for each difference that may change numbers: ``torch 2.11.0, now 2.13.0``."""
     pairs = [(name, before["versions"].get(name), now["versions"].get(name)) for name in DECISIVE]
     pairs.append(("usable processors", str(before["cpus"]), str(now["cpus"])))
+    # Latency limits and probes of two machines differ, though both have one profile.
+    pairs.append(("machine", before.get("machine", now.get("machine")), now.get("machine")))
     return [f"{name} {old}, now {new}" for name, old, new in pairs if old != new]
 
 

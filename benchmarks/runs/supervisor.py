@@ -40,6 +40,8 @@ class SupervisedSearch:
 
     def __init__(self, executor: Executor, job: SearchJob, meter_profile: Profile | None) -> None:
         self.folder, self.allowance = job.folder, float(job.spec.budget["seconds"])
+        # Its clock starts anew with the machine, so an earlier session's heartbeat may look like a later one.
+        self._earlier = read_heartbeat(job.folder).get("at")
         self.worker: WorkerProcess = executor.start(worker.search, job, job.folder / "log.txt")
         self.energy = PhaseEnergy(job.folder, meter_profile, shared=job.jobs)
         self._began = time.monotonic()
@@ -53,8 +55,7 @@ class SupervisedSearch:
     def poll(self) -> list[str]:
         """Read the heartbeat and enforce the clock; return the run's new lines for the user."""
         beat, now = read_heartbeat(self.folder), time.monotonic()
-        # The heartbeat of an earlier session is older.
-        if beat.get("at", 0.0) >= self._began:
+        if beat and beat.get("at") != self._earlier:
             self.beat = beat
             self.energy.phase(beat["phase"])
         self._enforce(now)

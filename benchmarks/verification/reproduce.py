@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks import identity, registry
 from benchmarks.api import UsageError
+from benchmarks.records.folders import local_results
 from benchmarks.records.provenance import source_state
 from benchmarks.records.record import Record
 from benchmarks.records.text import sanitize
@@ -90,7 +91,7 @@ def reproduce(
     if record["status"] == "failed":
         return compare.cannot_tell("the published run failed: it has no figures to compare"), None
     spec, provenance = record["spec"], record["provenance"]
-    folders = Folders(results / "local" / "verify", spec["suite"], spec["tier"])
+    folders = Folders(local_results(results) / "verify", spec["suite"], spec["tier"])
     prepared = rerun.prepare(record, folders, published, method, start_from)
     if prepared.obstacles:
         return compare.cannot_tell(*prepared.obstacles), None

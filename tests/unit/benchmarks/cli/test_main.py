@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks.api import UsageError
 from benchmarks.cli import doctor, main
+from benchmarks.records.folders import local_results
 from tests import ROOT
 from tests.golden_files import FOLDER, require_golden
 
@@ -87,3 +88,14 @@ def test_exit_codes(
     monkeypatch.setattr(doctor, "run", fail)
     assert main.main(["doctor"]) == code
     assert text in capsys.readouterr().err
+
+
+def test_a_variable_names_the_folder_of_this_machines_results(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("SUPERNET_BENCH_RESULTS", str(tmp_path / "mine"))
+    assert main.main(["report", "mt"]) == 2
+    assert str(tmp_path / "mine") in capsys.readouterr().err
+    assert main.main(["report", "mt", "--results", str(tmp_path / "other")]) == 2
+    assert str(tmp_path / "other") in capsys.readouterr().err
+    assert local_results() == tmp_path / "mine" and local_results(Path("x")) == Path("x/local")
+    monkeypatch.setenv("SUPERNET_BENCH_RESULTS", "")
+    assert local_results() == Path("results/local")

@@ -19,7 +19,8 @@ from tests.fake_records import fake
 
 def origin(commit: str = "a" * 40, torch: str = "2.13.0", cpus: int = 2, dirty: str | None = None) -> Any:
     versions = {"python": "3.11.7", "torch": torch, "numpy": "2.4.0", "scipy": "1.0"}
-    return {"commit": commit, "dirty_sha256": dirty, "versions": versions, "env": {}, "cpus": cpus}
+    part = {"commit": commit, "dirty_sha256": dirty, "versions": versions, "env": {}, "cpus": cpus}
+    return part | {"machine": "e" * 16}
 
 
 @pytest.fixture
@@ -41,12 +42,18 @@ def test_parts_of_a_run_are_kept_in_order(tmp_path: Path) -> None:
     [
         (origin(torch="2.11.0"), r"hat seed 1 was begun under torch 2.13.0, now 2.11.0: .*--resume-changed"),
         (origin(cpus=1), "usable processors 2, now 1"),
+        (origin() | {"machine": "f" * 16}, "machine eeeeeeeeeeeeeeee, now ffffffffffffffff"),
     ],
 )
 def test_another_environment_is_refused(tmp_path: Path, now: Any, message: str) -> None:
     origins.enter(tmp_path, origin())
     with pytest.raises(UsageError, match=message):
         origins.check([("hat seed 1", tmp_path)], now)
+
+
+def test_a_part_from_before_machines_were_kept_goes_on(tmp_path: Path) -> None:
+    origins.enter(tmp_path, {k: v for k, v in origin().items() if k != "machine"})  # type: ignore[arg-type]
+    origins.check([("hat seed 1", tmp_path)], origin())
 
 
 def test_another_commit_and_a_run_that_has_not_begun_are_fine(tmp_path: Path) -> None:

@@ -1,0 +1,20 @@
+"""Folders of results: published ones, and those of this machine. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+VARIABLE = "SUPERNET_BENCH_RESULTS"
+"""Environment variable that names the folder of this machine's results."""
+PUBLISHED = Path("results")
+"""Default folder of the published records and of the pages made from them."""
+
+
+def local_results(results: Path = PUBLISHED) -> Path:
+    """Return the folder of this machine's results that belongs to a folder of published ones.
+
+    It is ``local`` therein; for the default folder it is the folder that ``VARIABLE`` names, if any.
+    """
+    named = os.environ.get(VARIABLE)
+    return Path(named).expanduser() if named and results == PUBLISHED else results / "local"
