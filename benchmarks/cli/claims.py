@@ -6,9 +6,10 @@ import argparse
 import sys
 
 from benchmarks.api import UsageError
-from benchmarks.cli.arguments import PUBLISHED, add_json, add_results
+from benchmarks.cli.arguments import add_json, add_results
 from benchmarks.cli.console import print_json, print_rich
 from benchmarks.records import store
+from benchmarks.records.folders import PUBLISHED
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from benchmarks.cli.arguments import PUBLISHED, add_data_dir, add_json, add_results, add_start_from
+from benchmarks.cli.arguments import add_data_dir, add_json, add_results, add_start_from
 from benchmarks.cli.console import print_json
 from benchmarks.cli.record_argument import find_record
 from benchmarks.export.export import export_candidate
@@ -14,7 +14,7 @@ from benchmarks.export.request import ExportRequest
 from benchmarks.export.source import find_candidate
 from benchmarks.export.targets import TARGETS
 from benchmarks.records import store
-from benchmarks.records.folders import local_results
+from benchmarks.records.folders import PUBLISHED, local_results
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:

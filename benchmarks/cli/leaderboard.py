@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 
-from benchmarks.cli.arguments import PUBLISHED, add_results
+from benchmarks.cli.arguments import add_results
+from benchmarks.records.folders import PUBLISHED
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from benchmarks.api import UsageError
 from benchmarks.cli import simq_tables
-from benchmarks.cli.arguments import PUBLISHED, add_data_dir, add_json, add_results
+from benchmarks.cli.arguments import add_data_dir, add_json, add_results
 from benchmarks.cli.console import print_json, print_table
 from benchmarks.records import study_files
+from benchmarks.records.folders import PUBLISHED
 from benchmarks.records.provenance import source_state
 from benchmarks.records.store import write_text
 

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.api import InvalidRecord, UsageError
-from benchmarks.cli.arguments import PUBLISHED, add_json, add_results
+from benchmarks.cli.arguments import add_json, add_results
 from benchmarks.cli.console import print_json
 from benchmarks.leaderboard import submission
 from benchmarks.records import runtime_latencies, store
 from benchmarks.records.attachments import AttachmentKind
+from benchmarks.records.folders import PUBLISHED
 from benchmarks.records.record import Record
 from benchmarks.records.text import sanitize
 

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.cli.arguments import PUBLISHED, add_data_dir, add_json, add_results, add_start_from
+from benchmarks.cli.arguments import add_data_dir, add_json, add_results, add_start_from
 from benchmarks.cli.console import print_json
 from benchmarks.cli.record_argument import find_record
 from benchmarks.records import store
-from benchmarks.records.folders import local_results
+from benchmarks.records.folders import PUBLISHED, local_results
 from benchmarks.records.record import Record
 from benchmarks.records.text import sanitize
 

@@ -49,9 +49,7 @@ def this_machine() -> profiles.Profile:
     return profiles.get(profiles.resolve("auto"))
 
 
-def write_huggingface(
-    request: ExportRequest, module: nn.Module, about: JsonView, out: Path
-) -> Written:
+def write_huggingface(request: ExportRequest, module: nn.Module, about: JsonView, out: Path) -> Written:
     """Write a folder for transformers, with a tokenizer if the network reads text.
 
     A translator's ``generate`` decodes as its record did. A stock class has one limit of length for all
@@ -117,9 +115,7 @@ def _save_translator(
     return distance, check.compare(decode, f"transformers-{version('transformers')}", same=least)
 
 
-def write_ctranslate2(
-    request: ExportRequest, module: nn.Module, about: JsonView, out: Path
-) -> Written:
+def write_ctranslate2(request: ExportRequest, module: nn.Module, about: JsonView, out: Path) -> Written:
     """Write a folder for CTranslate2, and compare BLEU on validation sentences.
 
     Raises:

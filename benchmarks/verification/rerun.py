@@ -228,9 +228,7 @@ def _first(
     return leader
 
 
-def _leader(
-    spec: Spec, profile: Profile, known: Sequence[Record], method: MethodRef
-) -> PlannedRun | None:
+def _leader(spec: Spec, profile: Profile, known: Sequence[Record], method: MethodRef) -> PlannedRun | None:
     """Return the run that a run of ``method`` follows, as planned; None if this code does not run it."""
     beside = next((r for r in known if r["id"] == spec["follows"] and r["status"] != "failed"), None)
     if beside is not None and not method.inherits:  # a record has no weights: they are made again
