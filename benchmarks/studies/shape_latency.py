@@ -122,16 +122,13 @@ def run(data_dir: Path | None, say: Say = lambda line: None) -> StudyOutcome:
 
 def parameters(table: LatencyTable) -> Array:
     """Return millions of parameters ``[n]`` of the networks of a table, with adjacent bottlenecks merged."""
+    from supernet import cost
     from supernet.bert import BertConfig, family_of
-    from supernet.cost import cost
 
     space = table.profile.family.space()
     widths = np.rint(table.features[:, 1:] * space.choices[0].scale).astype(int).tolist()
     family = family_of(space)(space, BertConfig(VOCABULARY))
-    counted = [
-        cost(family, space.architecture({"widths": row}), source_len=128, target_len=1).params
-        for row in widths
-    ]
+    counted = [cost.parameters(family, space.architecture({"widths": row})) for row in widths]
     return np.array(counted) / 1e6
 
 

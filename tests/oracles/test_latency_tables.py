@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks.api import UsageError
+from benchmarks.latency_tables import evaluation
 from benchmarks.latency_tables.evaluation import (
     HEADER,
     PUBLIC_MARGIN,
@@ -36,7 +37,7 @@ def tables(data_dir: Path) -> dict[str, LatencyTable]:
 
 
 @pytest.mark.parametrize("name", sorted(PROFILES))
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3))])
 def test_held_out_error_keeps_both_bounds(tables: dict[str, LatencyTable], name: str, seed: int) -> None:
     row = evaluate(tables[name], splits=8, seed=seed)
     assert (row.fitted, row.held_out) == (500, len(tables[name].ms) - 500)
@@ -222,6 +223,13 @@ def test_checksums_are_those_of_the_manifest(data_dir: Path) -> None:
         assert hashlib.sha256(gzip.decompress(raw)).hexdigest() == profile.sha256
 
 
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Predict every row by itself: for tests that look at no error."""
+    monkeypatch.setattr(evaluation, "cross_predict", lambda table, rng: table.ms)
+
+
+@pytest.mark.usefixtures("quick")
 def test_the_printed_table_has_a_row_a_profile(data_dir: Path, tables: dict[str, LatencyTable]) -> None:
     rows = evaluate_tables(data_dir, splits=1)
     cells = as_text(rows)
@@ -289,6 +297,7 @@ def test_a_table_that_cannot_be_fetched_says_so(tmp_path: Path) -> None:
         load(profile, tmp_path)
 
 
+@pytest.mark.usefixtures("quick")
 def test_tables_that_nobody_can_fetch_may_be_absent(
     tmp_path: Path, data_dir: Path, tables: dict[str, LatencyTable]
 ) -> None:

@@ -21,7 +21,7 @@ def test_macs_equal_those_torch_counts_on_the_built_module(name: str, share: str
     space = get_space(name)
     family = Seq2SeqFamily(space, Seq2SeqConfig(97, 97, share=share))
     rng = np.random.default_rng(7)
-    for arch in (space.largest(), space.smallest(), space.sample(rng), space.sample(rng)):
+    for arch in (space.largest(), space.smallest(), space.sample(rng)):
         with torch.device("meta"):
             model = family.build(arch)
             source, target = torch.zeros(1, 11, dtype=torch.long), torch.zeros(1, 7, dtype=torch.long)

@@ -134,7 +134,7 @@ def test_equals_fairseqs_rules_for_any_batch(
 @settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 20),
-    sources=st.lists(st.lists(WORDS, max_size=9), min_size=2, max_size=12),
+    sources=st.lists(st.lists(WORDS, max_size=9), min_size=2, max_size=6),
     beam=st.integers(1, 5),
     sentences=st.integers(1, 5),
     tokens=st.integers(1, 40),

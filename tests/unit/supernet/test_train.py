@@ -222,6 +222,7 @@ def ranked(number: int, world: int) -> tuple[Trainer, Limited]:
     return Trainer(net, Recipe(), Sandwich(), 0), Limited(1000 + 300 * number, rank=number, world=world)
 
 
+@pytest.mark.slow
 def test_two_ranks_under_torchrun_train_as_one_process_on_both_batches(tmp_path) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command += ["-m", "tests.unit.supernet.two_ranks", str(tmp_path)]

@@ -90,6 +90,7 @@ def test_the_board_refuses_an_interval_outside_its_range(name, tmp_path, monkeyp
 
     for record in wild():
         store.write(tmp_path / "records", record)
+    monkeypatch.setattr(build, "DETAILED", 1)  # no plots
     assert build.build(tmp_path)
     monkeypatch.setattr(intervals, "bounded", plain)
     table = build_table(wild())
@@ -306,13 +307,14 @@ def test_networks_at_the_level_of_word_frequencies_are_counted_from_the_records(
     assert notes.notices("t", "paper", table.lines) == []
 
 
-def test_a_smaller_board_names_what_it_differs_in_and_compares_without_hat(tmp_path):
+def test_a_smaller_board_names_what_it_differs_in_and_compares_without_hat(tmp_path, monkeypatch):
     many = study(("hat", "mos-layer"), 3, limits=(0.6,))
     few = study(("mos-neuron", "scratch"), 2, limits=(0.6,))
     for record in few:
         record["spec"]["settings_sha256"] = "ab" * 32
     for record in [*many, *map(integrity.seal, few)]:
         store.write(tmp_path / "records", record)
+    monkeypatch.setattr(build, "DETAILED", 1)  # no plots
     build.build(tmp_path)
     groups = json.loads((tmp_path / "leaderboard.json").read_text())["groups"]
     smaller = next(g for g in groups if g["title"].endswith(")"))

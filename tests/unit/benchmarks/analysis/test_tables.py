@@ -510,7 +510,7 @@ def every_text(table):
     return [console.file.getvalue(), markdown(table, "t"), data_formats.csv(table), latex(table), data]
 
 
-@settings(deadline=None, max_examples=12)
+@settings(deadline=None, max_examples=6)
 @given(st.integers(1, 5), st.sampled_from(METHODS), st.booleans(), st.sampled_from(["smoke", "small"]))
 def test_below_six_paired_seeds_no_output_says_significant(seeds, other, counts, tier):
     found = study(("hat", other) if other != "hat" else ("hat",), seeds, limits=(0.6,), tier=tier)

@@ -299,7 +299,7 @@ def interval_rule(effects):
 def test_at_most_one_family_in_twenty_has_a_wrong_verdict_over_both_looks(monkeypatch):
     family = [replace(BY_ID["mos-bleu-at-limit"], id=f"claim-{i}") for i in range(3)]
     group = [run_summary.summarize(run("hat", 1), keep=False)]
-    rng, draws, wrong, before = np.random.default_rng(14), 1500, 0, 0
+    rng, draws, wrong, before = np.random.default_rng(14), 1000, 0, 0
     drawn = {}
     monkeypatch.setattr(
         judge,

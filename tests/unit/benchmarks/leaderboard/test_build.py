@@ -183,7 +183,7 @@ def data(path):
 def test_a_large_board_read_by_many_processes_is_that_of_one_and_its_rows_find_their_runs(
     tmp_path, monkeypatch
 ):
-    many(tmp_path / "records", 230, methods=6, seeds=20, sentences=60)
+    many(tmp_path / "records", 120, methods=6, seeds=10, sentences=60)
     store.write(tmp_path / "records", fake("hat", tier="small"))  # one that claims look at
     monkeypatch.setattr(build, "DETAILED", 100)
     monkeypatch.setattr(build, "AT_ONCE", run_files.RUNS_A_FILE)

@@ -110,7 +110,7 @@ def test_everything_else_is_in_the_digest(path, value):
         integrity.validate(edit(unsealed_fields(fake()), path, value))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.sampled_from(leaves(fake(limits=(0.5,)))), st.data())
 def test_any_single_change_of_any_leaf_is_named(path, data):
     record = fake(limits=(0.5,))

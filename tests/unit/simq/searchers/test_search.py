@@ -209,13 +209,12 @@ def test_the_public_code_measures_points_again() -> None:
 
 def test_the_same_seed_gives_the_same_run_under_any_hash_seed() -> None:
     names = [*SEARCHERS]
-    told = []
+    outputs = []
     for seed in ("0", "1"):
         env = os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)}
         command = [sys.executable, "-m", "tests.unit.simq.problems", *names]
-        ended = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
-        told.append(ended.stdout)
-    assert told[0] == told[1] and len(told[0].splitlines()) == len(names)
+        outputs.append(subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout)
+    assert outputs[0] == outputs[1] and len(outputs[0].splitlines()) == len(names)
 
 
 def test_fronts_and_gains_agree_with_moocore() -> None:
