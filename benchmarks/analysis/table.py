@@ -11,8 +11,18 @@ from functools import cached_property
 
 import pandas as pd
 
-from benchmarks.analysis import attachment_columns, comparisons, notes, progress, rows, spending, test_sets
+from benchmarks.analysis import (
+    attachment_columns,
+    carbon,
+    comparisons,
+    notes,
+    progress,
+    rows,
+    spending,
+    test_sets,
+)
 from benchmarks.analysis.attachment_columns import Attached, RuntimeColumn, VerdictLine
+from benchmarks.analysis.carbon import CarbonDeclaration, Emissions
 from benchmarks.analysis.number_format import Row
 from benchmarks.analysis.progress import Progress
 from benchmarks.analysis.row_details import RowDetails, row_details
@@ -78,6 +88,13 @@ class Table:
     """Record id -> why that run is not compared."""
     before: dict[str, tuple[float, float]]
     """Record id -> seconds and joules of the runs that a run follows."""
+    carbon: CarbonDeclaration | None = None
+    """Declared carbon intensity and PUE; None: no emissions are shown."""
+
+    @property
+    def emissions(self) -> list[Emissions]:
+        """Emissions of each method's search under ``carbon``; none if nothing was declared."""
+        return carbon.emissions(self.each, self.carbon) if self.carbon else []
 
     @cached_property
     def sets(self) -> pd.DataFrame:

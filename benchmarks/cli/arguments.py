@@ -59,6 +59,17 @@ def add_method_options(command: argparse.ArgumentParser) -> None:
     )
 
 
+def add_carbon(command: argparse.ArgumentParser) -> None:
+    """Add ``--carbon-intensity`` and ``--pue``."""
+    command.add_argument(
+        "--carbon-intensity",
+        type=float,
+        metavar="G",
+        help="g CO2e a kWh of your grid: the report shows emissions, apart from joules",
+    )
+    command.add_argument("--pue", type=float, metavar="X", help="power usage effectiveness (default: 1)")
+
+
 def positive(text: str) -> int:
     """Return the positive integer of an argument.
 

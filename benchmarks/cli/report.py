@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 
+from benchmarks.analysis import carbon
+from benchmarks.analysis.carbon import CarbonDeclaration
 from benchmarks.api import UsageError
-from benchmarks.cli.arguments import add_json, add_results
+from benchmarks.cli.arguments import add_carbon, add_json, add_results
 from benchmarks.cli.console import print_json, print_rich
 from benchmarks.records import store
 from benchmarks.records.record import Record
@@ -23,6 +26,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("suite", nargs="?", default="mt", help="suite (default: mt)")
     command.add_argument("--tier", default="smoke", help="tier (default: smoke)")
     command.add_argument("--baseline", metavar="METHOD", help="method that the others are compared with")
+    add_carbon(command)
     add_json(command)
 
 
@@ -32,6 +36,7 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         UsageError: there are no records.
     """
+    emissions = carbon.declared(options.carbon_intensity, options.pue)
     folders = Folders(options.results, options.suite, options.tier)
     problems: list[str] = []
     records = store.load_all(folders.store, problems)
@@ -42,12 +47,17 @@ def run(options: argparse.Namespace) -> int:
             f"no records in {folders.store}\n"
             f"make some: supernet-bench run {options.suite} --tier {options.tier}"
         )
-    write_reports(records, folders, as_json=options.json, baseline=options.baseline)
+    write_reports(records, folders, as_json=options.json, baseline=options.baseline, emissions=emissions)
     return 0
 
 
 def write_reports(
-    records: Sequence[Record], folders: Folders, *, as_json: bool, baseline: str | None
+    records: Sequence[Record],
+    folders: Folders,
+    *,
+    as_json: bool,
+    baseline: str | None,
+    emissions: CarbonDeclaration | None = None,
 ) -> None:
     """Write one report for each group of comparable records, and a site of all; print tables and paths."""
     from benchmarks.analysis.table import build_from_runs
@@ -65,7 +75,8 @@ def write_reports(
     documents: list[object] = []
     comparisons: list[local_site.Comparison] = []
     for number, group in enumerate(groups, 1):
-        table, home = build_from_runs(group, baseline), folders.home
+        table = replace(build_from_runs(group, baseline), carbon=emissions)
+        home = folders.home
         if len(groups) > 1:
             home = home / "reports" / f"{number}-{table.shared['task']}-{table.shared['profile']}"
         written = files.write_report(table, home)

@@ -7,9 +7,11 @@ import shutil
 import sys
 from collections.abc import Sequence
 
+from benchmarks.analysis import carbon
+from benchmarks.analysis.carbon import CarbonDeclaration
 from benchmarks.api import UsageError
 from benchmarks.cli import plan as plan_command
-from benchmarks.cli.arguments import add_json, positive
+from benchmarks.cli.arguments import add_carbon, add_json, positive
 from benchmarks.cli.report import write_reports
 from benchmarks.records.canonical import JsonView
 from benchmarks.runs.execution import exclusive, execute
@@ -52,6 +54,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         action="store_true",
         help="go on with runs begun under another torch, Python or processor count; records name both",
     )
+    add_carbon(command)
     add_json(command)
 
 
@@ -65,6 +68,7 @@ def run(options: argparse.Namespace) -> int:
         return plan_command.run(options)
     if not options.checkpoint_seconds >= 0:
         raise UsageError(f"--checkpoint-seconds {options.checkpoint_seconds:g}: zero or more")
+    emissions = carbon.declared(options.carbon_intensity, options.pue)
     plan, tasks, profile = plan_command.build_plan(options)
     if not options.json:
         plan_command.print_plan(plan, profile, runs=False)
@@ -84,10 +88,10 @@ def run(options: argparse.Namespace) -> int:
                 for planned in plan.pending:
                     shutil.rmtree(plan.folders.runs / planned.spec.id, ignore_errors=True)
             execute(plan, tasks, profile, run_options, console, preload=REPORT_MODULES)
-    return report(plan, as_json=options.json)
+    return report(plan, as_json=options.json, emissions=emissions)
 
 
-def report(plan: Plan, *, as_json: bool) -> int:
+def report(plan: Plan, *, as_json: bool, emissions: CarbonDeclaration | None = None) -> int:
     """Print the tables of a plan's records and its unfinished runs; return the exit code."""
     # A record outside the plan that one of its runs builds on is not part of the table.
     records = [run.record for run in plan.runs if run.record is not None]
@@ -95,7 +99,7 @@ def report(plan: Plan, *, as_json: bool) -> int:
     stopped = [run for run in plan.runs if run.state == "stopped"]
     comparable = any(run.record is not None and run.record["status"] == "done" for run in plan.runs)
     if records:
-        write_reports(records, plan.folders, as_json=as_json, baseline=None)
+        write_reports(records, plan.folders, as_json=as_json, baseline=None, emissions=emissions)
     elif not as_json:
         print("no records: every run was skipped")
     out = sys.stderr if as_json else sys.stdout

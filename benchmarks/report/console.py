@@ -55,6 +55,10 @@ class TerminalTable:
         yield Text()
         for line in [*self.table.failures, *texts.footnotes(self.table)]:
             yield Padding(Text(line, style="dim"), (0, 0, 0, 1))
+        if self.table.carbon is not None:
+            yield Text("\nemissions of the search, as declared", style="bold")
+            yield rich_table(texts.emissions(self.table))
+            yield Padding(Text(texts.emissions_note(self.table), style="dim"), (0, 0, 0, 1))
         if len(self.table.comparisons):
             yield Text(f"\nagainst {self.table.baseline}, paired over seeds", style="bold")
             yield rich_table(texts.paired_differences(self.table).rename(columns=_SHORTER))

@@ -68,7 +68,16 @@ def as_json(table: Table, only: Collection[str] = ()) -> dict[str, Json]:
         "notices": lambda: table.notices,
         "notes": lambda: table.notes,
     }
+    if table.carbon is not None:
+        fields = {**fields, "emissions": lambda: _emissions(table)}
     return {name: compute() for name, compute in fields.items() if not only or name in only}
+
+
+def _emissions(table: Table) -> Json:
+    """Return the emissions and their declaration."""
+    assert table.carbon is not None
+    rows = _plain_rows([line._asdict() for line in table.emissions])
+    return {"declared": asdict(table.carbon), "rows": rows}
 
 
 def _reference(table: Table) -> dict[str, float] | None:

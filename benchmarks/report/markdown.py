@@ -23,6 +23,12 @@ def markdown(table: Table, title: str, level: int = 1) -> str:
         parts.append("\n".join([f"> **{conclusion}**", ">", *(f"> - {reason}" for reason in reasons)]))
     parts.append(markdown_table(texts.cells(table)))
     parts.append(_bullets(texts.footnotes(table)))
+    if table.carbon is not None:
+        parts += [
+            f"{inner} Emissions of the search, as declared",
+            escape_markdown(texts.emissions_note(table)),
+        ]
+        parts.append(markdown_table(texts.emissions(table)))
     if table.failures:
         parts += [f"{inner} Runs that did not end well", _bullets(table.failures)]
     if table.verdicts:

@@ -161,6 +161,31 @@ def second_runs(table: Table) -> pd.DataFrame:
     )
 
 
+def emissions(table: Table) -> pd.DataFrame:
+    """Return the emissions under the declared carbon intensity as texts."""
+    return pd.DataFrame(
+        [
+            {
+                "method": sanitize(line.method, 60),
+                "kJ, as above": sig(line.joules / 1e3),
+                "kJ x PUE": sig(line.joules_with_pue / 1e3),
+                "g CO2e": sig(line.grams_co2e),
+            }
+            for line in table.emissions
+        ]
+    )
+
+
+def emissions_note(table: Table) -> str:
+    """Return the origin of the emissions; empty if nothing was declared."""
+    if table.carbon is None:
+        return ""
+    return (
+        f"Not measured: kJ of the search, times {table.carbon.text}, as declared for this report. No record"
+        " holds these figures, and no run is compared by them."
+    )
+
+
 def caption(table: Table) -> str:
     """Return task, tier, profile and allowance in one line."""
     shared = table.shared
