@@ -79,7 +79,7 @@ def env(session: nox.Session) -> None:
         return
     stamp.unlink(missing_ok=True)
     find_links = {"UV_FIND_LINKS": os.environ.get("PIP_FIND_LINKS", "")}  # for `nox -db uv`; pip has its own
-    package = ".[browser,ctranslate2,huggingface,lint,onnx,parquet,test]"
+    package = ".[browser,ctranslate2,huggingface,japanese,lint,onnx,parquet,test]"
     session.install("--constraint", "constraints.txt", "--editable", package, env=find_links)
     stamp.write_text(digest.hexdigest())
 

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from benchmarks.tasks.folders.sources import TaskFlags
 
 from benchmarks.records.folders import PUBLISHED, VARIABLE, local_results
 
@@ -36,6 +41,25 @@ def add_data_dir(
 ) -> None:
     """Add ``--data-dir``."""
     command.add_argument("--data-dir", type=Path, metavar="DIR", help=help)
+
+
+def add_task_flags(command: argparse.ArgumentParser) -> None:
+    """Add what goes with ``--task text:FOLDER`` and its like."""
+    command.add_argument("--source", metavar="LANG", help="of text:FOLDER: language of the source side")
+    command.add_argument("--target", metavar="LANG", help="of text:FOLDER: language of the target side")
+    command.add_argument(
+        "--task-settings",
+        type=Path,
+        metavar="FILE",
+        help="TOML with settings of a task of your own (default: task.toml in its folder)",
+    )
+
+
+def task_flags(options: argparse.Namespace) -> TaskFlags:
+    """Return the values of ``add_task_flags``."""
+    from benchmarks.tasks.folders.sources import TaskFlags
+
+    return TaskFlags(options.source, options.target, options.task_settings)
 
 
 def add_start_from(command: argparse.ArgumentParser) -> None:
@@ -81,3 +105,20 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text}: at least 1")
     return number
+
+
+def split_words(text: str, exists: Callable[[str], bool]) -> list[str]:
+    """Return the words of ``A,B``; a word for which ``exists`` holds may contain commas.
+
+    Args:
+        text: words joined by commas.
+        exists: whether a word with commas in it is one word, such as the path of an existing file.
+    """
+    words: list[str] = []
+    parts = text.split(",")
+    while parts:
+        counts = range(len(parts), 1, -1)
+        longest = next((n for n in counts if exists(",".join(parts[:n]).strip())), 1)
+        words.append(",".join(parts[:longest]).strip())
+        parts = parts[longest:]
+    return [word for word in words if word]

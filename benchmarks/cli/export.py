@@ -15,6 +15,7 @@ from benchmarks.export.source import find_candidate
 from benchmarks.export.targets import TARGETS
 from benchmarks.records import store
 from benchmarks.records.folders import PUBLISHED, local_results
+from benchmarks.runs.declared import restore
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -58,6 +59,7 @@ def run(options: argparse.Namespace) -> int:
     local = store.load_all(local_results(options.results), [])
     known = [*{r["id"]: r for r in [*store.load_all(options.results / "records", []), *local]}.values()]
     record, _ = find_record(options.record, known, options.results / "records")
+    restore(record, options.data_dir)
     path = Path(options.record) if Path(options.record).is_file() else None
     stored = find_candidate(record, options.candidate, path, options.results)
     request = ExportRequest(

@@ -7,19 +7,20 @@ import shlex
 import sys
 from pathlib import Path
 
-from benchmarks.cli.arguments import add_data_dir, add_json, add_results
+from benchmarks.cli.arguments import add_data_dir, add_json, add_results, add_task_flags, task_flags
 from benchmarks.cli.console import print_json
 from benchmarks.cli.import_network import require_new_folder
-from benchmarks.tasks import get_task
+from benchmarks.tasks.folders.sources import find
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
-    command.add_argument("task", metavar="TASK", help="a translation task, such as mt-multi30k-en-de")
+    command.add_argument("task", metavar="TASK", help="a translation task, or text:FOLDER")
     command.add_argument("--to", required=True, type=Path, metavar="FOLDER", help="new folder, the data-bin")
     command.add_argument(
         "--tier", default="small", help="tier whose data and vocabulary are written (default: small)"
     )
+    add_task_flags(command)
     add_data_dir(command)
     add_results(command)
     add_json(command)
@@ -33,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
     """
     from benchmarks.tasks import fairseq_data
 
-    task = fairseq_data.require_translation(get_task(options.task))
+    task = fairseq_data.require_translation(find(options.task, task_flags(options)))
     languages = task.languages
     tier = task.tier(options.tier, "cpu")
     require_new_folder(options.to)

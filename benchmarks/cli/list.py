@@ -96,11 +96,14 @@ def option_row(option: Option) -> dict[str, object]:
 
 def task_rows() -> list[Row]:
     """Return one row a task and tier."""
-    from benchmarks.tasks import DEVICES, get_task, task_names
+    from benchmarks.tasks import DEVICES, tasks_by_name
 
     rows: list[Row] = []
-    for name in sorted(task_names()):
-        task = get_task(name)
+    for name, task in tasks_by_name().items():
+        if isinstance(task, UsageError):
+            rows.append({"name": name, **dict.fromkeys(("suite", "tier", "space", "metric"), "")})
+            rows[-1] = {**rows[-1], "budget": f"broken: {task}"}
+            continue
         for tier_name in task.tiers():
             tiers = {device: task.tier(tier_name, device) for device in DEVICES}
             budgets = {device: tier.budget for device, tier in tiers.items()}

@@ -47,6 +47,7 @@ COMMANDS = {
     "leaderboard": Command("leaderboard", "rebuild the leaderboard from the published records"),
     "claims": Command("claims", "judge each claim of the papers by the records"),
     "test-method": Command("test_method", "check that a method obeys the rules"),
+    "test-task": Command("test_task", "check that a task obeys the rules"),
     "verify": Command("verify", "run a published record again and report whether it reproduces"),
     "export": Command("export", "export a row's network to another runtime, and check it there"),
     "validate": Command("validate", "check records that are to be published, or a folder of them"),

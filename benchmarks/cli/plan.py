@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -11,21 +12,28 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks import registry
 from benchmarks.api import UsageError
-from benchmarks.cli.arguments import add_data_dir, add_json, add_method_options, add_results, add_start_from
+from benchmarks.cli.arguments import (
+    add_data_dir,
+    add_json,
+    add_method_options,
+    add_results,
+    add_start_from,
+    add_task_flags,
+)
 from benchmarks.cli.configuration import Configuration, add_config, effective, located, to_yaml
 from benchmarks.cli.console import print_json, print_table
-from benchmarks.hardware import profiles
+from benchmarks.cli.selection import select_methods, select_tasks
+from benchmarks.hardware import own, profiles
 from benchmarks.hardware.profiles import Profile
 from benchmarks.options import parse
 from benchmarks.records import provenance
 from benchmarks.records.spec import SELF, TRIALS
 from benchmarks.registry import MethodRef
-from benchmarks.runs import repeat
+from benchmarks.runs import declared, repeat
 from benchmarks.runs.estimate import estimate_runs, format_duration
 from benchmarks.runs.plan import Folders, Plan, PlannedRun, PlanRequest, lay_out, parse_seeds, scale_budget
-from benchmarks.tasks import Task, code_digest, data_digest, get_task, starting, task_names
+from benchmarks.tasks import Task, code_digest, data_digest, prepare, starting
 
 COLUMNS = ("method", "seed", "task", "run", "state", "estimate", "basis")
 """Columns of the table of runs."""
@@ -52,7 +60,13 @@ def add_selection(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--tier", default="smoke", help="smoke (minutes), small (real data) or paper (default: smoke)"
     )
-    command.add_argument("--task", metavar="T,T", help="tasks of the suite (default: the tier's own)")
+    command.add_argument(
+        "--task",
+        metavar="T,T",
+        help="tasks of the suite, or your own: text:FOLDER, mlm:FOLDER, images:FOLDER, FILE.py:Class"
+        " (default: the tier's own)",
+    )
+    add_task_flags(command)
     command.add_argument(
         "--methods", metavar="M,M", help="methods, installed or path.py:Class (default: all installed)"
     )
@@ -62,7 +76,10 @@ def add_selection(command: argparse.ArgumentParser) -> None:
         help="number of seeds (3: seeds 1 to 3), or the seeds (1,4) (default: the tier's own)",
     )
     command.add_argument(
-        "--profile", default="auto", help="hardware profile, auto or undeclared (default: auto)"
+        "--profile",
+        default="auto",
+        help="hardware profile, a file of your own (supernet-bench profiles new), auto or undeclared"
+        " (default: auto)",
     )
     add_data_dir(command)
     add_start_from(command)
@@ -83,7 +100,7 @@ def add_selection(command: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the plan; return 0."""
     plan, tasks, profile = build_plan(options)
-    study = effective(options, plan, _select_methods(options, tasks[0]))
+    study = effective(options, plan, select_methods(options, tasks[0]))
     if options.json:
         print_json({"study": study, **plan.to_dict()})
     else:
@@ -105,12 +122,14 @@ def build_plan(options: argparse.Namespace) -> PlannedSuite:
     for scale in scales:
         with located(study, "budget-scale", scale):
             scale_budget(dict.fromkeys(("tokens", "evaluations", "probes", "seconds"), 1.0), scale)
-    tasks = _select_tasks(options)
+    tasks = select_tasks(options)
     with located(study, "start-from", options.start_from):
         tasks = [starting(task, options.start_from) for task in tasks]
-    methods = _select_methods(options, tasks[0])
+    methods = select_methods(options, tasks[0])
     with located(study, "profile", options.profile):
-        profile = profiles.enforce(profiles.resolve(options.profile))
+        own_file = own.is_file_word(options.profile)
+        word = own.declare_file(options.profile) if own_file else options.profile
+        profile = profiles.enforce(profiles.resolve(word))
     tier = tasks[0].tier(options.tier, profile.device)
     folders = Folders(options.results, options.suite, options.tier)
     with located(study, "seeds", options.seeds):
@@ -136,84 +155,30 @@ def build_plan(options: argparse.Namespace) -> PlannedSuite:
         estimate_runs(part, scaled)
         plan.runs += part.runs
         plan.notes += [note for note in part.notes if note not in plan.notes]
+    _require_same_profile(plan, profile)
+    for task in tasks:
+        plan.notes += _data_notes(task, options, profile.device, folders.cache)
     if plan.pending:
         methods_by_source = {run.method.source: run.method for run in plan.pending}
         plan.notes += _unpublishable(methods_by_source.values())
     return PlannedSuite(plan, tasks, profile)
 
 
-def _select_tasks(options: argparse.Namespace) -> list[Task]:
-    """Return the tasks of ``--task``, by default the suite's first that has the tier.
+def _require_same_profile(plan: Plan, profile: Profile) -> None:
+    """Refuse a profile of the user's that has changed since one of the plan's runs was made under it.
 
     Raises:
-        UsageError: no such suite, tier or task, or a task without the tier.
+        UsageError: it has changed.
     """
-    study = options.configuration
-    installed = {name: get_task(name) for name in task_names()}
-    suites = sorted({task.suite for task in installed.values()})
-    then = "list them: supernet-bench list tasks"
-    if options.suite is None:
-        raise UsageError(f"no suite: name one, such as {suites[0]}\nknown: {' '.join(suites)}\n{then}")
-    with located(study, "suite", options.suite):
-        if options.suite not in suites:
-            raise registry.unknown("suite", options.suite, suites, then)
-    of_suite = {name: task for name, task in installed.items() if task.suite == options.suite}
-    tiers = sorted({tier for task in of_suite.values() for tier in task.tiers()})
-    with located(study, "tier", options.tier):
-        if options.tier not in tiers:
-            raise registry.unknown("tier", options.tier, tiers, then)
-    if not options.task:
-        return [next(task for task in of_suite.values() if options.tier in task.tiers())]
-    names = options.task if isinstance(options.task, list) else [options.task]
-    words = [word.strip() for name in names for word in name.split(",")]
-    selected = []
-    for name in dict.fromkeys(words):
-        with located(study, "task", name):
-            if name not in of_suite:
-                raise registry.unknown("task", name, of_suite, then)
-            if options.tier not in of_suite[name].tiers():
-                has = " ".join(of_suite[name].tiers())
-                raise UsageError(f"task '{name}' has no tier '{options.tier}'; it has: {has}")
-        selected.append(of_suite[name])
-    return selected
-
-
-def _select_methods(options: argparse.Namespace, task: Task) -> dict[str, MethodRef]:
-    """Return the methods of ``--methods`` by word, by default all installed ones that suit the task.
-
-    Raises:
-        UsageError: no such method, or none at all.
-    """
-    if isinstance(options.methods, list):
-        names = [name for word in options.methods for name in split_methods(word)]
-    else:
-        names = split_methods(options.methods) if options.methods else sorted(registry.installed())
-    methods = {}
-    for name in names:
-        with located(options.configuration, "methods", name):
-            methods[name] = registry.find(name)
-    if not options.methods:
-        suites = (task.suite,) if getattr(task, "own_methods", False) else (None, task.suite)
-        methods = {name: method for name, method in methods.items() if method.suite in suites}
-    if not methods:
-        raise UsageError("--methods: none given, and none installed\nlist them: supernet-bench list methods")
-    return methods
-
-
-def split_methods(text: str) -> list[str]:
-    """Return the methods of ``--methods M,M``; the path of an existing file may contain commas."""
-    names: list[str] = []
-    parts = text.split(",")
-    while parts:
-        longest = 1
-        for count in range(len(parts), 1, -1):
-            path, _, class_name = ",".join(parts[:count]).rpartition(":")
-            if "," not in class_name and path.endswith(".py") and Path(path.strip()).expanduser().is_file():
-                longest = count
-                break
-        names.append(",".join(parts[:longest]).strip())
-        parts = parts[longest:]
-    return [name for name in names if name]
+    for run in plan.runs:
+        if run.record is None:
+            continue
+        now = declared.describe(run.spec.task, profile).get("profile")
+        if run.record.get("declared", {}).get("profile") != (now and json.loads(json.dumps(now))):
+            raise UsageError(
+                f"profile '{profile.name}' has changed since {run.label} was run under it\n"
+                "rename the file to its next version, such as mine.v2.toml"
+            )
 
 
 def _unpublishable(methods: Iterable[MethodRef]) -> list[str]:
@@ -238,14 +203,23 @@ def _data_digest(task: Task, options: argparse.Namespace, device: str, cache: Pa
     return data_digest(task, tier, cache, options.data_dir, lambda line: print(line, file=sys.stderr))
 
 
+def _data_notes(task: Task, options: argparse.Namespace, device: str, cache: Path) -> list[str]:
+    """Return how a task read its data, for tasks that state it."""
+    if not hasattr(task, "notes"):
+        return []
+    tier = task.tier(options.tier, device)
+    prepared = prepare(task, tier, cache, options.data_dir, lambda line: print(line, file=sys.stderr))
+    return [f"{task.name}: {note}" for note in task.notes(prepared)]
+
+
 def print_plan(plan: Plan, profile: Profile, *, runs: bool) -> None:
     """Print the head and the totals of a plan.
 
     Args:
         runs: print the table of all runs too.
     """
-    declared = profile.name != profiles.UNDECLARED
-    match = " (this machine matches)" if declared else " (never compared with declared ones)"
+    named = profile.name != profiles.UNDECLARED
+    match = " (this machine matches)" if named else " (never compared with declared ones)"
     tasks = ", ".join(dict.fromkeys(run.spec.task for run in plan.runs))
     head = [f"suite {plan.folders.suite}", f"tier {plan.folders.tier}", f"task {tasks}"]
     head.append(f"profile {profile.name}{match}")

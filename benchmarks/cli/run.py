@@ -13,6 +13,7 @@ from benchmarks.api import UsageError
 from benchmarks.cli import plan as plan_command
 from benchmarks.cli.arguments import add_carbon, add_json, positive
 from benchmarks.cli.report import write_reports
+from benchmarks.hardware.probe import require_linux
 from benchmarks.records.canonical import JsonView
 from benchmarks.runs.execution import exclusive, execute
 from benchmarks.runs.options import RunOptions
@@ -69,6 +70,7 @@ def run(options: argparse.Namespace) -> int:
     if not options.checkpoint_seconds >= 0:
         raise UsageError(f"--checkpoint-seconds {options.checkpoint_seconds:g}: zero or more")
     emissions = carbon.declared(options.carbon_intensity, options.pue)
+    require_linux()
     plan, tasks, profile = plan_command.build_plan(options)
     if not options.json:
         plan_command.print_plan(plan, profile, runs=False)

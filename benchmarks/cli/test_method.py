@@ -10,7 +10,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from benchmarks import registry
-from benchmarks.cli.arguments import add_data_dir, add_json, add_method_options, add_results
+from benchmarks.cli.arguments import (
+    add_data_dir,
+    add_json,
+    add_method_options,
+    add_results,
+    add_task_flags,
+    task_flags,
+)
 from benchmarks.cli.console import print_json, print_table
 from benchmarks.options import checked, parse
 from benchmarks.runs.execution import exclusive
@@ -28,6 +35,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
     command.add_argument("methods", nargs="+", metavar="METHOD", help="methods, installed or path.py:Class")
     command.add_argument("--task", metavar="T", help=f"task of the test runs (default: {TASK})")
+    add_task_flags(command)
     command.add_argument("--tier", help=f"tier of the task (default: {TIER}, else its smallest)")
     add_method_options(command)
     add_data_dir(command, "folder of real data, if the task needs some")
@@ -48,9 +56,10 @@ def run(options: argparse.Namespace) -> int:
         raise registry.unknown("tested method", name, [r.name for r in refs], then)
     chosen = {ref.name: checked(ref.name, ref.options, given.get(ref.name, {})) for ref in refs}
     from benchmarks.runs.executor import Executor
-    from benchmarks.tasks import get_task, prepare
+    from benchmarks.tasks import prepare
+    from benchmarks.tasks.folders.sources import find
 
-    task = get_task(options.task or TASK)
+    task = find(options.task or TASK, task_flags(options))
     tier_name = options.tier or (TIER if TIER in task.tiers() else task.tiers()[0])
     tier = task.tier(tier_name, "cpu")
     executor = Executor()
@@ -72,7 +81,7 @@ def run(options: argparse.Namespace) -> int:
             about["ok"] = not any(check.verdict == FAILED for check in checks)
             shown.append(about | {"checks": [check.to_dict() for check in checks]})
             if not options.json:
-                _show(checks, os.path.relpath(own / UNDISTURBED / "log.txt"))
+                show_checks(checks, os.path.relpath(own / UNDISTURBED / "log.txt"))
     if options.json:
         print_json(shown)
     return 0 if all(about["ok"] for about in shown) else 1
@@ -82,8 +91,8 @@ def _silent(_line: str) -> None:
     """For ``--json``: nothing but JSON is printed."""
 
 
-def _show(checks: Sequence[Check], log: str) -> None:
-    """Print the table of checks, and a paragraph for each failure."""
+def show_checks(checks: Sequence[Check], log: str | None = None) -> None:
+    """Print the table of checks, and a paragraph for each failure; ``log`` is the path of the log, if any."""
     failed = [check for check in checks if check.verdict == "FAILED"]
     print_table(("check", "verdict", "what was seen"), [(c.name, c.verdict, c.observed) for c in checks])
     width = min(shutil.get_terminal_size().columns, PARAGRAPH_COLUMNS)
@@ -91,7 +100,7 @@ def _show(checks: Sequence[Check], log: str) -> None:
         print("\n" + textwrap.fill(f"{check.name}: {check.observed}. {check.reason} {check.fix}", width))
     unjudged = len(checks) - len(failed) - sum(check.verdict == "ok" for check in checks)
     if failed:
-        print(f"\n{len(failed)} failed, {unjudged} not judged; log: {log}\n")
+        print(f"\n{len(failed)} failed, {unjudged} not judged" + (f"; log: {log}\n" if log else "\n"))
     elif unjudged:
         print(f"\nnothing failed, {unjudged} not judged\n")
     else:

@@ -43,6 +43,9 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--method", metavar="PATH.py:CLASS", help="file and class of a method that is not installed"
     )
+    command.add_argument(
+        "--task", metavar="PATH.py:CLASS", help="file and class of a task that is not installed"
+    )
     add_start_from(command)
     add_json(command)
 
@@ -55,9 +58,12 @@ def run(options: argparse.Namespace) -> int:
     """
     from rich.console import Console
 
+    from benchmarks.tasks.folders.sources import TaskFlags, find
     from benchmarks.verification import compare, verdict_files
     from benchmarks.verification.reproduce import reproduce
 
+    if options.task:
+        find(options.task, TaskFlags())
     published = store.load_all(options.results / "records", [])
     chosen = _choose(options, published)
     if chosen is None:

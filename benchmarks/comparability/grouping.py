@@ -34,13 +34,21 @@ def facts(record: JsonView) -> Mapping[str, str]:
         ruleset_of(spec),
         identity.of_record(record)[1:],
         tuple(record["provenance"]["data"].items()),
+        _own_profile(record),
     )
+
+
+def _own_profile(record: JsonView) -> str:
+    """Return the digest of a profile that is the user's own; empty for one that is declared here."""
+    profile = record.get("declared", {}).get("profile")
+    return "" if profile is None else hashlib.sha256(canonical(profile)).hexdigest()[:12]
 
 
 @lru_cache(maxsize=4096)
 def _facts(
     task: str, tier: str, profile: str, space: str, settings: str, budget: tuple[float | None, ...],
     ruleset: str, code: tuple[str, ...], data: tuple[tuple[str, str], ...],
+    own_profile: str,
 ) -> dict[str, str]:  # fmt: skip
     shown = {
         "task": sanitize(task),
@@ -51,6 +59,8 @@ def _facts(
     for kind, amount in zip(COUNTED, budget, strict=True):
         shown[f"budget.{kind}"] = "no limit" if amount is None else f"{amount:,.10g}"
     shown["settings_sha256"] = settings[:12]
+    if own_profile:
+        shown["profile_sha256"] = own_profile
     if ruleset != SELF:
         shown["ruleset"] = ruleset
     # A text with a space is no digest but a commit that stands for one.

@@ -6,9 +6,12 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
+
+from benchmarks.api import UsageError
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -38,6 +41,19 @@ class ProbedMachine(TypedDict):
     isa: list[str]
     memory_gib: float
     gpus: list[ProbedGpu]
+
+
+def require_linux() -> None:
+    """Refuse to run on another system, whose clocks, locks and process groups were never tried.
+
+    Raises:
+        UsageError: this is not Linux.
+    """
+    if sys.platform != "linux":
+        raise UsageError(
+            f"runs need Linux, and this is {platform.system() or sys.platform}: plan, report, compare and the"
+            " leaderboard work here\nrun in a container or a virtual machine: docker run -it python:3.12"
+        )
 
 
 @cache

@@ -13,26 +13,41 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from benchmarks.api import ProfileMismatch, UsageError
 from benchmarks.hardware.probe import ProbedGpu, ProbedMachine, probe
 
 FOLDER = Path(__file__).parent / "declared"
 UNDECLARED = "undeclared"
-_KEYS = {"summary", "device", "threads", "machine", "energy"}
-_MACHINE_KEYS = {"arch", "cpus", "isa", "lacks", "gpu", "gpus", "gpu_memory_gib"}
+FIELDS: Mapping[str, Any] = {
+    "summary": str, "device": str, "threads": int, "machine": Mapping, "energy": Mapping,
+}  # fmt: skip
+"""Field of a profile -> its type."""
+MACHINE_FIELDS: Mapping[str, Any] = {
+    "arch": str, "cpus": int, "cpu": str, "isa": list | tuple, "lacks": list | tuple, "gpu": str, "gpus": int,
+    "gpu_memory_gib": int | float,
+}  # fmt: skip
+"""Field of a profile's machine -> its type."""
+REQUIRED = ("summary", "device", "threads", "machine", "machine.arch", "machine.cpus")
+"""Fields that every profile needs."""
+EXAMPLES: Mapping[Any, str] = {
+    str: "text", int: "whole number", Mapping: "table", list | tuple: "list", int | float: "number",
+}  # fmt: skip
+"""Type -> its name in a message."""
+MOST_THREADS = 1024
 
 
 class MachineRequirement(TypedDict, total=False):
     """Hardware that a machine must have; absent fields are free.
 
     ``isa`` and ``lacks`` are processor flags that it must and must not have; ``gpus`` is the number of GPUs
-    and ``gpu_memory_gib`` the least memory of each.
+    and ``gpu_memory_gib`` the least memory of each. ``cpu`` is the model's name.
     """
 
     arch: str
     cpus: int
+    cpu: str
     isa: Sequence[str]
     lacks: Sequence[str]
     gpu: str
@@ -59,9 +74,27 @@ class Profile:
     energy: Mapping[str, float] = field(default_factory=dict)
 
 
+_DECLARED: dict[str, Profile] = {}
+
+
+def declare(profile: Profile) -> None:
+    """Make a profile of the user's known to this process under its name."""
+    _DECLARED[profile.name] = profile
+
+
+def declared() -> tuple[Profile, ...]:
+    """Return all profiles that the user declared in this process."""
+    return tuple(_DECLARED.values())
+
+
 def names() -> list[str]:
     """Return the names of the declared profiles, sorted; without ``undeclared``."""
     return sorted(path.name.removesuffix(".toml") for path in FOLDER.glob("*.toml"))
+
+
+def is_known(name: str) -> bool:
+    """Return whether a profile of this name is declared, by this project or by the user."""
+    return name in _DECLARED or name in names()
 
 
 def get(name: str) -> Profile:
@@ -72,6 +105,8 @@ def get(name: str) -> Profile:
     """
     if name == UNDECLARED:
         return Profile(UNDECLARED, "cuda" if probe()["gpus"] else "cpu", None, "this machine, whatever it is")
+    if name in _DECLARED:
+        return _DECLARED[name]
     if name not in names():
         known = [*names(), UNDECLARED]
         near = difflib.get_close_matches(name, known, n=1)
@@ -80,26 +115,67 @@ def get(name: str) -> Profile:
             f"no profile {name!r}.{hint}\nknown: {' '.join(known)}\n"
             "see what each asks for: supernet-bench profiles"
         )
-    return _read(FOLDER / f"{name}.toml")
+    return read(FOLDER / f"{name}.toml")
 
 
 @cache
-def _read(path: Path) -> Profile:
-    text = tomllib.loads(path.read_text("utf-8"))
-    unknown = [key for key in text if key not in _KEYS]
-    unknown += [f"machine.{key}" for key in text.get("machine", {}) if key not in _MACHINE_KEYS]
+def read(path: Path) -> Profile:
+    """Return the profile in a file.
+
+    Raises:
+        UsageError: the file is no profile.
+    """
+    try:
+        table = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+    except OSError as error:
+        raise UsageError(f"cannot read '{path}': {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"'{path}' is not TOML: {error}\nsee an example: supernet-bench profiles new"
+        ) from None
+    return checked(path.name.removesuffix(".toml"), table, f"'{path}'")
+
+
+def checked(name: str, table: Mapping[str, Any], where: str) -> Profile:
+    """Return the profile that a table declares.
+
+    Args:
+        name: of the profile.
+        table: content of its file.
+        where: place of the table, for messages.
+
+    Raises:
+        UsageError: a field is unknown, missing or of another type; names it.
+    """
+    machine = table.get("machine", {})
+    if not isinstance(machine, Mapping):
+        raise UsageError(f"{where}: machine = {machine!r}: a table is needed, [machine]")
+    unknown = [key for key in table if key not in FIELDS]
+    unknown += [f"machine.{key}" for key in machine if key not in MACHINE_FIELDS]
     if unknown:
-        raise UsageError(f"{path.name}: unknown fields {', '.join(unknown)}")
-    if text.get("device") not in ("cpu", "cuda"):
-        raise UsageError(f"{path.name}: device {text.get('device')!r}, choose cpu or cuda")
-    return Profile(
-        path.name.removesuffix(".toml"),
-        text["device"],
-        int(text["threads"]),
-        text["summary"],
-        text["machine"],
-        text.get("energy", {}),
-    )
+        known = ", ".join((*FIELDS, *(f"machine.{key}" for key in MACHINE_FIELDS)))
+        raise UsageError(f"{where}: unknown fields {', '.join(map(str, unknown))}\nknown: {known}")
+    fields = [(key, table.get(key), kinds) for key, kinds in FIELDS.items()]
+    fields += [(f"machine.{key}", machine.get(key), kinds) for key, kinds in MACHINE_FIELDS.items()]
+    for key, value, kinds in fields:
+        if value is None and key not in REQUIRED:
+            continue
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            state = "missing" if value is None else f"{value!r}"
+            raise UsageError(f"{where}: {key} is {state}: a {EXAMPLES[kinds]} is needed")
+    if table["device"] not in ("cpu", "cuda"):
+        raise UsageError(f"{where}: device {table['device']!r}, choose cpu or cuda")
+    threads, energy = table["threads"], table.get("energy", {})
+    if not 1 <= threads <= MOST_THREADS:
+        raise UsageError(f"{where}: threads {threads}, from 1 to {MOST_THREADS}")
+    if table["device"] == "cuda" and not (machine.get("gpu") and machine.get("gpus")):
+        raise UsageError(f"{where}: a profile of device cuda needs machine.gpu and machine.gpus")
+    if not all(isinstance(w, int | float) and not isinstance(w, bool) and w > 0 for w in energy.values()):
+        raise UsageError(f"{where}: energy {dict(energy)}: cpu_watts and ram_watts are numbers above zero")
+    if energy and set(energy) != {"cpu_watts", "ram_watts"}:
+        raise UsageError(f"{where}: energy has {', '.join(energy)}: cpu_watts and ram_watts are needed")
+    requirement: MachineRequirement = dict(machine)  # type: ignore[assignment]
+    return Profile(name, table["device"], threads, table["summary"], requirement, energy)
 
 
 def matching(machine: ProbedMachine | None = None) -> str | None:
@@ -152,6 +228,8 @@ def differences(profile: Profile, machine: ProbedMachine) -> list[tuple[str, str
             out.append(("gpu memory", f"{want['gpu_memory_gib']} GiB or more", least))
     if "arch" in want and machine["arch"] != want["arch"]:
         out.append(("arch", want["arch"], machine["arch"]))
+    if "cpu" in want and machine["cpu"] != want["cpu"]:
+        out.append(("processor", want["cpu"], machine["cpu"] or "not stated"))
     if "cpus" in want and machine["cpus"] != want["cpus"]:
         out.append(("threads", str(want["cpus"]), str(machine["cpus"])))
     missing = [flag for flag in want.get("isa", ()) if flag not in machine["isa"]]

@@ -23,6 +23,7 @@ from benchmarks.records.selection import P90_FROM
 from benchmarks.records.spec import allowances, ruleset_of
 from benchmarks.records.text import sanitize
 from benchmarks.runs import repeat
+from benchmarks.runs.declared import restore
 from benchmarks.runs.plan import scale_budget
 from benchmarks.stats import quantities
 from benchmarks.tasks import get_task
@@ -43,6 +44,7 @@ def find_problems(record: Record, settings: Iterable[str] = (), methods: Iterabl
         settings: ``settings_sha256`` known otherwise than from this code: of the published records.
         methods: ``method_sha256``, likewise.
     """
+    restore(record)
     # A seal that was made anew over a changed field does not make that field's own hash anew.
     lines = [f"{field}: changed after writing" for field in integrity.tampered(record)]
     lines += [*_profile(record), *_settings(record, set(settings)), *_ledger(record)]
@@ -100,7 +102,7 @@ def _profile(record: Record) -> Iterator[str]:
     if name == profiles.UNDECLARED:
         yield "spec.profile: undeclared, and tables of undeclared machines are not published"
         return
-    if name not in profiles.names():
+    if not profiles.is_known(name):
         yield f"spec.profile: no profile '{sanitize(name, 80)}'; known: {' '.join(profiles.names())}"
         return
     for field, reason in machine_differences(name, machine):
@@ -144,7 +146,7 @@ def _settings(record: Record, known: set[str]) -> Iterator[str]:
     spec = record["spec"]
     try:
         task = get_task(spec["task"])
-        device = profiles.get(spec["profile"]).device if spec["profile"] in profiles.names() else "cpu"
+        device = profiles.get(spec["profile"]).device if profiles.is_known(spec["profile"]) else "cpu"
         tier = task.tier(spec["tier"], device)
     except UsageError as error:
         if spec["settings_sha256"] not in known:

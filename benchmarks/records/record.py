@@ -338,6 +338,7 @@ class UnsealedRecord(TypedDict):
     stopped_by: NotRequired[str]
     timings: NotRequired[Timings]
     units: NotRequired[StoredUnits]
+    declared: NotRequired[Mapping[str, Any]]
 
 
 class Record(UnsealedRecord):

@@ -12,13 +12,16 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TypeVar
 
+from benchmarks import tasks
+from benchmarks.hardware import profiles
+from benchmarks.hardware.probe import require_linux
 from supernet import allocator
 
 PRELOAD = "benchmarks.runs.preload"
@@ -87,6 +90,7 @@ class Executor:
     """
 
     def __init__(self, hash_seed: str | None = None) -> None:
+        require_linux()
         self._hash_seed = hash_seed
         # Sets iterate in the same order in every process: a resumed method must repeat itself.
         os.environ.setdefault("PYTHONHASHSEED", "0")
@@ -116,7 +120,9 @@ class Executor:
             log: file that the process's output is appended to.
         """
         log.parent.mkdir(parents=True, exist_ok=True)
-        process = self._context.Process(target=_enter, args=(target, job, str(log)), name=target.__name__)
+        known = [declaration.unsealed() for declaration in tasks.declared()], profiles.declared()
+        arguments = target, job, str(log), known
+        process = self._context.Process(target=_enter, args=arguments, name=target.__name__)
         usual = os.environ["PYTHONHASHSEED"]
         try:
             os.environ["PYTHONHASHSEED"] = self._hash_seed or usual
@@ -131,7 +137,11 @@ def wait_any(workers: list[WorkerProcess], seconds: float) -> None:
     wait([worker.sentinel for worker in workers], seconds)
 
 
-def _enter(target: Callable[[Job], None], job: Job, log: str) -> None:
+Known = tuple[Sequence[tasks.Declaration], Sequence[profiles.Profile]]
+"""Tasks and profiles of the user's own, which a new process has to be given."""
+
+
+def _enter(target: Callable[[Job], None], job: Job, log: str, known: Known) -> None:
     """Run ``target(job)`` in the new process: own group, own log, and an end when the parent ends."""
     os.setsid()
     _end_with_parent()
@@ -143,6 +153,10 @@ def _enter(target: Callable[[Job], None], job: Job, log: str) -> None:
     os.dup2(handle, 2)
     sys.stdout = os.fdopen(1, "w", buffering=1, errors="replace")
     sys.stderr = os.fdopen(2, "w", buffering=1, errors="replace")
+    for task in known[0]:
+        tasks.declare(task)
+    for profile in known[1]:
+        profiles.declare(profile)
     target(job)
 
 

@@ -13,6 +13,7 @@ from benchmarks.records.canonical import JsonView
 from benchmarks.records.record import Provenance, Record
 from benchmarks.records.spec import SELF, Spec, allowances, ruleset_of
 from benchmarks.records.text import sanitize
+from benchmarks.runs.declared import restore
 from benchmarks.runs.plan import scale_budget
 
 
@@ -30,10 +31,12 @@ def command_words(
         leaders: records by id, among which options of the run that this one follows are looked for.
         here: on this machine, whatever it is: without the record's profile.
     """
+    restore(record)
     spec, origin = record["spec"], record["provenance"]
-    words = ["supernet-bench", "run", spec["suite"], "--task", spec["task"], "--tier", spec["tier"]]
+    words = ["supernet-bench", "run", spec["suite"], *_task(record), "--tier", spec["tier"]]
     words += ["--methods", _method(spec, origin), "--seeds", f"{spec['seed']},"]
-    words += [] if here else ["--profile", spec["profile"]]
+    own_profile = "profile" in record.get("declared", {})
+    words += [] if here else ["--profile", f"./{spec['profile']}.toml" if own_profile else spec["profile"]]
     chain, leader = [spec], spec
     while (leads := (leaders or {}).get(str(leader["follows"]))) is not None:
         leader = leads["spec"]
@@ -51,6 +54,21 @@ def command_words(
         words += ["--data-dir", "DIR"]
     if "start" in origin["data"]:
         words += ["--start-from", "DIR"]
+    return words
+
+
+def _task(record: Record) -> list[str]:
+    """Return ``--task`` and what goes with it, for a task of the user's own with its kind of folder."""
+    described = record.get("declared", {}).get("task")
+    if not isinstance(described, Mapping):
+        return ["--task", record["spec"]["task"]]
+    if described.get("kind") == "file":
+        return ["--task", str(described.get("word"))]
+    words = ["--task", f"{described.get('kind')}:DIR"]
+    options = described.get("options")
+    for side in ("source", "target"):
+        if isinstance(options, Mapping) and isinstance(options.get(side), str):
+            words += [f"--{side}", options[side]]
     return words
 
 
@@ -74,11 +92,15 @@ def _scale(spec: Spec) -> float:
     It is 1 where the tier is not known here.
     """
     own = tuple(spec["budget"].get(kind) for kind in BUDGETED_KINDS)
-    return _factor(spec["task"], spec["tier"], spec["profile"], allowances(spec), own)
+    about = spec["task"], spec["settings_sha256"], spec["tier"], spec["profile"]
+    return _factor(*about, allowances(spec), own)
 
 
 @lru_cache(maxsize=4096)
-def _factor(task: str, tier: str, profile: str, parts: int, own: tuple[float | None, ...]) -> float:
+def _factor(
+    task: str, settings: str, tier: str, profile: str, parts: int, own: tuple[float | None, ...]
+) -> float:
+    """Return ``_scale``; ``settings`` keeps tasks of one name and different settings apart in the cache."""
     from benchmarks.hardware import profiles
     from benchmarks.tasks import get_task
 

@@ -34,7 +34,7 @@ from benchmarks.records.provenance import method
 from benchmarks.records.record import Provenance, SearchOutcome, Timings
 from benchmarks.records.store import write_text
 from benchmarks.records.text import sanitize
-from benchmarks.runs import origins, worker
+from benchmarks.runs import declared, origins, worker
 from benchmarks.runs.executor import Executor, WorkerProcess, wait_any
 from benchmarks.runs.heartbeat import JOURNAL, read_scoring
 from benchmarks.runs.job import ScoreJob, SearchJob, artifacts_of, leader_candidates, missing_leader
@@ -234,6 +234,8 @@ class Runner:
             record["provenance"]["resumed_from"] = earlier
         record["timings"] = _timings(active.folder, context.limits)
         record["units"] = units_of(context.task).to_dict()
+        if described := declared.describe(context.task.name, self.profile):
+            record["declared"] = described
         try:
             path = store.write(self.plan.folders.store, record)
         except InvalidRecord as error:

@@ -26,6 +26,8 @@ from benchmarks.api import InvalidRecord
 RESAMPLES = 1000
 SEED = 12345
 """sacreBLEU's default: with it, its command line gives the same interval."""
+TOKENIZER = "13a"
+"""sacreBLEU's default tokenizer, for languages with spaces between words."""
 ORDERS = 4
 """BLEU counts n-grams of 1 to 4 tokens."""
 MOST_SENTENCES = 1_000_000
@@ -49,11 +51,20 @@ class Score:
         return asdict(self)
 
 
-def bleu(outputs: Sequence[str], references: Sequence[str], seed: int = SEED) -> Score:
-    """Compute sacreBLEU (Post 2018) of raw text against one raw reference each: 13a tokens, mixed case."""
+def bleu(
+    outputs: Sequence[str], references: Sequence[str], seed: int = SEED, tokenizer: str = TOKENIZER
+) -> Score:
+    """Compute sacreBLEU (Post 2018) of raw text against one raw reference each, mixed case.
+
+    Args:
+        outputs: one text an item.
+        references: one text an item.
+        seed: of the bootstrap.
+        tokenizer: one of sacreBLEU's, such as ``13a``, ``ja-mecab``, ``zh`` or ``char``.
+    """
     from sacrebleu.metrics.bleu import BLEU
 
-    return _score(BLEU(), outputs, references, seed)
+    return _score(BLEU(tokenize=tokenizer), outputs, references, seed)
 
 
 def chrf(outputs: Sequence[str], references: Sequence[str], seed: int = SEED) -> Score:
@@ -105,7 +116,7 @@ def _moses(language: str) -> tuple[Any, Any]:
     return MosesPunctNormalizer(language), MosesTokenizer(language)
 
 
-def sentence_counts(outputs: Sequence[str], references: Sequence[str]) -> str:
+def sentence_counts(outputs: Sequence[str], references: Sequence[str], tokenizer: str = TOKENIZER) -> str:
     """Return the sufficient statistics of corpus BLEU for each sentence, packed as a record keeps them.
 
     A paired test needs no more, so that two rows of a leaderboard can be tested against each other without
@@ -115,7 +126,8 @@ def sentence_counts(outputs: Sequence[str], references: Sequence[str]) -> str:
     """
     from sacrebleu.metrics.bleu import BLEU
 
-    statistics = np.array(BLEU()._extract_corpus_statistics(outputs, [references]), dtype=np.int64)
+    metric = BLEU(tokenize=tokenizer)
+    statistics = np.array(metric._extract_corpus_statistics(outputs, [references]), dtype=np.int64)
     kept = statistics[:, : 2 + ORDERS]
     kept = kept.astype("<u2" if kept.max(initial=0) <= np.iinfo(np.uint16).max else "<u4")
     return base64.b64encode(zlib.compress(kept.T.tobytes(), 9)).decode()

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from benchmarks.tasks.tiers import Table
 
 __all__ = [
-    "DEVICES", "GROUP", "Family", "Prepared", "Split", "Task", "TierSettings", "code_digest", "data_digest",
-    "get_task", "is_ours", "lexicon_digest", "prepare", "starting", "task_names", "units_of",
+    "DEVICES", "GROUP", "Declaration", "Family", "Prepared", "Split", "Task", "TierSettings", "code_digest",
+    "data_digest", "declare", "declared", "get_task", "is_ours", "lexicon_digest", "prepare", "starting",
+    "task_names", "tasks_by_name", "units_of",
 ]  # fmt: skip
 
 GROUP = "supernet_bench.tasks"
@@ -202,6 +203,48 @@ class Task(Protocol):
         """
 
 
+class Declaration(Protocol):
+    """A task that no package brings: a folder of the user's data, or a class in the user's file.
+
+    It is pickled to the processes of a run.
+    """
+
+    name: str
+
+    def load(self) -> Task:
+        """Return the task; the same object each time in one process."""
+
+    def code(self) -> str:
+        """Return the digest of the task's code."""
+
+    def description(self) -> Mapping[str, Any]:
+        """Return what a record states of the task: all but places on this machine."""
+
+    def unsealed(self) -> Declaration:
+        """Return the declaration without the way to raw data, which holds the test split."""
+
+
+_DECLARED: dict[str, Declaration] = {}
+
+
+def declare(declaration: Declaration) -> None:
+    """Make a task known to this process under its name.
+
+    Raises:
+        UsageError: an installed task has this name.
+    """
+    if declaration.name in _installed():
+        raise UsageError(
+            f"task '{declaration.name}' is an installed one: give yours another name in its class or its TOML"
+        )
+    _DECLARED[declaration.name] = declaration
+
+
+def declared() -> tuple[Declaration, ...]:
+    """Return all tasks declared in this process."""
+    return tuple(_DECLARED.values())
+
+
 def _installed() -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group=GROUP)}
 
@@ -212,21 +255,34 @@ def task_names() -> list[str]:
 
 
 def get_task(name: str) -> Task:
-    """Return the installed task of this name.
+    """Return the installed or declared task of this name.
 
     Raises:
         UsageError: no task has this name, or its package does not load.
     """
+    if name in _DECLARED:
+        return _DECLARED[name].load()
     entries = _installed()
     if name not in entries:
         raise unknown("task", name, entries, "list them with their tiers: supernet-bench list tasks")
     try:
         task: Task = entries[name].load()
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # a stranger's module may raise anything
         raise UsageError(
             f"task '{name}' does not load from {entries[name].value}: {error}\nreinstall what brings it"
         ) from error
     return task
+
+
+def tasks_by_name() -> dict[str, Task | UsageError]:
+    """Return every installed task by name; a broken one as the error with the reason."""
+    tasks: dict[str, Task | UsageError] = {}
+    for name in task_names():
+        try:
+            tasks[name] = get_task(name)
+        except UsageError as error:
+            tasks[name] = error
+    return tasks
 
 
 def units_of(task: Task) -> TaskUnits:
@@ -252,6 +308,8 @@ def code_digest(name: str) -> str:
     Raises:
         UsageError: no task has this name, or its module does not exist.
     """
+    if name in _DECLARED:
+        return _DECLARED[name].code()
     entries = _installed()
     if name not in entries:
         raise unknown("task", name, entries, "list them with their tiers: supernet-bench list tasks")

@@ -59,15 +59,14 @@ class BertTask(PredictionTask[text.Texts, "PackedText", "MaskedBatch"]):
         Raises:
             UsageError: the task has no such tier, or its networks cannot start from the model.
         """
-        settings = super().tier(tier, device)
+        settings = self.own_tier(tier, device)
         if self.start is None:
             return settings
         from supernet.interop.huggingface.warm_start import digest, head_channels
 
         theirs = head_channels(self.start)
         heads = {
-            name: int(super(BertTask, self).tier(name, device).settings["teacher"]["head_dim"])
-            for name in self.tiers()
+            name: int(self.own_tier(name, device).settings["teacher"]["head_dim"]) for name in self.tiers()
         }
         if theirs != heads[tier]:
             fitting = [name for name, ours in heads.items() if ours == theirs]
@@ -80,6 +79,10 @@ class BertTask(PredictionTask[text.Texts, "PackedText", "MaskedBatch"]):
         # Runs that start from other weights must not be compared with runs that start untrained.
         sha256 = hashlib.sha256(f"{settings.sha256} {digest(self.start)}".encode()).hexdigest()
         return replace(settings, sha256=sha256)
+
+    def own_tier(self, tier: str, device: str) -> Tier:
+        """Return the settings of a tier for networks that start untrained."""
+        return super().tier(tier, device)
 
     def starting(self, folder: Path) -> BertTask:
         """Return a copy of the task whose networks start from a pre-trained model and use its vocabulary.

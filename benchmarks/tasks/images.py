@@ -109,7 +109,7 @@ def prepare(raw: RawData[Splits], tokens: int, reader_file: Path) -> Prepared:
     folder, sealed, info = raw.folders(
         {"tokens": tokens, "code": [sha256(Path(__file__)), sha256(reader_file)]},
         _split_digests,
-        lambda splits, fresh: _write(fresh / "test.npz", splits.test),
+        lambda splits, fresh: write_split(fresh / "test.npz", splits.test),
         lambda splits, fresh: write_open(splits, fresh, raw.settings, tokens),
     )
     return Prepared(folder, sealed, info["digests"], len(info["words"]), info["classes"])
@@ -136,8 +136,8 @@ def write_open(splits: Splits, folder: Path, settings: Table, tokens: int) -> No
         order = np.random.default_rng(settings["seed"]).permutation(len(train["pixels"]))
         held, kept = order[: settings["valid"]], order[settings["valid"] :]
         train, valid = _subset(splits.train, kept), _subset(splits.train, held)
-    _write(folder / "train.npz", train)
-    _write(folder / "valid.npz", valid)
+    write_split(folder / "train.npz", train)
+    write_split(folder / "valid.npz", valid)
     pixels = train["pixels"]
     info = {
         "mean": np.round(pixels.mean((0, 2, 3), dtype=np.float64), 4).tolist(),
@@ -171,7 +171,8 @@ def _subset(split: Split, images: NDArray[np.int64]) -> Split:
     return questions | {"pixels": split["pixels"][images], "which": place[split["which"][asked]]}
 
 
-def _write(path: Path, split: Split) -> None:
+def write_split(path: Path, split: Split) -> None:
+    """Write the arrays of one split."""
     with path.open("wb") as file:
         np.savez(file, allow_pickle=False, **split)
 

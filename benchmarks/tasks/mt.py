@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks import stage
 from benchmarks.api import Measurement
-from benchmarks.stats import task_units
+from benchmarks.stats import bleu, task_units
 from benchmarks.tasks import Prepared, corpus, lexicon_digest
 from benchmarks.tasks.base import TieredTask, autocast, evaluating
 from benchmarks.tasks.prepared_data import RawData
@@ -61,6 +61,8 @@ class MTTask(TieredTask[corpus.Corpus, "PairData", "PairBatch"]):
     tables = Path(__file__).with_name("mt.toml")
     languages = "en", "de"
     """Source and target language."""
+    tokenizer = bleu.TOKENIZER
+    """sacreBLEU's tokenizer of the target language."""
 
     def declared(self, tier: Tier) -> dict[str, str]:
         """Return the checksums that, with code and settings, determine the data of a tier."""
@@ -137,7 +139,6 @@ class MTTask(TieredTask[corpus.Corpus, "PairData", "PairBatch"]):
         Raises:
             ValueError: this process has no access to the test split.
         """
-        from benchmarks.stats import bleu
         from supernet.data.sentence_pairs import PairData
 
         subwords = corpus.load_vocabulary(prepared.folder)
@@ -151,19 +152,23 @@ class MTTask(TieredTask[corpus.Corpus, "PairData", "PairBatch"]):
         outputs = self.translate(module, ids[0], tier, device, precision, subwords)
         scores: dict[str, dict[str, Any]] = {}
         if len(tests) > 1:
-            scores[corpus.POOL] = bleu.translation(outputs, references)
+            scores[corpus.POOL] = self.figures(outputs, references)
         start = 0
         for name, (_, lines) in tests.items():
-            scores[name] = bleu.translation(outputs[start : start + len(lines)], lines)
+            scores[name] = self.figures(outputs[start : start + len(lines)], lines)
             start += len(lines)
         loss = self.evaluate(module, PairData(*map(_arrays, ids)), device, precision).loss
         sizes: list[list[str | int]] = [[name, len(lines)] for name, (lines, _) in tests.items()]
         return {
             "test": scores,
             "sentences_sha256": bleu.digest(outputs),
-            "sentences": {"sets": sizes, "bleu": bleu.sentence_counts(outputs, references)},
+            "sentences": {"sets": sizes, "bleu": bleu.sentence_counts(outputs, references, self.tokenizer)},
             "test_loss": loss,
         }
+
+    def figures(self, outputs: list[str], references: list[str]) -> dict[str, dict[str, float | str]]:
+        """Return the scores of one test set, as a record keeps them."""
+        return bleu.translation(outputs, references)
 
     def translate(
         self,

@@ -66,13 +66,30 @@ def read_tier(file: Path, task: str, tier: str, device: str) -> Tier:
     known = tier_names(file, task)
     if tier not in known:
         raise unknown(f"tier of {task}", tier, known, f"choose one: --tier {known[0]}")
+    return tier_of(task, tier, device, tier_table(file, task, tier))
+
+
+def tier_table(file: Path, task: str, tier: str) -> dict[str, Any]:
+    """Return the settings of a task's tier for all kinds of device, over those of the file's ``[all]``."""
     tables = _tables(file)
-    table = _resolved(device, _merged(tables["all"], tables[task][tier], {"name": tier}))
-    table["limits"] = tuple(table.get("limits", ()))
-    decisive = {key: value for key, value in table.items() if key not in UNDIGESTED}
+    return merged(tables["all"], tables[task][tier])
+
+
+def tier_of(task: str, tier: str, device: str, table: Table) -> Tier:
+    """Return the settings of ``table`` on a kind of device.
+
+    Args:
+        task: name of the task, which its digest covers.
+        tier: name of the tier.
+        device: ``cpu`` or ``cuda``.
+        table: settings as ``tier_table`` returns them.
+    """
+    resolved: dict[str, Any] = _resolved(device, merged(table, {"name": tier}))
+    resolved["limits"] = tuple(resolved.get("limits", ()))
+    decisive = {key: value for key, value in resolved.items() if key not in UNDIGESTED}
     text = json.dumps({"task": task, **decisive}, sort_keys=True)
-    table["windows"] = tuple((int(low), int(high)) for low, high in table.get("windows", ()))
-    return Tier(**{"throughput": None} | table, sha256=hashlib.sha256(text.encode()).hexdigest())
+    resolved["windows"] = tuple((int(low), int(high)) for low, high in resolved.get("windows", ()))
+    return Tier(**{"throughput": None} | resolved, sha256=hashlib.sha256(text.encode()).hexdigest())
 
 
 @cache
@@ -80,14 +97,14 @@ def _tables(file: Path) -> dict[str, Any]:
     return tomllib.loads(file.read_text(encoding="utf-8"))
 
 
-def _merged(*tables: Table) -> dict[str, Any]:
+def merged(*tables: Table) -> dict[str, Any]:
     """Merge tables recursively; later ones override earlier ones."""
     out: dict[str, Any] = {}
     for table in tables:
         for key, value in table.items():
             below = out.get(key)
             out[key] = (
-                _merged(below if isinstance(below, Mapping) else {}, value)
+                merged(below if isinstance(below, Mapping) else {}, value)
                 if isinstance(value, Mapping)
                 else value
             )

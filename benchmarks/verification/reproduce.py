@@ -15,6 +15,7 @@ from benchmarks.records.folders import local_results
 from benchmarks.records.provenance import source_state
 from benchmarks.records.record import Record
 from benchmarks.records.text import sanitize
+from benchmarks.runs.declared import restore
 from benchmarks.runs.execution import exclusive, execute
 from benchmarks.runs.options import RunOptions
 from benchmarks.runs.plan import Folders
@@ -81,7 +82,7 @@ def reproduce(
         published: records among which those that it builds on are looked up.
         results: folder of the published records; the second run works in its ``local/verify``.
         console: for progress.
-        data_dir: folder of real data.
+        data_dir: folder of real data; of a task of the user's own the folder of its data.
         method: ``path.py:Class`` of a method that is not installed.
         start_from: folder of the pre-trained model of its networks, if any.
 
@@ -90,6 +91,7 @@ def reproduce(
     """
     if record["status"] == "failed":
         return compare.cannot_tell("the published run failed: it has no figures to compare"), None
+    restore(record, data_dir)
     spec, provenance = record["spec"], record["provenance"]
     folders = Folders(local_results(results) / "verify", spec["suite"], spec["tier"])
     prepared = rerun.prepare(record, folders, published, method, start_from)

@@ -190,7 +190,7 @@ def _profile(record: Record, obstacles: list[str]) -> Profile | None:
         declared = replace(profiles.get(name), device="cuda" if gpus else "cpu")
         if profiles.get(name).device == declared.device:
             return declared
-    elif name in profiles.names():
+    elif profiles.is_known(name):
         declared = profiles.get(name)
         if not profiles.differences(declared, probe()):
             return declared

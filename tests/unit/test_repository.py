@@ -22,7 +22,7 @@ from tests import ROOT
 
 PACKAGES = ("baselines", "benchmarks", "mos", "simq", "supernet")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-INSTALLED_AS = {"pynvml": "nvidia-ml-py", "sklearn": "scikit-learn", "yaml": "pyyaml"}
+INSTALLED_AS = {"PIL": "pillow", "pynvml": "nvidia-ml-py", "sklearn": "scikit-learn", "yaml": "pyyaml"}
 COMMANDS_STAND_IN = ("README.md", "CONTRIBUTING.md", ".ci/run", ".github/workflows/ci.yml")
 
 

@@ -1,0 +1,96 @@
+"""Tasks and methods that a command's words select: installed ones, files and folders of the user's."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from benchmarks import registry
+from benchmarks.api import UsageError
+from benchmarks.cli.arguments import split_words, task_flags
+from benchmarks.cli.configuration import located
+from benchmarks.registry import MethodRef
+from benchmarks.tasks import Task, tasks_by_name
+from benchmarks.tasks.folders import sources
+
+LIST_TASKS = "list them: supernet-bench list tasks"
+
+
+def select_tasks(options: argparse.Namespace) -> list[Task]:
+    """Return the tasks of ``--task``, by default the suite's first that has the tier.
+
+    A broken task concerns only those who name it.
+
+    Raises:
+        UsageError: no such suite, tier or task, or a task of another suite or without the tier.
+    """
+    study = options.configuration
+    known = tasks_by_name()
+    installed = {name: task for name, task in known.items() if not isinstance(task, UsageError)}
+    suites = sorted({task.suite for task in installed.values()})
+    if options.suite is None:
+        raise UsageError(f"no suite: name one, such as {suites[0]}\nknown: {' '.join(suites)}\n{LIST_TASKS}")
+    if not options.task:
+        with located(study, "suite", options.suite):
+            if options.suite not in suites:
+                raise registry.unknown("suite", options.suite, suites, LIST_TASKS)
+        of_suite = [task for task in installed.values() if task.suite == options.suite]
+        tiers = sorted({tier for task in of_suite for tier in task.tiers()})
+        with located(study, "tier", options.tier):
+            if options.tier not in tiers:
+                raise registry.unknown("tier", options.tier, tiers, LIST_TASKS)
+        return [next(task for task in of_suite if options.tier in task.tiers())]
+    given = options.task if isinstance(options.task, list) else [options.task]
+    selected = []
+    for word in dict.fromkeys(word for text in given for word in split_tasks(text)):
+        with located(study, "task", word):
+            if isinstance(broken := known.get(word), UsageError):
+                raise broken
+            task = sources.find(word, task_flags(options))
+            if task.suite != options.suite:
+                raise UsageError(
+                    f"task '{word}' is of suite '{task.suite}', not of '{options.suite}': supernet-bench run"
+                    f" {task.suite} --task {word}"
+                )
+            if options.tier not in task.tiers():
+                has = " ".join(task.tiers())
+                raise UsageError(f"task '{word}' has no tier '{options.tier}'; it has: {has}")
+        selected.append(task)
+    return selected
+
+
+def split_tasks(text: str) -> list[str]:
+    """Return the tasks of ``--task T,T``; the path of an existing folder may contain commas."""
+    return split_words(text, lambda word: Path(word.partition(":")[2]).expanduser().is_dir())
+
+
+def select_methods(options: argparse.Namespace, task: Task) -> dict[str, MethodRef]:
+    """Return the methods of ``--methods`` by word, by default all installed ones that suit the task.
+
+    Raises:
+        UsageError: no such method, or none at all.
+    """
+    if isinstance(options.methods, list):
+        names = [name for word in options.methods for name in split_methods(word)]
+    else:
+        names = split_methods(options.methods) if options.methods else sorted(registry.installed())
+    methods = {}
+    for name in names:
+        with located(options.configuration, "methods", name):
+            methods[name] = registry.find(name)
+    if not options.methods:
+        suites = (task.suite,) if getattr(task, "own_methods", False) else (None, task.suite)
+        methods = {name: method for name, method in methods.items() if method.suite in suites}
+    if not methods:
+        raise UsageError("--methods: none given, and none installed\nlist them: supernet-bench list methods")
+    return methods
+
+
+def split_methods(text: str) -> list[str]:
+    """Return the methods of ``--methods M,M``; the path of an existing file may contain commas."""
+
+    def is_file(word: str) -> bool:
+        path, _, class_name = word.rpartition(":")
+        return "," not in class_name and path.endswith(".py") and Path(path).expanduser().is_file()
+
+    return split_words(text, is_file)

@@ -1,0 +1,85 @@
+"""Plain text in a folder: documents, splits, duplicates and prepared rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import tasks
+from benchmarks.api import UsageError
+from benchmarks.tasks import prepare
+from benchmarks.tasks.folders.documents import read, read_documents
+from benchmarks.tasks.folders.lines import Report
+from benchmarks.tasks.folders.sources import TaskFlags, find
+from tests.unit.benchmarks.tasks.folders.sentences import pairs
+
+DATA = {"valid": 5, "test": 6}
+
+
+@pytest.fixture(autouse=True)
+def afresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "_DECLARED", {})
+
+
+def write(folder: Path, name: str = "news.txt") -> Path:
+    folder.mkdir(exist_ok=True)
+    english = [pair[0] for pair in pairs("en", "fr")]
+    blocks = ["\n".join(english[i : i + 2]) for i in range(0, len(english), 2)]
+    (folder / name).write_text("\n\n".join(blocks) + "\n")
+    return folder
+
+
+def test_documents_of_each_kind(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("one\ntwo\n\nthree\r\n\n\n")
+    expected = {"blank-lines": ["one\ntwo", "three"], "lines": ["one", "two", "three"]}
+    expected["files"] = ["one\ntwo\nthree"]
+    for how, documents in expected.items():
+        assert read_documents(path, how, Report()) == documents
+    assert read_documents(path, None, Report()) == expected["blank-lines"]
+    path.write_text("one\ntwo\n")
+    report = Report()
+    assert read_documents(path, None, report) == ["one", "two"]
+    assert report.facts == ["a.txt: each line is a document"]
+
+
+def test_text_without_splits_is_split(tmp_path: Path) -> None:
+    report = Report()
+    texts = read(write(tmp_path / "t"), DATA, report)
+    assert (len(texts.train), len(texts.valid), len(texts.tests["test"])) == (46, 5, 5)
+    assert not {*texts.train} & {*texts.valid, *texts.tests["test"]}
+    assert report.facts[0] == "documents: train 46, valid 5, test 5"
+
+
+def test_given_splits_and_their_duplicates(tmp_path: Path) -> None:
+    folder = write(tmp_path / "t", "train.txt")
+    (folder / "dev.txt").write_text((folder / "train.txt").read_text()[:200])
+    (folder / "test-a.txt").write_text("quite another text\n")
+    report = Report()
+    texts = read(folder, DATA, report)
+    assert list(texts.tests) == ["test-a"]
+    assert len(texts.train) == 56
+    assert any(fact.startswith("duplicates: 2 of 3 documents of valid") for fact in report.facts)
+
+
+def test_a_folder_without_text_or_training(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"has no text: \*\.txt, \*\.txt\.gz"):
+        read(tmp_path, DATA, Report())
+    (tmp_path / "a.txt").write_text("\n\n")
+    with pytest.raises(UsageError, match="no documents are left for train"):
+        read(tmp_path, DATA, Report())
+
+
+def test_the_task_is_prepared_with_as_many_pieces_as_the_text_gives(tmp_path: Path) -> None:
+    task: Any = find(f"mlm:{write(tmp_path / 'news')}", TaskFlags())
+    assert (task.name, task.suite) == ("mlm-news", "bert")
+    tier = task.tier("check", "cpu")
+    ready = prepare(task, tier, tmp_path / "cache", None, lambda _: None)
+    notes = task.notes(ready)
+    assert any(note.startswith("vocabulary: ") for note in notes)
+    assert ready.source_vocab < tier.vocab == 300
+    assert len(task.training(ready)) > len(task.validation(ready)) > 0
+    with pytest.raises(UsageError, match="are for text:FOLDER"):
+        find(f"mlm:{tmp_path / 'news'}", TaskFlags("en", "fr"))
