@@ -123,6 +123,11 @@ class Convolution(nn.Sequential):
 class Bottleneck(nn.Module):
     """1x1, 3x3 and 1x1 convolutions, added to the input or to its projection."""
 
+    input_layer = ("reduce.conv",)
+    """Layer whose static rounding applies to all of the block's input, the shortcut included."""
+    rectified = ("reduce.conv", "spatial.conv")
+    """Layers whose outputs go through a ReLU only."""
+
     def __init__(self, block: Block) -> None:
         super().__init__()
         self.reduce = Convolution(block.start, block.inner, 1)
@@ -148,6 +153,9 @@ class ResNet(nn.Module):
         shape: of the sub-network; ``configure`` sets another one over the same modules.
         stem_stride: 2 halves the image in the stem and pools it; 1 keeps its size.
     """
+
+    rectified = ("stem.first.conv", "stem.middle.conv", "stem.last.conv")
+    """Layers whose outputs go through a ReLU only."""
 
     def __init__(self, config: ResNetConfig, shape: ResNetShape, stem_stride: int) -> None:
         super().__init__()

@@ -15,7 +15,7 @@ from torch import nn
 from benchmarks.measurement import parity
 from benchmarks.measurement.interleaved import MeasurementRejectedError
 from benchmarks.measurement.workload import Workload
-from supernet.quantization.onnx_runtime import KERNELS, Ort, traced_encoder
+from supernet.quantization.onnx_runtime import KERNELS, SUMS, Ort, traced_encoder
 from supernet.quantization.onnx_trace import Traced
 from supernet.quantization.precisions import Policy, check, quantize, units
 
@@ -163,6 +163,11 @@ def check_served(
             raise MeasurementRejectedError(
                 f"in ONNX Runtime, {actual} {precision} kernels ran where its policy makes it {calls}"
             )
+    sums, due_sums = sum(ran.get(kind, 0) for kind in SUMS), graph.due_sums()
+    if sums != due_sums:
+        raise MeasurementRejectedError(
+            f"in ONNX Runtime, {sums} sums ran in int8 where its policy makes it {due_sums}"
+        )
     products, due = sum(ran.get(kind, 0) for kind in PRODUCTS), len(graph.traced.calls)
     if products < due:
         raise MeasurementRejectedError(

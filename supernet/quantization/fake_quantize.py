@@ -1,9 +1,10 @@
 """Batched fake quantization: evaluate one network under many precision policies without converting it.
 
 Operators follow the deployed arithmetic of one sample at a time. Activation ranges are those of each sample,
-so that batches change nothing. int8 products are sums of whole numbers, as in the kernels: in int32 where the
-processor multiplies such numbers exactly, in float32 elsewhere. Each weight is rounded once per precision, at
-first use; a policy picks one of them.
+so that batches change nothing; those of ``int8s`` layers are fixed by calibration, and outputs of their
+convolutions are rounded too, as in their ONNX graphs. int8 products are sums of whole numbers, as in the
+kernels: in int32 where the processor multiplies such numbers exactly, in float32 elsewhere. Each weight is
+rounded once per precision, at first use; a policy picks one of them.
 
 Many policies of one architecture run at once, folded into the batch: layer by layer, all policies with the
 same precision share one product. It runs wherever torch does, also on a GPU, which lacks the real kernels.
@@ -20,8 +21,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from supernet.quantization.precisions import Fake, Policy, check, units
-from supernet.quantization.rounding import GROUP, LARGEST, w4_grid, w8_grid
+from supernet.quantization.calibration import LayerRange, Ranges, shared_inputs
+from supernet.quantization.folding import fold_batch_norms
+from supernet.quantization.precisions import STATIC, Fake, Policy, check, units
+from supernet.quantization.rounding import GROUP, LARGEST, activation_grid, round_bias, w4_grid, w8_grid
 
 ROWS = {"cpu": 32}
 """Samples that run at once: on the processor few enough for its caches, which halves the time of products."""
@@ -32,11 +35,21 @@ ROWS_ELSEWHERE = 4096
 class _Layer(Fake):
     """A linear layer or convolution in the precisions ``chosen``, one for each part of the batch."""
 
-    def __init__(self, layer: Any, exact: bool = True, grouped: bool = False) -> None:
+    def __init__(
+        self,
+        layer: Any,
+        exact: bool = True,
+        grouped: bool = False,
+        static: LayerRange | None = None,
+        largest: int = LARGEST,
+    ) -> None:
         super().__init__()
         self.layer, self.exact, self.grouped = layer, exact, grouped
+        self.static, self.largest = static, largest
         self.grids: dict[str, tuple[Tensor, Tensor | None]] = {}
         self.sums: Tensor | None = None
+        self.static_sums: Tensor | None = None
+        self.static_bias: Tensor | None = None
         self.real: Tensor | None = None
         self.choose(("fp32",))
 
@@ -73,6 +86,8 @@ class _Layer(Fake):
     def _in(self, precision: str, x: Tensor, first: int | None) -> Tensor:
         if precision == "int8":
             return self._int8(x, first)
+        if precision == STATIC:
+            return self._int8s(x if first is None else x[:, :first])
         x = x if first is None else x[:, :first]
         if precision == "fp32":
             y: Tensor = self.layer(x) if self.exact else self._product(x, self.layer.weight, self.layer.bias)
@@ -84,6 +99,55 @@ class _Layer(Fake):
 
     def _int8(self, x: Tensor, first: int | None) -> Tensor:
         return self._counted(*self._numbers(x, first))
+
+    def _int8s(self, x: Tensor) -> Tensor:
+        """Return the product of inputs in the fixed range; a convolution's output is rounded too."""
+        step, zero = self.static_grid()
+        weight, unit = self._grid(STATIC)
+        assert unit is not None and self.static is not None
+        numbers = _levels(x, step, zero)
+        if weight.dtype == torch.int8:
+            y = torch._int_mm((numbers + (zero - 128)).to(torch.int8).flatten(0, -2), weight)
+            y = (y.unflatten(0, numbers.shape[:-1]) + (128 - zero) * self.static_sums).float()
+        else:
+            y = self._product(numbers, weight)
+        y = y.mul_(self._column(unit * step))
+        bias = self.layer.bias
+        if bias is not None:
+            if x.dim() == 2 or not isinstance(self.layer, nn.Linear):  # else the graph has a plain sum
+                bias = self._rounded_bias(unit * step)
+            y.add_(self._column(bias))
+        if isinstance(self.layer, nn.Linear):
+            return y
+        return round_activations(y, *activation_grid(self.static.output_low, self.static.output_high))
+
+    def _rounded_bias(self, unit: Tensor) -> Tensor:
+        """Return the bias in whole units."""
+        if self.static_bias is None:
+            numbers = round_bias(self.layer.bias.detach().cpu().numpy(), unit.cpu().numpy())
+            self.static_bias = torch.from_numpy(numbers).to(unit.device).float() * unit
+        return self.static_bias
+
+    def static_grid(self) -> tuple[float, int]:
+        """Return step and zero point of the fixed range of the input.
+
+        Raises:
+            ValueError: the layer has no range.
+        """
+        if self.static is None:
+            raise ValueError(f"{STATIC} layers need ranges: FakeQuantized(..., ranges=calibrate(...))")
+        return activation_grid(self.static.low, self.static.high)
+
+    def round_input(self, x: Tensor) -> Tensor:
+        """Return the input of a container whose whole input this layer rounds, for its parts in ``int8s``."""
+        if STATIC not in self.chosen:
+            return x
+        if len(set(self.chosen)) == 1:
+            return round_activations(x, *self.static_grid())
+        parts = x.unflatten(0, (len(self.chosen), -1))
+        rounded = round_activations(x, *self.static_grid()).unflatten(0, (len(self.chosen), -1))
+        mask = torch.tensor([precision == STATIC for precision in self.chosen], device=x.device)
+        return torch.where(mask.view(-1, *[1] * (parts.dim() - 1)), rounded, parts).flatten(0, 1)
 
     def _numbers(self, x: Tensor, first: int | None) -> tuple[Tensor, Tensor, Tensor]:
         """Return the input of int8 products, with the step and the zero of each sample."""
@@ -139,16 +203,22 @@ class _Layer(Fake):
             if precision == "bf16":
                 self.grids[precision] = weight.bfloat16(), None
             else:
-                grid = w8_grid if precision == "int8" else w4_grid
-                numbers, step = (
-                    torch.from_numpy(part).to(weight.device) for part in grid(weight.cpu().numpy())
-                )
+                values = weight.cpu().numpy()
                 if precision == "w4":
-                    values = numbers.float().unflatten(1, (-1, GROUP)) * step[..., None]
-                    self.grids[precision] = values.flatten(1), None
+                    grid = w4_grid(values)
+                else:
+                    grid = w8_grid(values, self.largest if precision == STATIC else LARGEST)
+                numbers, step = (torch.from_numpy(part).to(weight.device) for part in grid)
+                if precision == "w4":
+                    floats = numbers.float().unflatten(1, (-1, GROUP)) * step[..., None]
+                    self.grids[precision] = floats.flatten(1), None
                 elif self._exact_integers(weight):
                     self.grids[precision] = numbers.t().contiguous(), step
-                    self.sums = numbers.sum(1, dtype=torch.int32)
+                    sums = numbers.sum(1, dtype=torch.int32)
+                    if precision == STATIC:
+                        self.static_sums = sums
+                    else:
+                        self.sums = sums
                 else:
                     self.grids[precision] = numbers.float(), step
         return self.grids[precision]
@@ -172,6 +242,20 @@ def together(layers: Sequence[_Layer], x: Tensor) -> list[Tensor]:
         return [layer(x) for layer in layers]
     numbers = layers[0]._numbers(x, None)
     return [layer._counted(*numbers) for layer in layers]
+
+
+def _rounding(layer: _Layer) -> Callable[..., tuple[Tensor, ...]]:
+    """Return a hook that rounds the input of a container whose whole input a layer reads."""
+
+    def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return layer.round_input(inputs[0]), *inputs[1:]
+
+    return hook
+
+
+def round_activations(x: Tensor, step: float, zero: int) -> Tensor:
+    """Round activations to unsigned 8-bit numbers of a fixed range and back, as QDQ pairs do."""
+    return _levels(x, step, zero).mul_(step)
 
 
 def levels(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -201,7 +285,7 @@ def _grouped(x: Tensor) -> Tensor:
     return (groups / step).round_().mul_(step).flatten(-2)
 
 
-def _levels(x: Tensor, step: Tensor, zero: Tensor) -> Tensor:
+def _levels(x: Tensor, step: Tensor | float, zero: Tensor | int) -> Tensor:
     return (x / step).round_().add_(zero).clamp_(0, 255).sub_(zero)
 
 
@@ -226,6 +310,8 @@ class FakeQuantized:
     Args:
         module: plain, on the device where it is to run; it is copied.
         exact: fp32 layers return the module's own bits; else they use the fastest library of this machine.
+        ranges: of ``supernet.quantization.calibration``, for ``int8s``; batch norms are folded then.
+        largest: largest magnitude of an ``int8s`` weight, as ``supernet.quantization.onnx_runtime`` has it.
         runtime: runtime of the deployed network. In ONNX Runtime (``ort``) w4 layers round their
             activations to int8 in groups; in ``torch`` they do not.
 
@@ -234,17 +320,29 @@ class FakeQuantized:
         units: layers that a policy may name, with the shapes of the weights.
     """
 
-    def __init__(self, module: nn.Module, exact: bool = True, runtime: str = "torch") -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        exact: bool = True,
+        runtime: str = "torch",
+        *,
+        ranges: Ranges | None = None,
+        largest: int = LARGEST,
+    ) -> None:
         self.units = units(module)
         root = nn.Module()
-        root.add_module("net", copy.deepcopy(module).requires_grad_(False).eval())
+        copied = copy.deepcopy(module) if ranges is None else fold_batch_norms(module)
+        root.add_module("net", copied.requires_grad_(False).eval())
         self._layers: dict[str, _Layer] = {}
         for name in self.units:
             path = f"net.{name}".rstrip(".")
             parent, _, key = path.rpartition(".")
-            self._layers[name] = _Layer(root.get_submodule(path), exact, runtime == "ort")
+            static = (ranges or {}).get(name)
+            self._layers[name] = _Layer(root.get_submodule(path), exact, runtime == "ort", static, largest)
             root.get_submodule(parent).add_module(key, self._layers[name].eval())
         self.net = root.get_submodule("net")
+        for name, container in shared_inputs(copied).items():
+            self.net.get_submodule(container).register_forward_pre_hook(_rounding(self._layers[name]))
 
     def select(self, policies: Sequence[Policy | None]) -> nn.Module:
         """Return the network under ``policies``; it takes inputs repeated once a policy, one policy after the

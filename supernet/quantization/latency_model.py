@@ -18,7 +18,7 @@ Layers = Mapping[str, tuple[int, ...]]
 """Name of a layer -> shape of its weight."""
 Measured = tuple[Layers, Policy, float]
 """Layers of a network with the shapes of their weights, a policy, milliseconds."""
-RATE = {"fp32": 1.0, "bf16": 0.5, "int8": 0.35, "w4": 1.0}
+RATE = {"fp32": 1.0, "bf16": 0.5, "int8": 0.35, "int8s": 0.35, "w4": 1.0}
 """Time of a layer before any measurement, relative to its time in fp32."""
 STRENGTHS = tuple(10.0**power for power in range(-4, 4))
 """Candidate ridge strengths."""

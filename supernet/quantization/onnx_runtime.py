@@ -16,17 +16,27 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from supernet.quantization.calibration import LayerRange, Ranges
+from supernet.quantization.onnx_static import Static, fused_sums
 from supernet.quantization.onnx_trace import Traced, needed, trace
-from supernet.quantization.precisions import Policy, Served, lowered
-from supernet.quantization.rounding import LARGEST
+from supernet.quantization.precisions import STATIC, Policy, Served, lowered
+from supernet.quantization.rounding import LARGEST, REDUCED
 
 NAME = "ort"
 """Name of the runtime in options and signatures."""
 KERNELS = {
-    "int8": ("MatMulIntegerToFloat", "DynamicQuantizeMatMul", "MatMulInteger", "ConvInteger"),
+    "int8": (
+        *("MatMulIntegerToFloat", "DynamicQuantizeMatMul", "MatMulInteger", "ConvInteger"),
+        *("QLinearMatMul", "QGemm"),
+    ),
     "w4": ("MatMulNBits",),
+    "int8s convolution": ("QLinearConv",),
 }
-"""Precision -> operators of which one runs for each of its layers, whatever the optimiser fuses."""
+"""Precision -> operators of which one runs for each of its layers, whatever the optimiser fuses.
+
+``int8`` includes linear layers in ``int8s``, whose kernel is the same."""
+SUMS = ("QLinearAdd",)
+"""Operators of residual sums between rounded tensors."""
 
 
 def version() -> str:
@@ -39,6 +49,8 @@ def recipe(layers: Iterable[str], policy: Policy | None) -> dict[str, str]:
     for each precision except fp32."""
     used = sorted({(policy or {}).get(name, "fp32") for name in layers})
     how = {"int8": "w8c-a8t", "w4": "w4g32-a8g32"}
+    if STATIC in used:
+        how[STATIC] = f"w{8 if largest_weight() == LARGEST else 7}c-a8t-static"
     return {"rt": version(), "prec": "+".join(used)} | {name: how[name] for name in used if name in how}
 
 
@@ -49,14 +61,42 @@ def check_machine() -> None:
     Raises:
         ValueError: they overflow, or ONNX Runtime is not installed.
     """
-    net = nn.Linear(64, 32, bias=False)
-    nn.init.constant_(net.weight, float(LARGEST))
-    x = torch.full((1, 4, 64), 255.0)
-    products = Ort(trace(net, [x.repeat(2, 1, 1)]), {"": "int8"}, checked=True)(x)
-    if not bool((products - 64 * LARGEST * 255).abs().max() < 1):
+    if not _exact("int8", LARGEST):
         raise ValueError(
-            "int8 products of ONNX Runtime overflow on this processor (no VNNI): fp32 and w4 are right here"
+            "int8 products of ONNX Runtime overflow on this processor (no VNNI): fp32, w4 and int8s are right"
+            " here"
         )
+
+
+@cache
+def largest_weight() -> int:
+    """Return the largest magnitude of ``int8s`` weights whose products are exact on this machine.
+
+    ``LARGEST``; or ``REDUCED``, which is 7 bits, on x86 processors without VNNI.
+
+    Raises:
+        ValueError: neither is exact, or ONNX Runtime is not installed.
+    """
+    for largest in (LARGEST, REDUCED):
+        if _exact(STATIC, largest):
+            return largest
+    raise ValueError("int8 products of ONNX Runtime are wrong on this processor: take fp32 or w4")
+
+
+def _exact(precision: str, largest: int) -> bool:
+    """Return whether the runtime's products of the largest numbers are exact."""
+    net = nn.Linear(64, 32, bias=False)
+    nn.init.constant_(net.weight, float(largest))
+    x = torch.full((1, 4, 64), 255.0)
+    static = Static({"": LayerRange(0.0, 255.0, 0.0, 1.0)}, largest)
+    traced = trace(net, [x.repeat(2, 1, 1)], fold=True)
+    products = Ort(traced, {"": precision}, static=static, checked=True)(x)
+    return bool((products - 64 * largest * 255).abs().max() < 1)
+
+
+def on_this_machine(ranges: Ranges) -> Static:
+    """Return ranges with weights as large as this machine's products allow."""
+    return Static(ranges, largest_weight())
 
 
 def open_session(graph: bytes, threads: int = 1, profile: str | None = None) -> Any:
@@ -82,19 +122,28 @@ class Ort(Served):
     Attributes:
         policy: its part that is not fp32.
 
+    Args:
+        static: ranges of the layers in ``int8s``; ``on_this_machine`` makes them.
+
     Raises:
         ValueError: ONNX Runtime is not installed, has no such kernel, or computes wrongly on this machine.
     """
 
     def __init__(
-        self, traced: Traced, policy: Policy | None = None, *, threads: int = 1, checked: bool = False
+        self,
+        traced: Traced,
+        policy: Policy | None = None,
+        *,
+        static: Static | None = None,
+        threads: int = 1,
+        checked: bool = False,
     ) -> None:
         super().__init__()
         self.policy = lowered(policy) or {}
         if "int8" in self.policy.values() and not checked:
             check_machine()
         self.traced, self.threads, self.alone = traced, threads, False
-        self.graph = traced.under(self.policy)
+        self.graph = traced.under(self.policy, static)
         self.session = self._session()
         self.inputs = [given.name for given in self.session.get_inputs()]
 
@@ -119,12 +168,21 @@ class Ort(Served):
         return y
 
     def due(self) -> dict[str, int]:
-        """Return precision -> number of the graph's layers that must run in it."""
+        """Return the key of ``KERNELS`` -> number of the graph's layers that must run in it."""
         counts = dict.fromkeys(KERNELS, 0)
         for name in self.traced.calls:
-            if self.policy.get(name) in counts:
-                counts[self.policy[name]] += 1
+            precision = self.policy.get(name, "fp32")
+            if precision == STATIC:
+                precision = "int8" if len(self.traced.layers[name]) == 2 else "int8s convolution"
+            if precision in counts:
+                counts[precision] += 1
         return counts
+
+    def due_sums(self) -> int:
+        """Return the number of residual sums that must run in int8."""
+        if STATIC not in self.policy.values():
+            return 0
+        return fused_sums(needed().load_from_string(self.graph))
 
     def executed(self, *inputs: Tensor) -> dict[str, int]:
         """Return operator -> number of its runs for these inputs, from the runtime's own profile."""

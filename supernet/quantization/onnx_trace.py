@@ -23,7 +23,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from supernet.quantization import onnx_lowering
-from supernet.quantization.precisions import LAYERS, Policy, check, units
+from supernet.quantization.calibration import rectified_layers, shared_inputs
+from supernet.quantization.folding import fold_batch_norms
+from supernet.quantization.onnx_static import Static, StaticGraph
+from supernet.quantization.precisions import LAYERS, STATIC, Policy, check, units
 
 OPSET = 17
 """Version of the standard ONNX operators; the newest that torch's tracer writes, supported by runtimes for
@@ -56,7 +59,7 @@ class _Linear(torch.autograd.Function):
 
     @staticmethod
     def symbolic(g: Any, x: Any, weight: Any, bias: Any, name: str, axes: int) -> Any:
-        node = g.op(f"{MARK}::Linear", x, weight, *_given(bias), name_s=name)
+        node = g.op(f"{MARK}::Linear", x, weight, *_given(bias), name_s=name, axes_i=axes)
         # What other operators ask of the type: how many axes there are, and how long the last is.
         return node.setType(x.type().with_sizes([*[None] * (axes - 1), weight.type().sizes()[0]]))
 
@@ -129,26 +132,40 @@ class Traced:
     Attributes:
         layers: shape of the weight of every linear layer and convolution that ran, by name.
         calls: their names in the order of the graph, one for each call of a layer.
+        folded: batch norms are folded, which ``int8s`` needs.
+        shared, rectified: as in ``supernet.quantization.calibration``.
     """
 
     model: Any
     layers: Mapping[str, tuple[int, ...]]
     calls: tuple[str, ...]
+    folded: bool = False
+    shared: frozenset[str] = frozenset()
+    rectified: frozenset[str] = frozenset()
 
-    def under(self, policy: Policy | None = None) -> bytes:
+    def under(self, policy: Policy | None = None, static: Static | None = None) -> bytes:
         """Return the ONNX file of the network under ``policy``.
 
+        Args:
+            static: ranges of the layers in ``int8s``.
+
         Raises:
-            ValueError: the policy names an unknown layer, or a precision that the ONNX back-end lacks for it.
+            ValueError: the policy names an unknown layer, or a precision that the ONNX back-end lacks for it,
+                or a layer in ``int8s`` has no range.
         """
         policy = policy or {}
         check(policy, self.layers)
+        self._check_static(policy, static or Static())
         for name, precision in policy.items():
             if why := onnx_lowering.refusal(precision, self.layers[name]):
                 raise ValueError(f"layer {name!r}: {why}")
         helper = needed("onnx.helper")
         model = copy.deepcopy(self.model)
-        graph = onnx_lowering.Graph(model.graph)
+        if STATIC in policy.values():
+            assert static is not None
+            graph: onnx_lowering.Graph = StaticGraph(model.graph, static, self.shared, self.rectified)
+        else:
+            graph = onnx_lowering.Graph(model.graph)
         for node in list(model.graph.node):
             if node.domain == MARK:
                 graph.write(node, _layer(node), policy.get(_layer(node), "fp32"))
@@ -160,6 +177,16 @@ class Traced:
         written: bytes = model.SerializeToString()
         return written
 
+    def _check_static(self, policy: Policy, static: Static) -> None:
+        for name, precision in policy.items():
+            if precision == STATIC and not self.folded:
+                raise ValueError(f"layer {name!r}: {STATIC} needs folded batch norms: trace with fold=True")
+            if precision == STATIC and name not in static.ranges:
+                raise ValueError(
+                    f"layer {name!r}: {STATIC} needs its activation range, of"
+                    " supernet.quantization.calibration.calibrate on training batches"
+                )
+
 
 def trace(
     module: nn.Module,
@@ -168,6 +195,7 @@ def trace(
     call: Callable[..., Any] | None = None,
     names: tuple[Sequence[str], Sequence[str]] = (("tokens",), ("output",)),
     axes: Mapping[str, Mapping[int, str]] | None = None,
+    fold: bool = False,
 ) -> Traced:
     """Trace an exported network on example inputs.
 
@@ -182,6 +210,8 @@ def trace(
         ValueError: ``onnx`` is not installed, or a layer cannot be written.
     """
     onnx = needed()
+    if fold:
+        module = fold_batch_norms(module)
     served = _Served(module, call or (lambda net, *given: net(*given)))
     given, outputs = list(names[0]), list(names[1])
     if axes is None:
@@ -205,7 +235,8 @@ def trace(
         )
     model = onnx.load_from_string(file.getvalue())
     ran = tuple(_layer(node) for node in model.graph.node if node.domain == MARK)
-    return Traced(model, {name: shape for name, shape in units(module).items() if name in ran}, ran)
+    layers = {name: shape for name, shape in units(module).items() if name in ran}
+    return Traced(model, layers, ran, fold, frozenset(shared_inputs(module)), rectified_layers(module))
 
 
 def _layer(node: Any) -> str:

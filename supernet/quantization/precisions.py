@@ -5,12 +5,14 @@ A policy maps names of linear layers and convolutions, as in ``named_modules``, 
 products, GELU, residual sums, and an output layer that is the embedding table itself (masked language models,
 translators with shared tables).
 
-There is no training and no calibration. int8: weights symmetric per output channel, activations asymmetric
-per tensor, from their smallest and largest value. w4: weights of four bits in groups
-(``supernet.quantization.rounding``); activations float32 in torch, and int8 in the same groups in ONNX
-Runtime, which moves outputs by about 1 %. bf16: both rounded to bfloat16. The layers of torch are in
-``supernet.quantization.torch_kernels``; ``supernet.quantization.onnx_runtime`` runs the same policies in ONNX
-Runtime; ``supernet.quantization.fake_quantize`` predicts either.
+Nothing is trained. int8: weights symmetric per output channel, activations asymmetric per tensor, from the
+smallest and largest value of each call. int8s (static): the same with fixed ranges, which calibration on
+training batches finds (``supernet.quantization.calibration``); batch norms are folded, and outputs of
+convolutions are rounded too. It is what deployment tools do to convolutions, and torch has no kernel for it.
+w4: weights of four bits in groups (``supernet.quantization.rounding``); activations float32 in torch, and
+int8 in the same groups in ONNX Runtime, which moves outputs by about 1 %. bf16: both rounded to bfloat16. The
+layers of torch are in ``supernet.quantization.torch_kernels``; ``supernet.quantization.onnx_runtime`` runs
+the same policies in ONNX Runtime; ``supernet.quantization.fake_quantize`` predicts either.
 """
 
 from __future__ import annotations
@@ -45,16 +47,18 @@ class Precision:
     """One precision of a layer.
 
     Attributes:
-        linear: builds the layer from a ``nn.Linear``.
-        convolution: builds it from a convolution; None if there is no kernel.
+        linear: builds the layer from a ``nn.Linear``; None if torch has no kernel.
+        convolution: builds it from a convolution; None if torch has no kernel.
         recipe: arithmetic of the layer on this machine, for signatures.
     """
 
-    linear: Callable[[nn.Linear], nn.Module]
+    linear: Callable[[nn.Linear], nn.Module] | None
     convolution: Callable[[nn.Conv1d | nn.Conv2d], nn.Module] | None
     recipe: Callable[[], str]
 
 
+STATIC = "int8s"
+"""Precision with fixed activation ranges."""
 PRECISIONS = {
     "fp32": Precision(lambda layer: layer, lambda layer: layer, lambda: ""),
     "bf16": Precision(Bf16, Bf16, lambda: "torch-w16-a16"),
@@ -64,6 +68,7 @@ PRECISIONS = {
         lambda: f"{torch.backends.quantized.engine}-w8c-a{activation_bits()}t",
     ),
     "w4": Precision(W4Linear, None, lambda: "torch-w4g32-a32"),
+    STATIC: Precision(None, None, lambda: "w8c-a8t-static"),
 }
 """Name -> precision, for every precision of a policy."""
 
@@ -107,6 +112,11 @@ def quantize(module: nn.Module, policy: Policy | None) -> nn.Module:
     """
     policy = policy or {}
     check(policy, units(module))
+    if static := [name for name, precision in policy.items() if precision == STATIC]:
+        raise ValueError(
+            f"layer {static[0]!r}: torch has no kernel for {STATIC}: take int8, or the runtime ort or"
+            " openvino"
+        )
     root = nn.Module()  # so that a network that is a single linear layer has a place to be exchanged at
     root.add_module("net", copy.deepcopy(module).eval())
     for name, precision in policy.items():
