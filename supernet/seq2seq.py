@@ -13,6 +13,7 @@ fixed ``qkv_dim`` and so change no parameter.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Self
 
@@ -212,6 +213,56 @@ class DecoderLayer(nn.Module):
         return self.feed_forward_norm(x + dropout(self.feed_forward(x), self.dropout, self.training))
 
 
+def bound(layer: nn.Module, width: int | None = None) -> Callable[[Tensor], Tensor]:
+    """Return a plain linear layer, norm or embedding (as output layer of ``width``) as a function that holds
+    its tensors; any other layer, and one with hooks, as it is.
+
+    ``nn.Module`` finds each tensor by its name at every call. In a decoder step of a few rows that costs as
+    much as the arithmetic.
+    """
+    if layer._forward_hooks or layer._forward_pre_hooks:
+        return layer
+    if isinstance(layer, ElasticNorm):
+        scale, shift, eps = layer.weight, layer.bias, layer.eps
+        shape, norm = scale.shape, torch.layer_norm
+        return lambda x: norm(x, shape, scale, shift, eps)
+    linear: Callable[..., Tensor] = F.linear
+    if isinstance(layer, nn.Embedding):
+        table = layer.weight[:, :width]
+        return lambda x: linear(x, table)
+    if type(layer) is nn.Linear:
+        weight, bias = layer.weight, layer.bias
+        return lambda x: linear(x, weight, bias)
+    return layer
+
+
+class BoundLayer:
+    """One decoder layer for the steps of one translation: the arithmetic of ``DecoderLayer`` in evaluation,
+    one position at a time, its layers ``bound``."""
+
+    def __init__(self, layer: DecoderLayer) -> None:
+        own, cross, inner = layer.attention, layer.cross, layer.feed_forward
+        self.heads, self.cross_heads = own.heads, cross.heads
+        self.qkv, self.out, self.norm = bound(own.qkv), bound(own.out), bound(layer.attention_norm)
+        self.q, self.cross_out, self.cross_norm = bound(cross.q), bound(cross.out), bound(layer.cross_norm)
+        self.fc1, self.fc2 = bound(inner.fc1), bound(inner.fc2)
+        self.last_norm = bound(layer.feed_forward_norm)
+
+    def __call__(self, x: Tensor, kept: LayerCache, beam: int) -> Tensor:
+        """Map ``[N, d]`` to ``[N, d]``; ``kept`` grows by one position."""
+        rows, attention = x.shape[0], F.scaled_dot_product_attention
+        q, k, v = self.qkv(x).view(rows, 3, self.heads, 1, -1).unbind(1)
+        if kept.own is not None:
+            k, v = torch.cat([kept.own[0], k], 2), torch.cat([kept.own[1], v], 2)
+        kept.own = (k, v)
+        x = self.norm(x + self.out(attention(q, k, v).flatten(1)))
+        k, v, bias = kept.cross
+        q = self.q(x).view(rows // beam, beam, self.cross_heads, -1).transpose(1, 2)
+        y = attention(q, k, v, bias).transpose(1, 2).reshape(rows, -1)
+        x = self.cross_norm(x + self.cross_out(y))
+        return self.last_norm(x + self.fc2(torch.relu(self.fc1(x))))
+
+
 @dataclass
 class LayerCache:
     """Cache of one decoder layer: keys, values ``[B, H, S, h]`` and mask of the encoder, and keys and values
@@ -230,6 +281,8 @@ class DecoderCache:
 
     def __init__(self, layers: list[LayerCache], beam: int) -> None:
         self.layers, self.beam, self.length = layers, beam, 0
+        self.steps: list[BoundLayer] = []
+        self.output: Callable[[Tensor], Tensor] | None = None
 
     def reorder(self, rows: Tensor) -> None:
         """Replace row i by old row ``rows[i]`` ``[N]``, which must be of the same sentence."""
@@ -348,18 +401,14 @@ class Transformer(nn.Module):
 
     def step(self, tokens: Tensor, cache: DecoderCache) -> Tensor:
         """Return logits ``[N, V]`` after one more token a row, ``[N]``; the cache grows by one position."""
-        rows, beam = tokens.shape[0], cache.beam
-        x = self.embed(self.target_embedding, tokens[:, None], self.decoder_width, cache.length)
-        for layer, kept in zip(self.decoder[: self.decoder_depth], cache.layers, strict=True):
-            q, k, v = layer.attention.split(x)
-            if kept.own is not None:
-                k, v = torch.cat([kept.own[0], k], dim=2), torch.cat([kept.own[1], v], dim=2)
-            kept.own = (k, v)
-            y = layer.attention.out(attend(q, k, v, None, 0.0))
-            x = layer.attention_norm(x + y).view(rows // beam, beam, -1)
-            x = layer.rest(x, *kept.cross).view(rows, 1, -1)
+        x = self.embed(self.target_embedding, tokens[:, None], self.decoder_width, cache.length)[:, 0]
+        if cache.output is None:
+            cache.steps = [BoundLayer(layer) for layer in self.decoder[: self.decoder_depth]]
+            cache.output = bound(self.output or self.target_embedding, self.decoder_width)
+        for layer, kept in zip(cache.steps, cache.layers, strict=True):
+            x = layer(x, kept, cache.beam)
         cache.length += 1
-        return self.logits(x[:, 0])
+        return cache.output(x)
 
 
 def position_table(length: int, width: int) -> Tensor:

@@ -200,6 +200,26 @@ def test_steps_with_a_cache_equal_one_pass_without(share: str) -> None:
     torch.testing.assert_close(model.step(rows[swap, 3], cache), whole[swap, 3], atol=1e-5, rtol=1e-5)
 
 
+def test_a_step_runs_the_layers_that_replace_linear_layers_and_their_hooks() -> None:
+    model, source = network(1), torch.tensor([[4, 5, 6, EOS]])
+    calls: list[str] = []
+
+    class Half(torch.nn.Linear):
+        """A layer of another class, such as a quantised one."""
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            calls.append("replaced")
+            return super().forward(x) / 2
+
+    layer = model.decoder[0].feed_forward
+    plain, layer.fc2 = layer.fc2, Half(8, 8)
+    layer.fc2.load_state_dict(plain.state_dict())
+    model.decoder[1].cross.q.register_forward_hook(lambda *_: calls.append("hook"))
+    out = model.step(torch.tensor([EOS]), model.decoder_cache(model.encode(source)))
+    assert calls == ["replaced", "hook"]
+    torch.testing.assert_close(out, model(source, torch.tensor([[EOS]]))[:, 0], atol=1e-5, rtol=1e-5)
+
+
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 50), lenpen=st.floats(0, 2), beam=st.integers(1, 4))
 def test_score_is_the_sum_over_length_to_the_penalty(seed: int, lenpen: float, beam: int) -> None:
