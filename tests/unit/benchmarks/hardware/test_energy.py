@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from benchmarks.hardware import energy
 from benchmarks.hardware.energy import EnergyMeter
 from benchmarks.hardware.profiles import Profile, get
 from tests import ROOT
+from tests.fake_clock import FakeClock
 
 PROFILE = Profile("x", "cpu", 1, energy={"cpu_watts": 8.0, "ram_watts": 20.0})
 
@@ -26,93 +26,114 @@ class CPU:
 
 
 class FakeTracker:
-    """codecarbon's tracker as far as the meter knows it."""
+    """codecarbon's tracker as far as the meter knows it.
 
-    delay = 0.0
+    Attributes:
+        clock: time, which only tests advance.
+        gate: closed while the first tracker looks at the hardware.
+        started: set once a second tracker measures.
+    """
+
+    clock: FakeClock
+    gate: threading.Event
+    started: threading.Event
     kwh = 1e-5
-    made: list[dict[str, Any]] = []
+    trackers: list[dict[str, Any]] = []
     broken = ""
 
     def __init__(self, **arguments: Any) -> None:
-        self.made.append(arguments)
+        self.trackers.append(arguments)
         self._hardware = [CPU()]
         self._began = 0.0
 
     def start(self) -> None:
-        if len(self.made) == 1:
-            time.sleep(self.delay)  # the first one looks at the hardware
-        if self.broken == "start" and len(self.made) > 1:
+        first = len(self.trackers) == 1
+        if first:
+            assert self.gate.wait(60)
+        elif self.broken == "start":
             raise RuntimeError("no luck")
-        self._began = time.perf_counter()
+        self._began = self.clock.perf_counter()
+        if not first:
+            self.started.set()
 
     def stop(self) -> None:
         if self.broken != "stop":
             self.final_emissions_data = types.SimpleNamespace(
-                energy_consumed=self.kwh, duration=time.perf_counter() - self._began
+                energy_consumed=self.kwh, duration=self.clock.perf_counter() - self._began
             )
 
 
 @pytest.fixture
 def tracker(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FakeTracker]]:
     """A fresh fake codecarbon, and nothing looked at yet."""
-    fake = type("Fake", (FakeTracker,), {"made": []})
+    clock, gate = FakeClock(), threading.Event()
+    gate.set()
+    own = {"trackers": [], "clock": clock, "gate": gate, "started": threading.Event()}
+    fake = type("Fake", (FakeTracker,), own)
     settings = types.SimpleNamespace(get_hierarchical_config=dict)
     module = types.SimpleNamespace(OfflineEmissionsTracker=fake, emissions_tracker=settings)
     monkeypatch.setitem(sys.modules, "codecarbon", module)  # type: ignore[arg-type]
     monkeypatch.setattr(energy, "_probes", {})
     monkeypatch.setattr(energy, "_rapl", lambda: False)
+    clock.replace_in(monkeypatch, energy)
     yield fake
+    gate.set()
     for probe in energy._probes.values():
-        probe.wait(10)
+        probe.wait(60)
 
 
 def test_a_reading_and_its_source(tracker: type[FakeTracker]) -> None:
     meter = EnergyMeter(PROFILE)
-    assert meter.ready(5)
+    assert meter.ready(60)
     meter.start()
-    time.sleep(0.02)
-    found = meter.stop()
-    assert found["joules"] == pytest.approx(36.0)
-    assert found["source"].startswith("codecarbon ")
-    assert found["source"].endswith("CPU load model (estimate, CPU 8 W and RAM 20 W pinned)")
-    assert found["kg_co2"] is None
-    assert found["seconds"] >= found["covered_seconds"] > 0.015
-    told = tracker.made[-1]
-    assert told["force_cpu_power"] == 8.0 and told["force_ram_power"] == 20.0
-    assert told["tracking_mode"] == "machine" and told["save_to_file"] is False
+    tracker.clock.sleep(2.5)
+    reading = meter.stop()
+    assert reading["joules"] == pytest.approx(36.0)
+    assert reading["source"].startswith("codecarbon ")
+    assert reading["source"].endswith("CPU load model (estimate, CPU 8 W and RAM 20 W pinned)")
+    assert reading["kg_co2"] is None
+    assert reading["seconds"] == reading["covered_seconds"] == 2.5
+    arguments = tracker.trackers[-1]
+    assert arguments["force_cpu_power"] == 8.0 and arguments["force_ram_power"] == 20.0
+    assert arguments["tracking_mode"] == "machine" and arguments["save_to_file"] is False
 
 
 def test_one_look_at_the_hardware_a_process(tracker: type[FakeTracker]) -> None:
-    tracker.delay = 0.3
-    began = time.perf_counter()
+    tracker.gate.clear()
     energy.warm_up(PROFILE)
     meters = [EnergyMeter(PROFILE) for _ in range(5)]
-    assert time.perf_counter() - began < 0.2
-    assert meters[0].ready(5)
-    assert len(tracker.made) == 1
+    assert not meters[0].ready(0)  # nobody has waited for the look
+    tracker.gate.set()
+    assert all(meter.ready(60) for meter in meters)
+    assert len(tracker.trackers) == 1
 
 
 def test_starting_never_waits_and_the_gap_is_told(tracker: type[FakeTracker]) -> None:
-    tracker.delay = 0.4
+    tracker.gate.clear()
     meter = EnergyMeter(PROFILE)
-    began = time.perf_counter()
     meter.start()
-    assert time.perf_counter() - began < 0.2
-    time.sleep(0.8)
-    found = meter.stop()
-    assert found["joules"] is not None
-    assert 0.1 < found["covered_seconds"] < found["seconds"] - 0.2
+    assert not meter.ready(0)
+    tracker.clock.sleep(0.5)
+    tracker.gate.set()
+    assert tracker.started.wait(60)
+    tracker.clock.sleep(0.75)
+    reading = meter.stop()
+    assert reading["joules"] is not None
+    assert (reading["seconds"], reading["covered_seconds"]) == (1.25, 0.75)
 
 
 def test_a_run_shorter_than_the_look_has_no_figure(tracker: type[FakeTracker]) -> None:
-    tracker.delay = 0.5
+    tracker.gate.clear()
     meter = EnergyMeter(PROFILE)
     meter.start()
-    found = meter.stop()
-    assert found["joules"] is None and "still looking at the hardware" in found["source"]
-    assert meter.ready(5)
-    time.sleep(0.1)
-    assert len(tracker.made) == 1  # nothing was started after the end
+    reading = meter.stop()
+    assert reading["joules"] is None and "still looking at the hardware" in reading["source"]
+    late = [thread for thread in threading.enumerate() if thread.name == "codecarbon-start"]
+    tracker.gate.set()
+    assert meter.ready(60)
+    for thread in late:
+        thread.join(60)
+    assert late and len(tracker.trackers) == 1  # nothing was started after the end
 
 
 @pytest.mark.parametrize(
@@ -124,16 +145,16 @@ def test_nothing_is_invented(tracker: type[FakeTracker], broken: str, said: str)
     if broken == "zero":
         tracker.kwh = 0.0
     meter = EnergyMeter(PROFILE)
-    assert meter.ready(5)
+    assert meter.ready(60)
     meter.start()
-    found = meter.stop()
-    assert found["joules"] is None and said in found["source"]
+    reading = meter.stop()
+    assert reading["joules"] is None and said in reading["source"]
 
 
 def test_misuse_does_not_raise(tracker: type[FakeTracker]) -> None:
     meter = EnergyMeter()
     assert "not started" in meter.stop()["source"]
-    assert meter.ready(5)
+    assert meter.ready(60)
     meter.start()
     assert meter.stop()["joules"] is not None
     assert meter.stop()["joules"] is None
@@ -144,9 +165,8 @@ def test_meters_at_once_from_threads(tracker: type[FakeTracker]) -> None:
 
     def use() -> None:
         meter = EnergyMeter(PROFILE)
-        meter.ready(5)
+        meter.ready(60)
         meter.start()
-        time.sleep(0.01)
         out.append(meter.stop())
 
     threads = [threading.Thread(target=use) for _ in range(8)]
@@ -154,7 +174,7 @@ def test_meters_at_once_from_threads(tracker: type[FakeTracker]) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(out) == 8 and all(found["joules"] is not None for found in out)
+    assert len(out) == 8 and all(reading["joules"] is not None for reading in out)
 
 
 def test_without_codecarbon_the_gpu_counter_or_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,15 +183,15 @@ def test_without_codecarbon_the_gpu_counter_or_a_reason(monkeypatch: pytest.Monk
     readings = iter([5000, 12500])
     monkeypatch.setattr(energy, "_nvml_millijoules", lambda: next(readings))
     meter = EnergyMeter()
-    assert meter.ready(5)
+    assert meter.ready(60)
     meter.start()
-    found = meter.stop()
-    assert found["joules"] == 7.5 and found["source"] == "NVML total energy counter (GPU alone)"
+    reading = meter.stop()
+    assert reading["joules"] == 7.5 and reading["source"] == "NVML total energy counter (GPU alone)"
     monkeypatch.setattr(energy, "_nvml_millijoules", lambda: None)
     meter = EnergyMeter()
     meter.start()
-    found = meter.stop()
-    assert found["joules"] is None and found["source"] == "codecarbon is not installed"
+    reading = meter.stop()
+    assert reading["joules"] is None and reading["source"] == "codecarbon is not installed"
 
 
 def test_nvml_counter(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,20 +255,20 @@ def test_the_real_codecarbon_in_a_process_of_its_own() -> None:
         assert meter.ready(60)
         meter.start()
         time.sleep(1.2)
-        found = meter.stop()
-        print(repr(found))
-        assert found["joules"] > 0, found
+        reading = meter.stop()
+        print(repr(reading))
+        assert reading["joules"] > 0, reading
         """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    found = eval(done.stdout)
+    reading = eval(done.stdout)
     assert done.stderr == ""
-    assert found["source"].startswith("codecarbon 3.")
-    assert found["covered_seconds"] == pytest.approx(found["seconds"], abs=0.5)
-    if "NVML" not in found["source"] and "RAPL" not in found["source"]:
-        told = get("cpu-2core-avx512.v1").energy
-        most = (told["cpu_watts"] + told["ram_watts"]) * (found["covered_seconds"] + 0.1)
-        assert told["ram_watts"] * 1.0 < found["joules"] < most
+    assert reading["source"].startswith("codecarbon 3.")
+    assert 0 < reading["covered_seconds"] <= reading["seconds"]
+    if "NVML" not in reading["source"] and "RAPL" not in reading["source"]:
+        declared = get("cpu-2core-avx512.v1").energy
+        most = (declared["cpu_watts"] + declared["ram_watts"]) * (reading["covered_seconds"] + 0.1)
+        assert 0 < reading["joules"] < most
 
 
 @pytest.mark.parametrize("file", ["[codecarbon]\npue = 10\nforce_cpu_power = 5000\n", "malformed ["])

@@ -5,9 +5,11 @@ import os
 import re
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,7 @@ from benchmarks.measurement.workload import Workload
 from benchmarks.stats.quantiles import allowed_over, bound, needed, quantile, ratio
 from supernet.seq2seq import Seq2SeqConfig, Seq2SeqFamily
 from supernet.space import get_space
+from tests.fake_clock import FakeClock
 
 LOAD = Workload(source_len=6, steps=4, beam=3)
 HERE = Profile("here", "cpu", 1)
@@ -99,39 +102,51 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def hold(folder: Path, seconds: float) -> subprocess.Popen[str]:
-    """Another process that has the lock when this returns, and keeps it for ``seconds``."""
+@contextmanager
+def hold(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that has the lock when this is entered, and keeps it until its input ends."""
     code = (
-        "import sys, time; from benchmarks.hardware.timing_lock import exclusive\n"
-        f"with exclusive(): print('in', flush=True); time.sleep({seconds})"
+        "import sys; from benchmarks.hardware.timing_lock import exclusive\n"
+        "with exclusive(): print('in', flush=True); sys.stdin.read()"
     )
     environment = {**os.environ, timing_lock.FOLDER_VARIABLE: str(folder), "TMPDIR": str(folder / "other")}
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None and process.stdout.readline() == "in\n"
-    return process
+    with subprocess.Popen(
+        [sys.executable, "-c", code], env=environment, stdin=PIPE, stdout=PIPE, text=True
+    ) as process:
+        assert process.stdout is not None and process.stdout.readline() == "in\n"
+        yield process
 
 
 def test_one_at_a_time_over_processes(folder: Path) -> None:
-    with hold(folder, 0.7), timing_lock.exclusive() as waited:
-        assert 0.2 < waited < 30
-        with timing_lock.exclusive() as again:
-            assert again == 0.0
+    with hold(folder) as process:
+        released = threading.Event()
+
+        def release() -> None:
+            released.set()
+            assert process.stdin is not None
+            process.stdin.close()
+
+        timer = threading.Timer(0.3, release)
+        timer.start()
+        with timing_lock.exclusive() as waited:
+            assert released.is_set() and waited > 0
+            with timing_lock.exclusive() as again:
+                assert again == 0.0
+        timer.join()
 
 
 def test_a_killed_holder_frees_it(folder: Path) -> None:
-    with hold(folder, 60) as process:
+    with hold(folder) as process:
         process.kill()
-        with timing_lock.exclusive() as waited:
-            assert waited < 5
+        with timing_lock.exclusive():
+            pass
 
 
 def test_the_lock_is_free_again_after_an_error(folder: Path) -> None:
     with pytest.raises(RuntimeError), timing_lock.exclusive():
         raise RuntimeError
-    with hold(folder, 0), timing_lock.exclusive() as waited:
-        assert waited < 5
+    with hold(folder) as process:
+        process.kill()
 
 
 def test_no_link_is_followed_and_a_folder_without_room_is_told(folder: Path) -> None:
@@ -159,8 +174,18 @@ def pair(family: Seq2SeqFamily) -> tuple[nn.Module, nn.Module]:
     return family.build(family.space.smallest()), family.build(family.space.largest())
 
 
+CLOCK = FakeClock()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+    """The clock of all timings; sleepers alone advance it."""
+    CLOCK.replace_in(monkeypatch, interleaved, latency)
+    return CLOCK
+
+
 class Sleeper(nn.Module):
-    """Takes as long as it is told, and notes what surrounds it."""
+    """Takes a declared time by the test's clock, and notes what surrounds it."""
 
     def __init__(self, ms: float) -> None:
         super().__init__()
@@ -174,7 +199,7 @@ class Sleeper(nn.Module):
         self.seen.add(
             (self.training, torch.is_inference_mode_enabled(), torch.get_num_threads(), tuple(source.shape))
         )
-        time.sleep(self.ms / 1e3)
+        CLOCK.sleep(self.ms / 1e3)
         return source
 
     def decoder_cache(self, memory: Tensor, beam: int) -> None:
@@ -205,12 +230,15 @@ def test_disturbed_rounds_are_timed_anew_and_the_least_disturbed_count(loads: li
         assert theirs.calls == 64 * attempts + interleaved.WARM_UP and not loads
 
 
+@pytest.mark.usefixtures("clock")
 def test_latency_of_known_sleepers(loads: list[float]) -> None:
     ours, theirs = Sleeper(4.0), Sleeper(12.0)
     found = latency.measure_latency(ours, theirs, LOAD, "cpu", HERE)
-    assert 4.0 <= found["p50"] < 12.0 <= found["reference_p50"]
-    assert 0.2 < found["ratio_low"] <= found["ratio"] <= found["ratio_high"] < 0.9
-    assert found["n"] == 64 and found["p50"] <= found["p90"] <= found["p90_bound"]
+    for name, milliseconds in (("p50", 4), ("p90", 4), ("p90_bound", 4), ("reference_p50", 12)):
+        assert found[name] == pytest.approx(milliseconds)
+    for name in ("ratio", "ratio_low", "ratio_high"):
+        assert found[name] == pytest.approx(1 / 3, abs=1e-3)
+    assert found["n"] == 64
     assert found["signature"] == (
         "lat:p90|n:64|b:1|beam:3|len:6|steps:4|search:no|prec:fp32|mode:eager|thr:1|prof:here|v:0.1"
     )
@@ -220,12 +248,13 @@ def test_latency_of_known_sleepers(loads: list[float]) -> None:
     assert all(isinstance(value, int | float | str) for value in found.values())
 
 
+@pytest.mark.usefixtures("clock")
 def test_rounds_follow_n_and_seconds() -> None:
     few = latency.measure_latency(Sleeper(0.1), Sleeper(0.1), LOAD, "cpu", HERE, min_n=20)
     assert few["n"] == 20 and few["p90"] is None and few["p90_bound"] is None
     assert few["signature"].startswith("lat:p50|n:20|")
     long = latency.measure_latency(Sleeper(1), Sleeper(1), LOAD, "cpu", HERE, min_n=8, min_seconds=0.3)
-    assert long["n"] > 40
+    assert long["n"] == 150  # of 2 ms each
     cut = latency.measure_latency(Sleeper(5), Sleeper(5), LOAD, "cpu", HERE, max_seconds=0.02)
     assert cut["n"] == interleaved.MIN_ROUNDS and cut["p90"] is None
 
@@ -357,8 +386,10 @@ def test_peak_memory_agrees_with_the_profiler(pair: tuple[nn.Module, nn.Module])
 # energy
 
 
-def test_energy_of_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_energy_of_one_sentence(monkeypatch: pytest.MonkeyPatch, clock: FakeClock) -> None:
     class Meter:
+        """Ten watts, from 0.05 s before the block to its end."""
+
         def __init__(self, profile: Profile) -> None:
             self.began = 0.0
 
@@ -366,19 +397,17 @@ def test_energy_of_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
             return True
 
         def start(self) -> None:
-            time.sleep(0.05)
-            self.began = time.perf_counter()
+            self.began = clock.perf_counter()
+            clock.sleep(0.05)
 
         def stop(self) -> dict[str, Any]:
-            covered = time.perf_counter() - self.began + 0.05
+            covered = clock.perf_counter() - self.began
             return {"joules": 10.0 * covered, "source": "fake", "covered_seconds": covered}
 
     monkeypatch.setattr(latency, "EnergyMeter", Meter)
     found = latency.measure_energy(Sleeper(5), LOAD, "cpu", HERE, seconds=0.2)
-    assert found["joules_per_sentence"] == pytest.approx(
-        10.0 * found["seconds"] / found["sentences"], rel=0.05
-    )
-    assert 0.05 <= found["joules_per_sentence"] < 0.1 and found["source"] == "fake"
+    assert found["joules_per_sentence"] == pytest.approx(0.05) and found["source"] == "fake"
+    assert found["sentences"] in (40, 41) and found["seconds"] == pytest.approx(0.2, abs=0.006)
     silent = {"joules": None, "source": "no meter", "covered_seconds": 0.0}
     monkeypatch.setattr(Meter, "stop", lambda self: silent)
     found = latency.measure_energy(Sleeper(0), LOAD, "cpu", HERE, seconds=0)
