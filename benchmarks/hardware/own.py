@@ -78,7 +78,7 @@ def text_of(machine: ProbedMachine) -> str:
         "[machine]   # what a machine must have to run under this profile; leave out what may differ",
         f"arch = {_quoted(machine['arch'])}",
         f"cpus = {cpus}   # hardware threads that this process may use (affinity and container quota)",
-        f"cpu = {_quoted(cpu)}",
+        *([f"cpu = {_quoted(machine['cpu'])}"] if machine["cpu"] else []),
         f"isa = {json.dumps(flags)}",
     ]
     if usable:

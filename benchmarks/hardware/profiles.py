@@ -210,7 +210,8 @@ def enforce(name: str, machine: ProbedMachine | None = None) -> Profile:
     way = (
         f"run on what this machine is: --profile {here}, or measure it apart from all others:"
         if here
-        else "this machine is none of the declared profiles; measure it apart from all others:"
+        else "this machine is none of the declared profiles; write one of it: supernet-bench profiles new,"
+        " or measure it apart from all others:"
     )
     raise ProfileMismatch("\n".join([f"this machine is not {name}", *rows, f"{way} --profile {UNDECLARED}"]))
 

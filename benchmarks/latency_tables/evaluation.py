@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.api import UsageError
+from benchmarks.latency_tables import own
 from benchmarks.latency_tables.tables import PROFILES, Array, LatencyTable, TableProfile, absent, load
 from benchmarks.records.canonical import JsonObject
 from benchmarks.tasks.datasets import Say
@@ -33,6 +34,8 @@ __all__ = [
     "load",
 ]
 
+FEWEST = 8
+"""Fewest rows that a predictor is fitted on."""
 FIT_AT_MOST = 500
 """Rows a predictor may be fitted on when its error is claimed."""
 
@@ -148,8 +151,10 @@ def evaluate(table: LatencyTable, *, fit: int = FIT_AT_MOST, splits: int = 10, s
         UsageError: ``fit`` is not between 8 and half of the rows, or ``splits`` below 1.
     """
     x, ms = table.features, table.ms
-    if not 8 <= fit <= len(ms) // 2 or splits < 1:
-        raise UsageError(f"fit 8 to {len(ms) // 2} rows over 1 or more splits, not {fit} rows over {splits}")
+    if not FEWEST <= fit <= len(ms) // 2 or splits < 1:
+        raise UsageError(
+            f"fit {FEWEST} to {len(ms) // 2} rows over 1 or more splits, not {fit} rows over {splits}"
+        )
     rng = np.random.default_rng(seed)
     profile, family = table.profile, table.profile.family
     name, column = family.size
@@ -202,16 +207,54 @@ def evaluate_tables(
             in no folder and cannot be fetched are left out.
         say: called with a line for each download.
 
-    Raises:
-        UsageError: as ``load`` and ``evaluate``.
+    A table that is damaged or too short is left out, too.
     """
-    tables = []
+    rows = []
     for profile in PROFILES.values():
         if profile.family.url is None and (data_dir is None or absent(profile, data_dir)):
             say(f"table {profile.name} is left out: it is not in the data folder and cannot be fetched")
-        else:
-            tables.append(load(profile, data_dir, say))
-    return [evaluate(table, fit=fit, splits=splits, seed=seed) for table in tables]
+            continue
+        try:
+            table = load(profile, data_dir, say)
+            rows.append(evaluate(table, fit=min(fit, largest_fit(table)), splits=splits, seed=seed))
+        except UsageError as error:  # the others are evaluated all the same
+            say(f"table {profile.name} is left out: {error}")
+    return rows
+
+
+def evaluate_own(
+    paths: Iterable[Path], *, fit: int = FIT_AT_MOST, splits: int = 10, seed: int = 1, say: Say
+) -> list[TableRow]:
+    """Evaluate latency tables of the user's; one that cannot be read or is too short is left out.
+
+    Args:
+        paths: CSV files.
+        fit: most rows to fit on; at most half of a table.
+        splits: random splits.
+        seed: of the splits.
+        say: called with the reason why a table is left out.
+    """
+    rows = []
+    for path in paths:
+        try:
+            table = own.read(path)
+            rows.append(evaluate(table, fit=min(fit, largest_fit(table)), splits=splits, seed=seed))
+        except UsageError as error:
+            say(f"table {path.name} is left out: {error}")
+    return rows
+
+
+def largest_fit(table: LatencyTable) -> int:
+    """Return the most rows that a predictor may be fitted on: half of the table, at least ``FEWEST``.
+
+    Raises:
+        UsageError: the table has fewer than twice as many rows.
+    """
+    if len(table.ms) < 2 * FEWEST:
+        raise UsageError(
+            f"it has {len(table.ms)} rows: {FEWEST} to fit on and as many to hold out are the fewest"
+        )
+    return len(table.ms) // 2
 
 
 HEADER = (

@@ -285,7 +285,7 @@ RECORDS_ONLY = (
     "__init__", "__main__", "analysis/*", "api", "claims/*", "cli/*", "comparability/*", "conformance/*",
     "export/*", "hardware/__init__", "hardware/file_lock", "hardware/load", "hardware/probe",
     "hardware/profiles",
-    "hardware/timing_lock", "identity", "lab/__init__", "lab/checkpoints", "lab/journal",
+    "hardware/own", "hardware/timing_lock", "identity", "lab/__init__", "lab/checkpoints", "lab/journal",
     "latency_tables/*", "leaderboard/*", "measurement/__init__", "measurement/process_time",
     "measurement/tracing", "options", "records/*", "registry", "report/*", "runs/__init__",
     "runs/declared", "runs/estimate",

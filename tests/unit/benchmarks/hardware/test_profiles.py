@@ -121,7 +121,7 @@ def test_a_profile_file_with_a_slip_is_refused(tmp_path: Path) -> None:
         path = tmp_path / f"{len(text)}-{hash(text)}.toml"
         path.write_text(text)
         with pytest.raises(UsageError, match="toml"):
-            profiles._read(path)
+            profiles.read(path)
 
 
 def test_probe_of_this_machine(afresh: None) -> None:
