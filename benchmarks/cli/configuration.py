@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 LARGEST = 2**20
 """Bytes. A larger study file is refused unread."""
-SWEPT = ("task", "methods", "seeds", "budget-scale")
+SWEPT = ("task", "methods", "seeds", "budget-scale", "profile")
 """Flags that take a list."""
-OMITTED = ("config", "help", "json", "option")
+OMITTED = ("config", "detach", "help", "json", "option")
 """Flags of ``run`` that a study file cannot set."""
 EXAMPLE = "a study file has one flag of `supernet-bench run` a line, such as  tier: small"
 
@@ -83,7 +83,7 @@ class Configuration:
 
 
 def add_config(command: argparse.ArgumentParser) -> None:
-    """Add ``--config``; ``apply`` must be called with the command's words before they are parsed."""
+    """Add ``--config``; ``apply`` must be called with the options before they are used."""
     command.add_argument(
         "-C",
         "--config",
@@ -94,27 +94,25 @@ def add_config(command: argparse.ArgumentParser) -> None:
     command.set_defaults(configuration=None)
 
 
-def apply(command: argparse.ArgumentParser, words: Sequence[str]) -> None:
-    """Make the values of the words' ``--config`` the defaults of a command.
+def add_plan(command: argparse.ArgumentParser) -> None:
+    """Add ``PLAN``, the study file of a command that works on the runs of one.
+
+    All flags of ``run`` get their values from the file; the command may add some, which then win.
+    """
+    command.add_argument("config", type=Path, metavar="PLAN", help="study file, as for run --config")
+    defaults = {action.dest: action.default for action in run_flags().values()}
+    command.set_defaults(configuration=None, option=[], **defaults)
+
+
+def apply(command: argparse.ArgumentParser, configuration: Configuration) -> None:
+    """Make the values of a study file the defaults of a command; flags that it lacks are left out.
 
     Raises:
-        UsageError: the file cannot be read, or a line is wrong.
+        UsageError: a value that the flag does not take.
     """
-    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    finder.add_argument("-C", "--config", type=Path)
-    try:
-        path = finder.parse_known_args(list(words))[0].config
-    except SystemExit:
-        return  # without its value: the command's own parser reports it
-    if path is not None:
-        set_defaults(command, read(path))
-
-
-def set_defaults(command: argparse.ArgumentParser, configuration: Configuration) -> None:
-    """Make the values of a study file the defaults of a command; flags that it lacks are left out."""
-    own = {action.dest for action in command._actions}
     known = run_flags()
     values = {known[flag].dest: _default(configuration, flag, known[flag]) for flag in configuration.flags}
+    own = {action.dest for action in command._actions} | set(command._defaults)
     kept = {name: value for name, value in values.items() if name in own}
     command.set_defaults(configuration=configuration, **kept)
 
@@ -337,13 +335,14 @@ def effective(options: argparse.Namespace, plan: Plan, methods: Mapping[str, Met
         }
         own |= {name: [value] for name, value in given.get(method.name, {}).items()}
         listed.append({word: {k: v if len(v) > 1 else v[0] for k, v in own.items()}} if own else word)
+    profile = options.profile if isinstance(options.profile, list) else plan.profile
     values: dict[str, Any] = {
         "suite": options.suite,
         "task": list(dict.fromkeys(run.spec.task for run in plan.runs)),
         "tier": options.tier,
         "methods": listed,
         "seeds": sorted({run.spec.seed for run in plan.runs}),
-        "profile": plan.profile,
+        "profile": profile,
         "ruleset": options.ruleset,
         "budget-scale": options.budget_scale,
         "results": options.results,
@@ -366,5 +365,5 @@ def located(configuration: Configuration | None, flag: str, value: object) -> It
     except UsageError as error:
         for entry in configuration.flags.get(flag, ()) if configuration else ():
             if configuration is not None and (entry.value == value or str(entry.value) == str(value)):
-                raise configuration.error(entry.line, str(error)) from None
+                raise type(error)(str(configuration.error(entry.line, str(error)))) from None
         raise

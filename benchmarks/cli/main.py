@@ -42,6 +42,7 @@ COMMANDS = {
     "list": Command("list", "list methods, tasks or profiles"),
     "plan": Command("plan", "show what `run` would do, with an estimate of its cost"),
     "run": Command("run", "run a suite: every method on every task with every seed, then the report"),
+    "work": Command("work", "make runs of a study beside other workers that share its results folder"),
     "compare": Command("compare", "print the table of existing records of chosen methods"),
     "report": Command("report", "rewrite tables, plots and the page of existing records"),
     "leaderboard": Command("leaderboard", "rebuild the leaderboard from the published records"),
@@ -74,7 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     named = next((word for word in words if not word.startswith("-")), "")
     try:
-        options = parser([named], words).parse_args(words)
+        options = parser([named]).parse_args(words)
+        if getattr(options, "config", None) is not None:
+            options = parser([named], configuration.read(options.config)).parse_args(words)
         command: Callable[[argparse.Namespace], int] = options.run
         return command(options)
     except UsageError as error:
@@ -92,12 +95,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def parser(complete: Collection[str] = tuple(COMMANDS), words: Sequence[str] = ()) -> argparse.ArgumentParser:
+def parser(
+    complete: Collection[str] = tuple(COMMANDS), study: configuration.Configuration | None = None
+) -> argparse.ArgumentParser:
     """Return the parser of all commands.
 
     Args:
         complete: commands whose arguments are added, for which their modules are imported.
-        words: that will be parsed; the study file that they name gives the defaults.
+        study: file that gives the defaults of the flags of ``run``.
 
     Raises:
         UsageError: a mistake in that file.
@@ -113,8 +118,8 @@ def parser(complete: Collection[str] = tuple(COMMANDS), words: Sequence[str] = (
             module = importlib.import_module(f"benchmarks.cli.{command.module}")
             subparser.epilog = getattr(module, "EPILOG", None)
             module.add_arguments(subparser)
-            if "configuration" in subparser._defaults:
-                configuration.apply(subparser, words)
+            if study is not None:
+                configuration.apply(subparser, study)
             subparser.set_defaults(run=module.run)
     return top
 

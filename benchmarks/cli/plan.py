@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.api import UsageError
+from benchmarks.api import ProfileMismatch, UsageError
 from benchmarks.cli.arguments import (
     add_data_dir,
     add_json,
@@ -25,6 +25,7 @@ from benchmarks.cli.configuration import Configuration, add_config, effective, l
 from benchmarks.cli.console import print_json, print_table
 from benchmarks.cli.selection import select_methods, select_tasks
 from benchmarks.hardware import own, profiles
+from benchmarks.hardware.probe import probe
 from benchmarks.hardware.profiles import Profile
 from benchmarks.options import parse
 from benchmarks.records import provenance
@@ -99,24 +100,63 @@ def add_selection(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the plan; return 0."""
-    plan, tasks, profile = build_plan(options)
+    planned = build_plans(options)
+    plan, tasks, _ = planned[0]
     study = effective(options, plan, select_methods(options, tasks[0]))
     if options.json:
-        print_json({"study": study, **plan.to_dict()})
-    else:
-        print_plan(plan, profile, runs=True)
-        if options.configuration is not None:
-            print(f"study, as {options.configuration.path} and the command line have it:")
-            print(textwrap.indent(to_yaml(study), "  "), end="")
+        plans = [each.plan.to_dict() for each in planned]
+        print_json({"study": study, **(plans[0] if len(plans) == 1 else {"plans": plans})})
+        return 0
+    for each in planned:
+        print_plan(each.plan, each.profile, runs=True)
+    if options.configuration is not None:
+        print(f"study, as {options.configuration.path} and the command line have it:")
+        print(textwrap.indent(to_yaml(study), "  "), end="")
     return 0
 
 
-def build_plan(options: argparse.Namespace) -> PlannedSuite:
-    """Return the plan that the options select, with estimates.
+def build_plans(options: argparse.Namespace) -> list[PlannedSuite]:
+    """Return one plan for each profile that the options name, whatever this machine is.
 
     Raises:
         UsageError: an option names something that does not exist or is not allowed.
     """
+    names = options.profile if isinstance(options.profile, list) else [options.profile]
+    plans = {}
+    for name in names:
+        with located(options.configuration, "profile", name):
+            profile = profiles.get(profiles.resolve(_declared(name)))
+        plans.setdefault(profile.name, _plan_for(options, profile))
+    return list(plans.values())
+
+
+def _declared(word: str) -> str:
+    """Return the name of a profile, which the word may give by its file."""
+    return own.declare_file(word) if own.is_file_word(word) else word
+
+
+def build_plan(options: argparse.Namespace) -> PlannedSuite:
+    """Return the plan that the options select for this machine, with estimates.
+
+    Raises:
+        UsageError: an option names something that does not exist or is not allowed.
+    """
+    names = options.profile if isinstance(options.profile, list) else [options.profile]
+    first: ProfileMismatch | None = None
+    for word in names:
+        try:
+            with located(options.configuration, "profile", word):
+                profile = profiles.enforce(profiles.resolve(_declared(word)))
+        except ProfileMismatch as error:
+            first = first or error
+        else:
+            return _plan_for(options, profile)
+    assert first is not None
+    raise first
+
+
+def _plan_for(options: argparse.Namespace, profile: Profile) -> PlannedSuite:
+    """Return the plan that the options select for machines of a profile."""
     study: Configuration | None = options.configuration
     scales = options.budget_scale if isinstance(options.budget_scale, list) else [options.budget_scale]
     for scale in scales:
@@ -126,10 +166,6 @@ def build_plan(options: argparse.Namespace) -> PlannedSuite:
     with located(study, "start-from", options.start_from):
         tasks = [starting(task, options.start_from) for task in tasks]
     methods = select_methods(options, tasks[0])
-    with located(study, "profile", options.profile):
-        own_file = own.is_file_word(options.profile)
-        word = own.declare_file(options.profile) if own_file else options.profile
-        profile = profiles.enforce(profiles.resolve(word))
     tier = tasks[0].tier(options.tier, profile.device)
     folders = Folders(options.results, options.suite, options.tier)
     with located(study, "seeds", options.seeds):
@@ -220,6 +256,8 @@ def print_plan(plan: Plan, profile: Profile, *, runs: bool) -> None:
     """
     named = profile.name != profiles.UNDECLARED
     match = " (this machine matches)" if named else " (never compared with declared ones)"
+    if named and profiles.differences(profile, probe()):
+        match = " (not this machine: left to workers that match)"
     tasks = ", ".join(dict.fromkeys(run.spec.task for run in plan.runs))
     head = [f"suite {plan.folders.suite}", f"tier {plan.folders.tier}", f"task {tasks}"]
     head.append(f"profile {profile.name}{match}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 from collections.abc import Sequence
 
@@ -15,7 +14,7 @@ from benchmarks.cli.arguments import add_carbon, add_json, positive
 from benchmarks.cli.report import write_reports
 from benchmarks.hardware.probe import require_linux
 from benchmarks.records.canonical import JsonView
-from benchmarks.runs.execution import exclusive, execute
+from benchmarks.runs.execution import execute, shared
 from benchmarks.runs.options import RunOptions
 from benchmarks.runs.plan import Plan, PlannedRun
 
@@ -34,6 +33,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "--dry-run", action="store_true", help="print the plan with a cost estimate; run nothing"
     )
     command.add_argument(
+        "-j",
         "--jobs",
         type=positive,
         default=1,
@@ -83,12 +83,10 @@ def run(options: argparse.Namespace) -> int:
             jobs=options.jobs,
             checkpoint_seconds=options.checkpoint_seconds,
             resume_changed=options.resume_changed,
+            fresh=options.fresh,
         )
         console = Console(file=sys.stderr if options.json else sys.stdout)
-        with exclusive(plan.folders.home):
-            if options.fresh:
-                for planned in plan.pending:
-                    shutil.rmtree(plan.folders.runs / planned.spec.id, ignore_errors=True)
+        with shared(plan.folders.home):
             execute(plan, tasks, profile, run_options, console, preload=REPORT_MODULES)
     return report(plan, as_json=options.json, emissions=emissions)
 

@@ -13,10 +13,11 @@ UNSUPPORTED = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENO
 """Errors of file systems without locks, such as some network and cluster ones."""
 
 
-def lock(file: IO[str], *, wait: bool = True) -> None:
+def lock(file: IO[str], *, wait: bool = True, shared: bool = False) -> None:
     """Lock an open file for this process alone, until it is closed.
 
     Args:
+        shared: lock it together with other processes that share it.
         wait: False: raise at once if another process holds the lock.
 
     Raises:
@@ -24,7 +25,8 @@ def lock(file: IO[str], *, wait: bool = True) -> None:
         UsageError: the file system has no locks.
     """
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        fcntl.flock(file, kind | (0 if wait else fcntl.LOCK_NB))
     except OSError as error:
         if error.errno not in UNSUPPORTED:
             raise

@@ -70,6 +70,14 @@ def probe() -> ProbedMachine:
     }
 
 
+def machine_name() -> str:
+    """Return host name and hardware of this machine, for people."""
+    machine = probe()
+    kinds = [gpu["name"] for gpu in machine["gpus"]]
+    cards = [f"{kinds.count(kind)} x {kind}" for kind in dict.fromkeys(kinds)]
+    return ", ".join([platform.node(), f"{machine['cpus']} threads", *cards])
+
+
 def _cpuinfo(path: Path = Path("/proc/cpuinfo")) -> tuple[str, list[str]]:
     """Return model name and flags of the first processor; empty if the system states none."""
     model, flags = "", ""

@@ -139,3 +139,13 @@ def _unusable(folder: Path, number: int | None) -> UsageError:
     reason = os.strerror(number) if number else "no locks"
     advice = f"set {FOLDER_VARIABLE} to a writable folder of this machine, the same one for all its jobs"
     return UsageError(f"cannot lock the machine for timings in {folder} ({reason}): {advice}")
+
+
+def identity() -> str:
+    """Return what tells two machine locks apart: processes that see the same one never time at once."""
+    opened = _open_lock(MACHINE)
+    try:
+        stat = os.fstat(opened)
+    finally:
+        os.close(opened)
+    return f"{stat.st_dev}:{stat.st_ino}"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +20,9 @@ from benchmarks.leaderboard.site.run_files import RUNS_A_FILE, RunFile
 from benchmarks.leaderboard.tables import identity_of
 from benchmarks.report import figure_texts
 from benchmarks.report.files import title_of
+
+ATTEMPTS = 20
+"""Attempts to replace a site while other commands replace it too."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +59,15 @@ def write_site(
                 file.add(run_page(run.record, Attached(), records_root))
             file.write()
         pages.write_pages(new, [_write_table(new, part) for part in comparisons], len(runs), [])
-        if folder.exists():
-            os.replace(folder, Path(scratch) / "old")
-        os.replace(new, folder)
+        for attempt in itertools.count():
+            with suppress(FileNotFoundError):
+                os.replace(folder, Path(scratch) / f"old-{attempt}")
+            try:
+                os.replace(new, folder)
+                break
+            except OSError as error:  # another command was faster, and its site is replaced next
+                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY) or attempt >= ATTEMPTS:
+                    raise
     return folder / "index.html"
 
 

@@ -1,4 +1,4 @@
-"""Execution of a plan: lock the folder, prepare data and reference networks, work through the runs."""
+"""Execution of a plan: prepare data and reference networks, then work through the runs."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from benchmarks.hardware.file_lock import lock
 from benchmarks.hardware.probe import usable_cpus
 from benchmarks.hardware.profiles import Profile
 from benchmarks.records.provenance import provenance
+from benchmarks.runs.claims import refuse_if_active
 from benchmarks.runs.options import RunOptions
 from benchmarks.runs.plan import Plan
 from benchmarks.tasks import Task, prepare
@@ -54,12 +55,13 @@ def execute(
     from benchmarks.runs.progress import Display
 
     command_provenance = provenance(command=list(options.command))
-    if not options.resume_changed:
+    if not (options.resume_changed or options.fresh or options.shared):
         # A run that its seconds stopped starts afresh.
         resumed = [run for run in plan.pending if run.state != "stopped"]
         folders = [(run.label, plan.folders.runs / run.spec.id) for run in resumed]
         origins.check(folders, origins.origin_of(command_provenance))
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, _interrupt)
     machine_load, threads = load.measure_load(), options.jobs * (profile.threads or usable_cpus())
     display = Display(console, plan, options.jobs, machine_load.slowdown(threads))
     display.note(machine_load.line(threads))
@@ -92,20 +94,41 @@ def execute(
 
 
 @contextmanager
-def exclusive(folder: Path) -> Iterator[None]:
-    """Hold the lock of a results folder, which is created if needed.
+def shared(folder: Path) -> Iterator[None]:
+    """Work in a results folder beside other workers; the folder is created if needed.
 
     Raises:
-        UsageError: another command holds it.
+        UsageError: a command holds the folder alone.
     """
+    with _locked(folder, alone=False):
+        yield
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Hold a results folder alone; it is created if needed.
+
+    Raises:
+        UsageError: another command or worker uses it.
+    """
+    with _locked(folder, alone=True):
+        refuse_if_active(folder)
+        yield
+
+
+@contextmanager
+def _locked(folder: Path, *, alone: bool) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as file:
+    with (folder / "lock").open("a") as file:
         try:
-            lock(file, wait=False)
+            lock(file, wait=False, shared=not alone)
         except BlockingIOError:
             raise UsageError(
                 f"another supernet-bench works in {folder}: wait for it, or write elsewhere: --results DIR"
             ) from None
+        except UsageError:
+            if alone:  # claims keep workers apart without any lock
+                raise
         yield
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.runs.claims import LEASE_S
 from benchmarks.runs.job import ProbeAnswers
 
 
@@ -23,5 +24,17 @@ class RunOptions:
     """Seconds between two checkpoints of a long phase."""
     resume_changed: bool = False
     """True: go on with runs that were begun under another torch, Python or number of processors."""
+    fresh: bool = False
+    """True: discard the state of unfinished runs."""
+    again: bool = True
+    """True: make runs again that failed or that their seconds stopped before this command."""
+    shared: bool = False
+    """True: leave runs that were begun in another environment to other workers, in place of refusing all."""
+    deadline: float | None = None
+    """Time of the monotonic clock at which to save, give all runs back and stop."""
+    idle_s: float | None = None
+    """Seconds to wait for runs of other workers with nothing to do; None: until they have ended."""
+    lease_s: float = LEASE_S
+    """Seconds of silence after which other workers take this one's runs over."""
     probe_answers: Mapping[str, ProbeAnswers] = field(default_factory=dict)
     """Run id -> published latencies that its search gets in place of new measurements (``verify``)."""

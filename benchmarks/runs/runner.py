@@ -7,15 +7,19 @@ typed again.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import stage
-from benchmarks.api import InvalidRecord
+from benchmarks.api import InvalidRecord, UsageError
+from benchmarks.hardware import timing_lock
+from benchmarks.hardware.probe import machine_name
 from benchmarks.hardware.profiles import Profile
 from benchmarks.lab.journal import CorruptFileError, Journal
 from benchmarks.records import store
@@ -35,18 +39,23 @@ from benchmarks.records.record import Provenance, SearchOutcome, Timings
 from benchmarks.records.store import write_text
 from benchmarks.records.text import sanitize
 from benchmarks.runs import declared, origins, worker
+from benchmarks.runs.claims import FREE, Claims, refuse_rivals
 from benchmarks.runs.executor import Executor, WorkerProcess, wait_any
 from benchmarks.runs.heartbeat import JOURNAL, read_scoring
 from benchmarks.runs.job import ScoreJob, SearchJob, artifacts_of, leader_candidates, missing_leader
 from benchmarks.runs.options import RunOptions
-from benchmarks.runs.plan import Plan, PlannedRun, state_of
+from benchmarks.runs.plan import Plan, PlannedRun, read_state, state_of
 from benchmarks.runs.progress import Display
 from benchmarks.runs.supervisor import SupervisedSearch
-from benchmarks.runs.task_context import TaskContext
+from benchmarks.runs.task_context import TaskContext, limits_path, own_limits
 from benchmarks.tasks import units_of
 
 GRACE_S = 15.0
 """Seconds that runs get to save after Ctrl-C."""
+
+
+LOOK_S = 2.0
+"""Seconds between two looks at the claims of others while a job is free."""
 
 
 @dataclass
@@ -90,41 +99,120 @@ class Runner:
         self._common = command_provenance
         self._origin = origins.origin_of(command_provenance)
         self._active: list[ActiveRun] = []
+        self._waiting: list[PlannedRun] = []
+        self._begun: set[str] = set()
+        self.claims: Claims
 
     def run(self) -> None:
-        """Make all pending runs; write each record as its run ends.
+        """Make all pending runs that no other worker of the folder makes; write each record as its run ends.
 
         Raises:
             KeyboardInterrupt: after all active runs have saved and ended.
         """
-        waiting = list(self.plan.pending)
-        try:
-            while waiting or self._active:
-                for run in [r for r in waiting if self._may_start(r, waiting)][
-                    : self.options.jobs - len(self._active)
-                ]:
-                    waiting.remove(run)
-                    self._start(run)
-                if self._active:
-                    wait_any([active.process for active in self._active], 0.25)
-                for active in list(self._active):
-                    self._poll(active)
-        except BaseException:
-            self._stop()
-            raise
+        lock = timing_lock.identity()
+        refuse_rivals(self.plan.folders.home, lock)
+        about = {"profile": self.plan.profile, "jobs": self.options.jobs}
+        about |= {"machine": machine_name(), "lock": lock}
+        with Claims(self.plan.folders.home, about, self.options.lease_s) as self.claims:
+            self._allow_again()
+            self._waiting = list(self.plan.pending)
+            try:
+                self._work()
+            except BaseException:
+                self._stop()
+                raise
 
-    def _may_start(self, run: PlannedRun, waiting: Sequence[PlannedRun]) -> bool:
+    def _allow_again(self) -> None:
+        """Let pending runs be claimed again that ended before this command, as far as it may make them."""
+        again = [run.spec.id for run in self.plan.pending]
+        if not self.options.again:  # a record that was moved away is made again
+            known = self.claims.known
+            again = [id for id in again if id in known and known[id].state == "done"]
+        self.claims.allow_again(again)
+
+    def _work(self) -> None:
+        looked, idle_since = -math.inf, time.monotonic()
+        while self._waiting or self._active:
+            now = time.monotonic()
+            if self.options.deadline is not None and now >= self.options.deadline:
+                self._stop()
+                return
+            if self.claims.lost():
+                self._give_up()
+            if len(self._active) < self.options.jobs and self._waiting and now - looked >= LOOK_S:
+                looked = now
+                self._look()
+            if self._active:
+                idle_since = now
+                wait_any([active.process for active in self._active], 0.25)
+            elif self._waiting:
+                if self.options.idle_s is not None and now - idle_since > self.options.idle_s:
+                    return
+                time.sleep(0.25)
+            ended = len(self._active)
+            for active in list(self._active):
+                self._poll(active)
+            if len(self._active) < ended:
+                looked = -math.inf
+
+    def _look(self) -> None:
+        """Note which runs others have ended, and start as many as there are jobs free."""
+        self.claims.refresh()
+        for run in list(self._waiting):
+            if len(self._active) >= self.options.jobs:
+                return
+            if self.claims.ended(run.spec.id):
+                self._waiting.remove(run)
+                self._ended_elsewhere(run)
+            elif self._may_start(run) and self.claims.take(run.spec.id):
+                self._waiting.remove(run)
+                self._start(run)
+
+    def _may_start(self, run: PlannedRun) -> bool:
         """Return whether the run that this one follows, if any, has ended."""
         return run.first is None or not (
-            run.first in waiting or any(a.run is run.first for a in self._active)
+            run.first in self._waiting or any(a.run is run.first for a in self._active)
         )
+
+    def _ended_elsewhere(self, run: PlannedRun) -> None:
+        """Take over the result of a run that another worker has made."""
+        read_state(run, self.plan.folders.store, self.plan.folders.runs)
+        state = self.claims.known[run.spec.id].state
+        if run.record is None:
+            run.state = state
+        self.display.finish(run, f"{state}, as another worker noted")
+
+    def _give_up(self) -> None:
+        """End all active runs at once: this worker was silent, and others may have taken them over."""
+        for active in self._active:
+            _kill(active)
+            self.claims.end(active.run.spec.id, FREE)
+            self._waiting.append(active.run)
+        self._active.clear()
 
     def _start(self, run: PlannedRun) -> None:
         """Start a run at the first step that its folder lacks."""
         folder = self.plan.folders.runs / run.spec.id
+        read_state(run, self.plan.folders.store, self.plan.folders.runs)
+        if run.state == "done":  # by a worker that died before it could say so
+            self.claims.end(run.spec.id, "done")
+            self.display.finish(run, "done before")
+            return
+        if self.options.fresh and run.spec.id not in self._begun:
+            shutil.rmtree(folder, ignore_errors=True)
+            limits_path(folder).unlink(missing_ok=True)
+        self._begun.add(run.spec.id)
+        if not self.options.resume_changed and run.state != "stopped":
+            try:
+                origins.check([(run.label, folder)], self._origin)
+            except UsageError as error:
+                self.claims.end(run.spec.id, FREE)
+                self.display.finish(run, f"left to others: {error}")
+                return
         last = read_search(folder)
         if run.state == "stopped" and last and store.stopped_by_seconds(last):
             shutil.rmtree(folder)  # its seconds are spent: it starts afresh
+            limits_path(folder).unlink(missing_ok=True)
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "spec.json", json.dumps(run.spec.to_dict(), indent=1))
         origins.enter(folder, self._origin)
@@ -150,7 +238,7 @@ class Runner:
         self.display.update(run, "search", {})
 
     def _search_job(self, run: PlannedRun, folder: Path) -> SearchJob:
-        context, first = self.contexts[run.spec.task], run.first
+        context, first = own_limits(self.contexts[run.spec.task], folder), run.first
         followed = first.record["candidates"] if first is not None and first.record is not None else ()
         return SearchJob(
             folder=folder,
@@ -211,11 +299,16 @@ class Runner:
     def _skip(self, run: PlannedRun, note: Path) -> None:
         reason = json.loads(note.read_text())["reason"] if note.exists() else "interrupted"
         run.state = "skipped"
+        self.claims.end(run.spec.id, "skipped")
         self.display.finish(run, f"skipped: {sanitize(reason, 600)}")
 
     def _record(self, active: ActiveRun, outcome: SearchOutcome) -> None:
         """Write the record of a run that has ended; remove the files that only a resumption needs."""
-        run, context = active.run, self.contexts[active.run.spec.task]
+        run, context = active.run, own_limits(self.contexts[active.run.spec.task], active.folder)
+        if not self.claims.holds(run.spec.id):
+            self.claims.end(run.spec.id, FREE)
+            self._waiting.append(run)
+            return
         scores = read_scores(active.folder)
         record = assemble_record(
             run.spec.to_dict(),
@@ -250,6 +343,7 @@ class Runner:
             path = store.write(self.plan.folders.store, record)
         run.record = store.load(path)
         run.state = state_of(run.record)
+        self.claims.end(run.spec.id, run.state)
         if run.state != "failed":
             for leftover in ("checkpoints", "scratch"):
                 shutil.rmtree(active.folder / leftover, ignore_errors=True)
@@ -271,10 +365,15 @@ class Runner:
                 active.process.join(GRACE_S)
         finally:
             for active in self._active:
-                active.process.signal(9)
-                active.process.join(5)
-                if active.search is not None:
-                    active.search.energy.close()
+                _kill(active)
+
+
+def _kill(active: ActiveRun) -> None:
+    """End the process of a run at once; its checkpoints stay."""
+    active.process.signal(9)
+    active.process.join(5)
+    if active.search is not None:
+        active.search.energy.close()
 
 
 def _timings(folder: Path, limits: Sequence[tuple[float, float]]) -> Timings:

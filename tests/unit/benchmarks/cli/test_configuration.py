@@ -132,8 +132,7 @@ VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3), max_le
 def test_any_mapping_is_read_or_refused(tmp_path_factory, values):
     path = tmp_path_factory.mktemp("any") / "study.yml"
     path.write_text(yaml.safe_dump(values))
-    parser = main.parser(["plan"])
     try:
-        configuration.set_defaults(parser, configuration.read(path))
+        main.parser(["plan"], configuration.read(path))
     except UsageError as error:
         assert str(error).startswith(f"{path}:") or "YAML" in str(error)
