@@ -135,8 +135,9 @@ def refuse_if_active(home: Path) -> None:
     for claim in read_claims(home).values():
         if claim.state == HELD and not liveness.is_dead(claim.worker):
             raise UsageError(
-                f"{claim.worker or 'a worker'} works in {home}: wait for it, or write elsewhere: --results DIR\n"
-                f"if it is dead, a `run` or `work` of the same study takes its runs over"
+                f"{claim.worker or 'a worker'} works in {home}:"
+                " wait for it, or use another folder: --results DIR\n"
+                "if it is dead, type its command again, which takes its runs over"
             )
 
 

@@ -1,0 +1,38 @@
+"""``work``: times as people write them, and what it refuses."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import pytest
+
+from benchmarks.api import UsageError
+from benchmarks.cli import main, work
+
+NOW = datetime(2026, 11, 28, 20, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("3h50m", 13800), ("1.5h", 5400), ("1d", 86400), ("20:30", 1800), ("08:00", 43200)]
+    + [("2026-11-28T21:00", 3600), ("2026-11-29", 14400)],
+)
+def test_until(text, seconds):
+    assert work.seconds_until(text, NOW) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "3", "h", "3x", "25:99", "tomorrow", "2026-11-28T19:00", "-1h", "1h-"])
+def test_no_time_or_one_that_has_passed(text):
+    with pytest.raises(UsageError, match="--until"):
+        work.seconds_until(text, NOW)
+
+
+def test_mistakes_end_before_anything_begins(tmp_path, capsys):
+    study = tmp_path / "study.yml"
+    study.write_text(f"suite: mt\nprofile: nvidia-h200.v1\nresults: {tmp_path / 'r'}\n")
+    assert main.main(["work", str(study)]) == 2
+    assert "this machine is not nvidia-h200.v1" in capsys.readouterr().err
+    assert main.main(["work", str(study), "--idle", "10"]) == 2
+    assert "--idle 10: a duration" in capsys.readouterr().err
+    assert main.main(["work", str(study), "--lease", "0s"]) == 2
+    assert not (tmp_path / "r").exists()
