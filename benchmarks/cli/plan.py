@@ -122,7 +122,7 @@ def build_plans(options: argparse.Namespace) -> list[PlannedSuite]:
         UsageError: an option names something that does not exist or is not allowed.
     """
     names = options.profile if isinstance(options.profile, list) else [options.profile]
-    plans = {}
+    plans: dict[str, PlannedSuite] = {}
     for name in names:
         with located(options.configuration, "profile", name):
             profile = profiles.get(profiles.resolve(_declared(name)))

@@ -44,10 +44,11 @@ from benchmarks.runs.executor import Executor, WorkerProcess, wait_any
 from benchmarks.runs.heartbeat import JOURNAL, read_scoring
 from benchmarks.runs.job import ScoreJob, SearchJob, artifacts_of, leader_candidates, missing_leader
 from benchmarks.runs.options import RunOptions
+from benchmarks.runs.own_limits import limits_path, own_limits
 from benchmarks.runs.plan import Plan, PlannedRun, read_state, state_of
 from benchmarks.runs.progress import Display
 from benchmarks.runs.supervisor import SupervisedSearch
-from benchmarks.runs.task_context import TaskContext, limits_path, own_limits
+from benchmarks.runs.task_context import TaskContext
 from benchmarks.tasks import units_of
 
 GRACE_S = 15.0

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from benchmarks import identity
 from benchmarks.api import UsageError
 from benchmarks.hardware.profiles import Profile
 from benchmarks.records.assembly import last_line, read_json
 from benchmarks.records.provenance import provenance
-from benchmarks.records.store import write_text
 from benchmarks.runs import worker
 from benchmarks.runs.executor import Executor
 from benchmarks.runs.job import Limits, ReferenceJob
@@ -34,26 +31,6 @@ class TaskContext:
     unsealed: Prepared
     limits: Limits
     reference_ms: float
-
-
-def limits_path(folder: Path) -> Path:
-    """Return the file of a run's limits, beside its folder, where no search can write."""
-    return folder.with_name(f"{folder.name}.limits.json")
-
-
-def own_limits(context: TaskContext, folder: Path) -> TaskContext:
-    """Return the context with the limits that a run began under, maybe on another machine of its profile.
-
-    Args:
-        folder: of the run; the limits are stored beside it as the run begins.
-    """
-    path = limits_path(folder)
-    stored = read_json(path)
-    if not stored:
-        stored = {"limits": context.limits, "reference_ms": context.reference_ms}
-        write_text(path, json.dumps(stored))
-    limits = tuple((float(share), float(ms)) for share, ms in stored["limits"])
-    return replace(context, limits=limits, reference_ms=float(stored["reference_ms"]))
 
 
 def prepare_task_context(

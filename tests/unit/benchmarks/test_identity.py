@@ -288,7 +288,7 @@ RECORDS_ONLY = (
     "hardware/own", "hardware/timing_lock", "identity", "lab/__init__", "lab/checkpoints", "lab/journal",
     "latency_tables/*", "leaderboard/*", "measurement/__init__", "measurement/process_time",
     "measurement/tracing", "options", "records/*", "registry", "report/*", "runs/__init__",
-    "runs/declared", "runs/estimate",
+    "runs/archive", "runs/claims", "runs/declared", "runs/estimate", "runs/own_limits",
     "runs/execution", "runs/executor", "runs/heartbeat", "runs/job", "runs/options", "runs/origins",
     "runs/plan", "runs/preload", "runs/progress", "runs/remaining_time", "runs/repeat",
     "runs/runner", "runs/supervisor", "scoring/__init__", "stage", "stats/__init__", "stats/intervals",
