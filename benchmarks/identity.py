@@ -50,6 +50,7 @@ SUBSTRATE = (
     "benchmarks/runs/worker.py",
     # How its candidates are scored.
     "benchmarks/stats/bleu.py",
+    "benchmarks/stats/translation_metrics.py",
     "benchmarks/scoring/score.py",
     # How they are timed, and their memory and energy are taken.
     "benchmarks/hardware/energy.py",

@@ -12,7 +12,7 @@ import binascii
 import hashlib
 import math
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
@@ -192,18 +192,35 @@ def proportion(hits: int, items: int, recipe: str) -> Score:
     return Score(value, low, min(high, 100.0), f"{recipe}|ci:wilson95")
 
 
-def _score(metric: Any, outputs: Sequence[str], references: Sequence[str], seed: int) -> Score:
+def scorer(
+    metric: Any, outputs: Sequence[str], references: Sequence[str], seed: int
+) -> Callable[[slice], Score]:
+    """Return a metric of sacreBLEU's as a function of some of the sentences, each counted once for all.
+
+    Raises:
+        ValueError: no outputs, or another number of references.
+    """
     if len(outputs) != len(references) or not outputs:
         raise ValueError(
             f"{len(outputs)} outputs for {len(references)} references: need as many, at least one"
         )
     # Statistics add up over sentences; sacreBLEU's own significance tests stand on the same two methods.
-    statistics = np.array(metric._extract_corpus_statistics(outputs, [references]), dtype=np.int64)
+    statistics = np.array(metric._extract_corpus_statistics(outputs, [references]))
+    return lambda part: _of_statistics(metric, statistics[part], seed)
+
+
+def _score(metric: Any, outputs: Sequence[str], references: Sequence[str], seed: int) -> Score:
+    return scorer(metric, outputs, references, seed)(slice(None))
+
+
+def _of_statistics(metric: Any, statistics: NDArray[Any], seed: int) -> Score:
+    """Return the score of sentences from their statistics ``[sentences, n]``."""
+    size = len(statistics)
     value = metric._compute_score_from_stats(statistics.sum(0).tolist()).score
-    draws = np.random.default_rng(seed).choice(len(outputs), size=(RESAMPLES, len(outputs)), replace=True)
+    draws = np.random.default_rng(seed).choice(size, size=(RESAMPLES, size), replace=True)
     resampled = np.empty(RESAMPLES)
     for i, draw in enumerate(draws):
-        times = np.bincount(draw, minlength=len(outputs))
+        times = np.bincount(draw, minlength=size)
         resampled[i] = metric._compute_score_from_stats((times @ statistics).tolist()).score
     resampled.sort()
     cut = RESAMPLES // 40

@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks import stage
 from benchmarks.api import Measurement
-from benchmarks.stats import bleu, task_units
+from benchmarks.stats import bleu, task_units, translation_metrics
 from benchmarks.tasks import Prepared, corpus, lexicon_digest
 from benchmarks.tasks.base import TieredTask, autocast, evaluating
 from benchmarks.tasks.prepared_data import RawData
@@ -150,13 +150,17 @@ class MTTask(TieredTask[corpus.Corpus, "PairData", "PairBatch"]):
         most = int(tier.model["max_positions"]) - 1
         ids = [[sentence[:most] for sentence in side] for side in ids]
         outputs = self.translate(module, ids[0], tier, device, precision, subwords)
-        scores: dict[str, dict[str, Any]] = {}
-        if len(tests) > 1:
-            scores[corpus.POOL] = self.figures(outputs, references)
+        parts: dict[str, slice] = {corpus.POOL: slice(0, len(outputs))} if len(tests) > 1 else {}
         start = 0
         for name, (_, lines) in tests.items():
-            scores[name] = self.figures(outputs[start : start + len(lines)], lines)
+            parts[name] = slice(start, start + len(lines))
             start += len(lines)
+        scores: dict[str, dict[str, Any]] = {
+            name: self.figures(outputs[part], references[part]) for name, part in parts.items()
+        }
+        translated = translation_metrics.Lines(sources, outputs, references)
+        for name, figures in translation_metrics.further(translated, parts, self.tokenizer).items():
+            scores[name] |= figures
         loss = self.evaluate(module, PairData(*map(_arrays, ids)), device, precision).loss
         sizes: list[list[str | int]] = [[name, len(lines)] for name, (lines, _) in tests.items()]
         return {

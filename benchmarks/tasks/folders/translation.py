@@ -113,7 +113,7 @@ class FolderTranslation(MTTask):
     def notes(self, prepared: Prepared) -> list[str]:
         """Return how the folder was read and what was left out, for the plan."""
         notes: list[str] = read_info(prepared.folder)["notes"]
-        return [*notes, f"scored by BLEU with sacreBLEU's tokenizer {self.tokenizer}, and by chrF"]
+        return [*notes, f"scored by BLEU with sacreBLEU's tokenizer {self.tokenizer}, chrF and TER"]
 
     def _write_open(self, read: corpus.Corpus, folder: Path, tier: Tier, say: Say) -> None:
         """Write vocabulary, training and validation pairs; count sentences that are too long."""
