@@ -9,13 +9,16 @@ from __future__ import annotations
 import ast
 import difflib
 import hashlib
+import importlib.abc
+import importlib.machinery
 import importlib.metadata
 import importlib.util
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import CodeType, ModuleType
 from typing import Any
 
 from benchmarks import identity
@@ -115,17 +118,33 @@ def find(word: str) -> MethodRef:
     return _from_entry(entries[word])
 
 
-def load(source: str) -> type[Method]:
+def load(source: str, sha256: str = "") -> type[Method]:
     """Import a method's class. Executes its file: for the run's own process only.
 
+    Args:
+        source: as in ``MethodRef``.
+        sha256: digest that its code must have. The bytes that have it are executed, whatever compiled form of
+            them lies beside. Empty: any.
+
     Raises:
-        UsageError: there is no such class, or it is not a ``benchmarks.api.Method``.
+        UsageError: there is no such class, it is not a ``benchmarks.api.Method``, or its code is another.
     """
     where, _, class_name = source.rpartition(":")
+    files = {name: (path, _source(path)[0]) for name, path in sources(source).items()} if sha256 else {}
+    if sha256:
+        found = _combined({name: text for name, (_, text) in files.items()})
+        if found != sha256:
+            raise UsageError(
+                f"its code changed after the run was planned: it was {sha256[:12]}, it is {found[:12]}"
+            )
+        helpers = {name: file for name, file in files.items() if file[0] != Path(where)}
+        sys.meta_path.insert(0, _ReadFiles(helpers))
     if where.endswith(".py"):
         # The hash keeps two files of the same name apart; the path makes tracebacks readable.
         name = f"supernet_bench_method_{hashlib.sha256(where.encode()).hexdigest()[:12]}"
-        spec = importlib.util.spec_from_file_location(name, where)
+        known = next((text for path, text in files.values() if path == Path(where)), None)
+        loader = None if known is None else _ReadFile(name, where, known)
+        spec = importlib.util.spec_from_file_location(name, where, loader=loader)
         if spec is None or spec.loader is None:
             raise UsageError(f"cannot import '{where}'")
         module = importlib.util.module_from_spec(spec)
@@ -137,6 +156,37 @@ def load(source: str) -> type[Method]:
     if not (isinstance(loaded, type) and issubclass(loaded, Method)):
         raise UsageError(f"'{source}' is not a benchmarks.api.Method but {loaded!r}")
     return loaded
+
+
+class _ReadFile(importlib.machinery.SourceFileLoader):
+    """Loader of a module from bytes that were read before; it reads no compiled form and writes none."""
+
+    def __init__(self, name: str, path: str, source: bytes) -> None:
+        super().__init__(name, path)
+        self._bytes = source
+
+    def get_code(self, fullname: str) -> CodeType:
+        code: CodeType = self.source_to_code(self._bytes, self.path)
+        return code
+
+
+class _ReadFiles(importlib.abc.MetaPathFinder):
+    """Finder of modules by name, from bytes that were read before."""
+
+    def __init__(self, files: Mapping[str, tuple[Path, bytes]]) -> None:
+        self._files = files
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if fullname not in self._files:
+            return None
+        file, source = self._files[fullname]
+        package = [str(file.parent)] if file.name == "__init__.py" else None
+        loader = _ReadFile(fullname, str(file), source)
+        return importlib.util.spec_from_file_location(
+            fullname, file, loader=loader, submodule_search_locations=package
+        )
 
 
 def _from_entry(entry: importlib.metadata.EntryPoint) -> MethodRef:
@@ -424,7 +474,11 @@ def digest(file: Path, module: str | None, package: str | None = None) -> str:
         module: its dotted name; None for a file that is in no package.
         package: the modules of this package count; by default the top-level one.
     """
-    files = _files(file, module, package)
-    own = sorted({name.partition(".")[0] for name in files})
+    return _combined({name: path.read_bytes() for name, path in _files(file, module, package).items()})
+
+
+def _combined(sources: Mapping[str, bytes]) -> str:
+    """Return the digest of modules by name."""
+    own = sorted({name.partition(".")[0] for name in sources})
     ours = tuple(dict.fromkeys((*identity.OURS, *own)))
-    return identity.digest_of((path.read_bytes() for path in files.values()), ours)
+    return identity.digest_of(sources.values(), ours)

@@ -12,7 +12,7 @@ from typing import TypedDict
 
 import pandas as pd
 
-from benchmarks.comparability import run_summary
+from benchmarks.comparability import flags, run_summary
 from benchmarks.comparability.run_summary import RunSummary
 from benchmarks.records.text import sanitize
 from benchmarks.stats import intervals, quantities
@@ -90,6 +90,16 @@ def failures(
     return texts
 
 
+def flagged(latest: Sequence[RunSummary], named: Mapping[str, str]) -> list[str]:
+    """Return a line for each flag on a run."""
+    marked = flags.flags(latest)
+    return [
+        f"Flagged: {sanitize(named[run.id], 60)}, seed {run.seed}: {text}."
+        for run in latest
+        for text in marked.get(run.id, ())
+    ]
+
+
 def untimed(lines: pd.DataFrame) -> list[str]:
     """Return why rows have no latency, memory and energy, each reason once with its methods."""
     methods_of: dict[str, set[str]] = {}
@@ -141,6 +151,7 @@ def footnotes(rows: pd.DataFrame, latest: Sequence[RunSummary]) -> list[str]:
     products = set(rows["of"][rows["compared"]])
     if len(products) > 1 and not products & set(REFERENCES):
         texts.append(f"None of {', '.join(REFERENCES)} has a comparable run here to compare with.")
+    texts += [note for note in [flags.isolation_note(latest)] if note]
     tier = latest[0].facts["tier"]
     if tier in ("smoke", "check"):
         texts.append(

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from benchmarks.api import InvalidRecord, UsageError
 from benchmarks.cli.arguments import add_json, add_results
 from benchmarks.cli.console import print_json
+from benchmarks.comparability import flags, grouping, run_summary
 from benchmarks.leaderboard import submission
 from benchmarks.records import runtime_latencies, store
 from benchmarks.records.attachments import AttachmentKind
@@ -57,7 +58,8 @@ def run(options: argparse.Namespace) -> int:
         except InvalidRecord as error:
             problems.append(_parse(path, error))
     problems += _record_problems(records, published)
-    _print(options, paths, problems)
+    others = [record for record in published if record["id"] not in {r["id"] for r in records.values()}]
+    _print(options, paths, problems, _flags(records, others))
     return 1 if problems else 0
 
 
@@ -88,6 +90,15 @@ def _record_problems(records: Mapping[Path, Record], published: Sequence[Record]
         for line in lines if id in paths else ():
             field, _, text = line.partition(": ")
             yield Problem(paths[id], field, text)
+
+
+def _flags(records: Mapping[Path, Record], others: Sequence[Record]) -> list[Problem]:
+    """Return the flags on records among those of the same tables; they forbid no publication."""
+    runs = [run_summary.summarize(record, keep=False) for record in (*records.values(), *others)]
+    paths = {record["id"]: path for path, record in records.items()}
+    marked = [flags.flags(group) for group in grouping.groups(runs)]
+    found = [(id, text) for group in marked for id, texts in group.items() for text in texts if id in paths]
+    return [Problem(paths[id], *text.split(": ", 1)) for id, text in found]
 
 
 def misplaced(path: Path, record: Record) -> list[str]:
@@ -154,15 +165,23 @@ def _files(paths: Sequence[Path]) -> list[Path]:
     return list(dict.fromkeys(files))
 
 
-def _print(options: argparse.Namespace, files: Sequence[Path], problems: Sequence[Problem]) -> None:
+def _print(
+    options: argparse.Namespace,
+    files: Sequence[Path],
+    problems: Sequence[Problem],
+    flagged: Sequence[Problem],
+) -> None:
     """Print one line a problem; all texts are sanitised, because records may be hostile."""
     refused = len({problem.path for problem in problems})
     if options.json:
         listed = [{"file": str(path), "field": field, "problem": text} for path, field, text in problems]
-        print_json({"records": len(files), "refused": refused, "problems": listed})
+        marks = [{"file": str(path), "field": field, "flag": text} for path, field, text in flagged]
+        print_json({"records": len(files), "refused": refused, "problems": listed, "flags": marks})
         return
     for problem in problems:
         print(": ".join(sanitize(part, 300) for part in problem if str(part)))
+    for flag in flagged:
+        print("flag: " + ": ".join(sanitize(part, 300) for part in flag))
     kind = "file" if any(_attachment_kind(path) for path in files) else "record"
     count = f"{len(files)} {kind}{'s' * (len(files) != 1)}"
     print(f"{count}: " + (f"{refused} must not be published" if refused else "ready to be published"))

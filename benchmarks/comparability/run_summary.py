@@ -18,6 +18,7 @@ import numpy as np
 
 from benchmarks.api import OptionValues
 from benchmarks.comparability import grouping
+from benchmarks.comparability.flags import Conduct, conduct_of
 from benchmarks.records import selection
 from benchmarks.records.canonical import canonical
 from benchmarks.records.record import Candidate, Record
@@ -111,6 +112,8 @@ class RunSummary(NamedTuple):
     """Tightest limit first, no limit last."""
     earlier: tuple[Headline, ...]
     """Networks of earlier origins (``selection.earlier_origins``)."""
+    conduct: Conduct
+    """Its isolation and its work, measured from outside."""
     place: int
     """Its number among all records of a leaderboard."""
     measured: Measured | None
@@ -154,6 +157,7 @@ def summarize(record: Record, *, keep: bool, place: int = 0, measured: Measured 
         earlier=tuple(
             _headline(limit, c, keep) for limit, c in selection.earlier_origins(record["candidates"])
         ),
+        conduct=conduct_of(record),
         place=place,
         measured=measured,
         record=record if keep else None,

@@ -287,7 +287,7 @@ class InstrumentedLab(BenchLab):
     def close(self) -> None:
         sys.settrace(None)
         self.monitor.compare_states()
-        self.monitor.observed.write(self.monitor.folder)
+        self.monitor.observed.write(self.monitor.folder / "scratch")
         super().close()
 
 

@@ -322,7 +322,8 @@ class _Suite:
 
     def _start(self, job: Session) -> SupervisedSearch:
         executor = self.hashed if job.hashed else self.executor
-        return SupervisedSearch(executor, job.search, None)
+        hidden = [self.home] if self.prepared.sealed is None else [self.home, self.prepared.sealed]
+        return SupervisedSearch(executor, job.search, None, hidden)
 
     def _finish(self, search: SupervisedSearch, interruptions: int) -> FinishedRun:
         outcome = search.ended()
@@ -332,7 +333,7 @@ class _Suite:
                 f"{self.ref.name} does not apply to {self.spec.task}: {reason}\n"
                 "name a task and tier that it applies to: --task TASK --tier TIER (supernet-bench list tasks)"
             )
-        observed = Observations.read(search.folder)
+        observed = Observations.read(search.folder / "scratch")
         return FinishedRun(outcome, _calls(search.folder), observed, interruptions)
 
 

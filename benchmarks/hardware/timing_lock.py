@@ -112,11 +112,30 @@ def exclusive() -> Iterator[float]:
         os.close(gate)
 
 
+def files() -> tuple[Path, ...]:
+    """Create the lock files that this user's processes open, and return them."""
+    paths = []
+    for lock in (MACHINE, GATE):
+        os.close(_open_lock(lock))
+        paths += [path for name in _names(lock) if (path := _folder() / name).exists()]
+    return tuple(paths)
+
+
+def _folder() -> Path:
+    """Return the folder of the locks."""
+    named = os.environ.get(FOLDER_VARIABLE)
+    return Path(named or next((name for name in FOLDERS if os.path.isdir(name)), "/tmp"))
+
+
+def _names(lock: str) -> tuple[str, str]:
+    """Return the names of a lock's file: that of all users, and this user's own."""
+    return lock, f"{lock}.{os.getuid()}"
+
+
 def _open_lock(lock: str) -> int:
     """Open the lock file shared by all users; this user's own if another's may not be opened."""
-    named = os.environ.get(FOLDER_VARIABLE)
-    folder = Path(named or next((name for name in FOLDERS if os.path.isdir(name)), "/tmp"))
-    for name in (lock, f"{lock}.{os.getuid()}"):
+    folder = _folder()
+    for name in _names(lock):
         for flags in (0, os.O_CREAT):
             try:
                 opened = os.open(folder / name, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o666)

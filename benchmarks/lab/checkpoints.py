@@ -13,6 +13,7 @@ import random
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from benchmarks.api import Checkpoint, State
-from benchmarks.lab.journal import CorruptFileError
+from benchmarks.lab.candidates import ContractViolationError
+from benchmarks.lab.journal import RESTORED, UNKNOWN, CorruptFileError
 
 if TYPE_CHECKING:
     from benchmarks.lab.lab import BenchLab
@@ -32,8 +34,15 @@ KEPT = 2
 TENSORS, STATE = "tensors.safetensors", "state.json"
 
 
-def save(folder: Path, state: State) -> Path:
+def save(
+    folder: Path, state: State, announce: Callable[[str], None] = lambda digest: None
+) -> Path:
     """Write ``state``: nested dicts, lists and tuples of tensors, arrays, numbers and text.
+
+    Args:
+        folder: folder of the saves.
+        state: what is saved.
+        announce: called with the digest of the save before it gets its name.
 
     Raises:
         TypeError: something in ``state`` is none of these; the message gives its place.
@@ -47,9 +56,9 @@ def save(folder: Path, state: State) -> Path:
     fresh.mkdir(parents=True)
     save_file(tensors, fresh / TENSORS)
     text = json.dumps({"sha256": _sha256(fresh / TENSORS), "state": tree})
-    (fresh / STATE).write_text(
-        json.dumps({"sha256": hashlib.sha256(text.encode()).hexdigest()}) + "\n" + text
-    )
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    (fresh / STATE).write_text(json.dumps({"sha256": digest}) + "\n" + text)
+    announce(digest)
     final = folder / f"{number:06d}"
     os.rename(fresh, final)
     for old in numbers[: len(numbers) + 1 - KEPT]:
@@ -57,7 +66,9 @@ def save(folder: Path, state: State) -> Path:
     return final
 
 
-def load(folder: Path, say: Callable[[str], None]) -> State | None:
+def load(
+    folder: Path, say: Callable[[str], None], known: Callable[[str], bool] = lambda digest: True
+) -> State | None:
     """Return the newest undamaged save, tensors on the processor; None if there is none.
 
     A damaged save is set aside (``<number>.damaged``), and the one before it is loaded.
@@ -65,11 +76,12 @@ def load(folder: Path, say: Callable[[str], None]) -> State | None:
     Args:
         folder: folder of the saves.
         say: shows one line to the user for each damaged save.
+        known: returns whether a save of this digest was announced; any other one counts as damaged.
     """
     for number in reversed(_numbers(folder)):
         place = folder / f"{number:06d}"
         try:
-            return _read(place)
+            return _read(place, known)
         except CorruptFileError as error:
             aside = place.with_suffix(".damaged")
             shutil.rmtree(aside, ignore_errors=True)
@@ -83,15 +95,18 @@ def _numbers(folder: Path) -> list[int]:
     return sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit()) if folder.is_dir() else []
 
 
-def _read(place: Path) -> State:
+def _read(place: Path, known: Callable[[str], bool]) -> State:
     try:
         head, _, text = (place / STATE).read_text().partition("\n")
-        if json.loads(head)["sha256"] != hashlib.sha256(text.encode()).hexdigest():
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        if json.loads(head)["sha256"] != digest:
             raise CorruptFileError(f"{STATE} is not what was written")
         data = json.loads(text)
         if _sha256(place / TENSORS) != data["sha256"]:
             raise CorruptFileError(f"{TENSORS} is not what was written")
         state: State = _unpack(data["state"], load_file(place / TENSORS))
+        if not known(digest):
+            raise CorruptFileError("no session of this run saved it")
         return state
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise CorruptFileError(f"{type(error).__name__}: {error}") from None
@@ -154,7 +169,8 @@ class CheckpointStore(Checkpoint):
     def __init__(self, lab: BenchLab, name: str) -> None:
         if not name or not name.replace("-", "").replace("_", "").isalnum():
             raise ValueError(f"checkpoint name {name!r}: letters, digits, - and _")
-        self.folder = lab.folder / "checkpoints" / (f"trial-{lab.trial}" if lab.trial else "") / name
+        self.name = f"trial-{lab.trial}/{name}" if lab.trial else name
+        self.folder = lab.folder / "checkpoints" / self.name
         self._lab, self._saved_at, self._took = lab, time.monotonic(), 0.0
 
     def due(self) -> bool:
@@ -164,7 +180,9 @@ class CheckpointStore(Checkpoint):
     def save(self, state: State) -> None:
         began = time.monotonic()
         with self._lab.ledger.clock.pause("checkpoint"):
-            save(self.folder, {"method": state, "harness": self._lab.snapshot()})
+            journal = self._lab.journal
+            announce = partial(journal.saving, self.name)
+            save(self.folder, {"method": state, "harness": self._lab.snapshot()}, announce)
         self._saved_at = time.monotonic()
         self._took = self._saved_at - began
         self._lab.unsaved = False
@@ -173,13 +191,24 @@ class CheckpointStore(Checkpoint):
 
     def load(self) -> State | None:
         with self._lab.ledger.clock.pause("checkpoint"):
-            saved = load(self.folder, self._lab.say)
+            saved = load(self.folder, self._lab.say, self._known)
             if saved is None:
                 return None
             self._lab.restore(saved["harness"])
         self._saved_at = time.monotonic()
         method: State = saved["method"]
         return method
+
+    def _known(self, digest: str) -> bool:
+        """Return whether a session of this run announced a save.
+
+        Raises:
+            ContractViolationError: the state that it restores is of before charges of this session.
+        """
+        answer = self._lab.journal.loading(self.name, digest)
+        if answer not in (RESTORED, UNKNOWN):
+            raise ContractViolationError(f"lab.checkpoint('{self.name}').load(): {answer}")
+        return answer == RESTORED
 
 
 def random_states(device: str) -> State:

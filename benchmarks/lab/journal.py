@@ -13,6 +13,8 @@ from typing import Any
 
 PROBES = {"probe": "ms", "energy": "joules"}
 """Call of a probe -> field of its answer."""
+RESTORED, UNKNOWN = "restored", "unknown"
+"""Answers of ``Journal.loading``: the checkpoint counts; no session has saved it."""
 Entry = dict[str, Any]
 """One line of the journal: ``call``; of a proposal ``index``, else ``n``, ``key`` and the answer's fields."""
 
@@ -30,6 +32,7 @@ class Journal:
 
     Args:
         path: the file; a last line cut short by a crash is dropped.
+        writable: False for a file that another process keeps: new entries are not written.
 
     Attributes:
         next_call: number of the coming call. A checkpoint keeps it and sets it back.
@@ -39,8 +42,8 @@ class Journal:
         CorruptFileError: a line other than the last cannot be read.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, writable: bool = True) -> None:
+        self.path, self._writable = path, writable
         self.next_call = 0
         self._known: dict[int, Entry] = {}
         self.proposed: list[int] = []
@@ -49,12 +52,16 @@ class Journal:
                 self.proposed.append(entry["index"])
             else:
                 self._known[entry["n"]] = entry
-        self._file = path.open("a", encoding="utf-8")
+        self._file = path.open("a", encoding="utf-8") if writable else None
+
+    def __len__(self) -> int:
+        """Return the number of calls that have an answer."""
+        return len(self._known)
 
     def _read(self) -> list[Entry]:
         raw = self.path.read_bytes() if self.path.exists() else b""
         complete, _, rest = raw.rpartition(b"\n")
-        if rest:
+        if rest and self._writable:
             os.truncate(self.path, len(raw) - len(rest))
         entries = []
         for number, line in enumerate(complete.split(b"\n") if complete else (), 1):
@@ -117,13 +124,22 @@ class Journal:
         return [(n, e["key"], e[PROBES[e["call"]]]) for n, e in probes]
 
     def _append(self, entry: Entry) -> None:
+        assert self._file is not None
         # One write of one line: a process that is killed leaves all of it or nothing.
         self._file.write(json.dumps(entry) + "\n")
         self._file.flush()
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
+
+    def saving(self, name: str, digest: str) -> None:
+        """Note that a checkpoint with this digest is about to be saved."""
+
+    def loading(self, name: str, digest: str) -> str:
+        """Return ``restored`` if a checkpoint may be loaded, ``unknown`` or another reason if it may not."""
+        return RESTORED
 
     def __enter__(self) -> Journal:
         return self

@@ -52,6 +52,7 @@ def assemble_record(
         "search_log": outcome.get("search_log", []),
         "energy": outcome.get("energy"),
         "provenance": origin,
+        **({"oversight": outcome["oversight"]} if "oversight" in outcome else {}),
     }
     record: UnsealedRecord = fields  # type: ignore[assignment]
     return record

@@ -30,7 +30,9 @@ SCHEMA_FILE = Path(__file__).parent / "schema" / "record-1.json"
 _TIMED_KINDS = frozenset(("seconds", "joules"))
 # A limit is a share of the measured latency of the reference network: a time as well.
 _TIMED_FIELDS = frozenset(("latency", "memory", "energy", "limit_ms", "at"))
-_UNDIGESTED = frozenset(("digest", "seal", "seals", "energy", "timings", "units", "declared"))
+_UNDIGESTED = frozenset(
+    ("digest", "seal", "seals", "energy", "timings", "units", "declared", "oversight")
+)
 _HUGE = re.compile(rb"e\+3[0-9]{2}[,\]}]")
 """A figure of 1e300 or more in canonical JSON."""
 
@@ -38,7 +40,7 @@ _HUGE = re.compile(rb"e\+3[0-9]{2}[,\]}]")
 def digest(record: JsonView) -> str:
     """Return the sha256 of what two runs of one spec share.
 
-    That is all but times, energy, units, declarations and digests.
+    That is all but times, energy, units, declarations, oversight and digests.
     """
     return _sha256(canonical(digested_part(record)))
 

@@ -278,6 +278,39 @@ class Timings(TypedDict):
     probes: Sequence[Probe]
 
 
+class Work(TypedDict, total=False):
+    """Work of a process tree, measured from outside.
+
+    ``cpu_seconds``: user and system time of all processes. ``threads``: most threads that ran or waited for a
+    processor in one sample. ``gpu_seconds``: seconds in which the machine's GPUs were busy, added up over
+    GPUs and without regard to which process used them; absent without a GPU. ``wall_seconds``: duration.
+    """
+
+    cpu_seconds: float
+    threads: int
+    gpu_seconds: float
+    wall_seconds: float
+
+
+class SearchOversight(TypedDict):
+    """Supervision of a search: its namespaces or ``none``, number of sessions, and work from outside."""
+
+    isolation: str
+    sessions: int
+    work: Work
+
+
+class Oversight(SearchOversight, total=False):
+    """Supervision of a run; absent in older records, which are read as not isolated.
+
+    ``method_sha256``: digest of the code that was executed. ``references_sha256``: digest of the test files
+    that its candidates were scored on.
+    """
+
+    method_sha256: str
+    references_sha256: str
+
+
 class _Outcome(TypedDict):
     status: str
     message: str
@@ -294,6 +327,7 @@ class SearchOutcome(_Outcome, total=False):
     stopped_by: str
     search_log: list[SearchPoint]
     energy: RunEnergy | None
+    oversight: SearchOversight
     joules: Mapping[str, float]
 
 
@@ -339,6 +373,7 @@ class UnsealedRecord(TypedDict):
     timings: NotRequired[Timings]
     units: NotRequired[StoredUnits]
     declared: NotRequired[Mapping[str, Any]]
+    oversight: NotRequired[Oversight]
 
 
 class Record(UnsealedRecord):

@@ -6,22 +6,28 @@ its parent: no process of a killed command writes on.
 
 from __future__ import annotations
 
-import ctypes
+import json
 import multiprocessing
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
-from multiprocessing.connection import wait
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from benchmarks import tasks
 from benchmarks.hardware import profiles
+from benchmarks.hardware.file_lock import lock
 from benchmarks.hardware.probe import require_linux
+from benchmarks.runs.channel import Channel
+from benchmarks.runs.guard import Report, guard
+from benchmarks.runs.isolation import View, end_with_parent
 from supernet import allocator
 
 PRELOAD = "benchmarks.runs.preload"
@@ -36,8 +42,6 @@ from the one that it waits for. Beside other programs small networks train sever
 machine speed and latencies stay the same. Fewer turns would change latencies.
 ``tests.bench.contention`` measures it.
 """
-PR_SET_PDEATHSIG = 1
-"""Option of Linux's ``prctl``: the signal that a process gets when its parent ends."""
 
 Job = TypeVar("Job")
 
@@ -47,6 +51,12 @@ class WorkerProcess:
 
     def __init__(self, process: BaseProcess) -> None:
         self._process = process
+
+    @property
+    def pid(self) -> int:
+        """Number of the process."""
+        assert self._process.pid is not None
+        return self._process.pid
 
     @property
     def sentinel(self) -> int:
@@ -65,8 +75,7 @@ class WorkerProcess:
 
     def signal(self, number: int) -> None:
         """Send a signal; SIGKILL goes to the whole group, so that nothing that the process started stays."""
-        pid = self._process.pid
-        assert pid is not None
+        pid = self.pid
         try:
             if number == signal.SIGKILL and os.getpgid(pid) == pid:
                 os.killpg(pid, number)
@@ -79,6 +88,28 @@ class WorkerProcess:
         """Wait for the end; return False if the process still runs."""
         self._process.join(seconds)
         return not self.running
+
+
+class GuardedProcess(WorkerProcess):
+    """A worker of untrusted code, below a guard (``benchmarks.runs.guard``).
+
+    Attributes:
+        channel: the supervisor's end of the pipe to the worker.
+    """
+
+    def __init__(self, process: BaseProcess, channel: Connection, report: Connection) -> None:
+        super().__init__(process)
+        self.channel, self._report = channel, report
+
+    def report(self) -> Report:
+        """Return the report of a guard that has ended; close the pipes."""
+        report: Report = {}
+        with suppress(EOFError, OSError):
+            while self._report.poll():
+                report |= json.loads(self._report.recv_bytes())
+        self._report.close()
+        self.channel.close()
+        return report
 
 
 class Executor:
@@ -119,17 +150,39 @@ class Executor:
             job: its argument, pickled too.
             log: file that the process's output is appended to.
         """
+        return WorkerProcess(self._start(_enter, (target, job, str(log)), log))
+
+    def start_guarded(
+        self, target: Callable[[Job, Channel], None], job: Job, log: Path, view: View | None
+    ) -> GuardedProcess:
+        """Run ``target(job, channel)``, which calls untrusted code, in a contained process.
+
+        Args:
+            target: a function of a module, so that it can be pickled.
+            job: its argument, pickled too. Its folder is locked meanwhile.
+            log: file that the process's output is appended to.
+            view: part of the file system that the process has; None: it is not isolated.
+        """
+        channel, theirs = self._context.Pipe()
+        report, set_report = self._context.Pipe(duplex=False)
+        arguments = (target, job, str(log), theirs, set_report, view)
+        process = self._start(_enter_guarded, arguments, log)
+        theirs.close()
+        set_report.close()
+        return GuardedProcess(process, channel, report)
+
+    def _start(self, enter: Callable[..., None], arguments: tuple[Any, ...], log: Path) -> BaseProcess:
         log.parent.mkdir(parents=True, exist_ok=True)
         known = [declaration.unsealed() for declaration in tasks.declared()], profiles.declared()
-        arguments = target, job, str(log), known
-        process = self._context.Process(target=_enter, args=arguments, name=target.__name__)
+        arguments = (known, *arguments)
+        process = self._context.Process(target=enter, args=arguments, name=arguments[1].__name__)
         usual = os.environ["PYTHONHASHSEED"]
         try:
             os.environ["PYTHONHASHSEED"] = self._hash_seed or usual
             process.start()
         finally:
             os.environ["PYTHONHASHSEED"] = usual
-        return WorkerProcess(process)
+        return process
 
 
 def wait_any(workers: list[WorkerProcess], seconds: float) -> None:
@@ -141,29 +194,58 @@ Known = tuple[Sequence[tasks.Declaration], Sequence[profiles.Profile]]
 """Tasks and profiles of the user's own, which a new process has to be given."""
 
 
-def _enter(target: Callable[[Job], None], job: Job, log: str, known: Known) -> None:
+def _enter(known: Known, target: Callable[[Job], None], job: Job, log: str) -> None:
     """Run ``target(job)`` in the new process: own group, own log, and an end when the parent ends."""
+    _begin(log, known)
+    _watch_parent()
+    target(job)
+
+
+def _enter_guarded(
+    known: Known,
+    target: Callable[[Any, Channel], None],
+    job: Any,
+    log: str,
+    connection: Connection,
+    report: Connection,
+    view: View | None,
+) -> None:
+    """Run ``target(job, channel)`` below a guard, which this process becomes."""
+    _begin(log, known)
+    with hold_lock(job.folder):
+        guard(partial(target, job, Channel(connection)), view, report, _watch_parent)
+
+
+def _begin(log: str, known: Known) -> None:
+    """Give the new process its own group and log, and the user's own tasks and profiles."""
     os.setsid()
-    _end_with_parent()
+    end_with_parent()
     allocator.keep_freed()
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.dup2(handle, 1)
     os.dup2(handle, 2)
+    os.close(handle)
+    os.close(null)
     sys.stdout = os.fdopen(1, "w", buffering=1, errors="replace")
     sys.stderr = os.fdopen(2, "w", buffering=1, errors="replace")
     for task in known[0]:
         tasks.declare(task)
     for profile in known[1]:
         profiles.declare(profile)
-    target(job)
 
 
-def _end_with_parent() -> None:
-    """Arrange SIGKILL for this process at the end of the command, with which the server ends, too."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+@contextmanager
+def hold_lock(folder: Path) -> Iterator[None]:
+    """Wait until no other process works on a run, and hold its lock; kept until its processes have ended."""
+    with (folder / "lock").open("w") as file:
+        lock(file)
+        yield
+
+
+def _watch_parent() -> None:
+    """End this process's group when the command ends, with which the fork server ends, too."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 

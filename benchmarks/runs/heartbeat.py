@@ -12,13 +12,16 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from benchmarks.lab.journal import CorruptFileError, Journal
 from benchmarks.records.assembly import SEARCH_FILE, read_json
 from benchmarks.records.record import Ledger, SearchOutcome, SearchPoint
 from benchmarks.records.store import write_text
 from benchmarks.stage import EVERY_S, PROGRESS
+
+if TYPE_CHECKING:
+    from benchmarks.runs.books import Books
 
 HEARTBEAT, JOURNAL = "heartbeat.json", "journal.jsonl"
 """Files in a run's folder."""
@@ -127,7 +130,9 @@ def elapsed(beat: Beat, now: float) -> float:
     return float(beat["clock"] + (0.0 if beat["pause"] else max(0.0, now - beat["at"])))
 
 
-def write_outcome(folder: Path, status: str, message: str, seconds: float = 0.0) -> SearchOutcome:
+def write_outcome(
+    folder: Path, status: str, message: str, seconds: float = 0.0, books: Books | None = None
+) -> SearchOutcome:
     """Write ``search.json``, the outcome of a search, from its last heartbeat and its journal.
 
     Args:
@@ -135,11 +140,15 @@ def write_outcome(folder: Path, status: str, message: str, seconds: float = 0.0)
         status: ``done``, ``budget`` or ``failed``.
         message: for the record.
         seconds: time on its account by the supervisor's clock, if the seconds stopped it; else 0.
+        books: the supervisor's books, which count in place of these files.
     """
-    beat = read_heartbeat(folder)
+    beat = read_heartbeat(folder) if books is None else books.beat()
     try:
-        with Journal(folder / JOURNAL) as journal:
-            candidates = journal.candidates(beat.get("proposals", 0))
+        if books is not None:
+            candidates = books.journal.candidates(books.proposals)
+        else:
+            with Journal(folder / JOURNAL) as journal:
+                candidates = journal.candidates(beat.get("proposals", 0))
     except (CorruptFileError, KeyError) as error:
         status, message, candidates = "failed", f"{message}; {error}".lstrip("; "), []
     ledger: Ledger = beat.get("ledger") or {"entries": [], "totals": {}, "share": {}, "timeline": []}

@@ -77,6 +77,7 @@ class SearchJob:
         leader_artifacts: weights of that run; None if the method does not inherit them.
         probe_answers: published answers that probes get in place of new measurements.
         lab: None for the ordinary Lab.
+        method_sha256: digest that the method's code had when the run was planned; empty: any.
     """
 
     folder: Path
@@ -92,6 +93,7 @@ class SearchJob:
     leader_artifacts: LeaderArtifacts | None = None
     probe_answers: ProbeAnswers = field(default_factory=dict)
     lab: LabFactory | None = None
+    method_sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,8 @@ class ScoreJob:
     prepared: Prepared
     device: str
     jobs: int
+    references_sha256: str = ""
+    """Digest that the test split had when it was prepared; empty: any."""
 
 
 @dataclass(frozen=True)

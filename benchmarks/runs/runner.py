@@ -39,6 +39,7 @@ from benchmarks.records.record import Provenance, SearchOutcome, Timings
 from benchmarks.records.store import write_text
 from benchmarks.records.text import sanitize
 from benchmarks.runs import declared, origins, worker
+from benchmarks.runs.books import STATES
 from benchmarks.runs.claims import FREE, Claims, refuse_rivals
 from benchmarks.runs.executor import Executor, WorkerProcess, wait_any
 from benchmarks.runs.heartbeat import JOURNAL, read_scoring
@@ -47,9 +48,11 @@ from benchmarks.runs.options import RunOptions
 from benchmarks.runs.own_limits import limits_path, own_limits
 from benchmarks.runs.plan import Plan, PlannedRun, read_state, state_of
 from benchmarks.runs.progress import Display
-from benchmarks.runs.supervisor import SupervisedSearch
+from benchmarks.runs.supervisor import CHECKPOINTS, SCRATCH, SupervisedSearch
 from benchmarks.runs.task_context import TaskContext
+from benchmarks.scoring.references import references_digest
 from benchmarks.tasks import units_of
+from benchmarks.tasks.datasets import cache_folder
 
 GRACE_S = 15.0
 """Seconds that runs get to save after Ctrl-C."""
@@ -103,6 +106,8 @@ class Runner:
         self._waiting: list[PlannedRun] = []
         self._begun: set[str] = set()
         self.claims: Claims
+        self._references = {name: references_digest(c.prepared.sealed) for name, c in contexts.items()}
+        """Task -> digest of its test split, before any search begins."""
 
     def run(self) -> None:
         """Make all pending runs that no other worker of the folder makes; write each record as its run ends.
@@ -234,7 +239,9 @@ class Runner:
             return
         for leftover in (SEARCH_FILE, SCORE_FILE):
             (folder / leftover).unlink(missing_ok=True)
-        active.search = SupervisedSearch(self.executor, self._search_job(run, folder), self.profile)
+        active.search = SupervisedSearch(
+            self.executor, self._search_job(run, folder), self.profile, self._hidden(run)
+        )
         self._active.append(active)
         self.display.update(run, "search", {})
 
@@ -254,7 +261,15 @@ class Runner:
             leader_candidates=leader_candidates(followed, context.limits),
             leader_artifacts=artifacts_of(run, self.plan.folders.runs),
             probe_answers=self.options.probe_answers.get(run.spec.id, {}),
+            method_sha256=run.method.sha256,
         )
+
+    def _hidden(self, run: PlannedRun) -> tuple[Path, ...]:
+        """Return the folders that a search must not see: all results, and all data with a test split."""
+        prepared, data_dir = self.contexts[run.spec.task].prepared, self.options.data_dir
+        folders = [self.plan.folders.results, self.plan.folders.home, self.plan.folders.store]
+        folders += [path for path in (prepared.sealed, data_dir) if path is not None]
+        return (*folders, self.plan.folders.cache / "sealed", cache_folder(), Path.home())
 
     def _poll(self, active: ActiveRun) -> None:
         """Show the progress of a run; begin its next step if its process has ended."""
@@ -277,6 +292,8 @@ class Runner:
                 self._active.remove(active)
                 self._record(active, outcome)
                 return
+            for leftover in active.folder.glob("score.*"):
+                leftover.unlink()  # none was made yet: whatever is there is the search's
             self._score(active)
         elif active.scoring is not None:
             if active.scoring.running:
@@ -292,7 +309,8 @@ class Runner:
 
     def _score(self, active: ActiveRun) -> None:
         context = self.contexts[active.run.spec.task]
-        job = ScoreJob(active.folder, context.prepared, self.profile.device, self.options.jobs)
+        references = self._references[active.run.spec.task]
+        job = ScoreJob(active.folder, context.prepared, self.profile.device, self.options.jobs, references)
         (active.folder / stage.PROGRESS).unlink(missing_ok=True)
         active.scoring = self.executor.start(worker.score, job, active.folder / "score.txt")
         self.display.update(active.run, "score", {})
@@ -324,6 +342,12 @@ class Runner:
                 "jobs": self.options.jobs,
             },
         )
+        if "oversight" in outcome:
+            record["oversight"] = {
+                **outcome["oversight"],
+                "method_sha256": run.method.sha256,
+                "references_sha256": self._references[context.task.name],
+            }
         if earlier := origins.earlier(active.folder):
             record["provenance"]["resumed_from"] = earlier
         record["timings"] = _timings(active.folder, context.limits)
@@ -346,7 +370,7 @@ class Runner:
         run.state = state_of(run.record)
         self.claims.end(run.spec.id, run.state)
         if run.state != "failed":
-            for leftover in ("checkpoints", "scratch"):
+            for leftover in (CHECKPOINTS, SCRATCH, STATES):
                 shutil.rmtree(active.folder / leftover, ignore_errors=True)
         message = sanitize(record["message"], 200)
         log = active.folder / ("score.txt" if (active.folder / "score.txt").exists() else "log.txt")
@@ -374,7 +398,7 @@ def _kill(active: ActiveRun) -> None:
     active.process.signal(9)
     active.process.join(5)
     if active.search is not None:
-        active.search.energy.close()
+        active.search.close()
 
 
 def _timings(folder: Path, limits: Sequence[tuple[float, float]]) -> Timings:

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
 
+from benchmarks.hardware import timing_lock
 from benchmarks.hardware.energy import EnergyMeter
 from benchmarks.hardware.profiles import Profile
-from benchmarks.records.assembly import read_json, read_search
-from benchmarks.records.record import RunEnergy, SearchOutcome
+from benchmarks.lab.journal import CorruptFileError
+from benchmarks.records.assembly import read_json
+from benchmarks.records.record import RunEnergy, SearchOutcome, SearchOversight
 from benchmarks.records.store import write_text
+from benchmarks.registry import sources
 from benchmarks.runs import worker
-from benchmarks.runs.executor import ASK_TO_STOP, Executor, WorkerProcess
-from benchmarks.runs.heartbeat import Beat, elapsed, read_heartbeat, write_outcome
+from benchmarks.runs.books import STATES, Books
+from benchmarks.runs.executor import ASK_TO_STOP, Executor
+from benchmarks.runs.guard import Report
+from benchmarks.runs.heartbeat import JOURNAL, Beat, Heartbeat, elapsed, read_heartbeat, write_outcome
+from benchmarks.runs.isolation import NONE, View, program_paths
 from benchmarks.runs.job import SearchJob
+from benchmarks.runs.process_tree import ProcessTree, added
 
 TERMINATE_AT = 1.02
 """Share of the seconds allowance at which a run gets SIGTERM."""
@@ -26,40 +36,73 @@ START_S = 600.0
 """Seconds after which a process without a heartbeat is terminated."""
 PAUSE_S = 1800.0
 """Longest pause of the clock, in seconds: the method's own code also runs during an export."""
-ENERGY = "energy.json"
-"""File in a run's folder."""
+READ_S = 10.0
+"""Seconds that the last messages of an ended search may take."""
+ENERGY, OVERSIGHT = "energy.json", "oversight.json"
+"""Files in a run's folder."""
+CANDIDATES, CHECKPOINTS, SCRATCH = "candidates", "checkpoints", "scratch"
+"""Folders in a run's folder that its search may write."""
 
 
 class SupervisedSearch:
-    """A running search process.
+    """A running search process, and the books that the supervisor keeps of it.
 
     Args:
         job: for ``worker.search``.
         meter_profile: profile whose declared watts the energy meter uses; None: energy is not metered.
+        hidden: folders that the search must not see.
+        isolated: False: the search is not isolated, whatever the system allows.
     """
 
-    def __init__(self, executor: Executor, job: SearchJob, meter_profile: Profile | None) -> None:
+    def __init__(
+        self,
+        executor: Executor,
+        job: SearchJob,
+        meter_profile: Profile | None,
+        hidden: Sequence[Path] = (),
+        isolated: bool = True,
+    ) -> None:
         self.folder, self.allowance = job.folder, float(job.spec.budget["seconds"])
-        # Its clock starts anew with the machine, so an earlier session's heartbeat may look like a later one.
-        self._earlier = read_heartbeat(job.folder).get("at")
-        self.worker: WorkerProcess = executor.start(worker.search, job, job.folder / "log.txt")
+        self._messages, self._messages_read = list[str](), 0
+        self.books = self._open_books(job)
+        view = view_of(job, hidden) if isolated else None
+        self.worker = executor.start_guarded(worker.search, job, job.folder / "log.txt", view)
+        self.tree = ProcessTree(self.worker.pid, gpu=job.device == "cuda")
+        self.books.cpu = self.tree.cpu_seconds
+        self._reader = threading.Thread(
+            target=self.books.follow, args=(self.worker.channel,), name="books", daemon=True
+        )
+        self._reader.start()
+        self._heart: Heartbeat | None = None
         self.energy = PhaseEnergy(job.folder, meter_profile, shared=job.jobs)
         self._began = time.monotonic()
         self._paused_since: float | None = None
         self._terminated: float | None = None
         self._message, self._seconds = "", 0.0
+        self._oversight: SearchOversight | None = None
         self.beat: Beat = {}
         """Last heartbeat of this session; empty before the first."""
-        self._messages_read = 0
+
+    def _open_books(self, job: SearchJob) -> Books:
+        """Open the run's books; a damaged journal is moved aside together with the checkpoints."""
+        before, budget = read_heartbeat(job.folder), job.spec.budget
+        try:
+            return Books(job.folder, budget, before)
+        except CorruptFileError as error:
+            self._messages.append(f"{error}: journal and checkpoints are moved aside, the run starts afresh")
+            set_aside(job.folder)
+            return Books(job.folder, budget, before)
 
     def poll(self) -> list[str]:
-        """Read the heartbeat and enforce the clock; return the run's new lines for the user."""
-        beat, now = read_heartbeat(self.folder), time.monotonic()
-        if beat and beat.get("at") != self._earlier:
-            self.beat = beat
-            self.energy.phase(beat["phase"])
+        """Read the books and enforce the clock; return the run's new lines for the user."""
+        now = time.monotonic()
+        if self.books.begun:
+            if self._heart is None:
+                self._heart = Heartbeat(self.folder, self.books.beat)
+            self.beat = {"at": now, **self.books.beat()}
+            self.energy.phase(self.beat["phase"])
         self._enforce(now)
-        messages = self.beat.get("messages", [])[self._messages_read :]
+        messages = [*self._messages, *self.beat.get("messages", [])][self._messages_read :]
         self._messages_read += len(messages)
         return messages
 
@@ -68,6 +111,10 @@ class SupervisedSearch:
         if self._terminated is not None:
             if now - self._terminated > KILL_AFTER_S:
                 self.worker.signal(signal.SIGKILL)
+            return
+        if self.books.fault:
+            self._terminate(now, self.books.fault)
+            self.kill()
             return
         if not self.beat:
             if now - self._began > START_S:
@@ -97,20 +144,87 @@ class SupervisedSearch:
 
     def ended(self) -> SearchOutcome | None:
         """Return the outcome of a search whose process has ended; None if it was interrupted or skipped."""
-        self.energy.close()
-        code = self.worker.exitcode
-        outcome = read_search(self.folder)
-        if outcome is not None:
-            pass
-        elif code == worker.STOPPED_CODE or (self.folder / worker.SKIPPED).exists():
+        self.close()
+        code, books = self.worker.exitcode, self.books
+        if books.fault:
+            outcome = self._write("failed", books.fault)
+        elif books.skipped is not None:
+            write_text(self.folder / worker.SKIPPED, json.dumps({"reason": books.skipped}))
+            return None
+        elif books.end is not None:
+            outcome = self._write(*books.end)
+        elif code == worker.STOPPED_CODE:
             return None
         elif self._terminated is not None:
-            status = "budget" if self.beat else "failed"
-            outcome = write_outcome(self.folder, status, self._message, self._seconds)
+            outcome = self._write("budget" if self.beat else "failed", self._message, self._seconds)
         else:
-            outcome = write_outcome(self.folder, "failed", _died(code))
+            outcome = self._write("failed", _died(code))
+        if books.aside:
+            set_aside(self.folder)
         outcome["energy"], outcome["joules"] = self.energy.total(), self.energy.joules
+        assert self._oversight is not None
+        outcome["oversight"] = self._oversight
         return outcome
+
+    def close(self) -> None:
+        """Close the books of a search whose process has ended, and count its work."""
+        if self._oversight is not None:
+            return
+        self._reader.join(READ_S)
+        self._oversight = self._count_work(self.worker.report())
+        if self._heart is not None:
+            self._heart.close()
+        elif self.books.begun:
+            Heartbeat(self.folder, self.books.beat).close()
+        self.energy.close()
+        self.books.close()
+
+    def _write(self, status: str, message: str, seconds: float = 0.0) -> SearchOutcome:
+        if self.books.begun:
+            return write_outcome(self.folder, status, message, seconds, self.books)
+        return write_outcome(self.folder, status, message, seconds)
+
+    def _count_work(self, report: Report) -> SearchOversight:
+        """Add this session's work, measured from outside, to that of the run, and return both."""
+        self.tree.sample()
+        work = self.tree.close(report.get("cpu_seconds"))
+        self.books.cpu = lambda: work["cpu_seconds"]
+        stored = read_json(self.folder / OVERSIGHT)
+        isolation = report.get("isolation", NONE)
+        kept = [stored["isolation"]] if stored else []
+        oversight: SearchOversight = {
+            # Of several sessions the least isolated one counts.
+            "isolation": min([isolation, *kept], key=lambda names: (names != NONE, len(names))),
+            "sessions": int(stored.get("sessions", 0)) + 1,
+            "work": added(stored.get("work", {}), work),
+        }
+        write_text(self.folder / OVERSIGHT, json.dumps(oversight))
+        return oversight
+
+
+def view_of(job: SearchJob, hidden: Sequence[Path]) -> View:
+    """Return the part of the file system that a search has.
+
+    It writes candidates, checkpoints and its scratch folder. Of the rest it sees no results but its own, no
+    data but what was prepared for it, and of the user's home what a Python process needs.
+    """
+    own = [job.folder / name for name in (CANDIDATES, CHECKPOINTS, SCRATCH)]
+    for folder in own:
+        folder.mkdir(parents=True, exist_ok=True)
+    inherited = job.leader_artifacts["candidates"] if job.leader_artifacts is not None else []
+    shown = [job.folder, job.prepared.folder, *(Path(folder) for folder, _ in inherited)]
+    shown += [job.prepared.start] if job.prepared.start is not None else []
+    shown += program_paths(sources(job.source).values())
+    folders = (*hidden, job.folder.parent)
+    return View(tuple([*own, *timing_lock.files()]), folders, tuple(shown)).resolved()
+
+
+def set_aside(folder: Path) -> None:
+    """Rename the journal and the checkpoints of a run that cannot go on, so that nothing reads them."""
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    for name in (JOURNAL, CHECKPOINTS, STATES):
+        if (folder / name).exists():
+            os.rename(folder / name, folder / f"{name}.{stamp}.aside")
 
 
 def _died(code: int | None) -> str:

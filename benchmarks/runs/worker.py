@@ -11,27 +11,23 @@ import os
 import random
 import signal
 import sys
-import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from benchmarks.api import BudgetExhausted, Method, Skip, TaskInfo, UsageError, Window
 from benchmarks.hardware import timing_lock
-from benchmarks.hardware.file_lock import lock
-from benchmarks.hardware.load import TreeSeconds, end_children
-from benchmarks.lab.journal import CorruptFileError, Journal, ReplayDivergedError
-from benchmarks.lab.ledger import Clock, Ledger
+from benchmarks.lab.journal import ReplayDivergedError
 from benchmarks.options import IGNORED, Options
-from benchmarks.records.assembly import SEARCH_FILE
 from benchmarks.records.spec import SELF, allowances
 from benchmarks.records.store import write_text
 from benchmarks.registry import load
-from benchmarks.runs.executor import ASK_TO_STOP
-from benchmarks.runs.heartbeat import JOURNAL, Beat, Heartbeat, read_heartbeat, write_outcome
+from benchmarks.runs.channel import Channel, Pulse, ReportedClock, ReportedJournal, ReportedLedger
+from benchmarks.runs.executor import ASK_TO_STOP, hold_lock
+from benchmarks.runs.heartbeat import JOURNAL
 from benchmarks.runs.job import LeaderCandidate, ReferenceJob, ScoreJob, SearchJob
 
 if TYPE_CHECKING:
@@ -48,27 +44,27 @@ class Terminated(BaseException):
     """Raised at SIGTERM: by the supervisor's clock the time is over."""
 
 
-def search(job: SearchJob) -> None:
-    """Run one session of a method's search; leave ``search.json`` or ``skip.json`` in the run's folder."""
-    folder = job.folder
-    clock = Clock()
-    run_lock = _hold_lock(folder)
-    if (folder / SEARCH_FILE).exists():
-        return  # another command was faster
-    ledger = Ledger(job.spec.budget, clock, allowances(job.spec.to_dict()))
-    session = _Session(job, ledger, read_heartbeat(folder))
-    heart = session.heart = Heartbeat(folder, session.beat)
+def search(job: SearchJob, channel: Channel) -> None:
+    """Run one session of a method's search, and report it to the supervisor.
 
-    def end(status: str, message: str) -> None:
-        heart.close()
-        write_outcome(folder, status, message)
+    Args:
+        job: arguments of the session.
+        channel: to the supervisor, which writes all files of the run but the Lab's own.
+    """
+    ledger = ReportedLedger(channel, job.spec.budget, ReportedClock(channel), allowances(job.spec.to_dict()))
+    session = _Session(ledger, channel)
+    session.pulse = Pulse(channel, session.state)
+
+    def end(status: str, message: str, aside: bool = False) -> None:
+        session.close()
+        channel.ask("end", status, message, aside)
 
     code = 0
     try:
         _handle_signals(session)
         result = _search(job, session)
         if isinstance(result, Skip):
-            write_text(folder / SKIPPED, json.dumps({"reason": str(result.reason)}))
+            channel.ask("skip", str(result.reason))
         else:
             end(*result)
     except Terminated:
@@ -76,8 +72,7 @@ def search(job: SearchJob) -> None:
         end("budget", f"did not stop by itself: terminated after 102 % of its {allowed:g} seconds")
     except ReplayDivergedError as error:
         traceback.print_exc()
-        end("failed", f"{error}. What it left is set aside, the next attempt starts afresh")
-        _set_aside(folder)
+        end("failed", f"{error}. What it left is set aside, the next attempt starts afresh", aside=True)
     except Exception as error:
         traceback.print_exc()
         end("failed", _describe(error, job.source))
@@ -85,58 +80,39 @@ def search(job: SearchJob) -> None:
         from benchmarks.lab.checkpoints import Interrupted
 
         if isinstance(error, Interrupted | KeyboardInterrupt):
-            heart.close()
+            session.close()
             code = STOPPED_CODE
         else:  # SystemExit and the like: a search must not end by leaving the process
             traceback.print_exc()
             end("failed", _describe(error, job.source))
     sys.stdout.flush()
     sys.stderr.flush()
-    run_lock.close()
-    end_children()
     os._exit(code)  # a method's own threads must not keep the process
 
 
 class _Session:
-    """State of one session of a search, which heartbeat and signal handlers share.
+    """State of one session of a search, which its pulse and the signal handlers share."""
 
-    Args:
-        before: last heartbeat of the earlier sessions; empty if this one is the first.
-    """
-
-    def __init__(self, job: SearchJob, ledger: Ledger, before: Beat) -> None:
-        self.ledger = ledger
+    def __init__(self, ledger: ReportedLedger, channel: Channel) -> None:
+        self.ledger, self.channel = ledger, channel
         self.lab: BenchLab | None = None
-        self.heart: Heartbeat | None = None
+        self.pulse: Pulse | None = None
         self.messages: list[str] = []
-        self._cpu = TreeSeconds()
-        self._active_before = before.get("active_before", 0.0) + before.get("active", 0.0)
-        self._off_before = before.get("off", {})
-        self._cpu_before = before.get("cpu", 0.0)
 
-    def beat(self) -> Beat:
-        """Return the state for the heartbeat, but for its time."""
-        lab, clock = self.lab, self.ledger.clock
-        active, now = clock.active, clock.now()
-        off = dict(self._off_before)
-        for reason, seconds in tuple(clock.off.items()):
-            off[reason] = off.get(reason, 0.0) + seconds
+    def state(self) -> Mapping[str, object]:
+        """Return what the pulse reports."""
+        lab = self.lab
         return {
-            "clock": now,
-            "active": active,
-            "active_before": self._active_before,
-            "lost": self._active_before + active - now,
-            "off": off,
-            "pause": clock.reason,
-            "cpu": self._cpu_before + self._cpu.read(),
             "stopped_by": self.ledger.stopped_by,
-            "phase": self.ledger.phase,
             "progress": lab.note if lab else (0, 0, ""),
-            "proposals": lab.proposals if lab else 0,
-            "search_log": list(lab.search_log) if lab else [],  # type: ignore[arg-type]
+            "search_log": list(lab.search_log) if lab else [],
             "messages": list(self.messages),
-            "ledger": self.ledger.report(),
         }
+
+    def close(self) -> None:
+        """Report a last time."""
+        if self.pulse is not None:
+            self.pulse.close()
 
 
 def _search(job: SearchJob, session: _Session) -> tuple[str, str] | Skip:
@@ -179,7 +155,7 @@ def _search(job: SearchJob, session: _Session) -> tuple[str, str] | Skip:
         precisions = RUNTIMES[Workload.of(tier.workload).runtime]
         settings = dict(tier.settings) | {"precisions": precisions}
         info = TaskInfo(task.name, task.suite, spec.tier, task.metric, settings)
-    kind = load(job.source)
+    kind = load(job.source, job.method_sha256)
     options = Options(kind.options, spec.options)
     method = kind()
     answer = method.supports(info)
@@ -188,7 +164,7 @@ def _search(job: SearchJob, session: _Session) -> tuple[str, str] | Skip:
     if answer is not None:
         raise ContractViolationError(f"supports() returned {answer!r}: None, or Skip('why not')")
     with ledger.clock.pause("start"):
-        journal = _open_journal(job.folder, session.messages)
+        journal = ReportedJournal(session.channel, job.folder / JOURNAL)
         lab = make_lab(
             job.folder,
             info,
@@ -209,8 +185,6 @@ def _search(job: SearchJob, session: _Session) -> tuple[str, str] | Skip:
         lab.given = tuple(_leader_entry(lab, candidate) for candidate in job.leader_candidates)
         lab.leader_artifacts = job.leader_artifacts
         lab.published_probes = dict(job.probe_answers)
-        if session.heart is not None:
-            lab.on_proposal = session.heart.write
         session.lab = lab
     with ExitStack() as at_work:
         at_work.callback(lab.close)
@@ -278,12 +252,10 @@ def _take_proposals(method: Method, lab: BenchLab) -> tuple[str, str]:
 
 def score(job: ScoreJob) -> None:
     """Score the candidates of a search on the sealed test split; leave ``score.json``."""
-    from benchmarks.scoring.score import score_run
+    from benchmarks.scoring.revalidation import score_checked
 
-    run_lock = _hold_lock(job.folder)
-    with timing_lock.working():
-        score_run(job.folder, prepared=job.prepared, device=job.device, jobs=job.jobs)
-    run_lock.close()
+    with hold_lock(job.folder), timing_lock.working():
+        score_checked(job.folder, job.prepared, job.device, job.jobs, job.references_sha256)
 
 
 def reference(job: ReferenceJob) -> None:
@@ -307,23 +279,6 @@ def reference(job: ReferenceJob) -> None:
         # The median of a few medians: one spell of a busy machine must not set every limit.
         times = sorted(latency.probe_latency(module, tier.workload, job.device) for _ in range(5))
     write_text(job.out, json.dumps({"ms": times[2], "key": job.key}))
-
-
-def _hold_lock(folder: Path) -> IO[str]:
-    """Wait until no other process works on the run; the lock is held until the file is closed."""
-    file = (folder / "lock").open("w")
-    lock(file)
-    return file
-
-
-def _open_journal(folder: Path, messages: list[str]) -> Journal:
-    """Return the run's journal; a damaged one is moved aside together with the checkpoints."""
-    try:
-        return Journal(folder / JOURNAL)
-    except CorruptFileError as error:
-        messages.append(f"{error}: journal and checkpoints are moved aside, the run starts afresh")
-        _set_aside(folder)
-        return Journal(folder / JOURNAL)
 
 
 def _handle_signals(session: _Session) -> None:
@@ -352,11 +307,3 @@ def _describe(error: BaseException, source: str) -> str:
     expected = isinstance(error, UsageError) or type(error).__name__ == "ContractViolationError"
     kind = "" if expected else f"{type(error).__name__}: "
     return f"{kind}{error}{place}"[:500] or type(error).__name__
-
-
-def _set_aside(folder: Path) -> None:
-    """Rename the journal and the checkpoints of a run that cannot go on, so that nothing reads them."""
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    for name in (JOURNAL, "checkpoints"):
-        if (folder / name).exists():
-            os.rename(folder / name, folder / f"{name}.{stamp}.aside")

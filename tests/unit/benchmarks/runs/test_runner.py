@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import signal
 import time
 from pathlib import Path
@@ -45,6 +46,12 @@ class Process:
         self.signals: list[int] = []
         self.exitcode: int | None = None
         self.running = True
+        self.pid = 2**22 + 1  # of no process
+        self.channel, theirs = multiprocessing.Pipe()
+        theirs.close()
+
+    def report(self) -> dict[str, Any]:
+        return {"isolation": "mount,pid", "cpu_seconds": 1.25}
 
     def signal(self, number: int) -> None:
         self.signals.append(number)
@@ -54,7 +61,7 @@ class Executor:
     def __init__(self) -> None:
         self.process = Process()
 
-    def start(self, target: Any, job: Any, log: Path) -> Process:
+    def start_guarded(self, target: Any, job: Any, log: Path, view: Any) -> Process:
         return self.process
 
 
@@ -89,7 +96,7 @@ def search(tmp_path: Path, now: Now, monkeypatch: pytest.MonkeyPatch) -> supervi
     monkeypatch.setattr(supervisor, "EnergyMeter", Meter)
     spec = RunSpec(**SPEC)  # type: ignore[arg-type]
     job = SearchJob(tmp_path, spec, "a:B", None, (), 1.0, "cpu", 1, 30.0)  # type: ignore[arg-type]
-    return supervisor.SupervisedSearch(Executor(), job, Profile("undeclared", "cpu", None))
+    return supervisor.SupervisedSearch(Executor(), job, Profile("undeclared", "cpu", None), isolated=False)
 
 
 def beat(folder: Path, now: Now, clock: float, **more: Any) -> None:
@@ -100,23 +107,33 @@ def beat(folder: Path, now: Now, clock: float, **more: Any) -> None:
     (folder / HEARTBEAT).write_text(json.dumps(state | {"ledger": report, "off": {}, "lost": 0.0} | more))
 
 
+def report(search: supervisor.SupervisedSearch, clock: float, **more: Any) -> None:
+    """Let the supervisor's books stand at so many seconds."""
+    ledger = Ledger(SPEC["budget"], Clock(lambda: clock))
+    state = {"clock": clock, "pause": "", "phase": "search", "proposals": 0, "messages": []}
+    told = ledger.report()
+    told["totals"]["seconds"], told["share"]["seconds"] = clock, clock / 10
+    search.books.begun = True
+    search.books.beat = lambda: {**state, "ledger": told, "off": {}, "lost": 0.0, "cpu": 0.0} | more  # type: ignore[assignment,return-value,method-assign]
+
+
 def signals(search: supervisor.SupervisedSearch) -> list[int]:
     return search.worker.signals  # type: ignore[attr-defined]
 
 
 def test_a_run_inside_its_time_is_left_alone(search: supervisor.SupervisedSearch, tmp_path: Path, now: Now):
     for second in range(10):
-        beat(tmp_path, now, clock=second)
+        report(search, clock=second)
         search.poll()
         now.at += 1
     assert signals(search) == []
 
 
 def test_terminated_at_102_per_cent_and_killed_ten_seconds_later(search: Any, tmp_path: Path, now: Now):
-    beat(tmp_path, now, clock=10.1)
+    report(search, clock=10.1)
     search.poll()
     assert signals(search) == []
-    beat(tmp_path, now, clock=10.3)
+    report(search, clock=10.3)
     search.poll()
     assert signals(search) == [signal.SIGTERM]
     now.at += 9.9
@@ -130,32 +147,37 @@ def test_terminated_at_102_per_cent_and_killed_ten_seconds_later(search: Any, tm
     assert outcome["status"] == "budget" and "102 % of its 10 seconds" in outcome["message"]
 
 
-def test_a_heart_that_stopped_does_not_stop_the_clock(search: Any, tmp_path: Path, now: Now):
-    beat(tmp_path, now, clock=1.0)
-    search.poll()
-    now.at += 9.0
-    search.poll()
-    assert signals(search) == []
-    now.at += 0.3
-    search.poll()
-    assert signals(search) == [signal.SIGTERM]
-    search.worker.exitcode = -9
-    outcome = search.ended()
-    assert outcome["ledger"]["totals"]["seconds"] == pytest.approx(10.3)
-    assert outcome["ledger"]["share"]["seconds"] == pytest.approx(1.03)
-
-
 def test_what_is_off_the_clock_takes_its_time_but_not_for_ever(search: Any, tmp_path: Path, now: Now):
-    beat(tmp_path, now, clock=1.0, pause="timing lock")
+    report(search, clock=1.0, pause="timing lock")
     for _ in range(3):
         now.at += 2 * supervisor.PAUSE_S
         search.poll()
     assert signals(search) == []
-    beat(tmp_path, now, clock=1.0, pause="export")
+    report(search, clock=1.0, pause="export")
     search.poll()
     now.at += supervisor.PAUSE_S + 1
     search.poll()
     assert signals(search) == [signal.SIGTERM]
+
+
+def test_a_search_with_a_forged_message_ends_at_once_and_fails(search: Any, tmp_path: Path, now: Now):
+    report(search, clock=1.0)
+    search.books.fault = "it charged -1 tokens"
+    search.poll()
+    assert signals(search) == [signal.SIGTERM, signal.SIGKILL]
+    search.books.end = ("done", "")
+    assert (search.ended()["status"], search.ended()["message"]) == ("failed", "it charged -1 tokens")
+
+
+def test_oversight_adds_up_over_sessions_and_the_least_isolation_counts(search: Any, tmp_path: Path):
+    work = {"cpu_seconds": 3.0, "threads": 5, "wall_seconds": 1}
+    first = {"isolation": "none", "sessions": 2, "work": work}
+    (tmp_path / supervisor.OVERSIGHT).write_text(json.dumps(first))
+    search.books.end = ("done", "")
+    oversight = search.ended()["oversight"]
+    assert (oversight["isolation"], oversight["sessions"]) == ("none", 3)
+    assert oversight["work"]["cpu_seconds"] == 4.25 and oversight["work"]["threads"] == 5
+    assert json.loads((tmp_path / supervisor.OVERSIGHT).read_text()) == oversight
 
 
 def test_a_process_that_does_not_begin_is_given_up(search: Any, now: Now):
@@ -164,14 +186,6 @@ def test_a_process_that_does_not_begin_is_given_up(search: Any, now: Now):
     assert signals(search) == [signal.SIGTERM]
     search.worker.exitcode = -15
     assert search.ended()["status"] == "failed"
-
-
-def test_an_earlier_sessions_heartbeat_is_not_this_ones(search: Any, tmp_path: Path, now: Now):
-    early = Now()
-    early.at = now.at - 100
-    beat(tmp_path, early, clock=500.0)
-    search.poll()
-    assert search.beat == {} and signals(search) == []
 
 
 @pytest.mark.parametrize(
@@ -184,7 +198,7 @@ def test_an_earlier_sessions_heartbeat_is_not_this_ones(search: Any, tmp_path: P
     ],
 )
 def test_a_death_without_a_word_is_a_failure(search: Any, tmp_path: Path, now: Now, code: int, said: str):
-    beat(tmp_path, now, clock=1.0)
+    report(search, clock=1.0)
     search.poll()
     search.worker.exitcode = code
     outcome = search.ended()

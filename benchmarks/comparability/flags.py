@@ -1,0 +1,123 @@
+"""Flags on runs whose conduct stands out: cost out of line with the charges, too many threads, no isolation.
+
+A flag is a question and no verdict: training that the harness could not see costs what it costs, and shows
+beside the other methods of the same table. Below ``FACTOR`` it does not show.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from benchmarks.hardware import profiles
+from benchmarks.records.record import Record
+
+if TYPE_CHECKING:
+    from benchmarks.comparability.run_summary import RunSummary
+
+FACTOR = 3.0
+"""Cost of a charged token, in multiples of the median of the other methods, above which a run is flagged.
+
+Among the published runs, which are honest, the largest multiple is 2.7.
+"""
+OTHERS = 3
+"""Fewest other methods whose median counts."""
+FREE_SHARE = 0.2
+"""Share of an ordinary run's cost that a run may have without charging tokens: it evaluates and probes."""
+SPARE_THREADS = 2
+"""Threads above the declared number that no run is flagged for: a process has some beside torch's."""
+NOT_ISOLATED = "none"
+
+
+class Conduct(NamedTuple):
+    """Supervision of one run: all that its flags depend on.
+
+    Attributes:
+        isolation: namespaces of its search, or ``none``, as of all older records.
+        seconds: of a processor, or of a GPU on profiles of GPUs; None if not measured.
+        tokens: charged, without those of a run whose weights it took over.
+        threads: most threads at once; None if not measured.
+        declared: threads that its profile declares; None if it declares none or has a GPU.
+    """
+
+    isolation: str
+    seconds: float | None
+    tokens: float
+    threads: int | None
+    declared: int | None
+
+
+def conduct_of(record: Record) -> Conduct:
+    """Return the conduct of a record's run."""
+    name = record["spec"]["profile"]
+    profile = profiles.get(name) if name in profiles.names() else None
+    gpu = profile is not None and profile.device == "cuda"
+    entries = record["ledger"]["entries"]
+    tokens = sum(e["amount"] for e in entries if e["kind"] == "tokens" and e["phase"] != "inherited")
+    oversight = record.get("oversight")
+    if oversight is None:
+        seconds = None if gpu else record["ledger"].get("cpu_seconds", {}).get("search")
+        return Conduct(NOT_ISOLATED, seconds, tokens, None, None)
+    work = oversight["work"]
+    declared = profile.threads if profile is not None and not gpu else None
+    seconds = work.get("gpu_seconds") if gpu else work["cpu_seconds"]
+    return Conduct(oversight["isolation"], seconds, tokens, work["threads"], declared)
+
+
+def flags(runs: Sequence[RunSummary]) -> dict[str, list[str]]:
+    """Return run id -> flags, of the runs of one table that have any; isolation is none of them."""
+    marked: dict[str, list[str]] = {}
+    for run in runs:
+        others = [other for other in runs if other.method != run.method]
+        texts = [*_cost(run, others), *_threads(run.conduct)]
+        if texts:
+            marked[run.id] = texts
+    return marked
+
+
+def _cost(run: RunSummary, others: Sequence[RunSummary]) -> list[str]:
+    """Return the flag of a cost that other methods' costs a token do not explain."""
+    seconds = run.conduct.seconds
+    rates: dict[str, list[float]] = {}
+    totals: dict[str, list[float]] = {}
+    for other in others:
+        conduct = other.conduct
+        if conduct.seconds and conduct.tokens and other.status != "failed":
+            rates.setdefault(other.method, []).append(conduct.seconds / conduct.tokens)
+            totals.setdefault(other.method, []).append(conduct.seconds)
+    if not seconds or len(rates) < OTHERS:
+        return []
+    rate, total = _median_of_methods(rates), _median_of_methods(totals)
+    expected = max(rate * run.conduct.tokens, FREE_SHARE * total)
+    if seconds <= FACTOR * expected:
+        return []
+    return [
+        f"cost: {seconds:,.0f} processor or GPU seconds for {run.conduct.tokens:,.0f} charged tokens,"
+        f" {seconds / expected:.1f} times what other methods of this table take"
+    ]
+
+
+def _median_of_methods(values: Mapping[str, Sequence[float]]) -> float:
+    """Return the median over methods of each one's median."""
+    return statistics.median(statistics.median(own) for own in values.values())
+
+
+def _threads(conduct: Conduct) -> list[str]:
+    """Return the flag of a search that computed in more threads than its profile declares."""
+    if conduct.threads is None or conduct.declared is None:
+        return []
+    if conduct.threads <= conduct.declared + SPARE_THREADS:
+        return []
+    return [f"threads: {conduct.threads} at once, the profile declares {conduct.declared}"]
+
+
+def isolation_note(runs: Sequence[RunSummary]) -> str:
+    """Return a sentence on the runs whose search was not isolated; empty if there is none."""
+    bare = [run for run in runs if run.conduct.isolation == NOT_ISOLATED]
+    if not bare:
+        return ""
+    return (
+        f"Isolation: none in {len(bare)} of {len(runs)} runs: their searches could have read and written what"
+        " the user could."
+    )
