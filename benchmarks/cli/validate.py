@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 from benchmarks.api import InvalidRecord, UsageError
 from benchmarks.cli.arguments import add_json, add_results
 from benchmarks.cli.console import print_json
-from benchmarks.comparability import flags, grouping, run_summary
 from benchmarks.leaderboard import submission
 from benchmarks.records import runtime_latencies, store
 from benchmarks.records.attachments import AttachmentKind
@@ -94,6 +93,8 @@ def _record_problems(records: Mapping[Path, Record], published: Sequence[Record]
 
 def _flags(records: Mapping[Path, Record], others: Sequence[Record]) -> list[Problem]:
     """Return the flags on records among those of the same tables; they forbid no publication."""
+    from benchmarks.comparability import flags, grouping, run_summary
+
     runs = [run_summary.summarize(record, keep=False) for record in (*records.values(), *others)]
     paths = {record["id"]: path for path, record in records.items()}
     marked = [flags.flags(group) for group in grouping.groups(runs)]
