@@ -1,63 +1,139 @@
-"""Estimates of a plan's duration: from past runs if there are any, else from the tier's throughput."""
+"""Estimates of a plan's duration: from past runs, else published ones, else from the tier's throughput."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.records import store
-from benchmarks.records.canonical import JsonView
+from benchmarks.records.record import Ledger, Record
 from benchmarks.records.spec import RunSpec
-from benchmarks.runs.plan import Plan, PlanRequest
+from benchmarks.runs.plan import Plan, PlannedRun, PlanRequest
+
+Conditions = tuple[str, str, str]
+"""Task, tier and profile."""
+
+
+class Pace(NamedTuple):
+    """Seconds for each token of the allowance, and the share of that allowance that was spent."""
+
+    search: float
+    training: float
+    """Of the search until its last token."""
+    rest: float
+    """Off the clock of the search."""
+    spent: float
+
+
+Paces = Mapping[str, list[Pace]]
+"""Method -> pace of each of its runs."""
 
 
 def estimate_runs(plan: Plan, request: PlanRequest) -> None:
     """Set the seconds, and where they come from, of each run that is left."""
     if not plan.pending:
         return
-    past: dict[tuple[str, ...], list[tuple[float, float]]] = {}
-    for record in store.load_all(plan.folders.store, []):
-        if record["status"] != "failed":
-            spec = record["spec"]
-            like = spec["task"], spec["tier"], spec["profile"]
-            a_token = tuple(read(record) / spec["budget"]["tokens"] for read in PARTS)
-            for key in (like, (*like, spec["method"])):
-                past.setdefault(key, []).append(a_token)  # type: ignore[arg-type]
-    means = {
-        key: (_mean(search for search, _ in pairs), _mean(rest for _, rest in pairs))
-        for key, pairs in past.items()
-    }
+    here = _paces(store.load_all(plan.folders.store, []))
+    published: dict[str, dict[Conditions, Paces]] = {}
     tiers = {task.name: task.tier(request.tier, request.device) for task in request.tasks}
     for run in plan.pending:
-        key = run.spec.task, run.spec.tier, run.spec.profile
-        same = (*key, run.spec.method) in past
-        if key in past:
-            kept = past[(*key, run.spec.method) if same else key]
-            tokens = run.spec.budget["tokens"]
-            search, rest = (tokens * mean for mean in means[(*key, run.spec.method) if same else key])
-            # Of the two, the search alone is stopped by its seconds.
-            run.estimate = min(search, run.spec.budget["seconds"]) + rest
-            run.basis = f"measured on {len(kept)} past run{'s' * (len(kept) > 1)}" + (
-                "" if same else " of other methods"
-            )
+        spec = run.spec
+        own = here.get((spec.task, spec.tier, spec.profile), {})
+        pace, basis = None, ""
+        if spec.method in own:
+            pace, basis = _mean(own[spec.method]), _measured(own[spec.method])
         else:
-            run.estimate, run.basis = _by_throughput(run.spec, tiers[run.spec.task].throughput)
+            if spec.task not in published:
+                published[spec.task] = _published(plan.folders.results, spec.task)
+            pace, basis = _by_published(spec, own, published[spec.task])
+            if pace is None and own:
+                runs = [pace for paces in own.values() for pace in paces]
+                pace, basis = _mean(runs), f"{_measured(runs)} of other methods"
+        if pace is None:
+            run.estimate, run.basis = _by_throughput(spec, tiers[spec.task].throughput)
+        else:
+            _apply(run, pace, basis)
 
 
-def _on_the_clock(record: JsonView) -> float:
-    return float(record["ledger"]["totals"]["seconds"])
+def _apply(run: PlannedRun, pace: Pace, basis: str) -> None:
+    """Set a run's estimate. Its search is stopped by its seconds, the rest is not."""
+    tokens, most = run.spec.budget["tokens"], run.spec.budget["seconds"]
+    run.estimate = min(tokens * pace.search, most) + tokens * pace.rest
+    if pace.training > 0 and pace.spent > 0:
+        run.last_token = min(tokens * pace.training, most) / run.estimate, pace.spent
+    run.basis = basis
 
 
-def _off_the_clock(record: JsonView) -> float:
-    return math.fsum(record["ledger"].get("harness_seconds", {}).values())
+def _paces(records: Iterable[Record]) -> dict[Conditions, dict[str, list[Pace]]]:
+    paces: dict[Conditions, dict[str, list[Pace]]] = {}
+    for record in records:
+        if record["status"] != "failed":
+            spec, ledger = record["spec"], record["ledger"]
+            off = math.fsum(ledger.get("harness_seconds", {}).values())
+            tokens = spec["budget"]["tokens"]
+            clock = ledger["totals"]["seconds"]
+            spent = ledger["totals"].get("tokens", tokens) / tokens
+            pace = Pace(clock / tokens, _last_token(ledger, clock) / tokens, off / tokens, spent)
+            methods = paces.setdefault((spec["task"], spec["tier"], spec["profile"]), {})
+            methods.setdefault(spec["method"], []).append(pace)
+    return paces
 
 
-PARTS = _on_the_clock, _off_the_clock
+def _last_token(ledger: Ledger, clock: float) -> float:
+    """Return the seconds of a search until its last token; all of them if it keeps no timeline."""
+    points = ledger.get("timeline", [])
+    if not points:
+        return clock
+    total = points[-1]["tokens"]
+    return min(clock, next(point["at"] for point in points if point["tokens"] >= total))
 
 
-def _mean(values: Iterable[float]) -> float:
-    kept = list(values)
-    return math.fsum(kept) / len(kept)
+def _published(results: Path, task: str) -> dict[Conditions, Paces]:
+    """Return the paces of a task's published records; empty where there is no such folder."""
+    return dict(_paces(store.load_all(results / "records" / task, [])))
+
+
+def _by_published(
+    spec: RunSpec, own: Paces, published: Mapping[Conditions, Paces]
+) -> tuple[Pace | None, str]:
+    """Return the pace of a method's published runs, on this profile if there are any.
+
+    Past runs here of methods that have published runs too tell how much slower this machine is. None if no
+    run of the method is published, or past runs here have no method in common with the published ones.
+    """
+    like = sorted(
+        (profile != spec.profile, profile)
+        for task, tier, profile in published
+        if (task, tier) == (spec.task, spec.tier) and spec.method in published[task, tier, profile]
+    )
+    if not like:
+        return None, ""
+    profile = like[0][1]
+    known = published[spec.task, spec.tier, profile]
+    pace, basis = _mean(known[spec.method]), f"published on {profile}"
+    if own:
+        shared = own.keys() & known.keys()
+        if not shared or not (theirs := _total(known, shared)):
+            return None, ""
+        factor = _total(own, shared) / theirs
+        pace = Pace(factor * pace.search, factor * pace.training, factor * pace.rest, pace.spent)
+        basis += ", at the pace of past runs here"
+    return pace, basis
+
+
+def _total(paces: Paces, methods: Collection[str]) -> float:
+    means = [_mean(paces[method]) for method in sorted(methods)]
+    return math.fsum(mean.search + mean.rest for mean in means)
+
+
+def _mean(paces: list[Pace]) -> Pace:
+    return Pace._make(math.fsum(values) / len(paces) for values in zip(*paces, strict=True))
+
+
+def _measured(paces: list[Pace]) -> str:
+    return f"measured on {len(paces)} past run{'s' * (len(paces) > 1)}"
 
 
 def _by_throughput(spec: RunSpec, rate: float | None) -> tuple[float | None, str]:

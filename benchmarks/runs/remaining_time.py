@@ -13,6 +13,8 @@ SCORING_BEGUN = 0.05
 """Share of a scoring after which its own speed is used."""
 TRAINED_SHARE, TRAINED_S = 0.01, 30.0
 """Share of its tokens, or seconds of training, after which a search's own speed is used."""
+TRAINED = 0.98
+"""Share of its tokens at which a search counts as trained: a batch that does not fit remains unspent."""
 SETTLED_S = 5.0
 """Seconds before which no speed is measured."""
 
@@ -21,7 +23,8 @@ class RemainingTime:
     """Remaining seconds of a phase and of the whole command.
 
     A search continues at its own tokens a second once it trains. Runs that have not begun take their planned
-    time, scaled by the ratio of real to planned time of the others. No search is expected to pass its
+    time, scaled by the ratio of real to planned time of the others. A run that trains takes something
+    between the two, nearer to its own speed the more it has trained. No search is expected to pass its
     allowance of seconds.
 
     Args:
@@ -87,6 +90,8 @@ class RemainingTime:
             active, seconds = self._active.get(id), expected.get(id)
             if seconds is None:
                 seconds = usual if planned is None else factor * planned
+            elif active is not None and planned and ended:
+                seconds += (1 - active.share) * (factor * planned - seconds)
             if seconds is None:
                 return None
             own = max(0.0, seconds - (now - active.began)) if active is not None else seconds
@@ -105,6 +110,10 @@ class _ActiveRun:
         self.beat: Beat = {}
         self._first: tuple[float, float] | None = None
         """Tokens and seconds at the first heartbeat with tokens."""
+        self._training: float | None = None
+        """Seconds from the beginning to the last token."""
+        self.share = 0.0
+        """Share of its tokens that it has spent."""
 
     def seconds(self, now: float, scoring: float | None) -> float | None:
         """Return the seconds of the whole run from its beginning; None if its speed is not known yet.
@@ -113,6 +122,7 @@ class _ActiveRun:
             scoring: seconds that scoring usually takes; None if unknown.
         """
         if self.scoring_began is not None:
+            self.share = 1.0
             return self._seconds_scoring(now, scoring)
         if not self.beat:
             return None
@@ -125,13 +135,21 @@ class _ActiveRun:
             return None
         first = self._first = self._first or (tokens, clock)
         trained, seconds = tokens - first[0], clock - first[1]
+        until, due = self.run.last_token or (None, 1.0)
+        due *= budget["tokens"]
+        self.share = min(1.0, tokens / max(due - inherited, 1.0))
         if trained <= 0 or seconds < SETTLED_S:
             return None
-        if trained < TRAINED_SHARE * budget["tokens"] and seconds < TRAINED_S:
+        if trained < TRAINED_SHARE * due and seconds < TRAINED_S:
             return None
-        remaining = (budget["tokens"] - inherited - tokens) * seconds / trained
+        remaining = (due - inherited - tokens) * seconds / trained
         remaining = max(0.0, min(remaining, budget["seconds"] - clock))
-        search = now - self.began + remaining
+        passed = now - self.began
+        if self.share < TRAINED:
+            self._training = passed + remaining
+        if until is not None and self._training is not None:
+            return max(self._training / until, passed)
+        search = passed + remaining
         return search + (SCORING_SHARE * search if scoring is None else scoring)
 
     def _seconds_scoring(self, now: float, scoring: float | None) -> float:

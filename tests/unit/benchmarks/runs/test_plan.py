@@ -288,6 +288,30 @@ def test_estimates_say_where_they_come_from(folders: Folders):
     assert estimated(methods=[SCRATCH, HAT], seeds=[1]) == [(40, "measured on 1 past run of other methods")]
 
 
+def test_published_runs_of_the_method_tell_more_than_past_runs_of_others(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch
+):
+    def estimated(**changes: Any) -> list[tuple[float | None, str]]:
+        asked = request(seeds=[1], methods=[SCRATCH, HAT], **changes)
+        plan = lay_out(asked, folders)
+        estimate_runs(plan, asked)
+        return [(run.estimate, run.basis) for run in plan.pending]
+
+    public = Folders(folders.results, "mt", "smoke")
+    monkeypatch.setattr(Folders, "store", property(lambda self: self.results / "records" / "fake"))
+    for profile, seconds in (("a.v1", (20.0, 90.0)), ("b.v1", (5.0, 5.0))):
+        runs = lay_out(request(seeds=[1], methods=[HAT, SCRATCH], profile=profile), public).runs
+        for run, spent in zip(runs, seconds, strict=True):
+            finished(run, public, seconds=spent)
+    monkeypatch.undo()
+    # Each scored for 10 s; the allowance of seconds (60) stops a search and no scoring.
+    assert estimated() == [(30, "published on a.v1"), (70, "published on a.v1")]
+    assert estimated(profile="b.v1") == [(15, "published on b.v1")] * 2
+    finished(lay_out(request(seeds=[1]), folders).runs[0], folders, seconds=50.0)
+    # It took twice as long as published: 60 s in place of 30.
+    assert estimated() == [(80, "published on a.v1, at the pace of past runs here")]
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"), [(None, "?"), (5, "5 s"), (99.4, "99 s"), (600, "10 min"), (7200, "2.0 h")]
 )
