@@ -43,6 +43,18 @@ def add_data_dir(
     command.add_argument("--data-dir", type=Path, metavar="DIR", help=help)
 
 
+def add_published(command: argparse.ArgumentParser, help: str) -> None:
+    """Add ``--published``, a folder with published records, or nothing for those that are here."""
+    command.add_argument(
+        "--published",
+        nargs="?",
+        type=Path,
+        const=PUBLISHED,
+        metavar="DIR",
+        help=f"{help} (default of DIR: {PUBLISHED})",
+    )
+
+
 def add_task_flags(command: argparse.ArgumentParser) -> None:
     """Add what goes with ``--task text:FOLDER`` and its like."""
     command.add_argument("--source", metavar="LANG", help="of text:FOLDER: language of the source side")

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from benchmarks import registry
+from benchmarks import identity, registry
 from benchmarks.api import UsageError
-from benchmarks.cli.arguments import add_json, add_results
+from benchmarks.cli.arguments import add_json, add_published, add_results
 from benchmarks.cli.console import print_json, print_rich
-from benchmarks.records import store
+from benchmarks.cli.record_argument import suite_records
+from benchmarks.comparability import published
+from benchmarks.hardware import profiles
 from benchmarks.records.record import Record
 from benchmarks.records.spec import ruleset_of
 from benchmarks.registry import MethodRef
+from benchmarks.runs.estimate import format_duration
 from benchmarks.runs.plan import Folders
+from benchmarks.tasks import code_digest
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -30,6 +34,9 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "--baseline", metavar="METHOD", help="method that the others are compared with (default: the first)"
     )
     add_results(command)
+    add_published(
+        command, "use published rows of equal task, tier, profile, allowance, settings, code and data"
+    )
     add_json(command)
 
 
@@ -41,8 +48,12 @@ def run(options: argparse.Namespace) -> int:
     """
     refs = [registry.find(name) for name in dict.fromkeys(options.methods)]
     folders = Folders(options.results, options.suite, options.tier)
-    records = _selected(store.load_all(folders.store), folders, options)
-    chosen = [record for ref in refs for record in _of_method(ref, records, folders, options)]
+    lacking: list[str] = []
+    if options.published:
+        chosen, lacking = _with_published(refs, folders, options)
+    else:
+        records = _selected(suite_records(folders), folders, options)
+        chosen = [record for ref in refs for record in _of_method(ref, records, folders, options)]
     baseline = registry.find(options.baseline).name if options.baseline else None
     from benchmarks.analysis.table import build_table
     from benchmarks.comparability.grouping import COUNTED
@@ -51,14 +62,80 @@ def run(options: argparse.Namespace) -> int:
 
     table = build_table(chosen, baseline)  # refuses runs with unequal allowances
     if options.json:
-        print_json(as_json(table))
+        print_json({**as_json(table), **({"missing": lacking} if options.published else {})})
         return 0
     print_rich(TerminalTable(table))
     budget = chosen[0]["spec"]["budget"]
     allowances = " | ".join(f"{budget[kind]:,.10g} {kind}" for kind in COUNTED if budget[kind] is not None)
     ruleset = ruleset_of(chosen[0]["spec"])
     print(f"\n equal budgets: all {len(chosen)} runs were allowed {allowances}, under {ruleset} tuning")
+    for line in lacking:
+        print(f" {line}")
     return 0
+
+
+def _with_published(
+    refs: Sequence[MethodRef], folders: Folders, options: argparse.Namespace
+) -> tuple[list[Record], list[str]]:
+    """Return own and published records of one table, and a line for each that is missing.
+
+    Raises:
+        UsageError: no record of the methods is here.
+    """
+    theirs = suite_records(Folders(options.published, options.suite, options.tier))
+    mine = suite_records(folders)
+    both = [_narrowed(records, options) for records in (mine, theirs)]
+    here = options.profile or profiles.resolve("auto")
+    conditions = published.choose_conditions(refs, both[0], both[1], here)
+    if conditions is None:
+        names = ", ".join(ref.name for ref in refs)
+        raise UsageError(
+            f"no record of {names} in {folders.store} or in {options.published}\n"
+            f"run one: supernet-bench run {options.suite} --tier {options.tier} --methods ..."
+        )
+    rows = published.gather(refs, conditions, both[0], both[1])
+    about = f"{conditions['task']} {conditions['tier']} on {conditions['profile']}"
+    lines = [f"{rows.published} of {len(rows.records)} runs are published ones, of {about}"]
+    if other := _other_code(conditions):
+        lines.append(f"a run of today's code would not share this table: {other} differs from the published")
+    words = dict(zip((ref.name for ref in refs), dict.fromkeys(options.methods), strict=True))
+    for name, seeds in rows.missing.items():
+        seconds = published.seconds_of(name, conditions, [*mine, *theirs])
+        cost = f"about {format_duration(seconds * len(seeds))}" if seconds else "of unknown cost"
+        why = f" ({rows.reasons[name]})" if name in rows.reasons else ""
+        command = (
+            f"supernet-bench run {options.suite} --task {conditions['task']} --tier {options.tier}"
+            f" --methods {words[name]} --seeds {','.join(map(str, seeds))}{',' * (len(seeds) == 1)}"
+            f" --profile {conditions['profile']}"
+        )
+        lines.append(f"missing: {name}, {len(seeds)} seeds{why}, {cost}: {command}")
+    return rows.records, lines
+
+
+def _other_code(conditions: Mapping[str, str]) -> str:
+    """Return what of today's code is not that of a table, in words; empty if all is."""
+    kinds = {"task_sha256": identity.TASK, "substrate_sha256": identity.SUBSTRATE_KIND}
+    try:
+        today = {"task_sha256": code_digest(conditions["task"]), "substrate_sha256": identity.substrate()}
+    except UsageError:
+        return f"task {conditions['task']} is not installed, and its code"
+    differing = [
+        name
+        for name, digest in today.items()
+        if identity.equivalent(kinds[name], digest)[:12] != conditions[name]
+    ]
+    return " and ".join(published.NAMES[name] for name in differing)
+
+
+def _narrowed(records: Sequence[Record], options: argparse.Namespace) -> list[Record]:
+    """Return the records of the task, profile and ruleset that the options name."""
+    return [
+        record
+        for record in records
+        if options.task in (None, record["spec"]["task"])
+        and options.profile in (None, record["spec"]["profile"])
+        and options.ruleset in (None, ruleset_of(record["spec"]))
+    ]
 
 
 def _selected(records: Sequence[Record], folders: Folders, options: argparse.Namespace) -> list[Record]:

@@ -17,6 +17,7 @@ from benchmarks.cli.arguments import (
     add_data_dir,
     add_json,
     add_method_options,
+    add_published,
     add_results,
     add_start_from,
     add_task_flags,
@@ -29,9 +30,10 @@ from benchmarks.hardware.probe import probe
 from benchmarks.hardware.profiles import Profile
 from benchmarks.options import parse
 from benchmarks.records import provenance
+from benchmarks.records.folders import published_results
 from benchmarks.records.spec import SELF, TRIALS
 from benchmarks.registry import MethodRef
-from benchmarks.runs import declared, repeat
+from benchmarks.runs import declared, published, repeat
 from benchmarks.runs.estimate import estimate_runs, format_duration
 from benchmarks.runs.plan import Folders, Plan, PlannedRun, PlanRequest, lay_out, parse_seeds, scale_budget
 from benchmarks.tasks import Task, code_digest, data_digest, prepare, starting
@@ -51,6 +53,7 @@ class PlannedSuite(NamedTuple):
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
     add_selection(command)
+    add_published(command, "count published records of runs that would do the same as done")
     add_json(command)
 
 
@@ -192,12 +195,29 @@ def _plan_for(options: argparse.Namespace, profile: Profile) -> PlannedSuite:
         plan.runs += part.runs
         plan.notes += [note for note in part.notes if note not in plan.notes]
     _require_same_profile(plan, profile)
+    _take_over_published(plan, options)
     for task in tasks:
         plan.notes += _data_notes(task, options, profile.device, folders.cache)
     if plan.pending:
         methods_by_source = {run.method.source: run.method for run in plan.pending}
         plan.notes += _unpublishable(methods_by_source.values())
     return PlannedSuite(plan, tasks, profile)
+
+
+def _take_over_published(plan: Plan, options: argparse.Namespace) -> None:
+    """Take over published records of equal runs, or add a note that offers ``--published``."""
+    if not plan.pending:
+        return
+    asked: Path | None = options.published
+    pairs = published.equal_runs(plan, published.records_for(plan, asked or published_results()))
+    if not pairs:
+        return
+    count = f"{len(pairs)} run{'s' * (len(pairs) != 1)}"
+    if asked:
+        published.take_over(pairs)
+        plan.notes.append(f"{count} of this plan taken over from published records")
+    else:
+        plan.notes.append(f"{count} of this plan are published already: --published takes their records")
 
 
 def _require_same_profile(plan: Plan, profile: Profile) -> None:

@@ -1,4 +1,4 @@
-"""Look-up of the record that a command names by its file or its id."""
+"""Look-up of records: the one that a command names, and those of a suite in any folder of results."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from benchmarks.api import UsageError
 from benchmarks.records import store
 from benchmarks.records.record import Record
 from benchmarks.records.text import sanitize
+from benchmarks.runs.plan import Folders
 
 LISTED = 9
 """Records listed when an id is ambiguous."""
@@ -42,3 +43,23 @@ def find_record(word: str, published: Sequence[Record], folder: Path) -> tuple[R
         f"no record '{sanitize(word, 200)}': give a file, or the id of one under {folder}\n"
         "list the published ones: results/LEADERBOARD.md"
     )
+
+
+def suite_records(folders: Folders, problems: list[str] | None = None) -> list[Record]:
+    """Return the records of a suite and tier in any folder of results.
+
+    They lie in ``DIR/<suite>-<tier>/records``, as runs write them, else in ``DIR/records``, as they are
+    published, else in ``DIR`` itself.
+
+    Args:
+        folders: of the results.
+        problems: gets a message for each file that is no record.
+
+    Raises:
+        InvalidRecord: for the first bad file, unless ``problems`` is given.
+    """
+    places = (folders.store, folders.results / "records", folders.results)
+    chosen = next((place for place in places if place.is_dir() and store.paths(place)), folders.store)
+    wanted = folders.suite, folders.tier
+    records = store.load_all(chosen, problems)
+    return [record for record in records if (record["spec"]["suite"], record["spec"]["tier"]) == wanted]

@@ -6,13 +6,14 @@ import argparse
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from benchmarks.analysis import carbon
 from benchmarks.analysis.carbon import CarbonDeclaration
 from benchmarks.api import UsageError
 from benchmarks.cli.arguments import add_carbon, add_json, add_results
 from benchmarks.cli.console import print_json, print_rich
-from benchmarks.records import store
+from benchmarks.cli.record_argument import suite_records
 from benchmarks.records.record import Record
 from benchmarks.runs.plan import Folders
 
@@ -26,6 +27,9 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("suite", nargs="?", default="mt", help="suite (default: mt)")
     command.add_argument("--tier", default="smoke", help="tier (default: smoke)")
     command.add_argument("--baseline", metavar="METHOD", help="method that the others are compared with")
+    command.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder for tables, plots and pages (default: the results)"
+    )
     add_carbon(command)
     add_json(command)
 
@@ -39,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     emissions = carbon.declared(options.carbon_intensity, options.pue)
     folders = Folders(options.results, options.suite, options.tier)
     problems: list[str] = []
-    records = store.load_all(folders.store, problems)
+    records = suite_records(folders, problems)
     for problem in problems:
         print(f"left out: {problem}")
     if not records:
@@ -47,6 +51,8 @@ def run(options: argparse.Namespace) -> int:
             f"no records in {folders.store}\n"
             f"make some: supernet-bench run {options.suite} --tier {options.tier}"
         )
+    if options.out:
+        folders = Folders(options.out, options.suite, options.tier)
     write_reports(records, folders, as_json=options.json, baseline=options.baseline, emissions=emissions)
     return 0
 

@@ -10,7 +10,7 @@ from benchmarks.analysis import carbon
 from benchmarks.analysis.carbon import CarbonDeclaration
 from benchmarks.api import UsageError
 from benchmarks.cli import plan as plan_command
-from benchmarks.cli.arguments import add_carbon, add_json, positive
+from benchmarks.cli.arguments import add_carbon, add_json, add_published, positive
 from benchmarks.cli.report import write_reports
 from benchmarks.hardware.probe import require_linux
 from benchmarks.records.canonical import JsonView
@@ -56,6 +56,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         help="go on with runs begun under another torch, Python or processor count; records name both",
     )
     add_carbon(command)
+    add_published(command, "take over published records of runs that would do the same")
     add_json(command)
 
 

@@ -11,6 +11,11 @@ PUBLISHED = Path("results")
 """Default folder of the published records and of the pages made from them."""
 
 
+def published_results() -> Path:
+    """Return the folder of published records: ``results`` of a clone."""
+    return PUBLISHED
+
+
 def local_results(results: Path = PUBLISHED) -> Path:
     """Return the folder of this machine's results that belongs to a folder of published ones.
 

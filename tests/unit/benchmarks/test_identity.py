@@ -290,7 +290,7 @@ RECORDS_ONLY = (
     "measurement/tracing", "options", "records/*", "registry", "report/*", "runs/__init__",
     "runs/archive", "runs/claims", "runs/declared", "runs/estimate", "runs/own_limits",
     "runs/execution", "runs/executor", "runs/heartbeat", "runs/job", "runs/options", "runs/origins",
-    "runs/plan", "runs/preload", "runs/progress", "runs/remaining_time", "runs/repeat",
+    "runs/plan", "runs/preload", "runs/progress", "runs/published", "runs/remaining_time", "runs/repeat",
     "runs/runner", "runs/supervisor", "scoring/__init__", "stage", "stats/__init__", "stats/intervals",
     "stats/paired_bleu", "stats/pareto", "stats/quantities", "stats/task_units", "studies/*",
     "verification/*",

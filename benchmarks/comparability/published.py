@@ -1,0 +1,137 @@
+"""Published rows beside a user's own: those that share a table, those that are missing, and their cost."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from benchmarks.comparability import grouping
+from benchmarks.records.matching import of_method
+from benchmarks.records.record import Record
+from benchmarks.registry import MethodRef
+
+NAMES = {
+    "settings_sha256": "settings",
+    "task_sha256": "the task's code", "substrate_sha256": "the substrate's code",
+    "profile_sha256": "the profile's content",
+}  # fmt: skip
+"""Fact -> its name in a message."""
+
+
+@dataclass
+class Rows:
+    """Records of one table: the user's own and published ones.
+
+    Attributes:
+        conditions: facts that all of them share.
+        records: in the order of the methods.
+        published: number of published ones among them.
+        missing: method -> seeds that others have and it lacks; None: all, and none is known.
+        reasons: method -> what keeps its published rows apart.
+    """
+
+    conditions: Mapping[str, str]
+    records: list[Record] = field(default_factory=list)
+    published: int = 0
+    missing: dict[str, list[int]] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+
+
+def choose_conditions(
+    refs: Sequence[MethodRef], own: Sequence[Record], published: Sequence[Record], profile: str | None
+) -> Mapping[str, str] | None:
+    """Return the facts of the table: of the user's own records, else of most published ones.
+
+    Args:
+        refs: methods of the table.
+        own: records of this machine.
+        published: published records.
+        profile: that comes first among published ones, such as this machine's.
+    """
+    mine = [record for ref in refs for record in of_method(ref, own)]
+    if mine:
+        return grouping.facts(max(mine, key=lambda record: record["provenance"]["ended"]))
+    counts: Counter[tuple[tuple[str, str], ...]] = Counter(
+        tuple(grouping.facts(record).items())
+        for ref in refs
+        for record in of_method(ref, published)
+        if record["status"] != "failed"
+    )
+    if not counts:
+        return None
+    of_profile = [facts for facts in counts if ("profile", profile) in facts] or [*counts]
+    return dict(max(of_profile, key=lambda facts: (counts[facts], facts)))
+
+
+def gather(
+    refs: Sequence[MethodRef],
+    conditions: Mapping[str, str],
+    own: Sequence[Record],
+    published: Sequence[Record],
+) -> Rows:
+    """Return the rows of a table under ``conditions``, and what it lacks."""
+    rows = Rows(conditions)
+    seeds: dict[str, set[int]] = {}
+    for ref in refs:
+        mine = [r for r in of_method(ref, own) if grouping.facts(r) == conditions]
+        known = {_run(record) for record in mine}
+        theirs = [r for r in of_method(ref, published) if grouping.facts(r) == conditions]
+        theirs = [r for r in theirs if r["status"] != "failed" and _run(r) not in known]
+        rows.records += mine + theirs
+        rows.published += len(theirs)
+        seeds[ref.name] = {record["spec"]["seed"] for record in mine + theirs}
+        if not seeds[ref.name]:
+            rows.reasons[ref.name] = _reason(ref, conditions, [*own, *published])
+    wanted = set().union(*seeds.values()) if seeds else set()
+    for name, has in seeds.items():
+        if lacks := sorted(wanted - has):
+            rows.missing[name] = lacks
+    return rows
+
+
+def _run(record: Record) -> tuple[int, tuple[tuple[str, str], ...]]:
+    """Return seed and options, by which a run of one method and table is known."""
+    return record["spec"]["seed"], tuple(sorted((k, str(v)) for k, v in record["spec"]["options"].items()))
+
+
+def _reason(ref: MethodRef, conditions: Mapping[str, str], records: Iterable[Record]) -> str:
+    """Return what keeps a method's records out of a table, of the nearest one."""
+    named = [record for record in records if record["spec"]["method"] == ref.name]
+    if not named:
+        return "it has no records"
+    current = of_method(ref, named)
+    if not current:
+        return "its records are of another version of its code"
+    differing = [
+        [name for name in {**conditions, **facts} if conditions.get(name) != facts.get(name)]
+        for facts in map(grouping.facts, current)
+    ]
+    nearest = min(differing, key=len)
+    return "its records differ in " + ", ".join(NAMES.get(name, name) for name in nearest)
+
+
+def seconds_of(name: str, conditions: Mapping[str, str], records: Iterable[Record]) -> float | None:
+    """Return the mean seconds of a run with scoring: of the method, else of all; None if nothing is known.
+
+    Args:
+        name: of the method.
+        conditions: of the table; task, tier and profile count.
+        records: of any methods.
+    """
+    like = [
+        record
+        for record in records
+        if record["status"] == "done"
+        and all(record["spec"][part] == conditions[part] for part in ("task", "tier", "profile"))
+    ]
+    kept = [record for record in like if record["spec"]["method"] == name] or like
+    if not kept:
+        return None
+    spent = [
+        record["ledger"]["totals"].get("seconds", 0.0)
+        + math.fsum(record["ledger"].get("harness_seconds", {}).values())
+        for record in kept
+    ]
+    return math.fsum(spent) / len(spent)

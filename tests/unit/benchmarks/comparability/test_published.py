@@ -1,0 +1,141 @@
+"""Own and published records of one table: which are taken, which are missing, why, and what those cost."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import registry
+from benchmarks.cli import main
+from benchmarks.comparability import grouping, published
+from benchmarks.records import store
+from benchmarks.records.spec import RunSpec
+from benchmarks.registry import MethodRef
+from benchmarks.runs.plan import Folders, Plan, PlannedRun
+from benchmarks.runs.published import equal_runs, take_over
+from tests.fake_records import fake
+
+CPU, GPU = "cpu-2core-avx512.v1", "nvidia-h100.v1"
+
+
+def ref(record: Any) -> MethodRef:
+    spec = record["spec"]
+    return MethodRef(spec["method"], "m:M", spec["method_sha256"], "here")
+
+
+def test_only_rows_of_equal_conditions_are_taken() -> None:
+    mine = [fake("mine", seed) for seed in (1, 2)]
+    theirs = [fake("hat", seed) for seed in (1, 2, 3)] + [
+        fake("hat", 4, tokens=1e6),
+        fake("hat", 5, profile=GPU),
+    ]
+    refs = [ref(mine[0]), ref(theirs[0])]
+    conditions = published.choose_conditions(refs, mine, theirs, CPU)
+    assert conditions == grouping.facts(mine[0])
+    rows = published.gather(refs, conditions, mine, theirs)
+    assert [(r["spec"]["method"], r["spec"]["seed"]) for r in rows.records] == [
+        ("mine", 1), ("mine", 2), ("hat", 1), ("hat", 2), ("hat", 3),
+    ]  # fmt: skip
+    assert rows.published == 3
+    assert rows.missing == {"mine": [3]}
+
+
+def test_own_records_come_before_published_ones_of_the_same_run() -> None:
+    mine, theirs = [fake("hat", 1, message="mine")], [fake("hat", 1), fake("hat", 2)]
+    rows = published.gather([ref(mine[0])], grouping.facts(mine[0]), mine, theirs)
+    assert [record["message"] for record in rows.records] == ["mine", ""]
+
+
+def test_what_is_missing_has_its_reason_and_cost() -> None:
+    mine = [fake("mine", 1)]
+    other = fake("hat", 1, tokens=1e6)
+    conditions = grouping.facts(mine[0])
+    none = published.gather([ref(mine[0]), ref(fake("scratch", 1))], conditions, mine, [])
+    assert none.missing == {"scratch": [1]} and none.reasons == {"scratch": "it has no records"}
+    apart = published.gather([ref(mine[0]), ref(other)], conditions, mine, [other])
+    assert apart.reasons == {"hat": "its records differ in budget.tokens"}
+    renamed = {**other, "spec": {**other["spec"], "method_sha256": "0" * 64}}
+    older = published.gather([ref(mine[0]), ref(other)], conditions, mine, [renamed])
+    assert older.reasons == {"hat": "its records are of another version of its code"}
+    spent = fake("hat", 1)
+    seconds = published.seconds_of("hat", conditions, [spent, fake("mine", 1, profile=GPU)])
+    harness = sum(spent["ledger"].get("harness_seconds", {}).values())
+    assert seconds == pytest.approx(spent["ledger"]["totals"]["seconds"] + harness)
+    assert published.seconds_of("hat", {**conditions, "profile": "none"}, [spent]) is None
+
+
+def test_without_own_records_the_most_published_conditions_of_this_machine_count() -> None:
+    theirs = [fake("hat", s) for s in (1, 2, 3)] + [fake("hat", 1, profile=GPU)]
+    chosen = published.choose_conditions([ref(theirs[0])], [], theirs, GPU)
+    assert chosen is not None and chosen["profile"] == GPU
+    chosen = published.choose_conditions([ref(theirs[0])], [], theirs, "another")
+    assert chosen is not None and chosen["profile"] == CPU
+    assert published.choose_conditions([ref(fake("mine", 1))], [], theirs, CPU) is None
+
+
+def planned(record: Any, **changes: Any) -> tuple[Plan, PlannedRun]:
+    spec = RunSpec(**{**record["spec"], **changes})
+    run = PlannedRun(spec, ref(record))
+    plan = Plan(Folders(Path("r"), "mt", "small"), spec.profile, "cpu", [run])
+    return plan, run
+
+
+def modern(record: Any) -> Any:
+    """The record with the digests of code and data that specs hold today."""
+    spec = {**record["spec"], "task_sha256": "a" * 64, "substrate_sha256": "b" * 64, "data_sha256": "c" * 64}
+    return {**record, "spec": spec}
+
+
+def test_a_run_that_would_do_the_same_is_taken_over() -> None:
+    record = modern(fake("hat", 1))
+    plan, run = planned(record, budget={**record["spec"]["budget"], "seconds": 5.0})
+    pairs = equal_runs(plan, [record, modern(fake("hat", 2))])
+    assert pairs == [(run, record)]
+    take_over(pairs)
+    assert run.state == "done" and not plan.pending
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("seed", 9), ("profile", GPU), ("settings_sha256", "0" * 64), ("task_sha256", "0" * 64),
+        ("substrate_sha256", "0" * 64), ("data_sha256", "0" * 64), ("options", {"after": "continue"}),
+        ("tier", "paper"), ("budget", {"tokens": 1.0, "evaluations": 1.0, "probes": 1.0, "seconds": 1.0}),
+    ],
+)  # fmt: skip
+def test_a_run_of_anything_else_is_not(field: str, value: Any) -> None:
+    record = modern(fake("hat", 1))
+    assert equal_runs(planned(record)[0], [record])
+    assert not equal_runs(planned(record, **{field: value})[0], [record])
+    failed = {**record, "status": "failed"}
+    assert not equal_runs(planned(record)[0], [failed])
+
+
+def test_compare_reads_published_rows_and_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed in (1, 2, 3):
+        store.write(tmp_path / "pub" / "records", fake("hat", seed))
+    for seed in (1, 2):
+        store.write(tmp_path / "own" / "mt-small" / "records", fake("mine", seed))
+    refs = {name: ref(fake(name, 1)) for name in ("hat", "mine")}
+    monkeypatch.setattr(registry, "find", refs.__getitem__)
+    words = ["compare", "mine", "hat", "--tier", "small", "--results", str(tmp_path / "own")]
+    assert main.main([*words, "--published", str(tmp_path / "pub"), "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert {row["method"] for row in shown["rows"]} == {"mine", "hat"}
+    assert shown["missing"][0] == "3 of 5 runs are published ones, of mt-multi30k-en-de small on " + CPU
+    missing = shown["missing"][-1]
+    assert missing.startswith("missing: mine, 1 seeds") and "--methods mine --seeds 3, --profile" in missing
+    assert main.main(["compare", "hat", "--tier", "small", "--results", str(tmp_path / "pub"), "--json"]) == 0
+    assert {row["method"] for row in json.loads(capsys.readouterr().out)["rows"]} == {"hat"}
+    out = ["--out", str(tmp_path / "out"), "--json"]
+    assert (
+        main.main(["report", "mt", "--tier", "small", "--results", str(tmp_path / "pub" / "records"), *out])
+        == 0
+    )
+    assert (tmp_path / "out" / "mt-small" / "table.md").is_file()
+    assert sorted(p.name for p in (tmp_path / "pub").iterdir()) == ["records"]
