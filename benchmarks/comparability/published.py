@@ -62,7 +62,8 @@ def choose_conditions(
     if not counts:
         return None
     of_profile = [facts for facts in counts if ("profile", profile) in facts] or [*counts]
-    return dict(max(of_profile, key=lambda facts: (counts[facts], facts)))
+    most = max(of_profile, key=lambda facts: (counts[facts], facts))
+    return dict(most)
 
 
 def gather(
