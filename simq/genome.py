@@ -154,6 +154,11 @@ class JointSpace(Genes):
         widest = max(map(len, space.allowed))
         self._values = np.array([[*o, *[0] * (widest - len(o))] for o in space.allowed], dtype=np.int64)
 
+    @property
+    def governors(self) -> list[int]:
+        """Genes that decide which other genes are active, such as numbers of layers; ascending."""
+        return sorted(set(self._governor.tolist()) - {-1})
+
     def active(self, genomes: Genomes) -> Mask:
         governed = self._governor >= 0
         active = np.ones(genomes.shape, dtype=bool)
@@ -169,7 +174,7 @@ class JointSpace(Genes):
             for i in range(len(self.levels))
             if self._governor[i] < 0 and i not in self._governor
         )
-        for governor in sorted(set(self._governor.tolist()) - {-1}):
+        for governor in self.governors:
             genes = np.flatnonzero(self._governor == governor)
             total *= sum(
                 math.prod(int(n) for n in self.levels[genes[self._position[genes] < depth]])

@@ -193,6 +193,23 @@ class BayesJoint(JointSearch):
     searcher = "bayes-joint"
 
 
+class SensitivityILPMethod(JointSearch):
+    """Integer programme over sensitivities (``simq.searchers.sensitivity``)."""
+
+    name = "sensitivity-ilp"
+    summary = "one evaluation an option, then the integer programme's optimum at each limit (HAWQ-V3)"
+    options = AIMS
+    searcher = "sensitivity-ilp"
+
+
+class PrunedJoint(JointSearch):
+    """Space pruning with a proxy (``simq.searchers.sensitivity``)."""
+
+    name = "pruned-joint"
+    summary = "precisions of outlying sensitivity leave the space, a proxy begins the search (AMQ)"
+    searcher = "pruned-joint"
+
+
 class ArchThenQuant(JointSearch):
     """Ablation: architectures in fp32, then precisions of the best."""
 

@@ -10,6 +10,7 @@ from simq.searchers.bayes import Bayes
 from simq.searchers.linas import Linas
 from simq.searchers.linas_published import LinasAsPublished
 from simq.searchers.nsga2 import NSGA2, RandomSearch
+from simq.searchers.sensitivity import PrunedSearch, SensitivityILP
 from simq.searchers.sequential import Searcher, Sequential
 
 Count = Callable[[int], None]
@@ -71,6 +72,13 @@ SEARCHERS = {
     "bayes-joint": SearcherFactory(
         "Bayesian optimisation, expected hypervolume improvement",
         lambda p, i, f, c: Bayes(max(p // 2, 2), max(p // 5, 1), i // 5, on_fit=f, on_predict=c),
+    ),
+    "sensitivity-ilp": SearcherFactory(
+        "one evaluation an option, then integer programmes", lambda *sizes: SensitivityILP()
+    ),
+    "pruned-joint": SearcherFactory(
+        "space without outlying precisions, from a proxy's front on",
+        lambda p, i, f, c: PrunedSearch(p, i, on_fit=f, on_predict=c),
     ),
     "arch-then-quant": SearcherFactory(
         "architectures in float32, then precisions", partial(_sequential, "architecture")

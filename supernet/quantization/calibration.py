@@ -170,8 +170,8 @@ def percentile_ends(counts: Array, low: float, high: float) -> tuple[float, floa
     """
     edges = _edges(counts, low, high)
     share, cut = np.cumsum(counts / counts.sum()), (100 - PERCENTILE) / 200
-    left, right = edges[np.searchsorted(share, cut)], edges[np.searchsorted(share, 1 - cut)]
-    return max(float(left), low), min(float(right), high)
+    lower, upper = edges[np.searchsorted(share, cut)], edges[np.searchsorted(share, 1 - cut)]
+    return max(float(lower), low), min(float(upper), high)
 
 
 def entropy_ends(counts: Array, low: float, high: float) -> tuple[float, float]:
@@ -187,8 +187,8 @@ def entropy_ends(counts: Array, low: float, high: float) -> tuple[float, float]:
     halves = range(QUANTIZED_BINS // 2, middle + 1)
     divergences = [_divergence(counts, middle - i, min(middle + i + 1, len(counts))) for i in halves]
     half = halves[int(np.argmin(divergences))]
-    left, right = edges[middle - half], edges[min(middle + half + 1, len(counts))]
-    return max(float(left), low), min(float(right), high)
+    lower, upper = edges[middle - half], edges[min(middle + half + 1, len(counts))]
+    return max(float(lower), low), min(float(upper), high)
 
 
 def _edges(counts: Array, low: float, high: float) -> Array:

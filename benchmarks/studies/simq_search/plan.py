@@ -56,16 +56,18 @@ ARMS: dict[str, Arm] = {
     "linas, bytes predicted": Arm("linas", 25, predict_all=True),
     "linas, bytes predicted, batches of 50": Arm("linas", predict_all=True),
     "bayes-joint": Arm("bayes-joint"),
+    "sensitivity-ilp": Arm("sensitivity-ilp"),
+    "pruned-joint": Arm("pruned-joint", 25),
     "arch-then-quant": Arm("arch-then-quant", 25),
     "quant-then-arch": Arm("quant-then-arch", 25),
 }
 """Name -> searcher and settings. ``bayes-joint`` starts from half of its population, as ``linas`` does."""
 LATENCY_ARMS = (
     *("random-joint", "nsga2-joint, population 50", "nsga2-joint, population 10", "linas", "bayes-joint"),
-    *("arch-then-quant", "quant-then-arch"),
+    *("sensitivity-ilp", "pruned-joint", "arch-then-quant", "quant-then-arch"),
 )
 """Arms on objectives with latency."""
-PAPER_ARMS = ("random-joint", "nsga2-joint, population 10", "linas")
+PAPER_ARMS = ("random-joint", "nsga2-joint, population 10", "linas", "sensitivity-ilp")
 """Arms in the paper's alphabet, where one precision has nearly all of the front."""
 FULL_ARMS = ("linas", "linas-as-published")
 """Arms that are also run with as many predictions as the public code makes at most."""
@@ -83,6 +85,8 @@ COMPARISONS = (
     ("linas", "arch-then-quant"),
     ("linas", "quant-then-arch"),
     ("bayes-joint", "linas"),
+    ("linas", "sensitivity-ilp"),
+    ("linas", "pruned-joint"),
 )
 """Pairs of arms, stated before the study ran, when an audit had computed some figures with fewer seeds."""
 
