@@ -33,15 +33,16 @@ def random_inputs(family: Any, rows: int, generator: torch.Generator) -> tuple[T
     return tuple(inputs)
 
 
-def trace_network(plain: nn.Module, inputs: Sequence[Tensor]) -> Traced:
+def trace_network(plain: nn.Module, inputs: Sequence[Tensor], *, fold: bool = False) -> Traced:
     """Trace a network, to be written out under any policy; sentences may be of any length.
 
     Args:
         inputs: as ``random_inputs`` returns them, of two rows or more.
+        fold: fold batch norms, as static int8 needs.
     """
     names = [f"input{i}" for i in range(len(inputs))]
     sentences = len(inputs) == 1 and not inputs[0].is_floating_point()
     axes = {name: {0: "batch"} | ({1: "length"} if sentences else {}) for name in (*names, "output")}
     if sentences:
         axes["output"] = {0: "batch"}
-    return trace(plain, inputs, names=(names, ("output",)), axes=axes)
+    return trace(plain, inputs, names=(names, ("output",)), axes=axes, fold=fold)

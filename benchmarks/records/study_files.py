@@ -31,6 +31,7 @@ STUDIES = {
     "shape-latency": "shape_latency",
     "simq-fronts": "simq_fronts.study",
     "simq-fronts-accuracy": "simq_fronts.accuracy",
+    "simq-int8": "simq_int8",
     "simq-search": "simq_search.study",
 }
 """Name on the command line -> module."""

@@ -124,6 +124,7 @@ class Ort(Served):
 
     Args:
         static: ranges of the layers in ``int8s``; ``on_this_machine`` makes them.
+        int8_words: embedding tables are in int8.
 
     Raises:
         ValueError: ONNX Runtime is not installed, has no such kernel, or computes wrongly on this machine.
@@ -135,6 +136,7 @@ class Ort(Served):
         policy: Policy | None = None,
         *,
         static: Static | None = None,
+        int8_words: bool = False,
         threads: int = 1,
         checked: bool = False,
     ) -> None:
@@ -143,7 +145,7 @@ class Ort(Served):
         if "int8" in self.policy.values() and not checked:
             check_machine()
         self.traced, self.threads, self.alone = traced, threads, False
-        self.graph = traced.under(self.policy, static)
+        self.graph = traced.under(self.policy, static, int8_words=int8_words)
         self.session = self._session()
         self.inputs = [given.name for given in self.session.get_inputs()]
 

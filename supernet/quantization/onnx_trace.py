@@ -27,6 +27,7 @@ from supernet.quantization.calibration import rectified_layers, shared_inputs
 from supernet.quantization.folding import fold_batch_norms
 from supernet.quantization.onnx_static import Static, StaticGraph
 from supernet.quantization.precisions import LAYERS, STATIC, Policy, check, units
+from supernet.quantization.words import lower_words
 
 OPSET = 17
 """Version of the standard ONNX operators; the newest that torch's tracer writes, supported by runtimes for
@@ -143,11 +144,14 @@ class Traced:
     shared: frozenset[str] = frozenset()
     rectified: frozenset[str] = frozenset()
 
-    def under(self, policy: Policy | None = None, static: Static | None = None) -> bytes:
+    def under(
+        self, policy: Policy | None = None, static: Static | None = None, *, int8_words: bool = False
+    ) -> bytes:
         """Return the ONNX file of the network under ``policy``.
 
         Args:
             static: ranges of the layers in ``int8s``.
+            int8_words: store embedding tables in int8 (``supernet.quantization.words``).
 
         Raises:
             ValueError: the policy names an unknown layer, or a precision that the ONNX back-end lacks for it,
@@ -170,6 +174,8 @@ class Traced:
             if node.domain == MARK:
                 graph.write(node, _layer(node), policy.get(_layer(node), "fp32"))
         graph.close()
+        if int8_words:
+            lower_words(model)
         del model.opset_import[:]
         model.opset_import.extend(
             [helper.make_opsetid("", OPSET), helper.make_opsetid(onnx_lowering.MICROSOFT, 1)]

@@ -26,7 +26,9 @@ from benchmarks.measurement.tracing import trace_network
 from benchmarks.records.canonical import JsonObject, JsonView
 from supernet import supernet_file
 from supernet.elastic import SuperNet
-from supernet.quantization.onnx_runtime import Ort, open_session
+from supernet.quantization.calibration import calibrate
+from supernet.quantization.onnx_runtime import Ort, on_this_machine, open_session
+from supernet.quantization.precisions import STATIC
 
 Array = NDArray[np.float64]
 PAD = 0
@@ -131,10 +133,13 @@ def _supernet(path: Path) -> SuperNet:
     return supernet_file.load(path)[0]
 
 
-def measure_point(folder: Path, name: str, most: int, network: Network) -> Point:
+def measure_point(folder: Path, name: str, most: int, network: Network, *, int8_words: bool = False) -> Point:
     """Export one architecture and policy as an ONNX file, check it, and evaluate it on every item.
 
+    Static layers are calibrated on the training data that the supernet's file holds.
+
     Raises:
+        UsageError: a layer is static, and the file holds none.
         MeasurementRejectedError: it does not pass a gate.
     """
     torch.set_num_threads(1)
@@ -143,7 +148,18 @@ def measure_point(folder: Path, name: str, most: int, network: Network) -> Point
     plain = net.export(net.space.architecture(architecture))
     width = max(held.inputs[0].shape[-1], 2)
     two = tuple(x[:2, :width] if x.dim() == 2 else x[:2] for x in held.inputs)
-    served = Ort(trace_network(plain, two), policy)
+    if STATIC in policy.values():
+        if not net.statistics_batches:
+            raise UsageError(
+                f"'{supernet_path(folder, name)}' holds no training data to calibrate {STATIC} on: build the"
+                " table again, with supernet-bench study simq-tables build"
+            )
+        ranges = calibrate(plain, [inputs for inputs, _ in net.statistics_batches], real=real_tokens)
+        static = on_this_machine(ranges)
+    else:
+        static = None
+    traced = trace_network(plain, two, fold=static is not None)
+    served = Ort(traced, policy, static=static, int8_words=int8_words)
     apart = check_served(served, plain, [held[i] for i in range(min(GATED, len(held)))])
     with torch.inference_mode():
         logits = torch.cat([served(*held[i]) for i in range(len(held))])
@@ -152,6 +168,13 @@ def measure_point(folder: Path, name: str, most: int, network: Network) -> Point
     return Point(
         losses.double().numpy(), hits.double().numpy(), len(served.graph), bytes(served.graph), apart
     )
+
+
+def real_tokens(*inputs: Tensor) -> Tensor | None:
+    """Return the places of a batch of sentences without padding ``[B, T, 1]``; None for images."""
+    if len(inputs) > 1 or inputs[0].is_floating_point():
+        return None
+    return (inputs[0] != PAD)[..., None]
 
 
 def open_graph(graph: bytes) -> Callable[..., Any]:
