@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.hardware import profiles
 from benchmarks.records import store
 from benchmarks.records.record import Ledger, Record
 from benchmarks.records.spec import RunSpec
@@ -47,7 +48,7 @@ def estimate_runs(plan: Plan, request: PlanRequest) -> None:
         else:
             if spec.task not in published:
                 published[spec.task] = _published(plan.folders.results, spec.task)
-            pace, basis = _by_published(spec, own, published[spec.task])
+            pace, basis = _by_published(spec, request.device, own, published[spec.task])
             if pace is None and own:
                 runs = [pace for paces in own.values() for pace in paces]
                 pace, basis = _mean(runs), f"{_measured(runs)} of other methods"
@@ -96,28 +97,31 @@ def _published(results: Path, task: str) -> dict[Conditions, Paces]:
 
 
 def _by_published(
-    spec: RunSpec, own: Paces, published: Mapping[Conditions, Paces]
+    spec: RunSpec, device: str, own: Paces, published: Mapping[Conditions, Paces]
 ) -> tuple[Pace | None, str]:
-    """Return the pace of a method's published runs, on this profile if there are any.
+    """Return the pace of a method's published runs, on this profile or one of its device.
 
     Past runs here of methods that have published runs too tell how much slower this machine is. None if no
     run of the method is published, or past runs here have no method in common with the published ones.
     """
+    known = profiles.names()
     like = sorted(
         (profile != spec.profile, profile)
         for task, tier, profile in published
-        if (task, tier) == (spec.task, spec.tier) and spec.method in published[task, tier, profile]
+        if (task, tier) == (spec.task, spec.tier)
+        and spec.method in published[task, tier, profile]
+        and (profile == spec.profile or (profile in known and profiles.get(profile).device == device))
     )
     if not like:
         return None, ""
     profile = like[0][1]
-    known = published[spec.task, spec.tier, profile]
-    pace, basis = _mean(known[spec.method]), f"published on {profile}"
+    theirs = published[spec.task, spec.tier, profile]
+    pace, basis = _mean(theirs[spec.method]), f"published on {profile}"
     if own:
-        shared = own.keys() & known.keys()
-        if not shared or not (theirs := _total(known, shared)):
+        shared = own.keys() & theirs.keys()
+        if not shared or not (total := _total(theirs, shared)):
             return None, ""
-        factor = _total(own, shared) / theirs
+        factor = _total(own, shared) / total
         pace = Pace(factor * pace.search, factor * pace.training, factor * pace.rest, pace.spent)
         basis += ", at the pace of past runs here"
     return pace, basis

@@ -299,17 +299,18 @@ def test_published_runs_of_the_method_tell_more_than_past_runs_of_others(
 
     public = Folders(folders.results, "mt", "smoke")
     monkeypatch.setattr(Folders, "store", property(lambda self: self.results / "records" / "fake"))
-    for profile, seconds in (("a.v1", (20.0, 90.0)), ("b.v1", (5.0, 5.0))):
+    here, other, gpu = "cpu-2core-avx2.v1", "cpu-2core-avx512.v1", "nvidia-h100.v1"
+    for profile, seconds in ((here, (20.0, 90.0)), (other, (5.0, 5.0)), (gpu, (1.0, 1.0))):
         runs = lay_out(request(seeds=[1], methods=[HAT, SCRATCH], profile=profile), public).runs
         for run, spent in zip(runs, seconds, strict=True):
             finished(run, public, seconds=spent)
     monkeypatch.undo()
     # Each scored for 10 s; the allowance of seconds (60) stops a search and no scoring.
-    assert estimated() == [(30, "published on a.v1"), (70, "published on a.v1")]
-    assert estimated(profile="b.v1") == [(15, "published on b.v1")] * 2
+    assert estimated() == [(30, f"published on {here}"), (70, f"published on {here}")]
+    assert estimated(profile=other) == [(15, f"published on {other}")] * 2
     finished(lay_out(request(seeds=[1]), folders).runs[0], folders, seconds=50.0)
     # It took twice as long as published: 60 s in place of 30.
-    assert estimated() == [(80, "published on a.v1, at the pace of past runs here")]
+    assert estimated() == [(80, f"published on {here}, at the pace of past runs here")]
 
 
 @pytest.mark.parametrize(

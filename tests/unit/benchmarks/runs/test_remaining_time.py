@@ -99,7 +99,7 @@ def planned_by(known: list[dict[str, Any]], records: list[dict[str, Any]]) -> Es
     for record in records:
         spec = SimpleNamespace(**record["spec"])
         run = SimpleNamespace(spec=spec, estimate=None, last_token=None)
-        estimate._apply(run, *estimate._by_published(spec, {}, paces))
+        estimate._apply(run, *estimate._by_published(spec, "cpu", {}, paces))
         planned.append((run.estimate, run.last_token))
     return planned
 
