@@ -84,11 +84,11 @@ class BudgetExhausted(Exception):
         self.kind, self.asked, self.left = kind, asked, remaining
 
 
-class ProfileMismatch(UsageError):
+class ProfileMismatchError(UsageError):
     """Mismatch of this machine and the declared hardware profile; the message lists every difference."""
 
 
-class InvalidRecord(UsageError):
+class InvalidRecordError(UsageError):
     """Violation of a record's schema or of its own digest; the message names file and field."""
 
 

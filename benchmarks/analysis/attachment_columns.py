@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 from benchmarks.analysis.number_format import NONE, Row, ranged
-from benchmarks.api import InvalidRecord
+from benchmarks.api import InvalidRecordError
 from benchmarks.comparability.run_summary import RunSummary, labelled
 from benchmarks.records import runtime_latencies
 from benchmarks.records.attachments import date
@@ -46,14 +46,14 @@ def find_attached(root: Path, published: Sequence[Path]) -> AttachedFiles:
     """Return all such files under a folder of results; every one must be about a published record.
 
     Raises:
-        InvalidRecord: a file is about no published record, or its name is not of the expected form.
+        InvalidRecordError: a file is about no published record, or its name is not of the expected form.
     """
     files = AttachedFiles(verdict_files.VERDICTS.paths(root), runtime_latencies.LATENCIES.paths(root))
     known = {path.stem for path in published} if any(files) else set()
     for kind in files:
         for record, paths in kind.items():
             if record not in known:
-                raise InvalidRecord(f"{paths[0]}: field record: no published record {record}: remove it")
+                raise InvalidRecordError(f"{paths[0]}: field record: no published record {record}: remove it")
     return files
 
 
@@ -61,7 +61,7 @@ def read_attached(record: Record, files: AttachedFiles) -> Attached:
     """Read and check the files about one record.
 
     Raises:
-        InvalidRecord: a file is damaged, misplaced, or does not fit the record.
+        InvalidRecordError: a file is damaged, misplaced, or does not fit the record.
     """
     name = record["id"]
     return Attached(

@@ -9,7 +9,7 @@ from typing import TypedDict
 import numpy as np
 import pandas as pd
 
-from benchmarks.api import InvalidRecord
+from benchmarks.api import InvalidRecordError
 from benchmarks.claims.hypotheses import Evidence
 from benchmarks.records import selection
 from benchmarks.records.record import Candidate
@@ -166,7 +166,7 @@ def _counted(candidate: Candidate) -> tuple[TestSetSizes, paired_bleu.Counts] | 
     sets = tuple((str(name), int(size)) for name, size in kept["sets"])
     try:
         counts = bleu.read_counts(kept["bleu"], sum(size for _, size in sets))
-    except InvalidRecord:
+    except InvalidRecordError:
         return None
     return (sets, counts) if abs(bleu.corpus_bleu(counts) - value) < 1e-3 else None
 

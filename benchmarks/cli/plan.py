@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.api import ProfileMismatch, UsageError
+from benchmarks.api import ProfileMismatchError, UsageError
 from benchmarks.cli.arguments import (
     add_data_dir,
     add_json,
@@ -145,12 +145,12 @@ def build_plan(options: argparse.Namespace) -> PlannedSuite:
         UsageError: an option names something that does not exist or is not allowed.
     """
     names = options.profile if isinstance(options.profile, list) else [options.profile]
-    first: ProfileMismatch | None = None
+    first: ProfileMismatchError | None = None
     for word in names:
         try:
             with located(options.configuration, "profile", word):
                 profile = profiles.enforce(profiles.resolve(_declared(word)))
-        except ProfileMismatch as error:
+        except ProfileMismatchError as error:
             first = first or error
         else:
             return _plan_for(options, profile)

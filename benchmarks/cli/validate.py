@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.api import InvalidRecord, UsageError
+from benchmarks.api import InvalidRecordError, UsageError
 from benchmarks.cli.arguments import add_json, add_results
 from benchmarks.cli.console import print_json
 from benchmarks.leaderboard import submission
@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
                 problems += _attachment_problems(kind, path, published_by_id)
             else:
                 records[path] = store.load(path)
-        except InvalidRecord as error:
+        except InvalidRecordError as error:
             problems.append(_parse(path, error))
     problems += _record_problems(records, published)
     others = [record for record in published if record["id"] not in {r["id"] for r in records.values()}]
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
     return 1 if problems else 0
 
 
-def _parse(path: Path, error: InvalidRecord) -> Problem:
+def _parse(path: Path, error: InvalidRecordError) -> Problem:
     """Return the problem that an error of ``load`` describes."""
     text = str(error).removeprefix(f"{path}: ").splitlines()[0]
     if not text.startswith("field "):
@@ -129,7 +129,7 @@ def _attachment_problems(
     """Yield the problems of an attachment.
 
     Raises:
-        InvalidRecord: the file is damaged.
+        InvalidRecordError: the file is damaged.
     """
     attachment = kind.load(path)
     record = published.get(attachment["record"])

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypedDict
 
-from benchmarks.api import ProfileMismatch, UsageError
+from benchmarks.api import ProfileMismatchError, UsageError
 from benchmarks.hardware.probe import ProbedGpu, ProbedMachine, probe
 
 FOLDER = Path(__file__).parent / "declared"
@@ -198,7 +198,7 @@ def enforce(name: str, machine: ProbedMachine | None = None) -> Profile:
 
     Raises:
         UsageError: there is no such profile.
-        ProfileMismatch: with a line for every difference.
+        ProfileMismatchError: with a line for every difference.
     """
     profile = get(name)
     machine = probe() if machine is None else machine
@@ -213,7 +213,8 @@ def enforce(name: str, machine: ProbedMachine | None = None) -> Profile:
         else "this machine is none of the declared profiles; write one of it: supernet-bench profiles new,"
         " or measure it apart from all others:"
     )
-    raise ProfileMismatch("\n".join([f"this machine is not {name}", *rows, f"{way} --profile {UNDECLARED}"]))
+    lines = [f"this machine is not {name}", *rows, f"{way} --profile {UNDECLARED}"]
+    raise ProfileMismatchError("\n".join(lines))
 
 
 def differences(profile: Profile, machine: ProbedMachine) -> list[tuple[str, str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from benchmarks.api import ProfileMismatch
+from benchmarks.api import ProfileMismatchError
 from benchmarks.hardware.profiles import UNDECLARED, Profile, get
 
 
@@ -20,10 +20,10 @@ def apply(profile: Profile, jobs: int = 1) -> int:
         The number of threads that torch uses now.
 
     Raises:
-        ProfileMismatch: the profile's device is a GPU and this torch cannot use one.
+        ProfileMismatchError: the profile's device is a GPU and this torch cannot use one.
     """
     if profile.device == "cuda" and not torch.cuda.is_available():
-        raise ProfileMismatch(
+        raise ProfileMismatchError(
             f"profile {profile.name} runs on a GPU, which torch {torch.__version__} here cannot use\n"
             "install a CUDA build of torch, or run on the processor: --profile cpu-2core-avx512.v1"
         )

@@ -143,7 +143,7 @@ def build(results_dir: Path) -> dict[str, Path]:
         Path under the results folder -> full path; of the site, its first page alone.
 
     Raises:
-        InvalidRecord: a record file is not valid; nothing is written.
+        InvalidRecordError: a record file is not valid; nothing is written.
     """
     root = Path(results_dir)
     root.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.analysis.attachment_columns import Attached, AttachedFiles, read_attached
 from benchmarks.analysis.run_page import run_page
-from benchmarks.api import InvalidRecord
+from benchmarks.api import InvalidRecordError
 from benchmarks.comparability import grouping, run_summary
 from benchmarks.comparability.run_summary import RunSummary
 from benchmarks.leaderboard.site.run_files import RUNS_A_FILE, RunFile
@@ -88,7 +88,7 @@ def read_records(source: BoardSource, first: int, paths: Sequence[Path]) -> Reco
         paths: of the records, in order.
 
     Raises:
-        InvalidRecord: a record is not valid, or lies where it does not belong.
+        InvalidRecordError: a record is not valid, or lies where it does not belong.
     """
     from benchmarks.claims import judge
 
@@ -113,7 +113,7 @@ def _load(source: BoardSource, path: Path) -> Record:
     record = store.load(path)
     if path.as_posix() != f"{source.results_dir.as_posix()}/records/{store.place(record)}":
         due = source.results_dir / "records" / store.relative_path(record)
-        raise InvalidRecord(f"{path}: belongs in {due.parent}\nmove it there, under the name {due.name}")
+        raise InvalidRecordError(f"{path}: belongs in {due.parent}\nmove it there, under the name {due.name}")
     return record
 
 
@@ -208,13 +208,13 @@ def _board(source: BoardSource, group: _TableGroup, attached: Mapping[str, Attac
 
 
 def _refuse_impossible(table: Table, source: BoardSource) -> None:
-    """Raise InvalidRecord with the impossible figures of a table, if it has any."""
+    """Raise InvalidRecordError with the impossible figures of a table, if it has any."""
     from benchmarks.analysis import plausibility
 
     if problems := plausibility.impossible(table):
         head = f"{table.shared['task']}, {table.shared['profile']}: impossible figures"
         folder = (source.results_dir / "records").as_posix()
-        raise InvalidRecord(
+        raise InvalidRecordError(
             "\n".join([head, *problems[:20]]) + f"\nfind the record with: supernet-bench validate {folder}"
         )
 

@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypedDict, TypeVar
 
-from benchmarks.api import InvalidRecord
+from benchmarks.api import InvalidRecordError
 from benchmarks.records import integrity, store
 from benchmarks.records.canonical import JsonObject
 from benchmarks.records.record import Provenance, Record
@@ -81,13 +81,13 @@ class AttachmentKind(Generic[A]):
         """Read one attachment and check it against its schema, its seal and itself.
 
         Raises:
-            InvalidRecord: naming the file, the field and its fault.
+            InvalidRecordError: naming the file, the field and its fault.
         """
         from jsonschema.exceptions import best_match
 
         try:
             if path.stat().st_size > LARGEST:
-                raise InvalidRecord(f"{path}: larger than {LARGEST:,} bytes")
+                raise InvalidRecordError(f"{path}: larger than {LARGEST:,} bytes")
             parsed = json.loads(path.read_bytes().decode())
             stated = parsed.get("schema") if isinstance(parsed, dict) else None
             schema = self.schemas.get(str(stated), [*self.schemas.values()][-1])
@@ -95,21 +95,22 @@ class AttachmentKind(Generic[A]):
             if error:
                 fault = error.message if len(error.message) < 160 else "... " + error.message[-90:]
                 field = sanitize(error.json_path.removeprefix("$").removeprefix("."), 80) or "(all)"
-                raise InvalidRecord(f"{path}: field {field}: {sanitize(fault)}")
+                raise InvalidRecordError(f"{path}: field {field}: {sanitize(fault)}")
             if parsed["seal"] != integrity.seal_of(parsed):
-                raise InvalidRecord(f"{path}: field seal: changed after writing")
+                raise InvalidRecordError(f"{path}: field seal: changed after writing")
         except (OSError, ValueError, RecursionError) as error:
-            raise InvalidRecord(f"{path}: not a {self.noun} that can be read: {sanitize(error)}") from None
+            fault = f"{path}: not a {self.noun} that can be read: {sanitize(error)}"
+            raise InvalidRecordError(fault) from None
         attachment: A = self.upgrade(parsed) if self.upgrade is not None else parsed
         if fault_in := self.contradiction(attachment):
-            raise InvalidRecord(f"{path}: field {fault_in[0]}: {fault_in[1]}")
+            raise InvalidRecordError(f"{path}: field {fault_in[0]}: {fault_in[1]}")
         return attachment
 
     def paths(self, results: Path) -> dict[str, tuple[Path, ...]]:
         """Return record id -> the files about that record, in a fixed order.
 
         Raises:
-            InvalidRecord: a file under the folder is not named as an attachment.
+            InvalidRecordError: a file under the folder is not named as an attachment.
         """
         by_record: dict[str, list[Path]] = {}
         top = results / self.folder
@@ -121,7 +122,7 @@ class AttachmentKind(Generic[A]):
                     or not _RECORD.fullmatch(path.parent.name)
                     or not _FILE.fullmatch(name)
                 ):
-                    raise InvalidRecord(
+                    raise InvalidRecordError(
                         f"{path}: not named as a {self.noun} is ({self.folder}/<record id>/<16 digits>.json):"
                         " remove it"
                     )
@@ -132,17 +133,18 @@ class AttachmentKind(Generic[A]):
         """Return the attachments of one published record, newest first, without those of an earlier version.
 
         Raises:
-            InvalidRecord: a file is damaged, misplaced, or does not fit the record.
+            InvalidRecordError: a file is damaged, misplaced, or does not fit the record.
         """
         attachments = []
         for path in files:
             attachment = self.load(path)
             if attachment["record"] != record["id"] or path.stem != attachment["seal"][:16]:
-                raise InvalidRecord(f"{path}: field record: belongs in {self.path(Path('.'), attachment)}")
+                place = self.path(Path("."), attachment)
+                raise InvalidRecordError(f"{path}: field record: belongs in {place}")
             if attachment["record_seal"] != record["seal"]:
                 continue
             if fault := self.misfit(attachment, record):
-                raise InvalidRecord(f"{path}: field {fault[0]}: {fault[1]}")
+                raise InvalidRecordError(f"{path}: field {fault[0]}: {fault[1]}")
             attachments.append(attachment)
         attachments.sort(key=lambda attachment: (date(attachment), attachment["seal"]), reverse=True)
         return attachments

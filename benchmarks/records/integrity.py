@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from benchmarks.api import InvalidRecord
+from benchmarks.api import InvalidRecordError
 from benchmarks.records.canonical import JsonObject, JsonView, canonical, canonical_parsed
 from benchmarks.records.record import Record
 from benchmarks.records.spec import spec_id
@@ -136,7 +136,7 @@ def seal(record: JsonView) -> Record:
     Figures that are not finite become null, so that a method that emits NaN still has a record.
 
     Raises:
-        InvalidRecord: a field is missing or of the wrong kind.
+        InvalidRecordError: a field is missing or of the wrong kind.
     """
     fields = {key: _storable(value) for key, value in record.items()}
     digests = {"schema": SCHEMA, "id": "0" * 16, "digest": "0" * 64, "seal": "0" * 64, "seals": {}}
@@ -196,14 +196,14 @@ def _check_schema(record: object) -> None:
 
     if isinstance(record, dict) and record.get("schema") != SCHEMA:
         stated = ascii_excerpt(record.get("schema"))
-        raise InvalidRecord(f"field schema: {stated}, this version reads {SCHEMA!r}")
+        raise InvalidRecordError(f"field schema: {stated}, this version reads {SCHEMA!r}")
     error = best_match(Draft202012Validator(_schema()).iter_errors(record))
     if error:
         field = error.json_path.removeprefix("$").removeprefix(".") or "(the whole record)"
         reason = error.message
         if len(reason) >= 160:
             reason = reason[:60] + " ... " + reason[-90:]
-        raise InvalidRecord(f"field {field}: {reason}")
+        raise InvalidRecordError(f"field {field}: {reason}")
 
 
 def _leaves(value: object, path: str) -> Iterator[tuple[str, object]]:
@@ -261,22 +261,22 @@ def validate(record: object) -> Record:
     """Return parsed JSON as a record, once its schema, id and digests are checked.
 
     Raises:
-        InvalidRecord: with the field and its fault.
+        InvalidRecordError: with the field and its fault.
     """
     _check_schema(record)
     assert isinstance(record, dict)
     if unstorable := _unstorable(record):
-        raise InvalidRecord(f"field {unstorable[0]}: {unstorable[1]}")
+        raise InvalidRecordError(f"field {unstorable[0]}: {unstorable[1]}")
     seal_ = seal_of(record)
     changed = tampered(record) if record["seal"] != seal_ else []
     named = f"field {', '.join(changed[:3])}{', ...' if len(changed) > 3 else ''}: changed after writing"
     if problem := contradiction(record):
         fault = f"field {problem[0]}: {problem[1]}"
-        raise InvalidRecord(f"{fault} ({named})" if changed else fault)
+        raise InvalidRecordError(f"{fault} ({named})" if changed else fault)
     if changed:
-        raise InvalidRecord(f"{named}: does not match its hash in `seals`")
+        raise InvalidRecordError(f"{named}: does not match its hash in `seals`")
     expected = {"id": spec_id(record["spec"]), "digest": digest(record), "seal": seal_}
     for name, value in expected.items():
         if record[name] != value:
-            raise InvalidRecord(f"field {name}: {record[name]}, not {value}: changed after writing")
+            raise InvalidRecordError(f"field {name}: {record[name]}, not {value}: changed after writing")
     return _as_record(record)

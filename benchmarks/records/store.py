@@ -12,7 +12,7 @@ import re
 import tempfile
 from pathlib import Path
 
-from benchmarks.api import InvalidRecord
+from benchmarks.api import InvalidRecordError
 from benchmarks.records import integrity
 from benchmarks.records.canonical import JsonView
 from benchmarks.records.record import Record, SearchOutcome, UnsealedRecord
@@ -50,7 +50,7 @@ def write(store: Path, record: UnsealedRecord) -> Path:
     seconds or cannot be read is renamed and kept, so that it never stands for a finished run.
 
     Raises:
-        InvalidRecord: the record is not valid, or a finished one with other content is in its place.
+        InvalidRecordError: the record is not valid, or a finished one with other content is in its place.
     """
     sealed = integrity.seal(record)
     integrity.validate(sealed)
@@ -58,13 +58,13 @@ def write(store: Path, record: UnsealedRecord) -> Path:
     if path.exists():
         try:
             old = load(path)
-        except InvalidRecord:
+        except InvalidRecordError:
             _set_aside(path, "invalid")
         else:
             if old["seal"] == sealed["seal"]:
                 return path
             if old["status"] != "failed" and not stopped_by_seconds(old):
-                raise InvalidRecord(
+                raise InvalidRecordError(
                     f"{path}: a finished record of this run is there (digest {old['digest'][:12]}, the new"
                     f" one {sealed['digest'][:12]}) and the store is append-only\n"
                     "keep both: write the new one to another folder with --results DIR"
@@ -101,30 +101,30 @@ def load(path: Path) -> Record:
     """Read and check one record.
 
     Raises:
-        InvalidRecord: naming the file and the field when it is missing, truncated, corrupt, of
+        InvalidRecordError: naming the file and the field when it is missing, truncated, corrupt, of
             another schema, or changed after it was written.
     """
     parsed: object = None
     try:
         with open(path, "rb", buffering=0) as file:
             if (size := os.fstat(file.fileno()).st_size) > LARGEST:
-                raise InvalidRecord(f"larger than {LARGEST} bytes: not a record")
+                raise InvalidRecordError(f"larger than {LARGEST} bytes: not a record")
             data = file.read(size + 1)
         record = integrity.intact(data)
         if record is None:
             parsed = json.loads(data.decode())
             record = integrity.validate(parsed)
         if _STORED.fullmatch(path.name) and path.stem != record["id"]:
-            raise InvalidRecord(f"field id: {record['id']} is not the file's name")
+            raise InvalidRecordError(f"field id: {record['id']} is not the file's name")
         return record
     except OSError as error:
         problem = f"cannot be read: {error.strerror}"
-    except InvalidRecord as error:
+    except InvalidRecordError as error:
         problem = str(error)
     except (ValueError, RecursionError) as error:
         problem = f"truncated or not JSON: {error}"
     again = f"move the file away and make it again: {_again(parsed)}"
-    raise InvalidRecord(f"{path}: {printable(problem)}\n{again}")
+    raise InvalidRecordError(f"{path}: {printable(problem)}\n{again}")
 
 
 def _again(parsed: object) -> str:
@@ -152,14 +152,14 @@ def load_all(folder: Path, problems: list[str] | None = None) -> list[Record]:
     """Return every record under ``folder`` by task, profile, method and seed; none if it does not exist.
 
     Raises:
-        InvalidRecord: for the first bad file, unless ``problems`` is given: then its message is
+        InvalidRecordError: for the first bad file, unless ``problems`` is given: then its message is
             appended there and the rest is read.
     """
     records: list[Record] = []
     for path in paths(folder):
         try:
             records.append(load(path))
-        except InvalidRecord as error:
+        except InvalidRecordError as error:
             if problems is None:
                 raise
             problems.append(str(error))

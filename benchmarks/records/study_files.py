@@ -21,7 +21,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NotRequired, TypedDict
 
-from benchmarks.api import InvalidRecord
+from benchmarks.api import InvalidRecordError
 from benchmarks.records import integrity
 from benchmarks.records.canonical import JsonObject, JsonView
 from benchmarks.records.text import printable
@@ -159,26 +159,26 @@ def load(path: Path, figures: bool = True) -> Study:
         figures: whether to read the figures for claims; an older file may have some that are refused today.
 
     Raises:
-        InvalidRecord: it is no study, or was changed after it was written.
+        InvalidRecordError: it is no study, or was changed after it was written.
     """
     name = path.stem
     try:
         if not _NAME.fullmatch(name):
-            raise InvalidRecord("the name of a study has small letters, digits and hyphens")
+            raise InvalidRecordError("the name of a study has small letters, digits and hyphens")
         fields = json.loads(path.read_bytes())
         if not isinstance(fields, dict) or "seal" not in fields:
-            raise InvalidRecord("field seal: missing")
+            raise InvalidRecordError("field seal: missing")
         if fields["seal"] != integrity.seal_of(fields):
-            raise InvalidRecord("field seal: does not match the rest: changed after writing")
+            raise InvalidRecordError("field seal: does not match the rest: changed after writing")
         return _study(name, fields if figures else {**fields, "paired": {}})
     except OSError as error:
         problem = f"cannot be read: {error.strerror}"
-    except InvalidRecord as error:
+    except InvalidRecordError as error:
         problem = str(error)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         problem = f"not a study file: {error!r}"
     again = f"supernet-bench study {name}" if _NAME.fullmatch(name) else "supernet-bench study"
-    raise InvalidRecord(f"{path}: {printable(problem)}\nmove the file away and make it again: {again}")
+    raise InvalidRecordError(f"{path}: {printable(problem)}\nmove the file away and make it again: {again}")
 
 
 def _study(name: str, fields: JsonView) -> Study:
@@ -230,14 +230,14 @@ def load_all(results: Path, problems: list[str] | None = None) -> dict[str, Stud
     """Return every study under a results folder by its name, in order; empty if there is no such folder.
 
     Raises:
-        InvalidRecord: for the first bad file, unless ``problems`` is given: then its message is appended
+        InvalidRecordError: for the first bad file, unless ``problems`` is given: then its message is appended
             there and the rest is read.
     """
     studies: dict[str, Study] = {}
     for path in sorted((results / FOLDER).glob("*.json")):
         try:
             studies[path.stem] = load(path)
-        except InvalidRecord as error:
+        except InvalidRecordError as error:
             if problems is None:
                 raise
             problems.append(str(error))

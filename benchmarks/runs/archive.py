@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple
 
-from benchmarks.api import InvalidRecord, UsageError
+from benchmarks.api import InvalidRecordError, UsageError
 from benchmarks.records import store
 from benchmarks.records.spec import spec_id
 from benchmarks.records.text import sanitize
@@ -320,7 +320,7 @@ def _check(home: Path, contents: Contents, refusal: str) -> None:
     for path in contents.records:
         try:
             record = store.load(home / path)
-        except InvalidRecord as error:
+        except InvalidRecordError as error:
             raise UsageError(f"{refusal}: {str(error).replace(f'{home}/', '')}") from None
         spec, name = record["spec"], PurePosixPath(path)
         due = PurePosixPath("records", store.place(record))

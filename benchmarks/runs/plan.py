@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks import identity
-from benchmarks.api import BUDGETED_KINDS, InvalidRecord, Need, OptionValues, UsageError
+from benchmarks.api import BUDGETED_KINDS, InvalidRecordError, Need, OptionValues, UsageError
 from benchmarks.options import checked, typed
 from benchmarks.records import store
 from benchmarks.records.canonical import JsonObject
@@ -384,7 +384,7 @@ def read_state(run: PlannedRun, store_folder: Path, runs: Path) -> None:
     if os.path.exists(path):
         try:
             record = store.load(Path(path))
-        except InvalidRecord:
+        except InvalidRecordError:
             run.state = "unreadable"
             return
         run.record, run.state = record, state_of(record)

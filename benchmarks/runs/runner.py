@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import stage
-from benchmarks.api import InvalidRecord, UsageError
+from benchmarks.api import InvalidRecordError, UsageError
 from benchmarks.hardware import timing_lock
 from benchmarks.hardware.probe import machine_name
 from benchmarks.hardware.profiles import Profile
@@ -356,7 +356,7 @@ class Runner:
             record["declared"] = described
         try:
             path = store.write(self.plan.folders.store, record)
-        except InvalidRecord as error:
+        except InvalidRecordError as error:
             if record["status"] == "failed":
                 raise
             record = assemble_record(

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.api import InvalidRecord
+from benchmarks.api import InvalidRecordError
 
 RESAMPLES = 1000
 SEED = 12345
@@ -139,7 +139,7 @@ def read_counts(text: str, sentences: int) -> NDArray[np.int64]:
     They are lengths of output and reference, matching n-grams, and n-grams of the output.
 
     Raises:
-        InvalidRecord: the text is damaged or holds another number of sentences.
+        InvalidRecordError: the text is damaged or holds another number of sentences.
     """
     size = sentences * (2 + ORDERS) * 4
     try:
@@ -150,7 +150,7 @@ def read_counts(text: str, sentences: int) -> NDArray[np.int64]:
         if len(data) not in (size // 2, size) or not reader.eof:
             raise ValueError(f"not of {sentences} sentences")
     except (ValueError, binascii.Error, zlib.error) as error:
-        raise InvalidRecord(f"sentence counts: {error}") from None
+        raise InvalidRecordError(f"sentence counts: {error}") from None
     numbers = np.frombuffer(data, "<u4" if len(data) == size else "<u2")
     kept = numbers.reshape(2 + ORDERS, sentences).T.astype(np.int64)
     totals = np.maximum(kept[:, :1] - np.arange(ORDERS), 0)

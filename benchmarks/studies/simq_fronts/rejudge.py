@@ -26,7 +26,7 @@ def rejudge(path: Path) -> StudyOutcome:
     """Return the outcome of a study's file by the rule of today.
 
     Raises:
-        InvalidRecord: the file is no study, or was changed after it was written.
+        InvalidRecordError: the file is no study, or was changed after it was written.
     """
     seal = study_files.load(path, figures=False).seal
     old = json.loads(path.read_text("utf-8"))

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.analysis import notes, number_format, performance_profiles, plausibility, row_intervals
 from benchmarks.analysis.table import build_from_runs, build_table
-from benchmarks.api import InvalidRecord
+from benchmarks.api import InvalidRecordError
 from benchmarks.comparability import grouping, run_summary
 from benchmarks.leaderboard import (
     build,
@@ -96,7 +96,7 @@ def test_the_board_refuses_an_interval_outside_its_range(name, tmp_path, monkeyp
     table = build_table(wild())
     assert any("impossible" in line for line in plausibility.impossible(table))
     for act in (build.build, build.check):
-        with pytest.raises(InvalidRecord, match="impossible figures\nhat at limit 0.6 x ref"):
+        with pytest.raises(InvalidRecordError, match="impossible figures\nhat at limit 0.6 x ref"):
             act(tmp_path)
 
 
@@ -355,5 +355,5 @@ def test_a_large_board_is_checked_too(tmp_path, monkeypatch):
     bad = fake("hat", 3, limits=(0.6,))
     bad["ledger"]["share"]["probes"] = 1.5
     store.write(tmp_path / "records", integrity.seal(bad))
-    with pytest.raises(InvalidRecord, match="1.5 of the allowance is impossible"):
+    with pytest.raises(InvalidRecordError, match="1.5 of the allowance is impossible"):
         build.build(tmp_path)

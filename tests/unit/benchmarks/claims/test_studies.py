@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from benchmarks.api import InvalidRecord
+from benchmarks.api import InvalidRecordError
 from benchmarks.claims import hypotheses, judge
 from benchmarks.claims.hypotheses import REFUTED, SUPPORTED, UNDECIDED
 from benchmarks.cli import main
@@ -144,7 +144,7 @@ def test_an_interval_of_no_width_is_refused(tmp_path: Path):
     whole["paired"][VIT]["values"] = [0.223] * 10
     whole["seal"] = integrity.seal_of(whole)
     path.write_text(json.dumps(whole))
-    with pytest.raises(InvalidRecord, match="no width"):
+    with pytest.raises(InvalidRecordError, match="no width"):
         study_files.load(path)
     for wrong in ((2.0, 2.0, 2.0), (5.0, 1.0, 3.0)):
         with pytest.raises(ValueError, match="with bounds"):
@@ -202,7 +202,7 @@ def test_an_edited_study_is_found(tmp_path: Path, what: str):
         assert build.check(tmp_path) == []
         return
     with pytest.raises(
-        InvalidRecord, match=r"simq-search\.json: field seal.*\n.*supernet-bench study simq-search"
+        InvalidRecordError, match=r"simq-search\.json: field seal.*\n.*supernet-bench study simq-search"
     ):
         build.check(tmp_path)
 
@@ -211,7 +211,7 @@ def test_an_edited_study_is_found(tmp_path: Path, what: str):
 def test_what_is_no_study_is_one_message(tmp_path: Path, text: str, capsys):
     path = publish(tmp_path, {VIT: UP})
     path.write_text(text)
-    with pytest.raises(InvalidRecord, match="make it again: supernet-bench study simq-search"):
+    with pytest.raises(InvalidRecordError, match="make it again: supernet-bench study simq-search"):
         study_files.load(path)
     assert main.main(["claims", "--results", str(tmp_path)]) == 0
     assert "left out" in capsys.readouterr().err
@@ -222,7 +222,7 @@ def test_figures_are_figures(tmp_path: Path, values):
     path = publish(tmp_path, {VIT: UP})
     whole = json.loads(path.read_text())
     whole["paired"][VIT]["values"] = values
-    with pytest.raises((InvalidRecord, ValueError)):
+    with pytest.raises((InvalidRecordError, ValueError)):
         whole["seal"] = integrity.seal_of(whole)
         path.write_text(json.dumps(whole))
         study_files.load(path)

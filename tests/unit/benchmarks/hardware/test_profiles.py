@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.api import ProfileMismatch, UsageError
+from benchmarks.api import ProfileMismatchError, UsageError
 from benchmarks.hardware import probe, profiles
 from benchmarks.hardware.profiles import Profile, differences, enforce, get, matching, names, resolve
 
@@ -64,7 +64,7 @@ def test_matching(found: dict[str, Any], is_: str | None) -> None:
 
 
 def test_a_wrong_machine_is_told_all_that_differs_and_what_to_type() -> None:
-    with pytest.raises(ProfileMismatch) as raised:
+    with pytest.raises(ProfileMismatchError) as raised:
         enforce(GPU, box())
     assert str(raised.value).splitlines() == [
         "this machine is not nvidia-h200.v1",
@@ -73,15 +73,15 @@ def test_a_wrong_machine_is_told_all_that_differs_and_what_to_type() -> None:
         "run on what this machine is: --profile cpu-2core-avx512.v1, or measure it apart from all others:"
         " --profile undeclared",
     ]
-    with pytest.raises(ProfileMismatch) as raised:
+    with pytest.raises(ProfileMismatchError) as raised:
         enforce(CPU, box(cpus=64, isa=["avx2", "fma"], gpus=[h200(name="NVIDIA L4")] * 2))
     said = str(raised.value)
     assert "threads   declared 2 " in said and "found 64" in said
     assert "isa       declared avx512f avx512bw" in said and "found none of these" in said
     assert "none of the declared profiles" in said and said.endswith("--profile undeclared")
-    with pytest.raises(ProfileMismatch, match="130 GiB or more +found 70 GiB"):
+    with pytest.raises(ProfileMismatchError, match="130 GiB or more +found 70 GiB"):
         enforce(GPU, box(cpus=16, gpus=[h200(memory_gib=70.1)]))
-    with pytest.raises(ProfileMismatch, match="found NVIDIA L4 x2, NVIDIA H200 x1"):
+    with pytest.raises(ProfileMismatchError, match="found NVIDIA L4 x2, NVIDIA H200 x1"):
         enforce(GPU, box(cpus=16, gpus=[h200(name="NVIDIA L4"), h200(name="NVIDIA L4"), h200()]))
 
 
@@ -247,7 +247,7 @@ def test_threads_are_applied_and_a_missing_gpu_is_told() -> None:
         assert threads.apply(Profile("undeclared", "cpu", None)) == 1
         assert threads.declared() is None
         if not torch.cuda.is_available():
-            with pytest.raises(ProfileMismatch, match="install a CUDA build"):
+            with pytest.raises(ProfileMismatchError, match="install a CUDA build"):
                 threads.apply(get(GPU))
     finally:
         torch.set_num_threads(before)

@@ -8,7 +8,7 @@ import matplotlib
 import pytest
 
 from benchmarks.analysis.table import build_table
-from benchmarks.api import InvalidRecord, UsageError
+from benchmarks.api import InvalidRecordError, UsageError
 from benchmarks.leaderboard import build
 from benchmarks.leaderboard.site import data_files, run_files
 from benchmarks.records import store
@@ -124,7 +124,7 @@ def test_plots_left_over_are_removed_but_only_its_own(results):
 def test_a_tampered_record_stops_the_build_before_anything_is_written(results):
     path = next((results / "records").rglob("*.json"))
     path.write_text(path.read_text().replace('"status": "done"', '"status": "budget"'))
-    with pytest.raises(InvalidRecord, match="changed after writing"):
+    with pytest.raises(InvalidRecordError, match="changed after writing"):
         build.build(results)
     assert not (results / "leaderboard.json").exists()
 
@@ -158,7 +158,7 @@ def test_a_record_in_another_folder_is_refused(results):
     astray = results / "records" / "elsewhere" / path.name
     astray.parent.mkdir()
     path.rename(astray)
-    with pytest.raises(InvalidRecord, match="belongs in .*nvidia-h200.v1"):
+    with pytest.raises(InvalidRecordError, match="belongs in .*nvidia-h200.v1"):
         build.build(results)
     assert not (results / "site").exists()
 

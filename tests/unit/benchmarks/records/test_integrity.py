@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.api import InvalidRecord
+from benchmarks.api import InvalidRecordError
 from benchmarks.records import integrity
 from benchmarks.records.spec import spec_id
 from tests.fake_records import fake
@@ -74,7 +74,7 @@ def test_figures_out_of_range_are_refused(figure):
     record["candidates"][0]["valid"]["loss"] = figure
     text = written(resealed(record))
     assert integrity.intact(text) is None
-    with pytest.raises(InvalidRecord, match="not a finite number"):
+    with pytest.raises(InvalidRecordError, match="not a finite number"):
         integrity.validate(json.loads(text))
 
 
@@ -83,7 +83,7 @@ def test_pairs_of_the_newer_schema_are_checked():
     record["candidates"][0]["sentences"] = {"sets": [[1, "pooled"]], "bleu": "AAAA"}
     text = written(resealed(record))
     assert integrity.intact(text) is None
-    with pytest.raises(InvalidRecord, match="sentences"):
+    with pytest.raises(InvalidRecordError, match="sentences"):
         integrity.validate(json.loads(text))
 
 

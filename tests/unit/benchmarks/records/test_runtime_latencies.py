@@ -7,7 +7,7 @@ import json
 import pytest
 
 from benchmarks.analysis.table import build_table
-from benchmarks.api import InvalidRecord
+from benchmarks.api import InvalidRecordError
 from benchmarks.cli.main import main
 from benchmarks.leaderboard import build
 from benchmarks.records import integrity, runtime_latencies, store
@@ -121,7 +121,7 @@ def test_a_latency_that_is_not_in_order_stops_the_build(results, capsys, said):
     made = broken(only(results))[said]
     path = results / "runtimes" / only(results)["id"] / f"{made['seal'][:16]}.json"
     store.write_text(path, json.dumps(made))
-    with pytest.raises(InvalidRecord, match=said) as caught:
+    with pytest.raises(InvalidRecordError, match=said) as caught:
         build.build(results)
     assert str(path) in str(caught.value) and not (results / "site").exists()
     assert main(["validate", str(results / "runtimes"), "--results", str(results)]) == 1

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.api import InvalidRecord
+from benchmarks.api import InvalidRecordError
 from benchmarks.records import integrity, store
 from benchmarks.records.canonical import canonical
 from benchmarks.stats import task_units
@@ -88,9 +88,9 @@ def test_times_and_energy_leave_the_digest_alone_but_not_the_seal(path, value):
     other = edit(record, path, value)
     assert integrity.digest(other) == record["digest"]
     assert integrity.seal(other)["seal"] != record["seal"]
-    with pytest.raises(InvalidRecord, match=f"field {re.escape(field(path))}: changed after writing"):
+    with pytest.raises(InvalidRecordError, match=f"field {re.escape(field(path))}: changed after writing"):
         integrity.validate(other)
-    with pytest.raises(InvalidRecord, match="field seal: .* changed after writing"):
+    with pytest.raises(InvalidRecordError, match="field seal: .* changed after writing"):
         integrity.validate(edit(unsealed_fields(record), path, value))
 
 
@@ -104,9 +104,9 @@ def test_times_and_energy_leave_the_digest_alone_but_not_the_seal(path, value):
     ],
 )
 def test_everything_else_is_in_the_digest(path, value):
-    with pytest.raises(InvalidRecord, match=f"field {re.escape(field(path))}: changed after writing"):
+    with pytest.raises(InvalidRecordError, match=f"field {re.escape(field(path))}: changed after writing"):
         integrity.validate(edit(fake(), path, value))
-    with pytest.raises(InvalidRecord, match="field digest: .* changed after writing"):
+    with pytest.raises(InvalidRecordError, match="field digest: .* changed after writing"):
         integrity.validate(edit(unsealed_fields(fake()), path, value))
 
 
@@ -119,7 +119,7 @@ def test_any_single_change_of_any_leaf_is_named(path, data):
         old = old[key]
     kinds = st.one_of(st.integers(0, 9), st.floats(0, 1), st.text(max_size=3), st.none(), st.just(KeyError))
     value = data.draw(kinds.filter(lambda v: v is KeyError or canonical(v) != canonical(old)))
-    with pytest.raises(InvalidRecord) as caught:
+    with pytest.raises(InvalidRecordError) as caught:
         integrity.validate(edit(record, path, value))
     # A value of the wrong kind is named by the schema; a hash that was changed, with what it is of.
     parents = {path[1], "seals"} if path[0] == "seals" else {field(path), path[0], *map(str, path[-2:])}
@@ -137,9 +137,9 @@ def test_a_record_from_before_each_field_had_its_hash_is_valid():
 
 
 def test_a_changed_spec_no_longer_fits_the_id():
-    with pytest.raises(InvalidRecord, match=r"field spec\.seed: changed after writing"):
+    with pytest.raises(InvalidRecordError, match=r"field spec\.seed: changed after writing"):
         integrity.validate(edit(fake(), ("spec", "seed"), 7))
-    with pytest.raises(InvalidRecord, match="field id: "):
+    with pytest.raises(InvalidRecordError, match="field id: "):
         integrity.validate(edit(unsealed_fields(fake()), ("spec", "seed"), 7))
 
 
@@ -174,19 +174,19 @@ def test_a_changed_spec_no_longer_fits_the_id():
     ],
 )
 def test_an_invalid_field_is_named(path, value, field):
-    with pytest.raises(InvalidRecord, match=field):
+    with pytest.raises(InvalidRecordError, match=field):
         integrity.validate(edit(fake(), path, value))
 
 
 @pytest.mark.parametrize("nonsense", [None, 3, [], "text", {}, {"schema": integrity.SCHEMA}])
 def test_what_is_no_record_at_all_is_refused(nonsense):
-    with pytest.raises(InvalidRecord):
+    with pytest.raises(InvalidRecordError):
         integrity.validate(nonsense)
 
 
 def test_two_candidates_with_one_index_are_refused():
     record = edit(fake(), ("candidates", 1, "index"), 0)
-    with pytest.raises(InvalidRecord, match="same index"):
+    with pytest.raises(InvalidRecordError, match="same index"):
         integrity.validate(record)
 
 
@@ -205,7 +205,7 @@ def test_nan_becomes_null_and_figures_of_numpy_plain_ones():
 def test_sealing_something_incomplete_names_the_field():
     record = fake()
     del record["ledger"]
-    with pytest.raises(InvalidRecord, match="ledger"):
+    with pytest.raises(InvalidRecordError, match="ledger"):
         integrity.seal(record)
 
 
@@ -213,7 +213,7 @@ def test_sealing_something_incomplete_names_the_field():
 def test_a_truncated_file_names_the_file_and_what_to_do(tmp_path: Path, cut: int):
     path = store.write(tmp_path, fake())
     path.write_bytes(path.read_bytes()[:cut])
-    with pytest.raises(InvalidRecord) as caught:
+    with pytest.raises(InvalidRecordError) as caught:
         store.load(path)
     assert str(path) in str(caught.value)
     assert "truncated or not JSON" in str(caught.value)
@@ -224,14 +224,14 @@ def test_a_truncated_file_names_the_file_and_what_to_do(tmp_path: Path, cut: int
 def test_a_corrupt_file_is_one_message(tmp_path: Path, content: bytes):
     path = tmp_path / "0123456789abcdef.json"
     path.write_bytes(content)
-    with pytest.raises(InvalidRecord, match="0123456789abcdef"):
+    with pytest.raises(InvalidRecordError, match="0123456789abcdef"):
         store.load(path)
 
 
 def test_a_tampered_file_names_file_field_and_command(tmp_path: Path):
     path = store.write(tmp_path, fake("mos-neuron"))
     path.write_text(path.read_text().replace('"p50": ', '"p50": 1'))
-    with pytest.raises(InvalidRecord) as caught:
+    with pytest.raises(InvalidRecordError) as caught:
         store.load(path)
     told = str(caught.value)
     assert str(path) in told and "field candidates[0].latency, candidates[1].latency" in told
@@ -242,7 +242,7 @@ def test_control_characters_of_a_file_do_not_reach_the_terminal(tmp_path: Path):
     path = tmp_path / "0123456789abcdef.json"
     record = edit(fake(), ("spec", "task"), "\x1b[31mred")
     path.write_text(json.dumps(record))
-    with pytest.raises(InvalidRecord) as caught:
+    with pytest.raises(InvalidRecordError) as caught:
         store.load(path)
     assert "\x1b" not in str(caught.value)
 
@@ -250,15 +250,15 @@ def test_control_characters_of_a_file_do_not_reach_the_terminal(tmp_path: Path):
 def test_a_record_under_another_name_is_refused(tmp_path: Path):
     path = store.write(tmp_path, fake())
     moved = path.rename(path.with_name("0" * 16 + ".json"))
-    with pytest.raises(InvalidRecord, match="is not the file's name"):
+    with pytest.raises(InvalidRecordError, match="is not the file's name"):
         store.load(moved)
 
 
 def test_a_missing_file_or_folder_is_one_message(tmp_path: Path):
-    with pytest.raises(InvalidRecord, match="cannot be read"):
+    with pytest.raises(InvalidRecordError, match="cannot be read"):
         store.load(tmp_path / "absent.json")
     (tmp_path / "dir.json").mkdir()
-    with pytest.raises(InvalidRecord, match="cannot be read"):
+    with pytest.raises(InvalidRecordError, match="cannot be read"):
         store.load(tmp_path / "dir.json")
 
 
@@ -269,7 +269,7 @@ def test_load_all_can_go_on_past_a_bad_file(tmp_path: Path):
     problems: list[str] = []
     assert store.load_all(tmp_path, problems) == [good]
     assert len(problems) == 1 and str(bad) in problems[0]
-    with pytest.raises(InvalidRecord):
+    with pytest.raises(InvalidRecordError):
         store.load_all(tmp_path)
 
 
@@ -278,7 +278,7 @@ def test_the_store_is_append_only(tmp_path: Path):
     path = store.write(tmp_path, first)
     assert store.write(tmp_path, first) == path
     other = edit(first, ("message",), "something else")
-    with pytest.raises(InvalidRecord, match="append-only"):
+    with pytest.raises(InvalidRecordError, match="append-only"):
         store.write(tmp_path, other)
     assert store.load(path) == first
 
@@ -323,7 +323,7 @@ def test_units_of_the_task_are_in_the_seal_and_not_in_the_digest():
     record = integrity.seal(without | {"units": task_units.TRANSLATION.to_dict()})
     assert record["digest"] == without["digest"] and record["seal"] != without["seal"]
     wrong = record["units"] | {"metric": "ter"}
-    with pytest.raises(InvalidRecord, match="field units.metric: 'ter': not among the metrics"):
+    with pytest.raises(InvalidRecordError, match="field units.metric: 'ter': not among the metrics"):
         integrity.validate(integrity.seal(record | {"units": wrong}))
 
 

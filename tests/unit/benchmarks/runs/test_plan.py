@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.api import InvalidRecord, Option, UsageError
+from benchmarks.api import InvalidRecordError, Option, UsageError
 from benchmarks.records import store
 from benchmarks.records.spec import EXTERNAL, RunSpec, spec_id
 from benchmarks.registry import MethodRef, find
@@ -166,7 +166,7 @@ def test_runs_that_seconds_stopped_run_again_and_their_record_is_kept_aside(
         assert lay_out(request(), folders).runs[0].state == "done"
         assert [p.name for p in path.parent.glob("*.stopped-1.json")] == [f"{run.spec.id}.stopped-1.json"]
     else:
-        with pytest.raises(InvalidRecord, match="append-only"):
+        with pytest.raises(InvalidRecordError, match="append-only"):
             finished(run, folders)
 
 

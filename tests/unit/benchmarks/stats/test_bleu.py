@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import sacrebleu
 
-from benchmarks.api import InvalidRecord
+from benchmarks.api import InvalidRecordError
 from benchmarks.stats import bleu
 
 REFERENCES = ["Der Mann öffnet die Tür.", "Heute geht die Frau in die Schule.", "Das Kind schläft nicht."]
@@ -64,10 +64,10 @@ def test_moses_steps() -> None:
 def test_damaged_sentence_counts_are_refused(damage: str | None) -> None:
     text = bleu.sentence_counts(OUTPUTS, REFERENCES)
     assert bleu.read_counts(text, 3).shape == (3, 10)
-    with pytest.raises(InvalidRecord, match="sentence counts"):
+    with pytest.raises(InvalidRecordError, match="sentence counts"):
         bleu.read_counts(text[:-8] if damage is None else damage, 3)
     for wrong in (0, 2, 4, 10**9):
-        with pytest.raises(InvalidRecord, match=f"of {wrong} sentences"):
+        with pytest.raises(InvalidRecordError, match=f"of {wrong} sentences"):
             bleu.read_counts(text, wrong)
 
 

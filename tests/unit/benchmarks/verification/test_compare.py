@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from benchmarks import identity
-from benchmarks.api import InvalidRecord
+from benchmarks.api import InvalidRecordError
 from benchmarks.cli import main
 from benchmarks.cli import verify as command
 from benchmarks.records import integrity, store
@@ -206,13 +206,13 @@ def test_a_stored_verdict_is_sealed(tmp_path: Path):
     assert verdict_files.VERDICTS.load(path) == json.loads(json.dumps(stored))
     assert path.parent.name == BASE["id"] and path.stem == stored["seal"][:16]
     path.write_text(path.read_text().replace('"reproduces"', '"cannot tell"', 1))
-    with pytest.raises(InvalidRecord, match="field seal: changed after writing"):
+    with pytest.raises(InvalidRecordError, match="field seal: changed after writing"):
         verdict_files.VERDICTS.load(path)
     path.write_text("{}")
-    with pytest.raises(InvalidRecord, match="required"):
+    with pytest.raises(InvalidRecordError, match="required"):
         verdict_files.VERDICTS.load(path)
     path.write_text("[")
-    with pytest.raises(InvalidRecord, match="not a verdict"):
+    with pytest.raises(InvalidRecordError, match="not a verdict"):
         verdict_files.VERDICTS.load(path)
 
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from benchmarks.analysis.table import build_table
-from benchmarks.api import InvalidRecord
+from benchmarks.api import InvalidRecordError
 from benchmarks.cli.main import main
 from benchmarks.leaderboard import build
 from benchmarks.records import attachments, integrity, store
@@ -146,7 +146,7 @@ WRONG = sorted(broken(fake(limits=(0.5,))))
 @pytest.mark.parametrize("said", WRONG)
 def test_a_verdict_that_is_not_in_order_stops_the_build(results, capsys, said):
     path = publish(results, broken(only(results))[said])
-    with pytest.raises(InvalidRecord, match=said) as caught:
+    with pytest.raises(InvalidRecordError, match=said) as caught:
         build.build(results)
     assert str(path) in str(caught.value) and not (results / "site").exists()
     assert main(["validate", str(results / "verified"), "--results", str(results)]) == 1
@@ -164,15 +164,15 @@ def test_validate_takes_good_verdicts_and_names_stale_ones(results, capsys):
 
 def test_what_is_not_named_as_a_verdict_is_refused(results):
     store.write_text(results / "verified" / "note.txt", "hello")
-    with pytest.raises(InvalidRecord, match="not named as a verdict"):
+    with pytest.raises(InvalidRecordError, match="not named as a verdict"):
         build.build(results)
     (results / "verified" / "note.txt").unlink()
     path = publish(results, run_again(only(results)))
     path.rename(path.with_name("0" * 16 + ".json"))
-    with pytest.raises(InvalidRecord, match="belongs in verified"):
+    with pytest.raises(InvalidRecordError, match="belongs in verified"):
         build.build(results)
     path.with_name("0" * 16 + ".json").write_bytes(b" " * (attachments.LARGEST + 1))
-    with pytest.raises(InvalidRecord, match="larger than"):
+    with pytest.raises(InvalidRecordError, match="larger than"):
         build.build(results)
 
 
