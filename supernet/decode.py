@@ -204,8 +204,8 @@ class BeamSearch:
         return word.reshape(-1)
 
     def finish(self, step: int, score: Tensor, source: Tensor, ends: Tensor, lenpen: float) -> None:
-        """Count hypotheses that end within the first ``beam`` candidates ``[B, 2 * beam]``, as long as fewer
-        than ``beam`` have, and keep the best of each sentence."""
+        """Count the hypotheses that end among the first ``beam`` of candidates ``[B, 2 * beam]``, at most
+        ``beam`` a sentence; keep the best."""
         beam = self.beam
         fresh = ends[:, :beam] & (score[:, :beam] > float("-inf")) & ~self.done[:, None]
         fresh &= fresh.cumsum(1) + self.finished[:, None] <= beam

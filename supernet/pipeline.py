@@ -133,11 +133,12 @@ def supernet_search(
     after: str,
     source: Callable[..., WeightSource] | None = None,
     find: Find = find_by_evolution,
+    objective: Objective | None = None,
 ) -> Iterator[C]:
     """Yield one candidate per limit with inherited weights, then one trained on, unless ``after`` forbids it.
 
     The tier sets the shares of tokens: ``retrain_share`` of the allowance is split evenly over the winners,
-    the rest trains the supernet.
+    the rest trains the supernet, with ``objective`` in place of the sampling's own if given.
 
     Raises:
         ValueError: ``after`` is none of ``AFTER``.
@@ -149,7 +150,7 @@ def supernet_search(
     net = lab.supernet(source)
     limits = reachable_limits(lab, net.space)  # before anything is spent
     with lab.phase("supernet"):
-        net = train(lab, net, sampling, 1 - retrain, "supernet")
+        net = train(lab, net, sampling, 1 - retrain, "supernet", objective=objective)
     allowed_under = limit_tests(lab, net.space)
     known: dict[Architecture, float] = {}
     evaluations = int(lab.budget.total("evaluations")) // len(limits)

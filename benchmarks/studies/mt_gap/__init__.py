@@ -1,0 +1,1 @@
+"""Study of the gap between inherited weights and training alone in translation."""

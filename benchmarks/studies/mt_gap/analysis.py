@@ -1,0 +1,156 @@
+"""Statistics of a gap study: how far inherited scores are from those of networks trained alone, and how well
+they rank.
+
+Scores are higher-is-better, such as BLEU. All functions take one score a network, in one order.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.api import UsageError
+from benchmarks.stats.intervals import kendall
+
+TOP = (1, 3, 5)
+"""Numbers k of the networks that a search would keep."""
+SUPERNETS = ("hat", "sandwich", "mos_layer", "mos_neuron")
+"""Supernets of the published scores."""
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Inherited scores of one supernet against those of the same networks trained alone.
+
+    Attributes:
+        mae: mean absolute difference.
+        offset: mean of inherited minus alone.
+        mae_without_offset: mean absolute difference after ``offset`` is taken from all.
+        tau: Kendall's tau-b of the two orders; NaN if all scores of one side are equal.
+        tau_within: concordant minus discordant pairs over both, among networks of equal decoder depth; NaN
+            without such a pair.
+        pairs_within: those pairs.
+        regret: for each k, the best score alone minus the best score alone of the k networks with the
+            highest inherited scores.
+    """
+
+    mae: float
+    offset: float
+    mae_without_offset: float
+    tau: float
+    tau_within: float
+    pairs_within: int
+    regret: Mapping[int, float]
+
+
+def gap(alone: Sequence[float], inherited: Sequence[float], depth: Sequence[int]) -> Gap:
+    """Return all statistics of one supernet.
+
+    Raises:
+        ValueError: fewer than two networks, or numbers of scores that differ.
+    """
+    if not len(alone) == len(inherited) == len(depth) or len(alone) < 2:
+        raise ValueError(
+            f"{len(alone)}, {len(inherited)} and {len(depth)} values: need as many, at least two"
+        )
+    difference = np.asarray(inherited, dtype=float) - np.asarray(alone, dtype=float)
+    within, pairs = tau_within(alone, inherited, depth)
+    return Gap(
+        mae=float(np.abs(difference).mean()),
+        offset=float(difference.mean()),
+        mae_without_offset=float(np.abs(difference - difference.mean()).mean()),
+        tau=tau_b(inherited, alone),
+        tau_within=within,
+        pairs_within=pairs,
+        regret={k: regret(alone, inherited, k) for k in TOP if k <= len(alone)},
+    )
+
+
+def tau_b(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """Return Kendall's tau-b; NaN if all values of one side are equal."""
+    return kendall(ours, theirs)[0] if len({*ours}) > 1 and len({*theirs}) > 1 else float("nan")
+
+
+def tau_within(alone: Sequence[float], scores: Sequence[float], strata: Sequence[int]) -> tuple[float, int]:
+    """Return concordant minus discordant over both among pairs of one stratum, and the number of pairs; a tie
+    on either side is no pair."""
+    signs = [
+        np.sign(alone[i] - alone[j]) * np.sign(scores[i] - scores[j])
+        for i, j in combinations(range(len(alone)), 2)
+        if strata[i] == strata[j]
+    ]
+    pairs = int(np.count_nonzero(signs))
+    return (float(np.sum(signs)) / pairs if pairs else float("nan")), pairs
+
+
+def regret(alone: Sequence[float], scores: Sequence[float], k: int) -> float:
+    """Return the loss from keeping the ``k`` networks of the highest ``scores``, of equal ones the earlier."""
+    kept = sorted(range(len(alone)), key=lambda i: (-scores[i], i))[:k]
+    return float(max(alone) - max(alone[i] for i in kept))
+
+
+def predictors(
+    alone: Sequence[float], trivial: Mapping[str, Sequence[float]], depth: Sequence[int]
+) -> dict[str, dict[str, Any]]:
+    """Return how well trivial predictors (depth, parameters, MACs) rank the networks trained alone."""
+    return {
+        name: {
+            "tau": tau_b(values, alone),
+            "tau_within": tau_within(alone, values, depth)[0],
+            "regret": {k: regret(alone, values, k) for k in TOP if k <= len(alone)},
+        }
+        for name, values in trivial.items()
+    }
+
+
+def ceiling(seeds: Sequence[Sequence[float]], depth: Sequence[int]) -> list[dict[str, Any]]:
+    """Return the statistics of each pair of seeds trained alone: no supernet can be expected to do better."""
+    return [asdict(gap(first, second, depth)) for first, second in combinations(seeds, 2)]
+
+
+@dataclass(frozen=True)
+class PublishedNetworks:
+    """Published BLEU of one task's architectures: trained alone, and inherited by each supernet."""
+
+    alone: list[float]
+    inherited: dict[str, list[float]]
+    depth: list[int]
+    params: list[int]
+
+
+def published(file: Path, task: str, split: str = "test", reused: bool | None = None) -> PublishedNetworks:
+    """Read the scores of ``seed_architectures_wmt.json``.
+
+    Args:
+        split: ``test`` or ``valid``.
+        reused: True for the rows whose HAT scores repeat those of the sandwich supernet, False for the
+            others, None for all. On WMT'14 En-De the others are the 15 of the paper's table.
+
+    Raises:
+        UsageError: no such file or task.
+    """
+    try:
+        rows = json.loads(file.read_text(encoding="utf-8"))["tasks"][task]
+    except (OSError, KeyError, ValueError) as error:
+        raise UsageError(
+            f"{file}: no published scores of {task} ({error}): --data-dir FOLDER with published/"
+        ) from None
+    rows = [row for row in rows if reused is None or (row["hat"] == row["sandwich"]) is reused]
+    return PublishedNetworks(
+        alone=[row["scratch"][split] for row in rows],
+        inherited={name: [row[name][split] for row in rows] for name in SUPERNETS},
+        depth=[row["architecture"]["decoder_layer_num"] for row in rows],
+        params=[row["params"] for row in rows],
+    )
+
+
+def by_kind(scores: Mapping[tuple[str, int], Sequence[float]]) -> Iterator[tuple[str, list[Sequence[float]]]]:
+    """Yield each kind of supernet with the scores of its seeds, in the order of the keys."""
+    for kind in dict.fromkeys(kind for kind, _ in scores):
+        yield kind, [values for (other, _), values in sorted(scores.items()) if other == kind]

@@ -1,0 +1,127 @@
+"""Minitron: pruning against brute force, importance against the definition."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from baselines.minitron import (
+    Importance,
+    kept_layers,
+    measure_importance,
+    pruned_shapes,
+    pruned_weights,
+)
+from supernet.data.sentence_pairs import PairData, TokenBatches
+from supernet.elastic import SuperNet
+from supernet.seq2seq import Seq2SeqConfig, Seq2SeqFamily, Transformer
+from supernet.space import seq2seq_space
+from supernet.weights import SharedSlices
+
+SPACE = seq2seq_space(
+    "tiny",
+    embed=(8,),
+    ffn=(16, 8),
+    heads=(2,),
+    qkv_dim=8,
+    encoder_layers=2,
+    decoder_layers=(3, 2, 1),
+    cross_source=(-1,),
+)
+FAMILY = Seq2SeqFamily(SPACE, Seq2SeqConfig(20, 20, dropout=0.0, max_positions=32))
+
+
+def teacher() -> SuperNet:
+    return SuperNet(FAMILY, SharedSlices(FAMILY, torch.Generator().manual_seed(3)))
+
+
+def batches() -> list:
+    rng = np.random.default_rng(0)
+    data = PairData(*([rng.integers(4, 20, n) for n in rng.integers(2, 9, 12)] for _ in range(2)))
+    stream = iter(TokenBatches(data, 40, 0, device="cpu", multiple=1))
+    return [next(stream) for _ in range(3)]
+
+
+def student(net: SuperNet, architecture, rank: Importance) -> Transformer:
+    alone = FAMILY.restrict_to(architecture)
+    source = SharedSlices(alone, torch.Generator().manual_seed(9))
+    source.adopt(pruned_weights(net.source.bake(SPACE.largest()), source.shapes, architecture, rank))
+    module = SuperNet(alone, source).export(alone.space.largest())
+    assert isinstance(module, Transformer)
+    return module
+
+
+def test_importance_is_what_it_is_defined_as() -> None:
+    net, data = teacher(), batches()
+    model = net.activate(SPACE.largest()).eval()
+    rank = measure_importance(model, data)
+    means, cosines = [], []
+    module = net.export(SPACE.largest())
+    layer = module.decoder[1]
+    layer.feed_forward.fc1.register_forward_hook(lambda _m, _i, out: means.append(out.relu()))
+    layer.register_forward_hook(
+        lambda _m, i, out: cosines.append(torch.nn.functional.cosine_similarity(i[0], out, dim=-1))
+    )
+    norm, turned, count = torch.zeros(16), 0.0, 0
+    with torch.no_grad():
+        for batch in data:
+            module(*batch.inputs)
+            for row, (mean, cosine) in enumerate(zip(means.pop(), cosines.pop(), strict=True)):
+                length = int((batch.target_out[row] != 1).sum())
+                norm += mean[:length].mean(0).square()
+                turned += float((1 - cosine[:length]).sum())
+                count += length
+    torch.testing.assert_close(rank.neurons["decoder.1"], norm.sqrt())
+    assert rank.layers[1] == pytest.approx(turned / count, rel=1e-4)
+    assert not model.decoder[1]._forward_hooks and len(rank.neurons) == 5
+
+
+def test_neurons_that_never_fire_are_pruned_without_a_trace() -> None:
+    net, data = teacher(), batches()
+    with torch.no_grad():
+        dead = torch.tensor([1, 2, 5, 6, 8, 11, 12, 15])
+        for name, (view, _) in net.source.master.views.items():
+            if name.endswith("fc1.weight"):
+                view[dead] = 0.0
+            if name.endswith("fc1.bias"):
+                view[dead] = -1.0
+    rank = measure_importance(net.activate(SPACE.largest()).eval(), data)
+    architecture = SPACE.architecture({**SPACE.largest(), "encoder_ffn": (8, 8), "decoder_ffn": (8, 8, 8)})
+    small, large = student(net, architecture, rank), net.export(SPACE.largest())
+    for batch in data:
+        torch.testing.assert_close(small(*batch.inputs), large(*batch.inputs))
+
+
+def test_pruned_layers_equal_a_teacher_without_them() -> None:
+    net = teacher()
+    rank = Importance(
+        {f"{s}.{i}": torch.arange(16.0, 0, -1) for s in ("encoder", "decoder") for i in range(3)}
+    )
+    rank.layers = [0.5, 0.1, 0.9]
+    shapes = {
+        a["decoder_layers"]: a
+        for a in pruned_shapes(SPACE)
+        if min(*a["encoder_ffn"], *a["decoder_ffn"]) == 16
+    }
+    small, large = student(net, shapes[2], rank), net.export(SPACE.largest())
+    large.decoder = torch.nn.ModuleList([large.decoder[0], large.decoder[2]])
+    large.decoder_depth = 2
+    for batch in batches():
+        torch.testing.assert_close(small(*batch.inputs), large(*batch.inputs))
+
+
+def test_shapes_are_every_width_a_side_and_depth() -> None:
+    shapes = list(pruned_shapes(SPACE))
+    assert len(shapes) == len(set(shapes)) == 2 * 2 * 3
+    assert SPACE.largest() in shapes
+
+
+def test_the_most_important_layers_stay_in_their_order() -> None:
+    assert kept_layers([0.2, 0.9, 0.1, 0.9], 2) == [1, 3]
+    assert kept_layers([0.2, 0.9, 0.1, 0.3], 3) == [0, 1, 3]
+
+
+def test_without_calibration_data_it_says_so() -> None:
+    with pytest.raises(ValueError, match="larger share"):
+        measure_importance(teacher().activate(SPACE.largest()), [])
