@@ -19,9 +19,8 @@ from supernet.train import Batch, Labels, Sandwich
 class BigNAS(Method):
     """Sandwich rule with in-place distillation, dropout for the largest network alone, coarse-to-fine search.
 
-    Sections 3.1 and 3.2. All tokens train the supernet, and winners keep their inherited weights. The paper's
-    learning-rate schedule and its initialisation of residual blocks are remaining out: the recipe is that of every
-    method.
+    Sections 3.1 and 3.2. All tokens train the supernet; winners keep their inherited weights. The recipe is
+    that of every method, without the paper's schedule and its initialisation of residual blocks.
     """
 
     name = "bignas"

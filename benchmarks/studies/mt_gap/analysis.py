@@ -90,7 +90,7 @@ def tau_within(alone: Sequence[float], scores: Sequence[float], strata: Sequence
 
 
 def regret(alone: Sequence[float], scores: Sequence[float], k: int) -> float:
-    """Return the loss from keeping the ``k`` networks of the highest ``scores``, of equal ones the earlier."""
+    """Return the loss from keeping the ``k`` networks of the highest ``scores``, the first of equal ones."""
     kept = sorted(range(len(alone)), key=lambda i: (-scores[i], i))[:k]
     return float(max(alone) - max(alone[i] for i in kept))
 
