@@ -18,12 +18,11 @@ import yaml
 from benchmarks.api import UsageError
 from benchmarks.options import checked, parse
 from benchmarks.registry import MethodRef, suggest
+from benchmarks.runs.yaml_file import compose, pairs
 
 if TYPE_CHECKING:
     from benchmarks.runs.plan import Plan
 
-LARGEST = 2**20
-"""Bytes. A larger study file is refused unread."""
 SWEPT = ("task", "methods", "seeds", "budget-scale", "profile")
 """Flags that take a list."""
 OMITTED = ("config", "detach", "help", "json", "option")
@@ -138,12 +137,12 @@ def read(path: Path) -> Configuration:
         UsageError: it cannot be read or is no YAML mapping; an unknown flag, a flag twice, or a list where
             one value belongs.
     """
-    root = _compose(path)
+    root = compose(path, EXAMPLE)
     flags: dict[str, list[Entry]] = {}
     options: dict[str, dict[str, list[Entry]]] = {}
     configuration = Configuration(path, flags, options)
     known = run_flags()
-    for name, key, node in _pairs(configuration, root, EXAMPLE):
+    for name, key, node in pairs(configuration.path, root, EXAMPLE):
         line = key.start_mark.line + 1
         if name not in known:
             raise configuration.error(line, _unknown(name, known))
@@ -157,55 +156,6 @@ def read(path: Path) -> Configuration:
         else:
             flags[name] = _values(configuration, node)
     return configuration
-
-
-def _compose(path: Path) -> yaml.Node | None:
-    """Return the root node of a YAML file.
-
-    Raises:
-        UsageError: it is too large, is not YAML, or has anchors, which could make it grow without bound.
-    """
-    try:
-        with path.open("rb") as file:
-            text = file.read(LARGEST + 1).decode()
-        if len(text) > LARGEST:
-            raise UsageError(f"{path}: larger than {LARGEST} bytes: not a study file")
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-                line = event.start_mark.line + 1
-                raise UsageError(f"{path}:{line}: no anchors and aliases (& and *): write the values out")
-        return yaml.compose(text, Loader=yaml.SafeLoader)
-    except OSError as error:
-        raise UsageError(f"--config {path}: cannot be read: {error.strerror}\n{EXAMPLE}") from None
-    except UnicodeDecodeError:
-        raise UsageError(f"{path}: is not text\n{EXAMPLE}") from None
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise UsageError(f"{path}:{line}: not YAML: {error.problem}\n{EXAMPLE}") from None
-    except (yaml.YAMLError, RecursionError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UsageError(f"{path}: not YAML: {first}\n{EXAMPLE}") from None
-
-
-def _pairs(
-    configuration: Configuration, node: yaml.Node | None, example: str
-) -> Iterator[tuple[str, yaml.Node, yaml.Node]]:
-    """Yield name, key and value of each entry of a mapping.
-
-    Raises:
-        UsageError: the node is no mapping, a key is no text, or stands there twice.
-    """
-    if not isinstance(node, yaml.MappingNode):
-        raise configuration.error(node.start_mark.line + 1 if node else 1, f"no mapping: {example}")
-    first: dict[str, int] = {}
-    for key, value in node.value:
-        line = key.start_mark.line + 1
-        if not isinstance(key, yaml.ScalarNode):
-            raise configuration.error(line, f"a key is one word: {example}")
-        if key.value in first:
-            raise configuration.error(line, f"{key.value} stands in line {first[key.value]} too: keep one")
-        first[key.value] = line
-        yield key.value, key, value
 
 
 def _read_methods(
@@ -223,15 +173,15 @@ def _read_methods(
         if isinstance(item, yaml.ScalarNode):
             methods.append(_entry(configuration, item))
             continue
-        pairs = list(_pairs(configuration, item, example))
-        if len(pairs) != 1:
+        own_pairs = list(pairs(configuration.path, item, example))
+        if len(own_pairs) != 1:
             raise configuration.error(line, f"one method an item: {example}")
-        ((method, key, given),) = pairs
+        ((method, _, given),) = own_pairs
         if any(entry.value == method for entry in methods):
             raise configuration.error(line, f"{method} stands there twice: write its values as lists")
         methods.append(Entry(method, line))
         own = options.setdefault(method, {})
-        for name, _, value in _pairs(configuration, given, example):
+        for name, _, value in pairs(configuration.path, given, example):
             own[name] = _values(configuration, value)
             if not own[name]:
                 raise configuration.error(value.start_mark.line + 1, f"{method}.{name}: an empty list")

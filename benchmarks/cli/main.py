@@ -43,6 +43,8 @@ COMMANDS = {
     "plan": Command("plan", "show what `run` would do, with an estimate of its cost"),
     "run": Command("run", "run a suite: every method on every task with every seed, then the report"),
     "work": Command("work", "make runs of a study beside other workers that share its results folder"),
+    "status": Command("status", "show how far a study is, from the files of its workers"),
+    "prepare": Command("prepare", "prepare the data of a study, where there is network"),
     "compare": Command("compare", "print the table of existing records of chosen methods"),
     "report": Command("report", "rewrite tables, plots and the page of existing records"),
     "leaderboard": Command("leaderboard", "rebuild the leaderboard from the published records"),

@@ -62,6 +62,12 @@ def add_selection(command: argparse.ArgumentParser) -> None:
     command.add_argument("suite", nargs="?", help="suite, such as mt")
     add_config(command)
     command.add_argument(
+        "--parallel-config",
+        type=Path,
+        metavar="FILE",
+        help="engine that starts workers: YAML as benchopt's, backend local, submitit, script, k8s or ray",
+    )
+    command.add_argument(
         "--tier", default="smoke", help="smoke (minutes), small (real data) or paper (default: smoke)"
     )
     command.add_argument(
@@ -112,6 +118,11 @@ def run(options: argparse.Namespace) -> int:
         return 0
     for each in planned:
         print_plan(each.plan, each.profile, runs=True)
+    if options.parallel_config is not None:
+        from benchmarks.cli import launching
+
+        config = launching.read_config(options.parallel_config)
+        print(f"engine {config.backend}: {launching.describe(launching.worker_groups(config, planned))}")
     if options.configuration is not None:
         print(f"study, as {options.configuration.path} and the command line have it:")
         print(textwrap.indent(to_yaml(study), "  "), end="")

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from benchmarks.analysis import carbon
 from benchmarks.analysis.carbon import CarbonDeclaration
 from benchmarks.api import UsageError
+from benchmarks.cli import launching
 from benchmarks.cli import plan as plan_command
 from benchmarks.cli.arguments import add_carbon, add_json, add_published, positive
 from benchmarks.cli.report import write_reports
@@ -55,6 +56,9 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         action="store_true",
         help="go on with runs begun under another torch, Python or processor count; records name both",
     )
+    command.add_argument(
+        "--detach", action="store_true", help="go on in the background; watch it with status"
+    )
     add_carbon(command)
     add_published(command, "take over published records of runs that would do the same")
     add_json(command)
@@ -71,7 +75,14 @@ def run(options: argparse.Namespace) -> int:
     if not options.checkpoint_seconds >= 0:
         raise UsageError(f"--checkpoint-seconds {options.checkpoint_seconds:g}: zero or more")
     emissions = carbon.declared(options.carbon_intensity, options.pue)
+    if options.parallel_config is not None:
+        config = launching.read_config(options.parallel_config)
+        if config.backend != "local":
+            return launching.start(options, config, plan_command.build_plans(options))
+        options.jobs = config.jobs
     require_linux()
+    if options.detach:
+        return launching.detach(options, plan_command.build_plan(options), sys.argv[1:])
     plan, tasks, profile = plan_command.build_plan(options)
     if not options.json:
         plan_command.print_plan(plan, profile, runs=False)

@@ -292,6 +292,7 @@ RECORDS_ONLY = (
     "runs/execution", "runs/executor", "runs/heartbeat", "runs/job", "runs/options", "runs/origins",
     "runs/plan", "runs/preload", "runs/progress", "runs/published", "runs/remaining_time", "runs/repeat",
     "runs/runner", "runs/supervisor", "scoring/__init__", "stage", "stats/__init__", "stats/intervals",
+    "runs/study_status", "runs/yaml_file", "engines/*",
     "stats/paired_bleu", "stats/pareto", "stats/quantities", "stats/task_units", "studies/*",
     "verification/*",
 )  # fmt: skip
