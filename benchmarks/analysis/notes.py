@@ -22,6 +22,13 @@ REFERENCES = ("hat", "uniform-int8")
 """Methods that others are compared with where they have runs."""
 
 
+REPRODUCED = (
+    "Self-reported: figures as the machine of their submitter gave them. A row whose record was run again and"
+    " reproduced says so; what either is worth: docs/integrity.md."
+)
+"""Footnote of a table with verdicts of second runs."""
+
+
 class _Notice(TypedDict, total=False):
     """An entry of ``notices.toml``."""
 

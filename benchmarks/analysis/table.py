@@ -239,7 +239,10 @@ def build_from_runs(
         signatures=notes.signatures(lines, metric) | recipes,
         sources=sources,
         failures=notes.failures(latest, named, obstacles, superseded=len(every) - len(latest)),
-        notes=notes.footnotes(frame, latest) + notes.flagged(latest, named) + notes.untimed(lines),
+        notes=notes.footnotes(frame, latest)
+        + notes.flagged(latest, named)
+        + notes.untimed(lines)
+        + ([notes.REPRODUCED] if attached is not None else []),
         verdicts=attachment_columns.verdict_lines(latest, named, verdicts),
         elsewhere=elsewhere,
         runs=latest,

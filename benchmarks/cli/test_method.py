@@ -30,6 +30,13 @@ TASK, TIER = "mt-synthetic-en-de", "check"
 PARAGRAPH_COLUMNS = 100
 """Width of an explanation, in characters."""
 
+SCOPE = (
+    "These checks find accidents: charges that are missed, draws that do not repeat, a look at private parts."
+    " They find no deceit: a method that means to cheat can tell a test from a run. What contains and shows"
+    " that is docs/integrity.md."
+)
+"""Scope of the checks, for people."""
+
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
@@ -84,6 +91,8 @@ def run(options: argparse.Namespace) -> int:
                 show_checks(checks, os.path.relpath(own / UNDISTURBED / "log.txt"))
     if options.json:
         print_json(shown)
+    else:
+        print(textwrap.fill(SCOPE, min(shutil.get_terminal_size().columns, PARAGRAPH_COLUMNS)))
     return 0 if all(about["ok"] for about in shown) else 1
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 FACTOR = 3.0
 """Cost of a charged token, in multiples of the median of the other methods, above which a run is flagged.
 
-Among the published runs, which are honest, the largest multiple is 2.7.
+Among published runs, which are honest, the largest multiple in processor seconds is 1.4.
 """
 OTHERS = 3
 """Fewest other methods whose median counts."""

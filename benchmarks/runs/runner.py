@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import stage
+from benchmarks import stage, tasks
 from benchmarks.api import InvalidRecordError, UsageError
 from benchmarks.hardware import timing_lock
 from benchmarks.hardware.probe import machine_name
@@ -268,7 +268,8 @@ class Runner:
         """Return the folders that a search must not see: all results, and all data with a test split."""
         prepared, data_dir = self.contexts[run.spec.task].prepared, self.options.data_dir
         folders = [self.plan.folders.results, self.plan.folders.home, self.plan.folders.store]
-        folders += [path for path in (prepared.sealed, data_dir) if path is not None]
+        raw = [getattr(task, "folder", None) for task in tasks.declared()]
+        folders += [path for path in (prepared.sealed, data_dir, *raw) if path is not None]
         return (*folders, self.plan.folders.cache / "sealed", cache_folder(), Path.home())
 
     def _poll(self, active: ActiveRun) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
 
+from benchmarks import tasks
 from benchmarks.hardware import timing_lock
 from benchmarks.hardware.energy import EnergyMeter
 from benchmarks.hardware.profiles import Profile
@@ -27,6 +28,7 @@ from benchmarks.runs.heartbeat import JOURNAL, Beat, Heartbeat, elapsed, read_he
 from benchmarks.runs.isolation import NONE, View, program_paths
 from benchmarks.runs.job import SearchJob
 from benchmarks.runs.process_tree import ProcessTree, added
+from benchmarks.tasks.folders.sources import FileTask
 
 TERMINATE_AT = 1.02
 """Share of the seconds allowance at which a run gets SIGTERM."""
@@ -214,7 +216,8 @@ def view_of(job: SearchJob, hidden: Sequence[Path]) -> View:
     inherited = job.leader_artifacts["candidates"] if job.leader_artifacts is not None else []
     shown = [job.folder, job.prepared.folder, *(Path(folder) for folder, _ in inherited)]
     shown += [job.prepared.start] if job.prepared.start is not None else []
-    shown += program_paths(sources(job.source).values())
+    files = [task.file for task in tasks.declared() if isinstance(task, FileTask)]
+    shown += program_paths([*sources(job.source).values(), *files])
     folders = (*hidden, job.folder.parent)
     return View(tuple([*own, *timing_lock.files()]), folders, tuple(shown)).resolved()
 

@@ -19,7 +19,7 @@ from benchmarks.records.text import sanitize
 from benchmarks.verification import compare
 from benchmarks.verification.compare import NO, UNKNOWN, YES, Verdict
 
-NOT_YET = "not verified"
+NOT_YET = "self-reported"
 PARTS = {"quality": "quality", "latency": "latency ratio"}
 """Each answer of a verdict -> the ``what`` of its checks."""
 

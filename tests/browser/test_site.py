@@ -130,7 +130,7 @@ def test_filters_lead_to_one_table_and_never_mix_profiles(visit, built):
     page.select_option("#task", "mt-other")
     page.fill("#search", "")
     sync.expect(page.locator("#table-title")).to_contain_text("mt-other")
-    assert set(column(page, 5)) == {"not verified"}
+    assert set(column(page, 5)) == {"self-reported"}
     assert page.locator("#profile option").all_inner_texts() == ["cpu-2core-avx512.v1"]
 
 
@@ -193,7 +193,7 @@ def test_a_row_has_a_page_with_its_provenance_and_commands(visit, built):
     page.wait_for_selector("main section h2")
     assert page.locator("h1").inner_text().startswith("scratch, limit 0.8 x ref")
     text = page.locator("main").text_content()
-    assert "3 runs behind this row" in text and text.count("not verified yet") == 2
+    assert "3 runs behind this row" in text and text.count("no verdict of a re-run") == 2
     assert "--methods scratch --seeds 2, --profile cpu-2core-avx512.v1" in text
     assert text.count("results/records/mt-multi30k-en-de/cpu-2core-avx512.v1/scratch/") == 6
     for part in ("Fake CPU with AVX-512", "train.en", "2.13.0", "OMP_NUM_THREADS", "0" * 40, "seal"):
@@ -252,7 +252,7 @@ def test_rows_are_filtered_by_what_second_runs_said(visit, built):
     assert {text.split(":")[0] for text in column(page, 5)} == {
         "quality does not reproduce; latency reproduces",
         "quality reproduces; latency cannot tell",
-        "not verified",
+        "self-reported",
     }
     page.select_option("#verified", "quality does not reproduce")
     assert set(column(page, 1)) == {"hat"}

@@ -31,7 +31,7 @@
     {key: "seconds", head: "Search s", value: row => row.seconds, cell: row => measured(row, "seconds", "sig")},
     {key: "joules", head: "Energy kJ", value: row => row.joules, cell: row => measured(row, "joules", 1, 1e-3)},
   ];
-  const ANSWERS = ["any", "quality reproduces", "quality does not reproduce", "quality cannot tell", "not verified"];
+  const ANSWERS = ["any", "quality reproduces", "quality does not reproduce", "quality cannot tell", "self-reported"];
   // Latencies in other runtimes: a column each, of the table that is shown.
   const columns = () => [...COLUMNS, ...state.table.elsewhere.map(title => ({key: title, head: title,
     value: row => row.elsewhere[title] ? parseFloat(row.elsewhere[title].replaceAll(",", "")) : null,

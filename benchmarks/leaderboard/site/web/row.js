@@ -36,7 +36,7 @@
       el("h2", {id}, `${row.method}, seed ${run.spec.seed}: ${run.status}`),
       run.message ? el("p", {class: "trouble"}, run.message) : null,
       el("h3", {}, "Does it reproduce?"),
-      ...(run.verdicts.length ? run.verdicts.map(verdict) : [el("p", {class: "verdict open"}, "not verified yet")]),
+      ...(run.verdicts.length ? run.verdicts.map(verdict) : [el("p", {class: "verdict open"}, "self-reported: no verdict of a re-run")]),
       el("p", {}, "Run it again and compare:"), command(run.verify),
       el("p", {}, "Make a run like it:"), command(run.again),
       el("p", {}, "As it was typed:"), command(run.command || "not recorded"),

@@ -84,7 +84,7 @@ def test_the_newest_verdict_that_answers_counts_and_one_failure_outweighs(result
         verdict_files.row_status([[open_]])
         == "quality reproduces; latency cannot tell: 1 of 1 run, 2026-02-09"
     )
-    assert verdict_files.row_status([[], []]) == "not verified"
+    assert verdict_files.row_status([[], []]) == "self-reported"
     code = [("substrate", "a" * 64, "b" * 64)]
     under = run_again(record, "2026-02-10", code=code)
     told = "quality reproduces under other code; latency reproduces: 1 of 1 run, 2026-02-10"
@@ -111,7 +111,7 @@ def test_a_verdict_on_an_earlier_version_of_a_record_is_not_shown(results):
     record = only(results)
     publish(results, forged(run_again(record), record_seal="0" * 64))
     board = json.loads(build.build(results)["leaderboard.json"].read_text())
-    assert {row["verified"] for row in board["groups"][0]["rows"]} == {"not verified"}
+    assert {row["verified"] for row in board["groups"][0]["rows"]} == {"self-reported"}
 
 
 def broken(record):
