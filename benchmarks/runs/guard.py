@@ -22,13 +22,15 @@ from typing import TypedDict
 
 import psutil
 
-from benchmarks.runs import isolation
+from benchmarks.runs import isolation, landlock
 from benchmarks.runs.isolation import View
 
 RELAYED = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
 """Signals that the guard passes on to the search."""
 CANNOT = 96
-"""Exit code of a keeper that could not make the namespaces."""
+"""Exit code of a keeper that could not isolate the search."""
+MEANS_VARIABLE = "SUPERNET_BENCH_ISOLATION"
+"""Names the means to try, such as ``landlock`` or ``none``; unset: all, the best first."""
 
 
 class Report(TypedDict, total=False):
@@ -54,20 +56,19 @@ def guard(
         watch: called once no process will be forked any more, to start threads.
     """
     relay = _Relay()
-    attempts: Sequence[tuple[str, ...]] = (*isolation.ATTEMPTS, ()) if view is not None else ((),)
-    for namespaces in attempts:
+    for means in attempts(view):
         pipes = _Pipes()
         keeper = os.fork()
         if keeper == 0:
             report.close()
             pipes.close_reading()
-            _keep(run, view, namespaces, pipes)
+            _keep(run, view, means, pipes)
         pipes.close_writing()
-        if pipes.read("ready", 1) or not namespaces:
+        if pipes.read("ready", 1) or not means:
             break
         os.waitpid(keeper, 0)
     watch()
-    _send(report, {"isolation": ",".join(namespaces) or isolation.NONE})
+    _send(report, {"isolation": ",".join(means) or isolation.NONE})
     relay.to = keeper
     relay.wait()
     stated = pipes.read("ended", 4)
@@ -75,6 +76,14 @@ def guard(
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     _send(report, {"cpu_seconds": round(used.ru_utime + used.ru_stime, 3)})
     _end_like(status)
+
+
+def attempts(view: View | None) -> Sequence[tuple[str, ...]]:
+    """Return the means of isolation, the best first: namespaces, Landlock, none."""
+    named = os.environ.get(MEANS_VARIABLE, "").split()
+    every = (*isolation.ATTEMPTS, (landlock.NAME,))
+    known = [means for means in every if not named or ",".join(means) in named]
+    return (*known, ()) if view is not None else ((),)
 
 
 def _send(report: Connection, part: Report) -> None:
@@ -138,8 +147,9 @@ class _Relay:
         return os.waitpid(self.to, 0)[1]
 
 
-def _keep(run: Callable[[], None], view: View | None, namespaces: Sequence[str], pipes: _Pipes) -> None:
-    """Make the namespaces, run the search in a child, and end all that it left; never return."""
+def _keep(run: Callable[[], None], view: View | None, means: Sequence[str], pipes: _Pipes) -> None:
+    """Isolate the search, run it in a child, and end all that it left; never return."""
+    namespaces = [name for name in means if name in isolation.FLAGS]
     isolation.end_with_parent()
     try:
         if namespaces:
@@ -166,9 +176,15 @@ def _keep(run: Callable[[], None], view: View | None, namespaces: Sequence[str],
         for number in RELAYED:
             signal.signal(number, signal.SIG_DFL)
         isolation.end_with_parent()
+        isolation.drop_rights()
+        if landlock.NAME in means:
+            assert view is not None
+            try:
+                landlock.confine(view)
+            except OSError:
+                os._exit(CANNOT)
         pipes.write("ready", b"+")
         pipes.close_writing()
-        isolation.drop_rights()
         _run(run)
     isolation.hide_memory()
     status = relay.wait()

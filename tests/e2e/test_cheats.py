@@ -18,10 +18,20 @@ CLASSES = (
 )  # fmt: skip
 
 
-def supervise(environment: dict[str, str], folder: Path, *words: str) -> dict[str, dict[str, Any]]:
-    """Run searches under the supervisor; return method -> its outcome, log and folder."""
+def supervise(
+    environment: dict[str, str], folder: Path, *words: str, means: str = ""
+) -> dict[str, dict[str, Any]]:
+    """Run searches under the supervisor; return method -> its outcome and log.
+
+    Args:
+        environment: of the processes.
+        folder: of the runs.
+        words: arguments of supervise.py.
+        means: of isolation; empty: the best that the system has.
+    """
     command = [sys.executable, str(HERE / "supervise.py"), str(folder), *words]
-    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=400)
+    chosen = environment | ({"SUPERNET_BENCH_ISOLATION": means} if means else {})
+    done = subprocess.run(command, env=chosen, cwd=folder, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stdout + done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     return {line["method"]: line for line in lines}
@@ -131,6 +141,25 @@ def test_without_isolation_the_record_says_so_and_the_books_are_still_the_superv
         ("done", 1), ("failed", 0), ("done", 1),
     ]  # fmt: skip
     assert "its ledger was changed" in runs["clears"]["outcome"]["message"]
+    test_all_that_it_started_ends_with_it(runs)
+
+
+@pytest.mark.parametrize("means", ["landlock", "ipc,mount,network"])
+def test_containers_that_forbid_some_means_have_others(environment, tmp_path, means):
+    (tmp_path / "cheats.py").write_bytes((HERE / "cheats.py").read_bytes())
+    words = [f"{tmp_path / 'cheats.py'}:{name}" for name in ("ReadsTests", "Writes", "Leaves", "LooksAround")]
+    runs = supervise(environment, tmp_path, *words, means=means)
+    if {run["outcome"]["oversight"]["isolation"] for run in runs.values()} != {means}:
+        pytest.skip(f"this system has no {means}")
+    assert [kept(run) for run in runs.values()] == [("done", 1)] * 4
+    assert "sealed" not in runs["reads-tests"]["log"]
+    log = runs["writes"]["log"]
+    assert all(
+        f"\n{what} refused" in f"\n{log}" for what in ("scores", "outcome", "journal", "method", "harness")
+    )
+    assert [p for p in tmp_path.rglob("*") if p.is_file() and p.read_bytes().endswith(b"forged")] == []
+    around = runs["looks-around"]["log"]
+    assert "memory of" in around and "SUCCEEDED" not in around.replace("kill SUCCEEDED", ""), around
     test_all_that_it_started_ends_with_it(runs)
 
 
