@@ -6,11 +6,14 @@ A mistake of the user ends in ``error: ...`` and exit code 2; Ctrl-C in 130, and
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import io
 import os
+import stat
 import sys
 from collections.abc import Callable, Collection, Sequence
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import NamedTuple
 
@@ -68,8 +71,30 @@ COMMANDS = {
 """Name on the command line -> command, in the order of ``--help``."""
 
 
+@cache
+def _refuse_pipes() -> None:
+    """Let no file that this process opens by its path be a pipe, which would wait for a writer forever.
+
+    Pipes that a shell makes, such as ``<(command)`` and ``/dev/stdin``, have their writer and stay allowed.
+    """
+
+    def check(event: str, arguments: tuple[object, ...]) -> None:
+        if event != "open" or not isinstance(arguments[0], str | bytes):
+            return
+        path = os.fsdecode(arguments[0])
+        try:
+            is_pipe = stat.S_ISFIFO(os.stat(path).st_mode) and not path.startswith(("/dev/", "/proc/"))
+        except (OSError, ValueError):
+            return
+        if is_pipe:
+            raise OSError(errno.EINVAL, "a pipe, not a file", path)
+
+    sys.addaudithook(check)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
+    _refuse_pipes()
     os.environ["MPLBACKEND"] = "Agg"  # figures are written, never shown; a notebook's shell names another
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -78,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     named = next((word for word in words if not word.startswith("-")), "")
     try:
         options = parser([named]).parse_args(words)
-        if getattr(options, "config", None) is not None:
+        if hasattr(options, "configuration") and options.config is not None:
             options = parser([named], configuration.read(options.config)).parse_args(words)
         command: Callable[[argparse.Namespace], int] = options.run
         return command(options)

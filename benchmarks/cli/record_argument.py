@@ -56,7 +56,7 @@ def suite_records(folders: Folders, problems: list[str] | None = None) -> list[R
         problems: gets a message for each file that is no record.
 
     Raises:
-        InvalidRecord: for the first bad file, unless ``problems`` is given.
+        InvalidRecordError: for the first bad file, unless ``problems`` is given.
     """
     places = (folders.store, folders.results / "records", folders.results)
     chosen = next((place for place in places if place.is_dir() and store.paths(place)), folders.store)

@@ -8,6 +8,7 @@ The first tracker of a process probes the hardware for seconds; ``warm_up`` lets
 
 from __future__ import annotations
 
+import atexit
 import importlib.metadata
 import logging
 import os
@@ -23,6 +24,9 @@ JOULES_PER_KWH = 3.6e6
 PROBE_SECONDS = 60.0
 """Seconds that ``ready`` waits for codecarbon's probe of the hardware, at most."""
 
+EXIT_SECONDS = 20.0
+"""Seconds that a process that ends waits for it, at most."""
+
 _CPU_MODES = {
     "intel_rapl": "RAPL",
     "cpu_load": "CPU load model",
@@ -37,6 +41,8 @@ class _Probe:
         self.watts, self.error = watts, ""
         self._thread = threading.Thread(target=self._run, name="codecarbon-probe", daemon=True)
         self._thread.start()
+        # An interpreter that ends while the thread is inside a driver's library crashes.
+        atexit.register(self.wait, EXIT_SECONDS)
 
     def _run(self) -> None:
         try:

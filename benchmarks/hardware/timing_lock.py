@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,9 @@ FOLDER_VARIABLE = "SUPERNET_BENCH_LOCKS"
 """Names the folder of the locks, such as one that all containers of a node mount."""
 FOLDERS = ("/dev/shm", "/tmp", "/var/tmp")
 """Folders of the locks; the first one that exists counts."""
+
+PATIENCE_S, AGAIN_S = 120.0, 1800.0
+"""Seconds of waiting after which the holder of a lock is named, and between two such messages."""
 
 
 class _State:
@@ -73,9 +77,9 @@ def yield_to_timing(settle: Callable[[], object] | None = None) -> None:
     if settle is not None:
         settle()
     fcntl.flock(_mine.work, fcntl.LOCK_UN)
-    fcntl.flock(_mine.gate, fcntl.LOCK_SH)
+    _wait(_mine.gate, fcntl.LOCK_SH)
     fcntl.flock(_mine.gate, fcntl.LOCK_UN)
-    fcntl.flock(_mine.work, fcntl.LOCK_SH)
+    _wait(_mine.work, fcntl.LOCK_SH)
     _mine.sharing = True
 
 
@@ -100,8 +104,8 @@ def exclusive() -> Iterator[float]:
         _mine.sharing = False
     gate, machine = _open_lock(GATE), _open_lock(MACHINE)
     try:
-        fcntl.flock(gate, fcntl.LOCK_EX)
-        fcntl.flock(machine, fcntl.LOCK_EX)
+        _wait(gate, fcntl.LOCK_EX)
+        _wait(machine, fcntl.LOCK_EX)
         _mine.timing = 1
         try:
             yield time.perf_counter() - began
@@ -130,6 +134,37 @@ def _folder() -> Path:
 def _names(lock: str) -> tuple[str, str]:
     """Return the names of a lock's file: that of all users, and this user's own."""
     return lock, f"{lock}.{os.getuid()}"
+
+
+def _wait(file: int, kind: int) -> None:
+    """Take a lock; while it is not to be had, tell who holds it, first after ``PATIENCE_S``."""
+    began, told = time.monotonic(), 0.0
+    while True:
+        try:
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            waited = time.monotonic() - began
+        if waited - told >= (AGAIN_S if told else PATIENCE_S):
+            told = waited
+            print(_blocked(file, waited), file=sys.stderr, flush=True)
+        time.sleep(min(0.02, 0.001 + waited / 20))
+
+
+def _blocked(file: int, seconds: float) -> str:
+    """Return the message about a lock that others have held for so long, with the ids of their processes."""
+    try:
+        name, inode = os.readlink(f"/proc/self/fd/{file}"), os.fstat(file).st_ino
+        lines = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    except OSError:
+        name, inode, lines = "its file", -1, []
+    held = [line for line in lines if len(line) >= 6 and line[1] == "FLOCK"]  # "->" stands before who waits
+    holders = sorted({line[4] for line in held if line[5].endswith(f":{inode}")})
+    who = f"process {', '.join(holders)}" if holders else "another process"
+    return (
+        f"timing lock: {who} has held {name} for {seconds:,.0f} s; all timings of this machine wait for it."
+        f" If it is no run of supernet-bench, end it, or set {FOLDER_VARIABLE} to a folder of your own"
+    )
 
 
 def _open_lock(lock: str) -> int:

@@ -34,9 +34,7 @@ KEPT = 2
 TENSORS, STATE = "tensors.safetensors", "state.json"
 
 
-def save(
-    folder: Path, state: State, announce: Callable[[str], None] = lambda digest: None
-) -> Path:
+def save(folder: Path, state: State, announce: Callable[[str], None] = lambda digest: None) -> Path:
     """Write ``state``: nested dicts, lists and tuples of tensors, arrays, numbers and text.
 
     Args:

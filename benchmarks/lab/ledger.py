@@ -15,9 +15,15 @@ from typing import TypedDict
 
 from benchmarks.api import BUDGETED_KINDS, UNLIMITED_KINDS, Budget, BudgetExhausted
 from benchmarks.records import record
+from benchmarks.records.text import sanitize
 
 FIRST_PHASE = "search"
 """Phase of charges outside any ``Lab.phase``."""
+LONGEST_PHASE = 64
+"""Characters of a phase's name."""
+MOST_PHASES = 200
+"""Names of phases that a method may make up; charges of further ones are booked under ``FURTHER``."""
+FURTHER, UNNAMED = "further phases", "unnamed phase"
 TIMELINE_POINTS = 240
 """Half of the most points that are kept: a record holds the shape of the spending, not every batch."""
 FIRST_SPACING_S = 1.0
@@ -112,6 +118,7 @@ class Ledger(Budget):
         self._before = dict.fromkeys(BUDGETED_KINDS, 0.0)
         self._booked: dict[tuple[str, str], float] = {}
         self._phases = [FIRST_PHASE]
+        self._names: set[str] = set()
         self._seconds_booked = 0.0
         self.timeline: list[record.TimelinePoint] = []
         self._spacing = FIRST_SPACING_S
@@ -170,7 +177,7 @@ class Ledger(Budget):
     def in_phase(self, name: str) -> Iterator[None]:
         """Book charges inside under the phase ``name``."""
         self._book_seconds()
-        self._phases.append(name)
+        self._phases.append(self._bounded(name))
         self._point()
         try:
             yield
@@ -178,6 +185,12 @@ class Ledger(Budget):
             self._book_seconds()
             self._phases.pop()
             self._point()
+
+    def _bounded(self, name: str) -> str:
+        """Return a phase's name as one printable line, the same for all phases beyond ``MOST_PHASES``."""
+        name = sanitize(name, LONGEST_PHASE) or UNNAMED
+        self._names |= {name} if len(self._names) < MOST_PHASES else set()
+        return name if name in self._names else FURTHER
 
     def _book_seconds(self) -> None:
         """Book the seconds since the last booking under the open phase."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,7 +39,10 @@ def assemble_record(
         ]
         ledger["entries"] = [e for e in ledger["entries"] if e["kind"] != "joules"] + booked
         ledger["totals"] = ledger["totals"] | {"joules": sum(joules.values())}
-    ledger["harness_seconds"] = {**ledger.get("harness_seconds", {}), **scores.get("harness_seconds", {})}
+    # Both the search and the scoring wait for the timing lock.
+    waited = Counter(ledger.get("harness_seconds", {}))
+    waited.update(scores.get("harness_seconds", {}))
+    ledger["harness_seconds"] = dict(waited)
     if "cpu_seconds" in ledger or "cpu_seconds" in scores:
         ledger["cpu_seconds"] = {**ledger.get("cpu_seconds", {}), **scores.get("cpu_seconds", {})}
     scored = {entry["index"]: entry for entry in scores.get("candidates", [])}

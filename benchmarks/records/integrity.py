@@ -30,9 +30,7 @@ SCHEMA_FILE = Path(__file__).parent / "schema" / "record-1.json"
 _TIMED_KINDS = frozenset(("seconds", "joules"))
 # A limit is a share of the measured latency of the reference network: a time as well.
 _TIMED_FIELDS = frozenset(("latency", "memory", "energy", "limit_ms", "at"))
-_UNDIGESTED = frozenset(
-    ("digest", "seal", "seals", "energy", "timings", "units", "declared", "oversight")
-)
+_UNDIGESTED = frozenset(("digest", "seal", "seals", "energy", "timings", "units", "declared", "oversight"))
 _HUGE = re.compile(rb"e\+3[0-9]{2}[,\]}]")
 """A figure of 1e300 or more in canonical JSON."""
 

@@ -9,14 +9,16 @@ never share a table.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, TypedDict
 
-from benchmarks.api import OptionValues, UsageError
+from benchmarks.api import BUDGETED_KINDS, OptionValues, UsageError
 from benchmarks.options import checked
 from benchmarks.records.canonical import canonical
+from benchmarks.records.text import ascii_excerpt
 from benchmarks.registry import MethodRef
 
 SELF, EXTERNAL = "self", "external"
@@ -86,6 +88,24 @@ class RunSpec:
     task_sha256: str | None = None
     data_sha256: str | None = None
     substrate_sha256: str | None = None
+
+    @classmethod
+    def of(cls, spec: Mapping[str, Any]) -> RunSpec:
+        """Return the specification that a record stores, which may be a stranger's.
+
+        Raises:
+            UsageError: this version does not know it, or no run could have had it.
+        """
+        known = {field.name for field in fields(cls)}
+        if unknown := sorted(map(ascii_excerpt, set(spec) - known)):
+            raise UsageError(f"its specification has fields that this version does not know: {unknown[0]}")
+        for kind in BUDGETED_KINDS:
+            amount = spec["budget"].get(kind)
+            if not (isinstance(amount, int | float) and math.isfinite(amount) and amount > 0):
+                raise UsageError(f"its specification allows {ascii_excerpt(amount)} {kind}")
+        if len(spec.get("trials", ())) > TRIALS:
+            raise UsageError(f"its specification has {len(spec['trials'])} trials; at most {TRIALS}")
+        return cls(**spec)
 
     def to_dict(self) -> Spec:
         """Return the specification as a record stores it: without fields of no effect."""

@@ -10,16 +10,20 @@ import json
 import os
 import re
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from benchmarks.api import InvalidRecordError
 from benchmarks.records import integrity
-from benchmarks.records.canonical import JsonView
+from benchmarks.records.canonical import JsonView, canonical
 from benchmarks.records.record import Record, SearchOutcome, UnsealedRecord
 from benchmarks.records.text import printable
 
-LARGEST = 64 * 2**20
-"""Bytes. A record holds kilobytes; a larger file is refused unread."""
+LARGEST = 8 * 2**20
+"""Bytes of a record, at most. A larger one is not written, and a larger file is refused unread.
+
+Published ones have 60 kB; every evaluation and probe of five trials of a ``paper`` tier takes 4 MB.
+"""
 _STORED = re.compile(r"[0-9a-f]{16}\.json")
 
 
@@ -50,10 +54,16 @@ def write(store: Path, record: UnsealedRecord) -> Path:
     seconds or cannot be read is renamed and kept, so that it never stands for a finished run.
 
     Raises:
-        InvalidRecordError: the record is not valid, or a finished one with other content is in its place.
+        InvalidRecordError: the record is not valid or too large, or a finished one with other content is in its
+            place.
     """
     sealed = integrity.seal(record)
     integrity.validate(sealed)
+    text = json.dumps(sealed, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    if (size := len(text.encode())) > LARGEST:
+        raise InvalidRecordError(
+            f"the record has {size:,} bytes, at most {LARGEST:,}: {_largest_part(sealed)}"
+        )
     path = store / relative_path(sealed)
     if path.exists():
         try:
@@ -70,8 +80,15 @@ def write(store: Path, record: UnsealedRecord) -> Path:
                     "keep both: write the new one to another folder with --results DIR"
                 )
             _set_aside(path, "failed" if old["status"] == "failed" else "stopped")
-    write_text(path, json.dumps(sealed, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, text)
     return path
+
+
+def _largest_part(record: JsonView) -> str:
+    """Return which field of a record takes most of its bytes."""
+    sizes = {name: len(canonical(value)) for name, value in record.items()}
+    name = max(sizes, key=lambda part: sizes[part])
+    return f"{sizes[name]:,} in {name}"
 
 
 def _set_aside(path: Path, why: str) -> None:
@@ -93,7 +110,8 @@ def write_text(path: Path, text: str | bytes) -> None:
         os.chmod(name, 0o644)
         os.replace(name, path)
     except BaseException:
-        os.unlink(name)
+        with suppress(FileNotFoundError):  # a signal may arrive when it has its name already
+            os.unlink(name)
         raise
 
 
@@ -133,8 +151,9 @@ def _again(parsed: object) -> str:
     if not isinstance(spec, dict):
         return "type the run's command again (finished runs are kept)"
     words = {"suite": "run", "task": "--task", "tier": "--tier", "method": "--methods"}
-    known = [(k, word) for k, word in words.items() if re.fullmatch(r"[\w.-]{1,80}", str(spec.get(k)))]
-    return "supernet-bench " + " ".join(f"{word} {spec[k]}" for k, word in known)
+    stated = [(word, spec.get(name)) for name, word in words.items()]
+    known = [f"{word} {v}" for word, v in stated if isinstance(v, str) and re.fullmatch(r"[\w.-]{1,80}", v)]
+    return f"supernet-bench {' '.join(known)}"
 
 
 def paths(folder: Path) -> list[Path]:

@@ -358,25 +358,20 @@ class Runner:
         try:
             path = store.write(self.plan.folders.store, record)
         except InvalidRecordError as error:
-            if record["status"] == "failed":
-                raise
-            record = assemble_record(
-                run.spec.to_dict(),
-                failed_outcome(f"its record is not valid: {error}"),
-                {},
-                record["provenance"],
-            )
-            path = store.write(self.plan.folders.store, record)
+            # One run's record must not end the plan, whatever the method wrote into it.
+            failure = failed_outcome(sanitize(f"its record is not valid: {error}", 1000))
+            failed = assemble_record(run.spec.to_dict(), failure, {}, record["provenance"])
+            path = store.write(self.plan.folders.store, failed)
         run.record = store.load(path)
         run.state = state_of(run.record)
         self.claims.end(run.spec.id, run.state)
         if run.state != "failed":
             for leftover in (CHECKPOINTS, SCRATCH, STATES):
                 shutil.rmtree(active.folder / leftover, ignore_errors=True)
-        message = sanitize(record["message"], 200)
+        message = sanitize(run.record["message"], 200)
         log = active.folder / ("score.txt" if (active.folder / "score.txt").exists() else "log.txt")
         message += f"; log: {os.path.relpath(log)}" if run.state == "failed" and log.exists() else ""
-        how = "stopped by its seconds, compared with none" if run.state == "stopped" else record["status"]
+        how = "stopped by its seconds, compared with none" if run.state == "stopped" else run.record["status"]
         self.display.finish(run, how + (f": {message}" if message else ""))
 
     def _stop(self) -> None:

@@ -60,6 +60,10 @@ def prepare(
     """
     spec, rerun = record["spec"], Rerun()
     try:
+        RunSpec.of(spec)
+    except UsageError as error:
+        return Rerun(obstacles=[f"{error}\nrun it with the commit that made the record"])
+    try:
         method = registry.find(source or spec["method"])
         rerun.task = starting(get_task(spec["task"]), start)
     except UsageError as error:
@@ -102,7 +106,7 @@ def prepare(
     while chain and chain[0].first is not None:
         chain.insert(0, chain[0].first)
     rerun.plan.runs += [run for run in chain if run.state != "done"]
-    own = replace(RunSpec(**spec), profile=rerun.profile.name)
+    own = replace(RunSpec.of(spec), profile=rerun.profile.name)
     rerun.plan.runs.append(PlannedRun(own, method, first))
     published = {r["id"]: r for r in [*known, record]}
     for run in rerun.plan.runs:
@@ -231,9 +235,9 @@ def _first(
 def _leader(spec: Spec, profile: Profile, known: Sequence[Record], method: MethodRef) -> PlannedRun | None:
     """Return the run that a run of ``method`` follows, as planned; None if this code does not run it."""
     beside = next((r for r in known if r["id"] == spec["follows"] and r["status"] != "failed"), None)
-    if beside is not None and not method.inherits:  # a record has no weights: they are made again
-        return PlannedRun(RunSpec(**beside["spec"]), method, state="done", record=beside)
     try:
+        if beside is not None and not method.inherits:  # a record has no weights: they are made again
+            return PlannedRun(RunSpec.of(beside["spec"]), method, state="done", record=beside)
         leader = registry.find(method.follows or "")
         own = beside["spec"] if beside is not None else _plain(spec, leader, spec["follows"])
     except UsageError:
@@ -243,7 +247,7 @@ def _leader(spec: Spec, profile: Profile, known: Sequence[Record], method: Metho
     first = None
     if own["follows"] is not None and (first := _leader(own, profile, known, leader)) is None:
         return None
-    return PlannedRun(replace(RunSpec(**own), profile=profile.name), leader, first)
+    return PlannedRun(replace(RunSpec.of(own), profile=profile.name), leader, first)
 
 
 def _plain(spec: Spec, leader: MethodRef, id: str | None = None) -> Spec:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -108,3 +109,39 @@ def test_a_variable_names_the_folder_of_this_machines_results(monkeypatch, tmp_p
     assert local_results() == tmp_path / "mine" and local_results(Path("x")) == Path("x/local")
     monkeypatch.setenv("SUPERNET_BENCH_RESULTS", "")
     assert local_results() == Path("results/local")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["validate", "PIPE"],
+        ["verify", "PIPE"],
+        ["export", "PIPE", "--to", "onnx"],
+        ["plan", "mt", "--methods", "PIPE.py:Mine"],
+        ["plan", "mt", "--config", "PIPE"],
+        ["import", "fairseq", "PIPE", "--to", "out"],
+        ["cost", "--space", "hat-space1", "PIPE"],
+    ],
+)
+@pytest.mark.timeout(60)
+def test_a_pipe_in_place_of_a_file_never_hangs(words, tmp_path, capsys):
+    os.mkfifo(tmp_path / "pipe")
+    os.mkfifo(tmp_path / "pipe.py")
+    given = [word.replace("PIPE", str(tmp_path / "pipe")) for word in words]
+    assert main.main(given) in (1, 2)
+    printed = capsys.readouterr()
+    assert "pipe" in printed.out + printed.err
+
+
+def test_a_pipe_of_the_shell_is_read(tmp_path):
+    command = f"{sys.executable} -m benchmarks plan mt --methods hat --config <(echo 'tier: check')"
+    ran = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0 and "tier check" in ran.stdout
+
+
+def test_another_commands_config_is_no_study_file(tmp_path, capsys):
+    (tmp_path / "hat.yml").write_text("encoder-embed-dim-subtransformer: 512\n")
+    (tmp_path / "model.pt").write_bytes(b"")
+    words = ["import", "hat", str(tmp_path / "model.pt"), "--config", str(tmp_path / "hat.yml")]
+    assert main.main([*words, "--to", str(tmp_path / "out")]) == 2
+    assert "study file" not in capsys.readouterr().err

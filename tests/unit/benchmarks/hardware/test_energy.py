@@ -289,3 +289,19 @@ def test_settings_of_the_users_change_no_joule(
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1]) == [1.0, 40.0, {}]
+
+
+def test_a_process_that_ends_at_once_waits_for_the_look_at_the_hardware() -> None:
+    """A thread inside a driver's library while the interpreter ends is a segmentation fault."""
+    code = (
+        "import sys, time, types\n"
+        "from benchmarks.hardware import energy\n"
+        "class Slow:\n"
+        "    def start(self): time.sleep(0.5)\n"
+        "    def stop(self): print('looked', flush=True)\n"
+        "energy._tracker = lambda watts: Slow()\n"
+        "energy.warm_up()\n"
+        "raise KeyboardInterrupt\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert ran.stdout == "looked\n" and "KeyboardInterrupt" in ran.stderr

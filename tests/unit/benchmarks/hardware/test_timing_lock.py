@@ -6,6 +6,7 @@ import errno
 import fcntl
 import multiprocessing as mp
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -107,3 +108,21 @@ def test_a_file_system_without_locks_is_one_message(
     with pytest.raises(UsageError, match="without locks"), execution.exclusive(tmp_path):
         pass
     assert main(["doctor", "--results", str(tmp_path)]) == 1
+
+
+@pytest.mark.parametrize("name", [timing_lock.GATE, timing_lock.MACHINE])
+def test_a_lock_that_somebody_keeps_is_named_with_its_holder(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(timing_lock, "PATIENCE_S", 0.05)
+    holder = os.open(tmp_path / name, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(holder, fcntl.LOCK_EX)
+    release = threading.Timer(0.6, os.close, [holder])
+    release.start()
+    with timing_lock.exclusive() as waited:
+        assert waited > 0.3
+    release.join()
+    said = capsys.readouterr().err
+    assert said.count("timing lock:") == 1  # once, however often it looks
+    assert str(tmp_path / name) in said and f"process {os.getpid()} " in said
+    assert timing_lock.FOLDER_VARIABLE in said

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from benchmarks.api import BudgetExhausted
-from benchmarks.lab.ledger import TIMELINE_POINTS, Clock, Ledger
+from benchmarks.lab.ledger import MOST_PHASES, TIMELINE_POINTS, Clock, Ledger
 
 ALLOWANCE = {"tokens": 100, "evaluations": 10, "probes": 5, "seconds": 60}
 
@@ -229,3 +229,29 @@ def test_the_spacing_of_the_timeline_doubles_each_time(time: Time):
     assert len(ats) <= 2 * TIMELINE_POINTS and ats[0] == 0
     assert {later - earlier for earlier, later in zip(ats, ats[1:], strict=False)} == {8.0}
     assert TIMELINE_POINTS == 240, "records of all ages have as many points"
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("\ud800", "unnamed phase"),
+        ("", "unnamed phase"),
+        ("a\nb\x1b[31m", "a b [31m"),
+        ("x" * 2**20, "x" * 61 + "..."),
+        ("supernet", "supernet"),
+    ],
+)
+def test_a_phase_has_a_short_printable_name(ledger: Ledger, time: Time, name: str, shown: str):
+    with ledger.in_phase(name):
+        time.now += 1
+        assert ledger.phase == shown
+    assert {entry["phase"] for entry in ledger.report()["entries"]} == {shown}
+
+
+def test_a_method_that_makes_up_phases_without_end_fills_no_record(ledger: Ledger, time: Time):
+    for number in range(3 * MOST_PHASES):
+        with ledger.in_phase(f"step {number}"):
+            time.now += 0.01
+    entries = ledger.report()["entries"]
+    assert len(entries) == MOST_PHASES + 1 and entries[-1]["phase"] == "further phases"
+    assert sum(e["amount"] for e in entries) == pytest.approx(0.01 * 3 * MOST_PHASES)

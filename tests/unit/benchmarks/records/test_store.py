@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import os
 import re
 from pathlib import Path
 
@@ -345,3 +346,39 @@ def test_units_of_the_task_are_in_the_seal_and_not_in_the_digest():
 def test_what_stopped_a_search_is_stated_or_in_older_messages(status, message, stated, expected):
     record = {"status": status, "message": message} | ({} if stated is None else {"stopped_by": stated})
     assert store.stopped_by_seconds(record) is expected
+
+
+def test_a_record_above_the_limit_is_never_written_and_its_largest_part_is_named(tmp_path: Path):
+    record = fake()
+    record["message"] = "x" * (store.LARGEST + 1)
+    with pytest.raises(InvalidRecordError, match=r"at most 8,388,608: [\d,]+ in message"):
+        store.write(tmp_path, record)
+    assert not list(tmp_path.rglob("*.*"))
+    record["message"] = "x" * (store.LARGEST - 100_000)
+    assert store.load(store.write(tmp_path, record))["message"] == record["message"]
+
+
+@pytest.mark.parametrize("named", [{}, {"tier": None}, {"tier": 3, "method": ["a"]}, {"task": "a\nb"}])
+def test_what_lacks_a_name_is_refused_with_the_names_that_it_has(tmp_path: Path, named: dict):
+    record = integrity.seal(fake())
+    record["spec"] = {"suite": "mt", "method": "hat", **named}
+    path = tmp_path / "record.json"
+    path.write_text(json.dumps(record))
+    with pytest.raises(InvalidRecordError, match="make it again: supernet-bench run mt"):
+        store.load(path)
+    problems: list[str] = []
+    (tmp_path / f"{'a' * 16}.json").write_text(json.dumps(record))
+    assert store.load_all(tmp_path, problems) == [] and len(problems) == 1
+
+
+def test_a_signal_after_the_rename_of_a_write_is_the_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    replace = os.replace
+
+    def interrupted(source, target):
+        replace(source, target)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        store.write_text(tmp_path / "file", "new")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["new"]

@@ -342,6 +342,15 @@ def test_a_record_is_what_was_asked_left_and_scored(tmp_path: Path):
     assert record["ledger"]["harness_seconds"] == {"export": 1.0, "score": 2.0}
 
 
+def test_waits_of_search_and_scoring_for_the_timing_lock_add_up():
+    search = failed_outcome("x")
+    search["ledger"]["harness_seconds"] = {"timing lock": 65.0, "evaluate": 2.0}
+    scores = {"harness_seconds": {"timing lock": 0.5, "test split": 3.0}}
+    ledger = assemble_record({}, search, scores, {})["ledger"]  # type: ignore[arg-type, typeddict-item]
+    assert ledger["harness_seconds"] == {"timing lock": 65.5, "evaluate": 2.0, "test split": 3.0}
+    assert search["ledger"]["harness_seconds"]["timing lock"] == 65.0
+
+
 def test_a_finished_search_needs_scoring_only(tmp_path: Path):
     assert finished_search(tmp_path) is None
     for outcome, kept in (

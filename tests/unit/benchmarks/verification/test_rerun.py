@@ -113,3 +113,23 @@ def test_every_published_method_is_verifiable_by_todays_code():
             digest = identity.of_record(record).method
             lacking[record["spec"]["method"]] = f'old = "{digest}"\nnew = "{method.sha256}"'
     assert not lacking, "benchmarks/equivalences.toml lacks\n" + "\n".join(sorted(set(lacking.values())))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"x": 1}, "fields that this version does not know: 'x'"),
+        (
+            {"budget": {"tokens": 24000, "evaluations": 12, "probes": 8, "seconds": None}},
+            "allows None seconds",
+        ),
+        ({"budget": {"tokens": -1, "evaluations": 12, "probes": 8, "seconds": 60}}, "allows -1 tokens"),
+        ({"budget": {}}, "allows None tokens"),
+        ({"trials": [{}] * 2000, "ruleset": "external"}, "has 2000 trials; at most 5"),
+    ],
+)
+def test_a_specification_that_no_run_could_have_had_is_an_obstacle(published, change, said):
+    record = dict(published[CHAIN[0]])
+    record["spec"] = record["spec"] | change
+    made = rerun.prepare(record, FOLDERS, [])
+    assert made.plan is None and len(made.obstacles) == 1 and said in made.obstacles[0]
