@@ -54,8 +54,8 @@ def write(store: Path, record: UnsealedRecord) -> Path:
     seconds or cannot be read is renamed and kept, so that it never stands for a finished run.
 
     Raises:
-        InvalidRecordError: the record is not valid or too large, or a finished one with other content is in its
-            place.
+        InvalidRecordError: the record is not valid or too large, or a finished one with other content is in
+            its place.
     """
     sealed = integrity.seal(record)
     integrity.validate(sealed)
