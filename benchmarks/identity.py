@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
 
 METHOD, TASK, SUBSTRATE_KIND = KINDS = ("method", "task", "substrate")
-OURS = ("baselines", "benchmarks", "mos", "simq", "supernet")
+OURS = ("baselines", "benchmarks", "mos", "simq", "supernet", "supernet_bench")
 """Packages whose files may move: where in them a name is imported from enters no digest."""
 TASKS = "benchmarks.tasks"
 """The package of this project's own tasks."""

@@ -27,6 +27,8 @@ from benchmarks.api import Method, Need, Option, OptionValues, UsageError
 GROUP = "supernet_bench.methods"
 DECLARED = {"options": Option, "needs": Need}
 """Attribute of a method class -> the kind of declarations in it."""
+INTERFACE = ("benchmarks.api", "supernet_bench")
+"""Modules that ``Method`` is imported from."""
 FACTS = ("name", "version", "summary", "follows", "inherits", "suite", "trials", "url", *DECLARED)
 """Attributes of a method class that the harness reads: plain constants in its body, or inherited."""
 Facts = dict[str, Any]
@@ -287,7 +289,7 @@ def _facts(file: Path, class_name: str) -> Facts:
         if isinstance(base, ast.Name) and base.id in classes and base.id != class_name:
             facts |= _facts(file, base.id)
         elif isinstance(base, ast.Name) and (imported := _imports(tree).get(base.id)):
-            origin = module_file(imported[0]) if imported[0] != "benchmarks.api" else None
+            origin = module_file(imported[0]) if imported[0] not in INTERFACE else None
             facts |= _facts(origin, imported[1]) if origin else {}
     for node in classes[class_name].body:
         if isinstance(node, ast.FunctionDef) and node.name == "supports":

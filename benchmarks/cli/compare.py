@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from benchmarks import identity, registry
 from benchmarks.api import UsageError
-from benchmarks.cli.arguments import add_json, add_published, add_results
+from benchmarks.cli.arguments import add_json, add_published, add_results, published_folder
 from benchmarks.cli.console import print_json, print_rich
 from benchmarks.cli.record_argument import suite_records
 from benchmarks.comparability import published
@@ -82,7 +82,7 @@ def _with_published(
     Raises:
         UsageError: no record of the methods is here.
     """
-    theirs = suite_records(Folders(options.published, options.suite, options.tier))
+    theirs = suite_records(Folders(published_folder(options), options.suite, options.tier))
     mine = suite_records(folders)
     both = [_narrowed(records, options) for records in (mine, theirs)]
     here = options.profile or profiles.resolve("auto")
@@ -90,14 +90,14 @@ def _with_published(
     if conditions is None:
         names = ", ".join(ref.name for ref in refs)
         raise UsageError(
-            f"no record of {names} in {folders.store} or in {options.published}\n"
+            f"no record of {names} in {folders.store} or in {published_folder(options)}\n"
             f"run one: supernet-bench run {options.suite} --tier {options.tier} --methods ..."
         )
     rows = published.gather(refs, conditions, both[0], both[1])
     about = f"{conditions['task']} {conditions['tier']} on {conditions['profile']}"
     lines = [f"{rows.published} of {len(rows.records)} runs are published ones, of {about}"]
     if other := _other_code(conditions):
-        lines.append(f"a run of today's code would not share this table: {other} differs from the published")
+        lines.append(f"a run of today's code would not share this table, whose code is another: {other}")
     words = dict(zip((ref.name for ref in refs), dict.fromkeys(options.methods), strict=True))
     for name, seeds in rows.missing.items():
         seconds = published.seconds_of(name, conditions, [*mine, *theirs])

@@ -56,6 +56,7 @@ COMMANDS = {
     "test-task": Command("test_task", "check that a task obeys the rules"),
     "verify": Command("verify", "run a published record again and report whether it reproduces"),
     "export": Command("export", "export a row's network to another runtime, and check it there"),
+    "published": Command("published", "unpack the published records that came with a release"),
     "validate": Command("validate", "check records that are to be published, or a folder of them"),
     "import": Command("import_network", "import a network from a checkpoint of fairseq or HAT"),
     "export-data": Command("export_data", "write a task's prepared data as a fairseq data-bin"),

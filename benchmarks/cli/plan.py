@@ -21,6 +21,7 @@ from benchmarks.cli.arguments import (
     add_results,
     add_start_from,
     add_task_flags,
+    published_folder,
 )
 from benchmarks.cli.configuration import Configuration, add_config, effective, located, to_yaml
 from benchmarks.cli.console import print_json, print_table
@@ -30,7 +31,6 @@ from benchmarks.hardware.probe import probe
 from benchmarks.hardware.profiles import Profile
 from benchmarks.options import parse
 from benchmarks.records import provenance
-from benchmarks.records.folders import published_results
 from benchmarks.records.spec import SELF, TRIALS
 from benchmarks.registry import MethodRef
 from benchmarks.runs import declared, published, repeat
@@ -219,8 +219,8 @@ def _take_over_published(plan: Plan, options: argparse.Namespace) -> None:
     """Take over published records of equal runs, or add a note that offers ``--published``."""
     if not plan.pending:
         return
-    asked: Path | None = options.published
-    pairs = published.equal_runs(plan, published.records_for(plan, asked or published_results()))
+    asked = options.published is not None
+    pairs = published.equal_runs(plan, published.records_for(plan, published_folder(options)))
     if not pairs:
         return
     count = f"{len(pairs)} run{'s' * (len(pairs) != 1)}"

@@ -127,6 +127,11 @@ class Executor:
         os.environ.setdefault("PYTHONHASHSEED", "0")
         if "OMP_WAIT_POLICY" not in os.environ:
             os.environ.setdefault("GOMP_SPINCOUNT", str(SPINS))
+        # A folder `benchmarks` of the user's, where this command is typed, must not stand in for ours.
+        os.environ["PYTHONSAFEPATH"] = "1"
+        root, known = str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")
+        if not site_packages(Path(root)) and root not in known.split(os.pathsep):
+            os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (root, known)))
         # Asking for GPUs must not initialise CUDA in the process that others are forked from.
         os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
         self._context: SpawnContext | ForkServerContext
@@ -183,6 +188,11 @@ class Executor:
         finally:
             os.environ["PYTHONHASHSEED"] = usual
         return process
+
+
+def site_packages(folder: Path) -> bool:
+    """Return whether Python looks into a folder for installed packages without being asked to."""
+    return folder.name in ("site-packages", "dist-packages")
 
 
 def wait_any(workers: list[WorkerProcess], seconds: float) -> None:
