@@ -134,10 +134,10 @@ def load(source: str, sha256: str = "") -> type[Method]:
     where, _, class_name = source.rpartition(":")
     files = {name: (path, _source(path)[0]) for name, path in sources(source).items()} if sha256 else {}
     if sha256:
-        found = _combined({name: text for name, (_, text) in files.items()})
-        if found != sha256:
+        digest_now = _combined({name: text for name, (_, text) in files.items()})
+        if digest_now != sha256:
             raise UsageError(
-                f"its code changed after the run was planned: it was {sha256[:12]}, it is {found[:12]}"
+                f"its code changed after the run was planned: it was {sha256[:12]}, it is {digest_now[:12]}"
             )
         helpers = {name: file for name, file in files.items() if file[0] != Path(where)}
         sys.meta_path.insert(0, _ReadFiles(helpers))

@@ -98,8 +98,8 @@ def _flags(records: Mapping[Path, Record], others: Sequence[Record]) -> list[Pro
     runs = [run_summary.summarize(record, keep=False) for record in (*records.values(), *others)]
     paths = {record["id"]: path for path, record in records.items()}
     marked = [flags.flags(group) for group in grouping.groups(runs)]
-    found = [(id, text) for group in marked for id, texts in group.items() for text in texts if id in paths]
-    return [Problem(paths[id], *text.split(": ", 1)) for id, text in found]
+    faults = [(id, text) for group in marked for id, texts in group.items() for text in texts if id in paths]
+    return [Problem(paths[id], *text.split(": ", 1)) for id, text in faults]
 
 
 def misplaced(path: Path, record: Record) -> list[str]:

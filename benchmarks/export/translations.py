@@ -96,14 +96,14 @@ class TranslationCheck:
         if self.test is None:
             return rows
         scored = _bleu(self._decoded(decode, self.test), self.test)
-        there = f"{metric}|first {len(self.test.sources)} of test|{runtime}|prec:{precision}"
+        signature = f"{metric}|first {len(self.test.sources)} of test|{runtime}|prec:{precision}"
         if exact and abs(scored - self.recorded) > NEAR_BLEU:
             raise DifferentTranslationsError(
                 f"BLEU {scored:.2f} of the first test sentences in {name}, and {self.recorded:.2f} in the"
                 " record: the copy would not be what its card says"
             )
-        rows.append((f"BLEU in {name}, test", f"{scored:.2f}", there))
-        rows.append(("BLEU in the record, test", f"{self.recorded:.2f}", there))
+        rows.append((f"BLEU in {name}, test", f"{scored:.2f}", signature))
+        rows.append(("BLEU in the record, test", f"{self.recorded:.2f}", signature))
         return rows
 
     def _decoded(self, decode: Decode, sentences: Sentences) -> list[str]:

@@ -340,26 +340,26 @@ def _merge(fresh: Path, home: Path, contents: Contents) -> None:
     """Move what is not there yet into its place, a run or a record at a time."""
     units = [*contents.records, *(f"runs/{run}" for run in contents.runs)]
     for unit in units:
-        there, problem = home / unit, ""
-        if there.exists() or there.is_symlink():
-            problem = _difference(fresh / unit, there)
+        place, problem = home / unit, ""
+        if place.exists() or place.is_symlink():
+            problem = _difference(fresh / unit, place)
         if problem:
-            raise UsageError(f"{there}: {problem}\nnothing was unpacked; take another folder: --results DIR")
+            raise UsageError(f"{place}: {problem}\nnothing was unpacked; take another folder: --results DIR")
     for unit in units:
-        there = home / unit
-        if not there.exists():
-            there.parent.mkdir(parents=True, exist_ok=True)
-            os.rename(fresh / unit, there)
+        place = home / unit
+        if not place.exists():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            os.rename(fresh / unit, place)
 
 
-def _difference(packed: Path, there: Path) -> str:
+def _difference(packed: Path, place: Path) -> str:
     """Return how what is there differs from what was packed; empty if it has the same content."""
     if packed.is_file():
-        same = there.is_file() and _digested(there) == _digested(packed)
+        same = place.is_file() and _digested(place) == _digested(packed)
         return "" if same else "is there with other content"
     files = [path.relative_to(packed) for path in packed.rglob("*") if path.is_file()]
     if all(
-        (there / path).is_file() and _digested(there / path) == _digested(packed / path) for path in files
+        (place / path).is_file() and _digested(place / path) == _digested(packed / path) for path in files
     ):
         return ""
     return "this run was begun here too, and differs"

@@ -88,8 +88,8 @@ def read_claims(home: Path, known: Mapping[str, Claim] = MappingProxyType({})) -
 
 def read_workers(home: Path) -> dict[str, Worker]:
     """Return all workers that have ever announced themselves, by name."""
-    found = (_read_worker(home / "workers" / name) for name in _names(home / "workers") if name[0] != ".")
-    return {worker.name: worker for worker in found if worker is not None}
+    workers = (_read_worker(home / "workers" / name) for name in _names(home / "workers") if name[0] != ".")
+    return {worker.name: worker for worker in workers if worker is not None}
 
 
 class Liveness:

@@ -22,9 +22,9 @@ class Pace(NamedTuple):
 
     search: float
     training: float
-    """Of the search until its last token."""
+    """The part of ``search`` until its last token."""
     rest: float
-    """Off the clock of the search."""
+    """Work off the clock of the search."""
     spent: float
 
 

@@ -295,13 +295,13 @@ class _Layout:
                 or find(method.follows)
             )
             leaders = self.runs(task, leader, seed, (*chain, method.name))
-        made = [
+        runs = [
             self._run(task, method, seed, options, first)
             for first in leaders
             for options in self._variants(method)
         ]
-        self._leaders[key] = made
-        return made
+        self._leaders[key] = runs
+        return runs
 
     def _variants(self, method: MethodRef) -> list[JsonObject]:
         """Return the sets of options of a method: those of its sweep, or the one of the command."""

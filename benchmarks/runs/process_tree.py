@@ -101,14 +101,14 @@ def descendants(pid: int) -> list[int]:
         with suppress(psutil.Error):
             return [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
         return []
-    found, waiting = [], [pid]
+    tree, waiting = [], [pid]
     while waiting:
-        one = waiting.pop()
-        found.append(one)
+        current = waiting.pop()
+        tree.append(current)
         with suppress(OSError):
-            for task in os.listdir(f"/proc/{one}/task"):
-                waiting += map(int, Path(f"/proc/{one}/task/{task}/children").read_text().split())
-    return found
+            for task in os.listdir(f"/proc/{current}/task"):
+                waiting += map(int, Path(f"/proc/{current}/task/{task}/children").read_text().split())
+    return tree
 
 
 def _seconds_and_threads(pid: int) -> tuple[float, int]:

@@ -79,11 +79,11 @@ def revalidate(
     validation = task.validation(prepared)
     for candidate in candidates:
         claimed = candidate["valid"]["loss"]
-        found = _validate(run_dir, candidate, task, tier, validation, device).loss
-        if claimed is None or not math.isclose(claimed, found, rel_tol=RELATIVE, abs_tol=1e-6):
+        actual = _validate(run_dir, candidate, task, tier, validation, device).loss
+        if claimed is None or not math.isclose(claimed, actual, rel_tol=RELATIVE, abs_tol=1e-6):
             raise FalseClaimError(
                 f"candidate {candidate['index']}: its search stated a validation loss of {claimed}, its"
-                f" weights have {found:.6g}"
+                f" weights have {actual:.6g}"
             )
 
 

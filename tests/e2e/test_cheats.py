@@ -1,4 +1,4 @@
-"""What becomes of each method of cheats.py: it is refused, it gains nothing, or the record shows it."""
+"""Each method of cheats.py is refused, gains nothing, or is shown by its record."""
 
 from __future__ import annotations
 

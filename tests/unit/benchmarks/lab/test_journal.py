@@ -82,3 +82,11 @@ def test_an_answer_is_on_disk_at_once(path: Path):
     with Journal(path) as journal:
         journal.record("evaluate", "a", loss=1.5)
         assert path.read_text().count("\n") == 1, "a killed process loses no answer"
+
+
+def test_the_file_is_closed_at_the_end(path: Path):
+    with Journal(path) as journal:
+        journal.record("evaluate", "a", loss=1.5)
+    with pytest.raises((ValueError, AssertionError)):
+        journal.record("evaluate", "b", loss=1.5)
+    assert path.read_text().count("\n") == 1

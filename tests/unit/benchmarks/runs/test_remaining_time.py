@@ -93,7 +93,7 @@ def played(
 
 
 def planned_by(known: list[dict[str, Any]], records: list[dict[str, Any]]) -> Estimates:
-    """What ``estimate_runs`` plans for runs where ``known`` are published."""
+    """Plan runs as ``estimate_runs`` does where ``known`` are published."""
     paces = estimate._paces(known)
     planned: Estimates = []
     for record in records:
