@@ -84,8 +84,12 @@ def _record_problems(records: Mapping[Path, Record], published: Sequence[Record]
     for path, record in records.items():
         if paths[record["id"]] != path:
             yield Problem(path, "id", "a second record of the same run")
-    others = (record for record in published if record["id"] not in paths)
-    for id, lines in submission.find_unequal_allowances([*records.values(), *others]).items():
+    compared = [*records.values(), *(record for record in published if record["id"] not in paths)]
+    for id, line in submission.find_unequal_references(compared).items():
+        if id in paths:
+            field, _, text = line.partition(": ")
+            yield Problem(paths[id], field, text)
+    for id, lines in submission.find_unequal_allowances(compared).items():
         for line in lines if id in paths else ():
             field, _, text = line.partition(": ")
             yield Problem(paths[id], field, text)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import resource
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,13 +59,6 @@ def _running_children() -> float:
         except psutil.Error:
             continue  # it has just ended: its parent has its time now
     return seconds
-
-
-def end_children() -> None:
-    """Kill all running children of this process."""
-    for child in psutil.Process().children(recursive=True):
-        with suppress(psutil.Error):
-            child.kill()
 
 
 @dataclass(frozen=True)

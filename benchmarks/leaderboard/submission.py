@@ -17,6 +17,7 @@ from benchmarks.hardware import profiles
 from benchmarks.hardware.probe import ProbedGpu, ProbedMachine
 from benchmarks.options import IGNORED
 from benchmarks.records import integrity
+from benchmarks.records.canonical import canonical
 from benchmarks.records.record import Candidate, Figure, Latency, Record
 from benchmarks.records.runtime_latencies import StoredLatency
 from benchmarks.records.selection import P90_FROM
@@ -91,6 +92,30 @@ def find_unequal_allowances(records: Sequence[Record]) -> dict[str, list[str]]:
             for record in group if lines else ():
                 lines_of[record["id"]] = lines
     return lines_of
+
+
+def find_unequal_references(records: Sequence[Record]) -> dict[str, str]:
+    """Return record id -> a line for each record that was scored on other test files than its comparison.
+
+    One task, tier, settings and data have one digest of test files: the one that most of the records have.
+    """
+    digests: dict[str, dict[str, list[str]]] = {}
+    for record in records:
+        spec, digest = record["spec"], record.get("oversight", {}).get("references_sha256")
+        if digest:
+            data = canonical(dict(record["provenance"]["data"])).decode()
+            place = "/".join((spec["task"], spec["tier"], spec["settings_sha256"], data))
+            digests.setdefault(place, {}).setdefault(str(digest), []).append(record["id"])
+    lines: dict[str, str] = {}
+    for found in digests.values():
+        usual = max(found, key=lambda digest: (len(found[digest]), digest))
+        for digest in found:
+            for id in found[digest] if digest != usual else ():
+                lines[id] = (
+                    f"oversight.references_sha256: {digest[:12]}, the others of this comparison have"
+                    f" {usual[:12]}"
+                )
+    return lines
 
 
 def _number(value: float | None) -> str:

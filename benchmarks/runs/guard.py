@@ -13,6 +13,7 @@ import resource
 import signal
 import struct
 import sys
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -20,10 +21,9 @@ from multiprocessing.connection import Connection
 from types import FrameType
 from typing import TypedDict
 
-import psutil
-
 from benchmarks.runs import isolation, landlock
 from benchmarks.runs.isolation import View
+from benchmarks.runs.process_tree import descendants
 
 RELAYED = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
 """Signals that the guard passes on to the search."""
@@ -56,6 +56,7 @@ def guard(
         watch: called once no process will be forked any more, to start threads.
     """
     relay = _Relay()
+    isolation.adopt_orphans()  # of a keeper that the search has killed
     for means in attempts(view):
         pipes = _Pipes()
         keeper = os.fork()
@@ -71,6 +72,7 @@ def guard(
     _send(report, {"isolation": ",".join(means) or isolation.NONE})
     relay.to = keeper
     relay.wait()
+    _end_all()
     stated = pipes.read("ended", 4)
     status = struct.unpack("i", stated)[0] if len(stated) == 4 else int(signal.SIGKILL)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -212,17 +214,14 @@ def _run(run: Callable[[], None]) -> None:
 
 def _end_all() -> None:
     """Kill and reap every process that the search has left behind."""
-    while children := psutil.Process().children(recursive=True):
-        for child in children:
-            with suppress(psutil.Error):
-                child.kill()
-        while True:
-            try:
-                if os.waitpid(-1, os.WNOHANG)[0] == 0:
-                    break
-            except ChildProcessError:
-                break
-        psutil.wait_procs(children, 0.2)
+    while len(found := descendants(os.getpid())) > 1:
+        for pid in found[1:]:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        time.sleep(0.002)  # what had just been started is found in the next round
 
 
 def _end_like(status: int) -> None:

@@ -463,3 +463,16 @@ def test_a_ratio_may_stand_at_an_end_of_its_interval(end):
     latency[end] = latency["ratio"] * (1.01 if end == "ratio_low" else 0.99)
     (line,) = problems_of(integrity.seal(record), "candidates[0].latency.ratio")
     assert "is outside its own interval" in line
+
+
+def test_a_record_scored_on_other_test_files_than_the_rest_is_named():
+    def scored(method: str, digest: str):
+        work = {"cpu_seconds": 1.0, "threads": 2, "wall_seconds": 1.0}
+        oversight = {"isolation": "none", "sessions": 1, "work": work, "references_sha256": digest}
+        return fake(method, oversight=oversight)
+
+    records = [scored("hat", "a" * 64), scored("scratch", "a" * 64), scored("mos-layer", "b" * 64)]
+    records.append(fake("random-search"))
+    found = submission.find_unequal_references(records)
+    assert list(found) == [records[2]["id"]]
+    assert found[records[2]["id"]].startswith("oversight.references_sha256: bbbbbbbbbbbb, the others")
