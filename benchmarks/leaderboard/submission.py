@@ -107,10 +107,10 @@ def find_unequal_references(records: Sequence[Record]) -> dict[str, str]:
             place = "/".join((spec["task"], spec["tier"], spec["settings_sha256"], data))
             digests.setdefault(place, {}).setdefault(str(digest), []).append(record["id"])
     lines: dict[str, str] = {}
-    for found in digests.values():
-        usual = max(found, key=lambda digest: (len(found[digest]), digest))
-        for digest in found:
-            for id in found[digest] if digest != usual else ():
+    for ids_of in digests.values():
+        usual = max(ids_of, key=lambda digest: (len(ids_of[digest]), digest))
+        for digest in ids_of:
+            for id in ids_of[digest] if digest != usual else ():
                 lines[id] = (
                     f"oversight.references_sha256: {digest[:12]}, the others of this comparison have"
                     f" {usual[:12]}"
