@@ -214,8 +214,8 @@ def _run(run: Callable[[], None]) -> None:
 
 def _end_all() -> None:
     """Kill and reap every process that the search has left behind."""
-    while len(found := descendants(os.getpid())) > 1:
-        for pid in found[1:]:
+    while len(pids := descendants(os.getpid())) > 1:
+        for pid in pids[1:]:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
         with suppress(ChildProcessError):

@@ -79,7 +79,7 @@ def _readable(path: Path, hidden: frozenset[Path]) -> Iterator[Path]:
     """Yield the largest parts of a folder without anything hidden; links lead to other parts."""
     if path in hidden or path.is_symlink():
         return
-    if not any(path in one.parents for one in hidden):
+    if not any(path in folder.parents for folder in hidden):
         yield path
         return
     try:

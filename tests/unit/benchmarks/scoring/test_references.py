@@ -1,4 +1,4 @@
-"""What is scored is what was prepared: any other test files are refused."""
+"""Digest of the test files: any others than those that were prepared are refused."""
 
 from __future__ import annotations
 
