@@ -110,12 +110,15 @@ class Mixture(WeightSource):
         self.rows = {g: torch.tensor(rows, device=self.flat.device) for g, rows in self.router_rows.items()}
         super().precision(dtype)
 
-    def refresh(self) -> None:
-        super().refresh()
+    def changed(self) -> None:
+        super().changed()
         self._ready: tuple[Any, int] | None = None
 
     def home(self, name: str) -> Buffer:
         return self.mixed if name in self.mixed_shapes else self.compute
+
+    def buffers(self) -> list[int]:
+        return [*super().buffers(), self.mixed.data.data_ptr()]
 
     def parameter(self, name: str) -> Tensor:
         """Return a trained tensor as a leaf whose gradient adds up in ``flat.grad``."""
@@ -154,6 +157,9 @@ class Mixture(WeightSource):
     def prepare(self, architecture: Mapping[str, Any]) -> None:
         if self._ready == (architecture, self.version) and not torch.is_grad_enabled():
             return
+        if self.flat.is_cuda:
+            self.mix_on_gpu(architecture)
+            return
         self._graph = self.mix(architecture)
         with torch.no_grad():
             for group, names in self.groups.items():
@@ -167,8 +173,47 @@ class Mixture(WeightSource):
         start = self.start[f"{names[0]}.{part}"]
         return flat[start : start + len(names) * math.prod(shape)].view(len(names), *shape)
 
-    def collect(self) -> None:
-        super().collect()
+    def mix_on_gpu(self, architecture: Mapping[str, Any]) -> None:
+        """Mix what ``architecture`` uses; ``collect_computed`` takes the gradients."""
+        from supernet.gpu.mixing import mix
+
+        used = self.family.extents(architecture)
+        self._shares = self.route(architecture)
+        every = [used.get(f"{name}.weight", (0, 0)) for names in self.groups.values() for name in names]
+        rows = torch.tensor(every, dtype=torch.int32).to(self.flat.device, non_blocking=True)
+        self._extents = dict(
+            zip(self.groups, rows.split([len(x) for x in self.groups.values()]), strict=True)
+        )
+        with torch.no_grad():
+            for group, share in self._shares.items():
+                mix(self.experts_of(group), share, self._extents[group], self.stacks(group, self.mixed.data))
+        self._ready = (architecture, self.version)
+
+    def experts_of(self, group: str) -> tuple[Tensor, Tensor]:
+        """Return the expert weights ``[linears, m, rows, columns]`` and biases of a group."""
+        return self.parameter(f"experts.{group}.weight"), self.parameter(f"experts.{group}.bias")
+
+    def stacks(self, group: str, flat: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the weights and biases of a group's linears as views of a flat tensor like ``mixed``."""
+        return self.stack(flat, self.groups[group], "weight"), self.stack(flat, self.groups[group], "bias")
+
+    def collect_computed(self) -> None:
+        if self.flat.is_cuda:
+            from supernet.gpu.mixing import mix_gradients
+
+            with torch.no_grad():
+                grads = [
+                    mix_gradients(
+                        self.experts_of(group),
+                        share,
+                        self._extents[group],
+                        self.stacks(group, self.mixed.grad),
+                    )
+                    for group, share in self._shares.items()
+                ]
+            torch.autograd.backward([*self._shares.values()], grads)
+            self._shares, self._ready = {}, None
+            return
         stacks, grads = [], []
         for group, names in self.groups.items():
             for part, stack in zip(("weight", "bias"), self._graph[group], strict=True):

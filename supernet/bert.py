@@ -29,8 +29,11 @@ from torch import Tensor, nn
 from supernet.layers import (
     ElasticNorm,
     Shapes,
+    add_linear_norm,
     dropout,
+    embed_tokens,
     feed_forward_shapes,
+    linear_gelu,
     linear_shapes,
     norm_shapes,
     padding_bias,
@@ -39,6 +42,7 @@ from supernet.layers import (
 )
 from supernet.model_family import ModelFamily, Spec
 from supernet.space import Architecture, ArchitectureLike, SearchSpace
+from supernet.sublayers import SublayerModule, sublayer
 from supernet.weights import Init, Slot, spread
 
 PAD, UNK, CLS, SEP, MASK = range(5)
@@ -113,8 +117,10 @@ class EncoderPlan:
         return [stage for stage in self.stages if isinstance(stage, Bridge)]
 
 
-class Attention(nn.Module):
+class Attention(SublayerModule):
     """Multi-head self-attention with residual and layer norm: ``[B, T, width]`` to ``[B, T, width]``."""
+
+    settings = ("heads",)
 
     def __init__(self, op: Op, config: BertConfig) -> None:
         super().__init__()
@@ -130,15 +136,16 @@ class Attention(nn.Module):
         q, k, v = project(x, (self.q, self.k, self.v), self.training)
         return q, k, v
 
+    @sublayer()
     def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
         q, k, v = (split_heads(y, self.heads) for y in self.projections(x))
         p = self.config.attention_dropout if self.training else 0.0
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=p)
-        y = self.out(y.transpose(1, 2).flatten(2))
-        return self.norm(x + dropout(y, self.config.dropout, self.training))
+        y = y.transpose(1, 2).flatten(2)
+        return add_linear_norm(x, y, self.out, self.norm, self.config.dropout, self.training)
 
 
-class FeedForward(nn.Module):
+class FeedForward(SublayerModule):
     """Linear, GELU, linear, with residual and layer norm: ``[B, T, width]`` to ``[B, T, width]``."""
 
     def __init__(self, op: Op, config: BertConfig) -> None:
@@ -148,12 +155,13 @@ class FeedForward(nn.Module):
         self.norm = ElasticNorm(op.width, EPS)
         self.config = config
 
+    @sublayer()
     def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        y = self.fc2(F.gelu(self.fc1(x)))
-        return self.norm(x + dropout(y, self.config.dropout, self.training))
+        y = linear_gelu(x, self.fc1)
+        return add_linear_norm(x, y, self.fc2, self.norm, self.config.dropout, self.training)
 
 
-class Unit(nn.Module):
+class Unit(SublayerModule):
     """Depthwise convolution over time, pointwise linear, GELU, with residual and layer norm."""
 
     def __init__(self, op: Op, config: BertConfig) -> None:
@@ -163,6 +171,7 @@ class Unit(nn.Module):
         self.norm = ElasticNorm(op.width, EPS)
         self.config = config
 
+    @sublayer()
     def forward(self, x: Tensor, real: Tensor | None) -> Tensor:
         seen = x if real is None else x * real
         y = self.pointwise(self.depthwise(seen.transpose(1, 2)).transpose(1, 2))
@@ -189,7 +198,7 @@ OPERATIONS: dict[str, type[nn.Module]] = {
 }
 
 
-class Embedding(nn.Module):
+class Embedding(SublayerModule):
     """Word, position and segment embeddings, summed and normalised: ids ``[B, T]`` to ``[B, T, width]``."""
 
     def __init__(self, config: BertConfig, width: int) -> None:
@@ -200,13 +209,14 @@ class Embedding(nn.Module):
         self.norm = ElasticNorm(width, EPS)
         self.config = config
 
+    @sublayer()
     def forward(self, tokens: Tensor, segments: Tensor | None) -> Tensor:
         if tokens.shape[1] > self.config.max_positions:
             raise ValueError(f"{tokens.shape[1]} tokens: at most {self.config.max_positions} are embedded")
         kind = self.segment.weight[0] if segments is None else F.embedding(segments, self.segment.weight)
         # Of one segment, what a place adds is the same in every row: summed before it meets them.
         place = self.position.weight[: tokens.shape[1]] + kind
-        x = F.embedding(tokens, self.word.weight, PAD) + place
+        x = embed_tokens(tokens, self.word.weight, 1.0, PAD) + place
         return dropout(self.norm(x), self.config.dropout, self.training)
 
 
@@ -223,7 +233,7 @@ class Head(nn.Module):
         return F.linear(self.norm(F.gelu(self.dense(x))), words, self.bias)
 
 
-class Bert(nn.Module):
+class Bert(SublayerModule):
     """One sub-network, or the skeleton of all of them.
 
     Args:
@@ -259,9 +269,16 @@ class Bert(nn.Module):
         return self.embedding.word.weight.device
 
     def bridge(self, stage: Bridge, x: Tensor) -> Tensor:
-        """Apply a bridge; the product of its two linear layers is computed first, which pays off for wide
+        """Apply a bridge."""
+        if self.replayer is None:
+            return self.cross(x, *stage.names)
+        parts = [f"linears.{name}" for name in stage.names]
+        return self.replayer.run(Bert.cross, self, parts, (x, *stage.names))
+
+    def cross(self, x: Tensor, *names: str) -> Tensor:
+        """Apply one or two linear layers; the product of two is computed first, which pays off for wide
         batches."""
-        first, *rest = (self.linears[name] for name in stage.names)
+        first, *rest = (self.linears[name] for name in names)
         if not rest:
             return first(x)  # type: ignore[no-any-return]
         return F.linear(x, *product(first.weight, first.bias, rest[0].weight, rest[0].bias))

@@ -28,6 +28,79 @@ def dropout(x: Tensor, p: float, training: bool) -> Tensor:
     return F.dropout(x, p, True) if training and p > 0 else x
 
 
+def add_linear_norm(
+    x: Tensor, y: Tensor, linear: nn.Linear, norm: ElasticNorm, p: float, training: bool
+) -> Tensor:
+    """Return ``norm(x + dropout(linear(y)))``: the end of every post-LN sub-layer."""
+    if fused(x, linear):
+        from supernet.gpu.kernels import Linear, ResidualNorm
+
+        # The bias is added, and its gradient taken, by the kernel that passes over these rows anyway.
+        product = Linear.apply(y, linear.weight, None)  # type: ignore[no-untyped-call]
+        rate = p if training else 0.0
+        return ResidualNorm.apply(  # type: ignore[no-any-return, no-untyped-call]
+            x, product, linear.bias, norm.weight, norm.bias, rate, norm.eps
+        )
+    normed: Tensor = norm(x + dropout(linear(y), p, training))
+    return normed
+
+
+def apply_linear(x: Tensor, linear: nn.Linear) -> Tensor:
+    """Return ``linear(x)``."""
+    if fused(x, linear):
+        from supernet.gpu.kernels import Linear
+
+        return Linear.apply(x, linear.weight, linear.bias)  # type: ignore[no-any-return, no-untyped-call]
+    y: Tensor = linear(x)
+    return y
+
+
+def embed_tokens(tokens: Tensor, table: Tensor, scale: float, padding: int) -> Tensor:
+    """Return ``scale`` times the rows ``tokens`` of a table; the row ``padding`` gets no gradient."""
+    if table.is_cuda and torch.is_grad_enabled():
+        from supernet.gpu.kernels import Embedding
+
+        return Embedding.apply(tokens, table, scale, padding)  # type: ignore[no-any-return, no-untyped-call]
+    rows = F.embedding(tokens, table, padding)
+    return rows if scale == 1 else rows * scale
+
+
+def linear_relu(x: Tensor, linear: nn.Linear) -> Tensor:
+    """Return ``relu(linear(x))``."""
+    if fused(x, linear):
+        from supernet.gpu.kernels import LinearActivation
+
+        return LinearActivation.apply(  # type: ignore[no-any-return, no-untyped-call]
+            x, linear.weight, linear.bias, False
+        )
+    return F.relu(linear(x))
+
+
+def linear_gelu(x: Tensor, linear: nn.Linear) -> Tensor:
+    """Return ``gelu(linear(x))``."""
+    if fused(x, linear):
+        from supernet.gpu.kernels import LinearActivation
+
+        return LinearActivation.apply(  # type: ignore[no-any-return, no-untyped-call]
+            x, linear.weight, linear.bias, True
+        )
+    return F.gelu(linear(x))
+
+
+def fused(x: Tensor, linear: nn.Linear) -> bool:
+    """Return whether a fused kernel takes the place of ``linear`` and what follows it.
+
+    That is on a GPU, where gradients are needed; not if the layer's class computes something of its own.
+    """
+    return x.is_cuda and torch.is_grad_enabled() and type(linear) is nn.Linear
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, p: float, causal: bool = False) -> Tensor:
+    """Apply scaled dot-product attention, ``[B, H, T, h]`` in and ``[B, T, H * h]`` out."""
+    y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=p, is_causal=causal)
+    return y.transpose(1, 2).flatten(2)
+
+
 def project(x: Tensor, linears: Sequence[nn.Linear], training: bool) -> Sequence[Tensor]:
     """Apply linear layers of one input width to ``x`` ``[B, T, width]``: one ``[B, T, inner]`` each."""
     if not training:

@@ -24,15 +24,21 @@ from torch import Tensor, nn
 from supernet.layers import (
     ElasticNorm,
     Shapes,
+    add_linear_norm,
+    apply_linear,
     dropout,
+    embed_tokens,
     feed_forward_shapes,
+    linear_relu,
     linear_shapes,
     norm_shapes,
     padding_bias,
     split_heads,
 )
 from supernet.model_family import ModelFamily, Spec
+from supernet.packing import Packed, Padded
 from supernet.space import ArchitectureLike, SearchSpace
+from supernet.sublayers import SublayerModule, sublayer
 from supernet.weights import Init, Slot
 
 BOS, PAD, EOS, UNK = 0, 1, 2, 3
@@ -40,9 +46,6 @@ BOS, PAD, EOS, UNK = 0, 1, 2, 3
 
 SOURCES = {-1: 1, 1: 2, 2: 3}
 """HAT's code of a cross-attention source -> number of last encoder layers attended to."""
-
-LARGE = 6_000_000
-"""Elements of the queries from which masked attention on a GPU uses separate matrix products."""
 
 
 @dataclass(frozen=True)
@@ -73,40 +76,18 @@ class Seq2SeqConfig:
 class Memory:
     """Encoder output that the decoder attends to.
 
-    ``states``: outputs of the last up to three encoder layers, newest first, each ``[B, S, d]``. ``bias``:
-    additive mask ``[B, 1, 1, S]``, 0 or minus infinity.
+    ``states``: outputs of the last up to three encoder layers, newest first, each ``[B, S, d]`` or, packed,
+    ``[S, d]``. ``layout``: of the sentences.
     """
 
     states: list[Tensor]
-    bias: Tensor
-
-    def reach(self, layers: int) -> tuple[Tensor, Tensor]:
-        """Return the last ``layers`` encoder outputs, concatenated over time ``[B, layers * S, d]``, and
-        their mask."""
-        if layers == 1:
-            return self.states[0], self.bias
-        # A shallow encoder has fewer layers to offer than HAT's code may ask for.
-        states = self.states[:layers]
-        return torch.cat(states, dim=1), self.bias.repeat(1, 1, 1, len(states))
+    layout: Padded | Packed
 
 
-def attend(
-    q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, dropout: float, causal: bool = False
-) -> Tensor:
-    """Apply scaled dot-product attention, ``[B, H, T, h]`` in and ``[B, T, H * h]`` out."""
-    if bias is not None and q.is_cuda and q.requires_grad and q.numel() >= LARGE:
-        # Short sentences waste the tiles of the fused kernel that takes a mask: its backward pass
-        # needs up to twice the time of plain products (H200, 24 tokens). Small batches are bound by
-        # launches instead, of which this has more.
-        weights = (torch.matmul(q * q.shape[-1] ** -0.5, k.transpose(-1, -2)) + bias).softmax(-1)
-        y = torch.matmul(dropout(weights, dropout, True), v)
-    else:
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout, is_causal=causal)
-    return y.transpose(1, 2).flatten(2)
-
-
-class SelfAttention(nn.Module):
+class SelfAttention(SublayerModule):
     """Multi-head self-attention with one fused ``qkv`` projection (rows never sliced)."""
+
+    settings = ("heads",)
 
     def __init__(self, width: int, qkv_dim: int, heads: int) -> None:
         super().__init__()
@@ -115,19 +96,16 @@ class SelfAttention(nn.Module):
         self.heads = heads
         self.attention_dropout = 0.0
 
-    def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return queries, keys and values of ``[B, T, d]``, each ``[B, H, T, h]``."""
-        q, k, v = self.qkv(x).chunk(3, dim=-1)
-        return split_heads(q, self.heads), split_heads(k, self.heads), split_heads(v, self.heads)
-
-    def forward(self, x: Tensor, bias: Tensor | None = None, causal: bool = False) -> Tensor:
-        q, k, v = self.split(x)
-        p = self.attention_dropout if self.training else 0.0
-        return self.out(attend(q, k, v, bias, p, causal))
+    @property
+    def rate(self) -> float:
+        """Dropout rate of the attention weights now."""
+        return self.attention_dropout if self.training else 0.0
 
 
-class CrossAttention(nn.Module):
+class CrossAttention(SublayerModule):
     """Attention of the decoder over ``sources`` encoder layers (HAT's arbitrary attention)."""
+
+    settings = ("heads", "sources")
 
     def __init__(self, width: int, memory_width: int, qkv_dim: int, heads: int, sources: int) -> None:
         super().__init__()
@@ -138,19 +116,25 @@ class CrossAttention(nn.Module):
         self.sources = sources
         self.attention_dropout = 0.0
 
+    def reached(self, memory: Memory) -> list[Tensor]:
+        """Return the encoder states attended to; a shallow encoder has fewer than ``sources`` to offer."""
+        return memory.states[: self.sources]
+
     def remember(self, memory: Memory) -> tuple[Tensor, Tensor, Tensor]:
-        """Return keys and values ``[B, H, sources * S, h]`` of the encoder, and their mask."""
-        states, bias = memory.reach(self.sources)
-        k, v = self.kv(states).chunk(2, dim=-1)
+        """Return keys and values ``[B, H, sources * S, h]`` of a padded memory, and their mask."""
+        states = self.reached(memory)
+        k, v = self.kv(memory.layout.join(states)).chunk(2, dim=-1)
+        bias = memory.layout.bias_over(len(states))  # type: ignore[union-attr]
         return split_heads(k, self.heads), split_heads(v, self.heads), bias
 
-    def forward(self, x: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
-        p = self.attention_dropout if self.training else 0.0
-        return self.out(attend(split_heads(self.q(x), self.heads), k, v, bias, p))
+    @property
+    def rate(self) -> float:
+        """Dropout rate of the attention weights now."""
+        return self.attention_dropout if self.training else 0.0
 
 
-class FeedForward(nn.Module):
-    """Linear, ReLU, linear: ``[B, T, width]`` to ``[B, T, width]``."""
+class FeedForward(SublayerModule):
+    """The two linear layers of a feed-forward, with a ReLU between them."""
 
     def __init__(self, width: int, inner: int) -> None:
         super().__init__()
@@ -158,12 +142,15 @@ class FeedForward(nn.Module):
         self.fc2 = nn.Linear(inner, width)
         self.activation_dropout = 0.0
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(dropout(F.relu(self.fc1(x)), self.activation_dropout, self.training))
+    def hidden(self, x: Tensor) -> Tensor:
+        """Return what the second layer reads: ``[..., width]`` to ``[..., inner]``."""
+        return dropout(linear_relu(x, self.fc1), self.activation_dropout, self.training)
 
 
-class EncoderLayer(nn.Module):
+class EncoderLayer(SublayerModule):
     """Post-LN encoder layer."""
+
+    settings = ("attention_residual_dropout", "dropout")
 
     def __init__(self, width: int, inner: int, qkv_dim: int, heads: int) -> None:
         super().__init__()
@@ -173,15 +160,29 @@ class EncoderLayer(nn.Module):
         self.feed_forward_norm = ElasticNorm(width)
         self.attention_residual_dropout = self.dropout = 0.0
 
-    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
-        y = dropout(self.attention(x, bias), self.attention_residual_dropout, self.training)
-        x = self.attention_norm(x + y)
-        y = dropout(self.feed_forward(x), self.dropout, self.training)
-        return self.feed_forward_norm(x + y)
+    def forward(self, x: Tensor, layout: Padded | Packed) -> Tensor:
+        return self.feed(self.attend(x, layout))
+
+    @sublayer("attention", "attention_norm")
+    def attend(self, x: Tensor, layout: Padded | Packed) -> Tensor:
+        """Apply self-attention, residual and norm."""
+        a = self.attention
+        y = layout.within_source(*apply_linear(x, a.qkv).chunk(3, dim=-1), a.heads, a.rate)
+        return add_linear_norm(
+            x, y, a.out, self.attention_norm, self.attention_residual_dropout, self.training
+        )
+
+    @sublayer("feed_forward", "feed_forward_norm")
+    def feed(self, x: Tensor) -> Tensor:
+        """Apply feed-forward, residual and norm."""
+        f = self.feed_forward
+        return add_linear_norm(x, f.hidden(x), f.fc2, self.feed_forward_norm, self.dropout, self.training)
 
 
-class DecoderLayer(nn.Module):
+class DecoderLayer(SublayerModule):
     """Post-LN decoder layer: causal self-attention, cross-attention, feed-forward."""
+
+    settings = ("dropout",)
 
     def __init__(
         self,
@@ -203,14 +204,29 @@ class DecoderLayer(nn.Module):
         self.dropout = 0.0
 
     def forward(self, x: Tensor, memory: Memory) -> Tensor:
-        # Targets are padded on the right, so the causal mask alone keeps real tokens off padding.
-        y = dropout(self.attention(x, causal=True), self.dropout, self.training)
-        return self.rest(self.attention_norm(x + y), *self.cross.remember(memory))
+        x = self.attend(x, memory.layout)
+        return self.feed(self.attend_across(x, memory.layout, *self.cross.reached(memory)))
 
-    def rest(self, x: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
-        """Apply cross-attention and feed-forward, the same in training and in step-by-step decoding."""
-        x = self.cross_norm(x + dropout(self.cross(x, k, v, bias), self.dropout, self.training))
-        return self.feed_forward_norm(x + dropout(self.feed_forward(x), self.dropout, self.training))
+    @sublayer("attention", "attention_norm")
+    def attend(self, x: Tensor, layout: Padded | Packed) -> Tensor:
+        """Apply causal self-attention, residual and norm."""
+        a = self.attention
+        y = layout.within_target(*apply_linear(x, a.qkv).chunk(3, dim=-1), a.heads, a.rate)
+        return add_linear_norm(x, y, a.out, self.attention_norm, self.dropout, self.training)
+
+    @sublayer("cross", "cross_norm")
+    def attend_across(self, x: Tensor, layout: Padded | Packed, *states: Tensor) -> Tensor:
+        """Apply attention to encoder ``states``, residual and norm."""
+        a = self.cross
+        k, v = apply_linear(layout.join(states), a.kv).chunk(2, dim=-1)
+        y = layout.across(apply_linear(x, a.q), k, v, a.heads, a.rate, len(states))
+        return add_linear_norm(x, y, a.out, self.cross_norm, self.dropout, self.training)
+
+    @sublayer("feed_forward", "feed_forward_norm")
+    def feed(self, x: Tensor) -> Tensor:
+        """Apply feed-forward, residual and norm."""
+        f = self.feed_forward
+        return add_linear_norm(x, f.hidden(x), f.fc2, self.feed_forward_norm, self.dropout, self.training)
 
 
 def bound(layer: nn.Module, width: int | None = None) -> Callable[[Tensor], Tensor]:
@@ -299,7 +315,7 @@ class DecoderCache:
             layer.cross = (k[sentences], v[sentences], bias[sentences])
 
 
-class Transformer(nn.Module):
+class Transformer(SublayerModule):
     """One sub-network, or the skeleton of all of them.
 
     Args:
@@ -354,43 +370,73 @@ class Transformer(nn.Module):
         """Device of the network."""
         return self.positions.device
 
-    def embed(self, table: nn.Embedding, tokens: Tensor, width: int, start: int = 0) -> Tensor:
-        """Return scaled token embeddings plus positions: ``[B, T] -> [B, T, width]``."""
+    def embed(
+        self, table: nn.Embedding, tokens: Tensor, width: int, at: Tensor | None = None, start: int = 0
+    ) -> Tensor:
+        """Return scaled token embeddings plus positions: ``[B, T] -> [B, T, width]``.
+
+        Positions count from ``start``; those of packed tokens ``[N]`` are ``at``.
+        """
+        whole = table.weight.shape[1] == width
+        x = embed_tokens(tokens, table.weight if whole else table.weight[:, :width], math.sqrt(width), PAD)
+        if at is not None:
+            return x + F.embedding(at, self.positions[:, :width]).to(x.dtype)
         if start + tokens.shape[1] > self.config.max_positions:
             raise ValueError(
                 f"{start + tokens.shape[1]} tokens: at most {self.config.max_positions} are embedded"
             )
-        x = F.embedding(tokens, table.weight[:, :width], PAD) * math.sqrt(width)
         return x + self.positions[start : start + tokens.shape[1], :width].to(x.dtype)
 
-    def encode(self, source: Tensor) -> Memory:
-        """Encode ``[B, S]`` token ids, padded on the right."""
-        x = self.embed(self.source_embedding, source, self.encoder_width)
-        bias = padding_bias(source == PAD, x.dtype)
-        x = dropout(x, self.embedding_dropout[0], self.training)
+    @sublayer("source_embedding")
+    def embed_source(self, source: Tensor, at: Tensor | None) -> Tensor:
+        """Embed source tokens, with dropout; packed ones are ``at`` these positions."""
+        x = self.embed(self.source_embedding, source, self.encoder_width, at)
+        return dropout(x, self.embedding_dropout[0], self.training)
+
+    @sublayer("target_embedding")
+    def embed_target(self, target: Tensor, at: Tensor | None) -> Tensor:
+        """Embed target tokens, with dropout; packed ones are ``at`` these positions."""
+        x = self.embed(self.target_embedding, target, self.decoder_width, at)
+        return dropout(x, self.embedding_dropout[1], self.training)
+
+    def encode(self, source: Tensor, layout: Packed | None = None) -> Memory:
+        """Encode token ids: ``[B, S]``, padded on the right, or ``[S]``, packed."""
+        x = self.embed_source(source, layout.source_at if layout else None)
+        pairs = layout or Padded(padding_bias(source == PAD, x.dtype))
         states: list[Tensor] = []
         for layer in self.encoder[: self.encoder_depth]:
-            x = layer(x, bias)
+            x = layer(x, pairs)
             states.append(x)
-        return Memory(states[:-4:-1], bias)
+        return Memory(states[:-4:-1], pairs)
 
-    def forward(self, source: Tensor, target_in: Tensor, real: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        source: Tensor,
+        target_in: Tensor,
+        real: Tensor | int | None = None,
+        layout: Packed | None = None,
+    ) -> Tensor:
         """Return logits ``[B, T, V]`` of every next token given ``source`` ``[B, S]`` and ``target_in`` ``[B,
         T]``.
 
-        With ``real`` ``[N]``, indices into ``B * T``, return logits ``[N, V]`` of those positions alone.
+        With ``real`` ``[N]``, indices into ``B * T``, return logits ``[N, V]`` of those positions alone. With
+        ``layout``, both sides are packed, ``[S]`` and ``[T]``, and ``real`` is the number of positions from
+        the first on.
         """
-        memory = self.encode(source)
-        x = self.embed(self.target_embedding, target_in, self.decoder_width)
-        x = dropout(x, self.embedding_dropout[1], self.training)
+        memory = self.encode(source, layout)
+        x = self.embed_target(target_in, layout.target_at if layout else None)
         for layer in self.decoder[: self.decoder_depth]:
             x = layer(x, memory)
-        return self.logits(x if real is None else x.flatten(0, 1).index_select(0, real))
+        if isinstance(real, int):
+            x = x[:real]
+        elif real is not None:
+            x = x.flatten(0, 1).index_select(0, real)
+        return self.logits(x)
 
     def logits(self, x: Tensor) -> Tensor:
         """Apply the output layer: ``[..., d] -> [..., V]``."""
         if self.output is not None:
-            return self.output(x)
+            return apply_linear(x, self.output)
         return F.linear(x, self.target_embedding.weight[:, : self.decoder_width])
 
     def decoder_cache(self, memory: Memory, beam: int = 1) -> DecoderCache:
@@ -401,7 +447,7 @@ class Transformer(nn.Module):
 
     def step(self, tokens: Tensor, cache: DecoderCache) -> Tensor:
         """Return logits ``[N, V]`` after one more token a row, ``[N]``; the cache grows by one position."""
-        x = self.embed(self.target_embedding, tokens[:, None], self.decoder_width, cache.length)[:, 0]
+        x = self.embed(self.target_embedding, tokens[:, None], self.decoder_width, start=cache.length)[:, 0]
         if cache.output is None:
             cache.steps = [BoundLayer(layer) for layer in self.decoder[: self.decoder_depth]]
             cache.output = bound(self.output or self.target_embedding, self.decoder_width)

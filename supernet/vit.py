@@ -21,6 +21,7 @@ from supernet.layers import (
     Shapes,
     dropout,
     feed_forward_shapes,
+    linear_gelu,
     linear_shapes,
     norm_shapes,
     project,
@@ -28,6 +29,7 @@ from supernet.layers import (
 )
 from supernet.model_family import ModelFamily, Spec
 from supernet.space import ArchitectureLike, SearchSpace
+from supernet.sublayers import SublayerModule, sublayer
 from supernet.weights import Init, Slot
 
 EPS = 1e-6
@@ -53,8 +55,10 @@ class ViTShape:
     layers: tuple[tuple[int, int], ...]
 
 
-class Attention(nn.Module):
+class Attention(SublayerModule):
     """Multi-head self-attention of ``heads * head_dim`` channels over normed tokens ``[B, T, width]``."""
+
+    settings = ("heads",)
 
     def __init__(self, width: int, heads: int, head_dim: int) -> None:
         super().__init__()
@@ -83,10 +87,10 @@ class FeedForward(nn.Module):
         self.fc2 = nn.Linear(inner, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x)))  # type: ignore[no-any-return]
+        return self.fc2(linear_gelu(x, self.fc1))  # type: ignore[no-any-return]
 
 
-class Layer(nn.Module):
+class Layer(SublayerModule):
     """Pre-norm layer: attention and feed-forward, each behind a norm and with a residual."""
 
     def __init__(self, width: int, heads: int, inner: int, head_dim: int, dropout: float) -> None:
@@ -96,6 +100,7 @@ class Layer(nn.Module):
         self.ffn = FeedForward(width, inner)
         self.dropout = dropout
 
+    @sublayer()
     def forward(self, x: Tensor) -> Tensor:
         x = x + dropout(self.attention(self.attention_norm(x)), self.dropout, self.training)
         return x + dropout(self.ffn(self.ffn_norm(x)), self.dropout, self.training)

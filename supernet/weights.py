@@ -159,6 +159,8 @@ class WeightSource(nn.Module, ABC):
         self.plain_size = sum(sizes[:plain])
         self.master = Buffer(self.shapes, self.flat.detach(), self.flat.grad)
         self.version = 0
+        self.collected = False
+        """Whether ``flat.grad`` holds gradients of directly bound weights since the last update."""
         self.precision(torch.float32)
 
     def precision(self, dtype: torch.dtype) -> None:
@@ -172,10 +174,14 @@ class WeightSource(nn.Module, ABC):
         self.refresh()
 
     def refresh(self) -> None:
-        """Register a change of ``flat``; call it once per update."""
-        self.version += 1
+        """Take over a change of ``flat``; call it once per update."""
+        self.changed()
         if self.compute is not self.master:
             self.compute.data.copy_(self.master.data[: self.plain_size])
+
+    def changed(self) -> None:
+        """Register that ``flat`` and the compute copy of it have changed."""
+        self.version += 1
 
     def bind(self, architecture: ArchitectureLike) -> dict[str, Tensor]:
         """Return leaf tensors in the compute precision, by name, for one architecture.
@@ -196,11 +202,34 @@ class WeightSource(nn.Module, ABC):
         """Return the buffer that holds weight ``name``."""
         return self.compute
 
+    def buffers(self) -> list[int]:
+        """Return the addresses of the weights that ``bind`` returns parts of; ``precision`` changes them."""
+        return [self.compute.data.data_ptr()]
+
     def collect(self) -> None:
         """Fold the gradients of the last bound weights into ``flat.grad``."""
+        self.collect_computed()
         if self.compute is not self.master:
             self.flat.grad[: self.plain_size].add_(self.compute.grad)  # type: ignore[index]
             self.compute.grad.zero_()
+            self.collected = True
+
+    def collect_computed(self) -> None:
+        """Fold the gradients of weights that ``prepare`` computed into ``flat.grad``; there may be none."""
+
+    def collect_and_update(self, optimizer: torch.optim.AdamW) -> None:
+        """Do ``collect``, the optimiser's step, the clearing of gradients and ``refresh``, in one pass of a
+        GPU."""
+        from supernet.gpu.adamw import update
+
+        self.collect_computed()
+        if self.compute is self.master:
+            update(optimizer, self.flat, None, None)
+        else:
+            start = 0 if self.collected else self.plain_size
+            update(optimizer, self.flat, self.compute.data, self.compute.grad, start)
+        self.collected = False
+        self.changed()
 
     @abstractmethod
     def bake(self, architecture: ArchitectureLike) -> dict[str, Tensor]:

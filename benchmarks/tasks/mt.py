@@ -22,14 +22,12 @@ if TYPE_CHECKING:
     import torch
     from sentencepiece import SentencePieceProcessor
 
-    from supernet.data.sentence_pairs import PairBatch, PairData, TokenBatches
+    from supernet.data.sentence_pairs import AnyPairs, PairData, TokenBatches
     from supernet.seq2seq import Seq2SeqFamily
     from supernet.space import SearchSpace
 
 EVALUATION_TOKENS = {"cpu": 4096, "cuda": 16384}
-"""Padded tokens of a validation batch."""
-PADDING = {"cpu": 1, "cuda": 8}
-"""Lengths of training batches are padded to a multiple of this (8 suits tensor cores)."""
+"""Tokens of a validation batch, padding included."""
 DECODING_SENTENCES = {"cpu": 64, "cuda": 512}
 """Sentences decoded together."""
 
@@ -53,7 +51,7 @@ class TranslationScore(TypedDict):
     test_loss: float
 
 
-class MTTask(TieredTask[corpus.Corpus, "PairData", "PairBatch"]):
+class MTTask(TieredTask[corpus.Corpus, "PairData", "AnyPairs"]):
     """A translation task."""
 
     suite = "mt"
@@ -94,10 +92,12 @@ class MTTask(TieredTask[corpus.Corpus, "PairData", "PairBatch"]):
 
     def batches(self, pairs: PairData, max_tokens: int, seed: int, device: str) -> TokenBatches:
         """Return an endless stream of training batches, in an order that the seed determines."""
+        import torch
+
         from supernet.data.sentence_pairs import TokenBatches
 
-        multiple = PADDING[device]
-        return TokenBatches(pairs, max_tokens, seed, device=device, multiple=multiple)
+        packed = torch.device(device).type == "cuda"
+        return TokenBatches(pairs, max_tokens, seed, device=device, packed=packed)
 
     def evaluate(
         self, module: torch.nn.Module, pairs: PairData, device: str, precision: str = "fp32"
@@ -118,15 +118,17 @@ class MTTask(TieredTask[corpus.Corpus, "PairData", "PairBatch"]):
                 total += losses.sum(dtype=torch.float64)
         return Measurement(total.item() / sum(batch.tokens for batch in batches))
 
-    def evaluation_batches(self, pairs: PairData, share: float, device: str) -> list[PairBatch]:
+    def evaluation_batches(self, pairs: PairData, share: float, device: str) -> list[AnyPairs]:
         """Return all pairs in batches; ``validation_batches`` takes a share of the batches."""
         import torch
 
-        from supernet.data.sentence_pairs import validation_batches
+        from supernet.data.sentence_pairs import packed_batches, validation_batches
 
-        return validation_batches(pairs, EVALUATION_TOKENS[torch.device(device).type], device=device)
+        kind = torch.device(device).type
+        batches = packed_batches if kind == "cuda" else validation_batches
+        return [*batches(pairs, EVALUATION_TOKENS[kind], device=device)]
 
-    def validation_batches(self, pairs: PairData, device: str, share: float = 1.0) -> list[PairBatch]:
+    def validation_batches(self, pairs: PairData, device: str, share: float = 1.0) -> list[AnyPairs]:
         """Return the first ``share`` of all batches of pairs, at least one batch."""
         batches = super().validation_batches(pairs, device)
         return batches[: max(1, round(share * len(batches)))]

@@ -7,8 +7,9 @@ whichever network processes it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -40,6 +41,15 @@ class ImageBatch:
     def tensors(self) -> tuple[Tensor, ...]:
         """All tensors; every training batch of a stream has the same shapes."""
         return *self.inputs, self.labels
+
+    def with_tensors(self, tensors: Sequence[Tensor]) -> Self:
+        """Return this batch with other ``tensors``."""
+        texts = None if self.texts is None else tensors[1]
+        return replace(self, images=tensors[0], texts=texts, labels=tensors[-1])
+
+    def at(self, home: Self) -> Self:
+        """Return this batch, given that ``home`` holds its tensors."""
+        return replace(self, images=home.images, texts=home.texts, labels=home.labels)
 
 
 @dataclass(frozen=True, eq=False)

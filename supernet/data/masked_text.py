@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -50,9 +51,17 @@ class MaskedBatch:
         return self.shown, self.places
 
     @property
-    def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
-        """All tensors; every batch of a stream has the same shapes."""
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Tensors of the same shapes in every batch."""
         return self.shown, self.places, self.labels
+
+    def with_tensors(self, tensors: Sequence[Tensor]) -> Self:
+        """Return this batch with other ``tensors``."""
+        return replace(self, shown=tensors[0], places=tensors[1], labels=tensors[2])
+
+    def at(self, home: Self) -> Self:
+        """Return this batch, given that ``home`` holds its tensors."""
+        return replace(self, shown=home.shown, places=home.places, labels=home.labels)
 
 
 class PackedText:

@@ -16,7 +16,9 @@ class Batch(Protocol):
     """One training batch: ``model(*inputs)`` returns logits ``[N, V]`` for ``labels`` ``[N]``.
 
     ``tokens``: cost of one pass over it. ``prepaid``: passes charged when it was drawn; ``passes``: passes so
-    far. ``tensors``: all tensors if every batch of the stream has the same shapes, else None.
+    far. ``tensors``: the network's inputs if every batch of the stream has the same shapes, else None. Such a
+    batch also has ``with_tensors(tensors)``, a copy with other ones, and ``at(home)``, a copy with those of
+    another batch.
     """
 
     labels: Tensor
@@ -63,12 +65,20 @@ def token_loss(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
 
     The smoothing mass is spread over the whole vocabulary, the label included (fairseq's 0.8).
     """
+    if logits.is_cuda:
+        from supernet.gpu import kernels
+
+        return kernels.TokenLoss.apply(logits, labels, smoothing)  # type: ignore[no-any-return, no-untyped-call]
     return TokenLoss.apply(logits, labels, smoothing)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def soft_loss(logits: Tensor, teacher: Tensor) -> Tensor:
     """Return the summed cross-entropy in nats of ``[N, V]`` logits against the teacher's logits ``[N,
     V]``."""
+    if logits.is_cuda:
+        from supernet.gpu import kernels
+
+        return kernels.SoftLoss.apply(logits, teacher)  # type: ignore[no-any-return, no-untyped-call]
     return -(teacher.float().softmax(-1) * F.log_softmax(logits, -1, dtype=torch.float32)).sum()
 
 
@@ -113,7 +123,10 @@ class Labels:
         logits = model(*batch.inputs)
         if teacher_output is not None:
             return soft_loss(logits, teacher_output), teacher_output
-        return token_loss(logits, batch.labels, self.smoothing), logits.detach() if self.distill else None
+        # The next pass may overwrite the logits.
+        return token_loss(
+            logits, batch.labels, self.smoothing
+        ), logits.clone().detach() if self.distill else None
 
     def weight(self, batch: Batch) -> int:
         return len(batch.labels)

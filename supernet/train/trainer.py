@@ -6,20 +6,22 @@ run resumed from a checkpoint draws the same as an uninterrupted one.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from supernet.cuda_graphs import record_graph
 from supernet.elastic import SuperNet, copy_buffers
 from supernet.space import Architecture
 from supernet.train.objective import Batch, Labels, Objective
 from supernet.train.recipe import Recipe, Sampling
+
+if TYPE_CHECKING:
+    from supernet.gpu.sublayer_graphs import SublayerGraphs
 
 CHECK_EVERY = 50
 """Updates between checks of the loss; each check waits for the device."""
@@ -68,15 +70,13 @@ class Trainer:
         self.updates, self.snapshots, self.taken = 0, 0, 0
         self.flat = net.source.flat
         self.average: Tensor | None = None
-        self.recording: RecordedUpdate | None = None
+        self.graphs: SublayerGraphs | None = None
         self.optimizer = torch.optim.AdamW(
             [self.flat], lr=0.0, betas=recipe.betas, weight_decay=recipe.weight_decay, fused=True
         )
         device = self.flat.device.type
         self.scaler = torch.amp.GradScaler(device, enabled=recipe.precision == "fp16")
         self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-        plain = self.flat.is_cuda and self.world == 1 and not self.scaler.is_enabled()
-        self.alone = plain and net.space.size() == sampling.passes == 1
 
     def fit(
         self,
@@ -132,7 +132,7 @@ class Trainer:
         if self.average is not None:
             with torch.no_grad():
                 self.flat.copy_(self.average)
-        self.recording = None
+        self.graphs = None
         model.eval()
         self.net.precision("fp32")
         if checkpoint:
@@ -159,66 +159,59 @@ class Trainer:
 
         Weights are bound, and a mixture mixed, once per architecture; the loop over micro-batches is inside.
         """
-        torch.manual_seed(
-            int(np.random.SeedSequence([self.seed, self.updates, self.rank]).generate_state(1)[0])
-        )
+        seed = int(np.random.SeedSequence([self.seed, self.updates, self.rank]).generate_state(1)[0])
+        # torch.manual_seed takes a third of a millisecond, most of it for devices that are not there.
+        torch.default_generator.manual_seed(seed)
+        if self.flat.is_cuda:
+            torch.cuda.default_generators[self.flat.get_device()].manual_seed(seed)
         architectures = self.sampling.draw(self.net.space, np.random.default_rng([self.seed, self.updates]))
-        rate = self.recipe.rate(done)
-        if self.repeats(group):
-            loss = self.replay(architectures[0], group[0], rate)
-        else:
-            self.optimizer.param_groups[0]["lr"] = rate
-            loss = self.step(architectures, group, self.charge)
+        self.optimizer.param_groups[0]["lr"] = self.recipe.rate(done)
+        with self.replaying() if self.flat.is_cuda else nullcontext():
+            loss = self.step(architectures, group)
         self.updates += 1
         self.net.keep_batches(group)
         return loss
 
-    def repeats(self, group: list[Batch]) -> bool:
-        """Return whether every update launches the same kernels over the same shapes.
+    def replaying(self) -> AbstractContextManager[None]:
+        """Replay the network's sub-layers as CUDA graphs, which hold for one set of weight buffers."""
+        from supernet.gpu.sublayer_graphs import SublayerGraphs
 
-        That holds for one architecture trained by itself on one GPU.
-        """
-        return self.alone and len(group) == 1 and group[0].tensors is not None
+        buffers = self.net.source.buffers()
+        if self.graphs is None or self.graphs.buffers != buffers:
+            self.graphs = SublayerGraphs(self.net.model, self.flat.device, buffers)
+        return self.graphs.attached()
 
-    def replay(self, architecture: Architecture, batch: Batch, rate: float) -> Tensor:
-        """Run ``step`` over one batch as a CUDA graph, which is recorded at the first call."""
-        self.charge(batch, 1 + self.objective.teacher_cost)
-        if self.recording is None:
-            self.recording = RecordedUpdate(self, architecture, batch)
-        self.recording.load(batch, rate)
-        self.recording.run()
-        self.net.source.version += 1
-        return self.recording.loss
-
-    def step(
-        self,
-        architectures: Sequence[Architecture],
-        group: Sequence[Batch],
-        charge: Callable[[Batch, float], None] | None,
-    ) -> Tensor:
+    def step(self, architectures: Sequence[Architecture], group: Sequence[Batch]) -> Tensor:
         """Accumulate gradients of all architectures over all micro-batches, and take the optimiser step."""
         source = self.net.source
         weight = sum(self.objective.weight(batch) for batch in group)
         total = torch.zeros((), device=self.flat.device)
         teacher_outputs: list[Any] = [None] * len(group)
+        # Nothing comes between the last gradient and the update.
+        one_pass = self.flat.is_cuda and self.world == 1 and not self.recipe.clip_norm
+        one_pass = one_pass and not self.scaler.is_enabled()
         for architecture in architectures:
             model = self.net.activate(architecture)
             for j, batch in enumerate(group):
-                if charge:
-                    charge(batch, 1 if teacher_outputs[j] is not None else 1 + self.objective.teacher_cost)
-                loss, teacher_outputs[j] = self.objective(model, batch, teacher_outputs[j])
+                self.charge(batch, 1 if teacher_outputs[j] is not None else 1 + self.objective.teacher_cost)
+                placed = self.graphs.begin(batch) if self.graphs else batch
+                loss, teacher_outputs[j] = self.objective(model, placed, teacher_outputs[j])
                 self.scaler.scale(loss / (weight * len(architectures))).backward()
                 total += loss.detach()
-            source.collect()
-        if self.world > 1:
-            self.reduce(weight)
-        if self.recipe.clip_norm:
-            self.scaler.unscale_(self.optimizer)
-            torch.nn.utils.clip_grad_norm_([self.flat], self.recipe.clip_norm)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.flat.grad.zero_()  # type: ignore[union-attr]
-        source.refresh()
+            if not (one_pass and architecture is architectures[-1]):
+                source.collect()
+        if one_pass:
+            source.collect_and_update(self.optimizer)
+        else:
+            if self.world > 1:
+                self.reduce(weight)
+            if self.recipe.clip_norm:
+                self.scaler.unscale_(self.optimizer)
+                torch.nn.utils.clip_grad_norm_([self.flat], self.recipe.clip_norm)
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            self.flat.grad.zero_()  # type: ignore[union-attr]
+            source.refresh()
         return total / (weight * len(architectures))
 
     def charge(self, batch: Batch, passes: float) -> None:
@@ -290,38 +283,3 @@ class Trainer:
             ]
         copy_buffers(state["buffers"], self.net.model)
         self.net.source.refresh()
-
-
-class RecordedUpdate:
-    """One update of one architecture as a CUDA graph.
-
-    Args:
-        trainer: its optimiser keeps the learning rate on the device from now on.
-        architecture: the only one.
-        batch: of the shapes that all batches have.
-    """
-
-    def __init__(self, trainer: Trainer, architecture: Architecture, batch: Batch) -> None:
-        self.batch = copy.copy(batch)
-        tensors = {k: v.clone() for k, v in vars(batch).items() if isinstance(v, Tensor)}
-        vars(self.batch).update(tensors)
-        self.loss = torch.zeros((), device=trainer.flat.device)
-        self.rate = torch.zeros((), device=trainer.flat.device)
-        optimizer = trainer.optimizer
-        optimizer.param_groups[0].update(lr=self.rate, capturable=True)
-
-        def step() -> None:
-            self.loss.copy_(trainer.step([architecture], [self.batch], None))
-
-        def changed() -> list[Tensor]:
-            moments = optimizer.state.get(trainer.flat, {}).values()
-            return [trainer.flat.detach(), *moments, *trainer.net.model.buffers()]
-
-        self.run = record_graph(step, changed)
-        trainer.net.source.refresh()
-
-    def load(self, batch: Batch, rate: float) -> None:
-        """Copy a batch and the learning rate to the addresses from which ``run`` reads them."""
-        for mine, new in zip(self.batch.tensors or (), batch.tensors or (), strict=True):
-            mine.copy_(new)
-        self.rate.fill_(rate)

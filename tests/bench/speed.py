@@ -83,18 +83,18 @@ def main() -> None:
     if device.type == "cuda":
         space, config, data = "hat-space1", Seq2SeqConfig(8848, 6632, "none"), pairs(160_000, 20, 0.6, 6632)
         cases = [("bf16", "", 4000), ("bf16", "", 32000), ("fp32", "", 32000)]
-        multiple, mixes = 8, [("bf16", 4000), ("bf16", 32000)]
+        packed, mixes = True, [("bf16", 4000), ("bf16", 32000)]
     else:
         space, config, data = "multi30k-xs", Seq2SeqConfig(8000, 8000, "all"), pairs(4000, 14, 0.35, 8000)
         cases = [("fp32", "", 4096), ("bf16", "", 4096)]
-        multiple, mixes = 1, [("fp32", 4096)]
+        packed, mixes = False, [("fp32", 4096)]
     family = Seq2SeqFamily(get_space(space), config)
     notes = Notes(device)
 
     for precision, _, tokens in cases:
         rate = rates(device, precision)
         predicted, binds = predicted_seconds(family, data, tokens, rate, 2 if precision != "fp32" else 4)
-        stream = iter(TokenBatches(data, tokens, 0, device=device, multiple=multiple))
+        stream = iter(TokenBatches(data, tokens, 0, device=device, packed=packed))
         steps = trainer(family, SharedSlices, SinglePath(), Recipe(precision=precision), device)
         cold, _ = throughput(steps, stream, device, args.seconds)
         throughput(steps, stream, device, WARM_UP[device.type])
@@ -131,7 +131,7 @@ def main() -> None:
         arms = {
             name: (
                 trainer(family, source, Sandwich(), Recipe(precision=precision), device),
-                iter(TokenBatches(data, tokens, 0, device=device, multiple=multiple)),
+                iter(TokenBatches(data, tokens, 0, device=device, packed=packed)),
             )
             for name, source in sources.items()
         }

@@ -35,6 +35,7 @@ from transformers.modeling_outputs import (
 
 from supernet import seq2seq
 from supernet.families import from_spec
+from supernet.packing import Padded
 from supernet.seq2seq import Memory, position_table
 
 
@@ -281,7 +282,7 @@ class SupernetForSeq2SeqLM(SupernetModel, GenerationMixin):
         bias = torch.zeros(states.shape[:2], dtype=states.dtype, device=states.device)
         if attention_mask is not None:
             bias = bias.masked_fill(attention_mask == 0, float("-inf"))
-        memory = Memory(list(states.split(net.encoder_width, -1)), bias[:, None, None, :])
+        memory = Memory(list(states.split(net.encoder_width, -1)), Padded(bias[:, None, None, :]))
         x = net.embed(net.target_embedding, decoder_input_ids, net.decoder_width)
         for layer in net.decoder:
             x = layer(x, memory)

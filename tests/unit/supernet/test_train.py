@@ -123,7 +123,7 @@ def test_accumulated_micro_batches_are_one_large_batch() -> None:
     data = words()
     groups = [np.arange(0, 8), np.arange(8, 16)]
     flats = []
-    for batches in (data.collate(groups, "cpu", 12), data.collate([np.concatenate(groups)], "cpu", 12)):
+    for batches in (data.collate(groups, "cpu"), data.collate([np.concatenate(groups)], "cpu")):
         fam = family(dropout=0.0, attention_dropout=0.0)
         net = SuperNet(fam, SharedSlices(fam, torch.Generator().manual_seed(0)))
         trainer = Trainer(net, Recipe(learning_rate=1e-3), Sandwich(), 0)
@@ -248,7 +248,7 @@ def test_batches_hold_every_pair_once_and_keep_to_the_size() -> None:
     data = words(200)
     groups = data.plan(64, np.random.default_rng(0))
     assert sorted(np.concatenate(groups).tolist()) == list(range(200))
-    for batch in data.collate(groups, "cpu", 1):
+    for batch in data.collate(groups, "cpu"):
         assert batch.source.numel() <= 64 and batch.target_out.numel() <= 64
         assert int((batch.target_out != 1).sum()) == batch.tokens
         assert torch.equal(

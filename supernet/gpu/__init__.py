@@ -1,0 +1,1 @@
+"""Fast training on CUDA devices: fused Triton kernels and CUDA graphs of sub-layers. CPUs need none of it."""

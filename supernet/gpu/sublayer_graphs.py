@@ -1,0 +1,262 @@
+"""Sub-layers as pairs of CUDA graphs: random architectures train without launching kernels one by one.
+
+A space of 10^15 architectures has a few thousand *variants* of sub-layers: one method at one place of the
+network with one set of weight slices. Each variant's forward and backward pass is captured when first needed
+and replayed from then on, in any order.
+
+All addresses stay the same: weights are leading parts of one buffer (``supernet.weights``), a batch is copied
+to the place of the first one of its shapes, and the output of the n-th sub-layer of a pass lies in a buffer
+of that place and shape, with its gradient. Variants of one place share memory, since only one of them is
+alive at a time; all backward passes share theirs, since they follow one another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from supernet.sublayers import SublayerModule
+
+LIMIT = 4096
+"""Variants kept; beyond, the least recently used one is captured again when next needed."""
+
+
+@dataclass(eq=False)
+class Boundary:
+    """Tensor between two sub-layers and its gradient, both at fixed addresses."""
+
+    data: Tensor
+    grad: Tensor
+
+
+class SublayerGraphs:
+    """Runner of the sub-layers of one network in training.
+
+    Args:
+        model: the network, of which parts are :class:`supernet.sublayers.SublayerModule`.
+        device: of all tensors.
+        buffers: addresses of the weight buffers for which the graphs hold.
+    """
+
+    def __init__(self, model: nn.Module, device: torch.device, buffers: Sequence[int]) -> None:
+        self.owners = [module for module in model.modules() if isinstance(module, SublayerModule)]
+        self.buffers = buffers
+        self.place = 0
+        self.claimed: set[int] = set()
+        self.replaying = False
+        self.variants: dict[tuple[Any, ...], Variant] = {}
+        self.homes: dict[tuple[torch.Size, ...], Any] = {}
+        self.boundaries: dict[tuple[int, torch.Size], Boundary] = {}
+        self.by_address: dict[int, Boundary] = {}
+        # A pool outlives the graphs that use it, of which there may be none for a while; and each graph holds
+        # its pool, which must go after it.
+        self.pools: list[torch.cuda.MemPool] = []
+        self.scratch = torch.cuda.MemPool()
+        self.stream = torch.cuda.Stream(device)
+        self.sites: dict[tuple[Any, ...], Sites] = {}
+        self.anchor = torch.zeros((), device=device, requires_grad=True)
+        self.generator = torch.cuda.default_generators[self.stream.device_index]
+
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        """Run the network's sub-layers here while this lasts."""
+        try:
+            for owner in self.owners:
+                owner.__dict__["replayer"] = self
+            yield
+        finally:
+            for owner in self.owners:
+                owner.__dict__["replayer"] = None
+
+    def begin(self, batch: Any) -> Any:
+        """Begin a pass over ``batch``; return it with its tensors at the addresses that graphs read.
+
+        Batches whose shapes change from one to the next come back as they are, and run without graphs.
+        """
+        self.place = 0
+        self.claimed.clear()
+        tensors = batch.tensors
+        self.replaying = tensors is not None
+        if not self.replaying:
+            return batch
+        shapes = tuple(tensor.shape for tensor in tensors)
+        home = self.homes.get(shapes)
+        if home is None:
+            home = self.homes[shapes] = batch.with_tensors([tensor.clone() for tensor in tensors])
+        else:
+            torch._foreach_copy_(list(home.tensors), list(tensors))
+        return batch.at(home)
+
+    def run(
+        self, function: Callable[..., Tensor], owner: nn.Module, parts: Sequence[str], inputs: Sequence[Any]
+    ) -> Tensor:
+        """Return ``function(owner, *inputs)``; tensors that need no gradient must keep their addresses."""
+        if not self.replaying or not owner.training or not torch.is_grad_enabled():
+            return function(owner, *inputs)
+        name = id(owner), function.__name__, *parts
+        sites = self.sites.get(name)
+        if sites is None:
+            sites = self.sites[name] = Sites(owner, parts)
+        place, self.place = self.place, self.place + 1
+        flowing = [x for x in inputs if isinstance(x, Tensor) and x.requires_grad]
+        # The first reader of a boundary may leave its gradient there; others' are added to it.
+        first = bool(flowing) and flowing[0].data_ptr() not in self.claimed
+        if first:
+            self.claimed.add(flowing[0].data_ptr())
+        weights = sites.weights()
+        key = (
+            place,
+            first,
+            *name,
+            *map(id, weights),
+            *sites.settings(),
+            *((x.data_ptr(), x.shape) if isinstance(x, Tensor) else named(x) for x in inputs),
+        )
+        variant = self.variants.pop(key, None)
+        if variant is None:
+            variant = Variant(self, place, function, owner, weights, inputs, first)
+            if len(self.variants) >= LIMIT:
+                self.variants.pop(next(iter(self.variants)))
+        self.variants[key] = variant
+        output: Tensor = Replay.apply(variant, self.anchor, *flowing)  # type: ignore[no-untyped-call]
+        return output
+
+    def boundary(self, place: int, like: Tensor) -> Boundary:
+        """Return the tensor after the sub-layer at ``place`` for outputs of this shape."""
+        key = place, like.shape
+        boundary = self.boundaries.get(key)
+        if boundary is None:
+            data, grad = (torch.zeros_like(like, memory_format=torch.contiguous_format) for _ in range(2))
+            boundary = self.boundaries[key] = self.by_address[data.data_ptr()] = Boundary(data, grad)
+        return boundary
+
+    def pool(self, place: int) -> torch.cuda.MemPool:
+        """Return the memory pool of the forward passes at ``place``."""
+        while len(self.pools) <= place:
+            self.pools.append(torch.cuda.MemPool())
+        return self.pools[place]
+
+
+def named(x: Any) -> Any:
+    """Return what tells an input that is no tensor from others: its value, or which object it is."""
+    return x if x is None or isinstance(x, str | int | float) else id(x)
+
+
+class Sites:
+    """Places of the weights and settings that one method of a module depends on.
+
+    A supernet binds weights anew for each architecture, so they are looked up at every call.
+    """
+
+    def __init__(self, owner: nn.Module, parts: Sequence[str]) -> None:
+        roots = [owner.get_submodule(part) for part in parts] if parts else [owner]
+        modules = [module for root in roots for module in root.modules()]
+        self.slots = [(m._parameters, name) for m in modules for name in m._parameters]
+        holders = [m for m in dict.fromkeys([owner, *modules]) if isinstance(m, SublayerModule)]
+        self.attributes = [(m, name) for m in holders for name in m.settings]
+
+    def weights(self) -> list[Tensor]:
+        """Return the weights that are bound now."""
+        return [w for parameters, name in self.slots if (w := parameters[name]) is not None]
+
+    def settings(self) -> Iterator[Any]:
+        """Return the settings that hold now."""
+        return (getattr(module, name) for module, name in self.attributes)
+
+
+class Variant:
+    """Forward and backward graphs of one sub-layer with one set of weights and settings."""
+
+    def __init__(
+        self,
+        graphs: SublayerGraphs,
+        place: int,
+        function: Callable[..., Tensor],
+        owner: nn.Module,
+        weights: Sequence[Tensor],
+        inputs: Sequence[Any],
+        first: bool,
+    ) -> None:
+        self.held = inputs
+        """Keeps the addresses in use that the key of this variant names."""
+        self.inputs: list[Tensor] = []
+        self.flows: list[Tensor] = []
+        arguments = list(inputs)
+        for i, x in enumerate(inputs):
+            if not isinstance(x, Tensor) or not x.requires_grad:
+                continue
+            boundary = graphs.by_address.get(x.data_ptr())
+            home = x.detach() if boundary else x.detach().clone()
+            in_place = boundary is not None and first and not self.inputs
+            self.flows.append(boundary.grad if boundary and in_place else torch.zeros_like(home))
+            self.inputs.append(home)
+            arguments[i] = home.detach().requires_grad_()
+        leaves = [x for x in arguments if isinstance(x, Tensor) and x.requires_grad]
+        trained = [w for w in weights if w.requires_grad]
+        sinks = [w.grad for w in trained]
+
+        def backward(output: Tensor, flow: Tensor) -> None:
+            gradients = torch.autograd.grad(output, leaves + trained, flow, allow_unused=True)
+            with torch.no_grad():
+                for sink, gradient in zip(self.flows, gradients, strict=False):
+                    sink.copy_(gradient) if gradient is not None else sink.zero_()
+                used = [(s, g) for s, g in zip(sinks, gradients[len(leaves) :], strict=True) if g is not None]
+                if used:
+                    torch._foreach_add_([s for s, _ in used], [g for _, g in used])  # type: ignore[arg-type]
+
+        offset = graphs.generator.get_offset()
+        current = torch.cuda.current_stream()
+        graphs.stream.wait_stream(current)
+        with torch.cuda.stream(graphs.stream), torch.enable_grad():
+            # A first run outside of capture compiles kernels and makes libraries allocate what they keep.
+            tried = function(owner, *arguments)
+            torch.autograd.grad(tried, leaves + trained, torch.zeros_like(tried), allow_unused=True)
+            self.output = graphs.boundary(place, tried)
+            del tried
+            graphs.stream.synchronize()
+            self.forward_graph, self.backward_graph = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
+            self.memory = graphs.pool(place), graphs.scratch
+            self.forward_graph.capture_begin(self.memory[0].id, capture_error_mode="thread_local")
+            output = function(owner, *arguments)
+            with torch.no_grad():
+                self.output.data.copy_(output)
+            self.forward_graph.capture_end()
+            self.backward_graph.capture_begin(self.memory[1].id, capture_error_mode="thread_local")
+            backward(output, self.output.grad)
+            self.backward_graph.capture_end()
+        current.wait_stream(graphs.stream)
+        # The next draws are those that would follow without a capture.
+        graphs.generator.set_offset(offset)
+
+    def forward(self, inputs: Sequence[Tensor]) -> Tensor:
+        """Replay the forward pass; the output stays valid until the next pass comes to its place."""
+        for home, x in zip(self.inputs, inputs, strict=True):
+            if home.data_ptr() != x.data_ptr():
+                home.copy_(x)
+        self.forward_graph.replay()
+        return self.output.data.detach()
+
+    def backward(self, flow: Tensor) -> list[Tensor]:
+        """Replay the backward pass: add to the gradients of weights, return those of the inputs."""
+        if flow.data_ptr() != self.output.grad.data_ptr():
+            self.output.grad.copy_(flow)
+        self.backward_graph.replay()
+        return [tensor.detach() for tensor in self.flows]
+
+
+class Replay(torch.autograd.Function):
+    """Replay of a variant as one step of automatic differentiation."""
+
+    @staticmethod
+    def forward(ctx: Any, variant: Variant, anchor: Tensor, *inputs: Tensor) -> Tensor:
+        ctx.variant = variant
+        return variant.forward(inputs)
+
+    @staticmethod
+    def backward(ctx: Any, *flows: Tensor) -> tuple[Tensor | None, ...]:
+        return None, None, *ctx.variant.backward(flows[0])
