@@ -17,6 +17,8 @@ import torch
 from supernet.elastic import PRECISIONS, SuperNet
 from supernet.train import Recipe, Sampling, Trainer
 
+TOGETHER = {"cuda": 16, "cpu": 4}
+"""Updates between two waits for the device; training waits for a GPU every 50."""
 ROUNDS = 7
 """Seconds of the arms of a comparison, one after the other."""
 
@@ -87,8 +89,9 @@ def throughput(
     """Tokens a second (each counted once an update) and seconds an update."""
     settle(device)
     start, tokens, updates = time.perf_counter(), 0, 0
+    together = TOGETHER[device.type]
     while time.perf_counter() - start < seconds or updates < 4:
-        for _ in range(4):
+        for _ in range(together):
             batch = next(stream)
             steps.update([batch], 0.5)
             tokens += batch.tokens
