@@ -25,6 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from supernet.allocator import to_device
 from supernet.weights import Buffer, Init, Slot, WeightSource
 
 
@@ -128,7 +129,7 @@ class Mixture(WeightSource):
         """Mixing coefficients ``[linears, rows or 1, experts]`` of every group; they sum to one."""
         space = self.family.space
         code = space.encode(space.largest() if self.constant else architecture, self.encoding)
-        phi = torch.as_tensor(code, dtype=torch.float32).to(self.flat.device)
+        phi = to_device(torch.as_tensor(code, dtype=torch.float32), self.flat.device)
         hidden = F.relu(self.parameter("router.in.weight") @ phi + self.parameter("router.in.bias"))
         if not self.neuron_wise:
             logits = torch.einsum("rkh,rh->rk", self.parameter("router.out.weight"), hidden)
@@ -180,7 +181,7 @@ class Mixture(WeightSource):
         used = self.family.extents(architecture)
         self._shares = self.route(architecture)
         every = [used.get(f"{name}.weight", (0, 0)) for names in self.groups.values() for name in names]
-        rows = torch.tensor(every, dtype=torch.int32).to(self.flat.device, non_blocking=True)
+        rows = to_device(torch.tensor(every, dtype=torch.int32), self.flat.device)
         self._extents = dict(
             zip(self.groups, rows.split([len(x) for x in self.groups.values()]), strict=True)
         )

@@ -1,9 +1,12 @@
-"""Memory allocator settings of this process."""
+"""Memory of this process: allocator settings, and copies to a device."""
 
 from __future__ import annotations
 
 import ctypes
 import sys
+
+import torch
+from torch import Tensor
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 """Parameters of ``mallopt`` in the GNU C library."""
@@ -25,3 +28,10 @@ def keep_freed() -> bool:
     if mallopt is None:
         return False
     return bool(mallopt(M_MMAP_MAX, 0) and mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
+
+
+def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """Copy to ``device`` without waiting for what it has yet to do."""
+    if torch.device(device).type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)

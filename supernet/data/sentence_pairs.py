@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from supernet.allocator import to_device
 from supernet.packing import Packed
 
 PAD, EOS = 1, 2
@@ -380,13 +381,6 @@ def pack_side(
         shifted[i, :used] = EOS
         shifted[i, :used][np.flatnonzero(real) + 1] = ids
     return PackedSide(tokens, shifted, at, span, ends)
-
-
-def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
-    """Copy to ``device`` without waiting for it."""
-    if torch.device(device).type == "cuda":
-        tensor = tensor.pin_memory()
-    return tensor.to(device, non_blocking=True)
 
 
 def flatten(sentences: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

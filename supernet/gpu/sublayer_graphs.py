@@ -12,6 +12,7 @@ alive at a time; all backward passes share theirs, since they follow one another
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -53,11 +54,9 @@ class SublayerGraphs:
         self.homes: dict[tuple[torch.Size, ...], Any] = {}
         self.boundaries: dict[tuple[int, torch.Size], Boundary] = {}
         self.by_address: dict[int, Boundary] = {}
-        # A pool outlives the graphs that use it, of which there may be none for a while; and each graph holds
-        # its pool, which must go after it.
-        self.pools: list[torch.cuda.MemPool] = []
-        self.scratch = torch.cuda.MemPool()
+        self.pools: list[Pool] = []
         self.stream = torch.cuda.Stream(device)
+        self.scratch = Pool(self.stream)
         self.sites: dict[tuple[Any, ...], Sites] = {}
         self.anchor = torch.zeros((), device=device, requires_grad=True)
         self.generator = torch.cuda.default_generators[self.stream.device_index]
@@ -135,11 +134,35 @@ class SublayerGraphs:
             boundary = self.boundaries[key] = self.by_address[data.data_ptr()] = Boundary(data, grad)
         return boundary
 
-    def pool(self, place: int) -> torch.cuda.MemPool:
+    def pool(self, place: int) -> Pool:
         """Return the memory pool of the forward passes at ``place``."""
         while len(self.pools) <= place:
-            self.pools.append(torch.cuda.MemPool())
+            self.pools.append(Pool(self.stream))
         return self.pools[place]
+
+
+class Pool:
+    """Memory that graphs share; a small graph of its own keeps it while there is no other."""
+
+    def __init__(self, stream: torch.cuda.Stream) -> None:
+        self.handle, self.keeper = torch.cuda.graph_pool_handle(), torch.cuda.CUDAGraph()
+        stream.synchronize()
+        with torch.cuda.stream(stream), capturing(self.keeper, self):
+            torch.zeros(1, device=stream.device)
+
+
+@contextmanager
+def capturing(graph: torch.cuda.CUDAGraph, pool: Pool) -> Iterator[None]:
+    """Capture the current stream's work as ``graph``, with memory of ``pool``."""
+    collecting = gc.isenabled()
+    gc.disable()  # it may free a graph, which is an error during a capture
+    graph.capture_begin(pool.handle, capture_error_mode="thread_local")
+    try:
+        yield
+    finally:
+        graph.capture_end()
+        if collecting:
+            gc.enable()
 
 
 def named(x: Any) -> Any:
@@ -182,7 +205,7 @@ class Variant:
         inputs: Sequence[Any],
         first: bool,
     ) -> None:
-        self.held = inputs
+        self.held = [x.detach() if isinstance(x, Tensor) else x for x in inputs]
         """Keeps the addresses in use that the key of this variant names."""
         self.inputs: list[Tensor] = []
         self.flows: list[Tensor] = []
@@ -220,15 +243,12 @@ class Variant:
             del tried
             graphs.stream.synchronize()
             self.forward_graph, self.backward_graph = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
-            self.memory = graphs.pool(place), graphs.scratch
-            self.forward_graph.capture_begin(self.memory[0].id, capture_error_mode="thread_local")
-            output = function(owner, *arguments)
-            with torch.no_grad():
-                self.output.data.copy_(output)
-            self.forward_graph.capture_end()
-            self.backward_graph.capture_begin(self.memory[1].id, capture_error_mode="thread_local")
-            backward(output, self.output.grad)
-            self.backward_graph.capture_end()
+            with capturing(self.forward_graph, graphs.pool(place)):
+                output = function(owner, *arguments)
+                with torch.no_grad():
+                    self.output.data.copy_(output)
+            with capturing(self.backward_graph, graphs.scratch):
+                backward(output, self.output.grad)
         current.wait_stream(graphs.stream)
         # The next draws are those that would follow without a capture.
         graphs.generator.set_offset(offset)

@@ -134,6 +134,8 @@ class Notes:
     """The lines of a bench, printed as they come."""
 
     device: torch.device
+    path: Path | None = None
+    """Rewritten with every line, so that a run that is cut short leaves what it measured."""
     lines: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, **line: Any) -> None:
@@ -143,6 +145,8 @@ class Notes:
             " ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in line.items()),
             flush=True,
         )
+        if self.path:
+            self.write(self.path)
 
     def write(self, path: Path) -> None:
         """All lines, with what they were measured on."""
