@@ -45,6 +45,8 @@ class SublayerGraphs:
     """
 
     def __init__(self, model: nn.Module, device: torch.device, buffers: Sequence[int]) -> None:
+        # Memory of earlier graphs goes back now: nothing can be freed during a capture.
+        torch.cuda.empty_cache()
         self.owners = [module for module in model.modules() if isinstance(module, SublayerModule)]
         self.buffers = buffers
         self.place = 0
