@@ -87,6 +87,9 @@ FORMER = (
 )
 """Former paths of files of ``SUBSTRATE``: published commits have them there."""
 
+CPU = "cpu"
+"""The device on which declarations hold unless they name another."""
+
 NO_NUMBERS = (
     # Exchange with other programs after a run: no record holds a figure of theirs.
     "supernet/interop/huggingface/automodels.py",
@@ -393,7 +396,13 @@ def of_record(record: JsonView) -> Identity:
         own = spec["method_sha256"], spec.get("task_sha256", "unknown"), spec["substrate_sha256"]
     else:
         own = _before(spec, record["provenance"])
-    return Identity(*(equivalent(kind, digest) for kind, digest in zip(KINDS, own, strict=True)))
+    on = device_of(record)
+    return Identity(*(equivalent(kind, digest, on) for kind, digest in zip(KINDS, own, strict=True)))
+
+
+def device_of(record: JsonView) -> str:
+    """Return ``cuda`` for a record of a machine with GPUs, else ``cpu``."""
+    return "cuda" if record["provenance"].get("machine", {}).get("gpus") else CPU
 
 
 def _before(spec: JsonView, provenance: JsonView) -> tuple[str, str, str]:
@@ -418,22 +427,26 @@ def published() -> PublishedIdentities:
     return table
 
 
-def equivalent(kind: str, digest: str) -> str:
-    """Return the last of the digests that make the same numbers as ``digest``, by declaration."""
-    return declared()[kind].get(digest, digest)
+def equivalent(kind: str, digest: str, device: str) -> str:
+    """Return the last of the digests that make the same numbers on ``device`` as ``digest``, by declaration.
+
+    Args:
+        device: ``cpu`` or ``cuda``; some changes alter the numbers of GPUs alone.
+    """
+    return declared(device)[kind].get(digest, digest)
 
 
 def same_as(method: str) -> list[str]:
     """Return every other digest that stands for this method's code: of texts, and declared equivalents."""
-    end = equivalent(METHOD, method)
-    equal = [old for old in declared()[METHOD] if equivalent(METHOD, old) == end and old != method]
-    texts = [text for text, code in published()["methods"].items() if equivalent(METHOD, code) == end]
+    end = equivalent(METHOD, method, CPU)
+    equal = [old for old in declared(CPU)[METHOD] if equivalent(METHOD, old, CPU) == end and old != method]
+    texts = [text for text, code in published()["methods"].items() if equivalent(METHOD, code, CPU) == end]
     return [*equal, *texts]
 
 
 @cache
-def declared(path: Path | None = None) -> dict[str, dict[str, str]]:
-    """Return, for each kind, digest -> the last one of its chain, from ``equivalences.toml``.
+def declared(device: str, path: Path | None = None) -> dict[str, dict[str, str]]:
+    """Return, for each kind, digest -> the last one of its chain on ``device``, from ``equivalences.toml``.
 
     Raises:
         ValueError: a declaration is incomplete, doubled or runs in a circle.
@@ -445,10 +458,13 @@ def declared(path: Path | None = None) -> dict[str, dict[str, str]]:
             missing = [key for key in ("old", "new", "because", "evidence") if not entry.get(key)]
             if missing:
                 raise ValueError(f"equivalences.toml, {kind}: {entry} lacks {', '.join(missing)}")
+            if entry.get("device", device) not in ("cpu", "cuda"):
+                raise ValueError(f"equivalences.toml, {kind}: device {entry['device']!r}, choose cpu or cuda")
             if entry["old"] in steps:
                 raise ValueError(f"equivalences.toml, {kind}: {entry['old']} is declared twice")
             steps[entry["old"]] = entry["new"]
-        chains[kind] = {start: _end(start, steps) for start in steps}
+        own = {e["old"]: e["new"] for e in entries if e.get("device", device) == device}
+        chains[kind] = {start: _end(start, own) for start in own}
     return chains
 
 

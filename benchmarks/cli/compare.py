@@ -119,10 +119,11 @@ def _other_code(conditions: Mapping[str, str]) -> str:
         today = {"task_sha256": code_digest(conditions["task"]), "substrate_sha256": identity.substrate()}
     except UsageError:
         return f"task {conditions['task']} is not installed, and its code"
+    on = profiles.get(conditions["profile"]).device
     differing = [
         name
         for name, digest in today.items()
-        if identity.equivalent(kinds[name], digest)[:12] != conditions[name]
+        if identity.equivalent(kinds[name], digest, on)[:12] != conditions[name]
     ]
     return " and ".join(published.NAMES[name] for name in differing)
 

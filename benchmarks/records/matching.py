@@ -12,9 +12,12 @@ from benchmarks.registry import MethodRef
 
 def of_method(ref: MethodRef, records: Iterable[Record]) -> list[Record]:
     """Return the records of a method's present code, or of code that is declared to make equal numbers."""
-    code = identity.equivalent(identity.METHOD, ref.sha256)
     named = (record for record in records if record["spec"]["method"] == ref.name)
-    return [record for record in named if identity.of_record(record).method == code]
+    return [record for record in named if identity.of_record(record).method == _code(ref, record)]
+
+
+def _code(ref: MethodRef, record: Record) -> str:
+    return identity.equivalent(identity.METHOD, ref.sha256, identity.device_of(record))
 
 
 def is_result(record: Record) -> bool:

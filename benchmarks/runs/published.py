@@ -60,7 +60,8 @@ def _is_equal(run: PlannedRun, record: Record) -> bool:
         return False
     code = identity.of_record(record)
     here = {identity.TASK: run.spec.task_sha256, identity.SUBSTRATE_KIND: run.spec.substrate_sha256}
-    today = [identity.equivalent(kind, digest or "") for kind, digest in here.items()]
+    on = identity.device_of(record)
+    today = [identity.equivalent(kind, digest or "", on) for kind, digest in here.items()]
     return [code.task, code.substrate] == today
 
 

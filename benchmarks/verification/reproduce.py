@@ -49,18 +49,25 @@ def draw(records: Sequence[Record]) -> tuple[Record, int, str] | None:
     if not pool:
         return None
     of_methods = [record for record in pool if _has_current_method(record)]
-    substrate = identity.equivalent(identity.SUBSTRATE_KIND, identity.substrate())
-    of_code = [record for record in of_methods if identity.of_record(record).substrate == substrate]
+    of_code = [record for record in of_methods if _has_current_substrate(record)]
     candidates = of_code or of_methods or pool
     seed = (source_state()[0] or "no commit")[:12]
     record = random.Random(seed).choice(sorted(candidates, key=lambda r: str(r["id"])))
     return record, len(candidates), seed
 
 
+def _has_current_substrate(record: Record) -> bool:
+    """Return whether the harness's code, too, is that of the record."""
+    on = identity.device_of(record)
+    current = identity.equivalent(identity.SUBSTRATE_KIND, identity.substrate(), on)
+    return current == identity.of_record(record).substrate
+
+
 def _has_current_method(record: Record) -> bool:
     """Return whether the code of a record's method is the installed one."""
     try:
-        current = identity.equivalent(identity.METHOD, registry.find(record["spec"]["method"]).sha256)
+        code = registry.find(record["spec"]["method"]).sha256
+        current = identity.equivalent(identity.METHOD, code, identity.device_of(record))
     except UsageError:
         return False
     return current == identity.of_record(record).method

@@ -129,7 +129,8 @@ def _patient(spec: RunSpec) -> RunSpec:
 
 
 def _same_method(record: JsonView, method: MethodRef) -> bool:
-    return identity.of_record(record).method == identity.equivalent(identity.METHOD, method.sha256)
+    on = identity.device_of(record)
+    return identity.of_record(record).method == identity.equivalent(identity.METHOD, method.sha256, on)
 
 
 def _other_code(record: Record) -> list[tuple[str, str, str]]:
@@ -145,7 +146,8 @@ def _other_code(record: Record) -> list[tuple[str, str, str]]:
         identity.SUBSTRATE_KIND: identity.substrate(),
     }
     before = identity.of_record(record)._asdict()
-    today = {kind: identity.equivalent(kind, digest) for kind, digest in now.items()}
+    on = identity.device_of(record)
+    today = {kind: identity.equivalent(kind, digest, on) for kind, digest in now.items()}
     return [(kind, before[kind], today[kind]) for kind in today if before[kind] != today[kind]]
 
 

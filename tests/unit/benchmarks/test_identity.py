@@ -251,11 +251,16 @@ def _today(kind: str) -> set[str]:
 
 @pytest.mark.parametrize("kind", identity.KINDS)
 def test_every_chain_of_equivalents_ends_at_todays_code_or_says_why_not(kind: str):
-    closed = {entry["new"] for entry in identity.declarations()[kind] if entry.get("closed")}
+    entries = identity.declarations()[kind]
+    closed = {entry["new"] for entry in entries if entry.get("closed")}
     today = _today(kind)
     assert today and all(len(digest) == 64 for digest in today)
-    for start, last in identity.declared()[kind].items():
+    for start, last in identity.declared("cpu")[kind].items():
         assert last in today or last in closed, (kind, start)
+    # What changed the numbers of GPUs ends their chains.
+    changed = {entry["old"] for entry in entries if entry.get("device") == "cpu"}
+    for start, last in identity.declared("cuda")[kind].items():
+        assert last in today or last in closed or last in changed, (kind, start)
 
 
 def test_a_declaration_is_whole_and_no_circle(tmp_path: Path):
@@ -267,17 +272,22 @@ def test_a_declaration_is_whole_and_no_circle(tmp_path: Path):
         return f"[[method]]\n{lines}"
 
     file.write_text(entry("a", "b") + entry("b", "c"))
-    assert identity.declared(file)["method"] == {"a": "c", "b": "c"}
+    assert identity.declared("cuda", file)["method"] == {"a": "c", "b": "c"}
+    identity.declared.cache_clear()
+    file.write_text(entry("a", "b") + entry("b", "c") + 'device = "cpu"\n')
+    assert identity.declared("cpu", file)["method"] == {"a": "c", "b": "c"}
+    assert identity.declared("cuda", file)["method"] == {"a": "b"}
     identity.declared.cache_clear()
     for text, said in (
         (entry("a", "b", without="evidence"), "lacks evidence"),
         (entry("a", "b") + entry("a", "c"), "declared twice"),
         (entry("a", "b") + entry("b", "a"), "leads back to itself"),
         (entry("z", "a") + entry("a", "b") + entry("b", "a"), "leads back to itself"),
+        (entry("a", "b") + 'device = "tpu"\n', "device 'tpu', choose cpu or cuda"),
     ):
         file.write_text(text)
         with pytest.raises(ValueError, match=said):
-            identity.declared(file)
+            identity.declared("cpu", file)
         identity.declared.cache_clear()
 
 
@@ -331,6 +341,6 @@ def test_rows_of_unlike_substrates_stand_in_tables_of_their_own(tmp_path: Path, 
     said = "substrate\\_sha256 bbbbbbbbbbbb (there aaaaaaaaaaaa)."
     assert said in (tmp_path / "LEADERBOARD.md").read_text()
     equal = {"method": {}, "task": {}, "substrate": {"a" * 64: "b" * 64}}
-    monkeypatch.setattr(identity, "declared", lambda path=None: equal)
+    monkeypatch.setattr(identity, "declared", lambda device, path=None: equal)
     board = json.loads(build.build(tmp_path)["leaderboard.json"].read_text())
     assert [len({row["method"] for row in group["rows"]}) for group in board["groups"]] == [3]
