@@ -5,10 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmarks.api import UsageError
 from benchmarks.cli.arguments import add_data_dir, positive
 from benchmarks.registry import unknown
+
+if TYPE_CHECKING:
+    from benchmarks.studies.simq_tables.build import TableForm
 
 NAME = "simq-tables"
 SUMMARY = "build the tables on which the studies simq-search and simq-fronts search"
@@ -29,6 +33,26 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         default=[],
         metavar="TABLE=N",
         help="tokens of a supernet's training, all passes counted; repeatable",
+    )
+    build.add_argument(
+        "--precisions", metavar="LIST", help="such as fp32,int8s (default: the family's own); names the table"
+    )
+    build.add_argument(
+        "--linear",
+        action="store_true",
+        help="a precision for each linear layer or convolution; with --sampled",
+    )
+    build.add_argument(
+        "--sampled", type=positive, metavar="N", help="measure N random points and fit a surrogate to them"
+    )
+    build.add_argument(
+        "--supernets",
+        type=Path,
+        metavar="DIR",
+        help="folder of trained supernets, which are not trained again",
+    )
+    build.add_argument(
+        "--teacher", type=Path, metavar="FILE", help="supernet that teaches vit-kd (default: OUT/simq-resnet)"
     )
     build.add_argument("--prepare-only", action="store_true", help="prepare the data, which needs no GPU")
     build.set_defaults(run=run_build)
@@ -70,7 +94,8 @@ def run_build(options: argparse.Namespace) -> int:
     """Build tables, or only prepare their data; return 0.
 
     Raises:
-        UsageError: there is no such table, or ``--tokens`` is not TABLE=N.
+        UsageError: there is no such table or precision, ``--tokens`` is not TABLE=N, or a table of a
+            precision a linear is to have all points.
     """
     import torch
 
@@ -82,13 +107,33 @@ def run_build(options: argparse.Namespace) -> int:
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     if options.prepare_only:
         device = "cpu"
-    source = SourceOptions(options.cache, options.data_dir, device, options.seed, options.tiny)
+    form = _form(options)
+    source = SourceOptions(
+        *(options.cache, options.data_dir, device, options.seed, options.tiny),
+        teacher=options.teacher,
+        out=options.out,
+    )
     if options.prepare_only:
         prepare(tables, source, _say)
         return 0
     commit = options.commit or source_state()[0] or "unknown"
-    build(tables, source, options.out, commit, dict(map(_tokens, options.tokens)), _say)
+    build(tables, source, options.out, commit, dict(map(_tokens, options.tokens)), _say, form)
     return 0
+
+
+def _form(options: argparse.Namespace) -> TableForm:
+    from benchmarks.studies.simq_tables.build import TableForm
+    from supernet.quantization.precisions import PRECISIONS
+
+    names = tuple(options.precisions.split(",")) if options.precisions else ()
+    for name in names:
+        if name not in PRECISIONS:
+            raise UsageError(f"--precisions {name}: choose from {', '.join(PRECISIONS)}")
+    if len(set(names)) != len(names):
+        raise UsageError(f"--precisions {options.precisions}: each precision once")
+    if options.linear and not options.sampled:
+        raise UsageError("--linear makes a space too large for all of its points: add --sampled N")
+    return TableForm(names, options.linear, options.sampled or 0, options.supernets)
 
 
 def run_held_out(options: argparse.Namespace) -> int:

@@ -25,6 +25,18 @@ bfloat16."""
 WITHIN = ("layers.", "ops.", "blocks.")
 
 
+def linear_space(family: Any, alphabet: Sequence[str] | None = None) -> JointSpace:
+    """Return the joint space of a family with a precision for each linear layer and convolution.
+
+    Modules before and after the layers have one, too, as in the paper.
+    """
+    convolutions = "stages" in family.space.constants
+    alphabet = alphabet or (CONVOLUTIONS if convolutions else ALPHABET)
+    each = precision_units(family, "linear")
+    units = [unit for unit in each if unit.precisions is None or set(unit.precisions) & set(alphabet)]
+    return JointSpace(family.space, units, alphabet)
+
+
 def layer_space(family: Any, alphabet: Sequence[str] | None = None) -> JointSpace:
     """Return the joint space of a family with one precision a layer, or a block of residual networks.
 

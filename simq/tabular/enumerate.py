@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from simq.genome import Genomes, JointSpace
 from supernet.elastic import SuperNet
+from supernet.quantization.calibration import calibrate
 from supernet.quantization.fake_quantize import FakeQuantized, together
-from supernet.quantization.precisions import units
+from supernet.quantization.precisions import STATIC, units
 
 PointStatistics = Iterator[tuple[Genomes, Tensor]]
 """Genomes ``[n, genes]``, and summed loss in nats and hits of each over a batch ``[n, 2]``."""
@@ -44,8 +45,17 @@ class Enumerator(Protocol):
 
 
 def enumerator(net: SuperNet, space: JointSpace) -> Enumerator:
-    """Return the enumerator for the sub-networks of ``net``."""
+    """Return the enumerator for the sub-networks of ``net``.
+
+    Raises:
+        ValueError: static layers in networks without convolutions, whose ranges differ between architectures
+            that share prefixes here.
+    """
     resnet = "stages" in net.space.constants
+    if STATIC in space.alphabet and not resnet:
+        raise ValueError(
+            f"{STATIC} in a table of all points is for residual networks: take int8, or a sampled table"
+        )
     return ResNetEnumerator(net, space) if resnet else TransformerEnumerator(net, space)
 
 
@@ -449,5 +459,9 @@ class ResNetEnumerator:
         key = genome[: self.space.architecture_genes].astype(np.uint8).tobytes()
         if key not in self.networks:
             architecture, _ = self.space.decode(genome)
-            self.networks[key] = FakeQuantized(self.net.export(architecture).to(self.net.device))
+            module = self.net.export(architecture).to(self.net.device)
+            ranges = None
+            if STATIC in self.space.alphabet:
+                ranges = calibrate(module, [inputs for inputs, _ in self.net.statistics_batches])
+            self.networks[key] = FakeQuantized(module, ranges=ranges)
         return self.networks[key]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,8 @@ import torch
 
 from benchmarks.records.canonical import JsonObject
 from benchmarks.studies.simq_tables import sentences
-from benchmarks.studies.simq_tables.recipes import SEED, TableRecipe, space_of
+from benchmarks.studies.simq_tables.recipes import SEED, TableRecipe, recipe_of, space_of
+from benchmarks.studies.simq_tables.teacher import MatchTeacher, MixedImages, load_teacher
 from benchmarks.studies.simq_tables.training import fit, load_weights, named_weights, new_supernet
 from benchmarks.tasks import images, mosaics, vision
 from benchmarks.tasks.datasets import Say
@@ -18,7 +19,8 @@ from supernet.data.images import ImageBatch, Images, evaluation_batches
 from supernet.elastic import SuperNet
 
 ESTIMATED = 512
-"""Training images, without augmentation, on which statistics of batch norms are estimated."""
+"""Training items, images without augmentation, on which statistics of batch norms and ranges are
+estimated."""
 TASKS = (
     vision.cifar10,
     vision.cifar10_resnet,
@@ -36,6 +38,9 @@ class SourceOptions:
         cache: folder of prepared data.
         data_dir: folder of real data; None: it is downloaded.
         tiny: generated or small data, for tests.
+        teacher: file of the teacher's supernet, for recipes with a teacher; None: ``NAME.safetensors`` of the
+            teacher's table in ``out``.
+        out: folder of finished tables.
     """
 
     cache: Path
@@ -43,6 +48,8 @@ class SourceOptions:
     device: str = "cpu"
     seed: int = SEED
     tiny: bool = False
+    teacher: Path | None = None
+    out: Path = Path()
 
 
 @dataclass(frozen=True)
@@ -86,14 +93,26 @@ def _images(key: str, recipe: TableRecipe, options: SourceOptions, say: Say) -> 
         evaluation_batches(x, recipe.batch * x.tokens, device=options.device) for x in (validation, held_out)
     )
 
+    # Without batch norms they only calibrate static int8.
+    size = train.tokens * ESTIMATED // (net.statistics_batch_count or 1)
+    unchanged = train.first(min(ESTIMATED, len(train)))
+    statistics = evaluation_batches(unchanged, size, device=options.device)
+
     def run() -> None:
-        batches = task.batches(train, recipe.recipe.batch_tokens, options.seed, options.device)
-        fit(recipe.name, net, recipe.recipe, batches, recipe.tokens, search_batches, options.seed, say)
-        if net.statistics_batch_count:
-            size = train.tokens * ESTIMATED // net.statistics_batch_count
-            unchanged = train.first(min(ESTIMATED, len(train)))
-            statistics = evaluation_batches(unchanged, size, device=options.device)
-            net.statistics_batches = [(batch.inputs, batch.tokens) for batch in statistics]
+        plain = task.batches(train, recipe.recipe.batch_tokens, options.seed, options.device)
+        batches: Iterable[ImageBatch] = plain
+        objective = None
+        if recipe.teacher:
+            theirs = recipe_of(recipe.teacher, tiny=options.tiny).name
+            file = options.teacher or options.out / f"{theirs}.safetensors"
+            teacher, accuracy = load_teacher(file, options.device, search_batches)
+            say(f"{recipe.name}: taught by {file}, {100 * accuracy:.1f} % on search data")
+            batches, objective = MixedImages(plain, options.seed), MatchTeacher(teacher)
+        fit(
+            *(recipe.name, net, recipe.recipe, batches, recipe.tokens, search_batches, options.seed, say),
+            objective=objective,
+        )
+        net.statistics_batches = [(batch.inputs, batch.tokens) for batch in statistics]
 
     head: JsonObject = {
         "task": task.name,
@@ -142,6 +161,11 @@ def _sentences(key: str, recipe: TableRecipe, options: SourceOptions, say: Say) 
         size = max(1, recipe.recipe.batch_tokens // length)
         batches = sentences.Shuffled(corpus.train.to(device), size, seed)
         fit(recipe.name, net, recipe.recipe, batches, recipe.tokens, search, seed, say)
+        # They only calibrate static int8.
+        generator = torch.Generator().manual_seed(seed)
+        order = torch.randperm(len(corpus.train.labels), generator=generator)[:ESTIMATED]
+        some = sentences.Sentences(corpus.train.tokens[order], corpus.train.labels[order]).to(device)
+        net.statistics_batches = [(batch.inputs, batch.tokens) for batch in some.batches(ESTIMATED)]
 
     head = {
         "task": "generated sentences" if options.tiny else "SST-2",

@@ -13,7 +13,7 @@ from benchmarks.tasks.datasets import Say
 from supernet.data.images import ImageBatch
 from supernet.elastic import SuperNet
 from supernet.model_family import ModelFamily
-from supernet.train import Batch, Recipe, Sandwich, SinglePath, Trainer
+from supernet.train import Batch, Objective, Recipe, Sandwich, SinglePath, Trainer
 from supernet.weights import SharedSlices
 
 REPORTS = 8
@@ -65,6 +65,7 @@ def fit(
     validation: Sequence[ImageBatch],
     seed: int,
     say: Say,
+    objective: Objective | None = None,
 ) -> None:
     """Train a supernet by the sandwich rule with in-place distillation, a single network by itself.
 
@@ -72,6 +73,7 @@ def fit(
         name: in the progress lines.
         tokens: of training, all passes counted.
         validation: batches on which the largest network's accuracy is reported; may be empty.
+        objective: by default labels, and the largest network's logits for the others.
     """
     sampling: SinglePath | Sandwich = SinglePath() if net.space.size() == 1 else Sandwich(distill=True)
     precision = "bf16" if net.device.type == "cuda" else "fp32"
@@ -86,7 +88,7 @@ def fit(
         remaining = took * (total / spent - 1)
         say(f"{name}: {took:.0f} s, {remaining:.0f} s to go, {text}, largest network {largest}")
 
-    trainer = Trainer(net, replace(recipe, precision=precision), sampling, seed)
+    trainer = Trainer(net, replace(recipe, precision=precision), sampling, seed, objective)
     trainer.fit(LimitedBatches(batches, sampling.passes, tokens), progress=progress)
     took = time.monotonic() - start
     say(f"{name}: trained in {took:.0f} s, {trainer.updates} updates")

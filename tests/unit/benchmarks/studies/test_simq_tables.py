@@ -3,17 +3,25 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from benchmarks.cli.main import main
+from benchmarks.studies.simq_tables import teacher
 from benchmarks.studies.simq_tables.recipes import recipe_of
 from benchmarks.studies.simq_tables.sentences import Sentences, Shuffled, load_corpus, split_sentences
 from benchmarks.studies.simq_tables.sources import SourceOptions, prepare_source
+from simq.archive import Archive
+from simq.searchers.search import SEARCHERS
 from simq.tabular.build import layer_space
+from simq.tabular.sampled import SurrogateEvaluator, read_sampled
 from simq.tabular.table import enumerate_points, read_table
 from supernet import supernet_file
+from supernet.cost import policy_units, weight_bytes
+from supernet.data.images import ImageBatch
 
 KINDS = ("vit", "vl", "text", "resnet")
 COMMAND = ("study", "simq-tables")
@@ -35,6 +43,90 @@ def test_the_command_that_builds_tables(
     difference = re.search("run alone differs by ([0-9.e-]+)", capsys.readouterr().out)
     assert difference is not None and float(difference[1]) < 1e-5
     assert (table.head.get("question_only", 0) > 20) == (kind == "vl")
+
+
+def build(kind: str, folder: Path, *words: str) -> int:
+    where = ["--device", "cpu", "--cache", str(folder), "--out", str(folder), "--tokens", f"{kind}=2e3"]
+    return main([*COMMAND, "build", kind, "--tiny", "--commit", "abc", *where, *words])
+
+
+def test_static_int8_enters_beside_a_trained_supernet(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert build("resnet", tmp_path) == 0
+    old = read_table(tmp_path / "simq-resnet.npz")
+    assert build("resnet", tmp_path, "--precisions", "fp32,int8s", "--supernets", str(tmp_path)) == 0
+    new = read_table(tmp_path / "simq-resnet-fp32-int8s.npz")
+    assert new.head["weights_sha256"] == old.head["weights_sha256"]
+    assert new.space.alphabet == ("fp32", "int8s")
+    plain, low = (table.uniform["fp32"] for table in (old, new))
+    # Folded batch norms change float32 in the last bits alone.
+    assert abs(old.columns["loss"][plain] - new.columns["loss"][low]).max() < 1e-3
+    assert (new.columns["loss"][new.uniform["int8s"]] != old.columns["loss"][old.uniform["int8"]]).any()
+    assert (new.columns["bytes"] == old.columns["bytes"]).all()
+    difference = re.findall("run alone differs by ([0-9.e-]+)", capsys.readouterr().out)
+    assert float(difference[-1]) < 2e-2
+
+
+@pytest.mark.parametrize("kind", ["vit", "resnet"])
+def test_a_precision_a_linear_is_sampled_and_searched(kind: str, tmp_path: Path) -> None:
+    words = ["--linear", "--sampled", "60", "--precisions", "fp32,int8s"]
+    assert build(kind, tmp_path, *words) == 0
+    table = read_sampled(tmp_path / f"simq-{kind}-fp32-int8s-linear-sampled.npz")
+    net, _ = supernet_file.load(tmp_path / f"simq-{kind}-fp32-int8s-linear-sampled.safetensors")
+    names = {layer for unit in table.space.units for layer in unit.layers}
+    assert names == set(policy_units(net.family, net.space.largest())) and len(table.genomes) == 60
+    assert all(len(unit.layers) == 1 for unit in table.space.units)
+    assert set(table.head["surrogate"]) == {"median_error", "rank_correlation"}
+    evaluator = SurrogateEvaluator(table, net.family)
+    rows = evaluator(table.genomes)
+    assert rows[:, 0] == pytest.approx(table.columns["loss"], rel=1e-6)
+    architecture, policy = table.space.decode(table.genomes[7].tolist())
+    assert rows[7, 1] == weight_bytes(net.family, architecture, policy)
+    archive = Archive(evaluator, 30)
+    SEARCHERS["linas"].make(10, 100).search(archive, np.random.default_rng(0))
+    assert len(archive.rows) == 30
+
+
+def test_a_teacher_trains_the_student_and_must_know_its_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert build("vit-kd", tmp_path) == 2
+    assert "--teacher FILE" in capsys.readouterr().err
+    assert build("resnet", tmp_path) == 0
+    assert build("vit-kd", tmp_path) == 2
+    assert "a teacher of the same task knows 50%" in capsys.readouterr().err
+    monkeypatch.setattr(teacher, "LEAST", 0.0)
+    assert build("vit-kd", tmp_path) == 0
+    table = read_table(tmp_path / "simq-vit-kd.npz")
+    assert "taught by the largest network of table resnet" in table.head["recipe"]
+
+
+def test_mixtures_are_of_the_batchs_own_images_and_every_pass_learns_the_teacher() -> None:
+    images = torch.eye(4).view(4, 1, 2, 2)
+    batch = ImageBatch(images, torch.arange(4), 4)
+    first, again = (next(iter(teacher.MixedImages([batch], seed))) for seed in (3, 3))
+    assert torch.equal(first.images, again.images) and torch.equal(first.labels, batch.labels)
+    assert torch.allclose(first.images.flatten(1).sum(1), torch.ones(4)) and (first.images >= 0).all()
+    assert not torch.equal(first.images, images)
+    lesson = teacher.MatchTeacher(nn.Flatten())
+    student = nn.Sequential(nn.Flatten(), nn.Linear(4, 4))
+    loss, kept = lesson(student, batch, None)
+    assert torch.equal(kept, images.flatten(1))
+    expected = torch.nn.functional.cross_entropy(student(images), kept.softmax(-1), reduction="sum")
+    assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=1e-5)
+    assert torch.equal(lesson(student, batch, kept)[0], loss)
+
+
+def test_wrong_forms_are_one_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words, text in (
+        (["--precisions", "fp32,int9"], "choose from fp32, bf16, int8, w4, int8s"),
+        (["--precisions", "fp32,fp32"], "each precision once"),
+        (["--linear"], "add --sampled N"),
+        (["--supernets", str(tmp_path)], "--supernets names the folder"),
+    ):
+        assert build("resnet", tmp_path, *words) == 2
+        assert text in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", ["vit", "vl"])
