@@ -15,6 +15,7 @@ from torch import nn
 from benchmarks.measurement import parity
 from benchmarks.measurement.interleaved import MeasurementRejectedError
 from benchmarks.measurement.workload import Workload
+from supernet.quantization import openvino_runtime
 from supernet.quantization.onnx_runtime import KERNELS, SUMS, Ort, traced_encoder
 from supernet.quantization.onnx_trace import Traced
 from supernet.quantization.precisions import Policy, check, quantize, units
@@ -125,6 +126,43 @@ def check_graph(graph: Ort, plain: nn.Module, workload: Workload) -> float:
     return check_served(
         graph, plain, [workload.inputs(source)], lambda net, *inputs: workload.run(net, inputs[0])
     )
+
+
+def check_openvino(
+    graph: openvino_runtime.OpenVino, plain: nn.Module, samples: Sequence[Sequence[torch.Tensor]]
+) -> float:
+    """Check a network in OpenVINO against ``plain`` in torch: outputs, inputs, and kernels that run.
+
+    Args:
+        samples: inputs of one row each.
+
+    Returns:
+        The distance of the outputs over all samples.
+
+    Raises:
+        MeasurementRejectedError: the network fails a gate.
+    """
+    kept = [[x.clone() for x in inputs] for inputs in samples]
+    with torch.inference_mode():
+        expected = torch.cat([plain(*inputs) for inputs in kept])
+        kept = [[x.clone() for x in inputs] for inputs in samples]
+        outputs = torch.cat([graph(*inputs) for inputs in samples])
+    pairs = [pair for both in zip(samples, kept, strict=True) for pair in zip(*both, strict=True)]
+    if not all(torch.equal(x, y) for x, y in pairs):
+        raise MeasurementRejectedError("in OpenVINO, it changed its input")
+    ran = graph.executed(*samples[0])
+    for precision, calls in graph.due().items():
+        actual = sum(ran.get(kind, 0) for kind in openvino_runtime.KERNELS[precision])
+        if actual != calls:
+            raise MeasurementRejectedError(
+                f"in OpenVINO, {actual} {precision} kernels ran where its policy makes it {calls}"
+            )
+    products = sum(n for kind, n in ran.items() if kind.startswith(openvino_runtime.PRODUCTS))
+    if products < len(graph.traced.calls):
+        raise MeasurementRejectedError(
+            f"in OpenVINO, {products} products ran where the graph has {len(graph.traced.calls)} layers"
+        )
+    return parity.check_distance(outputs, expected)
 
 
 def check_served(
