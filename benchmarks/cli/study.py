@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from types import ModuleType
 
 from benchmarks.api import UsageError
 from benchmarks.cli import simq_tables
@@ -15,6 +16,7 @@ from benchmarks.records import study_files
 from benchmarks.records.folders import PUBLISHED
 from benchmarks.records.provenance import source_state
 from benchmarks.records.store import write_text
+from benchmarks.records.study_files import StudyOutcome
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -30,6 +32,11 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
             "--weights", type=Path, metavar="DIR", help="folder of the supernets and held-out items of tables"
         )
         add_results(study, PUBLISHED, "folder of results; studies are written to its studies/")
+        study.add_argument(
+            "--rejudge",
+            action="store_true",
+            help="measure nothing: judge the published file again, by the rule of today",
+        )
         study.add_argument(
             "--json", action="store_true", default=argparse.SUPPRESS, help="print JSON, for scripts"
         )
@@ -57,6 +64,50 @@ def run(options: argparse.Namespace) -> int:
             print(f"supernet-bench study {simq_tables.NAME} --help    {simq_tables.SUMMARY}")
         return 0
     module = study_files.study_module(options.name)
+    state = source_state()  # before: code that changes meanwhile is not what runs
+    outcome = _rejudged(options, module) if options.rejudge else _answered(options, module)
+    folder = options.results / study_files.FOLDER
+    files = study_files.to_files(options.name, outcome, *state)
+    for ending, content in files.items():
+        write_text(folder / f"{options.name}.{ending}", content)
+    if options.json:
+        print_json(outcome.facts)
+        return 0
+    print(f"{outcome.title}\n{outcome.question}\n")
+    print_table(outcome.columns, outcome.rows)
+    print(f"\nRule: {outcome.rule}")
+    for note in outcome.notes:
+        print(f"- {note}")
+    written = "  ".join(os.path.relpath(folder / f"{options.name}.{ending}") for ending in files)
+    print(f"\nwritten: {written}")
+    return 0
+
+
+def _rejudged(options: argparse.Namespace, module: ModuleType) -> StudyOutcome:
+    """Return the outcome of the published file by the rule of today.
+
+    Raises:
+        UsageError: the study judges while it measures, or its file is not there or was changed.
+    """
+    if not hasattr(module, "rejudge"):
+        able = [name for name in study_files.STUDIES if hasattr(study_files.study_module(name), "rejudge")]
+        raise UsageError(
+            f"study {options.name} keeps no measurements to judge again: run it without --rejudge\n"
+            f"studies that do: {' '.join(able)}"
+        )
+    path = options.results / study_files.FOLDER / f"{options.name}.json"
+    if not path.is_file():
+        raise UsageError(f"no file {path} to judge again: --results names the folder above studies/")
+    outcome: StudyOutcome = module.rejudge(path)
+    return outcome
+
+
+def _answered(options: argparse.Namespace, module: ModuleType) -> StudyOutcome:
+    """Return the outcome of a study that runs now.
+
+    Raises:
+        UsageError: the folder that the study reads is not given.
+    """
     sources = {"data": options.data_dir, "records": options.results / "records", "weights": options.weights}
     source = sources.get(module.READS)
     if source is None and module.READS == "weights":
@@ -73,20 +124,5 @@ def run(options: argparse.Namespace) -> int:
     def say(line: str) -> None:
         print(line, file=sys.stderr)
 
-    state = source_state()  # before: code that changes meanwhile is not what runs
-    outcome = module.run(source, say)
-    folder = options.results / study_files.FOLDER
-    files = study_files.to_files(options.name, outcome, *state)
-    for ending, content in files.items():
-        write_text(folder / f"{options.name}.{ending}", content)
-    if options.json:
-        print_json(outcome.facts)
-        return 0
-    print(f"{outcome.title}\n{outcome.question}\n")
-    print_table(outcome.columns, outcome.rows)
-    print(f"\nRule: {outcome.rule}")
-    for note in outcome.notes:
-        print(f"- {note}")
-    written = "  ".join(os.path.relpath(folder / f"{options.name}.{ending}") for ending in files)
-    print(f"\nwritten: {written}")
-    return 0
+    outcome: StudyOutcome = module.run(source, say)
+    return outcome

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from benchmarks.records.study_files import StudyOutcome
 from benchmarks.studies.simq_fronts import study
+from benchmarks.studies.simq_fronts.rejudge import rejudge as rejudge
 from benchmarks.tasks.datasets import Say
 
 SUMMARY = "the same fronts, searched for accuracy"

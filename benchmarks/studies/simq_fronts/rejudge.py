@@ -1,6 +1,6 @@
 """Judge a published file of measured fronts again, by the rule of today.
 
-``python -m benchmarks.studies.simq_fronts.rejudge RESULTS`` measures nothing. Points, timings and accuracies
+``supernet-bench study NAME --rejudge`` measures nothing. Points, timings and accuracies
 stay those of the file; verdicts, page and plots are made anew, and the file names the commit at which it was
 measured.
 """
@@ -8,7 +8,6 @@ measured.
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 from benchmarks.records import study_files
@@ -65,22 +64,3 @@ def upgrade(table: JsonObject) -> TableFacts:
                 point[f"{key}_above_int8"] = [six_digits(point[key] - base[key]), error]
         facts["points"].append(point)
     return facts  # type: ignore[return-value]
-
-
-def main(results: Path) -> None:
-    """Write both studies of fronts anew."""
-    from benchmarks.records import provenance, store
-
-    commit, dirty = provenance.source_state()
-    for name in report.NAMES.values():
-        path = results / study_files.FOLDER / f"{name}.json"
-        for ending, content in study_files.to_files(name, rejudge(path), commit, dirty).items():
-            target = path.with_suffix(f".{ending}")
-            if isinstance(content, str):
-                store.write_text(target, content)
-            else:
-                target.write_bytes(content)
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

@@ -29,6 +29,7 @@ from benchmarks.studies.simq_fronts.facts import (
     paired_difference,
     six_digits,
 )
+from benchmarks.studies.simq_fronts.rejudge import rejudge as rejudge
 from benchmarks.studies.simq_fronts.report import About, outcome
 from benchmarks.tasks.datasets import Say
 from simq.searchers.pareto import front

@@ -123,3 +123,28 @@ def test_a_proportion_has_wilsons_interval():
     assert (score.value, score.low, score.high) == (90, 59.584997, 98.212379)
     assert score.signature == "acc|ci:wilson95" and bleu.proportion(10, 10, "acc").high == 100
     assert bleu.proportion(0, 10, "acc").low == 0
+
+
+def test_counts_of_one_sentence_and_of_the_most_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bleu, "MOST_SENTENCES", 3)
+    for count in (1, 3):
+        text = bleu.sentence_counts(OUTPUTS[:count], REFERENCES[:count])
+        assert bleu.read_counts(text, count).shape == (count, 2 + 2 * 4)
+        with pytest.raises(InvalidRecordError, match="sentence counts"):
+            bleu.read_counts(text, 0)
+    monkeypatch.setattr(bleu, "MOST_SENTENCES", 2)
+    with pytest.raises(InvalidRecordError, match="of 3 sentences"):
+        bleu.read_counts(text, 3)
+
+
+def test_the_interval_leaves_out_as_many_resamples_at_either_end() -> None:
+    rng, metric = np.random.default_rng(7), sacrebleu.BLEU()
+    draws = rng.choice(3, size=(bleu.RESAMPLES, 3), replace=True)
+    scores = []
+    for draw in draws:
+        outputs, references = [OUTPUTS[i] for i in draw], [REFERENCES[i] for i in draw]
+        scores.append(metric.corpus_score(outputs, [references]).score)
+    ends = sorted(scores)
+    score = bleu.bleu(OUTPUTS, REFERENCES, 7)
+    each = bleu.RESAMPLES // 40
+    assert (score.low, score.high) == pytest.approx((ends[each], ends[-1 - each]), abs=0.006)

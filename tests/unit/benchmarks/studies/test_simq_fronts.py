@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from benchmarks.api import UsageError
+from benchmarks.cli.main import main
 from benchmarks.measurement.interleaved import MeasurementRejectedError
 from benchmarks.measurement.process_time import RoundTimes, time_networks
 from benchmarks.records import store
@@ -216,6 +217,23 @@ def test_a_published_file_judged_again_has_the_published_measurements() -> None:
         assert json.loads(json.dumps(again.facts["tables"])) == sealed["tables"]
         assert json.loads(json.dumps(again.facts["paired"])) == sealed["paired"]
         assert [list(row) for row in again.rows] == sealed["page"]["rows"]
+
+
+def test_the_command_judges_a_copy_again_and_refuses_what_it_cannot(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "studies").mkdir()
+    published = ROOT / "results" / "studies" / "simq-fronts-accuracy.json"
+    path = tmp_path / "studies" / published.name
+    path.write_bytes(published.read_bytes())
+    assert main(["study", path.stem, "--rejudge", "--results", str(tmp_path)]) == 0
+    again, before = json.loads(path.read_text()), json.loads(published.read_text())
+    assert again["tables"] == before["tables"] and again["measured"]["commit"] == before["measured"]["commit"]
+    capsys.readouterr()
+    assert main(["study", "simq-fronts", "--rejudge", "--results", str(tmp_path)]) == 2
+    assert "--results names the folder above studies/" in capsys.readouterr().err
+    assert main(["study", "shape-latency", "--rejudge", "--results", str(tmp_path)]) == 2
+    assert "simq-fronts simq-fronts-accuracy" in capsys.readouterr().err
 
 
 def test_turns_are_ratios_to_the_anchor_and_refuse_a_changed_input() -> None:
