@@ -40,6 +40,10 @@ PAUSE_S = 1800.0
 """Longest pause of the clock, in seconds: the method's own code also runs during an export."""
 READ_S = 10.0
 """Seconds that the last messages of an ended search may take."""
+LARGEST_LOG = 64 * 2**20
+"""Bytes that a search may print over all its sessions."""
+LOG = "log.txt"
+"""File in a run's folder of all that its search prints."""
 ENERGY, OVERSIGHT = "energy.json", "oversight.json"
 """Files in a run's folder."""
 CANDIDATES, CHECKPOINTS, SCRATCH = "candidates", "checkpoints", "scratch"
@@ -68,7 +72,7 @@ class SupervisedSearch:
         self._messages, self._messages_read = list[str](), 0
         self.books = self._open_books(job)
         view = view_of(job, hidden) if isolated else None
-        self.worker = executor.start_guarded(worker.search, job, job.folder / "log.txt", view)
+        self.worker = executor.start_guarded(worker.search, job, job.folder / LOG, view)
         self.tree = ProcessTree(self.worker.pid, gpu=job.device == "cuda")
         self.books.cpu = self.tree.cpu_seconds
         self._reader = threading.Thread(
@@ -114,6 +118,8 @@ class SupervisedSearch:
             if now - self._terminated > KILL_AFTER_S:
                 self.worker.signal(signal.SIGKILL)
             return
+        if not self.books.fault and _size(self.folder / LOG) > LARGEST_LOG:
+            self.books.fault = f"it printed more than {LARGEST_LOG // 2**20} MiB; the rest is cut off"
         if self.books.fault:
             self._terminate(now, self.books.fault)
             self.kill()
@@ -147,6 +153,8 @@ class SupervisedSearch:
     def ended(self) -> SearchOutcome | None:
         """Return the outcome of a search whose process has ended; None if it was interrupted or skipped."""
         self.close()
+        if _size(self.folder / LOG) > LARGEST_LOG:
+            os.truncate(self.folder / LOG, LARGEST_LOG)
         code, books = self.worker.exitcode, self.books
         if books.fault:
             outcome = self._write("failed", books.fault)
@@ -228,6 +236,14 @@ def set_aside(folder: Path) -> None:
     for name in (JOURNAL, CHECKPOINTS, STATES):
         if (folder / name).exists():
             os.rename(folder / name, folder / f"{name}.{stamp}.aside")
+
+
+def _size(path: Path) -> int:
+    """Return the bytes of a file; 0 if there is none."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _died(code: int | None) -> str:

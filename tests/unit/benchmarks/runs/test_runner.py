@@ -169,6 +169,21 @@ def test_a_search_with_a_forged_message_ends_at_once_and_fails(search: Any, tmp_
     assert (search.ended()["status"], search.ended()["message"]) == ("failed", "it charged -1 tokens")
 
 
+def test_a_search_that_prints_without_end_is_ended_and_its_log_cut(search: Any, tmp_path: Path, now: Now):
+    log = tmp_path / supervisor.LOG
+    with log.open("wb") as file:
+        file.truncate(supervisor.LARGEST_LOG)
+    search.poll()
+    assert not search.worker.signals
+    with log.open("ab") as file:
+        file.write(b"x")
+    search.poll()
+    assert signal.SIGKILL in search.worker.signals
+    outcome = search.ended()
+    assert outcome["status"] == "failed" and "printed more than 64 MiB" in outcome["message"]
+    assert log.stat().st_size == supervisor.LARGEST_LOG
+
+
 def test_oversight_adds_up_over_sessions_and_the_least_isolation_counts(search: Any, tmp_path: Path):
     work = {"cpu_seconds": 3.0, "threads": 5, "wall_seconds": 1}
     first = {"isolation": "none", "sessions": 2, "work": work}
