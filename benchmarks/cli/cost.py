@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
         architecture = from_hat(space, values.get("architecture", values))
     except OSError as error:
         raise UsageError(f"cannot read '{options.architecture}': {error.strerror}") from None
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise UsageError(f"{options.architecture}: {error}") from None
     try:
         family = family_of(space, options.vocab)

@@ -129,7 +129,7 @@ def read(path: Path) -> Profile:
         table = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
     except OSError as error:
         raise UsageError(f"cannot read '{path}': {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(
             f"'{path}' is not TOML: {error}\nsee an example: supernet-bench profiles new"
         ) from None

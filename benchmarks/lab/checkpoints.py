@@ -90,7 +90,9 @@ def load(
 
 
 def _numbers(folder: Path) -> list[int]:
-    return sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit()) if folder.is_dir() else []
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    # Nothing but what ``save`` names: an unpacked archive may hold other numbers.
+    return sorted(int(name) for name in names if name.isdecimal() and name == f"{int(name):06d}")
 
 
 def _read(place: Path, known: Callable[[str], bool]) -> State:
@@ -106,7 +108,7 @@ def _read(place: Path, known: Callable[[str], bool]) -> State:
         if not known(digest):
             raise CorruptFileError("no session of this run saved it")
         return state
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
         raise CorruptFileError(f"{type(error).__name__}: {error}") from None
 
 

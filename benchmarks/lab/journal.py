@@ -68,7 +68,7 @@ class Journal:
             try:
                 entry = json.loads(line)
                 entry["call"], entry["index" if entry["call"] == "yield" else "n"]
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, RecursionError):
                 raise CorruptFileError(f"{self.path.name}, line {number}: not a journal entry") from None
             entries.append(entry)
         return entries

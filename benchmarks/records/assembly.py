@@ -121,7 +121,7 @@ def read_json(path: Path) -> JsonObject:
     """Return the JSON object in a file; empty if there is none that can be read."""
     try:
         parsed = json.loads(path.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return parsed if isinstance(parsed, dict) else {}
 

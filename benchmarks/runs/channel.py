@@ -86,7 +86,7 @@ class ReportedLedger(Ledger):
     @contextmanager
     def in_phase(self, name: str) -> Iterator[None]:
         with super().in_phase(name):
-            self._channel.tell("phase", name)
+            self._channel.tell("phase", self.phase)
             try:
                 yield
             finally:

@@ -52,7 +52,7 @@ def read(folder: Path) -> list[Origin]:
         entries: list[Origin] = list(json.loads((folder / FILE).read_text(encoding="utf-8")))
         for entry in entries:
             changes(entry, entry)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return []
     return entries
 

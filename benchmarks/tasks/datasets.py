@@ -272,5 +272,5 @@ def intact(folder: Path) -> bool:
     try:
         sums = json.loads((folder / MANIFEST).read_text())
         return all(sha256(folder / name) == digest for name, digest in sums.items())
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return False

@@ -61,7 +61,7 @@ def read(file: Path, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
         table = tomllib.loads(file.read_bytes().decode("utf-8-sig"))
     except OSError as error:
         raise UsageError(f"cannot read '{file}': {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"'{file}' is not TOML: {error}") from None
     check(kind, table, f"'{file}'")
     tiers = {name for name in table if name in (*tiers_of(kind), "all")}
