@@ -112,6 +112,17 @@ def add_carbon(command: argparse.ArgumentParser) -> None:
     command.add_argument("--pue", type=float, metavar="X", help="power usage effectiveness (default: 1)")
 
 
+def add_hook(command: argparse.ArgumentParser) -> None:
+    """Add ``--hook``, the names of installed hooks."""
+    command.add_argument(
+        "--hook",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="installed hook that follows the runs, such as a tracker; repeatable",
+    )
+
+
 def positive(text: str) -> int:
     """Return the positive integer of an argument.
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 SWEPT = ("task", "methods", "seeds", "budget-scale", "profile")
 """Flags that take a list."""
-OMITTED = ("config", "detach", "help", "json", "option")
+OMITTED = ("config", "detach", "help", "hook", "json", "option")
 """Flags of ``run`` that a study file cannot set."""
 EXAMPLE = "a study file has one flag of `supernet-bench run` a line, such as  tier: small"
 

@@ -11,10 +11,11 @@ from benchmarks.analysis.carbon import CarbonDeclaration
 from benchmarks.api import UsageError
 from benchmarks.cli import launching
 from benchmarks.cli import plan as plan_command
-from benchmarks.cli.arguments import add_carbon, add_json, add_published, positive
+from benchmarks.cli.arguments import add_carbon, add_hook, add_json, add_published, positive
 from benchmarks.cli.report import write_reports
 from benchmarks.hardware.probe import require_linux
 from benchmarks.records.canonical import JsonView
+from benchmarks.runs import hooks
 from benchmarks.runs.execution import execute, shared
 from benchmarks.runs.options import RunOptions
 from benchmarks.runs.plan import Plan, PlannedRun
@@ -56,6 +57,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         action="store_true",
         help="go on with runs begun under another torch, Python or processor count; records name both",
     )
+    add_hook(command)
     command.add_argument(
         "--detach", action="store_true", help="go on in the background; watch it with status"
     )
@@ -74,6 +76,7 @@ def run(options: argparse.Namespace) -> int:
         return plan_command.run(options)
     if not options.checkpoint_seconds >= 0:
         raise UsageError(f"--checkpoint-seconds {options.checkpoint_seconds:g}: zero or more")
+    hooks.require(options.hook)
     emissions = carbon.declared(options.carbon_intensity, options.pue)
     if options.parallel_config is not None:
         config = launching.read_config(options.parallel_config)
@@ -96,6 +99,7 @@ def run(options: argparse.Namespace) -> int:
             checkpoint_seconds=options.checkpoint_seconds,
             resume_changed=options.resume_changed,
             fresh=options.fresh,
+            hooks=options.hook,
         )
         console = Console(file=sys.stderr if options.json else sys.stdout)
         with shared(plan.folders.home):

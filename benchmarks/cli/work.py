@@ -11,8 +11,9 @@ from pathlib import Path
 
 from benchmarks.api import UsageError
 from benchmarks.cli import plan as plan_command
-from benchmarks.cli.arguments import positive
+from benchmarks.cli.arguments import add_hook, positive
 from benchmarks.cli.configuration import add_plan
+from benchmarks.runs import hooks
 from benchmarks.runs.claims import LEASE_S
 from benchmarks.runs.execution import execute, shared
 from benchmarks.runs.options import RunOptions
@@ -52,6 +53,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         action="store_true",
         help="go on with runs begun on another machine or torch; records name both",
     )
+    add_hook(command)
     command.add_argument(
         "--retry-failed", action="store_true", help="make runs again that have failed or were stopped"
     )
@@ -67,6 +69,7 @@ def run(options: argparse.Namespace) -> int:
     idle, lease = duration("--idle", options.idle), duration("--lease", options.lease)
     if lease < 1:
         raise UsageError(f"--lease {options.lease}: at least 1s")
+    hooks.require(options.hook)
     deadline = None if options.until is None else began + seconds_until(options.until, datetime.now())
     plan, tasks, profile = plan_command.build_plan(options)
     from rich.console import Console
@@ -79,6 +82,7 @@ def run(options: argparse.Namespace) -> int:
         checkpoint_seconds=options.checkpoint_seconds,
         resume_changed=options.resume_changed,
         again=options.retry_failed,
+        hooks=options.hook,
         shared=True,
         deadline=deadline,
         idle_s=idle,

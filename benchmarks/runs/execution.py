@@ -63,7 +63,7 @@ def execute(
     for number in (signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, _interrupt)
     machine_load, threads = load.measure_load(), options.jobs * (profile.threads or usable_cpus())
-    display = Display(console, plan, options.jobs, machine_load.slowdown(threads))
+    display = Display(console, plan, options.jobs, machine_load.slowdown(threads), options.hooks)
     display.note(machine_load.line(threads))
     names = {run.spec.task for run in plan.pending}
     pending = [task for task in tasks if task.name in names]

@@ -30,6 +30,8 @@ class RunOptions:
     """True: make runs again that failed or that their seconds stopped before this command."""
     shared: bool = False
     """True: leave runs that were begun in another environment to other workers, in place of refusing all."""
+    hooks: Sequence[str] = ()
+    """Names of installed hooks that follow the runs."""
     deadline: float | None = None
     """Time of the monotonic clock at which to save, give all runs back and stop."""
     idle_s: float | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from types import TracebackType
 
 from rich.console import Console
@@ -12,6 +13,7 @@ from rich.table import Table
 
 from benchmarks.runs.estimate import format_duration
 from benchmarks.runs.heartbeat import Beat
+from benchmarks.runs.hooks import Hooks
 from benchmarks.runs.plan import Plan, PlannedRun
 from benchmarks.runs.remaining_time import RemainingTime
 
@@ -26,7 +28,10 @@ SHOWN_KINDS = ("evaluations", "probes")
 class Display:
     """Context manager that shows the progress of runs."""
 
-    def __init__(self, console: Console, plan: Plan, jobs: int, slowdown: float = 1.0) -> None:
+    def __init__(
+        self, console: Console, plan: Plan, jobs: int, slowdown: float = 1.0, hooks: Sequence[str] = ()
+    ) -> None:
+        self._hooks = Hooks(hooks)
         self.console, self.remaining = console, RemainingTime(plan, jobs, slowdown)
         self._total = len(plan.pending)
         self._done = 0
@@ -35,6 +40,7 @@ class Display:
         self._live = Live(console=console, get_renderable=self._render, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> Display:
+        self._hooks.__enter__()
         if self.console.is_terminal:
             self._live.start()
         return self
@@ -44,6 +50,7 @@ class Display:
     ) -> None:
         if self.console.is_terminal:
             self._live.stop()
+        self._hooks.__exit__(kind, error, trace)
 
     def note(self, line: str) -> None:
         """Print one line that stays."""
@@ -54,6 +61,7 @@ class Display:
         began = self._active[run.spec.id][3] if run.spec.id in self._active else time.monotonic()
         self._active[run.spec.id] = (run, stage, beat, began)
         self.remaining.update(run, stage, beat, time.monotonic())
+        self._hooks.update(run, stage, beat)
         if self.console.is_terminal:
             return
         phase = beat.get("phase", "starting") if stage == "search" else stage
@@ -70,6 +78,7 @@ class Display:
         self._done += 1
         seconds = time.monotonic() - began
         self.remaining.finish(run, time.monotonic())
+        self._hooks.finish(run, line)
         took = f"({format_duration(seconds)}, {self._done} of {self._total})"
         self.note(f" {run.name:14} seed {run.spec.seed}  {line}  {took}")
 
