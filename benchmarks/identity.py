@@ -48,10 +48,13 @@ SUBSTRATE = (
     "benchmarks/lab/batches.py",
     "benchmarks/hardware/threads.py",
     "benchmarks/runs/worker.py",
+    "benchmarks/runs/books.py",
+    "benchmarks/runs/process_tree.py",
     # How its candidates are scored.
     "benchmarks/stats/bleu.py",
     "benchmarks/stats/translation_metrics.py",
     "benchmarks/scoring/score.py",
+    "benchmarks/scoring/revalidation.py",
     # How they are timed, and their memory and energy are taken.
     "benchmarks/hardware/energy.py",
     "benchmarks/measurement/parity.py",

@@ -303,7 +303,8 @@ RECORDS_ONLY = (
     "runs/origins",
     "runs/plan", "runs/preload", "runs/progress", "runs/published", "runs/remaining_time", "runs/repeat",
     "runs/runner", "runs/supervisor", "scoring/__init__", "stage", "stats/__init__", "stats/intervals",
-    "runs/study_status", "runs/yaml_file", "engines/*",
+    "runs/study_status", "runs/yaml_file", "engines/*", "runs/channel", "runs/guard", "runs/isolation",
+    "runs/landlock", "scoring/references",
     "stats/paired_bleu", "stats/pareto", "stats/quantities", "stats/task_units", "studies/*",
     "verification/*",
 )  # fmt: skip

@@ -125,7 +125,7 @@ def test_runs_of_equivalent_code_are_runs_of_one_row(monkeypatch: pytest.MonkeyP
     runs = [integrity.seal(run) for run in runs]
     assert len(compare.siblings(runs[0], runs)) == 2
     known = {"method": {}, "task": {}, "substrate": {"a" * 64: "b" * 64}}
-    monkeypatch.setattr(identity, "declared", lambda: known)
+    monkeypatch.setattr(identity, "declared", lambda device: known)
     assert len(compare.siblings(runs[0], runs)) == 3
 
 
