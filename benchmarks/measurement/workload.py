@@ -16,8 +16,11 @@ IMAGE_SEED = 0
 """Seed of the image's noise."""
 REFERENCE_SEED = 0
 """Seed of the reference network's weights."""
-RUNTIMES: dict[str, tuple[str, ...]] = {"torch": tuple(precisions.PRECISIONS), "ort": ("fp32", "int8", "w4")}
-"""Runtime -> precisions for which it has kernels on the processor."""
+RUNTIMES: dict[str, tuple[str, ...]] = {
+    "torch": tuple(name for name, kind in precisions.PRECISIONS.items() if kind.linear),
+    "ort": ("fp32", "int8", "w4"),
+}
+"""Runtime -> precisions for which it has kernels on the processor, without calibration."""
 
 
 @dataclass(frozen=True)

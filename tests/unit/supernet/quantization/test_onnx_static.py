@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from benchmarks.measurement import serving
 from benchmarks.measurement.interleaved import MeasurementRejectedError
+from benchmarks.measurement.workload import RUNTIMES
 from supernet.quantization.calibration import calibrate
 from supernet.quantization.fake_quantize import FakeQuantized
 from supernet.quantization.onnx_static import Static, fused_sums
@@ -185,6 +186,11 @@ def test_files_are_valid_and_small() -> None:
     assert {node.name for node in model.graph.node if node.op_type in ("Conv", "Gemm")} == set(units(net))
     assert fused_sums(model) == 3
     assert sum(policy_bytes(net, policy).values()) < len(file) < 0.6 * len(graph.under())
+
+
+def test_no_task_offers_a_precision_that_needs_ranges() -> None:
+    # Published runs searched these alphabets, in this order.
+    assert RUNTIMES == {"torch": ("fp32", "bf16", "int8", "w4"), "ort": ("fp32", "int8", "w4")}
 
 
 def test_what_is_missing_is_said() -> None:
