@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 from benchmarks.api import UsageError
-from benchmarks.cli import simq_tables
+from benchmarks.cli import mt_gap, simq_tables
 from benchmarks.cli.arguments import add_data_dir, add_json, add_results
 from benchmarks.cli.console import print_json, print_table
 from benchmarks.records import study_files
@@ -23,7 +23,9 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
     add_json(command)
     names = command.add_subparsers(
-        dest="name", metavar="NAME", help=f"study (default: list all studies), or {simq_tables.NAME}"
+        dest="name",
+        metavar="NAME",
+        help=f"study (default: list all studies), {simq_tables.NAME} or {mt_gap.NAME}",
     )
     for name in study_files.STUDIES:
         study = names.add_parser(name)
@@ -42,6 +44,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         )
     tables = names.add_parser(simq_tables.NAME, description=simq_tables.SUMMARY)
     simq_tables.add_arguments(tables)
+    mt_gap.add_arguments(names.add_parser(mt_gap.NAME, description=mt_gap.SUMMARY))
 
 
 def run(options: argparse.Namespace) -> int:
@@ -61,7 +64,8 @@ def run(options: argparse.Namespace) -> int:
         else:
             print_table(("name", "summary"), [[row["name"], row["summary"]] for row in rows])
             print(f"\nsupernet-bench study {rows[0]['name']}")
-            print(f"supernet-bench study {simq_tables.NAME} --help    {simq_tables.SUMMARY}")
+            for module in (simq_tables, mt_gap):
+                print(f"supernet-bench study {module.NAME} --help    {module.SUMMARY}")
         return 0
     module = study_files.study_module(options.name)
     state = source_state()  # before: code that changes meanwhile is not what runs
@@ -108,7 +112,12 @@ def _answered(options: argparse.Namespace, module: ModuleType) -> StudyOutcome:
     Raises:
         UsageError: the folder that the study reads is not given.
     """
-    sources = {"data": options.data_dir, "records": options.results / "records", "weights": options.weights}
+    sources = {
+        "data": options.data_dir,
+        "records": options.results / "records",
+        "weights": options.weights,
+        "gap": options.results / "mt-gap",
+    }
     source = sources.get(module.READS)
     if source is None and module.READS == "weights":
         raise UsageError(

@@ -28,6 +28,7 @@ from benchmarks.records.text import printable
 
 STUDIES = {
     "cpu-latency": "cpu_latency",
+    "mt-gap": "mt_gap.study",
     "shape-latency": "shape_latency",
     "simq-fronts": "simq_fronts.study",
     "simq-fronts-accuracy": "simq_fronts.accuracy",

@@ -1,0 +1,156 @@
+"""Measurements of the gap study: train each supernet and each network alone, and score every network.
+
+Each training writes one file of scores into a folder. A command that is stopped goes on with the next one.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.api import UsageError
+from benchmarks.lab.batches import derive_seed, recipe_of
+from benchmarks.records.store import write_text
+from benchmarks.studies.mt_gap.plan import ALONE, GapPlan, Job, missing
+from benchmarks.tasks import Prepared, get_task
+from benchmarks.tasks.datasets import Say
+from mos.mixture import Mixture
+from supernet.elastic import SuperNet
+from supernet.train import Batch, Sampling, Sandwich, SinglePath, Trainer
+from supernet.weights import SharedSlices, WeightSource
+
+Source = Callable[..., WeightSource]
+KINDS: dict[str, tuple[Source, Sampling]] = {
+    "hat": (SharedSlices, SinglePath()),
+    "sandwich": (SharedSlices, Sandwich()),
+    "mos-layer": (partial(Mixture, neuron_wise=False), Sandwich()),
+    "mos-neuron": (Mixture, Sandwich()),
+    "mos-neuron-constant": (partial(Mixture, constant=True), Sandwich()),
+    "mos-neuron-1": (partial(Mixture, experts=1), Sandwich()),
+    "mos-neuron-4": (partial(Mixture, experts=4), Sandwich()),
+}
+"""Supernet -> source of its weights and rule of sampling; two experts where the name has no number."""
+
+
+class Tokens:
+    """Training batches until ``total`` target tokens, each counted once.
+
+    Args:
+        source: endless batches.
+    """
+
+    def __init__(self, source: Any, total: float) -> None:
+        self.source, self.total, self.spent = source, total, 0.0
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in self.source:
+            if self.spent + batch.tokens > self.total:
+                return
+            self.spent += batch.tokens
+            yield batch
+
+    def state(self) -> dict[str, Any]:
+        """Return the state for ``restore``."""
+        return {"source": self.source.state(), "spent": self.spent}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continue from a ``state``."""
+        self.source.restore(state["source"])
+        self.spent = state["spent"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Task, data and device of all trainings of a plan."""
+
+    plan: GapPlan
+    task: Any
+    tier: Any
+    prepared: Prepared
+    device: str
+
+    def train(self, job: Job, space: Any) -> SuperNet:
+        """Return the trained supernet, or the trained network, of ``job``.
+
+        One seed gives all kinds the same batches. Initial weights follow from the seed alone.
+        """
+        family = self.task.family(self.tier, self.prepared)
+        kind: tuple[Source, Sampling] = KINDS.get(job.kind, (SharedSlices, SinglePath()))
+        source, sampling = kind
+        if job.network is not None:
+            family = family.restrict_to(space.architecture(self.plan.architectures[job.network]))
+        seed = derive_seed(job.seed, self.plan.task, "mt-gap", job.network)
+        net = SuperNet(family, source(family, torch.Generator().manual_seed(seed), self.device))
+        recipe = recipe_of(self.tier.recipe)
+        pairs = self.task.training(self.prepared)
+        stream = self.task.batches(
+            pairs, recipe.batch_tokens, derive_seed(job.seed, self.plan.task, "batches"), self.device
+        )
+        return Trainer(net, recipe, sampling, job.seed).fit(Tokens(stream, self.plan.tokens))
+
+    def score(self, net: SuperNet, architecture: Any) -> dict[str, float]:
+        """Return test BLEU and chrF of the first test set, and the losses of both splits."""
+        module = net.export(architecture).to(self.device)
+        scored = self.task.score(module, self.prepared, self.tier, self.device)
+        first = next(iter(scored["test"].values()))
+        valid = self.task.evaluate(module, self.task.validation(self.prepared), self.device).loss
+        return {
+            "bleu": first["bleu"]["value"],
+            "chrf": first["chrf"]["value"],
+            "test_loss": scored["test_loss"],
+            "valid_loss": valid,
+        }
+
+
+def measure(
+    plan: GapPlan,
+    out: Path,
+    cache: Path,
+    data_dir: Path | None,
+    device: str,
+    minutes: float | None = None,
+    say: Say = lambda line: None,
+) -> int:
+    """Run the trainings whose files are absent in ``out``; return the number of those left.
+
+    Args:
+        minutes: no training is started after these; None for no limit.
+
+    Raises:
+        UsageError: the plan names an unknown kind, or the folder has scores of another plan.
+    """
+    if unknown := set(plan.kinds) - set(KINDS):
+        raise UsageError(f"kinds {', '.join(sorted(unknown))}: choose of {', '.join(KINDS)}")
+    registered = json.dumps(plan.to_dict(), indent=1) + "\n"
+    kept = out / "plan.json"
+    if kept.is_file() and kept.read_text(encoding="utf-8") != registered:
+        raise UsageError(f"{out} has scores of another plan: give another folder, --out DIR")
+    write_text(kept, registered)
+    began = time.monotonic()
+    task = get_task(plan.task)
+    tier = task.tier(plan.tier, device)
+    setting = Setting(plan, task, tier, task.prepare(tier, cache, data_dir, say), device)
+    space = task.family(tier, setting.prepared).space
+    jobs = missing(plan, [path.stem for path in out.glob("*.json")])
+    for i, job in enumerate(jobs):
+        if minutes is not None and time.monotonic() - began > 60 * minutes:
+            return len(jobs) - i
+        start = time.monotonic()
+        net = setting.train(job, space)
+        trained = time.monotonic() - start
+        numbers = range(len(plan.architectures)) if job.network is None else (job.network,)
+        scores = {}
+        for number in numbers:
+            architecture = space.architecture(plan.architectures[number])
+            scores[number] = setting.score(net, net.space.largest() if job.kind == ALONE else architecture)
+        facts = {**vars(job), "scores": scores, "train_seconds": trained, "device": device}
+        write_text(out / f"{job.name}.json", json.dumps(facts, indent=1) + "\n")
+        say(f"{job.name}: {trained:.0f} s, {len(jobs) - i - 1} trainings left")
+    return 0

@@ -1,0 +1,212 @@
+"""Gap between networks with inherited weights and the same networks trained alone, in translation.
+
+The measurements come from ``supernet-bench study mt-gap-measure``; this study computes from them alone.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from benchmarks.api import UsageError
+from benchmarks.records.study_files import StudyOutcome
+from benchmarks.stats.intervals import t_interval
+from benchmarks.studies.mt_gap.analysis import TOP, Gap, by_kind, ceiling, gap, predictors
+from benchmarks.studies.mt_gap.plan import ALONE, GapPlan, missing, read_plan
+from benchmarks.tasks.datasets import Say
+
+SUMMARY = (
+    "how far inherited weights are from training alone, and how well supernets rank; from mt-gap-measure"
+)
+READS = "gap"
+FOLDER = "mt-gap"
+"""Folder of the measurements under the results folder."""
+RULE = (
+    "a supernet ranks better than a trivial predictor where the 95 % interval of its tau within decoder"
+    " depth, over supernets, lies above the predictor's; worse where it lies below; undecided otherwise."
+)
+COLUMNS = ("scores from", "n", "MAE", "offset", "MAE without offset", "tau", "tau within depth",
+           *(f"regret of top {k}" for k in TOP))  # fmt: skip
+NOTES = (
+    "BLEU on the first test set; validation loss in nats, its sign changed. Offset: mean of inherited"
+    " minus alone. Regret: the best score alone minus the best of the k networks that the scores rank first.",
+    "Intervals are Student's over supernets of different seeds. Alone is the mean over seeds; the ceiling"
+    " compares seeds of training alone with one another.",
+)
+
+
+def run(folder: Path | None, say: Say = lambda line: None) -> StudyOutcome:
+    """Run the study over the measurements in ``folder``.
+
+    Raises:
+        UsageError: there are none, or some are missing.
+    """
+    from benchmarks.studies.mt_gap import plot
+
+    plan, scores = read_scores(folder or Path(FOLDER))
+    results = {metric: compare(plan, scores, metric) for metric in METRICS}
+    rows = [row for metric, result in results.items() for row in _rows(METRICS[metric][0], result)]
+    sentences = [line for metric, result in results.items() for line in result["verdicts"]]
+    decides = results["bleu"]
+    inherited = {
+        (kind, seed): decides["inherited"][f"{kind}-seed{seed}"]
+        for kind in plan.kinds
+        for seed in range(1, plan.supernet_seeds + 1)
+    }
+    return StudyOutcome(
+        title="How far are inherited weights from training alone?",
+        question="Do supernets give a translation network the quality that it has when trained alone for as"
+        " many updates, and do they rank networks as training alone does?",
+        rule=RULE,
+        columns=COLUMNS,
+        rows=rows,
+        notes=[*NOTES, *sentences],
+        facts=_finite({"study": "mt-gap", "plan": plan.to_dict(), "results": results}),
+        pictures=plot.pictures(decides["mean"], inherited, depths(plan)),
+    )
+
+
+def compare(plan: GapPlan, scores: Scores, metric: str) -> dict[str, Any]:
+    """Return all statistics of one of ``METRICS``."""
+    name, sign = METRICS[metric]
+    depth = depths(plan)
+    numbers, seeds = range(len(depth)), range(1, plan.alone_seeds + 1)
+    alone = [[sign * scores[f"{ALONE}-{i:02d}-seed{s}"][i][metric] for i in numbers] for s in seeds]
+    mean = [sum(values) / len(values) for values in zip(*alone, strict=True)]
+    inherited = {
+        (kind, seed): [sign * scores[f"{kind}-seed{seed}"][i][metric] for i in numbers]
+        for kind in plan.kinds
+        for seed in range(1, plan.supernet_seeds + 1)
+    }
+    gaps = {kind: [gap(mean, v, depth) for v in values] for kind, values in by_kind(inherited)}
+    trivial = predictors(mean, sizes(plan), depth)
+    return {
+        "alone": alone,
+        "mean": mean,
+        "inherited": {f"{kind}-seed{seed}": v for (kind, seed), v in inherited.items()},
+        "gaps": {kind: [asdict(g) for g in several] for kind, several in gaps.items()},
+        "predictors": trivial,
+        "ceiling": ceiling(alone, depth),
+        "verdicts": verdicts(name, gaps, trivial),
+    }
+
+
+def depths(plan: GapPlan) -> list[int]:
+    """Return the decoder layers of each network."""
+    return [int(a["decoder_layers"]) for a in plan.architectures]
+
+
+Scores = Mapping[str, Mapping[int, Mapping[str, float]]]
+"""Name of a training -> number of a network -> its scores."""
+METRICS = {"bleu": ("BLEU", 1.0), "valid_loss": ("loss", -1.0)}
+"""Score in the files -> its name, and the sign that makes more of it better."""
+
+
+def read_scores(folder: Path) -> tuple[GapPlan, Scores]:
+    """Return the plan of a folder of measurements, and name of each training -> network -> scores.
+
+    Raises:
+        UsageError: no measurements, or a training's are missing.
+    """
+    command = f"supernet-bench study mt-gap-measure --out {folder} --data-dir DIR"
+    if not (folder / "plan.json").is_file():
+        raise UsageError(f"{folder} has no measurements of the gap study: {command}")
+    plan = read_plan(folder / "plan.json")
+    scores: dict[str, dict[int, dict[str, float]]] = {}
+    for path in sorted(folder.glob("*-seed*.json")):
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        scores[path.stem] = {int(number): values for number, values in fields["scores"].items()}
+    if absent := missing(plan, list(scores)):
+        names = ", ".join(job.name for job in absent[:4])
+        raise UsageError(f"{folder}: {len(absent)} trainings are missing ({names}): {command}")
+    return plan, scores
+
+
+def sizes(plan: GapPlan) -> dict[str, list[float]]:
+    """Return name -> value of each network for the trivial predictors."""
+    from benchmarks.tasks import get_task
+    from supernet.cost import cost
+    from supernet.seq2seq import Seq2SeqConfig, Seq2SeqFamily
+    from supernet.space import get_space
+
+    tier = get_task(plan.task).tier(plan.tier, "cpu")
+    # Vocabularies add the same to all networks of one width, and no layer.
+    family = Seq2SeqFamily(get_space(tier.space), Seq2SeqConfig(8, 8))  # type: ignore[attr-defined]
+    costs = [
+        cost(family, family.space.architecture(a), source_len=20, target_len=20) for a in plan.architectures
+    ]
+    return {
+        "depth": [float(a["decoder_layers"]) for a in plan.architectures],
+        "parameters": [float(c.params_body) for c in costs],
+        "MACs": [float(c.macs_body) for c in costs],
+    }
+
+
+def verdicts(
+    metric: str, gaps: Mapping[str, Sequence[Gap]], trivial: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
+    """Return a sentence for each supernet and trivial predictor with an order within depth."""
+    lines = []
+    for kind, several in gaps.items():
+        values = [g.tau_within for g in several]
+        if not all(map(math.isfinite, values)):
+            continue
+        interval = t_interval(values)
+        for name, other in trivial.items():
+            tau = other["tau_within"]
+            if not math.isfinite(tau):
+                continue
+            word = "undecided"
+            if interval.low is not None and interval.high is not None and interval.low < interval.high:
+                word = "better" if interval.low > tau else "worse" if interval.high < tau else word
+            lines.append(
+                f"{metric} within depth, {kind} against {name}: {word} ({interval.mean:.2f}, {tau:.2f})."
+            )
+    return lines
+
+
+def _rows(metric: str, result: Mapping[str, Any]) -> list[list[str]]:
+    rows = [_row(f"{kind}, {metric}", several) for kind, several in result["gaps"].items()]
+    rows += [_row(f"{name} alone, {metric}", [values]) for name, values in result["predictors"].items()]
+    if result["ceiling"]:
+        rows.append(_row(f"a second seed alone (ceiling), {metric}", result["ceiling"]))
+    return rows
+
+
+def _row(name: str, several: Sequence[Mapping[str, Any]]) -> list[str]:
+    values = {key: [s[key] for s in several if key in s] for key in RANGES}
+    regrets = [[s["regret"][k] for s in several if k in s["regret"]] for k in TOP]
+    cells = [_cell(values[key], *RANGES[key]) for key in RANGES]
+    return [name, str(len(several)), *cells, *(_cell(regret, 0.0, math.inf) for regret in regrets)]
+
+
+RANGES = {
+    "mae": (0.0, math.inf),
+    "offset": (-math.inf, math.inf),
+    "mae_without_offset": (0.0, math.inf),
+    "tau": (-1.0, 1.0),
+    "tau_within": (-1.0, 1.0),
+}
+"""Statistic -> range of its values, beyond which no interval is shown."""
+
+
+def _cell(values: Sequence[float], low: float, high: float) -> str:
+    if not values or not all(map(math.isfinite, values)):
+        return "–"
+    interval = t_interval(values)
+    if interval.low is None or interval.high is None:
+        return f"{interval.mean:.2f}"
+    return f"{interval.mean:.2f} [{max(low, interval.low):.2f}, {min(high, interval.high):.2f}]"
+
+
+def _finite(value: Any) -> Any:
+    """Return ``value`` with None in place of each NaN, and texts as keys."""
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,155 @@
+"""The gap study: its statistics against brute force, its plan, and the study over invented scores."""
+
+from __future__ import annotations
+
+import json
+import math
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmarks.api import UsageError
+from benchmarks.cli.main import main
+from benchmarks.records import study_files
+from benchmarks.studies.mt_gap import study
+from benchmarks.studies.mt_gap.analysis import gap, predictors, published, regret, tau_b, tau_within
+from benchmarks.studies.mt_gap.plan import ALONE, GapPlan, missing, read_plan, stratified
+from supernet.space import get_space
+
+SCORES = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5), st.integers(1, 3)), min_size=2, max_size=9)
+
+
+@settings(deadline=None)  # the first call loads SciPy
+@given(SCORES)
+def test_statistics_equal_those_of_brute_force(networks: list[tuple[int, int, int]]) -> None:
+    alone, inherited, depth = (list(map(float, side)) for side in zip(*networks, strict=True))
+    agree = differ = 0
+    for (a, b, d), (x, y, e) in combinations(networks, 2):
+        agree += d == e and (a - x) * (b - y) > 0
+        differ += d == e and (a - x) * (b - y) < 0
+    value, pairs = tau_within(alone, inherited, depth)  # type: ignore[arg-type]
+    assert pairs == agree + differ
+    assert math.isnan(value) if not pairs else value == pytest.approx((agree - differ) / pairs)
+    found = gap(alone, inherited, depth)  # type: ignore[arg-type]
+    errors = [b - a for a, b in zip(alone, inherited, strict=True)]
+    mean = sum(errors) / len(errors)
+    assert found.mae == pytest.approx(sum(map(abs, errors)) / len(errors))
+    assert found.offset == pytest.approx(mean)
+    assert found.mae_without_offset == pytest.approx(sum(abs(e - mean) for e in errors) / len(errors))
+    for k, lost in found.regret.items():
+        order = np.argsort([-b for b in inherited], kind="stable")[:k]
+        assert lost == max(alone) - max(alone[i] for i in order) >= 0
+
+
+def test_a_perfect_supernet_with_an_offset_has_no_other_error() -> None:
+    alone, depth = [20.0, 25.0, 23.0, 27.0], [1, 2, 1, 2]
+    found = gap(alone, [a - 2 for a in alone], depth)
+    assert (found.mae, found.offset, found.tau, found.tau_within) == (2, -2, 1, 1)
+    assert found.mae_without_offset == pytest.approx(0) and set(found.regret.values()) == {0}
+    assert regret(alone, [-a for a in alone], 1) == 7
+    assert math.isnan(tau_b([1, 1], [1, 2]))
+    assert predictors(alone, {"depth": depth}, depth)["depth"]["regret"][1] == 2
+    with pytest.raises(ValueError, match="as many"):
+        gap(alone, alone[:2], depth)
+
+
+def test_the_registered_plan_is_stratified_by_depth_in_its_tasks_space() -> None:
+    plan = read_plan()
+    space = get_space("multi30k-xs")
+    architectures = [space.architecture(a) for a in plan.architectures]
+    assert len(set(architectures)) == len(architectures) >= 24
+    counts = {d: sum(a["decoder_layers"] == d for a in architectures) for d in (1, 2, 3)}
+    assert len(set(counts.values())) == 1
+    assert [a.to_dict() for a in architectures] == stratified(space, 8)
+    assert plan.alone_seeds >= 2 and plan.supernet_seeds >= 3 and len(plan.kinds) == 7
+    jobs = list(plan.jobs())
+    assert len({job.name for job in jobs}) == len(jobs) == 24 * plan.alone_seeds + 7 * plan.supernet_seeds
+    assert missing(plan, [jobs[0].name]) == jobs[1:]
+
+
+def test_every_kind_of_the_registered_plan_can_be_trained() -> None:
+    from benchmarks.studies.mt_gap.measure import KINDS
+
+    assert set(read_plan().kinds) == set(KINDS)
+
+
+def folder(path: Path, offset: float = -2.0) -> Path:
+    """Scores of six invented networks: the supernet ``hat`` is ``offset`` off with little noise."""
+    space, rng = get_space("mt-smoke"), np.random.default_rng(0)
+    plan = GapPlan("mt-synthetic-en-de", "check", 1, 2, 3, ("hat",), tuple(stratified(space, 3)))
+    path.mkdir(parents=True)
+    (path / "plan.json").write_text(json.dumps(plan.to_dict()))
+    bleu = [10.0, 12.0, 11.0, 17.0, 15.0, 18.0]
+    for job in plan.jobs():
+        numbers = range(6) if job.kind != ALONE else (job.network,)
+        shift = offset if job.kind != ALONE else 0.0
+        values = {n: bleu[n] + shift + float(rng.normal(0, 0.2)) for n in numbers}  # type: ignore[index]
+        scores = {n: {"bleu": v, "valid_loss": 5 - v / 10} for n, v in values.items()}
+        (path / f"{job.name}.json").write_text(json.dumps({**vars(job), "scores": scores}))
+    return path
+
+
+def test_the_study_finds_the_offset_and_the_order(tmp_path: Path) -> None:
+    outcome = study.run(folder(tmp_path / "mt-gap"))
+    result = outcome.facts["results"]["bleu"]  # type: ignore[index,call-overload]
+    gaps = result["gaps"]["hat"]
+    assert len(gaps) == 3
+    assert all(g["offset"] == pytest.approx(-2, abs=0.3) and g["mae_without_offset"] < 0.5 for g in gaps)
+    assert all(g["tau_within"] == 1 for g in gaps)
+    loss = outcome.facts["results"]["valid_loss"]["gaps"]["hat"]  # type: ignore[index,call-overload]
+    assert all(g["offset"] == pytest.approx(-0.2, abs=0.03) for g in loss)
+    assert [row[0] for row in outcome.rows][:2] == ["hat, BLEU", "depth alone, BLEU"]
+    files = study_files.to_files("mt-gap", outcome, None, None)
+    assert set(files) == {"md", "json", "png", "svg"}
+
+
+def test_the_command_writes_the_study_and_says_what_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["study", "mt-gap", "--results", str(tmp_path)]
+    assert main(words) == 2
+    assert "mt-gap-measure" in capsys.readouterr().err
+    scores = folder(tmp_path / "mt-gap")
+    assert main(words) == 0
+    assert (tmp_path / "studies" / "mt-gap.json").is_file()
+    (scores / "hat-seed3.json").unlink()
+    assert main(words) == 2
+    assert "1 trainings are missing (hat-seed3)" in capsys.readouterr().err
+
+
+def test_bad_plans_and_published_files_are_one_message(tmp_path: Path) -> None:
+    bad = tmp_path / "plan.json"
+    for text in ("{", "[]", "{}", '{"task": "x"}'):
+        bad.write_text(text)
+        with pytest.raises(UsageError, match="not a plan"):
+            read_plan(bad)
+    with pytest.raises(UsageError, match="published"):
+        published(bad, "wmt14ende")
+
+
+@pytest.mark.slow
+def test_measurements_go_on_where_they_were_stopped(tmp_path: Path) -> None:
+    from benchmarks.studies.mt_gap.measure import measure
+
+    space = get_space("mt-smoke")
+    plan = GapPlan(
+        "mt-synthetic-en-de", "check", 1500, 1, 1, ("hat", "mos-layer"), tuple(stratified(space, 1))
+    )
+    out, said = tmp_path / "out", []  # type: ignore[var-annotated]
+    assert measure(plan, out, tmp_path / "cache", None, "cpu", 1e-9, said.append) == 4
+    assert measure(plan, out, tmp_path / "cache", None, "cpu", None, said.append) == 0
+    before = (out / "hat-seed1.json").read_bytes()
+    (out / "alone-01-seed1.json").unlink()
+    assert measure(plan, out, tmp_path / "cache", None, "cpu") == 0
+    assert (out / "hat-seed1.json").read_bytes() == before
+    scores = json.loads((out / "alone-01-seed1.json").read_text())["scores"]
+    assert set(scores) == {"1"} and scores["1"]["valid_loss"] > 0
+    other = GapPlan(**{**vars(plan), "tokens": 2000})
+    with pytest.raises(UsageError, match="another plan"):
+        measure(other, out, tmp_path / "cache", None, "cpu")
+    with pytest.raises(UsageError, match="kinds nothing"):
+        measure(GapPlan(**{**vars(plan), "kinds": ("nothing",)}), out, tmp_path / "cache", None, "cpu")
