@@ -37,7 +37,7 @@ class Job:
 
 @dataclass(frozen=True)
 class GapPlan:
-    """What is trained and compared.
+    """Networks, supernets and amounts of training of one study.
 
     Attributes:
         task, tier: whose data, recipe and search space are used.
