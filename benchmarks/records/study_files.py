@@ -27,6 +27,7 @@ from benchmarks.records.canonical import JsonObject, JsonView
 from benchmarks.records.text import printable
 
 STUDIES = {
+    "break-even": "break_even",
     "cpu-latency": "cpu_latency",
     "mt-gap": "mt_gap.study",
     "shape-latency": "shape_latency",

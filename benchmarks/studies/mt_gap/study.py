@@ -135,7 +135,7 @@ def sizes(plan: GapPlan) -> dict[str, list[float]]:
 
     tier = get_task(plan.task).tier(plan.tier, "cpu")
     # Vocabularies add the same to all networks of one width, and no layer.
-    family = Seq2SeqFamily(get_space(tier.space), Seq2SeqConfig(8, 8))  # type: ignore[attr-defined]
+    family = Seq2SeqFamily(get_space(tier.space), Seq2SeqConfig(8, 8))
     costs = [
         cost(family, family.space.architecture(a), source_len=20, target_len=20) for a in plan.architectures
     ]
