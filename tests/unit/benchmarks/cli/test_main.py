@@ -54,6 +54,7 @@ def test_one_file_a_command():
         "arguments",
         "configuration",
         "console",
+        "mt_gap",
         "record_argument",
         "selection",
         "simq_tables",
