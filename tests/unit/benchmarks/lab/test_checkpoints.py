@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from benchmarks.lab import checkpoints
+from benchmarks.lab.checkpoints import CheckpointStore
+from tests.fake_clock import FakeClock
 
 
 def state() -> dict:
@@ -88,3 +90,36 @@ def test_global_random_states_go_with_it(tmp_path: Path):
     expected = (random.random(), np.random.random(), torch.rand(1).item())
     checkpoints.set_random_states(checkpoints.load(tmp_path / "a", pytest.fail))
     assert (random.random(), np.random.random(), torch.rand(1).item()) == expected
+
+
+class Bookless:
+    """A Lab as far as an unused checkpoint looks at it."""
+
+    trial, stopping, checkpoint_seconds = 0, False, 60.0
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+
+def test_names_are_letters_digits_and_dashes(tmp_path: Path):
+    assert CheckpointStore(Bookless(tmp_path), "super-net_2").folder == tmp_path / "checkpoints/super-net_2"
+    for name in ("", "..", "a/b", "-", "a b"):
+        with pytest.raises(ValueError, match="letters, digits"):
+            CheckpointStore(Bookless(tmp_path), name)
+
+
+def test_a_save_is_due_once_its_time_has_passed_or_the_run_is_to_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    clock, lab = FakeClock(), Bookless(tmp_path)
+    clock.replace_in(monkeypatch, checkpoints)
+    store = CheckpointStore(lab, "train")
+    assert not store.due()
+    clock.sleep(59.0)
+    assert not store.due()
+    clock.sleep(1.0)
+    assert store.due()
+    clock.sleep(-30.0)
+    assert not store.due()
+    lab.stopping = True
+    assert store.due()

@@ -11,7 +11,16 @@ import pytest
 from benchmarks.lab.journal import Journal
 from benchmarks.records.assembly import SEARCH_FILE
 from benchmarks.runs import heartbeat
-from benchmarks.runs.heartbeat import HEARTBEAT, JOURNAL, Heartbeat, elapsed, read_heartbeat, write_outcome
+from benchmarks.runs.heartbeat import (
+    HEARTBEAT,
+    JOURNAL,
+    PROGRESS,
+    Heartbeat,
+    elapsed,
+    read_heartbeat,
+    read_scoring,
+    write_outcome,
+)
 
 ALLOWANCE = 20.0
 
@@ -83,6 +92,19 @@ def test_no_readable_heartbeat_is_an_empty_one(tmp_path: Path, text: str | None)
 )
 def test_the_clock_runs_on_after_the_last_beat_unless_it_was_paused(pause: str, now: float, seconds: float):
     assert elapsed({"clock": 4.0, "pause": pause, "at": 100.0}, now) == seconds
+
+
+@pytest.mark.parametrize("amount", [0.25, 1.0])
+def test_less_than_a_second_is_booked_too(tmp_path: Path, amount: float):
+    leave(tmp_path)
+    kept = write_outcome(tmp_path, "budget", "stopped", seconds=4.0 + amount)["ledger"]
+    assert kept["entries"][-1]["amount"] == amount and kept["totals"]["seconds"] == 4.0 + amount
+
+
+def test_the_progress_of_a_scoring_is_read_from_its_own_file(tmp_path: Path):
+    assert read_scoring(tmp_path) == {}
+    (tmp_path / PROGRESS).write_text('{"at": 1.5, "progress": [1, 2, ""]}')
+    assert read_scoring(tmp_path) == {"at": 1.5, "progress": [1, 2, ""]}
 
 
 def test_seconds_that_the_supervisor_saw_and_the_run_did_not_are_booked_to_the_open_phase(tmp_path: Path):

@@ -216,6 +216,7 @@ def test_where_a_suite_stands_and_that_prepared_data_is_shared(tmp_path: Path):
     folders = Folders(tmp_path, "mt", "smoke")
     assert folders.home == tmp_path / "mt-smoke"
     assert (folders.store, folders.runs) == (tmp_path / "mt-smoke/records", tmp_path / "mt-smoke/runs")
+    assert folders.site == tmp_path / "mt-smoke/site"
     assert folders.cache == Folders(tmp_path, "bert", "small").cache == tmp_path / "cache"
 
 

@@ -31,7 +31,7 @@ def test_the_first_impossible_figure_is_named():
 
 
 def test_more_is_better_for_every_metric_and_less_for_every_cost():
-    assert all(metric.higher_is_better for metric in METRICS.values())
+    assert [name for name, metric in METRICS.items() if not metric.higher_is_better] == ["ter"]
     assert of_metric("their-score").higher_is_better and of_metric("their-score").name == "their-score"
     assert [name for name, figure in FIGURES.items() if figure.higher_is_better] == ["volume"]
     assert {name for name, figure in FIGURES.items() if figure.counted} >= {"params", "macs", "bytes"}
