@@ -160,7 +160,7 @@ class WeightSource(nn.Module, ABC):
         self.master = Buffer(self.shapes, self.flat.detach(), self.flat.grad)
         self.version = 0
         self.collected = False
-        """Whether ``flat.grad`` holds gradients of directly bound weights since the last update."""
+        """True if ``flat.grad`` holds gradients of directly bound weights since the last update."""
         self.precision(torch.float32)
 
     def precision(self, dtype: torch.dtype) -> None:

@@ -65,8 +65,8 @@ def run(options: argparse.Namespace) -> int:
 def headline(status: StudyStatus) -> str:
     """Return counts and estimate in one line."""
     counts = ", ".join(f"{count} {state}" for state, count in status.counts.items() if count)
-    left = status.estimate_seconds
-    ends = f"; about {format_duration(left)} left with the workers that live" if left else ""
+    remaining = status.estimate_seconds
+    ends = f"; about {format_duration(remaining)} left with the workers that live" if remaining else ""
     return f"{status.suite} {status.tier} on {status.profile}: {status.runs} runs: {counts}{ends}"
 
 

@@ -120,9 +120,9 @@ def read(path: Path) -> ParallelConfig:
     _check(path, lines, values)
     if values.get("backend") not in BACKENDS:
         line, word = lines.get("backend", 1), values.get("backend")
-        said = f"no backend '{word}'" if word else "no backend"
+        fault = f"no backend '{word}'" if word else "no backend"
         near = suggest(str(word), BACKENDS)
-        raise UsageError(f"{path}:{line}: {said}. {near}".rstrip() + f"\nallowed: {' '.join(BACKENDS)}")
+        raise UsageError(f"{path}:{line}: {fault}. {near}".rstrip() + f"\nallowed: {' '.join(BACKENDS)}")
     overrides = values.pop("overrides", {})
     for method, own in overrides.items():
         if not isinstance(own, dict):
@@ -189,7 +189,7 @@ def groups(config: ParallelConfig, plan: Plan) -> list[WorkerGroup]:
     """Return the workers that a plan's pending runs need: one group for all, and one for each override."""
     special = {method: own for method, own in config.overrides.items()}
     pending = plan.pending
-    found = []
+    groups = []
     for method, own in special.items():
         runs = [run for run in pending if run.spec.method == method]
         if runs:
@@ -197,12 +197,12 @@ def groups(config: ParallelConfig, plan: Plan) -> list[WorkerGroup]:
             base = {"backend": config.backend, "jobs": config.jobs, "hours": config.hours}
             base |= {"workers": config.workers} if config.workers else {}
             merged = _make(config.path, {**base, **slurm, **config.other, **own}, {})
-            found.append(_group(merged, [method], runs))
+            groups.append(_group(merged, [method], runs))
     others = [run for run in pending if run.spec.method not in special]
     if others:
-        methods = sorted({run.spec.method for run in others}) if found else []
-        found.insert(0, _group(config, methods, others))
-    return found
+        methods = sorted({run.spec.method for run in others}) if groups else []
+        groups.insert(0, _group(config, methods, others))
+    return groups
 
 
 def _group(config: ParallelConfig, methods: Sequence[str], runs: Sequence[PlannedRun]) -> WorkerGroup:

@@ -138,15 +138,15 @@ def _names(lock: str) -> tuple[str, str]:
 
 def _wait(file: int, kind: int) -> None:
     """Take a lock; while it is not to be had, tell who holds it, first after ``PATIENCE_S``."""
-    began, told = time.monotonic(), 0.0
+    began, last_told = time.monotonic(), 0.0
     while True:
         try:
             fcntl.flock(file, kind | fcntl.LOCK_NB)
             return
         except BlockingIOError:
             waited = time.monotonic() - began
-        if waited - told >= (AGAIN_S if told else PATIENCE_S):
-            told = waited
+        if waited - last_told >= (AGAIN_S if last_told else PATIENCE_S):
+            last_told = waited
             print(_blocked(file, waited), file=sys.stderr, flush=True)
         time.sleep(min(0.02, 0.001 + waited / 20))
 
