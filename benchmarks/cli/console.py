@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ from benchmarks.records.text import sanitize
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+WIDEST = 10_000
+"""Most columns of a table that goes through a pipe."""
 CELL_CHARACTERS = 200
 """Longest text of a cell, in characters."""
 
@@ -34,8 +37,14 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
 def print_rich(renderable: RenderableType) -> None:
     """Print one of rich's renderables, such as a table of ``benchmarks.report``."""
     from rich.console import Console
+    from rich.measure import Measurement
 
-    Console().print(renderable)
+    console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        # Through a pipe lines are as long as it takes to break no word.
+        needed = Measurement.get(console, console.options.update(width=WIDEST), renderable).minimum
+        console = Console(width=max(console.width, needed))
+    console.print(renderable)
 
 
 def _cell(value: object) -> str:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 from benchmarks import registry
 from benchmarks.api import UsageError
 from benchmarks.cli.arguments import add_json, positive
 from benchmarks.cli.console import print_json
+
+YAML = (".yml", ".yaml")
+"""Endings of HAT's configurations."""
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -17,15 +21,15 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "architecture",
         type=Path,
-        metavar="ARCHITECTURE.json",
-        help="JSON object of field -> value; HAT's names of the fields are fine",
+        nargs="?",
+        metavar="ARCHITECTURE",
+        help="JSON or HAT's YAML of field -> value; HAT's names of the fields are fine",
     )
     command.add_argument("--space", required=True, metavar="NAME", help="search space, such as hat-space1")
     command.add_argument(
         "--vocab",
-        type=positive,
         nargs="+",
-        default=[32000],
+        default=["32000"],
         metavar="N",
         help="vocabulary: one shared, or source and target (default: 32000)",
     )
@@ -46,29 +50,27 @@ def run(options: argparse.Namespace) -> int:
     """
     from supernet.cost import cost
     from supernet.families import family_of
+    from supernet.interop.hat import read_config
     from supernet.space import SPACES, from_hat, get_space
 
     if options.space not in SPACES:
         raise registry.unknown("space", options.space, SPACES, "one of the spaces above: --space NAME")
-    if len(options.vocab) > 2:
-        raise UsageError(f"--vocab takes one size (shared) or two (source, target), not {len(options.vocab)}")
+    path, vocab = _path_and_vocabulary(options)
     space = get_space(options.space)
     try:
-        values = json.loads(options.architecture.read_text())
+        values: Any = read_config(path) if path.suffix in YAML else json.loads(path.read_text())
         if not isinstance(values, dict):
-            raise UsageError(
-                f"{options.architecture}: expected an object of field -> value, found {type(values).__name__}"
-            )
+            raise UsageError(f"{path}: expected an object of field -> value, found {type(values).__name__}")
         # An exported sub-network's file holds its architecture under this key.
         architecture = from_hat(space, values.get("architecture", values))
     except OSError as error:
-        raise UsageError(f"cannot read '{options.architecture}': {error.strerror}") from None
+        raise UsageError(f"cannot read '{path}': {error.strerror}") from None
     except (ValueError, TypeError, RecursionError) as error:
-        raise UsageError(f"{options.architecture}: {error}") from None
+        raise UsageError(f"{path}: {error}") from None
     try:
-        family = family_of(space, options.vocab)
+        family = family_of(space, vocab)
     except ValueError as error:
-        raise UsageError(f"{error}: --vocab {options.vocab[0]}") from None
+        raise UsageError(f"{error}: --vocab {vocab[0]}") from None
     counts = cost(family, architecture, source_len=options.source_len, target_len=options.target_len)
     if options.json:
         counted = counts.to_dict()
@@ -82,3 +84,26 @@ def run(options: argparse.Namespace) -> int:
     print(f"            at {options.source_len} source and {options.target_len} target tokens")
     print(f"bytes       {counts.bytes:,} (fp32)")
     return 0
+
+
+def _path_and_vocabulary(options: argparse.Namespace) -> tuple[Path, list[int]]:
+    """Return the file of the architecture, and one size of a vocabulary or two.
+
+    Typed in the order of the usage, the file comes after ``--vocab``, which takes it for a size.
+
+    Raises:
+        UsageError: there is no file, or a size is none.
+    """
+    path: Path | None = options.architecture
+    words = list(options.vocab)
+    if path is None and not words[-1].isdigit():
+        path = Path(words.pop())
+    if path is None:
+        raise UsageError("no architecture: name its file, JSON or HAT's YAML")
+    try:
+        sizes = [positive(word) for word in words or ["32000"]]
+    except (ValueError, argparse.ArgumentTypeError):
+        raise UsageError(f"--vocab {' '.join(words)}: sizes are whole numbers, at least 1") from None
+    if len(sizes) > 2:
+        raise UsageError(f"--vocab takes one size (shared) or two (source, target), not {len(sizes)}")
+    return path, sizes

@@ -10,12 +10,13 @@ import errno
 import importlib
 import io
 import os
+import re
 import stat
 import sys
 from collections.abc import Callable, Collection, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from benchmarks.api import UsageError
 from benchmarks.cli import configuration
@@ -67,6 +68,7 @@ COMMANDS = {
     ),
     "study": Command("study", "test a claim against data that others published; no run is needed"),
     "doctor": Command("doctor", "check this environment: versions, threads, profile, disk, data"),
+    "completion": Command("completion", "print a script that completes commands in bash or zsh"),
     "cost": Command("cost", "count parameters, MACs and bytes of one architecture"),
 }
 """Name on the command line -> command, in the order of ``--help``."""
@@ -123,6 +125,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
+class SuggestingParser(argparse.ArgumentParser):
+    """Parser whose errors name the nearest command, choice or flag."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the error with a suggestion, and exit with ``USAGE``."""
+        from benchmarks.registry import suggest
+
+        wrong = re.search(r"invalid choice: '([^']*)'", message)
+        unknown = re.search(r"unrecognized arguments: (\S+)", message)
+        hint = ""
+        if wrong:
+            hint = suggest(wrong[1], [str(c) for action in self._actions for c in action.choices or ()])
+        elif unknown:
+            hint = suggest(unknown[1].partition("=")[0], self._flags())
+        super().error(f"{message}\n{hint}" if hint else message)
+
+    def _flags(self) -> list[str]:
+        """Return the flags of this parser and of its commands."""
+        parsers: list[argparse.ArgumentParser] = [self]
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                parsers += action.choices.values()
+        return [flag for one_parser in parsers for a in one_parser._actions for flag in a.option_strings]
+
+
 def parser(
     complete: Collection[str] = tuple(COMMANDS), study: configuration.Configuration | None = None
 ) -> argparse.ArgumentParser:
@@ -135,7 +162,7 @@ def parser(
     Raises:
         UsageError: a mistake in that file.
     """
-    top = argparse.ArgumentParser(
+    top = SuggestingParser(
         prog="supernet-bench", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     top.add_argument("--version", action="version", version=_version())
