@@ -23,17 +23,17 @@ def test_a_killed_workers_runs_end_with_another_charged_once(environment, comman
     found = {}
     for name, kill in (("undisturbed", False), ("killed", True)):
         folder = tmp_path / name
-        study = tmp_path / f"{name}.yml"
-        study.write_text(STUDY.format(folder))
+        folder.mkdir()
+        (folder / "study.yml").write_text(STUDY)  # the command is part of a record's digest
         slow = {**environment, "TINY_SLOW": "0.2" if kill else "0"}
-        words = [*command, "work", str(study), "--idle", "1s"]
-        how = {"cwd": tmp_path, "env": slow, "stdout": subprocess.DEVNULL}
+        words = [*command, "work", "study.yml", "--idle", "1s"]
+        how = {"cwd": folder, "env": slow, "stdout": subprocess.DEVNULL}
         workers = [subprocess.Popen(words, **how) for _ in range(1 + kill)]
         if kill:
             beats, deadline = set(), time.monotonic() + 150
             while len(beats) < 2 and time.monotonic() < deadline:
                 time.sleep(0.1)
-                for path in folder.glob("*/runs/*/heartbeat.json"):
+                for path in folder.glob("results/*/runs/*/heartbeat.json"):
                     state = json.loads(path.read_text() or "{}")
                     if state.get("ledger", {}).get("totals", {}).get("tokens", 0) > 300:
                         beats.add(path)
@@ -42,7 +42,7 @@ def test_a_killed_workers_runs_end_with_another_charged_once(environment, comman
             workers.append(subprocess.Popen(words, **how))
         codes = [worker.wait(240) for worker in workers]
         assert codes == ([-9, 0, 0] if kill else [0])
-        found[name] = {r["spec"]["seed"]: r for r in load_all(folder / "tiny-smoke" / "records")}
+        found[name] = {r["spec"]["seed"]: r for r in load_all(folder / "results" / "tiny-smoke" / "records")}
     assert set(found["killed"]) == {1, 2}
     for seed, record in found["killed"].items():
         alike(record, found["undisturbed"][seed])
