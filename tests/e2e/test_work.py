@@ -12,9 +12,14 @@ import pytest
 from tests.e2e.test_resume import alike
 
 pytestmark = pytest.mark.slow
-STUDY = (
-    "suite: tiny\nmethods: [tiny-good]\nseeds: 2\nprofile: undeclared\ncheckpoint-seconds: 0\nresults: {}\n"
-)
+STUDY = """\
+suite: tiny
+methods: [tiny-good]
+seeds: 2
+profile: undeclared
+checkpoint-seconds: 0
+results: results
+"""
 
 
 def test_a_killed_workers_runs_end_with_another_charged_once(environment, command, tmp_path):
