@@ -44,6 +44,8 @@ LARGEST_LOG = 64 * 2**20
 """Bytes that a search may print over all its sessions."""
 LOG = "log.txt"
 """File in a run's folder of all that its search prints."""
+REFUSALS = ("FileNotFoundError:", "PermissionError:", "OSError:", "URLError:", "gaierror:")
+"""Beginnings of the message of a failure that isolation may have caused."""
 ENERGY, OVERSIGHT = "energy.json", "oversight.json"
 """Files in a run's folder."""
 CANDIDATES, CHECKPOINTS, SCRATCH = "candidates", "checkpoints", "scratch"
@@ -162,7 +164,8 @@ class SupervisedSearch:
             write_text(self.folder / worker.SKIPPED, json.dumps({"reason": books.skipped}))
             return None
         elif books.end is not None:
-            outcome = self._write(*books.end)
+            status, message = books.end
+            outcome = self._write(status, message + self._hint(status, message))
         elif code == worker.STOPPED_CODE:
             return None
         elif self._terminated is not None:
@@ -175,6 +178,13 @@ class SupervisedSearch:
         assert self._oversight is not None
         outcome["oversight"] = self._oversight
         return outcome
+
+    def _hint(self, status: str, message: str) -> str:
+        """Return a hint for a failure that isolation may have caused; empty if there is none."""
+        isolated = self._oversight is not None and self._oversight["isolation"] != NONE
+        if status != "failed" or not isolated or not message.startswith(REFUSALS):
+            return ""
+        return "; a search runs isolated, see docs/integrity.md"
 
     def close(self) -> None:
         """Close the books of a search whose process has ended, and count its work."""

@@ -184,6 +184,16 @@ def test_a_search_that_prints_without_end_is_ended_and_its_log_cut(search: Any, 
     assert log.stat().st_size == supervisor.LARGEST_LOG
 
 
+@pytest.mark.parametrize(
+    ("message", "hinted"),
+    [("FileNotFoundError: [Errno 2] ~/mine.pt (m.py:3)", True), ("ValueError: 3 (m.py:3)", False)],
+)
+def test_a_failure_that_isolation_may_have_caused_names_it(search: Any, message: str, hinted: bool):
+    search.books.end = ("failed", message)
+    outcome = search.ended()
+    assert outcome["message"].endswith("a search runs isolated, see docs/integrity.md") == hinted
+
+
 def test_oversight_adds_up_over_sessions_and_the_least_isolation_counts(search: Any, tmp_path: Path):
     work = {"cpu_seconds": 3.0, "threads": 5, "wall_seconds": 1}
     first = {"isolation": "none", "sessions": 2, "work": work}
