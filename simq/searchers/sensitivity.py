@@ -25,6 +25,8 @@ from simq.searchers.nsga2 import evolve, select_survivors
 from simq.searchers.predictors import Predictions
 from simq.searchers.sequential import RecordingEvaluator, largest_genome
 
+AT_ONCE = 4
+"""Single changes that are measured at a time."""
 GAP = 1e-6
 """Relative optimality gap at which an integer programme ends."""
 LEVELS = 8
@@ -58,8 +60,10 @@ class Sensitivities:
         return total
 
 
-def measure_sensitivities(archive: Archive) -> Sensitivities | None:
-    """Measure the largest network in float32 and each single change of it.
+def measure_sensitivities(archive: Archive, rng: np.random.Generator) -> Sensitivities | None:
+    """Measure the largest network in float32 and each single change of it, in random order.
+
+    Points are measured in small batches, so that an allowance that ends early leaves what was measured.
 
     Returns:
         None if the archive allows fewer evaluations.
@@ -76,13 +80,13 @@ def measure_sensitivities(archive: Archive) -> Sensitivities | None:
         for option in range(count):
             if option != base[gene]:
                 changed.append((gene, option))
+    changed = [changed[i] for i in rng.permutation(len(changed))]
     genomes = np.repeat(base[None], 1 + len(changed), axis=0)
     for row, (gene, option) in enumerate(changed, 1):
         genomes[row, gene] = option
-    if archive.remaining < len(genomes):
-        archive.measure(genomes)
+    rows = np.vstack([archive.measure(part) for part in np.array_split(genomes, -(-len(genomes) // AT_ONCE))])
+    if len(rows) < len(genomes):
         return None
-    rows = archive.measure(genomes)
     changes = [np.zeros((count, rows.shape[1])) for count in genes.levels.tolist()]
     for (gene, option), row in zip(changed, rows[1:], strict=True):
         changes[gene][option] = row - rows[0]
@@ -98,8 +102,8 @@ class SensitivityILP:
     """
 
     def search(self, archive: Archive, rng: np.random.Generator) -> None:
-        """Measure single changes, then optima at limits; nothing is drawn from ``rng``."""
-        measured = measure_sensitivities(archive)
+        """Measure single changes, then optima at limits; ``rng`` orders the single changes alone."""
+        measured = measure_sensitivities(archive, rng)
         if measured is None:
             return
         known = np.isfinite(archive.evaluator.known(measured.base[None])[0])
@@ -275,7 +279,7 @@ class PrunedSearch:
     def search(self, archive: Archive, rng: np.random.Generator) -> None:
         """Measure until the archive allows no more, or the space is exhausted."""
         genes = archive.genes
-        measured = measure_sensitivities(archive)
+        measured = measure_sensitivities(archive, rng)
         if measured is None:
             return
         assert isinstance(genes, JointSpace)

@@ -39,7 +39,7 @@ class Unknown(Additive):
 def test_optima_are_those_of_brute_force(kind: type[Toy]) -> None:
     toy = kind(space(3, 2), seed=1)
     archive = Archive(toy, 100)
-    measured = measure_sensitivities(archive)
+    measured = measure_sensitivities(archive, np.random.default_rng(0))
     assert measured is not None
     assert len(archive.rows) == 1 + sum(toy.genes.levels) - len(toy.genes.levels)
     points = enumerate_points(toy.genes)
@@ -98,7 +98,7 @@ class Outlying(Additive):
 def test_outlying_options_leave_the_space_and_others_stay() -> None:
     toy = Outlying()
     archive = Archive(toy, 200)
-    measured = measure_sensitivities(archive)
+    measured = measure_sensitivities(archive, np.random.default_rng(0))
     assert measured is not None
     part = pruned_space(toy.genes, measured, 0)
     first = toy.genes.architecture_genes
