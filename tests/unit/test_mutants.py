@@ -134,6 +134,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_run_reports_what_was_killed_survived_and_hung(project: Path, capsys):
     assert mutants.main(["--mutants", "0", "--json", str(project / "out.json")]) == 0
     text = capsys.readouterr().out

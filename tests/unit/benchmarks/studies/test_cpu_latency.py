@@ -27,6 +27,7 @@ def first(tmp_path: Path, *methods: str) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_published_winners_are_timed_as_their_records_say(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(profiles, "matching", lambda: "cpu-2core-avx512.v1")
     folder = first(tmp_path, "nas-bert", "supershaper", "hand-designed+int8-uniform", "teacher")
