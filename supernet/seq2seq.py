@@ -377,8 +377,8 @@ class Transformer(SublayerModule):
 
         Positions count from ``start``; those of packed tokens ``[N]`` are ``at``.
         """
-        whole = table.weight.shape[1] == width
-        x = embed_tokens(tokens, table.weight if whole else table.weight[:, :width], math.sqrt(width), PAD)
+        weight = table.weight if table.weight.shape[1] == width else table.weight[:, :width]
+        x = embed_tokens(tokens, weight, math.sqrt(width), PAD)
         if at is not None:
             return x + F.embedding(at, self.positions[:, :width]).to(x.dtype)
         if start + tokens.shape[1] > self.config.max_positions:

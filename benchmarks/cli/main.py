@@ -16,10 +16,12 @@ import sys
 from collections.abc import Callable, Collection, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from benchmarks.api import UsageError
-from benchmarks.cli import configuration
+
+if TYPE_CHECKING:
+    from benchmarks.cli.configuration import Configuration
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
@@ -107,6 +109,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = parser([named]).parse_args(words)
         if hasattr(options, "configuration") and options.config is not None:
+            from benchmarks.cli import configuration
+
             options = parser([named], configuration.read(options.config)).parse_args(words)
         command: Callable[[argparse.Namespace], int] = options.run
         return command(options)
@@ -151,7 +155,7 @@ class SuggestingParser(argparse.ArgumentParser):
 
 
 def parser(
-    complete: Collection[str] = tuple(COMMANDS), study: configuration.Configuration | None = None
+    complete: Collection[str] = tuple(COMMANDS), study: Configuration | None = None
 ) -> argparse.ArgumentParser:
     """Return the parser of all commands.
 
@@ -174,6 +178,8 @@ def parser(
             subparser.epilog = getattr(module, "EPILOG", None)
             module.add_arguments(subparser)
             if study is not None:
+                from benchmarks.cli import configuration
+
                 configuration.apply(subparser, study)
             subparser.set_defaults(run=module.run)
     return top

@@ -6,7 +6,7 @@ from simq.tabular.testbed import open_testbed, ours, plot
 
 bed = open_testbed("simq-vit", evaluations=100)
 study = optuna.create_study(directions=["minimize"] * 2, sampler=optuna.samplers.NSGAIISampler(seed=1))
-while bed.left:
+while bed.remaining:
     trial = study.ask()
     genome = [trial.suggest_int(f"gene {i}", 0, levels - 1) for i, levels in enumerate(bed.levels)]
     study.tell(trial, bed.tell(genome))

@@ -12,7 +12,7 @@ bed = open_testbed("simq-vit", evaluations=100)
 problem = Problem(n_var=len(bed.levels), n_obj=2, xl=0, xu=np.array(bed.levels) - 1, vtype=int)
 searcher = SPEA2(pop_size=20, sampling=IntegerRandomSampling(), repair=RoundingRepair())
 searcher.setup(problem, seed=1)
-while bed.left >= 20:
+while bed.remaining >= 20:
     asked = searcher.ask()
     asked.set("F", np.array([bed.tell(np.round(x).astype(int)) for x in asked.get("X")]))
     searcher.tell(infills=asked)

@@ -3,7 +3,7 @@
 Every answer is looked up, so that a search of hundreds of evaluations takes milliseconds::
 
     bed = open_testbed("simq-vit", evaluations=200)
-    while bed.left:
+    while bed.remaining:
         bed.tell(my_choice(bed.levels))        # one option number a gene -> objectives, all minimised
     curves = {"mine": bed.curve(), **ours("simq-vit", evaluations=200)}
 """
@@ -54,8 +54,8 @@ class Testbed:
         self._rows: dict[int, None] = {}
 
     @property
-    def left(self) -> int:
-        """Evaluations that are left."""
+    def remaining(self) -> int:
+        """Evaluations that remain."""
         return self.evaluations - len(self._rows)
 
     def ask(self, rng: np.random.Generator) -> list[int]:
@@ -79,7 +79,7 @@ class Testbed:
             raise ValueError(f"{list(genome)}: {len(self.levels)} option numbers below {self.levels}")
         row = int(self.table.indices(point[None].astype(np.int64))[0])
         if row not in self._rows:
-            if self.left <= 0:
+            if self.remaining <= 0:
                 raise ValueError(f"the budget of {self.evaluations} evaluations is spent")
             self._rows[row] = None
         values: list[float] = self._values[row].tolist()

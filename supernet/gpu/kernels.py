@@ -347,18 +347,18 @@ def loss_forward(logits, labels, losses, normalisers, width, stride, smoothing, 
     """Store the label-smoothed cross-entropy of one row and the logarithm of its normaliser."""
     row = tl.program_id(0).to(tl.int64)
     logits += row * stride
-    top, total, whole = -float("inf"), 0.0, 0.0
+    top, total, logit_sum = -float("inf"), 0.0, 0.0
     for start in range(0, width, BLOCK):
         column = start + tl.arange(0, BLOCK)
         v = tl.load(logits + column, column < width, -float("inf")).to(tl.float32)
         higher = tl.maximum(top, tl.max(v, 0))
         total = total * tl.exp(top - higher) + tl.sum(tl.exp(v - higher), 0)
-        whole += tl.sum(tl.where(column < width, v, 0.0), 0)
+        logit_sum += tl.sum(tl.where(column < width, v, 0.0), 0)
         top = higher
     normaliser = top + tl.log(total)
     hit = tl.load(logits + tl.load(labels + row)).to(tl.float32)
     tl.store(normalisers + row, normaliser)
-    tl.store(losses + row, normaliser - (1 - smoothing) * hit - smoothing * whole / width)
+    tl.store(losses + row, normaliser - (1 - smoothing) * hit - smoothing * logit_sum / width)
 
 
 @triton.jit

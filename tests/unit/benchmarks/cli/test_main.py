@@ -54,6 +54,7 @@ def test_one_file_a_command():
         "arguments",
         "configuration",
         "console",
+        "launching",
         "mt_gap",
         "record_argument",
         "selection",
