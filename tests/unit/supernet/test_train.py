@@ -6,7 +6,7 @@ import copy
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 import numpy as np
 import pytest
@@ -283,17 +283,20 @@ class Rows(Limited):
         self.total, self.spent = count * 64.0, 0.0
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU: a recorded update is one of CUDA")
+@pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="needs a GPU: sub-layers are replayed as CUDA graphs"
+)
 @pytest.mark.parametrize("stop", [None, 15])
-def test_a_recorded_update_is_the_update(stop: int | None) -> None:
+def test_training_by_replays_is_training(stop: int | None) -> None:
+    """Interrupted or not; where additions come in another order, weights differ by little of their way."""
     space = homogeneous_space("one", width=(16,), heads=(2,), ffn_tenths=(40,), layers=(2,), head_dim=0)
     one = family_of(space)(space, BertConfig(50, 0.0, 0.0, 8))
 
-    def trainer(recording: bool) -> Trainer:
+    def trainer(replays: bool) -> Trainer:
         net = SuperNet(one, SharedSlices(one, torch.Generator().manual_seed(0), "cuda"))
         made = Trainer(net, Recipe(clip_norm=1.0, weight_decay=0.1), SinglePath(), seed=1)
-        assert made.alone
-        made.alone = recording
+        if not replays:
+            made.replaying = lambda: nullcontext()  # type: ignore[method-assign]
         return made
 
     eager, store = trainer(False), Store(stop)
@@ -301,6 +304,6 @@ def test_a_recorded_update_is_the_update(stop: int | None) -> None:
     eager.fit(Rows(40))
     with suppress(Interrupted):
         trainer(True).fit(Rows(40), store)
-    recorded = trainer(True)
-    recorded.fit(Rows(40), store if stop else None)
-    assert (recorded.flat - eager.flat).abs().max() < 1e-4 < (eager.flat - start).abs().max()
+    replayed = trainer(True)
+    replayed.fit(Rows(40), store if stop else None)
+    assert (replayed.flat - eager.flat).norm() < 0.02 * (eager.flat - start).norm()
