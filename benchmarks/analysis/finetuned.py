@@ -6,13 +6,13 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from benchmarks.analysis.number_format import NONE, ranged
 from benchmarks.records import selection
+from benchmarks.records.canonical import JsonView
 from benchmarks.records.text import sanitize
 from benchmarks.stats import intervals, quantities
 from benchmarks.stats.quantities import DIFFERENCE, Quantity
@@ -58,7 +58,7 @@ class _Figures:
                 for metric in sorted(tuned, key=selection.tuned_place):
                     self._add(sanitize(name, 40), metric, tuned[metric], key, line["seed"])
 
-    def _add(self, task: str, metric: str, figure: Mapping[str, Any], key: Key, seed: int) -> None:
+    def _add(self, task: str, metric: str, figure: JsonView, key: Key, seed: int) -> None:
         head = f"{task}: {selection.TUNED.get(metric, sanitize(metric, 40))}"
         self.tasks.setdefault(task, head)
         self.metrics[head] = metric

@@ -10,13 +10,13 @@ import tempfile
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from benchmarks.analysis import frames
 from benchmarks.analysis.table import build_from_runs
 from benchmarks.api import UsageError
+from benchmarks.records.canonical import JsonObject
 from benchmarks.records.record import Record
 
 SCHEMA = "1"
@@ -70,7 +70,7 @@ def all_tables(kept: Sequence[Record]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame({"table": []})
 
 
-def describe(folder: Path, data: dict[str, pd.DataFrame]) -> dict[str, Any]:
+def describe(folder: Path, data: dict[str, pd.DataFrame]) -> JsonObject:
     """Return the Croissant description of the files in a folder."""
     return {
         "@context": {
@@ -112,7 +112,7 @@ def describe(folder: Path, data: dict[str, pd.DataFrame]) -> dict[str, Any]:
     }
 
 
-def _record_set(name: str, content: pd.DataFrame) -> dict[str, Any]:
+def _record_set(name: str, content: pd.DataFrame) -> JsonObject:
     own = name.removesuffix(".parquet")
     meanings = {**_TABLE_COLUMNS, **frames.COLUMNS} if own == "candidates" else _TABLE_COLUMNS
     return {

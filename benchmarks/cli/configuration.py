@@ -17,6 +17,7 @@ import yaml
 
 from benchmarks.api import UsageError
 from benchmarks.options import checked, parse
+from benchmarks.records.canonical import JsonObject, JsonView
 from benchmarks.registry import MethodRef, suggest
 from benchmarks.runs.yaml_file import compose, pairs
 
@@ -54,9 +55,7 @@ class Configuration:
         """Return the error of a line."""
         return UsageError(f"{self.path}:{line}: {problem}")
 
-    def sweeps(
-        self, methods: Mapping[str, MethodRef], given: Mapping[str, Any]
-    ) -> dict[str, list[dict[str, Any]]]:
+    def sweeps(self, methods: Mapping[str, MethodRef], given: JsonView) -> dict[str, list[JsonObject]]:
         """Return the sets of options of each method that has any: the product of its options' values.
 
         Args:
@@ -66,7 +65,7 @@ class Configuration:
         Raises:
             UsageError: an option that its method does not declare so, with its line.
         """
-        sets: dict[str, list[dict[str, Any]]] = {}
+        sets: dict[str, list[JsonObject]] = {}
         for word, method in methods.items():
             own = given.get(method.name, {})
             swept = {name: kept for name, kept in self.options.get(word, {}).items() if name not in own}
@@ -238,7 +237,7 @@ def _sample(action: argparse.Action) -> str:
     return str(next(iter(action.choices or ()), None) or action.default or action.metavar or "...")
 
 
-def _default(configuration: Configuration, flag: str, action: argparse.Action) -> Any:
+def _default(configuration: Configuration, flag: str, action: argparse.Action) -> object:
     """Return a flag's value in the form that the command's parser gives it.
 
     Raises:
@@ -248,7 +247,7 @@ def _default(configuration: Configuration, flag: str, action: argparse.Action) -
     return values if flag in SWEPT and flag != "seeds" else values[0]
 
 
-def _converted(configuration: Configuration, flag: str, action: argparse.Action, entry: Entry) -> Any:
+def _converted(configuration: Configuration, flag: str, action: argparse.Action, entry: Entry) -> object:
     value, line = entry
     if action.nargs == 0:
         if not isinstance(value, bool):
@@ -269,7 +268,7 @@ def _converted(configuration: Configuration, flag: str, action: argparse.Action,
         raise configuration.error(line, f"{flag}: {reason}") from None
 
 
-def effective(options: argparse.Namespace, plan: Plan, methods: Mapping[str, MethodRef]) -> dict[str, Any]:
+def effective(options: argparse.Namespace, plan: Plan, methods: Mapping[str, MethodRef]) -> JsonObject:
     """Return the study that a plan was made from, every flag that selects runs with its value.
 
     Args:
@@ -277,7 +276,7 @@ def effective(options: argparse.Namespace, plan: Plan, methods: Mapping[str, Met
         methods: of the plan, by the words that select them.
     """
     study, given = options.configuration, parse(options.option)
-    listed: list[Any] = []
+    listed: list[object] = []
     for word, method in methods.items():
         own = {
             name: [entry.value for entry in entries]
@@ -286,7 +285,7 @@ def effective(options: argparse.Namespace, plan: Plan, methods: Mapping[str, Met
         own |= {name: [value] for name, value in given.get(method.name, {}).items()}
         listed.append({word: {k: v if len(v) > 1 else v[0] for k, v in own.items()}} if own else word)
     profile = options.profile if isinstance(options.profile, list) else plan.profile
-    values: dict[str, Any] = {
+    values: JsonObject = {
         "suite": options.suite,
         "task": list(dict.fromkeys(run.spec.task for run in plan.runs)),
         "tier": options.tier,
@@ -302,7 +301,7 @@ def effective(options: argparse.Namespace, plan: Plan, methods: Mapping[str, Met
     return {k: str(v) if isinstance(v, Path) else v for k, v in values.items() if v is not None}
 
 
-def to_yaml(study: Mapping[str, Any]) -> str:
+def to_yaml(study: JsonView) -> str:
     """Return a study as the text of a study file."""
     return str(yaml.safe_dump(dict(study), sort_keys=False, default_flow_style=None, width=100))
 

@@ -17,6 +17,9 @@ from benchmarks.records.folders import PUBLISHED
 from benchmarks.records.record import Record
 from benchmarks.records.text import sanitize
 
+AnyKind = AttachmentKind[Any]
+"""A kind of attachment, whatever its files hold."""
+
 
 class Problem(NamedTuple):
     """A reason not to publish a file."""
@@ -118,18 +121,16 @@ def misplaced(path: Path, record: Record) -> list[str]:
     return []
 
 
-def _attachment_kind(path: Path) -> AttachmentKind[Any] | None:
+def _attachment_kind(path: Path) -> AnyKind | None:
     """Return the kind of an attachment, by the folder that it lies in; None for a record."""
     from benchmarks.verification import verdict_files
 
-    kinds: tuple[AttachmentKind[Any], ...] = (verdict_files.VERDICTS, runtime_latencies.LATENCIES)
+    kinds: tuple[AnyKind, ...] = (verdict_files.VERDICTS, runtime_latencies.LATENCIES)
     folder = path.absolute().parent.parent.name
     return next((kind for kind in kinds if kind.folder == folder), None)
 
 
-def _attachment_problems(
-    kind: AttachmentKind[Any], path: Path, published: Mapping[str, Record]
-) -> Iterator[Problem]:
+def _attachment_problems(kind: AnyKind, path: Path, published: Mapping[str, Record]) -> Iterator[Problem]:
     """Yield the problems of an attachment.
 
     Raises:

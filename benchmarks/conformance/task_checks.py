@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import math
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 
 from benchmarks.api import BUDGETED_KINDS, UsageError
 from benchmarks.conformance.checks import FAILED, OK, OPEN, Check
+from benchmarks.records.canonical import JsonObject, JsonView
 from benchmarks.records.text import sanitize
 from benchmarks.stats.quantities import Quantity
 from benchmarks.tasks import DEVICES, Prepared, Task, TierSettings, prepare, units_of
@@ -48,7 +49,7 @@ class TaskTrial:
     home: Path
     data_dir: Path | None
     say: Callable[[str], None]
-    known: dict[str, Any] = field(default_factory=dict)
+    known: JsonObject = field(default_factory=dict)
     """Results of earlier checks: ``tier``, ``prepared``, ``network``, ``valid``."""
 
     def part(self, name: str) -> Any:
@@ -166,7 +167,7 @@ def check_batches(trial: TaskTrial) -> str:
     training = task.training(trial.unsealed())
     size = int(tier.recipe["batch_tokens"])
 
-    def first(stream: Any, count: int = BATCHES) -> list[str]:
+    def first(stream: Iterable[object], count: int = BATCHES) -> list[str]:
         return [_digest(batch) for batch in islice(iter(stream), count)]
 
     def stream(seed: int) -> Any:
@@ -246,11 +247,11 @@ class _Few:
             self.spent += 1
             yield batch
 
-    def state(self) -> dict[str, Any]:
-        state: dict[str, Any] = self._stream.state()
+    def state(self) -> JsonObject:
+        state: JsonObject = self._stream.state()
         return state
 
-    def restore(self, state: Any) -> None:
+    def restore(self, state: object) -> None:
         self._stream.restore(state)
 
 
@@ -287,7 +288,7 @@ def check_score(trial: TaskTrial) -> str:
     return ", ".join(f"{name}: {m[units.metric]['value']:.3g}" for name, m in first["test"].items())
 
 
-def _score(trial: TaskTrial, prepared: Prepared) -> Mapping[str, Any]:
+def _score(trial: TaskTrial, prepared: Prepared) -> JsonView:
     tier: TierSettings = trial.part("tier")
     return trial.task.score(trial.part("network"), prepared, tier, "cpu", "fp32")
 

@@ -10,11 +10,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from benchmarks.api import UsageError
+from benchmarks.records.canonical import JsonObject, JsonView
 from benchmarks.registry import suggest
 from benchmarks.runs.plan import Plan, PlannedRun
 from benchmarks.runs.yaml_file import compose, pairs
@@ -65,9 +65,9 @@ class ParallelConfig:
     jobs: int = 1
     workers: int | None = None
     hours: float = HOURS
-    slurm: Mapping[str, Any] = field(default_factory=dict)
-    other: Mapping[str, Any] = field(default_factory=dict)
-    overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    slurm: JsonView = field(default_factory=dict)
+    other: JsonView = field(default_factory=dict)
+    overrides: Mapping[str, JsonView] = field(default_factory=dict)
 
     @property
     def parallelism(self) -> int | None:
@@ -107,7 +107,7 @@ def read(path: Path) -> ParallelConfig:
     Raises:
         UsageError: it cannot be read, or has an unknown key or a wrong value, with the line.
     """
-    values: dict[str, Any] = {}
+    values: JsonObject = {}
     lines: dict[str, int] = {}
     for name, key, node in pairs(path, compose(path, EXAMPLE), EXAMPLE):
         lines[name] = key.start_mark.line + 1
@@ -131,7 +131,7 @@ def read(path: Path) -> ParallelConfig:
     return _make(path, values, overrides)
 
 
-def _check(path: Path, lines: Mapping[str, int], values: Mapping[str, Any]) -> None:
+def _check(path: Path, lines: Mapping[str, int], values: JsonView) -> None:
     for name, value in values.items():
         where = f"{path}:{lines[name]}: "
         if name.startswith("slurm_"):
@@ -146,7 +146,7 @@ def _check(path: Path, lines: Mapping[str, int], values: Mapping[str, Any]) -> N
             raise UsageError(f"{where}{name}: {value}: above zero")
 
 
-def _make(path: Path, values: Mapping[str, Any], overrides: Mapping[str, Any]) -> ParallelConfig:
+def _make(path: Path, values: JsonView, overrides: JsonView) -> ParallelConfig:
     slurm = {name.removeprefix("slurm_"): v for name, v in values.items() if name.startswith("slurm_")}
     named = ("backend", "jobs", "workers", "hours")
     hours = _slurm_hours(path, slurm["time"]) if "time" in slurm else values.get("hours", HOURS)

@@ -13,6 +13,7 @@ from typing import Any
 
 from benchmarks.api import UsageError
 from benchmarks.engines.parallel_config import WorkerGroup
+from benchmarks.records.canonical import JsonObject
 
 SAVED = 75
 """Exit code of a worker that was asked to stop and has given its runs back."""
@@ -44,7 +45,7 @@ class WorkerCall:
             self._process.wait()
         return importlib.import_module("submitit").helpers.DelayedSubmission(WorkerCall(self.words))
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> JsonObject:
         return {"words": self.words, "_process": None}
 
 

@@ -6,12 +6,12 @@ import math
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from benchmarks.api import UsageError
 from benchmarks.engines.parallel_config import ARRAY, WorkerGroup
+from benchmarks.records.canonical import JsonObject
 
 SIGNAL_S = 120
 """Seconds before its end at which Slurm asks a worker to save."""
@@ -85,7 +85,7 @@ def kubernetes(study: Path, groups: Sequence[WorkerGroup]) -> str:
     )
 
 
-def _job(study: Path, group: WorkerGroup, number: int) -> dict[str, Any]:
+def _job(study: Path, group: WorkerGroup, number: int) -> JsonObject:
     config = group.config
     for name, example in (
         ("image", "registry/supernet-bench:1"),
@@ -94,7 +94,7 @@ def _job(study: Path, group: WorkerGroup, number: int) -> dict[str, Any]:
     ):
         if name not in config.other:
             raise UsageError(f"{config.path}: no {name}: write  {name}: {example}")
-    limits: dict[str, Any] = {}
+    limits: JsonObject = {}
     for name, key in (("cpus", "cpu"), ("memory", "memory"), ("gpus", "nvidia.com/gpu")):
         if name in config.other:
             limits[key] = config.other[name]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from benchmarks.api import TrainBatches
+from benchmarks.records.canonical import JsonObject, JsonView
 from supernet.train import Batch, Recipe
 
 if TYPE_CHECKING:
@@ -19,9 +20,9 @@ def derive_seed(*parts: object) -> int:
     return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1
 
 
-def recipe_of(fields: Mapping[str, Any]) -> Recipe:
+def recipe_of(fields: JsonView) -> Recipe:
     """Return the training recipe in a tier's table."""
-    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+    values: JsonObject = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
     return Recipe(**values)
 
 
@@ -63,9 +64,9 @@ class ChargedBatches(TrainBatches):
             self._lab.yield_to_timing()
             yield batch
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> JsonObject:
         return {"source": self._source.state(), "spent": self.spent, "over": self._over}
 
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def restore(self, state: JsonView) -> None:
         self._source.restore(state["source"])
         self.spent, self._over = state["spent"], state["over"]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from benchmarks.lab.candidates import ContractViolationError
 from benchmarks.lab.checkpoints import Interrupted, random_states, set_random_states
 from benchmarks.lab.journal import Entry, Journal
 from benchmarks.lab.ledger import Ledger
+from benchmarks.records.canonical import JsonObject, JsonView
 
 
 class LabBookkeeping(Lab):
@@ -116,7 +116,7 @@ class LabBookkeeping(Lab):
         self.on_proposal()
         return True
 
-    def snapshot(self) -> dict[str, Any]:
+    def snapshot(self) -> JsonObject:
         """Return all state that a resumed process needs besides the method's own."""
         return {
             "ledger": self.ledger.state(),
@@ -131,7 +131,7 @@ class LabBookkeeping(Lab):
             "global": random_states(self.device),
         }
 
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def restore(self, state: JsonView) -> None:
         """Restore the state that ``snapshot`` returned."""
         self.ledger.restore(state["ledger"])
         self.journal.next_call = state["calls"]

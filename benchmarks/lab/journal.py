@@ -11,11 +11,13 @@ import os
 from pathlib import Path
 from typing import Any
 
+from benchmarks.records.canonical import JsonObject
+
 PROBES = {"probe": "ms", "energy": "joules"}
 """Call of a probe -> field of its answer."""
 RESTORED, UNKNOWN = "restored", "unknown"
 """Answers of ``Journal.loading``: the checkpoint counts; no session has saved it."""
-Entry = dict[str, Any]
+Entry = JsonObject
 """One line of the journal: ``call``; of a proposal ``index``, else ``n``, ``key`` and the answer's fields."""
 
 

@@ -39,6 +39,7 @@ from benchmarks.lab.ledger import Ledger
 from benchmarks.lab.probes import LatencyProbe
 from benchmarks.measurement import counted
 from benchmarks.measurement.workload import Workload, reference_network
+from benchmarks.records.canonical import JsonObject, JsonView
 from benchmarks.tasks import Prepared, Task
 from supernet import cost
 from supernet.cost import parameters
@@ -109,14 +110,14 @@ class BenchLab(LabBookkeeping):
         self._task, self._tier, self._prepared = task, tier, prepared
         self.family = task.family(tier, prepared)
         self.space = self.family.space
-        self._families: dict[str, Any] = {self.space.name: self.family}
+        self._families: JsonObject = {self.space.name: self.family}
         self.recipe = recipe_of(tier.recipe)
         self.budget: Budget = ledger
         self._shares = {ms: share for share, ms in limits}
         windows = (Window(*ends) for ends in getattr(tier, "windows", ()))
         self.limits = (*(ms for _, ms in limits), *windows)
         self.given: tuple[tuple[float | Window | None, Architecture], ...] = ()
-        self.leader_artifacts: Mapping[str, Any] | None = None
+        self.leader_artifacts: JsonView | None = None
         self._teacher_outputs: dict[tuple[Objective, float], list[torch.Tensor | None]] = {}
         self._method, self.trial = method, 0
         self.published_probes: dict[tuple[int, str], float] = {}

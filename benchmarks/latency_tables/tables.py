@@ -13,15 +13,15 @@ import hashlib
 import io
 import tomllib
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.api import UsageError
+from benchmarks.records.canonical import JsonView
 from benchmarks.tasks import datasets
 from supernet.predict import LatencyPredictor
 from supernet.space import SearchSpace, get_space, seq2seq_space
@@ -220,7 +220,7 @@ class LatencyTable:
         """Return a predictor fitted on all rows, for ``predict_ms``; ``evaluate`` gives its error."""
         return self.blank().fit(self.features, self.ms)
 
-    def predict_ms(self, predictor: LatencyPredictor, architectures: Iterable[Mapping[str, Any]]) -> Array:
+    def predict_ms(self, predictor: LatencyPredictor, architectures: Iterable[JsonView]) -> Array:
         """Return the latency of architectures of the table's space on this device, in milliseconds."""
         family = self.profile.family
         space = family.space()

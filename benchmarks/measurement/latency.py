@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -30,6 +29,7 @@ from benchmarks.measurement.interleaved import (
     time_interleaved,
 )
 from benchmarks.measurement.workload import Workload
+from benchmarks.records.canonical import JsonView
 from benchmarks.records.record import InferenceEnergy, Latency
 from benchmarks.records.runtime_latencies import RuntimeLatency
 from benchmarks.stats.quantiles import median, ratio
@@ -43,7 +43,7 @@ PROBE_ROUNDS = 10
 
 def probe_latency(
     module: nn.Module,
-    workload: Workload | Mapping[str, Any],
+    workload: Workload | JsonView,
     device: str,
     beside: nn.Module | None = None,
 ) -> float:
@@ -70,7 +70,7 @@ def probe_latency(
 def measure_latency(
     module: nn.Module,
     reference: nn.Module,
-    workload: Workload | Mapping[str, Any],
+    workload: Workload | JsonView,
     device: str,
     profile: profiles.Profile,
     *,
@@ -131,7 +131,7 @@ def measure_runtime_latency(
     serve: Callable[[], object],
     recipe: Mapping[str, object],
     module: nn.Module,
-    workload: Workload | Mapping[str, Any],
+    workload: Workload | JsonView,
     profile: profiles.Profile,
     *,
     min_n: int = 64,
@@ -200,7 +200,7 @@ def _signature(p90: float | None, n: int, workload: Workload, recipe: Mapping[st
 
 def measure_energy(
     module: nn.Module,
-    workload: Workload | Mapping[str, Any],
+    workload: Workload | JsonView,
     device: str,
     profile: profiles.Profile,
     *,

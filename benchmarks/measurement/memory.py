@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from benchmarks.measurement.interleaved import TimedNetwork
 from benchmarks.measurement.workload import Workload
+from benchmarks.records.canonical import JsonView
 from benchmarks.records.record import Memory
 from supernet.quantization import precisions
 
@@ -48,7 +49,7 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def measure_peak_memory(
-    module: nn.Module, workload: Workload | Mapping[str, Any], device: str, *, precision: str = "fp32"
+    module: nn.Module, workload: Workload | JsonView, device: str, *, precision: str = "fp32"
 ) -> Memory:
     """Count the bytes that weights and workload need at their height."""
     timed = TimedNetwork(module, Workload.of(workload), device, precision)

@@ -6,8 +6,7 @@ of them has been published as a speed-up somewhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -15,6 +14,7 @@ from torch import nn
 from benchmarks.measurement.counted import OperatorCounter
 from benchmarks.measurement.interleaved import MeasurementRejectedError
 from benchmarks.measurement.workload import Workload
+from benchmarks.records.canonical import JsonView
 from supernet.quantization.precisions import OPERATORS, Policy
 
 MAX_DISTANCE = 0.5
@@ -25,7 +25,7 @@ zeros."""
 
 
 def check_quantized(
-    quantized: nn.Module, plain: nn.Module, policy: Policy, workload: Workload | Mapping[str, Any]
+    quantized: nn.Module, plain: nn.Module, policy: Policy, workload: Workload | JsonView
 ) -> float:
     """Run both networks once on the workload's input and compare outputs and kernels.
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from benchmarks.records.canonical import JsonObject, JsonView
 from supernet.decode import forced_steps
 from supernet.quantization import precisions
 
@@ -57,12 +57,12 @@ class Workload:
             raise ValueError(f"runtime {self.runtime!r}: choose one of {', '.join(RUNTIMES)}")
 
     @classmethod
-    def of(cls, value: Workload | Mapping[str, Any]) -> Workload:
+    def of(cls, value: Workload | JsonView) -> Workload:
         """Return the workload of a tier's table, whose other entries are ignored."""
         if isinstance(value, Workload):
             return value
         names = "image", "channels", "text"
-        optional: dict[str, Any] = {name: int(value[name]) for name in names if name in value}
+        optional: JsonObject = {name: int(value[name]) for name in names if name in value}
         optional |= {"runtime": str(value["runtime"])} if "runtime" in value else {}
         return cls(int(value["source_len"]), int(value["steps"]), int(value["beam"]), **optional)
 

@@ -23,6 +23,7 @@ from benchmarks.api import BUDGETED_KINDS, UNLIMITED_KINDS
 from benchmarks.lab.journal import RESTORED, UNKNOWN, Journal, ReplayDivergedError
 from benchmarks.lab.ledger import Clock, Ledger, LedgerState
 from benchmarks.records.assembly import read_json
+from benchmarks.records.canonical import JsonObject, JsonView
 from benchmarks.records.store import write_text
 from benchmarks.runs.heartbeat import JOURNAL, Beat
 
@@ -78,7 +79,7 @@ class Books:
         self.end: tuple[str, str] | None = None
         self.skipped: str | None = None
         self.proposals = 0
-        self.state: dict[str, Any] = {"progress": (0, 0, ""), "search_log": [], "messages": []}
+        self.state: JsonObject = {"progress": (0, 0, ""), "search_log": [], "messages": []}
         self._saved: set[str] = set()
         self._phases: list[AbstractContextManager[None]] = []
         self._pause: AbstractContextManager[None] | None = None
@@ -171,7 +172,7 @@ class Books:
             raise ValueError("not a time")
         self.clock.advance(float(to))
 
-    def _on_call(self, entry: dict[str, Any]) -> str:
+    def _on_call(self, entry: JsonObject) -> str:
         answer = dict(entry)
         number, call, key = answer.pop("n"), answer.pop("call"), answer.pop("key")
         if call not in CALLS or not isinstance(key, str):
@@ -219,7 +220,7 @@ class Books:
         self.proposals = int(state["proposals"])
         return RESTORED
 
-    def _on_state(self, state: Mapping[str, Any]) -> None:
+    def _on_state(self, state: JsonView) -> None:
         self.state = {**self.state, **state}
         done, total, note = self.state["progress"]
         self.state["progress"] = (float(done), float(total), str(note)[:80])

@@ -27,12 +27,12 @@ class Channel:
         self._connection = connection
         self._lock = threading.RLock()
 
-    def tell(self, kind: str, *content: Any) -> None:
+    def tell(self, kind: str, *content: object) -> None:
         """Send a message."""
         with self._lock:
             self._connection.send_bytes(json.dumps([kind, *content], default=_plain).encode())
 
-    def ask(self, kind: str, *content: Any) -> Any:
+    def ask(self, kind: str, *content: object) -> Any:
         """Send a message, and return the supervisor's answer.
 
         Raises:
@@ -43,7 +43,7 @@ class Channel:
             return json.loads(self._connection.recv_bytes())
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any) -> object:
     """Return a figure of numpy's or torch's as a plain number."""
     return value.item()
 

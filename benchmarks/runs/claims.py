@@ -21,9 +21,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 from benchmarks.api import UsageError
+from benchmarks.records.canonical import JsonObject, JsonView
 
 LEASE_S = 120.0
 """Seconds without a beat after which a worker of another machine is dead; NFS caches names for up to 60."""
@@ -62,8 +62,8 @@ class Worker:
     name: str
     beat: int
     lease_s: float
-    place: Mapping[str, Any] = field(default_factory=dict)
-    about: Mapping[str, Any] = field(default_factory=dict)
+    place: JsonView = field(default_factory=dict)
+    about: JsonView = field(default_factory=dict)
     ended: bool = False
 
 
@@ -178,7 +178,7 @@ class Claims:
         lease_s: seconds after which others take over from this worker when it is silent.
     """
 
-    def __init__(self, home: Path, about: Mapping[str, Any], lease_s: float = LEASE_S) -> None:
+    def __init__(self, home: Path, about: JsonView, lease_s: float = LEASE_S) -> None:
         self.home, self.lease_s = home, lease_s
         self.worker = f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(4)}"
         self.about = dict(about)
@@ -314,7 +314,7 @@ def _names(folder: Path) -> list[str]:
         return []
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> JsonObject:
     """Return a JSON object; empty if there is none that can be read."""
     try:
         with path.open("rb") as file:
@@ -368,7 +368,7 @@ def _now() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
-def _place(pid: int) -> dict[str, Any]:
+def _place(pid: int) -> JsonObject:
     """Return what identifies a process of this machine; ``started`` is empty if it does not run."""
     boot, namespace, started = "", "", ""
     with contextlib.suppress(OSError):

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from benchmarks import tasks
 from benchmarks.api import UsageError
 from benchmarks.hardware import profiles
 from benchmarks.hardware.profiles import Profile
+from benchmarks.records.canonical import JsonObject, JsonView
 from benchmarks.tasks.folders import settings
 from benchmarks.tasks.folders.sources import FolderTask
 
 
-def describe(task: str, profile: Profile) -> dict[str, Any]:
+def describe(task: str, profile: Profile) -> JsonObject:
     """Return what a record states of the user's task and profile; empty if both are installed ones."""
-    described: dict[str, Any] = {}
+    described: JsonObject = {}
     for declaration in tasks.declared():
         if declaration.name == task:
             described["task"] = declaration.description()
@@ -26,7 +26,7 @@ def describe(task: str, profile: Profile) -> dict[str, Any]:
     return described
 
 
-def restore(record: Mapping[str, Any], folder: Path | None = None) -> None:
+def restore(record: JsonView, folder: Path | None = None) -> None:
     """Declare the user's task and profile of a record in this process, unless the user has given them.
 
     A description that is not valid is left out: the task or the profile is then unknown.
@@ -45,7 +45,7 @@ def restore(record: Mapping[str, Any], folder: Path | None = None) -> None:
         _restore_profile(str(spec["profile"]), described["profile"])
 
 
-def _restore_task(name: str, described: Mapping[str, Any], folder: Path | None) -> None:
+def _restore_task(name: str, described: JsonView, folder: Path | None) -> None:
     kind, options, tiers = (described.get(key) for key in ("kind", "options", "tiers"))
     given = any(t.name == name and getattr(t, "folder", True) for t in tasks.declared())
     if kind not in settings.KINDS or given or not name.startswith(f"{kind}-"):
@@ -59,7 +59,7 @@ def _restore_task(name: str, described: Mapping[str, Any], folder: Path | None) 
         return
 
 
-def _restore_profile(name: str, described: Mapping[str, Any]) -> None:
+def _restore_profile(name: str, described: JsonView) -> None:
     if name in profiles.names() or any(profile.name == name for profile in profiles.declared()):
         return
     try:

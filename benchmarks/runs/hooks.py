@@ -14,11 +14,12 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from benchmarks.api import UsageError
+from benchmarks.records.canonical import JsonView
 from benchmarks.registry import unknown
 from benchmarks.runs.heartbeat import Beat
 from benchmarks.runs.plan import PlannedRun
@@ -121,7 +122,7 @@ def follow(name: str) -> None:
     hook: Any = installed()[name].load()()
     shown = False
     for line in sys.stdin:
-        event: Mapping[str, Any] = json.loads(line)
+        event: JsonView = json.loads(line)
         try:
             hook.handle(event)
         except Exception:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 from benchmarks.records import store
+from benchmarks.records.canonical import JsonView
 from benchmarks.records.record import Candidate, Settings
 from benchmarks.records.selection import headline_candidates
 from benchmarks.records.spec import RunSpec
@@ -123,7 +124,7 @@ class ReferenceJob:
     prepared: Prepared
     device: str
     out: Path
-    key: Mapping[str, Any]
+    key: JsonView
 
 
 def leader_candidates(

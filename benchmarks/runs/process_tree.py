@@ -10,7 +10,6 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -136,7 +135,7 @@ def _seconds_without_proc(pid: int) -> float:
         return 0.0
 
 
-def _gpus() -> list[Any]:
+def _gpus() -> list[object]:
     """Return NVML's handles of all GPUs; none without the driver."""
     try:
         import pynvml
@@ -147,7 +146,7 @@ def _gpus() -> list[Any]:
         return []
 
 
-def _busy(gpus: list[Any]) -> float:
+def _busy(gpus: list[object]) -> float:
     """Return the sum over GPUs of the share of recent time in which they were busy."""
     total = 0.0
     for handle in gpus:

@@ -30,7 +30,7 @@ from benchmarks.measurement import latency, memory, serving
 from benchmarks.measurement.interleaved import MeasurementRejectedError
 from benchmarks.measurement.workload import Workload, reference_network
 from benchmarks.records import assembly
-from benchmarks.records.canonical import canonical
+from benchmarks.records.canonical import JsonObject, JsonView, canonical
 from benchmarks.records.record import Candidate, CandidateScore, Cost, Memory, ScoreOutcome
 from benchmarks.records.selection import headline_candidates
 from benchmarks.records.store import write_text
@@ -183,9 +183,7 @@ class _Bench:
                     module = serving.serve_checked(plain, policy, self.workload, self.profile.threads)
                 device = "cpu" if policy else self.device
                 asked = serving.scoring_module(plain, policy, self.workload) if self.other else module
-                scores: dict[str, Any] = dict(
-                    self.task.score(asked, self.prepared, self.tier, device, PRECISION)
-                )
+                scores: JsonObject = dict(self.task.score(asked, self.prepared, self.tier, device, PRECISION))
                 _sign(scores, precisions.recipe(module))
             _check_finite(scores)
             with self.book.part("measure"):
@@ -361,7 +359,7 @@ def load_candidate(run_dir: Path, candidate: Candidate) -> tuple[nn.Module, Any]
     return module, from_spec(about["spec"])
 
 
-def _sign(scores: Mapping[str, Any], recipe: Mapping[str, str]) -> None:
+def _sign(scores: JsonView, recipe: Mapping[str, str]) -> None:
     """Add the recipe of a quantised network's computation to the signature of each figure."""
     addition = "".join(f"|{key}:{value}" for key, value in recipe.items())
     for metrics in scores["test"].values():

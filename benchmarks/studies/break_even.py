@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.api import UsageError
+from benchmarks.records.canonical import JsonObject, JsonView
 from benchmarks.records.record import Record
 from benchmarks.records.selection import deciding_metric, deciding_set, headline_candidates
 from benchmarks.records.store import load_all
@@ -110,7 +111,7 @@ def run(folder: Path, say: Say = lambda line: None) -> StudyOutcome:
     from benchmarks.studies import break_even_plot
 
     groups = collect(load_all(folder))
-    results: list[dict[str, Any]] = []
+    results: list[JsonObject] = []
     for (task, machine, limit), methods in sorted(groups.items()):
         controls = {name: points for name, points in methods.items() if name in CONTROLS}
         for method, points in sorted(methods.items()):
@@ -189,7 +190,7 @@ def phases(record: Record) -> tuple[dict[str, float], dict[str, float]]:
     return shared, own
 
 
-def judge(points: Sequence[Point], alone: Sequence[Point], kind: str) -> dict[str, Any]:
+def judge(points: Sequence[Point], alone: Sequence[Point], kind: str) -> JsonObject:
     """Return the break-even of one method against one control, for one kind of cost."""
     curve = curve_of(alone, kind)
     quality, shared, own = _means(points, kind)
@@ -287,7 +288,7 @@ def _bootstrap(points: Sequence[Point], alone: Sequence[Point], kind: str) -> li
     return drawn
 
 
-def _row(result: Mapping[str, Any]) -> list[str]:
+def _row(result: JsonView) -> list[str]:
     texts = [result[key] for key in ("task", "machine", "limit", "method", "against", "cost")]
     amounts = [f"{result[key]:,.0f}" for key in ("shared", "own")]
     return [*texts, f"{result['quality']:.2f}", *amounts, result["text"]]
@@ -297,7 +298,7 @@ def _number(value: float) -> str:
     return "never" if math.isinf(value) else f"{value:.1f}"
 
 
-def _finite(value: Any) -> Any:
+def _finite(value: object) -> object:
     """Return ``value`` with None in place of each infinite number."""
     if isinstance(value, Mapping):
         return {key: _finite(item) for key, item in value.items()}

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure as Drawing
 
+from benchmarks.records.canonical import JsonView
 from benchmarks.report.plots import style
 
 MOST = 64
 """Largest number of targets that is drawn."""
 
 
-def pictures(results: Sequence[Mapping[str, Any]]) -> dict[str, bytes]:
+def pictures(results: Sequence[JsonView]) -> dict[str, bytes]:
     """Return the plot as file ending (``png``, ``svg``) -> bytes."""
     return style.render(lambda: draw(results))
 
 
-def draw(results: Sequence[Mapping[str, Any]]) -> Drawing:
+def draw(results: Sequence[JsonView]) -> Drawing:
     """Draw one panel a machine, control and limit: cost in tokens over that of training alone."""
-    panels: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    panels: dict[tuple[str, ...], list[JsonView]] = {}
     for result in results:
         if result["cost"] == "tokens":
             key = tuple(str(result[name]) for name in ("task", "machine", "limit", "against"))

@@ -10,12 +10,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from benchmarks.api import UsageError
 from benchmarks.measurement.interleaved import MeasurementRejectedError
+from benchmarks.records.canonical import JsonObject
 from benchmarks.records.study_files import StudyOutcome
 from benchmarks.studies import simq_int8_plot
 from benchmarks.studies.simq_fronts import measure
@@ -123,7 +123,7 @@ def study(folder: Path, most: int, rounds: int, sessions: int, say: Say) -> Stud
     )
 
 
-def describe(plain: Point, variants: Sequence[Variant], baseline: Variant | None) -> dict[str, Any]:
+def describe(plain: Point, variants: Sequence[Variant], baseline: Variant | None) -> JsonObject:
     """Return the facts of one table as plain JSON types."""
     return {
         "items": len(plain.hits),

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from matplotlib.figure import Figure as Drawing
 
+from benchmarks.records.canonical import JsonObject
 from benchmarks.report.plots import style
 
 MARKS = {"dynamic": "o", "static": "s"}
 """Variant -> marker."""
 
 
-def pictures(tables: Sequence[dict[str, Any]]) -> dict[str, bytes]:
+def pictures(tables: Sequence[JsonObject]) -> dict[str, bytes]:
     """Return the plot as file ending (``png``, ``svg``) -> bytes."""
     return style.render(lambda: draw(tables))
 
 
-def draw(tables: Sequence[dict[str, Any]]) -> Drawing:
+def draw(tables: Sequence[JsonObject]) -> Drawing:
     """Draw each variant's sessions; the baseline is filled."""
     height = 1.9 + 0.5 * len(tables)
     figure = Drawing(figsize=(7.4, height))

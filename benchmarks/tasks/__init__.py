@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from benchmarks.api import Measurement, UsageError
 from benchmarks.identity import TASKS
-from benchmarks.records.canonical import canonical
+from benchmarks.records.canonical import JsonView, canonical
 from benchmarks.registry import digest, module_file, unknown
 from benchmarks.stats.task_units import TaskUnits
 
@@ -217,7 +217,7 @@ class Declaration(Protocol):
     def code(self) -> str:
         """Return the digest of the task's code."""
 
-    def description(self) -> Mapping[str, Any]:
+    def description(self) -> JsonView:
         """Return what a record states of the task: all but places on this machine."""
 
     def unsealed(self) -> Declaration:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from benchmarks.api import UsageError
+from benchmarks.records.canonical import JsonObject
 from benchmarks.stats import task_units
 from benchmarks.tasks import Prepared, glue, lexicon_digest, text
 from benchmarks.tasks.base import PredictionTask
@@ -38,7 +39,7 @@ EVALUATION_SEED = 1
 class EncoderScore(TypedDict):
     """Score of one encoder on all test sets, as a record keeps it."""
 
-    test: dict[str, dict[str, Any]]
+    test: dict[str, JsonObject]
     """Test set -> metric -> value, low, high (bootstrap over rows), signature."""
     test_loss: float
     """Nats per predicted token, of the last set."""
@@ -200,7 +201,7 @@ class BertTask(PredictionTask[text.Texts, "PackedText", "MaskedBatch"]):
         from benchmarks.stats import bleu
 
         pieces = text.load_vocabulary(prepared.folder)
-        scores: dict[str, dict[str, Any]] = {}
+        scores: dict[str, JsonObject] = {}
         loss = 0.0
         for name, documents in text.read_tests(self.sealed(prepared)).items():
             rows = text.pack(prepared.folder, text.encode(pieces, documents))

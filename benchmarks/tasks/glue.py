@@ -12,9 +12,9 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from benchmarks.api import UsageError
+from benchmarks.records.canonical import JsonView
 from benchmarks.stats.bleu import digest
 from benchmarks.tasks.datasets import Say, build, datasets, locate, read_lines, sha256
 
@@ -236,9 +236,7 @@ def from_hub(task: GlueTask, configuration: str, say: Say) -> dict[str, list[Row
     return splits
 
 
-def _numbered(
-    lines: Sequence[Mapping[str, Any]], names: Sequence[str], task: GlueTask, where: str
-) -> Iterator[Row]:
+def _numbered(lines: Sequence[JsonView], names: Sequence[str], task: GlueTask, where: str) -> Iterator[Row]:
     for number, line in enumerate(lines, 1):
         at, label = f"{where}, row {number}", line["label"]
         if not 0 <= label < len(names):

@@ -6,12 +6,13 @@ One class for all of them; they differ in the corpus and in the numbers of ``mt.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
 from benchmarks import stage
 from benchmarks.api import Measurement
+from benchmarks.records.canonical import JsonObject
 from benchmarks.stats import bleu, task_units, translation_metrics
 from benchmarks.tasks import Prepared, corpus, lexicon_digest
 from benchmarks.tasks.base import TieredTask, autocast, evaluating
@@ -44,7 +45,7 @@ class Sentences(TypedDict):
 class TranslationScore(TypedDict):
     """Score of one network on all test sets, as a record keeps it."""
 
-    test: dict[str, dict[str, Any]]
+    test: dict[str, JsonObject]
     """Test set -> metric -> value, low, high, signature; all sets pooled first if there are several."""
     sentences_sha256: str
     sentences: Sentences
@@ -157,7 +158,7 @@ class MTTask(TieredTask[corpus.Corpus, "PairData", "AnyPairs"]):
         for name, (_, lines) in tests.items():
             parts[name] = slice(start, start + len(lines))
             start += len(lines)
-        scores: dict[str, dict[str, Any]] = {
+        scores: dict[str, JsonObject] = {
             name: self.figures(outputs[part], references[part]) for name, part in parts.items()
         }
         translated = translation_metrics.Lines(sources, outputs, references)

@@ -9,6 +9,7 @@ import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from benchmarks.records.canonical import JsonObject
 from benchmarks.stats import task_units
 from benchmarks.tasks import Prepared, cifar, images, mosaics
 from benchmarks.tasks.base import PredictionTask
@@ -30,7 +31,7 @@ VERSION = 1
 class ImageScore(TypedDict):
     """Score of one classifier, as a record keeps it."""
 
-    test: dict[str, dict[str, Any]]
+    test: dict[str, JsonObject]
     """Test set -> metric -> value, low, high (Wilson's interval), signature."""
     test_loss: float
     """Nats per image."""

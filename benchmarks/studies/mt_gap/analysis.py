@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from benchmarks.api import UsageError
+from benchmarks.records.canonical import JsonObject
 from benchmarks.stats.intervals import kendall
 
 TOP = (1, 3, 5)
@@ -97,7 +97,7 @@ def regret(alone: Sequence[float], scores: Sequence[float], k: int) -> float:
 
 def predictors(
     alone: Sequence[float], trivial: Mapping[str, Sequence[float]], depth: Sequence[int]
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, JsonObject]:
     """Return how well trivial predictors (depth, parameters, MACs) rank the networks trained alone."""
     return {
         name: {
@@ -109,7 +109,7 @@ def predictors(
     }
 
 
-def ceiling(seeds: Sequence[Sequence[float]], depth: Sequence[int]) -> list[dict[str, Any]]:
+def ceiling(seeds: Sequence[Sequence[float]], depth: Sequence[int]) -> list[JsonObject]:
     """Return the statistics of each pair of seeds trained alone: no supernet can be expected to do better."""
     return [asdict(gap(first, second, depth)) for first, second in combinations(seeds, 2)]
 

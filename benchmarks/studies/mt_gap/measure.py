@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,12 +17,14 @@ import torch
 
 from benchmarks.api import UsageError
 from benchmarks.lab.batches import derive_seed, recipe_of
+from benchmarks.records.canonical import JsonObject, JsonView
 from benchmarks.records.store import write_text
 from benchmarks.studies.mt_gap.plan import ALONE, GapPlan, Job, missing
 from benchmarks.tasks import Prepared, get_task
 from benchmarks.tasks.datasets import Say
 from mos.mixture import Mixture
 from supernet.elastic import SuperNet
+from supernet.space import Architecture, SearchSpace
 from supernet.train import Batch, Sampling, Sandwich, SinglePath, Trainer
 from supernet.weights import SharedSlices, WeightSource
 
@@ -56,11 +58,11 @@ class Tokens:
             self.spent += batch.tokens
             yield batch
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> JsonObject:
         """Return the state for ``restore``."""
         return {"source": self.source.state(), "spent": self.spent}
 
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def restore(self, state: JsonView) -> None:
         """Continue from a ``state``."""
         self.source.restore(state["source"])
         self.spent = state["spent"]
@@ -76,7 +78,7 @@ class Setting:
     prepared: Prepared
     device: str
 
-    def train(self, job: Job, space: Any) -> SuperNet:
+    def train(self, job: Job, space: SearchSpace) -> SuperNet:
         """Return the trained supernet, or the trained network, of ``job``.
 
         One seed gives all kinds the same batches. Initial weights follow from the seed alone.
@@ -95,7 +97,7 @@ class Setting:
         )
         return Trainer(net, recipe, sampling, job.seed).fit(Tokens(stream, self.plan.tokens))
 
-    def score(self, net: SuperNet, architecture: Any) -> dict[str, float]:
+    def score(self, net: SuperNet, architecture: Architecture) -> dict[str, float]:
         """Return test BLEU and chrF of the first test set, and the losses of both splits."""
         module = net.export(architecture).to(self.device)
         scored = self.task.score(module, self.prepared, self.tier, self.device)

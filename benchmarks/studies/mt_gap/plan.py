@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.api import UsageError
+from benchmarks.records.canonical import JsonObject, JsonView
 
 REGISTERED = Path(__file__).with_name("registered.json")
 """The plan that the published study follows, committed before its first measurement."""
@@ -53,7 +54,7 @@ class GapPlan:
     alone_seeds: int
     supernet_seeds: int
     kinds: tuple[str, ...]
-    architectures: tuple[Mapping[str, Any], ...]
+    architectures: tuple[JsonView, ...]
 
     def jobs(self) -> Iterator[Job]:
         """Yield all trainings: first seeds first, so that an unfinished study is balanced."""
@@ -63,7 +64,7 @@ class GapPlan:
             if seed <= self.alone_seeds:
                 yield from (Job(ALONE, seed, i) for i in range(len(self.architectures)))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Return plain JSON types, as the file of a plan has them."""
         return {**vars(self), "kinds": list(self.kinds), "architectures": list(self.architectures)}
 
@@ -89,7 +90,7 @@ FIELDS = tuple(GapPlan.__dataclass_fields__)
 """Fields of a plan's file."""
 
 
-def stratified(space: Any, each: int, seed: int = SPACE_SEED) -> list[dict[str, Any]]:
+def stratified(space: Any, each: int, seed: int = SPACE_SEED) -> list[JsonObject]:
     """Draw ``each`` distinct architectures of every decoder depth, uniformly within the depth."""
     rng, drawn = np.random.default_rng(seed), []
     for depth in sorted(space.choice("decoder_layers").options):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.api import UsageError
+from benchmarks.records.canonical import JsonObject, JsonView
 from benchmarks.records.study_files import StudyOutcome
 from benchmarks.stats.intervals import t_interval
 from benchmarks.studies.mt_gap.analysis import TOP, Gap, by_kind, ceiling, gap, predictors
@@ -70,7 +71,7 @@ def run(folder: Path | None, say: Say = lambda line: None) -> StudyOutcome:
     )
 
 
-def compare(plan: GapPlan, scores: Scores, metric: str) -> dict[str, Any]:
+def compare(plan: GapPlan, scores: Scores, metric: str) -> JsonObject:
     """Return all statistics of one of ``METRICS``."""
     name, sign = METRICS[metric]
     depth = depths(plan)
@@ -146,9 +147,7 @@ def sizes(plan: GapPlan) -> dict[str, list[float]]:
     }
 
 
-def verdicts(
-    metric: str, gaps: Mapping[str, Sequence[Gap]], trivial: Mapping[str, Mapping[str, Any]]
-) -> list[str]:
+def verdicts(metric: str, gaps: Mapping[str, Sequence[Gap]], trivial: Mapping[str, JsonView]) -> list[str]:
     """Return a sentence for each supernet and trivial predictor with an order within depth."""
     lines = []
     for kind, several in gaps.items():
@@ -169,7 +168,7 @@ def verdicts(
     return lines
 
 
-def _rows(metric: str, result: Mapping[str, Any]) -> list[list[str]]:
+def _rows(metric: str, result: JsonView) -> list[list[str]]:
     rows = [_row(f"{kind}, {metric}", several) for kind, several in result["gaps"].items()]
     rows += [_row(f"{name} alone, {metric}", [values]) for name, values in result["predictors"].items()]
     if result["ceiling"]:
@@ -177,7 +176,7 @@ def _rows(metric: str, result: Mapping[str, Any]) -> list[list[str]]:
     return rows
 
 
-def _row(name: str, several: Sequence[Mapping[str, Any]]) -> list[str]:
+def _row(name: str, several: Sequence[JsonView]) -> list[str]:
     values = {key: [s[key] for s in several if key in s] for key in RANGES}
     regrets = [[s["regret"][k] for s in several if k in s["regret"]] for k in TOP]
     cells = [_cell(values[key], *RANGES[key]) for key in RANGES]

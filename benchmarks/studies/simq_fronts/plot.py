@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure as Drawing
 
+from benchmarks.records.canonical import JsonObject
 from benchmarks.report.plots import style
 from benchmarks.studies.simq_fronts.facts import PointFacts, TableFacts, points_by_place
 from benchmarks.studies.simq_fronts.judge import WITHDRAWN
@@ -43,7 +43,7 @@ def draw(tables: Sequence[TableFacts], profile: str, quality: str) -> Drawing:
     contents = f"held-out {quality}; all points measured, w4 with float32 sums"
     about = f"{profile}, one thread  |  {contents}  |  lower left is better"
     figure.text(0.012, 1 - 0.46 / tall, about, fontsize=10, va="top", color=style.GREY)
-    lines: dict[str, Any] = {}
+    lines: JsonObject = {}
     for column, facts in enumerate(tables):
         points, name = points_by_place(facts), facts["table"]["name"]
         for row, axis in enumerate(("faster", "smaller")):

@@ -6,11 +6,11 @@ A column of panels is a table, a row a pair of objectives.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure as Drawing
 
+from benchmarks.records.canonical import JsonObject
 from benchmarks.report.plots import style
 from benchmarks.studies.simq_search.plan import SearchPlan
 from benchmarks.studies.simq_search.score import CaseResult
@@ -42,7 +42,7 @@ def draw(results: Sequence[CaseResult], plan: SearchPlan) -> Drawing:
     shown = {id(j): {name: c for name, c in j.curves.items() if name in DRAWN} for j in results}
     styles = style.method_styles(name for curves in shown.values() for name in curves)
     lowest = min(float(c[:, plan.budgets[0] - 1].mean()) for some in shown.values() for c in some.values())
-    labels: dict[str, Any] = {}
+    labels: JsonObject = {}
     for result in results:
         column, row = tables.index(str(result.head["name"])), objectives.index(result.case.objectives)
         axes = figure.add_axes(

@@ -9,13 +9,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from benchmarks.api import UsageError
+from benchmarks.records.canonical import JsonObject
 from benchmarks.studies.simq_fronts.measure import real_tokens
 from benchmarks.studies.simq_tables.recipes import SEED, TableRecipe, recipe_of
 from benchmarks.studies.simq_tables.sources import SourceOptions, TableSource, prepare_source
@@ -155,7 +155,7 @@ def sample_points(
     return table
 
 
-def table_head(recipe: TableRecipe, source: TableSource, commit: str, seed: int, say: Say) -> dict[str, Any]:
+def table_head(recipe: TableRecipe, source: TableSource, commit: str, seed: int, say: Say) -> JsonObject:
     """Return the facts of a table's head, and report its largest and smallest network."""
     net, name, training = source.net, recipe.name, recipe.recipe
     for which in ("largest", "smallest"):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
+from benchmarks.records.canonical import JsonObject
 from supernet.space import SearchSpace, layered_space, resnet_space
 from supernet.train import Recipe
 
@@ -117,7 +117,7 @@ def space_of(key: str, name: str, tiny: bool) -> SearchSpace:
     With precisions it has 22,608 points in three precisions a layer, or 24,000 in two a block.
     """
     if key == "resnet":
-        shape: dict[str, Any] = {"stages": (1, 1, 1), "widths": (128, 256, 512), "stem_width": 32}
+        shape: JsonObject = {"stages": (1, 1, 1), "widths": (128, 256, 512), "stem_width": 32}
         shape |= {"expand": (20, 35), "width": (65, 80, 100)}
         if tiny:
             shape |= {

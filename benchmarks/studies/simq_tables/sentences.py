@@ -10,12 +10,12 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.records.canonical import JsonObject
 from benchmarks.tasks import glue, text
 from benchmarks.tasks.datasets import Say, datasets, locate
 from supernet.data.images import ImageBatch
@@ -118,12 +118,12 @@ def load_corpus(path: Path, tiny: bool, data_dir: Path | None, say: Say) -> Corp
     return Corpus(rows, **parts, vocab=about["vocab"], digests=about["digests"])
 
 
-def _save(name: str, arrays: dict[str, Any]) -> None:
+def _save(name: str, arrays: JsonObject) -> None:
     with open(name, "wb") as file:
         np.savez_compressed(file, **arrays)
 
 
-def _prepare(tiny: bool, data_dir: Path | None, say: Say) -> dict[str, Any]:
+def _prepare(tiny: bool, data_dir: Path | None, say: Say) -> JsonObject:
     if tiny:
         task = glue.TASKS["number"]
         splits = glue.from_grammar(task, 11)
@@ -148,7 +148,7 @@ def _prepare(tiny: bool, data_dir: Path | None, say: Say) -> dict[str, Any]:
     say(f"learning {vocab:,} word pieces on {len(documents):,} documents")
     pieces = text.learn(documents, vocab)
     ids = np.concatenate([np.append(tokens, 3) for tokens in text.encode(pieces, documents)])
-    arrays: dict[str, Any] = {"text": ids.astype(np.uint16)}
+    arrays: JsonObject = {"text": ids.astype(np.uint16)}
     from benchmarks.tasks.finetuning import examples
 
     for split, some in (("train", train), ("search", search), ("held_out", held)):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.api import UsageError
+from benchmarks.records.canonical import JsonView
 from benchmarks.tasks import Prepared, text
 from benchmarks.tasks.bert import BertTask
 from benchmarks.tasks.datasets import Say, sha256
@@ -150,7 +151,7 @@ def text_files(folder: Path) -> dict[str, Path]:
     return files
 
 
-def read(folder: Path, data: Mapping[str, Any], report: Report) -> text.Texts:
+def read(folder: Path, data: JsonView, report: Report) -> text.Texts:
     """Read, clean and split the documents of a folder.
 
     Raises:

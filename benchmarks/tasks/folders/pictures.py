@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.api import UsageError
+from benchmarks.records.canonical import JsonView
 from benchmarks.registry import suggest
 from benchmarks.tasks import Prepared, images
 from benchmarks.tasks.datasets import Say, sha256
@@ -174,7 +175,7 @@ def _classes(folder: Path, report: Report) -> dict[str, list[Path]]:
 
 def read(
     splits: Mapping[str, Mapping[str, list[Path]]],
-    data: Mapping[str, Any],
+    data: JsonView,
     side: int,
     channels: int,
     report: Report,

@@ -9,9 +9,9 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from benchmarks.api import UsageError
+from benchmarks.records.canonical import JsonObject
 from benchmarks.registry import suggest, unknown
 from benchmarks.tasks import DEVICES
 from benchmarks.tasks.tiers import Table, Tier, merged, tier_of, tier_table
@@ -42,7 +42,7 @@ UNSET = ("counted", "finetune")
 
 
 @cache
-def _bases() -> dict[str, dict[str, Any]]:
+def _bases() -> dict[str, JsonObject]:
     return tomllib.loads(Path(__file__).with_name("tiers.toml").read_text(encoding="utf-8"))
 
 
@@ -51,7 +51,7 @@ def tiers_of(kind: str) -> tuple[str, ...]:
     return tuple(_bases()[kind])
 
 
-def read(file: Path, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def read(file: Path, kind: str) -> tuple[JsonObject, JsonObject]:
     """Return the options and the tiers of a ``task.toml``.
 
     Raises:
@@ -93,7 +93,7 @@ def check(kind: str, table: Table, where: str) -> None:
             _check(own, _base(kind, name), f"{where}: {tier}")
 
 
-def _base(kind: str, tier: str) -> dict[str, Any]:
+def _base(kind: str, tier: str) -> JsonObject:
     """Return a tier's settings before the user's own."""
     own = dict(_bases()[kind][tier])
     task, ours = own.pop("from")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks import registry, tasks
 from benchmarks.api import UsageError
 from benchmarks.identity import TASKS
+from benchmarks.records.canonical import JsonObject, JsonView
 from benchmarks.tasks import Task
 from benchmarks.tasks.folders import settings
 from benchmarks.tasks.folders.settings import IMAGES, KINDS, MLM, TEXT
@@ -44,7 +45,7 @@ class FolderTask:
     kind: str
     name: str
     folder: Path | None
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: JsonView = field(default_factory=dict)
     tiers: Mapping[str, Table] = field(default_factory=dict)
 
     @cached_property
@@ -80,7 +81,7 @@ class FolderTask:
         """Return the declaration without the raw data, which holds the test split."""
         return dataclasses.replace(self, folder=None)
 
-    def description(self) -> dict[str, Any]:
+    def description(self) -> JsonObject:
         """Return what a record states of the task: all but the place of the data."""
         return {"kind": self.kind, "options": dict(self.options), "tiers": dict(self.tiers)}
 
@@ -111,7 +112,7 @@ class FileTask:
         """Return the digest of the file and of the modules that it brings."""
         return registry.digest(self.file, None)
 
-    def description(self) -> dict[str, Any]:
+    def description(self) -> JsonObject:
         """Return what a record states of the task; the file's path is cut to its last part."""
         return {"kind": "file", "word": f"./{self.file.name}:{self.class_name}"}
 
