@@ -96,6 +96,15 @@ def test_a_run_equal_to_the_bit_reproduces_whatever_its_latency():
     assert verdict.identical and (verdict.quality, verdict.latency) == (compare.YES, compare.NO)
 
 
+def test_a_metric_that_the_published_run_did_not_have_yet_is_no_difference():
+    again = changed(BASE)
+    for candidate in again["candidates"]:
+        candidate["test"]["pooled"]["ter"] = {**candidate["test"]["pooled"]["bleu"], "value": 50.0}
+    assert compare.compare(BASE, integrity.seal(again)).identical
+    backwards = compare.compare(integrity.seal(again), BASE)
+    assert backwards.first_difference == "candidates[0].test.pooled.ter"
+
+
 def test_under_other_code_a_figure_outside_its_interval_answers_nothing():
     code = [("substrate", "a" * 64, "b" * 64)]
     near = compare.compare(BASE, changed(BASE, quality=0.1), code=code)
