@@ -86,8 +86,9 @@ def env(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["env"])
 def tests(session: nox.Session) -> None:
-    """Run all tests but the slow ones."""
-    run(session, "python", "-m", "pytest", *session.posargs, env=ONE_THREAD)
+    """Run all tests but the slow ones, a file at a time on each of two processors."""
+    parallel = ("--numprocesses=2", "--dist=loadfile")
+    run(session, "python", "-m", "pytest", *parallel, *session.posargs, env=ONE_THREAD)
 
 
 @nox.session(venv_backend="none", requires=["env"])

@@ -119,7 +119,9 @@ def test_the_command_writes_one_and_a_plan_takes_it(
     assert "profile mine.v1 (this machine matches)" in capsys.readouterr().out
     text = Path("mine.v1.toml").read_text().replace('arch = "', 'arch = "not-')
     Path("other.v1.toml").write_text(text)
-    assert main.main([*words[:5], "./other.v1.toml"]) == 2
+    assert main.main([*words[:5], "./other.v1.toml"]) == 0
+    assert "profile other.v1 (not this machine: left to workers that match)" in capsys.readouterr().out
+    assert main.main(["run", *words[1:5], "./other.v1.toml"]) == 2
     assert "this machine is not other.v1" in capsys.readouterr().err
 
 
