@@ -45,9 +45,12 @@ def run(options: argparse.Namespace) -> int:
         return _write_profile(options)
     from benchmarks.latency_tables import evaluation
 
+    folder: Path | None = options.data_dir
+    if folder is not None and not folder.is_dir():
+        raise UsageError(f"no data folder '{folder}'\nname the one that holds published/: --data-dir FOLDER")
     rows, machine = profile_rows(), probe()
     left_out: list[str] = []
-    evaluated = evaluation.evaluate_tables(options.data_dir, say=left_out.append) if options.data_dir else []
+    evaluated = evaluation.evaluate_tables(folder, say=left_out.append) if folder else []
     problems: list[str] = []
     evaluated += evaluation.evaluate_own(options.latency_table, say=problems.append)
     if options.json:

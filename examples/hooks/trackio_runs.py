@@ -3,7 +3,7 @@
 Put it into a package of yours with this entry point, then ``supernet-bench run mt --hook trackio``:
 
     [project.entry-points."supernet_bench.hooks"]
-    trackio = "my_package.trackio_hook:TrackioHook"
+    trackio = "my_package.trackio_runs:TrackioHook"
 """
 
 import os
