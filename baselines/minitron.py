@@ -143,7 +143,8 @@ def measure_importance(model: Any, batches: Iterable[Any]) -> Importance:
                 stack.callback(handle.remove)
         for i, block in enumerate(model.decoder):
             stack.callback(block.register_forward_hook(layer(i)).remove)
-        for batch in batches:
+        for drawn in batches:
+            batch = drawn.padded()
             masks.update(encoder=batch.source != PAD, decoder=batch.target_out != PAD)
             masks.update({side: mask.float() for side, mask in masks.items()})
             positions += float(masks["decoder"].sum())

@@ -118,8 +118,8 @@ class Mixture(WeightSource):
     def home(self, name: str) -> Buffer:
         return self.mixed if name in self.mixed_shapes else self.compute
 
-    def buffers(self) -> list[int]:
-        return [*super().buffers(), self.mixed.data.data_ptr()]
+    def homes(self) -> list[Buffer]:
+        return [*super().homes(), self.mixed]
 
     def parameter(self, name: str) -> Tensor:
         """Return a trained tensor as a leaf whose gradient adds up in ``flat.grad``."""

@@ -57,7 +57,7 @@ def apply_linear(x: Tensor, linear: nn.Linear) -> Tensor:
 
 def embed_tokens(tokens: Tensor, table: Tensor, scale: float, padding: int) -> Tensor:
     """Return ``scale`` times the rows ``tokens`` of a table; the row ``padding`` gets no gradient."""
-    if table.is_cuda and torch.is_grad_enabled():
+    if fusing(table):
         from supernet.gpu.kernels import Embedding
 
         return Embedding.apply(tokens, table, scale, padding)  # type: ignore[no-any-return, no-untyped-call]
@@ -90,9 +90,15 @@ def linear_gelu(x: Tensor, linear: nn.Linear) -> Tensor:
 def fused(x: Tensor, linear: nn.Linear) -> bool:
     """Return whether a fused kernel takes the place of ``linear`` and what follows it.
 
-    That is on a GPU, where gradients are needed; not if the layer's class computes something of its own.
+    Not if the layer has hooks, or a class that computes something of its own.
     """
-    return x.is_cuda and torch.is_grad_enabled() and type(linear) is nn.Linear
+    plain = type(linear) is nn.Linear and not linear._forward_hooks and not linear._forward_pre_hooks
+    return plain and fusing(x)
+
+
+def fusing(x: Tensor) -> bool:
+    """Return whether fused kernels compute: on a GPU, where gradients are needed, and not under ``vmap``."""
+    return x.is_cuda and torch.is_grad_enabled() and not torch._C._are_functorch_transforms_active()
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, p: float, causal: bool = False) -> Tensor:

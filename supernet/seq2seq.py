@@ -279,6 +279,7 @@ class Transformer(SublayerModule):
     """
 
     positions: Tensor
+    settings = ("encoder_width", "decoder_width", "embedding_dropout")
 
     def __init__(
         self, config: Seq2SeqConfig, architecture: ArchitectureLike, *, qkv_dim: int, position_dim: int

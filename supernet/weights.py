@@ -202,9 +202,9 @@ class WeightSource(nn.Module, ABC):
         """Return the buffer that holds weight ``name``."""
         return self.compute
 
-    def buffers(self) -> list[int]:
-        """Return the addresses of the weights that ``bind`` returns parts of; ``precision`` changes them."""
-        return [self.compute.data.data_ptr()]
+    def homes(self) -> list[Buffer]:
+        """Return the buffers that ``bind`` returns parts of; ``precision`` makes others."""
+        return [self.compute]
 
     def collect(self) -> None:
         """Fold the gradients of the last bound weights into ``flat.grad``."""

@@ -50,6 +50,18 @@ class PairBatch:
     def tensors(self) -> None:
         """None, since shapes differ from batch to batch."""
 
+    def padded(self) -> PairBatch:
+        """Return this batch."""
+        return self
+
+    def sentences(self) -> tuple[list[list[int]], list[list[int]]]:
+        """Return sources and targets, without special tokens."""
+        sides = []
+        for rows in (self.source, self.target_out):
+            lengths = (rows != PAD).sum(1).tolist()
+            sides.append([row[: n - 1] for row, n in zip(rows.tolist(), lengths, strict=True)])
+        return sides[0], sides[1]
+
 
 @dataclass
 class PackedPairs:
@@ -77,6 +89,21 @@ class PackedPairs:
     def tensors(self) -> tuple[Tensor, ...]:
         """Tensors of the same shapes in every batch."""
         return self.source, self.target_in, *self.layout.tensors
+
+    def padded(self) -> PairBatch:
+        """Return the same pairs as padded rows, for those who look at one sentence at a time."""
+        sides = ([np.asarray(ids, np.int64) for ids in side] for side in self.sentences())
+        data = PairData(*sides)
+        return data.collate([np.arange(len(data))], self.source.device)[0]
+
+    def sentences(self) -> tuple[list[list[int]], list[list[int]]]:
+        """Return sources and targets, without special tokens."""
+        rows = int((self.labels == EOS).sum())
+        sides = []
+        for tokens, ends in ((self.source, self.layout.source_ends), (self.labels, self.layout.target_ends)):
+            flat, bounds = tokens.tolist(), ends[: rows + 1].tolist()
+            sides.append([flat[a : b - 1] for a, b in zip(bounds, bounds[1:], strict=False)])
+        return sides[0], sides[1]
 
     def with_tensors(self, tensors: Sequence[Tensor]) -> Self:
         """Return this batch with other ``tensors``."""

@@ -14,14 +14,15 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from supernet.sublayers import SublayerModule
+from supernet.weights import Buffer
 
 LIMIT = 4096
 """Variants kept; beyond, the least recently used one is captured again when next needed."""
@@ -35,33 +36,44 @@ class Boundary:
     grad: Tensor
 
 
+class Capture(Protocol):
+    """Device that records steps, which read and write tensors at fixed addresses."""
+
+    def session(self) -> AbstractContextManager[None]:
+        """Let first runs and recordings of this time leave no trace in the order of random draws."""
+
+    def record(self, step: Callable[[], None], place: int | None) -> Callable[[], None]:
+        """Record ``step`` and return what repeats it.
+
+        Args:
+            place: steps of one place share memory, as do all of None; those of two places may be alive at
+                once.
+        """
+
+
 class SublayerGraphs:
     """Runner of the sub-layers of one network in training.
 
     Args:
         model: the network, of which parts are :class:`supernet.sublayers.SublayerModule`.
-        device: of all tensors.
-        buffers: addresses of the weight buffers for which the graphs hold.
+        buffers: weight buffers for which the recordings hold.
+        capture: of the network's device.
     """
 
-    def __init__(self, model: nn.Module, device: torch.device, buffers: Sequence[int]) -> None:
-        # Memory of earlier graphs goes back now: nothing can be freed during a capture.
-        torch.cuda.empty_cache()
+    def __init__(self, model: nn.Module, buffers: Sequence[Buffer], capture: Capture) -> None:
         self.owners = [module for module in model.modules() if isinstance(module, SublayerModule)]
-        self.buffers = buffers
+        self.buffers, self.capture = buffers, capture
         self.place = 0
         self.claimed: set[int] = set()
         self.replaying = False
         self.variants: dict[tuple[Any, ...], Variant] = {}
         self.homes: dict[tuple[torch.Size, ...], Any] = {}
+        self.fixed: set[tuple[int, torch.Size]] = set()
+        """Address and shape of the tensors of ``homes``."""
         self.boundaries: dict[tuple[int, torch.Size], Boundary] = {}
-        self.by_address: dict[int, Boundary] = {}
-        self.pools: list[Pool] = []
-        self.stream = torch.cuda.Stream(device)
-        self.scratch = Pool(self.stream)
+        self.by_address: dict[tuple[int, torch.Size], Boundary] = {}
         self.sites: dict[tuple[Any, ...], Sites] = {}
-        self.anchor = torch.zeros((), device=device, requires_grad=True)
-        self.generator = torch.cuda.default_generators[self.stream.device_index]
+        self.anchor = torch.zeros((), device=buffers[0].data.device, requires_grad=True)
 
     @contextmanager
     def attached(self) -> Iterator[None]:
@@ -89,6 +101,7 @@ class SublayerGraphs:
         home = self.homes.get(shapes)
         if home is None:
             home = self.homes[shapes] = batch.with_tensors([tensor.clone() for tensor in tensors])
+            self.fixed |= {(tensor.data_ptr(), tensor.shape) for tensor in home.tensors}
         else:
             torch._foreach_copy_(list(home.tensors), list(tensors))
         return batch.at(home)
@@ -96,7 +109,7 @@ class SublayerGraphs:
     def run(
         self, function: Callable[..., Tensor], owner: nn.Module, parts: Sequence[str], inputs: Sequence[Any]
     ) -> Tensor:
-        """Return ``function(owner, *inputs)``; tensors that need no gradient must keep their addresses."""
+        """Return ``function(owner, *inputs)``, replayed where it has been recorded."""
         if not self.replaying or not owner.training or not torch.is_grad_enabled():
             return function(owner, *inputs)
         name = id(owner), function.__name__, *parts
@@ -104,28 +117,35 @@ class SublayerGraphs:
         if sites is None:
             sites = self.sites[name] = Sites(owner, parts)
         place, self.place = self.place, self.place + 1
-        flowing = [x for x in inputs if isinstance(x, Tensor) and x.requires_grad]
+        moving = [x for x in inputs if isinstance(x, Tensor) and not self.is_fixed(x)]
         # The first reader of a boundary may leave its gradient there; others' are added to it.
-        first = bool(flowing) and flowing[0].data_ptr() not in self.claimed
+        first = bool(moving) and moving[0].data_ptr() not in self.claimed
         if first:
-            self.claimed.add(flowing[0].data_ptr())
+            self.claimed.add(moving[0].data_ptr())
         weights = sites.weights()
-        key = (
-            place,
-            first,
-            *name,
-            *map(id, weights),
-            *sites.settings(),
-            *((x.data_ptr(), x.shape) if isinstance(x, Tensor) else named(x) for x in inputs),
-        )
+        key = place, first, *name, *map(id, weights), *sites.settings(), *map(self.named, inputs)
         variant = self.variants.pop(key, None)
         if variant is None:
             variant = Variant(self, place, function, owner, weights, inputs, first)
             if len(self.variants) >= LIMIT:
                 self.variants.pop(next(iter(self.variants)))
         self.variants[key] = variant
-        output: Tensor = Replay.apply(variant, self.anchor, *flowing)  # type: ignore[no-untyped-call]
+        output: Tensor = Replay.apply(variant, self.anchor, *moving)  # type: ignore[no-untyped-call]
         return output
+
+    def is_fixed(self, x: Tensor) -> bool:
+        """Return whether ``x`` is a tensor of the batch, which every pass finds at the same address."""
+        return not x.requires_grad and (x.data_ptr(), x.shape) in self.fixed
+
+    def named(self, x: Any) -> Any:
+        """Return what tells an input of a sub-layer from others, as far as its recording depends on it.
+
+        Tensors elsewhere than at a fixed address or a boundary are copied to one, so their own is no part.
+        """
+        if isinstance(x, Tensor):
+            known = self.is_fixed(x) or (x.data_ptr(), x.shape) in self.by_address
+            return x.data_ptr() if known else None, x.shape, x.dtype, x.requires_grad
+        return x if x is None or isinstance(x, str | int | float) else id(x)
 
     def boundary(self, place: int, like: Tensor) -> Boundary:
         """Return the tensor after the sub-layer at ``place`` for outputs of this shape."""
@@ -133,14 +153,41 @@ class SublayerGraphs:
         boundary = self.boundaries.get(key)
         if boundary is None:
             data, grad = (torch.zeros_like(like, memory_format=torch.contiguous_format) for _ in range(2))
-            boundary = self.boundaries[key] = self.by_address[data.data_ptr()] = Boundary(data, grad)
+            boundary = self.boundaries[key] = Boundary(data, grad)
+            self.by_address[data.data_ptr(), data.shape] = boundary
         return boundary
 
-    def pool(self, place: int) -> Pool:
-        """Return the memory pool of the forward passes at ``place``."""
-        while len(self.pools) <= place:
-            self.pools.append(Pool(self.stream))
-        return self.pools[place]
+
+class CudaCapture:
+    """Recordings as CUDA graphs."""
+
+    def __init__(self, device: torch.device) -> None:
+        # Memory of earlier graphs goes back now: nothing can be freed during a capture.
+        torch.cuda.empty_cache()
+        self.stream = torch.cuda.Stream(device)
+        self.generator = torch.cuda.default_generators[self.stream.device_index]
+        self.pools: dict[int | None, Pool] = {}
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """Work on a stream of its own; the next draws are those that would follow without this."""
+        offset, current = self.generator.get_offset(), torch.cuda.current_stream()
+        self.stream.wait_stream(current)
+        with torch.cuda.stream(self.stream):
+            yield
+        current.wait_stream(self.stream)
+        self.generator.set_offset(offset)
+
+    def record(self, step: Callable[[], None], place: int | None) -> Callable[[], None]:
+        """Capture ``step`` as a graph with the memory of ``place``; return its replay."""
+        pool = self.pools.get(place)
+        if pool is None:
+            pool = self.pools[place] = Pool(self.stream)
+        graph = torch.cuda.CUDAGraph()
+        self.stream.synchronize()
+        with capturing(graph, pool):
+            step()
+        return graph.replay
 
 
 class Pool:
@@ -165,11 +212,6 @@ def capturing(graph: torch.cuda.CUDAGraph, pool: Pool) -> Iterator[None]:
         graph.capture_end()
         if collecting:
             gc.enable()
-
-
-def named(x: Any) -> Any:
-    """Return what tells an input that is no tensor from others: its value, or which object it is."""
-    return x if x is None or isinstance(x, str | int | float) else id(x)
 
 
 class Sites:
@@ -207,68 +249,68 @@ class Variant:
         inputs: Sequence[Any],
         first: bool,
     ) -> None:
-        self.held = [x.detach() if isinstance(x, Tensor) else x for x in inputs]
-        """Keeps the addresses in use that the key of this variant names."""
+        self.held = [x for x in inputs if not isinstance(x, Tensor)]
+        """Keeps the objects alive whose identities the key of this variant has."""
         self.inputs: list[Tensor] = []
-        self.flows: list[Tensor] = []
+        self.flows: list[Tensor | None] = []
+        self.result: Tensor | None = None
         arguments = list(inputs)
         for i, x in enumerate(inputs):
-            if not isinstance(x, Tensor) or not x.requires_grad:
+            if not isinstance(x, Tensor) or graphs.is_fixed(x):
                 continue
-            boundary = graphs.by_address.get(x.data_ptr())
+            boundary = graphs.by_address.get((x.data_ptr(), x.shape))
             home = x.detach() if boundary else x.detach().clone()
             in_place = boundary is not None and first and not self.inputs
-            self.flows.append(boundary.grad if boundary and in_place else torch.zeros_like(home))
+            flow = boundary.grad if boundary and in_place else torch.zeros_like(home)
+            self.flows.append(flow if x.requires_grad else None)
             self.inputs.append(home)
-            arguments[i] = home.detach().requires_grad_()
+            arguments[i] = home.detach().requires_grad_(x.requires_grad)
         leaves = [x for x in arguments if isinstance(x, Tensor) and x.requires_grad]
         trained = [w for w in weights if w.requires_grad]
-        sinks = [w.grad for w in trained]
+        taken = [flow for flow in self.flows if flow is not None]
 
-        def backward(output: Tensor, flow: Tensor) -> None:
-            gradients = torch.autograd.grad(output, leaves + trained, flow, allow_unused=True)
+        def forward() -> None:
+            self.result = function(owner, *arguments)
             with torch.no_grad():
-                for sink, gradient in zip(self.flows, gradients, strict=False):
-                    sink.copy_(gradient) if gradient is not None else sink.zero_()
-                used = [(s, g) for s, g in zip(sinks, gradients[len(leaves) :], strict=True) if g is not None]
+                self.output.data.copy_(self.result)
+
+        def backward() -> None:
+            assert self.result is not None
+            gradients = torch.autograd.grad(
+                self.result, leaves + trained, self.output.grad, allow_unused=True
+            )
+            self.result = None
+            with torch.no_grad():
+                for flow, gradient in zip(taken, gradients, strict=False):
+                    flow.copy_(gradient) if gradient is not None else flow.zero_()
+                of_weights = zip(trained, gradients[len(leaves) :], strict=True)
+                used = [(w.grad, gradient) for w, gradient in of_weights if gradient is not None]
                 if used:
                     torch._foreach_add_([s for s, _ in used], [g for _, g in used])  # type: ignore[arg-type]
 
-        offset = graphs.generator.get_offset()
-        current = torch.cuda.current_stream()
-        graphs.stream.wait_stream(current)
-        with torch.cuda.stream(graphs.stream), torch.enable_grad():
-            # A first run outside of capture compiles kernels and makes libraries allocate what they keep.
+        with graphs.capture.session(), torch.enable_grad():
+            # A first run outside of a recording compiles kernels and makes libraries allocate what they keep.
             tried = function(owner, *arguments)
             torch.autograd.grad(tried, leaves + trained, torch.zeros_like(tried), allow_unused=True)
             self.output = graphs.boundary(place, tried)
             del tried
-            graphs.stream.synchronize()
-            self.forward_graph, self.backward_graph = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
-            with capturing(self.forward_graph, graphs.pool(place)):
-                output = function(owner, *arguments)
-                with torch.no_grad():
-                    self.output.data.copy_(output)
-            with capturing(self.backward_graph, graphs.scratch):
-                backward(output, self.output.grad)
-        current.wait_stream(graphs.stream)
-        # The next draws are those that would follow without a capture.
-        graphs.generator.set_offset(offset)
+            self.replay_forward = graphs.capture.record(forward, place)
+            self.replay_backward = graphs.capture.record(backward, None)
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
         """Replay the forward pass; the output stays valid until the next pass comes to its place."""
         for home, x in zip(self.inputs, inputs, strict=True):
             if home.data_ptr() != x.data_ptr():
                 home.copy_(x)
-        self.forward_graph.replay()
+        self.replay_forward()
         return self.output.data.detach()
 
-    def backward(self, flow: Tensor) -> list[Tensor]:
+    def backward(self, flow: Tensor) -> list[Tensor | None]:
         """Replay the backward pass: add to the gradients of weights, return those of the inputs."""
         if flow.data_ptr() != self.output.grad.data_ptr():
             self.output.grad.copy_(flow)
-        self.backward_graph.replay()
-        return [tensor.detach() for tensor in self.flows]
+        self.replay_backward()
+        return [None if tensor is None else tensor.detach() for tensor in self.flows]
 
 
 class Replay(torch.autograd.Function):

@@ -174,11 +174,11 @@ class Trainer:
 
     def replaying(self) -> AbstractContextManager[None]:
         """Replay the network's sub-layers as CUDA graphs, which hold for one set of weight buffers."""
-        from supernet.gpu.sublayer_graphs import SublayerGraphs
+        from supernet.gpu.sublayer_graphs import CudaCapture, SublayerGraphs
 
-        buffers = self.net.source.buffers()
-        if self.graphs is None or self.graphs.buffers != buffers:
-            self.graphs = SublayerGraphs(self.net.model, self.flat.device, buffers)
+        homes = self.net.source.homes()
+        if self.graphs is None or any(a is not b for a, b in zip(self.graphs.buffers, homes, strict=True)):
+            self.graphs = SublayerGraphs(self.net.model, homes, CudaCapture(self.flat.device))
         return self.graphs.attached()
 
     def step(self, architectures: Sequence[Architecture], group: Sequence[Batch]) -> Tensor:

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from supernet.data.sentence_pairs import PairBatch
+from supernet.data.sentence_pairs import AnyPairs
 from supernet.interop.fairseq import checkpoint, command
 from supernet.interop.fairseq.databin import SPECIAL, write_dictionary, write_sentences
-from supernet.seq2seq import PAD, Seq2SeqFamily
+from supernet.seq2seq import Seq2SeqFamily
 from supernet.train import Recipe
 
 LANGUAGES = ("s", "t")
@@ -23,13 +23,12 @@ EVERY = 0.5
 """Seconds between two updates of the progress."""
 
 
-def pairs_of(batches: Iterable[PairBatch]) -> tuple[list[list[int]], list[list[int]]]:
+def pairs_of(batches: Iterable[AnyPairs]) -> tuple[list[list[int]], list[list[int]]]:
     """Return sources and targets of batches of ``supernet.data.sentence_pairs``, without special tokens."""
     sides: tuple[list[list[int]], list[list[int]]] = ([], [])
     for batch in batches:
-        for side, rows in zip(sides, (batch.source, batch.target_out), strict=True):
-            lengths = (rows != PAD).sum(1).tolist()
-            side += [row[: n - 1] for row, n in zip(rows.tolist(), lengths, strict=True)]
+        for side, sentences in zip(sides, batch.sentences(), strict=True):
+            side += sentences
     return sides
 
 

@@ -39,7 +39,7 @@ def teacher() -> SuperNet:
 def batches() -> list:
     rng = np.random.default_rng(0)
     data = PairData(*([rng.integers(4, 20, n) for n in rng.integers(2, 9, 12)] for _ in range(2)))
-    stream = iter(TokenBatches(data, 40, 0, device="cpu", multiple=1))
+    stream = iter(TokenBatches(data, 40, 0, device="cpu"))
     return [next(stream) for _ in range(3)]
 
 

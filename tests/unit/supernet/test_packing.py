@@ -113,3 +113,15 @@ def test_a_pair_that_fits_into_no_batch_is_named() -> None:
         packed_batches(pairs(50), 10)
     with pytest.raises(ValueError, match="no pair fits into 1 tokens"):
         packed_batches(pairs(50), 1)
+
+
+@pytest.mark.parametrize("tokens", [20, 300])
+def test_batches_give_their_sentences_back(tokens: int) -> None:
+    """Packed or padded, and packed ones as padded rows."""
+    data = pairs(60)
+    every = sorted(zip(sentences(data, "source"), sentences(data, "target"), strict=True))
+    packed = packed_batches(data, tokens)
+    for batches in (packed, [b.padded() for b in packed], validation_batches(data, tokens)):
+        sides = [side for batch in batches for side in zip(*batch.sentences(), strict=True)]
+        assert sorted((tuple(s), tuple(t)) for s, t in sides) == every
+    assert all(batch.padded().tokens == batch.tokens for batch in packed)
