@@ -278,4 +278,4 @@ def test_a_layer_has_the_precisions_of_all_its_widths() -> None:
         digits_resnet.tier("check", "cpu"), SimpleNamespace(source_vocab=0, target_vocab=10)
     )
     (head,) = [unit for unit in precision_units(family) if unit.name == "head"]
-    assert head.precisions == ("fp32", "bf16", "int8")  # 80 of its 128 inputs are no multiple of 32
+    assert head.precisions == ("fp32", "bf16", "int8", "int8s")  # 80 of its 128 inputs are no multiple of 32

@@ -20,7 +20,7 @@ def test_there_are_seven_tables_and_each_answers() -> None:
     for name in names():
         bed = open_testbed(name, evaluations=3)
         values = [bed.tell(bed.ask(rng)) for _ in range(3)]
-        assert np.isfinite(values).all() and bed.left == 0
+        assert np.isfinite(values).all() and bed.remaining == 0
         assert len(bed.curve()) == 3 and (np.diff(bed.curve()) >= 0).all()
 
 
@@ -29,7 +29,7 @@ def test_answers_are_those_of_the_table_and_known_ones_are_free() -> None:
     genome = bed.ask(np.random.default_rng(0))
     row = int(bed.table.indices(np.array([genome]))[0])
     assert bed.tell(genome) == bed.table.values(("loss", "latency"))[row].tolist()
-    assert bed.tell(genome) == bed.tell(genome) and bed.left == 1
+    assert bed.tell(genome) == bed.tell(genome) and bed.remaining == 1
     architecture, policy = bed.describe(genome)
     assert architecture and set(policy.values()) <= set(bed.table.space.alphabet)
 
