@@ -19,7 +19,7 @@ _PLACES = {
     "ViTConfig": "vit", "ViTFamily": "vit", "ResNetConfig": "resnet", "ResNetFamily": "resnet",
     "SharedSlices": "weights", "WeightSource": "weights", "SuperNet": "elastic",
     "Recipe": "train", "Sandwich": "train", "SinglePath": "train", "Trainer": "train", "Batch": "train",
-    "PlainBatches": "plain_batches", "Evolution": "search", "random_search": "search",
+    "PlainBatches": "data.plain_batches", "Evolution": "search", "random_search": "search",
     "LatencyPredictor": "predict", "translate": "decode", "save": "export", "load": "export",
 }  # fmt: skip
 """Public name -> its module, which is imported when the name is first used."""

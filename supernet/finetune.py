@@ -23,7 +23,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils import skip_init
 
 from supernet.bert import Bert
-from supernet.cuda_graphs import record_graph
+from supernet.gpu.recorded_step import record_graph
 from supernet.layers import dropout
 
 BETAS, EPS = (0.9, 0.999), 1e-6

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import supernet
-from supernet.plain_batches import PlainBatches
+from supernet.data.plain_batches import PlainBatches
 from tests import ROOT
 
 
