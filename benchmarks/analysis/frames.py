@@ -18,7 +18,8 @@ from benchmarks.records.record import Candidate, Record
 
 COLUMNS = {
     "id": "run: first 16 hex digits of the SHA-256 of its specification",
-    "task": "task", "tier": "tier", "profile": "hardware profile",
+    "task": "name of the task", "tier": "size of the task: data, networks and allowances",
+    "profile": "hardware profile",
     "suite": "suite of the task",
     "method": "search method", "method_version": "version that the method states",
     "options": "options that are not default, as JSON",

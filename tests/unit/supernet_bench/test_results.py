@@ -88,10 +88,39 @@ def test_parquet_comes_with_a_description_of_every_column(folder: Path, tmp_path
         content = pd.read_parquet(tmp_path / "out" / f"{name}.parquet")
         assert [field["source"]["extract"]["column"] for field in sets[name]["field"]] == [*content.columns]
         assert all(field["source"]["fileObject"]["@id"] == f"{name}.parquet" for field in sets[name]["field"])
+        assert all(field["description"] not in ("", field["name"]) for field in sets[name]["field"])
     again = pd.read_parquet(tmp_path / "out" / "candidates.parquet")
     assert again["quality"].tolist() == results.frame(folder)["quality"].tolist()
     with pytest.raises(UsageError, match="is not empty"):
         results.export(tmp_path / "out", folder)
+
+
+def test_the_reference_reader_of_croissant_reads_what_pandas_reads(folder: Path, tmp_path: Path) -> None:
+    mlcroissant = pytest.importorskip(
+        "mlcroissant", reason="validates the description: pip install mlcroissant"
+    )
+    results.export(tmp_path / "out", folder)
+    described = mlcroissant.Dataset(jsonld=tmp_path / "out" / "croissant.json")
+    issues = described.metadata.ctx.issues
+    assert (issues.errors, issues.warnings) == (set(), set())
+    for name in ("candidates", "tables"):
+        expected = pd.read_parquet(tmp_path / "out" / f"{name}.parquet")
+        rows = list(described.records(name))
+        assert len(rows) == len(expected) > 0
+        for row, (_, other) in zip(rows, expected.iterrows(), strict=True):
+            for column, value in other.items():
+                read = row[f"{name}/{column}"]
+                read = read.decode() if isinstance(read, bytes) else read
+                assert (read is None or read != read) if pd.isna(value) else read == value, column
+
+
+def test_every_column_of_a_table_is_explained_by_its_quantity(folder: Path) -> None:
+    columns = parquet.all_tables(results.records(folder)).columns
+    assert {*parquet.TABLE_COLUMNS} <= {*columns}
+    assert parquet.meaning("p50_high") == (
+        "upper end of the 95 % interval: mean over seeds of median latency, ms"
+    )
+    assert parquet.meaning("ratio_interval").startswith("what the interval of ratio is over")
 
 
 def test_a_projects_own_benchmarks_is_not_executed(tmp_path: Path) -> None:
