@@ -30,7 +30,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
 
-from tests import ROOT
+from tests import ROOT, mirror
 
 CORE = (
     "benchmarks/lab/ledger.py",
@@ -49,19 +49,13 @@ CORE = (
 )
 """Patterns of the modules whose faults would change numbers, or lose a run's work."""
 ELSEWHERE = {
-    "benchmarks/comparability": (
-        "tests/unit/benchmarks/analysis/test_tables.py",
-        "tests/unit/benchmarks/analysis/test_published_figures.py",
+    "benchmarks/records/integrity.py": (
+        "tests/unit/benchmarks/records/test_integrity.py",
+        "tests/unit/benchmarks/records/test_store.py",
     ),
-    "benchmarks/runs/plan.py": (
-        "tests/unit/benchmarks/runs/test_plan.py",
-        "tests/unit/benchmarks/runs/test_needs.py",
-    ),
-    "benchmarks/records/integrity.py": ("tests/unit/benchmarks/records/test_store.py",),
     "benchmarks/stats/paired_bleu.py": ("tests/oracles/test_paired.py",),
-    "benchmarks/stats/quantiles.py": ("tests/unit/benchmarks/measurement/test_latency.py",),
 }
-"""Package or module -> its tests, where a file of its own does not hold them all."""
+"""Module -> its tests, where those that mirror it are not all."""
 PRELOADED = ("numpy", "scipy.stats", "sklearn", "torch", "hypothesis", "sacrebleu")
 """Libraries of others that are imported once for all mutants."""
 SLACK = 5.0, 20.0
@@ -228,15 +222,17 @@ def modules(patterns: Sequence[str]) -> list[str]:
 
 
 def tests_of(file: str) -> list[str]:
-    """Paths of the tests that mirror a module: its own file, else all of its folder, else one of its package.
+    """Paths of the tests that mirror a module: its own, else all of its folder, else of its package.
 
     Raises:
         FileNotFoundError: there are none.
     """
-    folder = Path("tests/unit", file).parent
-    if elsewhere := ELSEWHERE.get(file) or ELSEWHERE.get(Path(file).parent.as_posix()):
+    if elsewhere := ELSEWHERE.get(file):
         return list(elsewhere)
-    for tests in (folder / f"test_{Path(file).stem}.py", folder, folder.with_name(f"test_{folder.name}.py")):
+    if own := mirror.tests_of(Path(file), ROOT):
+        return [path.as_posix() for path in own]
+    folder = Path("tests/unit", file).parent
+    for tests in (folder, folder.with_name(f"test_{folder.name}.py")):
         if (ROOT / tests).exists():
             return [str(tests)]
     raise FileNotFoundError(f"{file}: no tests mirror it: write {folder}/test_{Path(file).stem}.py")

@@ -40,7 +40,7 @@ SPINS = 5_000
 Short spinning avoids oversubscription when several runs share cores: a spinning thread keeps a processor
 from the one that it waits for. Beside other programs small networks train several times as fast; on an idle
 machine speed and latencies stay the same. Fewer turns would change latencies.
-``tests.bench.contention`` measures it.
+``nox -s bench`` measures it.
 """
 
 Job = TypeVar("Job")

@@ -18,7 +18,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from benchmarks.cli import main
-from tests import ROOT
+from tests import ROOT, mirror
 
 PACKAGES = ("baselines", "benchmarks", "mos", "simq", "supernet", "supernet_bench")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -322,3 +322,62 @@ def test_results_hold_what_is_published_and_nothing_half_written():
     folders = {"bench", "plots", "records", "runtimes", "studies", "verified"}
     files = {"CLAIMS.md", "FINDINGS.md", "LEADERBOARD.md", "SUBMITTING.md", "leaderboard.json"}
     assert parts <= folders | files, parts - folders - files
+
+
+OF_THE_WHOLE_TREE = {"test_repository.py", "test_style.py"}
+
+
+def test_each_file_of_unit_tests_mirrors_a_module_or_package() -> None:
+    folder = ROOT / "tests" / "unit"
+    files = [path.relative_to(folder) for path in sorted(folder.rglob("test_*.py"))]
+    stray = [str(path) for path in files if str(path) not in OF_THE_WHOLE_TREE and not mirror.mirrored(path)]
+    assert len(files) > 100 and not stray, "name them test_<module>.py or test_<module>_<subject>.py"
+
+
+def test_mirrored_modules() -> None:
+    assert mirror.mirrored(Path("benchmarks/runs/test_plan_allowances.py")) == Path("benchmarks/runs/plan.py")
+    assert mirror.mirrored(Path("supernet/test_bert_classifier.py")) == Path("supernet/bert_classifier.py")
+    assert mirror.mirrored(Path("benchmarks/test_engines.py")) == Path("benchmarks/engines")
+    assert mirror.mirrored(Path("bench/test_roofline.py")) == Path("tests/bench/roofline.py")
+    assert mirror.mirrored(Path("benchmarks/runs/test_nothing.py")) is None
+    own = [path.name for path in mirror.tests_of(Path("benchmarks/runs/plan.py"))]
+    assert own == ["test_plan.py", "test_plan_allowances.py"]
+
+
+def texts_with_files_of_tests(path: Path) -> list[str]:
+    """Texts of a file of the product that name a file, a module or the runner of our tests."""
+    named = re.compile(r"\bpytest\b|\btests/\w|\btests\.(?:bench|unit|e2e|oracles|results|browser|mutants)\b")
+    text = path.read_text("utf-8")
+    texts = [text]
+    if path.suffix == ".py":
+        constants = (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Constant))
+        texts = [node.value for node in constants if isinstance(node.value, str)]
+    elif path.suffix == ".toml":
+        texts = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
+    return [found[0] for part in texts for found in named.finditer(part)]
+
+
+def test_no_text_of_the_product_names_a_file_of_tests() -> None:
+    """Messages, help and generated pages send a user to commands alone."""
+    kinds = {".py", ".toml", ".html", ".js", ".css", ".txt"}
+    files = [path for name in PACKAGES for path in sorted((ROOT / name).rglob("*")) if path.suffix in kinds]
+    files += [ROOT / "results" / name for name in ("LEADERBOARD.md", "CLAIMS.md", "SUBMITTING.md")]
+    named = {path: texts for path in files if (texts := texts_with_files_of_tests(path))}
+    assert not named
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "seen"),
+    [
+        ("a.py", 'raise UsageError(f"run {x} with tests/bench/items.py")', True),
+        ("a.py", 'raise UsageError("type python -m tests.bench.items")', True),
+        ("a.py", 'raise UsageError("type python -m pytest -k items")', True),
+        ("a.py", "x = 'two tests. bench them'  # tests/unit", False),
+        ("a.toml", "# tests/unit/test_a.py holds this", False),
+        ("a.toml", 'fix = "run tests/bench/items.py"', True),
+        ("a.html", "<p>run tests/bench/items.py</p>", True),
+    ],
+)
+def test_texts_that_name_a_file_of_tests_are_seen(name: str, text: str, seen: bool, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text)
+    assert bool(texts_with_files_of_tests(tmp_path / name)) == seen

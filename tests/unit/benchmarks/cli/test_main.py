@@ -147,3 +147,21 @@ def test_another_commands_config_is_no_study_file(tmp_path, capsys):
     words = ["import", "hat", str(tmp_path / "model.pt"), "--config", str(tmp_path / "hat.yml")]
     assert main.main([*words, "--to", str(tmp_path / "out")]) == 2
     assert "study file" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "nearest"),
+    [
+        (["comprae", "hat"], "compare"),
+        (["list", "taks"], "tasks"),
+        (["plan", "mt", "--methds", "hat"], "--methods"),
+        (["plan", "mt", "--ruleset", "extern"], "external"),
+    ],
+)
+def test_a_mistyped_word_is_answered_with_the_nearest(
+    words: list[str], nearest: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main.main(words)
+    assert ended.value.code == main.USAGE
+    assert f"Did you mean '{nearest}'?" in capsys.readouterr().err

@@ -14,7 +14,7 @@ from benchmarks.records import integrity
 from benchmarks.report.files import write_report
 from benchmarks.report.plots import gallery, style
 from tests.fake_records import METHODS, fake, study
-from tests.unit.benchmarks.analysis.test_tables import hostile
+from tests.unit.benchmarks.analysis.test_table import hostile
 
 LONG = "a-method-with-a-name-of-many-syllables"
 CASES = {

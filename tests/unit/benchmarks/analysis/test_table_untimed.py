@@ -1,0 +1,47 @@
+"""Rows of networks that have a quality and no latency."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from benchmarks.analysis.table import build_table
+from benchmarks.records import integrity
+from benchmarks.report.markdown import markdown
+from benchmarks.report.plots import gallery
+from benchmarks.verification import compare
+from tests.fake_records import fake
+
+
+def untimed(seed: int = 1) -> dict[str, Any]:
+    record = fake("int8-uniform", seed)
+    for candidate in record["candidates"]:
+        for name in ("latency", "memory", "energy"):
+            del candidate[name]
+        candidate |= {"policy": {"fc": "int8"}, "not_measured": "no kernels on this device"}
+    return integrity.seal(record)
+
+
+def test_a_record_without_latency_needs_a_policy_and_a_reason() -> None:
+    integrity.validate(untimed())
+    for name in ("policy", "not_measured"):
+        bad = untimed()
+        bad["candidates"][0].pop(name)
+        assert integrity.contradiction(bad) == (
+            "candidates[0].latency",
+            "missing, but the run's status is done",
+        )
+
+
+def test_tables_and_plots_bear_rows_without_latency() -> None:
+    both = [fake("hat", 1), untimed()]
+    table = build_table(both)
+    row = next(r for r in table.rows.to_dict("records") if r["method"] == "int8-uniform")
+    assert np.isnan(row["ratio"]) and row["quality"] > 0
+    assert "Not timed: int8-uniform: no kernels on this device." in table.notes
+    text = markdown(table, "t")
+    assert "Not timed: int8-uniform" in text and "nan" not in text.lower()
+    assert gallery.images(table)
+    verdict = compare.compare(untimed(), untimed())
+    assert (verdict.quality, verdict.latency) == (compare.YES, compare.UNKNOWN)
