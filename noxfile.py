@@ -79,7 +79,7 @@ def env(session: nox.Session) -> None:
         return
     stamp.unlink(missing_ok=True)
     find_links = {"UV_FIND_LINKS": os.environ.get("PIP_FIND_LINKS", "")}  # for `nox -db uv`; pip has its own
-    package = ".[browser,ctranslate2,huggingface,japanese,lint,onnx,parquet,test]"
+    package = ".[browser,ctranslate2,docs,huggingface,japanese,lint,onnx,parquet,test]"
     session.install("--constraint", "constraints.txt", "--editable", package, env=find_links)
     stamp.write_text(digest.hexdigest())
 
@@ -101,6 +101,17 @@ def slow(session: nox.Session) -> None:
 def browser(session: nox.Session) -> None:
     """Test the leaderboard's site in headless Chromium, which must be on this machine."""
     run(session, "python", "-m", "pytest", "-m", "browser", *session.posargs, env=ONE_THREAD)
+
+
+@nox.session(venv_backend="none", requires=["env"])
+def docs(session: nox.Session) -> None:
+    """Build the documentation, execute all that it shows, check its links: ``-- [FOLDER]`` names where to."""
+    out = str(Path(session.posargs[0] if session.posargs else ROOT / "results" / "local" / "docs").resolve())
+    trees = str(Path(session.cache_dir) / "docs")
+    strict = ("-W", "--keep-going", "-n")
+    run(session, "sphinx-build", "-q", *strict, "-d", trees, "docs", out, env=ONE_THREAD)
+    pages = {"SUPERNET_BENCH_DOCS_HTML": out}
+    run(session, "python", "-m", "pytest", "-m", "docs", "tests/docs", env=ONE_THREAD | pages)
 
 
 @nox.session(reuse_venv=same_python(), requires=["env"])

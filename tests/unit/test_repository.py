@@ -320,7 +320,7 @@ def test_results_hold_what_is_published_and_nothing_half_written():
         if path.is_relative_to(ROOT / "results")
     }
     folders = {"bench", "plots", "records", "runtimes", "studies", "verified"}
-    files = {"CLAIMS.md", "FINDINGS.md", "LEADERBOARD.md", "SUBMITTING.md", "leaderboard.json"}
+    files = {"CLAIMS.md", "FINDINGS.md", "LEADERBOARD.md", "leaderboard.json"}
     assert parts <= folders | files, parts - folders - files
 
 

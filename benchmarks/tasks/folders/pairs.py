@@ -32,7 +32,7 @@ class PairFile:
 
 @dataclass(frozen=True)
 class Reading:
-    """Instructions for reading a folder of parallel text; see ``docs/tasks.md``."""
+    """Instructions for reading a folder of parallel text; see ``docs/own.md``."""
 
     source: str
     target: str

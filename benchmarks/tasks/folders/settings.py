@@ -81,7 +81,7 @@ def check(kind: str, table: Table, where: str) -> None:
     for name, value in options.items():
         if name not in known:
             allowed = [*known, "all", *tiers_of(kind)]
-            raise unknown(f"setting of {kind} in {where}", name, allowed, "see docs/tasks.md")
+            raise unknown(f"setting of {kind} in {where}", name, allowed, "see docs/own.md")
         if type(value) not in known[name]:
             raise UsageError(f"{where}: {name} = {value!r}: a {known[name][0].__name__} is needed")
         if name in CHOICES and value not in CHOICES[name]:

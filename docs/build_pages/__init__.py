@@ -1,0 +1,1 @@
+"""Pages that are made of the code: methods, commands, tiers, record schema and error messages."""
