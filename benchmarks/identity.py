@@ -25,7 +25,7 @@ import sys
 import tarfile
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
 
@@ -149,7 +149,14 @@ class PublishedIdentities(TypedDict):
     methods: dict[str, str]
 
 
-@lru_cache(maxsize=4096)
+MEMO: dict[str, Any] = {}
+"""Sha256 of a source and of what else a result depends on -> digest of its code, or the modules it imports.
+
+A command keeps it from one call to the next (``benchmarks.cli.source_memo``): syntax trees of a hundred files
+take a second.
+"""
+
+
 def code_digest(source: str | bytes, ours: tuple[str, ...] = OURS) -> str | None:
     """Return the digest of one module's code, or None where it has none (a docstring at most).
 
@@ -160,11 +167,20 @@ def code_digest(source: str | bytes, ours: tuple[str, ...] = OURS) -> str | None
     Raises:
         SyntaxError: this is not Python.
     """
-    form = canonical_form(source, ours)
-    if form == [[], []]:
-        return None
-    text = json.dumps(form, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    key = _memo_key("code", ours, source)
+    if key not in MEMO:
+        form = canonical_form(source, ours)
+        text = json.dumps(form, separators=(",", ":"), ensure_ascii=True)
+        MEMO[key] = None if form == [[], []] else hashlib.sha256(text.encode()).hexdigest()
+    digest: str | None = MEMO[key]
+    return digest
+
+
+def _memo_key(purpose: str, names: Iterable[str], source: str | bytes) -> str:
+    """Return a key of ``MEMO``: equal for equal sources of one kind and equal names."""
+    head = json.dumps([purpose, type(source).__name__, *names]).encode()
+    content = source.encode("utf-8", "surrogatepass") if isinstance(source, str) else source
+    return hashlib.sha256(head + b"\0" + content).hexdigest()
 
 
 def combined(digests: Iterable[str | None]) -> str:
@@ -315,8 +331,16 @@ def modules(start: str, read: Read, package: str | None = None) -> dict[str, byt
     return sources
 
 
-def _imported(source: bytes, package: list[str]) -> Iterator[str]:
-    """Every module that a source may import, relative names resolved from ``package``."""
+def _imported(source: bytes, package: list[str]) -> list[str]:
+    """Return every module that a source may import, relative names resolved from ``package``."""
+    key = _memo_key("imports", package, source)
+    if key not in MEMO:
+        MEMO[key] = list(_imports(source, package))
+    names: list[str] = MEMO[key]
+    return names
+
+
+def _imports(source: bytes, package: list[str]) -> Iterator[str]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

@@ -19,6 +19,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from benchmarks.api import UsageError
+from benchmarks.cli import source_memo
 
 if TYPE_CHECKING:
     from benchmarks.cli.configuration import Configuration
@@ -113,7 +114,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             options = parser([named], configuration.read(options.config)).parse_args(words)
         command: Callable[[argparse.Namespace], int] = options.run
-        return command(options)
+        with source_memo.kept():
+            return command(options)
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return USAGE

@@ -25,27 +25,12 @@ def select_tasks(options: argparse.Namespace) -> list[Task]:
         UsageError: no such suite, tier or task, or a task of another suite or without the tier.
     """
     study = options.configuration
-    known = tasks_by_name()
-    installed = {name: task for name, task in known.items() if not isinstance(task, UsageError)}
-    suites = sorted({task.suite for task in installed.values()})
-    if options.suite is None:
-        raise UsageError(f"no suite: name one, such as {suites[0]}\nknown: {' '.join(suites)}\n{LIST_TASKS}")
-    if not options.task:
-        with located(study, "suite", options.suite):
-            if options.suite not in suites:
-                raise registry.unknown("suite", options.suite, suites, LIST_TASKS)
-        of_suite = [task for task in installed.values() if task.suite == options.suite]
-        tiers = sorted({tier for task in of_suite for tier in task.tiers()})
-        with located(study, "tier", options.tier):
-            if options.tier not in tiers:
-                raise registry.unknown("tier", options.tier, tiers, LIST_TASKS)
-        return [next(task for task in of_suite if options.tier in task.tiers())]
+    if options.suite is None or not options.task:
+        return [_first_task(options)]
     given = options.task if isinstance(options.task, list) else [options.task]
     selected = []
     for word in dict.fromkeys(word for text in given for word in split_tasks(text)):
         with located(study, "task", word):
-            if isinstance(broken := known.get(word), UsageError):
-                raise broken
             task = sources.find(word, task_flags(options))
             if task.suite != options.suite:
                 raise UsageError(
@@ -57,6 +42,29 @@ def select_tasks(options: argparse.Namespace) -> list[Task]:
                 raise UsageError(f"task '{word}' has no tier '{options.tier}'; it has: {has}")
         selected.append(task)
     return selected
+
+
+def _first_task(options: argparse.Namespace) -> Task:
+    """Return the suite's first task that has the tier; a broken task is passed over.
+
+    Raises:
+        UsageError: no such suite or tier.
+    """
+    study = options.configuration
+    known = tasks_by_name()
+    installed = {name: task for name, task in known.items() if not isinstance(task, UsageError)}
+    suites = sorted({task.suite for task in installed.values()})
+    if options.suite is None:
+        raise UsageError(f"no suite: name one, such as {suites[0]}\nknown: {' '.join(suites)}\n{LIST_TASKS}")
+    with located(study, "suite", options.suite):
+        if options.suite not in suites:
+            raise registry.unknown("suite", options.suite, suites, LIST_TASKS)
+    of_suite = [task for task in installed.values() if task.suite == options.suite]
+    tiers = sorted({tier for task in of_suite for tier in task.tiers()})
+    with located(study, "tier", options.tier):
+        if options.tier not in tiers:
+            raise registry.unknown("tier", options.tier, tiers, LIST_TASKS)
+    return next(task for task in of_suite if options.tier in task.tiers())
 
 
 def split_tasks(text: str) -> list[str]:

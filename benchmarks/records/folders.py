@@ -17,9 +17,13 @@ def published_results() -> Path:
     """Return the folder of published records: ``results`` of a clone, else those that came with a release."""
     if (PUBLISHED / "records").is_dir():
         return PUBLISHED
+    return shipped.cached(cache_folder()) or PUBLISHED
+
+
+def cache_folder() -> Path:
+    """Return ``$XDG_CACHE_HOME/supernet-bench``, or that below ``~/.cache`` if it is not absolute."""
     base = os.environ.get("XDG_CACHE_HOME", "")
-    cache = Path(base) if Path(base).is_absolute() else Path.home() / ".cache"
-    return shipped.cached(cache / "supernet-bench") or PUBLISHED
+    return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "supernet-bench"
 
 
 def local_results(results: Path = PUBLISHED) -> Path:

@@ -39,23 +39,38 @@ def estimate_runs(plan: Plan, request: PlanRequest) -> None:
     here = _paces(store.load_all(plan.folders.store, []))
     published: dict[str, dict[Conditions, Paces]] = {}
     tiers = {task.name: task.tier(request.tier, request.device) for task in request.tasks}
+    paces: dict[tuple[str, str, str, str], tuple[Pace | None, str]] = {}
     for run in plan.pending:
         spec = run.spec
-        own = here.get((spec.task, spec.tier, spec.profile), {})
-        pace, basis = None, ""
-        if spec.method in own:
-            pace, basis = _mean(own[spec.method]), _measured(own[spec.method])
-        else:
-            if spec.task not in published:
-                published[spec.task] = _published(plan.folders.results, spec.task)
-            pace, basis = _by_published(spec, request.device, own, published[spec.task])
-            if pace is None and own:
-                runs = [pace for paces in own.values() for pace in paces]
-                pace, basis = _mean(runs), f"{_measured(runs)} of other methods"
+        alike = spec.task, spec.tier, spec.profile, spec.method
+        if alike not in paces:
+            own = here.get((spec.task, spec.tier, spec.profile), {})
+            paces[alike] = _pace(spec, request.device, own, plan.folders.results, published)
+        pace, basis = paces[alike]
         if pace is None:
             run.estimate, run.basis = _by_throughput(spec, tiers[spec.task].throughput)
         else:
             _apply(run, pace, basis)
+
+
+def _pace(
+    spec: RunSpec, device: str, own: Paces, results: Path, published: dict[str, dict[Conditions, Paces]]
+) -> tuple[Pace | None, str]:
+    """Return the pace of a method and its source; None if neither past runs nor published ones tell it.
+
+    Args:
+        own: paces of past runs here.
+        results: folder of results, whose published records are read once a task into ``published``.
+    """
+    if spec.method in own:
+        return _mean(own[spec.method]), _measured(own[spec.method])
+    if spec.task not in published:
+        published[spec.task] = _published(results, spec.task)
+    pace, basis = _by_published(spec, device, own, published[spec.task])
+    if pace is None and own:
+        runs = [pace for paces in own.values() for pace in paces]
+        return _mean(runs), f"{_measured(runs)} of other methods"
+    return pace, basis
 
 
 def _apply(run: PlannedRun, pace: Pace, basis: str) -> None:

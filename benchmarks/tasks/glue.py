@@ -15,7 +15,6 @@ from pathlib import Path
 
 from benchmarks.api import UsageError
 from benchmarks.records.canonical import JsonView
-from benchmarks.stats.bleu import digest
 from benchmarks.tasks.datasets import Say, build, datasets, locate, read_lines, sha256
 
 Row = tuple[tuple[str, ...], str]
@@ -152,6 +151,8 @@ def _folder(name: str, sealed: Path) -> Path:
 
 
 def _write(task: GlueTask, folder: Path, data_dir: Path | None, say: Say) -> None:
+    from benchmarks.stats.bleu import digest  # loads numpy
+
     kind, _, part = task.source.partition(":")
     digests: dict[str, str] = {}
     if kind == "hub":
