@@ -19,7 +19,6 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from benchmarks.api import UsageError
-from benchmarks.cli import source_memo
 
 if TYPE_CHECKING:
     from benchmarks.cli.configuration import Configuration
@@ -114,6 +113,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             options = parser([named], configuration.read(options.config)).parse_args(words)
         command: Callable[[argparse.Namespace], int] = options.run
+        from benchmarks.cli import source_memo
+
         with source_memo.kept():
             return command(options)
     except UsageError as error:

@@ -28,7 +28,6 @@ from benchmarks.hardware.probe import require_linux
 from benchmarks.runs.channel import Channel
 from benchmarks.runs.guard import Report, guard
 from benchmarks.runs.isolation import View, end_with_parent
-from supernet import allocator
 
 PRELOAD = "benchmarks.runs.preload"
 """Module that the server imports."""
@@ -230,6 +229,8 @@ def _begin(log: str, known: Known) -> None:
     """Give the new process its own group and log, and the user's own tasks and profiles."""
     os.setsid()
     end_with_parent()
+    from supernet import allocator  # imports torch, which the command itself needs not
+
     allocator.keep_freed()
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     null = os.open(os.devnull, os.O_RDONLY)

@@ -136,10 +136,11 @@ def test_nothing_imports_results_or_tests() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["cli.main", "runs.plan", "registry", "records.store", "report", "stats.intervals"]
+    "module",
+    ["cli.main", "runs.plan", "registry", "runs.runner", "records.store", "report", "stats.intervals"],
 )
 def test_loads_no_torch(module: str) -> None:
-    light = module in ("cli.main", "runs.plan", "registry")
+    light = module in ("cli.main", "runs.plan", "registry", "runs.runner")
     heavy = "{'torch', 'pandas', 'matplotlib'}" if light else "{'torch'}"
     code = f"import sys, benchmarks.{module}; sys.exit(', '.join({heavy} & set(sys.modules)) or None)"
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

@@ -59,6 +59,7 @@ def test_one_file_a_command():
         "record_argument",
         "selection",
         "simq_tables",
+        "source_memo",
     }
     files = {path.stem for path in Path(main.__file__).parent.glob("*.py")} - shared
     assert files == {command.module for command in main.COMMANDS.values()}
