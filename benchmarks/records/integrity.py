@@ -166,6 +166,12 @@ def _compiled_schema() -> jsonschema_rs.Draft202012Validator:
     return jsonschema_rs.Draft202012Validator(_schema())
 
 
+def parse(data: bytes) -> Record:
+    """Return the record in a file's content that was found valid before."""
+    record: Record = orjson.loads(data)
+    return record
+
+
 def intact(data: bytes) -> Record | None:
     """Return the record in a file's content if it is valid and unchanged, otherwise None.
 
