@@ -356,13 +356,14 @@ class BenchLab(LabBookkeeping):
     def probe_ms(self, architecture: Architecture, policy: Mapping[str, str] | None = None) -> float:
         """Return the latency of one sub-network in milliseconds.
 
-        It is counted if the tier prices operators, else measured now. Under a policy it is always measured.
+        It is counted if the tier prices operators, else measured now.
         """
-        prices = getattr(self._tier, "counted", {})
-        if prices and not policy:
-            family = self.family_of(architecture.space)
+        if table := getattr(self._tier, "counted", {}):
+            family, prices = self.family_of(architecture.space), counted.Prices.of(table)
             with untouched_random_state(self.device):
-                return counted.milliseconds(family, architecture, self._workload, self.device, prices)
+                return counted.milliseconds(
+                    family, architecture, self._workload, self.device, prices, policy
+                )
         ms = self._latency_probe.ms(self._builder(architecture), policy)
         self.yield_to_timing()
         return ms

@@ -1,60 +1,69 @@
 """Counted latencies, for the searches of a tier that declares prices.
 
-Operators that a workload launches, and multiply-accumulates, each at its price. The Transformers of
-translation's smoke tier are bound by launches, so two prices rank them as a clock on an idle machine does. No
-other program moves a count, so a search repeats to the bit. Convolutions cost more than their launch.
+Operators that a workload launches, and multiply-accumulates, each at its price. The networks of smoke tiers
+are bound by launches, so few prices rank them as a clock on an idle machine does. No other program moves a
+count, so a search repeats to the bit. Operators that cost more than their launch, convolutions and quantised
+products, have prices of their own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
 
 import torch
-from torch._ops import OpOverload
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from benchmarks.measurement import serving
+from benchmarks.measurement.operator_counter import OperatorCounter
 from benchmarks.measurement.workload import Workload
 from supernet.cost import cost
+from supernet.quantization.precisions import Policy
 
 
-class OperatorCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Count of the operators that the dispatcher runs while it is entered, by name."""
+@dataclass(frozen=True)
+class Prices:
+    """Microseconds of an operator and multiply-accumulates of a microsecond, as a tier declares them."""
 
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.calls: dict[str, int] = {}
+    operator_us: float
+    macs_per_us: float
+    operators_us: Mapping[str, float] = field(default_factory=dict)
+    """Of operators with a price of their own, by name (``conv1d``, ``linear_dynamic``)."""
 
-    @property
-    def total(self) -> int:
-        """Operators of all names."""
-        return sum(self.calls.values())
+    @classmethod
+    def of(cls, table: Mapping[str, Any]) -> Self:
+        """Return the prices of a tier's table ``counted``."""
+        return cls(**table)
 
-    def __torch_dispatch__(
-        self,
-        func: OpOverload,
-        types: Sequence[type],
-        args: tuple[object, ...] = (),
-        kwargs: dict[str, object] | None = None,
-    ) -> object:
-        name = str(func.overloadpacket)
-        self.calls[name] = self.calls.get(name, 0) + 1
-        return func(*args, **(kwargs or {}))
+    def microseconds(self, calls: Mapping[str, int], macs: int) -> float:
+        """Return the price of operators, by full name (``aten.conv1d``), and multiply-accumulates."""
+        own, plain = 0.0, 0
+        for name, count in calls.items():
+            price = self.operators_us.get(name.rpartition(".")[2])
+            if price is None:
+                plain += count
+            else:
+                own += count * price
+        return plain * self.operator_us + own + macs / self.macs_per_us
 
 
 def milliseconds(
-    family: Any, architecture: Any, workload: Workload, device: str, prices: Mapping[str, float]
+    family: Any,
+    architecture: Any,
+    workload: Workload,
+    device: str,
+    prices: Prices,
+    policy: Policy | None = None,
 ) -> float:
     """Return the counted latency of one sub-network of ``family``, in milliseconds.
 
     Args:
         workload: one inference.
         device: ``cpu`` or ``cuda``, where the operators are launched.
-        prices: ``operator_us``, microseconds an operator, and ``macs_per_us``.
+        policy: precision of each layer by name; None for float32.
     """
-    module = family.build(architecture).to(device).eval()
+    module = serving.serve(family.build(architecture).eval(), policy, workload, device)
     with torch.inference_mode(), OperatorCounter() as launches:
         workload.run(module, workload.source(device))
-    counts = cost(family, architecture, source_len=workload.source_len, target_len=workload.target_len)
-    microseconds = launches.total * prices["operator_us"] + counts.macs / prices["macs_per_us"]
-    return float(1e-3 * microseconds)
+    macs = cost(family, architecture, source_len=workload.source_len, target_len=workload.target_len).macs
+    return 1e-3 * prices.microseconds(launches.calls, macs)

@@ -11,8 +11,8 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from benchmarks.measurement.counted import OperatorCounter
 from benchmarks.measurement.interleaved import MeasurementRejectedError
+from benchmarks.measurement.operator_counter import OperatorCounter
 from benchmarks.measurement.workload import Workload
 from benchmarks.records.canonical import JsonView
 from supernet.quantization.precisions import OPERATORS, Policy

@@ -269,7 +269,8 @@ def reference(job: ReferenceJob) -> None:
     task = get_task(job.task)
     tier = task.tier(job.tier, job.device)
     family, workload = task.family(tier, job.prepared), Workload.of(tier.workload)
-    if prices := getattr(tier, "counted", {}):
+    if table := getattr(tier, "counted", {}):
+        prices = counted.Prices.of(table)
         ms = counted.milliseconds(family, family.space.largest(), workload, job.device, prices)
         write_text(job.out, json.dumps({"ms": ms, "key": job.key}))
         return

@@ -43,8 +43,8 @@ class Tier:
     """Beam search of translation tasks."""
     windows: tuple[tuple[int, int], ...] = ()
     """Fewest and most parameters of each deployment target that is a size."""
-    counted: Mapping[str, float] = field(default_factory=dict)
-    """Prices of counted latencies (``benchmarks.measurement.counted``); empty: latencies are timed."""
+    counted: Table = field(default_factory=dict)
+    """Prices of counted latencies (``benchmarks.measurement.counted.Prices``); empty: latencies are timed."""
     finetune: Table = field(default_factory=dict)
     """Tasks and recipe of fine-tuning (``benchmarks.tasks.finetuning.Settings``); empty: no fine-tuning."""
 
