@@ -93,3 +93,18 @@ def test_figures_are_sealed_as_python_writes_them(loss):
     record["candidates"][0]["valid"]["loss"] = loss
     intact = integrity.intact(written(integrity.seal(record)))
     assert intact is not None and intact["candidates"][0]["valid"]["loss"] == loss
+
+
+def test_a_seal_covers_all_but_itself():
+    sealed = integrity.with_seal({"a": 1, "b": [2]})
+    assert sealed == {"a": 1, "b": [2], "seal": integrity.seal_of({"a": 1, "b": [2]})}
+    assert integrity.seal_of(sealed) == sealed["seal"] != integrity.seal_of({"a": 2, "b": [2]})
+
+
+def test_a_long_reason_is_cut_in_its_middle():
+    record = copy.deepcopy(RECORD)
+    record["candidates"][0]["origin"] = ["x" * 500]
+    with pytest.raises(InvalidRecordError) as refused:
+        integrity.validate(record)
+    reason = str(refused.value).partition(": ")[2]
+    assert len(reason) == 60 + len(" ... ") + 90 and reason.endswith("xxx'] is not of type 'string'")

@@ -382,3 +382,46 @@ def test_a_signal_after_the_rename_of_a_write_is_the_signal(tmp_path: Path, monk
     with pytest.raises(KeyboardInterrupt):
         store.write_text(tmp_path / "file", "new")
     assert [path.read_text() for path in tmp_path.iterdir()] == ["new"]
+
+
+def test_records_that_gave_way_are_numbered_one_after_the_other(tmp_path: Path):
+    for message in ("first", "second", "third"):
+        path = store.write(tmp_path, fake(status="failed", message=message))
+    names = [path.with_name(f"{path.stem}.failed-{number}.json") for number in (1, 2)]
+    assert [store.load(name)["message"] for name in names] == ["first", "second"]
+    assert len(list(path.parent.iterdir())) == 3
+
+
+def test_a_file_is_on_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    calls: list[str] = []
+    sync, replace = os.fsync, os.replace
+    monkeypatch.setattr("os.fsync", lambda handle: (calls.append("fsync"), sync(handle)))
+    monkeypatch.setattr("os.replace", lambda *a: (calls.append("replace"), replace(*a)))
+    store.write_text(tmp_path / "file", "text")
+    assert calls == ["fsync", "replace"] and (tmp_path / "file").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_file_of_the_largest_size_is_read_and_a_larger_one_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path = store.write(tmp_path, fake())
+    monkeypatch.setattr(store, "LARGEST", path.stat().st_size)
+    assert store.load(path) == fake() and store.write(tmp_path / "other", fake()).is_file()
+    monkeypatch.setattr(store, "LARGEST", path.stat().st_size - 1)
+    with pytest.raises(InvalidRecordError, match="larger than"):
+        store.load(path)
+
+
+def test_a_file_without_a_spec_is_made_again_by_the_commands_own_words(tmp_path: Path):
+    for content in ("[1, 2]", '{"spec": 3}', "nothing"):
+        (tmp_path / "file.json").write_text(content)
+        with pytest.raises(InvalidRecordError, match="type the run's command again"):
+            store.load(tmp_path / "file.json")
+
+
+def test_records_are_ordered_by_task_profile_method_and_seed(tmp_path: Path):
+    kinds = [("a", "hat", 2), ("a", "hat", 11), ("a", "scratch", 1), ("b", "hat", 1)]
+    for profile, method, seed in reversed(kinds):
+        store.write(tmp_path, fake(method, seed, profile=profile))
+    specs = [record["spec"] for record in store.load_all(tmp_path)]
+    assert [(spec["profile"], spec["method"], spec["seed"]) for spec in specs] == kinds
