@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.comparability import run_summary
 from benchmarks.records import integrity, runtime_latencies, store
 from benchmarks.records.spec import spec_id
 from benchmarks.stats import bleu
@@ -225,6 +226,11 @@ def publish(results: Path, verdict: dict[str, Any]) -> Path:
     path = verdict_files.VERDICTS.path(results, verdict)
     store.write_text(path, json.dumps(verdict))
     return path
+
+
+def summaries(records: Iterable[dict[str, Any]]) -> list[run_summary.RunSummary]:
+    """Summary of each record, with the record."""
+    return [run_summary.summarize(record, keep=True) for record in records]  # type: ignore[arg-type]
 
 
 def study(methods: Sequence[str] = METHODS, seeds: int = 3, **options: Any) -> list[dict[str, Any]]:

@@ -164,11 +164,6 @@ def summarize(record: Record, *, keep: bool, place: int = 0, measured: Measured 
     )
 
 
-def summarize_all(records: Iterable[Record]) -> list[RunSummary]:
-    """Return a summary of each record, with the record."""
-    return [summarize(record, keep=True) for record in records]
-
-
 def spent_by_leaders(every: Iterable[RunSummary]) -> dict[str, tuple[float, float]]:
     """Return run id -> seconds and joules of the runs that it follows; NaN if one of them is missing."""
     by_id = {run.id: run for run in every}

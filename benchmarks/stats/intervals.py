@@ -128,13 +128,6 @@ def bootstrap_interval(
     return Interval(float(array.mean()), float(low), float(high), n)
 
 
-def paired_bootstrap(
-    ours: Sequence[float], theirs: Sequence[float], rng: np.random.Generator, *, draws: int = 10_000
-) -> Interval:
-    """Return the bootstrap interval of the mean difference ``ours - theirs`` over the same seeds."""
-    return bootstrap_interval(_differences(ours, theirs), rng, draws=draws)
-
-
 def _differences(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
     if len(ours) != len(theirs):
         raise ValueError(f"pairs need equal lengths, got {len(ours)} and {len(theirs)}")

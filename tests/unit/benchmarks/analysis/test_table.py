@@ -18,7 +18,7 @@ from scipy import stats as scipy_stats
 from benchmarks.analysis import comparisons, number_format, row_intervals
 from benchmarks.analysis.table import build_table
 from benchmarks.api import UsageError
-from benchmarks.comparability import grouping, run_summary
+from benchmarks.comparability import grouping
 from benchmarks.records import (
     integrity,
     selection,
@@ -31,7 +31,7 @@ from benchmarks.report.table_markup import latex_table
 from benchmarks.stats import bleu as metrics
 from benchmarks.stats import intervals, paired_bleu, quantities
 from benchmarks.tasks import get_task, task_names
-from tests.fake_records import BLEU_SIGNATURE, LIMITS, METHODS, fake, study, with_counts
+from tests.fake_records import BLEU_SIGNATURE, LIMITS, METHODS, fake, study, summaries, with_counts
 
 NASTY = "<script>alert(1)</script> | \x1b[31m\u202e *x* $\\input{/etc/passwd}$ \n& 100 %"
 
@@ -231,7 +231,7 @@ def test_unequal_conditions_are_refused_and_named(other, said):
     told = str(caught.value)
     assert f"  {said} " in told and "hat seed 1" in told and "mos-neuron seed 1" in told
     assert "supernet-bench leaderboard" in told
-    assert len(grouping.groups(run_summary.summarize_all(mixed))) == 2
+    assert len(grouping.groups(summaries(mixed))) == 2
 
 
 def test_other_data_is_refused_but_a_run_that_failed_before_it_had_any_is_shown():

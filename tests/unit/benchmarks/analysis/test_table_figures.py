@@ -11,7 +11,7 @@ import pytest
 from benchmarks.analysis import notes, number_format, performance_profiles, plausibility, row_intervals
 from benchmarks.analysis.table import build_from_runs, build_table
 from benchmarks.api import InvalidRecordError
-from benchmarks.comparability import grouping, run_summary
+from benchmarks.comparability import grouping
 from benchmarks.leaderboard import (
     build,
 )
@@ -31,7 +31,7 @@ from benchmarks.report.plots import pareto
 from benchmarks.stats import bleu as metrics
 from benchmarks.stats import intervals
 from tests import ROOT
-from tests.fake_records import fake, study, with_counts
+from tests.fake_records import fake, study, summaries, with_counts
 
 PUBLISHED = ROOT / "results" / "records"
 
@@ -40,7 +40,7 @@ def published():
     """The committed boards, as tables."""
     return [
         build_from_runs(group)
-        for group in grouping.groups(run_summary.summarize_all(store.load_all(PUBLISHED)))
+        for group in grouping.groups(summaries(store.load_all(PUBLISHED)))
     ]
 
 
@@ -103,7 +103,7 @@ def test_the_board_refuses_an_interval_outside_its_range(name, tmp_path, monkeyp
 def test_the_board_refuses_a_share_above_its_allowance():
     record = fake(limits=(0.6,))
     record["ledger"]["share"]["evaluations"] = 1.02
-    table = build_from_runs(run_summary.summarize_all([integrity.seal(record)]))
+    table = build_from_runs(summaries([integrity.seal(record)]))
     # Such a run has spent more than others were allowed: it is not compared either.
     assert table.obstacles == {record["id"]: "spent 102% of its evaluations"}
     assert any("1.02 of the allowance is impossible" in line for line in plausibility.impossible(table))
@@ -166,7 +166,7 @@ def test_a_stopped_run_is_shown_with_why_and_never_compared(why, tmp_path):
     cut = integrity.seal(cut)
     found = [*study(("hat", "scratch", "mos-layer"), 3), *study(("mos-neuron",), 3)[1:], cut]
     table = build_table(found)
-    (run,) = (run for run in run_summary.summarize_all([cut]))
+    (run,) = (run for run in summaries([cut]))
     assert not grouping.is_comparable(run) and grouping.obstacle(run).endswith(STOPPED[why])
     apart = [line for line in table.each if line["method"] == "mos-neuron, stopped"]
     assert [line["quality"] for line in apart] == [99.0] * 3 and not any(x["compared"] for x in apart)
@@ -192,7 +192,7 @@ def test_a_follower_of_a_stopped_run_is_not_compared():
     follower = fake("scratch", 1)
     follower["spec"]["follows"] = leader["id"]
     follower = integrity.seal(follower)
-    found = grouping.obstacles(run_summary.summarize_all([leader, follower, fake("mos-layer")]))
+    found = grouping.obstacles(summaries([leader, follower, fake("mos-layer")]))
     assert set(found) == {leader["id"], follower["id"]}
     assert found[follower["id"]].startswith("follows hat seed 1, which stopped:")
 
@@ -201,7 +201,7 @@ def test_a_run_that_may_be_compared_counts_before_a_later_one_that_may_not():
     good = fake("hat", 1)
     late = fake("hat", 1, status="budget")
     late["provenance"]["ended"] = "2027-01-01T00:00:00+00:00"
-    latest = grouping.latest(run_summary.summarize_all([good, integrity.seal(late)]))
+    latest = grouping.latest(summaries([good, integrity.seal(late)]))
     assert [run.status for run in latest] == ["done"]
 
 

@@ -28,7 +28,7 @@ from benchmarks.registry import find
 from benchmarks.stats import intervals
 from benchmarks.tasks import get_task
 from tests import ROOT
-from tests.fake_records import fake
+from tests.fake_records import fake, summaries
 
 BY_ID = {c.id: c for c in hypotheses.claims()}
 GPU, TOKENS = "nvidia-h200.v1", 20e6
@@ -339,7 +339,7 @@ def agree(table, judgements):
 def test_the_board_and_the_claims_agree_on_every_pair_that_they_share():
     published = [*store.load_all(ROOT / "results" / "records")]
     judgements, count = judge.judge(published), 0
-    for group in grouping.groups(run_summary.summarize_all(published)):
+    for group in grouping.groups(summaries(published)):
         count += agree(build_table(run_summary.records_of(group)), judgements)
     assert count >= 1
     for ours, theirs in ((SMALL, LARGE), (LARGE, SMALL), (SMALL, [*SMALL[3:], *SMALL[:3]])):

@@ -112,3 +112,13 @@ def test_rows_are_of_the_product_of_earlier_origins_and_of_stopped_runs() -> Non
     for line, head in zip(frame.to_dict("records"), heads, strict=True):
         assert tuple(line[name] for name in SCORES) == (*head.score("bleu"), *head.score("chrf"))
         assert [line[name] for name in FIGURES] == list(head.figures)
+
+
+def test_an_energy_source_is_named_only_beside_joules_and_texts_have_a_most_of_characters() -> None:
+    record = fake("hat", limits=(0.5,))
+    record["energy"] |= {"source": "s" * 300}
+    record["candidates"][0]["origin"] = "o" * 300
+    run = summary(record)
+    assert len(run.energy_source or "") == 120 and len(run.headlines[0].origin) == 30
+    record["energy"] = {"joules": None, "source": "codecarbon", "kg_co2": None}
+    assert summary(record).energy_source is None

@@ -13,7 +13,7 @@ from benchmarks.cli import main
 from benchmarks.hardware import profiles
 from benchmarks.leaderboard import submission
 from benchmarks.records import integrity, store
-from tests.fake_records import fake
+from tests.fake_records import fake, summaries
 
 MACHINE = {"fingerprint": "m", "cpu": "Fake", "arch": "x86_64", "cpus": 2, "gpus": []}
 SETTINGS = {fake()["spec"]["settings_sha256"]}
@@ -116,11 +116,11 @@ def test_unequal_allowances_are_named_for_those_that_differ():
 
 
 def test_other_nets_of_seconds_are_the_same_comparison():
-    from benchmarks.comparability import grouping, run_summary
+    from benchmarks.comparability import grouping
 
     records = [good(seed=1), good(seed=2), broken(("spec", "budget", "seconds"), 3600)]
     assert submission.find_unequal_allowances(records) == {}
-    assert len(grouping.groups(run_summary.summarize_all(records))) == 1
+    assert len(grouping.groups(summaries(records))) == 1
     told = [line for line in submission.find_problems(records[2], SETTINGS) if line.startswith("spec.budget")]
     assert told == [] and "budget.seconds" not in grouping.facts(records[2])
 

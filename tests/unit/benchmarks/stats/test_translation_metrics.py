@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from pathlib import Path
@@ -97,12 +98,19 @@ def test_comet_through_its_own_command(monkeypatch, tmp_path):
     assert scored["a"]["comet"]["value"] == pytest.approx(90)
     assert scored["pooled"]["comet"]["value"] == pytest.approx(70)
     assert "version:2.2.7" in scored["a"]["comet"]["signature"]
-    assert "model:" in scored["a"]["comet"]["signature"]
+    digest = hashlib.sha256(b"weights").hexdigest()[:12]
+    assert scored["a"]["comet"]["signature"].startswith(f"comet|model:{digest}|version:")
 
 
 @pytest.mark.parametrize(
     "body",
-    ["sys.exit(3)", "", GOOD.replace("0.9", "float('nan')"), "json.dump([1], open(flags['--to_json'], 'w'))"],
+    [
+        "sys.exit(3)",
+        "",
+        GOOD + "sys.exit(3)",
+        GOOD.replace("0.9", "float('nan')"),
+        "json.dump([1], open(flags['--to_json'], 'w'))",
+    ],
 )
 def test_comet_that_fails_costs_no_other_metric(body, monkeypatch, tmp_path, capsys):
     comet_score(tmp_path, body)
