@@ -115,19 +115,6 @@ def _quantile(freedom: int, at: float) -> float:
     return float(stdtrit(freedom, at))
 
 
-def bootstrap_interval(
-    values: Sequence[float], rng: np.random.Generator, *, level: float = LEVEL, draws: int = 10_000
-) -> Interval:
-    """Return the bootstrap's percentile interval of the mean; too narrow for few figures (``t_interval``)."""
-    array = _values(values)
-    n = len(array)
-    if n < 2:
-        return Interval(float(array[0]), None, None, n)
-    means = array[rng.integers(0, n, size=(draws, n))].mean(axis=1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(array.mean()), float(low), float(high), n)
-
-
 def _differences(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
     if len(ours) != len(theirs):
         raise ValueError(f"pairs need equal lengths, got {len(ours)} and {len(theirs)}")

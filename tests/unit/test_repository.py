@@ -362,7 +362,7 @@ def test_no_text_of_the_product_names_a_file_of_tests() -> None:
     """Messages, help and generated pages send a user to commands alone."""
     kinds = {".py", ".toml", ".html", ".js", ".css", ".txt"}
     files = [path for name in PACKAGES for path in sorted((ROOT / name).rglob("*")) if path.suffix in kinds]
-    files += [ROOT / "results" / name for name in ("LEADERBOARD.md", "CLAIMS.md", "SUBMITTING.md")]
+    files += [ROOT / "results" / name for name in ("LEADERBOARD.md", "CLAIMS.md")]
     named = {path: texts for path in files if (texts := texts_with_files_of_tests(path))}
     assert not named
 
@@ -382,3 +382,38 @@ def test_no_text_of_the_product_names_a_file_of_tests() -> None:
 def test_texts_that_name_a_file_of_tests_are_seen(name: str, text: str, seen: bool, tmp_path: Path) -> None:
     (tmp_path / name).write_text(text)
     assert bool(texts_with_files_of_tests(tmp_path / name)) == seen
+
+
+FOR_OTHERS = {
+    "SurrogateEvaluator": "searches of a user on a table with a predictor",
+    "check_openvino": "the check of OpenVINO copies; its file is under the substrate's digest",
+    "from_json": "reads what to_json of a calibration wrote",
+    "load_deployed": "exported networks that a user deploys under their policy",
+    "policy_bytes": "bytes of each layer under a policy, for users' searches",
+    "read_sampled": "tables that supernet-bench simq-tables made",
+    "round_words": "rounding of embeddings without ONNX",
+    "stratified": "the rule by which the registered plan of study mt-gap drew its networks",
+}
+"""Function or class that only tests of ours use -> its users."""
+
+
+def test_nothing_stands_in_the_product_for_tests_alone() -> None:
+    product = set(sources())
+    defined, used = {}, set(re.findall(r"\w+", (ROOT / "pyproject.toml").read_text()))
+    for path in [*product, ROOT / "noxfile.py", *sorted((ROOT / "examples").rglob("*.py"))]:
+        tree = ast.parse(path.read_text("utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Name):
+                used.add(node.id)
+            elif isinstance(node, ast.Attribute):
+                used.add(node.attr)
+            elif isinstance(node, ast.alias):
+                used.add(node.name)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                used |= set(re.findall(r"\w+", node.value)) if len(node.value) < 200 else set()
+        for node in tree.body if path in product else ():
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("__"):
+                defined[node.name] = f"{path.relative_to(ROOT)}:{node.lineno}"
+    unused = {name: place for name, place in defined.items() if name not in used}
+    assert not {name: place for name, place in unused.items() if name not in FOR_OTHERS}
+    assert not [name for name in FOR_OTHERS if name not in unused], "the product uses them"

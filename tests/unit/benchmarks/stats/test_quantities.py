@@ -36,3 +36,9 @@ def test_more_is_better_for_every_metric_and_less_for_every_cost():
     assert [name for name, figure in FIGURES.items() if figure.higher_is_better] == ["volume"]
     assert {name for name, figure in FIGURES.items() if figure.counted} >= {"params", "macs", "bytes"}
     assert not FIGURES["p50"].counted and quantities.PROBABILITY.high == 1
+
+
+def test_a_column_has_the_quantity_of_its_figure_or_metric():
+    assert quantities.of_column("quality", METRICS["ter"]) is METRICS["ter"]
+    assert quantities.of_column("p50", METRICS["ter"]) is FIGURES["p50"]
+    assert quantities.of_column("chrf", METRICS["ter"]) is METRICS["chrf"]
