@@ -81,7 +81,7 @@ def installed() -> dict[str, importlib.metadata.EntryPoint]:
 
 
 def methods() -> dict[str, MethodRef | UsageError]:
-    """Every installed method by name; a broken one is there as the error that says why."""
+    """Every installed method by name; a broken one is there as its error."""
     refs: dict[str, MethodRef | UsageError] = {}
     for name, entry in sorted(installed().items()):
         try:

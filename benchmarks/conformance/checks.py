@@ -52,7 +52,7 @@ class Check:
     fix: str = ""
 
     def to_dict(self) -> dict[str, str]:
-        """Return the check for ``--json``, under the keys that its readers know."""
+        """Return the check for ``--json``, under stable keys."""
         return {
             "name": self.name,
             "verdict": self.verdict,

@@ -245,7 +245,7 @@ def load(profile: TableProfile, data_dir: Path | None, say: datasets.Say = lambd
         say: called with a line for a download.
 
     Raises:
-        UsageError: the folder or the file is absent, cut short, or not what its checksum says, or cannot be
+        UsageError: the folder or the file is absent, cut short, or not what its checksum states, or cannot be
             fetched.
     """
     if data_dir is None:

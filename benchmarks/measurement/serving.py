@@ -1,4 +1,4 @@
-"""Serving of exported networks under a policy: by torch, or by ONNX Runtime if the tier's workload says so.
+"""Serving of exported networks under a policy: by torch, or by ONNX Runtime if the tier's workload names it.
 
 A tier's ``workload.runtime`` decides for all of its networks, the reference included, so two runtimes are
 never compared. The signature of a latency names any runtime but torch (``rt:ort-1.32.0``).

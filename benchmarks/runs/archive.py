@@ -316,7 +316,7 @@ def _write(path: Path, chunks: Iterator[bytes]) -> None:
 
 
 def _check(home: Path, contents: Contents, refusal: str) -> None:
-    """Refuse records that are not valid or not in their place, and runs that are not what their name says."""
+    """Refuse records that are not valid or not in place, and runs without the digest in their name."""
     for path in contents.records:
         try:
             record = store.load(home / path)

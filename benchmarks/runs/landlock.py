@@ -26,7 +26,7 @@ READ = EXECUTE | READ_FILE | READ_DIR
 FILE = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE
 """Rights that a rule about a file, not a folder, may give."""
 FILES_OF_VERSION = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1}
-"""Version of Landlock -> all rights to files that it knows; devices keep their ioctl in any."""
+"""Version of Landlock -> all rights to files that it has; devices keep their ioctl in any."""
 TCP_FROM, SCOPE_FROM = 4, 6
 """First versions that confine TCP, and sockets and signals."""
 

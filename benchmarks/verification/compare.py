@@ -242,7 +242,7 @@ def compare(
 
 
 def answer(holds: Sequence[bool | None]) -> str:
-    """Return the answer that checks give together; without a check nothing can be told."""
+    """Return the answer that checks give together; without a check there is no answer."""
     return NO if False in holds else UNKNOWN if None in holds or not holds else YES
 
 

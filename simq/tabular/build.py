@@ -65,7 +65,7 @@ def build_table(
     ``bytes`` of the deployed weights; ``macs``.
 
     Args:
-        net: trained; of a family that ``simq.tabular.enumerate`` knows.
+        net: trained; of a family in ``simq.tabular.enumerate``.
         space: of ``layer_space``.
         search: batches that searches see, on the net's device.
         held_out: batches that no search sees.

@@ -138,7 +138,7 @@ class SublayerGraphs:
         return not x.requires_grad and (x.data_ptr(), x.shape) in self.fixed
 
     def named(self, x: Any) -> Any:
-        """Return what tells an input of a sub-layer from others, as far as its recording depends on it.
+        """Return the part of an input of a sub-layer that its recording depends on.
 
         Tensors elsewhere than at a fixed address or a boundary are copied to one, so their own is no part.
         """

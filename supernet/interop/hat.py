@@ -1,7 +1,7 @@
 """HAT's own artefacts: super- and sub-network checkpoints and the YAML files beside them.
 
-A checkpoint of a HAT sub-network holds the whole supernet's tensors; which part is the sub-network is told
-by the options it was trained with, or by its YAML file. Nothing in either file is executed.
+A checkpoint of a HAT sub-network holds the whole supernet's tensors; which part is the sub-network follows
+from the options it was trained with, or from its YAML file. Nothing in either file is executed.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 ``torch.save`` writes a pickle, and a pickle may name any function of any module and call it. Here a
 name is never imported: tensors, storages, NumPy numbers and ordered dictionaries are built by this file,
 anything else becomes an :class:`Inert` object that keeps its attributes and does nothing. Names without use
-in a model, such as ``os.system``, are refused, so that the receiver of such a file hears of it. Both of
+in a model, such as ``os.system``, are refused, with a message for the receiver of such a file. Both of
 PyTorch's forms are read: the zip archive (since 1.6) and the sequence of pickles before it, which HAT's
 checkpoints have.
 

@@ -40,7 +40,7 @@ def needed(name: str = "onnx") -> Any:
     """Import the module ``name`` of the extra ``onnx``.
 
     Raises:
-        ValueError: it is not installed; the message says how to.
+        ValueError: it is not installed; the message names the command that does.
     """
     try:
         return importlib.import_module(name)

@@ -37,7 +37,7 @@ def needed() -> ModuleType:
     """Import OpenVINO.
 
     Raises:
-        ValueError: it is not installed; the message says how to.
+        ValueError: it is not installed; the message names the command that does.
     """
     try:
         return importlib.import_module("openvino")

@@ -17,6 +17,10 @@ from tests import ROOT
 
 FIRST_WORDS = re.compile(r"(Of|What|Who|Whose|Whether|Where|How|Which|That|When)\b")
 """Words that no docstring begins with: they put off naming the thing."""
+SPEECH = re.compile(r"\b(says|said|knows|tells|told|wants|hears|heard|thinks)\b", re.IGNORECASE)
+"""Verbs of persons: objects compute, return, store, raise and refuse."""
+ASK_AND_TELL = "simq/tabular/testbed.py"
+"""Its interface is that of optimisers which ask for a point and are told its value."""
 WORDS = 25
 """Most words in the first sentence of a docstring."""
 NAMES = {"found", "told", "made", "one", "there", "whole", "left", "said"}
@@ -97,6 +101,14 @@ def misnamed_exceptions(classes: list[tuple[str, ast.ClassDef]]) -> list[tuple[s
     return [entry for name, entry in ours.items() if not name.endswith("Error") and name not in SIGNALS]
 
 
+def speech(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Line and words of every docstring in which an object speaks, knows or wants."""
+    for line, text in docstrings(tree):
+        flat = " ".join(text.split())
+        for match in SPEECH.finditer(flat):
+            yield line, f'"...{flat[max(0, match.start() - 30) : match.end() + 20]}...": a verb of persons'
+
+
 def faults(tree: ast.AST, public: AbstractSet[str] = frozenset()) -> Iterator[tuple[int, str]]:
     """Line and description of everything in a module that breaks a rule on prose or names."""
     for line, text in docstrings(tree):
@@ -115,6 +127,27 @@ def test_docstrings_name_their_thing_and_names_what_they_hold(room: str):
     public = PUBLIC.get(room, set())
     seen = [f"{file}:{line}: {text}" for file, tree in trees(room) for line, text in faults(tree, public)]
     assert not seen, "\n" + "\n".join(seen)
+
+
+@pytest.mark.parametrize("room", rooms())
+def test_no_object_speaks_knows_or_wants(room: str):
+    parsed = [(file, tree) for file, tree in trees(room) if file.as_posix() != ASK_AND_TELL]
+    seen = [f"{file}:{line}: {text}" for file, tree in parsed for line, text in speech(tree)]
+    assert not seen, "\n" + "\n".join(seen)
+
+
+@pytest.mark.parametrize(
+    ("code", "seen"),
+    [
+        ('"""The record says why."""', True),
+        ('def f():\n    """Return the run.\n\n    It knows\n    its seed."""', True),
+        ('X = 1\n"""Runs that were told to stop."""', True),
+        ('"""Args:\n    say: shows one line to the user, as ask() is called."""', False),
+        ('raise ValueError("the index says otherwise")', False),
+    ],
+)
+def test_verbs_of_persons_are_seen(code: str, seen: bool):
+    assert bool(list(speech(ast.parse(code)))) == seen
 
 
 def test_docstrings_of_tests_name_their_thing():

@@ -31,7 +31,7 @@ def interpreter() -> str:
     """Return the Python interpreter that has fairseq.
 
     Raises:
-        LookupError: there is none; the message says how to get one.
+        LookupError: there is none; the message names the way to get one.
     """
     python = os.environ.get(VARIABLE) or sys.executable
     try:

@@ -62,7 +62,7 @@ def train(
         folder: for data, checkpoints and the log; made.
 
     Returns:
-        its weights, averaged over the last checkpoints where the recipe says so.
+        its weights, averaged over the last checkpoints where the recipe asks for it.
 
     Raises:
         LookupError: fairseq is not installed.

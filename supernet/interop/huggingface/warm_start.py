@@ -69,7 +69,7 @@ def read(folder: Path, family: ModelFamily, order: str = "plain") -> Start:
 
     Raises:
         UnreadableModelError: the folder is missing, is no model, or a file in it is truncated.
-        InexpressibleError: it is a model that this family cannot start from; the message says why.
+        InexpressibleError: it is a model that this family cannot start from; the message gives the reason.
         MissingPackageError: transformers is not installed.
     """
     if order not in ORDERS:
