@@ -59,7 +59,7 @@ def records(folder: Path | None = None) -> list[Record]:
     Raises:
         UsageError: there is no such folder.
     """
-    place = folders.published_results() if folder is None else folder
+    place = folders.readable(folders.PUBLISHED if folder is None else folder)
     if not place.is_dir():
         raise UsageError(f"no folder '{place}' of results")
     below = place / "records"

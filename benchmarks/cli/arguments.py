@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from benchmarks.tasks.folders.sources import TaskFlags
 
-from benchmarks.records.folders import PUBLISHED, VARIABLE, local_results, published_results
+from benchmarks.records.folders import PUBLISHED, VARIABLE, local_results, readable
 
 
 def add_json(command: argparse.ArgumentParser) -> None:
@@ -58,7 +58,7 @@ def add_published(command: argparse.ArgumentParser, help: str) -> None:
 def published_folder(options: argparse.Namespace) -> Path:
     """Return the folder that ``--published`` names, by default that of the published records here."""
     named: Path | None = options.published
-    return published_results() if named in (None, PUBLISHED) else named
+    return readable(PUBLISHED if named is None else named)
 
 
 def add_task_flags(command: argparse.ArgumentParser) -> None:

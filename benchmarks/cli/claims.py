@@ -9,7 +9,7 @@ from benchmarks.api import UsageError
 from benchmarks.cli.arguments import add_json, add_results
 from benchmarks.cli.console import print_json, print_rich
 from benchmarks.records import store
-from benchmarks.records.folders import PUBLISHED
+from benchmarks.records.folders import PUBLISHED, readable, require_records
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -32,12 +32,13 @@ def run(options: argparse.Namespace) -> int:
 
     if options.json and options.markdown:
         raise UsageError("--json and --markdown: choose one of them")
-    if not options.results.is_dir():
-        raise UsageError(f"--results {options.results}: no such folder; published records are in results")
-    inner = options.results / "records"
+    results = readable(options.results)
+    if not results.is_dir():
+        require_records(results)
+    inner = results / "records"
     problems: list[str] = []
-    records = store.load_all(inner if inner.is_dir() else options.results, problems)
-    verdicts = judging.judge(records, studies=study_files.load_all(options.results, problems))
+    records = store.load_all(inner if inner.is_dir() else results, problems)
+    verdicts = judging.judge(records, studies=study_files.load_all(results, problems))
     if options.json:
         papers = hypotheses.papers()
         print_json({"papers": papers, "claims": [verdict.to_dict() for verdict in verdicts]})

@@ -14,7 +14,7 @@ from benchmarks.export.request import ExportRequest
 from benchmarks.export.source import find_candidate
 from benchmarks.export.targets import TARGETS
 from benchmarks.records import store
-from benchmarks.records.folders import PUBLISHED, local_results
+from benchmarks.records.folders import PUBLISHED, local_results, readable
 from benchmarks.runs.declared import restore
 
 
@@ -57,8 +57,9 @@ def run(options: argparse.Namespace) -> int:
         UsageError: no such record or candidate, or the target format cannot represent the network.
     """
     local = store.load_all(local_results(options.results), [])
-    known = [*{r["id"]: r for r in [*store.load_all(options.results / "records", []), *local]}.values()]
-    record, _ = find_record(options.record, known, options.results / "records")
+    folder = readable(options.results) / "records"
+    known = [*{r["id"]: r for r in [*store.load_all(folder, []), *local]}.values()]
+    record, _ = find_record(options.record, known, folder)
     restore(record, options.data_dir)
     path = Path(options.record) if Path(options.record).is_file() else None
     stored = find_candidate(record, options.candidate, path, options.results)

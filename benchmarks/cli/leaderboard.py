@@ -6,7 +6,7 @@ import argparse
 import os
 
 from benchmarks.cli.arguments import add_results
-from benchmarks.records.folders import PUBLISHED
+from benchmarks.records.folders import PUBLISHED, require_records
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -21,10 +21,11 @@ def run(options: argparse.Namespace) -> int:
     """Write every page of the leaderboard, or check that each follows from the records; return 0.
 
     Raises:
-        UsageError: with ``--check``, a page does not follow from the records.
+        UsageError: there are no records; with ``--check``, a page does not follow from the records.
     """
     from benchmarks.leaderboard import build as board
 
+    require_records(options.results)
     if options.check:
         board.require_current(options.results)
         print("the leaderboard follows from the records")

@@ -19,7 +19,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         type=Path,
         default=PUBLISHED,
         metavar="DIR",
-        help=f"new folder, which claims, leaderboard, verify and export then read (default: {PUBLISHED})",
+        help=f"folder, which every command then reads; no file in it is changed (default: {PUBLISHED})",
     )
     add_json(command)
 
@@ -28,11 +28,13 @@ def run(options: argparse.Namespace) -> int:
     """Unpack the records; return 0.
 
     Raises:
-        UsageError: none came with this installation, or the folder has files.
+        UsageError: none came with this installation, or they are damaged.
     """
-    count = unpack(options.folder)
+    files, kept = unpack(options.folder)
     if options.json:
-        print_json({"folder": str(options.folder), "files": count})
+        print_json({"folder": str(options.folder), "files": files, "kept": kept})
     else:
-        print(f"{count} files in {options.folder}: records, verdicts, latencies of other runtimes, studies")
+        print(f"{files} files in {options.folder}: records, verdicts, latencies of other runtimes, studies")
+        if kept:
+            print(f"{kept} of them differ from those that came, and were left as they are")
     return 0

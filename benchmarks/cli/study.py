@@ -13,7 +13,7 @@ from benchmarks.cli import mt_gap, simq_tables
 from benchmarks.cli.arguments import add_data_dir, add_json, add_results
 from benchmarks.cli.console import print_json, print_table
 from benchmarks.records import study_files
-from benchmarks.records.folders import PUBLISHED
+from benchmarks.records.folders import PUBLISHED, readable
 from benchmarks.records.provenance import source_state
 from benchmarks.records.store import write_text
 from benchmarks.records.study_files import StudyOutcome
@@ -99,7 +99,7 @@ def _rejudged(options: argparse.Namespace, module: ModuleType) -> StudyOutcome:
             f"study {options.name} keeps no measurements to judge again: run it without --rejudge\n"
             f"studies that do: {' '.join(able)}"
         )
-    path = options.results / study_files.FOLDER / f"{options.name}.json"
+    path = readable(options.results) / study_files.FOLDER / f"{options.name}.json"
     if not path.is_file():
         raise UsageError(f"no file {path} to judge again: --results names the folder above studies/")
     outcome: StudyOutcome = module.rejudge(path)
@@ -114,7 +114,7 @@ def _answered(options: argparse.Namespace, module: ModuleType) -> StudyOutcome:
     """
     sources = {
         "data": options.data_dir,
-        "records": options.results / "records",
+        "records": readable(options.results) / "records",
         "weights": options.weights,
         "gap": options.results / "mt-gap",
     }

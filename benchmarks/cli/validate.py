@@ -13,7 +13,7 @@ from benchmarks.cli.console import print_json
 from benchmarks.leaderboard import submission
 from benchmarks.records import runtime_latencies, store
 from benchmarks.records.attachments import AttachmentKind
-from benchmarks.records.folders import PUBLISHED
+from benchmarks.records.folders import PUBLISHED, readable
 from benchmarks.records.record import Record
 from benchmarks.records.text import sanitize
 
@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
         UsageError: a path does not exist, or there are no files.
     """
     paths = _files(options.paths)
-    published = store.load_all(options.results / "records", [])
+    published = store.load_all(readable(options.results) / "records", [])
     published_by_id = {record["id"]: record for record in published}
     records: dict[Path, Record] = {}
     problems: list[Problem] = []

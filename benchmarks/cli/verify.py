@@ -13,7 +13,7 @@ from benchmarks.cli.arguments import add_data_dir, add_json, add_results, add_st
 from benchmarks.cli.console import print_json
 from benchmarks.cli.record_argument import find_record
 from benchmarks.records import store
-from benchmarks.records.folders import PUBLISHED, local_results
+from benchmarks.records.folders import PUBLISHED, local_results, readable
 from benchmarks.records.record import Record
 from benchmarks.records.text import sanitize
 
@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
 
     if options.task:
         find(options.task, TaskFlags())
-    published = store.load_all(options.results / "records", [])
+    published = store.load_all(readable(options.results) / "records", [])
     chosen = _choose(options, published)
     if chosen is None:
         return 0
@@ -105,7 +105,7 @@ def _choose(
     """Return the named record, else a drawn one, with the records of its store; None if there is none."""
     from benchmarks.verification import reproduce
 
-    folder = options.results / "records"
+    folder = readable(options.results) / "records"
     if options.record:
         return find_record(options.record, published, folder)
     drawn = reproduce.draw(published)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from benchmarks.api import UsageError
 from benchmarks.records import shipped
 
 VARIABLE = "SUPERNET_BENCH_RESULTS"
@@ -24,6 +25,25 @@ def cache_folder() -> Path:
     """Return ``$XDG_CACHE_HOME/supernet-bench``, or that below ``~/.cache`` if it is not absolute."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "supernet-bench"
+
+
+def readable(results: Path) -> Path:
+    """Return the folder whose records are read: ``results`` itself; of the default, ``published_results``."""
+    return published_results() if results == PUBLISHED else results
+
+
+def require_records(results: Path) -> None:
+    """Refuse a folder of results without records.
+
+    Raises:
+        UsageError: there is no ``records`` in it; the message says where records come from.
+    """
+    if (results / "records").is_dir():
+        return
+    get = "name a folder with records/ in it: --results DIR"
+    if shipped.PACKED.is_file():
+        get = f"unpack those that came with this release: supernet-bench published {results}"
+    raise UsageError(f"no folder '{results / 'records'}' with records\n{get}")
 
 
 def local_results(results: Path = PUBLISHED) -> Path:

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import zipfile
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from benchmarks.api import UsageError
 
@@ -17,22 +18,28 @@ MOST_BYTES = 1 << 30
 """Bytes that they may unpack to."""
 
 
-def unpack(folder: Path) -> int:
-    """Unpack the records into a folder that is new or empty; return the number of files.
+class Unpacked(NamedTuple):
+    """Numbers of files that came, and of those whose place another file has, which stays."""
 
-    The folder appears complete or not at all.
+    files: int
+    kept: int
+
+
+def unpack(folder: Path) -> Unpacked:
+    """Unpack the records into a folder.
+
+    A new folder appears complete or not at all. In one with other files, such as ``local``, no file is
+    changed and the records themselves come last.
 
     Raises:
-        UsageError: this is no release with records, the folder has files, or the packed file is damaged.
+        UsageError: this is no release with records, or the packed file is damaged.
     """
     if not PACKED.is_file():
         raise UsageError(
             "no published records came with this installation: a clone has them in results/records"
         )
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(
-            f"'{folder}' exists and is not empty\nname a new folder: supernet-bench published DIR"
-        )
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"'{folder}' is no folder\nname another: supernet-bench published DIR")
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
@@ -42,20 +49,34 @@ def unpack(folder: Path) -> int:
                 raise UsageError(f"'{PACKED}' unpacks to more than {MOST_BYTES:,} bytes: install it again")
             for entry in entries:
                 parts = PurePosixPath(entry.filename).parts
-                if ".." in parts or PurePosixPath(entry.filename).is_absolute():
+                if not parts or ".." in parts or PurePosixPath(entry.filename).is_absolute():
                     raise UsageError(f"'{PACKED}' is not ours: install supernet-bench again")
                 path = fresh.joinpath(*parts)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(archive.read(entry))
         fresh.chmod(0o755)
         if folder.exists():
-            folder.rmdir()
+            return Unpacked(len(entries), _merge(fresh, folder))
         os.replace(fresh, folder)
-        return len(entries)
+        return Unpacked(len(entries), 0)
     except (zipfile.BadZipFile, OSError) as error:
         raise UsageError(f"the published records cannot be unpacked: {error}") from None
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _merge(fresh: Path, folder: Path) -> int:
+    """Move files where there is none, records last; return the number of others that were there."""
+    kept = 0
+    files = [path for path in fresh.rglob("*") if path.is_file()]
+    for path in sorted(files, key=lambda path: (path.relative_to(fresh).parts[0] == "records", path)):
+        target = folder / path.relative_to(fresh)
+        if target.exists():
+            kept += target.read_bytes() != path.read_bytes()
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(path, target)
+    return kept
 
 
 def cached(cache: Path) -> Path | None:

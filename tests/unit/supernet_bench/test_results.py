@@ -163,10 +163,21 @@ def test_records_that_came_with_a_release(tmp_path: Path, monkeypatch: pytest.Mo
     place = folders.published_results()
     assert (place / "records/t/p/m/0.json").read_text() == "{}" and tmp_path / "cache" in place.parents
     assert folders.published_results() == place
-    assert shipped.unpack(Path("results")) == 1
+    assert shipped.unpack(Path("results")) == (1, 0)
     assert folders.published_results() == folders.PUBLISHED
-    with pytest.raises(UsageError, match="not empty"):
-        shipped.unpack(Path("results"))
+    mine = {"local/a": "1", "records/t/p/m/0.json": "2", "studies/b": "3"}  # as runs and studies leave them
+    for name, text in mine.items():
+        (tmp_path / "used" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "used" / name).write_text(text)
+    with zipfile.ZipFile(packed, "a") as archive:
+        archive.writestr("studies/c", "")
+    for _ in range(2):
+        assert shipped.unpack(Path("used")) == (2, 1)
+        kept = {path.relative_to("used").as_posix() for path in Path("used").rglob("*") if path.is_file()}
+        assert kept == {*mine, "studies/c"}
+        assert all((tmp_path / "used" / name).read_text() == text for name, text in mine.items())
+    with pytest.raises(UsageError, match="is no folder"):
+        shipped.unpack(packed)
     with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr("../evil", "{}")
     with pytest.raises(UsageError, match="is not ours"):
