@@ -143,12 +143,13 @@ def machine_differences(name: str, machine: Mapping[str, object]) -> Iterator[tu
         yield "machine", f"says nothing of {', '.join(missing)}"
         return
     listed, cpus = machine["gpus"], machine["cpus"]
+    cpu = str(machine.get("cpu") or "")
     gpus = [g for g in listed if isinstance(g, Mapping)] if isinstance(listed, list) else []
     # Of the processor's flags a record keeps a hash: they were compared where it ran, not again here.
     stated = ProbedMachine(
         arch=sanitize(machine["arch"], 40),
         cpus=cpus if isinstance(cpus, int) else 0,
-        cpu="",
+        cpu=cpu if cpu == declared.machine.get("cpu") else sanitize(cpu, 80),
         isa=[*declared.machine.get("isa", ())],
         memory_gib=0.0,
         gpus=[

@@ -22,6 +22,7 @@ from supernet_bench import Method
 
 class Mine(Method):
     name = "mine"
+    url = "https://example.org/mine.py"
 
     def search(self, lab):
         from supernet.train import SinglePath, Trainer

@@ -14,6 +14,7 @@ from benchmarks.api import UsageError
 from benchmarks.cli import main
 from benchmarks.comparability import grouping
 from benchmarks.hardware import own, probe, profiles
+from benchmarks.leaderboard import submission
 from benchmarks.runs import declared
 from tests.fake_records import fake
 
@@ -51,9 +52,13 @@ def test_a_machine_fits_the_profile_that_is_written_of_it(kind: str, tmp_path: P
     profile = profiles.enforce(name, here)
     assert profile.device == ("cuda" if here["gpus"] else "cpu")
     assert profile.threads == here["cpus"]
+    record = {"fingerprint": "f"}
+    assert list(submission.machine_differences(name, here | record)) == []  # such a record is published
     for other in MACHINES:
         if other != kind:
-            assert profiles.differences(profile, machine(**MACHINES[other])), other
+            elsewhere = machine(**MACHINES[other])
+            assert profiles.differences(profile, elsewhere), other
+            assert list(submission.machine_differences(name, elsewhere | record)), other
 
 
 @given(st.text(max_size=30), st.integers(1, 512), st.lists(st.sampled_from(own.DECISIVE_FLAGS), unique=True))
