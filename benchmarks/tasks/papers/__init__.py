@@ -1,0 +1,1 @@
+"""Data of the papers: pinned downloads, the papers' preparation, published scoring, tier ``paper``."""

@@ -1,0 +1,1 @@
+"""Tests of the papers' data, against a server on this machine."""
