@@ -49,7 +49,7 @@ copybutton_prompt_text = r"\$ "
 
 # Always: a cache would not notice that the code behind a command has changed. "off" is for writing pages.
 nb_execution_mode = os.environ.get("SUPERNET_BENCH_DOCS_EXECUTE", "force")
-nb_execution_timeout = 600
+nb_execution_timeout = 1800
 nb_execution_in_temp = True
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
