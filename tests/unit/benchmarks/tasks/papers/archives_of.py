@@ -8,6 +8,7 @@ import gzip
 import hashlib
 import http.server
 import io
+import json
 import tarfile
 import threading
 import zipfile
@@ -110,7 +111,29 @@ def bodies() -> dict[str, bytes]:
         "paracrawl-v3-en-de": gzip.compress(units.encode(), mtime=0),
         "wmt-dev": tar(dev),
         "iwslt14-de-en": tar(ted),
+        **asked("train", 12, 6),
+        **asked("val", 6, 3),
     }
+
+
+def asked(part: str, questions: int, shown: int) -> dict[str, bytes]:
+    """Return questions and annotations of VQA v2 about ``shown`` images."""
+    rows = [{"question_id": n, "image_id": n % shown, "question": f"Is it {n}?"} for n in range(questions)]
+    answers = [
+        {"question_id": n, "multiple_choice_answer": ("yes", "no", "two")[n % 3]} for n in range(questions)
+    ]
+    return {
+        f"vqa2-questions-{part}": zipped({"questions": rows}),
+        f"vqa2-annotations-{part}": zipped({"annotations": answers}),
+    }
+
+
+def zipped(value: object) -> bytes:
+    """Return a zip archive of one JSON file."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("v2.json", json.dumps(value))
+    return buffer.getvalue()
 
 
 class Handler(http.server.BaseHTTPRequestHandler):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.tasks import datasets
-from benchmarks.tasks.papers import corpora, downloads, translation
+from benchmarks.tasks.papers import corpora, downloads, pictures, translation
 from tests.unit.benchmarks.tasks.papers import archives_of
 
 
@@ -24,6 +24,6 @@ def declared(
     monkeypatch.setattr(datasets.time, "sleep", lambda _seconds: None)
     with archives_of.serving(archives_of.by_file(contents)) as url:
         moved = archives_of.local(url, contents)
-        for module in (corpora, translation.downloads):
+        for module in (corpora, pictures, translation.downloads):
             monkeypatch.setattr(module, "downloads", lambda: moved)
         yield moved
