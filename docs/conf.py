@@ -64,8 +64,9 @@ napoleon_use_ivar = True
 
 def setup(app: Any) -> None:
     """Generate pages before sources are read, and ``llms.txt`` after the build."""
-    from build_pages import generate, llms, mathml
+    from build_pages import generate, links, llms, mathml
 
     app.add_html_math_renderer("mathml", (mathml.inline, None), (mathml.block, None))
     app.connect("config-inited", lambda app, config: generate.write_all(Path(app.srcdir) / "generated"))
+    app.connect("source-read", links.adapt)
     app.connect("build-finished", llms.write)

@@ -26,7 +26,8 @@ def write(app: Any, exception: Exception | None) -> None:
         words = source.read_text(encoding="utf-8")
         target.write_text(words, encoding="utf-8")
         title = app.env.titles[name].astext()
-        lines.append(f"- [{title}](sources/{name}.md): {first_sentence(words)}")
+        about = first_sentence(words) or "; ".join(re.findall(r"(?m)^## (.+)$", words)) or title
+        lines.append(f"- [{title}](sources/{name}.md): {about}")
     (Path(app.outdir) / "llms.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
