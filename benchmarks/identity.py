@@ -149,7 +149,7 @@ class PublishedIdentities(TypedDict):
     methods: dict[str, str]
 
 
-MEMO: dict[str, Any] = {}
+MEMO: dict[str, object] = {}
 """Sha256 of a source and of what else a result depends on -> digest of its code, or the modules it imports.
 
 A command keeps it from one call to the next (``benchmarks.cli.source_memo``): syntax trees of a hundred files
@@ -172,7 +172,8 @@ def code_digest(source: str | bytes, ours: tuple[str, ...] = OURS) -> str | None
         form = canonical_form(source, ours)
         text = json.dumps(form, separators=(",", ":"), ensure_ascii=True)
         MEMO[key] = None if form == [[], []] else hashlib.sha256(text.encode()).hexdigest()
-    digest: str | None = MEMO[key]
+    digest = MEMO[key]
+    assert digest is None or isinstance(digest, str)
     return digest
 
 
@@ -336,7 +337,8 @@ def _imported(source: bytes, package: list[str]) -> list[str]:
     key = _memo_key("imports", package, source)
     if key not in MEMO:
         MEMO[key] = list(_imports(source, package))
-    names: list[str] = MEMO[key]
+    names = MEMO[key]
+    assert isinstance(names, list)
     return names
 
 
@@ -371,7 +373,7 @@ def _substrate(root: Path) -> str:
 
 
 def of_tree(tree: Mapping[str, bytes]) -> CommitIdentities:
-    """Return what ``identities.json`` holds of one commit.
+    """Return the entry of one commit in ``identities.json``.
 
     Args:
         tree: path below the project's root -> content.

@@ -175,7 +175,7 @@ class Mixture(WeightSource):
         return flat[start : start + len(names) * math.prod(shape)].view(len(names), *shape)
 
     def mix_on_gpu(self, architecture: Mapping[str, Any]) -> None:
-        """Mix what ``architecture`` uses; ``collect_computed`` takes the gradients."""
+        """Mix the weights that ``architecture`` uses; ``collect_computed`` takes the gradients."""
         from supernet.gpu.mixing import mix
 
         used = self.family.extents(architecture)

@@ -213,7 +213,7 @@ def limit_tests(lab: Lab[C], space: SearchSpace) -> Callable[[Limit], Allowed]:
 def reachable_limits(
     lab: Lab[C], space: SearchSpace, size: Callable[[Architecture], int] | None = None
 ) -> list[Limit]:
-    """Return those of ``lab.limits`` that some network of ``space`` can meet.
+    """Return the ``lab.limits`` that some network of ``space`` can meet.
 
     Each other limit is reported through ``lab.say`` with the nearest window that can be met.
 

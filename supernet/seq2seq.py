@@ -143,7 +143,7 @@ class FeedForward(SublayerModule):
         self.activation_dropout = 0.0
 
     def hidden(self, x: Tensor) -> Tensor:
-        """Return what the second layer reads: ``[..., width]`` to ``[..., inner]``."""
+        """Return the input of the second layer: ``[..., width]`` to ``[..., inner]``."""
         return dropout(linear_relu(x, self.fc1), self.activation_dropout, self.training)
 
 

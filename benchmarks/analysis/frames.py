@@ -127,7 +127,7 @@ def groups(kept: Sequence[Record]) -> list[list[RunSummary]]:
 
 
 def tables(kept: Sequence[Record]) -> pd.DataFrame:
-    """Return what each table is of, and how many methods and runs it has."""
+    """Return one row for each table: task, tier, profile, tokens, and its numbers of methods and runs."""
     rows = [
         {name: group[0].facts[name] for name in ("task", "tier", "profile")}
         | {"tokens": group[0].tokens, "methods": len({run.method for run in group}), "runs": len(group)}

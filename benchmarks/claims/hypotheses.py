@@ -92,12 +92,12 @@ class Claim:
 
     @property
     def family(self) -> tuple[str, str, str]:
-        """Return what the claims corrected together have in common."""
+        """Return the common property of the claims that are corrected together."""
         return self.paper, self.task, self.tier
 
     @property
     def _rule_of_looks(self) -> str:
-        """Return what would support a claim on records, in words."""
+        """Return the condition that supports a claim on records, in words."""
         side = (
             f"{self.claimed} {self.margin:g}" if self.claimed != "within" else f"within {self.margin:g} of 0"
         )

@@ -320,7 +320,7 @@ def compared(group: Sequence[RunSummary], named: Mapping[str, str]) -> dict[Key,
 
 
 def command_for(claim: Claim, profile: str, seeds: int) -> str:
-    """Return what produces the records of ``seeds`` seeds on a machine of that profile.
+    """Return the commands that produce the records of ``seeds`` seeds on a machine of that profile.
 
     One method with two sets of options takes two commands.
     """

@@ -113,7 +113,7 @@ def _with_published(
 
 
 def _other_code(conditions: Mapping[str, str]) -> str:
-    """Return what of today's code is not that of a table, in words; empty if all is."""
+    """Return the parts of today's code that differ from a table's, in words; empty if none does."""
     kinds = {"task_sha256": identity.TASK, "substrate_sha256": identity.SUBSTRATE_KIND}
     try:
         today = {"task_sha256": code_digest(conditions["task"]), "substrate_sha256": identity.substrate()}

@@ -37,7 +37,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Measure what is missing; return 0, or 75 where trainings are left to the next call."""
+    """Measure the missing figures; return 0, or 75 where trainings are left to the next call."""
     import torch
 
     from benchmarks.studies.mt_gap.measure import measure

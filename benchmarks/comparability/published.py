@@ -98,7 +98,7 @@ def _run(record: Record) -> tuple[int, tuple[tuple[str, str], ...]]:
 
 
 def _reason(ref: MethodRef, conditions: Mapping[str, str], records: Iterable[Record]) -> str:
-    """Return what keeps a method's records out of a table, of the nearest one."""
+    """Return the reason why a method's records are not in a table, of the nearest one."""
     named = [record for record in records if record["spec"]["method"] == ref.name]
     if not named:
         return "it has no records"

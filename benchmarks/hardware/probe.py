@@ -201,7 +201,7 @@ def _nvidia_smi() -> list[ProbedGpu]:
 
 
 def _visible(gpus: list[ProbedGpu]) -> list[ProbedGpu]:
-    """Return those of ``gpus`` that ``CUDA_VISIBLE_DEVICES`` leaves to this process."""
+    """Return the ``gpus`` that ``CUDA_VISIBLE_DEVICES`` leaves to this process."""
     allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
     if allowed is None:
         return gpus

@@ -196,7 +196,7 @@ def _unusable(folder: Path, number: int | None) -> UsageError:
 
 
 def identity() -> str:
-    """Return what distinguishes two machine locks: processes that see the same one never time at once."""
+    """Return the identity of a machine lock: processes that see the same one never time at once."""
     opened = _open_lock(MACHINE)
     try:
         stat = os.fstat(opened)

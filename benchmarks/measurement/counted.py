@@ -28,7 +28,7 @@ class Prices:
     operator_us: float
     macs_per_us: float
     operators_us: Mapping[str, float] = field(default_factory=dict)
-    """Of operators with a price of their own, by name (``conv1d``, ``linear_dynamic``)."""
+    """Microseconds of each operator with a price of its own, by name (``conv1d``, ``linear_dynamic``)."""
 
     @classmethod
     def of(cls, table: Mapping[str, Any]) -> Self:

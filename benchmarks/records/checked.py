@@ -55,7 +55,7 @@ class CheckedContents:
             self.flush()
 
     def flush(self) -> None:
-        """Append what is new. A list that cannot be written costs time and nothing else."""
+        """Append the new entries. A list that cannot be written costs time and nothing else."""
         if not self._new:
             return
         lines, self._new = b"\n".join([*self._new, b""]), []

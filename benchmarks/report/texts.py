@@ -216,7 +216,7 @@ def _marks(table: Table) -> set[str]:
 
 
 def footnotes(table: Table) -> list[str]:
-    """Return all that must stand under the main table: a note for each mark in it, and for no other."""
+    """Return the footnotes of the main table: a note for each mark in it, and for no other."""
     shown = {source for row in table.each for source in row["energy_sources"]}
     texts = [f"{mark(i)} energy: {source}" for i, source in enumerate(table.sources) if i in shown]
     interval_kind = (

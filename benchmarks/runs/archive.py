@@ -337,7 +337,7 @@ def _check(home: Path, contents: Contents, refusal: str) -> None:
 
 
 def _merge(fresh: Path, home: Path, contents: Contents) -> None:
-    """Move what is not there yet into its place, a run or a record at a time."""
+    """Move absent runs and records into their place, one at a time."""
     units = [*contents.records, *(f"runs/{run}" for run in contents.runs)]
     for unit in units:
         place, problem = home / unit, ""

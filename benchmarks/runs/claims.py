@@ -369,7 +369,7 @@ def _now() -> float:
 
 
 def _place(pid: int) -> JsonObject:
-    """Return what identifies a process of this machine; ``started`` is empty if it does not run."""
+    """Return the identity of a process of this machine; ``started`` is empty if it does not run."""
     boot, namespace, started = "", "", ""
     with contextlib.suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()

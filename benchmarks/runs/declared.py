@@ -16,7 +16,7 @@ from benchmarks.tasks.folders.sources import FolderTask
 
 
 def describe(task: str, profile: Profile) -> JsonObject:
-    """Return what a record states of the user's task and profile; empty if both are installed ones."""
+    """Return a record's description of the user's task and profile; empty if both are installed ones."""
     described: JsonObject = {}
     for declaration in tasks.declared():
         if declaration.name == task:

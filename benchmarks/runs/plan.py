@@ -238,7 +238,7 @@ def _require_affordable(request: PlanRequest, plan: Plan) -> None:
 
 
 def _needs(method: MethodRef, tier: TierSettings) -> list[tuple[Need, int]]:
-    """Return what a method needs in a tier, with the amounts."""
+    """Return the needs of a method in a tier, with the amounts."""
     limits = len(getattr(tier, "limits", ()))
     targets = limits + len(getattr(tier, "windows", ()))
     needed = []

@@ -73,7 +73,7 @@ def _task(record: Record) -> list[str]:
 
 
 def _method(spec: Spec, origin: Provenance) -> str:
-    """Return what stands after ``--methods``: a name, or the file that has the class."""
+    """Return the value of ``--methods``: a name, or the file that has the class."""
     word = origin["method"].get("word") if isinstance(origin.get("method"), Mapping) else None
     return word if isinstance(word, str) and word else str(spec["method"])
 
@@ -128,7 +128,7 @@ def _factor(
 
 
 def obstacles(record: Record, known: set[str]) -> Iterator[str]:
-    """Yield what keeps others from running a record again: its code or its method is nowhere to be had.
+    """Yield the reasons why others cannot run a record again: its code or its method is nowhere to be had.
 
     Args:
         known: digests of methods of published records.

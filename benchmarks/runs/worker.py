@@ -100,7 +100,7 @@ class _Session:
         self.messages: list[str] = []
 
     def state(self) -> Mapping[str, object]:
-        """Return what the pulse reports."""
+        """Return the state that the heartbeat reports."""
         lab = self.lab
         return {
             "stopped_by": self.ledger.stopped_by,

@@ -218,7 +218,7 @@ class Declaration(Protocol):
         """Return the digest of the task's code."""
 
     def description(self) -> JsonView:
-        """Return what a record states of the task: all but places on this machine."""
+        """Return a record's description of the task: all but places on this machine."""
 
     def unsealed(self) -> Declaration:
         """Return the declaration without the way to raw data, which holds the test split."""

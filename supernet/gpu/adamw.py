@@ -44,7 +44,7 @@ def adamw_step(
 def update(
     optimizer: torch.optim.AdamW, flat: Tensor, low: Tensor | None, low_grad: Tensor | None, start: int = 0
 ) -> None:
-    """Do what ``optimizer.step()`` does to ``flat``, and more: add ``low_grad``, copy to ``low``, clear both.
+    """Step the optimizer on ``flat``, and more: add ``low_grad``, copy to ``low``, clear both.
 
     Args:
         optimizer: its only parameter is ``flat`` (float32, with a gradient); its state keeps torch's form.

@@ -17,6 +17,8 @@ from tests import ROOT
 
 FIRST_WORDS = re.compile(r"(Of|What|Who|Whose|Whether|Where|How|Which|That|When)\b")
 """Words that no docstring begins with: they put off naming the thing."""
+PRONOUNS = re.compile(r"[A-Z][a-z]+ (what|who|those|all that)\b")
+"""Verb and pronoun that begin a docstring in place of verb and noun."""
 SPEECH = re.compile(r"\b(says|said|knows|tells|told|wants|hears|heard|thinks)\b", re.IGNORECASE)
 """Verbs of persons: objects compute, return, store, raise and refuse."""
 ASK_AND_TELL = "simq/tabular/testbed.py"
@@ -115,6 +117,8 @@ def faults(tree: ast.AST, public: AbstractSet[str] = frozenset()) -> Iterator[tu
         sentence = re.split(r"(?<=[.:;])\s", " ".join(text.split()))[0]
         if FIRST_WORDS.match(text):
             yield line, f'"{sentence[:50]}": begin with the thing, or with an imperative verb'
+        if PRONOUNS.match(text):
+            yield line, f'"{sentence[:50]}": name the thing after the verb'
         if len(sentence.split()) > WORDS:
             yield line, f'"{sentence[:50]}...": {len(sentence.split())} words, at most {WORDS}'
     for line, name in bound_names(tree):
@@ -182,6 +186,8 @@ def test_exceptions_end_in_error():
         ('"""What a run does."""', "begin with the thing"),
         ('X = 1\n"""Of a batch."""', "begin with the thing"),
         ('class A:\n    """Where it is."""', "begin with the thing"),
+        ('def f():\n    """Return what a run keeps."""', "name the thing after the verb"),
+        ('def f():\n    """Yield those of the points on the front."""', "name the thing after the verb"),
         ('"""A front' + " of points" * 12 + '."""', "26 words, at most 25"),
         ("found = 1", "found: name"),
         ("for _left, x in y: pass", "_left: name"),

@@ -65,7 +65,7 @@ class TestSetTexts(TypedDict):
 def write_pages(
     folder: Path, entries: Iterable[TableEntry], records: int, judged: Sequence[hypotheses.ClaimVerdict]
 ) -> None:
-    """Write all that does not depend on one table alone: pages, library, the list of tables, the claims."""
+    """Write the files that all tables share: pages, library, the list of tables, the claims."""
     web = Path(__file__).parent / "web"
     folder.mkdir(parents=True, exist_ok=True)
     for name in PAGES:

@@ -77,7 +77,7 @@ def _group_name(objectives: tuple[str, ...], alphabet: tuple[str, ...]) -> str:
 
 
 def compare(group: Group, plan: SearchPlan) -> list[Comparison]:
-    """Return those of ``COMPARISONS`` whose arms both ran on every case of the group."""
+    """Return the ``COMPARISONS`` whose arms both ran on every case of the group."""
     at = plan.budgets.index(plan.decides)
     differences = {
         (a, b): np.array(group.mean(a, at)) - np.array(group.mean(b, at))

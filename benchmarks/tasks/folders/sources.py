@@ -82,7 +82,7 @@ class FolderTask:
         return dataclasses.replace(self, folder=None)
 
     def description(self) -> JsonObject:
-        """Return what a record states of the task: all but the place of the data."""
+        """Return a record's description of the task: all but the place of the data."""
         return {"kind": self.kind, "options": dict(self.options), "tiers": dict(self.tiers)}
 
 
@@ -113,7 +113,7 @@ class FileTask:
         return registry.digest(self.file, None)
 
     def description(self) -> JsonObject:
-        """Return what a record states of the task; the file's path is cut to its last part."""
+        """Return a record's description of the task; the file's path is cut to its last part."""
         return {"kind": "file", "word": f"./{self.file.name}:{self.class_name}"}
 
     def unsealed(self) -> FileTask:

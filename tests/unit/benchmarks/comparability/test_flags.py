@@ -77,3 +77,26 @@ def test_flags_stand_under_the_table_and_in_validate(tmp_path, capsys):
     main(["validate", str(tmp_path / "records"), "--results", str(tmp_path / "none")])
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("flag: ")]
     assert len(lines) == 6 and sum("cost" in line for line in lines) == 1
+
+
+def test_tokens_are_those_charged_for_training_without_inherited_ones():
+    record = fake("hat")
+    entries = [("supernet", "tokens", 5.0), ("inherited", "tokens", 70.0), ("search", "probes", 900.0)]
+    record["ledger"]["entries"] = [dict(zip(("phase", "kind", "amount"), e, strict=True)) for e in entries]
+    assert flags.conduct_of(record).tokens == 5.0
+
+
+def test_seconds_of_an_older_record_are_the_processors_unless_its_profile_has_a_gpu():
+    record = fake("hat")
+    record["ledger"]["cpu_seconds"] = {"search": 12.0}
+    assert flags.conduct_of(record).seconds == 12.0
+    record["spec"]["profile"] = "nvidia-h100.v1"
+    assert flags.conduct_of(record).seconds is None
+
+
+def test_three_other_methods_are_enough_and_three_times_their_cost_is_not_too_much():
+    others = [run(method, 100.0) for method in METHODS[:3]]
+    tokens = others[0].conduct.tokens
+    assert flagged(*others, run("random-search", 300.0)) == {}
+    assert "random-search" in flagged(*others, run("random-search", 300.1))
+    assert tokens > 0 and flagged(*others[:2], run("random-search", 900.0)) == {}

@@ -75,6 +75,17 @@ def test_a_damaged_save_is_set_aside_for_the_one_before_it(tmp_path: Path, name:
     assert said[1].endswith("starting this phase again")
 
 
+def test_an_older_damaged_save_gives_way_to_a_newer_one(tmp_path: Path):
+    checkpoints.save(tmp_path / "a", {"step": 0})
+    (tmp_path / "a" / "000000.damaged").mkdir()
+    (tmp_path / "a" / "000000.damaged" / "old").touch()
+    (tmp_path / "a" / "000000" / checkpoints.STATE).write_text("newer")
+    said: list[str] = []
+    assert checkpoints.load(tmp_path / "a", said.append) is None and len(said) == 1
+    names = sorted(path.name for path in (tmp_path / "a" / "000000.damaged").iterdir())
+    assert names == sorted([checkpoints.STATE, checkpoints.TENSORS])
+
+
 def test_a_save_that_was_killed_is_no_save(tmp_path: Path):
     checkpoints.save(tmp_path / "a", {"step": 0})
     half = tmp_path / "a" / ".000001.tmp"
