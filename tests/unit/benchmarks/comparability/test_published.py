@@ -65,6 +65,10 @@ def test_what_is_missing_has_its_reason_and_cost() -> None:
     harness = sum(spent["ledger"].get("harness_seconds", {}).values())
     assert seconds == pytest.approx(spent["ledger"]["totals"]["seconds"] + harness)
     assert published.seconds_of("hat", {**conditions, "profile": "none"}, [spent]) is None
+    slow = fake("mine", 1)
+    slow["ledger"]["totals"]["seconds"] = 9e6
+    assert published.seconds_of("hat", conditions, [spent, slow]) == seconds
+    assert published.seconds_of("mine", conditions, [spent]) == seconds, "else of all methods"
 
 
 def test_without_own_records_the_most_published_conditions_of_this_machine_count() -> None:
