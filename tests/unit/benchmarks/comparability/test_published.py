@@ -69,6 +69,10 @@ def test_what_is_missing_has_its_reason_and_cost() -> None:
     slow["ledger"]["totals"]["seconds"] = 9e6
     assert published.seconds_of("hat", conditions, [spent, slow]) == seconds
     assert published.seconds_of("mine", conditions, [spent]) == seconds, "else of all methods"
+    mean = published.seconds_of("none", conditions, [spent, slow])
+    assert mean == pytest.approx((seconds + 9e6 + harness) / 2)
+    del slow["ledger"]["totals"]["seconds"]
+    assert published.seconds_of("mine", conditions, [slow]) == pytest.approx(harness)
 
 
 def test_without_own_records_the_most_published_conditions_of_this_machine_count() -> None:
