@@ -108,3 +108,14 @@ def test_a_long_reason_is_cut_in_its_middle():
         integrity.validate(record)
     reason = str(refused.value).partition(": ")[2]
     assert len(reason) == 60 + len(" ... ") + 90 and reason.endswith("xxx'] is not of type 'string'")
+
+
+def test_a_digest_covers_the_search_log_without_its_seconds():
+    record = copy.deepcopy(RECORD)
+    for seconds in (1.0, 2.0):
+        record["search_log"][0]["seconds"] = seconds
+        assert integrity.digest(record) == RECORD["digest"]
+    record["search_log"][0]["evaluations"] += 1
+    assert integrity.digest(record) != RECORD["digest"]
+    del record["search_log"]
+    assert integrity.digest(record) != RECORD["digest"]

@@ -137,14 +137,15 @@ def test_counts_of_one_sentence_and_of_the_most_are_read(monkeypatch: pytest.Mon
         bleu.read_counts(text, 3)
 
 
-def test_the_interval_leaves_out_as_many_resamples_at_either_end() -> None:
-    rng, metric = np.random.default_rng(7), sacrebleu.BLEU()
-    draws = rng.choice(3, size=(bleu.RESAMPLES, 3), replace=True)
-    scores = []
-    for draw in draws:
-        outputs, references = [OUTPUTS[i] for i in draw], [REFERENCES[i] for i in draw]
-        scores.append(metric.corpus_score(outputs, [references]).score)
+def test_the_interval_leaves_out_as_many_resamples_at_either_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bleu, "RESAMPLES", 200)
+    references = [f"{REFERENCES[i % 3]} {'wort ' * i}nummer {i}" for i in range(20)]
+    outputs = [f"{OUTPUTS[i % 3]} {'wort ' * (i % 7)}nummer {i}" for i in range(20)]
+    metric, scores = sacrebleu.BLEU(), []
+    for draw in np.random.default_rng(7).choice(20, size=(200, 20), replace=True):
+        drawn = [references[i] for i in draw]
+        scores.append(metric.corpus_score([outputs[i] for i in draw], [drawn]).score)
     ends = sorted(scores)
-    score = bleu.bleu(OUTPUTS, REFERENCES, 7)
-    each = bleu.RESAMPLES // 40
-    assert (score.low, score.high) == pytest.approx((ends[each], ends[-1 - each]), abs=0.006)
+    assert ends[4] < ends[5] < ends[6] and ends[-7] < ends[-6] < ends[-5]
+    score = bleu.bleu(outputs, references, 7)
+    assert (score.low, score.high) == pytest.approx((ends[5], ends[-6]), abs=1e-5)
