@@ -122,7 +122,9 @@ def _job(study: Path, group: WorkerGroup, number: int) -> JsonObject:
             "backoffLimitPerIndex": 4,
             # An evicted pod costs no attempt: its runs are saved, and the next one goes on.
             "podFailurePolicy": {
-                "rules": [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]}]
+                "rules": [
+                    {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
+                ]
             },
             "template": {"spec": pod},
         },

@@ -63,9 +63,13 @@ def _contents(root: Path, site_dir: Path) -> dict[str, bytes]:
     source = tables.BoardSource(root, site_dir, brief, find_attached(root, paths))
     boards: list[tables.Board] = []
     concerned: list[RunSummary] = []
+    from benchmarks.leaderboard.record_index import RecordIndex
+
     # The figures of a board that is not brief do leave garbage.
-    with tables.without_garbage_collection() if brief else nullcontext():
+    collection = tables.without_garbage_collection() if brief else nullcontext()
+    with collection, RecordIndex(site_dir) as records:
         for folder, attached in _folders(source, paths):
+            records.add(folder)
             boards += tables.build_boards(source, folder, attached)
             concerned += [run for run in folder if run.measured is not None]
     boards.sort(key=lambda board: board.order)
@@ -140,11 +144,13 @@ def build(results_dir: Path) -> dict[str, Path]:
     replaced as a whole: it is a build product, published and never committed.
 
     Returns:
-        Path under the results folder -> full path; of the site, its first page alone.
+        Path under the results folder -> full path; of the site, its first page and the index of all records.
 
     Raises:
         InvalidRecordError: a record file is not valid; nothing is written.
     """
+    from benchmarks.leaderboard.record_index import FILE
+
     root = Path(results_dir)
     root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{SITE}.", dir=root) as scratch:
@@ -159,7 +165,8 @@ def build(results_dir: Path) -> dict[str, Path]:
         if (root / SITE).exists():
             os.replace(root / SITE, Path(scratch) / "old")
         os.replace(new, root / SITE)
-    return {name: root / name for name in files} | {f"{SITE}/index.html": root / SITE / "index.html"}
+    built = {name: root / name for name in (f"{SITE}/index.html", f"{SITE}/{FILE}")}
+    return {name: root / name for name in files} | {n: path for n, path in built.items() if path.is_file()}
 
 
 def _listed_plots(root: Path) -> set[str]:

@@ -70,7 +70,13 @@ def undisturbed(environment, command, tmp_path_factory) -> dict[str, Any]:
 
 
 def alike(record: dict[str, Any], other: dict[str, Any]) -> None:
-    """Return the parts that two runs of one spec share: architectures, weights and charges, bit for bit."""
+    """Require that two runs of one spec and one command share all that a digest covers, bit for bit."""
+    same_result(record, other)
+    assert record["digest"] == other["digest"]
+
+
+def same_result(record: dict[str, Any], other: dict[str, Any]) -> None:
+    """Require equal architectures, weights and charges, bit for bit; the commands may differ."""
     for key in ("architecture", "weights_sha256", "valid", "test", "origin"):
         assert [c[key] for c in record["candidates"]] == [c[key] for c in other["candidates"]], key
     timed = {"seconds", "joules"}
@@ -83,7 +89,6 @@ def alike(record: dict[str, Any], other: dict[str, Any]) -> None:
         for r in (record, other)
     ]
     assert booked[0] == booked[1]
-    assert record["digest"] == other["digest"]
 
 
 def gone(process: subprocess.Popen[str], folder: Path) -> None:

@@ -144,6 +144,25 @@ def test_a_manifest_is_an_indexed_job(tmp_path):
         scripts.kubernetes(Path("/results/s.yml"), groups(made, plan(9, 60.0)))
 
 
+K8S = "backend: k8s\nimage: a/b:1\nclaim: results\nmount: /results\ncpus: 4\nmemory: 16Gi\ngpus: 1\n"
+
+
+def test_a_manifest_keeps_to_the_schema_of_kubernetes(tmp_path):
+    """By the OpenAPI schemas of Kubernetes, strictly: a key that it does not know is refused."""
+    schemas = pytest.importorskip("kubernetes_validate")
+    made = config(tmp_path, K8S + "slurm_array_parallelism: 2\noverrides: {nas-bert: {gpus: 2}}\n")
+    text = scripts.kubernetes(Path("/results/s.yml"), groups(made, plan(100, 3600.0)))
+    jobs = list(yaml.safe_load_all(text))
+    assert [job["metadata"]["name"] for job in jobs] == ["supernet-bench-0", "supernet-bench-1"]
+    for job in jobs:
+        for version in ("1.31", schemas.latest_version()):
+            schemas.validate(job, version, strict=True)
+        assert job["spec"]["parallelism"] <= job["spec"]["completions"]
+    jobs[0]["spec"]["completion_mode"] = "Indexed"
+    with pytest.raises(schemas.ValidationError):
+        schemas.validate(jobs[0], "1.31", strict=True)
+
+
 def test_a_worker_call_is_pickled_without_its_process_and_saves_at_a_checkpoint(tmp_path):
     submitit = pytest.importorskip("submitit")
     cloudpickle = pytest.importorskip("cloudpickle")

@@ -36,7 +36,8 @@ def results(tmp_path):
 
 def test_without_records_it_says_so(tmp_path):
     paths = build.build(tmp_path)
-    assert set(paths) == {"leaderboard.json", "LEADERBOARD.md", "CLAIMS.md", "site/index.html"}
+    site = {"site/index.html", "site/records.parquet"}
+    assert set(paths) == {"leaderboard.json", "LEADERBOARD.md", "CLAIMS.md", *site}
     assert "no result records yet" in paths["LEADERBOARD.md"].read_text()
     assert json.loads(paths["leaderboard.json"].read_text())["groups"] == []
     assert build.check(tmp_path) == []

@@ -12,9 +12,9 @@ from tests.fake_records import many
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Return a folder of records, made once: their intervals take seconds."""
+    """Return a folder of records, made once."""
     folder = tmp_path_factory.mktemp("made") / "records"
-    many(folder, 3, methods=3, seeds=1)
+    many(folder, 3, methods=3, seeds=1, sentences=100)
     return folder
 
 
