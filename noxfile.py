@@ -186,6 +186,20 @@ def mutants(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none", requires=["env"])
+def crash(session: nox.Session) -> None:
+    """Kill a real command at random, 200 times, and compare its records: ``-- [--kills N] [--seed S]``."""
+    out = "--out=results/robustness.json"
+    run(session, "python", "-m", "tests.robustness.crash", out, *session.posargs, env=ONE_THREAD)
+
+
+@nox.session(venv_backend="none", requires=["env"])
+def fuzz(session: nox.Session) -> None:
+    """Give 100,000 mutated files to their readers: ``-- [--inputs N] [--seed S] [--kind KIND]``."""
+    out = "--out=results/robustness.json"
+    run(session, "python", "-m", "tests.robustness.fuzz", out, *session.posargs, env=ONE_THREAD)
+
+
+@nox.session(venv_backend="none", requires=["env"])
 def bench(session: nox.Session) -> None:
     """Measure speed, each figure a ratio inside one run.
 

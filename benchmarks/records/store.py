@@ -19,10 +19,10 @@ from benchmarks.records.canonical import JsonView, canonical
 from benchmarks.records.record import Record, SearchOutcome, UnsealedRecord
 from benchmarks.records.text import printable
 
-LARGEST = 8 * 2**20
+LARGEST = 2**20
 """Bytes of a record, at most. A larger one is not written, and a larger file is refused unread.
 
-Published ones have 60 kB; every evaluation and probe of five trials of a ``paper`` tier takes 4 MB.
+Published ones have 60 kB; five trials of a ``paper`` tier, with every probe, have less than 900 kB.
 """
 _STORED = re.compile(r"[0-9a-f]{16}\.json")
 

@@ -22,7 +22,7 @@ from benchmarks.hardware import timing_lock
 from benchmarks.hardware.probe import machine_name
 from benchmarks.hardware.profiles import Profile
 from benchmarks.lab.journal import CorruptFileError, Journal
-from benchmarks.records import store
+from benchmarks.records import probe_keys, store
 from benchmarks.records.assembly import (
     SCORE_FILE,
     SEARCH_FILE,
@@ -35,7 +35,7 @@ from benchmarks.records.assembly import (
     read_search,
 )
 from benchmarks.records.provenance import method
-from benchmarks.records.record import Provenance, SearchOutcome, Timings
+from benchmarks.records.record import Probe, Provenance, SearchOutcome, Timings
 from benchmarks.records.store import write_text
 from benchmarks.records.text import sanitize
 from benchmarks.runs import declared, origins, worker
@@ -399,8 +399,9 @@ def _kill(active: ActiveRun) -> None:
 
 def _timings(folder: Path, limits: Sequence[tuple[float, float]]) -> Timings:
     """Return the measured times that the search got, with which ``verify`` repeats its decisions."""
-    path, probes = folder / JOURNAL, []
+    path = folder / JOURNAL
+    probes: list[Probe] = []
     if path.exists():
         with suppress(CorruptFileError), Journal(path) as journal:
-            probes = journal.probes()
+            probes = probe_keys.stored(journal.probes())
     return {"limits": [list(limit) for limit in limits], "probes": probes}

@@ -22,6 +22,7 @@ from benchmarks.api import BudgetExhausted, Method, Skip, TaskInfo, UsageError, 
 from benchmarks.hardware import timing_lock
 from benchmarks.lab.journal import ReplayDivergedError
 from benchmarks.options import IGNORED, Options
+from benchmarks.records.probe_keys import PublishedProbes
 from benchmarks.records.spec import SELF, allowances
 from benchmarks.records.store import write_text
 from benchmarks.registry import load
@@ -184,7 +185,7 @@ def _search(job: SearchJob, session: _Session) -> tuple[str, str] | Skip:
         )
         lab.given = tuple(_leader_entry(lab, candidate) for candidate in job.leader_candidates)
         lab.leader_artifacts = job.leader_artifacts
-        lab.published_probes = dict(job.probe_answers)
+        lab.published_probes = PublishedProbes(job.probe_answers)
         session.lab = lab
     with ExitStack() as at_work:
         at_work.callback(lab.close)

@@ -351,7 +351,7 @@ def test_what_stopped_a_search_is_stated_or_in_older_messages(status, message, s
 def test_a_record_above_the_limit_is_never_written_and_its_largest_part_is_named(tmp_path: Path):
     record = fake()
     record["message"] = "x" * (store.LARGEST + 1)
-    with pytest.raises(InvalidRecordError, match=r"at most 8,388,608: [\d,]+ in message"):
+    with pytest.raises(InvalidRecordError, match=r"at most 1,048,576: [\d,]+ in message"):
         store.write(tmp_path, record)
     assert not list(tmp_path.rglob("*.*"))
     record["message"] = "x" * (store.LARGEST - 100_000)

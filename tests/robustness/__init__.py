@@ -1,0 +1,1 @@
+"""Robustness, measured: random kills of a real command, and mutated files for every reader."""
