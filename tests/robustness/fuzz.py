@@ -24,8 +24,10 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from benchmarks.api import UsageError
+from benchmarks.records.assembly import read_json
 from tests import ROOT
 from tests.robustness import figures
 from tests.robustness.readers import KINDS, Files, Kind
@@ -246,7 +248,7 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--inputs", type=int, default=100_000, help="of all kinds (default: 100000)")
     options.add_argument("--seed", type=int, default=1)
-    options.add_argument("--kind", action="append", help="this kind alone; repeatable")
+    options.add_argument("--kind", action="append", help="this kind's part of them alone; repeatable")
     options.add_argument(
         "--save", nargs=2, metavar=("NUMBER", "DIR"), help="write one input of --kind, and end"
     )
@@ -258,7 +260,8 @@ def main() -> int:
             examples = kinds[0].examples(Path(name).resolve())
         Sandbox(Path(chosen.save[1])).fill(draw(kinds[0], examples, chosen.seed, int(chosen.save[0])))
         return 0
-    shares, measured = sum(kind.share for kind in kinds), {}
+    shares = sum(kind.share for kind in KINDS)
+    measured: dict[str, Any] = {}
     for kind in kinds:
         began = time.monotonic()
         result = campaign(kind, -int(-chosen.inputs * kind.share // shares), chosen.seed)
@@ -271,11 +274,13 @@ def main() -> int:
         print(f"{kind.name}: {json.dumps(measured[kind.name])} {time.monotonic() - began:.0f} s", flush=True)
         for what, numbers in result.faults.items():
             print(f"   {len(numbers)} x {what}, first input {numbers[0]}", flush=True)
-    total = sum(kind["inputs"] for kind in measured.values())
     if chosen.out:
+        known = read_json(chosen.out).get("fuzz", {}).get("kinds", {}) if chosen.kind else {}
+        every = {**known, **measured}
+        total = sum(int(kind["inputs"]) for kind in every.values())
         limits = {"seconds": LIMIT_S, "mib": LIMIT_MIB}
         figures.store(
-            chosen.out, "fuzz", {"seed": chosen.seed, "inputs": total, "limits": limits, "kinds": measured}
+            chosen.out, "fuzz", {"seed": chosen.seed, "inputs": total, "limits": limits, "kinds": every}
         )
     return int(any(kind["faults"] for kind in measured.values()))
 
