@@ -475,8 +475,18 @@ def digest(file: Path, module: str | None, package: str | None = None) -> str:
         file: the source.
         module: its dotted name; None for a file that is in no package.
         package: the modules of this package count; by default the top-level one.
+
+    Raises:
+        UsageError: the file or a module that it brings cannot be read as Python.
     """
-    return _combined({name: path.read_bytes() for name, path in _files(file, module, package).items()})
+    try:
+        return _combined({name: path.read_bytes() for name, path in _files(file, module, package).items()})
+    except OSError as error:
+        raise UsageError(f"cannot read '{error.filename}', which '{file}' brings: {error.strerror}") from None
+    except (SyntaxError, ValueError) as error:
+        raise UsageError(f"a module that '{file}' brings is not valid Python: {error}") from None
+    except (RecursionError, MemoryError):
+        raise UsageError(f"'{file}' is nested too deeply to be read as Python: simplify it") from None
 
 
 def _combined(sources: Mapping[str, bytes]) -> str:

@@ -163,6 +163,8 @@ def checked(name: str, table: Mapping[str, Any], where: str) -> Profile:
         if not isinstance(value, kinds) or isinstance(value, bool):
             state = "missing" if value is None else f"{value!r}"
             raise UsageError(f"{where}: {key} is {state}: a {EXAMPLES[kinds]} is needed")
+        if isinstance(value, list) and not all(isinstance(flag, str) for flag in value):
+            raise UsageError(f"{where}: {key} is {value!r}: a list of texts is needed")
     if table["device"] not in ("cpu", "cuda"):
         raise UsageError(f"{where}: device {table['device']!r}, choose cpu or cuda")
     threads, energy = table["threads"], table.get("energy", {})

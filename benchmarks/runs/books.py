@@ -8,6 +8,7 @@ cannot write.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
@@ -40,6 +41,8 @@ IDLE = "timing lock"
 """Reason of a pause in which a search waits: processor time in it is on its account."""
 
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+"""Errors of a disk, for which no search is to blame."""
 IDLE_S = 0.3
 """Processor seconds that a search may use while it waits: its pulse goes on, and samples are old."""
 
@@ -60,6 +63,7 @@ class Books:
     Attributes:
         begun: True once the search has reported.
         fault: reason why the run ends at once; empty if there is none.
+        unwritten: error of the disk that the books could not be written to; None if there is none.
         end: status and message with which the search ended; None before.
         aside: the journal and the checkpoints are of no use for a later session.
         skipped: the method's reason not to run; None if it runs.
@@ -76,6 +80,7 @@ class Books:
         self.clock = Clock()
         self.ledger = Ledger(allowance, self.clock)
         self.begun, self.fault, self.aside = False, "", False
+        self.unwritten: OSError | None = None
         self.end: tuple[str, str] | None = None
         self.skipped: str | None = None
         self.proposals = 0
@@ -105,7 +110,9 @@ class Books:
             self.fault = str(error)
         except (OSError, ValueError, RecursionError) as error:
             # Too long, or no JSON; a connection reset is the end of a killed search.
-            if not isinstance(error, ConnectionError):
+            if isinstance(error, OSError) and error.errno in FULL:
+                self.unwritten = error  # the search waits for an answer until the command ends it
+            elif not isinstance(error, ConnectionError):
                 self.fault = "it sent what is no message of the Lab's"
 
     def take(self, message: object) -> Any:

@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
@@ -95,7 +96,8 @@ class Heartbeat:
 
     def _beat(self) -> None:
         while not self._closed.wait(EVERY_S):
-            self.write()
+            with suppress(OSError):  # a full disk: the next beat or the end shows it
+                self.write()
 
     def write(self) -> None:
         """Write the state now, with the time as ``at``."""

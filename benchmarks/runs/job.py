@@ -16,6 +16,7 @@ from benchmarks.records.canonical import JsonView
 from benchmarks.records.record import Candidate, Settings
 from benchmarks.records.selection import headline_candidates
 from benchmarks.records.spec import RunSpec
+from benchmarks.runs.encrypted_references import EncryptedReferences
 
 if TYPE_CHECKING:
     from benchmarks.runs.plan import PlannedRun
@@ -107,6 +108,15 @@ class ScoreJob:
     jobs: int
     references_sha256: str = ""
     """Digest that the test split had when it was prepared; empty: any."""
+    encrypted: EncryptedReferences | None = None
+    """The test split where searches are not isolated, in place of the folder that ``prepared`` names."""
+
+
+@dataclass(frozen=True)
+class IsolationJob:
+    """A search that does nothing, to learn how one is isolated here."""
+
+    folder: Path
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,17 +38,19 @@ from benchmarks.records.provenance import method
 from benchmarks.records.record import Probe, Provenance, SearchOutcome, Timings
 from benchmarks.records.store import write_text
 from benchmarks.records.text import sanitize
-from benchmarks.runs import declared, origins, worker
+from benchmarks.runs import declared, encrypted_references, origins, worker
 from benchmarks.runs.books import STATES
 from benchmarks.runs.claims import FREE, Claims, refuse_rivals
+from benchmarks.runs.encrypted_references import EncryptedReferences
 from benchmarks.runs.executor import Executor, WorkerProcess, wait_any
 from benchmarks.runs.heartbeat import JOURNAL, read_scoring
+from benchmarks.runs.isolation import NONE
 from benchmarks.runs.job import ScoreJob, SearchJob, artifacts_of, leader_candidates, missing_leader
 from benchmarks.runs.options import RunOptions
 from benchmarks.runs.own_limits import limits_path, own_limits
 from benchmarks.runs.plan import Plan, PlannedRun, read_state, state_of
 from benchmarks.runs.progress import Display
-from benchmarks.runs.supervisor import CHECKPOINTS, SCRATCH, SupervisedSearch
+from benchmarks.runs.supervisor import CHECKPOINTS, SCRATCH, SupervisedSearch, isolation_here
 from benchmarks.runs.task_context import TaskContext
 from benchmarks.scoring.references import references_digest
 from benchmarks.tasks import units_of
@@ -108,6 +110,7 @@ class Runner:
         self.claims: Claims
         self._references = {name: references_digest(c.prepared.sealed) for name, c in contexts.items()}
         """Task -> digest of its test split, before any search begins."""
+        self._encrypted: Mapping[str, EncryptedReferences] = {}
 
     def run(self) -> None:
         """Make all pending runs that no other worker of the folder makes; write each record as its run ends.
@@ -122,11 +125,23 @@ class Runner:
         with Claims(self.plan.folders.home, about, self.options.lease_s) as self.claims:
             self._allow_again()
             self._waiting = list(self.plan.pending)
-            try:
-                self._work()
-            except BaseException:
-                self._stop()
-                raise
+            with self._protected_references():
+                try:
+                    self._work()
+                except BaseException:
+                    self._stop()
+                    raise
+
+    @contextmanager
+    def _protected_references(self) -> Iterator[None]:
+        """Encrypt the test splits while inside, where searches of pending runs cannot be isolated."""
+        if not self._waiting or isolation_here(self.executor) != NONE:
+            yield
+            return
+        prepared = {task: context.prepared for task, context in self.contexts.items()}
+        with encrypted_references.encrypted(prepared) as self._encrypted:
+            self.display.note("searches cannot be isolated here: test references are encrypted meanwhile")
+            yield
 
     def _allow_again(self) -> None:
         """Let pending runs be claimed again that ended before this command, as far as it may make them."""
@@ -311,7 +326,10 @@ class Runner:
     def _score(self, active: ActiveRun) -> None:
         context = self.contexts[active.run.spec.task]
         references = self._references[active.run.spec.task]
-        job = ScoreJob(active.folder, context.prepared, self.profile.device, self.options.jobs, references)
+        encrypted = self._encrypted.get(active.run.spec.task)
+        job = ScoreJob(
+            active.folder, context.prepared, self.profile.device, self.options.jobs, references, encrypted
+        )
         (active.folder / stage.PROGRESS).unlink(missing_ok=True)
         active.scoring = self.executor.start(worker.score, job, active.folder / "score.txt")
         self.display.update(active.run, "score", {})

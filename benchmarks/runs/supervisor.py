@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -22,11 +23,12 @@ from benchmarks.records.store import write_text
 from benchmarks.registry import sources
 from benchmarks.runs import worker
 from benchmarks.runs.books import STATES, Books
+from benchmarks.runs.channel import Channel
 from benchmarks.runs.executor import ASK_TO_STOP, Executor
 from benchmarks.runs.guard import Report
 from benchmarks.runs.heartbeat import JOURNAL, Beat, Heartbeat, elapsed, read_heartbeat, write_outcome
 from benchmarks.runs.isolation import NONE, View, program_paths
-from benchmarks.runs.job import SearchJob
+from benchmarks.runs.job import IsolationJob, SearchJob
 from benchmarks.runs.process_tree import ProcessTree, added
 from benchmarks.tasks.folders.sources import FileTask
 
@@ -102,8 +104,14 @@ class SupervisedSearch:
             return Books(job.folder, budget, before)
 
     def poll(self) -> list[str]:
-        """Read the books and enforce the clock; return the run's new lines for the user."""
+        """Read the books and enforce the clock; return the run's new lines for the user.
+
+        Raises:
+            OSError: the books cannot be written, as on a full disk; the same command goes on later.
+        """
         now = time.monotonic()
+        if self.books.unwritten is not None:
+            raise self.books.unwritten
         if self.books.begun:
             if self._heart is None:
                 self._heart = Heartbeat(self.folder, self.books.beat)
@@ -220,6 +228,24 @@ class SupervisedSearch:
         }
         write_text(self.folder / OVERSIGHT, json.dumps(oversight))
         return oversight
+
+
+def isolation_here(executor: Executor) -> str:
+    """Return the isolation that a search gets on this machine, ``none`` if it gets none.
+
+    Args:
+        executor: starts a process that is isolated as a search is, and does nothing.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        view = View((), (folder,), ()).resolved()
+        process = executor.start_guarded(do_nothing, IsolationJob(folder), folder / LOG, view)
+        process.join(START_S)
+        return process.report().get("isolation", NONE)
+
+
+def do_nothing(_job: IsolationJob, _channel: Channel) -> None:
+    """Do what a search does that does nothing."""
 
 
 def view_of(job: SearchJob, hidden: Sequence[Path]) -> View:

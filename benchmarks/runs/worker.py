@@ -26,6 +26,7 @@ from benchmarks.records.probe_keys import PublishedProbes
 from benchmarks.records.spec import SELF, allowances
 from benchmarks.records.store import write_text
 from benchmarks.registry import load
+from benchmarks.runs import encrypted_references
 from benchmarks.runs.channel import Channel, Pulse, ReportedClock, ReportedJournal, ReportedLedger
 from benchmarks.runs.executor import ASK_TO_STOP, hold_lock
 from benchmarks.runs.heartbeat import JOURNAL
@@ -255,8 +256,12 @@ def score(job: ScoreJob) -> None:
     """Score the candidates of a search on the sealed test split; leave ``score.json``."""
     from benchmarks.scoring.revalidation import score_checked
 
-    with hold_lock(job.folder), timing_lock.working():
-        score_checked(job.folder, job.prepared, job.device, job.jobs, job.references_sha256)
+    with (
+        hold_lock(job.folder),
+        timing_lock.working(),
+        encrypted_references.readable(job.prepared, job.encrypted) as prepared,
+    ):
+        score_checked(job.folder, prepared, job.device, job.jobs, job.references_sha256)
 
 
 def reference(job: ReferenceJob) -> None:

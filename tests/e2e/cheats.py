@@ -255,3 +255,68 @@ class Floods(Method):
         lab.budget._channel.tell("state", {"messages": ["x" * 2**22]})
         time.sleep(5)
         yield made
+
+
+class Spies(Method):
+    """Looks for a test split in every file of the results and of shared memory that it may read."""
+
+    name = "spies"
+
+    def search(self, lab):
+        made = first(lab)
+        places = [outside(lab), Path("/dev/shm"), Path("/tmp")]
+        split = [p for top in places for p in top.rglob("test.npy") if os.access(p, os.R_OK)]
+        print("SPLIT", [str(p) for p in split], flush=True)
+        parent, chain = os.getpid(), []
+        while parent > 1 and len(chain) < 4:
+            parent = int(Path(f"/proc/{parent}/stat").read_text().rpartition(")")[2].split()[1])
+            chain.append(parent)
+        for pid in chain:
+            if b"\0run\0" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                attempt("memory of the command", lambda pid=pid: open(f"/proc/{pid}/mem", "rb"))
+        yield made
+
+
+class Replays(Method):
+    """Pays for a few batches once, and trains on them until it has used many processor seconds."""
+
+    name = "replays"
+
+    def search(self, lab):
+        net = lab.supernet()
+        batches = list(lab.train_batches(0.9))
+        module = net.export(lab.space.smallest()).train()
+        optimizer = torch.optim.Adam(module.requires_grad_(True).parameters(), 1e-4)
+        began = time.process_time()
+        while time.process_time() - began < float(os.environ.get("REPLAY_S", 30)):
+            for batch in batches:
+                logits = module(batch.source, batch.target_in).flatten(0, 1)
+                loss = torch.nn.functional.cross_entropy(logits, batch.target_out.flatten(), ignore_index=1)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+        print("replayed, loss", float(loss), flush=True)
+        yield lab.candidate(net, lab.space.smallest(), target=lab.limits[-1])
+
+
+class Public(Method):
+    """Draws the task's test data again, as anybody can who reads its code, and trains on it."""
+
+    name = "public"
+
+    def search(self, lab):
+        import numpy as np
+        from tiny_task import VOCAB
+
+        rng = np.random.default_rng(0)
+        _, _, test = (rng.integers(4, VOCAB, (count, 6)) for count in (60, 12, 8))
+        print("DRAWN", test.shape, flush=True)
+        yield first(lab)
+
+
+class HonestToo(Honest):
+    name = "honest-too"
+
+
+class HonestAgain(Honest):
+    name = "honest-again"

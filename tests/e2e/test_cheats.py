@@ -19,7 +19,7 @@ CLASSES = (
 
 
 def supervise(
-    environment: dict[str, str], folder: Path, *words: str, means: str = ""
+    environment: dict[str, str], folder: Path, *words: str, means: str = "", timeout: float = 400
 ) -> dict[str, dict[str, Any]]:
     """Run searches under the supervisor; return method -> its outcome and log.
 
@@ -28,10 +28,11 @@ def supervise(
         folder: of the runs.
         words: arguments of supervise.py.
         means: of isolation; empty: the best that the system has.
+        timeout: seconds for all of them.
     """
     command = [sys.executable, str(HERE / "supervise.py"), str(folder), *words]
     chosen = environment | ({"SUPERNET_BENCH_ISOLATION": means} if means else {})
-    done = subprocess.run(command, env=chosen, cwd=folder, capture_output=True, text=True, timeout=400)
+    done = subprocess.run(command, env=chosen, cwd=folder, capture_output=True, text=True, timeout=timeout)
     assert done.returncode == 0, done.stdout + done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     return {line["method"]: line for line in lines}

@@ -27,6 +27,7 @@ from pathlib import Path
 
 import psutil
 
+from benchmarks.records.assembly import read_json
 from tests import ROOT
 from tests.robustness import figures
 
@@ -58,7 +59,7 @@ END_S = 600.0
 class Figures:
     """Result of a campaign; ``commands`` were typed, ``kills`` of them were disturbed, by kind."""
 
-    seed: int
+    seeds: list[int]
     kills: Counter[str] = field(default_factory=Counter)
     commands: int = 0
     chains: int = 0
@@ -138,10 +139,14 @@ class Command:
 
 
 class Chain:
-    """A folder in which the command is typed until all of its runs have ended."""
+    """A folder in which the command is typed until all of its runs have ended.
 
-    def __init__(self, folder: Path, rng: random.Random, result: Figures, own_disk: bool) -> None:
-        self.folder, self.rng, self.result, self.own_disk = folder, rng, result, own_disk
+    Args:
+        start_s: seconds that the command takes here until its first run begins, on which moments depend.
+    """
+
+    def __init__(self, folder: Path, rng: random.Random, result: Figures, start_s: float) -> None:
+        self.folder, self.rng, self.result, self.start_s = folder, rng, result, start_s
 
     def disturb(self, kind: str) -> bool:
         """Type the command and disturb it at a random moment; return whether it was still running then."""
@@ -152,6 +157,9 @@ class Chain:
         disturbed = self._moment(command, kind) and self._act(command, kind, jumps)
         if disturbed:
             self.result.kills[kind] += 1
+        elif command.running:  # the process that was meant has just ended
+            self.result.kills["SIGKILL of the group"] += 1
+            self._kill_all(command)
         self._end(command, f"{kind}, command {self.result.commands}")
         return disturbed
 
@@ -168,14 +176,13 @@ class Chain:
         """Wait for the moment of a disturbance; return False if the command ended before."""
         if kind == "scorer alone":
             command.wait_for(300, "score.txt")
-            command.pause(self.rng.uniform(0, 2))
-            return bool(command.processes("score.txt"))
-        if self.rng.random() < 0.8:
-            # Of the first process of any run, so that seconds of planning are no part of the draw.
+            command.pause(self.rng.uniform(0, 0.1 * self.start_s))
+            return command.running
+        if self.rng.random() < 0.5:
             command.wait_for(300, "log.txt", "score.txt")
-            command.pause(self.rng.uniform(0, 6))
+            command.pause(self.rng.uniform(0, 0.4 * self.start_s))
         else:
-            command.pause(self.rng.uniform(0, 6))
+            command.pause(self.rng.uniform(0, 1.4 * self.start_s))
         return command.running
 
     def _act(self, command: Command, kind: str, jumps: Path) -> bool:
@@ -202,17 +209,17 @@ class Chain:
             self._go_on(command)
         elif kind == "full disk":
             with _filled(self.folder / "filler"):
-                command.pause(rng.uniform(1, 10))
+                command.pause(rng.uniform(1, 0.3 * self.start_s + 1))
             self._go_on(command)
         elif kind == "memory limit":
             with _limited(command):
-                command.pause(rng.uniform(2, 10))
+                command.pause(rng.uniform(1, 0.3 * self.start_s + 1))
             self._go_on(command)
         return True
 
     def _go_on(self, command: Command) -> None:
-        """Let the command work on for some seconds; a chain that always came to its end has few kills."""
-        command.pause(self.rng.uniform(1, 10))
+        """Let the command work on for some seconds, then end it: a chain that ends has no more kills."""
+        command.pause(self.rng.uniform(0, 0.5 * self.start_s))
         if command.running:
             self.result.kills["SIGKILL of the group"] += 1
             self._kill_all(command)
@@ -230,6 +237,8 @@ class Chain:
             self._kill_all(command)
             command.process.wait()
         said = command.log.read_text(errors="replace")
+        lasted = time.monotonic() - command.began
+        print(f"{what}: exit code {command.process.returncode} after {lasted:.1f} s", flush=True)
         if "Traceback (most recent call last)" in said:
             self.result.tracebacks.append(f"{what}: {said[-2000:]}")
         deadline = time.monotonic() + 20
@@ -317,23 +326,30 @@ def _records(folder: Path) -> dict[str, str]:
     return {r["spec"]["method"]: f"{r['status']} {r['digest']}" for r in records if r["status"] != "failed"}
 
 
-def undisturbed(home: Path) -> dict[str, str]:
-    """Return method -> digest of a chain that nothing happens to, in ``home/undisturbed``."""
+def undisturbed(home: Path) -> tuple[dict[str, str], float]:
+    """Return method -> digest of an undisturbed chain, and the seconds until its first run began."""
     folder = home / "undisturbed"
     folder.mkdir()
-    result = Figures(0)
-    chain = Chain(folder, random.Random(0), result, own_disk=False)
-    code = chain.finish()
-    records = _records(folder)
+    began = time.monotonic()
+    command = Command(folder)
+    command.wait_for(END_S, "log.txt")
+    start_s = time.monotonic() - began
+    code, records = command.process.wait(), _records(folder)
     if code or len(records) != 3:
-        raise SystemExit(f"the undisturbed chain failed: {(folder / 'said.txt').read_text()[-3000:]}")
-    return records
+        raise SystemExit(f"the undisturbed chain failed: {command.log.read_text()[-3000:]}")
+    return records, start_s
 
 
 def campaign(
-    home: Path, kills: int, a_chain: int, seconds: float, seed: int, note: Callable[[Figures], None]
-) -> Figures:
-    """Return the figures of random kills in ever new chains.
+    home: Path,
+    kills: int,
+    a_chain: int,
+    seconds: float,
+    seed: int,
+    result: Figures,
+    note: Callable[[Figures], None],
+) -> None:
+    """Add the figures of random kills in ever new chains to ``result``.
 
     Args:
         home: empty folder to work in.
@@ -341,10 +357,11 @@ def campaign(
         a_chain: most disturbances of one chain.
         seconds: no chain begins after them.
         seed: of kinds and moments.
+        result: figures so far.
         note: called after each chain.
     """
-    began, rng, result = time.monotonic(), random.Random(seed), Figures(seed)
-    expected = undisturbed(home)
+    began, rng = time.monotonic(), random.Random(seed)
+    expected, start_s = undisturbed(home)
     bag: list[str] = []
     while result.kills.total() < kills and time.monotonic() - began < seconds:
         folder = home / f"chain-{result.chains}"
@@ -355,7 +372,7 @@ def campaign(
                 "clock jump": "libfaketime" if FAKETIME.exists() else "not to be had: no libfaketime",
                 "memory limit": "cgroup" if os.access(CGROUPS, os.W_OK) else "rlimit of the worker",
             }
-            chain = Chain(folder, rng, result, own_disk)
+            chain = Chain(folder, rng, result, start_s)
             for _ in range(a_chain):
                 if not bag:
                     bag = [
@@ -379,7 +396,6 @@ def campaign(
                     result.differing.append(f"chain {result.chains}, {method}: exit code {code}; {said}")
         result.chains += 1
         note(result)
-    return result
 
 
 def main() -> int:
@@ -390,18 +406,23 @@ def main() -> int:
     options.add_argument("--seconds", type=float, default=36000, help="begin no disturbance after them")
     options.add_argument("--seed", type=int, default=1, help="of kinds and moments (default: 1)")
     options.add_argument("--out", type=Path, help="JSON file for the figures")
+    options.add_argument("--more", action="store_true", help="add to the figures that --out has")
     chosen = options.parse_args()
 
     def note(result: Figures) -> None:
         shown = result.to_dict()
-        print(json.dumps(shown, indent=1), flush=True)
+        print(json.dumps(shown), flush=True)
         if chosen.out:
             figures.store(chosen.out, "crash", shown)
 
+    result = Figures([])
+    if chosen.more and chosen.out and (stored := read_json(chosen.out).get("crash")):
+        stored.pop("total_kills")
+        result = Figures(**{**stored, "kills": Counter(stored["kills"])})
+    result.seeds.append(chosen.seed)
     with tempfile.TemporaryDirectory(prefix="supernet-bench-crash-") as name:
-        result = campaign(
-            Path(name).resolve(), chosen.kills, chosen.a_chain, chosen.seconds, chosen.seed, note
-        )
+        home = Path(name).resolve()
+        campaign(home, chosen.kills, chosen.a_chain, chosen.seconds, chosen.seed, result, note)
     return int(result.faults > 0)
 
 

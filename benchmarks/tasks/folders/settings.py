@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -75,6 +76,7 @@ def check(kind: str, table: Table, where: str) -> None:
     Raises:
         UsageError: a key or a value is none; names both.
     """
+    _check_plain(table, where)
     known = OPTIONS[kind]
     tiers = {name: value for name, value in table.items() if name in (*tiers_of(kind), "all")}
     options = {name: value for name, value in table.items() if name not in tiers}
@@ -91,6 +93,22 @@ def check(kind: str, table: Table, where: str) -> None:
             raise UsageError(f"{where}: {tier} = {own!r}: a table is needed, [{tier}]")
         for name in (tier,) if tier != "all" else tiers_of(kind):
             _check(own, _base(kind, name), f"{where}: {tier}")
+
+
+def _check_plain(value: object, where: str) -> None:
+    """Refuse dates, and numbers that are not finite, wherever they stand: no setting is one.
+
+    Raises:
+        UsageError: naming the place.
+    """
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            _check_plain(inner, f"{where}: {name}")
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            _check_plain(inner, where)
+    elif not isinstance(value, str | int) and not (isinstance(value, float) and math.isfinite(value)):
+        raise UsageError(f"{where} = {value}: a text, a finite number, true or false is needed")
 
 
 def _base(kind: str, tier: str) -> JsonObject:

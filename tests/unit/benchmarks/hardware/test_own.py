@@ -83,6 +83,8 @@ def test_whatever_a_processor_is_called_its_profile_can_be_read(cpu: str, cpus: 
             "device 'tpu', choose cpu or cuda",
         ),
         (TOML.replace("threads=1", "threads=0"), "threads 0, from 1"),
+        (TOML + "isa=[1, 'avx2']", r"machine.isa is \[1, 'avx2'\]: a list of texts is needed"),
+        (TOML + "lacks=[['avx2']]", r"machine.lacks is \[\['avx2'\]\]: a list of texts is needed"),
         (
             "summary='x'\ndevice='cpu'\nthreads='2'\n[machine]\narch='a'\ncpus=1",
             "threads is '2': a whole number",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any
 
@@ -180,3 +181,13 @@ def test_the_state_of_a_heartbeat_is_plain_json(books: Books):
     books.take(["state", {"progress": [1, 2, "x" * 200], "messages": ["\ud800"], "search_log": []}])
     beat = json.loads(json.dumps(books.beat()))
     assert beat["progress"] == [1.0, 2.0, "x" * 80] and beat["messages"] == ["\ud800"]
+
+
+def test_a_full_disk_is_no_message_of_the_searchs(tmp_path: Path):
+    books = Books(tmp_path, ALLOWANCE, {})
+    books.journal.close()
+    ours, theirs = Pipe()
+    with suppress(OSError), open("/dev/full", "a") as books.journal._file:
+        theirs.send_bytes(json.dumps(["call", {"n": 0, "call": "probe", "key": "a", "ms": 1.0}]).encode())
+        books.follow(ours)
+    assert books.fault == "" and books.unwritten is not None and books.unwritten.errno == errno.ENOSPC

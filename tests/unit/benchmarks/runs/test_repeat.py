@@ -274,10 +274,31 @@ def test_a_released_tree_is_told_from_an_editable_one(tmp_path: Path, monkeypatc
     assert provenance.released("no-such-bench") == (None, None)
 
 
-def test_a_file_nested_too_deeply_is_one_message(tmp_path: Path):
+@pytest.mark.parametrize(
+    "value",
+    [
+        "(" * 200_000 + ")" * 200_000,
+        "-" * 3000 + "1",
+        "1" + "+1" * 2000,
+        "a" + ".a" * 3000,
+        "[" * 90 + "]" * 90,
+    ],
+)
+def test_a_file_nested_too_deeply_is_one_message(tmp_path: Path, value: str):
     file = tmp_path / "deep.py"
-    file.write_text("x = " + "(" * 200_000 + ")" * 200_000 + "\nclass M:\n    name = 'm'\n")
+    file.write_text(f"class M:\n    name = 'm'\n    def search(self):\n        return {value}\n")
+    if len(value) < 200:
+        assert registry.find(f"{file}:M").name == "m"
+        return
     with pytest.raises(registry.UsageError, match="nested too deeply|not valid Python"):
+        registry.find(f"{file}:M")
+
+
+def test_a_module_beside_a_method_that_is_no_python_is_one_message(tmp_path: Path):
+    (tmp_path / "helper_of_it.py").write_text("def (:\n")
+    file = tmp_path / "mine.py"
+    file.write_text("import helper_of_it\n\nclass M:\n    name = 'm'\n")
+    with pytest.raises(registry.UsageError, match=r"that '.*mine.py' brings is not valid Python"):
         registry.find(f"{file}:M")
 
 

@@ -1,0 +1,107 @@
+"""The measurements of robustness themselves: what a reader must not do is noticed, and inputs repeat."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.api import UsageError
+from tests.robustness import figures, fuzz, mutations
+from tests.robustness.readers import KINDS, Kind
+
+
+def kind(read: Callable[[Path, Path], object]) -> Kind:
+    return Kind("made up", 1, lambda _: [{"a.txt": b"a sound file"}], lambda rng, files, _: files, read)
+
+
+def write_outside(folder: Path, out: Path) -> None:
+    (folder.parent.parent / "outside").write_text("x")
+
+
+def start_program(folder: Path, out: Path) -> None:
+    os.system("true")
+
+
+def execute(folder: Path, out: Path) -> None:
+    exec(compile("1", str(folder / "a.txt"), "exec"))
+
+
+def hang(folder: Path, out: Path) -> None:
+    while True:
+        pass
+
+
+def grow(folder: Path, out: Path) -> None:
+    bytearray(b"x" * (fuzz.LIMIT_MIB + 64) * 2**20)
+
+
+def crash(folder: Path, out: Path) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def stumble(folder: Path, out: Path) -> None:
+    {}["no such key"]  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("read", "noticed"),
+    [
+        (write_outside, "wrote .*outside"),
+        (start_program, "os.system"),
+        (execute, "executed .*a.txt"),
+        (hang, "hangs above"),
+        (grow, "memory above 512 MiB"),
+        (crash, "killed by SIGKILL"),
+        (stumble, "KeyError at tests/unit/test_robustness.py"),
+    ],
+)
+def test_what_no_reader_may_do_is_noticed(read, noticed, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(fuzz, "LIMIT_S", 0.2)
+
+    def second(folder: Path, out: Path, calls: list[int] = []) -> None:  # noqa: B006
+        calls.append(1)
+        if len(calls) > 1:  # the first call is of the sound file, before the limits hold
+            read(folder, out)
+
+    result = fuzz.campaign(kind(second), 1, 1)
+    assert result.inputs == 1 and any(re.match(noticed, fault) for fault in result.faults), result.faults
+
+
+def test_refusals_and_reading_are_no_faults():
+    def refuse(folder: Path, out: Path) -> None:
+        (out / "work").write_text((folder / "a.txt").read_text())
+        raise UsageError("no")
+
+    began = time.monotonic()
+    result = fuzz.campaign(kind(refuse), 5, 1)
+    assert (result.inputs, result.refused, result.faults) == (5, 5, {}) and time.monotonic() - began < 30
+
+
+def test_inputs_repeat_and_differ():
+    examples: list[Any] = [{"a": b"some bytes that change", "b": b"more"}]
+    changing = Kind("bytes", 1, lambda _: examples, KINDS[-1].mutate, lambda *_: None)
+    first, again = ([fuzz.draw(changing, examples, 1, n) for n in range(50)] for _ in range(2))
+    assert first == again and len({str(files) for files in first}) > 40
+
+
+def test_mutated_trees_are_json():
+    rng = random.Random(1)
+    tree = {"a": [1, 2.5, {"b": None}], "c": "text"}
+    for _ in range(200):
+        text = mutations.to_json(rng, mutations.mutate_tree(rng, tree))
+        assert isinstance(text, bytes) and text
+
+
+def test_figures_stand_beside_one_another(tmp_path: Path):
+    figures.store(tmp_path / "r.json", "fuzz", {"inputs": 1})
+    figures.store(tmp_path / "r.json", "crash", {"kills": {}})
+    assert set(json.loads((tmp_path / "r.json").read_text())) == {"fuzz", "crash"}
