@@ -58,9 +58,9 @@ class Work:
         self.optimizer = torch.optim.Adam(self.network.parameters(), 1e-4)
         self.rows = torch.randn(64, width)
 
-    def steps(self, count: int, ledger: Ledger, journal: Journal) -> float:
-        """Return the seconds of ``count`` steps."""
-        began = time.perf_counter()
+    def steps(self, count: int, ledger: Ledger, journal: Journal) -> tuple[float, float]:
+        """Return the seconds of ``count`` steps, and this process's processor seconds."""
+        began, began_cpu = time.perf_counter(), time.process_time()
         for step in range(count):
             ledger.charge("tokens", 384)
             loss = (self.network(self.rows) - self.rows).square().mean()
@@ -70,7 +70,7 @@ class Work:
             if step % EVALUATE_EVERY == 0:
                 ledger.charge("evaluations", 1)
                 journal.record("evaluate", "key", loss=float(loss.detach()), at=ledger.clock.now())
-        return time.perf_counter() - began
+        return time.perf_counter() - began, time.process_time() - began_cpu
 
 
 def stepping(rounds: int, steps: int, width: int) -> dict[str, float]:
@@ -89,20 +89,22 @@ def stepping(rounds: int, steps: int, width: int) -> dict[str, float]:
         own = Ledger(ALLOWANCE, Clock())
         own_journal = Journal(folder / "own/journal.jsonl")
         reported_journal = ReportedJournal(channel, folder / "none.jsonl")
-        work, ratios, plain = Work(width), [], []
+        work, ratios, cpu, plain = Work(width), list[float](), list[float](), list[float]()
         work.steps(steps, own, own_journal)
         for number in range(rounds):
             pair = [(own, own_journal), (reported, reported_journal)]
             times = [work.steps(steps, *books) for books in (pair if number % 2 else pair[::-1])]
             alone, overseen = times if number % 2 else times[::-1]
-            ratios.append(overseen / alone)
-            plain.append(alone / steps)
+            ratios.append(overseen[0] / alone[0])
+            cpu.append(overseen[1] / alone[1])
+            plain.append(alone[0] / steps)
         own_journal.close()
         ours.close()
         supervisor.join(10)
     low, middle, high = statistics.quantiles(ratios, n=4)
     return {
         "ratio": round(middle, 4),
+        "cpu_ratio": round(statistics.median(cpu), 4),
         "ratio_quartiles": [round(low, 4), round(high, 4)],  # type: ignore[dict-item]
         "step_ms": round(1e3 * statistics.median(plain), 3),
         "rounds": rounds,

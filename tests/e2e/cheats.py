@@ -258,15 +258,14 @@ class Floods(Method):
 
 
 class Spies(Method):
-    """Looks for a test split in every file of the results and of shared memory that it may read."""
+    """Looks for a test split in the results and in shared memory, and into the command's memory."""
 
     name = "spies"
 
     def search(self, lab):
         made = first(lab)
-        places = [outside(lab), Path("/dev/shm"), Path("/tmp")]
-        split = [p for top in places for p in top.rglob("test.npy") if os.access(p, os.R_OK)]
-        print("SPLIT", [str(p) for p in split], flush=True)
+        walks = [walk for top in (outside(lab), "/dev/shm") for walk in os.walk(top)]
+        print("SPLIT", [at for at, _, names in walks if "test.npy" in names], flush=True)
         parent, chain = os.getpid(), []
         while parent > 1 and len(chain) < 4:
             parent = int(Path(f"/proc/{parent}/stat").read_text().rpartition(")")[2].split()[1])

@@ -47,6 +47,8 @@ KINDS = (
     "clock jump",
     "memory limit",
 )
+TARGETS = {"worker alone": "log.txt", "scorer alone": "score.txt", "memory limit": "log.txt"}
+"""Kind of disturbance that needs a process -> the log of that process."""
 FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
 CGROUPS = Path("/sys/fs/cgroup/memory")
 DISK = "400m"
@@ -147,6 +149,7 @@ class Chain:
 
     def __init__(self, folder: Path, rng: random.Random, result: Figures, start_s: float) -> None:
         self.folder, self.rng, self.result, self.start_s = folder, rng, result, start_s
+        self.kills = Counter[str]()
 
     def disturb(self, kind: str) -> bool:
         """Type the command and disturb it at a random moment; return whether it was still running then."""
@@ -156,9 +159,9 @@ class Chain:
         command = Command(self.folder, jumps if kind == "clock jump" else None)
         disturbed = self._moment(command, kind) and self._act(command, kind, jumps)
         if disturbed:
-            self.result.kills[kind] += 1
+            self.kills[kind] += 1
         elif command.running:  # the process that was meant has just ended
-            self.result.kills["SIGKILL of the group"] += 1
+            self.kills["SIGKILL of the group"] += 1
             self._kill_all(command)
         self._end(command, f"{kind}, command {self.result.commands}")
         return disturbed
@@ -174,8 +177,8 @@ class Chain:
 
     def _moment(self, command: Command, kind: str) -> bool:
         """Wait for the moment of a disturbance; return False if the command ended before."""
-        if kind == "scorer alone":
-            command.wait_for(300, "score.txt")
+        if kind in TARGETS:
+            command.wait_for(300, TARGETS[kind])
             command.pause(self.rng.uniform(0, 0.1 * self.start_s))
             return command.running
         if self.rng.random() < 0.5:
@@ -221,7 +224,7 @@ class Chain:
         """Let the command work on for some seconds, then end it: a chain that ends has no more kills."""
         command.pause(self.rng.uniform(0, 0.5 * self.start_s))
         if command.running:
-            self.result.kills["SIGKILL of the group"] += 1
+            self.kills["SIGKILL of the group"] += 1
             self._kill_all(command)
 
     def _kill_all(self, command: Command) -> None:
@@ -238,7 +241,10 @@ class Chain:
             command.process.wait()
         said = command.log.read_text(errors="replace")
         lasted = time.monotonic() - command.began
-        print(f"{what}: exit code {command.process.returncode} after {lasted:.1f} s", flush=True)
+        code = command.process.returncode
+        print(f"{what}: exit code {code} after {lasted:.1f} s", flush=True)
+        if code not in (0, 1, 130, -signal.SIGKILL, -signal.SIGTERM):
+            print(said[-600:], flush=True)
         if "Traceback (most recent call last)" in said:
             self.result.tracebacks.append(f"{what}: {said[-2000:]}")
         deadline = time.monotonic() + 20
@@ -326,22 +332,26 @@ def _records(folder: Path) -> dict[str, str]:
     return {r["spec"]["method"]: f"{r['status']} {r['digest']}" for r in records if r["status"] != "failed"}
 
 
-def undisturbed(home: Path) -> tuple[dict[str, str], float]:
-    """Return method -> digest of an undisturbed chain, and the seconds until its first run began."""
-    folder = home / "undisturbed"
-    folder.mkdir()
-    began = time.monotonic()
-    command = Command(folder)
-    command.wait_for(END_S, "log.txt")
-    start_s = time.monotonic() - began
-    code, records = command.process.wait(), _records(folder)
-    if code or len(records) != 3:
-        raise SystemExit(f"the undisturbed chain failed: {command.log.read_text()[-3000:]}")
-    return records, start_s
+def undisturbed(folder: Path) -> tuple[dict[str, str], float]:
+    """Return method -> digest of an undisturbed chain, and the seconds until its first run began.
+
+    A chain that is there already, of the same code, is taken as it is.
+    """
+    seconds = folder / "seconds.txt"
+    if not seconds.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        command = Command(folder)
+        command.wait_for(END_S, "log.txt")
+        start_s = time.monotonic() - command.began
+        if command.process.wait() or len(_records(folder)) != 3:
+            raise SystemExit(f"the undisturbed chain failed: {command.log.read_text()[-3000:]}")
+        seconds.write_text(f"{start_s}")
+    return _records(folder), float(seconds.read_text())
 
 
 def campaign(
     home: Path,
+    reference: Path,
     kills: int,
     a_chain: int,
     seconds: float,
@@ -353,6 +363,7 @@ def campaign(
 
     Args:
         home: empty folder to work in.
+        reference: folder of the undisturbed chain.
         kills: number of disturbances.
         a_chain: most disturbances of one chain.
         seconds: no chain begins after them.
@@ -361,12 +372,12 @@ def campaign(
         note: called after each chain.
     """
     began, rng = time.monotonic(), random.Random(seed)
-    expected, start_s = undisturbed(home)
+    expected, start_s = undisturbed(reference)
     bag: list[str] = []
     while result.kills.total() < kills and time.monotonic() - began < seconds:
         folder = home / f"chain-{result.chains}"
         with _disk(folder) as own_disk:
-            shutil.copytree(home / "undisturbed/results/cache", folder / "results/cache")
+            shutil.copytree(reference / "results/cache", folder / "results/cache")
             result.means = {
                 "full disk": f"tmpfs of {DISK}" if own_disk else "not to be had: no right to mount",
                 "clock jump": "libfaketime" if FAKETIME.exists() else "not to be had: no libfaketime",
@@ -379,15 +390,14 @@ def campaign(
                         kind for kind in KINDS if not result.means.get(kind, "").startswith("not to be had")
                     ]
                     rng.shuffle(bag)
-                if result.kills.total() >= kills or time.monotonic() - began > seconds:
+                if (result.kills + chain.kills).total() >= kills or time.monotonic() - began > seconds:
                     break
                 if chain.disturb(bag[-1]):
                     bag.pop()
                 elif len(_records(folder)) == 3:
                     break  # nothing is left to disturb; the kind is the next chain's first
-                if result.kills.total() % 5 == 0:
-                    note(result)
             code = chain.finish()
+            result.kills += chain.kills  # of chains that were followed to their end alone
             records = _records(folder)
             for method, digest in expected.items():
                 result.records += 1
@@ -406,6 +416,9 @@ def main() -> int:
     options.add_argument("--seconds", type=float, default=36000, help="begin no disturbance after them")
     options.add_argument("--seed", type=int, default=1, help="of kinds and moments (default: 1)")
     options.add_argument("--out", type=Path, help="JSON file for the figures")
+    options.add_argument(
+        "--reference", type=Path, help="keep the undisturbed chain here for further campaigns"
+    )
     options.add_argument("--more", action="store_true", help="add to the figures that --out has")
     chosen = options.parse_args()
 
@@ -422,7 +435,10 @@ def main() -> int:
     result.seeds.append(chosen.seed)
     with tempfile.TemporaryDirectory(prefix="supernet-bench-crash-") as name:
         home = Path(name).resolve()
-        campaign(home, chosen.kills, chosen.a_chain, chosen.seconds, chosen.seed, result, note)
+        reference = chosen.reference or home / "undisturbed"
+        campaign(
+            home, reference.resolve(), chosen.kills, chosen.a_chain, chosen.seconds, chosen.seed, result, note
+        )
     return int(result.faults > 0)
 
 

@@ -67,16 +67,26 @@ class Sandbox:
         self.home, self.input, self.out = home, home / "in", home / "out"
         self.violation = ""
         self.armed = False
+        self._written: dict[str, bytes] = {}
 
     def fill(self, files: Files) -> None:
-        """Put an input's files into the empty folder ``in``."""
+        """Put an input's files into the folder ``in``, and empty the folder ``out``."""
         for folder in (self.input, self.out):
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir()
+            folder.mkdir(exist_ok=True)
+        for name in self._written.keys() - files.keys():
+            (self.input / name).unlink(missing_ok=True)
         for name, data in files.items():
-            path = self.input / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
+            if self._written.get(name) != data:
+                path = self.input / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)
+        for path in self.input.iterdir():  # folders of another example
+            if path.is_dir() and not any(name.startswith(f"{path.name}/") for name in files):
+                shutil.rmtree(path)
+        self._written = dict(files)
+        if any(self.out.iterdir()):
+            shutil.rmtree(self.out)
+            self.out.mkdir()
 
     def watch(self) -> None:
         """Note every event that no reader may raise."""
@@ -105,7 +115,8 @@ class Sandbox:
             return True
         name = os.path.realpath(os.fsdecode(path))  # type: ignore[arg-type]
         # An archive's lock and its folders lie in `out`; memory and null devices are no files.
-        return name.startswith((str(self.out), str(self.home / "tmp"), "/dev/", "/proc/"))
+        device = name.startswith(("/dev/", "/proc/")) and not name.startswith("/dev/shm/")
+        return device or name.startswith((f"{self.out}", f"{self.home / 'tmp'}"))
 
 
 def place_of(error: BaseException) -> str:
@@ -190,7 +201,8 @@ def _peak_mib() -> float:
 def forked(kind: Kind, examples: Sequence[Files], seed: int, numbers: range, total: Result) -> int:
     """Read a batch in a forked process, add its result, and return the number with which to go on."""
     shared = mmap.mmap(-1, 8)
-    with tempfile.TemporaryDirectory(prefix="supernet-bench-fuzz-") as top:
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="supernet-bench-fuzz-", dir=memory) as top:
         answer = Path(top).with_name(Path(top).name + ".json")
         pid = os.fork()
         if pid == 0:

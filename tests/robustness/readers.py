@@ -564,26 +564,26 @@ PYTHON_WORDS = (
 )
 
 KINDS = (
-    Kind("records", 3, _record_examples, _json(_sealed_record), _read_record),
-    Kind("verdicts", 6, _attachment_examples("verified"), _json(_with_seal), _read_verdict),
-    Kind("runtime latencies", 6, _attachment_examples("runtimes"), _json(_with_seal), _read_latency),
+    Kind("records", 1, _record_examples, _json(_sealed_record), _read_record),
+    Kind("verdicts", 3, _attachment_examples("verified"), _json(_with_seal), _read_verdict),
+    Kind("runtime latencies", 3, _attachment_examples("runtimes"), _json(_with_seal), _read_latency),
     Kind(
-        "specs", 8, lambda _: [{"study.yml": STUDY}, {"engine.yml": ENGINE}], _text(*YAML_WORDS), _read_study
+        "specs", 2, lambda _: [{"study.yml": STUDY}, {"engine.yml": ENGINE}], _text(*YAML_WORDS), _read_study
     ),
-    Kind("profiles", 14, _profile_examples, _text(*TOML_WORDS), _read_profile),
-    Kind("tiers", 13, _tier_examples, _text(*TOML_WORDS), _read_tier),
+    Kind("profiles", 20, _profile_examples, _text(*TOML_WORDS), _read_profile),
+    Kind("tiers", 20, _tier_examples, _text(*TOML_WORDS), _read_tier),
     Kind(
         "methods",
-        12,
+        13,
         lambda _: [{"mine.py": METHOD}, {"mine2.py": METHOD}],
         _text(*PYTHON_WORDS),
         _read_method,
     ),
-    Kind("checkpoints", 5, _checkpoint_examples, _mutate_checkpoint, _read_checkpoint, (ValueError,)),
-    Kind("data-bins", 11, _data_bin_examples, _any_bytes, _read_data_bin, (ValueError,)),
-    Kind("tokenizers", 10, _tokenizer_examples, _mutate_tokenizer, _read_tokenizer, (ValueError,)),
-    Kind("archives", 2, _archive_examples, _mutate_archive, _read_archive),
+    Kind("checkpoints", 2, _checkpoint_examples, _mutate_checkpoint, _read_checkpoint, (ValueError,)),
+    Kind("data-bins", 14, _data_bin_examples, _any_bytes, _read_data_bin, (ValueError,)),
+    Kind("tokenizers", 12, _tokenizer_examples, _mutate_tokenizer, _read_tokenizer, (ValueError,)),
+    Kind("archives", 1, _archive_examples, _mutate_archive, _read_archive),
     Kind("sentencepiece models", 4, _subword_examples, _any_bytes, _read_subwords, (ValueError,)),
-    Kind("data files", 6, _data_examples, _any_bytes, _read_data),
+    Kind("data files", 5, _data_examples, _any_bytes, _read_data),
 )
 """All kinds, in the order of the issue that asked for them."""

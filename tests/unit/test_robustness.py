@@ -15,8 +15,11 @@ from typing import Any
 import pytest
 
 from benchmarks.api import UsageError
+from tests import ROOT
 from tests.robustness import figures, fuzz, mutations
 from tests.robustness.readers import KINDS, Kind
+
+MEASURED = ROOT / "results/robustness.json"
 
 
 def kind(read: Callable[[Path, Path], object]) -> Kind:
@@ -59,13 +62,14 @@ def stumble(folder: Path, out: Path) -> None:
         (start_program, "os.system"),
         (execute, "executed .*a.txt"),
         (hang, "hangs above"),
-        (grow, "memory above 512 MiB"),
+        (grow, "memory above 64 MiB"),
         (crash, "killed by SIGKILL"),
         (stumble, "KeyError at tests/unit/test_robustness.py"),
     ],
 )
 def test_what_no_reader_may_do_is_noticed(read, noticed, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(fuzz, "LIMIT_S", 0.2)
+    monkeypatch.setattr(fuzz, "LIMIT_S", 1.0)
+    monkeypatch.setattr(fuzz, "LIMIT_MIB", 64)
 
     def second(folder: Path, out: Path, calls: list[int] = []) -> None:  # noqa: B006
         calls.append(1)
@@ -105,3 +109,17 @@ def test_figures_stand_beside_one_another(tmp_path: Path):
     figures.store(tmp_path / "r.json", "fuzz", {"inputs": 1})
     figures.store(tmp_path / "r.json", "crash", {"kills": {}})
     assert set(json.loads((tmp_path / "r.json").read_text())) == {"fuzz", "crash"}
+
+
+def test_published_figures_have_no_fault_and_are_those_of_the_docs():
+    measured = json.loads(MEASURED.read_text())
+    crash, fuzzed = measured["crash"], measured["fuzz"]
+    assert not any(crash[name] for name in ("differing", "tracebacks", "survivors", "hanging"))
+    assert crash["total_kills"] == sum(crash["kills"].values())
+    assert fuzzed["inputs"] == sum(part["inputs"] for part in fuzzed["kinds"].values())
+    assert {name for name, part in fuzzed["kinds"].items() if part["faults"]} == set()
+    text = (ROOT / "docs/integrity.md").read_text()
+    assert f"{crash['total_kills']} disturbances" in text and f"{crash['records']} final records" in text
+    assert f"{fuzzed['inputs']:,} mutated files" in text
+    for name, part in fuzzed["kinds"].items():
+        assert f"| {name} | {part['inputs']:,} |" in text, name
