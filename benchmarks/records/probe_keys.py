@@ -30,7 +30,7 @@ def shortened(timings: Timings | None) -> tuple[list[list[float]], list[Probe]] 
 
 def stored(probes: Iterable[Probe]) -> list[Probe]:
     """Return probes as a record stores them; none if they are too many, and a second run takes its own."""
-    kept = [(n, stored_key(str(key)), value) for n, key, value in probes]
+    kept: list[Probe] = [(n, stored_key(str(key)), value) for n, key, value in probes]
     return kept if len(kept) <= MOST else []
 
 

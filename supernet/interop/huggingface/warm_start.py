@@ -198,7 +198,7 @@ def head_channels(folder: Path) -> int:
     config = configuration(folder)
     try:
         return int(config["hidden_size"]) // int(config["num_attention_heads"])
-    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+    except (KeyError, TypeError, ValueError, OverflowError, ZeroDivisionError):
         raise UnreadableModelError(f"{folder}: its config.json does not say how wide its heads are") from None
 
 
@@ -347,7 +347,10 @@ def vocabulary(folder: Path) -> dict[str, int]:
         if (path := folder / "tokenizer.json").is_file():
             tokenizer = json.loads(path.read_text(encoding="utf-8"))
             added = {token["content"]: token["id"] for token in tokenizer.get("added_tokens", ())}
-            return {**tokenizer["model"]["vocab"], **added}
+            ids = {**tokenizer["model"]["vocab"], **added}
+            if not all(type(id) is int for id in ids.values()):
+                raise ValueError("an id is no whole number")
+            return ids
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UnreadableModelError(f"{path}: not a vocabulary ({error})") from None
     return {}
