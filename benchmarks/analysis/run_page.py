@@ -6,10 +6,11 @@ Computed while records are read, by many processes: imports neither pandas nor m
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.analysis.attachment_columns import Attached, verdict_texts
+from benchmarks.analysis.progress import search_steps
 from benchmarks.records import runtime_latencies, selection, store
 from benchmarks.records.attachments import date
 from benchmarks.records.canonical import canonical
@@ -18,6 +19,8 @@ from benchmarks.records.runtime_latencies import StoredLatency
 from benchmarks.records.text import sanitize
 from benchmarks.runs import repeat
 
+TRACED = 60
+"""Points of a line that are shown."""
 LONGEST_TEXT = 2000
 """Characters of a text that are shown."""
 
@@ -31,6 +34,10 @@ class RunPage:
 
     fields: Mapping[str, object]
     """Fields of the run itself."""
+    method: str
+    """Its method's name."""
+    code: Mapping[str, object]
+    """Its provenance."""
     origin: bytes
     """Canonical JSON of its provenance without command and times; many runs share one."""
 
@@ -57,6 +64,7 @@ def run_page(record: Record, attached: Attached, records_root: str) -> RunPage:
         "path": path, "digest": record["digest"], "seal": record["seal"], "spec": spec,
         "totals": record["ledger"]["totals"], "cpu": record["ledger"].get("cpu_seconds"),
         "energy": record["energy"], "candidates": headline,
+        "trace": trace_of(record), "isolation": _isolation(record),
         "started": provenance.get("started"), "ended": provenance.get("ended"),
         "command": shlex.join(str(word) for word in provenance.get("command") or ()),
         "again": repeat.repeat_command(record),
@@ -64,7 +72,36 @@ def run_page(record: Record, attached: Attached, records_root: str) -> RunPage:
         "verdicts": [verdict_texts(stored, fingerprint) for stored in attached.verdicts],
         "elsewhere": [_latency_texts(stored, spec["profile"]) for stored in attached.latencies],
     }  # fmt: skip
-    return RunPage(fields, canonical(origin))
+    return RunPage(fields, spec["method"], provenance, canonical(origin))
+
+
+def _isolation(record: Record) -> str:
+    """Return how the method was confined, in words."""
+    oversight = record.get("oversight")
+    if oversight is None:
+        return "not recorded: an older run, read as not isolated"
+    return sanitize(oversight["isolation"], 200)
+
+
+def trace_of(record: Record) -> dict[str, object]:
+    """Return the course of a run: loss by evaluations, tokens by seconds with the phase, amounts by phase."""
+    log = search_steps(record)
+    timeline = [
+        [point["at"], point["tokens"], sanitize(point["phase"], 32)] for point in record["ledger"]["timeline"]
+    ]
+    spent: dict[str, dict[str, float]] = {}
+    for entry in record["ledger"]["entries"]:
+        phases = spent.setdefault(sanitize(entry["kind"], 32), {})
+        name = sanitize(entry["phase"], 32)
+        phases[name] = phases.get(name, 0.0) + entry["amount"]
+    return {"log": thinned([list(step) for step in log]), "timeline": thinned(timeline), "spent": spent}
+
+
+def thinned(points: Sequence[list[object]], most: int = TRACED) -> list[list[object]]:
+    """Return at most ``most`` points, the first and the last among them."""
+    if len(points) <= most:
+        return list(points)
+    return [points[round(i * (len(points) - 1) / (most - 1))] for i in range(most)]
 
 
 def _latency_texts(stored: StoredLatency, profile: str) -> dict[str, object]:

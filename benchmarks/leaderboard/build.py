@@ -53,14 +53,17 @@ def _contents(root: Path, site_dir: Path) -> dict[str, bytes]:
     """Return every committed generated file, by its path under the results folder; the site is written."""
     from benchmarks.analysis.attachment_columns import find_attached
     from benchmarks.claims import judge
-    from benchmarks.leaderboard import claims_page, tables
-    from benchmarks.leaderboard.site import pages
+    from benchmarks.leaderboard import claims_page, people, tables
+    from benchmarks.leaderboard.site import links, pages
     from benchmarks.records import selection
     from benchmarks.report import data_formats
 
     paths = store.paths(root / "records")
     brief = len(paths) > DETAILED
-    source = tables.BoardSource(root, site_dir, brief, find_attached(root, paths))
+    repository = links.repository(root.resolve())
+    source = tables.BoardSource(
+        root, site_dir, brief, find_attached(root, paths), people.load(root), repository
+    )
     boards: list[tables.Board] = []
     concerned: list[RunSummary] = []
     from benchmarks.leaderboard.record_index import RecordIndex
@@ -75,7 +78,7 @@ def _contents(root: Path, site_dir: Path) -> dict[str, bytes]:
     boards.sort(key=lambda board: board.order)
     studies = study_files.load_all(root)
     judged = judge.judge_runs(concerned, studies=studies)
-    pages.write_pages(site_dir, [board.site for board in boards], len(paths), judged)
+    pages.write_pages(site_dir, [board.site for board in boards], len(paths), judged, repository)
     files = {name: data for board in boards for name, data in board.files.items()}
     files |= {f"{study_files.FOLDER}/{study.name}.md": study.page.encode() for study in studies.values()}
     index = {

@@ -71,11 +71,11 @@ def write_site(
     return folder / "index.html"
 
 
-def _write_table(folder: Path, part: Comparison) -> pages.TableEntry:
+def _write_table(folder: Path, part: Comparison) -> pages.SiteTable:
     identity = identity_of(part.runs)
     pictures = {
         name: (part.images[f"{name}.svg"], figure_texts.alternative(name, part.table))
-        for name in ("performance", "hypervolume", "search", "budget")
+        for name in pages.PICTURES
         if f"{name}.svg" in part.images
     }
     slug = "-".join(part.table.shared[k] for k in ("task", "tier", "profile"))

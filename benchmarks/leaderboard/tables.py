@@ -18,6 +18,7 @@ from benchmarks.analysis.run_page import run_page
 from benchmarks.api import InvalidRecordError
 from benchmarks.comparability import grouping, run_summary
 from benchmarks.comparability.run_summary import RunSummary
+from benchmarks.leaderboard.people import People
 from benchmarks.leaderboard.site.run_files import RUNS_A_FILE, RunFile
 from benchmarks.records import checked, store
 from benchmarks.records.canonical import canonical
@@ -25,7 +26,7 @@ from benchmarks.records.record import Record
 
 if TYPE_CHECKING:
     from benchmarks.analysis.table import Table
-    from benchmarks.leaderboard.site.pages import TableEntry
+    from benchmarks.leaderboard.site.pages import SiteTable
 
 PUBLISHED_RECORDS = "results/records"
 """Folder of the records in the commands that the site shows."""
@@ -41,6 +42,9 @@ class BoardSource:
     """True if it is too large for plots and details; records are then not kept."""
     files: AttachedFiles = field(default_factory=AttachedFiles)
     """Files that lie beside records."""
+    people: People = field(default_factory=People)
+    repository: str = ""
+    """Web address of the repository; empty if it has none."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ class Board:
     markdown: str
     entry: dict[str, object]
     """Its part of ``leaderboard.json``."""
-    site: TableEntry
+    site: SiteTable
     files: dict[str, bytes] = field(default_factory=dict)
     """Its plots, by path."""
 
@@ -95,7 +99,7 @@ def read_records(source: BoardSource, first: int, paths: Sequence[Path]) -> Reco
     batch = RecordBatch([], {})
     with without_garbage_collection():
         for start in range(0, len(paths), RUNS_A_FILE):
-            file = RunFile(source.site, first + start)
+            file = RunFile(source.site, first + start, source.people, source.repository)
             for place, path in enumerate(paths[start : start + RUNS_A_FILE], first + start):
                 record = _load(source, path)
                 attached = read_attached(record, source.files)
@@ -191,19 +195,25 @@ def _board(source: BoardSource, group: _TableGroup, attached: Mapping[str, Attac
     else:
         from benchmarks.report.plots import gallery
 
-        files = {f"plots/{slug}-{file}": data for file, data in gallery.images(table).items()}
-        drawn = [f"![{_alternative(f)}]({f})\n" for f in sorted(files) if f.endswith(".svg")]
+        # Committed is the one picture that the page shows; the rest are drawn for the site alone.
+        images = gallery.images(table, ("png",), ("pareto",))
+        files = {f"plots/{slug}-{file}": data for file, data in images.items() if file.endswith(".png")}
+        drawn = [f"![Quality against {table.axis.name}: {title}]({file})\n" for file in files]
         text = "\n".join([markdown(table, title, level=2), *drawn])
         entry["records"] = [_record_entry(record) for record in run_summary.records_of(group.runs)]
-        if picture := files.get(f"plots/{slug}-performance.svg"):
-            pictures["performance"] = picture, figure_texts.alternative("performance", table)
+        on_site = gallery.images(table, ("svg",), pages.PICTURES)
+        pictures = {
+            name: (on_site[f"{name}.svg"], figure_texts.alternative(name, table))
+            for name in pages.PICTURES
+            if f"{name}.svg" in on_site
+        }
     if group.difference:
         text += (
             "\nNot compared with the other table of this task, tier and profile:"
             f" {escape_markdown(group.difference)}.\n"
         )
     shown = pages.write_table(
-        source.site, table, identity_of(group.runs), title, slug, pictures, source.brief
+        source.site, table, identity_of(group.runs), title, slug, pictures, source.brief, source.people
     )
     return Board(tuple(group.runs[0].facts.values()), title, text, entry, shown, files)
 
@@ -233,10 +243,6 @@ def _brief(table: Table, title: str, records: int) -> str:
     ]
     head = f"## {title}\n\n{records} records, {len(table.rows)} rows; best at each limit:\n"
     return "\n".join([head, *(f"- {escape_markdown(line)}" for line in lines), ""])
-
-
-def _alternative(file: str) -> str:
-    return file.removeprefix("plots/").removesuffix(".svg")
 
 
 def _record_entry(record: Record) -> dict[str, str]:

@@ -8,7 +8,8 @@ from pathlib import Path
 import orjson
 
 from benchmarks.analysis.run_page import RunPage
-from benchmarks.leaderboard.site import data_files
+from benchmarks.leaderboard.people import People
+from benchmarks.leaderboard.site import data_files, links
 
 RUNS_A_FILE = 100
 
@@ -19,9 +20,12 @@ class RunFile:
     Args:
         folder: of the site.
         first: number of its first run among all records of the leaderboard.
+        people: behind the runs; default nobody.
+        repository: web address of the board's own; empty if it has none.
     """
 
-    def __init__(self, folder: Path, first: int) -> None:
+    def __init__(self, folder: Path, first: int, people: People | None = None, repository: str = "") -> None:
+        self._people, self._repository = people or People(), repository
         self._name = f"runs-{first // RUNS_A_FILE}"
         self._path = folder / "data" / f"{self._name}.js"
         self._runs: list[orjson.Fragment] = []
@@ -30,7 +34,11 @@ class RunFile:
     def add(self, page: RunPage) -> None:
         """Append the next run."""
         place = self._origins.setdefault(page.origin, len(self._origins))
-        self._runs.append(data_files.exact({**page.fields, "made": place}))
+        addresses = links.of_run(self._repository, str(page.fields["path"]), page.method, page.code)
+        run_by = self._people.who_ran(str(page.fields["id"]))
+        self._runs.append(
+            data_files.exact({**page.fields, "made": place, "links": addresses, "run_by": run_by})
+        )
 
     def write(self) -> None:
         """Write the file."""

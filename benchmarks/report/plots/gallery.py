@@ -20,12 +20,14 @@ DRAWINGS: Mapping[str, Callable[[Table], Figure | None]] = {
 """File name without ending -> function that draws the figure; it returns None if there is nothing to draw."""
 
 
-def images(table: Table, kinds: Sequence[str] = style.FORMATS) -> dict[str, bytes]:
-    """Return ``pareto.svg``... -> image of every figure for which the table has data."""
+def images(
+    table: Table, kinds: Sequence[str] = style.FORMATS, names: Sequence[str] = tuple(DRAWINGS)
+) -> dict[str, bytes]:
+    """Return ``pareto.svg``... -> image of every figure of ``names`` for which the table has data."""
     drawn: dict[str, bytes] = {}
     with mpl.rc_context(style.RC_PARAMS):
-        for name, draw in DRAWINGS.items():
-            figure = draw(table)
+        for name in names:
+            figure = DRAWINGS[name](table)
             if figure is not None:
                 drawn |= {f"{name}.{kind}": style.image_bytes(figure, kind) for kind in kinds}
     return drawn

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from matplotlib.figure import Figure
 
 from benchmarks.analysis.table import Table
+from benchmarks.report.method_styles import MethodStyle, method_styles
 from benchmarks.report.plots import style
 from benchmarks.report.plots.header import comparison_figure, recipes
 from benchmarks.report.plots.steps import draw_steps
-from benchmarks.report.plots.style import GREY, INK, MethodStyle
+from benchmarks.report.plots.style import GREY, INK
 from benchmarks.stats import intervals, quantities
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def draw(table: Table) -> Figure | None:
     axis = table.axis
     if axis.reference is None:
         return None
-    progress, styles = table.volume_progress, style.method_styles(table.volumes["method"])
+    progress, styles = table.volume_progress, method_styles(table.volumes["method"])
     timed = axis.figure == "ratio"
     across = "latency as a ratio to the reference network" if timed else "parameters in millions"
     notes = [
@@ -80,7 +81,7 @@ def _draw_final(axes: Axes, table: Table, styles: Mapping[str, MethodStyle]) -> 
         if len(values) > 1:
             below = [y - 0.24] * len(values)
             axes.plot(values, below, linestyle="none", marker=".", color=GREY, markersize=5)
-        axes.plot([interval.mean], [y], look.marker, mfc=look.face, color=look.colour, markersize=9)
+        axes.plot([interval.mean], [y], color=look.colour, markersize=9, **look.mark)
         axes.text(1.02, y, f"{interval.mean:.4g}", va="center", fontsize=8, color=INK,
                   transform=axes.get_yaxis_transform())  # fmt: skip
     names = [style.shorten_name(str(m)) for m in means.index]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from matplotlib.figure import Figure
 
 from benchmarks.analysis.table import Table
+from benchmarks.report.method_styles import method_styles
 from benchmarks.report.plots import style
 from benchmarks.report.plots.header import comparison_figure, recipes
 from benchmarks.report.plots.style import GREY, INK, PALE
@@ -79,7 +80,7 @@ def _notes(table: Table, shown: pd.DataFrame) -> list[str]:
 
 def _draw_points(axes: Axes, shown: pd.DataFrame, timed: pd.DataFrame | None) -> None:
     """Draw each method's rows with bars; ``timed``: the networks behind them, None if sizes are shown."""
-    styles = style.method_styles(shown["method"])
+    styles = method_styles(shown["method"])
     for method, look in styles.items():
         part = shown[shown["method"] == method].sort_values("at")
         errors = [
@@ -92,7 +93,7 @@ def _draw_points(axes: Axes, shown: pd.DataFrame, timed: pd.DataFrame | None) ->
         axes.errorbar(
             part["at"], part["quality"],
             xerr=list(zip(*errors, strict=True)), yerr=[below.clip(lower=0), above.clip(lower=0)],
-            color=look.colour, marker=look.marker, mfc=look.face, markersize=8, markeredgewidth=1.5,
+            color=look.colour, **look.mark, markersize=8, markeredgewidth=1.5,
             linestyle=look.line, linewidth=1.2, elinewidth=1.0, capsize=3, zorder=3,
             label=style.shorten_name(method),
         )  # fmt: skip

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from benchmarks.analysis import performance_profiles as profiles
 from benchmarks.analysis.performance_profiles import TARGET
 from benchmarks.analysis.table import Table
+from benchmarks.report.method_styles import MethodStyle, method_styles
 from benchmarks.report.plots import style
 from benchmarks.report.plots.header import comparison_figure
-from benchmarks.report.plots.style import MethodStyle
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +26,7 @@ def draw(table: Table) -> Figure | None:
     shown = profiles.panels(table)
     if not shown:
         return None
-    metric, styles = table.metric_name, style.method_styles(profiles.common_seeds(table)[0])
+    metric, styles = table.metric_name, method_styles(profiles.common_seeds(table)[0])
     explanations = {
         "hypervolume": "Hypervolume: a workload is a seed; the factor is the largest hypervolume of any"
         " method on that seed over the method's own.",
@@ -75,7 +75,7 @@ def _draw_panel(
         heights = [100 * profiles.share(mine, at) for at in steps]
         wide = 1.2 + 4.0 * (1 - i / len(styles))  # so that lines that lie upon one another are all seen
         axes.plot(steps, heights, drawstyle="steps-post", color=look.colour,
-                  linestyle=look.line, linewidth=wide, marker=look.marker, markerfacecolor=look.face,
+                  linestyle=look.line, linewidth=wide, **look.mark,
                   markersize=4 + wide, markevery=list(range(len(steps) - 1)), clip_on=False,
                   label=style.shorten_name(method), zorder=3 + i / 100)  # fmt: skip
     axes.set_xlim(1 - 0.01 * (end - 1), end)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from benchmarks.analysis.table import Table
+from benchmarks.report.method_styles import method_styles
 from benchmarks.report.plots import style
 from benchmarks.report.plots.header import comparison_figure
 from benchmarks.report.plots.steps import draw_steps
@@ -22,7 +23,7 @@ def draw(table: Table) -> Figure | None:
     reading = "Best validation loss found so far, against the evaluations paid for. Lower is better."
     headed = comparison_figure(table, "How the search went", reading, notes, wide=10, high=3.6, above=0.1)
     axes = headed.axes(0.08, 0.69)
-    styles = style.method_styles(table.volumes["method"])
+    styles = method_styles(table.volumes["method"])
     draw_steps(axes, progress.steps, max(progress.most_spent, progress.allowed or 0), styles)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from benchmarks.analysis.progress import Steps
-from benchmarks.report.plots.style import MethodStyle, shorten_name
+from benchmarks.report.method_styles import MethodStyle
+from benchmarks.report.plots.style import shorten_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,7 +31,7 @@ def draw_steps(
         mean = [sum(v) / len(v) for v in values]
         marked = [i for i in range(len(grid)) if i and mean[i] != mean[i - 1]][:12]
         axes.plot(grid, mean, drawstyle="steps-post", color=look.colour, linestyle=look.line, linewidth=1.6,
-                  marker=look.marker, markerfacecolor=look.face, markersize=6, markevery=marked,
+                  **look.mark, markersize=6, markevery=marked,
                   label=shorten_name(method))  # fmt: skip
         if len(runs) > 1:
             axes.fill_between(grid, [min(v) for v in values], [max(v) for v in values], step="post",

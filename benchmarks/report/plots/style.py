@@ -42,43 +42,6 @@ RC_PARAMS: dict[Any, Any] = {
 DPI = 150
 FORMATS = ("png", "svg")
 
-# Okabe and Ito's colours without the yellow, which vanishes on white.
-_COLOURS = ("#0072b2", "#56b4e9", "#d55e00", "#e69f00", "#555555", "#009e73", "#cc79a7", "#000000")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
-Line = str | tuple[int, tuple[int, ...]]
-"""Line style of matplotlib: a name, or an offset and the lengths of dashes and gaps."""
-_LINES: tuple[Line, ...] = (
-    "-", "--", (0, (1, 1)), "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 3)), (0, (3, 3)),
-)  # fmt: skip
-_FIRST = ("hat", "hat-sandwich", "mos-neuron", "mos-layer", "random-search", "scratch")
-
-
-@dataclass(frozen=True)
-class MethodStyle:
-    """Colour, marker and line of one method in every figure."""
-
-    colour: str
-    marker: str
-    line: Line
-    face: str
-    """Fill of the marker."""
-
-
-def method_styles(methods: Iterable[str]) -> dict[str, MethodStyle]:
-    """Return a style for each method; the project's own methods always have the same one."""
-    names = set(methods)
-    ordered = [m for m in _FIRST if m in names] + sorted(names - set(_FIRST))
-    taken = [_FIRST.index(m) for m in ordered if m in _FIRST]
-    free = [i for i in range(len(names) + len(_FIRST)) if i not in taken]
-    styles = {}
-    for name in ordered:
-        i = _FIRST.index(name) if name in _FIRST else free.pop(0)
-        colour = _COLOURS[i % len(_COLOURS)]
-        face = "white" if i % 2 else colour
-        styles[name] = MethodStyle(colour, _MARKERS[i % len(_MARKERS)], _LINES[i % len(_LINES)], face)
-    return styles
-
-
 LONGEST_NAME = 26
 """Characters of a name that legends and axes show."""
 

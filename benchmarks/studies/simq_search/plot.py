@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure as Drawing
 
 from benchmarks.records.canonical import JsonObject
+from benchmarks.report.method_styles import method_styles
 from benchmarks.report.plots import style
 from benchmarks.studies.simq_search.plan import SearchPlan
 from benchmarks.studies.simq_search.score import CaseResult
@@ -40,7 +41,7 @@ def draw(results: Sequence[CaseResult], plan: SearchPlan) -> Drawing:
     )
     figure.text(0.012, 1 - 0.46 / tall, subtitle, fontsize=10, va="top", color=style.INK)
     shown = {id(j): {name: c for name, c in j.curves.items() if name in DRAWN} for j in results}
-    styles = style.method_styles(name for curves in shown.values() for name in curves)
+    styles = method_styles(name for curves in shown.values() for name in curves)
     lowest = min(float(c[:, plan.budgets[0] - 1].mean()) for some in shown.values() for c in some.values())
     labels: JsonObject = {}
     for result in results:
@@ -53,7 +54,7 @@ def draw(results: Sequence[CaseResult], plan: SearchPlan) -> Drawing:
             band = 100 * curves[:, at - 1]
             look = styles[name]
             (line,) = axes.plot(at, band.mean(axis=0), color=look.colour, linestyle=look.line, linewidth=1.6,
-                                marker=look.marker, mfc=look.face, markersize=5, markevery=0.2)  # fmt: skip
+                                markersize=5, markevery=0.2, **look.mark)  # fmt: skip
             labels.setdefault(name, line)
             axes.fill_between(
                 at, band.min(axis=0), band.max(axis=0), color=look.colour, alpha=0.1, linewidth=0

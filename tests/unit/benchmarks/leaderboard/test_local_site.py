@@ -33,7 +33,9 @@ def test_a_local_site_has_a_table_for_each_group_and_a_page_for_each_run(tmp_pat
     assert all(run["path"].startswith("store/records/") for run in written)
     for entry in index["tables"]:
         table = data(page.parent / "data" / f"{entry['id']}.js")
-        picture = table["pictures"]["budget"]
+        picture = data(page.parent / "data" / f"{entry['id']}-below.js")["pictures"]["budget"]
         assert (page.parent / picture["path"]).read_bytes() == SVG and len(picture["alternative"]) > 40
-        places = {place for row in table["rows"] for place in row["runs"]}
+        more = data(page.parent / "data" / f"{entry['id']}-more-0.js")["rows"]
+        assert table["core"]["n"] == len(more) == entry["rows"]
+        places = {place for row in more for place in row["runs"]}
         assert {records[place]["spec"]["tier"] for place in places} == {entry["tier"]}

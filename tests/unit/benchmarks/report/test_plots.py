@@ -105,7 +105,7 @@ def test_files_are_written_as_png_and_svg(tmp_path):
 
 def test_looks_differ_without_colour_and_do_not_depend_on_company():
     everyone = style.method_styles([*METHODS, "mine", "other"])
-    assert len({(look.marker, look.face == "white") for look in everyone.values()}) == len(everyone)
+    assert len({(look.marker, look.fill) for look in everyone.values()}) == len(everyone)
     assert len({str(look.line) for look in everyone.values()}) >= 6
     assert all(style.method_styles([name])[name] == everyone[name] for name in METHODS)
     for look in everyone.values():

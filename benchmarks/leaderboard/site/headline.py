@@ -1,0 +1,58 @@
+"""The headline: the table that the board opens on, and one sentence on what a table says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmarks.analysis import number_format
+from benchmarks.analysis.rows import ROW_SEEDS
+from benchmarks.analysis.table import Table
+from benchmarks.records.text import sanitize
+from benchmarks.stats import intervals
+
+
+def weight(table: Table) -> tuple[int, int, int]:
+    """Return how much a table says about methods; the board opens on the table with the largest weight.
+
+    First whether its rows rank methods at all, then its methods with enough seeds for a test, then those
+    with enough for a row.
+    """
+    seeds = [(row["method"], int(row["n"])) for row in table.each if row["compared"]]
+    tested = {method for method, n in seeds if n >= intervals.SIGNIFICANT_FROM}
+    full = {method for method, n in seeds if n >= ROW_SEEDS}
+    return int(not table.notices), len(tested), len(full)
+
+
+def sentence(table: Table) -> str:
+    """Return what a table says, in one sentence of plain text."""
+    rows = [row for row in table.each if row["compared"] and row["quality"] == row["quality"]]
+    if not rows:
+        return "No network of this table was scored yet."
+    best = max(rows, key=lambda row: float(row["quality"]))
+    figure = f"{table.metric_name} {number_format.interval(best)}"
+    at = "" if best["ratio"] != best["ratio"] else f" at {best['ratio']:.2f} times the reference's latency"
+    start = f"At equal budgets, {sanitize(best['method'], 60)} reaches the most: {figure}{at}"
+    if table.notices:
+        return f"{start}. These rows rank no methods: {table.notices[0][0].lower()}{table.notices[0][1:]}"
+    methods = {row["method"] for row in rows}
+    if max(int(row["n"]) for row in rows) < ROW_SEEDS:
+        return f"{start}. One or two seeds a row: this shows that the pipeline works and ranks no methods."
+    shown = [line for line in table.comparisons.to_dict("records") if line["what"] == "quality"]
+    apart = [line for line in shown if line["p_holm"] == line["p_holm"] and line["p_holm"] < intervals.ALPHA]
+    if not any(line["p_holm"] == line["p_holm"] for line in shown):
+        few = f"fewer than {intervals.SIGNIFICANT_FROM} paired seeds, so no difference is tested"
+        return f"{start}; {len(methods)} methods, {few}."
+    names = (
+        ", ".join(f"{sanitize(line['method'], 60)} ({line['difference']:+.1f})" for line in apart) or "none"
+    )
+    against = sanitize(table.baseline or "", 60)
+    return f"{start}; of {len(shown)} differences from {against} these are more than luck: {names}."
+
+
+def choose(weights: Sequence[tuple[tuple[int, int, int], int, str]]) -> str:
+    """Return the identity of the headline table; empty without tables.
+
+    Args:
+        weights: weight, number of runs and identity of each table.
+    """
+    return max(weights, default=((0, 0, 0), 0, ""))[2]

@@ -1,0 +1,98 @@
+"""Parts of the site: links without credentials, the headline, win rates, the plain page, the trace."""
+
+import pytest
+
+from benchmarks.analysis.run_page import thinned, trace_of
+from benchmarks.analysis.table import build_from_runs
+from benchmarks.comparability import run_summary
+from benchmarks.leaderboard.site import headline, links, plain, view_data
+from tests.fake_records import fake, study
+
+
+def table(records):
+    return build_from_runs([run_summary.summarize(r, keep=True, place=i) for i, r in enumerate(records)])
+
+
+@pytest.mark.parametrize(
+    "remote, address",
+    [
+        ("https://github.com/o/r.git", "https://github.com/o/r"),
+        ("https://user:secret@github.com/o/r", "https://github.com/o/r"),
+        ("git@github.com:o/r.git", "https://github.com/o/r"),
+        ("ssh://git@host.example:22/o/r.git", "https://host.example/o/r"),
+        ("/home/me/r", ""),
+        ("file:///home/me/r", ""),
+        ("https://localhost/o/r", ""),
+        ("https://github.com/../x", ""),
+        ('https://github.com/o/r"onclick', ""),
+    ],
+)
+def test_a_remote_becomes_an_address_without_credentials(remote, address):
+    assert links.web_address(remote) == address
+
+
+def test_links_of_a_run_lead_to_its_method_at_its_commit_and_nowhere_hostile():
+    commit, home = "a" * 40, "https://github.com/o/r"
+    known = links.of_run(home, "results/records/x/y.json", "hat", {"commit": commit})
+    assert known["method"] == ("baselines/hat.py", f"{home}/blob/{commit}/baselines/hat.py")
+    assert known["record"][1] == f"{home}/blob/HEAD/results/records/x/y.json"
+    theirs = {"path": "m.py", "repository": "https://t@github.com/a/b", "commit": commit}
+    shown = links.of_run("", "p", "mine", {"commit": commit, "method": theirs})
+    assert shown["method"][1] == f"https://github.com/a/b/blob/{commit}/m.py" and shown["code"][1] == ""
+    for hostile in ({"url": "javascript:alert(1)"}, {"path": "../../x"}, {"path": "x y<", "repository": "z"}):
+        assert links.of_run(home, "p", "mine", {"commit": "zz", "method": hostile})["method"][1] == ""
+
+
+def test_the_headline_is_the_table_that_says_most_not_the_first_or_the_largest():
+    full, smoke = table(study(("hat", "scratch"), 6)), table(study(seeds=2, tier="smoke"))
+    weights = [(headline.weight(smoke), 12, "smoke"), (headline.weight(full), 12, "full")]
+    assert headline.choose(weights) == "full" and headline.choose([]) == ""
+
+
+def test_a_sentence_says_what_a_table_shows_and_no_more():
+    assert "ranks no methods" in headline.sentence(table(study(seeds=1)))
+    assert "no difference is tested" in headline.sentence(table(study(seeds=3)))
+    tested = headline.sentence(table(study(("hat", "mos-neuron", "random-search"), 6)))
+    assert "mos-neuron reaches the most: BLEU" in tested and "differences from hat" in tested
+    assert headline.sentence(table([fake("hat", status="failed")])).startswith("No network")
+
+
+def test_win_rates_count_pairs_of_equal_seed_and_limit():
+    shown = table(study(("hat", "mos-neuron", "scratch"), 3))
+    rates = view_data.win_rates(shown)
+    names = rates["methods"]
+    assert sorted(names) == ["hat", "mos-neuron", "scratch"]
+    for i, ours in enumerate(names):
+        for j, theirs in enumerate(names):
+            rate, pairs = rates["rates"][i][j]
+            assert pairs == (0 if i == j else 9)
+            if i != j:
+                part = shown.compared.pivot_table(index=["seed", "limit"], columns="method", values="quality")
+                assert rate == round(100 * (part[ours] > part[theirs]).mean())
+                assert rate + rates["rates"][j][i][0] == 100
+
+
+def test_views_hold_mean_lowest_and_highest_and_costs_by_target():
+    data = view_data.view_data(table(study(("hat", "scratch"), 3)))
+    for series in data["any_time"]["series"]:
+        assert all(low <= mean <= high for _, mean, low, high in series["points"])
+    costs = {line["method"]: line for line in data["break_even"]}
+    assert costs["scratch"]["shared"] == 0 and costs["hat"]["shared"] == pytest.approx(0.8 * 0.999 * 2e6)
+    assert costs["hat"]["against"] == "scratch" and costs["hat"]["even"].startswith("from N = ")
+
+
+def test_the_plain_page_escapes_what_is_hostile():
+    evil = "<script>alert(1)</script>"
+    page = plain.page([(evil, plain.table(table(study(seeds=1)), evil, evil))], [])
+    assert "<script" not in page and "&lt;script&gt;" in page and "No claims" in page
+
+
+def test_a_trace_has_phases_that_add_up_and_few_points():
+    record = fake("hat")
+    trace = trace_of(record)
+    assert sum(trace["spent"]["tokens"].values()) == pytest.approx(record["ledger"]["totals"]["tokens"])
+    assert trace["log"][0][0] == 1 and trace["timeline"][-1][2] == "supernet"
+    points = [[i] for i in range(1000)]
+    assert (
+        thinned(points, 60)[0] == [0] and thinned(points, 60)[-1] == [999] and len(thinned(points, 60)) == 60
+    )
