@@ -30,6 +30,10 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--out", type=Path, metavar="DIR", help="folder for tables, plots and pages (default: the results)"
     )
+    command.add_argument(
+        "--format", choices=("png", "pdf"), default="png",
+        help="pdf: also figures one column wide and a LaTeX table, for a paper (default: png)",
+    )  # fmt: skip
     add_carbon(command)
     add_json(command)
 
@@ -53,7 +57,10 @@ def run(options: argparse.Namespace) -> int:
         )
     if options.out:
         folders = Folders(options.out, options.suite, options.tier)
-    write_reports(records, folders, as_json=options.json, baseline=options.baseline, emissions=emissions)
+    write_reports(
+        records, folders, as_json=options.json, baseline=options.baseline, emissions=emissions,
+        paper=options.format == "pdf",
+    )  # fmt: skip
     return 0
 
 
@@ -64,6 +71,7 @@ def write_reports(
     as_json: bool,
     baseline: str | None,
     emissions: CarbonDeclaration | None = None,
+    paper: bool = False,
 ) -> None:
     """Write one report for each group of comparable records, and a site of all; print tables and paths."""
     from benchmarks.analysis.table import build_from_runs
@@ -89,6 +97,8 @@ def write_reports(
         images = {name: written[name].read_bytes() for name in written if name.endswith(".svg")}
         comparisons.append(local_site.Comparison(group, table, images))
         paths = {name: os.path.relpath(path) for name, path in written.items()}
+        for_paper = files.write_paper(table, home / "paper") if paper else {}
+        paths |= {f"paper/{name}": os.path.relpath(path) for name, path in for_paper.items()}
         if as_json:
             paths["index.html"] = os.path.relpath(folders.site / "index.html")
             documents.append({"paths": paths, **data_formats.as_json(table)})
@@ -98,6 +108,8 @@ def write_reports(
         plots = "  ".join(paths[name] for name in PLOTS if name in paths)
         print(f"\n table   {paths['table.md']}  {paths['table.csv']}")
         print(f" plots   {plots}  (and .svg)" if plots else " plots   none: nothing to draw")
+        if for_paper:
+            print(" paper   " + "  ".join(map(os.path.relpath, for_paper.values())))
     page = local_site.write_site(folders.site, runs, comparisons, folders.store.as_posix())
     if as_json:
         print_json(documents[0] if len(documents) == 1 else documents)

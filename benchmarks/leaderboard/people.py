@@ -11,10 +11,11 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from benchmarks.api import InvalidRecordError
 from benchmarks.comparability.run_summary import RunSummary
+from benchmarks.records.canonical import JsonObject
 from benchmarks.records.text import sanitize
 
 if TYPE_CHECKING:
@@ -61,10 +62,14 @@ class People:
 
     def authors_of(self, runs: Iterable[RunSummary]) -> str:
         """Return the authors' verification of a row's implementations; all of them must be verified."""
-        found = [self.verified.get((run.method, run.source)) for run in runs]
-        if not found or None in found:
+        statements = [self.verified.get((run.method, run.source)) for run in runs]
+        if not statements or None in statements:
             return NOT_YET
-        return ", ".join(dict.fromkeys(f"{one.by}, {one.on}" for one in found if one is not None))
+        return ", ".join(
+            dict.fromkeys(
+                f"{statement.by}, {statement.on}" for statement in statements if statement is not None
+            )
+        )
 
     def of_rows(self, table: Table) -> list[tuple[str, str]]:
         """Return the authors' verification, and who ran it, of each row of a table."""
@@ -87,7 +92,7 @@ def load(results: Path) -> People:
     try:
         contents = tomllib.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise InvalidRecordError(f"{path}: {error}\nsee results/SUBMITTING.md, Who ran it") from error
+        raise InvalidRecordError(f"{path}: {error}\nsee docs/publish.md, Who ran it") from error
     runs: dict[str, str] = {}
     verified: dict[tuple[str, str], Verification] = {}
     for kind, entries in contents.items():
@@ -106,7 +111,7 @@ def load(results: Path) -> People:
     return People(runs, verified)
 
 
-def _check(path: Path, kind: str, number: int, entry: Any) -> None:
+def _check(path: Path, kind: str, number: int, entry: JsonObject) -> None:
     where = f"{path}: [[{kind}]] {number}"
     if not isinstance(entry, dict):
         raise InvalidRecordError(f"{where}: not a table")

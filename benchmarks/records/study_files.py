@@ -38,6 +38,8 @@ STUDIES = {
 }
 """Name on the command line -> module."""
 FOLDER = "studies"
+SHOWN = "png"
+"""Ending of the picture that a study's page shows."""
 """Under the results folder."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,59}")
 _PAGE = ("title", "question", "rule", "columns", "rows", "notes")
@@ -247,11 +249,16 @@ def load_all(results: Path, problems: list[str] | None = None) -> dict[str, Stud
 
 
 def changed_pictures(results: Path, studies: Sequence[Study]) -> list[str]:
-    """Return the pictures of studies that are missing under a results folder or were changed."""
+    """Return the pictures of studies that were changed under a results folder, or are missing there.
+
+    Only the one that a study's page shows has to be there.
+    """
     changed = []
     for study in studies:
         for ending, sha256 in study.pictures.items():
             path = results / FOLDER / f"{study.name}.{ending}"
+            if not path.is_file() and ending != SHOWN:
+                continue
             if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
                 changed.append(path.relative_to(results).as_posix())
     return changed

@@ -7,7 +7,7 @@ from pathlib import Path
 from benchmarks.analysis.table import Table
 from benchmarks.records.store import write_text
 from benchmarks.report.data_formats import as_json, csv, json_text, sets_csv
-from benchmarks.report.latex import latex
+from benchmarks.report.latex import column_table, example, latex
 from benchmarks.report.markdown import markdown
 from benchmarks.report.plots import gallery, style
 
@@ -18,6 +18,23 @@ _FORMER_PAGE = "index.html"
 def title_of(table: Table) -> str:
     """Return task, tier and profile as a heading."""
     return f"{table.shared['task']}, {table.shared['tier']}, on {table.shared['profile']}"
+
+
+def write_paper(table: Table, folder: Path) -> dict[str, Path]:
+    """Write what a paper needs into a folder: figures of one column as PDF, a LaTeX table, and an example.
+
+    Returns:
+        File name -> path.
+    """
+    from benchmarks.report.plots import paper
+
+    figures = paper.images(table)
+    files: dict[str, str | bytes] = {
+        **figures, "table.tex": column_table(table), "example.tex": example(sorted(figures)),
+    }  # fmt: skip
+    for name, content in files.items():
+        write_text(folder / name, content)
+    return {name: folder / name for name in files}
 
 
 def write_report(table: Table, folder: Path, title: str | None = None) -> dict[str, Path]:

@@ -321,7 +321,7 @@ def test_results_hold_what_is_published_and_nothing_half_written():
         if path.is_relative_to(ROOT / "results")
     }
     folders = {"bench", "plots", "records", "runtimes", "studies", "verified"}
-    files = {"CLAIMS.md", "FINDINGS.md", "LEADERBOARD.md", "leaderboard.json"}
+    files = {"CLAIMS.md", "FINDINGS.md", "LEADERBOARD.md", "leaderboard.json", "people.toml"}
     assert parts <= folders | files, parts - folders - files
 
 
@@ -417,3 +417,15 @@ def test_nothing_stands_in_the_product_for_tests_alone() -> None:
     unused = {name: place for name, place in defined.items() if name not in used}
     assert not {name: place for name, place in unused.items() if name not in FOR_OTHERS}
     assert not [name for name in FOR_OTHERS if name not in unused], "the product uses them"
+
+
+def test_only_pictures_that_a_page_shows_are_committed() -> None:
+    pages = [path for path in committed() if path.suffix == ".md"]
+    shown = {
+        (page.parent / name).resolve()
+        for page in pages
+        for name in re.findall(r"!\[[^\]]*\]\(([^)\s]+)\)", page.read_text("utf-8"))
+    }
+    pictures = [path for path in committed() if path.suffix in (".png", ".svg", ".jpg", ".gif", ".pdf")]
+    assert pictures and [path for path in pictures if path.resolve() not in shown] == []
+    assert sum(path.stat().st_size for path in pictures) < 4 * 10**6

@@ -37,17 +37,17 @@ def repository(folder: Path) -> str:
     command = ["git", "-C", str(folder), "remote", "get-url", "origin"]
     env = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
     try:
-        said = subprocess.run(command, env=env, capture_output=True, timeout=10, check=True)
+        answer = subprocess.run(command, env=env, capture_output=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return ""
-    return web_address(said.stdout.decode("utf-8", "replace").strip())
+    return web_address(answer.stdout.decode("utf-8", "replace").strip())
 
 
 def of_board(repository: str) -> list[Link]:
     """Return the links of the first page: repository, how to submit, findings, and the papers."""
     base = f"{repository}/blob/HEAD" if repository else "../.."
-    links = [("Repository", repository)] if repository else []
-    links += [("How to submit", f"{base}/results/SUBMITTING.md"), ("Findings", f"{base}/results/FINDINGS.md")]
+    links = [("Repository", repository), ("Documentation", "docs/index.html")] if repository else []
+    links += [("How to submit", f"{base}/docs/publish.md"), ("Findings", f"{base}/results/FINDINGS.md")]
     for title in hypotheses.papers().values():
         if paper := _PAPER.search(title):
             links.append((f"Paper: {title.split(' (')[0]}", f"https://arxiv.org/abs/{paper.group(1)}"))

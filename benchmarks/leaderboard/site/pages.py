@@ -52,7 +52,7 @@ class SiteTable:
     entry: TableEntry
     plain: str
     weight: tuple[int, int, int]
-    """Of ``headline.weight``."""
+    """Rank among the tables (``headline.weight``)."""
 
 
 class Picture(TypedDict):

@@ -40,9 +40,9 @@ _FOOT = """</main>
 """
 
 
-def _cell(text: object, *, head: bool = False, left: bool = False) -> str:
+def _cell(text: object, *, head: bool = False, aligned_left: bool = False) -> str:
     name = "th" if head else "td"
-    kind = ' class="left words"' if left else ""
+    kind = ' class="left words"' if aligned_left else ""
     return f"<{name}{kind}>{escape(sanitize(text, 400))}</{name}>"
 
 
@@ -50,11 +50,13 @@ def _grid(
     caption: str, heads: Sequence[str], lines: Iterable[Sequence[object]], words: Sequence[bool]
 ) -> str:
     top = "".join(
-        f'<th scope="col"{" class=left" if left else ""}>{escape(sanitize(head, 60))}</th>'
-        for head, left in zip(heads, words, strict=True)
+        f'<th scope="col"{" class=left" if aligned_left else ""}>{escape(sanitize(head, 60))}</th>'
+        for head, aligned_left in zip(heads, words, strict=True)
     )
     body = "".join(
-        "<tr>" + "".join(_cell(x, left=left) for x, left in zip(line, words, strict=True)) + "</tr>\n"
+        "<tr>"
+        + "".join(_cell(x, aligned_left=aligned_left) for x, aligned_left in zip(line, words, strict=True))
+        + "</tr>\n"
         for line in lines
     )
     return (
@@ -103,8 +105,8 @@ def page(tables: Sequence[tuple[str, str]], judged: Sequence[hypotheses.ClaimVer
             for v in judged
         ]  # fmt: skip
         heads = ("id", "paper", "claim", "ours [95 %]", "unit", "pairs", "verdict")
-        left = [head != "pairs" for head in heads]
-        parts.append(_grid("Every claim with its verdict", heads, lines, left))
+        aligned_left = [head != "pairs" for head in heads]
+        parts.append(_grid("Every claim with its verdict", heads, lines, aligned_left))
     else:
         parts.append("<p>No claims are judged here.</p>\n")
     return "".join([*parts, "</section>\n", _FOOT])

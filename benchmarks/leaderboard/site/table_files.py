@@ -54,7 +54,7 @@ def write_rows(folder: Path, table: Table, identity: str, people: People) -> dic
     columns |= {name: [_short(row[name]) for row in table.each] for name in _FIRST}
     columns["compared"] = [int(bool(row["compared"])) for row in table.each]
     columns |= {f"span.{name}": [_span(row, name) for row in table.each] for name in _FIRST_SPANS}
-    columns[f"score.{table.metric}"] = [_score(one, table.metric) for one in table.details]
+    columns[f"score.{table.metric}"] = [_score(details, table.metric) for details in table.details]
     pairs = list(zip(table.each, table.details, strict=True))
     for number, first in enumerate(range(0, len(pairs), ROWS_A_FILE)):
         name = f"{identity}-more-{number}"
@@ -62,7 +62,8 @@ def write_rows(folder: Path, table: Table, identity: str, people: People) -> dic
         data_files.write(folder / "data" / f"{name}.js", "more", {"id": name, "rows": rest})
     styles = method_styles(strings["method"])
     looks = [
-        [one.colour_number, one.marker_number, one.fill] for one in map(styles.__getitem__, strings["method"])
+        [look.colour_number, look.marker_number, look.fill]
+        for look in map(styles.__getitem__, strings["method"])
     ]
     return {"n": len(rows), "strings": strings, "columns": columns, "looks": looks}
 

@@ -44,7 +44,7 @@ def draw(table: Table) -> Figure:
     _crop(axes.set_xlim, axes.get_xlim(), shown["at"])
     _crop(axes.set_ylim, axes.get_ylim(), shown["quality"])
     (_draw_limits if timed else _draw_windows)(axes, lines)
-    _draw_front(axes, shown[~(shown["over"] > TOLERANCE)])
+    draw_front(axes, shown[~(shown["over"] > TOLERANCE)])
     across = "parameters, M"
     if timed:
         across = f"latency of one {table.units.item} / the reference network's{_sessions(lines)}"
@@ -141,13 +141,16 @@ def _crop(crop: Callable[[float, float], object], now: tuple[float, float], at: 
         crop(max(now[0], low - room), min(now[1], high + room))
 
 
-def _draw_front(axes: Axes, shown: pd.DataFrame) -> None:
+def draw_front(axes: Axes, shown: pd.DataFrame, colour: str = PALE, width: float = 5) -> None:
+    """Draw the best that all rows together reach; ``at``: their place along the axis."""
     points = pareto.front([(float(q), float(x)) for q, x in zip(shown["quality"], shown["at"], strict=True)])
     if not points:
         return
     (start, end), (low, high) = axes.get_xlim(), axes.get_ylim()
     xs, ys = [points[0][1], *(x for _, x in points), end], [low, *(q for q, _ in points), points[-1][0]]
-    axes.plot(xs, ys, drawstyle="steps-post", color=PALE, linewidth=5, zorder=1, label="best of all (front)")
+    axes.plot(
+        xs, ys, drawstyle="steps-post", color=colour, linewidth=width, zorder=1, label="best of all (front)"
+    )
     axes.set_xlim(start, end)
     axes.set_ylim(low, high)
 

@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 
 
 def draw_steps(
-    axes: Axes, by_method: Mapping[str, Sequence[Steps]], end: float, styles: Mapping[str, MethodStyle]
+    axes: Axes,
+    by_method: Mapping[str, Sequence[Steps]],
+    end: float,
+    styles: Mapping[str, MethodStyle],
+    size: float = 6,
+    width: float = 1.6,
 ) -> None:
     """Draw each method's mean over seeds, with markers where it changes, and its band.
 
@@ -23,6 +28,7 @@ def draw_steps(
         by_method: the steps of each run.
         end: how far lines are drawn.
         styles: of all methods; lines are drawn in this order.
+        size, width: of markers and lines, in points.
     """
     for method in [m for m in styles if m in by_method]:
         look, runs = styles[method], by_method[method]
@@ -30,8 +36,8 @@ def draw_steps(
         values = [[_value_at(steps, at) for steps in runs] for at in grid]
         mean = [sum(v) / len(v) for v in values]
         marked = [i for i in range(len(grid)) if i and mean[i] != mean[i - 1]][:12]
-        axes.plot(grid, mean, drawstyle="steps-post", color=look.colour, linestyle=look.line, linewidth=1.6,
-                  **look.mark, markersize=6, markevery=marked,
+        axes.plot(grid, mean, drawstyle="steps-post", color=look.colour, linestyle=look.line, linewidth=width,
+                  **look.mark, markersize=size, markevery=marked,
                   label=shorten_name(method))  # fmt: skip
         if len(runs) > 1:
             axes.fill_between(grid, [min(v) for v in values], [max(v) for v in values], step="post",

@@ -121,7 +121,11 @@ def image_bytes(figure: Figure, kind: str) -> bytes:
     """Return the figure's bytes as ``png`` or ``svg``, without a date."""
     out = io.BytesIO()
     figure.savefig(
-        out, format=kind, dpi=DPI, metadata={"Date": None} if kind == "svg" else {}, facecolor="white"
+        out,
+        format=kind,
+        dpi=DPI,
+        metadata={"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind, {}),
+        facecolor="white",
     )
     return out.getvalue()
 

@@ -610,11 +610,14 @@ def test_a_failed_run_with_other_options_is_a_method_of_its_own_without_candidat
     assert list(table.rows["method"]) == names and table.rows["limit"].iloc[-1] is None
 
 
-def test_latex_is_what_pandas_writes_and_no_mark_is_a_command():
-    frame = pd.DataFrame({"a & b": ["50 %", "#1_{2}$"], "c": ["", "é <x>"]})
+def test_latex_is_what_pandas_writes_where_that_compiles_and_no_mark_is_a_command():
+    frame = pd.DataFrame({"a & b": ["50 %", "#1_{2}$"], "c": ["", "é x"]})
     assert latex_table(frame) == frame.to_latex(index=False, escape=True)
     assert r"\textbackslash{}n \textasciitilde{} \textasciicircum{}2 " in latex_table(
         pd.DataFrame({"h": [r"\n ~ ^2"]})
+    )
+    assert "{[}a] \\textless{}b\\textgreater{} \\textbar{} '' U+65E5 U+202E" in latex_table(
+        pd.DataFrame({"h": ['[a] <b> | " \u65e5 \u202e']})
     )
 
 
