@@ -29,7 +29,7 @@ _KNOWN = (
 _PLACES = len(COLOURS) * len(MARKERS) // 2
 """Places with different pairs of colour and marker: the least common multiple of their numbers."""
 MOST_APART = 200
-"""Methods of one figure whose styles are kept apart; no eye tells more."""
+"""Methods of one figure whose styles are kept apart; more are alike to the eye."""
 _DEFAULT = " (default options)"
 
 

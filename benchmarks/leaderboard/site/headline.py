@@ -1,4 +1,4 @@
-"""The headline: the table that the board opens on, and one sentence on what a table says."""
+"""The headline: the table that the board opens on, and a one-sentence summary of each table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.stats import intervals
 
 
 def weight(table: Table) -> tuple[int, int, int]:
-    """Return how much a table says about methods; the board opens on the table with the largest weight.
+    """Return the weight of a table's evidence on methods; the board opens on the heaviest table.
 
     First whether its rows rank methods at all, then its methods with enough seeds for a test, then those
     with enough for a row.
@@ -24,7 +24,7 @@ def weight(table: Table) -> tuple[int, int, int]:
 
 
 def sentence(table: Table) -> str:
-    """Return what a table says, in one sentence of plain text."""
+    """Return the summary of a table in one sentence of plain text."""
     rows = [row for row in table.each if row["compared"] and row["quality"] == row["quality"]]
     if not rows:
         return "No network of this table was scored yet."

@@ -47,7 +47,7 @@ class TableEntry(TypedDict):
 
 @dataclass(frozen=True)
 class SiteTable:
-    """A table whose files are written: its entry, its part of the plain page, and what it says."""
+    """A table whose files are written: its entry, its part of the plain page, and its weight."""
 
     entry: TableEntry
     plain: str

@@ -68,7 +68,7 @@ def _grid(
 
 
 def table(shown: Table, title: str, sentence: str) -> str:
-    """Return one table as escaped HTML: what it says, its main columns, and its notices."""
+    """Return one table as escaped HTML: its summary, its main columns, and its notices."""
     columns = texts.columns(shown)
     kept = [key for key in _COLUMNS if key in columns]
     lines = [[columns[key][1](row) for key in kept] for row in shown.each[:MOST_ROWS]]

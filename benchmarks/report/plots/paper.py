@@ -1,4 +1,4 @@
-"""Figures for a paper: one column wide, type of at least 7 points, no header; the caption says the rest."""
+"""Figures for a paper: one column wide, type of at least 7 points, no header; the caption holds the rest."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ COLUMN = 3.25
 """Width of a column in inches, of ACL's two and NeurIPS' half page."""
 TYPE = 7.0
 """Points of the smallest text."""
-_KEYS_A_LINE = 2
+_LETTER, _MARK = 4.1, 18.0
+"""Points that a character of a key, and its mark, take."""
+BANDS = 4
+"""Methods whose bands can be told from one another."""
 _RC = style.RC_PARAMS | {
     "font.size": 8,
     "axes.labelsize": 8,
@@ -71,7 +74,7 @@ def any_time(table: Table) -> Figure | None:
     styles = method_styles(progress.steps)
     figure, axes = _frame(styles)
     end = max(1.04 * progress.most_spent, 1.0)
-    draw_steps(axes, progress.steps, end, styles, size=4, width=1.0)
+    draw_steps(axes, progress.steps, end, styles, size=4, width=1.0, bands=len(progress.steps) <= BANDS)
     axes.set_xlim(0, end)
     axes.set_ylim(bottom=0)
     spent = {"seconds": "time", "tokens": "training tokens"}[progress.currency]
@@ -89,18 +92,20 @@ def _error(low: float | None, high: float | None, middle: float) -> list[list[fl
 
 def _frame(styles: Mapping[str, MethodStyle]) -> tuple[Figure, Axes]:
     """Return a figure of one column with axes and, below them, the key of the methods."""
-    names = {method: style.shorten_name(method, 40) for method in styles}
-    lines = -(-len(names) // _KEYS_A_LINE) * max(name.count("\n") + 1 for name in names.values())
+    names = {method: style.shorten_name(method.removesuffix(" (default options)"), 44) for method in styles}
+    longest = max(len(line) for name in names.values() for line in name.split("\n"))
+    beside = 2 if 2 * (longest * _LETTER + _MARK) <= 72 * COLUMN else 1
+    lines = -(-len(names) // beside) * max(name.count("\n") + 1 for name in names.values())
     below = 0.48 + 0.135 * lines
     high = 2.0 + below
     figure = Figure(figsize=(COLUMN, high))
-    axes = figure.add_axes((0.15, below / high, 0.83, (high - below - 0.06) / high))
+    axes = figure.add_axes((0.19, below / high, 0.79, (high - below - 0.06) / high))
     keys = [
         Line2D([], [], color=look.colour, linestyle="none", markersize=5, markeredgewidth=0.9, **look.mark)
         for look in styles.values()
     ]
     figure.legend(keys, [*names.values()], loc="lower center", frameon=False,
-                  ncol=min(_KEYS_A_LINE, len(keys)), handletextpad=0.3, columnspacing=0.8,
+                  ncol=min(beside, len(keys)), handletextpad=0.3, columnspacing=0.8,
                   borderaxespad=0.1, labelspacing=0.25,
                   bbox_to_anchor=(0.5, 0.0))  # fmt: skip
     return figure, axes

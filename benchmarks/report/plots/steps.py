@@ -20,6 +20,7 @@ def draw_steps(
     styles: Mapping[str, MethodStyle],
     size: float = 6,
     width: float = 1.6,
+    bands: bool = True,
 ) -> None:
     """Draw each method's mean over seeds, with markers where it changes, and its band.
 
@@ -29,6 +30,7 @@ def draw_steps(
         end: how far lines are drawn.
         styles: of all methods; lines are drawn in this order.
         size, width: of markers and lines, in points.
+        bands: false leaves them out.
     """
     for method in [m for m in styles if m in by_method]:
         look, runs = styles[method], by_method[method]
@@ -39,7 +41,7 @@ def draw_steps(
         axes.plot(grid, mean, drawstyle="steps-post", color=look.colour, linestyle=look.line, linewidth=width,
                   **look.mark, markersize=size, markevery=marked,
                   label=shorten_name(method))  # fmt: skip
-        if len(runs) > 1:
+        if bands and len(runs) > 1:
             axes.fill_between(grid, [min(v) for v in values], [max(v) for v in values], step="post",
                               color=look.colour, alpha=0.13, linewidth=0)  # fmt: skip
 
