@@ -1,4 +1,4 @@
-"""Plot of the study of fronts: held-out loss or error against measured latency and size, a column a table."""
+"""Plot of the study of fronts: held-out loss or error against measured latency and size, a row a table."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ def cost(facts: TableFacts, axis: str, place: int) -> float:
 
 
 def draw(tables: Sequence[TableFacts], profile: str, quality: str) -> Drawing:
-    """Draw a column a table; searches differ in marker and filling as well as in colour."""
-    wide, tall = 4.5 * len(tables) + 2.2, 8.4
+    """Draw a row a table, as wide as a page; searches differ in marker and filling as well as in colour."""
+    wide, tall = 7.4, 2.5 * len(tables) + 1.5
     figure = Drawing(figsize=(wide, tall))
-    figure.text(0.012, 1 - 0.12 / tall, "Fronts in ONNX Runtime, against uniform INT8", fontsize=14,
+    figure.text(0.016, 1 - 0.12 / tall, "Fronts in ONNX Runtime, against uniform INT8", fontsize=14,
                 fontweight="bold", va="top", color=style.INK)  # fmt: skip
     contents = f"held-out {quality}; all points measured, w4 with float32 sums"
-    about = f"{profile}, one thread  |  {contents}  |  lower left is better"
-    figure.text(0.012, 1 - 0.46 / tall, about, fontsize=10, va="top", color=style.GREY)
+    about = f"{profile}, one thread  |  {contents}\nlower left is better"
+    figure.text(0.016, 1 - 0.42 / tall, about, fontsize=9, va="top", color=style.GREY)
     lines: JsonObject = {}
-    for column, facts in enumerate(tables):
+    for row, facts in enumerate(tables):
         points, name = points_by_place(facts), facts["table"]["name"]
-        for row, axis in enumerate(("faster", "smaller")):
+        for column, axis in enumerate(("faster", "smaller")):
             axes = figure.add_axes(
-                ((0.75 + 4.5 * column) / wide, 1 - (3.75 * row + 4.15) / tall, 3.6 / wide, 2.95 / tall)
+                ((0.88 + 3.65 * column) / wide, 1 - (2.5 * row + 2.9) / tall, 2.6 / wide, 1.75 / tall)
             )
             cost_of = partial(cost, facts, axis)
             for search, (marker, colour) in MARKS.items():
@@ -80,6 +80,6 @@ def draw(tables: Sequence[TableFacts], profile: str, quality: str) -> Drawing:
             axes.set_ylabel("held-out loss, nats" if quality == "loss" else "held-out error, %")
             title = f"{name} (no INT8 baseline yet)" if (name, axis) in WITHDRAWN else name
             axes.set_title(title, fontsize=10, loc="left", color=style.INK)
-    figure.legend(list(lines.values()), list(lines), loc="upper left", fontsize=9, frameon=False,
-                  bbox_to_anchor=((4.5 * len(tables) + 0.1) / wide, 1 - 1.1 / tall))  # fmt: skip
+    figure.legend(list(lines.values()), list(lines), loc="lower left", fontsize=9, frameon=False, ncol=3,
+                  bbox_to_anchor=(0.1 / wide, 0.02 / tall))  # fmt: skip
     return figure

@@ -1,6 +1,6 @@
 """Plot of the study of searches: share of the true front against evaluations.
 
-A column of panels is a table, a row a pair of objectives.
+A row of panels is a table, a column a pair of objectives.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ def draw(results: Sequence[CaseResult], plan: SearchPlan) -> Drawing:
     """Draw searches in different lines, markers and colours, with bands from lowest to highest seed."""
     tables = list(dict.fromkeys(str(result.head["name"]) for result in results))
     objectives = list(dict.fromkeys(result.case.objectives for result in results))
-    wide, tall = 4.6 * len(tables) + 2.6, 3.9 * len(objectives) + 1.0
+    wide, tall = 3.6 * len(objectives) + 0.2, 2.5 * len(tables) + 2.0
     figure = Drawing(figsize=(wide, tall))
-    figure.text(0.012, 1 - 0.12 / tall, "Which search finds most?", fontsize=14, fontweight="bold", va="top",
+    figure.text(0.016, 1 - 0.12 / tall, "Which search finds most?", fontsize=14, fontweight="bold", va="top",
                 color=style.INK)  # fmt: skip
     subtitle = (
-        f"Share of the true front's hypervolume. Mean of {plan.seeds} search seeds; band: lowest to highest."
+        f"Share of the true front's hypervolume.\nMean of {plan.seeds} search seeds; band: lowest to highest."
     )
-    figure.text(0.012, 1 - 0.46 / tall, subtitle, fontsize=10, va="top", color=style.INK)
+    figure.text(0.016, 1 - 0.42 / tall, subtitle, fontsize=9, va="top", color=style.INK)
     shown = {id(j): {name: c for name, c in j.curves.items() if name in DRAWN} for j in results}
     styles = method_styles(name for curves in shown.values() for name in curves)
     lowest = min(float(c[:, plan.budgets[0] - 1].mean()) for some in shown.values() for c in some.values())
     labels: JsonObject = {}
     for result in results:
-        column, row = tables.index(str(result.head["name"])), objectives.index(result.case.objectives)
+        row, column = tables.index(str(result.head["name"])), objectives.index(result.case.objectives)
         axes = figure.add_axes(
-            ((0.75 + 4.6 * column) / wide, 1 - (3.9 * row + 4.2) / tall, 3.75 / wide, 2.9 / tall)
+            ((0.88 + 3.65 * column) / wide, 1 - (2.5 * row + 2.9) / tall, 2.6 / wide, 1.75 / tall)
         )
         for name, curves in shown[id(result)].items():
             at = np.arange(plan.budgets[0], curves.shape[1] + 1, max(1, curves.shape[1] // 80))
@@ -61,9 +61,9 @@ def draw(results: Sequence[CaseResult], plan: SearchPlan) -> Drawing:
             )
         axes.set_ylim(min(95.0, 100 * lowest - 2), 100.5)
         axes.set_xlabel("evaluations")
-        axes.set_ylabel("% of the true front        higher is better \u2192")
+        axes.set_ylabel("% of the true front \u2192")
         title = f"{result.head['name']}: {', '.join(result.case.objectives)}"
         axes.set_title(title, fontsize=10, loc="left", color=style.INK)
-    figure.legend(list(labels.values()), list(labels), loc="upper left", fontsize=9, frameon=False,
-                  bbox_to_anchor=((4.75 + 4.6 * (len(tables) - 1)) / wide, 1 - 1.2 / tall))  # fmt: skip
+    figure.legend(list(labels.values()), list(labels), loc="lower left", fontsize=9, frameon=False, ncol=2,
+                  bbox_to_anchor=(0.1 / wide, 0.02 / tall))  # fmt: skip
     return figure
