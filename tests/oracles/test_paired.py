@@ -203,3 +203,10 @@ def test_swapping_the_sides_negates_the_difference_and_keeps_p_of_the_bootstrap(
     assert back.p == there.p and 0 < there.p <= 1
     p = paired_bleu.approximate_randomisation([(a, b)], generator(), trials=100)[0]
     assert 1 / 101 <= p <= 1
+
+
+def test_sums_are_counted_in_a_type_that_holds_them_exactly():
+    for largest in (1, 2**24 - 1, 2**24, 3**24):
+        kind = paired_bleu._exact_type(largest)
+        assert np.array(largest, dtype=kind) == largest and np.array(largest - 1, dtype=kind) != largest
+    assert paired_bleu._exact_type(2**24 - 1) == np.float32 and paired_bleu._exact_type(2**24) == np.float64
