@@ -340,6 +340,9 @@ def test_amounts_below_nothing_and_runs_that_did_nothing_are_named():
     record = good()
     record["ledger"]["entries"][0]["amount"] *= -1
     assert problems_of(record, "ledger.entries.supernet.tokens: -")
+    free = good()
+    free["ledger"]["entries"].append({"phase": "inherited", "kind": "tokens", "amount": 0.0})
+    assert problems_of(integrity.seal(free), "ledger.entries") == []
     idle = good()
     for kind in ("tokens", "evaluations"):
         idle["ledger"]["totals"][kind] = idle["ledger"]["share"][kind] = 0.0
