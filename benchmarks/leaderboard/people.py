@@ -53,11 +53,11 @@ class People:
     """Method and digest of its implementation -> the authors' statement."""
 
     def who_ran(self, record: str) -> str:
-        """Return who ran a record."""
+        """Return the person who ran a record."""
         return self.runs.get(record, NOT_STATED)
 
     def run_by(self, runs: Iterable[RunSummary]) -> str:
-        """Return who ran a row's runs; several names are joined."""
+        """Return the names of the people who ran a row's runs, joined."""
         return ", ".join(dict.fromkeys(self.who_ran(run.id) for run in runs)) or NOT_STATED
 
     def authors_of(self, runs: Iterable[RunSummary]) -> str:

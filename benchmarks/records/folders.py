@@ -36,7 +36,7 @@ def require_records(results: Path) -> None:
     """Refuse a folder of results without records.
 
     Raises:
-        UsageError: there is no ``records`` in it; the message says where records come from.
+        UsageError: there is no ``records`` in it; the message names the sources of records.
     """
     if (results / "records").is_dir():
         return

@@ -21,7 +21,7 @@ def title_of(table: Table) -> str:
 
 
 def write_paper(table: Table, folder: Path) -> dict[str, Path]:
-    """Write what a paper needs into a folder: figures of one column as PDF, a LaTeX table, and an example.
+    """Write the parts of a paper into a folder: figures of one column as PDF, a LaTeX table, and an example.
 
     Returns:
         File name -> path.

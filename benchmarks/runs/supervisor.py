@@ -245,7 +245,7 @@ def isolation_here(executor: Executor) -> str:
 
 
 def do_nothing(_job: IsolationJob, _channel: Channel) -> None:
-    """Do what a search does that does nothing."""
+    """Run a search that does nothing."""
 
 
 def view_of(job: SearchJob, hidden: Sequence[Path]) -> View:

@@ -16,7 +16,7 @@ from tests.e2e.test_work import STUDY
 
 pytestmark = pytest.mark.slow
 SCREEN = "\x1b[2J\x1b[H"
-"""What begins each look of ``--watch``."""
+"""First characters of each screen of ``--watch``."""
 
 
 def terminal(words, timeout, **how):

@@ -69,7 +69,7 @@ def write_pages(
     judged: Sequence[hypotheses.ClaimVerdict],
     repository: str = "",
 ) -> None:
-    """Write all that does not depend on one table alone: pages, the list of tables, claims, the plain page.
+    """Write the files that all tables share: pages, the list of tables, claims, the plain page.
 
     Args:
         folder: of the site.

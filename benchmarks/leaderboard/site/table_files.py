@@ -114,7 +114,7 @@ def _rest(table: Table, row: Row, details: RowDetails) -> dict[str, object]:
 def below(
     table: Table, downloads: dict[str, str], pictures: Mapping[str, object], brief: bool
 ) -> dict[str, object]:
-    """Return what stands under a table's first screen: test sets, differences, notes and pictures."""
+    """Return the parts below a table's first screen: test sets, differences, notes and pictures."""
     differences = table.comparisons.head(MOST_DIFFERENCES) if brief else table.comparisons
     left_out = len(table.comparisons) - len(differences)
     notes = texts.footnotes(table)

@@ -26,7 +26,7 @@ TYPE = 7.0
 _LETTER, _MARK = 4.1, 18.0
 """Points that a character of a key, and its mark, take."""
 BANDS = 4
-"""Methods whose bands can be told from one another."""
+"""Largest number of methods whose bands can be distinguished."""
 _RC = style.RC_PARAMS | {
     "font.size": 8,
     "axes.labelsize": 8,

@@ -6,12 +6,12 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from benchmarks.api import UsageError
 from benchmarks.records.canonical import JsonObject, JsonView
+from supernet.space import Architecture, SearchSpace
 
 REGISTERED = Path(__file__).with_name("registered.json")
 """The plan that the published study follows, committed before its first measurement."""
@@ -90,11 +90,11 @@ FIELDS = tuple(GapPlan.__dataclass_fields__)
 """Fields of a plan's file."""
 
 
-def stratified(space: Any, each: int, seed: int = SPACE_SEED) -> list[JsonObject]:
+def stratified(space: SearchSpace, each: int, seed: int = SPACE_SEED) -> list[JsonObject]:
     """Draw ``each`` distinct architectures of every decoder depth, uniformly within the depth."""
     rng, drawn = np.random.default_rng(seed), []
     for depth in sorted(space.choice("decoder_layers").options):
-        stratum: dict[Any, None] = {}
+        stratum: dict[Architecture, None] = {}
         while len(stratum) < each:
             architecture = space.sample(rng)
             if architecture["decoder_layers"] == depth:

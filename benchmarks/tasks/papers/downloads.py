@@ -100,7 +100,7 @@ def _pinned(download: Download, path: Path, say: Say) -> Path:
 
 
 def _fetch(url: str, path: Path) -> None:
-    """Download a file whose size only the server knows; what has arrived is kept and resumed.
+    """Download a file of a size that only the server states; a part that has arrived is kept and resumed.
 
     Raises:
         UsageError: every attempt failed.

@@ -96,7 +96,7 @@ class WikipediaTask(BertTask):
         return task
 
     def declared(self, tier: Tier) -> dict[str, str]:
-        """Return what determines the data of a tier: the hub's commit, and the files of GLUE at hand."""
+        """Return the inputs that determine a tier's data: the hub's commit, and files of GLUE at hand."""
         return {**super().declared(tier), f"hub/{HUB}/{SNAPSHOT}": REVISION}
 
 
