@@ -6,7 +6,7 @@ run resumed from a checkpoint draws the same as an uninterrupted one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -80,9 +80,10 @@ class Trainer:
 
     def fit(
         self,
-        batches: Stream,
+        batches: Stream | Iterable[Any] | Callable[[int], Iterable[Any]],
         checkpoint: CheckpointStore | None = None,
         progress: Callable[[float, float, str], None] | None = None,
+        updates: int | None = None,
     ) -> SuperNet:
         """Train until ``batches`` end; return the network, in full precision.
 
@@ -90,12 +91,19 @@ class Trainer:
         ranks stop when the first stream ends, and save after the same updates.
 
         Args:
+            batches: a stream, or what ``supernet.data.plain_batches`` makes one of: any iterable of
+                batches or of tuples of tensors, such as a ``DataLoader``.
+            updates: batches of such an iterable in all; None: one epoch.
             checkpoint: storage to resume from and to save to, or None.
             progress: called with tokens spent, total tokens and a note.
 
         Raises:
             FloatingPointError: the loss is not finite.
         """
+        if not hasattr(batches, "restore"):
+            from supernet.data.plain_batches import PlainBatches
+
+            batches = PlainBatches(batches, updates, self.flat.device)
         if checkpoint and (state := checkpoint.load()):
             self.restore(state["trainer"])
             batches.restore(state["batches"])
