@@ -10,15 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import torch
+from torch import nn
 
 from benchmarks.measurement import serving
 from benchmarks.measurement.operator_counter import OperatorCounter
 from benchmarks.measurement.workload import Workload
-from supernet.cost import cost
+from supernet.cost import CountedFamily, cost
 from supernet.quantization.precisions import Policy
+from supernet.space import Architecture
 
 
 @dataclass(frozen=True)
@@ -47,9 +49,15 @@ class Prices:
         return plain * self.operator_us + own + macs / self.macs_per_us
 
 
+class BuildingFamily(CountedFamily, Protocol):
+    """Model family whose sub-networks can be built and counted."""
+
+    def build(self, architecture: Architecture) -> nn.Module: ...
+
+
 def milliseconds(
-    family: Any,
-    architecture: Any,
+    family: BuildingFamily,
+    architecture: Architecture,
     workload: Workload,
     device: str,
     prices: Prices,

@@ -11,7 +11,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
@@ -96,8 +95,12 @@ class Heartbeat:
 
     def _beat(self) -> None:
         while not self._closed.wait(EVERY_S):
-            with suppress(OSError):  # a full disk: the next beat or the end shows it
+            try:
                 self.write()
+            except FileNotFoundError:
+                return  # the run's folder is gone, and with it all readers
+            except OSError:
+                pass  # a full disk: the next beat or the end shows it
 
     def write(self) -> None:
         """Write the state now, with the time as ``at``."""

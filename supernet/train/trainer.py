@@ -263,6 +263,7 @@ class Trainer:
             "flat": self.flat.detach(),
             "moments": dict(moments),
             "scaler": self.scaler.state_dict(),
+            "world": self.world,
             "updates": self.updates,
             "snapshots": self.snapshots,
             "taken": self.taken,
@@ -273,7 +274,16 @@ class Trainer:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Continue from a ``state``."""
+        """Continue from a ``state``.
+
+        Raises:
+            ValueError: the state is of another number of ranks, whose batches and sums were others.
+        """
+        if state.get("world", self.world) != self.world:
+            raise ValueError(
+                f"this training was begun by {state['world']} ranks and there are {self.world} now:"
+                " resume it with as many, or begin anew"
+            )
         with torch.no_grad():
             self.flat.copy_(state["flat"])
         if state["moments"]:

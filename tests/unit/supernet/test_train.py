@@ -222,6 +222,17 @@ def ranked(number: int, world: int) -> tuple[Trainer, Limited]:
     return Trainer(net, Recipe(), Sandwich(), 0), Limited(1000 + 300 * number, rank=number, world=world)
 
 
+def test_a_state_of_another_number_of_ranks_is_refused() -> None:
+    steps, _ = ranked(0, 1)
+    state = steps.state()
+    steps.restore(state)
+    steps.world = 2
+    with pytest.raises(ValueError, match="begun by 1 ranks and there are 2 now"):
+        steps.restore(state)
+    state.pop("world")  # of before 2026-11-28, when it was not stored
+    steps.restore(state)
+
+
 @pytest.mark.slow
 def test_two_ranks_under_torchrun_train_as_one_process_on_both_batches(tmp_path) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

@@ -1,6 +1,7 @@
 """The heartbeat of a run, and the outcome of a search that is written from what the run left on disk."""
 
 import json
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -61,7 +62,7 @@ def test_a_heartbeat_is_there_at_once_beats_by_itself_and_ends_with_a_last_word(
             beats.set()
         return dict(state)
 
-    began = time.monotonic()
+    began, others = time.monotonic(), set(threading.enumerate())
     heart = Heartbeat(tmp_path, read)
     first = read_heartbeat(tmp_path)
     assert first["n"] == 0 and began <= first["at"] <= time.monotonic()
@@ -70,14 +71,25 @@ def test_a_heartbeat_is_there_at_once_beats_by_itself_and_ends_with_a_last_word(
     heart.close()
     assert read_heartbeat(tmp_path)["n"] == 7 and read_heartbeat(tmp_path)["at"] >= first["at"]
     assert sorted(path.name for path in tmp_path.iterdir()) == [HEARTBEAT]
-    assert "heartbeat" not in {thread.name for thread in threading.enumerate() if thread.is_alive()}
+    assert set(threading.enumerate()) <= others
 
 
 def test_the_thread_of_a_heartbeat_ends_with_the_process(tmp_path: Path):
+    others = set(threading.enumerate())
     heart = Heartbeat(tmp_path, dict)
-    (thread,) = (thread for thread in threading.enumerate() if thread.name == "heartbeat")
+    (thread,) = set(threading.enumerate()) - others
     assert thread.daemon, "a run that forgets to close would never end"
     heart.close()
+
+
+def test_the_thread_ends_with_the_folder_of_its_run(tmp_path: Path):
+    others = set(threading.enumerate())
+    heart = Heartbeat(tmp_path, dict)
+    (thread,) = set(threading.enumerate()) - others
+    shutil.rmtree(tmp_path)
+    thread.join(30)
+    assert not thread.is_alive()
+    assert heart.path == tmp_path / HEARTBEAT
 
 
 @pytest.mark.parametrize("text", [None, "", "[1, 2]", '"text"', '{"at": 1', "\udcff"])
