@@ -57,6 +57,7 @@ SUBSTRATE = (
     "benchmarks/scoring/revalidation.py",
     # How they are timed, and their memory and energy are taken.
     "benchmarks/hardware/energy.py",
+    "benchmarks/measurement/operator_counter.py",
     "benchmarks/measurement/parity.py",
     "benchmarks/measurement/memory.py",
     "benchmarks/measurement/latency.py",
