@@ -17,6 +17,11 @@ def data_dir() -> Path:
     return folder.resolve()
 
 
+def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
+    """Name a case of bytes by its argument: archives hold the time, and workers must collect equal names."""
+    return argname if isinstance(val, bytes) else None
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call():
     """Skip a test where the product refuses int8 on a processor whose whole-number products overflow.

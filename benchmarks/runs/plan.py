@@ -70,9 +70,9 @@ class PlannedRun:
     ``partial``, ``new``."""
     record: Record | None = None
     estimate: float | None = None
+    """Remaining seconds; None if unknown."""
     last_token: tuple[float, float] | None = None
     """Estimated shares of its seconds and of its allowance of tokens at its last token; None if unknown."""
-    """Remaining seconds; None if unknown."""
     basis: str = ""
     """Source of the estimate."""
 
