@@ -500,7 +500,7 @@ def test_the_command_line_reads_a_store_or_a_results_folder(tmp_path, capsys):
     assert main.main(["claims", "--results", str(tmp_path)]) == 0
     assert "left out" in capsys.readouterr().err
     assert main.main(["claims", "--results", str(tmp_path / "nowhere")]) == 2
-    assert "no such folder" in capsys.readouterr().err
+    assert "with records\nname a folder with records/ in it" in capsys.readouterr().err
     assert main.main(["claims", "--results", str(tmp_path), "--json", "--markdown"]) == 2
 
 

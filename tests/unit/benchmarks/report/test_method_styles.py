@@ -3,8 +3,9 @@
 import json
 
 import pytest
+from matplotlib.colors import to_rgb
 
-from benchmarks.report.method_styles import method_styles
+from benchmarks.report.method_styles import COLOURS, method_styles
 from tests import ROOT
 
 BOARD = json.loads((ROOT / "results" / "leaderboard.json").read_text())
@@ -45,3 +46,9 @@ def test_on_the_board_no_two_look_alike_and_the_best_is_never_like_the_worst(gro
         if len({row["method"] for row in here}) > 2:
             worst, best = (styles[here[i]["method"]] for i in (0, -1))
             assert best.colour != worst.colour and best.marker != worst.marker
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+def test_no_colour_is_too_pale_for_white_paper(colour):
+    red, green, blue = to_rgb(colour)
+    assert 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.75

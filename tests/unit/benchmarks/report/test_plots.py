@@ -6,14 +6,13 @@ import xml.etree.ElementTree as ET
 import matplotlib as mpl
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 
 from benchmarks.analysis.table import build_table
 from benchmarks.records import integrity
 from benchmarks.report.files import write_report
 from benchmarks.report.plots import gallery, style
-from tests.fake_records import METHODS, fake, study
+from tests.fake_records import fake, study
 from tests.unit.benchmarks.analysis.test_table import hostile
 
 LONG = "a-method-with-a-name-of-many-syllables"
@@ -101,16 +100,6 @@ def test_files_are_written_as_png_and_svg(tmp_path):
     drawn = {f"{n}.{k}" for n in ("pareto", "hypervolume", "search", "budget") for k in ("png", "svg")}
     assert drawn == {name for name in paths if name.endswith((".png", ".svg"))}
     assert all(paths[name].stat().st_size > 5000 for name in drawn)
-
-
-def test_looks_differ_without_colour_and_do_not_depend_on_company():
-    everyone = style.method_styles([*METHODS, "mine", "other"])
-    assert len({(look.marker, look.fill) for look in everyone.values()}) == len(everyone)
-    assert len({str(look.line) for look in everyone.values()}) >= 6
-    assert all(style.method_styles([name])[name] == everyone[name] for name in METHODS)
-    for look in everyone.values():
-        red, green, blue = to_rgb(look.colour)
-        assert 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.75, "too pale for white paper"
 
 
 def words(figure):

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from benchmarks.analysis.table import build_table
 from benchmarks.api import UsageError
 from benchmarks.leaderboard import submission
-from benchmarks.leaderboard.site import pages
+from benchmarks.leaderboard.site import table_files
 from benchmarks.records import integrity, selection, store
 from benchmarks.report.markdown import markdown
 from benchmarks.stats import intervals, quantities
@@ -398,7 +398,8 @@ def test_fine_tuned_copies_have_a_table_with_a_mean_over_what_can_rank(seeds: in
     shown = markdown(table, "t").replace("\\", "")
     assert "fine-tuned copies on each test set" in shown and copies.notes[1] in shown
     assert "Left out of the mean" in markdown(table, "t")
-    assert "Left out of the mean" in pages._sets(table)["fine-tuned"]["signature"]
+    sets = table_files.below(table, {}, {}, brief=False)["sets"]
+    assert "Left out of the mean" in sets["fine-tuned"]["signature"]
     kinds = dict(zip(table.sets["set"], table.sets["interval"], strict=True))
     assert kinds == dict.fromkeys(("a-set", "b-set", "cola"), "fine-tunings" if seeds == 1 else "seeds") | {
         "test": "sentences" if seeds == 1 else "seeds"
