@@ -118,7 +118,7 @@ def _choose(
         return None
     record, count, seed = drawn
     if not options.json:
-        print(f"drawn from {count} {reproduce.TIER} records of this code's methods, with seed {seed}")
+        print(f"drawn from {count} {reproduce.TIER} records that fit this code best, with seed {seed}")
     return record, []
 
 

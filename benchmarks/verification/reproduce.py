@@ -19,6 +19,7 @@ from benchmarks.runs.declared import restore
 from benchmarks.runs.execution import exclusive, execute
 from benchmarks.runs.options import RunOptions
 from benchmarks.runs.plan import Folders
+from benchmarks.tasks import get_task
 from benchmarks.verification import compare, rerun
 
 if TYPE_CHECKING:
@@ -39,8 +40,8 @@ class OtherDataError(UsageError):
 def draw(records: Sequence[Record]) -> tuple[Record, int, str] | None:
     """Draw a record of the quickest tier, with the commit as the seed.
 
-    Records of the present code of method and substrate come first, because their bits must return; then
-    records of the present methods.
+    Records of the present settings, and code of method and substrate, come first, because their bits must
+    return; then records of the present settings and methods.
 
     Returns:
         The record, the number of records that it was drawn from, and the seed; None if there is no record.
@@ -48,12 +49,23 @@ def draw(records: Sequence[Record]) -> tuple[Record, int, str] | None:
     pool = [r for r in records if r["spec"]["tier"] == TIER and r["status"] != "failed"]
     if not pool:
         return None
+    pool = [record for record in pool if _has_current_settings(record)] or pool
     of_methods = [record for record in pool if _has_current_method(record)]
     of_code = [record for record in of_methods if _has_current_substrate(record)]
     candidates = of_code or of_methods or pool
     seed = (source_state()[0] or "no commit")[:12]
     record = random.Random(seed).choice(sorted(candidates, key=lambda r: str(r["id"])))
     return record, len(candidates), seed
+
+
+def _has_current_settings(record: Record) -> bool:
+    """Return whether the settings of a record's tier are today's."""
+    spec = record["spec"]
+    try:
+        tier = get_task(spec["task"]).tier(spec["tier"], identity.device_of(record))
+    except UsageError:
+        return False
+    return tier.sha256 == spec["settings_sha256"]
 
 
 def _has_current_substrate(record: Record) -> bool:
