@@ -10,6 +10,8 @@ HERE = Path(__file__).parent
 PACKED = "benchmarks/records/published.zip"
 PARTS = ("records", "verified", "runtimes", "studies")
 """Folders of ``results`` that commands read."""
+KINDS = (".json", ".png")
+"""Ends of their files' names: records and verdicts, and the pictures that pages show of studies."""
 
 
 class BuildWithRecords(build_py):
@@ -23,7 +25,7 @@ class BuildWithRecords(build_py):
             return
         target = Path(self.build_lib) / PACKED
         target.parent.mkdir(parents=True, exist_ok=True)
-        files = sorted(path for part in PARTS for path in (results / part).rglob("*.json"))
+        files = sorted(path for part in PARTS for path in (results / part).rglob("*") if path.suffix in KINDS)
         with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
             for path in files:
                 entry = zipfile.ZipInfo(path.relative_to(results).as_posix())  # dated 1980

@@ -54,7 +54,8 @@ def test_every_one_has_an_outcome_of_the_supervisors(runs):
         text = json.dumps(run["outcome"])
         assert run["outcome"]["status"] in ("done", "budget", "failed"), name
         assert run["outcome"]["oversight"]["work"]["cpu_seconds"] > 0 and len(text) < 2**20, name
-        assert run["outcome"]["ledger"]["totals"].get("tokens", 0) <= 2000, name
+        within = run["outcome"]["ledger"]["totals"].get("tokens", 0) <= 2000
+        assert within or run["outcome"]["status"] == "failed", name
     assert outcome(runs, "honest")["status"] == outcome(runs, "fair")["status"] == "done"
 
 
@@ -66,7 +67,8 @@ def test_the_test_split_is_not_there(runs, name):
 
 @pytest.mark.parametrize("name", ["forked", "sealed-native"])
 def test_children_do_not_see_it_either(runs, name):
-    assert "child read" not in runs[name]["log"] or "child read 0" in runs[name]["log"]
+    log = runs[name]["log"]
+    assert "child read" not in log or "child read b'0'" in log, "it counts the bytes that it found"
 
 
 @pytest.mark.parametrize("name", ["books", "outcome", "floods", "eatsmemory", "forges"])

@@ -95,7 +95,7 @@ PUBLISHED_ID = "521b91909b0d36ec"
         ("list methods --json", 0, '"hat"'),
         ("list tasks", 0, "mt-multi30k-en-de"),
         ("profiles", 0, "nvidia-h100.v1"),
-        ("completion zsh", 0, "compdef"),
+        ("completion zsh", 0, "bashcompinit"),
         ("claims", 0, "mos-gap-exists"),
         ("compare hat mos-neuron --published --tier small", 0, "runs are published ones"),
         ("compare hat mos-neuron", 2, "run it: supernet-bench run"),
