@@ -64,8 +64,11 @@ napoleon_use_ivar = True
 
 def setup(app: Any) -> None:
     """Generate pages before sources are read, and ``llms.txt`` after the build."""
-    from build_pages import generate, links, llms, mathml
+    from build_pages import generate, links, llms, mathml, streams
+    from myst_nb.core import render
 
+    merge = render.coalesce_streams
+    render.coalesce_streams = lambda outputs: merge(streams.joined(outputs))
     app.add_html_math_renderer("mathml", (mathml.inline, None), (mathml.block, None))
     app.connect("config-inited", lambda app, config: generate.write_all(Path(app.srcdir) / "generated"))
     app.connect("source-read", links.adapt)

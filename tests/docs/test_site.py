@@ -85,7 +85,8 @@ def test_pages_show_what_they_executed(site: Path) -> None:
     verdict, method, use = ((site / f"{name}.html").read_text() for name in ("verdict", "method", "use"))
     assert "hat" in verdict and "reference" in verdict and 'class="cell_output' in verdict
     assert "exit code 1" in method and "FAILED" in method
-    assert "model.onnx" in use and "hypervolume after 200 evaluations" in use
+    assert "step.onnx" in use and "hypervolume after 200 evaluations" in use
+    assert "tokenizer_config.json" in use, "no line break inside a word"
 
 
 def test_llms_txt_names_every_page(site: Path) -> None:
