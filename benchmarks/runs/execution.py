@@ -54,6 +54,7 @@ def execute(
     from benchmarks.runs.executor import Executor
     from benchmarks.runs.progress import Display
 
+    executor = Executor()  # sets the environment of its workers, which the provenance states
     command_provenance = provenance(command=list(options.command))
     if not (options.resume_changed or options.fresh or options.shared):
         # A run that its seconds stopped starts afresh.
@@ -77,7 +78,6 @@ def execute(
         )
         for task in pending
     ]
-    executor = Executor()
     executor.warm_up()
     energy.warm_up(profile)
     for module in preload:

@@ -173,6 +173,9 @@ def test_records_are_reported_and_compared(bench, records, tmp_path: Path):
     assert "site/index.html" in done.stdout
     (good,) = [r for r in records() if r["spec"]["method"] == "tiny-good"]
     assert good["energy"]["source"] and good["provenance"]["data"] == {"tiny": "0" * 64}
+    # The environment is the workers', which decides the order of sets and the speed of threads.
+    assert good["provenance"]["env"]["PYTHONHASHSEED"] == "0"
+    assert {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & set(good["provenance"]["env"])
     assert good["ledger"]["totals"]["predictor_calls"] == 17 and good["ledger"]["totals"]["probes"] == 4
     assert good["candidates"][0]["limit_share"] == 0.5
     compared = json.loads(bench("compare", "tiny-good", "tiny-after", "--suite", "tiny", "--json").stdout)
