@@ -207,6 +207,7 @@ def bench(session: nox.Session) -> None:
     """
     run(session, "python", "-m", "tests.bench.speed", *session.posargs)
     run(session, "python", "-m", "tests.bench.pretraining", *session.posargs)
+    run(session, "python", "-m", "tests.bench.training_profile")
     run(session, "python", "-m", "tests.bench.decoding")
     run(session, "python", "-m", "tests.bench.policies")
     run(session, "python", "-m", "tests.bench.harness")
