@@ -17,7 +17,7 @@ Differences from the public code, all deliberate:
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import accumulate
 from typing import Any
 
@@ -69,7 +69,7 @@ class Mixture(WeightSource):
         self.routers = (
             [name for _, name in linears] if neuron_wise else list(dict.fromkeys(x for x, _ in linears))
         )
-        features = len(family.space.encode(family.space.largest(), encoding))
+        self.features = features = len(family.space.encode(family.space.largest(), encoding))
         # Linears of one shape lie together, so that each group is mixed by one stack of tensors.
         self.groups: dict[str, list[str]] = {}
         router_of: dict[str, int] = {}
@@ -109,6 +109,12 @@ class Mixture(WeightSource):
         data = torch.zeros(size, dtype=dtype, device=self.flat.device)
         self.mixed = Buffer(self.mixed_shapes, data, torch.zeros_like(data))
         self.rows = {g: torch.tensor(rows, device=self.flat.device) for g, rows in self.router_rows.items()}
+        self.recorded: dict[str, Callable[[], None]] = {}
+        """Steps of a GPU as graphs, which hold for these buffers."""
+        if self.flat.is_cuda:
+            self.phi = torch.zeros(self.features, device=self.flat.device)
+            count = sum(len(names) for names in self.groups.values())
+            self.used = torch.zeros(count, 2, dtype=torch.int32, device=self.flat.device)
         super().precision(dtype)
 
     def changed(self) -> None:
@@ -127,9 +133,16 @@ class Mixture(WeightSource):
 
     def route(self, architecture: Mapping[str, Any]) -> dict[str, Tensor]:
         """Mixing coefficients ``[linears, rows or 1, experts]`` of every group; they sum to one."""
+        return self.shares(to_device(self.code(architecture), self.flat.device))
+
+    def code(self, architecture: Mapping[str, Any]) -> Tensor:
+        """Return the routers' input for an architecture, ``[features]`` on the CPU."""
         space = self.family.space
         code = space.encode(space.largest() if self.constant else architecture, self.encoding)
-        phi = to_device(torch.as_tensor(code, dtype=torch.float32), self.flat.device)
+        return torch.as_tensor(code, dtype=torch.float32)
+
+    def shares(self, phi: Tensor) -> dict[str, Tensor]:
+        """Return the mixing coefficients of ``route`` from the routers' input."""
         hidden = F.relu(self.parameter("router.in.weight") @ phi + self.parameter("router.in.bias"))
         if not self.neuron_wise:
             logits = torch.einsum("rkh,rh->rk", self.parameter("router.out.weight"), hidden)
@@ -155,11 +168,11 @@ class Mixture(WeightSource):
             stacks[group] = (w, b)
         return stacks
 
-    def prepare(self, architecture: Mapping[str, Any]) -> None:
+    def prepare(self, architecture: Mapping[str, Any], used: Mapping[str, tuple[int, ...]]) -> None:
         if self._ready == (architecture, self.version) and not torch.is_grad_enabled():
             return
         if self.flat.is_cuda:
-            self.mix_on_gpu(architecture)
+            self.mix_on_gpu(architecture, used)
             return
         self._graph = self.mix(architecture)
         with torch.no_grad():
@@ -174,21 +187,58 @@ class Mixture(WeightSource):
         start = self.start[f"{names[0]}.{part}"]
         return flat[start : start + len(names) * math.prod(shape)].view(len(names), *shape)
 
-    def mix_on_gpu(self, architecture: Mapping[str, Any]) -> None:
+    def mix_on_gpu(self, architecture: Mapping[str, Any], used: Mapping[str, tuple[int, ...]]) -> None:
         """Mix the weights that ``architecture`` uses; ``collect_computed`` takes the gradients."""
+        every = [used.get(f"{name}.weight", (0, 0)) for names in self.groups.values() for name in names]
+        self.phi.copy_(to_device(self.code(architecture), self.flat.device))
+        self.used.copy_(to_device(torch.tensor(every, dtype=torch.int32), self.flat.device))
+        self.replay("mix", self.mix_used, lambda: [])
+        self._ready = (architecture, self.version)
+
+    def replay(self, name: str, step: Callable[[], None], keep: Callable[[], list[Tensor]]) -> None:
+        """Run a step of the GPU as one graph, recorded at its first use."""
+        from supernet.gpu.recorded_step import record_graph
+
+        if name not in self.recorded:
+            self.recorded[name] = record_graph(step, keep)
+        self.recorded[name]()
+
+    def accumulated(self) -> list[Tensor]:
+        """Return the gradients that ``collect_computed`` changes."""
+        assert self.flat.grad is not None
+        return [self.mixed.grad, self.flat.grad]
+
+    def extents_used(self) -> dict[str, Tensor]:
+        """Return group -> rows and columns in use of each linear, int32 ``[linears, 2]``."""
+        parts = self.used.split([len(names) for names in self.groups.values()])
+        return dict(zip(self.groups, parts, strict=True))
+
+    @torch.no_grad()
+    def mix_used(self) -> None:
+        """Mix the parts in use, from ``phi`` and ``used``."""
         from supernet.gpu.mixing import mix
 
-        used = self.family.extents(architecture)
-        self._shares = self.route(architecture)
-        every = [used.get(f"{name}.weight", (0, 0)) for names in self.groups.values() for name in names]
-        rows = to_device(torch.tensor(every, dtype=torch.int32), self.flat.device)
-        self._extents = dict(
-            zip(self.groups, rows.split([len(x) for x in self.groups.values()]), strict=True)
-        )
+        used = self.extents_used()
+        for group, share in self.shares(self.phi).items():
+            mix(self.experts_of(group), share, used[group], self.stacks(group, self.mixed.data))
+
+    def collect_used(self) -> None:
+        """Add the gradients of the mixed weights to those of experts and routers, and clear them."""
+        from supernet.gpu.mixing import mix_gradients
+
+        used = self.extents_used()
+        with torch.enable_grad():
+            shares = self.shares(self.phi)
         with torch.no_grad():
-            for group, share in self._shares.items():
-                mix(self.experts_of(group), share, self._extents[group], self.stacks(group, self.mixed.data))
-        self._ready = (architecture, self.version)
+            of_shares = [
+                mix_gradients(
+                    self.experts_of(group), share, used[group], self.stacks(group, self.mixed.grad)
+                )
+                for group, share in shares.items()
+            ]
+            routers = [self.parameter(name) for name in self.shapes if name.startswith("router.")]
+            flows = torch.autograd.grad([*shares.values()], routers, of_shares)
+            torch._foreach_add_([router.grad for router in routers], flows)  # type: ignore[arg-type]
 
     def experts_of(self, group: str) -> tuple[Tensor, Tensor]:
         """Return the expert weights ``[linears, m, rows, columns]`` and biases of a group."""
@@ -200,20 +250,8 @@ class Mixture(WeightSource):
 
     def collect_computed(self) -> None:
         if self.flat.is_cuda:
-            from supernet.gpu.mixing import mix_gradients
-
-            with torch.no_grad():
-                grads = [
-                    mix_gradients(
-                        self.experts_of(group),
-                        share,
-                        self._extents[group],
-                        self.stacks(group, self.mixed.grad),
-                    )
-                    for group, share in self._shares.items()
-                ]
-            torch.autograd.backward([*self._shares.values()], grads)
-            self._shares, self._ready = {}, None
+            self.replay("collect", self.collect_used, self.accumulated)
+            self._ready = None
             return
         stacks, grads = [], []
         for group, names in self.groups.items():

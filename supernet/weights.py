@@ -188,15 +188,17 @@ class WeightSource(nn.Module, ABC):
 
         They are valid until the next ``bind``. Call ``collect`` once after the backward passes over them.
         """
-        self.prepare(architecture)
+        used = self.family.extents(architecture)
+        self.prepare(architecture, used)
         home = self.home
-        return {
-            name: home(name).leaf(name, extents)
-            for name, extents in self.family.extents(architecture).items()
-        }
+        return {name: home(name).leaf(name, extents) for name, extents in used.items()}
 
-    def prepare(self, architecture: ArchitectureLike) -> None:
-        """Compute the weights that ``bind`` needs for this architecture; nothing to do for plain sharing."""
+    def prepare(self, architecture: ArchitectureLike, used: Mapping[str, tuple[int, ...]]) -> None:
+        """Compute the weights that ``bind`` needs for this architecture; nothing to do for plain sharing.
+
+        Args:
+            used: its extents.
+        """
 
     def home(self, name: str) -> Buffer:
         """Return the buffer that holds weight ``name``."""

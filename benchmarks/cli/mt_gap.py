@@ -33,6 +33,13 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--minutes", type=positive, metavar="N", help="start no training after N minutes (default: no limit)"
     )
+    command.add_argument(
+        "--workers",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="trainings side by side, each in a process of its own (default: 1)",
+    )
     command.set_defaults(run=run)
 
 
@@ -45,7 +52,9 @@ def run(options: argparse.Namespace) -> int:
 
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     plan = read_plan(options.plan or REGISTERED)
-    remaining = measure(plan, options.out, options.cache, options.data_dir, device, options.minutes, _say)
+    remaining = measure(
+        plan, options.out, options.cache, options.data_dir, device, options.minutes, _say, options.workers
+    )
     print(f"{remaining} trainings left" if remaining else "done: supernet-bench study mt-gap")
     return 75 if remaining else 0
 

@@ -23,7 +23,7 @@ class Roofline(TorchDispatchMode):
 
     An operation lasts as long as its arithmetic at the matrix rate or as its bytes (each tensor it is
     given or gives, once) at the copy rate, whichever is longer. What a kernel reads twice, and what the
-    cache spares, is not seen; an operation of several kernels counts as one launch.
+    cache spares, is not seen, nor are kernels in Triton; an operation of several kernels counts as one launch.
 
     Attributes:
         launches: operations that are no views.
@@ -61,10 +61,8 @@ class Roofline(TorchDispatchMode):
         return self.launches / self.rates.launch
 
     @property
-    def binds(self) -> str:
-        """``launches``, ``bytes`` or ``arithmetic``."""
-        if self.host > self.seconds:
-            return "launches"
+    def larger(self) -> str:
+        """``bytes`` or ``arithmetic``."""
         return "bytes" if self.by_bytes > self.seconds / 2 else "arithmetic"
 
 

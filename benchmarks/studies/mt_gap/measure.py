@@ -6,8 +6,12 @@ Each training writes one file of scores into a folder. A command that is stopped
 from __future__ import annotations
 
 import json
+import math
+import multiprocessing
+import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -78,6 +82,15 @@ class Setting:
     prepared: Prepared
     device: str
 
+    @classmethod
+    def prepared_for(
+        cls, plan: GapPlan, cache: Path, data_dir: Path | None, device: str, say: Say = lambda line: None
+    ) -> Setting:
+        """Return the setting of a plan; its data is prepared once and read from ``cache`` from then on."""
+        task = get_task(plan.task)
+        tier = task.tier(plan.tier, device)
+        return cls(plan, task, tier, task.prepare(tier, cache, data_dir, say), device)
+
     def train(self, job: Job, space: SearchSpace) -> SuperNet:
         """Return the trained supernet, or the trained network, of ``job``.
 
@@ -119,11 +132,14 @@ def measure(
     device: str,
     minutes: float | None = None,
     say: Say = lambda line: None,
+    workers: int = 1,
 ) -> int:
     """Run the trainings whose files are absent in ``out``; return the number of those left.
 
     Args:
         minutes: no training is started after these; None for no limit.
+        workers: trainings side by side, each in a process of its own. Small networks leave a GPU idle for most
+            of an update.
 
     Raises:
         UsageError: the plan names an unknown kind, or the folder has scores of another plan.
@@ -135,24 +151,46 @@ def measure(
     if kept.is_file() and kept.read_text(encoding="utf-8") != registered:
         raise UsageError(f"{out} has scores of another plan: give another folder, --out DIR")
     write_text(kept, registered)
-    began = time.monotonic()
-    task = get_task(plan.task)
-    tier = task.tier(plan.tier, device)
-    setting = Setting(plan, task, tier, task.prepare(tier, cache, data_dir, say), device)
-    space = task.family(tier, setting.prepared).space
+    end = math.inf if minutes is None else time.monotonic() + 60 * minutes
+    start = partial(Setting.prepared_for, plan, cache, data_dir, device)
+    start(say)
     jobs = missing(plan, [path.stem for path in out.glob("*.json")])
-    for i, job in enumerate(jobs):
-        if minutes is not None and time.monotonic() - began > 60 * minutes:
-            return len(jobs) - i
-        start = time.monotonic()
-        net = setting.train(job, space)
-        trained = time.monotonic() - start
-        numbers = range(len(plan.architectures)) if job.network is None else (job.network,)
-        scores = {}
-        for number in numbers:
-            architecture = space.architecture(plan.architectures[number])
-            scores[number] = setting.score(net, net.space.largest() if job.kind == ALONE else architecture)
-        facts = {**vars(job), "scores": scores, "train_seconds": trained, "device": device}
-        write_text(out / f"{job.name}.json", json.dumps(facts, indent=1) + "\n")
-        say(f"{job.name}: {trained:.0f} s, {len(jobs) - i - 1} trainings left")
-    return 0
+    left = len(jobs)
+    for line in _in_turn(partial(_run, start, out, end), jobs, workers):
+        if line is not None:
+            left -= 1
+            say(f"{line}, {left} trainings left")
+    return left
+
+
+def _in_turn(
+    work: Callable[[Job], str | None], jobs: Sequence[Job], workers: int
+) -> Iterator[str | None]:
+    """Yield the results of ``work`` as they come, from processes of their own where there are several."""
+    if workers == 1:
+        yield from map(work, jobs)
+        return
+    context = multiprocessing.get_context("spawn")
+    threads = max(1, len(os.sched_getaffinity(0)) // workers)
+    with ProcessPoolExecutor(workers, context, torch.set_num_threads, (threads,)) as pool:
+        for future in as_completed([pool.submit(work, job) for job in jobs]):
+            yield future.result()
+
+
+def _run(prepare: Callable[[], Setting], out: Path, end: float, job: Job) -> str | None:
+    """Do one training and write its scores; return a line about it, or None after ``end`` (monotonic)."""
+    if time.monotonic() > end:
+        return None
+    setting = prepare()
+    space = setting.task.family(setting.tier, setting.prepared).space
+    start = time.monotonic()
+    net = setting.train(job, space)
+    trained = time.monotonic() - start
+    numbers = range(len(setting.plan.architectures)) if job.network is None else (job.network,)
+    scores = {}
+    for number in numbers:
+        architecture = space.architecture(setting.plan.architectures[number])
+        scores[number] = setting.score(net, net.space.largest() if job.kind == ALONE else architecture)
+    facts = {**vars(job), "scores": scores, "train_seconds": trained, "device": setting.device}
+    write_text(out / f"{job.name}.json", json.dumps(facts, indent=1) + "\n")
+    return f"{job.name}: {trained:.0f} s, scored in {time.monotonic() - start - trained:.0f} s"

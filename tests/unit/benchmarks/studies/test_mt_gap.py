@@ -143,11 +143,14 @@ def test_measurements_go_on_where_they_were_stopped(tmp_path: Path) -> None:
     assert measure(plan, out, tmp_path / "cache", None, "cpu", 1e-9, said.append) == 4
     assert measure(plan, out, tmp_path / "cache", None, "cpu", None, said.append) == 0
     before = (out / "hat-seed1.json").read_bytes()
-    (out / "alone-01-seed1.json").unlink()
-    assert measure(plan, out, tmp_path / "cache", None, "cpu") == 0
+    alone = [out / f"alone-{i:02d}-seed1.json" for i in (0, 1)]
+    scores = [json.loads(path.read_text())["scores"] for path in alone]
+    assert set(scores[1]) == {"1"} and scores[1]["1"]["valid_loss"] > 0
+    for path in alone:
+        path.unlink()
+    assert measure(plan, out, tmp_path / "cache", None, "cpu", None, said.append, workers=2) == 0
     assert (out / "hat-seed1.json").read_bytes() == before
-    scores = json.loads((out / "alone-01-seed1.json").read_text())["scores"]
-    assert set(scores) == {"1"} and scores["1"]["valid_loss"] > 0
+    assert [json.loads(path.read_text())["scores"] for path in alone] == scores
     other = GapPlan(**{**vars(plan), "tokens": 2000})
     with pytest.raises(UsageError, match="another plan"):
         measure(other, out, tmp_path / "cache", None, "cpu")
