@@ -23,7 +23,8 @@ class Roofline(TorchDispatchMode):
 
     An operation lasts as long as its arithmetic at the matrix rate or as its bytes (each tensor it is
     given or gives, once) at the copy rate, whichever is longer. What a kernel reads twice, and what the
-    cache spares, is not seen, nor are kernels in Triton; an operation of several kernels counts as one launch.
+    cache spares, is not seen, nor are kernels in Triton; an operation of several kernels counts as one
+    launch.
 
     Attributes:
         launches: operations that are no views.

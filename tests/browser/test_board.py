@@ -162,7 +162,7 @@ def test_a_network_over_its_limit_is_crossed_out_and_text_floats_at_the_point(vi
     assert "over its limit" in page.locator(".tip").inner_text()
 
 
-def test_claims_are_filtered_and_the_address_says_how(visit, built):
+def test_claims_are_filtered_and_the_address_holds_the_filters(visit, built):
     page = visit.open(built / "claims.html")
     page.wait_for_selector("main .claim")
     assert page.evaluate("document.documentElement.scrollHeight") < 6000
@@ -179,7 +179,7 @@ def test_claims_are_filtered_and_the_address_says_how(visit, built):
     assert other.locator("#summary tbody tr").count() == some
 
 
-def test_a_row_says_what_it_is_who_ran_it_and_how_the_run_went(visit, built):
+def test_a_row_shows_its_method_its_runner_and_the_course_of_the_run(visit, built):
     page = small(visit, built)
     page.fill("#search", "mos-neuron")
     page.locator("#rows tbody a").first.click()

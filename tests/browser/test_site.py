@@ -68,7 +68,7 @@ def test_the_latency_limit_moves_by_keyboard(visit, built):
     assert every_row(page) == 18 and page.locator(".bound").get_attribute("visibility") == "hidden"
 
 
-def test_a_mark_tells_its_row_by_mouse_and_by_keys(visit, built):
+def test_a_mark_shows_its_row_by_mouse_and_by_keys(visit, built):
     page = small(visit, built)
     marks = page.locator("#plot [role=listitem]")
     assert marks.count() == 18
@@ -167,7 +167,7 @@ def test_the_profiles_are_a_picture_with_words(visit, built):
     assert "Nothing is ranked by it" in page.locator("#profiles").inner_text()
 
 
-def test_rows_are_filtered_by_what_second_runs_said(visit, built):
+def test_rows_are_filtered_by_verdict(visit, built):
     page = small(visit, built)
     all_columns(page)
     assert {text.split(":")[0] for text in column(page, "verified")} <= {
@@ -189,7 +189,7 @@ def test_rows_are_filtered_by_what_second_runs_said(visit, built):
     assert column(page, "method") == [] and "0 of 18 rows" in page.locator("#said").inner_text()
 
 
-def test_a_row_tells_when_where_and_how_it_was_run_again(visit, built):
+def test_a_row_shows_when_where_and_how_it_was_run_again(visit, built):
     page = small(visit, built)
     page.select_option("#verified", "quality reproduces")
     page.locator("#rows tbody a").first.click()
@@ -245,7 +245,7 @@ def test_latency_in_another_runtime_has_a_column_of_its_own(visit, built):
     assert page.locator("#sort").input_value() == "quality"
 
 
-def test_a_wrong_address_says_so(visit, built):
+def test_a_wrong_address_shows_a_message(visit, built):
     page = visit.open(built / "row.html", "#../../x/1")
     sync.expect(page.locator("#said")).to_contain_text("names no row")
 
@@ -337,7 +337,7 @@ def test_nothing_is_wider_than_a_phone(visit, built, name):
     assert (colour != "rgb(255, 255, 255)") == dark
 
 
-def test_everything_has_a_name(visit, built):
+def test_every_control_has_an_accessible_name(visit, built):
     page = overview(visit, built)
     tree = page.locator("body").aria_snapshot()
     for landmark in ("banner", "main", "contentinfo", "navigation", "status", "slider", "searchbox"):

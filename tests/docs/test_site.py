@@ -81,7 +81,7 @@ def test_the_ten_pages_are_there_and_full(site: Path) -> None:
         assert len(words) > 150, name
 
 
-def test_pages_show_what_they_executed(site: Path) -> None:
+def test_pages_show_the_output_of_their_commands(site: Path) -> None:
     verdict, method, use = ((site / f"{name}.html").read_text() for name in ("verdict", "method", "use"))
     assert "hat" in verdict and "reference" in verdict and 'class="cell_output' in verdict
     assert "exit code 1" in method and "FAILED" in method

@@ -59,7 +59,7 @@ def test_each_breach_is_one_record_and_the_rest_goes_on(bench, records, bad):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "grace"), [("Hangs", 1.5), ("HangsInC", 13), ("WillNotEnd", 13)])
-def test_a_method_that_hangs_is_ended_and_keeps_what_it_proposed(bench, records, bad, name, grace):
+def test_a_method_that_hangs_is_ended_and_keeps_its_candidates(bench, records, bad, name, grace):
     done = bench("run", "tiny", "--methods", f"bad_methods.py:{name}", "--budget-scale", "0.05")
     assert done.returncode == 1, "nothing comparable is left"
     assert "stopped by their seconds, shown and compared with none:" in done.stdout
@@ -83,14 +83,14 @@ def test_a_method_that_hangs_is_ended_and_keeps_what_it_proposed(bench, records,
 
 
 @pytest.mark.slow
-def test_the_search_process_knows_no_way_to_the_sealed_split(bench, records, bad):
+def test_no_argument_or_variable_of_the_search_leads_to_the_sealed_split(bench, records, bad):
     done = bench("run", "tiny", "--methods", "bad_methods.py:Snoops")
     (record,) = records()
     assert (done.returncode, record["status"], record["message"]) == (0, "done", "")
     assert record["candidates"][0]["test"]["pooled"]["bleu"]["value"] > 0
 
 
-def test_an_option_that_nobody_reads_is_told(bench, records, bad):
+def test_an_unread_option_is_reported(bench, records, bad):
     done = bench(
         "run",
         "tiny",

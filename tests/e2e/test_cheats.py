@@ -74,7 +74,7 @@ def test_the_test_split_is_nowhere_to_be_found(runs, isolated, home):
     assert log.count("FOUND") == 3 and "sealed" not in log.replace("reads", ""), log
 
 
-def test_nothing_but_its_own_can_be_written(runs, isolated, home):
+def test_a_search_can_write_its_own_files_alone(runs, isolated, home):
     log = runs["writes"]["log"]
     for what in ("partial scores", "scores", "outcome", "journal", "heartbeat", "books", "method", "compiled",
                  "harness"):  # fmt: skip
@@ -101,12 +101,12 @@ def test_processor_time_in_a_pause_for_the_timing_lock_is_on_its_account(runs):
     assert seconds > 0.3 * work["cpu_seconds"], "it worked for four seconds with its clock stopped"
 
 
-def test_who_leaves_with_an_outcome_of_his_own_has_none(runs):
+def test_a_search_that_writes_its_own_outcome_has_failed(runs):
     assert kept(runs["concludes"]) == ("failed", 0)
     assert "exit code 0 and no outcome" in runs["concludes"]["outcome"]["message"]
 
 
-def test_all_that_it_started_ends_with_it(runs):
+def test_children_of_a_search_end_with_it(runs):
     assert kept(runs["leaves"]) == ("done", 1)
     sleepers = [
         p for p in psutil.process_iter(["cmdline"]) if "time.sleep(600)" in " ".join(p.info["cmdline"] or [])
@@ -133,7 +133,7 @@ def test_forged_messages_end_the_run(runs):
     assert {runs[name]["outcome"]["status"] for name in ("forges", "floods")} == {"failed"}
 
 
-def test_without_isolation_the_record_says_so_and_the_books_are_still_the_supervisors(environment, tmp_path):
+def test_without_isolation_the_record_states_it_and_the_supervisor_keeps_the_ledger(environment, tmp_path):
     (tmp_path / "cheats.py").write_bytes((HERE / "cheats.py").read_bytes())
     words = [f"{tmp_path / 'cheats.py'}:{name}" for name in ("Honest", "Clears", "Concludes", "Leaves")]
     runs = supervise(environment, tmp_path, "--bare", *words)
@@ -142,7 +142,7 @@ def test_without_isolation_the_record_says_so_and_the_books_are_still_the_superv
         ("done", 1), ("failed", 0), ("done", 1),
     ]  # fmt: skip
     assert "its ledger was changed" in runs["clears"]["outcome"]["message"]
-    test_all_that_it_started_ends_with_it(runs)
+    test_children_of_a_search_end_with_it(runs)
 
 
 @pytest.mark.parametrize("means", ["landlock", "ipc,mount,network"])
@@ -163,7 +163,7 @@ def test_containers_that_forbid_some_means_have_others(environment, tmp_path, me
     assert [p for p in tmp_path.rglob("*") if p.is_file() and p.read_bytes().endswith(b"forged")] == []
     around = runs["looks-around"]["log"]
     assert "memory of" in around and "SUCCEEDED" not in around.replace("kill SUCCEEDED", ""), around
-    test_all_that_it_started_ends_with_it(runs)
+    test_children_of_a_search_end_with_it(runs)
 
 
 def test_code_that_changed_after_planning_does_not_run(environment, tmp_path):

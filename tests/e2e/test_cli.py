@@ -108,7 +108,7 @@ def test_a_plan_for_scripts(bench):
     assert plan["estimate_seconds"] > 0
 
 
-def test_lists(bench):
+def test_list_prints_methods_tasks_and_records(bench):
     methods = {row["name"]: row for row in json.loads(bench("list", "methods", "--json").stdout)}
     assert methods["scratch"]["follows"] == "hat" and methods["tiny-good"]["from"] == "tiny-task"
     tasks = {(row["name"], row["tier"]) for row in json.loads(bench("list", "tasks", "--json").stdout)}
@@ -132,7 +132,7 @@ def test_cost_of_an_architecture(bench, tmp_path: Path):
     assert bench("cost", "--space", "hat-space1", "c.json").returncode == 2
 
 
-def test_doctor(bench):
+def test_doctor_checks_the_machine(bench):
     done = bench("doctor", "--json")
     checks = {check["what"]: check for check in json.loads(done.stdout)["checks"]}
     assert checks["torch"]["verdict"] == "ok" and {"profile", "disk", "cpu"} <= set(checks)

@@ -110,7 +110,9 @@ def _works_in(pid: int, folder: Path) -> bool:
         return False
 
 
-def test_killed_in_every_phase_it_ends_as_if_nothing_had_been(started, bench, records, undisturbed, tmp_path):
+def test_a_run_killed_in_every_phase_gives_the_undisturbed_record(
+    started, bench, records, undisturbed, tmp_path
+):
     for until in (
         in_phase("supernet", tokens=300),
         in_phase("search", probes=2),
@@ -131,7 +133,9 @@ def test_killed_in_every_phase_it_ends_as_if_nothing_had_been(started, bench, re
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_saves_and_says_how_to_go_on(started, bench, records, undisturbed, tmp_path, number):
+def test_ctrl_c_saves_and_prints_the_command_that_resumes(
+    started, bench, records, undisturbed, tmp_path, number
+):
     process = started(in_phase("supernet", tokens=300))
     process.send_signal(number)
     said = process.communicate(timeout=60)[0]
@@ -147,7 +151,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(started, bench, records, undisturbed
     assert record["ledger"]["lost_seconds"] < 2.5, "it saved before it stopped"
 
 
-def test_a_damaged_checkpoint_is_told_and_the_one_before_it_taken(
+def test_a_damaged_checkpoint_is_reported_and_its_predecessor_restored(
     started, bench, records, undisturbed, tmp_path
 ):
     process = started(in_phase("retrain", tokens=1500))
@@ -164,7 +168,9 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_it_taken(
     alike(record, undisturbed)
 
 
-def test_a_damaged_journal_is_told_and_the_run_starts_afresh(started, bench, records, undisturbed, tmp_path):
+def test_a_damaged_journal_is_reported_and_the_run_starts_afresh(
+    started, bench, records, undisturbed, tmp_path
+):
     process = started(in_phase("search", evaluations=1))
     process.kill()
     gone(process, tmp_path)
@@ -211,7 +217,7 @@ class Wanderer(Method):
 """
 
 
-def test_a_method_that_does_not_repeat_itself_is_told_so(started, bench, records, tmp_path):
+def test_a_method_that_does_not_repeat_itself_is_reported(started, bench, records, tmp_path):
     (tmp_path / "wanderer.py").write_text(WANDERER)
     words = ("run", "tiny", "--methods", "wanderer.py:Wanderer")
     process = started(lambda beat: beat["ledger"]["totals"]["evaluations"] >= 2, words=words)
@@ -225,7 +231,7 @@ def test_a_method_that_does_not_repeat_itself_is_told_so(started, bench, records
     assert again.returncode == 0 and [r["status"] for r in records()] == ["done"], again.stdout
 
 
-def test_done_is_done_without_torch(bench, records, environment, tmp_path):
+def test_finished_runs_are_served_without_torch(bench, records, environment, tmp_path):
     words = ("run", "tiny", "--methods", "tiny-good,tiny-after", "--jobs", "2")
     assert bench(*words).returncode == 0
     found = records()

@@ -48,7 +48,7 @@ def outcome(runs: dict[str, dict[str, Any]], name: str) -> dict[str, Any]:
     return runs[name]["outcome"]
 
 
-def test_every_one_has_an_outcome_of_the_supervisors(runs):
+def test_every_cheat_has_an_outcome_of_the_supervisor(runs):
     assert len(runs) == len(CHEATS) + len(TRANSLATION) + 1
     for name, run in runs.items():
         text = json.dumps(run["outcome"])
@@ -60,13 +60,13 @@ def test_every_one_has_an_outcome_of_the_supervisors(runs):
 
 
 @pytest.mark.parametrize("name", ["testset", "sealed", "swaps"])
-def test_the_test_split_is_not_there(runs, name):
+def test_the_test_split_is_absent_from_the_search(runs, name):
     assert outcome(runs, name)["status"] == "failed"
     assert "read" not in runs[name]["log"].partition("Traceback")[0]
 
 
 @pytest.mark.parametrize("name", ["forked", "sealed-native"])
-def test_children_do_not_see_it_either(runs, name):
+def test_the_test_split_is_absent_from_children_of_a_search(runs, name):
     log = runs[name]["log"]
     assert "child read" not in log or "child read b'0'" in log, "it counts the bytes that it found"
 
@@ -87,7 +87,7 @@ def test_work_off_the_clock_is_on_the_account(runs):
 @pytest.mark.parametrize(
     ("name", "honest"), [("freeepochs", "honest"), ("epochs", "fair"), ("epochs-copied", "fair")]
 )
-def test_training_that_nobody_charged_is_in_the_processor_seconds(runs, name, honest):
+def test_uncharged_training_is_in_the_processor_seconds(runs, name, honest):
     own, other = outcome(runs, name), outcome(runs, honest)
     if own["status"] == "failed":
         return

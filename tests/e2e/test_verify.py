@@ -88,7 +88,7 @@ def test_a_row_that_is_better_than_true_does_not_reproduce(bench, pretended):
         (lambda r: r["provenance"].update(data={"tiny": "1" * 64}), "the data are not", "--data-dir DIR"),
     ],
 )
-def test_what_cannot_be_told_says_why_and_what_to_type(bench, pretended, change, said, then):
+def test_undecided_verdicts_have_a_reason_and_a_command(bench, pretended, change, said, then):
     done = bench("verify", str(pretended(change)))
     assert done.returncode == 0, done.stdout + done.stderr
     assert said in done.stdout and then in done.stdout

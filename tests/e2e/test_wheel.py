@@ -110,7 +110,7 @@ PUBLISHED_ID = "521b91909b0d36ec"
         ("study break-even", 0, "breaks even"),
     ],
 )  # fmt: skip
-def test_every_command_works_outside_a_clone_or_says_what_it_needs(
+def test_every_command_works_outside_a_clone_or_names_its_requirement(
     command: Command, words: str, code: int, text: str
 ) -> None:
     done = command(*words.split())

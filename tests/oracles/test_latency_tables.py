@@ -69,7 +69,7 @@ def test_bounds_hold_on_average_over_wholly_random_splits(tables: dict[str, Late
 
 
 @pytest.mark.parametrize("name", HATS)
-def test_what_is_left_is_noise(tables: dict[str, LatencyTable], name: str) -> None:
+def test_residuals_are_noise(tables: dict[str, LatencyTable], name: str) -> None:
     row = evaluate(tables[name], splits=2)
     assert row.noise_rmse < row.floor_rmse
     assert row.rmse < 1.04 * row.floor_rmse
@@ -250,7 +250,9 @@ def profile() -> TableProfile:
     return next(iter(PROFILES.values()))
 
 
-def test_absent_data_says_how_to_get_it(tmp_path: Path, profile: TableProfile) -> None:
+def test_absent_data_is_refused_with_the_command_that_fetches_it(
+    tmp_path: Path, profile: TableProfile
+) -> None:
     with pytest.raises(UsageError, match="--data-dir"):
         load(profile, tmp_path / "nowhere")
     with pytest.raises(UsageError, match=f"curl .*{profile.stem}_all.csv"):
@@ -283,7 +285,7 @@ def test_tables_of_other_columns_or_figures_are_refused(name: str) -> None:
             parse(profile, f"{header}\n{figures}\n".encode())
 
 
-def test_a_table_that_cannot_be_fetched_says_so(tmp_path: Path) -> None:
+def test_an_unreachable_table_is_one_message(tmp_path: Path) -> None:
     profile = PROFILES["table-k80-supershaper.v1"]
     with pytest.raises(UsageError, match="supershaper-latency cannot be fetched.*\n.*--data-dir"):
         load(profile, None)
@@ -298,7 +300,7 @@ def test_a_table_that_cannot_be_fetched_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("quick")
-def test_tables_that_nobody_can_fetch_may_be_absent(
+def test_unreachable_tables_may_be_absent(
     tmp_path: Path, data_dir: Path, tables: dict[str, LatencyTable]
 ) -> None:
     (tmp_path / "published").mkdir()

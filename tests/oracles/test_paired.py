@@ -125,7 +125,7 @@ def test_a_system_of_zero_against_one_that_translates_is_still_significant():
 
 @settings(deadline=None, max_examples=40)
 @given(st.integers(0, 10_000), st.integers(1, 12), st.integers(0, 12))
-def test_k_differing_sentences_never_say_less_than_an_exact_test_could(seed, n, differing):
+def test_p_of_k_differing_sentences_is_never_below_that_of_an_exact_test(seed, n, differing):
     references = corpus(n, seed)
     ours = counts(noisy(references, 0.1, seed), references)
     theirs = ours.copy()
@@ -148,7 +148,7 @@ def test_with_sacrebleus_own_numbers_of_trials_and_several_systems_at_once(monke
     assert 0.0001 < found[1] < 1
 
 
-def test_in_blocks_it_is_the_same(monkeypatch):
+def test_paired_tests_in_blocks_equal_those_at_once(monkeypatch):
     references = corpus(90, 3)
     pair = [(counts(noisy(references, 0.3, 1), references), counts(noisy(references, 0.4, 2), references))]
 

@@ -31,7 +31,7 @@ def test_fit_and_spread_are_those_computed_elsewhere(
     assert device["window"] == [59, 61]
 
 
-def test_it_holds_on_the_gpus_and_the_cloud_xeon_cannot_tell(
+def test_gpus_are_insensitive_to_shape_and_the_cloud_xeon_is_undecided(
     devices: dict[str, dict[str, dict[str, float]]],
 ) -> None:
     verdicts = {name.split("-")[1]: device["verdict"] for name, device in devices.items()}
@@ -50,7 +50,7 @@ def test_the_published_outcome_is_this_one(devices: dict[str, object]) -> None:
         assert published[name]["verdict"] == device["verdict"]
 
 
-def test_where_the_xeon_kept_its_pace_size_tells_more(data_dir: Path) -> None:
+def test_size_explains_more_where_the_xeon_kept_its_pace(data_dir: Path) -> None:
     profile = PROFILES["table-xeon2core-supershaper.v1"]
     if not (data_dir / profile.file).is_file():
         pytest.skip("SuperShaper's tables are absent")

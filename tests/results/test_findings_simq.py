@@ -107,7 +107,7 @@ def test_findings_have_the_figure(name: str) -> None:
     assert fragments()[name] in text
 
 
-def test_no_network_is_said_to_be_at_no_loss_unless_it_is_shown() -> None:
+def test_losslessness_is_stated_only_where_it_is_shown() -> None:
     text = " ".join((ROOT / "results/FINDINGS.md").read_text("utf-8").split())
     shown = [
         candidate

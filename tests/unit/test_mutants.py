@@ -42,7 +42,7 @@ def faults(code: str) -> list[str]:
         ("assert f(a)", ["assert not f(a)"]),
     ],
 )
-def test_faults(code: str, expected: list[str]):
+def test_mutants_of_a_function_are_listed(code: str, expected: list[str]):
     assert faults(code) == expected
 
 
@@ -61,7 +61,7 @@ def test_faults(code: str, expected: list[str]):
         "x = zip(a, b, strict=True)",
     ],
 )
-def test_what_no_test_could_notice_is_left(code: str):
+def test_mutants_that_no_test_can_notice_are_left_out(code: str):
     assert faults(code) == []
 
 
@@ -135,7 +135,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.slow
-def test_a_run_reports_what_was_killed_survived_and_hung(project: Path, capsys):
+def test_a_run_reports_killed_surviving_and_hanging_mutants(project: Path, capsys):
     assert mutants.main(["--mutants", "0", "--json", str(project / "out.json")]) == 0
     text = capsys.readouterr().out
     assert f"{SURVIVED:9} pack/counted.py:4: a + 1  ->  a - 1   in   return a + 1" in text

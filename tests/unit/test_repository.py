@@ -67,7 +67,7 @@ def pins() -> dict[str, str]:
     return {canonicalize_name(ok[1]): ok[2] for ok in exact.values() if ok}
 
 
-def test_one_version() -> None:
+def test_the_version_is_one() -> None:
     cited = re.search(r"^version: (\S+)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
     assert cited and cited[1] == PROJECT["version"]
     assert importlib.metadata.version(PROJECT["name"]) == PROJECT["version"], "install it again: nox -s env"
@@ -117,7 +117,7 @@ def test_everything_imported_is_required() -> None:
     assert not missing, f"add to pyproject.toml and constraints.txt: {missing}"
 
 
-def test_never_torchvision() -> None:
+def test_torchvision_is_never_imported() -> None:
     # its only published build is the CUDA one; with it merely installed beside CPU torch transformers breaks
     python = [path for path in committed() if path.suffix == ".py"]
     names = {name.partition(".")[0] for path in python for name in imported(path)}
@@ -147,7 +147,7 @@ def test_loads_no_torch(module: str) -> None:
     assert ended.returncode == 0, ended.stderr
 
 
-def test_no_utils() -> None:
+def test_no_module_is_named_utils() -> None:
     assert not [path for path in sources() if path.stem in ("utils", "helpers", "common", "misc")]
 
 
@@ -172,14 +172,14 @@ def test_entry_points_load_under_their_own_names(group: str, name: str, target: 
     assert loaded.name == name
 
 
-def test_what_is_installed_is_this_tree() -> None:
+def test_the_installed_distribution_is_this_tree() -> None:
     found = importlib.metadata.distribution(PROJECT["name"]).entry_points
     installed = {(p.group, p.name, p.value) for p in found if p.group.startswith("supernet_bench.")}
     assert installed == set(entry_points()), "install it again: nox -s env"
     assert ("supernet-bench", "benchmarks.cli.main:main") in {(p.name, p.value) for p in found}
 
 
-def test_no_host_and_no_machine_in_what_is_committed() -> None:
+def test_no_committed_file_has_a_host_or_a_machine() -> None:
     # written in halves, so that this file does not hold them
     hosts = ["py" + "pi.org", "python" + "hosted.org", "download." + "pytorch", "registry." + "npm"]
     places = [rf"(?<![\w.\-/])/{place}/\w" for place in ("work", "root", "opt")]
@@ -269,7 +269,7 @@ def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text().split()) <= 900
 
 
-def test_the_check_of_paths_sees_what_is_missing() -> None:
+def test_the_check_of_paths_finds_missing_ones() -> None:
     text = "`benchmarks/no.py` `results/records/<id>` `a/b` `benchmarks.lab.ledger.Ledger` benchmarks.nowhere"
     assert named_paths(text) == {"benchmarks/no.py", "results/records/<id>"}
     assert not exists("benchmarks/no.py") and exists("results/records/<id>") and exists("tests/oracles/")
@@ -313,7 +313,7 @@ def test_the_wheel_is_whole(tmp_path: Path) -> None:
     assert {"entry_points.txt", "licenses/LICENSE"} <= metadata
 
 
-def test_results_hold_what_is_published_and_nothing_half_written():
+def test_results_hold_published_files_and_nothing_half_written():
     """A command that is killed while it builds the site leaves a folder behind."""
     parts = {
         path.relative_to(ROOT / "results").parts[0]
@@ -336,7 +336,7 @@ def test_each_file_of_unit_tests_mirrors_a_module_or_package() -> None:
     assert len(files) > 100 and not stray, "name them test_<module>.py or test_<module>_<subject>.py"
 
 
-def test_mirrored_modules() -> None:
+def test_mirrored_modules_are_found_by_name() -> None:
     assert mirror.mirrored(Path("benchmarks/runs/test_plan_allowances.py")) == Path("benchmarks/runs/plan.py")
     assert mirror.mirrored(Path("supernet/test_bert_classifier.py")) == Path("supernet/bert_classifier.py")
     assert mirror.mirrored(Path("benchmarks/test_engines.py")) == Path("benchmarks/engines")

@@ -67,7 +67,7 @@ def stumble(folder: Path, out: Path) -> None:
         (stumble, "KeyError at tests/unit/test_robustness.py"),
     ],
 )
-def test_what_no_reader_may_do_is_noticed(read, noticed, monkeypatch: pytest.MonkeyPatch):
+def test_hanging_and_bloated_readers_are_noticed(read, noticed, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(fuzz, "LIMIT_S", 1.0)
     monkeypatch.setattr(fuzz, "LIMIT_MIB", 64)
 

@@ -30,6 +30,14 @@ NAMES = {"found", "told", "made", "one", "there", "whole", "left", "said"}
 SIGNALS = {"BudgetExhausted"}
 """Exceptions that end a search as planned, and that methods of others catch by this name."""
 
+RIDDLES = re.compile(
+    r"test_(what|whatever|it|its|who|whoever|whose|of|whether|there|they|how)_"
+    r"|_(what|whatever|who|whoever|nobody|everybody|say|says|said|tell|tells|told|know|knows|knew|want|wants)(?=_|$)"
+)
+"""Words by which the name of a test puts off naming its thing, or lets an object speak, know or want."""
+LEAST_WORDS = 3
+"""Fewest words in the name of a test: a thing and a statement about it."""
+
 PUBLIC = {"benchmarks/api.py": {"left"}}
 """Names that methods of others use: they stay until the interface has a new version."""
 
@@ -127,14 +135,14 @@ def faults(tree: ast.AST, public: AbstractSet[str] = frozenset()) -> Iterator[tu
 
 
 @pytest.mark.parametrize("room", rooms())
-def test_docstrings_name_their_thing_and_names_what_they_hold(room: str):
+def test_docstrings_and_names_name_their_thing(room: str):
     public = PUBLIC.get(room, set())
     seen = [f"{file}:{line}: {text}" for file, tree in trees(room) for line, text in faults(tree, public)]
     assert not seen, "\n" + "\n".join(seen)
 
 
 @pytest.mark.parametrize("room", rooms())
-def test_no_object_speaks_knows_or_wants(room: str):
+def test_no_docstring_has_a_verb_of_persons(room: str):
     parsed = [(file, tree) for file, tree in trees(room) if file.as_posix() != ASK_AND_TELL]
     seen = [f"{file}:{line}: {text}" for file, tree in parsed for line, text in speech(tree)]
     assert not seen, "\n" + "\n".join(seen)
@@ -162,6 +170,36 @@ def test_docstrings_of_tests_name_their_thing():
         if FIRST_WORDS.match(text)
     ]
     assert not seen, "\n" + "\n".join(seen)
+
+
+def riddles(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Line and name of every test whose name is no statement about a thing."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
+            if RIDDLES.search(node.name) or len(node.name.split("_")) <= LEAST_WORDS:
+                yield node.lineno, node.name
+
+
+def test_names_of_tests_are_statements_about_a_thing():
+    wrong = [f"{file}:{line}: {name}" for file, tree in trees("tests") for line, name in riddles(tree)]
+    assert not wrong, "test_<thing>_<does>:\n" + "\n".join(wrong)
+
+
+@pytest.mark.parametrize(
+    ("name", "seen"),
+    [
+        ("test_what_is_missing_is_refused", True),
+        ("test_it_ends_at_the_limit", True),
+        ("test_a_missing_file_is_told", True),
+        ("test_a_row_says_so", True),
+        ("test_rates", True),
+        ("test_the_whole_is_read", False),
+        ("test_italics_are_written", False),
+        ("test_knowledge_of_a_teacher_is_distilled", False),
+    ],
+)
+def test_riddles_are_seen(name: str, seen: bool):
+    assert bool(list(riddles(ast.parse(f"def {name}(): pass")))) == seen
 
 
 def test_exceptions_end_in_error():
@@ -201,7 +239,7 @@ def test_exceptions_end_in_error():
         ("match a:\n    case {'b': [*_], **left}: pass", "left: name"),
     ],
 )
-def test_the_rules_see_what_breaks_them(code: str, expected: str):
+def test_the_rules_find_every_breach(code: str, expected: str):
     (seen,) = [text for _, text in faults(ast.parse(code))]
     assert expected in seen
 

@@ -138,8 +138,8 @@ def measure(
 
     Args:
         minutes: no training is started after these; None for no limit.
-        workers: trainings side by side, each in a process of its own. Small networks leave a GPU idle for most
-            of an update.
+        workers: trainings side by side, each in a process of its own. Small networks leave a GPU idle for
+            most of an update.
 
     Raises:
         UsageError: the plan names an unknown kind, or the folder has scores of another plan.
@@ -155,17 +155,15 @@ def measure(
     start = partial(Setting.prepared_for, plan, cache, data_dir, device)
     start(say)
     jobs = missing(plan, [path.stem for path in out.glob("*.json")])
-    left = len(jobs)
+    remaining = len(jobs)
     for line in _in_turn(partial(_run, start, out, end), jobs, workers):
         if line is not None:
-            left -= 1
-            say(f"{line}, {left} trainings left")
-    return left
+            remaining -= 1
+            say(f"{line}, {remaining} trainings left")
+    return remaining
 
 
-def _in_turn(
-    work: Callable[[Job], str | None], jobs: Sequence[Job], workers: int
-) -> Iterator[str | None]:
+def _in_turn(work: Callable[[Job], str | None], jobs: Sequence[Job], workers: int) -> Iterator[str | None]:
     """Yield the results of ``work`` as they come, from processes of their own where there are several."""
     if workers == 1:
         yield from map(work, jobs)

@@ -50,6 +50,6 @@ def test_a_window_that_no_shape_meets_has_none() -> None:
     assert proportioned(lab(), Window(10, 20)) is None  # type: ignore[arg-type]
 
 
-def test_it_needs_the_shape_of_a_teacher() -> None:
+def test_hand_designed_needs_the_shape_of_a_teacher() -> None:
     info = TaskInfo("bert-x", "bert", "smoke", "mlm_accuracy")
     assert "names no teacher" in HandDesigned().supports(info).reason

@@ -13,7 +13,7 @@ from tests.unit.supernet.quantization.int8_networks import (
 )
 
 
-def test_int8_uniform_quantises_what_it_inherits() -> None:
+def test_int8_uniform_quantises_inherited_networks() -> None:
     from baselines.int8_uniform import Int8Uniform
 
     _, module = bert()

@@ -55,7 +55,7 @@ def test_mixtures_are_neighbours_that_grow_along_the_layers(name: str) -> None:
 
 
 @pytest.mark.parametrize("most", range(8))
-def test_bisection_counts_what_fits(most: int) -> None:
+def test_bisection_counts_fitting_networks(most: int) -> None:
     asked: list[int] = []
 
     def fits(item: int) -> bool:

@@ -52,7 +52,7 @@ def student(net: SuperNet, architecture, rank: Importance) -> Transformer:
     return module
 
 
-def test_importance_is_what_it_is_defined_as() -> None:
+def test_importance_is_its_definition() -> None:
     net, data = teacher(), batches()
     model = net.activate(SPACE.largest()).eval()
     rank = measure_importance(model, data)
@@ -122,6 +122,6 @@ def test_the_most_important_layers_stay_in_their_order() -> None:
     assert kept_layers([0.2, 0.9, 0.1, 0.3], 3) == [0, 1, 3]
 
 
-def test_without_calibration_data_it_says_so() -> None:
+def test_minitron_without_calibration_data_is_refused() -> None:
     with pytest.raises(ValueError, match="larger share"):
         measure_importance(teacher().activate(SPACE.largest()), [])

@@ -65,7 +65,7 @@ def test_a_block_has_the_published_number_of_candidates() -> None:
     assert len(list(cells_of(get_space("nas-bert-s"), 2))) == 3_120
 
 
-def test_operations_are_told_from_differences_of_whole_networks(table: OperationTable) -> None:
+def test_latencies_of_operations_are_differences_of_networks(table: OperationTable) -> None:
     assert table.ms == {key: pytest.approx(ms) for key, ms in MS.items()}
     assert table.base == {width: pytest.approx(ms) for width, ms in BASE.items()}
     lab = FakeLab()
@@ -127,7 +127,7 @@ def shrinking() -> Shrinking:
     return Shrinking(FAMILY, size, losses, bins=3, keep=4, warm_up=2)
 
 
-def test_bins_are_halved_epoch_by_epoch_down_to_what_is_kept() -> None:
+def test_bins_are_halved_epoch_by_epoch_down_to_the_kept_number() -> None:
     made = shrinking()
     before = [[len(part) for part in parts] for parts in made.remaining]
     assert made.rounds == math.ceil(math.log2(max(map(max, before)) / 4))
@@ -143,7 +143,7 @@ def test_bins_are_halved_epoch_by_epoch_down_to_what_is_kept() -> None:
         assert sorted(size(0, c) for c in part) == sorted(size(0, c) for c in whole)[:4]
 
 
-def test_only_what_is_left_is_drawn_also_after_a_resumption() -> None:
+def test_only_remaining_architectures_are_drawn_also_after_a_resumption() -> None:
     made = shrinking()
     made.finish(object())
     state = json.loads(json.dumps(made.state()))

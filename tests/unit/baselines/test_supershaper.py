@@ -47,20 +47,20 @@ def found(seed: int, evaluations: int) -> tuple[Architecture, int]:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_it_stays_inside_its_limit_and_its_evaluations(seed: int) -> None:
+def test_the_search_stays_inside_its_limit_and_its_evaluations(seed: int) -> None:
     best, calls = found(seed, 30)
     assert slim([best])[0]
     assert calls <= 30
 
 
-def test_it_beats_as_many_random_draws() -> None:
+def test_the_search_beats_as_many_random_draws() -> None:
     ours = [loss(found(seed, 40)[0]) for seed in range(5)]
     rng = np.random.default_rng(0)
     random = [random_search(SPACE, loss, slim, rng, 40)[0][0] for _ in range(5)]
     assert np.mean(ours) < np.mean(random)
 
 
-def test_what_other_limits_have_shown_is_used() -> None:
+def test_scores_of_other_limits_are_reused() -> None:
     one = lab(0)
     known: dict[Architecture, float] = {}
     find_by_prediction(one, loss, slim, 20, known)
@@ -70,6 +70,6 @@ def test_what_other_limits_have_shown_is_used() -> None:
     assert known[best] == min(known[a] for a in known if slim([a])[0])
 
 
-def test_it_is_for_encoders() -> None:
+def test_supershaper_supports_encoders_alone() -> None:
     assert SuperShaper().supports(TaskInfo("mt-x", "mt", "smoke", "bleu")) is not None
     assert SuperShaper().supports(TaskInfo("bert-x", "bert", "smoke", "mlm_accuracy")) is None

@@ -55,7 +55,7 @@ def plan(count: int, seconds: float | None, methods=("hat", "nas-bert")):
         ("- a\n", 1, "no mapping"),
     ],
 )
-def test_a_mistake_is_told_with_its_line(tmp_path, text, line, message):
+def test_a_mistake_is_one_message_with_its_line(tmp_path, text, line, message):
     with pytest.raises(UsageError, match=f"engine.yml:{line}: ") as caught:
         config(tmp_path, text)
     assert message in str(caught.value)
@@ -72,7 +72,7 @@ def test_a_mistake_is_told_with_its_line(tmp_path, text, line, message):
         ("'2-00'", 48),
     ],
 )
-def test_slurms_times(tmp_path, text, hours):
+def test_times_of_slurm_are_read(tmp_path, text, hours):
     assert config(tmp_path, f"backend: script\nslurm_time: {text}\n").hours == hours
 
 

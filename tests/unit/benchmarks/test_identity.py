@@ -83,7 +83,7 @@ OTHER = {
 
 
 @pytest.mark.parametrize("what", SAME)
-def test_what_changes_no_number_changes_no_digest(what: str):
+def test_edits_that_change_no_number_change_no_digest(what: str):
     assert SAME[what] != BASE
     assert identity.code_digest(SAME[what]) == identity.code_digest(BASE)
 
@@ -113,7 +113,7 @@ class M(Method):
         ("Option(", "Choice(", False),
     ],
 )
-def test_of_a_declared_option_name_type_and_default_count(old: str, new: str, same: bool):
+def test_name_type_and_default_of_an_option_are_in_the_digest(old: str, new: str, same: bool):
     assert old in OPTIONS
     changed = identity.code_digest(OPTIONS.replace(old, new))
     assert (changed == identity.code_digest(OPTIONS)) == same
@@ -208,7 +208,7 @@ def _published() -> list[dict]:
     return [r for r in store.load_all(ROOT / "results" / "records") if "substrate_sha256" not in r["spec"]]
 
 
-def test_the_table_of_published_commits_is_what_git_says():
+def test_the_table_of_published_commits_agrees_with_git():
     table = identity.published()
     known = subprocess.run(
         ["git", "-C", str(ROOT), "cat-file", "--batch-check"], input="\n".join(table["commits"]), text=True,
@@ -250,7 +250,7 @@ def _today(kind: str) -> set[str]:
 
 
 @pytest.mark.parametrize("kind", identity.KINDS)
-def test_every_chain_of_equivalents_ends_at_todays_code_or_says_why_not(kind: str):
+def test_every_chain_of_equivalents_ends_at_todays_code_or_is_closed(kind: str):
     entries = identity.declarations()[kind]
     closed = {entry["new"] for entry in entries if entry.get("closed")}
     today = _today(kind)
@@ -312,7 +312,7 @@ RECORDS_ONLY = (
 resumes (journal, checkpoint) gives the same bits as an undisturbed run, by other tests."""
 
 
-def test_every_file_of_the_harness_is_of_the_substrate_or_says_that_it_makes_no_number():
+def test_every_file_of_the_harness_is_of_the_substrate_or_declared_to_make_no_number():
     import fnmatch
 
     for path in sorted((ROOT / "benchmarks").rglob("*.py")):

@@ -50,7 +50,7 @@ def test_values_have_the_declared_type():
     assert isinstance(given("share=1")["share"], float)
 
 
-def test_what_stands_at_its_default_is_as_if_not_given():
+def test_options_at_their_default_are_left_out():
     assert given("after=scratch", "experts=2", "constant=false", "share=0.50") == {}
 
 
@@ -76,7 +76,7 @@ def test_what_stands_at_its_default_is_as_if_not_given():
         ("batch=1", "default: computed"),
     ],
 )
-def test_what_is_not_declared_so_is_refused_with_what_is(word: str, said: str):
+def test_undeclared_options_are_refused_with_the_declared_ones(word: str, said: str):
     with pytest.raises(UsageError) as error:
         given(word)
     assert f"--option m.{word}" in str(error.value) and said in str(error.value)
@@ -190,7 +190,7 @@ def test_a_declaration_that_cannot_be_read_is_one_message(tmp_path: Path, text: 
         registry.find(f"{file}:M")
 
 
-def test_every_installed_method_declares_what_its_class_has():
+def test_every_installed_method_declares_the_facts_of_its_class():
     for name, ref in registry.methods().items():
         assert not isinstance(ref, UsageError), ref
         kind = registry.load(ref.source)

@@ -143,7 +143,7 @@ def test_relative_imports_and_files_beside_count_for_the_hash(
     assert registry.find(f"{alone}:Mine").sha256 != before
 
 
-def test_one_method_on_top_of_another() -> None:
+def test_a_method_on_top_of_another_inherits_from_it() -> None:
     found = registry.find("supershaper+hand-designed-kd")
     assert found.name == "supershaper+hand-designed-kd"
     assert found.follows == "supershaper" and found.inherits

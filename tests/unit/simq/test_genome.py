@@ -126,7 +126,7 @@ def test_units_are_those_of_the_exported_network(name: str) -> None:
     assert counts == [4 + 2, 8 + 2, 24 + 2] if vit else counts == [4 + 1, 8 + 1, 24 + 1]
 
 
-def test_what_cannot_be_is_refused() -> None:
+def test_impossible_policies_are_refused() -> None:
     space = tiny()
     architecture, policy = space.decode(space.sample(1, np.random.default_rng(0))[0])
     with pytest.raises(ValueError, match="l0.*one of"):
@@ -180,7 +180,7 @@ def test_coarse_units_name_the_layers_that_are_there(name: str, grouping: str) -
         assert set(policy) == set(policy_units(family, architecture))
 
 
-def test_codes_tell_genomes_apart_and_only_them() -> None:
+def test_codes_are_equal_exactly_for_equal_genomes() -> None:
     for genes in (tiny(), bert()):
         some = genes.sample(300, np.random.default_rng(0))
         some = np.vstack([some, some[:50]])
@@ -286,7 +286,7 @@ def test_a_slice_has_the_points_of_its_space() -> None:
     assert single.levels.tolist() == [1, 3, 3, 3] and single.lift(own[:1]).tolist() == [[0, 1, 1, 0, 0, 0]]
 
 
-def test_units_name_their_depth_their_place_and_what_they_can_be() -> None:
+def test_units_have_depth_place_and_allowed_precisions() -> None:
     from supernet.space import get_space
     from supernet.vit import ViTConfig, ViTFamily
 

@@ -71,7 +71,7 @@ def space(alphabet=("fp32", "int8", "w4")) -> JointSpace:
 
 
 @pytest.mark.parametrize("objectives", [("loss", "latency"), ("loss", "bytes"), ("loss", "latency", "bytes")])
-def test_what_is_measured_is_charged_and_limits_are_met(objectives) -> None:
+def test_measurements_are_charged_and_limits_met(objectives) -> None:
     lab, rng = FakeLab(), np.random.default_rng(0)
     evaluator = LabEvaluator(lab, None, space(), objectives, rng)
     archive = Archive(evaluator, 40, evaluator.report_progress)
@@ -147,7 +147,7 @@ def test_uniform_controls_have_no_precision_to_search() -> None:
     assert "patch" not in {unit.name for unit in w4.units}  # its rows do not divide into groups of 32
 
 
-def test_wrong_options_are_said_in_one_line() -> None:
+def test_wrong_options_are_one_line() -> None:
     for text in ("loss", "loss,watts", "loss,loss", "latency,bytes"):
         with pytest.raises(UsageError, match=r"objectives=(.|\n)*loss,latency \| loss,bytes"):
             checked("linas", UniformInt8.options, {"objectives": text})

@@ -175,7 +175,7 @@ class Column:
         return np.column_stack([np.arange(len(genomes), dtype=float), self.second(len(genomes))])
 
 
-def test_an_objective_that_tells_nothing_ends_the_search() -> None:
+def test_a_constant_objective_ends_the_search() -> None:
     from tests.unit.simq.test_methods import space
 
     genes, rng = space(), np.random.default_rng(0)
@@ -220,7 +220,7 @@ class Losses:
         return SimpleNamespace(loss=1 + sum(self.costs[n] for n, p in (policy or {}).items() if p == "int8"))
 
 
-def test_layers_fall_back_in_the_order_of_what_they_cost() -> None:
+def test_layers_fall_back_in_the_order_of_their_cost() -> None:
     costs = {"a": 0.002, "b": 0.3, "c": 0.004, "d": 0.05}
     policy = dict.fromkeys(costs, "int8")
     lab = Losses(costs)
@@ -253,7 +253,7 @@ def test_uniform_int8_names_convolutions_of_images_too() -> None:
     assert set(uniform_int8(module)) == set(units(module))
 
 
-def test_what_a_row_follows_is_made_again_however_far_back(tmp_path: Path) -> None:
+def test_all_leaders_of_a_row_are_run_again(tmp_path: Path) -> None:
     profile = profiles.get("undeclared")
     request = plan.PlanRequest([digits], "check", [find("linas+int8-uniform")], [3], "undeclared", "cpu")
     folders = plan.Folders(tmp_path, "simq", "check")

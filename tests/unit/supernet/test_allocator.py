@@ -39,7 +39,7 @@ def test_tensors_get_the_pages_of_those_that_went():
     assert kept < own / 20
 
 
-def test_elsewhere_it_says_that_it_did_nothing(monkeypatch):
+def test_elsewhere_the_setting_returns_false(monkeypatch):
     from supernet import allocator
 
     monkeypatch.setattr(allocator.sys, "platform", "darwin")

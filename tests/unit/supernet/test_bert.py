@@ -63,7 +63,7 @@ def tokens(seed: int = 0) -> torch.Tensor:
 
 @settings(max_examples=40, deadline=None)
 @given(kinds, seeds)
-def test_what_is_built_exported_and_collapsed_is_the_subnetwork(kind: str, seed: int) -> None:
+def test_built_exported_and_collapsed_networks_are_the_subnetwork(kind: str, seed: int) -> None:
     fam = family(kind)
     net = shaken(fam)
     arch = fam.space.sample(np.random.default_rng(seed))
@@ -113,7 +113,7 @@ def test_gradients_of_a_subnetwork_are_those_of_the_same_network_alone(kind: str
 
 
 @pytest.mark.parametrize("kind", sorted(SPACES))
-def test_training_computes_what_evaluation_does_with_the_same_gradients(kind: str) -> None:
+def test_training_computes_as_evaluation_does_with_the_same_gradients(kind: str) -> None:
     fam = family(kind, dropout=0.0, attention_dropout=0.0)
     net = shaken(fam)
     arch = fam.space.sample(np.random.default_rng(3))
@@ -153,7 +153,7 @@ def test_a_shallow_subnetwork_takes_layers_evenly_spaced() -> None:
     ]
 
 
-def test_a_head_keeps_its_width_whatever_the_layers() -> None:
+def test_a_head_keeps_its_width_under_any_number_of_layers() -> None:
     fam = family("homogeneous")
     for arch in (fam.space.smallest(), fam.space.largest()):
         op = fam.plan(arch).ops[0]

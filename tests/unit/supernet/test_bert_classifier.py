@@ -28,7 +28,7 @@ def net() -> SuperNet:
     return found
 
 
-def test_an_exported_classifier_says_what_the_supernet_does(net: SuperNet) -> None:
+def test_an_exported_classifier_has_the_outputs_of_the_supernet(net: SuperNet) -> None:
     rng = np.random.default_rng(0)
     for _ in range(5):
         architecture = SPACE.sample(rng)
@@ -68,7 +68,7 @@ def test_a_family_is_made_again_from_its_spec() -> None:
 
 
 @needs_vnni
-def test_onnx_runtime_says_the_same_at_any_length(net: SuperNet) -> None:
+def test_onnx_runtime_computes_the_same_at_any_length(net: SuperNet) -> None:
     pytest.importorskip("onnxruntime")
     from supernet.quantization.onnx_runtime import Ort
     from supernet.quantization.onnx_trace import trace

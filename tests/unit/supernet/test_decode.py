@@ -239,14 +239,14 @@ def with_favourite(token: int, vocab: int = 9) -> Transformer:
     return model
 
 
-def test_padding_is_never_said_and_the_unknown_word_may_be() -> None:
+def test_padding_is_never_decoded_and_the_unknown_word_may_be() -> None:
     (ours,) = translate(with_favourite(PAD), [[4, 5]], beam=3)
     assert PAD not in ours.tokens
     (ours,) = translate(with_favourite(UNK), [[4, 5]], beam=3, lenpen=0.0)
     assert set(ours.tokens) == {UNK}
 
 
-def test_length_limits() -> None:
+def test_translations_keep_the_limits_of_length() -> None:
     (ours,) = translate(with_favourite(4), [[4, 5, 6]], beam=2, max_len_a=1.5, max_len_b=2)
     assert len(ours.tokens) == 1.5 * 4 + 2
     short, long = translate(with_favourite(4), [[4], [4] * 9], beam=2, max_len_a=1.0, max_len_b=0)
@@ -264,7 +264,7 @@ def test_no_sources_and_an_empty_source() -> None:
     assert len(translate(network(0), [[]])) == 1
 
 
-def test_bad_arguments() -> None:
+def test_impossible_arguments_of_decoding_are_refused() -> None:
     for wrong in ({"beam": 0}, {"batch_tokens": 0}, {"min_len": -1}):
         with pytest.raises(ValueError, match="must be at least"):
             translate(network(0), [[4]], **wrong)

@@ -72,7 +72,7 @@ def test_the_original_rows_are_those_that_were_masked() -> None:
 
 
 @pytest.mark.parametrize("raw", [False, True])
-def test_relations_are_what_the_paper_says(teacher: Bert, raw: bool) -> None:
+def test_relations_are_those_of_the_paper(teacher: Bert, raw: bool) -> None:
     _, model = student()
     loss, _ = RelationDistillation(teacher, heads=4, raw=raw)(model, batch(), None)
     tokens = batch().original

@@ -37,7 +37,7 @@ def sentences(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("share", ["all", "decoder", "none"])
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
-def test_what_is_built_exported_and_collapsed_is_the_subnetwork(share: str, seed: int) -> None:
+def test_built_exported_and_collapsed_networks_are_the_subnetwork(share: str, seed: int) -> None:
     fam = family(share)
     net = shared(fam)
     arch = fam.space.sample(np.random.default_rng(seed))
@@ -98,7 +98,7 @@ def test_dropout_shrinks_with_width_but_for_the_encoder_attention_residual() -> 
     assert model.encoder[0].attention_residual_dropout == 0.3
 
 
-def test_cross_attention_reads_as_many_encoder_layers_as_its_code_says() -> None:
+def test_cross_attention_reads_as_many_encoder_layers_as_its_gene_states() -> None:
     fam = family(space="multi30k-xs")
     arch = fam.space.largest().to_dict()
     source, _ = sentences()

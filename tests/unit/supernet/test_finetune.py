@@ -138,7 +138,7 @@ def test_rates_rise_and_fall() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"precision": "fp8"}, {"warmup": 1.0}, {"epochs": 0}, {"batch": 0}])
-def test_a_recipe_that_is_none(wrong: dict[str, object]) -> None:
+def test_an_invalid_recipe_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError):
         FineTuneRecipe(**wrong)  # type: ignore[arg-type]
 

@@ -104,7 +104,7 @@ def net() -> SuperNet:
 
 @settings(max_examples=20, deadline=None)
 @given(seeds)
-def test_what_is_built_exported_and_collapsed_is_the_subnetwork(net: SuperNet, seed: int) -> None:
+def test_built_exported_and_collapsed_networks_are_the_subnetwork(net: SuperNet, seed: int) -> None:
     fam = net.family
     arch = fam.space.sample(np.random.default_rng(seed))
     built = {name: tuple(p.shape) for name, p in fam.build(arch).named_parameters()}

@@ -68,6 +68,6 @@ def test_random_search_returns_the_best_it_saw() -> None:
     assert found[0][0] == min(s for s, _ in found)
 
 
-def test_an_impossible_limit_is_said() -> None:
+def test_an_impossible_limit_is_refused() -> None:
     with pytest.raises(InfeasibleError, match="loosen the limit"):
         random_search(SPACE, score, lambda a: size(a) < 0, np.random.default_rng(0), 10)

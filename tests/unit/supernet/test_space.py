@@ -62,7 +62,9 @@ def test_json_round_trip_gives_an_equal_architecture(name: str, seed: int) -> No
 
 @given(names, seeds)
 @settings(max_examples=30, deadline=None)
-def test_only_leaves_one_architecture_with_the_encoding_of_the_whole_space(name: str, seed: int) -> None:
+def test_restriction_leaves_one_architecture_and_the_encoding_of_the_whole_space(
+    name: str, seed: int
+) -> None:
     space, rng = get_space(name), np.random.default_rng(seed)
     arch = space.sample(rng)
     single = space.restrict_to(arch)
@@ -76,7 +78,7 @@ def test_only_leaves_one_architecture_with_the_encoding_of_the_whole_space(name:
 
 @given(names, seeds)
 @settings(max_examples=30, deadline=None)
-def test_equal_networks_have_equal_keys_whatever_their_inactive_genes(name: str, seed: int) -> None:
+def test_equal_networks_have_equal_keys_under_any_inactive_genes(name: str, seed: int) -> None:
     space, rng = get_space(name), np.random.default_rng(seed)
     shallow = space.architecture({**space.smallest().to_dict()})
     genes = list(space.sample(rng).genes)
@@ -131,7 +133,7 @@ def test_mutation_redraws_the_stated_share_of_genes() -> None:
     assert space.mutate(parent, 0.0, rng).genes == parent.genes
 
 
-def test_extremes_are_extremes() -> None:
+def test_the_extremes_hold_every_extreme_value() -> None:
     space = get_space("hat-space0")
     big, small = space.largest(), space.smallest()
     assert big["decoder_cross_source"] == (2,) * 6
@@ -181,7 +183,7 @@ def test_aggregated_encoding_is_the_mean_over_active_layers() -> None:
         ({"decoder_ffm": [1024]}, ["unknown field decoder_ffm", "decoder_ffn"]),
     ],
 )
-def test_bad_fields_are_named_with_what_is_allowed(change: dict[str, object], words: list[str]) -> None:
+def test_bad_fields_are_named_with_the_allowed_values(change: dict[str, object], words: list[str]) -> None:
     space = get_space("hat-space0")
     with pytest.raises(ValueError) as caught:
         space.architecture({**space.smallest().to_dict(), **change})
@@ -376,7 +378,7 @@ def test_architectures_are_mappings_equal_by_active_values() -> None:
     )
 
 
-def test_only_what_is_restricted_to_keeps_its_inactive_genes() -> None:
+def test_only_the_restricted_architecture_keeps_its_inactive_genes() -> None:
     space = small()
     arch = space.from_genes((1, 4, 8, 2))
     assert space.restrict_to(arch).largest().genes == (1, 4, 8, 2)

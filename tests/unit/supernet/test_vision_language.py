@@ -54,7 +54,7 @@ def questions() -> torch.Tensor:
 
 @settings(max_examples=30, deadline=None)
 @given(st.booleans(), seeds)
-def test_what_is_built_exported_and_collapsed_is_the_subnetwork(pairs: bool, seed: int) -> None:
+def test_built_exported_and_collapsed_networks_are_the_subnetwork(pairs: bool, seed: int) -> None:
     fam = family(11 if pairs else 0)
     net = shaken(fam)
     inputs = (images(), questions()) if pairs else (images(),)
@@ -113,7 +113,7 @@ def test_an_image_alone_passes_through_the_vision_experts_of_a_plain_vit() -> No
         assert torch.allclose(ours(images()), theirs(images()), atol=1e-5)
 
 
-def test_modalities_have_experts_of_their_own() -> None:
+def test_each_modality_has_its_experts() -> None:
     fam = family()
     module = shaken(fam).export(fam.space.largest())
     with torch.no_grad():

@@ -56,7 +56,7 @@ def images(count: int = 4, size: int = 8) -> torch.Tensor:
 
 @settings(max_examples=40, deadline=None)
 @given(kinds, seeds)
-def test_what_is_built_exported_and_collapsed_is_the_subnetwork(kind: str, seed: int) -> None:
+def test_built_exported_and_collapsed_networks_are_the_subnetwork(kind: str, seed: int) -> None:
     fam = family(kind)
     net = shaken(fam)
     arch = fam.space.sample(np.random.default_rng(seed))
@@ -120,7 +120,7 @@ def test_a_mixture_of_one_expert_is_plain_sharing(kind: str, neuron_wise: bool, 
 
 
 @pytest.mark.parametrize("neuron_wise", [False, True])
-def test_a_mixture_exports_what_it_evaluates(neuron_wise: bool) -> None:
+def test_a_mixture_exports_its_evaluated_network(neuron_wise: bool) -> None:
     fam = family("widths")
     net = shaken(fam, Mixture, experts=3, neuron_wise=neuron_wise)
     for seed in range(3):

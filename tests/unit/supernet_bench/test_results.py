@@ -95,7 +95,7 @@ def test_parquet_comes_with_a_description_of_every_column(folder: Path, tmp_path
         results.export(tmp_path / "out", folder)
 
 
-def test_the_reference_reader_of_croissant_reads_what_pandas_reads(folder: Path, tmp_path: Path) -> None:
+def test_the_reference_reader_of_croissant_reads_as_pandas_does(folder: Path, tmp_path: Path) -> None:
     mlcroissant = pytest.importorskip(
         "mlcroissant", reason="validates the description: pip install mlcroissant"
     )

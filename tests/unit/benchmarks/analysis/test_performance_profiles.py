@@ -111,13 +111,13 @@ def test_every_line_of_a_profile_lies_between_0_and_100_per_cent(methods):
         (lambda: [fake(m, s, status="failed") for m in METHODS for s in (1, 2, 3)], set()),
     ],
 )
-def test_there_is_one_only_for_three_methods_on_three_workloads(found, shown):
+def test_profiles_need_three_methods_on_three_workloads(found, shown):
     table = build_table(found())
     assert set(performance_profiles.panels(table)) == shown
     assert (draw(table) is not None) == bool(shown)
 
 
-def test_it_is_a_picture_and_no_table_knows_of_it():
+def test_performance_profiles_are_drawn_and_in_no_table():
     table = build_table(study())
     for text in (
         markdown(table, "t"),

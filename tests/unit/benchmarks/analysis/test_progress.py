@@ -17,7 +17,7 @@ def test_hypervolume_steps_end_at_the_final_value_and_never_fall():
     assert steps[-1][1] == pytest.approx(table.volumes["volume"][0])
 
 
-def test_what_a_winner_comes_to_when_trained_on_is_not_the_search():
+def test_retraining_of_a_winner_is_no_step_of_the_search():
     record = fake("hat")
     after = min(c["valid"]["loss"] for c in record["candidates"])
     point = {"tokens": 1.0, "evaluations": 60.0, "seconds": 1.0}

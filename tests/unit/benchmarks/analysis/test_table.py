@@ -68,7 +68,7 @@ def test_means_and_intervals_over_seeds_are_recomputed_by_hand():
     assert line["tokens"] == pytest.approx(0.999)
 
 
-def test_with_one_seed_the_interval_is_over_sentences_and_says_so():
+def test_with_one_seed_the_interval_is_over_sentences_and_named_so():
     table = build_table([fake()])
     line = row(table, "hat")
     figure = fake()["candidates"][1]["test"]["pooled"]["bleu"]
@@ -268,7 +268,7 @@ def test_a_method_with_nothing_but_failures_has_a_row():
     assert len(only.rows) == 1 and only.baseline is None
 
 
-def test_where_nothing_was_scored_the_task_says_what_would_have_been():
+def test_without_scores_the_metric_is_that_of_the_task():
     """Its own metric, not translation's."""
     table = build_table([fake("broken", status="failed", task="vision-digits")])
     assert table.metric == "accuracy"
@@ -280,7 +280,7 @@ def test_the_usual_metric_of_a_task_is_its_own(name):
     assert selection.metric_of(fake(task=name, status="failed")) == get_task(name).metric
 
 
-def test_a_missing_limit_and_a_limit_that_was_not_kept_are_told():
+def test_a_missing_limit_and_an_exceeded_one_are_noted():
     table = build_table([fake("hat", 1), fake("hat", 2, limits=(0.4,))])
     assert row(table, "hat", 0.6)["status"] == "provisional (1 seed); no candidate: seed 2"
     record = fake(limits=(0.6,))
@@ -308,7 +308,7 @@ def test_rows_are_grouped_by_share_when_the_reference_drifts_and_by_ms_without_o
     assert [str(x) for x in build_table(drifting).rows["limit"]] == ["10 ms", "11 ms", "12 ms"]
 
 
-def test_no_limit_sorts_last_and_says_none():
+def test_a_missing_limit_sorts_last_and_reads_none():
     table = build_table([fake(limits=(None, 0.5))])
     assert [str(x) for x in table.rows["limit"]] == ["0.5 x ref", "none"]
 
@@ -475,14 +475,14 @@ def test_the_terminal_table_is_whole_at_every_width(width):
         assert word in " ".join(text.split()), word
 
 
-def test_disturbed_timings_are_told():
+def test_disturbed_timings_are_noted():
     record = fake()
     record["candidates"][0]["latency"]["others_cpu"] = 0.7
     assert any("up to 0.7 processors" in note for note in build_table([record]).notes)
     assert not any("disturbed" in note for note in build_table([fake()]).notes)
 
 
-def test_a_smoke_run_says_that_it_says_nothing():
+def test_a_smoke_run_is_labelled_as_no_evidence():
     assert any("says nothing about the methods" in n for n in build_table([fake(tier="smoke")]).notes)
 
 
@@ -512,7 +512,7 @@ def every_text(table):
 
 @settings(deadline=None, max_examples=6)
 @given(st.integers(1, 5), st.sampled_from(METHODS), st.booleans(), st.sampled_from(["smoke", "small"]))
-def test_below_six_paired_seeds_no_output_says_significant(seeds, other, counts, tier):
+def test_below_six_paired_seeds_no_output_contains_significant(seeds, other, counts, tier):
     found = study(("hat", other) if other != "hat" else ("hat",), seeds, limits=(0.6,), tier=tier)
     table = build_table([with_counts(r, 60) for r in found] if counts else found)
     for text in every_text(table):
@@ -544,7 +544,7 @@ def test_networks_are_tested_over_sentences_where_both_records_keep_their_statis
     assert list(lines["p_holm"]) == list(holm.values())
 
 
-def test_old_records_show_nothing_over_sentences_and_new_ones_say_what_it_is():
+def test_old_records_have_no_interval_over_sentences_and_new_ones_name_its_kind():
     label = "over test sentences, one trained network each"
     assert label not in markdown(build_table(study(("hat", "scratch"), 1)), "t").lower()
     found = [with_counts(r) for r in study(("hat", "scratch"), 1)]
@@ -578,7 +578,7 @@ def test_more_pairs_than_a_table_can_test_are_left_out(monkeypatch):
     assert len(table.sentences) == 2
 
 
-def test_a_difference_of_one_pair_says_why_it_has_no_interval():
+def test_a_difference_of_one_pair_has_a_reason_in_place_of_an_interval():
     shown = texts.paired_differences(build_table(study(("hat", "scratch"), 1)))
     assert all(cell.endswith("(one pair: no interval)") for cell in shown["minus hat [95 %]"])
 
@@ -610,7 +610,7 @@ def test_a_failed_run_with_other_options_is_a_method_of_its_own_without_candidat
     assert list(table.rows["method"]) == names and table.rows["limit"].iloc[-1] is None
 
 
-def test_latex_is_what_pandas_writes_where_that_compiles_and_no_mark_is_a_command():
+def test_latex_is_that_of_pandas_where_it_compiles_and_no_mark_is_a_command():
     frame = pd.DataFrame({"a & b": ["50 %", "#1_{2}$"], "c": ["", "é x"]})
     assert latex_table(frame) == frame.to_latex(index=False, escape=True)
     assert r"\textbackslash{}n \textasciitilde{} \textasciicircum{}2 " in latex_table(
@@ -621,7 +621,7 @@ def test_latex_is_what_pandas_writes_where_that_compiles_and_no_mark_is_a_comman
     )
 
 
-def test_what_no_row_of_a_task_can_have_is_no_column():
+def test_metrics_foreign_to_a_task_have_no_column():
     from dataclasses import replace
 
     table = build_table(study())

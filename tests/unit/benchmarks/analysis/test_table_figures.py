@@ -37,10 +37,7 @@ PUBLISHED = ROOT / "results" / "records"
 
 def published():
     """The committed boards, as tables."""
-    return [
-        build_from_runs(group)
-        for group in grouping.groups(summaries(store.load_all(PUBLISHED)))
-    ]
+    return [build_from_runs(group) for group in grouping.groups(summaries(store.load_all(PUBLISHED)))]
 
 
 BOARDS = published()
@@ -218,7 +215,7 @@ def origins(method="hat", seed=1, *, losses=((2.0, 20.0), (2.5, 18.0))):
     return integrity.seal(record)
 
 
-def test_a_runs_product_speaks_for_it_and_each_earlier_origin_has_a_row_beneath():
+def test_a_runs_product_is_its_row_and_each_earlier_origin_has_one_beneath():
     table = build_table([origins(), fake("scratch", limits=(0.6,))])
     ours = [(x["method"], x["origin"], x["quality"], x["compared"]) for x in table.each if x["of"] == "hat"]
     assert ours == [("hat", "retrained", 18.0, True), ("hat, inherited", "inherited", 20.0, False)]
@@ -272,7 +269,7 @@ def test_networks_over_their_limit_are_crossed_out_and_not_in_the_front():
     assert max(front.get_ydata()) < 60
 
 
-def test_a_follower_that_took_weights_shows_what_they_cost():
+def test_a_follower_that_took_weights_shows_their_cost():
     leader = fake("hat", 1)
     follower = fake("mos-layer", 1)
     follower["spec"]["follows"] = leader["id"]
@@ -286,7 +283,7 @@ def test_a_follower_that_took_weights_shows_what_they_cost():
     assert alone["seconds"] != alone["seconds"]  # not known here
 
 
-def test_a_board_that_ranks_no_methods_says_so_above_its_rows():
+def test_a_board_that_ranks_no_methods_is_labelled_so_above_its_rows():
     table = next(t for t in BOARDS if (t.shared["task"], t.shared["tier"]) == ("bert-enwiki", "small"))
     assert table.notices[0].startswith("Not a ranking of methods until")
     text = markdown(table, "t")
@@ -309,7 +306,7 @@ def test_networks_at_the_level_of_word_frequencies_are_counted_from_the_records(
     assert notes.notices("t", "paper", table.lines) == []
 
 
-def test_a_smaller_board_names_what_it_differs_in_and_compares_without_hat(tmp_path, monkeypatch):
+def test_a_smaller_board_names_its_differences_and_compares_without_hat(tmp_path, monkeypatch):
     many = study(("hat", "mos-layer"), 3, limits=(0.6,))
     few = study(("mos-neuron", "scratch"), 2, limits=(0.6,))
     for record in few:

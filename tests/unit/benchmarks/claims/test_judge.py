@@ -86,7 +86,7 @@ def test_the_other_way_round_refutes_and_no_clear_side_decides_nothing():
 
 
 @pytest.mark.parametrize("n", range(6))
-def test_below_six_paired_seeds_nothing_is_said(n):
+def test_below_six_paired_seeds_a_claim_is_undecided(n):
     found = judged("mos-gap-neuron", gaps(SMALL[:n], LARGE[:n], range(1, n + 1)))
     assert found.verdict == NOT_TESTED and found.n == n
     assert found.command.endswith("--seeds 6") and f"--profile {GPU}" in found.command
@@ -116,7 +116,7 @@ def test_conditions_are_never_mixed_and_must_be_those_asked_for(conditions, coun
 
 
 @pytest.mark.parametrize("what", ["settings_sha256", "data", "method_sha256", "options"])
-def test_neither_are_settings_data_sources_and_options(what):
+def test_other_settings_data_sources_or_options_are_never_mixed(what):
     found = gaps(SMALL, LARGE)
     for record in found[:6]:
         if what == "data":
@@ -136,7 +136,7 @@ def test_groups_that_contradict_one_another_leave_it_open_and_one_that_decides_i
     assert judged("mos-gap-neuron", here + there[:6]).verdict == SUPPORTED
 
 
-def test_of_several_groups_seeds_and_then_the_claims_order_of_profiles_say_which_decides():
+def test_the_group_with_most_seeds_decides_and_then_the_first_declared_profile():
     flat = [*SMALL[3:], *SMALL[:3]]
     other = {"profile": "nvidia-h100.v1"}
     first, second = gaps(SMALL, LARGE), gaps(SMALL, flat, **other)
@@ -361,7 +361,7 @@ def test_a_confounded_verdict_is_never_shown_bare():
     assert next(iter(shown(build_table(quality)).values()))["verdict"].startswith(words)
 
 
-def test_a_claim_that_no_design_tests_says_why_whatever_records_there_are():
+def test_an_untestable_claim_has_its_reason_under_any_records():
     both = {"sst-2": 80.0, "sts-b": 20.0}
     found = [tuned(m, s, both) for s in range(1, 7) for m in ("mos-neuron", "nas-bert")]
     verdict = {v.claim.id: v for v in judge.judge(found)}["mos-nas-bert"]
@@ -439,7 +439,7 @@ def _plans(claim, options, arms, results):
     assert all(find(m) for m, _ in arms)
 
 
-def test_the_file_has_both_papers_and_what_each_claim_needs():
+def test_the_claims_file_has_both_papers_and_the_needs_of_each_claim():
     assert {c.paper for c in hypotheses.claims()} == set(hypotheses.papers()) == {"mos", "simq"}
     for claim in hypotheses.claims():
         assert claim.n >= 6 and set(claim.profiles) <= set(profiles.names())
@@ -456,7 +456,7 @@ def rendered(found):
     return claims_page.markdown(judgements), console.file.getvalue()
 
 
-def test_markdown_and_terminal_say_effect_interval_n_records_and_the_command():
+def test_markdown_and_terminal_show_effect_interval_n_records_and_command():
     found = gaps(SMALL, LARGE)
     page, screen = rendered(found)
     for text in (page.replace("\\", ""), " ".join(screen.split())):
@@ -468,7 +468,7 @@ def test_markdown_and_terminal_say_effect_interval_n_records_and_the_command():
     assert len(page.split("\n### ")) == len(BY_ID) + 1
 
 
-def test_one_seed_says_why_it_has_no_interval():
+def test_one_seed_has_a_reason_in_place_of_an_interval():
     page, _ = rendered(gaps(SMALL[:1], LARGE[:1], [1]))
     assert "-0.80 (one seed: no interval)" in page
 

@@ -68,7 +68,7 @@ def test_both_tables_support_it_with_scipys_interval_and_an_enumerated_test(tmp_
         (UP, UP[:9], UNDECIDED),
     ],
 )  # fmt: skip
-def test_every_table_must_say_the_same(tmp_path: Path, vit, text, verdict):
+def test_a_claim_is_decided_only_where_all_tables_agree(tmp_path: Path, vit, text, verdict):
     publish(tmp_path, {VIT: vit, TEXT: text})
     found = judged(tmp_path)
     assert found.verdict == verdict
@@ -151,7 +151,7 @@ def test_an_interval_of_no_width_is_refused(tmp_path: Path):
             bounded(tmp_path, vit=wrong)
 
 
-def test_what_is_not_there_yet_says_the_command(tmp_path: Path):
+def test_a_missing_study_has_the_command_that_makes_it(tmp_path: Path):
     assert judged(tmp_path).why == "no study simq-search"
     publish(tmp_path, {VIT: UP})
     found = judged(tmp_path)
@@ -208,7 +208,7 @@ def test_an_edited_study_is_found(tmp_path: Path, what: str):
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"seal": 1}', "null"])
-def test_what_is_no_study_is_one_message(tmp_path: Path, text: str, capsys):
+def test_an_invalid_study_is_one_message(tmp_path: Path, text: str, capsys):
     path = publish(tmp_path, {VIT: UP})
     path.write_text(text)
     with pytest.raises(InvalidRecordError, match="make it again: supernet-bench study simq-search"):
@@ -218,7 +218,7 @@ def test_what_is_no_study_is_one_message(tmp_path: Path, text: str, capsys):
 
 
 @pytest.mark.parametrize("values", [[float("nan")], ["1"], [True]])
-def test_figures_are_figures(tmp_path: Path, values):
+def test_values_of_a_study_must_be_finite_numbers(tmp_path: Path, values):
     path = publish(tmp_path, {VIT: UP})
     whole = json.loads(path.read_text())
     whole["paired"][VIT]["values"] = values

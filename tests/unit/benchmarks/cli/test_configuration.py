@@ -46,7 +46,7 @@ def test_lists_are_sweeps_and_the_plan_prints_a_study_of_the_same_runs(tmp_path,
     assert again["runs"] == plan["runs"]
 
 
-def test_flags_win(tmp_path, capsys):
+def test_flags_override_the_file(tmp_path, capsys):
     path = write(tmp_path, STUDY + "budget-scale: [0.5, 1]\n")
     assert len(planned(path, capsys)["runs"]) == 20
     plan = planned(path, capsys, "--seeds", "7,", "--option", "mos-neuron.experts=3", "--budget-scale", "2")
@@ -100,14 +100,14 @@ def test_a_run_that_follows_follows_each_run_of_a_sweep(tmp_path, capsys):
         ("", 1, "no mapping"),
     ],
 )
-def test_a_mistake_is_told_with_its_line(tmp_path, capsys, text, line, message):
+def test_a_mistake_is_one_message_with_its_line(tmp_path, capsys, text, line, message):
     path = write(tmp_path, text)
     assert main.main(["plan", "--config", str(path), "--results", str(tmp_path / "r")]) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"error: {path}:{line}: ") and message in error
 
 
-def test_no_suite_and_no_file(tmp_path, capsys):
+def test_a_missing_suite_and_a_missing_file_are_refused(tmp_path, capsys):
     assert main.main(["plan"]) == 2 and "no suite" in capsys.readouterr().err
     assert main.main(["plan", "-C", str(tmp_path / "none.yml")]) == 2
     assert "cannot be read" in capsys.readouterr().err

@@ -88,7 +88,7 @@ def test_help_of_the_program_loads_no_command():
     ("error", "code", "text"),
     [(UsageError("no such thing"), 2, "error: no such thing"), (KeyboardInterrupt(), 130, "interrupted")],
 )
-def test_exit_codes(
+def test_errors_have_their_exit_codes(
     error: BaseException,
     code: int,
     text: str,

@@ -79,7 +79,7 @@ def test_a_cache_that_cannot_be_written_stops_no_command(tmp_path, monkeypatch):
         assert identity.code_digest(SOURCE)
 
 
-def test_an_overfull_file_keeps_what_this_command_computed(cache, monkeypatch):
+def test_an_overfull_file_keeps_the_entries_of_this_command(cache, monkeypatch):
     monkeypatch.setattr(source_memo, "LARGEST", 3)
     for start in (0, 3):
         identity.MEMO.clear()

@@ -17,12 +17,12 @@ NOW = datetime(2026, 11, 28, 20, 0)
     [("90s", 90), ("3h50m", 13800), ("1.5h", 5400), ("1d", 86400), ("20:30", 1800), ("08:00", 43200)]
     + [("2026-11-28T21:00", 3600), ("2026-11-29", 14400)],
 )
-def test_until(text, seconds):
+def test_seconds_until_a_time_or_a_duration(text, seconds):
     assert work.seconds_until(text, NOW) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "3", "h", "3x", "25:99", "tomorrow", "2026-11-28T19:00", "-1h", "1h-"])
-def test_no_time_or_one_that_has_passed(text):
+def test_an_invalid_or_past_time_is_refused(text):
     with pytest.raises(UsageError, match="--until"):
         work.seconds_until(text, NOW)
 

@@ -36,7 +36,7 @@ def test_too_few_others_flag_nothing():
     assert flagged(run("hat", 100.0), run("scratch", 100.0), run("mos-layer", 9e4)) == {}
 
 
-def test_who_charges_hardly_a_token_may_use_a_share_of_an_ordinary_run():
+def test_a_run_of_few_tokens_may_use_a_share_of_an_ordinary_runs_seconds():
     honest = [run(method, 100.0) for method in METHODS]
     cheap = honest[0].conduct._replace(tokens=0.0, seconds=59.0)
     assert flagged(*honest, run("random-search", 1.0)._replace(conduct=cheap)) == {}

@@ -21,7 +21,7 @@ def with_spec(record: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return {**record, "spec": {**record["spec"], **changes}}
 
 
-def test_facts_are_short_texts_of_what_a_table_shares() -> None:
+def test_facts_of_a_table_are_short_texts() -> None:
     record = fake("hat", settings_sha256="x")
     facts = grouping.facts(record)
     assert facts["task"] == "mt-multi30k-en-de" and facts["tier"] == "small"

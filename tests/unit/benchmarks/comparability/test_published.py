@@ -49,7 +49,7 @@ def test_own_records_come_before_published_ones_of_the_same_run() -> None:
     assert [record["message"] for record in rows.records] == ["mine", ""]
 
 
-def test_what_is_missing_has_its_reason_and_cost() -> None:
+def test_missing_runs_have_a_reason_and_a_cost() -> None:
     mine = [fake("mine", 1)]
     other = fake("hat", 1, tokens=1e6)
     conditions = grouping.facts(mine[0])
@@ -114,7 +114,7 @@ def test_a_run_that_would_do_the_same_is_taken_over() -> None:
         ("tier", "paper"), ("budget", {"tokens": 1.0, "evaluations": 1.0, "probes": 1.0, "seconds": 1.0}),
     ],
 )  # fmt: skip
-def test_a_run_of_anything_else_is_not(field: str, value: Any) -> None:
+def test_a_run_that_differs_in_any_field_is_not_equal(field: str, value: Any) -> None:
     record = modern(fake("hat", 1))
     assert equal_runs(planned(record)[0], [record])
     assert not equal_runs(planned(record, **{field: value})[0], [record])

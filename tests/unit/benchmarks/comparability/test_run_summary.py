@@ -33,7 +33,7 @@ def test_figures_of_a_run_are_those_of_its_record() -> None:
     assert run.record is record and run_summary.records_of([run, summary(record)]) == [record]
 
 
-def test_what_a_record_lacks_is_nan_none_or_empty() -> None:
+def test_absent_fields_of_a_record_are_nan_none_or_empty() -> None:
     record = fake("hat")
     record |= {"energy": None, "candidates": []}
     del record["ledger"]["totals"]["seconds"], record["ledger"]["share"]["probes"]

@@ -87,7 +87,7 @@ APART = [ExportDifference(0, 0.5, 1.0, 1.4)]
         ),
     ],
 )
-def test_one_fault_is_one_failure(changes: dict[str, Any], failing: str, expected: str) -> None:
+def test_one_fault_fails_one_check(changes: dict[str, Any], failing: str, expected: str) -> None:
     runs = replace(good(), **changes)
     if not runs.undisturbed.well:  # as ``run_suite`` leaves it
         runs = Runs(runs.undisturbed, BUDGET)
@@ -97,7 +97,7 @@ def test_one_fault_is_one_failure(changes: dict[str, Any], failing: str, expecte
     assert expected in check.observed and check.reason and check.fix
 
 
-def test_what_rests_on_a_broken_run_is_not_judged() -> None:
+def test_checks_that_rest_on_a_broken_run_are_open() -> None:
     broken = Runs(ended(status="failed", message="no"), BUDGET)
     found = verdicts(broken)
     assert {found[name].verdict for name in ("budget", "seeding", "random-state", "resume")} == {OPEN}
@@ -107,14 +107,14 @@ def test_what_rests_on_a_broken_run_is_not_judged() -> None:
     assert verdicts(restless)["resume"].verdict == OPEN
 
 
-def test_what_a_method_writes_is_printed_as_one_plain_line() -> None:
+def test_text_of_a_method_is_printed_as_one_plain_line() -> None:
     hostile = verdicts(replace(good(), undisturbed=ended(status="failed", message="\x1b[31m\nred")))[
         "contract"
     ]
     assert hostile.observed.isprintable() and "red" in hostile.observed
 
 
-def test_what_an_evaluation_costs_by_its_key() -> None:
+def test_evaluation_cost_is_that_of_the_architecture_in_the_key() -> None:
     from benchmarks.conformance.checks import evaluation_cost
 
     assert (

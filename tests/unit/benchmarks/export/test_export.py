@@ -266,7 +266,7 @@ def test_generate_reads_its_rules_from_the_folder(scored, tmp_path):
 
 
 @needs("ctranslate2")
-def test_a_copy_that_is_not_what_its_card_would_say_is_refused(scored, tmp_path, capsys):
+def test_a_copy_that_contradicts_its_card_is_refused(scored, tmp_path, capsys):
     results, path, record, score = scored
     perfect = ["a sentence of seven words is here"] * 20
     forged = score["sentences"] | {"bleu": bleu.sentence_counts(perfect, perfect)}
@@ -297,7 +297,7 @@ def test_a_card_shows_a_strangers_text_and_obeys_none_of_it(made):
         (1, ["--to", "onnx", "--candidate", "9"], "has no candidate 9: choose one of 0"),
     ],
 )
-def test_what_cannot_be_is_said_in_one_message(made, which, words, why, tmp_path, capsys):
+def test_impossible_exports_are_one_message(made, which, words, why, tmp_path, capsys):
     pytest.importorskip("onnxruntime")
     assert call(made[0], made[which], *words, "--out", str(tmp_path / "out")) == 2
     said = capsys.readouterr().err

@@ -82,7 +82,7 @@ def tracker(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FakeTracker]]:
         probe.wait(60)
 
 
-def test_a_reading_and_its_source(tracker: type[FakeTracker]) -> None:
+def test_a_reading_states_its_source(tracker: type[FakeTracker]) -> None:
     meter = EnergyMeter(PROFILE)
     assert meter.ready(60)
     meter.start()
@@ -98,7 +98,7 @@ def test_a_reading_and_its_source(tracker: type[FakeTracker]) -> None:
     assert arguments["tracking_mode"] == "machine" and arguments["save_to_file"] is False
 
 
-def test_one_look_at_the_hardware_a_process(tracker: type[FakeTracker]) -> None:
+def test_the_hardware_is_probed_once_a_process(tracker: type[FakeTracker]) -> None:
     tracker.gate.clear()
     energy.warm_up(PROFILE)
     meters = [EnergyMeter(PROFILE) for _ in range(5)]
@@ -108,7 +108,7 @@ def test_one_look_at_the_hardware_a_process(tracker: type[FakeTracker]) -> None:
     assert len(tracker.trackers) == 1
 
 
-def test_starting_never_waits_and_the_gap_is_told(tracker: type[FakeTracker]) -> None:
+def test_starting_never_waits_and_the_gap_is_reported(tracker: type[FakeTracker]) -> None:
     tracker.gate.clear()
     meter = EnergyMeter(PROFILE)
     meter.start()
@@ -140,7 +140,7 @@ def test_a_run_shorter_than_the_look_has_no_figure(tracker: type[FakeTracker]) -
     ("broken", "said"),
     [("start", "RuntimeError: no luck"), ("stop", "gave no result"), ("zero", "no energy")],
 )
-def test_nothing_is_invented(tracker: type[FakeTracker], broken: str, said: str) -> None:
+def test_failed_readings_give_no_energy(tracker: type[FakeTracker], broken: str, said: str) -> None:
     tracker.broken = broken
     if broken == "zero":
         tracker.kwh = 0.0
@@ -194,7 +194,7 @@ def test_without_codecarbon_the_gpu_counter_or_a_reason(monkeypatch: pytest.Monk
     assert reading["joules"] is None and reading["source"] == "codecarbon is not installed"
 
 
-def test_nvml_counter(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_counter_of_nvml_is_summed_over_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     class Trouble(Exception):
         pass
 
@@ -231,7 +231,7 @@ def test_counters_come_before_pinned_watts(tmp_path: Path, monkeypatch: pytest.M
     assert energy._pinned(None) == {}
 
 
-def test_sources() -> None:
+def test_sources_of_energy_are_named() -> None:
     def tracker(*modes: str) -> Any:
         parts: list[Any] = [types.SimpleNamespace(_mode=mode) for mode in modes]
         return types.SimpleNamespace(_hardware=parts)

@@ -14,7 +14,7 @@ from benchmarks.hardware.load import MachineLoad, TreeSeconds
 BURN = "import time\nwhile time.process_time() < {:g}: pass\n"
 
 
-def test_one_line_says_what_to_expect_beside_other_programs():
+def test_one_line_warns_of_other_programs():
     told = MachineLoad(cpus=2, used=1.9, ready=2.0).line(threads=2)
     assert told == (
         "load: 2 cores, other programs use 1.9 of them: expect about twice the time;"
@@ -45,7 +45,7 @@ def test_a_busy_loop_is_seen():
     assert before.cpus == seen.cpus >= 1
 
 
-def test_no_table_of_threads_is_no_threads(tmp_path: Path):
+def test_without_a_load_file_no_thread_counts(tmp_path: Path):
     assert load._ready(tmp_path / "none") == 0
     (tmp_path / "loadavg").write_text("0.20 0.18 0.12 5/80 11206\n")
     assert load._ready(tmp_path / "loadavg") == 4

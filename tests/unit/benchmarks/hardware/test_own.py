@@ -62,7 +62,7 @@ def test_a_machine_fits_the_profile_that_is_written_of_it(kind: str, tmp_path: P
 
 
 @given(st.text(max_size=30), st.integers(1, 512), st.lists(st.sampled_from(own.DECISIVE_FLAGS), unique=True))
-def test_whatever_a_processor_is_called_its_profile_can_be_read(cpu: str, cpus: int, isa: list[str]) -> None:
+def test_a_profile_is_readable_under_any_name_of_a_processor(cpu: str, cpus: int, isa: list[str]) -> None:
     import tomllib
 
     here = machine(arch="x86_64", cpus=cpus, cpu=cpu.encode("utf-8", "replace").decode(), isa=isa)

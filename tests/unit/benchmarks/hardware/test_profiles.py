@@ -59,11 +59,11 @@ def test_every_shipped_profile_can_be_read() -> None:
         (box(cpus=16, gpus=[h200(name="NVIDIA H100")]), None),
     ],
 )
-def test_matching(found: dict[str, Any], is_: str | None) -> None:
+def test_the_matching_profile_is_found(found: dict[str, Any], is_: str | None) -> None:
     assert matching(found) == is_
 
 
-def test_a_wrong_machine_is_told_all_that_differs_and_what_to_type() -> None:
+def test_a_wrong_machine_is_refused_with_every_difference_and_a_command() -> None:
     with pytest.raises(ProfileMismatchError) as raised:
         enforce(GPU, box())
     assert str(raised.value).splitlines() == [
@@ -85,7 +85,7 @@ def test_a_wrong_machine_is_told_all_that_differs_and_what_to_type() -> None:
         enforce(GPU, box(cpus=16, gpus=[h200(name="NVIDIA L4"), h200(name="NVIDIA L4"), h200()]))
 
 
-def test_enforce_passes_what_fits() -> None:
+def test_enforce_passes_a_fitting_machine() -> None:
     assert enforce(CPU, box()).threads == 2
     assert enforce(GPU, box(cpus=16, gpus=[h200(driver="1.0")])).device == "cuda"
     assert enforce("undeclared", box(cpus=3, arch="riscv64")).threads is None
@@ -103,7 +103,7 @@ def test_unknown_profile_is_met_with_a_guess() -> None:
             get(hostile)
 
 
-def test_resolve(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_resolves_to_the_matching_profile(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(profiles, "probe", lambda: box(cpus=7, gpus=[h200()]))
     assert resolve("auto") == "undeclared"
     assert get("undeclared").device == "cuda"
@@ -139,7 +139,7 @@ def test_probing_imports_no_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
-def test_cpuinfo(tmp_path: Path) -> None:
+def test_cpuinfo_gives_model_and_flags(tmp_path: Path) -> None:
     path = tmp_path / "cpuinfo"
     path.write_text(
         "processor\t: 0\nmodel name\t: A B: C\nflags\t\t: fma avx2\n\nprocessor\t: 1\nflags : none\n"
@@ -161,7 +161,9 @@ def test_cpuinfo(tmp_path: Path) -> None:
         ({}, None),
     ],
 )
-def test_container_quota(tmp_path: Path, files: dict[str, str], quota: float | None) -> None:
+def test_quotas_of_containers_limit_the_cores(
+    tmp_path: Path, files: dict[str, str], quota: float | None
+) -> None:
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
@@ -207,7 +209,9 @@ def test_quotas_of_nested_groups(
         ("nonsense", ""),
     ],
 )
-def test_visible_gpus(monkeypatch: pytest.MonkeyPatch, allowed: str | None, kept: str) -> None:
+def test_visible_gpus_follow_the_variable_of_cuda(
+    monkeypatch: pytest.MonkeyPatch, allowed: str | None, kept: str
+) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if allowed is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", allowed)
@@ -235,7 +239,7 @@ def test_gpus_by_nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert probe._nvidia_smi() == []
 
 
-def test_threads_are_applied_and_a_missing_gpu_is_told() -> None:
+def test_threads_are_applied_and_a_missing_gpu_is_refused() -> None:
     import torch
 
     from benchmarks.hardware import threads

@@ -74,7 +74,7 @@ def test_a_worker_may_time_and_goes_on_working() -> None:
         assert not timing_lock.timing_requested()
 
 
-def test_nothing_waits_outside_of_work() -> None:
+def test_outside_of_work_nothing_waits_for_timing() -> None:
     assert not timing_lock.timing_requested()
     timing_lock.yield_to_timing()
 

@@ -61,7 +61,7 @@ def test_the_validation_score_is_that_of_the_quantised_network(make_lab: Any) ->
 
 
 @pytest.mark.parametrize("ask", ["evaluate", "probe", "energy", "bytes", "candidate"])
-def test_whoever_asks_for_a_policy_that_cannot_be_is_told_why(make_lab: Any, ask: str) -> None:
+def test_an_impossible_policy_is_refused_with_the_reason(make_lab: Any, ask: str) -> None:
     lab = make_lab()
     net, architecture = lab.supernet(), lab.space.smallest()
     given = (net, architecture) if ask in ("evaluate", "candidate") else (architecture,)

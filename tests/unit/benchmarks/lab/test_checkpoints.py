@@ -27,7 +27,7 @@ def state() -> dict:
     }
 
 
-def test_everything_comes_back(tmp_path: Path):
+def test_a_checkpoint_restores_its_whole_state(tmp_path: Path):
     checkpoints.save(tmp_path / "a", state())
     found = checkpoints.load(tmp_path / "a", pytest.fail)
     expected = state()
@@ -39,7 +39,7 @@ def test_everything_comes_back(tmp_path: Path):
     assert found["random"] == expected["random"]
 
 
-def test_what_cannot_be_kept_is_named(tmp_path: Path):
+def test_an_object_that_no_checkpoint_can_hold_is_named(tmp_path: Path):
     with pytest.raises(TypeError, match=r"not object \(at /a/1\)"):
         checkpoints.save(tmp_path / "a", {"a": [1, object()]})
     assert checkpoints.load(tmp_path / "a", pytest.fail) is None

@@ -171,7 +171,7 @@ def test_the_former_name_of_a_target_works_for_one_release(lab: BenchLab):
     assert lab.accept(made) and lab.journal.candidates(1)[0]["limit_ms"] == lab.limits[0]
 
 
-def test_what_is_proposed_after_the_time_is_up_does_not_count(make: Any):
+def test_candidates_after_the_time_limit_do_not_count(make: Any):
     class Time:
         now = 0.0
 
@@ -187,7 +187,7 @@ def test_what_is_proposed_after_the_time_is_up_does_not_count(make: Any):
         lab.candidate(lab.supernet(), lab.space.smallest())
 
 
-def test_what_is_no_architecture_is_a_fault(lab: BenchLab):
+def test_a_probe_of_no_architecture_violates_the_contract(lab: BenchLab):
     for wrong in (None, 3, {"encoder_embed_dim": 32}, "largest"):
         with pytest.raises(ContractViolationError, match="not an architecture of space mt-smoke"):
             lab.probe(wrong)

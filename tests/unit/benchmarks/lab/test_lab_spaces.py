@@ -102,7 +102,7 @@ def test_sizes_are_counted_free_of_charge_and_held_to(lab: BenchLab) -> None:
         lab.candidate(lab.supernet(), fits[0], target=tiny)
 
 
-def test_an_impossible_window_is_told_with_the_nearest_possible_one(lab: BenchLab) -> None:
+def test_an_impossible_window_is_refused_with_the_nearest_possible_one(lab: BenchLab) -> None:
     assert reachable_limits(lab, lab.space) == [lab.limits[0]]
     (told,) = lab.said  # type: ignore[attr-defined]
     assert "no network of space bert-smoke has 1e-05-2e-05 M parameters" in told
@@ -145,7 +145,7 @@ def test_lessons_are_paid_for(lab: BenchLab) -> None:
     assert 9_000 < spent <= 10_000
 
 
-def test_who_takes_weights_pays_for_them_once(lab: BenchLab, tmp_path: Path) -> None:
+def test_inherited_weights_are_charged_once(lab: BenchLab, tmp_path: Path) -> None:
     with pytest.raises(ContractViolationError, match="set `inherits = True`"):
         lab.inherit()
     net = lab.supernet(space=OWN)

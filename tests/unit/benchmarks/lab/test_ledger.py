@@ -54,7 +54,7 @@ def test_amounts_are_finite_and_not_negative(ledger: Ledger, amount: float):
 
 
 @pytest.mark.parametrize("kind", ["seconds", "joules", "money"])
-def test_only_what_a_method_may_charge(ledger: Ledger, kind: str):
+def test_only_kinds_of_methods_can_be_charged(ledger: Ledger, kind: str):
     with pytest.raises(ValueError, match="cannot charge .* may charge tokens,") as refused:
         ledger.charge(kind, 1)
     assert "seconds" not in str(refused.value).partition("may charge")[2]
@@ -163,7 +163,7 @@ def test_a_part_of_the_allowance_is_an_allowance_of_its_own(time: Time):
     assert report["timeline"][-1]["tokens"] <= 35
 
 
-def test_a_tallied_kind_has_spent_what_was_charged(ledger: Ledger):
+def test_an_unlimited_kind_has_spent_its_charges(ledger: Ledger):
     assert ledger.spent("predictor_calls") == 0
     ledger.charge("predictor_calls", 3)
     ledger.next_part()
@@ -215,7 +215,7 @@ def test_any_positive_allowance_will_do_and_none_may_be_missing(time: Time):
         Ledger({kind: amount for kind, amount in ALLOWANCE.items() if kind != "probes"}, Clock(time))
 
 
-def test_nothing_may_be_charged_too(ledger: Ledger):
+def test_a_charge_of_zero_is_allowed(ledger: Ledger):
     ledger.charge("tokens", 0)
     assert ledger.spent("tokens") == 0
 

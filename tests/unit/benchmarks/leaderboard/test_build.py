@@ -34,7 +34,7 @@ def results(tmp_path):
     return tmp_path
 
 
-def test_without_records_it_says_so(tmp_path):
+def test_without_records_the_board_is_refused(tmp_path):
     paths = build.build(tmp_path)
     site = {"site/index.html", "site/records.parquet"}
     assert set(paths) == {"leaderboard.json", "LEADERBOARD.md", "CLAIMS.md", *site}
@@ -43,7 +43,7 @@ def test_without_records_it_says_so(tmp_path):
     assert build.check(tmp_path) == []
 
 
-def test_built_twice_it_is_the_same_and_check_agrees(results, tmp_path_factory):
+def test_a_second_build_is_equal_and_check_agrees(results, tmp_path_factory):
     build.build(results)
     first = contents(results)
     assert build.check(results) == []
@@ -77,7 +77,7 @@ def test_profiles_tasks_and_allowances_have_tables_of_their_own(results):
     assert not list((results / "plots").glob("*.svg")), "only the pictures that the page shows are kept"
 
 
-def test_check_names_what_differs_and_the_command(results):
+def test_check_names_every_difference_and_the_command(results):
     build.build(results)
     (results / "LEADERBOARD.md").write_text("edited by hand")
     plot = results / "plots" / "mt-multi30k-en-de-small-nvidia-h200.v1-pareto.png"
@@ -151,7 +151,7 @@ def test_the_site_is_replaced_as_a_whole_and_holds_no_record_in_a_page(results):
     assert not [path.name for path in results.iterdir() if path.name.startswith(".site")]
 
 
-def test_check_names_what_a_second_build_of_the_site_does_otherwise(results, monkeypatch):
+def test_check_names_the_files_that_a_second_build_of_the_site_changes(results, monkeypatch):
     build.build(results)
     texts = iter(range(100))
     monkeypatch.setattr("benchmarks.report.latex.latex", lambda *_: str(next(texts)))
@@ -218,7 +218,7 @@ def test_data_files_written_quickly_hold_the_texts_of_those_that_are_cleaned(tmp
     assert (tmp_path / "slow.js").read_bytes() == (tmp_path / "quick.js").read_bytes()
 
 
-def test_data_files_bear_what_is_nested_beyond_reason_and_keep_figures(tmp_path):
+def test_data_files_cut_deep_nesting_and_keep_figures(tmp_path):
     deep = 1.23456789
     for _ in range(400):
         deep = [deep]

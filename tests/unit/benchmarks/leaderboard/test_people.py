@@ -31,7 +31,7 @@ def rows(tmp_path, text):
     return dict(zip(table.rows["method"], people.load(tmp_path).of_rows(table), strict=True))
 
 
-def test_a_row_names_who_ran_it_and_the_authors_who_verified_its_implementation(tmp_path):
+def test_a_row_names_its_runner_and_the_authors_that_verified_its_implementation(tmp_path):
     shown = rows(tmp_path, GOOD)
     assert shown["hat"] == ("An Author, 2026-01-31", "Lab <b>, not stated")
     assert shown["scratch"] == ("no", "not stated")
@@ -41,7 +41,7 @@ def test_an_implementation_that_has_changed_is_not_verified(tmp_path):
     assert rows(tmp_path, GOOD.replace(DIGEST, "0" * 64))["hat"][0] == "no"
 
 
-def test_without_the_file_nobody_is_stated(tmp_path):
+def test_without_the_file_no_person_is_stated(tmp_path):
     assert people.load(tmp_path) == people.People()
 
 
@@ -58,7 +58,7 @@ def test_without_the_file_nobody_is_stated(tmp_path):
         ("[[run]]", "[[run", "people.toml"),
     ],
 )
-def test_what_is_not_of_the_form_is_refused_with_its_field(tmp_path, before, after, said):
+def test_an_invalid_people_file_is_refused_with_its_field(tmp_path, before, after, said):
     (tmp_path / people.FILE).write_text(GOOD.replace(before, after))
     with pytest.raises(InvalidRecordError) as caught:
         people.load(tmp_path)

@@ -20,7 +20,7 @@ def index_of(folder, groups):
     return pandas.read_parquet(folder / FILE)
 
 
-def test_it_has_every_record_and_the_figures_of_the_frame(tmp_path):
+def test_the_index_has_every_record_and_the_figures_of_the_frame(tmp_path):
     pytest.importorskip("pyarrow")
     records = [*study(("hat", "mos-neuron"), 2), fake("hat", profile="nvidia-h200.v1")]
     for record in records:
@@ -54,7 +54,7 @@ def test_a_run_without_a_candidate_has_a_row(tmp_path):
     assert table["status"].tolist() == ["failed"] and table["limit"].isna().all()
 
 
-def test_without_pyarrow_there_is_none(tmp_path, monkeypatch):
+def test_without_pyarrow_no_index_is_written(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with RecordIndex(tmp_path) as index:
         index.add([run_summary.summarize(fake("hat"), keep=False)])

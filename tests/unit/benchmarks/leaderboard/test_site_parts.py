@@ -43,13 +43,13 @@ def test_links_of_a_run_lead_to_its_method_at_its_commit_and_nowhere_hostile():
         assert links.of_run(home, "p", "mine", {"commit": "zz", "method": hostile})["method"][1] == ""
 
 
-def test_the_headline_is_the_table_that_says_most_not_the_first_or_the_largest():
+def test_the_headline_is_the_most_informative_table_not_the_first_or_the_largest():
     full, smoke = table(study(("hat", "scratch"), 6)), table(study(seeds=2, tier="smoke"))
     weights = [(headline.weight(smoke), 12, "smoke"), (headline.weight(full), 12, "full")]
     assert headline.choose(weights) == "full" and headline.choose([]) == ""
 
 
-def test_a_sentence_says_what_a_table_shows_and_no_more():
+def test_a_sentence_states_the_result_of_a_table_and_no_more():
     assert "ranks no methods" in headline.sentence(table(study(seeds=1)))
     assert "no difference is tested" in headline.sentence(table(study(seeds=3)))
     tested = headline.sentence(table(study(("hat", "mos-neuron", "random-search"), 6)))
@@ -81,7 +81,7 @@ def test_views_hold_mean_lowest_and_highest_and_costs_by_target():
     assert costs["hat"]["against"] == "scratch" and costs["hat"]["even"].startswith("from N = ")
 
 
-def test_the_plain_page_escapes_what_is_hostile():
+def test_the_plain_page_escapes_hostile_texts():
     evil = "<script>alert(1)</script>"
     page = plain.page([(evil, plain.table(table(study(seeds=1)), evil, evil))], [])
     assert "<script" not in page and "&lt;script&gt;" in page and "No claims" in page

@@ -256,7 +256,7 @@ def test_the_tiers_own_settings_come_with_its_space():
     assert len(problems_of(integrity.seal(record), "spec.budget.probes")) == 1
 
 
-def test_options_that_had_no_effect_are_named_wherever_the_message_says_so():
+def test_options_without_effect_are_read_from_every_message_that_names_them():
     from benchmarks.options import IGNORED
 
     for message in (f"{IGNORED}: beam", f"stopped; {IGNORED}: beam"):
@@ -308,7 +308,7 @@ def test_totals_may_reach_the_allowance_and_seconds_a_little_more(kind, amount, 
     assert kind != "seconds" or problems_of(with_totals(kind, amount), "ledger.share") == []
 
 
-def test_what_is_not_in_the_totals_is_nothing():
+def test_kinds_absent_from_the_totals_count_zero():
     record = good()
     ledger = record["ledger"]
     for kind in ("probes", "seconds"):

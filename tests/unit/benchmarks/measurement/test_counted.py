@@ -148,7 +148,7 @@ def test_a_price_of_its_own_replaces_the_price_of_a_launch():
 
 
 @pytest.mark.parametrize("name", SMOKE)
-def test_seconds_of_smoke_are_at_least_ten_times_what_idle_cores_took(name: str):
+def test_seconds_of_smoke_are_at_least_ten_times_those_on_idle_cores(name: str):
     published = [json.loads(path.read_text()) for path in sorted((RECORDS / name).rglob("*.json"))]
     took = [r["ledger"]["totals"]["seconds"] for r in published if r["spec"]["tier"] == "smoke"]
     if not took:

@@ -91,7 +91,7 @@ def test_the_lock_is_free_again_after_an_error(folder: Path) -> None:
         process.kill()
 
 
-def test_no_link_is_followed_and_a_folder_without_room_is_told(folder: Path) -> None:
+def test_no_link_is_followed_and_a_full_folder_is_refused(folder: Path) -> None:
     aim, mine = folder / "aim", folder / f"{timing_lock.MACHINE}.{os.getuid()}"
     (folder / timing_lock.MACHINE).symlink_to(aim)
     with timing_lock.exclusive():
@@ -224,7 +224,7 @@ def test_a_real_network(pair: tuple[nn.Module, nn.Module]) -> None:
     assert 0 < latency.probe_latency(small, {"source_len": 6, "steps": 4, "beam": 3, "other": 1}, "cpu") < 1e4
 
 
-def test_what_is_timed_is_left_as_it_was(pair: tuple[nn.Module, nn.Module]) -> None:
+def test_timing_leaves_the_network_unchanged(pair: tuple[nn.Module, nn.Module]) -> None:
     small, large = pair
     small.train()
     before = {name: p.clone() for name, p in small.state_dict().items()}

@@ -86,7 +86,7 @@ def test_a_policy_is_evaluated_probed_and_charged(lab: BenchLab) -> None:
     assert lab.bytes(architecture) == 4 * lab.size(architecture) and saved == 3 * rows * columns - 4 * rows
 
 
-def test_what_was_evaluated_is_what_is_exported(lab: BenchLab) -> None:
+def test_the_exported_network_is_the_evaluated_one(lab: BenchLab) -> None:
     net, architecture = lab.supernet(), lab.space.smallest()
     policy = lowest(lab, architecture)
     made = lab.candidate(net, architecture, policy, target=lab.limits[0])
@@ -126,7 +126,7 @@ def bert() -> nn.Module:
     return module.requires_grad_(False).eval()
 
 
-def test_a_latency_in_onnx_runtime_says_so_and_is_timed_beside_fp32() -> None:
+def test_a_latency_in_onnx_runtime_is_named_so_and_timed_beside_fp32() -> None:
     module = bert()
     policy = dict.fromkeys(units(module), "int8")
     made, plain = (serving.serve_checked(module, one, ENCODER) for one in (policy, None))
@@ -137,7 +137,7 @@ def test_a_latency_in_onnx_runtime_says_so_and_is_timed_beside_fp32() -> None:
     assert "mode:graph" in found["signature"] and found["fp32_ratio"] > 0
 
 
-def test_the_gates_refuse_what_is_not_what_it_claims(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_gates_refuse_mislabelled_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     module = bert()
     policy = dict.fromkeys(units(module), "int8")
     made = serving.serve_checked(module, policy, ENCODER)
@@ -181,7 +181,7 @@ def test_a_scored_encoder_runs_in_the_runtime_sample_by_sample() -> None:
         assert torch.equal(asked.encode(x), alone)
 
 
-def test_what_the_runtime_does_not_serve_is_said() -> None:
+def test_networks_that_the_runtime_cannot_serve_are_refused() -> None:
     module = bert()
     with pytest.raises(ValueError, match="on the processor, and this profile is cuda"):
         serving.serve(module, None, ENCODER, "cuda")
@@ -191,7 +191,7 @@ def test_what_the_runtime_does_not_serve_is_said() -> None:
         Workload.of({"source_len": 4, "steps": 0, "beam": 1, "runtime": "onnx"})
 
 
-def test_the_processors_flags_tell_whether_its_products_overflow() -> None:
+def test_overflow_of_products_follows_from_the_processors_flags() -> None:
     """Tests that need whole int8 products are skipped by the flags: neither more nor less than the check."""
     from supernet.quantization import onnx_runtime
     from tests.processor import VNNI

@@ -41,7 +41,7 @@ def resealed(record):
     return record
 
 
-def test_what_is_intact_is_the_same_record():
+def test_an_intact_record_reads_as_it_was_written():
     for record in (RECORD, fake("scratch", 2, status="budget"), fake(status="failed")):
         assert integrity.intact(written(record)) == record
 

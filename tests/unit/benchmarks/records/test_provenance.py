@@ -37,7 +37,7 @@ def checkout(tmp_path: Path) -> Path:
     return folder
 
 
-def test_commit_and_what_differs_from_it(checkout: Path) -> None:
+def test_provenance_has_the_commit_and_the_differences_from_it(checkout: Path) -> None:
     commit, dirty = source_state(checkout)
     assert commit == git(checkout, "rev-parse", "HEAD")
     assert dirty is None
@@ -85,7 +85,9 @@ def test_outside_a_checkout_and_inside_anothers(tmp_path: Path, checkout: Path) 
     assert source_state(inner) == (None, None)
 
 
-def test_without_git(checkout: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_git_there_is_no_source_state(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
     assert source_state(checkout) == (None, None)
 
@@ -134,7 +136,7 @@ def test_paths_of_the_users_machine_are_left_out() -> None:
     assert "ann" not in " ".join(said)
 
 
-def test_the_whole_is_plain_json_and_names_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_provenance_is_plain_json_and_names_no_person(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("SECRET_TOKEN", "hunter2")
     found = provenance.provenance(data={"d": "0" * 64}, command=["a/b"], started="s", ended="e")
@@ -169,7 +171,7 @@ def test_the_fingerprint_is_stable_and_about_hardware_alone(monkeypatch: pytest.
     assert provenance.machine()["fingerprint"] != first["fingerprint"]
 
 
-def test_versions_leave_out_what_is_not_installed() -> None:
+def test_versions_leave_out_absent_packages() -> None:
     assert set(provenance.versions(["numpy", "no-such-package-here"])) == {"python", "numpy"}
 
 

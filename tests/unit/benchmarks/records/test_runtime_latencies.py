@@ -81,7 +81,7 @@ def _bare(results):
     return json.loads(build.build(results)["leaderboard.json"].read_text())
 
 
-def test_what_was_measured_anew_counts(results):
+def test_the_newest_latency_counts(results):
     publish(results, timed_elsewhere(only(results), ms=2.0, day="2026-02-01"))
     publish(results, timed_elsewhere(only(results), ms=3.0, day="2026-02-02"))
     board = json.loads(build.build(results)["leaderboard.json"].read_text())

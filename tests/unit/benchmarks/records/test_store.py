@@ -104,7 +104,7 @@ def test_times_and_energy_leave_the_digest_alone_but_not_the_seal(path, value):
         (("status",), "budget"),
     ],
 )
-def test_everything_else_is_in_the_digest(path, value):
+def test_all_other_fields_are_in_the_digest(path, value):
     with pytest.raises(InvalidRecordError, match=f"field {re.escape(field(path))}: changed after writing"):
         integrity.validate(edit(fake(), path, value))
     with pytest.raises(InvalidRecordError, match="field digest: .* changed after writing"):
@@ -180,7 +180,7 @@ def test_an_invalid_field_is_named(path, value, field):
 
 
 @pytest.mark.parametrize("nonsense", [None, 3, [], "text", {}, {"schema": integrity.SCHEMA}])
-def test_what_is_no_record_at_all_is_refused(nonsense):
+def test_nonsense_is_refused(nonsense):
     with pytest.raises(InvalidRecordError):
         integrity.validate(nonsense)
 
@@ -211,7 +211,7 @@ def test_sealing_something_incomplete_names_the_field():
 
 
 @pytest.mark.parametrize("cut", [0, 1, 100, -200, -2])
-def test_a_truncated_file_names_the_file_and_what_to_do(tmp_path: Path, cut: int):
+def test_a_truncated_file_is_named_with_the_remedy(tmp_path: Path, cut: int):
     path = store.write(tmp_path, fake())
     path.write_bytes(path.read_bytes()[:cut])
     with pytest.raises(InvalidRecordError) as caught:
@@ -300,7 +300,7 @@ def test_an_unreadable_record_is_kept_but_gives_way(tmp_path: Path):
     assert path.with_name(f"{path.stem}.invalid-1.json").read_text() == "{"
 
 
-def test_a_failing_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_failing_write_leaves_the_former_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = tmp_path / "file"
     store.write_text(path, "old")
     monkeypatch.setattr("os.replace", lambda *a: (_ for _ in ()).throw(OSError("disk full")))
@@ -343,7 +343,7 @@ def test_units_of_the_task_are_in_the_seal_and_not_in_the_digest():
         ("budget", "milliseconds: x", None, False),
     ],
 )
-def test_what_stopped_a_search_is_stated_or_in_older_messages(status, message, stated, expected):
+def test_the_stop_of_a_search_is_its_field_or_in_older_messages(status, message, stated, expected):
     record = {"status": status, "message": message} | ({} if stated is None else {"stopped_by": stated})
     assert store.stopped_by_seconds(record) is expected
 
@@ -359,7 +359,7 @@ def test_a_record_above_the_limit_is_never_written_and_its_largest_part_is_named
 
 
 @pytest.mark.parametrize("named", [{}, {"tier": None}, {"tier": 3, "method": ["a"]}, {"task": "a\nb"}])
-def test_what_lacks_a_name_is_refused_with_the_names_that_it_has(tmp_path: Path, named: dict):
+def test_a_record_without_a_method_name_is_refused_with_its_other_names(tmp_path: Path, named: dict):
     record = integrity.seal(fake())
     record["spec"] = {"suite": "mt", "method": "hat", **named}
     path = tmp_path / "record.json"

@@ -15,13 +15,13 @@ def key(style):
     return style.colour_number, style.marker_number, style.fill
 
 
-def test_a_method_looks_the_same_in_whatever_company():
+def test_the_style_of_a_method_is_independent_of_other_methods():
     everyone = method_styles(["mine", "scratch", "hat", "mos-neuron", "hat (after=continue)"])
     for name in everyone:
         assert key(method_styles([name, "hat"])[name]) == key(everyone[name])
 
 
-def test_its_default_options_are_the_method_and_others_share_its_colour_and_shape():
+def test_default_options_keep_the_style_of_a_method_and_others_share_colour_and_shape():
     styles = method_styles(
         ["hat", "hat (default options)", "hat (after=continue)", "hat, inherited", "hat+int8"]
     )
@@ -31,7 +31,7 @@ def test_its_default_options_are_the_method_and_others_share_its_colour_and_shap
 
 
 @pytest.mark.parametrize("count", [1, 40, 150])
-def test_no_two_look_alike(count):
+def test_no_two_styles_are_alike(count):
     names = [f"many-{i}" for i in range(count)]
     assert len({key(style) for style in method_styles(names).values()}) == count
 

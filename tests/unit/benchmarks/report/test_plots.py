@@ -106,7 +106,7 @@ def words(figure):
     return "\n".join(t.get_text() for t in figure.findobj(Text))
 
 
-def test_a_figure_says_what_it_shows():
+def test_a_figure_has_a_header_of_its_content():
     for name, figure in figures("three-seeds").items():
         told = words(figure)
         for part in ("mt-multi30k-en-de", "tier small", "cpu-2core-avx512.v1", "3 seeds per method"):

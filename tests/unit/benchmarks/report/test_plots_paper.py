@@ -51,7 +51,7 @@ def test_a_pdf_has_type_that_can_be_searched_and_the_same_bytes_each_time(table)
     assert all(b"/Type0" in data and b"/Type3" not in data for data in first.values())
 
 
-def test_every_environment_and_brace_is_closed_whatever_the_texts_are(table):
+def test_every_environment_and_brace_is_closed_under_any_texts(table):
     table = build_table([fake("hat", message=HOSTILE)])
     table.rows["method"] = HOSTILE
     table.__dict__.pop("each", None)

@@ -52,7 +52,7 @@ def tree(home: Path) -> dict[str, bytes]:
     }
 
 
-def test_what_is_packed_arrives_and_nothing_else(tmp_path, capsys):
+def test_only_packed_files_arrive(tmp_path, capsys):
     folders, out = results(tmp_path / "here"), tmp_path / "a.tar"
     assert (
         main.main(["pack", "mt", "--tier", "small", "--results", str(tmp_path / "here"), "--to", str(out)])
@@ -67,7 +67,7 @@ def test_what_is_packed_arrives_and_nothing_else(tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".tar"] == ["a.tar"]
 
 
-def test_packing_refuses_what_could_not_be_unpacked(tmp_path):
+def test_packing_refuses_runs_that_unpack_would_refuse(tmp_path):
     out = tmp_path / "a.tar"
     with pytest.raises(UsageError, match="no runs to pack"):
         archive.pack(Folders(tmp_path / "none", "mt", "small"), out)
@@ -174,14 +174,14 @@ def test_a_hostile_archive_is_refused_and_leaves_nothing(name, tmp_path, capsys)
     assert sorted(p.name for p in tmp_path.iterdir()) in (["a.tar"], ["a.tar", "there"])
 
 
-def test_what_is_no_file_is_refused(tmp_path, capsys):
+def test_unpack_refuses_all_but_files(tmp_path, capsys):
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", tmp_path, tmp_path / "none"):
         assert main.main(["unpack", str(path), "--results", str(tmp_path / "there")]) == 2
         assert "Traceback" not in capsys.readouterr().err
 
 
-def test_killed_while_unpacking_it_is_finished_by_the_same_command(tmp_path, monkeypatch):
+def test_an_unpack_that_was_killed_is_finished_by_the_same_command(tmp_path, monkeypatch):
     folders, out = results(tmp_path / "here"), tmp_path / "a.tar"
     archive.pack(folders, out)
     renamed, rename = [], os.rename

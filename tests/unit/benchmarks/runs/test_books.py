@@ -57,7 +57,7 @@ def test_charges_add_up_by_phase_and_end_at_the_allowance(books: Books):
         ["take", ["charge", "tokens", 1]], ["close"], ["beat"], ["_begin"],
     ],
 )  # fmt: skip
-def test_what_no_lab_sends_is_refused(books: Books, message: Any):
+def test_messages_that_no_lab_sends_are_refused(books: Books, message: Any):
     with pytest.raises(ForgedMessageError):
         books.take(message)
     assert books.ledger.spent("tokens") == 0 and books.end is None

@@ -59,7 +59,7 @@ def test_a_stale_view_never_gives_two_owners(tmp_path):
         assert b.holds("r") and c.known["r"].worker == b.worker
 
 
-def test_what_a_worker_leaves_is_given_back(tmp_path):
+def test_runs_of_a_worker_that_ends_are_given_back(tmp_path):
     with worker(tmp_path) as a:
         assert a.take("r") and a.take("s")
         a.end("s", "failed")
@@ -69,7 +69,7 @@ def test_what_a_worker_leaves_is_given_back(tmp_path):
         assert b.take("s")
 
 
-def test_again_is_once_and_for_the_faster(tmp_path):
+def test_a_failed_run_is_repeated_once_by_one_worker(tmp_path):
     with worker(tmp_path) as a:
         assert a.take("r")
         a.end("r", "failed")

@@ -77,7 +77,7 @@ def test_without_encryption_nothing_changes(prepared: Prepared):
         assert readable is prepared
 
 
-def test_what_a_killed_command_left_is_removed(prepared: Prepared, tmp_path: Path):
+def test_folders_of_killed_commands_are_removed(prepared: Prepared, tmp_path: Path):
     for name in (f"{references.PREFIX}{2**30}-x", f"{references.PREFIX}{os.getpid()}-x", "other"):
         (tmp_path / "memory" / name).mkdir()
     references.remove_stale()

@@ -30,7 +30,7 @@ if __name__ == "__main__":
     ("mine", "wanted"),
     [({}, "5000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)],
 )
-def test_threads_of_workers_wait_asleep_before_long_unless_told_otherwise(tmp_path: Path, mine, wanted):
+def test_threads_of_workers_soon_wait_asleep_unless_set_otherwise(tmp_path: Path, mine, wanted):
     (tmp_path / "code.py").write_text(CODE)
     kept = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
     root = str(ROOT)

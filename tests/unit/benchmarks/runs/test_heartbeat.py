@@ -107,7 +107,7 @@ def test_the_clock_runs_on_after_the_last_beat_unless_it_was_paused(pause: str, 
 
 
 @pytest.mark.parametrize("amount", [0.25, 1.0])
-def test_less_than_a_second_is_booked_too(tmp_path: Path, amount: float):
+def test_fractions_of_a_second_are_charged(tmp_path: Path, amount: float):
     leave(tmp_path)
     kept = write_outcome(tmp_path, "budget", "stopped", seconds=4.0 + amount)["ledger"]
     assert kept["entries"][-1]["amount"] == amount and kept["totals"]["seconds"] == 4.0 + amount

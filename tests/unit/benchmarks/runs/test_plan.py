@@ -100,14 +100,14 @@ def test_equal_specs_are_the_same_run_and_any_change_makes_another(folders: Fold
         assert not ids & {run.spec.id for run in lay_out(request(**change), folders).runs}, change
 
 
-def test_a_follower_comes_after_its_leader_and_knows_its_id(folders: Folders):
+def test_a_follower_comes_after_its_leader_and_states_its_id(folders: Folders):
     runs = lay_out(request(methods=[SCRATCH, HAT]), folders).runs
     assert [run.label for run in runs] == ["hat seed 1", "scratch seed 1", "hat seed 2", "scratch seed 2"]
     assert runs[1].spec.follows == runs[0].spec.id and runs[1].first is runs[0]
     assert runs[0].spec.follows is None
 
 
-def test_a_leader_nobody_asked_for_is_added_with_a_note(folders: Folders):
+def test_an_unrequested_leader_is_added_with_a_note(folders: Folders):
     plan = lay_out(request(methods=[SCRATCH], seeds=[1]), folders)
     assert [run.spec.method for run in plan.runs] == ["hat", "scratch"]
     assert plan.notes == ["scratch follows hat: its runs are added to the plan"]
@@ -198,12 +198,12 @@ def test_scaling_keeps_whole_counts_above_zero():
 
 
 @pytest.mark.parametrize(("text", "seeds"), [("3", [1, 2, 3]), ("2,5", [2, 5]), ("7,", [7]), ("1", [1])])
-def test_seeds(text: str, seeds: list[int]):
+def test_parse_seeds_reads_lists_and_ranges(text: str, seeds: list[int]):
     assert parse_seeds(text) == seeds
 
 
 @pytest.mark.parametrize("text", ["", "0", "-2", "a", "1,1", "1.5", ","])
-def test_bad_seeds(text: str):
+def test_invalid_seeds_are_refused(text: str):
     with pytest.raises(UsageError, match="--seeds"):
         parse_seeds(text)
 
@@ -212,7 +212,7 @@ def test_a_list_of_seeds_may_begin_at_zero():
     assert parse_seeds("0,4") == [0, 4]
 
 
-def test_where_a_suite_stands_and_that_prepared_data_is_shared(tmp_path: Path):
+def test_a_suite_has_a_folder_and_shares_prepared_data(tmp_path: Path):
     folders = Folders(tmp_path, "mt", "smoke")
     assert folders.home == tmp_path / "mt-smoke"
     assert (folders.store, folders.runs) == (tmp_path / "mt-smoke/records", tmp_path / "mt-smoke/runs")
@@ -273,7 +273,7 @@ def test_options_for_a_method_that_is_not_run_are_refused(folders: Folders):
         lay_out(request(options={"mos": {"experts": 4}}), folders)
 
 
-def test_estimates_say_where_they_come_from(folders: Folders):
+def test_estimates_state_their_source(folders: Folders):
     def estimated(**changes: Any) -> list[tuple[float | None, str]]:
         asked = request(**changes)
         plan = lay_out(asked, folders)
@@ -289,7 +289,7 @@ def test_estimates_say_where_they_come_from(folders: Folders):
     assert estimated(methods=[SCRATCH, HAT], seeds=[1]) == [(40, "measured on 1 past run of other methods")]
 
 
-def test_published_runs_of_the_method_tell_more_than_past_runs_of_others(
+def test_published_runs_of_the_method_count_before_past_runs_of_others(
     folders: Folders, monkeypatch: pytest.MonkeyPatch
 ):
     def estimated(**changes: Any) -> list[tuple[float | None, str]]:
@@ -317,7 +317,7 @@ def test_published_runs_of_the_method_tell_more_than_past_runs_of_others(
 @pytest.mark.parametrize(
     ("seconds", "text"), [(None, "?"), (5, "5 s"), (99.4, "99 s"), (600, "10 min"), (7200, "2.0 h")]
 )
-def test_durations(seconds: float | None, text: str):
+def test_durations_have_a_unit_of_their_size(seconds: float | None, text: str):
     assert format_duration(seconds) == text
 
 

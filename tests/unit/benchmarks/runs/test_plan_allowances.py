@@ -88,7 +88,7 @@ def test_under_external_tuning_each_trial_needs_its_own(tmp_path: Path):
 
 
 @pytest.mark.parametrize("least", [2, 3, 8, 12, 24, 100])
-def test_enough_is_enough_and_hardly_more(least: int):
+def test_a_sufficient_scale_is_sufficient_and_near_the_least(least: int):
     for amount in (7, 24, 300, 3750):
         factor = sufficient_scale({"probes": amount}, "probes", least)
         budget = dict.fromkeys(("tokens", "evaluations", "seconds"), 1e6) | {"probes": amount}

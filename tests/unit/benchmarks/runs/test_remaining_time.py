@@ -140,7 +140,7 @@ def test_an_estimate_is_within_a_factor_of_two_after_the_first_minute(
         ("vision-digits", "cpu-2core-avx2.v1", "cpu-2core-avx2.v1"),
     ],
 )
-def test_so_is_one_planned_from_runs_published_on_another_machine(
+def test_a_plan_from_runs_of_another_machine_is_within_its_factor(
     task: str, profile: str, planned_from: str, factor: float
 ):
     known = published(task, "smoke", planned_from)
@@ -151,7 +151,7 @@ def test_so_is_one_planned_from_runs_published_on_another_machine(
     assert worst_after_a_minute(played(records, factor, planned)) < 2
 
 
-def test_no_estimate_passes_what_will_stop_the_run():
+def test_no_estimate_passes_the_limit_of_the_run():
     spec = SimpleNamespace(id="a", budget={"tokens": 1e6, "seconds": 240.0})
     run = SimpleNamespace(spec=spec, estimate=100.0, last_token=None, state="new")
     remaining = RemainingTime(SimpleNamespace(pending=[run]), 1)
@@ -171,7 +171,7 @@ def unseen(count: int) -> list[SimpleNamespace]:
     return [SimpleNamespace(spec=each, estimate=100.0, last_token=None, state="new") for each in spec]
 
 
-def test_before_anything_is_seen_planned_work_is_as_slow_as_the_load_says():
+def test_before_any_run_planned_work_is_slowed_by_the_load():
     runs = unseen(4)
     assert RemainingTime(SimpleNamespace(pending=runs), 2, 3.0).command(0.0) == 600
     assert RemainingTime(SimpleNamespace(pending=runs[:1]), 16, 3.0).command(0.0) == 300, (
@@ -181,7 +181,7 @@ def test_before_anything_is_seen_planned_work_is_as_slow_as_the_load_says():
     assert RemainingTime(SimpleNamespace(pending=runs), 2).command(0.0) is None
 
 
-def test_runs_that_failed_say_nothing_of_the_others():
+def test_failed_runs_leave_the_estimate_unchanged():
     runs = unseen(3)
     remaining = RemainingTime(SimpleNamespace(pending=runs), 1)
     remaining.update(runs[0], "search", {}, 0.0)

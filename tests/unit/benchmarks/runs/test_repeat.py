@@ -200,7 +200,7 @@ def git(folder: Path, *words: str) -> None:
     subprocess.run(["git", "-C", str(folder), *who, *words], check=True, capture_output=True)
 
 
-def test_provenance_tells_where_a_method_is_from(tmp_path: Path):
+def test_provenance_states_the_origin_of_a_method(tmp_path: Path):
     file = tmp_path / "mine.py"
     file.write_text("from baselines.hat import HAT\nclass Mine(HAT):\n    name = 'mine'\n")
     word = f"{file}:Mine"
@@ -225,7 +225,7 @@ def test_provenance_tells_where_a_method_is_from(tmp_path: Path):
     assert provenance.method(registry.find(word))["url"] == "https://example.org/mine.py"
 
 
-def test_a_plan_tells_what_could_not_be_published(tmp_path: Path):
+def test_a_plan_names_runs_that_cannot_be_published(tmp_path: Path):
     file = tmp_path / "mi,ne.py"
     file.write_text("from baselines.hat import HAT\nclass Mine(HAT):\n    name = 'mine'\n")
     words = [
@@ -251,7 +251,7 @@ def test_a_file_alone_can_be_built_upon(tmp_path: Path):
     assert [run.spec.method for run in made.runs] == ["mine", "mine+int8-uniform"]
 
 
-def test_a_released_tree_is_told_from_an_editable_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_released_tree_is_distinct_from_an_editable_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert provenance.released() == (None, None), "the tests run an editable install"
     import base64
     import hashlib

@@ -147,7 +147,7 @@ def test_terminated_at_102_per_cent_and_killed_ten_seconds_later(search: Any, tm
     assert outcome["status"] == "budget" and "102 % of its 10 seconds" in outcome["message"]
 
 
-def test_what_is_off_the_clock_takes_its_time_but_not_for_ever(search: Any, tmp_path: Path, now: Now):
+def test_waits_off_the_clock_are_bounded(search: Any, tmp_path: Path, now: Now):
     report(search, clock=1.0, pause="timing lock")
     for _ in range(3):
         now.at += 2 * supervisor.PAUSE_S
@@ -236,7 +236,7 @@ def test_a_run_that_was_asked_to_stop_has_no_outcome(search: Any, tmp_path: Path
     assert search.ended() is None and not (tmp_path / SEARCH_FILE).exists()
 
 
-def test_energy_adds_up_over_sessions_and_says_when_it_is_shared(
+def test_energy_adds_up_over_sessions_and_is_marked_when_shared(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(supervisor, "EnergyMeter", Meter)
@@ -253,7 +253,7 @@ def test_energy_adds_up_over_sessions_and_says_when_it_is_shared(
     }
 
 
-def test_what_a_killed_run_proposed_is_in_its_outcome(tmp_path: Path, now: Now):
+def test_candidates_of_a_killed_run_are_in_its_outcome(tmp_path: Path, now: Now):
     with Journal(tmp_path / JOURNAL) as journal:
         for index in range(2):
             journal.record(
@@ -274,7 +274,7 @@ def test_an_outcome_without_anything(tmp_path: Path):
     integrity.validate(record)
 
 
-def test_an_outcome_says_what_stopped_the_search_and_what_it_took_of_processors(tmp_path: Path, now: Now):
+def test_an_outcome_has_the_stop_of_the_search_and_its_processor_seconds(tmp_path: Path, now: Now):
     beat(tmp_path, now, clock=3.0, stopped_by="evaluations", cpu=1.25)
     outcome = write_outcome(tmp_path, "budget", "evaluations: asked for 1, 0 left")
     assert outcome["stopped_by"] == "evaluations" and outcome["ledger"]["cpu_seconds"] == {"search": 1.25}
@@ -290,7 +290,7 @@ def test_an_outcome_says_what_stopped_the_search_and_what_it_took_of_processors(
 
 
 @pytest.mark.parametrize("state", ["failed", "stopped", "done"])
-def test_the_exit_code_says_whether_anything_comparable_is_left(
+def test_the_exit_code_is_0_only_where_a_comparable_run_is_left(
     state: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ):
     from benchmarks.cli import run
@@ -348,7 +348,7 @@ def scored(index: int) -> dict[str, Any]:
     }
 
 
-def test_a_record_is_what_was_asked_left_and_scored(tmp_path: Path):
+def test_a_record_joins_spec_outcome_and_score(tmp_path: Path):
     outcome = failed_outcome("") | {"status": "done", "candidates": [made(0)], "joules": {"search": 4.0}}
     outcome["ledger"] = {
         "entries": [{"phase": "search", "kind": "tokens", "amount": 1.0}],
@@ -404,7 +404,7 @@ def test_a_follower_is_given_sizes_and_spaces_as_they_were():
     assert leader_candidates([own], [(0.5, 2.2)]) == (([5, 9], {"a": 0}, {"name": "mine"}),)
 
 
-def test_who_inherits_is_told_where_weights_are_and_what_they_cost(tmp_path: Path):
+def test_a_job_that_inherits_has_path_and_cost_of_the_weights(tmp_path: Path):
     spec = {"task": "t", "profile": "p", "method": "hat"}
     record = {"candidates": [made(0, loss=2.0), made(1)], "ledger": {"totals": {"tokens": 7.0}}}
     record |= {"spec": spec, "id": "abc"}

@@ -138,7 +138,7 @@ def weights(run: Path, index: int) -> Path:
     return run / "candidates" / f"{index:02d}" / "model.safetensors"
 
 
-def test_every_candidate_gets_all_that_a_record_wants(
+def test_every_candidate_gets_all_fields_of_a_record(
     run: Path, task: FakeTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(interleaved, "time_rounds", TIME_ROUNDS)
@@ -158,7 +158,7 @@ def test_every_candidate_gets_all_that_a_record_wants(
     assert first["cost"]["params"] > other["cost"]["params"]
 
 
-def test_the_steps_of_a_scoring_are_told_as_they_are_done(
+def test_the_steps_of_a_scoring_are_reported_as_they_are_done(
     run: Path, tuned: TunedTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[float, int, str]] = []
@@ -385,7 +385,7 @@ def test_fine_tuning_that_was_cut_off_goes_on_where_it_was(run: Path, tuned: Tun
     assert tuned.tuned == ["one", "two", "two", "one", "two"]
 
 
-def test_fine_tuning_that_fails_is_told_and_tried_again(run: Path, tuned: TunedTask) -> None:
+def test_failed_fine_tuning_is_reported_and_tried_again(run: Path, tuned: TunedTask) -> None:
     def trouble(n: int) -> None:
         if n == 2:
             raise MemoryError("no room")

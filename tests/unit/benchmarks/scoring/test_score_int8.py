@@ -92,7 +92,7 @@ def scored(run: Any) -> list[dict[str, Any]]:
     return found
 
 
-def test_a_candidate_with_a_policy_is_scored_and_timed_as_what_it_is(run: Any) -> None:
+def test_a_candidate_with_a_policy_is_scored_and_timed_under_it(run: Any) -> None:
     low, plain = scored(run)
     assert [entry["failed"] for entry in (low, plain)] == [None, None]
     assert [recipe.get("prec") for *_, recipe in run.task.asked] == ["int8", None]

@@ -14,7 +14,7 @@ REFERENCES = ["Der Mann öffnet die Tür.", "Heute geht die Frau in die Schule."
 OUTPUTS = ["Der Mann öffnet eine Tür.", "Heute geht die Frau in die Schule.", "Das Kind schlief nicht."]
 
 
-def test_perfect_and_hopeless() -> None:
+def test_a_perfect_translation_scores_100_and_a_wrong_one_next_to_nothing() -> None:
     for score in (bleu.bleu, bleu.chrf, bleu.bleu_tok_lc):
         perfect = score(REFERENCES, REFERENCES)
         assert perfect.value == perfect.low == perfect.high == 100
@@ -30,7 +30,7 @@ def test_intervals_hold_the_value_and_follow_the_seed() -> None:
     assert other.value == one.value
 
 
-def test_signatures() -> None:
+def test_scores_have_their_signatures() -> None:
     made = bleu.translation(OUTPUTS, REFERENCES)
     assert list(made) == ["bleu", "chrf", "bleu_tok_lc"]
     assert made["bleu"]["signature"].startswith(
@@ -42,13 +42,13 @@ def test_signatures() -> None:
     assert all("version:" in score["signature"] for score in made.values())
 
 
-def test_case_counts_for_one_and_not_for_the_other() -> None:
+def test_bleu_is_cased_and_bleu_tok_lc_is_not() -> None:
     lower = [line.lower() for line in REFERENCES]
     assert bleu.bleu(lower, REFERENCES).value < 80
     assert bleu.bleu_tok_lc(lower, REFERENCES).value == 100
 
 
-def test_moses_steps() -> None:
+def test_tokens_are_those_of_moses() -> None:
     # As Multi30k's own tokenised files have them (the first is shortened).
     lines = [
         'Eine Frau auf einem Boot namens "El Corazon" lässt Gewichte fallen.',
@@ -71,7 +71,7 @@ def test_damaged_sentence_counts_are_refused(damage: str | None) -> None:
             bleu.read_counts(text, wrong)
 
 
-def test_digest_knows_sentences_apart() -> None:
+def test_digests_of_other_sentences_differ() -> None:
     assert bleu.digest(["a", "b"]) == bleu.digest(["a", "b"])
     assert bleu.digest(["a", "b"]) != bleu.digest(["b", "a"]) != bleu.digest(["b a"])
 
@@ -101,7 +101,7 @@ def test_sentences_of_more_tokens_than_16_bits_hold() -> None:
     assert bleu.corpus_bleu(statistics) == pytest.approx(expected, abs=1e-9) and expected <= 100
 
 
-def test_figures_have_six_decimals_whatever_the_machine():
+def test_figures_have_six_decimals_on_any_machine():
     third = bleu.proportion(1, 3, "acc")
     assert (third.value, third.low, third.high) == tuple(
         round(x, 6) for x in (100 / 3, third.low, third.high)

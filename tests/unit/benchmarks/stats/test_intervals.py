@@ -32,7 +32,7 @@ def test_one_figure_has_no_interval():
 
 
 @pytest.mark.parametrize("values", [[], [1.0, float("nan")], [float("inf")]])
-def test_figures_that_are_none_are_refused(values):
+def test_figures_that_are_not_finite_are_refused(values):
     with pytest.raises(ValueError, match="finite figures"):
         intervals.t_interval(values)
 
@@ -104,7 +104,7 @@ def test_holm_is_the_textbook_procedure():
     assert intervals.holm({}) == {}
 
 
-def test_holm_rejects_what_stepping_down_rejects(rng):
+def test_holm_rejects_as_stepping_down_does(rng):
     for _ in range(100):
         p = {str(i): float(v) for i, v in enumerate(rng.uniform(0, 0.1, 5))}
         rejected = set()
@@ -120,7 +120,7 @@ def test_nothing_is_called_significant_below_six_pairs(pairs):
     assert intervals.verdict(1e-9, pairs) == f"not tested: {pairs} of 6 paired seeds"
 
 
-def test_verdicts():
+def test_verdicts_follow_p_and_the_number_of_pairs():
     assert intervals.verdict(0.031, 6) == "significant"
     assert intervals.verdict(0.05, 6) == "no difference shown"
     assert intervals.verdict(0.12, 6, 4) == "undecided: 4 comparisons need 8 paired seeds"
@@ -235,7 +235,7 @@ def test_sign_flips_of_degenerate_pairs(values):
     assert p == intervals.sign_flip(zeros, values)
 
 
-def test_one_or_two_pairs_prove_nothing():
+def test_p_of_one_or_two_pairs_is_at_least_a_half():
     assert intervals.sign_flip([5.0], [1.0]) == 1.0
     assert intervals.sign_flip([5.0, 9.0], [1.0, 0.0]) == 0.5
 

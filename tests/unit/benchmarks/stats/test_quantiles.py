@@ -13,7 +13,7 @@ from scipy import stats
 from benchmarks.stats.quantiles import allowed_over, bound, median, needed, quantile, ratio
 
 
-def test_mlperfs_counts() -> None:
+def test_needed_samples_are_those_of_mlperf() -> None:
     assert needed(0.9) == 64
     assert needed(0.99) == 662
     assert allowed_over(63, 0.9) == 0 and allowed_over(64, 0.9) == 1
@@ -40,7 +40,7 @@ def test_a_percentile_with_too_few_samples_is_refused() -> None:
     assert quantile(samples[:3], 0.5) == 1.0
 
 
-def test_the_bound_holds_as_often_as_it_says() -> None:
+def test_the_bound_holds_at_its_confidence() -> None:
     rng = np.random.default_rng(0)
     draws = rng.exponential(size=(4000, 64))
     true = math.log(10)

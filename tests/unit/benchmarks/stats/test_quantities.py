@@ -19,7 +19,7 @@ def test_the_ends_of_a_range_belong_to_it():
     ("quantity", "words"),
     [(METRICS["mcc"], "-100 to 100"), (FIGURES["p50"], "not below 0"), (Quantity("x"), "any number")],
 )
-def test_a_range_in_words(quantity: Quantity, words: str):
+def test_the_range_of_a_quantity_is_worded(quantity: Quantity, words: str):
     assert quantity.span == words
 
 

@@ -80,7 +80,7 @@ def test_a_method_breaks_even_where_its_quality_lies_on_the_curve() -> None:
     assert judge([method(24.9), method(25.1)], alone(20, 25, 29), "tokens") == result
 
 
-def test_never_bounds_and_single_runs_are_said() -> None:
+def test_never_bounds_and_single_runs_are_labelled() -> None:
     assert judge([method(25, own=500)], alone(20, 25, 29), "tokens")["text"] == "never"
     assert judge([method(35)], alone(20, 25, 29), "tokens")["text"] == "N at most 1.0"
     assert judge([method(35, shared=3000)], alone(20, 25, 29), "tokens")["text"] == "N at most 2.0"

@@ -28,7 +28,7 @@ def first(tmp_path: Path, *methods: str) -> Path:
 
 
 @pytest.mark.slow
-def test_published_winners_are_timed_as_their_records_say(tmp_path, monkeypatch) -> None:
+def test_published_winners_are_timed_as_in_their_records(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(profiles, "matching", lambda: "cpu-2core-avx512.v1")
     folder = first(tmp_path, "nas-bert", "supershaper", "hand-designed+int8-uniform", "teacher")
     said: list[str] = []
@@ -43,13 +43,13 @@ def test_published_winners_are_timed_as_their_records_say(tmp_path, monkeypatch)
     assert all(picture for picture in outcome.pictures.values())
 
 
-def test_the_rule() -> None:
+def test_the_verdict_needs_one_side_of_every_network() -> None:
     slow, unsure = replace(ONE, low=1.1, high=1.2), replace(ONE, low=0.9, high=1.1)
     assert verdict([ONE, ONE]) == "faster" and verdict([slow]) == "slower"
     assert verdict([ONE, slow]) == verdict([ONE, unsure]) == verdict([slow, unsure]) == "undecided"
 
 
-def test_what_cannot_be_timed_is_told(tmp_path, monkeypatch) -> None:
+def test_networks_that_cannot_be_timed_are_refused(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(profiles, "matching", lambda: None)
     with pytest.raises(UsageError, match="this machine is none: supernet-bench doctor"):
         cpu_latency.run(tmp_path, print)

@@ -107,7 +107,7 @@ def test_the_study_finds_the_offset_and_the_order(tmp_path: Path) -> None:
     assert set(files) == {"md", "json", "png", "svg"}
 
 
-def test_the_command_writes_the_study_and_says_what_is_missing(
+def test_the_command_writes_the_study_and_names_missing_runs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["study", "mt-gap", "--results", str(tmp_path)]

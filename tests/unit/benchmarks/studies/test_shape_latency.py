@@ -44,7 +44,7 @@ def found(**effects: float) -> shape_latency.Device:
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_a_device_that_knows_size_alone_is_insensitive(seed: int) -> None:
+def test_a_device_sensitive_to_size_alone_is_insensitive_to_shape(seed: int) -> None:
     one = found(seed=seed)
     assert one.verdict == "insensitive" and one.r2.value > 0.999 and abs(one.shape.value) < 0.002
     assert one.cv.low <= one.cv.value <= one.cv.high and one.n >= shape_latency.FEWEST
@@ -66,7 +66,7 @@ def test_drift_is_no_effect_of_shape(seed: int) -> None:
     assert 0.03 < both.shape.value < 0.09  # and drift does not hide it
 
 
-def test_noise_that_nobody_shares_leaves_it_undecided() -> None:
+def test_independent_noise_leaves_the_verdict_undecided() -> None:
     one = found(noise=0.05)
     assert one.verdict == "undecided" and one.drift.value < 0.02 and abs(one.shape.value) < 0.02
 
@@ -130,7 +130,7 @@ def test_missing_or_damaged_tables_are_one_message(
     assert not (tmp_path / "studies").exists()
 
 
-def test_it_writes_table_figures_and_pictures(
+def test_the_study_writes_table_figures_and_pictures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table, size = device()

@@ -75,7 +75,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def test_the_column_of_latencies_is_what_the_operators_say(folder: Path) -> None:
+def test_the_column_of_latencies_is_that_of_the_operators(folder: Path) -> None:
     table = read_table(folder / "tiny.npz")
     assert "latency" not in table.columns
     latency.attach(table, folder / "tiny.npz")
@@ -99,7 +99,7 @@ def test_latencies_of_another_table_are_refused(folder: Path, tmp_path: Path) ->
         latency.attach(table, tmp_path / "x.npz")
 
 
-def test_the_study_measures_what_it_reports(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_study_reports_its_measurements(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = FrontsPlan(seeds=2, evaluations=40, population=10, inner=100, items=24, shown=2, rounds=4, jobs=1)
     outcome = study.study([folder / "tiny.npz"], folder, plan)
     one = outcome.facts["tables"][0]
@@ -173,7 +173,7 @@ def test_all_candidates_are_judged_and_not_the_cheapest_two() -> None:
     assert (answer.low, answer.high, answer.estimate) == (2.0, 5.0, 2.0)
 
 
-def test_few_items_leave_undecided_what_many_decide() -> None:
+def test_few_items_are_undecided_where_many_decide() -> None:
     # The rule before took "no significant difference" for no loss: fewer items, larger answers.
     error = {n: (0.12 / n) ** 0.5 for n in (1000, 100_000)}
     few, many = (judge(facts(n, a=(2.0, 0.79, 0.9, error[n])), "smaller") for n in error)
@@ -219,7 +219,7 @@ def test_a_published_file_judged_again_has_the_published_measurements() -> None:
         assert [list(row) for row in again.rows] == sealed["page"]["rows"]
 
 
-def test_the_command_judges_a_copy_again_and_refuses_what_it_cannot(
+def test_the_command_judges_a_copy_again_and_refuses_other_files(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "studies").mkdir()
@@ -256,7 +256,9 @@ def test_the_supernet_of_another_table_is_refused(folder: Path) -> None:
         measure.check_supernet(folder, {"name": "tiny", "weights_sha256": "f" * 64})
 
 
-def test_what_is_missing_is_said(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_files_are_refused_with_the_command(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(UsageError, match=r"NAME\.safetensors"):
         study.run(tmp_path)
     with pytest.raises(UsageError, match=r"simq-tables held-out"):

@@ -187,7 +187,7 @@ def test_the_paper_s_alphabet_is_a_question_of_its_own(tmp_path: Path) -> None:
     assert {"all, int8 and fp32: linas - uniform-int8", "toy: linas - best uniform"} <= keys
 
 
-def test_without_a_table_the_study_says_how_to_make_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_table_the_study_is_refused_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(study_module, "shipped_tables", dict)
     with pytest.raises(UsageError, match="supernet-bench study simq-tables build"):
         run(None)

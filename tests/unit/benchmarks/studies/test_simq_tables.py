@@ -88,7 +88,7 @@ def test_a_precision_a_linear_is_sampled_and_searched(kind: str, tmp_path: Path)
     assert len(archive.rows) == 30
 
 
-def test_a_teacher_trains_the_student_and_must_know_its_images(
+def test_a_teacher_trains_the_student_and_must_share_its_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert build("vit-kd", tmp_path) == 2

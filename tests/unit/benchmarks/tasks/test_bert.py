@@ -79,7 +79,7 @@ def test_a_document_cannot_spell_a_special_token() -> None:
     assert not {PAD, CLS, SEP, MASK} & set(ids.tolist())
 
 
-def test_too_little_text_is_told() -> None:
+def test_too_little_text_is_refused() -> None:
     with pytest.raises(UsageError, match="not 5,000: give more text"):
         text.learn(["a b c"], 5000)
 
@@ -105,7 +105,7 @@ def test_prepared_once_and_found_again(task: BertTask, tier: Tier, prepared: Pre
     assert not lines
 
 
-def test_evaluation_is_the_mean_over_predictions_whatever_the_batches(
+def test_evaluation_is_the_mean_over_predictions_under_any_batches(
     task: BertTask, tier: Tier, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     family = task.family(tier, prepared)
@@ -172,13 +172,13 @@ def test_damaged_articles_are_refused_in_one_sentence(tmp_path: Path, damage: st
         list(text.articles([path], unpacked=10**5))
 
 
-def test_articles_are_told_apart(tmp_path: Path) -> None:
+def test_articles_are_separated(tmp_path: Path) -> None:
     path = tmp_path / "a.txt.xz"
     path.write_bytes(lzma.compress(b"= A =\none\nmore\n\n= B =\ntwo\n"))
     assert list(text.articles([path], 1000)) == ["= A =\none\nmore", "= B =\ntwo"]
 
 
-def test_wikipedia_is_read_as_far_as_the_tier_says(data_dir: Path) -> None:
+def test_wikipedia_is_read_to_the_limit_of_the_tier(data_dir: Path) -> None:
     if not (data_dir / "enwiki2015").is_dir():
         pytest.skip(f"{data_dir}/enwiki2015 is absent")
     settings = {"train_characters": 2e5, "valid_characters": 1e5, "test_characters": 1e12}

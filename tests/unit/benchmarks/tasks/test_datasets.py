@@ -51,11 +51,11 @@ def test_the_declared_data_is_the_published_one(data_dir: Path) -> None:
         assert set(dataset.files) <= {p.relative_to(folder).as_posix() for p in folder.rglob("*")}
 
 
-def test_locate_finds_what_is_right(folder: Path) -> None:
+def test_locate_returns_intact_files(folder: Path) -> None:
     assert locate(declared(), folder, quiet) == {name: folder / "little" / name for name in CONTENT}
 
 
-def test_locate_refuses_what_is_wrong(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_locate_refuses_wrong_files(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     empty = tmp_path_factory.mktemp("empty")
     with pytest.raises(UsageError, match=r"no folder .*little.*\n--data-dir names the folder above little/"):
         locate(declared(), empty, quiet)
@@ -121,7 +121,7 @@ def server(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     serving.server_close()
 
 
-def test_fetch_says_what_it_does_and_does_it_once(server: str, tmp_path: Path) -> None:
+def test_fetch_reports_its_steps_and_downloads_once(server: str, tmp_path: Path) -> None:
     said: list[str] = []
     target = tmp_path / "got"
     found = fetch(declared(server), target, said.append)
@@ -189,7 +189,7 @@ def test_without_data_dir_the_cache_is_used(
     assert data.cache_folder() == tmp_path / ".cache" / "supernet-bench"
 
 
-def test_lines_are_lines(tmp_path: Path) -> None:
+def test_lines_end_at_line_feeds_alone(tmp_path: Path) -> None:
     path = tmp_path / "x.gz"
     path.write_bytes(gzip.compress("a\u2028b\x0c\r\n\nç\n".encode()))
     assert read_lines(path, 1000) == ["a\u2028b\x0c", "", "ç"]
@@ -207,7 +207,7 @@ def test_lines_are_lines(tmp_path: Path) -> None:
         (gzip.compress("Größe".encode("latin-1"), mtime=0), "is not packed UTF-8 text"),
     ],
 )
-def test_hostile_archives(tmp_path: Path, body: bytes, fault: str) -> None:
+def test_hostile_archives_are_refused(tmp_path: Path, body: bytes, fault: str) -> None:
     path = tmp_path / "x.gz"
     path.write_bytes(body)
     with pytest.raises(UsageError, match=fault):

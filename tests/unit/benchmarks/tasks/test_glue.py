@@ -45,7 +45,7 @@ def read(folder: Path, content: str, task: glue.GlueTask = PAIR) -> list[glue.Ro
     return glue.read_table(packed(folder, content), task, 1 << 20)
 
 
-def test_a_field_ends_at_a_tab_whatever_quotes_are_in_it(tmp_path: Path) -> None:
+def test_a_field_ends_at_a_tab_with_any_quotes_in_it(tmp_path: Path) -> None:
     found = read(tmp_path, 'sentence1\tsentence2\tlabel\n"A\tB "" b"\tentailment\r\n x\ty\tnot_entailment\n')
     assert found == [(('"A', 'B "" b"'), "entailment"), ((" x", "y"), "not_entailment")]
 
@@ -65,13 +65,13 @@ def test_a_field_ends_at_a_tab_whatever_quotes_are_in_it(tmp_path: Path) -> None
         ("sentence1\tsentence2\tlabel\na\tb\tentailment\n\n", r"line 3: 1 columns, not 3"),
     ],
 )
-def test_a_table_that_is_none(tmp_path: Path, content: str, said: str) -> None:
+def test_an_invalid_table_is_refused(tmp_path: Path, content: str, said: str) -> None:
     with pytest.raises(UsageError, match="train.tsv.gz', " + said):
         read(tmp_path, content)
 
 
 @pytest.mark.parametrize("label", ["5.01", "-0.1", "nan", "inf", "much", ""])
-def test_a_similarity_that_is_none(tmp_path: Path, label: str) -> None:
+def test_an_invalid_similarity_is_refused(tmp_path: Path, label: str) -> None:
     with pytest.raises(UsageError, match="line 2: no label .*: sts-b has numbers from 0 to 5"):
         read(tmp_path, f"sentence1\tsentence2\tlabel\na\tb\t{label}\n", TASKS["sts-b"])
 
@@ -103,7 +103,7 @@ def test_the_official_files(data_dir: Path, tmp_path: Path) -> None:
     )
 
 
-def test_missing_files_are_told(tmp_path: Path) -> None:
+def test_missing_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(
         UsageError, match=r"(?s)no folder '.*glue'.*RTE/.*--data-dir names the folder above glue/"
     ):
@@ -172,9 +172,7 @@ def test_tasks_for_users_with_a_network(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert glue.read("mrpc", tmp_path)["dev"][1] == (("a 1", "b\t1"), "equivalent")
 
 
-def test_what_is_wrong_with_a_task_of_the_network_is_told(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_faults_of_a_downloaded_task_are_one_message(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     cases = [
         (None, r"datasets, which is not installed\n.*pip install 'supernet-bench\[glue\]'"),
         (Hub(["no", "yes"]), "row 1: no label 'no': mrpc has not_equivalent, equivalent"),
@@ -201,7 +199,7 @@ def test_an_unknown_task_is_refused() -> None:
 
 @pytest.mark.parametrize("name", ["bert-synthetic-en", "bert-enwiki"])
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_every_tier_says_what_it_fine_tunes_on(name: str, device: str) -> None:
+def test_every_tier_declares_its_fine_tuning_tasks(name: str, device: str) -> None:
     task = get_task(name)
     for tier in (task.tier(tier, device) for tier in task.tiers() if tier != "check"):
         settings = finetuning.Settings(**tier.finetune)
@@ -360,7 +358,7 @@ def tuned_record(method: str, seed: int, shift: float = 0.0) -> dict[str, Any]:
     )
 
 
-def test_what_copies_were_fine_tuned_on_decides_nothing() -> None:
+def test_fine_tuned_test_sets_decide_nothing() -> None:
     record = tuned_record("hat", 1)
     candidate = record["candidates"][0]
     assert next(iter(candidate["test"])) == "a-set"
@@ -369,7 +367,7 @@ def test_what_copies_were_fine_tuned_on_decides_nothing() -> None:
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
-def test_fine_tuned_copies_have_a_table_with_a_mean_over_what_can_rank(seeds: int) -> None:
+def test_fine_tuned_copies_have_a_table_with_a_mean_over_tasks_that_rank(seeds: int) -> None:
     found = [tuned_record("hat", seed) for seed in range(1, seeds + 1)]
     found += [tuned_record("scratch", seed, 2.0 + seed / 10) for seed in range(1, seeds + 1)]
     table = build_table(found)

@@ -190,7 +190,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_constructions(name: str) -> None:
+def test_constructions_are_derived_as_expected(name: str) -> None:
     sentence, expected_english, expected_german = CASES[name]
     assert english(sentence) == expected_english
     assert german(sentence) == expected_german
@@ -270,7 +270,7 @@ def test_impossible_requests_are_refused() -> None:
         corpus({"dev": 1}, np.random.default_rng(1))
 
 
-def test_a_grammar_that_runs_dry_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_exhausted_grammar_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     import benchmarks.tasks.grammar as grammar
 
     only = drawn(1, 1)[0]

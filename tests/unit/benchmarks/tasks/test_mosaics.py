@@ -67,7 +67,7 @@ def test_no_picture_is_in_two_splits(splits: images.Splits) -> None:
     assert all(part["which"].max() < len(part["pixels"]) for part in parts)
 
 
-def test_questions_say_little_about_their_answers(splits: images.Splits) -> None:
+def test_questions_hardly_predict_their_answers(splits: images.Splits) -> None:
     by_template: dict[str, Counter[int]] = defaultdict(Counter)
     for text, label in zip(splits.train["texts"], splits.train["labels"], strict=True):
         words = asked(text).split()
@@ -126,7 +126,7 @@ def test_fashion_mnist_is_read_whole(data_dir: Path, tmp_path: Path) -> None:
     assert np.bincount(found["test"]["labels"]).tolist() == [1000] * 10
 
 
-def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
+def test_unfitting_settings_and_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="at least 2x2"):
         mosaics.mosaics(SETTINGS | {"grid": 1}, None, lambda line: None)
     with pytest.raises(UsageError, match="class without one"):

@@ -69,7 +69,7 @@ def test_a_broken_task_of_somebody_else_is_named(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(("name", "tier"), TIERS)
-def test_settings_fit_what_they_configure(name: str, tier: str) -> None:
+def test_settings_make_models_recipes_and_workloads(name: str, tier: str) -> None:
     task = get_task(name)
     assert task.suite == "mt"
     assert task.metric == "bleu"
@@ -92,7 +92,7 @@ def test_settings_fit_what_they_configure(name: str, tier: str) -> None:
         assert space.size() > 1000
 
 
-def test_the_digest_is_of_what_decides_a_run_on_that_device(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_digest_covers_the_settings_of_that_device(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len({get_task(name).tier(tier, "cpu").sha256 for name, tier in TIERS}) == len(TIERS)
     task = get_task("mt-multi30k-en-de")
 
@@ -112,7 +112,7 @@ def test_the_digest_is_of_what_decides_a_run_on_that_device(monkeypatch: pytest.
     assert digests()[1] != cuda
 
 
-def test_prepared_once(tiny: tuple[MTTask, Tier], prepared: Prepared) -> None:
+def test_data_is_prepared_once(tiny: tuple[MTTask, Tier], prepared: Prepared) -> None:
     task, tier = tiny
     said: list[str] = []
     again = task.prepare(tier, prepared.folder.parents[1], None, said.append)

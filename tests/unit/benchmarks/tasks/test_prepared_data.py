@@ -59,7 +59,7 @@ def test_the_test_split_lies_elsewhere_and_raw_data_is_read_once(tmp_path: Path)
     assert source.reads == 1 and said == [f"mine-smoke: prepared in {folder}"]
 
 
-def test_what_is_prepared_is_found_without_reading_or_a_word(tmp_path: Path):
+def test_prepared_data_is_reused_silently_and_without_reading(tmp_path: Path):
     first = prepare(Source(), tmp_path)
     source, said = Source(), list[str]()
     assert prepare(source, tmp_path, said) == first
@@ -84,7 +84,7 @@ def test_anything_else_that_it_is_made_from_gives_another_folder(tmp_path: Path,
     assert other != folder and other_sealed != sealed and folder.is_dir()
 
 
-def test_data_of_a_strangers_reader_is_told_apart_by_itself(tmp_path: Path):
+def test_data_of_a_foreign_reader_is_identified_by_its_content(tmp_path: Path):
     """Its code may change without a word, so that it is read each time."""
     first, _, _ = prepare(Source(), tmp_path, reproducible=False)
     source = Source()

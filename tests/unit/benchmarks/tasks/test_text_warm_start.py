@@ -56,7 +56,7 @@ def data(folder, tmp_path_factory) -> Any:
     return task, tier, task.prepare(tier, tmp_path_factory.mktemp("cache"), None, print)
 
 
-def test_the_text_is_in_the_models_words_and_the_record_says_which(data, folder):
+def test_text_is_in_the_models_vocabulary_and_the_record_names_the_model(data, folder):
     task, tier, prepared = data
     plain = get_task("bert-synthetic-en")
     assert prepared.source_vocab == len(WORDS) and len(prepared.digests["start"]) == 64
@@ -172,7 +172,7 @@ def test_networks_of_the_papers_size_start_from_a_model_of_bert_bases_shape(tmp_
     torch.testing.assert_close(found, due, atol=2e-4, rtol=1e-4)
 
 
-def test_weights_that_are_absent_or_cut_short_are_told_in_the_plan(folder, tmp_path, capsys):
+def test_absent_or_truncated_weights_are_refused_in_the_plan(folder, tmp_path, capsys):
     other = tmp_path / "other"
     other.mkdir()
     for name in ("config.json", "vocab.txt"):

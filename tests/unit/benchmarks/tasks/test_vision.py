@@ -58,7 +58,7 @@ def test_prepared_once_and_found_again(tier: Tier, prepared: Prepared) -> None:
     assert not lines
 
 
-def test_evaluation_is_the_mean_over_images_whatever_the_batches(
+def test_evaluation_is_the_mean_over_images_under_any_batches(
     tier: Tier, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = digits.family(tier, prepared).build(digits.family(tier, prepared).space.smallest())

@@ -91,7 +91,7 @@ def test_a_latency_of_another_machine_or_a_disturbed_one_answers_nothing(fingerp
         assert "latency ratio at limit" in verdict.reasons[0]
 
 
-def test_a_run_equal_to_the_bit_reproduces_whatever_its_latency():
+def test_a_run_equal_to_the_bit_reproduces_at_any_latency():
     verdict = compare.compare(BASE, changed(BASE, ratio=9.0))
     assert verdict.identical and (verdict.quality, verdict.latency) == (compare.YES, compare.NO)
 
@@ -204,7 +204,7 @@ def test_failures_other_data_and_missing_candidates():
 @given(
     st.recursive(st.none() | st.integers() | st.text(), lambda s: st.lists(s) | st.dictionaries(st.text(), s))
 )
-def test_nothing_differs_from_itself(value):
+def test_a_value_does_not_differ_from_itself(value):
     assert compare.first_difference(value, json.loads(json.dumps(value))) is None
 
 
@@ -232,7 +232,7 @@ def test_comparing_needs_no_torch():
     assert done.stdout.strip() == "False"
 
 
-def test_a_second_run_that_a_busy_machine_kept_from_its_end_says_nothing():
+def test_a_second_run_stopped_by_a_busy_machine_is_undecided():
     slow = fake(status="budget", message="seconds: the allowance is spent") | {"candidates": []}
     verdict = compare.compare(fake(), slow)
     assert verdict.quality == compare.UNKNOWN and "idle machine" in verdict.reasons[0]
@@ -251,7 +251,7 @@ def test_a_second_run_that_a_busy_machine_kept_from_its_end_says_nothing():
     ],
 )
 @pytest.mark.parametrize("named", [True, False])
-def test_the_status_says_what_does_not_reproduce(
+def test_the_status_names_the_quantities_that_do_not_reproduce(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, named, change, status, said
 ):
     row = changed(fake(tier="smoke", limits=(0.5,)))

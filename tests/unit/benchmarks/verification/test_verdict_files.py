@@ -42,7 +42,7 @@ def forged(verdict, **changes):
     return integrity.with_seal(made)
 
 
-def test_the_board_shows_what_second_runs_said(results):
+def test_the_board_shows_verdicts_of_second_runs(results):
     publish(results, run_again(only(results)))
     publish(results, run_again(only(results, "scratch", 2), quality=9.0))
     board = json.loads(build.build(results)["leaderboard.json"].read_text())
@@ -162,7 +162,7 @@ def test_validate_takes_good_verdicts_and_names_stale_ones(results, capsys):
     assert "record_seal: of an earlier version" in capsys.readouterr().out
 
 
-def test_what_is_not_named_as_a_verdict_is_refused(results):
+def test_a_file_not_named_as_a_verdict_is_refused(results):
     store.write_text(results / "verified" / "note.txt", "hello")
     with pytest.raises(InvalidRecordError, match="not named as a verdict"):
         build.build(results)

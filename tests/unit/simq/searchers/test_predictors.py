@@ -46,7 +46,7 @@ def test_the_published_predictor_is_that_of_a_grid_search() -> None:
         )
 
 
-def test_the_published_predictor_does_not_know_values_that_it_has_not_seen() -> None:
+def test_the_published_predictor_ignores_unseen_values() -> None:
     x, y = data()
     x[:, 3] = 0
     new = x[:5].copy()

@@ -94,7 +94,7 @@ def test_since_pymoo_061_the_public_operators_lose_half_of_all_options() -> None
     assert lost(genes, now) > 25
 
 
-def test_ours_loses_few_and_reaches_more() -> None:
+def test_the_corrected_operators_lose_few_options_and_dominate_more() -> None:
     genes, predict = bert(), weights(bert())
     ours = evolve(genes, predict, RNG(1), evaluations=5000)
     theirs = last_population(genes, predict, 2, 1, 50, 5000, exchange=1.0)
@@ -135,7 +135,7 @@ def test_reaches_the_front_of_a_tiny_space(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", list(SEARCHERS))
-def test_spends_what_is_allowed_and_no_more(name: str) -> None:
+def test_searchers_spend_their_allowance_and_no_more(name: str) -> None:
     archive = Archive(Toy(space()), 45)
     before = str(np.random.get_state()), random.getstate()
     SEARCHERS[name].make(population=20, inner=400).search(archive, RNG(0))
@@ -155,7 +155,7 @@ def test_ends_where_the_space_is_used_up() -> None:
 
 
 @pytest.mark.parametrize("name", ["linas", "bayes-joint", "arch-then-quant"])
-def test_what_can_be_counted_is_not_predicted(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_counted_objectives_are_not_predicted(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     fitted: dict[type, list[np.ndarray]] = {Toy: [], Sized: []}
     calls: dict[type, list[int]] = {Toy: [], Sized: []}
     for kind, targets in fitted.items():
@@ -248,7 +248,7 @@ def test_ranks_are_those_of_a_naive_loop() -> None:
         assert (pareto.ranks(rows) == expected).all() and (pareto.front(rows) == (expected == 0)).all()
 
 
-def test_a_batch_is_what_choosing_with_every_gain_computed_anew_gives() -> None:
+def test_a_batch_is_that_of_greedy_choice_with_recomputed_gains() -> None:
     for objectives in (2, 3):
         rng = RNG(objectives)
         measured, drawn = rng.random((20, objectives)), rng.random((3, 60, objectives)) * 0.8
@@ -281,7 +281,7 @@ def test_survivors_are_those_of_pymoo() -> None:
     assert {tuple(r) for r in kept.get("F")} == {tuple(r) for r in rows[select_survivors(rows, count)]}
 
 
-def test_generations_improve() -> None:
+def test_generations_improve_the_hypervolume() -> None:
     archive = Archive(Toy(space()), 200)
     NSGA2(population=20).search(archive, RNG(0))
     reference = archive.rows.max(axis=0)

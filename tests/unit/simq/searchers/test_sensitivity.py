@@ -76,7 +76,7 @@ def test_where_losses_add_up_every_point_after_the_single_changes_is_optimal() -
     assert len(set(toy.genes.keys(archive.genomes))) == len(archive.genomes)
 
 
-def test_it_stops_at_the_allowance_even_amid_the_single_changes() -> None:
+def test_sensitivity_stops_at_the_allowance_even_amid_the_single_changes() -> None:
     for allowed in (1, 5, 30):
         archive = Archive(Toy(space()), allowed)
         for name in ("sensitivity-ilp", "pruned-joint"):
@@ -114,7 +114,7 @@ def test_outlying_options_leave_the_space_and_others_stay() -> None:
     assert len(set(toy.genes.keys(archive.genomes))) == len(archive.genomes) == 120
 
 
-def test_with_interactions_it_still_finds_most() -> None:
+def test_sensitivity_finds_most_of_the_front_despite_interactions() -> None:
     toy = Sized(space(5, 3), seed=0)
     every = toy(enumerate_points(toy.genes))
     reference = every.max(axis=0) * 1.1

@@ -136,7 +136,7 @@ def test_any_alphabet_is_walked(kind: str, alphabet: tuple[str, ...]) -> None:
         assert np.isclose(found, F.cross_entropy(logits, batches[0].labels), atol=2e-3)
 
 
-def test_padding_of_sentences_would_change_what_int8_layers_say() -> None:
+def test_padding_of_sentences_would_change_outputs_of_int8_layers() -> None:
     net, space, batches = supernet("text")
     genome = space.uniform(space.sample(1, np.random.default_rng(1)), "int8")[0]
     architecture, policy = space.decode(genome)
@@ -151,7 +151,7 @@ def test_padding_of_sentences_would_change_what_int8_layers_say() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_supernet_on_disk_exports_what_it_did(kind: str, tmp_path: Path) -> None:
+def test_a_supernet_read_from_disk_exports_the_same_networks(kind: str, tmp_path: Path) -> None:
     net, space, batches = supernet(kind)
     supernet_file.save(tmp_path / "t.safetensors", net, {"table": "t"})
     again, about = supernet_file.load(tmp_path / "t.safetensors")
@@ -169,7 +169,7 @@ def test_a_supernet_on_disk_exports_what_it_did(kind: str, tmp_path: Path) -> No
             supernet_file.load(tmp_path / "t.safetensors")
 
 
-def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+def test_a_written_table_is_read_unchanged(tmp_path: Path) -> None:
     net, space, batches = supernet("vit")
     table = build_table(net, space, batches[:1], batches[1:], {"name": "t", "commit": "abc"})
     write_table(table, tmp_path / "t.npz")
@@ -241,7 +241,7 @@ def test_errors_are_the_shares_that_are_wrong() -> None:
     assert "error" not in table.columns
 
 
-def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
+def test_invalid_tables_are_refused(tmp_path: Path) -> None:
     net, space, batches = supernet("vit")
     table = build_table(net, space, batches[:1], batches[1:], {"name": "t"})
     with pytest.raises(ValueError, match="column loss"):

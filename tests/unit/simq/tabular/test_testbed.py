@@ -14,7 +14,7 @@ from simq.tabular.testbed import names, open_testbed, ours
 from tests import ROOT
 
 
-def test_there_are_seven_tables_and_each_answers() -> None:
+def test_the_testbed_opens_each_of_seven_tables() -> None:
     assert len(names()) == 7
     rng = np.random.default_rng(1)
     for name in names():

@@ -48,7 +48,7 @@ def test_less_text_than_a_row_is_refused() -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(8, 64))
-def test_masks_are_where_they_say_and_spare_special_tokens(seed: int, length: int) -> None:
+def test_masks_are_at_their_positions_and_spare_special_tokens(seed: int, length: int) -> None:
     rows = text(length=length).rows
     batch = masked(rows, VOCAB, torch.Generator().manual_seed(seed))
     assert batch.tokens == rows.numel()

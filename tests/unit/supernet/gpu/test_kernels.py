@@ -113,7 +113,9 @@ def test_dropout_masks_differ_and_are_not_correlated() -> None:
 @DTYPES
 @pytest.mark.parametrize("gelu", [False, True], ids=["relu", "gelu"])
 @pytest.mark.parametrize("shape", [(37, 24), (2, 9, 16)])
-def test_linear_activation(shape: tuple[int, ...], gelu: bool, dtype: torch.dtype) -> None:
+def test_linear_activation_equals_its_reference(
+    shape: tuple[int, ...], gelu: bool, dtype: torch.dtype
+) -> None:
     inputs = tensors(dtype, shape, (300, shape[-1]), (300,))
 
     def reference(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -126,7 +128,7 @@ def test_linear_activation(shape: tuple[int, ...], gelu: bool, dtype: torch.dtyp
 @DTYPES
 @pytest.mark.parametrize("width", [11, 5000])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_token_loss(width: int, smoothing: float, dtype: torch.dtype) -> None:
+def test_token_loss_equals_cross_entropy(width: int, smoothing: float, dtype: torch.dtype) -> None:
     (logits,) = tensors(dtype, (6, width))
     labels = torch.tensor([0, width - 1, 3, 3, 7, 1], device=DEVICE)
     both_ways(
@@ -148,7 +150,7 @@ def test_token_loss_of_a_slice() -> None:
 
 @DTYPES
 @pytest.mark.parametrize("width", [11, 5000])
-def test_soft_loss(width: int, dtype: torch.dtype) -> None:
+def test_soft_loss_equals_its_reference(width: int, dtype: torch.dtype) -> None:
     logits, teacher = tensors(dtype, (6, width), (6, width))
     teacher = teacher.detach()
     both_ways(
@@ -160,14 +162,14 @@ def test_soft_loss(width: int, dtype: torch.dtype) -> None:
 
 @DTYPES
 @pytest.mark.parametrize("bias", [True, False])
-def test_linear(bias: bool, dtype: torch.dtype) -> None:
+def test_linear_equals_that_of_torch(bias: bool, dtype: torch.dtype) -> None:
     inputs = tensors(dtype, (5, 7, 24), (300, 24), *([(300,)] if bias else []))
     both_ways(lambda *x: kernels.Linear.apply(*x, *([] if bias else [None])), F.linear, inputs)
 
 
 @DTYPES
 @pytest.mark.parametrize("shape", [(9,), (3, 4)])
-def test_embedding(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+def test_embedding_equals_that_of_torch(shape: tuple[int, ...], dtype: torch.dtype) -> None:
     tokens = torch.tensor([1, 3, 3, 0, 4, 1, 3, 2, 4, 0, 1, 3], device=DEVICE)[: math.prod(shape)].view(shape)
     inputs = tensors(dtype, (5, 40))
     both_ways(

@@ -174,7 +174,7 @@ def test_packed_attention_on_a_gpu_is_that_of_the_processor() -> None:
         torch.testing.assert_close(mine.cpu(), theirs, rtol=1e-3, atol=1e-3)
 
 
-def test_attached_leaves_nothing_behind() -> None:
+def test_replaying_leaves_no_hook_behind() -> None:
     family, stream = translation(0.0)
     steps = trainer(family, SinglePath(), "bf16")
     steps.update([next(stream)], 0.5)

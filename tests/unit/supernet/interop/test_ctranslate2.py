@@ -69,7 +69,7 @@ def test_ctranslate2_translates_as_well(translator, quantization, apart, tmp_pat
         assert np.mean([a == " ".join(b) for a, b in zip(ours, theirs, strict=True)]) >= 0.98
 
 
-def test_what_ctranslate2_has_no_words_for_is_refused_with_the_reason(tmp_path):
+def test_networks_that_ctranslate2_cannot_represent_are_refused_with_the_reason(tmp_path):
     pytest.importorskip("ctranslate2", reason="needs the extra ctranslate2")
     from supernet.interop import ctranslate2
 

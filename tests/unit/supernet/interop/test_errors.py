@@ -7,6 +7,6 @@ import pytest
 from supernet.interop.errors import MissingPackageError, require
 
 
-def test_a_runtime_that_is_not_there_is_named_with_what_to_type():
+def test_a_missing_runtime_is_named_with_the_install_command():
     with pytest.raises(MissingPackageError, match=r"pip install 'supernet-bench\[ctranslate2\]'"):
         require("a_package_that_nobody_has", "ctranslate2")

@@ -75,13 +75,15 @@ def test_a_network_comes_back_from_fairseqs_form(tmp_path: Path, share: str) -> 
         ({"decoder_cross_source": [-1, 1]}, "cross-attention over several encoder layers"),
     ],
 )
-def test_what_fairseq_cannot_express_is_said(tmp_path: Path, changed: dict[str, Any], message: str) -> None:
+def test_networks_that_fairseq_cannot_represent_are_refused(
+    tmp_path: Path, changed: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         fairseq.to_fairseq(exported(tmp_path / "net", **changed), tmp_path / "net.pt")
     assert not (tmp_path / "net.pt").exists()
 
 
-def test_heads_wider_than_the_network_are_said() -> None:
+def test_heads_wider_than_the_network_are_refused() -> None:
     narrow = get_space("mt-smoke").smallest()
     with pytest.raises(ValueError, match="heads divide the width"):
         fairseq.uniform(narrow, 64)
@@ -91,7 +93,7 @@ def test_heads_wider_than_the_network_are_said() -> None:
     ("setting", "value"),
     [("encoder_normalize_before", True), ("decoder_learned_pos", True), ("activation_fn", "gelu")],
 )
-def test_other_transformers_are_refused_by_what_differs(tmp_path: Path, setting: str, value: Any) -> None:
+def test_other_transformers_are_refused_with_the_difference(tmp_path: Path, setting: str, value: Any) -> None:
     path = tmp_path / "net.pt"
     fairseq.to_fairseq(exported(tmp_path / "net"), path)
     found = torch.load(path, weights_only=False)
@@ -181,7 +183,7 @@ def test_weights_of_a_training_that_diverged_are_refused(tmp_path: Path, value: 
         fairseq.network(path)
 
 
-def test_prepared_data_is_what_the_data_bin_has(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_prepared_data_is_that_of_the_data_bin(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["export-data", "mt-synthetic-en-de", "--tier", "check", "--results", str(tmp_path), "--json"]
     assert main([*words, "--to", str(tmp_path / "bin")]) == 0
     assert json.loads(capsys.readouterr().out)["tests"] == {"test": "test"}
@@ -201,7 +203,9 @@ def test_prepared_data_is_what_the_data_bin_has(tmp_path: Path, capsys: pytest.C
     assert "does not translate" in capsys.readouterr().err
 
 
-def test_without_fairseq_the_baseline_skips_and_says_how_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_fairseq_the_baseline_is_skipped_with_the_install_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     info = TaskInfo("mt-synthetic-en-de", "mt", "smoke", "bleu")
     for python in ("/nowhere/python", "/bin/false"):
         monkeypatch.setenv(command.VARIABLE, python)
@@ -213,7 +217,7 @@ def test_without_fairseq_the_baseline_skips_and_says_how_to_install(monkeypatch:
     assert isinstance(other, Skip) and "suite mt" in other.reason
 
 
-def test_what_is_installed_is_said_once() -> None:
+def test_requirements_of_fairseq_are_listed_once() -> None:
     text = (ROOT / "noxfile.py").read_text()
     needs = next(
         ast.literal_eval(node.value)

@@ -27,7 +27,7 @@ from supernet.interop.huggingface import export
 @pytest.mark.parametrize(
     "name", ["homogeneous", "bottleneck", "cells", "mixed images", "questions", "trained pairs"]
 )
-def test_onnx_runtime_says_the_same(name, precision, translator, tmp_path):
+def test_onnx_runtime_computes_the_same(name, precision, translator, tmp_path):
     pytest.importorskip("onnxruntime", reason="needs the extra onnx")
     from supernet.interop import onnx
     from supernet.quantization import precisions

@@ -39,7 +39,7 @@ def contents() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before-1.6"])
-def test_reads_what_torch_reads(tmp_path: Path, zipped: bool) -> None:
+def test_pickle_reader_reads_as_torch_does(tmp_path: Path, zipped: bool) -> None:
     path = tmp_path / "some.pt"
     torch.save(contents(), path, _use_new_zipfile_serialization=zipped)
     found, expected = pickle_reader.load(path), torch.load(path, weights_only=False)
@@ -114,7 +114,7 @@ def test_damaged_files_are_one_message(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before-1.6"])
-def test_a_few_bytes_do_not_fill_the_memory(tmp_path: Path, zipped: bool) -> None:
+def test_a_small_file_cannot_fill_the_memory(tmp_path: Path, zipped: bool) -> None:
     path = tmp_path / "large.pt"
     large = {"model": {"a": torch.zeros(1).expand(10**6, 10**6)}}
     torch.save(large, path, _use_new_zipfile_serialization=zipped)

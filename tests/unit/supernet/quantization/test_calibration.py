@@ -107,7 +107,7 @@ def test_padding_enters_no_range() -> None:
     assert (one.low, one.high) == (-2.0, 3.0)
 
 
-def test_what_cannot_be_calibrated_is_refused() -> None:
+def test_impossible_calibrations_are_refused() -> None:
     net = nn.Linear(1, 1)
     with pytest.raises(ValueError, match="choose one of min-max, percentile, entropy"):
         calibrate(net, [[torch.ones(2, 1)]], "kl")
@@ -133,7 +133,7 @@ def test_folded_networks_compute_the_same() -> None:
     assert sum(isinstance(m, nn.BatchNorm2d) for m in fold_batch_norms(plain).modules()) == 1
 
 
-def test_containers_declare_what_their_graph_shows() -> None:
+def test_containers_declare_the_structure_of_their_graph() -> None:
     onnx_trace = pytest.importorskip("supernet.quantization.onnx_trace")
     pytest.importorskip("onnx", reason="needs the extra onnx")
     net = residual_network()

@@ -64,7 +64,7 @@ def drawn(module: nn.Module, seed: int, among: tuple[str, ...] = DYNAMIC) -> dic
 
 @needs_vnni
 @pytest.mark.parametrize("kind", KINDS)
-def test_fifty_policies_say_what_onnx_runtime_says(kind: str) -> None:
+def test_fifty_policies_agree_with_onnx_runtime(kind: str) -> None:
     """The gate: the same class for 99.5 % of items, outputs within 1 % of their length."""
     pytest.importorskip("onnx", reason="needs the extra onnx")
     pytest.importorskip("onnxruntime", reason="needs the extra onnx")
@@ -83,7 +83,7 @@ def test_fifty_policies_say_what_onnx_runtime_says(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["bert-smoke", "vit-smoke", "resnet-smoke"])
-def test_it_says_what_the_layers_of_torch_say_of_one_sample(kind: str) -> None:
+def test_fake_quantisation_agrees_with_torchs_layers_on_one_sample(kind: str) -> None:
     module, x = network(kind)
     policies = [drawn(module, seed) for seed in range(6)]
     found = FakeQuantized(module)(policies, x[:1])
@@ -139,7 +139,7 @@ def test_int8_products_are_sums_of_whole_numbers(whole: bool, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("precision", DYNAMIC)
-def test_the_first_places_alone_say_what_they_say_among_all(precision: str) -> None:
+def test_the_first_places_alone_have_the_outputs_they_have_among_all(precision: str) -> None:
     layer, x = nn.Linear(2 * GROUP, 9), torch.randn(4, 6, 2 * GROUP, generator=generator(1))
     fake = FakeQuantized(layer)
     fake.pad(torch.arange(6)[None, :, None] < torch.tensor([6, 3, 2, 5])[:, None, None])
@@ -223,7 +223,7 @@ def lowered_layers(module: nn.Module, policy: dict[str, str]) -> dict[str, Any]:
     return {name: made.get_submodule(name) for name in low}
 
 
-def test_grids_are_as_fine_as_they_say() -> None:
+def test_grids_have_their_number_of_levels() -> None:
     weight = np.random.default_rng(0).normal(size=(6, 2 * GROUP)).astype(np.float32)
     numbers, step = w8_grid(weight)
     assert (

@@ -23,7 +23,7 @@ def truth(layers: dict[str, tuple[int, ...]], policy: dict[str, str]) -> float:
     return 0.4 + sum(cost[policy[n]] * (0.05 if s[0] == 64 else 0.11) for n, s in layers.items())
 
 
-def test_a_sum_is_found_again() -> None:
+def test_a_sum_of_operator_latencies_is_recovered() -> None:
     rng = np.random.default_rng(0)
     policies = [drawn(rng) for _ in range(40)]
     table = OperatorTable([(LAYERS, p, truth(LAYERS, p)) for p in policies])
@@ -56,7 +56,7 @@ def test_every_precision_has_a_rate() -> None:
     assert set(RATE) == set(PRECISIONS)
 
 
-def test_what_cannot_be_fitted_is_said() -> None:
+def test_impossible_fits_are_refused() -> None:
     with pytest.raises(ValueError, match="4 measured networks or more, not 1"):
         OperatorTable([(LAYERS, {}, 1.0)])
     with pytest.raises(ValueError, match="positive"):

@@ -98,7 +98,7 @@ def unfused(graph: bytes, pixels: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
-def test_fake_quantisation_computes_what_the_runtime_does(kind: str) -> None:
+def test_fake_quantisation_computes_as_the_runtime_does(kind: str) -> None:
     net, pixels = NETWORKS[kind](), digits()[0][1200:1400]
     facts, graph = static(net), traced(net)
     fake = FakeQuantized(net, ranges=facts.ranges, largest=facts.largest)
@@ -193,7 +193,7 @@ def test_no_task_offers_a_precision_that_needs_ranges() -> None:
     assert RUNTIMES == {"torch": ("fp32", "bf16", "int8", "w4"), "ort": ("fp32", "int8", "w4")}
 
 
-def test_what_is_missing_is_said() -> None:
+def test_missing_ranges_and_folding_are_refused() -> None:
     net = residual_network()
     name = next(iter(units(net)))
     with pytest.raises(ValueError, match=r"calibrate on training batches"):

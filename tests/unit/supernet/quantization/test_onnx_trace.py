@@ -46,7 +46,7 @@ def run(graph: bytes, *inputs: torch.Tensor) -> list[np.ndarray[Any, Any]]:
 
 
 @pytest.mark.parametrize("space", ["bert-smoke", "supershaper-smoke", "nas-bert-smoke"])
-def test_the_graph_says_what_the_network_says_at_every_shape(space: str) -> None:
+def test_the_graph_computes_the_network_at_every_shape(space: str) -> None:
     module = bert(space)
     graph = onnx_trace.to_onnx(module, [words(2, 7)])
     for shape in ((2, 7), (1, 3), (5, 11), (1, 1)):
@@ -112,7 +112,7 @@ def test_w4_rounds_activations_to_int8_in_the_weights_groups() -> None:
     assert 2e-3 * np.linalg.norm(exact) < np.linalg.norm(found - exact) < 2e-2 * np.linalg.norm(exact)
 
 
-def test_pictures_and_states() -> None:
+def test_the_graph_has_named_inputs_and_outputs() -> None:
     torch.manual_seed(0)
     net = nn.Sequential(
         nn.Conv2d(3, 8, 4, stride=4), nn.ReLU(), nn.Flatten(2), nn.Linear(4, 5, bias=False)
@@ -186,7 +186,7 @@ def test_a_translator_runs_step_by_step(low: bool) -> None:
                 np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_what_the_runtime_cannot_do_is_refused_with_the_layer() -> None:
+def test_operations_that_the_runtime_lacks_are_refused_with_the_layer() -> None:
     module = bert()
     name = next(iter(units(module)))
     with pytest.raises(ValueError, match=rf"{name}.*bfloat16.*torch runtime"):
@@ -195,7 +195,7 @@ def test_what_the_runtime_cannot_do_is_refused_with_the_layer() -> None:
         onnx_trace.to_onnx(module, [words(2, 7)], {name[:-1]: "int8"})
 
 
-def test_without_onnx_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_onnx_the_message_has_the_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(ValueError, match=r"pip install 'supernet-bench\[onnx\]'"):
         onnx_trace.to_onnx(bert(), [words(2, 7)])

@@ -48,7 +48,7 @@ def test_kernels_that_did_not_run_are_refused(monkeypatch: pytest.MonkeyPatch) -
         serving.check_openvino(served, net, [[pixels[:1]]])
 
 
-def test_what_it_cannot_run_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_precisions_without_a_kernel_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     net = vision_transformer()
     traced = onnx_trace.trace(net, [digits()[0][:2]], fold=True)
     first = next(iter(units(net)))

@@ -105,7 +105,7 @@ def on_line(number: int, text: bytes) -> object:
         ("test.en", lambda d: d.decode().encode("utf-16"), r"test\.en' is UTF-16.*\n.*iconv"),
     ],
 )
-def test_what_cannot_be_read_is_one_message(tmp_path: Path, name: str, change: object, message: str) -> None:
+def test_unreadable_folders_are_one_message(tmp_path: Path, name: str, change: object, message: str) -> None:
     folder = write(tmp_path / "data")
     spoil(folder, name, change)
     with pytest.raises(UsageError, match=message):
@@ -128,7 +128,7 @@ def test_what_cannot_be_read_is_one_message(tmp_path: Path, name: str, change: o
         ),
     ],
 )  # fmt: skip
-def test_what_is_handled_is_counted_and_shifts_nothing(
+def test_repaired_lines_are_counted_and_shift_no_other(
     tmp_path: Path, name: str, text: bytes, note: str
 ) -> None:
     folder = write(tmp_path / "data")

@@ -226,7 +226,7 @@ def test_words_that_name_no_task(tmp_path: Path) -> None:
         find(f"{tmp_path}/other.py:Mine", FLAGS)
 
 
-def test_one_broken_task_stops_no_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any) -> None:
+def test_a_broken_task_stops_no_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any) -> None:
     from importlib.metadata import EntryPoint
 
     whole = tasks._installed()

@@ -70,7 +70,7 @@ def test_validation_pairs_of_training_are_taken_out(declared) -> None:
     assert corpus.valid[0] not in corpus.train
 
 
-def test_a_slice(declared) -> None:
+def test_a_slice_has_its_number_of_pairs(declared) -> None:
     assert len(read("wmt14-en-de", most_pairs=5).train) == 15
 
 

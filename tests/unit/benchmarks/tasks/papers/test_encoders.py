@@ -86,7 +86,7 @@ def test_the_tier_has_the_papers_hyper_parameters(device: str) -> None:
     assert len(tier.finetune["tasks"]) == 8 and "wnli" not in tier.finetune["tasks"]
 
 
-def test_its_data_is_that_of_a_commit() -> None:
+def test_wikipedia_is_that_of_a_pinned_commit() -> None:
     task = encoders.wikipedia_task
     assert encoders.REVISION in task.declared(task.tier("paper", "cpu")).values()
     with pytest.raises(UsageError, match="has no tier 'smoke'"):

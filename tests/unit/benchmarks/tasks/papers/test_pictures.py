@@ -42,7 +42,7 @@ def vqa(tmp_path: Path, contents: dict[str, bytes]) -> Path:
     return folder
 
 
-def test_imagenet(imagenet: Path) -> None:
+def test_imagenet_is_read_from_folders(imagenet: Path) -> None:
     splits = pictures.imagenet(SETTINGS, imagenet, quiet)
     assert splits.train["pixels"].shape == (12, 3, 8, 8) and splits.test["pixels"].shape == (6, 3, 8, 8)
     assert splits.train["labels"].tolist() == [0] * 6 + [1] * 6
@@ -61,7 +61,7 @@ def test_imagenet_that_is_not_as_it_should_be(imagenet: Path) -> None:
         pictures.imagenet(SETTINGS, imagenet, quiet)
 
 
-def test_vqa(declared, vqa: Path) -> None:
+def test_vqa2_is_read_from_its_files(declared, vqa: Path) -> None:
     splits = pictures.vqa2(SETTINGS, vqa, quiet)
     assert splits.train["pixels"].shape == (6, 3, 8, 8) and splits.test["pixels"].shape == (3, 3, 8, 8)
     assert splits.train["labels"].tolist() == [2, 0, 1] * 4, "answers by frequency, then by letters"
@@ -88,13 +88,13 @@ def test_an_answer_that_training_lacks_is_wrong(declared, vqa: Path, contents) -
         (zipped({"annotations": []}), "together"),
     ],
 )
-def test_damaged_annotations(declared, vqa: Path, body: bytes, fault: str) -> None:
+def test_damaged_annotations_are_refused(declared, vqa: Path, body: bytes, fault: str) -> None:
     (vqa / "papers" / declared["vqa2-annotations-train"].file).write_bytes(body)
     with pytest.raises(UsageError, match=fault):
         pictures.vqa2(SETTINGS, vqa, quiet)
 
 
-def test_preparing(declared, vqa: Path, imagenet: Path, tmp_path: Path) -> None:
+def test_tasks_of_pictures_are_prepared(declared, vqa: Path, imagenet: Path, tmp_path: Path) -> None:
     for task, folder, classes in ((pictures.imagenet64, imagenet, 2), (pictures.vqa, vqa, 3)):
         tier = task.tier("small", "cpu")
         tier = replace(tier, data={**tier.data, **SETTINGS}, model={**tier.model, "image": 8})

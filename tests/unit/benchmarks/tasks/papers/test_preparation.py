@@ -9,7 +9,7 @@ WMT = Preparation(normalised=True, aggressive=True, lower=False, longest=250)
 IWSLT = Preparation(normalised=False, aggressive=False, lower=True, longest=175)
 
 
-def test_tokens() -> None:
+def test_tokens_are_those_of_the_papers_scripts() -> None:
     assert WMT.tokenise("A well-known “dog”, he said.", "en").startswith("A well @-@ known &quot; dog")
     assert WMT.tokenise("a\u200bb\u0007c", "en") == "abc"
     assert IWSLT.tokenise("Ein Wohl-bekannter Hund.", "de") == "ein wohl-bekannter hund ."

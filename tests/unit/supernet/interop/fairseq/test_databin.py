@@ -30,13 +30,13 @@ def as_lists(found: databin.Sentences) -> list[list[int]]:
 
 
 @pytest.mark.parametrize("vocab", [10, 70_000])
-def test_what_is_written_is_read(tmp_path: Path, vocab: int) -> None:
+def test_written_sentences_are_read_unchanged(tmp_path: Path, vocab: int) -> None:
     databin.write_sentences(tmp_path / "x", SENTENCES, vocab)
     assert as_lists(databin.read_sentences(tmp_path / "x", vocab)) == SENTENCES
 
 
 @pytest.mark.parametrize("width", [4, 8])
-def test_the_older_form_is_read(tmp_path: Path, width: int) -> None:
+def test_the_older_format_of_databin_is_read(tmp_path: Path, width: int) -> None:
     older(tmp_path / "x", SENTENCES, width)
     assert as_lists(databin.read_sentences(tmp_path / "x", 10)) == SENTENCES
 
@@ -114,7 +114,7 @@ def test_tokens_beyond_the_dictionary_are_refused(tmp_path: Path) -> None:
         databin.read_sentences(tmp_path / "x", 9)
 
 
-def test_dictionaries(tmp_path: Path) -> None:
+def test_dictionaries_survive_the_disk(tmp_path: Path) -> None:
     path = tmp_path / "dict.en.txt"
     symbols = [*databin.SPECIAL, "▁the", "a\u00a0b", "\u2028", "#", "x y"]
     databin.write_dictionary(path, symbols, range(len(symbols)))

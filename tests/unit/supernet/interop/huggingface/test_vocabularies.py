@@ -11,7 +11,7 @@ transformers = pytest.importorskip("transformers", reason="needs the extra huggi
 from supernet.interop.huggingface import vocabularies
 
 
-def test_tokenizers_travel(tmp_path):
+def test_saved_tokenizers_give_the_same_ids(tmp_path):
     tokenizers = pytest.importorskip("tokenizers")
     from benchmarks.tasks import corpus, text
 

@@ -143,7 +143,7 @@ def test_image_supernets_start_from_vit_and_beit(kind, order, tmp_path):
     assert torch.allclose(found, wanted, atol=1e-4)
 
 
-def test_a_beit_with_relative_positions_says_what_is_left_out(tmp_path):
+def test_a_beit_with_relative_positions_names_the_omitted_weights(tmp_path):
     config = {"hidden_size": 48, "num_hidden_layers": 4, "num_attention_heads": 3, "intermediate_size": 128}
     config |= {"image_size": 8, "patch_size": 2, "num_labels": 7, "use_relative_position_bias": True}
     transformers.BeitForImageClassification(transformers.BeitConfig(**config)).save_pretrained(tmp_path)
