@@ -11,7 +11,7 @@ from torch import Tensor
 from benchmarks.api import Candidate, Lab, Method, Need, Option
 from supernet.pipeline import AnyLab, supernet_search
 from supernet.predict import MINIMUM_SAMPLES
-from supernet.search import Allowed, Score, draw
+from supernet.search import Allowed, InfeasibleError, Score, draw
 from supernet.space import Architecture, SearchSpace
 from supernet.train import Batch, Labels, Sandwich
 
@@ -76,8 +76,14 @@ def coarse_to_fine(
     """Return the best allowed architecture: first among those alike in all layers, then among mutants of the
     best (section 3.2).
 
+    Where no architecture that is alike in all layers is allowed, as in a narrow window of sizes, the first
+    stage takes any.
+
     Args:
         coarse: share of ``evaluations`` for the first stage.
+
+    Raises:
+        InfeasibleError: no architecture drawn is allowed.
     """
     space, probability = lab.space, lab.task.settings["mutation_probability"]
     remaining = evaluations
@@ -95,7 +101,10 @@ def coarse_to_fine(
         return min(fits, key=lambda a: (known[a], a.key()))
 
     first = max(1, int(coarse * evaluations))
-    grid = draw(lambda rng: space.from_genes(alike(space, rng)), allowed, first, lab.rng)
+    try:
+        grid = draw(lambda rng: space.from_genes(alike(space, rng)), allowed, first, lab.rng)
+    except InfeasibleError:
+        grid = draw(space.sample, allowed, first, lab.rng)
     remaining -= scored(grid, first)
     for _ in range(evaluations):
         if remaining <= 0:

@@ -5,10 +5,14 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import torch
 
 from baselines.bignas import DistilledWithoutDropout, alike, coarse_to_fine
-from supernet.space import seq2seq_space
+from supernet.cost import parameters
+from supernet.families import family_of
+from supernet.pipeline import find_at_random, find_by_evolution
+from supernet.space import get_space, seq2seq_space
 
 SPACE = seq2seq_space(
     "tiny",
@@ -19,6 +23,10 @@ SPACE = seq2seq_space(
     encoder_layers=2,
     decoder_layers=(3, 2, 1),
 )
+
+
+def coarse_to_fine_by_half(lab, score, allowed, evaluations, known):
+    return coarse_to_fine(lab, score, allowed, evaluations, known, 0.5)
 
 
 class Noisy(torch.nn.Module):
@@ -87,3 +95,21 @@ def test_coarse_search_takes_its_share_and_the_fine_one_comes_to_the_optimum() -
     assert all(a["decoder_layers"] <= 2 for a in scored)
     assert known[best] == min(known.values()) and best["encoder_embed_dim"] == 16
     assert sum(best["encoder_ffn"]) == 32
+
+
+@pytest.mark.parametrize("find", [find_by_evolution, find_at_random, coarse_to_fine_by_half])
+def test_every_search_finds_a_network_in_a_window_that_no_network_of_equal_layers_meets(find) -> None:
+    space = get_space("supershaper-smoke")
+    family = family_of(space, (700,))
+
+    def size(architecture) -> int:
+        return parameters(family, architecture)
+
+    alike_sizes = [size(space.architecture({"widths": [w] * 4})) for w in space.choice("widths").options]
+    assert not any(110e3 <= s <= 140e3 for s in alike_sizes)  # the smoke tier's window
+    sizes = dict(parents=2, mutants=4, crossovers=4, mutation_probability=0.3, generations=3)
+    lab = SimpleNamespace(
+        space=space, rng=np.random.default_rng(1), task=SimpleNamespace(settings=sizes), progress=print
+    )
+    found = find(lab, size, lambda them: np.array([110e3 <= size(a) <= 140e3 for a in them]), 12, {})
+    assert 110e3 <= size(found) <= 140e3
