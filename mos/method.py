@@ -24,9 +24,9 @@ class MosNeuron(Method):
         Option(
             "encoding",
             str,
-            "aggr",
-            choices=("aggr", "fine"),
-            help="what routers see: means over layers, or each",
+            "public",
+            choices=("public", "aggr", "fine"),
+            help="what routers see: means over layers, or each; the public code's: each of BERT, else means",
         ),
         Option(
             "constant", bool, False, idle=("experts", 1), help="ablation: all architectures are routed alike"
@@ -44,11 +44,18 @@ class MosNeuron(Method):
             Mixture,
             experts=lab.options["experts"],
             neuron_wise=self.neuron_wise,
-            encoding=lab.options["encoding"],
+            encoding=encoding_of(lab.options["encoding"], lab.task.suite),
             constant=lab.options["constant"],
         )
         sampling = Sandwich(distill=lab.options["distill"])
         yield from supernet_search(lab, source=source, sampling=sampling, after=lab.options["after"])
+
+
+def encoding_of(option: str, suite: str) -> str:
+    """Return the routers' encoding: of BERT, means would hide all but the mean width of bottlenecks."""
+    if option != "public":
+        return option
+    return "fine" if suite == "bert" else "aggr"
 
 
 class MosLayer(MosNeuron):

@@ -10,6 +10,8 @@ Differences from the public code, all deliberate:
 
 * Independent Xavier experts under near-uniform routing start at ``1/sqrt(m)`` of an unmixed layer's
   scale (0.71 for m = 2). Here experts start ``sqrt(m)`` larger, so that the mixture starts at scale.
+  Of a family that draws tensors by name (encoders) they start as in the public code for BERT, as copies of
+  an unmixed layer. Small offsets that cancel over the experts break the tie, which Adam would keep long.
 * The encoding is normalised by the space itself, not by constants of one space.
 * All architectures share one routing pass; an exported sub-network has no router.
 """
@@ -26,7 +28,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from supernet.allocator import to_device
-from supernet.weights import Buffer, Init, Slot, WeightSource
+from supernet.weights import Buffer, Init, Slot, WeightSource, named_generator
+
+APART = 0.1
+"""Deviation of the offsets of experts that start as copies, in deviations of the copied tensor."""
 
 
 class Mixture(WeightSource):
@@ -103,6 +108,31 @@ class Mixture(WeightSource):
         self.start = dict(zip(mixed_shapes, [0, *ends], strict=False))
         self.router_rows = {g: [router_of[name] for name in names] for g, names in self.groups.items()}
         super().__init__(family, trained, plain, generator, device)
+
+    def initialise(self, name: str, slot: Slot, out: Tensor) -> None:
+        if not name.startswith("experts."):
+            super().initialise(name, slot, out)
+            return
+        _, group, part = name.split(".")
+        for experts, linear in zip(out, self.groups[group], strict=True):
+            own = f"{linear}.{part}"
+            super().initialise(own, self.family.slots()[own], experts[0])
+            experts.copy_(self.copies(own, experts[0].clone()))
+
+    def copies(self, name: str, value: Tensor) -> Tensor:
+        """Return experts ``[m, ...]`` that start as copies of tensor ``name``; their mean is ``value``."""
+        shape = (self.experts, *value.shape)
+        offsets = torch.randn(shape, generator=named_generator(self.initial_seed, f"{name}/experts"))
+        offsets = (offsets - offsets.mean(0)).to(value.device)
+        return value + APART * float(value.std(correction=0)) * offsets
+
+    def assign(self, name: str, value: Tensor) -> None:
+        if name not in self.mixed_shapes:
+            super().assign(name, value)
+            return
+        linear, _, part = name.rpartition(".")
+        group, at = next((g, names.index(linear)) for g, names in self.groups.items() if linear in names)
+        self.parameter(f"experts.{group}.{part}").detach()[at].copy_(self.copies(name, value))
 
     def precision(self, dtype: torch.dtype) -> None:
         size = sum(math.prod(shape) for shape in self.mixed_shapes.values())

@@ -368,6 +368,7 @@ class BertFamily(ModelFamily):
     kind: ClassVar[str]
     supernet_form: ClassVar[str]
     network: ClassVar[type[Bert]] = Bert
+    named_draws = True
     outside = ("embedding.", "head.")
     """Beginnings of the parameter names that do not count as the body."""
 
@@ -427,15 +428,17 @@ class BertFamily(ModelFamily):
     def initial(self, name: str, shape: tuple[int, ...]) -> Init:
         """Return BERT's initialisation: N(0, 0.02) for weights, zero for biases.
 
-        Feed-forwards are uniform with that deviation, so that mixtures start at the same scale. A hub's
-        factors start as the identity.
+        Feed-forwards are uniform with that deviation. Bridges start as the identity, without which stacks of
+        them lose rank. Depthwise convolutions keep the scale of their input: N(0, 1 / kernel size).
         """
         if name.endswith("bias"):
             return Init("constant", 0.0)
         if "norm" in name:
             return Init("constant", 1.0)
-        if name.startswith("linears.") and self.form == "hub":
+        if name.startswith("linears."):
             return Init("identity", 1.0)
+        if name.endswith("depthwise.weight"):
+            return Init("normal", shape[-1] ** -0.5)
         if "feed_forward" in name:
             return spread(0.02, shape)
         return Init("normal", 0.02, zero_row=PAD if name == "embedding.word.weight" else None)

@@ -39,6 +39,11 @@ class ModelFamily(ABC):
     """Prefixes of the names of parameters outside the body: embeddings and output layers."""
     statistics_batch_count: ClassVar[int] = 0
     """Training batches for batch-norm recalibration of a sub-network; 0 without batch norms."""
+    named_draws: ClassVar[bool] = False
+    """True if the initial values of a tensor follow from seed and name, whatever else a weight source holds.
+
+    False if all tensors are drawn one after the other.
+    """
     config: Any
 
     def __init__(self, space: SearchSpace, config: Any) -> None:

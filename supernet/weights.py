@@ -13,6 +13,7 @@ step over a new architecture launches only the network's own kernels.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import warnings
 from abc import ABC, abstractmethod
@@ -68,6 +69,12 @@ def spread(deviation: float, shape: Sequence[int]) -> Init:
     must not be ``normal``, whose deviation a mixture would take for a gain.
     """
     return Init("xavier", deviation * math.sqrt((shape[0] + shape[1]) / 2))
+
+
+def named_generator(seed: int, name: str) -> torch.Generator:
+    """Return the CPU generator of the initial values of tensor ``name``."""
+    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
 @dataclass(frozen=True)
@@ -129,7 +136,8 @@ class WeightSource(nn.Module, ABC):
         slots: trained tensors, in the order in which they lie in ``flat``. The first ``plain`` entries are
             bound directly; a subclass computes the other weights of a sub-network from the rest.
         plain: number of directly bound entries.
-        generator: CPU generator for the initial values.
+        generator: CPU generator for the initial values. Of a family with ``named_draws`` its seed alone
+            counts, and each tensor has a generator of its own (``named_generator``).
 
     Attributes:
         flat: all trained numbers, float32.
@@ -151,8 +159,13 @@ class WeightSource(nn.Module, ABC):
         self.shapes = {name: slot.shape for name, slot in slots.items()}
         sizes = [math.prod(shape) for shape in self.shapes.values()]
         values = torch.empty(sum(sizes))
-        for slot, part in zip(slots.values(), values.split(sizes), strict=True):
-            slot.init.fill(part.view(slot.shape), generator)
+        self.initial_seed = generator.initial_seed()
+        named = getattr(family, "named_draws", False)
+        for (name, slot), part in zip(slots.items(), values.split(sizes), strict=True):
+            if named:
+                self.initialise(name, slot, part.view(slot.shape))
+            else:
+                slot.init.fill(part.view(slot.shape), generator)
         self.flat = nn.Parameter(values.to(device))
         self.flat.grad = torch.zeros_like(self.flat)
         self.plain_shapes = dict(list(self.shapes.items())[:plain])
@@ -162,6 +175,34 @@ class WeightSource(nn.Module, ABC):
         self.collected = False
         """True if ``flat.grad`` holds gradients of directly bound weights since the last update."""
         self.precision(torch.float32)
+
+    def initialise(self, name: str, slot: Slot, out: Tensor) -> None:
+        """Draw the initial values of tensor ``name`` from the seed and its name."""
+        slot.init.fill(out, named_generator(self.initial_seed, name))
+
+    def adopt(self, weights: Mapping[str, Tensor]) -> None:
+        """Start from the leading parts of tensors at least as large as the family's; the others stay.
+
+        Raises:
+            ValueError: the family has no tensor of a name, or a larger one.
+        """
+        slots = self.family.slots()
+        for name, weight in weights.items():
+            shape = slots[name].shape if name in slots else None
+            if shape is None or any(a < b for a, b in zip(weight.shape, shape, strict=True)):
+                raise ValueError(f"{name}: {tuple(weight.shape)} does not fill {shape}")
+            self.assign(name, weight[tuple(slice(0, n) for n in shape)])
+        self.refresh()
+
+    def assign(self, name: str, value: Tensor) -> None:
+        """Overwrite one tensor of the family at its full shape; the caller refreshes.
+
+        Raises:
+            ValueError: it is computed from others, and this source cannot invert that.
+        """
+        if name not in self.plain_shapes:
+            raise ValueError(f"{name} is computed here from other weights: it cannot be set")
+        self.master.views[name][0].copy_(value)
 
     def precision(self, dtype: torch.dtype) -> None:
         """Compute in ``dtype``; the flat vector and its gradient stay float32."""
@@ -250,20 +291,6 @@ class SharedSlices(WeightSource):
             name: self.master.leaf(name, extents).detach().clone()
             for name, extents in self.family.extents(architecture).items()
         }
-
-    def adopt(self, weights: Mapping[str, Tensor]) -> None:
-        """Warm start from the leading parts of tensors at least as large as ours; tensors without a
-        counterpart stay.
-
-        Raises:
-            ValueError: a name is not known here, or a tensor is smaller.
-        """
-        for name, weight in weights.items():
-            shape = self.shapes.get(name)
-            if shape is None or any(a < b for a, b in zip(weight.shape, shape, strict=True)):
-                raise ValueError(f"{name}: {tuple(weight.shape)} does not fill {shape}")
-            self.master.views[name][0].copy_(weight[tuple(slice(0, n) for n in shape)])
-        self.refresh()
 
     def load(self, weights: Mapping[str, Tensor]) -> None:
         """Overwrite all values with ``weights`` of the full shapes.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from types import SimpleNamespace
 
 import numpy as np
@@ -102,6 +103,7 @@ def test_every_search_finds_a_network_in_a_window_that_no_network_of_equal_layer
     space = get_space("supershaper-smoke")
     family = family_of(space, (700,))
 
+    @cache
     def size(architecture) -> int:
         return parameters(family, architecture)
 

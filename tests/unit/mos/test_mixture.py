@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mos.method import encoding_of
 from mos.mixture import Mixture
 from supernet.data.sentence_pairs import PairData, TokenBatches
 from supernet.elastic import SuperNet
@@ -178,6 +179,19 @@ def test_fine_and_aggregated_encodings_differ_where_means_agree() -> None:
         assert torch.equal(net.source.route(a)[group], net.source.route(b)[group]) is not differ
 
 
+def test_bottlenecks_of_equal_mean_width_are_routed_apart_on_bert_and_translation_keeps_its_means() -> None:
+    fam = whatever("supershaper-s")
+    widths = ((256, 64, 64, 64, 64, 256), (64, 256, 64, 256, 64, 64), (128,) * 6)
+    a, b, c = (fam.space.architecture({"widths": list(each)}) for each in widths)
+    encoding = encoding_of("public", "bert")
+    mixed = Mixture(fam, torch.Generator().manual_seed(0), encoding=encoding)
+    for group in mixed.groups:
+        routed = [mixed.route(each)[group] for each in (a, b, c)]
+        assert not any(torch.equal(routed[i], routed[j]) for i, j in ((0, 1), (0, 2), (1, 2)))
+    assert encoding_of("public", "mt") == encoding_of("public", "vision") == "aggr"
+    assert encoding_of("aggr", "bert") == "aggr" and encoding_of("fine", "mt") == "fine"
+
+
 @ways
 def test_the_mixture_is_made_once_an_architecture_and_update(neuron_wise: bool, monkeypatch) -> None:
     net = mixture(2, neuron_wise)
@@ -208,6 +222,43 @@ def test_the_exported_subnetwork_has_no_router() -> None:
 def test_no_expert_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         mixture(0, True)
+
+
+@ways
+@pytest.mark.parametrize("space", ["supershaper-smoke", "autodistil-smoke-all", "bert-smoke"])
+def test_of_encoders_the_same_seed_gives_mixtures_and_plain_sharing_the_same_weights(
+    neuron_wise: bool, space: str
+) -> None:
+    fam = whatever(space)
+    plain = SharedSlices(fam, torch.Generator().manual_seed(3)).bake(fam.space.largest())
+    mixed = Mixture(fam, torch.Generator().manual_seed(3), experts=3, neuron_wise=neuron_wise)
+    for name, shape in mixed.plain_shapes.items():
+        if not name.startswith(("experts.", "router.")):
+            assert torch.equal(mixed.master.views[name][0], plain[name]), (name, shape)
+    for group, linears in mixed.groups.items():
+        for part, experts in zip(("weight", "bias"), mixed.experts_of(group), strict=True):
+            for linear, own in zip(linears, experts.detach(), strict=True):
+                name = f"{linear}.{part}"
+                torch.testing.assert_close(own.mean(0), plain[name], atol=1e-6, rtol=0)
+                if part == "weight":  # copies, but for offsets that no router can undo
+                    assert 0.05 < float((own[0] - own[1]).std() / plain[name].std()) < 0.2
+    other = SharedSlices(fam, torch.Generator().manual_seed(4)).bake(fam.space.largest())
+    assert not torch.equal(other["embedding.word.weight"], plain["embedding.word.weight"])
+
+
+@ways
+def test_a_mixture_adopts_the_weights_of_one_network_into_every_expert(neuron_wise: bool) -> None:
+    fam = whatever("supershaper-smoke")
+    parent = SharedSlices(fam, torch.Generator().manual_seed(5)).bake(fam.space.largest())
+    mixed = Mixture(fam, torch.Generator().manual_seed(6), experts=2, neuron_wise=neuron_wise)
+    before = mixed.version
+    mixed.adopt(parent)
+    assert mixed.version > before
+    for name, baked in mixed.bake(fam.space.largest()).items():
+        apart = float((baked - parent[name]).norm() / parent[name].norm().clamp(min=1e-9))
+        assert apart < 0.1, (name, apart)  # routing shares differ, so do the offsets that remain
+    with pytest.raises(ValueError, match="does not fill"):
+        mixed.adopt({"ops.0_feed_forward.fc1.weight": torch.zeros(4, 4)})
 
 
 @pytest.mark.parametrize("space", ["supershaper-s", "autodistil-s-all", "vit-s", "resnet-smoke", "vl-smoke"])

@@ -12,7 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mos.mixture import Mixture
 from supernet import export
-from supernet.bert import PAD, BertConfig, BertFamily, CellBert, family_of
+from supernet.bert import FORMS, PAD, BertConfig, BertFamily, CellBert, family_of
+from supernet.bert_states import effective_rank
 from supernet.cost import cost
 from supernet.elastic import SuperNet
 from supernet.space import (
@@ -139,6 +140,56 @@ def test_bridges_start_as_the_identity_so_a_full_width_supernet_is_a_plain_bert(
         for op in model.plan.ops:
             x = model.ops[op.name](x, None)
         assert torch.allclose(model.encode(tokens()), x, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["bottleneck", "cells"])
+@pytest.mark.parametrize("form", FORMS)
+def test_every_bridge_starts_as_the_identity_in_every_form(kind: str, form: str) -> None:
+    space = SPACES[kind]
+    fam = family_of(space)(space, BertConfig(VOCAB, max_positions=16), form)
+    weights = SharedSlices(fam, torch.Generator().manual_seed(0)).bake(fam.space.largest())
+    bridges = {name: weight for name, weight in weights.items() if name.startswith("linears.")}
+    assert bridges or form == "plain"
+    for name, weight in bridges.items():
+        assert torch.equal(weight, torch.eye(*weight.shape) if weight.ndim == 2 else 0 * weight), name
+
+
+def test_a_bottleneck_network_by_itself_starts_with_the_rank_of_a_plain_one() -> None:
+    space = get_space("supershaper-s")
+    fam = family_of(space)(space, BertConfig(500, max_positions=32))
+    words = torch.randint(5, 500, (16, 32), generator=torch.Generator().manual_seed(1))
+    narrow = fam.restrict_to(space.architecture({"widths": [192, 128, 96, 64, 64, 96]}))
+    ranks = []
+    for identity in (True, False):
+        source = SharedSlices(narrow, torch.Generator().manual_seed(0))
+        for name, (weight, _) in source.master.views.items():
+            if name.startswith("linears.") and not identity:
+                weight.normal_(0, 0.02) if weight.ndim == 2 else None
+        source.refresh()
+        with torch.no_grad():
+            ranks.append(
+                effective_rank(SuperNet(narrow, source).export(narrow.space.largest()).encode(words))
+            )
+    assert ranks[0] > 1.5 * ranks[1]
+
+
+def test_depthwise_convolutions_keep_the_scale_of_their_input() -> None:
+    """So that a convolution adds about as much to its residual as the operations it is ranked with."""
+    space = get_space("nas-bert-s")
+    fam = family_of(space)(space, BertConfig(200, max_positions=16))
+    net = SuperNet(fam, SharedSlices(fam, torch.Generator().manual_seed(0)))
+    model = net.bind_all()
+    x = torch.randn(4, 16, 192, generator=torch.Generator().manual_seed(2))
+    added = {}
+    with torch.no_grad():
+        for kernel in (3, 5, 7):
+            unit = model.ops[f"0_0_convolution{kernel}_192"].first
+            through = unit.depthwise(x.transpose(1, 2))
+            assert 0.7 < float(through.std()) < 1.2
+            added[kernel] = float(F.gelu(unit.pointwise(through.transpose(1, 2))).std())
+        feed_forward = model.ops["0_0_feed_forward_192"]
+        beside = float(feed_forward.fc2(F.gelu(feed_forward.fc1(x))).std())
+    assert all(0.3 < share / beside < 3 for share in added.values()), (added, beside)
 
 
 def test_a_shallow_subnetwork_takes_layers_evenly_spaced() -> None:
