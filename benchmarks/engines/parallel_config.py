@@ -15,6 +15,7 @@ import yaml
 
 from benchmarks.api import UsageError
 from benchmarks.records.canonical import JsonObject, JsonView
+from benchmarks.records.text import ascii_excerpt
 from benchmarks.registry import suggest
 from benchmarks.runs.plan import Plan, PlannedRun
 from benchmarks.runs.yaml_file import compose, pairs
@@ -39,6 +40,8 @@ OWN: Mapping[str, type | tuple[type, ...]] = {
     "address": str,
 }
 """Keys that are not Slurm's, with the types of their values."""
+MOST = 1_000_000
+"""Largest number of a configuration, whatever it counts."""
 HOURS, MARGIN_S = 4.0, 300.0
 """Default hours of a worker, and seconds before its end at which it saves."""
 SPARE = 1.15
@@ -115,6 +118,7 @@ def read(path: Path) -> ParallelConfig:
             # 10:00:00 without quotes is a number to the base 60 in YAML 1.1.
             timed = name == "slurm_time" and isinstance(node, yaml.ScalarNode)
             values[name] = node.value if timed else yaml.SafeLoader("").construct_object(node, deep=True)
+            repr(values[name])  # a number of more than 4,300 digits has no text, and is no value
         except (yaml.YAMLError, ValueError, RecursionError):
             raise UsageError(f"{path}:{lines[name]}: {name} cannot be read") from None
     _check(path, lines, values)
@@ -141,9 +145,10 @@ def _check(path: Path, lines: Mapping[str, int], values: JsonView) -> None:
             known = " ".join((*OWN, "slurm_*"))
             raise UsageError(f"{where}no key '{name}'. {near}".rstrip() + f"\nknown: {known}")
         if not isinstance(value, OWN[name]) or isinstance(value, bool):
-            raise UsageError(f"{where}{name}: {value!r} is of the wrong kind")
-        if isinstance(value, int | float) and not (math.isfinite(value) and value > 0):
-            raise UsageError(f"{where}{name}: {value}: above zero")
+            raise UsageError(f"{where}{name}: {ascii_excerpt(value)} is of the wrong kind")
+        if isinstance(value, int | float) and not 0 < value <= MOST:
+            shown = value if abs(value) < 1e15 else "a number of more than 15 digits"
+            raise UsageError(f"{where}{name}: {shown}: above zero, at most {MOST:,}")
 
 
 def _make(path: Path, values: JsonView, overrides: JsonView) -> ParallelConfig:
@@ -169,9 +174,9 @@ def _slurm_hours(path: Path, value: object) -> float:
         UsageError: the value has another form.
     """
     text = str(value)
-    match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", text)
+    match = re.fullmatch(r"(?:(\d{1,6})-)?(\d{1,6})(?::(\d{1,6}))?(?::(\d{1,6}))?", text, re.ASCII)
     if not match:
-        raise UsageError(f'{path}: slurm_time: {text!r}: write it in quotes, such as "04:00:00"')
+        raise UsageError(f'{path}: slurm_time: {ascii_excerpt(text)}: write it in quotes, such as "04:00:00"')
     days, *rest = (int(part) if part else None for part in match.groups())
     first, second, third = (part or 0 for part in rest)
     if days is not None or rest[2] is not None:

@@ -141,7 +141,7 @@ def find_vocabulary(
         start: folder of the pre-trained model that the run started from; None for none.
 
     Raises:
-        UsageError: the task or its data is not here, or gives another vocabulary.
+        UsageError: the task or its data is not here, gives another vocabulary, or its file is damaged.
     """
     from benchmarks.tasks import get_task, prepare, starting
 
@@ -160,5 +160,27 @@ def find_vocabulary(
         )
     for name in ("tokenizer.json", "vocabulary.model"):
         if (prepared.folder / name).is_file():
+            check_vocabulary(prepared.folder / name)
             return Vocabulary(prepared.folder / name, prepared, tier)
     raise UsageError(f"{spec['task']} has no vocabulary that could travel")
+
+
+def check_vocabulary(path: Path) -> None:
+    """Refuse the file of a vocabulary that its library cannot load.
+
+    Raises:
+        UsageError: it is damaged.
+    """
+    from sentencepiece import SentencePieceProcessor
+    from tokenizers import Tokenizer
+
+    try:
+        if path.suffix == ".json":
+            Tokenizer.from_str(path.read_text())
+        else:
+            SentencePieceProcessor(model_proto=path.read_bytes())
+    except Exception as error:  # the libraries raise RuntimeError and bare Exception
+        raise UsageError(
+            f"{path}: not a vocabulary: {sanitize(error, 200)}\n"
+            f"remove the folder, and the next command prepares it again: {path.parent}"
+        ) from None

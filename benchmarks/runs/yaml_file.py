@@ -9,22 +9,30 @@ import yaml
 
 from benchmarks.api import UsageError
 
-LARGEST = 2**20
-"""Bytes. A larger file is refused unread."""
+LARGEST = 2**17
+"""Bytes. A larger file is refused unread: PyYAML takes seconds for more."""
+DEEPEST = 20
+"""Levels of lists and mappings. PyYAML takes a time that grows with their square."""
 
 
 def compose(path: Path, example: str) -> yaml.Node | None:
     """Return the root node of a YAML file.
 
     Raises:
-        UsageError: it is too large, is not YAML, or has anchors, which could make it grow without bound.
+        UsageError: it is too large or too deep, is not YAML, or has anchors, which could make it grow
+            without bound.
     """
     try:
         with path.open("rb") as file:
             text = file.read(LARGEST + 1).decode()
         if len(text) > LARGEST:
             raise UsageError(f"{path}: larger than {LARGEST} bytes: refused unread")
+        depth = 0
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST:
+                line = event.start_mark.line + 1
+                raise UsageError(f"{path}:{line}: lists and mappings more than {DEEPEST} deep: {example}")
             if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
                 line = event.start_mark.line + 1
                 raise UsageError(f"{path}:{line}: no anchors and aliases (& and *): write the values out")

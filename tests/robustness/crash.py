@@ -5,6 +5,8 @@ a folder, disturbed at a random moment, and typed again, until all three have en
 equal, in every field that its digest covers, the record of a chain that nothing happened to: architectures,
 weights, validation and test figures, and all charges. No process may outlive its command, and no command may
 print a traceback.
+
+A campaign keeps chains and figures in the folder ``--home``, after each kill: typed again, it goes on.
 """
 
 from __future__ import annotations
@@ -17,25 +19,23 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import psutil
 
 from benchmarks.records.assembly import read_json
+from benchmarks.records.store import write_text
 from tests import ROOT
 from tests.robustness import figures
+from tests.robustness.disturbances import MEANS, Command, filled, limited, mounted, working_in
 
-WORDS = (
-    *("run", "mt", "--task", str(Path(__file__).with_name("crash_task.py")) + ":Grammar"),
-    *("--methods", "hat,scratch,int8-uniform", "--seeds", "1", "--profile", "undeclared"),
-    *("--checkpoint-seconds", "1", "--results", "results"),
-)
+HOME = ROOT / "results/local/crash"
+TARGETS = {"worker alone": "log.txt", "scorer alone": "score.txt", "memory limit": "log.txt"}
+"""Kind of disturbance that needs a process -> the log of that process."""
 KINDS = (
     "SIGKILL of the group",
     "SIGTERM",
@@ -43,158 +43,119 @@ KINDS = (
     "SIGINT twice",
     "worker alone",
     "scorer alone",
-    "full disk",
-    "clock jump",
-    "memory limit",
+    *MEANS,
 )
-TARGETS = {"worker alone": "log.txt", "scorer alone": "score.txt", "memory limit": "log.txt"}
-"""Kind of disturbance that needs a process -> the log of that process."""
-FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
-CGROUPS = Path("/sys/fs/cgroup/memory")
-DISK = "400m"
-"""Size of the file system that a chain has for itself, where one can be mounted."""
 END_S = 600.0
 """Seconds after which a command counts as hanging."""
 
 
 @dataclass
 class Figures:
-    """Result of a campaign; ``commands`` were typed, ``kills`` of them were disturbed, by kind."""
+    """Figures of a campaign: ``commands`` were typed in ``seconds``, ``kills`` disturbed them, by kind.
 
-    seeds: list[int]
+    Kills count once their chain has ended, and its records have been compared.
+    """
+
+    seed: int
     kills: Counter[str] = field(default_factory=Counter)
     commands: int = 0
     chains: int = 0
     records: int = 0
+    seconds: float = 0.0
     differing: list[str] = field(default_factory=list)
     tracebacks: list[str] = field(default_factory=list)
     survivors: list[str] = field(default_factory=list)
     hanging: list[str] = field(default_factory=list)
-    means: dict[str, str] = field(default_factory=dict)
+    refused: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, object]:
         """Return the figures for ``results/robustness.json``."""
-        return {**asdict(self), "kills": dict(self.kills), "total_kills": self.kills.total()}
+        kills = {"kills": dict(self.kills), "total_kills": self.kills.total(), "means": MEANS}
+        return {**asdict(self), **kills, "seconds": round(self.seconds)}
 
     @property
     def faults(self) -> int:
         """Number of all that must not be."""
-        return sum(map(len, (self.differing, self.tracebacks, self.survivors, self.hanging)))
+        return sum(map(len, (self.differing, self.tracebacks, self.survivors, self.hanging, self.refused)))
 
 
-class Command:
-    """One start of the command in a chain's folder, in a process group of its own."""
+class Campaign:
+    """Disturbed chains, one after another; ``open_kills`` are those of the chain that has not ended yet."""
 
-    def __init__(self, folder: Path, jumps: Path | None = None) -> None:
-        self.folder, self.began = folder, time.monotonic()
-        fixed = {"SUPERNET_BENCH_COMMIT": "crash", "OMP_NUM_THREADS": "1", "NO_COLOR": "1", "COLUMNS": "150"}
-        environment = {**os.environ, **fixed, "PYTHONPATH": str(ROOT)}
-        if jumps is not None:
-            environment |= {
-                "LD_PRELOAD": str(FAKETIME),
-                "FAKETIME_TIMESTAMP_FILE": str(jumps),
-                "FAKETIME_CACHE_DURATION": "1",
-                "DONT_FAKE_MONOTONIC": "1",
-            }
-        self.log = folder / "said.txt"
-        with self.log.open("w") as said:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "benchmarks", *WORDS],
-                cwd=folder,
-                env=environment,
-                stdout=said,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-                # A campaign in the background of a shell ignores SIGINT, and its children would, too.
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-            )
+    def __init__(self, home: Path, seed: int) -> None:
+        self.home, self.state = home, home / "state.json"
+        home.mkdir(parents=True, exist_ok=True)
+        stored = read_json(self.state)
+        known = stored.get("figures", {"seed": seed})
+        self.figures = Figures(**{**known, "kills": Counter(known.get("kills", {}))})
+        self.open_kills = Counter[str](stored.get("open_kills", {}))
+        self.due: list[str] = stored.get("due", [])
+        self.expected, self.start_s = undisturbed(home / "undisturbed")
 
     @property
-    def running(self) -> bool:
-        """False once the command has ended."""
-        return self.process.poll() is None
+    def total(self) -> int:
+        """Number of all kills so far."""
+        return (self.figures.kills + self.open_kills).total()
 
-    def send(self, number: int) -> None:
-        """Send a signal to the command's whole group."""
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, number)
+    def save(self) -> None:
+        """Write the figures so far, and what is open, into the campaign's folder."""
+        state = {"figures": asdict(self.figures), "open_kills": self.open_kills, "due": self.due}
+        write_text(self.state, json.dumps(state, indent=1) + "\n")
 
-    def processes(self, *logs: str) -> list[psutil.Process]:
-        """Return the processes below the command that write to a log: of a search, or of a scoring."""
-        found = []
-        with suppress(psutil.Error):
-            for process in psutil.Process(self.process.pid).children(recursive=True):
-                with suppress(OSError):
-                    if Path(os.readlink(f"/proc/{process.pid}/fd/1")).name in logs:
-                        found.append(process)
-        return found
+    def chain(self, kills: int, a_chain: int, end: float) -> None:
+        """Disturb one chain up to ``a_chain`` times, until ``kills`` in all, then follow it to its end."""
+        folder = self.home / f"chain-{self.figures.chains}"
+        with mounted(folder):
+            if not (folder / "results/cache").exists():
+                shutil.copytree(self.home / "undisturbed/results/cache", folder / "results/cache")
+            while self.open_kills.total() < a_chain and self.total < kills and time.monotonic() < end:
+                if not self.due:
+                    self.due = [*KINDS]
+                    self._random().shuffle(self.due)
+                before = self.total
+                if self.disturb(folder, self.due[-1]):
+                    self.due.pop()
+                elif self.total == before:
+                    break  # nothing is left to disturb; the kind is the next chain's first
+                self.save()
+            if time.monotonic() < end or self.total >= kills:
+                self._compare(folder)
+        self.save()
 
-    def wait_for(self, seconds: float, *logs: str) -> None:
-        """Wait until a process writes to a log, or the command has ended."""
-        end = time.monotonic() + seconds
-        while self.running and time.monotonic() < end and not self.processes(*logs):
-            time.sleep(0.05)
-
-    def pause(self, seconds: float) -> None:
-        """Wait for some seconds, or the command's end."""
-        with suppress(subprocess.TimeoutExpired):
-            self.process.wait(seconds)
-
-
-class Chain:
-    """A folder in which the command is typed until all of its runs have ended.
-
-    Args:
-        start_s: seconds that the command takes here until its first run begins, on which moments depend.
-    """
-
-    def __init__(self, folder: Path, rng: random.Random, result: Figures, start_s: float) -> None:
-        self.folder, self.rng, self.result, self.start_s = folder, rng, result, start_s
-        self.kills = Counter[str]()
-
-    def disturb(self, kind: str) -> bool:
+    def disturb(self, folder: Path, kind: str) -> bool:
         """Type the command and disturb it at a random moment; return whether it was still running then."""
-        jumps = self.folder / "jumps"
+        rng, jumps = self._random(), folder / "jumps"
         if kind == "clock jump":
             jumps.write_text("+0\n")
-        command = Command(self.folder, jumps if kind == "clock jump" else None)
-        disturbed = self._moment(command, kind) and self._act(command, kind, jumps)
+        command = Command(folder, jumps if kind == "clock jump" else None)
+        disturbed = self._wait(rng, command, kind) and self._act(rng, command, kind, jumps)
         if disturbed:
-            self.kills[kind] += 1
+            self.open_kills[kind] += 1
         elif command.running:  # the process that was meant has just ended
-            self.kills["SIGKILL of the group"] += 1
-            self._kill_all(command)
-        self._end(command, f"{kind}, command {self.result.commands}")
+            self._kill(command)
+        self._end(command, f"{kind}, command {self.figures.commands}")
         return disturbed
 
-    def finish(self) -> int:
-        """Type the command until it ends well, at most four times; return its last exit code."""
-        for _ in range(4):
-            command = Command(self.folder)
-            self._end(command, f"undisturbed, command {self.result.commands}")
-            if command.process.returncode == 0:
-                break
-        return int(command.process.returncode)
+    def _random(self) -> random.Random:
+        """Return the generator of the next command, whichever process of the campaign types it."""
+        return random.Random(f"{self.figures.seed} {self.figures.commands}")
 
-    def _moment(self, command: Command, kind: str) -> bool:
+    def _wait(self, rng: random.Random, command: Command, kind: str) -> bool:
         """Wait for the moment of a disturbance; return False if the command ended before."""
         if kind in TARGETS:
             command.wait_for(300, TARGETS[kind])
-            command.pause(self.rng.uniform(0, 0.1 * self.start_s))
-            return command.running
-        if self.rng.random() < 0.5:
+            command.pause(rng.uniform(0, 0.1 * self.start_s))
+        elif rng.random() < 0.5:
             command.wait_for(300, "log.txt", "score.txt")
-            command.pause(self.rng.uniform(0, 0.4 * self.start_s))
+            command.pause(rng.uniform(0, 0.4 * self.start_s))
         else:
-            command.pause(self.rng.uniform(0, 1.4 * self.start_s))
+            command.pause(rng.uniform(0, 1.4 * self.start_s))
         return command.running
 
-    def _act(self, command: Command, kind: str, jumps: Path) -> bool:
+    def _act(self, rng: random.Random, command: Command, kind: str, jumps: Path) -> bool:
         """Disturb the command; return whether something was there to be disturbed."""
-        rng = self.rng
         if kind == "SIGKILL of the group":
-            self._kill_all(command)
+            command.send(signal.SIGKILL)
         elif kind == "SIGTERM":
             os.kill(command.process.pid, signal.SIGTERM)
         elif kind.startswith("SIGINT"):
@@ -202,131 +163,73 @@ class Chain:
             if kind.endswith("twice"):
                 command.pause(rng.uniform(0, 3))
                 command.send(signal.SIGINT)
-        elif kind in ("worker alone", "scorer alone"):
-            processes = command.processes("score.txt" if kind == "scorer alone" else "log.txt")
-            if not processes:
-                return False
-            with suppress(psutil.Error):
-                rng.choice(processes).kill()
-            self._go_on(command)
-        elif kind == "clock jump":
-            jumps.write_text(f"{rng.choice('+-')}{rng.randrange(60, 400 * 86400)}\n")
-            self._go_on(command)
-        elif kind == "full disk":
-            with _filled(self.folder / "filler"):
-                command.pause(rng.uniform(1, 0.3 * self.start_s + 1))
-            self._go_on(command)
-        elif kind == "memory limit":
-            with _limited(command):
-                command.pause(rng.uniform(1, 0.3 * self.start_s + 1))
-            self._go_on(command)
+        else:
+            if kind in ("worker alone", "scorer alone"):
+                processes = command.processes(TARGETS[kind])
+                if not processes:
+                    return False
+                with suppress(psutil.Error):
+                    rng.choice(processes).kill()
+            elif kind == "clock jump":
+                jumps.write_text(f"{rng.choice('+-')}{rng.randrange(60, 400 * 86400)}\n")
+            else:
+                with filled(command.folder / "filler") if kind == "full disk" else limited(command):
+                    command.pause(rng.uniform(1, 0.3 * self.start_s + 1))
+            # The command works on for some seconds, then it is ended: a chain that ends has no more kills.
+            command.pause(rng.uniform(0, 0.5 * self.start_s))
+            if command.running:
+                self._kill(command)
         return True
 
-    def _go_on(self, command: Command) -> None:
-        """Let the command work on for some seconds, then end it: a chain that ends has no more kills."""
-        command.pause(self.rng.uniform(0, 0.5 * self.start_s))
-        if command.running:
-            self.kills["SIGKILL of the group"] += 1
-            self._kill_all(command)
-
-    def _kill_all(self, command: Command) -> None:
+    def _kill(self, command: Command) -> None:
+        self.open_kills["SIGKILL of the group"] += 1
         command.send(signal.SIGKILL)
+
+    def _compare(self, folder: Path) -> None:
+        """Type the command until it ends well, at most four times; compare its records; close the chain."""
+        for _ in range(4):
+            command = Command(folder)
+            self._end(command, f"undisturbed, command {self.figures.commands}")
+            if command.process.returncode == 0:
+                break
+        records = final_records(folder)
+        for method, digest in self.expected.items():
+            self.figures.records += 1
+            if records.get(method) != digest:
+                printed = command.log.read_text(errors="replace")[-1500:]
+                what = f"chain {self.figures.chains}, {method}: exit code {command.process.returncode}"
+                self.figures.differing.append(f"{what}; {printed}")
+        self.figures.kills += self.open_kills
+        self.open_kills = Counter()
+        self.figures.chains += 1
 
     def _end(self, command: Command, what: str) -> None:
         """Wait for a command's end, and note what must not be."""
-        self.result.commands += 1
+        self.figures.commands += 1
         try:
             command.process.wait(END_S)
         except subprocess.TimeoutExpired:
-            self.result.hanging.append(what)
-            self._kill_all(command)
+            self.figures.hanging.append(what)
+            command.send(signal.SIGKILL)
             command.process.wait()
-        said = command.log.read_text(errors="replace")
-        lasted = time.monotonic() - command.began
-        code = command.process.returncode
-        print(f"{what}: exit code {code} after {lasted:.1f} s", flush=True)
-        if code not in (0, 1, 130, -signal.SIGKILL, -signal.SIGTERM):
-            print(said[-600:], flush=True)
-        if "Traceback (most recent call last)" in said:
-            self.result.tracebacks.append(f"{what}: {said[-2000:]}")
+        printed = command.log.read_text(errors="replace")
+        code, lasted = command.process.returncode, time.monotonic() - command.began
+        self.figures.seconds += lasted
+        print(f"{what}: exit code {code} after {lasted:.1f} s; {self.total} kills", flush=True)
+        if code not in (0, 1, 130, -signal.SIGKILL, -signal.SIGTERM) and not what.startswith("full disk"):
+            self.figures.refused.append(f"{what}: exit code {code}: {printed[-600:]}")
+        if "Traceback (most recent call last)" in printed:
+            self.figures.tracebacks.append(f"{what}: {printed[-2000:]}")
         deadline = time.monotonic() + 20
-        while (left := _working_in(self.folder)) and time.monotonic() < deadline:
+        while (survivors := working_in(command.folder)) and time.monotonic() < deadline:
             time.sleep(0.1)
-        for process in left:
-            self.result.survivors.append(what)
+        for process in survivors:
+            self.figures.survivors.append(what)
             with suppress(psutil.Error):
                 process.kill()
 
 
-def _working_in(folder: Path) -> list[psutil.Process]:
-    """Return the processes whose working directory is a folder."""
-    found = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error, OSError):
-            if os.readlink(f"/proc/{process.pid}/cwd") == str(folder):
-                found.append(process)
-    return found
-
-
-@contextmanager
-def _filled(path: Path) -> Iterator[None]:
-    """Fill the file system of ``path`` with that file while inside."""
-    try:
-        with path.open("wb") as file, suppress(OSError):
-            while True:
-                file.write(bytes(2**16))
-                file.flush()
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-
-
-@contextmanager
-def _limited(command: Command) -> Iterator[None]:
-    """Leave the command and all its processes no memory beyond what they use, while inside."""
-    group = CGROUPS / f"supernet-bench-crash-{os.getpid()}"
-    try:
-        group.mkdir()
-        pids = [command.process.pid]
-        with suppress(psutil.Error):
-            pids += [p.pid for p in psutil.Process(pids[0]).children(recursive=True)]
-        for pid in pids:
-            with suppress(OSError):
-                (group / "cgroup.procs").write_text(str(pid))
-        limit = 2**20  # charged from here on: what was used before stays with the group before
-        with suppress(OSError):
-            (group / "memory.limit_in_bytes").write_text(str(40 * limit))
-        yield
-    except OSError:
-        for process in command.processes("log.txt", "score.txt"):
-            with suppress(psutil.Error):
-                used = process.memory_info().vms
-                process.rlimit(psutil.RLIMIT_AS, (used, psutil.RLIM_INFINITY))
-        yield
-    finally:
-        with suppress(OSError):
-            (group / "memory.limit_in_bytes").write_text("-1")
-            for pid in (group / "cgroup.procs").read_text().split():
-                with suppress(OSError):
-                    (CGROUPS / "cgroup.procs").write_text(pid)
-            time.sleep(0.2)
-            group.rmdir()
-
-
-@contextmanager
-def _disk(folder: Path) -> Iterator[bool]:
-    """Mount a small file system at a folder, if that is allowed; return whether it was."""
-    folder.mkdir(parents=True)
-    words = ["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", str(folder)]
-    mounted = shutil.which("mount") is not None and subprocess.run(words, capture_output=True).returncode == 0
-    try:
-        yield mounted
-    finally:
-        if mounted:
-            subprocess.run(["umount", "-l", str(folder)], check=False)
-
-
-def _records(folder: Path) -> dict[str, str]:
+def final_records(folder: Path) -> dict[str, str]:
     """Return method -> digest of the final records: all that two runs of one spec share, charges included."""
     from benchmarks.records.store import load_all
 
@@ -337,111 +240,39 @@ def _records(folder: Path) -> dict[str, str]:
 def undisturbed(folder: Path) -> tuple[dict[str, str], float]:
     """Return method -> digest of an undisturbed chain, and the seconds until its first run began.
 
-    A chain that is there already, of the same code, is taken as it is.
+    Moments of disturbances depend on these seconds. A chain that is in the folder already is taken as it is.
     """
     seconds = folder / "seconds.txt"
     if not seconds.exists():
-        folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
         command = Command(folder)
         command.wait_for(END_S, "log.txt")
         start_s = time.monotonic() - command.began
-        if command.process.wait() or len(_records(folder)) != 3:
+        if command.process.wait() or len(final_records(folder)) != 3:
             raise SystemExit(f"the undisturbed chain failed: {command.log.read_text()[-3000:]}")
         seconds.write_text(f"{start_s}")
-    return _records(folder), float(seconds.read_text())
-
-
-def campaign(
-    home: Path,
-    reference: Path,
-    kills: int,
-    a_chain: int,
-    seconds: float,
-    seed: int,
-    result: Figures,
-    note: Callable[[Figures], None],
-) -> None:
-    """Add the figures of random kills in ever new chains to ``result``.
-
-    Args:
-        home: empty folder to work in.
-        reference: folder of the undisturbed chain.
-        kills: number of disturbances.
-        a_chain: most disturbances of one chain.
-        seconds: no chain begins after them.
-        seed: of kinds and moments.
-        result: figures so far.
-        note: called after each chain.
-    """
-    began, rng = time.monotonic(), random.Random(seed)
-    expected, start_s = undisturbed(reference)
-    bag: list[str] = []
-    while result.kills.total() < kills and time.monotonic() - began < seconds:
-        folder = home / f"chain-{result.chains}"
-        with _disk(folder) as own_disk:
-            shutil.copytree(reference / "results/cache", folder / "results/cache")
-            result.means = {
-                "full disk": f"tmpfs of {DISK}" if own_disk else "not to be had: no right to mount",
-                "clock jump": "libfaketime" if FAKETIME.exists() else "not to be had: no libfaketime",
-                "memory limit": "cgroup" if os.access(CGROUPS, os.W_OK) else "rlimit of the worker",
-            }
-            chain = Chain(folder, rng, result, start_s)
-            for _ in range(a_chain):
-                if not bag:
-                    bag = [
-                        kind for kind in KINDS if not result.means.get(kind, "").startswith("not to be had")
-                    ]
-                    rng.shuffle(bag)
-                if (result.kills + chain.kills).total() >= kills or time.monotonic() - began > seconds:
-                    break
-                if chain.disturb(bag[-1]):
-                    bag.pop()
-                elif len(_records(folder)) == 3:
-                    break  # nothing is left to disturb; the kind is the next chain's first
-            code = chain.finish()
-            result.kills += chain.kills  # of chains that were followed to their end alone
-            records = _records(folder)
-            for method, digest in expected.items():
-                result.records += 1
-                if records.get(method) != digest:
-                    said = (folder / "said.txt").read_text(errors="replace")[-1500:]
-                    result.differing.append(f"chain {result.chains}, {method}: exit code {code}; {said}")
-        result.chains += 1
-        note(result)
+    return final_records(folder), float(seconds.read_text())
 
 
 def main() -> int:
-    """Run a campaign; 1 if a record differs, a process survives, or a command hangs or prints a traceback."""
+    """Run a campaign; 1 if a record differs, a process survives, or a command hangs, refuses or crashes."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--kills", type=int, default=200, help="disturbances (default: 200)")
     options.add_argument("--a-chain", type=int, default=18, help="most of them in one chain (default: 18)")
-    options.add_argument("--seconds", type=float, default=36000, help="begin no disturbance after them")
+    options.add_argument("--seconds", type=float, default=36000, help="stop after so many")
     options.add_argument("--seed", type=int, default=1, help="of kinds and moments (default: 1)")
+    options.add_argument("--home", type=Path, default=HOME, help="its folder, for one state of the code")
     options.add_argument("--out", type=Path, help="JSON file for the figures")
-    options.add_argument(
-        "--reference", type=Path, help="keep the undisturbed chain here for further campaigns"
-    )
-    options.add_argument("--more", action="store_true", help="add to the figures that --out has")
     chosen = options.parse_args()
-
-    def note(result: Figures) -> None:
-        shown = result.to_dict()
-        print(json.dumps(shown), flush=True)
+    end = time.monotonic() + chosen.seconds
+    campaign = Campaign(chosen.home.resolve(), chosen.seed)
+    while campaign.total < chosen.kills and time.monotonic() < end:
+        campaign.chain(chosen.kills, chosen.a_chain, end)
         if chosen.out:
-            figures.store(chosen.out, "crash", shown)
-
-    result = Figures([])
-    if chosen.more and chosen.out and (stored := read_json(chosen.out).get("crash")):
-        stored.pop("total_kills")
-        result = Figures(**{**stored, "kills": Counter(stored["kills"])})
-    result.seeds.append(chosen.seed)
-    with tempfile.TemporaryDirectory(prefix="supernet-bench-crash-") as name:
-        home = Path(name).resolve()
-        reference = chosen.reference or home / "undisturbed"
-        campaign(
-            home, reference.resolve(), chosen.kills, chosen.a_chain, chosen.seconds, chosen.seed, result, note
-        )
-    return int(result.faults > 0)
+            figures.store(chosen.out, "crash", campaign.figures.to_dict())
+    print(json.dumps(campaign.figures.to_dict(), indent=1))
+    return int(campaign.figures.faults > 0)
 
 
 if __name__ == "__main__":

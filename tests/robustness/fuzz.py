@@ -38,11 +38,19 @@ BATCH = 200
 """Inputs that one forked process reads."""
 FORBIDDEN = (
     *("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.forkpty", "pty.spawn"),
-    *("socket.connect", "socket.bind", "ctypes.dlopen", "os.kill", "os.symlink", "os.link", "os.chmod"),
+    *("socket.connect", "socket.bind", "ctypes.dlopen", "os.kill", "os.symlink", "os.link"),
 )
 """Audit events that no reader may raise."""
-WRITES = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree", "os.truncate")
-"""Audit events whose paths must lie in the reader's folder."""
+WRITES = {
+    "os.mkdir": ((0, 2),),
+    "os.rename": ((0, 2), (1, 3)),
+    "os.remove": ((0, 1),),
+    "os.rmdir": ((0, 1),),
+    "os.chmod": ((0, 2),),
+    "os.truncate": ((0, None),),
+    "shutil.rmtree": ((0, 1),),
+}
+"""Audit events whose paths must lie in the reader's folder -> places of each path and of its folder's descriptor."""
 
 
 @dataclass
@@ -101,8 +109,10 @@ class Sandbox:
                 writes = isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
                 if writes and not self._inside(path):
                     self.violation = self.violation or f"wrote {str(path)[:80]} ({mode})"
-            elif event in WRITES and not self._inside(arguments[0]):
-                self.violation = self.violation or f"{event} {str(arguments[0])[:80]}"
+            elif event in WRITES:
+                for at, folder in WRITES[event]:
+                    if not self._inside(_path(arguments, at, folder)):
+                        self.violation = self.violation or f"{event} {str(arguments[at])[:80]}"
             elif event == "exec":
                 name = str(getattr(arguments[0], "co_filename", ""))
                 if name.startswith(str(self.home)):
@@ -117,6 +127,15 @@ class Sandbox:
         # An archive's lock and its folders lie in `out`; memory and null devices are no files.
         device = name.startswith(("/dev/", "/proc/")) and not name.startswith("/dev/shm/")
         return device or name.startswith((f"{self.out}", f"{self.home / 'tmp'}"))
+
+
+def _path(arguments: tuple[object, ...], at: int, folder: int | None) -> object:
+    """Return the path of an audit event, in the folder of which a descriptor may be another argument."""
+    path = arguments[at]
+    descriptor = arguments[folder] if folder is not None and len(arguments) > folder else -1
+    if isinstance(path, int) or not isinstance(descriptor, int) or descriptor < 0:
+        return path
+    return Path(os.readlink(f"/proc/self/fd/{descriptor}"), os.fsdecode(path))  # type: ignore[arg-type]
 
 
 def place_of(error: BaseException) -> str:

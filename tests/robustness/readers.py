@@ -392,9 +392,11 @@ def _subword_examples(home: Path) -> list[Files]:
 
 
 def _read_subwords(folder: Path, out: Path) -> None:
+    from benchmarks.export.source import check_vocabulary
     from supernet.interop.huggingface import vocabularies
 
     (path,) = folder.iterdir()
+    check_vocabulary(path)
     vocabularies.subwords(path)
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -28,6 +29,23 @@ def kind(read: Callable[[Path, Path], object]) -> Kind:
 
 def write_outside(folder: Path, out: Path) -> None:
     (folder.parent.parent / "outside").write_text("x")
+
+
+def move_outside(folder: Path, out: Path) -> None:
+    (out / "x").write_text("x")
+    (out / "x").rename(folder.parent.parent / "outside")
+
+
+def remove_beside(folder: Path, out: Path) -> None:
+    beside = os.open(folder, os.O_RDONLY)
+    os.remove("a.txt", dir_fd=beside)
+
+
+def remove_own(folder: Path, out: Path) -> None:
+    (out / "some" / "folders").mkdir(parents=True)
+    (out / "some" / "file").write_text("x")
+    (out / "some" / "file").chmod(0o600)
+    shutil.rmtree(out / "some")  # by descriptors of its folders
 
 
 def start_program(folder: Path, out: Path) -> None:
@@ -59,6 +77,8 @@ def stumble(folder: Path, out: Path) -> None:
     ("read", "noticed"),
     [
         (write_outside, "wrote .*outside"),
+        (move_outside, "os.rename .*outside"),
+        (remove_beside, "os.remove a.txt"),
         (start_program, "os.system"),
         (execute, "executed .*a.txt"),
         (hang, "hangs above"),
@@ -78,6 +98,11 @@ def test_hanging_and_bloated_readers_are_noticed(read, noticed, monkeypatch: pyt
 
     result = fuzz.campaign(kind(second), 1, 1)
     assert result.inputs == 1 and any(re.match(noticed, fault) for fault in result.faults), result.faults
+
+
+def test_files_of_its_own_are_a_readers_to_remove():
+    result = fuzz.campaign(kind(remove_own), 2, 1)
+    assert (result.inputs, result.faults) == (2, {})
 
 
 def test_refusals_and_reading_are_no_faults():

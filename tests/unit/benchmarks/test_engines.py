@@ -52,6 +52,9 @@ def plan(count: int, seconds: float | None, methods=("hat", "nas-bert")):
         ("backend: script\njobs: true\n", 2, "wrong kind"),
         ("backend: script\noverrides: {hat: 3}\n", 2, "overrides"),
         ("backend: script\nhours: .inf\n", 2, "above zero"),
+        ("backend: script\nhours: 0x" + "f" * 500 + "\n", 2, "at most 1,000,000"),
+        ("backend: script\njobs: [0x" + "f" * 5000 + "]\n", 2, "cannot be read"),
+        ("backend: script\noverrides: " + "[" * 40_000 + "\n", 2, "more than 20 deep"),
         ("- a\n", 1, "no mapping"),
     ],
 )
@@ -76,7 +79,7 @@ def test_times_of_slurm_are_read(tmp_path, text, hours):
     assert config(tmp_path, f"backend: script\nslurm_time: {text}\n").hours == hours
 
 
-@pytest.mark.parametrize("text", ["'x'", "'1:2:3:4'", "5"])
+@pytest.mark.parametrize("text", ["'x'", "'1:2:3:4'", "5", "'" + "9" * 400 + "'"])
 def test_a_time_that_is_none_or_too_short(tmp_path, text):
     with pytest.raises(UsageError, match="slurm_time"):
         config(tmp_path, f"backend: script\nslurm_time: {text}\n")

@@ -96,6 +96,7 @@ def test_a_run_that_follows_follows_each_run_of_a_sweep(tmp_path, capsys):
         ("suite: mt\noption: hat.after=scratch\n", 2, "below their method"),
         ("suite: &a mt\ntier: *a\n", 1, "no anchors"),
         ("suite: [\n", 2, "not YAML"),
+        ("suite: mt\nmethods: " + "[" * 40_000 + "\n", 2, "more than 20 deep"),
         ("- mt\n", 1, "no mapping"),
         ("", 1, "no mapping"),
     ],

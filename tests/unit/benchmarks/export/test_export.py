@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks.api import UsageError
 from benchmarks.cli import main
 from benchmarks.export import model_card, source
 from benchmarks.export.targets import TARGETS
@@ -373,3 +374,12 @@ def test_a_translator_becomes_a_checkpoint_of_fairseq(made, tmp_path, capsys):
     assert "encoder.layers.0.fc1.weight" in pickle_reader.load(out / "checkpoint.pt")["model"]
     assert call(made[0], made[2], "--to", "fairseq", "--out", str(tmp_path / "no")) == 2
     assert "fairseq's Transformer translates" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["vocabulary.model", "tokenizer.json"])
+def test_a_vocabulary_that_is_damaged_is_one_message(tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(b"\x07not a vocabulary")
+    with pytest.raises(UsageError, match=f"{name}: not a vocabulary") as caught:
+        source.check_vocabulary(path)
+    assert str(tmp_path) in str(caught.value).splitlines()[1]
