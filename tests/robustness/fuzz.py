@@ -50,7 +50,7 @@ WRITES = {
     "os.truncate": ((0, None),),
     "shutil.rmtree": ((0, 1),),
 }
-"""Audit events whose paths must lie in the reader's folder -> places of each path and of its folder's descriptor."""
+"""Audit events whose paths must lie in the folder ``out`` -> places of each path and of its folder."""
 
 
 @dataclass
