@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from benchmarks.records.text import sanitize
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
+    from rich.table import Table
 
 WIDEST = 10_000
 """Most columns of a table that goes through a pipe."""
@@ -35,16 +36,43 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
 
 
 def print_rich(renderable: RenderableType) -> None:
-    """Print one of rich's renderables, such as a table of ``benchmarks.report``."""
+    """Print one of rich's renderables, such as a table of ``benchmarks.report``.
+
+    Through a pipe no word is broken: what is too long for 80 columns gets the columns that it takes.
+    """
     from rich.console import Console
     from rich.measure import Measurement
+    from rich.table import Table
 
     console = Console()
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        # Through a pipe lines are as long as it takes to break no word.
-        needed = Measurement.get(console, console.options.update(width=WIDEST), renderable).minimum
-        console = Console(width=max(console.width, needed))
-    console.print(renderable)
+    if console.is_terminal or "COLUMNS" in os.environ:
+        console.print(renderable)
+        return
+    pipe = Console(width=WIDEST)
+    for part in _parts(renderable, console):
+        if isinstance(part, Table):
+            _keep_words(part, pipe)
+        needed = Measurement.get(pipe, pipe.options, part).minimum
+        pipe.print(part, width=max(console.width, needed))
+
+
+def _parts(renderable: RenderableType, console: Console) -> Iterator[RenderableType]:
+    """Yield a renderable, or what it consists of where it has no width of its own."""
+    if hasattr(renderable, "__rich_console__") and not hasattr(renderable, "__rich_measure__"):
+        for part in renderable.__rich_console__(console, console.options):
+            yield from _parts(part, console)
+    else:
+        yield renderable
+
+
+def _keep_words(table: Table, console: Console) -> None:
+    """Make each column of a table as wide as its longest word at least."""
+    from rich.measure import Measurement
+
+    for column in table.columns:
+        cells = (column.header, *column.cells, column.footer)
+        widths = [Measurement.get(console, console.options, cell).minimum for cell in cells]
+        column.min_width = max(widths)
 
 
 def _cell(value: object) -> str:
