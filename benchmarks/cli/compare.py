@@ -68,7 +68,8 @@ def run(options: argparse.Namespace) -> int:
     budget = chosen[0]["spec"]["budget"]
     allowances = " | ".join(f"{budget[kind]:,.10g} {kind}" for kind in COUNTED if budget[kind] is not None)
     ruleset = ruleset_of(chosen[0]["spec"])
-    print(f"\n equal budgets: all {len(chosen)} runs were allowed {allowances}, under {ruleset} tuning")
+    runs = "the run was" if len(chosen) == 1 else f"all {len(chosen)} runs were"
+    print(f"\n equal budgets: {runs} allowed {allowances}, under {ruleset} tuning")
     for line in lacking:
         print(f" {line}")
     return 0
@@ -95,9 +96,14 @@ def _with_published(
         )
     rows = published.gather(refs, conditions, both[0], both[1])
     about = f"{conditions['task']} {conditions['tier']} on {conditions['profile']}"
-    lines = [f"{rows.published} of {len(rows.records)} runs are published ones, of {about}"]
+    lines = [f"published runs: {rows.published} of {len(rows.records)}, of {about}"]
     if other := _other_code(conditions):
         lines.append(f"a run of today's code would not share this table, whose code is another: {other}")
+    if rows.earlier:
+        names = ", ".join(rows.earlier)
+        lines.append(
+            f"rows of an earlier version of the code: {names}; a new run of it may give other numbers"
+        )
     words = dict(zip((ref.name for ref in refs), dict.fromkeys(options.methods), strict=True))
     for name, seeds in rows.missing.items():
         seconds = published.seconds_of(name, conditions, [*mine, *theirs])
@@ -108,7 +114,7 @@ def _with_published(
             f" --methods {words[name]} --seeds {','.join(map(str, seeds))}{',' * (len(seeds) == 1)}"
             f" --profile {conditions['profile']}"
         )
-        lines.append(f"missing: {name}, {len(seeds)} seeds{why}, {cost}: {command}")
+        lines.append(f"missing: {name}, {len(seeds)} seed{'s' * (len(seeds) != 1)}{why}, {cost}: {command}")
     return rows.records, lines
 
 

@@ -11,6 +11,7 @@ from benchmarks.records.text import sanitize
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+    from rich.segment import Segment
     from rich.table import Table
 
 WIDEST = 10_000
@@ -56,9 +57,13 @@ def print_rich(renderable: RenderableType) -> None:
         pipe.print(part, width=max(console.width, needed))
 
 
-def _parts(renderable: RenderableType, console: Console) -> Iterator[RenderableType]:
+def _parts(renderable: RenderableType | Segment, console: Console) -> Iterator[RenderableType]:
     """Yield a renderable, or what it consists of where it has no width of its own."""
-    if hasattr(renderable, "__rich_console__") and not hasattr(renderable, "__rich_measure__"):
+    from rich.segment import Segment
+
+    if isinstance(renderable, Segment):
+        yield renderable.text
+    elif hasattr(renderable, "__rich_console__") and not hasattr(renderable, "__rich_measure__"):
         for part in renderable.__rich_console__(console, console.options):
             yield from _parts(part, console)
     else:

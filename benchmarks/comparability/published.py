@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from benchmarks import identity
 from benchmarks.comparability import grouping
 from benchmarks.records.matching import of_method
 from benchmarks.records.record import Record
@@ -30,6 +31,7 @@ class Rows:
         published: number of published ones among them.
         missing: method -> seeds that others have and it lacks; None: all, and none is known.
         reasons: method -> what keeps its published rows apart.
+        earlier: installed methods whose published rows are of an earlier version of their code.
     """
 
     conditions: Mapping[str, str]
@@ -37,6 +39,7 @@ class Rows:
     published: int = 0
     missing: dict[str, list[int]] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
+    earlier: list[str] = field(default_factory=list)
 
 
 def choose_conditions(
@@ -56,7 +59,7 @@ def choose_conditions(
     counts: Counter[tuple[tuple[str, str], ...]] = Counter(
         tuple(grouping.facts(record).items())
         for ref in refs
-        for record in of_method(ref, published)
+        for record in (_named(ref, published) if _is_installed(ref) else of_method(ref, published))
         if record["status"] != "failed"
     )
     if not counts:
@@ -72,14 +75,22 @@ def gather(
     own: Sequence[Record],
     published: Sequence[Record],
 ) -> Rows:
-    """Return the rows of a table under ``conditions``, and what it lacks."""
+    """Return the rows of a table under ``conditions``, and what it lacks.
+
+    Where no row of an installed method's present code fits, the published rows of its last version are
+    taken: the numbers of a published table stand, whatever has become of the code since.
+    """
     rows = Rows(conditions)
     seeds: dict[str, set[int]] = {}
     for ref in refs:
         mine = [r for r in of_method(ref, own) if grouping.facts(r) == conditions]
         known = {_run(record) for record in mine}
-        theirs = [r for r in of_method(ref, published) if grouping.facts(r) == conditions]
-        theirs = [r for r in theirs if r["status"] != "failed" and _run(r) not in known]
+        fitting = [r for r in _named(ref, published) if grouping.facts(r) == conditions]
+        fitting = [r for r in fitting if r["status"] != "failed"]
+        theirs = [r for r in of_method(ref, fitting) if _run(r) not in known]
+        if fitting and not (mine or theirs) and _is_installed(ref):
+            theirs = _last_version(fitting)
+            rows.earlier.append(ref.name)
         rows.records += mine + theirs
         rows.published += len(theirs)
         seeds[ref.name] = {record["spec"]["seed"] for record in mine + theirs}
@@ -92,6 +103,22 @@ def gather(
     return rows
 
 
+def _named(ref: MethodRef, records: Iterable[Record]) -> list[Record]:
+    return [record for record in records if record["spec"]["method"] == ref.name]
+
+
+def _is_installed(ref: MethodRef) -> bool:
+    """Return False for a method of a user's own file, whose name may be another's by chance."""
+    return not ref.source.rpartition(":")[0].endswith(".py")
+
+
+def _last_version(records: Sequence[Record]) -> list[Record]:
+    """Return the records of the code that the record which ended last was made with."""
+    codes = [identity.of_record(record).method for record in records]
+    last = max(range(len(records)), key=lambda i: records[i]["provenance"]["ended"])
+    return [record for record, code in zip(records, codes, strict=True) if code == codes[last]]
+
+
 def _run(record: Record) -> tuple[int, tuple[tuple[str, str], ...]]:
     """Return seed and options, by which a run of one method and table is known."""
     return record["spec"]["seed"], tuple(sorted((k, str(v)) for k, v in record["spec"]["options"].items()))
@@ -99,7 +126,7 @@ def _run(record: Record) -> tuple[int, tuple[tuple[str, str], ...]]:
 
 def _reason(ref: MethodRef, conditions: Mapping[str, str], records: Iterable[Record]) -> str:
     """Return the reason why a method's records are not in a table, of the nearest one."""
-    named = [record for record in records if record["spec"]["method"] == ref.name]
+    named = _named(ref, records)
     if not named:
         return "it has no records"
     current = of_method(ref, named)

@@ -97,7 +97,7 @@ PUBLISHED_ID = "521b91909b0d36ec"
         ("profiles", 0, "nvidia-h100.v1"),
         ("completion zsh", 0, "bashcompinit"),
         ("claims", 0, "mos-gap-exists"),
-        ("compare hat mos-neuron --published --tier small", 0, "runs are published ones"),
+        ("compare hat mos-neuron --published --tier small", 0, "published runs: 24 of 24"),
         ("compare hat mos-neuron", 2, "run it: supernet-bench run"),
         ("report", 2, "make some: supernet-bench run"),
         ("leaderboard", 2, "supernet-bench published results"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +58,6 @@ def test_missing_runs_have_a_reason_and_a_cost() -> None:
     assert none.missing == {"scratch": [1]} and none.reasons == {"scratch": "it has no records"}
     apart = published.gather([ref(mine[0]), ref(other)], conditions, mine, [other])
     assert apart.reasons == {"hat": "its records differ in budget.tokens"}
-    renamed = {**other, "spec": {**other["spec"], "method_sha256": "0" * 64}}
-    older = published.gather([ref(mine[0]), ref(other)], conditions, mine, [renamed])
-    assert older.reasons == {"hat": "its records are of another version of its code"}
     spent = fake("hat", 1)
     seconds = published.seconds_of("hat", conditions, [spent, fake("mine", 1, profile=GPU)])
     harness = sum(spent["ledger"].get("harness_seconds", {}).values())
@@ -73,6 +71,46 @@ def test_missing_runs_have_a_reason_and_a_cost() -> None:
     assert mean == pytest.approx((seconds + 9e6 + harness) / 2)
     del slow["ledger"]["totals"]["seconds"]
     assert published.seconds_of("mine", conditions, [slow]) == pytest.approx(harness)
+
+
+def test_an_installed_methods_last_published_version_stands_where_no_row_of_todays_code_fits() -> None:
+    mine = [fake("mine", 1)]
+    conditions = grouping.facts(mine[0])
+    today = ref(fake("hat", 1))
+    versions = {
+        "0" * 64: ("2026-01-01T00:00:00+00:00", (1, 2, 3)),
+        "1" * 64: ("2026-03-01T00:00:00+00:00", (1, 2)),
+    }
+    earlier = [
+        with_code("hat", seed, code, ended) for code, (ended, seeds) in versions.items() for seed in seeds
+    ]
+    rows = published.gather([ref(mine[0]), today], conditions, mine, earlier)
+    assert [r["spec"]["method_sha256"][0] for r in rows.records[1:]] == ["1", "1"]
+    assert rows.earlier == ["hat"] and rows.missing == {"mine": [2]} and rows.published == 2
+    assert published.choose_conditions([today], [], earlier, CPU) == conditions
+    fits = published.gather([ref(mine[0]), today], conditions, mine, [*earlier, fake("hat", 1)])
+    assert not fits.earlier and len(fits.records) == 2
+    ours = published.gather([today], conditions, [fake("hat", 1)], earlier)
+    assert not ours.earlier and len(ours.records) == 1, "versions never share a table"
+    stopped = [{**record, "status": "failed"} for record in earlier]
+    assert not published.gather([today], conditions, [], stopped).records
+
+
+def test_a_users_own_file_never_gets_the_rows_of_another_code_of_its_name() -> None:
+    mine = [fake("mine", 1)]
+    conditions = grouping.facts(mine[0])
+    own_file = replace(ref(fake("hat", 1)), source="/home/me/hat.py:HAT")
+    earlier = [with_code("hat", 1, "0" * 64, "2026-01-01T00:00:00+00:00")]
+    rows = published.gather([ref(mine[0]), own_file], conditions, mine, earlier)
+    assert rows.reasons == {"hat": "its records are of another version of its code"}
+    assert published.choose_conditions([own_file], [], earlier, CPU) is None
+
+
+def with_code(method: str, seed: int, code: str, ended: str) -> Any:
+    """Return a record of some version of a method's code."""
+    record = fake(method, seed)
+    provenance = {**record["provenance"], "ended": ended}
+    return {**record, "spec": {**record["spec"], "method_sha256": code}, "provenance": provenance}
 
 
 def test_without_own_records_the_most_published_conditions_of_this_machine_count() -> None:
@@ -135,9 +173,9 @@ def test_compare_reads_published_rows_and_any_folder(
     assert main.main([*words, "--published", str(tmp_path / "pub"), "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert {row["method"] for row in shown["rows"]} == {"mine", "hat"}
-    assert shown["missing"][0] == "3 of 5 runs are published ones, of mt-multi30k-en-de small on " + CPU
+    assert shown["missing"][0] == "published runs: 3 of 5, of mt-multi30k-en-de small on " + CPU
     missing = shown["missing"][-1]
-    assert missing.startswith("missing: mine, 1 seeds") and "--methods mine --seeds 3, --profile" in missing
+    assert missing.startswith("missing: mine, 1 seed") and "--methods mine --seeds 3, --profile" in missing
     assert main.main(["compare", "hat", "--tier", "small", "--results", str(tmp_path / "pub"), "--json"]) == 0
     assert {row["method"] for row in json.loads(capsys.readouterr().out)["rows"]} == {"hat"}
     out = ["--out", str(tmp_path / "out"), "--json"]
