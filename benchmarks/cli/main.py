@@ -11,6 +11,7 @@ import importlib
 import io
 import os
 import re
+import signal
 import stat
 import sys
 from collections.abc import Callable, Collection, Sequence
@@ -128,7 +129,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {place}{error.strerror or error}", file=sys.stderr)
         return USAGE
     except KeyboardInterrupt:
+        if arguments is None:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+                signal.signal(number, signal.SIG_IGN)
         print("\ninterrupted: type the same command again, it goes on where it was", file=sys.stderr)
+        if arguments is None:
+            # Threads may be inside a driver's library, or an import half done: an orderly end could crash.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(INTERRUPTED)
         return INTERRUPTED
 
 

@@ -238,10 +238,10 @@ def _require_same_profile(plan: Plan, profile: Profile) -> None:
         UsageError: it has changed.
     """
     for run in plan.runs:
-        if run.record is None:
+        if run.load is None:
             continue
         now = declared.describe(run.spec.task, profile).get("profile")
-        if run.record.get("declared", {}).get("profile") != (now and json.loads(json.dumps(now))):
+        if run.declared_profile != (now and json.loads(json.dumps(now))):
             raise UsageError(
                 f"profile '{profile.name}' has changed since {run.label} was run under it\n"
                 "rename the file to its next version, such as mine.v2.toml"

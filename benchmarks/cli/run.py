@@ -110,10 +110,10 @@ def run(options: argparse.Namespace) -> int:
 def report(plan: Plan, *, as_json: bool, emissions: CarbonDeclaration | None = None) -> int:
     """Print the tables of a plan's records and its unfinished runs; return the exit code."""
     # A record outside the plan that one of its runs builds on is not part of the table.
-    records = [run.record for run in plan.runs if run.record is not None]
+    records = [record for run in plan.runs if (record := run.record) is not None]
     failed = [run for run in plan.runs if run.state not in ("done", "skipped", "stopped")]
     stopped = [run for run in plan.runs if run.state == "stopped"]
-    comparable = any(run.record is not None and run.record["status"] == "done" for run in plan.runs)
+    comparable = any(record["status"] == "done" for record in records)
     if records:
         write_reports(records, plan.folders, as_json=as_json, baseline=None, emissions=emissions)
     elif not as_json:
@@ -133,7 +133,7 @@ def report(plan: Plan, *, as_json: bool, emissions: CarbonDeclaration | None = N
 
 def _stopped(runs: Sequence[PlannedRun]) -> str:
     """Return one line that lists the runs stopped by their seconds, and the command that repeats them."""
-    names = ", ".join(f"{run.label} ({_processor_time(run.record)})" for run in runs if run.record)
+    names = ", ".join(f"{run.label} ({_processor_time(record)})" for run in runs if (record := run.record))
     return (
         f"stopped by their seconds, shown and compared with none: {names}."
         " Type the same command again when the machine is freer: these alone run again"

@@ -142,9 +142,14 @@ class Executor:
 
     def warm_up(self) -> None:
         """Start the server now; return at once, while the server imports."""
-        from multiprocessing.forkserver import ensure_running
+        from multiprocessing import forkserver, resource_tracker
 
-        ensure_running()
+        resource_tracker.ensure_running()  # its start ends with SIGINT unblocked
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            forkserver.ensure_running()  # a Ctrl-C before its first line of ours would print a traceback
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
     def start(self, target: Callable[[Job], None], job: Job, log: Path) -> WorkerProcess:
         """Run ``target(job)`` in a process of its own.
@@ -181,6 +186,8 @@ class Executor:
         arguments = (known, *arguments)
         process = self._context.Process(target=enter, args=arguments, name=arguments[1].__name__)
         usual = os.environ["PYTHONHASHSEED"]
+        if not self._hash_seed:
+            self.warm_up()
         try:
             os.environ["PYTHONHASHSEED"] = self._hash_seed or usual
             process.start()

@@ -99,7 +99,8 @@ class Hooks:
     def finish(self, run: PlannedRun, message: str) -> None:
         """Send the end of a run, with the figures of its headline candidates."""
         results = []
-        for candidate in run.record["candidates"] if run.record is not None else ():
+        record = run.record
+        for candidate in record["candidates"] if record is not None else ():
             latency, pooled = candidate.get("latency") or {}, (candidate.get("test") or {}).get("pooled", {})
             scores = {name: figure["value"] for name, figure in pooled.items()}
             results.append({"target": candidate.get("limit_share"), "ratio": latency.get("ratio"), **scores})

@@ -171,9 +171,9 @@ def artifacts_of(run: PlannedRun, runs: Path) -> LeaderArtifacts | None:
         runs: folder of all runs.
     """
     first = run.first
-    if not run.method.inherits or first is None or first.record is None:
+    record = first.record if first is not None and run.method.inherits else None
+    if first is None or record is None:
         return None
-    record = first.record
     return leader_artifacts(runs / first.spec.id, record["candidates"], record["ledger"]["totals"])
 
 

@@ -8,15 +8,16 @@ from __future__ import annotations
 import itertools
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from benchmarks import identity
 from benchmarks.api import BUDGETED_KINDS, InvalidRecordError, Need, OptionValues, UsageError
 from benchmarks.options import checked, typed
 from benchmarks.records import store
-from benchmarks.records.canonical import JsonObject
+from benchmarks.records.canonical import JsonObject, JsonView
 from benchmarks.records.record import Record
 from benchmarks.records.spec import EXTERNAL, SELF, TRIALS, RunSpec, tuning_trials
 from benchmarks.registry import MethodRef, find, suggest
@@ -68,7 +69,10 @@ class PlannedRun:
     state: str = "new"
     """``done`` (a finished record is there), ``failed`` or ``stopped`` by its seconds (both are run again),
     ``partial``, ``new``."""
-    record: Record | None = None
+    load: Callable[[], Record] | None = None
+    """Function that reads its record; None while there is none. Memory has no room for all of a long plan."""
+    declared_profile: JsonView | None = None
+    """Profile that its record declares; None for one of the program's own."""
     estimate: float | None = None
     """Remaining seconds; None if unknown."""
     last_token: tuple[float, float] | None = None
@@ -85,6 +89,16 @@ class PlannedRun:
     def label(self) -> str:
         """Name for people."""
         return f"{self.name} seed {self.spec.seed}"
+
+    @property
+    def record(self) -> Record | None:
+        """Its record, read anew; None while there is none."""
+        return self.load() if self.load is not None else None
+
+    def enter(self, record: Record, load: Callable[[], Record]) -> None:
+        """Note that the run has a record, which ``load`` reads, and its state."""
+        self.load, self.state = load, state_of(record)
+        self.declared_profile = record.get("declared", {}).get("profile")
 
 
 @dataclass
@@ -375,7 +389,7 @@ def state_of(record: Record) -> str:
 
 
 def read_state(run: PlannedRun, store_folder: Path, runs: Path) -> None:
-    """Set ``state`` and ``record`` from what is on disk.
+    """Set the state of a run, and its record if it has one, from what is on disk.
 
     A run that failed or that its seconds stopped is run again; so is one whose record cannot be read.
     """
@@ -387,6 +401,6 @@ def read_state(run: PlannedRun, store_folder: Path, runs: Path) -> None:
         except InvalidRecordError:
             run.state = "unreadable"
             return
-        run.record, run.state = record, state_of(record)
+        run.enter(record, partial(store.load, Path(path)))
     elif os.path.exists(f"{runs}/{spec.id}/spec.json"):
         run.state = "partial"

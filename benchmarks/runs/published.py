@@ -68,4 +68,5 @@ def _is_equal(run: PlannedRun, record: Record) -> bool:
 def take_over(pairs: Sequence[tuple[PlannedRun, Record]]) -> None:
     """Mark runs as done by their published records."""
     for run, record in pairs:
-        run.record, run.state = record, "done"
+        run.enter(record, lambda record=record: record)  # type: ignore[misc]
+        run.state = "done"

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from benchmarks import stage, tasks
@@ -48,7 +49,7 @@ from benchmarks.runs.isolation import NONE
 from benchmarks.runs.job import ScoreJob, SearchJob, artifacts_of, leader_candidates, missing_leader
 from benchmarks.runs.options import RunOptions
 from benchmarks.runs.own_limits import limits_path, own_limits
-from benchmarks.runs.plan import Plan, PlannedRun, read_state, state_of
+from benchmarks.runs.plan import Plan, PlannedRun, read_state
 from benchmarks.runs.progress import Display
 from benchmarks.runs.supervisor import CHECKPOINTS, SCRATCH, SupervisedSearch, isolation_here
 from benchmarks.runs.task_context import TaskContext
@@ -199,7 +200,7 @@ class Runner:
         """Take over the result of a run that another worker has made."""
         read_state(run, self.plan.folders.store, self.plan.folders.runs)
         state = self.claims.known[run.spec.id].state
-        if run.record is None:
+        if run.load is None:
             run.state = state
         self.display.finish(run, f"{state}, as another worker noted")
 
@@ -262,7 +263,8 @@ class Runner:
 
     def _search_job(self, run: PlannedRun, folder: Path) -> SearchJob:
         context, first = own_limits(self.contexts[run.spec.task], folder), run.first
-        followed = first.record["candidates"] if first is not None and first.record is not None else ()
+        record = first.record if first is not None else None
+        followed = record["candidates"] if record is not None else ()
         return SearchJob(
             folder=folder,
             spec=run.spec,
@@ -380,16 +382,16 @@ class Runner:
             failure = failed_outcome(sanitize(f"its record is not valid: {error}", 1000))
             failed = assemble_record(run.spec.to_dict(), failure, {}, record["provenance"])
             path = store.write(self.plan.folders.store, failed)
-        run.record = store.load(path)
-        run.state = state_of(run.record)
+        written = store.load(path)
+        run.enter(written, partial(store.load, path))
         self.claims.end(run.spec.id, run.state)
         if run.state != "failed":
             for leftover in (CHECKPOINTS, SCRATCH, STATES):
                 shutil.rmtree(active.folder / leftover, ignore_errors=True)
-        message = sanitize(run.record["message"], 200)
+        message = sanitize(written["message"], 200)
         log = active.folder / ("score.txt" if (active.folder / "score.txt").exists() else "log.txt")
         message += f"; log: {os.path.relpath(log)}" if run.state == "failed" and log.exists() else ""
-        how = "stopped by its seconds, compared with none" if run.state == "stopped" else run.record["status"]
+        how = "stopped by its seconds, compared with none" if run.state == "stopped" else written["status"]
         self.display.finish(run, how + (f": {message}" if message else ""))
 
     def _stop(self) -> None:

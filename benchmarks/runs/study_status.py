@@ -102,8 +102,9 @@ def read_status(plan: Plan) -> StudyStatus:
         else:
             state = "waiting"
         counts[state] += 1
-        if state == "failed" and run.record is not None:
-            failed.append((run.label, sanitize(run.record["message"], 200)))
+        record = run.record if state == "failed" else None
+        if record is not None:
+            failed.append((run.label, sanitize(record["message"], 200)))
         if state in ("waiting", "running", "at risk"):
             spent = active[-1].seconds if state != "waiting" else 0.0
             known_part = None if run.estimate is None else max(0.0, run.estimate - spent)

@@ -239,7 +239,7 @@ def _leader(spec: Spec, profile: Profile, known: Sequence[Record], method: Metho
     beside = next((r for r in known if r["id"] == spec["follows"] and r["status"] != "failed"), None)
     try:
         if beside is not None and not method.inherits:  # a record has no weights: they are made again
-            return PlannedRun(RunSpec.of(beside["spec"]), method, state="done", record=beside)
+            return PlannedRun(RunSpec.of(beside["spec"]), method, state="done", load=lambda: beside)
         leader = registry.find(method.follows or "")
         own = beside["spec"] if beside is not None else _plain(spec, leader, spec["follows"])
     except UsageError:

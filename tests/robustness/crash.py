@@ -45,6 +45,9 @@ KINDS = (
     "scorer alone",
     *MEANS,
 )
+LOGS = ("log.txt", "score.txt")
+LONGEST_START_S, RUN_S, TARGET_S = 12.0, 4.0, 0.5
+"""Seconds of random moments: at most until the first run begins, after that, after a process is there."""
 END_S = 600.0
 """Seconds after which a command counts as hanging."""
 
@@ -67,6 +70,8 @@ class Figures:
     survivors: list[str] = field(default_factory=list)
     hanging: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
+    unstarted: int = 0
+    """Commands that a signal ended while Python itself was starting, before any line of ours could."""
 
     def to_dict(self) -> dict[str, object]:
         """Return the figures for ``results/robustness.json``."""
@@ -90,7 +95,8 @@ class Campaign:
         self.figures = Figures(**{**known, "kills": Counter(known.get("kills", {}))})
         self.open_kills = Counter[str](stored.get("open_kills", {}))
         self.due: list[str] = stored.get("due", [])
-        self.expected, self.start_s = undisturbed(home / "undisturbed")
+        self.expected = undisturbed(home / "undisturbed")
+        self.start_s = float(stored.get("start_s", LONGEST_START_S))
 
     @property
     def total(self) -> int:
@@ -100,7 +106,7 @@ class Campaign:
     def save(self) -> None:
         """Write the figures so far, and what is open, into the campaign's folder."""
         state = {"figures": asdict(self.figures), "open_kills": self.open_kills, "due": self.due}
-        write_text(self.state, json.dumps(state, indent=1) + "\n")
+        write_text(self.state, json.dumps(state | {"start_s": self.start_s}, indent=1) + "\n")
 
     def chain(self, kills: int, a_chain: int, end: float) -> None:
         """Disturb one chain up to ``a_chain`` times, until ``kills`` in all, then follow it to its end."""
@@ -142,14 +148,13 @@ class Campaign:
 
     def _wait(self, rng: random.Random, command: Command, kind: str) -> bool:
         """Wait for the moment of a disturbance; return False if the command ended before."""
-        if kind in TARGETS:
-            command.wait_for(300, TARGETS[kind])
-            command.pause(rng.uniform(0, 0.1 * self.start_s))
-        elif rng.random() < 0.5:
-            command.wait_for(300, "log.txt", "score.txt")
-            command.pause(rng.uniform(0, 0.4 * self.start_s))
+        if kind in TARGETS or rng.random() < 0.5:
+            logs = (TARGETS[kind],) if kind in TARGETS else LOGS
+            if command.wait_for(300, *logs):
+                self.start_s = min(self.start_s, time.monotonic() - command.began)
+            command.pause(rng.uniform(0, TARGET_S if kind in TARGETS else RUN_S))
         else:
-            command.pause(rng.uniform(0, 1.4 * self.start_s))
+            command.pause(rng.uniform(0, self.start_s + RUN_S))
         return command.running
 
     def _act(self, rng: random.Random, command: Command, kind: str, jumps: Path) -> bool:
@@ -174,9 +179,9 @@ class Campaign:
                 jumps.write_text(f"{rng.choice('+-')}{rng.randrange(60, 400 * 86400)}\n")
             else:
                 with filled(command.folder / "filler") if kind == "full disk" else limited(command):
-                    command.pause(rng.uniform(1, 0.3 * self.start_s + 1))
+                    command.pause(rng.uniform(1, RUN_S))
             # The command works on for some seconds, then it is ended: a chain that ends has no more kills.
-            command.pause(rng.uniform(0, 0.5 * self.start_s))
+            command.pause(rng.uniform(0, RUN_S))
             if command.running:
                 self._kill(command)
         return True
@@ -216,7 +221,10 @@ class Campaign:
         code, lasted = command.process.returncode, time.monotonic() - command.began
         self.figures.seconds += lasted
         print(f"{what}: exit code {code} after {lasted:.1f} s; {self.total} kills", flush=True)
-        if code not in (0, 1, 130, -signal.SIGKILL, -signal.SIGTERM) and not what.startswith("full disk"):
+        if code == -signal.SIGINT and "cli/main.py" not in printed:
+            self.figures.unstarted += 1
+            printed = ""
+        elif code not in (0, 1, 130, -signal.SIGKILL, -signal.SIGTERM) and not what.startswith("full disk"):
             self.figures.refused.append(f"{what}: exit code {code}: {printed[-600:]}")
         if "Traceback (most recent call last)" in printed:
             self.figures.tracebacks.append(f"{what}: {printed[-2000:]}")
@@ -237,22 +245,17 @@ def final_records(folder: Path) -> dict[str, str]:
     return {r["spec"]["method"]: f"{r['status']} {r['digest']}" for r in records if r["status"] != "failed"}
 
 
-def undisturbed(folder: Path) -> tuple[dict[str, str], float]:
-    """Return method -> digest of an undisturbed chain, and the seconds until its first run began.
-
-    Moments of disturbances depend on these seconds. A chain that is in the folder already is taken as it is.
-    """
-    seconds = folder / "seconds.txt"
-    if not seconds.exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        command = Command(folder)
-        command.wait_for(END_S, "log.txt")
-        start_s = time.monotonic() - command.began
-        if command.process.wait() or len(final_records(folder)) != 3:
+def undisturbed(folder: Path) -> dict[str, str]:
+    """Return method -> digest of an undisturbed chain, or of the one that is in the folder already."""
+    if not folder.exists():
+        fresh = folder.with_name("fresh")
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir()
+        command = Command(fresh)
+        if command.process.wait() or len(final_records(fresh)) != 3:
             raise SystemExit(f"the undisturbed chain failed: {command.log.read_text()[-3000:]}")
-        seconds.write_text(f"{start_s}")
-    return final_records(folder), float(seconds.read_text())
+        fresh.rename(folder)
+    return final_records(folder)
 
 
 def main() -> int:

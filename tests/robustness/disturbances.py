@@ -82,11 +82,14 @@ class Command:
                         found.append(process)
         return found
 
-    def wait_for(self, seconds: float, *logs: str) -> None:
-        """Wait until a process writes to a log, or the command has ended."""
+    def wait_for(self, seconds: float, *logs: str) -> bool:
+        """Wait until a process writes to a log, or the command has ended; return whether one writes."""
         end = time.monotonic() + seconds
-        while self.running and time.monotonic() < end and not self.processes(*logs):
+        while self.running and time.monotonic() < end:
+            if self.processes(*logs):
+                return True
             time.sleep(0.05)
+        return False
 
     def pause(self, seconds: float) -> None:
         """Wait for some seconds, or the command's end."""

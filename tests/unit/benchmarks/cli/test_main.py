@@ -166,3 +166,33 @@ def test_a_mistyped_word_is_answered_with_the_nearest(
         main.main(words)
     assert ended.value.code == main.USAGE
     assert f"Did you mean '{nearest}'?" in capsys.readouterr().err
+
+
+INTERRUPTED = """
+import atexit, os, signal, sys
+from benchmarks.cli import main
+
+def interrupted(*_):
+    raise KeyboardInterrupt
+
+class Impatient:
+    def write(self, text):
+        os.kill(os.getpid(), signal.SIGINT)  # Ctrl-C again, while the command says that it ends
+        sys.__stderr__.write(text)
+    def flush(self):
+        sys.__stderr__.flush()
+
+atexit.register(print, "an orderly end, in which threads of libraries crash")
+main.parser = interrupted
+sys.stderr = Impatient()
+main.main()
+"""
+
+
+def test_ctrl_c_twice_ends_at_once_with_one_line():
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == "\ninterrupted: type the same command again, it goes on where it was\n"

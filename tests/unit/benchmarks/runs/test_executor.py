@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -39,3 +41,33 @@ def test_threads_of_workers_soon_wait_asleep_unless_set_otherwise(tmp_path: Path
     found = json.loads((tmp_path / "found.json").read_text())
     assert found.get("GOMP_SPINCOUNT") == wanted
     assert found["PYTHONHASHSEED"] == "0"
+
+
+INTERRUPTED = """
+import signal, sys
+from benchmarks.runs.executor import Executor
+
+def nothing(job):
+    pass
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command's own reaction is another matter
+    print("starting", flush=True)
+    worker = Executor().start(nothing, {}, __import__("pathlib").Path(sys.argv[1]))
+    worker.join()
+    sys.exit(worker.exitcode)
+"""
+
+
+def test_ctrl_c_while_the_server_starts_and_imports_is_the_commands_matter_alone(tmp_path: Path):
+    (tmp_path / "code.py").write_text(INTERRUPTED)
+    command = [sys.executable, str(tmp_path / "code.py"), str(tmp_path / "log.txt")]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, process_group=0
+    ) as process:
+        assert process.stdout is not None and process.stdout.readline() == "starting\n"
+        while process.poll() is None and not (tmp_path / "log.txt").exists():
+            os.killpg(process.pid, signal.SIGINT)  # as a terminal: to the whole group
+            time.sleep(0.02)
+        assert process.stdout.read() == "" and process.wait(60) == 0

@@ -303,7 +303,7 @@ def test_the_exit_code_is_0_only_where_a_comparable_run_is_left(
         status = {"failed": "failed", "stopped": "budget", "done": "done"}[state]
         record = {"status": status, "spec": SPEC, "ledger": ledger}
         return PlannedRun(
-            SimpleNamespace(method="hat", seed=seed, options={}), None, state=state, record=record
+            SimpleNamespace(method="hat", seed=seed, options={}), None, state=state, load=lambda: record
         )  # type: ignore[arg-type]
 
     plan = Plan(Folders(tmp_path, "mt", "smoke"), "undeclared", "cpu", [ended(1, state), ended(2, state)])
@@ -392,8 +392,7 @@ def test_a_finished_search_needs_scoring_only(tmp_path: Path):
 
 def test_a_follower_is_given_the_best_of_each_limit_at_todays_limits():
     candidates = [made(0, 2.0, 0.5, 3.0), made(1, 2.0, 0.5, 1.0), made(2, 4.0, 1.0), made(3, 7.0, 0.9)]
-    first = PlannedRun(None, None, record={"candidates": candidates})  # type: ignore[arg-type]
-    given = leader_candidates(first.record["candidates"], [(0.5, 2.2), (1.0, 4.4)])
+    given = leader_candidates(candidates, [(0.5, 2.2), (1.0, 4.4)])
     expected = [(2.2, {"a": 1}, None), (4.4, {"a": 2}, None), (7.0, {"a": 3}, None)]
     assert sorted(given, key=lambda entry: entry[0]) == expected
     assert leader_candidates([], []) == ()
@@ -409,7 +408,7 @@ def test_a_job_that_inherits_has_path_and_cost_of_the_weights(tmp_path: Path):
     record = {"candidates": [made(0, loss=2.0), made(1)], "ledger": {"totals": {"tokens": 7.0}}}
     record |= {"spec": spec, "id": "abc"}
     leader = PlannedRun(
-        SimpleNamespace(method="hat", seed=1, id="abc", options={}), None, state="done", record=record
+        SimpleNamespace(method="hat", seed=1, id="abc", options={}), None, state="done", load=lambda: record
     )  # type: ignore[arg-type]
     follower = PlannedRun(None, SimpleNamespace(inherits=True), leader)  # type: ignore[arg-type]
     place = tmp_path / "abc" / "candidates" / "01"
@@ -432,9 +431,9 @@ def test_a_follower_needs_a_leader_with_candidates():
     assert missing_leader(follower, runs) == "hat seed 1, which it follows, has no result"
     leader.state = "stopped"
     assert missing_leader(follower, runs) == "hat seed 1, which it follows, was stopped by its seconds"
-    leader.state, leader.record = "done", {"candidates": []}
+    leader.state, leader.load = "done", lambda: {"candidates": []}
     assert missing_leader(follower, runs).endswith("ended without a candidate")
-    leader.record = {"candidates": [made(0)]}
+    leader.load = lambda: {"candidates": [made(0)]}
     assert missing_leader(follower, runs) == ""
 
 

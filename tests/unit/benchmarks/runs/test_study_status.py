@@ -35,7 +35,7 @@ def test_every_run_is_in_one_state(tmp_path):
     assert read_status(plan).counts["waiting"] == 6, "a folder that does not exist yet"
     plan.runs[0].state = "done"
     plan.runs[1].state = "failed"
-    plan.runs[1].record = {"status": "failed", "message": "no <b>luck</b>\x1b[31m"}  # type: ignore[assignment]
+    plan.runs[1].load = lambda: {"status": "failed", "message": "no <b>luck</b>\x1b[31m"}
     beat(plan, 2, 10.0, 0.5)
     beat(plan, 3, 60.0, 0.3, "<script>alert(1)</script>")
     about = {"profile": "undeclared", "jobs": 2, "machine": "<i>m</i>"}
