@@ -107,6 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")  # a terminal without the middle dot
     words = sys.argv[1:] if arguments is None else arguments
     named = next((word for word in words if not word.startswith("-")), "")
+    options: argparse.Namespace | None = None
     try:
         options = parser([named]).parse_args(words)
         if hasattr(options, "configuration") and options.config is not None:
@@ -124,9 +125,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # such as `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except OSError as error:  # a full disk, a read-only folder, a file where a folder is needed
-        place = f"{error.filename}: " if error.filename else ""
-        print(f"error: {place}{error.strerror or error}", file=sys.stderr)
+    except OSError as error:
+        from benchmarks.cli import system_errors
+
+        print(f"error: {system_errors.message(error, options)}", file=sys.stderr)
         return USAGE
     except KeyboardInterrupt:
         if arguments is None:

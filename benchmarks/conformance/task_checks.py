@@ -18,6 +18,7 @@ from benchmarks.api import BUDGETED_KINDS, UsageError
 from benchmarks.conformance.checks import FAILED, OK, OPEN, Check
 from benchmarks.records.canonical import JsonObject, JsonView
 from benchmarks.records.text import sanitize
+from benchmarks.stats import quantities
 from benchmarks.stats.quantities import Quantity
 from benchmarks.tasks import DEVICES, Prepared, Task, TierSettings, prepare, units_of
 
@@ -274,7 +275,7 @@ def check_score(trial: TaskTrial) -> str:
         if units.metric not in metrics:
             raise FaultError(f"test set {name} has no '{units.metric}'")
         for metric, figure in metrics.items():
-            quantity: Quantity | None = units.metrics.get(metric)
+            quantity: Quantity | None = units.metrics.get(metric, quantities.METRICS.get(metric))
             if quantity is None:
                 raise FaultError(f"metric '{metric}' of {name} is not in units")
             if problem := quantity.trespass(figure["value"]):

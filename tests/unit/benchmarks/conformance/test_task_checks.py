@@ -27,8 +27,9 @@ def digits() -> VisionTask:
     return VisionTask(ours.name, ours.read)
 
 
-def test_a_task_of_ours_passes(digits: VisionTask, tmp_path: Path) -> None:
-    assert set(verdicts(digits, tmp_path).values()) == {OK}
+@pytest.mark.parametrize("name", ["vision-digits", "mt-synthetic-en-de", "bert-synthetic-en"])
+def test_a_task_of_each_kind_passes(name: str, tmp_path: Path) -> None:
+    assert set(verdicts(get_task(name), tmp_path).values()) == {OK}
 
 
 class Counter:
