@@ -45,16 +45,23 @@ def test_threads_of_workers_soon_wait_asleep_unless_set_otherwise(tmp_path: Path
 
 INTERRUPTED = """
 import signal, sys
+from multiprocessing import forkserver
+from pathlib import Path
 from benchmarks.runs.executor import Executor
 
 def nothing(job):
     pass
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command's own reaction is another matter
+    signal.signal(signal.SIGINT, lambda *_: None)  # the command's own reaction is another matter
     print("starting", flush=True)
-    worker = Executor().start(nothing, {}, __import__("pathlib").Path(sys.argv[1]))
+    executor = Executor()
+    executor.warm_up()
+    server = forkserver._forkserver._forkserver_pid
+    sys.stdin.readline()
+    worker = executor.start(nothing, {}, Path(sys.argv[1]))
     worker.join()
+    assert forkserver._forkserver._forkserver_pid == server, "it had to be started again"
     sys.exit(worker.exitcode)
 """
 
@@ -62,12 +69,17 @@ if __name__ == "__main__":
 def test_ctrl_c_while_the_server_starts_and_imports_is_the_commands_matter_alone(tmp_path: Path):
     (tmp_path / "code.py").write_text(INTERRUPTED)
     command = [sys.executable, str(tmp_path / "code.py"), str(tmp_path / "log.txt")]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, process_group=0
-    ) as process:
-        assert process.stdout is not None and process.stdout.readline() == "starting\n"
-        while process.poll() is None and not (tmp_path / "log.txt").exists():
-            os.killpg(process.pid, signal.SIGINT)  # as a terminal: to the whole group
-            time.sleep(0.02)
-        assert process.stdout.read() == "" and process.wait(60) == 0
+    process = subprocess.Popen(
+        command,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        process_group=0,
+    )
+    assert process.stdout is not None and process.stdout.readline() == "starting\n"
+    for _ in range(100):
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal: to the whole group
+        time.sleep(0.02)
+    assert process.communicate("go\n", timeout=120)[0] == "" and process.returncode == 0
