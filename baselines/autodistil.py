@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-
-from torch import Tensor
+from collections.abc import Iterable
 
 from baselines.hand_designed import load_teacher
 from baselines.teacher import TaughtMethod
 from benchmarks.api import Candidate, Lab, Option
+from supernet.bert_start import Parent, start_from
 from supernet.distill import RelationDistillation
 from supernet.elastic import SuperNet
 from supernet.pipeline import limit_tests, reachable_limits, train
@@ -49,7 +48,7 @@ class AutoDistil(TaughtMethod):
         for i, space in enumerate(spaces):
             with lab.phase("supernet"):
                 net = lab.supernet(space=space)
-                net.source.adopt(start(lab.inherit(), net))
+                start_from(net, Parent.of(lab.inherit()))
                 train(lab, net, Sandwich(random=2), share / len(spaces), f"supernet-{i}", objective=objective)
             with lab.phase("search"):
                 for architecture in space:
@@ -74,18 +73,3 @@ class AutoDistil(TaughtMethod):
                 own, part = net.collapse(architecture), continued / len(winners)
                 trained = train(lab, own, SinglePath(), part, f"retrain-{i}", factor)
                 yield lab.candidate(trained, architecture, origin="continued", target=limit)
-
-
-def start(teacher: SuperNet, net: SuperNet) -> Mapping[str, Tensor]:
-    """Return the teacher's tensors under the supernet's names, with layers at even distances."""
-    deepest = max(net.space.choice("layers").options)
-    layers = teacher.space.largest()["layers"]
-    own = teacher.source.bake(teacher.space.largest())
-    weights: dict[str, Tensor] = {}
-    for name in net.source.shapes:
-        where, _, rest = name.partition("_")
-        if where.startswith("ops."):
-            weights[name] = own[f"ops.{int(where[4:]) * layers // deepest}_{rest}"]
-        else:
-            weights[name] = own[name]
-    return weights

@@ -12,6 +12,7 @@ from baselines.shrinking import Shrinking, architecture_of, blocks, cell_size
 from baselines.teacher import TaughtMethod
 from benchmarks.api import Candidate, Lab, Need
 from supernet.bert import Cell, CellBert
+from supernet.bert_start import Parent, start_from
 from supernet.cost import parameters
 from supernet.distill import BlockDistillation, LogitDistillation, block_runs, score_block, teacher_states
 from supernet.elastic import SuperNet
@@ -47,7 +48,7 @@ class NasBert(TaughtMethod):
         with lab.phase("latency"):
             table = OperationTable(lab, net.space)
         with lab.phase("supernet"):
-            net.source.adopt(teacher_outside(lab.inherit(), net.family))
+            start_from(net, Parent.of(lab.inherit()))
 
             def losses(net: SuperNet, block: int, cells: Sequence[Cell]) -> Mapping[Cell, float]:
                 return score_cells(lab, net, teacher, block, cells)
@@ -74,12 +75,6 @@ class NasBert(TaughtMethod):
                 fresh, part = lab.supernet(only=architecture), retrain / len(winners)
                 train(lab, fresh, SinglePath(), part, f"retrain-{i}", objective=LogitDistillation(teacher))
                 yield lab.candidate(fresh, architecture, origin="retrained", target=limit)
-
-
-def teacher_outside(teacher: SuperNet, family: CellBert) -> dict[str, Any]:
-    """Return the teacher's embeddings and output layer, which every block-wise network keeps."""
-    weights = teacher.source.bake(teacher.space.largest())
-    return {name: weight for name, weight in weights.items() if name.startswith(family.outside)}
 
 
 def retrained_size(family: CellBert, architecture: Architecture) -> int:

@@ -26,14 +26,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from supernet import bert
-from supernet.bert import BertFamily, CellBert
+from supernet.bert import BertFamily, Op
+from supernet.bert_start import Parent, cut
 from supernet.elastic import SuperNet
 from supernet.interop import pickle_reader
 from supernet.interop.errors import InexpressibleError, UnreadableModelError, require
 from supernet.interop.huggingface import stock
 from supernet.model_family import ModelFamily
 from supernet.vit import ViTFamily
-from supernet.weights import SharedSlices
 
 SPECIAL = (
     (bert.PAD, "[PAD]"),
@@ -77,16 +77,22 @@ def read(folder: Path, family: ModelFamily, order: str = "plain") -> Start:
     model, missing = _model(folder)
     kind = model.config.model_type
     fits = BertFamily if kind == "bert" else ViTFamily
-    if not isinstance(family, fits) or isinstance(family, CellBert):
+    if not isinstance(family, fits):
         raise InexpressibleError(
             f"{folder} is a {kind}, which a supernet of kind {family.kind} cannot start from"
         )
     if kind == "bert":
-        start = Start(_bert(model, family, missing, order), kind, digest(folder))
+        _same("word pieces", model.config.vocab_size, family.config.vocab)
+        _same("activation", model.config.hidden_act, "gelu")
         words = special_first(vocabulary(folder), model.config.vocab_size)
+        parent = _bert(model, missing, order)
         for name in ("embedding.word.weight", "head.bias"):
-            if name in start.weights:
-                start.weights[name] = start.weights[name][words]
+            if name in parent.weights:
+                parent.weights[name] = parent.weights[name][words]
+        try:
+            start = Start(cut(family, parent), kind, digest(folder))
+        except InexpressibleError as error:
+            raise InexpressibleError(f"{folder}: {error}") from None
     else:
         start = Start(_vit(model, family, order), kind, digest(folder))
     slots = family.slots()
@@ -106,11 +112,9 @@ def initialise(net: SuperNet, folder: Path, order: str = "plain") -> Start:
     """Start a supernet from the weights of a local folder; tensors that the folder lacks keep their values.
 
     Raises:
-        InexpressibleError: as ``read``, or the supernet's weights are not shared slices.
-        UnreadableModelError, MissingPackageError: as ``read``.
+        InexpressibleError, UnreadableModelError, MissingPackageError: as ``read``.
+        ValueError: the supernet's weights cannot be set.
     """
-    if not isinstance(net.source, SharedSlices):
-        raise InexpressibleError("only a supernet of shared slices starts from weights of one network")
     start = read(folder, net.family, order)
     net.source.adopt(start.weights)
     return start
@@ -231,32 +235,26 @@ def _same(what: str, theirs: object, ours: object) -> None:
         raise InexpressibleError(f"{what}: {theirs} in the model, {ours} in the supernet")
 
 
-def _bert(model: Any, family: BertFamily, missing: set[str], order: str) -> dict[str, Tensor]:
+def _bert(model: Any, missing: set[str], order: str) -> Parent:
     theirs, config = dict(model.state_dict()), model.config
-    _same("word pieces", config.vocab_size, family.config.vocab)
-    _same("activation", config.hidden_act, "gelu")
     head_dim = config.hidden_size // config.num_attention_heads
-    ops = family.plan(family.largest).ops
-    pairs = list(zip(ops[::2], ops[1::2], strict=True))
-    for attention, _ in pairs:
-        _same("channels of a head", head_dim, attention.inner // attention.heads)
-    # Each supernet layer is looked up under its own name; they stand in the model's order.
-    layers = _spaced(config.num_hidden_layers, len(pairs))
-    names = dict(stock.bert_names(pairs))
-    weights = {}
-    for ours, name in names.items():
-        if name.startswith("encoder.layer."):
-            _, _, number, rest = name.split(".", 3)
-            name = f"encoder.layer.{layers[int(number)]}.{rest}"
-        weights[ours] = theirs[f"bert.{name}"].detach().clone()
+    pairs = []
+    for i in range(config.num_hidden_layers):
+        attention = Op(
+            f"{i}_attention", "attention", config.hidden_size, config.hidden_size, config.num_attention_heads
+        )
+        pairs.append(
+            (attention, Op(f"{i}_feed_forward", "feed_forward", config.hidden_size, config.intermediate_size))
+        )
+    weights = {ours: theirs[f"bert.{name}"].detach().clone() for ours, name in stock.bert_names(pairs)}
     for ours, name in (*stock.both(stock.BERT_HEAD), ("head.bias", "cls.predictions.bias")):
         if name not in missing:
             weights[ours] = theirs[name].detach().clone()
     if order == "norm":
-        for attention, ffn in pairs:
-            a, f = f"ops.{attention.name}", f"ops.{ffn.name}"
-            _sort(weights, a, f, head_dim, ("q", "k", "v"), ("fc1", "fc2"))
-    return weights
+        for i in range(config.num_hidden_layers):
+            here = f"ops.{i}_attention", f"ops.{i}_feed_forward"
+            _sort(weights, *here, head_dim, ("q", "k", "v"), ("fc1", "fc2"))
+    return Parent(weights, config.num_hidden_layers, head_dim)
 
 
 def _vit(model: Any, family: ViTFamily, order: str) -> dict[str, Tensor]:

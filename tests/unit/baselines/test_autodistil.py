@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from baselines.autodistil import start
 from supernet.bert import BertConfig, HomogeneousBert
+from supernet.bert_start import Parent, start_from
 from supernet.elastic import SuperNet
 from supernet.space import get_space, homogeneous_space
 from supernet.weights import SharedSlices
@@ -35,7 +35,7 @@ def test_a_sub_network_starts_as_a_corner_of_the_teacher() -> None:
     options = {"width": (8, 16), "heads": (1, 2), "ffn_tenths": (20, 30), "layers": (2, 3)}
     space = homogeneous_space("s", **options, head_dim=8)
     master, net = teacher(), network(space, 2)
-    net.source.adopt(start(master, net))
+    start_from(net, Parent.of(master))
     narrow = space.architecture({"width": 8, "heads": 2, "ffn_tenths": 30, "layers": 3})
     own = dict(net.export(narrow).named_parameters())
     theirs = dict(master.export(master.space.largest()).named_parameters())
@@ -51,7 +51,7 @@ def test_a_sub_network_starts_as_a_corner_of_the_teacher() -> None:
 def test_the_whole_teacher_gives_the_teachers_outputs() -> None:
     master = teacher()
     net = network(master.space, 3)
-    net.source.adopt(start(master, net))
+    start_from(net, Parent.of(master))
     tokens = torch.arange(5, 17)[None]
     ours, theirs = (n.export(master.space.largest())(tokens) for n in (net, master))
     assert torch.equal(ours, theirs)

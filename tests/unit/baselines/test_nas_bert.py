@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from baselines.nas_bert import OperationTable, Ranking, retrained_size, teacher_outside
+from baselines.nas_bert import OperationTable, Ranking, retrained_size
 from baselines.shrinking import Shrinking, architecture_of, binned, cell_size, cells_of
 from benchmarks.api import Window
 from supernet.bert import BertConfig, CellBert, HomogeneousBert
+from supernet.bert_start import Parent, start_from
 from supernet.elastic import SuperNet
 from supernet.space import cell_space, get_space, homogeneous_space
 from supernet.weights import SharedSlices
@@ -162,7 +163,7 @@ def test_words_and_output_are_the_teachers() -> None:
     teachers = HomogeneousBert(shape, FAMILY.config)
     teacher = SuperNet(teachers, SharedSlices(teachers, torch.Generator().manual_seed(1)))
     net = SuperNet(FAMILY, SharedSlices(FAMILY, torch.Generator().manual_seed(2)))
-    net.source.adopt(teacher_outside(teacher, FAMILY))
+    start_from(net, Parent.of(teacher))
     ours, theirs = net.export(SPACE.smallest()), teacher.export(shape.largest())
     tokens = torch.arange(5, 17)[None]
     assert torch.equal(ours.embedding(tokens, None), theirs.embedding(tokens, None))
