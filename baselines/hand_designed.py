@@ -29,6 +29,7 @@ class HandDesigned(Method):
 
     name = "hand-designed"
     suite = "bert"
+    from_nothing = True
     summary = "control: BERT's own proportions at each size, trained alone"
 
     def supports(self, task: TaskInfo) -> Skip | None:

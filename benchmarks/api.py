@@ -368,6 +368,8 @@ class Lab(ABC):
     ) -> Network:
         """Return a fresh supernet of the task's family, seeded, on ``device``.
 
+        In a tier with a parent it starts from the parent, whose cost is then charged; not so with ``only``.
+
         Args:
             source: ``(family, generator, device) -> WeightSource``; by default ``SharedSlices``.
             only: an architecture, for a network of just that shape that is trained alone.
@@ -496,6 +498,8 @@ class Method(ABC):
         summary: one line for ``supernet-bench list methods``.
         follows: name of a method whose run comes first, and whose candidates are ``lab.given``.
         inherits: True if this method also takes their weights (``lab.inherit``).
+        from_nothing: True if all its networks start untrained and alone (``lab.supernet(only=...)``). Else
+            its supernets start from the tier's parent where there is one, and the parent's cost is charged.
         suite: the only suite of the method; None for all.
         options: declarations; any other option is refused.
         needs: smallest allowances.
@@ -508,6 +512,7 @@ class Method(ABC):
     summary: ClassVar[str] = ""
     follows: ClassVar[str | None] = None
     inherits: ClassVar[bool] = False
+    from_nothing: ClassVar[bool] = False
     suite: ClassVar[str | None] = None
     options: ClassVar[tuple[Option, ...]] = ()
     needs: ClassVar[tuple[Need, ...]] = ()

@@ -29,7 +29,18 @@ DECLARED = {"options": Option, "needs": Need}
 """Attribute of a method class -> the kind of declarations in it."""
 INTERFACE = ("benchmarks.api", "supernet_bench")
 """Modules that ``Method`` is imported from."""
-FACTS = ("name", "version", "summary", "follows", "inherits", "suite", "trials", "url", *DECLARED)
+FACTS = (
+    "name",
+    "version",
+    "summary",
+    "follows",
+    "inherits",
+    "from_nothing",
+    "suite",
+    "trials",
+    "url",
+    *DECLARED,
+)
 """Attributes of a method class that the harness reads: plain constants in its body, or inherited."""
 Facts = dict[str, Any]
 """Attribute of a method class -> its value, of those in ``FACTS`` that the class has."""
@@ -51,6 +62,10 @@ class MethodRef:
     follows: str | None = None
     inherits: bool = False
     """It takes the weights of the run that it follows."""
+    from_nothing: bool = False
+    """It trains no supernet, so that it starts from no parent."""
+    starts: bool = False
+    """The run that it follows is its tier's parent, from which its supernets start (``started``)."""
     suite: str | None = None
     trials: tuple[OptionValues, ...] = ()
     selective: bool = False
@@ -60,6 +75,18 @@ class MethodRef:
     url: str = ""
     leader: MethodRef | None = None
     """The method that it follows, where the user named one: ``A+B``."""
+
+
+def started(ref: MethodRef, parent: str | None) -> MethodRef:
+    """Return a method as it runs in a tier whose supernets start from the method ``parent``; None: unchanged.
+
+    A method that follows another one for its architectures alone trains no supernet of its own.
+    """
+    if parent is None or ref.name == parent or ref.from_nothing:
+        return ref
+    if ref.follows is None:
+        return replace(ref, follows=parent, inherits=True, starts=True)
+    return replace(ref, starts=True) if ref.follows == parent and ref.inherits else ref
 
 
 def suggest(word: str, known: Iterable[str]) -> str:

@@ -137,8 +137,9 @@ def supernet_search(
 ) -> Iterator[C]:
     """Yield one candidate per limit with inherited weights, then one trained on, unless ``after`` forbids it.
 
-    The tier sets the shares of tokens: ``retrain_share`` of the allowance is split evenly over the winners,
-    the rest trains the supernet, with ``objective`` in place of the sampling's own if given.
+    The tier sets the shares of tokens: ``retrain_share`` of what a parent has left of the allowance is split
+    evenly over the winners, the rest trains the supernet, with ``objective`` in place of the sampling's own
+    if given.
 
     Raises:
         ValueError: ``after`` is none of ``AFTER``.
@@ -148,9 +149,10 @@ def supernet_search(
         raise ValueError(f"after={after!r}: choose one of {', '.join(AFTER)}")
     retrain = lab.task.settings["retrain_share"] if after != "inherit" else 0.0
     net = lab.supernet(source)
-    limits = reachable_limits(lab, net.space)  # before anything is spent
+    limits = reachable_limits(lab, net.space)  # before anything is trained
+    unspent = 1 - lab.budget.spent("tokens") / lab.budget.total("tokens")
     with lab.phase("supernet"):
-        net = train(lab, net, sampling, 1 - retrain, "supernet", objective=objective)
+        net = train(lab, net, sampling, (1 - retrain) * unspent, "supernet", objective=objective)
     allowed_under = limit_tests(lab, net.space)
     known: dict[Architecture, float] = {}
     evaluations = int(lab.budget.total("evaluations")) // len(limits)
@@ -170,7 +172,7 @@ def supernet_search(
         with lab.phase("retrain"):
             fresh = net.collapse(best) if after == "continue" else lab.supernet(only=best)
             factor = lab.task.settings["continue_rate"] if after == "continue" else 1.0
-            train(lab, fresh, SinglePath(), retrain / len(winners), f"retrain-{i}", factor)
+            train(lab, fresh, SinglePath(), retrain * unspent / len(winners), f"retrain-{i}", factor)
             yield lab.candidate(
                 fresh, best, origin="continued" if after == "continue" else "retrained", target=limit
             )

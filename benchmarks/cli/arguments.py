@@ -86,7 +86,8 @@ def add_start_from(command: argparse.ArgumentParser) -> None:
         "--start-from",
         type=Path,
         metavar="DIR",
-        help="local model of transformers, with its vocabulary, from which all networks start (suite bert)",
+        help="local BERT or DistilBERT of transformers, with its vocabulary, from which all networks start"
+        " (suite bert); nothing: all start untrained, also where the tier has a parent",
     )
 
 

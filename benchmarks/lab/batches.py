@@ -45,6 +45,8 @@ class ChargedBatches(TrainBatches):
                 f"train_batches(share={share!r}, passes={passes!r}): a share in (0, 1], at least 1 pass"
             )
         self.total = share * lab.ledger.total("tokens")
+        if lab.starts:  # the parent's share is spent: schedules end where the tokens do
+            self.total = min(self.total, lab.ledger.left("tokens"))
         self.spent = 0.0
         self._over = False
         self._lab, self._passes = lab, passes

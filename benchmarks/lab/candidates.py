@@ -144,6 +144,20 @@ def load_inherited(folder: Path, sha256: str, family: Any, device: str) -> Super
     return net
 
 
+def initialise_from_parent(net: SuperNet, parent: SuperNet) -> None:
+    """Copy the weights of the tier's parent, a plain encoder, into the supernet ``net``.
+
+    Raises:
+        ContractViolationError: the supernet cannot start from them.
+    """
+    from supernet.bert_start import Parent, start_from
+
+    try:
+        start_from(net, Parent.of(parent))
+    except ValueError as error:
+        raise ContractViolationError(f"this space cannot start from the tier's parent: {error}") from None
+
+
 def initialise_from(net: SuperNet, folder: Path) -> None:
     """Copy the weights of the pre-trained model that all of the run's networks start from into ``net``.
 

@@ -28,6 +28,7 @@ from benchmarks.lab.candidates import (
     ContractViolationError,
     check_size,
     initialise_from,
+    initialise_from_parent,
     is_intact,
     load_inherited,
     untouched_random_state,
@@ -77,6 +78,7 @@ class BenchLab(LabBookkeeping):
         given: see ``Lab.given``.
         leader_artifacts: exports and spending of the run that this one follows: ``candidates``, folder and
             digest of each in the order of ``given``, and ``spent``. None if the method does not inherit.
+        starts: True if supernets start from the first of ``leader_artifacts``, the tier's parent.
         trial: trial of external tuning; 0 without trials.
         published_probes: ``(number of the call, architecture's key)`` -> answer, of a published run that is
             repeated.
@@ -118,6 +120,7 @@ class BenchLab(LabBookkeeping):
         self.limits = (*(ms for _, ms in limits), *windows)
         self.given: tuple[tuple[float | Window | None, Architecture], ...] = ()
         self.leader_artifacts: JsonView | None = None
+        self.starts = False
         self._teacher_outputs: dict[tuple[Objective, float], list[torch.Tensor | None]] = {}
         self._method, self.trial = method, 0
         self.published_probes: dict[tuple[int, str], float] = {}
@@ -196,6 +199,10 @@ class BenchLab(LabBookkeeping):
         if self._prepared.start is not None:
             with self.ledger.clock.pause("start"), untouched_random_state(self.device):
                 initialise_from(net, self._prepared.start)
+        elif self.starts and only is None:
+            parent = self.inherit()
+            with self.ledger.clock.pause("start"), untouched_random_state(self.device):
+                initialise_from_parent(net, parent)
         return net
 
     def family_of(self, space: SearchSpace | None) -> Any:
@@ -361,9 +368,7 @@ class BenchLab(LabBookkeeping):
         if table := getattr(self._tier, "counted", {}):
             family, prices = self.family_of(architecture.space), counted.Prices.of(table)
             with untouched_random_state(self.device):
-                return counted.milliseconds(
-                    family, architecture, self._workload, self.device, prices, policy
-                )
+                return counted.milliseconds(family, architecture, self._workload, self.device, prices, policy)
         ms = self._latency_probe.ms(self._builder(architecture), policy)
         self.yield_to_timing()
         return ms

@@ -80,6 +80,7 @@ class SearchJob:
         probe_answers: published answers that probes get in place of new measurements.
         lab: None for the ordinary Lab.
         method_sha256: digest that the method's code had when the run was planned; empty: any.
+        starts: True if supernets start from the weights in ``leader_artifacts``.
     """
 
     folder: Path
@@ -96,6 +97,7 @@ class SearchJob:
     probe_answers: ProbeAnswers = field(default_factory=dict)
     lab: LabFactory | None = None
     method_sha256: str = ""
+    starts: bool = False
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from benchmarks.records import store
 from benchmarks.records.canonical import JsonObject, JsonView
 from benchmarks.records.record import Record
 from benchmarks.records.spec import EXTERNAL, SELF, TRIALS, RunSpec, tuning_trials
-from benchmarks.registry import MethodRef, find, suggest
+from benchmarks.registry import MethodRef, find, started, suggest
 from benchmarks.tasks import Task, TierSettings
 
 
@@ -228,6 +228,12 @@ def lay_out(request: PlanRequest, folders: Folders) -> Plan:
     return plan
 
 
+def parent_of(tier: TierSettings) -> str | None:
+    """Return the method whose network all supernets of a tier start from; None if they start untrained."""
+    parent = getattr(tier, "settings", {}).get("parent")
+    return None if parent is None else str(parent)
+
+
 def _require_affordable(request: PlanRequest, plan: Plan) -> None:
     """Refuse a plan whose allowances are below what a method needs to work at all.
 
@@ -301,6 +307,7 @@ class _Layout:
             return self._leaders[key]
         if method.name in chain:
             raise UsageError(f"methods follow one another in a circle: {' -> '.join((*chain, method.name))}")
+        method = started(method, parent_of(self._tiers[task.name]))
         leaders: Sequence[PlannedRun | None] = [None]
         if method.follows is not None:
             leader = (
@@ -375,7 +382,8 @@ class _Layout:
                 if run.first.state == "done"
                 else "its runs are added to the plan"
             )
-            note = f"{run.spec.method} follows {leader}: {how}"
+            why = "starts from" if run.method.starts else "follows"
+            note = f"{run.spec.method} {why} {leader}: {how}"
             if leader not in self._asked and note not in plan.notes:
                 plan.notes.append(note)
         plan.runs.append(run)

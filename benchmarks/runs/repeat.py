@@ -53,7 +53,8 @@ def command_words(
     if _given(origin["data"]):
         words += ["--data-dir", "DIR"]
     if "start" in origin["data"]:
-        words += ["--start-from", "DIR"]
+        untrained = origin["data"]["start"] == "nothing"
+        words += ["--start-from", "nothing" if untrained else "DIR"]
     return words
 
 

@@ -279,6 +279,7 @@ class Runner:
             leader_artifacts=artifacts_of(run, self.plan.folders.runs),
             probe_answers=self.options.probe_answers.get(run.spec.id, {}),
             method_sha256=run.method.sha256,
+            starts=run.method.starts,
         )
 
     def _hidden(self, run: PlannedRun) -> tuple[Path, ...]:

@@ -184,8 +184,9 @@ def _search(job: SearchJob, session: _Session) -> tuple[str, str] | Skip:
             checkpoint_seconds=job.checkpoint_seconds,
             say=session.messages.append,
         )
-        lab.given = tuple(_leader_entry(lab, candidate) for candidate in job.leader_candidates)
-        lab.leader_artifacts = job.leader_artifacts
+        if kind.follows is not None:  # a tier's parent gives weights alone
+            lab.given = tuple(_leader_entry(lab, candidate) for candidate in job.leader_candidates)
+        lab.leader_artifacts, lab.starts = job.leader_artifacts, job.starts
         lab.published_probes = PublishedProbes(job.probe_answers)
         session.lab = lab
     with ExitStack() as at_work:

@@ -18,6 +18,7 @@ from benchmarks.tasks.base import PredictionTask
 from benchmarks.tasks.datasets import Say, datasets
 from benchmarks.tasks.prepared_data import RawData
 from benchmarks.tasks.tiers import Tier
+from supernet.interop.errors import InexpressibleError
 
 if TYPE_CHECKING:
     import torch
@@ -32,6 +33,8 @@ EVALUATION_TOKENS = {"cpu": 4096, "cuda": 65536}
 """Tokens of a batch in evaluation."""
 VERSION = 1
 """Version of the masked-word score; raised whenever equal networks would get another figure."""
+NOTHING = Path("nothing")
+"""``--start-from nothing``: no network starts from another one."""
 EVALUATION_SEED = 1
 """Seed of the masks of validation and test text: the same for every method, machine and run."""
 
@@ -45,6 +48,55 @@ class EncoderScore(TypedDict):
     """Nats per predicted token, of the last set."""
 
 
+def families_of(tier: Tier, vocab: int) -> list[BertFamily]:
+    """Return the families of all spaces of a tier: its own, its teacher's, those of single methods."""
+    from supernet.bert import BertConfig, family_of
+    from supernet.space import get_space, homogeneous_space
+
+    settings = tier.settings
+    shape = settings["teacher"]
+    teacher = homogeneous_space(
+        "teacher",
+        width=(shape["width"],),
+        heads=(shape["heads"],),
+        ffn_tenths=(40,),
+        layers=(shape["layers"],),
+        head_dim=shape["head_dim"],
+    )
+    names = dict.fromkeys([tier.space, *settings["autodistil"]["one"], settings["nas_bert"]["space"]])
+    config = BertConfig(vocab, **tier.model)
+    return [family_of(space)(space, config) for space in (*map(get_space, names), teacher)]
+
+
+def misfit(start: Path, tier: Tier, vocab: int) -> str:
+    """Return the reason why some network of a tier cannot start from a model; empty if all can."""
+    from supernet.interop.huggingface.warm_start import check_start
+
+    for family in families_of(tier, vocab):
+        try:
+            check_start(start, family)
+        except InexpressibleError as error:
+            return f"{error} (space {family.space.name})"
+    return ""
+
+
+def sizes_needed(tier: Tier) -> str:
+    """Return the sizes of the smallest model that all networks of a tier can start from."""
+    width = layers = ffn = 0
+    heads = set()
+    for family in families_of(tier, 10):
+        plan = family.plan(family.largest)
+        width = max(width, plan.embedding, *(op.width for op in plan.ops))
+        layers = max(layers, sum(op.kind == "attention" for op in plan.ops))
+        ffn = max(ffn, *(op.inner for op in plan.ops if op.kind == "feed_forward"), 0)
+        heads |= {op.inner // op.heads for op in plan.ops if op.heads}
+    channels = " and ".join(map(str, sorted(heads)))
+    return (
+        f"at least {layers} layers of width {width}, heads of {channels} channels, feed-forwards of {ffn},"
+        f" {tier.model['max_positions']} positions"
+    )
+
+
 class BertTask(PredictionTask[text.Texts, "PackedText", "MaskedBatch"]):
     """A task of masked language modelling."""
 
@@ -52,7 +104,8 @@ class BertTask(PredictionTask[text.Texts, "PackedText", "MaskedBatch"]):
     units = task_units.MASKED_WORDS
     tables = Path(__file__).with_name("bert.toml")
     start: Path | None = None
-    """Folder of the pre-trained model that every network starts from; None: they start untrained."""
+    """Folder of the pre-trained model that every network starts from, or ``NOTHING``; None: as the tier has
+    it."""
 
     def tier(self, tier: str, device: str) -> Tier:
         """Return the settings of a tier on a kind of device (``cpu``, ``cuda``).
@@ -63,39 +116,63 @@ class BertTask(PredictionTask[text.Texts, "PackedText", "MaskedBatch"]):
         settings = self.own_tier(tier, device)
         if self.start is None:
             return settings
-        from supernet.interop.huggingface.warm_start import digest, head_channels
+        # Runs that start from other weights must not be compared with runs that start from the parent.
+        start = "nothing" if self.start == NOTHING else self._check(self.start, settings, device)
+        sha256 = hashlib.sha256(f"{settings.sha256} {start}".encode()).hexdigest()
+        own = {name: value for name, value in settings.settings.items() if name != "parent"}
+        return replace(settings, sha256=sha256, settings=own)
 
-        theirs = head_channels(self.start)
-        heads = {
-            name: int(self.own_tier(name, device).settings["teacher"]["head_dim"]) for name in self.tiers()
-        }
-        if theirs != heads[tier]:
-            fitting = [name for name, ours in heads.items() if ours == theirs]
-            hint = f"take one that fits: --tier {' or '.join(fitting)}" if fitting else "no tier fits"
-            raise UsageError(
-                f"--start-from {self.start}: its heads have {theirs} channels, those of tier {tier} have"
-                f" {heads[tier]}\n{hint}"
+    def _check(self, start: Path, settings: Tier, device: str) -> str:
+        """Return the digest of the model to start from, after a check that it is large enough for a tier.
+
+        Raises:
+            UsageError: it is not; the message names tiers that fit, or the sizes that the tier needs.
+        """
+        from supernet.interop.huggingface.warm_start import configuration, digest
+
+        try:
+            vocab = int(configuration(start)["vocab_size"])
+            reason = misfit(start, settings, vocab)
+        except (ValueError, KeyError, TypeError) as error:
+            raise UsageError(f"--start-from {start}: {error}") from None
+        if reason:
+            others = [name for name in self.tiers() if name != settings.name]
+            fitting = [name for name in others if not misfit(start, self.own_tier(name, device), vocab)]
+            hint = (
+                f"take one that fits: --tier {' or '.join(fitting)}"
+                if fitting
+                else f"no tier fits; {settings.name} needs {sizes_needed(settings)}"
             )
+            raise UsageError(f"--start-from {start} does not fit tier {settings.name}: {reason}\n{hint}")
+        return digest(start)
 
-        # Runs that start from other weights must not be compared with runs that start untrained.
-        sha256 = hashlib.sha256(f"{settings.sha256} {digest(self.start)}".encode()).hexdigest()
-        return replace(settings, sha256=sha256)
+    @property
+    def model_folder(self) -> Path | None:
+        """Folder of the pre-trained model; None without one."""
+        return None if self.start == NOTHING else self.start
 
     def own_tier(self, tier: str, device: str) -> Tier:
-        """Return the settings of a tier for networks that start untrained."""
+        """Return the settings of a tier as its file has them."""
         return super().tier(tier, device)
 
     def starting(self, folder: Path) -> BertTask:
         """Return a copy of the task whose networks start from a pre-trained model and use its vocabulary.
 
         Args:
-            folder: a BERT in the format of Hugging Face transformers.
+            folder: a BERT or DistilBERT in the format of Hugging Face transformers; or ``nothing``: the
+                networks start untrained even where the tier has a parent.
 
         Raises:
             UsageError: the folder does not hold such a model.
         """
         from supernet.interop.huggingface import warm_start
 
+        if folder == NOTHING:
+            return self.started(NOTHING)
+        try:
+            warm_start.EncoderShape.of(warm_start.configuration(folder))
+        except ValueError as error:
+            raise UsageError(f"--start-from {folder}: {error}") from None
         try:
             words = warm_start.pieces(folder)
             size = warm_start.configuration(folder).get("vocab_size")
@@ -110,8 +187,12 @@ class BertTask(PredictionTask[text.Texts, "PackedText", "MaskedBatch"]):
             warm_start.check_whole(folder)
         except ValueError as error:
             raise UsageError(f"--start-from: {error}") from None
+        return self.started(folder.absolute())
+
+    def started(self, start: Path) -> BertTask:
+        """Return a copy of the task with this ``start``."""
         task = BertTask(self.name, self.read, self.dataset)
-        task.start = folder.absolute()
+        task.start = start
         return task
 
     def declared(self, tier: Tier) -> dict[str, str]:
@@ -131,11 +212,14 @@ class BertTask(PredictionTask[text.Texts, "PackedText", "MaskedBatch"]):
         for name in names:
             digests |= glue.prepare(name, cache / "sealed", data_dir, progress)
         prepared = super().prepare(tier, cache, data_dir, progress)
-        if self.start is not None:
+        start = self.model_folder
+        if start is not None:
             from supernet.interop.huggingface.warm_start import digest
 
-            digests["start"] = digest(self.start)
-        return replace(prepared, digests={**prepared.digests, **digests}, start=self.start)
+            digests["start"] = digest(start)
+        elif self.start == NOTHING:
+            digests["start"] = str(NOTHING)
+        return replace(prepared, digests={**prepared.digests, **digests}, start=start)
 
     def prepare_data(self, raw: RawData[text.Texts], tier: Tier) -> Prepared:
         """Return the prepared text, in the vocabulary of the model to start from if there is one.
@@ -143,11 +227,11 @@ class BertTask(PredictionTask[text.Texts, "PackedText", "MaskedBatch"]):
         Raises:
             UsageError: the text is too small for the tier's vocabulary.
         """
-        if self.start is None:
+        if self.model_folder is None:
             return text.prepare(raw, tier.vocab)
         from supernet.interop.huggingface.warm_start import pieces
 
-        return text.prepare(raw, tier.vocab, pieces(self.start))
+        return text.prepare(raw, tier.vocab, pieces(self.model_folder))
 
     def family(self, tier: Tier, prepared: Prepared, space: SearchSpace | None = None) -> BertFamily:
         """Return the encoders of a space, by default the tier's, over the prepared vocabulary."""

@@ -17,8 +17,8 @@ from benchmarks.records.provenance import source_state
 from benchmarks.records.record import Probe, Record
 from benchmarks.records.spec import RunSpec, Spec, spec_id
 from benchmarks.records.text import sanitize
-from benchmarks.registry import MethodRef
-from benchmarks.runs.plan import Folders, Plan, PlannedRun
+from benchmarks.registry import MethodRef, started
+from benchmarks.runs.plan import Folders, Plan, PlannedRun, parent_of
 from benchmarks.tasks import Task, code_digest, get_task, starting
 
 
@@ -65,11 +65,12 @@ def prepare(
         return Rerun(obstacles=[f"{error}\nrun it with the commit that made the record"])
     try:
         method = registry.find(source or spec["method"])
+        wanted = record["provenance"]["data"].get("start")
+        start = Path(wanted) if wanted == "nothing" and start is None else start
         rerun.task = starting(get_task(spec["task"]), start)
     except UsageError as error:
         hint = "install the package that brings it, or name its file: --method ./its_file.py:Class"
         return Rerun(obstacles=[f"{error}\n{hint}"])
-    wanted = record["provenance"]["data"].get("start")
     if wanted is not None and start is None:
         sha256 = sanitize(wanted, 12)
         rerun.obstacles.append(
@@ -97,7 +98,9 @@ def prepare(
             f" {spec['settings_sha256'][:12]}, here {tier.sha256[:12]}\n{_start(wanted, start)}"
             f"{_checkout(record)}"
         )
-    first = _first(record, rerun.profile, known, method, rerun.obstacles)
+    parent = parent_of(tier)
+    method = started(method, parent)
+    first = _first(record, rerun.profile, known, method, parent, rerun.obstacles)
     if rerun.obstacles:
         return rerun
     rerun.code = _other_code(record)
@@ -218,13 +221,14 @@ def _first(
     profile: Profile,
     known: Sequence[Record],
     method: MethodRef,
+    parent: str | None,
     obstacles: list[str],
 ) -> PlannedRun | None:
     """Return the run that the record follows, with its own leaders: published, else to be run first."""
     spec = record["spec"]
     if spec["follows"] is None:
         return None
-    leader = _leader(spec, profile, known, method)
+    leader = _leader(spec, profile, known, method, parent)
     if leader is None:
         obstacles.append(
             f"it follows run {sanitize(spec['follows'], 40)}, which is not here,"
@@ -234,25 +238,27 @@ def _first(
     return leader
 
 
-def _leader(spec: Spec, profile: Profile, known: Sequence[Record], method: MethodRef) -> PlannedRun | None:
+def _leader(
+    spec: Spec, profile: Profile, known: Sequence[Record], method: MethodRef, parent: str | None
+) -> PlannedRun | None:
     """Return the run that a run of ``method`` follows, as planned; None if this code does not run it."""
     beside = next((r for r in known if r["id"] == spec["follows"] and r["status"] != "failed"), None)
     try:
         if beside is not None and not method.inherits:  # a record has no weights: they are made again
             return PlannedRun(RunSpec.of(beside["spec"]), method, state="done", load=lambda: beside)
-        leader = registry.find(method.follows or "")
-        own = beside["spec"] if beside is not None else _plain(spec, leader, spec["follows"])
+        leader = started(registry.find(method.follows or ""), parent)
+        own = beside["spec"] if beside is not None else _plain(spec, leader, parent, spec["follows"])
     except UsageError:
         return None
     if spec_id(own) != spec["follows"] or not _same_method({"spec": own, "provenance": {}}, leader):
         return None
     first = None
-    if own["follows"] is not None and (first := _leader(own, profile, known, leader)) is None:
+    if own["follows"] is not None and (first := _leader(own, profile, known, leader, parent)) is None:
         return None
     return PlannedRun(replace(RunSpec.of(own), profile=profile.name), leader, first)
 
 
-def _plain(spec: Spec, leader: MethodRef, id: str | None = None) -> Spec:
+def _plain(spec: Spec, leader: MethodRef, parent: str | None, id: str | None = None) -> Spec:
     """Return the specification of a leader with default options, under the conditions of ``spec``.
 
     It is the one with this id if some digest of the leader's code, older or equivalent, gives it.
@@ -260,15 +266,16 @@ def _plain(spec: Spec, leader: MethodRef, id: str | None = None) -> Spec:
     Raises:
         UsageError: it follows a method that is not here.
     """
-    specs = _specs(spec, leader)
+    specs = _specs(spec, leader, parent)
     return next((own for own in specs if spec_id(own) == id), specs[0])
 
 
-def _specs(spec: Spec, leader: MethodRef) -> list[Spec]:
+def _specs(spec: Spec, leader: MethodRef, parent: str | None) -> list[Spec]:
     """Every specification of ``_plain``, with the digest of today first."""
     follows: list[str | None] = [None]
     if leader.follows is not None:
-        follows = [spec_id(own) for own in _specs(spec, registry.find(leader.follows))]
+        before = started(registry.find(leader.follows), parent)
+        follows = [spec_id(own) for own in _specs(spec, before, parent)]
     return [
         {
             **spec,

@@ -50,11 +50,10 @@ class FolderText(BertTask):
         declared = self.declaration
         return settings.tier(settings.MLM, self.name, tier, device, declared.tiers, declared.options)
 
-    def starting(self, folder: Path) -> FolderText:
-        """Return a copy of the task whose networks start from a pre-trained model."""
-        started = super().starting(folder)
+    def started(self, start: Path) -> FolderText:
+        """Return a copy of the task with this ``start``."""
         task = FolderText(self.declaration)
-        task.start = started.start
+        task.start = start
         return task
 
     def _read(self, data: Any, _data_dir: Path | None, _say: Say) -> text.Texts:
@@ -77,10 +76,10 @@ class FolderText(BertTask):
         """
         raw.reproducible = True  # the digests of the files stand for them
         pieces: Sequence[str] = ()
-        if self.start is not None:
+        if self.model_folder is not None:
             from supernet.interop.huggingface.warm_start import pieces as words
 
-            pieces = words(self.start)
+            pieces = words(self.model_folder)
         folder = self.declaration.place()
         code = [text.code_version(), *map(sha256, sorted(Path(__file__).parent.glob("*.py")))]
         inputs = {

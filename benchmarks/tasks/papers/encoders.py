@@ -84,15 +84,10 @@ class WikipediaTask(BertTask):
         own = tomllib.loads(Path(__file__).with_name("encoders.toml").read_text(encoding="utf-8"))
         return tier_of(self.name, tier, device, merged(tier_table(self.tables, *SETTINGS), own[tier]))
 
-    def starting(self, folder: Path) -> BertTask:
-        """Return a copy of the task whose networks start from a pre-trained model and use its vocabulary.
-
-        Raises:
-            UsageError: the folder does not hold such a model.
-        """
-        started = super().starting(folder)
+    def started(self, start: Path) -> WikipediaTask:
+        """Return a copy of the task with this ``start``."""
         task = WikipediaTask(self.name, self.read)
-        task.start = started.start
+        task.start = start
         return task
 
     def declared(self, tier: Tier) -> dict[str, str]:

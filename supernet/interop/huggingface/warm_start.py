@@ -1,4 +1,4 @@
-"""Supernets that start from weights of transformers: BERT for encoders of text, ViT and BEiT for images.
+"""Supernets that start from weights of transformers: BERT and DistilBERT for text, ViT and BEiT for images.
 
 A sub-network uses leading rows and columns, so which heads and channels come first decides what the small
 ones inherit. ``plain`` leaves them in the order in which they were trained. ``norm`` puts heads and
@@ -12,6 +12,7 @@ words are taken over in the order of ``pieces``, and text has to be encoded in i
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,12 +27,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from supernet import bert
-from supernet.bert import BertFamily, Op
+from supernet.bert import BertFamily, Op, op_shapes
 from supernet.bert_start import Parent, cut
 from supernet.elastic import SuperNet
 from supernet.interop import pickle_reader
 from supernet.interop.errors import InexpressibleError, UnreadableModelError, require
 from supernet.interop.huggingface import stock
+from supernet.layers import Shapes
 from supernet.model_family import ModelFamily
 from supernet.vit import ViTFamily
 
@@ -46,10 +48,13 @@ ORDERS = ("plain", "norm")
 """Orders of heads and channels: as trained, or by descending L1 norm."""
 CLASSES = {
     "bert": "BertForMaskedLM",
+    "distilbert": "DistilBertForMaskedLM",
     "vit": "ViTForImageClassification",
     "beit": "BeitForImageClassification",
 }
 """Kind of model -> class of transformers that reads it."""
+TEXT = ("bert", "distilbert")
+"""Kinds of models that encode text in word pieces."""
 
 
 @dataclass
@@ -76,16 +81,16 @@ def read(folder: Path, family: ModelFamily, order: str = "plain") -> Start:
         raise ValueError(f"order {order!r}: choose one of {', '.join(ORDERS)}")
     model, missing = _model(folder)
     kind = model.config.model_type
-    fits = BertFamily if kind == "bert" else ViTFamily
+    fits = BertFamily if kind in TEXT else ViTFamily
     if not isinstance(family, fits):
         raise InexpressibleError(
             f"{folder} is a {kind}, which a supernet of kind {family.kind} cannot start from"
         )
-    if kind == "bert":
+    if kind in TEXT:
+        shape = EncoderShape.of(model.config.to_dict())
         _same("word pieces", model.config.vocab_size, family.config.vocab)
-        _same("activation", model.config.hidden_act, "gelu")
         words = special_first(vocabulary(folder), model.config.vocab_size)
-        parent = _bert(model, missing, order)
+        parent = _bert(model, shape, missing, order)
         for name in ("embedding.word.weight", "head.bias"):
             if name in parent.weights:
                 parent.weights[name] = parent.weights[name][words]
@@ -118,6 +123,87 @@ def initialise(net: SuperNet, folder: Path, order: str = "plain") -> Start:
     start = read(folder, net.family, order)
     net.source.adopt(start.weights)
     return start
+
+
+@dataclass(frozen=True)
+class EncoderShape:
+    """Sizes of an encoder of text, from its configuration."""
+
+    kind: str
+    width: int
+    layers: int
+    heads: int
+    ffn: int
+    positions: int
+    segments: int
+    vocab: int
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> EncoderShape:
+        """Return the sizes in the content of a ``config.json``.
+
+        Raises:
+            UnreadableModelError: a size is missing or no number.
+            InexpressibleError: it is of another kind, or has another activation.
+        """
+        kind = config.get("model_type")
+        if kind not in TEXT:
+            raise InexpressibleError(
+                f"a {kind!r}: encoders of text start from a {' or '.join(TEXT)}, whose words are word pieces"
+            )
+        names = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+        if kind == "distilbert":
+            names = ("dim", "n_layers", "n_heads", "hidden_dim")
+        _same("activation", config.get("hidden_act" if kind == "bert" else "activation", "gelu"), "gelu")
+        try:
+            width, layers, heads, ffn = (int(config[name]) for name in names)
+            positions, vocab = int(config["max_position_embeddings"]), int(config["vocab_size"])
+            segments = int(config.get("type_vocab_size", 2)) if kind == "bert" else 2
+            if min(width, layers, heads, ffn, positions, vocab, segments) < 1 or width % heads:
+                raise ValueError("a size that no encoder has")
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise UnreadableModelError(f"its config.json does not give its sizes ({error})") from None
+        return cls(kind, width, layers, heads, ffn, positions, segments, vocab)
+
+    @property
+    def head_dim(self) -> int:
+        """Channels of one head."""
+        return self.width // self.heads
+
+    def pairs(self) -> list[tuple[Op, Op]]:
+        """Return attention and feed-forward of every layer."""
+        return [
+            (
+                Op(f"{i}_attention", "attention", self.width, self.width, self.heads),
+                Op(f"{i}_feed_forward", "feed_forward", self.width, self.ffn),
+            )
+            for i in range(self.layers)
+        ]
+
+    def parent(self) -> Parent:
+        """Return a parent of these sizes without values, for checks that read no weights."""
+        shapes: Shapes = {
+            "embedding.word.weight": (self.vocab, self.width),
+            "embedding.position.weight": (self.positions, self.width),
+            "embedding.segment.weight": (self.segments, self.width),
+        }
+        for op in (op for pair in self.pairs() for op in pair):
+            shapes |= op_shapes(op)
+        weights = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+        return Parent(weights, self.layers, self.head_dim)
+
+
+def check_start(folder: Path, family: BertFamily) -> None:
+    """Refuse a folder whose model is too small for a family, or of another kind, by its configuration alone.
+
+    Raises:
+        UnreadableModelError, InexpressibleError: as ``read``.
+        MissingPackageError: transformers is not installed.
+    """
+    shape = EncoderShape.of(configuration(folder))
+    if importlib.util.find_spec("transformers") is None:
+        require("transformers", "huggingface")
+    cut(family, shape.parent())
 
 
 def digest(folder: Path) -> str:
@@ -193,19 +279,6 @@ def _as_safetensors(folder: Path) -> Iterator[Path]:
         yield Path(name)
 
 
-def head_channels(folder: Path) -> int:
-    """Return the channels of each head of a folder's model.
-
-    Raises:
-        UnreadableModelError: its configuration does not say.
-    """
-    config = configuration(folder)
-    try:
-        return int(config["hidden_size"]) // int(config["num_attention_heads"])
-    except (KeyError, TypeError, ValueError, OverflowError, ZeroDivisionError):
-        raise UnreadableModelError(f"{folder}: its config.json does not say how wide its heads are") from None
-
-
 def _model(folder: Path) -> tuple[Any, set[str]]:
     """Return the model of a folder, and the names that its files lack."""
     kind = configuration(folder).get("model_type")
@@ -235,26 +308,49 @@ def _same(what: str, theirs: object, ours: object) -> None:
         raise InexpressibleError(f"{what}: {theirs} in the model, {ours} in the supernet")
 
 
-def _bert(model: Any, missing: set[str], order: str) -> Parent:
-    theirs, config = dict(model.state_dict()), model.config
-    head_dim = config.hidden_size // config.num_attention_heads
-    pairs = []
-    for i in range(config.num_hidden_layers):
-        attention = Op(
-            f"{i}_attention", "attention", config.hidden_size, config.hidden_size, config.num_attention_heads
-        )
-        pairs.append(
-            (attention, Op(f"{i}_feed_forward", "feed_forward", config.hidden_size, config.intermediate_size))
-        )
-    weights = {ours: theirs[f"bert.{name}"].detach().clone() for ours, name in stock.bert_names(pairs)}
+DISTILBERT = (
+    ("embeddings.", "bert.embeddings."),
+    ("transformer.layer.", "bert.encoder.layer."),
+    ("attention.q_lin.", "attention.self.query."),
+    ("attention.k_lin.", "attention.self.key."),
+    ("attention.v_lin.", "attention.self.value."),
+    ("attention.out_lin.", "attention.output.dense."),
+    ("sa_layer_norm.", "attention.output.LayerNorm."),
+    ("ffn.lin1.", "intermediate.dense."),
+    ("ffn.lin2.", "output.dense."),
+    ("output_layer_norm.", "output.LayerNorm."),
+    ("vocab_transform.", "cls.predictions.transform.dense."),
+    ("vocab_layer_norm.", "cls.predictions.transform.LayerNorm."),
+    ("vocab_projector.bias", "cls.predictions.bias"),
+)
+"""Parts of names of DistilBERT's tensors, and of BERT's."""
+
+
+def _bert_name(name: str) -> str:
+    """Return BERT's name of a tensor of DistilBERT."""
+    name = name.removeprefix("distilbert.")
+    for theirs, berts in DISTILBERT:
+        name = name.replace(theirs, berts, 1)
+    return name
+
+
+def _bert(model: Any, shape: EncoderShape, missing: set[str], order: str) -> Parent:
+    theirs = dict(model.state_dict())
+    if shape.kind == "distilbert":
+        theirs = {_bert_name(name): tensor for name, tensor in theirs.items()}
+        missing = {_bert_name(name) for name in missing}
+        # It has no segments: all tokens are alike to it.
+        theirs["bert.embeddings.token_type_embeddings.weight"] = torch.zeros(shape.segments, shape.width)
+    names = stock.bert_names(shape.pairs())
+    weights = {ours: theirs[f"bert.{name}"].detach().clone() for ours, name in names}
     for ours, name in (*stock.both(stock.BERT_HEAD), ("head.bias", "cls.predictions.bias")):
         if name not in missing:
             weights[ours] = theirs[name].detach().clone()
     if order == "norm":
-        for i in range(config.num_hidden_layers):
-            here = f"ops.{i}_attention", f"ops.{i}_feed_forward"
-            _sort(weights, *here, head_dim, ("q", "k", "v"), ("fc1", "fc2"))
-    return Parent(weights, config.num_hidden_layers, head_dim)
+        for attention, ffn in shape.pairs():
+            here = f"ops.{attention.name}", f"ops.{ffn.name}"
+            _sort(weights, *here, shape.head_dim, ("q", "k", "v"), ("fc1", "fc2"))
+    return Parent(weights, shape.layers, shape.head_dim)
 
 
 def _vit(model: Any, family: ViTFamily, order: str) -> dict[str, Tensor]:

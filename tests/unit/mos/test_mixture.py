@@ -226,7 +226,7 @@ def test_no_expert_is_refused() -> None:
 
 @ways
 @pytest.mark.parametrize("space", ["supershaper-smoke", "autodistil-smoke-all", "bert-smoke"])
-def test_of_encoders_the_same_seed_gives_mixtures_and_plain_sharing_the_same_weights(
+def test_mixtures_of_encoders_start_at_the_weights_of_plain_sharing_with_their_seed(
     neuron_wise: bool, space: str
 ) -> None:
     fam = whatever(space)

@@ -1,4 +1,4 @@
-"""Every kind of space starts from one plain encoder and, where it is as large, computes what that computes."""
+"""Every kind of space starts from one plain encoder; where it is as large, it computes what that computes."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def largest(space: SearchSpace) -> object:
 
 @pytest.mark.parametrize("source", [SharedSlices, Mixture])
 @pytest.mark.parametrize("kind", SPACES)
-def test_the_largest_network_of_every_kind_computes_what_its_parent_does(kind: str, source: type) -> None:
+def test_the_largest_network_of_every_kind_computes_its_parents_outputs(kind: str, source: type) -> None:
     space, master = SPACES[kind], trained()
     if source is Mixture and kind == "cells":
         pytest.skip("cells mix nothing")
@@ -104,7 +104,7 @@ def test_convolutions_keep_their_own_values_and_cells_come_from_the_layer_at_the
 @pytest.mark.parametrize(
     ("space", "why"),
     [
-        (bottleneck_space("b", (8, 24), 4, hub=24, heads=2, ffn=96), "channels of a head: 8 in the model, 12"),
+        (bottleneck_space("b", (8, 24), 4, hub=24, heads=2, ffn=96), "of a head: 8 in the model, 12"),
         (bottleneck_space("b", (8, 24), 5, hub=24, heads=3, ffn=96), "4 layers, the supernet up to 5"),
         (bottleneck_space("b", (8, 24), 4, hub=24, heads=3, ffn=97), "cut, not made larger"),
         (bottleneck_space("b", (8, 32), 4, hub=32, heads=4, ffn=96), "cut, not made larger"),
@@ -122,7 +122,7 @@ def test_a_network_deeper_than_its_parent_repeats_layers_only_where_it_is_traine
     assert weights["ops.7_attention.q.weight"] is weights["ops.6_attention.q.weight"]
 
 
-def test_what_is_no_plain_encoder_is_no_parent() -> None:
+def test_only_a_plain_encoder_is_a_parent() -> None:
     own = family(SPACES["bottleneck"])
     with pytest.raises(InexpressibleError, match="no plain encoder"):
         Parent.of(SuperNet(own, SharedSlices(own, torch.Generator().manual_seed(0))))

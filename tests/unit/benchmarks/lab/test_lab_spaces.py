@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 import torch
 
+from baselines.teacher import teacher_space
 from benchmarks.api import BudgetExhausted, TaskInfo, Window
 from benchmarks.lab.candidates import ContractViolationError
 from benchmarks.lab.journal import Journal
 from benchmarks.lab.lab import BenchLab
 from benchmarks.lab.ledger import Clock, Ledger
 from benchmarks.tasks import get_task
+from mos.mixture import Mixture
 from supernet import export
 from supernet.bert import BertConfig, HomogeneousBert
 from supernet.distill import TEACHER_COST, RelationDistillation
@@ -62,6 +64,39 @@ def lab(data: Any, tmp_path: Path) -> Iterator[BenchLab]:
     made.said = said  # type: ignore[attr-defined]
     yield made
     made.close()
+
+
+def parent_of(lab: BenchLab, folder: Path) -> SuperNet:
+    """Export a plain encoder of the tier's shape as the run that a Lab starts from."""
+    shape = teacher_space(lab.task.settings["teacher"])
+    family = HomogeneousBert(shape, lab.family.config)
+    net = SuperNet(family, SharedSlices(family, torch.Generator().manual_seed(9)))
+    sha256 = export.save(folder, net.export(shape.largest()), family.spec(), shape.largest())
+    spent = {"tokens": 8_000.0, "evaluations": 1.0, "probes": 0.0}
+    lab.leader_artifacts, lab.starts = {"candidates": [(str(folder), sha256)], "spent": spent}, True
+    return net
+
+
+def test_supernets_start_from_the_tiers_parent_which_is_charged_once(lab: BenchLab, tmp_path: Path) -> None:
+    master = parent_of(lab, tmp_path / "parent")
+    space = bottleneck_space("narrowed", (16, 64), 4, hub=64, heads=4, ffn=256)
+    before = lab.supernet(only=OWN.largest())  # networks trained alone start untrained, and pay nothing
+    assert lab.ledger.spent("tokens") == 0
+    nets = [lab.supernet(space=space), lab.supernet(Mixture, space=space)]
+    assert lab.ledger.spent("tokens") == 8_000 and lab.ledger.spent("evaluations") == 1
+    words = torch.randint(5, 90, (2, 9), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        theirs = master.export(master.space.largest())(words)
+        for net, apart in zip(nets, (1e-4, 0.2), strict=True):
+            assert torch.allclose(net.export(space.largest())(words), theirs, atol=apart)
+    assert not torch.equal(
+        before.source.master.views["embedding.word.weight"][0][:, :16],
+        master.source.master.views["embedding.word.weight"][0][:, :16],
+    )
+    # What is left of the allowance is what schedules count on.
+    assert lab.train_batches(1.0).total == 12_000 and lab.train_batches(0.25).total == 5_000
+    with pytest.raises(ContractViolationError, match="cannot start from the tier's parent: channels of a"):
+        lab.supernet(space=bottleneck_space("other", (16, 64), 4, hub=64, heads=2, ffn=256))
 
 
 def test_architectures_of_a_space_of_its_own_go_everywhere(lab: BenchLab) -> None:

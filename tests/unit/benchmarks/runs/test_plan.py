@@ -122,6 +122,31 @@ def test_a_leader_with_a_record_is_taken_from_it(folders: Folders):
     assert plan.notes == ["scratch follows hat: taken from the records there are"]
 
 
+def test_in_a_tier_with_a_parent_every_method_with_a_supernet_starts_from_it(folders: Folders):
+    tier = Tier()
+    tier.settings = {"parent": "teacher"}  # type: ignore[attr-defined]
+    alone = replace(find("hand-designed"), suite=None)
+    methods = [HAT, SCRATCH, alone, find("autodistil"), find("hand-designed-kd")]
+    plan = lay_out(request(tasks=[Task(made=tier)], methods=methods, seeds=[1, 2]), folders)
+    by_name = {(run.spec.method, run.spec.seed): run for run in plan.runs}
+    assert len(plan.runs) == 12  # one parent for each seed, which all share
+    for seed in (1, 2):
+        parent = by_name["teacher", seed]
+        assert parent.first is None and not parent.method.starts
+        for name in ("hat", "autodistil"):
+            run = by_name[name, seed]
+            assert run.first is parent and run.spec.follows == parent.spec.id
+            assert run.method.inherits and run.method.starts
+        assert by_name["scratch", seed].first is by_name["hat", seed]
+        assert not by_name["scratch", seed].method.inherits
+        assert by_name["hand-designed", seed].first is None
+        assert by_name["hand-designed-kd", seed].first is parent
+        assert not by_name["hand-designed-kd", seed].method.starts  # its networks start untrained
+    assert "hat starts from teacher: its runs are added to the plan" in plan.notes
+    plain = lay_out(request(methods=[HAT]), folders)
+    assert all(run.spec.follows is None for run in plain.runs)
+
+
 def test_following_in_a_circle_is_refused(folders: Folders):
     a = MethodRef("a", "x:A", "a" * 64, "here", follows="b")
     b = MethodRef("b", "x:B", "b" * 64, "here", follows="a")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from baselines.teacher import teacher_space
 from benchmarks.api import TaskInfo, UsageError
 from benchmarks.cli import main
 from benchmarks.lab.candidates import ContractViolationError
@@ -17,6 +19,7 @@ from benchmarks.lab.ledger import Clock, Ledger
 from benchmarks.runs.plan import Folders
 from benchmarks.tasks import get_task, starting, text
 from benchmarks.verification import rerun
+from mos.mixture import Mixture
 from supernet.bert import BertConfig, family_of
 from supernet.elastic import SuperNet
 from supernet.interop.huggingface.warm_start import initialise, special_first, vocabulary
@@ -26,25 +29,26 @@ from tests.fake_records import fake
 
 transformers = pytest.importorskip("transformers", reason="needs the extra huggingface")
 
-OWN = homogeneous_space("own", width=(16, 32), heads=(1, 2), ffn_tenths=(20,), layers=(1, 2), head_dim=16)
+OWN = homogeneous_space("own", width=(16, 96), heads=(1, 6), ffn_tenths=(40,), layers=(1, 4), head_dim=16)
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 WORDS = ["[PAD]", *(f"[unused{i}]" for i in range(4)), "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "dog", "."]
 WORDS += [*LETTERS, *(f"##{letter}" for letter in LETTERS)]
+SIZES = {
+    "vocab_size": len(WORDS),
+    "hidden_size": 96,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 6,
+    "intermediate_size": 384,
+    "max_position_embeddings": 32,
+}
+"""As large as anything in the tier ``check``."""
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("bert")
     torch.manual_seed(0)
-    config = transformers.BertConfig(
-        vocab_size=len(WORDS),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=32,
-    )
-    transformers.BertForMaskedLM(config).save_pretrained(folder)
+    transformers.BertForMaskedLM(transformers.BertConfig(**SIZES)).save_pretrained(folder)
     (folder / "vocab.txt").write_text("\n".join(WORDS) + "\n")
     return folder
 
@@ -99,8 +103,62 @@ def test_every_network_of_the_lab_starts_from_the_model(data, folder, tmp_path):
             with torch.no_grad():
                 found = net.export(net.space.largest())(ours)
                 assert torch.allclose(found, model(theirs).logits[..., moved], atol=1e-4)
-        with pytest.raises(ContractViolationError, match="--start-from: .* cannot start from"):
-            lab.supernet(space=get_space("nas-bert-smoke"))
+        mixed = lab.supernet(Mixture, space=OWN)
+        with torch.no_grad():
+            found = mixed.export(OWN.largest())(ours)
+            assert torch.allclose(found, model(theirs).logits[..., moved], atol=0.2)
+        # Every space that a method of this tier may ask for, and networks of them alone.
+        settings = tier.settings
+        names = [tier.space, *settings["autodistil"]["several"], settings["nas_bert"]["space"]]
+        for space in (
+            *map(get_space, names),
+            teacher_space(settings["teacher"]),
+            get_space("supershaper-smoke"),
+        ):
+            lab.supernet(space=space)
+            for _ in range(5):
+                lab.supernet(only=space.sample(lab.rng))
+        deeper = homogeneous_space("d", width=(32,), heads=(2,), ffn_tenths=(40,), layers=(9,), head_dim=16)
+        lab.supernet(only=deeper.largest())  # as hand-designed may choose
+        with pytest.raises(
+            ContractViolationError, match="--start-from: .* channels of a head: 16 in the model"
+        ):
+            lab.supernet(space=get_space("supershaper-s"))
+
+
+def test_a_distilbert_is_as_good_a_start_and_has_no_segments(tmp_path):
+    torch.manual_seed(0)
+    config = transformers.DistilBertConfig(
+        vocab_size=len(WORDS), dim=96, n_layers=4, n_heads=6, hidden_dim=384, max_position_embeddings=32
+    )
+    model = transformers.DistilBertForMaskedLM(config).eval()
+    for parameter in model.parameters():
+        parameter.data.add_(torch.randn_like(parameter), alpha=0.05)
+    model.save_pretrained(tmp_path)
+    (tmp_path / "vocab.txt").write_text("\n".join(WORDS) + "\n")
+    task = starting(get_task("bert-synthetic-en"), tmp_path)
+    assert task.tier("check", "cpu").sha256
+    family = family_of(OWN)(OWN, BertConfig(len(WORDS), max_positions=32))
+    net = SuperNet(family, SharedSlices(family, torch.Generator().manual_seed(0)))
+    assert initialise(net, tmp_path).left_out == []
+    order = special_first(vocabulary(tmp_path), len(WORDS))
+    theirs = torch.tensor([[6, 9, 8, 12, 7]])
+    ours = torch.tensor([[order.index(int(i)) for i in theirs[0]]])
+    with torch.no_grad():
+        found = net.export(OWN.largest())(ours)
+        torch.testing.assert_close(found, model(theirs).logits[..., order], atol=2e-4, rtol=1e-4)
+
+
+def test_a_model_without_a_masked_word_head_starts_with_a_fresh_one(folder, tmp_path):
+    bare = transformers.BertForMaskedLM.from_pretrained(folder).bert
+    bare.save_pretrained(tmp_path)
+    (tmp_path / "vocab.txt").write_text("\n".join(WORDS) + "\n")
+    assert starting(get_task("bert-synthetic-en"), tmp_path).tier("check", "cpu").sha256
+    family = family_of(OWN)(OWN, BertConfig(len(WORDS), max_positions=32))
+    net = SuperNet(family, SharedSlices(family, torch.Generator().manual_seed(0)))
+    assert initialise(net, tmp_path).left_out == [
+        "head.bias", "head.dense.bias", "head.dense.weight", "head.norm.bias", "head.norm.weight"
+    ]  # fmt: skip
 
 
 def test_another_model_is_another_start(data, folder, tmp_path):
@@ -136,12 +194,58 @@ def test_mistakes_end_in_one_message(folder, tmp_path, capsys):
         starting(get_task("bert-synthetic-en"), other)
 
 
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"model_type": "roberta"}, "a 'roberta': encoders of text start from a bert or distilbert"),
+        ({"model_type": "marian"}, "a 'marian': encoders of text start from a bert or distilbert"),
+        ({"num_hidden_layers": 3}, "the model has 3 layers, the supernet up to 4"),
+        ({"hidden_size": 48, "num_attention_heads": 3}, "cut, not made larger"),
+        ({"num_attention_heads": 3}, "channels of a head: 32 in the model, 16"),
+        ({"intermediate_size": 255}, "cut, not made larger"),
+        ({"max_position_embeddings": 24}, "cut, not made larger"),
+        ({"hidden_act": "relu"}, "activation: relu in the model, gelu"),
+        ({"num_attention_heads": 0}, "a size that no encoder has"),
+        ({"hidden_size": "wide"}, "does not give its sizes"),
+    ],
+)
+def test_a_model_that_some_network_cannot_start_from_is_refused_in_the_plan(
+    folder, tmp_path, capsys, change, why
+):
+    other = tmp_path / "other"
+    other.mkdir()
+    for name in ("vocab.txt", "model.safetensors"):
+        (other / name).write_bytes((folder / name).read_bytes())
+    config = json.loads((folder / "config.json").read_text()) | change
+    (other / "config.json").write_text(json.dumps(config))
+    words = ["plan", "bert", "--tier", "check", "--profile", "undeclared", "--results", str(tmp_path / "r")]
+    words += ["--methods", "hat,mos-layer,nas-bert,autodistil", "--start-from", str(other)]
+    assert main.main(words) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: --start-from") and why in said, said
+
+
+def test_nothing_to_start_from_is_a_plan_of_its_own(tmp_path, capsys):
+    task, words = get_task("bert-synthetic-en"), ["plan", "bert", "--profile", "undeclared", "--json"]
+    untrained = starting(task, Path("nothing"))
+    assert "parent" in task.tier("smoke", "cpu").settings
+    assert "parent" not in untrained.tier("smoke", "cpu").settings
+    assert untrained.tier("smoke", "cpu").sha256 != task.tier("smoke", "cpu").sha256
+    words += ["--methods", "hat", "--results", str(tmp_path)]
+    assert main.main([*words, "--start-from", "nothing"]) == 0
+    (alone,) = json.loads(capsys.readouterr().out)["runs"]
+    assert main.main(words) == 0
+    parent, hat = json.loads(capsys.readouterr().out)["runs"]
+    assert alone["spec"]["follows"] is None and hat["spec"]["follows"] == parent["id"]
+
+
 def test_a_tier_of_other_heads_is_refused_before_anything_is_made(folder, tmp_path, capsys):
     words = ["run", "bert", "--tier", "small", "--profile", "undeclared", "--results", str(tmp_path / "r")]
     words += ["--task", "bert-enwiki", "--methods", "hat", "--start-from", str(folder), "--dry-run"]
     assert main.main(words) == 2
     said = capsys.readouterr().err
-    assert "its heads have 16 channels, those of tier small have 64" in said and "no tier fits" in said
+    assert "channels of a head: 16 in the model, 64 in the supernet" in said
+    assert "no tier fits; small needs at least 6 layers of width 256, heads of 64 channels" in said
     assert not (tmp_path / "r").exists()
 
 
