@@ -202,7 +202,8 @@ class Mixture(WeightSource):
         if self._ready == (architecture, self.version) and not torch.is_grad_enabled():
             return
         if self.flat.is_cuda:
-            self.mix_on_gpu(architecture, used)
+            if self.groups:
+                self.mix_on_gpu(architecture, used)
             return
         self._graph = self.mix(architecture)
         with torch.no_grad():
@@ -261,9 +262,7 @@ class Mixture(WeightSource):
             shares = self.shares(self.phi)
         with torch.no_grad():
             of_shares = [
-                mix_gradients(
-                    self.experts_of(group), share, used[group], self.stacks(group, self.mixed.grad)
-                )
+                mix_gradients(self.experts_of(group), share, used[group], self.stacks(group, self.mixed.grad))
                 for group, share in shares.items()
             ]
             routers = [self.parameter(name) for name in self.shapes if name.startswith("router.")]
@@ -280,7 +279,8 @@ class Mixture(WeightSource):
 
     def collect_computed(self) -> None:
         if self.flat.is_cuda:
-            self.replay("collect", self.collect_used, self.accumulated)
+            if self.groups:
+                self.replay("collect", self.collect_used, self.accumulated)
             self._ready = None
             return
         stacks, grads = [], []

@@ -47,6 +47,9 @@ CACHES = (
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "nvidia*", "dri", "kfd")
 """Patterns of device files that a contained process sees."""
 
+KERNEL = ("bus", "fs", "irq", "sys", "sysrq-trigger")
+"""Parts of /proc that are the kernel's, not a process's: read-only, as container runtimes have them."""
+
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4, 8, 4096, 16384, 1 << 18
 SYS_MOUNT_SETATTR, AT_RECURSIVE, MOUNT_ATTR_RDONLY = 442, 0x8000, 1
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECUREBITS = 1, 4, 28
@@ -146,8 +149,12 @@ def arrange(view: View, *, own_processes: bool) -> None:
         os.close(handle)
     if own_processes:
         _mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    for path in (Path("/proc") / name for name in KERNEL):
+        if path.exists():
+            _mount(str(path), str(path), None, MS_BIND | MS_REC)
     _set_read_only("/", True, AT_RECURSIVE)
-    for path in (*private, *kept.writable):
+    # CUDA names its threads in /proc/self/task, without which it does not start.
+    for path in (Path("/proc"), *private, *kept.writable):
         _set_read_only(str(path), False, 0)
     with suppress(OSError):  # a hidden folder: the root is where this process stands
         os.chdir(folder)

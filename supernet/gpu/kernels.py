@@ -270,6 +270,18 @@ class ResidualNorm(torch.autograd.Function):
 
 
 @triton.jit
+def normal_area(v, slope):
+    """Return the normal distribution's share below ``v``, to 1e-7, from ``slope = exp(-v**2 / 2)``.
+
+    Formula 7.1.26 of Abramowitz and Stegun (1964): one reciprocal where an error function takes registers.
+    """
+    t = 1 / (1 + 0.3275911 * 0.7071067811865476 * tl.abs(v))
+    series = ((((1.061405429 * t - 1.453152027) * t + 1.421413741) * t - 0.284496736) * t + 0.254829592) * t
+    beyond = 0.5 * series * slope
+    return tl.where(v < 0, beyond, 1 - beyond)
+
+
+@triton.jit
 def activation_backward(
     before, flow, bias, into, sums, rows, width, GELU: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr
 ):
@@ -287,8 +299,8 @@ def activation_backward(
         v = tl.load(before + at, inside, 0.0).to(tl.float32)
         if GELU:
             v += tl.load(bias + column, column < width, 0.0).to(tl.float32)
-            area = 0.5 * (1 + tl.erf(v * 0.7071067811865476))
-            g *= area + v * tl.exp(-0.5 * v * v) * 0.3989422804014327
+            slope = tl.exp(-0.5 * v * v)
+            g *= normal_area(v, slope) + v * slope * 0.3989422804014327
         else:
             g = tl.where(v > 0, g, 0.0)
         tl.store(into + at, g.to(into.dtype.element_ty), inside)
@@ -302,7 +314,7 @@ def gelu_forward(x, bias, out, size, width, BLOCK: tl.constexpr):
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     v = tl.load(x + at, at < size, 0.0).to(tl.float32)
     v += tl.load(bias + at % width, at < size, 0.0).to(tl.float32)
-    v *= 0.5 * (1 + tl.erf(v * 0.7071067811865476))
+    v *= normal_area(v, tl.exp(-0.5 * v * v))
     tl.store(out + at, v.to(out.dtype.element_ty), at < size)
 
 
@@ -331,12 +343,13 @@ class LinearActivation(torch.autograd.Function):
         flow = flows[0].contiguous().view_as(before)
         rows, width = before.shape
         through = torch.empty_like(before)
-        block, tall = 512, 32
-        columns = triton.cdiv(width, block)
-        programs = max(1, min(triton.cdiv(rows, tall), PROGRAMS // 2 // columns))
+        # The error function takes registers: tiles that suit a ReLU spill, at ten times the seconds.
+        block, warps, most = (128, 8, 2 * PROGRAMS) if ctx.gelu else (512, 4, PROGRAMS // 2)
+        tall, columns = 32, triton.cdiv(width, block)
+        programs = max(1, min(triton.cdiv(rows, tall), most // columns))
         sums = torch.empty((programs, 1, width), dtype=torch.float32, device=x.device)
         activation_backward[(programs, columns)](
-            before, flow, bias, through, sums, rows, width, ctx.gelu, tall, block
+            before, flow, bias, through, sums, rows, width, ctx.gelu, tall, block, num_warps=warps
         )
         into = (through @ weight).view(ctx.shape) if ctx.needs_input_grad[0] else None
         return into, weight_gradient(through, x, weight), folded(sums, [bias])[0], None

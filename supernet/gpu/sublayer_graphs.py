@@ -13,8 +13,8 @@ alive at a time; all backward passes share theirs, since they follow one another
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -126,7 +126,7 @@ class SublayerGraphs:
         key = place, first, *name, *map(id, weights), *sites.settings(), *map(self.named, inputs)
         variant = self.variants.pop(key, None)
         if variant is None:
-            variant = Variant(self, place, function, owner, weights, inputs, first)
+            variant = Variant(self, place, function, owner, sites, inputs, first)
             if len(self.variants) >= LIMIT:
                 self.variants.pop(next(iter(self.variants)))
         self.variants[key] = variant
@@ -208,8 +208,13 @@ def capturing(graph: torch.cuda.CUDAGraph, pool: Pool) -> Iterator[None]:
     graph.capture_begin(pool.handle, capture_error_mode="thread_local")
     try:
         yield
-    finally:
+    except BaseException:
+        with suppress(RuntimeError):  # the first error is the one to be read
+            graph.capture_end()
+        raise
+    else:
         graph.capture_end()
+    finally:
         if collecting:
             gc.enable()
 
@@ -231,6 +236,20 @@ class Sites:
         """Return the weights that are bound now."""
         return [w for parameters, name in self.slots if (w := parameters[name]) is not None]
 
+    @contextmanager
+    def bound(self, others: Mapping[int, Tensor]) -> Iterator[None]:
+        """Bind ``others[id(w)]`` in place of each weight ``w`` while this lasts."""
+        filled = [
+            (parameters, name, w) for parameters, name in self.slots if (w := parameters[name]) is not None
+        ]
+        for parameters, name, weight in filled:
+            parameters[name] = others[id(weight)]
+        try:
+            yield
+        finally:
+            for parameters, name, weight in filled:
+                parameters[name] = weight
+
     def settings(self) -> Iterator[Any]:
         """Return the settings that hold now."""
         return (getattr(module, name) for module, name in self.attributes)
@@ -245,7 +264,7 @@ class Variant:
         place: int,
         function: Callable[..., Tensor],
         owner: nn.Module,
-        weights: Sequence[Tensor],
+        sites: Sites,
         inputs: Sequence[Any],
         first: bool,
     ) -> None:
@@ -266,11 +285,22 @@ class Variant:
             self.inputs.append(home)
             arguments[i] = home.detach().requires_grad_(x.requires_grad)
         leaves = [x for x in arguments if isinstance(x, Tensor) and x.requires_grad]
-        trained = [w for w in weights if w.requires_grad]
+        weights = {id(w): w for w in sites.weights()}
+        # Leaves of their own: while a pass that used the bound ones directly is alive, autograd would order
+        # this recording after that pass's stream, which is an error.
+        own = {key: w.detach().requires_grad_(w.requires_grad) for key, w in weights.items()}
+        for key, weight in weights.items():
+            own[key].grad = weight.grad
+        trained = [w for w in own.values() if w.requires_grad]
+
+        def call() -> Tensor:
+            with sites.bound(own):
+                return function(owner, *arguments)
+
         taken = [flow for flow in self.flows if flow is not None]
 
         def forward() -> None:
-            self.result = function(owner, *arguments)
+            self.result = call()
             with torch.no_grad():
                 self.output.data.copy_(self.result)
 
@@ -290,7 +320,7 @@ class Variant:
 
         with graphs.capture.session(), torch.enable_grad():
             # A first run outside of a recording compiles kernels and makes libraries allocate what they keep.
-            tried = function(owner, *arguments)
+            tried = call()
             torch.autograd.grad(tried, leaves + trained, torch.zeros_like(tried), allow_unused=True)
             self.output = graphs.boundary(place, tried)
             del tried

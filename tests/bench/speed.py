@@ -159,6 +159,9 @@ def main() -> None:
         rate = rates(device, precision)
         predicted, binds = predicted_seconds(family, data, tokens, rate, 2 if precision != "fp32" else 4)
         stream = iter(TokenBatches(data, tokens, 0, device=device, packed=packed))
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
         steps = trainer(family, SharedSlices, SinglePath(), Recipe(precision=precision), device)
         cold, _ = throughput(steps, stream, device, args.seconds)
         throughput(steps, stream, device, WARM_UP[device.type] - args.seconds)

@@ -164,15 +164,27 @@ def measure(
 
 
 def _in_turn(work: Callable[[Job], str | None], jobs: Sequence[Job], workers: int) -> Iterator[str | None]:
-    """Yield the results of ``work`` as they come, from processes of their own where there are several."""
+    """Yield the results of ``work`` as they come, each from a process of its own where there are several.
+
+    Raises:
+        Exception: the first one of a job, once the others have ended.
+    """
     if workers == 1:
         yield from map(work, jobs)
         return
     context = multiprocessing.get_context("spawn")
     threads = max(1, len(os.sched_getaffinity(0)) // workers)
-    with ProcessPoolExecutor(workers, context, torch.set_num_threads, (threads,)) as pool:
+    failed: BaseException | None = None
+    # A process whose device has failed runs nothing more.
+    pool = ProcessPoolExecutor(workers, context, torch.set_num_threads, (threads,), max_tasks_per_child=1)
+    with pool:
         for future in as_completed([pool.submit(work, job) for job in jobs]):
-            yield future.result()
+            error = future.exception()
+            if error is None:
+                yield future.result()
+            failed = failed or error
+    if failed is not None:
+        raise failed
 
 
 def _run(prepare: Callable[[], Setting], out: Path, end: float, job: Job) -> str | None:
@@ -191,4 +203,6 @@ def _run(prepare: Callable[[], Setting], out: Path, end: float, job: Job) -> str
         scores[number] = setting.score(net, net.space.largest() if job.kind == ALONE else architecture)
     facts = {**vars(job), "scores": scores, "train_seconds": trained, "device": setting.device}
     write_text(out / f"{job.name}.json", json.dumps(facts, indent=1) + "\n")
-    return f"{job.name}: {trained:.0f} s, scored in {time.monotonic() - start - trained:.0f} s"
+    memory = torch.cuda.max_memory_reserved() / 1e9 if setting.device == "cuda" else 0
+    held = f", {memory:.1f} GB of its memory" if memory else ""
+    return f"{job.name}: {trained:.0f} s, scored in {time.monotonic() - start - trained:.0f} s{held}"

@@ -193,11 +193,11 @@ def test_steps_with_a_cache_equal_one_pass_without(share: str) -> None:
     cache = model.decoder_cache(model.encode(source), 2)
     swap = torch.tensor([1, 0, 3, 2])
     for step in range(3):
-        torch.testing.assert_close(model.step(rows[:, step], cache), whole[:, step], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(model.step(rows[:, step], cache), whole[:, step], atol=3e-5, rtol=1e-5)
         cache.reorder(swap)  # rows trade places and trade back
         cache.reorder(swap)
     cache.reorder(swap)
-    torch.testing.assert_close(model.step(rows[swap, 3], cache), whole[swap, 3], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(model.step(rows[swap, 3], cache), whole[swap, 3], atol=3e-5, rtol=1e-5)
 
 
 def test_a_step_runs_the_layers_that_replace_linear_layers_and_their_hooks() -> None:

@@ -109,6 +109,39 @@ def test_replays_are_the_direct_steps(name: str, sampling: Any, source: Any) -> 
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["translation, one table", "supershaper"])
+def test_recordings_have_leaves_of_their_own(name: str) -> None:
+    """A pass that is alive ties the leaves it uses to its stream, and nothing that waits can be recorded."""
+    family, stream, _ = WORK[name]()
+    steps = trainer(family, Sandwich(), None, SharedSlices, True)
+    assert steps.graphs is not None
+    recording, used = [False], []
+
+    class Watched(Recomputed):
+        def record(self, step: Callable[[], None], place: int | None) -> Callable[[], None]:
+            def watched() -> None:
+                recording[0] = True
+                Recomputed.record(self, step, place)()
+                recording[0] = False
+
+            return watched
+
+    steps.graphs.capture = Watched()
+    leaf = steps.net.source.compute.leaf
+
+    def hooked(name: str, extents: tuple[int, ...]) -> torch.Tensor:
+        tensor = leaf(name, extents)
+        if not getattr(tensor, "watched", False):
+            tensor.watched = True  # type: ignore[attr-defined]
+            tensor.register_hook(lambda _: used.append((name, recording[0])))
+        return tensor
+
+    steps.net.source.compute.leaf = hooked  # type: ignore[method-assign]
+    for _ in range(2):
+        gradient(steps, [next(stream)])
+    assert used and not any(inside for _, inside in used)
+
+
 @pytest.mark.parametrize("name", WORK)
 def test_another_batch_needs_no_other_recording(name: str) -> None:
     """Wherever a batch, a teacher's states or a mask lie in memory."""

@@ -60,9 +60,7 @@ def test_replayed_mixtures_are_those_of_the_processor(neuron_wise: bool, constan
     family = Seq2SeqFamily(get_space("multi30k-xs"), Seq2SeqConfig(40, 40, "all"))
     rng, generator = np.random.default_rng(0), torch.Generator().manual_seed(1)
     one, other = (
-        Mixture(
-            family, torch.Generator().manual_seed(0), device, neuron_wise=neuron_wise, constant=constant
-        )
+        Mixture(family, torch.Generator().manual_seed(0), device, neuron_wise=neuron_wise, constant=constant)
         for device in ("cpu", "cuda")
     )
     for step in range(20):

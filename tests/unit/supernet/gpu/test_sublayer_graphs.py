@@ -28,12 +28,12 @@ from supernet.gpu import sublayer_graphs
 VOCAB = 500
 
 
-def translation(dropout: float) -> tuple[Any, Iterator[Any]]:
-    """Return HAT's space over a small vocabulary, and packed batches."""
+def translation(dropout: float, space: str = "hat-space1", share: str = "none") -> tuple[Any, Iterator[Any]]:
+    """Return a space over a small vocabulary, and packed batches."""
     rng = np.random.default_rng(0)
     sides = [[rng.integers(4, VOCAB, rng.integers(1, 40)) for _ in range(2000)] for _ in range(2)]
-    config = Seq2SeqConfig(VOCAB, VOCAB, "none", dropout, dropout, 0.0)
-    family = Seq2SeqFamily(get_space("hat-space1"), config)
+    config = Seq2SeqConfig(VOCAB, VOCAB, share, dropout, dropout, 0.0)
+    family = Seq2SeqFamily(get_space(space), config)
     return family, iter(TokenBatches(PairData(*sides), 1024, 0, device="cuda", packed=True))
 
 
@@ -47,6 +47,7 @@ def masked_words(name: str, dropout: float) -> tuple[Any, Iterator[Any]]:
 
 WORK: dict[str, Callable[[float], tuple[Any, Iterator[Any]]]] = {
     "hat": translation,
+    "one table": partial(translation, space="multi30k-xs", share="all"),
     "supershaper": partial(masked_words, "supershaper-s"),
     "nas-bert": partial(masked_words, "nas-bert-smoke"),
     "autodistil": partial(masked_words, "autodistil-small"),
