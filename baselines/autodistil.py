@@ -34,7 +34,7 @@ class AutoDistil(TaughtMethod):
             "spaces", str, "several", choices=("several", "one"), help="one: the ablation over their union"
         ),
         Option("raw", bool, False, help="compare scores before the softmax, as the public code does"),
-        Option("after", str, "continue", choices=("continue", "inherit"), help="what becomes of winners"),
+        Option("after", str, "continue", choices=("continue", "inherit"), help="training of winners"),
     )
 
     def search(self, lab: Lab) -> Iterable[Candidate]:

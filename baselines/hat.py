@@ -16,7 +16,7 @@ class HAT(Method):
     name = "hat"
     summary = "HAT: single-path supernet, latency predictor, evolution, winners trained from scratch"
     options = (
-        Option("after", str, "scratch", choices=AFTER, help="what becomes of winners; the paper's: scratch"),
+        Option("after", str, "scratch", choices=AFTER, help="training of winners; the paper's: scratch"),
     )
     needs = (
         Need("probes", MINIMUM_SAMPLES, timed=True, why="the samples of its latency predictor"),
@@ -33,7 +33,7 @@ class HATSandwich(Method):
     name = "hat-sandwich"
     summary = "control: HAT under the sandwich rule, winners' inherited weights trained on"
     options = (
-        Option("after", str, "continue", choices=AFTER, help="what becomes of winners"),
+        Option("after", str, "continue", choices=AFTER, help="training of winners"),
         Option("distill", bool, False, help="in-place distillation from the largest network"),
     )
     needs = HAT.needs

@@ -15,7 +15,7 @@ class RandomSearch(Method):
 
     name = "random-search"
     summary = "control: HAT's supernet, best of random architectures under the limit"
-    options = (Option("after", str, "scratch", choices=AFTER, help="what becomes of winners"),)
+    options = (Option("after", str, "scratch", choices=AFTER, help="training of winners"),)
     needs = (
         Need("probes", MINIMUM_SAMPLES, timed=True, why="the samples of its latency predictor"),
         Need("evaluations", 1, each=True, why="one for each target"),

@@ -30,7 +30,7 @@ class SuperShaper(Method):
     name = "supershaper"
     suite = "bert"
     summary = "SuperShaper: sandwich, predicted loss, evolution over a width per layer"
-    options = (Option("after", str, "continue", choices=AFTER, help="what becomes of winners"),)
+    options = (Option("after", str, "continue", choices=AFTER, help="training of winners"),)
     needs = (
         Need("probes", MINIMUM_SAMPLES, timed=True, why="the samples of its latency predictor"),
         Need("evaluations", 3, each=True, why="two for its predictor of loss, one for what it proposes"),

@@ -132,7 +132,7 @@ def find(word: str) -> MethodRef:
     if plus and not (alone and Path(path).expanduser().is_file()):  # a folder may have a + in its name
         first, second = find(below), find(above)
         if second.follows is None:
-            raise UsageError(f"'{word}': {second.name} does not build on what another method found")
+            raise UsageError(f"'{word}': {second.name} does not build on another method's networks")
         return replace(second, name=f"{first.name}+{second.name}", follows=first.name, leader=first)
     if colon and path.endswith(".py"):
         return _from_file(path, class_name)

@@ -26,13 +26,13 @@ class MosNeuron(Method):
             str,
             "public",
             choices=("public", "aggr", "fine"),
-            help="what routers see: means over layers, or each; the public code's: each of BERT, else means",
+            help="inputs of routers: means over layers, or each; the public code's: each of BERT, else means",
         ),
         Option(
             "constant", bool, False, idle=("experts", 1), help="ablation: all architectures are routed alike"
         ),
         Option("distill", bool, False, help="in-place distillation from the largest network"),
-        Option("after", str, "continue", choices=AFTER, help="what becomes of winners, collapsed"),
+        Option("after", str, "continue", choices=AFTER, help="training of winners, collapsed"),
     )
     needs = (
         Need("probes", MINIMUM_SAMPLES, timed=True, why="the samples of its latency predictor"),

@@ -25,10 +25,12 @@ from simq.shared_supernet import inherit_supernet
 GENERATIONS = 400
 """Generations of the public code's NSGA-II on predictions between two batches."""
 AIMS = (
-    Option("objectives", str, "loss,latency", choices=OBJECTIVE_SETS, help="what is to be small"),
-    Option("unit", str, "linear", choices=GROUPINGS, help="what has a precision of its own"),
+    Option("objectives", str, "loss,latency", choices=OBJECTIVE_SETS, help="objectives to minimise"),
+    Option("unit", str, "linear", choices=GROUPINGS, help="units that have a precision of their own"),
 )
-POPULATION = Option("population", int, None, low=2, help="of a batch; a fifth of the evaluations by default")
+POPULATION = Option(
+    "population", int, None, low=2, help="points of a batch; a fifth of the evaluations by default"
+)
 INNER = Option(
     "inner", int, None, low=2, help="predictions between two batches; by default the tier's, 20000 at most"
 )
@@ -154,7 +156,13 @@ class LinasAsPublishedMethod(JointSearch):
     minimum_population = FOLDS
     options = (
         *AIMS,
-        Option("population", int, None, low=FOLDS, help="of a batch; a fifth of the evaluations by default"),
+        Option(
+            "population",
+            int,
+            None,
+            low=FOLDS,
+            help="points of a batch; a fifth of the evaluations by default",
+        ),
         INNER,
         Option("exchange", float, 1.0, choices=EXCHANGE, help="0.5 is what pymoo did up to 0.6.0.1"),
     )

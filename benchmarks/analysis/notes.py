@@ -23,8 +23,8 @@ REFERENCES = ("hat", "uniform-int8")
 
 
 REPRODUCED = (
-    "Self-reported: figures as the machine of their submitter gave them. A row whose record was run again and"
-    " reproduced says so; what either is worth: docs/integrity.md."
+    "Self-reported: figures of the submitter's machine. Rows whose record was run again and reproduced are"
+    " marked; docs/integrity.md explains both."
 )
 """Footnote of a table with verdicts of second runs."""
 
@@ -162,7 +162,7 @@ def footnotes(rows: pd.DataFrame, latest: Sequence[RunSummary]) -> list[str]:
     tier = latest[0].facts["tier"]
     if tier in ("smoke", "check"):
         texts.append(
-            f"This is a {tier} run: it shows that the pipeline works and says nothing about the methods."
+            f"This is a {tier} run: it shows that the pipeline works and is no evidence about the methods."
         )
     return texts
 

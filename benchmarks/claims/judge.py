@@ -217,7 +217,7 @@ def _unfit(claim: Claim, run: RunSummary) -> str:
     """Return the reason why runs like this one do not count; empty if they do."""
     profile = run.facts["profile"]
     if profile not in claim.profiles:
-        return f"profile {sanitize(profile, 80)} is not one that the claim asks for"
+        return f"profile {sanitize(profile, 80)} is not among those of the claim"
     least = claim.profiles[profile]
     if run.tokens is not None and run.tokens < least:
         return f"allowance of {run.tokens:,.10g} tokens on {profile}, below {least:,.10g}"

@@ -43,7 +43,7 @@ def judge(claim: Claim, studies: Mapping[str, Study]) -> ClaimVerdict:
     if len(evidence) == 1:
         verdict, why = evidence[0].verdict, evidence[0].why
     elif len(verdicts) == 1:
-        verdict, why = verdicts.pop(), f"so says each of its {len(evidence)} tables"
+        verdict, why = verdicts.pop(), f"each of its {len(evidence)} tables agrees"
     elif claim.quantifier == "some" and SUPPORTED in verdicts:
         reached = [entry.profile for entry in evidence if entry.verdict == SUPPORTED]
         verdict, why = SUPPORTED, f"some network reaches it: {', '.join(reached)}"

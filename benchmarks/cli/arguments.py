@@ -63,8 +63,8 @@ def published_folder(options: argparse.Namespace) -> Path:
 
 def add_task_flags(command: argparse.ArgumentParser) -> None:
     """Add the options of ``--task text:FOLDER`` and its like."""
-    command.add_argument("--source", metavar="LANG", help="of text:FOLDER: language of the source side")
-    command.add_argument("--target", metavar="LANG", help="of text:FOLDER: language of the target side")
+    command.add_argument("--source", metavar="LANG", help="language of the source side of text:FOLDER")
+    command.add_argument("--target", metavar="LANG", help="language of the target side of text:FOLDER")
     command.add_argument(
         "--task-settings",
         type=Path,

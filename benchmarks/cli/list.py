@@ -20,7 +20,7 @@ Row = Mapping[str, object]
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
-    command.add_argument("what", choices=("methods", "tasks", "profiles"), help="what to list")
+    command.add_argument("what", choices=("methods", "tasks", "profiles"), help="kind to list")
     add_json(command)
 
 
@@ -77,7 +77,7 @@ def method_row(name: str, ref: registry.MethodRef | UsageError) -> Row:
         "name": name,
         "version": ref.version,
         "follows": ref.follows or "",
-        "tasks": (f"suite {ref.suite}" if ref.suite else "all") + ", asked when run" * ref.selective,
+        "tasks": (f"suite {ref.suite}" if ref.suite else "all") + ", checked when run" * ref.selective,
         "from": ref.origin,
         "summary": ref.summary,
     }

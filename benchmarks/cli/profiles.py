@@ -21,7 +21,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "action", nargs="?", choices=("new",), help="new: write a profile of this machine as TOML"
     )
     command.add_argument(
-        "--out", type=Path, metavar="FILE.toml", help="of new: file, whose name is the profile's"
+        "--out", type=Path, metavar="FILE.toml", help="output of new; the file's name is the profile's"
     )
     command.add_argument(
         "--latency-table",

@@ -25,8 +25,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     build = steps.add_parser("build", help="train supernets and evaluate every point of their spaces")
     _add_sources(build)
     build.add_argument("--device", metavar="NAME", help="cpu or cuda (default: cuda if there is one)")
-    build.add_argument("--commit", metavar="HASH", help="of this code (default: the checkout's)")
-    build.add_argument("--seed", type=positive, default=1, metavar="N", help="of the supernets (default: 1)")
+    build.add_argument("--commit", metavar="HASH", help="commit of this code (default: the checkout's)")
+    build.add_argument("--seed", type=positive, default=1, metavar="N", help="seed (default: 1)")
     build.add_argument(
         "--tokens",
         action="append",

@@ -135,7 +135,7 @@ def _print_verdict(verdict: Verdict, path: Path | None) -> None:
         else:
             bits = f"differ, first in {sanitize(verdict.first_difference, 80)}"
         timings = "the published timings" if verdict.repeated_timings else "timings of its own"
-        print(f" {'bits':14} {bits}; the search was told {timings}")
+        print(f" {'bits':14} {bits}; latencies of the search: {timings}")
     for part, before, today in verdict.code:
         print(
             f" {'code':14} of the {part} differs: published {sanitize(before, 19)}, now {sanitize(today, 19)}"

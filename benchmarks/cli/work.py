@@ -96,7 +96,7 @@ def run(options: argparse.Namespace) -> int:
         return SAVED
     states = [run.state for run in plan.runs]
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-    print(f"this worker leaves; of {len(states)} runs it knows {counts}")
+    print(f"this worker leaves; {len(states)} runs: {counts}")
     return 0
 
 

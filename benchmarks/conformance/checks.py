@@ -110,7 +110,7 @@ def check_budget(runs: Runs) -> Check:
     if run.outcome["status"] == "budget":
         fix = (
             "Ask lab.budget.left(...) or lab.train_batches(share) before you begin something, keep a part for"
-            " it, and yield a first candidate early: what was yielded counts, whatever happens later."
+            " it, and yield a first candidate early: candidates yielded before the end count."
         )
         message, proposed = sanitize(run.outcome["message"], 200), len(run.outcome["candidates"])
         observed = f"{message}; {proposed} candidates were proposed by then"
@@ -199,7 +199,7 @@ def check_random_state(runs: Runs) -> Check:
         "Global random state belongs to everyone: any library that draws from it changes your result, and"
         " reseeding it changes theirs."
     )
-    fix = "Take lab.rng, or a torch.Generator seeded from lab.seed, and pass it on to whatever draws."
+    fix = "Take lab.rng, or a torch.Generator seeded from lab.seed, and pass it to every function that draws."
     moved = dict(run.observed.moved) if run.observed else {}
     if moved and runs.traced is not None and runs.traced.observed is not None:
         moved |= runs.traced.observed.moved

@@ -94,7 +94,7 @@ def _licence(stored: StoredCandidate) -> str:
     try:
         task = get_task(stored.record["spec"]["task"])
     except UsageError:
-        return "ask who brought the task"
+        return "ask the author of the task"
     data = datasets().get(getattr(task, "dataset", None) or "")
     return data.note if data else f"what task {task.name} generates or brings"
 

@@ -100,7 +100,7 @@ class TranslationCheck:
         if exact and abs(scored - self.recorded) > NEAR_BLEU:
             raise DifferentTranslationsError(
                 f"BLEU {scored:.2f} of the first test sentences in {name}, and {self.recorded:.2f} in the"
-                " record: the copy would not be what its card says"
+                " record: the copy would contradict its card"
             )
         rows.append((f"BLEU in {name}, test", f"{scored:.2f}", signature))
         rows.append(("BLEU in the record, test", f"{self.recorded:.2f}", signature))

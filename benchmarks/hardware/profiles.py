@@ -104,7 +104,7 @@ def get(name: str) -> Profile:
         UsageError: there is none of that name.
     """
     if name == UNDECLARED:
-        return Profile(UNDECLARED, "cuda" if probe()["gpus"] else "cpu", None, "this machine, whatever it is")
+        return Profile(UNDECLARED, "cuda" if probe()["gpus"] else "cpu", None, "this machine, undeclared")
     if name in _DECLARED:
         return _DECLARED[name]
     if name not in names():
@@ -113,7 +113,7 @@ def get(name: str) -> Profile:
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise UsageError(
             f"no profile {name!r}.{hint}\nknown: {' '.join(known)}\n"
-            "see what each asks for: supernet-bench profiles"
+            "list their requirements: supernet-bench profiles"
         )
     return read(FOLDER / f"{name}.toml")
 

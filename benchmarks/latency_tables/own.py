@@ -114,7 +114,7 @@ def _strongest(features: Array, ms: Array) -> int:
 
 
 def _no_space() -> SearchSpace:
-    raise UsageError("a latency table of your own is of no space that is known here")
+    raise UsageError("a latency table of your own has no search space")
 
 
 def _checked(table: LatencyTable, path: Path) -> LatencyTable:

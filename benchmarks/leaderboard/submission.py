@@ -60,7 +60,7 @@ def find_latency_problems(latency: StoredLatency) -> Iterator[tuple[str, str]]:
     if name not in profiles.names():
         yield "profile", f"'{sanitize(name, 60)}' is not declared; known: {' '.join(profiles.names())}"
     elif provenance is None or not isinstance(provenance["machine"], Mapping):
-        yield "provenance.machine", "says nothing"
+        yield "provenance.machine", "missing"
     else:
         for field, reason in machine_differences(name, provenance["machine"]):
             yield f"provenance.{field}", reason
@@ -140,7 +140,7 @@ def machine_differences(name: str, machine: Mapping[str, object]) -> Iterator[tu
     facts: dict[str, type | tuple[type, ...]] = {"arch": str, "cpus": int, "gpus": list, "fingerprint": str}
     missing = [k for k, kind in facts.items() if not isinstance(machine.get(k), kind)]
     if missing:
-        yield "machine", f"says nothing of {', '.join(missing)}"
+        yield "machine", f"lacks {', '.join(missing)}"
         return
     listed, cpus = machine["gpus"], machine["cpus"]
     cpu = str(machine.get("cpu") or "")
@@ -237,7 +237,7 @@ def _ledger(record: Record) -> Iterator[str]:
             yield f"{field}: {entry['amount']:g} is below 0"
     energy = record["energy"]
     if energy and energy.get("joules") is not None and not sanitize(energy["source"]):
-        yield "energy.source: empty; every figure says where it comes from"
+        yield "energy.source: empty; every figure needs its source"
 
 
 def _candidate(record: Record, candidate: Candidate) -> Iterator[str]:
@@ -252,9 +252,9 @@ def _candidate(record: Record, candidate: Candidate) -> Iterator[str]:
             yield f"{field}: {problem}"
     memory, energy = candidate.get("memory"), candidate.get("energy")
     if memory and memory.get("peak_bytes") is not None and not sanitize(memory["source"]):
-        yield "memory.source: empty; every figure says where it comes from"
+        yield "memory.source: empty; every figure needs its source"
     if energy and energy.get("joules_per_sentence") is not None and not sanitize(energy["source"]):
-        yield "energy.source: empty; every figure says where it comes from"
+        yield "energy.source: empty; every figure needs its source"
 
 
 _INTERVALS = {"ratio_low": "ratio", "ratio_high": "ratio", "p50_low": "p50", "p50_high": "p50"}
@@ -285,7 +285,7 @@ def _scored(field: str, metric: str, figure: Figure) -> Iterator[str]:
     if value is None:
         return
     if not _SIGNED.fullmatch(figure["signature"]):
-        yield f"{field}.signature: {sanitize(figure['signature'], 60)!r} does not say how the figure was made"
+        yield f"{field}.signature: {sanitize(figure['signature'], 60)!r} is no recipe of a figure"
     elif "version:" not in figure["signature"]:
         yield f"{field}.signature: names no version"
     for side in ("value",) if _PLAIN_T in figure["signature"] else ("value", "low", "high"):
@@ -304,7 +304,7 @@ def _latency(record: Record, latency: Latency) -> Iterator[str]:
         if parts["prof"] != ours:
             yield f"latency.signature: profile {sanitize(parts['prof'], 60)}, the run's is {ours}"
         if parts["n"] != str(latency["n"]):
-            yield f"latency.signature: n is {sanitize(parts['n'], 20)}, the field n says {latency['n']}"
+            yield f"latency.signature: n is {sanitize(parts['n'], 20)}, and {latency['n']} in the field n"
     p50, p90, n = latency["p50"], latency.get("p90"), latency["n"]
     if p90 is not None and p90 < p50:
         yield f"latency.p90: {p90:g} ms is below the median of {p50:g} ms"

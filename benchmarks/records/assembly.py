@@ -129,7 +129,7 @@ def read_json(path: Path) -> JsonObject:
 def last_line(log: Path) -> str:
     """Return the end of a log, for a message."""
     lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
-    return sanitize(lines[-1], 200) if lines else "its process left no word"
+    return sanitize(lines[-1], 200) if lines else "its process wrote no message"
 
 
 def now() -> str:

@@ -246,7 +246,7 @@ def contradiction(record: JsonView) -> tuple[str, str] | None:
             return "units.metric", f"{ascii_excerpt(units['metric'])}: {fault}"
     status, candidates = record["status"], record["candidates"]
     if status == "failed" and not record["message"].strip():
-        return "message", "a failed run must say why"
+        return "message", "a failed run needs a message"
     if status == "done" and not candidates:
         return "candidates", "a run that is done has at least one (otherwise its status is failed)"
     indices = [c["index"] for c in candidates]

@@ -122,7 +122,7 @@ def _contradictions(attachment: StoredLatency) -> Iterator[FieldError]:
     if p90 is not None and (p90 < latency["p50"] or n < P90_FROM):
         yield "latency.p90", f"{p90:g} ms: below the median, or of fewer than {P90_FROM} timings ({n})"
     if attachments.ended(attachment) is None:
-        yield "provenance.ended", "no ISO time; a latency says when and where it was measured"
+        yield "provenance.ended", "no ISO time; a latency needs time and place of its measurement"
 
 
 def _misfit(attachment: StoredLatency, record: Record) -> FieldError | None:

@@ -94,11 +94,11 @@ class RunSpec:
         """Return the specification that a record stores, which may be a stranger's.
 
         Raises:
-            UsageError: this version does not know it, or no run could have had it.
+            UsageError: a field is unknown to this version, or no run could have had it.
         """
         known = {field.name for field in fields(cls)}
         if unknown := sorted(map(ascii_excerpt, set(spec) - known)):
-            raise UsageError(f"its specification has fields that this version does not know: {unknown[0]}")
+            raise UsageError(f"its specification has fields unknown to this version: {unknown[0]}")
         for kind in BUDGETED_KINDS:
             amount = spec["budget"].get(kind)
             if not (isinstance(amount, int | float) and math.isfinite(amount) and amount > 0):

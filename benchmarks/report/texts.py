@@ -108,8 +108,8 @@ PAIRED_NOTE = (
     " over them, and no number of seeds was stated beforehand."
 )
 SENTENCES_NOTE = (
-    "Over test sentences, one trained network each: is this network better than that one, whatever sentences"
-    " are drawn? It says nothing about training noise, and so nothing about the methods. Interval: paired"
+    "Over test sentences, one trained network each: is this network better than that one, also on other"
+    " sentences? Training noise is left out: it is no evidence about the methods. Interval: paired"
     f" bootstrap, {paired_bleu.RESAMPLES:,} resamples; p: paired approximate randomisation,"
     f" {paired_bleu.TRIALS:,}"
     " trials (both as sacreBLEU's but where that understates p: ties, few sentences); Holm over all lines, of"

@@ -77,7 +77,7 @@ def run(folder: Path, say: Say) -> StudyOutcome:
     if profile is None or profile.device != "cpu":
         raise UsageError(
             "study cpu-latency times on a declared CPU profile, and this machine is none:"
-            " supernet-bench doctor says what differs"
+            " supernet-bench doctor lists the differences"
         )
     winners = list(select_winners(load_all(folder)))
     if not winners:

@@ -129,7 +129,7 @@ def _contradiction(verdict: StoredVerdict) -> FieldError | None:
         if now is not None and low is not None and high is not None and check["holds"] is not None:
             same = check["what"] == "quality" and now == check["published"]
             if check["holds"] != (low <= now <= high or same):
-                fault = f"{check['holds']}, but {now:g} and [{low:g}, {high:g}] say otherwise"
+                fault = f"{check['holds']}, against {now:g} and [{low:g}, {high:g}]"
                 return f"checks[{i}].holds", fault
         if check["holds"] and now is None:
             return f"checks[{i}].holds", "true, but nothing was measured"
@@ -149,7 +149,7 @@ def _contradiction(verdict: StoredVerdict) -> FieldError | None:
         difference = sanitize(verdict["first_difference"], 60)
         return "identical", f"{verdict['identical']}, first_difference: {difference}"
     if {answer_of(verdict, part) for part in PARTS} != {UNKNOWN} and attachments.ended(verdict) is None:
-        return "provenance.ended", "no ISO time; a verdict says when and where it was made"
+        return "provenance.ended", "no ISO time; a verdict needs time and place of its run"
     return None
 
 
@@ -162,7 +162,7 @@ def _misfit(verdict: StoredVerdict, record: Record) -> FieldError | None:
         if key not in figures:
             return f"checks[{i}]", f"the record has no {sanitize(key[0], 40)} at limit {sanitize(key[1], 40)}"
         if check["published"] != figures[key]:
-            return f"checks[{i}].published", f"{check['published']}, the record says {figures[key]}"
+            return f"checks[{i}].published", f"{check['published']}, the record has {figures[key]}"
         checked.add(key)
     for part, what in PARTS.items():
         omitted = [key for key in figures if key[0] == what and key not in checked]

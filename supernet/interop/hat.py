@@ -91,7 +91,7 @@ def network(
         for side in layout.LAYERS:
             stated, has = layout.number(args, f"{side}_layers"), layout.depth(content["model"], side)
             if stated != has:
-                raise ValueError(f"it tells of {stated} {side} layers and has {has}")
+                raise ValueError(f"it states {stated} {side} layers and has {has}")
         share, space = layout.shared(args), space_of(args)
         weights = layout.to_weights(content["model"], share)
         family = Seq2SeqFamily(space, layout.config_of(args, weights, share))

@@ -67,7 +67,7 @@ def test_a_tuned_row_is_verified_with_all_its_trials(bench, records, tmp_path):
     shutil.rmtree(tmp_path / "results/local")
     done = bench("verify", tuned["id"])
     assert "identical candidates, weights, translations and ledger" in done.stdout, done.stdout + done.stderr
-    assert "the search was told the published timings" in done.stdout
+    assert "latencies of the search: the published timings" in done.stdout
     (kept,) = (tmp_path / "results/verified").rglob("*.json")
     verdict = verdict_files.VERDICTS.load(kept)
     assert verdict["identical"] and verdict["differences"] == []

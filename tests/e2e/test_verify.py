@@ -48,7 +48,7 @@ def test_a_row_reproduces_to_the_bit_and_the_verdict_is_kept(bench, published: P
     files = by_method(published)
     done = bench("verify", store.load(files["tiny-good"])["id"])
     assert "bits           identical candidates, weights, translations and ledger" in done.stdout, done.stdout
-    assert "the search was told the published timings" in done.stdout
+    assert "latencies of the search: the published timings" in done.stdout
     kept = list((tmp_path / "results/verified").rglob("*.json"))
     assert [path.parent.name for path in kept] == [files["tiny-good"].stem]
     verdict = verdict_files.VERDICTS.load(kept[0])
@@ -75,7 +75,7 @@ def test_a_row_that_is_better_than_true_does_not_reproduce(bench, pretended):
     done = bench("verify", str(path))
     assert done.returncode == 1, done.stdout + done.stderr
     assert "=> quality does not reproduce" in done.stdout and "is outside [" in done.stdout
-    assert "the search was told timings of its own" in done.stdout
+    assert "latencies of the search: timings of its own" in done.stdout
 
 
 @pytest.mark.parametrize(

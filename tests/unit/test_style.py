@@ -23,6 +23,10 @@ SPEECH = re.compile(r"\b(says|said|knows|tells|told|wants|hears|heard|thinks)\b"
 """Verbs of persons: objects compute, return, store, raise and refuse."""
 ASK_AND_TELL = "simq/tabular/testbed.py"
 """Its interface is that of optimisers which ask for a point and are told its value."""
+KEPT_MESSAGES = re.compile(r"who learns from it is charged what it cost|do not share cannot be told from")
+"""Texts under a digest of published rows, or in a published study: they change with those."""
+PUT_OFF = re.compile(r"(of|what|who|whoever|whatever)\b")
+"""Begin of a help text that puts off naming the argument."""
 WORDS = 25
 """Most words in the first sentence of a docstring."""
 NAMES = {"found", "told", "made", "one", "there", "whole", "left", "said"}
@@ -117,6 +121,78 @@ def speech(tree: ast.AST) -> Iterator[tuple[int, str]]:
         flat = " ".join(text.split())
         for match in SPEECH.finditer(flat):
             yield line, f'"...{flat[max(0, match.start() - 30) : match.end() + 20]}...": a verb of persons'
+
+
+def texts(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Line and text of every text in a module that is no docstring; ``{}`` for inserted values."""
+    skipped = {
+        id(statement.value)
+        for node in ast.walk(tree)
+        if isinstance(body := getattr(node, "body", None), list)
+        for statement in body
+        if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+    }
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.JoinedStr):
+            parts = [v.value if isinstance(v, ast.Constant) else "{}" for v in node.values]
+            yield node.lineno, "".join(map(str, parts))
+            waiting += [v.value for v in node.values if isinstance(v, ast.FormattedValue)]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in skipped:
+            yield node.lineno, node.value
+        else:
+            waiting += [child for child in ast.iter_child_nodes(node) if id(child) not in skipped]
+
+
+def spoken_messages(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Line and text of every message in which an object speaks, knows or wants."""
+    for line, text in texts(tree):
+        flat = " ".join(text.split())
+        if " " in flat.strip() and SPEECH.search(flat) and not KEPT_MESSAGES.search(flat):
+            yield line, flat[:90]
+
+
+def put_off(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Line and text of every help of an argument that does not begin with the argument's thing."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            for keyword in node.keywords:
+                value = keyword.value
+                if keyword.arg == "help" and isinstance(value, ast.Constant) and isinstance(value.value, str):
+                    if PUT_OFF.match(value.value):
+                        yield value.lineno, value.value
+
+
+@pytest.mark.parametrize("room", rooms())
+def test_no_message_has_a_verb_of_persons_and_every_help_names_its_argument(room: str):
+    parsed = [(file, tree) for file, tree in trees(room) if file.as_posix() != ASK_AND_TELL]
+    wrong = [
+        f"{file}:{line}: {text}"
+        for file, tree in parsed
+        for line, text in (*spoken_messages(tree), *put_off(tree))
+    ]
+    assert not wrong, "\n" + "\n".join(wrong)
+
+
+@pytest.mark.parametrize(
+    ("code", "seen"),
+    [
+        ('raise ValueError(f"{path} says {x}, and that is none")', True),
+        ('print("the search was told X:", timings)', True),
+        ('x = {"a": "every figure says where it comes from"}', True),
+        ('add("--out", help="of new: file")', True),
+        ('add("--seed", help="of the supernets (default: 1)")', True),
+        ('add("--x", help="what becomes of winners")', True),
+        ('add("--x", help="folder of the results")', False),
+        ('"""A record says why."""', False),
+        ('say(f"{said}")', False),
+        ('word = "says"', False),
+    ],
+)
+def test_spoken_messages_and_vague_help_are_seen(code: str, seen: bool):
+    tree = ast.parse(code)
+    assert bool([*spoken_messages(tree), *put_off(tree)]) == seen
 
 
 def faults(tree: ast.AST, public: AbstractSet[str] = frozenset()) -> Iterator[tuple[int, str]]:

@@ -46,7 +46,7 @@ def sentence(table: Table) -> str:
         ", ".join(f"{sanitize(line['method'], 60)} ({line['difference']:+.1f})" for line in apart) or "none"
     )
     against = sanitize(table.baseline or "", 60)
-    return f"{start}; of {len(shown)} differences from {against} these are more than luck: {names}."
+    return f"{start}; of {len(shown)} differences from {against} these are significant: {names}."
 
 
 def choose(weights: Sequence[tuple[tuple[int, int, int], int, str]]) -> str:

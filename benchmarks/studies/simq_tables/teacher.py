@@ -84,7 +84,7 @@ def load_teacher(path: Path, device: str, batches: Iterable[ImageBatch]) -> tupl
     accuracy = hits / max(total, 1)
     if accuracy < LEAST:
         raise UsageError(
-            f"'{path}' is right on {accuracy:.0%} of the student's images: a teacher of the same task knows"
-            f" {LEAST:.0%} or more"
+            f"'{path}' is right on {accuracy:.0%} of the student's images: a teacher of the same task"
+            f" reaches {LEAST:.0%} or more"
         )
     return module, accuracy

@@ -105,13 +105,13 @@ def to_weights(state: Mapping[str, Tensor], share: str) -> dict[str, Tensor]:
     if share != "all":
         weights["target_embedding.weight"] = target
     elif not same(weights["source_embedding.weight"], target):
-        raise ValueError("source and target embeddings differ, and it says that they are one table")
+        raise ValueError("source and target embeddings differ, and it states one table")
     if share == "none":
         if not output:
             raise ValueError("it has no output layer (decoder.output_projection.weight or decoder.embed_out)")
         weights["output.weight"] = output[0]
     elif output and not same(output[0], target):
-        raise ValueError("output layer and target embeddings differ, and it says that they are one table")
+        raise ValueError("output layer and target embeddings differ, and it states one table")
     for side in LAYERS:
         for i in range(depth(state, side)):
             ours, theirs = f"{side}.{i}", f"{side}.layers.{i}"
@@ -244,7 +244,7 @@ def number(args: Settings, name: str) -> int:
     """
     value = attribute(args, name)
     if type(value) is not int or not 0 < value <= LONGEST:
-        raise ValueError(f"it tells no {name} (a number from 1 to {LONGEST}), but {value!r}")
+        raise ValueError(f"{name} is {value!r}, not a number from 1 to {LONGEST}")
     return value
 
 

@@ -56,7 +56,7 @@ def test_an_honest_record_has_no_problem():
         (("energy", "source"), " ", "energy.source: empty"),
         (("provenance", "machine", "cpus"), 64, "provenance.machine: threads is 64"),
         (("provenance", "machine", "arch"), "arm64", "provenance.machine: arch is arm64"),
-        (("provenance", "machine"), {"cpu": "x"}, "provenance.machine: says nothing of arch, cpus, gpus"),
+        (("provenance", "machine"), {"cpu": "x"}, "provenance.machine: lacks arch, cpus, gpus"),
         (("provenance", "commit"), None, "provenance.commit: none"),
         (("provenance", "dirty_sha256"), "1" * 64, "provenance.dirty_sha256: made with changes"),
         (("provenance", "data"), {}, "provenance.data: no checksums"),

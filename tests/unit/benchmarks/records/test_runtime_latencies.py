@@ -138,7 +138,7 @@ def test_validate_takes_good_ones_and_names_the_others(results, capsys):
     dirty = {**good["provenance"], "dirty_sha256": "0" * 64}
     for made, said in (
         (forged(good, provenance=dirty), "provenance.dirty_sha256: made with changes"),
-        (forged(good, provenance={**good["provenance"], "machine": {}}), "machine: says nothing of"),
+        (forged(good, provenance={**good["provenance"], "machine": {}}), "machine: lacks"),
         (forged(good, record_seal="0" * 64), "record_seal: of an earlier version"),
         (forged(good, record="0" * 16), "record: no published record"),
     ):

@@ -166,7 +166,7 @@ def test_a_changed_spec_no_longer_fits_the_id():
         ),
         (("candidates",), [], r"field candidates: a run that is done"),
         (("ledger", "totals", "tokens"), 5.0, r"field ledger\.totals\.tokens: 5 but the entries sum to"),
-        (("status",), "failed", r"field message: a failed run must say why"),
+        (("status",), "failed", r"field message: a failed run needs a message"),
         (("status",), "won", r"field status"),
         (("energy", "joules"), math.inf, r"field energy\.joules: inf is not a finite number"),
         (("energy", "joules"), 10**400, r"field energy\.joules: 10+\.\.\. is not a finite number"),

@@ -95,7 +95,7 @@ def test_a_teacher_trains_the_student_and_must_share_its_images(
     assert "--teacher FILE" in capsys.readouterr().err
     assert build("resnet", tmp_path) == 0
     assert build("vit-kd", tmp_path) == 2
-    assert "a teacher of the same task knows 50%" in capsys.readouterr().err
+    assert "a teacher of the same task reaches 50%" in capsys.readouterr().err
     monkeypatch.setattr(teacher, "LEAST", 0.0)
     assert build("vit-kd", tmp_path) == 0
     table = read_table(tmp_path / "simq-vit-kd.npz")

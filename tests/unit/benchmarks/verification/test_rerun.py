@@ -123,7 +123,7 @@ def test_every_published_method_is_verifiable_by_todays_code():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"x": 1}, "fields that this version does not know: 'x'"),
+        ({"x": 1}, "fields unknown to this version: 'x'"),
         (
             {"budget": {"tokens": 24000, "evaluations": 12, "probes": 8, "seconds": None}},
             "allows None seconds",

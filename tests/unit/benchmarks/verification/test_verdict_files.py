@@ -122,13 +122,13 @@ def broken(record):
     fewer = [c for c in good["checks"] if c["limit"] == good["checks"][0]["limit"]]
     other = [c | {"limit": "9 x ref"} for c in good["checks"]]
     return {
-        "say otherwise": forged(made, checks=checks, quality="reproduces"),
+        ", against": forged(made, checks=checks, quality="reproduces"),
         "not every check holds": forged(made, quality="reproduces"),
         "a check does not hold": forged(made, quality="cannot tell"),
         "without a check": forged(good, latency="does not reproduce"),
         "but the results are identical": forged(good, quality="does not reproduce", reasons=["x"]),
         "which may be the reason": forged(made, code=[{"part": "task", "published": "a", "now": "b"}]),
-        "the record says": forged(good, checks=wrong),
+        "the record has": forged(good, checks=wrong),
         "figures of the record were not checked": forged(good, checks=fewer),
         "the record has no quality at limit 9 x ref": forged(good, checks=other),
         "no ISO time": forged(good, provenance=good["provenance"] | {"ended": EVIL}),
