@@ -173,7 +173,7 @@ class Need:
     Declared in the class body like ``Option``.
     """
 
-    currency: str
+    kind: str
     """``evaluations`` or ``probes``."""
     least: int | Mapping[str, int]
     """One number, or name of the search space -> number if it depends on the space."""
@@ -188,13 +188,13 @@ class Need:
         """Check the declaration.
 
         Raises:
-            ValueError: another currency, an amount below 1, or no reason.
+            ValueError: another kind, an amount below 1, or no reason.
         """
-        if self.currency not in ("evaluations", "probes"):
-            raise ValueError(f"need of {self.currency!r}: evaluations or probes")
+        if self.kind not in ("evaluations", "probes"):
+            raise ValueError(f"need of {self.kind!r}: evaluations or probes")
         counts = [*self.least.values()] if isinstance(self.least, Mapping) else [self.least]
         if not (counts and all(isinstance(n, int) and n >= 1 for n in counts) and self.why.strip()):
-            raise ValueError(f"need of {self.currency}: at least 1, and a reason (why)")
+            raise ValueError(f"need of {self.kind}: at least 1, and a reason (why)")
 
 
 @dataclass(frozen=True)

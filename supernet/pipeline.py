@@ -49,7 +49,7 @@ class TaskSettings(Protocol):
 
 
 class Budget(Protocol):
-    """Allowances of a run by currency, such as ``evaluations`` and ``probes``."""
+    """Allowances of a run by kind, such as ``evaluations`` and ``probes``."""
 
     def total(self, kind: str) -> float: ...
     def spent(self, kind: str) -> float: ...

@@ -14,18 +14,18 @@ from benchmarks.stats import pareto
 Steps = list[tuple[float, float]]
 """(spent, value from then on) of one run, by what is spent."""
 
-CURRENCIES = ("seconds", "tokens")
+KINDS = ("seconds", "tokens")
 """Allowances against which progress may be shown, the preferred one first."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Steps of every run, by method; ``currency`` is what was spent, and how much was ``allowed``."""
+    """Steps of every run, by method; ``kind`` is what was spent, and how much was ``allowed``."""
 
-    currency: str
+    kind: str
     steps: Mapping[str, Sequence[Steps]]
     allowed: float | None = None
-    """Allowance of one run in the currency; None if the steps are shares of it already."""
+    """Allowance of one run in the kind; None if the steps are shares of it already."""
 
     @property
     def most_spent(self) -> float:
@@ -50,8 +50,8 @@ def volume_progress(
     Returns:
         None if no reference point is frozen, or if candidates lack the moment at which they were proposed.
     """
-    currency = _currency(runs)
-    if axis.reference is None or currency is None:
+    kind = _kind(runs)
+    if axis.reference is None or kind is None:
         return None
     steps: dict[str, list[Steps]] = {}
     for run in runs:
@@ -59,36 +59,36 @@ def volume_progress(
         if run.record is None or seconds != seconds:
             continue  # it follows a run that is not here: when its candidates came is not known
         # Tokens of a run whose weights were taken are charged; seconds are not, and were spent all the same.
-        earlier = seconds if currency == "seconds" else 0.0
-        steps.setdefault(named[run.id], []).append(volume_steps(run.record, currency, axis, earlier))
-    return Progress(currency, steps)
+        earlier = seconds if kind == "seconds" else 0.0
+        steps.setdefault(named[run.id], []).append(volume_steps(run.record, kind, axis, earlier))
+    return Progress(kind, steps)
 
 
-def _currency(runs: Sequence[RunSummary]) -> str | None:
-    """Return the first of ``CURRENCIES`` that every candidate's record states; None without candidates."""
+def _kind(runs: Sequence[RunSummary]) -> str | None:
+    """Return the first of ``KINDS`` that every candidate's record states; None without candidates."""
     proposed = [
         (run.record["spec"]["budget"], candidate.get("spent", {}))
         for run in runs
         if run.record is not None
         for candidate in run.record["candidates"]
     ]
-    kinds = [k for k in CURRENCIES if all(allowed.get(k) and k in spent for allowed, spent in proposed)]
+    kinds = [k for k in KINDS if all(allowed.get(k) and k in spent for allowed, spent in proposed)]
     return kinds[0] if proposed and kinds else None
 
 
-def volume_steps(record: Record, currency: str, axis: Axis, earlier: float = 0.0) -> Steps:
+def volume_steps(record: Record, kind: str, axis: Axis, earlier: float = 0.0) -> Steps:
     """Return the hypervolume of what a run had proposed by then, chosen as in the table.
 
     Args:
         record: of the run.
-        currency: one of ``CURRENCIES``; the steps are per cent of its allowance.
+        kind: one of ``KINDS``; the steps are per cent of its allowance.
         axis: with a frozen reference point.
         earlier: what the run had spent before it started.
     """
     assert axis.reference is not None
     steps: Steps = [(0.0, 0.0)]
-    allowed = record["spec"]["budget"][currency]
-    candidates = sorted(record["candidates"], key=lambda c: (c["spent"][currency], c["index"]))
+    allowed = record["spec"]["budget"][kind]
+    candidates = sorted(record["candidates"], key=lambda c: (c["spent"][kind], c["index"]))
     column = run_summary.FIGURES.index(axis.figure)
     for i, candidate in enumerate(candidates):
         run = run_summary.summarize(record | {"candidates": candidates[: i + 1]}, keep=False)
@@ -96,7 +96,7 @@ def volume_steps(record: Record, currency: str, axis: Axis, earlier: float = 0.0
             (head.score(run.metric or "")[0], head.figures[column] * axis.scale) for head in run.headlines
         ]
         measured = [(quality, at) for quality, at in points if quality == quality and at == at]
-        spent = 100 * (earlier + float(candidate["spent"][currency])) / allowed
+        spent = 100 * (earlier + float(candidate["spent"][kind])) / allowed
         steps.append((spent, pareto.hypervolume(measured, axis.reference)))
     return steps
 

@@ -126,7 +126,7 @@ def profile_rows() -> list[Row]:
 
 
 def _budget(value: object) -> object:
-    """Return a budget as text: device -> currency -> allowance; other values as they are."""
+    """Return a budget as text: device -> kind -> allowance; other values as they are."""
     if not isinstance(value, Mapping):
         return value
     return "; ".join(

@@ -105,7 +105,7 @@ def print_status(status: StudyStatus) -> None:
     for label, message in status.failed[:SHOWN]:
         print(f"failed: {label}: {message}")
     if status.others:
-        print(f"{status.others} runs of another study, or of other code, have claims in this folder, too")
+        print(f"{status.others} runs of another study, or of other code, have leases in this folder, too")
 
 
 def page(statuses: Sequence[StudyStatus], again: int | None) -> str:

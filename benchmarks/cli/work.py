@@ -14,8 +14,8 @@ from benchmarks.cli import plan as plan_command
 from benchmarks.cli.arguments import add_hook, positive
 from benchmarks.cli.configuration import add_plan
 from benchmarks.runs import hooks
-from benchmarks.runs.claims import LEASE_S
 from benchmarks.runs.execution import execute, shared
+from benchmarks.runs.leases import LEASE_S
 from benchmarks.runs.options import RunOptions
 
 SAVED = 75

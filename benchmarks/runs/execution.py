@@ -15,7 +15,7 @@ from benchmarks.hardware.file_lock import lock
 from benchmarks.hardware.probe import usable_cpus
 from benchmarks.hardware.profiles import Profile
 from benchmarks.records.provenance import provenance
-from benchmarks.runs.claims import refuse_if_active
+from benchmarks.runs.leases import refuse_if_active
 from benchmarks.runs.options import RunOptions
 from benchmarks.runs.plan import Plan
 from benchmarks.tasks import Task, prepare
@@ -127,7 +127,7 @@ def _locked(folder: Path, *, alone: bool) -> Iterator[None]:
                 f"another supernet-bench works in {folder}: wait for it, or write elsewhere: --results DIR"
             ) from None
         except UsageError:
-            if alone:  # claims keep workers apart without any lock
+            if alone:  # leases keep workers apart without any lock
                 raise
         yield
 

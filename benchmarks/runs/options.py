@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.runs.claims import LEASE_S
 from benchmarks.runs.job import ProbeAnswers
+from benchmarks.runs.leases import LEASE_S
 
 
 @dataclass(frozen=True)

@@ -238,17 +238,17 @@ def _require_affordable(request: PlanRequest, plan: Plan) -> None:
     """Refuse a plan whose allowances are below what a method needs to work at all.
 
     Raises:
-        UsageError: naming each method and currency, and a scale that is enough for the whole plan.
+        UsageError: naming each method and kind of allowance, and a scale that is enough for the whole plan.
     """
     tiers = {task.name: task.tier(request.tier, request.device) for task in request.tasks}
     short, scale = [], request.budget_scale
     for run in {(run.spec.task, run.spec.method): run for run in plan.pending}.values():
         tier = tiers[run.spec.task]
         for need, least in _needs(run.method, tier):
-            has = scale_budget(tier.budget, request.budget_scale)[need.currency]
+            has = scale_budget(tier.budget, request.budget_scale)[need.kind]
             if has < least:
-                short.append(f"{run.spec.method} needs {least} {need.currency} and has {has:g}: {need.why}")
-            scale = max(scale, sufficient_scale(tier.budget, need.currency, least))
+                short.append(f"{run.spec.method} needs {least} {need.kind} and has {has:g}: {need.why}")
+            scale = max(scale, sufficient_scale(tier.budget, need.kind, least))
     if short:
         lines = "\n".join(dict.fromkeys(short))
         raise UsageError(
@@ -269,13 +269,13 @@ def _needs(method: MethodRef, tier: TierSettings) -> list[tuple[Need, int]]:
     return needed
 
 
-def sufficient_scale(budget: Mapping[str, float], currency: str, least: int) -> float:
-    """Return the smallest scale, of two digits, that leaves ``least`` of a countable currency."""
-    exact = max((least - 1) / budget[currency], 1e-6)
+def sufficient_scale(budget: Mapping[str, float], kind: str, least: int) -> float:
+    """Return the smallest scale, of two digits, that leaves ``least`` of a countable kind."""
+    exact = max((least - 1) / budget[kind], 1e-6)
     step = 10.0 ** (math.floor(math.log10(exact)) - 1)
     counts = itertools.count(math.floor(exact / step))
     factors = (float(f"{count * step:.3g}") for count in counts)
-    return next(factor for factor in factors if math.ceil(budget[currency] * factor - 1e-9) >= least)
+    return next(factor for factor in factors if math.ceil(budget[kind] * factor - 1e-9) >= least)
 
 
 class _Layout:

@@ -41,12 +41,12 @@ from benchmarks.records.store import write_text
 from benchmarks.records.text import sanitize
 from benchmarks.runs import declared, encrypted_references, origins, worker
 from benchmarks.runs.books import STATES
-from benchmarks.runs.claims import FREE, Claims, refuse_rivals
 from benchmarks.runs.encrypted_references import EncryptedReferences
 from benchmarks.runs.executor import Executor, WorkerProcess, wait_any
 from benchmarks.runs.heartbeat import JOURNAL, read_scoring
 from benchmarks.runs.isolation import NONE
 from benchmarks.runs.job import ScoreJob, SearchJob, artifacts_of, leader_candidates, missing_leader
+from benchmarks.runs.leases import FREE, Leases, refuse_rivals
 from benchmarks.runs.options import RunOptions
 from benchmarks.runs.own_limits import limits_path, own_limits
 from benchmarks.runs.plan import Plan, PlannedRun, read_state
@@ -62,7 +62,7 @@ GRACE_S = 15.0
 
 
 LOOK_S = 2.0
-"""Seconds between two looks at the claims of others while a job is free."""
+"""Seconds between two looks at the leases of others while a job is free."""
 
 
 @dataclass
@@ -108,7 +108,7 @@ class Runner:
         self._active: list[ActiveRun] = []
         self._waiting: list[PlannedRun] = []
         self._begun: set[str] = set()
-        self.claims: Claims
+        self.leases: Leases
         self._references = {name: references_digest(c.prepared.sealed) for name, c in contexts.items()}
         """Task -> digest of its test split, before any search begins."""
         self._encrypted: Mapping[str, EncryptedReferences] = {}
@@ -123,7 +123,7 @@ class Runner:
         refuse_rivals(self.plan.folders.home, lock)
         about = {"profile": self.plan.profile, "jobs": self.options.jobs}
         about |= {"machine": machine_name(), "lock": lock}
-        with Claims(self.plan.folders.home, about, self.options.lease_s) as self.claims:
+        with Leases(self.plan.folders.home, about, self.options.lease_s) as self.leases:
             self._allow_again()
             self._waiting = list(self.plan.pending)
             with self._protected_references():
@@ -145,12 +145,12 @@ class Runner:
             yield
 
     def _allow_again(self) -> None:
-        """Let pending runs be claimed again that ended before this command, as far as it may make them."""
+        """Let pending runs be leased again that ended before this command, as far as it may make them."""
         again = [run.spec.id for run in self.plan.pending]
         if not self.options.again:  # a record that was moved away is made again
-            known = self.claims.known
+            known = self.leases.known
             again = [id for id in again if id in known and known[id].state == "done"]
-        self.claims.allow_again(again)
+        self.leases.allow_again(again)
 
     def _work(self) -> None:
         looked, idle_since = -math.inf, time.monotonic()
@@ -159,7 +159,7 @@ class Runner:
             if self.options.deadline is not None and now >= self.options.deadline:
                 self._stop()
                 return
-            if self.claims.lost():
+            if self.leases.lost():
                 self._give_up()
             if len(self._active) < self.options.jobs and self._waiting and now - looked >= LOOK_S:
                 looked = now
@@ -179,14 +179,14 @@ class Runner:
 
     def _look(self) -> None:
         """Note which runs others have ended, and start as many as there are jobs free."""
-        self.claims.refresh()
+        self.leases.refresh()
         for run in list(self._waiting):
             if len(self._active) >= self.options.jobs:
                 return
-            if self.claims.ended(run.spec.id):
+            if self.leases.ended(run.spec.id):
                 self._waiting.remove(run)
                 self._ended_elsewhere(run)
-            elif self._may_start(run) and self.claims.take(run.spec.id):
+            elif self._may_start(run) and self.leases.take(run.spec.id):
                 self._waiting.remove(run)
                 self._start(run)
 
@@ -199,7 +199,7 @@ class Runner:
     def _ended_elsewhere(self, run: PlannedRun) -> None:
         """Take over the result of a run that another worker has made."""
         read_state(run, self.plan.folders.store, self.plan.folders.runs)
-        state = self.claims.known[run.spec.id].state
+        state = self.leases.known[run.spec.id].state
         if run.load is None:
             run.state = state
         self.display.finish(run, f"{state}, as another worker noted")
@@ -208,7 +208,7 @@ class Runner:
         """End all active runs at once: this worker was silent, and others may have taken them over."""
         for active in self._active:
             _kill(active)
-            self.claims.end(active.run.spec.id, FREE)
+            self.leases.end(active.run.spec.id, FREE)
             self._waiting.append(active.run)
         self._active.clear()
 
@@ -217,7 +217,7 @@ class Runner:
         folder = self.plan.folders.runs / run.spec.id
         read_state(run, self.plan.folders.store, self.plan.folders.runs)
         if run.state == "done":  # by a worker that died before it could say so
-            self.claims.end(run.spec.id, "done")
+            self.leases.end(run.spec.id, "done")
             self.display.finish(run, "done before")
             return
         if self.options.fresh and run.spec.id not in self._begun:
@@ -228,7 +228,7 @@ class Runner:
             try:
                 origins.check([(run.label, folder)], self._origin)
             except UsageError as error:
-                self.claims.end(run.spec.id, FREE)
+                self.leases.end(run.spec.id, FREE)
                 self.display.finish(run, f"left to others: {error}")
                 return
         last = read_search(folder)
@@ -340,14 +340,14 @@ class Runner:
     def _skip(self, run: PlannedRun, note: Path) -> None:
         reason = json.loads(note.read_text())["reason"] if note.exists() else "interrupted"
         run.state = "skipped"
-        self.claims.end(run.spec.id, "skipped")
+        self.leases.end(run.spec.id, "skipped")
         self.display.finish(run, f"skipped: {sanitize(reason, 600)}")
 
     def _record(self, active: ActiveRun, outcome: SearchOutcome) -> None:
         """Write the record of a run that has ended; remove the files that only a resumption needs."""
         run, context = active.run, own_limits(self.contexts[active.run.spec.task], active.folder)
-        if not self.claims.holds(run.spec.id):
-            self.claims.end(run.spec.id, FREE)
+        if not self.leases.holds(run.spec.id):
+            self.leases.end(run.spec.id, FREE)
             self._waiting.append(run)
             return
         scores = read_scores(active.folder)
@@ -385,7 +385,7 @@ class Runner:
             path = store.write(self.plan.folders.store, failed)
         written = store.load(path)
         run.enter(written, partial(store.load, path))
-        self.claims.end(run.spec.id, run.state)
+        self.leases.end(run.spec.id, run.state)
         if run.state != "failed":
             for leftover in (CHECKPOINTS, SCRATCH, STATES):
                 shutil.rmtree(active.folder / leftover, ignore_errors=True)

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.records.text import sanitize
-from benchmarks.runs import claims
-from benchmarks.runs.claims import HELD, Worker
+from benchmarks.runs import leases
 from benchmarks.runs.heartbeat import Beat, read_heartbeat
+from benchmarks.runs.leases import HELD, Worker
 from benchmarks.runs.plan import Plan, PlannedRun
 
 SILENT_SHARE = 0.4
@@ -81,7 +81,7 @@ class StudyStatus:
 def read_status(plan: Plan) -> StudyStatus:
     """Return the status of a plan that was laid out just now."""
     home = plan.folders.home
-    known, workers = claims.read_claims(home), claims.read_workers(home)
+    known, workers = leases.read_leases(home), leases.read_workers(home)
     now = _folder_time(home / "workers")
     alive = [_worker_status(home, worker, now) for worker in workers.values() if not worker.ended]
     silent = {worker.name: worker.silent for worker in alive}
@@ -90,14 +90,14 @@ def read_status(plan: Plan) -> StudyStatus:
     failed: list[tuple[str, str]] = []
     remaining: float | None = 0.0
     for run in plan.runs:
-        claim = known.get(run.spec.id)
-        if run.state != "done" and claim is not None and claim.state == HELD:
-            status = _active_status(plan, run, claim.worker, silent)
+        lease = known.get(run.spec.id)
+        if run.state != "done" and lease is not None and lease.state == HELD:
+            status = _active_status(plan, run, lease.worker, silent)
             active.append(status)
             state = "at risk" if status.risk else "running"
         elif run.state in ("done", "failed", "stopped"):
             state = run.state
-        elif claim is not None and claim.state == "skipped":
+        elif lease is not None and lease.state == "skipped":
             state = "skipped"
         else:
             state = "waiting"
@@ -164,7 +164,7 @@ def _worker_status(home: Path, worker: Worker, now: float) -> WorkerStatus:
     except OSError:
         silent = 0.0
     jobs, runs = about.get("jobs"), about.get("runs")
-    dead = claims.Liveness(home).is_dead(worker.name)
+    dead = leases.Liveness(home).is_dead(worker.name)
     return WorkerStatus(
         sanitize(worker.name, 80),
         sanitize(str(about.get("machine", "")), 80),

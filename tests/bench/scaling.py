@@ -4,7 +4,7 @@ Three measurements. Eight workers on one folder, 200 of them killed at random: e
 every step charged once. Seconds of processor for a plan of 10,000 runs. And the cost model of
 docs/scaling.md against a simulated cluster of 64 workers that fail.
 
-The simulation knows no claim files: workers draw run lengths, fail at an exponential rate, lose what they did
+The simulation writes no leases: workers draw run lengths, fail at an exponential rate, lose what they did
 since their last checkpoint, and a run whose worker failed waits for the lease.
 """
 
@@ -26,7 +26,7 @@ import time
 from pathlib import Path
 
 from benchmarks.engines.parallel_config import HOURS, MARGIN_S, SPARE
-from benchmarks.runs.claims import LEASE_S, Claims
+from benchmarks.runs.leases import LEASE_S, Leases
 
 STEPS = 4
 """Steps of a made-up run, each of which is stored as it ends."""
@@ -35,16 +35,16 @@ STEPS = 4
 def work(home: Path, count: int) -> None:
     """Make made-up runs beside other workers until all have ended."""
     rng = random.Random(os.getpid())
-    with Claims(home, {"profile": "made-up"}) as claims:
+    with Leases(home, {"profile": "made-up"}) as leases:
         while True:
-            claims.refresh()
-            remaining = [f"run{n}" for n in range(count) if not claims.ended(f"run{n}")]
+            leases.refresh()
+            remaining = [f"run{n}" for n in range(count) if not leases.ended(f"run{n}")]
             if not remaining:
                 return
             for run in rng.sample(remaining, min(4, len(remaining))):
-                if claims.take(run):
+                if leases.take(run):
                     make(home / "made" / run, rng)
-                    claims.end(run, "done")
+                    leases.end(run, "done")
 
 
 def make(place: Path, rng: random.Random) -> None:
@@ -134,7 +134,7 @@ def simulate(
     """Return the hours that a simulated cluster takes for ``runs`` of log-normal length."""
     rng = random.Random(seed)
     waiting = [(0.0, seconds * rng.lognormvariate(-0.02, 0.2)) for _ in range(runs)]
-    heapq.heapify(waiting)  # by the time at which it may be claimed
+    heapq.heapify(waiting)  # by the time at which it may be taken
     slots = [(0.0, worker) for worker in range(workers) for _ in range(jobs)]
     heapq.heapify(slots)
     rate = failures_a_day / 86400

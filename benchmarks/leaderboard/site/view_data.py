@@ -35,7 +35,7 @@ def _any_time(table: Table) -> dict[str, object] | None:
     series = [
         {"method": method, "points": _mean_steps(runs)} for method, runs in sorted(progress.steps.items())
     ]
-    return {"spent": _SPENT[progress.currency], "series": series}
+    return {"spent": _SPENT[progress.kind], "series": series}
 
 
 def _mean_steps(runs: Sequence[Steps]) -> list[list[float]]:

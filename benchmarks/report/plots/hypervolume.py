@@ -61,7 +61,7 @@ def draw(table: Table) -> Figure | None:
         else:
             axes.legend(loc="best", fontsize=9, frameon=True, framealpha=0.9, edgecolor="none")
         axes.set_title(heading, fontsize=10, loc="left", color=INK)
-        axes.set_xlabel(f"{_SPENT[progress.currency]} spent, % of the allowance")
+        axes.set_xlabel(f"{_SPENT[progress.kind]} spent, % of the allowance")
         axes.set_ylabel("hypervolume        higher is better \u2192")
     _draw_final(headed.axes(*((0.7, 0.23) if progress else (0.25, 0.6))), table, styles)
     return headed.figure

@@ -77,7 +77,7 @@ def any_time(table: Table) -> Figure | None:
     draw_steps(axes, progress.steps, end, styles, size=4, width=1.0, bands=len(progress.steps) <= BANDS)
     axes.set_xlim(0, end)
     axes.set_ylim(bottom=0)
-    spent = {"seconds": "time", "tokens": "training tokens"}[progress.currency]
+    spent = {"seconds": "time", "tokens": "training tokens"}[progress.kind]
     axes.set_xlabel(f"{spent} spent, % of the allowance")
     axes.set_ylabel("hypervolume")
     return figure

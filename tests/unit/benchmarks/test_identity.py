@@ -298,7 +298,7 @@ RECORDS_ONLY = (
     "hardware/own", "hardware/timing_lock", "identity", "lab/__init__", "lab/checkpoints", "lab/journal",
     "latency_tables/*", "leaderboard/*", "measurement/__init__", "measurement/process_time",
     "measurement/tracing", "options", "records/*", "registry", "report/*", "runs/__init__",
-    "runs/archive", "runs/claims", "runs/declared", "runs/estimate", "runs/own_limits",
+    "runs/archive", "runs/leases", "runs/declared", "runs/estimate", "runs/own_limits",
     "runs/encrypted_references", "runs/execution", "runs/executor", "runs/heartbeat", "runs/hooks",
     "runs/job", "runs/options", "runs/origins",
     "runs/plan", "runs/preload", "runs/progress", "runs/published", "runs/remaining_time", "runs/repeat",

@@ -30,7 +30,7 @@ def test_a_run_whose_leader_is_not_here_has_no_known_moments():
     follower = fake("scratch")
     follower["spec"]["follows"] = "0" * 16
     table = build_table([fake("hat"), follower])
-    assert set(table.volume_progress.steps) == {"hat"} and table.volume_progress.currency == "seconds"
+    assert set(table.volume_progress.steps) == {"hat"} and table.volume_progress.kind == "seconds"
     alone = build_table([follower]).volume_progress
     assert alone.steps == {} and alone.most_spent == 0.0
 

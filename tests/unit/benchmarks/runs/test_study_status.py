@@ -7,8 +7,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from benchmarks.cli import status as command
-from benchmarks.runs.claims import Claims
 from benchmarks.runs.heartbeat import HEARTBEAT
+from benchmarks.runs.leases import Leases
 from benchmarks.runs.plan import Folders, Plan, PlannedRun
 from benchmarks.runs.study_status import read_status
 
@@ -39,11 +39,11 @@ def test_every_run_is_in_one_state(tmp_path):
     beat(plan, 2, 10.0, 0.5)
     beat(plan, 3, 60.0, 0.3, "<script>alert(1)</script>")
     about = {"profile": "undeclared", "jobs": 2, "machine": "<i>m</i>"}
-    with Claims(plan.folders.home, about) as claims:
+    with Leases(plan.folders.home, about) as leases:
         for number in (2, 3, 4):
-            assert claims.take(plan.runs[number].spec.id)
-        claims.end(plan.runs[4].spec.id, "skipped")
-        assert claims.take("ffffffffffffffff")
+            assert leases.take(plan.runs[number].spec.id)
+        leases.end(plan.runs[4].spec.id, "skipped")
+        assert leases.take("ffffffffffffffff")
         status = read_status(plan)
         wanted = {
             "done": 1,
@@ -69,9 +69,9 @@ def test_every_run_is_in_one_state(tmp_path):
 
 def test_a_run_whose_worker_died_is_at_risk(tmp_path):
     plan = planned(tmp_path, 1)
-    with Claims(plan.folders.home, {}) as claims:
-        assert claims.take(plan.runs[0].spec.id)
-        path = plan.folders.home / "workers" / f"{claims.worker}.json"
+    with Leases(plan.folders.home, {}) as leases:
+        assert leases.take(plan.runs[0].spec.id)
+        path = plan.folders.home / "workers" / f"{leases.worker}.json"
         state = json.loads(path.read_text())
         state["place"]["pid"] = 2**22 + 1
         path.write_text(json.dumps(state))

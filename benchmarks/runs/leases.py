@@ -1,10 +1,10 @@
-"""Claims of runs by workers that share a results folder. No lock of the file system is needed.
+"""Leases of runs to workers that share a results folder. No lock of the file system is needed.
 
-A claim is a file ``claims/<run>.<number>.json``, which exactly one worker can create. The claim of the
+A lease is a file ``claims/<run>.<number>.json``, which exactly one worker can create. The lease of the
 highest number counts, and its owner alone rewrites it. A worker shows that it lives by the counter of its
 own file in ``workers/``. Others judge a counter that stands still by their own clock; clocks are never
-compared. A claim is taken over by creating the next number, once its owner has ended or its counter stood
-still for the lease.
+compared. A run is taken over by creating the next number, once its owner has ended or its counter stood
+still for the length of the lease.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from types import MappingProxyType
 from benchmarks.api import UsageError
 from benchmarks.records.canonical import JsonObject, JsonView
 
+FOLDER = "claims"
+"""Folder of leases in a results folder, by its name of before."""
 LEASE_S = 120.0
 """Seconds without a beat after which a worker of another machine is dead; NFS caches names for up to 60."""
 BEATS = 12
@@ -33,14 +35,14 @@ LOST_SHARE = 0.75
 """Share of its lease after which a worker without a beat gives its own runs up."""
 HELD, FREE = "held", "free"
 ENDED = ("done", "failed", "stopped", "skipped")
-"""States of claims: at work, given back, and the states in which runs end."""
+"""States of leases: at work, given back, and the states in which runs end."""
 LARGEST = 2**16
-"""Bytes. A larger file is no claim and no worker."""
+"""Bytes. A larger file is no lease and no worker."""
 
 
 @dataclass(frozen=True)
-class Claim:
-    """The last claim of a run."""
+class Lease:
+    """The last lease of a run."""
 
     number: int
     worker: str
@@ -67,21 +69,21 @@ class Worker:
     ended: bool = False
 
 
-def read_claims(home: Path, known: Mapping[str, Claim] = MappingProxyType({})) -> dict[str, Claim]:
-    """Return the last claim of each run; a claim that cannot be read yet is held by an unknown worker.
+def read_leases(home: Path, known: Mapping[str, Lease] = MappingProxyType({})) -> dict[str, Lease]:
+    """Return the last lease of each run; a lease that cannot be read yet is held by an unknown worker.
 
     Args:
-        known: earlier answer; runs that have ended by it and have no later claim are not read again.
+        known: earlier answer; runs that have ended by it and have no later lease are not read again.
     """
     last: dict[str, int] = {}
-    for name in _names(home / "claims"):
+    for name in _names(home / FOLDER):
         run, _, number = name.removesuffix(".json").rpartition(".")
         if name.endswith(".json") and run and number.isdigit():
             last[run] = max(last.get(run, 0), int(number))
     return {
         run: before
         if (before := known.get(run)) and before.number == number and before.state in ENDED
-        else _read_claim(home, run, number)
+        else _read_lease(home, run, number)
         for run, number in last.items()
     }
 
@@ -132,10 +134,10 @@ def refuse_if_active(home: Path) -> None:
         UsageError: naming it.
     """
     liveness = Liveness(home)
-    for claim in read_claims(home).values():
-        if claim.state == HELD and not liveness.is_dead(claim.worker):
+    for lease in read_leases(home).values():
+        if lease.state == HELD and not liveness.is_dead(lease.worker):
             raise UsageError(
-                f"{claim.worker or 'a worker'} works in {home}:"
+                f"{lease.worker or 'a worker'} works in {home}:"
                 " wait for it, or use another folder: --results DIR\n"
                 "if it is dead, type its command again, which takes its runs over"
             )
@@ -169,8 +171,8 @@ def refuse_rivals(home: Path, lock: str) -> None:
             time.sleep(0.2)
 
 
-class Claims:
-    """Context manager: one worker with its beat, its claims, and its view of those of others.
+class Leases:
+    """Context manager: one worker with its beat, its leases, and its view of those of others.
 
     Args:
         home: results folder of a suite and tier, which all workers share.
@@ -182,8 +184,8 @@ class Claims:
         self.home, self.lease_s = home, lease_s
         self.worker = f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(4)}"
         self.about = dict(about)
-        self.known: dict[str, Claim] = {}
-        """Last claims as of ``refresh``."""
+        self.known: dict[str, Lease] = {}
+        """Last leases as of ``refresh``."""
         self._mine: dict[str, int] = {}
         self._again: dict[str, int] = {}
         self._liveness = Liveness(home)
@@ -193,8 +195,8 @@ class Claims:
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._keep_beating, name="lease", daemon=True)
 
-    def __enter__(self) -> Claims:
-        for name in ("claims", "workers"):
+    def __enter__(self) -> Leases:
+        for name in (FOLDER, "workers"):
             (self.home / name).mkdir(parents=True, exist_ok=True)
         self._write_beat()
         self.refresh()
@@ -211,33 +213,33 @@ class Claims:
             self._write_beat(ended=True)
 
     def refresh(self) -> None:
-        """Read the last claims of all runs."""
-        self.known = read_claims(self.home, self.known)
+        """Read the last leases of all runs."""
+        self.known = read_leases(self.home, self.known)
         self._dead.clear()
 
     def allow_again(self, runs: Iterable[str]) -> None:
-        """Let runs that have ended be claimed once more, unless another worker is faster."""
+        """Let runs that have ended be leased once more, unless another worker is faster."""
         for run in runs:
-            claim = self.known.get(run)
-            if claim is not None and claim.state in ENDED:
-                self._again[run] = claim.number
+            lease = self.known.get(run)
+            if lease is not None and lease.state in ENDED:
+                self._again[run] = lease.number
 
     def ended(self, run: str) -> bool:
         """Return whether a run has ended, as of ``refresh``, and is not to be run again."""
-        claim = self.known.get(run)
-        return claim is not None and claim.state in ENDED and self._again.get(run) != claim.number
+        lease = self.known.get(run)
+        return lease is not None and lease.state in ENDED and self._again.get(run) != lease.number
 
     def take(self, run: str) -> bool:
-        """Claim a run; return False if another worker has it or it has ended."""
-        claim = self.known.get(run)
-        if claim is not None:
-            if claim.state == HELD and not self._is_dead(claim.worker):
+        """Lease a run; return False if another worker has it or it has ended."""
+        lease = self.known.get(run)
+        if lease is not None:
+            if lease.state == HELD and not self._is_dead(lease.worker):
                 return False
             if self.ended(run):
                 return False
-        number = claim.number + 1 if claim else 1
+        number = lease.number + 1 if lease else 1
         taken = self._create(run, number)
-        self.known[run] = Claim(number, self.worker, HELD) if taken else _read_claim(self.home, run, number)
+        self.known[run] = Lease(number, self.worker, HELD) if taken else _read_lease(self.home, run, number)
         if taken:
             self._mine[run] = number
         return taken
@@ -249,7 +251,7 @@ class Claims:
         return self._dead[worker]
 
     def holds(self, run: str) -> bool:
-        """Return whether this worker still has a run that it took: nobody has created a later claim."""
+        """Return whether this worker still has a run that it took: nobody has created a later lease."""
         number = self._mine.get(run)
         return number is not None and not self._path(run, number + 1).exists()
 
@@ -257,7 +259,7 @@ class Claims:
         """Give a run back, or note the state in which it ended."""
         number = self._mine.pop(run)
         self._again.pop(run, None)
-        self.known[run] = Claim(number, self.worker, state)
+        self.known[run] = Lease(number, self.worker, state)
         _replace(self._path(run, number), self._text(state))
 
     def lost(self) -> bool:
@@ -269,7 +271,7 @@ class Claims:
         return silent
 
     def _create(self, run: str, number: int) -> bool:
-        """Create a claim that does not exist; a hard link is atomic on network file systems too."""
+        """Create a lease that does not exist; a hard link is atomic on network file systems too."""
         path, text = self._path(run, number), self._text(HELD)
         handle, fresh = tempfile.mkstemp(prefix=".", dir=path.parent)
         try:
@@ -279,7 +281,7 @@ class Claims:
                 os.link(fresh, path)
             except FileExistsError:
                 # A server's answer may be lost after the link was made, and the call repeated.
-                return _read_claim(self.home, run, number).worker == self.worker
+                return _read_lease(self.home, run, number).worker == self.worker
             except OSError:  # no hard links here
                 return _create_exclusively(path, text)
             return True
@@ -287,7 +289,7 @@ class Claims:
             os.unlink(fresh)
 
     def _path(self, run: str, number: int) -> Path:
-        return self.home / "claims" / f"{run}.{number}.json"
+        return self.home / FOLDER / f"{run}.{number}.json"
 
     def _text(self, state: str) -> str:
         return json.dumps({"worker": self.worker, "state": state})
@@ -324,11 +326,11 @@ def _read(path: Path) -> JsonObject:
     return value if isinstance(value, dict) else {}
 
 
-def _read_claim(home: Path, run: str, number: int) -> Claim:
-    value = _read(home / "claims" / f"{run}.{number}.json")
+def _read_lease(home: Path, run: str, number: int) -> Lease:
+    value = _read(home / FOLDER / f"{run}.{number}.json")
     state = value.get("state")
     worker = str(value.get("worker", "")).replace("/", "")
-    return Claim(number, worker, state if state in (FREE, *ENDED) else HELD)
+    return Lease(number, worker, state if state in (FREE, *ENDED) else HELD)
 
 
 def _read_worker(path: Path) -> Worker | None:

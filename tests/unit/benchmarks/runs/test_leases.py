@@ -1,4 +1,4 @@
-"""Claims: one owner a run, taken over from the dead alone, on any file system."""
+"""Leases: one owner a run, taken over from the dead alone, on any file system."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.runs import claims
-from benchmarks.runs.claims import Claims
+from benchmarks.runs import leases
+from benchmarks.runs.leases import Leases
 
 
-def worker(home: Path, lease_s: float = 60.0) -> Claims:
-    return Claims(home, {"profile": "undeclared"}, lease_s)
+def worker(home: Path, lease_s: float = 60.0) -> Leases:
+    return Leases(home, {"profile": "undeclared"}, lease_s)
 
 
 def elsewhere(home: Path, name: str) -> None:
@@ -41,7 +41,7 @@ def test_one_worker_has_a_run_until_it_ends(tmp_path):
 def test_a_run_given_back_is_free(tmp_path):
     with worker(tmp_path) as a, worker(tmp_path) as b:
         assert a.take("r")
-        a.end("r", claims.FREE)
+        a.end("r", leases.FREE)
         b.refresh()
         assert b.take("r")
         a.refresh()
@@ -51,7 +51,7 @@ def test_a_run_given_back_is_free(tmp_path):
 def test_a_stale_view_never_gives_two_owners(tmp_path):
     with worker(tmp_path) as a, worker(tmp_path) as b, worker(tmp_path) as c:
         assert a.take("r")
-        a.end("r", claims.FREE)
+        a.end("r", leases.FREE)
         for other in (b, c):
             other.refresh()
         assert b.take("r")
@@ -84,7 +84,7 @@ def test_a_failed_run_is_repeated_once_by_one_worker(tmp_path):
 
 def test_silence_of_a_lease_is_death_by_the_observers_clock(tmp_path, monkeypatch):
     now = [1000.0]
-    monkeypatch.setattr(claims, "_now", lambda: now[0])
+    monkeypatch.setattr(leases, "_now", lambda: now[0])
     with worker(tmp_path) as a, worker(tmp_path) as b:
         assert a.take("r")
         elsewhere(tmp_path, a.worker)
@@ -108,14 +108,14 @@ def test_silence_of_a_lease_is_death_by_the_observers_clock(tmp_path, monkeypatc
         assert not a.lost(), "told once"
 
 
-def test_a_claim_without_its_worker_waits_for_a_lease(tmp_path, monkeypatch):
+def test_a_lease_without_its_worker_ends_after_its_time(tmp_path, monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(claims, "_now", lambda: now[0])
+    monkeypatch.setattr(leases, "_now", lambda: now[0])
     with worker(tmp_path) as a:
         (tmp_path / "claims" / "r.1.json").write_text("")
         a.refresh()
         assert not a.take("r")
-        now[0] += claims.LEASE_S + 1
+        now[0] += leases.LEASE_S + 1
         a.refresh()
         assert a.take("r")
 
@@ -128,13 +128,13 @@ def test_without_hard_links(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"worker": 3}', '{"state": "gone"}', "[" * 10_000])
-def test_a_damaged_claim_or_worker_counts_as_at_work(tmp_path, text):
+def test_a_damaged_lease_or_worker_counts_as_at_work(tmp_path, text):
     with worker(tmp_path) as a:
         (tmp_path / "claims" / "r.1.json").write_text(text)
         (tmp_path / "workers" / "x.json").write_text(text)
         a.refresh()
-        assert a.known["r"].state == claims.HELD and not a.take("r")
-        assert list(claims.read_workers(tmp_path)) == [a.worker]
+        assert a.known["r"].state == leases.HELD and not a.take("r")
+        assert list(leases.read_workers(tmp_path)) == [a.worker]
 
 
 def _work(home: Path, log: Path, count: int) -> None:
