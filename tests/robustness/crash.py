@@ -22,7 +22,7 @@ import sys
 import time
 from collections import Counter
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -45,6 +45,10 @@ KINDS = (
     "scorer alone",
     *MEANS,
 )
+ENDING = {"SIGKILL of the group", "SIGTERM", "SIGINT", "SIGINT twice"}
+"""Kinds that end the command. After the others it works on, and is disturbed again."""
+MOST_A_COMMAND = 6
+"""Disturbances of one command, of which the last one ends it: a chain that ends has no more."""
 LOGS = ("log.txt", "score.txt")
 LONGEST_START_S, RUN_S, TARGET_S = 12.0, 4.0, 0.5
 """Seconds of random moments: at most until the first run begins, after that, after a process is there."""
@@ -76,7 +80,7 @@ class Figures:
     def to_dict(self) -> dict[str, object]:
         """Return the figures for ``results/robustness.json``."""
         kills = {"kills": dict(self.kills), "total_kills": self.kills.total(), "means": MEANS}
-        return {**asdict(self), **kills, "seconds": round(self.seconds)}
+        return {**vars(self), **kills, "seconds": round(self.seconds)}
 
     @property
     def faults(self) -> int:
@@ -105,7 +109,7 @@ class Campaign:
 
     def save(self) -> None:
         """Write the figures so far, and what is open, into the campaign's folder."""
-        state = {"figures": asdict(self.figures), "open_kills": self.open_kills, "due": self.due}
+        state = {"figures": vars(self.figures), "open_kills": self.open_kills, "due": self.due}
         write_text(self.state, json.dumps(state | {"start_s": self.start_s}, indent=1) + "\n")
 
     def chain(self, kills: int, a_chain: int, end: float) -> None:
@@ -115,42 +119,48 @@ class Campaign:
             if not (folder / "results/cache").exists():
                 shutil.copytree(self.home / "undisturbed/results/cache", folder / "results/cache")
             while self.open_kills.total() < a_chain and self.total < kills and time.monotonic() < end:
-                if not self.due:
-                    self.due = [*KINDS]
-                    self._random().shuffle(self.due)
                 before = self.total
-                if self.disturb(folder, self.due[-1]):
-                    self.due.pop()
-                elif self.total == before:
-                    break  # nothing is left to disturb; the kind is the next chain's first
+                self.disturb(folder)
                 self.save()
+                if self.total == before:
+                    break  # nothing is left to disturb
             if time.monotonic() < end or self.total >= kills:
                 self._compare(folder)
         self.save()
 
-    def disturb(self, folder: Path, kind: str) -> bool:
-        """Type the command and disturb it at a random moment; return whether it was still running then."""
-        rng, jumps = self._random(), folder / "jumps"
-        if kind == "clock jump":
-            jumps.write_text("+0\n")
-        command = Command(folder, jumps if kind == "clock jump" else None)
-        disturbed = self._wait(rng, command, kind) and self._act(rng, command, kind, jumps)
-        if disturbed:
-            self.open_kills[kind] += 1
-        elif command.running:  # the process that was meant has just ended
-            self._kill(command)
-        self._end(command, f"{kind}, command {self.figures.commands}")
-        return disturbed
+    def disturb(self, folder: Path) -> None:
+        """Type the command and disturb it at random moments, until a disturbance ends it."""
+        rng, jumps, kinds = self._random(), folder / "jumps", list[str]()
+        jumps.write_text("+0\n")
+        jumping = "clock jump" in KINDS and rng.random() < 0.5
+        command = Command(folder, jumps if jumping else None)
+        while command.running and not ENDING.intersection(kinds):
+            if not self.due:
+                self.due = [*KINDS]
+                rng.shuffle(self.due)
+            kind = next((k for k in self.due if jumping or k != "clock jump"), "SIGKILL of the group")
+            if len(kinds) >= MOST_A_COMMAND:
+                kind = "SIGKILL of the group"
+            if not self._wait(rng, command, kind, first=not kinds):
+                break
+            if self._act(rng, command, kind, jumps):
+                self.open_kills[kind] += 1
+                kinds.append(kind)
+            if kind in self.due:  # also where the process that was meant has just ended
+                self.due.remove(kind)
+        self._end(command, f"{', '.join(kinds) or 'nothing'}, command {self.figures.commands}")
 
     def _random(self) -> random.Random:
         """Return the generator of the next command, whichever process of the campaign types it."""
         return random.Random(f"{self.figures.seed} {self.figures.commands}")
 
-    def _wait(self, rng: random.Random, command: Command, kind: str) -> bool:
+    def _wait(self, rng: random.Random, command: Command, kind: str, first: bool) -> bool:
         """Wait for the moment of a disturbance; return False if the command ended before."""
-        if kind in TARGETS or rng.random() < 0.5:
+        if kind not in TARGETS and not first:
+            command.pause(rng.uniform(0, RUN_S))
+        elif kind in TARGETS or rng.random() < 0.5:
             logs = (TARGETS[kind],) if kind in TARGETS else LOGS
-            if command.wait_for(300, *logs):
+            if command.wait_for(300, *logs) and first:
                 self.start_s = min(self.start_s, time.monotonic() - command.began)
             command.pause(rng.uniform(0, TARGET_S if kind in TARGETS else RUN_S))
         else:
@@ -168,27 +178,18 @@ class Campaign:
             if kind.endswith("twice"):
                 command.pause(rng.uniform(0, 3))
                 command.send(signal.SIGINT)
+        elif kind in ("worker alone", "scorer alone"):
+            processes = command.processes(TARGETS[kind])
+            if not processes:
+                return False
+            with suppress(psutil.Error):
+                rng.choice(processes).kill()
+        elif kind == "clock jump":
+            jumps.write_text(f"{rng.choice('+-')}{rng.randrange(60, 400 * 86400)}\n")
         else:
-            if kind in ("worker alone", "scorer alone"):
-                processes = command.processes(TARGETS[kind])
-                if not processes:
-                    return False
-                with suppress(psutil.Error):
-                    rng.choice(processes).kill()
-            elif kind == "clock jump":
-                jumps.write_text(f"{rng.choice('+-')}{rng.randrange(60, 400 * 86400)}\n")
-            else:
-                with filled(command.folder / "filler") if kind == "full disk" else limited(command):
-                    command.pause(rng.uniform(1, RUN_S))
-            # The command works on for some seconds, then it is ended: a chain that ends has no more kills.
-            command.pause(rng.uniform(0, RUN_S))
-            if command.running:
-                self._kill(command)
+            with filled(command.folder / "filler") if kind == "full disk" else limited(command):
+                command.pause(rng.uniform(1, RUN_S))
         return True
-
-    def _kill(self, command: Command) -> None:
-        self.open_kills["SIGKILL of the group"] += 1
-        command.send(signal.SIGKILL)
 
     def _compare(self, folder: Path) -> None:
         """Type the command until it ends well, at most four times; compare its records; close the chain."""
@@ -221,10 +222,11 @@ class Campaign:
         code, lasted = command.process.returncode, time.monotonic() - command.began
         self.figures.seconds += lasted
         print(f"{what}: exit code {code} after {lasted:.1f} s; {self.total} kills", flush=True)
-        if code == -signal.SIGINT and "cli/main.py" not in printed:
+        begun = "supernet-bench" in printed or "cli/main.py" in printed
+        if code in (1, -signal.SIGINT) and "KeyboardInterrupt" in printed and not begun:
             self.figures.unstarted += 1
             printed = ""
-        elif code not in (0, 1, 130, -signal.SIGKILL, -signal.SIGTERM) and not what.startswith("full disk"):
+        elif code not in (0, 1, 130, -signal.SIGKILL, -signal.SIGTERM) and "full disk" not in what:
             self.figures.refused.append(f"{what}: exit code {code}: {printed[-600:]}")
         if "Traceback (most recent call last)" in printed:
             self.figures.tracebacks.append(f"{what}: {printed[-2000:]}")

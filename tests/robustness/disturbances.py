@@ -40,7 +40,9 @@ class Command:
     def __init__(self, folder: Path, jumps: Path | None = None) -> None:
         self.folder, self.began = folder, time.monotonic()
         fixed = {"SUPERNET_BENCH_COMMIT": "crash", "OMP_NUM_THREADS": "1", "NO_COLOR": "1", "COLUMNS": "150"}
-        environment = {**os.environ, **fixed, "PYTHONPATH": str(ROOT)}
+        locks = folder.with_name("locks")  # latencies are counted: no need to wait for others' timings
+        locks.mkdir(exist_ok=True)
+        environment = {**os.environ, **fixed, "PYTHONPATH": str(ROOT), "SUPERNET_BENCH_LOCKS": str(locks)}
         if jumps is not None:
             environment |= {
                 "LD_PRELOAD": f"{real_sleep(folder.with_name('real_sleep.so'))}:{FAKETIME}",
