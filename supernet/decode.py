@@ -136,6 +136,7 @@ class BeamSearch:
         self.model, self.beam, self.device = model, beam, source.device
         size, steps = len(limits), max(limits) + 1
         self.cache = model.decoder_cache(model.encode(source), beam)
+        self.first = torch.arange(0, size * beam, beam, device=self.device)[:, None]  # row of each sentence
         self.place = np.arange(size)  # of each live sentence in the batch as given
         self.limits = np.asarray(limits)
         self.limit = torch.tensor(limits, device=self.device)
@@ -186,8 +187,26 @@ class BeamSearch:
         word = words.view(size, -1).gather(1, flat)
         source = flat.div(wide, rounding_mode="floor")
         ends = word == eos
+        # Looking costs a wait, which is nothing on a processor; there most steps end no hypothesis.
+        if self.device.type != "cpu" or step >= self.limits.min() or bool(ends.any()):
+            self.finish(step, score, source, ends, lenpen)
+            # Going on: the first ``beam`` that are no ends.
+            width = score.shape[1]
+            order = ends * width + torch.arange(width, device=self.device)
+            go = order.topk(beam, dim=1, largest=False, sorted=True).indices
+            self.scores = score.masked_fill(ends, float("-inf")).gather(1, go)
+            word, source = word.gather(1, go), source.gather(1, go)
+        else:
+            self.scores, word, source = score[:, :beam], word[:, :beam], source[:, :beam]
+        self.history[0, step], self.history[1, step] = word, source
+        if beam > 1:
+            self.cache.reorder((source + self.first).view(-1))
+        return word.reshape(-1)
 
-        # Finished: ends within the first ``beam``, as long as fewer than ``beam`` are.
+    def finish(self, step: int, score: Tensor, source: Tensor, ends: Tensor, lenpen: float) -> None:
+        """Count the hypotheses that end among the first ``beam`` of candidates ``[B, 2 * beam]``, at most
+        ``beam`` a sentence; keep the best."""
+        beam = self.beam
         fresh = ends[:, :beam] & (score[:, :beam] > float("-inf")) & ~self.done[:, None]
         fresh &= fresh.cumsum(1) + self.finished[:, None] <= beam
         value = (score[:, :beam] / (step + 1) ** lenpen).masked_fill_(~fresh, float("-inf"))
@@ -198,18 +217,6 @@ class BeamSearch:
         self.end = torch.where(better, here, self.end)
         self.finished += fresh.sum(1)
         self.done |= (self.finished >= beam) | (self.limit <= step)
-
-        # Going on: the first ``beam`` that are no ends.
-        width = score.shape[1]
-        order = ends * width + torch.arange(width, device=self.device)
-        go = order.topk(beam, dim=1, largest=False, sorted=True).indices
-        self.scores = score.masked_fill(ends, float("-inf")).gather(1, go)
-        word, source = word.gather(1, go), source.gather(1, go)
-        self.history[0, step], self.history[1, step] = word, source
-        if beam > 1:
-            first = torch.arange(0, size * beam, beam, device=self.device)
-            self.cache.reorder((source + first[:, None]).view(-1))
-        return word.view(-1)
 
     def compact(self, steps: int, tokens: Tensor) -> Tensor:
         """Remove finished sentences once they are numerous enough; return the tokens of the others."""
@@ -226,7 +233,7 @@ class BeamSearch:
         self.cache.keep(stay)
         self.limit, self.scores, self.best = self.limit[stay], self.scores[stay], self.best[stay]
         self.finished, self.done, self.end = self.finished[stay], self.done[stay], self.end[:, stay]
-        self.history = self.history[:, :, stay]
+        self.history, self.first = self.history[:, :, stay], self.first[: len(stay)]
         return tokens.view(-1, self.beam)[stay].view(-1)
 
     def check(self, sane: bool) -> None:

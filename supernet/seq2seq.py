@@ -13,6 +13,7 @@ fixed ``qkv_dim`` and so change no parameter.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Self
 
@@ -25,7 +26,6 @@ from supernet.layers import (
     Shapes,
     add_linear_norm,
     apply_linear,
-    attend,
     dropout,
     embed_tokens,
     feed_forward_shapes,
@@ -228,10 +228,55 @@ class DecoderLayer(SublayerModule):
         f = self.feed_forward
         return add_linear_norm(x, f.hidden(x), f.fc2, self.feed_forward_norm, self.dropout, self.training)
 
-    def rest(self, x: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
-        """Apply cross-attention to remembered keys and values, and the feed-forward."""
-        y = attend(split_heads(self.cross.q(x), self.cross.heads), k, v, bias, 0.0)
-        return self.feed(self.cross_norm(x + self.cross.out(y)))
+
+def bound(layer: nn.Module, width: int | None = None) -> Callable[[Tensor], Tensor]:
+    """Return a plain linear layer, norm or embedding (as output layer of ``width``) as a function that holds
+    its tensors; any other layer, and one with hooks, as it is.
+
+    ``nn.Module`` finds each tensor by its name at every call. In a decoder step of a few rows that costs as
+    much as the arithmetic.
+    """
+    if layer._forward_hooks or layer._forward_pre_hooks:
+        return layer
+    if isinstance(layer, ElasticNorm):
+        scale, shift, eps = layer.weight, layer.bias, layer.eps
+        shape, norm = scale.shape, torch.layer_norm
+        return lambda x: norm(x, shape, scale, shift, eps)
+    linear: Callable[..., Tensor] = F.linear
+    if isinstance(layer, nn.Embedding):
+        table = layer.weight[:, :width]
+        return lambda x: linear(x, table)
+    if type(layer) is nn.Linear:
+        weight, bias = layer.weight, layer.bias
+        return lambda x: linear(x, weight, bias)
+    return layer
+
+
+class BoundLayer:
+    """One decoder layer for the steps of one translation: the arithmetic of ``DecoderLayer`` in evaluation,
+    one position at a time, its layers ``bound``."""
+
+    def __init__(self, layer: DecoderLayer) -> None:
+        own, cross, inner = layer.attention, layer.cross, layer.feed_forward
+        self.heads, self.cross_heads = own.heads, cross.heads
+        self.qkv, self.out, self.norm = bound(own.qkv), bound(own.out), bound(layer.attention_norm)
+        self.q, self.cross_out, self.cross_norm = bound(cross.q), bound(cross.out), bound(layer.cross_norm)
+        self.fc1, self.fc2 = bound(inner.fc1), bound(inner.fc2)
+        self.last_norm = bound(layer.feed_forward_norm)
+
+    def __call__(self, x: Tensor, kept: LayerCache, beam: int) -> Tensor:
+        """Map ``[N, d]`` to ``[N, d]``; ``kept`` grows by one position."""
+        rows, attention = x.shape[0], F.scaled_dot_product_attention
+        q, k, v = self.qkv(x).view(rows, 3, self.heads, 1, -1).unbind(1)
+        if kept.own is not None:
+            k, v = torch.cat([kept.own[0], k], 2), torch.cat([kept.own[1], v], 2)
+        kept.own = (k, v)
+        x = self.norm(x + self.out(attention(q, k, v).flatten(1)))
+        k, v, bias = kept.cross
+        q = self.q(x).view(rows // beam, beam, self.cross_heads, -1).transpose(1, 2)
+        y = attention(q, k, v, bias).transpose(1, 2).reshape(rows, -1)
+        x = self.cross_norm(x + self.cross_out(y))
+        return self.last_norm(x + self.fc2(torch.relu(self.fc1(x))))
 
 
 @dataclass
@@ -252,6 +297,8 @@ class DecoderCache:
 
     def __init__(self, layers: list[LayerCache], beam: int) -> None:
         self.layers, self.beam, self.length = layers, beam, 0
+        self.steps: list[BoundLayer] = []
+        self.output: Callable[[Tensor], Tensor] | None = None
 
     def reorder(self, rows: Tensor) -> None:
         """Replace row i by old row ``rows[i]`` ``[N]``, which must be of the same sentence."""
@@ -331,9 +378,7 @@ class Transformer(SublayerModule):
 
         Positions count from ``start``; those of packed tokens ``[N]`` are ``at``.
         """
-        # On a GPU, gradients of a whole table add up in place.
-        whole_table = table.weight.is_cuda and table.weight.shape[1] == width
-        weight = table.weight if whole_table else table.weight[:, :width]
+        weight = table.weight if table.weight.shape[1] == width else table.weight[:, :width]
         x = embed_tokens(tokens, weight, math.sqrt(width), PAD)
         if at is not None:
             return x + F.embedding(at, self.positions[:, :width]).to(x.dtype)
@@ -403,18 +448,14 @@ class Transformer(SublayerModule):
 
     def step(self, tokens: Tensor, cache: DecoderCache) -> Tensor:
         """Return logits ``[N, V]`` after one more token a row, ``[N]``; the cache grows by one position."""
-        rows, beam = tokens.shape[0], cache.beam
-        x = self.embed(self.target_embedding, tokens[:, None], self.decoder_width, start=cache.length)
-        for layer, kept in zip(self.decoder[: self.decoder_depth], cache.layers, strict=True):
-            own = layer.attention
-            q, k, v = (split_heads(y, own.heads) for y in own.qkv(x).chunk(3, dim=-1))
-            if kept.own is not None:
-                k, v = torch.cat([kept.own[0], k], dim=2), torch.cat([kept.own[1], v], dim=2)
-            kept.own = (k, v)
-            x = layer.attention_norm(x + own.out(attend(q, k, v, None, 0.0))).view(rows // beam, beam, -1)
-            x = layer.rest(x, *kept.cross).view(rows, 1, -1)
+        x = self.embed(self.target_embedding, tokens[:, None], self.decoder_width, start=cache.length)[:, 0]
+        if cache.output is None:
+            cache.steps = [BoundLayer(layer) for layer in self.decoder[: self.decoder_depth]]
+            cache.output = bound(self.output or self.target_embedding, self.decoder_width)
+        for layer, kept in zip(cache.steps, cache.layers, strict=True):
+            x = layer(x, kept, cache.beam)
         cache.length += 1
-        return self.logits(x[:, 0])
+        return cache.output(x)
 
 
 def position_table(length: int, width: int) -> Tensor:
