@@ -1,4 +1,4 @@
-"""What a contained process may write of /proc: the names of its threads, and nothing of the kernel's."""
+"""Writes of a contained process to /proc: the names of its threads, and nothing of the kernel's."""
 
 from __future__ import annotations
 
