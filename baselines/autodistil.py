@@ -8,11 +8,11 @@ from baselines.hand_designed import load_teacher
 from baselines.teacher import TaughtMethod
 from benchmarks.api import Candidate, Lab, Option
 from supernet.bert_start import Parent, start_from
-from supernet.distill import RelationDistillation
 from supernet.elastic import SuperNet
 from supernet.pipeline import limit_tests, reachable_limits, train
 from supernet.space import Architecture, get_space
 from supernet.train import Sandwich, SinglePath
+from supernet.train.distill import RelationDistillation
 
 
 class AutoDistil(TaughtMethod):

@@ -9,11 +9,11 @@ from typing import Any
 
 from baselines.teacher import missing_teacher
 from benchmarks.api import Candidate, Lab, Method, Skip, TaskInfo
-from supernet.distill import LogitDistillation
 from supernet.elastic import PRECISIONS
 from supernet.pipeline import train
 from supernet.space import Architecture, homogeneous_space
 from supernet.train import Objective, SinglePath
+from supernet.train.distill import LogitDistillation
 
 BASE = 12 / 768
 """Layers for each unit of width in BERT-base."""

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from benchmarks.api import Candidate, Lab, Method, Need, Option
 from supernet.data.sentence_pairs import PAD
-from supernet.distill import LogitDistillation
 from supernet.elastic import PRECISIONS, SuperNet
 from supernet.pipeline import limit_tests, train
 from supernet.predict import MINIMUM_SAMPLES
 from supernet.search import InfeasibleError
 from supernet.space import Architecture, SearchSpace
 from supernet.train import SinglePath
+from supernet.train.distill import LogitDistillation
 
 
 class Minitron(Method):

@@ -14,11 +14,17 @@ from benchmarks.api import Candidate, Lab, Need
 from supernet.bert import Cell, CellBert
 from supernet.bert_start import Parent, start_from
 from supernet.cost import parameters
-from supernet.distill import BlockDistillation, LogitDistillation, block_runs, score_block, teacher_states
 from supernet.elastic import SuperNet
 from supernet.pipeline import reachable_limits, train
 from supernet.space import Architecture, SearchSpace, get_space
 from supernet.train import SinglePath
+from supernet.train.distill import (
+    BlockDistillation,
+    LogitDistillation,
+    block_runs,
+    score_block,
+    teacher_states,
+)
 
 
 class NasBert(TaughtMethod):

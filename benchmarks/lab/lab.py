@@ -289,8 +289,8 @@ class BenchLab(LabBookkeeping):
         self, module: nn.Module, objective: Objective | None, share: float
     ) -> Measurement:
         """Return the mean loss of an objective over a part of the validation data; cache teacher outputs."""
-        from supernet.distill import mean_loss
         from supernet.train import Labels
+        from supernet.train.distill import mean_loss
 
         objective, batches = objective or Labels(), self._validation_part(share)
         outputs = self._teacher_outputs.setdefault((objective, share), [None] * len(batches))

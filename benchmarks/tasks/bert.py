@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from benchmarks.tasks import finetuning
     from supernet.bert import Bert, BertFamily
     from supernet.data.masked_text import MaskedBatch, MaskedBatches, PackedText
-    from supernet.finetune import Pause
     from supernet.space import SearchSpace
+    from supernet.train.finetune import Pause
 
 EVALUATION_TOKENS = {"cpu": 4096, "cuda": 65536}
 """Tokens of a batch in evaluation."""

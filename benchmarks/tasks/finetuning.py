@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from supernet.bert import Bert
-    from supernet.finetune import Examples, Pause
+    from supernet.train.finetune import Examples, Pause
 
 VERSION = 1
 """Version of the measurement; raised whenever equal settings would give other scores."""
@@ -89,7 +89,7 @@ def measure(
     Returns:
         Metric -> its score over the fine-tuning seeds.
     """
-    from supernet.finetune import Copy, FineTuneRecipe, Stack, mean_loss
+    from supernet.train.finetune import Copy, FineTuneRecipe, Stack, mean_loss
 
     recipe = FineTuneRecipe(settings.epochs, settings.batch, settings.warmup, precision=settings.precision)
     outputs = len(task.labels) or 1
@@ -185,7 +185,7 @@ def examples(task: GlueTask, rows: Sequence[Row], pieces: Tokenizer) -> Examples
     import torch
 
     from supernet.bert import CLS, PAD, SEP
-    from supernet.finetune import Examples
+    from supernet.train.finetune import Examples
 
     parts = [
         [encoding.ids for encoding in pieces.encode_batch([texts[i] for texts, _ in rows])]

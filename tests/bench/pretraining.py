@@ -28,10 +28,16 @@ from mos.mixture import Mixture
 from supernet import allocator
 from supernet.bert import Bert, BertConfig, BertFamily, family_of
 from supernet.data.masked_text import SHARE, SPECIAL, MaskedBatches, PackedText
-from supernet.distill import BlockDistillation, RelationDistillation, mean_loss, score_block, teacher_states
 from supernet.elastic import PRECISIONS, SuperNet
 from supernet.space import Architecture, SearchSpace, get_space, homogeneous_space
 from supernet.train import Sampling, Sandwich, SinglePath, StatelessSampling, Trainer
+from supernet.train.distill import (
+    BlockDistillation,
+    RelationDistillation,
+    mean_loss,
+    score_block,
+    teacher_states,
+)
 from supernet.weights import SharedSlices
 from tests.bench.roofline import Roofline, launch_rate
 from tests.bench.timing import (

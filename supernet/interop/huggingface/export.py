@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from supernet import bert, resnet, seq2seq, vision_language, vit
-from supernet.finetune import Classifier
 from supernet.interop.errors import InexpressibleError, require
 from supernet.interop.huggingface import stock
+from supernet.train.finetune import Classifier
 
 CLOSE = 1e-4
 """Largest difference of two logits that count as equal."""

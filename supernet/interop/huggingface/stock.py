@@ -10,8 +10,8 @@ from torch import Tensor
 
 from supernet import bert, seq2seq, vit
 from supernet.bert import EncoderPlan
-from supernet.finetune import Classifier
 from supernet.interop.errors import InexpressibleError, require
+from supernet.train.finetune import Classifier
 
 Names = Iterator[tuple[str, str]]
 """Pairs of our name and the name in transformers."""

@@ -15,12 +15,12 @@ from supernet import layers
 from supernet.bert import BertConfig, family_of
 from supernet.data.masked_text import SPECIAL, MaskedBatches, PackedText
 from supernet.data.sentence_pairs import PairData, TokenBatches
-from supernet.distill import BlockDistillation, RelationDistillation
 from supernet.elastic import SuperNet
 from supernet.gpu.sublayer_graphs import SublayerGraphs
 from supernet.seq2seq import Seq2SeqConfig, Seq2SeqFamily
 from supernet.space import get_space, homogeneous_space
 from supernet.train import Recipe, Sandwich, SinglePath, Trainer
+from supernet.train.distill import BlockDistillation, RelationDistillation
 from supernet.weights import SharedSlices
 
 VOCAB = 60

@@ -18,8 +18,8 @@ from supernet.bert import BertConfig, LayeredBert
 from supernet.cost import cost, policy_units
 from supernet.elastic import SuperNet
 from supernet.families import family_of
-from supernet.finetune import Classifier
 from supernet.space import get_space, layered_space
+from supernet.train.finetune import Classifier
 from supernet.vit import ViTConfig, ViTFamily, patches
 from supernet.weights import SharedSlices
 

@@ -19,12 +19,12 @@ from benchmarks.tasks import get_task
 from mos.mixture import Mixture
 from supernet import export
 from supernet.bert import BertConfig, HomogeneousBert
-from supernet.distill import TEACHER_COST, RelationDistillation
 from supernet.elastic import SuperNet
 from supernet.pipeline import limit_tests, reachable_limits, train
 from supernet.search import InfeasibleError
 from supernet.space import bottleneck_space, homogeneous_space
 from supernet.train import SinglePath
+from supernet.train.distill import TEACHER_COST, RelationDistillation
 from supernet.weights import SharedSlices
 
 ALLOWANCE = {"tokens": 20_000, "evaluations": 3, "probes": 2, "seconds": 600}

@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from supernet.finetune import Classifier
+from supernet.train.finetune import Classifier
 from tests.unit.supernet.interop.networks import (
     CASES,
     OWN,

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from supernet.bert import CLS, PAD, Bert, BertConfig, family_of
-from supernet.finetune import Classifier, Copy, Examples, FineTuneRecipe, Stack
 from supernet.space import get_space
+from supernet.train.finetune import Classifier, Copy, Examples, FineTuneRecipe, Stack
 
 COPIES = (Copy(1e-3, 1), Copy(3e-4, 2), Copy(1e-3, 3))
 VOCAB = 60

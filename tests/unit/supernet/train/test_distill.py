@@ -10,10 +10,12 @@ import torch
 import torch.nn.functional as F
 
 from baselines.shrinking import cells_of
-from supernet import distill
 from supernet.bert import Bert, BertConfig, CellBert, HomogeneousBert
 from supernet.data.masked_text import SPECIAL, MaskedBatch, MaskedBatches, PackedText, masked
-from supernet.distill import (
+from supernet.elastic import SuperNet
+from supernet.space import cell_space, homogeneous_space
+from supernet.train import Recipe, Sandwich, SinglePath, Trainer, distill
+from supernet.train.distill import (
     BlockDistillation,
     LogitDistillation,
     RelationDistillation,
@@ -22,9 +24,6 @@ from supernet.distill import (
     score_block,
     teacher_states,
 )
-from supernet.elastic import SuperNet
-from supernet.space import cell_space, homogeneous_space
-from supernet.train import Recipe, Sandwich, SinglePath, Trainer
 from supernet.weights import SharedSlices
 
 VOCAB = 40
