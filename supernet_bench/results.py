@@ -17,7 +17,7 @@ if not is_first():
         "start Python from another folder, or with -P"
     )
 
-from benchmarks.analysis import frames
+from benchmarks.analysis import data_frames
 from benchmarks.records.record import Record
 
 __all__ = ["export", "frame", "record", "records", "table", "tables"]
@@ -29,7 +29,7 @@ def records(folder: Path | str | None = None) -> list[Record]:
     Raises:
         InvalidRecord: a file is damaged or was changed; names file and field.
     """
-    return frames.records(None if folder is None else Path(folder))
+    return data_frames.records(None if folder is None else Path(folder))
 
 
 def record(id: str, folder: Path | str | None = None) -> Record:
@@ -45,8 +45,8 @@ def record(id: str, folder: Path | str | None = None) -> Record:
 
 
 def frame(folder: Path | str | None = None) -> pd.DataFrame:
-    """Return one row for each candidate of each record; ``frames.COLUMNS`` explains the columns."""
-    return frames.frame(records(folder))
+    """Return one row for each candidate of each record; ``data_frames.COLUMNS`` explains the columns."""
+    return data_frames.frame(records(folder))
 
 
 def table(
@@ -61,12 +61,12 @@ def table(
     Raises:
         UsageError: no table, or several, have this task, tier and profile; lists them.
     """
-    return frames.table(records(folder), task, tier, profile, baseline)
+    return data_frames.table(records(folder), task, tier, profile, baseline)
 
 
 def tables(folder: Path | str | None = None) -> pd.DataFrame:
     """Return task, tier, profile, number of methods and of runs of every table."""
-    return frames.tables(records(folder))
+    return data_frames.tables(records(folder))
 
 
 def export(out: Path | str, folder: Path | str | None = None) -> list[Path]:

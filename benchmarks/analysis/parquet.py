@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.analysis import frames
+from benchmarks.analysis import data_frames
 from benchmarks.analysis.table import build_from_runs
 from benchmarks.api import UsageError
 from benchmarks.records.canonical import JsonObject
@@ -93,7 +93,7 @@ def export(kept: Sequence[Record], out: Path) -> list[Path]:
     out.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
-        data = {"candidates.parquet": frames.frame(kept), "tables.parquet": all_tables(kept)}
+        data = {"candidates.parquet": data_frames.frame(kept), "tables.parquet": all_tables(kept)}
         for name, content in data.items():
             content.to_parquet(fresh / name, engine="pyarrow", index=False)
         last = max((record["provenance"]["ended"] for record in kept), default="1970-01-01")[:10]
@@ -111,7 +111,7 @@ def export(kept: Sequence[Record], out: Path) -> list[Path]:
 def all_tables(kept: Sequence[Record]) -> pd.DataFrame:
     """Return the rows of every table, with its task, tier, profile and number."""
     parts = []
-    for number, group in enumerate(frames.groups(kept), 1):
+    for number, group in enumerate(data_frames.groups(kept), 1):
         rows = build_from_runs(group, None).rows.drop(columns="energy_sources")
         facts = {name: group[0].facts[name] for name in ("task", "tier", "profile")}
         parts.append(
@@ -152,7 +152,7 @@ def describe(folder: Path, data: dict[str, pd.DataFrame], last: str) -> JsonObje
 
 def _record_set(name: str, content: pd.DataFrame) -> JsonObject:
     own = name.removesuffix(".parquet")
-    explain = frames.COLUMNS.__getitem__ if own == "candidates" else meaning
+    explain = data_frames.COLUMNS.__getitem__ if own == "candidates" else meaning
     return {
         "@type": "cr:RecordSet",
         "@id": own,

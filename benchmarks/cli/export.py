@@ -15,7 +15,7 @@ from benchmarks.export.source import find_candidate
 from benchmarks.export.targets import TARGETS
 from benchmarks.records import store
 from benchmarks.records.folders import PUBLISHED, local_results, readable
-from benchmarks.runs.declared import restore
+from benchmarks.runs.user_declarations import restore
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:

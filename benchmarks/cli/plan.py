@@ -26,14 +26,14 @@ from benchmarks.cli.arguments import (
 from benchmarks.cli.configuration import Configuration, add_config, effective, located, to_yaml
 from benchmarks.cli.console import print_json, print_table
 from benchmarks.cli.selection import select_methods, select_tasks
-from benchmarks.hardware import own, profiles
+from benchmarks.hardware import profiles, user_profiles
 from benchmarks.hardware.probe import probe
 from benchmarks.hardware.profiles import Profile
 from benchmarks.options import parse
 from benchmarks.records import provenance
 from benchmarks.records.spec import SELF, TRIALS
 from benchmarks.registry import MethodRef
-from benchmarks.runs import declared, published, repeat
+from benchmarks.runs import published, repeat, user_declarations
 from benchmarks.runs.estimate import estimate_runs, format_duration
 from benchmarks.runs.plan import Folders, Plan, PlannedRun, PlanRequest, lay_out, parse_seeds, scale_budget
 from benchmarks.tasks import Task, code_digest, data_digest, prepare, starting
@@ -146,7 +146,7 @@ def build_plans(options: argparse.Namespace) -> list[PlannedSuite]:
 
 def _declared(word: str) -> str:
     """Return the name of a profile, which the word may give by its file."""
-    return own.declare_file(word) if own.is_file_word(word) else word
+    return user_profiles.declare_file(word) if user_profiles.is_file_word(word) else word
 
 
 def build_plan(options: argparse.Namespace) -> PlannedSuite:
@@ -240,7 +240,7 @@ def _require_same_profile(plan: Plan, profile: Profile) -> None:
     for run in plan.runs:
         if run.load is None:
             continue
-        now = declared.describe(run.spec.task, profile).get("profile")
+        now = user_declarations.describe(run.spec.task, profile).get("profile")
         if run.declared_profile != (now and json.loads(json.dumps(now))):
             raise UsageError(
                 f"profile '{profile.name}' has changed since {run.label} was run under it\n"

@@ -9,7 +9,7 @@ from benchmarks.api import UsageError
 from benchmarks.cli.arguments import add_data_dir, add_json
 from benchmarks.cli.console import print_json, print_table
 from benchmarks.cli.list import print_rows, profile_rows
-from benchmarks.hardware import own
+from benchmarks.hardware import user_profiles
 from benchmarks.hardware.probe import probe
 
 EPILOG = "exit code: 0; 1 a table of --latency-table is left out; 2 mistake"
@@ -76,13 +76,13 @@ def run(options: argparse.Namespace) -> int:
 def _write_profile(options: argparse.Namespace) -> int:
     """Write the profile of this machine; return 0."""
     machine = probe()
-    path: Path = options.out or Path(f"{own.suggested_name(machine)}.toml")
+    path: Path = options.out or Path(f"{user_profiles.suggested_name(machine)}.toml")
     name = path.name.removesuffix(".toml")
-    if not (path.name.endswith(".toml") and own.NAME.fullmatch(name)):
+    if not (path.name.endswith(".toml") and user_profiles.NAME.fullmatch(name)):
         raise UsageError(f"--out {path}: name it in lower case, such as mine.v1.toml")
     try:
         with path.open("x", encoding="utf-8") as file:
-            file.write(own.text_of(machine))
+            file.write(user_profiles.text_of(machine))
     except FileExistsError:
         raise UsageError(
             f"'{path}' is there already: a profile never changes once results under it exist\n"

@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks.cli.arguments import add_json
 from benchmarks.cli.console import print_json
 from benchmarks.records.folders import PUBLISHED
-from benchmarks.records.shipped import unpack
+from benchmarks.records.release import unpack
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:

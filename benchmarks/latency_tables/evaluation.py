@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.api import UsageError
-from benchmarks.latency_tables import own
+from benchmarks.latency_tables import user_tables
 from benchmarks.latency_tables.tables import PROFILES, Array, LatencyTable, TableProfile, absent, load
 from benchmarks.records.canonical import JsonObject
 from benchmarks.tasks.datasets import Say
@@ -237,7 +237,7 @@ def evaluate_own(
     rows = []
     for path in paths:
         try:
-            table = own.read(path)
+            table = user_tables.read(path)
             rows.append(evaluate(table, fit=min(fit, largest_fit(table)), splits=splits, seed=seed))
         except UsageError as error:
             say(f"table {path.name} is left out: {error}")

@@ -27,7 +27,7 @@ COLUMNS = {
     "quality_high": "double", "valid_loss": "double", "latency_ms": "double", "latency_ratio": "double",
     "parameters": "double", "macs": "double", "bytes": "double",
 }  # fmt: skip
-"""Column -> type; those that ``frames.frame`` has as well mean the same."""
+"""Column -> type; those that ``data_frames.frame`` has as well mean the same."""
 _FIGURES = {
     "valid_loss": "valid_loss", "latency_ms": "p50", "latency_ratio": "ratio", "parameters": "params",
     "macs": "macs", "bytes": "bytes",

@@ -24,8 +24,8 @@ from benchmarks.records.selection import P90_FROM
 from benchmarks.records.spec import allowances, ruleset_of
 from benchmarks.records.text import sanitize
 from benchmarks.runs import repeat
-from benchmarks.runs.declared import restore
 from benchmarks.runs.plan import scale_budget
+from benchmarks.runs.user_declarations import restore
 from benchmarks.stats import quantities
 from benchmarks.tasks import get_task
 

@@ -20,7 +20,7 @@ from benchmarks.comparability import grouping, run_summary
 from benchmarks.comparability.run_summary import RunSummary
 from benchmarks.leaderboard.people import People
 from benchmarks.leaderboard.site.run_files import RUNS_A_FILE, RunFile
-from benchmarks.records import checked, store
+from benchmarks.records import store, valid_contents
 from benchmarks.records.canonical import canonical
 from benchmarks.records.record import Record
 
@@ -110,7 +110,7 @@ def read_records(source: BoardSource, first: int, paths: Sequence[Path]) -> Reco
                 batch.runs.append(run)
                 file.add(run_page(record, attached, PUBLISHED_RECORDS))
             file.write()
-    checked.contents().flush()  # processes of a pool end without a last call
+    valid_contents.contents().flush()  # processes of a pool end without a last call
     return batch
 
 

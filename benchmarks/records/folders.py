@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from benchmarks.api import UsageError
-from benchmarks.records import shipped
+from benchmarks.records import release
 
 VARIABLE = "SUPERNET_BENCH_RESULTS"
 """Environment variable that names the folder of this machine's results."""
@@ -18,7 +18,7 @@ def published_results() -> Path:
     """Return the folder of published records: ``results`` of a clone, else those that came with a release."""
     if (PUBLISHED / "records").is_dir():
         return PUBLISHED
-    return shipped.cached(cache_folder()) or PUBLISHED
+    return release.cached(cache_folder()) or PUBLISHED
 
 
 def cache_folder() -> Path:
@@ -41,7 +41,7 @@ def require_records(results: Path) -> None:
     if (results / "records").is_dir():
         return
     get = "name a folder with records/ in it: --results DIR"
-    if shipped.PACKED.is_file():
+    if release.PACKED.is_file():
         get = f"unpack those that came with this release: supernet-bench published {results}"
     raise UsageError(f"no folder '{results / 'records'}' with records\n{get}")
 

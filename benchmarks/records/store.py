@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from benchmarks.api import InvalidRecordError
-from benchmarks.records import checked, integrity
+from benchmarks.records import integrity, valid_contents
 from benchmarks.records.canonical import JsonView, canonical
 from benchmarks.records.record import Record, SearchOutcome, UnsealedRecord
 from benchmarks.records.text import printable
@@ -128,7 +128,7 @@ def load(path: Path) -> Record:
             if (size := os.fstat(file.fileno()).st_size) > LARGEST:
                 raise InvalidRecordError(f"larger than {LARGEST} bytes: not a record")
             data = file.read(size + 1)
-        valid, digest = checked.contents(), checked.content_digest(data)
+        valid, digest = valid_contents.contents(), valid_contents.content_digest(data)
         if digest in valid:
             record = integrity.parse(data)
         elif (intact := integrity.intact(data)) is not None:
@@ -187,6 +187,6 @@ def load_all(folder: Path, problems: list[str] | None = None) -> list[Record]:
             if problems is None:
                 raise
             problems.append(str(error))
-    checked.contents().flush()
+    valid_contents.contents().flush()
     records.sort(key=lambda r: (*relative_path(r).parts[:-1], r["spec"]["seed"], r["id"]))
     return records

@@ -13,8 +13,8 @@ from benchmarks.records.canonical import JsonView
 from benchmarks.records.record import Provenance, Record
 from benchmarks.records.spec import SELF, Spec, allowances, ruleset_of
 from benchmarks.records.text import sanitize
-from benchmarks.runs.declared import restore
 from benchmarks.runs.plan import scale_budget
+from benchmarks.runs.user_declarations import restore
 
 
 def repeat_command(record: Record, leaders: Mapping[str, Record] | None = None, *, here: bool = False) -> str:

@@ -39,7 +39,7 @@ from benchmarks.records.provenance import method
 from benchmarks.records.record import Probe, Provenance, SearchOutcome, Timings
 from benchmarks.records.store import write_text
 from benchmarks.records.text import sanitize
-from benchmarks.runs import declared, encrypted_references, origins, worker
+from benchmarks.runs import encrypted_references, origins, user_declarations, worker
 from benchmarks.runs.books import STATES
 from benchmarks.runs.encrypted_references import EncryptedReferences
 from benchmarks.runs.executor import Executor, WorkerProcess, wait_any
@@ -48,9 +48,9 @@ from benchmarks.runs.isolation import NONE
 from benchmarks.runs.job import ScoreJob, SearchJob, artifacts_of, leader_candidates, missing_leader
 from benchmarks.runs.leases import FREE, Leases, refuse_rivals
 from benchmarks.runs.options import RunOptions
-from benchmarks.runs.own_limits import limits_path, own_limits
 from benchmarks.runs.plan import Plan, PlannedRun, read_state
 from benchmarks.runs.progress import Display
+from benchmarks.runs.run_limits import limits_path, run_limits
 from benchmarks.runs.supervisor import CHECKPOINTS, SCRATCH, SupervisedSearch, isolation_here
 from benchmarks.runs.task_context import TaskContext
 from benchmarks.scoring.references import references_digest
@@ -262,7 +262,7 @@ class Runner:
         self.display.update(run, "search", {})
 
     def _search_job(self, run: PlannedRun, folder: Path) -> SearchJob:
-        context, first = own_limits(self.contexts[run.spec.task], folder), run.first
+        context, first = run_limits(self.contexts[run.spec.task], folder), run.first
         record = first.record if first is not None else None
         followed = record["candidates"] if record is not None else ()
         return SearchJob(
@@ -345,7 +345,7 @@ class Runner:
 
     def _record(self, active: ActiveRun, outcome: SearchOutcome) -> None:
         """Write the record of a run that has ended; remove the files that only a resumption needs."""
-        run, context = active.run, own_limits(self.contexts[active.run.spec.task], active.folder)
+        run, context = active.run, run_limits(self.contexts[active.run.spec.task], active.folder)
         if not self.leases.holds(run.spec.id):
             self.leases.end(run.spec.id, FREE)
             self._waiting.append(run)
@@ -374,7 +374,7 @@ class Runner:
             record["provenance"]["resumed_from"] = earlier
         record["timings"] = _timings(active.folder, context.limits)
         record["units"] = units_of(context.task).to_dict()
-        if described := declared.describe(context.task.name, self.profile):
+        if described := user_declarations.describe(context.task.name, self.profile):
             record["declared"] = described
         try:
             path = store.write(self.plan.folders.store, record)

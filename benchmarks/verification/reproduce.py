@@ -15,10 +15,10 @@ from benchmarks.records.folders import local_results
 from benchmarks.records.provenance import source_state
 from benchmarks.records.record import Record
 from benchmarks.records.text import sanitize
-from benchmarks.runs.declared import restore
 from benchmarks.runs.execution import exclusive, execute
 from benchmarks.runs.options import RunOptions
 from benchmarks.runs.plan import Folders
+from benchmarks.runs.user_declarations import restore
 from benchmarks.tasks import get_task
 from benchmarks.verification import compare, rerun
 

@@ -502,7 +502,7 @@ def _data_examples(home: Path) -> list[Files]:
 
 
 def _read_data(folder: Path, out: Path) -> None:
-    from benchmarks.latency_tables import own
+    from benchmarks.latency_tables import user_tables
     from benchmarks.tasks import datasets
     from benchmarks.tasks.folders import documents, pairs, pictures
     from benchmarks.tasks.folders.lines import Report
@@ -511,7 +511,7 @@ def _read_data(folder: Path, out: Path) -> None:
     if names[0].startswith("image."):
         pictures.load(folder / names[0], 8, 3, Report())
     elif names[0] == "latency.csv":
-        own.read(folder / names[0])
+        user_tables.read(folder / names[0])
     elif names[0] == "news.txt":
         documents.read(folder, {"test": 3, "valid": 3}, Report())
     else:

@@ -17,7 +17,7 @@ from benchmarks.analysis.table import Table
 from benchmarks.claims import hypotheses
 from benchmarks.leaderboard import claims_page
 from benchmarks.leaderboard.people import People
-from benchmarks.leaderboard.site import data_files, headline, links, plain, table_files, view_data
+from benchmarks.leaderboard.site import data_files, headline, links, scriptless, table_files, view_data
 from benchmarks.report import data_formats, latex, texts
 
 PAGES = (
@@ -104,7 +104,7 @@ def write_pages(
     shown = {"papers": hypotheses.papers(), "claims": claims, "rules": claims_page.RULES}
     data_files.write(folder / "data" / "claims.js", "claims", shown)
     best_first = sorted(ordered, key=lambda table: table.entry["id"] != first)
-    page = plain.page([(t.entry["title"], t.plain) for t in best_first], judged)
+    page = scriptless.page([(t.entry["title"], t.plain) for t in best_first], judged)
     (folder / "plain.html").write_text(page, "utf-8")
 
 
@@ -150,7 +150,7 @@ def write_table(
         "task": shared["task"], "tier": shared["tier"], "profile": shared["profile"],
         "space": shared["space"],
     }  # fmt: skip
-    return SiteTable(entry, plain.table(table, title, sentence), headline.weight(table))
+    return SiteTable(entry, scriptless.table(table, title, sentence), headline.weight(table))
 
 
 def _pictures(folder: Path, name: str, pictures: Mapping[str, tuple[bytes, str]]) -> dict[str, Picture]:

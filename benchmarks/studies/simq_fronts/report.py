@@ -1,4 +1,4 @@
-"""StudyOutcome of the study of fronts: table, notes and facts, from the facts of each table alone."""
+"""Report of the study of fronts: table, notes and facts, from the facts of each table alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""StudyOutcome of the study of searches: table, notes, and the facts of its JSON file."""
+"""Report of the study of searches: table, notes, and the facts of its JSON file."""
 
 from __future__ import annotations
 

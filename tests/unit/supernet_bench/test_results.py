@@ -13,9 +13,9 @@ import pytest
 
 import supernet_bench
 from benchmarks import api
-from benchmarks.analysis import frames, parquet
+from benchmarks.analysis import data_frames, parquet
 from benchmarks.api import UsageError
-from benchmarks.records import folders, shipped, store
+from benchmarks.records import folders, release, store
 from supernet_bench import results
 from tests import ROOT
 from tests.fake_records import fake
@@ -37,7 +37,7 @@ def test_the_public_names_are_those_of_the_interface() -> None:
 
 def test_one_row_a_candidate_with_its_figures(folder: Path) -> None:
     frame, kept = results.frame(folder), results.records(folder)
-    assert [*frame.columns] == [*frames.COLUMNS]
+    assert [*frame.columns] == [*data_frames.COLUMNS]
     assert len(frame) == sum(len(record["candidates"]) for record in kept)
     for record in kept:
         rows = frame[frame["id"] == record["id"]]
@@ -51,7 +51,7 @@ def test_one_row_a_candidate_with_its_figures(folder: Path) -> None:
 
 def test_a_failed_run_has_a_row_without_figures() -> None:
     failed = {**fake("hat", 1), "status": "failed", "candidates": []}
-    (row,) = frames.frame([failed]).to_dict("records")
+    (row,) = data_frames.frame([failed]).to_dict("records")
     assert row["status"] == "failed" and pd.isna(row["quality"]) and not row["headline"]
 
 
@@ -157,13 +157,13 @@ def test_records_that_came_with_a_release(tmp_path: Path, monkeypatch: pytest.Mo
     packed = tmp_path / "published.zip"
     with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr("records/t/p/m/0.json", "{}")
-    monkeypatch.setattr(shipped, "PACKED", packed)
+    monkeypatch.setattr(release, "PACKED", packed)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     place = folders.published_results()
     assert (place / "records/t/p/m/0.json").read_text() == "{}" and tmp_path / "cache" in place.parents
     assert folders.published_results() == place
-    assert shipped.unpack(Path("results")) == (1, 0)
+    assert release.unpack(Path("results")) == (1, 0)
     assert folders.published_results() == folders.PUBLISHED
     mine = {"local/a": "1", "records/t/p/m/0.json": "2", "studies/b": "3"}  # as runs and studies leave them
     for name, text in mine.items():
@@ -172,20 +172,20 @@ def test_records_that_came_with_a_release(tmp_path: Path, monkeypatch: pytest.Mo
     with zipfile.ZipFile(packed, "a") as archive:
         archive.writestr("studies/c", "")
     for _ in range(2):
-        assert shipped.unpack(Path("used")) == (2, 1)
+        assert release.unpack(Path("used")) == (2, 1)
         kept = {path.relative_to("used").as_posix() for path in Path("used").rglob("*") if path.is_file()}
         assert kept == {*mine, "studies/c"}
         assert all((tmp_path / "used" / name).read_text() == text for name, text in mine.items())
     with pytest.raises(UsageError, match="is no folder"):
-        shipped.unpack(packed)
+        release.unpack(packed)
     with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr("../evil", "{}")
     with pytest.raises(UsageError, match="is not ours"):
-        shipped.unpack(Path("other"))
+        release.unpack(Path("other"))
     assert not (tmp_path / "evil").exists() and not Path("other").exists()
     packed.write_bytes(b"no zip")
     with pytest.raises(UsageError, match="cannot be unpacked"):
-        shipped.unpack(Path("other"))
+        release.unpack(Path("other"))
     packed.unlink()
     with pytest.raises(UsageError, match="a clone has them"):
-        shipped.unpack(Path("other"))
+        release.unpack(Path("other"))

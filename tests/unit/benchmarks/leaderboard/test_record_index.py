@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from benchmarks.analysis import frames
+from benchmarks.analysis import data_frames
 from benchmarks.comparability import run_summary
 from benchmarks.leaderboard.record_index import COLUMNS, FILE, RecordIndex
 from benchmarks.records import store
@@ -29,7 +29,7 @@ def test_the_index_has_every_record_and_the_figures_of_the_frame(tmp_path):
     table = index_of(tmp_path, [kept[:2], kept[2:], []])
     assert list(table.columns) == list(COLUMNS)
     assert {*table["path"]} == {store.place(record) for record in kept}
-    frame = frames.frame(kept)
+    frame = data_frames.frame(kept)
     heads = frame[frame["headline"]].sort_values(["method", "profile", "seed", "candidate"])
     table = table.sort_values(["method", "profile", "seed", "candidate"])
     assert len(table) == len(heads) > len(kept)

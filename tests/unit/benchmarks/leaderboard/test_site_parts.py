@@ -5,7 +5,7 @@ import pytest
 from benchmarks.analysis.run_page import thinned, trace_of
 from benchmarks.analysis.table import build_from_runs
 from benchmarks.comparability import run_summary
-from benchmarks.leaderboard.site import headline, links, plain, view_data
+from benchmarks.leaderboard.site import headline, links, scriptless, view_data
 from tests.fake_records import fake, study
 
 
@@ -83,7 +83,7 @@ def test_views_hold_mean_lowest_and_highest_and_costs_by_target():
 
 def test_the_plain_page_escapes_hostile_texts():
     evil = "<script>alert(1)</script>"
-    page = plain.page([(evil, plain.table(table(study(seeds=1)), evil, evil))], [])
+    page = scriptless.page([(evil, scriptless.table(table(study(seeds=1)), evil, evil))], [])
     assert "<script" not in page and "&lt;script&gt;" in page and "No claims" in page
 
 

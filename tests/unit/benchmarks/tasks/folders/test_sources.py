@@ -12,7 +12,7 @@ import pytest
 from benchmarks import tasks
 from benchmarks.api import UsageError
 from benchmarks.cli import main
-from benchmarks.runs import declared
+from benchmarks.runs import user_declarations
 from benchmarks.tasks import get_task, prepare
 from benchmarks.tasks.folders import settings
 from benchmarks.tasks.folders.sources import FolderTask, TaskFlags, find
@@ -179,14 +179,14 @@ def test_a_record_describes_its_task_and_gives_it_back(
 ) -> None:
     folder = write(tmp_path / "data")
     task = find(f"text:{folder}", FLAGS)
-    profile = declared.profiles.get("undeclared")
-    described = json.loads(json.dumps(declared.describe(task.name, profile)))
+    profile = user_declarations.profiles.get("undeclared")
+    described = json.loads(json.dumps(user_declarations.describe(task.name, profile)))
     assert str(tmp_path) not in json.dumps(described)
     monkeypatch.setattr(tasks, "_DECLARED", {})
     record = {"spec": {"task": task.name, "profile": "undeclared"}, "declared": described}
-    declared.restore(record)
+    user_declarations.restore(record)
     assert get_task(task.name).tier("check", "cpu").sha256 == task.tier("check", "cpu").sha256
-    declared.restore(record, folder)
+    user_declarations.restore(record, folder)
     assert prepare(get_task(task.name), task.tier("check", "cpu"), tmp_path / "c", None, quiet).digests
 
 
@@ -200,7 +200,7 @@ def test_a_record_describes_its_task_and_gives_it_back(
     ],
 )  # fmt: skip
 def test_a_hostile_description_declares_nothing(described: Any) -> None:
-    declared.restore({"spec": {"task": "text-x-en-fr", "profile": "theirs"}, "declared": described})
+    user_declarations.restore({"spec": {"task": "text-x-en-fr", "profile": "theirs"}, "declared": described})
     assert tasks.declared() == ()
 
 

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from benchmarks.api import InvalidRecordError
-from benchmarks.records import checked, integrity, store
+from benchmarks.records import integrity, store, valid_contents
 from tests.fake_records import many
 
 
@@ -22,15 +22,15 @@ def made(tmp_path_factory):
 def folder(made, tmp_path, monkeypatch):
     """Return a folder of records under a cache of its own."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(checked, "_OPEN", {})
+    monkeypatch.setattr(valid_contents, "_OPEN", {})
     shutil.copytree(made, tmp_path / "records")
     return tmp_path / "records"
 
 
 def test_a_second_reading_checks_nothing_and_gets_the_same(folder, monkeypatch):
     first = store.load_all(folder)
-    assert len(first) == 3 and len(checked.list_file().read_text().split()) == 3
-    monkeypatch.setattr(checked, "_OPEN", {})  # another process
+    assert len(first) == 3 and len(valid_contents.list_file().read_text().split()) == 3
+    monkeypatch.setattr(valid_contents, "_OPEN", {})  # another process
     monkeypatch.setattr(integrity, "intact", None)
     assert store.load_all(folder) == first
 
@@ -63,23 +63,23 @@ def test_an_invalid_file_is_never_noted(folder):
     path = store.paths(folder)[0]
     path.write_text(path.read_text().replace('"seed": ', '"seed": 1'))
     store.load_all(folder, [])
-    assert checked.content_digest(path.read_bytes()) not in checked.contents()
-    assert len(checked.list_file().read_text().split()) == 2
+    assert valid_contents.content_digest(path.read_bytes()) not in valid_contents.contents()
+    assert len(valid_contents.list_file().read_text().split()) == 2
 
 
 def test_other_rules_have_a_list_of_their_own(folder, monkeypatch):
-    before = checked.list_file()
-    monkeypatch.setattr(checked, "rules", lambda: "0" * 16)
-    assert checked.list_file() != before and not checked.contents()._known
+    before = valid_contents.list_file()
+    monkeypatch.setattr(valid_contents, "rules", lambda: "0" * 16)
+    assert valid_contents.list_file() != before and not valid_contents.contents()._known
 
 
 def test_a_list_that_is_too_long_is_begun_anew_and_a_torn_line_harms_nothing(folder, monkeypatch):
     store.load_all(folder)
-    file = checked.list_file()
+    file = valid_contents.list_file()
     file.write_bytes(b"torn" + file.read_bytes())
-    assert len(checked.CheckedContents(file)._known & {*file.read_bytes().split()}) == 3
-    monkeypatch.setattr(checked, "LARGEST", 10)
-    assert not checked.CheckedContents(file)._known and not file.exists()
+    assert len(valid_contents.CheckedContents(file)._known & {*file.read_bytes().split()}) == 3
+    monkeypatch.setattr(valid_contents, "LARGEST", 10)
+    assert not valid_contents.CheckedContents(file)._known and not file.exists()
 
 
 def test_a_cache_that_cannot_be_written_stops_no_reading(folder, tmp_path, monkeypatch):

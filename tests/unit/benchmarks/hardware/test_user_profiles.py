@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from benchmarks.api import UsageError
 from benchmarks.cli import main
 from benchmarks.comparability import grouping
-from benchmarks.hardware import own, probe, profiles
+from benchmarks.hardware import probe, profiles, user_profiles
 from benchmarks.leaderboard import submission
-from benchmarks.runs import declared
+from benchmarks.runs import user_declarations
 from tests.fake_records import fake
 
 I7 = "11th Gen Intel(R) Core(TM) i7-1185G7 @ 3.00GHz"
@@ -46,9 +46,9 @@ def afresh(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("kind", MACHINES)
 def test_a_machine_fits_the_profile_that_is_written_of_it(kind: str, tmp_path: Path) -> None:
     here = machine(**MACHINES[kind])
-    path = tmp_path / f"{own.suggested_name(here)}.toml"
-    path.write_text(own.text_of(here), encoding="utf-8")
-    name = own.declare_file(str(path))
+    path = tmp_path / f"{user_profiles.suggested_name(here)}.toml"
+    path.write_text(user_profiles.text_of(here), encoding="utf-8")
+    name = user_profiles.declare_file(str(path))
     profile = profiles.enforce(name, here)
     assert profile.device == ("cuda" if here["gpus"] else "cpu")
     assert profile.threads == here["cpus"]
@@ -61,13 +61,17 @@ def test_a_machine_fits_the_profile_that_is_written_of_it(kind: str, tmp_path: P
             assert list(submission.machine_differences(name, elsewhere | record)), other
 
 
-@given(st.text(max_size=30), st.integers(1, 512), st.lists(st.sampled_from(own.DECISIVE_FLAGS), unique=True))
+@given(
+    st.text(max_size=30),
+    st.integers(1, 512),
+    st.lists(st.sampled_from(user_profiles.DECISIVE_FLAGS), unique=True),
+)
 def test_a_profile_is_readable_under_any_name_of_a_processor(cpu: str, cpus: int, isa: list[str]) -> None:
     import tomllib
 
     here = machine(arch="x86_64", cpus=cpus, cpu=cpu.encode("utf-8", "replace").decode(), isa=isa)
-    assert own.NAME.fullmatch(own.suggested_name(here))
-    profile = profiles.checked("x", tomllib.loads(own.text_of(here)), "x")
+    assert user_profiles.NAME.fullmatch(user_profiles.suggested_name(here))
+    profile = profiles.checked("x", tomllib.loads(user_profiles.text_of(here)), "x")
     assert not profiles.differences(profile, here)
 
 
@@ -101,17 +105,17 @@ def test_a_wrong_profile_names_file_and_field(text: str, message: str, tmp_path:
     path = tmp_path / "mine.v1.toml"
     path.write_text(text)
     with pytest.raises(UsageError, match=message):
-        own.declare_file(str(path))
+        user_profiles.declare_file(str(path))
 
 
 def test_names_of_files(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
-        own.declare_file("./none.toml")
-    good = own.text_of(machine(**MACHINES["laptop"]))
+        user_profiles.declare_file("./none.toml")
+    good = user_profiles.text_of(machine(**MACHINES["laptop"]))
     for name, message in (("Mine.toml", "lower-case"), ("nvidia-h100.v1.toml", "declared here already")):
         (tmp_path / name).write_text(good)
         with pytest.raises(UsageError, match=message):
-            own.declare_file(str(tmp_path / name))
+            user_profiles.declare_file(str(tmp_path / name))
 
 
 def test_the_command_writes_one_and_a_plan_takes_it(
@@ -137,7 +141,7 @@ def test_records_under_it_describe_it_and_share_no_table_with_another_of_its_nam
         "mine.v1", {"summary": "s", "device": "cpu", "threads": 2, "machine": {"arch": "a", "cpus": 2}}, "x"
     )
     profiles.declare(profile)
-    described = declared.describe("mt-synthetic-en-de", profile)
+    described = user_declarations.describe("mt-synthetic-en-de", profile)
     machine_ = {"arch": "a", "cpus": 2}
     expected = {"device": "cpu", "threads": 2, "summary": "s", "machine": machine_, "energy": {}}
     assert described == {"profile": expected}
@@ -146,9 +150,9 @@ def test_records_under_it_describe_it_and_share_no_table_with_another_of_its_nam
     keys = [tuple(grouping.facts(r).items()) for r in (plain, mine, other)]
     assert len(set(keys)) == 3
     profiles._DECLARED.clear()
-    declared.restore({"spec": {"task": "t", "profile": "mine.v1"}, "declared": described})
+    user_declarations.restore({"spec": {"task": "t", "profile": "mine.v1"}, "declared": described})
     assert profiles.get("mine.v1") == profile
-    declared.restore({"spec": {"task": "t", "profile": "nvidia-h100.v1"}, "declared": described})
+    user_declarations.restore({"spec": {"task": "t", "profile": "nvidia-h100.v1"}, "declared": described})
     assert profiles.get("nvidia-h100.v1").device == "cuda"
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.api import UsageError
 from benchmarks.cli import main
-from benchmarks.latency_tables import own
+from benchmarks.latency_tables import user_tables
 from benchmarks.latency_tables.tables import FAMILIES
 
 
@@ -25,19 +25,19 @@ def write(path: Path, rows: int = 60, noise: float = 0.0) -> Path:
 
 
 def test_a_table_of_any_features(tmp_path: Path) -> None:
-    table = own.read(write(tmp_path / "Pi 5.csv"))
+    table = user_tables.read(write(tmp_path / "Pi 5.csv"))
     assert table.features.shape == (60, 2)
     assert table.profile.name == "own-pi-5"
     assert table.profile.family.size == ("depth", 0)
     seconds = (tmp_path / "Pi 5.csv").read_text().replace("latency_ms", "latency_s")
     (tmp_path / "s.csv").write_text(seconds)
-    assert own.read(tmp_path / "s.csv").ms == pytest.approx(1000 * table.ms)
+    assert user_tables.read(tmp_path / "s.csv").ms == pytest.approx(1000 * table.ms)
 
 
 def test_columns_of_published_families_are_known(tmp_path: Path) -> None:
     header = FAMILIES["supershaper"].header
     (tmp_path / "x.csv").write_text("\n".join([header, *[",".join(["120"] * 12 + ["0.5"])] * 3]))
-    table = own.read(tmp_path / "x.csv")
+    table = user_tables.read(tmp_path / "x.csv")
     assert table.profile.family is FAMILIES["supershaper"]
     assert table.ms.tolist() == [500.0] * 3
 
@@ -57,7 +57,7 @@ def test_columns_of_published_families_are_known(tmp_path: Path) -> None:
 def test_a_wrong_table_names_file_and_line(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(UsageError, match=message):
-        own.read(tmp_path / "t.csv")
+        user_tables.read(tmp_path / "t.csv")
 
 
 def test_a_short_table_never_stops_the_rest(tmp_path: Path, capsys: Any) -> None:

@@ -16,7 +16,7 @@ def limits_path(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.limits.json")
 
 
-def own_limits(context: TaskContext, folder: Path) -> TaskContext:
+def run_limits(context: TaskContext, folder: Path) -> TaskContext:
     """Return the context with the limits that a run began under, maybe on another machine of its profile.
 
     Args:
