@@ -19,6 +19,17 @@ def first(lab):
     return lab.candidate(lab.supernet(), lab.space.smallest())
 
 
+class Babbles(Method):
+    """Gives its phases names that no file can hold, and one that would fill a record."""
+
+    name = "babbles"
+
+    def search(self, lab):
+        with lab.phase("\ud800"), lab.phase("x" * 2**20):
+            time.sleep(1.1)
+        yield first(lab)
+
+
 class Raises(Method):
     name = "raises"
 

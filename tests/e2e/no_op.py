@@ -19,3 +19,13 @@ class OneCandidate(Method):
 
     def search(self, lab):
         yield lab.candidate(lab.supernet(), lab.space.smallest())
+
+
+class OneInTen(Method):
+    """Proposes the smallest architecture with one seed in ten, else nothing, so that its run fails."""
+
+    name = "one-in-ten"
+
+    def search(self, lab):
+        if lab.seed % 10 == 0:
+            yield lab.candidate(lab.supernet(), lab.space.smallest())

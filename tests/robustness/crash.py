@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -222,7 +223,7 @@ class Campaign:
         code, lasted = command.process.returncode, time.monotonic() - command.began
         self.figures.seconds += lasted
         print(f"{what}: exit code {code} after {lasted:.1f} s; {self.total} kills", flush=True)
-        begun = "supernet-bench" in printed or "cli/main.py" in printed
+        begun = "supernet-bench" in printed or re.search(r'cli/main.py", line \d+, in main', printed)
         if code in (1, -signal.SIGINT) and "KeyboardInterrupt" in printed and not begun:
             self.figures.unstarted += 1
             printed = ""

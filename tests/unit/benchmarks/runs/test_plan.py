@@ -122,6 +122,16 @@ def test_a_leader_with_a_record_is_taken_from_it(folders: Folders):
     assert plan.notes == ["scratch follows hat: taken from the records there are"]
 
 
+def test_a_plan_keeps_no_record_in_memory(folders: Folders):
+    made = lay_out(request(methods=[HAT], seeds=[1]), folders).runs[0]
+    path = finished(made, folders)
+    (run,) = lay_out(request(methods=[HAT], seeds=[1]), folders).runs
+    assert run.state == "done" and run.record["id"] == made.spec.id
+    path.unlink()
+    with pytest.raises(InvalidRecordError, match="cannot be read"):
+        _ = run.record
+
+
 def test_in_a_tier_with_a_parent_every_method_with_a_supernet_starts_from_it(folders: Folders):
     tier = Tier()
     tier.settings = {"parent": "teacher"}  # type: ignore[attr-defined]

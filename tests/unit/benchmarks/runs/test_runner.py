@@ -19,9 +19,12 @@ from benchmarks.records import integrity, store
 from benchmarks.records.assembly import SEARCH_FILE, assemble_record, failed_outcome, finished_search
 from benchmarks.records.spec import RunSpec
 from benchmarks.runs import heartbeat, supervisor, worker
+from benchmarks.runs import runner as runner_module
 from benchmarks.runs.heartbeat import HEARTBEAT, JOURNAL, elapsed, write_outcome
 from benchmarks.runs.job import SearchJob, artifacts_of, leader_candidates, missing_leader
-from benchmarks.runs.plan import PlannedRun
+from benchmarks.runs.plan import Folders, Plan, PlannedRun
+from benchmarks.runs.runner import ActiveRun, Runner
+from tests.fake_records import fake
 
 SPEC = {
     "suite": "mt",
@@ -447,3 +450,28 @@ def test_heartbeats_are_whole(tmp_path: Path):
     finally:
         heart.close()
     assert heartbeat.read_heartbeat(tmp_path)["n"] >= 200
+
+
+def test_a_record_that_cannot_be_written_is_a_failed_run_and_no_end_of_the_plan(tmp_path: Path, monkeypatch):
+    record = fake(seed=1, tier="smoke")
+    run = PlannedRun(RunSpec.of(record["spec"]), SimpleNamespace(sha256="a" * 64))  # type: ignore[arg-type]
+    folders, ended = Folders(tmp_path, "mt", "smoke"), dict[str, str]()
+    runner = object.__new__(Runner)
+    runner.plan = Plan(folders, "undeclared", "cpu", [run])
+    task = SimpleNamespace(name=run.spec.task)
+    context = SimpleNamespace(task=task, prepared=SimpleNamespace(digests={}), limits=())
+    runner.contexts, runner._references = {run.spec.task: context}, {run.spec.task: "b" * 64}
+    runner.leases = SimpleNamespace(holds=lambda _: True, end=ended.__setitem__)
+    runner._common, runner.options = record["provenance"], SimpleNamespace(jobs=1)
+    runner.display = SimpleNamespace(finish=lambda *_: None)
+    runner.profile = SimpleNamespace(name="undeclared")
+    monkeypatch.setattr(runner_module, "own_limits", lambda context, _: context)
+    monkeypatch.setattr(runner_module, "method", lambda _: {"name": "m"})
+    monkeypatch.setattr(runner_module.declared, "describe", lambda *_: None)
+    monkeypatch.setattr(runner_module, "units_of", lambda _: SimpleNamespace(to_dict=lambda: {}))
+    folder = folders.runs / run.spec.id
+    folder.mkdir(parents=True)
+    outcome = failed_outcome("no luck") | {"message": "\ud800" * 2**20}
+    runner._record(ActiveRun(run, folder, "2026-01-01T00:00:00+00:00"), outcome)  # type: ignore[arg-type]
+    assert run.state == "failed" and ended == {run.spec.id: "failed"}
+    assert "its record is not valid" in run.record["message"] and len(run.record["message"]) < 2000
