@@ -42,8 +42,9 @@ class AutoDistil(TaughtMethod):
         how, after = lab.options["spaces"], lab.options["after"]
         spaces = [get_space(name) for name in settings[how]]
         objective = RelationDistillation(load_teacher(lab), settings["relation_heads"], lab.options["raw"])
-        continued = lab.task.settings["retrain_share"] if after == "continue" else 0.0
-        share = lab.budget.left("tokens") / lab.budget.total("tokens") - continued
+        unspent = lab.budget.left("tokens") / lab.budget.total("tokens")
+        continued = settings["continued_share"] * unspent if after == "continue" else 0.0
+        share = unspent - continued
         ranked: list[tuple[float, Architecture, SuperNet]] = []
         for i, space in enumerate(spaces):
             with lab.phase("supernet"):

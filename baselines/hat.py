@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from benchmarks.api import Candidate, Lab, Method, Need, Option
-from supernet.pipeline import AFTER, supernet_search
+from supernet.pipeline import AFTER, SPACES, chosen_space, supernet_search
 from supernet.predict import MINIMUM_SAMPLES
 from supernet.train import Sandwich, SinglePath
 
@@ -17,6 +17,7 @@ class HAT(Method):
     summary = "HAT: single-path supernet, latency predictor, evolution, winners trained from scratch"
     options = (
         Option("after", str, "scratch", choices=AFTER, help="training of winners; the paper's: scratch"),
+        Option("space", str, "task", choices=SPACES, help="search space; of BERT also homogeneous encoders"),
     )
     needs = (
         Need("probes", MINIMUM_SAMPLES, timed=True, why="the samples of its latency predictor"),
@@ -24,7 +25,8 @@ class HAT(Method):
     )
 
     def search(self, lab: Lab) -> Iterable[Candidate]:
-        yield from supernet_search(lab, sampling=SinglePath(), after=lab.options["after"])
+        space = chosen_space(lab, lab.options["space"])
+        yield from supernet_search(lab, sampling=SinglePath(), after=lab.options["after"], space=space)
 
 
 class HATSandwich(Method):
@@ -35,9 +37,11 @@ class HATSandwich(Method):
     options = (
         Option("after", str, "continue", choices=AFTER, help="training of winners"),
         Option("distill", bool, False, help="in-place distillation from the largest network"),
+        Option("space", str, "task", choices=SPACES, help="search space; of BERT also homogeneous encoders"),
     )
     needs = HAT.needs
 
     def search(self, lab: Lab) -> Iterable[Candidate]:
         sampling = Sandwich(distill=lab.options["distill"])
-        yield from supernet_search(lab, sampling=sampling, after=lab.options["after"])
+        space = chosen_space(lab, lab.options["space"])
+        yield from supernet_search(lab, sampling=sampling, after=lab.options["after"], space=space)

@@ -32,7 +32,8 @@ class NasBert(TaughtMethod):
 
     * Each block learns the teacher's states after its layers from those before them, along single paths and
       through learnt adapters.
-    * Candidates of each block are halved after every epoch within bins of size and latency (section 3.3).
+    * Candidates of each block are compared after every epoch within bins of size and latency, at most 2,000
+      of a bin; the worse half of them goes (section 3.3).
     * Sums of the blocks' losses, sizes and latencies rank the complete networks; the best are evaluated.
     * Winners are trained from scratch on labels and teacher logits.
     """
@@ -42,7 +43,13 @@ class NasBert(TaughtMethod):
     needs = (
         Need(
             "probes",
-            {"supershaper-smoke": 12, "bert-smoke": 12, "supershaper-s": 24, "supershaper": 30},
+            {
+                "supershaper-smoke": 12,
+                "bert-smoke": 12,
+                "supershaper-s": 24,
+                "supershaper": 30,
+                "mos-bert-v5.1": 30,
+            },
             why="every operation at every width, and a shallow network at each",
         ),
     )
@@ -59,9 +66,10 @@ class NasBert(TaughtMethod):
             def losses(net: SuperNet, block: int, cells: Sequence[Cell]) -> Mapping[Cell, float]:
                 return score_cells(lab, net, teacher, block, cells)
 
-            sizes = {name: settings[name] for name in ("bins", "keep", "warm_up")}
-            shrinking = Shrinking(net.family, table.of_cell, losses, **sizes)
-            share = lab.budget.left("tokens") / lab.budget.total("tokens") - retrain
+            sizes = {name: settings[name] for name in ("bins", "keep", "warm_up", "sampled")}
+            shrinking = Shrinking(net.family, table.of_cell, losses, seed=lab.seed, **sizes)
+            unspent = lab.budget.left("tokens") / lab.budget.total("tokens")
+            share, retrain = (1 - retrain) * unspent, retrain * unspent
             train(lab, net, shrinking, share, "supernet", objective=BlockDistillation(teacher, net.family))
             shrinking.finish(net)
         winners = []

@@ -46,17 +46,20 @@ def architecture_of(space: SearchSpace, cells: Sequence[Cell]) -> Architecture:
 
 
 class Shrinking:
-    """Single-path sampling over the remaining candidates, halved after every epoch (NAS-BERT, section 3.3).
+    """Single-path sampling over the remaining candidates, fewer after every epoch (NAS-BERT, section 3.3).
 
     Bin ``b`` of ``bins`` keeps candidates whose size is between ``(b - 1) / bins`` and ``b / bins`` of the
     largest's; those whose latency is not in the same interval of the largest latency go at once. After
-    ``warm_up`` epochs, every bin with more than ``keep`` loses its worse half, down to ``keep``, at the end
-    of each epoch; there are as many epochs as the fullest bin needs.
+    ``warm_up`` epochs, every bin with more than ``keep`` loses the worse half of at most ``sampled`` random
+    ones of its candidates, down to ``keep``, at the end of each epoch. There are as many epochs as the
+    fullest bin needs; a bin of at most ``sampled`` is halved.
 
     Args:
         family: of the supernet.
         latencies: block and candidate -> milliseconds.
         losses: of candidates of one block, as the network stands.
+        sampled: candidates of a bin that an epoch compares; the paper's E, 2,000.
+        seed: of these samples.
     """
 
     passes = 1
@@ -71,8 +74,11 @@ class Shrinking:
         bins: int,
         keep: int,
         warm_up: int,
+        sampled: int,
+        seed: int,
     ) -> None:
         self.family, self.losses, self.keep, self.warm_up, self.halved = family, losses, keep, warm_up, 0
+        self.sampled, self.seed = sampled, seed
         space = family.space
         self.remaining = [
             binned(
@@ -83,7 +89,10 @@ class Shrinking:
             for b in range(blocks(space))
         ]
         fullest = max(len(kept) for parts in self.remaining for kept in parts)
-        self.rounds = max(0, math.ceil(math.log2(max(fullest / keep, 1))))
+        self.rounds = 0
+        while fullest > keep:
+            fullest -= self.dropped(fullest)
+            self.rounds += 1
 
     def cells(self, block: int) -> list[Cell]:
         """Return the remaining candidates of a block, in the order of bins."""
@@ -104,15 +113,28 @@ class Shrinking:
         while self.halved < self.rounds:
             self.halve(net)
 
+    def dropped(self, count: int) -> int:
+        """Return the number of candidates that a bin of ``count`` loses in one epoch."""
+        return min(min(count, self.sampled) // 2, max(count - self.keep, 0))
+
     def halve(self, net: SuperNet) -> None:
-        """Drop the worse half of every bin that has more than ``keep``."""
+        """Drop the worse half of the sampled candidates of every bin that has more than ``keep``."""
         for block, parts in enumerate(self.remaining):
-            loss = self.losses(net, block, self.cells(block))
-            for part in parts:
-                part.sort(key=lambda cell: (loss[cell], cell))
-                if len(part) > self.keep:
-                    del part[max(self.keep, math.ceil(len(part) / 2)) :]
+            compared = [self.sample(block, number, part) for number, part in enumerate(parts)]
+            loss = self.losses(net, block, [cell for part in compared for cell in part])
+            for part, some in zip(parts, compared, strict=True):
+                worst = sorted(some, key=lambda cell: (loss[cell], cell), reverse=True)
+                gone = set(worst[: self.dropped(len(part))])
+                part[:] = [cell for cell in part if cell not in gone]
         self.halved += 1
+
+    def sample(self, block: int, number: int, part: list[Cell]) -> list[Cell]:
+        """Return at most ``sampled`` random candidates of bin ``number`` of a block, its order kept."""
+        if len(part) <= self.sampled:
+            return list(part)
+        rng = np.random.default_rng([self.seed, self.halved, block, number])
+        chosen = rng.choice(len(part), self.sampled, replace=False)
+        return [part[i] for i in sorted(chosen)]
 
     def state(self) -> dict[str, Any]:
         return {"left": self.remaining, "halved": self.halved}

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from benchmarks.api import Candidate, Lab, Method, Need, Option
 from mos.mixture import Mixture
-from supernet.pipeline import AFTER, supernet_search
+from supernet.pipeline import AFTER, SPACES, chosen_space, supernet_search
 from supernet.predict import MINIMUM_SAMPLES
 from supernet.train import Sandwich
 
@@ -33,6 +33,7 @@ class MosNeuron(Method):
         ),
         Option("distill", bool, False, help="in-place distillation from the largest network"),
         Option("after", str, "continue", choices=AFTER, help="training of winners, collapsed"),
+        Option("space", str, "task", choices=SPACES, help="search space; of BERT also homogeneous encoders"),
     )
     needs = (
         Need("probes", MINIMUM_SAMPLES, timed=True, why="the samples of its latency predictor"),
@@ -48,7 +49,8 @@ class MosNeuron(Method):
             constant=lab.options["constant"],
         )
         sampling = Sandwich(distill=lab.options["distill"])
-        yield from supernet_search(lab, source=source, sampling=sampling, after=lab.options["after"])
+        space, after = chosen_space(lab, lab.options["space"]), lab.options["after"]
+        yield from supernet_search(lab, source=source, sampling=sampling, after=after, space=space)
 
 
 def encoding_of(option: str, suite: str) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from supernet.elastic import SuperNet
 from supernet.predict import LatencyPredictor, features
 from supernet.search import Allowed, Evolution, InfeasibleError, Score, random_search
-from supernet.space import Architecture, SearchSpace
+from supernet.space import Architecture, SearchSpace, get_space
 from supernet.train import CheckpointStore, Objective, Recipe, Sampling, SinglePath, Stream, Trainer
 from supernet.weights import WeightSource
 
@@ -83,7 +83,10 @@ class Lab(Protocol[C]):
     @property
     def say(self) -> Callable[[str], object]: ...
     def supernet(
-        self, source: Callable[..., WeightSource] | None = None, only: Architecture | None = None
+        self,
+        source: Callable[..., WeightSource] | None = None,
+        only: Architecture | None = None,
+        space: SearchSpace | None = None,
     ) -> SuperNet: ...
     def train_batches(self, share: float = 1.0, passes: float = 1) -> Stream: ...
     def evaluate(self, net: SuperNet, architecture: Architecture) -> Evaluation: ...
@@ -126,6 +129,34 @@ def find_at_random(
     return random_search(lab.space, score, allowed, lab.rng, evaluations)[0][1]
 
 
+SPACES = ("task", "homogeneous")
+"""Search spaces of a method: the task's, or that of AutoDistil and hand-designed encoders."""
+
+
+def chosen_space(lab: AnyLab, choice: str) -> SearchSpace | None:
+    """Return the space that a choice of ``SPACES`` names in the tier of a run; None for the task's own.
+
+    Raises:
+        ValueError: the tier has no homogeneous space.
+    """
+    if choice == "task":
+        return None
+    settings = lab.task.settings.get("autodistil")
+    if settings is None:
+        raise ValueError(f"space={choice}: this tier has no space of homogeneous encoders; leave it at task")
+    return get_space(settings["one"][0])
+
+
+class LabOfSpace:
+    """A lab whose ``space`` is another one; all else is the lab's own."""
+
+    def __init__(self, lab: AnyLab, space: SearchSpace) -> None:
+        self._lab, self.space = lab, space
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._lab, name)
+
+
 def supernet_search(
     lab: Lab[C],
     *,
@@ -134,12 +165,13 @@ def supernet_search(
     source: Callable[..., WeightSource] | None = None,
     find: Find = find_by_evolution,
     objective: Objective | None = None,
+    space: SearchSpace | None = None,
 ) -> Iterator[C]:
     """Yield one candidate per limit with inherited weights, then one trained on, unless ``after`` forbids it.
 
     The tier sets the shares of tokens: ``retrain_share`` of what a parent has left of the allowance is split
     evenly over the winners, the rest trains the supernet, with ``objective`` in place of the sampling's own
-    if given.
+    if given. The search is in ``space``, by default the task's.
 
     Raises:
         ValueError: ``after`` is none of ``AFTER``.
@@ -148,7 +180,8 @@ def supernet_search(
     if after not in AFTER:
         raise ValueError(f"after={after!r}: choose one of {', '.join(AFTER)}")
     retrain = lab.task.settings["retrain_share"] if after != "inherit" else 0.0
-    net = lab.supernet(source)
+    net = lab.supernet(source) if space is None else lab.supernet(source, space=space)
+    searched: Any = lab if space is None else LabOfSpace(lab, space)
     limits = reachable_limits(lab, net.space)  # before anything is trained
     unspent = 1 - lab.budget.spent("tokens") / lab.budget.total("tokens")
     with lab.phase("supernet"):
@@ -163,7 +196,7 @@ def supernet_search(
             def score(architecture: Architecture) -> float:
                 return float(lab.evaluate(net, architecture).loss)
 
-            best = find(lab, score, allowed_under(limit), evaluations, known)
+            best = find(searched, score, allowed_under(limit), evaluations, known)
             winners.append((limit, best))
             yield lab.candidate(net, best, origin="inherited", target=limit)
     if after == "inherit":

@@ -70,9 +70,14 @@ def read_tier(file: Path, task: str, tier: str, device: str) -> Tier:
 
 
 def tier_table(file: Path, task: str, tier: str) -> dict[str, Any]:
-    """Return the settings of a task's tier for all kinds of device, over those of the file's ``[all]``."""
+    """Return the settings of a task's tier for all kinds of device, over those of the file's ``[all]``.
+
+    A tier with ``over`` lies over that tier of its task.
+    """
     tables = _tables(file)
-    return merged(tables["all"], tables[task][tier])
+    own = dict(tables[task][tier])
+    below = own.pop("over", None)
+    return merged(tables["all"] if below is None else tier_table(file, task, below), own)
 
 
 def tier_of(task: str, tier: str, device: str, table: Table) -> Tier:

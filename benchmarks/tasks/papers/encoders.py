@@ -21,7 +21,7 @@ REVISION = "b04c8d1ceb2f5cd4588862100d08de323dccfbaa"
 """Commit of the data set on the hub; git checks every file by it."""
 HELD_OUT = 1000
 """One article of so many tests, the next one validates."""
-SETTINGS = "bert-enwiki", "paper"
+SETTINGS, TIERS = "bert-enwiki", ("paper", "paper-small")
 """Task and tier of ``bert.toml`` that the papers' tier lies over."""
 
 
@@ -71,7 +71,7 @@ class WikipediaTask(BertTask):
 
     def tiers(self) -> tuple[str, ...]:
         """Return the names of its tiers."""
-        return ("paper",)
+        return TIERS
 
     def own_tier(self, tier: str, device: str) -> Tier:
         """Return the settings of a tier for networks that start untrained.
@@ -80,9 +80,9 @@ class WikipediaTask(BertTask):
             UsageError: the task has no such tier.
         """
         if tier not in self.tiers():
-            raise UsageError(f"task '{self.name}' has no tier '{tier}'; it has: paper")
+            raise UsageError(f"task '{self.name}' has no tier '{tier}'; it has: {', '.join(TIERS)}")
         own = tomllib.loads(Path(__file__).with_name("encoders.toml").read_text(encoding="utf-8"))
-        return tier_of(self.name, tier, device, merged(tier_table(self.tables, *SETTINGS), own[tier]))
+        return tier_of(self.name, tier, device, merged(tier_table(self.tables, SETTINGS, tier), own["paper"]))
 
     def started(self, start: Path) -> WikipediaTask:
         """Return a copy of the task with this ``start``."""

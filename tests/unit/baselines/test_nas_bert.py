@@ -121,11 +121,11 @@ def size(block: int, cell) -> float:
     return float(cell_size(FAMILY, block, cell))
 
 
-def shrinking() -> Shrinking:
+def shrinking(sampled: int = 10_000) -> Shrinking:
     def losses(net, block, cells):
         return {cell: size(block, cell) for cell in cells}
 
-    return Shrinking(FAMILY, size, losses, bins=3, keep=4, warm_up=2)
+    return Shrinking(FAMILY, size, losses, bins=3, keep=4, warm_up=2, sampled=sampled, seed=1)
 
 
 def test_bins_are_halved_epoch_by_epoch_down_to_the_kept_number() -> None:
@@ -137,11 +137,33 @@ def test_bins_are_halved_epoch_by_epoch_down_to_the_kept_number() -> None:
     assert [[len(part) for part in parts] for parts in made.remaining] == before, "warm-up"
     made.after(net, 3 / epochs)
     halves = [[n if n <= 4 else max(4, math.ceil(n / 2)) for n in parts] for parts in before]
+    assert halves == [[n - made.dropped(n) for n in parts] for parts in before]
     assert [[len(part) for part in parts] for parts in made.remaining] == halves
     made.finish(net)
     assert all(len(part) <= 4 for parts in made.remaining for part in parts)
     for part, whole in zip(made.remaining[0], shrinking().remaining[0], strict=True):
         assert sorted(size(0, c) for c in part) == sorted(size(0, c) for c in whole)[:4]
+
+
+def test_bins_beyond_the_sample_lose_the_worse_half_of_the_sample_alone() -> None:
+    made, scored = shrinking(sampled=10), []
+    made.losses = lambda net, block, cells: scored.append(len(cells)) or {c: size(block, c) for c in cells}
+    before = [list(part) for part in made.remaining[0]]
+    made.halve(object())
+    for part, whole in zip(made.remaining[0], before, strict=True):
+        assert len(part) == len(whole) - min(5, len(whole) // 2, max(len(whole) - 4, 0))
+        gone = [cell for cell in whole if cell not in part]
+        assert part == [cell for cell in whole if cell in part]  # the order of bins stays
+        assert len(gone) <= 5
+    assert max(scored) <= 30  # three bins, ten of each
+    made.finish(object())
+    assert all(len(part) <= 4 for parts in made.remaining for part in parts)
+    # At the paper's size: 46,770 candidates in the fullest bin, 1,000 of which go each epoch.
+    paper = shrinking(sampled=2000)
+    count, epochs = 46_770, 0
+    while count > 10:
+        paper.keep, count, epochs = 10, count - paper.dropped(count), epochs + 1
+    assert 50 <= epochs <= 56
 
 
 def test_only_remaining_architectures_are_drawn_also_after_a_resumption() -> None:

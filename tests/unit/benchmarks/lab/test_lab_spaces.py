@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from baselines.hat import HAT, HATSandwich
 from baselines.teacher import teacher_space
 from benchmarks.api import BudgetExhausted, TaskInfo, Window
 from benchmarks.lab.candidates import ContractViolationError
@@ -16,13 +18,14 @@ from benchmarks.lab.journal import Journal
 from benchmarks.lab.lab import BenchLab
 from benchmarks.lab.ledger import Clock, Ledger
 from benchmarks.tasks import get_task
+from mos.method import MosLayer, MosNeuron
 from mos.mixture import Mixture
 from supernet import export
 from supernet.bert import BertConfig, HomogeneousBert
 from supernet.elastic import SuperNet
-from supernet.pipeline import limit_tests, reachable_limits, train
+from supernet.pipeline import chosen_space, limit_tests, reachable_limits, train
 from supernet.search import InfeasibleError
-from supernet.space import bottleneck_space, homogeneous_space
+from supernet.space import bottleneck_space, get_space, homogeneous_space
 from supernet.train import SinglePath
 from supernet.train.distill import TEACHER_COST, RelationDistillation
 from supernet.weights import SharedSlices
@@ -97,6 +100,25 @@ def test_supernets_start_from_the_tiers_parent_which_is_charged_once(lab: BenchL
     assert lab.train_batches(1.0).total == 12_000 and lab.train_batches(0.25).total == 5_000
     with pytest.raises(ContractViolationError, match="cannot start from the tier's parent: channels of a"):
         lab.supernet(space=bottleneck_space("other", (16, 64), 4, hub=64, heads=2, ffn=256))
+
+
+@pytest.mark.parametrize("method", [HAT, HATSandwich, MosLayer, MosNeuron])
+def test_searches_go_to_the_homogeneous_space_where_asked(lab: BenchLab, method: type) -> None:
+    defaults = {option.name: option.default for option in method.options}
+    lab.options = {**defaults, "space": "homogeneous", "after": "inherit"}
+    (candidate,) = method().search(lab)
+    expected = get_space(lab.task.settings["autodistil"]["one"][0])
+    assert candidate.architecture.space.name == expected.name != lab.space.name
+    assert 50_000 <= lab.size(candidate.architecture) <= 60_000
+    assert lab.accept(candidate)
+
+
+def test_a_tier_without_homogeneous_encoders_refuses_that_choice(lab: BenchLab) -> None:
+    settings = {k: v for k, v in lab.task.settings.items() if k != "autodistil"}
+    lab.task = replace(lab.task, settings=settings)
+    with pytest.raises(ValueError, match="has no space of homogeneous encoders; leave it at task"):
+        chosen_space(lab, "homogeneous")
+    assert chosen_space(lab, "task") is None and lab.ledger.spent("tokens") == 0
 
 
 def test_architectures_of_a_space_of_its_own_go_everywhere(lab: BenchLab) -> None:

@@ -14,10 +14,11 @@ from benchmarks.api import UsageError
 from benchmarks.measurement import latency
 from benchmarks.measurement.workload import Workload
 from benchmarks.stats import bleu
-from benchmarks.tasks import Prepared, get_task, text
+from benchmarks.tasks import Prepared, get_task, glue, text
 from benchmarks.tasks.bert import BertTask
 from benchmarks.tasks.tiers import Tier
-from supernet.bert import CLS, MASK, PAD, SEP, UNK
+from supernet.bert import CLS, MASK, PAD, SEP, UNK, BertConfig, family_of
+from supernet.cost import parameters
 from supernet.elastic import SuperNet
 from supernet.space import get_space
 from supernet.weights import SharedSlices
@@ -55,6 +56,41 @@ def test_every_tier_is_complete(name: str, tier: str, device: str) -> None:
     assert found.settings["parents"] <= found.budget["evaluations"] / (len(found.limits) + len(found.windows))
     assert space.size() > 100
     assert found.budget["tokens"] > 50 * found.recipe["batch_tokens"]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("name", ["bert-enwiki", "bert-synthetic-en", "bert-wikipedia"])
+def test_every_window_of_a_tier_has_networks_in_its_space(name: str, device: str) -> None:
+    task = get_task(name)
+    for found in (task.tier(tier, device) for tier in task.tiers()):
+        space = get_space(found.space)
+        family = family_of(space)(space, BertConfig(found.vocab, **found.model))
+        ends = [parameters(family, a) for a in (space.smallest(), space.largest())]
+        for low, high in found.windows:
+            assert low <= ends[1] and ends[0] <= high, (found.name, low, high, ends)
+
+
+@pytest.mark.parametrize("tier", ["paper", "paper-small"])
+def test_allowances_of_the_papers_tiers_are_counted_by_the_path(tier: str) -> None:
+    """125,000 updates of 2,048 rows of 128 for the parent, each of three sub-networks, and each winner."""
+    found = get_task("bert-enwiki").tier(tier, "cuda")
+    settings, each = found.settings, found.recipe["batch_tokens"] * found.recipe["accumulate"]
+    assert each == 2048 * 128
+    rest = found.budget["tokens"] * (1 - settings["teacher_share"])
+    updates = {
+        "parent": found.budget["tokens"] * settings["teacher_share"] / each,
+        "sandwich": rest * (1 - settings["retrain_share"]) / 3 / each,
+        "winner": rest * settings["retrain_share"] / len(found.windows) / each,
+    }
+    assert updates == {name: pytest.approx(125_000, rel=1e-3) for name in updates}
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_rows_of_fine_tuning_hold_their_sentences(device: str) -> None:
+    for found in (get_task("bert-enwiki").tier(tier, device) for tier in ("small", "paper", "paper-small")):
+        for name in found.finetune["tasks"]:
+            if name in ("sst-2", "sts-b", "cola"):
+                assert glue.TASKS[name].length <= found.model["max_positions"], (found.name, name)
 
 
 def test_special_tokens_are_those_of_the_model(prepared: Prepared) -> None:
