@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.analysis.attachment_columns import Attached, verdict_texts
-from benchmarks.analysis.progress import search_steps
+from benchmarks.analysis.search_progress import search_steps
 from benchmarks.records import runtime_latencies, selection, store
 from benchmarks.records.attachments import date
 from benchmarks.records.canonical import canonical

@@ -16,16 +16,16 @@ from benchmarks.analysis import (
     carbon,
     comparisons,
     notes,
-    progress,
     rows,
+    search_progress,
     spending,
     test_sets,
 )
 from benchmarks.analysis.attachment_columns import Attached, RuntimeColumn, VerdictLine
 from benchmarks.analysis.carbon import CarbonDeclaration, Emissions
 from benchmarks.analysis.number_format import Row
-from benchmarks.analysis.progress import Progress
 from benchmarks.analysis.row_details import RowDetails, row_details
+from benchmarks.analysis.search_progress import Progress
 from benchmarks.analysis.test_sets import Scores
 from benchmarks.api import UsageError
 from benchmarks.comparability import grouping, run_summary
@@ -159,12 +159,12 @@ class Table:
     @cached_property
     def volume_progress(self) -> Progress | None:
         """Hypervolume of each run against what it had spent; None if that is not known."""
-        return progress.volume_progress(self.comparable, self.named, self.before, self.axis)
+        return search_progress.volume_progress(self.comparable, self.named, self.before, self.axis)
 
     @cached_property
     def search_progress(self) -> Progress | None:
         """Best validation loss of each run against its evaluations; None if no search was recorded."""
-        return progress.search_progress(self.comparable, self.named)
+        return search_progress.search_progress(self.comparable, self.named)
 
     @cached_property
     def spending(self) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from benchmarks.api import UsageError
 from benchmarks.cli.arguments import add_json, add_published, add_results, published_folder
 from benchmarks.cli.console import print_json, print_rich
 from benchmarks.cli.record_argument import suite_records
-from benchmarks.comparability import published
+from benchmarks.comparability import published_rows
 from benchmarks.hardware import profiles
 from benchmarks.records.record import Record
 from benchmarks.records.spec import ruleset_of
@@ -87,14 +87,14 @@ def _with_published(
     mine = suite_records(folders)
     both = [_narrowed(records, options) for records in (mine, theirs)]
     here = options.profile or profiles.resolve("auto")
-    conditions = published.choose_conditions(refs, both[0], both[1], here)
+    conditions = published_rows.choose_conditions(refs, both[0], both[1], here)
     if conditions is None:
         names = ", ".join(ref.name for ref in refs)
         raise UsageError(
             f"no record of {names} in {folders.store} or in {published_folder(options)}\n"
             f"run one: supernet-bench run {options.suite} --tier {options.tier} --methods ..."
         )
-    rows = published.gather(refs, conditions, both[0], both[1])
+    rows = published_rows.gather(refs, conditions, both[0], both[1])
     about = f"{conditions['task']} {conditions['tier']} on {conditions['profile']}"
     lines = [f"published runs: {rows.published} of {len(rows.records)}, of {about}"]
     if other := _other_code(conditions):
@@ -106,7 +106,7 @@ def _with_published(
         )
     words = dict(zip((ref.name for ref in refs), dict.fromkeys(options.methods), strict=True))
     for name, seeds in rows.missing.items():
-        seconds = published.seconds_of(name, conditions, [*mine, *theirs])
+        seconds = published_rows.seconds_of(name, conditions, [*mine, *theirs])
         cost = f"about {format_duration(seconds * len(seeds))}" if seconds else "of unknown cost"
         why = f" ({rows.reasons[name]})" if name in rows.reasons else ""
         command = (
@@ -131,7 +131,7 @@ def _other_code(conditions: Mapping[str, str]) -> str:
         for name, digest in today.items()
         if identity.equivalent(kinds[name], digest, on)[:12] != conditions[name]
     ]
-    return " and ".join(published.NAMES[name] for name in differing)
+    return " and ".join(published_rows.NAMES[name] for name in differing)
 
 
 def _narrowed(records: Sequence[Record], options: argparse.Namespace) -> list[Record]:

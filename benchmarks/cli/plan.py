@@ -33,7 +33,7 @@ from benchmarks.options import parse
 from benchmarks.records import provenance
 from benchmarks.records.spec import SELF, TRIALS
 from benchmarks.registry import MethodRef
-from benchmarks.runs import published, repeat, user_declarations
+from benchmarks.runs import published_runs, repeat, user_declarations
 from benchmarks.runs.estimate import estimate_runs, format_duration
 from benchmarks.runs.plan import Folders, Plan, PlannedRun, PlanRequest, lay_out, parse_seeds, scale_budget
 from benchmarks.tasks import Task, code_digest, data_digest, prepare, starting
@@ -220,12 +220,12 @@ def _take_over_published(plan: Plan, options: argparse.Namespace) -> None:
     if not plan.pending:
         return
     asked = options.published is not None
-    pairs = published.equal_runs(plan, published.records_for(plan, published_folder(options)))
+    pairs = published_runs.equal_runs(plan, published_runs.records_for(plan, published_folder(options)))
     if not pairs:
         return
     count = f"{len(pairs)} run{'s' * (len(pairs) != 1)}"
     if asked:
-        published.take_over(pairs)
+        published_runs.take_over(pairs)
         plan.notes.append(f"{count} of this plan taken over from published records")
     else:
         plan.notes.append(f"{count} of this plan are published already: --published takes their records")

@@ -51,8 +51,8 @@ def execute(
     """
     from benchmarks.hardware import energy, load
     from benchmarks.runs import origins
+    from benchmarks.runs.display import Display
     from benchmarks.runs.executor import Executor
-    from benchmarks.runs.progress import Display
 
     executor = Executor()  # sets the environment of its workers, which the provenance states
     command_provenance = provenance(command=list(options.command))

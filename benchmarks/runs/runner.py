@@ -41,6 +41,7 @@ from benchmarks.records.store import write_text
 from benchmarks.records.text import sanitize
 from benchmarks.runs import encrypted_references, origins, user_declarations, worker
 from benchmarks.runs.books import STATES
+from benchmarks.runs.display import Display
 from benchmarks.runs.encrypted_references import EncryptedReferences
 from benchmarks.runs.executor import Executor, WorkerProcess, wait_any
 from benchmarks.runs.heartbeat import JOURNAL, read_scoring
@@ -49,7 +50,6 @@ from benchmarks.runs.job import ScoreJob, SearchJob, artifacts_of, leader_candid
 from benchmarks.runs.leases import FREE, Leases, refuse_rivals
 from benchmarks.runs.options import RunOptions
 from benchmarks.runs.plan import Plan, PlannedRun, read_state
-from benchmarks.runs.progress import Display
 from benchmarks.runs.run_limits import limits_path, run_limits
 from benchmarks.runs.supervisor import CHECKPOINTS, SCRATCH, SupervisedSearch, isolation_here
 from benchmarks.runs.task_context import TaskContext

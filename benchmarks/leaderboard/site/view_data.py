@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from benchmarks.analysis import number_format
-from benchmarks.analysis.progress import Steps
+from benchmarks.analysis.search_progress import Steps
 from benchmarks.analysis.table import Table
 from benchmarks.studies.break_even import CONTROLS, phases, targets
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from benchmarks.analysis.progress import Steps
+from benchmarks.analysis.search_progress import Steps
 from benchmarks.report.method_styles import MethodStyle
 from benchmarks.report.plots.style import shorten_name
 

@@ -11,12 +11,12 @@ import pytest
 
 from benchmarks import registry
 from benchmarks.cli import main
-from benchmarks.comparability import grouping, published
+from benchmarks.comparability import grouping, published_rows
 from benchmarks.records import store
 from benchmarks.records.spec import RunSpec
 from benchmarks.registry import MethodRef
 from benchmarks.runs.plan import Folders, Plan, PlannedRun
-from benchmarks.runs.published import equal_runs, take_over
+from benchmarks.runs.published_runs import equal_runs, take_over
 from tests.fake_records import fake
 
 CPU, GPU = "cpu-2core-avx512.v1", "nvidia-h100.v1"
@@ -34,9 +34,9 @@ def test_only_rows_of_equal_conditions_are_taken() -> None:
         fake("hat", 5, profile=GPU),
     ]
     refs = [ref(mine[0]), ref(theirs[0])]
-    conditions = published.choose_conditions(refs, mine, theirs, CPU)
+    conditions = published_rows.choose_conditions(refs, mine, theirs, CPU)
     assert conditions == grouping.facts(mine[0])
-    rows = published.gather(refs, conditions, mine, theirs)
+    rows = published_rows.gather(refs, conditions, mine, theirs)
     assert [(r["spec"]["method"], r["spec"]["seed"]) for r in rows.records] == [
         ("mine", 1), ("mine", 2), ("hat", 1), ("hat", 2), ("hat", 3),
     ]  # fmt: skip
@@ -46,7 +46,7 @@ def test_only_rows_of_equal_conditions_are_taken() -> None:
 
 def test_own_records_come_before_published_ones_of_the_same_run() -> None:
     mine, theirs = [fake("hat", 1, message="mine")], [fake("hat", 1), fake("hat", 2)]
-    rows = published.gather([ref(mine[0])], grouping.facts(mine[0]), mine, theirs)
+    rows = published_rows.gather([ref(mine[0])], grouping.facts(mine[0]), mine, theirs)
     assert [record["message"] for record in rows.records] == ["mine", ""]
 
 
@@ -54,23 +54,23 @@ def test_missing_runs_have_a_reason_and_a_cost() -> None:
     mine = [fake("mine", 1)]
     other = fake("hat", 1, tokens=1e6)
     conditions = grouping.facts(mine[0])
-    none = published.gather([ref(mine[0]), ref(fake("scratch", 1))], conditions, mine, [])
+    none = published_rows.gather([ref(mine[0]), ref(fake("scratch", 1))], conditions, mine, [])
     assert none.missing == {"scratch": [1]} and none.reasons == {"scratch": "it has no records"}
-    apart = published.gather([ref(mine[0]), ref(other)], conditions, mine, [other])
+    apart = published_rows.gather([ref(mine[0]), ref(other)], conditions, mine, [other])
     assert apart.reasons == {"hat": "its records differ in budget.tokens"}
     spent = fake("hat", 1)
-    seconds = published.seconds_of("hat", conditions, [spent, fake("mine", 1, profile=GPU)])
+    seconds = published_rows.seconds_of("hat", conditions, [spent, fake("mine", 1, profile=GPU)])
     harness = sum(spent["ledger"].get("harness_seconds", {}).values())
     assert seconds == pytest.approx(spent["ledger"]["totals"]["seconds"] + harness)
-    assert published.seconds_of("hat", {**conditions, "profile": "none"}, [spent]) is None
+    assert published_rows.seconds_of("hat", {**conditions, "profile": "none"}, [spent]) is None
     slow = fake("mine", 1)
     slow["ledger"]["totals"]["seconds"] = 9e6
-    assert published.seconds_of("hat", conditions, [spent, slow]) == seconds
-    assert published.seconds_of("mine", conditions, [spent]) == seconds, "else of all methods"
-    mean = published.seconds_of("none", conditions, [spent, slow])
+    assert published_rows.seconds_of("hat", conditions, [spent, slow]) == seconds
+    assert published_rows.seconds_of("mine", conditions, [spent]) == seconds, "else of all methods"
+    mean = published_rows.seconds_of("none", conditions, [spent, slow])
     assert mean == pytest.approx((seconds + 9e6 + harness) / 2)
     del slow["ledger"]["totals"]["seconds"]
-    assert published.seconds_of("mine", conditions, [slow]) == pytest.approx(harness)
+    assert published_rows.seconds_of("mine", conditions, [slow]) == pytest.approx(harness)
 
 
 def test_an_installed_methods_last_published_version_stands_where_no_row_of_todays_code_fits() -> None:
@@ -84,16 +84,16 @@ def test_an_installed_methods_last_published_version_stands_where_no_row_of_toda
     earlier = [
         with_code("hat", seed, code, ended) for code, (ended, seeds) in versions.items() for seed in seeds
     ]
-    rows = published.gather([ref(mine[0]), today], conditions, mine, earlier)
+    rows = published_rows.gather([ref(mine[0]), today], conditions, mine, earlier)
     assert [r["spec"]["method_sha256"][0] for r in rows.records[1:]] == ["1", "1"]
     assert rows.earlier == ["hat"] and rows.missing == {"mine": [2]} and rows.published == 2
-    assert published.choose_conditions([today], [], earlier, CPU) == conditions
-    fits = published.gather([ref(mine[0]), today], conditions, mine, [*earlier, fake("hat", 1)])
+    assert published_rows.choose_conditions([today], [], earlier, CPU) == conditions
+    fits = published_rows.gather([ref(mine[0]), today], conditions, mine, [*earlier, fake("hat", 1)])
     assert not fits.earlier and len(fits.records) == 2
-    ours = published.gather([today], conditions, [fake("hat", 1)], earlier)
+    ours = published_rows.gather([today], conditions, [fake("hat", 1)], earlier)
     assert not ours.earlier and len(ours.records) == 1, "versions never share a table"
     stopped = [{**record, "status": "failed"} for record in earlier]
-    assert not published.gather([today], conditions, [], stopped).records
+    assert not published_rows.gather([today], conditions, [], stopped).records
 
 
 def test_a_users_own_file_never_gets_the_rows_of_another_code_of_its_name() -> None:
@@ -101,9 +101,9 @@ def test_a_users_own_file_never_gets_the_rows_of_another_code_of_its_name() -> N
     conditions = grouping.facts(mine[0])
     own_file = replace(ref(fake("hat", 1)), source="/home/me/hat.py:HAT")
     earlier = [with_code("hat", 1, "0" * 64, "2026-01-01T00:00:00+00:00")]
-    rows = published.gather([ref(mine[0]), own_file], conditions, mine, earlier)
+    rows = published_rows.gather([ref(mine[0]), own_file], conditions, mine, earlier)
     assert rows.reasons == {"hat": "its records are of another version of its code"}
-    assert published.choose_conditions([own_file], [], earlier, CPU) is None
+    assert published_rows.choose_conditions([own_file], [], earlier, CPU) is None
 
 
 def with_code(method: str, seed: int, code: str, ended: str) -> Any:
@@ -115,11 +115,11 @@ def with_code(method: str, seed: int, code: str, ended: str) -> Any:
 
 def test_without_own_records_the_most_published_conditions_of_this_machine_count() -> None:
     theirs = [fake("hat", s) for s in (1, 2, 3)] + [fake("hat", 1, profile=GPU)]
-    chosen = published.choose_conditions([ref(theirs[0])], [], theirs, GPU)
+    chosen = published_rows.choose_conditions([ref(theirs[0])], [], theirs, GPU)
     assert chosen is not None and chosen["profile"] == GPU
-    chosen = published.choose_conditions([ref(theirs[0])], [], theirs, "another")
+    chosen = published_rows.choose_conditions([ref(theirs[0])], [], theirs, "another")
     assert chosen is not None and chosen["profile"] == CPU
-    assert published.choose_conditions([ref(fake("mine", 1))], [], theirs, CPU) is None
+    assert published_rows.choose_conditions([ref(fake("mine", 1))], [], theirs, CPU) is None
 
 
 def planned(record: Any, **changes: Any) -> tuple[Plan, PlannedRun]:

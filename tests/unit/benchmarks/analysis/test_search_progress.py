@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.analysis import progress
+from benchmarks.analysis import search_progress
 from benchmarks.analysis.table import build_table
 from tests.fake_records import fake, study
 
@@ -10,7 +10,7 @@ from tests.fake_records import fake, study
 def test_hypervolume_steps_end_at_the_final_value_and_never_fall():
     record = fake()
     table = build_table([record])
-    steps = progress.volume_steps(record, "seconds", table.axis)
+    steps = search_progress.volume_steps(record, "seconds", table.axis)
     assert steps[0] == (0.0, 0.0) and len(steps) == 4
     assert [s for s, _ in steps] == sorted(s for s, _ in steps)
     assert [v for _, v in steps] == sorted(v for _, v in steps)
@@ -22,7 +22,7 @@ def test_retraining_of_a_winner_is_no_step_of_the_search():
     after = min(c["valid"]["loss"] for c in record["candidates"])
     point = {"tokens": 1.0, "evaluations": 60.0, "seconds": 1.0}
     found = [point | {"evaluations": 3.0, "best_valid_loss": 9.0}, point | {"best_valid_loss": after}]
-    assert progress.search_steps(record | {"search_log": found}) == [(3.0, 9.0)]
+    assert search_progress.search_steps(record | {"search_log": found}) == [(3.0, 9.0)]
     assert build_table([record | {"search_log": found[1:]}]).search_progress is None
 
 
