@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -78,23 +78,59 @@ def multi30k(settings: Table, data_dir: Path | None, say: Say) -> Corpus:
     return Corpus(pairs("train"), pairs("val"), {year: pairs(year) for year in years})
 
 
-def tatoeba(settings: Table, data_dir: Path | None, say: Say) -> Corpus:
-    """Read Tatoeba English-German (Tiedemann 2020).
+Reader = Callable[[Table, Path | None, Say], Corpus]
+"""Reader of a corpus, given the settings of a tier's ``data`` and ``--data-dir``."""
 
-    Raises:
-        UsageError: a file is missing or altered, or a line does not have two columns.
+
+def two_columns(name: str) -> Reader:
+    """Return the reader of a data set of English-German pairs, one a line, apart by a tab.
+
+    Args:
+        name: of the data set; its files are ``train``, ``dev`` and ``test``, ``.tsv.gz``.
     """
-    data = datasets()["tatoeba_en-de"]
-    files = locate(data, data_dir, say)
 
-    def pairs(split: str) -> list[Pair]:
-        rows = [line.split("\t") for line in read_lines(files[f"{split}.tsv.gz"], data.unpacked)]
-        for number, row in enumerate(rows, start=1):
-            if len(row) != 2:
-                raise UsageError(f"{files[f'{split}.tsv.gz']}, line {number}: {len(row)} columns, expected 2")
-        return [(row[0], row[1]) for row in rows]
+    def read(settings: Table, data_dir: Path | None, say: Say) -> Corpus:
+        """Read the data set.
 
-    return Corpus(pairs("train"), pairs("dev"), {"test": pairs("test")})
+        Raises:
+            UsageError: a file is missing or altered, or a line does not have two columns.
+        """
+        data = datasets()[name]
+        files = locate(data, data_dir, say)
+
+        def pairs(split: str) -> list[Pair]:
+            rows = [line.split("\t") for line in read_lines(files[f"{split}.tsv.gz"], data.unpacked)]
+            for number, row in enumerate(rows, start=1):
+                if len(row) != 2:
+                    raise UsageError(
+                        f"{files[f'{split}.tsv.gz']}, line {number}: {len(row)} columns, expected 2"
+                    )
+            return [(row[0], row[1]) for row in rows]
+
+        return Corpus(pairs("train"), pairs("dev"), {"test": pairs("test")})
+
+    return read
+
+
+def joined(readers: Mapping[str, Reader]) -> Reader:
+    """Return the reader of several corpora as one; its test sets are named ``<corpus>.<set>``.
+
+    Args:
+        readers: by name of the corpus.
+    """
+
+    def read(settings: Table, data_dir: Path | None, say: Say) -> Corpus:
+        """Read all corpora.
+
+        Raises:
+            UsageError: a file of one of them is missing or altered.
+        """
+        read = {name: reader(settings, data_dir, say) for name, reader in readers.items()}
+        tests = {f"{name}.{test}": pairs for name, c in read.items() for test, pairs in c.tests.items()}
+        train, valid = ([pair for c in read.values() for pair in getattr(c, x)] for x in ("train", "valid"))
+        return Corpus(train, valid, tests)
+
+    return read
 
 
 def prepare(raw: RawData[Corpus], vocab: int) -> Prepared:

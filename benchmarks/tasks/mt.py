@@ -5,6 +5,7 @@ One class for all of them; they differ in the corpus and in the numbers of ``mt.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
@@ -16,6 +17,7 @@ from benchmarks.records.canonical import JsonObject
 from benchmarks.stats import bleu, task_units, translation_metrics
 from benchmarks.tasks import Prepared, corpus, lexicon_digest
 from benchmarks.tasks.base import TieredTask, autocast, evaluating
+from benchmarks.tasks.datasets import datasets
 from benchmarks.tasks.prepared_data import RawData
 from benchmarks.tasks.tiers import Tier
 
@@ -208,6 +210,30 @@ def _arrays(sentences: list[list[int]]) -> list[np.ndarray]:
     return [np.array(sentence, dtype=np.int32) for sentence in sentences]
 
 
+class JoinedTask(MTTask):
+    """Several published corpora of one pair of languages as one task.
+
+    Args:
+        name: name of the task.
+        readers: name of each published data set -> its reader.
+    """
+
+    def __init__(self, name: str, readers: Mapping[str, corpus.Reader]) -> None:
+        super().__init__(name, corpus.joined(readers))
+        self.datasets = tuple(readers)
+
+    def _files(self) -> dict[str, str]:
+        return {file: digest for name in self.datasets for file, digest in datasets()[name].digests().items()}
+
+
 synthetic = MTTask("mt-synthetic-en-de", corpus.synthetic)
-multi30k = MTTask("mt-multi30k-en-de", corpus.multi30k, "multi30k")
-tatoeba = MTTask("mt-tatoeba-en-de", corpus.tatoeba, "tatoeba_en-de")
+READERS: dict[str, corpus.Reader] = {
+    "multi30k": corpus.multi30k,
+    "tatoeba_en-de": corpus.two_columns("tatoeba_en-de"),
+    "libreoffice_en-de": corpus.two_columns("libreoffice_en-de"),
+}
+"""Published data set -> its reader."""
+multi30k = MTTask("mt-multi30k-en-de", READERS["multi30k"], "multi30k")
+tatoeba = MTTask("mt-tatoeba-en-de", READERS["tatoeba_en-de"], "tatoeba_en-de")
+libreoffice = MTTask("mt-libreoffice-en-de", READERS["libreoffice_en-de"], "libreoffice_en-de")
+three_domains = JoinedTask("mt-three-domains-en-de", READERS)

@@ -26,7 +26,13 @@ from supernet.data.sentence_pairs import PairData
 from supernet.seq2seq import Seq2SeqConfig
 from supernet.space import get_space
 
-OURS = ("mt-multi30k-en-de", "mt-synthetic-en-de", "mt-tatoeba-en-de")
+OURS = (
+    "mt-libreoffice-en-de",
+    "mt-multi30k-en-de",
+    "mt-synthetic-en-de",
+    "mt-tatoeba-en-de",
+    "mt-three-domains-en-de",
+)
 TIERS = [(name, tier) for name in OURS for tier in get_task(name).tiers()]
 
 
@@ -304,10 +310,32 @@ def test_multi30k_is_whole(data_dir: Path, tmp_path: Path) -> None:
         task.prepare(tier, tmp_path, tmp_path / "nowhere", quiet)
 
 
-def test_tatoeba_reads_two_columns(data_dir: Path) -> None:
-    made = corpus.tatoeba({}, data_dir, quiet)
-    assert [len(made.train), len(made.valid), len(made.tests["test"])] == [164_022, 2_000, 2_000]
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [("tatoeba_en-de", [164_022, 2_000, 2_000]), ("libreoffice_en-de", [22_843, 1_110, 2_457])],
+)
+def test_pairs_in_two_columns_are_read(data_dir: Path, name: str, sizes: list[int]) -> None:
+    made = corpus.two_columns(name)({}, data_dir, quiet)
+    assert [len(made.train), len(made.valid), len(made.tests["test"])] == sizes
     assert all(a and b for a, b in made.train[:1000])
+    sides = [{pair[side] for pair in made.train} for side in (0, 1)]
+    held_out = [*made.valid, *made.tests["test"]]
+    assert not any(pair[side] in sides[side] for pair in held_out for side in (0, 1))
+
+
+def test_joined_corpora_are_the_sum_of_their_parts(data_dir: Path) -> None:
+    task = get_task("mt-three-domains-en-de")
+    made = task.read({}, data_dir, quiet)
+    assert (len(made.train), len(made.valid)) == (29_000 + 164_022 + 22_843, 1_014 + 2_000 + 1_110)
+    assert {name: len(pairs) for name, pairs in made.tests.items()} == {
+        "multi30k.test_2016_flickr": 1_000,
+        "multi30k.test_2017_flickr": 1_000,
+        "multi30k.test_2018_flickr": 1_071,
+        "tatoeba_en-de.test": 2_000,
+        "libreoffice_en-de.test": 2_457,
+    }
+    files = task.declared(task.tier("paper", "cpu"))
+    assert {name.partition("/")[0] for name in files} >= {"multi30k", "tatoeba_en-de", "libreoffice_en-de"}
 
 
 def test_pairs_survive_the_disk(tmp_path: Path) -> None:
