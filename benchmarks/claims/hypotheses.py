@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from benchmarks.api import OptionValues
 from benchmarks.claims.measures import MEASURES
 from benchmarks.records.canonical import JsonObject
 from benchmarks.stats import intervals
+from benchmarks.stats.rounding import six_digits_within
 
 SUPPORTED, REFUTED, UNDECIDED = "supported", "refuted", "undecided"
 NOT_TESTED = "not tested"
@@ -188,18 +188,10 @@ class ClaimVerdict:
 
     def to_dict(self) -> JsonObject:
         """Return plain data, figures with six significant digits."""
-        rounded: JsonObject = _rounded(asdict(self))
+        rounded: JsonObject = six_digits_within(asdict(self))
         rounded["verdict"] = self.words
         rounded["claim"]["rule"] = self.claim.rule
         return rounded
-
-
-def _rounded(value: object) -> Any:
-    if isinstance(value, float):
-        return float(f"{value:.6g}")
-    if isinstance(value, Mapping):
-        return {k: _rounded(v) for k, v in value.items()}
-    return [_rounded(v) for v in value] if isinstance(value, list | tuple) else value
 
 
 @cache

@@ -12,6 +12,7 @@ from benchmarks.analysis import attachment_columns
 from benchmarks.analysis.attachment_columns import RuntimeFigure
 from benchmarks.analysis.number_format import Row
 from benchmarks.analysis.table import Table
+from benchmarks.stats.rounding import six_digits
 
 Json = Any
 """A value that JSON can hold."""
@@ -24,7 +25,7 @@ _TEXT_OR_LIST = (str, bool, int, list)
 def _rounded(value: object) -> Json:
     """Return six significant digits of a figure, None for NaN; what JSON cannot hold becomes text."""
     if isinstance(value, float):
-        return None if math.isnan(value) else float(f"{value:.6g}")
+        return None if math.isnan(value) else six_digits(value)
     return value if value is None or isinstance(value, _TEXT_OR_LIST) else str(value)
 
 

@@ -9,7 +9,6 @@ shape, the device's drift, which neighbours in the table share, and independent 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from benchmarks.latency_tables.evaluation import cross_predict, drift
 from benchmarks.latency_tables.tables import PROFILES, Array, LatencyTable, load
 from benchmarks.records.study_files import StudyOutcome
+from benchmarks.stats.rounding import six_digits_within
 from benchmarks.tasks.datasets import Say
 
 SUMMARY = "is latency insensitive to shape? SuperShaper's tables of two GPUs and a cloud Xeon"
@@ -105,7 +105,7 @@ def run(data_dir: Path | None, say: Say = lambda line: None) -> StudyOutcome:
     facts = {
         "study": "shape-latency", "rule": RULE, "tolerance": TOLERANCE, "vocabulary": VOCABULARY,
         "bootstrap": {"draws": DRAWS, "block_rows": BLOCK, "seed": SEED},
-        "devices": [_rounded(asdict(device)) for device in devices],
+        "devices": [six_digits_within(asdict(device)) for device in devices],
     }  # fmt: skip
     return StudyOutcome(
         title="Is latency insensitive to shape?",
@@ -268,12 +268,3 @@ def _cells(device: Device) -> tuple[str, ...]:
         percent(device.shape),
         device.verdict,
     )
-
-
-def _rounded(value: object) -> object:
-    """Round numbers to six significant digits, because the last bits depend on the linear algebra library."""
-    if isinstance(value, float):
-        return float(f"{value:.6g}")
-    if isinstance(value, Mapping):
-        return {key: _rounded(inner) for key, inner in value.items()}
-    return [_rounded(inner) for inner in value] if isinstance(value, list | tuple) else value

@@ -17,9 +17,9 @@ from benchmarks.api import UsageError
 from benchmarks.measurement.interleaved import MeasurementRejectedError
 from benchmarks.records.canonical import JsonObject
 from benchmarks.records.study_files import StudyOutcome
+from benchmarks.stats.rounding import six_digits
 from benchmarks.studies import simq_int8_plot
 from benchmarks.studies.simq_fronts import measure
-from benchmarks.studies.simq_fronts.facts import six_digits
 from benchmarks.studies.simq_fronts.judge import LEVEL, MARGIN, normal_quantile
 from benchmarks.studies.simq_fronts.measure import Point
 from benchmarks.tasks.datasets import Say

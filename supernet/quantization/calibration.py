@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -43,16 +43,6 @@ class LayerRange:
 
 Ranges = Mapping[str, LayerRange]
 """Name of a layer -> its range."""
-
-
-def to_json(ranges: Ranges) -> dict[str, dict[str, float]]:
-    """Return plain JSON types of ranges."""
-    return {name: asdict(ends) for name, ends in ranges.items()}
-
-
-def from_json(content: Mapping[str, Mapping[str, float]]) -> dict[str, LayerRange]:
-    """Return the ranges of ``to_json``."""
-    return {name: LayerRange(**{key: float(x) for key, x in ends.items()}) for name, ends in content.items()}
 
 
 def calibrate(

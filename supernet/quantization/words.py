@@ -6,28 +6,11 @@ because a matrix product reads it.
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import numpy as np
-import torch
-from torch import nn
 
 from supernet.quantization.rounding import w8_grid
-
-
-def round_words(module: nn.Module) -> nn.Module:
-    """Return a copy whose tables of words are as ``lower_words`` deploys them.
-
-    Tables of words are the embeddings with a padding index.
-    """
-    rounded = copy.deepcopy(module)
-    with torch.no_grad():
-        for table in rounded.modules():
-            if isinstance(table, nn.Embedding) and table.padding_idx is not None:
-                numbers, step = w8_grid(table.weight.detach().cpu().numpy())
-                table.weight.copy_(torch.from_numpy(numbers * step[:, None]))
-    return rounded
 
 
 def lower_words(model: Any) -> int:

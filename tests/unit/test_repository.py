@@ -388,11 +388,9 @@ def test_texts_that_name_a_file_of_tests_are_seen(name: str, text: str, seen: bo
 FOR_OTHERS = {
     "SurrogateEvaluator": "searches of a user on a table with a predictor",
     "check_openvino": "the check of OpenVINO copies; its file is under the substrate's digest",
-    "from_json": "reads what to_json of a calibration wrote",
     "load_deployed": "exported networks that a user deploys under their policy",
     "policy_bytes": "bytes of each layer under a policy, for users' searches",
     "read_sampled": "tables that supernet-bench simq-tables made",
-    "round_words": "rounding of embeddings without ONNX",
     "stratified": "the rule by which the registered plan of study mt-gap drew its networks",
 }
 """Function or class that only tests of ours use -> its users."""

@@ -9,6 +9,7 @@ import orjson
 
 from benchmarks.analysis.run_page import LONGEST_TEXT
 from benchmarks.records.text import sanitize
+from benchmarks.stats.rounding import six_digits
 
 _SMALL = 2**16
 """Bytes of a part that is not searched for texts that are too long."""
@@ -55,7 +56,7 @@ def _clean(value: object, inside: int = 0) -> object:
     if isinstance(value, str):
         return sanitize(value, LONGEST_TEXT)
     if isinstance(value, float):
-        return float(f"{value:.6g}") if -1e300 < value < 1e300 else None
+        return six_digits(value) if -1e300 < value < 1e300 else None
     if isinstance(value, dict | list | tuple) and inside > _DEEPEST:
         return "..."
     if isinstance(value, dict):

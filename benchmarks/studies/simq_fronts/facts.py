@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.records.canonical import JsonObject
+from benchmarks.stats.rounding import six_digits
 from simq.tabular.latency import embedding_bytes, load_table
 
 Array = NDArray[np.float64]
@@ -117,8 +118,3 @@ def paired_difference(ours: Array, base: Array) -> list[float | None]:
     difference = ours - base
     error = float(difference.std(ddof=1)) / math.sqrt(len(difference))
     return [six_digits(float(difference.mean())), six_digits(error)]
-
-
-def six_digits(value: float) -> float:
-    """Round to six significant digits."""
-    return float(f"{value:.6g}")

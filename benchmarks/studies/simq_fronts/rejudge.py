@@ -13,8 +13,9 @@ from pathlib import Path
 from benchmarks.records import study_files
 from benchmarks.records.canonical import JsonObject
 from benchmarks.records.study_files import StudyOutcome
+from benchmarks.stats.rounding import six_digits
 from benchmarks.studies.simq_fronts import report
-from benchmarks.studies.simq_fronts.facts import TableFacts, add_table_facts, six_digits
+from benchmarks.studies.simq_fronts.facts import TableFacts, add_table_facts
 from simq.tabular.table import shipped_tables
 
 WIDTH = 2 * 1.959964

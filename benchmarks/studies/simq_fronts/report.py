@@ -10,8 +10,9 @@ import numpy as np
 
 from benchmarks.records.canonical import JsonObject
 from benchmarks.records.study_files import ClaimFigure, StudyOutcome
+from benchmarks.stats.rounding import six_digits
 from benchmarks.studies.simq_fronts import plot
-from benchmarks.studies.simq_fronts.facts import AXES, TableFacts, points_by_place, six_digits
+from benchmarks.studies.simq_fronts.facts import AXES, TableFacts, points_by_place
 from benchmarks.studies.simq_fronts.judge import (
     AT_NO_LOSS,
     LEVEL,

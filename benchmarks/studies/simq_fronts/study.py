@@ -21,13 +21,13 @@ import numpy as np
 
 from benchmarks.api import UsageError
 from benchmarks.records.study_files import StudyOutcome
+from benchmarks.stats.rounding import six_digits
 from benchmarks.studies.simq_fronts import measure
 from benchmarks.studies.simq_fronts.facts import (
     AXES,
     TableFacts,
     add_table_facts,
     paired_difference,
-    six_digits,
 )
 from benchmarks.studies.simq_fronts.rejudge import rejudge as rejudge
 from benchmarks.studies.simq_fronts.report import About, outcome

@@ -9,6 +9,7 @@ import numpy as np
 
 from benchmarks.records.study_files import ClaimFigure
 from benchmarks.stats import intervals
+from benchmarks.stats.rounding import six_digits
 from benchmarks.studies.simq_search.plan import COMPARISONS, OBJECTIVES, SearchPlan
 from benchmarks.studies.simq_search.score import CaseResult
 
@@ -124,7 +125,7 @@ def paired_figures(results: Sequence[CaseResult], plan: SearchPlan) -> dict[str,
     def put(key: str, values: Sequence[float], p: float | None = None) -> None:
         figures[key] = {"values": [round(x, 6) for x in values], "unit": "share of hypervolume"}
         if p is not None:
-            figures[key]["p"] = float(f"{p:.6g}")
+            figures[key]["p"] = six_digits(p)
 
     for group in group_results(results):
         for comparison in compare(group, plan):

@@ -9,6 +9,7 @@ import numpy as np
 from benchmarks.records.canonical import JsonObject, JsonView
 from benchmarks.records.study_files import StudyOutcome
 from benchmarks.stats import intervals
+from benchmarks.stats.rounding import six_digits
 from benchmarks.studies.simq_search import plot
 from benchmarks.studies.simq_search.compare import (
     Comparison,
@@ -216,7 +217,7 @@ def _result_facts(result: CaseResult) -> JsonObject:
         "alphabet": list(result.case.alphabet or result.uniform),
         "shares": {name: np.round(shares, 6).tolist() for name, shares in result.shares.items()},
         "held_out": {name: np.round(shares, 6).tolist() for name, shares in result.held.items()},
-        "uniform": {name: float(f"{share:.6g}") for name, share in result.uniform.items()},
+        "uniform": {name: six_digits(share) for name, share in result.uniform.items()},
     }
 
 
@@ -225,7 +226,7 @@ def _comparison_facts(comparison: Comparison) -> JsonObject:
     return {
         "ours": comparison.ours,
         "theirs": comparison.theirs,
-        "p_holm": None if p is None else float(f"{p:.6g}"),
+        "p_holm": None if p is None else six_digits(p),
         "verdict": comparison.verdict,
         "difference": _rounded_interval(comparison.values),
         "families": {name: round(value, 6) for name, value in comparison.families.items()},

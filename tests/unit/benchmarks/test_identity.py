@@ -304,7 +304,7 @@ RECORDS_ONLY = (
     "runs/plan", "runs/preload", "runs/display", "runs/published_runs", "runs/remaining_time", "runs/repeat",
     "runs/runner", "runs/supervisor", "scoring/__init__", "stage", "stats/__init__", "stats/intervals",
     "runs/study_status", "runs/yaml_file", "engines/*", "runs/channel", "runs/guard", "runs/isolation",
-    "runs/landlock", "scoring/references",
+    "runs/landlock", "scoring/references", "stats/rounding",
     "stats/paired_bleu", "stats/pareto", "stats/quantities", "stats/task_units", "studies/*",
     "verification/*",
 )  # fmt: skip

@@ -12,7 +12,7 @@ from scipy.stats import entropy
 from torch import nn
 
 from supernet.quantization import calibration
-from supernet.quantization.calibration import calibrate, from_json, rectified_layers, shared_inputs, to_json
+from supernet.quantization.calibration import calibrate, rectified_layers, shared_inputs
 from supernet.quantization.folding import fold_batch_norms
 from supernet.quantization.precisions import units
 from supernet.quantization.rounding import activation_grid, w8_grid
@@ -85,11 +85,11 @@ def test_entropy_is_near_onnx_runtimes_and_cuts_heavy_tails() -> None:
     assert high < 0.6 * edge
 
 
-def test_ranges_are_the_extremes_over_all_batches_and_survive_json() -> None:
+def test_ranges_are_the_extremes_over_all_batches() -> None:
     net, pixels = residual_network(), digits()[0]
     whole = calibrate(net, [[pixels[:120]]])
     parts = calibrate(net, [[pixels[:50]], [pixels[50:120]]])
-    assert set(whole) == set(units(net)) and from_json(to_json(whole)) == whole
+    assert set(whole) == set(units(net))
     for name, one in whole.items():
         other = parts[name]
         assert (one.low, one.high) == pytest.approx((other.low, other.high), rel=1e-4, abs=1e-5), name

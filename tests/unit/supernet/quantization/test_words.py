@@ -1,11 +1,14 @@
-"""Words in int8: the file is smaller and says what torch says with rounded tables."""
+"""Words in int8: the file is smaller and gives the outputs of torch with rounded tables."""
+
+import copy
 
 import pytest
 import torch
+from torch import nn
 
 from supernet.bert import BertConfig, family_of
 from supernet.quantization.precisions import uniform_int8
-from supernet.quantization.words import round_words
+from supernet.quantization.rounding import w8_grid
 from supernet.space import get_space
 from tests.processor import VNNI
 
@@ -15,6 +18,20 @@ pytest.importorskip("onnxruntime", reason="needs the extra onnx")
 from supernet.quantization import onnx_runtime  # noqa: E402
 
 WORDS = 2000
+
+
+def round_words(module: nn.Module) -> nn.Module:
+    """Return a copy whose tables of words are as ``supernet.quantization.words`` deploys them.
+
+    Tables of words are the embeddings with a padding index.
+    """
+    rounded = copy.deepcopy(module)
+    with torch.no_grad():
+        for table in rounded.modules():
+            if isinstance(table, nn.Embedding) and table.padding_idx is not None:
+                numbers, step = w8_grid(table.weight.detach().cpu().numpy())
+                table.weight.copy_(torch.from_numpy(numbers * step[:, None]))
+    return rounded
 
 
 @pytest.mark.parametrize("low", [False, True])
