@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 from benchmarks.api import UsageError
-from benchmarks.cli import mt_gap, simq_tables
+from benchmarks.cli import bert_recipe, mt_gap, simq_tables
 from benchmarks.cli.arguments import add_data_dir, add_json, add_results
 from benchmarks.cli.console import print_json, print_table
 from benchmarks.records import study_files
@@ -25,7 +25,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     names = command.add_subparsers(
         dest="name",
         metavar="NAME",
-        help=f"study (default: list all studies), {simq_tables.NAME} or {mt_gap.NAME}",
+        help=f"study (default: list all studies), {simq_tables.NAME}, {mt_gap.NAME} or {bert_recipe.NAME}",
     )
     for name in study_files.STUDIES:
         study = names.add_parser(name)
@@ -44,7 +44,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         )
     tables = names.add_parser(simq_tables.NAME, description=simq_tables.SUMMARY)
     simq_tables.add_arguments(tables)
-    mt_gap.add_arguments(names.add_parser(mt_gap.NAME, description=mt_gap.SUMMARY))
+    for measured in (mt_gap, bert_recipe):
+        measured.add_arguments(names.add_parser(measured.NAME, description=measured.SUMMARY))
 
 
 def run(options: argparse.Namespace) -> int:
@@ -64,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
         else:
             print_table(("name", "summary"), [[row["name"], row["summary"]] for row in rows])
             print(f"\nsupernet-bench study {rows[0]['name']}")
-            for module in (simq_tables, mt_gap):
+            for module in (simq_tables, mt_gap, bert_recipe):
                 print(f"supernet-bench study {module.NAME} --help    {module.SUMMARY}")
         return 0
     module = study_files.study_module(options.name)

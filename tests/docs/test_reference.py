@@ -30,6 +30,7 @@ def test_every_method_has_its_facts_and_no_other_has() -> None:
     assert set(methods.declared_facts()) == set(methods.described())
     for name, facts in methods.declared_facts().items():
         assert set(facts) <= {"equation", "where", "paper", "deviations"}, name
+        assert len(set(facts.get("deviations", ()))) == len(facts.get("deviations", ())), name
         assert ("equation" in facts) == ("where" in facts), name
         assert facts["paper"].endswith("."), name
 
@@ -132,3 +133,21 @@ def test_docstrings_render_without_warnings() -> None:
             if message["level"] >= settings["report_level"]:
                 wrong.append(f"{where}: {message.astext()}")
     assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize(
+    ("method", "differences"),
+    [
+        ("hat", ("ridge", "no BERT", "start from nothing")),
+        ("mos-layer", ("parent", "offsets", "dropout", "Two experts", "three passes", "clipped")),
+        ("supershaper", ("parent", "200 trees", "evaluated")),
+        ("nas-bert", ("number of epochs", "layer at their place", "kernel size", "latency would empty")),
+        ("autodistil", ("labels", "softmax", "two sub-spaces", "unmasked", "4e-5")),
+    ],
+)
+def test_known_differences_from_the_papers_are_listed(method: str, differences: tuple[str, ...]) -> None:
+    """Each difference that an audit against papers and public code found, by words of its sentence."""
+    facts = importlib.import_module("build_pages.methods").declared_facts()
+    listed = " ".join(facts[method]["deviations"])
+    for words in differences:
+        assert words in listed, (method, words)

@@ -15,7 +15,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -32,6 +32,7 @@ from supernet.space import Architecture, SearchSpace
 from supernet.train import Batch, Sampling, Sandwich, SinglePath, Trainer
 from supernet.weights import SharedSlices, WeightSource
 
+J = TypeVar("J")
 Source = Callable[..., WeightSource]
 KINDS: dict[str, tuple[Source, Sampling]] = {
     "hat": (SharedSlices, SinglePath()),
@@ -156,14 +157,14 @@ def measure(
     start(say)
     jobs = missing(plan, [path.stem for path in out.glob("*.json")])
     remaining = len(jobs)
-    for line in _in_turn(partial(_run, start, out, end), jobs, workers):
+    for line in in_turn(partial(_run, start, out, end), jobs, workers):
         if line is not None:
             remaining -= 1
             say(f"{line}, {remaining} trainings left")
     return remaining
 
 
-def _in_turn(work: Callable[[Job], str | None], jobs: Sequence[Job], workers: int) -> Iterator[str | None]:
+def in_turn(work: Callable[[J], str | None], jobs: Sequence[J], workers: int) -> Iterator[str | None]:
     """Yield the results of ``work`` as they come, each from a process of its own where there are several.
 
     Raises:

@@ -1,0 +1,186 @@
+"""Measurements of the pilots: train each, and record loss, masked words and rank of three sub-networks.
+
+Each pilot writes one file into a folder, parents their weights too. A command that is stopped goes on with
+the next one.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.api import UsageError
+from benchmarks.lab.batches import derive_seed, recipe_of
+from benchmarks.records.canonical import JsonObject
+from benchmarks.records.provenance import source_state
+from benchmarks.records.store import write_text
+from benchmarks.studies.bert_recipe.plan import NOTHING, Pilot
+from benchmarks.studies.mt_gap.measure import Source, Tokens, in_turn
+from benchmarks.tasks import get_task
+from benchmarks.tasks.datasets import Say
+from mos.mixture import Mixture
+from supernet import cost, export
+from supernet.bert_start import Parent, start_from
+from supernet.bert_states import effective_rank, unigram_loss
+from supernet.elastic import SuperNet
+from supernet.space import Architecture, SearchSpace, get_space, homogeneous_space
+from supernet.train import Sampling, Sandwich, SinglePath, Trainer
+from supernet.weights import SharedSlices
+
+SOURCES: dict[str, tuple[Source, Sampling]] = {
+    "parent": (SharedSlices, SinglePath()),
+    "single-path": (SharedSlices, SinglePath()),
+    "sandwich": (SharedSlices, Sandwich()),
+    "mos-layer": (partial(Mixture, neuron_wise=False, encoding="fine"), Sandwich()),
+    "mos-neuron": (partial(Mixture, encoding="fine"), Sandwich()),
+}
+"""Kind -> source of weights and rule of sampling."""
+HEALTHY = 0.1
+"""Nats below the loss of word frequencies from which a network has learnt more than these."""
+ROWS = 64
+"""Rows of validation text whose states are looked at."""
+
+
+def measure(
+    pilots: Sequence[Pilot],
+    out: Path,
+    cache: Path,
+    data_dir: Path | None,
+    device: str,
+    minutes: float | None = None,
+    say: Say = lambda line: None,
+    workers: int = 1,
+) -> int:
+    """Run the pilots whose files are absent in ``out``, parents first; return the number of those left.
+
+    Args:
+        minutes: no pilot is started after these; None for no limit.
+        workers: pilots side by side, each in a process of its own.
+
+    Raises:
+        UsageError: the folder has a file of another pilot with the same name.
+    """
+    for pilot in pilots:
+        kept = out / f"{pilot.name}.json"
+        if kept.is_file() and json.loads(kept.read_text(encoding="utf-8"))["pilot"] != pilot.to_dict():
+            raise UsageError(f"{kept} is of another pilot: give another folder, --out DIR")
+    out.mkdir(parents=True, exist_ok=True)
+    remaining = [pilot for pilot in pilots if not (out / f"{pilot.name}.json").is_file()]
+    for length in sorted({pilot.length for pilot in remaining}):  # prepared once, before processes share it
+        _setting(next(pilot for pilot in remaining if pilot.length == length), cache, data_dir, device, say)
+    end = math.inf if minutes is None else time.monotonic() + 60 * minutes
+    count = len(remaining)
+    for parents in (True, False):
+        wave = [pilot for pilot in remaining if (pilot.kind == "parent") is parents]
+        ready = [p for p in wave if p.start == NOTHING or (out / f"{p.start}.json").is_file()]
+        for line in in_turn(partial(_run, out, cache, data_dir, device, end), ready, workers):
+            if line is not None:
+                count -= 1
+                say(f"{line}, {count} pilots left")
+    return count
+
+
+def _setting(
+    pilot: Pilot, cache: Path, data_dir: Path | None, device: str, say: Say = lambda line: None
+) -> tuple[Any, Any, Any]:
+    """Return task, tier and prepared data with the rows of a pilot."""
+    task = get_task(pilot.task)
+    tier = task.tier(pilot.tier, device)
+    model = {**tier.model, "max_positions": max(pilot.length, tier.model["max_positions"])}
+    tier = replace(tier, data={**tier.data, "length": pilot.length}, model=model)
+    return task, tier, task.prepare(tier, cache, data_dir, say)
+
+
+def space_of(pilot: Pilot, tier: Any) -> SearchSpace:
+    """Return the space of a pilot's network."""
+    if pilot.kind == "parent":
+        shape = tier.settings["teacher"]
+        return homogeneous_space(
+            "teacher",
+            width=(shape["width"],),
+            heads=(shape["heads"],),
+            ffn_tenths=(40,),
+            layers=(shape["layers"],),
+            head_dim=shape["head_dim"],
+        )
+    return get_space(tier.space if pilot.space == "task" else tier.settings["autodistil"]["one"][0])
+
+
+def three_of(family: Any) -> dict[str, Architecture]:
+    """Return largest, typical and smallest architecture: typical is the median size of 101 random ones."""
+    space, rng = family.space, np.random.default_rng(0)
+    if space.size() == 1:
+        return {"largest": space.largest()}
+    drawn = sorted((space.sample(rng) for _ in range(101)), key=partial(cost.parameters, family))
+    return {"largest": space.largest(), "typical": drawn[50], "smallest": space.smallest()}
+
+
+def _run(out: Path, cache: Path, data_dir: Path | None, device: str, end: float, pilot: Pilot) -> str | None:
+    """Do one pilot and write its file; return a line about it, or None after ``end`` (monotonic)."""
+    if time.monotonic() > end:
+        return None
+    commit, dirty = source_state()
+    task, tier, prepared = _setting(pilot, cache, data_dir, device)
+    family = task.family(tier, prepared, space_of(pilot, tier))
+    source, sampling = SOURCES[pilot.kind]
+    seed = derive_seed(pilot.seed, pilot.task, "bert-recipe")
+    net = SuperNet(family, source(family, torch.Generator().manual_seed(seed), device))
+    if pilot.start != NOTHING:
+        start_from(net, Parent.of(export.network(*export.load(out / pilot.start), device)))
+    changed = {"learning_rate": pilot.learning_rate, "batch_tokens": pilot.batch_tokens}
+    recipe = recipe_of({**tier.recipe, **changed})
+    rows = task.training(prepared)
+    stream = task.batches(rows, pilot.batch_tokens, derive_seed(pilot.seed, pilot.task, "batches"), device)
+    began = time.monotonic()
+    batches = Tokens(stream, pilot.tokens / sampling.passes)
+    net = Trainer(net, recipe, sampling, pilot.seed).fit(batches)
+    seconds = time.monotonic() - began
+    valid = task.validation(prepared)
+    frequencies = unigram_loss(rows.rows, valid.rows, rows.vocab)
+    networks = {
+        name: describe(net, a, task, valid, device, frequencies) for name, a in three_of(family).items()
+    }
+    if pilot.kind == "parent":
+        largest = family.space.largest()
+        export.save(out / pilot.name, net.export(largest), family.spec(), largest)
+    facts: JsonObject = {
+        "pilot": pilot.to_dict(),
+        "commit": commit,
+        "dirty_sha256": dirty,
+        "device": torch.cuda.get_device_name() if device == "cuda" else device,
+        "updates": int(batches.spent // pilot.batch_tokens),
+        "tokens": batches.spent * sampling.passes,
+        "seconds": seconds,
+        "unigram_loss": frequencies,
+        "networks": networks,
+    }
+    write_text(out / f"{pilot.name}.json", json.dumps(facts, indent=1) + "\n")
+    words = " / ".join(f"{network['accuracy']:.1f}" for network in networks.values())
+    return f"{pilot.name}: {words} % in {seconds:.0f} s"
+
+
+def describe(
+    net: SuperNet, architecture: Architecture, task: Any, valid: Any, device: str, frequencies: float
+) -> JsonObject:
+    """Return size, loss, masked-word accuracy and rank of final states of one sub-network."""
+    module: Any = net.export(architecture).to(device)
+    measured = task.evaluate(module, valid, device)
+    with torch.no_grad():
+        states = module.encode(valid.first(ROWS).rows.long().to(device))
+    return {
+        "architecture": architecture.to_dict(),
+        "parameters": cost.parameters(net.family, architecture),
+        "loss": measured.loss,
+        "accuracy": measured.metrics[task.metric],
+        "effective_rank": effective_rank(states.float().cpu()),
+        "learnt": measured.loss < frequencies - HEALTHY,
+    }

@@ -1,0 +1,104 @@
+"""Plan of the pilots: one training each, read from a TOML file that is committed before the first of them."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from benchmarks.api import UsageError
+from benchmarks.records.canonical import JsonObject
+
+REGISTERED = Path(__file__).with_name("pilots.toml")
+"""The plan of the committed pilots."""
+KINDS = ("parent", "single-path", "sandwich", "mos-layer", "mos-neuron")
+"""Kinds of pilots: the parent, and supernets by rule of sampling and source of weights."""
+NOTHING = "nothing"
+
+
+@dataclass(frozen=True)
+class Pilot:
+    """One training.
+
+    Attributes:
+        name: of its file, without ending.
+        task, tier: whose text, recipe and spaces are used.
+        kind: one of ``KINDS``.
+        space: ``task`` or ``homogeneous``.
+        start: name of the pilot whose network it starts from, or ``nothing``.
+        seed: of initial weights, batches and sampled architectures.
+        length: tokens of a row.
+        batch_tokens: tokens of an update.
+        learning_rate: highest rate of the schedule.
+        tokens: token passes of the training.
+    """
+
+    name: str
+    task: str
+    tier: str
+    kind: str
+    space: str
+    seed: int
+    length: int
+    batch_tokens: int
+    learning_rate: float
+    tokens: float
+    start: str = NOTHING
+
+    def to_dict(self) -> JsonObject:
+        """Return the pilot as plain values."""
+        return asdict(self)
+
+
+def read_pilots(path: Path) -> list[Pilot]:
+    """Return the pilots of a file, parents first.
+
+    Raises:
+        UsageError: the file is no plan of pilots, naming the table.
+    """
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"{path} is no plan of pilots ({error})") from None
+    shared = tables.pop("all", {})
+    pilots = [pilot for name, table in tables.items() for pilot in _pilots(path, name, {**shared, **table})]
+    parents = {pilot.name for pilot in pilots if pilot.kind == "parent"}
+    for pilot in pilots:
+        if pilot.start not in (NOTHING, *parents):
+            raise UsageError(
+                f"{path}: {pilot.name} starts from {pilot.start}; parents are {', '.join(sorted(parents))}"
+            )
+    return sorted(pilots, key=lambda pilot: pilot.kind != "parent")
+
+
+def _pilots(path: Path, name: str, table: Mapping[str, Any]) -> Iterator[Pilot]:
+    """Yield one pilot for each combination of the lists in a table, and with ``more`` a longer one beside."""
+    own = dict(table)
+    more = own.pop("more", None)
+    known = {field.name for field in fields(Pilot)} - {"name"}
+    if unknown := set(own) - known:
+        raise UsageError(f"{path}: {name} has no setting {min(unknown)}; known: {', '.join(sorted(known))}")
+    varied = {key: value for key, value in own.items() if isinstance(value, list)}
+    for values in product(*varied.values()):
+        chosen = own | dict(zip(varied, values, strict=True))
+        label = "-".join([name, *map(_word, values)])
+        try:
+            pilot = Pilot(name=label, **chosen)
+        except TypeError as error:
+            raise UsageError(f"{path}: {name}: {error}") from None
+        if pilot.kind not in KINDS or pilot.space not in ("task", "homogeneous"):
+            raise UsageError(
+                f"{path}: {name}: kind {pilot.kind}, space {pilot.space}: choose of {', '.join(KINDS)};"
+                " task or homogeneous"
+            )
+        yield pilot
+        if more is not None:
+            yield Pilot(**{**pilot.to_dict(), "name": f"{label}-x{more:g}", "tokens": more * pilot.tokens})
+
+
+def _word(value: object) -> str:
+    """Return a value as part of a name: ``7e-4``, ``64``, ``sandwich``."""
+    return f"{value:.0e}".replace("e-0", "e-") if isinstance(value, float) else str(value)

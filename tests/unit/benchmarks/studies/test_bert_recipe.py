@@ -1,0 +1,103 @@
+"""Pilots of BERT's recipe: the plan, a folder that goes on, and what the table says of each."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks.api import UsageError
+from benchmarks.studies.bert_recipe import table
+from benchmarks.studies.bert_recipe.measure import measure
+from benchmarks.studies.bert_recipe.plan import KINDS, REGISTERED, read_pilots
+
+TINY = """
+[all]
+task = "bert-synthetic-en"
+tier = "check"
+seed = 1
+length = 32
+batch_tokens = 512
+learning_rate = 1e-3
+tokens = 3e3
+space = "task"
+[parent]
+kind = "parent"
+more = 2
+[net]
+kind = ["sandwich", "mos-neuron"]
+space = "homogeneous"
+start = "parent"
+"""
+
+
+def test_the_registered_plan_varies_rows_batch_and_rate_of_parent_and_supernets() -> None:
+    pilots = read_pilots(REGISTERED)
+    assert {pilot.kind for pilot in pilots} == set(KINDS)
+    assert len({pilot.name for pilot in pilots}) == len(pilots) < 60
+    parents = [pilot for pilot in pilots if pilot.kind == "parent"]
+    assert pilots[: len(parents)] == parents
+    assert {pilot.length for pilot in parents} == {32, 64, 128}
+    assert {pilot.batch_tokens for pilot in parents} == {8192, 16384, 65536}
+    for kind in KINDS[1:]:
+        own = [p for p in pilots if p.kind == kind and p.space == "task" and p.start != "nothing"]
+        assert {p.learning_rate for p in own} == {2e-4, 4e-4, 7e-4}
+        assert {p.start for p in own} == {"parent-7e-4"} and {p.tokens for p in own} == {164e6, 1.2 * 164e6}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = [", "no plan of pilots"),
+        ("[p]\nkind = 'parent'\nrate = 3", "p has no setting rate; known: batch_tokens"),
+        (TINY.replace('"sandwich"', '"hat"'), "kind hat, space homogeneous: choose of parent"),
+        (TINY.replace('start = "parent"', 'start = "other"'), "starts from other; parents are parent"),
+        ("[p]\nkind = 'parent'", "missing"),
+    ],
+)
+def test_a_plan_with_a_mistake_is_one_message(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "plan.toml").write_text(text)
+    with pytest.raises(UsageError, match=message):
+        read_pilots(tmp_path / "plan.toml")
+
+
+@pytest.mark.slow
+def test_pilots_are_measured_once_and_supernets_start_from_their_parent(tmp_path: Path) -> None:
+    (tmp_path / "plan.toml").write_text(TINY)
+    pilots, lines = read_pilots(tmp_path / "plan.toml"), []
+    assert [pilot.name for pilot in pilots] == ["parent", "parent-x2", "net-sandwich", "net-mos-neuron"]
+    words = tmp_path / "out", tmp_path / "cache", None, "cpu"
+    assert measure(pilots, *words, minutes=1e-9) == 4  # no time, nothing begun
+    assert measure(pilots, *words, say=lines.append) == 0
+    facts = table.read(tmp_path / "out", pilots)
+    assert list(facts) == [pilot.name for pilot in pilots]
+    sandwich = facts["net-sandwich"]
+    assert sandwich["updates"] == 1 and sandwich["tokens"] == 3 * 512 and facts["parent"]["updates"] == 5
+    assert set(sandwich["networks"]) == {"largest", "typical", "smallest"}
+    sizes = [network["parameters"] for network in sandwich["networks"].values()]
+    assert sizes == sorted(sizes, reverse=True)
+    assert all(1 <= network["effective_rank"] <= 96 for network in sandwich["networks"].values())
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert measure(pilots, *words) == 0
+    assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*") if p.is_file()}
+    for row in table.rows(facts):
+        assert len(row) == len(table.COLUMNS)
+    assert "100% more tokens" in table.rows(facts)[0][-1]
+    changed = TINY.replace("3e3", "4e3")
+    (tmp_path / "plan.toml").write_text(changed)
+    with pytest.raises(UsageError, match="is of another pilot"):
+        measure(read_pilots(tmp_path / "plan.toml"), *words)
+
+
+def test_remarks_name_networks_that_learnt_nothing_and_budgets_that_are_too_small() -> None:
+    def pilot(tokens: float, *accuracy: float) -> dict:
+        names = ("largest", "typical", "smallest")
+        networks = {n: {"accuracy": a, "learnt": a > 10} for n, a in zip(names, accuracy, strict=True)}
+        return {"pilot": {"tokens": tokens}, "networks": networks, "unigram_loss": 7.14}
+
+    facts = json.loads(json.dumps({"a": pilot(100, 40, 30, 5), "a-x1.2": pilot(120, 40.4, 31.5, 5)}))
+    idle, gains = table.remarks("a", facts)
+    assert idle == "within 0.1 nats of word frequencies (7.14): smallest"
+    assert gains == "20% more tokens: largest +0.4, typical +1.5, smallest +0.0, still gaining"
+    assert len(table.remarks("a-x1.2", facts)) == 1
