@@ -67,6 +67,8 @@ METRICS: Mapping[str, Quantity] = {
     "spbleu": _percent("spBLEU"),
     "comet": Quantity("COMET x 100", higher_is_better=True),
     "mlm_accuracy": _percent("MLM accuracy %"),
+    "effective_rank": Quantity("effective rank of states", "", 1.0),
+    "below_frequencies": Quantity("loss below that of word frequencies", "nats"),
     "accuracy": _percent("accuracy %"),
     "f1": _percent("F1 %"),
     "mcc": _correlation("MCC x 100"),

@@ -8,13 +8,13 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from benchmarks.api import UsageError
 from benchmarks.records.canonical import JsonObject
 from benchmarks.stats import task_units
 from benchmarks.tasks import Prepared, glue, lexicon_digest, text
-from benchmarks.tasks.base import PredictionTask
+from benchmarks.tasks.base import PredictionTask, evaluating
 from benchmarks.tasks.datasets import Say, datasets
 from benchmarks.tasks.prepared_data import RawData
 from benchmarks.tasks.tiers import Tier
@@ -35,6 +35,8 @@ VERSION = 1
 """Version of the masked-word score; raised whenever equal networks would get another figure."""
 NOTHING = Path("nothing")
 """``--start-from nothing``: no network starts from another one."""
+RANKED_ROWS = 64
+"""Rows of test text whose final states are looked at for their rank."""
 EVALUATION_SEED = 1
 """Seed of the masks of validation and test text: the same for every method, machine and run."""
 
@@ -283,8 +285,9 @@ class BertTask(PredictionTask[text.Texts, "PackedText", "MaskedBatch"]):
             ValueError: this process has no access to the test split.
         """
         from benchmarks.stats import bleu
+        from supernet.bert_states import unigram_loss
 
-        pieces = text.load_vocabulary(prepared.folder)
+        pieces, trained = text.load_vocabulary(prepared.folder), self.training(prepared)
         scores: dict[str, JsonObject] = {}
         loss = 0.0
         for name, documents in text.read_tests(self.sealed(prepared)).items():
@@ -293,9 +296,26 @@ class BertTask(PredictionTask[text.Texts, "PackedText", "MaskedBatch"]):
             length, size = rows.rows.shape[1], len(rows)
             recipe = f"mask:15%|mask-seed:{EVALUATION_SEED}|len:{length}|vocab:{rows.vocab}|rows:{size}"
             recipe += f"|version:{VERSION}"
-            scores[name] = {"mlm_accuracy": bleu.mean(100 * hits, f"mlm-acc|{recipe}").to_dict()}
+            gained = unigram_loss(trained.rows, rows.rows, rows.vocab) - losses
+            scores[name] = {
+                "mlm_accuracy": bleu.mean(100 * hits, f"mlm-acc|{recipe}").to_dict(),
+                "below_frequencies": bleu.mean(gained, f"unigram-loss-minus-loss|{recipe}").to_dict(),
+                "effective_rank": self.rank(module, rows, device),
+            }
             loss = float(losses.mean())
         return {"test": scores, "test_loss": loss}
+
+    def rank(self, module: torch.nn.Module, rows: PackedText, device: str) -> JsonObject:
+        """Return the effective rank of an encoder's final states as a figure; near 1 they have collapsed."""
+        from supernet.bert_states import effective_rank
+
+        some = rows.first(RANKED_ROWS)
+        with evaluating(module, device, "fp32"):
+            encode: Any = module.encode
+            states = encode(some.rows.long().to(device)).float().cpu()
+        rank = round(effective_rank(states), 2)
+        signature = f"exp-entropy-of-singular-values|rows:{len(some)}|version:{VERSION}"
+        return {"value": rank, "low": rank, "high": rank, "signature": signature}
 
     def finetune(
         self, module: Bert, prepared: Prepared, tier: Tier, name: str, device: str, pause: Pause | None = None

@@ -168,6 +168,12 @@ def test_a_score_has_its_interval_and_recipe(task: BertTask, tier: Tier, prepare
     figure = found["test"]["test"]["mlm_accuracy"]
     assert figure["low"] <= figure["value"] <= figure["high"]
     assert figure["signature"].startswith("mlm-acc|mask:15%|mask-seed:1|len:32|")
+    rank, gained = (found["test"]["test"][name] for name in ("effective_rank", "below_frequencies"))
+    assert 1 <= rank["low"] == rank["value"] <= module.plan.out and "version:" in rank["signature"]
+    # Untrained, it predicts all words alike, which is worse than by their frequencies.
+    assert gained["value"] < 0 and gained["low"] <= gained["value"] <= gained["high"]
+    frequencies = gained["value"] + found["test_loss"]
+    assert 0 < frequencies < np.log(prepared.source_vocab)
     with pytest.raises(ValueError, match="sealed"):
         task.score(module, dataclasses.replace(prepared, sealed=None), tier, "cpu")
 
