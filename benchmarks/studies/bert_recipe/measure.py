@@ -94,7 +94,7 @@ def _setting(
 ) -> tuple[Any, Any, Any]:
     """Return task, tier and prepared data with the rows of a pilot."""
     task = get_task(pilot.task)
-    tier = task.tier(pilot.tier, device)
+    tier: Any = task.tier(pilot.tier, device)
     model = {**tier.model, "max_positions": max(pilot.length, tier.model["max_positions"])}
     tier = replace(tier, data={**tier.data, "length": pilot.length}, model=model)
     return task, tier, task.prepare(tier, cache, data_dir, say)
