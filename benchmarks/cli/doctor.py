@@ -17,7 +17,7 @@ from benchmarks.cli.arguments import add_data_dir, add_json, add_results
 from benchmarks.cli.console import print_json, print_table
 from benchmarks.hardware import profiles as declared
 from benchmarks.hardware.file_lock import lock
-from benchmarks.hardware.probe import probe
+from benchmarks.hardware.probe import other_system, probe
 
 NEEDED = (
     "torch",
@@ -62,13 +62,18 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print all findings; return 1 if one of them is ``bad``, else 0."""
-    findings = [*_software(), *_hardware(), *_folders(options)]
+    findings = [_system(), *_software(), *_hardware(), *_folders(options)]
     broken = any(finding.verdict == "bad" for finding in findings)
     if options.json:
         print_json({"ok": not broken, "checks": [finding.to_dict() for finding in findings]})
     else:
         print_table(("verdict", "what", "found"), [(f.verdict, f.what, f.detail) for f in findings])
     return 1 if broken else 0
+
+
+def _system() -> Finding:
+    problem = other_system()
+    return Finding("bad" if problem else "ok", "system", problem or platform.system())
 
 
 def _software() -> Iterator[Finding]:

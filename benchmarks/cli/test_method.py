@@ -19,6 +19,7 @@ from benchmarks.cli.arguments import (
     task_flags,
 )
 from benchmarks.cli.console import print_json, print_table
+from benchmarks.hardware.probe import require_linux
 from benchmarks.options import checked, parse
 from benchmarks.runs.execution import exclusive
 
@@ -56,6 +57,7 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         UsageError: no such method, task or option, or a method that does not apply to the task.
     """
+    require_linux()
     refs = [registry.find(word) for word in dict.fromkeys(options.methods)]
     given = parse(options.option)
     for name in set(given) - {ref.name for ref in refs}:

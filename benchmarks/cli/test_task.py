@@ -7,6 +7,7 @@ import argparse
 from benchmarks.cli.arguments import add_data_dir, add_json, add_results, add_task_flags, task_flags
 from benchmarks.cli.console import print_json
 from benchmarks.cli.test_method import TIER, show_checks
+from benchmarks.hardware.probe import require_linux
 from benchmarks.runs.execution import exclusive
 
 EPILOG = "exit code: 0 every check holds; 1 a check fails; 2 mistake"
@@ -30,6 +31,7 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         UsageError: no such task, folder or tier.
     """
+    require_linux()
     from benchmarks.conformance.checks import FAILED
     from benchmarks.conformance.task_checks import TaskTrial, check_task
     from benchmarks.tasks.folders.sources import find

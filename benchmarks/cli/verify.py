@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from benchmarks.cli.arguments import add_data_dir, add_json, add_results, add_start_from
 from benchmarks.cli.console import print_json
 from benchmarks.cli.record_argument import find_record
+from benchmarks.hardware.probe import require_linux
 from benchmarks.records import store
 from benchmarks.records.folders import PUBLISHED, local_results, readable
 from benchmarks.records.record import Record
@@ -56,6 +57,7 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         UsageError: no such record.
     """
+    require_linux()
     from rich.console import Console
 
     from benchmarks.tasks.folders.sources import TaskFlags, find

@@ -13,6 +13,7 @@ from benchmarks.api import UsageError
 from benchmarks.cli import plan as plan_command
 from benchmarks.cli.arguments import add_hook, positive
 from benchmarks.cli.configuration import add_plan
+from benchmarks.hardware.probe import require_linux
 from benchmarks.runs import hooks
 from benchmarks.runs.execution import execute, shared
 from benchmarks.runs.leases import LEASE_S
@@ -65,6 +66,7 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         UsageError: a mistake in the study, or a machine that its runs are not for.
     """
+    require_linux()
     began = time.monotonic()
     idle, lease = duration("--idle", options.idle), duration("--lease", options.lease)
     if lease < 1:

@@ -49,11 +49,16 @@ def require_linux() -> None:
     Raises:
         UsageError: this is not Linux.
     """
-    if sys.platform != "linux":
-        raise UsageError(
-            f"runs need Linux, and this is {platform.system() or sys.platform}: plan, report, compare and the"
-            " leaderboard work here\nrun in a container or a virtual machine: docker run -it python:3.12"
-        )
+    if problem := other_system():
+        raise UsageError(f"{problem}\nrun in a container or a virtual machine: docker run -it python:3.12")
+
+
+def other_system() -> str:
+    """Return one line on what works on this system; empty on Linux."""
+    if sys.platform == "linux":
+        return ""
+    name = platform.system() or sys.platform
+    return f"runs need Linux, and this is {name}: plan, report, compare and the leaderboard work here"
 
 
 @cache

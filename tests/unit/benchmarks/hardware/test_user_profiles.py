@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -156,9 +156,23 @@ def test_records_under_it_describe_it_and_share_no_table_with_another_of_its_nam
     assert profiles.get("nvidia-h100.v1").device == "cuda"
 
 
-def test_another_system_is_refused_at_once(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    monkeypatch.setattr(sys, "platform", "darwin")
+def test_another_system_is_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr(probe, "sys", SimpleNamespace(platform="darwin"))  # of the library, nothing is
     with pytest.raises(UsageError, match="runs need Linux"):
         probe.require_linux()
-    assert main.main(["run", "mt", "--methods", "scratch"]) == 2
-    assert "runs need Linux" in capsys.readouterr().err
+    study = tmp_path / "study.yaml"
+    study.write_text("suite: mt\ntier: check\nmethods: scratch\n")
+    results = ["--results", str(tmp_path / "results")]
+    for words in (
+        ["run", "mt", "--methods", "scratch"], ["verify"], ["test-method", "scratch"],
+        ["test-task", "mt-synthetic-en-de"], ["work", str(study)],
+    ):  # fmt: skip
+        assert main.main([*words, *results]) == 2
+        shown = capsys.readouterr()
+        assert shown.err.startswith("error: runs need Linux") and not shown.out, words
+    assert main.main(["plan", "mt", "--tier", "check", "--methods", "scratch", *results]) == 0
+    assert main.main(["doctor", *results]) == 1
+    assert "runs need Linux" in capsys.readouterr().out
+    assert not (tmp_path / "results" / "mt-check").exists()
