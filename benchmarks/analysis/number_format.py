@@ -27,6 +27,11 @@ def sig(value: float, digits: int = 3) -> str:
     return f"{value:,.0f}" if abs(value) >= 10 ** (digits - 1) else f"{value:#.{digits}g}"
 
 
+def unmarked(text: str) -> str:
+    """Return a figure without the mark of ``OVER``: in a sentence it would read as a unit."""
+    return next((text.removesuffix(mark) for mark in OVER.values() if text.endswith("]" + mark)), text)
+
+
 def ranged(value: float, low: float, high: float, form: str, over: str = "seeds", scale: float = 1.0) -> str:
     """Return ``34.2 [33.8, 34.6]``, with a mark of ``OVER`` if the interval is not over seeds.
 

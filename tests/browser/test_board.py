@@ -208,6 +208,13 @@ def test_paper_has_every_row_column_and_claim(visit, built):
     assert page.locator("#rows tbody tr").count() == 18 and page.locator("#rows thead th").count() == 20
     page.emulate_media(media="print")
     assert page.locator("#filters").is_hidden() and page.locator("#links").is_hidden()
+    heads = page.locator("#rows thead th")
+    # A browser repeats the text of a head on each page, and no button in it.
+    assert all(
+        heads.nth(i).locator("button").count() == 0 or heads.nth(i).locator("button").is_hidden()
+        for i in range(20)
+    )
+    assert all(heads.nth(i).inner_text().strip() for i in range(20))
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") in (
         "rgb(255, 255, 255)",
         "rgba(0, 0, 0, 0)",

@@ -29,7 +29,7 @@ def sentence(table: Table) -> str:
     if not rows:
         return "No network of this table was scored yet."
     best = max(rows, key=lambda row: float(row["quality"]))
-    figure = f"{table.metric_name} {number_format.interval(best)}"
+    figure = f"{table.metric_name} {number_format.unmarked(number_format.interval(best))}"
     at = "" if best["ratio"] != best["ratio"] else f" at {best['ratio']:.2f} times the reference's latency"
     start = f"At equal budgets, {sanitize(best['method'], 60)} reaches the most: {figure}{at}"
     if table.notices:

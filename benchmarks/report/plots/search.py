@@ -29,8 +29,8 @@ def draw(table: Table) -> Figure | None:
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     if progress.allowed:
         axes.axvline(progress.allowed, color=style.INK, linestyle=(0, (4, 3)), linewidth=1)
-        axes.text(progress.allowed, 0.98, f"allowance {progress.allowed:,.0f} ", rotation=90, ha="right",
-                  va="top", fontsize=8, transform=axes.get_xaxis_transform())  # fmt: skip
+        axes.text(progress.allowed, 1.01, f"allowance {progress.allowed:,.0f}", ha="center", va="bottom",
+                  fontsize=8, transform=axes.get_xaxis_transform())  # fmt: skip
     axes.set_xlabel("validation evaluations spent (logarithmic)")
     axes.set_ylabel(f"\u2190 lower is better        validation loss, {table.units.loss_unit}")
     style.draw_method_legend(axes)

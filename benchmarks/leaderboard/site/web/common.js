@@ -29,6 +29,20 @@ const supernetBench = (() => {
 
   // Behind an interval that is not over seeds.
   const OVER = {sentences: " s", timings: " t", "fine-tunings": " f"};
+  const NOTES = {s: "over test items", t: "over timings", f: "over fine-tuning seeds"};
+  // In a sentence a mark would read as a unit.
+  const unmarked = text => text.replace(/\] [stf]$/, "]");
+  // A note on the marks that a table shows, made once; empty without marks.
+  function markNote(table) {
+    if (has(table.marks)) return table.marks;
+    const shown = new Set();
+    for (const row of table.rows) {
+      for (const score of Object.values(row.scores)) if (score) shown.add(OVER[score[3]]);
+      for (const span of Object.values(row.spans)) if (span) shown.add(OVER[span[2]]);
+    }
+    const words = Object.keys(NOTES).filter(letter => shown.has(" " + letter)).map(letter => `${letter} ${NOTES[letter]}`);
+    return table.marks = words.length ? `. Interval of one network, seeds' luck left out: ${words.join(", ")}` : "";
+  }
   const has = value => value !== null && value !== undefined;
   const fixed = (value, digits = 1, scale = 1) => has(value) ? (value * scale).toFixed(digits) : "-";
   const grouped = value => has(value) ? Math.round(value).toLocaleString("en") : "-";
@@ -126,6 +140,6 @@ const supernetBench = (() => {
   const icon = method => svg("svg", {viewBox: "-9 -9 18 18", width: 18, height: 18, class: "icon", "aria-hidden": "true"}, mark(method));
 
   return {index: keep("index"), table: keep("table"), more: keep("more"), below: keep("below"), views: keep("views"),
-    runs: keep("runs"), claims: keep("claims"), load, open, complete: more, el, svg, has, fixed, grouped, sig, interval, measured, limit,
+    runs: keep("runs"), claims: keep("claims"), load, open, complete: more, el, svg, has, fixed, grouped, sig, interval, measured, unmarked, markNote, limit,
     address, style, mark, icon, sides, list: () => loaded.get("index/"), judged: () => loaded.get("claims/")};
 })();

@@ -34,8 +34,8 @@ supernetBench.grid = (() => {
       const columns = whole && options.every ? options.every() : state.columns;
       table.tHead.replaceChildren(el("tr", {}, ...columns.map(one => {
         const sorted = one.key === state.sort ? {"aria-sort": state.down ? "descending" : "ascending"} : {};
-        const inside = one.value ? el("button", {type: "button", "data-key": one.key}, one.head) : one.head;
-        return el("th", {scope: "col", class: one.left ? "left" : null, ...sorted}, inside);
+        const inside = one.value ? [el("button", {type: "button", "data-key": one.key}, one.head), el("span", {class: "on-paper"}, one.head)] : [one.head];
+        return el("th", {scope: "col", class: one.left ? "left" : null, ...sorted}, ...inside);
       })));
       const part = whole ? shown : shown.slice(state.page * size, (state.page + 1) * size);
       table.tBodies[0].replaceChildren(...part.map(line => el("tr", options.row ? options.row(line) : {}, ...columns.map((one, i) => {

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const {el, has, sig, interval, measured, limit, load, open, complete, address, tradeoff, otherViews, grid, columns: columnSet} = supernetBench;
+  const {el, has, sig, interval, measured, unmarked, markNote, limit, load, open, complete, address, tradeoff, otherViews, grid, columns: columnSet} = supernetBench;
   const at = id => document.getElementById(id);
   const {tables, headline} = supernetBench.list();
   const KEYS = ["task", "tier", "profile"], VIEWS = ["trade-off", "any-time", "break-even", "win-rate"];
@@ -200,12 +200,12 @@
     caption();
     const best = shown.reduce((a, row) => row.compared && score(row) && has(score(row)[0]) && (!a || score(row)[0] > score(a)[0]) ? row : a, null);
     at("said").textContent = `${shown.length} of ${state.table.rows.length} rows`
-      + (best ? `; highest ${name}: ${best.method}, ${interval(score(best))}, ${measured(best, "ratio", 2)} x reference` : "");
+      + (best ? `; highest ${name}: ${best.method}, ${unmarked(interval(score(best)))}, ${unmarked(measured(best, "ratio", 2))} x reference` : "");
   }
 
   function caption() {
     const by = columns.every().find(one => one.key === main.state.sort);
-    at("table-caption").textContent = `${main.state.down ? "Highest" : "Lowest"} first by ${by ? by.head : "place"}; a method's name opens its row`;
+    at("table-caption").textContent = `${main.state.down ? "Highest" : "Lowest"} first by ${by ? by.head : "place"}; a method's name opens its row${markNote(state.table)}`;
     at("sort").value = main.state.sort;
   }
 

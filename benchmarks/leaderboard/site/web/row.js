@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const {el, has, fixed, sig, interval, measured, limit, load, complete, trace} = supernetBench;
+  const {el, has, fixed, sig, interval, measured, unmarked, limit, load, complete, trace} = supernetBench;
   const at = id => document.getElementById(id);
   const MARKS = {"reproduces": "supported", "does not reproduce": "refuted", "cannot tell": "undecided"};
 
@@ -75,7 +75,7 @@
   // What the row is, in one sentence.
   function sentence(table, row) {
     const metric = table.metric, score = row.scores[metric], name = table.metrics[metric];
-    const got = score && has(score[0]) ? `${name} ${interval(score)}` + (has(row.ratio) ? ` at ${measured(row, "ratio", 2)} times the latency of the reference network` : "") : "no network that was scored";
+    const got = score && has(score[0]) ? `${name} ${unmarked(interval(score))}` + (has(row.ratio) ? ` at ${unmarked(measured(row, "ratio", 2))} times the latency of the reference network` : "") : "no network that was scored";
     return `${row.method} under the limit ${limit(row)} on ${table.title}: ${got}, from ${row.n} run${row.n === 1 ? "" : "s"}; ${row.status}.`;
   }
 

@@ -53,6 +53,7 @@ def test_a_sentence_states_the_result_of_a_table_and_no_more():
     assert "ranks no methods" in headline.sentence(table(study(seeds=1)))
     assert "no difference is tested" in headline.sentence(table(study(seeds=3)))
     tested = headline.sentence(table(study(("hat", "mos-neuron", "random-search"), 6)))
+    assert "] s" not in headline.sentence(table([fake("hat")]))
     assert "mos-neuron reaches the most: BLEU" in tested and "differences from hat" in tested
     assert headline.sentence(table([fake("hat", status="failed")])).startswith("No network")
 
