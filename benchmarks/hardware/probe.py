@@ -55,10 +55,9 @@ def require_linux() -> None:
 
 def other_system() -> str:
     """Return one line on what works on this system; empty on Linux."""
-    if sys.platform == "linux":
-        return ""
     name = platform.system() or sys.platform
-    return f"runs need Linux, and this is {name}: plan, report, compare and the leaderboard work here"
+    works = "plan, report, compare and the leaderboard work here"
+    return "" if sys.platform == "linux" else f"runs need Linux, and this is {name}: {works}"
 
 
 @cache
