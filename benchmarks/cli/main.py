@@ -137,6 +137,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\ninterrupted: type the same command again, it goes on where it was", file=sys.stderr)
         if arguments is None:
             # Threads may be inside a driver's library, or an import half done: an orderly end could crash.
+            if "benchmarks.runs.executor" in sys.modules:
+                sys.modules["benchmarks.runs.executor"].end_server()
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(INTERRUPTED)

@@ -196,6 +196,16 @@ class Executor:
         return process
 
 
+def end_server() -> None:
+    """End the server at once, also while it imports, and with it all workers that are left."""
+    from multiprocessing import forkserver
+
+    pid = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    if pid is not None:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
 def site_packages(folder: Path) -> bool:
     """Return whether Python looks into a folder for installed packages without being asked to."""
     return folder.name in ("site-packages", "dist-packages")

@@ -8,6 +8,7 @@ check a record in half a millisecond each, a third makes tables meanwhile; what 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import resource
 import subprocess
@@ -37,7 +38,7 @@ def resident(command: psutil.Process) -> int:
 
 
 def measure(results: Path) -> tuple[float, float, float]:
-    """Wall clock, processor seconds and peak bytes of all processes together."""
+    """Return wall clock, processor seconds and peak bytes of all processes together."""
     command = [sys.executable, "-m", "benchmarks", "leaderboard", "--results", str(results)]
     before, began, peak = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter(), 0
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as running:
@@ -54,24 +55,35 @@ def measure(results: Path) -> tuple[float, float, float]:
     return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, peak
 
 
+def figures(count: int, wall: float, cpu: float, peak: float) -> dict[str, float | None]:
+    """Return the figures of one command, and what it may take."""
+    return {
+        "records": count,
+        "wall_s": round(wall, 1),
+        "cpu_s": round(cpu, 1),
+        "peak_gib": round(peak / 2**30, 2),
+        "allowed_s": ALLOWED.get(count),
+        "allowed_gib": 1.0,
+        "load_average": round(os.getloadavg()[0], 1),
+    }
+
+
 def main() -> None:
     """Print a line for each number of records."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--records", type=int, nargs="+", default=[1_000, 10_000])
+    options.add_argument("--out", type=Path, help="JSON file for the figures")
     options.add_argument("--one-table", action="store_true", help="all in one folder, not 1,000 in each")
     chosen = options.parse_args()
+    rows = []
     for count in chosen.records:
         with tempfile.TemporaryDirectory(prefix="supernet-bench-") as folder:
             methods = -(-count // SEEDS) if chosen.one_table else 50
             many(Path(folder, "records"), count, methods=methods, seeds=SEEDS)
-            wall, cpu, peak = measure(Path(folder))
-        allowed = f" (allowed {ALLOWED[count]:g} s, 1 GiB)" if count in ALLOWED else ""
-        each, load = 1e3 * cpu / count, os.getloadavg()[0]
-        print(
-            f"{count:,} records: {wall:.1f} s wall, {cpu:.1f} s of processors, {each:.2f} ms a record,",
-            end="",
-        )
-        print(f" {peak / 2**30:.2f} GiB{allowed}; load average {load:.1f}", flush=True)
+            rows.append(figures(count, *measure(Path(folder))))
+            print(json.dumps(rows[-1]), flush=True)
+    if chosen.out:
+        chosen.out.write_text(json.dumps(rows, indent=1) + "\n")
 
 
 if __name__ == "__main__":

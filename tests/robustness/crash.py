@@ -235,8 +235,8 @@ class Campaign:
         while (survivors := working_in(command.folder)) and time.monotonic() < deadline:
             time.sleep(0.1)
         for process in survivors:
-            self.figures.survivors.append(what)
             with suppress(psutil.Error):
+                self.figures.survivors.append(f"{what}: {' '.join(process.cmdline())[-200:]}")
                 process.kill()
 
 
@@ -273,7 +273,7 @@ def main() -> int:
     chosen = options.parse_args()
     end = time.monotonic() + chosen.seconds
     campaign = Campaign(chosen.home.resolve(), chosen.seed)
-    while campaign.total < chosen.kills and time.monotonic() < end:
+    while (campaign.total < chosen.kills or campaign.open_kills) and time.monotonic() < end:
         campaign.chain(chosen.kills, chosen.a_chain, end)
         if chosen.out:
             figures.store(chosen.out, "crash", campaign.figures.to_dict())

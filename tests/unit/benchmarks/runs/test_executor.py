@@ -83,3 +83,28 @@ def test_ctrl_c_while_the_server_starts_and_imports_is_the_commands_matter_alone
         os.killpg(process.pid, signal.SIGINT)  # as a terminal: to the whole group
         time.sleep(0.02)
     assert process.communicate("go\n", timeout=120)[0] == "" and process.returncode == 0
+
+
+ENDED = """
+import os
+from multiprocessing import forkserver
+from benchmarks.runs import executor
+
+executor.end_server()  # none is there yet
+executor.Executor().warm_up()
+executor.end_server()
+_, status = os.waitpid(forkserver._forkserver._forkserver_pid, 0)
+print(status)
+"""
+
+
+def test_the_server_ends_with_an_interrupted_command_also_while_it_imports():
+    done = subprocess.run(
+        [sys.executable, "-c", ENDED],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout == f"{int(signal.SIGKILL)}\n"
