@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks import registry
@@ -39,7 +40,9 @@ def select_tasks(options: argparse.Namespace) -> list[Task]:
                 )
             if options.tier not in task.tiers():
                 has = " ".join(task.tiers())
-                raise UsageError(f"task '{word}' has no tier '{options.tier}'; it has: {has}")
+                reasons: Mapping[str, str] = getattr(task, "absent_tiers", {})
+                why = f"\n{reasons[options.tier]}" if options.tier in reasons else ""
+                raise UsageError(f"task '{word}' has no tier '{options.tier}'; it has: {has}{why}")
         selected.append(task)
     return selected
 

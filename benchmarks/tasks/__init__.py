@@ -143,6 +143,7 @@ class Task(Protocol):
     If a tier has a table ``finetune`` with names under ``tasks``, scoring also calls the task's ``finetune``
     for each of them (see ``benchmarks.tasks.bert.BertTask``).
 
+    ``absent_tiers`` maps a tier that users may expect to the reason why there is none.
     ``own_methods = True`` restricts a run that names no methods to the methods of the task's suite.
 
     An optional attribute ``units``, a ``benchmarks.stats.task_units.TaskUnits``, declares the range and

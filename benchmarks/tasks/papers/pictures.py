@@ -211,6 +211,9 @@ class FolderTask(VisionTask):
     """A task on images in a folder; they are known by their names and sizes, which the record states."""
 
     tables = Path(__file__).with_name("pictures.toml")
+    absent_tiers = {
+        "paper": "how the papers' supernets at 224 pixels were trained is not published; small has 64 pixels"
+    }
 
     def prepare(self, tier: Tier, cache: Path, data_dir: Path | None, progress: Say) -> Prepared:
         """Prepare the data of a tier, or find it prepared.

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from benchmarks.api import UsageError
+from benchmarks.cli import main
 from benchmarks.tasks.papers import pictures
 from tests.unit.benchmarks.tasks.papers.archives_of import lay, zipped
 
@@ -47,6 +48,13 @@ def test_imagenet_is_read_from_folders(imagenet: Path) -> None:
     assert splits.train["pixels"].shape == (12, 3, 8, 8) and splits.test["pixels"].shape == (6, 3, 8, 8)
     assert splits.train["labels"].tolist() == [0] * 6 + [1] * 6
     assert (splits.train["pixels"][:6, 0] < 20).all() and (splits.train["pixels"][6:, 0] > 230).all()
+
+
+@pytest.mark.parametrize("name", ["vision-imagenet64", "vl-vqa2"])
+def test_a_paper_tier_is_refused_with_the_reason(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["plan", "simq", "--task", name, "--tier", "paper"]) == main.USAGE
+    shown = capsys.readouterr().err
+    assert "has no tier 'paper'; it has: small" in shown and "224 pixels" in shown
 
 
 def test_imagenet_that_is_not_as_it_should_be(imagenet: Path) -> None:
