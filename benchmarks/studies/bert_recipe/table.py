@@ -16,9 +16,9 @@ LITTLE = 1.0
 
 def read(out: Path, pilots: Sequence[Pilot]) -> dict[str, JsonObject]:
     """Return name -> facts of the pilots that were measured."""
-    found = {pilot.name: out / f"{pilot.name}.json" for pilot in pilots}
+    files = {pilot.name: out / f"{pilot.name}.json" for pilot in pilots}
     return {
-        name: json.loads(path.read_text(encoding="utf-8")) for name, path in found.items() if path.is_file()
+        name: json.loads(path.read_text(encoding="utf-8")) for name, path in files.items() if path.is_file()
     }
 
 
@@ -43,7 +43,7 @@ def rows(facts: Mapping[str, JsonObject]) -> list[list[str]]:
 
 
 def remarks(name: str, facts: Mapping[str, JsonObject]) -> list[str]:
-    """Return what a reader must hold against a pilot: networks that learnt nothing, gains of more tokens."""
+    """Return remarks on a pilot: networks that learnt nothing, and gains of further tokens."""
     pilot, texts = facts[name], []
     idle = [which for which, network in pilot["networks"].items() if not network["learnt"]]
     if idle:
