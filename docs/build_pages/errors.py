@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import benchmarks
 from build_pages.markup import table, text
+from build_pages.remedies import remedy_of
 
 TREE = Path(benchmarks.__file__).parents[1]
 PACKAGES = ("benchmarks", "supernet", "mos", "simq", "baselines", "supernet_bench")
@@ -27,13 +28,21 @@ FOR_USERS = {
 }
 """Exceptions whose message ends as ``error: ...`` on a terminal."""
 
+DEMAND = re.compile(
+    r"(add|another|at (least|most)|build|choose|cut|declare|fetch|give|install|leave|let|lower-case|make|move"
+    r"|name|one of|pip install|python|put|raise|reinstall|remove|rename|run|say|set|simplify|supernet-bench"
+    r"|take|train|type|wait|write|--\S+ \S+)\b"
+)
+"""Beginning of a remedy that stands behind a colon."""
+
 INTRODUCTION = """\
 # Every error message
 
 Collected from the code. A mistake of the user ends in `error: ...` and exit code 2. The first line is the
-problem with the value that caused it; the lines below are the remedy. A message of one line has both: the
-remedy follows a colon, or is what is allowed. Words in ‹angle quotes› stand for values. A message about a
-wrong name also has the nearest right one (*Did you mean*) and all names that are known.
+problem with the value that caused it; the lines below, or a demand behind a colon, are the remedy. Where a
+message has none, the remedy here is that of the place which raises it. Words in ‹angle quotes›
+stand for values. A message about a wrong name also has the nearest right one (*Did you mean*) and all names
+that are known.
 
 To look a message up: search this page for the words between two values.
 """
@@ -57,7 +66,9 @@ def page() -> str:
     lines = [INTRODUCTION]
     for room, rows in sorted(by_room.items()):
         lines += [f"## {text(room)}", ""]
-        cells = [(text(row.problem), text(row.remedy), f"`{row.module}`") for row in rows]
+        cells = [
+            (text(row.problem), text(row.remedy) or remedy_of(row.module), f"`{row.module}`") for row in rows
+        ]
         lines += table(("message", "remedy", "from"), cells)
     return "\n".join(lines)
 
@@ -84,8 +95,17 @@ def of_module(path: Path) -> Iterator[Message]:
                 continue
             words = message_of(node, known)
             if words is not None and re.search(r"[a-z]{2}", re.sub("‹[^›]*›", "", words)):
-                problem, _, remedy = words.partition("\n")
-                yield Message(module, node.lineno, problem.strip(), " ".join(remedy.split()))
+                yield Message(module, node.lineno, *parted(words))
+
+
+def parted(words: str) -> tuple[str, str]:
+    """Return problem and remedy: the lines below the first one, else a demand behind its last colon."""
+    problem, _, remedy = words.partition("\n")
+    if not remedy:
+        start, colon, end = problem.rpartition(": ")
+        if colon and DEMAND.match(end):
+            problem, remedy = start, end
+    return problem.strip(), " ".join(remedy.split())
 
 
 def scopes(tree: ast.Module) -> Iterator[ast.AST]:
