@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Mapping
-from pathlib import Path
 
 from benchmarks import registry
 from benchmarks.api import UsageError
@@ -72,7 +72,7 @@ def _first_task(options: argparse.Namespace) -> Task:
 
 def split_tasks(text: str) -> list[str]:
     """Return the tasks of ``--task T,T``; the path of an existing folder may contain commas."""
-    return split_words(text, lambda word: Path(word.partition(":")[2]).expanduser().is_dir())
+    return split_words(text, lambda word: os.path.isdir(os.path.expanduser(word.partition(":")[2])))
 
 
 def select_methods(options: argparse.Namespace, task: Task) -> dict[str, MethodRef]:
@@ -100,8 +100,9 @@ def select_methods(options: argparse.Namespace, task: Task) -> dict[str, MethodR
 def split_methods(text: str) -> list[str]:
     """Return the methods of ``--methods M,M``; the path of an existing file may contain commas."""
 
+    # A long list is no name of a file, which `os.path` answers and `Path` refuses.
     def is_file(word: str) -> bool:
         path, _, class_name = word.rpartition(":")
-        return "," not in class_name and path.endswith(".py") and Path(path).expanduser().is_file()
+        return "," not in class_name and path.endswith(".py") and os.path.isfile(os.path.expanduser(path))
 
     return split_words(text, is_file)

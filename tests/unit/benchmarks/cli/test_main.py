@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.api import UsageError
-from benchmarks.cli import doctor, main
+from benchmarks.cli import doctor, main, selection
 from benchmarks.records.folders import local_results
 from tests import ROOT
 from tests.golden_files import FOLDER, require_golden
@@ -196,3 +196,10 @@ def test_ctrl_c_twice_ends_at_once_with_one_line():
     )
     assert (done.returncode, done.stdout) == (130, "")
     assert done.stderr == "\ninterrupted: type the same command again, it goes on where it was\n"
+
+
+def test_a_list_longer_than_any_file_name_is_split():
+    methods = [f"mine.py:Method{number}" for number in range(40)]
+    assert selection.split_methods(",".join(methods)) == methods
+    tasks = [f"text:corpus{number}" for number in range(40)]
+    assert selection.split_tasks(",".join(tasks)) == tasks
