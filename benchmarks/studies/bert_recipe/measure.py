@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 import torch
@@ -25,12 +25,16 @@ from benchmarks.records.provenance import source_state
 from benchmarks.records.store import write_text
 from benchmarks.studies.bert_recipe.plan import NOTHING, Pilot
 from benchmarks.studies.mt_gap.measure import Source, Tokens, in_turn
-from benchmarks.tasks import get_task
+from benchmarks.tasks import Prepared, get_task
+from benchmarks.tasks.bert import BertTask
 from benchmarks.tasks.datasets import Say
+from benchmarks.tasks.tiers import Tier
 from mos.mixture import Mixture
 from supernet import cost, export
+from supernet.bert import Bert, BertFamily
 from supernet.bert_start import Parent, start_from
 from supernet.bert_states import effective_rank, unigram_loss
+from supernet.data.masked_text import PackedText
 from supernet.elastic import SuperNet
 from supernet.space import Architecture, SearchSpace, get_space, homogeneous_space
 from supernet.train import Sampling, Sandwich, SinglePath, Trainer
@@ -91,16 +95,22 @@ def measure(
 
 def _setting(
     pilot: Pilot, cache: Path, data_dir: Path | None, device: str, say: Say = lambda line: None
-) -> tuple[Any, Any, Any]:
-    """Return task, tier and prepared data with the rows of a pilot."""
-    task = get_task(pilot.task)
-    tier: Any = task.tier(pilot.tier, device)
+) -> tuple[BertTask, Tier, Prepared]:
+    """Return task, tier and prepared data with the rows of a pilot.
+
+    Raises:
+        UsageError: the task has no masked words.
+    """
+    task: object = get_task(pilot.task)
+    if not isinstance(task, BertTask):
+        raise UsageError(f"task {pilot.task}: not one of masked words, such as bert-enwiki")
+    tier = task.tier(pilot.tier, device)
     model = {**tier.model, "max_positions": max(pilot.length, tier.model["max_positions"])}
     tier = replace(tier, data={**tier.data, "length": pilot.length}, model=model)
     return task, tier, task.prepare(tier, cache, data_dir, say)
 
 
-def space_of(pilot: Pilot, tier: Any) -> SearchSpace:
+def space_of(pilot: Pilot, tier: Tier) -> SearchSpace:
     """Return the space of a pilot's network."""
     if pilot.kind == "parent":
         shape = tier.settings["teacher"]
@@ -115,7 +125,7 @@ def space_of(pilot: Pilot, tier: Any) -> SearchSpace:
     return get_space(tier.space if pilot.space == "task" else tier.settings["autodistil"]["one"][0])
 
 
-def three_of(family: Any) -> dict[str, Architecture]:
+def three_of(family: BertFamily) -> dict[str, Architecture]:
     """Return largest, typical and smallest architecture: typical is the median size of 101 random ones."""
     space, rng = family.space, np.random.default_rng(0)
     if space.size() == 1:
@@ -169,10 +179,15 @@ def _run(out: Path, cache: Path, data_dir: Path | None, device: str, end: float,
 
 
 def describe(
-    net: SuperNet, architecture: Architecture, task: Any, valid: Any, device: str, frequencies: float
+    net: SuperNet,
+    architecture: Architecture,
+    task: BertTask,
+    valid: PackedText,
+    device: str,
+    frequencies: float,
 ) -> JsonObject:
     """Return size, loss, masked-word accuracy and rank of final states of one sub-network."""
-    module: Any = net.export(architecture).to(device)
+    module = cast("Bert", net.export(architecture).to(device))
     measured = task.evaluate(module, valid, device)
     with torch.no_grad():
         states = module.encode(valid.first(ROWS).rows.long().to(device))
