@@ -149,7 +149,7 @@ def test_a_method_on_top_of_another_inherits_from_it() -> None:
     assert found.follows == "supershaper" and found.inherits
     assert found.source == registry.find("hand-designed-kd").source
     assert registry.find("hat+scratch+scratch").follows == "hat+scratch"
-    with pytest.raises(UsageError, match="'hat\\+supershaper': supershaper does not build on what another"):
+    with pytest.raises(UsageError, match="'hat\\+supershaper': supershaper does not build on another"):
         registry.find("hat+supershaper")
     with pytest.raises(UsageError, match="no method 'hot'. Did you mean 'hat'"):
         registry.find("hot+scratch")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import registry
+from benchmarks import identity, registry
 from benchmarks.cli import main
 from benchmarks.cli import plan as plans
 from benchmarks.hardware import profiles
@@ -21,7 +21,7 @@ from benchmarks.records import integrity, provenance
 from benchmarks.records import store as records
 from benchmarks.runs import repeat
 from benchmarks.runs.plan import scale_budget
-from benchmarks.tasks import get_task
+from benchmarks.tasks import code_digest, get_task
 from tests import ROOT
 from tests.fake_records import fake
 from tests.unit.benchmarks.leaderboard.test_submission import SETTINGS, good
@@ -63,6 +63,9 @@ def kinds() -> list[Any]:
 @pytest.mark.parametrize("record", kinds())
 @pytest.mark.usefixtures("anywhere")
 def test_the_command_of_every_published_record_plans_its_run(record: dict[str, Any], tmp_path: Path):
+    digest = identity.of_record(record).task
+    if identity.declared("cpu")["task"].get(digest, digest) != code_digest(record["spec"]["task"]):
+        pytest.skip("its task has other numbers today: its run is that of its own commit")
     leaders = {one["id"]: one for one in PUBLISHED}
     words = shlex.split(repeat.repeat_command(record, leaders))
     run = planned(words, tmp_path)

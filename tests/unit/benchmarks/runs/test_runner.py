@@ -465,9 +465,9 @@ def test_a_record_that_cannot_be_written_is_a_failed_run_and_no_end_of_the_plan(
     runner._common, runner.options = record["provenance"], SimpleNamespace(jobs=1)
     runner.display = SimpleNamespace(finish=lambda *_: None)
     runner.profile = SimpleNamespace(name="undeclared")
-    monkeypatch.setattr(runner_module, "own_limits", lambda context, _: context)
+    monkeypatch.setattr(runner_module, "run_limits", lambda context, _: context)
     monkeypatch.setattr(runner_module, "method", lambda _: {"name": "m"})
-    monkeypatch.setattr(runner_module.declared, "describe", lambda *_: None)
+    monkeypatch.setattr(runner_module.user_declarations, "describe", lambda *_: None)
     monkeypatch.setattr(runner_module, "units_of", lambda _: SimpleNamespace(to_dict=lambda: {}))
     folder = folders.runs / run.spec.id
     folder.mkdir(parents=True)
