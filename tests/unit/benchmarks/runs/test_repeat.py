@@ -63,9 +63,10 @@ def kinds() -> list[Any]:
 @pytest.mark.parametrize("record", kinds())
 @pytest.mark.usefixtures("anywhere")
 def test_the_command_of_every_published_record_plans_its_run(record: dict[str, Any], tmp_path: Path):
-    digest = identity.of_record(record).task
-    if identity.declared("cpu")["task"].get(digest, digest) != code_digest(record["spec"]["task"]):
-        pytest.skip("its task has other numbers today: its run is that of its own commit")
+    if record["spec"]["suite"] == "bert" and identity.of_record(record).task != code_digest(
+        record["spec"]["task"]
+    ):
+        pytest.skip("encoders have other numbers and allowances since: its run is that of its own commit")
     leaders = {one["id"]: one for one in PUBLISHED}
     words = shlex.split(repeat.repeat_command(record, leaders))
     run = planned(words, tmp_path)
