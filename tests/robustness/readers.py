@@ -374,9 +374,8 @@ def _mutate_tokenizer(rng: random.Random, files: Files, every: Sequence[Files]) 
 def _read_tokenizer(folder: Path, out: Path) -> None:
     from supernet.interop.huggingface import warm_start
 
-    warm_start.configuration(folder)
+    warm_start.EncoderShape.of(warm_start.configuration(folder))
     warm_start.check_whole(folder)
-    warm_start.head_channels(folder)
     warm_start.digest(folder)
     warm_start.special_first(warm_start.vocabulary(folder), 25)
     warm_start.pieces(folder)

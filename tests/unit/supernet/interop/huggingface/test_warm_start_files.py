@@ -16,9 +16,9 @@ from supernet.interop.huggingface import warm_start  # noqa: E402
 
 @pytest.mark.parametrize("width", [float("inf"), float("nan"), "wide", None, [], {}])
 def test_a_width_that_is_no_number_is_one_message(tmp_path: Path, width: Any) -> None:
-    (tmp_path / "config.json").write_text(json.dumps({"hidden_size": width, "num_attention_heads": 2}))
-    with pytest.raises(UnreadableModelError, match="how wide its heads are"):
-        warm_start.head_channels(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert", "hidden_size": width}))
+    with pytest.raises(UnreadableModelError, match="does not give its sizes"):
+        warm_start.EncoderShape.of(warm_start.configuration(tmp_path))
 
 
 @pytest.mark.parametrize("odd", ["1", {}, [1], None, 1.5, True])
