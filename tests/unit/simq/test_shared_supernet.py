@@ -262,14 +262,14 @@ def test_all_leaders_of_a_row_are_run_again(tmp_path: Path) -> None:
     last = made.runs[-1]
     record = {"spec": last.spec.to_dict(), "id": last.spec.id, "provenance": {"commit": "c"}}
     hindrances: list[str] = []
-    found = rerun._first(record, profile, [], last.method, hindrances)
+    found = rerun._first(record, profile, [], last.method, None, hindrances)
     assert found is not None and not hindrances
     assert [found.spec.id, found.first.spec.id] == [made.runs[1].spec.id, made.runs[0].spec.id]
     tuned = {"spec": made.runs[1].spec.to_dict() | {"options": {"unit": "block"}}, "status": "done"}
     tuned["id"] = rerun.spec_id(tuned["spec"])
     record["spec"]["follows"] = tuned["id"]
-    assert rerun._first(record, profile, [], last.method, []) is None  # nobody knows its options
-    again = rerun._first(record, profile, [tuned], last.method, [])
+    assert rerun._first(record, profile, [], last.method, None, []) is None  # nobody knows its options
+    again = rerun._first(record, profile, [tuned], last.method, None, [])
     assert again is not None and again.spec.id == tuned["id"]
 
 
