@@ -270,8 +270,8 @@ def test_other_models_are_named(tmp_path: Path) -> None:
     for name, value, message in (
         ("encoder_normalize_before", True, "encoder_normalize_before"),
         ("encoder_layers", 10**12, "encoder_layers is 1000000000000, not a number"),
-        ("decoder_layers", 6, "tells of 6 decoder layers and has 3"),
-        ("qkv_dim", "16", "tells no qkv_dim"),
+        ("decoder_layers", 6, "states 6 decoder layers and has 3"),
+        ("qkv_dim", "16", "qkv_dim"),
         ("encoder_embed_choice", argparse.Namespace(), "cannot be imported"),
     ):
         args = options(SMALL, "all", None)
