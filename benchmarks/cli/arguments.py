@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from benchmarks.studies.trainings import Trainings
     from benchmarks.tasks.folders.sources import TaskFlags
 
 from benchmarks.records.folders import PUBLISHED, VARIABLE, local_results, readable
@@ -122,6 +123,50 @@ def add_hook(command: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="installed hook that follows the runs, such as a tracker; repeatable",
     )
+
+
+def add_trainings(command: argparse.ArgumentParser, folder: str, content: str, one: str) -> None:
+    """Add the arguments of a study that trains networks of a plan, and goes on where it was stopped.
+
+    Args:
+        folder: of its files under ``results``.
+        content: of that folder, in words.
+        one: word for one training.
+    """
+    out = Path("results") / folder
+    command.add_argument(
+        "--out", type=Path, default=out, metavar="DIR", help=f"folder of {content} (default: {out})"
+    )
+    command.add_argument("--plan", type=Path, metavar="FILE", help="plan (default: the registered one)")
+    cache = Path("results") / "local" / "cache"
+    command.add_argument(
+        "--cache", type=Path, default=cache, metavar="DIR", help=f"folder of prepared data (default: {cache})"
+    )
+    add_data_dir(command)
+    command.add_argument("--device", metavar="NAME", help="cpu or cuda (default: cuda if there is one)")
+    command.add_argument(
+        "--minutes", type=positive, metavar="N", help=f"start no {one} after N minutes (default: no limit)"
+    )
+    command.add_argument(
+        "--workers",
+        type=positive,
+        default=1,
+        metavar="N",
+        help=f"{one}s side by side, each in a process of its own (default: 1)",
+    )
+
+
+def trainings(options: argparse.Namespace) -> Trainings:
+    """Return what the arguments of ``add_trainings`` ask for."""
+    import torch
+
+    from benchmarks.studies.trainings import Trainings
+
+    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return Trainings(
+        options.out, options.cache, options.data_dir, device, options.minutes, options.workers,
+        lambda line: print(line, flush=True),
+    )  # fmt: skip
 
 
 def positive(text: str) -> int:

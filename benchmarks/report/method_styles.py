@@ -20,12 +20,16 @@ _LINES: tuple[Line, ...] = (
 _KNOWN = (
     "mos-neuron", "hat", "mos-layer", "scratch", "hat-sandwich", "random-search", "supershaper",
     "nas-bert", "autodistil", "linas", "uniform-int8", "joint-supernet", "hand-designed-kd",
-    "nsga2-joint", "random-joint", "uniform-fp32", "int8-uniform", "arch-then-quant", "quant-then-arch",
-    "linas-as-published", "uniform-w4", "uniform-bf16", "simq", "lts", "fairseq-transformer", "teacher",
-    "bayes-joint", "minitron", "hand-designed", "bignas", "dynabert", "matformer",
+    "nsga2-joint", "random-joint", "uniform-fp32", "int8-uniform", "arch-then-quant", "simq",
+    "linas-as-published", "uniform-w4", "uniform-bf16", "quant-then-arch", "lts", "fairseq-transformer",
+    "teacher", "bayes-joint", "minitron", "hand-designed", "bignas", "dynabert", "matformer",
     "uniform-int8-fallback", "shrinking",
 )  # fmt: skip
-"""Methods whose colour and marker are their place here; append, never reorder."""
+"""Methods whose colour and marker are their place here; append, never reorder.
+
+But where a board's best and worst would have one colour: a test names them; exchange one with ``simq`` or
+``shrinking``, which no method is called.
+"""
 _PLACES = len(COLOURS) * len(MARKERS) // 2
 """Places with different pairs of colour and marker: the least common multiple of their numbers."""
 MOST_APART = 200

@@ -26,6 +26,8 @@ class Pace(NamedTuple):
     rest: float
     """Work off the clock of the search."""
     spent: float
+    settings: str = ""
+    """Digest of the tier's settings, which decide how much work a token is."""
 
 
 Paces = Mapping[str, list[Pace]]
@@ -63,13 +65,13 @@ def _pace(
         results: folder of results, whose published records are read once a task into ``published``.
     """
     if spec.method in own:
-        return _mean(own[spec.method]), _measured(own[spec.method])
+        return _mean(own[spec.method], spec), _measured(own[spec.method])
     if spec.task not in published:
         published[spec.task] = _published(results, spec.task)
     pace, basis = _by_published(spec, device, own, published[spec.task])
     if pace is None and own:
         runs = [pace for paces in own.values() for pace in paces]
-        return _mean(runs), f"{_measured(runs)} of other methods"
+        return _mean(runs, spec), f"{_measured(runs)} of other methods"
     return pace, basis
 
 
@@ -91,7 +93,8 @@ def _paces(records: Iterable[Record]) -> dict[Conditions, dict[str, list[Pace]]]
             tokens = spec["budget"]["tokens"]
             clock = ledger["totals"]["seconds"]
             spent = ledger["totals"].get("tokens", tokens) / tokens
-            pace = Pace(clock / tokens, _last_token(ledger, clock) / tokens, off / tokens, spent)
+            training = _last_token(ledger, clock) / tokens
+            pace = Pace(clock / tokens, training, off / tokens, spent, spec["settings_sha256"])
             methods = paces.setdefault((spec["task"], spec["tier"], spec["profile"]), {})
             methods.setdefault(spec["method"], []).append(pace)
     return paces
@@ -131,24 +134,32 @@ def _by_published(
         return None, ""
     profile = like[0][1]
     theirs = published[spec.task, spec.tier, profile]
-    pace, basis = _mean(theirs[spec.method]), f"published on {profile}"
+    pace, basis = _mean(theirs[spec.method], spec), f"published on {profile}"
+    if all(other.settings != spec.settings_sha256 for other in theirs[spec.method]):
+        basis += " with other settings"
     if own:
         shared = own.keys() & theirs.keys()
-        if not shared or not (total := _total(theirs, shared)):
+        if not shared or not (total := _total(theirs, shared, spec)):
             return None, ""
-        factor = _total(own, shared) / total
+        factor = _total(own, shared, spec) / total
         pace = Pace(factor * pace.search, factor * pace.training, factor * pace.rest, pace.spent)
         basis += ", at the pace of past runs here"
     return pace, basis
 
 
-def _total(paces: Paces, methods: Collection[str]) -> float:
-    means = [_mean(paces[method]) for method in sorted(methods)]
+def _total(paces: Paces, methods: Collection[str], spec: RunSpec) -> float:
+    means = [_mean(paces[method], spec) for method in sorted(methods)]
     return math.fsum(mean.search + mean.rest for mean in means)
 
 
-def _mean(paces: list[Pace]) -> Pace:
-    return Pace._make(math.fsum(values) / len(paces) for values in zip(*paces, strict=True))
+def _mean(paces: list[Pace], spec: RunSpec) -> Pace:
+    """Return the mean pace, over runs of the settings of ``spec`` alone where there are any."""
+    kept = [pace for pace in paces if pace.settings == spec.settings_sha256] or paces
+
+    def mean(part: str) -> float:
+        return math.fsum(getattr(pace, part) for pace in kept) / len(kept)
+
+    return Pace(mean("search"), mean("training"), mean("rest"), mean("spent"))
 
 
 def _measured(paces: list[Pace]) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 
 from benchmarks.api import BUDGETED_KINDS, UsageError
@@ -18,8 +19,15 @@ from benchmarks.runs.user_declarations import restore
 
 
 def repeat_command(record: Record, leaders: Mapping[str, Record] | None = None, *, here: bool = False) -> str:
-    """Return the command of ``command_words`` as it is typed."""
-    return shlex.join(sanitize(word, 200) for word in command_words(record, leaders, here=here))
+    """Return the command of ``command_words`` as it is typed.
+
+    A run whose tier has other settings by now is that of its own commit, which comes first.
+    """
+    command = shlex.join(sanitize(word, 200) for word in command_words(record, leaders, here=here))
+    commit = record["provenance"].get("commit")
+    if here or not commit or not has_former_settings(record["spec"]):
+        return command
+    return f"git switch --detach {shlex.quote(sanitize(commit, 40))} && {command}"
 
 
 def command_words(
@@ -44,7 +52,8 @@ def command_words(
     for link in chain:
         for name, value in sorted(link["options"].items()):
             words += ["--option", f"{link['method']}.{name}={typed(value)}"]
-    if (scale := _scale(spec)) != 1:
+    former = not here and has_former_settings(spec)
+    if (scale := _typed_scale(origin["command"]) if former else _scale(spec)) != 1:
         words += ["--budget-scale", repr(scale) if scale % 1 else f"{scale:g}"]
     if (ruleset := ruleset_of(spec)) != SELF:
         words += ["--ruleset", ruleset]
@@ -85,6 +94,28 @@ def _given(data: Mapping[str, str]) -> bool:
 
     folders = {name.partition("/")[0] for name in data if "/" in name}
     return any(dataset.url is None for name, dataset in datasets().items() if name in folders)
+
+
+def has_former_settings(spec: Spec) -> bool:
+    """Return whether the tier of a run has other settings here than it had; False if it is not known here."""
+    from benchmarks.hardware import profiles
+    from benchmarks.tasks import get_task
+
+    try:
+        device = profiles.get(spec["profile"]).device
+        return get_task(spec["task"]).tier(spec["tier"], device).sha256 != spec["settings_sha256"]
+    except UsageError:
+        return False
+
+
+def _typed_scale(command: Sequence[str]) -> float:
+    """Return the value of ``--budget-scale`` in the words of a command; 1 without one."""
+    for word, after in zip(command, [*command[1:], ""], strict=True):
+        option, _, value = word.partition("=")
+        if option == "--budget-scale":
+            with suppress(ValueError):
+                return float(value or after)
+    return 1.0
 
 
 def _scale(spec: Spec) -> float:

@@ -20,6 +20,7 @@ from benchmarks.records.record import Candidate, Latency, Record
 from benchmarks.records.selection import headline_candidates
 from benchmarks.records.store import load_all
 from benchmarks.records.study_files import StudyOutcome
+from benchmarks.runs.repeat import has_former_settings
 from benchmarks.tasks.datasets import Say
 from supernet.cost import Cost
 
@@ -68,7 +69,8 @@ def run(folder: Path, say: Say) -> StudyOutcome:
         say: receives lines of progress.
 
     Raises:
-        UsageError: there are no such records, or this machine matches no declared CPU profile.
+        UsageError: there are no such records, they are of former settings, or this machine matches no
+            declared CPU profile.
     """
     from benchmarks.hardware import profiles
 
@@ -84,6 +86,13 @@ def run(folder: Path, say: Say) -> StudyOutcome:
         raise UsageError(
             f"no encoders of tier {TIER} in {folder}: --results names the folder above records/, such as"
             " --results results"
+        )
+    if former := [record for record, _, _ in winners if has_former_settings(record["spec"])]:
+        commit = former[0]["provenance"]["commit"]
+        raise UsageError(
+            f"{len(former)} winners in {folder} are of former settings of tier {TIER}, and today's build"
+            f" other networks: git switch --detach {commit}, or a later commit with its settings, and time"
+            " them there"
         )
     timings = []
     known: dict[str, Measurement] = {}

@@ -7,7 +7,6 @@ the next one.
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,13 +17,14 @@ from typing import cast
 import numpy as np
 import torch
 
+from baselines.teacher import teacher_space
 from benchmarks.api import UsageError
 from benchmarks.lab.batches import derive_seed, recipe_of
 from benchmarks.records.canonical import JsonObject
 from benchmarks.records.provenance import source_state
 from benchmarks.records.store import write_text
 from benchmarks.studies.bert_recipe.plan import NOTHING, Pilot
-from benchmarks.studies.mt_gap.measure import Source, Tokens, in_turn
+from benchmarks.studies.trainings import Source, Tokens, Trainings
 from benchmarks.tasks import Prepared, get_task
 from benchmarks.tasks.bert import BertTask
 from benchmarks.tasks.datasets import Say
@@ -36,7 +36,7 @@ from supernet.bert_start import Parent, start_from
 from supernet.bert_states import effective_rank, unigram_loss
 from supernet.data.masked_text import PackedText
 from supernet.elastic import SuperNet
-from supernet.space import Architecture, SearchSpace, get_space, homogeneous_space
+from supernet.space import Architecture, SearchSpace, get_space
 from supernet.train import Sampling, Sandwich, SinglePath, Trainer
 from supernet.weights import SharedSlices
 
@@ -54,42 +54,29 @@ ROWS = 64
 """Rows of validation text whose states are looked at."""
 
 
-def measure(
-    pilots: Sequence[Pilot],
-    out: Path,
-    cache: Path,
-    data_dir: Path | None,
-    device: str,
-    minutes: float | None = None,
-    say: Say = lambda line: None,
-    workers: int = 1,
-) -> int:
-    """Run the pilots whose files are absent in ``out``, parents first; return the number of those left.
-
-    Args:
-        minutes: no pilot is started after these; None for no limit.
-        workers: pilots side by side, each in a process of its own.
+def measure(pilots: Sequence[Pilot], asked: Trainings) -> int:
+    """Run the pilots whose files are absent in ``asked.out``, parents first; return the number of those left.
 
     Raises:
         UsageError: the folder has a file of another pilot with the same name.
     """
+    out = asked.out
     for pilot in pilots:
         kept = out / f"{pilot.name}.json"
         if kept.is_file() and json.loads(kept.read_text(encoding="utf-8"))["pilot"] != pilot.to_dict():
             raise UsageError(f"{kept} is of another pilot: give another folder, --out DIR")
     out.mkdir(parents=True, exist_ok=True)
     remaining = [pilot for pilot in pilots if not (out / f"{pilot.name}.json").is_file()]
+    about = asked.cache, asked.data_dir, asked.device
     for length in sorted({pilot.length for pilot in remaining}):  # prepared once, before processes share it
-        _setting(next(pilot for pilot in remaining if pilot.length == length), cache, data_dir, device, say)
-    end = math.inf if minutes is None else time.monotonic() + 60 * minutes
+        _setting(next(pilot for pilot in remaining if pilot.length == length), *about, asked.say)
     count = len(remaining)
     for parents in (True, False):
         wave = [pilot for pilot in remaining if (pilot.kind == "parent") is parents]
         ready = [p for p in wave if p.start == NOTHING or (out / f"{p.start}.json").is_file()]
-        for line in in_turn(partial(_run, out, cache, data_dir, device, end), ready, workers):
-            if line is not None:
-                count -= 1
-                say(f"{line}, {count} pilots left")
+        for line in asked.in_turn(partial(_run, out, *about), ready):
+            count -= 1
+            asked.say(f"{line}, {count} pilots left")
     return count
 
 
@@ -113,15 +100,7 @@ def _setting(
 def space_of(pilot: Pilot, tier: Tier) -> SearchSpace:
     """Return the space of a pilot's network."""
     if pilot.kind == "parent":
-        shape = tier.settings["teacher"]
-        return homogeneous_space(
-            "teacher",
-            width=(shape["width"],),
-            heads=(shape["heads"],),
-            ffn_tenths=(40,),
-            layers=(shape["layers"],),
-            head_dim=shape["head_dim"],
-        )
+        return teacher_space(tier.settings["teacher"])
     return get_space(tier.space if pilot.space == "task" else tier.settings["autodistil"]["one"][0])
 
 
@@ -134,10 +113,8 @@ def three_of(family: BertFamily) -> dict[str, Architecture]:
     return {"largest": space.largest(), "typical": drawn[50], "smallest": space.smallest()}
 
 
-def _run(out: Path, cache: Path, data_dir: Path | None, device: str, end: float, pilot: Pilot) -> str | None:
-    """Do one pilot and write its file; return a line about it, or None after ``end`` (monotonic)."""
-    if time.monotonic() > end:
-        return None
+def _run(out: Path, cache: Path, data_dir: Path | None, device: str, pilot: Pilot) -> str:
+    """Do one pilot and write its file; return a line about it."""
     commit, dirty = source_state()
     task, tier, prepared = _setting(pilot, cache, data_dir, device)
     family = task.family(tier, prepared, space_of(pilot, tier))

@@ -6,12 +6,8 @@ Each training writes one file of scores into a folder. A command that is stopped
 from __future__ import annotations
 
 import json
-import math
-import multiprocessing
-import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,19 +17,18 @@ import torch
 
 from benchmarks.api import UsageError
 from benchmarks.lab.batches import derive_seed, recipe_of
-from benchmarks.records.canonical import JsonObject, JsonView
 from benchmarks.records.store import write_text
 from benchmarks.studies.mt_gap.plan import ALONE, GapPlan, Job, missing
+from benchmarks.studies.trainings import Source, Tokens, Trainings
 from benchmarks.tasks import Prepared, get_task
 from benchmarks.tasks.datasets import Say
 from mos.mixture import Mixture
 from supernet.elastic import SuperNet
 from supernet.space import Architecture, SearchSpace
-from supernet.train import Batch, Sampling, Sandwich, SinglePath, Trainer
-from supernet.weights import SharedSlices, WeightSource
+from supernet.train import Sampling, Sandwich, SinglePath, Trainer
+from supernet.weights import SharedSlices
 
 J = TypeVar("J")
-Source = Callable[..., WeightSource]
 KINDS: dict[str, tuple[Source, Sampling]] = {
     "hat": (SharedSlices, SinglePath()),
     "sandwich": (SharedSlices, Sandwich()),
@@ -44,33 +39,6 @@ KINDS: dict[str, tuple[Source, Sampling]] = {
     "mos-neuron-4": (partial(Mixture, experts=4), Sandwich()),
 }
 """Supernet -> source of its weights and rule of sampling; two experts where the name has no number."""
-
-
-class Tokens:
-    """Training batches until ``total`` target tokens, each counted once.
-
-    Args:
-        source: endless batches.
-    """
-
-    def __init__(self, source: Any, total: float) -> None:
-        self.source, self.total, self.spent = source, total, 0.0
-
-    def __iter__(self) -> Iterator[Batch]:
-        for batch in self.source:
-            if self.spent + batch.tokens > self.total:
-                return
-            self.spent += batch.tokens
-            yield batch
-
-    def state(self) -> JsonObject:
-        """Return the state for ``restore``."""
-        return {"source": self.source.state(), "spent": self.spent}
-
-    def restore(self, state: JsonView) -> None:
-        """Continue from a ``state``."""
-        self.source.restore(state["source"])
-        self.spent = state["spent"]
 
 
 @dataclass(frozen=True)
@@ -125,22 +93,8 @@ class Setting:
         }
 
 
-def measure(
-    plan: GapPlan,
-    out: Path,
-    cache: Path,
-    data_dir: Path | None,
-    device: str,
-    minutes: float | None = None,
-    say: Say = lambda line: None,
-    workers: int = 1,
-) -> int:
-    """Run the trainings whose files are absent in ``out``; return the number of those left.
-
-    Args:
-        minutes: no training is started after these; None for no limit.
-        workers: trainings side by side, each in a process of its own. Small networks leave a GPU idle for
-            most of an update.
+def measure(plan: GapPlan, asked: Trainings) -> int:
+    """Run the trainings whose files are absent in ``asked.out``; return the number of those left.
 
     Raises:
         UsageError: the plan names an unknown kind, or the folder has scores of another plan.
@@ -148,50 +102,22 @@ def measure(
     if unknown := set(plan.kinds) - set(KINDS):
         raise UsageError(f"kinds {', '.join(sorted(unknown))}: choose of {', '.join(KINDS)}")
     registered = json.dumps(plan.to_dict(), indent=1) + "\n"
-    kept = out / "plan.json"
+    kept = asked.out / "plan.json"
     if kept.is_file() and kept.read_text(encoding="utf-8") != registered:
-        raise UsageError(f"{out} has scores of another plan: give another folder, --out DIR")
+        raise UsageError(f"{asked.out} has scores of another plan: give another folder, --out DIR")
     write_text(kept, registered)
-    end = math.inf if minutes is None else time.monotonic() + 60 * minutes
-    start = partial(Setting.prepared_for, plan, cache, data_dir, device)
-    start(say)
-    jobs = missing(plan, [path.stem for path in out.glob("*.json")])
+    start = partial(Setting.prepared_for, plan, asked.cache, asked.data_dir, asked.device)
+    start(asked.say)
+    jobs = missing(plan, [path.stem for path in asked.out.glob("*.json")])
     remaining = len(jobs)
-    for line in in_turn(partial(_run, start, out, end), jobs, workers):
-        if line is not None:
-            remaining -= 1
-            say(f"{line}, {remaining} trainings left")
+    for line in asked.in_turn(partial(_run, start, asked.out), jobs):
+        remaining -= 1
+        asked.say(f"{line}, {remaining} trainings left")
     return remaining
 
 
-def in_turn(work: Callable[[J], str | None], jobs: Sequence[J], workers: int) -> Iterator[str | None]:
-    """Yield the results of ``work`` as they come, each from a process of its own where there are several.
-
-    Raises:
-        Exception: the first one of a job, once the others have ended.
-    """
-    if workers == 1:
-        yield from map(work, jobs)
-        return
-    context = multiprocessing.get_context("spawn")
-    threads = max(1, len(os.sched_getaffinity(0)) // workers)
-    failed: BaseException | None = None
-    # A process whose device has failed runs nothing more.
-    pool = ProcessPoolExecutor(workers, context, torch.set_num_threads, (threads,), max_tasks_per_child=1)
-    with pool:
-        for future in as_completed([pool.submit(work, job) for job in jobs]):
-            error = future.exception()
-            if error is None:
-                yield future.result()
-            failed = failed or error
-    if failed is not None:
-        raise failed
-
-
-def _run(prepare: Callable[[], Setting], out: Path, end: float, job: Job) -> str | None:
-    """Do one training and write its scores; return a line about it, or None after ``end`` (monotonic)."""
-    if time.monotonic() > end:
-        return None
+def _run(prepare: Callable[[], Setting], out: Path, job: Job) -> str:
+    """Do one training and write its scores; return a line about it."""
     setting = prepare()
     space = setting.task.family(setting.tier, setting.prepared).space
     start = time.monotonic()

@@ -19,7 +19,7 @@ def test_a_product_is_counted_by_hand_and_views_are_free() -> None:
     assert (counted.launches, counted.flops, counted.bytes) == (1, 2 * 24 * 16 * 32, moved)
     assert counted.seconds == pytest.approx(counted.flops / 1e6)
     assert counted.by_bytes == 0
-    assert (counted.host, counted.binds) == (0.1, "launches")
+    assert (counted.host, counted.larger) == (0.1, "arithmetic")
 
 
 def test_an_operation_lasts_as_long_as_its_bytes_where_they_take_longer() -> None:
@@ -30,7 +30,7 @@ def test_an_operation_lasts_as_long_as_its_bytes_where_they_take_longer() -> Non
     # In place: what is read, what is written, one broadcast number. A table is read where it is looked up.
     assert counted.bytes == 8 * 1000 + 4 + 5 * 8 + 2 * 5 * 16
     assert counted.seconds == counted.by_bytes == pytest.approx(counted.bytes / 1e3)
-    assert counted.binds == "bytes"
+    assert counted.larger == "bytes"
 
 
 def test_a_backward_pass_is_counted_too() -> None:

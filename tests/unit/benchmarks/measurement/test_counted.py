@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -52,10 +53,14 @@ def ms(family: Any, architecture: Any) -> float:
 
 
 @pytest.mark.parametrize(
-    ("name", "space"),
-    [("mt-synthetic-en-de", None), ("vision-digits", None), ("bert-synthetic-en", "nas-bert-smoke")],
+    ("name", "space", "off", "most"),
+    [
+        ("mt-synthetic-en-de", None, 0.06, 0.15),
+        ("vision-digits", None, 0.12, math.inf),
+        ("bert-synthetic-en", "nas-bert-smoke", 0.12, math.inf),
+    ],
 )
-def test_the_prices_rank_networks_as_a_clock_does(name: str, space: str | None):
+def test_the_prices_rank_networks_as_a_clock_does(name: str, space: str | None, off: float, most: float):
     tier, family = small(name, space)
     workload, prices = Workload.of(tier.workload), counted.Prices.of(tier.counted)
     timings = json.loads(Path(__file__).with_name("smoke_timings.json").read_text())["timings"][name]
@@ -68,7 +73,8 @@ def test_the_prices_rank_networks_as_a_clock_does(name: str, space: str | None):
     timed = [row["ms"] for row in timings]
     assert len(timed) >= 25
     assert stats.spearmanr(due, timed).statistic > 0.85
-    assert np.mean(np.abs(np.array(due) / timed - 1)) < 0.12
+    apart = np.abs(np.array(due) / timed - 1)
+    assert apart.mean() < off and apart.max() < most
 
 
 def test_no_limit_of_smoke_lies_near_a_latency_of_its_space(family: Seq2SeqFamily):

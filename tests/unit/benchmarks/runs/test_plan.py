@@ -344,6 +344,13 @@ def test_published_runs_of_the_method_count_before_past_runs_of_others(
     # Each scored for 10 s; the allowance of seconds (60) stops a search and no scoring.
     assert estimated() == [(30, f"published on {here}"), (70, f"published on {here}")]
     assert estimated(profile=other) == [(15, f"published on {other}")] * 2
+    changed = [Task(made=Tier(sha256="1" * 64))]
+    assert estimated(tasks=changed)[0] == (30, f"published on {here} with other settings")
+    monkeypatch.setattr(Folders, "store", property(lambda self: self.results / "records" / "fake"))
+    finished(lay_out(request(seeds=[1], tasks=changed, profile=here), public).runs[0], public, seconds=2.0)
+    monkeypatch.undo()
+    assert estimated(tasks=changed)[0] == (12, f"published on {here}"), "former settings do not count beside"
+    assert estimated()[0] == (30, f"published on {here}")
     finished(lay_out(request(seeds=[1]), folders).runs[0], folders, seconds=50.0)
     # It took twice as long as published: 60 s in place of 30.
     assert estimated() == [(80, f"published on {here}, at the pace of past runs here")]

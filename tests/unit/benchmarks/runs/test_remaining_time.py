@@ -65,9 +65,15 @@ def published(task: str, tier: str, profile: str) -> list[dict[str, Any]]:
     # fairseq trains in a program of its own, which shows its tokens when it ends.
     kept = [r for r in kept if r["spec"]["method"] != "fairseq-transformer"]
     assert kept, "no published records"
-    # Runs of one sitting; others of the same methods were beside other programs.
-    first = min(kept, key=lambda r: r["provenance"]["started"])["provenance"]["commit"]
-    return [r for r in kept if r["provenance"]["commit"] == first]
+    return kept
+
+
+def commands(records: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Return the records of each command: one has one set of settings."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for record in records:
+        found.setdefault(record["spec"]["settings_sha256"], []).append(record)
+    return list(found.values())
 
 
 Estimates = list[tuple[float, tuple[float, float] | None]]
@@ -127,9 +133,9 @@ def worst_after_a_minute(moments: Iterator[tuple[float, float | None, float]]) -
 def test_an_estimate_is_within_a_factor_of_two_after_the_first_minute(
     task: str, tier: str, profile: str, rate: float, factor: float
 ):
-    records = published(task, tier, profile)
-    planned: Estimates = [(record["spec"]["budget"]["tokens"] / rate, None) for record in records]
-    assert worst_after_a_minute(played(records, factor, planned)) < 2
+    for records in commands(published(task, tier, profile)):
+        planned: Estimates = [(record["spec"]["budget"]["tokens"] / rate, None) for record in records]
+        assert worst_after_a_minute(played(records, factor, planned)) < 2
 
 
 @pytest.mark.parametrize("factor", [0.4, 1, 4, 12])
@@ -149,8 +155,11 @@ def test_a_plan_from_runs_of_another_machine_is_within_its_factor(
     methods = {record["spec"]["method"] for record in known}
     records = [r for r in published(task, "smoke", profile) if r["spec"]["method"] in methods]
     records.sort(key=lambda r: r["spec"]["follows"] is not None)  # leaders run first
-    planned = planned_by(known, records)
-    assert worst_after_a_minute(played(records, factor, planned)) < 2
+    settings = {record["spec"]["settings_sha256"] for record in known}
+    for command in commands(records):
+        # Other settings are other work: scoring takes another share of a run.
+        most = 2 if command[0]["spec"]["settings_sha256"] in settings else 3
+        assert worst_after_a_minute(played(command, factor, planned_by(known, command))) < most
 
 
 def test_no_estimate_passes_the_limit_of_the_run():

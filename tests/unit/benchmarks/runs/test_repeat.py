@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import identity, registry
+from benchmarks import registry
 from benchmarks.cli import main
 from benchmarks.cli import plan as plans
 from benchmarks.hardware import profiles
@@ -21,7 +21,7 @@ from benchmarks.records import integrity, provenance
 from benchmarks.records import store as records
 from benchmarks.runs import repeat
 from benchmarks.runs.plan import scale_budget
-from benchmarks.tasks import code_digest, get_task
+from benchmarks.tasks import get_task
 from tests import ROOT
 from tests.fake_records import fake
 from tests.unit.benchmarks.leaderboard.test_submission import SETTINGS, good
@@ -63,18 +63,36 @@ def kinds() -> list[Any]:
 @pytest.mark.parametrize("record", kinds())
 @pytest.mark.usefixtures("anywhere")
 def test_the_command_of_every_published_record_plans_its_run(record: dict[str, Any], tmp_path: Path):
-    if record["spec"]["suite"] == "bert" and identity.of_record(record).task != code_digest(
-        record["spec"]["task"]
-    ):
-        pytest.skip("encoders have other numbers and allowances since: its run is that of its own commit")
     leaders = {one["id"]: one for one in PUBLISHED}
-    words = shlex.split(repeat.repeat_command(record, leaders))
+    before, _, command = repeat.repeat_command(record, leaders).rpartition(" && ")
+    words, spec = shlex.split(command), record["spec"]
     run = planned(words, tmp_path)
-    assert shared(run.spec.to_dict()) == shared(record["spec"])
+    mine, theirs = shared(run.spec.to_dict()), shared(spec)
+    former = spec["settings_sha256"] != run.spec.settings_sha256
+    assert before == (f"git switch --detach {record['provenance']['commit']}" if former else "")
+    if former:  # its allowances are those of that commit, to which the command goes first
+        mine, theirs = ({**fields, "budget": None} for fields in (mine, theirs))
+    assert mine == theirs
     assert ("--data-dir" in words) == (record["spec"]["task"] == "bert-enwiki"), "what nobody can fetch"
     assert ("--jobs" in words) == (record["provenance"]["jobs"] != 1)
     if all(record["spec"][key] == run.spec.to_dict().get(key) for key in CODE if key in record["spec"]):
         assert run.spec.id == record["id"]
+
+
+@pytest.mark.usefixtures("anywhere")
+@pytest.mark.parametrize(
+    ("typed", "scale"), [([], None), (["--budget-scale", "0.5"], "0.5"), (["--budget-scale=3"], "3")]
+)
+def test_a_run_of_former_settings_is_that_of_its_own_commit(typed: list[str], scale: str | None):
+    """As it was typed then: its allowances are no scale of today's."""
+    record = copy.deepcopy(PUBLISHED[0])
+    record["spec"] |= {"settings_sha256": "c" * 64, "budget": dict.fromkeys(record["spec"]["budget"], 7)}
+    record["provenance"] |= {"commit": "a" * 40, "command": ["supernet-bench", "run", "mt", *typed]}
+    before, _, command = repeat.repeat_command(record).partition(" && ")
+    words = shlex.split(command)
+    assert before == "git switch --detach " + "a" * 40
+    assert (words[words.index("--budget-scale") + 1] if "--budget-scale" in words else None) == scale
+    assert "git" not in repeat.repeat_command(record, here=True)
 
 
 @pytest.mark.usefixtures("anywhere")

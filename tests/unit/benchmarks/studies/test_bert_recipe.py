@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from benchmarks.api import UsageError
 from benchmarks.studies.bert_recipe import table
 from benchmarks.studies.bert_recipe.measure import measure
 from benchmarks.studies.bert_recipe.plan import KINDS, REGISTERED, read_pilots
+from benchmarks.studies.trainings import Trainings
 
 TINY = """
 [all]
@@ -67,9 +69,9 @@ def test_pilots_are_measured_once_and_supernets_start_from_their_parent(tmp_path
     (tmp_path / "plan.toml").write_text(TINY)
     pilots, lines = read_pilots(tmp_path / "plan.toml"), []
     assert [pilot.name for pilot in pilots] == ["parent", "parent-x2", "net-sandwich", "net-mos-neuron"]
-    words = tmp_path / "out", tmp_path / "cache", None, "cpu"
-    assert measure(pilots, *words, minutes=1e-9) == 4  # no time, nothing begun
-    assert measure(pilots, *words, say=lines.append) == 0
+    asked = Trainings(tmp_path / "out", tmp_path / "cache", None, "cpu", say=lines.append)
+    assert measure(pilots, replace(asked, minutes=1e-9)) == 4  # no time, nothing begun
+    assert measure(pilots, asked) == 0
     facts = table.read(tmp_path / "out", pilots)
     assert list(facts) == [pilot.name for pilot in pilots]
     sandwich = facts["net-sandwich"]
@@ -79,7 +81,7 @@ def test_pilots_are_measured_once_and_supernets_start_from_their_parent(tmp_path
     assert sizes == sorted(sizes, reverse=True)
     assert all(1 <= network["effective_rank"] <= 96 for network in sandwich["networks"].values())
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*") if path.is_file()}
-    assert measure(pilots, *words) == 0
+    assert measure(pilots, asked) == 0
     assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*") if p.is_file()}
     for row in table.rows(facts):
         assert len(row) == len(table.COLUMNS)
@@ -87,7 +89,7 @@ def test_pilots_are_measured_once_and_supernets_start_from_their_parent(tmp_path
     changed = TINY.replace("3e3", "4e3")
     (tmp_path / "plan.toml").write_text(changed)
     with pytest.raises(UsageError, match="is of another pilot"):
-        measure(read_pilots(tmp_path / "plan.toml"), *words)
+        measure(read_pilots(tmp_path / "plan.toml"), asked)
 
 
 def test_remarks_name_networks_that_learnt_nothing_and_budgets_that_are_too_small() -> None:

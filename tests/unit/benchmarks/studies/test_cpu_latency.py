@@ -12,6 +12,8 @@ from benchmarks.api import UsageError
 from benchmarks.hardware import profiles
 from benchmarks.studies import cpu_latency
 from benchmarks.studies.cpu_latency import TimedWinner, verdict
+from benchmarks.tasks import get_task
+from benchmarks.tasks.tiers import Tier, read_tier
 from tests import ROOT
 
 RECORDS = ROOT / "results" / "records" / "bert-enwiki" / "nvidia-h100.v1"
@@ -27,9 +29,28 @@ def first(tmp_path: Path, *methods: str) -> Path:
     return tmp_path
 
 
+def test_winners_of_former_settings_are_refused(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(profiles, "matching", lambda: "cpu-2core-avx512.v1")
+    folder = first(tmp_path, "supershaper")
+    with pytest.raises(
+        UsageError, match="2 winners .* former settings .*: git switch --detach [0-9a-f]{40}, or"
+    ):
+        cpu_latency.run(folder, print)
+
+
 @pytest.mark.slow
 def test_published_winners_are_timed_as_in_their_records(tmp_path, monkeypatch) -> None:
+    """With the tier's settings of their time: its table of positions, its workload."""
     monkeypatch.setattr(profiles, "matching", lambda: "cpu-2core-avx512.v1")
+    task = get_task("bert-enwiki")
+
+    def then(name: str, device: str) -> Tier:
+        today = read_tier(task.tables, task.name, name, device)
+        model, workload = today.model | {"max_positions": 32}, today.workload | {"source_len": 32}
+        return replace(today, model=model, workload=workload)
+
+    monkeypatch.setattr(task, "tier", then)
+    monkeypatch.setattr(cpu_latency, "has_former_settings", lambda spec: False)
     folder = first(tmp_path, "nas-bert", "supershaper", "hand-designed+int8-uniform", "teacher")
     said: list[str] = []
     outcome = cpu_latency.run(folder, said.append)

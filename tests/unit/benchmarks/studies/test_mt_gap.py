@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -134,25 +135,27 @@ def test_bad_plans_and_published_files_are_one_message(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_measurements_go_on_where_they_were_stopped(tmp_path: Path) -> None:
     from benchmarks.studies.mt_gap.measure import measure
+    from benchmarks.studies.trainings import Trainings
 
     space = get_space("mt-smoke")
     plan = GapPlan(
         "mt-synthetic-en-de", "check", 1500, 1, 1, ("hat", "mos-layer"), tuple(stratified(space, 1))
     )
-    out, said = tmp_path / "out", []  # type: ignore[var-annotated]
-    assert measure(plan, out, tmp_path / "cache", None, "cpu", 1e-9, said.append) == 4
-    assert measure(plan, out, tmp_path / "cache", None, "cpu", None, said.append) == 0
+    out = tmp_path / "out"
+    asked = Trainings(out, tmp_path / "cache", None, "cpu")
+    assert measure(plan, replace(asked, minutes=1e-9)) == 4
+    assert measure(plan, asked) == 0
     before = (out / "hat-seed1.json").read_bytes()
     alone = [out / f"alone-{i:02d}-seed1.json" for i in (0, 1)]
     scores = [json.loads(path.read_text())["scores"] for path in alone]
     assert set(scores[1]) == {"1"} and scores[1]["1"]["valid_loss"] > 0
     for path in alone:
         path.unlink()
-    assert measure(plan, out, tmp_path / "cache", None, "cpu", None, said.append, workers=2) == 0
+    assert measure(plan, replace(asked, workers=2)) == 0
     assert (out / "hat-seed1.json").read_bytes() == before
     assert [json.loads(path.read_text())["scores"] for path in alone] == scores
     other = GapPlan(**{**vars(plan), "tokens": 2000})
     with pytest.raises(UsageError, match="another plan"):
-        measure(other, out, tmp_path / "cache", None, "cpu")
+        measure(other, asked)
     with pytest.raises(UsageError, match="kinds nothing"):
-        measure(GapPlan(**{**vars(plan), "kinds": ("nothing",)}), out, tmp_path / "cache", None, "cpu")
+        measure(GapPlan(**{**vars(plan), "kinds": ("nothing",)}), asked)

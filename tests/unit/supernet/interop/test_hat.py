@@ -269,9 +269,9 @@ def test_other_models_are_named(tmp_path: Path) -> None:
             hat.network(path)
     for name, value, message in (
         ("encoder_normalize_before", True, "encoder_normalize_before"),
-        ("encoder_layers", 10**12, "encoder_layers is 1000000000000, not a number"),
+        ("encoder_layers", 10**12, "encoder_layers is 1000000000000, not a number from 1 to 65536"),
         ("decoder_layers", 6, "states 6 decoder layers and has 3"),
-        ("qkv_dim", "16", "qkv_dim"),
+        ("qkv_dim", "16", "qkv_dim is '16', not a number from 1 to 65536"),
         ("encoder_embed_choice", argparse.Namespace(), "cannot be imported"),
     ):
         args = options(SMALL, "all", None)
