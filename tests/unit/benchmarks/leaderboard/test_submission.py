@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -163,6 +164,50 @@ def test_the_command_reads_files_and_folders(tmp_path: Path, capsys):
     assert main.main(["validate", str(tmp_path / "absent")]) == 2
     (tmp_path / "empty").mkdir()
     assert main.main(["validate", str(tmp_path / "empty")]) == 2
+
+
+def fields(value, path=()):
+    """Yield the paths of all fields of objects inside JSON; of a list's items the first stands for all."""
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value[:1]):
+        if isinstance(value, dict):
+            yield (*path, key)
+        if isinstance(inner, dict | list):
+            yield from fields(inner, (*path, key))
+
+
+FIELDS = [path for path in fields(good()) if not ({"architecture", "options"} & set(path[:-1]))]
+
+
+@pytest.mark.parametrize(
+    ("lost", "part"),
+    [
+        ("absent", "spec"),
+        *(pytest.param(lost, "", marks=pytest.mark.slow) for lost in ("absent", "null", "of another type")),
+    ],
+)
+def test_a_record_without_a_field_is_judged_and_never_a_traceback(
+    lost: str, part: str, tmp_path: Path, capsys
+):
+    """A forger's record: its seal is made anew, so that the schema and the rules are all that stands."""
+    path, accepted = store.write(tmp_path / "sent", good()), []
+    assert run(capsys, path, "--results", tmp_path / "published")[0] == 0
+    for *outer, key in (field for field in FIELDS if part in ("", field[0])):
+        record = good()
+        inner = record
+        for step in outer:
+            inner = inner[step]
+        if lost == "absent":
+            del inner[key]
+        else:
+            inner[key] = None if lost == "null" else ["x"]
+        with suppress(KeyError, TypeError, AttributeError), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(integrity, "_check_schema", lambda record: None)
+            record = integrity.seal(record)
+        path.write_text(json.dumps(record))
+        code, _ = run(capsys, path, "--results", tmp_path / "published")
+        if code == 0:
+            accepted.append(".".join(map(str, (*outer, key))))
+    assert accepted == []
 
 
 @settings(max_examples=20, deadline=None)

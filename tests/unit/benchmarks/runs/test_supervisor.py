@@ -1,0 +1,83 @@
+"""Supervision of one search: its clock is this session's, whatever earlier ones left behind."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from multiprocessing import Pipe
+from pathlib import Path
+from types import SimpleNamespace
+
+import psutil
+import pytest
+
+from benchmarks.records.assembly import SEARCH_FILE, read_json
+from benchmarks.runs.heartbeat import HEARTBEAT
+from benchmarks.runs.supervisor import START_S, SupervisedSearch
+
+ALLOWANCE = {"tokens": 100.0, "evaluations": 10.0, "probes": 5.0, "seconds": 60.0}
+
+
+class Idle:
+    """Executor and its process at once: a search that sends what the test gives it, and never ends itself."""
+
+    def __init__(self) -> None:
+        ours, self.search = Pipe()
+        self.channel, self.pid, self.exitcode = ours, psutil.Process().pid, None
+        self.signals: list[int] = []
+
+    def start_guarded(self, *_: object) -> Idle:
+        return self
+
+    def signal(self, number: int) -> None:
+        self.signals.append(number)
+
+    def report(self) -> dict[str, object]:
+        return {"isolation": "none", "cpu_seconds": 0.0}
+
+
+def supervised(folder: Path, process: Idle) -> SupervisedSearch:
+    job = SimpleNamespace(folder=folder, spec=SimpleNamespace(budget=ALLOWANCE), device="cpu", jobs=1)
+    return SupervisedSearch(process, job, None, isolated=False)  # type: ignore[arg-type]
+
+
+def beat_of(at: float, clock: float) -> dict[str, object]:
+    """Return what an earlier session of a search left, ``at`` its machine's monotonic clock then."""
+    ledger = {"entries": [], "totals": {"tokens": 5.0, "seconds": clock}, "share": {}, "timeline": []}
+    times = {"clock": clock, "active": clock, "active_before": 0.0, "lost": 0.0, "off": {}, "cpu": 1.0}
+    rest = {"pause": "", "stopped_by": None, "phase": "train", "progress": [1, 2, ""], "proposals": 0}
+    return {"at": at, **times, **rest, "search_log": [], "messages": ["old"], "ledger": ledger}
+
+
+@pytest.mark.parametrize("at", [0.0, 1e9], ids=["before the machine started", "in this clock's future"])
+def test_a_heartbeat_from_before_a_reboot_is_not_this_sessions(tmp_path: Path, at: float) -> None:
+    (tmp_path / HEARTBEAT).write_text(json.dumps(beat_of(at, clock=59.9)))
+    process = Idle()
+    search = supervised(tmp_path, process)
+    assert search.poll() == [] and search.beat == {} and not process.signals
+    process.search.send_bytes(json.dumps(["charge", "tokens", 7]).encode())
+    limit = time.monotonic() + 10
+    while not search.beat and time.monotonic() < limit:
+        search.poll()
+    assert search.beat["ledger"]["totals"]["tokens"] == 7
+    assert search.beat["clock"] < 10 and not process.signals
+    assert search.beat["active_before"] == pytest.approx(59.9)
+    process.search.close()
+    search.close()
+    assert abs(read_json(tmp_path / HEARTBEAT)["at"] - time.monotonic()) < 10
+
+
+def test_a_search_that_never_reports_is_ended_and_an_old_heartbeat_does_not_excuse_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / HEARTBEAT).write_text(json.dumps(beat_of(time.monotonic(), clock=1.0)))
+    process = Idle()
+    search = supervised(tmp_path, process)
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + START_S + 1)
+    search.poll()
+    assert process.signals == [signal.SIGTERM]
+    process.search.close()
+    assert search.ended() is not None
+    assert "did not begin within 600 s" in read_json(tmp_path / SEARCH_FILE)["message"]
