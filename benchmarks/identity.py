@@ -124,7 +124,7 @@ DECLARATIONS = ("Option", "Need")
 
 JsonView = Mapping[str, Any]
 """An object of parsed JSON whose fields have not been checked."""
-Form = list[Any]
+Form = list[object]
 """Nested lists of texts and numbers that stand for a syntax tree; JSON writes them."""
 Read = Callable[[str], tuple[bytes, bool] | None]
 """Dotted module name -> its source and whether it is a package's ``__init__``; None: there is none."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from benchmarks.api import Option, OptionValue, OptionValues, UsageError
 
@@ -124,7 +123,7 @@ def typed(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-class Options(Mapping[str, Any]):
+class Options(OptionValues):
     """The complete options of a method; notes which were read, and refuses what is not declared.
 
     Args:
@@ -136,7 +135,7 @@ class Options(Mapping[str, Any]):
         self._values, self._given = completed(declared, given), set(given)
         self.asked: set[str] = set()
 
-    def __getitem__(self, key: str) -> Any:
+    def __getitem__(self, key: str) -> OptionValue:
         if key not in self._values:
             raise UsageError(
                 f"lab.options[{key!r}]: the method declares no such option; declare it in the class body:"

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import yaml
 
@@ -34,7 +34,7 @@ EXAMPLE = "a study file has one flag of `supernet-bench run` a line, such as  ti
 class Entry(NamedTuple):
     """A value of a study file, and its line."""
 
-    value: Any
+    value: str | int | float
     line: int
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
 
 from benchmarks import registry
 from benchmarks.api import UsageError
@@ -58,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
     path, vocab = _path_and_vocabulary(options)
     space = get_space(options.space)
     try:
-        values: Any = read_config(path) if path.suffix in YAML else json.loads(path.read_text())
+        values: object = read_config(path) if path.suffix in YAML else json.loads(path.read_text())
         if not isinstance(values, dict):
             raise UsageError(f"{path}: expected an object of field -> value, found {type(values).__name__}")
         # An exported sub-network's file holds its architecture under this key.

@@ -49,9 +49,7 @@ def run(options: argparse.Namespace) -> int:
         say(f"{task.name}, tier {tier}")
         trial = TaskTrial(task, tier, home / task.name, options.data_dir, say)
         checks = check_task(trial)
-    notes = (
-        task.notes(trial.known["prepared"]) if hasattr(task, "notes") and "prepared" in trial.known else []
-    )
+    notes = task.notes(trial.prepared) if hasattr(task, "notes") and trial.prepared is not None else []
     passed = not any(check.verdict == FAILED for check in checks)
     if options.json:
         listed = [check.to_dict() for check in checks]

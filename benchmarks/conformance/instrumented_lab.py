@@ -16,7 +16,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -33,6 +33,9 @@ from supernet.cost import cost
 from supernet.elastic import SuperNet
 from supernet.space import Architecture
 
+if TYPE_CHECKING:
+    from _typeshed import TraceFunction
+
 AUDITED = ("open", "os.listdir", "os.scandir", "subprocess.Popen", "os.system", "os.posix_spawn")
 """Events by which a process reaches for a file; see the table of audit events in Python's manual."""
 PRIVATE = {
@@ -40,7 +43,6 @@ PRIVATE = {
     "budget": ("ledger", "training", "validation", "try_charge", "journal"),
 }
 """Check -> non-public attributes of the Lab whose use fails it; the use of any other fails the contract."""
-Trace = Callable[[FrameType, str, object], Any]
 
 
 def surface(kind: type) -> frozenset[str]:
@@ -121,14 +123,14 @@ class ProcessMonitor:
                 if hashlib.sha256(str(place).encode()).hexdigest() == self.settings["sealed"]:
                     self.observed.sealed.setdefault(path.name, self.locate())
 
-    def _trace(self, frame: FrameType, _event: str, _argument: object) -> Trace | None:
+    def _trace(self, frame: FrameType, _event: str, _argument: object) -> TraceFunction | None:
         """Trace the lines of the method's own files, and of no other; for ``sys.settrace``."""
         if frame.f_code.co_filename not in self.files:
             return None
         self._frames[frame] = frame.f_lineno, states()
         return self._line
 
-    def _line(self, frame: FrameType, event: str, _argument: object) -> Trace:
+    def _line(self, frame: FrameType, event: str, _argument: object) -> TraceFunction:
         line, before = self._frames.get(frame, (frame.f_lineno, self._states))
         now = states()
         for name in now:
@@ -215,7 +217,7 @@ class InstrumentedLab(BenchLab):
 
     def method_view(self) -> Any:
         view = AccessProxy(self.monitor, self, "lab", Lab)
-        self.budget: Any = AccessProxy(self.monitor, self.ledger, "lab.budget", Budget)
+        self.budget = cast(Budget, AccessProxy(self.monitor, self.ledger, "lab.budget", Budget))
         return view
 
     def probe_ms(self, architecture: Architecture, policy: Mapping[str, str] | None = None) -> float:

@@ -8,11 +8,11 @@ from __future__ import annotations
 import copy
 import math
 import shutil
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from benchmarks.api import BUDGETED_KINDS, UsageError
 from benchmarks.conformance.checks import FAILED, OK, OPEN, Check
@@ -20,7 +20,16 @@ from benchmarks.records.canonical import JsonObject, JsonView
 from benchmarks.records.text import sanitize
 from benchmarks.stats import quantities
 from benchmarks.stats.quantities import Quantity
-from benchmarks.tasks import DEVICES, Prepared, Task, TierSettings, prepare, units_of
+from benchmarks.stats.task_units import TaskUnits
+from benchmarks.tasks import DEVICES, Prepared, Stream, Task, TierSettings, prepare, units_of
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from supernet.model_family import ModelFamily
+    from supernet.train import Batch
+
+T = TypeVar("T")
 
 BATCHES = 3
 """Batches of a stream that are compared."""
@@ -50,23 +59,26 @@ class TaskTrial:
     home: Path
     data_dir: Path | None
     say: Callable[[str], None]
-    known: JsonObject = field(default_factory=dict)
-    """Results of earlier checks: ``tier``, ``prepared``, ``network``, ``valid``."""
-
-    def part(self, name: str) -> Any:
-        """Return the result of an earlier check.
-
-        Raises:
-            UnjudgedError: that check has failed.
-        """
-        if name not in self.known:
-            raise UnjudgedError(f"no {name}: see above")
-        return self.known[name]
+    tier: TierSettings | None = None
+    """Result of an earlier check, as the next three are; None if it has failed."""
+    units: TaskUnits | None = None
+    prepared: Prepared | None = None
+    network: nn.Module | None = None
 
     def unsealed(self) -> Prepared:
         """Return the prepared data as a search gets them."""
-        prepared: Prepared = self.part("prepared")
-        return replace(prepared, sealed=None)
+        return replace(earlier(self.prepared, "prepared"), sealed=None)
+
+
+def earlier(result: T | None, name: str) -> T:
+    """Return the result of an earlier check.
+
+    Raises:
+        UnjudgedError: that check has failed.
+    """
+    if result is None:
+        raise UnjudgedError(f"no {name}: see above")
+    return result
 
 
 def check_task(trial: TaskTrial) -> list[Check]:
@@ -113,20 +125,20 @@ def check_settings(trial: TaskTrial) -> str:
         seen.add(task.tier(name, "cpu").sha256)
     if len(seen) < len(task.tiers()):
         raise FaultError("two tiers have one digest (sha256)")
-    trial.known["tier"] = task.tier(trial.tier_name, "cpu")
+    trial.tier = task.tier(trial.tier_name, "cpu")
     return f"{len(task.tiers())} tiers on {len(DEVICES)} kinds of device"
 
 
 def check_units(trial: TaskTrial) -> str:
     """Check that the deciding metric has a quantity."""
     units = units_of(trial.task)
-    trial.known["units"] = units
+    trial.units = units
     return f"{', '.join(units.metrics)}; an item is one {units.item}"
 
 
 def check_data(trial: TaskTrial) -> str:
     """Check that data are prepared alike twice, with the test split in a folder of its own."""
-    tier = trial.part("tier")
+    tier = earlier(trial.tier, "tier")
     first, second = (
         prepare(trial.task, tier, trial.home / cache, trial.data_dir, trial.say) for cache in ("a", "b")
     )
@@ -139,7 +151,7 @@ def check_data(trial: TaskTrial) -> str:
         raise FaultError("the sealed folder is not apart from the folder of training and validation data")
     if not (opened.is_dir() and sealed.is_dir()):
         raise FaultError("a folder of prepared data does not exist")
-    trial.known["prepared"] = first
+    trial.prepared = first
     sizes = {split: len(getattr(trial.task, split)(trial.unsealed())) for split in ("training", "validation")}
     if not all(sizes.values()):
         raise FaultError(f"empty splits: {sizes}")
@@ -150,13 +162,13 @@ def check_networks(trial: TaskTrial) -> str:
     """Check that the family builds the smallest and the largest network of its space."""
     import torch
 
-    family = trial.task.family(trial.part("tier"), trial.unsealed())
+    family = trial.task.family(earlier(trial.tier, "tier"), trial.unsealed())
     counts = []
     for arch in (family.space.smallest(), family.space.largest()):
         torch.manual_seed(SEED)
         network = family.build(arch)
         counts.append(sum(parameter.numel() for parameter in network.parameters()))
-        trial.known.setdefault("network", network)
+        trial.network = trial.network or network
     if counts[0] > counts[1]:
         raise FaultError(f"the smallest network has {counts[0]:,} parameters, the largest {counts[1]:,}")
     return f"{counts[0]:,} to {counts[1]:,} parameters"
@@ -164,14 +176,14 @@ def check_networks(trial: TaskTrial) -> str:
 
 def check_batches(trial: TaskTrial) -> str:
     """Check that the order of training batches is fixed by the seed, and goes on from a saved state."""
-    task, tier = trial.task, trial.part("tier")
+    task, tier = trial.task, earlier(trial.tier, "tier")
     training = task.training(trial.unsealed())
     size = int(tier.recipe["batch_tokens"])
 
     def first(stream: Iterable[object], count: int = BATCHES) -> list[str]:
         return [_digest(batch) for batch in islice(iter(stream), count)]
 
-    def stream(seed: int) -> Any:
+    def stream(seed: int) -> Stream:
         return task.batches(training, size, seed, "cpu")
 
     expected = first(stream(SEED))
@@ -187,18 +199,19 @@ def check_batches(trial: TaskTrial) -> str:
     return f"{BATCHES} batches of at most {size:,} tokens"
 
 
-def _digest(batch: Any) -> str:
+def _digest(batch: object) -> str:
     """Return a text that is equal for equal batches."""
     import torch
 
-    parts = vars(batch) if hasattr(batch, "__dict__") else {n: getattr(batch, n) for n in batch.__slots__}
+    names = vars(batch) if hasattr(batch, "__dict__") else getattr(batch, "__slots__", ())
+    parts = {name: getattr(batch, name) for name in names}
     tensors = {name: value for name, value in parts.items() if isinstance(value, torch.Tensor)}
     return repr({name: (value.shape, value.flatten().tolist()) for name, value in sorted(tensors.items())})
 
 
 def check_evaluation(trial: TaskTrial) -> str:
     """Check that a network gets one finite loss each time, and is not changed by it."""
-    task, network = trial.task, trial.part("network")
+    task, network = trial.task, earlier(trial.network, "network")
     if not hasattr(task, "validation_batches"):
         raise FaultError("it lacks validation_batches(split, device, share)")
     before = copy.deepcopy(network.state_dict())
@@ -210,7 +223,6 @@ def check_evaluation(trial: TaskTrial) -> str:
     after = network.state_dict()
     if any(not before[name].equal(after[name]) for name in before):
         raise FaultError("evaluate() changes the network's weights or buffers")
-    trial.known["loss"] = losses[0]
     every, part = (list(task.validation_batches(valid, "cpu", share)) for share in (1.0, 0.1))
     if not 1 <= len(part) <= len(every):
         raise FaultError(f"a tenth of the validation data is {len(part)} of {len(every)} batches")
@@ -226,8 +238,8 @@ def check_training(trial: TaskTrial) -> str:
     from supernet.train import SinglePath, Trainer
     from supernet.weights import SharedSlices
 
-    task, tier = trial.task, trial.part("tier")
-    family: Any = task.family(tier, trial.unsealed())
+    task, tier = trial.task, earlier(trial.tier, "tier")
+    family = cast("ModelFamily", task.family(tier, trial.unsealed()))
     net = SuperNet(family, SharedSlices(family, torch.Generator().manual_seed(SEED), "cpu"))
     stream = task.batches(task.training(trial.unsealed()), int(tier.recipe["batch_tokens"]), SEED, "cpu")
     Trainer(net, recipe_of(tier.recipe), SinglePath(), SEED).fit(_Few(stream, BATCHES))
@@ -239,11 +251,11 @@ def check_training(trial: TaskTrial) -> str:
 class _Few:
     """The first batches of a stream, as the trainer takes them."""
 
-    def __init__(self, stream: Any, count: int) -> None:
+    def __init__(self, stream: Stream, count: int) -> None:
         self._stream, self._count = stream, count
         self.total, self.spent = float(count), 0.0
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Batch]:
         for batch in islice(iter(self._stream), self._count):
             self.spent += 1
             yield batch
@@ -267,10 +279,10 @@ def check_sealing(trial: TaskTrial) -> str:
 
 def check_score(trial: TaskTrial) -> str:
     """Check that a score repeats, and has the declared metrics with intervals, in their range."""
-    first, second = (_score(trial, trial.part("prepared")) for _ in range(2))
+    first, second = (_score(trial, earlier(trial.prepared, "prepared")) for _ in range(2))
     if first["test"] != second["test"] or first.get("test_loss") != second.get("test_loss"):
         raise FaultError("one network scored twice has two scores")
-    units = trial.part("units")
+    units = earlier(trial.units, "units")
     for name, metrics in first["test"].items():
         if units.metric not in metrics:
             raise FaultError(f"test set {name} has no '{units.metric}'")
@@ -290,8 +302,8 @@ def check_score(trial: TaskTrial) -> str:
 
 
 def _score(trial: TaskTrial, prepared: Prepared) -> JsonView:
-    tier: TierSettings = trial.part("tier")
-    return trial.task.score(trial.part("network"), prepared, tier, "cpu", "fp32")
+    tier, network = earlier(trial.tier, "tier"), earlier(trial.network, "network")
+    return trial.task.score(network, prepared, tier, "cpu", "fp32")
 
 
 CHECKS: tuple[tuple[str, Callable[[TaskTrial], str], str, str], ...] = (

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from benchmarks.api import UsageError
@@ -38,7 +39,7 @@ class WorkerCall:
             raise RuntimeError(f"the worker ended with exit code {code}")
         return code
 
-    def checkpoint(self) -> Any:
+    def checkpoint(self) -> object:
         """Let the worker save and give back its runs; return the submission that goes on, for submitit."""
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(signal.SIGUSR1)
@@ -120,7 +121,7 @@ class RayWorker:
         return self._call()
 
 
-def _imported(name: str, extra: str) -> Any:
+def _imported(name: str, extra: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError:

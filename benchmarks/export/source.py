@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from benchmarks.api import UsageError
 from benchmarks.records import store
@@ -19,7 +19,8 @@ from benchmarks.runs.plan import Folders
 from benchmarks.runs.repeat import repeat_command
 
 if TYPE_CHECKING:
-    from benchmarks.tasks import Prepared, TierSettings
+    from benchmarks.tasks import Prepared
+    from benchmarks.tasks.tiers import Tier
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ class Vocabulary:
 
     file: Path
     prepared: Prepared
-    tier: TierSettings
+    tier: Tier
 
 
 def find_vocabulary(
@@ -147,7 +148,7 @@ def find_vocabulary(
 
     spec = stored.record["spec"]
     task = starting(get_task(spec["task"]), start)
-    tier = task.tier(spec["tier"], "cpu")
+    tier = cast("Tier", task.tier(spec["tier"], "cpu"))
     cache = Folders(results, spec["suite"], spec["tier"]).cache
     prepared = prepare(task, tier, cache, data_dir, say)
     here = prepared.digests.get("vocabulary")

@@ -85,9 +85,8 @@ def write_huggingface(request: ExportRequest, module: nn.Module, about: JsonView
         distance = huggingface.save(model, module, out)
     if isinstance(module, Transformer | Bert):
         vocabulary = vocabulary or request.vocabulary()
-        tier: Any = vocabulary.tier
         save = vocabularies.save_word_pieces if isinstance(module, Bert) else vocabularies.save_subwords
-        save(vocabulary.file, out, int(tier.model["max_positions"]))
+        save(vocabulary.file, out, int(vocabulary.tier.model["max_positions"]))
     checks = [
         ("class", type(model).__name__, f"transformers-{version('transformers')}"),
         ("largest difference of two logits", f"{distance:.2g}", "read back from the folder, random inputs"),
@@ -105,9 +104,8 @@ def _save_translator(
     from supernet.interop.huggingface import export as huggingface
     from supernet.interop.huggingface import generation
 
-    tier: Any = vocabulary.tier
     rules = ("beam", "lenpen", "max_len_a", "max_len_b", "min_len")
-    generation.configure(model, **{k: v for k, v in tier.decode.items() if k in rules})
+    generation.configure(model, **{k: v for k, v in vocabulary.tier.decode.items() if k in rules})
     distance = huggingface.save(model, module, out)
     decode = partial(generation.generate, huggingface.reload(model, out))
     # Another decoder of the same rules differs in ties alone; the limits of a stock class are other rules.
@@ -137,7 +135,7 @@ def write_ctranslate2(request: ExportRequest, module: nn.Module, about: JsonView
     ctranslate2.convert(module, pieces, out, low)
     shutil.copyfile(vocabulary.file, out / "vocabulary.model")
     translator, runtime = ctranslate2.load(out), f"ctranslate2-{version('ctranslate2')}"
-    tier: Any = vocabulary.tier
+    tier = vocabulary.tier
     rules = {k: v for k, v in tier.decode.items() if k in ("beam", "lenpen", "max_len_a", "max_len_b")}
     numbers = {piece: i for i, piece in enumerate(pieces)}
 

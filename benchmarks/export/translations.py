@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from benchmarks.export.request import Row
 from benchmarks.export.source import StoredCandidate, Vocabulary
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sentencepiece import SentencePieceProcessor
     from torch import nn
 
-    from benchmarks.tasks.tiers import Tier
+    from benchmarks.tasks.mt import MTTask
 
 SENTENCES = 200
 """Sentences of a split on which two decoders are compared."""
@@ -118,14 +118,13 @@ def translation_check(stored: StoredCandidate, module: nn.Module, vocabulary: Vo
     from benchmarks.tasks import get_task
     from benchmarks.tasks.corpus import load_vocabulary
 
-    task: Any = get_task(stored.record["spec"]["task"])
-    tier: Any = vocabulary.tier
+    task = cast("MTTask", get_task(stored.record["spec"]["task"]))
     prepared = vocabulary.prepared
     subwords, pairs = load_vocabulary(prepared.folder), task.validation(prepared)
     flat = ((pairs.source, pairs.source_start), (pairs.target, pairs.target_start))
     sides = [[s.tolist() for s in np.split(ids, starts[1:])[:SENTENCES]] for ids, starts in flat]
     valid = Sentences(sides[0], subwords.decode(sides[1]))
-    ours = list(task.translate(module, valid.sources, tier, "cpu", "fp32", subwords))
+    ours = list(task.translate(module, valid.sources, vocabulary.tier, "cpu", "fp32", subwords))
     test, recorded = _recorded_sentences(stored, vocabulary, subwords)
     return TranslationCheck(ours, valid, test, recorded, subwords)
 
@@ -138,7 +137,7 @@ def _recorded_sentences(
     from benchmarks.tasks.corpus import read_tests
 
     kept = stored.candidate.get("sentences")
-    prepared, tier = vocabulary.prepared, cast("Tier", vocabulary.tier)
+    prepared, tier = vocabulary.prepared, vocabulary.tier
     recorded = stored.record["provenance"]["data"].get("test")
     if not kept or prepared.sealed is None or prepared.digests.get("test") != recorded:
         return None, 0.0

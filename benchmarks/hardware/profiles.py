@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from types import UnionType
 from typing import Any, TypedDict
 
 from benchmarks.api import ProfileMismatchError, UsageError
@@ -20,18 +21,19 @@ from benchmarks.hardware.probe import ProbedGpu, ProbedMachine, probe
 
 FOLDER = Path(__file__).parent / "declared"
 UNDECLARED = "undeclared"
-FIELDS: Mapping[str, Any] = {
+FieldType = type | UnionType
+FIELDS: Mapping[str, FieldType] = {
     "summary": str, "device": str, "threads": int, "machine": Mapping, "energy": Mapping,
 }  # fmt: skip
 """Field of a profile -> its type."""
-MACHINE_FIELDS: Mapping[str, Any] = {
+MACHINE_FIELDS: Mapping[str, FieldType] = {
     "arch": str, "cpus": int, "cpu": str, "isa": list | tuple, "lacks": list | tuple, "gpu": str, "gpus": int,
     "gpu_memory_gib": int | float,
 }  # fmt: skip
 """Field of a profile's machine -> its type."""
 REQUIRED = ("summary", "device", "threads", "machine", "machine.arch", "machine.cpus")
 """Fields that every profile needs."""
-EXAMPLES: Mapping[Any, str] = {
+EXAMPLES: Mapping[FieldType, str] = {
     str: "text", int: "whole number", Mapping: "table", list | tuple: "list", int | float: "number",
 }  # fmt: skip
 """Type -> its name in a message."""

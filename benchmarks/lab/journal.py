@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 from benchmarks.records.canonical import JsonObject
 
@@ -92,7 +91,7 @@ class Journal:
             self.next_call += 1
         return entry
 
-    def record(self, call: str, key: str, **answer: Any) -> None:
+    def record(self, call: str, key: str, **answer: object) -> None:
         """Store the answer to the coming call."""
         entry = {"n": self.next_call, "call": call, "key": key, **answer}
         self._append(entry)

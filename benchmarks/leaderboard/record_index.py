@@ -12,9 +12,12 @@ import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING
 
 from benchmarks.comparability.run_summary import FIGURES, SPENT, Headline, RunSummary
+
+if TYPE_CHECKING:
+    from pyarrow.parquet import ParquetWriter
 
 FILE = "records.parquet"
 """Name of the file in the site's folder."""
@@ -43,7 +46,7 @@ class RecordIndex:
 
     def __init__(self, site: Path) -> None:
         self._path = site / FILE
-        self._writer: Any = None
+        self._writer: ParquetWriter | None = None
 
     def __enter__(self) -> RecordIndex:
         try:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from supernet.model_family import ModelFamily
 from supernet.quantization.onnx_trace import Traced, trace
 
 LENGTH = 24
@@ -16,7 +16,7 @@ WORDS_FROM = 5
 """First token id that is no mark."""
 
 
-def random_inputs(family: Any, rows: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+def random_inputs(family: ModelFamily, rows: int, generator: torch.Generator) -> tuple[Tensor, ...]:
     """Return random inputs of ``rows`` samples: an image, an image with a text, or a sentence.
 
     Args:

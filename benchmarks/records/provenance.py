@@ -15,9 +15,10 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from benchmarks.hardware.probe import probe
+from benchmarks.records.canonical import JsonObject
 from benchmarks.records.record import Gpu, Machine, MethodOrigin, Provenance
 from benchmarks.records.text import without_folders
 from benchmarks.registry import MethodRef
@@ -75,7 +76,7 @@ def provenance(
     """
     commit, dirty = source_state()
     package, changed = released() if commit is None else (None, None)
-    origin: Any = {
+    origin: JsonObject = {
         "commit": commit,
         "dirty_sha256": dirty or changed,
         **({"package": package} if package else {}),
@@ -87,7 +88,7 @@ def provenance(
         "started": started,
         "ended": ended,
     }
-    return origin  # type: ignore[no-any-return]
+    return cast(Provenance, origin)
 
 
 def source_state(folder: Path | None = None) -> tuple[str | None, str | None]:

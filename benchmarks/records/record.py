@@ -8,14 +8,15 @@ Unknown fields are allowed in a record and survive reading and writing.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NotRequired, TypedDict
+from typing import NotRequired, TypedDict
 
+from benchmarks.records.canonical import JsonView
 from benchmarks.records.spec import Spec
 from benchmarks.stats.task_units import StoredUnits
 
 Precisions = Mapping[str, str]
 """Unit of a network -> precision that it is deployed under."""
-Settings = Mapping[str, Any]
+Settings = JsonView
 """Choices of an architecture, or the description of a search space: the network's family interprets them."""
 
 
@@ -372,7 +373,7 @@ class UnsealedRecord(TypedDict):
     stopped_by: NotRequired[str]
     timings: NotRequired[Timings]
     units: NotRequired[StoredUnits]
-    declared: NotRequired[Mapping[str, Any]]
+    declared: NotRequired[JsonView]
     oversight: NotRequired[Oversight]
 
 

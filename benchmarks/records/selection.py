@@ -14,9 +14,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
 
-from benchmarks.records.canonical import canonical
+from benchmarks.records.canonical import JsonObject, canonical
 from benchmarks.records.record import Candidate, Figure, Record, Scores
 from benchmarks.stats import task_units
 from benchmarks.stats.task_units import TaskUnits
@@ -168,7 +167,7 @@ def earlier_origins(candidates: Iterable[Candidate]) -> list[tuple[Limit, Candid
 
 
 @cache
-def _targets() -> dict[str, Any]:
+def _targets() -> JsonObject:
     return tomllib.loads(Path(__file__).with_name("targets.toml").read_text("utf-8"))
 
 

@@ -13,11 +13,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any, TypedDict
+from typing import TypedDict, cast
 
 from benchmarks.api import BUDGETED_KINDS, OptionValues, UsageError
 from benchmarks.options import checked
-from benchmarks.records.canonical import canonical
+from benchmarks.records.canonical import JsonObject, JsonView, canonical
 from benchmarks.records.text import ascii_excerpt
 from benchmarks.registry import MethodRef
 
@@ -90,7 +90,7 @@ class RunSpec:
     substrate_sha256: str | None = None
 
     @classmethod
-    def of(cls, spec: Mapping[str, Any]) -> RunSpec:
+    def of(cls, spec: JsonView) -> RunSpec:
         """Return the specification that a record stores, which may be a stranger's.
 
         Raises:
@@ -109,7 +109,7 @@ class RunSpec:
 
     def to_dict(self) -> Spec:
         """Return the specification as a record stores it: without fields of no effect."""
-        stored: Any = {name: getattr(self, name) for name in _FIELDS}
+        stored: JsonObject = {name: getattr(self, name) for name in _FIELDS}
         stored["budget"], stored["options"] = dict(self.budget), dict(self.options)
         if self.ruleset == SELF:
             del stored["ruleset"], stored["trials"]
@@ -118,7 +118,7 @@ class RunSpec:
         for name in _DIGESTS:
             if stored[name] is None:
                 del stored[name]
-        return stored  # type: ignore[no-any-return]
+        return cast(Spec, stored)
 
     @cached_property
     def id(self) -> str:

@@ -21,10 +21,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, NamedTuple
+from typing import IO, NamedTuple
 
 from benchmarks.api import InvalidRecordError, UsageError
 from benchmarks.records import store
+from benchmarks.records.canonical import JsonView
 from benchmarks.records.spec import spec_id
 from benchmarks.records.text import sanitize
 from benchmarks.runs.execution import exclusive
@@ -239,7 +240,7 @@ class ArchiveReader:
     def _contents(self, text: bytes) -> Contents:
         """Return the manifest, checked in every part."""
         try:
-            parsed: Any = json.loads(text)
+            parsed: JsonView = json.loads(text)
             if parsed["format"] != FORMAT:
                 raise self._refused(
                     f"of format {sanitize(str(parsed['format']), 20)}; this program reads {FORMAT}"

@@ -13,11 +13,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from benchmarks.lab.journal import Entry, Journal
 from benchmarks.lab.ledger import Clock, Ledger
 from benchmarks.stage import EVERY_S
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
 
 
 class Channel:
@@ -32,7 +36,7 @@ class Channel:
         with self._lock:
             self._connection.send_bytes(json.dumps([kind, *content], default=_plain).encode())
 
-    def ask(self, kind: str, *content: object) -> Any:
+    def ask(self, kind: str, *content: object) -> object:
         """Send a message, and return the supervisor's answer.
 
         Raises:
@@ -40,10 +44,11 @@ class Channel:
         """
         with self._lock:
             self.tell(kind, *content)
-            return json.loads(self._connection.recv_bytes())
+            answer: object = json.loads(self._connection.recv_bytes())
+            return answer
 
 
-def _plain(value: Any) -> object:
+def _plain(value: np.generic | torch.Tensor) -> object:
     """Return a figure of numpy's or torch's as a plain number."""
     return value.item()
 

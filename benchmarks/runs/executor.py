@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from benchmarks import tasks
 from benchmarks.hardware import profiles
@@ -28,6 +28,9 @@ from benchmarks.hardware.probe import require_linux
 from benchmarks.runs.channel import Channel
 from benchmarks.runs.guard import Report, guard
 from benchmarks.runs.isolation import View, end_with_parent
+
+if TYPE_CHECKING:
+    from benchmarks.runs.job import IsolationJob, SearchJob
 
 PRELOAD = "benchmarks.runs.preload"
 """Module that the server imports."""
@@ -43,6 +46,7 @@ machine speed and latencies stay the same. Fewer turns would change latencies.
 """
 
 Job = TypeVar("Job")
+GuardedJob = TypeVar("GuardedJob", bound="SearchJob | IsolationJob")
 
 
 class WorkerProcess:
@@ -159,10 +163,10 @@ class Executor:
             job: its argument, pickled too.
             log: file that the process's output is appended to.
         """
-        return WorkerProcess(self._start(_enter, (target, job, str(log)), log))
+        return WorkerProcess(self._start(_enter, target, log, job, str(log)))
 
     def start_guarded(
-        self, target: Callable[[Job, Channel], None], job: Job, log: Path, view: View | None
+        self, target: Callable[[GuardedJob, Channel], None], job: GuardedJob, log: Path, view: View | None
     ) -> GuardedProcess:
         """Run ``target(job, channel)``, which calls untrusted code, in a contained process.
 
@@ -174,17 +178,17 @@ class Executor:
         """
         channel, theirs = self._context.Pipe()
         report, set_report = self._context.Pipe(duplex=False)
-        arguments = (target, job, str(log), theirs, set_report, view)
-        process = self._start(_enter_guarded, arguments, log)
+        process = self._start(_enter_guarded, target, log, job, str(log), theirs, set_report, view)
         theirs.close()
         set_report.close()
         return GuardedProcess(process, channel, report)
 
-    def _start(self, enter: Callable[..., None], arguments: tuple[Any, ...], log: Path) -> BaseProcess:
+    def _start(
+        self, enter: Callable[..., None], target: Callable[..., None], log: Path, *more: object
+    ) -> BaseProcess:
         log.parent.mkdir(parents=True, exist_ok=True)
         known = [declaration.unsealed() for declaration in tasks.declared()], profiles.declared()
-        arguments = (known, *arguments)
-        process = self._context.Process(target=enter, args=arguments, name=arguments[1].__name__)
+        process = self._context.Process(target=enter, args=(known, target, *more), name=target.__name__)
         usual = os.environ["PYTHONHASHSEED"]
         if not self._hash_seed:
             self.warm_up()
@@ -229,8 +233,8 @@ def _enter(known: Known, target: Callable[[Job], None], job: Job, log: str) -> N
 
 def _enter_guarded(
     known: Known,
-    target: Callable[[Any, Channel], None],
-    job: Any,
+    target: Callable[[GuardedJob, Channel], None],
+    job: GuardedJob,
     log: str,
     connection: Connection,
     report: Connection,

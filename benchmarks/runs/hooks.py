@@ -16,7 +16,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Protocol
 
 from benchmarks.api import UsageError
 from benchmarks.records.canonical import JsonView
@@ -48,6 +48,13 @@ def require(names: Sequence[str]) -> None:
     for name in names:
         if name not in known:
             raise unknown("hook", name, known, f"a hook is an entry point of {GROUP}: docs/scaling.md")
+
+
+class Hook(Protocol):
+    """A hook's class; ``close()``, if it has one, is called at the end."""
+
+    def handle(self, event: JsonView) -> None:
+        """Take one event."""
 
 
 class Hooks:
@@ -120,7 +127,7 @@ class Hooks:
 
 def follow(name: str) -> None:
     """Give events of standard input to a hook, until the input ends. Errors of the hook are shown once."""
-    hook: Any = installed()[name].load()()
+    hook: Hook = installed()[name].load()()
     shown = False
     for line in sys.stdin:
         event: JsonView = json.loads(line)

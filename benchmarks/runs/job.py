@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 from benchmarks.records import store
 from benchmarks.records.canonical import JsonView
@@ -61,7 +61,7 @@ class LabFactory:
     """
 
     function: str
-    settings: Any
+    settings: Mapping[str, object]
     salt: tuple[str, ...] = ()
 
 

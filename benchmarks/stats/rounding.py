@@ -1,7 +1,8 @@
-"""Six significant digits: the last bits of a figure depend on the linear algebra library."""
+"""Figures of files: six significant digits, as the last bits depend on the linear algebra library; no NaN."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,3 +19,12 @@ def six_digits_within(value: object) -> Any:
     if isinstance(value, Mapping):
         return {key: six_digits_within(inner) for key, inner in value.items()}
     return [six_digits_within(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def finite_within(value: object) -> object:
+    """Return plain data with None in place of each NaN and infinity, and with texts as keys."""
+    if isinstance(value, Mapping):
+        return {str(key): finite_within(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite_within(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -13,7 +13,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -23,6 +22,7 @@ from benchmarks.records.record import Record
 from benchmarks.records.selection import deciding_metric, deciding_set, headline_candidates
 from benchmarks.records.store import load_all
 from benchmarks.records.study_files import StudyOutcome
+from benchmarks.stats.rounding import finite_within
 from benchmarks.tasks.datasets import Say
 
 SUMMARY = "from how many targets a supernet pays: its cost a target against training alone at equal quality"
@@ -146,7 +146,7 @@ def run(folder: Path, say: Say = lambda line: None) -> StudyOutcome:
         columns=COLUMNS,
         rows=[_row(result) for result in results],
         notes=NOTES,
-        facts={"study": "break-even", "results": [_finite(result) for result in results]},
+        facts={"study": "break-even", "results": [finite_within(result) for result in results]},
         pictures=break_even_plot.pictures(results),
     )
 
@@ -273,9 +273,10 @@ def _bootstrap(points: Sequence[Point], alone: Sequence[Point], kind: str) -> li
     """Return the break-even of each of ``DRAWS`` samples of the method's runs and of each allowance's."""
     rng = np.random.default_rng(SEED)
 
-    def sampled(runs: Sequence[Point]) -> Any:
+    def sampled(runs: Sequence[Point]) -> list[list[float]]:
         values = np.array([(p.quality, p.shared.get(kind, 0.0), p.own.get(kind, 0.0)) for p in runs])
-        return values[rng.integers(len(runs), size=(DRAWS, len(runs)))].mean(1).T.tolist()
+        means: list[list[float]] = values[rng.integers(len(runs), size=(DRAWS, len(runs)))].mean(1).T.tolist()
+        return means
 
     method = sampled(points)
     budgets = [
@@ -296,10 +297,3 @@ def _row(result: JsonView) -> list[str]:
 
 def _number(value: float) -> str:
     return "never" if math.isinf(value) else f"{value:.1f}"
-
-
-def _finite(value: object) -> object:
-    """Return ``value`` with None in place of each infinite number."""
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value

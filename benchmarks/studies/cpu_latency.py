@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -21,6 +20,7 @@ from benchmarks.records.selection import headline_candidates
 from benchmarks.records.store import load_all
 from benchmarks.records.study_files import StudyOutcome
 from benchmarks.runs.repeat import has_former_settings
+from benchmarks.tasks import Family, TierSettings
 from benchmarks.tasks.datasets import Say
 from supernet.cost import Cost
 
@@ -134,7 +134,7 @@ def time_winner(
 
     family, reference, tier = rebuild(record, candidate)
     architecture = family.space.architecture(candidate["architecture"])
-    key = f"{record['spec']['task']} {family.space.name} {family.form} {architecture.key()}"
+    key = f"{record['spec']['task']} {family.space.name} {getattr(family, 'form', None)} {architecture.key()}"
     if key not in known:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
@@ -167,7 +167,7 @@ def time_winner(
     )
 
 
-def rebuild(record: Record, candidate: Candidate) -> tuple[Any, Any, Any]:
+def rebuild(record: Record, candidate: Candidate) -> tuple[Family, Family, TierSettings]:
     """Return the candidate's family, the family of the reference network, and the tier."""
     from benchmarks.tasks import Prepared, get_task
     from supernet.space import SearchSpace

@@ -11,11 +11,12 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 
 from benchmarks.records.canonical import JsonObject, JsonView
+from benchmarks.tasks import Stream
 from benchmarks.tasks.datasets import Say
 from supernet.train import Batch
 from supernet.weights import WeightSource
@@ -31,7 +32,7 @@ class Tokens:
         source: endless batches.
     """
 
-    def __init__(self, source: Any, total: float) -> None:
+    def __init__(self, source: Stream, total: float) -> None:
         self.source, self.total, self.spent = source, total, 0.0
 
     def __iter__(self) -> Iterator[Batch]:

@@ -10,7 +10,7 @@ import io
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 from matplotlib.container import ErrorbarContainer
@@ -20,9 +20,10 @@ from benchmarks.records.text import sanitize
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.typing import RcKeyType
 
 INK, GREY, PALE = "#1a1a1a", "#666666", "#c9c9c9"
-RC_PARAMS: dict[Any, Any] = {
+RC_PARAMS: dict[RcKeyType, object] = {
     "svg.hashsalt": "supernet-bench",
     "svg.fonttype": "path",
     "text.parse_math": False,  # a method may be called $x$

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 from benchmarks.api import UsageError
-from benchmarks.records.canonical import JsonObject
+from benchmarks.records.canonical import JsonObject, JsonView
 
 REGISTERED = Path(__file__).with_name("pilots.toml")
 """The plan of the committed pilots."""
@@ -74,7 +73,7 @@ def read_pilots(path: Path) -> list[Pilot]:
     return sorted(pilots, key=lambda pilot: pilot.kind != "parent")
 
 
-def _pilots(path: Path, name: str, table: Mapping[str, Any]) -> Iterator[Pilot]:
+def _pilots(path: Path, name: str, table: JsonView) -> Iterator[Pilot]:
     """Yield one pilot for each combination of the lists in a table, and with ``more`` a longer one beside."""
     own = dict(table)
     more = own.pop("more", None)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import torch
 
@@ -27,6 +27,10 @@ from supernet.elastic import SuperNet
 from supernet.space import Architecture, SearchSpace
 from supernet.train import Sampling, Sandwich, SinglePath, Trainer
 from supernet.weights import SharedSlices
+
+if TYPE_CHECKING:
+    from benchmarks.tasks.mt import MTTask
+    from benchmarks.tasks.tiers import Tier
 
 J = TypeVar("J")
 KINDS: dict[str, tuple[Source, Sampling]] = {
@@ -46,8 +50,8 @@ class Setting:
     """Task, data and device of all trainings of a plan."""
 
     plan: GapPlan
-    task: Any
-    tier: Any
+    task: MTTask
+    tier: Tier
     prepared: Prepared
     device: str
 
@@ -56,7 +60,7 @@ class Setting:
         cls, plan: GapPlan, cache: Path, data_dir: Path | None, device: str, say: Say = lambda line: None
     ) -> Setting:
         """Return the setting of a plan; its data is prepared once and read from ``cache`` from then on."""
-        task = get_task(plan.task)
+        task = cast("MTTask", get_task(plan.task))
         tier = task.tier(plan.tier, device)
         return cls(plan, task, tier, task.prepare(tier, cache, data_dir, say), device)
 

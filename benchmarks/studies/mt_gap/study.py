@@ -10,12 +10,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from benchmarks.api import UsageError
 from benchmarks.records.canonical import JsonObject, JsonView
 from benchmarks.records.study_files import StudyOutcome
 from benchmarks.stats.intervals import t_interval
+from benchmarks.stats.rounding import finite_within
 from benchmarks.studies.mt_gap.analysis import TOP, Gap, by_kind, ceiling, gap, predictors
 from benchmarks.studies.mt_gap.plan import ALONE, GapPlan, missing, read_plan
 from benchmarks.tasks.datasets import Say
@@ -66,7 +66,7 @@ def run(folder: Path | None, say: Say = lambda line: None) -> StudyOutcome:
         columns=COLUMNS,
         rows=rows,
         notes=[*NOTES, *sentences],
-        facts=_finite({"study": "mt-gap", "plan": plan.to_dict(), "results": results}),
+        facts={"study": "mt-gap", "plan": plan.to_dict(), "results": finite_within(results)},
         pictures=plot.pictures(decides["mean"], inherited, depths(plan)),
     )
 
@@ -200,12 +200,3 @@ def _cell(values: Sequence[float], low: float, high: float) -> str:
     if interval.low is None or interval.high is None:
         return f"{interval.mean:.2f}"
     return f"{interval.mean:.2f} [{max(low, interval.low):.2f}, {min(high, interval.high):.2f}]"
-
-
-def _finite(value: Any) -> Any:
-    """Return ``value`` with None in place of each NaN, and texts as keys."""
-    if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -177,12 +176,12 @@ def real_tokens(*inputs: Tensor) -> Tensor | None:
     return (inputs[0] != PAD)[..., None]
 
 
-def open_graph(graph: bytes) -> Callable[..., Any]:
+def open_graph(graph: bytes) -> Callable[..., object]:
     """Return a callable that runs an ONNX file on tensors, with one thread."""
     session = open_session(graph)
     names = [value.name for value in session.get_inputs()]
 
-    def run(*inputs: Tensor) -> Any:
+    def run(*inputs: Tensor) -> object:
         return session.run(None, {name: x.numpy() for name, x in zip(names, inputs, strict=True)})
 
     return run

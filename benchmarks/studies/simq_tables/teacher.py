@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -30,13 +30,15 @@ class MatchTeacher:
     teacher: nn.Module
     teacher_cost: ClassVar[float] = TEACHER_COST
 
-    def __call__(self, model: Any, batch: Any, teacher_output: Tensor | None) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, model: nn.Module, batch: ImageBatch, teacher_output: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         if teacher_output is None:
             with torch.no_grad():
                 teacher_output = self.teacher(*batch.inputs).detach()
         return soft_loss(model(*batch.inputs), teacher_output), teacher_output
 
-    def weight(self, batch: Any) -> int:
+    def weight(self, batch: ImageBatch) -> int:
         """Return the number of images of a batch."""
         return len(batch.labels)
 
