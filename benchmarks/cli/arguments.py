@@ -125,13 +125,13 @@ def add_hook(command: argparse.ArgumentParser) -> None:
     )
 
 
-def add_trainings(command: argparse.ArgumentParser, folder: str, content: str, one: str) -> None:
+def add_trainings(command: argparse.ArgumentParser, folder: str, content: str, noun: str) -> None:
     """Add the arguments of a study that trains networks of a plan, and goes on where it was stopped.
 
     Args:
         folder: of its files under ``results``.
         content: of that folder, in words.
-        one: word for one training.
+        noun: word for one training.
     """
     out = Path("results") / folder
     command.add_argument(
@@ -145,19 +145,19 @@ def add_trainings(command: argparse.ArgumentParser, folder: str, content: str, o
     add_data_dir(command)
     command.add_argument("--device", metavar="NAME", help="cpu or cuda (default: cuda if there is one)")
     command.add_argument(
-        "--minutes", type=positive, metavar="N", help=f"start no {one} after N minutes (default: no limit)"
+        "--minutes", type=positive, metavar="N", help=f"start no {noun} after N minutes (default: no limit)"
     )
     command.add_argument(
         "--workers",
         type=positive,
         default=1,
         metavar="N",
-        help=f"{one}s side by side, each in a process of its own (default: 1)",
+        help=f"{noun}s side by side, each in a process of its own (default: 1)",
     )
 
 
 def trainings(options: argparse.Namespace) -> Trainings:
-    """Return what the arguments of ``add_trainings`` ask for."""
+    """Return the trainings that the arguments of ``add_trainings`` select."""
     import torch
 
     from benchmarks.studies.trainings import Trainings

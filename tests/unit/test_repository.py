@@ -93,7 +93,8 @@ def test_every_requirement_is_pinned_within_its_range() -> None:
 
 
 def test_everything_imported_is_required() -> None:
-    core = {*sys.stdlib_module_names, *PACKAGES}
+    # Type checkers have the types of the standard library, and no program imports them.
+    core = {*sys.stdlib_module_names, *PACKAGES, "_typeshed"}
     # Triton is part of torch's builds for CUDA, which pin its version.
     extras = {*requirements(*PROJECT["optional-dependencies"]), "triton"}
     # Imported where asked for, of an extra.

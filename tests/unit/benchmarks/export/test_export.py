@@ -359,8 +359,9 @@ def test_another_vocabulary_is_refused(made, tmp_path, capsys):
 def test_the_command_that_makes_weights_again_has_the_scale_and_the_options():
     record = fake(task="mt-synthetic-en-de", tier="smoke")
     spec = record["spec"]
-    due = get_task("mt-synthetic-en-de").tier("smoke", "cpu").budget["tokens"]
-    spec |= {"budget": {"tokens": due * 0.5}, "options": {"a": 2}, "method": "x; rm -rf ~"}
+    tier = get_task("mt-synthetic-en-de").tier("smoke", "cpu")
+    spec |= {"budget": {"tokens": tier.budget["tokens"] * 0.5}, "settings_sha256": tier.sha256}
+    spec |= {"options": {"a": 2}, "method": "x; rm -rf ~"}
     said = repeat.repeat_command(record)
     assert "--budget-scale 0.5" in said and "--option 'x; rm -rf ~.a=2'" in said
     assert "--methods 'x; rm -rf ~'" in said

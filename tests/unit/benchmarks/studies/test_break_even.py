@@ -28,7 +28,7 @@ def test_at_the_break_even_costs_are_equal_and_one_target_less_costs_more(
     assume(n < 1e12)
     assert shared / n + own <= alone * (1 + 1e-9)
     if n > 1:
-        assert shared / (0.99 * n) + own > alone
+        assert shared / (0.99 * n) > alone - own  # a sum would round a small difference away
 
 
 def test_the_curve_joins_allowances_over_log_cost_and_never_falls() -> None:
