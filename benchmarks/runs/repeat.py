@@ -53,7 +53,7 @@ def command_words(
         for name, value in sorted(link["options"].items()):
             words += ["--option", f"{link['method']}.{name}={typed(value)}"]
     former = not here and has_former_settings(spec)
-    if (scale := _typed_scale(origin["command"]) if former else _scale(spec)) != 1:
+    if (scale := _typed_scale(origin.get("command", ())) if former else _scale(spec)) != 1:
         words += ["--budget-scale", repr(scale) if scale % 1 else f"{scale:g}"]
     if (ruleset := ruleset_of(spec)) != SELF:
         words += ["--ruleset", ruleset]
@@ -110,7 +110,7 @@ def has_former_settings(spec: Spec) -> bool:
 
 def _typed_scale(command: Sequence[str]) -> float:
     """Return the value of ``--budget-scale`` in the words of a command; 1 without one."""
-    for word, after in zip(command, [*command[1:], ""], strict=True):
+    for word, after in zip(command, [*command, ""][1:], strict=True):
         option, _, value = word.partition("=")
         if option == "--budget-scale":
             with suppress(ValueError):

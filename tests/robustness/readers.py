@@ -104,7 +104,8 @@ def _sealed_record(tree: Any) -> Any:
     )
 
 
-def _read_record(folder: Path, out: Path) -> None:
+def read_record(folder: Path, out: Path) -> None:
+    """Read the one record of a folder as every command does that is given records."""
     from benchmarks.analysis.table import build_table
     from benchmarks.cli.validate import _flags, _record_problems
     from benchmarks.records import store
@@ -565,7 +566,7 @@ PYTHON_WORDS = (
 )
 
 KINDS = (
-    Kind("records", 1, _record_examples, _json(_sealed_record), _read_record),
+    Kind("records", 1, _record_examples, _json(_sealed_record), read_record),
     Kind("verdicts", 3, _attachment_examples("verified"), _json(_with_seal), _read_verdict),
     Kind("runtime latencies", 3, _attachment_examples("runtimes"), _json(_with_seal), _read_latency),
     Kind(
