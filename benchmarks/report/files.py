@@ -11,9 +11,6 @@ from benchmarks.report.latex import column_table, example, latex
 from benchmarks.report.markdown import markdown
 from benchmarks.report.plots import gallery, style
 
-_FORMER_PAGE = "index.html"
-"""Page that reports wrote before ``site/`` took its place."""
-
 
 def title_of(table: Table) -> str:
     """Return task, tier and profile as a heading."""
@@ -60,6 +57,6 @@ def write_report(table: Table, folder: Path, title: str | None = None) -> dict[s
     for name, content in files.items():
         write_text(folder / name, content)
     drawings = {f"{drawing}.{kind}" for drawing in gallery.DRAWINGS for kind in style.FORMATS}
-    for name in {*drawings, _FORMER_PAGE} - set(files):
+    for name in drawings - set(files):
         (folder / name).unlink(missing_ok=True)
     return {name: folder / name for name in files}

@@ -108,6 +108,7 @@ def run(folder: Path, say: Say = lambda line: None) -> StudyOutcome:
     Raises:
         UsageError: no task has both a method with a supernet and a control.
     """
+    from benchmarks.report.plots.style import render
     from benchmarks.studies import break_even_plot
 
     groups = collect(load_all(folder))
@@ -147,7 +148,7 @@ def run(folder: Path, say: Say = lambda line: None) -> StudyOutcome:
         rows=[_row(result) for result in results],
         notes=NOTES,
         facts={"study": "break-even", "results": [finite_within(result) for result in results]},
-        pictures=break_even_plot.pictures(results),
+        pictures=render(lambda: break_even_plot.draw(results)),
     )
 
 

@@ -14,11 +14,6 @@ MOST = 64
 """Largest number of targets that is drawn."""
 
 
-def pictures(results: Sequence[JsonView]) -> dict[str, bytes]:
-    """Return the plot as file ending (``png``, ``svg``) -> bytes."""
-    return style.render(lambda: draw(results))
-
-
 def draw(results: Sequence[JsonView]) -> Drawing:
     """Draw one panel a machine, control and limit: cost in tokens over that of training alone."""
     panels: dict[tuple[str, ...], list[JsonView]] = {}

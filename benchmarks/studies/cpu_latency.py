@@ -185,6 +185,7 @@ def rebuild(record: Record, candidate: Candidate) -> tuple[Family, Family, TierS
 
 def outcome(timings: Sequence[TimedWinner], profile: str) -> StudyOutcome:
     """Return the outcome of all timings."""
+    from benchmarks.report.plots.style import render
     from benchmarks.studies import cpu_latency_plot
 
     groups: dict[tuple[str, str], list[TimedWinner]] = {}
@@ -232,7 +233,7 @@ def outcome(timings: Sequence[TimedWinner], profile: str) -> StudyOutcome:
         rows=rows,
         notes=notes,
         facts={"profile": profile, "rule": RULE, "timings": [asdict(timing) for timing in timings]},
-        pictures=cpu_latency_plot.pictures(groups, profile),
+        pictures=render(lambda: cpu_latency_plot.draw(groups, profile)),
     )
 
 

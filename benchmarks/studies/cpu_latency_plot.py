@@ -14,15 +14,6 @@ if TYPE_CHECKING:
     from benchmarks.studies.cpu_latency import TimedWinner
 
 
-def pictures(groups: Mapping[tuple[str, str], Sequence[TimedWinner]], profile: str) -> dict[str, bytes]:
-    """Return the plot as file ending (``png``, ``svg``) -> bytes.
-
-    Args:
-        groups: (size, method) -> timings of its seeds.
-    """
-    return style.render(lambda: draw(groups, profile))
-
-
 def draw(groups: Mapping[tuple[str, str], Sequence[TimedWinner]], profile: str) -> Drawing:
     """Draw methods from the fastest in INT8 down; hollow is float32, filled INT8."""
     limits = sorted({limit for limit, _ in groups})

@@ -94,6 +94,7 @@ def run(data_dir: Path | None, say: Say = lambda line: None) -> StudyOutcome:
     Raises:
         UsageError: a table is missing or damaged.
     """
+    from benchmarks.report.plots.style import render
     from benchmarks.studies import shape_latency_plot
 
     tables = [load(p, data_dir, say) for p in PROFILES.values() if p.family.by == "SuperShaper"]
@@ -116,7 +117,7 @@ def run(data_dir: Path | None, say: Say = lambda line: None) -> StudyOutcome:
         rows=[_cells(device) for device in devices],
         notes=NOTES,
         facts=facts,
-        pictures=shape_latency_plot.pictures(tables, sizes, devices),
+        pictures=render(lambda: shape_latency_plot.draw(tables, sizes, devices)),
     )
 
 

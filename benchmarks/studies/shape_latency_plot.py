@@ -17,13 +17,6 @@ if TYPE_CHECKING:
     from benchmarks.studies.shape_latency import Device
 
 
-def pictures(
-    tables: Sequence[LatencyTable], sizes: Sequence[Array], devices: Sequence[Device]
-) -> dict[str, bytes]:
-    """Return the plot as file ending (``png``, ``svg``) -> bytes."""
-    return style.render(lambda: draw(tables, sizes, devices))
-
-
 def draw(tables: Sequence[LatencyTable], sizes: Sequence[Array], devices: Sequence[Device]) -> Drawing:
     """Draw points shaded by the order of measurement, so that drift is visible."""
     count = len(tables)

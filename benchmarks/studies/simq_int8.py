@@ -17,6 +17,7 @@ from benchmarks.api import UsageError
 from benchmarks.measurement.interleaved import MeasurementRejectedError
 from benchmarks.records.canonical import JsonObject
 from benchmarks.records.study_files import StudyOutcome
+from benchmarks.report.plots.style import render
 from benchmarks.stats.rounding import six_digits
 from benchmarks.studies import simq_int8_plot
 from benchmarks.studies.simq_fronts import measure
@@ -119,7 +120,7 @@ def study(folder: Path, most: int, rounds: int, sessions: int, say: Say) -> Stud
             f"Signature: {signature}",
         ],
         facts={"signature": signature, "profile": profile, "rule": RULE, "tables": facts},
-        pictures=simq_int8_plot.pictures(facts),
+        pictures=render(lambda: simq_int8_plot.draw(facts)),
     )
 
 

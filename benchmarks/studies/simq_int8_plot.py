@@ -13,11 +13,6 @@ MARKS = {"dynamic": "o", "static": "s"}
 """Variant -> marker."""
 
 
-def pictures(tables: Sequence[JsonObject]) -> dict[str, bytes]:
-    """Return the plot as file ending (``png``, ``svg``) -> bytes."""
-    return style.render(lambda: draw(tables))
-
-
 def draw(tables: Sequence[JsonObject]) -> Drawing:
     """Draw each variant's sessions; the baseline is filled."""
     height = 1.9 + 0.5 * len(tables)

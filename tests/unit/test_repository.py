@@ -429,3 +429,29 @@ def test_only_pictures_that_a_page_shows_are_committed() -> None:
     pictures = [path for path in committed() if path.suffix in (".png", ".svg", ".jpg", ".gif", ".pdf")]
     assert pictures and [path for path in pictures if path.resolve() not in shown] == []
     assert sum(path.stat().st_size for path in pictures) < 4 * 10**6
+
+
+CLOCKS = ("monotonic", "perf_counter", "process_time", "time")
+
+
+def timed_asserts(source: str) -> list[int]:
+    """Return the lines of asserts on a difference of two readings of a clock."""
+    return [
+        node.lineno
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Assert)
+        for part in ast.walk(node.test)
+        if isinstance(part, ast.BinOp)
+        and isinstance(part.op, ast.Sub)
+        and any(
+            isinstance(call, ast.Call) and getattr(call.func, "attr", "") in CLOCKS for call in ast.walk(part)
+        )
+    ]
+
+
+def test_no_unit_test_asserts_how_long_something_takes() -> None:
+    """Machines are shared: ``tests/bench`` measures speed, and a test that may hang has a timeout."""
+    assert timed_asserts("assert ok and time.monotonic() - began < 20")
+    assert not timed_asserts("assert began <= first <= time.monotonic()")
+    files = sorted((ROOT / "tests" / "unit").rglob("*.py"))
+    assert not [f"{path}:{line}" for path in files for line in timed_asserts(path.read_text("utf-8"))]

@@ -8,7 +8,6 @@ import random
 import re
 import shutil
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -110,9 +109,8 @@ def test_refusals_and_reading_are_no_faults():
         (out / "work").write_text((folder / "a.txt").read_text())
         raise UsageError("no")
 
-    began = time.monotonic()
     result = fuzz.campaign(kind(refuse), 5, 1)
-    assert (result.inputs, result.refused, result.faults) == (5, 5, {}) and time.monotonic() - began < 30
+    assert (result.inputs, result.refused, result.faults) == (5, 5, {})
 
 
 def test_inputs_repeat_and_differ():

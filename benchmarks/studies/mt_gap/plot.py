@@ -11,13 +11,6 @@ from benchmarks.report.plots import style
 from benchmarks.studies.mt_gap.analysis import by_kind
 
 
-def pictures(
-    alone: Sequence[float], inherited: Mapping[tuple[str, int], Sequence[float]], depth: Sequence[int]
-) -> dict[str, bytes]:
-    """Return the plot as file ending (``png``, ``svg``) -> bytes."""
-    return style.render(lambda: draw(alone, inherited, depth))
-
-
 def draw(
     alone: Sequence[float], inherited: Mapping[tuple[str, int], Sequence[float]], depth: Sequence[int]
 ) -> Drawing:

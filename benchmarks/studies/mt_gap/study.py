@@ -46,6 +46,7 @@ def run(folder: Path | None, say: Say = lambda line: None) -> StudyOutcome:
     Raises:
         UsageError: there are none, or some are missing.
     """
+    from benchmarks.report.plots.style import render
     from benchmarks.studies.mt_gap import plot
 
     plan, scores = read_scores(folder or Path(FOLDER))
@@ -67,7 +68,7 @@ def run(folder: Path | None, say: Say = lambda line: None) -> StudyOutcome:
         rows=rows,
         notes=[*NOTES, *sentences],
         facts={"study": "mt-gap", "plan": plan.to_dict(), "results": finite_within(results)},
-        pictures=plot.pictures(decides["mean"], inherited, depths(plan)),
+        pictures=render(lambda: plot.draw(decides["mean"], inherited, depths(plan))),
     )
 
 

@@ -18,11 +18,6 @@ LABELS = {"linas": "linas, joint", "arch-then-quant": "arch-then-quant", "int8":
 UNIFORM = {"fp32": "P", "int8": "*", "w4": "X"}
 
 
-def pictures(tables: Sequence[TableFacts], profile: str, quality: str) -> dict[str, bytes]:
-    """Return the plot as file ending (``png``, ``svg``) -> bytes."""
-    return style.render(lambda: draw(tables, profile, quality))
-
-
 def held_out_quality(point: PointFacts, quality: str) -> float:
     """Return a network's held-out loss in nats, or its held-out error in percent."""
     return float(point["loss"]) if quality == "loss" else 100 * (1 - float(point["accuracy"]))

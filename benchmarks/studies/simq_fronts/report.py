@@ -10,6 +10,7 @@ import numpy as np
 
 from benchmarks.records.canonical import JsonObject
 from benchmarks.records.study_files import ClaimFigure, StudyOutcome
+from benchmarks.report.plots.style import render
 from benchmarks.stats.rounding import six_digits
 from benchmarks.studies.simq_fronts import plot
 from benchmarks.studies.simq_fronts.facts import AXES, TableFacts, points_by_place
@@ -85,7 +86,7 @@ def outcome(about: About, tables: Sequence[TableFacts]) -> StudyOutcome:
         rows=[row for facts in tables for row in table_rows(facts, answers)],
         notes=list(notes(about, tables, answers)),
         facts=content,
-        pictures=plot.pictures(tables, about["profile"], quality),
+        pictures=render(lambda: plot.draw(tables, about["profile"], quality)),
     )
 
 

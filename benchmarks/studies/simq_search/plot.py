@@ -23,11 +23,6 @@ DRAWN = (
 """Names of the arms that are drawn."""
 
 
-def pictures(results: Sequence[CaseResult], plan: SearchPlan) -> dict[str, bytes]:
-    """Return the plot as file ending (``png``, ``svg``) -> bytes."""
-    return style.render(lambda: draw(results, plan))
-
-
 def draw(results: Sequence[CaseResult], plan: SearchPlan) -> Drawing:
     """Draw searches in different lines, markers and colours, with bands from lowest to highest seed."""
     tables = list(dict.fromkeys(str(result.head["name"]) for result in results))

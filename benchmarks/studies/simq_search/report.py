@@ -8,6 +8,7 @@ import numpy as np
 
 from benchmarks.records.canonical import JsonObject, JsonView
 from benchmarks.records.study_files import StudyOutcome
+from benchmarks.report.plots.style import render
 from benchmarks.stats import intervals
 from benchmarks.stats.rounding import six_digits
 from benchmarks.studies.simq_search import plot
@@ -70,7 +71,7 @@ def outcome(results: Sequence[CaseResult], gains: PredictionGains, plan: SearchP
         notes=[*_method_notes(results, plan, [table.latency_model for table in tables]),
                *_comparison_notes(groups, comparisons, plan), *_gain_notes(gains, plan)],
         facts=facts,
-        pictures=plot.pictures([result for result in results if not result.case.alphabet], plan),
+        pictures=render(lambda: plot.draw([result for result in results if not result.case.alphabet], plan)),
     )  # fmt: skip
 
 

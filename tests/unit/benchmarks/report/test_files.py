@@ -9,8 +9,6 @@ from tests.fake_records import fake, study
 
 def test_a_report_writes_everything_and_the_same_twice(tmp_path):
     table = build_table(study(("hat", "scratch"), 1, tier="smoke"))
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "index.html").write_text("the page of an earlier release")
     paths = write_report(table, tmp_path / "a", "Title")
     names = {"table.md", "table.csv", "test_sets.csv", "table.json", "table.tex"}
     names |= {f"{n}.{k}" for n in ("pareto", "hypervolume", "budget", "search") for k in ("png", "svg")}
