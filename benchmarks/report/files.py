@@ -27,7 +27,7 @@ def write_paper(table: Table, folder: Path) -> dict[str, Path]:
 
     figures = paper.images(table)
     files: dict[str, str | bytes] = {
-        **figures, "table.tex": column_table(table), "example.tex": example(sorted(figures)),
+        **figures, "table.tex": column_table(table), "example.tex": example(table, [*figures]),
     }  # fmt: skip
     for name, content in files.items():
         write_text(folder / name, content)

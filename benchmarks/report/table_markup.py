@@ -48,11 +48,18 @@ def markdown_table(frame: pd.DataFrame) -> str:
     return "\n".join([head, rule, *body])
 
 
-def latex_table(frame: pd.DataFrame) -> str:
-    """Return a frame of texts as a table of booktabs that compiles, whatever the texts are."""
-    head, *body = (" & ".join(map(escape_latex, line)) + " \\\\\n" for line in _lines(frame))
+def latex_table(frame: pd.DataFrame, broken: str = "") -> str:
+    """Return a frame of texts as a table of booktabs that compiles, whatever the texts are.
+
+    Args:
+        frame: of texts.
+        broken: LaTeX of a first column with a width, in which long cells are broken; empty: none are.
+    """
+    ragged = r"\raggedright " if broken else ""
+    head, *body = (ragged + " & ".join(map(escape_latex, line)) + " \\\\\n" for line in _lines(frame))
+    columns = (broken or "l") + "l" * (len(frame.columns) - 1)
     return (
-        f"\\begin{{tabular}}{{{'l' * len(frame.columns)}}}\n\\toprule\n{head}\\midrule\n"
+        f"\\begin{{tabular}}{{{columns}}}\n\\toprule\n{head}\\midrule\n"
         f"{''.join(body)}\\bottomrule\n\\end{{tabular}}\n"
     )
 

@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 
+import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
@@ -67,12 +68,26 @@ def test_every_environment_and_brace_is_closed_under_any_texts(table):
     shutil.which("pdflatex") is None, reason="no pdflatex: apt-get install texlive-latex-base"
 )
 def test_the_example_compiles_and_nothing_is_wider_than_a_column(tmp_path, table):
-    table.rows.loc[0, "status"] = HOSTILE
     written = files.write_paper(table, tmp_path)
-    (tmp_path / "table.tex").write_text(
-        (tmp_path / "table.tex").read_text() + latex.latex_table(table.rows[["status"]].astype(str))
+    hostile = pd.DataFrame({"status": [HOSTILE]})
+    paper_text = (tmp_path / "example.tex").read_text()
+    (tmp_path / "hostile.tex").write_text(f"\\onecolumn\n{latex.latex_table(hostile)}")
+    (tmp_path / "example.tex").write_text(
+        paper_text.replace("\\end{document}", "\\input{hostile}\n\\end{document}")
     )
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "example.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout[-2000:]
     assert set(written) == {"tradeoff.pdf", "anytime.pdf", "table.tex", "example.tex"}
+    assert "Overfull" not in done.stdout and "Underfull" not in done.stdout
+
+
+def test_the_caption_explains_each_mark_of_the_table_and_names_have_no_default_options(table):
+    text = latex.column_table(table)
+    caption = text[text.index("\\caption") :]
+    assert "BLEU {[}95 \\% interval]; x ref: latency over" in caption and "; s: one network" not in caption
+    assert "(default options)" not in text.partition("\\caption")[0].partition("\\begin{table}")[2]
+    alone = latex.column_table(build_table([fake("hat"), fake("scratch")]))
+    assert "] s" in alone and "; s: one network, and the interval leaves out" in alone
+    example = latex.example(table, ["tradeoff.pdf", "anytime.pdf"])
+    assert example.count("\\caption{") == 2 and "grey line: front; crosses" in example
