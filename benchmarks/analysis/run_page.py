@@ -8,6 +8,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from benchmarks.analysis.attachment_columns import Attached, verdict_texts
 from benchmarks.analysis.search_progress import search_steps
@@ -18,6 +19,8 @@ from benchmarks.records.record import Record
 from benchmarks.records.runtime_latencies import StoredLatency
 from benchmarks.records.text import sanitize
 from benchmarks.runs import repeat
+
+Point = TypeVar("Point")
 
 TRACED = 60
 """Points of a line that are shown."""
@@ -87,17 +90,18 @@ def trace_of(record: Record) -> dict[str, object]:
     """Return the course of a run: loss by evaluations, tokens by seconds with the phase, amounts by phase."""
     log = search_steps(record)
     timeline = [
-        [point["at"], point["tokens"], sanitize(point["phase"], 32)] for point in record["ledger"]["timeline"]
+        [point["at"], point["tokens"], sanitize(point["phase"], 32)]
+        for point in thinned(record["ledger"]["timeline"])
     ]
     spent: dict[str, dict[str, float]] = {}
     for entry in record["ledger"]["entries"]:
         phases = spent.setdefault(sanitize(entry["kind"], 32), {})
         name = sanitize(entry["phase"], 32)
         phases[name] = phases.get(name, 0.0) + entry["amount"]
-    return {"log": thinned([list(step) for step in log]), "timeline": thinned(timeline), "spent": spent}
+    return {"log": thinned([list(step) for step in log]), "timeline": timeline, "spent": spent}
 
 
-def thinned(points: Sequence[list[object]], most: int = TRACED) -> list[list[object]]:
+def thinned(points: Sequence[Point], most: int = TRACED) -> list[Point]:
     """Return at most ``most`` points, the first and the last among them."""
     if len(points) <= most:
         return list(points)

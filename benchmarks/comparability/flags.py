@@ -7,7 +7,7 @@ beside the other methods of the same table. Below ``FACTOR`` it does not show.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from benchmarks.hardware import profiles
@@ -67,40 +67,54 @@ def conduct_of(record: Record) -> Conduct:
 
 def flags(runs: Sequence[RunSummary]) -> dict[str, list[str]]:
     """Return run id -> flags, of the runs of one table that have any; isolation is none of them."""
-    marked: dict[str, list[str]] = {}
+    costs = _method_costs(runs)
+    usual = {
+        method: _Cost.median([cost for name, cost in costs.items() if name != method])
+        for method in {run.method for run in runs}
+    }
+    texts = {run.id: [*_cost(run, usual[run.method]), *_threads(run.conduct)] for run in runs}
+    return {id: own for id, own in texts.items() if own}
+
+
+class _Cost(NamedTuple):
+    """Processor or GPU seconds of one charged token and of a run: medians."""
+
+    rate: float
+    total: float
+
+    @classmethod
+    def median(cls, costs: Sequence[_Cost]) -> _Cost | None:
+        """Return the medians of other methods' costs; None of fewer than ``OTHERS`` methods."""
+        if len(costs) < OTHERS:
+            return None
+        return cls(*(statistics.median(values) for values in zip(*costs, strict=True)))
+
+
+def _method_costs(runs: Sequence[RunSummary]) -> dict[str, _Cost]:
+    """Return the cost of each method, the median over its runs whose work was measured."""
+    known: dict[str, list[_Cost]] = {}
     for run in runs:
-        others = [other for other in runs if other.method != run.method]
-        texts = [*_cost(run, others), *_threads(run.conduct)]
-        if texts:
-            marked[run.id] = texts
-    return marked
+        seconds, tokens = run.conduct.seconds, run.conduct.tokens
+        if seconds and tokens and run.status != "failed":
+            known.setdefault(run.method, []).append(_Cost(seconds / tokens, seconds))
+    return {
+        method: _Cost(*(statistics.median(values) for values in zip(*costs, strict=True)))
+        for method, costs in known.items()
+    }
 
 
-def _cost(run: RunSummary, others: Sequence[RunSummary]) -> list[str]:
+def _cost(run: RunSummary, usual: _Cost | None) -> list[str]:
     """Return the flag of a cost that other methods' costs a token do not explain."""
     seconds = run.conduct.seconds
-    rates: dict[str, list[float]] = {}
-    totals: dict[str, list[float]] = {}
-    for other in others:
-        conduct = other.conduct
-        if conduct.seconds and conduct.tokens and other.status != "failed":
-            rates.setdefault(other.method, []).append(conduct.seconds / conduct.tokens)
-            totals.setdefault(other.method, []).append(conduct.seconds)
-    if not seconds or len(rates) < OTHERS:
+    if not seconds or usual is None:
         return []
-    rate, total = _median_of_methods(rates), _median_of_methods(totals)
-    expected = max(rate * run.conduct.tokens, FREE_SHARE * total)
+    expected = max(usual.rate * run.conduct.tokens, FREE_SHARE * usual.total)
     if seconds <= FACTOR * expected:
         return []
     return [
         f"cost: {seconds:,.0f} processor or GPU seconds for {run.conduct.tokens:,.0f} charged tokens,"
         f" {seconds / expected:.1f} times what other methods of this table take"
     ]
-
-
-def _median_of_methods(values: Mapping[str, Sequence[float]]) -> float:
-    """Return the median over methods of each one's median."""
-    return statistics.median(statistics.median(own) for own in values.values())
 
 
 def _threads(conduct: Conduct) -> list[str]:

@@ -91,7 +91,12 @@ def declared() -> tuple[Profile, ...]:
 
 def names() -> list[str]:
     """Return the names of the declared profiles, sorted; without ``undeclared``."""
-    return sorted(path.name.removesuffix(".toml") for path in FOLDER.glob("*.toml"))
+    return list(_names())
+
+
+@cache
+def _names() -> tuple[str, ...]:
+    return tuple(sorted(path.name.removesuffix(".toml") for path in FOLDER.glob("*.toml")))
 
 
 def is_known(name: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from pathlib import Path
 
 from benchmarks.api import UsageError
@@ -23,8 +24,15 @@ def published_results() -> Path:
 
 def cache_folder() -> Path:
     """Return ``$XDG_CACHE_HOME/supernet-bench``, or that below ``~/.cache`` if it is not absolute."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "supernet-bench"
+    return _cache_folder(os.environ.get("XDG_CACHE_HOME", ""), os.environ.get("HOME", ""))
+
+
+@lru_cache(maxsize=4)
+def _cache_folder(base: str, home: str) -> Path:
+    """Return ``cache_folder`` under two variables of the environment, which every record read asks for."""
+    return (
+        Path(base) if Path(base).is_absolute() else Path(home or Path.home()) / ".cache"
+    ) / "supernet-bench"
 
 
 def readable(results: Path) -> Path:

@@ -10,7 +10,8 @@ def sanitize(text: object, limit: int = 300) -> str:
     cleaned = str(text)
     if not cleaned.isprintable():
         cleaned = "".join(c if c.isprintable() else " " for c in cleaned)
-    cleaned = " ".join(cleaned.split())
+    if " " in cleaned:  # the only white space that is printable; most texts are one word
+        cleaned = " ".join(cleaned.split())
     return cleaned if len(cleaned) <= limit else cleaned[: limit - 3] + "..."
 
 

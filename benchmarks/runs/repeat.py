@@ -98,12 +98,16 @@ def _given(data: Mapping[str, str]) -> bool:
 
 def has_former_settings(spec: Spec) -> bool:
     """Return whether the tier of a run has other settings here than it had; False if it is not known here."""
+    return _is_former(spec["task"], spec["settings_sha256"], spec["tier"], spec["profile"])
+
+
+@lru_cache(maxsize=4096)
+def _is_former(task: str, settings: str, tier: str, profile: str) -> bool:
     from benchmarks.hardware import profiles
     from benchmarks.tasks import get_task
 
     try:
-        device = profiles.get(spec["profile"]).device
-        return get_task(spec["task"]).tier(spec["tier"], device).sha256 != spec["settings_sha256"]
+        return get_task(task).tier(tier, profiles.get(profile).device).sha256 != settings
     except UsageError:
         return False
 
