@@ -455,3 +455,15 @@ def test_no_unit_test_asserts_how_long_something_takes() -> None:
     assert not timed_asserts("assert began <= first <= time.monotonic()")
     files = sorted((ROOT / "tests" / "unit").rglob("*.py"))
     assert not [f"{path}:{line}" for path in files for line in timed_asserts(path.read_text("utf-8"))]
+
+
+def test_the_index_by_subject_leads_to_its_names() -> None:
+    section = (
+        (ROOT / "docs" / "house.md").read_text("utf-8").partition("## By subject\n")[2].partition("\n## ")[0]
+    )
+    rows = re.findall(r"^\| [^|`]+ \| `([^`]+)` \| ([^|]+) \|$", section, re.MULTILINE)
+    assert len(rows) == section.count("\n| ") - 2 > 20
+    for path, names in rows:
+        tree = ast.parse((ROOT / path).read_text("utf-8"))
+        defined = {getattr(node, "name", "") for node in tree.body}
+        assert not set(re.findall(r"`(\w+)`", names)) - defined, path
