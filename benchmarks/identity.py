@@ -362,13 +362,10 @@ def in_substrate(path: str) -> bool:
     return any(fnmatch.fnmatchcase(path, pattern) for pattern in (*SUBSTRATE, *FORMER))
 
 
-def substrate(root: Path | None = None) -> str:
-    """Return the digest of this installation's substrate, or of the one below ``root``."""
-    return _substrate(Path(__file__).resolve().parents[1] if root is None else root)
-
-
 @cache
-def _substrate(root: Path) -> str:
+def substrate() -> str:
+    """Return the digest of this installation's substrate."""
+    root = Path(__file__).resolve().parents[1]
     paths = [path for top in ("supernet", "benchmarks") for path in (root / top).rglob("*.py")]
     return digest_of(path.read_bytes() for path in paths if in_substrate(path.relative_to(root).as_posix()))
 

@@ -20,11 +20,11 @@ def number(value: float, form: str = ".1f", scale: float = 1.0) -> str:
     return NONE if value is None or math.isnan(value) else format(value * scale, form)
 
 
-def sig(value: float, digits: int = 3) -> str:
-    """Return a figure to so many significant digits, trailing zeros kept; a dash for NaN."""
+def sig(value: float) -> str:
+    """Return a figure to three significant digits, trailing zeros kept; a dash for NaN."""
     if value is None or math.isnan(value):
         return NONE
-    return f"{value:,.0f}" if abs(value) >= 10 ** (digits - 1) else f"{value:#.{digits}g}"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:#.3g}"
 
 
 def unmarked(text: str) -> str:

@@ -126,12 +126,12 @@ def line(feature: Array, ms: Array, new: Array) -> Array:
     return np.asarray(slope * new + intercept, dtype=np.float64)
 
 
-def cross_predict(table: LatencyTable, rng: np.random.Generator, folds: int = 10) -> Array:
-    """Return the prediction of each row by the predictor fitted on the other folds, in milliseconds."""
+def cross_predict(table: LatencyTable, rng: np.random.Generator) -> Array:
+    """Return the prediction of each row in milliseconds, by the predictor fitted on the other nine folds."""
     x, ms = table.features, table.ms
-    fold = rng.permutation(len(ms)) % folds
+    fold = rng.permutation(len(ms)) % 10
     predicted = np.empty_like(ms)
-    for k in range(folds):
+    for k in range(10):
         predicted[fold == k] = table.blank().fit(x[fold != k], ms[fold != k]).predict(x[fold == k])
     return predicted
 
@@ -195,7 +195,6 @@ def evaluate(table: LatencyTable, *, fit: int = FIT_AT_MOST, splits: int = 10, s
 def evaluate_tables(
     data_dir: Path | None,
     *,
-    fit: int = FIT_AT_MOST,
     splits: int = 10,
     seed: int = 1,
     say: Say = lambda line: None,
@@ -216,21 +215,17 @@ def evaluate_tables(
             continue
         try:
             table = load(profile, data_dir, say)
-            rows.append(evaluate(table, fit=min(fit, largest_fit(table)), splits=splits, seed=seed))
+            rows.append(evaluate(table, fit=most_rows(table), splits=splits, seed=seed))
         except UsageError as error:  # the others are evaluated all the same
             say(f"table {profile.name} is left out: {error}")
     return rows
 
 
-def evaluate_own(
-    paths: Iterable[Path], *, fit: int = FIT_AT_MOST, splits: int = 10, seed: int = 1, say: Say
-) -> list[TableRow]:
+def evaluate_own(paths: Iterable[Path], *, seed: int = 1, say: Say) -> list[TableRow]:
     """Evaluate latency tables of the user's; one that cannot be read or is too short is left out.
 
     Args:
         paths: CSV files.
-        fit: most rows to fit on; at most half of a table.
-        splits: random splits.
         seed: of the splits.
         say: called with the reason why a table is left out.
     """
@@ -238,14 +233,14 @@ def evaluate_own(
     for path in paths:
         try:
             table = user_tables.read(path)
-            rows.append(evaluate(table, fit=min(fit, largest_fit(table)), splits=splits, seed=seed))
+            rows.append(evaluate(table, fit=most_rows(table), seed=seed))
         except UsageError as error:
             say(f"table {path.name} is left out: {error}")
     return rows
 
 
-def largest_fit(table: LatencyTable) -> int:
-    """Return the most rows that a predictor may be fitted on: half of the table, at least ``FEWEST``.
+def most_rows(table: LatencyTable) -> int:
+    """Return how many rows a predictor is fitted on: ``FIT_AT_MOST`` or half of the table.
 
     Raises:
         UsageError: the table has fewer than twice as many rows.
@@ -254,7 +249,7 @@ def largest_fit(table: LatencyTable) -> int:
         raise UsageError(
             f"it has {len(table.ms)} rows: {FEWEST} to fit on and as many to hold out are the fewest"
         )
-    return len(table.ms) // 2
+    return min(FIT_AT_MOST, len(table.ms) // 2)
 
 
 HEADER = (

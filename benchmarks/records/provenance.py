@@ -249,9 +249,9 @@ def machine() -> Machine:
     }
 
 
-def _boot(path: Path = Path("/proc/sys/kernel/random/boot_id")) -> str | None:
+def _boot() -> str | None:
     """Return a digest of the number that the system drew at its start."""
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        return hashlib.sha256(Path("/proc/sys/kernel/random/boot_id").read_bytes()).hexdigest()[:16]
     except OSError:
         return None

@@ -20,9 +20,9 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
-def ascii_excerpt(value: object, limit: int = 60) -> str:
-    """Return Python's ASCII form of a value, cut to ``limit`` characters."""
-    return text if len(text := ascii(value)) <= limit else text[: limit - 3] + "..."
+def ascii_excerpt(value: object) -> str:
+    """Return Python's ASCII form of a value, cut to 60 characters."""
+    return text if len(text := ascii(value)) <= 60 else text[:57] + "..."
 
 
 def without_folders(command: Sequence[str]) -> list[str]:

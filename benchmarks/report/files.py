@@ -34,20 +34,19 @@ def write_paper(table: Table, folder: Path) -> dict[str, Path]:
     return {name: folder / name for name in files}
 
 
-def write_report(table: Table, folder: Path, title: str | None = None) -> dict[str, Path]:
+def write_report(table: Table, folder: Path) -> dict[str, Path]:
     """Write a comparison into a folder; plots of an earlier report that had more to draw are removed.
 
     Args:
         table: to show.
         folder: of the report; made if missing.
-        title: of the table in Markdown; default ``title_of``.
 
     Returns:
         File name -> path: ``table.md``, ``table.csv``, ``test_sets.csv``, ``table.json``, ``table.tex``, and
         PNG and SVG of each drawing of ``gallery``.
     """
     files: dict[str, str | bytes] = {
-        "table.md": markdown(table, title or title_of(table)),
+        "table.md": markdown(table, title_of(table)),
         "table.csv": csv(table),
         "test_sets.csv": sets_csv(table),
         "table.json": json_text(as_json(table)),

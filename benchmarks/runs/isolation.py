@@ -208,10 +208,10 @@ def drop_rights() -> None:
     libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
-def _in_user_namespace(path: Path = Path("/proc/self/uid_map")) -> bool:
+def _in_user_namespace() -> bool:
     """Return whether this process is in a user namespace other than the machine's."""
     try:
-        return path.read_text().split() != ["0", "0", "4294967295"]
+        return Path("/proc/self/uid_map").read_text().split() != ["0", "0", "4294967295"]
     except OSError:
         return False
 

@@ -43,7 +43,7 @@ def _values(values: Sequence[float]) -> Array:
     return array
 
 
-def t_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
+def t_interval(values: Sequence[float]) -> Interval:
     """Return Student's interval of a mean difference; none for one value. For a quantity: ``interval``."""
     array = _values(values)
     n = len(array)
@@ -52,7 +52,7 @@ def t_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
         return Interval(mean, None, None, n)
     apart = array - mean
     deviation = math.sqrt(np.add.reduce(apart * apart) / (n - 1))
-    half = _quantile(n - 1, (1 + level) / 2) * deviation / math.sqrt(n)
+    half = _quantile(n - 1, (1 + LEVEL) / 2) * deviation / math.sqrt(n)
     return Interval(mean, mean - half, mean + half, n)
 
 

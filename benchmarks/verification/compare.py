@@ -161,14 +161,14 @@ def siblings(published: Record, others: Sequence[Record]) -> list[Record]:
     return list(runs.values())
 
 
-def prediction_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
-    """Return the interval that holds one more draw with probability ``level``, by Student's t."""
+def prediction_interval(values: Sequence[float]) -> tuple[float, float]:
+    """Return the interval that holds one more draw with probability 0.95, by Student's t."""
     from scipy.stats import t
 
     n = len(values)
     mean = math.fsum(values) / n
     spread = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1))
-    half = float(t.ppf((1 + level) / 2, n - 1)) * spread * math.sqrt(1 + 1 / n)
+    half = float(t.ppf(0.975, n - 1)) * spread * math.sqrt(1 + 1 / n)
     return mean - half, mean + half
 
 

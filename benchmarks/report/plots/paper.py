@@ -84,7 +84,7 @@ def any_time(table: Table) -> Figure | None:
 
 
 def _size(look: MethodStyle) -> float:
-    """Return the points of a mark; a star's are more, or its halves could not be told apart."""
+    """Return the points of a mark; a star's are more, or its halves would look alike."""
     return 8.0 if look.marker == "*" else 5.0
 
 

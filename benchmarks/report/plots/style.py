@@ -131,8 +131,8 @@ def image_bytes(figure: Figure, kind: str) -> bytes:
     return out.getvalue()
 
 
-def render(draw: Callable[[], Figure], kinds: Sequence[str] = FORMATS) -> dict[str, bytes]:
+def render(draw: Callable[[], Figure]) -> dict[str, bytes]:
     """Draw a figure under this style and return its image in each format, by the format's name."""
     with mpl.rc_context(RC_PARAMS):
         figure = draw()
-        return {kind: image_bytes(figure, kind) for kind in kinds}
+        return {kind: image_bytes(figure, kind) for kind in FORMATS}

@@ -215,12 +215,12 @@ def evaluate_all(
     return table
 
 
-def largest_difference(net: SuperNet, table: Table, batches: Sequence[ImageBatch], count: int = 8) -> float:
-    """Return the largest difference in loss between some points of a table and their networks run alone.
+def largest_difference(net: SuperNet, table: Table, batches: Sequence[ImageBatch]) -> float:
+    """Return the largest difference in loss between eight points of a table and their networks run alone.
 
     Networks run alone compute fp32 products exactly, without TF32.
     """
-    genomes = table.space.sample(count, np.random.default_rng(SEED))
+    genomes = table.space.sample(8, np.random.default_rng(SEED))
     losses = []
     for genome in genomes:
         architecture, policy = table.space.decode(genome.tolist())

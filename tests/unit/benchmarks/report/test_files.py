@@ -9,15 +9,15 @@ from tests.fake_records import fake, study
 
 def test_a_report_writes_everything_and_the_same_twice(tmp_path):
     table = build_table(study(("hat", "scratch"), 1, tier="smoke"))
-    paths = write_report(table, tmp_path / "a", "Title")
+    paths = write_report(table, tmp_path / "a")
     names = {"table.md", "table.csv", "test_sets.csv", "table.json", "table.tex"}
     names |= {f"{n}.{k}" for n in ("pareto", "hypervolume", "budget", "search") for k in ("png", "svg")}
     assert set(paths) == names == {p.name for p in (tmp_path / "a").iterdir()}
     first = {name: path.read_bytes() for name, path in paths.items()}
     without_search = build_table(study(("hat",), 1, spent=False))
-    again = write_report(without_search, tmp_path / "a", "No search was recorded")
+    again = write_report(without_search, tmp_path / "a")
     assert "search.svg" not in again and not (tmp_path / "a" / "search.svg").exists()
-    write_report(table, tmp_path / "a", "Title")
+    write_report(table, tmp_path / "a")
     for name, path in paths.items():
         assert path.read_bytes() == first[name], name
 
