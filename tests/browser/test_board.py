@@ -77,6 +77,44 @@ def test_the_main_table_fits_and_names_are_whole(visit, built):
     assert head["x"] + head["width"] <= wide and head["y"] + head["height"] < page.viewport_size["height"]
 
 
+BROKEN = """() => [...document.querySelectorAll("tbody th")].flatMap(cell => {
+  const texts = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT), broken = [];
+  while (texts.nextNode()) {
+    for (const word of texts.currentNode.data.matchAll(/[^\\s-]+/g)) {
+      const range = document.createRange();
+      range.setStart(texts.currentNode, word.index);
+      range.setEnd(texts.currentNode, word.index + word[0].length);
+      const tops = new Set([...range.getClientRects()].map(box => Math.round(box.top)));
+      if (tops.size > 1) broken.push(word[0]);
+    }
+  }
+  return broken;
+})"""
+"""Words in names of rows that stand on more than one line; names may be broken at spaces and hyphens."""
+
+
+@at_each_width
+def test_no_name_is_broken_inside_a_word(visit, built):
+    page = small(visit, built)
+    assert page.locator("tbody th").count() > 20
+    assert page.evaluate(BROKEN) == []
+    page.locator("#rows tbody th a").first.evaluate("one => { one.textContent = 'x'.repeat(200); }")
+    assert page.evaluate(BROKEN) == [] or page.evaluate(BROKEN) == ["x" * 200], "the longest may be broken"
+    assert page.evaluate("document.documentElement.scrollWidth") == page.viewport_size["width"]
+
+
+def test_a_chart_that_was_out_of_sight_has_its_width_again(visit, built):
+    page = overview(visit, built)
+    width = "document.querySelector('#plot svg').getAttribute('width')"
+    before = page.evaluate(width)
+    for shown in ("none", ""):
+        page.evaluate("shown => { document.querySelector('#plot').style.display = shown; }", shown)
+        page.wait_for_timeout(200)
+    assert page.evaluate(width) == before and int(before) > 400
+    page.set_viewport_size({"width": 390, "height": 844})
+    sync.expect(page.locator("#plot svg")).not_to_have_attribute("width", before)
+
+
 @at_each_width
 def test_no_label_of_an_axis_lies_on_another_or_is_cut(visit, built):
     page = small(visit, built)

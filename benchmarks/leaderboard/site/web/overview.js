@@ -263,8 +263,9 @@
   window.addEventListener("hashchange", start);
   let width = 0;
   new ResizeObserver(() => {
-    if (state.table && width && at("plot").clientWidth !== width) plot().catch(failed);
-    width = at("plot").clientWidth;
+    const now = at("plot").clientWidth;  // zero while the page is not laid out
+    if (state.table && width && now && now !== width) plot().catch(failed);
+    width = now || width;
   }).observe(at("plot"));
   document.body.prepend(supernetBench.sides());
   glance();
