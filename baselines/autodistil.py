@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from baselines.hand_designed import load_teacher
 from baselines.teacher import TaughtMethod
 from benchmarks.api import Candidate, Lab, Option
-from supernet.bert_start import Parent, start_from
 from supernet.elastic import SuperNet
+from supernet.interop.bert_start import Parent, start_from
 from supernet.pipeline import limit_tests, reachable_limits, train
 from supernet.space import Architecture, get_space
 from supernet.train import Sandwich, SinglePath

@@ -15,10 +15,10 @@ from baselines.teacher import TaughtMethod
 from benchmarks.api import Candidate, Lab, Need, Option
 from supernet.data.masked_text import MaskedBatch
 from supernet.elastic import PRECISIONS
+from supernet.objective import soft_loss, token_loss
 from supernet.pipeline import limit_tests, reachable_limits, train
 from supernet.space import Architecture, SearchSpace, homogeneous_space
 from supernet.train import TEACHER_COST
-from supernet.train.objective import soft_loss, token_loss
 from supernet.train.recipe import StatelessSampling
 
 QUARTERS = (1, 2, 3, 4)

@@ -12,9 +12,9 @@ from baselines.shrinking import Shrinking, architecture_of, blocks, cell_size
 from baselines.teacher import TaughtMethod
 from benchmarks.api import Candidate, Lab, Need
 from supernet.bert import Cell, CellBert
-from supernet.bert_start import Parent, start_from
 from supernet.cost import parameters
 from supernet.elastic import SuperNet
+from supernet.interop.bert_start import Parent, start_from
 from supernet.pipeline import reachable_limits, train
 from supernet.space import Architecture, SearchSpace, get_space
 from supernet.train import SinglePath

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.api import UsageError
+from simq import pareto
 from simq.genome import Array, Genes, Genomes, Key, unique_indices
-from simq.searchers import pareto
 
 MIN_VARIED = 8
 """Number of distinct points among which every objective must vary."""

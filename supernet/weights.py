@@ -263,7 +263,7 @@ class WeightSource(nn.Module, ABC):
     def collect_and_update(self, optimizer: torch.optim.AdamW) -> None:
         """Do ``collect``, the optimiser's step, the clearing of gradients and ``refresh``, in one pass of a
         GPU."""
-        from supernet.gpu.adamw import update
+        from supernet.adamw import update
 
         self.collect_computed()
         if self.compute is self.master:

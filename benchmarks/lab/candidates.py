@@ -150,7 +150,7 @@ def initialise_from_parent(net: SuperNet, parent: SuperNet) -> None:
     Raises:
         ContractViolationError: the supernet cannot start from them.
     """
-    from supernet.bert_start import Parent, start_from
+    from supernet.interop.bert_start import Parent, start_from
 
     try:
         start_from(net, Parent.of(parent))

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from simq import pareto
 from simq.archive import Archive
 from simq.genome import Array, Genomes
-from simq.searchers import pareto
 from simq.searchers.nsga2 import evolve
 from simq.searchers.predictors import Predictions
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from simq import pareto
 from simq.archive import Archive
 from simq.genome import Array, Genes, Genomes, unique_indices
-from simq.searchers import pareto
 from simq.searchers.variation import Vary, vary
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from simq.genome import Array
-from simq.searchers.pareto import front, hypervolume
+from simq.pareto import front, hypervolume
 from simq.tabular.latency import load_table
 from simq.tabular.search import search_table
 from simq.tabular.table import Table, shipped_tables

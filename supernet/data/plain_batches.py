@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from supernet.train import Batch
+from supernet.objective import Batch
 
 
 @dataclass

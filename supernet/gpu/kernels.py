@@ -1,7 +1,7 @@
 """Fused Triton kernels of training steps: residual norms, activations, losses, attention over packed rows.
 
 Each replaces a chain of memory-bound operations by one pass over its operands, forward and backward. The
-functions that networks call are in ``supernet.layers`` and ``supernet.train.objective``; what they compute
+functions that networks call are in ``supernet.layers`` and ``supernet.objective``; what they compute
 elsewhere is the reference of the tests.
 """
 

@@ -1,6 +1,6 @@
 """Training: recipes, samplings of architectures, objectives, and the trainer that runs them."""
 
-from supernet.train.objective import TEACHER_COST, Batch, Labels, Objective, soft_loss, token_loss
+from supernet.objective import TEACHER_COST, Batch, Labels, Objective, soft_loss, token_loss
 from supernet.train.recipe import Recipe, Sampling, Sandwich, SinglePath, StatelessSampling
 from supernet.train.trainer import CheckpointStore, Stream, Trainer
 

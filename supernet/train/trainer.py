@@ -16,8 +16,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from supernet.elastic import SuperNet, copy_buffers
+from supernet.objective import Batch, Labels, Objective
 from supernet.space import Architecture
-from supernet.train.objective import Batch, Labels, Objective
 from supernet.train.recipe import Recipe, Sampling
 
 if TYPE_CHECKING:

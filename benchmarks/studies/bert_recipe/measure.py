@@ -32,10 +32,10 @@ from benchmarks.tasks.tiers import Tier
 from mos.mixture import Mixture
 from supernet import cost, export
 from supernet.bert import Bert, BertFamily
-from supernet.bert_start import Parent, start_from
 from supernet.bert_states import effective_rank, unigram_loss
 from supernet.data.masked_text import PackedText
 from supernet.elastic import SuperNet
+from supernet.interop.bert_start import Parent, start_from
 from supernet.space import Architecture, SearchSpace, get_space
 from supernet.train import Sampling, Sandwich, SinglePath, Trainer
 from supernet.weights import SharedSlices

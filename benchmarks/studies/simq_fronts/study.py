@@ -32,7 +32,7 @@ from benchmarks.studies.simq_fronts.facts import (
 from benchmarks.studies.simq_fronts.rejudge import rejudge as rejudge
 from benchmarks.studies.simq_fronts.report import About, outcome
 from benchmarks.tasks.datasets import Say
-from simq.searchers.pareto import front
+from simq.pareto import front
 from simq.searchers.search import SEQUENTIAL
 from simq.tabular.latency import load_table
 from simq.tabular.search import search_table

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from benchmarks.records.canonical import JsonView
 from benchmarks.studies.simq_search.plan import ARMS, MARGIN, Case, Run, SearchPlan
-from simq.searchers.pareto import front, hypervolume
+from simq.pareto import front, hypervolume
 from simq.searchers.search import SEQUENTIAL
 from simq.tabular.latency import load_table
 

@@ -34,7 +34,7 @@ from benchmarks.studies.simq_search.plan import (
 from benchmarks.studies.simq_search.report import outcome
 from benchmarks.studies.simq_search.score import CaseResult, reference_volume, score_case
 from benchmarks.tasks.datasets import Say
-from simq.searchers.pareto import hypervolume
+from simq.pareto import hypervolume
 from simq.searchers.search import SEQUENTIAL
 from simq.tabular.latency import load_table
 from simq.tabular.search import search_table

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from benchmarks.api import UsageError
 from supernet import supernet_file
 from supernet.data.images import ImageBatch
-from supernet.train.objective import TEACHER_COST, soft_loss
+from supernet.objective import TEACHER_COST, soft_loss
 
 LEAST = 0.5
 """Accuracy on the student's images below which a file is refused as a teacher."""

@@ -28,9 +28,9 @@ from torch import Tensor
 
 from supernet import bert
 from supernet.bert import BertFamily, Op, op_shapes
-from supernet.bert_start import Parent, cut
 from supernet.elastic import SuperNet
 from supernet.interop import pickle_reader
+from supernet.interop.bert_start import Parent, cut
 from supernet.interop.errors import InexpressibleError, UnreadableModelError, require
 from supernet.interop.huggingface import stock
 from supernet.layers import Shapes

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from supernet.bert import BertConfig, HomogeneousBert
-from supernet.bert_start import Parent, start_from
 from supernet.elastic import SuperNet
+from supernet.interop.bert_start import Parent, start_from
 from supernet.space import get_space, homogeneous_space
 from supernet.weights import SharedSlices
 

@@ -15,8 +15,8 @@ from baselines.nas_bert import OperationTable, Ranking, retrained_size
 from baselines.shrinking import Shrinking, architecture_of, binned, cell_size, cells_of
 from benchmarks.api import Window
 from supernet.bert import BertConfig, CellBert, HomogeneousBert
-from supernet.bert_start import Parent, start_from
 from supernet.elastic import SuperNet
+from supernet.interop.bert_start import Parent, start_from
 from supernet.space import cell_space, get_space, homogeneous_space
 from supernet.weights import SharedSlices
 

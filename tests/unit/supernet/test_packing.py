@@ -8,9 +8,9 @@ import torch
 
 from supernet.data.sentence_pairs import EOS, PAD, PairData, TokenBatches, packed_batches, validation_batches
 from supernet.elastic import SuperNet
+from supernet.objective import token_loss
 from supernet.seq2seq import Seq2SeqConfig, Seq2SeqFamily
 from supernet.space import get_space
-from supernet.train.objective import token_loss
 from supernet.weights import SharedSlices
 
 VOCAB = 60

@@ -15,7 +15,7 @@ from benchmarks.studies.simq_search.report import percent
 from benchmarks.studies.simq_search.score import CaseResult, anytime, reference_volume
 from benchmarks.studies.simq_search.study import run, study
 from simq.genome import JointSpace
-from simq.searchers.pareto import hypervolume
+from simq.pareto import hypervolume
 from simq.tabular.latency import load_table
 from simq.tabular.table import (
     Table,

@@ -10,8 +10,9 @@ from itertools import product
 import numpy as np
 import pytest
 
+from simq import pareto
 from simq.archive import Archive
-from simq.searchers import pareto, predictors
+from simq.searchers import predictors
 from simq.searchers.bayes import hypervolume_improvements, select_batch
 from simq.searchers.linas_published import last_population
 from simq.searchers.nsga2 import NSGA2, evolve

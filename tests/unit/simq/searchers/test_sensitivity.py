@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from simq import pareto
 from simq.archive import Archive
 from simq.genome import Array, Genomes
-from simq.searchers import pareto
 from simq.searchers.search import SEARCHERS
 from simq.searchers.sensitivity import (
     Programme,

@@ -7,8 +7,8 @@ import torch
 
 from mos.mixture import Mixture
 from supernet.bert import BertConfig, BertFamily, CellBert, HomogeneousBert, family_of
-from supernet.bert_start import Parent, cut, start_from
 from supernet.elastic import SuperNet
+from supernet.interop.bert_start import Parent, cut, start_from
 from supernet.interop.errors import InexpressibleError
 from supernet.space import SearchSpace, bottleneck_space, cell_space, homogeneous_space, layered_space
 from supernet.weights import SharedSlices

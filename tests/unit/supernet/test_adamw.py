@@ -9,7 +9,7 @@ import torch
 
 if not torch.cuda.is_available() and os.environ.get("TRITON_INTERPRET") != "1":
     pytest.skip("needs a GPU, or Triton with TRITON_INTERPRET=1", allow_module_level=True)
-adamw = pytest.importorskip("supernet.gpu.adamw", reason="needs Triton")
+adamw = pytest.importorskip("supernet.adamw", reason="needs Triton")
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
