@@ -33,4 +33,22 @@ def comparison_figure(
 
 def recipes(table: Table) -> list[str]:
     """Return the signatures of the quality and the latencies that figures show."""
-    return [f"{k}: {v}" for k, v in table.signatures.items() if k in (table.metric_name, "latency")]
+    shown = (table.metric_name, "latency")
+    return [f"{k}: {shorten_recipe(v)}" for k, v in table.signatures.items() if k in shown]
+
+
+MOST_SIGNATURES = 2
+"""Most signatures of one quantity that a figure lists."""
+
+
+def shorten_recipe(text: str) -> str:
+    """Return signatures as they are or, of many, the fields of all and the names of those that differ."""
+    signatures = [signature.split("|") for signature in text.split("  and  ")]
+    if len(signatures) <= MOST_SIGNATURES:
+        return text
+    common = [field for field in signatures[0] if all(field in other for other in signatures)]
+    differing = dict.fromkeys(
+        field.partition(":")[0] for fields in signatures for field in fields if field not in common
+    )
+    names = ", ".join(differing)
+    return f"{'|'.join(common)}; {len(signatures)} signatures differ in {names} (see the table)"

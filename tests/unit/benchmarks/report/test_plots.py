@@ -11,7 +11,7 @@ from matplotlib.text import Text
 from benchmarks.analysis.table import build_table
 from benchmarks.records import integrity
 from benchmarks.report.files import write_report
-from benchmarks.report.plots import gallery, style
+from benchmarks.report.plots import gallery, header, style
 from tests.fake_records import fake, study
 from tests.unit.benchmarks.analysis.test_table import hostile
 
@@ -132,3 +132,13 @@ def test_a_figure_has_a_header_of_its_content():
     assert "over test sentences" in words(figures("one-seed")["pareto"])
     assert "no comparable run has a scored candidate" in words(figures("failed")["pareto"])
     assert "not measured" in words(figures("no-energy")["budget"])
+
+
+def test_a_figure_lists_two_signatures_and_of_more_the_fields_that_differ():
+    one, two, three = (f"acc|n:500|prec:{p}|{p}:torch|ci:wilson95" for p in ("int8", "w4", "bf16"))
+    assert header.shorten_recipe(one) == one
+    assert header.shorten_recipe(f"{one}  and  {two}") == f"{one}  and  {two}"
+    assert (
+        header.shorten_recipe("  and  ".join((one, two, three)))
+        == "acc|n:500|ci:wilson95; 3 signatures differ in prec, int8, w4, bf16 (see the table)"
+    )
