@@ -14,7 +14,7 @@ from benchmarks.export.request import ExportRequest
 from benchmarks.export.source import find_candidate
 from benchmarks.export.targets import TARGETS
 from benchmarks.records import store
-from benchmarks.records.folders import PUBLISHED, local_results, readable
+from benchmarks.records.folders import PUBLISHED
 from benchmarks.runs.user_declarations import restore
 
 
@@ -44,7 +44,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--out", type=Path, metavar="DIR", help="new folder (default: exports/... in the local results)"
     )
-    add_results(command, PUBLISHED, "folder with records/ in it")
+    add_results(command, PUBLISHED, "folder of results, published ones or those of run --results")
     add_data_dir(command, "folder of real data, for the vocabulary")
     add_start_from(command)
     add_json(command)
@@ -56,12 +56,9 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         UsageError: no such record or candidate, or the target format cannot represent the network.
     """
-    local = store.load_all(local_results(options.results), [])
-    folder = readable(options.results) / "records"
-    known = [*{r["id"]: r for r in [*store.load_all(folder, []), *local]}.values()]
-    record, _ = find_record(options.record, known, folder)
+    path = find_record(options.record, options.results)
+    record = store.load(path)
     restore(record, options.data_dir)
-    path = Path(options.record) if Path(options.record).is_file() else None
     stored = find_candidate(record, options.candidate, path, options.results)
     request = ExportRequest(
         stored,
@@ -81,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         for name, value, by in exported.checks:
             print(f" {name:34} {value}" + (f"   {by}" if by else ""))
-        for path in (exported.folder, latency):
-            if path is not None:
-                print(f" written {os.path.relpath(path)}")
+        for written in (exported.folder, latency):
+            if written is not None:
+                print(f" written {os.path.relpath(written)}")
     return 0

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.api import UsageError
 from benchmarks.records import store
+from benchmarks.records.folders import local_results, readable
 from benchmarks.records.record import Record
 from benchmarks.records.text import sanitize
 from benchmarks.runs.plan import Folders
@@ -16,33 +16,43 @@ LISTED = 9
 """Records listed when an id is ambiguous."""
 
 
-def find_record(word: str, published: Sequence[Record], folder: Path) -> tuple[Record, Sequence[Record]]:
-    """Return the record that ``word`` names, and the records of the store that its file is in.
+def find_record(word: str, results: Path) -> Path:
+    """Return the file of the record that ``word`` names.
 
     Args:
         word: path of a record's file, or the first 4 to 16 digits of a record's id.
-        published: records among which an id is looked up.
-        folder: folder of ``published``, for messages.
+        results: folder in which an id is looked up: among its published records, then among those of this
+            machine that belong to it, then among those of suites that ran there.
 
     Raises:
         UsageError: no record, or several, have that name.
     """
-    path = Path(word)
+    path, folder = Path(word), readable(results)
     if path.is_file():
-        record, place = store.load(path), path.absolute()
-        root = place.parents[3] if place.parts[-4:] == store.relative_path(record).parts else None
-        return record, store.load_all(root, []) if root else []
-    if re.fullmatch(r"[0-9a-f]{4,16}", word):
-        matching = [record for record in published if record["id"].startswith(word)]
-        if len(matching) == 1:
-            return matching[0], []
-        what = "several records start" if matching else "no record starts"
-        listed = "".join(f"\n  {r['id']}  {store.relative_path(r)}" for r in matching[:LISTED])
-        raise UsageError(f"{what} with {word} in {folder}{listed}\ngive a file or its id")
-    raise UsageError(
-        f"no record '{sanitize(word, 200)}': give a file, or the id of one under {folder}\n"
-        "list the published ones: results/LEADERBOARD.md"
-    )
+        return path
+    if not re.fullmatch(r"[0-9a-f]{4,16}", word):
+        raise UsageError(
+            f"no record '{sanitize(word, 200)}': give a file, or the id of one under {folder}\n"
+            "list the published ones: results/LEADERBOARD.md"
+        )
+    places = (folder / "records", local_results(results), *sorted(results.glob("*/records")))
+    matching: dict[str, Path] = {}
+    for file in (file for place in places for file in store.paths(place)):
+        if file.stem.startswith(word):
+            matching.setdefault(file.stem, file)
+    if len(matching) == 1:
+        return next(iter(matching.values()))
+    what = "several records start" if matching else "no record starts"
+    first = sorted(matching.items())[:LISTED]
+    listed = "".join(f"\n  {name}  {Path(*file.parts[-4:])}" for name, file in first)
+    raise UsageError(f"{what} with {word} in {folder}{listed}\ngive a file or its id")
+
+
+def store_of(path: Path, record: Record) -> list[Record]:
+    """Return the records of the store that a record's file lies in; none if it lies in no store."""
+    place = path.absolute()
+    beside = place.parts[-4:] == store.relative_path(record).parts
+    return store.load_all(place.parents[3], []) if beside else []
 
 
 def suite_records(folders: Folders, problems: list[str] | None = None) -> list[Record]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.cli.arguments import add_data_dir, add_json, add_results, add_start_from
 from benchmarks.cli.console import print_json
-from benchmarks.cli.record_argument import find_record
+from benchmarks.cli.record_argument import find_record, store_of
 from benchmarks.hardware.probe import require_linux
 from benchmarks.records import store
 from benchmarks.records.folders import PUBLISHED, local_results, readable
@@ -109,7 +109,9 @@ def _choose(
 
     folder = readable(options.results) / "records"
     if options.record:
-        return find_record(options.record, published, folder)
+        path = find_record(options.record, options.results)
+        record = store.load(path)
+        return record, [] if folder in path.parents else store_of(path, record)
     drawn = reproduce.draw(published)
     if drawn is None:
         reason = f"nothing to verify: no {reproduce.TIER} records under {folder}"

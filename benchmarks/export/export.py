@@ -17,7 +17,7 @@ from benchmarks.api import UsageError
 from benchmarks.export.model_card import render_card
 from benchmarks.export.request import ExportRequest, Row, Written
 from benchmarks.export.source import StoredCandidate
-from benchmarks.export.targets import TARGETS, this_machine
+from benchmarks.export.targets import TARGETS, profile_here
 from benchmarks.records import provenance, runtime_latencies, store
 from benchmarks.records.folders import local_results
 from benchmarks.records.store import write_text
@@ -128,7 +128,7 @@ def _store_latency(
     origin = provenance.provenance(started=began, ended=_now())
     runtimes = {name: version(name) for name in ("onnxruntime", "ctranslate2") if find_spec(name) is not None}
     origin["versions"] = {**origin["versions"], **runtimes}
-    profile = this_machine().name
+    profile = profile_here(record).name
     kept = runtime_latencies.to_attachment(record, candidate, policy, profile, latency, checks, origin)
     return runtime_latencies.LATENCIES.write(home, kept)
 

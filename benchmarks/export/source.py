@@ -62,13 +62,13 @@ def choose_candidate(record: Record, index: int | None) -> Candidate:
     raise UsageError(f"record {record['id']} has no candidate {index}: choose one of {known}")
 
 
-def find_candidate(record: Record, index: int | None, path: Path | None, results: Path) -> StoredCandidate:
+def find_candidate(record: Record, index: int | None, path: Path, results: Path) -> StoredCandidate:
     """Find the exported sub-network of a record's candidate.
 
     Args:
         record: record of the run.
         index: index of the candidate; see ``choose_candidate``.
-        path: file of the record, beside whose store a run leaves its folder; None if it is in no file.
+        path: file of the record, beside whose store a run leaves its folder.
         results: folder of results; see ``local_results`` for local ones.
 
     Raises:
@@ -82,7 +82,7 @@ def find_candidate(record: Record, index: int | None, path: Path | None, results
     roots = [results, local, local / "verify", here, here / "verify"]
     homes = [Folders(root, spec["suite"], spec["tier"]).runs for root in roots]
     depth = len(store.relative_path(record).parts)
-    if path is not None and len(path.absolute().parents) > depth:
+    if len(path.absolute().parents) > depth:
         homes.insert(0, path.absolute().parents[depth] / "runs")
     for runs in homes:
         folder = runs / record["id"] / "candidates" / f"{candidate['index']:02d}"

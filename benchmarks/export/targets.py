@@ -19,8 +19,10 @@ from benchmarks.export.request import ExportRequest, Row, Written
 from benchmarks.export.source import Vocabulary
 from benchmarks.export.translations import DifferentTranslationsError, TranslationCheck, translation_check
 from benchmarks.hardware import profiles
+from benchmarks.hardware.probe import probe
 from benchmarks.records.canonical import JsonView
 from benchmarks.records.folders import local_results
+from benchmarks.records.record import Record
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -44,8 +46,12 @@ class Target:
     write: Callable[[ExportRequest, nn.Module, JsonView, Path], Written]
 
 
-def this_machine() -> profiles.Profile:
-    """Return the profile of this machine, which may differ from the record's."""
+def profile_here(record: Record) -> profiles.Profile:
+    """Return the profile of a timing here: the record's if this machine fits it, else this machine's own."""
+    own = record["spec"]["profile"]
+    fits = own != profiles.UNDECLARED and profiles.is_known(own)
+    if fits and not profiles.differences(profiles.get(own), probe()):
+        return profiles.get(own)
     return profiles.get(profiles.resolve("auto"))
 
 
@@ -157,7 +163,7 @@ def write_ctranslate2(request: ExportRequest, module: nn.Module, about: JsonView
         {"rt": runtime, "prec": low or "fp32", "search": "yes"},
         module,
         workload,
-        this_machine(),
+        profile_here(request.stored.record),
     )
     return Written(checks, latency=timing)
 
@@ -198,7 +204,8 @@ def write_onnx(request: ExportRequest, module: nn.Module, about: JsonView, out: 
         body = {name: low for name, low in policy.items() if not name.startswith("head.") or workload.image}
         graph: Any = serving.serve(module, body, workload, threads=1)
         serve, recipe = partial(workload.run, graph, source), graph.recipe()
-    timing = latency.measure_runtime_latency(serve, recipe, module, workload, this_machine())
+    here = profile_here(request.stored.record)
+    timing = latency.measure_runtime_latency(serve, recipe, module, workload, here)
     return Written(checks, latency=timing)
 
 

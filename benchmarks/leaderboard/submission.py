@@ -57,7 +57,7 @@ def find_problems(record: Record, settings: Iterable[str] = (), methods: Iterabl
 def find_latency_problems(latency: StoredLatency) -> Iterator[tuple[str, str]]:
     """Yield each reason against publishing a valid latency of another runtime, as ``(field, reason)``."""
     name, provenance = latency["profile"], latency["provenance"]
-    if name not in profiles.names():
+    if not profiles.is_known(name):
         yield "profile", f"'{sanitize(name, 60)}' is not declared; known: {' '.join(profiles.names())}"
     elif provenance is None or not isinstance(provenance["machine"], Mapping):
         yield "provenance.machine", "missing"
