@@ -155,7 +155,7 @@ def footnotes(rows: pd.DataFrame, latest: Sequence[RunSummary]) -> list[str]:
         )
     if (rows["n"][rows["compared"]] < intervals.SIGNIFICANT_FROM).any():
         texts.append(f"No claim of significance is made below {intervals.SIGNIFICANT_FROM} paired seeds.")
-    products = set(rows["of"][rows["compared"]])
+    products = {str(name).removesuffix(" (default options)") for name in rows["of"][rows["compared"]]}
     if len(products) > 1 and not products & set(REFERENCES):
         texts.append(f"None of {', '.join(REFERENCES)} has a comparable run here to compare with.")
     texts += [note for note in [flags.isolation_note(latest)] if note]

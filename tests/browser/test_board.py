@@ -236,6 +236,10 @@ def test_a_row_shows_its_method_its_runner_and_the_course_of_the_run(visit, buil
     ):
         assert part in text, part
     assert run.locator(".trace svg").count() == 2 and run.locator(".bars svg").count() == 5
+    cut = """all => all.filter(one => { const box = one.getBoundingClientRect();
+      const room = one.ownerSVGElement.getBoundingClientRect();
+      return box.left < room.left - 1 || box.right > room.right + 1; }).map(one => one.textContent)"""
+    assert run.locator(".trace svg text").evaluate_all(cut) == []
     assert run.locator("a[href*='/records/']").count() == 1
 
 

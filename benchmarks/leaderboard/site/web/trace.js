@@ -5,13 +5,18 @@ supernetBench.trace = (() => {
   const {el, svg, has, sig, plot} = supernetBench;
   const KINDS = {tokens: "training tokens", evaluations: "evaluations", probes: "latency probes", seconds: "seconds", joules: "joules"};
 
+  const LETTER = 6.5;  // pixels that a character of a phase's name takes at most
+
   function curve(points, options) {
     const place = el("div", {class: "trace"});
-    const {body, x, y} = plot.frame(place, {label: options.label,
+    const {body, x, y, right} = plot.frame(place, {label: options.label,
       x: {domain: plot.extent(points.map(p => p[0])), name: options.across}, y: {domain: options.from0 ? [0, Math.max(...points.map(p => p[1])) || 1] : padded(points), name: options.up}});
     body.append(svg("path", {class: "curve colour-0", d: points.map((p, i) => !i ? `M${x(p[0])},${y(p[1])}` : options.steps ? `H${x(p[0])}V${y(p[1])}` : `L${x(p[0])},${y(p[1])}`).join("")}));
-    for (const [at, name] of options.begins || []) body.append(svg("line", {class: "error", x1: x(at), x2: x(at), y1: y(y.domain[0]), y2: y(y.domain[1]), "stroke-dasharray": "3 3"}),
-      svg("text", {class: "phase", x: x(at) + 3, y: y(y.domain[1]) + 11 + 13 * (options.begins.findIndex(one => one[0] === at) % 4)}, name));
+    for (const [at, name] of options.begins || []) {
+      const last = x(at) + 3 + LETTER * name.length > right;  // its name would be cut
+      body.append(svg("line", {class: "error", x1: x(at), x2: x(at), y1: y(y.domain[0]), y2: y(y.domain[1]), "stroke-dasharray": "3 3"}),
+        svg("text", {class: "phase", x: x(at) + (last ? -3 : 3), "text-anchor": last ? "end" : "start", y: y(y.domain[1]) + 11 + 13 * (options.begins.findIndex(one => one[0] === at) % 4)}, name));
+    }
     return place;
   }
   const padded = points => { const [low, high] = plot.extent(points.map(p => p[1])), pad = 0.08 * (high - low || 1); return [low - pad, high + pad]; };

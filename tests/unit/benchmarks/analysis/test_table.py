@@ -475,6 +475,17 @@ def test_the_terminal_table_is_whole_at_every_width(width):
         assert word in " ".join(text.split()), word
 
 
+def test_a_missing_reference_is_noted_and_one_with_options_is_not_missing():
+    missing = "None of hat, uniform-int8 has a comparable run"
+    assert any(note.startswith(missing) for note in build_table([fake("scratch"), fake("mos-neuron")]).notes)
+    other = fake("hat", 2)
+    other["spec"]["options"] = {"after": "continue"}
+    other = integrity.seal(other)
+    table = build_table([fake("hat"), other, fake("mos-neuron")])
+    assert "hat (default options)" in set(table.rows["method"])
+    assert not any(note.startswith(missing) for note in table.notes)
+
+
 def test_disturbed_timings_are_noted():
     record = fake()
     record["candidates"][0]["latency"]["others_cpu"] = 0.7
