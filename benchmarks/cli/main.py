@@ -14,7 +14,8 @@ import re
 import signal
 import stat
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
@@ -98,6 +99,25 @@ def _refuse_pipes() -> None:
     sys.addaudithook(check)
 
 
+@contextmanager
+def _interruptions() -> Iterator[None]:
+    """Turn an error that a KeyboardInterrupt has caused in Python's own machinery into that interruption.
+
+    Inside a lock's wait, for one, it leaves the lock free, and what is then raised is a RuntimeError.
+    """
+    try:
+        yield
+    except (UsageError, OSError):
+        raise  # with a message of its own, such as that of a full disk
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, KeyboardInterrupt):
+            cause = cause.__context__
+        if cause is None:
+            raise
+        raise KeyboardInterrupt from error
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
     _refuse_pipes()
@@ -117,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command: Callable[[argparse.Namespace], int] = options.run
         from benchmarks.cli import source_memo
 
-        with source_memo.kept():
+        with source_memo.kept(), _interruptions():
             return command(options)
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)

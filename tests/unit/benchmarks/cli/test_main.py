@@ -105,6 +105,40 @@ def test_errors_have_their_exit_codes(
     assert text in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (RuntimeError("release unlocked lock"), 130, "interrupted"),
+        (OSError(28, "No space left on device"), 2, "No space left"),
+    ],
+)
+def test_an_error_that_an_interruption_has_caused_is_one_unless_it_has_a_message_of_its_own(
+    error: Exception,
+    code: int,
+    text: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    def fail(_options: argparse.Namespace) -> int:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise error
+
+    monkeypatch.setattr(doctor, "run", fail)
+    assert main.main(["doctor"]) == code
+    assert text in capsys.readouterr().err
+
+
+def test_an_error_of_the_programs_own_stays_a_traceback(monkeypatch: pytest.MonkeyPatch):
+    def fail(_options: argparse.Namespace) -> int:
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(doctor, "run", fail)
+    with pytest.raises(RuntimeError, match="a fault"):
+        main.main(["doctor"])
+
+
 def test_a_variable_names_the_folder_of_this_machines_results(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("SUPERNET_BENCH_RESULTS", str(tmp_path / "mine"))
     assert main.main(["report", "mt"]) == 2
