@@ -6,44 +6,23 @@ stranger's file runs in its own process only. ``load`` is for that process.
 
 from __future__ import annotations
 
-import ast
-import difflib
 import hashlib
 import importlib.abc
 import importlib.machinery
 import importlib.metadata
 import importlib.util
-import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import Any
 
-from benchmarks import identity
 from benchmarks.api import Method, Need, Option, OptionValues, UsageError
+from benchmarks.class_facts import FACTS, Facts, class_facts, classes_of, module_file, parse_file
+from benchmarks.code_files import combined_digest, digest, read_source, sources
+from benchmarks.suggestions import unknown
 
 GROUP = "supernet_bench.methods"
-DECLARED = {"options": Option, "needs": Need}
-"""Attribute of a method class -> the kind of declarations in it."""
-INTERFACE = ("benchmarks.api", "supernet_bench")
-"""Modules that ``Method`` is imported from."""
-FACTS = (
-    "name",
-    "version",
-    "summary",
-    "follows",
-    "inherits",
-    "from_nothing",
-    "suite",
-    "trials",
-    "url",
-    *DECLARED,
-)
-"""Attributes of a method class that the harness reads: plain constants in its body, or inherited."""
-Facts = dict[str, Any]
-"""Attribute of a method class -> its value, of those in ``FACTS`` that the class has."""
 
 
 @dataclass(frozen=True)
@@ -89,19 +68,6 @@ def started(ref: MethodRef, parent: str | None) -> MethodRef:
     return replace(ref, starts=True) if ref.follows == parent and ref.inherits else ref
 
 
-def suggest(word: str, known: Iterable[str]) -> str:
-    """``Did you mean 'x'?``, or an empty string where nothing known is near ``word``."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"Did you mean '{near[0]}'?" if near else ""
-
-
-def unknown(kind: str, word: str, known: Iterable[str], then: str) -> UsageError:
-    """Return the error for an unknown name, with the nearest name, all known ones and the command to type."""
-    names = sorted(known)
-    first = f"no {kind} '{word}'. {suggest(word, names)}".rstrip()
-    return UsageError(f"{first}\nknown: {' '.join(names) or 'none'}\n{then}")
-
-
 def installed() -> dict[str, importlib.metadata.EntryPoint]:
     """Name -> entry point of every installed method."""
     return {entry.name: entry for entry in importlib.metadata.entry_points(group=GROUP)}
@@ -137,7 +103,7 @@ def find(word: str) -> MethodRef:
     if colon and path.endswith(".py"):
         return _from_file(path, class_name)
     if word.endswith(".py"):
-        names = ", ".join(_classes(_parse(Path(word)))) or "none"
+        names = ", ".join(classes_of(parse_file(Path(word)))) or "none"
         raise UsageError(f"'{word}' needs the class after a colon: {word}:Class\nclasses in it: {names}")
     entries = installed()
     if word not in entries:
@@ -159,9 +125,9 @@ def load(source: str, sha256: str = "") -> type[Method]:
         UsageError: there is no such class, it is not a ``benchmarks.api.Method``, or its code is another.
     """
     where, _, class_name = source.rpartition(":")
-    files = {name: (path, _source(path)[0]) for name, path in sources(source).items()} if sha256 else {}
+    files = {name: (path, read_source(path)[0]) for name, path in sources(source).items()} if sha256 else {}
     if sha256:
-        digest_now = _combined({name: text for name, (_, text) in files.items()})
+        digest_now = combined_digest({name: text for name, (_, text) in files.items()})
         if digest_now != sha256:
             raise UsageError(
                 f"its code changed after the run was planned: it was {sha256[:12]}, it is {digest_now[:12]}"
@@ -223,7 +189,7 @@ def _from_entry(entry: importlib.metadata.EntryPoint) -> MethodRef:
     file = module_file(where)
     if file is None:
         raise UsageError(f"method '{entry.name}': its module {where} is not there; reinstall what brings it")
-    facts = _facts(file, class_name)
+    facts = class_facts(file, class_name)
     if facts.get("name") != entry.name:
         raise UsageError(
             f"method '{entry.name}': its class {class_name} is named '{facts.get('name')}' in {file.name}; "
@@ -235,7 +201,7 @@ def _from_entry(entry: importlib.metadata.EntryPoint) -> MethodRef:
 
 def _from_file(path: str, class_name: str) -> MethodRef:
     file = Path(path).expanduser().resolve()
-    facts = _facts(file, class_name)
+    facts = class_facts(file, class_name)
     name = facts.get("name")
     if not isinstance(name, str) or not name.replace("-", "").isalnum() or name != name.lower():
         raise UsageError(
@@ -252,272 +218,3 @@ def _from_file(path: str, class_name: str) -> MethodRef:
 def _ref(source: str, origin: str, facts: Facts, sha256: str) -> MethodRef:
     known = {key: facts[key] for key in FACTS if facts.get(key) is not None}
     return MethodRef(source=source, origin=origin, sha256=sha256, selective="supports" in facts, **known)
-
-
-def module_file(name: str) -> Path | None:
-    """Return the file of a module, without importing its packages as ``find_spec`` would; None if absent."""
-    top, *rest = name.split(".")
-    try:
-        spec = importlib.util.find_spec(top)
-    except (ImportError, ValueError):
-        return None
-    if spec is None or spec.origin is None:
-        return None
-    if not rest:
-        return Path(spec.origin)
-    for folder in spec.submodule_search_locations or ():
-        base = Path(folder, *rest)
-        for file in (base.with_suffix(".py"), base / "__init__.py"):
-            if file.is_file():
-                return file
-    return None
-
-
-def _parse(file: Path) -> ast.Module:
-    try:
-        return ast.parse(file.read_bytes(), str(file))
-    except OSError as error:
-        raise UsageError(f"cannot read '{file}': {error.strerror}") from None
-    except (SyntaxError, ValueError) as error:
-        raise UsageError(f"'{file}' is not valid Python: {error}") from None
-    except (RecursionError, MemoryError):
-        raise UsageError(f"'{file}' is nested too deeply to be read as Python: simplify it") from None
-
-
-def _classes(tree: ast.Module) -> dict[str, ast.ClassDef]:
-    return {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
-
-
-def _imports(tree: ast.Module) -> dict[str, tuple[str, str]]:
-    """Local name -> (module, name there) of every ``from module import name`` at top level."""
-    return {
-        alias.asname or alias.name: (node.module, alias.name)
-        for node in tree.body
-        if isinstance(node, ast.ImportFrom) and node.module and not node.level
-        for alias in node.names
-    }
-
-
-def _facts(file: Path, class_name: str) -> Facts:
-    """Return the constants in the body of a class and of its bases; ``supports`` if it is overridden."""
-    tree = _parse(file)
-    classes = _classes(tree)
-    if class_name not in classes:
-        elsewhere = _imports(tree).get(class_name)
-        origin = module_file(elsewhere[0]) if elsewhere else None
-        if elsewhere and origin:
-            return _facts(origin, elsewhere[1])
-        raise UsageError(
-            f"no class '{class_name}' in '{file}'. {suggest(class_name, classes)}\n"
-            f"classes in it: {', '.join(classes) or 'none'}"
-        )
-    facts: Facts = {}
-    for base in reversed(classes[class_name].bases):
-        if isinstance(base, ast.Name) and base.id in classes and base.id != class_name:
-            facts |= _facts(file, base.id)
-        elif isinstance(base, ast.Name) and (imported := _imports(tree).get(base.id)):
-            origin = module_file(imported[0]) if imported[0] not in INTERFACE else None
-            facts |= _facts(origin, imported[1]) if origin else {}
-    for node in classes[class_name].body:
-        if isinstance(node, ast.FunctionDef) and node.name == "supports":
-            facts["supports"] = True
-        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        value = getattr(node, "value", None)
-        for target in targets:
-            if isinstance(target, ast.Name) and target.id == "trials" and value is not None:
-                facts["trials"] = _trials(file, value)
-            elif isinstance(target, ast.Name) and target.id in DECLARED and value is not None:
-                facts[target.id] = _declarations(file, tree, target.id, value)
-            elif isinstance(target, ast.Name) and target.id in FACTS and isinstance(value, ast.Constant):
-                facts[target.id] = value.value
-    return facts
-
-
-def _trials(file: Path, value: ast.expr) -> tuple[OptionValues, ...]:
-    """Return the literal ``trials`` of a class body."""
-    try:
-        declared = tuple(ast.literal_eval(value))
-        json.dumps(declared, allow_nan=False)
-        if all(isinstance(trial, dict) and all(isinstance(k, str) for k in trial) for trial in declared):
-            return declared
-    except (ValueError, TypeError):
-        pass
-    raise UsageError(
-        f"'{file.name}', line {value.lineno}: trials must be a literal tuple of sets of options, such as"
-        ' trials = ({"after": "scratch"}, {"after": "continue"})'
-    )
-
-
-def _declarations(file: Path, tree: ast.Module, attribute: str, value: ast.expr) -> tuple[Option | Need, ...]:
-    """Return the ``options`` or ``needs`` of a class body."""
-    kind = DECLARED[attribute]
-    try:
-        declared = tuple(_evaluated(file, tree, value))
-        if not all(isinstance(entry, kind) for entry in declared):
-            raise ValueError(f"a tuple of {kind.__name__}(...) is needed")
-        names = [entry.name for entry in declared if isinstance(entry, Option)]
-        if len(set(names)) != len(names):
-            raise ValueError("two of one name")
-        idle = {entry.idle[0] for entry in declared if isinstance(entry, Option) and entry.idle}
-        if not idle <= set(names):
-            raise ValueError(f"idle names no option of this class: {', '.join(sorted(idle - set(names)))}")
-    except (ValueError, TypeError, SyntaxError) as error:
-        raise UsageError(
-            f"'{file.name}', line {value.lineno}: {attribute}: {error}\n"
-            f"write literals, such as {EXAMPLES[attribute]}"
-        ) from None
-    return declared
-
-
-EXAMPLES = {
-    "options": 'options = (Option("after", str, "scratch", choices=("scratch", "inherit"), help="..."),)',
-    "needs": 'needs = (Need("probes", 8, why="its latency predictor"),)',
-}
-"""Example of each declaration, for messages."""
-_KINDS = {kind.__name__: kind for kind in (str, int, float, bool)}
-
-
-def _evaluated(file: Path, tree: ast.Module, node: ast.expr) -> Any:
-    """Return the value of a declaration without executing anything: literals, ``Option`` and ``Need``, types,
-    constants of modules, and ``Base.options``.
-
-    Raises:
-        ValueError: it is something else; TypeError: an argument that does not exist.
-    """
-    if isinstance(node, ast.Tuple | ast.List):
-        parts: list[object] = []
-        for item in node.elts:
-            if isinstance(item, ast.Starred):
-                parts += _evaluated(file, tree, item.value)
-            else:
-                parts.append(_evaluated(file, tree, item))
-        return tuple(parts)
-    if isinstance(node, ast.Call):
-        name = getattr(node.func, "id", getattr(node.func, "attr", ""))
-        kind = next((kind for kind in DECLARED.values() if kind.__name__ == name), None)
-        if kind is None:
-            raise ValueError(f"{name}(...) is no declaration")
-        return kind(
-            *(_evaluated(file, tree, argument) for argument in node.args),
-            **{keyword.arg or "**": _evaluated(file, tree, keyword.value) for keyword in node.keywords},
-        )
-    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.attr in DECLARED:
-        return _facts(file, node.value.id).get(node.attr, ())
-    if isinstance(node, ast.Name):
-        return _KINDS[node.id] if node.id in _KINDS else _constant(file, tree, node.id)
-    return ast.literal_eval(node)
-
-
-def _constant(file: Path, tree: ast.Module, name: str) -> Any:
-    """Return a constant of a module, or one that it imports from another."""
-    for node in tree.body:
-        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        value = getattr(node, "value", None)
-        if isinstance(value, ast.expr) and any(isinstance(t, ast.Name) and t.id == name for t in targets):
-            return _evaluated(file, tree, value)
-    elsewhere = _imports(tree).get(name)
-    origin = module_file(elsewhere[0]) if elsewhere else None
-    if elsewhere is None or origin is None:
-        raise ValueError(f"'{name}' is no constant")
-    return _constant(origin, _parse(origin), elsewhere[1])
-
-
-def sources(source: str) -> dict[str, Path]:
-    """Return the files of a method by module name: its own, and imported ones of its package or folder.
-
-    Args:
-        source: as in ``MethodRef``.
-    """
-    where = source.rpartition(":")[0]
-    if where.endswith(".py"):
-        return _files(Path(where), None)
-    file = module_file(where)
-    if file is None:
-        raise UsageError(f"method module {where} is not there; reinstall what brings it")
-    return _files(file, where)
-
-
-def imports(file: Path) -> list[str]:
-    """Every module that a source file imports absolutely, at any place; ``a.b`` for ``from a import b``."""
-    names: list[str] = []
-    for node in ast.walk(_parse(file)):
-        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        elif isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-    return names
-
-
-def _source(path: Path) -> tuple[bytes, bool]:
-    try:
-        return path.read_bytes(), path.name == "__init__.py"
-    except OSError as error:
-        raise UsageError(f"cannot read '{path}': {error.strerror}") from None
-
-
-def _alone(file: Path, module: str) -> bool:
-    """Return whether a module is in no package, and not among installed packages."""
-    inside = "." in module or file.name == "__init__.py"
-    return not inside and file.parent.name not in ("site-packages", "dist-packages")
-
-
-def _files(file: Path, module: str | None, package: str | None = None) -> dict[str, Path]:
-    """Return the files of a module and of the modules that it brings.
-
-    Those are the modules of ``package``, by default its top-level one; of a file in no package, the modules
-    beside it, unless its folder holds installed packages.
-    """
-    paths: dict[str, Path] = {}
-
-    def installed_module(name: str) -> tuple[bytes, bool] | None:
-        path = file if name == module else module_file(name)
-        if path is None:
-            return None
-        paths[name] = path
-        return _source(path)
-
-    def beside(name: str) -> tuple[bytes, bool] | None:
-        base = file.parent.joinpath(*name.split("."))
-        usual = base.with_name(f"{base.name}.py"), base / "__init__.py"
-        path = file if name == file.stem else next((p for p in usual if p.is_file()), None)
-        if path is None or name.partition(".")[0] in identity.OURS:
-            return None
-        paths[name] = path
-        return _source(path)
-
-    try:
-        if module is None or _alone(file, module):
-            identity.modules(file.stem, beside)
-        else:
-            identity.modules(module, installed_module, package or module.partition(".")[0])
-    except (SyntaxError, ValueError) as error:
-        raise UsageError(f"a module of '{file}' is not valid Python: {error}") from None
-    return paths
-
-
-def digest(file: Path, module: str | None, package: str | None = None) -> str:
-    """Return the digest of the code of a method or a task: its file and the modules that it brings.
-
-    Args:
-        file: the source.
-        module: its dotted name; None for a file that is in no package.
-        package: the modules of this package count; by default the top-level one.
-
-    Raises:
-        UsageError: the file or a module that it brings cannot be read as Python.
-    """
-    try:
-        return _combined({name: path.read_bytes() for name, path in _files(file, module, package).items()})
-    except OSError as error:
-        raise UsageError(f"cannot read '{error.filename}', which '{file}' brings: {error.strerror}") from None
-    except (SyntaxError, ValueError) as error:
-        raise UsageError(f"a module that '{file}' brings is not valid Python: {error}") from None
-    except (RecursionError, MemoryError):
-        raise UsageError(f"'{file}' is nested too deeply to be read as Python: simplify it") from None
-
-
-def _combined(sources: Mapping[str, bytes]) -> str:
-    """Return the digest of modules by name."""
-    own = sorted({name.partition(".")[0] for name in sources})
-    ours = tuple(dict.fromkeys((*identity.OURS, *own)))
-    return identity.digest_of(sources.values(), ours)

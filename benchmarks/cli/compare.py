@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 
-from benchmarks import identity, registry
+from benchmarks import identity, registry, suggestions
 from benchmarks.api import UsageError
 from benchmarks.cli.arguments import add_json, add_published, add_results, published_folder
 from benchmarks.cli.console import print_json, print_rich
@@ -155,7 +155,7 @@ def _selected(records: Sequence[Record], folders: Folders, options: argparse.Nam
     for field, value in (("task", options.task), ("profile", options.profile)):
         known = sorted({_stated(record, field) for record in selected})
         if value is not None and value not in known:
-            raise registry.unknown(field, value, known, f"with records in {folders.store}")
+            raise suggestions.unknown(field, value, known, f"with records in {folders.store}")
         if value is None and len(known) > 1:
             raise UsageError(
                 f"there are records of several {field}s: {' '.join(known)}\nname one: --{field} {known[0]}"

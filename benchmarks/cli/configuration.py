@@ -18,8 +18,9 @@ import yaml
 from benchmarks.api import UsageError
 from benchmarks.options import checked, parse
 from benchmarks.records.canonical import JsonObject, JsonView
-from benchmarks.registry import MethodRef, suggest
+from benchmarks.registry import MethodRef
 from benchmarks.runs.yaml_file import compose, pairs
+from benchmarks.suggestions import suggest
 
 if TYPE_CHECKING:
     from benchmarks.runs.plan import Plan

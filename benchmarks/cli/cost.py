@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from benchmarks import registry
+from benchmarks import suggestions
 from benchmarks.api import UsageError
 from benchmarks.cli.arguments import add_json, positive
 from benchmarks.cli.console import print_json
@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
     from supernet.space import SPACES, from_hat, get_space
 
     if options.space not in SPACES:
-        raise registry.unknown("space", options.space, SPACES, "one of the spaces above: --space NAME")
+        raise suggestions.unknown("space", options.space, SPACES, "one of the spaces above: --space NAME")
     path, vocab = _path_and_vocabulary(options)
     space = get_space(options.space)
     try:

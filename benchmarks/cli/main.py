@@ -170,7 +170,7 @@ class SuggestingParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print the error with a suggestion, and exit with ``USAGE``."""
-        from benchmarks.registry import suggest
+        from benchmarks.suggestions import suggest
 
         wrong = re.search(r"invalid choice: '([^']*)'", message)
         unknown = re.search(r"unrecognized arguments: (\S+)", message)

@@ -6,7 +6,7 @@ import argparse
 import os
 from collections.abc import Mapping
 
-from benchmarks import registry
+from benchmarks import registry, suggestions
 from benchmarks.api import UsageError
 from benchmarks.cli.arguments import split_words, task_flags
 from benchmarks.cli.configuration import located
@@ -61,12 +61,12 @@ def _first_task(options: argparse.Namespace) -> Task:
         raise UsageError(f"no suite: name one, such as {suites[0]}\nknown: {' '.join(suites)}\n{LIST_TASKS}")
     with located(study, "suite", options.suite):
         if options.suite not in suites:
-            raise registry.unknown("suite", options.suite, suites, LIST_TASKS)
+            raise suggestions.unknown("suite", options.suite, suites, LIST_TASKS)
     of_suite = [task for task in installed.values() if task.suite == options.suite]
     tiers = sorted({tier for task in of_suite for tier in task.tiers()})
     with located(study, "tier", options.tier):
         if options.tier not in tiers:
-            raise registry.unknown("tier", options.tier, tiers, LIST_TASKS)
+            raise suggestions.unknown("tier", options.tier, tiers, LIST_TASKS)
     return next(task for task in of_suite if options.tier in task.tiers())
 
 

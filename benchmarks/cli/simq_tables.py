@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.api import UsageError
 from benchmarks.cli.arguments import add_data_dir, positive
-from benchmarks.registry import unknown
+from benchmarks.suggestions import unknown
 
 if TYPE_CHECKING:
     from benchmarks.studies.simq_tables.build import TableForm

@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from benchmarks import registry
+from benchmarks import registry, suggestions
 from benchmarks.cli.arguments import (
     add_data_dir,
     add_json,
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
     given = parse(options.option)
     for name in set(given) - {ref.name for ref in refs}:
         then = "an option is METHOD.NAME=VALUE"
-        raise registry.unknown("tested method", name, [r.name for r in refs], then)
+        raise suggestions.unknown("tested method", name, [r.name for r in refs], then)
     chosen = {ref.name: checked(ref.name, ref.options, given.get(ref.name, {})) for ref in refs}
     from benchmarks.runs.executor import Executor
     from benchmarks.tasks import prepare

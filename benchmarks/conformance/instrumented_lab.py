@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 
-from benchmarks import registry
+from benchmarks import class_facts, code_files
 from benchmarks.api import Batch, Budget, Candidate, Lab, Measurement, State, TrainBatches
 from benchmarks.conformance.observations import LIMIT_MS, ExportDifference, Instrumentation, Observations
 from benchmarks.lab.candidates import untouched_random_state
@@ -57,9 +57,9 @@ def import_libraries(source: str) -> None:
     Some libraries draw from global random state while they are imported, for which the method is
     not to blame. The harness's modules and those of the method's own package are left out.
     """
-    own = registry.sources(source)
+    own = code_files.sources(source)
     packages = {"benchmarks", *(name.partition(".")[0] for name in own)}
-    for name in {name for path in own.values() for name in registry.imports(path)}:
+    for name in {name for path in own.values() for name in class_facts.imports(path)}:
         if name.partition(".")[0] not in packages:
             with suppress(ImportError):
                 importlib.import_module(name)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks import registry
+from benchmarks import class_facts, code_files, registry
 from benchmarks.api import OptionValues, UsageError
 from benchmarks.conformance.observations import LIMIT_MS, Instrumentation, Observations
 from benchmarks.records.assembly import SEARCH_FILE, outcome_digest, read_json
@@ -211,7 +211,7 @@ class _Suite:
         self.targets = [ms for _, ms in self.limits] + [list(w) for w in getattr(tier, "windows", ())]
         self.leader_candidates = self._stand_ins() if ref.follows else ()
         self.leader_artifacts: LeaderArtifacts | None = None
-        self.files = [str(path) for path in registry.sources(ref.source).values()]
+        self.files = [str(path) for path in code_files.sources(ref.source).values()]
 
     def job(
         self,
@@ -347,8 +347,8 @@ def _calls(folder: Path) -> list[tuple[str, str]]:
 def _imports(source: str) -> dict[str, str]:
     """Return the modules of the harness, but the api, that a method's files import -> file name."""
     modules: dict[str, str] = {}
-    for path in registry.sources(source).values():
-        for name in registry.imports(path):
+    for path in code_files.sources(source).values():
+        for name in class_facts.imports(path):
             parts = name.split(".")
             if parts[0] == "benchmarks" and parts[1:2] not in ([], ["api"]):
                 modules.setdefault(".".join(parts[:2]), path.name)

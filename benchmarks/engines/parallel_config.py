@@ -16,9 +16,9 @@ import yaml
 from benchmarks.api import UsageError
 from benchmarks.records.canonical import JsonObject, JsonView
 from benchmarks.records.text import ascii_excerpt
-from benchmarks.registry import suggest
 from benchmarks.runs.plan import Plan, PlannedRun
 from benchmarks.runs.yaml_file import compose, pairs
+from benchmarks.suggestions import suggest
 
 BACKENDS = ("local", "submitit", "script", "k8s", "ray")
 EXAMPLE = "write  backend: submitit  and one key a line, such as  slurm_partition: gpu"

@@ -20,9 +20,9 @@ from typing import Protocol
 
 from benchmarks.api import UsageError
 from benchmarks.records.canonical import JsonView
-from benchmarks.registry import unknown
 from benchmarks.runs.heartbeat import Beat
 from benchmarks.runs.plan import PlannedRun
+from benchmarks.suggestions import unknown
 
 GROUP = "supernet_bench.hooks"
 EVERY_S = 5.0

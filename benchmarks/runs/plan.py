@@ -20,7 +20,8 @@ from benchmarks.records import store
 from benchmarks.records.canonical import JsonObject, JsonView
 from benchmarks.records.record import Record
 from benchmarks.records.spec import EXTERNAL, SELF, TRIALS, RunSpec, tuning_trials
-from benchmarks.registry import MethodRef, find, started, suggest
+from benchmarks.registry import MethodRef, find, started
+from benchmarks.suggestions import suggest
 from benchmarks.tasks import Task, TierSettings
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from benchmarks import tasks
+from benchmarks.code_files import sources
 from benchmarks.hardware import timing_lock
 from benchmarks.hardware.energy import EnergyMeter
 from benchmarks.hardware.profiles import Profile
@@ -20,7 +21,6 @@ from benchmarks.lab.journal import CorruptFileError
 from benchmarks.records.assembly import read_json
 from benchmarks.records.record import RunEnergy, SearchOutcome, SearchOversight
 from benchmarks.records.store import write_text
-from benchmarks.registry import sources
 from benchmarks.runs import worker
 from benchmarks.runs.books import STATES, Books
 from benchmarks.runs.channel import Channel

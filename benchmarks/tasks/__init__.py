@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from benchmarks.api import Measurement, UsageError
+from benchmarks.class_facts import module_file
+from benchmarks.code_files import digest
 from benchmarks.identity import TASKS
 from benchmarks.records.canonical import JsonView, canonical
-from benchmarks.registry import digest, module_file, unknown
 from benchmarks.stats.task_units import TaskUnits
+from benchmarks.suggestions import unknown
 
 if TYPE_CHECKING:
     from benchmarks.tasks.datasets import Say

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from benchmarks.registry import unknown
+from benchmarks.suggestions import unknown
 
 Table = Mapping[str, Any]
 """A table of a TOML file, as it was read."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import benchmarks
-from benchmarks import registry
+from benchmarks import class_facts, registry
 from benchmarks.api import UsageError
 from benchmarks.records import store
 from build_pages.markup import code, table, text
@@ -62,7 +62,7 @@ def declared_facts() -> Mapping[str, Mapping[str, Any]]:
 def mechanism(source: str) -> str:
     """Return the docstring of a method's class as Markdown, without importing it."""
     module, _, class_name = source.partition(":")
-    file = registry.module_file(module)
+    file = class_facts.module_file(module)
     assert file is not None
     for node in ast.parse(file.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.ClassDef) and node.name == class_name:

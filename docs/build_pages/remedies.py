@@ -7,6 +7,8 @@ BY_PLACE = {
     "benchmarks": "`supernet-bench COMMAND --help` explains every flag",
     "benchmarks.analysis": "name a folder with records in it: `--results DIR`",
     "benchmarks.analysis.carbon": "`supernet-bench run --help` has the units of both flags",
+    "benchmarks.class_facts": "compare the file with the method in `docs/method.md`; `test-method` checks it",
+    "benchmarks.code_files": "compare the file with the method in `docs/method.md`; `test-method` checks it",
     "benchmarks.engines": "compare the file with the examples in `docs/scaling.md`",
     "benchmarks.export": "take another candidate or target: `supernet-bench export --help`",
     "benchmarks.hardware": "compare the file with one that `supernet-bench profiles new` writes",

@@ -40,7 +40,7 @@ def installed(environment, tmp_path: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_an_example_is_short_and_takes_the_api_alone(path: Path):
-    from benchmarks.registry import imports
+    from benchmarks.class_facts import imports
 
     assert len(path.read_text().splitlines()) <= LONGEST
     harness = [name for name in imports(path) if name.startswith("benchmarks")]

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.api import UsageError
-from benchmarks.registry import unknown
 from benchmarks.stats.bleu import TOKENIZER
+from benchmarks.suggestions import unknown
 from benchmarks.tasks.folders.lines import Report, evenly, place, shown
 
 TOKENIZERS = {

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from benchmarks.api import UsageError
 from benchmarks.records.canonical import JsonView
-from benchmarks.registry import suggest
+from benchmarks.suggestions import suggest
 from benchmarks.tasks import Prepared, images
 from benchmarks.tasks.datasets import Say, sha256
 from benchmarks.tasks.folders import settings

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.api import UsageError
 from benchmarks.records.canonical import JsonObject
-from benchmarks.registry import suggest, unknown
+from benchmarks.suggestions import suggest, unknown
 from benchmarks.tasks import DEVICES
 from benchmarks.tasks.tiers import Table, Tier, merged, tier_of, tier_table
 

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import registry, tasks
+from benchmarks import code_files, suggestions, tasks
 from benchmarks.api import UsageError
 from benchmarks.identity import TASKS
 from benchmarks.records.canonical import JsonObject, JsonView
@@ -75,7 +75,7 @@ class FolderTask:
     def code(self) -> str:
         """Return the digest of the task's code."""
         module = f"benchmarks.tasks.folders.{MODULES[self.kind]}"
-        return registry.digest(Path(__file__).with_name(f"{MODULES[self.kind]}.py"), module, TASKS)
+        return code_files.digest(Path(__file__).with_name(f"{MODULES[self.kind]}.py"), module, TASKS)
 
     def unsealed(self) -> FolderTask:
         """Return the declaration without the raw data, which holds the test split."""
@@ -110,7 +110,7 @@ class FileTask:
 
     def code(self) -> str:
         """Return the digest of the file and of the modules that it brings."""
-        return registry.digest(self.file, None)
+        return code_files.digest(self.file, None)
 
     def description(self) -> JsonObject:
         """Return a record's description of the task; the file's path is cut to its last part."""
@@ -216,7 +216,7 @@ def _load(file: Path, class_name: str) -> Any:
     if kind is None:
         names = [n for n, value in vars(module).items() if hasattr(value, "tiers")]
         raise UsageError(
-            f"no '{class_name}' in '{file}'. {registry.suggest(class_name, names)}\n"
+            f"no '{class_name}' in '{file}'. {suggestions.suggest(class_name, names)}\n"
             f"tasks in it: {', '.join(names) or 'none'}"
         )
     try:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from benchmarks.api import UsageError
-from benchmarks.registry import suggest
+from benchmarks.suggestions import suggest
 from benchmarks.tasks.folders.lines import Report
 
 TRAIN, VALID, TEST = ("train",), ("valid", "val", "dev"), ("test", "eval")

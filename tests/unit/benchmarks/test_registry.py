@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import identity, registry
+from benchmarks import class_facts, code_files, identity, registry
 from benchmarks.api import Method, UsageError
 
 MINE = """
@@ -105,9 +105,9 @@ def test_siblings_of_a_packaged_method_count_for_its_hash(tmp_path: Path, monkey
     (package / "method.py").write_text("from somebodys.parts import part\nfrom os import path\n")
     (package / "parts.py").write_text("part = 1\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    before = registry.digest(package / "method.py", "somebodys.method")
+    before = code_files.digest(package / "method.py", "somebodys.method")
     (package / "parts.py").write_text("part = 2\n")
-    assert registry.digest(package / "method.py", "somebodys.method") != before
+    assert code_files.digest(package / "method.py", "somebodys.method") != before
 
 
 def test_relative_imports_and_files_beside_count_for_the_hash(
@@ -125,17 +125,17 @@ def test_relative_imports_and_files_beside_count_for_the_hash(
     }.items():
         (package / f"{name}.py").write_text(text)
     monkeypatch.syspath_prepend(str(tmp_path))
-    seen = {registry.digest(package / "method.py", "relatives.method")}
+    seen = {code_files.digest(package / "method.py", "relatives.method")}
     for name in ("near", "deeper", "last", "__init__", "other"):
         with (package / f"{name}.py").open("a") as file:
             file.write("changed = 2\n")
-        now = registry.digest(package / "method.py", "relatives.method")
+        now = code_files.digest(package / "method.py", "relatives.method")
         assert (now not in seen) == (name != "other"), name
         seen.add(now)
     alone = tmp_path / "mine.py"
     alone.write_text("import helper\nimport os\nimport supernet.train\n" + MINE)
     (tmp_path / "helper.py").write_text("x = 1\n")
-    assert set(registry.sources(f"{alone}:Mine")) == {"mine", "helper"}
+    assert set(code_files.sources(f"{alone}:Mine")) == {"mine", "helper"}
     before = registry.find(f"{alone}:Mine").sha256
     (tmp_path / "helper.py").write_text("# a remark\nx = 1\n")
     assert registry.find(f"{alone}:Mine").sha256 == before
@@ -178,6 +178,6 @@ def test_trials_are_read_without_running_the_file_and_are_literal(tmp_path: Path
 
 
 def test_the_files_and_imports_of_a_method(mine: Path):
-    assert registry.sources(f"{mine}:Mine") == {"mine": mine}
-    assert registry.imports(mine) == ["benchmarks.api", "benchmarks.api.Method"]
-    assert set(registry.sources("mos.method:MosNeuron")) == {"mos", "mos.method", "mos.mixture"}
+    assert code_files.sources(f"{mine}:Mine") == {"mine": mine}
+    assert class_facts.imports(mine) == ["benchmarks.api", "benchmarks.api.Method"]
+    assert set(code_files.sources("mos.method:MosNeuron")) == {"mos", "mos.method", "mos.mixture"}
