@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 MODULES = {TEXT: "translation", MLM: "documents", IMAGES: "pictures"}
 """Kind of folder -> module of its task."""
-SUITES = {TEXT: "mt", MLM: "bert", IMAGES: "simq"}
-"""Kind of folder -> suite of its task."""
 LANGUAGE = re.compile(r"[A-Za-z]{2,8}([-_][A-Za-z0-9]{2,8})*")
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from benchmarks import registry
-from benchmarks.api import UsageError
-from benchmarks.runs.plan import Folders, Plan, PlanRequest, lay_out, scale_budget, sufficient_scale
+from benchmarks.api import Need, UsageError
+from benchmarks.runs.plan import Folders, Plan, PlanRequest, _needs, lay_out, scale_budget, sufficient_scale
 from benchmarks.tasks import DEVICES, get_task, task_names
 from supernet.predict import MINIMUM_SAMPLES
 from supernet.space import get_space
@@ -111,3 +112,13 @@ def test_a_scale_that_is_none_is_one_message_that_names_one_that_works(factor: f
     with pytest.raises(UsageError, match=said) as error:
         scale_budget(budget, factor)
     assert "the tier's own allowance is --budget-scale 1" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("limits", "windows", "probes"), [(1, 0, 3), (2, 0, 6), (0, 3, 9), (2, 3, 15), (0, 0, 3)]
+)
+def test_a_need_of_each_target_counts_latencies_and_sizes(limits: int, windows: int, probes: int):
+    tier = SimpleNamespace(space="any", limits=(0.5,) * limits, windows=((1, 2),) * windows)
+    needs = (Need("probes", 3, each=True, why="each"), Need("evaluations", 2, timed=True, why="latencies"))
+    least = {need.kind: amount for need, amount in _needs(SimpleNamespace(needs=needs), tier)}
+    assert least == {"probes": probes} | ({"evaluations": 2} if limits else {})
