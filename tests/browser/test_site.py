@@ -337,6 +337,55 @@ def test_nothing_is_wider_than_a_phone(visit, built, name):
     assert (colour != "rgb(255, 255, 255)") == dark
 
 
+READABLE = r"""() => {
+  const parts = text => [...text.match(/[\d.]+/g).map(Number), 1].slice(0, 4);
+  const linear = x => x / 255 <= 0.03928 ? x / 255 / 12.92 : ((x / 255 + 0.055) / 1.055) ** 2.4;
+  const light = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b) + 0.05;
+  const over = (a, b) => [0, 1, 2].map(i => a[i] * a[3] + b[i] * (1 - a[3]));
+  const behind = one => {
+    const layers = [];
+    for (let at = one; at; at = at.parentElement) {
+      const colour = parts(getComputedStyle(at).backgroundColor);
+      if (colour[3] > 0) layers.unshift(colour);
+      if (colour[3] === 1) break;
+    }
+    return layers.reduce((below, above) => over(above, below), [255, 255, 255]);
+  };
+  document.querySelectorAll("details").forEach(one => { one.open = true; });
+  const pale = [], texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  let seen = 0;
+  while (texts.nextNode()) {
+    const one = texts.currentNode.parentElement;
+    if (!texts.currentNode.data.trim() || !one.checkVisibility()) continue;
+    if (one.closest("script, noscript, :disabled")) continue;
+    const page = behind(one), style = getComputedStyle(one);
+    const ink = light(over(parts(one.ownerSVGElement ? style.fill : style.color), page)), paper = light(page);
+    seen += 1;
+    if (Math.max(ink, paper) / Math.min(ink, paper) < 4.5) pale.push(texts.currentNode.data.trim());
+  }
+  const controls = "button, select, summary, nav a, label:has(input)";
+  const tiny = [...document.querySelectorAll(controls)].filter(
+    one => one.checkVisibility() && one.getBoundingClientRect().height < 24).map(one => one.innerText);
+  return {seen, pale, tiny, description: document.querySelector("meta[name=description]").content.length > 40};
+}"""
+"""Texts of less than WCAG's contrast of 4.5, and controls too low for fingers (WCAG 2.2: 24 pixels)."""
+
+
+@pytest.mark.parametrize(
+    "visit", [PHONE, PHONE | {"color_scheme": "dark"}], indirect=True, ids=["light", "dark"]
+)
+@pytest.mark.parametrize("name", ["index.html", "row.html", "claims.html"])
+def test_texts_have_contrast_and_controls_room_for_a_finger(visit, built, name):
+    page = small(visit, built)
+    fragment = page.locator("#rows tbody a").first.get_attribute("href").partition("#")[2]
+    page = visit.open(built / name, f"#{fragment}" if name == "row.html" else "")
+    page.wait_for_selector("main h2")
+    page.wait_for_timeout(200)
+    seen = page.evaluate(READABLE)
+    assert seen.pop("seen") > 40
+    assert seen == {"pale": [], "tiny": [], "description": True}
+
+
 def test_every_control_has_an_accessible_name(visit, built):
     page = overview(visit, built)
     tree = page.locator("body").aria_snapshot()

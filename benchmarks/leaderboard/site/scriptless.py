@@ -23,6 +23,7 @@ _HEAD = """<!doctype html>
 <meta name="color-scheme" content="light dark">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'self' file:">
 <title>supernet-bench leaderboard, plain tables</title>
+<meta name="description" content="All tables of the leaderboard and all verdicts, without a script.">
 <link rel="stylesheet" href="style.css">
 </head>
 <body>
