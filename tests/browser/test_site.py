@@ -365,8 +365,10 @@ READABLE = r"""() => {
   }
   const controls = "button, select, summary, nav a, label:has(input)";
   const tiny = [...document.querySelectorAll(controls)].filter(
-    one => one.checkVisibility() && one.getBoundingClientRect().height < 24).map(one => one.innerText);
-  return {seen, pale, tiny, description: document.querySelector("meta[name=description]").content.length > 40};
+    one => one.checkVisibility() && one.getBoundingClientRect().height < 24
+  ).map(one => one.innerText);
+  const about = document.querySelector("meta[name=description]").content;
+  return {seen, pale, tiny, description: about.length > 40};
 }"""
 """Texts of less than WCAG's contrast of 4.5, and controls too low for fingers (WCAG 2.2: 24 pixels)."""
 
