@@ -54,7 +54,7 @@ def test_an_honest_record_has_no_problem():
         (("spec", "settings_sha256"), "ab" * 32, "spec.settings_sha256: abababababab is neither"),
         (("spec", "budget", "tokens"), None, "spec.budget.tokens: no limit"),
         (("spec", "budget", "probes"), 100, "ledger.totals.probes: 240, the allowance is 100"),
-        (("ledger", "share", "evaluations"), 0.5, "ledger.share.evaluations: 0.5, but"),
+        (("ledger", "share", "evaluations"), 0.5, "ledger.share.evaluations: 0.5, but 600 of 600 is 1"),
         (("ledger", "totals", "seconds"), 1.0, "ledger.totals.seconds: 1 but the entries sum to"),
         (("energy", "source"), " ", "energy.source: empty"),
         (("provenance", "machine", "cpus"), 64, "provenance.machine: threads is 64"),
