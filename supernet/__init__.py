@@ -24,7 +24,7 @@ _PLACES = {
 }  # fmt: skip
 """Public name -> its module, which is imported when the name is first used."""
 
-__all__ = sorted(_PLACES)  # noqa: PLE0605
+__all__ = sorted(_PLACES)
 
 
 def __getattr__(name: str) -> Any:

@@ -53,7 +53,7 @@ def load(path: Path, device: str = "cpu") -> tuple[SuperNet, dict[str, str]]:
     try:
         with safe_open(path, "pt") as file:
             about: dict[str, str] = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
         family = from_spec(json.loads(about["spec"]))
         source = SharedSlices(family, torch.Generator().manual_seed(0), device)
         source.load(tensors)

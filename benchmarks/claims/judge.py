@@ -148,7 +148,6 @@ def in_group(family: Sequence[Claim], group: Sequence[RunSummary]) -> dict[str, 
                     why += f" {len(LOOKS)}, seeds 1 to {seeds[-1]}"
                 verdict = verdict if p is not None and corrected[name] < level else UNDECIDED
                 evidence[name] = _evidence(
-                    claim,
                     group[0],
                     pairs[name],
                     seeds,
@@ -171,11 +170,10 @@ def _untested(claim: Claim, run: RunSummary, pairs: _Pairs) -> Evidence:
     why = f"{len(seeds)} of {claim.n} paired seeds"
     if claim.needs or not pairs.effects:
         why += f" with {claim.needs or 'what this claim needs'}"
-    return _evidence(claim, run, pairs, seeds, verdict=NOT_TESTED, why=why)
+    return _evidence(run, pairs, seeds, verdict=NOT_TESTED, why=why)
 
 
 def _evidence(
-    claim: Claim,
     run: RunSummary,
     pairs: _Pairs,
     seeds: Iterable[int],

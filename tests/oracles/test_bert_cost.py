@@ -9,8 +9,8 @@ from supernet.space import get_space
 
 torch = pytest.importorskip("torch")
 
-from supernet.bert import BertConfig, BertFamily, CellBert, HomogeneousBert, family_of  # noqa: E402
-from supernet.cost import cost  # noqa: E402
+from supernet.bert import BertConfig, BertFamily, CellBert, HomogeneousBert, family_of
+from supernet.cost import cost
 
 UNCASED, CASED = 30522, 28996
 TOKENS = 128

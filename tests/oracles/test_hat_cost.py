@@ -18,7 +18,7 @@ from supernet.space import Architecture, from_hat, get_space
 
 torch = pytest.importorskip("torch")
 
-from supernet.seq2seq import Seq2SeqConfig, Seq2SeqFamily  # noqa: E402
+from supernet.seq2seq import Seq2SeqConfig, Seq2SeqFamily
 
 QKV = 512
 VOCABULARY = {"wmt14ende": 32768, "wmt19ende": 49600}

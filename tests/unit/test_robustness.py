@@ -69,7 +69,7 @@ def crash(folder: Path, out: Path) -> None:
 
 
 def stumble(folder: Path, out: Path) -> None:
-    {}["no such key"]  # noqa: B018
+    {}["no such key"]
 
 
 @pytest.mark.parametrize(

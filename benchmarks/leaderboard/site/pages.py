@@ -150,7 +150,7 @@ def write_table(
         "task": shared["task"], "tier": shared["tier"], "profile": shared["profile"],
         "space": shared["space"],
     }  # fmt: skip
-    return SiteTable(entry, scriptless.table(table, title, sentence), headline.weight(table))
+    return SiteTable(entry, scriptless.table(table, sentence), headline.weight(table))
 
 
 def _pictures(folder: Path, name: str, pictures: Mapping[str, tuple[bytes, str]]) -> dict[str, Picture]:

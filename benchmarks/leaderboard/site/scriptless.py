@@ -68,7 +68,7 @@ def _grid(
     )
 
 
-def table(shown: Table, title: str, sentence: str) -> str:
+def table(shown: Table, sentence: str) -> str:
     """Return one table as escaped HTML: its summary, its main columns, and its notices."""
     columns = texts.columns(shown)
     kept = [key for key in _COLUMNS if key in columns]

@@ -8,9 +8,9 @@ from supernet.space import SPACES, get_space
 
 torch = pytest.importorskip("torch")
 
-from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
+from torch.utils.flop_counter import FlopCounterMode
 
-from supernet.seq2seq import Seq2SeqConfig, Seq2SeqFamily  # noqa: E402
+from supernet.seq2seq import Seq2SeqConfig, Seq2SeqFamily
 
 SEQ2SEQ = sorted(name for name in SPACES if "qkv_dim" in get_space(name).constants)
 

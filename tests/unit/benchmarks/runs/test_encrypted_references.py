@@ -43,7 +43,7 @@ def test_the_split_is_readable_for_scoring_alone_and_the_same_afterwards(prepare
     with references.encrypted({"mt": prepared, "none": Prepared(tmp_path, None, {}, 1, 1)}) as packed:
         assert set(packed) == {"mt"} and holding(tmp_path) == ["open", "other-2"]
         assert packed["mt"].key.hex() not in repr(packed) and "key" not in repr(packed)
-        handed = pickle.loads(pickle.dumps(packed["mt"]))  # noqa: S301 - as a job is handed to its process
+        handed = pickle.loads(pickle.dumps(packed["mt"]))
         with references.readable(prepared, handed) as readable:
             assert readable.sealed is not None and references_digest(readable.sealed) == before
             assert (readable.sealed.parent / "finetune-rte-1/test.txt").read_text() == SECRET

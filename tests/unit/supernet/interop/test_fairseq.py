@@ -13,20 +13,20 @@ from tests import ROOT
 
 torch = pytest.importorskip("torch")
 
-from baselines.fairseq_transformer import FairseqTransformer  # noqa: E402
-from benchmarks.api import Skip, TaskInfo  # noqa: E402
-from benchmarks.cli.main import main  # noqa: E402
-from benchmarks.tasks import corpus  # noqa: E402
-from supernet import export  # noqa: E402
-from supernet.data.sentence_pairs import PairData  # noqa: E402
-from supernet.elastic import SuperNet  # noqa: E402
+from baselines.fairseq_transformer import FairseqTransformer
+from benchmarks.api import Skip, TaskInfo
+from benchmarks.cli.main import main
+from benchmarks.tasks import corpus
+from supernet import export
+from supernet.data.sentence_pairs import PairData
+from supernet.elastic import SuperNet
 from supernet.interop import pickle_reader
 from supernet.interop.fairseq import checkpoint as fairseq
-from supernet.interop.fairseq import command, databin, training  # noqa: E402
-from supernet.seq2seq import Seq2SeqConfig, Seq2SeqFamily  # noqa: E402
-from supernet.space import get_space, seq2seq_space  # noqa: E402
-from supernet.train import Recipe  # noqa: E402
-from supernet.weights import SharedSlices  # noqa: E402
+from supernet.interop.fairseq import command, databin, training
+from supernet.seq2seq import Seq2SeqConfig, Seq2SeqFamily
+from supernet.space import get_space, seq2seq_space
+from supernet.train import Recipe
+from supernet.weights import SharedSlices
 
 SPACE = seq2seq_space(
     "tiny", embed=(32, 24), ffn=(48, 16), heads=(4, 2), qkv_dim=16, encoder_layers=2, decoder_layers=(2, 1)

@@ -12,14 +12,14 @@ import yaml as pyyaml
 
 torch = pytest.importorskip("torch")
 
-import torch.nn.functional as F  # noqa: E402
-from torch import Tensor  # noqa: E402
+import torch.nn.functional as F
+from torch import Tensor
 
-from supernet import export  # noqa: E402
+from supernet import export
 from supernet.interop import hat
-from supernet.interop.fairseq import layout  # noqa: E402
-from supernet.seq2seq import Seq2SeqConfig, Seq2SeqFamily, position_table  # noqa: E402
-from supernet.space import from_hat, get_space  # noqa: E402
+from supernet.interop.fairseq import layout
+from supernet.seq2seq import Seq2SeqConfig, Seq2SeqFamily, position_table
+from supernet.space import from_hat, get_space
 
 SMALL = {"width": 24, "ffn": 32, "heads": 4, "qkv": 16, "encoder": 3, "decoder": 3, "vocab": 30}
 SUB: dict[str, Any] = {

@@ -17,7 +17,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from supernet.interop import pickle_reader  # noqa: E402
+from supernet.interop import pickle_reader
 
 
 class Payload:

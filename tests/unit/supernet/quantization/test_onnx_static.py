@@ -25,7 +25,7 @@ from tests.unit.supernet.quantization.trained import digits, residual_network, v
 pytest.importorskip("onnx", reason="needs the extra onnx")
 pytest.importorskip("onnxruntime", reason="needs the extra onnx")
 
-from supernet.quantization import onnx_runtime, onnx_trace  # noqa: E402
+from supernet.quantization import onnx_runtime, onnx_trace
 
 NETWORKS = {"resnet": residual_network, "vit": vision_transformer}
 

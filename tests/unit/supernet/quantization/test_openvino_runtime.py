@@ -16,8 +16,8 @@ from tests.unit.supernet.quantization.trained import digits, residual_network, v
 pytest.importorskip("onnx", reason="needs the extra onnx")
 pytest.importorskip("openvino", reason="needs the extra openvino")
 
-from supernet.quantization import onnx_runtime, onnx_trace, openvino_runtime  # noqa: E402
-from supernet.quantization.openvino_runtime import OpenVino  # noqa: E402
+from supernet.quantization import onnx_runtime, onnx_trace, openvino_runtime
+from supernet.quantization.openvino_runtime import OpenVino
 
 
 @pytest.mark.parametrize("subject", [residual_network, vision_transformer])

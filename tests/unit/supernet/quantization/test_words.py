@@ -15,7 +15,7 @@ from tests.processor import VNNI
 onnx = pytest.importorskip("onnx", reason="needs the extra onnx")
 pytest.importorskip("onnxruntime", reason="needs the extra onnx")
 
-from supernet.quantization import onnx_runtime  # noqa: E402
+from supernet.quantization import onnx_runtime
 
 WORDS = 2000
 

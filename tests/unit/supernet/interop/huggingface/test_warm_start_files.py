@@ -10,8 +10,8 @@ import pytest
 
 pytest.importorskip("torch")
 
-from supernet.interop.errors import UnreadableModelError  # noqa: E402
-from supernet.interop.huggingface import warm_start  # noqa: E402
+from supernet.interop.errors import UnreadableModelError
+from supernet.interop.huggingface import warm_start
 
 
 @pytest.mark.parametrize("width", [float("inf"), float("nan"), "wide", None, [], {}])
