@@ -128,6 +128,23 @@ def test_no_label_of_an_axis_lies_on_another_or_is_cut(visit, built):
     assert len(rates) == 6 and all(0 <= int(rate) <= 100 for rate in rates if rate != "\u2013")
 
 
+def test_win_rates_of_many_methods_fit_and_equal_costs_are_named(visit, built):
+    page = small(visit, built)
+    page.click("#views button[value=break-even]")
+    sync.expect(page.locator("#plot")).to_contain_text("lie upon one another")
+    assert "mos-neuron" in page.locator("#plot p").inner_text()
+    page.select_option("#tier", "crowd")
+    sync.expect(page.locator("#table-title")).to_contain_text("crowd")
+    page.click("#views button[value=win-rate]")
+    page.wait_for_selector("#plot table")
+    assert page.locator("#plot tbody tr").count() == 30
+    assert page.locator("#plot .scroll").evaluate("one => one.scrollWidth <= one.clientWidth")
+    every = page.locator("#plot tbody tr").evaluate_all(
+        "rows => rows.map(row => [...row.cells].slice(1).filter(one => /[0-9]/.test(one.textContent)).length)"
+    )
+    assert min(every) > 0, "a method without a pair has no row"
+
+
 def test_every_choice_is_in_the_address(visit, built):
     page = small(visit, built)
     page.select_option("#metric", "chrf")

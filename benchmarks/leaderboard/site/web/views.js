@@ -61,13 +61,21 @@ supernetBench.otherViews = (() => {
     lines(place, series, {xlog: true, label: "Training tokens a target over the number of targets that share a supernet",
       across: "targets that share the search", up: "\u2191 training tokens a target", empty: "What these runs spent by phase is not known.",
       tell: (method, p) => `${method}: ${plot.text(p[1])} tokens a target at ${p[0]} targets; ${data.find(one => one.method === method).quality}`});
+    const costs = new Map();
+    for (const one of data.filter(one => shown.has(one.method))) {
+      const cost = `${one.shared.toPrecision(2)} ${one.own.toPrecision(2)}`;
+      costs.set(cost, [...(costs.get(cost) || []), one.method]);
+    }
+    const alike = [...costs.values()].filter(methods => methods.length > 1).map(methods => methods.join(", "));
     const crossings = data.filter(one => shown.has(one.method) && one.even);
     place.append(el("p", {class: "soft"}, "Cost a target = shared / N + its own, whatever the quality is (point at a mark)."
+      + (alike.length ? ` Nearly equal curves lie upon one another: ${alike.join("; ")}.` : "")
       + (crossings.length ? ` Cheaper than ${crossings[0].against} alone, a target: ` + crossings.map(one => `${one.method} ${one.even}`).join("; ") + "." : "")));
   }
 
   function winRates(place, data, shown) {
-    const kept = data.methods.map((method, i) => i).filter(i => shown.has(data.methods[i]));
+    const among = data.methods.map((method, i) => i).filter(i => shown.has(data.methods[i]));
+    const kept = among.filter(i => among.some(j => j !== i && data.rates[i][j][1]));  // those with a pair
     if (kept.length < 2) {
       place.replaceChildren(el("p", {class: "soft"}, "Fewer than two methods share a seed and a limit."));
       return;
