@@ -87,7 +87,7 @@ def write_reports(
     ]
     groups = grouping.groups(runs)
     documents: list[object] = []
-    comparisons: list[local_site.Comparison] = []
+    comparisons: list[local_site.ShownTable] = []
     for number, group in enumerate(groups, 1):
         table = replace(build_from_runs(group, baseline), carbon=emissions)
         home = folders.home
@@ -95,7 +95,7 @@ def write_reports(
             home = home / "reports" / f"{number}-{table.shared['task']}-{table.shared['profile']}"
         written = files.write_report(table, home)
         images = {name: written[name].read_bytes() for name in written if name.endswith(".svg")}
-        comparisons.append(local_site.Comparison(group, table, images))
+        comparisons.append(local_site.ShownTable(group, table, images))
         paths = {name: os.path.relpath(path) for name, path in written.items()}
         for_paper = files.write_paper(table, home / "paper") if paper else {}
         paths |= {f"paper/{name}": os.path.relpath(path) for name, path in for_paper.items()}

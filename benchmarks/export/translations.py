@@ -31,7 +31,7 @@ class DifferentTranslationsError(ArithmeticError):
 
 
 @dataclass(frozen=True)
-class Sentences:
+class ComparedSentences:
     """The first sentences of a split.
 
     Attributes:
@@ -56,8 +56,8 @@ class TranslationCheck:
     """
 
     ours: list[str]
-    valid: Sentences
-    test: Sentences | None
+    valid: ComparedSentences
+    test: ComparedSentences | None
     recorded: float
     subwords: SentencePieceProcessor
 
@@ -106,7 +106,7 @@ class TranslationCheck:
         rows.append(("BLEU in the record, test", f"{self.recorded:.2f}", signature))
         return rows
 
-    def _decoded(self, decode: Decode, sentences: Sentences) -> list[str]:
+    def _decoded(self, decode: Decode, sentences: ComparedSentences) -> list[str]:
         texts: list[str] = self.subwords.decode(decode(sentences.sources))
         return texts
 
@@ -123,7 +123,7 @@ def translation_check(stored: StoredCandidate, module: nn.Module, vocabulary: Vo
     subwords, pairs = load_vocabulary(prepared.folder), task.validation(prepared)
     flat = ((pairs.source, pairs.source_start), (pairs.target, pairs.target_start))
     sides = [[s.tolist() for s in np.split(ids, starts[1:])[:SENTENCES]] for ids, starts in flat]
-    valid = Sentences(sides[0], subwords.decode(sides[1]))
+    valid = ComparedSentences(sides[0], subwords.decode(sides[1]))
     ours = list(task.translate(module, valid.sources, vocabulary.tier, "cpu", "fp32", subwords))
     test, recorded = _recorded_sentences(stored, vocabulary, subwords)
     return TranslationCheck(ours, valid, test, recorded, subwords)
@@ -131,7 +131,7 @@ def translation_check(stored: StoredCandidate, module: nn.Module, vocabulary: Vo
 
 def _recorded_sentences(
     stored: StoredCandidate, vocabulary: Vocabulary, subwords: SentencePieceProcessor
-) -> tuple[Sentences | None, float]:
+) -> tuple[ComparedSentences | None, float]:
     """Return the first test sentences and their BLEU in the record; None and 0 if they cannot be compared."""
     from benchmarks.stats import bleu
     from benchmarks.tasks.corpus import read_tests
@@ -149,10 +149,10 @@ def _recorded_sentences(
     references = [line for _, sides in tests.values() for line in sides][:SENTENCES]
     most = int(tier.model["max_positions"]) - 1  # as MTTask.score cuts them
     sources = [ids[:most] for ids in subwords.encode(lines, out_type=int)]
-    return Sentences(sources, references), bleu.corpus_bleu(counted)
+    return ComparedSentences(sources, references), bleu.corpus_bleu(counted)
 
 
-def _bleu(outputs: Sequence[str], sentences: Sentences) -> float:
+def _bleu(outputs: Sequence[str], sentences: ComparedSentences) -> float:
     import sacrebleu
 
     return float(sacrebleu.BLEU().corpus_score(list(outputs), [sentences.references]).score)

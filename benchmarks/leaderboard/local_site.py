@@ -26,7 +26,7 @@ ATTEMPTS = 20
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ShownTable:
     """A group of comparable runs with its table and plots."""
 
     runs: Sequence[RunSummary]
@@ -36,7 +36,7 @@ class Comparison:
 
 
 def write_site(
-    folder: Path, runs: Sequence[RunSummary], comparisons: Sequence[Comparison], records_root: str
+    folder: Path, runs: Sequence[RunSummary], comparisons: Sequence[ShownTable], records_root: str
 ) -> Path:
     """Write the site of some comparisons in one step; an earlier one is replaced as a whole.
 
@@ -71,7 +71,7 @@ def write_site(
     return folder / "index.html"
 
 
-def _write_table(folder: Path, part: Comparison) -> pages.SiteTable:
+def _write_table(folder: Path, part: ShownTable) -> pages.SiteTable:
     identity = identity_of(part.runs)
     pictures = {
         name: (part.images[f"{name}.svg"], figure_texts.alternative(name, part.table))

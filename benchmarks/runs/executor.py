@@ -26,7 +26,7 @@ from benchmarks.hardware import profiles
 from benchmarks.hardware.file_lock import lock
 from benchmarks.hardware.probe import require_linux
 from benchmarks.runs.channel import Channel
-from benchmarks.runs.guard import Report, guard
+from benchmarks.runs.guard import GuardReport, guard
 from benchmarks.runs.isolation import View, end_with_parent
 
 if TYPE_CHECKING:
@@ -104,9 +104,9 @@ class GuardedProcess(WorkerProcess):
         super().__init__(process)
         self.channel, self._report = channel, report
 
-    def report(self) -> Report:
+    def report(self) -> GuardReport:
         """Return the report of a guard that has ended; close the pipes."""
-        report: Report = {}
+        report: GuardReport = {}
         with suppress(EOFError, OSError):
             while self._report.poll():
                 report |= json.loads(self._report.recv_bytes())

@@ -33,7 +33,7 @@ MEANS_VARIABLE = "SUPERNET_BENCH_ISOLATION"
 """Names the means to try, such as ``landlock`` or ``none``; unset: all, the best first."""
 
 
-class Report(TypedDict, total=False):
+class GuardReport(TypedDict, total=False):
     """The guard's report on a search.
 
     ``isolation``: its namespaces, or ``none``. ``cpu_seconds``: of all of its processes; absent if the guard
@@ -52,7 +52,7 @@ def guard(
     Args:
         run: the search.
         view: its part of the file system; None: it is not isolated.
-        report: receives the parts of a ``Report`` as JSON: first the isolation, last the processor seconds.
+        report: receives the parts of a ``GuardReport`` as JSON: the isolation first, processor seconds last.
         watch: called once no process will be forked any more, to start threads.
     """
     relay = _Relay()
@@ -88,7 +88,7 @@ def attempts(view: View | None) -> Sequence[tuple[str, ...]]:
     return (*known, ()) if view is not None else ((),)
 
 
-def _send(report: Connection, part: Report) -> None:
+def _send(report: Connection, part: GuardReport) -> None:
     with suppress(OSError):  # the command has ended
         report.send_bytes(json.dumps(part).encode())
 

@@ -25,7 +25,7 @@ from benchmarks.runs import worker
 from benchmarks.runs.books import STATES, Books
 from benchmarks.runs.channel import Channel
 from benchmarks.runs.executor import ASK_TO_STOP, Executor
-from benchmarks.runs.guard import Report
+from benchmarks.runs.guard import GuardReport
 from benchmarks.runs.heartbeat import JOURNAL, Beat, Heartbeat, elapsed, read_heartbeat, write_outcome
 from benchmarks.runs.isolation import NONE, View, program_paths
 from benchmarks.runs.job import IsolationJob, SearchJob
@@ -212,7 +212,7 @@ class SupervisedSearch:
             return write_outcome(self.folder, status, message, seconds, self.books)
         return write_outcome(self.folder, status, message, seconds)
 
-    def _count_work(self, report: Report) -> SearchOversight:
+    def _count_work(self, report: GuardReport) -> SearchOversight:
         """Add this session's work, measured from outside, to that of the run, and return both."""
         self.tree.sample()
         work = self.tree.close(report.get("cpu_seconds"))

@@ -66,7 +66,7 @@ NOTES = (
 
 
 @dataclass(frozen=True)
-class Point:
+class RunPoint:
     """One run: quality of its headline network at a limit, and its cost by kind.
 
     ``shared`` and ``own`` map a kind of cost to its amount; ``own`` is that of one target.
@@ -152,9 +152,9 @@ def run(folder: Path, say: Say = lambda line: None) -> StudyOutcome:
     )
 
 
-def collect(records: Iterable[Record]) -> dict[tuple[str, str, str], dict[str, list[Point]]]:
+def collect(records: Iterable[Record]) -> dict[tuple[str, str, str], dict[str, list[RunPoint]]]:
     """Return (task and tier, profile, limit) -> method with its options -> its runs that ended well."""
-    groups: dict[tuple[str, str, str], dict[str, list[Point]]] = defaultdict(lambda: defaultdict(list))
+    groups: dict[tuple[str, str, str], dict[str, list[RunPoint]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
         metric, spec = deciding_metric(record), record["spec"]
         if record["status"] != "done" or metric is None or spec["tier"] in PASSED_OVER:
@@ -171,7 +171,7 @@ def collect(records: Iterable[Record]) -> dict[tuple[str, str, str], dict[str, l
             value = scores[place][metric]["value"] if scores and place else None
             if value is None:
                 continue
-            point = Point(float(spec["budget"]["tokens"]), float(value), shared, each)
+            point = RunPoint(float(spec["budget"]["tokens"]), float(value), shared, each)
             groups[f"{spec['task']} {spec['tier']}", spec["profile"], str(limit)][name].append(point)
     return groups
 
@@ -191,7 +191,7 @@ def phases(record: Record) -> tuple[dict[str, float], dict[str, float]]:
     return shared, own
 
 
-def judge(points: Sequence[Point], alone: Sequence[Point], kind: str) -> JsonObject:
+def judge(points: Sequence[RunPoint], alone: Sequence[RunPoint], kind: str) -> JsonObject:
     """Return the break-even of one method against one control, for one kind of cost."""
     curve = curve_of(alone, kind)
     quality, shared, own = _means(points, kind)
@@ -213,10 +213,10 @@ def judge(points: Sequence[Point], alone: Sequence[Point], kind: str) -> JsonObj
     }
 
 
-def curve_of(alone: Sequence[Point], kind: str) -> list[tuple[float, float]]:
+def curve_of(alone: Sequence[RunPoint], kind: str) -> list[tuple[float, float]]:
     """Return (mean cost, mean quality) of each allowance of training alone, cheapest first; quality never
     falls."""
-    budgets: dict[float, list[Point]] = defaultdict(list)
+    budgets: dict[float, list[RunPoint]] = defaultdict(list)
     for point in alone:
         budgets[point.budget].append(point)
     pairs = []
@@ -261,7 +261,7 @@ def targets(cost_alone: float, shared: float, own: float) -> float:
     return max(1.0, shared / (cost_alone - own))
 
 
-def _means(points: Sequence[Point], kind: str) -> tuple[float, float, float]:
+def _means(points: Sequence[RunPoint], kind: str) -> tuple[float, float, float]:
     """Return mean quality, shared and own cost."""
     return (
         float(np.mean([p.quality for p in points])),
@@ -270,11 +270,11 @@ def _means(points: Sequence[Point], kind: str) -> tuple[float, float, float]:
     )
 
 
-def _bootstrap(points: Sequence[Point], alone: Sequence[Point], kind: str) -> list[float]:
+def _bootstrap(points: Sequence[RunPoint], alone: Sequence[RunPoint], kind: str) -> list[float]:
     """Return the break-even of each of ``DRAWS`` samples of the method's runs and of each allowance's."""
     rng = np.random.default_rng(SEED)
 
-    def sampled(runs: Sequence[Point]) -> list[list[float]]:
+    def sampled(runs: Sequence[RunPoint]) -> list[list[float]]:
         values = np.array([(p.quality, p.shared.get(kind, 0.0), p.own.get(kind, 0.0)) for p in runs])
         means: list[list[float]] = values[rng.integers(len(runs), size=(DRAWS, len(runs)))].mean(1).T.tolist()
         return means

@@ -22,7 +22,7 @@ from benchmarks.stats.rounding import six_digits
 from benchmarks.studies import simq_int8_plot
 from benchmarks.studies.simq_fronts import measure
 from benchmarks.studies.simq_fronts.judge import LEVEL, MARGIN, normal_quantile
-from benchmarks.studies.simq_fronts.measure import Point
+from benchmarks.studies.simq_fronts.measure import MeasuredPoint
 from benchmarks.tasks.datasets import Say
 from supernet.cost import policy_units
 from supernet.quantization.precisions import STATIC
@@ -42,7 +42,7 @@ RULE = (
 
 
 @dataclass(frozen=True)
-class Variant:
+class Int8Variant:
     """One uniform INT8 of a network.
 
     Attributes:
@@ -54,7 +54,7 @@ class Variant:
     """
 
     name: str
-    point: Point | None
+    point: MeasuredPoint | None
     reason: str = ""
     ratios: tuple[tuple[float, float, float], ...] = ()
     difference: float = math.nan
@@ -124,7 +124,9 @@ def study(folder: Path, most: int, rounds: int, sessions: int, say: Say) -> Stud
     )
 
 
-def describe(plain: Point, variants: Sequence[Variant], baseline: Variant | None) -> JsonObject:
+def describe(
+    plain: MeasuredPoint, variants: Sequence[Int8Variant], baseline: Int8Variant | None
+) -> JsonObject:
     """Return the facts of one table as plain JSON types."""
     return {
         "items": len(plain.hits),
@@ -147,7 +149,9 @@ def describe(plain: Point, variants: Sequence[Variant], baseline: Variant | None
     }
 
 
-def _row(name: str, plain: Point, variant: Variant, baseline: Variant | None) -> tuple[str, ...]:
+def _row(
+    name: str, plain: MeasuredPoint, variant: Int8Variant, baseline: Int8Variant | None
+) -> tuple[str, ...]:
     if variant.point is None:
         return name, variant.name, "-", "-", "-", f"{plain.size / 1e6:.2f}", "-", variant.reason
     middles = [ratio for ratio, _, _ in variant.ratios]
@@ -161,7 +165,7 @@ def _row(name: str, plain: Point, variant: Variant, baseline: Variant | None) ->
 
 def measure_variants(
     folder: Path, name: str, most: int, rounds: int, sessions: int
-) -> tuple[Point, list[Variant]]:
+) -> tuple[MeasuredPoint, list[Int8Variant]]:
     """Measure the largest network of a supernet in float32 and in every uniform INT8.
 
     Args:
@@ -176,7 +180,7 @@ def measure_variants(
     largest = net.space.largest()
     architecture, layers = largest.to_dict(), policy_units(net.family, largest)
     plain = measure.measure_point(folder, name, most, (architecture, {}))
-    points: dict[str, Point] = {}
+    points: dict[str, MeasuredPoint] = {}
     reasons: dict[str, str] = {}
     for variant, precision in VARIANTS.items():
         policy = dict.fromkeys(layers, precision)
@@ -191,17 +195,17 @@ def measure_variants(
     variants = []
     for variant in VARIANTS:
         if variant not in points:
-            variants.append(Variant(variant, None, reasons[variant]))
+            variants.append(Int8Variant(variant, None, reasons[variant]))
             continue
         number, point = list(points).index(variant) + 1, points[variant]
         differences = point.hits - plain.hits
         error_of_mean = float(np.std(differences, ddof=1)) / math.sqrt(len(differences))
         ratios = tuple(times.median(number) for times in timings)
-        variants.append(Variant(variant, point, "", ratios, float(differences.mean()), error_of_mean))
+        variants.append(Int8Variant(variant, point, "", ratios, float(differences.mean()), error_of_mean))
     return plain, variants
 
 
-def strongest(variants: Sequence[Variant]) -> Variant | None:
+def strongest(variants: Sequence[Int8Variant]) -> Int8Variant | None:
     """Return the fastest variant that passes; None if none does."""
     passing = [variant for variant in variants if variant.passes]
     return min(passing, key=lambda variant: variant.ratio, default=None)

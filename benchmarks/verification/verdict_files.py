@@ -37,7 +37,7 @@ class StoredCheck(TypedDict):
     holds: bool | None
 
 
-class Difference(TypedDict):
+class StoredDifference(TypedDict):
     """A field of the provenance with both values."""
 
     field: str
@@ -63,7 +63,7 @@ class VerdictFields(TypedDict):
     identical: bool
     first_difference: str | None
     repeated_timings: bool
-    differences: list[Difference]
+    differences: list[StoredDifference]
     code: list[CodeDifference]
 
 

@@ -39,7 +39,7 @@ Network = tuple[JsonObject, dict[str, str]]
 
 
 @dataclass(frozen=True)
-class Point:
+class MeasuredPoint:
     """Measurements of one network of a table under one policy.
 
     Attributes:
@@ -132,7 +132,9 @@ def _supernet(path: Path) -> SuperNet:
     return supernet_file.load(path)[0]
 
 
-def measure_point(folder: Path, name: str, most: int, network: Network, *, int8_words: bool = False) -> Point:
+def measure_point(
+    folder: Path, name: str, most: int, network: Network, *, int8_words: bool = False
+) -> MeasuredPoint:
     """Export one architecture and policy as an ONNX file, check it, and evaluate it on every item.
 
     Static layers are calibrated on the training data that the supernet's file holds.
@@ -164,7 +166,7 @@ def measure_point(folder: Path, name: str, most: int, network: Network, *, int8_
         logits = torch.cat([served(*held[i]) for i in range(len(held))])
     losses = torch.nn.functional.cross_entropy(logits, held.labels, reduction="none")
     hits = logits.argmax(-1) == held.labels
-    return Point(
+    return MeasuredPoint(
         losses.double().numpy(), hits.double().numpy(), len(served.graph), bytes(served.graph), apart
     )
 
@@ -187,7 +189,9 @@ def open_graph(graph: bytes) -> Callable[..., object]:
     return run
 
 
-def time_points(anchor: Point, points: Sequence[Point], held: Items, rounds: int) -> process_time.RoundTimes:
+def time_points(
+    anchor: MeasuredPoint, points: Sequence[MeasuredPoint], held: Items, rounds: int
+) -> process_time.RoundTimes:
     """Time points interleaved with the anchor, on another held-out item every round."""
     served = [open_graph(point.graph) for point in (anchor, *points)]
     return process_time.time_networks(served, lambda i: held[i % len(held)], rounds)
@@ -195,7 +199,7 @@ def time_points(anchor: Point, points: Sequence[Point], held: Items, rounds: int
 
 def measure_bfloat16(
     folder: Path, name: str, most: int, network: Network, rounds: int
-) -> tuple[Point, process_time.RoundTimes]:
+) -> tuple[MeasuredPoint, process_time.RoundTimes]:
     """Measure a network with all layers of the policy in bfloat16, interleaved with itself in fp32.
 
     Both run in torch, because ONNX Runtime has no bfloat16 kernels. The size is that of the weights.
@@ -216,4 +220,4 @@ def measure_bfloat16(
     hits = (logits.argmax(-1) == held.labels).double().numpy()
     size = weight_bytes(net.family, architecture, dict.fromkeys(policy, "bf16"))
     times = process_time.time_networks([plain, low], lambda i: held[i % len(held)], rounds)
-    return Point(losses, hits, size, b"", apart), times
+    return MeasuredPoint(losses, hits, size, b"", apart), times

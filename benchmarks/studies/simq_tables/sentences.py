@@ -35,7 +35,7 @@ SEED = 1
 
 
 @dataclass(frozen=True)
-class Sentences:
+class LabelledSentences:
     """Token ids ``[N, T]``, padded behind, with labels ``[N]``."""
 
     tokens: Tensor
@@ -49,9 +49,9 @@ class Sentences:
         tokens = self.tokens[index].long()
         return ImageBatch(tokens, self.labels[index], tokens.numel())
 
-    def to(self, device: str) -> Sentences:
+    def to(self, device: str) -> LabelledSentences:
         """Copy to another device."""
-        return Sentences(self.tokens.to(device), self.labels.to(device))
+        return LabelledSentences(self.tokens.to(device), self.labels.to(device))
 
     def batches(self, size: int) -> list[ImageBatch]:
         """Return all sentences in batches of similar lengths, each padded to its longest."""
@@ -59,7 +59,7 @@ class Sentences:
         order = lengths.argsort(stable=True)
         batches = []
         for part in torch.split(order, size):
-            similar = Sentences(self.tokens[part, : int(lengths[part].max())], self.labels[part])
+            similar = LabelledSentences(self.tokens[part, : int(lengths[part].max())], self.labels[part])
             batches.append(similar.batch(slice(None)))
         return batches
 
@@ -67,7 +67,7 @@ class Sentences:
 class Shuffled:
     """Endless training batches; batch ``i`` depends only on the seed and ``i``."""
 
-    def __init__(self, sentences: Sentences, size: int, seed: int) -> None:
+    def __init__(self, sentences: LabelledSentences, size: int, seed: int) -> None:
         self.sentences, self.size, self.seed = sentences, size, seed
 
     def __iter__(self) -> Iterator[ImageBatch]:
@@ -81,7 +81,7 @@ class Shuffled:
 
 
 @dataclass(frozen=True)
-class Corpus:
+class TextData:
     """Data of the table of text.
 
     Attributes:
@@ -92,14 +92,14 @@ class Corpus:
     """
 
     rows: PackedText
-    train: Sentences
-    search: Sentences
-    held_out: Sentences
+    train: LabelledSentences
+    search: LabelledSentences
+    held_out: LabelledSentences
     vocab: int
     digests: dict[str, str]
 
 
-def load_corpus(path: Path, tiny: bool, data_dir: Path | None, say: Say) -> Corpus:
+def load_corpus(path: Path, tiny: bool, data_dir: Path | None, say: Say) -> TextData:
     """Read the file ``path``, after writing it if it does not exist; reading needs no tokenizer."""
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -109,13 +109,13 @@ def load_corpus(path: Path, tiny: bool, data_dir: Path | None, say: Say) -> Corp
         about = json.loads(file["about"].tobytes())
         rows = PackedText([file["text"].astype(np.int32)], about["length"], about["vocab"])
         parts = {
-            split: Sentences(
+            split: LabelledSentences(
                 torch.from_numpy(file[f"{split}_tokens"].astype(np.int32)),
                 torch.from_numpy(file[f"{split}_labels"].astype(np.int64)),
             )
             for split in ("train", "search", "held_out")
         }
-    return Corpus(rows, **parts, vocab=about["vocab"], digests=about["digests"])
+    return TextData(rows, **parts, vocab=about["vocab"], digests=about["digests"])
 
 
 def _save(name: str, arrays: JsonObject) -> None:

@@ -164,7 +164,7 @@ def _sentences(key: str, recipe: TableRecipe, options: SourceOptions, say: Say) 
         # They only calibrate static int8.
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(len(corpus.train.labels), generator=generator)[:ESTIMATED]
-        some = sentences.Sentences(corpus.train.tokens[order], corpus.train.labels[order]).to(device)
+        some = sentences.LabelledSentences(corpus.train.tokens[order], corpus.train.labels[order]).to(device)
         net.statistics_batches = [(batch.inputs, batch.tokens) for batch in some.batches(ESTIMATED)]
 
     head = {

@@ -5,7 +5,7 @@ import re
 
 from benchmarks.analysis.table import build_from_runs
 from benchmarks.comparability import grouping, run_summary
-from benchmarks.leaderboard.local_site import Comparison, write_site
+from benchmarks.leaderboard.local_site import ShownTable, write_site
 from tests.fake_records import fake, study
 
 SVG = b"<svg xmlns='http://www.w3.org/2000/svg'/>"
@@ -20,7 +20,7 @@ def test_a_local_site_has_a_table_for_each_group_and_a_page_for_each_run(tmp_pat
     records = [*study(("hat", "scratch"), 2), fake("hat", 1, tier="smoke"), fake("hat", 9, status="failed")]
     runs = [run_summary.summarize(record, keep=True, place=i) for i, record in enumerate(records)]
     groups = grouping.groups(runs)
-    comparisons = [Comparison(group, build_from_runs(group), {"budget.svg": SVG}) for group in groups]
+    comparisons = [ShownTable(group, build_from_runs(group), {"budget.svg": SVG}) for group in groups]
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "left-over.js").write_text("of an earlier site")
     page = write_site(tmp_path / "site", runs, comparisons, "store/records")

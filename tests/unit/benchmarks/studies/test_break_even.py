@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from benchmarks.api import UsageError
 from benchmarks.records import study_files
 from benchmarks.studies import break_even
-from benchmarks.studies.break_even import Point, cost_for, curve_of, judge, phases, targets
+from benchmarks.studies.break_even import RunPoint, cost_for, curve_of, judge, phases, targets
 
 COSTS = st.floats(1, 1e9)
 
@@ -32,8 +32,8 @@ def test_at_the_break_even_costs_are_equal_and_one_target_less_costs_more(
 
 
 def test_the_curve_joins_allowances_over_log_cost_and_never_falls() -> None:
-    def alone(budget: float, quality: float) -> Point:
-        return Point(budget, quality, {}, {"tokens": budget})
+    def alone(budget: float, quality: float) -> RunPoint:
+        return RunPoint(budget, quality, {}, {"tokens": budget})
 
     curve = curve_of([alone(400, 29), alone(100, 20), alone(100, 22), alone(1600, 25)], "tokens")
     assert curve == [(100, 21), (400, 29), (1600, 29)]
@@ -52,20 +52,20 @@ def test_the_curve_joins_allowances_over_log_cost_and_never_falls() -> None:
 def test_every_quality_of_a_curve_has_a_cost_on_it(
     points: list[tuple[float, float]], data: st.DataObject
 ) -> None:
-    curve = curve_of([Point(c, q, {}, {"tokens": c}) for c, q in points], "tokens")
+    curve = curve_of([RunPoint(c, q, {}, {"tokens": c}) for c, q in points], "tokens")
     quality = data.draw(st.floats(curve[0][1], curve[-1][1]))
     cost, bound = cost_for(curve, quality)
     assert bound == "exact"
     assert curve[0][0] * (1 - 1e-9) <= cost <= curve[-1][0] * (1 + 1e-9)
 
 
-def method(quality: float, shared: float = 1000, own: float = 100) -> Point:
-    return Point(2000, quality, {"tokens": shared}, {"tokens": own})
+def method(quality: float, shared: float = 1000, own: float = 100) -> RunPoint:
+    return RunPoint(2000, quality, {"tokens": shared}, {"tokens": own})
 
 
-def alone(*qualities: float) -> list[Point]:
+def alone(*qualities: float) -> list[RunPoint]:
     return [
-        Point(100 * 4**i, q + e, {}, {"tokens": 100 * 4**i})
+        RunPoint(100 * 4**i, q + e, {}, {"tokens": 100 * 4**i})
         for i, q in enumerate(qualities)
         for e in (-0.1, 0.1)
     ]

@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 
 from benchmarks.records.study_files import to_files
 from benchmarks.studies import simq_int8
-from benchmarks.studies.simq_fronts.measure import Point
-from benchmarks.studies.simq_int8 import Variant, strongest
+from benchmarks.studies.simq_fronts.measure import MeasuredPoint
+from benchmarks.studies.simq_int8 import Int8Variant, strongest
 from supernet import supernet_file
 from supernet.elastic import SuperNet
 from supernet.weights import SharedSlices
@@ -53,9 +53,9 @@ def test_both_variants_are_measured_on_everything_and_the_faster_is_named(folder
     assert any("the baseline" in row for row in outcome.rows)
 
 
-def variant(name: str, ratio: float, difference: float) -> Variant:
-    point = Point(np.zeros(4), np.zeros(4), 1, b"", 0.0)
-    return Variant(name, point, "", ((ratio, ratio, ratio),), difference, 0.001)
+def variant(name: str, ratio: float, difference: float) -> Int8Variant:
+    point = MeasuredPoint(np.zeros(4), np.zeros(4), 1, b"", 0.0)
+    return Int8Variant(name, point, "", ((ratio, ratio, ratio),), difference, 0.001)
 
 
 def test_the_fastest_that_passes_is_the_baseline() -> None:
@@ -63,7 +63,7 @@ def test_the_fastest_that_passes_is_the_baseline() -> None:
     assert strongest([slow, fast]) is fast
     wrong = variant("static", 0.1, -0.02)
     assert not wrong.passes and strongest([slow, wrong]) is slow
-    assert strongest([wrong, Variant("dynamic", None, "no VNNI")]) is None
+    assert strongest([wrong, Int8Variant("dynamic", None, "no VNNI")]) is None
     # What is only not shown to be worse passes: at one standard error below the margin.
     assert variant("static", 0.4, -simq_int8.MARGIN - 0.001).passes
     assert math.isclose(simq_int8.MARGIN, 0.005)

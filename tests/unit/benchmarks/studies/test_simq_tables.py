@@ -12,7 +12,7 @@ from torch import nn
 from benchmarks.cli.main import main
 from benchmarks.studies.simq_tables import teacher
 from benchmarks.studies.simq_tables.recipes import recipe_of
-from benchmarks.studies.simq_tables.sentences import Sentences, Shuffled, load_corpus, split_sentences
+from benchmarks.studies.simq_tables.sentences import LabelledSentences, Shuffled, load_corpus, split_sentences
 from benchmarks.studies.simq_tables.sources import SourceOptions, prepare_source
 from simq.archive import Archive
 from simq.searchers.search import SEARCHERS
@@ -180,7 +180,7 @@ def test_batches_have_every_sentence_once_and_hardly_any_padding() -> None:
     tokens = torch.randint(5, 50, (40, 12), generator=generator)
     lengths = torch.randint(1, 13, (40,), generator=generator)
     tokens[torch.arange(12) >= lengths[:, None]] = 0
-    some = Sentences(tokens.int(), torch.arange(40))
+    some = LabelledSentences(tokens.int(), torch.arange(40))
     batches = some.batches(9)
     assert sorted(torch.cat([b.labels for b in batches]).tolist()) == list(range(40))
     for batch in batches:
