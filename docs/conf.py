@@ -39,6 +39,8 @@ html_theme_options = {
     "light_css_variables": {"font-stack": "system-ui, sans-serif"},
     "top_of_page_buttons": [],
 }
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
 html_show_sourcelink = False
 html_copy_source = False
 

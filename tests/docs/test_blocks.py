@@ -65,15 +65,15 @@ def blocks(page: str) -> list[Block]:
 
 
 def commands() -> list[tuple[str, str]]:
-    """Place and text of every command that a page shows."""
-    shown = []
+    """First place and text of every different command that the pages show."""
+    shown: dict[str, str] = {}
     for page in TEXTS:
         for block in blocks(page):
             for number, line in enumerate(block.text.splitlines(), block.line + 1):
                 for part in re.sub(r"\s+#.*", "", line).split("&&"):
                     if part.split() and part.split()[0] in PROGRAMS:
-                        shown.append((f"{page}:{number}", part.strip()))
-    return shown
+                        shown.setdefault(part.strip(), f"{page}:{number}")
+    return [(where, command) for command, where in shown.items()]
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +100,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
             Image.fromarray(pixels).save(folder / "images" / name / f"{n}.png")
     (study,) = (block.text for block in blocks("docs/scaling.md") if "suite: mt" in block.text)
     (folder / "study.yml").write_text(re.sub(r"(?m)^(profile|data-dir|results):.*\n", "", study))
+    (folder / "locks").mkdir()
     (folder / "results").mkdir()
     (folder / "results" / "records").symlink_to(ROOT / "results" / "records")
     return folder
@@ -149,6 +150,7 @@ def test_a_command_that_a_page_shows(where: str, command: str, place: Path, tmp_
     environment = os.environ | {
         "PYTHONPATH": str(ROOT),
         "SUPERNET_BENCH_RESULTS": str(place / "local"),
+        "SUPERNET_BENCH_LOCKS": str(place / "locks"),  # no timing here is published: none waits for another's
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }
     program = [sys.executable, "-m", "benchmarks", *words[1:]]
@@ -197,8 +199,10 @@ def test_the_python_of_a_page(page: str, tmp_path: Path) -> None:
 def test_the_second_method_of_the_pages_keeps_the_rules(tmp_path: Path) -> None:
     (text,) = (b.text for b in blocks("docs/method.md") if "class Halving" in b.text)
     (tmp_path / "halving.py").write_text(text)
+    (tmp_path / "locks").mkdir()
     program = [sys.executable, "-m", "benchmarks", "test-method", "./halving.py:Halving"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "SUPERNET_BENCH_RESULTS": str(tmp_path / "local")}
+    environment["SUPERNET_BENCH_LOCKS"] = str(tmp_path / "locks")
     ended = subprocess.run(program, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stdout + ended.stderr
 

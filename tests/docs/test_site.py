@@ -49,6 +49,18 @@ def site() -> Path:
     return Path(folder).resolve()
 
 
+def test_no_page_shows_an_error_of_the_theme_or_of_the_build(site: Path) -> None:
+    """The theme draws a red box around some lists of contents; docutils puts its messages into the text."""
+    marks = ("ERROR: Adding a table of contents", "system-message", "problematic")
+    wrong = {
+        f"{p.name}: {m}" for p in site.glob("*.html") for m in marks if m in p.read_text(encoding="utf-8")
+    }
+    contents = re.findall(r'<(?:nav|aside|div) class="(contents[^"]*)"', (site / "methods.html").read_text())
+    allowed = "this-will-duplicate-information-and-it-is-still-useful-here"
+    assert contents and all(allowed in names for names in contents)
+    assert not wrong
+
+
 def test_links_and_anchors(site: Path) -> None:
     wrong = []
     for path in sorted(site.rglob("*.html")):
