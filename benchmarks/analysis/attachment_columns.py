@@ -197,9 +197,9 @@ def verified_column(
     for run in latest:
         of_method.setdefault(named[run.id], {})[str(run.seed)] = run.id
     column = []
-    for method, seeds, compared in zip(rows["of"], rows["seeds"], rows["compared"], strict=True):
+    for method, row, seeds in zip(rows["of"], rows["method"], rows["seeds"], strict=True):
         mine = of_method[method]
-        if seeds and not compared:
+        if row != method:
             column.append(NONE)  # a second run is judged by its product
             continue
         ids = [mine[seed] for seed in seeds.split()] or list(mine.values())

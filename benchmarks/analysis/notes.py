@@ -14,6 +14,7 @@ import pandas as pd
 
 from benchmarks.comparability import flags, run_summary
 from benchmarks.comparability.run_summary import RunSummary
+from benchmarks.records.selection import LEARNT_FROM
 from benchmarks.records.text import sanitize
 from benchmarks.stats import intervals, quantities
 from benchmarks.stats.quantiles import DISTURBED
@@ -137,7 +138,13 @@ def footnotes(rows: pd.DataFrame, latest: Sequence[RunSummary]) -> list[str]:
         "Each row is, of the networks that a run proposed last at that limit (its product), the one with the"
         " best validation score, scored once on the sealed test split."
     )
-    earlier = ~rows["compared"] & ~rows["stopped"]
+    own_rows = rows["method"] == rows["of"]
+    if (own_rows & ~rows["compared"] & ~rows["stopped"]).any():
+        texts.append(
+            f"Not ranked, and in no plot or test: rows with a network that predicts masked words less than"
+            f" {LEARNT_FROM[1]:g} nats better than their frequencies do. The order of such networks is noise."
+        )
+    earlier = ~own_rows & ~rows["stopped"]
     if earlier.any():
         origins = sorted({origin for part in rows["origin"][earlier] for origin in _origin_names(part)})
         texts.append(

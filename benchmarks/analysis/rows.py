@@ -40,7 +40,7 @@ def build_rows(
     """
     rows = row_intervals.with_intervals(_means(lines, costs, sources, obstacles), lines, costs, quality)
     # A run's costs stand in its product's row alone, not in those of its earlier origins as well.
-    earlier = ~rows["compared"] & ~rows["stopped"]
+    earlier = (rows["method"] != rows["of"]) & ~rows["stopped"]
     sides = [f"{name}_{side}" for name in row_intervals.SPENT for side in ("low", "high")]
     rows.loc[earlier, [*run_summary.SPENT, *sides]] = np.nan
     rows["energy_sources"] = [
@@ -81,7 +81,7 @@ def _means(
     place = {key: i for i, key in enumerate(zip(costs["of"], seeds, strict=True))}
     run = [place[key] for key in zip(lines["of"], lines["seed"], strict=True)]
     spent, origins = costs[list(run_summary.SPENT)].to_numpy(), list(lines["origin"])
-    of, compared = list(lines["of"]), list(lines["compared"])
+    of, compared, learnt = list(lines["of"]), list(lines["compared"]), list(lines["learnt"])
     averaged = ["quality", *SHARED_MEANS]
     over = _shares_over_limit(lines)
     figures = np.column_stack([lines[averaged].to_numpy(), spent[run], over])
@@ -101,9 +101,9 @@ def _means(
         row["origin"] = _counted_names([origins[i] for i in part])
         stopped = bool(reasons[run[first]])
         ended = [(seeds[i], reasons[i]) for i in tried[of[first]]]
-        rows.append(
-            row | {"stopped": stopped, "status": status_text(ended, own_seeds, mean[-1], stopped=stopped)}
-        )
+        idle = [seeds[run[i]] for i in part if not learnt[i]] if method == of[first] else []
+        status = status_text(ended, own_seeds, mean[-1], stopped=stopped, idle=idle)
+        rows.append(row | {"stopped": stopped, "status": status})
     without = sorted(set(tried) - set(of))
     for method, mean in zip(without, _averages(spent, [tried[m] for m in without]).tolist(), strict=True):
         ended = [(seeds[i], reasons[i]) for i in tried[method]]
@@ -132,11 +132,13 @@ def _averages(figures: Array, parts: Sequence[Sequence[int]]) -> Array:
 def _best_first(rows: Sequence[Row], figures: list[str]) -> pd.DataFrame:
     """Order rows by limit, best quality first and under each those of its earlier origins.
 
-    Stopped runs follow; rows without a limit or a candidate come last.
+    Rows that are not ranked follow, then stopped runs; rows without a limit or a candidate come last.
     """
     texts = ["method", "of", "limit", "n", "seeds", "compared", "stopped"]
     texts += ["energy_sources", "origin", "status"]
-    own = {(row["of"], row["limit"]): row["quality"] for row in rows if row["compared"]}
+    products = [row for row in rows if row["method"] == row["of"] and row["limit"] is not None]
+    own = {(row["of"], row["limit"]): row["quality"] for row in products}
+    idle = {(row["of"], row["limit"]) for row in products if not row["compared"]}
 
     def order(row: Row) -> tuple[bool | float | str, ...]:
         limit, key = row["limit"], (row["of"], row["limit"])
@@ -144,7 +146,16 @@ def _best_first(rows: Sequence[Row], figures: list[str]) -> pd.DataFrame:
         unknown = math.isnan(quality)
         at = (limit is None, limit is not None and limit.rank == 0, limit.value if limit is not None else 0)
         rank = 0.0 if unknown else -quality
-        return *at, row["stopped"], unknown, rank, row["of"], not row["compared"], row["method"]
+        return (
+            *at,
+            row["stopped"],
+            key in idle,
+            unknown,
+            rank,
+            row["of"],
+            row["method"] != row["of"],
+            row["method"],
+        )
 
     ordered = sorted(rows, key=order)
     frame = pd.DataFrame(ordered, columns=[*texts, *figures], dtype=object)
@@ -177,7 +188,12 @@ def _seeds(numbers: Iterable[int]) -> str:
 
 
 def status_text(
-    ended: Sequence[tuple[int, str]], seeds: Sequence[int], over: float, *, stopped: bool = False
+    ended: Sequence[tuple[int, str]],
+    seeds: Sequence[int],
+    over: float,
+    *,
+    stopped: bool = False,
+    idle: Sequence[int] = (),
 ) -> str:
     """Return the caveats of a row, in words.
 
@@ -186,6 +202,7 @@ def status_text(
         seeds: those with a candidate in this row.
         over: share by which its latency is above the limit; NaN without one.
         stopped: true for a row of runs that are not compared.
+        idle: those whose network has learnt little but word frequencies.
     """
     if stopped:
         reasons = dict.fromkeys(reason for seed, reason in ended if seed in seeds)
@@ -204,6 +221,10 @@ def status_text(
     missing = {seed for seed, reason in ended if not reason} - set(seeds)
     if missing:
         caveats.append(f"no candidate: {_seeds(missing)}")
+    if idle:
+        caveats.append(
+            f"not ranked: {_seeds(idle)} within {selection.LEARNT_FROM[1]:g} nats of word frequencies"
+        )
     if over > 0.005:
         caveats.append(f"over its limit by {over:.0%}")
     return "; ".join(caveats)

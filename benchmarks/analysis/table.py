@@ -55,8 +55,8 @@ class Table:
     """One line per (method, limit), best first within a limit.
 
     Shares are fractions, sizes bytes, times milliseconds or seconds; ``row_intervals`` computes intervals.
-    Rows that are not ``compared`` are of earlier origins, under their method's own row, and of stopped
-    runs, last.
+    Rows that are not ``compared`` are of earlier origins, under their method's own row, of networks that have
+    not learnt, and of stopped runs, last.
     """
     comparisons: pd.DataFrame
     """Differences from ``baseline``, paired over seeds."""
@@ -225,7 +225,7 @@ def build_from_runs(
     elsewhere, recipes = attachment_columns.runtime_columns(counted, named, attached or {}, obstacles)
     compared = lines[lines["compared"]]
     axis = selection.axis(lines["limit"], facts["task"], facts["tier"])
-    volumes = comparisons.volumes_of(compared, axis)
+    volumes = comparisons.volumes_of(compared[~compared["of"].isin(lines["of"][_unranked(lines)])], axis)
     baseline = _baseline(counted, named, sorted(set(compared["method"])), baseline)
     kept = {run.id for run in latest}
     return Table(
@@ -253,6 +253,11 @@ def build_from_runs(
         obstacles=obstacles,
         before=before,
     )
+
+
+def _unranked(lines: pd.DataFrame) -> pd.Series[bool]:
+    """Return the products that are not ranked; a hypervolume of the other limits would be too low."""
+    return (lines["method"] == lines["of"]) & ~lines["compared"]
 
 
 def _baseline(

@@ -50,7 +50,7 @@ from benchmarks.claims.hypotheses import (
     compare_with_margin,
     format_p,
 )
-from benchmarks.claims.measures import MEASURES, MeasuredFigure
+from benchmarks.claims.measures import COST, MEASURES, MeasuredFigure
 from benchmarks.comparability import grouping, run_summary
 from benchmarks.comparability.run_summary import RunSummary
 from benchmarks.records import selection
@@ -338,7 +338,10 @@ def command_for(claim: Claim, profile: str, seeds: int) -> str:
 
 
 def measured(record: Record, of: Sequence[Claim] | None = None) -> run_summary.Measured | None:
-    """Return the figures of a record that claims (default: all) are about; None if no claim is about it."""
+    """Return the figures of a record that claims (default: all) are about; None if no claim is about it.
+
+    A run with a network that has not learnt (``selection.has_learnt``) has no figure but its cost.
+    """
     spec, registered = record["spec"], claims() if of is None else of
     about = [
         claim
@@ -350,7 +353,11 @@ def measured(record: Record, of: Sequence[Claim] | None = None) -> run_summary.M
     if not about:
         return None
     measures = {(claim.measure, claim.limit) for claim in about}
-    return {(name, limit): MEASURES[name](record, limit) for name, limit in measures}
+    ranked = all(map(selection.has_learnt, record["candidates"]))
+    return {
+        (name, limit): MEASURES[name](record, limit) if ranked or name == COST else None
+        for name, limit in measures
+    }
 
 
 def judge(

@@ -114,6 +114,8 @@ def _seconds_per_token(record: Record, limit: float | None) -> float | None:
     return spent["seconds"] / spent["tokens"] if all(spent.values()) else None
 
 
+COST = "seconds-per-token"
+"""Measure that no network's quality is part of."""
 MEASURES: dict[str, Callable[[Record, float | None], MeasuredFigure | None]] = {
     "quality": _quality,
     "inherited": _inherited,
@@ -122,6 +124,6 @@ MEASURES: dict[str, Callable[[Record, float | None], MeasuredFigure | None]] = {
     "absolute-gap-at-each": _gap_at_each,
     "glue": _glue,
     "hypervolume": _hypervolume,
-    "seconds-per-token": _seconds_per_token,
+    COST: _seconds_per_token,
 }
 """Name in ``claims.toml`` -> function of a record and a limit (None: no limit); None if it has no figure."""

@@ -256,8 +256,10 @@ def headlines(
     """Return one line per method, seed and limit: names, ``SCORES`` and ``FIGURES``; NaN if lacking.
 
     ``headline`` is the line's ``Headline``, ``candidate`` the candidate if the record was kept. ``of`` is the
-    run's method and ``method`` the row that it contributes to (``labelled``). ``compared`` is true for the
-    product of a comparable run, which may be compared, ranked and drawn.
+    run's method and ``method`` the row that it contributes to (``labelled``). ``learnt`` is false for a
+    network below ``selection.LEARNT_FROM``. ``compared`` is true for the product of a comparable run, which
+    may be compared, ranked and drawn, in rows of which every network has learnt: a mean over the others
+    would be one over the seeds that went well.
 
     Args:
         runs: at most one for each method and seed.
@@ -284,6 +286,12 @@ def headlines(
     for line, (_, _, head) in zip(numbers, lines, strict=True):
         line[:3], line[3:6], line[6:] = head.score(metric), head.score("chrf"), head.figures
     figures = pd.DataFrame(numbers, columns=[*SCORES, *FIGURES])
-    compared = [label == named[run.id] for run, label, _ in lines]
-    frame = pd.DataFrame(texts, dtype=object).assign(compared=np.array(compared, dtype=bool))
-    return pd.concat([frame, figures], axis=1)
+    learning, least = selection.LEARNT_FROM
+    learnt = [not head.score(learning)[0] < least for _, _, head in lines]
+    keys = [(label, head.limit) for _, label, head in lines]
+    idle = {key for key, has in zip(keys, learnt, strict=True) if not has}
+    compared = [
+        label == named[run.id] and key not in idle for (run, label, _), key in zip(lines, keys, strict=True)
+    ]
+    flags = {"learnt": np.array(learnt, dtype=bool), "compared": np.array(compared, dtype=bool)}
+    return pd.concat([pd.DataFrame(texts, dtype=object).assign(**flags), figures], axis=1)

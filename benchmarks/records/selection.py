@@ -84,6 +84,21 @@ def direct(candidate: Candidate) -> Iterator[tuple[str, Scores]]:
             yield name, scores
 
 
+LEARNT_FROM = "below_frequencies", 0.1
+"""Metric of encoders, and its value in nats below which a network has learnt little but word frequencies."""
+
+
+def has_learnt(candidate: Candidate) -> bool:
+    """Return False for an encoder that predicts masked words hardly better than their frequencies do.
+
+    The order of such networks is that of noise; where the metric was not scored, a network counts as trained.
+    """
+    metric, least = LEARNT_FROM
+    scores = (candidate.get("test") or {}).get(deciding_set(candidate) or "", {})
+    value = (scores.get(metric) or {}).get("value")
+    return value is None or value >= least
+
+
 def deciding_set(candidate: Candidate) -> str | None:
     """Return the deciding test set: ``pooled``, else the first; None if there are only fine-tuned ones."""
     first = None

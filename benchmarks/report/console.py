@@ -45,7 +45,7 @@ class TerminalTable:
             yield wide
         else:
             limited = [line for line in lines if line["limit"] is not None]
-            own = [line for line in lines if not (line["n"] and not line["compared"])]
+            own = [line for line in lines if line["method"] == line["of"]]
             once = list({line["method"]: line for line in reversed(own)}.values())[::-1]  # limits cost alike
             yield self._grid(["method", "limit", *quality, "status"], lines, high=True)
             yield Text()

@@ -19,11 +19,11 @@ _LINES: tuple[Line, ...] = (
 )  # fmt: skip
 _KNOWN = (
     "mos-neuron", "hat", "mos-layer", "scratch", "hat-sandwich", "random-search", "supershaper",
-    "nas-bert", "autodistil", "linas", "uniform-int8", "joint-supernet", "hand-designed-kd",
+    "nas-bert", "shrinking", "linas", "uniform-int8", "joint-supernet", "hand-designed-kd",
     "nsga2-joint", "random-joint", "uniform-fp32", "int8-uniform", "arch-then-quant", "simq",
     "linas-as-published", "uniform-w4", "uniform-bf16", "quant-then-arch", "lts", "fairseq-transformer",
     "teacher", "bayes-joint", "minitron", "hand-designed", "bignas", "dynabert", "matformer",
-    "uniform-int8-fallback", "shrinking",
+    "uniform-int8-fallback", "autodistil",
 )  # fmt: skip
 """Methods whose colour and marker are their place here; append, never reorder.
 

@@ -106,8 +106,15 @@ def _frame(styles: Mapping[str, MethodStyle]) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(COLUMN, high))
     axes = figure.add_axes((0.19, below / high, 0.79, (high - below - 0.06) / high))
     keys = [
-        Line2D([], [], color=look.colour, linestyle="none", markersize=_size(look), markeredgewidth=0.9,
-               **look.mark)  # fmt: skip
+        Line2D(
+            [],
+            [],
+            color=look.colour,
+            linestyle="none",
+            markersize=_size(look),
+            markeredgewidth=0.9,
+            **look.mark,
+        )  # fmt: skip
         for look in styles.values()
     ]
     figure.legend(keys, [*names.values()], loc="lower center", frameon=False,
