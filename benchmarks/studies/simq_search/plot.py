@@ -1,7 +1,4 @@
-"""Plot of the study of searches: share of the true front against evaluations.
-
-A row of panels is a table, a column a pair of objectives.
-"""
+"""Plot of the study of searches: share of the true front against evaluations, two panels in a row."""
 
 from __future__ import annotations
 
@@ -21,13 +18,15 @@ DRAWN = (
     *("linas", "bayes-joint", "arch-then-quant", "quant-then-arch"),
 )
 """Names of the arms that are drawn."""
+BESIDE = 2
+"""Panels in a row: as many as can be read on a page."""
 
 
 def draw(results: Sequence[CaseResult], plan: SearchPlan) -> Drawing:
     """Draw searches in different lines, markers and colours, with bands from lowest to highest seed."""
     tables = list(dict.fromkeys(str(result.head["name"]) for result in results))
-    objectives = list(dict.fromkeys(result.case.objectives for result in results))
-    wide, tall = 3.6 * len(objectives) + 0.2, 2.5 * len(tables) + 2.0
+    panels = sorted(results, key=lambda result: tables.index(str(result.head["name"])))
+    wide, tall = 3.65 * BESIDE + 0.1, 2.5 * -(-len(panels) // BESIDE) + 2.0
     figure = Drawing(figsize=(wide, tall))
     figure.text(0.016, 1 - 0.12 / tall, "Which search finds most?", fontsize=14, fontweight="bold", va="top",
                 color=style.INK)  # fmt: skip
@@ -39,8 +38,8 @@ def draw(results: Sequence[CaseResult], plan: SearchPlan) -> Drawing:
     styles = method_styles(name for curves in shown.values() for name in curves)
     lowest = min(float(c[:, plan.budgets[0] - 1].mean()) for some in shown.values() for c in some.values())
     labels: JsonObject = {}
-    for result in results:
-        row, column = tables.index(str(result.head["name"])), objectives.index(result.case.objectives)
+    for place, result in enumerate(panels):
+        row, column = divmod(place, BESIDE)
         axes = figure.add_axes(
             ((0.88 + 3.65 * column) / wide, 1 - (2.5 * row + 2.9) / tall, 2.6 / wide, 1.75 / tall)
         )

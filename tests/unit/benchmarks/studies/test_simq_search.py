@@ -1,7 +1,9 @@
 """The study of searches: figures of a table whose answer is known, and the whole of it on a small one."""
 
+import itertools
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from benchmarks.api import UsageError
 from benchmarks.studies.simq_search import study as study_module
 from benchmarks.studies.simq_search.compare import Group, compare, group_results
 from benchmarks.studies.simq_search.plan import ARMS, BUDGETS, OBJECTIVES, SEEDS, Case, SearchPlan
+from benchmarks.studies.simq_search.plot import draw
 from benchmarks.studies.simq_search.report import percent
 from benchmarks.studies.simq_search.score import CaseResult, anytime, reference_volume
 from benchmarks.studies.simq_search.study import run, study
@@ -235,3 +238,24 @@ def test_shipped_tables_give_the_sealed_study_s_figures(
                 shares, truth = shares[:, 2:].mean(axis=0), truth[:, 2:].mean(axis=0)
             assert np.allclose(shares, truth, rtol=0, atol=within)
     assert {name for one in found for name in one["shares"]} == set(arms) <= set(ARMS)
+
+
+@pytest.mark.parametrize("count", [1, 3, 10])
+def test_panels_fill_rows_of_a_page_and_lie_apart(count: int) -> None:
+    curves = {"linas": np.linspace(0, 1, 200)[None].repeat(2, 0), "random-joint": np.full((2, 200), 0.5)}
+    results: Any = [
+        SimpleNamespace(
+            head={"name": f"table-{n % 7}"}, curves=curves, case=Case(Path("x"), OBJECTIVES[n // 7])
+        )
+        for n in range(count)
+    ]
+    figure = draw(results, SearchPlan(seeds=2))
+    assert figure.get_figwidth() <= 7.5, "inches of a page"
+    boxes = [axes.get_position() for axes in figure.axes]
+    assert len(boxes) == count and len({round(box.y0, 6) for box in boxes}) == -(-count // 2)
+    assert all(0 < box.x0 and box.x1 < 1 and 0 < box.y0 and box.y1 < 1 for box in boxes)
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert titles == sorted(titles, key=lambda title: title.partition(":")[0]), (
+        "a table's panels follow each other"
+    )
