@@ -111,7 +111,8 @@ def docs(session: nox.Session) -> None:
     strict = ("-W", "--keep-going", "-n")
     run(session, "sphinx-build", "-q", *strict, "-d", trees, "docs", out, env=ONE_THREAD)
     pages = {"SUPERNET_BENCH_DOCS_HTML": out}
-    run(session, "python", "-m", "pytest", "-m", "docs", "tests/docs", env=ONE_THREAD | pages)
+    parallel = ("--numprocesses=2", "--dist=loadfile")
+    run(session, "python", "-m", "pytest", *parallel, "-m", "docs", "tests/docs", env=ONE_THREAD | pages)
 
 
 @nox.session(reuse_venv=same_python(), requires=["env"])
