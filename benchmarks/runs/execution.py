@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import importlib
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from benchmarks.api import UsageError
@@ -15,6 +13,7 @@ from benchmarks.hardware.file_lock import lock
 from benchmarks.hardware.probe import usable_cpus
 from benchmarks.hardware.profiles import Profile
 from benchmarks.records.provenance import provenance
+from benchmarks.runs.interruption import raise_at_once
 from benchmarks.runs.leases import refuse_if_active
 from benchmarks.runs.options import RunOptions
 from benchmarks.runs.plan import Plan
@@ -61,8 +60,7 @@ def execute(
         resumed = [run for run in plan.pending if run.state != "stopped"]
         folders = [(run.label, plan.folders.runs / run.spec.id) for run in resumed]
         origins.check(folders, origins.origin_of(command_provenance))
-    for number in (signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, _interrupt)
+    raise_at_once()
     machine_load, threads = load.measure_load(), options.jobs * (profile.threads or usable_cpus())
     display = Display(console, plan, options.jobs, machine_load.slowdown(threads), options.hooks)
     display.note(machine_load.line(threads))
@@ -130,7 +128,3 @@ def _locked(folder: Path, *, alone: bool) -> Iterator[None]:
             if alone:  # leases keep workers apart without any lock
                 raise
         yield
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

@@ -45,6 +45,7 @@ from benchmarks.runs.display import Display
 from benchmarks.runs.encrypted_references import EncryptedReferences
 from benchmarks.runs.executor import Executor, WorkerProcess, wait_any
 from benchmarks.runs.heartbeat import JOURNAL, read_scoring
+from benchmarks.runs.interruption import Interruptions
 from benchmarks.runs.isolation import NONE
 from benchmarks.runs.job import ScoreJob, SearchJob, artifacts_of, leader_candidates, missing_leader
 from benchmarks.runs.leases import FREE, Leases, refuse_rivals
@@ -108,6 +109,7 @@ class Runner:
         self._active: list[ActiveRun] = []
         self._waiting: list[PlannedRun] = []
         self._begun: set[str] = set()
+        self._interruptions = Interruptions()
         self.leases: Leases
         self._references = {name: references_digest(c.prepared.sealed) for name, c in contexts.items()}
         """Task -> digest of its test split, before any search begins."""
@@ -128,7 +130,8 @@ class Runner:
             self._waiting = list(self.plan.pending)
             with self._protected_references():
                 try:
-                    self._work()
+                    with self._interruptions:
+                        self._work()
                 except BaseException:
                     self._stop()
                     raise
@@ -155,6 +158,7 @@ class Runner:
     def _work(self) -> None:
         looked, idle_since = -math.inf, time.monotonic()
         while self._waiting or self._active:
+            self._interruptions.check()
             now = time.monotonic()
             if self.options.deadline is not None and now >= self.options.deadline:
                 self._stop()

@@ -347,7 +347,9 @@ def _tokenizer_examples(home: Path) -> list[Files]:
 
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     vocab = {piece: i for i, piece in enumerate([*special, *(f"w{i}" for i in range(20))])}
-    config = json.dumps({"model_type": "bert", "hidden_size": 16, "num_attention_heads": 2, "vocab_size": 25})
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    about = {"model_type": "bert", "vocab_size": 25, "max_position_embeddings": 16, "type_vocab_size": 2}
+    config = json.dumps(about | sizes)
     weights = home / "model.safetensors"
     save_file({"bert.embeddings.word_embeddings.weight": torch.zeros(25, 16)}, weights)
     torch.save({"bert.embeddings.word_embeddings.weight": torch.zeros(25, 16)}, home / "pytorch_model.bin")

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from benchmarks.api import UsageError
+from supernet.interop.pickle_reader import UnsafePickleError
 from tests import ROOT
 from tests.robustness import figures, fuzz, mutations
 from tests.robustness.readers import KINDS, Kind
@@ -118,6 +119,23 @@ def test_inputs_repeat_and_differ():
     changing = Kind("bytes", 1, lambda _: examples, KINDS[-1].mutate, lambda *_: None)
     first, again = ([fuzz.draw(changing, examples, 1, n) for n in range(50)] for _ in range(2))
     assert first == again and len({str(files) for files in first}) > 40
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_each_kind_begins_with_sound_files(kind: Kind, tmp_path: Path):
+    """Changed copies of files that are refused as they are would test their refusal alone."""
+    hostile = []
+    for number, files in enumerate(kind.examples(tmp_path.resolve())):
+        folder, out = tmp_path / f"{number}" / "in", tmp_path / f"{number}" / "out"
+        for name, content in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(content)
+        out.mkdir()
+        try:
+            kind.read(folder, out)
+        except UnsafePickleError:
+            hostile.append(*files)
+    assert hostile == (["hat.pt"] if kind.name == "checkpoints" else [])
 
 
 def test_mutated_trees_are_json():

@@ -85,7 +85,7 @@ def execute(
     def stop(*_: Any) -> None:
         raise PreparationError
 
-    monkeypatch.setattr(execution, "signal", SimpleNamespace(signal=stop, SIGTERM=15, SIGUSR1=15))
+    monkeypatch.setattr(execution, "raise_at_once", stop)
     options, nothing = RunOptions(command=["supernet-bench"], resume_changed=resume_changed), cast(Any, None)
     execution.execute(plan_of(folder, state), [], Profile("x", "cpu", 1), options, nothing)
 
