@@ -301,7 +301,7 @@ RECORDS_ONLY = (
     "report/*", "runs/__init__",
     "runs/archive", "runs/leases", "runs/user_declarations", "runs/estimate", "runs/run_limits",
     "runs/encrypted_references", "runs/execution", "runs/executor", "runs/heartbeat", "runs/hooks",
-    "runs/job", "runs/options", "runs/origins",
+    "runs/interruption", "runs/job", "runs/options", "runs/origins",
     "runs/plan", "runs/preload", "runs/display", "runs/published_runs", "runs/remaining_time", "runs/repeat",
     "runs/runner", "runs/supervisor", "scoring/__init__", "stage", "stats/__init__", "stats/intervals",
     "runs/study_status", "runs/yaml_file", "engines/*", "runs/channel", "runs/guard", "runs/isolation",
