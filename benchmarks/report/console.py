@@ -33,7 +33,7 @@ class TerminalTable:
         from rich.text import Text
 
         lines = self.table.each
-        translated = ["chrf"] if self.table.metric == "bleu" else []
+        translated = ["chrf"] if "chrf" in self.table.units.metrics else []
         quality, speed = ["quality", *translated], ["ratio", "p50", "params", "macs"]
         spent = ["tokens", "evaluations", "probes", "seconds", "joules"]
         yield Text(texts.caption(self.table), style="bold")

@@ -62,7 +62,7 @@ def columns(table: Table) -> dict[str, Column]:
         "seeds": ("seeds", lambda r: r["seeds"] or NONE),
         "origin": ("weights", lambda r: r["origin"] or NONE),
     }
-    if table.metric != "bleu":
+    if "chrf" not in table.units.metrics:
         del shown["chrf"]  # of translations
     if "verified" in table.rows:
         shown["verified"] = ("verified", lambda r: r["verified"])

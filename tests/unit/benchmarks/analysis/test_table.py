@@ -637,7 +637,8 @@ def test_metrics_foreign_to_a_task_have_no_column():
 
     table = build_table(study())
     assert "chrf" in texts.columns(table)
-    other = replace(table, metric="mlm_accuracy")
+    words = task_units.TaskUnits({"mlm_accuracy": quantities.of_metric("mlm_accuracy")})
+    other = replace(table, metric="mlm_accuracy", units=words)
     assert "chrf" not in texts.columns(other)
     assert "chrF" not in latex(other, each_set=False)
 
