@@ -130,8 +130,9 @@ def arrange(view: View, *, own_processes: bool) -> None:
     _arrange_devices()
     home = Path(os.path.expanduser("~")).resolve()
     private = tuple(Path(name) for name in PRIVATE if os.path.isdir(name))
+    within = any(home.is_relative_to(place) for place in private)  # then it is hidden with that folder
     if home.is_dir() and len(home.parts) > 1:
-        private = (*private, home)
+        private = private if within else (*private, home)
     else:
         os.environ["HOME"] = "/tmp"
     for name in CACHES:
@@ -147,6 +148,8 @@ def arrange(view: View, *, own_processes: bool) -> None:
             _put_back(path, handles[path])
     for handle in handles.values():
         os.close(handle)
+    if within:
+        home.mkdir(parents=True, exist_ok=True)
     if own_processes:
         _mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
     for path in (Path("/proc") / name for name in KERNEL):

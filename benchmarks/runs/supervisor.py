@@ -238,7 +238,8 @@ def isolation_here(executor: Executor) -> str:
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        view = View((), (folder,), ()).resolved()
+        (folder / SCRATCH).mkdir()
+        view = View((folder / SCRATCH,), (folder,), ()).resolved()
         process = executor.start_guarded(do_nothing, IsolationJob(folder), folder / LOG, view)
         process.join(START_S)
         return process.report().get("isolation", NONE)

@@ -6,14 +6,18 @@ import json
 import multiprocessing
 import os
 import sys
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from benchmarks.runs import isolation
+from benchmarks.runs.executor import Executor
 from benchmarks.runs.guard import MEANS_VARIABLE, guard
 from benchmarks.runs.isolation import View, program_paths
 from benchmarks.runs.landlock import NAME as LANDLOCK
+from benchmarks.runs.supervisor import isolation_here
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="namespaces are Linux's")
 
@@ -33,6 +37,18 @@ def tries(out: Path) -> None:
     out.write_text(json.dumps(done))
 
 
+def means_here(view: View, run: Callable[[], None] = lambda: None) -> str:
+    """Return the means by which a process that runs something is isolated."""
+    receiving, sending = multiprocessing.Pipe(duplex=False)
+    context = multiprocessing.get_context("fork")
+    process = context.Process(target=guard, args=(run, view, sending))
+    process.start()
+    assert receiving.poll(60)
+    stated: str = json.loads(receiving.recv_bytes())["isolation"]
+    process.join(60)
+    return stated
+
+
 @pytest.mark.parametrize("means", [*(",".join(m) for m in isolation.ATTEMPTS), LANDLOCK])
 def test_threads_have_names_and_the_kernel_no_settings(
     means: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -42,16 +58,50 @@ def test_threads_have_names_and_the_kernel_no_settings(
     before = Path("/proc/sys/kernel/hostname").read_text()
     out = tmp_path / "out.json"
     view = View(writable=(tmp_path,), shown=program_paths()).resolved()
-    receiving, sending = multiprocessing.Pipe(duplex=False)
-    context = multiprocessing.get_context("fork")
-    process = context.Process(target=guard, args=(lambda: tries(out), view, sending))
-    process.start()
-    assert receiving.poll(60)
-    stated = json.loads(receiving.recv_bytes())["isolation"]
-    process.join(60)
+    stated = means_here(view, lambda: tries(out))
     if stated != means:
         pytest.skip(f"this system has no isolation by {means}")
     found = json.loads(out.read_text())
     assert found.pop("thread") == "worker"
     assert all(isinstance(error, int) for error in found.values()), found
     assert Path("/proc/sys/kernel/hostname").read_text() == before
+
+
+def looks_home(out: Path) -> None:
+    """Leave in ``out`` what the home folder holds, and whether it can be written."""
+    home = Path(os.path.expanduser("~"))
+    found = sorted(path.name for path in home.iterdir())
+    (home / "own").write_text("x")
+    out.write_text(json.dumps(found))
+
+
+@pytest.mark.parametrize("means", [",".join(m) for m in isolation.ATTEMPTS])
+@pytest.mark.parametrize("where", ["home", "."], ids=["beside the run", "above the run"])
+def test_a_home_below_a_folder_that_is_private_anyway_is_empty_and_writable(
+    means: str, where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container's home, or a tester's, lies in /tmp; the whole isolation was given up for it."""
+    home, run = tmp_path / where, tmp_path / "run"
+    for folder in (home, run):
+        folder.mkdir(exist_ok=True)
+    (home / "secret").write_text("x")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv(MEANS_VARIABLE, means)
+    if not home.resolve().is_relative_to("/tmp"):
+        pytest.skip("temporary folders do not lie in /tmp here")
+    out = run / "out.json"
+    view = View(writable=(run,), shown=program_paths()).resolved()
+    stated = means_here(view, lambda: looks_home(out))
+    if stated != means:
+        monkeypatch.setenv("HOME", "/")
+        assert means_here(view) != means, "isolated under another home, and not under this one"
+        pytest.skip(f"this system has no isolation by {means}")
+    assert json.loads(out.read_text()) == (["run"] if where == "." else [])
+
+
+def test_the_isolation_of_a_machine_is_that_of_its_searches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Landlock alone was given to searches and read as none before them."""
+    monkeypatch.setenv(MEANS_VARIABLE, LANDLOCK)
+    folder = Path(tempfile.mkdtemp())
+    given = means_here(View((folder,), (), program_paths()).resolved())
+    assert isolation_here(Executor()) == given
