@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
+AGAIN_S = 0.05
+"""Seconds after which an interruption that was lost is raised again."""
 USAGE = 2
 """Exit code after a mistake of the user."""
 
@@ -99,6 +101,24 @@ def _refuse_pipes() -> None:
     sys.addaudithook(check)
 
 
+def _deliver_lost_interruptions() -> None:
+    """Raise a KeyboardInterrupt again that came where Python drops it, as in destructors and callbacks.
+
+    Otherwise Ctrl-C, now and then, would print a traceback and stop nothing.
+    """
+    usual = sys.unraisablehook
+
+    def hook(lost: sys.UnraisableHookArgs) -> None:
+        if isinstance(lost.exc_value, KeyboardInterrupt):
+            signal.setitimer(signal.ITIMER_REAL, AGAIN_S)  # raised here and now, it would be dropped as well
+        else:
+            usual(lost)
+
+    if hasattr(signal, "SIGALRM"):
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
+        sys.unraisablehook = hook
+
+
 @contextmanager
 def _interruptions() -> Iterator[None]:
     """Turn an error that a KeyboardInterrupt has caused in Python's own machinery into that interruption.
@@ -121,6 +141,8 @@ def _interruptions() -> Iterator[None]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
     _refuse_pipes()
+    if arguments is None:
+        _deliver_lost_interruptions()
     os.environ["MPLBACKEND"] = "Agg"  # figures are written, never shown; a notebook's shell names another
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -152,7 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return USAGE
     except KeyboardInterrupt:
         if arguments is None:
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGALRM):
                 signal.signal(number, signal.SIG_IGN)
         print("\ninterrupted: type the same command again, it goes on where it was", file=sys.stderr)
         if arguments is None:

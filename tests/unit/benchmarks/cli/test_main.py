@@ -130,6 +130,44 @@ def test_an_error_that_an_interruption_has_caused_is_one_unless_it_has_a_message
     assert text in capsys.readouterr().err
 
 
+LOSING = """
+import os, signal, sys, time, weakref
+from benchmarks.cli import main
+
+def lose(*_):
+    os.kill(os.getpid(), signal.SIGINT)
+    sum(range(100_000))
+
+class Thing:
+    pass
+
+class Losing:
+    __del__ = lose
+
+def run(_options):
+    if where == "destructor":
+        Losing()
+    else:
+        thing = Thing()
+        kept = weakref.ref(thing, lose)
+        del thing
+    time.sleep(20)
+
+where = sys.argv.pop()
+main.parser = lambda *_: type("Parser", (), {"parse_args": lambda *_: type("Options", (), {"run": run})})()
+sys.exit(main.main())
+"""
+
+
+@pytest.mark.parametrize("where", ["destructor", "callback"])
+def test_an_interruption_where_python_drops_it_still_ends_the_command(where: str):
+    ran = subprocess.run(
+        [sys.executable, "-c", LOSING, where], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert (ran.returncode, ran.stdout) == (130, "")
+    assert ran.stderr == "\ninterrupted: type the same command again, it goes on where it was\n"
+
+
 def test_an_error_of_the_programs_own_stays_a_traceback(monkeypatch: pytest.MonkeyPatch):
     def fail(_options: argparse.Namespace) -> int:
         raise RuntimeError("a fault")
