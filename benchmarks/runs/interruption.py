@@ -48,7 +48,7 @@ class Interruptions:
             self.check()
 
     def check(self) -> None:
-        """Raise what was noted.
+        """Raise an interruption that was noted.
 
         Raises:
             KeyboardInterrupt: a signal came.
