@@ -6,6 +6,7 @@ A mistake of the user ends in ``error: ...`` and exit code 2; Ctrl-C in 130, and
 from __future__ import annotations
 
 import argparse
+import atexit
 import errno
 import importlib
 import io
@@ -117,6 +118,13 @@ def _deliver_lost_interruptions() -> None:
     if hasattr(signal, "SIGALRM"):
         signal.signal(signal.SIGALRM, signal.default_int_handler)
         sys.unraisablehook = hook
+        atexit.register(_ignore_interruptions)  # first in, so the last to be called: threads have been joined
+
+
+def _ignore_interruptions() -> None:
+    """Ignore what can only end Python's own end: the command is over, and its exit code stands."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGALRM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager
@@ -174,8 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return USAGE
     except KeyboardInterrupt:
         if arguments is None:
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGALRM):
-                signal.signal(number, signal.SIG_IGN)
+            _ignore_interruptions()
         print("\ninterrupted: type the same command again, it goes on where it was", file=sys.stderr)
         if arguments is None:
             # Threads may be inside a driver's library, or an import half done: an orderly end could crash.

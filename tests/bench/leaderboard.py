@@ -83,6 +83,10 @@ def main() -> None:
             rows.append(figures(count, *measure(Path(folder))))
             print(json.dumps(rows[-1]), flush=True)
     if chosen.out:
+        # Rows of other numbers of records stay.
+        known = json.loads(chosen.out.read_text()) if chosen.out.exists() else []
+        rows += [row for row in known if row["records"] not in chosen.records]
+        rows.sort(key=lambda row: float(row["records"] or 0))
         chosen.out.write_text(json.dumps(rows, indent=1) + "\n")
 
 

@@ -48,8 +48,6 @@ KINDS = (
 )
 ENDING = {"SIGKILL of the group", "SIGTERM", "SIGINT", "SIGINT twice"}
 """Kinds that end the command. After the others it works on, and is disturbed again."""
-ENDS = (0, 1, 130, -signal.SIGKILL, -signal.SIGTERM)
-"""Exit codes of a command that a disturbance may have ended; a SIGINT while Python ends has its own."""
 MOST_A_COMMAND = 6
 """Disturbances of one command, of which the last one ends it: a chain that ends has no more."""
 LOGS = ("log.txt", "score.txt")
@@ -229,7 +227,7 @@ class Campaign:
         if code in (1, -signal.SIGINT) and "KeyboardInterrupt" in printed and not begun:
             self.figures.unstarted += 1
             printed = ""
-        elif code not in (*ENDS, *([-signal.SIGINT] if "SIGINT" in what else ())) and "full disk" not in what:
+        elif code not in (0, 1, 130, -signal.SIGKILL, -signal.SIGTERM) and "full disk" not in what:
             self.figures.refused.append(f"{what}: exit code {code}: {printed[-600:]}")
         if "Traceback (most recent call last)" in printed:
             self.figures.tracebacks.append(f"{what}: {printed[-2000:]}")

@@ -168,6 +168,28 @@ def test_an_interruption_where_python_drops_it_still_ends_the_command(where: str
     assert ran.stderr == "\ninterrupted: type the same command again, it goes on where it was\n"
 
 
+ENDING = """
+import atexit, os, signal, sys
+from benchmarks.cli import main
+
+def late():
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGALRM):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # Python's end makes it deadly
+            print("not ignored:", number)
+        os.kill(os.getpid(), number)
+
+atexit.register(late)  # before the program's own, and called after it
+options = type("Options", (), {"run": lambda _: 0})
+main.parser = lambda *_: type("Parser", (), {"parse_args": lambda *_: options})()
+sys.exit(main.main())
+"""
+
+
+def test_a_signal_while_python_ends_changes_no_exit_code():
+    ran = subprocess.run([sys.executable, "-c", ENDING], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+
+
 def test_an_error_of_the_programs_own_stays_a_traceback(monkeypatch: pytest.MonkeyPatch):
     def fail(_options: argparse.Namespace) -> int:
         raise RuntimeError("a fault")

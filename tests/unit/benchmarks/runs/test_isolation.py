@@ -6,7 +6,6 @@ import json
 import multiprocessing
 import os
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -99,9 +98,10 @@ def test_a_home_below_a_folder_that_is_private_anyway_is_empty_and_writable(
     assert json.loads(out.read_text()) == (["run"] if where == "." else [])
 
 
-def test_the_isolation_of_a_machine_is_that_of_its_searches(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_isolation_of_a_machine_is_that_of_its_searches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Landlock alone was given to searches and read as none before them."""
     monkeypatch.setenv(MEANS_VARIABLE, LANDLOCK)
-    folder = Path(tempfile.mkdtemp())
-    given = means_here(View((folder,), (), program_paths()).resolved())
+    given = means_here(View((tmp_path,), (), program_paths()).resolved())
     assert isolation_here(Executor()) == given
