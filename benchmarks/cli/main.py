@@ -122,7 +122,7 @@ def _deliver_lost_interruptions() -> None:
 
 
 def _ignore_interruptions() -> None:
-    """Ignore what can only end Python's own end: the command is over, and its exit code stands."""
+    """Ignore signals from here on: the command is over, and its exit code stands."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGALRM):
         signal.signal(number, signal.SIG_IGN)
 
