@@ -62,8 +62,8 @@ class Trainings:
         data_dir: folder of real data; None: it is downloaded.
         device: ``cpu`` or ``cuda``.
         minutes: no training is started after these; None for no limit.
-        workers: trainings side by side, each in a process of its own. Small networks leave a GPU idle for
-            most of an update.
+        workers: trainings side by side, each in a process of its own, dealt to the GPUs in turn. Small
+            networks leave a GPU idle for most of an update.
         say: prints a line.
     """
 
@@ -92,6 +92,13 @@ def _timely(work: Callable[[J], str], end: float, job: J) -> str | None:
     return None if time.monotonic() > end else work(job)
 
 
+def _dealt(work: Callable[[J], str | None], number: int, job: J) -> str | None:
+    """Return the result of ``work``, done on the GPU whose turn it is at job ``number``."""
+    if torch.cuda.is_available():
+        torch.cuda.set_device(number % torch.cuda.device_count())
+    return work(job)
+
+
 def _results(work: Callable[[J], str | None], jobs: Sequence[J], workers: int) -> Iterator[str | None]:
     """Yield the results of ``work`` as they come, each from a process of its own where there are several.
 
@@ -107,7 +114,8 @@ def _results(work: Callable[[J], str | None], jobs: Sequence[J], workers: int) -
     # A process whose device has failed runs nothing more.
     pool = ProcessPoolExecutor(workers, context, torch.set_num_threads, (threads,), max_tasks_per_child=1)
     with pool:
-        for future in as_completed([pool.submit(work, job) for job in jobs]):
+        begun = [pool.submit(_dealt, work, number, job) for number, job in enumerate(jobs)]
+        for future in as_completed(begun):
             error = future.exception()
             if error is None:
                 yield future.result()

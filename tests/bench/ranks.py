@@ -2,6 +2,9 @@
 
 For each number of tokens a rank, every world trains the same encoder for a while: tokens a second of all
 ranks together, and the ratio to one rank's. On GPUs the ranks talk through NCCL, on processors through gloo.
+
+Then, in each precision, two ranks train without dropout, and one process on the batches of both: the
+difference of their weights, as a share of the way that the weights have gone.
 """
 
 from __future__ import annotations
@@ -12,20 +15,26 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 
+from supernet.bert import BertConfig, family_of
+from supernet.data.masked_text import MaskedBatches
 from supernet.space import get_space
-from supernet.train import SinglePath
+from supernet.train import SinglePath, Trainer
+from supernet.weights import SharedSlices
 from tests.bench.pretraining import Bench
-from tests.bench.timing import settle
+from tests.bench.timing import settle, trainer
 
 TOKENS = {"cuda": (4_000, 32_000), "cpu": (512, 2_048)}
 """Tokens of a rank's batch."""
 WARM_UP = 0.3
 """Share of the updates that are not timed, before the others."""
+COMPARED = 20
+"""Updates after which the weights of two ranks and of one process are compared."""
 
 
 def inside(updates: int) -> None:
@@ -61,7 +70,37 @@ def inside(updates: int) -> None:
             line = {"world": world, "tokens_a_rank": tokens, "updates": updates, "tokens_a_second": rate}
             print(json.dumps(line), flush=True)
     if world > 1:
+        for precision in ("fp32", "bf16"):
+            away = difference(bench, precision, rank, world)
+            if rank == 0:
+                line = {"world": world, "precision": precision, "updates": COMPARED, "difference": away}
+                print(json.dumps(line), flush=True)
         dist.destroy_process_group()
+
+
+def difference(bench: Bench, precision: str, rank: int, world: int) -> float:
+    """Return the distance of the ranks' weights from one process', as a share of the way from the start."""
+    model = {**bench.tier.model, "dropout": 0.0, "attention_dropout": 0.0}
+    space = get_space(bench.tier.space)
+    family = family_of(space)(space, BertConfig(bench.tier.vocab, **model))
+    recipe = replace(bench.recipe, precision=precision)
+    tokens = TOKENS[bench.device.type][0]
+
+    def begun() -> Trainer:
+        return trainer(family, SharedSlices, SinglePath(), recipe, bench.device)
+
+    def stream(number: int) -> MaskedBatches:
+        return MaskedBatches(bench.text, tokens, 0, device=bench.device, rank=number, world=world)
+
+    together, alone = begun(), begun()
+    start = together.flat.detach().clone()
+    own, all_of = iter(stream(rank)), [iter(stream(number)) for number in range(world)]
+    alone.rank, alone.world = 0, 1
+    for _ in range(COMPARED):
+        together.update([next(own)], 0.5)
+        alone.update([next(batches) for batches in all_of], 0.5)
+    way = (alone.flat - start).norm()
+    return float((together.flat - alone.flat).detach().norm() / way)
 
 
 def main() -> int:
@@ -81,11 +120,14 @@ def main() -> int:
         words += ["-m", "tests.bench.ranks", "--inside", "--updates", str(chosen.updates)]
         done = subprocess.run([sys.executable, *words], stdout=subprocess.PIPE, text=True, check=True)
         rows += [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    compared = [row for row in rows if "difference" in row]
+    rows = [row for row in rows if "difference" not in row]
     alone = {row["tokens_a_rank"]: row["tokens_a_second"] for row in rows if row["world"] == 1}
     for row in rows:
         row["speed_up"] = row["tokens_a_second"] / alone[row["tokens_a_rank"]] if alone else None
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
-    text = json.dumps({"torch": torch.__version__, "gpu": gpu, "rows": rows}, indent=1)
+    found = {"torch": torch.__version__, "gpu": gpu, "rows": rows, "against_one_process": compared}
+    text = json.dumps(found, indent=1)
     print(text)
     if chosen.out:
         chosen.out.write_text(text + "\n")
