@@ -22,7 +22,7 @@ from benchmarks.claims.hypotheses import (
     decide,
     sign_flip,
 )
-from benchmarks.records.study_files import STUDIES, Study, study_module
+from benchmarks.records.study_files import READ_DATA, Study
 from benchmarks.records.text import sanitize
 from benchmarks.stats import intervals
 
@@ -99,5 +99,4 @@ def _evidence(claim: Claim, study: Study, pair: str, p: float | None) -> Evidenc
 
 def command_for(claim: Claim) -> str:
     """Return the command that makes the study; with a folder of data if it reads one."""
-    reads = study_module(claim.study).READS if claim.study in STUDIES else None
-    return f"supernet-bench study {claim.study}" + (" --data-dir DIR" if reads == "data" else "")
+    return f"supernet-bench study {claim.study}" + (" --data-dir DIR" if claim.study in READ_DATA else "")

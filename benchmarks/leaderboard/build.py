@@ -10,10 +10,11 @@ import os
 import re
 import tempfile
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from benchmarks.api import UsageError
 from benchmarks.records import store, study_files
@@ -24,14 +25,18 @@ if TYPE_CHECKING:
     from benchmarks.comparability.run_summary import RunSummary
     from benchmarks.leaderboard import tables
 
+Result = TypeVar("Result")
+
 SCHEMA = "supernet-bench/leaderboard/1"
 COMMAND = "supernet-bench leaderboard"
 JSON, PAGE, CLAIMS, SITE = "leaderboard.json", "LEADERBOARD.md", "CLAIMS.md", "site"
 DETAILED = 1000
 """Records. A larger board is shown by the site alone: its page lists the best rows and has no plots."""
 
-AT_ONCE, AHEAD = 500, 3
-"""Records in one piece of work, and pieces a core that may be read before the tables need them."""
+AT_ONCE, AHEAD = 500, 6
+"""Records in one piece of work, and pieces that may be read before the tables need them."""
+MOVED = 10_000
+"""Runs of a folder, at most, whose tables another process makes: it needs its own copy of them."""
 
 _PLOT = re.compile(r"plots/[A-Za-z0-9._-]+\.(svg|png)")
 
@@ -64,17 +69,19 @@ def _contents(root: Path, site_dir: Path) -> dict[str, bytes]:
     source = tables.BoardSource(
         root, site_dir, brief, find_attached(root, paths), people.load(root), repository
     )
-    boards: list[tables.Board] = []
+    made: list[Future[list[tables.Board]]] = []
     concerned: list[RunSummary] = []
     from benchmarks.leaderboard.record_index import RecordIndex
 
     # The figures of a board that is not brief do leave garbage.
     collection = tables.without_garbage_collection() if brief else nullcontext()
-    with collection, RecordIndex(site_dir) as records:
-        for folder, attached in _folders(source, paths):
+    with collection, RecordIndex(site_dir) as records, _workers(brief, len(paths)) as workers:
+        for folder, attached in _folders(source, paths, workers):
+            there = workers if len(folder) <= MOVED else _Here()
+            made.append(there.submit(tables.build_boards, source, folder, attached))
             records.add(folder)
-            boards += tables.build_boards(source, folder, attached)
             concerned += [run for run in folder if run.measured is not None]
+        boards = [board for future in made for board in future.result()]
     boards.sort(key=lambda board: board.order)
     studies = study_files.load_all(root)
     judged = judge.judge_runs(concerned, studies=studies)
@@ -96,13 +103,35 @@ def _contents(root: Path, site_dir: Path) -> dict[str, bytes]:
     return files
 
 
+class _Here(Executor):
+    """An executor that calls at once, in this process."""
+
+    def submit(self, call: Callable[..., Result], /, *args: Any, **named: Any) -> Future[Result]:
+        """Return a future that has its result; an error of the call is raised."""
+        future: Future[Result] = Future()
+        future.set_result(call(*args, **named))
+        return future
+
+
+def _workers(brief: bool, records: int) -> Executor:
+    """Return one process a core for a large board of several pieces of work, else this process."""
+    cores = min(len(os.sched_getaffinity(0)), -(-records // AT_ONCE))
+    if cores < 2 or not brief:
+        return _Here()
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    # Started anew, not forked: numpy's threads do not survive a fork.
+    return ProcessPoolExecutor(cores, mp_context=get_context("spawn"))
+
+
 def _folders(
-    source: tables.BoardSource, paths: Sequence[Path]
+    source: tables.BoardSource, paths: Sequence[Path], workers: Executor
 ) -> Iterator[tuple[list[RunSummary], dict[str, Attached]]]:
     """Yield the runs of one folder after the other, with the contents of the files beside them."""
     runs: list[RunSummary] = []
     attached: dict[str, Attached] = {}
-    for batch in _in_parallel(source, paths):
+    for batch in _batches(source, paths, workers):
         attached |= batch.attached
         for run in batch.runs:
             if runs and _folder(runs[0]) != _folder(run):
@@ -117,27 +146,19 @@ def _folder(run: RunSummary) -> tuple[str, str]:
     return run.facts["task"], run.facts["profile"]
 
 
-def _in_parallel(source: tables.BoardSource, paths: Sequence[Path]) -> Iterator[tables.RecordBatch]:
-    """Read the records in order; those of large boards on every core, a little ahead of the caller."""
+def _batches(
+    source: tables.BoardSource, paths: Sequence[Path], workers: Executor
+) -> Iterator[tables.RecordBatch]:
+    """Yield the records of all paths in order, read a little ahead of the caller."""
     from benchmarks.leaderboard import tables
 
-    parts = [(source, first, paths[first : first + AT_ONCE]) for first in range(0, len(paths), AT_ONCE)]
-    cores = min(len(os.sched_getaffinity(0)), len(parts))
-    if cores < 2 or not source.brief:
-        yield from (tables.read_records(*part) for part in parts)
-        return
-    from concurrent.futures import Future, ProcessPoolExecutor
-    from multiprocessing import get_context
-
-    # Started anew, not forked: numpy's threads do not survive a fork.
-    with ProcessPoolExecutor(cores, mp_context=get_context("spawn")) as pool:
-        ahead: deque[Future[tables.RecordBatch]] = deque()
-        for part in parts:
-            ahead.append(pool.submit(tables.read_records, *part))
-            if len(ahead) > AHEAD * cores:
-                yield ahead.popleft().result()
-        while ahead:
+    ahead: deque[Future[tables.RecordBatch]] = deque()
+    for first in range(0, len(paths), AT_ONCE):
+        ahead.append(workers.submit(tables.read_records, source, first, paths[first : first + AT_ONCE]))
+        if len(ahead) > AHEAD:
             yield ahead.popleft().result()
+    while ahead:
+        yield ahead.popleft().result()
 
 
 def build(results_dir: Path) -> dict[str, Path]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from benchmarks.api import OptionValues
 from benchmarks.comparability.run_summary import FIGURES, SPENT, Headline, RunSummary
 
 if TYPE_CHECKING:
@@ -31,10 +32,8 @@ COLUMNS = {
     "parameters": "double", "macs": "double", "bytes": "double",
 }  # fmt: skip
 """Column -> type; those that ``data_frames.frame`` has as well mean the same."""
-_FIGURES = {
-    "valid_loss": "valid_loss", "latency_ms": "p50", "latency_ratio": "ratio", "parameters": "params",
-    "macs": "macs", "bytes": "bytes",
-}  # fmt: skip
+_FIGURES = tuple(FIGURES.index(name) for name in ("valid_loss", "p50", "ratio", "params", "macs", "bytes"))
+"""Places in ``FIGURES`` of the last columns, in their order."""
 
 
 class RecordIndex:
@@ -55,8 +54,8 @@ class RecordIndex:
         except ImportError:
             return self
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._pyarrow = pyarrow
         self._schema = pyarrow.schema(list(COLUMNS.items()))
-        self._table = pyarrow.Table
         self._writer = parquet.ParquetWriter(self._path, self._schema, compression="zstd")
         return self
 
@@ -69,47 +68,43 @@ class RecordIndex:
     def add(self, runs: Sequence[RunSummary]) -> None:
         """Append the rows of some runs as one row group."""
         if self._writer is not None and runs:
-            rows = [row for run in runs for row in _rows(run)]
-            self._writer.write_table(self._table.from_pylist(rows, schema=self._schema))
+            columns = zip(*(row for run in runs for row in _rows(run)), strict=True)
+            arrays = [
+                self._pyarrow.array(values, field.type)
+                for values, field in zip(columns, self._schema, strict=True)
+            ]
+            self._writer.write_table(self._pyarrow.Table.from_arrays(arrays, schema=self._schema))
 
 
-def _rows(run: RunSummary) -> Iterator[dict[str, object]]:
-    """Return one row a headline candidate; one without a candidate for a run that has none."""
-    facts = run.facts
-    about: dict[str, object] = {
-        "record": run.id,
-        "path": f"{facts['task']}/{facts['profile']}/{run.method}/{run.id}.json",
-        **{name: facts[name] for name in ("task", "tier", "profile")},
-        "method": run.method,
-        "source": run.source,
-        "options": json.dumps(run.options, sort_keys=True),
-        "seed": run.seed if abs(run.seed) < 2**63 else None,
-        "follows": run.follows or None,
-        "status": run.status,
-        "message": run.message or None,
-        "ended": run.ended,
-        "tokens": run.tokens,
-        "search_seconds": _number(run.spent[SPENT.index("seconds")]),
-        "joules": _number(run.spent[SPENT.index("joules")]),
-        "metric": run.metric,
-    }
-    for head in run.headlines:
-        yield about | _candidate(head, run.metric)
+def _rows(run: RunSummary) -> list[tuple[object, ...]]:
+    """Return one row, values of ``COLUMNS``, a headline candidate; one for a run that has none."""
+    facts, metric = run.facts, run.metric
+    place = facts["task"], facts["tier"], facts["profile"]
+    about = (
+        run.id, f"{place[0]}/{place[2]}/{run.method}/{run.id}.json", *place,
+        run.method, run.source, _options_text(run.options), run.seed if abs(run.seed) < 2**63 else None,
+        run.follows or None, run.status, run.message or None, run.ended, run.tokens,
+        _number(run.spent[SPENT.index("seconds")]), _number(run.spent[SPENT.index("joules")]),
+    )  # fmt: skip
     if not run.headlines:
-        yield about
+        return [(*about, None, None, None, metric, *(None,) * (len(_FIGURES) + 3))]
+    return [
+        (*about, head.number, str(head.limit), head.origin, metric, *_figures(head, metric))
+        for head in run.headlines
+    ]
 
 
-def _candidate(head: Headline, metric: str | None) -> dict[str, object]:
-    low_to_high = head.score(metric) if metric is not None else (math.nan,) * 3
-    figures = {column: _number(head.figures[FIGURES.index(name)]) for column, name in _FIGURES.items()}
-    scores = zip(("quality", "quality_low", "quality_high"), map(_number, low_to_high), strict=True)
-    return {
-        "candidate": head.number,
-        "limit": str(head.limit),
-        "origin": head.origin,
-        **dict(scores),
-        **figures,
-    }
+def _options_text(options: OptionValues) -> str:
+    return json.dumps(options, sort_keys=True) if options else "{}"
+
+
+def _figures(head: Headline, metric: str | None) -> Iterator[float | None]:
+    """Yield value, low and high of the metric, then the figures of ``_FIGURES``; None where lacking."""
+    for value in head.score(metric) if metric is not None else (None,) * 3:
+        yield None if value is None or value != value else value
+    for place in _FIGURES:
+        value = head.figures[place]
+        yield None if value != value else value
 
 
 def _number(value: float) -> float | None:

@@ -120,8 +120,13 @@ class Limit:
     low: float = 0.0
 
     def __str__(self) -> str:
-        texts = "none", f"{self.value:g} x ref", f"{self.value:g} ms", f"{self.low:g}-{self.value:g} M"
-        return texts[self.rank]
+        return _limit_text(self.rank, self.value, self.low)
+
+
+@lru_cache(maxsize=4096)
+def _limit_text(rank: int, value: float, low: float) -> str:
+    texts = "none", f"{value:g} x ref", f"{value:g} ms", f"{low:g}-{value:g} M"
+    return texts[rank]
 
 
 def limit_of(candidate: Candidate) -> Limit:

@@ -37,6 +37,8 @@ STUDIES = {
     "simq-search": "simq_search.study",
 }
 """Name on the command line -> module."""
+READ_DATA = frozenset(("shape-latency",))
+"""Studies whose module states ``READS = "data"``: known without importing torch."""
 FOLDER = "studies"
 SHOWN = "png"
 """Ending of the picture that a study's page shows."""

@@ -17,7 +17,7 @@ from benchmarks.claims.hypotheses import REFUTED, SUPPORTED, UNDECIDED
 from benchmarks.cli import main
 from benchmarks.leaderboard import build, claims_page
 from benchmarks.records import integrity, store, study_files
-from benchmarks.records.study_files import STUDIES, StudyOutcome, study_module
+from benchmarks.records.study_files import READ_DATA, STUDIES, StudyOutcome, study_module
 
 VIT, TEXT = "simq-vit: linas - nsga2-joint", "simq-text: linas - nsga2-joint"
 CLAIM = next(
@@ -238,3 +238,7 @@ def test_a_claim_needs_records_or_a_study():
         replace(CLAIM, pairs=())
     with pytest.raises(ValueError, match="or a study and its pairs"):
         replace(CLAIM, tier="small")
+
+
+def test_the_studies_that_read_data_are_those_whose_module_states_it():
+    assert {name for name in STUDIES if study_module(name).READS == "data"} == READ_DATA
