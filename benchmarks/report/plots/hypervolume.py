@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 TITLE = "Hypervolume: how much quality at how "
 _SPENT = {"seconds": "wall-clock time", "tokens": "training tokens"}
-KEYED = 12
-"""Methods that a legend inside the axes can name without hiding their lines."""
 
 
 def draw(table: Table) -> Figure | None:
@@ -55,11 +53,7 @@ def draw(table: Table) -> Figure | None:
         draw_steps(axes, progress.steps, end, styles)
         axes.set_xlim(0, end)
         axes.set_ylim(bottom=0)
-        heading = "while the budget is spent"
-        if len(progress.steps) > KEYED:
-            heading += " (marks as on the right)"
-        else:
-            axes.legend(loc="best", fontsize=9, frameon=True, framealpha=0.9, edgecolor="none")
+        heading = "while the budget is spent (marks as on the right)"  # a legend in here would hide lines
         axes.set_title(heading, fontsize=10, loc="left", color=INK)
         axes.set_xlabel(f"{_SPENT[progress.kind]} spent, % of the allowance")
         axes.set_ylabel("hypervolume        higher is better \u2192")

@@ -170,6 +170,6 @@ def _draw_limits(axes: Axes, lines: pd.DataFrame) -> None:
         if not free:  # three limits in one place: the line must do
             continue
         taken[free[0]] = at
-        axes.text(at, 1.01 + 0.085 * free[0], f"limit {limit}", fontsize=8, color=INK,
+        axes.text(at, 1.01 + 0.045 * free[0], f"limit {limit}", fontsize=8, color=INK,
                   ha="center", va="bottom", transform=axes.get_xaxis_transform())  # fmt: skip
     axes.set_xlim(start, end)

@@ -1,0 +1,134 @@
+"""Findings on the gap study and on the pilots of encoders: every figure follows from the measurements."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.stats.intervals import t_interval
+from benchmarks.studies.bert_recipe.plan import REGISTERED, read_pilots
+from benchmarks.studies.mt_gap import study
+from tests import ROOT
+
+NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
+SEEDS = (1, 2, 3)
+
+
+def section(start: str, end: str) -> str:
+    """A part of FINDINGS.md as one line."""
+    text = (ROOT / "results" / "FINDINGS.md").read_text("utf-8")
+    return " ".join(text[text.index(start) : text.index(end, text.index(start))].split())
+
+
+def shown(values: list[float], sign: str = "+") -> str:
+    """Text of a mean with its interval."""
+    interval = t_interval(values)
+    return f"{interval.mean:{sign}.2f} [{interval.low:{sign}.2f}, {interval.high:{sign}.2f}]"
+
+
+@pytest.fixture(scope="module")
+def measured() -> Any:
+    """The comparisons, computed from the measurements, and the decoder depths."""
+    plan, scores = study.read_scores(ROOT / "results" / "mt-gap")
+    return {name: study.compare(plan, scores, name) for name in study.METRICS}, study.depths(plan)
+
+
+def ahead(bleu: Any, depth: list[int], kind: str, layers: int) -> str:
+    """Text of inherited minus alone over the networks of one depth."""
+    of_depth = [number for number, other in enumerate(depth) if other == layers]
+    return shown(
+        [
+            float(np.mean([bleu["inherited"][f"{kind}-seed{s}"][i] - bleu["mean"][i] for i in of_depth]))
+            for s in SEEDS
+        ]
+    )
+
+
+def test_every_figure_on_the_gap_follows_from_the_measurements_and_no_other_is_quoted(measured: Any) -> None:
+    results, depth = measured
+    bleu, loss = results["bleu"], results["valid_loss"]
+    gaps = bleu["gaps"]
+
+    def mean(result: Any, kind: str, key: str) -> float:
+        return float(np.mean([g[key] for g in result["gaps"][kind]]))
+
+    def more(kind: str) -> str:
+        return shown([a["mae"] - b["mae"] for a, b in zip(gaps[kind], gaps["sandwich"], strict=True)])
+
+    words = Counter(line.split(": ")[1].split()[0] for r in results.values() for line in r["verdicts"])
+    within = [sorted(mean(r, kind, "tau_within") for kind in gaps) for r in (bleu, loss)]
+    overall = sorted(mean(bleu, kind, "tau") for kind in gaps)
+    figures = [
+        *(shown([g["mae"] for g in gaps[kind]], "") for kind in ("hat", "sandwich")),
+        *map(more, ("mos-layer", "mos-neuron", "mos-neuron-4")),
+        *(ahead(bleu, depth, kind, layers) for layers in (1, 3) for kind in ("sandwich", "mos-neuron")),
+        f"of {sum(words.values())} comparisons none is better, {words['worse']} are worse,"
+        f" {words['undecided']} undecided",
+        f"tau {loss['ceiling'][0]['tau_within']:.2f}",
+        f"{within[1][0]:.2f} to {within[1][-1]:.2f}",
+        f"of parameters {loss['predictors']['parameters']['tau_within']:.2f},",
+        f"of multiplications {loss['predictors']['MACs']['tau_within']:.2f}",
+        f"({bleu['ceiling'][0]['tau_within']:.2f})",
+        f"({within[0][0]:.2f} to {within[0][-1]:.2f})",
+        f"tau {bleu['predictors']['depth']['tau']:.2f} with BLEU alone,"
+        f" supernets {overall[0]:.2f} to {overall[-1]:.2f}",
+    ]
+    assert not words["better"]
+    text = section("## Inherited weights over a sample", "## BERT-like")
+    place = 0
+    for expected in figures:
+        assert expected in text[place:], f"FINDINGS.md should quote {expected}"
+        place = text.index(expected, place) + len(expected)
+    quoted = set(NUMBER.findall(text)) - {n for figure in figures for n in NUMBER.findall(figure)}
+    assert quoted <= {"24", "10", "200", "1.84", "1.62", "14", "30"}
+
+
+def test_the_committed_study_is_that_of_the_measurements(measured: Any) -> None:
+    kept = json.loads((ROOT / "results" / "studies" / "mt-gap.json").read_text("utf-8"))["results"]
+    for name, result in measured[0].items():
+        assert kept[name]["verdicts"] == result["verdicts"]
+        assert kept[name]["mean"] == pytest.approx(result["mean"], abs=1e-9)
+
+
+def test_every_figure_on_the_pilots_follows_from_their_files_and_no_other_is_quoted() -> None:
+    paths = (ROOT / "results" / "bert-recipe").glob("*.json")
+    files = {path.stem: json.loads(path.read_text("utf-8")) for path in paths}
+    plan = {pilot.name: pilot.to_dict() for pilot in read_pilots(REGISTERED)}
+    assert all(facts["pilot"] == plan[name] for name, facts in files.items())
+
+    def words(name: str, which: str = "largest") -> float:
+        return float(files[name]["networks"][which]["accuracy"])
+
+    best = [
+        max(words(f"untrained-{rate}-{rule}", "typical") for rate in ("2e-4", "4e-4"))
+        for rule in ("single-path", "sandwich")
+    ]
+    apart = [
+        abs(words(name, which) - words(f"{name[: name.index('-mos-')]}-sandwich", which))
+        for name in files
+        if "-mos-" in name
+        for which in ("largest", "typical", "smallest")
+    ]
+    assert max(apart) < 0.25
+    figures = [
+        f"{len(files)} of {len(plan)} trainings",
+        f"{words('parent-7e-4'):.1f} %",
+        *(f"{words(f'bottlenecks-7e-4-{rule}', 'typical'):.1f} %" for rule in ("single-path", "sandwich")),
+        f"{best[0]:.1f} and {best[1]:.1f} %",
+        f"none of {len(apart)} sub-networks by more than {max(apart):.1f} points",
+        f"{words('parent-batch-8192'):.1f} % in {files['parent-batch-8192']['updates']:,} updates",
+        f"{words('parent-batch-65536'):.1f} % in {files['parent-batch-65536']['updates']:,}",
+        f"{words('parent-7e-4-x1.2') - words('parent-7e-4'):.1f} points",
+    ]
+    text = section("* **A recipe that learns", "* **Is latency insensitive")
+    place = 0
+    for expected in figures:
+        assert expected in text[place:], f"FINDINGS.md should quote {expected}"
+        place = text.index(expected, place) + len(expected)
+    quoted = set(NUMBER.findall(text)) - {n for figure in figures for n in NUMBER.findall(figure)}
+    assert quoted <= {"64", "164", "200"}
