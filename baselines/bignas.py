@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from benchmarks.api import Candidate, Lab, Method, Need, Option
+from supernet.objective import soft_loss, token_loss
 from supernet.pipeline import AnyLab, supernet_search
 from supernet.predict import MINIMUM_SAMPLES
 from supernet.search import Allowed, InfeasibleError, Score, draw
@@ -21,6 +22,9 @@ class BigNAS(Method):
 
     Sections 3.1 and 3.2. All tokens train the supernet; winners keep their inherited weights. The recipe is
     that of every method, without the paper's schedule and its initialisation of residual blocks.
+
+    At small budgets in-place distillation alone holds a supernet back, as sub-networks imitate a largest
+    network that has learnt nothing yet: option ``labels`` gives them labels too.
     """
 
     name = "bignas"
@@ -28,6 +32,14 @@ class BigNAS(Method):
     options = (
         Option("random", int, 2, low=1, high=8, help="random sub-networks an update; the paper's: 2"),
         Option("coarse", float, 0.5, low=0.1, high=0.9, help="share of evaluations for the coarse search"),
+        Option(
+            "labels",
+            float,
+            0.0,
+            low=0.0,
+            high=1.0,
+            help="share of sub-networks' loss that is of labels; the paper's: 0; 1: no distillation",
+        ),
     )
     needs = (
         Need("probes", MINIMUM_SAMPLES, timed=True, why="the samples of its latency predictor"),
@@ -43,14 +55,20 @@ class BigNAS(Method):
             return coarse_to_fine(lab, score, allowed, evaluations, known, share)
 
         sampling = Sandwich(random=lab.options["random"], distill=True)
-        objective = DistilledWithoutDropout(lab.recipe.label_smoothing, distill=True)
+        smoothing = lab.recipe.label_smoothing
+        objective = DistilledWithoutDropout(smoothing, distill=True, labels=lab.options["labels"])
         yield from supernet_search(lab, sampling=sampling, after="inherit", find=find, objective=objective)
 
 
 @dataclass(frozen=True)
 class DistilledWithoutDropout(Labels):
-    """In-place distillation in which only the first, largest network is regularised (section 3.1)."""
+    """In-place distillation in which only the first, largest network is regularised (section 3.1).
 
+    Attributes:
+        labels: share of the other networks' loss that is of labels.
+    """
+
+    labels: float = 0.0
     teacher_cost: ClassVar[float] = 0.0
 
     def __call__(
@@ -60,7 +78,11 @@ class DistilledWithoutDropout(Labels):
             return super().__call__(model, batch, None)
         model.eval()
         try:
-            return super().__call__(model, batch, teacher_output)
+            if not self.labels:
+                return super().__call__(model, batch, teacher_output)
+            logits = model(*batch.inputs)
+            soft = soft_loss(logits, teacher_output)
+            return soft.lerp(token_loss(logits, batch.labels, self.smoothing), self.labels), teacher_output
         finally:
             model.train()
 

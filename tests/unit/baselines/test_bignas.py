@@ -60,6 +60,19 @@ def test_children_learn_from_the_largest_without_dropout() -> None:
     assert same is teacher and model.training
 
 
+@pytest.mark.parametrize("share", [0.25, 1.0])
+def test_a_share_of_the_childrens_loss_may_be_of_labels(share: float) -> None:
+    torch.manual_seed(0)
+    model, x = Noisy().train(), torch.randn(3, 6)
+    batch = SimpleNamespace(inputs=(x,), labels=torch.tensor([0, 1, 2]))
+    teacher = torch.randn(3, 4)
+    loss, same = DistilledWithoutDropout(0.0, distill=True, labels=share)(model, batch, teacher)
+    scores = (x @ model.weight).log_softmax(-1)
+    soft, hard = -(teacher.softmax(-1) * scores).sum(), -scores[range(3), batch.labels].sum()
+    torch.testing.assert_close(loss, (1 - share) * soft + share * hard)
+    assert same is teacher and model.training
+
+
 def test_a_genotype_of_equal_layers_is_one() -> None:
     rng = np.random.default_rng(0)
     for _ in range(30):
