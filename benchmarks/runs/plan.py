@@ -160,6 +160,9 @@ class PlanRequest:
     data: Mapping[str, str] = field(default_factory=dict)
 
 
+UPDATES = 6
+"""Least updates of a run that --budget-scale makes short: one for a supernet of three passes from half of its
+tokens, and as many for its winner. With fewer, networks are scored as they were initialised."""
 LARGEST = 1e15
 """Largest allowance: whole numbers up to here are exact in floating point."""
 
@@ -243,6 +246,14 @@ def _require_affordable(request: PlanRequest, plan: Plan) -> None:
     """
     tiers = {task.name: task.tier(request.tier, request.device) for task in request.tasks}
     short, scale = [], request.budget_scale
+    if scale < 1:
+        for name in {run.spec.task for run in plan.pending}:
+            tier = tiers[name]
+            least = UPDATES * int(tier.recipe.get("batch_tokens", 1)) * int(tier.recipe.get("accumulate", 1))
+            has = scale_budget(tier.budget, scale)["tokens"]
+            if has < least <= tier.budget["tokens"]:
+                short.append(f"{name} needs {least:,} tokens and has {has:,g}: {UPDATES} updates")
+                scale = max(scale, sufficient_scale(tier.budget, "tokens", least))
     for run in {(run.spec.task, run.spec.method): run for run in plan.pending}.values():
         tier = tiers[run.spec.task]
         for need, least in _needs(run.method, tier):

@@ -25,6 +25,7 @@ class Tier:
     sha256: str = "0" * 64
     budget: dict[str, Any] = field(default_factory=lambda: dict(BUDGET))
     throughput: float | None = None
+    recipe: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass

@@ -122,3 +122,10 @@ def test_a_need_of_each_target_counts_latencies_and_sizes(limits: int, windows: 
     needs = (Need("probes", 3, each=True, why="each"), Need("evaluations", 2, timed=True, why="latencies"))
     least = {need.kind: amount for need, amount in _needs(SimpleNamespace(needs=needs), tier)}
     assert least == {"probes": probes} | ({"evaluations": 2} if limits else {})
+
+
+def test_a_scale_that_leaves_no_whole_updates_is_refused_and_a_tiers_own_allowance_never() -> None:
+    with pytest.raises(UsageError, match="mt-synthetic-en-de needs 2,304 tokens and has 500: 6 updates"):
+        planned("mt-synthetic-en-de", "smoke", "cpu", 0.0005, "fairseq-transformer")
+    (run,) = planned("mt-synthetic-en-de", "smoke", "cpu", 0.0024, "fairseq-transformer").runs
+    assert run.spec.budget["tokens"] == 2400
