@@ -555,6 +555,26 @@ def test_networks_are_tested_over_sentences_where_both_records_keep_their_statis
     assert list(lines["p_holm"]) == list(holm.values())
 
 
+@pytest.mark.parametrize("right", [0, 1, 2])
+def test_networks_without_a_right_4_gram_are_not_tested_over_sentences(right: int) -> None:
+    """BLEU is then its smoothing alone: an interval over 0 stood beside a p of 0.0001."""
+    found, rng = (
+        [with_counts(r) for r in study(("hat", "mos-neuron"), 1, limits=(0.6,))],
+        np.random.default_rng(0),
+    )
+    references = [" ".join(map(str, range(i, i + 8))) for i in range(200)]
+    for number, record in enumerate(found):
+        for made in record["candidates"]:
+            pairs = [line.split()[:2] for line in references]  # two words of each sentence are right
+            outputs = [" ".join([*pair, *rng.choice(["x", "y"], 6)]) for pair in pairs]
+            if number < right:
+                outputs[0] = references[0]
+            made["sentences"]["bleu"] = metrics.sentence_counts(outputs, references)
+            made["test"]["pooled"]["bleu"]["value"] = metrics.bleu(outputs, references).value
+    lines = build_table([integrity.seal(r) for r in found]).sentences
+    assert len(lines) == (1 if right else 0)
+
+
 def test_old_records_have_no_interval_over_sentences_and_new_ones_name_its_kind():
     label = "over test sentences, one trained network each"
     assert label not in markdown(build_table(study(("hat", "scratch"), 1)), "t").lower()
