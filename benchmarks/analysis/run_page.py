@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+import orjson
+
 from benchmarks.analysis.attachment_columns import Attached, verdict_texts
 from benchmarks.analysis.search_progress import search_steps
 from benchmarks.records import runtime_latencies, selection, store
@@ -35,12 +37,13 @@ _CANDIDATE = ("index", "origin", "architecture", "policy", "weights_sha256", "te
 class RunPage:
     """A run as JSON-like data; texts may be hostile."""
 
-    fields: Mapping[str, object]
-    """Fields of the run itself."""
+    id: str
+    path: str
+    """Path of its record, as commands name it."""
     method: str
     """Its method's name."""
-    code: Mapping[str, object]
-    """Its provenance."""
+    fields: Mapping[str, object] | bytes
+    """Fields of the run itself, as JSON if it can hold them."""
     origin: bytes
     """Canonical JSON of its provenance without command and times; many runs share one."""
 
@@ -75,7 +78,15 @@ def run_page(record: Record, attached: Attached, records_root: str) -> RunPage:
         "verdicts": [verdict_texts(stored, fingerprint) for stored in attached.verdicts],
         "elsewhere": [_latency_texts(stored, spec["profile"]) for stored in attached.latencies],
     }  # fmt: skip
-    return RunPage(fields, spec["method"], provenance, canonical(origin))
+    return RunPage(record["id"], path, spec["method"], _json(fields), canonical(origin))
+
+
+def _json(fields: Mapping[str, object]) -> Mapping[str, object] | bytes:
+    """Return fields as JSON; as they are if a number has more than 64 bits or data are nested too deep."""
+    try:
+        return orjson.dumps(fields)
+    except TypeError:
+        return fields
 
 
 def _isolation(record: Record) -> str:

@@ -10,7 +10,7 @@ import os
 import re
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import nullcontext
 from pathlib import Path
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from benchmarks.analysis.attachment_columns import Attached
     from benchmarks.comparability.run_summary import RunSummary
     from benchmarks.leaderboard import tables
+    from benchmarks.leaderboard.known_records import KnownRecords
 
 Result = TypeVar("Result")
 
@@ -54,11 +55,17 @@ There are no result records yet. Make one with `supernet-bench run mt`, then add
 """
 
 
-def _contents(root: Path, site_dir: Path) -> dict[str, bytes]:
-    """Return every committed generated file, by its path under the results folder; the site is written."""
+def _contents(root: Path, site_dir: Path, *, indexed: bool = False) -> dict[str, bytes]:
+    """Return every committed generated file, by its path under the results folder; the site is written.
+
+    Args:
+        root: folder of results.
+        site_dir: folder of the site.
+        indexed: whether a large board takes records that were checked before from their index, and keeps it.
+    """
     from benchmarks.analysis.attachment_columns import find_attached
     from benchmarks.claims import judge
-    from benchmarks.leaderboard import claims_page, people, tables
+    from benchmarks.leaderboard import claims_page, known_records, people, tables
     from benchmarks.leaderboard.site import links, pages
     from benchmarks.records import selection
     from benchmarks.report import data_formats
@@ -69,19 +76,22 @@ def _contents(root: Path, site_dir: Path) -> dict[str, bytes]:
     source = tables.BoardSource(
         root, site_dir, brief, find_attached(root, paths), people.load(root), repository
     )
-    made: list[Future[list[tables.Board]]] = []
+    known = known_records.known_records(root) if indexed and brief else None
+    pending: list[Future[list[tables.Board]]] = []
     concerned: list[RunSummary] = []
     from benchmarks.leaderboard.record_index import RecordIndex
 
     # The figures of a board that is not brief do leave garbage.
     collection = tables.without_garbage_collection() if brief else nullcontext()
     with collection, RecordIndex(site_dir) as records, _workers(brief, len(paths)) as workers:
-        for folder, attached in _folders(source, paths, workers):
-            there = workers if len(folder) <= MOVED else _Here()
-            made.append(there.submit(tables.build_boards, source, folder, attached))
+        for folder, attached in _folders(_batches(source, paths, workers, known)):
+            executor = workers if len(folder) <= MOVED else _Here()
+            pending.append(executor.submit(tables.build_boards, source, folder, attached))
             records.add(folder)
             concerned += [run for run in folder if run.measured is not None]
-        boards = [board for future in made for board in future.result()]
+        boards = [board for future in pending for board in future.result()]
+    if known is not None:
+        known.write()
     boards.sort(key=lambda board: board.order)
     studies = study_files.load_all(root)
     judged = judge.judge_runs(concerned, studies=studies)
@@ -126,12 +136,12 @@ def _workers(brief: bool, records: int) -> Executor:
 
 
 def _folders(
-    source: tables.BoardSource, paths: Sequence[Path], workers: Executor
+    batches: Iterable[tables.RecordBatch],
 ) -> Iterator[tuple[list[RunSummary], dict[str, Attached]]]:
     """Yield the runs of one folder after the other, with the contents of the files beside them."""
     runs: list[RunSummary] = []
     attached: dict[str, Attached] = {}
-    for batch in _batches(source, paths, workers):
+    for batch in batches:
         attached |= batch.attached
         for run in batch.runs:
             if runs and _folder(runs[0]) != _folder(run):
@@ -147,18 +157,29 @@ def _folder(run: RunSummary) -> tuple[str, str]:
 
 
 def _batches(
-    source: tables.BoardSource, paths: Sequence[Path], workers: Executor
+    source: tables.BoardSource, paths: Sequence[Path], workers: Executor, known: KnownRecords | None
 ) -> Iterator[tables.RecordBatch]:
     """Yield the records of all paths in order, read a little ahead of the caller."""
     from benchmarks.leaderboard import tables
 
-    ahead: deque[Future[tables.RecordBatch]] = deque()
+    ahead: deque[tuple[str, Future[tables.RecordBatch]]] = deque()
+
+    def due() -> tables.RecordBatch:
+        first_place, future = ahead.popleft()
+        batch = future.result()
+        if known is not None:
+            known.note(first_place, batch.index)
+        return batch
+
     for first in range(0, len(paths), AT_ONCE):
-        ahead.append(workers.submit(tables.read_records, source, first, paths[first : first + AT_ONCE]))
+        part = paths[first : first + AT_ONCE]
+        places = source.place(part[0]), source.place(part[-1])
+        index = known.part(*places) if known is not None else None
+        ahead.append((places[0], workers.submit(tables.read_records, source, first, part, index)))
         if len(ahead) > AHEAD:
-            yield ahead.popleft().result()
+            yield due()
     while ahead:
-        yield ahead.popleft().result()
+        yield due()
 
 
 def build(results_dir: Path) -> dict[str, Path]:
@@ -179,7 +200,7 @@ def build(results_dir: Path) -> dict[str, Path]:
     root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{SITE}.", dir=root) as scratch:
         new = Path(scratch) / "new"
-        files = _contents(root, new)
+        files = _contents(root, new, indexed=True)
         stale = _listed_plots(root) - set(files)
         for name, data in files.items():
             if _read(root / name) != data:

@@ -9,15 +9,16 @@ import gc
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.analysis.attachment_columns import Attached, AttachedFiles, read_attached
-from benchmarks.analysis.run_page import run_page
+from benchmarks.analysis.run_page import RunPage, run_page
 from benchmarks.api import InvalidRecordError
 from benchmarks.comparability import grouping, run_summary
 from benchmarks.comparability.run_summary import RunSummary
+from benchmarks.leaderboard.known_records import KnownPart, is_kept
 from benchmarks.leaderboard.people import People
 from benchmarks.leaderboard.site.run_files import RUNS_A_FILE, RunFile
 from benchmarks.records import store, valid_contents
@@ -46,6 +47,10 @@ class BoardSource:
     repository: str = ""
     """Web address of the repository; empty if it has none."""
 
+    def place(self, path: Path) -> str:
+        """Return the place of a record file in the store; all of its path if it is elsewhere."""
+        return path.as_posix().removeprefix(f"{self.results_dir.as_posix()}/records/")
+
 
 @dataclass(frozen=True)
 class RecordBatch:
@@ -53,6 +58,8 @@ class RecordBatch:
 
     runs: list[RunSummary]
     attached: dict[str, Attached]
+    index: str = ""
+    """File of the index of known records that has them; empty if none has."""
 
 
 @dataclass(frozen=True)
@@ -83,43 +90,70 @@ def without_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def read_records(source: BoardSource, first: int, paths: Sequence[Path]) -> RecordBatch:
+def read_records(
+    source: BoardSource, first: int, paths: Sequence[Path], known: KnownPart | None = None
+) -> RecordBatch:
     """Read and check records, and write their part of the site.
 
     Args:
         source: of the whole leaderboard.
         first: number of the first of ``paths`` among all; starts a file of the site.
         paths: of the records, in order.
+        known: index of records that were checked before; None if each is to be read.
 
     Raises:
         InvalidRecordError: a record is not valid, or lies where it does not belong.
     """
-    from benchmarks.claims import judge
-
     batch = RecordBatch([], {})
     with without_garbage_collection():
+        if known is not None:
+            known.read()
         for start in range(0, len(paths), RUNS_A_FILE):
             file = RunFile(source.site, first + start, source.people, source.repository)
-            for place, path in enumerate(paths[start : start + RUNS_A_FILE], first + start):
-                record = _load(source, path)
-                attached = read_attached(record, source.files)
-                if any(attached):
-                    batch.attached[record["id"]] = attached
-                measured = judge.measured(record)
-                run = run_summary.summarize(record, keep=not source.brief, place=place, measured=measured)
+            for number, path in enumerate(paths[start : start + RUNS_A_FILE], first + start):
+                run, page = _read_record(source, number, path, batch.attached, known)
                 batch.runs.append(run)
-                file.add(run_page(record, attached, PUBLISHED_RECORDS))
+                file.add(page)
             file.write()
-    valid_contents.contents().flush()  # processes of a pool end without a last call
-    return batch
+        index = known.write() if known is not None else ""
+    for listed in (valid_contents.contents(), valid_contents.own_indices()):
+        listed.flush()  # processes of a pool end without a last call
+    return replace(batch, index=index)
 
 
-def _load(source: BoardSource, path: Path) -> Record:
-    record = store.load(path)
-    if path.as_posix() != f"{source.results_dir.as_posix()}/records/{store.place(record)}":
+def _read_record(
+    source: BoardSource, number: int, path: Path, attached: dict[str, Attached], known: KnownPart | None
+) -> tuple[RunSummary, RunPage]:
+    """Return a record's summary and page; what lies beside it is added to ``attached``."""
+    data = store.read(path)
+    content = valid_contents.content_digest(data)
+    beside = any(path.stem in kind for kind in source.files)
+    place = source.place(path)
+    if known is not None and not beside and (kept := known.find(content, place, number)) is not None:
+        run = kept.run
+        return run, RunPage(run.id, f"{PUBLISHED_RECORDS}/{place}", run.method, kept.page, kept.origin)
+    return _checked(source, number, path, store.check(path, data, content), content, attached, known)
+
+
+def _checked(
+    source: BoardSource, number: int, path: Path, record: Record, content: bytes,
+    attached: dict[str, Attached], known: KnownPart | None,
+) -> tuple[RunSummary, RunPage]:  # fmt: skip
+    from benchmarks.claims import judge
+
+    place = store.place(record)
+    if source.place(path) != place:
         due = source.results_dir / "records" / store.relative_path(record)
         raise InvalidRecordError(f"{path}: belongs in {due.parent}\nmove it there, under the name {due.name}")
-    return record
+    beside = read_attached(record, source.files)
+    if any(beside):
+        attached[record["id"]] = beside
+    measured = judge.measured(record)
+    run = run_summary.summarize(record, keep=not source.brief, place=number, measured=measured)
+    page = run_page(record, beside, PUBLISHED_RECORDS)
+    if known is not None and not any(beside) and is_kept(record):
+        known.add(content, place, run, page)
+    return run, page
 
 
 def build_boards(

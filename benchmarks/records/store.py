@@ -122,13 +122,36 @@ def load(path: Path) -> Record:
         InvalidRecordError: naming the file and the field when it is missing, truncated, corrupt, of
             another schema, or changed after it was written.
     """
-    parsed: object = None
+    data = read(path)
+    return check(path, data, valid_contents.content_digest(data))
+
+
+def read(path: Path) -> bytes:
+    """Return the content of a record file, unchecked.
+
+    Raises:
+        InvalidRecordError: it is missing, cannot be read, or is too large.
+    """
     try:
         with open(path, "rb", buffering=0) as file:
             if (size := os.fstat(file.fileno()).st_size) > LARGEST:
-                raise InvalidRecordError(f"larger than {LARGEST} bytes: not a record")
-            data = file.read(size + 1)
-        valid, digest = valid_contents.contents(), valid_contents.content_digest(data)
+                raise _invalid(path, f"larger than {LARGEST} bytes: not a record")
+            return file.read(size + 1)
+    except OSError as error:
+        raise _invalid(path, f"cannot be read: {error.strerror}") from error
+
+
+def check(path: Path, data: bytes, digest: bytes) -> Record:
+    """Return the record in a file's content, as ``load`` does.
+
+    Args:
+        path: of the file.
+        data: its content.
+        digest: its ``valid_contents.content_digest``.
+    """
+    parsed: object = None
+    valid = valid_contents.contents()
+    try:
         if digest in valid:
             record = integrity.parse(data)
         elif (intact := integrity.intact(data)) is not None:
@@ -140,14 +163,16 @@ def load(path: Path) -> Record:
         if _STORED.fullmatch(path.name) and path.stem != record["id"]:
             raise InvalidRecordError(f"field id: {record['id']} is not the file's name")
         return record
-    except OSError as error:
-        problem = f"cannot be read: {error.strerror}"
     except InvalidRecordError as error:
         problem = str(error)
     except (ValueError, RecursionError) as error:
         problem = f"truncated or not JSON: {error}"
+    raise _invalid(path, problem, parsed)
+
+
+def _invalid(path: Path, problem: str, parsed: object = None) -> InvalidRecordError:
     again = f"move the file away and make it again: {_again(parsed)}"
-    raise InvalidRecordError(f"{path}: {printable(problem)}\n{again}")
+    return InvalidRecordError(f"{path}: {printable(problem)}\n{again}")
 
 
 def _again(parsed: object) -> str:

@@ -89,8 +89,16 @@ _OPEN: dict[Path, CheckedContents] = {}
 
 
 def contents() -> CheckedContents:
-    """Return the list of this process, read at the first call."""
-    file = list_file()
+    """Return the list of valid records of this process, read at the first call."""
+    return _opened(list_file())
+
+
+def own_indices() -> CheckedContents:
+    """Return the list of index files (``leaderboard.known_records``) that commands of this user wrote."""
+    return _opened(cache_folder() / "own-indices.txt")
+
+
+def _opened(file: Path) -> CheckedContents:
     if file not in _OPEN:
         _OPEN[file] = CheckedContents(file)
         atexit.register(_OPEN[file].flush)

@@ -41,9 +41,15 @@ def exact(value: object) -> orjson.Fragment:
         text = orjson.dumps(value)
     except TypeError:  # numbers of more than 64 bits, data nested too deep
         return orjson.Fragment(orjson.dumps(_clean(value)))
+    return exact_text(text)
+
+
+def exact_text(text: bytes) -> orjson.Fragment:
+    """Return ``exact`` of a value that orjson has written."""
     # What is not printable is escaped or not ASCII, but for the last character of ASCII.
     printable = text.isascii() and b"\\" not in text and b"\x7f" not in text
-    return orjson.Fragment(text if printable and len(text) <= _SMALL else orjson.dumps(_clean(value)))
+    kept = printable and len(text) <= _SMALL
+    return orjson.Fragment(text if kept else orjson.dumps(_clean(orjson.loads(text))))
 
 
 @lru_cache(maxsize=4096)

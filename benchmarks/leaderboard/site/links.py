@@ -54,24 +54,32 @@ def of_board(repository: str) -> list[Link]:
     return links
 
 
-def of_run(repository: str, path: str, name: str, origin: Mapping[str, object]) -> dict[str, Link]:
-    """Return the links of a run: its record, its method's source at its commit, and the code that ran it.
+def of_record(repository: str, path: str) -> Link:
+    """Return the link to a record.
 
     Args:
         repository: web address of the board's own, or empty.
         path: of the record in it.
+    """
+    return path, f"{repository}/blob/HEAD/{quote(path)}" if repository else f"../../{quote(path)}"
+
+
+def of_code(repository: str, name: str, origin: Mapping[str, object]) -> dict[str, Link]:
+    """Return the links of a run to its method's source at its commit, and to the code that ran it.
+
+    Args:
+        repository: web address of the board's own, or empty.
         name: of the method.
         origin: the run's provenance, not to be trusted.
     """
     commit = str(origin.get("commit") or "")
     commit = commit if _COMMIT.fullmatch(commit) else ""
     at = f"{repository}/tree/{commit}" if repository and commit else ""
-    record = f"{repository}/blob/HEAD/{quote(path)}" if repository else f"../../{quote(path)}"
     method = origin.get("method") or {"word": name}
     source: Link = (f"commit {commit[:12]}" if commit else "not stated", at)
     if isinstance(method, Mapping):
         source = _method(method, repository, commit) or source
-    return {"record": (path, record), "method": source, "code": (f"commit {commit[:12] or 'not stated'}", at)}
+    return {"method": source, "code": (f"commit {commit[:12] or 'not stated'}", at)}
 
 
 @cache

@@ -30,15 +30,21 @@ class RunFile:
         self._path = folder / "data" / f"{self._name}.js"
         self._runs: list[orjson.Fragment] = []
         self._origins: dict[bytes, int] = {}
+        self._code: dict[tuple[bytes, str], dict[str, links.Link]] = {}
 
     def add(self, page: RunPage) -> None:
         """Append the next run."""
         place = self._origins.setdefault(page.origin, len(self._origins))
-        addresses = links.of_run(self._repository, str(page.fields["path"]), page.method, page.code)
-        run_by = self._people.who_ran(str(page.fields["id"]))
-        self._runs.append(
-            data_files.exact({**page.fields, "made": place, "links": addresses, "run_by": run_by})
-        )
+        code = self._code.get((page.origin, page.method))
+        if code is None:
+            code = links.of_code(self._repository, page.method, json.loads(page.origin))
+            self._code[page.origin, page.method] = code
+        addresses = {"record": links.of_record(self._repository, page.path), **code}
+        more = {"made": place, "links": addresses, "run_by": self._people.who_ran(page.id)}
+        if isinstance(page.fields, bytes):
+            self._runs.append(data_files.exact_text(page.fields[:-1] + b"," + orjson.dumps(more)[1:]))
+        else:
+            self._runs.append(data_files.exact({**page.fields, **more}))
 
     def write(self) -> None:
         """Write the file."""

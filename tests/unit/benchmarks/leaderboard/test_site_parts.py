@@ -33,14 +33,16 @@ def test_a_remote_becomes_an_address_without_credentials(remote, address):
 
 def test_links_of_a_run_lead_to_its_method_at_its_commit_and_nowhere_hostile():
     commit, home = "a" * 40, "https://github.com/o/r"
-    known = links.of_run(home, "results/records/x/y.json", "hat", {"commit": commit})
+    known = links.of_code(home, "hat", {"commit": commit})
     assert known["method"] == ("baselines/hat.py", f"{home}/blob/{commit}/baselines/hat.py")
-    assert known["record"][1] == f"{home}/blob/HEAD/results/records/x/y.json"
+    assert (
+        links.of_record(home, "results/records/x/y.json")[1] == f"{home}/blob/HEAD/results/records/x/y.json"
+    )
     theirs = {"path": "m.py", "repository": "https://t@github.com/a/b", "commit": commit}
-    shown = links.of_run("", "p", "mine", {"commit": commit, "method": theirs})
+    shown = links.of_code("", "mine", {"commit": commit, "method": theirs})
     assert shown["method"][1] == f"https://github.com/a/b/blob/{commit}/m.py" and shown["code"][1] == ""
     for hostile in ({"url": "javascript:alert(1)"}, {"path": "../../x"}, {"path": "x y<", "repository": "z"}):
-        assert links.of_run(home, "p", "mine", {"commit": "zz", "method": hostile})["method"][1] == ""
+        assert links.of_code(home, "mine", {"commit": "zz", "method": hostile})["method"][1] == ""
 
 
 def test_the_headline_is_the_most_informative_table_not_the_first_or_the_largest():
