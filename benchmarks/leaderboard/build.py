@@ -65,7 +65,7 @@ def _contents(root: Path, site_dir: Path, *, indexed: bool = False) -> dict[str,
     """
     from benchmarks.analysis.attachment_columns import find_attached
     from benchmarks.claims import judge
-    from benchmarks.leaderboard import claims_page, known_records, people, tables
+    from benchmarks.leaderboard import claims_page, known_records, known_tables, people, tables
     from benchmarks.leaderboard.site import links, pages
     from benchmarks.records import selection
     from benchmarks.report import data_formats
@@ -84,9 +84,12 @@ def _contents(root: Path, site_dir: Path, *, indexed: bool = False) -> dict[str,
     # The figures of a board that is not brief do leave garbage.
     collection = tables.without_garbage_collection() if brief else nullcontext()
     with collection, RecordIndex(site_dir) as records, _workers(brief, len(paths)) as workers:
-        for folder, attached in _folders(_batches(source, paths, workers, known)):
+        for folder, attached, contents in _folders(_batches(source, paths, workers, known)):
             executor = workers if len(folder) <= MOVED else _Here()
-            pending.append(executor.submit(tables.build_boards, source, folder, attached))
+            kept = None
+            if known is not None and not any(run.id in attached for run in folder):
+                kept = known.tables(known_tables.key_of(source, contents, folder[0].place))
+            pending.append(executor.submit(tables.build_boards, source, folder, attached, kept))
             records.add(folder)
             concerned += [run for run in folder if run.measured is not None]
         boards = [board for future in pending for board in future.result()]
@@ -137,19 +140,21 @@ def _workers(brief: bool, records: int) -> Executor:
 
 def _folders(
     batches: Iterable[tables.RecordBatch],
-) -> Iterator[tuple[list[RunSummary], dict[str, Attached]]]:
-    """Yield the runs of one folder after the other, with the contents of the files beside them."""
+) -> Iterator[tuple[list[RunSummary], dict[str, Attached], list[bytes]]]:
+    """Yield the runs of one folder after the other, contents of the files beside them, digests of theirs."""
     runs: list[RunSummary] = []
     attached: dict[str, Attached] = {}
+    contents: list[bytes] = []
     for batch in batches:
         attached |= batch.attached
-        for run in batch.runs:
+        for run, content in zip(batch.runs, batch.contents, strict=True):
             if runs and _folder(runs[0]) != _folder(run):
-                yield runs, attached
-                runs, attached = [], dict(batch.attached)
+                yield runs, attached, contents
+                runs, attached, contents = [], dict(batch.attached), []
             runs.append(run)
+            contents.append(content)
     if runs:
-        yield runs, attached
+        yield runs, attached, contents
 
 
 def _folder(run: RunSummary) -> tuple[str, str]:

@@ -1,20 +1,17 @@
 """Index of records that were checked before: what a large board keeps of each, by the content of its file.
 
 A second rendering hashes every record file and parses none that stands here. The index is a few Parquet files
-in the folder of local results, each for a run of neighbouring records, and a catalogue of them. Only files
-that this user's commands wrote count: their digests are kept in the cache folder, as those of valid records
-are. Any other file is as if it were not there, is never parsed, and is removed by the next rendering.
+in the folder of local results, each for a run of neighbouring records, and a catalogue of them. The tables
+of each folder stand beside them (``known_tables``). Files of other origin count for nothing
+(``index_files``), and the next rendering removes them.
 """
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import io
 import re
-import sys
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -27,20 +24,18 @@ from benchmarks.comparability import summary_text
 from benchmarks.comparability.run_summary import RunSummary
 from benchmarks.comparability.summary_text import SummaryTexts
 from benchmarks.identity import OURS
+from benchmarks.leaderboard import index_files
+from benchmarks.leaderboard.known_tables import KnownTables
 from benchmarks.records import valid_contents
 from benchmarks.records.folders import local_results
-from benchmarks.records.store import write_text
 from benchmarks.tasks import GROUP
 
 FOLDER = "index"
 """Folder of the index below that of local results."""
 CATALOGUE = "catalogue.parquet"
-LARGEST = 2**26
-"""Bytes of a file of the index, at most: a larger one is not written, and is not read."""
 MOST_FILES = 50
 """Files of the index that are read for one piece of work; there are two if nothing moved."""
 _COLUMNS = {name: "binary" for name in ("content", "place", "shared", "own", "origin", "page")}
-_SOURCES = ("*.py", "*.toml", "*.json")
 _NAME = re.compile(r"[0-9a-f]{64}\.parquet")
 
 
@@ -50,19 +45,6 @@ class KnownRecord(NamedTuple):
     run: RunSummary
     origin: bytes
     page: bytes
-
-
-@cache
-def rules() -> bytes:
-    """Return the digest of everything that decides what is kept of a record: all code, and names of tasks."""
-    root = Path(__file__).resolve().parents[2]
-    files = sorted(path for top in OURS for kind in _SOURCES for path in (root / top).rglob(kind))
-    entries = sorted((entry.name, entry.value) for entry in metadata.entry_points(group=GROUP))
-    state = hashlib.sha256(repr((sys.version_info[:2], entries)).encode())
-    for path in files:
-        state.update(path.relative_to(root).as_posix().encode() + b"\0")
-        state.update(hashlib.sha256(path.read_bytes()).digest())
-    return state.hexdigest().encode()
 
 
 @cache
@@ -96,7 +78,7 @@ class KnownPart:
     def read(self) -> None:
         """Read the files; those that do not count are left out."""
         for name in self.names:
-            rows = _read(self.folder / name, _COLUMNS)
+            rows = index_files.read(self.folder / name, _COLUMNS)
             self._files[name] = len(rows)
             self._before |= {row["content"]: row for row in rows}
 
@@ -131,7 +113,7 @@ class KnownPart:
         if len(self._files) == 1 and [row["content"] for row in self._rows] == list(before):
             (name,) = self._files
             return name if self._files[name] == len(self._rows) and self._rows else ""
-        return _write(self.folder, self._rows, _COLUMNS) if self._rows else ""
+        return index_files.write(self.folder, self._rows, _COLUMNS) if self._rows else ""
 
 
 class KnownRecords:
@@ -143,11 +125,12 @@ class KnownRecords:
 
     def __init__(self, results: Path) -> None:
         self._folder = local_results(results) / FOLDER
-        rows = _read(self._folder / CATALOGUE, {"first": "binary", "file": "binary"})
+        rows = index_files.read(self._folder / CATALOGUE, {"first": "binary", "file": "binary"})
         listed = sorted((_order(row["first"].decode()), row["file"].decode()) for row in rows)
         self._firsts = [first for first, _ in listed]
         self._names = [name for _, name in listed]
         self._used: dict[str, str] = {}
+        self._tables: set[str] = set()
 
     def part(self, first: str, last: str) -> KnownPart:
         """Return the part of the index for the records from one place to another, not read yet."""
@@ -155,6 +138,11 @@ class KnownRecords:
         end = bisect_right(self._firsts, _order(last))
         names = dict.fromkeys(name for name in self._names[start:end] if _NAME.fullmatch(name))
         return KnownPart(self._folder, [*names][:MOST_FILES])
+
+    def tables(self, key: str) -> KnownTables:
+        """Return the tables under a key of ``known_tables.key_of``, not read yet."""
+        self._tables.add(name := f"tables-{key}.parquet")
+        return KnownTables(self._folder / name)
 
     def note(self, first: str, name: str) -> None:
         """Note the file of a part, and the place of the part's first record."""
@@ -165,8 +153,8 @@ class KnownRecords:
         """Write the catalogue of the noted files, and remove what belongs to no part."""
         rows = [{"first": first.encode(), "file": name.encode()} for first, name in self._used.items()]
         with suppress(OSError):
-            _write(self._folder, rows, {"first": "binary", "file": "binary"}, CATALOGUE)
-            kept = {CATALOGUE, *self._used.values()}
+            index_files.write(self._folder, rows, {"first": "binary", "file": "binary"}, CATALOGUE)
+            kept = {CATALOGUE, *self._used.values(), *self._tables}
             for path in self._folder.iterdir():
                 if path.name not in kept and path.is_file():
                     path.unlink(missing_ok=True)
@@ -185,49 +173,3 @@ def known_records(results: Path) -> KnownRecords | None:
 def _order(place: str) -> tuple[str, ...]:
     """Return the key by which ``store.paths`` orders records."""
     return tuple(place.split("/"))
-
-
-def _read(path: Path, columns: Iterable[str]) -> list[dict[str, bytes]]:
-    """Return the rows of a file of the index; none if it is missing, not ours, or of other rules."""
-    try:
-        if path.stat().st_size > LARGEST:
-            return []
-        data = path.read_bytes()
-    except OSError:
-        return []
-    if valid_contents.content_digest(data) not in valid_contents.own_indices():
-        return []
-    parquet = importlib.import_module("pyarrow.parquet")
-    try:
-        table = parquet.read_table(io.BytesIO(data), columns=[*columns])
-        if (table.schema.metadata or {}).get(b"rules") != rules():
-            return []
-        lists = {name: table.column(name).to_pylist() for name in columns}
-    except Exception:  # our own file under another release of pyarrow, whose errors have no common class
-        return []
-    rows = [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
-    return rows if all(type(value) is bytes for row in rows for value in row.values()) else []
-
-
-def _write(folder: Path, rows: Sequence[dict[str, bytes]], columns: dict[str, str], name: str = "") -> str:
-    """Write a file of the index; return its name, by default its digest, or nothing if it cannot be kept."""
-    pyarrow = importlib.import_module("pyarrow")
-    parquet = importlib.import_module("pyarrow.parquet")
-    schema = pyarrow.schema(list(columns.items()), metadata={b"rules": rules()})
-    arrays = [pyarrow.array([row[column] for row in rows], kind) for column, kind in columns.items()]
-    buffer = io.BytesIO()
-    parquet.write_table(
-        pyarrow.Table.from_arrays(arrays, schema=schema), buffer, compression="zstd",
-        use_dictionary=["shared", "origin"] if "shared" in columns else False, write_statistics=False,
-    )  # fmt: skip
-    data = buffer.getvalue()
-    digest = valid_contents.content_digest(data)
-    if len(data) > LARGEST:
-        return ""
-    name = name or f"{digest.decode()}.parquet"
-    try:
-        write_text(folder / name, data)
-    except OSError:
-        return ""
-    valid_contents.own_indices().add(digest)
-    return name

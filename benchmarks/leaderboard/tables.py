@@ -19,6 +19,7 @@ from benchmarks.api import InvalidRecordError
 from benchmarks.comparability import grouping, run_summary
 from benchmarks.comparability.run_summary import RunSummary
 from benchmarks.leaderboard.known_records import KnownPart, is_kept
+from benchmarks.leaderboard.known_tables import KnownTables
 from benchmarks.leaderboard.people import People
 from benchmarks.leaderboard.site.run_files import RUNS_A_FILE, RunFile
 from benchmarks.records import store, valid_contents
@@ -58,6 +59,8 @@ class RecordBatch:
 
     runs: list[RunSummary]
     attached: dict[str, Attached]
+    contents: list[bytes]
+    """Digest of the file of each record."""
     index: str = ""
     """File of the index of known records that has them; empty if none has."""
 
@@ -104,15 +107,16 @@ def read_records(
     Raises:
         InvalidRecordError: a record is not valid, or lies where it does not belong.
     """
-    batch = RecordBatch([], {})
+    batch = RecordBatch([], {}, [])
     with without_garbage_collection():
         if known is not None:
             known.read()
         for start in range(0, len(paths), RUNS_A_FILE):
             file = RunFile(source.site, first + start, source.people, source.repository)
             for number, path in enumerate(paths[start : start + RUNS_A_FILE], first + start):
-                run, page = _read_record(source, number, path, batch.attached, known)
+                run, page, content = _read_record(source, number, path, batch.attached, known)
                 batch.runs.append(run)
+                batch.contents.append(content)
                 file.add(page)
             file.write()
         index = known.write() if known is not None else ""
@@ -123,16 +127,18 @@ def read_records(
 
 def _read_record(
     source: BoardSource, number: int, path: Path, attached: dict[str, Attached], known: KnownPart | None
-) -> tuple[RunSummary, RunPage]:
-    """Return a record's summary and page; what lies beside it is added to ``attached``."""
+) -> tuple[RunSummary, RunPage, bytes]:
+    """Return a record's summary, page and digest; contents of files beside it are added to ``attached``."""
     data = store.read(path)
     content = valid_contents.content_digest(data)
     beside = any(path.stem in kind for kind in source.files)
     place = source.place(path)
     if known is not None and not beside and (kept := known.find(content, place, number)) is not None:
         run = kept.run
-        return run, RunPage(run.id, f"{PUBLISHED_RECORDS}/{place}", run.method, kept.page, kept.origin)
-    return _checked(source, number, path, store.check(path, data, content), content, attached, known)
+        page = RunPage(run.id, f"{PUBLISHED_RECORDS}/{place}", run.method, kept.page, kept.origin)
+        return run, page, content
+    record = store.check(path, data, content)
+    return *_checked(source, number, path, record, content, attached, known), content
 
 
 def _checked(
@@ -157,11 +163,27 @@ def _checked(
 
 
 def build_boards(
-    source: BoardSource, folder: Sequence[RunSummary], attached: Mapping[str, Attached]
+    source: BoardSource,
+    folder: Sequence[RunSummary],
+    attached: Mapping[str, Attached],
+    known: KnownTables | None = None,
 ) -> list[Board]:
-    """Return the tables of all runs of one folder; their part of the site is written."""
+    """Return the tables of all runs of one folder; their part of the site is written.
+
+    Args:
+        source: of the whole leaderboard.
+        folder: all of its runs.
+        attached: record id -> contents of the files about it.
+        known: these tables as they may be kept; None if they are not to be.
+    """
+
+    def make(target: BoardSource) -> list[Board]:
+        return [_board(target, group, attached) for group in _table_groups(grouping.groups(folder))]
+
     with without_garbage_collection():
-        return [_board(source, group, attached) for group in _table_groups(grouping.groups(folder))]
+        boards = make(source) if known is None else known.boards(source, make)
+    valid_contents.own_indices().flush()
+    return boards
 
 
 @dataclass(frozen=True)

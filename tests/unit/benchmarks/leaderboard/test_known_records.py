@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from benchmarks.api import InvalidRecordError
-from benchmarks.leaderboard import build, known_records
+from benchmarks.leaderboard import build, index_files, known_records, tables
 from benchmarks.leaderboard.site import run_files
 from benchmarks.records import integrity, store, valid_contents
 from tests.fake_records import fake, many, publish, run_again
@@ -18,9 +18,9 @@ pytest.importorskip("pyarrow")
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Return a folder of results with 230 records and the board made of them without an index."""
+    """Return a folder of results with 130 records and the board made of them without an index."""
     folder = tmp_path_factory.mktemp("made")
-    many(folder / "records", 228, methods=6, seeds=10, sentences=60)
+    many(folder / "records", 128, methods=6, seeds=10, sentences=60)
     store.write(folder / "records", fake("hat"))  # one that claims look at
     hostile = fake("mos-layer", message="</script>\u202e\n\x1b[1m", status="failed")
     store.write(folder / "records", hostile)
@@ -57,22 +57,25 @@ def index(results):
     return sorted((results / "local" / "index").iterdir())
 
 
-def again(monkeypatch, results, parsed=None):
-    """Build again as another command would; with ``parsed`` count the records that are parsed."""
-    monkeypatch.setattr(valid_contents, "_OPEN", {})
-    if parsed is not None:
-        check = store.check
-        monkeypatch.setattr(store, "check", lambda path, *rest: parsed.append(path) or check(path, *rest))
-    build.build(results)
+def again(monkeypatch, results, parsed=None, tabled=None):
+    """Build again as another command would; note which records are parsed and which tables are made."""
+    with monkeypatch.context() as patch:
+        patch.setattr(valid_contents, "_OPEN", {})
+        check, board = store.check, tables._board
+        if parsed is not None:
+            patch.setattr(store, "check", lambda path, *rest: parsed.append(path) or check(path, *rest))
+        if tabled is not None:
+            patch.setattr(tables, "_board", lambda *given: tabled.append(given) or board(*given))
+        build.build(results)
     return contents(results)
 
 
 def test_a_second_rendering_parses_no_record_and_writes_the_same(results, made, monkeypatch):
     build.build(results)
     assert contents(results) == contents(made)
-    before, parsed = index(results), []
-    assert again(monkeypatch, results, parsed) == contents(made)
-    assert not parsed and index(results) == before and len(before) > 2
+    before, parsed, tabled = index(results), [], []
+    assert again(monkeypatch, results, parsed, tabled) == contents(made)
+    assert not parsed and not tabled and index(results) == before and len(before) > 2
 
 
 def test_records_that_come_go_or_change_are_read_and_no_others(results, made, monkeypatch):
@@ -80,12 +83,12 @@ def test_records_that_come_go_or_change_are_read_and_no_others(results, made, mo
     paths = store.paths(results / "records")
     paths[40].unlink()
     new = store.write(results / "records", fake("hat", 2))
-    record = json.loads(paths[130].read_text())
+    record = json.loads(paths[110].read_text())
     record["candidates"][0]["valid"]["loss"] += 0.5
-    paths[130].write_text(json.dumps(integrity.seal(record)))
+    paths[110].write_text(json.dumps(integrity.seal(record)))
     parsed = []
     second = again(monkeypatch, results, parsed)
-    assert sorted(parsed) == sorted([paths[130], new])
+    assert sorted(parsed) == sorted([paths[110], new])
     shutil.rmtree(results / "local")
     assert second == again(monkeypatch, results) != contents(made)
 
@@ -157,21 +160,66 @@ def test_an_index_that_others_wrote_or_that_is_damaged_changes_nothing(results, 
 
 def test_a_form_that_does_not_fit_is_made_again(results, made, monkeypatch):
     build.build(results)
-    read, parsed = known_records._read, []
+    read, parsed = index_files.read, []
 
     def wrong(path, columns):
         rows = read(path, columns)
         return [row | {"own": b"[1, 2]"} if "own" in row else row for row in rows]
 
-    monkeypatch.setattr(known_records, "_read", wrong)
-    assert again(monkeypatch, results, parsed) == contents(made) and len(parsed) == 230
+    monkeypatch.setattr(index_files, "read", wrong)
+    assert again(monkeypatch, results, parsed) == contents(made) and len(parsed) == 130
+
+
+@pytest.mark.parametrize("path", [b"../../out.js", b"/tmp/out.js", b"\xff"])
+def test_tables_with_files_elsewhere_are_made_again(results, made, monkeypatch, path):
+    build.build(results)
+    read, tabled = index_files.read, []
+
+    def wrong(file, columns):
+        rows = read(file, columns)
+        return [*rows[:1], rows[1] | {"path": path}, *rows[2:]] if "path" in columns and rows else rows
+
+    monkeypatch.setattr(index_files, "read", wrong)
+    assert again(monkeypatch, results, tabled=tabled) == contents(made) and len(tabled) >= 3
+    assert not list(results.parent.rglob("out.js"))
+
+
+@pytest.mark.parametrize("data", [b"[1]", b'[{"order": 1}]', b"[" * 9999, b'[{"site": null}]'])
+def test_tables_of_another_form_are_made_again(results, made, monkeypatch, data):
+    build.build(results)
+    read = index_files.read
+
+    def wrong(file, columns):
+        rows = read(file, columns)
+        return [rows[0] | {"data": data}, *rows[1:]] if "path" in columns and rows else rows
+
+    monkeypatch.setattr(index_files, "read", wrong)
+    assert again(monkeypatch, results) == contents(made)
+
+
+def test_tables_of_a_folder_are_made_again_for_it_alone(results, made, monkeypatch):
+    build.build(results)
+    folder = store.paths(results / "records")[-1].parents[1]
+    store.paths(folder)[-1].unlink()
+    tabled, parsed = [], []
+    assert again(monkeypatch, results, parsed, tabled) != contents(made)
+    assert {run.facts["profile"] for given in tabled for run in given[1].runs} == {folder.name} and not parsed
+    after = contents(results)
+    shutil.rmtree(results / "local")
+    assert again(monkeypatch, results) == after
+    (results / "people.toml").write_text(
+        f'[[run]]\nby = "Zo\u00eb"\nrecords = ["{store.paths(folder)[0].stem}"]\n', "utf-8"
+    )
+    named = again(monkeypatch, results)
+    shutil.rmtree(results / "local")
+    assert named == again(monkeypatch, results) != after
 
 
 def test_other_code_reads_every_record_again(results, made, monkeypatch):
     build.build(results)
     parsed = []
-    monkeypatch.setattr(known_records, "rules", lambda: b"other")
-    assert again(monkeypatch, results, parsed) == contents(made) and len(parsed) == 230
+    monkeypatch.setattr(index_files, "rules", lambda: b"other")
+    assert again(monkeypatch, results, parsed) == contents(made) and len(parsed) == 130
 
 
 def test_without_pyarrow_and_without_a_place_for_it_there_is_no_index(results, made, monkeypatch):
@@ -186,7 +234,7 @@ def test_without_pyarrow_and_without_a_place_for_it_there_is_no_index(results, m
 
 def test_check_takes_nothing_from_the_index(results, monkeypatch):
     build.build(results)
-    monkeypatch.setattr(known_records, "_read", lambda *_: pytest.fail("read the index"))
+    monkeypatch.setattr(index_files, "read", lambda *_: pytest.fail("read the index"))
     assert build.check(results) == []
 
 
