@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 from benchmarks.api import UsageError
-from benchmarks.cli import bert_recipe, mt_gap, simq_tables
+from benchmarks.cli import bert_recipe, mt_gap, mt_retraining, simq_tables
 from benchmarks.cli.arguments import add_data_dir, add_json, add_results
 from benchmarks.cli.console import print_json, print_table
 from benchmarks.records import study_files
@@ -18,6 +18,9 @@ from benchmarks.records.provenance import source_state
 from benchmarks.records.store import write_text
 from benchmarks.records.study_files import StudyOutcome
 
+MEASURED = (mt_gap, mt_retraining, bert_recipe)
+"""Commands that train what studies read."""
+
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
@@ -25,7 +28,9 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     names = command.add_subparsers(
         dest="name",
         metavar="NAME",
-        help=f"study (default: list all studies), {simq_tables.NAME}, {mt_gap.NAME} or {bert_recipe.NAME}",
+        help=f"study (default: list all studies), {simq_tables.NAME}, "
+        + ", ".join(module.NAME for module in MEASURED[:-1])
+        + f" or {MEASURED[-1].NAME}",
     )
     for name in study_files.STUDIES:
         study = names.add_parser(name)
@@ -44,7 +49,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         )
     tables = names.add_parser(simq_tables.NAME, description=simq_tables.SUMMARY)
     simq_tables.add_arguments(tables)
-    for measured in (mt_gap, bert_recipe):
+    for measured in MEASURED:
         measured.add_arguments(names.add_parser(measured.NAME, description=measured.SUMMARY))
 
 
@@ -65,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
         else:
             print_table(("name", "summary"), [[row["name"], row["summary"]] for row in rows])
             print(f"\nsupernet-bench study {rows[0]['name']}")
-            for module in (simq_tables, mt_gap, bert_recipe):
+            for module in (simq_tables, *MEASURED):
                 print(f"supernet-bench study {module.NAME} --help    {module.SUMMARY}")
         return 0
     module = study_files.study_module(options.name)
@@ -118,6 +123,7 @@ def _answered(options: argparse.Namespace, module: ModuleType) -> StudyOutcome:
         "records": readable(options.results) / "records",
         "weights": options.weights,
         "gap": options.results / "mt-gap",
+        "retraining": options.results / "mt-retraining",
     }
     source = sources.get(module.READS)
     if source is None and module.READS == "weights":

@@ -30,6 +30,7 @@ STUDIES = {
     "break-even": "break_even",
     "cpu-latency": "cpu_latency",
     "mt-gap": "mt_gap.study",
+    "mt-retraining": "mt_retraining.study",
     "shape-latency": "shape_latency",
     "simq-fronts": "simq_fronts.study",
     "simq-fronts-accuracy": "simq_fronts.accuracy",

@@ -73,7 +73,7 @@ def test_the_registered_plan_is_stratified_by_depth_in_its_tasks_space() -> None
 
 
 def test_every_kind_of_the_registered_plan_can_be_trained() -> None:
-    from benchmarks.studies.mt_gap.measure import KINDS
+    from benchmarks.studies.supernets import KINDS
 
     assert set(read_plan().kinds) == set(KINDS)
 

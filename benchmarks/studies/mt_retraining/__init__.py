@@ -1,0 +1,1 @@
+"""Study of the training that inherited weights save in translation."""

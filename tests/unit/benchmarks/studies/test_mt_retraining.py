@@ -1,0 +1,150 @@
+"""The retraining study: its plan, the share that matches, and a folder that goes on where it was stopped."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.api import UsageError
+from benchmarks.cli.main import main
+from benchmarks.records import study_files
+from benchmarks.studies.mt_retraining import study
+from benchmarks.studies.mt_retraining.plan import NOTHING, RetrainingPlan, read_plan
+from benchmarks.tasks import get_task
+from supernet.space import get_space
+
+SHARES = (0, 0.1, 0.5, 1)
+
+
+def plan_of(**changed: object) -> RetrainingPlan:
+    space = get_space("mt-smoke")
+    networks = tuple(a.to_dict() for a in (space.smallest(), space.largest()))
+    fields = {
+        "task": "mt-synthetic-en-de", "tier": "check", "tokens": 3000, "seeds": 3, "starts": ("sandwich",),
+        "shares": SHARES, "margin": 0.5, "architectures": networks,
+    }  # fmt: skip
+    return RetrainingPlan(**{**fields, **changed})  # type: ignore[arg-type]
+
+
+def folder(path: Path, plan: RetrainingPlan, levels: dict[str, list[float]]) -> Path:
+    """Curves with the BLEU of ``levels`` at each share, and little noise."""
+    rng = np.random.default_rng(0)
+    path.mkdir(parents=True)
+    (path / "plan.json").write_text(json.dumps(plan.to_dict()))
+    for curve in plan.curves():
+        points = [
+            {
+                "share": share,
+                "updates": int(100 * share),
+                "seconds": share,
+                "bleu": bleu + rng.normal(0, 0.05),
+            }
+            for share, bleu in zip(plan.shares, levels[curve.start], strict=True)
+        ]
+        (path / f"{curve.name}.json").write_text(json.dumps({**vars(curve), "points": points}))
+    return path
+
+
+def test_the_registered_plan_has_a_network_of_each_depth_of_its_tasks_space() -> None:
+    plan = read_plan()
+    space = get_space(get_task(plan.task).tier(plan.tier, "cuda").space)
+    depths = [space.architecture(values)["decoder_layers"] for values in plan.architectures]
+    assert depths == sorted(space.choice("decoder_layers").options)
+    assert plan.seeds == 6 and {"sandwich", "mos-neuron"} <= set(plan.starts)
+    assert {0, 0.02, 0.05, 0.1, 0.25, 1} <= set(plan.shares)
+    names = [curve.name for curve in plan.curves()]
+    assert len(set(names)) == len(names) == 6 * 5 * 3
+    assert all("seed1" in name for name in names[:15])
+
+
+def test_a_start_matches_from_the_least_share_of_an_unbroken_run(tmp_path: Path) -> None:
+    plan = plan_of(starts=("hat", "sandwich", "mos-neuron"))
+    levels = {
+        NOTHING: [0, 5, 19.8, 20],
+        "hat": [3, 12, 18, 19],  # never
+        "sandwich": [15, 19.9, 20.1, 20.5],  # from a tenth on
+        "mos-neuron": [19.9, 18, 20.2, 20.5],  # as inherited it is, and not after a tenth: from a half on
+    }
+    outcome = study.run(folder(tmp_path / "mt-retraining", plan, levels))
+    kept = json.loads(json.dumps(outcome.facts["share_to_match"]))
+    assert kept == {
+        f"{start}-{n}": share
+        for n in (0, 1)
+        for start, share in ((NOTHING, 0.5), ("hat", None), ("sandwich", 0.1), ("mos-neuron", 0.5))
+    }
+    assert [row[-1] for row in outcome.rows[:4]] == ["50 %", "no share", "10 %", "50 %"]
+    differences = [note for note in outcome.notes if "mos-neuron minus sandwich" in note]
+    assert len(differences) == 2
+    for note in differences:
+        assert float(note.split("0 %: ")[1].split(" ")[0]) == pytest.approx(4.9, abs=0.2)
+    files = study_files.to_files("mt-retraining", outcome, None, None)
+    assert set(files) == {"md", "json", "png", "svg"}
+
+
+def test_the_command_writes_the_study_and_names_missing_curves(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["study", "mt-retraining", "--results", str(tmp_path)]
+    assert main(words) == 2
+    assert "mt-retraining-measure" in capsys.readouterr().err
+    same = {start: [1.0, 2, 3, 4] for start in (NOTHING, "sandwich")}
+    curves = folder(tmp_path / "mt-retraining", plan_of(), same)
+    assert main(words) == 0
+    assert (tmp_path / "studies" / "mt-retraining.md").is_file()
+    (curves / "sandwich-1-seed2.json").unlink()
+    assert main(words) == 2
+    assert "1 curves are missing (sandwich-1-seed2)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("shares", [(), (0.0, 0.5), (0.5, 1.0), (0.0, 0.5, 0.2, 1.0), (0.0, 0.0, 1.0)])
+def test_shares_that_do_not_rise_from_nothing_to_all_are_refused(
+    tmp_path: Path, shares: tuple[float, ...]
+) -> None:
+    plan = tmp_path / "plan.json"
+    plan.write_text(json.dumps({**plan_of().to_dict(), "shares": shares}))
+    with pytest.raises(UsageError, match="not a plan"):
+        read_plan(plan)
+
+
+@pytest.mark.slow
+def test_curves_start_as_they_say_and_go_on_where_they_were_stopped(tmp_path: Path) -> None:
+    from benchmarks.studies.mt_retraining.measure import STUDY, Inherited, _start, measure
+    from benchmarks.studies.supernets import Setting
+    from benchmarks.studies.trainings import Trainings
+    from supernet import export
+
+    plan, out = plan_of(seeds=1, shares=(0, 0.5, 1)), tmp_path / "out"
+    asked = Trainings(out, tmp_path / "cache", None, "cpu")
+    assert measure(plan, replace(asked, minutes=1e-9)) == 4
+    assert measure(plan, asked) == 0
+    curves = {c: json.loads((out / f"{c.name}.json").read_text())["points"] for c in plan.curves()}
+    for points in curves.values():
+        updates = [p["updates"] for p in points]
+        assert updates[0] == 0 < updates[1] < updates[2]
+        assert points[2]["valid_loss"] < points[0]["valid_loss"]
+    (weights,) = (tmp_path / "cache" / STUDY).iterdir()
+    setting = Setting.prepared_for(plan.task, plan.tier, tmp_path / "cache", None, "cpu")
+    for curve, points in curves.items():
+        net = _start(setting, plan, Inherited(weights), curve)
+        largest = net.space.largest()
+        assert setting.score(net, largest)["valid_loss"] == pytest.approx(points[0]["valid_loss"])
+        if curve.start != NOTHING:
+            stored, _ = export.load(Inherited(weights).of(curve.start, curve.seed, curve.network))
+            for ours, theirs in zip(net.export(largest).parameters(), stored.parameters(), strict=True):
+                assert torch.equal(ours, theirs)
+    kept = (out / "sandwich-0-seed1.json").read_bytes()
+    (out / "nothing-1-seed1.json").unlink()
+    assert measure(plan, asked) == 0
+    assert json.loads((out / "nothing-1-seed1.json").read_text())["points"][2]["valid_loss"] == pytest.approx(
+        next(p for c, p in curves.items() if c.name == "nothing-1-seed1")[2]["valid_loss"]
+    )
+    assert (out / "sandwich-0-seed1.json").read_bytes() == kept
+    with pytest.raises(UsageError, match="another plan"):
+        measure(replace(plan, tokens=4000), asked)
+    with pytest.raises(UsageError, match="kinds none"):
+        measure(replace(plan, starts=("none",)), asked)
