@@ -321,7 +321,17 @@ def test_results_hold_published_files_and_nothing_half_written():
         for path in committed()
         if path.is_relative_to(ROOT / "results")
     }
-    folders = {"bench", "bert-recipe", "mt-gap", "mt-retraining", "plots", "records", "runtimes", "studies", "verified"}
+    folders = {
+        "bench",
+        "bert-recipe",
+        "mt-gap",
+        "mt-retraining",
+        "plots",
+        "records",
+        "runtimes",
+        "studies",
+        "verified",
+    }
     files = {"CLAIMS.md", "FINDINGS.md", "LEADERBOARD.md"}
     files |= {"leaderboard.json", "people.toml", "robustness.json"}
     assert parts <= folders | files, parts - folders - files

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 COLUMNS = 4
 MARKS = (("o", "white"), ("s", "#c9c9c9"), ("^", "#0072b2"), ("D", "#1a1a1a"))
-"""Shape and fill of each decoder depth, the least first; told apart in grayscale too."""
+"""Shape and fill of each decoder depth, the least first; they differ in grayscale too."""
 
 
 def draw(

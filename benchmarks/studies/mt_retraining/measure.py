@@ -110,8 +110,8 @@ def _curve(
         points.append({"share": share, "updates": updates, "seconds": seconds, **score})
     facts: JsonObject = {**vars(curve), "points": points, "device": setting.device}
     write_text(out / f"{curve.name}.json", json.dumps(facts, indent=1) + "\n")
-    found = f"{points[0]['bleu']:.1f} to {points[-1]['bleu']:.1f} BLEU"
-    return f"{curve.name}: {found} in {time.monotonic() - began:.0f} s"
+    reached = f"{points[0]['bleu']:.1f} to {points[-1]['bleu']:.1f} BLEU"
+    return f"{curve.name}: {reached} in {time.monotonic() - began:.0f} s"
 
 
 def _start(setting: Setting, plan: RetrainingPlan, inherited: Inherited, curve: Curve) -> SuperNet:

@@ -20,7 +20,7 @@ LOOKS = (
     ("P", "#cc79a7", (0, (8, 3))),
     ("X", "#8c6d00", (0, (3, 1, 1, 1))),
 )
-"""Mark, colour and line of each start; told apart in grayscale too."""
+"""Mark, colour and line of each start; they differ in grayscale too."""
 
 
 def draw(plan: RetrainingPlan, curves: Mapping[tuple[str, int], Sequence[Sequence[float]]]) -> Drawing:
@@ -36,8 +36,8 @@ def draw(plan: RetrainingPlan, curves: Mapping[tuple[str, int], Sequence[Sequenc
     places = np.arange(len(plan.shares), dtype=float)
     for network, axes in enumerate(panels):
         layers = plan.architectures[network]["decoder_layers"]
-        whole = float(np.mean([seed[-1] for seed in curves[NOTHING, network]]))
-        axes.axhline(whole, color=style.INK, linewidth=0.9, linestyle=(0, (4, 3)))
+        from_nothing = float(np.mean([seed[-1] for seed in curves[NOTHING, network]]))
+        axes.axhline(from_nothing, color=style.INK, linewidth=0.9, linestyle=(0, (4, 3)))
         for number, start in enumerate(starts):
             marker, colour, line = LOOKS[number % len(LOOKS)]
             at = places + 0.08 * (number - len(starts) / 2)

@@ -74,14 +74,14 @@ def run(folder: Path | None, say: Say = lambda line: None) -> StudyOutcome:
 
 def share_to_match(plan: RetrainingPlan, curves: Curves, start: str, network: int) -> float | None:
     """Return the least share at which a start matches training from nothing; None if it never does."""
-    whole = [seed[-1] for seed in curves[NOTHING, network]]
+    from_nothing = [seed[-1] for seed in curves[NOTHING, network]]
     least = None
     for at in reversed(range(len(plan.shares))):
         if start == NOTHING and at == len(plan.shares) - 1:
             least = plan.shares[at]  # itself
             continue
         ours = [seed[at] for seed in curves[start, network]]
-        interval = t_interval([a - b for a, b in zip(ours, whole, strict=True)])
+        interval = t_interval([a - b for a, b in zip(ours, from_nothing, strict=True)])
         if interval.low is None or interval.low <= -plan.margin:
             break
         least = plan.shares[at]
@@ -107,9 +107,9 @@ def seconds(plan: RetrainingPlan, points: Mapping[tuple[str, int], list[list[Jso
     """Return a sentence for each network: updates and mean seconds of a training on all of them."""
     lines = []
     for network in range(len(plan.architectures)):
-        whole = [seed[-1] for seed in points[NOTHING, network]]
-        mean = sum(p["seconds"] for p in whole) / len(whole)
-        updates = ", ".join(f"{n:,}" for n in sorted({p["updates"] for p in whole}))
+        from_nothing = [seed[-1] for seed in points[NOTHING, network]]
+        mean = sum(p["seconds"] for p in from_nothing) / len(from_nothing)
+        updates = ", ".join(f"{n:,}" for n in sorted({p["updates"] for p in from_nothing}))
         lines.append(
             f"{_network(plan, network)}: all updates are {updates}, {mean:.0f} s from nothing, beside others."
         )

@@ -112,7 +112,7 @@ def test_shares_that_do_not_rise_from_nothing_to_all_are_refused(
 
 
 @pytest.mark.slow
-def test_curves_start_as_they_say_and_go_on_where_they_were_stopped(tmp_path: Path) -> None:
+def test_curves_start_from_inherited_weights_and_go_on_where_they_were_stopped(tmp_path: Path) -> None:
     from benchmarks.studies.mt_retraining.measure import STUDY, Inherited, _start, measure
     from benchmarks.studies.supernets import Setting
     from benchmarks.studies.trainings import Trainings
