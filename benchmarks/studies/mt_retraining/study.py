@@ -51,7 +51,7 @@ def run(folder: Path | None, say: Say = lambda line: None) -> StudyOutcome:
         [_network(plan, network), start, *_levels(bleu), _percent(needed[start, network])]
         for (start, network), bleu in curves.items()
     ]
-    facts = {
+    facts: JsonObject = {
         "study": "mt-retraining",
         "plan": plan.to_dict(),
         "points": {f"{start}-{network}": seeds for (start, network), seeds in points.items()},
@@ -67,7 +67,7 @@ def run(folder: Path | None, say: Say = lambda line: None) -> StudyOutcome:
         columns=("network", "start", *(f"BLEU after {_percent(s)}" for s in plan.shares), "matches after"),
         rows=rows,
         notes=[*NOTES, *against_control(plan, curves), *seconds(plan, points)],
-        facts=finite_within(facts),
+        facts={name: finite_within(value) for name, value in facts.items()},
         pictures=render(lambda: plot.draw(plan, curves)),
     )
 
