@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import io
+import stat
 import sys
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -23,7 +24,7 @@ from benchmarks.tasks import GROUP
 LARGEST = 2**26
 """Bytes of a file, at most: a larger one is not written, and is not read."""
 _SOURCES = ("*.py", "*.toml", "*.json")
-_LIBRARIES = ("numpy", "orjson", "pandas", "pyarrow", "scipy")
+_LIBRARIES = ("moocore", "numpy", "orjson", "pandas", "pyarrow", "scipy")
 
 
 @cache
@@ -40,13 +41,20 @@ def rules() -> bytes:
 
 
 def _versions() -> list[str]:
-    return [metadata.version(name) for name in _LIBRARIES]
+    versions = []
+    for name in _LIBRARIES:
+        try:
+            versions.append(metadata.version(name))
+        except metadata.PackageNotFoundError:  # not installed by pip
+            versions.append(str(getattr(importlib.import_module(name), "__version__", "")))
+    return versions
 
 
 def read(path: Path, columns: Iterable[str]) -> list[dict[str, bytes]]:
     """Return the rows of a file of the index; none if it is missing, not ours, or of other rules."""
     try:
-        if path.stat().st_size > LARGEST:
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode) or about.st_size > LARGEST:
             return []
         data = path.read_bytes()
     except OSError:

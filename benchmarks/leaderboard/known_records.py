@@ -37,6 +37,8 @@ MOST_FILES = 50
 """Files of the index that are read for one piece of work; there are two if nothing moved."""
 _COLUMNS = {name: "binary" for name in ("content", "place", "shared", "own", "origin", "page")}
 _NAME = re.compile(r"[0-9a-f]{64}\.parquet")
+_REMOVED = re.compile(r"(tables-)?[0-9a-f]{64}\.parquet|\.[\w-]+\.parquet\.\w+\.tmp")
+"""Names of files that a rendering wrote or began; nothing else is removed, wherever the folder leads."""
 
 
 class KnownRecord(NamedTuple):
@@ -156,7 +158,7 @@ class KnownRecords:
             index_files.write(self._folder, rows, {"first": "binary", "file": "binary"}, CATALOGUE)
             kept = {CATALOGUE, *self._used.values(), *self._tables}
             for path in self._folder.iterdir():
-                if path.name not in kept and path.is_file():
+                if path.name not in kept and _REMOVED.fullmatch(path.name):
                     path.unlink(missing_ok=True)
         valid_contents.own_indices().flush()
 

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import shutil
 import sys
 
@@ -195,6 +196,20 @@ def test_tables_of_another_form_are_made_again(results, made, monkeypatch, data)
 
     monkeypatch.setattr(index_files, "read", wrong)
     assert again(monkeypatch, results) == contents(made)
+
+
+def test_an_index_that_leads_elsewhere_costs_no_file_there(results, made, monkeypatch, tmp_path):
+    theirs = tmp_path / "documents"
+    theirs.mkdir()
+    (theirs / "letter.txt").write_text("dear")
+    (theirs / "figures.parquet").write_text("mine")
+    (results / "local").mkdir()
+    (results / "local" / "index").symlink_to(theirs)
+    os.mkfifo(theirs / known_records.CATALOGUE)
+    assert again(monkeypatch, results) == contents(made)
+    assert (theirs / "letter.txt").read_text() == "dear" and (
+        theirs / "figures.parquet"
+    ).read_text() == "mine"
 
 
 def test_tables_of_a_folder_are_made_again_for_it_alone(results, made, monkeypatch):
