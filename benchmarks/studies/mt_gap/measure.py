@@ -16,7 +16,7 @@ import torch
 from benchmarks.api import UsageError
 from benchmarks.lab.batches import derive_seed
 from benchmarks.records.store import write_text
-from benchmarks.studies.mt_gap.plan import ALONE, GapPlan, Job, missing
+from benchmarks.studies.mt_gap.plan import ALONE, GapPlan, Job, missing, read_plan
 from benchmarks.studies.supernets import KINDS, Setting, check_kinds
 from benchmarks.studies.trainings import Trainings
 from supernet.elastic import SuperNet
@@ -42,11 +42,10 @@ def measure(plan: GapPlan, asked: Trainings) -> int:
         UsageError: the plan names an unknown kind, or the folder has scores of another plan.
     """
     check_kinds(plan.kinds)
-    registered = json.dumps(plan.to_dict(), indent=1) + "\n"
     kept = asked.out / "plan.json"
-    if kept.is_file() and kept.read_text(encoding="utf-8") != registered:
+    if kept.is_file() and not read_plan(kept).grows_into(plan):
         raise UsageError(f"{asked.out} has scores of another plan: give another folder, --out DIR")
-    write_text(kept, registered)
+    write_text(kept, json.dumps(plan.to_dict(), indent=1) + "\n")
     start = partial(Setting.prepared_for, plan.task, plan.tier, asked.cache, asked.data_dir, asked.device)
     start(asked.say)
     jobs = missing(plan, [path.stem for path in asked.out.glob("*.json")])

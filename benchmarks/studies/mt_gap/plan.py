@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +63,11 @@ class GapPlan:
                 yield from (Job(kind, seed) for kind in self.kinds)
             if seed <= self.alone_seeds:
                 yield from (Job(ALONE, seed, i) for i in range(len(self.architectures)))
+
+    def grows_into(self, other: GapPlan) -> bool:
+        """Return whether ``other`` is this plan with as many seeds or more."""
+        same = replace(self, alone_seeds=other.alone_seeds, supernet_seeds=other.supernet_seeds) == other
+        return same and self.alone_seeds <= other.alone_seeds and self.supernet_seeds <= other.supernet_seeds
 
     def to_dict(self) -> JsonObject:
         """Return plain JSON types, as the file of a plan has them."""

@@ -79,7 +79,12 @@ def run(folder: Path | None, say: Say = lambda line: None) -> StudyOutcome:
         columns=COLUMNS,
         rows=rows,
         notes=[*NOTES, *sentences],
-        facts={"study": "mt-gap", "plan": plan.to_dict(), "results": finite_within(results)},
+        facts={
+            "study": "mt-gap",
+            "plan": plan.to_dict(),
+            "results": finite_within(results),
+            "paired": for_claims(decides["gaps"]),
+        },
         pictures=render(lambda: plot.draw(decides["alone"], inherited, depths(plan))),
     )
 
@@ -179,6 +184,17 @@ def verdicts(metric: str, gaps: Mapping[str, Sequence[Gap]], trivial: Mapping[st
                 f"{metric} within depth, {kind} against {name}: {word} ({interval.mean:.2f}, {tau:.2f})."
             )
     return lines
+
+
+def for_claims(gaps: JsonView) -> JsonObject:
+    """Return the figures that claims read: mean absolute errors, and those minus the control of one seed."""
+    errors = {kind: [g["mae"] for g in several] for kind, several in gaps.items()}
+    figures = {f"{kind}: mean absolute error": values for kind, values in errors.items()}
+    for kind, values in errors.items():
+        if kind != CONTROL and CONTROL in errors:
+            pairs = zip(values, errors[CONTROL], strict=True)
+            figures[f"{kind} - {CONTROL}: mean absolute error"] = [ours - theirs for ours, theirs in pairs]
+    return {name: {"values": values, "unit": "BLEU"} for name, values in figures.items()}
 
 
 def against_control(metric: str, gaps: JsonView) -> list[str]:

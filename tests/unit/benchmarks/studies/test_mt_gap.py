@@ -20,7 +20,9 @@ from benchmarks.studies.mt_gap import study
 from benchmarks.studies.mt_gap.analysis import gap, predictors, published, regret, tau_b, tau_within
 from benchmarks.studies.mt_gap.plan import ALONE, GapPlan, missing, read_plan, stratified
 from supernet.space import get_space
+from tests import ROOT
 
+ERRORS = {"hat": [3.0, 4.0], "sandwich": [0.5, 0.25]}
 SCORES = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5), st.integers(1, 3)), min_size=2, max_size=9)
 
 
@@ -120,6 +122,26 @@ def test_the_command_writes_the_study_and_names_missing_runs(
     (scores / "hat-seed3.json").unlink()
     assert main(words) == 2
     assert "1 trainings are missing (hat-seed3)" in capsys.readouterr().err
+
+
+def test_a_plan_grows_by_seeds_alone() -> None:
+    plan = read_plan()
+    more = replace(plan, supernet_seeds=plan.supernet_seeds + 3)
+    assert plan.grows_into(plan) and plan.grows_into(more) and not more.grows_into(plan)
+    for changed in ({"tokens": plan.tokens / 2}, {"kinds": plan.kinds[:2]}, {"tier": "smoke"}):
+        assert not plan.grows_into(replace(more, **changed))
+    published_plan = read_plan(ROOT / "results" / "mt-gap" / "plan.json")
+    assert published_plan.grows_into(plan)
+
+
+def test_claims_read_errors_and_those_minus_the_control_of_one_seed() -> None:
+    gaps = {kind: [{"mae": error} for error in errors] for kind, errors in ERRORS.items()}
+    paired = study.for_claims(gaps)
+    assert paired["hat: mean absolute error"] == {"values": [3.0, 4.0], "unit": "BLEU"}
+    assert paired["hat - sandwich: mean absolute error"]["values"] == [2.5, 3.75]
+    assert set(paired) == {f"{k}: mean absolute error" for k in gaps} | {
+        "hat - sandwich: mean absolute error"
+    }
 
 
 def test_bad_plans_and_published_files_are_one_message(tmp_path: Path) -> None:
