@@ -22,7 +22,7 @@ from benchmarks.claims.hypotheses import (
     decide,
     sign_flip,
 )
-from benchmarks.records.study_files import READ_DATA, Study
+from benchmarks.records.study_files import MEASURED, READ_DATA, Study
 from benchmarks.records.text import sanitize
 from benchmarks.stats import intervals
 
@@ -69,7 +69,8 @@ def judge(claim: Claim, studies: Mapping[str, Study]) -> ClaimVerdict:
 
 def _few(claim: Claim, evidence: tuple[Evidence, ...]) -> bool:
     """Return whether more tables of the study, or more seeds on them, could decide the claim."""
-    return claim.replicates == "paired seeds" and any(len(entry.seeds) < claim.n for entry in evidence)
+    more = claim.replicates == "paired seeds" or claim.study in MEASURED
+    return more and any(len(entry.seeds) < claim.n for entry in evidence)
 
 
 def _evidence(claim: Claim, study: Study, pair: str, p: float | None) -> Evidence:
@@ -98,5 +99,7 @@ def _evidence(claim: Claim, study: Study, pair: str, p: float | None) -> Evidenc
 
 
 def command_for(claim: Claim) -> str:
-    """Return the command that makes the study; with a folder of data if it reads one."""
-    return f"supernet-bench study {claim.study}" + (" --data-dir DIR" if claim.study in READ_DATA else "")
+    """Return the command that makes the study, or trains what it lacks; with the folder that it reads."""
+    name = MEASURED.get(claim.study, claim.study)
+    reads = claim.study in READ_DATA or claim.study in MEASURED
+    return f"supernet-bench study {name}" + (" --data-dir DIR" if reads else "")

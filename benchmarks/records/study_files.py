@@ -40,6 +40,8 @@ STUDIES = {
 """Name on the command line -> module."""
 READ_DATA = frozenset(("shape-latency",))
 """Studies whose module states ``READS = "data"``: known without importing torch."""
+MEASURED = {"mt-gap": "mt-gap-measure", "mt-retraining": "mt-retraining-measure"}
+"""Study -> command that trains what it reads, further seeds included."""
 FOLDER = "studies"
 SHOWN = "png"
 """Ending of the picture that a study's page shows."""

@@ -17,7 +17,7 @@ from benchmarks.claims.hypotheses import REFUTED, SUPPORTED, UNDECIDED
 from benchmarks.cli import main
 from benchmarks.leaderboard import build, claims_page
 from benchmarks.records import integrity, store, study_files
-from benchmarks.records.study_files import READ_DATA, STUDIES, StudyOutcome, study_module
+from benchmarks.records.study_files import MEASURED, READ_DATA, STUDIES, StudyOutcome, study_module
 
 VIT, TEXT = "simq-vit: linas - nsga2-joint", "simq-text: linas - nsga2-joint"
 CLAIM = next(
@@ -170,7 +170,20 @@ def test_every_command_on_a_study_is_one(tmp_path: Path):
     for claim in hypotheses.claims():
         if claim.study in STUDIES:
             words = judged(tmp_path, claim).command.split()[1:]
-            assert main.parser().parse_args(words).name == claim.study and study_module(claim.study).run
+            asked = main.parser().parse_args(words).name
+            assert asked == MEASURED.get(claim.study, claim.study) and study_module(claim.study).run
+
+
+def test_a_study_that_trains_has_the_command_that_trains_further_seeds(tmp_path: Path):
+    claim = next(claim for claim in hypotheses.claims() if claim.id == "mos-gap-sample")
+    command = "supernet-bench study mt-gap-measure --data-dir DIR"
+    (pair,) = claim.pairs
+    publish(tmp_path, {pair: [-0.1, -0.2, -0.15]}, name="mt-gap", unit="BLEU")
+    found = judged(tmp_path, claim)
+    assert (found.verdict, found.why, found.command) == (UNDECIDED, "3 of 6 supernets", command)
+    publish(tmp_path, {pair: [-0.1, -0.2, -0.15, -0.11, -0.14, -0.18]}, name="mt-gap", unit="BLEU")
+    found = judged(tmp_path, claim)
+    assert (found.verdict, found.command) == (SUPPORTED, "")
 
 
 @pytest.mark.parametrize("what", ["figure", "sentence", "commit", "seal", "nothing", "picture", "page"])
