@@ -44,23 +44,28 @@ def row_details(
         by_method.setdefault(method, []).append(run.place)
         for label, head in labelled(run, method, run.id in obstacles) if run.status != "failed" else ():
             networks.setdefault((label, str(head.limit)), []).append((head, run.place))
-    details = []
+    heads, places = [], []
     for row in each:
         limit = "" if row["limit"] is None else str(row["limit"])
         own = networks.get((row["method"], limit), [])
-        places = [place for _, place in own] or by_method.get(str(row["of"]), [])
-        details.append(RowDetails(_scores([head for head, _ in own], quantity), places))
-    return details
+        heads.append([head for head, _ in own])
+        places.append([place for _, place in own] or by_method.get(str(row["of"]), []))
+    return [RowDetails(*pair) for pair in zip(_scores(heads, quantity), places, strict=True)]
 
 
-def _scores(heads: Sequence[Headline], quantity: QuantityOf) -> dict[str, Score]:
-    metrics = sorted({metric for head in heads for metric, _ in head.recipes})
-    scores: dict[str, Score] = {}
-    for metric in metrics:
-        known = [score for head in heads if (score := head.score(metric))[0] == score[0]]
-        if len(known) > 1:
-            over = intervals.interval([value for value, _, _ in known], quantity(metric))
-            scores[metric] = over.mean, over.low, over.high, "seeds"
-        else:
-            scores[metric] = (*known[0], "sentences") if known else (None, None, None, "")
+def _scores(rows: Sequence[Sequence[Headline]], quantity: QuantityOf) -> list[dict[str, Score]]:
+    """Return the scores of each row from its networks, metrics in alphabetical order."""
+    scores: list[dict[str, Score]] = [{} for _ in rows]
+    for metric in sorted({metric for heads in rows for head in heads for metric, _ in head.recipes}):
+        several: dict[int, list[float]] = {}
+        for i, heads in enumerate(rows):
+            if not any(metric == name for head in heads for name, _ in head.recipes):
+                continue
+            known = [score for head in heads if (score := head.score(metric))[0] == score[0]]
+            if len(known) > 1:
+                several[i] = [value for value, _, _ in known]
+            scores[i][metric] = (*known[0], "sentences") if known else (None, None, None, "")
+        over = intervals.each_interval([*several.values()], quantity(metric)) if several else []
+        for i, interval in zip(several, over, strict=True):
+            scores[i][metric] = interval.mean, interval.low, interval.high, "seeds"
     return scores

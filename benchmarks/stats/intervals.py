@@ -50,9 +50,7 @@ def t_interval(values: Sequence[float]) -> Interval:
     mean = float(np.add.reduce(array)) / n
     if n < 2:
         return Interval(mean, None, None, n)
-    apart = array - mean
-    deviation = math.sqrt(np.add.reduce(apart * apart) / (n - 1))
-    half = _quantile(n - 1, (1 + LEVEL) / 2) * deviation / math.sqrt(n)
+    half = _quantile(n - 1, (1 + LEVEL) / 2) * _deviation(array, mean) / math.sqrt(n)
     return Interval(mean, mean - half, mean + half, n)
 
 
@@ -67,16 +65,36 @@ def interval(values: Sequence[float], quantity: Quantity) -> Interval:
     Raises:
         ValueError: a value lies outside the quantity's range.
     """
-    array = _values(values)
-    if problem := quantity.trespass(float(array.min()), float(array.max())):
-        raise ValueError(problem)
-    mean, n = float(np.add.reduce(array)) / len(array), len(array)
-    none = Interval(mean, None, None, n)
-    if quantity.counted or n < 2:
-        return none
-    deviation = array.std(ddof=1)
-    low, high = bounded(mean, float(deviation), n, quantity.low, quantity.high)
-    return none if math.isnan(low) else Interval(mean, float(low), float(high), n)
+    return each_interval([values], quantity)[0]
+
+
+def each_interval(samples: Sequence[Sequence[float]], quantity: Quantity) -> list[Interval]:
+    """Return the ``interval`` of each of some samples of one quantity, all at once.
+
+    Raises:
+        ValueError: a value lies outside the quantity's range.
+    """
+    arrays = [_values(values) for values in samples]
+    for array in arrays:
+        if problem := quantity.trespass(float(array.min()), float(array.max())):
+            raise ValueError(problem)
+    means = [float(np.add.reduce(array)) / len(array) for array in arrays]
+    numbers = [len(array) for array in arrays]
+    if quantity.counted:
+        return [Interval(mean, None, None, n) for mean, n in zip(means, numbers, strict=True)]
+    deviations = [_deviation(array, mean) for array, mean in zip(arrays, means, strict=True)]
+    lows, highs = bounded(means, deviations, numbers, quantity.low, quantity.high)
+    return [
+        Interval(mean, None, None, n) if math.isnan(low) else Interval(mean, low, high, n)
+        for mean, low, high, n in zip(means, lows.tolist(), highs.tolist(), numbers, strict=True)
+    ]
+
+
+def _deviation(array: Array, mean: float) -> float:
+    """Return the standard deviation of a sample; NaN of one value."""
+    apart = array - mean
+    n = len(array)
+    return math.sqrt(np.add.reduce(apart * apart) / (n - 1)) if n > 1 else math.nan
 
 
 def bounded(

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 
 import matplotlib
 import pytest
@@ -195,6 +196,7 @@ def test_a_large_board_read_by_many_processes_is_that_of_one_and_its_rows_find_t
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
     build.build(tmp_path)
     found = contents(tmp_path)
+    shutil.rmtree(tmp_path / "local")  # so that all is made again
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0})
     build.build(tmp_path)
     assert contents(tmp_path) == found and len(found["CLAIMS.md"]) > 1000

@@ -245,3 +245,19 @@ def test_holm_never_lowers_a_p_and_never_passes_one(p_values):
     adjusted = intervals.holm(p_values)
     assert set(adjusted) == set(p_values)
     assert all(p_values[k] <= adjusted[k] <= 1 for k in p_values)
+
+
+@given(st.lists(st.lists(st.floats(0.5, 99.5), min_size=1, max_size=9), min_size=1, max_size=9))
+def test_intervals_of_many_samples_are_those_of_each_alone(samples):
+    quantity = Quantity("share", "", 0.0, 100.0)
+    together = intervals.each_interval(samples, quantity)
+    assert together == [intervals.interval(values, quantity) for values in samples]
+    for values, found in zip(samples, together, strict=True):
+        assert found.n == len(values) and found.mean == float(np.add.reduce(np.array(values))) / len(values)
+        low, high = intervals.bounded(
+            found.mean, np.std(values, ddof=1) if found.n > 1 else 0, found.n, 0, 100
+        )
+        assert (None if low != low else float(low), None if high != high else float(high)) == (
+            found.low,
+            found.high,
+        )
