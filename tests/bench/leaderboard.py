@@ -3,8 +3,7 @@
 Loading, checking every hash, tables and site, of records as large as published ones, in a command of its own:
 ``python -m tests.bench.leaderboard --records 100000`` takes 7 GB of disk. The first rendering has no index of
 known records and an empty cache folder; the second one follows it. Predicted for 100,000 records on two idle
-cores: 2 ms of processor a record for the first, 100 s; 0.5 ms for the second, 30 s, of which a tenth reads
-files, a third makes summaries and pages from the index, and the rest writes what is common to all records.
+cores: 2 ms of processor a record for the first, 100 s; 0.5 ms for the second, 30 s.
 """
 
 from __future__ import annotations
