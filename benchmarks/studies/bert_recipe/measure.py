@@ -50,6 +50,8 @@ SOURCES: dict[str, tuple[Source, Sampling]] = {
 """Kind -> source of weights and rule of sampling."""
 HEALTHY = 0.1
 """Nats below the loss of word frequencies from which a network has learnt more than these."""
+ROUTED = 64
+"""Random architectures that a mixture is asked to route."""
 ROWS = 64
 """Rows of validation text whose states are looked at."""
 
@@ -150,9 +152,32 @@ def _run(out: Path, cache: Path, data_dir: Path | None, device: str, pilot: Pilo
         "unigram_loss": frequencies,
         "networks": networks,
     }
+    if isinstance(net.source, Mixture):
+        facts["mixture"] = describe_mixture(net, net.source)
     write_text(out / f"{pilot.name}.json", json.dumps(facts, indent=1) + "\n")
     words = " / ".join(f"{network['accuracy']:.1f}" for network in networks.values())
     return f"{pilot.name}: {words} % in {seconds:.0f} s"
+
+
+@torch.no_grad()
+def describe_mixture(net: SuperNet, mixture: Mixture) -> JsonObject:
+    """Return how far experts are apart, and by how much coefficients differ between architectures.
+
+    ``experts_apart``: deviation over experts, in deviations of their mean's weights; ``coefficients_apart``:
+    deviation of a mixing coefficient over random architectures. Both are means over all weights.
+    """
+    apart = []
+    for group in mixture.groups:
+        weight = mixture.experts_of(group)[0].float()
+        mean = weight.mean(1)
+        apart.append(weight.std(1, correction=0).square().mean().sqrt() / mean.std(correction=0))
+    rng = np.random.default_rng(0)
+    routed = [mixture.route(net.space.sample(rng)) for _ in range(ROUTED)]
+    spread = [torch.stack([r[g] for r in routed]).std(0, correction=0).mean() for g in mixture.groups]
+    return {
+        "experts_apart": float(torch.stack(apart).mean()),
+        "coefficients_apart": float(torch.stack(spread).mean()),
+    }
 
 
 def describe(

@@ -7,12 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from benchmarks.api import UsageError
 from benchmarks.studies.bert_recipe import table
-from benchmarks.studies.bert_recipe.measure import measure
+from benchmarks.studies.bert_recipe.measure import describe_mixture, measure
 from benchmarks.studies.bert_recipe.plan import KINDS, REGISTERED, read_pilots
 from benchmarks.studies.trainings import Trainings
+from mos.mixture import APART, Mixture
+from supernet.bert import BertConfig, family_of
+from supernet.elastic import SuperNet
+from supernet.space import get_space
 
 TINY = """
 [all]
@@ -76,6 +81,7 @@ def test_pilots_are_measured_once_and_supernets_start_from_their_parent(tmp_path
     assert list(facts) == [pilot.name for pilot in pilots]
     sandwich = facts["net-sandwich"]
     assert sandwich["updates"] == 1 and sandwich["tokens"] == 3 * 512 and facts["parent"]["updates"] == 5
+    assert 0 < facts["net-mos-neuron"]["mixture"]["experts_apart"] < 1 and "mixture" not in sandwich
     assert set(sandwich["networks"]) == {"largest", "typical", "smallest"}
     sizes = [network["parameters"] for network in sandwich["networks"].values()]
     assert sizes == sorted(sizes, reverse=True)
@@ -90,6 +96,20 @@ def test_pilots_are_measured_once_and_supernets_start_from_their_parent(tmp_path
     (tmp_path / "plan.toml").write_text(changed)
     with pytest.raises(UsageError, match="is of another pilot"):
         measure(read_pilots(tmp_path / "plan.toml"), asked)
+
+
+def test_a_mixture_of_copies_is_as_far_apart_as_their_offsets_and_routes_alike_where_it_is_told_to() -> None:
+    space = get_space("bert-smoke")
+    family = family_of(space)(space, BertConfig(50))
+    found = []
+    for constant in (False, True):
+        source = Mixture(family, torch.Generator().manual_seed(0), encoding="fine", constant=constant)
+        for name, shape in source.mixed_shapes.items():
+            generator = torch.Generator().manual_seed(len(found))
+            source.assign(name, torch.randn(shape, generator=generator))
+        found.append(describe_mixture(SuperNet(family, source), source))
+    assert [f["experts_apart"] for f in found] == pytest.approx([APART / 2**0.5] * 2, rel=0.05)
+    assert found[0]["coefficients_apart"] > 1e-3 and found[1]["coefficients_apart"] == 0
 
 
 def test_remarks_name_networks_that_learnt_nothing_and_budgets_that_are_too_small() -> None:
