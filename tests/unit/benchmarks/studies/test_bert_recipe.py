@@ -98,7 +98,7 @@ def test_pilots_are_measured_once_and_supernets_start_from_their_parent(tmp_path
         measure(read_pilots(tmp_path / "plan.toml"), asked)
 
 
-def test_a_mixture_of_copies_is_as_far_apart_as_their_offsets_and_routes_alike_where_it_is_told_to() -> None:
+def test_a_mixture_of_copies_is_apart_by_its_offsets_and_a_constant_one_routes_all_alike() -> None:
     space = get_space("bert-smoke")
     family = family_of(space)(space, BertConfig(50))
     found = []
