@@ -57,6 +57,7 @@ def test_one_file_a_command():
         "console",
         "launching",
         "mt_gap",
+        "mt_retraining",
         "record_argument",
         "selection",
         "simq_tables",

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -92,6 +92,11 @@ def test_fake_quantisation_agrees_with_torchs_layers_on_one_sample(kind: str) ->
     assert (found - real).norm() <= 0.02 * real.norm()
 
 
+def is_halfway(quotients: np.ndarray) -> bool:
+    """Whether a quotient of float32 numbers up to 255 may be rounded either way."""
+    return bool((np.abs(quotients - np.floor(quotients) - 0.5) < 1e-4).any())
+
+
 @settings(max_examples=60, deadline=None)
 @given(seeds, st.sampled_from(["int8", "w4"]), st.integers(1, 4), st.floats(1e-3, 1e3))
 def test_a_layer_by_hand(seed: int, precision: str, rows: int, size: float) -> None:
@@ -106,6 +111,8 @@ def test_a_layer_by_hand(seed: int, precision: str, rows: int, size: float) -> N
             low, high = min(sample.min(), 0), max(sample.max(), 0)
             step = (high - low) / np.float32(255)
             zero = np.rint(-low / step)
+            # Halfway between two steps the last bit of a quotient decides, which nothing prescribes.
+            assume(not any(map(is_halfway, (sample / step, -low / step))))
             seen = (np.clip(np.rint(sample / step) + zero, 0, 255) - zero) * np.float64(step)
             unit = np.abs(weight).max(1, keepdims=True) / 127
             used = np.rint(weight / unit) * unit
