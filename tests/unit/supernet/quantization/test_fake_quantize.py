@@ -93,7 +93,7 @@ def test_fake_quantisation_agrees_with_torchs_layers_on_one_sample(kind: str) ->
 
 
 def is_halfway(quotients: np.ndarray) -> bool:
-    """Whether a quotient of float32 numbers up to 255 may be rounded either way."""
+    """Return whether a quotient of float32 numbers up to 255 may be rounded either way."""
     return bool((np.abs(quotients - np.floor(quotients) - 0.5) < 1e-4).any())
 
 
