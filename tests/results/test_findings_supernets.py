@@ -31,6 +31,15 @@ def shown(values: list[float], sign: str = "+") -> str:
     return f"{interval.mean:{sign}.2f} [{interval.low:{sign}.2f}, {interval.high:{sign}.2f}]"
 
 
+def quoted_beside(text: str, figures: list[str]) -> set[str]:
+    """Numbers that a text quotes beside ``figures``, all of which it has in their order."""
+    place = 0
+    for expected in figures:
+        assert expected in text[place:], f"FINDINGS.md should quote {expected}"
+        place = text.index(expected, place) + len(expected)
+    return set(NUMBER.findall(text)) - {n for figure in figures for n in NUMBER.findall(figure)}
+
+
 @pytest.fixture(scope="module")
 def measured() -> Any:
     """The comparisons, computed from the measurements, and the decoder depths."""
@@ -80,12 +89,7 @@ def test_every_figure_on_the_gap_follows_from_the_measurements_and_no_other_is_q
     ]
     assert not words["better"]
     text = section("## Inherited weights over a sample", "## BERT-like")
-    place = 0
-    for expected in figures:
-        assert expected in text[place:], f"FINDINGS.md should quote {expected}"
-        place = text.index(expected, place) + len(expected)
-    quoted = set(NUMBER.findall(text)) - {n for figure in figures for n in NUMBER.findall(figure)}
-    assert quoted <= {"24", "10", "200", "1.84", "1.62", "14", "30"}
+    assert quoted_beside(text, figures) <= {"24", "10", "200", "1.84", "1.62", "14", "30"}
 
 
 def test_the_committed_study_is_that_of_the_measurements(measured: Any) -> None:
@@ -126,9 +130,4 @@ def test_every_figure_on_the_pilots_follows_from_their_files_and_no_other_is_quo
         f"{words('parent-7e-4-x1.2') - words('parent-7e-4'):.1f} points",
     ]
     text = section("* **A recipe that learns", "* **Is latency insensitive")
-    place = 0
-    for expected in figures:
-        assert expected in text[place:], f"FINDINGS.md should quote {expected}"
-        place = text.index(expected, place) + len(expected)
-    quoted = set(NUMBER.findall(text)) - {n for figure in figures for n in NUMBER.findall(figure)}
-    assert quoted <= {"64", "164", "200"}
+    assert quoted_beside(text, figures) <= {"64", "164", "200"}

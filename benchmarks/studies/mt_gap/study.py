@@ -16,6 +16,7 @@ from benchmarks.records.canonical import JsonObject, JsonView
 from benchmarks.records.study_files import StudyOutcome
 from benchmarks.stats.intervals import t_interval
 from benchmarks.stats.rounding import finite_within
+from benchmarks.studies.interval_text import interval_text
 from benchmarks.studies.mt_gap.analysis import TOP, Gap, by_kind, ceiling, gap, predictors
 from benchmarks.studies.mt_gap.plan import ALONE, GapPlan, missing, read_plan
 from benchmarks.tasks.datasets import Say
@@ -206,7 +207,7 @@ def against_control(metric: str, gaps: JsonView) -> list[str]:
         parts = []
         for key, name in COMPARED.items():
             values = [ours[key] - theirs[key] for ours, theirs in zip(several, gaps[CONTROL], strict=True)]
-            cell = _cell(values, -math.inf, math.inf, "+.2f")
+            cell = interval_text(values, "+.2f")
             parts.append(f"{name} {cell}")
         lines.append(f"{metric}, {kind} minus {CONTROL}: {', '.join(parts)} (exploratory).")
     return lines
@@ -223,8 +224,8 @@ def _rows(metric: str, result: JsonView) -> list[list[str]]:
 def _row(name: str, several: Sequence[JsonView]) -> list[str]:
     values = {key: [s[key] for s in several if key in s] for key in RANGES}
     regrets = [[s["regret"][k] for s in several if k in s["regret"]] for k in TOP]
-    cells = [_cell(values[key], *RANGES[key]) for key in RANGES]
-    return [name, str(len(several)), *cells, *(_cell(regret, 0.0, math.inf) for regret in regrets)]
+    cells = [interval_text(values[key], ".2f", *RANGES[key]) for key in RANGES]
+    return [name, str(len(several)), *cells, *(interval_text(regret, low=0.0) for regret in regrets)]
 
 
 RANGES = {
@@ -235,12 +236,3 @@ RANGES = {
     "tau_within": (-1.0, 1.0),
 }
 """Statistic -> range of its values, beyond which no interval is shown."""
-
-
-def _cell(values: Sequence[float], low: float, high: float, form: str = ".2f") -> str:
-    if not values or not all(map(math.isfinite, values)):
-        return "–"
-    interval = t_interval(values)
-    if interval.low is None or interval.high is None or interval.low == interval.high:
-        return f"{interval.mean:{form}}"
-    return f"{interval.mean:{form}} [{max(low, interval.low):{form}}, {min(high, interval.high):{form}}]"

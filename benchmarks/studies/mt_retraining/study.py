@@ -6,7 +6,6 @@ The measurements come from ``supernet-bench study mt-retraining-measure``; the s
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from benchmarks.records.canonical import JsonObject
 from benchmarks.records.study_files import StudyOutcome
 from benchmarks.stats.intervals import t_interval
 from benchmarks.stats.rounding import finite_within
+from benchmarks.studies.interval_text import interval_text
 from benchmarks.studies.mt_retraining.plan import NOTHING, RetrainingPlan, missing, read_plan
 from benchmarks.tasks.datasets import Say
 
@@ -96,7 +96,7 @@ def against_control(plan: RetrainingPlan, curves: Curves) -> list[str]:
             continue
         pairs = list(zip(curves[start, network], curves[CONTROL, network], strict=True))
         cells = [
-            f"{_percent(share)}: {_cell([a[at] - b[at] for a, b in pairs], '+.2f')}"
+            f"{_percent(share)}: {interval_text([a[at] - b[at] for a, b in pairs], '+.2f')}"
             for at, share in enumerate(plan.shares)
         ]
         lines.append(f"{_network(plan, network)}, {start} minus {CONTROL}, {'; '.join(cells)}.")
@@ -145,16 +145,7 @@ def _network(plan: RetrainingPlan, number: int) -> str:
 
 
 def _levels(bleu: list[list[float]]) -> list[str]:
-    return [_cell(list(at), ".1f") for at in zip(*bleu, strict=True)]
-
-
-def _cell(values: list[float], form: str) -> str:
-    if not values or not all(map(math.isfinite, values)):
-        return "–"
-    interval = t_interval(values)
-    if interval.low is None or interval.high is None or interval.low == interval.high:
-        return f"{interval.mean:{form}}"
-    return f"{interval.mean:{form}} [{interval.low:{form}}, {interval.high:{form}}]"
+    return [interval_text(at, ".1f") for at in zip(*bleu, strict=True)]
 
 
 def _percent(share: float | None) -> str:
