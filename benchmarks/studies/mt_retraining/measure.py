@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from benchmarks.api import UsageError
 from benchmarks.lab.batches import derive_seed
 from benchmarks.records.canonical import JsonObject
 from benchmarks.records.store import write_text
-from benchmarks.studies.mt_retraining.plan import NOTHING, Curve, RetrainingPlan, missing
+from benchmarks.studies.mt_retraining.plan import NOTHING, Curve, RetrainingPlan, missing, read_plan
 from benchmarks.studies.supernets import KINDS, Setting, check_kinds
 from benchmarks.studies.trainings import Trainings
 from supernet import export
@@ -46,14 +46,13 @@ def measure(plan: RetrainingPlan, asked: Trainings) -> int:
         UsageError: the plan names an unknown kind, or the folder has curves of another plan.
     """
     check_kinds(plan.starts)
-    registered = json.dumps(plan.to_dict(), indent=1) + "\n"
     kept = asked.out / "plan.json"
-    if kept.is_file() and kept.read_text(encoding="utf-8") != registered:
+    if kept.is_file() and not read_plan(kept).grows_into(plan):
         raise UsageError(f"{asked.out} has curves of another plan: give another folder, --out DIR")
-    write_text(kept, registered)
+    write_text(kept, json.dumps(plan.to_dict(), indent=1) + "\n")
     start = partial(Setting.prepared_for, plan.task, plan.tier, asked.cache, asked.data_dir, asked.device)
     start(asked.say)
-    inherited = Inherited(asked.cache / STUDY / derive_folder(registered))
+    inherited = Inherited(asked.cache / STUDY / derive_folder(plan))
     curves = missing(plan, asked.out)
     needed = dict.fromkeys((c.start, c.seed) for c in curves if c.start != NOTHING)
     last = len(plan.architectures) - 1
@@ -71,9 +70,9 @@ def measure(plan: RetrainingPlan, asked: Trainings) -> int:
     return remaining
 
 
-def derive_folder(registered: str) -> str:
-    """Return a name for the cached weights of a plan: those of another plan are never taken for its own."""
-    return f"{derive_seed(registered):x}"
+def derive_folder(plan: RetrainingPlan) -> str:
+    """Return a name for the cached weights of a plan, and of the same one with other seeds."""
+    return f"{derive_seed(json.dumps(replace(plan, seeds=1).to_dict())):x}"
 
 
 def _inherit(

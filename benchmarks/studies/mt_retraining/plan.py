@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.api import UsageError
@@ -69,6 +69,10 @@ class RetrainingPlan:
         for seed in range(1, self.seeds + 1):
             for network in range(len(self.architectures)):
                 yield from (Curve(start, network, seed) for start in (NOTHING, *self.starts))
+
+    def grows_into(self, other: RetrainingPlan) -> bool:
+        """Return whether ``other`` is this plan with as many seeds or more."""
+        return replace(self, seeds=other.seeds) == other and self.seeds <= other.seeds
 
     def to_dict(self) -> JsonObject:
         """Return plain JSON types, as the file of a plan has them."""

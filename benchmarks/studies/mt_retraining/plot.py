@@ -37,7 +37,7 @@ def draw(plan: RetrainingPlan, curves: Mapping[tuple[str, int], Sequence[Sequenc
     for network, axes in enumerate(panels):
         layers = plan.architectures[network]["decoder_layers"]
         from_nothing = float(np.mean([seed[-1] for seed in curves[NOTHING, network]]))
-        axes.axhline(from_nothing, color=style.INK, linewidth=0.9, linestyle=(0, (4, 3)))
+        level = axes.axhline(from_nothing, color=style.INK, linewidth=0.9, linestyle=(0, (4, 3)))
         for number, start in enumerate(starts):
             marker, colour, line = LOOKS[number % len(LOOKS)]
             at = places + 0.08 * (number - len(starts) / 2)
@@ -55,10 +55,11 @@ def draw(plan: RetrainingPlan, curves: Mapping[tuple[str, int], Sequence[Sequenc
         title = f"{layers} decoder layer{'' if layers == 1 else 's'}"
         axes.set_title(title, fontsize=10, loc="left", color=style.INK)
     figure.supxlabel("share of the updates, %", fontsize=10, color=style.INK)
-    panels[0].set_ylabel("BLEU        dashed: from nothing, all updates")
+    panels[0].set_ylabel("test BLEU")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(
-        handles, labels, loc="upper left", bbox_to_anchor=(0.0, 0.94), ncols=len(labels), fontsize=9.5,
+        [*handles, level], [*labels, "nothing, all updates"], loc="upper left", bbox_to_anchor=(0.0, 0.94),
+        ncols=len(labels) + 1, fontsize=9.5,
         frameon=False,
     )  # fmt: skip
     figure.tight_layout(rect=(0, 0, 1, 0.9))

@@ -15,7 +15,7 @@ from benchmarks.records.study_files import StudyOutcome
 from benchmarks.stats.intervals import t_interval
 from benchmarks.stats.rounding import finite_within
 from benchmarks.studies.interval_text import interval_text
-from benchmarks.studies.mt_retraining.plan import NOTHING, RetrainingPlan, missing, read_plan
+from benchmarks.studies.mt_retraining.plan import NOTHING, REGISTERED, RetrainingPlan, missing, read_plan
 from benchmarks.tasks.datasets import Say
 
 SUMMARY = "how much training inherited weights save; from mt-retraining-measure"
@@ -48,7 +48,7 @@ def run(folder: Path | None, say: Say = lambda line: None) -> StudyOutcome:
     curves = {key: [[p["bleu"] for p in seed] for seed in seeds] for key, seeds in points.items()}
     needed = {key: share_to_match(plan, curves, *key) for key in curves}
     rows = [
-        [_network(plan, network), start, *_levels(bleu), _percent(needed[start, network])]
+        [_network(plan, network), start, *_levels(bleu), _matches(plan, needed[start, network])]
         for (start, network), bleu in curves.items()
     ]
     facts: JsonObject = {
@@ -66,7 +66,7 @@ def run(folder: Path | None, say: Say = lambda line: None) -> StudyOutcome:
         f" by seed, lies above -{plan.margin:g}; tested from the largest share down to the first that fails.",
         columns=("network", "start", *(f"BLEU after {_percent(s)}" for s in plan.shares), "matches after"),
         rows=rows,
-        notes=[*NOTES, *against_control(plan, curves), *seconds(plan, points)],
+        notes=[*NOTES, *_unfinished(plan), *against_control(plan, curves), *seconds(plan, points)],
         facts={name: finite_within(value) for name, value in facts.items()},
         pictures=render(lambda: plot.draw(plan, curves)),
     )
@@ -148,5 +148,23 @@ def _levels(bleu: list[list[float]]) -> list[str]:
     return [interval_text(at, ".1f") for at in zip(*bleu, strict=True)]
 
 
-def _percent(share: float | None) -> str:
-    return "no share" if share is None else f"{100 * share:g} %"
+def _matches(plan: RetrainingPlan, share: float | None) -> str:
+    if plan.seeds < 2:
+        return "not judged"
+    return "no share" if share is None else _percent(share)
+
+
+def _unfinished(plan: RetrainingPlan) -> list[str]:
+    """Return a sentence where the registered plan has more seeds than are measured."""
+    registered = read_plan(REGISTERED)
+    if not plan.grows_into(registered) or plan.seeds == registered.seeds:
+        return []
+    rest = " One seed has no interval, so that nothing is judged." if plan.seeds == 1 else ""
+    return [
+        f"Measured so far: {plan.seeds} of {registered.seeds} seeds.{rest} The others:"
+        " `supernet-bench study mt-retraining-measure --data-dir DIR`."
+    ]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:g} %"

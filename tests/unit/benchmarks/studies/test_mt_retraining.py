@@ -14,9 +14,11 @@ from benchmarks.api import UsageError
 from benchmarks.cli.main import main
 from benchmarks.records import study_files
 from benchmarks.studies.mt_retraining import study
+from benchmarks.studies.mt_retraining.measure import derive_folder
 from benchmarks.studies.mt_retraining.plan import NOTHING, RetrainingPlan, read_plan
 from benchmarks.tasks import get_task
 from supernet.space import get_space
+from tests import ROOT
 
 SHARES = (0, 0.1, 0.5, 1)
 
@@ -84,6 +86,28 @@ def test_a_start_matches_from_the_least_share_of_an_unbroken_run(tmp_path: Path)
         assert float(note.split("0 %: ")[1].split(" ")[0]) == pytest.approx(4.9, abs=0.2)
     files = study_files.to_files("mt-retraining", outcome, None, None)
     assert set(files) == {"md", "json", "png", "svg"}
+
+
+def test_one_seed_is_not_judged_and_the_page_names_what_is_to_come(tmp_path: Path) -> None:
+    plan = replace(read_plan(), seeds=1)
+    levels = {start: [30.0] * len(plan.shares) for start in (NOTHING, *plan.starts)}
+    outcome = study.run(folder(tmp_path / "mt-retraining", plan, levels))
+    assert {row[-1] for row in outcome.rows} == {"not judged"}
+    assert [note for note in outcome.notes if "1 of 6 seeds" in note and "mt-retraining-measure" in note]
+    two = study.run(folder(tmp_path / "two" / "mt-retraining", replace(plan, seeds=2), levels))
+    assert "not judged" not in {row[-1] for row in two.rows}
+    complete = study.run(folder(tmp_path / "six" / "mt-retraining", read_plan(), levels))
+    assert not [note for note in complete.notes if "of 6 seeds" in note]
+
+
+def test_a_plan_grows_by_seeds_alone() -> None:
+    plan = read_plan()
+    fewer = replace(plan, seeds=1)
+    assert fewer.grows_into(plan) and plan.grows_into(plan) and not plan.grows_into(fewer)
+    for changed in ({"tokens": plan.tokens / 2}, {"starts": plan.starts[:2]}, {"tier": "smoke"}):
+        assert not fewer.grows_into(replace(plan, **changed))
+    assert derive_folder(fewer) == derive_folder(plan) != derive_folder(replace(plan, tokens=1.0))
+    assert read_plan(ROOT / "results" / "mt-retraining" / "plan.json").grows_into(plan)
 
 
 def test_the_command_writes_the_study_and_names_missing_curves(
