@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.claims import hypotheses, judge
 from benchmarks.claims.measures import MEASURES
-from benchmarks.records import store
+from benchmarks.records import store, study_files
 from benchmarks.stats import intervals
 from benchmarks.stats.quantities import of_metric
 from tests import ROOT
@@ -146,7 +146,7 @@ def test_figures_on_int8_follow_from_the_records_and_the_study():
 
 @pytest.mark.parametrize("verdict", ["supported", "refuted", "undecided", "not tested"])
 def test_verdicts_quoted_are_those_of_the_claims(verdict):
-    judged = judge.judge(published().values())
+    judged = judge.judge(published().values(), studies=study_files.load_all(ROOT / "results"))
     text = section("Of the mixture's claims are", "A claim on a study is judged")
     quoted: dict[str, set[str]] = {}
     for line in text.split("* ")[1:]:

@@ -13,10 +13,12 @@ import pytest
 from benchmarks.stats.intervals import t_interval
 from benchmarks.studies.bert_recipe.plan import REGISTERED, read_pilots
 from benchmarks.studies.mt_gap import study
+from benchmarks.studies.mt_retraining.plan import NOTHING
+from benchmarks.studies.mt_retraining.study import read_points
 from tests import ROOT
 
 NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
-SEEDS = (1, 2, 3)
+SEEDS = range(1, 7)
 
 
 def section(start: str, end: str) -> str:
@@ -88,8 +90,10 @@ def test_every_figure_on_the_gap_follows_from_the_measurements_and_no_other_is_q
         f" supernets {overall[0]:.2f} to {overall[-1]:.2f}",
     ]
     assert not words["better"]
-    text = section("## Inherited weights over a sample", "## BERT-like")
-    assert quoted_beside(text, figures) <= {"24", "10", "200", "1.84", "1.62", "14", "30"}
+    text = section("## Inherited weights over a sample", "## How much training")
+    assert quoted_beside(text, figures) <= {"24", "10", "200", "1.84", "1.62", "0.49", "14", "30"}
+    assert -0.49 < min(t_interval([a["mae"] - b["mae"] for a, b in zip(gaps[k], gaps["sandwich"], strict=True)]).low or -1
+                       for k in ("mos-layer", "mos-neuron", "mos-neuron-4"))
 
 
 def test_the_committed_study_is_that_of_the_measurements(measured: Any) -> None:
@@ -97,6 +101,33 @@ def test_the_committed_study_is_that_of_the_measurements(measured: Any) -> None:
     for name, result in measured[0].items():
         assert kept[name]["verdicts"] == result["verdicts"]
         assert kept[name]["mean"] == pytest.approx(result["mean"], abs=1e-9)
+
+
+def test_every_figure_on_retraining_follows_from_the_measurements_and_no_other_is_quoted() -> None:
+    plan, points = read_points(ROOT / "results" / "mt-retraining")
+    bleu = {key: [p["bleu"] for p in seeds[0]] for key, seeds in points.items()}
+    numbers = range(len(plan.architectures))
+
+    def of(start: str, share: float) -> str:
+        one, two, three = (bleu[start, n][plan.shares.index(share)] for n in numbers)
+        return f"{one:.1f}, {two:.1f} and {three:.1f}"
+
+    apart = max(
+        abs(a - b)
+        for start in ("mos-layer", "mos-neuron")
+        for n in numbers
+        for a, b in zip(bleu[start, n], bleu["sandwich", n], strict=True)
+    )
+    figures = [
+        of("sandwich", 0),
+        of(NOTHING, 1),
+        of("sandwich", 1),
+        of("hat", 0),
+        of("hat", 0.5),
+        f"{apart:.1f} BLEU",
+    ]
+    assert plan.seeds == 1 and len(bleu) == len(numbers) * 5 and len(plan.shares) == 8
+    assert not quoted_beside(section("## How much training", "## BERT-like"), figures)
 
 
 def test_every_figure_on_the_pilots_follows_from_their_files_and_no_other_is_quoted() -> None:
@@ -113,12 +144,19 @@ def test_every_figure_on_the_pilots_follows_from_their_files_and_no_other_is_quo
         for rule in ("single-path", "sandwich")
     ]
     apart = [
-        abs(words(name, which) - words(f"{name[: name.index('-mos-')]}-sandwich", which))
+        abs(words(name, which) - words(re.sub("mos-(layer|neuron)", "sandwich", name), which))
         for name in files
         if "-mos-" in name
         for which in ("largest", "typical", "smallest")
     ]
-    assert max(apart) < 0.25
+
+    def more(rule: str) -> float:
+        longer, shorter = (words(f"bottlenecks-7e-4-{rule}{x}", "typical") for x in ("-x1.2", ""))
+        return longer - shorter
+
+    gains = [more(rule) for rule in ("sandwich", "mos-layer", "mos-neuron")]
+    rows = [words(f"parent-rows-{length}") for length in (32, 128)]
+    assert max(rows) < words("parent-7e-4") and more("single-path") < 1 < min(gains)
     figures = [
         f"{len(files)} of {len(plan)} trainings",
         f"{words('parent-7e-4'):.1f} %",
@@ -127,7 +165,10 @@ def test_every_figure_on_the_pilots_follows_from_their_files_and_no_other_is_quo
         f"none of {len(apart)} sub-networks by more than {max(apart):.1f} points",
         f"{words('parent-batch-8192'):.1f} % in {files['parent-batch-8192']['updates']:,} updates",
         f"{words('parent-batch-65536'):.1f} % in {files['parent-batch-65536']['updates']:,}",
+        f"{rows[0]:.1f} and {rows[1]:.1f} %",
         f"{words('parent-7e-4-x1.2') - words('parent-7e-4'):.1f} points",
+        f"{more('single-path'):.1f} to typical",
+        f"{min(gains):.1f} to {max(gains):.1f} under",
     ]
     text = section("* **A recipe that learns", "* **Is latency insensitive")
-    assert quoted_beside(text, figures) <= {"64", "164", "200"}
+    assert quoted_beside(text, figures) <= {"64", "164", "200", "32", "128"}

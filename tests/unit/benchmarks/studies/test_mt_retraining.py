@@ -88,7 +88,7 @@ def test_a_start_matches_from_the_least_share_of_an_unbroken_run(tmp_path: Path)
     assert set(files) == {"md", "json", "png", "svg"}
 
 
-def test_one_seed_is_not_judged_and_the_page_names_what_is_to_come(tmp_path: Path) -> None:
+def test_one_seed_is_not_judged_and_the_page_names_the_missing_seeds(tmp_path: Path) -> None:
     plan = replace(read_plan(), seeds=1)
     levels = {start: [30.0] * len(plan.shares) for start in (NOTHING, *plan.starts)}
     outcome = study.run(folder(tmp_path / "mt-retraining", plan, levels))
