@@ -29,6 +29,7 @@ from benchmarks.records.text import printable
 STUDIES = {
     "break-even": "break_even",
     "cpu-latency": "cpu_latency",
+    "deployed-sizes": "deployed_sizes.study",
     "mt-gap": "mt_gap.study",
     "mt-retraining": "mt_retraining.study",
     "shape-latency": "shape_latency",

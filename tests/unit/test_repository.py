@@ -398,7 +398,6 @@ def test_texts_that_name_a_file_of_tests_are_seen(name: str, text: str, seen: bo
 
 FOR_OTHERS = {
     "SurrogateEvaluator": "searches of a user on a table with a predictor",
-    "check_openvino": "the check of OpenVINO copies; its file is under the substrate's digest",
     "load_deployed": "exported networks that a user deploys under their policy",
     "policy_bytes": "bytes of each layer under a policy, for users' searches",
     "read_sampled": "tables that supernet-bench simq-tables made",

@@ -1,0 +1,1 @@
+"""Study ``deployed-sizes``: latency of large networks in each precision of each runtime."""
