@@ -156,13 +156,15 @@ def time_runtime(
         times, conditions = time_interleaved(requests, THREADS, min_n=rounds, max_seconds=seconds)
     finally:
         torch.set_num_threads(before)
+    load = conditions.others_cpu
     return [
         TimedPrecision(
-            network.name, runtime.name, precision, float(np.median(ours)), *ratio(ours, times[0]), deployed.size,
-            conditions.others_cpu,
+            *(network.name, runtime.name, precision, float(np.median(ours))),
+            *ratio(ours, times[0]),
+            *(deployed.size, load),
         )
         for (precision, deployed), ours in zip(built.items(), times, strict=True)
-    ] + failed  # fmt: skip
+    ] + failed
 
 
 def _row(timed: TimedPrecision, among: Sequence[TimedPrecision]) -> tuple[str, ...]:

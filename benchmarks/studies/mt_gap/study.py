@@ -34,7 +34,7 @@ RULE = (
 COLUMNS = ("scores from", "n", "MAE", "offset", "MAE without offset", "tau", "tau within depth",
            *(f"regret of top {k}" for k in TOP))  # fmt: skip
 NOTES = (
-    "BLEU on the first test set; validation loss in nats, its sign changed. Offset: mean of inherited"
+    "BLEU of all test sets pooled; validation loss in nats, its sign changed. Offset: mean of inherited"
     " minus alone. Regret: the best score alone minus the best of the k networks that the scores rank first.",
     "Intervals are Student's over supernets of different seeds, left out where all have one value. Alone is"
     " the mean over seeds; the ceiling compares seeds of training alone with one another, one on each side.",

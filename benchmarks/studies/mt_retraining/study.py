@@ -25,7 +25,7 @@ FOLDER = "mt-retraining"
 CONTROL = "sandwich"
 """Start that mixtures are compared with: plain sharing under the rule of sampling that trains them."""
 NOTES = (
-    "BLEU on the first test set, mean over seeds with 95 % t-intervals; each share is a training of its own"
+    "BLEU of all test sets pooled, mean over seeds with 95 % t-intervals; each share is a training of its own"
     " with a whole schedule of rates. Seeds pair: one seed has the same batches from every start.",
     "Trained on from a supernet, the rate is the tier's for winners that go on (`continue_rate`).",
     "What the supernet itself cost is not in these figures: study break-even has it.",
