@@ -15,7 +15,7 @@ from benchmarks.export.source import find_candidate
 from benchmarks.export.targets import TARGETS
 from benchmarks.records import store
 from benchmarks.records.folders import PUBLISHED
-from benchmarks.runs.user_declarations import restore
+from benchmarks.runs.user_declarations import restored
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -58,18 +58,18 @@ def run(options: argparse.Namespace) -> int:
     """
     path = find_record(options.record, options.results)
     record = store.load(path)
-    restore(record, options.data_dir)
-    stored = find_candidate(record, options.candidate, path, options.results)
-    request = ExportRequest(
-        stored,
-        options.precision,
-        options.time,
-        options.results,
-        options.data_dir,
-        options.start_from,
-        say=(lambda _: None) if options.json else print,
-    )
-    exported = export_candidate(request, options.to, options.out)
+    with restored(record, options.data_dir):
+        stored = find_candidate(record, options.candidate, path, options.results)
+        request = ExportRequest(
+            stored,
+            options.precision,
+            options.time,
+            options.results,
+            options.data_dir,
+            options.start_from,
+            say=(lambda _: None) if options.json else print,
+        )
+        exported = export_candidate(request, options.to, options.out)
     latency = exported.latency_file
     if options.json:
         listed = [{"what": name, "value": value, "signature": by} for name, value, by in exported.checks]

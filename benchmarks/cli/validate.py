@@ -16,7 +16,7 @@ from benchmarks.records.attachments import AttachmentKind
 from benchmarks.records.folders import PUBLISHED, readable
 from benchmarks.records.record import Record
 from benchmarks.records.text import sanitize
-from benchmarks.runs.user_declarations import restore
+from benchmarks.runs.user_declarations import restored
 
 AnyKind = AttachmentKind[Any]
 """A kind of attachment, whatever its files hold."""
@@ -144,9 +144,8 @@ def _attachment_problems(kind: AnyKind, path: Path, published: Mapping[str, Reco
     elif not kind.of_record(record, [path]):
         yield Problem(path, "record_seal", "of an earlier version of the record: make it again")
     elif kind is runtime_latencies.LATENCIES:
-        restore(record)  # a latency may be timed under a profile of the user's
-        for field, text in submission.find_latency_problems(attachment):
-            yield Problem(path, field, text)
+        with restored(record):  # a latency may be timed under a profile of the user's
+            yield from (Problem(path, *both) for both in [*submission.find_latency_problems(attachment)])
 
 
 def _files(paths: Sequence[Path]) -> list[Path]:

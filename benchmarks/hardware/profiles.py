@@ -84,6 +84,11 @@ def declare(profile: Profile) -> None:
     _DECLARED[profile.name] = profile
 
 
+def withdraw(name: str) -> None:
+    """Forget a profile of the user's; nothing happens where none has this name."""
+    _DECLARED.pop(name, None)
+
+
 def declared() -> tuple[Profile, ...]:
     """Return all profiles that the user declared in this process."""
     return tuple(_DECLARED.values())

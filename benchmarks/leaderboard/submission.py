@@ -25,7 +25,7 @@ from benchmarks.records.spec import allowances, ruleset_of
 from benchmarks.records.text import sanitize
 from benchmarks.runs import repeat
 from benchmarks.runs.plan import scale_budget
-from benchmarks.runs.user_declarations import restore
+from benchmarks.runs.user_declarations import restored
 from benchmarks.stats import quantities
 from benchmarks.tasks import get_task
 
@@ -45,13 +45,13 @@ def find_problems(record: Record, settings: Iterable[str] = (), methods: Iterabl
         settings: ``settings_sha256`` known otherwise than from this code: of the published records.
         methods: ``method_sha256``, likewise.
     """
-    restore(record)
     # A seal that was made anew over a changed field does not make that field's own hash anew.
     lines = [f"{field}: changed after writing" for field in integrity.tampered(record)]
-    lines += [*_profile(record), *_settings(record, set(settings)), *_ledger(record)]
-    for i, candidate in enumerate(record["candidates"]):
-        lines += [f"candidates[{i}].{line}" for line in _candidate(record, candidate)]
-    return [*lines, *repeat.obstacles(record, set(methods)), *_options(record), *_provenance(record)]
+    with restored(record):
+        lines += [*_profile(record), *_settings(record, set(settings)), *_ledger(record)]
+        for i, candidate in enumerate(record["candidates"]):
+            lines += [f"candidates[{i}].{line}" for line in _candidate(record, candidate)]
+        return [*lines, *repeat.obstacles(record, set(methods)), *_options(record), *_provenance(record)]
 
 
 def find_latency_problems(latency: StoredLatency) -> Iterator[tuple[str, str]]:

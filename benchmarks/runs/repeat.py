@@ -15,7 +15,7 @@ from benchmarks.records.record import Provenance, Record
 from benchmarks.records.spec import SELF, Spec, allowances, ruleset_of
 from benchmarks.records.text import sanitize
 from benchmarks.runs.plan import scale_budget
-from benchmarks.runs.user_declarations import restore
+from benchmarks.runs.user_declarations import restored
 
 
 def repeat_command(record: Record, leaders: Mapping[str, Record] | None = None, *, here: bool = False) -> str:
@@ -23,10 +23,11 @@ def repeat_command(record: Record, leaders: Mapping[str, Record] | None = None, 
 
     A run whose tier has other settings by now is that of its own commit, which comes first.
     """
-    command = shlex.join(sanitize(word, 200) for word in command_words(record, leaders, here=here))
-    commit = record["provenance"].get("commit")
-    if here or not commit or not has_former_settings(record["spec"]):
-        return command
+    with restored(record):
+        command = shlex.join(sanitize(word, 200) for word in command_words(record, leaders, here=here))
+        commit = record["provenance"].get("commit")
+        if here or not commit or not has_former_settings(record["spec"]):
+            return command
     return f"git switch --detach {shlex.quote(sanitize(commit, 40))} && {command}"
 
 
@@ -39,14 +40,18 @@ def command_words(
         leaders: records by id, among which options of the run that this one follows are looked for.
         here: on this machine, whatever it is: without the record's profile.
     """
-    restore(record)
+    with restored(record):
+        return _words(record, leaders or {}, here)
+
+
+def _words(record: Record, leaders: Mapping[str, Record], here: bool) -> list[str]:
     spec, origin = record["spec"], record["provenance"]
     words = ["supernet-bench", "run", spec["suite"], *_task(record), "--tier", spec["tier"]]
     words += ["--methods", _method(spec, origin), "--seeds", f"{spec['seed']},"]
     own_profile = "profile" in record.get("declared", {})
     words += [] if here else ["--profile", f"./{spec['profile']}.toml" if own_profile else spec["profile"]]
     chain, leader = [spec], spec
-    while (leads := (leaders or {}).get(str(leader["follows"]))) is not None:
+    while (leads := leaders.get(str(leader["follows"]))) is not None:
         leader = leads["spec"]
         chain.append(leader)
     for link in chain:

@@ -18,7 +18,7 @@ from benchmarks.records.text import sanitize
 from benchmarks.runs.execution import exclusive, execute
 from benchmarks.runs.options import RunOptions
 from benchmarks.runs.plan import Folders
-from benchmarks.runs.user_declarations import restore
+from benchmarks.runs.user_declarations import restored
 from benchmarks.tasks import get_task
 from benchmarks.verification import compare, rerun
 
@@ -110,7 +110,14 @@ def reproduce(
     """
     if record["status"] == "failed":
         return compare.cannot_tell("the published run failed: it has no figures to compare"), None
-    restore(record, data_dir)
+    with restored(record, data_dir):
+        return _run_again(record, published, results, console, data_dir, method, start_from)
+
+
+def _run_again(
+    record: Record, published: Sequence[Record], results: Path, console: Console, data_dir: Path | None,
+    method: str | None, start_from: Path | None,
+) -> tuple[compare.Verdict, Record | None]:  # fmt: skip
     spec, provenance = record["spec"], record["provenance"]
     folders = Folders(local_results(results) / "verify", spec["suite"], spec["tier"])
     prepared = rerun.prepare(record, folders, published, method, start_from)

@@ -150,10 +150,14 @@ def test_records_under_it_describe_it_and_share_no_table_with_another_of_its_nam
     keys = [tuple(grouping.facts(r).items()) for r in (plain, mine, other)]
     assert len(set(keys)) == 3
     profiles._DECLARED.clear()
-    user_declarations.restore({"spec": {"task": "t", "profile": "mine.v1"}, "declared": described})
-    assert profiles.get("mine.v1") == profile
-    user_declarations.restore({"spec": {"task": "t", "profile": "nvidia-h100.v1"}, "declared": described})
-    assert profiles.get("nvidia-h100.v1").device == "cuda"
+    with user_declarations.restored({"spec": {"task": "t", "profile": "mine.v1"}, "declared": described}):
+        assert profiles.get("mine.v1") == profile
+    assert not profiles.is_known("mine.v1")
+    with user_declarations.restored(
+        {"spec": {"task": "t", "profile": "nvidia-h100.v1"}, "declared": described}
+    ):
+        assert profiles.get("nvidia-h100.v1").device == "cuda"
+    assert profiles.is_known("nvidia-h100.v1")
 
 
 def test_another_system_is_refused_at_once(

@@ -213,11 +213,18 @@ def test_a_large_board_read_by_many_processes_is_that_of_one_and_its_rows_find_t
     assert seen == {path.stem for path in store.paths(tmp_path / "records")}
 
 
-@pytest.mark.parametrize("value", ["a\u202eb", "\x7f", 'a"b', "tab\t", 2**70, [[[[1.0]]]], "é", "<b>", "x"])
+@pytest.mark.parametrize("value", ["a\u202eb", "\x7f", 'a"b', "tab\t", [[[[1.0]]]], "é", "<b>", "x"])
 def test_data_files_written_quickly_hold_the_texts_of_those_that_are_cleaned(tmp_path, value):
     data_files.write(tmp_path / "slow.js", "runs", {"of": {"k": [value]}})
     data_files.write(tmp_path / "quick.js", "runs", {"of": data_files.exact({"k": [value]})})
     assert (tmp_path / "slow.js").read_bytes() == (tmp_path / "quick.js").read_bytes()
+
+
+@pytest.mark.parametrize("beside", ["Lena", "Léna", "a\u202eb", 'a"b', "x" * 70_000])
+def test_figures_of_runs_have_all_digits_beside_any_text(tmp_path, beside):
+    data_files.write(tmp_path / "x.js", "runs", data_files.exact({"by": beside, "x": 1.23456789, "n": 2**70}))
+    run = data(tmp_path / "x.js")
+    assert run["x"] == 1.23456789 and run["n"] == 2.0**70
 
 
 def test_data_files_cut_deep_nesting_and_keep_figures(tmp_path):

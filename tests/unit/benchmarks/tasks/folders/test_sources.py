@@ -12,11 +12,13 @@ import pytest
 from benchmarks import tasks
 from benchmarks.api import UsageError
 from benchmarks.cli import main
-from benchmarks.runs import user_declarations
+from benchmarks.leaderboard import submission
+from benchmarks.runs import repeat, user_declarations
 from benchmarks.tasks import get_task, prepare
 from benchmarks.tasks.folders import settings
 from benchmarks.tasks.folders.sources import FolderTask, TaskFlags, find
 from benchmarks.tasks.folders.translation import FolderTranslation
+from tests.fake_records import fake
 from tests.unit.benchmarks.tasks.folders.sentences import lines, write
 
 FLAGS = TaskFlags("en", "fr")
@@ -184,10 +186,15 @@ def test_a_record_describes_its_task_and_gives_it_back(
     assert str(tmp_path) not in json.dumps(described)
     monkeypatch.setattr(tasks, "_DECLARED", {})
     record = {"spec": {"task": task.name, "profile": "undeclared"}, "declared": described}
-    user_declarations.restore(record)
-    assert get_task(task.name).tier("check", "cpu").sha256 == task.tier("check", "cpu").sha256
-    user_declarations.restore(record, folder)
-    assert prepare(get_task(task.name), task.tier("check", "cpu"), tmp_path / "c", None, quiet).digests
+    with user_declarations.restored(record):
+        assert get_task(task.name).tier("check", "cpu").sha256 == task.tier("check", "cpu").sha256
+        with user_declarations.restored(record, folder):
+            assert prepare(
+                get_task(task.name), task.tier("check", "cpu"), tmp_path / "c", None, quiet
+            ).digests
+        (outer,) = tasks.declared()
+        assert isinstance(outer, FolderTask) and outer.folder is None
+    assert tasks.declared() == ()
 
 
 @pytest.mark.parametrize(
@@ -200,8 +207,34 @@ def test_a_record_describes_its_task_and_gives_it_back(
     ],
 )  # fmt: skip
 def test_a_hostile_description_declares_nothing(described: Any) -> None:
-    user_declarations.restore({"spec": {"task": "text-x-en-fr", "profile": "theirs"}, "declared": described})
+    record = {"spec": {"task": "text-x-en-fr", "profile": "theirs"}, "declared": described}
+    with user_declarations.restored(record):
+        assert tasks.declared() == ()
+
+
+def test_records_are_described_alike_in_any_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task that one record describes is unknown again to the next, which describes none of its name."""
+    task = find(f"text:{write(tmp_path / 'data')}", FLAGS)
+    described = user_declarations.describe(task.name, user_declarations.profiles.get("undeclared"))
+    monkeypatch.setattr(tasks, "_DECLARED", {})
+    plain = fake(task=task.name)
+    with_task = {**plain, "declared": described}
+    orders = [[plain, with_task], [with_task, plain]]
+    words = [{"declared" in r: repeat.repeat_command(r) for r in order} for order in orders]
+    assert words[0] == words[1] and words[0][False] != words[0][True]
+    problems = [{"declared" in r: submission.find_problems(r) for r in order} for order in orders]
+    assert problems[0] == problems[1]
     assert tasks.declared() == ()
+
+
+def test_a_users_own_declaration_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = find(f"text:{write(tmp_path / 'data')}", FLAGS)
+    described = user_declarations.describe(task.name, user_declarations.profiles.get("undeclared"))
+    record = {"spec": {"task": task.name, "profile": "undeclared"}, "declared": described}
+    before = tasks.declared()
+    with pytest.raises(RuntimeError), user_declarations.restored(record):
+        raise RuntimeError
+    assert tasks.declared() == before != ()
 
 
 def test_a_description_shadows_no_installed_task() -> None:
