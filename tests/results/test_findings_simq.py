@@ -59,6 +59,9 @@ def of_searches(search: dict[str, Any]) -> dict[str, str]:
         "evolution": comparison(search, "nsga2-joint, population 50", "random-joint"),
         "mended": comparison(search, "linas, batches of 50", "linas-as-published"),
         "faults": comparison(search, "linas, bytes predicted, batches of 50", "linas-as-published"),
+        "integer programme": comparison(search, "linas", "sensitivity-ilp"),
+        "early": f"({means(search, 'sensitivity-ilp').partition(',')[0]} %)",
+        "pruned": comparison(search, "linas", "pruned-joint"),
         "arch": comparison(search, "linas", "arch-then-quant"),
         "quant": comparison(search, "linas", "quant-then-arch"),
     }
@@ -105,6 +108,45 @@ def fragments() -> dict[str, str]:
 def test_findings_have_the_figure(name: str) -> None:
     text = " ".join((ROOT / "results/FINDINGS.md").read_text("utf-8").split())
     assert fragments()[name] in text
+
+
+def test_the_comparison_of_searches_that_is_significant_is_the_one_that_is_named() -> None:
+    compared = study("simq-search")["supernets"]["all"]["comparisons"]
+    assert len(compared) == 15
+    significant = [(c["ours"], c["theirs"]) for c in compared if c["verdict"] != "no difference shown"]
+    assert significant == [("nsga2-joint, population 50", "random-joint")]
+    (fifty,) = (c for c in compared if (c["ours"], c["theirs"]) == ("linas", "nsga2-joint, population 50"))
+    assert f"{fifty['p_holm']:.3f}" == "0.053"
+
+
+def test_every_figure_on_deployed_sizes_follows_from_the_study() -> None:
+    text = " ".join((ROOT / "results/FINDINGS.md").read_text("utf-8").split())
+    text = text[text.index("* **At the sizes that people deploy") : text.index("* **Withdrawn**: that INT8")]
+    timed = [t for t in study("deployed-sizes")["timed"] if not t["failed"]]
+    ratio = {(t["runtime"].partition("-")[0], t["precision"], t["network"]): t["ratio"] for t in timed}
+    names = ["ResNet-50", "ViT-B/16", "BERT-base"]
+
+    def static(runtime: str) -> list[str]:
+        return [f"{ratio[runtime, 'int8s', name]:.2f}" for name in names]
+
+    for name in names:
+        fastest = min((t for t in timed if t["network"] == name), key=lambda t: t["ms"])
+        assert (fastest["runtime"].partition("-")[0], fastest["precision"]) == ("openvino", "int8s")
+    openvino, inductor, ort = map(static, ("openvino", "inductor", "ort"))
+    dynamic = [f"{ratio['ort', 'int8', name]:.2f}" for name in names]
+    bf16 = sorted(value for (_, precision, _), value in ratio.items() if precision == "bf16")
+    four = [f"{ratio['ort', 'w4', name]:.2f}" for name in names[1:]]
+    assert bf16[0] > 1 and min(t["low"] for t in timed if t["precision"] in ("bf16", "w4")) > 1
+    expected = (
+        "{} (ResNet-50), {} (ViT-B/16) and {} (BERT-base)".format(*openvino),
+        "compiler {}, {} and {}, in ONNX".format(*inductor),
+        "Runtime {}, {} and {}.".format(*ort),
+        f"{dynamic[1]} and {dynamic[2]} of it on the two Transformers and {dynamic[0]} on ResNet-50",
+        f"({bf16[0]:.2f} to {bf16[-1]:.2f})",
+        f"({four[0]} and {four[1]})",
+    )
+    for figures in expected:
+        assert figures in text, figures
 
 
 def test_losslessness_is_stated_only_where_it_is_shown() -> None:
