@@ -243,11 +243,6 @@ def declare(declaration: Declaration) -> None:
     _DECLARED[declaration.name] = declaration
 
 
-def withdraw(name: str) -> None:
-    """Forget a declared task; nothing happens where none has this name."""
-    _DECLARED.pop(name, None)
-
-
 def declared() -> tuple[Declaration, ...]:
     """Return all tasks declared in this process."""
     return tuple(_DECLARED.values())

@@ -140,6 +140,7 @@ def time_runtime(
 
     from benchmarks.measurement.interleaved import TimedRequest, time_interleaved
     from benchmarks.stats.quantiles import ratio
+    from benchmarks.studies.deployed_sizes.runtimes import PLAIN
 
     before = torch.get_num_threads()
     torch.set_num_threads(THREADS)
@@ -151,6 +152,9 @@ def time_runtime(
             except (MeasurementRejectedError, ValueError) as error:
                 reason = str(error)
                 failed.append(TimedPrecision(network.name, runtime.name, precision, failed=reason))
+        if PLAIN not in built:
+            reason = f"{PLAIN} of this runtime failed, so there is nothing to compare with"
+            return failed + [TimedPrecision(network.name, runtime.name, p, failed=reason) for p in built]
         sample = network.inputs(1)
         requests = [TimedRequest(partial(deployed.call, sample)) for deployed in built.values()]
         times, conditions = time_interleaved(requests, THREADS, min_n=rounds, max_seconds=seconds)

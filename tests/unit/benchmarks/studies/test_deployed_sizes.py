@@ -83,6 +83,8 @@ def test_a_precision_that_fails_its_gate_is_named_and_not_timed() -> None:
     failed = {t.precision: t.failed for t in timed if t.failed}
     assert "of their length from those in fp32" in failed["int8"]
     assert failed["w4"] == "3 kernels ran where 4 are due"
+    nothing = Runtime("none-1", {"fp32": refused, "int8": plain["fp32"]})
+    assert all(t.failed and not t.ms for t in study.time_runtime(tiny_vit(), nothing, 8, 5.0))
     row = study._row(timed[-1], timed)
     assert row[3:6] == ("-", "-", "-") and row[-1] in failed.values()
 

@@ -80,6 +80,38 @@ def test_the_latency_workload_is_the_same_one_in_onnx_runtime(translator, tmp_pa
         torch.testing.assert_close(served(), due, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("gap", "flipped", "agreeing"), [(0.001, True, 1.0), (0.1, True, 0.75), (0.1, False, 1.0)]
+)
+def test_another_largest_logit_agrees_only_where_it_ties(gap, flipped, agreeing):
+    from supernet.interop import onnx
+
+    ours = torch.randn(2, 4, 50, generator=torch.Generator().manual_seed(0))
+    ours[..., 7] = 5.0
+    ours[..., 9] = 5.0 - gap * ours.std(-1)
+    theirs = ours.clone()
+    if flipped:
+        theirs[:, 0, 9] += 1.0
+    assert onnx._agreeing(ours, theirs) == agreeing
+    assert onnx._agreeing(ours, torch.zeros_like(ours)) == 0 == onnx._agreeing(ours, ours * torch.nan)
+
+
+def test_a_low_precision_file_that_differs_is_refused(tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+    from supernet.interop import onnx
+    from supernet.quantization import precisions
+
+    family = image_family()
+    module, _ = exported(family, of(family, 0))
+    policy = precisions.uniform_int8(module)
+    wrong = onnx._single_graph(module, [export.sample(module, 2)["pixel_values"]], policy)
+    for weight in list(module.parameters())[-2:]:
+        weight.data = weight.data.flip(0)
+    monkeypatch.setattr(onnx, "_single_graph", lambda *_: wrong)
+    with pytest.raises(export.OutputMismatchError, match="the largest is the same one at"):
+        onnx.write(module, tmp_path, policy)
+
+
 def test_an_onnx_file_that_differs_is_refused(tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime", reason="needs the extra onnx")
     from supernet.interop import onnx
