@@ -135,6 +135,8 @@ LOSING = """
 import os, signal, sys, time, weakref
 from benchmarks.cli import main
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background command ignores it
+
 def lose(*_):
     os.kill(os.getpid(), signal.SIGINT)
     sum(range(100_000))
