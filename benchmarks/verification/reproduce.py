@@ -61,11 +61,12 @@ def draw(records: Sequence[Record]) -> tuple[Record, int, str] | None:
 def _has_current_settings(record: Record) -> bool:
     """Return whether the settings of a record's tier are today's."""
     spec = record["spec"]
-    try:
-        tier = get_task(spec["task"]).tier(spec["tier"], identity.device_of(record))
-    except UsageError:
-        return False
-    return tier.sha256 == spec["settings_sha256"]
+    with restored(record):
+        try:
+            tier = get_task(spec["task"]).tier(spec["tier"], identity.device_of(record))
+        except UsageError:
+            return False
+        return tier.sha256 == spec["settings_sha256"]
 
 
 def _has_current_substrate(record: Record) -> bool:

@@ -18,6 +18,7 @@ from benchmarks.tasks import get_task, prepare
 from benchmarks.tasks.folders import settings
 from benchmarks.tasks.folders.sources import FolderTask, TaskFlags, find
 from benchmarks.tasks.folders.translation import FolderTranslation
+from benchmarks.verification import reproduce
 from tests.fake_records import fake
 from tests.unit.benchmarks.tasks.folders.sentences import lines, write
 
@@ -225,6 +226,20 @@ def test_records_are_described_alike_in_any_order(tmp_path: Path, monkeypatch: p
     problems = [{"declared" in r: submission.find_problems(r) for r in order} for order in orders]
     assert problems[0] == problems[1]
     assert tasks.declared() == ()
+
+
+def test_a_record_of_the_users_task_with_todays_settings_is_drawn_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = find(f"text:{write(tmp_path / 'data')}", FLAGS)
+    described = user_declarations.describe(task.name, user_declarations.profiles.get("undeclared"))
+    today = task.tier("smoke", "cpu").sha256
+    monkeypatch.setattr(tasks, "_DECLARED", {})
+    current, former = ({**fake(task=task.name, seed=seed), "declared": described} for seed in (1, 2))
+    for record, settings_ in ((current, today), (former, "0" * 64)):
+        record["spec"] |= {"tier": "smoke", "settings_sha256": settings_}
+    drawn = reproduce.draw([former, current])
+    assert drawn is not None and drawn[:2] == (current, 1)
 
 
 def test_a_users_own_declaration_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
