@@ -188,6 +188,7 @@ def write_onnx(request: ExportRequest, module: nn.Module, about: JsonView, out: 
     checks = [
         ("largest difference of two logits", f"{compared['apart']:.2g}", signature),
         ("same largest logit", f"{compared['agreeing']:.2%}", f"{signature}|ties:{onnx.TIE:g}sd"),
+        ("same largest logit, no ties", f"{compared['identical']:.2%}", signature),
     ]
     if not request.time:
         return Written(checks)

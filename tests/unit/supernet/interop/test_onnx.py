@@ -112,6 +112,20 @@ def test_a_low_precision_file_that_differs_is_refused(tmp_path, monkeypatch):
         onnx.write(module, tmp_path, policy)
 
 
+def test_low_precision_logits_that_are_far_are_refused_though_they_order_alike(tmp_path, monkeypatch):
+    """Until there was a bound on their distance, a file whose logits were all doubled passed."""
+    pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+    from supernet.interop import onnx
+    from supernet.quantization import precisions
+
+    family = image_family()
+    module, _ = exported(family, of(family, 0))
+    right = onnx.run
+    monkeypatch.setattr(onnx, "run", lambda *given: [2 * x for x in right(*given)])
+    with pytest.raises(export.OutputMismatchError, match="differ by"):
+        onnx.write(module, tmp_path, precisions.uniform_int8(module))
+
+
 def test_an_onnx_file_that_differs_is_refused(tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime", reason="needs the extra onnx")
     from supernet.interop import onnx
