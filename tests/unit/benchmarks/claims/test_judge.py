@@ -149,7 +149,7 @@ def test_the_group_with_most_seeds_decides_and_then_the_first_declared_profile()
 
 def tuned(method, seed, tasks, widths=((3.4e6, 4e6), (4.6e6, 5.4e6)), **conditions):
     """A record of suite bert: for each size one network, fine-tuned on tasks: name -> figure or unfit."""
-    given = {"task": "bert-enwiki", "profile": "nvidia-h100.v1", "tokens": 56e6} | conditions
+    given = {"task": "bert-enwiki", "profile": GPU, "tokens": 400e6} | conditions
     record = fake(method, seed, limits=(None,) * len(widths), **given)
     for made, window in zip(record["candidates"], widths, strict=True):
         made |= {"window": [int(edge) for edge in window], "limit_share": None}
@@ -362,11 +362,11 @@ def test_a_confounded_verdict_is_never_shown_bare():
 
 
 def test_an_untestable_claim_has_its_reason_under_any_records():
-    both = {"sst-2": 80.0, "sts-b": 20.0}
-    found = [tuned(m, s, both) for s in range(1, 7) for m in ("mos-neuron", "nas-bert")]
-    verdict = {v.claim.id: v for v in judge.judge(found)}["mos-nas-bert"]
+    conditions = {"task": "mt-tatoeba-en-de", "tokens": 36e6}
+    found = [run(m, s, **conditions) for s in range(1, 7) for m in ("mos-neuron", "hat")]
+    verdict = {v.claim.id: v for v in judge.judge(found)}["mos-tradeoff"]
     assert (verdict.verdict, verdict.command, verdict.evidence) == (NOT_TESTED, "", ())
-    assert verdict.why == BY_ID["mos-nas-bert"].untested and "two substrates" in verdict.why
+    assert verdict.why == BY_ID["mos-tradeoff"].untested and "one latency limit" in verdict.why
     for claim in hypotheses.claims():  # the mixture has a controlled claim beside each confounded one
         if claim.confounded and not claim.untested:
             beside = [
