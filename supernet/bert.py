@@ -20,7 +20,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +30,8 @@ from supernet.layers import (
     ElasticNorm,
     Shapes,
     add_linear_norm,
+    apply_linear,
+    apply_weights,
     dropout,
     embed_tokens,
     feed_forward_shapes,
@@ -38,12 +40,16 @@ from supernet.layers import (
     norm_shapes,
     padding_bias,
     project,
+    shortcut_between,
     split_heads,
 )
 from supernet.model_family import ModelFamily, Spec
 from supernet.space import Architecture, ArchitectureLike, SearchSpace
 from supernet.sublayers import SublayerModule, sublayer
 from supernet.weights import Init, Slot, spread
+
+if TYPE_CHECKING:
+    from supernet.gpu.kernels import Shortcut
 
 PAD, UNK, CLS, SEP, MASK = range(5)
 """Ids of the special tokens, in the order in which the vocabulary is learnt."""
@@ -131,18 +137,19 @@ class Attention(SublayerModule):
         self.norm = ElasticNorm(op.width, EPS)
         self.heads, self.config = op.heads, config
 
-    def projections(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def projections(self, x: Tensor, shortcut: Shortcut | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries, keys and values ``[B, T, inner]``."""
-        q, k, v = project(x, (self.q, self.k, self.v), self.training)
+        q, k, v = project(x, (self.q, self.k, self.v), self.training, shortcut)
         return q, k, v
 
     @sublayer()
     def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        q, k, v = (split_heads(y, self.heads) for y in self.projections(x))
+        shortcut = shortcut_between(x, (self.q, self.k, self.v), self.out) if self.training else None
+        q, k, v = (split_heads(y, self.heads) for y in self.projections(x, shortcut))
         p = self.config.attention_dropout if self.training else 0.0
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=p)
         y = y.transpose(1, 2).flatten(2)
-        return add_linear_norm(x, y, self.out, self.norm, self.config.dropout, self.training)
+        return add_linear_norm(x, y, self.out, self.norm, self.config.dropout, self.training, shortcut)
 
 
 class FeedForward(SublayerModule):
@@ -157,8 +164,9 @@ class FeedForward(SublayerModule):
 
     @sublayer()
     def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        y = linear_gelu(x, self.fc1)
-        return add_linear_norm(x, y, self.fc2, self.norm, self.config.dropout, self.training)
+        shortcut = shortcut_between(x, [self.fc1], self.fc2)
+        y = linear_gelu(x, self.fc1, shortcut)
+        return add_linear_norm(x, y, self.fc2, self.norm, self.config.dropout, self.training, shortcut)
 
 
 class Unit(SublayerModule):
@@ -280,8 +288,8 @@ class Bert(SublayerModule):
         batches."""
         first, *rest = (self.linears[name] for name in names)
         if not rest:
-            return first(x)  # type: ignore[no-any-return]
-        return F.linear(x, *product(first.weight, first.bias, rest[0].weight, rest[0].bias))
+            return apply_linear(x, first)
+        return apply_weights(x, *product(first.weight, first.bias, rest[0].weight, rest[0].bias))
 
     def run(
         self, x: Tensor, bias: Tensor | None = None, stages: Sequence[Op | Bridge] | None = None

@@ -7,10 +7,14 @@ leading part of each of its tensors.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from supernet.gpu.kernels import Shortcut
 
 Shapes = dict[str, tuple[int, ...]]
 """Parameter name -> shape, in the order of the parameters."""
@@ -28,8 +32,32 @@ def dropout(x: Tensor, p: float, training: bool) -> Tensor:
     return F.dropout(x, p, True) if training and p > 0 else x
 
 
+def shortcut_between(x: Tensor, first: Sequence[nn.Linear], last: nn.Linear) -> Shortcut | None:
+    """Return a shortcut for the gradient of a residual connection around two linear layers, of ``x``.
+
+    Args:
+        x: what the first layer reads and the residual connection adds to the output of the last one.
+        first: the layer that reads ``x``, or several that do so as one.
+        last: the layer before the sum.
+
+    Returns:
+        None where ``x`` has no gradient, or no fused kernels compute both ends.
+    """
+    if not x.requires_grad or not all(fused(x, linear) for linear in (*first, last)):
+        return None
+    from supernet.gpu.kernels import Shortcut
+
+    return Shortcut()
+
+
 def add_linear_norm(
-    x: Tensor, y: Tensor, linear: nn.Linear, norm: ElasticNorm, p: float, training: bool
+    x: Tensor,
+    y: Tensor,
+    linear: nn.Linear,
+    norm: ElasticNorm,
+    p: float,
+    training: bool,
+    shortcut: Shortcut | None = None,
 ) -> Tensor:
     """Return ``norm(x + dropout(linear(y)))``: the end of every post-LN sub-layer."""
     if fused(x, linear):
@@ -39,20 +67,34 @@ def add_linear_norm(
         product = Linear.apply(y, linear.weight, None)  # type: ignore[no-untyped-call]
         rate = p if training else 0.0
         return ResidualNorm.apply(  # type: ignore[no-any-return, no-untyped-call]
-            x, product, linear.bias, norm.weight, norm.bias, rate, norm.eps
+            x if shortcut is None else x.detach(),
+            product,
+            linear.bias,
+            norm.weight,
+            norm.bias,
+            rate,
+            norm.eps,
+            shortcut,
         )
     normed: Tensor = norm(x + dropout(linear(y), p, training))
     return normed
 
 
-def apply_linear(x: Tensor, linear: nn.Linear) -> Tensor:
+def apply_linear(x: Tensor, linear: nn.Linear, shortcut: Shortcut | None = None) -> Tensor:
     """Return ``linear(x)``."""
     if fused(x, linear):
-        from supernet.gpu.kernels import Linear
-
-        return Linear.apply(x, linear.weight, linear.bias)  # type: ignore[no-any-return, no-untyped-call]
+        return apply_weights(x, linear.weight, linear.bias, shortcut)
     y: Tensor = linear(x)
     return y
+
+
+def apply_weights(x: Tensor, weight: Tensor, bias: Tensor, shortcut: Shortcut | None = None) -> Tensor:
+    """Return ``x @ weight.T + bias`` for weights that may have been computed from others."""
+    if fusing(x):
+        from supernet.gpu.kernels import Linear
+
+        return Linear.apply(x, weight, bias, shortcut)  # type: ignore[no-any-return, no-untyped-call]
+    return F.linear(x, weight, bias)
 
 
 def embed_tokens(tokens: Tensor, table: Tensor, scale: float, padding: int) -> Tensor:
@@ -65,24 +107,24 @@ def embed_tokens(tokens: Tensor, table: Tensor, scale: float, padding: int) -> T
     return rows if scale == 1 else rows * scale
 
 
-def linear_relu(x: Tensor, linear: nn.Linear) -> Tensor:
+def linear_relu(x: Tensor, linear: nn.Linear, shortcut: Shortcut | None = None) -> Tensor:
     """Return ``relu(linear(x))``."""
     if fused(x, linear):
         from supernet.gpu.kernels import LinearActivation
 
         return LinearActivation.apply(  # type: ignore[no-any-return, no-untyped-call]
-            x, linear.weight, linear.bias, False
+            x, linear.weight, linear.bias, False, shortcut
         )
     return F.relu(linear(x))
 
 
-def linear_gelu(x: Tensor, linear: nn.Linear) -> Tensor:
+def linear_gelu(x: Tensor, linear: nn.Linear, shortcut: Shortcut | None = None) -> Tensor:
     """Return ``gelu(linear(x))``."""
     if fused(x, linear):
         from supernet.gpu.kernels import LinearActivation
 
         return LinearActivation.apply(  # type: ignore[no-any-return, no-untyped-call]
-            x, linear.weight, linear.bias, True
+            x, linear.weight, linear.bias, True, shortcut
         )
     return F.gelu(linear(x))
 
@@ -107,14 +149,16 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, p: float, causa
     return y.transpose(1, 2).flatten(2)
 
 
-def project(x: Tensor, linears: Sequence[nn.Linear], training: bool) -> Sequence[Tensor]:
+def project(
+    x: Tensor, linears: Sequence[nn.Linear], training: bool, shortcut: Shortcut | None = None
+) -> Sequence[Tensor]:
     """Apply linear layers of one input width to ``x`` ``[B, T, width]``: one ``[B, T, inner]`` each."""
     if not training:
         return [linear(x) for linear in linears]
     # One wide product repays the copy of its weights in the backward pass, which then computes one gradient
     # of x and adds up none.
     weight, bias = (torch.cat([getattr(linear, name) for linear in linears]) for name in ("weight", "bias"))
-    return F.linear(x, weight, bias).chunk(len(linears), -1)
+    return apply_weights(x, weight, bias, shortcut).chunk(len(linears), -1)
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:

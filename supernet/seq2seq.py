@@ -33,6 +33,7 @@ from supernet.layers import (
     linear_shapes,
     norm_shapes,
     padding_bias,
+    shortcut_between,
     split_heads,
 )
 from supernet.model_family import ModelFamily, Spec
@@ -142,9 +143,11 @@ class FeedForward(SublayerModule):
         self.fc2 = nn.Linear(inner, width)
         self.activation_dropout = 0.0
 
-    def hidden(self, x: Tensor) -> Tensor:
-        """Return the input of the second layer: ``[..., width]`` to ``[..., inner]``."""
-        return dropout(linear_relu(x, self.fc1), self.activation_dropout, self.training)
+    def add(self, x: Tensor, norm: ElasticNorm, p: float) -> Tensor:
+        """Return the norm of ``x`` ``[..., width]`` plus its feed-forward, after dropout with rate ``p``."""
+        shortcut = shortcut_between(x, [self.fc1], self.fc2)
+        y = dropout(linear_relu(x, self.fc1, shortcut), self.activation_dropout, self.training)
+        return add_linear_norm(x, y, self.fc2, norm, p, self.training, shortcut)
 
 
 class EncoderLayer(SublayerModule):
@@ -167,16 +170,15 @@ class EncoderLayer(SublayerModule):
     def attend(self, x: Tensor, layout: Padded | Packed) -> Tensor:
         """Apply self-attention, residual and norm."""
         a = self.attention
-        y = layout.within_source(*apply_linear(x, a.qkv).chunk(3, dim=-1), a.heads, a.rate)
-        return add_linear_norm(
-            x, y, a.out, self.attention_norm, self.attention_residual_dropout, self.training
-        )
+        shortcut = shortcut_between(x, [a.qkv], a.out)
+        y = layout.within_source(*apply_linear(x, a.qkv, shortcut).chunk(3, dim=-1), a.heads, a.rate)
+        rate = self.attention_residual_dropout
+        return add_linear_norm(x, y, a.out, self.attention_norm, rate, self.training, shortcut)
 
     @sublayer("feed_forward", "feed_forward_norm")
     def feed(self, x: Tensor) -> Tensor:
         """Apply feed-forward, residual and norm."""
-        f = self.feed_forward
-        return add_linear_norm(x, f.hidden(x), f.fc2, self.feed_forward_norm, self.dropout, self.training)
+        return self.feed_forward.add(x, self.feed_forward_norm, self.dropout)
 
 
 class DecoderLayer(SublayerModule):
@@ -211,22 +213,23 @@ class DecoderLayer(SublayerModule):
     def attend(self, x: Tensor, layout: Padded | Packed) -> Tensor:
         """Apply causal self-attention, residual and norm."""
         a = self.attention
-        y = layout.within_target(*apply_linear(x, a.qkv).chunk(3, dim=-1), a.heads, a.rate)
-        return add_linear_norm(x, y, a.out, self.attention_norm, self.dropout, self.training)
+        shortcut = shortcut_between(x, [a.qkv], a.out)
+        y = layout.within_target(*apply_linear(x, a.qkv, shortcut).chunk(3, dim=-1), a.heads, a.rate)
+        return add_linear_norm(x, y, a.out, self.attention_norm, self.dropout, self.training, shortcut)
 
     @sublayer("cross", "cross_norm")
     def attend_across(self, x: Tensor, layout: Padded | Packed, *states: Tensor) -> Tensor:
         """Apply attention to encoder ``states``, residual and norm."""
         a = self.cross
+        shortcut = shortcut_between(x, [a.q], a.out)
         k, v = apply_linear(layout.join(states), a.kv).chunk(2, dim=-1)
-        y = layout.across(apply_linear(x, a.q), k, v, a.heads, a.rate, len(states))
-        return add_linear_norm(x, y, a.out, self.cross_norm, self.dropout, self.training)
+        y = layout.across(apply_linear(x, a.q, shortcut), k, v, a.heads, a.rate, len(states))
+        return add_linear_norm(x, y, a.out, self.cross_norm, self.dropout, self.training, shortcut)
 
     @sublayer("feed_forward", "feed_forward_norm")
     def feed(self, x: Tensor) -> Tensor:
         """Apply feed-forward, residual and norm."""
-        f = self.feed_forward
-        return add_linear_norm(x, f.hidden(x), f.fc2, self.feed_forward_norm, self.dropout, self.training)
+        return self.feed_forward.add(x, self.feed_forward_norm, self.dropout)
 
 
 def bound(layer: nn.Module, width: int | None = None) -> Callable[[Tensor], Tensor]:

@@ -15,6 +15,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from supernet.gpu.landing import memory
+
 ROWS = 4
 """Rows of one tile of the residual norm's forward pass."""
 PROGRAMS = 1056
@@ -88,22 +90,63 @@ def weight_gradient(flow: Tensor, x: Tensor, weight: Tensor) -> Tensor | None:
     return None
 
 
+class Shortcut:
+    """Gradient of a residual connection, on its way past autograd to the operation at its other end.
+
+    That operation adds its own gradient of the same tensor in place, where autograd would add both into new
+    memory.
+    """
+
+    def __init__(self) -> None:
+        self.gradient: Tensor | None = None
+
+    def take(self) -> Tensor | None:
+        """Return the gradient and keep it no longer."""
+        gradient, self.gradient = self.gradient, None
+        return gradient
+
+
+def input_gradient(ctx: Any, flow: Tensor, x: Tensor) -> Tensor:
+    """Return the gradient of a linear layer's input ``x`` from that of its output ``[rows, width]``.
+
+    A gradient that has come by the layer's shortcut is added to by the matrix product itself.
+    """
+    into: Tensor | None = None if ctx.shortcut is None else ctx.shortcut.take()
+    if into is None:
+        into = memory(x.shape, x)
+        torch.mm(flow, ctx.weight, out=into.flatten(0, -2))
+    else:
+        into.flatten(0, -2).addmm_(flow, ctx.weight)
+    return into
+
+
 class Linear(torch.autograd.Function):
-    """Linear layer whose gradients of weight and bias add up in place where they exist already."""
+    """Linear layer whose gradients of weight and bias add up in place where they exist already.
+
+    The gradient of ``x`` adds to what has come by the shortcut.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, shortcut: Shortcut | None = None
+    ) -> Tensor:
         ctx.save_for_backward(x)
-        ctx.weight, ctx.bias = weight, bias
-        return torch.nn.functional.linear(x, weight, bias)
+        ctx.weight, ctx.bias, ctx.shortcut = weight, bias, shortcut
+        out = memory((*x.shape[:-1], len(weight)), x)
+        rows, columns = out.flatten(0, -2), weight.t()
+        if bias is None:
+            torch.mm(x.flatten(0, -2), columns, out=rows)
+        else:
+            torch.addmm(bias, x.flatten(0, -2), columns, out=rows)
+        return out
 
     @staticmethod
     def backward(ctx: Any, *flows: Tensor) -> tuple[Tensor | None, ...]:
         (x,) = ctx.saved_tensors
         flow = flows[0].flatten(0, -2)
-        into = (flow @ ctx.weight).view(x.shape) if ctx.needs_input_grad[0] else None
+        into = input_gradient(ctx, flow, x) if ctx.needs_input_grad[0] else None
         of_weight = weight_gradient(flow, x.flatten(0, -2), ctx.weight)
-        return into, of_weight, None if ctx.bias is None else bias_gradient(flow, ctx.bias)
+        return into, of_weight, None if ctx.bias is None else bias_gradient(flow, ctx.bias), None
 
 
 @triton.jit
@@ -231,17 +274,28 @@ def threshold(p: float) -> int:
 
 
 class ResidualNorm(torch.autograd.Function):
-    """``layer_norm(x + dropout(y + bias))`` over rows ``[..., width]``, in one kernel each way."""
+    """``layer_norm(x + dropout(y + bias))`` over rows ``[..., width]``, in one kernel each way.
+
+    With a shortcut, ``x`` has to come without gradient: it takes the shortcut.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, y: Tensor, bias: Tensor | None, gain: Tensor, shift: Tensor, p: float, eps: float
+        ctx: Any,
+        x: Tensor,
+        y: Tensor,
+        bias: Tensor | None,
+        gain: Tensor,
+        shift: Tensor,
+        p: float,
+        eps: float,
+        shortcut: Shortcut | None = None,
     ) -> Tensor:
         x, y = x.contiguous(), y.contiguous()
         width = x.shape[-1]
         rows = x.numel() // width
         seed = drop_seed(x.device) if p else None
-        z, out = torch.empty_like(x), torch.empty_like(x)
+        z, out = torch.empty_like(x), memory(x.shape, x)
         statistics = torch.empty((rows, 2), dtype=torch.float32, device=x.device)
         settings = rows, width, 1 / (1 - p), threshold(p)
         residual_norm_forward[(triton.cdiv(rows, ROWS),)](
@@ -250,6 +304,7 @@ class ResidualNorm(torch.autograd.Function):
         )  # fmt: skip
         ctx.save_for_backward(z, statistics, seed)
         ctx.weights, ctx.settings, ctx.drops = (gain, shift, bias), settings, p > 0
+        ctx.shortcut = shortcut
         return out
 
     @staticmethod
@@ -257,7 +312,7 @@ class ResidualNorm(torch.autograd.Function):
         z, statistics, seed = ctx.saved_tensors
         gain, shift, bias = ctx.weights
         rows, width, *_ = ctx.settings
-        dx = torch.empty_like(z)
+        dx = memory(z.shape, z)
         dy = torch.empty_like(z) if ctx.drops else dx
         programs, n = programs_for(rows), 2 if bias is None else 3
         sums = torch.empty((programs, n, width), dtype=torch.float32, device=z.device)
@@ -266,7 +321,10 @@ class ResidualNorm(torch.autograd.Function):
             triton.next_power_of_2(width), num_warps=1,
         )  # fmt: skip
         of_gain, of_shift, *of_bias = folded(sums, [gain, shift, *([] if bias is None else [bias])])
-        return dx, dy, of_bias[0] if of_bias else None, of_gain, of_shift, None, None
+        into: Tensor | None = dx
+        if ctx.shortcut is not None:
+            ctx.shortcut.gradient, into = dx, None
+        return into, dy, of_bias[0] if of_bias else None, of_gain, of_shift, None, None, None
 
 
 @triton.jit
@@ -319,10 +377,15 @@ def gelu_forward(x, bias, out, size, width, BLOCK: tl.constexpr):
 
 
 class LinearActivation(torch.autograd.Function):
-    """``relu`` or ``gelu`` of a linear layer: the bias and its gradient cost no pass of their own."""
+    """``relu`` or ``gelu`` of a linear layer: the bias and its gradient cost no pass of their own.
+
+    The gradient of ``x`` adds to what has come by the shortcut.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, gelu: bool) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, gelu: bool, shortcut: Shortcut | None = None
+    ) -> Tensor:
         rows = x.flatten(0, -2)
         if gelu:
             before = rows @ weight.t()
@@ -333,7 +396,7 @@ class LinearActivation(torch.autograd.Function):
             before = out = torch._addmm_activation(bias, rows, weight.t(), use_gelu=False)
         ctx.save_for_backward(rows, before)
         ctx.weight, ctx.bias = weight, bias
-        ctx.gelu, ctx.shape = gelu, x.shape
+        ctx.gelu, ctx.shape, ctx.shortcut = gelu, x.shape, shortcut
         return out.view(*x.shape[:-1], -1)
 
     @staticmethod
@@ -344,15 +407,15 @@ class LinearActivation(torch.autograd.Function):
         rows, width = before.shape
         through = torch.empty_like(before)
         # The error function takes registers: tiles that suit a ReLU spill, at ten times the seconds.
-        block, warps, most = (128, 8, 2 * PROGRAMS) if ctx.gelu else (512, 4, PROGRAMS // 2)
+        block, warps, most = (64, 4, 16 * PROGRAMS) if ctx.gelu else (512, 4, PROGRAMS // 2)
         tall, columns = 32, triton.cdiv(width, block)
         programs = max(1, min(triton.cdiv(rows, tall), most // columns))
         sums = torch.empty((programs, 1, width), dtype=torch.float32, device=x.device)
         activation_backward[(programs, columns)](
             before, flow, bias, through, sums, rows, width, ctx.gelu, tall, block, num_warps=warps
         )
-        into = (through @ weight).view(ctx.shape) if ctx.needs_input_grad[0] else None
-        return into, weight_gradient(through, x, weight), folded(sums, [bias])[0], None
+        into = input_gradient(ctx, through, x).view(ctx.shape) if ctx.needs_input_grad[0] else None
+        return into, weight_gradient(through, x, weight), folded(sums, [bias])[0], None, None
 
 
 @triton.jit

@@ -21,6 +21,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from supernet.gpu.landing import Landing
 from supernet.sublayers import SublayerModule
 from supernet.weights import Buffer
 
@@ -298,21 +299,24 @@ class Variant:
                 return function(owner, *arguments)
 
         taken = [flow for flow in self.flows if flow is not None]
+        forwards, backwards = Landing(), Landing()
 
         def forward() -> None:
-            self.result = call()
+            with forwards.answering():
+                self.result = call()
             with torch.no_grad():
-                self.output.data.copy_(self.result)
+                leave(self.result, self.output.data)
 
         def backward() -> None:
             assert self.result is not None
-            gradients = torch.autograd.grad(
-                self.result, leaves + trained, self.output.grad, allow_unused=True
-            )
+            with backwards.answering():
+                gradients = torch.autograd.grad(
+                    self.result, leaves + trained, self.output.grad, allow_unused=True
+                )
             self.result = None
             with torch.no_grad():
                 for flow, gradient in zip(taken, gradients, strict=False):
-                    flow.copy_(gradient) if gradient is not None else flow.zero_()
+                    leave(gradient, flow)
                 of_weights = zip(trained, gradients[len(leaves) :], strict=True)
                 used = [(w.grad, gradient) for w, gradient in of_weights if gradient is not None]
                 if used:
@@ -320,10 +324,15 @@ class Variant:
 
         with graphs.capture.session(), torch.enable_grad():
             # A first run outside of a recording compiles kernels and makes libraries allocate what they keep.
-            tried = call()
-            torch.autograd.grad(tried, leaves + trained, torch.zeros_like(tried), allow_unused=True)
+            with forwards.answering():
+                tried = call()
+            with backwards.answering():
+                flow = torch.zeros_like(tried)
+                gradients = torch.autograd.grad(tried, leaves + trained, flow, allow_unused=True)
             self.output = graphs.boundary(place, tried)
-            del tried
+            forwards.settle([tried], [self.output.data])
+            backwards.settle(gradients[: len(leaves)], taken)
+            del tried, flow, gradients
             self.replay_forward = graphs.capture.record(forward, place)
             self.replay_backward = graphs.capture.record(backward, None)
 
@@ -341,6 +350,14 @@ class Variant:
             self.output.grad.copy_(flow)
         self.replay_backward()
         return [None if tensor is None else tensor.detach() for tensor in self.flows]
+
+
+def leave(result: Tensor | None, place: Tensor) -> None:
+    """Copy a result to its place, unless it is there; None counts as zeros."""
+    if result is None:
+        place.zero_()
+    elif result.data_ptr() != place.data_ptr():
+        place.copy_(result)
 
 
 class Replay(torch.autograd.Function):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -208,3 +209,27 @@ def test_gradients_add_up_where_they_exist(dtype: torch.dtype) -> None:
         scale = other.grad.abs().max().clamp(min=1)
         apart = (mine.grad - offset - other.grad).abs().max() / scale
         assert apart < TOLERANCE[dtype]
+
+
+@DTYPES
+@pytest.mark.parametrize("p", [0.0, 0.2])
+@pytest.mark.parametrize("gelu", [False, True], ids=["relu", "gelu"])
+def test_shortcuts_add_what_autograd_would_add(gelu: bool, p: float, dtype: torch.dtype) -> None:
+    """A feed-forward whose residual gradient takes the shortcut, against one without; dropout draws alike."""
+    shapes = (5, 7, 24), (300, 24), (300,), (24, 300), (24,), (24,), (24,)
+
+    def run(shortcut: Any) -> list[Tensor]:
+        x, w1, b1, w2, b2, gain, shift = inputs = tensors(dtype, *shapes)
+        torch.manual_seed(3)
+        hidden = kernels.LinearActivation.apply(x, w1, b1, gelu, shortcut)
+        product = kernels.Linear.apply(hidden, w2, None)
+        residual = x if shortcut is None else x.detach()
+        out = kernels.ResidualNorm.apply(residual, product, b2, gain, shift, p, 1e-5, shortcut)
+        flow = torch.randn(out.shape, generator=torch.Generator().manual_seed(2)).to(DEVICE, dtype)
+        return [out, *torch.autograd.grad(out, inputs, flow)]
+
+    shortcut = kernels.Shortcut()
+    for mine, other in zip(run(shortcut), run(None), strict=True):
+        scale = other.abs().max().clamp(min=1)
+        torch.testing.assert_close(mine / scale, other / scale, rtol=0, atol=TOLERANCE[dtype])
+    assert shortcut.gradient is None
