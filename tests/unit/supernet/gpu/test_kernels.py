@@ -214,7 +214,7 @@ def test_gradients_add_up_where_they_exist(dtype: torch.dtype) -> None:
 @DTYPES
 @pytest.mark.parametrize("p", [0.0, 0.2])
 @pytest.mark.parametrize("gelu", [False, True], ids=["relu", "gelu"])
-def test_shortcuts_add_what_autograd_would_add(gelu: bool, p: float, dtype: torch.dtype) -> None:
+def test_shortcuts_add_up_as_autograd_does(gelu: bool, p: float, dtype: torch.dtype) -> None:
     """A feed-forward whose residual gradient takes the shortcut, against one without; dropout draws alike."""
     shapes = (5, 7, 24), (300, 24), (300,), (24, 300), (24,), (24,), (24,)
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -186,16 +186,24 @@ def test_levels_are_whole_numbers_that_hold_every_value(seed: int) -> None:
 
 @settings(max_examples=10, deadline=None)
 @given(seeds, st.sampled_from(["bert-smoke", "vit-smoke", "resnet-smoke"]))
+@example(3429, "bert-smoke")
 def test_batches_and_neighbours_change_nothing(seed: int, kind: str) -> None:
     module, x = network(kind)
     fake, policies = FakeQuantized(module), [drawn(module, seed + i) for i in range(3)]
     order = torch.randperm(len(x), generator=generator(seed))
     whole = fake(policies, x)
-    tolerance = {"rtol": 2e-3, "atol": 2e-3 * float(whole.abs().max())}
-    torch.testing.assert_close(fake(policies, x[order]), whole[:, order], **tolerance)
-    torch.testing.assert_close(fake(policies, x, rows=5), whole, **tolerance)
-    for i, policy in enumerate(policies):
-        torch.testing.assert_close(fake([policy], x[2:3])[0], whole[i, 2:3], **tolerance)
+    largest = float(whole.abs().max())
+
+    def agree(found: torch.Tensor, expected: torch.Tensor) -> None:
+        # Sums in another order move single values over the edge between two levels.
+        apart = (found - expected).abs() / largest
+        assert float((apart > 2e-3).float().mean()) < 5e-3
+        assert float(apart.max()) < 2e-2
+
+    agree(fake(policies, x[order]), whole[:, order])
+    agree(fake(policies, x, rows=5), whole)
+    alone = [fake([policy], x[2:3])[0] for policy in policies]
+    agree(torch.stack(alone), whole[:, 2:3])
 
 
 def test_all_fp32_is_the_network_itself() -> None:
