@@ -14,7 +14,7 @@ from benchmarks.stats.intervals import t_interval
 from benchmarks.studies.bert_recipe.plan import REGISTERED, read_pilots
 from benchmarks.studies.mt_gap import study
 from benchmarks.studies.mt_retraining.plan import NOTHING
-from benchmarks.studies.mt_retraining.study import read_points
+from benchmarks.studies.mt_retraining.study import mean_difference, read_points, share_to_match
 from tests import ROOT
 
 NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
@@ -92,8 +92,10 @@ def test_every_figure_on_the_gap_follows_from_the_measurements_and_no_other_is_q
     assert not words["better"]
     text = section("## Inherited weights over a sample", "## How much training")
     assert quoted_beside(text, figures) <= {"24", "10", "200", "1.84", "1.62", "0.49", "14", "30"}
-    assert -0.49 < min(t_interval([a["mae"] - b["mae"] for a, b in zip(gaps[k], gaps["sandwich"], strict=True)]).low or -1
-                       for k in ("mos-layer", "mos-neuron", "mos-neuron-4"))
+    assert -0.49 < min(
+        t_interval([a["mae"] - b["mae"] for a, b in zip(gaps[k], gaps["sandwich"], strict=True)]).low or -1
+        for k in ("mos-layer", "mos-neuron", "mos-neuron-4")
+    )
 
 
 def test_the_committed_study_is_that_of_the_measurements(measured: Any) -> None:
@@ -105,29 +107,48 @@ def test_the_committed_study_is_that_of_the_measurements(measured: Any) -> None:
 
 def test_every_figure_on_retraining_follows_from_the_measurements_and_no_other_is_quoted() -> None:
     plan, points = read_points(ROOT / "results" / "mt-retraining")
-    bleu = {key: [p["bleu"] for p in seeds[0]] for key, seeds in points.items()}
+    curves = {key: [[p["bleu"] for p in seed] for seed in seeds] for key, seeds in points.items()}
     numbers = range(len(plan.architectures))
+    needed = {key: share for key in curves if (share := share_to_match(plan, curves, *key)) is not None}
+    assert needed.keys() == curves.keys() and {needed["hat", n] for n in numbers} == {1}
 
     def of(start: str, share: float) -> str:
-        one, two, three = (bleu[start, n][plan.shares.index(share)] for n in numbers)
+        at = plan.shares.index(share)
+        one, two, three = (float(np.mean([seed[at] for seed in curves[start, n]])) for n in numbers)
         return f"{one:.1f}, {two:.1f} and {three:.1f}"
 
-    apart = max(
-        abs(a - b)
-        for start in ("mos-layer", "mos-neuron")
+    def after(start: str) -> str:
+        one, two, three = (100 * needed[start, n] for n in numbers)
+        return f"{one:g}, {two:g} and {three:g} %"
+
+    mixtures = ("mos-layer", "mos-neuron")
+    differences = [
+        [a[at] - b[at] for a, b in zip(curves[start, n], curves["sandwich", n], strict=True)]
+        for start in mixtures
         for n in numbers
-        for a, b in zip(bleu[start, n], bleu["sandwich", n], strict=True)
-    )
+        for at in range(len(plan.shares))
+    ]
+    spans = [t_interval(values) for values in differences]
+    beside = sum(span.low > 0 or span.high < 0 for span in spans)  # type: ignore[operator]
+    assert beside <= 0.05 * len(spans)
     figures = [
+        after("sandwich"),
         of("sandwich", 0),
         of(NOTHING, 1),
         of("sandwich", 1),
+        "after 100 %",
         of("hat", 0),
         of("hat", 0.5),
-        f"{apart:.1f} BLEU",
+        after("mos-layer"),
+        after("mos-neuron"),
+        f"{len(spans)} differences",
+        shown(max(differences, key=lambda values: abs(float(np.mean(values))))),
+        f"{beside} exclude 0",
+        *(shown(mean_difference(plan, curves, start)) for start in mixtures),
     ]
-    assert plan.seeds == 1 and len(bleu) == len(numbers) * 5 and len(plan.shares) == 8
-    assert not quoted_beside(section("## How much training", "## BERT-like"), figures)
+    assert plan.seeds == 6 and len(curves) == len(numbers) * 5 and len(plan.shares) == 8
+    rest = quoted_beside(section("## How much training", "## BERT-like"), figures)
+    assert rest == {f"-{plan.margin:g}"}
 
 
 def test_every_figure_on_the_pilots_follows_from_their_files_and_no_other_is_quoted() -> None:

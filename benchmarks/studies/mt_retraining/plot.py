@@ -44,8 +44,11 @@ def draw(plan: RetrainingPlan, curves: Mapping[tuple[str, int], Sequence[Sequenc
             spans = [t_interval(list(values)) for values in zip(*curves[start, network], strict=True)]
             means = [span.mean for span in spans]
             ends = [
-                [0.0 if low is None else abs(span.mean - low) for span, low in zip(spans, side, strict=True)]
-                for side in ([span.low for span in spans], [span.high for span in spans])
+                [0.0 if end is None else abs(span.mean - end) for span, end in zip(spans, side, strict=True)]
+                for side in (
+                    [span.low and max(0.0, span.low) for span in spans],  # BLEU is not negative
+                    [span.high for span in spans],
+                )
             ]
             axes.errorbar(
                 at, means, ends, marker=marker, color=colour, linestyle=line, linewidth=1.3, markersize=5,

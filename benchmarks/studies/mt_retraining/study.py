@@ -6,6 +6,7 @@ The measurements come from ``supernet-bench study mt-retraining-measure``; the s
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -89,8 +90,14 @@ def share_to_match(plan: RetrainingPlan, curves: Curves, start: str, network: in
 
 
 def against_control(plan: RetrainingPlan, curves: Curves) -> list[str]:
-    """Return a sentence for each network and mixture: BLEU minus plain sharing's at each share."""
+    """Return a sentence for each mixture, and for each network of it: BLEU minus plain sharing's."""
     lines = []
+    for start in plan.starts if CONTROL in plan.starts else ():
+        if start.startswith("mos-"):
+            means = interval_text(mean_difference(plan, curves, start), "+.2f")
+            lines.append(
+                f"{start} minus {CONTROL}, mean over networks and shares, outside the rule: {means}."
+            )
     for start, network in curves:
         if not start.startswith("mos-") or CONTROL not in plan.starts:
             continue
@@ -101,6 +108,18 @@ def against_control(plan: RetrainingPlan, curves: Curves) -> list[str]:
         ]
         lines.append(f"{_network(plan, network)}, {start} minus {CONTROL}, {'; '.join(cells)}.")
     return lines
+
+
+def mean_difference(plan: RetrainingPlan, curves: Curves, start: str) -> list[float]:
+    """Return a start's BLEU minus plain sharing's for each seed, as a mean over networks and shares."""
+    return [
+        statistics.fmean(
+            curves[start, network][seed][at] - curves[CONTROL, network][seed][at]
+            for network in range(len(plan.architectures))
+            for at in range(len(plan.shares))
+        )
+        for seed in range(plan.seeds)
+    ]
 
 
 def seconds(plan: RetrainingPlan, points: Mapping[tuple[str, int], list[list[JsonObject]]]) -> list[str]:
@@ -145,7 +164,7 @@ def _network(plan: RetrainingPlan, number: int) -> str:
 
 
 def _levels(bleu: list[list[float]]) -> list[str]:
-    return [interval_text(at, ".1f") for at in zip(*bleu, strict=True)]
+    return [interval_text(at, ".1f", 0, 100) for at in zip(*bleu, strict=True)]
 
 
 def _matches(plan: RetrainingPlan, share: float | None) -> str:
