@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -80,7 +81,10 @@ def test_a_start_matches_from_the_least_share_of_an_unbroken_run(tmp_path: Path)
         for start, share in ((NOTHING, 0.5), ("hat", None), ("sandwich", 0.1), ("mos-neuron", 0.5))
     }
     assert [row[-1] for row in outcome.rows[:4]] == ["50 %", "no share", "10 %", "50 %"]
-    differences = [note for note in outcome.notes if "mos-neuron minus sandwich" in note]
+    overall, *differences = (note for note in outcome.notes if "mos-neuron minus sandwich" in note)
+    mean = float(overall.split(": ")[1].split(" ")[0])
+    of_shares = [float(x) for note in differences for x in re.findall(r"%: ([+-][\d.]+)", note)]
+    assert mean == pytest.approx(sum(of_shares) / len(of_shares), abs=0.01)
     assert len(differences) == 2
     for note in differences:
         assert float(note.split("0 %: ")[1].split(" ")[0]) == pytest.approx(4.9, abs=0.2)
