@@ -28,6 +28,7 @@ from benchmarks.studies.trainings import Source, Tokens, Trainings
 from benchmarks.tasks import Prepared, get_task
 from benchmarks.tasks.bert import BertTask
 from benchmarks.tasks.datasets import Say
+from benchmarks.tasks.finetuning import FinetunedScore
 from benchmarks.tasks.tiers import Tier
 from mos.mixture import Mixture
 from supernet import cost, export
@@ -70,6 +71,12 @@ def measure(pilots: Sequence[Pilot], asked: Trainings) -> int:
     out.mkdir(parents=True, exist_ok=True)
     remaining = [pilot for pilot in pilots if not (out / f"{pilot.name}.json").is_file()]
     about = asked.cache, asked.data_dir, asked.device
+    for pilot in remaining:
+        tier = _tier(pilot, asked.device)[1]
+        if pilot.finetune and not tier.finetune:
+            raise UsageError(
+                f"{pilot.task} {tier.name} fine-tunes nothing: take finetune out of {pilot.name}"
+            )
     for length in sorted({pilot.length for pilot in remaining}):  # prepared once, before processes share it
         _setting(next(pilot for pilot in remaining if pilot.length == length), *about, asked.say)
     count = len(remaining)
@@ -85,7 +92,13 @@ def measure(pilots: Sequence[Pilot], asked: Trainings) -> int:
 def _setting(
     pilot: Pilot, cache: Path, data_dir: Path | None, device: str, say: Say = lambda line: None
 ) -> tuple[BertTask, Tier, Prepared]:
-    """Return task, tier and prepared data with the rows of a pilot.
+    """Return task, tier and prepared data with the rows of a pilot."""
+    task, tier = _tier(pilot, device)
+    return task, tier, task.prepare(tier, cache, data_dir, say)
+
+
+def _tier(pilot: Pilot, device: str) -> tuple[BertTask, Tier]:
+    """Return task and tier with the rows of a pilot.
 
     Raises:
         UsageError: the task has no masked words.
@@ -95,8 +108,7 @@ def _setting(
         raise UsageError(f"task {pilot.task}: not one of masked words, such as bert-enwiki")
     tier = task.tier(pilot.tier, device)
     model = {**tier.model, "max_positions": max(pilot.length, tier.model["max_positions"])}
-    tier = replace(tier, data={**tier.data, "length": pilot.length}, model=model)
-    return task, tier, task.prepare(tier, cache, data_dir, say)
+    return task, replace(tier, data={**tier.data, "length": pilot.length}, model=model)
 
 
 def space_of(pilot: Pilot, tier: Tier) -> SearchSpace:
@@ -141,6 +153,10 @@ def _run(out: Path, cache: Path, data_dir: Path | None, device: str, pilot: Pilo
     if pilot.kind == "parent":
         largest = family.space.largest()
         export.save(out / pilot.name, net.export(largest), family.spec(), largest)
+    finetuned = {
+        name: {str(n): finetune(net, task, tier, prepared, name, n, device) for n in epochs}
+        for name, epochs in pilot.finetune.items()
+    }
     facts: JsonObject = {
         "pilot": pilot.to_dict(),
         "commit": commit,
@@ -152,11 +168,22 @@ def _run(out: Path, cache: Path, data_dir: Path | None, device: str, pilot: Pilo
         "unigram_loss": frequencies,
         "networks": networks,
     }
+    if finetuned:
+        facts["finetuned"] = finetuned
     if isinstance(net.source, Mixture):
         facts["mixture"] = describe_mixture(net, net.source)
     write_text(out / f"{pilot.name}.json", json.dumps(facts, indent=1) + "\n")
     words = " / ".join(f"{network['accuracy']:.1f}" for network in networks.values())
     return f"{pilot.name}: {words} % in {seconds:.0f} s"
+
+
+def finetune(
+    net: SuperNet, task: BertTask, tier: Tier, prepared: Prepared, name: str, epochs: int, device: str
+) -> dict[str, FinetunedScore]:
+    """Return the scores of the largest network, fine-tuned as the tier has it but for so many epochs."""
+    changed = replace(tier, finetune={**tier.finetune, "epochs": epochs})
+    module = cast("Bert", net.export(net.space.largest()).to(device))
+    return task.finetune(module, prepared, changed, name, device)
 
 
 @torch.no_grad()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from itertools import product
 from pathlib import Path
 
 from benchmarks.api import UsageError
 from benchmarks.records.canonical import JsonObject, JsonView
+from benchmarks.tasks import glue
 
 REGISTERED = Path(__file__).with_name("pilots.toml")
 """The plan of the committed pilots."""
@@ -28,6 +29,7 @@ class Pilot:
         kind: one of ``KINDS``.
         space: ``task`` or ``homogeneous``.
         start: name of the pilot whose network it starts from, or ``nothing``.
+        finetune: task of fine-tuning -> numbers of epochs that the trained parent is fine-tuned for on it.
         seed: of initial weights, batches and sampled architectures.
         length: tokens of a row.
         batch_tokens: tokens of an update.
@@ -46,10 +48,12 @@ class Pilot:
     learning_rate: float
     tokens: float
     start: str = NOTHING
+    finetune: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     def to_dict(self) -> JsonObject:
-        """Return the pilot as plain values."""
-        return asdict(self)
+        """Return the pilot as plain values, ``finetune`` if there is any."""
+        values = asdict(self)
+        return values if self.finetune else {k: v for k, v in values.items() if k != "finetune"}
 
 
 def read_pilots(path: Path) -> list[Pilot]:
@@ -93,9 +97,22 @@ def _pilots(path: Path, name: str, table: JsonView) -> Iterator[Pilot]:
                 f"{path}: {name}: kind {pilot.kind}, space {pilot.space}: choose of {', '.join(KINDS)};"
                 " task or homogeneous"
             )
+        _check_finetune(path, pilot)
         yield pilot
         if more is not None:
             yield Pilot(**{**pilot.to_dict(), "name": f"{label}-x{more:g}", "tokens": more * pilot.tokens})
+
+
+def _check_finetune(path: Path, pilot: Pilot) -> None:
+    """Raise UsageError unless a pilot's ``finetune`` is empty, or a parent's tasks with numbers of epochs."""
+    asked = pilot.finetune
+    numbers = [n for each in asked.values() for n in (each if isinstance(each, list) else [None])]
+    whole = all(isinstance(n, int) and n >= 1 for n in numbers)
+    if asked and (pilot.kind != "parent" or not numbers or not whole):
+        raise UsageError(
+            f"{path}: {pilot.name}: finetune is a table of a parent, such as {{ sts-b = [3, 10] }}: epochs"
+        )
+    glue.check(list(asked))
 
 
 def _word(value: object) -> str:

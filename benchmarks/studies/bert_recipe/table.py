@@ -43,7 +43,7 @@ def rows(facts: Mapping[str, JsonObject]) -> list[list[str]]:
 
 
 def remarks(name: str, facts: Mapping[str, JsonObject]) -> list[str]:
-    """Return remarks on a pilot: networks that learnt nothing, and gains of further tokens."""
+    """Return remarks on a pilot: networks that learnt nothing, gains of further tokens, fine-tuned copies."""
     pilot, texts = facts[name], []
     idle = [which for which, network in pilot["networks"].items() if not network["learnt"]]
     if idle:
@@ -58,4 +58,11 @@ def remarks(name: str, facts: Mapping[str, JsonObject]) -> list[str]:
         text = ", ".join(f"{which} {gain:+.1f}" for which, gain in gains.items())
         enough = max(gains.values()) < LITTLE
         texts.append(f"{share:.0%} more tokens: {text}" + ("" if enough else ", still gaining"))
+    for task, by_epochs in pilot.get("finetuned", {}).items():
+        scores = {epochs: next(iter(metrics.values())) for epochs, metrics in by_epochs.items()}
+        each = (
+            f"{n}: {s['value']:.1f} ({min(s['values']):.1f} to {max(s['values']):.1f})"
+            for n, s in scores.items()
+        )
+        texts.append(f"{task} by epochs (mean, copies): {', '.join(each)}")
     return texts

@@ -45,6 +45,9 @@ def test_the_registered_plan_varies_rows_batch_and_rate_of_parent_and_supernets(
     assert len({pilot.name for pilot in pilots}) == len(pilots) < 60
     parents = [pilot for pilot in pilots if pilot.kind == "parent"]
     assert pilots[: len(parents)] == parents
+    tuned = [pilot for pilot in parents if pilot.finetune]
+    assert {p.seed for p in tuned} == {1, 2, 3, 4} and {p.learning_rate for p in tuned} == {7e-4}
+    assert all("finetune" not in p.to_dict() for p in pilots if p not in tuned)
     assert {pilot.length for pilot in parents} == {32, 64, 128}
     assert {pilot.batch_tokens for pilot in parents} == {8192, 16384, 65536}
     for kind in KINDS[1:]:
@@ -61,6 +64,14 @@ def test_the_registered_plan_varies_rows_batch_and_rate_of_parent_and_supernets(
         (TINY.replace('"sandwich"', '"hat"'), "kind hat, space homogeneous: choose of parent"),
         (TINY.replace('start = "parent"', 'start = "other"'), "starts from other; parents are parent"),
         ("[p]\nkind = 'parent'", "missing"),
+        (TINY.replace("more = 2", "finetune = { number = [] }"), "parent: finetune is a table of a parent"),
+        (TINY.replace("more = 2", "finetune = { number = [0] }"), "finetune is a table of a parent"),
+        (TINY.replace("more = 2", "finetune = { number = 2 }"), "finetune is a table of a parent"),
+        (
+            TINY.replace("more = 2", "finetune = { nummer = [2] }"),
+            "no task of fine-tuning is called 'nummer'",
+        ),
+        (TINY + "finetune = { number = [2] }", "net-sandwich: finetune is a table of a parent"),
     ],
 )
 def test_a_plan_with_a_mistake_is_one_message(tmp_path: Path, text: str, message: str) -> None:
@@ -96,6 +107,29 @@ def test_pilots_are_measured_once_and_supernets_start_from_their_parent(tmp_path
     (tmp_path / "plan.toml").write_text(changed)
     with pytest.raises(UsageError, match="is of another pilot"):
         measure(read_pilots(tmp_path / "plan.toml"), asked)
+
+
+@pytest.mark.slow
+def test_a_parent_is_fine_tuned_for_each_number_of_epochs(tmp_path: Path) -> None:
+    own, _, _ = TINY.partition("more = 2")
+    plan = own.replace('"check"', '"smoke"').replace("length = 32", "length = 24")
+    (tmp_path / "plan.toml").write_text(plan + "finetune = { number = [1, 2] }")
+    pilots = read_pilots(tmp_path / "plan.toml")
+    assert measure(pilots, Trainings(tmp_path / "out", tmp_path / "cache", None, "cpu", say=str)) == 0
+    facts = table.read(tmp_path / "out", pilots)
+    scores = [facts["parent"]["finetuned"]["number"][n]["accuracy"] for n in ("1", "2")]
+    assert all(len(score["values"]) == 3 and 40 < score["value"] <= 100 for score in scores)
+    assert [f"|ep:{n}|" in score["signature"] for n, score in enumerate(scores, 1)] == [True, True]
+    (line,) = (remark for remark in table.remarks("parent", facts) if remark.startswith("number by epochs"))
+    assert f"1: {scores[0]['value']:.1f} (" in line and f"2: {scores[1]['value']:.1f} (" in line
+
+
+def test_a_tier_without_fine_tuning_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    (tmp_path / "plan.toml").write_text(TINY.replace("more = 2", "finetune = { number = [1] }"))
+    pilots = read_pilots(tmp_path / "plan.toml")
+    with pytest.raises(UsageError, match="check fine-tunes nothing: take finetune out of parent"):
+        measure(pilots, Trainings(tmp_path / "out", tmp_path / "cache", None, "cpu"))
+    assert not (tmp_path / "cache").exists()
 
 
 def test_a_mixture_of_copies_is_apart_by_its_offsets_and_a_constant_one_routes_all_alike() -> None:
