@@ -6,7 +6,7 @@ trained on all of train and evaluated once on dev. No method is charged for it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NotRequired, TypedDict
 
@@ -37,7 +37,8 @@ class Settings:
     tasks: Sequence[str]
     learning_rates: Sequence[float]
     """Grid of learning rates, the same for every method."""
-    epochs: int
+    epochs: int | Mapping[str, int]
+    """Epochs, of all tasks or of each by name."""
     batch: int
     seeds: int
     """Number of copies trained at the chosen learning rate, with seeds from 1 on."""
@@ -47,6 +48,10 @@ class Settings:
     """Share of these rows on which the grid is judged."""
     warmup: float
     precision: str = "fp32"
+
+    def epochs_of(self, task: str) -> int:
+        """Return the epochs of a task."""
+        return self.epochs if isinstance(self.epochs, int) else self.epochs[task]
 
 
 class FinetunedScore(TypedDict):
@@ -91,7 +96,8 @@ def measure(
     """
     from supernet.train.finetune import Copy, FineTuneRecipe, Stack, mean_loss
 
-    recipe = FineTuneRecipe(settings.epochs, settings.batch, settings.warmup, precision=settings.precision)
+    epochs = settings.epochs_of(task.name)
+    recipe = FineTuneRecipe(epochs, settings.batch, settings.warmup, precision=settings.precision)
     outputs = len(task.labels) or 1
     task = replace(task, length=min(task.length, module.config.max_positions))
     drawn = np.random.default_rng(DRAW_SEED).permutation(len(rows["train"]))[: settings.train_most]
@@ -117,7 +123,7 @@ def measure(
     grid = ",".join(f"{rate:g}" for rate in settings.learning_rates)
     recipe_text = (
         f"glue:{task.name}|split:dev|n:{len(dev)}|train:{len(train)}|lr:{rate:g}|grid:{grid}|held-out:{held}"
-        f"|ep:{settings.epochs}|bs:{settings.batch}|warmup:{settings.warmup:g}|wd:{recipe.weight_decay:g}"
+        f"|ep:{epochs}|bs:{settings.batch}|warmup:{settings.warmup:g}|wd:{recipe.weight_decay:g}"
         f"|len:{task.length}|precision:{settings.precision}|seeds:{settings.seeds}"
         f"|ci:t95-over-fine-tuning-seeds|version:{VERSION}"
     )

@@ -205,6 +205,7 @@ def test_every_tier_declares_its_fine_tuning_tasks(name: str, device: str) -> No
         settings = finetuning.Settings(**tier.finetune)
         glue.check(settings.tasks)
         smallest = min(min(TASKS[one].rows[0], settings.train_most) for one in settings.tasks)
+        assert all(settings.epochs_of(one) >= 1 for one in settings.tasks)
         assert settings.batch <= smallest * (1 - settings.held_out)
         assert settings.seeds >= (5 if tier.name == "small" else 2)
         assert len(set(settings.learning_rates)) == len(settings.learning_rates) > 1
@@ -306,6 +307,8 @@ def test_a_task_is_measured_by_the_rate_that_a_part_of_train_chooses(pieces: Any
     turned = splits | {"dev": [(texts, str(1 - int(y))) for texts, y in splits["dev"]]}
     again = finetuning.measure(encoder, TASKS["cola"], turned, pieces, small("cola"), "cpu")
     assert again["mcc"]["values"] == pytest.approx([-value for value in figure["values"]])
+    by_task = small("cola", epochs={"cola": 3, "rte": 9})
+    assert finetuning.measure(encoder, TASKS["cola"], splits, pieces, by_task, "cpu") == found
     schema = json.loads((Path(store.__file__).parent / "schema" / "record-1.json").read_text())
     jsonschema.validate(figure, {"$defs": schema["$defs"], "$ref": "#/$defs/figure"})
 
