@@ -151,11 +151,56 @@ def test_every_figure_on_retraining_follows_from_the_measurements_and_no_other_i
     assert rest == {f"-{plan.margin:g}"}
 
 
+def test_figures_on_encoders_from_a_common_start_follow_from_their_rows() -> None:
+    folder = ROOT / "results" / "records" / "bert-enwiki" / "nvidia-h200.v1"
+    records = [json.loads(path.read_text("utf-8")) for path in folder.rglob("*.json")]
+    rows = {(r["spec"]["method"], r["spec"]["seed"]): r["candidates"] for r in records}
+    seeds = sorted(seed for method, seed in rows if method == "mos-neuron")
+
+    def values(method: str, task: str, metric: str, size: int = 0) -> list[float]:
+        own = seeds if method != "teacher" else SEEDS
+        return [float(rows[method, seed][size]["test"][task][metric]["value"]) for seed in own]
+
+    def words(method: str) -> str:
+        both = [float(np.mean(values(method, "test", "mlm_accuracy", size))) for size in (0, 1)]
+        return f"{both[0]:.1f} and {both[1]:.1f} %"
+
+    def difference(*metrics: tuple[str, str]) -> str:
+        pairs = [
+            np.subtract(values("mos-neuron", *metric, size), values("hat-sandwich", *metric, size))
+            for metric in metrics
+            for size in (0, 1)
+        ]
+        return shown(np.mean(pairs, 0).tolist())
+
+    parents = values("teacher", "sts-b", "spearman")
+    copies = rows["teacher", 1][0]["test"]["sts-b"]["spearman"]["values"]
+    arms = (("mos-neuron", 0), ("mos-neuron", 1), ("hat-sandwich", 0), ("hat-sandwich", 1), ("teacher", 0))
+    sst = [value for arm, size in arms for value in values(arm, "sst-2", "accuracy", size)]
+    figures = [
+        f"{len(records)} are there",
+        words("hat-sandwich"),
+        words("mos-neuron"),
+        difference(("test", "mlm_accuracy")),
+        difference(("sst-2", "accuracy"), ("sts-b", "spearman")),
+        f"{rows['teacher', 1][0]['cost']['params'] / 1e6:.1f} M parameters",
+        f"{float(np.mean(values('teacher', 'test', 'mlm_accuracy'))):.1f} %",
+        f"{min(parents):.0f} to {max(parents):.0f}",
+        f"{min(copies):.0f} to {max(copies):.0f}",
+        f"{min(sst):.1f} to {max(sst):.1f} %",
+    ]
+    assert len(seeds) == 5
+    text = section("## BERT-like", "* **INT8 in every linear")
+    assert quoted_beside(text, figures) <= {"200", "100", "13", "19", "30", "34", "32", "2"}
+
+
 def test_every_figure_on_the_pilots_follows_from_their_files_and_no_other_is_quoted() -> None:
     paths = (ROOT / "results" / "bert-recipe").glob("*.json")
     files = {path.stem: json.loads(path.read_text("utf-8")) for path in paths}
     plan = {pilot.name: pilot.to_dict() for pilot in read_pilots(REGISTERED)}
     assert all(facts["pilot"] == plan[name] for name, facts in files.items())
+    tuned = {name for name, pilot in plan.items() if "finetune" in pilot}
+    assert not tuned & set(files)
 
     def words(name: str, which: str = "largest") -> float:
         return float(files[name]["networks"][which]["accuracy"])
@@ -179,7 +224,7 @@ def test_every_figure_on_the_pilots_follows_from_their_files_and_no_other_is_quo
     rows = [words(f"parent-rows-{length}") for length in (32, 128)]
     assert max(rows) < words("parent-7e-4") and more("single-path") < 1 < min(gains)
     figures = [
-        f"{len(files)} of {len(plan)} trainings",
+        f"{len(files)} of {len(plan) - len(tuned)} trainings",
         f"{words('parent-7e-4'):.1f} %",
         *(f"{words(f'bottlenecks-7e-4-{rule}', 'typical'):.1f} %" for rule in ("single-path", "sandwich")),
         f"{best[0]:.1f} and {best[1]:.1f} %",
