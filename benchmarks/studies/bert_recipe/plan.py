@@ -107,8 +107,8 @@ def _check_finetune(path: Path, pilot: Pilot) -> None:
     """Raise UsageError unless a pilot's ``finetune`` is empty, or a parent's tasks with numbers of epochs."""
     asked = pilot.finetune
     numbers = [n for each in asked.values() for n in (each if isinstance(each, list) else [None])]
-    whole = all(isinstance(n, int) and n >= 1 for n in numbers)
-    if asked and (pilot.kind != "parent" or not numbers or not whole):
+    valid = all(isinstance(n, int) and n >= 1 for n in numbers)
+    if asked and (pilot.kind != "parent" or not numbers or not valid):
         raise UsageError(
             f"{path}: {pilot.name}: finetune is a table of a parent, such as {{ sts-b = [3, 10] }}: epochs"
         )
