@@ -15,6 +15,7 @@ from benchmarks.studies.bert_recipe.plan import REGISTERED, read_pilots
 from benchmarks.studies.mt_gap import study
 from benchmarks.studies.mt_retraining.plan import NOTHING
 from benchmarks.studies.mt_retraining.study import mean_difference, read_points, share_to_match
+from supernet.train import Sandwich
 from tests import ROOT
 
 NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
@@ -103,6 +104,24 @@ def test_the_committed_study_is_that_of_the_measurements(measured: Any) -> None:
     for name, result in measured[0].items():
         assert kept[name]["verdicts"] == result["verdicts"]
         assert kept[name]["mean"] == pytest.approx(result["mean"], abs=1e-9)
+
+
+def test_the_ten_sentences_quote_nothing_that_the_sections_do_not_have() -> None:
+    plan, points = read_points(ROOT / "results" / "mt-retraining")
+    curves = {key: [[p["bleu"] for p in seed] for seed in seeds] for key, seeds in points.items()}
+    starts = {start: [share_to_match(plan, curves, start, n) for n in range(3)] for start in plan.starts}
+    cheap = [share for start, shares in starts.items() if start != "hat" for share in shares]
+    assert None not in cheap and (min(cheap), max(cheap)) == (0, 0.05)  # type: ignore[type-var]
+    # The supernet's updates are those of one training, in three passes each.
+    passes, pays = Sandwich().passes, 1
+    while passes + 0.05 * pays >= pays:
+        pays += 1
+    text = section("## What a mixture buys", "## Translation, Multi30k")
+    assert f"costs what {passes} networks cost alone" in text and f"from the {pays}th network on" in text
+    sentences = [str(n) for n in range(1, 11)]
+    assert all(f" {n}. " in text for n in sentences)
+    rest = section("## Translation, Multi30k", "## Architecture and precision") + "100 %"
+    assert set(NUMBER.findall(text)) <= set(NUMBER.findall(rest)) | set(sentences)
 
 
 def test_every_figure_on_retraining_follows_from_the_measurements_and_no_other_is_quoted() -> None:
