@@ -48,6 +48,8 @@ class Settings:
     """Share of these rows on which the grid is judged."""
     warmup: float
     precision: str = "fp32"
+    lengths: Sequence[int] = ()
+    """Tokens at which rows are divided into classes; a batch is of one class and as long as that."""
 
     def epochs_of(self, task: str) -> int:
         """Return the epochs of a task."""
@@ -97,7 +99,9 @@ def measure(
     from supernet.train.finetune import Copy, FineTuneRecipe, Stack, mean_loss
 
     epochs = settings.epochs_of(task.name)
-    recipe = FineTuneRecipe(epochs, settings.batch, settings.warmup, precision=settings.precision)
+    recipe = FineTuneRecipe(
+        epochs, settings.batch, settings.warmup, precision=settings.precision, lengths=tuple(settings.lengths)
+    )
     outputs = len(task.labels) or 1
     task = replace(task, length=min(task.length, module.config.max_positions))
     drawn = np.random.default_rng(DRAW_SEED).permutation(len(rows["train"]))[: settings.train_most]
@@ -105,7 +109,8 @@ def measure(
     dev = examples(task, rows["dev"], pieces)
 
     def predict(copies: Sequence[Copy], fitted_on: Examples, evaluated_on: Examples) -> Tensor:
-        return Stack(module, outputs, copies, device).fit(fitted_on, recipe, pause).predict(evaluated_on)
+        stack = Stack(module, outputs, copies, device).fit(fitted_on, recipe, pause)
+        return stack.predict(evaluated_on, lengths=recipe.lengths)
 
     held = max(1, round(settings.held_out * len(train)))
     tried = predict(
@@ -121,10 +126,11 @@ def measure(
     rate = settings.learning_rates[best]
     predicted = predict([Copy(rate, seed) for seed in range(1, settings.seeds + 1)], train, dev)
     grid = ",".join(f"{rate:g}" for rate in settings.learning_rates)
+    classes = "".join(f",{tokens}" for tokens in recipe.lengths)
     recipe_text = (
         f"glue:{task.name}|split:dev|n:{len(dev)}|train:{len(train)}|lr:{rate:g}|grid:{grid}|held-out:{held}"
         f"|ep:{epochs}|bs:{settings.batch}|warmup:{settings.warmup:g}|wd:{recipe.weight_decay:g}"
-        f"|len:{task.length}|precision:{settings.precision}|seeds:{settings.seeds}"
+        f"|len:{task.length}{classes}|precision:{settings.precision}|seeds:{settings.seeds}"
         f"|ci:t95-over-fine-tuning-seeds|version:{VERSION}"
     )
     unfit = task.unfit(max([module.plan.out, *(op.width for op in module.plan.ops)]))

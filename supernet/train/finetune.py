@@ -12,22 +12,26 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils import skip_init
 
-from supernet.bert import Bert
+from supernet.bert import PAD, Bert
 from supernet.gpu.recorded_step import record_graph
 from supernet.layers import dropout
 
 BETAS, EPS = (0.9, 0.999), 1e-6
 """AdamW's coefficients in BERT's fine-tuning."""
+CLASS_SEED = 0
+"""Seed of the order of length classes, which all copies share."""
 
 Pause = Callable[[Callable[[], object]], object]
 """Called between two steps with a function that waits for the device."""
@@ -57,6 +61,41 @@ class Examples:
         """Select examples; the shape of ``index`` replaces ``N``."""
         return Examples(self.tokens[index], self.segments[index], self.labels[index])
 
+    def first(self, tokens: int) -> Examples:
+        """Cut all examples to their first tokens."""
+        return Examples(self.tokens[..., :tokens], self.segments[..., :tokens], self.labels)
+
+
+def length_classes(
+    examples: Examples, lengths: Sequence[int], least: int = 1
+) -> list[tuple[int, NDArray[np.int64]]]:
+    """Divide examples by their numbers of tokens.
+
+    Args:
+        examples: to be divided.
+        lengths: most tokens of each class but the last, whose examples have any number.
+        least: examples of a class; one with fewer is part of the next longer one, the last of the one before.
+
+    Returns:
+        Tokens that examples of a class are cut to without loss, and the numbers of these examples; nothing
+        where all together are fewer than ``least``.
+    """
+    longest = examples.tokens.shape[1]
+    own = (examples.tokens != PAD).sum(1).cpu().numpy()
+    classes: list[tuple[int, NDArray[np.int64]]] = []
+    rest = np.arange(0)
+    shorter = 0
+    for most in (*(n for n in lengths if n < longest), longest):
+        rest = np.union1d(rest, np.flatnonzero((own > shorter) & (own <= most)))
+        shorter = most
+        if len(rest) >= max(1, least):
+            classes.append((most, rest))
+            rest = np.arange(0)
+    if len(rest) and classes:
+        _, before = classes.pop()
+        classes.append((longest, np.union1d(before, rest)))
+    return classes
+
 
 @dataclass(frozen=True)
 class Copy:
@@ -73,6 +112,10 @@ class FineTuneRecipe:
 
     The rate rises over the share ``warmup`` of the steps, then falls to zero. ``precision`` is ``fp32`` or
     ``bf16`` (autocast); weights and moments stay in fp32. Matrices decay, biases and norms do not.
+
+    With ``lengths``, a batch holds examples of one class of lengths and is no longer than the class: examples
+    of at most ``lengths[0]`` tokens, of more and at most ``lengths[1]``, and so on. All copies have the same
+    order of classes.
     """
 
     epochs: int = 3
@@ -80,18 +123,17 @@ class FineTuneRecipe:
     warmup: float = 0.1
     weight_decay: float = 0.01
     precision: str = "fp32"
+    lengths: Sequence[int] = ()
 
     def __post_init__(self) -> None:
+        if list(self.lengths) != sorted({n for n in self.lengths if n > 0}):
+            raise ValueError(f"lengths {list(self.lengths)}: numbers of tokens, each larger than the last")
         if self.precision not in ("fp32", "bf16"):
             raise ValueError(f"precision {self.precision!r}: choose fp32 or bf16")
         if not 0 <= self.warmup < 1:
             raise ValueError(f"warmup {self.warmup}: a share of training from 0 to below 1")
         if self.epochs < 1 or self.batch < 1:
             raise ValueError(f"{self.epochs} epochs of batches of {self.batch}: at least 1 of each")
-
-    def steps(self, examples: int) -> int:
-        """Return the updates over ``examples``; the incomplete last batch of an epoch is left out."""
-        return self.epochs * (examples // self.batch)
 
     def factors(self, steps: int) -> list[float]:
         """Return the share of the peak rate at each of ``steps`` updates; none is zero."""
@@ -171,14 +213,12 @@ class Stack:
     def fit(self, examples: Examples, recipe: FineTuneRecipe, pause: Pause | None = None) -> Stack:
         """Train all copies on ``examples``.
 
-        On a GPU a step is recorded once and replayed, unless dropout makes each different.
+        On a GPU a step is recorded once for each class of lengths and replayed, unless dropout makes each
+        different. Of each epoch the incomplete last batch of a class is left out.
 
         Raises:
             ValueError: there are fewer examples than a batch.
         """
-        steps = recipe.steps(len(examples))
-        if not steps:
-            raise ValueError(f"{len(examples)} examples do not fill a batch of {recipe.batch}")
         training = _Training(self, examples.to(self.device), recipe)
         self.model.train(self.random)
         cuda = [self.device] if self.device.type == "cuda" else []
@@ -187,27 +227,31 @@ class Stack:
             with torch.random.fork_rng(devices=cuda):
                 seeds = [copy_.seed for copy_ in self.copies]
                 torch.manual_seed(int(np.random.SeedSequence(seeds).generate_state(1)[0]))
-                step: Callable[[], object] = training.step
+                steps: list[Callable[[], object]] = [
+                    partial(training.step, tokens) for tokens, _ in training.classes
+                ]
                 if cuda and not self.random:
-                    step = record_graph(step, training.changed)
-                for number in range(steps):
+                    steps = [record_graph(step, training.changed) for step in steps]
+                for number in range(training.updates_in_all):
                     if pause is not None:
                         pause(wait)
-                    training.load(number, steps)
-                    step()
+                    steps[training.load(number)]()
         finally:
             self.model.eval()
         return self
 
-    def predict(self, examples: Examples, batch: int = 256) -> Tensor:
-        """Return the outputs of each copy in fp32: ``[C, N, outputs]`` on the CPU."""
+    def predict(self, examples: Examples, batch: int = 256, lengths: Sequence[int] = ()) -> Tensor:
+        """Return the outputs of each copy in fp32, by classes of lengths: ``[C, N, outputs]`` on the CPU."""
         on_device = examples.to(self.device)
-        outputs = []
+        outputs = torch.empty(len(self.copies), len(examples), self.outputs)
         with torch.no_grad():
-            for start in range(0, len(on_device), batch):
-                part = on_device.at(slice(start, start + batch))
-                outputs.append(self.forward(self.parameters, part.tokens, part.segments).float().cpu())
-        return torch.cat(outputs, 1)
+            for tokens, numbers in length_classes(examples, lengths):
+                for start in range(0, len(numbers), batch):
+                    chosen = torch.from_numpy(numbers[start : start + batch])
+                    part = on_device.at(chosen.to(self.device)).first(tokens)
+                    logits = self.forward(self.parameters, part.tokens, part.segments)
+                    outputs[:, chosen] = logits.float().cpu()
+        return outputs
 
     def state(self, number: int) -> dict[str, Tensor]:
         """Return the weights of one copy, by name."""
@@ -240,6 +284,18 @@ class _Training:
     def __init__(self, stack: Stack, examples: Examples, recipe: FineTuneRecipe) -> None:
         self.stack, self.examples, self.recipe = stack, examples, recipe
         count, device = len(stack.copies), stack.device
+        self.classes = length_classes(examples, recipe.lengths, recipe.batch)
+        self.each = [len(numbers) // recipe.batch for _, numbers in self.classes]
+        """Updates of each class in an epoch."""
+        self.schedule = np.zeros(sum(self.each), dtype=np.int64)
+        """Class of each update of the epoch."""
+        self.updates_in_all = recipe.epochs * len(self.schedule)
+        if not self.updates_in_all:
+            raise ValueError(f"{len(examples)} examples do not fill a batch of {recipe.batch}")
+        shares = torch.tensor(recipe.factors(self.updates_in_all), dtype=torch.float64)
+        powers = torch.arange(1, self.updates_in_all + 1, dtype=torch.float64)
+        table = torch.stack([shares, *(1 - beta**powers for beta in BETAS)], 1)
+        self.table = table.to(device, torch.float32)
         self.index = torch.zeros(count, recipe.batch, dtype=torch.long, device=device)
         self.peak = torch.tensor([copy_.learning_rate for copy_ in stack.copies], device=device)
         self.numbers = torch.zeros(3, device=device)
@@ -252,32 +308,34 @@ class _Training:
         for name, parameter in stack.parameters.items():
             parameter.grad = slopes[name]
 
-    def load(self, number: int, steps: int) -> None:
-        """Copy the examples and the rate of update ``number`` to their buffers."""
-        size = self.recipe.batch
-        each = steps // self.recipe.epochs
-        epoch, at = divmod(number, each)
+    def load(self, number: int) -> int:
+        """Copy the examples and the rate of update ``number`` to their buffers; return its class."""
+        epoch, at = divmod(number, len(self.schedule))
         if at == 0:
-            orders = [
-                np.random.default_rng([copy_.seed, epoch]).permutation(len(self.examples))
-                for copy_ in self.stack.copies
-            ]
+            self.schedule = np.repeat(np.arange(len(self.classes)), self.each)
+            np.random.default_rng([CLASS_SEED, epoch]).shuffle(self.schedule)
+            orders = [self.order_of(copy_.seed, epoch) for copy_ in self.stack.copies]
             self.order = torch.from_numpy(np.stack(orders)).to(self.stack.device)
-        if number == 0:
-            shares = torch.tensor(self.recipe.factors(steps), dtype=torch.float64)
-            powers = torch.arange(1, steps + 1, dtype=torch.float64)
-            table = torch.stack([shares, *(1 - beta**powers for beta in BETAS)], 1)
-            self.table = table.to(self.stack.device, torch.float32)
-        self.index.copy_(self.order[:, at * size : (at + 1) * size])
+        self.index.copy_(self.order[:, at])
         self.numbers.copy_(self.table[number])
+        return int(self.schedule[at])
+
+    def order_of(self, seed: int, epoch: int) -> NDArray[np.int64]:
+        """Return the examples ``[steps, batch]`` of an epoch of the copy with this seed."""
+        size, rng = self.recipe.batch, np.random.default_rng([seed, epoch])
+        order = np.empty((len(self.schedule), size), dtype=np.int64)
+        for which, (_, numbers) in enumerate(self.classes):
+            drawn = numbers[rng.permutation(len(numbers))][: self.each[which] * size]
+            order[self.schedule == which] = drawn.reshape(-1, size)
+        return order
 
     def changed(self) -> tuple[Tensor, ...]:
         """Return the tensors that a step changes and that the next one depends on."""
         return self.weights, self.first, self.second
 
-    def step(self) -> None:
-        """Update every copy once."""
-        batch = self.examples.at(self.index)
+    def step(self, tokens: int) -> None:
+        """Update every copy once, on the first ``tokens`` of its examples."""
+        batch = self.examples.at(self.index).first(tokens)
         self.slope.zero_()
         enabled = self.recipe.precision == "bf16"
         with torch.autocast(self.stack.device.type, torch.bfloat16, enabled=enabled):

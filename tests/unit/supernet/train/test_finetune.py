@@ -5,10 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from supernet.bert import CLS, PAD, Bert, BertConfig, family_of
 from supernet.space import get_space
-from supernet.train.finetune import Classifier, Copy, Examples, FineTuneRecipe, Stack
+from supernet.train.finetune import (
+    Classifier,
+    Copy,
+    Examples,
+    FineTuneRecipe,
+    Stack,
+    _Training,
+    length_classes,
+)
 
 COPIES = (Copy(1e-3, 1), Copy(3e-4, 2), Copy(1e-3, 3))
 VOCAB = 60
@@ -34,9 +44,11 @@ def rows(n: int, length: int = 12, seed: int = 1) -> Examples:
     return Examples(*map(torch.from_numpy, (tokens, segments, tokens[:, 1] - 5)))
 
 
+@pytest.mark.parametrize("lengths", [(), (6, 9)])
 @pytest.mark.parametrize("space", ["bert-smoke", "supershaper-s", "nas-bert-s"])
-def test_every_copy_ends_where_it_would_have_ended_alone(space: str) -> None:
-    start, examples, recipe = encoder(space), rows(16), FineTuneRecipe(epochs=2, batch=8)
+def test_every_copy_ends_where_it_would_have_ended_alone(space: str, lengths: tuple[int, ...]) -> None:
+    start, examples = encoder(space), rows(40 if lengths else 16)
+    recipe = FineTuneRecipe(epochs=2, batch=8, lengths=lengths)
     stack = Stack(start, 2, COPIES).fit(examples, recipe)
     for number, one in enumerate(COPIES):
         fresh = Stack(start, 2, [one])
@@ -82,8 +94,46 @@ def test_padding_changes_nothing() -> None:
     assert not torch.allclose(short, blind, atol=1e-4), "what is no padding counts"
 
 
-def test_a_separable_task_is_learnt() -> None:
-    recipe = FineTuneRecipe(epochs=4, batch=16)
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 60), st.lists(st.integers(1, 16), unique=True), st.integers(1, 20), st.integers(0, 99))
+def test_classes_hold_each_example_once_and_cut_none(
+    n: int, lengths: list[int], least: int, seed: int
+) -> None:
+    examples = rows(n, seed=seed)
+    own = (examples.tokens != PAD).sum(1).numpy()
+    classes = length_classes(examples, sorted(lengths), least)
+    assert bool(classes) == (n >= least)
+    if classes:
+        assert sorted(number for _, numbers in classes for number in numbers) == list(range(n))
+    ends = [most for most, _ in classes]
+    assert ends == sorted(set(ends)) and set(ends) <= {*lengths, 12}
+    for most, numbers in classes:
+        assert len(numbers) >= least and list(numbers) == sorted(numbers) and (own[numbers] <= most).all()
+
+
+def test_classes_change_no_prediction_and_an_epoch_has_every_example_of_whole_batches() -> None:
+    examples, recipe = rows(100), FineTuneRecipe(epochs=3, batch=8, lengths=(6, 9))
+    stack = Stack(encoder(), 2, COPIES)
+    found = stack.predict(examples, 16, recipe.lengths)
+    torch.testing.assert_close(found, stack.predict(examples), rtol=1e-5, atol=1e-6)
+    training, classes = _Training(stack, examples, recipe), length_classes(examples, (6, 9), 8)
+    assert [most for most, _ in classes] == [6, 9, 12] and training.updates_in_all % 3 == 0
+    each, schedules = training.updates_in_all // 3, []
+    for epoch in range(3):
+        seen = []
+        for at in range(each):
+            which = training.load(epoch * each + at)
+            assert all(set(row) <= set(classes[which][1].tolist()) for row in training.index.tolist())
+            seen.append(training.index.clone())
+        for copy_ in torch.stack(seen, 1):
+            assert len(copy_.unique()) == copy_.numel() == 8 * sum(len(c) // 8 for _, c in classes)
+        schedules.append(training.schedule.tolist())
+    assert schedules[0] != schedules[1]
+
+
+@pytest.mark.parametrize("lengths", [(), (6, 9)])
+def test_a_separable_task_is_learnt(lengths: tuple[int, ...]) -> None:
+    recipe = FineTuneRecipe(epochs=4, batch=16, lengths=lengths)
     stack = Stack(encoder(), 2, [Copy(2e-3, 1), Copy(1e-3, 2)]).fit(rows(320), recipe)
     held = rows(200, seed=2)
     right = (stack.predict(held, batch=64).argmax(-1) == held.labels).double().mean(1)
@@ -137,7 +187,18 @@ def test_rates_rise_and_fall() -> None:
     assert FineTuneRecipe(warmup=0.0).factors(2) == [1.0, 0.5]
 
 
-@pytest.mark.parametrize("wrong", [{"precision": "fp8"}, {"warmup": 1.0}, {"epochs": 0}, {"batch": 0}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"precision": "fp8"},
+        {"warmup": 1.0},
+        {"epochs": 0},
+        {"batch": 0},
+        {"lengths": (9, 6)},
+        {"lengths": (6, 6)},
+        {"lengths": (0, 6)},
+    ],
+)
 def test_an_invalid_recipe_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError):
         FineTuneRecipe(**wrong)  # type: ignore[arg-type]
@@ -149,8 +210,9 @@ def test_fewer_examples_than_a_batch() -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU: a captured step is one of CUDA")
-def test_a_captured_step_is_the_step() -> None:
-    recipe = FineTuneRecipe(epochs=2, batch=8)
+@pytest.mark.parametrize("lengths", [(), (6, 9)])
+def test_a_captured_step_is_the_step(lengths: tuple[int, ...]) -> None:
+    recipe = FineTuneRecipe(epochs=2, batch=8, lengths=lengths)
     on_gpu, on_cpu = (Stack(encoder(), 2, COPIES, device).fit(rows(40), recipe) for device in ("cuda", "cpu"))
     for number in range(len(COPIES)):
         for name, weight in on_cpu.state(number).items():
