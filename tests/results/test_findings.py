@@ -164,6 +164,16 @@ def test_verdicts_quoted_are_those_of_the_claims(verdict):
     assert verdict in (hypotheses.SUPPORTED, hypotheses.REFUTED, hypotheses.UNDECIDED, hypotheses.NOT_TESTED)
 
 
+def test_rows_of_cifar_on_two_cores_are_quoted_as_what_they_are():
+    text = section("* **CIFAR-10's own tier", "## Are the papers right")
+    rows = [record for (task, *_), record in published().items() if task == "vision-cifar10"]
+    assert sorted(r["spec"]["method"] for r in rows) == ["joint-supernet", "linas", "uniform-int8"]
+    assert {r["spec"]["seed"] for r in rows} == {1} and {r["spec"]["profile"] for r in rows} == {CPU}
+    right = {round(c["test"]["test"]["accuracy"]["value"]) for r in rows for c in r["candidates"]}
+    images = max(r["ledger"]["totals"]["tokens"] for r in rows) / 65
+    assert f"{images:,.0f} images" in text and [f"right on {n} %" for n in right] == ["right on 25 %"]
+
+
 def test_the_ranking_of_encoders_is_no_finding():
     text = section("## BERT-like encoders on Wikipedia", "* **Is latency insensitive to shape")
     judged = judge.judge(published().values(), studies=study_files.load_all(ROOT / "results"))
