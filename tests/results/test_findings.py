@@ -164,7 +164,7 @@ def test_verdicts_quoted_are_those_of_the_claims(verdict):
     assert verdict in (hypotheses.SUPPORTED, hypotheses.REFUTED, hypotheses.UNDECIDED, hypotheses.NOT_TESTED)
 
 
-def test_rows_of_cifar_on_two_cores_are_quoted_as_what_they_are():
+def test_rows_of_cifar_on_two_cores_rank_nothing():
     text = section("* **CIFAR-10's own tier", "## Are the papers right")
     rows = [record for (task, *_), record in published().items() if task == "vision-cifar10"]
     assert sorted(r["spec"]["method"] for r in rows) == ["joint-supernet", "linas", "uniform-int8"]
