@@ -15,7 +15,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from supernet.gpu.landing import memory
+from supernet.gpu.static_outputs import memory
 
 ROWS = 4
 """Rows of one tile of the residual norm's forward pass."""
@@ -406,7 +406,7 @@ class LinearActivation(torch.autograd.Function):
         flow = flows[0].contiguous().view_as(before)
         rows, width = before.shape
         through = torch.empty_like(before)
-        # The error function takes registers: tiles that suit a ReLU spill, at ten times the seconds.
+        # Tiles by a sweep at 262,144 rows of 1,024; those that suit a ReLU spill registers under GELU.
         block, warps, most = (64, 4, 16 * PROGRAMS) if ctx.gelu else (512, 4, PROGRAMS // 2)
         tall, columns = 32, triton.cdiv(width, block)
         programs = max(1, min(triton.cdiv(rows, tall), most // columns))

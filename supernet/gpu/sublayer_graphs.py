@@ -7,8 +7,8 @@ and replayed from then on, in any order.
 All addresses stay the same: weights are leading parts of one buffer (``supernet.weights``), a batch is copied
 to the place of the first one of its shapes, and the output of the n-th sub-layer of a pass lies in a buffer
 of that place and shape, with its gradient. Where one of our kernels makes it, it is made there
-(``supernet.gpu.landing``), else copied. Variants of one place share memory, since only one of them is alive
-at a time; all backward passes share theirs, since they follow one another.
+(``supernet.gpu.static_outputs``), else copied. Variants of one place share memory, since only one of them is
+alive at a time; all backward passes share theirs, since they follow one another.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from supernet.gpu.landing import Landing
+from supernet.gpu.static_outputs import StaticOutputs
 from supernet.sublayers import SublayerModule
 from supernet.weights import Buffer
 
@@ -300,7 +300,7 @@ class Variant:
                 return function(owner, *arguments)
 
         taken = [flow for flow in self.flows if flow is not None]
-        forwards, backwards = Landing(), Landing()
+        forwards, backwards = StaticOutputs(), StaticOutputs()
 
         def forward() -> None:
             with forwards.answering():

@@ -117,7 +117,10 @@ def test_the_ten_sentences_quote_nothing_that_the_sections_do_not_have() -> None
     while passes + 0.05 * pays >= pays:
         pays += 1
     text = section("## What a mixture buys", "## Translation, Multi30k")
-    assert f"costs what {passes} networks cost alone" in text and f"from the {pays}th network on" in text
+    assert (
+        f"takes the token passes of {passes} networks trained alone" in text
+        and f"from the {pays}th network on" in text
+    )
     sentences = [str(n) for n in range(1, 11)]
     assert all(f" {n}. " in text for n in sentences)
     rest = section("## Translation, Multi30k", "## Architecture and precision") + "100 %"

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from supernet.gpu.landing import Landing, memory
+from supernet.gpu.static_outputs import StaticOutputs, memory
 
 
 class Doubled(torch.autograd.Function):
@@ -48,7 +48,7 @@ def test_results_land_where_an_operation_makes_them(name: str) -> None:
     expected = step(x)
     (right,) = torch.autograd.grad(expected, x, flow)
     out, into = torch.zeros(2, 3), torch.zeros(2, 3)
-    forwards, backwards = Landing(), Landing()
+    forwards, backwards = StaticOutputs(), StaticOutputs()
     with forwards.answering():
         tried = step(x)
     with backwards.answering():
@@ -69,27 +69,27 @@ def test_results_land_where_an_operation_makes_them(name: str) -> None:
 
 
 def test_a_result_of_another_form_is_left_to_be_copied() -> None:
-    landing = Landing()
-    with landing.answering():
+    outputs = StaticOutputs()
+    with outputs.answering():
         result = memory((2, 3), torch.zeros(1))
-    landing.settle([result.to(torch.float64)], [torch.zeros(2, 3)])
-    assert not landing.places
-    landing = Landing()
-    with landing.answering():
+    outputs.settle([result.to(torch.float64)], [torch.zeros(2, 3)])
+    assert not outputs.places
+    outputs = StaticOutputs()
+    with outputs.answering():
         result = memory((2, 3), torch.zeros(1))
-    landing.settle([result.t()], [torch.zeros(3, 2)])
-    assert not landing.places
+    outputs.settle([result.t()], [torch.zeros(3, 2)])
+    assert not outputs.places
 
 
 def test_requests_of_another_thread_are_answered() -> None:
     """Autograd runs the backward pass of a GPU in a thread of its own."""
     place = torch.zeros(4)
-    landing = Landing()
-    with landing.answering():
+    outputs = StaticOutputs()
+    with outputs.answering():
         result = memory((4,), place)
-    landing.settle([result], [place])
+    outputs.settle([result], [place])
     answers: list[Tensor] = []
-    with landing.answering():
+    with outputs.answering():
         thread = threading.Thread(target=lambda: answers.append(memory((4,), place)))
         thread.start()
         thread.join()

@@ -1,4 +1,4 @@
-"""Places in which operations leave the results of a recorded sub-layer, so that nothing copies them there."""
+"""Static output buffers, in which operations of a recorded sub-layer leave its results without a copy."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 
-class Landing:
+class StaticOutputs:
     """Memory for the results of one step that runs again and again.
 
     The first run shows which requests for memory become results of the step. In later runs, which make the
     same requests, these are answered with the place where the result is wanted.
     """
 
-    _answering: Landing | None = None
+    _answering: StaticOutputs | None = None
     """The one whose step runs now, in whatever thread: autograd has a thread for each GPU."""
 
     def __init__(self) -> None:
@@ -29,11 +29,11 @@ class Landing:
     @contextmanager
     def answering(self) -> Iterator[None]:
         """Answer requests while this lasts: one run of the step."""
-        before, Landing._answering, self.number = Landing._answering, self, 0
+        before, StaticOutputs._answering, self.number = StaticOutputs._answering, self, 0
         try:
             yield
         finally:
-            Landing._answering = before
+            StaticOutputs._answering = before
 
     def settle(self, results: Sequence[Tensor | None], places: Sequence[Tensor]) -> None:
         """End the first run: give each result that a request became its place, for the runs to come."""
@@ -61,7 +61,7 @@ class Landing:
 
 def memory(shape: Sequence[int], like: Tensor) -> Tensor:
     """Return memory of a shape, and of the data type and device of ``like``, for an operation's result."""
-    current = Landing._answering
+    current = StaticOutputs._answering
     if current is None:
         return torch.empty(shape, dtype=like.dtype, device=like.device)
     return current.answer(shape, like)
