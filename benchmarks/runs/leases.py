@@ -23,6 +23,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from benchmarks.api import UsageError
+from benchmarks.hardware.machine_part import are_apart
 from benchmarks.records.canonical import JsonObject, JsonView
 
 FOLDER = "claims"
@@ -143,11 +144,11 @@ def refuse_if_active(home: Path) -> None:
             )
 
 
-def refuse_rivals(home: Path, lock: str) -> None:
-    """Refuse to work beside a worker of this machine that does not share its timing lock.
+def refuse_rivals(home: Path, about: JsonView) -> None:
+    """Refuse to work beside a worker that shares this part of the machine and not its timing lock.
 
     Args:
-        lock: ``timing_lock.identity()`` of this process.
+        about: ``lock`` (``timing_lock.identity()``), ``cores`` and ``gpus`` of this process.
 
     Raises:
         UsageError: such a worker is alive; the two would time at once.
@@ -157,7 +158,8 @@ def refuse_rivals(home: Path, lock: str) -> None:
     rivals = [
         worker
         for worker in read_workers(home).values()
-        if not worker.ended and boot and worker.place.get("boot") == boot and worker.about.get("lock") != lock
+        if not worker.ended and boot and worker.place.get("boot") == boot
+        if worker.about.get("lock") != about["lock"] and not are_apart(worker.about, about)
     ]
     for worker in rivals:
         limit = _now() + 3 * worker.lease_s / BEATS
@@ -166,7 +168,8 @@ def refuse_rivals(home: Path, lock: str) -> None:
             if current is not None and current.beat != worker.beat:
                 raise UsageError(
                     f"{worker.name} works on this machine with another timing lock, so both could time at"
-                    " once: let both see one folder, named by SUPERNET_BENCH_LOCKS"
+                    " once: let both see one folder, named by SUPERNET_BENCH_LOCKS, or give each cores"
+                    " (taskset) and GPUs (CUDA_VISIBLE_DEVICES) of its own"
                 )
             time.sleep(0.2)
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from benchmarks import stage, tasks
 from benchmarks.api import InvalidRecordError, UsageError
 from benchmarks.hardware import timing_lock
+from benchmarks.hardware.machine_part import machine_part
 from benchmarks.hardware.probe import machine_name
 from benchmarks.hardware.profiles import Profile
 from benchmarks.lab.journal import CorruptFileError, Journal
@@ -121,10 +122,9 @@ class Runner:
         Raises:
             KeyboardInterrupt: after all active runs have saved and ended.
         """
-        lock = timing_lock.identity()
-        refuse_rivals(self.plan.folders.home, lock)
-        about = {"profile": self.plan.profile, "jobs": self.options.jobs}
-        about |= {"machine": machine_name(), "lock": lock}
+        about = {"profile": self.plan.profile, "jobs": self.options.jobs, "machine": machine_name()}
+        about |= {"lock": timing_lock.identity(), **machine_part()}
+        refuse_rivals(self.plan.folders.home, about)
         with Leases(self.plan.folders.home, about, self.options.lease_s) as self.leases:
             self._allow_again()
             self._waiting = list(self.plan.pending)

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-WARM_UP_STEPS = 3
-"""Steps before the recording; their effects are undone."""
+WARM_UP_STEPS = 1
+"""Steps before the recording, in which libraries set themselves up; their effects are undone."""
 
 
 def record_graph(step: Callable[[], object], keep: Callable[[], Iterable[Tensor]]) -> Callable[[], None]:

@@ -141,6 +141,66 @@ class FineTuneRecipe:
         return [(i + 1) / rise if i < rise else (steps - i) / (steps - rise) for i in range(steps)]
 
 
+class StackedProduct(torch.autograd.Function):
+    """Linear layers of all copies in one product, which adds the bias; in the precision of autocast.
+
+    Torch's own rule for a stack multiplies, scales the bias and adds it in three kernels, the sum in fp32, and
+    its gradient of a weight is transposed.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """Multiply ``[C, ..., in]`` by ``[C, out, in]`` and add ``[C, out]``."""
+        device = x.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+        rows = x.flatten(1, -2).to(dtype)
+        weight = weight.to(dtype)
+        ctx.save_for_backward(rows, weight)
+        ctx.shape, ctx.kind = x.shape, x.dtype
+        y = torch.baddbmm(bias.to(dtype).unsqueeze(1), rows, weight.mT)
+        return y.view(*x.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx: Any, *flows: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
+        """Return the gradients of the input in its own precision, of weight and bias in fp32."""
+        rows, weight = ctx.saved_tensors
+        flow = flows[0].flatten(1, -2).to(rows.dtype)
+        wide = {"out_dtype": torch.float32} if flow.is_cuda and flow.dtype != torch.float32 else {}
+        slope = torch.bmm(flow.mT, rows, **wide).float()
+        return torch.bmm(flow, weight).view(ctx.shape).to(ctx.kind), slope, flow.sum(1, dtype=torch.float32)
+
+
+class LinearOfCopies(torch.autograd.Function):
+    """A linear layer that becomes a ``StackedProduct`` under ``vmap``."""
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """Apply one layer."""
+        return F.linear(x, weight, bias)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        """Keep nothing: stacks alone are differentiated."""
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[int, int, int], x: Tensor, weight: Tensor, bias: Tensor
+    ) -> tuple[Tensor, int]:
+        """Apply the layers of a stack, whose dimensions ``in_dims`` count the copies."""
+        stacks = [tensor.movedim(at, 0) for tensor, at in zip((x, weight, bias), in_dims, strict=True)]
+        return StackedProduct.apply(*stacks), 0  # type: ignore[no-untyped-call]
+
+
+class StackableLinear(nn.Linear):
+    """Linear layer of a classifier: on a GPU all copies are one product."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the layer."""
+        if x.is_cuda and torch._C._are_functorch_transforms_active():
+            return LinearOfCopies.apply(x, self.weight, self.bias)  # type: ignore[no-any-return, no-untyped-call]
+        return super().forward(x)
+
+
 class Classifier(nn.Module):
     """The encoder, a tanh pooler over the first token's state, a linear layer.
 
@@ -167,6 +227,9 @@ class Classifier(nn.Module):
             # Packed text has one kind of segment: the others' embeddings have never been trained.
             segment = self.encoder.embedding.segment.weight
             segment.copy_(segment[0].expand_as(segment).clone())
+        for module in self.modules():
+            if type(module) is nn.Linear:
+                module.__class__ = StackableLinear
 
     def forward(self, tokens: Tensor, segments: Tensor) -> Tensor:
         """Classify ``[B, T]`` ids: ``[B, outputs]``; attention ignores padding."""
@@ -193,6 +256,9 @@ class Stack:
         classifiers = [Classifier(bert, outputs, copy_.seed).requires_grad_(True) for copy_ in self.copies]
         self.model = copy.deepcopy(classifiers[0]).to("meta")
         stacked, _ = stack_module_state(classifiers)  # type: ignore[arg-type]
+        # Matrices, which decay, come first.
+        stacked = dict(sorted(stacked.items(), key=lambda item: item[1].dim() <= 2))
+        self.decaying = sum(tensor.numel() for tensor in stacked.values() if tensor.dim() > 2)
         self.flat, self.parameters = _flattened(stacked, self.device)
         config = bert.config
         self.random = config.dropout > 0 or config.attention_dropout > 0
@@ -297,16 +363,19 @@ class _Training:
         table = torch.stack([shares, *(1 - beta**powers for beta in BETAS)], 1)
         self.table = table.to(device, torch.float32)
         self.index = torch.zeros(count, recipe.batch, dtype=torch.long, device=device)
-        self.peak = torch.tensor([copy_.learning_rate for copy_ in stack.copies], device=device)
+        peak = torch.tensor([copy_.learning_rate for copy_ in stack.copies])
+        self.peak, peaks = _flattened(stack.parameters, device, like=True)
+        with torch.no_grad():
+            for view in peaks.values():
+                view.copy_(peak.view(-1, *[1] * (view.dim() - 1)))
         self.numbers = torch.zeros(3, device=device)
         """Share of the peak rate, and the bias corrections of the two moments."""
         self.order = torch.empty(0)
         self.weights = stack.flat.detach()
         self.slope, slopes = _flattened(stack.parameters, device, like=True)
-        self.update, self.updates = _flattened(stack.parameters, device, like=True)
+        self.slopes = list(slopes.values())
+        self.update = torch.zeros_like(self.weights)
         self.first, self.second = torch.zeros_like(self.weights), torch.zeros_like(self.weights)
-        for name, parameter in stack.parameters.items():
-            parameter.grad = slopes[name]
 
     def load(self, number: int) -> int:
         """Copy the examples and the rate of update ``number`` to their buffers; return its class."""
@@ -336,25 +405,22 @@ class _Training:
     def step(self, tokens: int) -> None:
         """Update every copy once, on the first ``tokens`` of its examples."""
         batch = self.examples.at(self.index).first(tokens)
-        self.slope.zero_()
         enabled = self.recipe.precision == "bf16"
         with torch.autocast(self.stack.device.type, torch.bfloat16, enabled=enabled):
             outputs = self.stack.forward(self.stack.parameters, batch.tokens, batch.segments)
         # The sum over copies: gradients do not depend on how many there are.
-        mean_loss(outputs.float(), batch.labels).sum().backward()
+        loss = mean_loss(outputs.float(), batch.labels).sum()
         with torch.no_grad():
+            torch._foreach_copy_(self.slopes, torch.autograd.grad(loss, list(self.stack.parameters.values())))
             self.first.lerp_(self.slope, 1 - BETAS[0])
             self.second.mul_(BETAS[1]).addcmul_(self.slope, self.slope, value=1 - BETAS[1])
             share, *corrections = self.numbers
             torch.div(self.second, corrections[1], out=self.update)
             torch.div(self.first, self.update.sqrt_().add_(EPS), out=self.update)
             self.update.div_(corrections[0])
-            rates = -share * self.peak
-            for name, parameter in self.stack.parameters.items():
-                change = self.updates[name]
-                if parameter.dim() > 2:
-                    change.add_(parameter, alpha=self.recipe.weight_decay)
-                parameter.addcmul_(change, rates.view(-1, *[1] * (parameter.dim() - 1)))
+            decaying = self.stack.decaying
+            self.update[:decaying].add_(self.weights[:decaying], alpha=self.recipe.weight_decay)
+            self.weights.addcmul_(self.update, self.peak * -share)
 
 
 def mean_loss(outputs: Tensor, labels: Tensor) -> Tensor:

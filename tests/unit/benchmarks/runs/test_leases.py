@@ -8,10 +8,12 @@ import os
 import random
 import signal
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
+from benchmarks.api import UsageError
 from benchmarks.runs import leases
 from benchmarks.runs.leases import Leases
 
@@ -176,3 +178,15 @@ def test_four_workers_under_kills_lose_and_repeat_nothing(tmp_path):
             processes[victim].start()
     done = {path.name: path.read_bytes() for path in log.iterdir()}
     assert done == {f"run{n}": b"x" for n in range(count)} and kills
+
+
+@pytest.mark.parametrize(
+    ("cores", "gpus", "refused"), [([2], ["1"], False), ([1], ["1"], True), ([2], ["0"], True)]
+)
+def test_a_worker_with_another_timing_lock_has_its_own_part_of_the_machine(tmp_path, cores, gpus, refused):
+    about = {"lock": "a", "cores": [0, 1], "gpus": ["0"]}
+    with Leases(tmp_path, about, lease_s=1.0):
+        leases.refuse_rivals(tmp_path, about)  # the same lock: they take turns
+        with pytest.raises(UsageError, match="another timing lock") if refused else nullcontext():
+            leases.refuse_rivals(tmp_path, {"lock": "b", "cores": cores, "gpus": gpus})
+    leases.refuse_rivals(tmp_path, {**about, "lock": "b"})  # that worker has left

@@ -15,7 +15,9 @@ from supernet.train.finetune import (
     Copy,
     Examples,
     FineTuneRecipe,
+    LinearOfCopies,
     Stack,
+    StackableLinear,
     _Training,
     length_classes,
 )
@@ -81,6 +83,50 @@ def test_a_step_is_adamw() -> None:
         optimizer.step()
     for name, weight in model.named_parameters():
         torch.testing.assert_close(stack.state(0)[name], weight.detach(), rtol=1e-4, atol=2e-6)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_layers_of_all_copies_as_one_product_are_the_layers(precision: str) -> None:
+    generator = torch.Generator().manual_seed(1)
+    x, weight, bias = (
+        torch.randn(shape, generator=generator).requires_grad_()
+        for shape in ((3, 4, 7, 6), (3, 5, 6), (3, 5))
+    )
+    flow = torch.randn(3, 4, 7, 5, generator=generator)
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        # The copies of the input are counted by its third dimension.
+        stacked = torch.vmap(LinearOfCopies.apply, (2, 0, 0))(x.movedim(0, 2), weight, bias)
+        alone = torch.stack(
+            [torch.nn.functional.linear(*layer) for layer in zip(x, weight, bias, strict=True)]
+        )
+    assert stacked.dtype == alone.dtype
+    near = {"rtol": 2e-2, "atol": 5e-2} if precision == "bf16" else {"rtol": 1e-5, "atol": 1e-5}
+    torch.testing.assert_close(stacked, alone, **near)
+    slopes, expected = (
+        torch.autograd.grad((y.float() * flow).sum(), (x, weight, bias)) for y in (stacked, alone)
+    )
+    for slope, other in zip(slopes, expected, strict=True):
+        assert slope.dtype == torch.float32
+        torch.testing.assert_close(slope, other, **near)
+
+
+@pytest.mark.parametrize("space", ["bert-smoke", "supershaper-s", "nas-bert-s"])
+def test_copies_end_alike_with_all_layers_as_one_product(space: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    start, examples, recipe = encoder(space), rows(40), FineTuneRecipe(epochs=2, batch=8)
+    apart = Stack(start, 2, COPIES).fit(examples, recipe)
+    used = []
+
+    def as_on_a_gpu(self: StackableLinear, x: torch.Tensor) -> torch.Tensor:
+        used.append(self)
+        return LinearOfCopies.apply(x, self.weight, self.bias)
+
+    monkeypatch.setattr(StackableLinear, "forward", as_on_a_gpu)
+    stacked = Stack(start, 2, COPIES).fit(examples, recipe)
+    linears = [module for module in start.modules() if isinstance(module, torch.nn.Linear)]
+    assert len(set(used)) == len(linears) - 1 + 2, "the head is left out, pooler and classifier come in"
+    for number in range(len(COPIES)):
+        for name, weight in apart.state(number).items():
+            torch.testing.assert_close(stacked.state(number)[name], weight, rtol=1e-4, atol=1e-5)
 
 
 def test_padding_changes_nothing() -> None:

@@ -1,0 +1,31 @@
+"""Part of a machine that a process is confined to: its cores and its GPUs. No torch."""
+
+from __future__ import annotations
+
+import os
+
+from benchmarks.records.canonical import JsonObject, JsonView
+
+
+def machine_part() -> JsonObject:
+    """Return the cores that this process may run on, and the GPUs that ``CUDA_VISIBLE_DEVICES`` leaves it.
+
+    Without that variable it may use all GPUs, and none is named.
+    """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    gpus = [name for name in map(str.strip, visible.split(",")) if name]
+    return {"cores": sorted(os.sched_getaffinity(0)), "gpus": gpus}
+
+
+def are_apart(part: JsonView, other: JsonView) -> bool:
+    """Return whether two parts name GPUs in the same way and have none, and no core, in common.
+
+    An index and a UUID may name one GPU. Parts without GPUs share the memory that their timings depend on.
+    """
+    (cores, gpus), (other_cores, other_gpus) = (
+        ({str(core) for core in each.get("cores", ())}, {str(gpu) for gpu in each.get("gpus", ())})
+        for each in (part, other)
+    )
+    named_alike = len({gpu.isdigit() for gpu in gpus | other_gpus}) == 1
+    present = all((cores, gpus, other_cores, other_gpus))
+    return present and named_alike and not (cores & other_cores or gpus & other_gpus)
