@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 
-from benchmarks.records.canonical import JsonObject, JsonView
+Part = Mapping[str, Sequence[object]]
+"""``cores`` and ``gpus``, by number or name."""
 
 
-def machine_part() -> JsonObject:
+def machine_part() -> dict[str, list[int] | list[str]]:
     """Return the cores that this process may run on, and the GPUs that ``CUDA_VISIBLE_DEVICES`` leaves it.
 
     Without that variable it may use all GPUs, and none is named.
@@ -17,7 +19,7 @@ def machine_part() -> JsonObject:
     return {"cores": sorted(os.sched_getaffinity(0)), "gpus": gpus}
 
 
-def are_apart(part: JsonView, other: JsonView) -> bool:
+def are_apart(part: Part, other: Part) -> bool:
     """Return whether two parts name GPUs in the same way and have none, and no core, in common.
 
     An index and a UUID may name one GPU. Parts without GPUs share the memory that their timings depend on.

@@ -144,8 +144,8 @@ class FineTuneRecipe:
 class StackedProduct(torch.autograd.Function):
     """Linear layers of all copies in one product, which adds the bias; in the precision of autocast.
 
-    Torch's own rule for a stack multiplies, scales the bias and adds it in three kernels, the sum in fp32, and
-    its gradient of a weight is transposed.
+    Torch's rule for a stack multiplies, scales the bias and adds it in three kernels, the sum in fp32 and its
+    gradient of a weight is transposed.
     """
 
     @staticmethod
