@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from benchmarks.studies.trainings import Trainings
     from benchmarks.tasks.folders.sources import TaskFlags
 
+from benchmarks.api import UsageError
 from benchmarks.records.folders import PUBLISHED, VARIABLE, local_results, readable
 
 
@@ -143,7 +144,7 @@ def add_trainings(command: argparse.ArgumentParser, folder: str, content: str, n
         "--cache", type=Path, default=cache, metavar="DIR", help=f"folder of prepared data (default: {cache})"
     )
     add_data_dir(command)
-    command.add_argument("--device", metavar="NAME", help="cpu or cuda (default: cuda if there is one)")
+    add_device(command)
     command.add_argument(
         "--minutes", type=positive, metavar="N", help=f"start no {noun} after N minutes (default: no limit)"
     )
@@ -156,15 +157,32 @@ def add_trainings(command: argparse.ArgumentParser, folder: str, content: str, n
     )
 
 
-def trainings(options: argparse.Namespace) -> Trainings:
-    """Return the trainings that the arguments of ``add_trainings`` select."""
+def add_device(command: argparse.ArgumentParser) -> None:
+    """Add ``--device``."""
+    command.add_argument("--device", metavar="NAME", help="cpu or cuda (default: cuda if there is one)")
+
+
+def device_of(options: argparse.Namespace) -> str:
+    """Return the device that ``--device`` names, or the one that this machine has.
+
+    Raises:
+        UsageError: torch cannot use it.
+    """
     import torch
 
+    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+    if options.device not in (None, *devices):
+        why = "torch sees no GPU here" if options.device == "cuda" else f"choose of {', '.join(devices)}"
+        raise UsageError(f"--device {options.device}: {why}; without --device it is {devices[-1]}")
+    return options.device or devices[-1]
+
+
+def trainings(options: argparse.Namespace) -> Trainings:
+    """Return the trainings that the arguments of ``add_trainings`` select."""
     from benchmarks.studies.trainings import Trainings
 
-    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     return Trainings(
-        options.out, options.cache, options.data_dir, device, options.minutes, options.workers,
+        options.out, options.cache, options.data_dir, device_of(options), options.minutes, options.workers,
         lambda line: print(line, flush=True),
     )  # fmt: skip
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.api import UsageError
-from benchmarks.cli.arguments import add_data_dir, positive
+from benchmarks.cli.arguments import add_data_dir, add_device, device_of, positive
 from benchmarks.suggestions import unknown
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
     build = steps.add_parser("build", help="train supernets and evaluate every point of their spaces")
     _add_sources(build)
-    build.add_argument("--device", metavar="NAME", help="cpu or cuda (default: cuda if there is one)")
+    add_device(build)
     build.add_argument("--commit", metavar="HASH", help="commit of this code (default: the checkout's)")
     build.add_argument("--seed", type=positive, default=1, metavar="N", help="seed (default: 1)")
     build.add_argument(
@@ -97,16 +97,12 @@ def run_build(options: argparse.Namespace) -> int:
         UsageError: there is no such table or precision, ``--tokens`` is not TABLE=N, or a table of a
             precision a linear is to have all points.
     """
-    import torch
-
     from benchmarks.records.provenance import source_state
     from benchmarks.studies.simq_tables.build import build, prepare
     from benchmarks.studies.simq_tables.sources import SourceOptions
 
     tables = _known(options.tables)
-    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if options.prepare_only:
-        device = "cpu"
+    device = "cpu" if options.prepare_only else device_of(options)
     form = _form(options)
     source = SourceOptions(
         *(options.cache, options.data_dir, device, options.seed, options.tiny),

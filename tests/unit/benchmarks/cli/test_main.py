@@ -302,3 +302,22 @@ def test_a_list_longer_than_any_file_name_is_split():
     assert selection.split_methods(",".join(methods)) == methods
     tasks = [f"text:corpus{number}" for number in range(40)]
     assert selection.split_tasks(",".join(tasks)) == tasks
+
+
+@pytest.mark.parametrize(
+    "study", ["bert-recipe", "mt-gap-measure", "mt-retraining-measure", "simq-tables build"]
+)
+@pytest.mark.parametrize("device", ["cuda", "tpu"])
+def test_a_device_that_is_not_there_is_refused_before_anything_is_made(
+    study: str,
+    device: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    places = ["--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "out")]
+    assert main.main(["study", *study.split(), *places, "--device", device]) == 2
+    said = capsys.readouterr().err
+    assert f"--device {device}: " in said and "without --device it is cpu" in said
+    assert not list(tmp_path.iterdir())
