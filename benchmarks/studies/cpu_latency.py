@@ -19,8 +19,7 @@ from benchmarks.records.record import Candidate, Latency, Record
 from benchmarks.records.selection import headline_candidates
 from benchmarks.records.store import load_all
 from benchmarks.records.study_files import StudyOutcome
-from benchmarks.runs.repeat import has_former_settings
-from benchmarks.tasks import Family, TierSettings
+from benchmarks.studies.published_winners import of_present_settings, processor_profile, rebuild
 from benchmarks.tasks.datasets import Say
 from supernet.cost import Cost
 
@@ -29,8 +28,6 @@ READS = "records"
 SUITE, TIER = "bert", "small"
 Measurement = tuple[Latency, Cost, Cost]
 """Latency of an INT8 network beside float32, and the costs of the float32 and of the INT8 network."""
-ALONE = ("scratch", "retrained")
-"""Origins of networks that were trained alone, not extracted from a supernet."""
 RULE = (
     "INT8 is faster for a method at a size where the 95 % interval of the ratio of medians, INT8 over"
     " float32, lies below 1 for every seed's network; slower where it lies above 1 for every one; else"
@@ -69,45 +66,37 @@ def run(folder: Path, say: Say) -> StudyOutcome:
         say: receives lines of progress.
 
     Raises:
-        UsageError: there are no such records, they are of former settings, or this machine matches no
+        UsageError: there are no such records, all are of former settings, or this machine matches no
             declared CPU profile.
     """
-    from benchmarks.hardware import profiles
-
-    name = profiles.matching()
-    profile = profiles.get(name) if name else None
-    if profile is None or profile.device != "cpu":
-        raise UsageError(
-            "study cpu-latency times on a declared CPU profile, and this machine is none:"
-            " supernet-bench doctor lists the differences"
-        )
-    winners = list(select_winners(load_all(folder)))
-    if not winners:
+    profile = processor_profile("cpu-latency")
+    records = [r for r in load_all(folder) if _published(r)]
+    if not records:
         raise UsageError(
             f"no encoders of tier {TIER} in {folder}: --results names the folder above records/, such as"
             " --results results"
         )
-    if former := [record for record, _, _ in winners if has_former_settings(record["spec"])]:
-        commit = former[0]["provenance"]["commit"]
-        raise UsageError(
-            f"{len(former)} winners in {folder} are of former settings of tier {TIER}, and today's build"
-            f" other networks: git switch --detach {commit}, or a later commit with its settings, and time"
-            " them there"
-        )
+    present, former = of_present_settings(records)
+    winners = list(select_winners(present))
     timings = []
     known: dict[str, Measurement] = {}
     for number, (record, limit, candidate) in enumerate(winners, 1):
         say(f"{number} of {len(winners)}: {record['spec']['method']} seed {record['spec']['seed']}, {limit}")
         timings.append(time_winner(record, limit, candidate, profile, known))
-    return outcome(timings, profile.name)
+    return outcome(timings, profile.name, former)
+
+
+def _published(record: Record) -> bool:
+    """Return whether a record has float32 encoders within a window of sizes."""
+    spec = record["spec"]
+    return (spec["suite"], spec["tier"], record["status"]) == (SUITE, TIER, "done") and any(
+        candidate.get("window") and not candidate.get("policy") for candidate in record["candidates"]
+    )
 
 
 def select_winners(records: Sequence[Record]) -> Iterator[tuple[Record, str, Candidate]]:
-    """Yield the float32 headline candidates of published encoders, one for each window of sizes."""
+    """Yield the float32 headline candidates of encoders, one for each window of sizes."""
     for record in sorted(records, key=lambda r: (r["spec"]["method"], r["spec"]["seed"])):
-        spec = record["spec"]
-        if (spec["suite"], spec["tier"], record["status"]) != (SUITE, TIER, "done"):
-            continue
         for limit, candidate in headline_candidates(record["candidates"]).items():
             if candidate.get("window") and not candidate.get("policy"):
                 yield record, str(limit), candidate
@@ -167,24 +156,8 @@ def time_winner(
     )
 
 
-def rebuild(record: Record, candidate: Candidate) -> tuple[Family, Family, TierSettings]:
-    """Return the candidate's family, the family of the reference network, and the tier."""
-    from benchmarks.tasks import Prepared, get_task
-    from supernet.space import SearchSpace
-
-    task = get_task(record["spec"]["task"])
-    tier = task.tier(record["spec"]["tier"], "cpu")
-    prepared = Prepared(Path(), None, {}, tier.vocab, tier.vocab)
-    own = task.family(tier, prepared)
-    space = SearchSpace.from_dict(candidate["space"]) if "space" in candidate else None
-    family = task.family(tier, prepared, space) if space else own
-    if candidate["origin"] in ALONE:
-        family = family.restrict_to(family.space.architecture(candidate["architecture"]))
-    return family, own, tier
-
-
-def outcome(timings: Sequence[TimedWinner], profile: str) -> StudyOutcome:
-    """Return the outcome of all timings."""
+def outcome(timings: Sequence[TimedWinner], profile: str, former: int = 0) -> StudyOutcome:
+    """Return the outcome of all timings; ``former`` records are left out."""
     from benchmarks.report.plots.style import render
     from benchmarks.studies import cpu_latency_plot
 
@@ -214,6 +187,8 @@ def outcome(timings: Sequence[TimedWinner], profile: str) -> StudyOutcome:
         f"Other programs took up to {worst:g} processors while timing.",
         f"Signature: {timings[0].signature}",
     ]
+    if former:
+        notes.append(f"{former} records of former settings are left out: today's build other networks.")
     return StudyOutcome(
         title="INT8 on two CPU cores, before and after",
         question="Winners found and trained on a GPU, as they would run on a processor: what does INT8"

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.api import UsageError
 from benchmarks.hardware import profiles
-from benchmarks.studies import cpu_latency
+from benchmarks.studies import cpu_latency, published_winners
 from benchmarks.studies.cpu_latency import TimedWinner, verdict
 from benchmarks.tasks import get_task
 from benchmarks.tasks.tiers import Tier, read_tier
@@ -33,7 +33,7 @@ def test_winners_of_former_settings_are_refused(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(profiles, "matching", lambda: "cpu-2core-avx512.v1")
     folder = first(tmp_path, "supershaper")
     with pytest.raises(
-        UsageError, match="2 winners .* former settings .*: git switch --detach [0-9a-f]{40}, or"
+        UsageError, match="all 1 records .* former settings, .*: git switch --detach [0-9a-f]{40}, or"
     ):
         cpu_latency.run(folder, print)
 
@@ -50,7 +50,7 @@ def test_published_winners_are_timed_as_in_their_records(tmp_path, monkeypatch) 
         return replace(today, model=model, workload=workload)
 
     monkeypatch.setattr(task, "tier", then)
-    monkeypatch.setattr(cpu_latency, "has_former_settings", lambda spec: False)
+    monkeypatch.setattr(published_winners, "has_former_settings", lambda spec: False)
     folder = first(tmp_path, "nas-bert", "supershaper", "hand-designed+int8-uniform", "teacher")
     said: list[str] = []
     outcome = cpu_latency.run(folder, said.append)

@@ -1,0 +1,65 @@
+"""Published winners, rebuilt from their records alone and timed on this machine's processor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.api import UsageError
+from benchmarks.hardware.profiles import Profile
+from benchmarks.records.record import Candidate, Record
+from benchmarks.runs.repeat import has_former_settings
+from benchmarks.tasks import Family, TierSettings
+
+ALONE = ("scratch", "retrained")
+"""Origins of networks that were trained alone, not extracted from a supernet."""
+
+
+def processor_profile(study: str) -> Profile:
+    """Return the declared CPU profile that this machine matches.
+
+    Raises:
+        UsageError: it matches none.
+    """
+    from benchmarks.hardware import profiles
+
+    name = profiles.matching()
+    profile = profiles.get(name) if name else None
+    if profile is None or profile.device != "cpu":
+        raise UsageError(
+            f"study {study} times on a declared CPU profile, and this machine is none:"
+            " supernet-bench doctor lists the differences"
+        )
+    return profile
+
+
+def of_present_settings(records: Sequence[Record]) -> tuple[list[Record], int]:
+    """Return the records of today's settings, whose networks can be rebuilt, and the number of the others.
+
+    Raises:
+        UsageError: all are of former settings.
+    """
+    present = [record for record in records if not has_former_settings(record["spec"])]
+    if records and not present:
+        commit = records[0]["provenance"]["commit"]
+        raise UsageError(
+            f"all {len(records)} records are of former settings, and today's build other networks:"
+            f" git switch --detach {commit}, or a later commit with its settings, and time them there"
+        )
+    return present, len(records) - len(present)
+
+
+def rebuild(record: Record, candidate: Candidate) -> tuple[Family, Family, TierSettings]:
+    """Return the candidate's family, the family of the reference network, and the tier."""
+    from benchmarks.tasks import Prepared, get_task
+    from supernet.space import SearchSpace
+
+    task = get_task(record["spec"]["task"])
+    tier = task.tier(record["spec"]["tier"], "cpu")
+    prepared = Prepared(Path(), None, {}, tier.vocab, tier.vocab)
+    own = task.family(tier, prepared)
+    space = SearchSpace.from_dict(candidate["space"]) if "space" in candidate else None
+    family = task.family(tier, prepared, space) if space else own
+    if candidate["origin"] in ALONE:
+        family = family.restrict_to(family.space.architecture(candidate["architecture"]))
+    return family, own, tier
