@@ -129,7 +129,7 @@ def test_copies_end_alike_with_all_layers_as_one_product(space: str, monkeypatch
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("space", ["supershaper-s", "nas-bert-s", "autodistil-s-base"])
-def test_every_kind_of_layer_takes_what_one_product_gives_in_bf16(
+def test_layers_of_all_kinds_take_one_product_in_bf16(
     space: str, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start, examples = encoder(space, seed=seed), rows(8)
