@@ -35,6 +35,7 @@ class _Notice(TypedDict, total=False):
 
     task: str
     tier: str
+    profile: str
     until: str
     reasons: list[str]
     unigram: float
@@ -47,17 +48,18 @@ def _entries() -> list[_Notice]:
     return list(tomllib.loads(text)["notice"])
 
 
-def notices(task: str, tier: str, lines: pd.DataFrame) -> list[str]:
+def notices(task: str, tier: str, profile: str, lines: pd.DataFrame) -> list[str]:
     """Return why the rows of a table rank no methods, the conclusion first; empty where nothing is known.
 
     Args:
         task: of the table.
         tier: of the table.
+        profile: of the table.
         lines: of ``run_summary.headlines``.
     """
     texts = []
     for entry in _entries():
-        if (entry["task"], entry["tier"]) == (task, tier):
+        if (entry["task"], entry["tier"], entry["profile"]) == (task, tier, profile):
             texts.append(f"Not a ranking of methods until {entry['until']}.")
             texts += [*_near_unigram(entry, lines), *entry["reasons"]]
     return texts

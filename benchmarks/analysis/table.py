@@ -110,7 +110,8 @@ class Table:
     @cached_property
     def notices(self) -> list[str]:
         """Reasons why the rows rank no methods; empty if they do."""
-        return notes.notices(self.shared["task"], self.shared["tier"], self.lines)
+        task, tier, profile = (self.shared[key] for key in ("task", "tier", "profile"))
+        return notes.notices(task, tier, profile, self.lines)
 
     @property
     def detailed(self) -> bool:

@@ -294,17 +294,20 @@ def test_a_board_that_ranks_no_methods_is_labelled_so_above_its_rows():
 
 
 def test_networks_at_the_level_of_word_frequencies_are_counted_from_the_records(monkeypatch):
-    entry = {"task": "t", "tier": "small", "until": "then", "reasons": ["why"], "unigram": 4.0, "near": 0.5}
+    entry = {"task": "t", "tier": "small", "profile": "p", "until": "then", "reasons": ["why"]}
+    entry |= {"unigram": 4.0, "near": 0.5}
     monkeypatch.setattr(notes, "_entries", lambda: [entry])
     records_ = study(("hat", "scratch"), 2, limits=(0.6,))
     for record in records_:
         low = record["spec"]["method"] == "hat"
         record["candidates"][0]["valid"]["loss"] = 3.9 if low else 1.0
     table = build_table([integrity.seal(r) for r in records_])
-    told = notes.notices("t", "small", table.lines)
+    told = notes.notices("t", "small", "p", table.lines)
     assert told[0] == "Not a ranking of methods until then." and told[-1] == "why"
     assert "2 of 4 networks" in told[1] and told[1].endswith("hat (2 seeds).")
-    assert notes.notices("t", "paper", table.lines) == []
+    assert (
+        notes.notices("t", "paper", "p", table.lines) == notes.notices("t", "small", "q", table.lines) == []
+    )
 
 
 def test_a_smaller_board_names_its_differences_and_compares_without_hat(tmp_path, monkeypatch):
