@@ -263,10 +263,10 @@ def _differing_files(first: Path, second: Path) -> list[str]:
 
 
 def _other_release(ours: bytes, theirs: bytes) -> bool:
-    """Return whether two plots were drawn by different releases of matplotlib."""
-    pattern = re.compile(rb"Matplotlib v(?:ersion)?([0-9][0-9.a-z+]*)")
-    first, second = pattern.search(ours), pattern.search(theirs)
-    return first is not None and second is not None and first.group(1) != second.group(1)
+    """Return whether two plots were drawn by different releases of matplotlib or Pillow."""
+    pattern = re.compile(rb"(Matplotlib|Pillow) v(?:ersion)?([0-9][0-9.a-z+]*)")
+    first, second = (dict(pattern.findall(plot)) for plot in (ours, theirs))
+    return any(first[name] != second[name] for name in first.keys() & second.keys())
 
 
 def require_current(results_dir: Path) -> None:

@@ -364,11 +364,20 @@ def test_a_confounded_verdict_is_never_shown_bare():
 def test_an_untestable_claim_has_its_reason_under_any_records():
     conditions = {"task": "mt-tatoeba-en-de", "tokens": 36e6}
     found = [run(m, s, **conditions) for s in range(1, 7) for m in ("mos-neuron", "hat")]
-    verdict = {v.claim.id: v for v in judge.judge(found)}["mos-tradeoff"]
+    verdict = {v.claim.id: v for v in judge.judge(found)}["mos-wmt"]
     assert (verdict.verdict, verdict.command, verdict.evidence) == (NOT_TESTED, "", ())
-    assert verdict.why == BY_ID["mos-tradeoff"].untested and "one latency limit" in verdict.why
-    for claim in hypotheses.claims():  # the mixture has a controlled claim beside each confounded one
-        if claim.confounded and not claim.untested:
+    assert verdict.why == BY_ID["mos-wmt"].untested and "WMT's data" in verdict.why
+
+
+def test_the_mixture_has_a_controlled_claim_beside_each_confounded_one():
+    for claim in hypotheses.claims():
+        if not claim.confounded or claim.untested:
+            continue
+        if claim.study:
+            controlled = {pair.replace(" - hat", " - hat-sandwich") for pair in claim.pairs}
+            beside = [c for c in hypotheses.claims() if c.study == claim.study and set(c.pairs) == controlled]
+            assert beside and not any(c.confounded for c in beside)
+        else:
             beside = [
                 c for c in hypotheses.claims() if (c.method, c.measure) == (claim.method, claim.measure)
             ]

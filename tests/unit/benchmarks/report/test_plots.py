@@ -1,12 +1,15 @@
 """The figures: the same bytes every time, nothing clipped, readable without colour."""
 
+import io
 import itertools
 import xml.etree.ElementTree as ET
 
 import matplotlib as mpl
+import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
+from PIL import Image
 
 from benchmarks.analysis.table import build_table
 from benchmarks.records import integrity
@@ -142,3 +145,17 @@ def test_a_figure_lists_two_signatures_and_of_more_the_fields_that_differ():
         header.shorten_recipe("  and  ".join((one, two, three)))
         == "acc|n:500|ci:wilson95; 3 signatures differ in prec, int8, w4, bf16 (see the table)"
     )
+
+
+def test_a_png_has_few_colours_and_the_flat_ones_unchanged():
+    figure = figures("three-seeds")["pareto"]
+    drawn = Image.open(io.BytesIO(style.image_bytes(figure, "png")))
+    canvas = FigureCanvasAgg(figure)
+    figure.set_dpi(style.DPI)
+    canvas.draw()
+    exact = np.asarray(canvas.buffer_rgba())[..., :3]
+    assert drawn.mode == "P" and drawn.info["dpi"] == pytest.approx((style.DPI, style.DPI), rel=1e-3)
+    kept = np.asarray(drawn.convert("RGB"))
+    colours, counts = np.unique(exact.reshape(-1, 3), axis=0, return_counts=True)
+    for colour in colours[np.argsort(-counts)[:8]]:
+        assert (kept[(exact == colour).all(-1)] == colour).all()

@@ -1,0 +1,276 @@
+"""Fronts of BLEU and processor latency: translation searched at several limits for two cores.
+
+Published winners of the tiers ``front`` are rebuilt from their records and timed on this machine beside the
+tier's reference network. Their searches had latencies counted at the prices of two cores; the front has timed
+ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.api import UsageError
+from benchmarks.hardware.profiles import Profile
+from benchmarks.records import selection
+from benchmarks.records.record import Candidate, Latency, Record
+from benchmarks.records.store import load_all
+from benchmarks.records.study_files import ClaimFigure, StudyOutcome
+from benchmarks.stats import intervals, pareto
+from benchmarks.studies.interval_text import interval_text
+from benchmarks.studies.published_winners import of_present_settings, processor_profile, rebuild
+from benchmarks.tasks.datasets import Say
+
+SUMMARY = "fronts of BLEU and latency on this machine's processor, of translation searched at several limits"
+READS = "records"
+SUITE, TIER = "mt", "front"
+COMPARED = (
+    ("mos-neuron", "hat-sandwich"),
+    ("mos-layer", "hat-sandwich"),
+    ("mos-neuron", "hat"),
+    ("hat-sandwich", "hat"),
+    ("hat", "random-search"),
+    ("hat-sandwich", "scratch"),
+)
+"""Comparisons of each task, fixed before the first record of these tiers."""
+RULE = (
+    "a method's front is better where the hypervolume of its winners (BLEU, latency over the reference's, to"
+    " the frozen reference point), minus the other's of the same seed, differs from 0 by Student's test over"
+    " seeds, p below 5 % after Holm over all comparisons of the page."
+)
+Key = tuple[str, str]
+"""Task and method, with its options."""
+
+
+@dataclass(frozen=True)
+class FrontPoint:
+    """One winner: its BLEU on the pooled test sets and its timing on this machine.
+
+    ``limit`` is the share of the reference's counted latency that its search was given; ``ratio`` the latency
+    over the reference's as timed here, with its 95 % interval ``low`` to ``high``; ``on_its_device`` the same
+    ratio as the run's own profile measured it, None if it did not.
+    """
+
+    task: str
+    method: str
+    seed: int
+    limit: float
+    bleu: float
+    ratio: float
+    low: float
+    high: float
+    ms: float
+    on_its_device: float | None
+    decoder_layers: int
+    parameters: int
+    others_cpu: float
+    signature: str
+
+
+def run(folder: Path, say: Say) -> StudyOutcome:
+    """Time every winner of the tiers ``front``, and compare methods by the fronts of their seeds.
+
+    Args:
+        folder: of records, such as ``results/records``.
+        say: receives lines of progress.
+
+    Raises:
+        UsageError: there are no such records, all are of former settings, or this machine matches no
+            declared CPU profile.
+    """
+    profile = processor_profile("mt-front")
+    records = [record for record in load_all(folder) if _published(record)]
+    if not records:
+        raise UsageError(
+            f"no records of tier {TIER} in {folder}: supernet-bench run mt --task mt-multi30k-en-de --tier"
+            f" {TIER} makes them; --results names the folder above records/"
+        )
+    present, former = of_present_settings(records)
+    winners = list(select_winners(present))
+    known: dict[str, Latency] = {}
+    points = []
+    for number, (record, limit, candidate) in enumerate(winners, 1):
+        say(
+            f"{number} of {len(winners)}: {record['spec']['method']} seed {record['spec']['seed']}, {limit:g}"
+        )
+        points.append(time_winner(record, limit, candidate, profile, known))
+    return outcome(points, profile.name, former)
+
+
+def _published(record: Record) -> bool:
+    spec = record["spec"]
+    return (spec["suite"], spec["tier"], record["status"]) == (SUITE, TIER, "done")
+
+
+def select_winners(records: Sequence[Record]) -> Iterator[tuple[Record, float, Candidate]]:
+    """Yield the float32 headline candidate of each limit that has a test score."""
+    for record in sorted(records, key=lambda r: (r["spec"]["task"], r["spec"]["method"], r["spec"]["seed"])):
+        for limit, candidate in selection.headline_candidates(record["candidates"]).items():
+            if limit.rank == 1 and not candidate.get("policy") and bleu_of(candidate) is not None:
+                yield record, limit.value, candidate
+
+
+def bleu_of(candidate: Candidate) -> float | None:
+    """Return BLEU on the deciding test set; None if there is none."""
+    scores = (candidate.get("test") or {}).get(selection.deciding_set(candidate) or "", {})
+    return (scores.get("bleu") or {}).get("value")
+
+
+def time_winner(
+    record: Record, limit: float, candidate: Candidate, profile: Profile, known: dict[str, Latency]
+) -> FrontPoint:
+    """Time one winner in float32 beside the reference network.
+
+    Args:
+        known: latencies by network, so that equal networks are timed once.
+    """
+    import torch
+
+    from benchmarks.measurement import latency as measure
+    from benchmarks.measurement.workload import Workload, reference_network
+    from supernet.cost import cost
+
+    family, reference, tier = rebuild(record, candidate)
+    architecture = family.space.architecture(candidate["architecture"])
+    key = f"{record['spec']['task']} {family.space.name} {architecture.key()}"
+    workload = Workload.of(tier.workload)
+    if key not in known:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            network = family.build(architecture).requires_grad_(False).eval()
+        known[key] = measure.measure_latency(
+            network, reference_network(reference), workload, "cpu", profile, min_n=64
+        )
+    latency, bleu = known[key], bleu_of(candidate)
+    assert bleu is not None
+    own = candidate.get("latency")
+    return FrontPoint(
+        task=record["spec"]["task"],
+        method=_name(record),
+        seed=record["spec"]["seed"],
+        limit=limit,
+        bleu=float(bleu),
+        ratio=latency["ratio"],
+        low=latency["ratio_low"],
+        high=latency["ratio_high"],
+        ms=latency["p50"],
+        on_its_device=own["ratio"] if own else None,
+        decoder_layers=int(architecture.to_dict()["decoder_layers"]),
+        parameters=cost(family, architecture, source_len=1, target_len=1).params,
+        others_cpu=latency["others_cpu"],
+        signature=latency["signature"],
+    )
+
+
+def _name(record: Record) -> str:
+    options = " ".join(f"{name}={value}" for name, value in sorted(record["spec"]["options"].items()))
+    return f"{record['spec']['method']} {options}".strip()
+
+
+def hypervolumes(points: Sequence[FrontPoint]) -> dict[Key, dict[int, float]]:
+    """Return (task, method) -> seed -> hypervolume of its winners, to the task's frozen reference point."""
+    apart: dict[Key, dict[int, list[tuple[float, float]]]] = {}
+    for point in points:
+        seeds = apart.setdefault((point.task, point.method), {})
+        seeds.setdefault(point.seed, []).append((point.bleu, point.ratio))
+    return {
+        key: {
+            seed: pareto.hypervolume(winners, selection.reference_point(key[0]))
+            for seed, winners in sorted(seeds.items())
+        }
+        for key, seeds in apart.items()
+    }
+
+
+def compare(volumes: Mapping[Key, Mapping[int, float]]) -> dict[str, ClaimFigure]:
+    """Return name -> differences in hypervolume over the seeds that both methods have, with corrected p."""
+    differences = {}
+    for task in dict.fromkeys(task for task, _ in volumes):
+        for method, other in COMPARED:
+            ours, theirs = (volumes.get((task, name), {}) for name in (method, other))
+            if seeds := sorted(set(ours) & set(theirs)):
+                differences[f"{task}: {method} - {other}"] = [ours[seed] - theirs[seed] for seed in seeds]
+    tests = {name: intervals.t_test(values) for name, values in differences.items() if len(values) > 1}
+    adjusted = intervals.holm({name: p for name, p in tests.items() if p is not None})
+    figures: dict[str, ClaimFigure] = {}
+    for name, values in differences.items():
+        figures[name] = {"values": values, "unit": "BLEU x latency ratio"}
+        if name in adjusted:
+            figures[name]["p"] = adjusted[name]
+    return figures
+
+
+def outcome(points: Sequence[FrontPoint], profile: str, former: int = 0) -> StudyOutcome:
+    """Return the outcome of all timings; ``former`` records are left out."""
+    from benchmarks.report.plots.style import render
+    from benchmarks.studies import mt_front_plot
+
+    volumes = hypervolumes(points)
+    figures = compare(volumes)
+    notes = [
+        "Per cell: BLEU of all test sets pooled, mean over seeds with its 95 % t-interval; median latency"
+        " over the reference network's, timed on two cores; in brackets the decoder layers of the winners.",
+        *(_comparison_text(name, figure) for name, figure in figures.items()),
+        *limits_kept(points),
+        f"Timed on {profile}, in turns with the reference; other programs took up to"
+        f" {max(point.others_cpu for point in points):g} processors. Signature: {points[0].signature}",
+    ]
+    if former:
+        notes.append(f"{former} records of former settings are left out: today's build other networks.")
+    limits = sorted({point.limit for point in points})
+    rows = [
+        [
+            task,
+            method,
+            str(len(seeds)),
+            interval_text(list(seeds.values())),
+            *_cells(points, task, method, limits),
+        ]
+        for (task, method), seeds in volumes.items()
+    ]
+    return StudyOutcome(
+        title="Translation for two cores: fronts of BLEU and latency",
+        question="Searched at five latency limits within decoder depths: which method's networks have the"
+        " better front on a processor, where width is paid for?",
+        rule=RULE,
+        columns=("task", "method", "seeds", "hypervolume", *(f"limit {limit:g}" for limit in limits)),
+        rows=rows,
+        notes=notes,
+        facts={
+            "study": "mt-front",
+            "profile": profile,
+            "points": [asdict(point) for point in points],
+            "paired": figures,
+        },
+        pictures=render(lambda: mt_front_plot.draw(points)),
+    )
+
+
+def _cells(points: Sequence[FrontPoint], task: str, method: str, limits: Sequence[float]) -> Iterator[str]:
+    for limit in limits:
+        mine = [p for p in points if (p.task, p.method, p.limit) == (task, method, limit)]
+        if not mine:
+            yield "–"
+            continue
+        bleu = interval_text([p.bleu for p in mine], ".1f", 0, 100)
+        depths = sorted({p.decoder_layers for p in mine})
+        yield f"{bleu} at {np.median([p.ratio for p in mine]):.2f} ({', '.join(map(str, depths))})"
+
+
+def _comparison_text(name: str, figure: ClaimFigure) -> str:
+    values = list(figure["values"])
+    p = f", p {figure['p']:.2g} after correction" if "p" in figure else ""
+    return f"{name}: {interval_text(values, '+.2f')} hypervolume over {len(values)} seeds{p}."
+
+
+def limits_kept(points: Sequence[FrontPoint]) -> list[str]:
+    """Return a sentence on winners that are slower on this machine than their limit, which was counted."""
+    over = [point for point in points if point.ratio > point.limit]
+    most = max(point.ratio / point.limit for point in points)
+    return [
+        f"{len(over)} of {len(points)} winners take longer here than their limit, which their search counted:"
+        f" {100 * max(0.0, most - 1):.0f} % at most."
+    ]

@@ -1,0 +1,57 @@
+"""Plot of study ``mt_front``: BLEU over latency on the processor, a panel a task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.figure import Figure as Drawing
+
+from benchmarks.report.method_styles import method_styles
+from benchmarks.report.plots import style
+from benchmarks.stats.intervals import t_interval
+
+if TYPE_CHECKING:
+    from benchmarks.studies.mt_front import FrontPoint
+
+
+def draw(points: Sequence[FrontPoint]) -> Drawing:
+    """Draw each method's winners at each limit: mean BLEU with its 95 % t-interval over median latency."""
+    tasks = list(dict.fromkeys(point.task for point in points))
+    methods = list(dict.fromkeys(point.method for point in points))
+    looks = method_styles(methods)
+    figure = Drawing(figsize=(4.6 * len(tasks) + 0.6, 5.0))
+    figure.suptitle(
+        "Translation for two cores: fronts", x=0.01, ha="left", fontweight="bold", color=style.INK
+    )
+    panels = figure.subplots(1, len(tasks), squeeze=False)[0]
+    for task, axes in zip(tasks, panels, strict=True):
+        for method in methods:
+            mine = [point for point in points if (point.task, point.method) == (task, method)]
+            limits = sorted({point.limit for point in mine})
+            apart = [[point for point in mine if point.limit == limit] for limit in limits]
+            if not apart:
+                continue
+            spans = [t_interval([point.bleu for point in those]) for those in apart]
+            ends = [
+                [0.0 if end is None else abs(span.mean - end) for span, end in zip(spans, side, strict=True)]
+                for side in ([span.low for span in spans], [span.high for span in spans])
+            ]
+            look = looks[method]
+            axes.errorbar(
+                [float(np.median([point.ratio for point in those])) for those in apart],
+                [span.mean for span in spans], ends, marker=look.marker, color=look.colour,
+                linestyle=look.line, fillstyle=look.fill, linewidth=1.2, markersize=6, capsize=2,
+                elinewidth=0.8, label=method,
+            )  # fmt: skip
+        axes.set_title(task, fontsize=10, loc="left", color=style.INK)
+        axes.set_xlabel("latency on two cores, x reference (lower is better)")
+    panels[0].set_ylabel("test BLEU (higher is better)")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="upper left", bbox_to_anchor=(0.0, 0.94), fontsize=9, frameon=False,
+        ncols=min(len(labels), 1 + 2 * len(tasks)),
+    )  # fmt: skip
+    figure.tight_layout(rect=(0, 0, 1, 0.86))
+    return figure
