@@ -6,9 +6,11 @@ import resource
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
+from benchmarks.hardware.machine_part import cores_apart
 from benchmarks.hardware.probe import usable_cpus
 from benchmarks.stats.quantiles import DISTURBED
 
@@ -19,22 +21,32 @@ CHILDREN_EVERY_S = 5.0
 
 
 class OtherLoad:
-    """Meter of the processors' worth of time that other processes use; it shows a disturbed timing."""
+    """Meter of the processors' worth of time that other processes use; it shows a disturbed timing.
+
+    Of a process that is confined to cores and GPUs (``machine_part``), what others use of these cores.
+    """
 
     def __init__(self) -> None:
+        self._cores = cores_apart()
         self._began, self._busy = time.perf_counter(), self._others()
 
-    @staticmethod
-    def _others() -> float:
-        machine, own = psutil.cpu_times(), psutil.Process().cpu_times()
-        idle = machine.idle + getattr(machine, "iowait", 0.0)
-        guest = getattr(machine, "guest", 0.0) + getattr(machine, "guest_nice", 0.0)  # in user time, too
-        return float(sum(machine) - idle - guest - own.user - own.system)
+    def _others(self) -> float:
+        each = psutil.cpu_times(percpu=True) if self._cores else [psutil.cpu_times()]
+        own = psutil.Process().cpu_times()
+        counted = [each[core] for core in self._cores if core < len(each)] or each
+        return sum(map(_busy, counted)) - own.user - own.system
 
     def read(self) -> float:
         """Return the processors' worth of time since the meter was made."""
         passed = max(time.perf_counter() - self._began, 1e-9)
         return round(max(0.0, self._others() - self._busy) / passed, 2)
+
+
+def _busy(processor: Any) -> float:
+    """Return the seconds in which a processor, or all of them, ran something."""
+    idle = processor.idle + getattr(processor, "iowait", 0.0)
+    guest = getattr(processor, "guest", 0.0) + getattr(processor, "guest_nice", 0.0)  # in user time, too
+    return float(sum(processor) - idle - guest)
 
 
 class TreeSeconds:
@@ -94,6 +106,8 @@ def measure_load(samples: int = SAMPLES, every: float = SAMPLE_S) -> MachineLoad
         time.sleep(every)
         ready.append(_ready())
     used = others.read()
+    if apart := cores_apart():  # threads that wait are known of the whole machine alone
+        return MachineLoad(len(apart), used, used)
     return MachineLoad(psutil.cpu_count() or usable_cpus(), used, max(used, sum(ready) / len(ready)))
 
 

@@ -19,6 +19,15 @@ def machine_part() -> dict[str, list[int] | list[str]]:
     return {"cores": sorted(os.sched_getaffinity(0)), "gpus": gpus}
 
 
+def cores_apart() -> tuple[int, ...]:
+    """Return the cores of a process that is confined to some of them and to GPUs; empty for all others.
+
+    What runs on other cores does not disturb timings on its GPUs, but would disturb timings on processors.
+    """
+    cores, gpus = machine_part().values()
+    return tuple(map(int, cores)) if gpus and len(cores) < (os.cpu_count() or 0) else ()
+
+
 def are_apart(part: Part, other: Part) -> bool:
     """Return whether two parts name GPUs in the same way and have none, and no core, in common.
 

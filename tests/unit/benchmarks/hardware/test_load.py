@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from benchmarks.hardware import load
-from benchmarks.hardware.load import MachineLoad, TreeSeconds
+from benchmarks.hardware.load import MachineLoad, OtherLoad, TreeSeconds
 
 BURN = "import time\nwhile time.process_time() < {:g}: pass\n"
 
@@ -43,6 +45,34 @@ def test_a_busy_loop_is_seen():
         loop.wait()
     assert seen.ready >= max(0.5, seen.used) and seen.used > 0.2
     assert before.cpus == seen.cpus >= 1
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
+def test_a_worker_with_cores_and_a_gpu_of_its_own_sees_the_load_of_its_cores(monkeypatch: pytest.MonkeyPatch):
+    before = os.sched_getaffinity(0)
+    mine, theirs = sorted(before)[:2]
+    loop = subprocess.Popen([sys.executable, "-c", BURN.format(60)])
+    try:
+        os.sched_setaffinity(loop.pid, {theirs})
+        os.sched_setaffinity(0, {mine})
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+        others = OtherLoad()
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+        everywhere = OtherLoad()
+        assert (others._cores, everywhere._cores) == ((mine,), ())
+        time.sleep(1.0)
+        assert everywhere.read() - others.read() > 0.5
+    finally:
+        os.sched_setaffinity(0, before)
+        loop.kill()
+        loop.wait()
+
+
+def test_the_load_of_a_confined_worker_is_stated_of_its_cores(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(load, "cores_apart", lambda: (0,))
+    monkeypatch.setattr(load, "_ready", lambda: 50.0)
+    seen = load.measure_load(samples=2, every=0.05)
+    assert seen.cpus == 1 and seen.ready == seen.used <= 1.2
 
 
 def test_without_a_load_file_no_thread_counts(tmp_path: Path):

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from benchmarks.hardware.machine_part import are_apart, machine_part
+from benchmarks.hardware.machine_part import are_apart, cores_apart, machine_part
 
 FIRST = {"cores": [0, 1], "gpus": ["0"]}
 
@@ -39,3 +39,15 @@ def test_a_process_names_its_cores_and_gpus(monkeypatch: pytest.MonkeyPatch) -> 
     assert machine_part() == {"cores": sorted(os.sched_getaffinity(0)), "gpus": ["1", "3"]}
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     assert machine_part()["gpus"] == []
+
+
+def test_a_process_confined_to_cores_and_gpus_is_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {4, 5})
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert cores_apart() == (4, 5)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    assert cores_apart() == (), "it has all of them"
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert cores_apart() == (), "timings on processors share the memory of all cores"
