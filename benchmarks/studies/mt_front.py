@@ -1,30 +1,40 @@
-"""Fronts of BLEU and processor latency: translation searched at several limits for two cores.
+"""Fronts of BLEU and latency in ONNX Runtime: translation searched at several limits for one core.
 
-Published winners of the tiers ``front`` are rebuilt from their records and timed on this machine beside the
-tier's reference network. Their searches had latencies counted at the prices of two cores; the front has timed
-ones.
+Published winners of the tiers ``front`` are rebuilt from their records and timed on this machine's processor,
+in turns with the tier's reference network. Their searches had latencies counted at prices that were fitted to
+this runtime; the front has timed ones.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from benchmarks.api import UsageError
 from benchmarks.hardware.profiles import Profile
 from benchmarks.records import selection
-from benchmarks.records.record import Candidate, Latency, Record
+from benchmarks.records.record import Candidate, Record
 from benchmarks.records.store import load_all
 from benchmarks.records.study_files import ClaimFigure, StudyOutcome
 from benchmarks.stats import intervals, pareto
 from benchmarks.studies.interval_text import interval_text
 from benchmarks.studies.published_winners import of_present_settings, processor_profile, rebuild
 from benchmarks.tasks.datasets import Say
+from supernet.quantization.onnx_runtime import version
 
-SUMMARY = "fronts of BLEU and latency on this machine's processor, of translation searched at several limits"
+if TYPE_CHECKING:
+    from torch import nn
+
+    from benchmarks.measurement.interleaved import Percentiles
+    from benchmarks.measurement.workload import Workload
+    from supernet.seq2seq import Transformer
+
+SUMMARY = "fronts of BLEU and latency in ONNX Runtime, of translation searched at several limits"
 READS = "records"
 SUITE, TIER = "mt", "front"
 COMPARED = (
@@ -41,6 +51,10 @@ RULE = (
     " the frozen reference point), minus the other's of the same seed, differs from 0 by Student's test over"
     " seeds, p below 5 % after Holm over all comparisons of the page."
 )
+ROUNDS = 64
+"""Inferences of each network."""
+CLOSE = 1e-3
+"""Largest difference between ONNX Runtime's logits and torch's, of random weights."""
 Key = tuple[str, str]
 """Task and method, with its options."""
 
@@ -90,7 +104,7 @@ def run(folder: Path, say: Say) -> StudyOutcome:
         )
     present, former = of_present_settings(records)
     winners = list(select_winners(present))
-    known: dict[str, Latency] = {}
+    known: dict[str, TimedInTurns] = {}
     points = []
     for number, (record, limit, candidate) in enumerate(winners, 1):
         say(
@@ -120,17 +134,14 @@ def bleu_of(candidate: Candidate) -> float | None:
 
 
 def time_winner(
-    record: Record, limit: float, candidate: Candidate, profile: Profile, known: dict[str, Latency]
+    record: Record, limit: float, candidate: Candidate, profile: Profile, known: dict[str, TimedInTurns]
 ) -> FrontPoint:
     """Time one winner in float32 beside the reference network.
 
     Args:
         known: latencies by network, so that equal networks are timed once.
     """
-    import torch
-
-    from benchmarks.measurement import latency as measure
-    from benchmarks.measurement.workload import Workload, reference_network
+    from benchmarks.measurement.workload import Workload
     from supernet.cost import cost
 
     family, reference, tier = rebuild(record, candidate)
@@ -138,12 +149,8 @@ def time_winner(
     key = f"{record['spec']['task']} {family.space.name} {architecture.key()}"
     workload = Workload.of(tier.workload)
     if key not in known:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            network = family.build(architecture).requires_grad_(False).eval()
-        known[key] = measure.measure_latency(
-            network, reference_network(reference), workload, "cpu", profile, min_n=64
-        )
+        networks = [family.build(architecture), reference.build(reference.space.largest())]
+        known[key] = time_in_turns(networks, workload)
     latency, bleu = known[key], bleu_of(candidate)
     assert bleu is not None
     own = candidate.get("latency")
@@ -153,16 +160,51 @@ def time_winner(
         seed=record["spec"]["seed"],
         limit=limit,
         bleu=float(bleu),
-        ratio=latency["ratio"],
-        low=latency["ratio_low"],
-        high=latency["ratio_high"],
-        ms=latency["p50"],
+        ratio=latency.percentiles.ratio,
+        low=latency.percentiles.ratio_low,
+        high=latency.percentiles.ratio_high,
+        ms=latency.percentiles.p50,
         on_its_device=own["ratio"] if own else None,
         decoder_layers=int(architecture.to_dict()["decoder_layers"]),
         parameters=cost(family, architecture, source_len=1, target_len=1).params,
-        others_cpu=latency["others_cpu"],
-        signature=latency["signature"],
+        others_cpu=latency.others_cpu,
+        signature=f"rt:onnxruntime-{version()}|thr:1|prec:fp32|prof:{profile.name}|n:{latency.percentiles.n}"
+        f"|len:{workload.source_len}|steps:{workload.steps}|beam:{workload.beam}|search:no",
     )
+
+
+@dataclass(frozen=True)
+class TimedInTurns:
+    """Timings of a network beside its reference, and the processors that other programs took meanwhile."""
+
+    percentiles: Percentiles
+    others_cpu: float
+
+
+def time_in_turns(networks: Sequence[nn.Module], workload: Workload) -> TimedInTurns:
+    """Time a translator in turns with its reference, both in ONNX Runtime on one core.
+
+    Raises:
+        ArithmeticError: ONNX Runtime computes something else than torch.
+    """
+    import torch
+
+    from benchmarks.measurement.interleaved import TimedRequest, summarize, time_interleaved
+    from supernet.quantization.onnx_translator import OnnxTranslator
+
+    source = workload.source("cpu")
+    timed = []
+    for network in networks:
+        network.requires_grad_(False).eval()
+        translator = OnnxTranslator(cast("Transformer", network))
+        serve = partial(translator.forced_steps, source.numpy(), workload.steps, workload.beam)
+        with torch.inference_mode():
+            expected = workload.run(network, source).numpy()
+        if not np.allclose(serve(), expected, atol=CLOSE):
+            raise ArithmeticError("ONNX Runtime's logits of a winner are not torch's")
+        timed.append(TimedRequest(serve))
+    times, conditions = time_interleaved(timed, 1, min_n=ROUNDS, max_seconds=60.0)
+    return TimedInTurns(summarize(times), conditions.others_cpu)
 
 
 def _name(record: Record) -> str:
@@ -232,9 +274,9 @@ def outcome(points: Sequence[FrontPoint], profile: str, former: int = 0) -> Stud
         for (task, method), seeds in volumes.items()
     ]
     return StudyOutcome(
-        title="Translation for two cores: fronts of BLEU and latency",
+        title="Translation in ONNX Runtime: fronts of BLEU and latency",
         question="Searched at five latency limits within decoder depths: which method's networks have the"
-        " better front on a processor, where width is paid for?",
+        " better front in a runtime where launches are cheap and width is paid for?",
         rule=RULE,
         columns=("task", "method", "seeds", "hypervolume", *(f"limit {limit:g}" for limit in limits)),
         rows=rows,

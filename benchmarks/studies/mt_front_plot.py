@@ -1,4 +1,4 @@
-"""Plot of study ``mt_front``: BLEU over latency on the processor, a panel a task."""
+"""Plot of study ``mt_front``: BLEU over latency in ONNX Runtime, a panel a task."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def draw(points: Sequence[FrontPoint]) -> Drawing:
     looks = method_styles(methods)
     figure = Drawing(figsize=(4.6 * len(tasks) + 0.6, 5.0))
     figure.suptitle(
-        "Translation for two cores: fronts", x=0.01, ha="left", fontweight="bold", color=style.INK
+        "Translation in ONNX Runtime: fronts", x=0.01, ha="left", fontweight="bold", color=style.INK
     )
     panels = figure.subplots(1, len(tasks), squeeze=False)[0]
     for task, axes in zip(tasks, panels, strict=True):
@@ -46,7 +46,7 @@ def draw(points: Sequence[FrontPoint]) -> Drawing:
                 elinewidth=0.8, label=method,
             )  # fmt: skip
         axes.set_title(task, fontsize=10, loc="left", color=style.INK)
-        axes.set_xlabel("latency on two cores, x reference (lower is better)")
+        axes.set_xlabel("latency on one core, x reference (lower is better)")
     panels[0].set_ylabel("test BLEU (higher is better)")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(

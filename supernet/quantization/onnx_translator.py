@@ -10,9 +10,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from supernet.quantization.onnx_runtime import open_session
 from supernet.quantization.onnx_trace import trace
 from supernet.quantization.precisions import Policy, check, units
 from supernet.seq2seq import DecoderCache, LayerCache, Transformer
@@ -37,7 +40,12 @@ def encoder_and_step(module: Transformer, policy: Policy | None = None) -> tuple
     with torch.no_grad():
         asked = _remember(module, source)
         kept = _step(module, torch.full((4,), 4), *asked, *_nothing(module, 4))[1:]
-    axes = {name: {0: "sentences", 3 if name.endswith("mask") else 2: "length"} for name in cross}
+    # Layers may attend to different numbers of encoder layers: each has a length of its own.
+    axes = {
+        f"cross.{i}.{part}": {0: "sentences", 3 if part == "mask" else 2: f"length.{i}"}
+        for i in range(depth)
+        for part in CROSS
+    }
     encoder = trace(
         module,
         [source],
@@ -61,6 +69,44 @@ def encoder_and_step(module: Transformer, policy: Policy | None = None) -> tuple
         for graph in (encoder, step)
     ]
     return files[0], files[1]
+
+
+class OnnxTranslator:
+    """A translator in ONNX Runtime, for the latency workload.
+
+    Args:
+        module: exported, float32.
+        policy: precision of each layer; None for float32.
+        threads: threads of the runtime.
+
+    Raises:
+        ValueError: as ``encoder_and_step``.
+    """
+
+    def __init__(self, module: Transformer, policy: Policy | None = None, threads: int = 1) -> None:
+        self.encoder, self.step = (open_session(graph, threads) for graph in encoder_and_step(module, policy))
+        self.attended = [output.name for output in self.encoder.get_outputs()]
+        self.shapes = {
+            given.name: given.shape for given in self.step.get_inputs() if given.name.startswith("own.")
+        }
+
+    def forced_steps(
+        self, source: NDArray[np.int64], steps: int, beam: int, token: int = 4
+    ) -> NDArray[np.float32]:
+        """Encode ``source`` ``[1, S]``, then run ``steps`` decoder steps of ``beam`` rows of one token.
+
+        Returns:
+            the last logits ``[beam, V]``, as ``supernet.decode.forced_steps`` does.
+        """
+        given = dict(zip(self.attended, self.encoder.run(None, {"source": source}), strict=True))
+        given["tokens"] = np.full(beam, token, dtype=np.int64)
+        for name, (_, heads, _, size) in self.shapes.items():
+            given[name] = np.zeros((beam, heads, 0, size), dtype=np.float32)
+        logits = np.empty((0, 0), dtype=np.float32)
+        for _ in range(steps):
+            logits, *grown = self.step.run(None, given)
+            given.update(zip(self.shapes, grown, strict=True))
+        return logits
 
 
 def _nothing(module: Any, rows: int) -> list[Tensor]:

@@ -293,7 +293,8 @@ def test_a_declaration_is_whole_and_no_circle(tmp_path: Path):
 
 RECORDS_ONLY = (
     "__init__", "__main__", "analysis/*", "api", "claims/*", "cli/*", "comparability/*", "conformance/*",
-    "export/*", "hardware/__init__", "hardware/file_lock", "hardware/load", "hardware/probe",
+    "export/*", "hardware/__init__", "hardware/file_lock", "hardware/load",
+    "hardware/machine_part", "hardware/probe",
     "hardware/profiles", "hardware/user_profiles",
     "hardware/timing_lock", "identity", "lab/__init__", "lab/checkpoints", "lab/journal",
     "latency_tables/*", "leaderboard/*", "measurement/__init__", "measurement/process_time",

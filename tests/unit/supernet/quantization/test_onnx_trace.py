@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from supernet.bert import BertConfig, family_of
+from supernet.decode import forced_steps
 from supernet.quantization import onnx_trace
-from supernet.quantization.onnx_translator import encoder_and_step
+from supernet.quantization.onnx_translator import OnnxTranslator, encoder_and_step
 from supernet.quantization.precisions import choices, quantize, units
 from supernet.seq2seq import Seq2SeqConfig, Seq2SeqFamily
 from supernet.space import get_space
@@ -199,3 +200,18 @@ def test_without_onnx_the_message_has_the_install_command(monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(ValueError, match=r"pip install 'supernet-bench\[onnx\]'"):
         onnx_trace.to_onnx(bert(), [words(2, 7)])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_translator_whose_layers_read_different_encoder_layers_runs_forced_steps(seed: int) -> None:
+    space, rng = get_space("multi30k-xs"), np.random.default_rng(seed)
+    drawn = (space.sample(rng) for _ in range(200))
+    apart = next(a for a in drawn if len({min(n, 3) for n in a.to_dict()["decoder_cross_source"]}) > 1)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        module = Seq2SeqFamily(space, Seq2SeqConfig(50, 50)).build(apart).requires_grad_(False).eval()
+    source = torch.arange(5, 12)[None]
+    with torch.no_grad():
+        expected = forced_steps(module, source, 6, 5)
+    found = OnnxTranslator(module).forced_steps(source.numpy(), 6, 5)
+    np.testing.assert_allclose(found, expected.numpy(), atol=1e-4)
