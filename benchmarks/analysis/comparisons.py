@@ -33,7 +33,7 @@ def volumes_of(lines: pd.DataFrame, axis: selection.Axis) -> pd.DataFrame:
     points = np.full((len(ordered), max(map(len, runs.values()), default=0), 2), np.nan)
     for i, key in enumerate(ordered):
         points[i, : len(runs[key])] = runs[key]
-    keys = pd.DataFrame(ordered, columns=["method", "seed"])
+    keys = pd.DataFrame(ordered, columns=["method", "seed"], dtype=object)
     if axis.reference is None:
         return keys.assign(volume=np.nan)
     volumes = pareto.hypervolumes(points[..., 0], points[..., 1], axis.reference)
