@@ -93,15 +93,16 @@ def _contents(root: Path, site_dir: Path, *, indexed: bool = False) -> dict[str,
             pending.append(executor.submit(tables.build_boards, source, runs, beside, kept))
             records.add([part.rows for part in parts])
             concerned += [run for part in parts for run in part.concerned]
+        # While the last tables are made: what is imported here would keep the others waiting before.
+        from benchmarks.claims import judge
+        from benchmarks.leaderboard import claims_page
+        from benchmarks.leaderboard.site import pages
+        from benchmarks.records import selection
+        from benchmarks.report import data_formats
+
         boards = [board for future in pending for board in future.result()]
     if known is not None:
         known.write()
-    from benchmarks.claims import judge
-    from benchmarks.leaderboard import claims_page
-    from benchmarks.leaderboard.site import pages
-    from benchmarks.records import selection
-    from benchmarks.report import data_formats
-
     boards.sort(key=lambda board: board.order)
     studies = study_files.load_all(root)
     judged = judge.judge_runs(concerned, studies=studies)
