@@ -42,14 +42,18 @@ class Attached(NamedTuple):
     latencies: Sequence[StoredLatency] = ()
 
 
-def find_attached(root: Path, published: Sequence[Path]) -> AttachedFiles:
+def find_attached(root: Path, published: Iterable[str]) -> AttachedFiles:
     """Return all such files under a folder of results; every one must be about a published record.
+
+    Args:
+        root: folder of results.
+        published: ids of the published records.
 
     Raises:
         InvalidRecordError: a file is about no published record, or its name is not of the expected form.
     """
     files = AttachedFiles(verdict_files.VERDICTS.paths(root), runtime_latencies.LATENCIES.paths(root))
-    known = {path.stem for path in published} if any(files) else set()
+    known = {*published} if any(files) else set()
     for kind in files:
         for record, paths in kind.items():
             if record not in known:
@@ -108,6 +112,8 @@ def runtime_columns(
         attached: record id -> contents of the files about it.
         obstacles: of ``grouping.obstacles``.
     """
+    if not any(files.latencies for files in attached.values()):
+        return {}, {}
     timed: dict[str, dict[tuple[str, str], list[StoredLatency]]] = {}
     signatures: dict[str, set[str]] = {}
     runs: dict[tuple[str, str], int] = {}

@@ -33,7 +33,7 @@ def volumes_of(lines: pd.DataFrame, axis: selection.Axis) -> pd.DataFrame:
     points = np.full((len(ordered), max(map(len, runs.values()), default=0), 2), np.nan)
     for i, key in enumerate(ordered):
         points[i, : len(runs[key])] = runs[key]
-    keys = pd.DataFrame(ordered, columns=["method", "seed"])
+    keys = pd.DataFrame(ordered, columns=["method", "seed"], dtype=object)
     if axis.reference is None:
         return keys.assign(volume=np.nan)
     volumes = pareto.hypervolumes(points[..., 0], points[..., 1], axis.reference)
@@ -93,7 +93,7 @@ def compare(
     series = [("quality", str(limit), _by_method(apart[limit])) for limit in sorted(apart)]
     series.append(("hypervolume", "all", _by_method(of_runs)))
     compared: list[PairedLine] = []
-    registered_lines: set[int] = set()
+    free: dict[int, list[float]] = {}  # differences of the lines that no claim has tested
     for what, limit, by_method in series:
         theirs = by_method.get(baseline or "", {})
         for method, ours in by_method.items():
@@ -102,18 +102,16 @@ def compare(
                 continue
             key = method, baseline, what, limit
             if registered and key in registered:
-                registered_lines.add(len(compared))
                 compared.append(_registered_line(*key, *registered[key]))
                 continue
-            differences = [ours[seed] - theirs[seed] for seed in seeds]
-            interval = intervals.interval(differences, DIFFERENCE)
+            differences = free[len(compared)] = [ours[seed] - theirs[seed] for seed in seeds]
             p = intervals.t_test(differences) if len(seeds) >= intervals.SIGNIFICANT_FROM else None
-            ends = interval.mean, interval.low, interval.high
-            compared.append(_paired_line(*key, len(seeds), *ends, p))
-    free = [i for i in range(len(compared)) if i not in registered_lines]
+            compared.append(_paired_line(*key, len(seeds), None, None, None, p))
     adjusted = intervals.holm({str(i): p for i in free if (p := compared[i]["p"]) is not None})
-    for i in free:
+    measured_differences = intervals.each_interval([*free.values()], DIFFERENCE) if free else []
+    for i, interval in zip(free, measured_differences, strict=True):
         line = compared[i]
+        line["difference"], line["low"], line["high"] = interval.mean, interval.low, interval.high
         line["p_holm"] = adjusted.get(str(i))
         line["verdict"] = intervals.verdict(line["p_holm"], line["pairs"])
     frame = pd.DataFrame(compared, columns=[*PairedLine.__annotations__])

@@ -8,15 +8,17 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeVar
 
 import orjson
 
 from benchmarks.analysis.attachment_columns import Attached, verdict_texts
 from benchmarks.analysis.search_progress import search_steps
-from benchmarks.records import runtime_latencies, selection, store
+from benchmarks.comparability.run_summary import RunSummary
+from benchmarks.records import runtime_latencies, store
 from benchmarks.records.attachments import date
-from benchmarks.records.canonical import canonical
+from benchmarks.records.canonical import canonical, sorted_text
 from benchmarks.records.record import Record
 from benchmarks.records.runtime_latencies import StoredLatency
 from benchmarks.records.text import sanitize
@@ -45,13 +47,14 @@ class RunPage:
     fields: Mapping[str, object] | bytes
     """Fields of the run itself, as JSON if it can hold them."""
     origin: bytes
-    """Canonical JSON of its provenance without command and times; many runs share one."""
+    """JSON of its provenance without command and times, keys sorted; many runs share one."""
 
 
-def run_page(record: Record, attached: Attached, records_root: str) -> RunPage:
+def run_page(run: RunSummary, record: Record, attached: Attached, records_root: str) -> RunPage:
     """Return a run's page.
 
     Args:
+        run: summary of the record.
         record: of the run.
         attached: contents of the files beside it.
         records_root: folder of the records as commands name it, such as ``results/records``.
@@ -59,9 +62,10 @@ def run_page(record: Record, attached: Attached, records_root: str) -> RunPage:
     path = f"{records_root}/{store.place(record)}"
     provenance, spec = record["provenance"], record["spec"]
     origin = {k: v for k, v in provenance.items() if k not in ("command", "started", "ended")}
+    numbered = {candidate["index"]: candidate for candidate in record["candidates"]}
     headline = [
-        {"limit": str(limit)} | {k: c.get(k) for k in _CANDIDATE}
-        for limit, c in selection.headline_candidates(record["candidates"]).items()
+        {"limit": str(head.limit)} | {k: numbered[head.number].get(k) for k in _CANDIDATE}
+        for head in run.headlines
     ]
     fingerprint = provenance["machine"].get("fingerprint")
     fields = {
@@ -78,7 +82,21 @@ def run_page(record: Record, attached: Attached, records_root: str) -> RunPage:
         "verdicts": [verdict_texts(stored, fingerprint) for stored in attached.verdicts],
         "elsewhere": [_latency_texts(stored, spec["profile"]) for stored in attached.latencies],
     }  # fmt: skip
-    return RunPage(record["id"], path, spec["method"], _json(fields), canonical(origin))
+    return RunPage(record["id"], path, spec["method"], _json(fields), _sorted(origin))
+
+
+@lru_cache(maxsize=256)
+def _name(text: str) -> str:
+    """Return a phase or a kind of spending as it is shown."""
+    return sanitize(text, 32)
+
+
+def _sorted(origin: Mapping[str, object]) -> bytes:
+    """Return a provenance as JSON; as Python writes it if a number has more than 64 bits."""
+    try:
+        return sorted_text(origin)
+    except TypeError:
+        return canonical(origin)
 
 
 def _json(fields: Mapping[str, object]) -> Mapping[str, object] | bytes:
@@ -101,13 +119,13 @@ def trace_of(record: Record) -> dict[str, object]:
     """Return the course of a run: loss by evaluations, tokens by seconds with the phase, amounts by phase."""
     log = search_steps(record)
     timeline = [
-        [point["at"], point["tokens"], sanitize(point["phase"], 32)]
+        [point["at"], point["tokens"], _name(point["phase"])]
         for point in thinned(record["ledger"]["timeline"])
     ]
     spent: dict[str, dict[str, float]] = {}
     for entry in record["ledger"]["entries"]:
-        phases = spent.setdefault(sanitize(entry["kind"], 32), {})
-        name = sanitize(entry["phase"], 32)
+        phases = spent.setdefault(_name(entry["kind"]), {})
+        name = _name(entry["phase"])
         phases[name] = phases.get(name, 0.0) + entry["amount"]
     return {"log": thinned([list(step) for step in log]), "timeline": timeline, "spent": spent}
 

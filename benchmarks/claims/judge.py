@@ -36,6 +36,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from benchmarks.api import OptionValues
 from benchmarks.claims import studies as claim_studies
@@ -342,14 +343,11 @@ def measured(record: Record, of: Sequence[Claim] | None = None) -> run_summary.M
 
     A run with a network that has not learnt (``selection.has_learnt``) has no figure but its cost.
     """
-    spec, registered = record["spec"], claims() if of is None else of
-    about = [
-        claim
-        for claim in registered
-        if not claim.untested
-        and (claim.task, claim.tier) == (spec["task"], spec["tier"])
-        and spec["method"] in (claim.method, claim.against)
-    ]
+    spec = record["spec"]
+    registered = (
+        _registered_on(spec["task"], spec["tier"]) if of is None else _on(of, spec["task"], spec["tier"])
+    )
+    about = [claim for claim in registered if spec["method"] in (claim.method, claim.against)]
     if not about:
         return None
     measures = {(claim.measure, claim.limit) for claim in about}
@@ -358,6 +356,16 @@ def measured(record: Record, of: Sequence[Claim] | None = None) -> run_summary.M
         (name, limit): MEASURES[name](record, limit) if ranked or name == COST else None
         for name, limit in measures
     }
+
+
+@lru_cache(maxsize=256)
+def _registered_on(task: str, tier: str) -> list[Claim]:
+    return _on(claims(), task, tier)
+
+
+def _on(of: Iterable[Claim], task: str, tier: str) -> list[Claim]:
+    """Return the claims that records of a task and tier test."""
+    return [claim for claim in of if not claim.untested and (claim.task, claim.tier) == (task, tier)]
 
 
 def judge(

@@ -125,7 +125,7 @@ def labels(runs: Sequence[RunSummary]) -> dict[str, str]:
     """
     kinds: dict[str, dict[tuple[str, str], list[str]]] = {}
     for run in runs:
-        options = " ".join(f"{k}={v}" for k, v in sorted(run.options.items()))
+        options = " ".join([f"{k}={v}" for k, v in sorted(run.options.items())]) if run.options else ""
         kind = sanitize(options, 60), run.source[:7]
         kinds.setdefault(run.method, {}).setdefault(kind, []).append(run.id)
     named: dict[str, str] = {}

@@ -111,7 +111,7 @@ class RunSummary(NamedTuple):
     headlines: tuple[Headline, ...]
     """Tightest limit first, no limit last."""
     earlier: tuple[Headline, ...]
-    """Networks of earlier origins (``selection.earlier_origins``)."""
+    """Networks of earlier origins (``selection.products_and_earlier``)."""
     conduct: Conduct
     """Its isolation and its work, measured from outside."""
     place: int
@@ -129,6 +129,7 @@ def summarize(record: Record, *, keep: bool, place: int = 0, measured: Measured 
     joules = energy["joules"] if energy is not None else None
     spent = [share.get(kind, 0.0) for kind in SPENT[:3]]
     timed = [(c.get("latency") or {}).get("others_cpu") or 0.0 for c in record["candidates"]]
+    products, earlier = selection.products_and_earlier(record["candidates"])
     return RunSummary(
         id=record["id"],
         method=sys.intern(spec["method"]),
@@ -150,13 +151,8 @@ def summarize(record: Record, *, keep: bool, place: int = 0, measured: Measured 
         others_cpu=max(timed, default=0.0),
         units=selection.units_of(record),
         metric=selection.deciding_metric(record),
-        headlines=tuple(
-            _headline(limit, c, keep)
-            for limit, c in selection.headline_candidates(record["candidates"]).items()
-        ),
-        earlier=tuple(
-            _headline(limit, c, keep) for limit, c in selection.earlier_origins(record["candidates"])
-        ),
+        headlines=tuple([_headline(limit, c, keep) for limit, c in products.items()]),
+        earlier=tuple([_headline(limit, c, keep) for limit, c in earlier]),
         conduct=conduct_of(record),
         place=place,
         measured=measured,
@@ -200,9 +196,9 @@ def _headline(limit: Limit, c: Candidate, keep: bool) -> Headline:
     return Headline(
         number=c["index"],
         limit=limit,
-        origin=sys.intern(sanitize(c["origin"], 30)),
+        origin=_origin(c["origin"]),
         figures=_figures(figures),
-        recipes=_recipes(tuple((name, figure["signature"]) for name, figure in scores.items())),
+        recipes=_recipes(tuple([(name, figure["signature"]) for name, figure in scores.items()])),
         scores=_figures([x for f in scores.values() for x in (f.get("value"), f.get("low"), f.get("high"))]),
         latency=None if signature is None else sys.intern(signature),
         timed=latency.get("n", 0),
@@ -214,6 +210,11 @@ def _headline(limit: Limit, c: Candidate, keep: bool) -> Headline:
 
 def _figures(values: Sequence[float | None]) -> array[float]:
     return array("d", [math.nan if value is None else value for value in values])
+
+
+@lru_cache(maxsize=256)
+def _origin(text: str) -> str:
+    return sys.intern(sanitize(text, 30))
 
 
 @lru_cache(maxsize=4096)
@@ -282,10 +283,11 @@ def headlines(
         "headline": [head for _, _, head in lines],
         "candidate": [head.candidate for _, _, head in lines],
     }
-    numbers = np.empty((len(lines), len(SCORES) + len(FIGURES)))
-    for line, (_, _, head) in zip(numbers, lines, strict=True):
-        line[:3], line[3:6], line[6:] = head.score(metric), head.score("chrf"), head.figures
-    figures = pd.DataFrame(numbers, columns=[*SCORES, *FIGURES])
+    numbers = array("d")
+    for _, _, head in lines:
+        numbers.extend((*head.score(metric), *head.score("chrf"), *head.figures))
+    columns = [*SCORES, *FIGURES]
+    figures = pd.DataFrame(np.array(numbers).reshape(len(lines), len(columns)), columns=columns)
     learning, least = selection.LEARNT_FROM
     learnt = [not head.score(learning)[0] < least for _, _, head in lines]
     keys = [(label, head.limit) for _, label, head in lines]

@@ -68,8 +68,8 @@ class SummaryTexts(NamedTuple):
 
 def encode(run: RunSummary) -> SummaryTexts | None:
     """Return the JSON form of a summary; None if JSON cannot hold all of it."""
-    units = run.units.to_dict()
-    if TaskUnits.from_dict(units) != run.units:
+    units = run.units.kept
+    if units is None:
         return None
     shared = [run.method, run.source, run.options, run.facts, run.fingerprint, units]
     measured = None

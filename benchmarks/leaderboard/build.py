@@ -10,10 +10,11 @@ import os
 import re
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import nullcontext
-from pathlib import Path
+from itertools import chain, groupby
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from benchmarks.api import UsageError
@@ -21,7 +22,6 @@ from benchmarks.records import store, study_files
 from benchmarks.records.store import write_text
 
 if TYPE_CHECKING:
-    from benchmarks.analysis.attachment_columns import Attached
     from benchmarks.comparability.run_summary import RunSummary
     from benchmarks.leaderboard import tables
     from benchmarks.leaderboard.known_records import KnownRecords
@@ -64,52 +64,60 @@ def _contents(root: Path, site_dir: Path, *, indexed: bool = False) -> dict[str,
         indexed: whether a large board takes records that were checked before from their index, and keeps it.
     """
     from benchmarks.analysis.attachment_columns import find_attached
-    from benchmarks.claims import judge
-    from benchmarks.leaderboard import claims_page, known_records, known_tables, people, tables
-    from benchmarks.leaderboard.site import links, pages
-    from benchmarks.records import selection
-    from benchmarks.report import data_formats
+    from benchmarks.leaderboard import known_records, known_tables, people, tables
+    from benchmarks.leaderboard.record_index import RecordIndex
+    from benchmarks.leaderboard.site import links
 
-    paths = store.paths(root / "records")
-    brief = len(paths) > DETAILED
+    places = store.places(root / "records")
+    brief = len(places) > DETAILED
     repository = links.repository(root.resolve())
-    source = tables.BoardSource(
-        root, site_dir, brief, find_attached(root, paths), people.load(root), repository
-    )
+    attached = find_attached(root, (PurePosixPath(place).stem for place in places))
+    source = tables.BoardSource(root, site_dir, brief, attached, people.load(root), repository)
     known = known_records.known_records(root) if indexed and brief else None
     pending: list[Future[list[tables.Board]]] = []
     concerned: list[RunSummary] = []
-    from benchmarks.leaderboard.record_index import RecordIndex
-
     # The figures of a board that is not brief do leave garbage.
     collection = tables.without_garbage_collection() if brief else nullcontext()
-    with collection, RecordIndex(site_dir) as records, _workers(brief, len(paths)) as workers:
-        for folder, attached, contents in _folders(_batches(source, paths, workers, known)):
-            executor = workers if len(folder) <= MOVED else _Here()
+    with collection, RecordIndex(site_dir) as records, _workers(brief, len(places)) as workers:
+        batches = _batches(source, places, workers, known)
+        every = chain.from_iterable(batch.parts for batch in batches)
+        for _, of_folder in groupby(every, lambda part: part.folder):
+            parts = [*of_folder]
+            contents = [content for part in parts for content in part.contents]
+            beside = {name: files for part in parts for name, files in part.attached.items()}
+            executor = workers if len(contents) <= MOVED else _Here()
             kept = None
-            if known is not None and not any(run.id in attached for run in folder):
-                kept = known.tables(known_tables.key_of(source, contents, folder[0].place))
-            pending.append(executor.submit(tables.build_boards, source, folder, attached, kept))
-            records.add(folder)
-            concerned += [run for run in folder if run.measured is not None]
+            if known is not None and not beside:
+                kept = known.tables(known_tables.key_of(source, contents, parts[0].first))
+            runs = [part.runs for part in parts]
+            pending.append(executor.submit(tables.build_boards, source, runs, beside, kept))
+            records.add([part.rows for part in parts])
+            concerned += [run for part in parts for run in part.concerned]
+        # While the last tables are made: what is imported here would keep the others waiting before.
+        from benchmarks.claims import judge
+        from benchmarks.leaderboard import claims_page
+        from benchmarks.leaderboard.site import pages
+        from benchmarks.records import selection
+        from benchmarks.report import data_formats
+
         boards = [board for future in pending for board in future.result()]
     if known is not None:
         known.write()
     boards.sort(key=lambda board: board.order)
     studies = study_files.load_all(root)
     judged = judge.judge_runs(concerned, studies=studies)
-    pages.write_pages(site_dir, [board.site for board in boards], len(paths), judged, repository)
+    pages.write_pages(site_dir, [board.site for board in boards], len(places), judged, repository)
     files = {name: data for board in boards for name, data in board.files.items()}
     files |= {f"{study_files.FOLDER}/{study.name}.md": study.page.encode() for study in studies.values()}
     index = {
         "schema": SCHEMA,
         "version": selection.results_version(),
-        "records": len(paths),
+        "records": len(places),
         "groups": [board.entry for board in boards],
         "studies": {study.name: study.seal for study in studies.values()},
         "files": sorted([JSON, PAGE, CLAIMS, *files]),
     }
-    head = _HEAD + ("" if paths else _EMPTY) + (_BRIEF if brief else "")
+    head = _HEAD + ("" if places else _EMPTY) + (_BRIEF if brief else "")
     files[JSON] = (data_formats.json_text(index) if not brief else json.dumps(index) + "\n").encode()
     files[CLAIMS] = claims_page.markdown(judged).encode()
     files[PAGE] = "\n".join([head, *(board.markdown for board in boards)]).encode()
@@ -134,37 +142,16 @@ def _workers(brief: bool, records: int) -> Executor:
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
+    from benchmarks.leaderboard import tables
+
     # Started anew, not forked: numpy's threads do not survive a fork.
-    return ProcessPoolExecutor(cores, mp_context=get_context("spawn"))
-
-
-def _folders(
-    batches: Iterable[tables.RecordBatch],
-) -> Iterator[tuple[list[RunSummary], dict[str, Attached], list[bytes]]]:
-    """Yield the runs of one folder after the other, contents of the files beside them, digests of theirs."""
-    runs: list[RunSummary] = []
-    attached: dict[str, Attached] = {}
-    contents: list[bytes] = []
-    for batch in batches:
-        attached |= batch.attached
-        for run, content in zip(batch.runs, batch.contents, strict=True):
-            if runs and _folder(runs[0]) != _folder(run):
-                yield runs, attached, contents
-                runs, attached, contents = [], dict(batch.attached), []
-            runs.append(run)
-            contents.append(content)
-    if runs:
-        yield runs, attached, contents
-
-
-def _folder(run: RunSummary) -> tuple[str, str]:
-    return run.facts["task"], run.facts["profile"]
+    return ProcessPoolExecutor(cores, get_context("spawn"), tables.start_worker)
 
 
 def _batches(
-    source: tables.BoardSource, paths: Sequence[Path], workers: Executor, known: KnownRecords | None
+    source: tables.BoardSource, places: Sequence[str], workers: Executor, known: KnownRecords | None
 ) -> Iterator[tables.RecordBatch]:
-    """Yield the records of all paths in order, read a little ahead of the caller."""
+    """Yield the records of all places in order, read a little ahead of the caller."""
     from benchmarks.leaderboard import tables
 
     ahead: deque[tuple[str, Future[tables.RecordBatch]]] = deque()
@@ -176,11 +163,10 @@ def _batches(
             known.note(first_place, batch.index)
         return batch
 
-    for first in range(0, len(paths), AT_ONCE):
-        part = paths[first : first + AT_ONCE]
-        places = source.place(part[0]), source.place(part[-1])
-        index = known.part(*places) if known is not None else None
-        ahead.append((places[0], workers.submit(tables.read_records, source, first, part, index)))
+    for first in range(0, len(places), AT_ONCE):
+        part = places[first : first + AT_ONCE]
+        index = known.part(part[0], part[-1]) if known is not None else None
+        ahead.append((part[0], workers.submit(tables.read_records, source, first, part, index)))
         if len(ahead) > AHEAD:
             yield due()
     while ahead:

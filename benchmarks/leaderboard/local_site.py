@@ -56,7 +56,7 @@ def write_site(
             file = RunFile(new, first)
             for run in runs[first : first + RUNS_A_FILE]:
                 assert run.record is not None, "a local board keeps its records"
-                file.add(run_page(run.record, Attached(), records_root))
+                file.add(run_page(run, run.record, Attached(), records_root))
             file.write()
         pages.write_pages(new, [_write_table(new, part) for part in comparisons], len(runs), [])
         for attempt in itertools.count():

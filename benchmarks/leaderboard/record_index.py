@@ -18,6 +18,7 @@ from benchmarks.api import OptionValues
 from benchmarks.comparability.run_summary import FIGURES, SPENT, Headline, RunSummary
 
 if TYPE_CHECKING:
+    from pyarrow import Table
     from pyarrow.parquet import ParquetWriter
 
 FILE = "records.parquet"
@@ -55,8 +56,8 @@ class RecordIndex:
             return self
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._pyarrow = pyarrow
-        self._schema = pyarrow.schema(list(COLUMNS.items()))
-        self._writer = parquet.ParquetWriter(self._path, self._schema, compression="zstd")
+        schema = pyarrow.schema(list(COLUMNS.items()))
+        self._writer = parquet.ParquetWriter(self._path, schema, compression="zstd")
         return self
 
     def __exit__(
@@ -65,15 +66,21 @@ class RecordIndex:
         if self._writer is not None:
             self._writer.close()
 
-    def add(self, runs: Sequence[RunSummary]) -> None:
-        """Append the rows of some runs as one row group."""
-        if self._writer is not None and runs:
-            columns = zip(*(row for run in runs for row in _rows(run)), strict=True)
-            arrays = [
-                self._pyarrow.array(values, field.type)
-                for values, field in zip(columns, self._schema, strict=True)
-            ]
-            self._writer.write_table(self._pyarrow.Table.from_arrays(arrays, schema=self._schema))
+    def add(self, parts: Sequence[Table | None]) -> None:
+        """Append some of ``table_of`` as one row group."""
+        if self._writer is not None and parts:
+            self._writer.write_table(self._pyarrow.concat_tables(parts).combine_chunks())
+
+
+def table_of(runs: Sequence[RunSummary]) -> Table | None:
+    """Return the rows of some runs; None where pyarrow is not installed."""
+    try:
+        pyarrow = importlib.import_module("pyarrow")
+    except ImportError:
+        return None
+    columns = zip(*(row for run in runs for row in _rows(run)), strict=True)
+    arrays = [pyarrow.array(values, kind) for values, kind in zip(columns, COLUMNS.values(), strict=True)]
+    return pyarrow.Table.from_arrays(arrays, names=[*COLUMNS])
 
 
 def _rows(run: RunSummary) -> list[tuple[object, ...]]:

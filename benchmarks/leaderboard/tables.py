@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import gc
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+import pickle
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,7 @@ from benchmarks.analysis.run_page import RunPage, run_page
 from benchmarks.api import InvalidRecordError
 from benchmarks.comparability import grouping, run_summary
 from benchmarks.comparability.run_summary import RunSummary
+from benchmarks.leaderboard import record_index
 from benchmarks.leaderboard.known_records import KnownPart, is_kept
 from benchmarks.leaderboard.known_tables import KnownTables
 from benchmarks.leaderboard.people import People
@@ -27,6 +30,8 @@ from benchmarks.records.canonical import canonical
 from benchmarks.records.record import Record
 
 if TYPE_CHECKING:
+    import pyarrow
+
     from benchmarks.analysis.table import Table
     from benchmarks.leaderboard.site.pages import SiteTable
 
@@ -48,19 +53,56 @@ class BoardSource:
     repository: str = ""
     """Web address of the repository; empty if it has none."""
 
-    def place(self, path: Path) -> str:
-        """Return the place of a record file in the store; all of its path if it is elsewhere."""
-        return path.as_posix().removeprefix(f"{self.results_dir.as_posix()}/records/")
+    def path(self, place: str) -> Path:
+        """Return the record file at a place in the store."""
+        return Path(f"{self.results_dir}/records/{place}")
+
+
+class PackedRuns:
+    """Summaries that cross processes as bytes: a process that only hands them on does not unpack them."""
+
+    def __init__(self, runs: Sequence[RunSummary]) -> None:
+        self._runs: Sequence[RunSummary] | bytes = runs
+
+    def __reduce__(self) -> tuple[Callable[[bytes], PackedRuns], tuple[bytes]]:
+        packed = self._runs if isinstance(self._runs, bytes) else pickle.dumps(self._runs)
+        return PackedRuns._of_bytes, (packed,)
+
+    @classmethod
+    def _of_bytes(cls, packed: bytes) -> PackedRuns:
+        runs = cls(())
+        runs._runs = packed
+        return runs
+
+    def unpack(self) -> Sequence[RunSummary]:
+        """Return the summaries."""
+        runs: Sequence[RunSummary] = pickle.loads(self._runs) if isinstance(self._runs, bytes) else self._runs
+        return runs
+
+
+@dataclass(frozen=True)
+class FolderPart:
+    """Some records of one folder, checked and reduced, in the order of their files."""
+
+    folder: tuple[str, str]
+    """Task and profile."""
+    first: int
+    """Number of the first record among all of the leaderboard."""
+    runs: PackedRuns
+    rows: pyarrow.Table | None
+    """Their part of the index of all records."""
+    concerned: list[RunSummary]
+    """The runs that claims are about."""
+    attached: dict[str, Attached]
+    contents: list[bytes]
+    """Digest of the file of each record."""
 
 
 @dataclass(frozen=True)
 class RecordBatch:
-    """Some records, checked and reduced, in the order of their files; their pages' data are written."""
+    """Some records, folder by folder; their pages' data are written."""
 
-    runs: list[RunSummary]
-    attached: dict[str, Attached]
-    contents: list[bytes]
-    """Digest of the file of each record."""
+    parts: list[FolderPart]
     index: str = ""
     """File of the index of known records that has them; empty if none has."""
 
@@ -93,78 +135,110 @@ def without_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
+def start_worker() -> None:
+    """Import the modules that tables need, and keep them out of garbage collection: they stay."""
+    from benchmarks.analysis import table
+    from benchmarks.leaderboard.site import pages
+
+    assert table and pages
+    gc.freeze()
+
+
 def read_records(
-    source: BoardSource, first: int, paths: Sequence[Path], known: KnownPart | None = None
+    source: BoardSource, first: int, places: Sequence[str], known: KnownPart | None = None
 ) -> RecordBatch:
     """Read and check records, and write their part of the site.
 
     Args:
         source: of the whole leaderboard.
-        first: number of the first of ``paths`` among all; starts a file of the site.
-        paths: of the records, in order.
+        first: number of the first of ``places`` among all; starts a file of the site.
+        places: of the records in the store, in order.
         known: index of records that were checked before; None if each is to be read.
 
     Raises:
         InvalidRecordError: a record is not valid, or lies where it does not belong.
     """
-    batch = RecordBatch([], {}, [])
+    records: list[tuple[RunSummary, bytes]] = []
+    attached: dict[str, Attached] = {}
     with without_garbage_collection():
         if known is not None:
             known.read()
-        for start in range(0, len(paths), RUNS_A_FILE):
+        for start in range(0, len(places), RUNS_A_FILE):
             file = RunFile(source.site, first + start, source.people, source.repository)
-            for number, path in enumerate(paths[start : start + RUNS_A_FILE], first + start):
-                run, page, content = _read_record(source, number, path, batch.attached, known)
-                batch.runs.append(run)
-                batch.contents.append(content)
+            for number, place in enumerate(places[start : start + RUNS_A_FILE], first + start):
+                run, page, content = _read_record(source, number, place, attached, known)
+                records.append((run, content))
                 file.add(page)
             file.write()
         index = known.write() if known is not None else ""
+        parts = [
+            _folder_part(folder, [*of_folder], attached) for folder, of_folder in groupby(records, _folder)
+        ]
     for listed in (valid_contents.contents(), valid_contents.own_indices()):
         listed.flush()  # processes of a pool end without a last call
-    return replace(batch, index=index)
+    return RecordBatch(parts, index)
+
+
+def _folder(record: tuple[RunSummary, bytes]) -> tuple[str, str]:
+    facts = record[0].facts
+    return facts["task"], facts["profile"]
+
+
+def _folder_part(
+    folder: tuple[str, str], records: Sequence[tuple[RunSummary, bytes]], attached: Mapping[str, Attached]
+) -> FolderPart:
+    runs, contents = ([*column] for column in zip(*records, strict=True))
+    return FolderPart(
+        folder,
+        runs[0].place,
+        PackedRuns(runs),
+        record_index.table_of(runs),
+        [run for run in runs if run.measured is not None],
+        {run.id: attached[run.id] for run in runs if run.id in attached},
+        contents,
+    )
 
 
 def _read_record(
-    source: BoardSource, number: int, path: Path, attached: dict[str, Attached], known: KnownPart | None
+    source: BoardSource, number: int, place: str, attached: dict[str, Attached], known: KnownPart | None
 ) -> tuple[RunSummary, RunPage, bytes]:
     """Return a record's summary, page and digest; contents of files beside it are added to ``attached``."""
+    path = source.path(place)
     data = store.read(path)
     content = valid_contents.content_digest(data)
     beside = any(path.stem in kind for kind in source.files)
-    place = source.place(path)
     if known is not None and not beside and (kept := known.find(content, place, number)) is not None:
         run = kept.run
         page = RunPage(run.id, f"{PUBLISHED_RECORDS}/{place}", run.method, kept.page, kept.origin)
         return run, page, content
     record = store.check(path, data, content)
-    return *_checked(source, number, path, record, content, attached, known), content
-
-
-def _checked(
-    source: BoardSource, number: int, path: Path, record: Record, content: bytes,
-    attached: dict[str, Attached], known: KnownPart | None,
-) -> tuple[RunSummary, RunPage]:  # fmt: skip
-    from benchmarks.claims import judge
-
-    place = store.place(record)
-    if source.place(path) != place:
+    if place != store.place(record):
         due = source.results_dir / "records" / store.relative_path(record)
         raise InvalidRecordError(f"{path}: belongs in {due.parent}\nmove it there, under the name {due.name}")
+    return *_reduced(source, number, record, content, attached, known), content
+
+
+def _reduced(
+    source: BoardSource, number: int, record: Record, content: bytes, attached: dict[str, Attached],
+    known: KnownPart | None,
+) -> tuple[RunSummary, RunPage]:  # fmt: skip
+    """Return the summary and the page of a checked record."""
+    from benchmarks.claims import judge
+
     beside = read_attached(record, source.files)
     if any(beside):
         attached[record["id"]] = beside
     measured = judge.measured(record)
     run = run_summary.summarize(record, keep=not source.brief, place=number, measured=measured)
-    page = run_page(record, beside, PUBLISHED_RECORDS)
+    page = run_page(run, record, beside, PUBLISHED_RECORDS)
     if known is not None and not any(beside) and is_kept(record):
-        known.add(content, place, run, page)
+        known.add(content, store.place(record), run, page)
     return run, page
 
 
 def build_boards(
     source: BoardSource,
-    folder: Sequence[RunSummary],
+    folder: Sequence[PackedRuns],
     attached: Mapping[str, Attached],
     known: KnownTables | None = None,
 ) -> list[Board]:
@@ -172,13 +246,14 @@ def build_boards(
 
     Args:
         source: of the whole leaderboard.
-        folder: all of its runs.
+        folder: all of its runs, in order.
         attached: record id -> contents of the files about it.
         known: these tables as they may be kept; None if they are not to be.
     """
 
     def make(target: BoardSource) -> list[Board]:
-        return [_board(target, group, attached) for group in _table_groups(grouping.groups(folder))]
+        runs = [run for part in folder for run in part.unpack()]
+        return [_board(target, group, attached) for group in _table_groups(grouping.groups(runs))]
 
     with without_garbage_collection():
         boards = make(source) if known is None else known.boards(source, make)

@@ -46,9 +46,10 @@ def _metrics(record: Record) -> Iterator[str]:
 
 def deciding_metric(record: Record) -> str | None:
     """Return the task's metric, else the first with a score; None if nothing was scored."""
-    scored = list(_metrics(record))
-    metric = units_of(record).metric
-    return metric if metric in scored else next(iter(scored), None)
+    first = next(_metrics(record), None)
+    if first is None or first == (metric := units_of(record).metric):
+        return first
+    return metric if metric in _metrics(record) else first
 
 
 def metric_of(record: Record) -> str:
@@ -119,6 +120,10 @@ class Limit:
     value: float
     low: float = 0.0
 
+    def __hash__(self) -> int:
+        """Return the hash of the value: a tuple of all fields takes longer, and few targets share a value."""
+        return hash(self.value)
+
     def __str__(self) -> str:
         return _limit_text(self.rank, self.value, self.low)
 
@@ -149,6 +154,8 @@ def best_by_validation(candidates: Sequence[Candidate]) -> Candidate:
     It is the best by validation of the origin proposed last: by BLEU if all of that origin have it, else by
     loss.
     """
+    if len(candidates) == 1:
+        return candidates[0]
     last = max(candidates, key=lambda c: c["index"])["origin"]
     return _best([c for c in candidates if c["origin"] == last])
 
@@ -167,23 +174,27 @@ def _apart(candidates: Iterable[Candidate]) -> dict[Limit, list[Candidate]]:
     apart: dict[Limit, list[Candidate]] = {}
     for candidate in candidates:
         apart.setdefault(limit_of(candidate), []).append(candidate)
-    ordered = sorted(apart, key=lambda limit: (limit.rank == 0, limit.rank, limit.value))
-    return {limit: apart[limit] for limit in ordered}
+    return dict(sorted(apart.items(), key=lambda pair: (pair[0].rank == 0, pair[0].rank, pair[0].value)))
 
 
 def headline_candidates(candidates: Iterable[Candidate]) -> dict[Limit, Candidate]:
     """Return the headline candidate of each limit, tightest limit first and no limit last."""
-    return {limit: best_by_validation(those) for limit, those in _apart(candidates).items()}
+    return products_and_earlier(candidates)[0]
 
 
-def earlier_origins(candidates: Iterable[Candidate]) -> list[tuple[Limit, Candidate]]:
-    """Return the best candidate by validation of each limit and earlier origin: all but the products."""
-    chosen = []
+def products_and_earlier(
+    candidates: Iterable[Candidate],
+) -> tuple[dict[Limit, Candidate], list[tuple[Limit, Candidate]]]:
+    """Return ``headline_candidates``, and the best by validation of each limit and earlier origin."""
+    products: dict[Limit, Candidate] = {}
+    earlier = []
     for limit, those in _apart(candidates).items():
-        product = best_by_validation(those)["origin"]
-        for origin in dict.fromkeys(c["origin"] for c in those if c["origin"] != product):
-            chosen.append((limit, _best([c for c in those if c["origin"] == origin])))
-    return chosen
+        product = products[limit] = best_by_validation(those)
+        origins = dict.fromkeys([c["origin"] for c in those])
+        del origins[product["origin"]]
+        for origin in origins:
+            earlier.append((limit, _best([c for c in those if c["origin"] == origin])))
+    return products, earlier
 
 
 @cache

@@ -52,9 +52,13 @@ class Spec(_RequiredSpec, total=False):
     substrate_sha256: str
 
 
+ID_DIGITS = 16
+"""Hex digits of a run's id."""
+
+
 def spec_id(spec: Mapping[str, object]) -> str:
-    """Return 16 hex digits: the content hash of a run's specification."""
-    return hashlib.sha256(canonical(spec)).hexdigest()[:16]
+    """Return the id of a run: the first digits of the sha256 of its specification."""
+    return hashlib.sha256(canonical(spec)).hexdigest()[:ID_DIGITS]
 
 
 @dataclass(frozen=True)

@@ -186,15 +186,23 @@ def _again(parsed: object) -> str:
     return f"supernet-bench {' '.join(known)}"
 
 
-def paths(folder: Path) -> list[Path]:
-    """Return every record file under ``folder``, in a fixed order; none if it does not exist."""
+def places(folder: Path) -> list[str]:
+    """Return the place of every record file under ``folder``, in a fixed order; none if it does not exist.
+
+    As texts, with slashes: a hundred thousand paths are slow to make and to send to other processes.
+    """
     split = [
-        [*top.split(os.sep), name]
+        [*Path(top).relative_to(folder).parts, name]
         for top, _, names in os.walk(folder)
         for name in names
         if _STORED.fullmatch(name)
     ]
-    return [Path(os.sep.join(parts)) for parts in sorted(split)]
+    return ["/".join(parts) for parts in sorted(split)]
+
+
+def paths(folder: Path) -> list[Path]:
+    """Return every record file under ``folder``, in a fixed order; none if it does not exist."""
+    return [folder / place for place in places(folder)]
 
 
 def load_all(folder: Path, problems: list[str] | None = None) -> list[Record]:

@@ -11,7 +11,7 @@ import atexit
 import hashlib
 import os
 from contextlib import suppress
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from benchmarks.records.folders import cache_folder
@@ -82,7 +82,13 @@ def rules() -> str:
 
 def list_file() -> Path:
     """Return the file of the list for this version of the rules."""
-    return cache_folder() / f"valid-records-{rules()}.txt"
+    return _list_file(cache_folder(), rules())
+
+
+@lru_cache(maxsize=4)
+def _list_file(folder: Path, rules: str) -> Path:
+    """Return ``list_file`` under some rules in a cache folder, which every record that is read asks for."""
+    return folder / f"valid-records-{rules}.txt"
 
 
 _OPEN: dict[Path, CheckedContents] = {}

@@ -79,7 +79,8 @@ TEXTS = ("method", "limit", "seeds", "origin", "status", "verified")
 
 def cells(table: Table) -> pd.DataFrame:
     """Return the main table as texts, one column per heading."""
-    return pd.DataFrame({head: [cell(line) for line in table.each] for head, cell in columns(table).values()})
+    shown = {head: [cell(line) for line in table.each] for head, cell in columns(table).values()}
+    return pd.DataFrame(shown, dtype=object)
 
 
 def paired_differences(table: Table) -> pd.DataFrame:
@@ -210,8 +211,9 @@ _MARK = re.compile(r"\] ([stf])(?=$|,)")
 
 def _marks(table: Table) -> set[str]:
     """Return the marks behind intervals of a table and of its test sets."""
-    frames = [cells(table), *((s.frame for s in table.scores) if table.detailed else ())]
-    texts = {str(text) for frame in frames for column in frame for text in frame[column]}
+    texts = {cell(line) for _, cell in columns(table).values() for line in table.each}
+    for scores in table.scores if table.detailed else ():
+        texts |= {str(text) for column in scores.frame for text in scores.frame[column]}
     return {letter for text in texts for letter in _MARK.findall(text)}
 
 

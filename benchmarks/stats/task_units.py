@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypedDict
 
 from benchmarks.stats.quantities import METRICS, Quantity, of_metric
@@ -69,6 +70,12 @@ class TaskUnits:
     def metric(self) -> str:
         """Name of the deciding metric in a record."""
         return next(iter(self.metrics))
+
+    @cached_property
+    def kept(self) -> StoredUnits | None:
+        """JSON form, not to be changed; None if ``from_dict`` makes other units of it."""
+        stored = self.to_dict()
+        return stored if TaskUnits.from_dict(stored) == self else None
 
     def to_dict(self) -> StoredUnits:
         """Return the JSON form."""

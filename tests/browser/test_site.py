@@ -279,8 +279,8 @@ def test_a_method_named_script_is_text(visit, tmp_path):
     (name,) = set(grouping.labels(kept).values())
     assert name.startswith(f"{EVIL} ({EVIL}")  # a row names its options, hostile or not
     file = run_files.RunFile(tmp_path, 0)
-    for record in found:
-        file.add(run_page(record, Attached(), "records"))
+    for run, record in zip(kept, found, strict=True):
+        file.add(run_page(run, record, Attached(), "records"))
     file.write()
     entry = pages.write_table(tmp_path, build_from_runs(kept), "0123456789ab", EVIL, "evil")
     pages.write_pages(tmp_path, [entry], 2, [])

@@ -65,12 +65,14 @@ def _clean(value: object, inside: int = 0, *, rounded: bool = True) -> object:
         if not -1e300 < value < 1e300:
             return None
         return six_digits(value) if rounded else value
+    if value is None:
+        return None
+    if isinstance(value, int):
+        return value if -_EXACT <= value <= _EXACT else _clean(float(value), rounded=rounded)
     if isinstance(value, dict | list | tuple) and inside > _DEEPEST:
         return "..."
     if isinstance(value, dict):
         return {_name(k): _clean(v, inside + 1, rounded=rounded) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_clean(v, inside + 1, rounded=rounded) for v in value]
-    if isinstance(value, int) and not -_EXACT <= value <= _EXACT:
-        return _clean(float(value), rounded=rounded)
     return value

@@ -105,7 +105,5 @@ def win_rates(table: Table) -> dict[str, object]:
         rates = np.where(pairs > 0, np.rint(100 * wins / np.maximum(pairs, 1)), 0).astype(int)
     mean = (rates * pairs).sum(1) / np.maximum(pairs.sum(1), 1)
     best = np.argsort(-mean, kind="stable")
-    return {
-        "methods": [methods[i] for i in best],
-        "rates": [[[int(rates[i, j]), int(pairs[i, j])] for j in best] for i in best],
-    }
+    both = np.stack([rates, pairs], axis=-1)[np.ix_(best, best)]
+    return {"methods": [methods[i] for i in best], "rates": both.tolist()}

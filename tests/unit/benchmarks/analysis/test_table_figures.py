@@ -233,7 +233,7 @@ def test_within_its_product_validation_chooses():
     for candidate, loss in zip(record["candidates"], (2.0, 2.5), strict=True):
         candidate |= {"origin": "retrained", "valid": {"loss": loss, "bleu": None}}
     assert selection.best_by_validation(record["candidates"])["index"] == 0
-    assert selection.earlier_origins(record["candidates"]) == []
+    assert selection.products_and_earlier(record["candidates"])[1] == []
 
 
 def sized(method, seed=1, task="bert-enwiki", params=3_600_000):

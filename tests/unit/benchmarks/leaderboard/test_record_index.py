@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.analysis import data_frames
 from benchmarks.comparability import run_summary
-from benchmarks.leaderboard.record_index import COLUMNS, FILE, RecordIndex
+from benchmarks.leaderboard.record_index import COLUMNS, FILE, RecordIndex, table_of
 from benchmarks.records import store
 from tests.fake_records import fake, study
 
@@ -16,7 +16,7 @@ def index_of(folder, groups):
     pandas = pytest.importorskip("pandas")
     with RecordIndex(folder) as index:
         for records in groups:
-            index.add([run_summary.summarize(record, keep=False) for record in records])
+            index.add([table_of([run_summary.summarize(record, keep=False)]) for record in records])
     return pandas.read_parquet(folder / FILE)
 
 
@@ -57,5 +57,5 @@ def test_a_run_without_a_candidate_has_a_row(tmp_path):
 def test_without_pyarrow_no_index_is_written(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with RecordIndex(tmp_path) as index:
-        index.add([run_summary.summarize(fake("hat"), keep=False)])
+        index.add([table_of([run_summary.summarize(fake("hat"), keep=False)])])
     assert not (tmp_path / FILE).exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from benchmarks.leaderboard import tables
 from benchmarks.records import store
 from benchmarks.report.markdown import markdown
 from tests import ROOT
-from tests.fake_records import fake
+from tests.fake_records import fake, summaries
 
 
 def kind(value: Any, depth: int = 0) -> str:
@@ -58,8 +59,8 @@ def test_a_record_passes_the_files_of_the_page(tmp_path: Path) -> None:
     previous = sys.getprofile()
     sys.setprofile(trace)
     try:
-        batch = tables.read_records(source, 0, store.paths(tmp_path / "records"))
-        markdown(build_from_runs(batch.runs), "a table")
+        (part,) = tables.read_records(source, 0, store.places(tmp_path / "records")).parts
+        markdown(build_from_runs(part.runs.unpack()), "a table")
     finally:
         sys.setprofile(previous)
     # Records that were found valid before are not checked again: then nothing is sealed anew.
@@ -68,3 +69,23 @@ def test_a_record_passes_the_files_of_the_page(tmp_path: Path) -> None:
     assert passed["summary"] == listed("**Its summary**")
     assert passed["table"] == listed("**The table**")
     assert not passed["record"] & passed["table"], "renderers are given no record"
+
+
+def test_summaries_cross_processes_packed_and_are_those_that_went_in() -> None:
+    runs = summaries([fake("hat", 1), fake("scratch", 2)])
+    handed_on = pickle.dumps(pickle.loads(pickle.dumps(tables.PackedRuns(runs))))
+    assert handed_on == pickle.dumps(tables.PackedRuns(runs))
+    assert pickle.loads(handed_on).unpack() == tables.PackedRuns(runs).unpack() == runs
+
+
+def test_records_are_given_back_folder_by_folder(tmp_path: Path) -> None:
+    for task in ("mt-multi30k-en-de", "mt-tatoeba-en-de"):
+        for seed in (1, 2):
+            store.write(tmp_path / "records", fake("hat", seed, task=task))
+    source = tables.BoardSource(tmp_path, tmp_path / "site", True)
+    places = store.places(tmp_path / "records")
+    assert [source.path(place) for place in places] == store.paths(tmp_path / "records")
+    parts = tables.read_records(source, 0, places).parts
+    assert [part.folder[0] for part in parts] == ["mt-multi30k-en-de", "mt-tatoeba-en-de"]
+    assert [part.first for part in parts] == [0, 2] and [len(part.contents) for part in parts] == [2, 2]
+    assert [run.place for part in parts for run in part.runs.unpack()] == [0, 1, 2, 3]

@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.records import store
-from benchmarks.records.canonical import as_python, canonical, sorted_text
+from benchmarks.records.canonical import (
+    as_python,
+    canonical,
+    has_huge,
+    has_small,
+    sorted_text,
+    without_base64,
+)
 from tests import ROOT
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False) | st.floats(-1e-3, 1e-3)
@@ -40,6 +47,23 @@ def test_any_parsed_value_has_its_canonical_text(value):
 def test_small_numbers_are_written_as_python_does_and_texts_stay(value):
     parsed = orjson.loads(json.dumps(value))
     assert as_python(sorted_text(parsed)) == canonical(parsed) == canonical(value)
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False), st.from_regex(r"[0-9e+/]{0,4}", fullmatch=True))
+@settings(max_examples=300, deadline=None)
+def test_no_number_is_left_out_with_texts_in_base64(number, start):
+    encoded = [start + "e+30" * 300, "0e+3" * 300 + "==", "e+300"]
+    text = sorted_text({"a": encoded[0], "b": [number, encoded[1]], "c": {"d": encoded[1], "e": number}})
+    shown = without_base64(text, encoded)
+    assert len(shown) < 1500 and json.loads(shown)["c"]["e"] == json.loads(shown)["b"][0] == number
+    assert has_small(shown) == has_small(sorted_text([number]))
+    assert has_huge(shown) == (abs(number) >= 1e300)
+
+
+def test_texts_that_are_not_there_leave_all_of_it():
+    text = sorted_text({"a": "A" * 2000, "n": 1e-7})
+    assert without_base64(text, ["B" * 2000, "A" * 2001]) == text
+    assert without_base64(text, ["A" * 2000]) == b'{"a":"","n":1e-7}'
 
 
 def test_published_records_need_no_slow_check(monkeypatch):

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from benchmarks.api import InvalidRecordError
 from benchmarks.records import integrity
 from benchmarks.records.spec import spec_id
-from tests.fake_records import fake
+from tests.fake_records import fake, with_counts
 
 RECORD = fake("hat", 1)
 WRONG = [
@@ -68,9 +69,10 @@ def test_both_checks_agree_on_forged_records(data):
     assert intact == json.loads(text)
 
 
+@pytest.mark.parametrize("made", [RECORD, with_counts(fake("hat", 1), 600)])
 @pytest.mark.parametrize("figure", [1e300, -1.5e305])
-def test_figures_out_of_range_are_refused(figure):
-    record = copy.deepcopy(RECORD)
+def test_figures_out_of_range_are_refused(figure, made):
+    record = copy.deepcopy(made)
     record["candidates"][0]["valid"]["loss"] = figure
     text = written(resealed(record))
     assert integrity.intact(text) is None
@@ -87,9 +89,10 @@ def test_pairs_of_the_newer_schema_are_checked():
         integrity.validate(json.loads(text))
 
 
+@pytest.mark.parametrize("made", [RECORD, with_counts(fake("hat", 1), 600)])
 @pytest.mark.parametrize("loss", [1.5e-07, 1e22, 123456789.125])
-def test_figures_are_sealed_as_python_writes_them(loss):
-    record = copy.deepcopy(RECORD)
+def test_figures_are_sealed_as_python_writes_them(loss, made):
+    record = copy.deepcopy(made)
     record["candidates"][0]["valid"]["loss"] = loss
     intact = integrity.intact(written(integrity.seal(record)))
     assert intact is not None and intact["candidates"][0]["valid"]["loss"] == loss
@@ -119,3 +122,13 @@ def test_a_digest_covers_the_search_log_without_its_seconds():
     assert integrity.digest(record) != RECORD["digest"]
     del record["search_log"]
     assert integrity.digest(record) != RECORD["digest"]
+
+
+@given(
+    st.from_regex(r"[0-9A-Za-z+/]{0,5}", fullmatch=True),
+    st.sampled_from(["", "=", "==", "===", "=A", "A=\n", "é", " "]),
+)
+def test_statistics_of_sentences_are_checked_alike_by_both_checks(text, end):
+    pattern = json.loads(integrity.SCHEMA_FILE.read_text("utf-8"))["$defs"]["candidate"]["properties"]
+    pattern = pattern["sentences"]["properties"]["bleu"]["pattern"]
+    assert integrity.is_base64(text + end) == (re.search(pattern.replace("$", r"\Z"), text + end) is not None)
