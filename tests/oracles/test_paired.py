@@ -123,7 +123,7 @@ def test_a_system_of_zero_against_one_that_translates_is_still_significant():
     assert paired_bleu.bootstrap([(good, zero)], generator(), draws=500)[0].low > 0
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.integers(1, 12), st.integers(0, 12))
 def test_p_of_k_differing_sentences_is_never_below_that_of_an_exact_test(seed, n, differing):
     references = corpus(n, seed)
@@ -179,7 +179,6 @@ def test_unequal_sentences_are_refused_and_nothing_gives_nothing():
         assert test([], generator()) == []
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(st.integers(0, 12), min_size=6, max_size=6), min_size=1, max_size=8))
 def test_scores_of_sums_are_sacrebleus(lines):
     kept = np.array(lines, dtype=np.int64)
@@ -191,7 +190,7 @@ def test_scores_of_sums_are_sacrebleus(lines):
     assert found.tolist() == pytest.approx(expected, abs=1e-9)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(0, 1000), st.integers(2, 30))
 def test_swapping_the_sides_negates_the_difference_and_keeps_p_of_the_bootstrap(seed, n):
     references = corpus(n, seed)

@@ -63,7 +63,7 @@ def same(a: SuperNet, b: SuperNet, arch) -> float:
 
 
 @ways
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_one_expert_is_plain_sharing(neuron_wise: bool, seed: int) -> None:
     net = mixture(1, neuron_wise)
@@ -71,7 +71,7 @@ def test_one_expert_is_plain_sharing(neuron_wise: bool, seed: int) -> None:
 
 
 @ways
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_identical_experts_are_plain_sharing_for_any_router(neuron_wise: bool, seed: int) -> None:
     net = mixture(3, neuron_wise)
@@ -86,7 +86,7 @@ def test_identical_experts_are_plain_sharing_for_any_router(neuron_wise: bool, s
 
 
 @ways
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_slicing_and_mixing_commute(neuron_wise: bool, seed: int) -> None:
     net = mixture(2, neuron_wise)

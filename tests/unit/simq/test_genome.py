@@ -54,7 +54,7 @@ def test_size_is_the_number_of_distinct_points() -> None:
     assert len(built) == len(keys)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 2**32 - 1))
 def test_decode_and_encode_are_inverse_up_to_inactive_genes(seed: int) -> None:
     space = bert()

@@ -62,7 +62,7 @@ def tokens(seed: int = 0) -> torch.Tensor:
     return torch.randint(5, VOCAB, (3, 9), generator=torch.Generator().manual_seed(seed))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(kinds, seeds)
 def test_built_exported_and_collapsed_networks_are_the_subnetwork(kind: str, seed: int) -> None:
     fam = family(kind)
@@ -78,7 +78,7 @@ def test_built_exported_and_collapsed_networks_are_the_subnetwork(kind: str, see
         assert torch.allclose(alone.activate(alone.space.largest())(tokens()), bound, atol=1e-5)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(kinds, seeds)
 def test_macs_equal_those_torch_counts_on_the_built_module(kind: str, seed: int) -> None:
     fam = family(kind)

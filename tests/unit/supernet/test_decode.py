@@ -100,7 +100,7 @@ def test_wide_beam_finds_the_best_of_all_sequences(seed: int, lenpen: float) -> 
     same(ours, by_enumeration(model, source, 3, lenpen))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 30),
     sources=st.lists(st.lists(WORDS, max_size=6), min_size=1, max_size=5),
@@ -131,7 +131,7 @@ def test_equals_fairseqs_rules_for_any_batch(
         same(ours, by_the_rules(model, source, beam, lenpen, longest))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 20),
     sources=st.lists(st.lists(WORDS, max_size=9), min_size=2, max_size=6),
@@ -220,7 +220,7 @@ def test_a_step_runs_the_layers_that_replace_linear_layers_and_their_hooks() -> 
     torch.testing.assert_close(out, model(source, torch.tensor([[EOS]]))[:, 0], atol=1e-5, rtol=1e-5)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 50), lenpen=st.floats(0, 2), beam=st.integers(1, 4))
 def test_score_is_the_sum_over_length_to_the_penalty(seed: int, lenpen: float, beam: int) -> None:
     model, source = network(seed), [4, 4, 8]

@@ -35,7 +35,7 @@ def sentences(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize("share", ["all", "decoder", "none"])
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_built_exported_and_collapsed_networks_are_the_subnetwork(share: str, seed: int) -> None:
     fam = family(share)

@@ -102,7 +102,7 @@ def net() -> SuperNet:
     return trained(family())
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seeds)
 def test_built_exported_and_collapsed_networks_are_the_subnetwork(net: SuperNet, seed: int) -> None:
     fam = net.family
@@ -117,7 +117,7 @@ def test_built_exported_and_collapsed_networks_are_the_subnetwork(net: SuperNet,
         assert torch.allclose(alone.activate(alone.space.largest())(images()), bound, atol=1e-5)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.sampled_from([(SPACE, 8), (LARGE, 32), (LARGE, 33)]), seeds)
 def test_macs_equal_those_torch_counts_on_the_built_module(case: tuple, seed: int) -> None:
     fam = family(*case)

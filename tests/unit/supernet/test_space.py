@@ -16,7 +16,7 @@ seeds = st.integers(0, 2**32 - 1)
 
 
 @given(names, seeds, st.floats(0, 1))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_sample_mutate_crossover_stay_inside(name: str, seed: int, p: float) -> None:
     space, rng = get_space(name), np.random.default_rng(seed)
     a, b = space.sample(rng), space.sample(rng)
@@ -33,7 +33,7 @@ def test_sample_mutate_crossover_stay_inside(name: str, seed: int, p: float) -> 
 
 
 @given(names, seeds)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_encodings_lie_in_the_unit_interval(name: str, seed: int) -> None:
     space = get_space(name)
     arch = space.sample(np.random.default_rng(seed))
@@ -48,7 +48,7 @@ def test_encodings_lie_in_the_unit_interval(name: str, seed: int) -> None:
 
 
 @given(names, seeds)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_json_round_trip_gives_an_equal_architecture(name: str, seed: int) -> None:
     space = get_space(name)
     arch = space.sample(np.random.default_rng(seed))
@@ -61,7 +61,7 @@ def test_json_round_trip_gives_an_equal_architecture(name: str, seed: int) -> No
 
 
 @given(names, seeds)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_restriction_leaves_one_architecture_and_the_encoding_of_the_whole_space(
     name: str, seed: int
 ) -> None:
@@ -77,7 +77,7 @@ def test_restriction_leaves_one_architecture_and_the_encoding_of_the_whole_space
 
 
 @given(names, seeds)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_equal_networks_have_equal_keys_under_any_inactive_genes(name: str, seed: int) -> None:
     space, rng = get_space(name), np.random.default_rng(seed)
     shallow = space.architecture({**space.smallest().to_dict()})

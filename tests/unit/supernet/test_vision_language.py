@@ -52,7 +52,7 @@ def questions() -> torch.Tensor:
     return found
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.booleans(), seeds)
 def test_built_exported_and_collapsed_networks_are_the_subnetwork(pairs: bool, seed: int) -> None:
     fam = family(11 if pairs else 0)
@@ -69,7 +69,7 @@ def test_built_exported_and_collapsed_networks_are_the_subnetwork(pairs: bool, s
         assert torch.allclose(alone.activate(alone.space.largest())(*inputs), bound, atol=1e-5)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.booleans(), seeds)
 def test_macs_equal_those_torch_counts_on_the_built_module(pairs: bool, seed: int) -> None:
     fam = family(11 if pairs else 0)

@@ -54,7 +54,7 @@ def images(count: int = 4, size: int = 8) -> torch.Tensor:
     return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(2))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(kinds, seeds)
 def test_built_exported_and_collapsed_networks_are_the_subnetwork(kind: str, seed: int) -> None:
     fam = family(kind)
@@ -70,7 +70,7 @@ def test_built_exported_and_collapsed_networks_are_the_subnetwork(kind: str, see
         assert torch.allclose(alone.activate(alone.space.largest())(images()), bound, atol=1e-5)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(kinds, seeds)
 def test_macs_equal_those_torch_counts_on_the_built_module(kind: str, seed: int) -> None:
     fam = family(kind)
@@ -105,7 +105,7 @@ def test_gradients_of_a_subnetwork_are_those_of_the_same_network_alone(kind: str
     )
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(kinds, st.booleans(), seeds)
 def test_a_mixture_of_one_expert_is_plain_sharing(kind: str, neuron_wise: bool, seed: int) -> None:
     fam = family(kind)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.analysis import performance_profiles
@@ -21,7 +21,6 @@ from tests.fake_records import METHODS, fake, study
 COST = st.floats(1e-3, 1e3) | st.just(math.inf)
 
 
-@settings(deadline=None)
 @given(
     st.integers(3, 5).flatmap(
         lambda n: st.lists(st.lists(COST, min_size=n, max_size=n), min_size=1, max_size=5)

@@ -162,7 +162,7 @@ UNCOUNTED = {"limit", "params M", "MMACs", "MB", "seeds", "method", "weights", "
 UNCOUNTED |= {"tokens %", "evals %", "probes %"}
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(st.integers(2, 4), st.booleans())
 def test_no_measured_figure_of_a_row_stands_without_brackets(seeds, uneven):
     found = study(("hat", "scratch"), seeds)
@@ -521,7 +521,7 @@ def every_text(table):
     return [console.file.getvalue(), markdown(table, "t"), data_formats.csv(table), latex(table), data]
 
 
-@settings(deadline=None, max_examples=6)
+@settings(max_examples=6)
 @given(st.integers(1, 5), st.sampled_from(METHODS), st.booleans(), st.sampled_from(["smoke", "small"]))
 def test_below_six_paired_seeds_no_output_contains_significant(seeds, other, counts, tier):
     found = study(("hat", other) if other != "hat" else ("hat",), seeds, limits=(0.6,), tier=tier)

@@ -128,7 +128,7 @@ SCALARS = st.one_of(st.integers(), st.booleans(), st.text(max_size=5), st.floats
 VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3), max_leaves=4)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.dictionaries(st.sampled_from([*configuration.run_flags(), "x"]), VALUES, max_size=3))
 def test_any_mapping_is_read_or_refused(tmp_path_factory, values):
     path = tmp_path_factory.mktemp("any") / "study.yml"

@@ -28,7 +28,7 @@ VALUES = st.recursive(
 
 
 @given(st.lists(VALUES, max_size=3))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_parsed_value_has_its_canonical_text(value):
     parsed = orjson.loads(json.dumps(value))
     assert as_python(sorted_text(parsed)) == canonical(parsed)
@@ -50,7 +50,7 @@ def test_small_numbers_are_written_as_python_does_and_texts_stay(value):
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False), st.from_regex(r"[0-9e+/]{0,4}", fullmatch=True))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_no_number_is_left_out_with_texts_in_base64(number, start):
     encoded = [start + "e+30" * 300, "0e+3" * 300 + "==", "e+300"]
     text = sorted_text({"a": encoded[0], "b": [number, encoded[1]], "c": {"d": encoded[1], "e": number}})

@@ -48,7 +48,7 @@ def test_an_intact_record_reads_as_it_was_written():
 
 
 @given(st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_both_checks_agree_on_forged_records(data):
     record = copy.deepcopy(RECORD)
     at = data.draw(st.sampled_from([p for p in paths(record) if p]))

@@ -111,7 +111,7 @@ def test_all_other_fields_are_in_the_digest(path, value):
         integrity.validate(edit(unsealed_fields(fake()), path, value))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from(leaves(fake(limits=(0.5,)))), st.data())
 def test_any_single_change_of_any_leaf_is_named(path, data):
     record = fake(limits=(0.5,))
@@ -310,7 +310,7 @@ def test_a_failing_write_leaves_the_former_file(tmp_path: Path, monkeypatch: pyt
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.text(), st.dictionaries(st.text(), st.text(), max_size=3))
 def test_any_text_survives_sealing(message, versions):
     record = fake(status="budget", message=message or "x")

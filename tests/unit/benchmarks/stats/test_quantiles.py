@@ -21,7 +21,7 @@ def test_needed_samples_are_those_of_mlperf() -> None:
     assert allowed_over(43, 0.9) == -1 and allowed_over(44, 0.9) == 0  # 0.9 ** 44 < 1 %
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(n=st.integers(1, 30_000), share=st.sampled_from([0.5, 0.9, 0.95, 0.99]))
 def test_allowed_over_is_the_binomial_tail(n: int, share: float) -> None:
     t = allowed_over(n, share)

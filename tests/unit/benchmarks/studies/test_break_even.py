@@ -45,7 +45,7 @@ def test_the_curve_joins_allowances_over_log_cost_and_never_falls() -> None:
     assert cost_for(curve, 21) == (100, "exact")
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.lists(st.tuples(COSTS, st.floats(0, 100)), min_size=1, max_size=6, unique_by=lambda p: p[0]), st.data()
 )

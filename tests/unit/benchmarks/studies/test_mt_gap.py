@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.api import UsageError
@@ -26,7 +26,6 @@ ERRORS = {"hat": [3.0, 4.0], "sandwich": [0.5, 0.25]}
 SCORES = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5), st.integers(1, 3)), min_size=2, max_size=9)
 
 
-@settings(deadline=None)  # the first call loads SciPy
 @given(SCORES)
 def test_statistics_equal_those_of_brute_force(networks: list[tuple[int, int, int]]) -> None:
     alone, inherited, depth = (list(map(float, side)) for side in zip(*networks, strict=True))

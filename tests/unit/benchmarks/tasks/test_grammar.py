@@ -231,7 +231,7 @@ def test_lemmas_name_words_uniquely() -> None:
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_sentences_are_well_formed(seed: int) -> None:
     for sentence in drawn(seed, 5):
         for line in (english(sentence), german(sentence)):

@@ -82,7 +82,7 @@ def test_a_score_has_its_interval_and_recipe(tier: Tier, prepared: Prepared) -> 
         digits.score(module, dataclasses.replace(prepared, sealed=None), tier, "cpu")
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(1, 500), st.data())
 def test_the_interval_is_scipys(items: int, data: st.DataObject) -> None:
     hits = data.draw(st.integers(0, items))
@@ -134,7 +134,7 @@ def test_batches_hold_every_image_once_an_epoch_normalised() -> None:
     )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 3), st.booleans(), st.integers(0, 2**31))
 def test_moved_images_are_windows_of_padded_ones(crop: int, flip: bool, seed: int) -> None:
     some = some_images().pixels + 1

@@ -49,7 +49,7 @@ def test_a_record_reproduces_itself_to_the_bit():
     assert verdict.first_difference is None and verdict.differences == []
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.floats(-2, 2), st.floats(0.8, 1.25), st.sampled_from(["m", "other"]), st.sampled_from(["b", "a", None])
 )
@@ -200,7 +200,7 @@ def test_failures_other_data_and_missing_candidates():
     assert holds(compare.compare(BASE, fewer), "quality") == [False]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.recursive(st.none() | st.integers() | st.text(), lambda s: st.lists(s) | st.dictionaries(st.text(), s))
 )

@@ -46,7 +46,7 @@ def test_less_text_than_a_row_is_refused() -> None:
         PackedText([np.arange(10, 13)], 6, VOCAB)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1), st.integers(8, 64))
 def test_masks_are_at_their_positions_and_spare_special_tokens(seed: int, length: int) -> None:
     rows = text(length=length).rows

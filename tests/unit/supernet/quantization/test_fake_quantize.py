@@ -97,7 +97,7 @@ def is_halfway(quotients: np.ndarray) -> bool:
     return bool((np.abs(quotients - np.floor(quotients) - 0.5) < 1e-4).any())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seeds, st.sampled_from(["int8", "w4"]), st.integers(1, 4), st.floats(1e-3, 1e3))
 def test_a_layer_by_hand(seed: int, precision: str, rows: int, size: float) -> None:
     rng = np.random.default_rng(seed)
@@ -172,7 +172,7 @@ def test_as_many_samples_as_suit_the_device_run_at_once() -> None:
     torch.testing.assert_close(found, at_once, rtol=2e-3, atol=2e-3 * float(found.abs().max()))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seeds)
 def test_levels_are_whole_numbers_that_hold_every_value(seed: int) -> None:
     x = torch.randn(3, 4, 7, generator=generator(seed)) * 10 ** (seed % 5) + seed % 3
@@ -184,7 +184,7 @@ def test_levels_are_whole_numbers_that_hold_every_value(seed: int) -> None:
     assert torch.equal(levels(torch.zeros(2, 3))[0], torch.zeros(2, 3))
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seeds, st.sampled_from(["bert-smoke", "vit-smoke", "resnet-smoke"]))
 @example(3429, "bert-smoke")
 def test_batches_and_neighbours_change_nothing(seed: int, kind: str) -> None:
@@ -216,7 +216,7 @@ def test_all_fp32_is_the_network_itself() -> None:
         assert torch.equal(fake([dict.fromkeys(units(module), "fp32")], x)[0], expected)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seeds, st.sampled_from(["bert-smoke", "vit-smoke", "resnet-smoke"]))
 def test_bytes_add_up_and_order_as_bits_do(seed: int, kind: str) -> None:
     module, _ = network(kind)

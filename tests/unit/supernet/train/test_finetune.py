@@ -155,7 +155,7 @@ def test_padding_changes_nothing() -> None:
     assert not torch.allclose(short, blind, atol=1e-4), "what is no padding counts"
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 60), st.lists(st.integers(1, 16), unique=True), st.integers(1, 20), st.integers(0, 99))
 def test_classes_hold_each_example_once_and_cut_none(
     n: int, lengths: list[int], least: int, seed: int

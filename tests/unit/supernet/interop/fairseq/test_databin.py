@@ -72,7 +72,7 @@ def test_an_index_that_states_too_much_allocates_nothing(tmp_path: Path, count: 
 
 
 @given(data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_altered_bytes_give_sentences_or_a_message(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
