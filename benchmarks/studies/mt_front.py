@@ -168,7 +168,7 @@ def time_winner(
         decoder_layers=int(architecture.to_dict()["decoder_layers"]),
         parameters=cost(family, architecture, source_len=1, target_len=1).params,
         others_cpu=latency.others_cpu,
-        signature=f"rt:onnxruntime-{version()}|thr:1|prec:fp32|prof:{profile.name}|n:{latency.percentiles.n}"
+        signature=f"rt:{version()}|thr:1|prec:fp32|prof:{profile.name}|n:{latency.percentiles.n}"
         f"|len:{workload.source_len}|steps:{workload.steps}|beam:{workload.beam}|search:no",
     )
 
@@ -254,7 +254,7 @@ def outcome(points: Sequence[FrontPoint], profile: str, former: int = 0) -> Stud
     figures = compare(volumes)
     notes = [
         "Per cell: BLEU of all test sets pooled, mean over seeds with its 95 % t-interval; median latency"
-        " over the reference network's, timed on two cores; in brackets the decoder layers of the winners.",
+        " over the reference network's, timed on one core; in brackets the decoder layers of the winners.",
         *(_comparison_text(name, figure) for name, figure in figures.items()),
         *limits_kept(points),
         f"Timed on {profile}, in turns with the reference; other programs took up to"
