@@ -33,6 +33,7 @@ def draw(points: Sequence[FrontPoint]) -> Drawing:
             apart = [[point for point in mine if point.limit == limit] for limit in limits]
             if not apart:
                 continue
+            apart.sort(key=lambda those: float(np.median([point.ratio for point in those])))
             spans = [t_interval([point.bleu for point in those]) for those in apart]
             ends = [
                 [0.0 if end is None else abs(span.mean - end) for span, end in zip(spans, side, strict=True)]
@@ -53,5 +54,5 @@ def draw(points: Sequence[FrontPoint]) -> Drawing:
         handles, labels, loc="upper left", bbox_to_anchor=(0.0, 0.94), fontsize=9, frameon=False,
         ncols=min(len(labels), 1 + 2 * len(tasks)),
     )  # fmt: skip
-    figure.tight_layout(rect=(0, 0, 1, 0.86))
+    figure.tight_layout(rect=(0, 0, 1, 0.88 if len(tasks) > 1 else 0.84))
     return figure
