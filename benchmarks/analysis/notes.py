@@ -23,6 +23,11 @@ REFERENCES = ("hat", "uniform-int8")
 """Methods that others are compared with where they have runs."""
 
 
+OTHER_RUNTIME = (
+    "Limits bound latencies counted at the prices of another runtime, as shares of the reference's; those of"
+    " this table were timed in PyTorch, and none is over its limit or within it."
+)
+"""Footnote of a table whose limits are of another runtime (``selection.limits_are_of_another_runtime``)."""
 REPRODUCED = (
     "Self-reported: figures of the submitter's machine. Rows whose record was run again and reproduced are"
     " marked; docs/integrity.md explains both."

@@ -28,6 +28,7 @@ def build_rows(
     sources: list[str],
     obstacles: Mapping[str, str],
     quality: Quantity,
+    bounded: bool = True,
 ) -> pd.DataFrame:
     """Return one row per method and limit with intervals, and one for each method that has no candidate.
 
@@ -37,8 +38,10 @@ def build_rows(
         sources: energy sources; rows refer to them by number.
         obstacles: record id -> why that run is not compared.
         quality: quantity of the deciding metric.
+        bounded: whether limits bound the latencies of these rows.
     """
-    rows = row_intervals.with_intervals(_means(lines, costs, sources, obstacles), lines, costs, quality)
+    means = _means(lines, costs, sources, obstacles, bounded)
+    rows = row_intervals.with_intervals(means, lines, costs, quality)
     # A run's costs stand in its product's row alone, not in those of its earlier origins as well.
     earlier = (rows["method"] != rows["of"]) & ~rows["stopped"]
     sides = [f"{name}_{side}" for name in row_intervals.SPENT for side in ("low", "high")]
@@ -65,7 +68,7 @@ def run_costs(
 
 
 def _means(
-    lines: pd.DataFrame, costs: pd.DataFrame, sources: list[str], obstacles: Mapping[str, str]
+    lines: pd.DataFrame, costs: pd.DataFrame, sources: list[str], obstacles: Mapping[str, str], bounded: bool
 ) -> pd.DataFrame:
     """Return one row per method and limit, and one for each method that has no candidate."""
     tried: dict[str, list[int]] = {}
@@ -83,7 +86,7 @@ def _means(
     spent, origins = costs[list(run_summary.SPENT)].to_numpy(), list(lines["origin"])
     of, compared, learnt = list(lines["of"]), list(lines["compared"]), list(lines["learnt"])
     averaged = ["quality", *SHARED_MEANS]
-    over = _shares_over_limit(lines)
+    over = _shares_over_limit(lines) if bounded else np.full(len(lines), np.nan)
     figures = np.column_stack([lines[averaged].to_numpy(), spent[run], over])
     means = _averages(figures, [parts[key] for key in ordered])
 

@@ -219,7 +219,8 @@ def build_from_runs(
     lines = run_summary.headlines(counted, named, metric, obstacles)
     costs = rows.run_costs(latest, named, before)
     sources = sorted(set(costs["source"].dropna()))
-    frame = rows.build_rows(lines, costs, sources, obstacles, quality)
+    elsewhere_bound = selection.limits_are_of_another_runtime(facts["tier"])
+    frame = rows.build_rows(lines, costs, sources, obstacles, quality, bounded=not elsewhere_bound)
     verdicts = {name: files.verdicts for name, files in (attached or {}).items()}
     if attached is not None:
         frame["verified"] = attachment_columns.verified_column(frame, latest, named, verdicts)
@@ -240,7 +241,8 @@ def build_from_runs(
         signatures=notes.signatures(lines, metric) | recipes,
         sources=sources,
         failures=notes.failures(latest, named, obstacles, superseded=len(every) - len(latest)),
-        notes=notes.footnotes(frame, latest)
+        notes=([notes.OTHER_RUNTIME] if elsewhere_bound else [])
+        + notes.footnotes(frame, latest)
         + notes.flagged(latest, named)
         + notes.untimed(lines)
         + ([notes.REPRODUCED] if attached is not None else []),

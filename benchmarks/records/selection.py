@@ -208,6 +208,11 @@ def reference_point(task: str) -> tuple[float, float]:
     return float(target["quality"]), float(target["latency"])
 
 
+def limits_are_of_another_runtime(tier: str) -> bool:
+    """Return whether a tier's limits bound latencies of another runtime than that of its rows."""
+    return tier in _targets()["counted"]["elsewhere"]
+
+
 @dataclass(frozen=True)
 class Axis:
     """Cost axis of fronts and hypervolumes: the quantity that the targets of a table bound."""

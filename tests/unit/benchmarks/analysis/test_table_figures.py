@@ -360,3 +360,16 @@ def test_a_large_board_is_checked_too(tmp_path, monkeypatch):
     store.write(tmp_path / "records", integrity.seal(bad))
     with pytest.raises(InvalidRecordError, match="1.5 of the allowance is impossible"):
         build.build(tmp_path)
+
+
+def test_rows_are_not_held_to_limits_of_another_runtime():
+    tables = []
+    for tier in ("small", "front"):
+        records = study(("hat",), 3, limits=(0.3,), tier=tier)
+        for record in records:
+            record["candidates"][0]["latency"]["ratio"] = 0.6
+        tables.append(build_table([integrity.seal(record) for record in records]))
+    here, elsewhere = tables
+    assert "over its limit by 100%" in here.rows["status"].iloc[0]
+    assert not any("over its limit" in status for status in elsewhere.rows["status"])
+    assert notes.OTHER_RUNTIME in elsewhere.notes and notes.OTHER_RUNTIME not in here.notes
