@@ -13,13 +13,16 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.api import UsageError
 from benchmarks.hardware.profiles import Profile
 from benchmarks.records.record import Candidate, Latency, Record
 from benchmarks.records.selection import headline_candidates
-from benchmarks.records.store import load_all
 from benchmarks.records.study_files import StudyOutcome
-from benchmarks.studies.published_winners import of_present_settings, processor_profile, rebuild
+from benchmarks.studies.published_winners import (
+    left_out,
+    load_present,
+    processor_profile,
+    rebuild,
+)
 from benchmarks.tasks.datasets import Say
 from supernet.cost import Cost
 
@@ -70,13 +73,7 @@ def run(folder: Path, say: Say) -> StudyOutcome:
             declared CPU profile.
     """
     profile = processor_profile("cpu-latency")
-    records = [r for r in load_all(folder) if _published(r)]
-    if not records:
-        raise UsageError(
-            f"no encoders of tier {TIER} in {folder}: --results names the folder above records/, such as"
-            " --results results"
-        )
-    present, former = of_present_settings(records)
+    present, former = load_present(folder, _is_published, f"no encoders of tier {TIER} in {folder}")
     winners = list(select_winners(present))
     timings = []
     known: dict[str, Measurement] = {}
@@ -86,7 +83,7 @@ def run(folder: Path, say: Say) -> StudyOutcome:
     return outcome(timings, profile.name, former)
 
 
-def _published(record: Record) -> bool:
+def _is_published(record: Record) -> bool:
     """Return whether a record has float32 encoders within a window of sizes."""
     spec = record["spec"]
     return (spec["suite"], spec["tier"], record["status"]) == (SUITE, TIER, "done") and any(
@@ -187,8 +184,7 @@ def outcome(timings: Sequence[TimedWinner], profile: str, former: int = 0) -> St
         f"Other programs took up to {worst:g} processors while timing.",
         f"Signature: {timings[0].signature}",
     ]
-    if former:
-        notes.append(f"{former} records of former settings are left out: today's build other networks.")
+    notes += left_out(former)
     return StudyOutcome(
         title="INT8 on two CPU cores, before and after",
         question="Winners found and trained on a GPU, as they would run on a processor: what does INT8"

@@ -15,15 +15,18 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from benchmarks.api import UsageError
 from benchmarks.hardware.profiles import Profile
 from benchmarks.records import selection
 from benchmarks.records.record import Candidate, Record
-from benchmarks.records.store import load_all
 from benchmarks.records.study_files import ClaimFigure, StudyOutcome
 from benchmarks.stats import intervals, pareto
 from benchmarks.studies.interval_text import interval_text
-from benchmarks.studies.published_winners import of_present_settings, processor_profile, rebuild
+from benchmarks.studies.published_winners import (
+    left_out,
+    load_present,
+    processor_profile,
+    rebuild,
+)
 from benchmarks.tasks.datasets import Say
 from supernet.quantization.onnx_runtime import version
 
@@ -96,13 +99,11 @@ def run(folder: Path, say: Say) -> StudyOutcome:
             declared CPU profile.
     """
     profile = processor_profile("mt-front")
-    records = [record for record in load_all(folder) if _published(record)]
-    if not records:
-        raise UsageError(
-            f"no records of tier {TIER} in {folder}: supernet-bench run mt --task mt-multi30k-en-de --tier"
-            f" {TIER} makes them; --results names the folder above records/"
-        )
-    present, former = of_present_settings(records)
+    absent = (
+        f"no records of tier {TIER} in {folder}: supernet-bench run mt --task mt-multi30k-en-de --tier {TIER}"
+        " makes them"
+    )
+    present, former = load_present(folder, _is_published, absent)
     winners = list(select_winners(present))
     known: dict[str, TimedInTurns] = {}
     points = []
@@ -114,7 +115,7 @@ def run(folder: Path, say: Say) -> StudyOutcome:
     return outcome(points, profile.name, former)
 
 
-def _published(record: Record) -> bool:
+def _is_published(record: Record) -> bool:
     spec = record["spec"]
     return (spec["suite"], spec["tier"], record["status"]) == (SUITE, TIER, "done")
 
@@ -260,8 +261,7 @@ def outcome(points: Sequence[FrontPoint], profile: str, former: int = 0) -> Stud
         f"Timed on {profile}, in turns with the reference; other programs took up to"
         f" {max(point.others_cpu for point in points):g} processors. Signature: {points[0].signature}",
     ]
-    if former:
-        notes.append(f"{former} records of former settings are left out: today's build other networks.")
+    notes += left_out(former)
     limits = sorted({point.limit for point in points})
     rows = [
         [

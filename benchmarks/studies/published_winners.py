@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.api import UsageError
 from benchmarks.hardware.profiles import Profile
 from benchmarks.records.record import Candidate, Record
+from benchmarks.records.store import load_all
 from benchmarks.runs.repeat import has_former_settings
 from benchmarks.tasks import Family, TierSettings
 
@@ -33,20 +34,35 @@ def processor_profile(study: str) -> Profile:
     return profile
 
 
-def of_present_settings(records: Sequence[Record]) -> tuple[list[Record], int]:
-    """Return the records of today's settings, whose networks can be rebuilt, and the number of the others.
+def load_present(folder: Path, is_wanted: Callable[[Record], bool], absent: str) -> tuple[list[Record], int]:
+    """Return the wanted records of today's settings, whose networks can be rebuilt, and the number of others.
+
+    Args:
+        folder: of records, such as ``results/records``.
+        is_wanted: whether a study is about a record.
+        absent: message where it is about none.
 
     Raises:
-        UsageError: all are of former settings.
+        UsageError: there are none, or all are of former settings.
     """
+    records = [record for record in load_all(folder) if is_wanted(record)]
+    if not records:
+        raise UsageError(f"{absent}; --results names the folder above records/, such as --results results")
     present = [record for record in records if not has_former_settings(record["spec"])]
-    if records and not present:
+    if not present:
         commit = records[0]["provenance"]["commit"]
         raise UsageError(
             f"all {len(records)} records are of former settings, and today's build other networks:"
             f" git switch --detach {commit}, or a later commit with its settings, and time them there"
         )
     return present, len(records) - len(present)
+
+
+def left_out(former: int) -> list[str]:
+    """Return a page's note on so many records of former settings; nothing for 0."""
+    if not former:
+        return []
+    return [f"{former} records of former settings are left out: today's build other networks."]
 
 
 def rebuild(record: Record, candidate: Candidate) -> tuple[Family, Family, TierSettings]:
