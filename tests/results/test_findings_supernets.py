@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
-import tomllib
 from collections import Counter
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.records.selection import headline_candidates
 from benchmarks.runs.repeat import has_former_settings
-from benchmarks.stats.intervals import Interval, t_interval
+from benchmarks.stats.intervals import t_interval
 from benchmarks.studies.bert_recipe.plan import REGISTERED, read_pilots
 from benchmarks.studies.mt_gap import study
 from benchmarks.studies.mt_retraining.plan import NOTHING
@@ -176,21 +176,24 @@ def test_every_figure_on_retraining_follows_from_the_measurements_and_no_other_i
     assert rest == {f"-{plan.margin:g}"}
 
 
-Rows = dict[tuple[str, int], list[Any]]
-"""(Method, seed) -> the winner of each size."""
+Rows = dict[tuple[str, int], Any]
+"""(Method and path after the search, seed) -> record; of a run made twice, the later."""
 
 
 @pytest.fixture(scope="module")
-def encoders() -> dict[bool, Rows]:
-    """Winners of an H200 by whether their settings are today's."""
+def encoders() -> dict[str, Rows]:
+    """Records of an H200: of today's settings, those that they replaced, and those of former settings."""
     folder = ROOT / "results" / "records" / "bert-enwiki" / "nvidia-h200.v1"
     records = [json.loads(path.read_text("utf-8")) for path in sorted(folder.rglob("*.json"))]
-    apart: dict[bool, Rows] = {True: {}, False: {}}
-    for record in records:
+    apart: dict[str, Rows] = {"present": {}, "replaced": {}, "former": {}}
+    for record in sorted(records, key=lambda record: str(record["provenance"]["started"])):
         spec = record["spec"]
-        rows = apart[not has_former_settings(spec)]
-        assert (spec["method"], spec["seed"]) not in rows
-        rows[spec["method"], spec["seed"]] = list(headline_candidates(record["candidates"]).values())
+        name = " ".join([spec["method"], *spec["options"].values()])
+        rows = apart["former" if has_former_settings(spec) else "present"]
+        if (name, spec["seed"]) in rows:
+            assert rows is apart["present"] and name == "teacher"
+            apart["replaced"][name, spec["seed"]] = rows[name, spec["seed"]]
+        rows[name, spec["seed"]] = record
     return apart
 
 
@@ -204,41 +207,80 @@ class Encoders:
         """Seeds of a method."""
         return sorted(seed for name, seed in self.rows if name == method)
 
+    def winners(self, method: str, seed: int) -> list[Any]:
+        """The winner of each size."""
+        return list(headline_candidates(self.rows[method, seed]["candidates"]).values())
+
     def values(self, method: str, task: str, size: int = 0) -> list[float]:
         """A task's deciding figure for each seed, at one size."""
         metric = {"test": "mlm_accuracy", "sst-2": "accuracy", "sts-b": "spearman"}[task]
-        return [float(self.rows[method, s][size]["test"][task][metric]["value"]) for s in self.seeds(method)]
+        return [
+            float(self.winners(method, s)[size]["test"][task][metric]["value"]) for s in self.seeds(method)
+        ]
 
     def words(self, method: str) -> str:
         """Masked words at both sizes."""
         both = [float(np.mean(self.values(method, "test", size))) for size in (0, 1)]
         return f"{both[0]:.1f} and {both[1]:.1f} %"
 
-    def difference(self, other: str, *tasks: str, sizes: tuple[int, ...] = (0, 1), sign: int = 1) -> str:
-        """Mean difference over tasks and sizes of mos-neuron minus another, paired by seed."""
+    def differences(self, ours: str, other: str, *tasks: str, sizes: tuple[int, ...] = (0, 1)) -> list[float]:
+        """Mean difference over tasks and sizes, for each seed."""
         pairs = [
-            sign * np.subtract(self.values("mos-neuron", task, size), self.values(other, task, size))
+            np.subtract(self.values(ours, task, size), self.values(other, task, size))
             for task in tasks
             for size in sizes
         ]
-        return shown(np.mean(pairs, 0).tolist())
+        return [float(value) for value in np.mean(pairs, 0)]
+
+    def difference(self, ours: str, other: str, *tasks: str, sizes: tuple[int, ...] = (0, 1)) -> str:
+        """Mean difference over tasks and sizes, paired by seed, with its interval."""
+        return shown(self.differences(ours, other, *tasks, sizes=sizes))
+
+    def since_inherited(self, method: str, size: int) -> str:
+        """Masked words of winners trained from nothing minus those with inherited weights."""
+        gained = []
+        for seed in self.seeds(method):
+            before = [c for c in self.rows[method, seed]["candidates"] if c["origin"] == "inherited"]
+            words = [
+                float(c["test"]["test"]["mlm_accuracy"]["value"])
+                for c in (self.winners(method, seed)[size], before[size])
+            ]
+            gained.append(words[0] - words[1])
+        return shown(gained)
 
     def millions(self, method: str, size: int) -> str:
         """Parameters, the mean over seeds."""
-        return f"{np.mean([self.rows[method, s][size]['cost']['params'] for s in self.seeds(method)]) / 1e6:.1f}"
+        winners = [self.winners(method, seed)[size] for seed in self.seeds(method)]
+        return f"{np.mean([winner['cost']['params'] for winner in winners]) / 1e6:.1f}"
 
 
-def test_figures_on_encoders_follow_from_their_rows_and_no_other_is_quoted(encoders: dict[bool, Rows]) -> None:
-    present, former = Encoders(encoders[True]), Encoders(encoders[False])
-    assert {m: len(present.seeds(m)) for m, _ in present.rows} == {
-        **dict.fromkeys(("teacher", "hat-sandwich", "mos-neuron", "autodistil"), 6), "nas-bert": 4,
-    }  # fmt: skip
-    assert len(former.seeds("mos-neuron")) == len(former.seeds("hat-sandwich")) == 5
-    winners = ("hat-sandwich", "mos-neuron", "autodistil")
+GLUE = ("sst-2", "sts-b")
+PATHS = ("", " inherit", " scratch")
+
+
+def test_figures_on_encoders_follow_from_their_rows_and_no_other_is_quoted(encoders: dict[str, Rows]) -> None:
+    present, former = Encoders(encoders["present"]), Encoders(encoders["former"])
+    replaced = Encoders(encoders["replaced"])
+    searched = [f"{method}{path}" for method in ("hat-sandwich", "mos-neuron") for path in PATHS]
+    everything = ["teacher", "autodistil", "nas-bert", *searched]
+    assert {m: present.seeds(m) for m, _ in present.rows} == dict.fromkeys(everything, list(SEEDS))
+    assert len(former.seeds("mos-neuron inherit")) == len(former.seeds("hat-sandwich inherit")) == 5
+    winners = [m for m in (*searched, "autodistil") if not m.endswith("scratch")]
     parents = present.values("teacher", "sts-b")
     similar = [v for m in winners for size in (0, 1) for v in present.values(m, "sts-b", size)]
     sst = [v for m in winners for size in (0, 1) for v in present.values(m, "sst-2", size)]
     sst += present.values("teacher", "sst-2")
+    again = sorted(np.abs(np.subtract(parents, replaced.values("teacher", "sts-b"))))
+    retrained = {
+        round((after["spent"]["tokens"] - before["spent"]["tokens"]) / 1e6)
+        for (name, _), record in present.rows.items()
+        if name.endswith("scratch")
+        for before, after in itertools.pairwise(record["candidates"][1:])
+    }
+    assert retrained == {60}
+    nas = np.array([present.values("nas-bert", "test", size) for size in (0, 1)])
+    weak = int(nas[0].argmin())
+    others = np.delete(nas, weak, axis=1)
     plain = [
         json.loads((ROOT / "results" / "bert-recipe" / f"plain-{n}.json").read_text("utf-8"))["finetuned"]
         for n in range(1, 5)
@@ -246,59 +288,68 @@ def test_figures_on_encoders_follow_from_their_rows_and_no_other_is_quoted(encod
     means = [[one["sts-b"][epochs]["spearman"]["value"] for epochs in ("3", "10", "20")] for one in plain]
     assert all(min(of_epochs) < 40 for of_epochs in zip(*means, strict=True))
     assert present.millions("hat-sandwich", 0) == present.millions("mos-neuron", 0)
+    halves = [
+        (interval.high - interval.low) / 2  # type: ignore[operator]
+        for other in ("hat-sandwich", "autodistil")
+        if (interval := t_interval(present.differences("mos-neuron", other, *GLUE)))
+    ]
     figures = [
         f"{len(present.rows)} of an H200",
         f"{len(former.rows)} of an H200",
         present.words("hat-sandwich"),
         present.words("mos-neuron"),
-        present.difference("hat-sandwich", "test"),
-        present.difference("hat-sandwich", "sst-2", "sts-b"),
-        present.difference("autodistil", "sst-2", "sts-b"),
-        present.difference("autodistil", "sst-2"),
-        present.difference("autodistil", "sts-b"),
-        present.difference("autodistil", "test", sizes=(0,), sign=-1).replace("+", ""),
+        present.difference("mos-neuron", "hat-sandwich", "test"),
+        present.difference("mos-neuron", "hat-sandwich", *GLUE),
+        present.words("hat-sandwich inherit"),
+        present.words("mos-neuron inherit"),
+        present.difference("mos-neuron inherit", "hat-sandwich inherit", "test"),
+        present.difference("mos-neuron inherit", "hat-sandwich inherit", *GLUE),
+        f"With {retrained.pop()} M token passes each",
+        present.words("hat-sandwich scratch"),
+        present.since_inherited("hat-sandwich scratch", 0),
+        present.since_inherited("hat-sandwich scratch", 1),
+        present.words("mos-neuron scratch"),
+        present.since_inherited("mos-neuron scratch", 0),
+        present.since_inherited("mos-neuron scratch", 1),
+        present.difference("hat-sandwich", "hat-sandwich inherit", *GLUE),
+        present.difference("mos-neuron", "mos-neuron inherit", *GLUE),
+        present.difference("mos-neuron", "autodistil", *GLUE),
+        present.difference("mos-neuron", "autodistil", "sst-2"),
+        present.difference("mos-neuron", "autodistil", "sts-b"),
+        present.difference("autodistil", "mos-neuron", "test", sizes=(0,)).replace("+", ""),
         f"{present.millions('autodistil', 0)} M parameters against {present.millions('mos-neuron', 0)}",
         f"{present.millions('autodistil', 1)} M against {present.millions('mos-neuron', 1)}",
-        present.difference("autodistil", "test", sizes=(1,), sign=-1),
+        present.difference("autodistil", "mos-neuron", "test", sizes=(1,)),
+        present.difference("mos-neuron", "nas-bert", *GLUE),
+        present.difference("mos-neuron", "nas-bert", "test", sizes=(1,)).replace("+", ""),
+        present.difference("mos-neuron", "nas-bert", "test", sizes=(0,)).replace("+", ""),
+        f"{nas[0, weak]:.1f} and {nas[1, weak]:.1f} %, the others on {others.min():.1f} to"
+        f" {others.max():.1f} %",
         f"({min(present.values('teacher', 'test')):.1f} to {max(present.values('teacher', 'test')):.1f} %)",
         f"{min(parents):.0f} to {max(parents):.0f}",
         f"{min(similar):.0f} to {max(similar):.0f}",
+        f"within {again[-2]:.1f} points of the first in five of six seeds, and in one differs by"
+        f" {again[-1]:.1f}",
         "; ".join(f"{a:.0f}, {b:.0f} and {c:.0f}" for a, b, c in means),
         f"{min(sst):.1f} to {max(sst):.1f} %",
-        former.words("hat-sandwich"),
-        former.words("mos-neuron"),
-        former.difference("hat-sandwich", "test"),
-    ]
-    halves = [
-        (interval.high - interval.low) / 2  # type: ignore[operator]
-        for other in ("hat-sandwich", "autodistil")
-        if (interval := glue_interval(present, other))
-    ]
-    figures.insert(18, f"of {halves[0]:.1f} points between two supernets of one space and of {halves[1]:.1f} between")
+        f"of {halves[0]:.1f} points between two supernets of one space and of {halves[1]:.1f} between",
+        former.words("hat-sandwich inherit"),
+        former.words("mos-neuron inherit"),
+        former.difference("mos-neuron inherit", "hat-sandwich inherit", "test"),
+    ]  # fmt: skip
     text = section("## BERT-like", "* **INT8 in every linear")
     rest = quoted_beside(text, figures)
     assert rest <= {"200", "100", "13", "19", "30", "34", "32", "-2", "40", "3", "10", "20"}
 
 
-def test_the_boards_notice_on_a_method_holds_as_long_as_its_seeds_are_missing(
-    encoders: dict[bool, Rows],
-) -> None:
-    path = ROOT / "benchmarks" / "analysis" / "notices.toml"
-    notices = tomllib.loads(path.read_text("utf-8"))["notice"]
-    (reasons,) = (notice["reasons"] for notice in notices if notice["profile"] == "nvidia-h200.v1")
-    named = [reason for reason in reasons if reason.startswith("Seeds 1 and 6 of nas-bert")]
-    missing = set(SEEDS) - set(Encoders(encoders[True]).seeds("nas-bert"))
-    assert missing == ({1, 6} if named else set())
+def test_pairs_of_encoders_have_one_parent_but_for_those_that_are_named(encoders: dict[str, Rows]) -> None:
+    rows = encoders["present"]
 
+    def apart(ours: str, other: str) -> list[int]:
+        return [s for s in SEEDS if rows[ours, s]["spec"]["follows"] != rows[other, s]["spec"]["follows"]]
 
-def glue_interval(rows: Encoders, other: str) -> Interval:
-    """Interval of mos-neuron minus another, over tasks and sizes."""
-    pairs = [
-        np.subtract(rows.values("mos-neuron", task, size), rows.values(other, task, size))
-        for task in ("sst-2", "sts-b")
-        for size in (0, 1)
-    ]
-    return t_interval(np.mean(pairs, 0).tolist())
+    assert not any(apart(f"mos-neuron{path}", f"hat-sandwich{path}") for path in PATHS)
+    assert not apart("mos-neuron", "autodistil") and len(apart("mos-neuron", "nas-bert")) == 2
 
 
 def test_every_figure_on_the_pilots_follows_from_their_files_and_no_other_is_quoted() -> None:
