@@ -101,7 +101,7 @@ def failures(
         f"{named[run.id]}, seed {run.seed}: {obstacles[run.id]}" for run in latest if run.id in obstacles
     ]
     if superseded:
-        texts.append(f"{superseded} earlier record(s) of the same method and seed are left out")
+        texts.append(f"{superseded} earlier record(s): of a run that was made again, the later one counts")
     return texts
 
 

@@ -30,7 +30,7 @@ def markdown(table: Table, title: str, level: int = 1) -> str:
         ]
         parts.append(markdown_table(texts.emissions(table)))
     if table.failures:
-        parts += [f"{inner} Runs that did not end well", _bullets(table.failures)]
+        parts += [f"{inner} Runs that are not compared", _bullets(table.failures)]
     if table.verdicts:
         parts += [f"{inner} Run again", texts.SECOND_RUNS_NOTE, markdown_table(texts.second_runs(table))]
     against = f"{inner} Against {escape_markdown(str(table.baseline))}"

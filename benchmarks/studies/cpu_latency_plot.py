@@ -45,7 +45,7 @@ def draw(groups: Mapping[tuple[str, str], Sequence[TimedWinner]], profile: str) 
                     timing.fp32_ms, y + offset, "o", color=style.INK, markerfacecolor="white", markersize=5
                 )
                 axes.plot(timing.int8_ms, y + offset, "o", color="#0072b2", markersize=5)
-        axes.set_yticks(range(len(order)), order)
+        axes.set_yticks(range(len(order)), [method.replace(" ", "\n") for method in order])
         axes.set_ylim(-0.6, len(order) - 0.4)
         axes.set_xlim(0, 1.06 * most_ms)
         axes.set_xlabel("latency, ms (lower is better)")

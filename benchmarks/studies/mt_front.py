@@ -24,6 +24,7 @@ from benchmarks.studies.interval_text import interval_text
 from benchmarks.studies.published_winners import (
     left_out,
     load_present,
+    method_name,
     processor_profile,
     rebuild,
 )
@@ -108,9 +109,7 @@ def run(folder: Path, say: Say) -> StudyOutcome:
     known: dict[str, TimedInTurns] = {}
     points = []
     for number, (record, limit, candidate) in enumerate(winners, 1):
-        say(
-            f"{number} of {len(winners)}: {record['spec']['method']} seed {record['spec']['seed']}, {limit:g}"
-        )
+        say(f"{number} of {len(winners)}: {method_name(record)} seed {record['spec']['seed']}, {limit:g}")
         points.append(time_winner(record, limit, candidate, profile, known))
     return outcome(points, profile.name, former)
 
@@ -122,7 +121,7 @@ def _is_published(record: Record) -> bool:
 
 def select_winners(records: Sequence[Record]) -> Iterator[tuple[Record, float, Candidate]]:
     """Yield the float32 headline candidate of each limit that has a test score."""
-    for record in sorted(records, key=lambda r: (r["spec"]["task"], r["spec"]["method"], r["spec"]["seed"])):
+    for record in records:
         for limit, candidate in selection.headline_candidates(record["candidates"]).items():
             if limit.rank == 1 and not candidate.get("policy") and bleu_of(candidate) is not None:
                 yield record, limit.value, candidate
@@ -157,7 +156,7 @@ def time_winner(
     own = candidate.get("latency")
     return FrontPoint(
         task=record["spec"]["task"],
-        method=_name(record),
+        method=method_name(record),
         seed=record["spec"]["seed"],
         limit=limit,
         bleu=float(bleu),
@@ -206,11 +205,6 @@ def time_in_turns(networks: Sequence[nn.Module], workload: Workload) -> TimedInT
         timed.append(TimedRequest(serve))
     times, conditions = time_interleaved(timed, 1, min_n=ROUNDS, max_seconds=60.0)
     return TimedInTurns(summarize(times), conditions.others_cpu)
-
-
-def _name(record: Record) -> str:
-    options = " ".join(f"{name}={value}" for name, value in sorted(record["spec"]["options"].items()))
-    return f"{record['spec']['method']} {options}".strip()
 
 
 def hypervolumes(points: Sequence[FrontPoint]) -> dict[Key, dict[int, float]]:

@@ -37,6 +37,8 @@ def processor_profile(study: str) -> Profile:
 def load_present(folder: Path, is_wanted: Callable[[Record], bool], absent: str) -> tuple[list[Record], int]:
     """Return the wanted records of today's settings, whose networks can be rebuilt, and the number of others.
 
+    Of a run that was made twice the later record counts.
+
     Args:
         folder: of records, such as ``results/records``.
         is_wanted: whether a study is about a record.
@@ -55,7 +57,17 @@ def load_present(folder: Path, is_wanted: Callable[[Record], bool], absent: str)
             f"all {len(records)} records are of former settings, and today's build other networks:"
             f" git switch --detach {commit}, or a later commit with its settings, and time them there"
         )
-    return present, len(records) - len(present)
+    latest = {}
+    for record in sorted(present, key=lambda record: record["provenance"]["ended"]):
+        spec = record["spec"]
+        latest[spec["task"], spec["profile"], method_name(record), spec["seed"]] = record
+    return [latest[key] for key in sorted(latest)], len(records) - len(present)
+
+
+def method_name(record: Record) -> str:
+    """Return a run's method with its options, by which runs are averaged."""
+    options = record["spec"]["options"].items()
+    return " ".join([record["spec"]["method"], *(f"{name}={value}" for name, value in sorted(options))])
 
 
 def left_out(former: int) -> list[str]:

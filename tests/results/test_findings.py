@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from functools import cache
 from typing import Any
 
 import pytest
+from scipy import stats
 
 from benchmarks.claims import hypotheses, judge
 from benchmarks.claims.measures import MEASURES
 from benchmarks.records import store, study_files
 from benchmarks.stats import intervals
 from benchmarks.stats.quantities import of_metric
+from benchmarks.studies import cpu_latency
 from tests import ROOT
 
 H100, H200, CPU = "nvidia-h100.v1", "nvidia-h200.v1", "cpu-2core-avx512.v1"
@@ -144,9 +147,12 @@ def test_figures_on_int8_follow_from_the_records_and_the_study():
             shares.append(100 * ours["cost"]["bytes"] / theirs["cost"]["bytes"])
     assert len(apart) == 30 and f"at most {max(apart):.2f} points" in text
     assert f"leaves {min(shares):.0f} to {max(shares):.0f} % of the bytes" in text
-    page = json.loads((ROOT / "results" / "studies" / "cpu-latency.json").read_text("utf-8"))["page"]
+    study = json.loads((ROOT / "results" / "studies" / "cpu-latency.json").read_text("utf-8"))
+    page, n = study["page"], cpu_latency.ROUNDS
     at = page["columns"].index("int8 / fp32")
-    faster = {(row[0], row[1]) for row in page["rows"] if row[-1] == "faster"}
+    verdicts: dict[str, set[tuple[str, str]]] = {}
+    for row in page["rows"]:
+        verdicts.setdefault(row[-1], set()).add((row[0], row[1]))
     for window, words in (
         ("3.4-4 M", "of their own float32 latency at the smaller size"),
         ("4.6-5.4 M", "at the larger"),
@@ -154,11 +160,15 @@ def test_figures_on_int8_follow_from_the_records_and_the_study():
         ratios = [float(row[at].split()[0]) for row in page["rows"] if row[0] == window]
         shown = f"{min(ratios):.2f} to {max(ratios):.2f} "
         assert shown + words in text, shown
-    assert faster == {("3.4-4 M", "nas-bert"), ("4.6-5.4 M", "nas-bert"), ("4.6-5.4 M", "autodistil")}
-    assert {row[-1] for row in page["rows"]} == {"faster", "undecided"}
-    assert (
-        "NAS-BERT's are faster at both sizes and AutoDistil's at the larger; the others are undecided" in text
-    )
+    small, large = "3.4-4 M", "4.6-5.4 M"
+    alone = {(large, f"{method} after=scratch") for method in ("hat-sandwich", "mos-neuron")}
+    assert verdicts.pop("faster") == {(small, "nas-bert"), (large, "nas-bert"), *alone}
+    assert verdicts.pop("slower") == {(small, "hat-sandwich"), (small, "hat-sandwich after=scratch")}
+    assert set(verdicts) == {"undecided"}
+    halves = [math.log(one["high"] / one["low"]) / 2 for one in study["timings"]]
+    deviations = [100 * half * math.sqrt(n) / stats.t.ppf(0.975, n - 1) for half in halves]
+    assert f"a standard deviation of {min(deviations):.0f} to {max(deviations):.0f} %" in text
+    assert n == 6 and "built and timed six times" in text
 
 
 @pytest.mark.parametrize("verdict", ["supported", "refuted", "undecided", "not tested"])

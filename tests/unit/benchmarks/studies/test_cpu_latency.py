@@ -10,10 +10,13 @@ import pytest
 
 from benchmarks.api import UsageError
 from benchmarks.hardware import profiles
+from benchmarks.records.store import write_text
+from benchmarks.records.study_files import to_files
 from benchmarks.studies import cpu_latency, published_winners
 from benchmarks.studies.cpu_latency import TimedWinner, verdict
 from benchmarks.tasks import get_task
 from benchmarks.tasks.tiers import Tier, read_tier
+from supernet.cost import Cost
 from tests import ROOT
 
 RECORDS = ROOT / "results" / "records" / "bert-enwiki" / "nvidia-h100.v1"
@@ -55,13 +58,46 @@ def test_published_winners_are_timed_as_in_their_records(tmp_path, monkeypatch) 
     said: list[str] = []
     outcome = cpu_latency.run(folder, said.append)
     timings = [TimedWinner(**one) for one in outcome.facts["timings"]]
-    assert {one.method for one in timings} == {"nas-bert", "supershaper"} and len(timings) == len(said) == 4
+    assert {one.method for one in timings} == {"nas-bert", "supershaper"} and len(timings) == 4
+    assert len(said) == 4 * cpu_latency.ROUNDS
     for one, row in zip(timings, outcome.rows, strict=False):
         low, high = (float(end) * 1e6 for end in one.limit.removesuffix(" M").split("-"))
         assert low <= one.parameters <= high, "not the network that was searched"
         assert one.int8_bytes < one.fp32_bytes and "prec:int8|" in one.signature
         assert row[-1] in ("faster", "slower", "undecided")
     assert all(picture for picture in outcome.pictures.values())
+
+
+def timed(ratio: float) -> tuple[dict[str, float | str], Cost, Cost]:
+    """One round of a network whose INT8 form takes ``ratio`` of 4 ms."""
+    latency = {"fp32_p50": 4.0, "p50": 4 * ratio, "reference_p50": 5.0, "fp32_ratio": ratio}
+    cost = Cost(params=10, params_body=5, macs=100, macs_body=50, bytes=40)
+    return {**latency, "others_cpu": 0.0, "signature": "lat:p50"}, cost, replace(cost, bytes=10)
+
+
+def test_equal_networks_are_timed_once_in_each_round(tmp_path, monkeypatch) -> None:
+    """The interval is over rounds, so that what changes from one build to the next is in it."""
+    monkeypatch.setattr(profiles, "matching", lambda: "cpu-2core-avx512.v1")
+    monkeypatch.setattr(published_winners, "has_former_settings", lambda spec: False)
+    monkeypatch.setattr(cpu_latency, "network_key", lambda record, candidate: str(candidate["index"] > 0))
+    built: list[int] = []
+
+    def time_network(record, candidate, profile):
+        built.append(candidate["index"])
+        return timed(0.9 if len(built) % 3 else 1.2)
+
+    monkeypatch.setattr(cpu_latency, "time_network", time_network)
+    outcome = cpu_latency.run(first(tmp_path, "nas-bert", "supershaper"), print)
+    timings = [TimedWinner(**one) for one in outcome.facts["timings"]]
+    assert len(timings) == 4 and len(built) == 2 * cpu_latency.ROUNDS and len(set(built[:2])) == 2
+    for one in timings:
+        assert one.ratio == pytest.approx((4 * 0.9 + 2 * 1.2) / 6) and one.low < 0.95 and one.high > 1.05
+    assert {row[-1] for row in outcome.rows} == {"undecided"}
+    for name, content in to_files("cpu-latency", outcome, "0" * 40, None).items():
+        write_text(tmp_path / f"cpu-latency.{name}", content)
+    again = cpu_latency.rejudge(tmp_path / "cpu-latency.json")
+    assert again.rows == outcome.rows and again.facts["timings"] == outcome.facts["timings"]
+    assert again.notes[:-1] == outcome.notes and "Timed at commit 000000000000;" in again.notes[-1]
 
 
 def test_the_verdict_needs_one_side_of_every_network() -> None:
