@@ -92,8 +92,8 @@ def run(folder: Path, say: Say) -> StudyOutcome:
     for number in range(total):
         key = [*networks][number % len(networks)]
         rounds[key].append(time_network(*networks[key], profile))
-        left = (time.monotonic() - began) / (number + 1) * (total - number - 1)
-        say(f"{number + 1} of {total} timings: about {left / 60:.0f} min left")
+        remaining_s = (time.monotonic() - began) / (number + 1) * (total - number - 1)
+        say(f"{number + 1} of {total} timings: about {remaining_s / 60:.0f} min left")
     timings = [
         summarize(record, limit, rounds[network_key(record, candidate)])
         for record, limit, candidate in winners
