@@ -81,12 +81,23 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def _add_sources(step: argparse.ArgumentParser) -> None:
-    step.add_argument("tables", nargs="*", metavar="TABLE", help="vit, resnet, text or vl (default: all)")
+    step.add_argument(
+        "tables",
+        nargs="*",
+        metavar="TABLE",
+        help="vit, vit-kd, resnet, text, vl or minilm (default: all that need no --start-from)",
+    )
     step.add_argument("--cache", type=Path, required=True, metavar="DIR", help="folder of prepared data")
     step.add_argument(
         "--out", type=Path, default=Path("."), metavar="DIR", help="folder of the files (default: .)"
     )
     add_data_dir(step)
+    step.add_argument(
+        "--start-from",
+        type=Path,
+        metavar="DIR",
+        help="folder of a trained encoder of transformers, from which table minilm starts",
+    )
     step.add_argument("--tiny", action="store_true", help="generated data and tiny networks, for tests")
 
 
@@ -108,6 +119,7 @@ def run_build(options: argparse.Namespace) -> int:
         *(options.cache, options.data_dir, device, options.seed, options.tiny),
         teacher=options.teacher,
         out=options.out,
+        start_from=options.start_from,
     )
     if options.prepare_only:
         prepare(tables, source, _say)
@@ -141,7 +153,7 @@ def run_held_out(options: argparse.Namespace) -> int:
     from benchmarks.studies.simq_tables.held_out import write_held_out
     from benchmarks.studies.simq_tables.sources import SourceOptions
 
-    source = SourceOptions(options.cache, options.data_dir, tiny=options.tiny)
+    source = SourceOptions(options.cache, options.data_dir, tiny=options.tiny, start_from=options.start_from)
     write_held_out(_known(options.tables), source, options.out, _say)
     return 0
 
@@ -160,7 +172,7 @@ def _known(tables: Iterable[str]) -> list[str]:
     for table in tables:
         if table not in RECIPES:
             raise unknown("table", table, RECIPES, f"all of them: supernet-bench study {NAME} build")
-    return list(tables) or list(RECIPES)
+    return list(tables) or [key for key, recipe in RECIPES.items() if not recipe.starts]
 
 
 def _tokens(text: str) -> tuple[str, float]:

@@ -28,6 +28,8 @@ class TableRecipe:
         pretraining: recipe and tokens of each stage on masked words: the largest network alone, then the
             supernet.
         teacher: key of the table whose supernet's largest network teaches; empty: labels do.
+        starts: whether the supernet starts from a trained encoder (``SourceOptions.start_from``), and
+            sentences are encoded in its word pieces (InstaTune, Sridhar et al., 2023).
     """
 
     name: str
@@ -38,6 +40,7 @@ class TableRecipe:
     tokens: float
     pretraining: tuple[tuple[Recipe, float], ...] = ()
     teacher: str = ""
+    starts: bool = False
 
 
 def _recipe(rate: float, batch: int, decay: float = 0.05, smoothing: float = 0.1) -> Recipe:
@@ -75,6 +78,8 @@ RECIPES = {
         9e9,
         teacher="resnet",
     ),
+    # MiniLM-L6 (Wang et al., 2020): 6 layers of width 384, heads of 32 channels, 30,522 word pieces.
+    "minilm": TableRecipe("simq-minilm", "", (0, 0), 700, _recipe(1e-4, TEXT_TOKENS), 65e6, starts=True),
     "vl": TableRecipe("simq-vl", "vl-fashion-mosaics", (1500, 1500), 1500, _recipe(1e-3, 256 * 45), 1.1e9),
 }
 """Key on the command line -> recipe."""
@@ -114,7 +119,8 @@ def recipe_of(key: str, *, seed: int = SEED, tokens: float | None = None, tiny: 
 def space_of(key: str, name: str, tiny: bool) -> SearchSpace:
     """Return the architecture space of a table.
 
-    With precisions it has 22,608 points in three precisions a layer, or 24,000 in two a block.
+    With precisions most have 22,608 points in three precisions a layer, or 24,000 in two a block; that of
+    ``minilm`` is too large for a table of all its points.
     """
     if key == "resnet":
         shape: JsonObject = {"stages": (1, 1, 1), "widths": (128, 256, 512), "stem_width": 32}
@@ -128,6 +134,10 @@ def space_of(key: str, name: str, tiny: bool) -> SearchSpace:
                 "stem_width": 16,
             }
         return resnet_space(name, deeper=1, stem_stride=1, alike=True, stem=(1,), **shape)
+    if key == "minilm":
+        small: JsonObject = {"layers": (1, 2), "heads": (1, 2), "ffn": (32, 64), "hidden": 32, "head_dim": 16}
+        full = {"layers": (4, 5, 6), "heads": (6, 12), "ffn": (768, 1536), "hidden": 384, "head_dim": 32}
+        return layered_space(name, **(small if tiny else full))
     key = key.partition("-")[0]
     ffn = {"vit": (256, 1024), "text": (256, 768), "vl": (128, 512)}[key]
     patch = {"vit": 2 if tiny else 4, "vl": 8 if tiny else 14}.get(key)

@@ -1,4 +1,4 @@
-"""Data of the table of text: rows of Wikipedia, and phrases and sentences of SST-2.
+"""Data of the tables of text: rows of Wikipedia, and phrases and sentences of SST-2.
 
 Searches are evaluated on 1,000 whole sentences of SST-2's *train*; every phrase that occurs in one of them is
 excluded from training. *dev* and the labelled *test* are held out from training and searches.
@@ -15,7 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.api import UsageError
 from benchmarks.records.canonical import JsonObject
+from benchmarks.stats.bleu import digest
 from benchmarks.tasks import glue, text
 from benchmarks.tasks.datasets import Say, datasets, locate
 from supernet.data.images import ImageBatch
@@ -82,16 +84,16 @@ class Shuffled:
 
 @dataclass(frozen=True)
 class TextData:
-    """Data of the table of text.
+    """Data of a table of text.
 
     Attributes:
-        rows: for masked words.
+        rows: for masked words; None in the word pieces of a trained encoder.
         train, search, held_out: labelled sentences.
         vocab: word pieces.
         digests: file of the source -> sha256.
     """
 
-    rows: PackedText
+    rows: PackedText | None
     train: LabelledSentences
     search: LabelledSentences
     held_out: LabelledSentences
@@ -99,15 +101,31 @@ class TextData:
     digests: dict[str, str]
 
 
-def load_corpus(path: Path, tiny: bool, data_dir: Path | None, say: Say) -> TextData:
-    """Read the file ``path``, after writing it if it does not exist; reading needs no tokenizer."""
+def load_corpus(
+    cache: Path, tiny: bool, data_dir: Path | None, say: Say, model: Path | None = None
+) -> TextData:
+    """Read the prepared data, after writing them if they do not exist; reading needs no tokenizer.
+
+    Args:
+        cache: folder of the file.
+        tiny: generated sentences, for tests.
+        data_dir: folder of real data; None: it is downloaded.
+        model: folder of a trained encoder whose word pieces are used; None: they are learnt.
+
+    Raises:
+        UsageError: the encoder's vocabulary cannot be read or used.
+    """
+    pieces = _pieces_of(model) if model else ()
+    own = f"-{digest(pieces)[:12]}" if pieces else ""
+    path = cache / f"sentences{own}.npz"
     if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        arrays = _prepare(tiny, data_dir, say)
+        cache.mkdir(parents=True, exist_ok=True)
+        arrays = _prepare(tiny, data_dir, say, pieces)
         write_atomically(path, lambda name: _save(name, arrays))
     with np.load(path, allow_pickle=False) as file:
         about = json.loads(file["about"].tobytes())
-        rows = PackedText([file["text"].astype(np.int32)], about["length"], about["vocab"])
+        ids = file["text"].astype(np.int32)
+        rows = PackedText([ids], about["length"], about["vocab"]) if len(ids) else None
         parts = {
             split: LabelledSentences(
                 torch.from_numpy(file[f"{split}_tokens"].astype(np.int32)),
@@ -123,7 +141,16 @@ def _save(name: str, arrays: JsonObject) -> None:
         np.savez_compressed(file, **arrays)
 
 
-def _prepare(tiny: bool, data_dir: Path | None, say: Say) -> JsonObject:
+def _pieces_of(model: Path) -> Sequence[str]:
+    from supernet.interop.huggingface import warm_start
+
+    try:
+        return warm_start.pieces(model)
+    except ValueError as error:
+        raise UsageError(f"--start-from: {error}") from None
+
+
+def _prepare(tiny: bool, data_dir: Path | None, say: Say, pieces: Sequence[str]) -> JsonObject:
     if tiny:
         task = glue.TASKS["number"]
         splits = glue.from_grammar(task, 11)
@@ -140,22 +167,27 @@ def _prepare(tiny: bool, data_dir: Path | None, say: Say) -> JsonObject:
         held = rows["dev"] + rows["test"]
         train, search = split_sentences(rows["train"], held, HELD)
         say(f"{len(train):,} phrases to train on, {len(search):,} sentences for searches, {len(held):,} held")
-        read = text.enwiki(
-            {"train_characters": CHARACTERS, "valid_characters": 0, "test_characters": 0}, data_dir, say
-        )
-        documents, vocab, length = list(read.train), VOCABULARY, LENGTH
-        digests = data.digests() | datasets()["enwiki2015"].digests()
-    say(f"learning {vocab:,} word pieces on {len(documents):,} documents")
-    pieces = text.learn(documents, vocab)
-    ids = np.concatenate([np.append(tokens, 3) for tokens in text.encode(pieces, documents)])
+        documents, vocab, length, digests = [], VOCABULARY, LENGTH, data.digests()
+        if not pieces:
+            read = text.enwiki(
+                {"train_characters": CHARACTERS, "valid_characters": 0, "test_characters": 0}, data_dir, say
+            )
+            documents = list(read.train)
+            digests |= datasets()["enwiki2015"].digests()
+    if pieces:
+        tokenizer, ids = text.word_piece_tokenizer({p: i for i, p in enumerate(pieces)}), np.zeros(0)
+    else:
+        say(f"learning {vocab:,} word pieces on {len(documents):,} documents")
+        tokenizer = text.learn(documents, vocab)
+        ids = np.concatenate([np.append(tokens, 3) for tokens in text.encode(tokenizer, documents)])
     arrays: JsonObject = {"text": ids.astype(np.uint16)}
     from benchmarks.tasks.finetuning import examples
 
     for split, some in (("train", train), ("search", search), ("held_out", held)):
-        encoded = examples(replace(task, length=length), some, pieces)
+        encoded = examples(replace(task, length=length), some, tokenizer)
         arrays[f"{split}_tokens"] = encoded.tokens.numpy().astype(np.uint16)
         arrays[f"{split}_labels"] = encoded.labels.numpy().astype(np.uint8)
-    about = {"vocab": pieces.get_vocab_size(), "length": length, "digests": digests}
+    about = {"vocab": tokenizer.get_vocab_size(), "length": length, "digests": digests}
     return arrays | {"about": np.frombuffer(json.dumps(about).encode(), np.uint8)}
 
 

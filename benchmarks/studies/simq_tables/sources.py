@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.api import UsageError
 from benchmarks.records.canonical import JsonObject
 from benchmarks.studies.simq_tables import sentences
 from benchmarks.studies.simq_tables.recipes import SEED, TableRecipe, recipe_of, space_of
@@ -17,6 +18,7 @@ from benchmarks.tasks import images, mosaics, vision
 from benchmarks.tasks.datasets import Say
 from supernet.data.images import ImageBatch, Images, evaluation_batches
 from supernet.elastic import SuperNet
+from supernet.interop.errors import InexpressibleError, UnreadableModelError
 
 ESTIMATED = 512
 """Training items, images without augmentation, on which statistics of batch norms and ranges are
@@ -41,6 +43,7 @@ class SourceOptions:
         teacher: file of the teacher's supernet, for recipes with a teacher; None: ``NAME.safetensors`` of the
             teacher's table in ``out``.
         out: folder of finished tables.
+        start_from: folder of a trained encoder, for recipes that start from one.
     """
 
     cache: Path
@@ -50,6 +53,7 @@ class SourceOptions:
     tiny: bool = False
     teacher: Path | None = None
     out: Path = Path()
+    start_from: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,11 @@ class TableSource:
 
 
 def prepare_source(key: str, recipe: TableRecipe, options: SourceOptions, say: Say) -> TableSource:
-    """Prepare the data of a table and its untrained supernet."""
+    """Prepare the data of a table and its untrained supernet.
+
+    Raises:
+        UsageError: the recipe starts from an encoder that is not given, cannot be read, or does not fit.
+    """
     return (_images if recipe.task else _sentences)(key, recipe, options, say)
 
 
@@ -132,20 +140,22 @@ def _images(key: str, recipe: TableRecipe, options: SourceOptions, say: Say) -> 
 
 
 def _sentences(key: str, recipe: TableRecipe, options: SourceOptions, say: Say) -> TableSource:
-    """Prepare classifiers of sentences, pre-trained on masked words and fine-tuned as a supernet."""
+    """Prepare classifiers of sentences, pre-trained here or elsewhere, and fine-tuned as a supernet."""
     from supernet.bert import BertConfig, LayeredBert
     from supernet.bert_classifier import SentenceConfig, SentenceFamily
     from supernet.data.masked_text import MaskedBatches
 
-    corpus = sentences.load_corpus(options.cache / "sentences.npz", options.tiny, options.data_dir, say)
+    model = _model_of(recipe, options) if recipe.starts else None
+    corpus = sentences.load_corpus(options.cache, options.tiny, options.data_dir, say, model)
     space, length = space_of(key, recipe.name, options.tiny), corpus.train.tokens.shape[1]
     plain: JsonObject = {"dropout": 0.0, "attention_dropout": 0.0, "max_positions": length}
     config = SentenceConfig(corpus.vocab, **plain | {"dropout": 0.1})
     device, seed = options.device, options.seed
     net = new_supernet(SentenceFamily(space, config), device, seed)
+    started = _start(net, model) if model else ""
     search, held_out = (split.to(device).batches(recipe.batch) for split in (corpus.search, corpus.held_out))
 
-    def run() -> None:
+    def pretrain() -> None:
         family = LayeredBert(space, BertConfig(corpus.vocab, **plain))
         encoder = new_supernet(family.restrict_to(space.largest()), device, seed)
         for number, (stage, tokens) in enumerate(recipe.pretraining):
@@ -154,10 +164,15 @@ def _sentences(key: str, recipe: TableRecipe, options: SourceOptions, say: Say) 
                 elastic = new_supernet(family, device, seed)
                 load_weights(elastic, named_weights(encoder))
                 encoder = elastic
+            assert corpus.rows is not None
             rows = MaskedBatches(corpus.rows, stage.batch_tokens, seed + number, device=device)
             fit(f"{recipe.name}, masked words {number + 1}", encoder, stage, rows, tokens, [], seed, say)
         pretrained = {n: x for n, x in named_weights(encoder).items() if not n.startswith("head.")}
         load_weights(net, named_weights(net) | pretrained)
+
+    def run() -> None:
+        if recipe.pretraining:
+            pretrain()
         size = max(1, recipe.recipe.batch_tokens // length)
         batches = sentences.Shuffled(corpus.train.to(device), size, seed)
         fit(recipe.name, net, recipe.recipe, batches, recipe.tokens, search, seed, say)
@@ -170,7 +185,9 @@ def _sentences(key: str, recipe: TableRecipe, options: SourceOptions, say: Say) 
     head = {
         "task": "generated sentences" if options.tiny else "SST-2",
         "data_sha256": corpus.digests,
-        "pretraining": [
+        "pretraining": [started]
+        if started
+        else [
             f"masked words, {tokens:g} tokens of passes, rate {stage.learning_rate:g}"
             for stage, tokens in recipe.pretraining
         ],
@@ -180,3 +197,39 @@ def _sentences(key: str, recipe: TableRecipe, options: SourceOptions, say: Say) 
     }
     tokens = torch.cat([(batch.inputs[0] != 0).sum(1) for batch in search])
     return TableSource(net, search, held_out, head, run, (round(float(tokens.float().mean())), 1))
+
+
+def _model_of(recipe: TableRecipe, options: SourceOptions) -> Path:
+    """Return the folder of the encoder that a recipe starts from.
+
+    Raises:
+        UsageError: it is not given, is no model, or is truncated.
+    """
+    from supernet.interop.huggingface import warm_start
+
+    if options.start_from is None:
+        raise UsageError(
+            f"table {recipe.name} starts from a trained encoder: --start-from DIR names a folder of"
+            " transformers with config.json, model.safetensors and its vocabulary"
+        )
+    try:
+        warm_start.configuration(options.start_from)
+        warm_start.check_whole(options.start_from)
+    except UnreadableModelError as error:
+        raise UsageError(f"--start-from: {error}") from None
+    return options.start_from
+
+
+def _start(net: SuperNet, model: Path) -> str:
+    """Start a supernet of sentence classifiers from an encoder; return a text about it.
+
+    Raises:
+        UsageError: the encoder cannot be read, or does not fit.
+    """
+    from supernet.interop.huggingface import warm_start
+
+    try:
+        start = warm_start.initialise(net, model, order="norm")
+    except (InexpressibleError, UnreadableModelError) as error:
+        raise UsageError(f"--start-from: {error}") from None
+    return f"a trained {start.kind}, sha256 {start.sha256}, heads and channels by descending norm"

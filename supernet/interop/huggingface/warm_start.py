@@ -279,6 +279,22 @@ def _as_safetensors(folder: Path) -> Iterator[Path]:
         yield Path(name)
 
 
+@contextmanager
+def _without_report() -> Iterator[None]:
+    """Suspend the progress bar of transformers, and its report on a head that a model lacks."""
+    from transformers.utils import logging
+
+    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity(logging.CRITICAL)
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bar:
+            logging.enable_progress_bar()
+
+
 def _model(folder: Path) -> tuple[Any, set[str]]:
     """Return the model of a folder, and the names that its files lack."""
     kind = configuration(folder).get("model_type")
@@ -286,7 +302,7 @@ def _model(folder: Path) -> tuple[Any, set[str]]:
         raise InexpressibleError(f"{folder} is a {kind!r}: a supernet starts from {', '.join(CLASSES)}")
     reader = getattr(require("transformers", "huggingface"), CLASSES[kind])
     try:
-        with _as_safetensors(folder) as readable:
+        with _as_safetensors(folder) as readable, _without_report():
             model, info = reader.from_pretrained(
                 readable, local_files_only=True, use_safetensors=True, output_loading_info=True
             )

@@ -1,6 +1,7 @@
 """Producers of tables: the commands on tiny networks, and sentences without overlap or needless padding."""
 
 import re
+import string
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from benchmarks.cli import simq_tables
 from benchmarks.cli.main import main
 from benchmarks.studies.simq_tables import teacher
 from benchmarks.studies.simq_tables.recipes import recipe_of
@@ -22,6 +24,7 @@ from simq.tabular.table import enumerate_points, read_table
 from supernet import supernet_file
 from supernet.cost import policy_units, weight_bytes
 from supernet.data.images import ImageBatch
+from supernet.interop.huggingface import warm_start
 
 KINDS = ("vit", "vl", "text", "resnet")
 COMMAND = ("study", "simq-tables")
@@ -194,9 +197,73 @@ def test_batches_have_every_sentence_once_and_hardly_any_padding() -> None:
 def test_a_made_corpus_is_found_again_without_a_tokenizer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "sentences.npz"
-    made = load_corpus(path, True, None, lambda line: None)
+    made = load_corpus(tmp_path, True, None, lambda line: None)
     monkeypatch.setattr("benchmarks.tasks.text.learn", None)
-    again = load_corpus(path, True, None, lambda line: None)
+    again = load_corpus(tmp_path, True, None, lambda line: None)
     assert torch.equal(made.search.tokens, again.search.tokens) and made.vocab == again.vocab == 300
-    assert len(made.rows) > 100 and made.rows.rows.shape[1] == made.train.tokens.shape[1] == 24
+    assert made.rows is not None and len(made.rows) > 100
+    assert made.rows.rows.shape[1] == made.train.tokens.shape[1] == 24
+
+
+def encoder(folder: Path, **sizes: int) -> Path:
+    """Folder of a trained encoder in the layout of transformers, whose pieces are letters."""
+    transformers = pytest.importorskip("transformers", reason="needs the extra huggingface")
+    letters = string.ascii_lowercase
+    pieces = ["[PAD]", *letters, "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"##{letter}" for letter in letters)]
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    torch.manual_seed(0)
+    config = transformers.BertConfig(vocab_size=len(pieces), max_position_embeddings=40, **shape | sizes)
+    model = transformers.BertModel(config, add_pooling_layer=False)
+    for parameter in model.parameters():
+        parameter.data.add_(torch.randn_like(parameter), alpha=0.1)
+    model.save_pretrained(folder)
+    (folder / "vocab.txt").write_text("\n".join(pieces) + "\n")
+    return folder
+
+
+def test_a_table_starts_from_a_trained_encoder_and_its_word_pieces(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    model = encoder(tmp_path / "model")
+    options = SourceOptions(tmp_path, tiny=True, start_from=model)
+    source = prepare_source("minilm", recipe_of("minilm", tiny=True), options, print)
+    network = source.net.export(source.net.space.largest()).eval()
+    theirs = pytest.importorskip("transformers").BertModel.from_pretrained(model).eval()
+    ids = torch.tensor([warm_start.special_first(warm_start.vocabulary(model), 57)])[0]
+    tokens = source.search[0].inputs[0]
+    with torch.inference_mode():
+        ours = network.encode(tokens, padded=True)
+        expected = theirs(ids[tokens], attention_mask=(tokens != 0).long()).last_hidden_state
+    assert torch.allclose(ours[tokens != 0], expected[tokens != 0], atol=1e-5)
+    assert "MISSING" not in capfd.readouterr().err.split("BertModel")[0]
+
+    words = ["--start-from", str(model), "--linear", "--sampled", "20", "--precisions", "fp32,int8s"]
+    assert build("minilm", tmp_path, *words) == 0
+    table = read_sampled(tmp_path / "simq-minilm-fp32-int8s-linear-sampled.npz")
+    (text,) = table.head["pretraining"]
+    assert text.startswith(f"a trained bert, sha256 {warm_start.digest(model)}")
+    shown = [unit for unit in table.space.units if "attention" in unit.layers[0]]
+    assert len(shown) == 2 * 4, "a precision a linear layer of attention"
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        (None, "--start-from DIR names a folder of transformers"),
+        ({}, "its config.json cannot be read"),
+        ({"num_hidden_layers": 1}, "has 1 layers, the supernet up to 2"),
+        ({"num_attention_heads": 4}, "channels of a head: 8 in the model, 16"),
+    ],
+)
+def test_encoders_that_do_not_fit_are_one_message(
+    sizes: dict[str, int] | None, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [] if sizes is None else ["--start-from", str(tmp_path / "model")]
+    if sizes:
+        encoder(tmp_path / "model", **sizes)
+    assert build("minilm", tmp_path, *words) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_all_tables_are_those_that_need_no_encoder() -> None:
+    assert simq_tables._known([]) == ["vit", "resnet", "text", "vit-kd", "vl"]
