@@ -50,7 +50,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("kind", "space"), [(LayeredBert, LAYERED), (HomogeneousBert, HOMOGENEOUS)], ids=["layered", "plain"]
 )
-def test_the_largest_network_computes_what_the_published_one_does(
+def test_the_largest_network_has_the_states_of_the_published_encoder(
     kind: type[BertFamily], space: SearchSpace, order: str, model: Path
 ) -> None:
     family = kind(space, BertConfig(30522, max_positions=64))
