@@ -7,9 +7,11 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import orjson
 
 from benchmarks.leaderboard import index_files
 
@@ -69,7 +71,7 @@ class KnownTables:
 
 
 def _text(boards: Sequence[Board]) -> bytes:
-    return json.dumps([asdict(replace(board, files={})) for board in boards]).encode()
+    return orjson.dumps([replace(board, files={}) for board in boards])
 
 
 def _restored(rows: Sequence[dict[str, bytes]], site: Path) -> list[Board] | None:

@@ -150,7 +150,8 @@ def _work(home: Path, log: Path, count: int) -> None:
                 return
             taken = [run for run in random.sample(remaining, len(remaining))[:8] if mine.take(run)]
             for run in taken:
-                if not (log / run).exists():
+                # A worker that is killed behind `open` leaves an empty file.
+                if not (log / run).exists() or not (log / run).stat().st_size:
                     time.sleep(0.002)
                     handle = os.open(log / run, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
                     os.write(handle, b"x")
