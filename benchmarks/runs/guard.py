@@ -185,6 +185,8 @@ def _keep(run: Callable[[], None], view: View | None, means: Sequence[str], pipe
                 landlock.confine(view)
             except OSError:
                 os._exit(CANNOT)
+        if view is not None:
+            view.forget()
         pipes.write("ready", b"+")
         pipes.close_writing()
         _run(run)

@@ -83,6 +83,11 @@ class View:
 
         return View(real(self.writable), real(self.hidden), real(self.shown))
 
+    def forget(self) -> None:
+        """Drop all paths in this process, where no object may lead to what is hidden."""
+        for name in ("writable", "hidden", "shown"):
+            object.__setattr__(self, name, ())
+
 
 def program_paths(sources: Iterable[Path] = ()) -> tuple[Path, ...]:
     """Return the folders that a Python process needs, wherever they lie: interpreter, packages, ``sources``.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from pathlib import Path
 
+import psutil
 import pytest
 
 BROKEN = {
@@ -61,22 +61,21 @@ def test_each_breach_is_one_record_and_the_rest_goes_on(bench, records, bad):
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "grace"), [("Hangs", 1.5), ("HangsInC", 13), ("WillNotEnd", 13)])
 def test_a_method_that_hangs_is_ended_and_keeps_its_candidates(bench, records, bad, name, grace):
-    done = bench("run", "tiny", "--methods", f"bad_methods.py:{name}", "--budget-scale", "0.05")
+    done = bench("run", "tiny", "--methods", f"bad_methods.py:{name}", "--budget-scale", "0.2")
     assert done.returncode == 1, "nothing comparable is left"
     assert "stopped by their seconds, shown and compared with none:" in done.stdout
     assert "Type the same command again" in done.stdout and "nothing comparable is left" in done.stdout
     (record,) = records()
     assert record["stopped_by"] == "seconds" and record["ledger"]["cpu_seconds"]["score"] > 0
-    assert record["status"] == "budget" and "terminated after 102 % of its 3 seconds" in record["message"]
+    assert record["status"] == "budget" and "terminated after 102 % of its 12 seconds" in record["message"]
     (candidate,) = record["candidates"]
     assert candidate["test"]["pooled"]["bleu"]["value"] > 0, "what was proposed in time is scored"
-    assert 3 <= record["ledger"]["totals"]["seconds"] < 3 + grace
+    assert 12 <= record["ledger"]["totals"]["seconds"] < 12 + grace
     if name == "Hangs":
         (log,) = bad.parent.rglob("log.txt")
-        child = int(re.search(r"child: (\d+)", log.read_text())[1])
-        with pytest.raises(ProcessLookupError):
-            os.kill(child, 0)
-        again = bench("run", "tiny", "--methods", f"bad_methods.py:{name}", "--budget-scale", "0.05")
+        mark = re.search(r"child: (\S+)", log.read_text())[1]
+        assert ["sleep", mark] not in [one.info["cmdline"] for one in psutil.process_iter(["cmdline"])]
+        again = bench("run", "tiny", "--methods", f"bad_methods.py:{name}", "--budget-scale", "0.2")
         assert "1 runs, 0 done" in again.stdout and again.returncode == 1
         (record,) = records()
         assert len(record["candidates"]) == 1, "it started afresh, with all of its seconds"

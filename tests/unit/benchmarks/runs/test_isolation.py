@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import multiprocessing
 import os
@@ -46,6 +47,30 @@ def means_here(view: View, run: Callable[[], None] = lambda: None) -> str:
     stated: str = json.loads(receiving.recv_bytes())["isolation"]
     process.join(60)
     return stated
+
+
+def leads(out: Path) -> None:
+    """Leave the paths of a hidden folder that are in containers of this process in ``out``."""
+    held: list[str] = []
+    for thing in gc.get_objects():
+        if isinstance(thing, dict | list | tuple):
+            values = thing.values() if isinstance(thing, dict) else thing
+            held += [
+                str(value) for value in values if isinstance(value, Path) and value.name == "out-of-sight"
+            ]
+    out.write_text(json.dumps(held))
+
+
+@pytest.mark.parametrize("means", [*(",".join(m) for m in isolation.ATTEMPTS), LANDLOCK, "none"])
+def test_no_container_of_a_search_has_the_path_of_a_hidden_folder(
+    means: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(MEANS_VARIABLE, means)
+    hidden, own = tmp_path / "out-of-sight", tmp_path / "own"
+    hidden.mkdir(), own.mkdir()
+    view = View((own,), (hidden,), program_paths()).resolved()
+    means_here(view, lambda: leads(own / "held.json"))
+    assert json.loads((own / "held.json").read_text()) == []
 
 
 @pytest.mark.parametrize("means", [*(",".join(m) for m in isolation.ATTEMPTS), LANDLOCK])
