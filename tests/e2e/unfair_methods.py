@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -193,13 +195,20 @@ class Stubborn(Method):
         yield lab.candidate(net, lab.space.smallest())
 
 
+def guess() -> Path:
+    """The test split, where it must lie beside the data that the process has been given."""
+    (given,) = {one.folder for one in gc.get_objects() if type(one).__name__ == "Prepared"}
+    return given.with_name(f"{given.name}-sealed") / "test.npy"
+
+
 class Peeks(Method):
     """Goes for the test split by a path that it has guessed."""
 
     name = "peeks"
 
     def search(self, lab):
-        Path("results/local/cache/tiny-sealed/test.npy").read_bytes()
+        with suppress(OSError):  # where searches are isolated, nothing is there
+            guess().read_bytes()
         yield first(lab)
 
 
@@ -209,7 +218,7 @@ class PeeksElsewhere(Method):
     name = "peeks-elsewhere"
 
     def search(self, lab):
-        subprocess.run("cat results/local/cache/tiny-sealed/test.npy > /dev/null", shell=True, check=True)
+        subprocess.run(f"cat {guess()} > /dev/null", shell=True, check=False)
         yield first(lab)
 
 
