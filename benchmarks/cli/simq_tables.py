@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -113,6 +113,7 @@ def run_build(options: argparse.Namespace) -> int:
     from benchmarks.studies.simq_tables.sources import SourceOptions
 
     tables = _known(options.tables)
+    _check_start(tables, options)
     device = "cpu" if options.prepare_only else device_of(options)
     form = _form(options)
     source = SourceOptions(
@@ -173,6 +174,20 @@ def _known(tables: Iterable[str]) -> list[str]:
         if table not in RECIPES:
             raise unknown("table", table, RECIPES, f"all of them: supernet-bench study {NAME} build")
     return list(tables) or [key for key, recipe in RECIPES.items() if not recipe.starts]
+
+
+def _check_start(tables: Sequence[str], options: argparse.Namespace) -> None:
+    """Refuse an encoder that no table starts from, and all points of a space that is too large for them."""
+    from benchmarks.studies.simq_tables.recipes import RECIPES
+
+    starting = [table for table in tables if RECIPES[table].starts]
+    if options.start_from is not None and not starting:
+        able = " or ".join(key for key, recipe in RECIPES.items() if recipe.starts)
+        raise UsageError(
+            f"--start-from {options.start_from}: none of these tables starts from an encoder: {able}"
+        )
+    if starting and not options.sampled and not options.prepare_only:
+        raise UsageError(f"table {starting[0]} has too many points to measure all: add --sampled N")
 
 
 def _tokens(text: str) -> tuple[str, float]:

@@ -279,7 +279,7 @@ def _repeats(runs: Runs) -> bool:
 
 def _private_uses(run: FinishedRun, check: str) -> list[str]:
     """Return a line for each non-public attribute that the method used and that fails a check."""
-    uses = run.observed.private.get(check, {}) if run.observed else {}
+    uses = run.private.get(check, {})
     return [f"takes {sanitize(what, 60)} ({at}), which is not in benchmarks.api" for what, at in uses.items()]
 
 

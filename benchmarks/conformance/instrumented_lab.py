@@ -108,7 +108,11 @@ class ProcessMonitor:
         if place:
             check = next((c for c, names in PRIVATE.items() if name in names), "contract")
             check = "budget" if label == "lab.budget" else check
-            self.observed.private.setdefault(check, {}).setdefault(f"{label}.{name}", place)
+            uses = self.observed.private.setdefault(check, {})
+            if f"{label}.{name}" not in uses:
+                uses[f"{label}.{name}"] = place
+                # At once: what the method does with it may end its run.
+                self.observed.write(self.folder / "scratch")
 
     def _audit(self, event: str, arguments: tuple[object, ...]) -> None:
         if event not in AUDITED:
@@ -289,6 +293,7 @@ class InstrumentedLab(BenchLab):
     def close(self) -> None:
         sys.settrace(None)
         self.monitor.compare_states()
+        self.monitor.observed.complete = True
         self.monitor.observed.write(self.monitor.folder / "scratch")
         super().close()
 

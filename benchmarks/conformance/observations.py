@@ -60,6 +60,7 @@ class Observations:
         moved: global random generator that was moved -> place in the method's source, or "".
         exports: one entry for each exported candidate.
         trained_tokens: target tokens of all training passes of all supernets.
+        complete: whether the run has closed its Lab; a run that was ended before has only ``private``.
     """
 
     private: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -67,6 +68,7 @@ class Observations:
     moved: dict[str, str] = field(default_factory=dict)
     exports: list[ExportDifference] = field(default_factory=list)
     trained_tokens: int = 0
+    complete: bool = False
 
     def write(self, folder: Path) -> None:
         """Write ``checks.json`` into a run's folder."""

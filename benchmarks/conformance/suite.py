@@ -64,13 +64,15 @@ class Session(NamedTuple):
 class FinishedRun:
     """Outcome of one run, its calls of the Lab as ``(call, key)``, and the instrumented Lab's observations.
 
-    ``observed`` is None if the run never had a Lab, or did not close it.
+    ``observed`` is None if the run never had a Lab, or did not close it; ``private`` is that of
+    ``Observations`` all the same.
     """
 
     outcome: SearchOutcome
     calls: list[tuple[str, str]] = field(default_factory=list)
     observed: Observations | None = None
     interruptions: int = 0
+    private: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def well(self) -> bool:
@@ -334,7 +336,9 @@ class _Suite:
                 "name a task and tier that it applies to: --task TASK --tier TIER (supernet-bench list tasks)"
             )
         observed = Observations.read(search.folder / "scratch")
-        return FinishedRun(outcome, _calls(search.folder), observed, interruptions)
+        complete = observed if observed is not None and observed.complete else None
+        private = observed.private if observed is not None else {}
+        return FinishedRun(outcome, _calls(search.folder), complete, interruptions, private)
 
 
 def _calls(folder: Path) -> list[tuple[str, str]]:

@@ -7,11 +7,9 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import orjson
 
 from benchmarks.leaderboard import index_files
 
@@ -71,7 +69,7 @@ class KnownTables:
 
 
 def _text(boards: Sequence[Board]) -> bytes:
-    return orjson.dumps([replace(board, files={}) for board in boards])
+    return json.dumps([asdict(replace(board, files={})) for board in boards]).encode()
 
 
 def _restored(rows: Sequence[dict[str, bytes]], site: Path) -> list[Board] | None:

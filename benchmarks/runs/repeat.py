@@ -24,17 +24,16 @@ def repeat_command(record: Record, leaders: Mapping[str, Record] | None = None, 
     A run whose tier has other settings by now is that of its own commit, which comes first.
     """
     with restored(record):
-        command = " ".join(map(_typed_word, command_words(record, leaders, here=here)))
+        words = command_words(record, leaders, here=here)
+        command = " ".join([_quoted(sanitize(word, 200)) for word in words])
         commit = record["provenance"].get("commit")
         if here or not commit or not has_former_settings(record["spec"]):
             return command
     return f"git switch --detach {shlex.quote(sanitize(commit, 40))} && {command}"
 
 
-@lru_cache(maxsize=4096)
-def _typed_word(word: str) -> str:
-    """Return a word as a shell takes it."""
-    return shlex.quote(sanitize(word, 200))
+_quoted = lru_cache(maxsize=4096)(shlex.quote)
+"""``shlex.quote`` of words of bounded length; most runs have the same."""
 
 
 def command_words(

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.api import UsageError
 from benchmarks.records.canonical import JsonObject
 from benchmarks.stats.bleu import digest
 from benchmarks.tasks import glue, text
@@ -24,8 +23,8 @@ from supernet.data.images import ImageBatch
 from supernet.data.masked_text import PackedText
 from supernet.export import write_atomically
 
-LENGTH = 64
-"""Largest number of tokens of a row or sentence."""
+LENGTH, TINY_LENGTH = 64, 24
+"""Largest number of tokens of a row or sentence, real or of tests."""
 VOCABULARY = 4000
 """Word pieces."""
 CHARACTERS = 60e6
@@ -110,12 +109,11 @@ def load_corpus(
         cache: folder of the file.
         tiny: generated sentences, for tests.
         data_dir: folder of real data; None: it is downloaded.
-        model: folder of a trained encoder whose word pieces are used; None: they are learnt.
-
-    Raises:
-        UsageError: the encoder's vocabulary cannot be read or used.
+        model: folder of a checked encoder whose word pieces are used; None: they are learnt.
     """
-    pieces = _pieces_of(model) if model else ()
+    from supernet.interop.huggingface import warm_start
+
+    pieces = warm_start.pieces(model) if model else ()
     own = f"-{digest(pieces)[:12]}" if pieces else ""
     path = cache / f"sentences{own}.npz"
     if not path.is_file():
@@ -141,21 +139,12 @@ def _save(name: str, arrays: JsonObject) -> None:
         np.savez_compressed(file, **arrays)
 
 
-def _pieces_of(model: Path) -> Sequence[str]:
-    from supernet.interop.huggingface import warm_start
-
-    try:
-        return warm_start.pieces(model)
-    except ValueError as error:
-        raise UsageError(f"--start-from: {error}") from None
-
-
 def _prepare(tiny: bool, data_dir: Path | None, say: Say, pieces: Sequence[str]) -> JsonObject:
     if tiny:
         task = glue.TASKS["number"]
         splits = glue.from_grammar(task, 11)
         search, train = splits["train"][:60], splits["train"][60:]
-        held, digests, vocab, length = splits["dev"][:60], {}, 300, 24
+        held, digests, vocab, length = splits["dev"][:60], {}, 300, TINY_LENGTH
         documents = [" ".join(texts) for texts, _ in train] * 3
     else:
         data = datasets()["glue/SST-2"]
@@ -185,7 +174,9 @@ def _prepare(tiny: bool, data_dir: Path | None, say: Say, pieces: Sequence[str])
 
     for split, some in (("train", train), ("search", search), ("held_out", held)):
         encoded = examples(replace(task, length=length), some, tokenizer)
-        arrays[f"{split}_tokens"] = encoded.tokens.numpy().astype(np.uint16)
+        arrays[f"{split}_tokens"] = encoded.tokens.numpy().astype(
+            np.min_scalar_type(tokenizer.get_vocab_size())
+        )
         arrays[f"{split}_labels"] = encoded.labels.numpy().astype(np.uint8)
     about = {"vocab": tokenizer.get_vocab_size(), "length": length, "digests": digests}
     return arrays | {"about": np.frombuffer(json.dumps(about).encode(), np.uint8)}

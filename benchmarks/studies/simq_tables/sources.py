@@ -14,11 +14,12 @@ from benchmarks.studies.simq_tables import sentences
 from benchmarks.studies.simq_tables.recipes import SEED, TableRecipe, recipe_of, space_of
 from benchmarks.studies.simq_tables.teacher import MatchTeacher, MixedImages, load_teacher
 from benchmarks.studies.simq_tables.training import fit, load_weights, named_weights, new_supernet
-from benchmarks.tasks import images, mosaics, vision
+from benchmarks.tasks import get_task, images, mosaics, starting, vision
 from benchmarks.tasks.datasets import Say
 from supernet.data.images import ImageBatch, Images, evaluation_batches
 from supernet.elastic import SuperNet
 from supernet.interop.errors import InexpressibleError, UnreadableModelError
+from supernet.space import SearchSpace
 
 ESTIMATED = 512
 """Training items, images without augmentation, on which statistics of batch norms and ranges are
@@ -145,9 +146,10 @@ def _sentences(key: str, recipe: TableRecipe, options: SourceOptions, say: Say) 
     from supernet.bert_classifier import SentenceConfig, SentenceFamily
     from supernet.data.masked_text import MaskedBatches
 
-    model = _model_of(recipe, options) if recipe.starts else None
+    space = space_of(key, recipe.name, options.tiny)
+    model = _model_of(recipe, options, space) if recipe.starts else None
     corpus = sentences.load_corpus(options.cache, options.tiny, options.data_dir, say, model)
-    space, length = space_of(key, recipe.name, options.tiny), corpus.train.tokens.shape[1]
+    length = corpus.train.tokens.shape[1]
     plain: JsonObject = {"dropout": 0.0, "attention_dropout": 0.0, "max_positions": length}
     config = SentenceConfig(corpus.vocab, **plain | {"dropout": 0.1})
     device, seed = options.device, options.seed
@@ -199,12 +201,13 @@ def _sentences(key: str, recipe: TableRecipe, options: SourceOptions, say: Say) 
     return TableSource(net, search, held_out, head, run, (round(float(tokens.float().mean())), 1))
 
 
-def _model_of(recipe: TableRecipe, options: SourceOptions) -> Path:
+def _model_of(recipe: TableRecipe, options: SourceOptions, space: SearchSpace) -> Path:
     """Return the folder of the encoder that a recipe starts from.
 
     Raises:
-        UsageError: it is not given, is no model, or is truncated.
+        UsageError: it is not given, is no model, is truncated, or does not fit the space.
     """
+    from supernet.bert_classifier import SentenceConfig, SentenceFamily
     from supernet.interop.huggingface import warm_start
 
     if options.start_from is None:
@@ -212,24 +215,19 @@ def _model_of(recipe: TableRecipe, options: SourceOptions) -> Path:
             f"table {recipe.name} starts from a trained encoder: --start-from DIR names a folder of"
             " transformers with config.json, model.safetensors and its vocabulary"
         )
+    folder, length = options.start_from, sentences.TINY_LENGTH if options.tiny else sentences.LENGTH
+    starting(get_task("bert-enwiki"), folder)  # refuses what no task of masked words starts from
     try:
-        warm_start.configuration(options.start_from)
-        warm_start.check_whole(options.start_from)
-    except UnreadableModelError as error:
-        raise UsageError(f"--start-from: {error}") from None
-    return options.start_from
+        config = SentenceConfig(int(warm_start.configuration(folder)["vocab_size"]), max_positions=length)
+        warm_start.check_start(folder, SentenceFamily(space, config))
+    except (InexpressibleError, UnreadableModelError) as error:
+        raise UsageError(f"--start-from {folder}: {error}") from None
+    return folder
 
 
 def _start(net: SuperNet, model: Path) -> str:
-    """Start a supernet of sentence classifiers from an encoder; return a text about it.
-
-    Raises:
-        UsageError: the encoder cannot be read, or does not fit.
-    """
+    """Start a supernet of sentence classifiers from an encoder that fits; return a text about it."""
     from supernet.interop.huggingface import warm_start
 
-    try:
-        start = warm_start.initialise(net, model, order="norm")
-    except (InexpressibleError, UnreadableModelError) as error:
-        raise UsageError(f"--start-from: {error}") from None
+    start = warm_start.initialise(net, model, order="norm")
     return f"a trained {start.kind}, sha256 {start.sha256}, heads and channels by descending norm"

@@ -27,7 +27,8 @@ def ended(weights: str = "a", status: str = "done", message: str = "", **observe
     }  # fmt: skip
     empty: dict[str, Any] = {"exports": [ExportDifference(0, 1e-6, 1.0, 1.0)], "trained_tokens": 90}
     calls = [("evaluate", "32"), ("candidate", "32 inherited None")]
-    return FinishedRun(outcome, calls, Observations(**empty | observed), interruptions=2)
+    seen = Observations(**empty | observed)
+    return FinishedRun(outcome, calls, seen, interruptions=2, private=seen.private)
 
 
 def good() -> Runs:

@@ -212,7 +212,8 @@ def encoder(folder: Path, **sizes: int) -> Path:
     pieces = ["[PAD]", *letters, "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"##{letter}" for letter in letters)]
     shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
     torch.manual_seed(0)
-    config = transformers.BertConfig(vocab_size=len(pieces), max_position_embeddings=40, **shape | sizes)
+    shape |= {"vocab_size": len(pieces), "max_position_embeddings": 40}
+    config = transformers.BertConfig(**shape | sizes)
     model = transformers.BertModel(config, add_pooling_layer=False)
     for parameter in model.parameters():
         parameter.data.add_(torch.randn_like(parameter), alpha=0.1)
@@ -251,6 +252,7 @@ def test_a_table_starts_from_a_trained_encoder_and_its_word_pieces(
     [
         (None, "--start-from DIR names a folder of transformers"),
         ({}, "its config.json cannot be read"),
+        ({"vocab_size": 60}, "the model has 60 word pieces, its vocabulary 57"),
         ({"num_hidden_layers": 1}, "has 1 layers, the supernet up to 2"),
         ({"num_attention_heads": 4}, "channels of a head: 8 in the model, 16"),
     ],
@@ -261,8 +263,21 @@ def test_encoders_that_do_not_fit_are_one_message(
     words = [] if sizes is None else ["--start-from", str(tmp_path / "model")]
     if sizes:
         encoder(tmp_path / "model", **sizes)
-    assert build("minilm", tmp_path, *words) == 2
+    assert build("minilm", tmp_path, "--sampled", "20", *words) == 2
     assert message in capsys.readouterr().err
+    assert not [*tmp_path.glob("*.npz")], "nothing was prepared"
+
+
+def test_a_space_too_large_is_sampled_and_an_encoder_given_for_nothing_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = str(encoder(tmp_path / "model"))
+    assert build("minilm", tmp_path, "--start-from", model) == 2
+    assert "add --sampled N" in capsys.readouterr().err
+    assert build("minilm", tmp_path, "--start-from", "nothing", "--sampled", "20") == 2
+    assert "its config.json cannot be read" in capsys.readouterr().err
+    assert build("text", tmp_path, "--start-from", model) == 2
+    assert "starts from an encoder: minilm" in capsys.readouterr().err
 
 
 def test_all_tables_are_those_that_need_no_encoder() -> None:
