@@ -172,7 +172,7 @@ class Snoops(Method):
             if isinstance(thing, Prepared) and thing.sealed is not None:
                 raise AssertionError(f"found {thing}")
             if isinstance(thing, dict | list | tuple):
-                values = thing.values() if isinstance(thing, dict) else thing
+                values = dict.values(thing) if isinstance(thing, dict) else thing
                 for value in values:
                     if isinstance(value, Path) and "sealed" in str(value):
                         raise AssertionError(f"found {value}")

@@ -54,10 +54,10 @@ def leads(out: Path) -> None:
     held: list[str] = []
     for thing in gc.get_objects():
         if isinstance(thing, dict | list | tuple):
-            values = thing.values() if isinstance(thing, dict) else thing
-            held += [
-                str(value) for value in values if isinstance(value, Path) and value.name == "out-of-sight"
-            ]
+            # As stored: a lazy dictionary of a library, asked for its values, would import them all.
+            stored = dict.values(thing) if isinstance(thing, dict) else thing
+            paths = [value for value in stored if isinstance(value, Path)]
+            held += [str(path) for path in paths if path.name == "out-of-sight"]
     out.write_text(json.dumps(held))
 
 
