@@ -78,6 +78,9 @@ def compare(
 ) -> pd.DataFrame:
     """Compare every method with the baseline, paired over seeds.
 
+    The hypervolumes of methods without a common limit, such as that of a lone teacher, bound different
+    targets and are not compared.
+
     Args:
         lines: of ``run_summary.headlines``.
         volumes: of ``volumes_of``.
@@ -89,9 +92,10 @@ def compare(
     apart: dict[selection.Limit, list[tuple[str, int, float]]] = {}
     for limit, method, seed, value in zip(*measured, strict=True):
         apart.setdefault(limit, []).append((method, seed, value))
+    bounded = {name for at in apart.values() if any(m == baseline for m, *_ in at) for name, *_ in at}
     of_runs = zip(volumes["method"], volumes["seed"], volumes["volume"], strict=True)
     series = [("quality", str(limit), _by_method(apart[limit])) for limit in sorted(apart)]
-    series.append(("hypervolume", "all", _by_method(of_runs)))
+    series.append(("hypervolume", "all", _by_method(run for run in of_runs if run[0] in bounded)))
     compared: list[PairedLine] = []
     free: dict[int, list[float]] = {}  # differences of the lines that no claim has tested
     for what, limit, by_method in series:

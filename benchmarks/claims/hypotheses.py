@@ -19,7 +19,7 @@ from benchmarks.stats.rounding import six_digits_within
 
 SUPPORTED, REFUTED, UNDECIDED = "supported", "refuted", "undecided"
 NOT_TESTED = "not tested"
-"""No design here tests the claim, or its first look has not been reached."""
+"""No design tests the claim, its first look has not been reached, or its study has too few replicates."""
 SIDES = ("above", "below", "within")
 QUANTIFIERS = ("every", "some")
 BOUNDED = "measured candidates"
@@ -73,6 +73,8 @@ class Claim:
     """Condition for a run to count, in words; empty if scored networks are enough."""
     untested: str = ""
     """Reason why no design here tests the claim; empty where one does."""
+    remark: str = ""
+    """Limits of the estimand that its measurements showed; written after them, and no part of the rule."""
 
     def __post_init__(self) -> None:
         """Refuse a claim that could never be judged, at import of the file rather than in a table."""
@@ -241,7 +243,7 @@ def decide(claim: Claim, interval: intervals.Interval) -> tuple[str, str]:
     """Return verdict and reason of one pair of a study, by the whole of its 95 % t-interval."""
     low, high, m = interval.low, interval.high, claim.margin
     if interval.n < claim.n or low is None or high is None:
-        return UNDECIDED, f"{interval.n} of {claim.n} {claim.replicates}"
+        return NOT_TESTED, f"{interval.n} of {claim.n} {claim.replicates}"
     span = f"[{low:+.{claim.digits}f}, {high:+.{claim.digits}f}] {claim.unit}"
     if claim.claimed == "within":
         if -m < low and high < m:

@@ -239,9 +239,8 @@ def _judged_family(
     weighed = sorted((evidence for evidence in judged if evidence), key=weight, reverse=True)
     verdicts: dict[str, ClaimVerdict] = {}
     for claim in family:
-        unfit = tuple(
-            why for group in groups if (why := _unfit(claim, group[0])) and _pairs(claim, group) is not None
-        )
+        reasons = (_unfit(claim, group[0]) for group in groups if _pairs(claim, group) is not None)
+        unfit = tuple(dict.fromkeys(why for why in reasons if why))
         evidence = tuple(of[claim.id] for of in weighed if claim.id in of)
         decides = weighed[0].get(claim.id) if weighed else None
         profile = next(iter(weighed[0].values())).profile if weighed else next(iter(claim.profiles))

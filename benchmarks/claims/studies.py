@@ -2,9 +2,10 @@
 
 A claim on every pair is supported where every pair supports it, and refuted where one refutes it. A claim on
 some pair (``quantifier``) is supported where one supports it, and refuted where every pair does. Anything
-else is undecided, with the verdict of each pair. A pair that the study withdrew is not tested. Where the
-study has a p of its own, corrected over its comparisons, that must be below 5 % too: a comparison has one
-verdict. Other pairs have sign-flip p values, corrected by Holm over the pairs of a claim.
+else is undecided, with the verdict of each pair. A pair that the study withdrew, lacks, or has with too few
+replicates is not tested. Where the study has a p of its own, corrected over its comparisons, that must be
+below 5 % too: a comparison has one verdict. Other pairs have sign-flip p values, corrected by Holm over the
+pairs of a claim.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from benchmarks.claims.hypotheses import (
     decide,
     sign_flip,
 )
-from benchmarks.records.study_files import MEASURED, READ_DATA, Study
+from benchmarks.records.study_files import MEASURED, READ_DATA, TIMES_TIER, Study
 from benchmarks.records.text import sanitize
 from benchmarks.stats import intervals
 
@@ -31,10 +32,10 @@ def judge(claim: Claim, studies: Mapping[str, Study]) -> ClaimVerdict:
     """Return the verdict on a claim that names a study."""
     study = studies.get(claim.study)
     if study is None:
-        return ClaimVerdict(claim, UNDECIDED, f"no study {claim.study}", command=command_for(claim))
+        return ClaimVerdict(claim, NOT_TESTED, f"no study {claim.study}", command=command_for(claim))
     if lacking := [pair for pair in claim.pairs if pair not in study.paired]:
         why = f"study {claim.study} has no pair '{lacking[0]}'"
-        return ClaimVerdict(claim, UNDECIDED, why, command=command_for(claim))
+        return ClaimVerdict(claim, NOT_TESTED, why, command=command_for(claim))
     sampled = [p for p in claim.pairs if study.paired[p].bounds is None and study.paired[p].p is None]
     tested = {pair: sign_flip(claim, study.paired[pair].values) for pair in sampled}
     adjusted = intervals.holm({pair: p for pair, p in tested.items() if p is not None})
@@ -63,14 +64,15 @@ def judge(claim: Claim, studies: Mapping[str, Study]) -> ClaimVerdict:
         high=only.high if only else None,
         n=min(len(entry.seeds) for entry in evidence),
         evidence=evidence,
-        command=command_for(claim) if verdict == UNDECIDED and _few(claim, evidence) else "",
+        command=command_for(claim) if verdict in (UNDECIDED, NOT_TESTED) and _few(claim, study) else "",
     )
 
 
-def _few(claim: Claim, evidence: tuple[Evidence, ...]) -> bool:
+def _few(claim: Claim, study: Study) -> bool:
     """Return whether more tables of the study, or more seeds on them, could decide the claim."""
     more = claim.replicates == "paired seeds" or claim.study in MEASURED
-    return more and any(len(entry.seeds) < claim.n for entry in evidence)
+    figures = [study.paired[pair] for pair in claim.pairs if not study.paired[pair].withdrawn]
+    return more and any(len(figure.values) < claim.n for figure in figures)
 
 
 def _evidence(claim: Claim, study: Study, pair: str, p: float | None) -> Evidence:
@@ -84,7 +86,8 @@ def _evidence(claim: Claim, study: Study, pair: str, p: float | None) -> Evidenc
     seeds = tuple(range(1, len(figure.values) + 1))
     if figure.unit != claim.unit or not seeds:
         why = f"its unit is {sanitize(figure.unit, 60)}" if seeds else f"0 of {claim.n} {claim.replicates}"
-        return Evidence(where, table, seeds, None, None, None, None, UNDECIDED, why, ())
+        verdict = UNDECIDED if seeds else NOT_TESTED
+        return Evidence(where, table, seeds, None, None, None, None, verdict, why, ())
     interval = intervals.t_interval(figure.values)
     if figure.bounds is not None:
         interval = intervals.Interval(figure.values[0], *figure.bounds, claim.n)
@@ -99,7 +102,21 @@ def _evidence(claim: Claim, study: Study, pair: str, p: float | None) -> Evidenc
 
 
 def command_for(claim: Claim) -> str:
-    """Return the command that makes the study, or trains what it lacks; with the folder that it reads."""
+    """Return the commands that make the study, after the runs or trainings that it lacks."""
     name = MEASURED.get(claim.study, claim.study)
     reads = claim.study in READ_DATA or claim.study in MEASURED
-    return f"supernet-bench study {name}" + (" --data-dir DIR" if reads else "")
+    study = f"supernet-bench study {name}" + (" --data-dir DIR" if reads else "")
+    return " && ".join([*_runs(claim), study])
+
+
+def _runs(claim: Claim) -> list[str]:
+    """Return the commands of the runs whose winners the claim's study times; none if it reads no tier's."""
+    if claim.study not in TIMES_TIER:
+        return []
+    commands = []
+    for pair in claim.pairs:
+        task, _, methods = pair.partition(": ")
+        words = ["supernet-bench", "run", claim.suite, "--task", task, "--tier", TIMES_TIER[claim.study]]
+        words += ["--data-dir", "DIR", "--methods", methods.replace(" - ", ","), "--seeds", str(claim.n)]
+        commands.append(" ".join(words))
+    return commands

@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
 RULES = (
-    "A claim on records is tested once seeds 1 to n (never below 6) are paired, and once more at seeds 1"
-    " to 2n; no other number of seeds counts. Supported or refuted: the t-test of the paired differences"
-    " against the stated margin has a p below 0.025 after Holm over all claims of the paper on that task"
-    " and tier, so that a family has a wrong verdict in at most 5 % of cases, over both looks. Undecided:"
-    " it has not. Not tested: too few paired seeds, or no design here tests it. The 95 % interval is of"
-    " the comparison alone. Confounded: the two methods differ in more than the claim is about, and the"
-    " effect is not the mixture's alone. Only runs that ended by themselves count, on one hardware"
-    " profile, one allowance and one set of settings at a time; another such group of records that decides"
-    " the opposite leaves the claim undecided. The board prints the same test for the pairs that it"
-    " shares. A claim on a study must hold on each table that it names, or on some table where it is"
-    " existential; its p values are corrected by Holm over them. Its rule names its replicates: searches of"
-    " closed tables vary over supernets, figures of measured networks are bounded."
+    "A claim on records is tested once seeds 1 to n (never below 6) are paired, and once more at seeds 1 "
+    "to 2n; no other number of seeds counts. Supported or refuted: the t-test of the paired differences "
+    "against the stated margin has a p below 0.025 after Holm over all claims of the paper on that task "
+    "and tier, so that a family has a wrong verdict in at most 5 % of cases, over both looks. Undecided: "
+    "it has not. Not tested: too few paired seeds or supernets, or no design here tests it. The 95 % "
+    "interval is of the comparison alone. Confounded: the two methods differ in more than the claim is "
+    "about, and the effect is not the mixture's alone. Only runs that ended by themselves count, on one "
+    "hardware profile, one allowance and one set of settings at a time; another such group of records "
+    "that decides the opposite leaves the claim undecided. The board prints the same test for the pairs "
+    "that it shares. A claim on a study must hold on each table that it names, or on some table where it "
+    "is existential; its p values are corrected by Holm over them. Its rule names its replicates: "
+    "searches of closed tables vary over supernets, figures of measured networks are bounded."
 )
 
 
@@ -85,6 +85,9 @@ class TerminalClaims:
             yield rich_table(pd.DataFrame(rows, columns=heads), right=right, unbroken=("id", "n"))
             yield Text()
         for v in self.verdicts:
+            if v.claim.remark:
+                yield Padding(Text(f"{v.claim.id}: {v.claim.remark}"), (0, 0, 0, 1))
+        for v in self.verdicts:
             if v.records:
                 yield Padding(Text(f"{v.claim.id}: records {' '.join(v.records)}", style="dim"), (0, 0, 0, 1))
         claims_of: dict[str, list[str]] = {}
@@ -102,8 +105,8 @@ class TerminalClaims:
 
 
 def verdict_with_reason(verdict: ClaimVerdict) -> str:
-    """Return the verdict with its confounds, if any, and its reason."""
-    return f"{verdict.words}: {verdict.why}"
+    """Return the verdict with its confounds and its reason, and whether the claim has a remark."""
+    return f"{verdict.words}: {verdict.why}" + ("; see its remark" if verdict.claim.remark else "")
 
 
 def without_command(verdict: ClaimVerdict) -> str:
@@ -157,6 +160,7 @@ def _details(verdict: ClaimVerdict) -> str:
         ("The paper", claim.figure),
         ("What we measure", claim.estimand),
         *([("Confounded with", claim.confounded)] if claim.confounded else []),
+        *([("Remark, after the measurements", claim.remark)] if claim.remark else []),
         ("Supported by", claim.rule),
         ("Verdict", verdict_with_reason(verdict)),
     ]

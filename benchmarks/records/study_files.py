@@ -44,10 +44,12 @@ READ_DATA = frozenset(("shape-latency",))
 """Studies whose module states ``READS = "data"``: known without importing torch."""
 MEASURED = {"mt-gap": "mt-gap-measure", "mt-retraining": "mt-retraining-measure"}
 """Study -> command that trains what it reads, further seeds included."""
+TIMES_TIER = {"mt-front": "front"}
+"""Study -> tier of the runs whose winners it times."""
 FOLDER = "studies"
+"""Under the results folder."""
 SHOWN = "png"
 """Ending of the picture that a study's page shows."""
-"""Under the results folder."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,59}")
 _PAGE = ("title", "question", "rule", "columns", "rows", "notes")
 _RESERVED = frozenset(("page", "pictures", "written", "seal"))

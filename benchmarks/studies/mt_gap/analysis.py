@@ -89,6 +89,61 @@ def tau_within(alone: Sequence[float], scores: Sequence[float], strata: Sequence
     return (float(np.sum(signs)) / pairs if pairs else float("nan")), pairs
 
 
+def tau_within_one(seeds: Sequence[Sequence[float]], scores: Sequence[float], strata: Sequence[int]) -> float:
+    """Return the mean ``tau_within`` against single trainings, to be compared with that of ``ceiling``."""
+    return float(np.mean([tau_within(alone, scores, strata)[0] for alone in seeds]))
+
+
+def error_by_chance(seeds: Sequence[Sequence[float]], supernets: Sequence[Sequence[float]]) -> float:
+    """Return the mean absolute error of inherited scores that equal those alone but for luck.
+
+    That is of a normal deviate with the variances, pooled over networks, of the mean over seeds alone and of
+    one supernet's score; NaN with one seed or one supernet.
+
+    Args:
+        seeds: scores alone, ``[seeds, networks]``.
+        supernets: inherited scores, ``[supernets, networks]``.
+    """
+    if min(len(seeds), len(supernets)) < 2:
+        return float("nan")
+    alone, inherited = (np.var(np.asarray(side), axis=0, ddof=1).mean() for side in (seeds, supernets))
+    return float(np.sqrt(2 / np.pi * (alone / len(seeds) + inherited)))
+
+
+def over_networks(
+    alone: Sequence[float],
+    supernets: Sequence[Sequence[float]],
+    predictor: Sequence[float],
+    strata: Sequence[int],
+    rng: np.random.Generator,
+    draws: int = 2000,
+) -> tuple[float, float, float]:
+    """Return the supernets' mean ``tau_within`` minus a predictor's, and its 95 % bootstrap interval.
+
+    Networks are drawn anew within each stratum, and supernets among themselves: the interval has the luck of
+    both, where one over supernets takes the networks as given. A network drawn twice is no pair with itself.
+    """
+    names = np.asarray(strata)
+    same = names[:, None] == names[None, :]
+    truth = np.sign(np.subtract.outer(alone, alone)) * same
+    signs = np.stack([truth * np.sign(np.subtract.outer(s, s)) for s in (predictor, *supernets)])
+    drawn = np.stack(
+        [rng.multinomial(int((names == name).sum()), (names == name) / (names == name).sum(), draws)
+         for name in dict.fromkeys(strata)]
+    ).sum(0)  # fmt: skip
+    times = np.concatenate([np.ones((1, len(alone)), int), drawn])
+    with np.errstate(invalid="ignore"):
+        taus = np.stack(
+            [np.einsum("di,ij,dj->d", times, sign, times) / np.einsum("di,ij,dj->d", times, abs(sign), times)
+             for sign in signs]
+        )  # fmt: skip
+    shares = rng.multinomial(len(supernets), np.full(len(supernets), 1 / len(supernets)), draws + 1)
+    shares[0] = 1
+    differences = (shares.T * taus[1:]).sum(0) / len(supernets) - taus[0]
+    low, high = np.nanquantile(differences[1:], [0.025, 0.975])
+    return float(differences[0]), float(low), float(high)
+
+
 def regret(alone: Sequence[float], scores: Sequence[float], k: int) -> float:
     """Return the loss from keeping the ``k`` networks of the highest ``scores``, the first of equal ones."""
     kept = sorted(range(len(alone)), key=lambda i: (-scores[i], i))[:k]

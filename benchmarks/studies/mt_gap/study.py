@@ -11,13 +11,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
+
 from benchmarks.api import UsageError
 from benchmarks.records.canonical import JsonObject, JsonView
 from benchmarks.records.study_files import StudyOutcome
 from benchmarks.stats.intervals import t_interval
 from benchmarks.stats.rounding import finite_within
 from benchmarks.studies.interval_text import interval_text
-from benchmarks.studies.mt_gap.analysis import TOP, Gap, by_kind, ceiling, gap, predictors
+from benchmarks.studies.mt_gap.analysis import (
+    TOP,
+    by_kind,
+    ceiling,
+    error_by_chance,
+    gap,
+    over_networks,
+    predictors,
+    tau_within_one,
+)
 from benchmarks.studies.mt_gap.plan import ALONE, GapPlan, missing, read_plan
 from benchmarks.tasks.datasets import Say
 
@@ -31,17 +42,25 @@ RULE = (
     "a supernet ranks better than a trivial predictor where the 95 % interval of its tau within decoder"
     " depth, over supernets, lies above the predictor's; worse where it lies below; undecided otherwise."
 )
-COLUMNS = ("scores from", "n", "MAE", "offset", "MAE without offset", "tau", "tau within depth",
+COLUMNS = ("scores from", "n", "MAE", "MAE by chance", "offset", "MAE without offset", "tau",
+           "tau within depth", "tau within depth, one seed alone",
            *(f"regret of top {k}" for k in TOP))  # fmt: skip
+SEED = 1
+"""Seed of the bootstrap over networks and supernets."""
 NOTES = (
     "BLEU of all test sets pooled; validation loss in nats, its sign changed. Offset: mean of inherited"
     " minus alone. Regret: the best score alone minus the best of the k networks that the scores rank first.",
     "Intervals are Student's over supernets of different seeds, left out where all have one value. Alone is"
-    " the mean over seeds; the ceiling compares seeds of training alone with one another, one on each side.",
+    " the mean over seeds. One seed alone: the same against each single training, mean over seeds, which is"
+    " what the ceiling may be compared with: it has one seed on each side.",
+    "MAE by chance: the error of inherited scores that equal those alone but for the luck of the trainings"
+    " alone and of one supernet, normal deviates of the variances seen.",
     "All have as many updates on the same batches. Where the sandwich rule trains, mixtures included, an"
     " update makes three passes, so that such a supernet costs three times HAT's.",
-    "The verdicts below follow the rule one by one, and are not corrected for their number. Differences from"
-    " plain sharing under the sandwich rule, paired by seed, are exploratory: the rule does not name them.",
+    "The verdicts below follow the rule one by one, for the networks of this plan, and are not corrected for"
+    " their number. The interval behind each is over networks as well, which the rule leaves out: 2,000"
+    " bootstrap draws of networks within a depth and of supernets. Differences from plain sharing under the"
+    " sandwich rule, paired by seed, are exploratory: the rule does not name them.",
 )
 CONTROL = "sandwich"
 """Kind that mixtures are compared with: plain sharing under the rule of sampling that trains them."""
@@ -102,16 +121,33 @@ def compare(plan: GapPlan, scores: Scores, metric: str) -> JsonObject:
         for kind in plan.kinds
         for seed in range(1, plan.supernet_seeds + 1)
     }
-    gaps = {kind: [gap(mean, v, depth) for v in values] for kind, values in by_kind(inherited)}
-    trivial = predictors(mean, sizes(plan), depth)
+    by_sizes = sizes(plan)
+    trivial = predictors(mean, by_sizes, depth)
+    for predictor, values in by_sizes.items():
+        trivial[predictor]["tau_within_one"] = tau_within_one(alone, values, depth)
+    gaps = {
+        kind: [
+            asdict(gap(mean, v, depth)) | {"tau_within_one": tau_within_one(alone, v, depth)} for v in values
+        ]
+        for kind, values in by_kind(inherited)
+    }
+    rng = np.random.default_rng(SEED)
+    wider = {
+        (kind, predictor): over_networks(mean, values, by_sizes[predictor], depth, rng)
+        for kind, values in by_kind(inherited)
+        for predictor, other in trivial.items()
+        if math.isfinite(other["tau_within"])
+    }
     return {
         "alone": alone,
         "mean": mean,
         "inherited": {f"{kind}-seed{seed}": v for (kind, seed), v in inherited.items()},
-        "gaps": {kind: [asdict(g) for g in several] for kind, several in gaps.items()},
+        "gaps": gaps,
         "predictors": trivial,
         "ceiling": ceiling(alone, depth),
-        "verdicts": verdicts(name, gaps, trivial),
+        "chance": {kind: error_by_chance(alone, values) for kind, values in by_kind(inherited)},
+        "over_networks": {f"{kind} - {predictor}": [*span] for (kind, predictor), span in wider.items()},
+        "verdicts": verdicts(name, gaps, trivial, wider),
     }
 
 
@@ -166,11 +202,23 @@ def sizes(plan: GapPlan) -> dict[str, list[float]]:
     }
 
 
-def verdicts(metric: str, gaps: Mapping[str, Sequence[Gap]], trivial: Mapping[str, JsonView]) -> list[str]:
-    """Return a sentence for each supernet and trivial predictor with an order within depth."""
+def verdicts(
+    metric: str,
+    gaps: Mapping[str, Sequence[JsonView]],
+    trivial: Mapping[str, JsonView],
+    wider: Mapping[tuple[str, str], tuple[float, float, float]],
+) -> list[str]:
+    """Return a sentence for each supernet and trivial predictor with an order within depth.
+
+    Args:
+        metric: its name.
+        gaps: kind -> statistics of each supernet.
+        trivial: predictor -> its statistics.
+        wider: kind and predictor -> difference of their tau, with its interval over networks too.
+    """
     lines = []
     for kind, several in gaps.items():
-        values = [g.tau_within for g in several]
+        values = [g["tau_within"] for g in several]
         if not all(map(math.isfinite, values)):
             continue
         interval = t_interval(values)
@@ -181,8 +229,10 @@ def verdicts(metric: str, gaps: Mapping[str, Sequence[Gap]], trivial: Mapping[st
             word = "undecided"
             if interval.low is not None and interval.high is not None and interval.low < interval.high:
                 word = "better" if interval.low > tau else "worse" if interval.high < tau else word
+            mean, low, high = wider[kind, name]
             lines.append(
-                f"{metric} within depth, {kind} against {name}: {word} ({interval.mean:.2f}, {tau:.2f})."
+                f"{metric} within depth, {kind} against {name}: {word} ({interval.mean:.2f}, {tau:.2f});"
+                f" over networks too {mean:+.2f} [{low:+.2f}, {high:+.2f}]."
             )
     return lines
 
@@ -214,18 +264,24 @@ def against_control(metric: str, gaps: JsonView) -> list[str]:
 
 
 def _rows(metric: str, result: JsonView) -> list[list[str]]:
-    rows = [_row(f"{kind}, {metric}", several) for kind, several in result["gaps"].items()]
+    chance = result["chance"]
+    rows = [_row(f"{kind}, {metric}", several, chance[kind]) for kind, several in result["gaps"].items()]
     rows += [_row(f"{name} alone, {metric}", [values]) for name, values in result["predictors"].items()]
-    if result["ceiling"]:
-        rows.append(_row(f"a second seed alone (ceiling), {metric}", result["ceiling"]))
+    if pairs := result["ceiling"]:
+        single = [{**pair, "tau_within": math.nan, "tau_within_one": pair["tau_within"]} for pair in pairs]
+        rows.append(_row(f"one seed alone against another (ceiling), {metric}", single))
     return rows
 
 
-def _row(name: str, several: Sequence[JsonView]) -> list[str]:
+def _row(name: str, several: Sequence[JsonView], chance: float = math.nan) -> list[str]:
     values = {key: [s[key] for s in several if key in s] for key in RANGES}
     regrets = [[s["regret"][k] for s in several if k in s["regret"]] for k in TOP]
-    cells = [interval_text(values[key], ".2f", *RANGES[key]) for key in RANGES]
-    return [name, str(len(several)), *cells, *(interval_text(regret, low=0.0) for regret in regrets)]
+    error, *cells = [interval_text(values[key], ".2f", *RANGES[key]) for key in RANGES]
+    by_chance = interval_text([chance], ".2f")
+    return [
+        name, str(len(several)), error, by_chance, *cells,
+        *(interval_text(regret, low=0.0) for regret in regrets),
+    ]  # fmt: skip
 
 
 RANGES = {
@@ -234,5 +290,6 @@ RANGES = {
     "mae_without_offset": (0.0, math.inf),
     "tau": (-1.0, 1.0),
     "tau_within": (-1.0, 1.0),
+    "tau_within_one": (-1.0, 1.0),
 }
 """Statistic -> range of its values, beyond which no interval is shown."""

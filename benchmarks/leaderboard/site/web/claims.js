@@ -19,6 +19,7 @@
       el("summary", {}, el("code", {}, one.id), " ", el("span", {class: "verdict " + one.verdict.replace(" ", "-")}, one.verdict), " ", one.statement),
       el("p", {}, one.verdict_with_reason),
       ...(one.confounded ? [el("p", {}, "Confounded with " + one.confounded)] : []),
+      ...(one.remark ? [el("p", {}, "Remark, after the measurements: " + one.remark)] : []),
       el("dl", {class: "facts"}, pair("the paper", one.figure), pair("ours, with 95 % interval", ours(one)),
         pair("paired seeds", String(one.n)), pair("supported by", one.rule),
         wide("what we measure", one.estimand), wide("rests on", evidence)),

@@ -677,3 +677,12 @@ def test_a_network_that_was_not_timed_has_no_hypervolume_to_compare():
     lines = table.comparisons
     assert set(lines["what"]) == {"quality"}
     assert table.volumes.set_index("method")["volume"].isna().to_dict() == {"hat": False, "mos-layer": True}
+
+
+def test_methods_without_a_common_limit_have_no_hypervolumes_to_compare():
+    """A teacher has no limit: against fronts of small networks its one point measures nothing."""
+    runs = [fake(method, seed) for method in ("hat", "mos-layer") for seed in (1, 2, 3)]
+    table = build_table([*runs, *(fake("teacher", seed, limits=(None,)) for seed in (1, 2, 3))])
+    compared = table.comparisons
+    assert set(compared[compared["what"] == "hypervolume"]["method"]) == {"mos-layer"}
+    assert "teacher" in set(table.volumes["method"])

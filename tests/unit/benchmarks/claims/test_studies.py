@@ -13,11 +13,19 @@ from scipy import stats as scipy_stats
 
 from benchmarks.api import InvalidRecordError
 from benchmarks.claims import hypotheses, judge
-from benchmarks.claims.hypotheses import REFUTED, SUPPORTED, UNDECIDED
+from benchmarks.claims.hypotheses import NOT_TESTED, REFUTED, SUPPORTED, UNDECIDED
 from benchmarks.cli import main
 from benchmarks.leaderboard import build, claims_page
 from benchmarks.records import integrity, store, study_files
-from benchmarks.records.study_files import MEASURED, READ_DATA, STUDIES, StudyOutcome, study_module
+from benchmarks.records.study_files import (
+    MEASURED,
+    READ_DATA,
+    STUDIES,
+    TIMES_TIER,
+    StudyOutcome,
+    study_module,
+)
+from benchmarks.tasks import get_task
 
 VIT, TEXT = "simq-vit: linas - nsga2-joint", "simq-text: linas - nsga2-joint"
 CLAIM = next(
@@ -152,9 +160,11 @@ def test_an_interval_of_no_width_is_refused(tmp_path: Path):
 
 
 def test_a_missing_study_has_the_command_that_makes_it(tmp_path: Path):
-    assert judged(tmp_path).why == "no study simq-search"
+    absent = judged(tmp_path)
+    assert (absent.verdict, absent.why) == (NOT_TESTED, "no study simq-search")
     publish(tmp_path, {VIT: UP})
     found = judged(tmp_path)
+    assert found.verdict == NOT_TESTED
     assert TEXT in found.why and found.command == "supernet-bench study simq-search"
     publish(tmp_path, {VIT: UP, TEXT: UP}, unit="\x1b[1m<b>points")
     found = judged(tmp_path)
@@ -169,9 +179,28 @@ def test_a_missing_study_has_the_command_that_makes_it(tmp_path: Path):
 def test_every_command_on_a_study_is_one(tmp_path: Path):
     for claim in hypotheses.claims():
         if claim.study in STUDIES:
-            words = judged(tmp_path, claim).command.split()[1:]
-            asked = main.parser().parse_args(words).name
+            *runs, study = judged(tmp_path, claim).command.split(" && ")
+            asked = main.parser().parse_args(study.split()[1:]).name
             assert asked == MEASURED.get(claim.study, claim.study) and study_module(claim.study).run
+            for command in runs:
+                given = main.parser().parse_args(command.split()[1:])
+                assert get_task(given.task).tier(given.tier, "cuda") and given.seeds == str(claim.n)
+                assert any(
+                    pair == f"{given.task}: {given.methods.replace(',', ' - ')}" for pair in claim.pairs
+                )
+
+
+def test_a_study_of_a_tier_s_winners_has_the_commands_of_their_runs_first(tmp_path: Path):
+    timed = [claim for claim in hypotheses.claims() if claim.study == "mt-front"]
+    for claim in timed:
+        runs = judged(tmp_path, claim).command.split(" && ")[:-1]
+        assert len(runs) == len(claim.pairs)
+    assert timed and set(TIMES_TIER) == {"mt-front"}
+
+
+def test_a_withdrawn_figure_has_no_command(tmp_path: Path):
+    found = bounded(tmp_path, vit="wrong baseline", text="wrong baseline")["every"]
+    assert (found.verdict, found.command) == (NOT_TESTED, "")
 
 
 def test_a_study_that_trains_has_the_command_that_trains_further_seeds(tmp_path: Path):
@@ -180,7 +209,7 @@ def test_a_study_that_trains_has_the_command_that_trains_further_seeds(tmp_path:
     (pair,) = claim.pairs
     publish(tmp_path, {pair: [-0.1, -0.2, -0.15]}, name="mt-gap", unit="BLEU")
     found = judged(tmp_path, claim)
-    assert (found.verdict, found.why, found.command) == (UNDECIDED, "3 of 6 supernets", command)
+    assert (found.verdict, found.why, found.command) == (NOT_TESTED, "3 of 6 supernets", command)
     publish(tmp_path, {pair: [-0.1, -0.2, -0.15, -0.11, -0.14, -0.18]}, name="mt-gap", unit="BLEU")
     found = judged(tmp_path, claim)
     assert (found.verdict, found.command) == (SUPPORTED, "")

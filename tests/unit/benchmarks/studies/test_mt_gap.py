@@ -17,7 +17,17 @@ from benchmarks.api import UsageError
 from benchmarks.cli.main import main
 from benchmarks.records import study_files
 from benchmarks.studies.mt_gap import study
-from benchmarks.studies.mt_gap.analysis import gap, predictors, published, regret, tau_b, tau_within
+from benchmarks.studies.mt_gap.analysis import (
+    error_by_chance,
+    gap,
+    over_networks,
+    predictors,
+    published,
+    regret,
+    tau_b,
+    tau_within,
+    tau_within_one,
+)
 from benchmarks.studies.mt_gap.plan import ALONE, GapPlan, missing, read_plan, stratified
 from supernet.space import get_space
 from tests import ROOT
@@ -57,6 +67,64 @@ def test_a_perfect_supernet_with_an_offset_has_no_other_error() -> None:
     assert predictors(alone, {"depth": depth}, depth)["depth"]["regret"][1] == 2
     with pytest.raises(ValueError, match="as many"):
         gap(alone, alone[:2], depth)
+
+
+class Recorded:
+    """A generator that keeps what it drew."""
+
+    def __init__(self, seed: int) -> None:
+        self._rng, self.drawn = np.random.default_rng(seed), []
+
+    def multinomial(self, *given):
+        """Draw, and keep it."""
+        self.drawn.append(self._rng.multinomial(*given))
+        return self.drawn[-1]
+
+
+def test_the_interval_over_networks_and_supernets_is_that_of_brute_force() -> None:
+    rng = np.random.default_rng(3)
+    depth = [1] * 5 + [2] * 4 + [3] * 6
+    alone, predictor, *supernets = rng.normal(size=(5, len(depth))).round(1).tolist()
+    recorded = Recorded(1)
+    mean, low, high = over_networks(alone, supernets, predictor, depth, recorded, 200)
+    *networks, shares = recorded.drawn
+    times = sum(networks)
+    assert {tuple(times[:, np.equal(depth, d)].sum(1)) for d in set(depth)} == {
+        (depth.count(d),) * 200 for d in set(depth)
+    }
+
+    def difference(numbers: list[int], weights: list[int]) -> float:
+        def tau(scores: list[float]) -> float:
+            return tau_within(*([values[i] for i in numbers] for values in (alone, scores, depth)))[0]
+
+        each = [tau(scores) for scores in supernets]
+        return sum(w * t for w, t in zip(weights, each, strict=True)) / len(each) - tau(predictor)
+
+    drawn = [
+        difference(np.repeat(np.arange(len(depth)), row).tolist(), weights)
+        for row, weights in zip(times, shares[1:], strict=True)
+    ]
+    assert mean == pytest.approx(difference([*range(len(depth))], [1, 1, 1]))
+    assert (low, high) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])))
+    assert over_networks(alone, [predictor], predictor, depth, np.random.default_rng(0), 50) == (0, 0, 0)
+
+
+def test_an_error_by_chance_alone_is_the_one_that_is_expected() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.normal(30, 3, size=4000)
+    alone = truth + rng.normal(0, 0.3, size=(2, 4000))
+    inherited = truth + rng.normal(0, 0.2, size=(6, 4000))
+    expected = error_by_chance(alone, inherited)
+    seen = [gap(alone.mean(0)[:500], scores[:500], [1] * 500).mae for scores in inherited]
+    assert expected == pytest.approx(math.sqrt(2 / math.pi * (0.3**2 / 2 + 0.2**2)), rel=0.03)
+    assert np.mean(seen) == pytest.approx(expected, rel=0.06)
+    assert math.isnan(error_by_chance(alone[:1], inherited))
+
+
+def test_against_one_seed_a_perfect_order_of_the_mean_is_none() -> None:
+    first, second, depth = [1.0, 2.0, 3.0], [3.0, 2.0, 1.0], [1, 1, 1]
+    assert tau_within_one([first, second], first, depth) == 0
+    assert tau_within_one([first, first], first, depth) == 1
 
 
 def test_the_registered_plan_is_stratified_by_depth_in_its_tasks_space() -> None:
