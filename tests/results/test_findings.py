@@ -100,6 +100,7 @@ def translation():
         *map(signed, gaps),
         level(H200, "quality", "scratch"),
         level(H200, "quality", best),
+        paired(H200, "quality", ("scratch", ()), (best, ()), n=3),
         f"{sum(tokenised) / len(tokenised):.1f}",
         *(level(CPU, measure, method) for measure in ("quality", "inherited") for method in (hat, neuron)),
     ]
@@ -130,6 +131,18 @@ def test_all_networks_that_searches_found_on_gpus_have_two_decoder_layers():
         for candidate in record["candidates"]
     }
     assert layers == {2}
+
+
+def test_supernets_of_the_h100_had_hardly_begun_to_learn():
+    text = section("## BERT-like encoders on Wikipedia", "* **INT8 in every linear")
+    inherited = [
+        candidate["test"]["test"]["mlm_accuracy"]["value"]
+        for (task, profile, *_), record in published().items()
+        if (task, profile) == ("bert-enwiki", H100)
+        for candidate in record["candidates"]
+        if candidate["origin"] == "inherited"
+    ]
+    assert f"({min(inherited):.0f} to {max(inherited):.0f} % of masked words with inherited weights" in text
 
 
 def test_figures_on_int8_follow_from_the_records_and_the_study():
