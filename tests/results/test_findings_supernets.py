@@ -358,9 +358,36 @@ def test_figures_on_encoders_follow_from_their_rows_and_no_other_is_quoted(encod
         former.words("mos-neuron inherit"),
         former.difference("mos-neuron inherit", "hat-sandwich inherit", "test"),
     ]  # fmt: skip
-    text = section("## BERT-like", "* **INT8 in every linear")
+    text = section("The [board](LEADERBOARD.md) has three sets", "* **INT8 in every linear")
     rest = quoted_beside(text, figures)
     assert rest <= {"200", "100", "5", "20", "30", "34", "32", "-2", "40", "3", "10"}
+
+
+def test_the_five_sentences_on_encoders_quote_nothing_that_the_section_does_not_have(
+    encoders: dict[str, Rows],
+) -> None:
+    present = Encoders(encoders["present"])
+    text = section("In five sentences, for networks", "The [board](LEADERBOARD.md) has three sets")
+    rest = section("The [board](LEADERBOARD.md) has three sets", "## Architecture and precision")
+    parent, best = present.values("teacher", "test"), present.values("hat-sandwich", "test", 1)
+    new = [
+        f"{np.mean(parent):.1f} % with {present.millions('teacher', 0)} M parameters",
+        f"against {np.mean(best):.1f} % with {present.millions('hat-sandwich', 1)} M",
+    ]
+    assert all(figure in text for figure in new)
+    lost = [
+        -float(present.since_inherited(f"{method} scratch", size).split()[0])
+        for method in ("hat-sandwich", "mos-neuron")
+        for size in (0, 1)
+    ]
+    assert f"{min(lost):.0f} to {max(lost):.0f} points of masked words behind" in text
+    ratios = re.search(r"and (0\.\d\d) to (0\.\d\d) at the larger", rest)
+    assert ratios and f"saves {100 - 100 * float(ratios[2]):.0f} to {100 - 100 * float(ratios[1]):.0f} %" in text
+    computed = {*NUMBER.findall(" ".join(new)), "8", "16", "5", "17"}
+    sentences = {str(n) for n in range(1, 6)}
+    assert set(NUMBER.findall(text)) <= set(NUMBER.findall(rest)) | computed | sentences | {"3.4", "5.4"}
+    assert max(np.mean(present.values(m, "test", size)) for m, _ in present.rows for size in (0, 1)
+               if m != "teacher") < np.mean(parent)  # fmt: skip
 
 
 def test_pairs_of_encoders_have_one_parent_but_for_those_that_are_named(encoders: dict[str, Rows]) -> None:
