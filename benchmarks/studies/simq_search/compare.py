@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks.records.study_files import ClaimFigure
 from benchmarks.stats import intervals
 from benchmarks.stats.rounding import six_digits
-from benchmarks.studies.simq_search.plan import COMPARISONS, OBJECTIVES, SearchPlan
+from benchmarks.studies.simq_search.plan import ADDED, COMPARISONS, OBJECTIVES, SearchPlan
 from benchmarks.studies.simq_search.score import CaseResult
 
 
@@ -34,6 +34,14 @@ class Group:
         """Return the mean share over seeds of each supernet, after budget number ``at``."""
         return [float(case.shares[arm][:, at].mean()) for case in self.cases]
 
+    def held(self, arm: str) -> list[float]:
+        """Return the mean held-out share over seeds of each supernet, after the last budget."""
+        return [float(case.held[arm].mean()) for case in self.cases]
+
+    def with_added(self) -> Group:
+        """Return the group of its cases that have ``ADDED`` among their precisions."""
+        return Group(f"{self.name}, {ADDED}", tuple(case for case in self.cases if ADDED in case.uniform))
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -41,6 +49,7 @@ class Comparison:
 
     Attributes:
         values: mean difference of each supernet.
+        held: the same with the losses of the held-out data, after the last budget.
         families: family -> mean of ``values`` over its supernets.
         p: of Student's t-test, after Holm over the comparisons of the group; None if it cannot be made.
     """
@@ -48,6 +57,7 @@ class Comparison:
     ours: str
     theirs: str
     values: tuple[float, ...]
+    held: tuple[float, ...]
     families: Mapping[str, float]
     p: float | None
     verdict: str
@@ -100,8 +110,22 @@ def compare(group: Group, plan: SearchPlan) -> list[Comparison]:
             few = len(values) < intervals.SIGNIFICANT_FROM
             verdict = "not tested"
             verdict += f": {len(values)} of {intervals.SIGNIFICANT_FROM} supernets" if few else ""
-        comparisons.append(Comparison(a, b, tuple(values.tolist()), within, p, verdict))
+        held = np.array(group.held(a)) - np.array(group.held(b))
+        comparisons.append(Comparison(a, b, tuple(values.tolist()), tuple(held.tolist()), within, p, verdict))
     return comparisons
+
+
+def gains_over_uniform(group: Group, arm: str, at: int) -> tuple[list[float], list[float]]:
+    """Return an arm's share minus that of the best uniform precision, and the same on held-out items.
+
+    One value a supernet; the precision is the best one on the search's own items, for both.
+    """
+    ours = zip(group.mean(arm, at), group.held(arm), group.cases, strict=True)
+    pairs = [
+        (share - case.uniform[case.best_uniform], held - case.held_uniform[case.best_uniform])
+        for share, held, case in ours
+    ]
+    return [own for own, _ in pairs], [held for _, held in pairs]
 
 
 def t_test(values: Sequence[float]) -> float | None:
@@ -138,6 +162,9 @@ def paired_figures(results: Sequence[CaseResult], plan: SearchPlan) -> dict[str,
             "best uniform": [max(case.uniform.values()) for case in group.cases],
         }
         families = [case.family for case in group.cases]
+        added = group.with_added()
+        if added.cases:
+            put(f"{added.name}: linas - best uniform", gains_over_uniform(added, "linas", at)[0])
         for theirs, shares in baselines.items():
             values = (np.array(group.mean("linas", at)) - np.array(shares)).tolist()
             put(f"{group.name}: linas - {theirs}", values)

@@ -28,6 +28,8 @@ class CaseResult:
             share of the volume of the held-out data's own front.
         curves: arm -> ``[seeds, evaluations]``.
         uniform: precision -> share of the front of all points in that precision.
+        held_uniform: precision -> that front's share with the losses of the held-out data.
+        held_front: the same of the front of all points.
     """
 
     case: Case
@@ -36,6 +38,13 @@ class CaseResult:
     held: Mapping[str, Array]
     curves: Mapping[str, Array]
     uniform: Mapping[str, float]
+    held_uniform: Mapping[str, float]
+    held_front: float
+
+    @property
+    def best_uniform(self) -> str:
+        """Precision whose points alone have the largest share."""
+        return max(self.uniform, key=lambda precision: self.uniform[precision])
 
     @property
     def name(self) -> str:
@@ -61,6 +70,12 @@ def score_case(case: Case, plan: SearchPlan, orders: Mapping[Run, NDArray[np.int
     last, seeds = max(plan.budgets), range(1, plan.seeds + 1)
     reference, volume = reference_volume(values[allowed])
     held_reference, held_volume = reference_volume(held_values[allowed])
+
+    def held_share(rows: NDArray[np.int64]) -> float:
+        """Return the share of held-out volume of the front that ``rows`` have on the search's own items."""
+        kept = rows[front(values[rows])]
+        return hypervolume(held_values[kept], held_reference) / held_volume
+
     curves: dict[str, Array] = {}
     shares: dict[str, Array] = {}
     held: dict[str, Array] = {}
@@ -74,14 +89,22 @@ def score_case(case: Case, plan: SearchPlan, orders: Mapping[Run, NDArray[np.int
                 for seed in seeds
             ]
             shares[name] = np.array(ends) / volume
-        fronts = [order[front(values[order])] for order in longest]
-        held[name] = np.array([hypervolume(held_values[f], held_reference) / held_volume for f in fronts])
-    uniform = {
-        precision: hypervolume(values[rows], reference) / volume
+        held[name] = np.array([held_share(order) for order in longest])
+    of_precision = {
+        precision: rows
         for precision, rows in table.uniform.items()
         if not case.alphabet or precision in case.alphabet
     }
-    return CaseResult(case, table.head, shares, held, curves, uniform)
+    return CaseResult(
+        case,
+        table.head,
+        shares,
+        held,
+        curves,
+        uniform={name: hypervolume(values[rows], reference) / volume for name, rows in of_precision.items()},
+        held_uniform={name: held_share(rows) for name, rows in of_precision.items()},
+        held_front=held_share(allowed),
+    )
 
 
 def reference_volume(values: Array) -> tuple[Array, float]:

@@ -11,10 +11,16 @@ import pytest
 
 from benchmarks.api import UsageError
 from benchmarks.studies.simq_search import study as study_module
-from benchmarks.studies.simq_search.compare import Group, compare, group_results
+from benchmarks.studies.simq_search.compare import (
+    Group,
+    compare,
+    gains_over_uniform,
+    group_results,
+    paired_figures,
+)
 from benchmarks.studies.simq_search.plan import ARMS, BUDGETS, OBJECTIVES, SEEDS, Case, SearchPlan
 from benchmarks.studies.simq_search.plot import draw
-from benchmarks.studies.simq_search.report import percent
+from benchmarks.studies.simq_search.report import gains_of_the_true_front, percent
 from benchmarks.studies.simq_search.score import CaseResult, anytime, reference_volume
 from benchmarks.studies.simq_search.study import run, study
 from simq.genome import JointSpace
@@ -131,9 +137,11 @@ def many(shares: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch) -> Grou
             Case(Path(f"t{i}"), ("loss", "bytes")),
             {"name": f"simq-{'vit' if i < 4 else 'text'}-s{i}"},
             {name: values[i][:, None] for name, values in shares.items()},
+            {name: values[i] / 2 for name, values in shares.items()},
             {},
-            {},
-            {"int8": 0.5, "fp32": 0.2 + i / 100},
+            {"int8": 0.5, "fp32": 0.2 + i / 100} | ({"w4": 0.3 + i / 10} if i < 4 else {}),
+            {"int8": 0.4, "fp32": 0.1, "w4": 0.2},
+            0.9,
         )
         for i in range(count)
     ]
@@ -157,6 +165,55 @@ def test_supernets_are_compared_and_not_seeds(monkeypatch: pytest.MonkeyPatch) -
     again, _ = compare(many(more, monkeypatch), SearchPlan(budgets=(200,)))
     assert again.p == pytest.approx(first.p)  # more seeds of the search say nothing of other supernets
     assert second.values == pytest.approx(apart[:, 0] - 0.2)
+    assert first.held == pytest.approx(apart[:, 0] / 2), "on held-out items, beside the search's own"
+
+
+def test_a_gain_over_one_precision_is_over_the_best_on_the_search_s_items(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shares = {"linas": np.full((7, 2), 0.8)}
+    group = many(shares, monkeypatch)
+    own, held = gains_over_uniform(group, "linas", 0)
+    best = [0.5, 0.5, 0.5, 0.6, 0.5, 0.5, 0.5]  # w4 where it is ahead, and there alone
+    assert own == pytest.approx([0.8 - share for share in best])
+    assert held == pytest.approx([0.4 - (0.2 if share == 0.6 else 0.4) for share in best])
+    lacking, held_out = gains_of_the_true_front(group)
+    assert lacking == pytest.approx([1 - share for share in best])
+    assert held_out == pytest.approx([0.9 - (0.2 if share == 0.6 else 0.4) for share in best])
+    figures = paired_figures([*group.cases], SearchPlan(budgets=(200,)))
+    assert len(figures["all, w4: linas - best uniform"]["values"]) == 4, "tables that have such a layer"
+
+
+def test_a_front_s_held_out_share_is_of_the_points_that_the_search_s_items_choose(tmp_path: Path) -> None:
+    genes = space(4, 2)
+    every = enumerate_points(genes)
+    rows = Toy(genes)(every)
+    held_loss = rows[:, 0] + 0.3 * RNG(1).random(len(rows))
+    columns = {"loss": rows[:, 0], "held_loss": held_loss, "bytes": np.rint(1e4 * rows[:, 1]).astype(int)}
+    write_table(Table(describe_space(genes) | {"name": "toy"}, columns), tmp_path / "toy.npz")
+    plan = SearchPlan(seeds=2, budgets=(30,), decides=30, population=20, inner=100, arms=("linas",), jobs=1)
+    facts = study([tmp_path / "toy.npz"], plan).facts["tables"][0]
+    table = read_table(tmp_path / "toy.npz")
+    own, held = table.values(("loss", "bytes")), table.values(("held_loss", "bytes"))
+    reference, volume = reference_volume(held)
+
+    def share(places: np.ndarray) -> float:
+        best = [
+            i for i in places if not any((own[j] <= own[i]).all() and (own[j] < own[i]).any() for j in places)
+        ]
+        return hypervolume(held[best], reference) / volume
+
+    assert facts["held_front"] == pytest.approx(share(np.arange(len(own))), abs=1e-6)
+    assert facts["held_uniform"]["int8"] == pytest.approx(share(table.uniform["int8"]), abs=1e-6)
+    assert facts["held_front"] < 1, "chosen on other items than those that score it"
+
+
+def test_evaluations_are_called_random_where_all_of_them_are() -> None:
+    plan = SearchPlan()
+    drawn = {name: plan.first_batch(name) for name in ARMS}
+    assert drawn["sensitivity-ilp"] == 0, "it changes a layer at a time"
+    assert drawn["arch-then-quant"] == drawn["quant-then-arch"] == 50, "25 for each half of the genes"
+    assert (drawn["linas"], drawn["bayes-joint"], drawn["nsga2-joint, population 50"]) == (25, 25, 50)
 
 
 def test_a_difference_that_does_not_vary_has_no_interval(monkeypatch: pytest.MonkeyPatch) -> None:
