@@ -83,7 +83,7 @@ def _evidence(claim: Claim, study: Study, pair: str, p: float | None) -> Evidenc
         return Evidence(where, pair.partition(":")[0], (), None, None, None, None, NOT_TESTED, why, ())
     commit = sanitize(study.commit[:12]) if study.commit else "not known"
     where, table = f"study {study.name}, {pair}, commit {commit}", pair.partition(":")[0]
-    seeds = tuple(range(1, len(figure.values) + 1))
+    seeds = tuple(range(1, max(len(figure.values), figure.count) + 1))
     if figure.unit != claim.unit or not seeds:
         why = f"its unit is {sanitize(figure.unit, 60)}" if seeds else f"0 of {claim.n} {claim.replicates}"
         verdict = UNDECIDED if seeds else NOT_TESTED

@@ -102,6 +102,7 @@ class ClaimFigure(TypedDict):
     bounds: NotRequired[Sequence[float]]
     withdrawn: NotRequired[str]
     p: NotRequired[float]
+    count: NotRequired[int]
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,7 @@ class PairedFigure:
         bounds: lower and upper end if the study bounds the figure itself, else None.
         withdrawn: reason why the figure is not shown; ``values`` are then empty.
         p: of the study's own test against zero, after its correction; None if it made no test.
+        count: with ``bounds``, measured networks that the figure was chosen from.
     """
 
     values: tuple[float, ...]
@@ -120,6 +122,7 @@ class PairedFigure:
     bounds: tuple[float, float] | None = None
     withdrawn: str = ""
     p: float | None = None
+    count: int = 0
 
 
 @dataclass(frozen=True)
@@ -230,7 +233,10 @@ def _paired_figure(key: str, entry: JsonView) -> PairedFigure:
     if bool(withdrawn) == bool(values):
         raise ValueError(f"pair {key}: either values, or the reason why they are withdrawn")
     p = _number(key, entry["p"]) if "p" in entry else None
-    return PairedFigure(values, str(entry["unit"]), bounds, withdrawn, p)
+    count = entry.get("count", 0)
+    if type(count) is not int or count < 0:
+        raise ValueError(f"pair {key}: a count of {count!r}")
+    return PairedFigure(values, str(entry["unit"]), bounds, withdrawn, p, count)
 
 
 def _number(key: str, value: object) -> float:

@@ -64,7 +64,8 @@ class TableFacts(TypedDict):
     """One table: what was measured, and from ``searched_int8`` on what follows from the table alone.
 
     ``largest`` is precision -> place of the largest network; ``ceilings`` is axis -> ratios of its INT8 to
-    the cheapest network in fp32 and int8, and to the cheapest of all; ``words`` are bytes of word embeddings.
+    the cheapest network in fp32 and int8, and to the cheapest of all, latencies as the table predicts them;
+    ``cheapest`` is axis -> places of these two; ``words`` are bytes of word embeddings.
     """
 
     table: JsonObject
@@ -78,6 +79,7 @@ class TableFacts(TypedDict):
     points: list[PointFacts]
     searched_int8: NotRequired[float]
     ceilings: NotRequired[dict[str, list[float]]]
+    cheapest: NotRequired[dict[str, list[int]]]
     words: NotRequired[dict[str, int]]
 
 
@@ -91,9 +93,14 @@ def add_table_facts(path: Path, facts: TableFacts, quality: str) -> TableFacts:
     values = table.values((quality, "latency", "bytes"))
     base = values[facts["largest"]["int8"]]
     spaces = [table.within(("fp32", "int8")), np.arange(len(values))]
+    columns = {"faster": 1, "smaller": 2}
+    cheapest = {
+        axis: [int(rows[values[rows, column].argmin()]) for rows in spaces]
+        for axis, column in columns.items()
+    }
     ceilings = {
-        axis: [six_digits(base[column] / values[rows, column].min()) for rows in spaces]
-        for axis, column in (("faster", 1), ("smaller", 2))
+        axis: [six_digits(base[columns[axis]] / values[place, columns[axis]]) for place in places]
+        for axis, places in cheapest.items()
     }
     points: list[PointFacts] = []
     for point in facts["points"]:
@@ -104,6 +111,7 @@ def add_table_facts(path: Path, facts: TableFacts, quality: str) -> TableFacts:
         "points": points,
         "searched_int8": six_digits(base[0]),
         "ceilings": ceilings,
+        "cheapest": cheapest,
         "words": embedding_bytes(path),
     }
 

@@ -30,7 +30,8 @@ RULE = (
     " above its. That choice is made on other items, but the best of them is chosen on the items that judge"
     " it, so verdicts hold after Holm over the candidates of a table and axis. The answer is the fastest"
     " (smallest) candidate at no loss. The true ratio lies between that one's (1 where none is) and the"
-    " ceiling: INT8 of the largest network over the cheapest network of the whole space."
+    " ceiling: INT8 of the largest network over the cheapest network of the whole space. Claims of the paper"
+    " are judged in its alphabet, fp32 and int8; W4 is this project's addition."
 )
 """Rule of decision, with a placeholder for the quality."""
 AT_NO_LOSS, WORSE, UNDECIDED = "at no loss", "worse", "undecided"
@@ -94,16 +95,17 @@ def normal_quantile() -> float:
     return float(norm.ppf(LEVEL))
 
 
-def ratio_to_int8(facts: TableFacts, place: int, axis: str) -> tuple[float, float]:
+def ratio_to_int8(facts: TableFacts, place: int, axis: str) -> tuple[float, float, float]:
     """Return how many times faster (smaller) than the largest network in INT8 a point is.
 
-    The second number is the least ratio that the timings allow.
+    The others are the least and the greatest ratio that the timings allow.
     """
     points = points_by_place(facts)
     base, point = points[facts["largest"]["int8"]], points[place]
     if axis == "smaller":
-        return base["bytes"] / point["bytes"], base["bytes"] / point["bytes"]
-    return base["ratio"][0] / point["ratio"][0], base["ratio"][1] / point["ratio"][2]
+        return (base["bytes"] / point["bytes"],) * 3
+    ours, theirs = base["ratio"], point["ratio"]
+    return ours[0] / theirs[0], ours[1] / theirs[2], ours[2] / theirs[1]
 
 
 def has_w4(point: PointFacts) -> bool:
@@ -111,8 +113,8 @@ def has_w4(point: PointFacts) -> bool:
     return "w4" in point["policy"].values()
 
 
-def candidate_places(facts: TableFacts, axis: str) -> list[int]:
-    """Return the places of the candidates of an axis, the cheapest first.
+def candidate_places(facts: TableFacts, axis: str, *, paper: bool = False) -> list[int]:
+    """Return the places of the candidates of an axis, the cheapest first; with ``paper`` those without W4.
 
     W4 layers were timed with float32 sums in the published file, so that their latencies answer nothing.
     """
@@ -123,7 +125,7 @@ def candidate_places(facts: TableFacts, axis: str) -> list[int]:
         if place != base
         and point["searched"] <= facts["searched_int8"]
         and ratio_to_int8(facts, place, axis)[0] > 1
-        and not (axis == "faster" and has_w4(point))
+        and not ((paper or axis == "faster") and has_w4(point))
     ]
     return sorted(good, key=lambda place: -ratio_to_int8(facts, place, axis)[0])
 
@@ -138,11 +140,11 @@ def standard_error(facts: TableFacts, point: PointFacts) -> tuple[float, bool]:
     return math.sqrt((discordant - (accuracy - base) ** 2) / facts["items"]), True
 
 
-def judge(facts: TableFacts, axis: str) -> Answer:
-    """Judge all candidates of a table and axis by ``RULE``."""
+def judge(facts: TableFacts, axis: str, *, paper: bool = False) -> Answer:
+    """Judge all candidates of a table and axis by ``RULE``; with ``paper`` in the paper's alphabet alone."""
     from scipy.stats import norm
 
-    places = candidate_places(facts, axis)
+    places = candidate_places(facts, axis, paper=paper)
     points = {place: points_by_place(facts)[place] for place in places}
     errors = {place: standard_error(facts, point) for place, point in points.items()}
     differences = {place: point["accuracy_above_int8"][0] or 0.0 for place, point in points.items()}
@@ -157,12 +159,16 @@ def judge(facts: TableFacts, axis: str) -> Answer:
             verdict = AT_NO_LOSS
         elif lost[str(place)] < 1 - LEVEL:
             verdict = WORSE
-        ratios = ratio_to_int8(facts, place, axis)
-        judged.append(JudgedNetwork(place, *ratios, differences[place], *errors[place], verdict))
-    ratios_of_all = [ratio_to_int8(facts, place, axis)[0] for place in points_by_place(facts)]
+        times, least, _ = ratio_to_int8(facts, place, axis)
+        judged.append(JudgedNetwork(place, times, least, differences[place], *errors[place], verdict))
+    ratios_of_all = [
+        ratio_to_int8(facts, place, axis)[2]
+        for place, point in points_by_place(facts).items()
+        if not (paper and has_w4(point))
+    ]
     return Answer(
         judged,
         max([1.0, *(network.least for network in judged if network.verdict == AT_NO_LOSS)]),
-        max(facts["ceilings"][axis][1], *ratios_of_all),
+        max(facts["ceilings"][axis][0 if paper else 1], *ratios_of_all),
         max([1.0, *(network.times for network in judged if network.difference > -MARGIN)]),
     )

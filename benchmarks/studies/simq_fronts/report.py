@@ -71,8 +71,7 @@ def outcome(about: About, tables: Sequence[TableFacts]) -> StudyOutcome:
         "study": NAMES[quality], "rule": rule, **about, "margin": MARGIN, "level": LEVEL,
         "paper": {"times_faster": PAPER["faster"], "times_smaller": PAPER["smaller"]},
         "tables": [{**facts, "answers": _answer_facts(facts, answers)} for facts in tables],
-        "paired": {f"{name}: times {axis} than INT8": _claim_figure(name, axis, answer)
-                   for (name, axis), answer in answers.items()},
+        "paired": _claim_figures(tables, answers),
     }  # fmt: skip
     return StudyOutcome(
         title="How much faster and smaller than uniform INT8, at no loss of quality?",
@@ -90,11 +89,24 @@ def outcome(about: About, tables: Sequence[TableFacts]) -> StudyOutcome:
     )
 
 
+def _claim_figures(tables: Sequence[TableFacts], answers: Answers) -> dict[str, ClaimFigure]:
+    """Return the figures for claims: of each table and axis in the paper's alphabet, then bytes with W4."""
+    figures = {}
+    for facts in tables:
+        name = facts["table"]["name"]
+        for axis in AXES:
+            key = f"{name}: times {axis} than INT8"
+            figures[key] = _claim_figure(name, axis, judge(facts, axis, paper=True))
+            if axis == "smaller" and any(map(has_w4, facts["points"])):
+                figures[f"{key}, with w4"] = _claim_figure(name, axis, answers[name, axis])
+    return figures
+
+
 def _claim_figure(name: str, axis: str, answer: Answer) -> ClaimFigure:
     if reason := WITHDRAWN.get((name, axis)):
         return {"values": [], "unit": "ratio", "withdrawn": reason}
-    bounds = [six_digits(answer.low), six_digits(answer.high)]
-    return {"values": [six_digits(answer.estimate)], "unit": "ratio", "bounds": bounds}
+    bounds, count = [six_digits(answer.low), six_digits(answer.high)], len(answer.candidates)
+    return {"values": [six_digits(answer.estimate)], "unit": "ratio", "bounds": bounds, "count": count}
 
 
 def _answer_facts(facts: TableFacts, answers: Answers) -> JsonObject:
@@ -242,6 +254,10 @@ def _answer_note(name: str, axis: str, facts: TableFacts, answer: Answer) -> str
     candidates = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
     paper, ours = (f"{ceiling:.2f}" for ceiling in facts["ceilings"][axis])
     paper_space = "" if paper == ours else f" ({paper} in fp32 and int8)"
+    cheapest = facts["cheapest"][axis][1]
+    if axis == "faster":
+        measured = cheapest in points_by_place(facts)
+        paper_space += f", predicted{f'; {_measured(facts, cheapest)} measured' if measured else ''}"
     best = f"{answer.low:.2f} times {axis}" if answer.low > 1 else f"nothing {axis}"
     resolved = [100 * c.resolved for c in answer.candidates if c.verdict == UNDECIDED]
     undecided = f" Undecided: the items resolve only +-{min(resolved):.1f}" if resolved else ""
@@ -253,6 +269,11 @@ def _answer_note(name: str, axis: str, facts: TableFacts, answer: Answer) -> str
         f" Best candidate whose estimate is above -{100 * MARGIN:g} points, chosen on the same items:"
         f" {answer.estimate:.2f} times {axis}."
     )
+
+
+def _measured(facts: TableFacts, place: int) -> str:
+    times, low, high = ratio_to_int8(facts, place, "faster")
+    return f"{times:.2f} [{low:.2f}, {high:.2f}]"
 
 
 def _table_note(facts: TableFacts) -> str:
