@@ -62,7 +62,7 @@ def judge(claim: Claim, studies: Mapping[str, Study]) -> ClaimVerdict:
         effect=only.effect if only else None,
         low=only.low if only else None,
         high=only.high if only else None,
-        n=min(len(entry.seeds) for entry in evidence),
+        n=min((len(entry.seeds) for entry in evidence if entry.seeds), default=0),
         evidence=evidence,
         command=command_for(claim) if verdict in (UNDECIDED, NOT_TESTED) and _few(claim, study) else "",
     )
