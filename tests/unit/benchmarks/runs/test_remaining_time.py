@@ -203,3 +203,20 @@ def test_failed_runs_leave_the_estimate_unchanged():
     runs[1].state = "done"
     remaining.finish(runs[1], 301.0)
     assert remaining.command(301.0) == 300
+
+
+def test_a_command_never_ends_before_a_phase_of_its_runs():
+    """A run that waits for a timing of another command had 60 minutes to go, and its command 27 s."""
+    (run,) = unseen(1)
+    run.spec.budget = {"tokens": 1e6, "seconds": 3600.0}
+    remaining = RemainingTime(SimpleNamespace(pending=[run]), 1)
+    beat = {
+        "at": 0.0, "clock": 0.0, "phase": "train", "progress": [0, 100, ""],
+        "ledger": {"totals": {"tokens": 0.0}, "entries": []},
+    }  # fmt: skip
+    assert remaining.phase(run, beat) is None
+    for second in (20.0, 60.0, 99.0, 400.0):
+        waiting = beat | {"at": second, "progress": [1, 100, ""]}
+        remaining.update(run, "search", waiting, second)
+        phase, command = remaining.phase(run, waiting), remaining.command(second)
+        assert phase is not None and command is not None and command >= phase > 0
