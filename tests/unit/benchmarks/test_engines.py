@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-import time
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +13,7 @@ import yaml
 from benchmarks.api import UsageError
 from benchmarks.engines import parallel_config, processes, scripts
 from benchmarks.engines.parallel_config import groups, read
+from tests import ROOT
 
 SLURM = """\
 backend: script
@@ -166,15 +167,32 @@ def test_a_manifest_keeps_to_the_schema_of_kubernetes(tmp_path):
         schemas.validate(jobs[0], "1.31", strict=True)
 
 
-def test_a_worker_call_is_pickled_without_its_process_and_saves_at_a_checkpoint(tmp_path):
-    submitit = pytest.importorskip("submitit")
+def test_a_worker_call_is_pickled_without_its_process():
     cloudpickle = pytest.importorskip("cloudpickle")
-    call = processes.WorkerCall(["python3", "-c", f"{SAVES}; time.sleep(60)"])
-    call._process = subprocess.Popen(call.words)
-    time.sleep(1.0)
-    again = call.checkpoint()
-    assert isinstance(again, submitit.helpers.DelayedSubmission) and call._process.returncode == 75
-    assert cloudpickle.loads(cloudpickle.dumps(call)).words == call.words
+    call = processes.WorkerCall(["python3", "-c", "pass"])
+    assert call() == 0
+    again = cloudpickle.loads(cloudpickle.dumps(call))
+    assert again.words == call.words and again._process is None
+
+
+CHECKPOINTED = """
+import os, signal, sys, threading, types
+from benchmarks.engines.processes import WorkerCall
+helpers = types.SimpleNamespace(DelayedSubmission=lambda call: call.words[-1])
+sys.modules["submitit"] = types.SimpleNamespace(helpers=helpers)
+call = WorkerCall([sys.executable, "-c", sys.argv[1]])
+signal.signal(signal.SIGUSR2, lambda *_: print(call.checkpoint() == sys.argv[1]))
+threading.Timer(2.0, os.kill, (os.getpid(), signal.SIGUSR2)).start()
+print(call())
+"""
+"""A submission as submitit runs it: its handler calls ``checkpoint`` while the call waits for the worker."""
+
+
+def test_a_checkpoint_in_a_signal_handler_ends_the_call():
+    worker = f"{SAVES}; time.sleep(60)"
+    words = [sys.executable, "-c", CHECKPOINTED, worker]
+    output = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=30)
+    assert output.stdout.split() == ["True", "75"], output.stderr
 
 
 def test_submitit_runs_workers_with_its_local_executor(tmp_path, monkeypatch):
