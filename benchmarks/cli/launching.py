@@ -27,7 +27,12 @@ STARTS_A_MINUTE = 10
 
 
 def worker_groups(config: ParallelConfig, planned: Sequence[PlannedSuite]) -> list[WorkerGroup]:
-    """Return the workers for all plans of a study."""
+    """Return the workers for all plans of a study.
+
+    Raises:
+        UsageError: an override of a method that does not exist.
+    """
+    parallel_config.require_methods(config, [each.plan for each in planned])
     return [group for each in planned for group in parallel_config.groups(config, each.plan)]
 
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from benchmarks.api import UsageError
 
@@ -195,7 +195,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 class SuggestingParser(argparse.ArgumentParser):
-    """Parser whose errors name the nearest command, choice or flag."""
+    """Parser whose errors name the nearest command, choice or flag.
+
+    Flags are typed in full: ``--detach`` and others are looked for in the words of a command, too.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(allow_abbrev=False, **settings)
 
     def error(self, message: str) -> NoReturn:
         """Print the error with a suggestion, and exit with ``USAGE``."""

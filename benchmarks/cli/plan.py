@@ -302,13 +302,12 @@ def print_plan(plan: Plan, profile: Profile, *, runs: bool) -> None:
     methods = len({run.spec.method for run in plan.runs})
     seeds = len({run.spec.seed for run in plan.runs})
     done = len(plan.runs) - len(plan.pending)
-    budget = plan.runs[0].spec.budget
     allowances = " | ".join(
         (
-            f"train {budget['tokens'] / 1e6:.3g} M tokens",
-            f"{budget['evaluations']:g} evaluations",
-            f"{budget['probes']:g} probes",
-            f"{budget['seconds']:g} s",
+            f"train {_range((run.spec.budget['tokens'] / 1e6 for run in plan.runs), '.3g')} M tokens",
+            f"{_range(run.spec.budget['evaluations'] for run in plan.runs)} evaluations",
+            f"{_range(run.spec.budget['probes'] for run in plan.runs)} probes",
+            f"{_range(run.spec.budget['seconds'] for run in plan.runs)} s",
         )
     )
     remaining = f"about {format_duration(plan.seconds)}" if plan.pending else "nothing left to run"
@@ -317,6 +316,12 @@ def print_plan(plan: Plan, profile: Profile, *, runs: bool) -> None:
     print(totals, flush=True)
     if plan.pending and not runs:
         print(f"estimate: {'; '.join(dict.fromkeys(run.basis for run in plan.pending))}", flush=True)
+
+
+def _range(amounts: Iterable[float], form: str = "g") -> str:
+    """Return the lowest and the highest of some amounts; the amount alone if all are equal."""
+    values = list(amounts)
+    return " to ".join(dict.fromkeys(f"{value:{form}}" for value in (min(values), max(values))))
 
 
 def _row(run: PlannedRun) -> tuple[object, ...]:

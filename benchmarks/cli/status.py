@@ -9,6 +9,7 @@ from dataclasses import asdict
 from html import escape
 from pathlib import Path
 
+from benchmarks.api import UsageError
 from benchmarks.cli.arguments import add_json
 from benchmarks.cli.configuration import add_plan
 from benchmarks.cli.console import print_json, print_table
@@ -17,6 +18,8 @@ from benchmarks.records.store import write_text
 from benchmarks.runs.estimate import format_duration
 from benchmarks.runs.study_status import StudyStatus, read_status
 
+MOST_S = 86_400
+"""Most seconds between two looks: a day."""
 SHOWN = 40
 """Rows of a table; the rest is counted."""
 ACTIVE = ("run", "task", "worker", "phase", "done", "seconds", "at risk")
@@ -41,7 +44,17 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Show the status once, or until all runs have ended; return 1 if a run has failed, else 0."""
+    """Show the status once, or until all runs have ended; return 1 if a run has failed, else 0.
+
+    Raises:
+        UsageError: a page in place of the study, or seconds that are no time to wait.
+    """
+    if not 0 < options.every <= MOST_S:
+        raise UsageError(
+            f"--every {options.every:g}: seconds above zero, at most {MOST_S}, such as --every 10"
+        )
+    if options.page is not None and options.page.exists() and options.page.samefile(options.config):
+        raise UsageError(f"--page {options.page}: is the study itself; name a new file, such as status.html")
     while True:
         statuses = [read_status(planned.plan) for planned in build_plans(options)]
         remaining = any(

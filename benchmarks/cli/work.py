@@ -69,8 +69,8 @@ def run(options: argparse.Namespace) -> int:
     require_linux()
     began = time.monotonic()
     idle, lease = duration("--idle", options.idle), duration("--lease", options.lease)
-    if lease < 1:
-        raise UsageError(f"--lease {options.lease}: at least 1s")
+    if not 1 <= lease <= UNITS["d"]:
+        raise UsageError(f"--lease {options.lease}: at least 1s, at most 1d")
     hooks.require(options.hook)
     deadline = None if options.until is None else began + seconds_until(options.until, datetime.now())
     plan, tasks, profile = plan_command.build_plan(options)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib
+import os
 import signal
 import subprocess
 import sys
@@ -40,10 +42,16 @@ class WorkerCall:
         return code
 
     def checkpoint(self) -> object:
-        """Let the worker save and give back its runs; return the submission that goes on, for submitit."""
+        """Let the worker save and give back its runs; return the submission that goes on, for submitit.
+
+        It is called in a signal handler, inside the wait of ``__call__``, which holds the process's lock.
+        """
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(signal.SIGUSR1)
-            self._process.wait()
+            with contextlib.suppress(ChildProcessError):  # ended, and collected by the call
+                os.waitid(
+                    os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT
+                )  # needs no lock, leaves the code
         return importlib.import_module("submitit").helpers.DelayedSubmission(WorkerCall(self.words))
 
     def __getstate__(self) -> JsonObject:

@@ -30,8 +30,10 @@ def sbatch(study: Path, group: WorkerGroup) -> list[str]:
     """Return sbatch scripts for a group; several where one job array would be too large.
 
     Raises:
-        UsageError: a value that would end a directive's line.
+        UsageError: a folder whose name would end a directive's line.
     """
+    if len(f"{study.absolute()}.".splitlines()) > 1:
+        raise UsageError(f"{str(study.absolute())!r}: a line break in a name; --results names another folder")
     size = int(group.config.other.get("max_array_size", ARRAY))
     scripts = []
     for number in range(math.ceil(group.count / size)):
@@ -41,7 +43,7 @@ def sbatch(study: Path, group: WorkerGroup) -> list[str]:
 
 
 def _sbatch(study: Path, group: WorkerGroup, count: int) -> str:
-    slurm = dict(group.config.slurm)
+    slurm = group.config.slurm
     limit = f"%{group.config.parallelism}" if group.config.parallelism else ""
     minutes = round(group.config.hours * 60)
     own = {
@@ -52,23 +54,21 @@ def _sbatch(study: Path, group: WorkerGroup, count: int) -> str:
         "output": f"{study.absolute().parent}/slurm-%A_%a.txt",
     }
     given = {k.replace("_", "-"): v for k, v in slurm.items() if k not in NOT_DIRECTIVES}
-    extra = slurm.get("additional_parameters") or {}
-    options = {**own, **given, **{str(k).replace("_", "-"): v for k, v in extra.items()}}
+    extra = slurm.get("additional_parameters", {})
+    options = {**own, **given, **{k.replace("_", "-"): v for k, v in extra.items()}}
     lines = ["#!/bin/bash"]
     for name, value in options.items():
-        text = f"--{name}" if value is True else f"--{name}={value}"
-        if "\n" in text or "\r" in text:
-            raise UsageError(f"{group.config.path}: slurm_{name}: one line")
-        lines.append(f"#SBATCH {text}")
-    lines += ["#SBATCH --requeue", *map(str, slurm.get("setup") or ())]
+        lines.append(f"#SBATCH --{name}" if value is True else f"#SBATCH --{name}={value}")
+    lines += ["#SBATCH --requeue", *slurm.get("setup", ())]
     return "\n".join(
         [
             *lines,
             f"{command(study, group)} &",
             "worker=$!",
             "trap 'kill -USR1 $worker' USR1 TERM",
-            "while kill -0 $worker 2>/dev/null; do wait $worker; status=$?; done",
-            "exit $status",
+            # A signal interrupts a wait, and the worker goes on; the last wait returns its own exit code.
+            "while kill -0 $worker 2>/dev/null; do wait $worker; done",
+            "wait $worker",
             "",
         ]
     )

@@ -163,6 +163,10 @@ class PlanRequest:
 UPDATES = 6
 """Least updates of a run that --budget-scale makes short: one for a supernet of three passes from half of its
 tokens, and as many for its winner. With fewer, networks are scored as they were initialised."""
+MOST_SEEDS = 10_000
+"""Most seeds of a plan."""
+LARGEST_SEED = 2**32 - 1
+"""Largest seed, NumPy's own."""
 LARGEST = 1e15
 """Largest allowance: whole numbers up to here are exact in floating point."""
 
@@ -194,12 +198,17 @@ def parse_seeds(text: str) -> list[int]:
     """Return the seeds of a text: ``3`` means 1 to 3, ``2,5`` those two, ``7,`` the single seed 7.
 
     Raises:
-        UsageError: the text is neither a count nor distinct seeds.
+        UsageError: the text is neither a count nor distinct seeds, or a number is too large.
     """
     try:
         numbers = [int(part) for part in text.split(",") if part.strip()]
     except ValueError:
         numbers = []
+    if "," not in text and numbers and numbers[0] > MOST_SEEDS:
+        single = f"; a single seed is --seeds {text.strip()}," if numbers[0] <= LARGEST_SEED else ""
+        raise UsageError(f"--seeds {text}: at most {MOST_SEEDS:,} seeds{single}")
+    if numbers and max(numbers) > LARGEST_SEED:
+        raise UsageError(f"--seeds {text}: a seed is at most {LARGEST_SEED:,}")
     seeds = numbers if "," in text else list(range(1, numbers[0] + 1)) if numbers else []
     if not seeds or min(seeds) < 0 or len(set(seeds)) != len(seeds):
         raise UsageError(f"--seeds '{text}': a count such as 3 (seeds 1 to 3), or distinct seeds: 1,4 or 7,")

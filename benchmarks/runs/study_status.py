@@ -18,6 +18,8 @@ SILENT_SHARE = 0.4
 """Share of its lease after which a worker without a beat is at risk."""
 SHOWN_SHARE = 0.05
 """Share of its tokens after which a run's speed shows whether its seconds will be enough."""
+MOVED_AWAY = "no record of it is here; supernet-bench work PLAN --retry-failed makes it again"
+"""Message of a failed run whose record was moved away."""
 STATES = ("done", "running", "at risk", "waiting", "failed", "stopped", "skipped")
 """States of runs, in the order in which they are shown."""
 
@@ -97,14 +99,14 @@ def read_status(plan: Plan) -> StudyStatus:
             state = "at risk" if status.risk else "running"
         elif run.state in ("done", "failed", "stopped"):
             state = run.state
-        elif lease is not None and lease.state == "skipped":
-            state = "skipped"
+        elif lease is not None and lease.state in ("failed", "stopped", "skipped"):
+            state = lease.state  # its record was moved away, or it has none: workers leave it as it is
         else:
             state = "waiting"
         counts[state] += 1
-        record = run.record if state == "failed" else None
-        if record is not None:
-            failed.append((run.label, sanitize(record["message"], 200)))
+        if state == "failed":
+            record = run.record
+            failed.append((run.label, sanitize(record["message"], 200) if record else MOVED_AWAY))
         if state in ("waiting", "running", "at risk"):
             spent = active[-1].seconds if state != "waiting" else 0.0
             known_part = None if run.estimate is None else max(0.0, run.estimate - spent)

@@ -23,11 +23,13 @@ from benchmarks.records.study_files import StudyOutcome
 from benchmarks.stats import intervals
 from benchmarks.stats.quantities import FIGURES
 from benchmarks.studies.published_winners import (
-    left_out,
+    NONE_OMITTED,
+    OmittedRecords,
     load_present,
     method_name,
     processor_profile,
     rebuild,
+    require_networks,
 )
 from benchmarks.tasks.datasets import Say
 from supernet.cost import Cost
@@ -80,12 +82,12 @@ def run(folder: Path, say: Say) -> StudyOutcome:
         say: receives lines of progress.
 
     Raises:
-        UsageError: there are no such records, all are of former settings, or this machine matches no
-            declared CPU profile.
+        UsageError: no such records can be compared, or this machine matches no declared CPU profile.
     """
     profile = processor_profile("cpu-latency")
-    present, former = load_present(folder, _is_published, f"no encoders of tier {TIER} in {folder}")
+    present, omitted = load_present(folder, _is_published, f"no encoders of tier {TIER} in {folder}")
     winners = list(select_winners(present))
+    require_networks(len(winners), folder)
     networks = {network_key(record, candidate): (record, candidate) for record, _, candidate in winners}
     rounds: dict[str, list[Measurement]] = {key: [] for key in networks}
     began, total = time.monotonic(), ROUNDS * len(networks)
@@ -98,7 +100,7 @@ def run(folder: Path, say: Say) -> StudyOutcome:
         summarize(record, limit, rounds[network_key(record, candidate)])
         for record, limit, candidate in winners
     ]
-    return outcome(timings, profile.name, former)
+    return outcome(timings, profile.name, omitted)
 
 
 def rejudge(path: Path) -> StudyOutcome:
@@ -110,7 +112,7 @@ def rejudge(path: Path) -> StudyOutcome:
     seal = study_files.load(path, figures=False).seal
     old = json.loads(path.read_text("utf-8"))
     timings = [TimedWinner(**timing) for timing in old["timings"]]
-    again = outcome(timings, old["profile"], old["former"])
+    again = outcome(timings, old["profile"], OmittedRecords(old["former"], old.get("unequal", 0)))
     measured = old.get("measured", {"commit": old["written"]["commit"], "seal": seal})
     note = f"Timed at commit {measured['commit'][:12]}; judged again from that file."
     return replace(again, notes=[*again.notes, note], facts={**again.facts, "measured": measured})
@@ -195,8 +197,10 @@ def summarize(record: Record, limit: str, rounds: Sequence[Measurement]) -> Time
     )
 
 
-def outcome(timings: Sequence[TimedWinner], profile: str, former: int = 0) -> StudyOutcome:
-    """Return the outcome of all timings; ``former`` records are left out."""
+def outcome(
+    timings: Sequence[TimedWinner], profile: str, omitted: OmittedRecords = NONE_OMITTED
+) -> StudyOutcome:
+    """Return the outcome of all timings, of which there is at least one."""
     from benchmarks.report.plots.style import render
     from benchmarks.studies import cpu_latency_plot
 
@@ -226,7 +230,7 @@ def outcome(timings: Sequence[TimedWinner], profile: str, former: int = 0) -> St
         f"Other programs took up to {worst:g} processors while timing.",
         f"Signature: {timings[0].signature}",
     ]
-    notes += left_out(former)
+    notes += omitted.notes
     return StudyOutcome(
         title="INT8 on two CPU cores, before and after",
         question="Winners found and trained on a GPU, as they would run on a processor: what does INT8"
@@ -248,7 +252,7 @@ def outcome(timings: Sequence[TimedWinner], profile: str, former: int = 0) -> St
         facts={
             "profile": profile,
             "rule": RULE,
-            "former": former,
+            **asdict(omitted),
             "timings": [asdict(timing) for timing in timings],
         },
         pictures=render(lambda: cpu_latency_plot.draw(groups, profile)),

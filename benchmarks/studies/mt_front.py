@@ -22,11 +22,13 @@ from benchmarks.records.study_files import ClaimFigure, StudyOutcome
 from benchmarks.stats import intervals, pareto
 from benchmarks.studies.interval_text import interval_text
 from benchmarks.studies.published_winners import (
-    left_out,
+    NONE_OMITTED,
+    OmittedRecords,
     load_present,
     method_name,
     processor_profile,
     rebuild,
+    require_networks,
 )
 from benchmarks.tasks.datasets import Say
 from supernet.quantization.onnx_runtime import version
@@ -96,22 +98,22 @@ def run(folder: Path, say: Say) -> StudyOutcome:
         say: receives lines of progress.
 
     Raises:
-        UsageError: there are no such records, all are of former settings, or this machine matches no
-            declared CPU profile.
+        UsageError: no such records can be compared, or this machine matches no declared CPU profile.
     """
     profile = processor_profile("mt-front")
     absent = (
         f"no records of tier {TIER} in {folder}: supernet-bench run mt --task mt-multi30k-en-de --tier {TIER}"
         " makes them"
     )
-    present, former = load_present(folder, _is_published, absent)
+    present, omitted = load_present(folder, _is_published, absent)
     winners = list(select_winners(present))
+    require_networks(len(winners), folder)
     known: dict[str, TimedInTurns] = {}
     points = []
     for number, (record, limit, candidate) in enumerate(winners, 1):
         say(f"{number} of {len(winners)}: {method_name(record)} seed {record['spec']['seed']}, {limit:g}")
         points.append(time_winner(record, limit, candidate, profile, known))
-    return outcome(points, profile.name, former)
+    return outcome(points, profile.name, omitted)
 
 
 def _is_published(record: Record) -> bool:
@@ -240,8 +242,10 @@ def compare(volumes: Mapping[Key, Mapping[int, float]]) -> dict[str, ClaimFigure
     return figures
 
 
-def outcome(points: Sequence[FrontPoint], profile: str, former: int = 0) -> StudyOutcome:
-    """Return the outcome of all timings; ``former`` records are left out."""
+def outcome(
+    points: Sequence[FrontPoint], profile: str, omitted: OmittedRecords = NONE_OMITTED
+) -> StudyOutcome:
+    """Return the outcome of all timings, of which there is at least one."""
     from benchmarks.report.plots.style import render
     from benchmarks.studies import mt_front_plot
 
@@ -255,7 +259,7 @@ def outcome(points: Sequence[FrontPoint], profile: str, former: int = 0) -> Stud
         f"Timed on {profile}, in turns with the reference; other programs took up to"
         f" {max(point.others_cpu for point in points):g} processors. Signature: {points[0].signature}",
     ]
-    notes += left_out(former)
+    notes += omitted.notes
     limits = sorted({point.limit for point in points})
     rows = [
         [

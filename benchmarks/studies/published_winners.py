@@ -2,18 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.api import UsageError
 from benchmarks.hardware.profiles import Profile
 from benchmarks.records.record import Candidate, Record
+from benchmarks.records.spec import SELF, ruleset_of
 from benchmarks.records.store import load_all
+from benchmarks.runs.plan import scale_budget
 from benchmarks.runs.repeat import has_former_settings
+from benchmarks.runs.user_declarations import restored
 from benchmarks.tasks import Family, TierSettings
 
 ALONE = ("scratch", "retrained")
 """Origins of networks that were trained alone, not extracted from a supernet."""
+
+
+@dataclass(frozen=True)
+class OmittedRecords:
+    """Numbers of records that a study leaves out.
+
+    Attributes:
+        former: of former settings.
+        unequal: of another ruleset than ``self``, or of another allowance than their tier's own.
+    """
+
+    former: int = 0
+    unequal: int = 0
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences for a page; none for zeros."""
+        former = f"{self.former} records of former settings are left out: today's build other networks."
+        unequal = f"{self.unequal} records of another allowance than the tier's own, or tuned, are left out."
+        return [former] * bool(self.former) + [unequal] * bool(self.unequal)
+
+
+NONE_OMITTED = OmittedRecords()
 
 
 def processor_profile(study: str) -> Profile:
@@ -34,9 +61,12 @@ def processor_profile(study: str) -> Profile:
     return profile
 
 
-def load_present(folder: Path, is_wanted: Callable[[Record], bool], absent: str) -> tuple[list[Record], int]:
-    """Return the wanted records of today's settings, whose networks can be rebuilt, and the number of others.
+def load_present(
+    folder: Path, is_wanted: Callable[[Record], bool], absent: str
+) -> tuple[list[Record], OmittedRecords]:
+    """Return the wanted records that can be compared, and the numbers of others.
 
+    Their settings are today's, so that their networks can be rebuilt; their allowance is their tier's own.
     Of a run that was made twice the later record counts.
 
     Args:
@@ -45,7 +75,8 @@ def load_present(folder: Path, is_wanted: Callable[[Record], bool], absent: str)
         absent: message where it is about none.
 
     Raises:
-        UsageError: there are none, or all are of former settings.
+        UsageError: there are none, all are of former settings or of other allowances, or those of one task
+            were searched on several profiles.
     """
     records = [record for record in load_all(folder) if is_wanted(record)]
     if not records:
@@ -57,24 +88,67 @@ def load_present(folder: Path, is_wanted: Callable[[Record], bool], absent: str)
             f"all {len(records)} records are of former settings, and today's build other networks:"
             f" git switch --detach {commit}, or a later commit with its settings, and time them there"
         )
+    equal = [record for record in present if has_own_allowance(record)]
+    if not equal:
+        raise UsageError(
+            f"all {len(present)} records of today's settings are of another allowance than their tier's own,"
+            " or tuned: make their runs without --budget-scale and --ruleset"
+        )
+    _require_same_profile(equal)
     latest = {}
-    for record in sorted(present, key=lambda record: record["provenance"]["ended"]):
+    for record in sorted(equal, key=lambda record: record["provenance"]["ended"]):
         spec = record["spec"]
-        latest[spec["task"], spec["profile"], method_name(record), spec["seed"]] = record
-    return [latest[key] for key in sorted(latest)], len(records) - len(present)
+        latest[spec["task"], method_name(record), spec["seed"]] = record
+    omitted = OmittedRecords(len(records) - len(present), len(present) - len(equal))
+    return [latest[key] for key in sorted(latest)], omitted
+
+
+def has_own_allowance(record: Record) -> bool:
+    """Return whether a run had its tier's own allowance, in one trial."""
+    from benchmarks.hardware import profiles
+    from benchmarks.tasks import get_task
+
+    spec = record["spec"]
+    with restored(record):
+        tier = get_task(spec["task"]).tier(spec["tier"], profiles.get(spec["profile"]).device)
+    return ruleset_of(spec) == SELF and spec["budget"] == scale_budget(tier.budget, 1.0)
+
+
+def _require_same_profile(records: Sequence[Record]) -> None:
+    """Refuse records of one task that were searched on several profiles.
+
+    Raises:
+        UsageError: there are such records; their seeds would count as those of one method.
+    """
+    profiles: dict[str, set[str]] = {}
+    for record in records:
+        profiles.setdefault(record["spec"]["task"], set()).add(record["spec"]["profile"])
+    for task, names in profiles.items():
+        if len(names) > 1:
+            searched = " and ".join(sorted(names))
+            raise UsageError(
+                f"records of {task} were searched on {searched}: a method's seeds are of one profile"
+                f"\ncopy records/{task}/PROFILE elsewhere: --results names the folder above records/"
+            )
+
+
+def require_networks(count: int, folder: Path) -> None:
+    """Refuse a study without a network to time.
+
+    Raises:
+        UsageError: the count is 0.
+    """
+    if not count:
+        raise UsageError(
+            f"no record in {folder} has a network to time: none of their candidates is a scored winner of a"
+            " limit\nsupernet-bench report --results FOLDER shows what they have"
+        )
 
 
 def method_name(record: Record) -> str:
     """Return a run's method with its options, by which runs are averaged."""
     options = record["spec"]["options"].items()
     return " ".join([record["spec"]["method"], *(f"{name}={value}" for name, value in sorted(options))])
-
-
-def left_out(former: int) -> list[str]:
-    """Return a page's note on so many records of former settings; nothing for 0."""
-    if not former:
-        return []
-    return [f"{former} records of former settings are left out: today's build other networks."]
 
 
 def rebuild(record: Record, candidate: Candidate) -> tuple[Family, Family, TierSettings]:

@@ -6,6 +6,7 @@ import argparse
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,23 @@ def test_every_golden_help_is_of_a_command():
 def test_every_argument_is_explained(command: str):
     for action in parser_of(command)._actions:
         assert action.help or action.metavar == "COMMAND", action
+
+
+def parsers(top: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """Yield a parser and those of its commands, at every depth."""
+    yield top
+    for action in top._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for parser in action.choices.values():
+                yield from parsers(parser)
+
+
+def test_flags_are_typed_in_full(capsys: pytest.CaptureFixture[str]):
+    """``run --detach`` starts the words that were typed without this flag: with ``--det`` it had no end."""
+    assert not [parser.prog for parser in parsers(main.parser()) if parser.allow_abbrev]
+    with pytest.raises(SystemExit):
+        main.main(["run", "mt", "--det"])
+    assert "unrecognized arguments: --det\nDid you mean '--detach'?" in capsys.readouterr().err
 
 
 def test_one_file_a_command():

@@ -34,5 +34,7 @@ def test_mistakes_end_before_anything_begins(tmp_path, capsys):
     assert "this machine is not nvidia-h200.v1" in capsys.readouterr().err
     assert main.main(["work", str(study), "--idle", "10"]) == 2
     assert "--idle 10: a duration" in capsys.readouterr().err
-    assert main.main(["work", str(study), "--lease", "0s"]) == 2
+    for lease in ("0s", "99999999999d", "1d1s"):
+        assert main.main(["work", str(study), "--lease", lease]) == 2
+        assert f"--lease {lease}: at least 1s, at most 1d" in capsys.readouterr().err
     assert not (tmp_path / "r").exists()

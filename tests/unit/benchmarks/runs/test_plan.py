@@ -244,6 +244,23 @@ def test_invalid_seeds_are_refused(text: str):
         parse_seeds(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("99999999999999999999", "at most 10,000 seeds$"),
+        ("1000000000", "at most 10,000 seeds; a single seed is --seeds 1000000000,$"),
+        ("1,4294967296", "a seed is at most 4,294,967,295"),
+    ],
+)
+def test_seeds_beyond_their_bounds_are_refused(text: str, message: str):
+    with pytest.raises(UsageError, match=message):
+        parse_seeds(text)
+
+
+def test_the_largest_seeds_are_read():
+    assert parse_seeds("4294967295,") == [2**32 - 1] and len(parse_seeds("10000")) == 10_000
+
+
 def test_a_list_of_seeds_may_begin_at_zero():
     assert parse_seeds("0,4") == [0, 4]
 

@@ -67,6 +67,19 @@ def test_every_run_is_in_one_state(tmp_path):
     assert after.counts["running"] == after.counts["at risk"] == 0 and after.workers == []
 
 
+def test_a_run_whose_record_was_moved_away_is_as_workers_leave_it(tmp_path):
+    plan = planned(tmp_path, 5)
+    with Leases(plan.folders.home, {}) as leases:
+        for run, state in zip(plan.runs, ("failed", "stopped", "skipped", "done", "free"), strict=True):
+            assert leases.take(run.spec.id)
+            leases.end(run.spec.id, state)
+        counts = read_status(plan).counts
+    assert (counts["failed"], counts["stopped"], counts["skipped"]) == (1, 1, 1)
+    assert counts["waiting"] == 2 and counts["done"] == 0, "without its record, a done run is made again"
+    ((label, message),) = read_status(plan).failed
+    assert label == "hat seed 0" and "--retry-failed" in message
+
+
 def test_a_run_whose_worker_died_is_at_risk(tmp_path):
     plan = planned(tmp_path, 1)
     with Leases(plan.folders.home, {}) as leases:

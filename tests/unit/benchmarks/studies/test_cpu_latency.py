@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -54,6 +55,7 @@ def test_published_winners_are_timed_as_in_their_records(tmp_path, monkeypatch) 
 
     monkeypatch.setattr(task, "tier", then)
     monkeypatch.setattr(published_winners, "has_former_settings", lambda spec: False)
+    monkeypatch.setattr(published_winners, "has_own_allowance", lambda record: True)
     folder = first(tmp_path, "nas-bert", "supershaper", "hand-designed+int8-uniform", "teacher")
     said: list[str] = []
     outcome = cpu_latency.run(folder, said.append)
@@ -79,6 +81,7 @@ def test_equal_networks_are_timed_once_in_each_round(tmp_path, monkeypatch) -> N
     """The interval is over rounds, so that what changes from one build to the next is in it."""
     monkeypatch.setattr(profiles, "matching", lambda: "cpu-2core-avx512.v1")
     monkeypatch.setattr(published_winners, "has_former_settings", lambda spec: False)
+    monkeypatch.setattr(published_winners, "has_own_allowance", lambda record: True)
     monkeypatch.setattr(cpu_latency, "network_key", lambda record, candidate: str(candidate["index"] > 0))
     built: list[int] = []
 
@@ -98,6 +101,12 @@ def test_equal_networks_are_timed_once_in_each_round(tmp_path, monkeypatch) -> N
     again = cpu_latency.rejudge(tmp_path / "cpu-latency.json")
     assert again.rows == outcome.rows and again.facts["timings"] == outcome.facts["timings"]
     assert again.notes[:-1] == outcome.notes and "Timed at commit 000000000000;" in again.notes[-1]
+
+
+def test_the_published_file_judged_again_has_its_figures() -> None:
+    path = ROOT / "results" / "studies" / "cpu-latency.json"
+    page, again = json.loads(path.read_text("utf-8"))["page"], cpu_latency.rejudge(path)
+    assert [list(row) for row in again.rows] == page["rows"] and again.notes[:-1] == page["notes"]
 
 
 def test_the_verdict_needs_one_side_of_every_network() -> None:

@@ -13,6 +13,7 @@ from benchmarks.records.study_files import to_files
 from benchmarks.stats import intervals
 from benchmarks.studies import mt_front, published_winners
 from benchmarks.studies.mt_front import FrontPoint, compare, hypervolumes, limits_kept, outcome
+from benchmarks.studies.published_winners import OmittedRecords
 from tests import ROOT
 
 RECORDS = ROOT / "results" / "records" / "mt-synthetic-en-de"
@@ -68,7 +69,7 @@ def test_winners_above_their_counted_limit_are_counted() -> None:
 
 def test_the_page_has_a_column_a_limit_and_a_file_that_loads() -> None:
     points = [p for seed in (1, 2, 3) for p in winners("hat", seed, 0.1 * seed)] + winners("scratch", 1)[:1]
-    found = outcome(points, "cpu-2core-avx512.v1", former=3)
+    found = outcome(points, "cpu-2core-avx512.v1", OmittedRecords(former=3))
     assert list(found.columns[-2:]) == ["limit 0.6", "limit 0.8"]
     assert [row[1] for row in found.rows] == ["hat", "scratch"] and found.rows[1][-1] == "–"
     assert "at 0.75 (2)" in found.rows[0][-1]
@@ -90,6 +91,7 @@ def test_published_winners_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     """On records of the smoke tier, which has several limits too."""
     monkeypatch.setattr(profiles, "matching", lambda: "cpu-2core-avx512.v1")
     monkeypatch.setattr(published_winners, "has_former_settings", lambda spec: False)
+    monkeypatch.setattr(published_winners, "has_own_allowance", lambda record: True)
     monkeypatch.setattr(mt_front, "TIER", "smoke")
     said: list[str] = []
     found = mt_front.run(RECORDS / "cpu-2core-avx512.v1", said.append)
