@@ -214,6 +214,7 @@ def outcome(
                 limit,
                 method,
                 str(len(seeds)),
+                str(networks_of(seeds)),
                 spread(seeds, "fp32_ms", ".2f"),
                 spread(seeds, "int8_ms", ".2f"),
                 spread(seeds, "ratio", ".2f"),
@@ -226,7 +227,8 @@ def outcome(
     notes = [
         f"ms: median of at least 128 inferences of one row, in turns, and of {ROUNDS} rounds; middle of the"
         " seeds' networks, lowest to highest behind it where they differ.",
-        "Networks of supernets are rebuilt from their records; weights are random.",
+        "Networks of supernets are rebuilt from their records; weights are random. Seeds with equal networks"
+        " share one set of timings. Intervals are of single networks, uncorrected for their number.",
         f"Other programs took up to {worst:g} processors while timing.",
         f"Signature: {timings[0].signature}",
     ]
@@ -240,6 +242,7 @@ def outcome(
             "size",
             "method",
             "seeds",
+            "networks",
             "fp32 ms",
             "int8 ms",
             "int8 / fp32",
@@ -257,6 +260,11 @@ def outcome(
         },
         pictures=render(lambda: cpu_latency_plot.draw(groups, profile)),
     )
+
+
+def networks_of(seeds: Sequence[TimedWinner]) -> int:
+    """Return how many networks the seeds have: equal ones share their timings, others never do."""
+    return len({(timing.parameters, timing.fp32_ms, timing.int8_ms) for timing in seeds})
 
 
 def median(seeds: Sequence[TimedWinner], name: str) -> float:

@@ -178,6 +178,8 @@ def test_figures_on_int8_follow_from_the_records_and_the_study():
     assert verdicts.pop("faster") == {(small, "nas-bert"), (large, "nas-bert"), *alone}
     assert verdicts.pop("slower") == {(small, "hat-sandwich"), (small, "hat-sandwich after=scratch")}
     assert set(verdicts) == {"undecided"}
+    networks = {row[page["columns"].index("networks")] for row in page["rows"] if row[1] == "autodistil"}
+    assert networks == {"1"} and "AutoDistil has a single network at each size" in text
     halves = [math.log(one["high"] / one["low"]) / 2 for one in study["timings"]]
     deviations = [100 * half * math.sqrt(n) / stats.t.ppf(0.975, n - 1) for half in halves]
     assert f"a standard deviation of {min(deviations):.0f} to {max(deviations):.0f} %" in text

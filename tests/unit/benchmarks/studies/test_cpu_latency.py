@@ -122,3 +122,7 @@ def test_networks_that_cannot_be_timed_are_refused(tmp_path, monkeypatch) -> Non
     monkeypatch.setattr(profiles, "matching", lambda: "cpu-2core-avx512.v1")
     with pytest.raises(UsageError, match="no encoders of tier small"):
         cpu_latency.run(tmp_path, print)
+
+
+def test_networks_of_seeds_are_counted_once_where_they_are_equal() -> None:
+    assert cpu_latency.networks_of([ONE, replace(ONE, seed=2), replace(ONE, seed=3, fp32_ms=9.0)]) == 2
