@@ -130,7 +130,7 @@ def costs(
         macs[i] = sum(family.macs(architecture, *lengths))
         for u, unit in enumerate(space.units):
             present = [shapes[name] for name in unit.layers if name in policy]
-            for letter, precision in enumerate(space.alphabet):
+            for letter, precision in enumerate(space.unit_precisions[u]):
                 saved[i, u, letter] = sum(
                     stored_bytes("fp32", shape) - stored_bytes(precision, shape) for shape in present
                 )

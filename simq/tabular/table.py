@@ -177,7 +177,14 @@ class RestrictedEvaluator(TabularEvaluator):
 def describe_space(space: JointSpace) -> dict[str, Any]:
     """Return the fields of a head from which ``space_from_head`` rebuilds the space."""
     units = [
-        {"name": u.name, "layers": list(u.layers), "depth": u.depth, "at": u.at, "deeper": list(u.deeper)}
+        {
+            "name": u.name,
+            "layers": list(u.layers),
+            "depth": u.depth,
+            "at": u.at,
+            "deeper": list(u.deeper),
+            "precisions": None if u.precisions is None else list(u.precisions),
+        }
         for u in space.units
     ]
     return {
@@ -190,13 +197,17 @@ def describe_space(space: JointSpace) -> dict[str, Any]:
 
 
 def space_from_head(head: Mapping[str, Any]) -> JointSpace:
-    """Rebuild the joint space of a table from its head."""
+    """Rebuild the joint space of a table from its head.
+
+    Heads of former tables have no ``precisions``: their units support all of the alphabet.
+    """
     units = [
         PrecisionUnit(
             u["name"],
             tuple(u["layers"]),
             u["depth"],
             int(u["at"]),
+            None if u.get("precisions") is None else tuple(u["precisions"]),
             deeper=tuple((layer, depth, int(at)) for layer, depth, at in u.get("deeper", ())),
         )
         for u in head["units"]

@@ -1,0 +1,67 @@
+"""Sampled tables: their files keep the precisions of each unit, which bytes and latencies count."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from simq.genome import JointSpace
+from simq.tabular.build import costs, linear_space
+from simq.tabular.latency import layer_shapes, predict
+from simq.tabular.sampled import KIND, SampledTable, draw_points, read_sampled, write_sampled
+from simq.tabular.table import describe_space, space_from_head
+from supernet.cost import weight_bytes
+from supernet.quantization.latency_model import OperatorTable
+from supernet.space import layered_space
+from supernet.vit import ViTConfig, ViTFamily
+
+ALPHABETS = [("fp32", "int8", "w4"), ("w4", "int8"), ("w4", "bf16", "fp32")]
+
+
+def family() -> ViTFamily:
+    """Return a small family whose patch embedding, of 4 inputs, has no w4."""
+    space = layered_space("vit", layers=(1, 2), heads=(1, 2), ffn=(32, 64), hidden=32, head_dim=32, patch=2)
+    return ViTFamily(space, ViTConfig(4, 4, 1))
+
+
+def sampled(space: JointSpace, count: int = 40) -> SampledTable:
+    """Return a table of random points with made-up losses."""
+    rng = np.random.default_rng(0)
+    genomes = draw_points(space, count, rng)
+    columns = {"loss": rng.uniform(1, 2, count), "hits": rng.integers(0, 9, count)}
+    return SampledTable(describe_space(space) | {"kind": KIND, "name": "t"}, genomes, columns)
+
+
+@pytest.mark.parametrize("alphabet", ALPHABETS)
+def test_sampled_file_keeps_the_precisions_of_each_unit(alphabet: tuple[str, ...], tmp_path: Path) -> None:
+    space = linear_space(family(), alphabet)
+    assert min(map(len, space.unit_precisions)) < len(alphabet), "a unit supports fewer precisions"
+    table = sampled(space)
+    write_sampled(table, tmp_path / "t.npz")
+    again = read_sampled(tmp_path / "t.npz")
+    assert again.space.unit_precisions == space.unit_precisions and again.space.units == space.units
+    assert again.space.size() == again.head["points"] == space.size()
+    for genome in table.genomes.tolist():
+        assert again.space.decode(genome) == space.decode(genome)
+
+
+@pytest.mark.parametrize("alphabet", ALPHABETS)
+def test_costs_and_latencies_are_those_of_each_decoded_policy(alphabet: tuple[str, ...]) -> None:
+    vit = family()
+    space = linear_space(vit, alphabet)
+    genomes = draw_points(space, 40, np.random.default_rng(1))
+    decoded = [space.decode(genome) for genome in genomes.tolist()]
+    assert costs(vit, space, genomes)["bytes"].tolist() == [weight_bytes(vit, *point) for point in decoded]
+    rng = np.random.default_rng(2)
+    measured = [(layer_shapes(vit, arch), policy, float(rng.uniform(1, 2))) for arch, policy in decoded]
+    operators = OperatorTable(measured)
+    expected = [operators(layer_shapes(vit, arch), policy) for arch, policy in decoded]
+    assert predict(operators, vit, space, genomes) == pytest.approx(expected)
+
+
+def test_head_of_a_former_table_gives_every_unit_the_alphabet() -> None:
+    head = describe_space(linear_space(family(), ("fp32", "int8")))
+    former = head | {"units": [{k: v for k, v in u.items() if k != "precisions"} for u in head["units"]]}
+    space = space_from_head(former)
+    assert all(unit.precisions is None for unit in space.units)
+    assert set(space.unit_precisions) == {("fp32", "int8")}
