@@ -48,6 +48,10 @@ def enumerate_points(genes: Genes) -> Genomes:
     return genomes[(genes.canonical(genomes) == genomes).all(axis=1)].astype(np.int64)
 
 
+class NotFiniteError(ValueError):
+    """A column of a table has an infinity or NaN."""
+
+
 class Table:
     """Columns over all points of a joint space.
 
@@ -215,10 +219,35 @@ def space_from_head(head: Mapping[str, Any]) -> JointSpace:
     return JointSpace(SearchSpace.from_dict(head["space"]), units, head["alphabet"])
 
 
+def check_finite(space: JointSpace, points: Genomes, columns: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse columns with an infinity or NaN, which no search, front or surrogate can compare.
+
+    Args:
+        points: genomes of the columns' rows.
+
+    Raises:
+        NotFiniteError: a value is not finite; the message names its column and point.
+    """
+    for name, column in columns.items():
+        wrong = np.flatnonzero(~np.isfinite(column))
+        if len(wrong):
+            architecture, policy = space.decode(points[wrong[0]].tolist())
+            more = f", and those of {len(wrong) - 1} other points are not finite" if len(wrong) > 1 else ""
+            raise NotFiniteError(
+                f"column {name} is {column[wrong[0]]} at point {points[wrong[0]].tolist()},"
+                f" {architecture.to_dict()} in {', '.join(sorted(set(policy.values())))}{more}"
+            )
+
+
 def write_table(table: Table, path: Path) -> None:
-    """Write a table; float columns are quantized to ``STEPS`` steps, integers are exact."""
+    """Write a table; float columns are quantized to ``STEPS`` steps, integers are exact.
+
+    Raises:
+        NotFiniteError: a value is not finite: the steps of its whole column would be NaN.
+    """
     from supernet.export import write_atomically
 
+    check_finite(table.space, table.points, table.columns)
     packed: dict[str, NDArray[Any]] = {}
     scales = {}
     for name, column in table.columns.items():

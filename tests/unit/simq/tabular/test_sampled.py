@@ -4,16 +4,28 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from simq.genome import JointSpace
-from simq.tabular.build import costs, linear_space
+from simq.tabular.build import costs, layer_space, linear_space
 from simq.tabular.latency import layer_shapes, predict
-from simq.tabular.sampled import KIND, SampledTable, draw_points, read_sampled, write_sampled
+from simq.tabular.sampled import (
+    KIND,
+    MIN_POINTS,
+    SampledTable,
+    build_sampled,
+    draw_points,
+    read_sampled,
+    write_sampled,
+)
 from simq.tabular.table import describe_space, space_from_head
 from supernet.cost import weight_bytes
+from supernet.data.images import ImageBatch
+from supernet.elastic import SuperNet
 from supernet.quantization.latency_model import OperatorTable
 from supernet.space import layered_space
 from supernet.vit import ViTConfig, ViTFamily
+from supernet.weights import SharedSlices
 
 ALPHABETS = [("fp32", "int8", "w4"), ("w4", "int8"), ("w4", "bf16", "fp32")]
 
@@ -65,3 +77,41 @@ def test_head_of_a_former_table_gives_every_unit_the_alphabet() -> None:
     space = space_from_head(former)
     assert all(unit.precisions is None for unit in space.units)
     assert set(space.unit_precisions) == {("fp32", "int8")}
+
+
+def untrained(scale: float = 1.0) -> tuple[SuperNet, list[ImageBatch]]:
+    """Return an untrained supernet with weights times ``scale``, and a batch of random images."""
+    generator = torch.Generator().manual_seed(0)
+    vit = family()
+    net = SuperNet(vit, SharedSlices(vit, generator, "cpu"))
+    net.source.flat.data.mul_(scale)
+    images = torch.randn(6, 1, 4, 4, generator=generator)
+    return net, [ImageBatch(images, torch.randint(4, (6,), generator=generator), 5)]
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, MIN_POINTS - 1])
+def test_too_few_points_for_a_surrogate_are_refused(count: int) -> None:
+    net, batches = untrained()
+    space = linear_space(net.family)
+    with pytest.raises(ValueError, match=f"a sampled table of {count} points: at least {MIN_POINTS}"):
+        build_sampled(net, space, batches, batches, {"name": "t"}, count, 1)
+    with pytest.raises(ValueError, match=f"at least {MIN_POINTS}"):
+        SampledTable(
+            describe_space(space) | {"kind": KIND}, space.sample(count, np.random.default_rng(0)), {}
+        )
+    table = build_sampled(net, space, batches, batches, {"name": "t"}, MIN_POINTS, 1)
+    assert np.isfinite([*table.head["surrogate"].values()]).all()
+
+
+def test_more_points_than_the_space_has_are_refused() -> None:
+    space = layer_space(family(), ("fp32", "int8"))
+    with pytest.raises(
+        ValueError, match=f"a sample of {space.size() + 1} points: .* of {space.size()} in all"
+    ):
+        draw_points(space, space.size() + 1, np.random.default_rng(0))
+
+
+def test_sampled_losses_that_are_not_finite_are_refused() -> None:
+    net, batches = untrained(1e30)
+    with pytest.raises(ValueError, match="column loss is nan at point .* not finite"):
+        build_sampled(net, linear_space(net.family), batches, batches, {"name": "t"}, MIN_POINTS, 1)

@@ -183,6 +183,17 @@ def test_a_written_table_is_read_unchanged(tmp_path: Path) -> None:
     assert (tmp_path / "t.npz").stat().st_size < 8000
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("column", ["loss", "held_loss"])
+def test_written_columns_must_be_finite(column: str, value: float, tmp_path: Path) -> None:
+    net, space, batches = supernet("vit")
+    table = build_table(net, space, batches[:1], batches[1:], {"name": "t"})
+    table.columns[column][7] = value
+    with pytest.raises(ValueError, match=f"column {column} is {value} at point ") as error:
+        write_table(table, tmp_path / "t.npz")
+    assert str(table.points[7].tolist()) in str(error.value) and not [*tmp_path.iterdir()]
+
+
 def test_an_evaluator_answers_for_any_genome() -> None:
     net, space, batches = supernet("vit")
     table = build_table(net, space, batches[:1], batches[1:], {"name": "t"})
