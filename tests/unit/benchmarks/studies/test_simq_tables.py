@@ -10,10 +10,11 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from benchmarks.api import UsageError
 from benchmarks.cli import simq_tables
 from benchmarks.cli.main import main
 from benchmarks.studies.simq_tables import build as table_building
-from benchmarks.studies.simq_tables import sources, teacher
+from benchmarks.studies.simq_tables import sentences, sources, teacher
 from benchmarks.studies.simq_tables.recipes import recipe_of
 from benchmarks.studies.simq_tables.sentences import LabelledSentences, Shuffled, load_corpus, split_sentences
 from benchmarks.studies.simq_tables.sources import SourceOptions, prepare_source
@@ -352,6 +353,37 @@ def test_a_made_corpus_is_found_again_without_a_tokenizer(
     assert torch.equal(made.search.tokens, again.search.tokens) and made.vocab == again.vocab == 300
     assert made.rows is not None and len(made.rows) > 100
     assert made.rows.rows.shape[1] == made.train.tokens.shape[1] == 24
+
+
+def test_tiny_sentences_are_never_taken_for_real_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = load_corpus(tmp_path, True, None, lambda line: None)
+
+    def prepare(*_: object) -> None:
+        raise LookupError("real sentences are prepared")
+
+    monkeypatch.setattr(sentences, "_prepare", prepare)
+    with pytest.raises(LookupError):
+        load_corpus(tmp_path, False, None, lambda line: None)
+    (file,) = tmp_path.glob("sentences*.npz")
+    other = tmp_path / "sentences.npz"
+    other.write_bytes(file.read_bytes())  # as files were named before
+    with pytest.raises(UsageError, match=r"sentences.npz' holds other sentences: length 24, needed 64"):
+        load_corpus(tmp_path, False, None, lambda line: None)
+    monkeypatch.setattr(sentences, "LENGTH", sentences.TINY_LENGTH)
+    with pytest.raises(UsageError, match=r"holds other sentences: digests {}, needed .*: delete it"):
+        load_corpus(tmp_path, False, None, lambda line: None)
+    assert len(load_corpus(tmp_path, True, None, lambda line: None).search) == len(tiny.search)
+
+
+@pytest.mark.parametrize("kept", [0, 100, -40])
+def test_damaged_sentences_are_one_message(kept: int, tmp_path: Path) -> None:
+    load_corpus(tmp_path, True, None, lambda line: None)
+    (file,) = tmp_path.glob("sentences*.npz")
+    file.write_bytes(file.read_bytes()[:kept])
+    with pytest.raises(UsageError, match="is damaged .*: delete it"):
+        load_corpus(tmp_path, True, None, lambda line: None)
 
 
 def encoder(folder: Path, **sizes: int) -> Path:
