@@ -171,7 +171,11 @@ def run_held_out(options: argparse.Namespace) -> int:
 
 
 def run_latencies(options: argparse.Namespace) -> int:
-    """Fit latency models; return 1 if the error of one is too large, else 0."""
+    """Fit latency models; return 1 if the error of one is too large, else 0.
+
+    Raises:
+        UsageError: no table has a supernet, a file is damaged, or a table has too few points.
+    """
     from benchmarks.studies.simq_tables.latencies import fit_tables
 
     counts = options.fitted, options.held_out, options.rounds

@@ -21,7 +21,7 @@ from simq.genome import Array, Genes, Genomes, JointSpace
 from simq.searchers.predictors import GaussianProcess
 from simq.tabular.build import costs
 from simq.tabular.enumerate import Batch, statistics
-from simq.tabular.table import check_finite, describe_space, space_from_head
+from simq.tabular.table import check_finite, describe_space, read_arrays, space_from_head
 from supernet.elastic import SuperNet
 from supernet.quantization.calibration import calibrate
 from supernet.quantization.fake_quantize import FakeQuantized
@@ -251,13 +251,10 @@ def read_sampled(path: Path) -> SampledTable:
     """Read a file of ``write_sampled``.
 
     Raises:
-        ValueError: the file is no sampled table.
+        ValueError: the file is damaged or no sampled table.
     """
-    with np.load(path, allow_pickle=False) as file:
-        if not {"head", "genomes"} <= set(file.files):
-            raise ValueError(f"{path} is no sampled table: it has no head or no genomes")
-        columns = {
-            name: file[name].astype(np.float64) for name in file.files if name not in ("head", "genomes")
-        }
-        head, genomes = json.loads(file["head"].tobytes()), file["genomes"].astype(np.int64)
-    return SampledTable(head, genomes, columns)
+    head, arrays = read_arrays(path)
+    if "genomes" not in arrays:
+        raise ValueError(f"{path} is no sampled table: it has no genomes")
+    genomes = arrays.pop("genomes").astype(np.int64)
+    return SampledTable(head, genomes, {name: array.astype(np.float64) for name, array in arrays.items()})

@@ -8,10 +8,12 @@ JSON head with the space, the training recipe and the source of the weights.
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -270,16 +272,31 @@ def read_table(path: Path) -> Table:
     """Read a file of ``write_table``.
 
     Raises:
-        ValueError: the file is no table.
+        ValueError: the file is damaged, no table, or a sampled one.
     """
-    with np.load(path, allow_pickle=False) as file:
-        if "head" not in file.files:
-            raise ValueError(f"{path} is no table: it has no head")
-        head = json.loads(file["head"].tobytes())
-        columns = {name: file[name] for name in file.files if name != "head"}
+    head, columns = read_arrays(path)
+    if head.get("kind") is not None:
+        raise ValueError(f"{path} is a table of kind {head['kind']}, not of all points")
     for name, (low, high) in head.get("scales", {}).items():
         columns[name] = low + columns[name].astype(np.float64) / STEPS * (high - low)
     return Table(head, columns)
+
+
+def read_arrays(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Return the head of a table's file, of all points or sampled, and its arrays as they are stored.
+
+    Raises:
+        ValueError: the file is damaged or no table.
+    """
+    try:
+        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        head = json.loads(arrays.pop("head").tobytes())
+    except KeyError:
+        raise ValueError(f"{path} is no table: it has no head") from None
+    except (AttributeError, EOFError, TypeError, ValueError, BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path} is no table, or damaged: {error}") from None
+    return head, arrays
 
 
 def shipped_tables() -> dict[str, Path]:
