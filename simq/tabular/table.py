@@ -206,6 +206,10 @@ def space_from_head(head: Mapping[str, Any]) -> JointSpace:
     """Rebuild the joint space of a table from its head.
 
     Heads of former tables have no ``precisions``: their units support all of the alphabet.
+
+    Raises:
+        ValueError: the head has another number of points, as that of a former table whose units had
+            precisions of their own.
     """
     units = [
         PrecisionUnit(
@@ -218,7 +222,13 @@ def space_from_head(head: Mapping[str, Any]) -> JointSpace:
         )
         for u in head["units"]
     ]
-    return JointSpace(SearchSpace.from_dict(head["space"]), units, head["alphabet"])
+    space = JointSpace(SearchSpace.from_dict(head["space"]), units, head["alphabet"])
+    if head.get("points", space.size()) != space.size():
+        raise ValueError(
+            f"a table of {head['points']:,} points whose head describes {space.size():,}: precisions of its"
+            " units were not recorded, so it must be built again"
+        )
+    return space
 
 
 def check_finite(space: JointSpace, points: Genomes, columns: Mapping[str, NDArray[Any]]) -> None:

@@ -1,6 +1,7 @@
 """Sampled tables: their files keep the precisions of each unit, which bytes and latencies count."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,12 +72,22 @@ def test_costs_and_latencies_are_those_of_each_decoded_policy(alphabet: tuple[st
     assert predict(operators, vit, space, genomes) == pytest.approx(expected)
 
 
+def former(space: JointSpace) -> dict[str, Any]:
+    """Return the head of a space as it was before units kept their precisions."""
+    head = describe_space(space)
+    return head | {"units": [{k: v for k, v in u.items() if k != "precisions"} for u in head["units"]]}
+
+
 def test_head_of_a_former_table_gives_every_unit_the_alphabet() -> None:
-    head = describe_space(linear_space(family(), ("fp32", "int8")))
-    former = head | {"units": [{k: v for k, v in u.items() if k != "precisions"} for u in head["units"]]}
-    space = space_from_head(former)
+    space = space_from_head(former(linear_space(family(), ("fp32", "int8"))))
     assert all(unit.precisions is None for unit in space.units)
     assert set(space.unit_precisions) == {("fp32", "int8")}
+
+
+def test_former_table_whose_units_had_fewer_precisions_is_refused() -> None:
+    space = linear_space(family(), ("w4", "int8"))
+    with pytest.raises(ValueError, match=f"a table of {space.size():,} points .* must be built again"):
+        space_from_head(former(space))
 
 
 def untrained(scale: float = 1.0) -> tuple[SuperNet, list[ImageBatch]]:
