@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,7 +53,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         help="folder of trained supernets, which are not trained again",
     )
     build.add_argument(
-        "--teacher", type=Path, metavar="FILE", help="supernet that teaches vit-kd (default: OUT/simq-resnet)"
+        "--teacher", type=Path, metavar="FILE", help="supernet that teaches vit-kd (default: resnet's in OUT)"
     )
     build.add_argument("--prepare-only", action="store_true", help="prepare the data, which needs no GPU")
     build.set_defaults(run=run_build)
@@ -105,33 +106,37 @@ def run_build(options: argparse.Namespace) -> int:
     """Build tables, or only prepare their data; return 0.
 
     Raises:
-        UsageError: there is no such table or precision, ``--tokens`` is not TABLE=N, or a table of a
-            precision a linear is to have all points.
+        UsageError: there is no such table or precision, ``--tokens`` is not TABLE=N of a table that is
+            trained, an option does not apply to these tables, or a table of a precision a linear is to have
+            all points.
     """
     from benchmarks.records.provenance import source_state
     from benchmarks.studies.simq_tables.build import build, prepare
     from benchmarks.studies.simq_tables.sources import SourceOptions
 
     tables = _known(options.tables)
-    _check_start(tables, options)
+    _check_start(tables, options.start_from)
+    _check_points(tables, options)
+    tokens = _training_tokens(tables, options)
+    _check_teacher(tables, options)
     device = "cpu" if options.prepare_only else device_of(options)
     form = _form(options)
     source = SourceOptions(
         *(options.cache, options.data_dir, device, options.seed, options.tiny),
         teacher=options.teacher,
-        out=options.out,
         start_from=options.start_from,
     )
     if options.prepare_only:
         prepare(tables, source, _say)
         return 0
     commit = options.commit or source_state()[0] or "unknown"
-    build(tables, source, options.out, commit, dict(map(_tokens, options.tokens)), _say, form)
+    build(tables, source, options.out, commit, tokens, _say, form)
     return 0
 
 
 def _form(options: argparse.Namespace) -> TableForm:
     from benchmarks.studies.simq_tables.build import TableForm
+    from simq.tabular.sampled import MIN_POINTS
     from supernet.quantization.precisions import PRECISIONS
 
     names = tuple(options.precisions.split(",")) if options.precisions else ()
@@ -142,6 +147,10 @@ def _form(options: argparse.Namespace) -> TableForm:
         raise UsageError(f"--precisions {options.precisions}: each precision once")
     if options.linear and not options.sampled:
         raise UsageError("--linear makes a space too large for all of its points: add --sampled N")
+    if options.sampled and options.sampled < MIN_POINTS:
+        raise UsageError(
+            f"--sampled {options.sampled}: at least {MIN_POINTS} points, some of which test the surrogate"
+        )
     return TableForm(names, options.linear, options.sampled or 0, options.supernets)
 
 
@@ -149,18 +158,24 @@ def run_held_out(options: argparse.Namespace) -> int:
     """Write the held-out data of tables; return 0.
 
     Raises:
-        UsageError: there is no such table.
+        UsageError: there is no such table, or none that starts from an encoder.
     """
     from benchmarks.studies.simq_tables.held_out import write_held_out
     from benchmarks.studies.simq_tables.sources import SourceOptions
 
+    tables = _known(options.tables)
+    _check_start(tables, options.start_from)
     source = SourceOptions(options.cache, options.data_dir, tiny=options.tiny, start_from=options.start_from)
-    write_held_out(_known(options.tables), source, options.out, _say)
+    write_held_out(tables, source, options.out, _say)
     return 0
 
 
 def run_latencies(options: argparse.Namespace) -> int:
-    """Fit latency models; return 1 if the error of one is too large, else 0."""
+    """Fit latency models; return 1 if the error of one is too large, else 0.
+
+    Raises:
+        UsageError: no table has a supernet, a file is damaged, or a table has too few points.
+    """
     from benchmarks.studies.simq_tables.latencies import fit_tables
 
     counts = options.fitted, options.held_out, options.rounds
@@ -176,26 +191,59 @@ def _known(tables: Iterable[str]) -> list[str]:
     return list(tables) or [key for key, recipe in RECIPES.items() if not recipe.starts]
 
 
-def _check_start(tables: Sequence[str], options: argparse.Namespace) -> None:
-    """Refuse an encoder that no table starts from, and all points of a space that is too large for them."""
+def _check_start(tables: Sequence[str], start_from: Path | None) -> None:
+    """Refuse an encoder that no table starts from."""
     from benchmarks.studies.simq_tables.recipes import RECIPES
 
-    starting = [table for table in tables if RECIPES[table].starts]
-    if options.start_from is not None and not starting:
+    if start_from is not None and not any(RECIPES[table].starts for table in tables):
         able = " or ".join(key for key, recipe in RECIPES.items() if recipe.starts)
-        raise UsageError(
-            f"--start-from {options.start_from}: none of these tables starts from an encoder: {able}"
-        )
-    if starting and not options.sampled and not options.prepare_only:
-        raise UsageError(f"table {starting[0]} has too many points to measure all: add --sampled N")
+        raise UsageError(f"--start-from {start_from}: none of these tables starts from an encoder: {able}")
+
+
+def _check_points(tables: Sequence[str], options: argparse.Namespace) -> None:
+    """Refuse all points of a space that is too large for them."""
+    from benchmarks.studies.simq_tables.recipes import RECIPES
+
+    large = [table for table in tables if RECIPES[table].starts]
+    if large and not options.sampled and not options.prepare_only:
+        raise UsageError(f"table {large[0]} has too many points to measure all: add --sampled N")
+
+
+def _check_teacher(tables: Sequence[str], options: argparse.Namespace) -> None:
+    """Refuse a teacher of supernets that are not trained by one."""
+    from benchmarks.studies.simq_tables.recipes import RECIPES
+
+    if options.teacher is None:
+        return
+    if options.supernets is not None:
+        raise UsageError(f"--teacher {options.teacher}: --supernets trains nothing: give one of the two")
+    if not any(RECIPES[table].teacher for table in tables):
+        able = " or ".join(key for key, recipe in RECIPES.items() if recipe.teacher)
+        raise UsageError(f"--teacher {options.teacher}: none of these tables has a teacher: {able}")
+
+
+def _training_tokens(tables: Sequence[str], options: argparse.Namespace) -> dict[str, float]:
+    """Return table -> tokens of its supernet's training, of the tables that have an own number."""
+    if options.tokens and options.supernets is not None:
+        raise UsageError(f"--tokens {options.tokens[0]}: --supernets trains nothing: give one of the two")
+    numbers = {}
+    for text in options.tokens:
+        table, tokens = _tokens(text)
+        if table not in tables:
+            raise UsageError(f"--tokens {text}: table {table} is not built, only {', '.join(tables)}")
+        numbers[table] = tokens
+    return numbers
 
 
 def _tokens(text: str) -> tuple[str, float]:
-    table, _, tokens = text.partition("=")
+    table, _, number = text.partition("=")
     try:
-        return _known([table])[0], float(tokens)
+        tokens = float(number)
     except ValueError:
-        raise UsageError(f"--tokens {text}: TABLE=N, such as --tokens vit=1.8e9") from None
+        tokens = math.nan
+    if not 0 < tokens < math.inf:
+        raise UsageError(f"--tokens {text}: TABLE=N, a finite N above 0, such as --tokens vit=1.8e9")
+    return _known([table])[0], tokens
 
 
 def _say(line: str) -> None:

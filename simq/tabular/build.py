@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from simq.genome import JointSpace, PrecisionUnit, precision_units
+from simq.genome import Genomes, JointSpace, PrecisionUnit, precision_units
 from simq.tabular.enumerate import Batch, enumerator
 from simq.tabular.table import Table, describe_space, enumerate_points
 from supernet.cost import policy_units, weight_bytes
 from supernet.elastic import SuperNet
+from supernet.quantization.precisions import check
 
 ALPHABET = ("fp32", "int8", "w4")
 CONVOLUTIONS = ("fp32", "int8")
@@ -47,6 +48,33 @@ def layer_space(family: Any, alphabet: Sequence[str] | None = None) -> JointSpac
     within = [unit for unit in grouped if unit.name.startswith(WITHIN)]
     bare = [PrecisionUnit(unit.name, unit.layers, unit.depth, unit.at, deeper=unit.deeper) for unit in within]
     return JointSpace(family.space, bare, alphabet or (CONVOLUTIONS if convolutions else ALPHABET))
+
+
+def check_precisions(family: Any, space: JointSpace, genomes: Genomes) -> None:
+    """Refuse a space with a precision that a layer of some architectures does not support.
+
+    Args:
+        genomes: points of the architectures that are checked, whatever their precisions.
+
+    Raises:
+        ValueError: the message names the layer and its precisions.
+    """
+    first = space.architecture_genes
+    for genes in np.unique(space.canonical(genomes)[:, :first], axis=0):
+        architecture, policy = space.decode([*genes.tolist(), *[0] * len(space.units)])
+        shapes = policy_units(family, architecture)
+        for unit, precisions in zip(space.units, space.unit_precisions, strict=True):
+            for precision in precisions:
+                check({layer: precision for layer in unit.layers if layer in policy}, shapes)
+
+
+def extreme_points(space: JointSpace) -> Genomes:
+    """Return the smallest and the largest architecture in first precisions ``[2, genes]``."""
+    rows = [
+        [options.index(gene) for options, gene in zip(space.space.allowed, architecture.genes, strict=True)]
+        for architecture in (space.space.smallest(), space.space.largest())
+    ]
+    return space.canonical(np.array([row + [0] * len(space.units) for row in rows], dtype=np.int64))
 
 
 def build_table(
@@ -130,7 +158,7 @@ def costs(
         macs[i] = sum(family.macs(architecture, *lengths))
         for u, unit in enumerate(space.units):
             present = [shapes[name] for name in unit.layers if name in policy]
-            for letter, precision in enumerate(space.alphabet):
+            for letter, precision in enumerate(space.unit_precisions[u]):
                 saved[i, u, letter] = sum(
                     stored_bytes("fp32", shape) - stored_bytes(precision, shape) for shape in present
                 )

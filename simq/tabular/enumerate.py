@@ -48,15 +48,29 @@ def enumerator(net: SuperNet, space: JointSpace) -> Enumerator:
     """Return the enumerator for the sub-networks of ``net``.
 
     Raises:
-        ValueError: static layers in networks without convolutions, whose ranges differ between architectures
-            that share prefixes here.
+        ValueError: see ``check_enumerable``.
     """
+    check_enumerable(net.family, space)
     resnet = "stages" in net.space.constants
+    return ResNetEnumerator(net, space) if resnet else TransformerEnumerator(net, space)
+
+
+def check_enumerable(family: Any, space: JointSpace) -> None:
+    """Refuse a space whose points no enumerator can evaluate.
+
+    Raises:
+        ValueError: the family is another, units differ in their precisions, or there are static layers in
+            networks without convolutions, whose ranges differ between architectures that share prefixes here.
+    """
+    resnet = "stages" in family.space.constants
+    if family.kind not in VARIANTS and not resnet:
+        raise ValueError(f"no table of {family.kind}: only of {', '.join(VARIANTS)} and resnet")
     if STATIC in space.alphabet and not resnet:
         raise ValueError(
             f"{STATIC} in a table of all points is for residual networks: take int8, or a sampled table"
         )
-    return ResNetEnumerator(net, space) if resnet else TransformerEnumerator(net, space)
+    if any(precisions != space.alphabet for precisions in space.unit_precisions):
+        raise ValueError("units differ in their precisions: take a sampled table")
 
 
 def statistics(logits: Tensor, labels: Tensor, points: int = 1) -> Tensor:
@@ -271,14 +285,9 @@ class TransformerEnumerator:
     An attention's output does not depend on the width of the next feed-forward. With shared weights, few
     heads are a prefix of many, and a narrow feed-forward is a prefix of a wide one, so each channel is
     computed once. Only the products after them, and their ranges, differ.
-
-    Raises:
-        ValueError: the networks are of another family.
     """
 
     def __init__(self, net: SuperNet, space: JointSpace) -> None:
-        if net.family.kind not in VARIANTS:
-            raise ValueError(f"no table of {net.family.kind}: only of {', '.join(VARIANTS)} and resnet")
         variant_class, self.space = VARIANTS[net.family.kind], space
         self.depths = space.space.allowed[space.names.index("layers")]
         self.deepest = max(self.depths)

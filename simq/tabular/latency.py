@@ -61,7 +61,7 @@ def predict(operators: OperatorTable, family: Any, space: JointSpace, genomes: G
         base[i] = operators.constant + sum(plain.values())
         for u, unit in enumerate(space.units):
             present = [name for name in unit.layers if name in policy]
-            for letter, precision in enumerate(space.alphabet):
+            for letter, precision in enumerate(space.unit_precisions[u]):
                 more[i, u, letter] = sum(operators.layer(shapes[n], precision) - plain[n] for n in present)
     letters = space.canonical(genomes)[:, first:]
     latency: Array = base[back] + more[back[:, None], np.arange(len(space.units)), letters].sum(axis=1)

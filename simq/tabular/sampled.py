@@ -21,7 +21,7 @@ from simq.genome import Array, Genes, Genomes, JointSpace
 from simq.searchers.predictors import GaussianProcess
 from simq.tabular.build import costs
 from simq.tabular.enumerate import Batch, statistics
-from simq.tabular.table import describe_space, space_from_head
+from simq.tabular.table import check_finite, describe_space, read_arrays, space_from_head
 from supernet.elastic import SuperNet
 from supernet.quantization.calibration import calibrate
 from supernet.quantization.fake_quantize import FakeQuantized
@@ -32,6 +32,8 @@ HELD_OUT = 0.2
 """Share of the points on which the surrogate's error is measured."""
 POLICIES = 8
 """Policies that are measured of each sampled architecture."""
+MIN_POINTS = 20
+"""Smallest number of points of a table: of 4 held-out points a rank correlation is defined."""
 
 
 class SampledTable:
@@ -43,7 +45,8 @@ class SampledTable:
         columns: name -> values ``[n]``.
 
     Raises:
-        ValueError: the file is of another kind, or a column has another length.
+        ValueError: the file is of another kind, a column has another length, or there are fewer points than
+            ``MIN_POINTS``.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class SampledTable:
         for name, column in self.columns.items():
             if column.shape != (len(genomes),):
                 raise ValueError(f"column {name}: {column.shape}, the table has {len(genomes)} points")
+        check_count(len(genomes))
 
     @property
     def name(self) -> str:
@@ -122,12 +126,29 @@ class SurrogateEvaluator:
         return counted.astype(np.float64)
 
 
+def check_count(points: int) -> None:
+    """Refuse too few points for a surrogate and its error.
+
+    Raises:
+        ValueError: there are fewer points than ``MIN_POINTS``.
+    """
+    if points < MIN_POINTS:
+        raise ValueError(
+            f"a sampled table of {points} points: at least {MIN_POINTS}, {HELD_OUT:.0%} of which test the"
+            " surrogate"
+        )
+
+
 def draw_points(space: JointSpace, count: int, rng: np.random.Generator) -> Genomes:
     """Draw distinct points ``[count, genes]`` in random order, several policies an architecture.
 
     One policy of each architecture is uniform; in the others a precision's share is itself drawn, so that
     nearly uniform policies are as frequent as even mixtures.
+
+    Raises:
+        ValueError: ``count`` is below ``MIN_POINTS``, or the space has too few points for it.
     """
+    check_count(count)
     points: dict[Any, Genomes] = {}
     first = space.architecture_genes
     for _ in range(100 * count):
@@ -143,6 +164,8 @@ def draw_points(space: JointSpace, count: int, rng: np.random.Generator) -> Geno
         genomes = space.canonical(genomes)
         for key, genome in zip(space.keys(genomes), genomes, strict=True):
             points.setdefault(key, genome)
+    if len(points) < count:
+        raise ValueError(f"a sample of {count} points: {len(points)} were drawn of {space.size():,} in all")
     drawn = np.stack(list(points.values()))[:count]
     return drawn[rng.permutation(len(drawn))]
 
@@ -165,6 +188,10 @@ def build_sampled(
         net: trained; its ``statistics_batches`` calibrate static layers.
         real: inputs -> places without padding, as in ``calibrate``; for sentences.
         progress: called with the number of points done and their total.
+
+    Raises:
+        ValueError: ``count`` does not suit the space.
+        NotFiniteError: a measured loss is not finite.
     """
     points = draw_points(space, count, np.random.default_rng(seed))
     groups: dict[bytes, list[int]] = {}
@@ -196,6 +223,7 @@ def build_sampled(
         "held_loss": figures[:, 2] / counts[1],
         "held_hits": figures[:, 3].astype(np.int64),
     }
+    check_finite(space, points, columns)
     described = describe_space(space) | {"kind": KIND, "labels": counts[0], "held_out_labels": counts[1]}
     table = SampledTable(described | dict(head), points, columns)
     table.head["surrogate"] = {name: round(value, 5) for name, value in table.errors().items()}
@@ -223,13 +251,10 @@ def read_sampled(path: Path) -> SampledTable:
     """Read a file of ``write_sampled``.
 
     Raises:
-        ValueError: the file is no sampled table.
+        ValueError: the file is damaged or no sampled table.
     """
-    with np.load(path, allow_pickle=False) as file:
-        if not {"head", "genomes"} <= set(file.files):
-            raise ValueError(f"{path} is no sampled table: it has no head or no genomes")
-        columns = {
-            name: file[name].astype(np.float64) for name in file.files if name not in ("head", "genomes")
-        }
-        head, genomes = json.loads(file["head"].tobytes()), file["genomes"].astype(np.int64)
-    return SampledTable(head, genomes, columns)
+    head, arrays = read_arrays(path)
+    if "genomes" not in arrays:
+        raise ValueError(f"{path} is no sampled table: it has no genomes")
+    genomes = arrays.pop("genomes").astype(np.int64)
+    return SampledTable(head, genomes, {name: array.astype(np.float64) for name, array in arrays.items()})

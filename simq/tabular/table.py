@@ -8,10 +8,12 @@ JSON head with the space, the training recipe and the source of the weights.
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +48,10 @@ def enumerate_points(genes: Genes) -> Genomes:
         )
     genomes = np.indices(tuple(genes.levels)).reshape(len(genes.levels), -1).T
     return genomes[(genes.canonical(genomes) == genomes).all(axis=1)].astype(np.int64)
+
+
+class NotFiniteError(ValueError):
+    """A column of a table has an infinity or NaN."""
 
 
 class Table:
@@ -177,7 +183,14 @@ class RestrictedEvaluator(TabularEvaluator):
 def describe_space(space: JointSpace) -> dict[str, Any]:
     """Return the fields of a head from which ``space_from_head`` rebuilds the space."""
     units = [
-        {"name": u.name, "layers": list(u.layers), "depth": u.depth, "at": u.at, "deeper": list(u.deeper)}
+        {
+            "name": u.name,
+            "layers": list(u.layers),
+            "depth": u.depth,
+            "at": u.at,
+            "deeper": list(u.deeper),
+            "precisions": None if u.precisions is None else list(u.precisions),
+        }
         for u in space.units
     ]
     return {
@@ -190,24 +203,63 @@ def describe_space(space: JointSpace) -> dict[str, Any]:
 
 
 def space_from_head(head: Mapping[str, Any]) -> JointSpace:
-    """Rebuild the joint space of a table from its head."""
+    """Rebuild the joint space of a table from its head.
+
+    Heads of former tables have no ``precisions``: their units support all of the alphabet.
+
+    Raises:
+        ValueError: the head has another number of points, as that of a former table whose units had
+            precisions of their own.
+    """
     units = [
         PrecisionUnit(
             u["name"],
             tuple(u["layers"]),
             u["depth"],
             int(u["at"]),
+            None if u.get("precisions") is None else tuple(u["precisions"]),
             deeper=tuple((layer, depth, int(at)) for layer, depth, at in u.get("deeper", ())),
         )
         for u in head["units"]
     ]
-    return JointSpace(SearchSpace.from_dict(head["space"]), units, head["alphabet"])
+    space = JointSpace(SearchSpace.from_dict(head["space"]), units, head["alphabet"])
+    if head.get("points", space.size()) != space.size():
+        raise ValueError(
+            f"a table of {head['points']:,} points whose head describes {space.size():,}: precisions of its"
+            " units were not recorded, so it must be built again"
+        )
+    return space
+
+
+def check_finite(space: JointSpace, points: Genomes, columns: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse columns with an infinity or NaN, which no search, front or surrogate can compare.
+
+    Args:
+        points: genomes of the columns' rows.
+
+    Raises:
+        NotFiniteError: a value is not finite; the message names its column and point.
+    """
+    for name, column in columns.items():
+        wrong = np.flatnonzero(~np.isfinite(column))
+        if len(wrong):
+            architecture, policy = space.decode(points[wrong[0]].tolist())
+            more = f", and those of {len(wrong) - 1} other points are not finite" if len(wrong) > 1 else ""
+            raise NotFiniteError(
+                f"column {name} is {column[wrong[0]]} at point {points[wrong[0]].tolist()},"
+                f" {architecture.to_dict()} in {', '.join(sorted(set(policy.values())))}{more}"
+            )
 
 
 def write_table(table: Table, path: Path) -> None:
-    """Write a table; float columns are quantized to ``STEPS`` steps, integers are exact."""
+    """Write a table; float columns are quantized to ``STEPS`` steps, integers are exact.
+
+    Raises:
+        NotFiniteError: a value is not finite: the steps of its whole column would be NaN.
+    """
     from supernet.export import write_atomically
 
+    check_finite(table.space, table.points, table.columns)
     packed: dict[str, NDArray[Any]] = {}
     scales = {}
     for name, column in table.columns.items():
@@ -230,16 +282,31 @@ def read_table(path: Path) -> Table:
     """Read a file of ``write_table``.
 
     Raises:
-        ValueError: the file is no table.
+        ValueError: the file is damaged, no table, or a sampled one.
     """
-    with np.load(path, allow_pickle=False) as file:
-        if "head" not in file.files:
-            raise ValueError(f"{path} is no table: it has no head")
-        head = json.loads(file["head"].tobytes())
-        columns = {name: file[name] for name in file.files if name != "head"}
+    head, columns = read_arrays(path)
+    if head.get("kind") is not None:
+        raise ValueError(f"{path} is a table of kind {head['kind']}, not of all points")
     for name, (low, high) in head.get("scales", {}).items():
         columns[name] = low + columns[name].astype(np.float64) / STEPS * (high - low)
     return Table(head, columns)
+
+
+def read_arrays(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Return the head of a table's file, of all points or sampled, and its arrays as they are stored.
+
+    Raises:
+        ValueError: the file is damaged or no table.
+    """
+    try:
+        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        head = json.loads(arrays.pop("head").tobytes())
+    except KeyError:
+        raise ValueError(f"{path} is no table: it has no head") from None
+    except (AttributeError, EOFError, TypeError, ValueError, BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path} is no table, or damaged: {error}") from None
+    return head, arrays
 
 
 def shipped_tables() -> dict[str, Path]:

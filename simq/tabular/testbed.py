@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from simq.genome import Array
+from simq.genome import Array, Genomes
 from simq.pareto import front, hypervolume
 from simq.tabular.latency import load_table
 from simq.tabular.search import search_table
@@ -72,12 +72,9 @@ class Testbed:
         Genes that the architecture does not use are ignored.
 
         Raises:
-            ValueError: a gene is out of range, or the budget is spent.
+            ValueError: a gene is no integer or out of range, or the budget is spent.
         """
-        point = np.asarray(genome)
-        if point.shape != (len(self.levels),) or not ((point >= 0) & (point < self.levels)).all():
-            raise ValueError(f"{list(genome)}: {len(self.levels)} option numbers below {self.levels}")
-        row = int(self.table.indices(point[None].astype(np.int64))[0])
+        row = int(self.table.indices(self._point(genome)[None])[0])
         if row not in self._rows:
             if self.remaining <= 0:
                 raise ValueError(f"the budget of {self.evaluations} evaluations is spent")
@@ -86,9 +83,21 @@ class Testbed:
         return values
 
     def describe(self, genome: Sequence[int]) -> tuple[dict[str, Any], dict[str, str]]:
-        """Return the architecture and the policy (layer -> precision) of a genome."""
-        architecture, policy = self.table.space.decode([int(gene) for gene in genome])
+        """Return the architecture and the policy (layer -> precision) of a genome.
+
+        Raises:
+            ValueError: a gene is no integer or out of range.
+        """
+        architecture, policy = self.table.space.decode(self._point(genome).tolist())
         return dict(architecture), dict(policy)
+
+    def _point(self, genome: Sequence[int]) -> Genomes:
+        """Return a genome ``[genes]`` as integers; floats such as 1.0 count as such."""
+        point = np.asarray(genome)
+        numeric = point.dtype.kind in "iuf" and point.shape == (len(self.levels),)
+        if not numeric or not ((point >= 0) & (point < self.levels) & (point == np.floor(point))).all():
+            raise ValueError(f"{list(genome)}: {len(self.levels)} option numbers below {self.levels}")
+        return point.astype(np.int64)
 
     def curve(self) -> Array:
         """Return the share of the true front's hypervolume after each evaluation told: ``[told]``."""

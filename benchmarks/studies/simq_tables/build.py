@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -19,12 +20,13 @@ from benchmarks.records.canonical import JsonObject
 from benchmarks.studies.simq_fronts.measure import real_tokens
 from benchmarks.studies.simq_tables.recipes import SEED, TableRecipe, recipe_of
 from benchmarks.studies.simq_tables.sources import SourceOptions, TableSource, prepare_source
-from benchmarks.studies.simq_tables.training import accuracy, load_weights, named_weights
+from benchmarks.studies.simq_tables.training import accuracy, load_weights, named_weights, read_supernet
 from benchmarks.tasks.datasets import Say
 from simq.genome import JointSpace
-from simq.tabular.build import build_table, layer_space, linear_space
-from simq.tabular.sampled import SampledTable, build_sampled, write_sampled
-from simq.tabular.table import Table, write_table
+from simq.tabular.build import build_table, check_precisions, extreme_points, layer_space, linear_space
+from simq.tabular.enumerate import check_enumerable
+from simq.tabular.sampled import SampledTable, build_sampled, draw_points, write_sampled
+from simq.tabular.table import NotFiniteError, Table, enumerate_points, write_table
 from supernet import allocator, supernet_file
 from supernet.data.images import ImageBatch
 from supernet.elastic import SuperNet
@@ -32,6 +34,9 @@ from supernet.model_family import ModelFamily
 from supernet.quantization.calibration import calibrate
 from supernet.quantization.fake_quantize import FakeQuantized
 from supernet.quantization.precisions import STATIC
+
+NOT_RECORDED = "not recorded"
+"""Recipe and start of supernets whose files are older than these entries of their metadata."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,21 @@ def prepare(keys: Sequence[str], options: SourceOptions, say: Say) -> None:
         prepare_source(key, recipe_of(key, seed=options.seed, tiny=options.tiny), options, say)
 
 
+@dataclass(frozen=True)
+class PendingTable:
+    """A table whose data and space have been checked, and whose supernet may still be untrained.
+
+    Attributes:
+        recipe: with the form in its name.
+        facts: recipe and start of a trained supernet, for the table's head; None if it is to be trained.
+    """
+
+    recipe: TableRecipe
+    source: TableSource
+    space: JointSpace
+    facts: JsonObject | None
+
+
 def build(
     keys: Sequence[str],
     options: SourceOptions,
@@ -82,6 +102,9 @@ def build(
 ) -> None:
     """Build some tables and write each with its supernet.
 
+    All tables are checked before the first supernet is trained, and each supernet is written before its
+    networks are evaluated.
+
     Args:
         keys: of ``RECIPES``.
         commit: of this code, for the tables' heads.
@@ -89,60 +112,159 @@ def build(
         form: of the tables; by default all points of the families' own alphabets.
 
     Raises:
-        UsageError: there is no supernet of a table where ``form`` has them.
+        UsageError: a supernet of ``form`` or a teacher is missing or damaged, a space cannot be a table of
+            that form, or a loss is not finite.
     """
     form = form or TableForm()
+    out.mkdir(parents=True, exist_ok=True)
     allocator.keep_freed()
-    for key in keys:
-        recipe = recipe_of(key, seed=options.seed, tokens=tokens.get(key), tiny=options.tiny)
-        source = prepare_source(key, recipe, options, say)
-        if form.supernets is None:
-            source.train()
-        else:
-            load_trained(source, form.supernets / f"{recipe.name}.safetensors")
+    recipes = [recipe_of(key, seed=options.seed, tokens=tokens.get(key), tiny=options.tiny) for key in keys]
+    teachers = [
+        teacher_file(recipe, keys[:i], options, out, form.suffix) if recipe.teacher else None
+        for i, recipe in enumerate(recipes)
+    ]
+    waiting = []
+    for i, (key, recipe, teacher) in enumerate(zip(keys, recipes, teachers, strict=True)):
+        source = prepare_source(key, recipe, replace(options, teacher=teacher), say)
+        facts = None
+        if form.supernets is not None:
+            facts = load_trained(recipe, source, trained_file(form.supernets, recipe.name, form.suffix))
+        elif options.teacher is not None or recipe.teacher not in keys[:i]:
+            source.check_teacher()
         recipe = replace(recipe, name=recipe.name + form.suffix)
-        out.mkdir(parents=True, exist_ok=True)
-        if form.sampled:
-            write_sampled(
-                sample_points(recipe, source, commit, options.seed, say, form), out / f"{recipe.name}.npz"
-            )
-        else:
-            write_table(
-                evaluate_all(recipe, source, commit, options.seed, say, form), out / f"{recipe.name}.npz"
-            )
-        supernet_file.save(out / f"{recipe.name}.safetensors", source.net, {"table": recipe.name})
-        for file in (out / f"{recipe.name}{ending}" for ending in (".npz", ".safetensors")):
-            say(f"wrote {file}, {file.stat().st_size:,} bytes")
+        space = checked_space(recipe.name, form, source.net.family, options.seed)
+        waiting.append(PendingTable(recipe, source, space, facts))
+    for table in waiting:
+        write_files(table, out, commit, options.seed, say, form.sampled)
 
 
-def load_trained(source: TableSource, path: Path) -> None:
-    """Load the weights and the calibration data of a finished table's supernet.
+def write_files(table: PendingTable, out: Path, commit: str, seed: int, say: Say, sampled: int) -> None:
+    """Train a supernet if it is untrained and write it, then evaluate and write its table.
 
     Raises:
-        UsageError: the file is missing, or its networks are others.
+        UsageError: a loss is not finite.
+    """
+    source, recipe, facts = table.source, table.recipe, table.facts
+    if facts is None:
+        source.train()
+        facts = training_facts(recipe, source, seed)
+    supernet, path = (out / f"{recipe.name}{ending}" for ending in (".safetensors", ".npz"))
+    supernet_file.save(supernet, source.net, {"table": recipe.name, "training": json.dumps(facts)})
+    say(f"wrote {supernet}, {supernet.stat().st_size:,} bytes")
+    head = table_head(recipe, source, commit, say) | facts
+    try:
+        if sampled:
+            write_sampled(sample_points(table, head, sampled, seed, say), path)
+        else:
+            write_table(evaluate_all(table, head, say), path)
+    except NotFiniteError as error:
+        raise UsageError(
+            f"{path} is not written: {error}\nits supernet is {supernet}: train another one with --seed N or"
+            " --tokens TABLE=N, or leave that precision out with --precisions LIST"
+        ) from None
+    say(f"wrote {path}, {path.stat().st_size:,} bytes")
+
+
+def trained_file(folder: Path, name: str, suffix: str) -> Path:
+    """Return the file of a table's supernet in a folder.
+
+    Supernets do not depend on the form of their table: if none is named after the form, it is the one
+    without a suffix.
+    """
+    own, plain = folder / f"{name}{suffix}.safetensors", folder / f"{name}.safetensors"
+    return own if own.is_file() or not plain.is_file() else plain
+
+
+def teacher_file(
+    recipe: TableRecipe, earlier: Sequence[str], options: SourceOptions, out: Path, suffix: str
+) -> Path:
+    """Return the file of a recipe's teacher: the one given, else that of its table of the same seed.
+
+    Args:
+        earlier: keys of the tables that are built before.
+    """
+    if options.teacher is not None:
+        return options.teacher
+    name = recipe_of(recipe.teacher, seed=options.seed, tiny=options.tiny).name
+    if recipe.teacher in earlier:
+        return out / f"{name}{suffix}.safetensors"
+    return trained_file(out, name, suffix)
+
+
+def checked_space(name: str, form: TableForm, family: ModelFamily, seed: int) -> JointSpace:
+    """Return the joint space of a table after checking that networks can be evaluated at all of its points.
+
+    Raises:
+        UsageError: a layer does not support a precision, the space has too few or too many points, or no
+            table of all points can have these precisions.
+    """
+    words = [f"--precisions {','.join(form.precisions)}"] if form.precisions else []
+    words += [f"--sampled {form.sampled}"] if form.sampled else []
+    try:
+        space = form.space(family)
+        if not form.sampled:
+            check_enumerable(family, space)
+        points = (
+            draw_points(space, form.sampled, np.random.default_rng(seed))
+            if form.sampled
+            else enumerate_points(space)
+        )
+        check_precisions(family, space, np.concatenate([points, extreme_points(space)]))
+    except ValueError as error:
+        raise UsageError(
+            f"{' '.join((*words, 'table', name))}: {error}\n"
+            "choose other points by --precisions LIST or --sampled N"
+        ) from None
+    return space
+
+
+def training_facts(recipe: TableRecipe, source: TableSource, seed: int) -> JsonObject:
+    """Return the fields of a table's head about the training of its supernet; its file keeps them, too."""
+    training, lesson = recipe.recipe, "in-place distillation"
+    if recipe.teacher:
+        lesson = f"mixed images taught by the largest network of table {recipe.teacher}"
+    text = (
+        f"sandwich of 3, {lesson}, {recipe.tokens:g} tokens of passes, batches of"
+        f" {training.batch_tokens}, rate {training.learning_rate:g}, label smoothing"
+        f" {training.label_smoothing:g}, weight decay {training.weight_decay:g}, seed {seed}"
+    )
+    return {"recipe": text} | {name: source.head[name] for name in ("pretraining",) if name in source.head}
+
+
+def load_trained(recipe: TableRecipe, source: TableSource, path: Path) -> JsonObject:
+    """Load the weights and the calibration data of a finished table's supernet.
+
+    Returns:
+        ``training_facts`` that its file keeps; ``NOT_RECORDED`` in older files.
+
+    Raises:
+        UsageError: the file is missing or damaged, its networks are others, or it started from another
+            encoder.
     """
     if not path.is_file():
         raise UsageError(f"'{path}' is not there: --supernets names the folder of NAME.safetensors")
-    net, _ = supernet_file.load(path, str(source.net.device))
+    net, about = read_supernet(path, str(source.net.device))
     if net.family.spec() != source.net.family.spec():
         raise UsageError(f"'{path}' has networks of another space or other data than this table's")
+    recorded: JsonObject = json.loads(about["training"]) if "training" in about else {}
+    facts: JsonObject = {"recipe": recorded.get("recipe", NOT_RECORDED)}
+    if start := source.head.get("pretraining"):
+        facts["pretraining"] = recorded.get("pretraining", [NOT_RECORDED])
+        if recipe.starts and facts["pretraining"] not in ([NOT_RECORDED], start):
+            raise UsageError(
+                f"'{path}' started from {facts['pretraining'][0]}: --start-from must name that encoder, whose"
+                f" word pieces its sentences are in, not {start[0]}"
+            )
     load_weights(source.net, named_weights(net))
     source.net.statistics_batches = net.statistics_batches
+    return facts
 
 
-def sample_points(
-    recipe: TableRecipe, source: TableSource, commit: str, seed: int, say: Say, form: TableForm
-) -> SampledTable:
+def sample_points(pending: PendingTable, head: JsonObject, count: int, seed: int, say: Say) -> SampledTable:
     """Measure random points of a joint space and return the sampled table."""
-    net, name = source.net, recipe.name
+    source, name = pending.source, pending.recipe.name
     table = build_sampled(
-        net,
-        form.space(net.family),
-        source.search,
-        source.held_out,
-        table_head(recipe, source, commit, seed, say),
-        form.sampled,
-        seed,
+        *(source.net, pending.space, source.search, source.held_out, head, count, seed),
         real=real_tokens,
         progress=progress_of(name, say),
     )
@@ -155,22 +277,16 @@ def sample_points(
     return table
 
 
-def table_head(recipe: TableRecipe, source: TableSource, commit: str, seed: int, say: Say) -> JsonObject:
+def table_head(recipe: TableRecipe, source: TableSource, commit: str, say: Say) -> JsonObject:
     """Return the facts of a table's head, and report its largest and smallest network."""
-    net, name, training = source.net, recipe.name, recipe.recipe
+    net, name = source.net, recipe.name
     for which in ("largest", "smallest"):
         search, held_out = (accuracy(net, batches, which) for batches in (source.search, source.held_out))
         say(f"{name}: {which} network {search:.1f} % on search data, {held_out:.1f} % held out")
-    lesson = "in-place distillation"
-    if recipe.teacher:
-        lesson = f"mixed images taught by the largest network of table {recipe.teacher}"
     return source.head | {
         "name": name,
         "weights_sha256": supernet_file.digest(net.source),
         "commit": commit,
-        "recipe": f"sandwich of 3, {lesson}, {recipe.tokens:g} tokens of passes, batches of"
-        f" {training.batch_tokens}, rate {training.learning_rate:g}, label smoothing"
-        f" {training.label_smoothing:g}, weight decay {training.weight_decay:g}, seed {seed}",
         "lengths": list(source.lengths),
         "torch": torch.__version__,
     }
@@ -189,18 +305,12 @@ def progress_of(name: str, say: Say) -> Callable[[int, int], None]:
     return progress
 
 
-def evaluate_all(
-    recipe: TableRecipe, source: TableSource, commit: str, seed: int, say: Say, form: TableForm
-) -> Table:
+def evaluate_all(pending: PendingTable, head: JsonObject, say: Say) -> Table:
     """Evaluate every point of the joint space of a trained supernet and return the table."""
-    net, name, start = source.net, recipe.name, time.monotonic()
-    head = table_head(recipe, source, commit, seed, say)
+    source, name, start = pending.source, pending.recipe.name, time.monotonic()
+    net = source.net
     table = build_table(
-        net,
-        form.space(net.family),
-        source.search,
-        source.held_out,
-        head,
+        *(net, pending.space, source.search, source.held_out, head),
         lengths=source.lengths,
         progress=progress_of(name, say),
     )

@@ -12,16 +12,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.api import UsageError
 from benchmarks.hardware import profiles
 from benchmarks.measurement.process_time import RoundTimes, time_networks
 from benchmarks.measurement.serving import check_served
 from benchmarks.measurement.tracing import random_inputs, trace_network
 from benchmarks.records.canonical import JsonObject
+from benchmarks.studies.simq_tables.training import read_supernet
 from benchmarks.tasks.datasets import Say
 from simq.genome import Genomes, JointSpace
 from simq.tabular.latency import layer_shapes, write_latencies
-from simq.tabular.table import TABLES, read_table
-from supernet import supernet_file
+from simq.tabular.table import TABLES, read_arrays, read_table
 from supernet.elastic import SuperNet
 from supernet.quantization.latency_model import OperatorTable
 from supernet.quantization.onnx_runtime import Ort, version
@@ -37,6 +38,8 @@ LARGEST_ERROR = 0.08
 def fit_tables(weights: Path, tables: Path | None, counts: tuple[int, int, int], say: Say) -> bool:
     """Fit and write the latency model of every table whose supernet is in a folder.
 
+    All tables and supernets are read before the first network is timed.
+
     Args:
         weights: folder of ``NAME.safetensors``.
         tables: folder of ``NAME.npz``; None: ``simq/tabular/data``.
@@ -44,17 +47,16 @@ def fit_tables(weights: Path, tables: Path | None, counts: tuple[int, int, int],
 
     Returns:
         False if the error of a model was above ``LARGEST_ERROR``, so that it was not written.
+
+    Raises:
+        UsageError: no table has a supernet, a file is damaged, or a table has too few points or no fp32.
     """
     fitted, held_out, rounds = counts
+    spaces = read_spaces(weights, tables or TABLES, fitted, held_out, say)
     profile, complete = profiles.matching() or "undeclared", True
     torch.set_num_threads(1)
-    for path in sorted((tables or TABLES).glob("*.npz")):
-        file = weights / f"{path.stem}.safetensors"
-        if not file.is_file():
-            say(f"{path.stem}: no {file}, skipped")
-            continue
-        net, _ = supernet_file.load(file)
-        operators, about = fit(net, read_table(path).space, fitted, held_out, rounds)
+    for path, (net, space) in spaces.items():
+        operators, about = fit(net, space, fitted, held_out, rounds)
         signature = f"lat:min|clk:cpu|n:{rounds}|b:1|thr:1|rt:{version()}|prof:{profile}"
         error = about["median_error"]
         say(
@@ -71,11 +73,55 @@ def fit_tables(weights: Path, tables: Path | None, counts: tuple[int, int, int],
     return complete
 
 
+def read_spaces(
+    weights: Path, tables: Path, fitted: int, held_out: int, say: Say
+) -> dict[Path, tuple[SuperNet, JointSpace]]:
+    """Return the supernet and the space of each table to which a latency model can be fitted, by file.
+
+    Sampled tables have no latency models and are skipped, as are tables without a supernet.
+
+    Raises:
+        UsageError: no table is left, a file is damaged, or a table has too few points or no fp32.
+    """
+    spaces: dict[Path, tuple[SuperNet, JointSpace]] = {}
+    for path in sorted(tables.glob("*.npz")):
+        file = weights / f"{path.stem}.safetensors"
+        try:
+            kind = read_arrays(path)[0].get("kind")
+            if kind is not None or not file.is_file():
+                say(f"{path.stem}: {f'a {kind} table' if kind else f'no {file}'}, skipped")
+                continue
+            space = read_table(path).space
+        except ValueError as error:
+            raise UsageError(f"{error}\nbuild it again, or move it out of {tables}") from None
+        if "fp32" not in space.alphabet:
+            raise UsageError(
+                f"{path} has no fp32, whose largest network is the unit of latency: move it out of {tables}"
+            )
+        if space.size() <= fitted + held_out:
+            raise UsageError(
+                f"{path} has {space.size()} points, too few for --fitted {fitted} and --held-out {held_out}:"
+                f" together at most {space.size() - 1}"
+            )
+        spaces[path] = read_supernet(file, "cpu")[0], space
+    if not spaces:
+        raise UsageError(
+            f"no table of {tables} has its supernet in {weights}: --tables names the folder of NAME.npz,"
+            " --weights that of NAME.safetensors"
+        )
+    return spaces
+
+
 def draw_genomes(space: JointSpace, count: int) -> Genomes:
     """Return the largest network in float32, then ``count`` different points ``[1 + count, genes]``.
 
     Genes are uniform, so that all depths are equally frequent.
+
+    Raises:
+        ValueError: the space has no more than ``count`` points.
     """
+    if space.size() <= count:
+        raise ValueError(f"{count} points and the largest network: the space has {space.size()}")
     rng = np.random.default_rng(0)
     largest = space.space.largest()
     policy = {layer: "fp32" for unit in space.units for layer in unit.layers}

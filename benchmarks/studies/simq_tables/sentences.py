@@ -7,14 +7,17 @@ excluded from training. *dev* and the labelled *test* are held out from training
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.api import UsageError
 from benchmarks.records.canonical import JsonObject
 from benchmarks.stats.bleu import digest
 from benchmarks.tasks import glue, text
@@ -110,18 +113,37 @@ def load_corpus(
         tiny: generated sentences, for tests.
         data_dir: folder of real data; None: it is downloaded.
         model: folder of a checked encoder whose word pieces are used; None: they are learnt.
+
+    Raises:
+        UsageError: the file is damaged, or its sentences are of another length or source.
     """
     from supernet.interop.huggingface import warm_start
 
     pieces = warm_start.pieces(model) if model else ()
     own = f"-{digest(pieces)[:12]}" if pieces else ""
-    path = cache / f"sentences{own}.npz"
+    path = cache / f"sentences{'-tiny' if tiny else ''}{own}.npz"
     if not path.is_file():
         cache.mkdir(parents=True, exist_ok=True)
         arrays = _prepare(tiny, data_dir, say, pieces)
         write_atomically(path, lambda name: _save(name, arrays))
-    with np.load(path, allow_pickle=False) as file:
-        about = json.loads(file["about"].tobytes())
+    try:
+        corpus, about = _read(path)
+    except (EOFError, KeyError, TypeError, ValueError, BadZipFile, zlib.error) as error:
+        raise UsageError(f"'{path}' is damaged ({error}): delete it, and it is prepared again") from None
+    expected = {"length": _length(tiny), "digests": _digests(tiny, pieces)}
+    for name, value in expected.items():
+        if about[name] != value:
+            raise UsageError(
+                f"'{path}' holds other sentences: {name} {about[name]}, needed {value}: delete it, and it is"
+                " prepared again, or name another folder with --cache DIR"
+            )
+    return corpus
+
+
+def _read(path: Path) -> tuple[TextData, JsonObject]:
+    """Return the data of a file of ``load_corpus``, and the facts about them."""
+    with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
+        about: JsonObject = json.loads(file["about"].tobytes())
         ids = file["text"].astype(np.int32)
         rows = PackedText([ids], about["length"], about["vocab"]) if len(ids) else None
         parts = {
@@ -131,7 +153,19 @@ def load_corpus(
             )
             for split in ("train", "search", "held_out")
         }
-    return TextData(rows, **parts, vocab=about["vocab"], digests=about["digests"])
+    return TextData(rows, **parts, vocab=about["vocab"], digests=about["digests"]), about
+
+
+def _length(tiny: bool) -> int:
+    return TINY_LENGTH if tiny else LENGTH
+
+
+def _digests(tiny: bool, pieces: Sequence[str]) -> dict[str, str]:
+    """Return file -> sha256 of the sources: none of generated sentences, Wikipedia if pieces are learnt."""
+    if tiny:
+        return {}
+    sources = ("glue/SST-2",) if pieces else ("glue/SST-2", "enwiki2015")
+    return {name: sha256 for key in sources for name, sha256 in datasets()[key].digests().items()}
 
 
 def _save(name: str, arrays: JsonObject) -> None:
@@ -144,7 +178,7 @@ def _prepare(tiny: bool, data_dir: Path | None, say: Say, pieces: Sequence[str])
         task = glue.TASKS["number"]
         splits = glue.from_grammar(task, 11)
         search, train = splits["train"][:60], splits["train"][60:]
-        held, digests, vocab, length = splits["dev"][:60], {}, 300, TINY_LENGTH
+        held, vocab = splits["dev"][:60], 300
         documents = [" ".join(texts) for texts, _ in train] * 3
     else:
         data = datasets()["glue/SST-2"]
@@ -156,13 +190,12 @@ def _prepare(tiny: bool, data_dir: Path | None, say: Say, pieces: Sequence[str])
         held = rows["dev"] + rows["test"]
         train, search = split_sentences(rows["train"], held, HELD)
         say(f"{len(train):,} phrases to train on, {len(search):,} sentences for searches, {len(held):,} held")
-        documents, vocab, length, digests = [], VOCABULARY, LENGTH, data.digests()
+        documents, vocab = [], VOCABULARY
         if not pieces:
             read = text.enwiki(
                 {"train_characters": CHARACTERS, "valid_characters": 0, "test_characters": 0}, data_dir, say
             )
             documents = list(read.train)
-            digests |= datasets()["enwiki2015"].digests()
     if pieces:
         tokenizer, ids = text.word_piece_tokenizer({p: i for i, p in enumerate(pieces)}), np.zeros(0)
     else:
@@ -173,12 +206,12 @@ def _prepare(tiny: bool, data_dir: Path | None, say: Say, pieces: Sequence[str])
     from benchmarks.tasks.finetuning import examples
 
     for split, some in (("train", train), ("search", search), ("held_out", held)):
-        encoded = examples(replace(task, length=length), some, tokenizer)
+        encoded = examples(replace(task, length=_length(tiny)), some, tokenizer)
         arrays[f"{split}_tokens"] = encoded.tokens.numpy().astype(
             np.min_scalar_type(tokenizer.get_vocab_size())
         )
         arrays[f"{split}_labels"] = encoded.labels.numpy().astype(np.uint8)
-    about = {"vocab": tokenizer.get_vocab_size(), "length": length, "digests": digests}
+    about = {"vocab": tokenizer.get_vocab_size(), "length": _length(tiny), "digests": _digests(tiny, pieces)}
     return arrays | {"about": np.frombuffer(json.dumps(about).encode(), np.uint8)}
 
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from benchmarks.api import UsageError
 from benchmarks.records.canonical import JsonObject
 from benchmarks.studies.simq_tables import sentences
-from benchmarks.studies.simq_tables.recipes import SEED, TableRecipe, recipe_of, space_of
+from benchmarks.studies.simq_tables.recipes import SEED, TableRecipe, space_of
 from benchmarks.studies.simq_tables.teacher import MatchTeacher, MixedImages, load_teacher
 from benchmarks.studies.simq_tables.training import fit, load_weights, named_weights, new_supernet
 from benchmarks.tasks import get_task, images, mosaics, starting, vision
@@ -41,9 +42,7 @@ class SourceOptions:
         cache: folder of prepared data.
         data_dir: folder of real data; None: it is downloaded.
         tiny: generated or small data, for tests.
-        teacher: file of the teacher's supernet, for recipes with a teacher; None: ``NAME.safetensors`` of the
-            teacher's table in ``out``.
-        out: folder of finished tables.
+        teacher: file of the teacher's supernet, with which recipes with a teacher train.
         start_from: folder of a trained encoder, for recipes that start from one.
     """
 
@@ -53,7 +52,6 @@ class SourceOptions:
     seed: int = SEED
     tiny: bool = False
     teacher: Path | None = None
-    out: Path = Path()
     start_from: Path | None = None
 
 
@@ -65,6 +63,7 @@ class TableSource:
         search, held_out: batches on the supernet's device.
         head: facts of the data, for the table's head.
         train: trains the supernet.
+        check_teacher: refuses a teacher that cannot train the supernet; does nothing without one.
         lengths: input and predicted tokens of the pass whose MACs are counted.
         test: the whole test split, ``held_out`` among it, if there is more of it.
     """
@@ -74,6 +73,7 @@ class TableSource:
     held_out: list[ImageBatch]
     head: JsonObject
     train: Callable[[], None]
+    check_teacher: Callable[[], object] = lambda: None
     lengths: tuple[int, int] = (1, 1)
     test: Images | None = None
 
@@ -107,16 +107,18 @@ def _images(key: str, recipe: TableRecipe, options: SourceOptions, say: Say) -> 
     unchanged = train.first(min(ESTIMATED, len(train)))
     statistics = evaluation_batches(unchanged, size, device=options.device)
 
+    def teacher() -> tuple[nn.Module, float]:
+        assert options.teacher is not None
+        return load_teacher(options.teacher, options.device, search_batches)
+
     def run() -> None:
         plain = task.batches(train, recipe.recipe.batch_tokens, options.seed, options.device)
         batches: Iterable[ImageBatch] = plain
         objective = None
         if recipe.teacher:
-            theirs = recipe_of(recipe.teacher, tiny=options.tiny).name
-            file = options.teacher or options.out / f"{theirs}.safetensors"
-            teacher, accuracy = load_teacher(file, options.device, search_batches)
-            say(f"{recipe.name}: taught by {file}, {100 * accuracy:.1f} % on search data")
-            batches, objective = MixedImages(plain, options.seed), MatchTeacher(teacher)
+            module, accuracy = teacher()
+            say(f"{recipe.name}: taught by {options.teacher}, {100 * accuracy:.1f} % on search data")
+            batches, objective = MixedImages(plain, options.seed), MatchTeacher(module)
         fit(
             *(recipe.name, net, recipe.recipe, batches, recipe.tokens, search_batches, options.seed, say),
             objective=objective,
@@ -137,7 +139,8 @@ def _images(key: str, recipe: TableRecipe, options: SourceOptions, say: Say) -> 
         say(f"{recipe.name}: {head['question_only']:.1f} % of the held-out questions need no image")
     if net.statistics_batch_count:
         head["statistics"] = f"of batch norms: the first {min(ESTIMATED, len(train))} training images"
-    return TableSource(net, search_batches, held_batches, head, run, test=test)
+    check = teacher if recipe.teacher else lambda: None
+    return TableSource(net, search_batches, held_batches, head, run, check, test=test)
 
 
 def _sentences(key: str, recipe: TableRecipe, options: SourceOptions, say: Say) -> TableSource:
@@ -198,7 +201,8 @@ def _sentences(key: str, recipe: TableRecipe, options: SourceOptions, say: Say) 
         "metric": "accuracy",
     }
     tokens = torch.cat([(batch.inputs[0] != 0).sum(1) for batch in search])
-    return TableSource(net, search, held_out, head, run, (round(float(tokens.float().mean())), 1))
+    lengths = round(float(tokens.float().mean())), 1
+    return TableSource(net, search, held_out, head, run, lengths=lengths)
 
 
 def _model_of(recipe: TableRecipe, options: SourceOptions, space: SearchSpace) -> Path:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.api import UsageError
-from supernet import supernet_file
+from benchmarks.studies.simq_tables.training import read_supernet
 from supernet.data.images import ImageBatch
 from supernet.objective import TEACHER_COST, soft_loss
 
@@ -66,14 +66,14 @@ def load_teacher(path: Path, device: str, batches: Iterable[ImageBatch]) -> tupl
     """Return the largest network of a supernet's file, and its accuracy on some images.
 
     Raises:
-        UsageError: the file is missing, or its network does not know these images.
+        UsageError: the file is missing or damaged, or its network does not know these images.
     """
     if not path.is_file():
         raise UsageError(
             f"'{path}' is not there: the teacher is the supernet of another table; build that one first, or"
             " name its file with --teacher FILE"
         )
-    net, _ = supernet_file.load(path, device)
+    net, _ = read_supernet(path, device)
     module = net.export(net.space.largest()).to(device).eval()
     hits = total = 0
     with torch.inference_mode():

@@ -10,17 +10,19 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from benchmarks.api import UsageError
 from benchmarks.cli import simq_tables
 from benchmarks.cli.main import main
-from benchmarks.studies.simq_tables import teacher
+from benchmarks.studies.simq_tables import build as table_building
+from benchmarks.studies.simq_tables import sentences, sources, teacher
 from benchmarks.studies.simq_tables.recipes import recipe_of
 from benchmarks.studies.simq_tables.sentences import LabelledSentences, Shuffled, load_corpus, split_sentences
 from benchmarks.studies.simq_tables.sources import SourceOptions, prepare_source
 from simq.archive import Archive
 from simq.searchers.search import SEARCHERS
-from simq.tabular.build import layer_space
+from simq.tabular.build import build_table, layer_space
 from simq.tabular.sampled import SurrogateEvaluator, read_sampled
-from simq.tabular.table import enumerate_points, read_table
+from simq.tabular.table import Table, enumerate_points, read_table
 from supernet import supernet_file
 from supernet.cost import policy_units, weight_bytes
 from supernet.data.images import ImageBatch
@@ -48,9 +50,15 @@ def test_the_command_that_builds_tables(
     assert (table.head.get("question_only", 0) > 20) == (kind == "vl")
 
 
-def build(kind: str, folder: Path, *words: str) -> int:
-    where = ["--device", "cpu", "--cache", str(folder), "--out", str(folder), "--tokens", f"{kind}=2e3"]
-    return main([*COMMAND, "build", kind, "--tiny", "--commit", "abc", *where, *words])
+def build(kinds: str, folder: Path, *words: str) -> int:
+    where = ["--device", "cpu", "--cache", str(folder), "--out", str(folder)]
+    if "--supernets" not in words:
+        where += [word for kind in kinds.split() for word in ("--tokens", f"{kind}=2e3")]
+    return main([*COMMAND, "build", *kinds.split(), "--tiny", "--commit", "abc", *where, *words])
+
+
+def refuse_training(*_: object, **__: object) -> None:
+    raise AssertionError("a supernet was trained")
 
 
 def test_static_int8_enters_beside_a_trained_supernet(
@@ -154,8 +162,150 @@ def test_wrong_arguments_are_one_message(tmp_path: Path, capsys: pytest.CaptureF
     cache = ["--cache", str(tmp_path)]
     assert main([*COMMAND, "build", "vitt", *cache]) == 2
     assert "no table 'vitt'. Did you mean 'vit'?" in capsys.readouterr().err
-    assert main([*COMMAND, "build", "vit", "--tokens", "vit=many", *cache]) == 2
-    assert "--tokens vit=1.8e9" in capsys.readouterr().err
+    assert main([*COMMAND, "held-out", "vit", "--start-from", "nothing", *cache]) == 2
+    assert "--start-from nothing: none of these tables starts from an encoder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--tokens", "vit=many"], "--tokens vit=many: TABLE=N, a finite N above 0"),
+        *((["--tokens", f"vit={n}"], f"--tokens vit={n}: TABLE=N") for n in ("", "0", "-5", "nan", "inf")),
+        (["--tokens", "resnet=5"], "table resnet is not built, only vit"),
+        (["--tokens", "vit=5", "--supernets", "trained"], "--supernets trains nothing"),
+        (["--teacher", "file", "--supernets", "trained"], "--supernets trains nothing"),
+        (["--teacher", "file"], "none of these tables has a teacher: vit-kd"),
+    ],
+)
+def test_training_options_without_effect_are_refused(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*COMMAND, "build", "vit", "--tiny", "--cache", str(tmp_path / "cache"), *words]) == 2
+    assert message in capsys.readouterr().err and not [*tmp_path.iterdir()], "nothing was prepared"
+
+
+@pytest.mark.parametrize(
+    ("kind", "words", "message"),
+    [
+        ("vit", ["--precisions", "fp32,int8s"], "int8s in a table of all points is for residual networks"),
+        ("resnet", ["--precisions", "fp32,w4"], "w4 is for linear layers"),
+        (
+            "resnet",
+            ["--linear", "--sampled", "20", "--precisions", "fp32,int8,w4"],
+            "w4 shares steps among 32",
+        ),
+        ("resnet", ["--linear", "--sampled", "40", "--precisions", "fp32,w4"], "16 were drawn of 16 in all"),
+        ("vit", ["--sampled", "157"], "156 were drawn of 156 in all"),
+        ("vit", ["--sampled", "4"], "--sampled 4: at least 20 points"),
+        ("minilm", ["--sampled", "20"], "w4 shares steps among 32 inputs, and 16 are no multiple"),
+    ],
+)
+def test_spaces_are_checked_before_training(
+    kind: str,
+    words: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sources, "fit", refuse_training)
+    if kind == "minilm":
+        words = [*words, "--start-from", str(encoder(tmp_path / "model"))]
+    assert build(kind, tmp_path, *words) == 2
+    assert message in capsys.readouterr().err
+    assert not [*tmp_path.glob("simq-*")]
+
+
+def test_every_table_is_checked_before_the_first_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sources, "fit", refuse_training)
+    assert build("resnet vit", tmp_path, "--precisions", "fp32,int8s") == 2
+    assert "table simq-vit-fp32-int8s: int8s in a table of all points" in capsys.readouterr().err
+    assert build("vit vit-kd resnet", tmp_path) == 2
+    assert "the teacher is the supernet of another table" in capsys.readouterr().err
+    (tmp_path / "file").write_text("")
+    assert build("vit", tmp_path, "--out", str(tmp_path / "file")) == 2
+    assert "a folder is needed there" in capsys.readouterr().err
+
+
+def test_supernet_is_written_before_its_networks_are_evaluated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def with_nan(*arguments: object, **named: object) -> Table:
+        table = build_table(*arguments, **named)  # type: ignore[arg-type]
+        table.columns["loss"][3] = np.nan
+        return table
+
+    monkeypatch.setattr(table_building, "build_table", with_nan)
+    words = ["--precisions", "fp32,int8"]
+    assert build("vit", tmp_path, *words) == 2
+    message = capsys.readouterr().err
+    assert "column loss is nan at point [" in message and "simq-vit-fp32-int8.safetensors" in message
+    assert not [*tmp_path.glob("*.npz")]
+    monkeypatch.undo()
+    monkeypatch.setattr(sources, "fit", refuse_training)
+    assert build("vit", tmp_path, *words, "--supernets", str(tmp_path)) == 0
+    assert np.isfinite(read_table(tmp_path / "simq-vit-fp32-int8.npz").columns["loss"]).all()
+
+
+def test_reused_supernet_keeps_its_own_recipe(tmp_path: Path) -> None:
+    assert build("text", tmp_path) == 0
+    head = read_table(tmp_path / "simq-text.npz").head
+    assert "2000 tokens of passes" in head["recipe"] and len(head["pretraining"]) == 2
+    again = tmp_path / "again"
+    for folder in (tmp_path, again):
+        assert build("text", tmp_path, "--supernets", str(folder), "--out", str(again)) == 0
+        reused = read_table(again / "simq-text.npz").head
+        assert [reused[name] for name in ("recipe", "pretraining")] == [head["recipe"], head["pretraining"]]
+    net, _ = supernet_file.load(again / "simq-text.safetensors")
+    supernet_file.save(again / "simq-text.safetensors", net, {"table": "simq-text"})  # as files were before
+    assert build("text", tmp_path, "--supernets", str(again), "--out", str(again)) == 0
+    reused = read_table(again / "simq-text.npz").head
+    assert reused["recipe"] == "not recorded" and reused["pretraining"] == ["not recorded"]
+
+
+def test_reused_supernet_keeps_the_encoder_that_it_started_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, other = encoder(tmp_path / "first"), encoder(tmp_path / "other", max_position_embeddings=50)
+    words = ["--sampled", "20", "--precisions", "fp32,int8"]
+    assert build("minilm", tmp_path, *words, "--start-from", str(first)) == 0
+    head = read_sampled(tmp_path / "simq-minilm-fp32-int8-sampled.npz").head
+    words += ["--supernets", str(tmp_path), "--out", str(tmp_path / "again")]
+    assert build("minilm", tmp_path, *words, "--start-from", str(other)) == 2
+    assert f"sha256 {warm_start.digest(first)}" in capsys.readouterr().err
+    assert build("minilm", tmp_path, *words, "--start-from", str(first)) == 0
+    again = read_sampled(tmp_path / "again" / "simq-minilm-fp32-int8-sampled.npz").head
+    assert again["pretraining"] == head["pretraining"] and again["recipe"] == head["recipe"]
+
+
+def test_teacher_has_the_seed_and_form_of_its_student(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(teacher, "LEAST", 0.0)
+    assert build("resnet", tmp_path) == 0
+    words = ["--seed", "2", "--precisions", "fp32,int8"]
+    assert build("vit-kd", tmp_path, *words) == 2, "the only teacher is of another seed"
+    assert "simq-resnet-s2-fp32-int8.safetensors" in capsys.readouterr().err
+    assert build("resnet vit-kd", tmp_path, *words) == 0
+    assert f"taught by {tmp_path / 'simq-resnet-s2-fp32-int8.safetensors'}" in capsys.readouterr().out
+    assert build("vit-kd", tmp_path, "--precisions", "fp32,int8") == 0
+    assert f"taught by {tmp_path / 'simq-resnet.safetensors'}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", [b"", b"no supernet", None])
+def test_damaged_supernets_are_one_message(
+    content: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert build("vit", tmp_path) == 0
+    file = tmp_path / "simq-vit.safetensors"
+    file.write_bytes(file.read_bytes()[:-40] if content is None else content)
+    monkeypatch.setattr(sources, "fit", refuse_training)
+    for kind, words in (("vit", ["--supernets", str(tmp_path)]), ("vit-kd", ["--teacher", str(file)])):
+        assert build(kind, tmp_path, *words) == 2
+        message = capsys.readouterr().err
+        assert f"{file}: no supernet" in message and "build its table again" in message
 
 
 def test_a_seed_and_tokens_change_name_and_training_alone() -> None:
@@ -203,6 +353,37 @@ def test_a_made_corpus_is_found_again_without_a_tokenizer(
     assert torch.equal(made.search.tokens, again.search.tokens) and made.vocab == again.vocab == 300
     assert made.rows is not None and len(made.rows) > 100
     assert made.rows.rows.shape[1] == made.train.tokens.shape[1] == 24
+
+
+def test_tiny_sentences_are_never_taken_for_real_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = load_corpus(tmp_path, True, None, lambda line: None)
+
+    def prepare(*_: object) -> None:
+        raise LookupError("real sentences are prepared")
+
+    monkeypatch.setattr(sentences, "_prepare", prepare)
+    with pytest.raises(LookupError):
+        load_corpus(tmp_path, False, None, lambda line: None)
+    (file,) = tmp_path.glob("sentences*.npz")
+    other = tmp_path / "sentences.npz"
+    other.write_bytes(file.read_bytes())  # as files were named before
+    with pytest.raises(UsageError, match=r"sentences.npz' holds other sentences: length 24, needed 64"):
+        load_corpus(tmp_path, False, None, lambda line: None)
+    monkeypatch.setattr(sentences, "LENGTH", sentences.TINY_LENGTH)
+    with pytest.raises(UsageError, match=r"holds other sentences: digests {}, needed .*: delete it"):
+        load_corpus(tmp_path, False, None, lambda line: None)
+    assert len(load_corpus(tmp_path, True, None, lambda line: None).search) == len(tiny.search)
+
+
+@pytest.mark.parametrize("kept", [0, 100, -40])
+def test_damaged_sentences_are_one_message(kept: int, tmp_path: Path) -> None:
+    load_corpus(tmp_path, True, None, lambda line: None)
+    (file,) = tmp_path.glob("sentences*.npz")
+    file.write_bytes(file.read_bytes()[:kept])
+    with pytest.raises(UsageError, match="is damaged .*: delete it"):
+        load_corpus(tmp_path, True, None, lambda line: None)
 
 
 def encoder(folder: Path, **sizes: int) -> Path:

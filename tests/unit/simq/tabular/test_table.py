@@ -18,6 +18,7 @@ from simq.tabular.enumerate import (
     sharing_variants,
 )
 from simq.tabular.latency import embedding_bytes
+from simq.tabular.sampled import build_sampled, read_sampled, write_sampled
 from simq.tabular.search import search_table
 from simq.tabular.table import (
     RestrictedEvaluator,
@@ -183,6 +184,17 @@ def test_a_written_table_is_read_unchanged(tmp_path: Path) -> None:
     assert (tmp_path / "t.npz").stat().st_size < 8000
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("column", ["loss", "held_loss"])
+def test_written_columns_must_be_finite(column: str, value: float, tmp_path: Path) -> None:
+    net, space, batches = supernet("vit")
+    table = build_table(net, space, batches[:1], batches[1:], {"name": "t"})
+    table.columns[column][7] = value
+    with pytest.raises(ValueError, match=f"column {column} is {value} at point ") as error:
+        write_table(table, tmp_path / "t.npz")
+    assert str(table.points[7].tolist()) in str(error.value) and not [*tmp_path.iterdir()]
+
+
 def test_an_evaluator_answers_for_any_genome() -> None:
     net, space, batches = supernet("vit")
     table = build_table(net, space, batches[:1], batches[1:], {"name": "t"})
@@ -251,3 +263,24 @@ def test_invalid_tables_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "other.npz", a=np.ones(3))
     with pytest.raises(ValueError, match="no table"):
         read_table(tmp_path / "other.npz")
+
+
+@pytest.mark.parametrize("kept", [0, 10, 500, -30])
+def test_damaged_tables_are_refused_by_their_path(kept: int, tmp_path: Path) -> None:
+    net, space, batches = supernet("vit")
+    path = tmp_path / "t.npz"
+    write_table(build_table(net, space, batches[:1], batches[1:], {"name": "t"}), path)
+    path.write_bytes(path.read_bytes()[:kept])
+    for read in (read_table, read_sampled):
+        with pytest.raises(ValueError, match="t.npz is no table"):
+            read(path)
+
+
+def test_tables_of_the_other_kind_are_refused(tmp_path: Path) -> None:
+    net, space, batches = supernet("vit")
+    write_table(build_table(net, space, batches[:1], batches[1:], {"name": "t"}), tmp_path / "t.npz")
+    with pytest.raises(ValueError, match="t.npz is no sampled table"):
+        read_sampled(tmp_path / "t.npz")
+    write_sampled(build_sampled(net, space, batches, batches, {"name": "s"}, 20, 1), tmp_path / "s.npz")
+    with pytest.raises(ValueError, match="s.npz is a table of kind sampled"):
+        read_table(tmp_path / "s.npz")

@@ -49,6 +49,16 @@ def test_mistakes_are_refused() -> None:
         open_testbed("simq-vit", ("loss", "speed"))
 
 
+@pytest.mark.parametrize("gene", [0.9, -0.5, float("nan"), "0", None])
+def test_genes_must_be_integers(gene: object) -> None:
+    bed = open_testbed("simq-vit", evaluations=1)
+    for ask in (bed.tell, bed.describe):
+        with pytest.raises(ValueError, match="option numbers below"):
+            ask([*[0] * (len(bed.levels) - 1), gene])  # type: ignore[operator]
+    assert bed.remaining == 1
+    assert bed.tell([0.0] * len(bed.levels)) == bed.tell([0] * len(bed.levels))  # type: ignore[list-item]
+
+
 def test_a_curve_is_the_one_of_the_study() -> None:
     bed = open_testbed("simq-text", evaluations=60)
     rows = search_table(bed.table, bed.objectives, "random-joint", 60, 3, 20, 50)
