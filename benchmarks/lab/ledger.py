@@ -28,6 +28,13 @@ TIMELINE_POINTS = 240
 """Half of the most points that are kept: a record holds the shape of the spending, not every batch."""
 FIRST_SPACING_S = 1.0
 """Seconds between two points of the timeline, until there are too many."""
+ROUNDING = 1e-12
+"""Share of an allowance that a sum of charges may exceed it by: shares such as thirds are rounded."""
+
+
+def exceeds(spent: float, allowance: float) -> bool:
+    """Return whether a sum of charges is above an allowance by more than rounding."""
+    return spent > allowance * (1 + ROUNDING)
 
 
 class Clock:
@@ -153,8 +160,10 @@ class Ledger(Budget):
         if not (math.isfinite(amount) and amount >= 0):
             raise ValueError(f"cannot charge {amount!r} {kind}: a finite number from 0 up")
         self.check_seconds()
-        if kind in self.allowance and amount > self.left(kind):
-            raise BudgetExhausted(kind, amount, self.left(kind))
+        if kind in self.allowance:
+            if exceeds(self.spent(kind) + amount, self.total(kind)):
+                raise BudgetExhausted(kind, amount, self.left(kind))
+            amount = min(amount, self.left(kind))  # the sum of rounded shares ends at the allowance
         self.book(kind, amount)
 
     def check_seconds(self) -> None:

@@ -22,7 +22,7 @@ from typing import Any, cast
 
 from benchmarks.api import BUDGETED_KINDS, UNLIMITED_KINDS
 from benchmarks.lab.journal import RESTORED, UNKNOWN, Journal, ReplayDivergedError
-from benchmarks.lab.ledger import Clock, Ledger, LedgerState
+from benchmarks.lab.ledger import Clock, Ledger, LedgerState, exceeds
 from benchmarks.records.assembly import read_json
 from benchmarks.records.canonical import JsonObject, JsonView
 from benchmarks.records.store import write_text
@@ -144,7 +144,7 @@ class Books:
             raise ForgedMessageError(f"it charged {str(amount)[:40]} {str(kind)[:40]}")
         self.ledger.book(kind, float(amount))
         allowed = self.ledger.allowance.get(kind, math.inf)
-        if self.ledger.spent(kind) > allowed * (1 + 1e-9) + 1e-6:
+        if exceeds(self.ledger.spent(kind), allowed):
             charged = self.ledger.spent(kind)
             raise ForgedMessageError(
                 f"it charged {charged:,.10g} {kind} of {allowed:,.10g}: its ledger was changed"

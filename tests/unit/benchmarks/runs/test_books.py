@@ -45,6 +45,16 @@ def test_charges_add_up_by_phase_and_end_at_the_allowance(books: Books):
         books.take(["charge", "tokens", 1])
 
 
+def test_books_and_ledger_allow_the_same_rounding(tmp_path: Path):
+    for parts in range(1, 60):
+        with_shares = Books(tmp_path, ALLOWANCE | {"evaluations": 1.0}, {})
+        for _ in range(parts):
+            with_shares.take(["charge", "evaluations", 1 / parts])
+        with pytest.raises(ForgedMessageError, match="its ledger was changed"):
+            with_shares.take(["charge", "evaluations", 1e-9])
+        with_shares.close()
+
+
 @pytest.mark.parametrize(
     "message",
     [
