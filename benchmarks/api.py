@@ -505,7 +505,8 @@ class Method(ABC):
         version: to be raised when results change.
         summary: one line for ``supernet-bench list methods``.
         follows: name of a method whose run comes first, and whose candidates are ``lab.given``.
-        inherits: True if this method also takes their weights (``lab.inherit``).
+        inherits: True if this method also takes their weights (``lab.inherit``). A run with a proposal then
+            pays for them, at the latest at its end.
         from_nothing: True if all its networks start untrained and alone (``lab.supernet(only=...)``). Else
             its supernets start from the tier's parent where there is one, and the parent's cost is charged.
         suite: the only suite of the method; None for all.

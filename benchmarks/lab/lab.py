@@ -36,7 +36,7 @@ from benchmarks.lab.candidates import (
 )
 from benchmarks.lab.checkpoints import CheckpointStore
 from benchmarks.lab.journal import Journal
-from benchmarks.lab.ledger import Ledger
+from benchmarks.lab.ledger import INHERITED, INHERITED_KINDS, Ledger
 from benchmarks.lab.probes import LatencyProbe
 from benchmarks.measurement import counted
 from benchmarks.measurement.workload import Workload, reference_network
@@ -221,8 +221,8 @@ class BenchLab(LabBookkeeping):
         if self.leader_artifacts is None:
             raise ContractViolationError("lab.inherit: set `inherits = True` and `follows` in the class body")
         if not self._leader_charged:
-            with self.phase("inherited"):
-                for kind in ("tokens", "evaluations", "probes"):
+            with self._book_under(INHERITED):
+                for kind in INHERITED_KINDS:
                     self.ledger.charge(kind, self.leader_artifacts["spent"].get(kind, 0.0))
             self._leader_charged = self.unsaved = True
         folder, sha256 = self.leader_artifacts["candidates"][index]

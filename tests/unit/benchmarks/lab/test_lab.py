@@ -115,6 +115,18 @@ def test_training_on_batches_that_were_not_charged_is_charged(lab: BenchLab, way
     assert lab.budget.spent("tokens") - spent == due > 0
 
 
+@pytest.mark.parametrize("trial", [0, 1])
+@pytest.mark.parametrize("name", ["inherited", " inherited ", "inherited\n"])
+def test_no_method_books_under_the_phase_of_inherited_weights(lab: BenchLab, trial: int, name: str):
+    if trial:
+        lab.begin_trial(trial, {})
+    with (
+        pytest.raises(ContractViolationError, match="only lab.inherit books under this name"),
+        lab.phase(name),
+    ):
+        pass
+
+
 def test_shares_that_sum_to_one_fit(lab: BenchLab):
     for _ in range(3):
         list(lab.train_batches(1 / 3))
