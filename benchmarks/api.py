@@ -408,7 +408,8 @@ class Lab(ABC):
 
         Args:
             objective: an objective in place of the task's own loss.
-            share: first part of the validation data, charged as that share of an evaluation.
+            share: first part of the validation data, charged as that share of an evaluation. Where the task
+                rounds it up to a batch, the tokens of the batch are charged.
             policy: precisions as in ``candidate``, emulated by ``supernet.quantization.fake_quantize``.
 
         Raises:
@@ -419,7 +420,8 @@ class Lab(ABC):
     def validation_batches(self, share: float) -> Sequence[Batch]:
         """Return the first ``share`` of the validation data as batches, for losses of a method's own.
 
-        One pass over them costs that share of an evaluation; charge further passes to ``budget``.
+        One pass over them costs that share of an evaluation, as of ``evaluate``. Charge further passes to
+        ``budget``; ``supernet.train.Trainer`` charges training on them in tokens.
         """
 
     @abstractmethod
@@ -464,7 +466,10 @@ class Lab(ABC):
         target: float | Window | None = None,
         limit_ms: float | Window | None = None,
     ) -> Candidate:
-        """Export one sub-network as a candidate, to be yielded; the harness validates it free of charge.
+        """Export one sub-network as a candidate, to be yielded; the harness validates it.
+
+        That is free for four candidates a target (four without targets); each further one costs an
+        evaluation, yielded or not.
 
         Args:
             policy: layer -> precision, see ``units`` and ``precisions``. The network is validated, scored and
@@ -472,6 +477,9 @@ class Lab(ABC):
             origin: training of its weights, such as ``inherited``, ``continued`` or ``scratch``.
             target: the one of ``limits`` that it was searched for.
             limit_ms: former name of ``target``, for one release.
+
+        Raises:
+            BudgetExhausted: the allowance does not cover a further candidate.
         """
 
     @abstractmethod
@@ -497,7 +505,8 @@ class Method(ABC):
         version: to be raised when results change.
         summary: one line for ``supernet-bench list methods``.
         follows: name of a method whose run comes first, and whose candidates are ``lab.given``.
-        inherits: True if this method also takes their weights (``lab.inherit``).
+        inherits: True if this method also takes their weights (``lab.inherit``). A run with a proposal then
+            pays for them, at the latest at its end.
         from_nothing: True if all its networks start untrained and alone (``lab.supernet(only=...)``). Else
             its supernets start from the tier's parent where there is one, and the parent's cost is charged.
         suite: the only suite of the method; None for all.

@@ -14,8 +14,9 @@ from benchmarks.hardware import timing_lock
 from benchmarks.lab.candidates import ContractViolationError
 from benchmarks.lab.checkpoints import Interrupted, random_states, set_random_states
 from benchmarks.lab.journal import Entry, Journal
-from benchmarks.lab.ledger import Ledger
+from benchmarks.lab.ledger import INHERITED, LONGEST_PHASE, Ledger, phase_of_trial
 from benchmarks.records.canonical import JsonObject, JsonView
+from benchmarks.records.text import sanitize
 
 
 class LabBookkeeping(Lab):
@@ -39,8 +40,13 @@ class LabBookkeeping(Lab):
     _leader_charged: bool
 
     def phase(self, name: str) -> AbstractContextManager[None]:
+        if sanitize(name, LONGEST_PHASE) == INHERITED:
+            raise ContractViolationError(f"lab.phase({name!r}): only lab.inherit books under this name")
+        return self._book_under(name)
+
+    def _book_under(self, name: str) -> AbstractContextManager[None]:
         self.note = (0, 0, "")
-        return self.ledger.in_phase(f"trial {self.trial}: {name}" if self.trial else name)
+        return self.ledger.in_phase(phase_of_trial(name, self.trial))
 
     def progress(self, done: float, total: float, note: str = "") -> None:
         self.note = (float(done), float(total), str(note)[:80])

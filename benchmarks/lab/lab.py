@@ -36,7 +36,7 @@ from benchmarks.lab.candidates import (
 )
 from benchmarks.lab.checkpoints import CheckpointStore
 from benchmarks.lab.journal import Journal
-from benchmarks.lab.ledger import Ledger
+from benchmarks.lab.ledger import INHERITED, INHERITED_KINDS, Ledger
 from benchmarks.lab.probes import LatencyProbe
 from benchmarks.measurement import counted
 from benchmarks.measurement.workload import Workload, reference_network
@@ -51,6 +51,9 @@ from supernet.quantization.precisions import lowered
 from supernet.space import Architecture, SearchSpace
 from supernet.train import Batch, Objective
 from supernet.weights import SharedSlices
+
+FREE_CANDIDATES = 4
+"""Candidates for each deployment target of a trial that are validated free of charge."""
 
 
 class BenchLab(LabBookkeeping):
@@ -218,8 +221,8 @@ class BenchLab(LabBookkeeping):
         if self.leader_artifacts is None:
             raise ContractViolationError("lab.inherit: set `inherits = True` and `follows` in the class body")
         if not self._leader_charged:
-            with self.phase("inherited"):
-                for kind in ("tokens", "evaluations", "probes"):
+            with self._book_under(INHERITED):
+                for kind in INHERITED_KINDS:
                     self.ledger.charge(kind, self.leader_artifacts["spent"].get(kind, 0.0))
             self._leader_charged = self.unsaved = True
         folder, sha256 = self.leader_artifacts["candidates"][index]
@@ -256,7 +259,7 @@ class BenchLab(LabBookkeeping):
         key, own = _key(architecture, policy), objective is None and share == 1
         if not own:
             key += f" {type(objective).__name__} {share:g}"
-        known = self._replay("evaluate", key, "evaluations", share)
+        known = self._replay("evaluate", key, "evaluations", self._evaluation_cost(share))
         if known is None:
             self.yield_to_timing()
             if policy:
@@ -277,8 +280,21 @@ class BenchLab(LabBookkeeping):
     def validation_batches(self, share: float) -> Sequence[Batch]:
         if not 0 < share <= 1:
             raise ValueError(f"lab.validation_batches(share={share!r}): a share in (0, 1]")
-        self.ledger.charge("evaluations", share)
+        self.ledger.charge("evaluations", self._evaluation_cost(share))
         return self._validation_part(share)
+
+    def _evaluation_cost(self, share: float) -> float:
+        """Return the evaluations that the first ``share`` of the validation data costs.
+
+        It is ``share``, or the share of the tokens in the batches that the task hands out for it if that is
+        more. Rounding to the nearest row is free.
+        """
+        if share == 1:
+            return share
+        part, everything = self._validation_part(share), self._validation_part(1.0)
+        evaluated = sum(batch.tokens for batch in part) / sum(batch.tokens for batch in everything)
+        rows = sum(len(batch.inputs[0]) for batch in everything)
+        return share if evaluated <= share + 0.5001 / rows else evaluated
 
     def _validation_part(self, share: float) -> Sequence[Batch]:
         """Return the first ``share`` of the validation data as batches, off the clock and free of charge."""
@@ -399,7 +415,8 @@ class BenchLab(LabBookkeeping):
         policy = self._resolve_policy(net.family, architecture, policy)
         key = f"{architecture.key()} {origin} {target}"
         key += f" {sorted(policy.items())}" if policy else ""
-        known = self._replay("candidate", key, None)
+        free = FREE_CANDIDATES * max(1, len(self.limits)) * max(1, self.trial)
+        known = self._replay("candidate", key, "evaluations" if self._candidate_count >= free else None)
         self.yield_to_timing()
         index = self._candidate_count
         folder = self.folder / "candidates" / f"{index:02d}"

@@ -19,6 +19,10 @@ from benchmarks.records.text import sanitize
 
 FIRST_PHASE = "search"
 """Phase of charges outside any ``Lab.phase``."""
+INHERITED = "inherited"
+"""Phase of the charges for a run whose weights a search takes; no method books under it."""
+INHERITED_KINDS = ("tokens", "evaluations", "probes")
+"""Kinds that a search pays for such a run."""
 LONGEST_PHASE = 64
 """Characters of a phase's name."""
 MOST_PHASES = 200
@@ -28,6 +32,18 @@ TIMELINE_POINTS = 240
 """Half of the most points that are kept: a record holds the shape of the spending, not every batch."""
 FIRST_SPACING_S = 1.0
 """Seconds between two points of the timeline, until there are too many."""
+ROUNDING = 1e-12
+"""Share of an allowance that a sum of charges may exceed it by: shares such as thirds are rounded."""
+
+
+def exceeds(spent: float, allowance: float) -> bool:
+    """Return whether a sum of charges is above an allowance by more than rounding."""
+    return spent > allowance * (1 + ROUNDING)
+
+
+def phase_of_trial(name: str, trial: int) -> str:
+    """Return the name of a phase in a trial of external tuning; in trial 0, that of no trial, ``name``."""
+    return f"trial {trial}: {name}" if trial else name
 
 
 class Clock:
@@ -153,9 +169,15 @@ class Ledger(Budget):
         if not (math.isfinite(amount) and amount >= 0):
             raise ValueError(f"cannot charge {amount!r} {kind}: a finite number from 0 up")
         self.check_seconds()
-        if kind in self.allowance and amount > self.left(kind):
-            raise BudgetExhausted(kind, amount, self.left(kind))
+        if kind in self.allowance:
+            if exceeds(self.spent(kind) + amount, self.total(kind)):
+                raise BudgetExhausted(kind, amount, self.left(kind))
+            amount = min(amount, self.left(kind))  # the sum of rounded shares ends at the allowance
         self.book(kind, amount)
+
+    def booked(self, phase: str, kind: str) -> float:
+        """Return the charges of one kind under one phase."""
+        return self._booked.get((phase, kind), 0.0)
 
     def check_seconds(self) -> None:
         """Check the allowance of seconds.

@@ -22,7 +22,15 @@ from typing import Any, cast
 
 from benchmarks.api import BUDGETED_KINDS, UNLIMITED_KINDS
 from benchmarks.lab.journal import RESTORED, UNKNOWN, Journal, ReplayDivergedError
-from benchmarks.lab.ledger import Clock, Ledger, LedgerState
+from benchmarks.lab.ledger import (
+    INHERITED,
+    INHERITED_KINDS,
+    Clock,
+    Ledger,
+    LedgerState,
+    exceeds,
+    phase_of_trial,
+)
 from benchmarks.records.assembly import read_json
 from benchmarks.records.canonical import JsonObject, JsonView
 from benchmarks.records.store import write_text
@@ -59,6 +67,8 @@ class Books:
         allowance: of the whole run.
         before: last heartbeat of the earlier sessions; empty if this one is the first.
         cpu: returns the processor seconds of the search's processes so far.
+        leader_spent: amount by kind that the run spent whose weights the search is given; None: it is given
+            none.
 
     Attributes:
         begun: True once the search has reported.
@@ -73,9 +83,14 @@ class Books:
     """
 
     def __init__(
-        self, folder: Path, allowance: Mapping[str, float], before: Beat, cpu: Callable[[], float] = float
+        self,
+        folder: Path,
+        allowance: Mapping[str, float],
+        before: Beat,
+        cpu: Callable[[], float] = float,
+        leader_spent: Mapping[str, float] | None = None,
     ) -> None:
-        self.folder, self.cpu, self._before = folder, cpu, before
+        self.folder, self.cpu, self._before, self._leader_spent = folder, cpu, before, leader_spent or {}
         self.journal = Journal(folder / JOURNAL)
         self.clock = Clock()
         self.ledger = Ledger(allowance, self.clock)
@@ -144,7 +159,7 @@ class Books:
             raise ForgedMessageError(f"it charged {str(amount)[:40]} {str(kind)[:40]}")
         self.ledger.book(kind, float(amount))
         allowed = self.ledger.allowance.get(kind, math.inf)
-        if self.ledger.spent(kind) > allowed * (1 + 1e-9) + 1e-6:
+        if exceeds(self.ledger.spent(kind), allowed):
             charged = self.ledger.spent(kind)
             raise ForgedMessageError(
                 f"it charged {charged:,.10g} {kind} of {allowed:,.10g}: its ledger was changed"
@@ -184,6 +199,8 @@ class Books:
         number, call, key = answer.pop("n"), answer.pop("call"), answer.pop("key")
         if call not in CALLS or not isinstance(key, str):
             raise ForgedMessageError(f"it reported a call {str(call)[:40]}")
+        if not isinstance(answer.get("trial", 0), int):
+            raise ForgedMessageError("it reported a candidate of no trial")
         if number != len(self.journal):
             raise ForgedMessageError("it reported a call out of order")
         self.journal.next_call = number
@@ -242,6 +259,27 @@ class Books:
             raise ValueError("no status")
         self.end, self.aside = (status, str(message)), bool(aside)
         return "booked"
+
+    def charge_leader(self) -> None:
+        """Charge the weights that an ended search was given, as far as it has not paid for them.
+
+        Each trial with a proposal owes all that the run spent which they come from, whether it loaded them by
+        ``Lab.inherit``, from their files, or not at all. A debt beyond the allowance is a fault.
+        """
+        with suppress(KeyError):  # a proposal that is no candidate; the outcome states it
+            for trial in {e.get("trial", 0) for e in self.journal.candidates(self.proposals)}:
+                phase = phase_of_trial(INHERITED, trial)
+                for kind in INHERITED_KINDS:
+                    unpaid = self._leader_spent.get(kind, 0.0) - self.ledger.booked(phase, kind)
+                    if unpaid > 0:
+                        with self.ledger.in_phase(phase):
+                            self.ledger.book(kind, unpaid)
+        for kind, allowed in self.ledger.allowance.items():
+            if kind in INHERITED_KINDS and exceeds(self.ledger.spent(kind), allowed):
+                self.fault = (
+                    f"with the run whose weights it was given it spent {self.ledger.spent(kind):,.10g} {kind}"
+                    f" of {allowed:,.10g}: call lab.inherit() first"
+                )
 
     # state
 

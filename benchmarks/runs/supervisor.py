@@ -96,12 +96,13 @@ class SupervisedSearch:
     def _open_books(self, job: SearchJob) -> Books:
         """Open the run's books; a damaged journal is moved aside together with the checkpoints."""
         before, budget = read_heartbeat(job.folder), job.spec.budget
+        leader_spent = job.leader_artifacts["spent"] if job.leader_artifacts is not None else None
         try:
-            return Books(job.folder, budget, before)
+            return Books(job.folder, budget, before, leader_spent=leader_spent)
         except CorruptFileError as error:
             self._messages.append(f"{error}: journal and checkpoints are moved aside, the run starts afresh")
             set_aside(job.folder)
-            return Books(job.folder, budget, before)
+            return Books(job.folder, budget, before, leader_spent=leader_spent)
 
     def poll(self) -> list[str]:
         """Read the books and enforce the clock; return the run's new lines for the user.
@@ -166,6 +167,9 @@ class SupervisedSearch:
         if _size(self.folder / LOG) > LARGEST_LOG:
             os.truncate(self.folder / LOG, LARGEST_LOG)
         code, books = self.worker.exitcode, self.books
+        ended = books.end[0] if books.end is not None else "budget" if self._terminated is not None else ""
+        if ended in ("done", "budget") and not books.fault:
+            books.charge_leader()
         if books.fault:
             outcome = self._write("failed", books.fault)
         elif books.skipped is not None:

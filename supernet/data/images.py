@@ -16,21 +16,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from supernet.data.prepayment import Prepayment
+
 
 @dataclass
-class ImageBatch:
+class ImageBatch(Prepayment):
     """``B`` images ``[B, C, H, W]`` (float32, normalised) with ``labels`` ``[B]``.
 
     Questions about images come with ``texts`` ``[B, L]`` (token ids, 0 is padding). ``tokens`` is the cost of
-    one pass; ``prepaid`` and ``passes`` as in ``supernet.train.Batch``.
+    one pass.
     """
 
     images: Tensor
     labels: Tensor
     tokens: int
     texts: Tensor | None = None
-    prepaid: float = 1
-    passes: float = 0
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:

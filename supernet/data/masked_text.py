@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from supernet.bert import CLS, MASK, SEP
+from supernet.data.prepayment import Prepayment
 
 SPECIAL = 5
 """Number of special tokens; ids below it are never masked and never replace another token."""
@@ -21,19 +22,17 @@ shown as ``[MASK]`` and as a random token. The rest is shown unchanged."""
 
 
 @dataclass
-class MaskedBatch:
+class MaskedBatch(Prepayment):
     """``B`` rows of packed text with the predicted places masked.
 
     ``shown`` ``[B, T]`` is the input; ``places`` ``[N]`` are the predicted indices into ``B * T``, in order,
     and ``labels`` ``[N]`` their original tokens. ``tokens`` is ``B * T``, since all of them pass through the
-    network. ``prepaid`` and ``passes`` as in ``supernet.train.Batch``.
+    network.
     """
 
     shown: Tensor
     places: Tensor
     labels: Tensor
-    prepaid: float = 1
-    passes: float = 0
 
     @property
     def tokens(self) -> int:

@@ -9,20 +9,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from supernet.data.prepayment import Prepayment
 from supernet.objective import Batch
 
 
 @dataclass
-class TensorBatch:
+class TensorBatch(Prepayment):
     """One batch of plain tensors: ``model(*inputs)`` returns logits ``[N, V]`` for ``labels`` ``[N]``.
 
-    ``tokens`` is N; ``prepaid`` and ``passes`` as in :class:`supernet.train.Batch`.
+    ``tokens`` is N.
     """
 
     inputs: tuple[Tensor, ...]
     labels: Tensor
-    prepaid: float = 1
-    passes: float = 0
 
     @property
     def tokens(self) -> int:

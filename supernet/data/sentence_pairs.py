@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from supernet.allocator import to_device
+from supernet.data.prepayment import Prepayment
 from supernet.packing import Packed
 
 PAD, EOS = 1, 2
@@ -23,13 +24,12 @@ MARGIN = 1.05
 
 
 @dataclass
-class PairBatch:
+class PairBatch(Prepayment):
     """One padded batch of ``B`` pairs.
 
     ``source`` ``[B, S]``, ``target_in`` and ``target_out`` ``[B, T]`` are int64 token ids padded on the
     right. ``real`` ``[N]`` are the indices into ``B * T`` without padding, ``labels`` ``[N]`` the entries of
-    ``target_out`` there. ``tokens`` is N: the target tokens, end of sentence included. ``prepaid`` passes
-    were charged when the batch was drawn; ``passes`` counts those made.
+    ``target_out`` there. ``tokens`` is N: the target tokens, end of sentence included.
     """
 
     source: Tensor
@@ -38,8 +38,6 @@ class PairBatch:
     real: Tensor
     labels: Tensor
     tokens: int
-    prepaid: float = 1
-    passes: float = 0
 
     @property
     def inputs(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -64,12 +62,11 @@ class PairBatch:
 
 
 @dataclass
-class PackedPairs:
+class PackedPairs(Prepayment):
     """One batch of pairs laid end to end, of the same shapes as all batches of its stream.
 
     ``source`` ``[S]`` and ``target_in`` ``[T]`` are int64 token ids; after the last pair, padding fills up.
-    ``labels`` ``[N]`` are the targets of the first N positions. ``tokens`` is N. ``prepaid`` and ``passes``
-    as in :class:`PairBatch`.
+    ``labels`` ``[N]`` are the targets of the first N positions. ``tokens`` is N.
     """
 
     source: Tensor
@@ -77,8 +74,6 @@ class PackedPairs:
     layout: Packed
     labels: Tensor
     tokens: int
-    prepaid: float = 1
-    passes: float = 0
 
     @property
     def inputs(self) -> tuple[Tensor, Tensor, int, Packed]:

@@ -44,7 +44,7 @@ def measured() -> dict[str, float]:
     trainer = Trainer(net, Recipe(3e-3, batch_tokens=544), Sandwich(distill=True), 1)
     images = torch.randn(32, 1, 8, 8, generator=generator)
     labels = torch.randint(0, 10, (32,), generator=generator)
-    batch = ImageBatch(images, labels, 544, prepaid=3)
+    batch = ImageBatch(images, labels, 544)
     net.model.train()
     trainer.update([batch], 0.1)
     began = time.perf_counter()

@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.api import Measurement, Method
+from supernet import export
 from supernet.train import SinglePath, Trainer
 
 
@@ -54,6 +55,55 @@ class Honest(Method):
     def search(self, lab):
         net = trained(lab, lab.supernet(), 0.99)
         yield lab.candidate(net, lab.space.smallest(), target=lab.limits[-1])
+
+
+class Leads(Method):
+    name = "leads"
+
+    def search(self, lab):
+        net = trained(lab, lab.supernet(), 0.4)
+        yield lab.candidate(net, lab.space.smallest(), target=lab.limits[-1])
+
+
+class Inherits(Method):
+    """Pays for the weights that it takes."""
+
+    name = "inherits"
+    follows = "leads"
+    inherits = True
+
+    def search(self, lab):
+        net = lab.inherit()
+        yield lab.candidate(net, net.space.largest(), target=lab.limits[-1])
+
+
+class TakesUnpaid(Method):
+    """Clears what the weights cost before it takes them."""
+
+    name = "takes-unpaid"
+    follows = "leads"
+    inherits = True
+
+    def search(self, lab):
+        lab.leader_artifacts["spent"].clear()
+        net = lab.inherit()
+        print("charged", lab.budget.spent("tokens"), flush=True)
+        yield lab.candidate(net, net.space.largest(), target=lab.limits[-1])
+
+
+class ReadsUnpaid(Method):
+    """Reads the weights from their files, and spends all tokens of its own beside them."""
+
+    name = "reads-unpaid"
+    follows = "leads"
+    inherits = True
+
+    def search(self, lab):
+        folder, _ = lab.leader_artifacts["candidates"][0]
+        net = export.network(*export.load(Path(folder)))
+        print("read", net.space.size(), flush=True)
+        trained(lab, lab.supernet(), 0.99)
+        yield lab.candidate(net, net.space.largest(), target=lab.limits[-1])
 
 
 class ReadsTests(Method):

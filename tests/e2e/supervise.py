@@ -1,6 +1,7 @@
 """Searches of given methods on the tiny task under the supervisor, without scoring; outcomes as JSON lines.
 
-Usage: ``supervise.py FOLDER [--bare] FILE:CLASS ...``; ``--bare`` runs them without isolation.
+Usage: ``supervise.py FOLDER [--bare] FILE:CLASS ...``; ``--bare`` runs them without isolation. A method that
+inherits gets the weights of the method that it follows, which is named before it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from benchmarks import registry
 from benchmarks.hardware.profiles import Profile
 from benchmarks.records.spec import RunSpec
 from benchmarks.runs.executor import Executor, wait_any
-from benchmarks.runs.job import SearchJob
+from benchmarks.runs.job import SearchJob, leader_artifacts
 from benchmarks.runs.supervisor import SupervisedSearch
 from benchmarks.tasks import get_task
 
@@ -26,7 +27,7 @@ def main() -> None:
     task = get_task("tiny-repeat")
     tier = task.tier("smoke", "cpu")
     prepared = task.prepare(tier, home / "cache", None, print)
-    executor = Executor()
+    executor, outcomes = Executor(), {}
     for word in words:
         ref = registry.find(word)
         spec = RunSpec(
@@ -43,8 +44,13 @@ def main() -> None:
             space=tier.space,
             settings_sha256=tier.sha256,
         )
-        folder = home / "tiny-smoke" / "runs" / ref.name
+        runs = home / "tiny-smoke" / "runs"
+        folder = runs / ref.name
         folder.mkdir(parents=True, exist_ok=True)
+        artifacts = None
+        if ref.inherits:
+            leader = outcomes[ref.follows]
+            artifacts = leader_artifacts(runs / ref.follows, leader["candidates"], leader["ledger"]["totals"])
         job = SearchJob(
             folder=folder,
             spec=spec,
@@ -56,6 +62,7 @@ def main() -> None:
             jobs=1,
             checkpoint_seconds=0.0,
             method_sha256=ref.sha256,
+            leader_artifacts=artifacts,
         )
         hidden = [home, prepared.sealed.parent, Path.home()]
         search = SupervisedSearch(executor, job, None, hidden, isolated=not bare)
@@ -63,7 +70,7 @@ def main() -> None:
             wait_any([search.worker], 0.25)
             search.poll()
         search.poll()
-        outcome = search.ended()
+        outcome = outcomes[ref.name] = search.ended()
         log = (folder / "log.txt").read_text(errors="replace")
         print(json.dumps({"method": ref.name, "outcome": outcome, "log": log[-4000:]}), flush=True)
 

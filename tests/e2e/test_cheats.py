@@ -14,7 +14,7 @@ import pytest
 HERE = Path(__file__).parent
 CLASSES = (
     "Honest", "ReadsTests", "Writes", "Clears", "Reverts", "Pauses", "Concludes", "Leaves", "Crowds",
-    "LooksAround", "Forges", "Floods",
+    "LooksAround", "Forges", "Floods", "Leads", "Inherits", "TakesUnpaid", "ReadsUnpaid",
 )  # fmt: skip
 
 
@@ -87,6 +87,18 @@ def test_a_search_can_write_its_own_files_alone(runs, isolated, home):
 def test_a_cleared_ledger_is_not_the_supervisors(runs):
     outcome = runs["clears"]["outcome"]
     assert outcome["status"] == "failed" and "tokens of 2,000: its ledger was changed" in outcome["message"]
+
+
+def test_weights_of_another_run_are_paid_for_however_they_were_loaded(runs):
+    cost = runs["leads"]["outcome"]["ledger"]["totals"]["tokens"]
+    assert "charged 0.0" in runs["takes-unpaid"]["log"] and "read 1" in runs["reads-unpaid"]["log"]
+    for name in ("inherits", "takes-unpaid"):
+        outcome = runs[name]["outcome"]
+        assert outcome["status"] == "done" and outcome["ledger"]["totals"]["tokens"] == cost > 0
+        paid = {e["kind"]: e["amount"] for e in outcome["ledger"]["entries"] if e["phase"] == "inherited"}
+        assert paid["tokens"] == cost
+    outcome = runs["reads-unpaid"]["outcome"]
+    assert outcome["status"] == "failed" and "with the run whose weights it was given" in outcome["message"]
 
 
 def test_a_checkpoint_takes_no_charges_back(runs):

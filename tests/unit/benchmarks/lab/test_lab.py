@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import importlib.util
+import itertools
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from benchmarks.api import BudgetExhausted, TaskInfo
+from benchmarks.api import BudgetExhausted, Candidate, TaskInfo
 from benchmarks.lab.candidates import ContractViolationError
 from benchmarks.lab.journal import Journal
-from benchmarks.lab.lab import BenchLab
+from benchmarks.lab.lab import FREE_CANDIDATES, BenchLab
 from benchmarks.lab.ledger import Clock, Ledger
 from supernet.train import Sandwich, SinglePath, Trainer
 from tests import ROOT
@@ -91,6 +95,38 @@ def test_a_declared_sandwich_is_charged_once(lab: BenchLab):
     assert lab.budget.spent("tokens") == stream.spent <= 1200
 
 
+UNPAID: dict[str, Callable[[BenchLab, Any], Any]] = {
+    "replaced": lambda lab, batch: [dataclasses.replace(batch) for _ in range(5)],
+    "copied": lambda lab, batch: [copy.copy(batch) for _ in range(5)],
+    "deeply copied": lambda lab, batch: [copy.deepcopy(batch) for _ in range(5)],
+    "as tensors": lambda lab, batch: [(*batch.inputs, batch.labels)] * 5,
+    "of a stream of its own": lambda lab, batch: list(itertools.islice(lab.batches(7), 5)),
+}
+"""Ways to training batches whose tokens were not charged when they were drawn."""
+
+
+@pytest.mark.parametrize("way", UNPAID)
+def test_training_on_batches_that_were_not_charged_is_charged(lab: BenchLab, way: str):
+    batch = next(iter(lab.train_batches(0.1)))
+    unpaid = UNPAID[way](lab, batch)
+    due = sum(len(b[-1]) if isinstance(b, tuple) else b.tokens for b in unpaid)
+    spent = lab.budget.spent("tokens")
+    Trainer(lab.supernet(), lab.recipe, SinglePath(), 1).fit(unpaid)
+    assert lab.budget.spent("tokens") - spent == due > 0
+
+
+@pytest.mark.parametrize("trial", [0, 1])
+@pytest.mark.parametrize("name", ["inherited", " inherited ", "inherited\n"])
+def test_no_method_books_under_the_phase_of_inherited_weights(lab: BenchLab, trial: int, name: str):
+    if trial:
+        lab.begin_trial(trial, {})
+    with (
+        pytest.raises(ContractViolationError, match="only lab.inherit books under this name"),
+        lab.phase(name),
+    ):
+        pass
+
+
 def test_shares_that_sum_to_one_fit(lab: BenchLab):
     for _ in range(3):
         list(lab.train_batches(1 / 3))
@@ -160,6 +196,40 @@ def test_a_candidate_is_exported_validated_and_free(lab: BenchLab):
     assert entry["limit_share"] == 0.5 and entry["spent"]["tokens"] == 0
     with pytest.raises(ContractViolationError, match="twice"):
         lab.accept(made)
+
+
+def ranked_by_candidates(lab: BenchLab, count: int) -> Iterator[Candidate]:
+    net = lab.supernet()
+    return (lab.candidate(net, lab.space.smallest(), origin=f"o{i}") for i in range(count))
+
+
+@pytest.mark.parametrize("proposed", [False, True])
+def test_candidates_beyond_a_few_a_target_cost_evaluations(lab: BenchLab, proposed: bool):
+    free = FREE_CANDIDATES * len(lab.limits)
+    for candidate in ranked_by_candidates(lab, free):
+        assert not proposed or lab.accept(candidate)
+    assert lab.budget.spent("evaluations") == 0
+    with pytest.raises(BudgetExhausted, match="evaluations: asked for 1, 0 left"):
+        for candidate in ranked_by_candidates(lab, 100):
+            assert not proposed or lab.accept(candidate)
+    assert lab.budget.spent("evaluations") == 3 and lab._candidate_count == free + 3
+
+
+def test_each_trial_has_free_candidates(make: Any):
+    lab = make(ledger=Ledger(ALLOWANCE, Clock(), 2))
+    for number in (1, 2):
+        lab.begin_trial(number, {})
+        list(ranked_by_candidates(lab, FREE_CANDIDATES * len(lab.limits)))
+    assert lab.ledger.totals()["evaluations"] == 0
+
+
+def test_a_resumed_run_is_charged_for_the_same_candidates(make: Any):
+    first = make()
+    made = list(ranked_by_candidates(first, FREE_CANDIDATES * len(first.limits) + 2))
+    first.journal.close()
+    again = make()
+    assert list(ranked_by_candidates(again, len(made))) == made
+    assert again.budget.spent("evaluations") == first.budget.spent("evaluations") == 2
 
 
 def test_the_former_name_of_a_target_works_for_one_release(lab: BenchLab):

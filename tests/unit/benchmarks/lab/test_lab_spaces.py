@@ -26,7 +26,7 @@ from supernet.elastic import SuperNet
 from supernet.pipeline import chosen_space, limit_tests, reachable_limits, train
 from supernet.search import InfeasibleError
 from supernet.space import bottleneck_space, get_space, homogeneous_space
-from supernet.train import SinglePath
+from supernet.train import SinglePath, Trainer
 from supernet.train.distill import TEACHER_COST, RelationDistillation
 from supernet.weights import SharedSlices
 
@@ -189,6 +189,36 @@ def test_an_objective_is_judged_on_a_part_of_the_validation_data(lab: BenchLab) 
             lab.validation_batches(0.25)
     with pytest.raises(ValueError, match="a share of the validation data"):
         lab.evaluate(net, OWN.smallest(), share=0)
+
+
+def test_training_on_validation_batches_is_charged(lab: BenchLab) -> None:
+    batches = list(lab.validation_batches(1.0))
+    Trainer(lab.supernet(), lab.recipe, SinglePath(), 1).fit(batches)
+    assert lab.budget.spent("tokens") == sum(batch.tokens for batch in batches) > 0
+
+
+@pytest.mark.parametrize("task_name", ["bert-synthetic-en", "mt-synthetic-en-de", "vision-digits"])
+def test_a_partial_evaluation_costs_the_evaluated_share(task_name: str, tmp_path: Path) -> None:
+    task = get_task(task_name)
+    tier = task.tier("check", "cpu")
+    prepared = task.prepare(tier, tmp_path / "cache", None, print)
+    info = TaskInfo(task.name, task.suite, "check", task.metric, tier.settings)
+    ledger = Ledger(ALLOWANCE | {"evaluations": 500}, Clock())
+    rest = {"seed": 1, "method": "m", "device": "cpu", "limits": (), "reference_ms": 2.0, "options": {}}
+    with Journal(tmp_path / "journal.jsonl") as journal:
+        own: Any = {"ledger": ledger, "journal": journal, **rest, "checkpoint_seconds": 0.0, "say": print}
+        lab = BenchLab(tmp_path, info, task, tier, prepared, **own)
+        net, smallest = lab.supernet(), lab.space.smallest()
+        everything = sum(batch.tokens for batch in lab.validation_batches(1.0))
+        rows = len(lab.validation)
+        for share in (1e-9, 1e-6, 0.01, 0.1, 1 / 3, 0.5, 0.84, 0.999):
+            for ask in (lambda s: lab.evaluate(net, smallest, share=s), lab.validation_batches):
+                spent = ledger.spent("evaluations")
+                ask(share)
+                charged = ledger.spent("evaluations") - spent
+                part = sum(batch.tokens for batch in lab._validation_part(share)) / everything
+                assert charged >= max(share, part - 0.501 / rows) - 1e-9, (share, part)
+                assert charged <= max(share, part) + 1e-9, "no more than it asked for or got"
 
 
 def test_lessons_are_paid_for(lab: BenchLab) -> None:

@@ -38,6 +38,27 @@ def test_a_charge_that_would_pass_the_allowance_is_refused_whole(ledger: Ledger)
     assert ledger.left("tokens") == 0 and ledger.report()["share"]["tokens"] == 1
 
 
+@pytest.mark.parametrize("kind", ["tokens", "evaluations", "probes"])
+@pytest.mark.parametrize("allowance", [1, 60, 1_000_000])
+def test_shares_of_an_allowance_sum_to_all_of_it(kind: str, allowance: float):
+    for parts in range(1, 130):
+        ledger = Ledger(ALLOWANCE | {kind: allowance}, Clock())
+        for _ in range(parts):
+            ledger.charge(kind, allowance / parts)
+        assert ledger.left(kind) == pytest.approx(0, abs=1e-9 * allowance)
+        assert ledger.report()["share"][kind] <= 1
+        with pytest.raises(BudgetExhausted):
+            ledger.charge(kind, 1e-9 * allowance)
+
+
+def test_unequal_shares_sum_to_one_evaluation():
+    for shares in ((0.1, 0.2, 0.7), (0.7, 0.2, 0.1), (0.6, 0.3, 0.1), (1 / 3, 1 / 6, 1 / 2)):
+        ledger = Ledger(ALLOWANCE | {"evaluations": 1}, Clock())
+        for share in shares:
+            ledger.charge("evaluations", share)
+        assert ledger.spent("evaluations") <= 1
+
+
 def test_when_the_time_is_up_nothing_may_be_charged(ledger: Ledger, time: Time):
     time.now += 59.9
     ledger.charge("evaluations")

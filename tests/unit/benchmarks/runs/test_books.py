@@ -6,7 +6,7 @@ import errno
 import json
 import multiprocessing
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
@@ -45,12 +45,23 @@ def test_charges_add_up_by_phase_and_end_at_the_allowance(books: Books):
         books.take(["charge", "tokens", 1])
 
 
+def test_books_and_ledger_allow_the_same_rounding(tmp_path: Path):
+    for parts in range(1, 60):
+        with_shares = Books(tmp_path, ALLOWANCE | {"evaluations": 1.0}, {})
+        for _ in range(parts):
+            with_shares.take(["charge", "evaluations", 1 / parts])
+        with pytest.raises(ForgedMessageError, match="its ledger was changed"):
+            with_shares.take(["charge", "evaluations", 1e-9])
+        with_shares.close()
+
+
 @pytest.mark.parametrize(
     "message",
     [
         None, {}, [], ["no-such"], [1], ["charge"], ["charge", "tokens", -1],
         ["charge", "tokens", float("nan")],
         ["charge", "joules", 1], ["charge", "seconds", -5], ["charge", "tokens", "1"], ["call", {}],
+        ["call", {"n": 0, "call": "candidate", "key": "", "trial": [1]}],
         ["call", {"n": 0, "call": "charge", "key": ""}], ["call", {"n": 5, "call": "probe", "key": ""}],
         ["yield", 3, 0], ["yield", 0, "x"], ["save", "x", "../../etc"], ["load", "x", "../x"], ["state", []],
         ["state", {"progress": 5}], ["end", "done"], ["end", "well", "", False], ["advance", float("inf")],
@@ -61,6 +72,60 @@ def test_messages_that_no_lab_sends_are_refused(books: Books, message: Any):
     with pytest.raises(ForgedMessageError):
         books.take(message)
     assert books.ledger.spent("tokens") == 0 and books.end is None
+
+
+def proposed(books: Books, trials: Sequence[int] = (0,)) -> None:
+    """Report one proposed candidate of each trial."""
+    for index, trial in enumerate(trials):
+        entry = {"n": index, "call": "candidate", "key": "a", "index": index}
+        books.take(["call", entry | ({"trial": trial} if trial else {})])
+        books.take(["yield", index, index])
+
+
+def inherited(books: Books) -> dict[str, float]:
+    """Return what is booked for inherited weights, of each kind over all trials."""
+    entries = books.beat()["ledger"]["entries"]
+    paid = [e for e in entries if e["phase"].endswith("inherited") and e["kind"] != "seconds"]
+    return {kind: sum(e["amount"] for e in paid if e["kind"] == kind) for kind in ("tokens", "evaluations")}
+
+
+@pytest.mark.parametrize("paid", [(), ("tokens",), ("tokens", "evaluations")])
+@pytest.mark.parametrize("trials", [(0,), (1, 2), (1, 1, 3)])
+def test_given_weights_are_paid_by_each_trial_with_a_proposal(
+    tmp_path: Path, trials: Sequence[int], paid: Sequence[str]
+):
+    spent = {"tokens": 30.0, "evaluations": 2.0, "seconds": 500.0}
+    books = Books(tmp_path, ALLOWANCE, {}, leader_spent=spent)
+    for trial in sorted(set(trials)):
+        books.take(["phase", f"trial {trial}: inherited" if trial else "inherited"])
+        for kind in paid:
+            books.take(["charge", kind, spent[kind]])
+        books.take(["phase-end"])
+    proposed(books, trials)
+    books.charge_leader()
+    count = len(set(trials))
+    assert inherited(books) == {"tokens": 30 * count, "evaluations": 2 * count} and not books.fault
+    assert books.ledger.spent("tokens") == 30 * count
+    books.close()
+
+
+def test_training_does_not_pay_for_given_weights(tmp_path: Path):
+    books = Books(tmp_path, ALLOWANCE, {}, leader_spent={"tokens": 30.0})
+    books.take(["charge", "tokens", 71])
+    proposed(books)
+    books.charge_leader()
+    assert "whose weights it was given it spent 101 tokens of 100" in books.fault
+    books.close()
+
+
+def test_weights_cost_nothing_without_a_proposal_or_a_leader(tmp_path: Path):
+    for leader_spent in ({"tokens": 30.0}, None):
+        books = Books(tmp_path, ALLOWANCE, {}, leader_spent=leader_spent)
+        if leader_spent is None:
+            proposed(books)
+        books.charge_leader()
+        assert books.ledger.spent("tokens") == 0 and not books.fault
+        books.close()
 
 
 @given(

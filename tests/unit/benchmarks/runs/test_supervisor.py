@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
+from collections.abc import Mapping, Sequence
 from multiprocessing import Pipe
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ import pytest
 from benchmarks.records.assembly import SEARCH_FILE, read_json
 from benchmarks.runs.heartbeat import HEARTBEAT
 from benchmarks.runs.supervisor import START_S, SupervisedSearch
+from benchmarks.runs.worker import STOPPED_CODE
 
 ALLOWANCE = {"tokens": 100.0, "evaluations": 10.0, "probes": 5.0, "seconds": 60.0}
 
@@ -36,9 +38,20 @@ class Idle:
     def report(self) -> dict[str, object]:
         return {"isolation": "none", "cpu_seconds": 0.0}
 
+    def send(self, *messages: Sequence[object]) -> None:
+        """Send messages, wait for the answers of those that have one, and close the pipe."""
+        for message in messages:
+            self.search.send_bytes(json.dumps(message).encode())
+            if message[0] != "charge":
+                assert json.loads(self.search.recv_bytes()) == "booked"
+        self.search.close()
 
-def supervised(folder: Path, process: Idle) -> SupervisedSearch:
-    job = SimpleNamespace(folder=folder, spec=SimpleNamespace(budget=ALLOWANCE), device="cpu", jobs=1)
+
+def supervised(folder: Path, process: Idle, spent: Mapping[str, float] | None = None) -> SupervisedSearch:
+    """Return a search of no process, which inherits from a run that spent ``spent``; None: from none."""
+    leader = None if spent is None else {"candidates": [], "spent": spent}
+    spec = SimpleNamespace(budget=ALLOWANCE)
+    job = SimpleNamespace(folder=folder, spec=spec, device="cpu", jobs=1, leader_artifacts=leader)
     return SupervisedSearch(process, job, None, isolated=False)  # type: ignore[arg-type]
 
 
@@ -81,3 +94,48 @@ def test_a_search_that_never_reports_is_ended_and_an_old_heartbeat_does_not_excu
     process.search.close()
     assert search.ended() is not None
     assert "did not begin within 600 s" in read_json(tmp_path / SEARCH_FILE)["message"]
+
+
+CANDIDATE = {"n": 0, "call": "candidate", "key": "a", "index": 0, "valid": {"loss": 1.0, "metrics": {}}}
+
+
+@pytest.mark.parametrize(
+    ("status", "leader", "trained", "ends", "tokens"),
+    [
+        ("done", 30.0, 50, "done", 80),
+        ("budget", 30.0, 50, "budget", 80),
+        ("failed", 30.0, 50, "failed", 50),
+        ("done", 70.0, 50, "failed", 120),
+        ("done", None, 50, "done", 50),
+    ],
+)
+def test_a_search_pays_for_given_weights_that_it_did_not_inherit(
+    tmp_path: Path, status: str, leader: float | None, trained: float, ends: str, tokens: float
+) -> None:
+    process = Idle()
+    search = supervised(tmp_path, process, None if leader is None else {"tokens": leader})
+    messages = (
+        ["charge", "tokens", trained],
+        ["call", CANDIDATE],
+        ["yield", 0, 0],
+        ["end", status, "", False],
+    )
+    process.send(*messages)
+    outcome = search.ended()
+    assert outcome is not None and outcome["status"] == ends
+    assert outcome["ledger"]["totals"]["tokens"] == tokens
+    assert ("whose weights it was given" in outcome["message"]) == (tokens > 100)
+    paid = [
+        e["amount"]
+        for e in outcome["ledger"]["entries"]
+        if (e["phase"], e["kind"]) == ("inherited", "tokens")
+    ]
+    assert paid == ([tokens - trained] if tokens > trained else [])
+
+
+def test_a_search_that_will_go_on_is_not_charged_for_given_weights(tmp_path: Path) -> None:
+    process = Idle()
+    search = supervised(tmp_path, process, {"tokens": 1000.0})
+    process.send(["call", CANDIDATE], ["yield", 0, 0])
+    process.exitcode = STOPPED_CODE  # type: ignore[assignment]
+    assert search.ended() is None and search.books.ledger.spent("tokens") == 0
