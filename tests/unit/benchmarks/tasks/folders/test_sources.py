@@ -344,6 +344,36 @@ def test_commands_take_the_words(tmp_path: Path, capsys: Any) -> None:
     assert (tmp_path / "bin" / "train.en-fr.fr.idx").is_file()
 
 
+@pytest.mark.parametrize(
+    "flags", [TaskFlags(source="xx"), TaskFlags(target="yy"), TaskFlags(settings=Path("/nonexistent.toml"))]
+)
+def test_flags_of_folders_are_refused_beside_other_tasks(tmp_path: Path, flags: TaskFlags) -> None:
+    (tmp_path / "own.py").write_text(
+        "class Mine:\n    name, suite, metric = 'mine', 'mt', 'bleu'\n    tiers = tier = prepare = None\n"
+    )
+    for word in ("mt-synthetic-en-de", "bert-synthetic-en", f"{tmp_path}/own.py:Mine"):
+        with pytest.raises(
+            UsageError, match="changes nothing in .*: it is for text:FOLDER.*\n.*name a folder"
+        ):
+            find(word, flags)
+    assert tasks.declared() == ()
+
+
+def test_flags_without_a_folder_are_refused_by_commands(tmp_path: Path, capsys: Any) -> None:
+    missing = ["--task-settings", "/nonexistent.toml", "--results", str(tmp_path / "r")]
+    plans = (["plan", "bert"], ["plan", "mt", "--task", "mt-synthetic-en-de"], ["test-method", "scratch"])
+    for words in plans:
+        assert main.main([*words, *missing]) == 2
+        assert "--task-settings /nonexistent.toml changes nothing in" in capsys.readouterr().err
+
+
+def test_flags_of_a_folder_stay_its_own_beside_another_task(tmp_path: Path, capsys: Any) -> None:
+    word = f"mt-synthetic-en-de,text:{write(tmp_path / 'news')}"
+    words = ["plan", "mt", "--task", word, "--tier", "check", "--source", "en", "--target", "fr"]
+    assert main.main([*words, "--methods", "scratch", "--results", str(tmp_path / "r")]) == 0
+    assert "text-news-en-fr" in capsys.readouterr().out
+
+
 def test_every_tier_of_every_kind_can_be_read() -> None:
     for kind in settings.KINDS:
         for tier in settings.tiers_of(kind):
