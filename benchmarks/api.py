@@ -130,10 +130,16 @@ class Option:
             raise ValueError(f"option {self.name!r}: its name is lower-case letters, digits and _")
         if self.kind not in (str, int, float, bool):
             raise ValueError(f"option {self.name}: its type is str, int, float or bool, not {self.kind!r}")
-        if not self.help.strip() or "\n" in self.help:
-            raise ValueError(f"option {self.name}: help takes one line")
+        faults = []
         if self.default is not None:
-            self.check(self.default)
+            try:
+                self.check(self.default)
+            except ValueError as error:
+                faults.append(f"default {error}")
+        if not self.help.strip() or "\n" in self.help:
+            faults.append('help takes one line: help="..."')
+        if faults:
+            raise ValueError(f"option {self.name}: {'; '.join(faults)}")
 
     @property
     def allowed(self) -> str:
