@@ -138,8 +138,8 @@ class TaskFlags:
         if given:
             kinds = "text:FOLDER" if self.settings is None else "text:FOLDER, mlm:FOLDER or images:FOLDER"
             raise UsageError(
-                f"{' and '.join(given)} changes nothing in {task}: it is for {kinds}\n"
-                f"leave it out, or name a folder: --task text:FOLDER"
+                f"{', '.join(given)}: no effect on {task}, only on {kinds}\n"
+                "leave it out, or name a folder: --task text:FOLDER"
             )
 
 

@@ -352,9 +352,7 @@ def test_flags_of_folders_are_refused_beside_other_tasks(tmp_path: Path, flags: 
         "class Mine:\n    name, suite, metric = 'mine', 'mt', 'bleu'\n    tiers = tier = prepare = None\n"
     )
     for word in ("mt-synthetic-en-de", "bert-synthetic-en", f"{tmp_path}/own.py:Mine"):
-        with pytest.raises(
-            UsageError, match="changes nothing in .*: it is for text:FOLDER.*\n.*name a folder"
-        ):
+        with pytest.raises(UsageError, match="no effect on .*, only on text:FOLDER.*\n.*name a folder"):
             find(word, flags)
     assert tasks.declared() == ()
 
@@ -364,7 +362,7 @@ def test_flags_without_a_folder_are_refused_by_commands(tmp_path: Path, capsys: 
     plans = (["plan", "bert"], ["plan", "mt", "--task", "mt-synthetic-en-de"], ["test-method", "scratch"])
     for words in plans:
         assert main.main([*words, *missing]) == 2
-        assert "--task-settings /nonexistent.toml changes nothing in" in capsys.readouterr().err
+        assert "--task-settings /nonexistent.toml: no effect on" in capsys.readouterr().err
 
 
 def test_flags_of_a_folder_stay_its_own_beside_another_task(tmp_path: Path, capsys: Any) -> None:
